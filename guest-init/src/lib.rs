@@ -1,0 +1,3 @@
+//! The case runner and the case table.
+
+pub mod cases;

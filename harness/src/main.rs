@@ -1,0 +1,2 @@
+//! The sudbox command.
+fn main() {}

@@ -1,0 +1,139 @@
+//! Integers, strings and lists on the wire: little-endian, each length in front of what it counts
+//! and checked against what is there before anything is allocated.
+
+/// Why bytes are not the message they claim to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The body ends before the message does.
+    Truncated,
+    /// The body goes on after the message; the number of bytes left over.
+    Trailing(usize),
+    /// A tag that no message, result or feature has.
+    UnknownTag {
+        /// What the tag was to choose.
+        what: &'static str,
+        /// The tag.
+        tag: u8,
+    },
+    /// A string that is not UTF-8.
+    NotUtf8,
+    /// A list that claims more entries than its bytes can hold.
+    ListTooLong(u32),
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DecodeError::Truncated => write!(f, "the message ends early"),
+            DecodeError::Trailing(n) => write!(f, "{n} bytes follow the message"),
+            DecodeError::UnknownTag { what, tag } => write!(f, "unknown {what} {tag}"),
+            DecodeError::NotUtf8 => write!(f, "a string is not UTF-8"),
+            DecodeError::ListTooLong(n) => write!(f, "a list claims {n} entries"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Collects the body of a message.
+#[derive(Debug, Default)]
+pub(crate) struct Writer(Vec<u8>);
+
+impl Writer {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(crate) fn u8(&mut self, v: u8) {
+        self.0.push(v);
+    }
+
+    pub(crate) fn u16(&mut self, v: u16) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+
+    pub(crate) fn u32(&mut self, v: u32) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, v: u64) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+
+    pub(crate) fn str(&mut self, s: &str) {
+        self.len(s.len());
+        self.0.extend_from_slice(s.as_bytes());
+    }
+
+    pub(crate) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) {
+        self.len(items.len());
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    fn len(&mut self, n: usize) {
+        self.u32(u32::try_from(n).expect("a message of 4 GiB"));
+    }
+}
+
+/// Reads the body of a message. Every method fails with [`DecodeError::Truncated`] at the end.
+#[derive(Debug)]
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        Reader(body)
+    }
+
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        match self.0.len() {
+            0 => Ok(()),
+            n => Err(DecodeError::Trailing(n)),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn str(&mut self) -> Result<String, DecodeError> {
+        let len = self.u32()? as usize;
+        if len > self.0.len() {
+            return Err(DecodeError::Truncated);
+        }
+        let (head, tail) = self.0.split_at(len);
+        self.0 = tail;
+        String::from_utf8(head.to_vec()).map_err(|_| DecodeError::NotUtf8)
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        mut each: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.u32()?;
+        // An entry takes at least one byte, so the bytes left bound what may be reserved.
+        if count as usize > self.0.len() {
+            return Err(DecodeError::ListTooLong(count));
+        }
+        (0..count).map(|_| each(self)).collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! Frames: `u32` little-endian length of the body, then the body.
+
+/// Longest body of a frame, in bytes. A guest that announces more is lying.
+pub const MAX_BODY: usize = 256 * 1024;
+
+const HEADER: usize = 4;
+
+/// Why a byte stream cannot be cut into frames any further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// A frame announces a body of this many bytes, more than [`MAX_BODY`].
+    TooLong(u32),
+}
+
+impl std::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FrameError::TooLong(n) = self;
+        write!(f, "a frame announces {n} bytes, more than {MAX_BODY}")
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// Puts the header in front of a body.
+///
+/// # Panics
+/// If the body is longer than [`MAX_BODY`]: messages bound their strings so that it is not.
+#[must_use]
+pub fn wrap(body: &[u8]) -> Vec<u8> {
+    assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());
+    let length = u32::try_from(body.len()).expect("bounded above");
+    let mut frame = Vec::with_capacity(HEADER + body.len());
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// Cuts a byte stream, which may come in pieces of any size, into bodies.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl FrameReader {
+    /// Takes in the next piece of the stream.
+    pub fn push(&mut self, piece: &[u8]) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next whole body, `None` until more bytes come.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`], from then on at every call: the stream is beyond repair.
+    pub fn next_body(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
+        let Some((header, rest)) = self.buffer[self.start..].split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let announced = u32::from_le_bytes(*header);
+        let length = announced as usize;
+        if length > MAX_BODY {
+            return Err(FrameError::TooLong(announced));
+        }
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let body = body.to_vec();
+        self.start += HEADER + length;
+        Ok(Some(body))
+    }
+
+    /// Whether the stream ends inside a frame.
+    #[must_use]
+    pub fn is_mid_frame(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+}

@@ -1,0 +1,11 @@
+//! Boots a Linux kernel and carries what a test harness needs from it: one vsock byte stream,
+//! the console, and how the VM ended. Knows nothing of what is being tested.
+//!
+//! ```text
+//! Machine::boot(VmSpec) -> Session { next, send, console, finish }
+//!      |
+//!      +-- qemu    QEMU with a vhost-user vsock device in this process
+//! ```
+
+pub mod machine;
+pub mod session;

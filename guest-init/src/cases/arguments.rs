@@ -1,0 +1,248 @@
+//! What `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and what it does then.
+
+use super::support::*;
+use super::{Case, Check, case};
+use crate::arch;
+use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::Feature;
+
+const SET: &str = "task_set_syscall_user_dispatch()";
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "arguments/unknown-mode-refused",
+        "a mode that does not exist is EINVAL in all its 64 bits, and arms nothing",
+        SET,
+        unknown_mode_refused,
+    ),
+    case(
+        "arguments/off-refuses-arguments",
+        "OFF with an offset, length or selector is EINVAL and leaves dispatch armed",
+        SET,
+        off_refuses_arguments,
+    ),
+    case(
+        "arguments/off-disarms",
+        "OFF disarms, whatever the selector says, and may be repeated",
+        SET,
+        off_disarms,
+    ),
+    case(
+        "arguments/zero-offset-any-length",
+        "an exclusive range from 0 is accepted with any length, and armed",
+        SET,
+        zero_offset_any_length,
+    ),
+    case(
+        "arguments/wrapping-range-refused",
+        "an exclusive range that is empty or wraps is EINVAL, one up to the last address is not",
+        SET,
+        wrapping_range_refused,
+    ),
+    case(
+        "arguments/inclusive-range-checked",
+        "an inclusive range that is empty or wraps is EINVAL, also from 0; others are accepted",
+        SET,
+        inclusive_range_checked,
+    )
+    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    case(
+        "arguments/kernel-selector-refused",
+        "a selector in the kernel's half is EFAULT and arms nothing",
+        SET,
+        kernel_selector_refused,
+    ),
+    case(
+        "arguments/unmapped-selector-accepted",
+        "a selector that cannot be read is accepted: it is read at the first call that asks it",
+        SET,
+        unmapped_selector_accepted,
+    ),
+    case(
+        "arguments/range-checked-before-selector",
+        "a bad mode or range is EINVAL even if the selector is bad too",
+        SET,
+        range_checked_before_selector,
+    ),
+    case(
+        "arguments/refusal-keeps-configuration",
+        "a refused call leaves range, selector and arming as they were",
+        SET,
+        refusal_keeps_configuration,
+    ),
+    case(
+        "arguments/rearming-replaces",
+        "arming again replaces range and selector, the old ones no longer count",
+        SET,
+        rearming_replaces,
+    ),
+];
+
+const EINVAL: i32 = libc::EINVAL;
+const EFAULT: i32 = libc::EFAULT;
+
+fn unknown_mode_refused() -> Check {
+    handle(keep)?;
+    let inside = arch::inside();
+    for mode in [3, 4, 0xff, 0x100, 0x7fff_ffff, 1 << 32, 1 << 32 | 1, 1 << 63 | 1, u64::MAX] {
+        refused(mode, 0, 0, 0, EINVAL)?;
+        refused(mode, inside.start, inside_length(), address(&SELECTOR), EINVAL)?;
+    }
+    is_executed_despite_block(&arch::gate())
+}
+
+fn off_refuses_arguments() -> Check {
+    handle(keep)?;
+    arm()?;
+    let selector = address(&SELECTOR);
+    for (offset, length, selector) in
+        [(1, 0, 0), (0, 1, 0), (0, 0, selector), (1 << 32, 0, 0), (0, 1 << 63, 0), (1, 1, selector)]
+    {
+        refused(OFF, offset, length, selector, EINVAL)?;
+        is_dispatched(&arch::gate())?;
+    }
+    Ok(())
+}
+
+fn off_disarms() -> Check {
+    handle(keep)?;
+    disarm()?;
+    arm()?;
+    is_dispatched(&arch::gate())?;
+    disarm()?;
+    is_executed_despite_block(&arch::gate())?;
+    disarm()?;
+    is_executed_despite_block(&arch::gate())
+}
+
+fn zero_offset_any_length() -> Check {
+    handle(flip_to_allow)?;
+    // None of these ranges holds the gate, so that being armed shows.
+    for length in [0, 1, 4096] {
+        accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        is_dispatched(&arch::gate())?;
+    }
+    // These hold everything: dispatch is armed, but nothing to be seen of it.
+    for length in [1 << 63, u64::MAX] {
+        accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        is_executed_despite_block(&arch::gate())?;
+    }
+    Ok(())
+}
+
+fn wrapping_range_refused() -> Check {
+    handle(keep)?;
+    let selector = address(&SELECTOR);
+    for (offset, length) in [
+        (1, 0),
+        (0x40_0000, 0),
+        (u64::MAX, 0),
+        (1, u64::MAX),
+        (u64::MAX, 1),
+        (u64::MAX, u64::MAX),
+        (0x1000, u64::MAX - 0xfff),
+        (0x1000, u64::MAX - 0xffe),
+        (1 << 63, 1 << 63),
+    ] {
+        refused(EXCLUSIVE, offset, length, selector, EINVAL)?;
+    }
+    is_executed_despite_block(&arch::gate())?;
+    for (offset, length) in [(1, u64::MAX - 1), (u64::MAX - 1, 1), (1 << 63, (1 << 63) - 1)] {
+        accepted(EXCLUSIVE, offset, length, selector)?;
+        disarm()?;
+    }
+    Ok(())
+}
+
+fn inclusive_range_checked() -> Check {
+    handle(keep)?;
+    let selector = address(&SELECTOR);
+    for (offset, length) in [
+        (0, 0),
+        (1, 0),
+        (u64::MAX, 0),
+        (1, u64::MAX),
+        (u64::MAX, 1),
+        (0x1000, u64::MAX - 0xfff),
+        (1 << 63, 1 << 63),
+    ] {
+        refused(INCLUSIVE, offset, length, selector, EINVAL)?;
+    }
+    is_executed_despite_block(&arch::gate())?;
+    for (offset, length) in [(0, 1), (0, u64::MAX), (1, u64::MAX - 1), (0x40_0000, 0x1000)] {
+        accepted(INCLUSIVE, offset, length, selector)?;
+        disarm()?;
+    }
+    Ok(())
+}
+
+fn kernel_selector_refused() -> Check {
+    handle(keep)?;
+    let inside = arch::inside();
+    for selector in [arch::KERNEL_ADDRESS, 1 << 63, u64::MAX] {
+        refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
+        refused(EXCLUSIVE, 0, 0, selector, EFAULT)?;
+    }
+    is_executed_despite_block(&arch::gate())
+}
+
+fn unmapped_selector_accepted() -> Check {
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_NONE)?;
+    for selector in [1, 0xfff, page as u64] {
+        arm_with(selector)?;
+    }
+    disarm()
+}
+
+fn range_checked_before_selector() -> Check {
+    let selector = arch::KERNEL_ADDRESS;
+    refused(EXCLUSIVE, 1, 0, selector, EINVAL)?;
+    refused(EXCLUSIVE, 1, u64::MAX, selector, EINVAL)?;
+    refused(OFF, 0, 0, selector, EINVAL)?;
+    refused(9, 0, 0, selector, EINVAL)
+}
+
+fn refusal_keeps_configuration() -> Check {
+    handle(keep)?;
+    arm()?;
+    let inside = arch::inside();
+    let other = AtomicU8::new(ALLOW);
+    for (mode, offset, length, selector, errno) in [
+        (9, inside.start, inside_length(), address(&other), EINVAL),
+        (OFF, 1, 0, 0, EINVAL),
+        (EXCLUSIVE, 1, u64::MAX, address(&other), EINVAL),
+        (EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
+        (EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
+    ] {
+        refused(mode, offset, length, selector, errno)?;
+        is_dispatched(&arch::gate())?;
+        is_executed(&arch::gate())?;
+    }
+    Ok(())
+}
+
+fn rearming_replaces() -> Check {
+    handle(keep)?;
+    arm()?;
+    is_dispatched(&arch::gate())?;
+    // A new selector: the old one may say what it likes.
+    let other = AtomicU8::new(ALLOW);
+    arm_with(address(&other))?;
+    is_executed_despite_block(&arch::gate())?;
+    forget();
+    let regs = touch();
+    other.store(BLOCK, Ordering::SeqCst);
+    let _ = arch::gate().issue(&regs);
+    other.store(ALLOW, Ordering::SeqCst);
+    equal("SIGSYS handled for the new selector", dispatches(), 1)?;
+    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    // A new range, which holds the first gate too, but not the second.
+    let start = arch::inside().start;
+    let length = arch::gate().after() + 1 - start;
+    accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
+    is_executed_despite_block(&arch::gate())?;
+    is_dispatched(&arch::second_gate())?;
+    arm()?;
+    is_dispatched(&arch::gate())
+}

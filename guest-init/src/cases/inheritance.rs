@@ -1,0 +1,272 @@
+//! Who is armed after fork, clone and exec.
+
+use super::support::*;
+use super::tracee::{Config, Tracee, pause_for_tracer};
+use super::{Case, Check, case};
+use crate::arch;
+use crate::sys::{self, Change};
+use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::Feature;
+
+const COPY: &str = "dup_task_struct()";
+const EXEC: &str = "begin_new_exec()";
+const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
+
+pub(super) const CASES: &[Case] = &[
+    case("inheritance/fork", "a forked child is not armed, its parent still is", COPY, fork),
+    case(
+        "inheritance/vfork",
+        "a child that shares memory is not armed, its parent still is",
+        COPY,
+        vfork,
+    ),
+    case("inheritance/clone3", "a child of clone3 is not armed, its parent still is", COPY, clone3),
+    case("inheritance/thread", "a new thread is not armed, its creator still is", COPY, thread),
+    case(
+        "inheritance/threads-independent",
+        "each thread has a configuration of its own",
+        "task_set_syscall_user_dispatch()",
+        threads_independent,
+    ),
+    case("inheritance/exec-disarms", "a program that is executed is not armed", EXEC, exec_disarms),
+    case(
+        "inheritance/failed-exec-keeps",
+        "an execve that fails leaves dispatch armed",
+        EXEC,
+        failed_exec_keeps,
+    ),
+    case(
+        "inheritance/child-reads-off",
+        "a forked child's configuration says mode off",
+        "syscall_user_dispatch_get_config()",
+        child_reads_off,
+    )
+    .about(CONFIGURED),
+    case(
+        "inheritance/child-reads-nothing-stale",
+        "a forked child's configuration says nothing of its parent's range and selector",
+        COPY,
+        child_reads_nothing_stale,
+    )
+    .about(CONFIGURED)
+    .shows("stale-config-after-clear"),
+];
+
+/// In the child, with the selector at BLOCK: whether a call is executed. Leaves 1 or 2 in mark 0.
+extern "C" fn call_outside(_: u64) -> u64 {
+    let regs = touch();
+    let before = dispatches();
+    let _ = arch::gate().issue(&regs);
+    let executed = touched() && dispatches() == before;
+    set_mark(0, if executed { 1 } else { 2 });
+    0
+}
+
+fn child_was_not_armed() -> Check {
+    equal("SIGSYS handled in the child", dispatches(), 0)?;
+    ensure(mark(0) == 1, "the child's call is executed", || match mark(0) {
+        0 => "the child did not come back from it".into(),
+        _ => "it was not".into(),
+    })?;
+    is_dispatched(&arch::gate())
+}
+
+fn fork() -> Check {
+    handle(keep)?;
+    arm()?;
+    let child = start(|| {
+        flip(BLOCK);
+        i32::try_from(call_outside(0)).unwrap_or(1)
+    })?;
+    ends_well(end_of(child)?)?;
+    child_was_not_armed()
+}
+
+fn shares_memory(flags: i32) -> u64 {
+    u64::from((flags | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned())
+}
+
+fn shared_child(answer: i64) -> Check {
+    flip(ALLOW);
+    let child = sys::split(answer).map_err(broken("clone"))?;
+    ends_well(end_of(i32::try_from(child).map_err(broken("clone"))?)?)?;
+    child_was_not_armed()
+}
+
+fn vfork() -> Check {
+    handle(keep)?;
+    arm()?;
+    let stack = stack_for(call_outside, 0);
+    let arguments = [shares_memory(libc::SIGCHLD), stack, 0, 0];
+    flip(BLOCK);
+    // SAFETY: the stack was prepared and stays.
+    shared_child(unsafe { arch::spawn(number(libc::SYS_clone), arguments) })
+}
+
+fn clone3() -> Check {
+    handle(keep)?;
+    arm()?;
+    let stack = stack_for(call_outside, 0);
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The
+    // child starts at the end of the stack, which was prepared.
+    let size = 0x1000;
+    let signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    let arguments = [shares_memory(0), 0, 0, 0, signal, stack - size, size, 0];
+    let pointer = arguments.as_ptr() as u64;
+    let size = size_of_val(&arguments) as u64;
+    flip(BLOCK);
+    // SAFETY: the stack was prepared and stays.
+    shared_child(unsafe { arch::spawn(number(libc::SYS_clone3), [pointer, size, 0, 0]) })
+}
+
+fn thread() -> Check {
+    handle(keep)?;
+    arm()?;
+    let stack = stack_for(call_outside, 0);
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD;
+    let arguments = [u64::from(flags.cast_unsigned()), stack, 0, 0];
+    flip(BLOCK);
+    // SAFETY: the stack was prepared and stays.
+    let thread = unsafe { arch::spawn(number(libc::SYS_clone), arguments) };
+    while mark(0) == 0 && thread > 0 {
+        sys::sched_yield();
+    }
+    flip(ALLOW);
+    sys::split(thread).map_err(broken("clone"))?;
+    child_was_not_armed()
+}
+
+static OTHER: AtomicU8 = AtomicU8::new(ALLOW);
+
+/// Arms with [`OTHER`], and then issues a call for each odd value of mark 0: 1 when done. What
+/// became of the call is left in mark 1: 1 executed, 2 dispatched.
+extern "C" fn armed_otherwise(_: u64) -> u64 {
+    let inside = arch::inside();
+    let length = inside.end - inside.start;
+    let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+    if sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER)).is_err() {
+        set_mark(0, u64::MAX);
+        return 0;
+    }
+    set_mark(0, 2);
+    for round in 1..=ROUNDS {
+        await_mark(0, 2 * round + 1);
+        let before = dispatches();
+        let _ = arch::gate().issue(&regs);
+        set_mark(1, if dispatches() == before { 1 } else { 2 });
+        set_mark(0, 2 * round + 2);
+    }
+    0
+}
+
+const ROUNDS: u64 = 4;
+
+fn threads_independent() -> Check {
+    handle(keep)?;
+    arm()?;
+    spawn_thread(armed_otherwise, 0).map_err(broken("clone"))?;
+    while mark(0) == 0 {
+        sys::sched_yield();
+    }
+    equal("the other thread armed", mark(0), 2)?;
+    for round in 1..=ROUNDS {
+        let (mine, others) = (round & 1 == 1, round & 2 == 2);
+        OTHER.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        flip(if mine { BLOCK } else { ALLOW });
+        set_mark(0, 2 * round + 1);
+        await_mark(0, 2 * round + 2);
+        let theirs = mark(1);
+        let before = dispatches();
+        let regs = touch();
+        let _ = arch::gate().issue(&regs);
+        let dispatched = dispatches() - before;
+        flip(ALLOW);
+        equal("the other thread's call, 1 executed, 2 dispatched", theirs, 1 + u64::from(others))?;
+        equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
+        equal("effect of this thread's call", touched(), !mine)?;
+    }
+    disarm()?;
+    // The first thread's OFF is its own.
+    Ok(())
+}
+
+/// What the executed program ends with.
+const EXECUTED: u8 = 23;
+
+fn exec_disarms() -> Check {
+    let fd = program()?;
+    handle(keep)?;
+    let end = subject(|| {
+        // Without a selector everything outside would be dispatched, and the handler is gone.
+        if arm_with(0).is_err() {
+            return 99;
+        }
+        execute(fd);
+        98
+    })?;
+    equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
+}
+
+fn program() -> Result<i32, super::Wrong> {
+    let image = arch::tiny_program(EXECUTED);
+    let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    let file = u64::from(fd.cast_unsigned());
+    // SAFETY: reads the image; duplicates the file to descriptor 0, which the program uses.
+    unsafe {
+        sys::call(libc::SYS_write, &[file, image.as_ptr() as u64, image.len() as u64])
+            .map_err(broken("write"))?;
+        sys::call(libc::SYS_dup2, &[file, 0]).map_err(broken("dup2"))?;
+    }
+    Ok(fd)
+}
+
+fn execute(fd: i32) {
+    let none = [0u64];
+    let list = none.as_ptr() as u64;
+    let empty = libc::AT_EMPTY_PATH.cast_unsigned();
+    // SAFETY: reads an empty path and two empty lists.
+    let _ = unsafe {
+        sys::call(
+            libc::SYS_execveat,
+            &[fd.cast_unsigned().into(), c"".as_ptr() as u64, list, list, empty.into()],
+        )
+    };
+}
+
+fn failed_exec_keeps() -> Check {
+    handle(keep)?;
+    arm()?;
+    let none = [0u64];
+    let list = none.as_ptr() as u64;
+    for path in [c"/no/such/program", c"/"] {
+        // SAFETY: reads a path and two empty lists.
+        let answer = unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
+        ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
+        is_dispatched(&arch::gate())?;
+    }
+    Ok(())
+}
+
+/// The configuration that a forked child of an armed process has.
+fn child_config() -> Result<Config, super::Wrong> {
+    arm()?;
+    let child = Tracee::start(|| {
+        pause_for_tracer();
+        0
+    })?;
+    let config = child.config()?;
+    child.kill()?;
+    Ok(config)
+}
+
+fn child_reads_off() -> Check {
+    equal("mode", child_config()?.mode, OFF)
+}
+
+fn child_reads_nothing_stale() -> Check {
+    equal("the child's configuration", child_config()?, Config::default())
+}

@@ -1,0 +1,370 @@
+//! What a tracer sees of dispatch, and how it reads and changes the configuration.
+
+use super::support::*;
+use super::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
+use super::{Case, Check, Wrong, case};
+use crate::arch;
+use crate::sys::{self, Change, Errno};
+use sudbox_protocol::Feature;
+
+const ENTER: &str = "syscall_trace_enter()";
+const EXIT: &str = "syscall_exit_work()";
+const GET: &str = "syscall_user_dispatch_get_config()";
+const SET: &str = "syscall_user_dispatch_set_config()";
+const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
+const CONFIGURED_INCLUSIVE: &[Feature] =
+    &[Feature::Dispatch, Feature::PtraceConfig, Feature::Inclusive];
+
+const SYSCALL: u32 = libc::PTRACE_SYSCALL;
+const CONT: u32 = libc::PTRACE_CONT;
+const STEP: u32 = libc::PTRACE_SINGLESTEP;
+const SYSEMU: u32 = 31;
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "ptrace/no-call-stops",
+        "a dispatched call shows the tracer neither entry nor exit, only SIGSYS",
+        ENTER,
+        no_call_stops,
+    ),
+    case(
+        "ptrace/next-call-stops",
+        "the call after a dispatched one shows the tracer entry and exit",
+        EXIT,
+        next_call_stops,
+    ),
+    case(
+        "ptrace/no-emulation-stop",
+        "PTRACE_SYSEMU does not see a dispatched call, only SIGSYS",
+        ENTER,
+        no_emulation_stop,
+    ),
+    case(
+        "ptrace/killed-without-stops",
+        "a call that kills by its selector shows the tracer neither entry nor exit",
+        EXIT,
+        killed_without_stops,
+    )
+    .shows("phantom-exit-stop"),
+    case(
+        "ptrace/step-dispatched",
+        "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
+        EXIT,
+        step_dispatched,
+    ),
+    case(
+        "ptrace/step-allowed",
+        "a single step over an allowed call stops behind it",
+        EXIT,
+        step_allowed,
+    ),
+    case(
+        "ptrace/suppressed-signal",
+        "if the tracer suppresses SIGSYS the program goes on behind the call, its number kept",
+        "syscall_rollback()",
+        suppressed_signal,
+    ),
+    case(
+        "ptrace/reads-configuration",
+        "the configuration that is read is the one that was set, and zero after OFF",
+        GET,
+        reads_configuration,
+    )
+    .about(CONFIGURED),
+    case(
+        "ptrace/checks-size-and-address",
+        "a wrong size is EINVAL, a bad address EFAULT, a running tracee ESRCH",
+        SET,
+        checks_size_and_address,
+    )
+    .about(CONFIGURED),
+    case(
+        "ptrace/arms-tracee",
+        "setting the configuration arms and disarms the tracee, and not the tracer",
+        SET,
+        arms_tracee,
+    )
+    .about(CONFIGURED),
+    case(
+        "ptrace/validates-configuration",
+        "what prctl refuses the tracer is refused too, and nothing changes",
+        SET,
+        validates_configuration,
+    )
+    .about(CONFIGURED),
+    case(
+        "ptrace/set-at-entry",
+        "arming at the entry of a call leaves that call alone and dispatches the next",
+        SET,
+        set_at_entry,
+    )
+    .about(CONFIGURED),
+    case(
+        "ptrace/inclusive-restores",
+        "an inclusive configuration that was read can be set again and is the same",
+        GET,
+        inclusive_restores,
+    )
+    .about(CONFIGURED_INCLUSIVE)
+    .shows("inclusive-get-set"),
+];
+
+/// A tracee that is armed, stops for its tracer, and issues a touch with this selector.
+fn caller(selector: u8) -> Result<Tracee, Wrong> {
+    handle(keep)?;
+    Tracee::start(|| {
+        let regs = touch();
+        if arm().is_err() {
+            return 99;
+        }
+        flip(selector);
+        pause_for_tracer();
+        let got = arch::gate().issue(&regs);
+        flip(ALLOW);
+        let executed = touched();
+        let kept = got.result() == libc::SYS_umask;
+        code(executed == (selector == ALLOW) && kept != executed)
+    })
+}
+
+fn no_call_stops() -> Check {
+    let tracee = caller(BLOCK)?;
+    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+fn next_call_stops() -> Check {
+    let tracee = caller(BLOCK)?;
+    // Nobody traces the dispatched call itself in the first round: the flag that it leaves for
+    // its own exit must not swallow the next call's.
+    for first in [SYSCALL, CONT] {
+        let tracee = if first == SYSCALL { &tracee } else { &caller(BLOCK)? };
+        tracee.expect_signal(first, 0, libc::SIGSYS)?;
+        tracee.expect_call(SYSCALL, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+        tracee.expect_call_stop(SYSCALL, 0)?;
+        equal("kind of stop", tracee.info_kind()?, InfoKind::Exit)?;
+        tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
+        tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+        ends_well(tracee.run(CONT, 0)?)?;
+    }
+    equal("SIGSYS handled", dispatches(), 2)
+}
+
+fn no_emulation_stop() -> Check {
+    let tracee = caller(BLOCK)?;
+    tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
+    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    // The handler's return is seen, so SYSEMU was in force.
+    tracee.expect_call(SYSEMU, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    tracee.kill()
+}
+
+fn killed_without_stops() -> Check {
+    let tracee = caller(2)?;
+    let end = tracee.run(SYSCALL, 0)?;
+    if let Change::Stopped(_) = end {
+        log(format!("the stop is of kind {:?}", tracee.info_kind()?));
+        tracee.kill()?;
+    }
+    is_killed(end, libc::SIGSYS, 0)
+}
+
+/// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards. Single steps
+/// from further off would be no good: one over `popf` makes the trap flag the program's own
+/// (`enable_single_step()`), and it would stay.
+fn run_to_call(tracee: &Tracee) -> Check {
+    let call = arch::gate().call_address();
+    // SAFETY: the gate's code, which this process shares with the tracee.
+    let code = unsafe { (call as *const u64).read_unaligned() };
+    let poke =
+        |word| tracee.request(libc::PTRACE_POKETEXT, call, word).map_err(broken("PTRACE_POKETEXT"));
+    poke(arch::with_breakpoint(code))?;
+    tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
+    poke(code)?;
+    let mut registers = tracee.registers()?;
+    registers.next = call;
+    tracee.set_registers(&registers)
+}
+
+fn step_dispatched() -> Check {
+    let tracee = caller(BLOCK)?;
+    run_to_call(&tracee)?;
+    tracee.expect_signal(STEP, 0, libc::SIGSYS)?;
+    let at = tracee.registers()?;
+    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    equal("number at SIGSYS", at.result.cast_signed(), libc::SYS_umask)?;
+    tracee.expect_signal(STEP, libc::SIGSYS, libc::SIGTRAP)?;
+    equal_hex("next instruction after it", tracee.registers()?.next, handler_address())?;
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+fn step_allowed() -> Check {
+    let tracee = caller(ALLOW)?;
+    run_to_call(&tracee)?;
+    tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
+    let at = tracee.registers()?;
+    equal_hex("next instruction", at.next, arch::gate().after())?;
+    equal("result", at.result.cast_signed(), 0o022)?;
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+fn suppressed_signal() -> Check {
+    let tracee = caller(BLOCK)?;
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    let at = tracee.registers()?;
+    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    equal("number at SIGSYS", at.result.cast_signed(), libc::SYS_umask)?;
+    // The tracee itself checks what it finds behind the call.
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+/// What [`arm`] sets.
+fn armed() -> Config {
+    Config {
+        mode: EXCLUSIVE,
+        selector: address(&SELECTOR),
+        offset: arch::inside().start,
+        length: inside_length(),
+    }
+}
+
+fn reads_configuration() -> Check {
+    const STRANGE: Config =
+        Config { mode: EXCLUSIVE, selector: 0x1234_5678_9abc, offset: 1 << 63 | 5, length: 7 };
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        let first = arm();
+        pause_for_tracer();
+        let Config { mode, selector, offset, length } = armed();
+        let second = accepted(mode, offset, length + 16, selector);
+        pause_for_tracer();
+        let third = disarm();
+        pause_for_tracer();
+        code(first.and(second).and(third).is_ok())
+    })?;
+    let stop = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
+    equal("configuration before arming", tracee.config()?, Config::default())?;
+    stop()?;
+    equal("configuration", tracee.config()?, armed())?;
+    stop()?;
+    let due = Config { length: inside_length() + 16, ..armed() };
+    equal("configuration after arming again", tracee.config()?, due)?;
+    equal("setting", tracee.set(&STRANGE), Ok(()))?;
+    equal("configuration that the tracer set", tracee.config()?, STRANGE)?;
+    equal("setting", tracee.set(&armed()), Ok(()))?;
+    stop()?;
+    equal("configuration after OFF", tracee.config()?, Config::default())?;
+    ends_well(tracee.run(CONT, 0)?)
+}
+
+fn checks_size_and_address() -> Check {
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        set_mark(0, 1);
+        loop {
+            sys::sched_yield();
+        }
+    })?;
+    let mut config = [0u64; 8];
+    let good = config.as_mut_ptr() as u64;
+    let bad = pages(1)?;
+    protect(bad, 1, libc::PROT_NONE)?;
+    let both = |size, address| [tracee.get_at(size, address), tracee.set_at(size, address)];
+    for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
+        let due = [Err(Errno(libc::EINVAL)); 2];
+        equal(&format!("reading and setting {size:#x} bytes"), both(size, good), due)?;
+    }
+    let fault = [Err(Errno(libc::EFAULT)); 2];
+    equal("reading and setting at PROT_NONE", both(CONFIG_SIZE, bad as u64), fault)?;
+    equal("reading and setting at 0", both(CONFIG_SIZE, 0), fault)?;
+    let kernel = both(CONFIG_SIZE, arch::KERNEL_ADDRESS);
+    equal("reading and setting in the kernel", kernel, fault)?;
+    equal("bytes written so far", config, [0; 8])?;
+    equal("reading and setting", both(CONFIG_SIZE, good), [Ok(0); 2])?;
+    tracee.request(CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+    await_mark(0, 1);
+    let running = both(CONFIG_SIZE, good);
+    equal("reading and setting a running tracee", running, [Err(Errno(libc::ESRCH)); 2])?;
+    tracee.kill()
+}
+
+fn arms_tracee() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        let gate = arch::gate();
+        pause_for_tracer();
+        let first = is_dispatched(&gate).and_then(|()| is_executed(&gate));
+        pause_for_tracer();
+        let second = is_executed_despite_block(&gate);
+        code(first.and(second).is_ok())
+    })?;
+    equal("setting", tracee.set(&armed()), Ok(()))?;
+    is_executed_despite_block(&arch::gate())?;
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
+    equal("setting", tracee.set(&Config::default()), Ok(()))?;
+    ends_well(tracee.run(CONT, 0)?)
+}
+
+fn validates_configuration() -> Check {
+    handle(keep)?;
+    let tracee = caller(BLOCK)?;
+    let good = armed();
+    for (config, errno) in [
+        (Config { mode: 3, ..good }, libc::EINVAL),
+        (Config { mode: 1 << 32 | 1, ..good }, libc::EINVAL),
+        (Config { mode: OFF, ..good }, libc::EINVAL),
+        (Config { length: 0, ..good }, libc::EINVAL),
+        (Config { offset: u64::MAX, ..good }, libc::EINVAL),
+        (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT),
+        (Config { selector: u64::MAX, length: 0, ..good }, libc::EINVAL),
+    ] {
+        equal(&format!("setting {config:x?}"), tracee.set(&config), Err(Errno(errno)))?;
+        equal("configuration after it", tracee.config()?, good)?;
+    }
+    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)
+}
+
+fn set_at_entry() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        let regs = touch();
+        flip(BLOCK);
+        pause_for_tracer();
+        let _ = arch::gate().issue(&regs);
+        let first = touched();
+        let _ = arch::gate().issue(&regs);
+        let second = touched();
+        flip(ALLOW);
+        code(first && !second)
+    })?;
+    tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
+    equal("setting", tracee.set(&armed()), Ok(()))?;
+    tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+fn inclusive_restores() -> Check {
+    let gate = arch::gate();
+    let tracee = Tracee::start(|| {
+        let armed = accepted(INCLUSIVE, gate.after(), 1, address(&SELECTOR));
+        pause_for_tracer();
+        code(armed.is_ok())
+    })?;
+    let read = tracee.config()?;
+    log(format!("read: {read:x?}"));
+    let again = tracee.set(&read);
+    let after = tracee.config()?;
+    tracee.kill()?;
+    equal("setting what was read", again, Ok(()))?;
+    equal("configuration after it", after, read)
+}

@@ -1,0 +1,247 @@
+//! Which addresses are in the range, to the byte.
+
+use super::support::*;
+use super::{Case, Check, Wrong, case};
+use crate::arch::{self, Gate, Registers};
+use crate::{sys, vdso};
+use sudbox_protocol::Feature;
+
+const DISPATCH: &str = "syscall_user_dispatch()";
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "range/first-byte",
+        "a range of one byte, the one behind the instruction, allows the call",
+        DISPATCH,
+        first_byte,
+    ),
+    case(
+        "range/instruction-itself",
+        "a range that holds the instruction but ends with it does not allow the call",
+        DISPATCH,
+        instruction_itself,
+    ),
+    case("range/end-excluded", "the end of the range is not in it", DISPATCH, end_excluded),
+    case("range/start-included", "a range begins with its start", DISPATCH, start_included),
+    case("range/everything", "a range from 0 over all addresses allows all", DISPATCH, everything),
+    case("range/nothing", "a range from 0 of length 0 allows nothing", DISPATCH, nothing),
+    case(
+        "range/full-width",
+        "addresses are compared in all their bits, above 4 GiB too",
+        DISPATCH,
+        full_width,
+    ),
+    case(
+        "range/inclusive",
+        "an inclusive range dispatches what is in it, to the byte, and only that",
+        "task_set_syscall_user_dispatch()",
+        inclusive,
+    )
+    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    case(
+        "range/inclusive-outside-not-read",
+        "outside of an inclusive range the selector is not read",
+        DISPATCH,
+        inclusive_outside_not_read,
+    )
+    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    case(
+        "range/no-selector",
+        "without a selector everything outside of the range is dispatched, always",
+        DISPATCH,
+        no_selector,
+    ),
+    case(
+        "range/prctl-too",
+        "the prctl that would disarm is dispatched like any call",
+        DISPATCH,
+        prctl_too,
+    ),
+    case(
+        "range/vdso-fallback",
+        "a system call that the vDSO issues is dispatched, with an address in the vDSO",
+        DISPATCH,
+        vdso_fallback,
+    ),
+];
+
+/// Arms with this range, blocks, issues a touch, and says whether it was executed.
+fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Wrong> {
+    handle(flip_to_allow)?;
+    let regs = touch();
+    forget();
+    accepted(mode, start, length, address(&SELECTOR))?;
+    let _ = blocked(gate, &regs);
+    disarm()?;
+    match (dispatches(), touched()) {
+        (0, true) => Ok(true),
+        (1, false) => Ok(false),
+        (signals, effect) => Err(wrong(
+            "a call is either executed or dispatched",
+            format!("{signals} SIGSYS, effect: {effect}"),
+        )),
+    }
+}
+
+fn allows(start: u64, length: u64, due: bool) -> Check {
+    let gate = arch::gate();
+    let got = executes(EXCLUSIVE, start, length, &gate)?;
+    let after = gate.after();
+    equal(&format!("range {start:#x}+{length:#x} allows a call before {after:#x}"), got, due)
+}
+
+fn first_byte() -> Check {
+    allows(arch::gate().after(), 1, true)
+}
+
+fn instruction_itself() -> Check {
+    let gate = arch::gate();
+    allows(gate.call_address(), arch::CALL_LENGTH, false)?;
+    allows(gate.call_address(), arch::CALL_LENGTH + 1, true)
+}
+
+fn end_excluded() -> Check {
+    let after = arch::gate().after();
+    allows(after - 0x1000, 0x1000, false)?;
+    allows(after - 0x1000, 0x1001, true)?;
+    allows(0, after, false)?;
+    allows(0, after + 1, true)
+}
+
+fn start_included() -> Check {
+    let after = arch::gate().after();
+    allows(after + 1, 0x1000, false)?;
+    allows(after, 0x1000, true)?;
+    allows(after + 1, u64::MAX - after - 1, false)?;
+    allows(after, u64::MAX - after, true)
+}
+
+fn everything() -> Check {
+    allows(0, u64::MAX, true)
+}
+
+fn nothing() -> Check {
+    allows(0, 0, false)
+}
+
+fn full_width() -> Check {
+    const HIGH: u64 = 0x1_0000_0000;
+    let place = sys::map_at(0x7e57_0000_0000, PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        .map_err(broken("mmap"))?;
+    // SAFETY: a page is longer than a gate, and is made executable before the gate is used.
+    let high = unsafe { arch::copy_gate(place) };
+    protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
+    let after = high.after();
+    ensure(after > HIGH, "memory above 4 GiB", || format!("{after:#x}"))?;
+    let low = after & (HIGH - 1);
+    for (start, length, due) in [
+        (after, 1, true),
+        (low, 1, false),
+        (after - HIGH, 1, false),
+        (after + HIGH, 1, false),
+        (after - HIGH, HIGH, false),
+        (after - HIGH, HIGH + 1, true),
+        // The length counts in all its bits too.
+        (after - 0x1000, HIGH, true),
+    ] {
+        let got = executes(EXCLUSIVE, start, length, &high)?;
+        let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");
+        equal(&what, got, due)?;
+    }
+    Ok(())
+}
+
+fn inclusive() -> Check {
+    let gate = arch::gate();
+    let after = gate.after();
+    for (start, length, due) in [
+        (after, 1, false),
+        (after - 1, 1, true),
+        (after + 1, 1, true),
+        (gate.call_address(), arch::CALL_LENGTH, true),
+        (after - 0x1000, 0x1001, false),
+        (0, after, true),
+        (0, after + 1, false),
+        (0, u64::MAX, false),
+        (after, u64::MAX - after, false),
+        (after + 1, u64::MAX - after - 1, true),
+    ] {
+        let got = executes(INCLUSIVE, start, length, &gate)?;
+        let what = format!("inclusive {start:#x}+{length:#x} executes a call before {after:#x}");
+        equal(&what, got, due)?;
+    }
+    Ok(())
+}
+
+fn inclusive_outside_not_read() -> Check {
+    handle(keep)?;
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_NONE)?;
+    let other = arch::second_gate();
+    let end = subject(|| {
+        if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+            return 99;
+        }
+        code(is_executed(&other).is_ok())
+    })?;
+    ends_well(end)?;
+    // The same from within must read it, and not survive.
+    let end = subject(|| {
+        if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+            return 99;
+        }
+        code(is_executed(&arch::gate()).is_ok())
+    })?;
+    is_killed(end, libc::SIGSEGV, 0)
+}
+
+fn no_selector() -> Check {
+    handle(keep)?;
+    let gate = arch::gate();
+    let regs = touch();
+    arm_with(0)?;
+    for _ in 0..3 {
+        let _ = gate.issue(&regs);
+    }
+    let effect = touched();
+    disarm()?;
+    equal("SIGSYS handled for three calls", dispatches(), 3)?;
+    equal("effect of the dispatched calls", effect, false)?;
+    is_executed(&gate)
+}
+
+fn prctl_too() -> Check {
+    handle(keep)?;
+    arm()?;
+    let off = Registers::call(number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
+    let (_, seen) = dispatched(&arch::gate(), &off)?;
+    equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
+    is_dispatched(&arch::gate())
+}
+
+fn vdso_fallback() -> Check {
+    handle(keep)?;
+    let Some(vdso) = vdso::find() else {
+        return Err(Wrong::Unmet("a vDSO".into()));
+    };
+    let Some(clock_gettime) = vdso.clock_gettime else {
+        return Err(Wrong::Unmet("clock_gettime in the vDSO".into()));
+    };
+    let mut time = libc::timespec { tv_sec: -7, tv_nsec: -7 };
+    arm()?;
+    forget();
+    flip(BLOCK);
+    // SAFETY: the function of the vDSO, which writes the structure. A process's CPU time is not
+    // in the vDSO's data, so that it has to ask the kernel.
+    let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    flip(ALLOW);
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = crate::shared::shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
+    ensure(vdso.range.contains(&seen.call_address()), "si_call_addr in the vDSO", || {
+        format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)
+    })?;
+    equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
+    // The number is still in the result register, and the vDSO takes it for the result.
+    equal("result", i64::from(answer), libc::SYS_clock_gettime)
+}

@@ -1,0 +1,171 @@
+//! Dispatch comes before seccomp: what is dispatched no filter sees, what is allowed all see.
+
+use super::support::*;
+use super::{Case, Check, case};
+use crate::arch::{self, Registers};
+use crate::shared::shared;
+use crate::sys::{self, Change};
+use sudbox_protocol::Feature;
+
+const ENTER: &str = "syscall_trace_enter()";
+const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "seccomp/dispatched-unseen",
+        "a filter that kills does not see a dispatched call",
+        ENTER,
+        dispatched_unseen,
+    )
+    .about(FILTERED),
+    case(
+        "seccomp/allowed-filtered",
+        "a filter decides on an allowed call, in range or by selector or issued again",
+        ENTER,
+        allowed_filtered,
+    )
+    .about(FILTERED),
+    case(
+        "seccomp/trap-told-apart",
+        "the SIGSYS of a filter and that of a dispatch differ in their code",
+        "trigger_sigsys()",
+        trap_told_apart,
+    )
+    .about(FILTERED),
+    case(
+        "seccomp/dispatched-unseen-strict",
+        "strict mode does not see a dispatched call, and kills an allowed one",
+        ENTER,
+        dispatched_unseen_strict,
+    )
+    .about(FILTERED),
+];
+
+const RET_KILL_PROCESS: u32 = 0x8000_0000;
+const RET_TRAP: u32 = 0x0003_0000;
+const RET_ERRNO: u32 = 0x0005_0000;
+const RET_ALLOW: u32 = 0x7fff_0000;
+
+/// `SYS_SECCOMP`, the code of a filter's SIGSYS.
+const FROM_FILTER: i32 = 1;
+
+/// Installs a filter that does this to `umask` and allows all else.
+fn filter_umask(action: u32) -> sys::Result<()> {
+    let statement = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt,
+        jf,
+        k,
+    };
+    let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
+    let mut program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, umask),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the program.
+    unsafe {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
+        sys::call(
+            libc::SYS_seccomp,
+            &[u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, &raw const program as u64],
+        )?;
+    }
+    Ok(())
+}
+
+/// A call that the filter decides on. [`touch`] itself would be filtered.
+fn umask() -> Registers {
+    Registers::call(number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
+}
+
+fn dispatched_unseen() -> Check {
+    handle(keep)?;
+    let end = subject(|| {
+        if arm().is_err() || filter_umask(RET_KILL_PROCESS).is_err() {
+            return 99;
+        }
+        let got = blocked(&arch::gate(), &umask());
+        code(got.result() == libc::SYS_umask)
+    })?;
+    ends_well(end)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    equal("si_code", shared().seen(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
+    // The filter is one that kills.
+    let end = subject(|| {
+        if arm().is_err() || filter_umask(RET_KILL_PROCESS).is_err() {
+            return 99;
+        }
+        let _ = arch::gate().issue(&umask());
+        0
+    })?;
+    is_killed(end, libc::SIGSYS, 1)
+}
+
+fn allowed_filtered() -> Check {
+    const ERRNO: i32 = 77;
+    handle(reissue)?;
+    arm()?;
+    filter_umask(RET_ERRNO | ERRNO.cast_unsigned()).map_err(broken("seccomp"))?;
+    // SAFETY: touches no memory.
+    let inside = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
+    equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
+    let got = arch::gate().issue(&umask());
+    equal("umask by selector", got.result(), -i64::from(ERRNO))?;
+    equal("SIGSYS handled", dispatches(), 0)?;
+    let got = blocked(&arch::gate(), &umask());
+    equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+fn trap_told_apart() -> Check {
+    handle(keep)?;
+    arm()?;
+    filter_umask(RET_TRAP | 55).map_err(broken("seccomp"))?;
+    let gate = arch::gate();
+    for (selector, code, errno) in
+        [(ALLOW, FROM_FILTER, 55), (BLOCK, USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
+    {
+        forget();
+        flip(selector);
+        let _ = gate.issue(&umask());
+        flip(ALLOW);
+        equal("SIGSYS handled", dispatches(), 1)?;
+        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        equal("si_code", seen.code(), code)?;
+        equal("si_errno", seen.errno(), errno)?;
+        equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+        equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
+    }
+    Ok(())
+}
+
+fn dispatched_unseen_strict() -> Check {
+    handle(keep)?;
+    for (selector, due) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
+        forget();
+        let end = subject(|| {
+            // SAFETY: strict mode is the subject's own.
+            let strict = || unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) };
+            // In this order: strict mode knows no prctl.
+            if arm().is_err() || strict().is_err() {
+                return 99;
+            }
+            flip(selector);
+            let _ = arch::gate().issue(&umask());
+            // Nor does it know exit_group(2).
+            // SAFETY: ends the subject's only thread.
+            let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
+            0
+        });
+        equal("the subject", end?.to_string(), due.to_string())?;
+        equal("SIGSYS handled", dispatches(), u32::from(selector == BLOCK))?;
+    }
+    Ok(())
+}
+
+fn killed() -> Change {
+    Change::Killed { signal: libc::SIGKILL, core: false }
+}

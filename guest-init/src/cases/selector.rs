@@ -1,0 +1,423 @@
+//! What the kernel does with the selector: when it reads it, how much of it, and what it makes
+//! of every value and of every way in which it cannot be read.
+
+use super::support::*;
+use super::{Case, Check, Need, Wrong, case};
+use crate::arch;
+use crate::sys::{self, Action};
+use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::Feature;
+
+const DISPATCH: &str = "syscall_user_dispatch()";
+const EXIT: &str = "force_exit_sig()";
+
+pub(super) const CASES: &[Case] = &[
+    case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH, allow_executes),
+    case(
+        "selector/block-dispatches",
+        "with BLOCK a call is dispatched",
+        DISPATCH,
+        block_dispatches,
+    ),
+    case("selector/flips", "each flip counts from the next call on", DISPATCH, flips),
+    case(
+        "selector/flip-from-afar",
+        "a flip by another process through shared memory counts",
+        DISPATCH,
+        flip_from_afar,
+    ),
+    case(
+        "selector/invalid-value-kills",
+        "any other value kills with SIGSYS, past the handler",
+        EXIT,
+        invalid_value_kills,
+    ),
+    case(
+        "selector/invalid-value-kills-always",
+        "any other value kills also if SIGSYS is blocked or ignored",
+        EXIT,
+        invalid_value_kills_always,
+    ),
+    case(
+        "selector/invalid-value-kills-all-threads",
+        "any other value kills the whole process, not only the thread",
+        EXIT,
+        invalid_value_kills_all_threads,
+    ),
+    case(
+        "selector/unreadable-kills",
+        "a selector without read permission kills with SIGSEGV, past any handler",
+        EXIT,
+        unreadable_kills,
+    ),
+    case(
+        "selector/unmapped-kills",
+        "a selector that is not mapped kills with SIGSEGV, past any handler",
+        EXIT,
+        unmapped_kills,
+    ),
+    case(
+        "selector/past-end-of-file-kills",
+        "a selector past the end of its file kills with SIGSEGV, past any handler",
+        EXIT,
+        past_end_of_file_kills,
+    ),
+    case(
+        "selector/protection-key-kills",
+        "a selector that a protection key denies kills with SIGSEGV, past any handler",
+        EXIT,
+        protection_key_kills,
+    )
+    .about(&[Feature::Dispatch, Feature::Pkeys])
+    .needing(&[Need::CpuFeature("pku")]),
+    case(
+        "selector/one-byte-read",
+        "exactly one byte is read: its neighbours may be unreadable",
+        DISPATCH,
+        one_byte_read,
+    ),
+    case(
+        "selector/read-only-suffices",
+        "a selector on a page that cannot be written is obeyed",
+        DISPATCH,
+        read_only_suffices,
+    ),
+    case(
+        "selector/never-written",
+        "neither the selector nor a byte around it is ever written",
+        DISPATCH,
+        never_written,
+    ),
+    case(
+        "selector/faulted-in",
+        "a selector whose page was dropped is read as what the page comes back with",
+        DISPATCH,
+        faulted_in,
+    ),
+    case(
+        "selector/not-read-in-range",
+        "a call from the allowed range does not read the selector",
+        DISPATCH,
+        not_read_in_range,
+    ),
+];
+
+fn allow_executes() -> Check {
+    handle(keep)?;
+    arm()?;
+    is_executed(&arch::gate())?;
+    is_executed(&arch::second_gate())
+}
+
+fn block_dispatches() -> Check {
+    handle(keep)?;
+    arm()?;
+    is_dispatched(&arch::gate())?;
+    is_dispatched(&arch::second_gate())
+}
+
+fn flips() -> Check {
+    handle(keep)?;
+    arm()?;
+    // Changing runs of both: a value kept from an earlier call would show.
+    let mut pattern = 0x9d2c_5680_u32;
+    for _ in 0..32 {
+        if pattern & 1 == 1 {
+            is_dispatched(&arch::gate())?;
+        } else {
+            is_executed(&arch::gate())?;
+        }
+        pattern >>= 1;
+    }
+    Ok(())
+}
+
+fn flip_from_afar() -> Check {
+    handle(keep)?;
+    let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
+    // SAFETY: one byte of memory that is never unmapped, shared by two processes.
+    let selector: &AtomicU8 = unsafe { &*page.cast() };
+    let rounds = 6;
+    let other = start(|| {
+        for round in 1..=rounds {
+            await_mark(0, 2 * round - 1);
+            selector.store(if round % 2 == 1 { BLOCK } else { ALLOW }, Ordering::SeqCst);
+            set_mark(0, 2 * round);
+        }
+        0
+    })?;
+    arm_with(page as u64)?;
+    let gate = arch::gate();
+    let mut count = 0;
+    for round in 1..=rounds {
+        forget();
+        let regs = touch();
+        set_mark(0, 2 * round - 1);
+        await_mark(0, 2 * round);
+        let _ = gate.issue(&regs);
+        let due = u32::from(round % 2 == 1);
+        if dispatches() != due || touched() == (due == 1) {
+            count += 1;
+        }
+    }
+    disarm()?;
+    ends_well(end_of(other)?)?;
+    equal("calls that did not obey the other process", count, 0)
+}
+
+/// Arms a subject with this selector, lets it issue a call, and expects that it does not live.
+fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
+    forget();
+    let end = subject(|| {
+        prepare();
+        if arm_with(selector).is_err() {
+            return 99;
+        }
+        let regs = touch();
+        set_mark(15, 0);
+        let _ = arch::gate().issue(&regs);
+        set_mark(15, 1);
+        code(touched())
+    })?;
+    is_killed(end, signal, 0)?;
+    equal("instructions run after the call", mark(15), 0)
+}
+
+fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
+    let selector = AtomicU8::new(value);
+    kills(address(&selector), libc::SIGSYS, prepare)
+        .map_err(|why| at(&format!("selector {value:#x}"), why))
+}
+
+/// The same failure with where it happened.
+fn at(place: &str, why: Wrong) -> Wrong {
+    match why {
+        Wrong::Promise { expected, got } => wrong(format!("{place}: {expected}"), got),
+        other => other,
+    }
+}
+
+fn invalid_value_kills() -> Check {
+    handle(keep)?;
+    // Each bit alone, and what a comparison with a sign, of some bits or with a bound lets by.
+    for value in [2, 3, 4, 8, 16, 32, 64, 0x7f, 0x80, 0x81, 0xfe, 0xff] {
+        invalid(value, || {})?;
+    }
+    Ok(())
+}
+
+fn invalid_value_kills_always() -> Check {
+    handle(keep)?;
+    let mask = sys::bit(libc::SIGSYS);
+    invalid(2, || {
+        let _ = sys::sigmask(libc::SIG_BLOCK, mask);
+    })?;
+    let ignore = Action { handler: 1, ..Action::default() };
+    invalid(0xff, || {
+        // SAFETY: ignoring needs no handler.
+        let _ = unsafe { sys::sigaction(libc::SIGSYS, &ignore) };
+    })
+}
+
+extern "C" fn bystander(_: u64) -> u64 {
+    set_mark(0, 1);
+    loop {
+        sys::sched_yield();
+    }
+}
+
+fn invalid_value_kills_all_threads() -> Check {
+    handle(keep)?;
+    // The thread that dies is the first one, then another one: the rest must go with either.
+    invalid(2, || {
+        if spawn_thread(bystander, 0).is_ok() {
+            await_mark(0, 1);
+        }
+    })?;
+    equal("the other thread ran", mark(0), 1)?;
+    forget();
+    let end = subject(|| {
+        extern "C" fn trip(_: u64) -> u64 {
+            if arm().is_ok() {
+                flip(0x55);
+                let _ = arch::gate().issue(&touch());
+            }
+            0
+        }
+        if spawn_thread(trip, 0).is_err() {
+            return 99;
+        }
+        loop {
+            sys::sched_yield();
+        }
+    })?;
+    is_killed(end, libc::SIGSYS, 0)
+}
+
+/// Handlers of the signals that could be in the way, which must not run.
+fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGSEGV)?;
+    count_signal(libc::SIGBUS)?;
+    kills(selector, libc::SIGSEGV, prepare)
+}
+
+fn unreadable_kills() -> Check {
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_NONE)?;
+    expect_segv(page as u64, || {})
+}
+
+fn unmapped_kills() -> Check {
+    let page = pages(1)?;
+    // SAFETY: the page is the case's own and empty.
+    unsafe { sys::unmap(page, PAGE) }.map_err(broken("munmap"))?;
+    expect_segv(page as u64, || {})?;
+    // Never mapped by anybody, and not the null pointer.
+    expect_segv(8, || {})
+}
+
+fn past_end_of_file_kills() -> Check {
+    let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    let page = sys::map_at(0, PAGE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
+    expect_segv(page as u64, || {})
+}
+
+fn protection_key_kills() -> Check {
+    const DISABLE_ACCESS: u64 = 1;
+    let page = pages(1)?;
+    // SAFETY: the page is the case's own.
+    unsafe {
+        let key =
+            sys::call(libc::SYS_pkey_alloc, &[0, DISABLE_ACCESS]).map_err(broken("pkey_alloc"))?;
+        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE as u64, 3, key])
+            .map_err(broken("pkey_mprotect"))?;
+    }
+    expect_segv(page as u64, || {})
+}
+
+/// Both values at this place, which must be obeyed. Flips go through `write`.
+fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
+    for (value, due) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
+        disarm()?;
+        write(value)?;
+        forget();
+        let regs = touch();
+        arm_with(selector as u64)?;
+        let _ = arch::gate().issue(&regs);
+        disarm()?;
+        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
+        equal(&format!("effect with selector {value}"), touched(), due == 0)?;
+    }
+    disarm()
+}
+
+fn one_byte_read() -> Check {
+    handle(keep)?;
+    let page = pages(3)?;
+    protect(page, 1, libc::PROT_NONE)?;
+    // SAFETY: the third of three pages.
+    protect(unsafe { page.add(2 * PAGE) }, 1, libc::PROT_NONE)?;
+    for offset in [PAGE, 2 * PAGE - 1] {
+        // SAFETY: in the second of three pages, which is readable and writable.
+        let selector = unsafe { page.add(offset) };
+        is_obeyed(selector, |value| {
+            // SAFETY: as above.
+            unsafe { selector.write_volatile(value) };
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn read_only_suffices() -> Check {
+    handle(keep)?;
+    let page = pages(1)?;
+    is_obeyed(page, |value| {
+        protect(page, 1, libc::PROT_READ | libc::PROT_WRITE)?;
+        // SAFETY: writable now.
+        unsafe { page.write_volatile(value) };
+        protect(page, 1, libc::PROT_READ)
+    })
+}
+
+fn never_written() -> Check {
+    handle(keep)?;
+    const FILL: u8 = 0xa5;
+    let page = pages(1)?;
+    // SAFETY: a page of this case's own, one byte of which is the selector.
+    let selector = unsafe {
+        page.write_bytes(FILL, PAGE);
+        page.add(PAGE / 2)
+    };
+    for value in [BLOCK, ALLOW] {
+        // SAFETY: in the page.
+        unsafe { selector.write_volatile(value) };
+        let regs = touch();
+        arm_with(selector as u64)?;
+        let _ = arch::gate().issue(&regs);
+        disarm()?;
+        // SAFETY: the page again, which nobody else uses.
+        let bytes = unsafe { std::slice::from_raw_parts(page, PAGE) };
+        for (i, byte) in bytes.iter().enumerate() {
+            let due = if i == PAGE / 2 { value } else { FILL };
+            equal(&format!("byte {i} of the selector's page"), *byte, due)?;
+        }
+    }
+    Ok(())
+}
+
+fn faulted_in() -> Check {
+    handle(keep)?;
+    let page = pages(1)?;
+    let drop_page = || {
+        // SAFETY: the page is the case's own.
+        unsafe {
+            sys::call(libc::SYS_madvise, &[page as u64, PAGE as u64, DONTNEED])
+                .map_err(broken("madvise"))
+        }
+    };
+    // Private memory comes back as zeros, which is ALLOW.
+    // SAFETY: the page is writable.
+    unsafe { page.write_volatile(BLOCK) };
+    drop_page()?;
+    arm_with(page as u64)?;
+    is_executed(&arch::gate())?;
+    disarm()?;
+    // A file's page comes back with the file's content.
+    let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    let file = u64::from(fd.cast_unsigned());
+    // SAFETY: writes one byte from memory of this case to its own file.
+    unsafe { sys::call(libc::SYS_write, &[file, &raw const BLOCK_BYTE as u64, 1]) }
+        .map_err(broken("write"))?;
+    let page = sys::map_at(0, PAGE, libc::MAP_PRIVATE, fd).map_err(broken("mmap"))?;
+    forget();
+    let regs = touch();
+    arm_with(page as u64)?;
+    let _ = arch::gate().issue(&regs);
+    disarm()?;
+    equal("SIGSYS handled with BLOCK in the file", dispatches(), 1)?;
+    equal("effect of the dispatched call", touched(), false)
+}
+
+static BLOCK_BYTE: u8 = BLOCK;
+const DONTNEED: u64 = libc::MADV_DONTNEED.cast_unsigned() as u64;
+
+fn not_read_in_range() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGSEGV)?;
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_NONE)?;
+    let end = subject(|| {
+        if arm_with(page as u64).is_err() {
+            return 99;
+        }
+        // Inside calls, one of them the end of the subject.
+        let _ = touch();
+        // SAFETY: touches no memory.
+        let old = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
+        code(old == Ok(0o022) && sys::getpid() > 0)
+    })?;
+    ends_well(end)?;
+    equal("SIGSYS handled", dispatches(), 0)
+}

@@ -1,0 +1,145 @@
+//! What the SIGSYS of a dispatch says about the call.
+
+use super::support::*;
+use super::{Case, Check, case};
+use crate::arch::{self, Gate, Registers};
+use crate::sys;
+use sudbox_protocol::Feature;
+
+const TRIGGER: &str = "trigger_sigsys()";
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "siginfo/code",
+        "a dispatch is SIGSYS with code SYS_USER_DISPATCH and errno 0",
+        TRIGGER,
+        code_and_errno,
+    ),
+    case(
+        "siginfo/call-address",
+        "si_call_addr is the address behind the instruction that entered the kernel",
+        TRIGGER,
+        call_address,
+    ),
+    case(
+        "siginfo/number",
+        "si_syscall is the low half of the number register, whatever the kernel knows of it",
+        TRIGGER,
+        low_half_of_number,
+    ),
+    case("siginfo/arch", "si_arch names the way of entry: AUDIT_ARCH_X86_64", TRIGGER, native_arch),
+    case(
+        "siginfo/arch-int80",
+        "int 0x80 from 64-bit code says AUDIT_ARCH_I386, its own number and address",
+        TRIGGER,
+        compat_arch,
+    )
+    .about(&[Feature::Dispatch, Feature::Ia32]),
+    case(
+        "siginfo/rest-is-zero",
+        "no byte of siginfo beyond the fields of SIGSYS says anything",
+        TRIGGER,
+        rest_is_zero,
+    ),
+    case(
+        "siginfo/full-at-pending-limit",
+        "siginfo is whole even if no more signals may be queued",
+        "force_sig_info_to_task()",
+        full_at_pending_limit,
+    ),
+];
+
+fn describes(gate: &Gate, number: u64, arch: u32) -> Check {
+    let (_, seen) = dispatched(gate, &Registers::call(number, [0; 6]))?;
+    equal("si_signo", seen.signal(), libc::SIGSYS)?;
+    equal("si_code", seen.code(), USER_DISPATCH)?;
+    equal("si_errno", seen.errno(), 0)?;
+    equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    let low = (number & 0xffff_ffff) as u32;
+    equal(&format!("si_syscall for {number:#x}"), seen.number(), low.cast_signed())?;
+    equal_hex("si_arch", seen.arch().into(), arch.into())
+}
+
+fn code_and_errno() -> Check {
+    handle(keep)?;
+    arm()?;
+    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    equal("si_signo", seen.signal(), libc::SIGSYS)?;
+    equal("si_code", seen.code(), USER_DISPATCH)?;
+    equal("si_errno", seen.errno(), 0)
+}
+
+fn call_address() -> Check {
+    handle(keep)?;
+    arm()?;
+    for gate in [arch::gate(), arch::second_gate()] {
+        let (_, seen) = dispatched(&gate, &touch())?;
+        equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    }
+    Ok(())
+}
+
+fn low_half_of_number() -> Check {
+    handle(keep)?;
+    arm()?;
+    let getpid = number(libc::SYS_getpid);
+    for number in [
+        0,
+        getpid,
+        arch::UNUSED_NUMBER,
+        arch::X32_BIT | getpid,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+        0x1_0000_0000 | getpid,
+        0xffff_ffff_0000_0000 | getpid,
+    ] {
+        describes(&arch::gate(), number, arch::AUDIT_ARCH)?;
+    }
+    Ok(())
+}
+
+fn native_arch() -> Check {
+    handle(keep)?;
+    arm()?;
+    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
+}
+
+fn compat_arch() -> Check {
+    handle(keep)?;
+    arm()?;
+    describes(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
+}
+
+fn rest_is_zero() -> Check {
+    handle(keep)?;
+    arm()?;
+    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    // Bytes 12 to 15 pad to the address; the fields end at 32.
+    let noise = (0..seen.info.len())
+        .filter(|i| (12..16).contains(i) || *i >= 32)
+        .find(|i| seen.info[*i] != 0);
+    match noise {
+        None => Ok(()),
+        Some(i) => Err(wrong(
+            "zero bytes beside the fields of SIGSYS",
+            format!("byte {i} of siginfo is {:#x}", seen.info[i]),
+        )),
+    }
+}
+
+fn full_at_pending_limit() -> Check {
+    handle(keep)?;
+    let none = [0u64; 2];
+    // SAFETY: reads the two limits.
+    unsafe {
+        sys::call(
+            libc::SYS_prlimit64,
+            &[0, u64::from(libc::RLIMIT_SIGPENDING), none.as_ptr() as u64, 0],
+        )
+    }
+    .map_err(broken("prlimit64"))?;
+    arm()?;
+    describes(&arch::gate(), number(libc::SYS_getpid), arch::AUDIT_ARCH)
+}

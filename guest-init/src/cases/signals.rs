@@ -1,0 +1,356 @@
+//! How a dispatch goes together with dispositions, masks, stacks and other signals.
+
+use super::support::*;
+use super::tracee::{Tracee, pause_for_tracer};
+use super::{Case, Check, Need, case};
+use crate::arch::{self, Reg};
+use crate::shared::shared;
+use crate::sys::{self, Action};
+use std::sync::atomic::Ordering;
+use sudbox_protocol::Feature;
+
+const FORCE: &str = "force_sig_info_to_task()";
+const FRAME: &str = "setup_rt_frame()";
+
+pub(super) const CASES: &[Case] = &[
+    case("signals/default-kills", "without a handler a dispatch kills", FORCE, default_kills),
+    case("signals/ignored-kills", "a dispatch kills if SIGSYS is ignored", FORCE, ignored_kills),
+    case("signals/blocked-kills", "a dispatch kills if SIGSYS is blocked", FORCE, blocked_kills),
+    case(
+        "signals/second-in-handler-kills",
+        "a dispatch in the handler of a dispatch kills",
+        FORCE,
+        second_in_handler_kills,
+    ),
+    case(
+        "signals/nesting",
+        "with SA_NODEFER dispatches nest, and each level returns to its own call",
+        FORCE,
+        nesting,
+    ),
+    case(
+        "signals/reset-handler",
+        "with SA_RESETHAND the first dispatch is handled and the second kills",
+        FORCE,
+        reset_handler,
+    ),
+    case(
+        "signals/alternate-stack",
+        "with SA_ONSTACK the handler runs on the alternate stack, and only then",
+        FRAME,
+        alternate_stack,
+    ),
+    case(
+        "signals/bad-stack-kills",
+        "an alternate stack that cannot be written kills with SIGSEGV",
+        "force_sigsegv()",
+        bad_stack_kills,
+    ),
+    case(
+        "signals/mask",
+        "the handler runs with its mask and SIGSYS blocked, the old mask is back afterwards",
+        "signal_setup_done()",
+        mask_in_force,
+    ),
+    case(
+        "signals/to-the-caller",
+        "SIGSYS goes to the thread that issued the call",
+        FORCE,
+        to_the_caller,
+    ),
+    case(
+        "signals/return-is-a-call",
+        "the return from another signal's handler is dispatched too if it is outside",
+        "syscall_user_dispatch()",
+        return_is_a_call,
+    ),
+    case(
+        "signals/restarted-call",
+        "a call that is restarted after a handler obeys what the handler did to the selector",
+        "arch_do_signal_or_restart()",
+        restarted_call,
+    ),
+    case(
+        "signals/namespace-init-killed",
+        "the first process of a PID namespace is killed like any other",
+        FORCE,
+        namespace_init_killed,
+    )
+    .about(&[Feature::Dispatch, Feature::PidNamespace])
+    .needing(&[Need::Root]),
+];
+
+/// A subject that issues one blocked call and must die of it.
+fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
+    let end = subject(|| {
+        prepare();
+        let regs = touch();
+        if arm().is_err() {
+            return 99;
+        }
+        let _ = blocked(&arch::gate(), &regs);
+        code(touched())
+    })?;
+    is_killed(end, libc::SIGSYS, 0)
+}
+
+fn disposition(handler: u64) {
+    let action = Action { handler, ..Action::default() };
+    // SAFETY: default and ignore are no handlers.
+    let _ = unsafe { sys::sigaction(libc::SIGSYS, &action) };
+}
+
+fn default_kills() -> Check {
+    dies_of_dispatch(|| disposition(0))
+}
+
+fn ignored_kills() -> Check {
+    dies_of_dispatch(|| disposition(1))
+}
+
+fn blocked_kills() -> Check {
+    handle(keep)?;
+    dies_of_dispatch(|| {
+        let _ = sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS));
+    })
+}
+
+fn once_more(dispatch: Dispatch<'_>) {
+    if dispatch.index == 0 {
+        let _ = arch::second_gate().issue(&touch());
+        set_mark(0, 1);
+    }
+}
+
+fn second_in_handler_kills() -> Check {
+    handle(once_more)?;
+    let end = subject(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        let _ = blocked(&arch::gate(), &touch());
+        0
+    })?;
+    is_killed(end, libc::SIGSYS, 1)?;
+    equal("instructions run after the second call", mark(0), 0)
+}
+
+/// How deep dispatches are nested.
+const DEPTH: u32 = 4;
+
+fn nest(dispatch: Dispatch<'_>) {
+    if dispatch.index + 1 < DEPTH {
+        let inner = arch::second_gate().issue(&touch());
+        set_mark(dispatch.index as usize, inner[Reg::RESULT]);
+    }
+    dispatch.frame.registers[Reg::RESULT] = 100 + u64::from(dispatch.index);
+}
+
+fn nesting() -> Check {
+    handle_as(nest, libc::SA_NODEFER, 0)?;
+    arm()?;
+    forget();
+    let regs = touch();
+    let got = blocked(&arch::gate(), &regs);
+    equal("SIGSYS handled", dispatches(), DEPTH)?;
+    ensure(!touched(), "no call takes effect", || "one did".into())?;
+    equal("result of the outermost call", got.result(), 100)?;
+    for level in 1..DEPTH {
+        let result = mark(level as usize - 1);
+        equal(&format!("result of the call at level {level}"), result, 100 + u64::from(level))?;
+    }
+    let seen = |index: u32| shared().seen(index as usize);
+    for index in 0..DEPTH {
+        let due = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
+        let got = seen(index).map_or(0, |seen| seen.call_address());
+        equal_hex(&format!("si_call_addr at level {index}"), got, due)?;
+    }
+    for index in 1..DEPTH {
+        let (outer, inner) = (seen(index - 1), seen(index));
+        let deeper = outer.zip(inner).is_some_and(|(outer, inner)| inner.stack < outer.stack);
+        ensure(deeper, "each handler runs below the one before", || format!("level {index}"))?;
+    }
+    Ok(())
+}
+
+fn reset_handler() -> Check {
+    handle_as(keep, libc::SA_RESETHAND, 0)?;
+    let end = subject(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        let regs = touch();
+        let _ = blocked(&arch::gate(), &regs);
+        set_mark(0, 1);
+        let _ = blocked(&arch::gate(), &regs);
+        0
+    })?;
+    is_killed(end, libc::SIGSYS, 1)?;
+    equal("the first dispatch returned", mark(0), 1)
+}
+
+fn alternate_stack() -> Check {
+    const LENGTH: usize = 16 * PAGE;
+    let stack = pages(LENGTH / PAGE)?;
+    let on_it = |sp: u64| (stack as u64..=stack as u64 + LENGTH as u64).contains(&sp);
+    // SAFETY: the stack is never unmapped.
+    unsafe { sys::sigaltstack(stack as u64, LENGTH as u64, 0) }.map_err(broken("sigaltstack"))?;
+    arm()?;
+    for (flags, due) in [(libc::SA_ONSTACK, true), (0, false)] {
+        handle_as(keep, flags, 0)?;
+        let (got, seen) = dispatched(&arch::gate(), &touch())?;
+        let what = format!("handler with flags {flags:#x} on the alternate stack");
+        equal(&what, on_it(seen.stack), due)?;
+        equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
+        equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
+    }
+    Ok(())
+}
+
+fn bad_stack_kills() -> Check {
+    let stack = pages(16)?;
+    protect(stack, 16, libc::PROT_READ)?;
+    handle_as(keep, libc::SA_ONSTACK, 0)?;
+    let end = subject(|| {
+        // SAFETY: that nothing can run there is the point.
+        let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) };
+        if arm().is_err() {
+            return 99;
+        }
+        let _ = blocked(&arch::gate(), &touch());
+        0
+    })?;
+    is_killed(end, libc::SIGSEGV, 0)
+}
+
+fn note_mask(_: Dispatch<'_>) {
+    set_mark(0, sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(0));
+}
+
+fn mask_in_force() -> Check {
+    let before = sys::bit(libc::SIGUSR1) | sys::bit(64);
+    let added = sys::bit(libc::SIGUSR2) | sys::bit(40);
+    sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
+    handle_as(note_mask, 0, added)?;
+    arm()?;
+    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    equal_hex("mask in the handler", mark(0), before | added | sys::bit(libc::SIGSYS))?;
+    equal_hex("mask in the frame", seen.frame_mask, before)?;
+    let after = sys::sigmask(libc::SIG_SETMASK, 0).unwrap_or(0);
+    equal_hex("mask after the handler", after, before)
+}
+
+fn note_thread(_: Dispatch<'_>) {
+    set_mark(0, u64::from(sys::gettid().cast_unsigned()));
+}
+
+fn to_the_caller() -> Check {
+    extern "C" fn caller(_: u64) -> u64 {
+        if arm().is_ok() {
+            let _ = blocked(&arch::gate(), &touch());
+        }
+        set_mark(1, u64::from(sys::gettid().cast_unsigned()));
+        0
+    }
+    // The first thread would take the signal if it were for the process.
+    handle(note_thread)?;
+    let thread = spawn_thread(caller, 0).map_err(broken("clone"))?;
+    await_mark(1, thread);
+    equal("SIGSYS handled", dispatches(), 1)?;
+    equal("thread in which the handler ran", mark(0), thread)
+}
+
+extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
+    shared().others.fetch_add(1, Ordering::SeqCst);
+    flip(BLOCK);
+}
+
+fn return_is_a_call() -> Check {
+    handle(reissue)?;
+    let action = Action {
+        handler: block_and_return as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::outside_restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler, and a place that returns from it.
+    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
+    arm()?;
+    forget();
+    let sent = sys::kill(sys::getpid(), libc::SIGUSR1);
+    flip(ALLOW);
+    equal("kill", sent, Ok(()))?;
+    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
+    let due = arch::outside_restorer_call() + arch::CALL_LENGTH;
+    equal_hex("si_call_addr", seen.call_address(), due)
+}
+
+extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
+    shared().others.fetch_add(1, Ordering::SeqCst);
+    flip(BLOCK);
+}
+
+/// A tracer sends the signal while it holds the subject in the entry of its read, so that the
+/// read is interrupted for certain. There is nothing to read: it must restart, and be dispatched.
+fn restarted_call() -> Check {
+    handle(keep)?;
+    let mut ends = [0i32; 2];
+    // SAFETY: writes the two descriptors.
+    unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
+        .map_err(broken("pipe2"))?;
+    let action = Action {
+        handler: block as *const () as u64,
+        flags: u64::from((libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler.
+    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
+    let byte = 0u8;
+    let from = u64::from(ends[0].cast_unsigned());
+    let read =
+        arch::Registers::call(number(libc::SYS_read), [from, &raw const byte as u64, 1, 0, 0, 0]);
+    let tracee = Tracee::start(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        let got = arch::gate().issue(&read);
+        flip(ALLOW);
+        code(got.result() == libc::SYS_read && got[Reg::NEXT] == arch::gate().after())
+    })?;
+    tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
+    sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
+    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
+    tracee.expect_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
+    ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
+    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
+    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
+}
+
+fn namespace_init_killed() -> Check {
+    for invalid in [false, true] {
+        forget();
+        let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
+        // SAFETY: a fork; the case has one thread.
+        let child = unsafe { sys::call(libc::SYS_clone, &[flags]) }.map_err(broken("clone"))?;
+        if child == 0 {
+            if sys::getpid() != 1 || arm().is_err() {
+                sys::exit(99);
+            }
+            let regs = touch();
+            flip(if invalid { 2 } else { BLOCK });
+            let _ = arch::gate().issue(&regs);
+            sys::exit(0);
+        }
+        let child = i32::try_from(child).map_err(broken("clone"))?;
+        is_killed(end_of(child)?, libc::SIGSYS, 0)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! What makes a case read like its promise: arming, the handler, subjects, comparisons.
+//!
+//! While the selector says BLOCK, only gates and calls from inside may be used: anything else
+//! (allocating, formatting, the C library) could issue a system call from outside.
+
+use super::{Check, Wrong};
+use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::shared::{Seen, shared};
+use crate::sys::{self, Action, Change};
+use std::fmt::Debug;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+/// `SYSCALL_DISPATCH_FILTER_ALLOW` (include/uapi/linux/prctl.h).
+pub(crate) const ALLOW: u8 = 0;
+/// `SYSCALL_DISPATCH_FILTER_BLOCK`.
+pub(crate) const BLOCK: u8 = 1;
+
+/// `PR_SYS_DISPATCH_OFF`
+pub(crate) const OFF: u64 = 0;
+/// `PR_SYS_DISPATCH_ON`, since 6.17 `PR_SYS_DISPATCH_EXCLUSIVE_ON`
+pub(crate) const EXCLUSIVE: u64 = 1;
+/// `PR_SYS_DISPATCH_INCLUSIVE_ON`
+pub(crate) const INCLUSIVE: u64 = 2;
+
+/// `si_code` of a dispatch, `SYS_USER_DISPATCH` (include/uapi/asm-generic/siginfo.h).
+pub(crate) const USER_DISPATCH: i32 = 2;
+
+/// Bytes of a page.
+pub(crate) const PAGE: usize = 4096;
+
+/// The selector of most cases. Its value in a child is the child's own.
+pub(crate) static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
+
+/// A selector's address as prctl takes it.
+pub(crate) fn address(selector: &AtomicU8) -> u64 {
+    std::ptr::from_ref(selector) as u64
+}
+
+pub(crate) fn flip(value: u8) {
+    SELECTOR.store(value, Ordering::SeqCst);
+}
+
+/// Arms as most cases want it: inside allowed, all else as [`SELECTOR`] says, which says ALLOW.
+pub(crate) fn arm() -> Check {
+    arm_with(address(&SELECTOR))
+}
+
+/// The same with another selector.
+pub(crate) fn arm_with(selector: u64) -> Check {
+    flip(ALLOW);
+    accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
+}
+
+pub(crate) fn inside_length() -> u64 {
+    let inside = arch::inside();
+    inside.end - inside.start
+}
+
+pub(crate) fn disarm() -> Check {
+    accepted(OFF, 0, 0, 0)
+}
+
+/// Arms or disarms, which must be accepted.
+pub(crate) fn accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
+    answers(mode, offset, length, selector, Ok(()))
+}
+
+/// Arms or disarms, which must be refused with this error.
+pub(crate) fn refused(mode: u64, offset: u64, length: u64, selector: u64, errno: i32) -> Check {
+    answers(mode, offset, length, selector, Err(sys::Errno(errno)))
+}
+
+fn answers(mode: u64, offset: u64, length: u64, selector: u64, due: sys::Result<()>) -> Check {
+    let answer = sys::set_dispatch(mode, offset, length, selector);
+    if answer == due {
+        return Ok(());
+    }
+    let say = |answer| match answer {
+        Ok(()) => "success".to_owned(),
+        Err(error) => format!("{error}"),
+    };
+    Err(wrong(
+        format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x}) = {}", say(due)),
+        say(answer),
+    ))
+}
+
+/// A broken promise.
+pub(crate) fn wrong(expected: impl Into<String>, got: impl Into<String>) -> Wrong {
+    Wrong::Promise { expected: expected.into(), got: got.into() }
+}
+
+/// Turns an error of something that only prepares a case into a broken case.
+pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Wrong {
+    move |error| Wrong::Broken(format!("{what}: {error}"))
+}
+
+pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(wrong(expected, got())) }
+}
+
+pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
+    if got == expected {
+        return Ok(());
+    }
+    Err(wrong(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
+}
+
+pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
+    if got == expected {
+        return Ok(());
+    }
+    Err(wrong(format!("{what}: {expected:#x}"), format!("{what}: {got:#x}")))
+}
+
+static LOGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps a text with the case's outcome.
+pub(crate) fn log(text: String) {
+    if let Ok(mut logs) = LOGS.lock() {
+        logs.push(text);
+    }
+}
+
+/// The texts kept so far.
+pub(crate) fn take_logs() -> Vec<String> {
+    LOGS.lock().map(|mut logs| std::mem::take(&mut *logs)).unwrap_or_default()
+}
+
+impl Seen {
+    fn field(&self, at: usize) -> i32 {
+        i32::from_ne_bytes(std::array::from_fn(|i| self.info[at + i]))
+    }
+
+    /// `si_signo`
+    pub(crate) fn signal(&self) -> i32 {
+        self.field(0)
+    }
+
+    /// `si_errno`
+    pub(crate) fn errno(&self) -> i32 {
+        self.field(4)
+    }
+
+    /// `si_code`
+    pub(crate) fn code(&self) -> i32 {
+        self.field(8)
+    }
+
+    /// `si_call_addr`
+    pub(crate) fn call_address(&self) -> u64 {
+        u64::from_ne_bytes(std::array::from_fn(|i| self.info[16 + i]))
+    }
+
+    /// `si_syscall`
+    pub(crate) fn number(&self) -> i32 {
+        self.field(24)
+    }
+
+    /// `si_arch`
+    pub(crate) fn arch(&self) -> u32 {
+        self.field(28).cast_unsigned()
+    }
+}
+
+/// What a handler is asked to do with a dispatch, in its middle.
+pub(crate) struct Dispatch<'a> {
+    /// How many dispatches there were before since [`forget`].
+    pub(crate) index: u32,
+    /// The frame that the handler's return puts back.
+    pub(crate) frame: &'a mut Context,
+}
+
+/// A reaction to a dispatch. It runs in the handler, perhaps with BLOCK.
+pub(crate) type React = fn(Dispatch<'_>);
+
+static REACTION: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
+    let flags = arch::current_flags();
+    // SAFETY: the kernel hands a handler with SA_SIGINFO both, on its stack.
+    let (info, frame) = unsafe { (*info, &mut *frame) };
+    let seen = Seen {
+        info,
+        registers: frame.registers,
+        flags,
+        stack: arch::current_stack(),
+        frame_mask: frame.mask,
+    };
+    let index = shared().record(&seen);
+    let reaction = REACTION.load(Ordering::SeqCst);
+    // SAFETY: `handle_as` stored a `React` there before the handler was installed.
+    let reaction = unsafe { std::mem::transmute::<usize, React>(reaction) };
+    reaction(Dispatch { index, frame });
+}
+
+extern "C" fn on_other(_: i32, _: *const u8, _: *mut Context) {
+    shared().others.fetch_add(1, Ordering::SeqCst);
+}
+
+/// The handler's address.
+pub(crate) fn handler_address() -> u64 {
+    on_sigsys as *const () as u64
+}
+
+/// Reaction: none.
+pub(crate) fn keep(_: Dispatch<'_>) {}
+
+/// Reaction: flips [`SELECTOR`] to ALLOW, so that the handler can return from outside.
+pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
+    flip(ALLOW);
+}
+
+/// Reaction: lets the call through.
+pub(crate) fn reissue(dispatch: Dispatch<'_>) {
+    flip(ALLOW);
+    dispatch.frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
+}
+
+/// Handles SIGSYS with this reaction.
+pub(crate) fn handle(reaction: React) -> Check {
+    handle_as(reaction, 0, 0)
+}
+
+/// The same with further `SA_*` flags, and signals to block in the handler.
+pub(crate) fn handle_as(reaction: React, flags: i32, mask: u64) -> Check {
+    REACTION.store(reaction as usize, Ordering::SeqCst);
+    install(libc::SIGSYS, handler_address(), flags, mask)
+}
+
+/// Counts this signal in [`Shared::others`](crate::shared::Shared::others).
+pub(crate) fn count_signal(signal: i32) -> Check {
+    install(signal, on_other as *const () as u64, 0, 0)
+}
+
+fn install(signal: i32, handler: u64, flags: i32, mask: u64) -> Check {
+    let action = Action {
+        handler,
+        flags: u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask,
+    };
+    // SAFETY: both handlers are handlers.
+    unsafe { sys::sigaction(signal, &action) }.map_err(broken("rt_sigaction"))
+}
+
+/// Starts counting dispatches anew.
+pub(crate) fn forget() {
+    shared().dispatches.store(0, Ordering::SeqCst);
+}
+
+pub(crate) fn dispatches() -> u32 {
+    shared().dispatches.load(Ordering::SeqCst)
+}
+
+/// Issues a call with [`SELECTOR`] at BLOCK; afterwards it is at ALLOW.
+pub(crate) fn blocked(gate: &Gate, regs: &Registers) -> Registers {
+    flip(BLOCK);
+    let after = gate.issue(regs);
+    flip(ALLOW);
+    after
+}
+
+/// Issues a call with BLOCK, which must be dispatched, once.
+pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Seen), Wrong> {
+    forget();
+    let after = blocked(gate, regs);
+    equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| Wrong::Broken("nothing recorded".into()))?;
+    Ok((after, seen))
+}
+
+/// Mode of file creation that a [`touch`] sets, and the one that is there before.
+const TOUCHED: u64 = 0o137;
+const UNTOUCHED: u64 = 0o022;
+
+/// A call whose effect shows: `umask(2)`, private to the process.
+pub(crate) fn touch() -> Registers {
+    let _ = touched();
+    Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
+}
+
+/// Whether a [`touch`] took effect since the last question.
+pub(crate) fn touched() -> bool {
+    // SAFETY: touches no memory.
+    unsafe { sys::call(libc::SYS_umask, &[UNTOUCHED]) == Ok(TOUCHED) }
+}
+
+/// A touch must be dispatched and have no effect.
+pub(crate) fn is_dispatched(gate: &Gate) -> Check {
+    dispatched(gate, &touch())?;
+    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())
+}
+
+/// A touch, issued with [`SELECTOR`] as it is, must take effect and not be dispatched.
+pub(crate) fn is_executed(gate: &Gate) -> Check {
+    forget();
+    let regs = touch();
+    let after = gate.issue(&regs);
+    was_executed(after.result())
+}
+
+/// The same, issued with BLOCK.
+pub(crate) fn is_executed_despite_block(gate: &Gate) -> Check {
+    forget();
+    let regs = touch();
+    let after = blocked(gate, &regs);
+    was_executed(after.result())
+}
+
+fn was_executed(result: i64) -> Check {
+    equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
+    ensure(touched(), "an allowed call takes effect", || "it had none".into())?;
+    equal("result of an allowed call", result, UNTOUCHED.cast_signed())
+}
+
+/// Runs this in a child and says how the child ended; what it gives back is its exit code.
+pub(crate) fn subject(run: impl FnOnce() -> i32) -> Result<Change, Wrong> {
+    let child = start(run)?;
+    end_of(child)
+}
+
+/// Starts a child without waiting for it.
+pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Wrong> {
+    // SAFETY: cases that fork have one thread, or a child that does without locks.
+    match unsafe { sys::fork() }.map_err(broken("fork"))? {
+        0 => {
+            // SAFETY: a flag of this process.
+            let _ = unsafe { sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0) };
+            sys::exit(run())
+        }
+        child => Ok(child),
+    }
+}
+
+/// How a child ended.
+pub(crate) fn end_of(child: i32) -> Result<Change, Wrong> {
+    let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
+    waited.map(|(_, change)| change).ok_or_else(|| Wrong::Broken("wait4 gave nothing".into()))
+}
+
+/// A child must end of itself with 0.
+pub(crate) fn ends_well(change: Change) -> Check {
+    equal("the child", change.to_string(), Change::Exited(0).to_string())
+}
+
+/// A child must be killed by this signal after exactly so many dispatches were handled, and no
+/// other signal.
+pub(crate) fn is_killed(change: Change, signal: i32, handled: u32) -> Check {
+    ensure(
+        matches!(change, Change::Killed { signal: by, .. } if by == signal),
+        &format!("the process is killed by {}", sys::signal_name(signal)),
+        || format!("it {change}"),
+    )?;
+    equal("handlers of SIGSYS run", dispatches(), handled)?;
+    equal("handlers of other signals run", shared().others.load(Ordering::SeqCst), 0)
+}
+
+/// Exit code of a subject from a truth.
+pub(crate) fn code(good: bool) -> i32 {
+    i32::from(!good)
+}
+
+/// A zeroed page, or several.
+pub(crate) fn pages(count: usize) -> Result<*mut u8, Wrong> {
+    sys::map(count * PAGE, false).map_err(broken("mmap"))
+}
+
+/// Changes the protection of pages from [`pages`].
+pub(crate) fn protect(start: *mut u8, count: usize, protection: i32) -> Check {
+    // SAFETY: cases pass pages of their own that nothing else lives on.
+    unsafe { sys::protect(start, count * PAGE, protection) }.map_err(broken("mprotect"))
+}
+
+/// Waits until another task has set a mark to this value.
+pub(crate) fn await_mark(mark: usize, value: u64) {
+    while shared().marks[mark].load(Ordering::SeqCst) != value {
+        sys::sched_yield();
+    }
+}
+
+pub(crate) fn set_mark(mark: usize, value: u64) {
+    shared().marks[mark].store(value, Ordering::SeqCst);
+}
+
+pub(crate) fn mark(mark: usize) -> u64 {
+    shared().marks[mark].load(Ordering::SeqCst)
+}
+
+/// A system call number as a register holds it.
+pub(crate) fn number(call: i64) -> u64 {
+    call.cast_unsigned()
+}
+
+/// What `spawn` gives a task that shares memory: a stack of its own that is never freed, as
+/// nobody knows when the task has left it, and the stack pointer to begin with.
+pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
+    let stack = Box::leak(vec![0u8; 64 * 1024].into_boxed_slice());
+    arch::prepare_stack(stack, run, argument)
+}
+
+/// Starts a thread that does without the C library: no thread-local storage of its own, so it
+/// may neither allocate nor panic.
+pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> sys::Result<u64> {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    let stack = stack_for(run, argument);
+    // SAFETY: the stack was prepared and stays.
+    sys::split(unsafe {
+        arch::spawn(number(libc::SYS_clone), [u64::from(flags.cast_unsigned()), stack, 0, 0])
+    })
+}

@@ -1,0 +1,176 @@
+//! A subject under ptrace.
+
+use super::support::*;
+use super::{Check, Wrong};
+use crate::arch::TraceeRegisters;
+use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::sys::{self, Change};
+
+/// What a stop for a system call adds to SIGTRAP with `PTRACE_O_TRACESYSGOOD`.
+const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
+
+/// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Config {
+    pub(crate) mode: u64,
+    pub(crate) selector: u64,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// Bytes of a [`Config`].
+pub(crate) const CONFIG_SIZE: u64 = size_of::<Config>() as u64;
+
+/// `PTRACE_SYSCALL_INFO_*`, the kind of stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InfoKind {
+    None,
+    Entry,
+    Exit,
+    Other(u8),
+}
+
+/// A child that this process traces. It is killed when this process ends.
+pub(crate) struct Tracee {
+    pub(crate) pid: i32,
+}
+
+/// In a tracee: stops until the tracer lets it go on.
+pub(crate) fn pause_for_tracer() {
+    let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
+}
+
+impl Tracee {
+    /// Starts a child that runs this, and waits for its first [`pause_for_tracer`].
+    pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Wrong> {
+        let pid = start(|| {
+            // SAFETY: asks to be traced.
+            let asked =
+                unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
+            if asked.is_err() {
+                return 98;
+            }
+            run()
+        })?;
+        let tracee = Tracee { pid };
+        let first = end_of(pid)?;
+        if first != Change::Stopped(libc::SIGSTOP) {
+            return Err(Wrong::Broken(format!("a tracee {first} before its first stop")));
+        }
+        let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
+        tracee
+            .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
+            .map_err(broken("PTRACE_SETOPTIONS"))?;
+        Ok(tracee)
+    }
+
+    /// Any request to the stopped tracee.
+    pub(crate) fn request(&self, request: u32, address: u64, data: u64) -> sys::Result<u64> {
+        let pid = u64::from(self.pid.cast_unsigned());
+        // SAFETY: callers pass addresses of what the request reads or writes.
+        unsafe { sys::call(libc::SYS_ptrace, &[u64::from(request), pid, address, data]) }
+    }
+
+    /// Resumes with this request and signal, and waits for the next stop or the end.
+    pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Wrong> {
+        self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
+        end_of(self.pid)
+    }
+
+    fn expect(&self, request: u32, signal: i32, stop: i32) -> Check {
+        let got = self.run(request, signal)?;
+        let due = Change::Stopped(stop);
+        let say = |change: Change| match change {
+            Change::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),
+            other => other.to_string(),
+        };
+        ensure(got == due, &format!("the tracee: {}", say(due)), || say(got))
+    }
+
+    /// Resumes; the next stop must be for this signal.
+    pub(crate) fn expect_signal(&self, request: u32, signal: i32, due: i32) -> Check {
+        self.expect(request, signal, due)
+    }
+
+    /// Resumes; the next stop must be the entry or exit of a system call.
+    pub(crate) fn expect_call_stop(&self, request: u32, signal: i32) -> Check {
+        self.expect(request, signal, CALL_STOP)
+    }
+
+    /// Resumes; the next stop must be this side of this system call.
+    pub(crate) fn expect_call(
+        &self,
+        request: u32,
+        signal: i32,
+        side: InfoKind,
+        call: i64,
+    ) -> Check {
+        self.expect_call_stop(request, signal)?;
+        equal("kind of stop", self.info_kind()?, side)?;
+        let got = self.registers()?.number.cast_signed();
+        equal("number of the call", got, call)
+    }
+
+    pub(crate) fn registers(&self) -> Result<TraceeRegisters, Wrong> {
+        let mut registers = TraceeRegisters::default();
+        self.request(libc::PTRACE_GETREGS, 0, &raw mut registers as u64)
+            .map_err(broken("PTRACE_GETREGS"))?;
+        Ok(registers)
+    }
+
+    pub(crate) fn set_registers(&self, registers: &TraceeRegisters) -> Check {
+        self.request(libc::PTRACE_SETREGS, 0, std::ptr::from_ref(registers) as u64)
+            .map_err(broken("PTRACE_SETREGS"))
+            .map(drop)
+    }
+
+    /// What `PTRACE_GET_SYSCALL_INFO` says of the stop.
+    pub(crate) fn info_kind(&self) -> Result<InfoKind, Wrong> {
+        const GET_SYSCALL_INFO: u32 = 0x420e;
+        let mut info = [0u8; 128];
+        self.request(GET_SYSCALL_INFO, 128, info.as_mut_ptr() as u64)
+            .map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
+        Ok(match info[0] {
+            0 => InfoKind::None,
+            1 => InfoKind::Entry,
+            2 => InfoKind::Exit,
+            other => InfoKind::Other(other),
+        })
+    }
+
+    /// Reads the dispatch configuration with this size and at this address.
+    pub(crate) fn get_at(&self, size: u64, address: u64) -> sys::Result<u64> {
+        self.request(request(PTRACE_GET_DISPATCH), size, address)
+    }
+
+    /// Writes the dispatch configuration with this size and from this address.
+    pub(crate) fn set_at(&self, size: u64, address: u64) -> sys::Result<u64> {
+        self.request(request(PTRACE_SET_DISPATCH), size, address)
+    }
+
+    /// The dispatch configuration.
+    pub(crate) fn config(&self) -> Result<Config, Wrong> {
+        let mut config = Config { mode: 9, selector: 9, offset: 9, length: 9 };
+        match self.get_at(CONFIG_SIZE, &raw mut config as u64) {
+            Ok(_) => Ok(config),
+            Err(error) => Err(wrong("the dispatch configuration is told", error.to_string())),
+        }
+    }
+
+    /// Sets the dispatch configuration.
+    pub(crate) fn set(&self, config: &Config) -> sys::Result<()> {
+        self.set_at(CONFIG_SIZE, std::ptr::from_ref(config) as u64).map(drop)
+    }
+
+    /// Kills the tracee and waits for its end.
+    pub(crate) fn kill(&self) -> Check {
+        sys::kill(self.pid, libc::SIGKILL).map_err(broken("kill"))?;
+        while let Change::Stopped(_) = end_of(self.pid)? {}
+        Ok(())
+    }
+}
+
+fn request(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

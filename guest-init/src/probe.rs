@@ -1,0 +1,296 @@
+//! What this machine and kernel are. Every probe is a system call or two without a lasting
+//! effect: this is on the way from boot to verdict.
+//!
+//! The dispatch probes disarm their thread. The runner calls them when nothing can be armed yet:
+//! `execve(2)` disarms (`begin_new_exec`), and no case has run.
+
+use crate::cases::Need;
+use crate::{arch, sys};
+use std::sync::OnceLock;
+use sudbox_protocol::{Feature, Hello};
+
+/// What the runner needs to know to decide whether a case can run.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Features of the kernel.
+    pub features: Vec<Feature>,
+    /// CPU features by the names of `/proc/cpuinfo`.
+    pub cpu_features: Vec<String>,
+    /// Vendor and model.
+    pub cpu_model: String,
+    /// CPUs that this process may run on.
+    pub cpus: u32,
+    /// Whether this is a VM made for the cases.
+    pub vm: bool,
+}
+
+static MACHINE: OnceLock<Machine> = OnceLock::new();
+
+/// What was found; empty before [`find`].
+#[must_use]
+pub fn machine() -> &'static Machine {
+    static NOTHING: Machine = Machine {
+        features: Vec::new(),
+        cpu_features: Vec::new(),
+        cpu_model: String::new(),
+        cpus: 0,
+        vm: false,
+    };
+    MACHINE.get().unwrap_or(&NOTHING)
+}
+
+/// Probes once; `/proc` must be mounted.
+pub fn find(vm: bool) -> &'static Machine {
+    MACHINE.get_or_init(|| {
+        let (cpu_model, cpu_features) = cpu();
+        Machine { features: features(), cpu_features, cpu_model, cpus: cpus(), vm }
+    })
+}
+
+impl Machine {
+    /// The first of these needs that is not met.
+    #[must_use]
+    pub fn lacks<'a>(&self, needs: &'a [Need]) -> Option<&'a Need> {
+        needs.iter().find(|need| match need {
+            Need::Root => effective_user() != 0,
+            Need::Vm => !self.vm,
+            Need::Cpus(n) => self.cpus < u32::from(*n),
+            Need::CpuFeature(name) => !self.cpu_features.iter().any(|f| f == name),
+            Need::BootArgument(argument) => !std::fs::read_to_string("/proc/cmdline")
+                .is_ok_and(|line| line.split_whitespace().any(|word| word == *argument)),
+        })
+    }
+
+    /// The first of these features that the kernel does not have.
+    #[must_use]
+    pub fn without(&self, features: &[Feature]) -> Option<Feature> {
+        features.iter().copied().find(|f| !self.features.contains(f))
+    }
+
+    /// The greeting.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        let (release, build, machine) = uname();
+        Hello {
+            version: sudbox_protocol::VERSION,
+            release,
+            build,
+            machine,
+            cpus: self.cpus,
+            cpu_model: self.cpu_model.clone(),
+            cpu_features: self.cpu_features.clone(),
+            features: self.features.clone(),
+            boot_micros: u64::try_from(sys::clock(libc::CLOCK_BOOTTIME).as_micros())
+                .unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn uname() -> (String, String, String) {
+    // SAFETY: all zero is a valid utsname, and uname() fills it with terminated strings.
+    let name = unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut name);
+        name
+    };
+    // SAFETY: terminated, as said.
+    let text = |field: &[libc::c_char]| unsafe {
+        std::ffi::CStr::from_ptr(field.as_ptr()).to_string_lossy().into_owned()
+    };
+    (text(&name.release), text(&name.version), text(&name.machine))
+}
+
+fn effective_user() -> u64 {
+    // SAFETY: touches no memory.
+    unsafe { sys::call(libc::SYS_geteuid, &[]) }.unwrap_or(u64::MAX)
+}
+
+fn cpus() -> u32 {
+    let mut set = [0u64; 128];
+    // SAFETY: writes at most the length given.
+    let written = unsafe {
+        sys::call(
+            libc::SYS_sched_getaffinity,
+            &[0, size_of_val(&set) as u64, set.as_mut_ptr() as u64],
+        )
+    };
+    written.map_or(1, |_| set.iter().map(|word| word.count_ones()).sum())
+}
+
+/// Model and features of the first CPU in `/proc/cpuinfo`, which knows what the kernel switched
+/// off; one `read` gives at most a page, and with it only the first CPUs.
+fn cpu() -> (String, Vec<String>) {
+    use std::io::Read;
+    let mut text = vec![0; 4096];
+    let length = std::fs::File::open("/proc/cpuinfo").and_then(|mut f| f.read(&mut text));
+    text.truncate(length.unwrap_or(0));
+    let text = String::from_utf8_lossy(&text);
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| {
+                let (key, value) = line.split_once(':')?;
+                (key.trim() == name).then(|| value.trim().to_owned())
+            })
+            .unwrap_or_default()
+    };
+    let model = format!("{} {}", field("vendor_id"), field("model name"));
+    let features = field("flags").split_whitespace().map(str::to_owned).collect();
+    (model.trim().to_owned(), features)
+}
+
+fn features() -> Vec<Feature> {
+    let traces = traces();
+    Feature::ALL
+        .iter()
+        .copied()
+        .filter(|feature| match feature {
+            Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
+            // The range is right and the selector wrong: a mode that is not there is refused
+            // before the selector is looked at.
+            Feature::Inclusive => !matches!(
+                sys::set_dispatch(2, 0, 1, u64::MAX),
+                Ok(()) | Err(sys::Errno(libc::EINVAL))
+            ),
+            Feature::PtraceConfig => ptrace_config(),
+            Feature::Sysctl => is_file(c"/proc/sys/kernel/syscall_user_dispatch"),
+            // SAFETY: the filter's address is refused before anything is installed.
+            Feature::SeccompFilter => unsafe {
+                sys::call(libc::SYS_seccomp, &[u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, 0])
+                    == Err(sys::Errno(libc::EFAULT))
+            },
+            // SAFETY: unknown flags are refused before anything is made.
+            Feature::Userfaultfd => unsafe {
+                is_there(sys::call(libc::SYS_userfaultfd, &[u64::MAX]))
+            },
+            Feature::Ia32 => compat_calls(),
+            Feature::X32 => x32_calls(),
+            Feature::Pkeys => pkeys(),
+            // SAFETY: unknown flags are refused before anything is registered.
+            Feature::Rseq => is_there(unsafe { sys::call(libc::SYS_rseq, &[0, 0, 0xff, 0]) }),
+            Feature::SyscallTracepoints => traces.0,
+            Feature::Uprobes => traces.1,
+            Feature::Audit => audit(),
+            // SAFETY: unknown flags are refused before anything is switched on.
+            Feature::Swap => unsafe {
+                is_there(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
+            },
+            Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
+        })
+        .collect()
+}
+
+fn is_there(answer: sys::Result<u64>) -> bool {
+    answer != Err(sys::Errno(libc::ENOSYS))
+}
+
+fn is_file(path: &std::ffi::CStr) -> bool {
+    is_file_at(libc::AT_FDCWD, path)
+}
+
+fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
+    // SAFETY: reads a terminated string.
+    unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
+}
+
+/// Offers a wrong size: `EINVAL` from the real thing as from the stub of kernels that have the
+/// request but not dispatch, `EIO` from kernels that do not know the request. So the right size
+/// is offered, to a child that shares memory and so costs little.
+fn ptrace_config() -> bool {
+    extern "C" fn stop(_: u64) -> u64 {
+        // SAFETY: asks to be traced, then stops.
+        let _ = unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
+        let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
+        0
+    }
+    let mut stack = vec![0u8; 16 * 1024];
+    let top = arch::prepare_stack(&mut stack, stop, 0);
+    let flags = (libc::CLONE_VM | libc::SIGCHLD).cast_unsigned();
+    // SAFETY: the child has a stack of its own, which outlives it: it is waited for below.
+    let child =
+        unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
+    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return false };
+    let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
+    let mut config = [0u64; 4];
+    // SAFETY: the kernel writes 32 bytes at most.
+    let answer = unsafe {
+        sys::call(
+            libc::SYS_ptrace,
+            &[PTRACE_GET_DISPATCH, u64::from(pid.cast_unsigned()), 32, config.as_mut_ptr() as u64],
+        )
+    };
+    let _ = sys::kill(pid, libc::SIGKILL);
+    let _ = sys::wait(pid, 0);
+    stopped && answer.is_ok()
+}
+
+/// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` (include/uapi/linux/ptrace.h).
+pub const PTRACE_GET_DISPATCH: u64 = 0x4211;
+/// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
+pub const PTRACE_SET_DISPATCH: u64 = 0x4210;
+
+/// Where `int 0x80` is not offered it is a fault, which the handler steps over.
+fn compat_calls() -> bool {
+    extern "C" fn step_over(_: i32, _: *const u8, context: *mut arch::Context) {
+        // SAFETY: the kernel hands a handler its frame, which nobody else uses.
+        let context = unsafe { &mut *context };
+        context.registers[arch::Reg::NEXT] = arch::compat_skip();
+    }
+    let action = sys::Action {
+        handler: step_over as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: the handler only steps over the instruction below, and is gone after it.
+    unsafe {
+        let _ = sys::sigaction(libc::SIGSEGV, &action);
+        let after = arch::compat_gate().issue(&arch::Registers::call(arch::COMPAT_GETPID, [0; 6]));
+        let _ = sys::sigaction(libc::SIGSEGV, &sys::Action::default());
+        after.result() == i64::from(sys::getpid())
+    }
+}
+
+fn x32_calls() -> bool {
+    let number = arch::X32_BIT | libc::SYS_getpid.cast_unsigned();
+    // SAFETY: touches no memory.
+    unsafe { arch::inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
+}
+
+fn pkeys() -> bool {
+    // SAFETY: allocates a key, which protects nothing yet, and frees it.
+    unsafe {
+        let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]);
+        key.is_ok_and(|key| sys::call(libc::SYS_pkey_free, &[key]).is_ok())
+    }
+}
+
+fn audit() -> bool {
+    // SAFETY: makes a socket and closes it.
+    unsafe {
+        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT);
+        fd >= 0 && libc::close(fd) == 0
+    }
+}
+
+/// Looks into tracefs through a mount that is attached nowhere and goes with its descriptor:
+/// whether there are system call events, and uprobes.
+fn traces() -> (bool, bool) {
+    const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
+    // SAFETY: reads a terminated string; descriptors are closed below.
+    unsafe {
+        let Ok(fs) = sys::call(libc::SYS_fsopen, &[c"tracefs".as_ptr() as u64, 1]) else {
+            return (false, false);
+        };
+        let fd = i32::try_from(fs).unwrap_or(-1);
+        let mount = sys::call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
+            .and_then(|_| sys::call(libc::SYS_fsmount, &[fs, 1, 0]))
+            .ok()
+            .and_then(|mount| i32::try_from(mount).ok());
+        let _ = sys::close(fd);
+        let Some(mount) = mount else { return (false, false) };
+        let found =
+            (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));
+        let _ = sys::close(mount);
+        found
+    }
+}

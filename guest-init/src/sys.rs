@@ -1,0 +1,413 @@
+//! System calls from the inside range, which stay possible while dispatch is armed and blocking.
+//! No allocation, no errno, no libc.
+
+use crate::arch;
+use std::time::Duration;
+
+/// An error number of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl std::fmt::Debug for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self.0 {
+            libc::EPERM => "EPERM",
+            libc::ENOENT => "ENOENT",
+            libc::ESRCH => "ESRCH",
+            libc::EINTR => "EINTR",
+            libc::EIO => "EIO",
+            libc::EBADF => "EBADF",
+            libc::ECHILD => "ECHILD",
+            libc::EAGAIN => "EAGAIN",
+            libc::ENOMEM => "ENOMEM",
+            libc::EACCES => "EACCES",
+            libc::EFAULT => "EFAULT",
+            libc::ENODEV => "ENODEV",
+            libc::EINVAL => "EINVAL",
+            libc::ENOSYS => "ENOSYS",
+            libc::ECONNRESET => "ECONNRESET",
+            libc::ETIMEDOUT => "ETIMEDOUT",
+            libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+            n => return write!(f, "errno {n}"),
+        };
+        f.write_str(name)
+    }
+}
+
+impl std::error::Error for Errno {}
+
+/// What a system call gives.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// The result of a call as the kernel leaves it in the register, split.
+///
+/// # Errors
+/// The error number, if it is one.
+pub fn split(value: i64) -> Result<u64> {
+    match value {
+        -4095..=-1 => Err(Errno(i32::try_from(-value).unwrap_or(i32::MAX))),
+        _ => Ok(value.cast_unsigned()),
+    }
+}
+
+/// Any call with up to six arguments.
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// Whatever the call demands.
+pub unsafe fn call(number: i64, arguments: &[u64]) -> Result<u64> {
+    let mut six = [0; 6];
+    six[..arguments.len()].copy_from_slice(arguments);
+    // SAFETY: the caller vouches.
+    split(unsafe { arch::inside_call(number.cast_unsigned(), six) })
+}
+
+fn word(value: i32) -> u64 {
+    i64::from(value).cast_unsigned()
+}
+
+fn pid_of(value: u64) -> i32 {
+    i32::try_from(value).unwrap_or(-1)
+}
+
+/// `getpid(2)`
+#[must_use]
+pub fn getpid() -> i32 {
+    // SAFETY: touches no memory.
+    unsafe { call(libc::SYS_getpid, &[]) }.map_or(-1, pid_of)
+}
+
+/// `gettid(2)`
+#[must_use]
+pub fn gettid() -> i32 {
+    // SAFETY: touches no memory.
+    unsafe { call(libc::SYS_gettid, &[]) }.map_or(-1, pid_of)
+}
+
+/// `fork(2)` without the C library's handlers: to be used from a process with one thread.
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// The process must have one thread, or the child must do without locks.
+pub unsafe fn fork() -> Result<i32> {
+    // SAFETY: a child with memory of its own; the caller vouches for the locks in it.
+    unsafe { call(libc::SYS_clone, &[word(libc::SIGCHLD)]) }.map(pid_of)
+}
+
+/// `exit_group(2)`
+pub fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: ends the process.
+        let _ = unsafe { call(libc::SYS_exit_group, &[word(code)]) };
+    }
+}
+
+/// How a process that was waited for changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It ended with this code.
+    Exited(i32),
+    /// This signal ended it; whether it would have dumped core.
+    Killed {
+        /// The signal.
+        signal: i32,
+        /// The core flag.
+        core: bool,
+    },
+    /// It stopped: the signal, and the ptrace event in bits 8 and up.
+    Stopped(i32),
+}
+
+impl Change {
+    /// From the status word of `wait4(2)`.
+    #[must_use]
+    pub fn from_status(status: i32) -> Change {
+        if libc::WIFEXITED(status) {
+            Change::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            Change::Killed { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
+        } else {
+            Change::Stopped(status >> 8)
+        }
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Exited(code) => write!(f, "exited with {code}"),
+            Change::Killed { signal, .. } => write!(f, "killed by {}", signal_name(*signal)),
+            Change::Stopped(what) if what >> 8 == 0 => {
+                write!(f, "stopped with {}", signal_name(*what))
+            }
+            Change::Stopped(what) => {
+                write!(f, "stopped with {}, event {}", signal_name(what & 0xff), what >> 8)
+            }
+        }
+    }
+}
+
+/// The usual name of a signal.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGCHLD => "SIGCHLD",
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGSYS => "SIGSYS",
+        n => return format!("signal {n}"),
+    };
+    name.to_owned()
+}
+
+/// `wait4(2)`, again after an interruption. `None`: nothing yet, with `WNOHANG`.
+///
+/// # Errors
+/// As the kernel says.
+pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
+    let mut status = 0i32;
+    loop {
+        // SAFETY: writes the status word only.
+        let answer = unsafe {
+            call(libc::SYS_wait4, &[word(pid), &raw mut status as u64, word(options), 0])
+        };
+        match answer {
+            Err(Errno(libc::EINTR)) => {}
+            Ok(0) => return Ok(None),
+            other => return other.map(|pid| Some((pid_of(pid), Change::from_status(status)))),
+        }
+    }
+}
+
+/// `kill(2)`
+///
+/// # Errors
+/// As the kernel says.
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: touches no memory.
+    unsafe { call(libc::SYS_kill, &[word(pid), word(signal)]) }.map(drop)
+}
+
+/// `tgkill(2)`
+///
+/// # Errors
+/// As the kernel says.
+pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
+    // SAFETY: touches no memory.
+    unsafe { call(libc::SYS_tgkill, &[word(pid), word(tid), word(signal)]) }.map(drop)
+}
+
+/// `prctl(2)`
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// Whatever the option demands.
+pub unsafe fn prctl(option: i32, a: u64, b: u64, c: u64, d: u64) -> Result<u64> {
+    // SAFETY: the caller vouches.
+    unsafe { call(libc::SYS_prctl, &[word(option), a, b, c, d]) }
+}
+
+/// `PR_SET_SYSCALL_USER_DISPATCH` (include/uapi/linux/prctl.h).
+pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
+
+/// Arms or disarms dispatch with raw arguments.
+///
+/// # Errors
+/// As `task_set_syscall_user_dispatch()` says.
+pub fn set_dispatch(mode: u64, offset: u64, length: u64, selector: u64) -> Result<()> {
+    // SAFETY: the kernel only reads the selector, at each call.
+    unsafe { prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector) }.map(drop)
+}
+
+/// `struct sigaction` of the kernel on architectures with `SA_RESTORER`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Action {
+    /// Address of the handler, 0 default, 1 ignore.
+    pub handler: u64,
+    /// `SA_*`.
+    pub flags: u64,
+    /// Where the handler returns to.
+    pub restorer: u64,
+    /// Signals blocked while it runs.
+    pub mask: u64,
+}
+
+/// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
+pub const SA_RESTORER: u64 = 0x0400_0000;
+
+/// `rt_sigaction(2)`
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// The handler must be one.
+pub unsafe fn sigaction(signal: i32, action: &Action) -> Result<()> {
+    let pointer = std::ptr::from_ref(action) as u64;
+    // SAFETY: reads the action only; the caller vouches for the handler.
+    unsafe { call(libc::SYS_rt_sigaction, &[word(signal), pointer, 0, 8]) }.map(drop)
+}
+
+/// The bit of a signal in a mask.
+#[must_use]
+pub fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
+
+/// `rt_sigprocmask(2)`: gives the mask before. `how` is `SIG_BLOCK` and so on.
+///
+/// # Errors
+/// As the kernel says.
+pub fn sigmask(how: i32, mask: u64) -> Result<u64> {
+    let mut old = 0u64;
+    // SAFETY: reads and writes the two masks, 8 bytes each.
+    unsafe {
+        call(
+            libc::SYS_rt_sigprocmask,
+            &[word(how), &raw const mask as u64, &raw mut old as u64, 8],
+        )?;
+    }
+    Ok(old)
+}
+
+/// `rt_sigtimedwait(2)`: takes the next of these pending signals, which must be blocked.
+///
+/// # Errors
+/// As the kernel says: `EAGAIN` when the time is over.
+pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
+    let time = libc::timespec {
+        tv_sec: time.as_secs().cast_signed(),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    // SAFETY: reads the mask and the time.
+    unsafe {
+        call(libc::SYS_rt_sigtimedwait, &[&raw const mask as u64, 0, &raw const time as u64, 8])
+    }
+    .map(pid_of)
+}
+
+/// `sigaltstack(2)`
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// The memory must stay for as long as handlers may run on it.
+pub unsafe fn sigaltstack(start: u64, length: u64, flags: i32) -> Result<()> {
+    let stack = libc::stack_t {
+        ss_sp: start as *mut libc::c_void,
+        ss_flags: flags,
+        ss_size: usize::try_from(length).unwrap_or(usize::MAX),
+    };
+    // SAFETY: reads the structure; the caller vouches for the memory.
+    unsafe { call(libc::SYS_sigaltstack, &[&raw const stack as u64, 0]) }.map(drop)
+}
+
+/// Private or shared anonymous memory, readable and writable.
+///
+/// # Errors
+/// As the kernel says.
+pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
+    let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+    map_at(0, length, kind | libc::MAP_ANONYMOUS, -1)
+}
+
+/// `mmap(2)`, readable and writable, from the start of the file.
+///
+/// # Errors
+/// As the kernel says.
+pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: without MAP_FIXED (nobody passes it) the kernel picks addresses that are free.
+    let answer = unsafe {
+        call(libc::SYS_mmap, &[hint, length as u64, word(protection), word(flags), word(fd), 0])
+    };
+    answer.map(|address| address as *mut u8)
+}
+
+/// `mprotect(2)`
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// Nobody may rely on what the new protection forbids.
+pub unsafe fn protect(start: *mut u8, length: usize, protection: i32) -> Result<()> {
+    // SAFETY: the caller vouches.
+    unsafe { call(libc::SYS_mprotect, &[start as u64, length as u64, word(protection)]) }.map(drop)
+}
+
+/// `munmap(2)`
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// Nobody may use the memory any more.
+pub unsafe fn unmap(start: *mut u8, length: usize) -> Result<()> {
+    // SAFETY: the caller vouches.
+    unsafe { call(libc::SYS_munmap, &[start as u64, length as u64]) }.map(drop)
+}
+
+/// An empty file in memory, `memfd_create(2)`.
+///
+/// # Errors
+/// As the kernel says.
+pub fn memory_file() -> Result<i32> {
+    // SAFETY: reads a terminated string.
+    unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
+}
+
+/// `close(2)`
+///
+/// # Errors
+/// As the kernel says.
+pub fn close(fd: i32) -> Result<()> {
+    // SAFETY: touches no memory; descriptors of others are not passed.
+    unsafe { call(libc::SYS_close, &[word(fd)]) }.map(drop)
+}
+
+/// Lets another task run.
+pub fn sched_yield() {
+    // SAFETY: touches no memory.
+    let _ = unsafe { call(libc::SYS_sched_yield, &[]) };
+}
+
+/// `CLOCK_MONOTONIC` since some start, from the vDSO where that is possible.
+#[must_use]
+pub fn now() -> Duration {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// A clock's time.
+#[must_use]
+pub fn clock(id: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the structure.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -5,7 +5,13 @@
 //! Machine::boot(VmSpec) -> Session { next, send, console, finish }
 //!      |
 //!      +-- qemu    QEMU with a vhost-user vsock device in this process
+//!            |
+//!          vsock   the device core, shared by every backend
 //! ```
 
+pub mod console;
 pub mod machine;
+mod poll;
+pub mod qemu;
 pub mod session;
+pub mod vsock;

@@ -1,0 +1,64 @@
+//! Boots a kernel by hand and echoes what the guest sends.
+//!
+//! ```text
+//! cargo run -p sudbox-vmm --example boot -- KERNEL INITRAMFS [COMMAND LINE...]
+//! ```
+//!
+//! The console and the events go to stderr, with the seconds since the start. The guest may dial
+//! port 1024 of CID 2; each byte that it writes there comes back to it.
+
+use std::time::{Duration, Instant};
+
+use sudbox_vmm::machine::{Arch, Machine, VmSpec};
+use sudbox_vmm::qemu::Qemu;
+use sudbox_vmm::session::Event;
+
+/// Without a sign of life for so long, the guest is stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(kernel), Some(initramfs)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: boot KERNEL INITRAMFS [COMMAND LINE...]".into());
+    };
+    let spec = VmSpec {
+        arch: Arch::X86_64,
+        kernel: kernel.into(),
+        initramfs: initramfs.into(),
+        cmdline: arguments.collect::<Vec<_>>().join(" "),
+        cpus: 1,
+        memory_mib: 128,
+        cpu_model: None,
+        port: 1024,
+        gdb: std::env::var_os("GDB").is_some(),
+    };
+
+    let machine = Qemu::new();
+    let start = Instant::now();
+    let seconds = || start.elapsed().as_secs_f64();
+    let mut session = machine.boot(&spec)?;
+    eprintln!("{:8.4} {} runs", seconds(), machine.describe());
+    if let Some(target) = session.debugger() {
+        eprintln!("gdb -ex 'target remote {target}'");
+    }
+
+    let mut mark = 0;
+    loop {
+        let event = session.next(Instant::now() + PATIENCE, None)?;
+        let console = session.console();
+        eprint!("{}", console.since(mark));
+        mark = console.total();
+        match event {
+            Event::Bytes(bytes) => session.send(&bytes, Instant::now() + PATIENCE)?,
+            Event::Console | Event::Interrupted => {}
+            Event::Connected | Event::Disconnected => eprintln!("{:8.4} {event:?}", seconds()),
+            Event::Ended | Event::Deadline => {
+                eprintln!("{:8.4} {event:?}", seconds());
+                break;
+            }
+        }
+    }
+    eprintln!("{:?}", session.finish(Duration::ZERO));
+    eprintln!("{:8.4} gone", seconds());
+    Ok(())
+}

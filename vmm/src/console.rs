@@ -1,0 +1,142 @@
+//! The guest's console, kept in bounded memory.
+
+use std::collections::VecDeque;
+
+/// Bytes kept from the beginning, where a kernel says what it is.
+const HEAD: usize = 64 * 1024;
+
+/// Bytes kept from the end, where it says why it died.
+const TAIL: usize = 448 * 1024;
+
+/// What the guest wrote to its console: the first 64 KiB and the last 448 KiB of it.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    total: u64,
+}
+
+impl Console {
+    /// Bytes ever written.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The text from byte `mark` on, which is a former [`Console::total`]. Bytes that are not
+    /// UTF-8 are replaced; where text was dropped, a line says how much.
+    #[must_use]
+    pub fn since(&self, mark: u64) -> String {
+        let head_end = self.head.len() as u64;
+        let tail_start = self.total - self.tail.len() as u64;
+        let mut bytes = Vec::new();
+        if let Some(head) = self.head.get(offset(mark)..) {
+            bytes.extend(head);
+        }
+        let mut gap = None;
+        if mark < tail_start && head_end < tail_start {
+            gap = Some((bytes.len(), tail_start - mark.max(head_end)));
+        }
+        bytes.extend(
+            self.tail.range(offset(mark.saturating_sub(tail_start)).min(self.tail.len())..),
+        );
+        match gap {
+            None => String::from_utf8_lossy(&bytes).into_owned(),
+            Some((at, count)) => {
+                let (before, after) = bytes.split_at(at);
+                let (before, after) =
+                    (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
+                format!("{before}\n[{count} bytes of console output dropped here]\n{after}")
+            }
+        }
+    }
+
+    /// The line in which the kernel says that it panicked, if it did: from "Kernel panic" on.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let text = self.since(0);
+        let from = text.find("Kernel panic - not syncing")?;
+        text[from..].lines().next().map(|line| line.trim_end().to_owned())
+    }
+
+    /// Adds what the guest wrote.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
+        self.head.extend(head);
+        let rest = &rest[rest.len().saturating_sub(TAIL)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        self.tail.extend(rest);
+    }
+}
+
+/// A position as an index; one beyond memory is beyond every buffer too.
+fn offset(position: u64) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn short_text_is_whole() {
+        let mut c = Console::default();
+        c.push(b"one\n");
+        let mark = c.total();
+        c.push(b"two\n");
+        assert_eq!((c.since(0), c.since(mark)), ("one\ntwo\n".into(), "two\n".into()));
+        assert_eq!((c.since(8), c.since(99)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn the_gap_is_named_and_counted() {
+        let mut c = Console::default();
+        c.push(&vec![b'a'; HEAD]);
+        c.push(&vec![b'b'; 1000]);
+        c.push(&vec![b'c'; TAIL]);
+        let text = c.since(HEAD as u64 - 1);
+        assert!(
+            text.starts_with("a\n[1000 bytes of console output dropped here]\nc"),
+            "{text:.80}"
+        );
+        let text = c.since(HEAD as u64 + 10);
+        assert!(text.starts_with("\n[990 bytes of console output dropped here]\nc"), "{text:.80}");
+        assert_eq!(c.since(HEAD as u64 + 1000).len(), TAIL);
+        assert_eq!(c.since(c.total() - 5), "ccccc");
+    }
+
+    #[test]
+    fn the_panic_is_found_in_its_line() {
+        let mut c = Console::default();
+        assert_eq!(c.panic(), None);
+        c.push(b"[    0.5] Kernel panic - not syncing: No init\r\n[ 0.6] ---[ end Kernel panic");
+        assert_eq!(c.panic().as_deref(), Some("Kernel panic - not syncing: No init"));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            pieces in prop::collection::vec((1usize..200_000, 32u8..127), 0..12),
+            mark in 0u64..1_200_000,
+        ) {
+            let mut console = Console::default();
+            let mut all = Vec::new();
+            for (len, byte) in pieces {
+                let piece = vec![byte; len];
+                console.push(&piece);
+                all.extend(piece);
+                prop_assert!(console.head.len() + console.tail.len() <= HEAD + TAIL);
+            }
+            prop_assert_eq!(console.total(), all.len() as u64);
+            let mut at_once = Console::default();
+            at_once.push(&all);
+            prop_assert_eq!(console.since(mark), at_once.since(mark));
+            if all.len() <= HEAD + TAIL {
+                let tail = all.get(offset(mark)..).unwrap_or(&[]);
+                prop_assert_eq!(console.since(mark).into_bytes(), tail);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What QEMU says on its monitor (QMP): that it runs, that the guest asked for a restart, and with
+//! which registers.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+/// Most bytes of an answer. The registers of 8 CPUs are some 20 KiB.
+const LINE_LIMIT: usize = 1024 * 1024;
+
+/// Something QEMU said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The machine is set up and runs, or waits for a debugger.
+    Ready,
+    /// The CPUs are stopped, or will be before the next answer: the guest was reset or shut down.
+    Stopped,
+    /// The registers that were asked for, as text; empty if QEMU would not tell.
+    Registers(String),
+}
+
+/// The connection to QEMU's monitor.
+pub(super) struct Monitor {
+    stream: UnixStream,
+    line: Vec<u8>,
+}
+
+impl Monitor {
+    /// Speaks to a monitor over a connection whose other end QEMU gets, and asks it to say when it
+    /// is ready.
+    pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
+        stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
+        stream.set_nonblocking(true)?;
+        Ok(Monitor { stream, line: Vec::new() })
+    }
+
+    /// Asks for the registers of all CPUs.
+    pub(super) fn ask_registers(&mut self) {
+        let arguments = json!({ "command-line": "info registers -a" });
+        // A monitor that takes no request of 100 bytes is that of a QEMU that is gone.
+        let _ = self
+            .stream
+            .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
+    }
+
+    /// Takes what QEMU has said, without waiting.
+    pub(super) fn read(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(count) if count > 0 => {
+                    for &byte in &chunk[..count] {
+                        if byte == b'\n' {
+                            said.extend(understand(&std::mem::take(&mut self.line)));
+                        } else if self.line.len() < LINE_LIMIT {
+                            self.line.push(byte);
+                        }
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                _ => return said,
+            }
+        }
+    }
+
+    /// Readable when QEMU has said something.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+fn request(command: &str, arguments: &Value, id: &str) -> String {
+    format!("{}\n", json!({ "execute": command, "arguments": arguments, "id": id }))
+}
+
+/// The meaning of one line, if it has any for us.
+fn understand(line: &[u8]) -> Option<Said> {
+    let value: Value = serde_json::from_slice(line).ok()?;
+    match (value["event"].as_str(), value["id"].as_str()) {
+        (Some("SHUTDOWN"), _) => {
+            // QEMU ends by itself after a signal from outside, and its words say which.
+            (value["data"]["guest"] == true).then_some(Said::Stopped)
+        }
+        (None, Some("ready")) => Some(Said::Ready),
+        (None, Some("registers")) => {
+            Some(Said::Registers(value["return"].as_str().unwrap_or_default().to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// True if the registers are those of a kernel that restarts with `reboot=t`: it loads an empty
+/// interrupt table and then traps on purpose (`native_machine_emergency_restart`,
+/// `arch/x86/kernel/reboot.c`). A kernel that crashes has a table with something in it.
+pub(super) fn restarts_on_purpose(registers: &str) -> bool {
+    registers.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("IDT=") && words.all(|word| word.bytes().all(|b| b == b'0'))
+    })
+}
+
+/// The registers without those of the floating-point unit, which say nothing of a triple fault.
+pub(super) fn without_fpu(registers: &str) -> String {
+    let dull = |line: &&str| {
+        !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"].iter().any(|p| line.starts_with(p))
+    };
+    registers.lines().map(str::trim_end).filter(dull).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood() {
+        let greeting = br#"{"QMP": {"version": {"qemu": {"micro": 22}}, "capabilities": ["oob"]}}"#;
+        assert_eq!(understand(greeting), None);
+        assert_eq!(understand(br#"{"return": {}, "id": "ready"}"#), Some(Said::Ready));
+        let reset = br#"{"timestamp": {}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
+        assert_eq!(understand(reset), Some(Said::Stopped));
+        let signal = br#"{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}"#;
+        assert_eq!(understand(signal), None);
+        let answer = br#"{"return": "RAX=1\r\nRBX=2\r\n", "id": "registers"}"#;
+        assert_eq!(understand(answer), Some(Said::Registers("RAX=1\r\nRBX=2\r\n".into())));
+        let refusal = br#"{"error": {"class": "GenericError", "desc": "no"}, "id": "registers"}"#;
+        assert_eq!(understand(refusal), Some(Said::Registers(String::new())));
+        assert_eq!(understand(b"not json"), None);
+    }
+
+    #[test]
+    fn requests_and_answers_pass_in_pieces() {
+        let (ours, mut qemus) = UnixStream::pair().unwrap();
+        let mut monitor = Monitor::new(ours).unwrap();
+        qemus.write_all(br#"{"return": {}, "id""#).unwrap();
+        assert_eq!(monitor.read(), []);
+        qemus.write_all(b": \"ready\"}\r\n{\"return\": \"\", \"id\": \"registers\"}\r\n").unwrap();
+        assert_eq!(monitor.read(), [Said::Ready, Said::Registers(String::new())]);
+        monitor.ask_registers();
+        drop(monitor);
+        let mut requests = String::new();
+        qemus.read_to_string(&mut requests).unwrap();
+        let ids: Vec<Value> = requests.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(ids[0]["execute"], "qmp_capabilities");
+        assert_eq!(ids[1]["arguments"]["command-line"], "info registers -a");
+    }
+
+    #[test]
+    fn an_empty_interrupt_table_on_any_cpu_is_a_restart() {
+        let crash = "CPU#0\r\nRAX=0\r\nIDT=     fffffe0000000000 00000fff\r\nXMM00=0 0\r\n";
+        let restart = "CPU#1\r\nIDT=     0000000000000000 00000000\r\n";
+        assert!(!restarts_on_purpose(crash));
+        assert!(restarts_on_purpose(restart));
+        assert!(restarts_on_purpose(&format!("{crash}{restart}")));
+        assert!(!restarts_on_purpose("GDT=     0000000000000000 00000000"));
+        assert_eq!(without_fpu(crash), "CPU#0\nRAX=0\nIDT=     fffffe0000000000 00000fff");
+    }
+}

@@ -1,0 +1,174 @@
+//! The vsock packet header (virtio 1.2, section 5.10.6) and its fields.
+
+/// Bytes of a header on the wire (`struct virtio_vsock_hdr`).
+pub const HEADER_LEN: usize = 44;
+
+/// The CID of the host (`VMADDR_CID_HOST`).
+pub const HOST_CID: u64 = 2;
+
+/// The CID of every guest: VMs share no host device, so they need no CIDs of their own.
+pub const GUEST_CID: u64 = 3;
+
+/// `VIRTIO_VSOCK_TYPE_STREAM`, the only type this device offers.
+pub const TYPE_STREAM: u16 = 1;
+
+/// `VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE`: the sender of the packet will receive no more.
+pub const SHUTDOWN_RECEIVE: u32 = 1;
+
+/// `VIRTIO_VSOCK_SHUTDOWN_F_SEND`: the sender of the packet will send no more.
+pub const SHUTDOWN_SEND: u32 = 2;
+
+/// Both halves.
+pub const SHUTDOWN_BOTH: u32 = SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
+
+/// Operations (virtio 1.2, section 5.10.6, `VIRTIO_VSOCK_OP_*`).
+pub mod op {
+    /// Connect.
+    pub const REQUEST: u16 = 1;
+    /// Accepted.
+    pub const RESPONSE: u16 = 2;
+    /// Refused, or gone at once.
+    pub const RST: u16 = 3;
+    /// One or both halves end.
+    pub const SHUTDOWN: u16 = 4;
+    /// Data.
+    pub const RW: u16 = 5;
+    /// Tells the sender's credit.
+    pub const CREDIT_UPDATE: u16 = 6;
+    /// Asks for the peer's credit.
+    pub const CREDIT_REQUEST: u16 = 7;
+}
+
+/// A packet header, decoded. Any bytes decode: what they mean is the device's business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// CID of the sender.
+    pub src_cid: u64,
+    /// CID of the receiver.
+    pub dst_cid: u64,
+    /// Port of the sender.
+    pub src_port: u32,
+    /// Port of the receiver.
+    pub dst_port: u32,
+    /// Bytes of payload that follow the header.
+    pub len: u32,
+    /// Socket type; [`TYPE_STREAM`] is the only one known.
+    pub kind: u16,
+    /// One of [`op`].
+    pub op: u16,
+    /// For a shutdown, which halves; otherwise 0.
+    pub flags: u32,
+    /// Bytes of buffer the sender has for this connection.
+    pub buf_alloc: u32,
+    /// Bytes that the sender's reader has taken from that buffer, modulo 2^32.
+    pub fwd_cnt: u32,
+}
+
+impl Header {
+    /// Reads a header from the wire, little-endian.
+    #[must_use]
+    pub fn decode(b: &[u8; HEADER_LEN]) -> Header {
+        fn take<const N: usize>(b: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
+            let mut out = [0; N];
+            out.copy_from_slice(&b[at..at + N]);
+            out
+        }
+        Header {
+            src_cid: u64::from_le_bytes(take(b, 0)),
+            dst_cid: u64::from_le_bytes(take(b, 8)),
+            src_port: u32::from_le_bytes(take(b, 16)),
+            dst_port: u32::from_le_bytes(take(b, 20)),
+            len: u32::from_le_bytes(take(b, 24)),
+            kind: u16::from_le_bytes(take(b, 28)),
+            op: u16::from_le_bytes(take(b, 30)),
+            flags: u32::from_le_bytes(take(b, 32)),
+            buf_alloc: u32::from_le_bytes(take(b, 36)),
+            fwd_cnt: u32::from_le_bytes(take(b, 40)),
+        }
+    }
+
+    /// The header as it goes on the wire.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut b = [0; HEADER_LEN];
+        b[0..8].copy_from_slice(&self.src_cid.to_le_bytes());
+        b[8..16].copy_from_slice(&self.dst_cid.to_le_bytes());
+        b[16..20].copy_from_slice(&self.src_port.to_le_bytes());
+        b[20..24].copy_from_slice(&self.dst_port.to_le_bytes());
+        b[24..28].copy_from_slice(&self.len.to_le_bytes());
+        b[28..30].copy_from_slice(&self.kind.to_le_bytes());
+        b[30..32].copy_from_slice(&self.op.to_le_bytes());
+        b[32..36].copy_from_slice(&self.flags.to_le_bytes());
+        b[36..40].copy_from_slice(&self.buf_alloc.to_le_bytes());
+        b[40..44].copy_from_slice(&self.fwd_cnt.to_le_bytes());
+        b
+    }
+
+    /// The reset that answers this packet: addresses swapped, type kept, no credit.
+    #[must_use]
+    pub fn reset(&self) -> Header {
+        Header {
+            src_cid: self.dst_cid,
+            dst_cid: self.src_cid,
+            src_port: self.dst_port,
+            dst_port: self.src_port,
+            kind: self.kind,
+            op: op::RST,
+            ..Header::default()
+        }
+    }
+}
+
+/// A header with its payload, on the way to the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The header; its `len` is the payload's length.
+    pub header: Header,
+    /// The payload; empty but for [`op::RW`].
+    pub payload: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_and_encode_to_themselves(bytes: [[u8; 11]; 4]) {
+            let mut wire = [0; HEADER_LEN];
+            wire.copy_from_slice(bytes.as_flattened());
+            prop_assert_eq!(Header::decode(&wire).encode(), wire);
+        }
+    }
+
+    #[test]
+    fn fields_lie_where_the_specification_puts_them() {
+        let mut wire = [0; HEADER_LEN];
+        for (i, b) in (0u8..).zip(wire.iter_mut()) {
+            *b = i;
+        }
+        let h = Header::decode(&wire);
+        assert_eq!(h.src_cid, 0x0706_0504_0302_0100);
+        assert_eq!(h.dst_cid, 0x0f0e_0d0c_0b0a_0908);
+        assert_eq!((h.src_port, h.dst_port), (0x1312_1110, 0x1716_1514));
+        assert_eq!(h.len, 0x1b1a_1918);
+        assert_eq!((h.kind, h.op), (0x1d1c, 0x1f1e));
+        assert_eq!((h.flags, h.buf_alloc, h.fwd_cnt), (0x2322_2120, 0x2726_2524, 0x2b2a_2928));
+    }
+
+    #[test]
+    fn a_reset_goes_back_to_the_sender() {
+        let h = Header {
+            src_cid: 3,
+            dst_cid: 2,
+            src_port: 7,
+            dst_port: 9,
+            kind: 5,
+            ..Header::default()
+        };
+        let r = h.reset();
+        assert_eq!((r.src_cid, r.dst_cid, r.src_port, r.dst_port), (2, 3, 9, 7));
+        assert_eq!((r.kind, r.op, r.len), (5, op::RST, 0));
+    }
+}

@@ -1,0 +1,328 @@
+//! The kernel's configuration: tinyconfig, fragments on top, and the check of what came out.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Context as _;
+use crate::mirror::hex;
+use crate::reference::expand_home;
+use crate::version::Series;
+use crate::{Arch, Error};
+
+const BASE: &str = include_str!("../../kernel-config/base.config");
+const X86_64: &str = include_str!("../../kernel-config/x86_64.config");
+const REQUIRED: &str = include_str!("../../kernel-config/required.list");
+const FLAVOURS: [(&str, &str); 2] = [
+    ("default", include_str!("../../kernel-config/default.config")),
+    ("full", include_str!("../../kernel-config/full.config")),
+];
+
+/// A configuration that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    arch: Arch,
+    flavour: String,
+    /// Name and text, later ones win.
+    fragments: Vec<(String, String)>,
+    /// How many of them are sudbox's own.
+    own: usize,
+}
+
+impl Configuration {
+    /// Gathers the fragments of a flavour, and those of the user.
+    pub(crate) fn new(
+        arch: Arch,
+        flavour: &str,
+        files: &[PathBuf],
+    ) -> Result<Configuration, Error> {
+        let flavour = if flavour.is_empty() { "default" } else { flavour };
+        let Some((_, text)) = FLAVOURS.iter().find(|(name, _)| *name == flavour) else {
+            let names = FLAVOURS.map(|(name, _)| name).join(", ");
+            return Err(Error::Input(format!(
+                "FLAVOUR={flavour}: there is no such flavour; there are {names}"
+            )));
+        };
+        let Arch::X86_64 = arch;
+        let mut fragments = vec![
+            ("base.config".to_owned(), BASE.to_owned()),
+            ("x86_64.config".to_owned(), X86_64.to_owned()),
+            (format!("{flavour}.config"), (*text).to_owned()),
+        ];
+        let own = fragments.len();
+        for file in files {
+            let text = fs::read_to_string(expand_home(file)).map_err(|e| {
+                Error::Input(format!(
+                    "CONFIG={}: cannot be read: {e}; name a file with lines such as CONFIG_X=y",
+                    file.display()
+                ))
+            })?;
+            check_fragment(file, &text)?;
+            fragments.push((file.display().to_string(), text));
+        }
+        Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, own })
+    }
+
+    /// Digest of all that was asked for.
+    pub(crate) fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (_, text) in &self.fragments {
+            hasher.update(text);
+            hasher.update([0]);
+        }
+        hasher.update(REQUIRED);
+        hex(&hasher.finalize())
+    }
+
+    /// What names a build slot's configuration: it stays the same while a fragment is edited.
+    pub(crate) fn name(&self) -> String {
+        let names = self.fragments.iter().map(|(name, _)| name.as_str());
+        format!("{} {}", self.arch.name(), names.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The flavour's name.
+    pub(crate) fn flavour(&self) -> &str {
+        &self.flavour
+    }
+
+    /// Writes the fragments behind the tinyconfig that make has written: the last word counts
+    /// (`conf_read_simple()` in scripts/kconfig/confdata.c). `make olddefconfig` does the rest.
+    pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
+        let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
+        let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
+        let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
+        let mut said = HashSet::new();
+        let last =
+            lines.iter().rev().filter(|line| setting(line).is_some_and(|s| said.insert(s.0)));
+        let text: String = last.flat_map(|line| [*line, "\n"]).collect();
+        fs::write(dot_config, text).context("write", dot_config)
+    }
+
+    /// Checks a final .config against `required.list`, and says what of the user's fragments had no
+    /// effect.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] with every symbol that is missing, [`Error::Input`] if a user's fragment
+    /// took one of them out.
+    pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
+        let final_value = |symbol: &str| {
+            dot_config.lines().filter_map(setting).find(|(s, _)| *s == symbol).map_or("n", |s| s.1)
+        };
+        let mut missing = Vec::new();
+        let mut blame = None;
+        for need in required(REQUIRED)? {
+            if !need.applies(self.arch, &self.flavour, series)
+                || final_value(need.symbol) == need.value
+            {
+                continue;
+            }
+            missing.push(format!("{}={}", need.symbol, need.value));
+            blame = blame.or_else(|| {
+                self.fragments[self.own..].iter().find(|(_, text)| {
+                    text.lines()
+                        .filter_map(setting)
+                        .any(|(s, value)| s == need.symbol && value != need.value)
+                })
+            });
+        }
+        if let (Some((name, _)), false) = (blame, missing.is_empty()) {
+            return Err(Error::Input(format!(
+                "CONFIG={name} takes out what sudbox needs: {}; leave these as they are",
+                missing.join(" ")
+            )));
+        }
+        if !missing.is_empty() {
+            return Err(Error::Kernel {
+                message: format!(
+                    "this kernel cannot be configured: its final .config lacks {}; see \
+                     kernel-config/required.list for what each is for",
+                    missing.join(" ")
+                ),
+                log: None,
+            });
+        }
+        let mut without_effect = Vec::new();
+        for (name, text) in &self.fragments[self.own..] {
+            for (symbol, value) in text.lines().filter_map(setting) {
+                let now = final_value(symbol);
+                if now != value {
+                    without_effect.push(format!(
+                        "{symbol}={value} of {name} has no effect: the kernel's Kconfig makes it {now}"
+                    ));
+                }
+            }
+        }
+        Ok(without_effect)
+    }
+}
+
+/// Reads `CONFIG_X=value` and `# CONFIG_X is not set`, the latter as `n`.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("# CONFIG_") {
+        let name = rest.strip_suffix(" is not set")?;
+        return Some((&line[2..9 + name.len()], "n"));
+    }
+    let (symbol, value) = line.split_once('=')?;
+    symbol.starts_with("CONFIG_").then_some((symbol, value))
+}
+
+fn check_fragment(file: &Path, text: &str) -> Result<(), Error> {
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') && setting(line).is_none() {
+            return Err(Error::Input(format!(
+                "CONFIG={}: line {number} is no setting such as CONFIG_X=y: {line}",
+                file.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A line of `required.list`: `CONFIG_X=y [arch=A] [flavour=F] [since=V] [before=V]`.
+#[derive(Debug, PartialEq, Eq)]
+struct Need<'a> {
+    symbol: &'a str,
+    value: &'a str,
+    arch: Option<&'a str>,
+    flavour: Option<&'a str>,
+    since: Option<Series>,
+    before: Option<Series>,
+}
+
+impl Need<'_> {
+    fn applies(&self, arch: Arch, flavour: &str, series: Series) -> bool {
+        self.arch.is_none_or(|a| a == arch.name())
+            && self.flavour.is_none_or(|f| f == flavour)
+            && self.since.is_none_or(|since| series >= since)
+            && self.before.is_none_or(|before| series < before)
+    }
+}
+
+fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
+    let mut needs = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(first) = words.next() else { continue };
+        let broken =
+            || Error::Machine(format!("sudbox was built with a broken required.list: {line}"));
+        let (symbol, value) = setting(first).ok_or_else(broken)?;
+        let mut need = Need { symbol, value, arch: None, flavour: None, since: None, before: None };
+        for word in words {
+            match word.split_once('=').ok_or_else(broken)? {
+                ("arch", arch) => need.arch = Some(arch),
+                ("flavour", flavour) => need.flavour = Some(flavour),
+                ("since", version) => need.since = Some(version.parse().map_err(|_| broken())?),
+                ("before", version) => need.before = Some(version.parse().map_err(|_| broken())?),
+                _ => return Err(broken()),
+            }
+        }
+        needs.push(need);
+    }
+    Ok(needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERIES: Series = Series { major: 6, minor: 12 };
+
+    fn configuration(user: Option<&str>) -> Configuration {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), user.unwrap_or_default()).unwrap();
+        let files: Vec<PathBuf> = user.map(|_| file.path().to_owned()).into_iter().collect();
+        Configuration::new(Arch::X86_64, "default", &files).unwrap()
+    }
+
+    /// A .config with all that is required.
+    fn sufficient() -> String {
+        let needs = required(REQUIRED).unwrap();
+        let needs = needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES));
+        needs.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()
+    }
+
+    #[test]
+    fn settings_are_read() {
+        assert_eq!(setting("CONFIG_A=y"), Some(("CONFIG_A", "y")));
+        assert_eq!(setting("# CONFIG_A is not set"), Some(("CONFIG_A", "n")));
+        assert_eq!(setting("CONFIG_B=\"a=b\""), Some(("CONFIG_B", "\"a=b\"")));
+        assert_eq!(setting("# CONFIG_A decides"), None);
+        assert_eq!(setting("# a comment"), None);
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "# CONFIG_MINE is not set\nCONFIG_TINY=y\n").unwrap();
+        configuration(Some("CONFIG_MINE=y\n# CONFIG_SMP is not set\n")).merge(file.path()).unwrap();
+        let merged = fs::read_to_string(file.path()).unwrap();
+        assert!(merged.contains("CONFIG_TINY=y\n") && merged.contains("CONFIG_MINE=y\n"));
+        assert!(!merged.contains("# CONFIG_MINE") && !merged.contains("CONFIG_SMP=y"));
+        assert!(merged.contains("# CONFIG_SMP is not set\n"));
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named() {
+        assert!(!sufficient().is_empty());
+        let own = configuration(None);
+        assert_eq!(own.check(&sufficient(), SERIES).unwrap(), Vec::<String>::new());
+        let needs = required(REQUIRED).unwrap();
+        let error = own.check("", SERIES).unwrap_err();
+        assert_eq!(error.fault(), crate::Fault::Kernel);
+        for need in needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES)) {
+            if need.value != "n" {
+                assert!(error.to_string().contains(need.symbol), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fragment_that_takes_out_what_is_needed_is_bad_input() {
+        let needs = required(REQUIRED).unwrap();
+        let need = needs.iter().find(|n| n.applies(Arch::X86_64, "default", SERIES)).unwrap();
+        let user = configuration(Some(&format!("# {} is not set\n", need.symbol)));
+        let error = user.check("", SERIES).unwrap_err();
+        assert_eq!(error.fault(), crate::Fault::Input);
+        assert!(error.to_string().contains(need.symbol));
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_said() {
+        let said = configuration(Some("CONFIG_NO_SUCH=y\n")).check(&sufficient(), SERIES).unwrap();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("CONFIG_NO_SUCH=y of "), "{said:?}");
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let error = Configuration::new(Arch::X86_64, "vanilla", &[]).unwrap_err();
+        assert!(error.to_string().contains("default, full"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "CONFIG_A=y\nhello\n").unwrap();
+        let files = [file.path().to_owned()];
+        let error = Configuration::new(Arch::X86_64, "default", &files).unwrap_err();
+        assert_eq!(error.fault(), crate::Fault::Input);
+        assert!(error.to_string().contains("line 2"));
+        let missing = [PathBuf::from("/no/such.config")];
+        assert!(Configuration::new(Arch::X86_64, "default", &missing).is_err());
+    }
+
+    #[test]
+    fn conditions_of_required_lines() {
+        let needs =
+            required("CONFIG_A=y arch=x86_64 flavour=full since=6.5 before=7.3 # why\n\n# c\n")
+                .unwrap();
+        let [need] = &needs[..] else { panic!("one") };
+        let at = |major, minor| Series { major, minor };
+        assert!(need.applies(Arch::X86_64, "full", at(6, 5)));
+        assert!(!need.applies(Arch::X86_64, "default", at(6, 5)));
+        assert!(!need.applies(Arch::X86_64, "full", at(6, 4)));
+        assert!(!need.applies(Arch::X86_64, "full", at(7, 3)));
+        assert!(required("CONFIG_A=y sinc=6.5").is_err());
+    }
+}

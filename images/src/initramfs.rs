@@ -1,0 +1,214 @@
+//! Packs an initramfs: a cpio archive in the "new ASCII" format that the kernel unpacks
+//! (Documentation/driver-api/early-userspace/buffer-format.rst, `do_header()` in init/initramfs.c).
+//!
+//! The same entries give the same bytes, always: no times, owners or inode numbers of the host.
+
+/// One file system object of an initramfs, owned by root, with time 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Absolute or relative path in the guest, such as `init` or `/dev/console`.
+    pub path: String,
+    /// Permission bits, such as 0o755.
+    pub mode: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file and its content.
+    File(Vec<u8>),
+    /// A directory.
+    Directory,
+    /// A symbolic link and its target.
+    Symlink(String),
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+}
+
+impl Entry {
+    /// A regular file.
+    pub fn file(path: impl Into<String>, mode: u32, content: impl Into<Vec<u8>>) -> Entry {
+        Entry { path: path.into(), mode, kind: Kind::File(content.into()) }
+    }
+
+    /// A directory.
+    pub fn directory(path: impl Into<String>, mode: u32) -> Entry {
+        Entry { path: path.into(), mode, kind: Kind::Directory }
+    }
+
+    /// A symbolic link.
+    pub fn symlink(path: impl Into<String>, target: impl Into<String>) -> Entry {
+        Entry { path: path.into(), mode: 0o777, kind: Kind::Symlink(target.into()) }
+    }
+
+    /// A character device.
+    pub fn char_device(path: impl Into<String>, mode: u32, major: u32, minor: u32) -> Entry {
+        Entry { path: path.into(), mode, kind: Kind::CharDevice { major, minor } }
+    }
+}
+
+/// Archives are padded to this, as cpio(1) does and QEMU expects of several in a row.
+const BLOCK: usize = 512;
+
+/// Packs the entries in their order. The kernel makes no missing parents: directories go before
+/// what is in them.
+///
+/// # Panics
+/// If a file or the archive does not fit the format's 32-bit fields (4 GiB).
+#[must_use]
+pub fn pack(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (inode, entry) in (1u32..).zip(entries) {
+        let path = entry.path.trim_start_matches('/');
+        let (kind, content, device): (u32, &[u8], (u32, u32)) = match &entry.kind {
+            Kind::File(content) => (libc::S_IFREG, content, (0, 0)),
+            Kind::Directory => (libc::S_IFDIR, &[], (0, 0)),
+            Kind::Symlink(target) => (libc::S_IFLNK, target.as_bytes(), (0, 0)),
+            Kind::CharDevice { major, minor } => (libc::S_IFCHR, &[], (*major, *minor)),
+        };
+        let links = if kind == libc::S_IFDIR { 2 } else { 1 };
+        member(&mut out, inode, kind | (entry.mode & 0o7777), links, device, path, content);
+    }
+    member(&mut out, 0, 0, 1, (0, 0), "TRAILER!!!", &[]);
+    pad(&mut out, BLOCK);
+    out
+}
+
+/// Appends one member: header, name, content, each padded to four bytes.
+fn member(
+    out: &mut Vec<u8>,
+    inode: u32,
+    mode: u32,
+    links: u32,
+    (major, minor): (u32, u32),
+    name: &str,
+    content: &[u8],
+) {
+    let size = u32::try_from(content.len()).expect("an initramfs file is below 4 GiB");
+    let name_size = u32::try_from(name.len() + 1).expect("a path is below 4 GiB");
+    out.extend_from_slice(b"070701");
+    // c_ino c_mode c_uid c_gid c_nlink c_mtime c_filesize c_maj c_min c_rmaj c_rmin c_namesize c_chksum
+    for field in [inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0] {
+        out.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.push(0);
+    pad(out, 4);
+    out.extend_from_slice(content);
+    pad(out, 4);
+}
+
+fn pad(out: &mut Vec<u8>, to: usize) {
+    out.resize(out.len().next_multiple_of(to), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an independent reading of the format gives back.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Member {
+        inode: u32,
+        mode: u32,
+        mtime: u32,
+        device: (u32, u32),
+        name: String,
+        content: Vec<u8>,
+    }
+
+    fn parse(mut bytes: &[u8]) -> Vec<Member> {
+        assert_eq!(bytes.len() % 512, 0, "padded to whole blocks");
+        let whole = bytes.len();
+        let mut members = Vec::new();
+        loop {
+            assert_eq!(&bytes[..6], b"070701");
+            let field = |index: usize| {
+                let text = std::str::from_utf8(&bytes[6 + index * 8..14 + index * 8]).unwrap();
+                u32::from_str_radix(text, 16).unwrap()
+            };
+            let (size, name_size) = (field(6) as usize, field(11) as usize);
+            let name = std::str::from_utf8(&bytes[110..110 + name_size - 1]).unwrap().to_owned();
+            assert_eq!(bytes[110 + name_size - 1], 0);
+            let start = (110 + name_size).next_multiple_of(4);
+            let member = Member {
+                inode: field(0),
+                mode: field(1),
+                mtime: field(5),
+                device: (field(9), field(10)),
+                content: bytes[start..start + size].to_vec(),
+                name,
+            };
+            bytes = &bytes[(start + size).next_multiple_of(4)..];
+            assert_eq!((whole - bytes.len()) % 4, 0);
+            if member.name == "TRAILER!!!" {
+                assert!(bytes.iter().all(|byte| *byte == 0), "nothing after the trailer");
+                return members;
+            }
+            members.push(member);
+        }
+    }
+
+    fn sample() -> Vec<Entry> {
+        vec![
+            Entry::directory("/dev", 0o755),
+            Entry::char_device("dev/console", 0o600, 5, 1),
+            Entry::file("init", 0o755, b"\x7fELF?".to_vec()),
+            Entry::symlink("/sh", "init"),
+            Entry::file("empty", 0o644, Vec::new()),
+        ]
+    }
+
+    #[test]
+    fn an_independent_reader_finds_what_was_packed() {
+        let members = parse(&pack(&sample()));
+        let names: Vec<_> = members.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["dev", "dev/console", "init", "sh", "empty"]);
+        let modes: Vec<_> = members.iter().map(|m| m.mode).collect();
+        assert_eq!(modes, [0o040_755, 0o020_600, 0o100_755, 0o120_777, 0o100_644]);
+        assert_eq!(members[1].device, (5, 1));
+        assert_eq!(members[2].content, b"\x7fELF?");
+        assert_eq!(members[3].content, b"init");
+        assert_eq!(members.iter().map(|m| m.inode).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert!(members.iter().all(|m| m.mtime == 0));
+    }
+
+    #[test]
+    fn the_same_entries_give_the_same_bytes() {
+        assert_eq!(pack(&sample()), pack(&sample()));
+    }
+
+    #[test]
+    fn no_entries_are_still_an_archive() {
+        assert_eq!(parse(&pack(&[])), []);
+    }
+
+    #[test]
+    fn cpio_lists_it() {
+        use std::io::Write as _;
+        let child = std::process::Command::new("cpio")
+            .arg("-t")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        // The independent reading above is the test; this one is for machines that have the tool.
+        let Ok(mut child) = child else {
+            eprintln!("NOT RUN: cpio is not installed");
+            return;
+        };
+        child.stdin.take().unwrap().write_all(&pack(&sample())).unwrap();
+        let listed = child.wait_with_output().unwrap();
+        assert_eq!(
+            String::from_utf8(listed.stdout).unwrap(),
+            "dev\ndev/console\ninit\nsh\nempty\n"
+        );
+    }
+}

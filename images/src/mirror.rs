@@ -1,0 +1,394 @@
+//! A mirror of a user's source tree, into which only what changed is copied.
+//!
+//! The tree is only read. The mirror keeps the time of every file whose content did not change,
+//! whatever happened to the time in the tree (a checkout there and back), so that make rebuilds
+//! what changed and nothing else; a file whose content did change gets the present time, so that
+//! make rebuilds it even if the tree's time went back.
+//!
+//! The index remembers of every file what stat(2) said and what its content was. A file is read
+//! again only if size, mtime or ctime differ.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Context as _;
+use crate::walk::{self, Found};
+use crate::{Arch, Error, Monitor, process};
+
+/// A file that changed less than this before it was looked at may change again without a new time.
+const RACY_NS: i64 = 2_000_000_000;
+
+/// What a mirror holds after [`sync`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Digest of all paths, modes and contents.
+    pub(crate) digest: String,
+    /// Digest of what decides about the configuration: Kconfig files and what reads them.
+    pub(crate) kconfig: String,
+    /// How many files were written or removed.
+    pub(crate) changed: usize,
+}
+
+/// What the index remembers of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    /// Size, mtime and ctime in the tree; `None` if they prove nothing.
+    stamp: Option<(u64, i64, i64)>,
+    executable: bool,
+    /// Digest of the content, or of a link's target.
+    content: String,
+}
+
+type Index = HashMap<String, Known>;
+
+/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are left as they are in the mirror
+/// and out of it: somebody else writes them.
+pub(crate) fn sync(
+    tree: &Path,
+    dir: &Path,
+    arch: Arch,
+    foreign: &HashSet<String>,
+    monitor: &mut dyn Monitor,
+) -> Result<State, Error> {
+    let (src, index_path) = (dir.join("src"), dir.join("index"));
+    let now = nanoseconds(SystemTime::now());
+    let mut found = walk::walk(tree, arch)?;
+    found.retain(|file| !foreign.contains(&file.path));
+    let old = read_index(&index_path);
+    let first = old.is_none();
+    let mut index = old.unwrap_or_default();
+    let present: HashSet<&str> = found.iter().map(|file| file.path.as_str()).collect();
+    let gone: Vec<String> = index
+        .keys()
+        .filter(|path| !present.contains(path.as_str()) && !foreign.contains(*path))
+        .cloned()
+        .collect();
+    let suspects: Vec<&Found> = found
+        .iter()
+        .filter(|file| {
+            index.get(&file.path).is_none_or(|known| {
+                known.stamp != Some(file.stamp()) || known.executable != file.executable
+            })
+        })
+        .collect();
+    if suspects.is_empty() && gone.is_empty() && !first {
+        return Ok(state(&index, 0));
+    }
+    if first {
+        monitor.phase(&format!("copying {} (only what changed, next time)", tree.display()));
+        // Whatever a run that was killed left in it has unknown content.
+        remove(&src)?;
+    }
+    // A run that is killed from here on leaves an index that says nothing of what it was changing.
+    let mut safe = index.clone();
+    for file in &suspects {
+        safe.remove(&file.path);
+    }
+    if !first {
+        write_index(&index_path, &safe)?;
+    }
+    for path in &gone {
+        index.remove(path);
+        remove(&src.join(path))?;
+        remove_empty_parents(&src, path);
+    }
+    let copied = copy_all(tree, &src, &suspects, &index, first, monitor)?;
+    let mut changed = gone.len();
+    for (file, copied) in suspects.iter().zip(copied) {
+        let Some((content, written)) = copied else {
+            // It vanished between the walk and the reading.
+            index.remove(&file.path);
+            remove(&src.join(&file.path))?;
+            changed += 1;
+            continue;
+        };
+        changed += usize::from(written);
+        let racy = file.mtime.max(file.ctime) > now - RACY_NS;
+        let known =
+            Known { stamp: (!racy).then(|| file.stamp()), executable: file.executable, content };
+        index.insert(file.path.clone(), known);
+    }
+    write_index(&index_path, &index)?;
+    Ok(state(&index, changed))
+}
+
+/// Content digest, and whether it was written; `None` if the file is gone.
+type Copied = Option<(String, bool)>;
+
+/// Copies what differs, on all processors.
+fn copy_all(
+    tree: &Path,
+    src: &Path,
+    files: &[&Found],
+    index: &Index,
+    first: bool,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Copied>, Error> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let (sender, receiver) = mpsc::channel();
+    let mut copied: Vec<Copied> = vec![None; files.len()];
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next, stop) = (sender.clone(), &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(file) = files.get(at) else { break };
+                    let result = copy(tree, src, file, index.get(&file.path), first);
+                    if sender.send((at, result)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut done = 0;
+        let of = files.len() as u64;
+        let mut checked = std::time::Instant::now();
+        let outcome = loop {
+            match receiver.recv_timeout(Duration::from_millis(100)) {
+                Ok((at, Ok(result))) => {
+                    copied[at] = result;
+                    done += 1;
+                }
+                Ok((_, Err(error))) => break Err(error),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
+            }
+            if checked.elapsed() > Duration::from_millis(100) {
+                checked = std::time::Instant::now();
+                monitor.progress(done, of, "files");
+                if let Err(error) = process::wait(Duration::ZERO, monitor) {
+                    break Err(error);
+                }
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(copied)
+}
+
+fn copy(
+    tree: &Path,
+    src: &Path,
+    file: &Found,
+    known: Option<&Known>,
+    first: bool,
+) -> Result<Copied, Error> {
+    let (from, to) = (tree.join(&file.path), src.join(&file.path));
+    let read = if file.link {
+        fs::read_link(&from)
+            .map(|target| inside(tree, &file.path, target).into_os_string().into_vec())
+    } else {
+        fs::read(&from)
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(Error::Machine(format!(
+                "cannot read {}: {e}; the whole tree must be readable",
+                from.display()
+            )));
+        }
+    };
+    let mut hasher = Sha256::new();
+    hasher.update([u8::from(file.link)]);
+    hasher.update(&bytes);
+    let content = hex(&hasher.finalize()[..16]);
+    if known.is_some_and(|k| k.content == content && k.executable == file.executable) {
+        return Ok(Some((content, false)));
+    }
+    let write = || -> io::Result<()> {
+        if let Some(parent) = to.parent() {
+            make_directory(src, parent)?;
+        }
+        if file.link {
+            remove_any(&to)?;
+            return symlink(OsStr::from_bytes(&bytes), &to);
+        }
+        if fs::symlink_metadata(&to).is_ok_and(|meta| !meta.is_file()) {
+            remove_any(&to)?;
+        }
+        let mut out = File::create(&to)?;
+        out.write_all(&bytes)?;
+        out.set_permissions(fs::Permissions::from_mode(if file.executable {
+            0o755
+        } else {
+            0o644
+        }))?;
+        if first {
+            let time = UNIX_EPOCH + Duration::from_nanos(file.mtime.max(0).cast_unsigned());
+            out.set_modified(time.min(SystemTime::now()))?;
+        }
+        Ok(())
+    };
+    write().context("write", &to)?;
+    Ok(Some((content, true)))
+}
+
+/// A link that leads out of the tree must lead to the same place from the mirror.
+fn inside(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
+    let mut depth = Path::new(path).components().count().cast_signed() - 1;
+    for component in target.components() {
+        match component {
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => depth += 1,
+            Component::RootDir | Component::Prefix(_) => return target,
+            Component::CurDir => {}
+        }
+        if depth < 0 {
+            let folder = tree.join(path);
+            return folder.parent().unwrap_or(tree).join(target);
+        }
+    }
+    target
+}
+
+/// Makes a directory below `src`, in the place of whatever else is there.
+fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
+    match fs::create_dir_all(path) {
+        Err(e)
+            if e.kind() == io::ErrorKind::AlreadyExists
+                || e.kind() == io::ErrorKind::NotADirectory =>
+        {
+            for ancestor in path.ancestors().take_while(|a| a.starts_with(src)) {
+                if fs::symlink_metadata(ancestor).is_ok_and(|meta| !meta.is_dir()) {
+                    fs::remove_file(ancestor)?;
+                }
+            }
+            fs::create_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+fn remove_any(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    remove_any(path).context("remove", path)
+}
+
+fn remove_empty_parents(src: &Path, path: &str) {
+    for parent in Path::new(path).ancestors().skip(1).take_while(|p| !p.as_os_str().is_empty()) {
+        if fs::remove_dir(src.join(parent)).is_err() {
+            break;
+        }
+    }
+}
+
+fn state(index: &Index, changed: usize) -> State {
+    let mut paths: Vec<&String> = index.keys().collect();
+    paths.sort_unstable();
+    let (mut all, mut kconfig) = (Sha256::new(), Sha256::new());
+    for path in paths {
+        let known = &index[path];
+        let line = format!("{path}\0{}{}\n", known.content, u8::from(known.executable));
+        all.update(&line);
+        if decides_configuration(path) {
+            kconfig.update(&line);
+        }
+    }
+    State { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed }
+}
+
+/// Whether what a file says can change the final .config.
+fn decides_configuration(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("Kconfig")
+        || path.starts_with("scripts/")
+        || path.starts_with("kernel/configs/")
+        || (path.starts_with("arch/") && path.contains("/configs/"))
+}
+
+/// One line a file: content, executable, stamp or `-`, path.
+fn read_index(path: &Path) -> Option<Index> {
+    let text = fs::read_to_string(path).ok()?;
+    let mut lines = text.lines();
+    if lines.next() != Some(FORMAT) {
+        return None;
+    }
+    lines
+        .map(|line| {
+            let mut fields = line.splitn(6, ' ');
+            let mut field = || fields.next();
+            let content = field()?.to_owned();
+            let executable = field()? == "x";
+            let stamp = (field()?, field()?, field()?);
+            let known = Known {
+                content,
+                executable,
+                stamp: match stamp {
+                    ("-", ..) => None,
+                    (size, mtime, ctime) => {
+                        Some((size.parse().ok()?, mtime.parse().ok()?, ctime.parse().ok()?))
+                    }
+                },
+            };
+            Some((field()?.to_owned(), known))
+        })
+        .collect()
+}
+
+const FORMAT: &str = "sudbox mirror 1";
+
+fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
+    let mut text = String::from(FORMAT);
+    for (file, known) in index {
+        let x = if known.executable { 'x' } else { '-' };
+        let (size, mtime, ctime) = match known.stamp {
+            Some((size, mtime, ctime)) => (size.to_string(), mtime, ctime),
+            None => ("-".into(), 0, 0),
+        };
+        text.push_str(&format!("\n{} {x} {size} {mtime} {ctime} {file}", known.content));
+    }
+    crate::cache::write_whole(path.parent().unwrap_or(path), path, text.as_bytes())
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Found {
+    fn stamp(&self) -> (u64, i64, i64) {
+        (self.size, self.mtime, self.ctime)
+    }
+
+    /// What stat(2) said.
+    pub(crate) fn new(path: String, meta: &fs::Metadata) -> Found {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        Found {
+            path,
+            link: meta.is_symlink(),
+            size: meta.len(),
+            mtime: ns(meta.mtime(), meta.mtime_nsec()),
+            ctime: ns(meta.ctime(), meta.ctime_nsec()),
+            executable: !meta.is_symlink() && meta.mode() & 0o100 != 0,
+        }
+    }
+}

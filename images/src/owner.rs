@@ -1,0 +1,111 @@
+//! Whom files in the cache belong to: under sudo, the user who called it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The user behind a sudo, if there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    /// Reads `SUDO_UID` and `SUDO_GID` if this process runs as root.
+    pub(crate) fn of_sudo() -> Owner {
+        let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        // SAFETY: geteuid() has no preconditions.
+        let root = unsafe { libc::geteuid() } == 0;
+        match (id("SUDO_UID"), id("SUDO_GID")) {
+            (Some(uid), Some(gid)) if root && uid != 0 => Owner(Some((uid, gid))),
+            _ => Owner(None),
+        }
+    }
+
+    /// A cache that root made before, as root, is root's and stays so.
+    pub(crate) fn unless_owned_by_root(self, root: &Path) -> Owner {
+        match std::fs::metadata(root) {
+            Ok(meta) if meta.uid() == 0 => Owner(None),
+            _ => self,
+        }
+    }
+
+    /// The user's home directory, by the user database: sudo sets HOME to root's.
+    pub(crate) fn home(self) -> Option<PathBuf> {
+        let (uid, _) = self.0?;
+        // Not getpwuid(): a static program cannot load what the database is made of.
+        let output = Command::new("getent").args(["passwd", &uid.to_string()]).output().ok()?;
+        let line = String::from_utf8(output.stdout).ok()?;
+        line.trim_end().split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
+    }
+
+    /// Lets this thread, and threads it starts, act on files as the user, until dropped.
+    pub(crate) fn act(self) -> Acting {
+        Acting(self.0.map(|(uid, gid)| {
+            // SAFETY: both calls change only this thread's credentials for file access.
+            unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) }
+        }))
+    }
+
+    /// Lets a child run as the user altogether.
+    pub(crate) fn apply(self, command: &mut Command) {
+        if let Some((uid, gid)) = self.0 {
+            command.uid(uid).gid(gid);
+            if let Some(home) = self.home() {
+                command.env("HOME", home);
+            }
+        }
+    }
+}
+
+/// Restores the thread's file credentials when dropped.
+#[derive(Debug)]
+pub(crate) struct Acting(Option<(i32, i32)>);
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        if let Some((gid, uid)) = self.0 {
+            // SAFETY: the ids are those that setfsgid() and setfsuid() returned as the former ones.
+            unsafe {
+                libc::setfsuid(uid.cast_unsigned());
+                libc::setfsgid(gid.cast_unsigned());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_made_while_acting_belong_to_the_user() {
+        // SAFETY: geteuid() has no preconditions.
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("NOT RUN: only root can act as somebody else");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("place");
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::chown(&place, Some(65534), Some(65534)).unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let owner = Owner(Some((65534, 65534)));
+        {
+            let _acting = owner.act();
+            std::fs::write(place.join("mine"), "").unwrap();
+            std::thread::scope(|s| {
+                s.spawn(|| std::fs::write(place.join("threads"), "").unwrap());
+            });
+            let mut touch = Command::new("touch");
+            owner.apply(touch.arg(place.join("childs")));
+            assert!(touch.status().unwrap().success());
+        }
+        std::fs::write(place.join("roots"), "").unwrap();
+        let uid = |name: &str| std::fs::metadata(place.join(name)).unwrap().uid();
+        assert_eq!(
+            [uid("mine"), uid("threads"), uid("childs"), uid("roots")],
+            [65534, 65534, 65534, 0]
+        );
+    }
+}

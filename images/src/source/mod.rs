@@ -1,0 +1,365 @@
+//! Finds the source of a release: a git tree, upstream, the distribution; in this order.
+//!
+//! What was found is remembered, with where it was from, so that the next run asks nobody. That
+//! holds for a series too: `6.12` stays the release it was first found to be, until the cache
+//! goes. Each source lists what it has of a series; choosing is the same for all.
+
+mod apt;
+mod git;
+mod unpack;
+mod upstream;
+
+use std::path::PathBuf;
+
+use crate::build::{Recipe, Source};
+use crate::cache::{self, Cache, Held, Mode};
+use crate::config::Configuration;
+use crate::error::Context as _;
+use crate::version::{Release, Series};
+use crate::{Error, KernelImage, Monitor, Request, reference, toolchain, tree};
+
+/// A release that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// This one; another of its series stands in if it cannot be had.
+    Exact(Release),
+    /// The newest of the series.
+    Newest(Series),
+}
+
+impl Wanted {
+    fn series(self) -> Series {
+        match self {
+            Wanted::Exact(release) => release.series,
+            Wanted::Newest(series) => series,
+        }
+    }
+
+    /// As a person types it.
+    fn typed(self) -> String {
+        match self {
+            Wanted::Exact(release) => format!("v{release}"),
+            Wanted::Newest(series) => series.to_string(),
+        }
+    }
+}
+
+/// A release that a source has.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Candidate {
+    /// Its version, as [`Release`] writes it.
+    version: String,
+    origin: Origin,
+}
+
+/// Where a release can be had, exactly.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+enum Origin {
+    /// A commit of a git tree.
+    Git { repository: PathBuf, tag: String, tree: String },
+    /// A tarball of the upstream archive.
+    Upstream { path: String, sha256: String },
+    /// A `linux-source-X.Y` package.
+    Binary { package: String, version: String, suites: apt::Suites, sha256: String },
+    /// The upstream part of a `linux` source package.
+    Orig { version: String, file: String, sha256: String },
+}
+
+impl Candidate {
+    fn release(&self) -> Option<Release> {
+        self.version.parse().ok()
+    }
+
+    /// Names the content.
+    fn id(&self) -> String {
+        match &self.origin {
+            Origin::Git { tree, .. } => format!("git-{tree}"),
+            Origin::Upstream { sha256, .. }
+            | Origin::Binary { sha256, .. }
+            | Origin::Orig { sha256, .. } => format!("{}-{sha256:.24}", self.version),
+        }
+    }
+
+    fn label(&self) -> String {
+        match &self.origin {
+            Origin::Git { repository, tag, tree } => {
+                format!("git {} {tag}, tree {tree}", repository.display())
+            }
+            Origin::Upstream { path, sha256 } => {
+                let file = path.rsplit('/').next().unwrap_or(path);
+                format!("upstream {file}, sha256 {sha256}")
+            }
+            Origin::Binary { package, version, sha256, .. } => {
+                format!("distribution package {package} {version}, sha256 {sha256}")
+            }
+            Origin::Orig { version, file, sha256 } => format!(
+                "upstream part {file} of the distribution's source package linux {version}, sha256 \
+                 {sha256}"
+            ),
+        }
+    }
+}
+
+/// Among what a source has, what is wanted.
+fn choose(wanted: Wanted, candidates: &[Candidate]) -> Option<&Candidate> {
+    match wanted {
+        Wanted::Exact(release) => candidates.iter().find(|c| c.release() == Some(release)),
+        Wanted::Newest(series) => newest(series, candidates),
+    }
+}
+
+/// The newest release of a series; a release candidate only if there is no release.
+fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
+    let of_series = || {
+        let releases = candidates.iter().filter_map(|c| Some((c.release()?, c)));
+        releases.filter(move |(release, _)| release.series == series)
+    };
+    // The first of equals: a source lists the better one first.
+    let best = |all: &mut dyn Iterator<Item = (Release, &'_ Candidate)>| {
+        all.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, c)| c as *const Candidate)
+    };
+    let found = best(&mut of_series().filter(|(release, _)| release.candidate.is_none()))
+        .or_else(|| best(&mut of_series()))?;
+    candidates.iter().find(|c| std::ptr::eq(*c, found))
+}
+
+/// The release nearest to one that is not there.
+fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates
+        .iter()
+        .filter_map(|c| Some((c.release()?, c)))
+        .filter(|(other, _)| other.series == release.series)
+        .min_by_key(|(other, _)| {
+            (other.candidate.is_some() != release.candidate.is_some(), other.distance(&release))
+        })
+        .map(|(_, candidate)| candidate)
+}
+
+/// What was found for a reference.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Resolved {
+    candidate: Candidate,
+    stands_in: Option<String>,
+}
+
+/// Finds and builds a release.
+pub(crate) fn kernel(
+    cache: &Cache,
+    request: &Request,
+    configuration: &Configuration,
+    wanted: Wanted,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Error> {
+    let Resolved { candidate, stands_in } = resolve(cache, request, wanted, monitor)?;
+    let key = format!("{}-{}", candidate.id(), request.arch.name());
+    if !request.patches.is_empty() {
+        let held = unpacked(cache, request, &key, &candidate, monitor)?;
+        let tree = cache.entry("sources", &key);
+        let given = tree::Given { tree: &tree, label: candidate.label(), stands_in };
+        let image = tree::from_directory(cache, request, configuration, &given, monitor);
+        drop(held);
+        return image;
+    }
+    let source = Source {
+        id: format!("release {key}"),
+        kconfig: format!("release {key}"),
+        place: format!("release {key}"),
+        label: candidate.label(),
+        stands_in,
+        trimmed: true,
+    };
+    let compiler = request.toolchain.identity(cache.owner);
+    let recipe = Recipe {
+        cache,
+        arch: request.arch,
+        configuration,
+        toolchain: &request.toolchain,
+        compiler: compiler.as_deref(),
+        source: &source,
+    };
+    if let Some(image) = recipe.cached(monitor)? {
+        return Ok(image);
+    }
+    // Before anything is downloaded.
+    let missing = crate::missing_tools(cache, request)?;
+    if !missing.is_empty() {
+        return Err(toolchain::refusal(&missing));
+    }
+    let held = unpacked(cache, request, &key, &candidate, monitor)?;
+    recipe.build(&cache.entry("sources", &key), &held, monitor)
+}
+
+/// Finds out which release it is and where it can be had, or remembers it.
+fn resolve(
+    cache: &Cache,
+    request: &Request,
+    wanted: Wanted,
+    monitor: &mut dyn Monitor,
+) -> Result<Resolved, Error> {
+    let mut seen = Vec::new();
+    // A git tree is asked every time: it is here, it answers at once, and it changes.
+    if let Some(linux) = &request.linux {
+        let list = git::list(cache, &reference::expand_home(linux), wanted.series())?;
+        if let Some(candidate) = choose(wanted, &list) {
+            return Ok(Resolved { candidate: candidate.clone(), stands_in: None });
+        }
+        seen.extend(list);
+    }
+    let record = format!("{}-{}", request.arch.name(), wanted.typed());
+    if let Some(resolved) = cache.read::<Resolved>("resolved", &record) {
+        return Ok(resolved);
+    }
+    let resolved = search(cache, wanted, seen, monitor)?;
+    cache.write("resolved", &record, &resolved)?;
+    Ok(resolved)
+}
+
+fn search(
+    cache: &Cache,
+    wanted: Wanted,
+    mut seen: Vec<Candidate>,
+    monitor: &mut dyn Monitor,
+) -> Result<Resolved, Error> {
+    monitor.phase(&format!("looking for linux {}", wanted.typed()));
+    let mut offers = Vec::new();
+    for source in [upstream::list, apt::system, apt::others] {
+        let Some(list) = source(cache, wanted.series(), monitor)? else { continue };
+        if let Some(candidate) = choose(wanted, &list.candidates) {
+            return Ok(Resolved { candidate: complete(cache, candidate)?, stands_in: None });
+        }
+        seen.extend(list.candidates);
+        offers.extend(list.series);
+    }
+    if let Wanted::Exact(release) = wanted
+        && let Some(candidate) = nearest(release, &seen)
+    {
+        let stands_in = Some(format!(
+            "v{release} cannot be had here; {}, the nearest of its series, stands in for it",
+            candidate.version
+        ));
+        return Ok(Resolved { candidate: complete(cache, candidate)?, stands_in });
+    }
+    let typed = wanted.typed();
+    offers.sort_unstable();
+    offers.dedup();
+    if offers.is_empty() {
+        return Err(Error::Machine(format!(
+            "no source of linux {typed} can be reached: neither the upstream archive nor the \
+             distribution's packages; connect this machine, set the proxy variables, or give a \
+             source tree (KERNEL=directory or LINUX=git tree)"
+        )));
+    }
+    let offers: Vec<String> = offers.iter().map(Series::to_string).collect();
+    Err(Error::Input(format!(
+        "KERNEL={typed}: no source has a release of this series; on offer: {}; {}",
+        offers.join(", "),
+        reference::ACCEPTED
+    )))
+}
+
+/// What a source has.
+#[derive(Debug, Default)]
+struct List {
+    /// Of the series asked for.
+    candidates: Vec<Candidate>,
+    /// All series it has releases of.
+    series: Vec<Series>,
+}
+
+/// Fills in the checksum, which costs a call and so is not asked for all candidates.
+fn complete(cache: &Cache, candidate: &Candidate) -> Result<Candidate, Error> {
+    match &candidate.origin {
+        Origin::Git { .. } | Origin::Upstream { .. } => Ok(candidate.clone()),
+        Origin::Binary { .. } | Origin::Orig { .. } => apt::complete(cache, candidate),
+    }
+}
+
+/// Sees to it that the source is unpacked; gives back what keeps it in the cache.
+fn unpacked(
+    cache: &Cache,
+    request: &Request,
+    key: &str,
+    candidate: &Candidate,
+    monitor: &mut dyn Monitor,
+) -> Result<Held, Error> {
+    let place = cache.entry("sources", key);
+    let held = cache.lock("sources", key, Mode::Shared, monitor)?;
+    if place.is_dir() {
+        return Ok(held);
+    }
+    drop(held);
+    let held = cache.lock("sources", key, Mode::Exclusive, monitor)?;
+    if !place.is_dir() {
+        let tmp = cache.temporary()?;
+        let archive = match &candidate.origin {
+            Origin::Git { repository, tree, .. } => {
+                unpack::git(cache, repository, tree, tmp.path(), request.arch, monitor)?;
+                None
+            }
+            Origin::Upstream { path, sha256 } => {
+                Some(upstream::download(cache, path, sha256, tmp.path(), monitor)?)
+            }
+            Origin::Binary { .. } | Origin::Orig { .. } => {
+                Some(apt::download(cache, candidate, tmp.path(), monitor)?)
+            }
+        };
+        let top = tmp.path().join("unpacked");
+        if let Some(archive) = archive {
+            monitor.phase(&format!("unpacking linux {}", candidate.version));
+            unpack::tar(cache, &archive, &top, request.arch, monitor)?;
+        }
+        let tree = unpack::only_folder(&top)?;
+        reference::tree_release(&tree)
+            .map_err(|what| Error::Machine(format!("{}: {what}", candidate.label())))?;
+        std::fs::rename(&tree, &place).context("write", &place)?;
+        held.record_size(cache::disk_usage(&place));
+    }
+    drop(held);
+    // Shared from here on, so that other builds may use it too.
+    let held = cache.lock("sources", key, Mode::Shared, monitor)?;
+    if place.is_dir() {
+        return Ok(held);
+    }
+    Err(Error::Machine(format!(
+        "the source in {} was removed as soon as it was unpacked; is something else cleaning it?",
+        place.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(versions: &[&str]) -> Vec<Candidate> {
+        let origin = |v: &str| Origin::Upstream { path: v.into(), sha256: "0".into() };
+        versions.iter().map(|v| Candidate { version: (*v).into(), origin: origin(v) }).collect()
+    }
+
+    fn version(candidate: Option<&Candidate>) -> Option<&str> {
+        candidate.map(|c| c.version.as_str())
+    }
+
+    #[test]
+    fn the_newest_of_a_series_is_no_candidate_unless_alone() {
+        let list = candidates(&[
+            "6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0",
+        ]);
+        let of = |text: &str| version(newest(text.parse().unwrap(), &list));
+        assert_eq!(of("6.12"), Some("6.12.117"));
+        assert_eq!(of("7.3"), Some("7.3-rc7"));
+        assert_eq!(of("8.0"), Some("8.0"));
+        assert_eq!(of("6.1"), None);
+    }
+
+    #[test]
+    fn exact_is_exact_and_the_nearest_is_of_its_series() {
+        let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
+        let exact = |text: &str| version(choose(Wanted::Exact(text.parse().unwrap()), &list));
+        assert_eq!(exact("6.12.38"), Some("6.12.38"));
+        assert_eq!(exact("6.12"), None);
+        let near = |text: &str| version(nearest(text.parse().unwrap(), &list));
+        assert_eq!(near("6.12"), Some("6.12.8"));
+        assert_eq!(near("6.12.41"), Some("6.12.43"));
+        assert_eq!(near("6.14.1"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! Unpacks sources, without what no build for the architecture reads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use crate::cache::{Cache, Held};
+use crate::error::Context as _;
+use crate::process::{self, Event};
+use crate::{Arch, Error, Monitor, trim};
+
+/// Unpacks a compressed tarball into `to`.
+pub(super) fn tar(
+    cache: &Cache,
+    archive: &Path,
+    to: &Path,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> Result<(), Error> {
+    fs::create_dir_all(to).context("make", to)?;
+    let mut tar = reader(cache, to, arch);
+    if archive.extension().is_some_and(|extension| extension == "xz") {
+        // On all processors, which tar does not do by itself.
+        tar.arg("--use-compress-program=xz -T0");
+    }
+    tar.arg("-f").arg(archive);
+    finish(vec![tar], monitor)
+}
+
+/// Exports a tree object of a git repository into `to/unpacked/linux`; only reads the repository.
+pub(super) fn git(
+    cache: &Cache,
+    repository: &Path,
+    tree: &str,
+    to: &Path,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> Result<(), Error> {
+    monitor.phase(&format!("exporting {tree:.12} from {}", repository.display()));
+    let to = to.join("unpacked");
+    fs::create_dir_all(&to).context("make", &to)?;
+    let mut git = super::git::command(cache, repository);
+    git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
+    let mut tar = reader(cache, &to, arch);
+    tar.args(["-f", "-"]);
+    finish(vec![git, tar], monitor)
+}
+
+/// The one folder in `parent`.
+pub(super) fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
+    let entries = fs::read_dir(parent).context("read", parent)?;
+    let mut folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    match (folders.next(), folders.next()) {
+        (Some(folder), None) => Ok(folder),
+        _ => Err(Error::Machine("the archive of the source does not hold one folder".into())),
+    }
+}
+
+fn reader(cache: &Cache, to: &Path, arch: Arch) -> std::process::Command {
+    let mut tar = process::command("tar", cache.owner);
+    tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
+    tar.args(trim::tar_patterns(arch).iter().map(|pattern| format!("--exclude={pattern}")));
+    tar
+}
+
+fn finish(commands: Vec<std::process::Command>, monitor: &mut dyn Monitor) -> Result<(), Error> {
+    let mut first = None;
+    let statuses = process::run(commands, &Held::default(), monitor, &mut |_, event| {
+        if let Event::Line(line) = event {
+            first.get_or_insert_with(|| line.to_owned());
+        }
+    })?;
+    if statuses.iter().all(ExitStatus::success) {
+        return Ok(());
+    }
+    let said = first.unwrap_or_default();
+    Err(Error::Machine(if said.contains("No space left on device") {
+        "the disk is full: cannot unpack the kernel's source, which takes 1.2 GB; free some space, \
+         or let SUDBOX_CACHE name a directory on another disk"
+            .into()
+    } else {
+        format!("cannot unpack the kernel's source: {said}")
+    }))
+}

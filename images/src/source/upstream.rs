@@ -1,0 +1,188 @@
+//! Releases in the upstream archive: tarballs and their published checksums.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Candidate, List, Origin};
+use crate::cache::{Cache, Held};
+use crate::error::Context as _;
+use crate::mirror::hex;
+use crate::process::{self, Event};
+use crate::version::{Release, Series};
+use crate::{Error, Monitor, toolchain};
+
+/// Where the archive is.
+const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
+
+/// Names another place with the same layout; `file://` works too.
+const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
+
+/// curl(1)'s exit code for a file that is not there (with `--fail`, and for `file://`).
+const NOT_FOUND: [i32; 2] = [22, 37];
+
+fn base() -> String {
+    let set = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
+    set.map_or_else(|| ARCHIVE.to_owned(), |base| base.trim_end_matches('/').to_owned())
+}
+
+fn folder(series: Series) -> String {
+    format!("v{}.x", series.major)
+}
+
+/// What the archive has of a series; `None` if it cannot be reached, which is remembered.
+pub(super) fn list(
+    cache: &Cache,
+    series: Series,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<List>, Error> {
+    if cache.upstream_down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
+        return Ok(None);
+    }
+    let tmp = cache.temporary()?;
+    let to = tmp.path().join("sha256sums");
+    let url = format!("{}/{}/sha256sums.asc", base(), folder(series));
+    match curl(cache, &url, &to, 0, monitor)? {
+        Ok(()) => {}
+        // The archive answers, and has no such folder.
+        Err(Failed { not_found: true, .. }) => return Ok(Some(List::default())),
+        Err(Failed { said, .. }) => {
+            cache.upstream_down.store(true, Ordering::Relaxed);
+            monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
+            return Ok(None);
+        }
+    }
+    let text = fs::read_to_string(&to).context("read", &to)?;
+    Ok(Some(read_sums(&text, series)))
+}
+
+/// Reads `sha256sums.asc`: lines of checksum, two spaces and name, between lines of a signature.
+fn read_sums(text: &str, series: Series) -> List {
+    let mut list = List::default();
+    for line in text.lines() {
+        let Some((sha256, name)) = line.split_once("  ") else { continue };
+        let Some(version) =
+            name.strip_prefix("linux-").and_then(|rest| rest.strip_suffix(".tar.xz"))
+        else {
+            continue;
+        };
+        let Ok(release) = version.parse::<Release>() else { continue };
+        if sha256.len() != 64 {
+            continue;
+        }
+        list.series.push(release.series);
+        if release.series == series {
+            let path = format!("{}/{name}", folder(series));
+            let origin = Origin::Upstream { path, sha256: sha256.to_owned() };
+            list.candidates.push(Candidate { version: release.to_string(), origin });
+        }
+    }
+    list
+}
+
+/// Downloads a tarball and checks it.
+pub(super) fn download(
+    cache: &Cache,
+    path: &str,
+    sha256: &str,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<PathBuf, Error> {
+    let to = to.join(path.rsplit('/').next().unwrap_or(path));
+    let url = format!("{}/{path}", base());
+    monitor.phase(&format!("downloading {url}"));
+    if let Err(Failed { said, .. }) = curl(cache, &url, &to, TARBALL, monitor)? {
+        return Err(Error::Machine(format!(
+            "cannot download {url}: {said}; try again, or give a source tree (KERNEL=directory)"
+        )));
+    }
+    let sum = sha256_of(&to)?;
+    if sum != sha256 {
+        return Err(Error::Machine(format!(
+            "{url} is not what was published: its sha256 is {sum}, it should be {sha256}; somebody \
+             between here and there changes files, use another network"
+        )));
+    }
+    Ok(to)
+}
+
+/// Bytes of a tarball, roughly: it is what a bar is drawn against.
+const TARBALL: u64 = 150 << 20;
+
+/// Why curl gave up.
+struct Failed {
+    not_found: bool,
+    said: String,
+}
+
+fn curl(
+    cache: &Cache,
+    url: &str,
+    to: &Path,
+    expected: u64,
+    monitor: &mut dyn Monitor,
+) -> Result<Result<(), Failed>, Error> {
+    let mut curl: Command = process::network_command("curl", cache.owner);
+    // -q: no settings of the user's; a dead network must be noticed within seconds.
+    curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
+    curl.args(["--proto", "=http,https,file", "--connect-timeout", "3"]);
+    curl.args(["--speed-limit", "1000", "--speed-time", "4"]);
+    curl.arg("--output").arg(to).arg("--").arg(url);
+    let mut said = String::new();
+    let statuses =
+        process::run(vec![curl], &Held::default(), monitor, &mut |monitor, event| match event {
+            Event::Line(line) => said = line.trim_start_matches("curl: ").to_owned(),
+            Event::Tick if expected != 0 => {
+                monitor.progress(fs::metadata(to).map_or(0, |meta| meta.len()), expected, "bytes");
+            }
+            Event::Tick => {}
+        })?;
+    let code = statuses.first().and_then(std::process::ExitStatus::code);
+    if code == Some(0) {
+        return Ok(Ok(()));
+    }
+    // 22 is any answer from 400 on; a proxy that refuses is no archive that lacks a file.
+    let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
+        && (code == Some(37) || said.contains("404"));
+    Ok(Err(Failed { not_found, said }))
+}
+
+fn sha256_of(path: &Path) -> Result<String, Error> {
+    let read = || -> io::Result<String> {
+        let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex(&hasher.finalize())),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    };
+    read().context("read", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_read_between_the_lines_of_a_signature() {
+        let sum = "a".repeat(64);
+        let text = format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{sum}  linux-6.12.117.tar.xz\n\
+             {sum}  linux-6.12.117.tar.gz\n{sum}  linux-6.12.tar.xz\n{sum}  linux-6.1.9.tar.xz\n\
+             {sum}  patch-6.12.9.xz\n{sum}  ChangeLog-6.12.1\nshort  linux-6.12.5.tar.xz\n\
+             -----BEGIN PGP SIGNATURE-----\n"
+        );
+        let list = read_sums(&text, "6.12".parse().unwrap());
+        let versions: Vec<_> = list.candidates.iter().map(|c| c.version.as_str()).collect();
+        assert_eq!(versions, ["6.12.117", "6.12"]);
+        let Origin::Upstream { path, sha256 } = &list.candidates[0].origin else { panic!() };
+        assert_eq!((path.as_str(), sha256), ("v6.x/linux-6.12.117.tar.xz", &sum));
+        assert!(list.series.contains(&"6.1".parse().unwrap()));
+    }
+}

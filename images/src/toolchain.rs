@@ -1,0 +1,257 @@
+//! The compiler a kernel is built with, and the tools a build needs.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::owner::Owner;
+use crate::{Error, process};
+
+/// What a person asked for; empty means not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Toolchain {
+    /// `CC=`, such as `gcc-13` or `ccache clang`.
+    pub cc: Option<String>,
+    /// `LLVM=`: `1`, `-17` or a directory ending in `/` (Documentation/kbuild/llvm.rst).
+    pub llvm: Option<String>,
+    /// `CROSS_COMPILE=`, such as `x86_64-linux-gnu-`.
+    pub cross_compile: Option<String>,
+    /// `KCFLAGS=`, more flags for the kernel's C files.
+    pub kcflags: Option<String>,
+    /// `JOBS=`; the number of processors if `None`.
+    pub jobs: Option<u32>,
+}
+
+/// A tool that a build needs and this machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// What is missing, such as `flex` or `the headers of libelf`.
+    pub name: String,
+    /// What to install for it.
+    pub packages: Packages,
+}
+
+/// The package of a tool by package manager; empty where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packages {
+    /// Debian, Ubuntu.
+    pub apt: &'static str,
+    /// Fedora.
+    pub dnf: &'static str,
+    /// Arch Linux.
+    pub pacman: &'static str,
+    /// openSUSE.
+    pub zypper: &'static str,
+}
+
+const fn packages(
+    apt: &'static str,
+    dnf: &'static str,
+    pacman: &'static str,
+    zypper: &'static str,
+) -> Packages {
+    Packages { apt, dnf, pacman, zypper }
+}
+
+const GCC: Packages = packages("gcc", "gcc", "gcc", "gcc");
+const LIBC: Packages = packages("libc6-dev", "glibc-devel", "glibc", "glibc-devel");
+const LIBELF: Packages = packages("libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel");
+
+/// Programs that every build runs.
+const PROGRAMS: [(&str, Packages); 6] = [
+    ("make", packages("make", "make", "make", "make")),
+    ("ld", packages("binutils", "binutils", "binutils", "binutils")),
+    ("flex", packages("flex", "flex", "flex", "flex")),
+    ("bison", packages("bison", "bison", "bison", "bison")),
+    ("bc", packages("bc", "bc", "bc", "bc")),
+    ("cmp", packages("diffutils", "diffutils", "diffutils", "diffutils")),
+];
+
+/// Programs that getting and unpacking a release needs.
+pub(crate) const UNPACKING: [(&str, Packages); 2] =
+    [("tar", packages("tar", "tar", "tar", "tar")), ("xz", packages("xz-utils", "xz", "xz", "xz"))];
+
+/// The client of the upstream archive; without it and without apt there is no release to be had.
+pub(crate) const CURL: (&str, Packages) = ("curl", packages("curl", "curl", "curl", "curl"));
+
+/// For a git tree given by `LINUX=`.
+pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "git-core"));
+
+/// For `PATCHES=`.
+pub(crate) const PATCH: (&str, Packages) = ("patch", packages("patch", "patch", "patch", "patch"));
+
+/// Where a program is, by the PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(
+        |path| {
+            use std::os::unix::fs::PermissionsExt as _;
+            path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        },
+    )
+}
+
+/// Those of the programs that are not there.
+pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
+    let missing = programs.iter().filter(|(name, _)| find(name).is_none());
+    missing.map(|(name, packages)| Tool { name: (*name).into(), packages: *packages }).collect()
+}
+
+impl Toolchain {
+    /// The compiler's command, without a ccache in front of it.
+    fn compiler(&self) -> String {
+        if let Some(cc) = &self.cc {
+            return cc.clone();
+        }
+        match self.llvm.as_deref() {
+            Some(path) if path.ends_with('/') => format!("{path}clang"),
+            Some(suffix) if suffix.starts_with('-') => format!("clang{suffix}"),
+            Some(_) => "clang".into(),
+            None => format!("{}gcc", self.cross_compile.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// The first line of the compiler's `--version`, which tells compilers apart; `None` if there
+    /// is no such compiler.
+    pub(crate) fn identity(&self, owner: Owner) -> Option<String> {
+        let compiler = self.compiler();
+        let mut words = compiler.split_whitespace();
+        let mut command = process::command(words.next()?, owner);
+        command.args(words).arg("--version");
+        let text = process::output(command)?;
+        text.lines().next().map(str::to_owned)
+    }
+
+    /// The program that copies and strips object files.
+    pub(crate) fn objcopy(&self) -> String {
+        match self.llvm.as_deref() {
+            Some(path) if path.ends_with('/') => format!("{path}llvm-objcopy"),
+            Some(suffix) if suffix.starts_with('-') => format!("llvm-objcopy{suffix}"),
+            Some(_) => "llvm-objcopy".into(),
+            None => format!("{}objcopy", self.cross_compile.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// Adds what was asked for to a make command line.
+    pub(crate) fn arguments(&self, make: &mut Command) {
+        if let Some(llvm) = &self.llvm {
+            make.arg(format!("LLVM={llvm}"));
+        }
+        if let Some(prefix) = &self.cross_compile {
+            make.arg(format!("CROSS_COMPILE={prefix}"));
+        }
+        if let Some(flags) = &self.kcflags {
+            make.arg(format!("KCFLAGS={flags}"));
+        }
+        if let Some(cc) = &self.cc {
+            make.arg(format!("CC={cc}"));
+        } else if self.llvm.is_none() && find("ccache").is_some() {
+            make.arg(format!("CC=ccache {}", self.compiler())).arg("HOSTCC=ccache gcc");
+        }
+    }
+
+    /// How many jobs make runs.
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.map_or_else(
+            || std::thread::available_parallelism().map_or(1, usize::from),
+            |jobs| jobs.max(1) as usize,
+        )
+    }
+
+    /// What a build lacks on this machine.
+    pub(crate) fn missing(&self, owner: Owner) -> Vec<Tool> {
+        let mut missing = absent(&PROGRAMS);
+        let host = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
+        if self.identity(owner).is_none() {
+            missing.push(self.missing_compiler());
+        }
+        if self.llvm.is_none() && find("gcc").is_none() && self.compiler() != "gcc" {
+            missing.push(Tool { name: "gcc, for the build's own tools".into(), packages: GCC });
+        }
+        if missing.iter().any(|tool| tool.packages == GCC) {
+            // Headers cannot be looked for without a compiler, and a set-up installs all at once.
+            missing.push(Tool { name: "the C library's headers".into(), packages: LIBC });
+            missing.push(Tool { name: "the headers of libelf".into(), packages: LIBELF });
+            return missing;
+        }
+        for (header, name, packages) in [
+            ("stdio.h", "the C library's headers", LIBC),
+            ("gelf.h", "the headers of libelf", LIBELF),
+        ] {
+            let mut probe = process::command(&host, owner);
+            probe.args(["-E", "-x", "c", "-include", header, "/dev/null", "-o", "/dev/null"]);
+            if process::output(probe).is_none() {
+                missing.push(Tool { name: name.into(), packages });
+            }
+        }
+        missing
+    }
+
+    fn missing_compiler(&self) -> Tool {
+        let name = self.compiler();
+        let packages = match (&self.cc, &self.llvm, self.cross_compile.as_deref()) {
+            (None, None, None | Some("")) => GCC,
+            (None, None, Some("x86_64-linux-gnu-")) => {
+                packages("gcc-x86-64-linux-gnu", "gcc-x86_64-linux-gnu", "", "cross-x86_64-gcc")
+            }
+            (None, Some(_), _) => {
+                packages("clang lld llvm", "clang lld llvm", "clang lld llvm", "clang lld llvm")
+            }
+            // Whoever names a compiler knows where it comes from.
+            _ => packages("", "", "", ""),
+        };
+        Tool { name, packages }
+    }
+}
+
+/// The fault of a machine that lacks tools.
+pub(crate) fn refusal(missing: &[Tool]) -> Error {
+    let names: Vec<&str> = missing.iter().map(|tool| tool.name.as_str()).collect();
+    let mut packages: Vec<&str> =
+        missing.iter().map(|tool| tool.packages.apt).filter(|name| !name.is_empty()).collect();
+    packages.dedup();
+    let advice = if packages.is_empty() {
+        "install what is missing, or name another with CC=, LLVM= or CROSS_COMPILE=".to_owned()
+    } else {
+        format!("on Debian: apt-get install --no-install-recommends {}", packages.join(" "))
+    };
+    Error::Machine(format!("this machine lacks {}; {advice}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiler_is_what_kbuild_would_take() {
+        let with = |f: fn(&mut Toolchain)| {
+            let mut toolchain = Toolchain::default();
+            f(&mut toolchain);
+            toolchain.compiler()
+        };
+        assert_eq!(with(|_| ()), "gcc");
+        assert_eq!(with(|t| t.llvm = Some("1".into())), "clang");
+        assert_eq!(with(|t| t.llvm = Some("-17".into())), "clang-17");
+        assert_eq!(with(|t| t.llvm = Some("/opt/llvm/bin/".into())), "/opt/llvm/bin/clang");
+        assert_eq!(with(|t| t.cross_compile = Some("x-".into())), "x-gcc");
+        assert_eq!(with(|t| t.cc = Some("ccache gcc-13".into())), "ccache gcc-13");
+    }
+
+    #[test]
+    fn a_compiler_that_is_not_there_is_named() {
+        let toolchain = Toolchain { cc: Some("gcc-99".into()), ..Toolchain::default() };
+        assert_eq!(toolchain.identity(Owner::default()), None);
+        let missing = toolchain.missing(Owner::default());
+        assert!(missing.iter().any(|tool| tool.name == "gcc-99"), "{missing:?}");
+        let error = refusal(&missing);
+        assert_eq!(error.fault(), crate::Fault::Machine);
+        assert!(error.to_string().contains("gcc-99"));
+    }
+
+    #[test]
+    fn packages_are_named() {
+        let flex = Tool { name: "flex".into(), packages: PROGRAMS[2].1 };
+        assert!(refusal(&[flex]).to_string().ends_with("--no-install-recommends flex"));
+    }
+}

@@ -1,0 +1,270 @@
+//! Finds the source files of a kernel tree, and leaves what a build or an editor put there.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::{Arch, Error, trim};
+
+/// A file or link of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// From the top of the tree.
+    pub(crate) path: String,
+    /// A symbolic link.
+    pub(crate) link: bool,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Last change of the content, nanoseconds since 1970.
+    pub(crate) mtime: i64,
+    /// Last change of anything, nanoseconds since 1970.
+    pub(crate) ctime: i64,
+    /// The owner may execute it.
+    pub(crate) executable: bool,
+}
+
+/// What builds leave in a tree, for trees that come without the kernel's own .gitignore; and what
+/// makes `make O=` refuse a source tree.
+const PRODUCTS: &str = "
+.git
+.config
+.config.old
+.tmp_*
+.*.cmd
+.*.d
+*.o
+*.a
+*.ko
+*.mod
+*.mod.c
+*.order
+/include/config/
+/include/generated/
+/arch/*/include/generated/
+/vmlinux
+/vmlinux.*
+/System.map
+/Module.symvers
+";
+
+/// Rules that a packaging put at the top and that hide the kernel itself: Debian's source packages
+/// replace the kernel's rules with `/*` and `!/debian/`.
+const HIDES_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
+
+/// The rules that hold in a folder: its own, then those of the folders above it.
+struct Rules {
+    own: Gitignore,
+    above: Option<Arc<Rules>>,
+}
+
+impl Rules {
+    fn ignore(&self, path: &Path, is_dir: bool) -> bool {
+        let found = self.own.matched(path, is_dir);
+        if found.is_none() {
+            return self.above.as_ref().is_some_and(|above| above.ignore(path, is_dir));
+        }
+        found.is_ignore()
+    }
+}
+
+/// Folders still to be read, shared by the threads.
+struct Queue {
+    folders: Vec<(String, Arc<Rules>)>,
+    /// Threads that may still add folders.
+    busy: usize,
+    failed: Option<Error>,
+}
+
+/// Finds all source files of a tree that a build for `arch` may read.
+pub(crate) fn walk(tree: &Path, arch: Arch) -> Result<Vec<Found>, Error> {
+    let mut products = GitignoreBuilder::new(tree);
+    for line in PRODUCTS.lines() {
+        products.add_line(None, line).map_err(|e| Error::Machine(format!("a rule: {e}")))?;
+    }
+    let own = products.build().map_err(|e| Error::Machine(format!("a rule: {e}")))?;
+    let rules = Arc::new(Rules { own, above: None });
+    let start = Queue { folders: vec![(String::new(), rules)], busy: 0, failed: None };
+    let shared = (Mutex::new(start), Condvar::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let found: Vec<Vec<Found>> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| worker(tree, arch, &shared))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let queue = shared.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match queue.failed {
+        Some(error) => Err(error),
+        None => Ok(found.concat()),
+    }
+}
+
+fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<Found> {
+    let (mutex, changed) = shared;
+    let lock = || mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = Vec::new();
+    let mut queue = lock();
+    loop {
+        let Some((folder, rules)) = queue.folders.pop() else {
+            if queue.busy == 0 {
+                return found;
+            }
+            queue = changed.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+            continue;
+        };
+        queue.busy += 1;
+        drop(queue);
+        let result = read_folder(tree, &folder, arch, &rules, &mut found);
+        queue = lock();
+        queue.busy -= 1;
+        match result {
+            Ok(folders) => queue.folders.extend(folders),
+            Err(error) => {
+                queue.folders.clear();
+                queue.failed = Some(error);
+            }
+        }
+        changed.notify_all();
+    }
+}
+
+/// Reads one folder: files go to `found`, folders to read next are given back.
+fn read_folder(
+    tree: &Path,
+    folder: &str,
+    arch: Arch,
+    rules: &Arc<Rules>,
+    found: &mut Vec<Found>,
+) -> Result<Vec<(String, Arc<Rules>)>, Error> {
+    let path = tree.join(folder);
+    let unreadable = |e: std::io::Error| {
+        Error::Machine(format!(
+            "cannot read {}: {e}; the whole tree must be readable",
+            path.display()
+        ))
+    };
+    let entries: Vec<_> = fs::read_dir(&path).and_then(Iterator::collect).map_err(unreadable)?;
+    let has = |name: &str| entries.iter().any(|entry| entry.file_name() == OsStr::new(name));
+    // Another checkout inside the tree, or an O= directory of the tree's owner.
+    let is_link = |name: &str| fs::symlink_metadata(path.join(name)).is_ok_and(|m| m.is_symlink());
+    if !folder.is_empty() && (has(".git") || (has(".config") && is_link("source"))) {
+        return Ok(Vec::new());
+    }
+    let rules = if has(".gitignore") {
+        let own = read_rules(&path, folder.is_empty());
+        &Arc::new(Rules { own, above: Some(rules.clone()) })
+    } else {
+        rules
+    };
+    let mut folders = Vec::new();
+    for entry in &entries {
+        // The kernel has no other names; whatever it is, make cannot name it.
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        if name.contains('\n') {
+            continue;
+        }
+        let below = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let kind = entry.file_type().map_err(unreadable)?;
+        if kind.is_dir() && trim::leaves_out(&below, arch)
+            || rules.ignore(&entry.path(), kind.is_dir())
+        {
+            continue;
+        }
+        if kind.is_dir() {
+            folders.push((below, rules.clone()));
+        } else if kind.is_file() || kind.is_symlink() {
+            match entry.metadata() {
+                Ok(meta) => found.push(Found::new(below, &meta)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(unreadable(e)),
+            }
+        }
+    }
+    Ok(folders)
+}
+
+/// Reads a folder's .gitignore; lines that are no valid rules are skipped, as git does.
+fn read_rules(folder: &Path, top: bool) -> Gitignore {
+    let text = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
+    let mut builder = GitignoreBuilder::new(folder);
+    for line in text.lines().filter(|line| !(top && HIDES_ALL.contains(&line.trim()))) {
+        let _ = builder.add_line(None, line);
+    }
+    builder.build().unwrap_or_else(|_| Gitignore::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            walk(dir, Arch::X86_64).unwrap().into_iter().map(|file| file.path).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn products_stay_out_also_without_rules() {
+        let dir = tree(&[
+            "Makefile",
+            ".config",
+            "kernel/fork.c",
+            "kernel/fork.o",
+            "kernel/.fork.o.cmd",
+            "include/config/auto.conf",
+            "arch/x86/include/generated/asm/x.h",
+            "arch/x86/boot/x.c",
+            "arch/arm64/kernel/x.c",
+            "Documentation/Kconfig",
+            "Documentation/admin-guide/x.rst",
+            ".git/index",
+            "other/.git/index",
+            "other/x.c",
+            "vmlinux",
+        ]);
+        assert_eq!(
+            names(dir.path()),
+            ["Documentation/Kconfig", "Makefile", "arch/x86/boot/x.c", "kernel/fork.c"]
+        );
+    }
+
+    #[test]
+    fn the_trees_own_rules_hold_and_the_nearest_wins() {
+        let dir = tree(&["a/gen.h", "a/b/gen.h", "a/keep.s", "b.s", "Makefile"]);
+        fs::write(dir.path().join(".gitignore"), ".*\n*.s\ngen.h\n").unwrap();
+        fs::write(dir.path().join("a/.gitignore"), "!keep.s\n").unwrap();
+        fs::write(dir.path().join("a/b/.gitignore"), "!/gen.h\n").unwrap();
+        assert_eq!(names(dir.path()), ["Makefile", "a/b/gen.h", "a/keep.s"]);
+    }
+
+    #[test]
+    fn a_packagings_rules_do_not_hide_the_kernel() {
+        let dir = tree(&["Makefile", "kernel/fork.c", "kernel/x.o"]);
+        fs::write(dir.path().join(".gitignore"), "*.o\n/*\n!/debian/\n").unwrap();
+        let names = names(dir.path());
+        assert!(
+            names.contains(&"Makefile".to_owned()) && names.contains(&"kernel/fork.c".to_owned())
+        );
+        assert!(!names.contains(&"kernel/x.o".to_owned()));
+    }
+
+    #[test]
+    fn an_output_directory_in_the_tree_stays_out() {
+        let dir = tree(&["Makefile", "build/.config", "build/x.c"]);
+        std::os::unix::fs::symlink("..", dir.path().join("build/source")).unwrap();
+        assert_eq!(names(dir.path()), ["Makefile"]);
+    }
+}

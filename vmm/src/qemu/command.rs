@@ -111,12 +111,12 @@ fn kernel(spec: &VmSpec) -> Vec<OsString> {
 }
 
 /// The serial port. A pipe and not a socket: of a socket's buffer, each byte that the guest writes
-/// would take most of a kilobyte.
+/// would take most of a kilobyte. With `append`, because QEMU would truncate it otherwise.
 fn console(fd: RawFd) -> Vec<OsString> {
-    let mut all = vec!["-add-fd".into(), format!("fd={fd},set=0").into()];
+    let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
     all.extend(strings([
         "-chardev",
-        "file,id=console,path=/dev/fdset/0",
+        "file,id=console,path=/dev/fdset/1,append=on",
         "-serial",
         "chardev:console",
     ]));
@@ -219,12 +219,12 @@ mod tests {
         assert_eq!(
             after(&line, "-chardev"),
             [
-                "file,id=console,path=/dev/fdset/0",
+                "file,id=console,path=/dev/fdset/1,append=on",
                 "socket,id=vsock,fd=10",
                 "socket,id=monitor,fd=11"
             ]
         );
-        assert_eq!(after(&line, "-add-fd"), ["fd=12,set=0"]);
+        assert_eq!(after(&line, "-add-fd"), ["fd=12,set=1"]);
         assert!(!line.contains(&"-S".to_owned()));
     }
 

@@ -30,8 +30,9 @@ use crate::vsock::queue::{self, Moved, RX, TX};
 /// Queues that the back end serves. The event queue stays with QEMU (`vhost-vsock-common.c`).
 const QUEUES: usize = 2;
 
-/// Descriptors in a queue, as QEMU sets it up (`VHOST_VSOCK_QUEUE_SIZE`).
-const QUEUE_SIZE: usize = 128;
+/// Most descriptors in a queue: what virtio-mmio lets the guest choose (`VIRTQUEUE_MAX_SIZE` in
+/// QEMU), whatever the device asked for.
+const QUEUE_SIZE: usize = 1024;
 
 /// The worker's own event: after the queues and the number that vhost-user-backend keeps.
 const POKE: u16 = QUEUES as u16 + 1;

@@ -7,6 +7,8 @@
 
 pub mod json;
 pub mod judgement;
+pub mod junit;
+pub mod ktap;
 pub mod table;
 mod telling;
 pub mod text;

@@ -1,0 +1,61 @@
+//! What ends a run without a verdict, and with which exit code.
+
+/// Exit code of a run that did not come to a verdict (see the README's table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// This kernel cannot be judged.
+    Unjudged = 125,
+    /// This machine can judge no kernel, or a fault of ours.
+    Machine = 128,
+    /// Usage, bad input.
+    Usage = 129,
+    /// Interrupted.
+    Interrupted = 130,
+}
+
+/// An error that carries the exit code it ends the run with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+        Failure { code: Code::Usage, message: message.into() }.into()
+    }
+
+    pub(crate) fn machine(message: impl Into<String>) -> anyhow::Error {
+        Failure { code: Code::Machine, message: message.into() }.into()
+    }
+
+    pub(crate) fn interrupted() -> anyhow::Error {
+        Failure { code: Code::Interrupted, message: "interrupted".into() }.into()
+    }
+}
+
+/// The exit code for an error: its own where it carries one, else it is a fault of this machine
+/// or of ours.
+pub(crate) fn code(error: &anyhow::Error) -> Code {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.code;
+    }
+    if let Some(images) = error.downcast_ref::<sudbox_images::Error>() {
+        return match images.fault() {
+            sudbox_images::Fault::Input => Code::Usage,
+            sudbox_images::Fault::Machine => Code::Machine,
+            sudbox_images::Fault::Kernel => Code::Unjudged,
+            sudbox_images::Fault::Interrupted => Code::Interrupted,
+        };
+    }
+    Code::Machine
+}

@@ -1,0 +1,84 @@
+//! What a run says on stderr while it works: a bar on a terminal, else a line per phase and one
+//! for every half minute of waiting.
+
+use crate::interrupt;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+use sudbox_images::Monitor;
+
+/// Between two lines of one long phase where there is no terminal.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// The one voice of a run on stderr.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    phase: String,
+    said: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Progress {
+            bar: None,
+            terminal: std::io::stderr().is_terminal(),
+            phase: String::new(),
+            said: Instant::now(),
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn say(&mut self, label: &str, text: &str) {
+        self.end_bar();
+        eprintln!("{label:>9}  {text}");
+    }
+
+    fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end_bar();
+    }
+}
+
+impl Monitor for Progress {
+    fn phase(&mut self, phase: &str) {
+        self.say("", phase);
+        phase.clone_into(&mut self.phase);
+        self.said = Instant::now();
+    }
+
+    fn progress(&mut self, done: u64, expected: u64, unit: &str) {
+        if self.terminal {
+            let bar = self.bar.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template(
+                    "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}",
+                )
+                .expect("the template is a constant")
+                .progress_chars("=> ");
+                ProgressBar::new(expected).with_style(style)
+            });
+            bar.set_length(expected.max(done));
+            bar.set_message(unit.to_owned());
+            bar.set_position(done);
+        } else if self.said.elapsed() >= QUIET {
+            self.said = Instant::now();
+            eprintln!("{:>9}  {}: {done} of about {expected} {unit}", "", self.phase);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say("note", text);
+    }
+
+    fn interrupt(&self) -> Option<BorrowedFd<'_>> {
+        interrupt::descriptor()
+    }
+}

@@ -1,0 +1,121 @@
+//! Which cases to run: what a person types after `--cases`.
+
+use crate::failure::Failure;
+use globset::GlobBuilder;
+use sudbox_guest_init::cases::{self, Case};
+
+/// The case that is about booting; the harness judges it itself.
+pub(crate) const BOOT: &str = "boot/reaches-init";
+
+/// What is promised by [`BOOT`].
+pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init reaches the host";
+
+/// The kernel function behind [`BOOT`].
+pub(crate) const BOOT_FUNCTION: &str = "kernel_init";
+
+/// The cases of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    /// The selected cases, in the order of the table.
+    pub(crate) cases: Vec<&'static Case>,
+    /// Whether `boot/reaches-init` was asked for: then a kernel that does not boot is bad, else
+    /// it cannot be judged.
+    pub(crate) boot: bool,
+}
+
+/// Every case of the table.
+pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
+    cases::TABLE.iter().copied().flatten()
+}
+
+/// Reads globs over ids, group names, `core` and `all`, separated by commas or spaces; none means
+/// every case of the table.
+///
+/// # Errors
+/// A word that is no glob, or that selects nothing.
+pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
+    let words: Vec<&str> =
+        words.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() {
+        return Ok(Selection { cases: table().collect(), boot: false });
+    }
+    let mut chosen = vec![false; table().count()];
+    let mut boot = false;
+    for word in words {
+        let mut hit = false;
+        let matches = matcher(word)?;
+        for (case, chosen) in table().zip(&mut chosen) {
+            if matches(case.id) || (word == "core" && case.core) || word == "all" {
+                *chosen = true;
+                hit = true;
+            }
+        }
+        if matches(BOOT) || word == "all" {
+            boot = true;
+            hit = true;
+        }
+        if !hit {
+            return Err(Failure::usage(format!(
+                "no case is called `{word}`: `sudbox run --list` shows the {} there are; globs, \
+                 group names, `core` and `all` are understood",
+                table().count() + 1
+            )));
+        }
+    }
+    let cases = table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
+    Ok(Selection { cases, boot })
+}
+
+/// A test for ids: the glob, or the group of that name.
+fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
+    let glob = GlobBuilder::new(word)
+        .build()
+        .map_err(|error| Failure::usage(format!("`{word}` is no glob: {}", error.kind())))?
+        .compile_matcher();
+    let group = format!("{word}/");
+    Ok(move |id: &str| glob.is_match(id) || id.starts_with(&group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_typed_means_every_case_but_not_booting() {
+        let selection = select("").unwrap();
+        assert_eq!(selection.cases.len(), table().count());
+        assert!(!selection.boot);
+    }
+
+    #[test]
+    fn a_group_name_selects_the_group() {
+        let selection = select("selector").unwrap();
+        assert!(!selection.cases.is_empty());
+        assert!(selection.cases.iter().all(|case| case.id.starts_with("selector/")));
+    }
+
+    #[test]
+    fn globs_and_ids_add_up_without_repeats() {
+        let first = table().next().unwrap();
+        let both = select(&format!("{},{}", first.id, first.id)).unwrap();
+        assert_eq!(both.cases.len(), 1);
+        let wide = select("s*").unwrap();
+        assert!(wide.cases.iter().all(|case| case.id.starts_with('s')));
+    }
+
+    #[test]
+    fn booting_is_selected_by_name_by_group_and_by_all() {
+        for words in ["boot/reaches-init", "boot", "boot/*", "all"] {
+            assert!(select(words).unwrap().boot, "{words}");
+        }
+        assert!(select("boot").unwrap().cases.is_empty());
+    }
+
+    #[test]
+    fn a_word_that_selects_nothing_is_refused_by_name() {
+        let error = select("core selektor").unwrap_err();
+        assert!(error.to_string().contains("`selektor`"), "{error}");
+        assert_eq!(crate::failure::code(&error), crate::failure::Code::Usage);
+        assert!(select("[").is_err());
+    }
+}

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Runs every fuzz target for so many seconds each; needs cargo-fuzz and a nightly toolchain.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-}
+for room in protocol vmm; do
+    for target in $(cd $room && cargo fuzz list); do
+        echo "== $room $target"
+        (cd $room && cargo +nightly fuzz run "$target" -- -max_total_time="${seconds:-600}" -rss_limit_mb=4096)
+    done
+done

@@ -28,15 +28,32 @@ pub(super) struct Inherited<'a> {
 
 /// Kernel arguments that belong to the machine and not to the caller.
 ///
+/// - `console=ttyS0`: the one serial port.
 /// - `reboot=t`: microvm has no keyboard controller and, without ACPI, no reset register; a triple
 ///   fault is the one way to ask it for a restart.
 /// - `panic=-1`: a panic restarts at once, so that it is seen at once.
-/// - `console=ttyS0`: the one serial port.
-#[must_use]
-pub fn kernel_arguments(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "console=ttyS0 reboot=t panic=-1",
+///
+/// Under TCG the guest need not measure what is known; that takes half of a small kernel's boot:
+///
+/// - `no_timer_check`: the timer's interrupt arrives.
+/// - `nolapic_timer`: with one CPU the PIT does, and the local APIC's timer, whose calibration
+///   waits for 100 ticks, is not needed. With more, ticks would get lost.
+/// - `tsc_early_khz`, `tsc=reliable`: how fast the guest's TSC runs, if it is known; it is the
+///   host's.
+pub(super) fn kernel_arguments(accelerator: Accelerator, cpus: u8, tsc_khz: Option<u64>) -> String {
+    let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
+    match accelerator {
+        Accelerator::Tcg => {
+            all += " no_timer_check";
+            if cpus == 1 {
+                all += " nolapic_timer";
+            }
+            if let Some(khz) = tsc_khz {
+                all += &format!(" tsc=reliable tsc_early_khz={khz}");
+            }
+        }
     }
+    all
 }
 
 /// The name of QEMU's program.
@@ -51,12 +68,13 @@ pub fn program(arch: Arch) -> &'static str {
 pub(super) fn arguments(
     spec: &VmSpec,
     accelerator: Accelerator,
+    tsc_khz: Option<u64>,
     inherited: Inherited<'_>,
 ) -> Vec<OsString> {
     let mut all = Vec::new();
     all.extend(confinement());
     all.extend(machine(spec, accelerator));
-    all.extend(kernel(spec));
+    all.extend(kernel(spec, &kernel_arguments(accelerator, spec.cpus, tsc_khz)));
     all.extend(console(inherited.console));
     all.extend(vsock(inherited.vsock));
     all.extend(monitor(inherited.monitor));
@@ -79,8 +97,9 @@ fn confinement() -> Vec<OsString> {
 
 /// The machine, its CPUs and its memory, which is shared with the vhost-user adapter.
 fn machine(spec: &VmSpec, accelerator: Accelerator) -> Vec<OsString> {
-    let accelerator = match accelerator {
-        Accelerator::Tcg => "tcg",
+    // TCG emulates all that it can of a CPU at no cost, its default model is one of 2003.
+    let (accelerator, cpu) = match accelerator {
+        Accelerator::Tcg => ("tcg", "max"),
     };
     let machine = match spec.arch {
         Arch::X86_64 => "microvm,acpi=off,memory-backend=ram",
@@ -91,15 +110,13 @@ fn machine(spec: &VmSpec, accelerator: Accelerator) -> Vec<OsString> {
     all.push(format!("{}M", spec.memory_mib).into());
     all.push("-object".into());
     all.push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
-    if let Some(model) = &spec.cpu_model {
-        all.extend(["-cpu".into(), model.into()]);
-    }
+    all.extend(["-cpu".into(), spec.cpu_model.as_deref().unwrap_or(cpu).into()]);
     all
 }
 
 /// The kernel and what it is told.
-fn kernel(spec: &VmSpec) -> Vec<OsString> {
-    let cmdline = format!("{} {}", kernel_arguments(spec.arch), spec.cmdline);
+fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
+    let cmdline = format!("{machines} {}", spec.cmdline);
     vec![
         "-kernel".into(),
         spec.kernel.clone().into(),
@@ -179,7 +196,7 @@ mod tests {
 
     fn line(spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
         let inherited = Inherited { vsock: 10, monitor: 11, console: 12, debugger };
-        arguments(spec, Accelerator::Tcg, inherited)
+        arguments(spec, Accelerator::Tcg, Some(2_800_000), inherited)
             .into_iter()
             .map(|a| a.into_string().unwrap())
             .collect()
@@ -199,13 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_arguments_come_after_the_machines() {
-        assert_eq!(
-            after(&line(&spec(), None), "-append"),
-            ["console=ttyS0 reboot=t panic=-1 quiet"]
-        );
-        let bare = VmSpec { cmdline: String::new(), ..spec() };
-        assert_eq!(after(&line(&bare, None), "-append"), ["console=ttyS0 reboot=t panic=-1"]);
+    fn the_callers_arguments_come_last() {
+        let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
+        let machines = kernel_arguments(Accelerator::Tcg, 2, Some(2_800_000));
+        assert_eq!(append(&spec()), format!("{machines} quiet"));
+        assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), machines);
+    }
+
+    #[test]
+    fn a_guest_is_told_of_its_timers_what_is_true() {
+        let one = kernel_arguments(Accelerator::Tcg, 1, Some(2_800_000));
+        assert!(one.contains(" nolapic_timer") && one.contains(" tsc_early_khz=2800000"), "{one}");
+        let two = kernel_arguments(Accelerator::Tcg, 2, None);
+        assert!(!two.contains("nolapic_timer") && !two.contains("tsc"), "{two}");
+        for all in [one, two] {
+            assert!(all.starts_with("console=ttyS0 reboot=t panic=-1 no_timer_check"), "{all}");
+        }
     }
 
     #[test]
@@ -238,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_model_is_passed_on_only_if_there_is_one() {
-        assert_eq!(after(&line(&spec(), None), "-cpu"), Vec::<&str>::new());
-        let max = VmSpec { cpu_model: Some("max,-avx".into()), ..spec() };
-        assert_eq!(after(&line(&max, None), "-cpu"), ["max,-avx"]);
+    fn the_cpu_is_the_best_or_the_one_asked_for() {
+        assert_eq!(after(&line(&spec(), None), "-cpu"), ["max"]);
+        let other = VmSpec { cpu_model: Some("qemu64,+avx".into()), ..spec() };
+        assert_eq!(after(&line(&other, None), "-cpu"), ["qemu64,+avx"]);
     }
 
     #[test]

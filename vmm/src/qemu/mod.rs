@@ -3,6 +3,8 @@
 mod command;
 mod monitor;
 mod process;
+#[cfg(target_arch = "x86_64")]
+mod tsc;
 mod vhost;
 
 use std::io::{self, ErrorKind};
@@ -13,7 +15,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use command::{Accelerator, kernel_arguments, program};
+pub use command::{Accelerator, program};
 
 use crate::machine::{BootError, Machine, VmEnd, VmSpec};
 use crate::poll;
@@ -48,6 +50,24 @@ pub fn accelerator() -> Choice {
     Choice { accelerator: Accelerator::Tcg, reason: "KVM is not tried yet" }
 }
 
+/// The kernel arguments that a machine with so many CPUs puts in front of the caller's, with what
+/// this host accelerates it by. May take 10 ms to measure the host's clock.
+#[must_use]
+pub fn kernel_arguments(cpus: u8) -> String {
+    let accelerator = accelerator().accelerator;
+    command::kernel_arguments(accelerator, cpus, tsc_khz(accelerator))
+}
+
+/// The speed of the guest's TSC in kHz, where it is known: under TCG it is the host's.
+fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
+    match accelerator {
+        #[cfg(target_arch = "x86_64")]
+        Accelerator::Tcg => tsc::khz(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Accelerator::Tcg => None,
+    }
+}
+
 /// The backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Qemu {
@@ -58,6 +78,8 @@ impl Qemu {
     /// QEMU on what is best on this machine.
     #[must_use]
     pub fn new() -> Qemu {
+        #[cfg(target_arch = "x86_64")]
+        tsc::start();
         Qemu { choice: accelerator() }
     }
 }
@@ -94,7 +116,8 @@ impl Machine for Qemu {
             console: console_writer.as_raw_fd(),
             debugger: debugger.as_ref().map(|d| d.path.as_ref()),
         };
-        let arguments = command::arguments(spec, self.choice.accelerator, inherited);
+        let accelerator = self.choice.accelerator;
+        let arguments = command::arguments(spec, accelerator, tsc_khz(accelerator), inherited);
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
         let program = program(spec.arch);

@@ -34,8 +34,9 @@ impl Ran {
     /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error} in the report:\n{}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("{error} in the report:\n{}\n{}", self.stdout, self.stderr)
+        })
     }
 
     /// Outcome by case id.
@@ -279,58 +280,144 @@ fn pinned_source() -> PathBuf {
     found.unwrap_or_else(|| panic!("no source of 6.12 in {}", sources.display()))
 }
 
-/// A tree of the pinned kernel for one test alone, called `name`, with these patches of
-/// `tests/faults/` applied. Kept between runs, so that its builds are incremental.
-///
-/// # Panics
-/// If it cannot be made.
-#[must_use]
-pub fn tree(name: &str, patches: &[&str]) -> PathBuf {
-    let trees = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trees");
-    let tree = trees.join(name);
-    let source = pinned_source();
-    let made_of = format!("{}\n{}", source.display(), patches.join("\n"));
-    let mark = trees.join(format!("{name}.made-of"));
-    if fs::read_to_string(&mark).is_ok_and(|text| text == made_of) {
-        return tree;
-    }
-    let _ = fs::remove_file(&mark);
-    let _ = fs::remove_dir_all(&tree);
-    fs::create_dir_all(&trees).expect("a directory for trees");
-    // Hard links where they can be had: whoever changes a file replaces it.
-    let copied = ["-al", "-a"].iter().any(|how| {
-        let _ = fs::remove_dir_all(&tree);
-        let copy = Command::new("cp").arg(how).arg(&source).arg(&tree).stderr(Stdio::null()).status();
-        copy.is_ok_and(|status| status.success())
-    });
-    assert!(copied, "copying {} failed", source.display());
-    for patch in patches {
-        apply(&tree, patch);
-    }
-    fs::write(&mark, made_of).expect("a mark");
-    tree
+/// The one kernel tree that tests change: of the pinned kernel, as somebody would have it who has
+/// begun a build in it. Held by one test at a time; a new holder gets it as released, with its
+/// patches applied. One tree, because every tree costs a whole kernel build.
+#[derive(Debug)]
+pub struct Tree {
+    path: PathBuf,
+    source: PathBuf,
+    _lock: fs::File,
 }
 
-/// Applies a patch of `tests/faults/` to a tree.
-///
-/// # Panics
-/// If it does not apply.
-pub fn apply(tree: &Path, patch: &str) {
-    let file = root().join("tests/faults").join(patch);
-    let status = Command::new("patch")
-        .args(["--strip=1", "--silent", "--force", "--no-backup-if-mismatch", "--input"])
-        .arg(&file)
-        .current_dir(tree)
-        .status()
-        .expect("patch is installed");
-    assert!(status.success(), "{patch} does not apply to {}", tree.display());
-}
+impl Tree {
+    /// Waits for the tree and applies these patches of `tests/faults/`.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn with(patches: &[&str]) -> Tree {
+        let source = pinned_source();
+        // Beside the sources, so that links can be made, and kept for the next clone.
+        let home = cache().join("tests");
+        fs::create_dir_all(&home).expect("a directory in the cache");
+        let lock = fs::File::create(home.join("tree.lock")).expect("a lock");
+        lock.lock().expect("the lock");
+        let tree = Tree { path: home.join("tree"), source, _lock: lock };
+        tree.make();
+        tree.reset();
+        for patch in patches {
+            tree.apply(patch);
+        }
+        tree
+    }
 
-/// Replaces a file: never writes into one that may be hard-linked to the cache's.
-///
-/// # Panics
-/// If it cannot be written.
-pub fn replace(path: &Path, contents: &[u8]) {
-    let _ = fs::remove_file(path);
-    fs::write(path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is, as an argument.
+    ///
+    /// # Panics
+    /// If it is not UTF-8.
+    #[must_use]
+    pub fn argument(&self) -> &str {
+        self.path.to_str().expect("a UTF-8 path")
+    }
+
+    fn changed(&self) -> PathBuf {
+        self.path.with_extension("changed")
+    }
+
+    /// Copies the source, if the tree is not a copy of it yet, and begins a build in it with a
+    /// configuration that is not ours.
+    fn make(&self) {
+        let mark = self.path.with_extension("copy-of");
+        let source = self.source.to_str().expect("a UTF-8 path");
+        if fs::read_to_string(&mark).is_ok_and(|text| text == source) {
+            return;
+        }
+        // Hard links where they can be had: whoever changes a file replaces it.
+        let copied = ["-al", "-a"].iter().any(|how| {
+            let _ = fs::remove_dir_all(&self.path);
+            let mut copy = Command::new("cp");
+            copy.arg(how).arg(&self.source).arg(&self.path).stderr(Stdio::null());
+            copy.status().is_ok_and(|status| status.success())
+        });
+        assert!(copied, "copying {source} failed");
+        for target in ["allnoconfig", "scripts_basic", "prepare0"] {
+            let status = Command::new("make")
+                .arg("-C")
+                .arg(&self.path)
+                .args(["-j2", target])
+                .env_remove("MAKEFLAGS")
+                .stdout(Stdio::null())
+                .status()
+                .expect("make is installed");
+            assert!(status.success(), "make {target}");
+        }
+        fs::write(&mark, source).expect("a mark");
+    }
+
+    /// Puts every file that a holder changed back.
+    fn reset(&self) {
+        let _ = fs::remove_dir_all(self.path.join(".git"));
+        for name in fs::read_to_string(self.changed()).unwrap_or_default().lines() {
+            let original = fs::read(self.source.join(name)).expect("a file of the source");
+            let now = fs::read(self.path.join(name)).unwrap_or_default();
+            if now != original {
+                self.put(name, &original);
+            }
+        }
+        let _ = fs::remove_file(self.changed());
+    }
+
+    /// Notes that a file is changed, before it is.
+    fn note(&self, name: &str) {
+        use std::io::Write as _;
+        let mut list =
+            fs::OpenOptions::new().append(true).create(true).open(self.changed()).expect("a list");
+        writeln!(list, "{name}").expect("a list");
+    }
+
+    fn put(&self, name: &str, contents: &[u8]) {
+        // A new file, never a write into one that may be hard-linked to the cache's.
+        let path = self.path.join(name);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Applies a patch of `tests/faults/`.
+    ///
+    /// # Panics
+    /// If it does not apply.
+    pub fn apply(&self, patch: &str) {
+        let file = root().join("tests/faults").join(patch);
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        for name in text.lines().filter_map(|line| line.strip_prefix("+++ b/")) {
+            self.note(name);
+        }
+        // patch(1) writes a new file and renames it.
+        let status = Command::new("patch")
+            .args(["--strip=1", "--silent", "--force", "--no-backup-if-mismatch", "--input"])
+            .arg(&file)
+            .current_dir(&self.path)
+            .status()
+            .expect("patch is installed");
+        assert!(status.success(), "{patch} does not apply to {}", self.path.display());
+    }
+
+    /// Changes the text of one file.
+    ///
+    /// # Panics
+    /// If the file cannot be read or written, or does not change.
+    pub fn edit(&self, name: &str, change: impl FnOnce(&str) -> String) {
+        let text = fs::read_to_string(self.path.join(name)).expect("a file of the tree");
+        let changed = change(&text);
+        assert_ne!(text, changed, "{name} does not change");
+        self.note(name);
+        self.put(name, changed.as_bytes());
+    }
 }

@@ -76,9 +76,8 @@ fn a_full_disk_is_the_machines_fault_and_leaves_a_cache_that_works() {
     let dir = tempfile::tempdir().unwrap();
     let mount = dir.path().to_str().unwrap();
     // A mount namespace of its own: the small disk goes with the last process in it.
-    let script = format!(
-        "mount -t tmpfs -o size=48m tmpfs '{mount}' && \"$@\"; code=$?; exit $code"
-    );
+    let script =
+        format!("mount -t tmpfs -o size=48m tmpfs '{mount}' && \"$@\"; code=$?; exit $code");
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-c", &script, "sh"]);
     let inner = sudbox_run(&["6.12"]);

@@ -1,7 +1,7 @@
 //! Ctrl-C at each stage: exit code 130, nothing left, and the cache works afterwards.
 
 use std::path::Path;
-use sudbox_tests::{replace, run, start, sudbox_run, tree};
+use sudbox_tests::{Tree, run, start, sudbox_run};
 
 /// Interrupts a run once stderr says `stage`, and checks how it ends.
 #[track_caller]
@@ -25,9 +25,14 @@ fn at_each_stage_of_making_a_kernel() {
     for stage in ["unpacking", "configuring", "building"] {
         interrupted(&["6.12"], Some(cache.path()), stage, libc::SIGINT);
     }
-    let mut command = sudbox_run(&["6.12", "--cases", "boot"]);
+    // What was interrupted goes on: the source is not fetched and unpacked again.
+    let mut command = sudbox_run(&["6.12"]);
     command.env("SUDBOX_CACHE", cache.path());
-    let _ = run(command).expect(0);
+    let mut running = start(command);
+    running.wait_for("building");
+    running.signal(libc::SIGINT);
+    let ran = running.finish().expect(130);
+    assert!(!ran.stderr.contains("unpacking"), "{}", ran.stderr);
 }
 
 #[test]
@@ -41,13 +46,9 @@ fn while_a_vm_runs() {
 
 #[test]
 fn an_incremental_build_goes_on_after_it() {
-    let tree = tree("interrupted", &[]);
-    let path = tree.to_str().unwrap();
-    let _ = run(sudbox_run(&[path, "--cases", "boot"])).expect(0);
-    let file = tree.join("kernel/entry/common.c");
-    let mut text = std::fs::read(&file).unwrap();
-    text.extend_from_slice(b"\n/* one more line */\n");
-    replace(&file, &text);
-    interrupted(&[path], None, "building", libc::SIGINT);
-    let _ = run(sudbox_run(&[path, "--cases", "core"])).expect(0);
+    let tree = Tree::with(&[]);
+    let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect(0);
+    tree.edit("kernel/entry/common.c", |text| format!("{text}\n/* interrupted */\n"));
+    interrupted(&[tree.argument()], None, "building", libc::SIGINT);
+    let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect(0);
 }

@@ -15,7 +15,11 @@ fn listed() -> BTreeSet<String> {
     let mut list = sudbox();
     list.args(["run", "--list"]);
     let ran = run(list).expect(0);
-    ran.stdout.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    ran.stdout
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -42,7 +46,10 @@ fn a_cached_run_needs_no_network() {
     let inner = sudbox_run(&["--cases", "core"]);
     // A network namespace of its own has no interface but a loopback that is down.
     let mut command = Command::new("unshare");
-    command.args(["--net", "--map-root-user", "--"]).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(["--net", "--map-root-user", "--"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
     let ran = run(command).expect(0);
     assert!(ran.outcomes().values().any(|outcome| outcome == "pass"));
 }
@@ -59,7 +66,8 @@ fn every_form_of_the_report_is_printed_and_kept() {
         assert!(!ran.stdout.contains('\u{1b}'), "colour without a terminal");
         let last = ran.stderr.lines().last().unwrap_or_default();
         let folder = last.trim_start().strip_prefix("kept").map(str::trim).unwrap_or_default();
-        for file in ["report.txt", "report.json", "junit.xml", "report.ktap", "console.log", "config"]
+        for file in
+            ["report.txt", "report.json", "junit.xml", "report.ktap", "console.log", "config"]
         {
             assert!(std::path::Path::new(folder).join(file).is_file(), "{folder}/{file}");
         }
@@ -77,7 +85,8 @@ fn repeats_and_more_cpus_change_no_outcome() {
 
 #[test]
 fn two_runs_at_once_do_not_disturb_each_other() {
-    let runs: Vec<_> = (0..2).map(|_| sudbox_tests::start(sudbox_run(&["--cases", "core"]))).collect();
+    let runs: Vec<_> =
+        (0..2).map(|_| sudbox_tests::start(sudbox_run(&["--cases", "core"]))).collect();
     for running in runs {
         let _ = running.finish().expect(0);
     }

@@ -299,6 +299,20 @@ impl Connection {
     }
 }
 
+#[cfg(test)]
+impl Connection {
+    /// Bytes it holds.
+    pub(super) fn buffered(&self) -> usize {
+        self.inbox.len() + self.outbox.len()
+    }
+
+    /// Sets all counters as if so many bytes had passed both ways.
+    pub(super) fn skip_to(&mut self, count: u32) {
+        (self.fwd_cnt, self.told_fwd_cnt) = (count, count);
+        (self.sent, self.peer_fwd_cnt) = (count, count);
+    }
+}
+
 /// A length that is at most [`BUFFER`], or a payload's, which a header counts in 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "bounded by BUFFER or a u32 from the wire")]
 fn wire_len(len: usize) -> u32 {

@@ -224,3 +224,6 @@ impl Device {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,3 +130,6 @@ fn write_packet(
         .map(|()| writer.bytes_written());
     written.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,6 +169,22 @@ fn a_large_transfer_from_the_guest_never_stalls() {
     }
 }
 
+/// And it hears of it in a few packets, not in one for each read.
+#[test]
+fn credit_updates_are_few() {
+    let (mut device, id, mut guest) = pair();
+    let (mut bytes, mut updates) = (Vec::new(), 0);
+    while bytes.len() < 10 * BUFFER {
+        guest.send(&mut device, 4096);
+        device.read(id, &mut bytes, 4096);
+        while let Some(packet) = device.next_packet(4096) {
+            guest.host_fwd_cnt = packet.header.fwd_cnt;
+            updates += 1;
+        }
+    }
+    assert_eq!(updates, 40);
+}
+
 /// The same towards the guest: its credit updates reopen the way.
 #[test]
 fn a_large_transfer_to_the_guest_never_stalls() {

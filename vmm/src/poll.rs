@@ -43,3 +43,15 @@ pub(crate) fn pending(fd: RawFd) -> usize {
     let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &mut count) };
     if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
 }
+
+/// Makes reads from a descriptor of ours return at once.
+pub(crate) fn nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: F_GETFL and F_SETFL take and return flags and touch no memory.
+    let result = unsafe {
+        match libc::fcntl(fd, libc::F_GETFL) {
+            -1 => -1,
+            flags => libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK),
+        }
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

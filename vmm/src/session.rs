@@ -285,3 +285,6 @@ impl ConsolePipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,7 @@ impl Debugger {
 /// The console's pipe: read without waiting, and as large as we may.
 fn console_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
     let (reader, writer) = io::pipe()?;
-    process::nonblocking(reader.as_raw_fd())?;
+    poll::nonblocking(reader.as_raw_fd())?;
     // SAFETY: F_SETPIPE_SZ takes a number and touches no memory. A smaller pipe works as well.
     unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETPIPE_SZ, CONSOLE_PIPE) };
     Ok((reader, writer))

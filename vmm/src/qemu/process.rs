@@ -8,6 +8,8 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use crate::poll;
+
 /// Bytes kept of what QEMU says to stderr.
 const WORDS_LIMIT: usize = 16 * 1024;
 
@@ -77,7 +79,7 @@ impl Process {
             }
         };
         if let Some(stderr) = &stderr {
-            nonblocking(stderr.as_raw_fd())?;
+            poll::nonblocking(stderr.as_raw_fd())?;
         }
         let words = Vec::new();
         let (hold, keeper) = (Some(hold), Some(keeper));
@@ -165,16 +167,4 @@ fn pidfd(child: &Child) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is new and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Makes reads from a descriptor of ours return at once.
-pub(super) fn nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: F_GETFL and F_SETFL take and return flags and touch no memory.
-    let result = unsafe {
-        match libc::fcntl(fd, libc::F_GETFL) {
-            -1 => -1,
-            flags => libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK),
-        }
-    };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -34,8 +34,8 @@ const QUEUES: usize = 2;
 /// QEMU), whatever the device asked for.
 const QUEUE_SIZE: usize = 1024;
 
-/// The worker's own event: after the queues and the number that vhost-user-backend keeps.
-const POKE: u16 = QUEUES as u16 + 1;
+/// The worker's own event; the numbers up to [`QUEUES`] are vhost-user-backend's.
+const POKE: u16 = 3;
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 type Vring = VringMutex<Memory>;
@@ -76,11 +76,11 @@ impl Vrings {
 }
 
 impl Rings for Vrings {
-    fn from_guest(&self, device: &mut Device) -> bool {
+    fn receive(&self, device: &mut Device) -> bool {
         self.round(TX, device, queue::from_guest)
     }
 
-    fn to_guest(&self, device: &mut Device) {
+    fn deliver(&self, device: &mut Device) {
         if device.has_packet() && self.round(RX, device, queue::to_guest) {
             let _ = self.poke.write(1);
         }
@@ -91,7 +91,7 @@ impl Rings for Vrings {
         // guest made available before is still there, and it may say which case killed it.
         // One round takes as many chains as the queue holds.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
-        self.from_guest(device);
+        self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
     }
 }

@@ -15,11 +15,11 @@ use super::device::Device;
 /// The guest's queues, as a backend knows them.
 pub trait Rings: Send + Sync {
     /// Moves what the guest has sent to the device. True if there is more.
-    fn from_guest(&self, device: &mut Device) -> bool;
+    fn receive(&self, device: &mut Device) -> bool;
 
     /// Moves what the device has for the guest into the guest's buffers, as far as there are any.
     /// Does a bounded amount of work; sees to it by itself that it is called again for the rest.
-    fn to_guest(&self, device: &mut Device);
+    fn deliver(&self, device: &mut Device);
 
     /// Moves what the guest had sent when its transmit queue was stopped to the device.
     fn last_words(&self, device: &mut Device);
@@ -53,7 +53,7 @@ impl Link {
         let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut device);
         if let Some(rings) = self.rings.get() {
-            rings.to_guest(&mut device);
+            rings.deliver(&mut device);
         }
         if device.take_news() {
             // Only fails when the counter is full, and then it is readable anyway.
@@ -67,7 +67,7 @@ impl Link {
         let Some(rings) = self.rings.get() else { return };
         // The lock is let go after each round, so that a guest which sends without end does not
         // keep the session out.
-        while self.with(|device| rings.from_guest(device)) {}
+        while self.with(|device| rings.receive(device)) {}
     }
 
     /// Takes what the guest had sent when its transmit queue was stopped.

@@ -1,0 +1,123 @@
+//! Any packets of the guest, mixed with any actions of the host. Beyond not panicking, the device
+//! must come to rest, keep within the guest's credit, and give the host the bytes that it took.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use sudbox_vmm::vsock::BUFFER;
+use sudbox_vmm::vsock::device::{ConnectionId, Device, MAX_CONNECTIONS, MAX_RESETS, Read};
+use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, HEADER_LEN, Header, TYPE_STREAM, op};
+
+const PORTS: [u32; 2] = [1024, 1025];
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// A packet of any bytes.
+    Raw { wire: [[u8; 11]; 4], payload: u16 },
+    /// A packet that could be meant: few ports, few operations, a payload as long as it says.
+    Meant { guest: u8, port: bool, op: u8, flags: u8, payload: u16, buf_alloc: u32, fwd_cnt: u32 },
+    /// The guest offers so many buffers of that size.
+    Buffers { count: u8, size: u16 },
+    Listen { port: bool },
+    Ignore { port: bool },
+    Accept { port: bool },
+    Read { which: u8, limit: u16 },
+    Write { which: u8, len: u16 },
+    Close { which: u8 },
+}
+
+fn port(second: bool) -> u32 {
+    PORTS[usize::from(second)]
+}
+
+fn pick(ids: &[ConnectionId], which: u8) -> Option<ConnectionId> {
+    ids.get(usize::from(which) % ids.len().max(1)).copied()
+}
+
+fn take(device: &mut Device, room: usize) -> bool {
+    let Some(packet) = device.next_packet(room) else { return false };
+    let header = packet.header;
+    assert_eq!(header.len as usize, packet.payload.len());
+    assert!(packet.payload.len() <= room);
+    assert!(packet.payload.is_empty() || header.op == op::RW);
+    assert!(header.op != op::REQUEST, "the host never dials");
+    assert!(header.dst_cid == GUEST_CID);
+    if header.op != op::RST {
+        assert_eq!((header.src_cid, header.kind), (HOST_CID, TYPE_STREAM));
+        assert_eq!(header.buf_alloc as usize, BUFFER);
+    }
+    true
+}
+
+fuzz_target!(|steps: Vec<Step>| {
+    let mut device = Device::new();
+    device.listen(PORTS[0]);
+    let mut ids = Vec::new();
+    let (mut given, mut got) = (0usize, Vec::new());
+    let mut written = 0usize;
+    for step in steps {
+        match step {
+            Step::Raw { wire, payload } => {
+                let mut bytes = [0; HEADER_LEN];
+                bytes.copy_from_slice(wire.as_flattened());
+                given += usize::from(payload);
+                device.receive(&Header::decode(&bytes), &vec![1; usize::from(payload)]);
+            }
+            Step::Meant { guest, port: second, op, flags, payload, buf_alloc, fwd_cnt } => {
+                let header = Header {
+                    src_cid: GUEST_CID,
+                    dst_cid: HOST_CID,
+                    src_port: u32::from(guest % 80),
+                    dst_port: port(second),
+                    len: u32::from(payload),
+                    kind: TYPE_STREAM,
+                    op: u16::from(op % 9),
+                    flags: u32::from(flags % 4),
+                    buf_alloc,
+                    fwd_cnt,
+                };
+                given += usize::from(payload);
+                device.receive(&header, &vec![1; usize::from(payload)]);
+            }
+            Step::Buffers { count, size } => {
+                for _ in 0..count {
+                    if !take(&mut device, usize::from(size)) {
+                        break;
+                    }
+                }
+            }
+            Step::Listen { port: second } => device.listen(port(second)),
+            Step::Ignore { port: second } => device.ignore(port(second)),
+            Step::Accept { port: second } => ids.extend(device.accept(port(second))),
+            Step::Read { which, limit } => {
+                if let Some(id) = pick(&ids, which) {
+                    let before = got.len();
+                    match device.read(id, &mut got, usize::from(limit)) {
+                        Read::Bytes(count) => assert_eq!(before + count, got.len()),
+                        Read::Empty | Read::End => assert_eq!(before, got.len()),
+                    }
+                }
+            }
+            Step::Write { which, len } => {
+                if let Some(id) = pick(&ids, which) {
+                    let bytes = vec![2; usize::from(len)];
+                    written += device.write(id, &bytes).unwrap_or(0);
+                }
+            }
+            Step::Close { which } => {
+                if let Some(id) = pick(&ids, which) {
+                    device.close(id);
+                    assert_eq!(device.read(id, &mut got, 1), Read::End);
+                }
+            }
+        }
+    }
+    assert!(got.len() <= given && got.iter().all(|&b| b == 1));
+    // It comes to rest: each connection answers, asks, updates and closes at most once more.
+    let mut left = MAX_RESETS + 4 * MAX_CONNECTIONS + written / 4096 + MAX_CONNECTIONS;
+    while take(&mut device, 4096) {
+        left = left.checked_sub(1).expect("the device does not come to rest");
+    }
+    assert!(!device.has_packet());
+});

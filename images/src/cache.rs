@@ -16,11 +16,11 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use crate::error::Context as _;
 use crate::owner::Owner;
+use crate::source::Upstream;
 use crate::{Error, Monitor, process};
 
 /// Size at which the least recently used entries go, in bytes.
@@ -42,8 +42,7 @@ pub struct Cache {
     root: PathBuf,
     limit: u64,
     pub(crate) owner: Owner,
-    /// Upstream did not answer in this run; it is not asked again.
-    pub(crate) upstream_down: AtomicBool,
+    pub(crate) upstream: Upstream,
 }
 
 /// Keeps an entry of the cache from being evicted while it lives.
@@ -97,11 +96,18 @@ impl Cache {
                     .into(),
             ));
         };
-        Cache::at(root, owner)
+        Cache::for_owner(root, owner)
     }
 
-    /// Opens the cache in this directory.
-    pub(crate) fn at(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
+    /// Opens the cache in this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`Cache::open`].
+    pub fn at(root: PathBuf) -> Result<Cache, Error> {
+        Cache::for_owner(root, Owner::of_sudo())
+    }
+
+    fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
         let owner = owner.unless_owned_by_root(&root);
         let _acting = owner.act();
         for folder in FOLDERS {
@@ -116,7 +122,7 @@ impl Cache {
             .tempfile_in(&probe)
             .and_then(|mut file| file.write_all(b"1"))
             .context("write to the cache directory", &probe)?;
-        Ok(Cache { root, limit: LIMIT, owner, upstream_down: AtomicBool::new(false) })
+        Ok(Cache { root, limit: LIMIT, owner, upstream: Upstream::default() })
     }
 
     /// Where it is.
@@ -292,7 +298,7 @@ mod tests {
 
     fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
         let dir = tempfile::tempdir().unwrap();
-        let mut cache = Cache::at(dir.path().join("cache"), Owner::default()).unwrap();
+        let mut cache = Cache::at(dir.path().join("cache")).unwrap();
         cache.limit = limit;
         (dir, cache)
     }
@@ -353,7 +359,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = Cache::at(file.join("cache"), Owner::default()).unwrap_err();
+        let error = Cache::at(file.join("cache")).unwrap_err();
         assert_eq!(error.fault(), crate::Fault::Machine);
         assert!(error.to_string().contains("cache"), "{error}");
     }

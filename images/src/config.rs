@@ -227,7 +227,7 @@ fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const SERIES: Series = Series { major: 6, minor: 12 };
@@ -240,7 +240,7 @@ mod tests {
     }
 
     /// A .config with all that is required.
-    fn sufficient() -> String {
+    pub(crate) fn sufficient() -> String {
         let needs = required(REQUIRED).unwrap();
         let needs = needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES));
         needs.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()

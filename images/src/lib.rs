@@ -21,6 +21,8 @@ mod pins;
 mod process;
 mod reference;
 mod source;
+#[cfg(test)]
+mod tests;
 mod toolchain;
 mod tree;
 mod trim;

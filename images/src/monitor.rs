@@ -58,7 +58,7 @@ pub(crate) mod tests {
     }
 
     /// Writes down what it hears.
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     pub(crate) struct Recording {
         pub(crate) heard: Vec<String>,
         pub(crate) progress: Vec<(u64, u64)>,

@@ -158,12 +158,11 @@ fn make_parent(path: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::monitor::Silent;
-    use crate::owner::Owner;
 
     #[test]
     fn the_mirror_is_patched_and_the_tree_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("cache"), Owner::default()).unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
         let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
         fs::create_dir(&tree).unwrap();
         fs::create_dir(&src).unwrap();

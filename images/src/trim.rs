@@ -12,8 +12,9 @@ pub(crate) const LEFT_OUT_DRIVER: &str = "CONFIG_DRM_AMDGPU";
 /// Folders that are left out whole.
 const FOLDERS: [&str; 3] = [AMD_REGISTERS, "tools/perf", "tools/testing"];
 
-/// Architectures Linux has or had; what is not in this list is kept, which costs only time.
-const ARCHITECTURES: [&str; 24] = [
+/// Architectures Linux has or had; what is not in this list is kept, which costs only time. `um`
+/// must not be in it: arch/x86/um includes its Makefiles, and make cleans and builds through them.
+const ARCHITECTURES: [&str; 23] = [
     "alpha",
     "arc",
     "arm",
@@ -35,17 +36,20 @@ const ARCHITECTURES: [&str; 24] = [
     "s390",
     "sh",
     "sparc",
-    "um",
     "x86",
     "xtensa",
 ];
+
+/// Folder of every architecture whose Kconfig the generic crypto/Kconfig names, whatever is built.
+const KCONFIG_KEEPER: &str = "crypto";
 
 /// Whether a folder of a user's tree, named from its top, is left out of the mirror.
 ///
 /// The registers stay in: whoever has a tree may build any driver of it.
 pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
-    if let Some(name) = folder.strip_prefix("arch/") {
-        return ARCHITECTURES.contains(&name) && name != arch.folder();
+    if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
+    {
+        return ARCHITECTURES.contains(&name) && name != arch.folder() && below != KCONFIG_KEEPER;
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
         // Only its Kconfig is read, which is in the top folder.
@@ -57,7 +61,9 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch.folder());
     // No pattern takes something back in: all but what begins like Kconfig goes.
     std::iter::once("*/Documentation/[!K]*".to_owned())
-        .chain(others.map(|name| format!("*/arch/{name}")))
+        .chain(others.flat_map(|name| {
+            ["[!Kc]*", "c[!r]*", "crypto/[!K]*"].map(|rest| format!("*/arch/{name}/{rest}"))
+        }))
         .chain(FOLDERS.iter().map(|folder| format!("*/{folder}")))
         .collect()
 }
@@ -68,10 +74,18 @@ mod tests {
 
     #[test]
     fn what_a_build_reads_stays() {
-        for folder in ["arch", "arch/x86", "arch/x86/um", "tools/lib", "tools/objtool", "kernel"] {
+        for folder in [
+            "arch",
+            "arch/x86",
+            "arch/x86/um",
+            "arch/arm/crypto",
+            "tools/lib",
+            "tools/objtool",
+            "kernel",
+        ] {
             assert!(!leaves_out(folder, Arch::X86_64), "{folder}");
         }
-        for folder in ["arch/arm64", "Documentation/admin-guide", "tools/perf"] {
+        for folder in ["arch/arm64/kernel", "Documentation/admin-guide", "tools/perf"] {
             assert!(leaves_out(folder, Arch::X86_64), "{folder}");
         }
         assert!(!leaves_out("Documentation", Arch::X86_64), "holds a Kconfig");

@@ -54,7 +54,6 @@ pub(super) fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::owner::Owner;
 
     fn git(dir: &Path, arguments: &[&str]) {
         let status = Command::new("git")
@@ -69,7 +68,7 @@ mod tests {
     #[test]
     fn tags_are_releases_and_others_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("cache"), Owner::default()).unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
         let repository = dir.path().join("linux");
         std::fs::create_dir(&repository).unwrap();
         git(&repository, &["init", "-q"]);

@@ -9,6 +9,8 @@ mod git;
 mod unpack;
 mod upstream;
 
+pub(crate) use upstream::Upstream;
+
 use std::path::PathBuf;
 
 use crate::build::{Recipe, Source};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
@@ -25,9 +25,20 @@ const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
 /// curl(1)'s exit code for a file that is not there (with `--fail`, and for `file://`).
 const NOT_FOUND: [i32; 2] = [22, 37];
 
-fn base() -> String {
-    let set = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
-    set.map_or_else(|| ARCHIVE.to_owned(), |base| base.trim_end_matches('/').to_owned())
+/// The upstream archive, as this run knows it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) base: String,
+    /// It did not answer; it is not asked again.
+    pub(crate) down: AtomicBool,
+}
+
+impl Default for Upstream {
+    fn default() -> Upstream {
+        let set = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
+        let base = set.as_deref().unwrap_or(ARCHIVE).trim_end_matches('/').to_owned();
+        Upstream { base, down: AtomicBool::new(false) }
+    }
 }
 
 fn folder(series: Series) -> String {
@@ -40,18 +51,18 @@ pub(super) fn list(
     series: Series,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if cache.upstream_down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
+    if cache.upstream.down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
         return Ok(None);
     }
     let tmp = cache.temporary()?;
     let to = tmp.path().join("sha256sums");
-    let url = format!("{}/{}/sha256sums.asc", base(), folder(series));
+    let url = format!("{}/{}/sha256sums.asc", cache.upstream.base, folder(series));
     match curl(cache, &url, &to, 0, monitor)? {
         Ok(()) => {}
         // The archive answers, and has no such folder.
         Err(Failed { not_found: true, .. }) => return Ok(Some(List::default())),
         Err(Failed { said, .. }) => {
-            cache.upstream_down.store(true, Ordering::Relaxed);
+            cache.upstream.down.store(true, Ordering::Relaxed);
             monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
             return Ok(None);
         }
@@ -93,7 +104,7 @@ pub(super) fn download(
     monitor: &mut dyn Monitor,
 ) -> Result<PathBuf, Error> {
     let to = to.join(path.rsplit('/').next().unwrap_or(path));
-    let url = format!("{}/{path}", base());
+    let url = format!("{}/{path}", cache.upstream.base);
     monitor.phase(&format!("downloading {url}"));
     if let Err(Failed { said, .. }) = curl(cache, &url, &to, TARBALL, monitor)? {
         return Err(Error::Machine(format!(

@@ -70,6 +70,11 @@ fn read_all(device: &mut Device, id: ConnectionId) -> (Vec<u8>, Read) {
     }
 }
 
+/// Bytes of a stream from a place on; the period is a prime, so that no piece looks like another.
+fn pattern(from: usize, len: usize) -> impl Iterator<Item = u8> {
+    (from..from + len).map(|i| u8::try_from(i % 251).unwrap())
+}
+
 /// A guest that keeps the rules: the other end of one connection.
 #[derive(Default)]
 struct Guest {
@@ -101,7 +106,7 @@ impl Guest {
             return;
         }
         let from = self.wrote.len();
-        self.wrote.extend((from..from + len).map(|i| (i % 251) as u8));
+        self.wrote.extend(pattern(from, len));
         device.receive(&self.header(op::RW, len), &self.wrote[from..]);
         self.sent = self.sent.wrapping_add(u32::try_from(len).unwrap());
     }
@@ -189,7 +194,7 @@ fn credit_updates_are_few() {
 #[test]
 fn a_large_transfer_to_the_guest_never_stalls() {
     let (mut device, id, mut guest) = pair();
-    let bytes: Vec<u8> = (0..10 * BUFFER).map(|i| (i % 253) as u8).collect();
+    let bytes: Vec<u8> = pattern(0, 10 * BUFFER).collect();
     let mut left = &bytes[..];
     for _ in 0..10_000 {
         left = &left[device.write(id, left).unwrap()..];
@@ -519,7 +524,7 @@ proptest! {
                 2 => guest.read(&mut device, len),
                 3 => { device.read(id, &mut got, len); }
                 _ => {
-                    let bytes: Vec<u8> = (wrote.len()..wrote.len() + len).map(|i| (i % 249) as u8).collect();
+                    let bytes: Vec<u8> = pattern(wrote.len(), len).collect();
                     let count = device.write(id, &bytes).unwrap();
                     wrote.extend(&bytes[..count]);
                 }

@@ -1,0 +1,210 @@
+//! Turns raw kernel addresses in text into symbols, for kernels built without `CONFIG_KALLSYMS` and
+//! for register dumps of QEMU, which knows no symbols.
+
+use std::cell::OnceCell;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use object::read::elf::ElfFile64;
+use object::{
+    Object, ObjectSection, ObjectSymbol, ReadCache, SectionKind, SymbolKind, SymbolSection,
+};
+
+/// The code symbols of a vmlinux.
+#[derive(Debug)]
+pub(crate) struct Symbols {
+    /// By address, no two at the same one.
+    code: Vec<Symbol>,
+}
+
+#[derive(Debug)]
+struct Symbol {
+    start: u64,
+    /// Where the next one starts or its section ends: what kallsyms calls its size
+    /// (get_symbol_pos()).
+    end: u64,
+    name: String,
+}
+
+impl Symbols {
+    /// Reads the symbol table of a vmlinux; of the rest of the file, its headers only.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no ELF file of 64 bits, or has no symbols of code.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Symbols> {
+        let shown = path.display();
+        let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+        let cache = ReadCache::new(file);
+        let elf = ElfFile64::<object::Endianness, _>::parse(&cache)
+            .with_context(|| format!("{shown} is no 64-bit ELF file"))?;
+        let sections: Vec<_> = elf
+            .sections()
+            .filter(|section| section.kind() == SectionKind::Text)
+            .map(|section| (section.index(), section.address() + section.size()))
+            .collect();
+        let mut code: Vec<(bool, Symbol)> = elf
+            .symbols()
+            .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown))
+            .filter_map(|symbol| {
+                let SymbolSection::Section(index) = symbol.section() else { return None };
+                let (_, end) = *sections.iter().find(|(section, _)| *section == index)?;
+                let name = symbol.name().ok().filter(|n| !n.is_empty() && !n.starts_with(".L"))?;
+                // Of several names for one place a global function's is the one people know.
+                let minor = symbol.kind() != SymbolKind::Text || symbol.is_local();
+                Some((minor, Symbol { start: symbol.address(), end, name: name.to_owned() }))
+            })
+            .collect();
+        code.sort_by(|(minor_a, a), (minor_b, b)| {
+            (a.start, minor_a, a.name.len(), &a.name).cmp(&(
+                b.start,
+                minor_b,
+                b.name.len(),
+                &b.name,
+            ))
+        });
+        code.dedup_by_key(|(_, symbol)| symbol.start);
+        let mut code: Vec<Symbol> = code.into_iter().map(|(_, symbol)| symbol).collect();
+        for i in 1..code.len() {
+            code[i - 1].end = code[i - 1].end.min(code[i].start);
+        }
+        if code.is_empty() {
+            bail!("{shown} has no symbols of code");
+        }
+        Ok(Symbols { code })
+    }
+
+    /// The text with addresses of code as `symbol+0xoffset/0xsize`: in place of what the kernel
+    /// would have resolved itself (`0xffffffff81000123`), and after what it or QEMU leaves as a
+    /// number on purpose (`RIP=ffffffff81000123`, `[<ffffffff81000123>]`). Whatever is resolved
+    /// already stays as it is.
+    ///
+    /// A kernel that was moved (`CONFIG_RANDOMIZE_BASE`) says by how much when it panics
+    /// (`Kernel Offset: 0x...`, dump_kernel_offset()); where it says nothing it is taken to run
+    /// where it was linked.
+    pub(crate) fn symbolise(&self, text: &str) -> String {
+        let moved = OnceCell::new();
+        let moved = || *moved.get_or_init(|| kernel_offset(text));
+        let mut out = String::with_capacity(text.len());
+        for line in text.split_inclusive('\n') {
+            if line.contains("Kernel Offset:") {
+                out.push_str(line);
+            } else {
+                self.line(line, &moved, &mut out);
+            }
+        }
+        out
+    }
+
+    fn line(&self, line: &str, moved: &impl Fn() -> u64, out: &mut String) {
+        // Beside a symbol, a number is there for the number's sake.
+        let resolved = line.contains("+0x");
+        let mut rest = line;
+        while let Some(digits) = next_address(rest) {
+            let (before, after) = (&rest[..digits], &rest[digits + 16..]);
+            let address = u64::from_str_radix(&rest[digits..digits + 16], 16);
+            let form = Form::of(before, after);
+            let exact = !is_frame(before, line.len() - rest.len());
+            let symbol = address
+                .ok()
+                .filter(|_| !resolved)
+                .and_then(|address| self.find(address.checked_sub(moved())?, exact));
+            match (form, symbol) {
+                (Form::Resolvable, Some(symbol)) => {
+                    out.push_str(&before[..before.len() - 2]);
+                    out.push_str(&symbol);
+                }
+                (Form::Raw(tail), Some(symbol)) => {
+                    let kept = digits + 16 + tail;
+                    let _ = write!(out, "{} ({symbol})", &rest[..kept]);
+                    rest = &rest[kept..];
+                    continue;
+                }
+                _ => out.push_str(&rest[..digits + 16]),
+            }
+            rest = after;
+        }
+        out.push_str(rest);
+    }
+
+    /// `symbol+0xoffset/0xsize`. A return address belongs to the call before it, which can be the
+    /// last instruction of its function: then the place is looked up a byte before, as
+    /// sprint_backtrace() does.
+    fn find(&self, address: u64, exact: bool) -> Option<String> {
+        let within = if exact { address } else { address.checked_sub(1)? };
+        let after = self.code.partition_point(|symbol| symbol.start <= within);
+        let symbol = self.code.get(after.checked_sub(1)?)?;
+        (within < symbol.end).then(|| {
+            let (offset, size) = (address - symbol.start, symbol.end - symbol.start);
+            format!("{}+{offset:#x}/{size:#x}", symbol.name)
+        })
+    }
+}
+
+/// How an address stands in a line.
+enum Form {
+    /// As `%pS` and `%pB` print one that they have no symbol for: after `0x`.
+    Resolvable,
+    /// As a number with a name in front or in brackets; so many bytes after it belong to it.
+    Raw(usize),
+    /// As a number of which it is not known what it is.
+    Other,
+}
+
+impl Form {
+    fn of(before: &str, after: &str) -> Form {
+        if before.ends_with("0x") {
+            Form::Resolvable
+        } else if before.ends_with("[<") && after.starts_with(">]") {
+            Form::Raw(2)
+        } else if before.ends_with("RIP=") || before.ends_with(" PC=") || before == "PC=" {
+            Form::Raw(0)
+        } else if before.ends_with(':') && before.contains(" IP ") {
+            // early_fixup_exception(): `PANIC: early exception 0x0d IP 10:ffffffff81000123 error`
+            Form::Raw(0)
+        } else {
+            Form::Other
+        }
+    }
+}
+
+/// Where in `text` the next 16 hexadecimal digits stand that are a number of their own.
+fn next_address(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut run = 0;
+    for (i, byte) in bytes.iter().enumerate() {
+        run = if byte.is_ascii_hexdigit() { run + 1 } else { 0 };
+        let ends = !bytes.get(i + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+        if run == 16 && ends {
+            let start = i + 1 - 16;
+            let word = text[..start].bytes().next_back();
+            let prefixed = text[..start].ends_with("0x");
+            if prefixed || !word.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                return Some(start);
+            }
+        }
+    }
+    None
+}
+
+/// Whether an address is an entry of a call trace (printk_stack_address()): nothing stands before
+/// it in its line but what printk puts there, brackets, and the unwinder's question mark.
+fn is_frame(before: &str, consumed: usize) -> bool {
+    let words = before.strip_suffix("0x").unwrap_or(before);
+    let words = words.strip_suffix("[<").unwrap_or(words);
+    let words = words.trim_end().trim_end_matches('?').trim_end();
+    consumed == 0 && (words.is_empty() || words.ends_with(']') || words.ends_with('>'))
+}
+
+/// By how much the kernel says that it was moved; 0 if it does not.
+fn kernel_offset(text: &str) -> u64 {
+    text.split_once("Kernel Offset: 0x")
+        .map(|(_, after)| after.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default())
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "symbols_tests.rs"]
+mod tests;

@@ -163,7 +163,9 @@ impl QemuVm {
         let deadline = Instant::now() + START_LIMIT;
         let refused = |words| BootError::Refused { backend: program.to_owned(), words };
         loop {
-            if self.monitor.read().contains(&Said::Ready) {
+            let said = self.monitor.read();
+            if said.contains(&Said::Ready) {
+                said.into_iter().for_each(|said| self.heed(said));
                 return Ok(());
             }
             if let Some(status) = self.process.advance() {
@@ -176,6 +178,22 @@ impl QemuVm {
             poll::wait(&self.descriptors(), deadline).map_err(system("wait for QEMU"))?;
         }
     }
+
+    /// Does what follows from QEMU's words.
+    fn heed(&mut self, said: Said) {
+        match (said, &self.stop) {
+            (Said::Stopped, Stop::None) => {
+                self.monitor.ask_registers();
+                self.stop = Stop::Asked;
+            }
+            (Said::Registers(registers), Stop::Asked) => {
+                // QEMU would wait for ever now, and has nothing to put in order.
+                self.process.kill();
+                self.stop = Stop::Killed(stopped_with(&registers));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Vm for QemuVm {
@@ -186,20 +204,7 @@ impl Vm for QemuVm {
     }
 
     fn advance(&mut self) -> Option<VmEnd> {
-        for said in self.monitor.read() {
-            match (said, &self.stop) {
-                (Said::Stopped, Stop::None) => {
-                    self.monitor.ask_registers();
-                    self.stop = Stop::Asked;
-                }
-                (Said::Registers(registers), Stop::Asked) => {
-                    // QEMU would wait for ever now, and has nothing to put in order.
-                    self.process.kill();
-                    self.stop = Stop::Killed(stopped_with(&registers));
-                }
-                _ => {}
-            }
-        }
+        self.monitor.read().into_iter().for_each(|said| self.heed(said));
         let status = self.process.advance()?;
         Some(match &self.stop {
             Stop::Killed(end) => end.clone(),

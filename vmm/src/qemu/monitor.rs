@@ -32,6 +32,8 @@ impl Monitor {
     /// is ready.
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
+        // A guest may be at its end before QEMU tells of events.
+        stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Monitor { stream, line: Vec::new() })
     }
@@ -85,6 +87,9 @@ fn understand(line: &[u8]) -> Option<Said> {
             (value["data"]["guest"] == true).then_some(Said::Stopped)
         }
         (None, Some("ready")) => Some(Said::Ready),
+        (None, Some("status")) => {
+            (value["return"]["status"] == "shutdown").then_some(Said::Stopped)
+        }
         (None, Some("registers")) => {
             Some(Said::Registers(value["return"].as_str().unwrap_or_default().to_owned()))
         }
@@ -107,7 +112,7 @@ pub(super) fn without_fpu(registers: &str) -> String {
     let dull = |line: &&str| {
         !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"].iter().any(|p| line.starts_with(p))
     };
-    registers.lines().map(str::trim_end).filter(dull).collect::<Vec<_>>().join("\n")
+    registers.trim().lines().map(str::trim_end).filter(dull).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -119,6 +124,10 @@ mod tests {
         let greeting = br#"{"QMP": {"version": {"qemu": {"micro": 22}}, "capabilities": ["oob"]}}"#;
         assert_eq!(understand(greeting), None);
         assert_eq!(understand(br#"{"return": {}, "id": "ready"}"#), Some(Said::Ready));
+        let status = br#"{"return": {"status": "running", "running": true}, "id": "status"}"#;
+        assert_eq!(understand(status), None);
+        let status = br#"{"return": {"status": "shutdown", "running": false}, "id": "status"}"#;
+        assert_eq!(understand(status), Some(Said::Stopped));
         let reset = br#"{"timestamp": {}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
         assert_eq!(understand(reset), Some(Said::Stopped));
         let signal = br#"{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}"#;
@@ -144,7 +153,8 @@ mod tests {
         qemus.read_to_string(&mut requests).unwrap();
         let ids: Vec<Value> = requests.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(ids[0]["execute"], "qmp_capabilities");
-        assert_eq!(ids[1]["arguments"]["command-line"], "info registers -a");
+        assert_eq!(ids[1]["execute"], "query-status");
+        assert_eq!(ids[2]["arguments"]["command-line"], "info registers -a");
     }
 
     #[test]

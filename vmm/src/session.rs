@@ -18,6 +18,10 @@ use crate::vsock::link::Link;
 /// Most bytes in one [`Event::Bytes`].
 const READ_LIMIT: usize = 64 * 1024;
 
+/// The least time between two [`Event::Console`]. QEMU hands over each byte by itself; its pipe
+/// holds what a guest prints in this time many times over.
+const CONSOLE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Something happened in the VM, or to its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -26,7 +30,7 @@ pub enum Event {
     /// The guest wrote to the stream; at least one byte. What the kernel had printed before is in
     /// the pipe of the console by now, so that [`Session::console`] returns it.
     Bytes(Vec<u8>),
-    /// The console grew.
+    /// The console grew; at most a hundred times a second.
     Console,
     /// The guest closed the stream, after all bytes that it wrote. Comes once.
     Disconnected,
@@ -69,6 +73,8 @@ struct ConsolePipe {
     ring: Console,
     /// The total that the caller knows of.
     reported: u64,
+    /// Until then nobody looks.
+    pause: Instant,
     /// The other end is closed and nothing is left.
     over: bool,
 }
@@ -99,6 +105,7 @@ impl Session {
                 pipe: console,
                 ring: Console::default(),
                 reported: 0,
+                pause: Instant::now(),
                 over: false,
             },
             end: None,
@@ -135,13 +142,17 @@ impl Session {
             if self.end.is_some() {
                 return Ok(Event::Ended);
             }
-            if Instant::now() >= deadline {
+            let now = Instant::now();
+            if now >= deadline {
                 return Ok(Event::Deadline);
             }
-            self.console.drain();
-            if self.console.ring.total() > self.console.reported {
-                self.console.reported = self.console.ring.total();
-                return Ok(Event::Console);
+            if now >= self.console.pause {
+                self.console.drain();
+                if self.console.ring.total() > self.console.reported {
+                    self.console.reported = self.console.ring.total();
+                    self.console.pause = now + CONSOLE_PAUSE;
+                    return Ok(Event::Console);
+                }
             }
             interrupted = self.wait(deadline, interrupt)?;
         }
@@ -252,11 +263,14 @@ impl Session {
     /// Waits for anything. True if it was the interrupt.
     fn wait(&self, deadline: Instant, interrupt: Option<RawFd>) -> io::Result<bool> {
         let mut descriptors = vec![interrupt.unwrap_or(-1), self.link.news()];
-        if !self.console.over {
+        descriptors.extend(self.vm.descriptors());
+        let mut until = deadline;
+        if Instant::now() < self.console.pause {
+            until = until.min(self.console.pause);
+        } else if !self.console.over {
             descriptors.push(self.console.pipe.as_raw_fd());
         }
-        descriptors.extend(self.vm.descriptors());
-        let ready = poll::wait(&descriptors, deadline)?;
+        let ready = poll::wait(&descriptors, until)?;
         Ok(ready[0])
     }
 }

@@ -128,8 +128,7 @@ impl Machine for Qemu {
             }
             Err(e) => return Err(system("start QEMU")(e)),
         };
-        let mut vm =
-            QemuVm { process, monitor, _adapter: adapter, debugger, stop: Stop::default() };
+        let mut vm = QemuVm { process, monitor, adapter, debugger, stop: Stop::default() };
         vm.wait_until_ready(program)?;
         Ok(Session::new(Box::new(vm), link, spec.port, console))
     }
@@ -152,7 +151,7 @@ enum Stop {
 struct QemuVm {
     process: Process,
     monitor: Monitor,
-    _adapter: Adapter,
+    adapter: Adapter,
     debugger: Option<Debugger>,
     stop: Stop,
 }
@@ -200,11 +199,20 @@ impl Vm for QemuVm {
     fn descriptors(&self) -> Vec<RawFd> {
         let mut all = self.process.descriptors();
         all.push(self.monitor.descriptor());
+        if !matches!(self.stop, Stop::Killed(_)) {
+            all.push(self.adapter.descriptor());
+        }
         all
     }
 
     fn advance(&mut self) -> Option<VmEnd> {
         self.monitor.read().into_iter().for_each(|said| self.heed(said));
+        if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
+            // Without this, a guest whose device is dead would look like a kernel at fault.
+            let words = format!("its vsock device failed: {why}: {}", self.process.words());
+            self.process.kill();
+            self.stop = Stop::Killed(VmEnd::Failed(words));
+        }
         let status = self.process.advance()?;
         Some(match &self.stop {
             Stop::Killed(end) => end.clone(),

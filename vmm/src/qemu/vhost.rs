@@ -5,14 +5,17 @@
 //! through QEMU.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
 
 use vhost::vhost_user::Listener;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::{VhostUserBackend, VhostUserDaemon, VringMutex, VringT};
+use vhost_user_backend::{
+    Error, ShutdownHandle, VhostUserBackend, VhostUserDaemon, VringMutex, VringT,
+};
 use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
@@ -173,8 +176,16 @@ impl VhostUserBackend for Backend {
 
 /// The running adapter. Dropping it joins its threads, for which QEMU must be dead or dying.
 pub(super) struct Adapter {
-    backend: Arc<Backend>,
-    daemon: Option<VhostUserDaemon<Arc<Backend>>>,
+    shutdown: ShutdownHandle,
+    /// Waits for the daemon's thread; its result is why the device failed, if it did.
+    watcher: Option<JoinHandle<()>>,
+    failure: Arc<Failure>,
+}
+
+/// Why the device stopped working under a QEMU that still runs.
+struct Failure {
+    words: OnceLock<String>,
+    event: EventFd,
 }
 
 impl Adapter {
@@ -182,47 +193,166 @@ impl Adapter {
     /// returned.
     pub(super) fn start(link: Arc<Link>) -> io::Result<(Adapter, UnixStream)> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let poke = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let backend = Arc::new(Backend {
             link,
             memory: memory.clone(),
-            poke: poke.clone(),
+            poke: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
             stopping: AtomicBool::new(false),
         });
-        let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
-            .map_err(|e| io::Error::other(e.to_string()))?;
-        // From here on, dropping `adapter` ends the worker that the daemon has started.
-        let mut adapter = Adapter { backend, daemon: Some(daemon) };
-        let daemon = adapter.daemon.as_mut().expect("was just put there");
-        for handler in daemon.get_epoll_handlers() {
-            handler.register_listener(poke.as_raw_fd(), EventSet::IN, u64::from(POKE))?;
-        }
-        let peer = connect(daemon)?;
-        Ok((adapter, peer))
+        let failure = Arc::new(Failure {
+            words: OnceLock::new(),
+            event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+        });
+        let mut server = Server::start(backend, memory)?;
+        let (peer, shutdown) = server.connect()?;
+        let theirs = failure.clone();
+        let watcher = thread::Builder::new()
+            .name("vhost-watch".to_owned())
+            .spawn(move || server.watch(&theirs))?;
+        Ok((Adapter { shutdown, watcher: Some(watcher), failure }, peer))
+    }
+
+    /// Why the device does not work any more, though QEMU has not closed the connection.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.words.get().map(String::as_str)
+    }
+
+    /// Readable when there is a failure.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.failure.event.as_raw_fd()
     }
 }
 
-/// Connects the daemon. It insists on a listener with an address, so one is made in a directory
-/// of our own and is gone before QEMU starts: no VM can meet another's socket.
-fn connect(daemon: &mut VhostUserDaemon<Arc<Backend>>) -> io::Result<UnixStream> {
-    let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
-    let path = dir.path().join("vsock");
-    let mut listener = Listener::new(&path, false).map_err(|e| io::Error::other(e.to_string()))?;
-    let peer = UnixStream::connect(&path)?;
-    daemon.start(&mut listener).map_err(|e| io::Error::other(e.to_string()))?;
-    Ok(peer)
+/// The daemon, whose worker has to be told to end before it is dropped: that joins it.
+struct Server {
+    daemon: VhostUserDaemon<Arc<Backend>>,
+    backend: Arc<Backend>,
+}
+
+impl Server {
+    fn start(backend: Arc<Backend>, memory: Memory) -> io::Result<Server> {
+        let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
+            .map_err(|e| io::Error::other(e.to_string()))?;
+        for handler in daemon.get_epoll_handlers() {
+            let poke = backend.poke.as_raw_fd();
+            if let Err(e) = handler.register_listener(poke, EventSet::IN, u64::from(POKE)) {
+                // The worker cannot be told to end, so it must not be waited for.
+                std::mem::forget(daemon);
+                return Err(e);
+            }
+        }
+        Ok(Server { daemon, backend })
+    }
+
+    /// Connects the daemon. It insists on a listener with an address, so one is made in a
+    /// directory of our own and is gone before QEMU starts: no VM can meet another's socket.
+    fn connect(&mut self) -> io::Result<(UnixStream, ShutdownHandle)> {
+        let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
+        let path = dir.path().join("vsock");
+        let mut listener =
+            Listener::new(&path, false).map_err(|e| io::Error::other(e.to_string()))?;
+        let peer = UnixStream::connect(&path)?;
+        self.daemon.start(&mut listener).map_err(|e| io::Error::other(e.to_string()))?;
+        let shutdown = self.daemon.shutdown_handle();
+        Ok((peer, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
+    }
+
+    /// Waits until the connection is over and notes why, if it was not QEMU or we that closed it.
+    fn watch(mut self, failure: &Failure) {
+        use vhost::vhost_user::Error as Broken;
+        match self.daemon.wait() {
+            Ok(()) | Err(Error::HandleRequest(Broken::Disconnected | Broken::PartialMessage)) => {}
+            Err(e) => {
+                let _ = failure.words.set(e.to_string());
+                let _ = failure.event.write(1);
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.backend.stopping.store(true, Ordering::Release);
+        let _ = self.backend.poke.write(1);
+    }
 }
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.request_shutdown();
-            // What it may say is that the connection ended in the middle of a message.
-            let _ = daemon.wait();
-            self.backend.stopping.store(true, Ordering::Release);
-            let _ = self.backend.poke.write(1);
-            // Joins the worker.
-            drop(daemon);
+        self.shutdown.shutdown();
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll;
+    use crate::vsock::packet::{HOST_CID, Header, TYPE_STREAM, op};
+    use std::io::Write;
+    use std::time::{Duration, Instant};
+    use vm_memory::{Bytes, GuestAddress};
+
+    #[test]
+    fn what_a_stopped_queue_holds_is_not_lost() {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
+        let request = Header {
+            src_cid: GUEST_CID,
+            dst_cid: HOST_CID,
+            src_port: 1,
+            dst_port: 7,
+            kind: TYPE_STREAM,
+            op: op::REQUEST,
+            ..Header::default()
+        };
+        memory.write_slice(&request.encode(), GuestAddress(0x4000)).unwrap();
+        // One descriptor, made available, in a queue that was stopped before the kick was seen.
+        memory.write_obj(0x4000u64, GuestAddress(0x1000)).unwrap();
+        memory.write_obj(44u32, GuestAddress(0x1008)).unwrap();
+        memory.write_obj(1u16, GuestAddress(0x2002)).unwrap();
+        let memory = GuestMemoryAtomic::new(memory);
+        let vrings = [0, 1].map(|_| Vring::new(memory.clone(), 16).unwrap());
+        vrings[TX].set_queue_info(0x1000, 0x2000, 0x3000).unwrap();
+        vrings[TX].set_queue_ready(false);
+        let poke = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let rings = Vrings { vrings: vrings.clone(), memory, poke };
+
+        let mut device = Device::new();
+        device.listen(7);
+        assert!(!rings.receive(&mut device));
+        assert!(device.accept(7).is_none(), "the queue is stopped");
+        rings.last_words(&mut device);
+        assert!(device.accept(7).is_some());
+        assert!(!vrings[TX].get_ref().get_queue().ready());
+        assert_eq!(vrings[TX].queue_next_avail(), 1);
+    }
+
+    #[test]
+    fn a_guest_reads_its_cid() {
+        let link = Arc::new(Link::new(Device::new()).unwrap());
+        let poke = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        let backend = Backend { link, memory, poke, stopping: AtomicBool::new(false) };
+        assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
+        assert_eq!(backend.get_config(4, 100), [0; 4]);
+        assert!(backend.get_config(9, u32::MAX).is_empty());
+    }
+
+    #[test]
+    fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
+        let link = || Arc::new(Link::new(Device::new()).unwrap());
+        let (adapter, peer) = Adapter::start(link()).unwrap();
+        // A request that does not exist.
+        (&peer).write_all(&[0xff; 12]).unwrap();
+        let soon = Instant::now() + Duration::from_secs(20);
+        assert!(poll::readable(&[adapter.descriptor()], soon).unwrap());
+        assert!(adapter.failure().is_some());
+
+        let (mut adapter, peer) = Adapter::start(link()).unwrap();
+        drop(peer);
+        adapter.watcher.take().unwrap().join().unwrap();
+        assert_eq!(adapter.failure(), None);
     }
 }

@@ -86,7 +86,7 @@ fn result(out: &mut String, number: usize, name: &str, words: Words, reason: &st
         words.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();
     if !after.is_empty() {
         // A hash sign would start another directive; TAP 14 escapes it so.
-        let _ = write!(out, " # {}", after.join(" ").replace('#', "\\#"));
+        let _ = write!(out, " # {}", blunt(&after.join(" ")).replace('#', "\\#"));
     }
     out.push('\n');
 }

@@ -120,8 +120,10 @@ impl Page {
                 }
             }
             for (reason, ids) in reasons {
-                self.wrapped("  ", &text::line(reason));
-                self.wrapped("    ", &text::line(&ids.join(" ")));
+                let line = format!("{}: {}", text::line(reason), text::line(&ids.join(" ")));
+                for (i, piece) in text::wrap(&line, WIDTH - 4).into_iter().enumerate() {
+                    let _ = writeln!(self.out, "{}{piece}", if i == 0 { "  " } else { "    " });
+                }
             }
         }
     }
@@ -227,12 +229,6 @@ impl Page {
     fn left_out(&mut self, lines: usize) {
         if lines > 0 {
             let _ = writeln!(self.out, "{:<INDENT$}({lines} lines left out)", "");
-        }
-    }
-
-    fn wrapped(&mut self, indent: &str, line: &str) {
-        for piece in text::wrap(line, WIDTH - indent.len()) {
-            let _ = writeln!(self.out, "{indent}{piece}");
         }
     }
 

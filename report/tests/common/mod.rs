@@ -1,0 +1,83 @@
+//! A verdict with every outcome in it.
+
+use sudbox_report::{CaseReport, Kernel, Options, Outcome, Verdict};
+
+pub(crate) const PLAIN: Options = Options { colour: false, strict: false, boot_selected: true };
+
+pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
+    CaseReport {
+        id: id.into(),
+        promise: "a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS".into(),
+        kernel_function: "syscall_user_dispatch()".into(),
+        outcome,
+        expected: String::new(),
+        got: got.into(),
+        log: vec![],
+        console: None,
+        rerun: format!("sudbox run --kernel v6.12 {id}"),
+        micros: 1500,
+    }
+}
+
+pub(crate) fn every_outcome() -> Verdict {
+    let mut fail = case("selector/invalid-value-kills", Outcome::Fail, "it exited with 0");
+    fail.expected = "death by SIGSYS".into();
+    fail.log = vec!["selector = 0x2".into()];
+    let mut crash =
+        case("registers/all-kept", Outcome::Crash, "BUG: kernel NULL pointer dereference");
+    crash.expected = "the kernel goes on".into();
+    crash.console = Some(CONSOLE.into());
+    crash.micros = 0;
+    let mut hang = case("signals/nested", Outcome::Hang, "no end within 2 s");
+    hang.expected = "an end".into();
+    Verdict {
+        sudbox: "0.1.0".into(),
+        kernel: Kernel {
+            reference: "v6.12".into(),
+            release: "6.12.117".into(),
+            arch: "x86_64".into(),
+            flavour: "default".into(),
+            source: "linux-source-6.12 6.12.117-1, sha256 0123456789abcdef".into(),
+            stands_in: Some("v6.12 is not to be had here, 6.12.117 stands in for it.".into()),
+        },
+        machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
+        guest: vec!["AuthenticAMD EPYC, 2 CPUs, dispatch".into()],
+        unjudged: None,
+        cases: vec![
+            case("arguments/zero-offset", Outcome::Pass, ""),
+            case("arguments/wrapping-range", Outcome::Pass, ""),
+            fail,
+            case("selector/allow-passes", Outcome::Pass, ""),
+            crash,
+            hang,
+            case("range/fixed-bug", Outcome::Fixed, "0123456789ab (\"fix the range\")"),
+            case("registers/avx", Outcome::Unmet, "needs the CPU feature avx"),
+            case("registers/avx512", Outcome::Unmet, "needs the CPU feature avx512f"),
+            case("ptrace/known-bug", Outcome::Known, "fedcba987654 (\"ptrace: forget it\")"),
+            case("range/inclusive-on", Outcome::Absent, "inclusive"),
+            case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
+        ],
+        boots: 3,
+        millis: 2345,
+    }
+}
+
+pub(crate) const CONSOLE: &str = "\
+[    0.512345] BUG: kernel NULL pointer dereference, address: 0000000000000010
+[    0.512400] #PF: supervisor read access in kernel mode
+[    0.512500] #PF: error_code(0x0000) - not-present page
+[    0.512900] Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI
+[    0.513000] CPU: 0 UID: 0 PID: 77 Comm: case Not tainted 6.12.0 #1
+[    0.513100] RIP: 0010:syscall_user_dispatch+0x3a/0x120
+[    0.513110] Code: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 <48>
+[    0.513120] RAX: 0000000000000000 RBX: ffffc90000013f58 RCX: 0000000000000000
+[    0.513130] RDX: 0000000000000000 RSI: 0000000000000000 RDI: 0000000000000000
+[    0.513200] Call Trace:
+[    0.513300]  <TASK>
+[    0.513310]  ? __die+0x1f/0x70
+[    0.513400]  do_syscall_64+0x9e/0x1a0
+[    0.513410]  entry_SYSCALL_64_after_hwframe+0x77/0x7f
+[    0.513500]  </TASK>
+[    0.513600] ---[ end trace 0000000000000000 ]---
+[    0.513800] Kernel panic - not syncing: Fatal exception
+";

@@ -1,0 +1,356 @@
+//! Every form of one verdict, and of a hostile one.
+
+mod common;
+
+use common::{CONSOLE, PLAIN, case, every_outcome};
+use quick_xml::events::Event;
+use sudbox_report::{Judgement, Options, Outcome, Verdict, json, junit, ktap, table};
+
+const TABLE: &str = r#"Linux 6.12.117, x86_64, default. v6.12 is not to be had here, 6.12.117 stands in for it.
+  source    linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
+  machine   qemu microvm on tcg: /dev/kvm cannot be opened
+  guest     AuthenticAMD EPYC, 2 CPUs, dispatch
+
+CRASH  registers/all-kept
+  promise   a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+  expected  the kernel goes on
+  got       BUG: kernel NULL pointer dereference
+  kernel    syscall_user_dispatch()
+  console   | [    0.512345] BUG: kernel NULL pointer dereference, address: 0000000000000010
+            | [    0.512400] #PF: supervisor read access in kernel mode
+            | [    0.512500] #PF: error_code(0x0000) - not-present page
+            | [    0.512900] Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI
+            | [    0.513000] CPU: 0 UID: 0 PID: 77 Comm: case Not tainted 6.12.0 #1
+            | [    0.513100] RIP: 0010:syscall_user_dispatch+0x3a/0x120
+            | [    0.513200] Call Trace:
+            | [    0.513300]  <TASK>
+            | [    0.513400]  do_syscall_64+0x9e/0x1a0
+            | [    0.513410]  entry_SYSCALL_64_after_hwframe+0x77/0x7f
+            | [    0.513500]  </TASK>
+            | [    0.513800] Kernel panic - not syncing: Fatal exception
+            (5 lines left out)
+  again     sudbox run --kernel v6.12 registers/all-kept
+
+HANG   signals/nested
+  promise   a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+  expected  an end
+  got       no end within 2 s
+  kernel    syscall_user_dispatch()
+  again     sudbox run --kernel v6.12 signals/nested
+
+FAIL   selector/invalid-value-kills
+  promise   a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+  expected  death by SIGSYS
+  got       it exited with 0
+  kernel    syscall_user_dispatch()
+  log       | selector = 0x2
+  again     sudbox run --kernel v6.12 selector/invalid-value-kills
+
+fixed       a recorded kernel bug no longer shows
+  0123456789ab ("fix the range"): range/fixed-bug
+
+unmet       not tried: the machine lacks what it needs
+  needs the CPU feature avx: registers/avx
+  needs the CPU feature avx512f: registers/avx512
+
+known       fails as a recorded kernel bug says
+  fedcba987654 ("ptrace: forget it"): ptrace/known-bug
+
+absent      the kernel does not offer it, as expected
+  inclusive: range/inclusive-on range/inclusive-wraps
+
+kept        promises by group
+  arguments 2      selector 1 of 2
+
+12 cases: 1 crash, 1 hang, 1 fail, 1 fixed, 2 unmet, 1 known, 2 absent, 3 pass; 3 VMs, 2345 ms
+BROKEN: 3 of 12
+"#;
+
+const KTAP: &str = r#"KTAP version 1
+# sudbox: 0.1.0
+# kernel: 6.12.117
+# reference: v6.12
+# stands in: v6.12 is not to be had here, 6.12.117 stands in for it.
+# arch: x86_64
+# flavour: default
+# source: linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
+# machine: qemu microvm on tcg: /dev/kvm cannot be opened
+# guest: AuthenticAMD EPYC, 2 CPUs, dispatch
+1..12
+ok 1 arguments/zero-offset
+ok 2 arguments/wrapping-range
+# promise: a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+# expected: death by SIGSYS
+# got: it exited with 0
+# kernel function: syscall_user_dispatch()
+# log: selector = 0x2
+# again: sudbox run --kernel v6.12 selector/invalid-value-kills
+not ok 3 selector/invalid-value-kills # fail: it exited with 0
+ok 4 selector/allow-passes
+# promise: a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+# expected: the kernel goes on
+# got: BUG: kernel NULL pointer dereference
+# kernel function: syscall_user_dispatch()
+# console: [    0.512345] BUG: kernel NULL pointer dereference, address: 0000000000000010
+# console: [    0.512400] #PF: supervisor read access in kernel mode
+# console: [    0.512500] #PF: error_code(0x0000) - not-present page
+# console: [    0.512900] Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI
+# console: [    0.513000] CPU: 0 UID: 0 PID: 77 Comm: case Not tainted 6.12.0 #1
+# console: [    0.513100] RIP: 0010:syscall_user_dispatch+0x3a/0x120
+# console: [    0.513110] Code: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 <48>
+# console: [    0.513120] RAX: 0000000000000000 RBX: ffffc90000013f58 RCX: 0000000000000000
+# console: [    0.513130] RDX: 0000000000000000 RSI: 0000000000000000 RDI: 0000000000000000
+# console: [    0.513200] Call Trace:
+# console: [    0.513300]  <TASK>
+# console: [    0.513310]  ? __die+0x1f/0x70
+# console: [    0.513400]  do_syscall_64+0x9e/0x1a0
+# console: [    0.513410]  entry_SYSCALL_64_after_hwframe+0x77/0x7f
+# console: [    0.513500]  </TASK>
+# console: [    0.513600] ---[ end trace 0000000000000000 ]---
+# console: [    0.513800] Kernel panic - not syncing: Fatal exception
+# again: sudbox run --kernel v6.12 registers/all-kept
+not ok 5 registers/all-kept # crash: BUG: kernel NULL pointer dereference
+# promise: a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS
+# expected: an end
+# got: no end within 2 s
+# kernel function: syscall_user_dispatch()
+# again: sudbox run --kernel v6.12 signals/nested
+not ok 6 signals/nested # TIMEOUT hang: no end within 2 s
+ok 7 range/fixed-bug # fixed, a recorded bug no longer shows: 0123456789ab ("fix the range")
+ok 8 registers/avx # SKIP unmet: needs the CPU feature avx
+ok 9 registers/avx512 # SKIP unmet: needs the CPU feature avx512f
+ok 10 ptrace/known-bug # XFAIL known: fedcba987654 ("ptrace: forget it")
+ok 11 range/inclusive-on # SKIP absent: inclusive
+ok 12 range/inclusive-wraps # SKIP absent: inclusive
+"#;
+
+#[test]
+fn the_table_as_it_is() {
+    assert_eq!(table::render(&every_outcome(), PLAIN), TABLE);
+}
+
+#[test]
+fn ktap_as_it_is() {
+    assert_eq!(ktap::render(&every_outcome(), PLAIN), KTAP);
+}
+
+#[test]
+fn the_table_ends_with_what_it_comes_to() {
+    let last = |verdict: &Verdict, options| {
+        table::render(verdict, options).lines().last().unwrap_or_default().to_owned()
+    };
+    let mut verdict = every_outcome();
+    verdict.cases.retain(|c| !c.outcome.is_failure());
+    assert!(last(&verdict, PLAIN).ends_with("VERDICT: every promise kept, 6 aside"));
+    let strict = Options { strict: true, ..PLAIN };
+    assert_eq!(last(&verdict, strict), "NOT AS EXPECTED: 3 of 9 fixed or unmet (--strict)");
+    verdict.cases.retain(|c| c.outcome == Outcome::Pass);
+    assert_eq!(
+        last(&verdict, strict),
+        "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept"
+    );
+    verdict.cases.clear();
+    verdict.unjudged = Some("it does not build: kernel/fork.c:1: error: x".into());
+    assert_eq!(
+        last(&verdict, PLAIN),
+        "0 cases: 3 VMs, 2345 ms  NOT JUDGED: it does not build: kernel/fork.c:1: error: x"
+    );
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    let coloured = table::render(&every_outcome(), Options { colour: true, ..PLAIN });
+    assert!(coloured.contains("\x1b[31mCRASH \x1b[0m \x1b[1mregisters/all-kept\x1b[0m"));
+    let mut plain = coloured;
+    for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+        plain = plain.replace(code, "");
+    }
+    assert_eq!(plain, TABLE);
+}
+
+/// Name, child element and time of each test case, and the root's counts.
+fn read_junit(xml: &str) -> (Vec<(String, String)>, Vec<String>) {
+    let mut reader = quick_xml::Reader::from_str(xml);
+    let mut cases: Vec<(String, String)> = vec![];
+    let mut root = vec![];
+    let attribute = |tag: &quick_xml::events::BytesStart<'_>, name: &str| {
+        let found = tag.try_get_attribute(name).unwrap().unwrap_or_else(|| panic!("no {name}"));
+        found.normalized_value(quick_xml::XmlVersion::Explicit1_0).unwrap().into_owned()
+    };
+    loop {
+        let event = reader.read_event().unwrap();
+        let (Event::Start(tag) | Event::Empty(tag)) = event else {
+            match event {
+                Event::Eof => return (cases, root),
+                _ => continue,
+            }
+        };
+        match tag.name().as_ref() {
+            b"testsuites" => {
+                root = ["tests", "failures", "errors", "skipped"]
+                    .iter()
+                    .map(|name| attribute(&tag, name))
+                    .collect();
+                attribute(&tag, "time").parse::<f64>().unwrap();
+            }
+            b"testsuite" => {
+                attribute(&tag, "name");
+                attribute(&tag, "time").parse::<f64>().unwrap();
+            }
+            b"testcase" => {
+                attribute(&tag, "time").parse::<f64>().unwrap();
+                attribute(&tag, "classname");
+                cases.push((attribute(&tag, "name"), "pass".into()));
+            }
+            child @ (b"failure" | b"error" | b"skipped") => {
+                attribute(&tag, "message");
+                let child = String::from_utf8_lossy(child).into_owned();
+                let ty = attribute(&tag, "type");
+                cases.last_mut().expect("inside a case").1 = format!("{child} {ty}");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn junit_says_of_each_case_how_it_ended() {
+    let (cases, root) = read_junit(&junit::render(&every_outcome(), PLAIN));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(
+        cases,
+        [
+            ("arguments/zero-offset", "pass"),
+            ("arguments/wrapping-range", "pass"),
+            ("selector/invalid-value-kills", "failure fail"),
+            ("selector/allow-passes", "pass"),
+            ("registers/all-kept", "failure crash"),
+            ("registers/avx", "skipped unmet"),
+            ("registers/avx512", "skipped unmet"),
+            ("signals/nested", "failure hang"),
+            ("range/fixed-bug", "pass"),
+            ("range/inclusive-on", "skipped absent"),
+            ("range/inclusive-wraps", "skipped absent"),
+            ("ptrace/known-bug", "skipped known"),
+        ]
+    );
+    assert_eq!(root, ["12", "3", "0", "5"]);
+}
+
+#[test]
+fn json_gives_the_verdict_back() {
+    let verdict = every_outcome();
+    let text = json::render(&verdict, PLAIN);
+    assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["schema"], 1);
+    assert_eq!(value["judgement"], "broken");
+    assert_eq!(value["exit_code"], 1);
+    assert_eq!(value["totals"]["unmet"], 2);
+    assert_eq!(value["cases"][2]["outcome"], "fail");
+    assert_eq!(value["cases"][2]["kcidb"], "FAIL");
+}
+
+#[test]
+fn a_kernel_that_is_not_judged_is_an_error_and_no_failure() {
+    let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
+    let text = ktap::render(&unbuilt, PLAIN);
+    assert!(text.ends_with("1..1\nnot ok 1 kernel-can-be-judged # ERROR it does not build\n"));
+    let (cases, root) = read_junit(&junit::render(&unbuilt, PLAIN));
+    assert_eq!(cases, [("kernel-can-be-judged".into(), "error not judged".into())]);
+    assert_eq!(root, ["1", "0", "1", "0"]);
+    let value: serde_json::Value = serde_json::from_str(&json::render(&unbuilt, PLAIN)).unwrap();
+    assert_eq!((&value["judgement"], &value["exit_code"]), (&"not-judged".into(), &125.into()));
+    assert_eq!(value["reason"], "it does not build");
+}
+
+#[test]
+fn a_boot_that_nobody_asked_for_fails_nothing() {
+    let mut dead = every_outcome();
+    dead.cases = vec![case("boot/reaches-init", Outcome::Crash, "it panics")];
+    let unasked = Options { boot_selected: false, ..PLAIN };
+    assert_eq!(read_junit(&junit::render(&dead, PLAIN)).1, ["1", "1", "0", "0"]);
+    assert_eq!(read_junit(&junit::render(&dead, unasked)).1, ["2", "0", "2", "0"]);
+    assert!(ktap::render(&dead, PLAIN).contains("\nnot ok 1 boot/reaches-init # crash: it panics"));
+    let text = ktap::render(&dead, unasked);
+    assert!(text.contains("\nnot ok 1 boot/reaches-init # ERROR crash: it panics\n"), "{text}");
+    assert!(
+        table::render(&dead, unasked)
+            .ends_with("NOT JUDGED: this kernel does not boot: it panics\n")
+    );
+    assert!(table::render(&dead, PLAIN).ends_with("BROKEN: 1 of 1\n"));
+}
+
+/// Everything that comes from a guest says something nasty.
+fn hostile() -> Verdict {
+    let nasty = format!(
+        "x # SKIP\n# Subtest: y\nok 1 z\nnot ok 2 z\n1..99\nKTAP version 1\n\u{1b}[2J\u{9b}31m\u{202e}\0\u{ffff}\
+         \r\nreboot: System halted\nKernel panic - not syncing: VFS: x\n]]></failure><!-- & \" '\n{}",
+        "w".repeat(10_000)
+    );
+    let mut verdict = every_outcome();
+    verdict.kernel.release.clone_from(&nasty);
+    verdict.guest = vec![nasty.clone()];
+    for case in &mut verdict.cases {
+        case.got.clone_from(&nasty);
+        case.expected.clone_from(&nasty);
+        case.log = vec![nasty.clone(); 20];
+        case.console = Some(format!("{nasty}\n{CONSOLE}"));
+    }
+    verdict
+}
+
+#[test]
+fn no_form_lets_a_control_character_through() {
+    let verdict = hostile();
+    let unjudged = Verdict { unjudged: verdict.cases[0].got.clone().into(), ..hostile() };
+    for verdict in [verdict, unjudged] {
+        for text in [
+            table::render(&verdict, PLAIN),
+            ktap::render(&verdict, PLAIN),
+            junit::render(&verdict, PLAIN),
+            json::render(&verdict, PLAIN),
+        ] {
+            let bad = text.chars().find(|c| *c != '\n' && !(' '..='~').contains(c));
+            assert_eq!(bad, None);
+        }
+    }
+}
+
+#[test]
+fn a_hostile_guest_forges_no_line_of_ktap() {
+    let text = ktap::render(&hostile(), PLAIN);
+    let results = |text: &str| -> Vec<String> {
+        let results = text.lines().filter(|l| !l.starts_with("# "));
+        results.map(|l| l.split(" # ").next().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(results(&text), results(KTAP));
+    for (line, known) in text
+        .lines()
+        .filter(|l| !l.starts_with("# "))
+        .zip(KTAP.lines().filter(|l| !l.starts_with("# ")))
+    {
+        assert_eq!(line.contains(" # SKIP"), known.contains(" # SKIP"), "{line}");
+        assert!(line.matches(" # ").count() <= 1, "{line}");
+    }
+    // Where kunit_parser.py would stop reading.
+    assert!(!text.contains("reboot: System halted"));
+    assert!(!text.contains("not syncing: VFS:"));
+}
+
+#[test]
+fn a_hostile_guest_changes_nothing_in_junit() {
+    let (cases, root) = read_junit(&junit::render(&hostile(), PLAIN));
+    let (expected, expected_root) = read_junit(&junit::render(&every_outcome(), PLAIN));
+    assert_eq!((cases, root), (expected, expected_root));
+}
+
+#[test]
+fn a_hostile_guest_gets_a_bounded_table_and_all_of_json() {
+    let verdict = hostile();
+    let text = table::render(&verdict, PLAIN);
+    assert!(text.lines().count() < 400, "{}", text.lines().count());
+    assert_eq!(text.lines().find(|l| l.chars().count() > 100), None);
+    assert_eq!(serde_json::from_str::<Verdict>(&json::render(&verdict, PLAIN)).unwrap(), verdict);
+    assert_eq!(Judgement::of(&verdict, false, true), Judgement::Broken(3));
+}

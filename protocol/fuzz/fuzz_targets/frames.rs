@@ -1,0 +1,49 @@
+//! Any stream in any pieces gives the same bodies as the stream in one piece, and whatever comes
+//! out is decoded as both sides' messages.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, MAX_BODY};
+
+fn drain(reader: &mut FrameReader, bodies: &mut Vec<Vec<u8>>) -> bool {
+    loop {
+        match reader.next_body() {
+            Ok(Some(body)) => {
+                assert!(body.len() <= MAX_BODY);
+                bodies.push(body);
+            }
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+fuzz_target!(|input: (Vec<u8>, &[u8])| {
+    let (lengths, stream) = input;
+
+    let mut whole = FrameReader::default();
+    let mut expected = vec![];
+    whole.push(stream);
+    let fine = drain(&mut whole, &mut expected);
+
+    let mut reader = FrameReader::default();
+    let mut bodies = vec![];
+    let mut rest = stream;
+    let mut good = true;
+    for length in lengths {
+        let (piece, after) = rest.split_at(usize::from(length).min(rest.len()));
+        rest = after;
+        reader.push(piece);
+        good &= drain(&mut reader, &mut bodies);
+    }
+    reader.push(rest);
+    good &= drain(&mut reader, &mut bodies);
+
+    assert_eq!((good, &bodies), (fine, &expected));
+    assert_eq!(reader.is_mid_frame(), whole.is_mid_frame());
+    for body in &bodies {
+        let _ = GuestMessage::decode(body);
+        let _ = HostMessage::decode(body);
+    }
+});

@@ -1,0 +1,177 @@
+//! Each message there and back, and what is refused.
+
+use sudbox_protocol::message::MAX_TEXT;
+use sudbox_protocol::{
+    CaseResult, DecodeError, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY,
+    Plan, PlannedCase, ResultKind, VERSION,
+};
+
+fn hello() -> Hello {
+    Hello {
+        version: VERSION,
+        release: "6.12.117".into(),
+        build: "#1 SMP PREEMPT_DYNAMIC".into(),
+        machine: "x86_64".into(),
+        cpus: 2,
+        cpu_model: "AuthenticAMD EPYC".into(),
+        cpu_features: vec!["fpu".into(), "avx".into(), String::new()],
+        features: Feature::ALL.to_vec(),
+        boot_micros: u64::MAX,
+    }
+}
+
+fn guest_messages() -> Vec<GuestMessage> {
+    let results = [
+        CaseResult::Pass,
+        CaseResult::Fail { expected: "SIGSYS".into(), got: "exit 0".into() },
+        CaseResult::Absent(Feature::Inclusive),
+        CaseResult::Unmet("needs avx".into()),
+        CaseResult::Hang,
+        CaseResult::Broken("fork: EAGAIN".into()),
+    ];
+    let mut messages = vec![
+        GuestMessage::Hello(hello()),
+        GuestMessage::Hello(Hello::default()),
+        GuestMessage::Start { case: u32::MAX },
+        GuestMessage::Log { case: 7, text: "zwei\nZeilen ü \0".into() },
+        GuestMessage::Account(results.iter().map(CaseResult::kind).collect()),
+        GuestMessage::Account(vec![]),
+    ];
+    messages.extend(results.map(|result| GuestMessage::End { case: 1, result, micros: 99 }));
+    messages
+}
+
+fn host_messages() -> Vec<HostMessage> {
+    let case = |id: &str, deadline_ms| PlannedCase { id: id.into(), deadline_ms };
+    vec![
+        HostMessage::Plan(Plan { cases: vec![case("selector/allow-passes", 2000), case("", 0)] }),
+        HostMessage::Plan(Plan::default()),
+        HostMessage::Go { case: 3 },
+        HostMessage::Acknowledge,
+    ]
+}
+
+fn only_body(frame: &[u8]) -> Vec<u8> {
+    let mut reader = FrameReader::default();
+    reader.push(frame);
+    let body = reader.next_body().unwrap().unwrap();
+    assert!(!reader.is_mid_frame());
+    body
+}
+
+#[test]
+fn every_message_comes_back_as_it_went() {
+    for message in guest_messages() {
+        assert_eq!(GuestMessage::decode(&only_body(&message.to_frame())), Ok(message));
+    }
+    for message in host_messages() {
+        assert_eq!(HostMessage::decode(&only_body(&message.to_frame())), Ok(message));
+    }
+}
+
+#[test]
+fn the_bytes_on_the_wire_stay_what_they_are() {
+    // A guest of one build talks to a host of another as long as VERSION stays.
+    let end = GuestMessage::End {
+        case: 0x0102_0304,
+        result: CaseResult::Fail { expected: "a".into(), got: String::new() },
+        micros: 5,
+    };
+    assert_eq!(
+        end.to_frame(),
+        [
+            23, 0, 0, 0, // length of the body
+            3, 4, 3, 2, 1, 1, // End, case, Fail
+            1, 0, 0, 0, b'a', 0, 0, 0, 0, // expected, got
+            5, 0, 0, 0, 0, 0, 0, 0, // micros
+        ]
+    );
+    assert_eq!(HostMessage::Acknowledge.to_frame(), [1, 0, 0, 0, 2]);
+}
+
+#[test]
+fn a_message_that_ends_early_is_refused_wherever_it_ends() {
+    for message in guest_messages() {
+        let body = only_body(&message.to_frame());
+        for length in 0..body.len() {
+            let error = GuestMessage::decode(&body[..length]).unwrap_err();
+            // A list can see sooner than its entries that there is too little.
+            let early = matches!(error, DecodeError::Truncated | DecodeError::ListTooLong(_));
+            assert!(early, "{message:?} cut at {length}: {error:?}");
+        }
+    }
+    for message in host_messages() {
+        let body = only_body(&message.to_frame());
+        for length in 0..body.len() {
+            HostMessage::decode(&body[..length]).unwrap_err();
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_message_is_refused() {
+    for message in guest_messages() {
+        let mut body = only_body(&message.to_frame());
+        body.extend([0, 1, 2]);
+        assert_eq!(GuestMessage::decode(&body), Err(DecodeError::Trailing(3)), "{message:?}");
+    }
+    for message in host_messages() {
+        let mut body = only_body(&message.to_frame());
+        body.push(0);
+        assert_eq!(HostMessage::decode(&body), Err(DecodeError::Trailing(1)), "{message:?}");
+    }
+}
+
+#[test]
+fn unknown_tags_are_named() {
+    let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
+    assert_eq!(GuestMessage::decode(&[5]), unknown("guest message", 5));
+    assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
+    let count = u8::try_from(Feature::ALL.len()).unwrap();
+    let absent = [3, 0, 0, 0, 0, ResultKind::Absent as u8, count];
+    assert_eq!(GuestMessage::decode(&absent), unknown("feature", count));
+    let host: Result<HostMessage, _> = HostMessage::decode(&[3]);
+    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 3 }));
+}
+
+#[test]
+fn lengths_that_lie_are_refused_before_anything_is_reserved() {
+    let log = |length: u32, text: &[u8]| {
+        let mut body = vec![2, 0, 0, 0, 0];
+        body.extend(length.to_le_bytes());
+        body.extend(text);
+        GuestMessage::decode(&body)
+    };
+    assert_eq!(log(u32::MAX, b"x"), Err(DecodeError::Truncated));
+    assert_eq!(log(2, b"x"), Err(DecodeError::Truncated));
+    assert_eq!(log(0, b"x"), Err(DecodeError::Trailing(1)));
+    assert_eq!(log(2, &[0xc3, 0x28]), Err(DecodeError::NotUtf8));
+    let mut account = vec![4];
+    account.extend(u32::MAX.to_le_bytes());
+    assert_eq!(GuestMessage::decode(&account), Err(DecodeError::ListTooLong(u32::MAX)));
+}
+
+#[test]
+fn a_long_text_is_cut_at_a_character() {
+    let text = "ü".repeat(MAX_TEXT);
+    let frame = GuestMessage::Log { case: 0, text: format!("x{text}") }.to_frame();
+    let GuestMessage::Log { text, .. } = GuestMessage::decode(&only_body(&frame)).unwrap() else {
+        panic!("not a log");
+    };
+    assert_eq!(text.len(), MAX_TEXT - 1);
+    assert!(text.ends_with('ü'));
+}
+
+#[test]
+fn the_largest_texts_fit_a_frame() {
+    let huge = "x".repeat(MAX_BODY);
+    for result in [
+        CaseResult::Fail { expected: huge.clone(), got: huge.clone() },
+        CaseResult::Unmet(huge.clone()),
+        CaseResult::Broken(huge.clone()),
+    ] {
+        let frame = GuestMessage::End { case: 0, result, micros: 0 }.to_frame();
+        assert!(frame.len() <= 4 + MAX_BODY);
+        GuestMessage::decode(&only_body(&frame)).unwrap();
+    }
+}

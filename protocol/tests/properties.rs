@@ -1,0 +1,158 @@
+//! What holds for any message, any cut of the stream and any bytes.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sudbox_protocol::{
+    CaseResult, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY, Plan,
+    PlannedCase, ResultKind,
+};
+
+fn feature() -> impl Strategy<Value = Feature> {
+    proptest::sample::select(Feature::ALL)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), ".{0,300}"]
+}
+
+fn result() -> impl Strategy<Value = CaseResult> {
+    prop_oneof![
+        Just(CaseResult::Pass),
+        Just(CaseResult::Hang),
+        (text(), text()).prop_map(|(expected, got)| CaseResult::Fail { expected, got }),
+        feature().prop_map(CaseResult::Absent),
+        text().prop_map(CaseResult::Unmet),
+        text().prop_map(CaseResult::Broken),
+    ]
+}
+
+fn kind() -> impl Strategy<Value = ResultKind> {
+    use ResultKind::{Absent, Broken, Fail, Hang, Pass, Unmet};
+    proptest::sample::select(vec![Pass, Fail, Absent, Unmet, Hang, Broken])
+}
+
+prop_compose! {
+    fn hello()(
+        version: u16,
+        (release, build, machine, cpu_model) in (text(), text(), text(), text()),
+        cpus: u32,
+        cpu_features in vec(text(), 0..20),
+        features in vec(feature(), 0..40),
+        boot_micros: u64,
+    ) -> Hello {
+        Hello { version, release, build, machine, cpus, cpu_model, cpu_features, features, boot_micros }
+    }
+}
+
+fn guest_message() -> impl Strategy<Value = GuestMessage> {
+    prop_oneof![
+        hello().prop_map(GuestMessage::Hello),
+        any::<u32>().prop_map(|case| GuestMessage::Start { case }),
+        (any::<u32>(), text()).prop_map(|(case, text)| GuestMessage::Log { case, text }),
+        (any::<u32>(), result(), any::<u64>())
+            .prop_map(|(case, result, micros)| GuestMessage::End { case, result, micros }),
+        vec(kind(), 0..200).prop_map(GuestMessage::Account),
+    ]
+}
+
+fn host_message() -> impl Strategy<Value = HostMessage> {
+    let case = (text(), any::<u32>()).prop_map(|(id, deadline_ms)| PlannedCase { id, deadline_ms });
+    prop_oneof![
+        vec(case, 0..50).prop_map(|cases| HostMessage::Plan(Plan { cases })),
+        any::<u32>().prop_map(|case| HostMessage::Go { case }),
+        Just(HostMessage::Acknowledge),
+    ]
+}
+
+/// Pieces of `stream`, each of the next length of `lengths` taken round and round.
+fn pieces<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = stream;
+    lengths.iter().cycle().map_while(move |&length| {
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+proptest! {
+    #[test]
+    fn guest_messages_survive_any_cut_of_the_stream(
+        messages in vec(guest_message(), 1..6),
+        lengths in vec(1..2000_usize, 1..8),
+    ) {
+        let stream: Vec<u8> = messages.iter().flat_map(GuestMessage::to_frame).collect();
+        let mut reader = FrameReader::default();
+        let mut read = vec![];
+        for piece in pieces(&stream, &lengths) {
+            reader.push(piece);
+            while let Some(body) = reader.next_body().unwrap() {
+                read.push(GuestMessage::decode(&body).unwrap());
+            }
+        }
+        prop_assert!(!reader.is_mid_frame());
+        prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn host_messages_survive_any_cut_of_the_stream(
+        messages in vec(host_message(), 1..6),
+        lengths in vec(1..2000_usize, 1..8),
+    ) {
+        let stream: Vec<u8> = messages.iter().flat_map(HostMessage::to_frame).collect();
+        let mut reader = FrameReader::default();
+        let mut read = vec![];
+        for piece in pieces(&stream, &lengths) {
+            reader.push(piece);
+            while let Some(body) = reader.next_body().unwrap() {
+                read.push(HostMessage::decode(&body).unwrap());
+            }
+        }
+        prop_assert!(!reader.is_mid_frame());
+        prop_assert_eq!(read, messages);
+    }
+
+    /// Any bytes are refused or are a message, and then they are exactly its bytes: no two byte
+    /// strings mean the same. (Texts beyond MAX_TEXT, which only a liar sends, would be cut.)
+    #[test]
+    fn any_bytes_are_one_message_or_none(
+        tag in 0..7_u8,
+        bytes in vec(prop_oneof![4 => Just(0_u8), 2 => 0..8_u8, 1 => any::<u8>()], 0..400),
+    ) {
+        let body: Vec<u8> = std::iter::once(tag).chain(bytes).collect();
+        if let Ok(message) = GuestMessage::decode(&body) {
+            prop_assert_eq!(&message.to_frame()[4..], &body);
+        }
+        if let Ok(message) = HostMessage::decode(&body) {
+            prop_assert_eq!(&message.to_frame()[4..], &body);
+        }
+    }
+
+    #[test]
+    fn a_message_with_a_wrong_byte_is_another_or_none(
+        message in guest_message(),
+        at: proptest::sample::Index,
+        byte: u8,
+    ) {
+        let mut body = message.to_frame().split_off(4);
+        let at = at.index(body.len());
+        let same = body[at] == byte;
+        body[at] = byte;
+        if let Ok(read) = GuestMessage::decode(&body) {
+            prop_assert_eq!(read == message, same);
+        }
+    }
+
+    #[test]
+    fn any_stream_is_cut_into_bounded_bodies(
+        stream in vec(any::<u8>(), 0..4000),
+        lengths in vec(1..500_usize, 1..8),
+    ) {
+        let mut reader = FrameReader::default();
+        for piece in pieces(&stream, &lengths) {
+            reader.push(piece);
+            while let Ok(Some(body)) = reader.next_body() {
+                prop_assert!(body.len() <= MAX_BODY);
+            }
+        }
+    }
+}

@@ -9,13 +9,11 @@ mod folder;
 mod guest;
 mod interrupt;
 mod judge;
-#[path = "/tmp/stub/kernel_log.rs"]
 mod kernel_log;
 mod progress;
 mod run;
 mod selection;
 mod setup;
-#[path = "/tmp/stub/symbols.rs"]
 mod symbols;
 mod watch;
 

@@ -61,28 +61,63 @@ fn usage_is_129_too() {
     assert_eq!(run(command).code, 129);
 }
 
-#[test]
-fn without_qemu_the_machine_is_at_fault() {
-    // The kernel is in the cache, so that nothing else is missing first.
-    let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
-    let mut command = sudbox_run(&[]);
-    command.env("PATH", "/nonexistent");
-    says(run(command), 128, &["qemu-system-x86_64"]);
+/// A directory with links to every program of this machine but those whose names begin so.
+fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
+    let bin = tempfile::tempdir().unwrap();
+    for dir in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                // Of two programs with one name, the first on the path counts.
+                let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
+            }
+        }
+    }
+    bin
 }
 
 #[test]
-fn a_full_disk_is_the_machines_fault_and_leaves_a_cache_that_works() {
+fn without_qemu_the_machine_is_at_fault() {
+    // The kernel is in the cache, so that nothing else is missing first; without a package manager
+    // nothing is installed either.
+    let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
+    let bin = programs_without(&["qemu-system-", "apt", "dnf", "pacman", "zypper"]);
+    let mut command = sudbox_run(&[]);
+    command.env("PATH", bin.path());
+    says(run(command), 128, &["qemu-system-x86_64"]);
+}
+
+/// `sudbox run 6.12` with its cache on a disk of its own, prepared by `script`, in which `$disk` is
+/// where it is.
+fn on_a_small_disk(script: &str) -> Ran {
     let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
     let dir = tempfile::tempdir().unwrap();
-    let mount = dir.path().to_str().unwrap();
-    // A mount namespace of its own: the small disk goes with the last process in it.
-    let script =
-        format!("mount -t tmpfs -o size=48m tmpfs '{mount}' && \"$@\"; code=$?; exit $code");
+    // A mount namespace of its own: the disk goes with the last process in it.
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "sh", "-c", &script, "sh"]);
+    command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
     let inner = sudbox_run(&["6.12"]);
-    command.arg(inner.get_program()).args(inner.get_args()).env("SUDBOX_CACHE", mount);
-    says(run(command), 128, &["full"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env("SUDBOX_CACHE", dir.path()).env("cached", cache()).env("disk", dir.path());
+    run(command)
+}
+
+#[test]
+fn a_disk_that_is_full_during_the_download_is_the_machines_fault() {
+    let ran = on_a_small_disk("mount -t tmpfs -o size=48m tmpfs \"$disk\"; exec \"$@\"");
+    says(ran, 128, &["disk is full"]);
+}
+
+#[test]
+fn a_disk_that_is_full_during_the_build_is_the_machines_fault() {
+    let ran = on_a_small_disk(
+        "mount -t tmpfs -o size=6g tmpfs \"$disk\"
+         cp -a \"$cached/sources\" \"$cached/resolved\" \"$disk\"
+         left=$(df --output=avail -B1 \"$disk\" | tail -n 1)
+         fallocate -l $((left - (6 << 20))) \"$disk/ballast\"
+         exec \"$@\"",
+    );
+    assert!(ran.stderr.contains("building"), "{}", ran.stderr);
+    says(ran, 128, &["disk is full"]);
 }
 
 #[test]

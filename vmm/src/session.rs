@@ -209,13 +209,13 @@ impl Session {
     #[must_use]
     pub fn finish(mut self, patience: Duration) -> VmEnd {
         let deadline = Instant::now() + patience;
-        let end = loop {
-            match self.next(deadline, None) {
-                Ok(Event::Ended) => break self.end.take().unwrap_or(VmEnd::Stopped),
-                Ok(Event::Deadline) | Err(_) => break VmEnd::Stopped,
-                Ok(_) => {}
+        // A guest that sends without end never lets the deadline be reported.
+        while let Ok(event) = self.next(deadline, None) {
+            if event == Event::Ended || Instant::now() >= deadline {
+                break;
             }
-        };
+        }
+        let end = self.end.take().unwrap_or(VmEnd::Stopped);
         match (end, self.console().panic()) {
             (VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_), Some(line)) => {
                 VmEnd::Panic(line)

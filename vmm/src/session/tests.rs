@@ -6,6 +6,7 @@ use crate::vsock::packet::{GUEST_CID, HOST_CID, Header, SHUTDOWN_BOTH, TYPE_STRE
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 const PORT: u32 = 1024;
@@ -296,6 +297,27 @@ fn a_panic_is_the_end_whatever_came_after_it() {
         }
         assert_eq!(session.finish(Duration::from_millis(20)), said);
     }
+}
+
+#[test]
+fn a_guest_that_sends_without_end_is_stopped_all_the_same() {
+    let (mut session, guest) = pair();
+    guest.packet(op::REQUEST, &[]);
+    assert_eq!(next(&mut session), Event::Connected);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let flood = thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            // Less than the credit, so that the connection lives.
+            guest.packet(op::RW, &[0; 64]);
+            while guest.link.with(|d| d.next_packet(0)).is_some() {}
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(session.finish(Duration::from_millis(50)), VmEnd::Stopped);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
 }
 
 #[test]

@@ -7,24 +7,52 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sudbox_vmm::vsock::BUFFER;
 use sudbox_vmm::vsock::device::{ConnectionId, Device, MAX_CONNECTIONS, MAX_RESETS, Read};
-use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, HEADER_LEN, Header, TYPE_STREAM, op};
+use sudbox_vmm::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM, op};
 
 const PORTS: [u32; 2] = [1024, 1025];
 
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// A packet of any bytes.
-    Raw { wire: [[u8; 11]; 4], payload: u16 },
+    Raw {
+        wire: [[u8; 11]; 4],
+        payload: u16,
+    },
     /// A packet that could be meant: few ports, few operations, a payload as long as it says.
-    Meant { guest: u8, port: bool, op: u8, flags: u8, payload: u16, buf_alloc: u32, fwd_cnt: u32 },
+    Meant {
+        guest: u8,
+        port: bool,
+        op: u8,
+        flags: u8,
+        payload: u16,
+        buf_alloc: u32,
+        fwd_cnt: u32,
+    },
     /// The guest offers so many buffers of that size.
-    Buffers { count: u8, size: u16 },
-    Listen { port: bool },
-    Ignore { port: bool },
-    Accept { port: bool },
-    Read { which: u8, limit: u16 },
-    Write { which: u8, len: u16 },
-    Close { which: u8 },
+    Buffers {
+        count: u8,
+        size: u16,
+    },
+    Listen {
+        port: bool,
+    },
+    Ignore {
+        port: bool,
+    },
+    Accept {
+        port: bool,
+    },
+    Read {
+        which: u8,
+        limit: u16,
+    },
+    Write {
+        which: u8,
+        len: u16,
+    },
+    Close {
+        which: u8,
+    },
 }
 
 fn port(second: bool) -> u32 {

@@ -90,7 +90,8 @@ fuzz_target!(|input: Input<'_>| {
         }
     }
     for &(op, len, place) in &input.packets {
-        let _ = mem.write(&header(u16::from(op % 9), u32::from(len)).encode(), GuestAddress(place.into()));
+        let _ = mem
+            .write(&header(u16::from(op % 9), u32::from(len)).encode(), GuestAddress(place.into()));
     }
 
     let mut device = Device::new();
@@ -103,7 +104,8 @@ fuzz_target!(|input: Input<'_>| {
             [(&tx, &input.tx, round.tx_index), (&rx, &input.rx, round.rx_index)]
         {
             // Mostly near what was taken, sometimes anywhere.
-            let index = if index % 8 == 0 { index } else { queue.next_avail().wrapping_add(index % 64) };
+            let index =
+                if index % 8 == 0 { index } else { queue.next_avail().wrapping_add(index % 64) };
             let at = u64::from(rings.available & !1) + 2;
             let _ = mem.write(&index.to_le_bytes(), GuestAddress(at));
         }

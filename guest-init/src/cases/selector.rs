@@ -270,9 +270,11 @@ fn unreadable_kills() -> Check {
 
 fn unmapped_kills() -> Check {
     let page = pages(1)?;
-    // SAFETY: the page is the case's own and empty.
-    unsafe { sys::unmap(page, PAGE) }.map_err(broken("munmap"))?;
-    expect_segv(page as u64, || {})?;
+    // Only in the subject, before anything else can be mapped there.
+    expect_segv(page as u64, || {
+        // SAFETY: the page is the case's own and empty.
+        let _ = unsafe { sys::unmap(page, PAGE) };
+    })?;
     // Never mapped by anybody, and not the null pointer.
     expect_segv(8, || {})
 }
@@ -359,10 +361,11 @@ fn never_written() -> Check {
         disarm()?;
         // SAFETY: the page again, which nobody else uses.
         let bytes = unsafe { std::slice::from_raw_parts(page, PAGE) };
-        for (i, byte) in bytes.iter().enumerate() {
-            let due = if i == PAGE / 2 { value } else { FILL };
-            equal(&format!("byte {i} of the selector's page"), *byte, due)?;
-        }
+        let due = |i: usize| if i == PAGE / 2 { value } else { FILL };
+        let written = (0..PAGE).find(|i| bytes[*i] != due(*i));
+        ensure(written.is_none(), "the selector's page as it was", || {
+            format!("byte {written:?} written, the selector is byte {}", PAGE / 2)
+        })?;
     }
     Ok(())
 }

@@ -254,7 +254,7 @@ fn to_the_caller() -> Check {
     }
     // The first thread would take the signal if it were for the process.
     handle(note_thread)?;
-    let thread = spawn_thread(caller, 0).map_err(broken("clone"))?;
+    let thread = spawn_thread(caller, 0)?;
     await_mark(1, thread);
     equal("SIGSYS handled", dispatches(), 1)?;
     equal("thread in which the handler ran", mark(0), thread)

@@ -24,7 +24,8 @@ impl std::error::Error for FrameError {}
 /// Puts the header in front of a body.
 ///
 /// # Panics
-/// If the body is longer than [`MAX_BODY`]: messages bound their strings so that it is not.
+/// If the body is longer than [`MAX_BODY`]. Messages bound each of their strings, not their lists:
+/// who sends a list of foreign length (a plan with repeats) sends it in parts.
 #[must_use]
 pub fn wrap(body: &[u8]) -> Vec<u8> {
     assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());

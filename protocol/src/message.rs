@@ -5,7 +5,7 @@ use crate::feature::Feature;
 use crate::frame;
 
 /// Longest text that a message carries in one string, in bytes; longer ones are cut by
-/// [`GuestMessage::to_frame`] so that every message fits a frame.
+/// [`GuestMessage::to_frame`] so that a case's end and its logs always fit a frame.
 pub const MAX_TEXT: usize = 16 * 1024;
 
 /// What guest-init found when it came up.
@@ -191,6 +191,9 @@ pub enum HostMessage {
 
 impl GuestMessage {
     /// The message as a frame, its texts cut at [`MAX_TEXT`].
+    ///
+    /// # Panics
+    /// If a list makes it longer than [`frame::MAX_BODY`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
@@ -265,6 +268,9 @@ impl GuestMessage {
 
 impl HostMessage {
     /// The message as a frame.
+    ///
+    /// # Panics
+    /// If it is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();

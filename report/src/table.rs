@@ -120,7 +120,12 @@ impl Page {
                 }
             }
             for (reason, ids) in reasons {
-                let line = format!("{}: {}", text::line(reason), text::line(&ids.join(" ")));
+                let (reason, all) = (text::line(reason), text::line(&ids.join(" ")));
+                // Of many cases the reason is the title, of a single one the text.
+                let line = match ids.len() {
+                    1 => format!("{all}: {reason}"),
+                    _ => format!("{reason}: {all}"),
+                };
                 for (i, piece) in text::wrap(&line, WIDTH - 4).into_iter().enumerate() {
                     let _ = writeln!(self.out, "{}{piece}", if i == 0 { "  " } else { "    " });
                 }

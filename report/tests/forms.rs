@@ -47,14 +47,14 @@ FAIL   selector/invalid-value-kills
   again     sudbox run --kernel v6.12 selector/invalid-value-kills
 
 fixed       a recorded kernel bug no longer shows
-  0123456789ab ("fix the range"): range/fixed-bug
+  range/fixed-bug: 0123456789ab ("fix the range")
 
 unmet       not tried: the machine lacks what it needs
-  needs the CPU feature avx: registers/avx
-  needs the CPU feature avx512f: registers/avx512
+  registers/avx: needs the CPU feature avx
+  registers/avx512: needs the CPU feature avx512f
 
 known       fails as a recorded kernel bug says
-  fedcba987654 ("ptrace: forget it"): ptrace/known-bug
+  ptrace/known-bug: fedcba987654 ("ptrace: forget it")
 
 absent      the kernel does not offer it, as expected
   inclusive: range/inclusive-on range/inclusive-wraps

@@ -18,6 +18,11 @@ use crate::{Arch, Error, KernelImage, Monitor, reference, trim};
 /// Changes whenever an image of the same inputs would come out differently.
 const FORMAT: &str = "sudbox image 1";
 
+/// A slot is a folder of this name in the source itself: only then are all paths on kbuild's command
+/// lines relative (`srcroot := ..` in the top Makefile), so that ccache knows a file again in
+/// another tree, mirror or cache.
+const SLOT: &str = "sudbox-";
+
 /// Compile units (`CC` lines) of a first build whose number nobody has counted yet.
 const UNITS: u64 = 800;
 
@@ -114,11 +119,10 @@ impl Recipe<'_> {
         }))
     }
 
-    /// Configures and builds the source in `src`; `held` keeps it from changing.
+    /// Configures and builds the source in `src`, which the caller has locked.
     pub(crate) fn build(
         &self,
         src: &Path,
-        held: &Held,
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
         let slot_key = digest(&[&self.source.place, &self.configuration.name(), &self.flags()]);
@@ -127,12 +131,12 @@ impl Recipe<'_> {
         if let Some(image) = self.cached(monitor)? {
             return Ok(image);
         }
-        let folder = self.cache.entry("slots", &slot_key);
-        let out = folder.join("out");
+        let out = src.join(format!("{SLOT}{slot_key}"));
+        let fresh = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
-        let log_path = folder.join("build.log");
+        let log_path = out.join("sudbox.log");
         let log = File::create(&log_path).context("write", &log_path)?;
-        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, _source: held };
+        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh };
         slot.configure(monitor)?;
         let dot_config = slot.read(".config")?;
         let key = digest(&[FORMAT, &self.source.id, &dot_config, &self.flags()]);
@@ -143,7 +147,7 @@ impl Recipe<'_> {
         let units = slot.make_vmlinux(monitor)?;
         slot.store(&key, units, monitor)?;
         self.cache.write("recipes", &self.key(), &key)?;
-        slot.slot_lock.record_size(cache::disk_usage(&folder));
+        cache::record_slot_size(&slot.out);
         let image = self.image(&key, true, monitor)?;
         self.cache.evict();
         image.ok_or_else(|| {
@@ -163,8 +167,8 @@ struct Slot<'a> {
     log: File,
     log_path: PathBuf,
     slot_lock: Held,
-    /// Kept to show that the source cannot change meanwhile.
-    _source: &'a Held,
+    /// Nothing was ever built in it.
+    fresh: bool,
 }
 
 impl Slot<'_> {
@@ -196,7 +200,7 @@ impl Slot<'_> {
         monitor: &mut dyn Monitor,
     ) -> Result<u64, Error> {
         let make = self.make(target);
-        let mut output = Output::new(self.src);
+        let mut output = Output::default();
         let log = &mut self.log;
         let mut log_failed = None;
         let statuses =
@@ -223,7 +227,7 @@ impl Slot<'_> {
     /// Brings `.config` to what the recipe asks for, unless it is that already.
     fn configure(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let recipe = self.recipe;
-        let stamp_path = self.out.join("../configured");
+        let stamp_path = self.out.join("sudbox.configured");
         let stamp = digest(&[
             FORMAT,
             &recipe.source.kconfig,
@@ -266,14 +270,13 @@ impl Slot<'_> {
     /// Builds, incrementally if the slot was built before.
     fn make_vmlinux(&mut self, monitor: &mut dyn Monitor) -> Result<u64, Error> {
         let recipe = self.recipe;
-        let again = self.out.join("vmlinux").exists();
         let counted = digest(&["units", recipe.arch.name(), &recipe.configuration.name()]);
-        // How much an incremental build does is not known before it is done.
+        // How much is left to do in a slot that was built in before is not known.
         let expected =
-            if again { 0 } else { recipe.cache.read("recipes", &counted).unwrap_or(UNITS) };
-        monitor.phase(if again { "building what changed" } else { "building" });
+            if self.fresh { recipe.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
+        monitor.phase(if self.fresh { "building" } else { "building what changed" });
         let units = self.run("vmlinux", expected, monitor)?;
-        if !again {
+        if self.fresh {
             recipe.cache.write("recipes", &counted, &units)?;
         }
         Ok(units)
@@ -350,9 +353,8 @@ fn full_disk() -> Error {
 }
 
 /// What a build has said so far.
+#[derive(Default)]
 struct Output {
-    /// The source's path, which errors are said without.
-    prefix: String,
     units: u64,
     error: Option<String>,
     full_disk: bool,
@@ -361,17 +363,6 @@ struct Output {
 }
 
 impl Output {
-    fn new(src: &Path) -> Output {
-        Output {
-            prefix: format!("{}/", src.display()),
-            units: 0,
-            error: None,
-            full_disk: false,
-            killed: false,
-            last: Vec::new(),
-        }
-    }
-
     /// Hears a line; says whether it begins a compile unit.
     fn hear(&mut self, line: &str) -> bool {
         if line.starts_with("  CC ") {
@@ -381,13 +372,13 @@ impl Output {
         self.full_disk |= is_full_disk(line);
         self.killed |= line.contains("Killed signal terminated program");
         if self.error.is_none() && is_error(line) {
-            self.error = Some(line.replace(&self.prefix, ""));
+            self.error = Some(from_top(line));
         }
         if !line.starts_with("  ") && !line.trim().is_empty() {
             if self.last.len() == LAST_LINES {
                 self.last.remove(0);
             }
-            self.last.push(line.replace(&self.prefix, ""));
+            self.last.push(from_top(line));
         }
         false
     }
@@ -416,6 +407,11 @@ impl Output {
     }
 }
 
+/// The source is the parent of where make builds: `../kernel/fork.c` is the tree's `kernel/fork.c`.
+fn from_top(line: &str) -> String {
+    line.strip_prefix("../").unwrap_or(line).to_owned()
+}
+
 /// Whether a line is an error of a compiler, assembler, linker or Kconfig, not of the make above.
 fn is_error(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
@@ -429,7 +425,7 @@ mod tests {
     use super::*;
 
     fn hear(lines: &[&str]) -> Error {
-        let mut output = Output::new(Path::new("/cache/src"));
+        let mut output = Output::default();
         for line in lines {
             output.hear(line);
         }
@@ -440,9 +436,9 @@ mod tests {
     fn the_first_error_is_told_with_the_log() {
         let error = hear(&[
             "  CC      kernel/fork.o",
-            "/cache/src/kernel/entry/common.c: In function 'f':",
-            "/cache/src/kernel/entry/common.c:7:3: error: 'x' undeclared",
-            "/cache/src/kernel/entry/common.c:9:3: error: second",
+            "../kernel/entry/common.c: In function 'f':",
+            "../kernel/entry/common.c:7:3: error: 'x' undeclared",
+            "../kernel/entry/common.c:9:3: error: second",
             "make[3]: *** [scripts/Makefile.build:229: kernel/entry/common.o] Error 1",
         ]);
         assert_eq!(error.fault(), crate::Fault::Kernel);

@@ -1,9 +1,10 @@
 //! The cache: kernel sources, mirrors, build slots and images, shared by all runs of one user.
 //!
 //! ```text
-//! sources/  release sources, unpacked        trees/  mirrors of users' trees
-//! slots/    one O= directory each            images/ finished images, named by content
-//! recipes/  request -> image                 resolved/ version -> source
+//! sources/  release sources, unpacked        trees/    mirrors of users' trees
+//!   sudbox-*/  in either: build slots, one O= directory each
+//! images/   finished images, by content      recipes/  request -> image
+//! resolved/ version -> source                apt/      the private apt root
 //! locks/    one file per entry: its lock; its time is the last use, its content the size in bytes
 //! tmp/      what is not finished; renamed into place when it is
 //! ```
@@ -30,11 +31,11 @@ const LIMIT: u64 = 20 << 30;
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose children are entries that can be evicted.
-const ENTRIES: [&str; 4] = ["images", "slots", "trees", "sources"];
+const ENTRIES: [&str; 3] = ["images", "trees", "sources"];
 
 /// All folders of a cache.
-const FOLDERS: [&str; 9] =
-    ["images", "slots", "trees", "sources", "recipes", "resolved", "locks", "tmp", "apt"];
+const FOLDERS: [&str; 8] =
+    ["images", "trees", "sources", "recipes", "resolved", "locks", "tmp", "apt"];
 
 /// An open cache.
 #[derive(Debug)]
@@ -217,7 +218,9 @@ impl Cache {
                 let used = fs::metadata(&lock)
                     .and_then(|meta| meta.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
-                let size = recorded_size(&lock).unwrap_or_else(|| disk_usage(&entry.path()));
+                let size = recorded_size(&lock).unwrap_or_else(|| disk_usage(&entry.path()))
+                    + slot_sizes(&entry.path())
+                    + slot_sizes(&entry.path().join("src"));
                 entries.push((used, size, lock, entry.path()));
             }
         }
@@ -272,6 +275,20 @@ pub(crate) fn disk_usage(path: &Path) -> u64 {
         0
     };
     meta.blocks() * 512 + below
+}
+
+/// Records the size of a build slot, in it.
+pub(crate) fn record_slot_size(slot: &Path) {
+    // A size that cannot be recorded only makes eviction less exact.
+    let _ = fs::write(slot.join(SLOT_SIZE), disk_usage(slot).to_string());
+}
+
+const SLOT_SIZE: &str = "sudbox.size";
+
+/// Bytes of the build slots in a source.
+fn slot_sizes(source: &Path) -> u64 {
+    let entries = fs::read_dir(source).into_iter().flatten().flatten();
+    entries.filter_map(|entry| recorded_size(&entry.path().join(SLOT_SIZE))).sum()
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) kconfig: String,
     /// How many files were written or removed.
     pub(crate) changed: usize,
+    /// Bytes of all files.
+    pub(crate) bytes: u64,
 }
 
 /// What the index remembers of a file.
@@ -64,6 +66,7 @@ pub(crate) fn sync(
     let now = nanoseconds(SystemTime::now());
     let mut found = walk::walk(tree, arch)?;
     found.retain(|file| !foreign.contains(&file.path));
+    let bytes = found.iter().map(|file| file.size).sum();
     let old = read_index(&index_path);
     let first = old.is_none();
     let mut index = old.unwrap_or_default();
@@ -82,7 +85,7 @@ pub(crate) fn sync(
         })
         .collect();
     if suspects.is_empty() && gone.is_empty() && !first {
-        return Ok(state(&index, 0));
+        return Ok(state(&index, 0, bytes));
     }
     if first {
         monitor.phase(&format!("copying {} (only what changed, next time)", tree.display()));
@@ -119,7 +122,7 @@ pub(crate) fn sync(
         index.insert(file.path.clone(), known);
     }
     write_index(&index_path, &index)?;
-    Ok(state(&index, changed))
+    Ok(state(&index, changed, bytes))
 }
 
 /// Content digest, and whether it was written; `None` if the file is gone.
@@ -296,7 +299,7 @@ fn remove_empty_parents(src: &Path, path: &str) {
     }
 }
 
-fn state(index: &Index, changed: usize) -> State {
+fn state(index: &Index, changed: usize, bytes: u64) -> State {
     let mut paths: Vec<&String> = index.keys().collect();
     paths.sort_unstable();
     let (mut all, mut kconfig) = (Sha256::new(), Sha256::new());
@@ -308,7 +311,7 @@ fn state(index: &Index, changed: usize) -> State {
             kconfig.update(&line);
         }
     }
-    State { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed }
+    State { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed, bytes }
 }
 
 /// Whether what a file says can change the final .config.

@@ -170,7 +170,7 @@ mod tests {
         let diff = dir.path().join("x.diff");
         let text = "--- a/a.c\n+++ b/a.c\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
         fs::write(&diff, text).unwrap();
-        let patches = Patches::read(&[diff.clone()]).unwrap();
+        let patches = Patches::read(std::slice::from_ref(&diff)).unwrap();
         assert!(patches.files().contains("a.c"));
         let first = patches.apply(&cache, &tree, &src, &mut Silent).unwrap();
         assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
@@ -191,7 +191,10 @@ mod tests {
         let file = dir.path().join("x");
         for text in ["hello\n", "--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n"] {
             fs::write(&file, text).unwrap();
-            assert_eq!(Patches::read(&[file.clone()]).unwrap_err().fault(), crate::Fault::Input);
+            assert_eq!(
+                Patches::read(std::slice::from_ref(&file)).unwrap_err().fault(),
+                crate::Fault::Input
+            );
         }
     }
 }

@@ -29,7 +29,7 @@ $(O)/vmlinux: $(objects)
 $(O)/kernel/%.o: kernel/%.c $(O)/.config
 	@echo "  CC      kernel/$*.o"
 	@mkdir -p $(O)/kernel
-	@$(CC) $(KCFLAGS) -ffreestanding -fno-pie -c -o $@ $(CURDIR)/kernel/$*.c
+	@cd $(O) && $(CC) $(KCFLAGS) -ffreestanding -fno-pie -c -o $@ ../kernel/$*.c
 tinyconfig:
 	@test ! -e .config || { echo "*** The source tree is not clean"; exit 1; }
 	@mkdir -p $(O)/include/config
@@ -107,7 +107,7 @@ impl Fixture {
 }
 
 /// Everything about a tree that a write into it would change.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, i64, i64, u32, Vec<u8>)> {
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -116,12 +116,11 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, i64, i64, u32, Vec<
         {
             let meta = fs::symlink_metadata(&entry).unwrap();
             let content = if meta.is_file() { fs::read(&entry).unwrap() } else { Vec::new() };
-            let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+            let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
             if meta.is_dir() && entry != folder {
                 folders.push(entry.clone());
             }
-            let (a, b, c, d) = times;
-            all.insert(entry, (meta.ino(), a, b, c, d, meta.mode(), content));
+            all.insert(entry, (meta.ino(), times, meta.mode(), content));
         }
     }
     all
@@ -180,8 +179,9 @@ fn the_environment_of_an_outer_make_stays_out() {
         }
     }
     crate::kernel(&f.cache, &request, &mut Silent).unwrap();
-    let slot = fs::read_dir(f.cache.root().join("slots")).unwrap().next().unwrap().unwrap();
-    let environment = fs::read_to_string(slot.path().join("out/environment")).unwrap();
+    let mirror = fs::read_dir(f.cache.root().join("trees")).unwrap().next().unwrap().unwrap();
+    let mut entries = fs::read_dir(mirror.path().join("src")).unwrap().map(|e| e.unwrap().path());
+    let environment = entries.find_map(|e| fs::read_to_string(e.join("environment")).ok()).unwrap();
     assert!(!environment.contains("poison"), "{environment}");
     assert!(environment.contains("ARCH=x86_64") && environment.contains("-DASKED"));
 }

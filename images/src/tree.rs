@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::build::{Recipe, Source};
-use crate::cache::{self, Cache, Mode};
+use crate::cache::{Cache, Mode};
 use crate::config::Configuration;
 use crate::error::Context as _;
 use crate::{Error, KernelImage, Monitor, Request, mirror, patches, process, toolchain};
@@ -44,7 +44,7 @@ pub(crate) fn from_directory(
     let state = mirror::sync(given.tree, &dir, request.arch, patches.files(), monitor)?;
     let patched = patches.apply(cache, given.tree, &dir.join("src"), monitor)?;
     if state.changed > 0 {
-        held.record_size(cache::disk_usage(&dir));
+        held.record_size(state.bytes);
     }
     let source = Source {
         id: format!("tree {} {patched}", state.digest),
@@ -70,7 +70,10 @@ pub(crate) fn from_directory(
     if !missing.is_empty() {
         return Err(toolchain::refusal(&missing));
     }
-    recipe.build(&dir.join("src"), &held, monitor)
+    // `held` covers the build: nobody changes the mirror meanwhile.
+    let image = recipe.build(&dir.join("src"), monitor);
+    drop(held);
+    image
 }
 
 /// A name for the mirror that a person recognises.

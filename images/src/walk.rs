@@ -27,7 +27,7 @@ pub(crate) struct Found {
 }
 
 /// What builds leave in a tree, for trees that come without the kernel's own .gitignore; and what
-/// makes `make O=` refuse a source tree.
+/// makes `make O=` refuse a source tree; and our own build slots in a release's source.
 const PRODUCTS: &str = "
 .git
 .config
@@ -48,6 +48,7 @@ const PRODUCTS: &str = "
 /vmlinux.*
 /System.map
 /Module.symvers
+/sudbox-*/
 ";
 
 /// Rules that a packaging put at the top and that hide the kernel itself: Debian's source packages

@@ -110,19 +110,14 @@ fn choose(wanted: Wanted, candidates: &[Candidate]) -> Option<&Candidate> {
     }
 }
 
-/// The newest release of a series; a release candidate only if there is no release.
+/// The newest release of a series; a release candidate only if there is no release. Of equals the
+/// first: a source lists the better one first.
 fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
-    let of_series = || {
-        let releases = candidates.iter().filter_map(|c| Some((c.release()?, c)));
-        releases.filter(move |(release, _)| release.series == series)
-    };
-    // The first of equals: a source lists the better one first.
-    let best = |all: &mut dyn Iterator<Item = (Release, &'_ Candidate)>| {
-        all.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, c)| c as *const Candidate)
-    };
-    let found = best(&mut of_series().filter(|(release, _)| release.candidate.is_none()))
-        .or_else(|| best(&mut of_series()))?;
-    candidates.iter().find(|c| std::ptr::eq(*c, found))
+    let of_series =
+        |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);
+    let rank = |candidate: &Candidate| candidate.release().map(|r| (r.candidate.is_none(), r));
+    let newer = |a, b| if rank(b) > rank(a) { b } else { a };
+    candidates.iter().filter(of_series).reduce(newer)
 }
 
 /// The release nearest to one that is not there.
@@ -188,7 +183,9 @@ pub(crate) fn kernel(
         return Err(toolchain::refusal(&missing));
     }
     let held = unpacked(cache, request, &key, &candidate, monitor)?;
-    recipe.build(&cache.entry("sources", &key), &held, monitor)
+    let image = recipe.build(&cache.entry("sources", &key), monitor);
+    drop(held);
+    image
 }
 
 /// Finds out which release it is and where it can be had, or remembers it.

@@ -4,7 +4,7 @@ use crate::{cases, probe, runner, sys};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
 
 /// What is mounted before the first probe: source and type, place. The root is the initramfs,
@@ -81,7 +81,11 @@ fn give_up(beginning: &str, reason: &str) -> ! {
             let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_NOCTTY | libc::O_CLOEXEC);
             (fd >= 0).then(|| File::from_raw_fd(fd))
         };
-        if file.is_some_and(|mut file| file.write_all(line.as_bytes()).is_ok()) {
+        let Some(mut file) = file else { continue };
+        if file.write_all(line.as_bytes()).is_ok() {
+            // A terminal sends later what it takes now, and the restart does not wait for it.
+            // SAFETY: waits on a descriptor of ours.
+            unsafe { libc::tcdrain(file.as_raw_fd()) };
             break;
         }
     }

@@ -3,7 +3,7 @@
 
 use super::support::*;
 use super::{Case, Check, Need, Wrong, case};
-use crate::arch;
+use crate::arch::{self, Registers};
 use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
@@ -13,6 +13,12 @@ const EXIT: &str = "force_exit_sig()";
 
 pub(super) const CASES: &[Case] = &[
     case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH, allow_executes),
+    case(
+        "selector/allowed-number-unknown",
+        "with ALLOW a number that does not exist is ENOSYS, also -1, which tells of skipped calls",
+        "syscall_trace_enter()",
+        allowed_number_unknown,
+    ),
     case(
         "selector/block-dispatches",
         "with BLOCK a call is dispatched",
@@ -107,6 +113,23 @@ fn allow_executes() -> Check {
     arm()?;
     is_executed(&arch::gate())?;
     is_executed(&arch::second_gate())
+}
+
+fn allowed_number_unknown() -> Check {
+    handle(keep)?;
+    arm()?;
+    // In range and by the selector; what is blocked must stay told apart from what is skipped.
+    for number in [(-1i64).cast_unsigned(), 0xffff_ffff, arch::UNUSED_NUMBER] {
+        forget();
+        // SAFETY: no such call.
+        let inside = unsafe { arch::inside_call(number, [0; 6]) };
+        let outside = arch::gate().issue(&Registers::call(number, [0; 6])).result();
+        let due = -i64::from(libc::ENOSYS);
+        equal(&format!("results of {number:#x} in range and out"), [inside, outside], [due; 2])?;
+        equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
+        dispatched(&arch::gate(), &Registers::call(number, [0; 6]))?;
+    }
+    Ok(())
 }
 
 fn block_dispatches() -> Check {

@@ -32,7 +32,10 @@ fn main() {
             .any(|prefix| name.starts_with(prefix))
             || matches!(
                 &*name,
-                "RUSTFLAGS" | "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "CARGO_ENCODED_RUSTFLAGS"
+                "RUSTFLAGS"
+                    | "RUSTC_WRAPPER"
+                    | "RUSTC_WORKSPACE_WRAPPER"
+                    | "CARGO_ENCODED_RUSTFLAGS"
             );
         if inherited {
             cargo.env_remove(&*name);

@@ -113,7 +113,13 @@ pub(crate) struct RunArgs {
     pub(crate) config: Vec<String>,
 
     /// More boot arguments
-    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) append: String,
 
     #[command(flatten)]
@@ -128,7 +134,13 @@ pub(crate) struct ToolchainArgs {
     pub(crate) cc: String,
 
     /// As the kernel's LLVM=: 1, a version suffix or a directory
-    #[arg(long, value_name = "LLVM", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "LLVM",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) llvm: String,
 
     /// Prefix of the cross toolchain
@@ -136,7 +148,13 @@ pub(crate) struct ToolchainArgs {
     pub(crate) cross_compile: String,
 
     /// More flags for the C compiler
-    #[arg(long, value_name = "FLAGS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     pub(crate) kcflags: String,
 
     /// Compile jobs; one for each CPU if not given

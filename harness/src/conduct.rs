@@ -268,7 +268,9 @@ impl Conductor {
                 let _ = self.send(vm, &HostMessage::Acknowledge, by);
                 Some(Ending::Accounted)
             }
-            (state, message) => Some(Ending::Lied(format!("{} in state {state:?}", name(&message)))),
+            (state, message) => {
+                Some(Ending::Lied(format!("{} in state {state:?}", name(&message))))
+            }
         }
     }
 

@@ -61,7 +61,8 @@ fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (Conducted, Scripte
         (0..cases).map(|i| PlannedCase { id: format!("g/{i}"), deadline_ms: 1000 }).collect();
     let mut vm = Scripted::new(events);
     let second = Duration::from_secs(1);
-    let conducted = conduct(&mut vm, plan, Patience { boot: second, case: second }, None, &mut |_| {});
+    let conducted =
+        conduct(&mut vm, plan, Patience { boot: second, case: second }, None, &mut |_| {});
     (conducted, vm)
 }
 

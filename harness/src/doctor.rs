@@ -31,7 +31,10 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
         missing.push(qemu);
     }
     line("machine", &Qemu::new().describe());
-    line("ccache", if setup::on_path("ccache") { "there" } else { "not there; builds work without it" });
+    line(
+        "ccache",
+        if setup::on_path("ccache") { "there" } else { "not there; builds work without it" },
+    );
 
     let code = if missing.is_empty() {
         line("missing", "nothing");

@@ -2,8 +2,8 @@
 //!
 //! Every row says where it was read: a kernel source file, or a running kernel.
 
-use sudbox_protocol::Feature;
 use std::collections::HashSet;
+use sudbox_protocol::Feature;
 
 /// Whether a feature should be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +98,7 @@ impl Expectations {
         Expectations {
             version: release.and_then(Version::parse),
             config: config.map(|text| {
-                text.lines()
-                    .filter_map(|line| line.strip_suffix("=y"))
-                    .map(str::to_owned)
-                    .collect()
+                text.lines().filter_map(|line| line.strip_suffix("=y")).map(str::to_owned).collect()
             }),
             headers,
         }
@@ -199,7 +196,8 @@ fn both(a: Expected, b: Expected) -> Expected {
 mod tests {
     use super::*;
 
-    const ENTRY: &str = "CONFIG_GENERIC_ENTRY=y\nCONFIG_SYSCTL=y\n# CONFIG_X86_X32_ABI is not set\n";
+    const ENTRY: &str =
+        "CONFIG_GENERIC_ENTRY=y\nCONFIG_SYSCTL=y\n# CONFIG_X86_X32_ABI is not set\n";
 
     #[test]
     fn versions_are_read_from_release_strings() {

@@ -22,8 +22,9 @@ use sudbox_vmm::machine::{Machine, VmEnd, VmSpec};
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
 
 /// Boot arguments of every run: an oops ends the VM, so that it is blamed on the case at once; a
-/// panic restarts at once; what the console prints is paid for byte by byte, so only warnings.
-const BOOT_ARGUMENTS: &str = "quiet panic=-1 oops=panic";
+/// panic restarts at once; what the console prints is paid for byte by byte, so only warnings and
+/// worse (`quiet` would leave out what WARN() and lockdep print).
+const BOOT_ARGUMENTS: &str = "loglevel=5 panic=-1 oops=panic";
 
 /// Boot arguments that show all a kernel says, for one that did not reach its init.
 const TALKATIVE: &str = "panic=-1 oops=panic ignore_loglevel";
@@ -201,25 +202,20 @@ impl Bench<'_> {
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
         spec.cmdline = words.chain([self.spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
         let deadline_ms = u32::try_from(self.case_deadline.as_millis()).unwrap_or(u32::MAX);
-        let plan = cases
-            .iter()
-            .map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms })
-            .collect();
+        let plan =
+            cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect();
 
-        let session = self
-            .machine
-            .boot(&spec)
-            .map_err(|error| Failure::machine(error.to_string()))?;
+        let session =
+            self.machine.boot(&spec).map_err(|error| Failure::machine(error.to_string()))?;
         if let Some(target) = session.debugger() {
-            let vmlinux = self.vmlinux.as_ref().map_or_else(
-                || "VMLINUX".to_owned(),
-                |path| path.display().to_string(),
-            );
+            let vmlinux = self
+                .vmlinux
+                .as_ref()
+                .map_or_else(|| "VMLINUX".to_owned(), |path| path.display().to_string());
             progress.say("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
         }
         let mut vm = Watched::new(session, self.live);
-        let conducted =
-            conduct(&mut vm, plan, self.patience, interrupt::descriptor(), &mut |_| {});
+        let conducted = conduct(&mut vm, plan, self.patience, interrupt::descriptor(), &mut |_| {});
         self.console_log.push_str(&vm.console_since(0));
         let mut conducted = conducted;
         let end = match conducted.ending {

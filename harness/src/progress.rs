@@ -58,11 +58,15 @@ impl Monitor for Progress {
     fn progress(&mut self, done: u64, expected: u64, unit: &str) {
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template(
-                    "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}",
-                )
-                .expect("the template is a constant")
-                .progress_chars("=> ");
+                // How much there is to do is not always known.
+                let template = if expected == 0 {
+                    "           {spinner} {pos} {msg}  {elapsed}"
+                } else {
+                    "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}"
+                };
+                let style = ProgressStyle::with_template(template)
+                    .expect("the template is a constant")
+                    .progress_chars("=> ");
                 ProgressBar::new(expected).with_style(style)
             });
             bar.set_length(expected.max(done));
@@ -70,7 +74,8 @@ impl Monitor for Progress {
             bar.set_position(done);
         } else if self.said.elapsed() >= QUIET {
             self.said = Instant::now();
-            eprintln!("{:>9}  {}: {done} of about {expected} {unit}", "", self.phase);
+            let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
+            eprintln!("{:>9}  {}: {done}{of} {unit}", "", self.phase);
         }
     }
 

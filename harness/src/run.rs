@@ -11,6 +11,7 @@ use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::{guest, setup};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 use sudbox_images::{Cache, KernelImage, Request, Toolchain};
 use sudbox_report::{Judgement, Options, Verdict, json, junit, ktap, table};
@@ -26,14 +27,18 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let request = request(args)?;
     let mut progress = Progress::new();
+    // Early: it begins to measure the host's clock, for which there is time until the VM starts.
+    let machine = find_machine(&mut progress)?;
     let cache = Cache::open()?;
     let image = find_kernel(&cache, &request, &mut progress)?;
-    let machine = find_machine(&mut progress)?;
     let folder = RunFolder::create(cache.root())?;
 
-    let config = image.config.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    let text = |path: &Option<PathBuf>| {
+        path.as_deref().and_then(|path| std::fs::read_to_string(path).ok())
+    };
+    let config = text(&image.config);
     let mut expectations =
-        Expectations::new(image.release.as_deref(), config.as_deref(), None);
+        Expectations::new(image.release.as_deref(), config.as_deref(), text(&image.uapi));
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: sudbox_report::Kernel {
@@ -179,12 +184,12 @@ fn find_machine(progress: &mut Progress) -> anyhow::Result<Qemu> {
 /// for who came by make.
 fn rerun(args: &RunArgs) -> String {
     let by_make = std::env::var_os("SUDBOX_MAKE").is_some();
-    let mut line =
-        String::from(if by_make { "make test-kernel" } else { "sudbox run" });
+    let mut line = String::from(if by_make { "make test-kernel" } else { "sudbox run" });
     let mut add = |variable: &str, option: &str, value: &str| {
         if !value.is_empty() {
             let value = quoted(value);
-            let word = if by_make { format!(" {variable}={value}") } else { format!(" {option}{value}") };
+            let word =
+                if by_make { format!(" {variable}={value}") } else { format!(" {option}{value}") };
             line.push_str(&word);
         }
     };

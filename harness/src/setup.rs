@@ -88,7 +88,8 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
             "missing: {names}; no package manager that sudbox knows is here, so install them by hand"
         )));
     };
-    let mut packages: Vec<&'static str> = tools.iter().flat_map(|tool| manager.packages(tool)).collect();
+    let mut packages: Vec<&'static str> =
+        tools.iter().flat_map(|tool| manager.packages(tool)).collect();
     packages.sort_unstable();
     packages.dedup();
     if packages.is_empty() {
@@ -106,8 +107,7 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
 
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     // Where there is no terminal there is nobody to ask, and root was given to get things done.
-    let unattended =
-        root && (!terminal || std::env::var_os("CI").is_some() || in_container());
+    let unattended = root && (!terminal || std::env::var_os("CI").is_some() || in_container());
     if !unattended && (!terminal || !(root || sudo) || !asked(&names, &line)?) {
         return Err(refusal());
     }

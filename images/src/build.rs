@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cache::{self, Cache, Held, Mode};
 use crate::config::Configuration;
-use crate::error::Context as _;
+use crate::error::{Context as _, is_full_disk};
 use crate::mirror::hex;
 use crate::process::{self, Event};
 use crate::toolchain::Toolchain;
 use crate::{Arch, Error, KernelImage, Monitor, reference, trim};
 
 /// Changes whenever an image of the same inputs would come out differently.
-const FORMAT: &str = "sudbox image 1";
+const FORMAT: &str = "sudbox image 2";
 
 /// A slot is a folder of this name in the source itself: only then are all paths on kbuild's command
 /// lines relative (`srcroot := ..` in the top Makefile), so that ccache knows a file again in
@@ -109,6 +109,7 @@ impl Recipe<'_> {
             kernel: folder.join("kernel"),
             vmlinux: Some(folder.join("vmlinux")),
             config: Some(folder.join("config")),
+            uapi: Some(folder.join("uapi.h")).filter(|path| path.exists()),
             release: Some(meta.release),
             // The same content may have come from elsewhere; what was asked for now is said.
             source: self.source.label.clone(),
@@ -282,6 +283,21 @@ impl Slot<'_> {
         Ok(units)
     }
 
+    /// Keeps the headers that say what user space can ask of this kernel: between releases, its
+    /// version does not.
+    fn keep_uapi(&self, to: &Path) -> Result<(), Error> {
+        let mut text = String::new();
+        for name in ["prctl.h", "ptrace.h"] {
+            // A tree that builds without them is not one to draw conclusions from.
+            let Ok(header) = fs::read_to_string(self.src.join("include/uapi/linux").join(name))
+            else {
+                return Ok(());
+            };
+            text += &header;
+        }
+        fs::write(to, text).context("write", to)
+    }
+
     /// Puts the image into the cache, in one step.
     fn store(&self, key: &str, units: u64, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let cache = self.recipe.cache;
@@ -304,6 +320,7 @@ impl Slot<'_> {
                 Error::Machine(format!("cannot strip {}: {said}", vmlinux.display()))
             });
         }
+        self.keep_uapi(&new.join("uapi.h"))?;
         for (from, name) in [
             (&vmlinux, "vmlinux"),
             (&self.out.join(".config"), "config"),
@@ -340,16 +357,8 @@ fn series_of(release: &str) -> Result<crate::version::Series, Error> {
     })
 }
 
-fn is_full_disk(line: &str) -> bool {
-    line.contains("No space left on device") || line.contains("Disk quota exceeded")
-}
-
 fn full_disk() -> Error {
-    Error::Machine(
-        "the disk is full: the kernel's build could not write; free some space, or let \
-         SUDBOX_CACHE or TMPDIR name a directory on another disk"
-            .into(),
-    )
+    Error::DiskFull("write what the kernel's build makes (in the cache or in TMPDIR)".into())
 }
 
 /// What a build has said so far.

@@ -68,6 +68,8 @@ pub struct KernelImage {
     pub vmlinux: Option<PathBuf>,
     /// Its final .config, if it is at hand.
     pub config: Option<PathBuf>,
+    /// The text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if the source is at hand.
+    pub uapi: Option<PathBuf>,
     /// What `uname -r` will say, if that is known.
     pub release: Option<String>,
     /// Where it is from, with the source's checksum, one line for people.

@@ -226,7 +226,7 @@ impl Running {
 }
 
 fn locked(text: &Mutex<String>) -> MutexGuard<'_, String> {
-    text.lock().expect("no reader panics")
+    text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Processes of a session, zombies left out: pid and name.
@@ -347,6 +347,12 @@ impl Tree {
             copy.status().is_ok_and(|status| status.success())
         });
         assert!(copied, "copying {source} failed");
+        // What sudbox builds in its own copies is not part of a person's tree.
+        for entry in fs::read_dir(&self.path).expect("the copy").flatten() {
+            if entry.file_name().to_string_lossy().starts_with("sudbox-") {
+                fs::remove_dir_all(entry.path()).expect("a directory of ours");
+            }
+        }
         for target in ["allnoconfig", "scripts_basic", "prepare0"] {
             let status = Command::new("make")
                 .arg("-C")

@@ -98,7 +98,7 @@ fn only_invalid_selectors_suffer(fault: &str, outcome: &str, words: &str) {
 
 #[test]
 fn an_oops_is_blamed_on_its_case_and_the_rest_runs() {
-    only_invalid_selectors_suffer("oops", "crash", "sudbox_selector_fault");
+    only_invalid_selectors_suffer("oops", "crash", "syscall_user_dispatch");
 }
 
 #[test]

@@ -274,4 +274,4 @@ fn bounded(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 #[path = "kernel_log_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -44,6 +44,8 @@ pub struct Cache {
     limit: u64,
     pub(crate) owner: Owner,
     pub(crate) upstream: Upstream,
+    /// The distribution's packages may be asked for; unit tests, which need no network, say no.
+    pub(crate) distribution: bool,
 }
 
 /// Keeps an entry of the cache from being evicted while it lives.
@@ -123,7 +125,7 @@ impl Cache {
             .tempfile_in(&probe)
             .and_then(|mut file| file.write_all(b"1"))
             .context("write to the cache directory", &probe)?;
-        Ok(Cache { root, limit: LIMIT, owner, upstream: Upstream::default() })
+        Ok(Cache { root, limit: LIMIT, owner, upstream: Upstream::default(), distribution: true })
     }
 
     /// Where it is.

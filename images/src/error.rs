@@ -38,6 +38,12 @@ pub enum Error {
     /// This machine is at fault; the sentence for the user.
     #[error("{0}")]
     Machine(String),
+    /// This machine's disk is full.
+    #[error(
+        "the disk is full: cannot {0}; free some space there, or let SUDBOX_CACHE name a \
+             directory on another disk"
+    )]
+    DiskFull(String),
     /// The kernel cannot be configured or built.
     #[error("{message}")]
     Kernel {
@@ -57,7 +63,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Error::Input(_) => Fault::Input,
-            Error::Machine(_) => Fault::Machine,
+            Error::Machine(_) | Error::DiskFull(_) => Fault::Machine,
             Error::Kernel { .. } => Fault::Kernel,
             Error::Interrupted => Fault::Interrupted,
         }
@@ -75,18 +81,24 @@ impl Error {
     /// A file operation of ours that failed, always a fault of this machine.
     pub(crate) fn io(what: &str, path: &Path, source: &io::Error) -> Error {
         let path = path.display();
-        Error::Machine(match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
-                "the disk is full: cannot {what} {path}; free some space there, or let SUDBOX_CACHE \
-                 name a directory on another disk"
-            ),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
-                "cannot {what} {path}: {source}; give yourself access to it, or let SUDBOX_CACHE \
-                 name a directory that you may write to"
-            ),
-            _ => format!("cannot {what} {path}: {source}"),
-        })
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::DiskFull(format!("{what} {path}"))
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Error::Machine(format!(
+                    "cannot {what} {path}: {source}; give yourself access to it, or let \
+                     SUDBOX_CACHE name a directory that you may write to"
+                ))
+            }
+            _ => Error::Machine(format!("cannot {what} {path}: {source}")),
+        }
     }
+}
+
+/// Whether a tool's message is about a full disk.
+pub(crate) fn is_full_disk(line: &str) -> bool {
+    line.contains("No space left on device") || line.contains("Disk quota exceeded")
 }
 
 /// Gives an [`io::Result`] the words of [`Error::io`].

@@ -100,6 +100,22 @@ pub(crate) fn output(mut command: Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Like [`output`], for one that may take seconds: it can be interrupted. What it wrote to stderr is
+/// in the text too.
+pub(crate) fn capture(
+    command: Command,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<String>, Error> {
+    let mut text = String::new();
+    let statuses = run(vec![command], &Held::default(), monitor, &mut |_, event| {
+        if let Event::Line(line) = event {
+            text.push_str(line);
+            text.push('\n');
+        }
+    })?;
+    Ok(statuses.iter().all(ExitStatus::success).then_some(text))
+}
+
 /// Waits, unless interrupted.
 pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
     match poll(None, monitor.interrupt(), time) {

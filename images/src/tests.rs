@@ -52,6 +52,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let mut cache = Cache::at(dir.path().join("cache")).unwrap();
         cache.upstream.base = "file:///no/such/archive".into();
+        cache.distribution = false;
         let fixture = Fixture { dir, cache };
         fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
         fixture.write("kernel/exit.c", "int leave(void) { return 2; }\n");
@@ -336,4 +337,31 @@ fn a_git_tree_comes_first_and_is_only_read() {
     assert!(image.built && image.source.starts_with("git "), "{}", image.source);
     assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
     assert_eq!(snapshot(&f.tree()), before);
+}
+
+#[test]
+fn a_release_that_cannot_be_downloaded_is_passed_over() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.3");
+    fs::remove_file(archive(&mut f, "6.12.4")).unwrap();
+    let (image, monitor) = release(&f, "6.12").unwrap();
+    assert!(image.source.contains("linux-6.12.3.tar.xz"), "{}", image.source);
+    assert!(monitor.heard.iter().any(|said| said.contains("looking further")));
+    let (image, _) = release(&f, "v6.12.4").unwrap();
+    assert!(image.stands_in.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
+    f.assert_tidy();
+}
+
+#[test]
+fn an_unknown_version_is_bad_input_and_no_source_at_all_the_machines_fault() {
+    let mut f = Fixture::new();
+    let error = release(&f, "v6.12.3").unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().starts_with("no source of linux v6.12.3 can be reached"), "{error}");
+    archive(&mut f, "6.12.3");
+    f.cache.upstream.down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let error = release(&f, "v6.99.1").unwrap_err();
+    assert_eq!(error.fault(), Fault::Input);
+    assert!(error.to_string().contains("on offer: 6.12; "), "{error}");
+    f.assert_tidy();
 }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, SystemTime};
 
-use super::{Candidate, List, Origin};
+use super::{Candidate, Failure, List, Origin};
 use crate::cache::{Cache, Held, Mode, write_whole};
-use crate::error::Context as _;
+use crate::error::{Context as _, is_full_disk};
 use crate::process::{self, Event};
 use crate::version::{Release, Series};
 use crate::{Error, Monitor, toolchain};
@@ -28,22 +28,33 @@ pub(super) enum Suites {
 /// How long the private root's lists count as fresh.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
-/// Suites of Debian beside the system's own; the names move on with its releases.
-const NEWER: [&str; 5] = ["stable", "stable-backports", "testing", "unstable", "experimental"];
+/// Debian's releases, oldest first, and whether they have backports and security suites. Not the
+/// names that move on (stable, testing): a mirror's caches hold stale lists under them.
+const DEBIAN: [(&str, bool); 5] = [
+    ("bookworm", true),
+    ("trixie", true),
+    ("forky", false),
+    ("sid", false),
+    ("experimental", false),
+];
 
 /// The source package of the kernel.
 const SOURCE: &str = "linux";
+
+fn is_usable(cache: &Cache) -> bool {
+    cache.distribution && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
+}
 
 /// What the system's suites have; `None` if this is no such system.
 pub(super) fn system(
     cache: &Cache,
     series: Series,
-    _monitor: &mut dyn Monitor,
+    monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if toolchain::find("apt-get").is_none() || toolchain::find("dpkg-deb").is_none() {
+    if !is_usable(cache) {
         return Ok(None);
     }
-    Ok(Some(list(cache, series, Suites::System)))
+    list(cache, series, Suites::System, monitor).map(Some)
 }
 
 /// What other suites have; `None` if this is no such system or they cannot be reached.
@@ -52,21 +63,26 @@ pub(super) fn others(
     series: Series,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if toolchain::find("apt-get").is_none() || toolchain::find("dpkg-deb").is_none() {
+    if !is_usable(cache) {
         return Ok(None);
     }
     if !refresh(cache, monitor)? {
         return Ok(None);
     }
-    Ok(Some(list(cache, series, Suites::Others)))
+    list(cache, series, Suites::Others, monitor).map(Some)
 }
 
-fn list(cache: &Cache, series: Series, suites: Suites) -> List {
+fn list(
+    cache: &Cache,
+    series: Series,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<List, Error> {
     let package = format!("linux-source-{series}");
     let mut list = List::default();
     let mut madison = apt(cache, "apt-cache", suites);
     madison.args(["madison", &package, SOURCE]);
-    let text = process::output(madison).unwrap_or_default();
+    let text = process::capture(madison, monitor)?.unwrap_or_default();
     let (mut binaries, mut sources) = (Vec::new(), Vec::new());
     for (name, version, kind) in text.lines().filter_map(madison_line) {
         let Some(release) = upstream_version(version) else { continue };
@@ -98,10 +114,10 @@ fn list(cache: &Cache, series: Series, suites: Suites) -> List {
     list.candidates.extend(sources);
     let mut names = apt(cache, "apt-cache", suites);
     names.args(["pkgnames", "linux-source-"]);
-    let names = process::output(names).unwrap_or_default();
+    let names = process::capture(names, monitor)?.unwrap_or_default();
     let of_name = |name: &str| name.strip_prefix("linux-source-")?.parse::<Series>().ok();
     list.series.extend(names.lines().filter_map(of_name));
-    list
+    Ok(list)
 }
 
 /// Package, version and kind of index of a line of `apt-cache madison`.
@@ -119,7 +135,11 @@ fn upstream_version(version: &str) -> Option<Release> {
 }
 
 /// Finds out the checksum, and the file's name.
-pub(super) fn complete(cache: &Cache, candidate: &Candidate) -> Result<Candidate, Error> {
+pub(super) fn complete(
+    cache: &Cache,
+    candidate: &Candidate,
+    monitor: &mut dyn Monitor,
+) -> Result<Candidate, Error> {
     let mut complete = candidate.clone();
     let unknown =
         || Error::Machine(format!("apt does not know the checksum of linux {}", candidate.version));
@@ -127,14 +147,14 @@ pub(super) fn complete(cache: &Cache, candidate: &Candidate) -> Result<Candidate
         Origin::Binary { package, version, suites, sha256 } => {
             let mut show = apt(cache, "apt-cache", *suites);
             show.arg("show").arg(format!("{package}={version}"));
-            let text = process::output(show).ok_or_else(unknown)?;
+            let text = process::capture(show, monitor)?.ok_or_else(unknown)?;
             let sum = text.lines().find_map(|line| line.strip_prefix("SHA256: "));
             *sha256 = sum.ok_or_else(unknown)?.trim().to_owned();
         }
         Origin::Orig { version, file, sha256 } => {
             let mut show = apt(cache, "apt-cache", Suites::Others);
             show.args(["showsrc", SOURCE]);
-            let text = process::output(show).ok_or_else(unknown)?;
+            let text = process::capture(show, monitor)?.ok_or_else(unknown)?;
             (*sha256, *file) = orig_of(&text, version).ok_or_else(unknown)?;
         }
         Origin::Git { .. } | Origin::Upstream { .. } => {}
@@ -162,7 +182,7 @@ pub(super) fn download(
     candidate: &Candidate,
     to: &Path,
     monitor: &mut dyn Monitor,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, Failure> {
     let (mut get, what) = match &candidate.origin {
         Origin::Binary { package, version, suites, .. } => {
             let mut get = apt(cache, "apt-get", *suites);
@@ -176,7 +196,7 @@ pub(super) fn download(
             (get, format!("the source of {SOURCE} {version}"))
         }
         Origin::Git { .. } | Origin::Upstream { .. } => {
-            return Err(Error::Machine("apt has no such source".into()));
+            return Err(Error::Machine("apt has no such source".into()).into());
         }
     };
     let folder = to.join("packages");
@@ -187,10 +207,19 @@ pub(super) fn download(
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
     })?;
     if let Some(said) = failed {
-        return Err(Error::Machine(format!(
+        if is_full_disk(&said) {
+            return Err(Error::DiskFull(format!("download {what}")).into());
+        }
+        let error = Error::Machine(format!(
             "cannot download {what}: {said}; try again (after apt-get update, if the list of \
              packages is old)"
-        )));
+        ));
+        // What fails apt's own check is not passed over, as it may be an attack.
+        return Err(if said.contains("Hash Sum mismatch") {
+            Failure::Other(error)
+        } else {
+            Failure::Download(error)
+        });
     }
     if let Origin::Orig { file, .. } = &candidate.origin {
         return Ok(folder.join(file));
@@ -200,13 +229,14 @@ pub(super) fn download(
     let mut extract = process::command("dpkg-deb", cache.owner);
     extract.arg("-x").arg(&package).arg(&content);
     if let Some(said) = run(extract, monitor, &mut |_| {})? {
-        return Err(Error::Machine(if said.contains("No space left on device") {
-            "the disk is full: cannot unpack the kernel's source; free some space".into()
+        return Err(if is_full_disk(&said) {
+            Error::DiskFull("unpack the kernel's source".into())
         } else {
-            format!("cannot unpack {}: {said}", package.display())
-        }));
+            Error::Machine(format!("cannot unpack {}: {said}", package.display()))
+        }
+        .into());
     }
-    first_file(&content.join("usr/src"), ".tar.xz")
+    Ok(first_file(&content.join("usr/src"), ".tar.xz")?)
 }
 
 /// Bytes of a package, roughly: it is what a bar is drawn against.
@@ -296,11 +326,13 @@ fn refresh(cache: &Cache, monitor: &mut dyn Monitor) -> Result<bool, Error> {
     // One suite that a mirror lacks fails the whole; what counts is whether lists are there.
     let failed = run(update, monitor, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
-    let any = lists.filter(|e| e.file_name().to_string_lossy().ends_with("Packages")).count() > 0;
+    // Their names may go on, such as with .lz4.
+    let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
     if !any {
         let said = failed.unwrap_or_default();
         monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
-    } else if failed.is_none() {
+    } else {
+        // A suite that the mirror lacks today it will lack in an hour.
         fs::write(&stamp, "").context("write", &stamp)?;
     }
     Ok(any)
@@ -334,35 +366,32 @@ fn sources(etc: &Path) -> Option<String> {
             entries.extend(text.lines().filter_map(one_line));
         }
     }
-    let newer: &[&str] = if field("ID").as_deref() == Some("debian") { &NEWER } else { &[] };
-    private_list(&entries, &codename, newer)
+    private_list(&entries, &codename, field("ID").as_deref() == Some("debian"))
 }
 
-fn private_list(entries: &[Entry], codename: &str, newer: &[&str]) -> Option<String> {
+fn private_list(entries: &[Entry], codename: &str, debian: bool) -> Option<String> {
     let of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
     let main = of(codename)?;
+    let security = of(&format!("{codename}-security"));
     let mut text = String::new();
     let mut add = |entry: &Entry, suite: &str| {
         let key =
             entry.signed_by.as_ref().map_or(String::new(), |key| format!("[signed-by={key}] "));
         for kind in ["deb", "deb-src"] {
-            let line = format!("{kind} {key}{} {suite} main\n", entry.uri);
-            if !text.contains(&line) {
-                text.push_str(&line);
-            }
+            text.push_str(&format!("{kind} {key}{} {suite} main\n", entry.uri));
         }
     };
     add(main, codename);
-    for suite in ["updates", "backports"] {
-        add(main, &format!("{codename}-{suite}"));
-    }
-    for suite in newer {
-        add(main, suite);
-    }
-    if let Some(security) = of(&format!("{codename}-security")) {
-        add(security, &format!("{codename}-security"));
-        if !newer.is_empty() {
-            add(security, "stable-security");
+    add(main, &format!("{codename}-updates"));
+    let newer = DEBIAN.iter().skip_while(|(name, _)| *name != codename).skip(1);
+    let own = [(codename, true)];
+    for (name, released) in own.iter().chain(newer.filter(|_| debian)) {
+        if *name != codename {
+            add(main, name);
+        }
+        if *released {
+            add(main, &format!("{name}-backports"));
+            security.inspect(|security| add(security, &format!("{name}-security")));
         }
     }
     Some(text)
@@ -459,9 +488,10 @@ mod tests {
         let list = sources(etc.path()).unwrap();
         for line in [
             "deb [signed-by=/keys/d.gpg] http://m.example/debian bookworm main",
-            "deb-src [signed-by=/keys/d.gpg] http://m.example/debian unstable main",
+            "deb-src [signed-by=/keys/d.gpg] http://m.example/debian sid main",
+            "deb [signed-by=/keys/d.gpg] http://m.example/debian trixie-backports main",
             "deb http://m.example/security bookworm-security main",
-            "deb-src http://m.example/security stable-security main",
+            "deb-src http://m.example/security trixie-security main",
         ] {
             assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
         }

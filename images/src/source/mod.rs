@@ -72,6 +72,16 @@ impl Candidate {
         self.version.parse().ok()
     }
 
+    /// Whether it is the same, but for the checksum that is filled in later.
+    fn is(&self, other: &Candidate) -> bool {
+        let place = |c: &Candidate| match &c.origin {
+            Origin::Git { tag: place, .. } | Origin::Upstream { path: place, .. } => place.clone(),
+            Origin::Binary { package, version, .. } => format!("{package} {version}"),
+            Origin::Orig { version, .. } => version.clone(),
+        };
+        place(self) == place(other)
+    }
+
     /// Names the content.
     fn id(&self) -> String {
         match &self.origin {
@@ -133,7 +143,7 @@ fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
 }
 
 /// What was found for a reference.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Resolved {
     candidate: Candidate,
     stands_in: Option<String>,
@@ -147,15 +157,57 @@ pub(crate) fn kernel(
     wanted: Wanted,
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
-    let Resolved { candidate, stands_in } = resolve(cache, request, wanted, monitor)?;
+    let mut refused = Vec::new();
+    loop {
+        let resolved = resolve(cache, request, wanted, &refused, monitor)?;
+        match of(cache, request, configuration, wanted, &resolved, monitor) {
+            Err(Failure::Download(error)) if refused.len() < RETRIES => {
+                // Lists of packages name files that are gone; the next best may be there.
+                monitor.note(&format!("{error}; looking further"));
+                refused.push(resolved.candidate);
+            }
+            Err(Failure::Download(error) | Failure::Other(error)) => return Err(error),
+            Ok(image) => return Ok(image),
+        }
+    }
+}
+
+/// How many releases that cannot be downloaded are passed over.
+const RETRIES: usize = 4;
+
+/// Why there is no image of a candidate.
+enum Failure {
+    /// It is not where it is said to be, or cannot be reached; another might.
+    Download(Error),
+    /// Another would not help.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
+    }
+}
+
+/// Builds what was found.
+fn of(
+    cache: &Cache,
+    request: &Request,
+    configuration: &Configuration,
+    wanted: Wanted,
+    resolved: &Resolved,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Failure> {
+    let Resolved { candidate, stands_in } = resolved.clone();
     let key = format!("{}-{}", candidate.id(), request.arch.name());
     if !request.patches.is_empty() {
         let held = unpacked(cache, request, &key, &candidate, monitor)?;
+        remember(cache, request, wanted, resolved)?;
         let tree = cache.entry("sources", &key);
         let given = tree::Given { tree: &tree, label: candidate.label(), stands_in };
         let image = tree::from_directory(cache, request, configuration, &given, monitor);
         drop(held);
-        return image;
+        return Ok(image?);
     }
     let source = Source {
         id: format!("release {key}"),
@@ -175,17 +227,19 @@ pub(crate) fn kernel(
         source: &source,
     };
     if let Some(image) = recipe.cached(monitor)? {
+        remember(cache, request, wanted, resolved)?;
         return Ok(image);
     }
     // Before anything is downloaded.
     let missing = crate::missing_tools(cache, request)?;
     if !missing.is_empty() {
-        return Err(toolchain::refusal(&missing));
+        return Err(toolchain::refusal(&missing).into());
     }
     let held = unpacked(cache, request, &key, &candidate, monitor)?;
+    remember(cache, request, wanted, resolved)?;
     let image = recipe.build(&cache.entry("sources", &key), monitor);
     drop(held);
-    image
+    Ok(image?)
 }
 
 /// Finds out which release it is and where it can be had, or remembers it.
@@ -193,6 +247,7 @@ fn resolve(
     cache: &Cache,
     request: &Request,
     wanted: Wanted,
+    refused: &[Candidate],
     monitor: &mut dyn Monitor,
 ) -> Result<Resolved, Error> {
     let mut seen = Vec::new();
@@ -204,27 +259,49 @@ fn resolve(
         }
         seen.extend(list);
     }
-    let record = format!("{}-{}", request.arch.name(), wanted.typed());
-    if let Some(resolved) = cache.read::<Resolved>("resolved", &record) {
-        return Ok(resolved);
+    match cache.read::<Resolved>("resolved", &record(request, wanted)) {
+        Some(resolved) if !refused.contains(&resolved.candidate) => Ok(resolved),
+        _ => search(cache, wanted, seen, refused, monitor),
     }
-    let resolved = search(cache, wanted, seen, monitor)?;
-    cache.write("resolved", &record, &resolved)?;
-    Ok(resolved)
+}
+
+/// The name under which it is remembered what a reference is.
+fn record(request: &Request, wanted: Wanted) -> String {
+    format!("{}-{}", request.arch.name(), wanted.typed())
+}
+
+/// Remembers what was found, once it has proved to be there.
+fn remember(
+    cache: &Cache,
+    request: &Request,
+    wanted: Wanted,
+    resolved: &Resolved,
+) -> Result<(), Error> {
+    let record = record(request, wanted);
+    let is_git = matches!(resolved.candidate.origin, Origin::Git { .. });
+    if is_git || cache.read::<Resolved>("resolved", &record).as_ref() == Some(resolved) {
+        return Ok(());
+    }
+    cache.write("resolved", &record, resolved)
 }
 
 fn search(
     cache: &Cache,
     wanted: Wanted,
     mut seen: Vec<Candidate>,
+    refused: &[Candidate],
     monitor: &mut dyn Monitor,
 ) -> Result<Resolved, Error> {
     monitor.phase(&format!("looking for linux {}", wanted.typed()));
     let mut offers = Vec::new();
     for source in [upstream::list, apt::system, apt::others] {
-        let Some(list) = source(cache, wanted.series(), monitor)? else { continue };
+        let Some(mut list) = source(cache, wanted.series(), monitor)? else { continue };
+        list.candidates.retain(|c| !refused.iter().any(|r| r.is(c)));
         if let Some(candidate) = choose(wanted, &list.candidates) {
-            return Ok(Resolved { candidate: complete(cache, candidate)?, stands_in: None });
+            return Ok(Resolved {
+                candidate: complete(cache, candidate, monitor)?,
+                stands_in: None,
+            });
         }
         seen.extend(list.candidates);
         offers.extend(list.series);
@@ -236,7 +313,7 @@ fn search(
             "v{release} cannot be had here; {}, the nearest of its series, stands in for it",
             candidate.version
         ));
-        return Ok(Resolved { candidate: complete(cache, candidate)?, stands_in });
+        return Ok(Resolved { candidate: complete(cache, candidate, monitor)?, stands_in });
     }
     let typed = wanted.typed();
     offers.sort_unstable();
@@ -266,10 +343,14 @@ struct List {
 }
 
 /// Fills in the checksum, which costs a call and so is not asked for all candidates.
-fn complete(cache: &Cache, candidate: &Candidate) -> Result<Candidate, Error> {
+fn complete(
+    cache: &Cache,
+    candidate: &Candidate,
+    monitor: &mut dyn Monitor,
+) -> Result<Candidate, Error> {
     match &candidate.origin {
         Origin::Git { .. } | Origin::Upstream { .. } => Ok(candidate.clone()),
-        Origin::Binary { .. } | Origin::Orig { .. } => apt::complete(cache, candidate),
+        Origin::Binary { .. } | Origin::Orig { .. } => apt::complete(cache, candidate, monitor),
     }
 }
 
@@ -280,7 +361,7 @@ fn unpacked(
     key: &str,
     candidate: &Candidate,
     monitor: &mut dyn Monitor,
-) -> Result<Held, Error> {
+) -> Result<Held, Failure> {
     let place = cache.entry("sources", key);
     let held = cache.lock("sources", key, Mode::Shared, monitor)?;
     if place.is_dir() {
@@ -322,7 +403,8 @@ fn unpacked(
     Err(Error::Machine(format!(
         "the source in {} was removed as soon as it was unpacked; is something else cleaning it?",
         place.display()
-    )))
+    ))
+    .into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use crate::cache::{Cache, Held};
-use crate::error::Context as _;
+use crate::error::{Context as _, is_full_disk};
 use crate::process::{self, Event};
 use crate::{Arch, Error, Monitor, trim};
 
@@ -74,11 +74,8 @@ fn finish(commands: Vec<std::process::Command>, monitor: &mut dyn Monitor) -> Re
         return Ok(());
     }
     let said = first.unwrap_or_default();
-    Err(Error::Machine(if said.contains("No space left on device") {
-        "the disk is full: cannot unpack the kernel's source, which takes 1.2 GB; free some space, \
-         or let SUDBOX_CACHE name a directory on another disk"
-            .into()
-    } else {
-        format!("cannot unpack the kernel's source: {said}")
-    }))
+    if is_full_disk(&said) {
+        return Err(Error::DiskFull("unpack the kernel's source, which takes 1 GB".into()));
+    }
+    Err(Error::Machine(format!("cannot unpack the kernel's source: {said}")))
 }

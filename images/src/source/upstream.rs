@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Candidate, List, Origin};
+use super::{Candidate, Failure, List, Origin};
 use crate::cache::{Cache, Held};
 use crate::error::Context as _;
 use crate::mirror::hex;
@@ -24,6 +24,9 @@ const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
 
 /// curl(1)'s exit code for a file that is not there (with `--fail`, and for `file://`).
 const NOT_FOUND: [i32; 2] = [22, 37];
+
+/// curl(1)'s exit code if it cannot write the file.
+const CANNOT_WRITE: i32 = 23;
 
 /// The upstream archive, as this run knows it.
 #[derive(Debug)]
@@ -102,21 +105,22 @@ pub(super) fn download(
     sha256: &str,
     to: &Path,
     monitor: &mut dyn Monitor,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, Failure> {
     let to = to.join(path.rsplit('/').next().unwrap_or(path));
     let url = format!("{}/{path}", cache.upstream.base);
     monitor.phase(&format!("downloading {url}"));
     if let Err(Failed { said, .. }) = curl(cache, &url, &to, TARBALL, monitor)? {
-        return Err(Error::Machine(format!(
+        return Err(Failure::Download(Error::Machine(format!(
             "cannot download {url}: {said}; try again, or give a source tree (KERNEL=directory)"
-        )));
+        ))));
     }
     let sum = sha256_of(&to)?;
     if sum != sha256 {
-        return Err(Error::Machine(format!(
+        // Not passed over: whoever can change a file can also make others unreachable.
+        return Err(Failure::Other(Error::Machine(format!(
             "{url} is not what was published: its sha256 is {sum}, it should be {sha256}; somebody \
              between here and there changes files, use another network"
-        )));
+        ))));
     }
     Ok(to)
 }
@@ -155,6 +159,9 @@ fn curl(
     let code = statuses.first().and_then(std::process::ExitStatus::code);
     if code == Some(0) {
         return Ok(Ok(()));
+    }
+    if code == Some(CANNOT_WRITE) {
+        return Err(Error::DiskFull(format!("download {url}")));
     }
     // 22 is any answer from 400 on; a proxy that refuses is no archive that lacks a file.
     let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))

@@ -61,7 +61,7 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
             command.env("PATH", path);
         }
         let ran = run(command);
-        git(tree, &["bisect", "reset", "--quiet"]);
+        git(tree, &["bisect", "reset"]);
         ran
     };
     let ran = bisect(None).expect(0);

@@ -85,6 +85,9 @@ fn repeats_and_more_cpus_change_no_outcome() {
     let once = run(sudbox_run(&["--cases", "core"])).expect(0).outcomes();
     let often = run(sudbox_run(&["--cases", "core", "--repeat", "5"])).expect(0).outcomes();
     assert_eq!(once, often);
+    // More than one plan holds.
+    let many = run(sudbox_run(&["--cases", "core", "--repeat", "12"])).expect(0);
+    assert_eq!(many.json()["boots"], 2, "{} cases in plans of 1000", 12 * once.len());
     let wide = run(sudbox_run(&["--cases", "core", "--cpus", "4"])).expect(0).outcomes();
     assert_eq!(once, wide);
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use sudbox_images::{Cache, Monitor, Request, initramfs};
+use sudbox_vmm::qemu;
 
 /// Turns of each, after one that does not count.
 const TURNS: usize = 11;
@@ -21,11 +22,8 @@ fn main() -> anyhow::Result<()> {
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
     for turn in 0..=TURNS {
         let b = timed(bare_boot(vmlinux, &initramfs, ""))?;
-        let t = timed(bare_boot(
-            &image.kernel,
-            &initramfs,
-            &format!("quiet {}", sudbox_vmm::qemu::kernel_arguments(1)),
-        ))?;
+        let tuned_line = format!("loglevel=5 {}", qemu::kernel_arguments(1));
+        let t = timed(bare_boot(&image.kernel, &initramfs, &tuned_line))?;
         let mut command = sudbox_tests::sudbox();
         command.args(["run", "--cases", "core"]);
         let c = timed(command)?;
@@ -74,7 +72,7 @@ fn timed(mut command: Command) -> anyhow::Result<Duration> {
 }
 
 fn bare_boot(kernel: &Path, initramfs: &Path, more: &str) -> Command {
-    let mut qemu = Command::new(sudbox_vmm::qemu::program(sudbox_vmm::machine::Arch::X86_64));
+    let mut qemu = Command::new(qemu::program(sudbox_vmm::machine::Arch::X86_64));
     qemu.args(["-M", "microvm", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel"])
         .arg(kernel)

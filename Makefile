@@ -13,7 +13,7 @@ SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel test test-all test-end-to-end lint fuzz bench-harness doctor install clean
+.PHONY: help build test-kernel test test-all test-long lint fuzz bench-harness doctor install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -48,8 +48,10 @@ test: build ## what a contributor runs: unit tests and the end-to-end tests that
 	@$(CARGO) test --quiet --locked --workspace --exclude sudbox-tests
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --package sudbox-tests
 
-test-all: test ## test, and all that takes longer
-	@SUDBOX=$(abspath $(SUDBOX)) SUDBOX_TEST_ALL=1 $(CARGO) test --locked --package sudbox-tests -- --include-ignored
+test-all: test test-long ## test, and all that takes longer
+
+test-long: build
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --package sudbox-tests --features all --test long
 
 lint: ## formatting, clippy, the stated minimum Rust version
 	@$(CARGO) fmt --all --check

@@ -1,0 +1,39 @@
+//! What takes longer than a contributor waits.
+
+use std::process::{Child, Command};
+use sudbox_tests::{run, sudbox_run};
+
+#[test]
+fn a_verdict_from_empty_caches() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut command = sudbox_run(&["--cases", "core"]);
+    command.env("SUDBOX_CACHE", cache.path()).env("CCACHE_DISABLE", "1");
+    let ran = run(command).expect(0);
+    assert!(ran.stderr.contains("building"), "it was not built: {}", ran.stderr);
+}
+
+/// A process that keeps a CPU busy.
+struct Busy(Child);
+
+impl Busy {
+    fn new() -> Busy {
+        Busy(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell"))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn fifty_repeats_beside_two_busy_processes_without_a_flake() {
+    let once = run(sudbox_run(&["--cases", "core"])).expect(0).outcomes();
+    let _busy = [Busy::new(), Busy::new()];
+    for cpus in ["1", "4"] {
+        let often = run(sudbox_run(&["--cases", "core", "--repeat", "50", "--cpus", cpus]));
+        assert_eq!(often.expect(0).outcomes(), once, "{cpus} CPUs");
+    }
+}

@@ -38,6 +38,8 @@ pub(super) struct Inherited<'a> {
 /// - `no_timer_check`: the timer's interrupt arrives.
 /// - `nolapic_timer`: with one CPU the PIT does, and the local APIC's timer, whose calibration
 ///   waits for 100 ticks, is not needed. With more, ticks would get lost.
+/// - `noreplace-smp`: a kernel on one CPU would patch every lock prefix out of itself, each with
+///   two switches of page tables (docs/boot-time.md has the figures).
 /// - `tsc_early_khz`, `tsc=reliable`: how fast the guest's TSC runs, if it is known; it is the
 ///   host's.
 pub(super) fn kernel_arguments(accelerator: Accelerator, cpus: u8, tsc_khz: Option<u64>) -> String {
@@ -46,7 +48,7 @@ pub(super) fn kernel_arguments(accelerator: Accelerator, cpus: u8, tsc_khz: Opti
         Accelerator::Tcg => {
             all += " no_timer_check";
             if cpus == 1 {
-                all += " nolapic_timer";
+                all += " nolapic_timer noreplace-smp";
             }
             if let Some(khz) = tsc_khz {
                 all += &format!(" tsc=reliable tsc_early_khz={khz}");

@@ -47,7 +47,10 @@ pub struct Choice {
 /// Chooses what QEMU runs on.
 #[must_use]
 pub fn accelerator() -> Choice {
-    Choice { accelerator: Accelerator::Tcg, reason: "KVM is not tried yet" }
+    Choice {
+        accelerator: Accelerator::Tcg,
+        reason: "KVM is left alone, as nothing here can tell yet whether it runs kernels",
+    }
 }
 
 /// The kernel arguments that a machine with so many CPUs puts in front of the caller's, with what

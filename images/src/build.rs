@@ -126,6 +126,14 @@ impl Recipe<'_> {
         src: &Path,
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
+        let root = self.cache.root();
+        if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
+            return Err(Error::Machine(format!(
+                "the kernel's Makefile cannot build below {}: it takes no space, colon or the like; \
+                 let SUDBOX_CACHE name a directory without",
+                root.display()
+            )));
+        }
         let slot_key = digest(&[&self.source.place, &self.configuration.name(), &self.flags()]);
         let slot_lock = self.cache.lock("slots", &slot_key, Mode::Exclusive, monitor)?;
         // Another run may have built it while this one waited.

@@ -5,6 +5,7 @@
 //! goes. Each source lists what it has of a series; choosing is the same for all.
 
 mod apt;
+mod apt_sources;
 mod git;
 mod unpack;
 mod upstream;

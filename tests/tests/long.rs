@@ -37,3 +37,8 @@ fn fifty_repeats_beside_two_busy_processes_without_a_flake() {
         assert_eq!(often.expect(0).outcomes(), once, "{cpus} CPUs");
     }
 }
+
+#[test]
+fn flavour_full_keeps_every_promise() {
+    let _ = run(sudbox_run(&["--flavour", "full", "--cases", "all"])).expect(0);
+}

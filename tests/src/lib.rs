@@ -426,4 +426,14 @@ impl Tree {
         self.note(name);
         self.put(name, changed.as_bytes());
     }
+
+    /// Adds a comment that no run before had, so that there is something to build.
+    ///
+    /// # Panics
+    /// If the file cannot be read or written.
+    pub fn freshen(&self, name: &str) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("a clock").as_nanos();
+        self.edit(name, |text| format!("{text}\n/* {now} */\n"));
+    }
 }

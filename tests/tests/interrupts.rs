@@ -48,7 +48,7 @@ fn while_a_vm_runs() {
 fn an_incremental_build_goes_on_after_it() {
     let tree = Tree::with(&[]);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect(0);
-    tree.edit("kernel/entry/common.c", |text| format!("{text}\n/* interrupted */\n"));
+    tree.freshen("kernel/entry/common.c");
     interrupted(&[tree.argument()], None, "building", libc::SIGINT);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect(0);
 }

@@ -5,7 +5,8 @@ MAKEFLAGS += --no-print-directory
 export SUDBOX_MAKE := 1
 
 # Make's own flags and jobserver are not for cargo, and sudbox scrubs them for the kernel's build.
-CARGO = env -u MAKEFLAGS -u MFLAGS cargo
+# What cargo runs calls sudbox by itself.
+CARGO = env -u MAKEFLAGS -u MFLAGS -u SUDBOX_MAKE cargo
 HOST = $(shell rustc --print host-tuple)
 SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 # One static file that can be copied to any runner. With a target named, the flag is not for
@@ -13,12 +14,12 @@ SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel test test-all test-long lint fuzz bench-harness doctor install clean
+.PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 	@echo
-	@echo "test-kernel takes KERNEL ARCH CASES FLAVOUR LINUX CONFIG APPEND"
+	@echo "test-kernel takes KERNEL ARCH CASES FUZZ SEED FLAVOUR LINUX CONFIG PATCHES APPEND"
 	@echo "and for the kernel's own build CC LLVM CROSS_COMPILE KCFLAGS JOBS"
 
 build: ## the sudbox command, one static file
@@ -27,31 +28,74 @@ build: ## the sudbox command, one static file
 
 # The values reach sudbox through the environment, so that no shell sees them a second time.
 # CC has a default in make, which nobody asked for.
-test-kernel: export SUDBOX_CC := $(if $(filter default undefined,$(origin CC)),,$(CC))
-test-kernel: export KERNEL := $(KERNEL)
-test-kernel: export ARCH := $(ARCH)
-test-kernel: export CASES := $(CASES)
-test-kernel: export FLAVOUR := $(FLAVOUR)
-test-kernel: export LINUX := $(LINUX)
-test-kernel: export CONFIG := $(CONFIG)
-test-kernel: export APPEND := $(APPEND)
-test-kernel: export LLVM := $(LLVM)
-test-kernel: export CROSS_COMPILE := $(CROSS_COMPILE)
-test-kernel: export KCFLAGS := $(KCFLAGS)
-test-kernel: export JOBS := $(JOBS)
+test-kernel matrix bench bisect: export SUDBOX_CC := $(if $(filter default undefined,$(origin CC)),,$(CC))
+test-kernel matrix bench bisect: export LLVM := $(LLVM)
+test-kernel matrix bench bisect: export CROSS_COMPILE := $(CROSS_COMPILE)
+test-kernel matrix bench bisect: export KCFLAGS := $(KCFLAGS)
+test-kernel matrix bench bisect: export JOBS := $(JOBS)
+test-kernel matrix bench bisect: export APPEND := $(APPEND)
+test-kernel matrix bench bisect kselftest: export LINUX := $(LINUX)
+test-kernel matrix bisect coverage: export CASES := $(CASES)
+test-kernel bench bisect kselftest: export FLAVOUR := $(FLAVOUR)
+test-kernel bench bisect bench-harness: export ARCH := $(ARCH)
+test-kernel bench bisect: export CONFIG := $(CONFIG)
+test-kernel bench kselftest coverage: export KERNEL := $(KERNEL)
+test-kernel: export FUZZ := $(FUZZ)
+test-kernel: export SEED := $(SEED)
+test-kernel bench: export PATCHES := $(PATCHES)
+bench bisect: export BENCH := $(BENCH)
+bench: export COMPARE := $(COMPARE)
+bisect: export THRESHOLD := $(THRESHOLD)
+matrix: export KERNELS := $(KERNELS)
+matrix: export ARCHES := $(ARCHES)
+matrix: export FLAVOURS := $(FLAVOURS)
+bisect: export GOOD := $(GOOD)
+bisect: export BAD := $(BAD)
+TOOLCHAIN = --cc "$$SUDBOX_CC" --llvm "$$LLVM" --cross-compile "$$CROSS_COMPILE" \
+	--kcflags "$$KCFLAGS" --jobs "$$JOBS"
+
 test-kernel: build ## judge a kernel: the pinned one, or KERNEL=version, tree or image
 	@$(SUDBOX) run --arch "$$ARCH" --cases "$$CASES" --flavour "$$FLAVOUR" --linux "$$LINUX" \
-		--config "$$CONFIG" --append "$$APPEND" --cc "$$SUDBOX_CC" --llvm "$$LLVM" \
-		--cross-compile "$$CROSS_COMPILE" --kcflags "$$KCFLAGS" --jobs "$$JOBS" -- "$$KERNEL"
+		--config "$$CONFIG" --patches "$$PATCHES" --append "$$APPEND" $(TOOLCHAIN) \
+		$(if $(FUZZ),--fuzz "$$FUZZ") $(if $(SEED),--seed "$$SEED") -- "$$KERNEL"
+
+matrix: build ## judge many kernels and say what differs: KERNELS="6.1 6.12" [ARCHES=] [FLAVOURS=]
+	@$(SUDBOX) matrix --kernels "$$KERNELS" --arches "$$ARCHES" --flavours "$$FLAVOURS" \
+		--cases "$$CASES" --linux "$$LINUX" --append "$$APPEND" $(TOOLCHAIN)
+
+# COMPARE is the kernel that KERNEL is compared with: the older, or the one without the patches.
+bench: build ## what dispatch costs on KERNEL [BENCH=names]; COMPARE=kernel says which difference is real
+	@$(SUDBOX) bench --arch "$$ARCH" --only "$$BENCH" --flavour "$$FLAVOUR" --linux "$$LINUX" \
+		--config "$$CONFIG" --patches "$$PATCHES" --append "$$APPEND" $(TOOLCHAIN) \
+		$(if $(COMPARE),--compare "$$COMPARE" "$$KERNEL",-- "$$KERNEL")
+
+bisect: build ## find the commit that broke or mended it: GOOD= BAD= LINUX=tree [CASES=], or slowed it: [BENCH= THRESHOLD=5%]; RESUME=1 goes on
+	@$(SUDBOX) bisect --linux "$$LINUX" $(if $(RESUME),--resume,--good "$$GOOD" --bad "$$BAD" \
+		--arch "$$ARCH" --cases "$$CASES" --flavour "$$FLAVOUR" --config "$$CONFIG" \
+		--append "$$APPEND" $(TOOLCHAIN) $(if $(BENCH),--bench "$$BENCH") \
+		$(if $(THRESHOLD),--threshold "$$THRESHOLD"))
+
+kselftest: build ## a kernel's own selftests of dispatch, built and run on it; KERNEL= as above
+	@$(SUDBOX) kselftest --flavour "$$FLAVOUR" --linux "$$LINUX" -- "$$KERNEL"
 
 test: build ## what a contributor runs: unit tests and the end-to-end tests that take minutes
 	@$(CARGO) test --quiet --locked --workspace --exclude sudbox-tests
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --package sudbox-tests
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests
 
-test-all: test test-long ## test, and all that takes longer
+test-all: test test-long test-faults test-releases ## test, and all that takes longer
 
 test-long: build
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --package sudbox-tests --features all --test long
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test long --test archs_long --test kernels_long --test bisect_long --test kvm_long --test kvm_kernels --test kvm_aarch64 --test workflows --test slurm
+
+# FAULTS='6.12/selector-* 7.3/mutants' are some of them.
+test-faults: build ## break kernels by patches and mutants; every fault must be noticed (FAULTS= some)
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --locked --package sudbox-tests --bin test-faults -- $(foreach fault,$(FAULTS),'$(fault)')
+
+test-releases: build ## every release, in every flavour, from source: an hour where nothing is cached
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test releases -- --test-threads 1
+
+test-kvm: build ## the microVM on real KVM, under emulated SVM; a short form is in test, all in test-all
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test kvm --test kvm_long --test kvm_kernels --test kvm_aarch64
 
 lint: ## formatting, clippy, the stated minimum Rust version
 	@$(CARGO) fmt --all --check
@@ -61,11 +105,26 @@ lint: ## formatting, clippy, the stated minimum Rust version
 fuzz: ## every fuzz target for SECONDS each (default 600); needs cargo-fuzz and a nightly toolchain
 	@./tests/fuzz.sh "$(SECONDS)"
 
-bench-harness: build ## time to a verdict against a bare QEMU boot of the same kernel
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-harness
+bench-kvm: export ARCH := $(ARCH)
+bench-kvm: build ## the microVM against QEMU on the same KVM: time, exits, memory; [ARCH=]
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-kvm -- "$$ARCH"
+
+bench-harness: build ## time to a verdict against a bare QEMU boot of the same kernel; [ARCH=]
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-harness -- "$$ARCH"
+
+coverage: build ## what the cases execute of the dispatch code of KERNEL, to the instruction
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin coverage -- "$$KERNEL" "$$CASES"
 
 doctor: build ## what this machine can do and what is missing
 	@$(SUDBOX) doctor
+
+setup: build ## install what is missing, and say what this machine can do
+	@$(SUDBOX) setup
+
+dist: build ## the release: one static file and its checksum, in dist/
+	@mkdir -p dist
+	@cp $(SUDBOX) dist/sudbox-$(firstword $(subst -, ,$(HOST)))
+	@cd dist && sha256sum sudbox-* > SHA256SUMS
 
 install: ## the sudbox command and its completions, into cargo's bin directory
 	@$(STATIC) $(CARGO) install --quiet --locked --target $(HOST) --path harness

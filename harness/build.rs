@@ -1,8 +1,27 @@
 //! Builds guest-init as a static binary and embeds it, so that `cargo build` and
-//! `cargo install --path harness` alone give a working sudbox.
+//! `cargo install --path harness` alone give a working sudbox. Its sources are embedded too: for
+//! other architectures it is built from them when it is first needed.
 
-use std::path::PathBuf;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What guest-init is built from, below the top of the project. Its manifest names the tests.
+const INPUTS: [&str; 7] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "guest-init/Cargo.toml",
+    "guest-init/src",
+    "guest-init/tests",
+    "protocol/Cargo.toml",
+    "protocol/src",
+];
+
+/// How it is compiled: static, and not position-independent, so that there is nothing to relocate
+/// before main, and addresses in reports stand as they are in the file.
+const RUSTFLAGS: &str = "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static";
 
 fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
@@ -11,8 +30,9 @@ fn main() {
     let target_dir = PathBuf::from(variable("OUT_DIR")).join("guest");
     let target = variable("TARGET");
 
-    for input in ["src", "Cargo.toml", "../protocol/src", "../Cargo.lock", "../Cargo.toml"] {
-        println!("cargo::rerun-if-changed={}", guest_init.join(input).display());
+    let top = guest_init.join("..");
+    for input in INPUTS {
+        println!("cargo::rerun-if-changed={}", top.join(input).display());
     }
 
     let mut cargo = Command::new(variable("CARGO"));
@@ -24,12 +44,13 @@ fn main() {
         .arg("--target-dir")
         .arg(&target_dir);
     // What is set for building the harness (lints, wrappers, flags of its target) is not for the
-    // guest.
+    // guest; what links programs of its target is.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let inherited = ["CARGO_BUILD_", "CARGO_TARGET_", "CARGO_PROFILE_", "CARGO_FEATURE_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        let inherited = !name.ends_with("_LINKER")
+            && ["CARGO_BUILD_", "CARGO_TARGET_", "CARGO_PROFILE_", "CARGO_FEATURE_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
             || matches!(
                 &*name,
                 "RUSTFLAGS"
@@ -41,15 +62,44 @@ fn main() {
             cargo.env_remove(&*name);
         }
     }
-    // Not position-independent: nothing to relocate before main, and addresses in reports stand
-    // as they are in the file.
-    cargo.env(
-        "CARGO_ENCODED_RUSTFLAGS",
-        "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
-    );
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
     let status = cargo.status().expect("cargo starts");
     assert!(status.success(), "building guest-init for {target} failed");
 
     let binary = target_dir.join(&target).join("guest/guest-init");
     println!("cargo::rustc-env=SUDBOX_GUEST_INIT={}", binary.display());
+    let place = PathBuf::from(variable("OUT_DIR")).join("sources.rs");
+    std::fs::write(place, sources(&top)).expect("OUT_DIR can be written to");
+}
+
+/// The text of a module that holds what guest-init is built from, a number that changes with it, and
+/// how it is compiled.
+fn sources(top: &Path) -> String {
+    let mut files = Vec::new();
+    for input in INPUTS {
+        collect(top, PathBuf::from(input), &mut files);
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    let mut text = String::from("const SOURCES: &[(&str, &str)] = &[\n");
+    for file in &files {
+        let full = top.join(file).canonicalize().expect("it was listed");
+        std::fs::read(&full).expect("it is readable").hash(&mut hasher);
+        let _ = writeln!(text, "    ({file:?}, include_str!({full:?})),");
+    }
+    text + &format!(
+        "];\nconst SOURCES_DIGEST: u64 = {:#x};\nconst RUSTFLAGS: &str = {RUSTFLAGS:?};\n",
+        hasher.finish()
+    )
+}
+
+fn collect(top: &Path, path: PathBuf, files: &mut Vec<PathBuf>) {
+    let full = top.join(&path);
+    if !full.is_dir() {
+        files.push(path);
+        return;
+    }
+    for entry in std::fs::read_dir(full).expect("it can be listed").flatten() {
+        collect(top, path.join(entry.file_name()), files);
+    }
 }

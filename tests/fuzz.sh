@@ -3,9 +3,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-}
-for room in protocol vmm; do
+for room in protocol vmm guest-init; do
     for target in $(cd $room && cargo fuzz list); do
         echo "== $room $target"
-        (cd $room && cargo +nightly fuzz run "$target" -- -max_total_time="${seconds:-600}" -rss_limit_mb=4096)
+        (cd $room && cargo +nightly fuzz run "$target" -- -max_total_time="${seconds:-600}" -timeout=10 -rss_limit_mb=4096)
     done
 done

@@ -5,11 +5,19 @@
 //! runs it as an ordinary process.
 
 pub mod arch;
+pub mod bench;
 pub mod cases;
+mod filter;
+mod modules;
 pub mod pid1;
 pub mod probe;
+mod program;
+mod ptrace;
 mod rseq;
 pub mod runner;
+#[cfg(not(target_arch = "s390x"))]
+pub mod sandbox;
 pub mod shared;
 pub mod sys;
 mod vdso;
+pub mod walk;

@@ -1,5 +1,5 @@
 //! PID 1 of the guest, or the runner on a descriptor that its caller hands down:
-//! `guest-init --fd N`.
+//! `guest-init --fd N`. `guest-init --sandbox ENGINE FILE` runs a foreign program.
 //!
 //! There is no Rust `main`: the runtime would install signal handlers and an alternate stack
 //! before it, only for the runner to take them away again.
@@ -27,6 +27,8 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         .map(|i| unsafe { CStr::from_ptr(*words.add(i)) }.to_string_lossy().into_owned())
         .collect();
     let descriptor = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        #[cfg(target_arch = "x86_64")]
+        ["--sandbox", engine, file] => return sudbox_guest_init::sandbox::command(engine, file),
         ["--fd", number] => number.parse().ok().filter(|fd| *fd >= 0),
         _ => None,
     };

@@ -1,6 +1,6 @@
 //! The runner as PID 1 of a guest: mounts, dials the host, converses, restarts. It never ends.
 
-use crate::{cases, probe, runner, sys};
+use crate::{cases, modules, probe, runner, sys};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
@@ -10,6 +10,15 @@ use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
 /// What is mounted before the first probe: source and type, place. The root is the initramfs,
 /// which can be written to, and descriptors 0 to 2 are the console, which the kernel opened.
 const MOUNTS: &[(&CStr, &CStr)] = &[(c"proc", c"/proc")];
+
+/// What programs expect beside: devices, and what the kernel tells of them. What it is not built
+/// with is not there.
+const MOUNTS_FOR_PROGRAMS: &[(&CStr, &CStr)] = &[
+    (c"devtmpfs", c"/dev"),
+    (c"sysfs", c"/sys"),
+    (c"devpts", c"/dev/pts"),
+    (c"tmpfs", c"/dev/shm"),
+];
 
 /// Where the last words go, and the device numbers in case no node is there.
 const VOICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
@@ -28,13 +37,26 @@ pub fn run() -> ! {
     if let Err(problem) = runner::prepare() {
         give_up(CONSOLE_PROBLEM, &problem.to_string());
     }
+    if let Err(problem) = modules::load() {
+        give_up(CONSOLE_PROBLEM, &problem);
+    }
+    // Everything that can be done before the host is dialled is: a VM may be kept at that moment,
+    // and others begin there.
+    let machine = probe::find(true);
     let mut stream = match dial() {
         Ok(stream) => stream,
         Err(reason) => give_up(CONSOLE_NO_HOST, &reason),
     };
-    match runner::converse(&mut stream, probe::find(true), cases::TABLE) {
+    match runner::converse(&mut stream, machine, cases::TABLE) {
         Ok(()) => restart(),
         Err(problem) => give_up(CONSOLE_PROBLEM, &problem.to_string()),
+    }
+}
+
+/// Mounts what programs expect that are not cases.
+pub(crate) fn mount_for_programs() {
+    for (kind, place) in MOUNTS_FOR_PROGRAMS {
+        mount(kind, place);
     }
 }
 

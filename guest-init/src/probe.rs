@@ -86,7 +86,8 @@ impl Machine {
     }
 }
 
-fn uname() -> (String, String, String) {
+/// Release, build and machine, as uname(2) says them.
+pub(crate) fn uname() -> (String, String, String) {
     // SAFETY: all zero is a valid utsname, and uname() fills it with terminated strings.
     let name = unsafe {
         let mut name: libc::utsname = std::mem::zeroed();
@@ -133,8 +134,8 @@ fn cpu() -> (String, Vec<String>) {
             })
             .unwrap_or_default()
     };
-    let model = format!("{} {}", field("vendor_id"), field("model name"));
-    let features = field("flags").split_whitespace().map(str::to_owned).collect();
+    let model = arch::CPU_MODEL.map(field).join(" ");
+    let features = field(arch::CPU_FEATURES).split_whitespace().map(str::to_owned).collect();
     (model.trim().to_owned(), features)
 }
 
@@ -145,12 +146,14 @@ fn features() -> Vec<Feature> {
         .copied()
         .filter(|feature| match feature {
             Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
-            // The range is right and the selector wrong: a mode that is not there is refused
-            // before the selector is looked at.
-            Feature::Inclusive => !matches!(
-                sys::set_dispatch(2, 0, 1, u64::MAX),
-                Ok(()) | Err(sys::Errno(libc::EINVAL))
-            ),
+            // The range is right and the selector wrong, where there is a wrong one: a mode that is
+            // not there is refused before the selector is looked at. What is armed lets all pass
+            // but what comes from address 0.
+            Feature::Inclusive => {
+                let answer = sys::set_dispatch(2, 0, 1, u64::MAX);
+                let _ = sys::set_dispatch(0, 0, 0, 0);
+                answer != Err(sys::Errno(libc::EINVAL))
+            }
             Feature::PtraceConfig => ptrace_config(),
             Feature::Sysctl => is_file(c"/proc/sys/kernel/syscall_user_dispatch"),
             // SAFETY: the filter's address is refused before anything is installed.
@@ -162,9 +165,9 @@ fn features() -> Vec<Feature> {
             Feature::Userfaultfd => unsafe {
                 is_there(sys::call(libc::SYS_userfaultfd, &[u64::MAX]))
             },
-            Feature::Ia32 => compat_calls(),
-            Feature::X32 => x32_calls(),
-            Feature::Pkeys => pkeys(),
+            Feature::Ia32 | Feature::X32 | Feature::Vsyscall | Feature::Pkeys => {
+                arch::offers(*feature)
+            }
             // SAFETY: unknown flags are refused before anything is registered.
             Feature::Rseq => is_there(unsafe { sys::call(libc::SYS_rseq, &[0, 0, 0xff, 0]) }),
             Feature::SyscallTracepoints => traces.0,
@@ -228,42 +231,6 @@ pub const PTRACE_GET_DISPATCH: u64 = 0x4211;
 /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
 pub const PTRACE_SET_DISPATCH: u64 = 0x4210;
 
-/// Where `int 0x80` is not offered it is a fault, which the handler steps over.
-fn compat_calls() -> bool {
-    extern "C" fn step_over(_: i32, _: *const u8, context: *mut arch::Context) {
-        // SAFETY: the kernel hands a handler its frame, which nobody else uses.
-        let context = unsafe { &mut *context };
-        context.registers[arch::Reg::NEXT] = arch::compat_skip();
-    }
-    let action = sys::Action {
-        handler: step_over as *const () as u64,
-        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
-        restorer: arch::restorer(),
-        mask: 0,
-    };
-    // SAFETY: the handler only steps over the instruction below, and is gone after it.
-    unsafe {
-        let _ = sys::sigaction(libc::SIGSEGV, &action);
-        let after = arch::compat_gate().issue(&arch::Registers::call(arch::COMPAT_GETPID, [0; 6]));
-        let _ = sys::sigaction(libc::SIGSEGV, &sys::Action::default());
-        after.result() == i64::from(sys::getpid())
-    }
-}
-
-fn x32_calls() -> bool {
-    let number = arch::X32_BIT | libc::SYS_getpid.cast_unsigned();
-    // SAFETY: touches no memory.
-    unsafe { arch::inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
-}
-
-fn pkeys() -> bool {
-    // SAFETY: allocates a key, which protects nothing yet, and frees it.
-    unsafe {
-        let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]);
-        key.is_ok_and(|key| sys::call(libc::SYS_pkey_free, &[key]).is_ok())
-    }
-}
-
 fn audit() -> bool {
     // SAFETY: makes a socket and closes it.
     unsafe {
@@ -275,22 +242,8 @@ fn audit() -> bool {
 /// Looks into tracefs through a mount that is attached nowhere and goes with its descriptor:
 /// whether there are system call events, and uprobes.
 fn traces() -> (bool, bool) {
-    const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
-    // SAFETY: reads a terminated string; descriptors are closed below.
-    unsafe {
-        let Ok(fs) = sys::call(libc::SYS_fsopen, &[c"tracefs".as_ptr() as u64, 1]) else {
-            return (false, false);
-        };
-        let fd = i32::try_from(fs).unwrap_or(-1);
-        let mount = sys::call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
-            .and_then(|_| sys::call(libc::SYS_fsmount, &[fs, 1, 0]))
-            .ok()
-            .and_then(|mount| i32::try_from(mount).ok());
-        let _ = sys::close(fd);
-        let Some(mount) = mount else { return (false, false) };
-        let found =
-            (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));
-        let _ = sys::close(mount);
-        found
-    }
+    let Ok(mount) = sys::mount_aside(c"tracefs") else { return (false, false) };
+    let found = (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));
+    let _ = sys::close(mount);
+    found
 }

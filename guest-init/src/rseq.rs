@@ -1,11 +1,11 @@
 //! Takes back the restartable sequences area that the C library may have registered: while it
 //! is there, the kernel looks at it at every return to user mode, and a case would test that too.
 
+use crate::arch::RSEQ_SIGNATURE;
 use crate::sys;
 
-/// `RSEQ_FLAG_UNREGISTER` and the signature that the C library uses on x86 (sys/rseq.h).
+/// `RSEQ_FLAG_UNREGISTER`.
 const UNREGISTER: u64 = 1;
-const SIGNATURE: u64 = 0x5305_3053;
 /// Length of the first `struct rseq`; later ones grow by multiples of it.
 const FIRST_LENGTH: u64 = 32;
 
@@ -36,7 +36,7 @@ pub(crate) fn unregister() {
         let area = crate::arch::thread_pointer().wrapping_add_signed(*sudbox_rseq_offset as i64);
         // The length must be the one it was registered with, which depends on the library.
         for length in (1..=4).map(|n| n * FIRST_LENGTH) {
-            if sys::call(libc::SYS_rseq, &[area, length, UNREGISTER, SIGNATURE]).is_ok() {
+            if sys::call(libc::SYS_rseq, &[area, length, UNREGISTER, RSEQ_SIGNATURE]).is_ok() {
                 break;
             }
         }

@@ -2,11 +2,14 @@
 //!
 //! The runner must have one thread: it forks.
 
+use crate::bench;
 use crate::cases::{self, Case, Check, Wrong};
 use crate::probe::Machine;
+use crate::program;
 use crate::shared::{self, shared};
 use crate::sys::{self, Change};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 use sudbox_protocol::{
     CaseResult, FrameReader, GuestMessage, HostMessage, Plan, PlannedCase, ResultKind,
@@ -73,12 +76,13 @@ pub fn prepare() -> Result<(), Problem> {
     shared::create().map_err(Problem::Setup)
 }
 
-/// The whole conversation, from the greeting to the acknowledgement of the account. Cases are
-/// looked up in `table`.
+/// The whole conversation, from the greeting to the acknowledgement of the account, or a program in
+/// place of cases. Cases are
+/// looked up in `table`; walks, which x86-64 alone has, are in no table.
 ///
 /// # Errors
 /// [`Problem`] as soon as the other side fails.
-pub fn converse<S: Read + Write>(
+pub fn converse<S: Read + Write + AsFd>(
     stream: &mut S,
     machine: &Machine,
     table: &[&[Case]],
@@ -87,6 +91,7 @@ pub fn converse<S: Read + Write>(
     stream.write_all(&GuestMessage::Hello(machine.hello()).to_frame())?;
     let plan = match receive(stream, &mut frames)? {
         HostMessage::Plan(plan) => plan,
+        HostMessage::Execute(wanted) => return program::run(stream, &mut frames, &wanted),
         other => return Err(Problem::Host(format!("{other:?} where a plan was due"))),
     };
     let account = run_plan(stream, &mut frames, machine, table, &plan)?;
@@ -116,11 +121,11 @@ fn run_plan<S: Read + Write>(
             other => return Err(Problem::Host(format!("{other:?} where go {index} was due"))),
         }
         let start = sys::now();
-        let (logs, result) = run_one(machine, table, index, planned);
+        let (said, result) = run_one(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         account.push(result.kind());
-        for text in logs {
-            out.extend_from_slice(&GuestMessage::Log { case: index, text }.to_frame());
+        for message in said {
+            out.extend_from_slice(&message.to_frame());
         }
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
     }
@@ -130,7 +135,11 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
-fn receive<S: Read>(stream: &mut S, frames: &mut FrameReader) -> Result<HostMessage, Problem> {
+/// The next message of the host.
+pub(crate) fn receive<S: Read>(
+    stream: &mut S,
+    frames: &mut FrameReader,
+) -> Result<HostMessage, Problem> {
     let mut piece = [0; 4096];
     loop {
         match frames.next_body() {
@@ -154,8 +163,11 @@ fn run_one(
     table: &[&[Case]],
     index: u32,
     planned: &PlannedCase,
-) -> (Vec<String>, CaseResult) {
-    let Some(case) = table.iter().copied().flatten().find(|case| case.id == planned.id) else {
+) -> (Vec<GuestMessage>, CaseResult) {
+    let listed = table.iter().copied().flatten().find(|case| case.id == planned.id);
+    let listed = listed.or_else(|| crate::walk::by_id(&planned.id));
+    let listed = listed.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
+    let Some(case) = listed else {
         return (vec![], CaseResult::Broken(format!("no case is called {}", planned.id)));
     };
     // In this order: a kernel feature that needs a CPU feature is not absent for the lack of that.
@@ -169,7 +181,7 @@ fn run_one(
 }
 
 /// Runs a case in a child of its own and makes sure that nothing of it is left.
-fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<String>, CaseResult) {
+fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult) {
     shared().clear();
     let runner = sys::getpid();
     // SAFETY: the runner has one thread.
@@ -180,11 +192,17 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<String>, CaseR
     };
     let change = await_child(child, deadline);
     let left = clean_up(child, change.is_none());
-    let (logs, result) = judge(change, &shared().report());
+    let (mut said, result) = judge(change, &shared().report());
     match left {
-        Ok(()) => (logs, result),
-        Err(what) if result.kind() == ResultKind::Pass => (logs, CaseResult::Broken(what)),
-        Err(what) => (logs.into_iter().chain([what]).collect(), result),
+        Ok(()) => (said, result),
+        Err(what) if result.kind() == ResultKind::Pass => {
+            let expected = "SIGKILL ends what a case leaves behind".into();
+            (said, CaseResult::Fail { expected, got: what })
+        }
+        Err(text) => {
+            said.push(GuestMessage::Log { case: index, text });
+            (said, result)
+        }
     }
 }
 
@@ -207,7 +225,7 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
     }
-    let outcome: Check = (case.run)();
+    let outcome: Check = case.run.run();
     let result = match outcome {
         Ok(()) => CaseResult::Pass,
         Err(Wrong::Promise { expected, got }) => CaseResult::Fail { expected, got },
@@ -217,6 +235,9 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
     let mut report = Vec::new();
     for text in cases::support::take_logs() {
         report.extend_from_slice(&GuestMessage::Log { case: index, text }.to_frame());
+    }
+    if let Some(measurement) = bench::take() {
+        report.extend_from_slice(&GuestMessage::Measured { case: index, measurement }.to_frame());
     }
     let end = GuestMessage::End { case: index, result, micros: 0 };
     report.extend_from_slice(&end.to_frame());
@@ -313,17 +334,17 @@ fn kill_stray() {
     }
 }
 
-/// From how the child ended and what it left behind to logs and result.
-fn judge(change: Option<Change>, report: &[u8]) -> (Vec<String>, CaseResult) {
-    let mut logs = Vec::new();
+/// From how the child ended and what it left behind to what it said and its result.
+fn judge(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
+    let mut said = Vec::new();
     let mut result = None;
     let mut frames = FrameReader::default();
     frames.push(report);
     while let Ok(Some(body)) = frames.next_body() {
         match GuestMessage::decode(&body) {
-            Ok(GuestMessage::Log { text, .. }) => logs.push(text),
             Ok(GuestMessage::End { result: end, .. }) => result = Some(end),
-            _ => {}
+            Ok(message) => said.push(message),
+            Err(_) => {}
         }
     }
     let result = match (change, result) {
@@ -337,5 +358,5 @@ fn judge(change: Option<Change>, report: &[u8]) -> (Vec<String>, CaseResult) {
             got: format!("its process {change}"),
         },
     };
-    (logs, result)
+    (said, result)
 }

@@ -2,6 +2,7 @@
 //! No allocation, no errno, no libc.
 
 use crate::arch;
+use std::ops::Range;
 use std::time::Duration;
 
 /// An error number of the kernel.
@@ -100,8 +101,9 @@ pub fn gettid() -> i32 {
 /// # Safety
 /// The process must have one thread, or the child must do without locks.
 pub unsafe fn fork() -> Result<i32> {
+    let arguments = arch::clone_arguments(word(libc::SIGCHLD), 0);
     // SAFETY: a child with memory of its own; the caller vouches for the locks in it.
-    unsafe { call(libc::SYS_clone, &[word(libc::SIGCHLD)]) }.map(pid_of)
+    unsafe { call(libc::SYS_clone, &arguments) }.map(pid_of)
 }
 
 /// `exit_group(2)`
@@ -242,7 +244,7 @@ pub fn set_dispatch(mode: u64, offset: u64, length: u64, selector: u64) -> Resul
     unsafe { prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector) }.map(drop)
 }
 
-/// `struct sigaction` of the kernel on architectures with `SA_RESTORER`.
+/// What is to become of a signal; the kernel's `struct sigaction` where that has `SA_RESTORER`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Action {
@@ -256,8 +258,7 @@ pub struct Action {
     pub mask: u64,
 }
 
-/// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
-pub const SA_RESTORER: u64 = 0x0400_0000;
+pub use arch::SA_RESTORER;
 
 /// `rt_sigaction(2)`
 ///
@@ -267,7 +268,8 @@ pub const SA_RESTORER: u64 = 0x0400_0000;
 /// # Safety
 /// The handler must be one.
 pub unsafe fn sigaction(signal: i32, action: &Action) -> Result<()> {
-    let pointer = std::ptr::from_ref(action) as u64;
+    let action = arch::kernel_action(signal, action);
+    let pointer = &raw const action as u64;
     // SAFETY: reads the action only; the caller vouches for the handler.
     unsafe { call(libc::SYS_rt_sigaction, &[word(signal), pointer, 0, 8]) }.map(drop)
 }
@@ -343,9 +345,19 @@ pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
 pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: without MAP_FIXED (nobody passes it) the kernel picks addresses that are free.
-    let answer = unsafe {
-        call(libc::SYS_mmap, &[hint, length as u64, word(protection), word(flags), word(fd), 0])
-    };
+    unsafe { mmap(&[hint, length as u64, word(protection), word(flags), word(fd), 0]) }
+}
+
+/// `mmap(2)` with all that it takes.
+///
+/// # Errors
+/// As the kernel says.
+///
+/// # Safety
+/// With `MAP_FIXED`, nobody may rely on what was there.
+pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
+    // SAFETY: the caller vouches.
+    let answer = unsafe { call(libc::SYS_mmap, &arch::mmap_arguments(arguments)) };
     answer.map(|address| address as *mut u8)
 }
 
@@ -373,6 +385,17 @@ pub unsafe fn unmap(start: *mut u8, length: usize) -> Result<()> {
     unsafe { call(libc::SYS_munmap, &[start as u64, length as u64]) }.map(drop)
 }
 
+/// The mapping of a process that holds an address, by `/proc/PID/maps`.
+#[must_use]
+pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    maps.lines().find_map(|line| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
+        range.contains(&address).then_some(range)
+    })
+}
+
 /// An empty file in memory, `memfd_create(2)`.
 ///
 /// # Errors
@@ -380,6 +403,23 @@ pub unsafe fn unmap(start: *mut u8, length: usize) -> Result<()> {
 pub fn memory_file() -> Result<i32> {
     // SAFETY: reads a terminated string.
     unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
+}
+
+/// A mount of this file system that is attached nowhere and goes with its descriptor.
+///
+/// # Errors
+/// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
+pub fn mount_aside(kind: &std::ffi::CStr) -> Result<i32> {
+    const CLOEXEC: u64 = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+    const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
+    // SAFETY: reads a terminated string.
+    unsafe {
+        let fs = call(libc::SYS_fsopen, &[kind.as_ptr() as u64, CLOEXEC])?;
+        let mount = call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
+            .and_then(|_| call(libc::SYS_fsmount, &[fs, CLOEXEC, 0]));
+        let _ = close(pid_of(fs));
+        mount.map(pid_of)
+    }
 }
 
 /// `close(2)`
@@ -395,6 +435,16 @@ pub fn close(fd: i32) -> Result<()> {
 pub fn sched_yield() {
     // SAFETY: touches no memory.
     let _ = unsafe { call(libc::SYS_sched_yield, &[]) };
+}
+
+/// Waits for so long, or until a handler has run.
+pub fn sleep(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    // SAFETY: reads the time.
+    let _ = unsafe { call(libc::SYS_nanosleep, &[&raw const time as u64, 0]) };
 }
 
 /// `CLOCK_MONOTONIC` since some start, from the vDSO where that is possible.

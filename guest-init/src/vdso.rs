@@ -57,9 +57,10 @@ pub(crate) fn find() -> Option<Vdso> {
                         match read::<u64>(entry) {
                             DT_STRTAB => strings = value,
                             DT_SYMTAB => symbols = value,
-                            // The number of chains is the number of symbols.
-                            DT_HASH => count = u64::from(read::<u32>(value + 4)),
-                            DT_GNU_HASH if count == 0 => count = gnu_hash_count(value),
+                            // The number of chains is the number of symbols. The words of this
+                            // table have another size on s390x, so the other one is preferred.
+                            DT_HASH if count == 0 => count = u64::from(read::<u32>(value + 4)),
+                            DT_GNU_HASH => count = gnu_hash_count(value),
                             _ => {}
                         }
                         entry += 16;

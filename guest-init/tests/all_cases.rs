@@ -5,9 +5,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use sudbox_guest_init::arch::Arch;
 use sudbox_guest_init::cases::{Case, TABLE};
+use sudbox_guest_init::{bench, walk};
 use sudbox_protocol::{
-    CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Plan, PlannedCase, ResultKind,
+    CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase,
+    ResultKind,
 };
 
 /// The host's side of the conversation.
@@ -62,23 +65,26 @@ impl Host {
     }
 }
 
-#[test]
-fn this_kernel_keeps_its_promises() {
-    let cases: Vec<&Case> = TABLE.iter().copied().flatten().collect();
+/// Runs these cases and gives how they ended and what each measured, after the kernel has said who it
+/// is.
+fn run(cases: &[&Case]) -> Vec<(CaseResult, Option<Measurement>)> {
     let (mut host, hello) = Host::start();
     assert_eq!(hello.version, sudbox_protocol::VERSION);
     assert!(hello.cpus > 0 && !hello.release.is_empty());
     println!("{} {:?} on {}", hello.release, hello.features, hello.cpu_model);
     let planned = |case: &&Case| PlannedCase { id: case.id.into(), deadline_ms: 20_000 };
     host.send(&HostMessage::Plan(Plan { cases: cases.iter().map(planned).collect() }));
-    let mut kinds = Vec::new();
-    let mut wrong = Vec::new();
-    for (index, case) in (0u32..).zip(&cases) {
+    let mut results = Vec::new();
+    for (index, case) in (0u32..).zip(cases) {
         assert_eq!(host.receive(), GuestMessage::Start { case: index });
         host.send(&HostMessage::Go { case: index });
+        let mut measured = None;
         let (result, micros) = loop {
             match host.receive() {
                 GuestMessage::Log { case: of, text } if of == index => println!("  {text}"),
+                GuestMessage::Measured { case: of, measurement } if of == index => {
+                    measured = Some(measurement);
+                }
                 GuestMessage::End { case: of, result, micros } if of == index => {
                     break (result, micros);
                 }
@@ -86,17 +92,68 @@ fn this_kernel_keeps_its_promises() {
             }
         };
         println!("{micros:6} us  {}  {result:?}", case.id);
-        kinds.push(result.kind());
-        match result {
-            CaseResult::Pass | CaseResult::Absent(_) | CaseResult::Unmet(_) => {}
-            CaseResult::Fail { .. } if case.known_bug.is_some() => {}
-            result => wrong.push((case.id, result)),
-        }
+        results.push((result, measured));
     }
+    let kinds: Vec<ResultKind> = results.iter().map(|(result, _)| result.kind()).collect();
     assert_eq!(host.receive(), GuestMessage::Account(kinds.clone()));
     host.send(&HostMessage::Acknowledge);
     assert!(host.guest.wait().expect("its end").success());
     let passed = kinds.iter().filter(|kind| **kind == ResultKind::Pass).count();
     println!("{passed} of {} pass", kinds.len());
+    results
+}
+
+#[test]
+fn this_kernel_keeps_its_promises() {
+    let here = Arch::named(std::env::consts::ARCH).expect("cases for this machine");
+    let all = TABLE.iter().copied().flatten();
+    let cases: Vec<&Case> =
+        all.filter(|case| case.not_on(here).is_none() && !case.absence).collect();
+    let wrong: Vec<_> = cases
+        .iter()
+        .zip(run(&cases))
+        .filter(|(case, (result, _))| match result {
+            CaseResult::Pass | CaseResult::Absent(_) | CaseResult::Unmet(_) => false,
+            CaseResult::Fail { .. } => case.known_bugs.is_empty(),
+            _ => true,
+        })
+        .map(|(case, (result, _))| (case.id, result))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Or cannot be walked on at all.
+#[test]
+fn this_kernel_does_what_the_model_of_a_walk_says() {
+    let walks: Vec<&Case> = (0..200).map(walk::case).collect();
+    let wrong: Vec<_> = walks
+        .iter()
+        .zip(run(&walks))
+        .filter(|(_, (result, _))| !matches!(result, CaseResult::Pass | CaseResult::Absent(_)))
+        .map(|(case, (result, _))| (case.id, result))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_passes_has_measured_and_a_round_trip_costs_more_than_a_call() {
+    let all: Vec<&Case> = bench::TABLE.iter().collect();
+    let mut least = Vec::new();
+    for (case, (result, measured)) in all.iter().zip(run(&all)) {
+        assert_eq!(result == CaseResult::Pass, measured.is_some(), "{}: {result:?}", case.id);
+        let elsewhere = matches!(result, CaseResult::Absent(_) | CaseResult::Unmet(_));
+        assert!(elsewhere || measured.is_some(), "{}: {result:?}", case.id);
+        let Some(Measurement { operations, batches, empty, ticks, nanoseconds }) = measured else {
+            continue;
+        };
+        assert!(batches.len() >= 100 && batches.len() == empty.len(), "{}", case.id);
+        assert!(ticks > batches.iter().sum() && nanoseconds > 0, "{}", case.id);
+        let one = batches.iter().min().copied().unwrap_or(0) / u64::from(operations);
+        least.push((case.id, one));
+    }
+    let of = |id| least.iter().find(|(of, _)| *of == id).map(|(_, ticks)| *ticks);
+    let native = of(bench::NATIVE).expect("every kernel has getpid()");
+    if let Some(round_trip) = of("bench/round-trip") {
+        assert!(round_trip > 2 * native, "{round_trip} ticks, {native} of a native call");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use sudbox_guest_init::cases::{Case, Check, Need, Wrong};
+use sudbox_guest_init::cases::{Case, Check, Need, Run, Wrong};
 use sudbox_guest_init::probe::Machine;
 use sudbox_guest_init::{runner, sys};
 use sudbox_protocol::{
@@ -17,9 +17,11 @@ const fn case(id: &'static str, run: fn() -> Check) -> Case {
         kernel_function: "",
         features: &[],
         needs: &[],
-        known_bug: None,
+        known_bugs: &[],
+        only: None,
+        absence: false,
         core: false,
-        run,
+        run: Run::Check(run),
     }
 }
 

@@ -5,7 +5,8 @@ use crate::kernel_log::{self, Report};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 use sudbox_protocol::{
-    CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Plan, PlannedCase, ResultKind,
+    CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase,
+    ResultKind,
 };
 use sudbox_vmm::machine::VmEnd;
 use sudbox_vmm::session::Event;
@@ -44,7 +45,7 @@ pub(crate) enum Ending {
     Died,
     /// Nothing happened for as long as is allowed.
     Stalled,
-    /// The console was printed on without end.
+    /// The console was printed on without end: too much, or for too long before init.
     Flooded,
     /// The kernel reported a fault of its own that makes everything after it doubtful.
     Tainted,
@@ -71,6 +72,7 @@ pub(crate) struct Ended {
     pub(crate) result: CaseResult,
     pub(crate) micros: u64,
     pub(crate) log: Vec<String>,
+    pub(crate) measurement: Option<Measurement>,
     /// The first fault the kernel reported while the case ran.
     pub(crate) report: Option<Report>,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Conducted {
     pub(crate) log: Vec<String>,
     /// How the VM ended, once it has.
     pub(crate) end: Option<VmEnd>,
+    /// What a VM of which nothing was heard any more was doing.
+    pub(crate) whereabouts: Vec<String>,
 }
 
 /// How long to wait without progress.
@@ -118,6 +122,7 @@ pub(crate) fn conduct(
         hello: None,
         ended: Vec::new(),
         log: Vec::new(),
+        measurement: None,
         mark: 0,
     };
     let ending = conductor.run(vm, interrupt, on_progress);
@@ -133,6 +138,7 @@ pub(crate) fn conduct(
         console,
         log: conductor.log,
         end: None,
+        whereabouts: Vec::new(),
     }
 }
 
@@ -158,6 +164,8 @@ struct Conductor {
     hello: Option<Hello>,
     ended: Vec<Ended>,
     log: Vec<String>,
+    /// What the running case measured.
+    measurement: Option<Measurement>,
     /// Console position at which what is going on now began.
     mark: u64,
 }
@@ -177,6 +185,10 @@ impl Conductor {
             match vm.next(deadline, interrupt) {
                 Event::Interrupted => return Ending::Interrupted,
                 Event::Deadline if hung_up => return self.gave_up(vm).unwrap_or(Ending::Died),
+                // What it printed last is too new for that to be the silence.
+                Event::Deadline if deadline == boot_limit => {
+                    return self.gave_up(vm).unwrap_or(Ending::Flooded);
+                }
                 Event::Deadline => return self.gave_up(vm).unwrap_or(Ending::Stalled),
                 Event::Ended => return self.gave_up(vm).unwrap_or(Ending::Died),
                 Event::Disconnected => {
@@ -245,11 +257,18 @@ impl Conductor {
                 self.log.extend(text.lines().take(room).map(str::to_owned));
                 None
             }
+            (State::Running(running), GuestMessage::Measured { case, measurement })
+                if case as usize == running =>
+            {
+                self.measurement = Some(measurement);
+                None
+            }
             (State::Running(running), GuestMessage::End { case, result, micros })
                 if case as usize == running =>
             {
                 let log = std::mem::take(&mut self.log);
-                self.ended.push(Ended { result, micros, log, report: None });
+                let measurement = self.measurement.take();
+                self.ended.push(Ended { result, micros, log, measurement, report: None });
                 self.state = State::Between;
                 None
             }
@@ -316,8 +335,12 @@ fn name(message: &GuestMessage) -> &'static str {
         GuestMessage::Hello(_) => "Hello",
         GuestMessage::Start { .. } => "Start",
         GuestMessage::Log { .. } => "Log",
+        GuestMessage::Measured { .. } => "Measured",
         GuestMessage::End { .. } => "End",
         GuestMessage::Account(_) => "Account",
+        GuestMessage::Output { .. } => "Output",
+        GuestMessage::Hungry => "Hungry",
+        GuestMessage::Over(_) => "Over",
     }
 }
 

@@ -172,6 +172,14 @@ fn printing_keeps_a_boot_alive_but_not_for_ever() {
     let flood: &'static str = Box::leak("x".repeat(1 << 20).into_boxed_str());
     let (conducted, _) = play((0..8).map(|_| (Event::Console, flood)).collect(), 1);
     assert!(matches!(conducted.ending, Ending::Flooded), "{:?}", conducted.ending);
+
+    // Little, but for so long that the limit came before the silence.
+    let mut vm = Scripted::new(vec![(Event::Console, "on and on\n")]);
+    let none = Patience { boot: Duration::ZERO, case: Duration::ZERO };
+    let conducted = conduct(&mut vm, Vec::new(), none, None, &mut |_| {});
+    assert!(matches!(conducted.ending, Ending::Flooded), "{:?}", conducted.ending);
+    let (conducted, _) = play(vec![(Event::Console, "on and off\n")], 1);
+    assert!(matches!(conducted.ending, Ending::Stalled), "{:?}", conducted.ending);
 }
 
 #[test]

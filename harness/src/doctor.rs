@@ -1,11 +1,14 @@
 //! `sudbox doctor`: what this machine can do and what to install.
 
+use crate::backend::{self, Choice, Wishes};
+use crate::cli::Backend;
+use crate::progress::Progress;
 use crate::setup::{self, Manager};
 use std::fmt::Write as _;
 use std::process::Command;
-use sudbox_images::{Cache, Request};
-use sudbox_vmm::machine::Machine as _;
-use sudbox_vmm::qemu::Qemu;
+use sudbox_images::{Arch, Cache, Request};
+use sudbox_vmm::machine::Discovery;
+use sudbox_vmm::probe::{Finding, probe};
 
 /// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
 pub(crate) fn doctor() -> anyhow::Result<u8> {
@@ -24,13 +27,22 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
         }
         Err(error) => line("cache", &format!("not usable: {error}")),
     }
-    let qemu = setup::qemu();
+    let probe = probe();
+    line("KVM", &format!("{}; {:.1} ms", probe.finding, probe.took.as_secs_f64() * 1000.0));
+    for step in &probe.trace {
+        line("", step);
+    }
+    let choice = backend::choose(Backend::Auto, Wishes::default(), Some(&probe))?;
+    let own = Arch::default();
+    let qemu = setup::qemu(own);
     if setup::on_path(&qemu.name) {
         line("QEMU", &version(&qemu.name));
-    } else {
+    } else if matches!(choice, Choice::Qemu(..)) {
         missing.push(qemu);
+    } else {
+        line("QEMU", "not there; needed for --gdb and --cpu-model only");
     }
-    line("machine", &Qemu::new().describe());
+    line("machine", &backend::of(choice, own).describe(Discovery::default()));
     line(
         "ccache",
         if setup::on_path("ccache") { "there" } else { "not there; builds work without it" },
@@ -52,6 +64,26 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
     };
     print!("{text}");
     Ok(code)
+}
+
+/// Installs what is missing, then says what this machine can do. Where a VM could run on KVM if only
+/// /dev/kvm could be opened, CI has it opened: after the packages, because installing those of QEMU
+/// makes udev set its permissions anew.
+pub(crate) fn set_up() -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
+    // Also where KVM works: for CPU models, gdb and what the microVM lacks.
+    let qemu = setup::qemu(Arch::default());
+    if !setup::on_path(&qemu.name) {
+        missing.push(qemu);
+    }
+    if !missing.is_empty() {
+        setup::install(&missing, &mut progress)?;
+    }
+    if matches!(probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
+        setup::open_kvm(&mut progress)?;
+    }
+    doctor()
 }
 
 fn version(program: &str) -> String {

@@ -3,6 +3,7 @@
 //! Every row says where it was read: a kernel source file, or a running kernel.
 
 use std::collections::HashSet;
+use sudbox_images::Arch;
 use sudbox_protocol::Feature;
 
 /// Whether a feature should be there.
@@ -21,6 +22,8 @@ pub(crate) struct KnownBug {
     pub(crate) id: &'static str,
     /// What is wrong and where it can be read.
     pub(crate) citation: &'static str,
+    /// The architectures that have it.
+    archs: &'static [Arch],
     /// First release that has it.
     since: Version,
     /// First release that does not have it any more.
@@ -33,6 +36,7 @@ const KNOWN_BUGS: &[KnownBug] = &[
         citation: "task_set_syscall_user_dispatch() stores the inclusive range inverted and \
                    syscall_user_dispatch_get_config() reports it as exclusive; setting that back \
                    is EINVAL (since a2fc422ed757, unfixed in 7.3)",
+        archs: &Arch::ALL,
         since: Version(6, 17, 0),
         until: None,
     },
@@ -40,6 +44,7 @@ const KNOWN_BUGS: &[KnownBug] = &[
         id: "phantom-exit-stop",
         citation: "syscall_user_dispatch() leaves on_dispatch false on its force_exit_sig() paths, \
                    so syscall_exit_work() reports an exit that had no entry (unfixed in 7.3)",
+        archs: &Arch::ALL,
         since: Version(5, 11, 0),
         until: None,
     },
@@ -47,14 +52,79 @@ const KNOWN_BUGS: &[KnownBug] = &[
         id: "restart-number",
         citation: "handle_signal() reads a dispatched call number of -512, -513, -514 or -516 in \
                    the rolled back register as a restart code (unfixed in 7.3)",
+        archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
         since: Version(5, 11, 0),
         until: None,
+    },
+    KnownBug {
+        id: "rseq-ignores-signals-of-calls",
+        citation: "rseq_signal_deliver() looks at the critical section only on the way back from \
+                   an interrupt; the rules of rseq(2) forbid calls there, but before and after \
+                   these releases a signal aborts it at a call too",
+        archs: &Arch::ALL,
+        since: Version(6, 19, 0),
+        until: Some(Version(7, 1, 0)),
+    },
+    KnownBug {
+        id: "tagged-selector-accepted",
+        citation: "access_ok() of x86-64 asks for the sign bit alone (6.4) until it compares with \
+                   USER_PTR_MAX (86e6b1547b3d in 6.12)",
+        archs: &[Arch::X86_64],
+        since: Version(6, 4, 0),
+        until: Some(Version(6, 12, 0)),
+    },
+    KnownBug {
+        id: "uprobe-dispatched",
+        citation: "syscall_user_dispatch() does not except the system call of the trampoline that \
+                   replaces a probed nop, uprobe(), as seccomp does (since 6.18, seen in 7.3.4)",
+        archs: &[Arch::X86_64],
+        since: Version(6, 18, 0),
+        until: None,
+    },
+    KnownBug {
+        id: "uretprobe-dispatched",
+        citation: "syscall_user_dispatch() does not except the system call of the return probe's \
+                   trampoline, uretprobe(), as seccomp_uprobe_exception() does (since \
+                   ff474a78cef5 in 6.11, unfixed in 7.3)",
+        archs: &[Arch::X86_64],
+        since: Version(6, 11, 0),
+        until: None,
+    },
+    KnownBug {
+        id: "vdso-sigreturn-dispatched",
+        citation: "arch_syscall_is_vdso_sigreturn() of riscv is false, and every handler returns \
+                   through the vDSO there; Documentation/admin-guide/syscall-user-dispatch.rst says \
+                   that such a return is never intercepted (since 6.4, until 7.3 has no dispatch)",
+        archs: &[Arch::Riscv64],
+        since: Version(6, 4, 0),
+        until: Some(Version(7, 3, 0)),
+    },
+    KnownBug {
+        id: "vdso-sigreturn-dispatched",
+        citation: "arch_syscall_is_vdso_sigreturn() of s390 is false, and handlers without \
+                   SA_RESTORER return through the vDSO there; \
+                   Documentation/admin-guide/syscall-user-dispatch.rst says that such a return is \
+                   never intercepted (since 5.12, until 7.3 has no dispatch)",
+        archs: &[Arch::S390x],
+        since: Version(5, 12, 0),
+        until: Some(Version(7, 3, 0)),
+    },
+    KnownBug {
+        id: "result-register-lost",
+        citation: "do_syscall() of s390 skips a dispatched call like one that does not exist: it \
+                   sets gpr2, the first argument's register, to -ENOSYS over what \
+                   syscall_rollback() put there, as PIF_SYSCALL_RET_SET is not set (since 5.12, \
+                   until 7.3 has no dispatch)",
+        archs: &[Arch::S390x],
+        since: Version(5, 12, 0),
+        until: Some(Version(7, 3, 0)),
     },
     KnownBug {
         id: "stale-config-after-clear",
         citation: "clear_syscall_work_syscall_user_dispatch() on fork and exec clears the work \
                    flag alone: the configuration read by ptrace keeps range and selector \
                    (unfixed in 7.3)",
+        archs: &Arch::ALL,
         since: Version(6, 4, 0),
         until: None,
     },
@@ -77,8 +147,9 @@ impl Version {
 }
 
 /// What is known of a kernel before it boots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Expectations {
+    arch: Arch,
     version: Option<Version>,
     /// Symbols set to `y` in the final configuration.
     config: Option<HashSet<String>>,
@@ -91,11 +162,13 @@ impl Expectations {
     /// From what is at hand of the release string, the final `.config` and the text of
     /// `include/uapi/linux/{prctl,ptrace}.h`.
     pub(crate) fn new(
+        arch: Arch,
         release: Option<&str>,
         config: Option<&str>,
         headers: Option<String>,
     ) -> Self {
         Expectations {
+            arch,
             version: release.and_then(Version::parse),
             config: config.map(|text| {
                 text.lines().filter_map(|line| line.strip_suffix("=y")).map(str::to_owned).collect()
@@ -109,16 +182,21 @@ impl Expectations {
         self.version = self.version.or_else(|| Version::parse(release));
     }
 
-    /// Whether the kernel should offer `feature` on x86_64.
+    /// Whether the kernel should offer `feature`.
     pub(crate) fn feature(&self, feature: Feature) -> Expected {
         match feature {
             // kernel/entry/Makefile: built with GENERIC_ENTRY until 7.2, and by a symbol of its
             // own from 7.3 (8383e05af734).
             Feature::Dispatch => match self.since(Version(7, 3, 0)) {
                 Expected::Present => self.config("CONFIG_SYSCALL_USER_DISPATCH"),
-                Expected::Absent => {
-                    both(self.since(Version(5, 11, 0)), self.config("CONFIG_GENERIC_ENTRY"))
-                }
+                // By that symbol too in a kernel to which our patches gave it.
+                Expected::Absent => both(
+                    self.since(Version(5, 11, 0)),
+                    either(
+                        self.config("CONFIG_GENERIC_ENTRY"),
+                        self.config("CONFIG_SYSCALL_USER_DISPATCH"),
+                    ),
+                ),
                 Expected::Unknown => Expected::Unknown,
             },
             // a2fc422ed757, include/uapi/linux/prctl.h.
@@ -139,6 +217,11 @@ impl Expectations {
             Feature::Userfaultfd => self.config("CONFIG_USERFAULTFD"),
             Feature::Ia32 => self.config("CONFIG_IA32_EMULATION"),
             Feature::X32 => self.config("CONFIG_X86_X32_ABI"),
+            // A boot argument may still switch it off.
+            Feature::Vsyscall => match self.config("CONFIG_LEGACY_VSYSCALL_NONE") {
+                Expected::Present => Expected::Absent,
+                _ => self.config("CONFIG_X86_VSYSCALL_EMULATION"),
+            },
             // Of the CPU as much as of the configuration, so its absence alone says nothing.
             Feature::Pkeys => Expected::Unknown,
             Feature::Rseq => self.config("CONFIG_RSEQ"),
@@ -154,7 +237,10 @@ impl Expectations {
     pub(crate) fn known_bug(&self, id: &str) -> Option<&'static KnownBug> {
         let version = self.version?;
         KNOWN_BUGS.iter().find(|bug| {
-            bug.id == id && bug.since <= version && bug.until.is_none_or(|until| version < until)
+            bug.id == id
+                && bug.archs.contains(&self.arch)
+                && bug.since <= version
+                && bug.until.is_none_or(|until| version < until)
         })
     }
 
@@ -192,6 +278,14 @@ fn both(a: Expected, b: Expected) -> Expected {
     }
 }
 
+fn either(a: Expected, b: Expected) -> Expected {
+    match (a, b) {
+        (Expected::Present, _) | (_, Expected::Present) => Expected::Present,
+        (Expected::Unknown, _) | (_, Expected::Unknown) => Expected::Unknown,
+        (Expected::Absent, Expected::Absent) => Expected::Absent,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +303,7 @@ mod tests {
 
     #[test]
     fn features_come_with_their_release() {
-        let at = |release| Expectations::new(Some(release), Some(ENTRY), None);
+        let at = |release| Expectations::new(Arch::X86_64, Some(release), Some(ENTRY), None);
         assert_eq!(at("6.1.3").feature(Feature::Dispatch), Expected::Present);
         assert_eq!(at("6.1.3").feature(Feature::PtraceConfig), Expected::Absent);
         assert_eq!(at("6.12").feature(Feature::PtraceConfig), Expected::Present);
@@ -220,16 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn arm64_has_dispatch_by_a_patch_alone() {
+        let at = |config| Expectations::new(Arch::Aarch64, Some("6.12.1"), Some(config), None);
+        assert_eq!(at("CONFIG_ARM64=y\n").feature(Feature::Dispatch), Expected::Absent);
+        let patched = at("CONFIG_ARM64=y\nCONFIG_SYSCALL_USER_DISPATCH=y\n");
+        assert_eq!(patched.feature(Feature::Dispatch), Expected::Present);
+    }
+
+    #[test]
     fn between_releases_the_headers_are_believed_and_not_the_version() {
         let headers = Some("#define PR_SYS_DISPATCH_INCLUSIVE_ON 2".to_owned());
-        let tree = Expectations::new(Some("6.16.0"), Some(ENTRY), headers);
+        let tree = Expectations::new(Arch::X86_64, Some("6.16.0"), Some(ENTRY), headers);
         assert_eq!(tree.feature(Feature::Inclusive), Expected::Present);
         assert_eq!(tree.feature(Feature::PtraceConfig), Expected::Absent);
     }
 
     #[test]
     fn an_image_without_a_configuration_is_judged_by_its_version_when_that_is_enough() {
-        let mut image = Expectations::new(None, None, None);
+        let mut image = Expectations::new(Arch::X86_64, None, None, None);
         assert_eq!(image.feature(Feature::Inclusive), Expected::Unknown);
         image.learn_release("6.12.1");
         assert_eq!(image.feature(Feature::Inclusive), Expected::Absent);
@@ -238,17 +340,26 @@ mod tests {
 
     #[test]
     fn known_bugs_belong_to_releases() {
-        let at = |release| Expectations::new(Some(release), None, None);
+        let at = |release| Expectations::new(Arch::X86_64, Some(release), None, None);
         assert!(at("6.12").known_bug("inclusive-get-set").is_none());
         assert!(at("6.18").known_bug("inclusive-get-set").is_some());
         assert!(at("6.18").known_bug("no-such-bug").is_none());
+        let there = Expectations::new(Arch::Riscv64, Some("6.18"), None, None);
+        assert!(at("6.18").known_bug("uretprobe-dispatched").is_some());
+        assert!(there.known_bug("uretprobe-dispatched").is_none());
+        assert!(there.known_bug("restart-number").is_some());
+        let big = |release| Expectations::new(Arch::S390x, Some(release), None, None);
+        assert!(big("6.12").known_bug("restart-number").is_none());
+        assert!(big("6.12").known_bug("result-register-lost").is_some());
+        assert!(big("7.3").known_bug("result-register-lost").is_none());
+        assert!(there.known_bug("result-register-lost").is_none());
     }
 
     #[test]
     fn every_known_bug_of_the_case_table_is_cited() {
         for case in crate::selection::table() {
-            if let Some(id) = case.known_bug {
-                assert!(KNOWN_BUGS.iter().any(|bug| bug.id == id), "{} names {id}", case.id);
+            for id in case.known_bugs {
+                assert!(KNOWN_BUGS.iter().any(|bug| bug.id == *id), "{} names {id}", case.id);
             }
         }
     }

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
+    /// A program that was executed did not end in time, as timeout(1) says it.
+    TimedOut = 124,
     /// This kernel cannot be judged.
     Unjudged = 125,
     /// This machine can judge no kernel, or a fault of ours.

@@ -8,15 +8,21 @@ use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::kernel_log;
 use crate::progress::Progress;
+use crate::rerun::Rerun;
+use crate::running::Running;
 use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE, Selection};
 use crate::symbols::Symbols;
 use crate::{interrupt, watch::Watched};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use sudbox_guest_init::cases::{Case, Need};
-use sudbox_protocol::{CaseResult, Hello, PlannedCase};
+use sudbox_guest_init::cases::{Case, Need, Run};
+use sudbox_guest_init::walk;
+use sudbox_images::Monitor as _;
+use sudbox_protocol::{CaseResult, Feature, Hello, PlannedCase};
+use sudbox_report::costs::Measured;
 use sudbox_report::{CaseReport, Outcome, Verdict};
-use sudbox_vmm::machine::{Machine, VmEnd, VmSpec};
+use sudbox_vmm::machine::{Kept, Machine, VmEnd, VmSpec};
+use sudbox_vmm::session::Session;
 
 /// After its stream is lost, a VM has this long to end by itself.
 const LAST_MOMENTS: Duration = Duration::from_millis(500);
@@ -27,31 +33,41 @@ const BATCH: usize = 1000;
 /// Boot arguments of every run: an oops ends the VM, so that it is blamed on the case at once; a
 /// panic restarts at once; what the console prints is paid for byte by byte, so only warnings and
 /// worse (`quiet` would leave out what WARN() and lockdep print); addresses are as they are in vmlinux.
-const BOOT_ARGUMENTS: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
+pub(crate) const BOOT_ARGUMENTS: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
 /// Boot arguments that show all a kernel says, for one that did not reach its init.
 const TALKATIVE: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
 
 /// What is needed to judge, beside the cases.
 pub(crate) struct Bench<'a> {
-    pub(crate) machine: &'a dyn Machine,
-    pub(crate) spec: VmSpec,
+    pub(crate) place: Place<'a>,
     /// Where addresses in registers and traces are looked up.
     pub(crate) vmlinux: Option<PathBuf>,
     pub(crate) patience: Patience,
     pub(crate) case_deadline: Duration,
     pub(crate) repeat: u32,
+    /// Every case gets a VM of its own.
+    pub(crate) isolate: bool,
+    /// VMs that were kept when their guest was ready, and the shape that each has.
+    pub(crate) kept: Vec<(Shape, Kept)>,
     /// Show the console while the guest runs.
     pub(crate) live: bool,
-    /// Command that runs one case again on the same kernel; the id is appended.
-    pub(crate) rerun: String,
+    pub(crate) rerun: Rerun,
     /// Where everything the consoles said is collected.
     pub(crate) console_log: String,
 }
 
+/// Where the cases run.
+pub(crate) enum Place<'a> {
+    /// In VMs like this one.
+    Vm { machine: &'a dyn Machine, spec: VmSpec },
+    /// On the kernel that is running here.
+    Running,
+}
+
 /// A VM shape that some cases need: CPUs and further boot arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shape {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
     cpus: u8,
     arguments: Vec<&'static str>,
 }
@@ -92,15 +108,21 @@ impl Bench<'_> {
     ) -> anyhow::Result<()> {
         let started = Instant::now();
         let mut groups: Vec<(Shape, Vec<&'static Case>)> = Vec::new();
-        for case in &selection.cases {
-            let shape = Shape::of(case, self.spec.cpus);
+        let without = expectations.feature(Feature::Dispatch) == Expected::Absent;
+        for case in selection.cases.iter().filter(|case| without || !case.absence) {
+            let shape = match &self.place {
+                Place::Vm { spec, .. } => Shape::of(case, spec.cpus),
+                // The machine is as it is.
+                Place::Running => Shape::default(),
+            };
             match groups.iter_mut().find(|(other, _)| *other == shape) {
                 Some((_, cases)) => cases.push(case),
                 None => groups.push((shape, vec![case])),
             }
         }
         if groups.is_empty() {
-            groups.push((Shape { cpus: self.spec.cpus, arguments: Vec::new() }, Vec::new()));
+            let Place::Vm { spec, .. } = &self.place else { return Ok(()) };
+            groups.push((Shape { cpus: spec.cpus, arguments: Vec::new() }, Vec::new()));
         }
         let mut boot = Boot::Fine;
         for (shape, cases) in groups {
@@ -138,9 +160,8 @@ impl Bench<'_> {
         let mut left: Vec<&'static Case> =
             (0..self.repeat).flat_map(|_| cases.iter().copied()).collect();
         loop {
-            let batch = &left[..left.len().min(BATCH)];
-            let mut conducted = self.run_vm(shape, batch, BOOT_ARGUMENTS, progress)?;
-            verdict.boots += 1;
+            let batch = &left[..left.len().min(if self.isolate { 1 } else { BATCH })];
+            let mut conducted = self.run_vm(shape, batch, BOOT_ARGUMENTS, verdict, progress)?;
             if let Ending::Gave(gave_up) = &conducted.ending {
                 let (GaveUp::NoHost(reason) | GaveUp::Problem(reason)) = gave_up;
                 verdict.unjudged = Some(match gave_up {
@@ -156,12 +177,15 @@ impl Bench<'_> {
                 return self.boot_failed(shape, conducted, verdict, progress).map(Boot::from);
             };
             expectations.learn_release(&hello.release);
-            if verdict.boots == 1 {
+            if verdict.guest.is_empty() {
                 describe_guest(&hello, verdict);
             }
             let done = conducted.ended.len();
-            for (case, ended) in left.iter().zip(std::mem::take(&mut conducted.ended)) {
-                let report = self.case_report(case, ended, expectations)?;
+            for (case, mut ended) in left.iter().zip(std::mem::take(&mut conducted.ended)) {
+                let measurement = ended.measurement.take();
+                verdict.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
+                let mut report = self.case_report(case, ended, expectations)?;
+                add_steps(&mut report, case, &hello.features);
                 merge(&mut verdict.cases, report);
             }
             let accounted = matches!(conducted.ending, Ending::Accounted);
@@ -169,7 +193,8 @@ impl Bench<'_> {
                 Ending::Accounted | Ending::Tainted => done,
                 _ => match conducted.running {
                     Some(running) => {
-                        let report = self.death_report(left[running], &conducted);
+                        let mut report = self.death_report(left[running], &conducted);
+                        add_steps(&mut report, left[running], &hello.features);
                         merge(&mut verdict.cases, report);
                         running + 1
                     }
@@ -185,7 +210,13 @@ impl Bench<'_> {
             if left.is_empty() {
                 return Ok(Boot::Fine);
             }
-            if !accounted {
+            if self.isolate {
+                let done = verdict.boots + verdict.restored;
+                if done == 1 && self.kept.is_empty() {
+                    progress.say("isolate", "every case gets a boot: this backend keeps no VMs");
+                }
+                progress.progress(done.into(), u64::from(done) + left.len() as u64, "cases");
+            } else if !accounted {
                 progress.say("restart", &format!("{} cases are left", left.len()));
             }
         }
@@ -197,22 +228,33 @@ impl Bench<'_> {
         shape: &Shape,
         cases: &[&'static Case],
         arguments: &str,
+        verdict: &mut Verdict,
         progress: &mut Progress,
     ) -> anyhow::Result<Conducted> {
         if interrupt::pending() {
             return Err(Failure::interrupted());
         }
-        let mut spec = self.spec.clone();
+        let Place::Vm { machine, spec } = &self.place else {
+            return self.run_here(cases, progress);
+        };
+        let (machine, mut spec) = (*machine, spec.clone());
         spec.cpus = shape.cpus;
         // What the person appends comes last and wins.
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
-        spec.cmdline = words.chain([self.spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
-        let deadline_ms = u32::try_from(self.case_deadline.as_millis()).unwrap_or(u32::MAX);
-        let plan =
-            cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect();
-
-        let session =
-            self.machine.boot(&spec).map_err(|error| Failure::machine(error.to_string()))?;
+        spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
+        let plan = self.plan(cases);
+        // With other arguments, it is not the VM that was kept.
+        let resumed = (arguments == BOOT_ARGUMENTS).then(|| self.resume(shape, progress));
+        let session = match resumed.flatten() {
+            Some(session) => {
+                verdict.restored += 1;
+                session
+            }
+            _ => {
+                verdict.boots += 1;
+                machine.boot(&spec).map_err(|error| Failure::machine(error.to_string()))?
+            }
+        };
         if let Some(target) = session.debugger() {
             let vmlinux = self
                 .vmlinux
@@ -223,7 +265,12 @@ impl Bench<'_> {
         let mut vm = Watched::new(session, self.live);
         let conducted = conduct(&mut vm, plan, self.patience, interrupt::descriptor(), &mut |_| {});
         self.console_log.push_str(&vm.console_since(0));
+        self.keep(shape, vm.kept(), progress);
         let mut conducted = conducted;
+        if matches!(conducted.ending, Ending::Stalled) {
+            let lines = vm.whereabouts();
+            conducted.whereabouts = lines.iter().map(|line| self.symbolised(line)).collect();
+        }
         let end = match conducted.ending {
             Ending::Interrupted => return Err(Failure::interrupted()),
             Ending::Died | Ending::Gave(_) => vm.finish(LAST_MOMENTS),
@@ -246,6 +293,69 @@ impl Bench<'_> {
         Ok(conducted)
     }
 
+    /// A VM of this shape that begins as one that was kept, if one was. A kept VM that cannot be
+    /// restored is given up.
+    fn resume(&mut self, shape: &Shape, progress: &mut Progress) -> Option<Session> {
+        let at = self.kept.iter().position(|(other, _)| other == shape)?;
+        match self.kept[at].1.resume() {
+            Ok(session) => Some(session),
+            Err(error) => {
+                progress.say("note", &format!("a VM that was kept cannot be restored: {error}"));
+                self.kept.remove(at);
+                self.give_up_keeping();
+                None
+            }
+        }
+    }
+
+    fn give_up_keeping(&mut self) {
+        if let Place::Vm { spec, .. } = &mut self.place {
+            spec.keep = false;
+        }
+    }
+
+    /// Keeps the VM for the next of its shape.
+    fn keep(&mut self, shape: &Shape, kept: Option<Result<Kept, String>>, progress: &mut Progress) {
+        match kept {
+            Some(Ok(kept)) => self.kept.push((shape.clone(), kept)),
+            Some(Err(why)) => {
+                progress.say("note", &format!("VMs are booted and not restored: {why}"));
+                self.give_up_keeping();
+            }
+            None => {}
+        }
+    }
+
+    fn plan(&self, cases: &[&'static Case]) -> Vec<PlannedCase> {
+        let deadline_ms = u32::try_from(self.case_deadline.as_millis()).unwrap_or(u32::MAX);
+        cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
+    }
+
+    /// The cases on the kernel that is running here. A runner that is lost is lost to this machine:
+    /// a kernel that dies takes us with it.
+    fn run_here(
+        &mut self,
+        cases: &[&'static Case],
+        progress: &mut Progress,
+    ) -> anyhow::Result<Conducted> {
+        let mut running = Running::start()?;
+        let plan = self.plan(cases);
+        let total = plan.len() as u64;
+        let conducted =
+            conduct(&mut running, plan, self.patience, interrupt::descriptor(), &mut |done| {
+                progress.progress(done as u64, total, "cases");
+            });
+        let words = running.words();
+        self.console_log.push_str(&words);
+        match &conducted.ending {
+            Ending::Interrupted => Err(Failure::interrupted()),
+            Ending::Accounted | Ending::Stalled => Ok(conducted),
+            ending => {
+                Err(Failure::machine(format!("the runner was lost ({ending:?}): {}", words.trim())))
+            }
+        }
+    }
+
     /// The outcome of a case that ended by itself, against what is expected of this kernel.
     fn case_report(
         &self,
@@ -256,7 +366,7 @@ impl Bench<'_> {
         let mut report = self.blank(case);
         report.micros = ended.micros;
         report.log = ended.log;
-        let known = case.known_bug.and_then(|id| expectations.known_bug(id));
+        let known = case.known_bugs.iter().find_map(|id| expectations.known_bug(id));
         let (outcome, expected, got) = match (ended.result, known) {
             (CaseResult::Pass, None) => (Outcome::Pass, String::new(), String::new()),
             (CaseResult::Pass, Some(bug)) => {
@@ -320,17 +430,20 @@ impl Bench<'_> {
         match (&conducted.ending, &conducted.end) {
             (_, Some(VmEnd::Panic(line))) => line.clone(),
             (_, Some(VmEnd::TripleFault(_))) => "triple fault".to_owned(),
+            (_, Some(VmEnd::CannotGoOn { why, .. })) => why.clone(),
             (Ending::Died, Some(VmEnd::Restart)) => {
                 "the guest restarted without an account of its cases".to_owned()
             }
             (Ending::Died, _) => "the guest hung up without an account of its cases".to_owned(),
-            (Ending::Stalled, _) => format!(
-                "nothing for {} s",
-                match conducted.running {
-                    Some(_) => self.patience.case.as_secs(),
-                    None => self.patience.boot.as_secs(),
-                }
-            ),
+            (Ending::Stalled, _) => {
+                let patience = match conducted.running {
+                    Some(_) => self.patience.case,
+                    None => self.patience.boot,
+                };
+                let silence = format!("nothing for {} s", patience.as_secs());
+                let lines = std::iter::once(&silence).chain(&conducted.whereabouts);
+                lines.map(String::as_str).collect::<Vec<_>>().join("; ")
+            }
             (Ending::Flooded, _) => "it prints on the console without end".to_owned(),
             (Ending::Lied(how), _) => format!("the guest broke the protocol: {how}"),
             (ending, _) => format!("{ending:?}"),
@@ -343,7 +456,9 @@ impl Bench<'_> {
             Some(fault) => fault.excerpt,
             None => tail(&conducted.console, 40),
         };
-        if let Some(VmEnd::TripleFault(registers)) = &conducted.end {
+        if let Some(VmEnd::TripleFault(registers) | VmEnd::CannotGoOn { registers, .. }) =
+            &conducted.end
+        {
             text.push('\n');
             text.push_str(registers);
         }
@@ -364,12 +479,15 @@ impl Bench<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<(String, String)> {
         let got = self.what_ended(&first);
-        if matches!(first.ending, Ending::Flooded) || self.spec.gdb {
+        let once = match &self.place {
+            Place::Vm { spec, .. } => spec.gdb,
+            Place::Running => true,
+        };
+        if matches!(first.ending, Ending::Flooded) || once {
             return Ok((got, self.excerpt(&first)));
         }
         progress.say("restart", &format!("{got}; once more with all messages"));
-        let second = self.run_vm(shape, &[], TALKATIVE, progress)?;
-        verdict.boots += 1;
+        let second = self.run_vm(shape, &[], TALKATIVE, verdict, progress)?;
         if second.hello.is_some() {
             return Ok((format!("{got}; a second boot reached its init"), self.excerpt(&first)));
         }
@@ -386,7 +504,7 @@ impl Bench<'_> {
             got: String::new(),
             log: Vec::new(),
             console: None,
-            rerun: format!("{}{}", self.rerun, case.id),
+            rerun: self.rerun.case(case),
             micros: 0,
         }
     }
@@ -401,7 +519,7 @@ impl Bench<'_> {
             got,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),
-            rerun: format!("{}{BOOT}", self.rerun),
+            rerun: self.rerun.boot(),
             micros: 0,
         }
     }
@@ -410,6 +528,17 @@ impl Bench<'_> {
 impl From<(String, String)> for Boot {
     fn from((got, console): (String, String)) -> Boot {
         Boot::Failed { got, console }
+    }
+}
+
+/// Adds what a walk did that failed and left no word of it: it died with the kernel, or the kernel
+/// reported a fault.
+fn add_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
+    if let Run::Walk(seed) = case.run
+        && report.outcome.is_failure()
+        && report.log.is_empty()
+    {
+        report.log = walk::text(seed, features).lines().map(str::to_owned).collect();
     }
 }
 

@@ -13,6 +13,8 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// The one voice of a run on stderr.
 pub(crate) struct Progress {
+    /// What is worked on, if it is one of many.
+    about: String,
     bar: Option<ProgressBar>,
     terminal: bool,
     phase: String,
@@ -22,6 +24,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new() -> Self {
         Progress {
+            about: String::new(),
             bar: None,
             terminal: std::io::stderr().is_terminal(),
             phase: String::new(),
@@ -29,10 +32,19 @@ impl Progress {
         }
     }
 
+    /// The voice of one of many that work at the same time: its lines begin with its name, and it
+    /// has no bar, which would need the terminal for itself.
+    pub(crate) fn beside(name: &str) -> Self {
+        let mut progress = Progress::new();
+        progress.about = format!("{name}: ");
+        progress.terminal = false;
+        progress
+    }
+
     /// A line that stays.
     pub(crate) fn say(&mut self, label: &str, text: &str) {
         self.end_bar();
-        eprintln!("{label:>9}  {text}");
+        eprintln!("{label:>9}  {}{text}", self.about);
     }
 
     fn end_bar(&mut self) {
@@ -75,7 +87,7 @@ impl Monitor for Progress {
         } else if self.said.elapsed() >= QUIET {
             self.said = Instant::now();
             let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
-            eprintln!("{:>9}  {}: {done}{of} {unit}", "", self.phase);
+            eprintln!("{:>9}  {}{}: {done}{of} {unit}", "", self.about, self.phase);
         }
     }
 

@@ -1,118 +1,124 @@
-//! `sudbox run`: from what a person typed to a verdict.
+//! `sudbox run`: judges one kernel and prints the report.
 
-use crate::cli::{self, Format, RunArgs};
-use crate::conduct::Patience;
-use crate::expectations::Expectations;
+use crate::cli::{Backend, BuildArgs, Format, RunArgs, VmArgs};
 use crate::failure::Failure;
 use crate::folder::RunFolder;
-use crate::judge::Bench;
+use crate::kernel::{self, Manner};
 use crate::progress::Progress;
+use crate::rerun::Rerun;
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
-use crate::{guest, setup};
+use crate::{arch, backend, running};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
-use std::path::PathBuf;
-use std::time::Duration;
-use sudbox_images::{Cache, KernelImage, Request, Toolchain};
-use sudbox_report::{Judgement, Options, Verdict, json, junit, ktap, table};
-use sudbox_vmm::machine::{self, Machine, VmSpec};
-use sudbox_vmm::qemu::Qemu;
+use std::time::{Duration, SystemTime};
+use sudbox_guest_init::cases::Case;
+use sudbox_images::{Arch, Cache};
+use sudbox_report::{Judgement, Options, json, junit, kcidb, ktap, table};
 
 /// Runs and returns the exit code.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let selection = selection::select(&args.cases)?;
+    let mut progress = Progress::new();
+    let mut selection = selection::select(&args.cases)?;
+    if let Some(count) = args.fuzz {
+        let seed = args.seed.unwrap_or_else(seed_by_clock);
+        progress.say("walk", &format!("--fuzz {count} --seed {seed}"));
+        selection::add_walks(&mut selection, &args.cases, count, seed);
+    }
+    let request = kernel::patched(kernel::request(&args.kernel, &args.build)?, &args.patches);
     if args.list {
-        print(&list(&selection))?;
+        print(&list(&selection, request.arch))?;
         return Ok(0);
     }
-    let request = request(args)?;
-    let mut progress = Progress::new();
-    // Early: it begins to measure the host's clock, for which there is time until the VM starts.
-    let machine = find_machine(&mut progress)?;
-    let cache = Cache::open()?;
-    let image = find_kernel(&cache, &request, &mut progress)?;
-    let folder = RunFolder::create(cache.root())?;
-
-    let text = |path: &Option<PathBuf>| {
-        path.as_deref().and_then(|path| std::fs::read_to_string(path).ok())
-    };
-    let config = text(&image.config);
-    let mut expectations =
-        Expectations::new(image.release.as_deref(), config.as_deref(), text(&image.uapi));
-    let mut verdict = Verdict {
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: sudbox_report::Kernel {
-            reference: args.kernel.clone(),
-            release: image.release.clone().unwrap_or_default(),
-            arch: request.arch.name().to_owned(),
-            flavour: request.flavour.clone(),
-            source: image.source.clone(),
-            stands_in: image.stands_in.clone(),
-        },
-        machine: machine.describe(),
-        ..Verdict::default()
-    };
-    if let Some(config) = &config {
-        folder.write("config", config)?;
-    }
-    if let Some(log) = &image.build_log {
-        folder.keep("build.log", log)?;
-    }
-    progress.say("kernel", &image.source);
-    progress.say("machine", &machine.describe());
-
-    // gdb may stop the guest for as long as a person thinks.
-    let timeout = Duration::from_secs(if args.gdb { 1 << 20 } else { args.timeout });
-    let mut bench = Bench {
-        machine: &machine,
-        spec: VmSpec {
-            arch: machine::Arch::X86_64,
-            kernel: image.kernel.clone(),
-            initramfs: folder.write("initramfs.cpio", guest::initramfs())?,
-            cmdline: args.append.clone(),
-            cpus: args.cpus,
-            memory_mib: args.memory,
-            cpu_model: cli::given(&args.cpu_model).map(str::to_owned),
-            port: sudbox_protocol::PORT,
-            gdb: args.gdb,
-        },
-        vmlinux: image.vmlinux.clone(),
-        patience: Patience { boot: timeout, case: timeout / 3 },
-        case_deadline: timeout / 6,
+    let selection = selection.on(request.arch)?;
+    let manner = Manner {
+        vm: args.vm.clone(),
+        isolate: args.isolate,
         repeat: args.repeat,
-        live: args.console,
-        rerun: rerun(args),
-        console_log: String::new(),
+        timeout: Duration::from_secs(args.timeout),
+        rerun: Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches),
     };
-    let judged = bench.judge(&selection, &mut expectations, &mut verdict, &mut progress);
-    folder.write("console.log", &bench.console_log)?;
-    judged?;
+    let (verdict, folder) = if args.kernel == running::NAME {
+        refuse_vm_options(&args.vm, &args.build, &args.patches)?;
+        if args.isolate {
+            return Err(Failure::usage(about_vms("--isolate")));
+        }
+        if selection.boot {
+            return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
+        }
+        let folder = RunFolder::create(&Cache::open()?)?;
+        let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress)?;
+        (verdict, folder)
+    } else {
+        // First: a machine that was insisted on and cannot be had is not told after a build.
+        let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
+        let cache = Cache::open()?;
+        let image = kernel::find(&cache, &request, &mut progress)?;
+        let folder = RunFolder::create(&cache)?;
+        let verdict = kernel::judge_image(
+            &image,
+            &request,
+            &*machine,
+            &manner,
+            &selection,
+            &folder,
+            &mut progress,
+        )?;
+        (verdict, folder)
+    };
 
     let plain = Options { colour: false, strict: args.strict, boot_selected: selection.boot };
-    folder.write("report.txt", table::render(&verdict, plain))?;
-    folder.write("report.json", json::render(&verdict, plain))?;
-    folder.write("junit.xml", junit::render(&verdict, plain))?;
-    folder.write("report.ktap", ktap::render(&verdict, plain))?;
-    let report = match args.format {
+    kernel::keep(&verdict, plain, &folder)?;
+    print(&match args.format {
         Format::Table => table::render(&verdict, Options { colour: colour(), ..plain }),
         Format::Ktap => ktap::render(&verdict, plain),
         Format::Junit => junit::render(&verdict, plain),
         Format::Json => json::render(&verdict, plain),
-    };
-    print(&report)?;
+        Format::Kcidb => kcidb::render(&verdict, plain),
+    })?;
     progress.say("kept", &folder.path().display().to_string());
     Ok(Judgement::of(&verdict, args.strict, selection.boot).exit_code())
 }
 
+/// A seed that a person can read out.
+fn seed_by_clock() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
+}
+
+/// The kernel that is running here has no VM and has booted.
+pub(crate) fn refuse_vm_options(
+    vm: &VmArgs,
+    build: &BuildArgs,
+    patches: &[String],
+) -> anyhow::Result<()> {
+    let options = [
+        ("--backend", vm.backend != Backend::Auto),
+        ("--gdb", vm.gdb),
+        ("--console", vm.console),
+        ("--cpu-model", !vm.cpu_model.is_empty()),
+        ("--append", !vm.append.is_empty()),
+        ("--patches", patches.iter().any(|path| !path.is_empty())),
+        ("--flavour", !build.flavour.is_empty()),
+    ];
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Failure::usage(about_vms(option))),
+        None => Ok(()),
+    }
+}
+
+fn about_vms(option: &str) -> String {
+    format!("{option} is about VMs, and the kernel that is running has none")
+}
+
 /// Whether the table may use colour: only for a person at a terminal who has not said no
 /// (no-color.org).
-fn colour() -> bool {
+pub(crate) fn colour() -> bool {
     std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes the report to stdout; a reader that has gone away is not an error of this run.
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -122,127 +128,22 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-fn request(args: &RunArgs) -> anyhow::Result<Request> {
-    let toolchain = &args.toolchain;
-    let jobs = cli::given(&toolchain.jobs)
-        .map(|jobs| {
-            jobs.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| {
-                Failure::usage(format!("--jobs takes a number from 1 on, not `{jobs}`"))
-            })
-        })
-        .transpose()?;
-    let owned = |text: &str| cli::given(text).map(str::to_owned);
-    Ok(Request {
-        reference: args.kernel.clone(),
-        arch: match cli::given(&args.arch) {
-            Some(arch) => sudbox_images::Arch::parse(arch)?,
-            None => sudbox_images::Arch::default(),
-        },
-        flavour: cli::given(&args.flavour).unwrap_or("default").to_owned(),
-        linux: cli::given(&args.linux).map(cli::path),
-        fragments: args.config.iter().filter_map(|text| cli::given(text)).map(cli::path).collect(),
-        toolchain: Toolchain {
-            cc: owned(&toolchain.cc),
-            llvm: owned(&toolchain.llvm),
-            cross_compile: owned(&toolchain.cross_compile),
-            kcflags: owned(&toolchain.kcflags),
-            jobs,
-        },
-        patches: Vec::new(),
-    })
-}
-
-/// The kernel, built if need be with tools installed if need be.
-fn find_kernel(
-    cache: &Cache,
-    request: &Request,
-    progress: &mut Progress,
-) -> anyhow::Result<KernelImage> {
-    match sudbox_images::kernel(cache, request, progress) {
-        // A kernel that is in the cache needs no tools, so they are looked at only now.
-        Err(error) if error.fault() == sudbox_images::Fault::Machine => {
-            let missing = sudbox_images::missing_tools(cache, request)?;
-            if missing.is_empty() {
-                return Err(error.into());
-            }
-            setup::install(&missing, progress)?;
-            Ok(sudbox_images::kernel(cache, request, progress)?)
-        }
-        found => Ok(found?),
-    }
-}
-
-fn find_machine(progress: &mut Progress) -> anyhow::Result<Qemu> {
-    let qemu = setup::qemu();
-    if !setup::on_path(&qemu.name) {
-        setup::install(&[qemu], progress)?;
-    }
-    Ok(Qemu::new())
-}
-
-/// The command that runs a case again on the same kernel, up to the case's id: as a make verb
-/// for who came by make.
-fn rerun(args: &RunArgs) -> String {
-    let by_make = std::env::var_os("SUDBOX_MAKE").is_some();
-    let mut line = String::from(if by_make { "make test-kernel" } else { "sudbox run" });
-    let mut add = |variable: &str, option: &str, value: &str| {
-        if !value.is_empty() {
-            let value = quoted(value);
-            let word =
-                if by_make { format!(" {variable}={value}") } else { format!(" {option}{value}") };
-            line.push_str(&word);
-        }
-    };
-    add("KERNEL", "", &args.kernel);
-    add("FLAVOUR", "--flavour ", &args.flavour);
-    add("ARCH", "--arch ", &args.arch);
-    add("LINUX", "--linux ", &args.linux);
-    for fragment in &args.config {
-        add("CONFIG", "--config ", fragment);
-    }
-    add("APPEND", "--append ", &args.append);
-    add("CC", "--cc ", &args.toolchain.cc);
-    add("LLVM", "--llvm ", &args.toolchain.llvm);
-    add("CROSS_COMPILE", "--cross-compile ", &args.toolchain.cross_compile);
-    add("KCFLAGS", "--kcflags ", &args.toolchain.kcflags);
-    if !by_make {
-        add("", "--cpu-model ", &args.cpu_model);
-        if args.cpus != 1 {
-            add("", "--cpus ", &args.cpus.to_string());
-        }
-    }
-    line.push_str(if by_make { " CASES=" } else { " --cases " });
-    line
-}
-
-/// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// One line for each case: id, promise, and what it needs or is about.
-fn list(selection: &Selection) -> String {
+/// One line for each case: id and promise; then those that the architecture does not have, and why.
+fn list(selection: &Selection, arch: Arch) -> String {
+    let there = arch::of(arch).cases;
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
     let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
-    for case in &selection.cases {
+    let (absent, present): (Vec<&Case>, Vec<&Case>) =
+        selection.cases.iter().partition(|case| case.not_on(there).is_some());
+    for case in present {
         let _ = writeln!(text, "{:width$}  {}", case.id, case.promise);
     }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_come_back_from_a_shell_as_they_were() {
-        assert_eq!(quoted("~/src"), "'~/src'");
-        assert_eq!(quoted("v6.12"), "v6.12");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
+    if !absent.is_empty() {
+        let _ = writeln!(text, "\nnot on {}:", arch.name());
     }
+    for case in absent {
+        let _ = writeln!(text, "{:width$}  {}", case.id, case.not_on(there).unwrap_or_default());
+    }
+    text
 }

@@ -1,8 +1,11 @@
 //! Which cases to run: what a person types after `--cases`.
 
+use crate::arch;
 use crate::failure::Failure;
 use globset::GlobBuilder;
 use sudbox_guest_init::cases::{self, Case};
+use sudbox_guest_init::walk;
+use sudbox_images::Arch;
 
 /// The case that is about booting; the harness judges it itself.
 pub(crate) const BOOT: &str = "boot/reaches-init";
@@ -21,6 +24,26 @@ pub(crate) struct Selection {
     /// Whether `boot/reaches-init` was asked for: then a kernel that does not boot is bad, else
     /// it cannot be judged.
     pub(crate) boot: bool,
+}
+
+impl Selection {
+    /// Those of the selection that an architecture has.
+    ///
+    /// # Errors
+    /// If it has none of them: why it lacks the first.
+    pub(crate) fn on(&self, arch: Arch) -> anyhow::Result<Selection> {
+        let mut on = self.clone();
+        let there = arch::of(arch).cases;
+        on.cases.retain(|case| case.not_on(there).is_none());
+        if on.cases.is_empty()
+            && let Some((case, reason)) =
+                self.cases.iter().find_map(|case| Some((case, case.not_on(there)?)))
+        {
+            let (id, arch) = (case.id, arch.name());
+            return Err(Failure::usage(format!("{id} is no case of {arch}: {reason}")));
+        }
+        Ok(on)
+    }
 }
 
 /// Every case of the table.
@@ -66,6 +89,15 @@ pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
     Ok(Selection { cases, boot })
 }
 
+/// Adds so many walks, the first with this seed. Where no words were typed, they are all there is.
+pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed: u64) {
+    if words.trim().is_empty() {
+        selection.cases.clear();
+    }
+    let seeds = (0..count).map(|walk| seed.wrapping_add(walk.into()));
+    selection.cases.extend(seeds.map(walk::case));
+}
+
 /// A test for ids: the glob, or the group of that name.
 fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
@@ -109,6 +141,31 @@ mod tests {
             assert!(select(words).unwrap().boot, "{words}");
         }
         assert!(select("boot").unwrap().cases.is_empty());
+    }
+
+    #[test]
+    fn walks_come_alone_or_after_what_was_typed() {
+        let walks = |words| {
+            let mut selection = select(words).unwrap();
+            add_walks(&mut selection, words, 2, u64::MAX);
+            selection.cases.iter().map(|case| case.id).collect::<Vec<_>>()
+        };
+        assert_eq!(walks(""), ["walk/18446744073709551615", "walk/0"]);
+        assert_eq!(walks(" arguments ").len(), select("arguments").unwrap().cases.len() + 2);
+    }
+
+    #[test]
+    fn what_an_architecture_lacks_is_left_out_and_alone_refused() {
+        let all = select("").unwrap();
+        let has = |arch, id| all.on(arch).unwrap().cases.iter().any(|case| case.id == id);
+        for arch in Arch::ALL {
+            let count = all.on(arch).unwrap().cases.len();
+            assert!(count < all.cases.len() && count > 100, "{}", arch.name());
+            assert_eq!(has(arch, "entries/int80"), arch == Arch::X86_64);
+            assert_eq!(has(arch, "entries/arm32"), arch == Arch::Aarch64);
+        }
+        let error = select("entries/int80").unwrap().on(Arch::Riscv64).unwrap_err();
+        assert!(error.to_string().contains("one way into the kernel"), "{error}");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Installs what is missing, or says how.
 //!
-//! As root in a container, under CI or without a terminal without a question; on a terminal the line is shown and
-//! asked for; without the right to install, it is printed.
+//! Without a question as root in a container or without a terminal, and under CI also by a sudo that
+//! asks nothing; on a terminal the line is shown and asked for; without the right to install, it is
+//! printed.
 
+use crate::arch;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use sudbox_images::{Packages, Tool};
+use sudbox_images::{Arch, Tool};
 
 /// A distribution's package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +59,10 @@ impl Manager {
     }
 }
 
-/// QEMU for x86_64 guests.
-pub(crate) fn qemu() -> Tool {
-    Tool {
-        name: sudbox_vmm::qemu::program(sudbox_vmm::machine::Arch::X86_64).to_owned(),
-        packages: Packages {
-            apt: "qemu-system-x86",
-            dnf: "qemu-system-x86-core",
-            pacman: "qemu-system-x86",
-            zypper: "qemu-x86",
-        },
-    }
+/// QEMU for guests of this architecture.
+pub(crate) fn qemu(arch: Arch) -> Tool {
+    let target = arch::of(arch);
+    Tool { name: sudbox_vmm::qemu::program(target.machine).to_owned(), packages: target.qemu }
 }
 
 /// Whether a program of that name is on PATH.
@@ -107,7 +102,8 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
 
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     // Where there is no terminal there is nobody to ask, and root was given to get things done.
-    let unattended = root && (!terminal || std::env::var_os("CI").is_some() || in_container());
+    let unattended =
+        (root && (!terminal || in_ci() || in_container())) || (sudo && in_ci() && sudo_is_free());
     if !unattended && (!terminal || !(root || sudo) || !asked(&names, &line)?) {
         return Err(refusal());
     }
@@ -120,6 +116,41 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
         return Ok(());
     }
     Err(Failure::machine(format!("missing: {names}; installing them failed: {line}")))
+}
+
+/// Whether this is a run of a CI, which says so.
+pub(crate) fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+/// Whether sudo asks for no password.
+fn sudo_is_free() -> bool {
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sudo.status().is_ok_and(|status| status.success())
+}
+
+/// Lets every user of this machine open /dev/kvm, and keeps udev from taking that back.
+///
+/// # Errors
+/// When a command cannot be run.
+pub(crate) fn open_kvm(progress: &mut Progress) -> anyhow::Result<()> {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let sudo = unsafe { libc::geteuid() } != 0;
+    if sudo && !(on_path("sudo") && sudo_is_free()) {
+        progress.say("note", "/dev/kvm may not be opened, and there is no right to change that");
+        return Ok(());
+    }
+    progress.say("setup", "opening /dev/kvm to every user of this runner");
+    if on_path("udevadm") && Path::new("/etc/udev/rules.d").is_dir() {
+        // The rule that packages bring says 0660; events that are still on their way come first.
+        let rule = r#"echo 'KERNEL=="kvm", MODE="0666"' > /etc/udev/rules.d/99-sudbox-kvm.rules"#;
+        run(&["sh", "-c", rule], sudo)?;
+        let _ = run(&["udevadm", "control", "--reload"], sudo)?;
+        let _ = run(&["udevadm", "settle", "--timeout=10"], sudo)?;
+    }
+    run(&["chmod", "0666", "/dev/kvm"], sudo)?;
+    Ok(())
 }
 
 fn asked(names: &str, line: &str) -> anyhow::Result<bool> {
@@ -165,7 +196,9 @@ mod tests {
     #[test]
     fn every_manager_has_a_package_for_qemu() {
         for (manager, _) in Manager::ALL {
-            assert_eq!(manager.packages(&qemu()).count(), 1);
+            for arch in Arch::ALL {
+                assert_eq!(manager.packages(&qemu(arch)).count(), 1);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::conduct::Vm;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-use sudbox_vmm::machine::VmEnd;
+use sudbox_vmm::machine::{Kept, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
 pub(crate) struct Watched {
@@ -25,6 +25,16 @@ impl Watched {
         self.shown = Some(console.total());
         // A stderr that is gone is no reason to stop judging.
         let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    /// See [`Session::kept`].
+    pub(crate) fn kept(&self) -> Option<Result<Kept, String>> {
+        self.session.kept()
+    }
+
+    /// See [`Session::whereabouts`].
+    pub(crate) fn whereabouts(&mut self) -> Vec<String> {
+        self.session.whereabouts()
     }
 
     pub(crate) fn finish(mut self, patience: Duration) -> VmEnd {

@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::arch::Image;
 use crate::cache::{self, Cache, Held, Mode};
 use crate::config::Configuration;
 use crate::error::{Context as _, is_full_disk};
@@ -116,7 +118,9 @@ impl Recipe<'_> {
             stands_in: self.source.stands_in.clone(),
             build_log: Some(folder.join("build.log")),
             built,
+            make: Duration::ZERO,
             held,
+            ..KernelImage::default()
         }))
     }
 
@@ -145,7 +149,8 @@ impl Recipe<'_> {
         fs::create_dir_all(&out).context("make", &out)?;
         let log_path = out.join("sudbox.log");
         let log = File::create(&log_path).context("write", &log_path)?;
-        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh };
+        let made = Duration::ZERO;
+        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, made };
         slot.configure(monitor)?;
         let dot_config = slot.read(".config")?;
         let key = digest(&[FORMAT, &self.source.id, &dot_config, &self.flags()]);
@@ -153,11 +158,13 @@ impl Recipe<'_> {
             self.cache.write("recipes", &self.key(), &key)?;
             return Ok(image);
         }
-        let units = slot.make_vmlinux(monitor)?;
-        slot.store(&key, units, monitor)?;
+        let image = (self.arch.facts().image)(&dot_config);
+        let units = slot.make_image(image, monitor)?;
+        slot.store(image, &key, units, monitor)?;
         self.cache.write("recipes", &self.key(), &key)?;
         cache::record_slot_size(&slot.out);
-        let image = self.image(&key, true, monitor)?;
+        let image =
+            self.image(&key, true, monitor)?.map(|image| KernelImage { make: slot.made, ..image });
         self.cache.evict();
         image.ok_or_else(|| {
             Error::Machine(format!(
@@ -178,6 +185,8 @@ struct Slot<'a> {
     slot_lock: Held,
     /// Nothing was ever built in it.
     fresh: bool,
+    /// Time that make has taken.
+    made: Duration,
 }
 
 impl Slot<'_> {
@@ -191,7 +200,7 @@ impl Slot<'_> {
         let mut make = process::command("make", self.recipe.cache.owner);
         make.arg("-C").arg(self.src).arg("--no-print-directory");
         make.arg(format!("O={}", self.out.display()));
-        make.arg(format!("ARCH={}", self.recipe.arch.name()));
+        make.arg(format!("ARCH={}", self.recipe.arch.facts().make));
         make.arg(format!("-j{}", self.recipe.toolchain.jobs()));
         self.recipe.toolchain.arguments(&mut make);
         // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).
@@ -212,6 +221,7 @@ impl Slot<'_> {
         let mut output = Output::default();
         let log = &mut self.log;
         let mut log_failed = None;
+        let started = Instant::now();
         let statuses =
             process::run(vec![make], &self.slot_lock, monitor, &mut |monitor, event| {
                 let Event::Line(line) = event else { return };
@@ -224,6 +234,7 @@ impl Slot<'_> {
                     monitor.progress(output.units, 0, "files");
                 }
             })?;
+        self.made += started.elapsed();
         if let Some(e) = log_failed {
             return Err(Error::io("write", &self.log_path, &e));
         }
@@ -277,14 +288,14 @@ impl Slot<'_> {
     }
 
     /// Builds, incrementally if the slot was built before.
-    fn make_vmlinux(&mut self, monitor: &mut dyn Monitor) -> Result<u64, Error> {
+    fn make_image(&mut self, image: Image, monitor: &mut dyn Monitor) -> Result<u64, Error> {
         let recipe = self.recipe;
         let counted = digest(&["units", recipe.arch.name(), &recipe.configuration.name()]);
         // How much is left to do in a slot that was built in before is not known.
         let expected =
             if self.fresh { recipe.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
         monitor.phase(if self.fresh { "building" } else { "building what changed" });
-        let units = self.run("vmlinux", expected, monitor)?;
+        let units = self.run(image.target, expected, monitor)?;
         if self.fresh {
             recipe.cache.write("recipes", &counted, &units)?;
         }
@@ -306,15 +317,10 @@ impl Slot<'_> {
         fs::write(to, text).context("write", to)
     }
 
-    /// Puts the image into the cache, in one step.
-    fn store(&self, key: &str, units: u64, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let cache = self.recipe.cache;
-        let tmp = cache.temporary()?;
-        let new = tmp.path().join("image");
-        fs::create_dir(&new).context("make", &new)?;
-        let vmlinux = self.out.join("vmlinux");
-        let mut strip = process::command(self.recipe.toolchain.objcopy(), cache.owner);
-        strip.arg("-S").arg(&vmlinux).arg(new.join("kernel"));
+    /// Copies a vmlinux without what only debuggers read.
+    fn strip(&self, vmlinux: &Path, to: &Path, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let mut strip = process::command(self.recipe.toolchain.objcopy(), self.recipe.cache.owner);
+        strip.arg("-S").arg(vmlinux).arg(to);
         let mut said = String::new();
         let statuses = process::run(vec![strip], &self.slot_lock, monitor, &mut |_, event| {
             if let Event::Line(line) = event {
@@ -327,6 +333,28 @@ impl Slot<'_> {
             } else {
                 Error::Machine(format!("cannot strip {}: {said}", vmlinux.display()))
             });
+        }
+        Ok(())
+    }
+
+    /// Puts the image into the cache, in one step.
+    fn store(
+        &self,
+        image: Image,
+        key: &str,
+        units: u64,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), Error> {
+        let cache = self.recipe.cache;
+        let tmp = cache.temporary()?;
+        let new = tmp.path().join("image");
+        fs::create_dir(&new).context("make", &new)?;
+        let vmlinux = self.out.join("vmlinux");
+        let (from, to) = (self.out.join(image.file), new.join("kernel"));
+        if image.elf {
+            self.strip(&from, &to, monitor)?;
+        } else {
+            fs::copy(&from, &to).context("write", &to)?;
         }
         self.keep_uapi(&new.join("uapi.h"))?;
         for (from, name) in [
@@ -412,7 +440,7 @@ impl Output {
                     .into(),
             );
         }
-        let what = if target == "vmlinux" { "build" } else { "configure" };
+        let what = if target.ends_with("config") { "configure" } else { "build" };
         let why = self.error.unwrap_or_else(|| self.last.join("; "));
         Error::Kernel {
             message: format!(

@@ -1,8 +1,10 @@
 //! The cache: kernel sources, mirrors, build slots and images, shared by all runs of one user.
 //!
 //! ```text
-//! sources/  release sources, unpacked        trees/    mirrors of users' trees
+//! sources/  release sources, unpacked        trees/    mirrors and checkouts of users' trees
 //!   sudbox-*/  in either: build slots, one O= directory each
+//! guests/   guest-init of other architectures          toolchains/  what builds it
+//! bisections/  what is known of each, and its runs     runs/  the folders of the last runs
 //! images/   finished images, by content      recipes/  request -> image
 //! resolved/ version -> source                apt/      the private apt root
 //! locks/    one file per entry: its lock; its time is the last use, its content the size in bytes
@@ -31,11 +33,11 @@ const LIMIT: u64 = 20 << 30;
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose children are entries that can be evicted.
-const ENTRIES: [&str; 3] = ["images", "trees", "sources"];
+const ENTRIES: [&str; 7] =
+    ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections"];
 
-/// All folders of a cache.
-const FOLDERS: [&str; 8] =
-    ["images", "trees", "sources", "recipes", "resolved", "locks", "tmp", "apt"];
+/// All other folders of a cache that are there from its beginning.
+const FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
 
 /// An open cache.
 #[derive(Debug)]
@@ -46,6 +48,19 @@ pub struct Cache {
     pub(crate) upstream: Upstream,
     /// The distribution's packages may be asked for; unit tests, which need no network, say no.
     pub(crate) distribution: bool,
+}
+
+/// What can be evicted.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// One of [`ENTRIES`].
+    pub(crate) folder: &'static str,
+    pub(crate) key: String,
+    pub(crate) path: PathBuf,
+    /// Size, build slots included.
+    pub(crate) bytes: u64,
+    /// When it was used last.
+    pub(crate) used: SystemTime,
 }
 
 /// Keeps an entry of the cache from being evicted while it lives.
@@ -70,7 +85,7 @@ impl Held {
 
 /// How an entry is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// To read it.
     Shared,
     /// To change it.
@@ -113,7 +128,7 @@ impl Cache {
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
         let owner = owner.unless_owned_by_root(&root);
         let _acting = owner.act();
-        for folder in FOLDERS {
+        for folder in ENTRIES.iter().chain(&FOLDERS) {
             let path = root.join(folder);
             if !path.is_dir() {
                 fs::create_dir_all(&path).context("make the cache directory", &path)?;
@@ -132,6 +147,12 @@ impl Cache {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whom files belong to that are made in a folder of it.
+    #[must_use]
+    pub fn owner_of(&self, folder: &str) -> Owner {
+        self.owner.unless_owned_by_root(&self.root.join(folder))
     }
 
     /// The path of an entry.
@@ -204,6 +225,21 @@ impl Cache {
         }
     }
 
+    /// Holds an entry, and marks it as used. Waits for other runs.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] if it cannot be locked; [`Error::Interrupted`].
+    pub fn hold(
+        &self,
+        folder: &str,
+        key: &str,
+        mode: Mode,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Held, Error> {
+        let _acting = self.owner.act();
+        self.lock(folder, key, mode, monitor)
+    }
+
     fn lock_path(&self, folder: &str, key: &str) -> PathBuf {
         self.root.join("locks").join(format!("{folder}-{key}"))
     }
@@ -212,36 +248,73 @@ impl Cache {
     /// limit, and what killed runs left behind.
     pub(crate) fn evict(&self) {
         self.sweep();
+        let mut entries = self.entries();
+        let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        entries.sort_by_key(|entry| entry.used);
+        for entry in entries {
+            if total <= self.limit {
+                break;
+            }
+            if self.remove(&entry) {
+                total -= entry.bytes;
+            }
+        }
+    }
+
+    /// All entries that can be removed.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for folder in ENTRIES {
             for entry in fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten() {
                 let Ok(key) = entry.file_name().into_string() else { continue };
                 let lock = self.lock_path(folder, &key);
+                if folder == "bisections" && self.goes_on(&key) {
+                    continue;
+                }
+                let path = entry.path();
                 let used = fs::metadata(&lock)
+                    .or_else(|_| fs::metadata(&path))
                     .and_then(|meta| meta.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
-                let size = recorded_size(&lock).unwrap_or_else(|| disk_usage(&entry.path()))
-                    + slot_sizes(&entry.path())
-                    + slot_sizes(&entry.path().join("src"));
-                entries.push((used, size, lock, entry.path()));
+                let bytes = recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
+                    + slot_sizes(&path)
+                    + slot_sizes(&path.join("src"));
+                entries.push(Entry { folder, key, path, bytes, used });
             }
         }
-        let mut total: u64 = entries.iter().map(|(_, size, ..)| size).sum();
-        entries.sort();
-        for (_, size, lock, path) in entries {
-            if total <= self.limit {
-                break;
-            }
-            let Ok(file) = open_lock(&lock) else { continue };
-            if file.try_lock().is_err() || !same_file(&file, &lock) {
-                continue;
-            }
-            let Ok(grave) = self.temporary() else { return };
-            if fs::rename(&path, grave.path().join("evicted")).is_ok() {
-                let _ = fs::remove_file(&lock);
-                total -= size;
-            }
+        entries
+    }
+
+    /// Whether a bisection is not over: what is known of it can be had from nowhere else.
+    fn goes_on(&self, key: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct State {
+            over: bool,
         }
+        let state: Option<State> = self.read("bisections", &format!("{key}/state.json"));
+        state.is_some_and(|state| !state.over)
+    }
+
+    /// Whether nobody uses an entry.
+    pub(crate) fn is_free(&self, entry: &Entry) -> bool {
+        self.hold_alone(entry).is_some()
+    }
+
+    fn hold_alone(&self, entry: &Entry) -> Option<File> {
+        let lock = self.lock_path(entry.folder, &entry.key);
+        let file = open_lock(&lock).ok()?;
+        (file.try_lock().is_ok() && same_file(&file, &lock)).then_some(file)
+    }
+
+    /// Removes an entry, unless somebody uses it.
+    pub(crate) fn remove(&self, entry: &Entry) -> bool {
+        let Some(_held) = self.hold_alone(entry) else { return false };
+        let Ok(grave) = self.temporary() else { return false };
+        let gone = fs::rename(&entry.path, grave.path().join("evicted")).is_ok();
+        if gone {
+            let _ = fs::remove_file(self.lock_path(entry.folder, &entry.key));
+        }
+        gone
     }
 
     fn sweep(&self) {
@@ -333,21 +406,51 @@ mod tests {
         held
     }
 
+    /// Drops it, also for the child that another test may just have forked, which has it too until
+    /// it executes.
+    fn let_go(held: Held) {
+        held.file().unwrap().unlock().unwrap();
+    }
+
     #[test]
     fn the_least_recently_used_go_and_what_is_held_stays() {
         let (_dir, cache) = cache(150 << 10);
         let oldest_but_held = fill(&cache, "a", 300);
-        drop(fill(&cache, "b", 200));
-        drop(fill(&cache, "c", 100));
+        let_go(fill(&cache, "b", 200));
+        let_go(fill(&cache, "c", 100));
         cache.evict();
         assert!(cache.entry("images", "a").exists(), "held");
         assert!(!cache.entry("images", "b").exists(), "least recently used");
         assert!(cache.entry("images", "c").exists());
         assert!(!cache.lock_path("images", "b").exists());
-        drop(oldest_but_held);
-        drop(fill(&cache, "d", 0));
+        let_go(oldest_but_held);
+        let_go(fill(&cache, "d", 0));
         cache.evict();
         assert!(!cache.entry("images", "a").exists());
+    }
+
+    #[test]
+    fn what_is_no_kernel_goes_too_but_a_bisection_that_goes_on() {
+        let (_dir, cache) = cache(0);
+        fs::write(cache.entry("guests", "init"), [1; 4096]).unwrap();
+        for (folder, key) in
+            [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")]
+        {
+            fs::create_dir(cache.entry(folder, key)).unwrap();
+            fs::write(cache.entry(folder, key).join("file"), [1; 4096]).unwrap();
+        }
+        let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
+        cache.write("bisections", "over/state.json", &state(true)).unwrap();
+        cache.write("bisections", "begun/state.json", &state(false)).unwrap();
+        let held = cache.hold("guests", "init", Mode::Shared, &mut Silent).unwrap();
+        cache.evict();
+        assert!(cache.entry("guests", "init").exists(), "held");
+        assert!(!cache.entry("toolchains", "rust").exists());
+        assert!(!cache.entry("bisections", "over").exists());
+        assert!(cache.entry("bisections", "begun").exists(), "it can be gone on with");
+        let_go(held);
+        cache.evict();
+        assert!(!cache.entry("guests", "init").exists());
     }
 
     #[test]

@@ -13,11 +13,12 @@ use crate::version::Series;
 use crate::{Arch, Error};
 
 const BASE: &str = include_str!("../../kernel-config/base.config");
-const X86_64: &str = include_str!("../../kernel-config/x86_64.config");
 const REQUIRED: &str = include_str!("../../kernel-config/required.list");
-const FLAVOURS: [(&str, &str); 2] = [
+const FLAVOURS: [(&str, &str); 4] = [
     ("default", include_str!("../../kernel-config/default.config")),
     ("full", include_str!("../../kernel-config/full.config")),
+    ("debug", include_str!("../../kernel-config/debug.config")),
+    ("kvm", include_str!("../../kernel-config/kvm.config")),
 ];
 
 /// A configuration that was asked for.
@@ -45,10 +46,10 @@ impl Configuration {
                 "FLAVOUR={flavour}: there is no such flavour; there are {names}"
             )));
         };
-        let Arch::X86_64 = arch;
+        let (own_name, own_text) = arch.facts().fragment;
         let mut fragments = vec![
             ("base.config".to_owned(), BASE.to_owned()),
-            ("x86_64.config".to_owned(), X86_64.to_owned()),
+            (own_name.to_owned(), own_text.to_owned()),
             (format!("{flavour}.config"), (*text).to_owned()),
         ];
         let own = fragments.len();
@@ -94,9 +95,10 @@ impl Configuration {
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
         let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
         let mut said = HashSet::new();
-        let last =
-            lines.iter().rev().filter(|line| setting(line).is_some_and(|s| said.insert(s.0)));
-        let text: String = last.flat_map(|line| [*line, "\n"]).collect();
+        let mut last: Vec<&str> = lines.into_iter().rev().collect();
+        last.retain(|line| setting(line).is_some_and(|s| said.insert(s.0)));
+        // Of the options of a choice the last word counts too, so the order stays.
+        let text: String = last.iter().rev().flat_map(|line| [*line, "\n"]).collect();
         fs::write(dot_config, text).context("write", dot_config)
     }
 
@@ -264,6 +266,15 @@ pub(crate) mod tests {
         assert!(merged.contains("CONFIG_TINY=y\n") && merged.contains("CONFIG_MINE=y\n"));
         assert!(!merged.contains("# CONFIG_MINE") && !merged.contains("CONFIG_SMP=y"));
         assert!(merged.contains("# CONFIG_SMP is not set\n"));
+    }
+
+    #[test]
+    fn the_last_word_counts_in_a_choice() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "CONFIG_SLOB=y\n# CONFIG_SLUB is not set\n").unwrap();
+        configuration(None).merge(file.path()).unwrap();
+        let merged = fs::read_to_string(file.path()).unwrap();
+        assert!(merged.find("CONFIG_SLOB=y").unwrap() < merged.find("CONFIG_SLUB=y").unwrap());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::Arch;
+use crate::compressed::Compression;
 
 /// A kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Format {
     Vmlinux,
     /// A bzImage: setup code, then the compressed kernel.
     BzImage,
+    /// What the other architectures boot: an Image with a header of 64 bytes, the bzImage of s390.
+    Image,
 }
 
 /// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
@@ -41,11 +44,30 @@ mod setup {
     pub(super) const KERNEL_64: u16 = 1;
 }
 
+/// An image that carries its own decompressor as an EFI program
+/// (drivers/firmware/efi/libstub/zboot-header.S): x86 has none, and QEMU boots none.
+const EFI_ZBOOT: (usize, &[u8]) = (4, b"zimg");
+
+/// The magic numbers of an Image (Documentation/arch/riscv/boot-image-header.rst,
+/// Documentation/arch/arm64/booting.rst).
+const IMAGES: [(&[u8], Arch); 2] = [(b"RSC\x05", Arch::Riscv64), (b"ARM\x64", Arch::Aarch64)];
+
+/// Offsets of the header of an Image, in which the two agree.
+mod header {
+    pub(super) const IMAGE_SIZE: usize = 16;
+    pub(super) const MAGIC: usize = 56;
+    pub(super) const END: usize = 64;
+}
+
+/// Where a kernel for s390 says that it is one (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
+const S390_MAGIC: (u64, &[u8; 6]) = (0x10008, b"S390EP");
+
 /// ELF identification and header fields (elf(5)).
 mod elf {
     pub(super) const HEADER: usize = 64;
     pub(super) const CLASS_64: u8 = 2;
     pub(super) const LITTLE: u8 = 1;
+    pub(super) const BIG: u8 = 2;
     pub(super) const TYPE_EXEC: u16 = 2;
     pub(super) const TYPE_DYN: u16 = 3;
     pub(super) const PROGRAM_HEADER: usize = 56;
@@ -74,17 +96,23 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, String> {
         let release = check_bzimage(&file, &head, meta.len(), arch)?;
         return Ok(image(Format::BzImage, release));
     }
-    if head.starts_with(b"!<arch>\ndebian-binary") {
-        return Err("a Debian package; unpack it (dpkg-deb -x) and name the image in it".into());
+    let magic = head.get(header::MAGIC..header::MAGIC + 4);
+    if let Some((_, its)) = IMAGES.iter().find(|(known, _)| magic == Some(known)) {
+        check_image(&head, meta.len(), *its, arch)?;
+        return Ok(image(Format::Image, None));
     }
-    let compressed: [(&[u8], &str); 4] = [
-        (b"\x1f\x8b", "gzip"),
-        (b"\xfd7zXZ", "xz"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
-        (b"BZh", "bzip2"),
-    ];
-    if let Some((_, name)) = compressed.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Err(format!("compressed with {name}; unpack it first"));
+    if head.get(EFI_ZBOOT.0..EFI_ZBOOT.0 + 4) == Some(EFI_ZBOOT.1) {
+        return Err("compressed for EFI (zboot); name the Image that it holds".into());
+    }
+    let mut magic = [0; S390_MAGIC.1.len()];
+    if file.read_exact_at(&mut magic, S390_MAGIC.0).is_ok() && magic == *S390_MAGIC.1 {
+        if arch != Arch::S390x {
+            return Err(format!("a bzImage for s390x, not for {}", arch.name()));
+        }
+        return Ok(image(Format::Image, None));
+    }
+    if let Some(compression) = Compression::of(&head) {
+        return Err(format!("compressed with {}; unpack it first", compression.name()));
     }
     if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
         return Err("a text file, not a kernel; name a vmlinux or bzImage".into());
@@ -109,12 +137,19 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Stri
     if head.len() < elf::HEADER {
         return Err(truncated());
     }
-    let machine = u16_at(head, 18);
-    if head[4] != elf::CLASS_64 || head[5] != elf::LITTLE || machine != arch.elf_machine() {
+    let (machine, order) = match head[5] {
+        elf::BIG => (u16_at(head, 18).swap_bytes(), elf::BIG),
+        _ => (u16_at(head, 18), elf::LITTLE),
+    };
+    if head[4] != elf::CLASS_64 || head[5] != order || machine != arch.facts().elf_machine {
         return Err(format!(
             "an ELF file for another machine ({machine}), not for {}",
             arch.name()
         ));
+    }
+    let bootable = (arch.facts().image)("");
+    if !bootable.elf {
+        return Err(format!("an ELF file, which cannot be booted; name its {}", bootable.file));
     }
     let kind = u16_at(head, 16);
     if kind != elf::TYPE_EXEC && kind != elf::TYPE_DYN {
@@ -144,13 +179,29 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Stri
     }
 }
 
+fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), String> {
+    if arch != its {
+        return Err(format!("an Image for {}, not for {}", its.name(), arch.name()));
+    }
+    if head.len() < header::END {
+        return Err("truncated: the file ends in its header".into());
+    }
+    // What the kernel takes in memory; zeros at its end are not in the file.
+    if size > u64_at(head, header::IMAGE_SIZE) {
+        return Err("longer than its header says, so not an Image".into());
+    }
+    Ok(())
+}
+
 fn check_bzimage(
     file: &File,
     head: &[u8],
     size: u64,
     arch: Arch,
 ) -> Result<Option<String>, String> {
-    let Arch::X86_64 = arch;
+    if arch != Arch::X86_64 {
+        return Err(format!("a bzImage, so for x86_64 and not for {}", arch.name()));
+    }
     if head.len() < setup::END || u16_at(head, setup::BOOT_FLAG) != 0xaa55 {
         return Err("truncated: the file ends in the setup header".into());
     }
@@ -235,12 +286,48 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_one_of_its_architecture_only() {
+        for (magic, arch) in IMAGES {
+            let mut image = vec![0; 4096];
+            image[16..24].copy_from_slice(&8192u64.to_le_bytes());
+            image[56..60].copy_from_slice(magic);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &image).unwrap();
+            let found = inspect(file.path(), arch).unwrap();
+            assert_eq!(found.format, Format::Image);
+            let why = inspect_bytes(&image).unwrap_err();
+            assert!(why.contains(&format!("for {}", arch.name())), "{why}");
+            std::fs::write(file.path(), vmlinux()).unwrap();
+            assert!(inspect(file.path(), arch).unwrap_err().contains("another machine"));
+        }
+    }
+
+    #[test]
+    fn a_kernel_for_s390_is_one_there_only() {
+        let mut image = vec![0; 0x11000];
+        image[0x10008..0x1000e].copy_from_slice(b"S390EP");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &image).unwrap();
+        assert_eq!(inspect(file.path(), Arch::S390x).unwrap().format, Format::Image);
+        assert!(inspect_bytes(&image).unwrap_err().contains("for s390x"));
+        let mut elf = vmlinux();
+        elf[5] = 2;
+        elf[18..20].copy_from_slice(&22u16.to_be_bytes());
+        std::fs::write(file.path(), elf).unwrap();
+        let why = inspect(file.path(), Arch::S390x).unwrap_err();
+        assert!(why.contains("name its arch/s390/boot/bzImage"), "{why}");
+    }
+
+    #[test]
     fn others_are_named() {
         let mut arm = vmlinux();
         arm[18] = 183;
         let mut old = bzimage();
         old[0x236] = 0;
+        let mut zboot = vec![0; 100];
+        zboot[4..8].copy_from_slice(b"zimg");
         for (bytes, word) in [
+            (zboot, "compressed for EFI"),
             (arm, "another machine"),
             (old, "64-bit"),
             (b"#!/bin/sh\n".to_vec(), "text"),

@@ -7,18 +7,25 @@
 //! ```
 
 mod arch;
+mod bisection;
+#[cfg(test)]
+mod bisection_tests;
 mod build;
 mod cache;
+mod compressed;
 mod config;
 mod error;
+mod history;
 mod image_file;
 pub mod initramfs;
+pub mod kernels;
 mod mirror;
 mod monitor;
 mod owner;
 mod patches;
 mod pins;
 mod process;
+mod ready;
 mod reference;
 mod source;
 #[cfg(test)]
@@ -29,14 +36,24 @@ mod trim;
 mod version;
 mod walk;
 
+use patches::Patches;
+use pins::Pins;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use arch::Arch;
-pub use cache::{Cache, Held};
+pub use bisection::{Bisection, Mark, Next, Terms};
+pub use cache::{Cache, Held, Mode};
 pub use error::{Error, Fault};
+pub use history::{Commit, History};
 pub use image_file::{Format, ImageFile};
 pub use monitor::Monitor;
+pub use owner::{Acting, Owner};
+pub use process::hear;
+pub use ready::config_of;
 pub use reference::Reference;
+pub use source::distribution_rust;
+use source::{Asked, Wanted, packages};
 pub use toolchain::{Packages, Tool, Toolchain};
 pub use version::{NoVersion, Release, Series};
 
@@ -59,6 +76,13 @@ pub struct Request {
     pub patches: Vec<PathBuf>,
 }
 
+impl Request {
+    /// The same with the compiler that its architecture needs here.
+    fn targeting(&self) -> Request {
+        Request { toolchain: self.toolchain.targeting(self.arch), ..self.clone() }
+    }
+}
+
 /// A kernel that can be booted.
 #[derive(Clone, Debug, Default)]
 pub struct KernelImage {
@@ -76,10 +100,16 @@ pub struct KernelImage {
     pub source: String,
     /// One sentence, if this is not exactly the release that was asked for.
     pub stands_in: Option<String>,
+    /// Modules that its init loads before it dials, in this order.
+    pub modules: Vec<PathBuf>,
+    /// It finds devices by ACPI alone: the command line tells it of none.
+    pub acpi: bool,
     /// The log of the build that made it.
     pub build_log: Option<PathBuf>,
     /// It was built now, and not found in the cache.
     pub built: bool,
+    /// Time that make took for it now.
+    pub make: Duration,
     /// Keeps the files in the cache while it lives.
     pub held: Held,
 }
@@ -94,28 +124,117 @@ pub fn kernel(
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
     let _acting = cache.owner.act();
+    let request = &request.targeting();
     let configuration =
         config::Configuration::new(request.arch, &request.flavour, &request.fragments)?;
-    let wanted = match Reference::parse(&request.reference, request.arch)? {
-        Reference::Image(image) => return Ok(given(image)),
-        Reference::Tree(tree) => {
-            return tree::kernel(cache, request, &configuration, &tree, monitor);
+    let typed = request.reference.trim();
+    let mut pinned = Vec::new();
+    let reference = parse(request)?;
+    if !reference.has_source() && !request.patches.is_empty() {
+        return Err(Error::Input(format!(
+            "KERNEL={typed} is a ready kernel, to which no patch can be applied: name a release or a \
+             tree"
+        )));
+    }
+    let asked = match reference {
+        Reference::Image(image) => return ready::of_image(cache, &image, typed, monitor),
+        Reference::Installed => {
+            let path = ready::installed()?;
+            let image = image_file::inspect(&path, request.arch).map_err(|why| {
+                Error::Input(format!("KERNEL={typed}: {}: {why}", path.display()))
+            })?;
+            return ready::of_image(cache, &image, typed, monitor);
         }
-        Reference::Exact(release) => source::Wanted::Exact(release),
-        Reference::Newest(series) => source::Wanted::Newest(series),
+        Reference::PackageFile(path) => {
+            return ready::of_package_file(cache, &path, typed, request.arch, monitor);
+        }
+        Reference::Package(name) => {
+            return packages::kernel(cache, request, packages::Asked::Name(&name), monitor);
+        }
+        Reference::NewestPackage(series) => {
+            return packages::kernel(cache, request, packages::Asked::Newest(series), monitor);
+        }
+        Reference::Tree(tree) => {
+            let patches = Patches::read(Vec::new(), &request.patches)?;
+            return tree::kernel(cache, request, &configuration, &patches, &tree, monitor);
+        }
+        Reference::Exact(release) => Asked::Release(Wanted::Exact(release)),
+        Reference::Newest(series) => Asked::Release(Wanted::Newest(series)),
+        Reference::Pinned(name) => {
+            let asked = of_pin(&name)?;
+            pinned = Pins::embedded()?.patches(&name);
+            asked
+        }
+        Reference::Latest => Asked::Latest,
+        Reference::Stable => Asked::Stable,
+        Reference::Commit(name) => Asked::Commit(name),
     };
-    source::kernel(cache, request, &configuration, wanted, monitor)
+    let patches = Patches::read(pinned, &request.patches)?;
+    source::kernel(cache, request, &configuration, &patches, &asked, monitor)
 }
 
-/// An image that the user has.
-fn given(image: ImageFile) -> KernelImage {
-    KernelImage {
-        vmlinux: (image.format == Format::Vmlinux).then(|| image.path.clone()),
-        source: format!("{}, as given", image.path.display()),
-        release: image.release,
-        kernel: image.path,
-        ..KernelImage::default()
-    }
+/// What a pinned kernel is made from.
+fn of_pin(name: &str) -> Result<Asked, Error> {
+    let series = Pins::embedded()?.series(name);
+    let series = series.ok_or_else(|| Error::Input(format!("KERNEL={name} is not pinned")))?;
+    Ok(Asked::Release(Wanted::Newest(series)))
+}
+
+fn parse(request: &Request) -> Result<Reference, Error> {
+    Reference::parse(&request.reference, request.arch, request.linux.as_deref())
+}
+
+/// Whether a request makes sense, without looking for what it names beyond this machine's files.
+///
+/// # Errors
+/// [`Fault::Input`], as [`kernel`] would find.
+pub fn check(request: &Request) -> Result<(), Error> {
+    config::Configuration::new(request.arch, &request.flavour, &request.fragments)?;
+    parse(request)?;
+    Ok(())
+}
+
+/// Where the selftests of a kernel are.
+#[derive(Clone, Debug, Default)]
+pub struct Selftests {
+    /// A tree that holds at least `tools/testing/selftests/{syscall_user_dispatch,ptrace}`, what
+    /// they include from there, and the headers `include/uapi/linux/{prctl,ptrace}.h`.
+    pub tree: PathBuf,
+    /// Keeps it in the cache while it lives.
+    pub held: Held,
+}
+
+/// Finds the selftests of a kernel: in its tree, or in its source, of which nothing else is
+/// unpacked.
+///
+/// # Errors
+/// See [`Fault`]; an image has no source.
+pub fn selftests(
+    cache: &Cache,
+    request: &Request,
+    monitor: &mut dyn Monitor,
+) -> Result<Selftests, Error> {
+    let _acting = cache.owner.act();
+    let asked = match parse(request)? {
+        Reference::Pinned(name) => of_pin(&name)?,
+        Reference::Image(_)
+        | Reference::Installed
+        | Reference::PackageFile(_)
+        | Reference::Package(_)
+        | Reference::NewestPackage(_) => {
+            return Err(Error::Input(format!(
+                "{} is a ready kernel and has no selftests: name a release or a tree",
+                request.reference.trim()
+            )));
+        }
+        Reference::Tree(tree) => return Ok(Selftests { tree, held: Held::default() }),
+        Reference::Exact(release) => Asked::Release(Wanted::Exact(release)),
+        Reference::Newest(series) => Asked::Release(Wanted::Newest(series)),
+        Reference::Latest => Asked::Latest,
+        Reference::Stable => Asked::Stable,
+        Reference::Commit(name) => Asked::Commit(name),
+    };
+    source::selftests(cache, request, &asked, monitor)
 }
 
 /// What this machine lacks to build what was asked for; nothing if it is an image. Runs the
@@ -125,10 +244,23 @@ fn given(image: ImageFile) -> KernelImage {
 /// As [`kernel`], for a reference that makes no sense.
 pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Error> {
     let mut missing = Vec::new();
-    match Reference::parse(&request.reference, request.arch)? {
-        Reference::Image(_) => return Ok(missing),
+    let reference = parse(request)?;
+    let is_patched = !request.patches.is_empty() || matches!(reference, Reference::Pinned(_));
+    match reference {
+        Reference::Image(_)
+        | Reference::Installed
+        | Reference::PackageFile(_)
+        | Reference::Package(_)
+        | Reference::NewestPackage(_) => return Ok(missing),
         Reference::Tree(_) => {}
-        Reference::Exact(_) | Reference::Newest(_) => {
+        Reference::Commit(_) => {
+            missing.extend(toolchain::absent(&[toolchain::UNPACKING[0], toolchain::GIT]));
+        }
+        Reference::Exact(_)
+        | Reference::Newest(_)
+        | Reference::Pinned(_)
+        | Reference::Latest
+        | Reference::Stable => {
             missing.extend(toolchain::absent(&toolchain::UNPACKING));
             if toolchain::find("apt-get").is_none() {
                 missing.extend(toolchain::absent(&[toolchain::CURL]));
@@ -138,9 +270,9 @@ pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Erro
             }
         }
     }
-    if !request.patches.is_empty() {
+    if is_patched {
         missing.extend(toolchain::absent(&[toolchain::PATCH]));
     }
-    missing.extend(request.toolchain.missing(cache.owner));
+    missing.extend(request.toolchain.targeting(request.arch).missing(cache.owner));
     Ok(missing)
 }

@@ -315,7 +315,7 @@ fn state(index: &Index, changed: usize, bytes: u64) -> State {
 }
 
 /// Whether what a file says can change the final .config.
-fn decides_configuration(path: &str) -> bool {
+pub(crate) fn decides_configuration(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with("Kconfig")
         || path.starts_with("scripts/")
@@ -370,6 +370,13 @@ fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
 fn nanoseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The checksum of a file.
+pub(crate) fn sha256_of(path: &Path) -> Result<String, Error> {
+    let mut hasher = Sha256::new();
+    File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher)).context("read", path)?;
+    Ok(hex(&hasher.finalize()))
 }
 
 /// Lower-case hexadecimal.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// The user behind a sudo, if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Owner(Option<(u32, u32)>);
+pub struct Owner(Option<(u32, u32)>);
 
 impl Owner {
     /// Reads `SUDO_UID` and `SUDO_GID` if this process runs as root.
@@ -39,7 +39,8 @@ impl Owner {
     }
 
     /// Lets this thread, and threads it starts, act on files as the user, until dropped.
-    pub(crate) fn act(self) -> Acting {
+    #[must_use]
+    pub fn act(self) -> Acting {
         Acting(self.0.map(|(uid, gid)| {
             // SAFETY: both calls change only this thread's credentials for file access.
             unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) }
@@ -59,7 +60,7 @@ impl Owner {
 
 /// Restores the thread's file credentials when dropped.
 #[derive(Debug)]
-pub(crate) struct Acting(Option<(i32, i32)>);
+pub struct Acting(Option<(i32, i32)>);
 
 impl Drop for Acting {
     fn drop(&mut self) {

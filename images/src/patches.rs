@@ -1,4 +1,5 @@
-//! `PATCHES=`: applied to copies, in the mirror of a tree, and nowhere else.
+//! Patches: of a pinned kernel, and of `PATCHES=`. They are applied to copies, in the mirror of a tree,
+//! and nowhere else.
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,56 +7,79 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Held};
 use crate::error::Context as _;
 use crate::mirror::hex;
-use crate::process::{self, Event};
+use crate::process;
 use crate::reference::expand_home;
 use crate::{Error, Monitor};
 
+/// One patch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Patch {
+    /// What a person knows it by.
+    pub(crate) label: String,
+    /// A unified diff, perhaps with words around it.
+    pub(crate) text: String,
+}
+
 /// The patches of a request, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Patches {
-    patches: Vec<(PathBuf, String)>,
+    patches: Vec<Patch>,
     files: HashSet<String>,
 }
 
 impl Patches {
-    /// Reads them, and which files they touch.
-    pub(crate) fn read(paths: &[PathBuf]) -> Result<Patches, Error> {
-        let mut patches = Vec::new();
-        let mut files = HashSet::new();
+    /// Those of a pinned kernel, and behind them those of `PATCHES=`: files, mailboxes, and folders
+    /// of either.
+    pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
+        let mut patches = pinned;
         for path in paths {
             let bad = |why: &str| {
-                Error::Input(format!("PATCHES={}: {why}; give unified diffs", path.display()))
+                Error::Input(format!(
+                    "PATCHES={}: {why}; give a unified diff, a mailbox of them, or a folder of such \
+                     files, which are taken in the order of their names",
+                    path.display()
+                ))
             };
-            let file = expand_home(path);
-            let text =
-                fs::read_to_string(&file).map_err(|e| bad(&format!("cannot be read: {e}")))?;
-            let before = files.len();
-            for line in text.lines() {
-                let Some(name) = line.strip_prefix("+++ ").or_else(|| line.strip_prefix("--- "))
-                else {
-                    continue;
+            let place = fs::canonicalize(expand_home(path))
+                .map_err(|e| bad(&format!("cannot be read: {e}")))?;
+            let before = patches.len();
+            for file in files_of(&place).map_err(|e| bad(&format!("cannot be read: {e}")))? {
+                let name = file.strip_prefix(&place).unwrap_or(&place).display().to_string();
+                let label = match name.is_empty() {
+                    true => place.display().to_string(),
+                    false => format!("{}/{name}", place.display()),
                 };
-                let name = name.split('\t').next().unwrap_or_default().trim();
-                let Some((_, name)) = name.split_once('/').filter(|_| name != "/dev/null") else {
-                    continue;
-                };
-                let inside =
-                    Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-                if !inside {
-                    return Err(bad("it names a file outside the tree"));
-                }
-                files.insert(name.to_owned());
+                let text = fs::read_to_string(&file)
+                    .map_err(|e| bad(&format!("{label} cannot be read: {e}")))?;
+                patches.extend(split(&label, &text).map_err(|why| bad(&why))?);
             }
-            if files.len() == before && !text.contains("\n@@ ") {
+            if patches.len() == before {
                 return Err(bad("it changes no file"));
             }
-            let path = fs::canonicalize(&file).context("find", &file)?;
-            patches.push((path, text));
+        }
+        let mut files = HashSet::new();
+        for Patch { label, text } in &patches {
+            let inside = |name: &&str| {
+                let mut parts = Path::new(name).components();
+                parts.all(|part| matches!(part, Component::Normal(_)))
+            };
+            let touched = touched(text);
+            if let Some(name) = touched.iter().find(|name| !inside(name)) {
+                return Err(Error::Input(format!(
+                    "PATCHES=: {label} names a file outside the tree: {name}"
+                )));
+            }
+            files.extend(touched.into_iter().map(str::to_owned));
         }
         Ok(Patches { patches, files })
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.patches.is_empty()
     }
 
     /// The files they touch, from the top of the tree.
@@ -66,7 +90,7 @@ impl Patches {
     /// Digest of the patches' texts.
     pub(crate) fn digest(&self) -> String {
         let mut hasher = Sha256::new();
-        for (_, text) in &self.patches {
+        for Patch { text, .. } in &self.patches {
             hasher.update(text);
         }
         hex(&hasher.finalize()[..16])
@@ -76,23 +100,18 @@ impl Patches {
     pub(crate) fn label(&self) -> String {
         match self.patches.len() {
             0 => String::new(),
-            1 => format!(", with {}", self.patches[0].0.display()),
+            1 => format!(", with {}", self.patches[0].label),
             count => format!(", with {count} patches"),
         }
     }
 
-    /// Brings the files they touch in `src` to the state of `tree` with the patches applied. Files
-    /// that are so already keep their times. Gives back a digest of these files.
+    /// Applies them to copies of the files that they touch.
     pub(crate) fn apply(
         &self,
         cache: &Cache,
         tree: &Path,
-        src: &Path,
         monitor: &mut dyn Monitor,
-    ) -> Result<String, Error> {
-        if self.patches.is_empty() {
-            return Ok(String::new());
-        }
+    ) -> Result<Applied<'_>, Error> {
         let staging = cache.temporary()?;
         for file in &self.files {
             let (from, to) = (tree.join(file), staging.path().join(file));
@@ -101,33 +120,48 @@ impl Patches {
                 fs::copy(&from, &to).context("write", &to)?;
             }
         }
-        for (path, _) in &self.patches {
+        let letter = cache.temporary()?;
+        let letter = letter.path().join("patch");
+        for Patch { label, text } in &self.patches {
+            fs::write(&letter, text).context("write", &letter)?;
             let mut patch = process::command("patch", cache.owner);
-            patch.args(["-p1", "--batch", "--forward", "--no-backup-if-mismatch", "-d"]);
-            patch.arg(staging.path()).arg("-i").arg(path);
-            let mut said = Vec::new();
-            let statuses =
-                process::run(vec![patch], &crate::Held::default(), monitor, &mut |_, event| {
-                    if let Event::Line(line) = event {
-                        said.push(line.to_owned());
-                    }
-                })?;
-            if !statuses.iter().all(std::process::ExitStatus::success) {
+            // Without fuzz: a hunk whose surroundings differ is one for somebody to look at.
+            patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
+            patch.arg("-d");
+            patch.arg(staging.path()).arg("-i").arg(&letter);
+            let (status, said) = process::hear(patch, &Held::default(), monitor)?;
+            if !status.success() {
                 return Err(Error::Kernel {
                     message: format!(
-                        "PATCHES={} does not apply to this kernel: {}",
-                        path.display(),
+                        "the patch {label} does not apply to this kernel: {}",
                         said.join("; ")
                     ),
                     log: None,
                 });
             }
         }
+        Ok(Applied { files: &self.files, staging })
+    }
+}
+
+/// The files that patches touch, as these leave them.
+pub(crate) struct Applied<'a> {
+    files: &'a HashSet<String>,
+    staging: tempfile::TempDir,
+}
+
+impl Applied<'_> {
+    /// Puts them into `src`. Files that are so already keep their times. Gives back a digest of these
+    /// files, which is empty if there are none.
+    pub(crate) fn put(&self, src: &Path) -> Result<String, Error> {
+        if self.files.is_empty() {
+            return Ok(String::new());
+        }
         let mut files: Vec<&String> = self.files.iter().collect();
         files.sort_unstable();
         let mut hasher = Sha256::new();
         for file in files {
-            let (from, to) = (staging.path().join(file), src.join(file));
+            let (from, to) = (self.staging.path().join(file), src.join(file));
             let Ok(content) = fs::read(&from) else {
                 if to.exists() {
                     fs::remove_file(&to).context("remove", &to)?;
@@ -147,6 +181,91 @@ impl Patches {
         }
         Ok(hex(&hasher.finalize()[..16]))
     }
+}
+
+/// The file itself, or the patches and mailboxes in a folder, by their names.
+fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !place.is_dir() {
+        return Ok(vec![place.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        let ending = path.extension().unwrap_or_default();
+        if ["patch", "diff", "mbox", "mbx", "eml"].iter().any(|known| ending == *known) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The patches in a file: itself, or of a mailbox every letter that is one. Cover letters and replies
+/// change nothing.
+fn split(label: &str, text: &str) -> Result<Vec<Patch>, String> {
+    if !text.starts_with("From ") {
+        let one = Patch { label: label.to_owned(), text: text.to_owned() };
+        return Ok(Some(one).filter(|patch| is_diff(&patch.text)).into_iter().collect());
+    }
+    let mut letters: Vec<String> = Vec::new();
+    let mut after_blank = true;
+    for line in text.split_inclusive('\n') {
+        match letters.last_mut() {
+            Some(letter) if !(after_blank && line.starts_with("From ")) => letter.push_str(line),
+            _ => letters.push(line.to_owned()),
+        }
+        after_blank = line.trim_end_matches(['\r', '\n']).is_empty();
+    }
+    let mut patches = Vec::new();
+    for letter in letters {
+        let head = letter.split("\n\n").next().unwrap_or_default();
+        let subject =
+            header(head, "Subject").unwrap_or_else(|| "a letter without a subject".into());
+        let label = format!("{label}: {subject}");
+        let encoding = header(head, "Content-Transfer-Encoding").unwrap_or_default();
+        if ["base64", "quoted-printable"].contains(&encoding.to_ascii_lowercase().as_str()) {
+            return Err(format!(
+                "{label} is encoded as {encoding}: save the letters as plain text"
+            ));
+        }
+        if is_diff(&letter) {
+            patches.push(Patch { label, text: letter });
+        }
+    }
+    Ok(patches)
+}
+
+/// A header of a letter, its further lines joined (RFC 5322, 2.2.3).
+fn header(head: &str, name: &str) -> Option<String> {
+    let mut lines = head.lines();
+    let first = lines.by_ref().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })?;
+    let more = lines.take_while(|line| line.starts_with([' ', '\t']));
+    Some(std::iter::once(first).chain(more).map(str::trim).collect::<Vec<_>>().join(" "))
+}
+
+/// Whether something is changed by it.
+fn is_diff(text: &str) -> bool {
+    !touched(text).is_empty()
+}
+
+/// The files that it touches, by the two lines in front of hunks, and by renamings as git writes them.
+fn touched(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let hunks = lines
+        .windows(2)
+        .filter_map(|pair| Some([pair[0].strip_prefix("--- ")?, pair[1].strip_prefix("+++ ")?]));
+    let in_tree = hunks.flatten().filter_map(|field| {
+        let name = field.split('\t').next().unwrap_or_default().trim_end();
+        // The first folder is `a` or `b`.
+        name.split_once('/').map(|(_, name)| name).filter(|_| name != "/dev/null")
+    });
+    let renamed = lines.iter().filter_map(|line| {
+        line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename to "))
+    });
+    in_tree.chain(renamed).collect()
 }
 
 fn make_parent(path: &Path) -> Result<(), Error> {
@@ -170,17 +289,17 @@ mod tests {
         let diff = dir.path().join("x.diff");
         let text = "--- a/a.c\n+++ b/a.c\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
         fs::write(&diff, text).unwrap();
-        let patches = Patches::read(std::slice::from_ref(&diff)).unwrap();
+        let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
         assert!(patches.files().contains("a.c"));
-        let first = patches.apply(&cache, &tree, &src, &mut Silent).unwrap();
+        let first = patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
         assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
         assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
         let time = fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
-        assert_eq!(patches.apply(&cache, &tree, &src, &mut Silent).unwrap(), first);
+        assert_eq!(patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap(), first);
         assert_eq!(fs::metadata(src.join("a.c")).unwrap().modified().unwrap(), time);
 
         fs::write(tree.join("a.c"), "other\n").unwrap();
-        let error = patches.apply(&cache, &tree, &src, &mut Silent).unwrap_err();
+        let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap();
         assert_eq!(error.fault(), crate::Fault::Kernel);
         assert!(error.to_string().contains("x.diff"), "{error}");
     }
@@ -191,10 +310,90 @@ mod tests {
         let file = dir.path().join("x");
         for text in ["hello\n", "--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n"] {
             fs::write(&file, text).unwrap();
-            assert_eq!(
-                Patches::read(std::slice::from_ref(&file)).unwrap_err().fault(),
-                crate::Fault::Input
-            );
+            let error = Patches::read(Vec::new(), std::slice::from_ref(&file)).unwrap_err();
+            assert_eq!(error.fault(), crate::Fault::Input);
         }
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let error = Patches::read(Vec::new(), &[empty]).unwrap_err();
+        assert!(error.to_string().contains("changes no file"), "{error}");
+    }
+
+    const SERIES: &str = "\
+From 0123 Mon Sep 17 00:00:00 2001
+Subject: [PATCH 0/2] cover
+
+ a.c | 2 ++
+---
+-- 
+2.39
+
+From 4567 Mon Sep 17 00:00:00 2001
+Subject: [PATCH 1/2] first: a line that
+ goes on
+
+---
+ a.c | 1 +
+--- a/a.c
++++ b/a.c
+@@ -1 +1,2 @@
+ one
++two
+
+From 89ab Mon Sep 17 00:00:00 2001
+Subject: [PATCH 2/2] second
+
+--- a/a.c
++++ b/a.c
+@@ -1,2 +1,3 @@
+ one
+ two
++three
+--- /dev/null
++++ b/d/new
+@@ -0,0 +1 @@
++text
+";
+
+    #[test]
+    fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
+        fs::create_dir(&tree).unwrap();
+        fs::create_dir(&src).unwrap();
+        fs::write(tree.join("a.c"), "one\n").unwrap();
+        let mailbox = dir.path().join("series.mbox");
+        fs::write(&mailbox, SERIES).unwrap();
+        let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
+        assert_eq!(patches.label(), ", with 2 patches");
+        patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
+        assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\ntwo\nthree\n");
+        assert_eq!(fs::read_to_string(src.join("d/new")).unwrap(), "text\n");
+
+        fs::write(tree.join("a.c"), "other\n").unwrap();
+        let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap().to_string();
+        assert!(error.contains("[PATCH 1/2] first: a line that goes on does not apply"), "{error}");
+        assert!(error.contains("a.c"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_taken_by_names_behind_what_is_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let diff = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-1\n+2\n");
+        for name in ["0002-b.patch", "0001-a.patch", "README"] {
+            fs::write(dir.path().join(name), diff(name)).unwrap();
+        }
+        let pinned = Patch { label: "ours".into(), text: diff("x") };
+        let patches = Patches::read(vec![pinned], &[dir.path().to_owned()]).unwrap();
+        let labels: Vec<_> = patches.patches.iter().map(|p| p.label.rsplit('/').next()).collect();
+        assert_eq!(labels, [Some("ours"), Some("0001-a.patch"), Some("0002-b.patch")]);
+    }
+
+    #[test]
+    fn an_encoded_letter_is_refused_by_its_subject() {
+        let letter = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
+        let why = split("m", letter).unwrap_err();
+        assert!(why.starts_with("m: s is encoded as Base64"), "{why}");
     }
 }

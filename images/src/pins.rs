@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::patches::Patch;
 use crate::version::Series;
 use crate::{Arch, Error};
 
 /// The table, embedded.
 const TEXT: &str = include_str!("../../kernel-config/kernels.toml");
+
+/// What it names of `kernel-config/patches/`, embedded.
+const PATCHES: [(&str, &str); 1] = [(
+    "aarch64/6.12-sud.patch",
+    include_str!("../../kernel-config/patches/aarch64/6.12-sud.patch"),
+)];
 
 /// The pinned kernels by name, and which one is the default.
 #[derive(Debug, serde::Deserialize)]
@@ -17,8 +24,12 @@ pub(crate) struct Pins {
 
 /// One pinned kernel.
 #[derive(Debug, serde::Deserialize)]
-pub(crate) struct Pin {
+struct Pin {
     series: String,
+    /// The one architecture it is for, if not for all.
+    arch: Option<String>,
+    #[serde(default)]
+    patches: Vec<String>,
 }
 
 impl Pins {
@@ -39,15 +50,28 @@ impl Pins {
         self.kernel.get(name)?.series.parse().ok()
     }
 
-    /// All names.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.kernel.keys().map(String::as_str)
+    /// The patches of ours that make the kernel of that name from the newest of its series.
+    pub(crate) fn patches(&self, name: &str) -> Vec<Patch> {
+        let known = |wanted: &String| PATCHES.iter().find(|(name, _)| name == wanted);
+        let names = self.kernel.get(name).map_or(&[][..], |pin| &pin.patches);
+        let of = |(name, text): &(&str, &str)| Patch {
+            label: format!("sudbox's {name}"),
+            text: (*text).to_owned(),
+        };
+        names.iter().filter_map(known).map(of).collect()
+    }
+
+    /// All names of an architecture.
+    pub(crate) fn names(&self, arch: Arch) -> impl Iterator<Item = &str> {
+        let is_for = move |pin: &Pin| pin.arch.as_ref().is_none_or(|name| name == arch.name());
+        self.kernel.iter().filter(move |(_, pin)| is_for(pin)).map(|(name, _)| name.as_str())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::Release;
 
     #[test]
     fn every_architecture_has_a_default_that_is_pinned() {
@@ -55,9 +79,21 @@ mod tests {
         for arch in Arch::ALL {
             let name = pins.default_name(arch).expect("a default");
             assert!(pins.series(name).is_some(), "{name}");
+            assert!(pins.names(arch).any(|other| other == name), "{name}");
+            for name in pins.names(arch) {
+                assert!(pins.series(name).is_some(), "{name} has a series");
+                let patches = &pins.kernel[name].patches;
+                assert_eq!(pins.patches(name).len(), patches.len(), "{name} has its patches");
+            }
         }
-        for name in pins.names() {
-            assert!(pins.series(name).is_some(), "{name} has a series");
+    }
+
+    #[test]
+    fn what_a_person_types_for_something_else_is_never_patched() {
+        let pins = Pins::embedded().unwrap();
+        for (name, pin) in &pins.kernel {
+            let plain = name.parse::<Series>().is_ok() || name.parse::<Release>().is_ok();
+            assert!(!plain || pin.patches.is_empty(), "{name}");
         }
     }
 }

@@ -100,20 +100,33 @@ pub(crate) fn output(mut command: Command) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs one command to its end: how it ended, and the lines that it wrote on stdout and stderr.
+///
+/// # Errors
+/// [`Error::Machine`] if it cannot be started; [`Error::Interrupted`], it and its children being dead.
+pub fn hear(
+    command: Command,
+    held: &Held,
+    monitor: &mut dyn Monitor,
+) -> Result<(ExitStatus, Vec<String>), Error> {
+    let mut lines = Vec::new();
+    let statuses = run(vec![command], held, monitor, &mut |_, event| {
+        if let Event::Line(line) = event {
+            lines.push(line.to_owned());
+        }
+    })?;
+    let status = statuses.into_iter().next();
+    Ok((status.expect("each command has one"), lines))
+}
+
 /// Like [`output`], for one that may take seconds: it can be interrupted. What it wrote to stderr is
 /// in the text too.
 pub(crate) fn capture(
     command: Command,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<String>, Error> {
-    let mut text = String::new();
-    let statuses = run(vec![command], &Held::default(), monitor, &mut |_, event| {
-        if let Event::Line(line) = event {
-            text.push_str(line);
-            text.push('\n');
-        }
-    })?;
-    Ok(statuses.iter().all(ExitStatus::success).then_some(text))
+    let (status, lines) = hear(command, &Held::default(), monitor)?;
+    Ok(status.success().then(|| lines.iter().flat_map(|line| [line, "\n"]).collect()))
 }
 
 /// Waits, unless interrupted.

@@ -1,10 +1,12 @@
 //! What a person types after `KERNEL=`.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::image_file::{self, ImageFile};
 use crate::pins::Pins;
+use crate::ready::PACKAGE_MAGIC;
 use crate::version::{Release, Series};
 use crate::{Arch, Error};
 
@@ -13,31 +15,70 @@ use crate::{Arch, Error};
 pub enum Reference {
     /// This release and no other, such as `v6.12.117`.
     Exact(Release),
-    /// The newest of a series, such as `6.12`, or a pinned one by its name.
+    /// The newest of a series, such as `6.12`.
     Newest(Series),
+    /// A pinned kernel, by its name.
+    Pinned(String),
     /// A source tree, by its canonical path.
     Tree(PathBuf),
+    /// A commit of the git tree that `LINUX=` names, as git-rev-parse(1) takes it.
+    Commit(String),
+    /// The newest release there is, candidates included.
+    Latest,
+    /// The newest release that is no candidate.
+    Stable,
     /// A kernel image that is there already.
     Image(ImageFile),
+    /// The newest kernel that is installed here.
+    Installed,
+    /// The file of a distribution package.
+    PackageFile(PathBuf),
+    /// A distribution package by its name.
+    Package(String),
+    /// The distribution's newest package of a series for clouds.
+    NewestPackage(Series),
 }
 
 impl Reference {
-    /// Understands a reference. Empty means the pinned default.
+    /// Understands a reference. Empty means the pinned default, and so does `pinned`. In a git tree (`linux`), what is
+    /// none of the rest is a commit.
     ///
     /// # Errors
     /// [`Error::Input`] with one sentence that says what is wrong and what is accepted;
     /// [`Error::Machine`] if a file cannot be read.
-    pub fn parse(text: &str, arch: Arch) -> Result<Reference, Error> {
+    pub fn parse(text: &str, arch: Arch, linux: Option<&Path>) -> Result<Reference, Error> {
         let text = text.trim();
         let pins = Pins::embedded()?;
-        let name = if text.is_empty() { pins.default_name(arch).unwrap_or(text) } else { text };
+        let name = match text {
+            "" | "pinned" => pins.default_name(arch).unwrap_or(text),
+            _ => text,
+        };
         if let Some(series) = pins.series(name) {
-            return Ok(Reference::Newest(series));
+            if !pins.names(arch).any(|other| other == name) {
+                return Err(Error::Input(format!(
+                    "KERNEL={text} is not for {}; pinned for it: {}; {ACCEPTED}",
+                    arch.name(),
+                    pins.names(arch).collect::<Vec<_>>().join(", ")
+                )));
+            }
+            return Ok(match pins.patches(name).is_empty() {
+                true => Reference::Newest(series),
+                false => Reference::Pinned(name.to_owned()),
+            });
         }
-        if let Some(kind) = later(text) {
-            return Err(Error::Input(format!(
-                "KERNEL={text}: {kind} cannot be judged by this version of sudbox yet; {ACCEPTED}"
-            )));
+        match text {
+            "latest" => return Ok(Reference::Latest),
+            "stable" => return Ok(Reference::Stable),
+            "installed" => return Ok(Reference::Installed),
+            "running" => {
+                return Err(Error::Input(format!(
+                    "KERNEL={text}: the kernel that is running here has no image to boot; {ACCEPTED}"
+                )));
+            }
+            _ => {}
+        }
+        if let Some(package) = text.strip_prefix("deb:") {
+            return of_package(text, package);
         }
         if let Some(release) = text.strip_prefix('v').and_then(|rest| rest.parse().ok()) {
             return Ok(Reference::Exact(release));
@@ -52,10 +93,13 @@ impl Reference {
         if path.exists() {
             return of_path(text, &path, arch);
         }
+        if linux.is_some() && !text.starts_with(['.', '/', '~']) {
+            return Ok(Reference::Commit(text.to_owned()));
+        }
         Err(Error::Input(if text.contains('/') || text.starts_with('~') {
             format!("KERNEL={text}: there is no such file or directory; {ACCEPTED}")
         } else {
-            let names: Vec<&str> = pins.names().collect();
+            let names: Vec<&str> = pins.names(arch).collect();
             format!(
                 "KERNEL={text}: neither a version nor a file; pinned here: {}; {ACCEPTED}",
                 names.join(", ")
@@ -64,19 +108,45 @@ impl Reference {
     }
 }
 
-/// What is accepted, said wherever something else was given.
-pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, the \
-     directory of a Linux source tree, or a vmlinux or bzImage file";
-
-/// References the design knows and this version does not.
-fn later(text: &str) -> Option<&'static str> {
-    match text {
-        "running" => Some("the running kernel"),
-        "installed" => Some("an installed kernel"),
-        "latest" => Some("the latest kernel"),
-        _ if text.starts_with("deb:") || text.ends_with(".deb") => Some("a distribution package"),
-        _ => None,
+impl Reference {
+    /// Whether it is built here.
+    pub(crate) fn has_source(&self) -> bool {
+        match self {
+            Reference::Exact(_)
+            | Reference::Newest(_)
+            | Reference::Pinned(_)
+            | Reference::Tree(_)
+            | Reference::Commit(_)
+            | Reference::Latest
+            | Reference::Stable => true,
+            Reference::Image(_)
+            | Reference::Installed
+            | Reference::PackageFile(_)
+            | Reference::Package(_)
+            | Reference::NewestPackage(_) => false,
+        }
     }
+}
+
+/// What is accepted, said wherever something else was given.
+pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, latest, \
+     stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
+     deb:6.12 or deb:PACKAGE, or a commit of the git tree in LINUX=";
+
+/// A package by its name (Debian policy, 5.6.1), or the newest of a series.
+fn of_package(text: &str, package: &str) -> Result<Reference, Error> {
+    if let Ok(series) = package.parse() {
+        return Ok(Reference::NewestPackage(series));
+    }
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    if package.len() < 2 || package.starts_with(['+', '-', '.']) || !package.bytes().all(known) {
+        return Err(Error::Input(format!(
+            "KERNEL={text}: not the name of a package; give a series such as deb:6.12 or a package \
+             such as deb:linux-image-6.12.117+deb12-cloud-amd64"
+        )));
+    }
+    Ok(Reference::Package(package.to_owned()))
 }
 
 /// `~` and `~/...` as a shell expands them: make hands them on as typed.
@@ -95,6 +165,13 @@ fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
     let path = fs::canonicalize(path).map_err(unreadable)?;
     let meta = fs::metadata(&path).map_err(unreadable)?;
     if !meta.is_dir() {
+        let mut head = [0; PACKAGE_MAGIC.len()];
+        let is_package = fs::File::open(&path)
+            .and_then(|mut file| file.read_exact(&mut head))
+            .is_ok_and(|()| head == PACKAGE_MAGIC);
+        if is_package {
+            return Ok(Reference::PackageFile(path));
+        }
         return image_file::inspect(&path, arch)
             .map(Reference::Image)
             .map_err(|why| Error::Input(format!("KERNEL={text}: {why}")));
@@ -134,7 +211,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Reference, Error> {
-        Reference::parse(text, Arch::X86_64)
+        Reference::parse(text, Arch::X86_64, None)
     }
 
     fn refused(text: &str) -> String {
@@ -164,12 +241,48 @@ mod tests {
     }
 
     #[test]
+    fn a_patched_kernel_is_for_its_architecture_only() {
+        let here = Reference::parse("6.12-sud", Arch::Aarch64, None).unwrap();
+        assert_eq!(here, Reference::Pinned("6.12-sud".into()));
+        for text in ["", "pinned"] {
+            assert_eq!(Reference::parse(text, Arch::Aarch64, None).unwrap(), here);
+        }
+        assert!(refused("6.12-sud").contains("not for x86_64"));
+        let plain = Reference::parse("6.12", Arch::Aarch64, None).unwrap();
+        assert_eq!(plain, Reference::Newest("6.12".parse().unwrap()));
+    }
+
+    #[test]
     fn nonsense_gets_one_sentence_with_what_is_accepted() {
         assert!(refused("banana").contains("a series such as 6.12"));
         assert!(refused("./no/such/tree").contains("no such file"));
-        for later in ["running", "installed", "latest", "deb:linux-image-amd64"] {
-            assert!(refused(later).contains("yet"));
+        assert!(refused("running").contains("no image"));
+        for text in ["deb:", "deb:6.12 7.3", "deb:../x", "deb:-o", "deb:Linux=1"] {
+            assert!(refused(text).contains("deb:6.12"));
         }
+    }
+
+    #[test]
+    fn packages_by_series_name_and_file() {
+        assert_eq!(parse("deb:6.18").unwrap(), Reference::NewestPackage("6.18".parse().unwrap()));
+        let name = "linux-image-6.18.15+deb13-cloud-amd64";
+        assert_eq!(parse(&format!("deb:{name}")).unwrap(), Reference::Package(name.into()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "!<arch>\ndebian-binary").unwrap();
+        let path = file.path().canonicalize().unwrap();
+        assert_eq!(parse(path.to_str().unwrap()).unwrap(), Reference::PackageFile(path));
+    }
+
+    #[test]
+    fn in_a_git_tree_what_is_nothing_else_is_a_commit() {
+        let linux = Some(Path::new("linux"));
+        let parse = |text| Reference::parse(text, Arch::X86_64, linux);
+        for text in ["HEAD~3", "master", "origin/next", "0123abcd"] {
+            assert_eq!(parse(text).unwrap(), Reference::Commit(text.into()));
+        }
+        assert_eq!(parse("v6.13-rc1").unwrap(), Reference::Exact("6.13-rc1".parse().unwrap()));
+        assert_eq!(parse("stable").unwrap(), Reference::Stable);
+        assert!(parse("./no/such").is_err());
     }
 
     #[test]

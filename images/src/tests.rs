@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::monitor::Silent;
 use crate::monitor::tests::{Interrupted, Recording};
-use crate::{Cache, Error, Fault, KernelImage, Request};
+use crate::{Arch, Cache, Error, Fault, KernelImage, Request};
 
 /// What the rest of the file needs of kbuild: objects in O=, rebuilt when newer, one line each.
 const MAKEFILE: &str = r#"# SPDX-License-Identifier: GPL-2.0
@@ -42,13 +43,13 @@ olddefconfig:
 	@echo "MAKEFLAGS=$(MAKEFLAGS) ARCH=$(ARCH)" >> $(O)/environment
 "#;
 
-struct Fixture {
+pub(crate) struct Fixture {
     dir: tempfile::TempDir,
-    cache: Cache,
+    pub(crate) cache: Cache,
 }
 
 impl Fixture {
-    fn new() -> Fixture {
+    pub(crate) fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let mut cache = Cache::at(dir.path().join("cache")).unwrap();
         cache.upstream.base = "file:///no/such/archive".into();
@@ -63,11 +64,11 @@ impl Fixture {
         fixture
     }
 
-    fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.dir.path().join("linux-6.12.3")
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.tree().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -108,7 +109,7 @@ impl Fixture {
 }
 
 /// Everything about a tree that a write into it would change.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -185,6 +186,41 @@ fn the_environment_of_an_outer_make_stays_out() {
     let environment = entries.find_map(|e| fs::read_to_string(e.join("environment")).ok()).unwrap();
     assert!(!environment.contains("poison"), "{environment}");
     assert!(environment.contains("ARCH=x86_64") && environment.contains("-DASKED"));
+}
+
+/// Two machines that have nothing in common but ccache's remote storage: each a process of its own,
+/// this test once more, because the settings of ccache are the environment's.
+#[test]
+fn what_one_machine_compiled_is_not_compiled_by_the_next() {
+    const MACHINE: &str = "SUDBOX_TEST_MACHINE";
+    if std::env::var_os(MACHINE).is_some() {
+        assert_eq!(Fixture::new().units().len(), 2);
+        return;
+    }
+    if crate::toolchain::find("ccache").is_none() {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: shared objects: ccache is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let counters = |name: &str| -> BTreeMap<String, u64> {
+        let own = dir.path().join(name);
+        let mut machine = Command::new(std::env::current_exe().unwrap());
+        machine.args(["--exact", "tests::what_one_machine_compiled_is_not_compiled_by_the_next"]);
+        machine.env(MACHINE, name).env("CCACHE_DIR", &own);
+        let shared = format!("file:{}", dir.path().join("shared").display());
+        let output = machine.env("CCACHE_REMOTE_STORAGE", shared).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let mut stats = Command::new("ccache");
+        let stats = stats.arg("--print-stats").env("CCACHE_DIR", own).output().unwrap().stdout;
+        let lines = String::from_utf8(stats).unwrap();
+        let pairs = lines.lines().filter_map(|line| line.split_once('\t'));
+        pairs.filter_map(|(name, n)| Some((name.to_owned(), n.parse().ok()?))).collect()
+    };
+    let (first, second) = (counters("first"), counters("second"));
+    let [compiled, fetched] = ["cache_miss", "remote_storage_hit"];
+    assert_eq!((first[compiled], first[fetched]), (2, 0), "{first:?}");
+    assert_eq!(second[compiled], 0, "{second:?}");
+    assert!(second[fetched] >= 2, "{second:?}");
 }
 
 #[test]
@@ -337,6 +373,71 @@ fn a_git_tree_comes_first_and_is_only_read() {
     assert!(image.built && image.source.starts_with("git "), "{}", image.source);
     assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
     assert_eq!(snapshot(&f.tree()), before);
+}
+
+#[test]
+fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
+    let f = Fixture::new();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
+        assert!(git.args(arguments).status().unwrap().success());
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "one"]);
+    f.write("kernel/fork.c", "broken");
+    git(&["commit", "-qam", "two"]);
+    let before = snapshot(&f.tree());
+    let of = |name: &str| {
+        let linux = Some(f.tree());
+        let request = Request { reference: name.into(), linux, ..Request::default() };
+        crate::kernel(&f.cache, &request, &mut Silent)
+    };
+    let image = of("HEAD~1").unwrap();
+    assert!(image.built && image.source.contains("HEAD~1, commit "), "{}", image.source);
+    assert!(!of("main~1").unwrap().built, "the same tree");
+    assert_eq!(of("main").unwrap_err().fault(), Fault::Kernel);
+    assert_eq!(snapshot(&f.tree()), before);
+}
+
+#[test]
+fn an_image_of_another_architecture_is_booted_as_it_is() {
+    let f = Fixture::new();
+    // Where a bzImage of x86 says how it is packed there is something else.
+    let mut bytes = vec![0xa5; 0x11000];
+    bytes[0x10008..0x1000e].copy_from_slice(b"S390EP");
+    let path = f.dir.path().join("bzImage");
+    fs::write(&path, &bytes).unwrap();
+    let reference = path.to_str().unwrap().into();
+    let request = Request { reference, arch: Arch::S390x, ..Request::default() };
+    let image = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    assert!(fs::read(&image.kernel).unwrap() == bytes && image.vmlinux.is_none() && !image.acpi);
+}
+
+#[test]
+fn latest_and_stable_are_asked_for_every_time() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.2");
+    archive(&mut f, "6.12.3");
+    let say = |version: &str| {
+        let text = format!("{{\"releases\": [{{\"version\": \"{version}\"}}]}}");
+        fs::write(f.dir.path().join("archive/releases.json"), text).unwrap();
+    };
+    say("6.12.2");
+    for reference in ["stable", "latest"] {
+        let (image, _) = release(&f, reference).unwrap();
+        assert!(image.source.contains("linux-6.12.2.tar.xz") && image.stands_in.is_none());
+    }
+    say("6.12.3");
+    assert!(release(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
+    // A candidate counts for one of the two, and no source has it.
+    say("6.12-rc9\"}, {\"version\": \"6.12.2");
+    let (image, _) = release(&f, "stable").unwrap();
+    assert!(image.source.contains("linux-6.12.2.tar.xz"));
+    fs::write(f.dir.path().join("archive/releases.json"), "<html>").unwrap();
+    assert_eq!(release(&f, "stable").unwrap_err().fault(), Fault::Machine);
+    f.assert_tidy();
 }
 
 #[test]

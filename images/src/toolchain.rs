@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::owner::Owner;
-use crate::{Error, process};
+use crate::{Arch, Error, process};
 
 /// What a person asked for; empty means not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,7 @@ const fn packages(
     Packages { apt, dnf, pacman, zypper }
 }
 
+const NONE: Packages = packages("", "", "", "");
 const GCC: Packages = packages("gcc", "gcc", "gcc", "gcc");
 const LIBC: Packages = packages("libc6-dev", "glibc-devel", "glibc", "glibc-devel");
 const LIBELF: Packages = packages("libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel");
@@ -99,6 +100,17 @@ pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
 }
 
 impl Toolchain {
+    /// The same for kernels of this architecture: with its cross compiler where that is another than
+    /// this machine's and no compiler was asked for.
+    pub(crate) fn targeting(&self, arch: Arch) -> Toolchain {
+        let mut toolchain = self.clone();
+        let asked = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
+        if !asked && Arch::host() != Some(arch) {
+            toolchain.cross_compile = Some(arch.facts().cross_compile.to_owned());
+        }
+        toolchain
+    }
+
     /// The compiler's command, without a ccache in front of it.
     fn compiler(&self) -> String {
         if let Some(cc) = &self.cc {
@@ -192,14 +204,16 @@ impl Toolchain {
         let name = self.compiler();
         let packages = match (&self.cc, &self.llvm, self.cross_compile.as_deref()) {
             (None, None, None | Some("")) => GCC,
-            (None, None, Some("x86_64-linux-gnu-")) => {
-                packages("gcc-x86-64-linux-gnu", "gcc-x86_64-linux-gnu", "", "cross-x86_64-gcc")
+            (None, None, Some(prefix)) => {
+                let known = Arch::ALL.map(Arch::facts).into_iter();
+                let known = known.filter(|facts| facts.cross_compile == prefix);
+                known.map(|facts| facts.compiler).next().unwrap_or(NONE)
             }
             (None, Some(_), _) => {
                 packages("clang lld llvm", "clang lld llvm", "clang lld llvm", "clang lld llvm")
             }
             // Whoever names a compiler knows where it comes from.
-            _ => packages("", "", "", ""),
+            _ => NONE,
         };
         Tool { name, packages }
     }

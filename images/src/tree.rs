@@ -1,57 +1,38 @@
 //! A kernel from a user's source tree, which is read and never written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::build::{Recipe, Source};
-use crate::cache::{Cache, Mode};
+use crate::cache::{Cache, Held, Mode};
 use crate::config::Configuration;
 use crate::error::Context as _;
-use crate::{Error, KernelImage, Monitor, Request, mirror, patches, process, toolchain};
+use crate::patches::Patches;
+use crate::source::git;
+use crate::{Arch, Error, KernelImage, Monitor, Request, mirror, process, toolchain};
 
-/// Mirrors the tree and builds from the mirror.
+/// Mirrors the tree and builds from the mirror, with the patches that were asked for.
 pub(crate) fn kernel(
     cache: &Cache,
     request: &Request,
     configuration: &Configuration,
+    patches: &Patches,
     tree: &Path,
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
+    let mirror = Mirror::of(cache, tree, request.arch, patches, monitor)?;
     let git = git_head(cache, tree).map_or_else(String::new, |head| format!(" (HEAD {head})"));
-    let label = format!("tree {}{git}", tree.display());
-    from_directory(cache, request, configuration, &Given { tree, label, stands_in: None }, monitor)
-}
-
-/// A source directory that must stay as it is.
-pub(crate) struct Given<'a> {
-    pub(crate) tree: &'a Path,
-    pub(crate) label: String,
-    pub(crate) stands_in: Option<String>,
-}
-
-/// Builds from a mirror of a directory, with the patches that were asked for.
-pub(crate) fn from_directory(
-    cache: &Cache,
-    request: &Request,
-    configuration: &Configuration,
-    given: &Given<'_>,
-    monitor: &mut dyn Monitor,
-) -> Result<KernelImage, Error> {
-    let patches = patches::Patches::read(&request.patches)?;
-    let key = key(given.tree, &patches);
-    let held = cache.lock("trees", &key, Mode::Exclusive, monitor)?;
-    let dir = cache.entry("trees", &key);
-    std::fs::create_dir_all(&dir).context("make", &dir)?;
-    let state = mirror::sync(given.tree, &dir, request.arch, patches.files(), monitor)?;
-    let patched = patches.apply(cache, given.tree, &dir.join("src"), monitor)?;
-    if state.changed > 0 {
-        held.record_size(state.bytes);
-    }
+    let Mirror { state, patched, .. } = &mirror;
     let source = Source {
         id: format!("tree {} {patched}", state.digest),
         kconfig: format!("tree {} {patched}", state.kconfig),
-        place: format!("tree {key}"),
-        label: format!("{}, content sha256 {:.16}{}", given.label, state.digest, patches.label()),
-        stands_in: given.stands_in.clone(),
+        place: format!("tree {}", mirror.key),
+        label: format!(
+            "tree {}{git}, content sha256 {:.16}{}",
+            tree.display(),
+            state.digest,
+            patches.label()
+        ),
+        stands_in: None,
         trimmed: false,
     };
     let compiler = request.toolchain.identity(cache.owner);
@@ -70,28 +51,64 @@ pub(crate) fn from_directory(
     if !missing.is_empty() {
         return Err(toolchain::refusal(&missing));
     }
-    // `held` covers the build: nobody changes the mirror meanwhile.
-    let image = recipe.build(&dir.join("src"), monitor);
-    drop(held);
-    image
+    recipe.build(&mirror.src, monitor)
+}
+
+/// The mirror of a source directory that must stay as it is, with patches. Nobody changes it while
+/// this lives.
+pub(crate) struct Mirror {
+    /// What is built from.
+    pub(crate) src: PathBuf,
+    /// Names it.
+    key: String,
+    state: mirror::State,
+    /// Names the content of what the patches touch.
+    patched: String,
+    _held: Held,
+}
+
+impl Mirror {
+    /// Brings it up to date.
+    pub(crate) fn of(
+        cache: &Cache,
+        tree: &Path,
+        arch: Arch,
+        patches: &Patches,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Mirror, Error> {
+        let key = key(tree, arch, patches);
+        let held = cache.lock("trees", &key, Mode::Exclusive, monitor)?;
+        let dir = cache.entry("trees", &key);
+        // Before anything is copied that would be of no use.
+        let applied = patches.apply(cache, tree, monitor)?;
+        std::fs::create_dir_all(&dir).context("make", &dir)?;
+        let state = mirror::sync(tree, &dir, arch, patches.files(), monitor)?;
+        let src = dir.join("src");
+        let patched = applied.put(&src)?;
+        if state.changed > 0 {
+            held.record_size(state.bytes);
+        }
+        Ok(Mirror { src, key, state, patched, _held: held })
+    }
 }
 
 /// A name for the mirror that a person recognises.
-fn key(tree: &Path, patches: &patches::Patches) -> String {
+fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
     use sha2::Digest as _;
     use std::os::unix::ffi::OsStrExt as _;
     let mut hasher = sha2::Sha256::new();
     hasher.update(tree.as_os_str().as_bytes());
+    // What other architectures need is left out of a mirror.
+    hasher.update(arch.name());
     hasher.update(patches.digest());
-    let name: String = tree
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c))
-        .take(40)
-        .collect();
-    format!("{name}-{}", mirror::hex(&hasher.finalize()[..8]))
+    format!("{}-{}", plain_name(tree), mirror::hex(&hasher.finalize()[..8]))
+}
+
+/// The name of a directory, as far as it can stand in one of the cache's.
+pub(crate) fn plain_name(tree: &Path) -> String {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+    name.chars().filter(plain).take(40).collect()
 }
 
 /// The commit that is checked out. `rev-parse` writes nothing, unlike `status` and `describe
@@ -100,8 +117,7 @@ fn git_head(cache: &Cache, tree: &Path) -> Option<String> {
     if !tree.join(".git").exists() {
         return None;
     }
-    let mut git = process::command("git", cache.owner);
-    git.args(["-c", "safe.directory=*", "-C"]).arg(tree);
+    let mut git = git::command(cache, tree);
     git.args(["rev-parse", "--short=12", "--verify", "HEAD"]);
     process::output(git).map(|head| head.trim().to_owned())
 }

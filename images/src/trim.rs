@@ -40,16 +40,26 @@ const ARCHITECTURES: [&str; 23] = [
     "xtensa",
 ];
 
-/// Folder of every architecture whose Kconfig the generic crypto/Kconfig names, whatever is built.
-const KCONFIG_KEEPER: &str = "crypto";
+/// Folders of other architectures whose Kconfig a generic one names, whatever is built: crypto/Kconfig
+/// and drivers/ras/Kconfig.
+const KCONFIG_KEEPERS: [&str; 2] = ["crypto", "ras"];
+
+/// The table of system calls that every architecture's is compared with (scripts/checksyscalls.sh).
+/// From 7.2 a build stops without it.
+const CALLS: &str = "arch/x86/entry/syscalls";
 
 /// Whether a folder of a user's tree, named from its top, is left out of the mirror.
 ///
 /// The registers stay in: whoever has a tree may build any driver of it.
 pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
+    if folder == CALLS || CALLS.starts_with(&format!("{folder}/")) {
+        return false;
+    }
     if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
     {
-        return ARCHITECTURES.contains(&name) && name != arch.folder() && below != KCONFIG_KEEPER;
+        return ARCHITECTURES.contains(&name)
+            && name != arch.facts().folder
+            && !KCONFIG_KEEPERS.contains(&below);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
         // Only its Kconfig is read, which is in the top folder.
@@ -58,13 +68,37 @@ pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
 
 /// The same for tar: patterns for `--exclude`, below one top folder of any name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch.folder());
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch.facts().folder);
     // No pattern takes something back in: all but what begins like Kconfig goes.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(others.flat_map(|name| {
-            ["[!Kc]*", "c[!r]*", "crypto/[!K]*"].map(|rest| format!("*/arch/{name}/{rest}"))
+            let all = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
+            let keeps = CALLS.starts_with(&format!("arch/{name}/"));
+            let entry: &[&str] = if keeps { &["e[!n]*", "entry/[!s]*"] } else { &["e*"] };
+            all.into_iter()
+                .chain(entry.iter().copied())
+                .map(move |rest| format!("*/arch/{name}/{rest}"))
         }))
         .chain(FOLDERS.iter().map(|folder| format!("*/{folder}")))
+        .collect()
+}
+
+/// The same as [`leaves_out`] for git: patterns of a sparse checkout, of which the last that matches
+/// counts.
+pub(crate) fn sparse_patterns(arch: Arch) -> String {
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch.facts().folder);
+    std::iter::once("/*\n!/Documentation/*/\n".to_owned())
+        .chain(others.map(|name| {
+            let keep = KCONFIG_KEEPERS.map(|keeper| format!("/arch/{name}/{keeper}/\n")).concat();
+            format!("!/arch/{name}/*/\n{keep}")
+        }))
+        .chain(std::iter::once(format!("/{CALLS}/\n")))
+        .chain(
+            FOLDERS
+                .iter()
+                .filter(|folder| **folder != AMD_REGISTERS)
+                .map(|folder| format!("!/{folder}/\n")),
+        )
         .collect()
 }
 
@@ -89,5 +123,10 @@ mod tests {
             assert!(leaves_out(folder, Arch::X86_64), "{folder}");
         }
         assert!(!leaves_out("Documentation", Arch::X86_64), "holds a Kconfig");
+        assert!(!leaves_out("arch/x86/ras", Arch::Riscv64), "holds a Kconfig that all read");
+        assert!(leaves_out("arch/x86/kernel", Arch::Riscv64));
+        assert!(!leaves_out("arch/x86/entry", Arch::Riscv64));
+        assert!(!leaves_out("arch/x86/entry/syscalls", Arch::Riscv64));
+        assert!(leaves_out("arch/x86/entry/vdso", Arch::Riscv64));
     }
 }

@@ -61,8 +61,12 @@ impl Writer {
     }
 
     pub(crate) fn str(&mut self, s: &str) {
-        self.len(s.len());
-        self.0.extend_from_slice(s.as_bytes());
+        self.bytes(s.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.len(bytes.len());
+        self.0.extend_from_slice(bytes);
     }
 
     pub(crate) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) {
@@ -116,13 +120,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn str(&mut self) -> Result<String, DecodeError> {
+        String::from_utf8(self.bytes()?).map_err(|_| DecodeError::NotUtf8)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
         let len = self.u32()? as usize;
         if len > self.0.len() {
             return Err(DecodeError::Truncated);
         }
         let (head, tail) = self.0.split_at(len);
         self.0 = tail;
-        String::from_utf8(head.to_vec()).map_err(|_| DecodeError::NotUtf8)
+        Ok(head.to_vec())
     }
 
     pub(crate) fn list<T>(

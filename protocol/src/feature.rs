@@ -39,6 +39,8 @@ features! {
     Ia32 = "ia32",
     /// x32 system call numbers work (`CONFIG_X86_X32_ABI`).
     X32 = "x32",
+    /// The vsyscall page can be called (`CONFIG_X86_VSYSCALL_EMULATION`).
+    Vsyscall = "vsyscall",
     /// Protection keys can be allocated (`pkey_alloc(2)`).
     Pkeys = "pkeys",
     /// `rseq(2)` is there (`CONFIG_RSEQ`).

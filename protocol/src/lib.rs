@@ -11,26 +11,34 @@
 //!        <----------------------- Plan
 //! Start 0 ---------------------->        (the host has it, and has read the console so far)
 //!        <----------------------- Go 0
-//! Log*, End 0, Start 1 --------->
+//! Log*, Measured*, End 0, Start 1
+//!        ----------------------->
 //!        <----------------------- Go 1
 //!   ...
-//! Log*, End n, Account --------->
+//! Log*, Measured*, End n, Account
+//!        ----------------------->
 //!        <----------------------- Acknowledge
 //! (restarts)
 //! ```
+//!
+//! A host that wants a [program] run in place of cases says so where the plan is due.
 
 pub mod codec;
 pub mod feature;
 pub mod frame;
+pub mod measurement;
 pub mod message;
+pub mod program;
 
 pub use codec::DecodeError;
 pub use feature::Feature;
 pub use frame::{FrameError, FrameReader, MAX_BODY};
+pub use measurement::Measurement;
 pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCase, ResultKind};
+pub use program::{Program, ProgramEnd};
 
 /// Version of this protocol; the guest says it in [`Hello`] and the host refuses any other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 3;
 
 /// vsock port on which the host listens and which the guest dials at
 /// `VMADDR_CID_HOST` (2, `include/uapi/linux/vm_sockets.h`).

@@ -3,6 +3,8 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::feature::Feature;
 use crate::frame;
+use crate::measurement::Measurement;
+use crate::program::{Program, ProgramEnd};
 
 /// Longest text that a message carries in one string, in bytes; longer ones are cut by
 /// [`GuestMessage::to_frame`] so that a case's end and its logs always fit a frame.
@@ -162,6 +164,13 @@ pub enum GuestMessage {
         /// The text, one or more lines.
         text: String,
     },
+    /// What the running case measured.
+    Measured {
+        /// Index in the plan.
+        case: u32,
+        /// What it came to.
+        measurement: Measurement,
+    },
     /// The case ended.
     End {
         /// Index in the plan.
@@ -173,6 +182,17 @@ pub enum GuestMessage {
     },
     /// Last message: how every case of the plan ended, in the order of the plan.
     Account(Vec<ResultKind>),
+    /// The program wrote this.
+    Output {
+        /// To stderr, not to stdout.
+        error: bool,
+        /// What it wrote.
+        bytes: Vec<u8>,
+    },
+    /// The program has taken all input there was; may there be more?
+    Hungry,
+    /// Last message: how the program ended.
+    Over(ProgramEnd),
 }
 
 /// What the host says.
@@ -185,8 +205,12 @@ pub enum HostMessage {
         /// Index in the plan.
         case: u32,
     },
-    /// Answer to [`GuestMessage::Account`]: the guest may restart.
+    /// Answer to [`GuestMessage::Account`] and [`GuestMessage::Over`]: the guest may restart.
     Acknowledge,
+    /// Answer to [`GuestMessage::Hello`] in place of a plan.
+    Execute(Program),
+    /// Answer to [`GuestMessage::Hungry`]: input of the program, whose end is an empty one.
+    Input(Vec<u8>),
 }
 
 impl GuestMessage {
@@ -229,6 +253,21 @@ impl GuestMessage {
                 out.u8(4);
                 out.list(kinds, |out, kind| out.u8(*kind as u8));
             }
+            GuestMessage::Output { error, bytes } => {
+                out.u8(5);
+                out.u8((*error).into());
+                out.bytes(bytes);
+            }
+            GuestMessage::Hungry => out.u8(6),
+            GuestMessage::Over(end) => {
+                out.u8(7);
+                end.encode(&mut out);
+            }
+            GuestMessage::Measured { case, measurement } => {
+                out.u8(8);
+                out.u32(*case);
+                measurement.encode(&mut out);
+            }
         }
         frame::wrap(&out.into_bytes())
     }
@@ -259,6 +298,20 @@ impl GuestMessage {
                 micros: input.u64()?,
             },
             4 => GuestMessage::Account(input.list(ResultKind::decode)?),
+            5 => GuestMessage::Output {
+                error: match input.u8()? {
+                    0 => false,
+                    1 => true,
+                    tag => return Err(DecodeError::UnknownTag { what: "stream", tag }),
+                },
+                bytes: input.bytes()?,
+            },
+            6 => GuestMessage::Hungry,
+            7 => GuestMessage::Over(ProgramEnd::decode(&mut input)?),
+            8 => GuestMessage::Measured {
+                case: input.u32()?,
+                measurement: Measurement::decode(&mut input)?,
+            },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
         };
         input.finish()?;
@@ -270,7 +323,8 @@ impl HostMessage {
     /// The message as a frame.
     ///
     /// # Panics
-    /// If it is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is.
+    /// If it is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is; see also
+    /// [`Program::fits`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
@@ -287,6 +341,14 @@ impl HostMessage {
                 out.u32(*case);
             }
             HostMessage::Acknowledge => out.u8(2),
+            HostMessage::Execute(program) => {
+                out.u8(3);
+                program.encode(&mut out);
+            }
+            HostMessage::Input(bytes) => {
+                out.u8(4);
+                out.bytes(bytes);
+            }
         }
         frame::wrap(&out.into_bytes())
     }
@@ -305,6 +367,8 @@ impl HostMessage {
             }),
             1 => HostMessage::Go { case: input.u32()? },
             2 => HostMessage::Acknowledge,
+            3 => HostMessage::Execute(Program::decode(&mut input)?),
+            4 => HostMessage::Input(input.bytes()?),
             tag => return Err(DecodeError::UnknownTag { what: "host message", tag }),
         };
         input.finish()?;

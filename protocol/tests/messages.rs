@@ -3,7 +3,7 @@
 use sudbox_protocol::message::MAX_TEXT;
 use sudbox_protocol::{
     CaseResult, DecodeError, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY,
-    Plan, PlannedCase, ResultKind, VERSION,
+    Measurement, Plan, PlannedCase, Program, ProgramEnd, ResultKind, VERSION,
 };
 
 fn hello() -> Hello {
@@ -34,8 +34,24 @@ fn guest_messages() -> Vec<GuestMessage> {
         GuestMessage::Hello(Hello::default()),
         GuestMessage::Start { case: u32::MAX },
         GuestMessage::Log { case: 7, text: "zwei\nZeilen ü \0".into() },
+        GuestMessage::Measured { case: 2, measurement: Measurement::default() },
+        GuestMessage::Measured {
+            case: 2,
+            measurement: Measurement {
+                operations: 64,
+                batches: vec![u64::MAX, 0],
+                empty: vec![1],
+                ticks: 2,
+                nanoseconds: 3,
+            },
+        },
         GuestMessage::Account(results.iter().map(CaseResult::kind).collect()),
         GuestMessage::Account(vec![]),
+        GuestMessage::Output { error: true, bytes: vec![0, 0xff] },
+        GuestMessage::Hungry,
+        GuestMessage::Over(ProgramEnd::Exited(3)),
+        GuestMessage::Over(ProgramEnd::Killed(31)),
+        GuestMessage::Over(ProgramEnd::NotStarted("ENOENT".into())),
     ];
     messages.extend(results.map(|result| GuestMessage::End { case: 1, result, micros: 99 }));
     messages
@@ -48,6 +64,14 @@ fn host_messages() -> Vec<HostMessage> {
         HostMessage::Plan(Plan::default()),
         HostMessage::Go { case: 3 },
         HostMessage::Acknowledge,
+        HostMessage::Execute(Program {
+            path: b"/bin/true".to_vec(),
+            arguments: vec![b"true".to_vec(), vec![]],
+            environment: vec![(b"TERM".to_vec(), vec![0xff])],
+            directory: b"/".to_vec(),
+        }),
+        HostMessage::Input(b"x".to_vec()),
+        HostMessage::Input(vec![]),
     ]
 }
 
@@ -125,13 +149,15 @@ fn what_follows_a_message_is_refused() {
 #[test]
 fn unknown_tags_are_named() {
     let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
-    assert_eq!(GuestMessage::decode(&[5]), unknown("guest message", 5));
+    assert_eq!(GuestMessage::decode(&[9]), unknown("guest message", 9));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
+    assert_eq!(GuestMessage::decode(&[5, 2]), unknown("stream", 2));
+    assert_eq!(GuestMessage::decode(&[7, 3]), unknown("end of a program", 3));
     let count = u8::try_from(Feature::ALL.len()).unwrap();
     let absent = [3, 0, 0, 0, 0, ResultKind::Absent as u8, count];
     assert_eq!(GuestMessage::decode(&absent), unknown("feature", count));
-    let host: Result<HostMessage, _> = HostMessage::decode(&[3]);
-    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 3 }));
+    let host: Result<HostMessage, _> = HostMessage::decode(&[5]);
+    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 5 }));
 }
 
 #[test]

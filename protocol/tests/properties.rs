@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sudbox_protocol::{
-    CaseResult, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY, Plan,
-    PlannedCase, ResultKind,
+    CaseResult, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY, Measurement,
+    Plan, PlannedCase, Program, ProgramEnd, ResultKind,
 };
 
 fn feature() -> impl Strategy<Value = Feature> {
@@ -44,6 +44,41 @@ prop_compose! {
     }
 }
 
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..300)
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    (bytes(), vec(bytes(), 0..5), vec((bytes(), bytes()), 0..5), bytes()).prop_map(
+        |(path, arguments, environment, directory)| Program {
+            path,
+            arguments,
+            environment,
+            directory,
+        },
+    )
+}
+
+fn program_end() -> impl Strategy<Value = ProgramEnd> {
+    prop_oneof![
+        any::<u8>().prop_map(ProgramEnd::Exited),
+        any::<u8>().prop_map(ProgramEnd::Killed),
+        text().prop_map(ProgramEnd::NotStarted),
+    ]
+}
+
+prop_compose! {
+    fn measurement()(
+        operations: u32,
+        batches in vec(any::<u64>(), 0..100),
+        empty in vec(any::<u64>(), 0..100),
+        ticks: u64,
+        nanoseconds: u64,
+    ) -> Measurement {
+        Measurement { operations, batches, empty, ticks, nanoseconds }
+    }
+}
+
 fn guest_message() -> impl Strategy<Value = GuestMessage> {
     prop_oneof![
         hello().prop_map(GuestMessage::Hello),
@@ -52,6 +87,11 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         (any::<u32>(), result(), any::<u64>())
             .prop_map(|(case, result, micros)| GuestMessage::End { case, result, micros }),
         vec(kind(), 0..200).prop_map(GuestMessage::Account),
+        (any::<bool>(), bytes()).prop_map(|(error, bytes)| GuestMessage::Output { error, bytes }),
+        Just(GuestMessage::Hungry),
+        (any::<u32>(), measurement())
+            .prop_map(|(case, measurement)| GuestMessage::Measured { case, measurement }),
+        program_end().prop_map(GuestMessage::Over),
     ]
 }
 
@@ -61,6 +101,8 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         vec(case, 0..50).prop_map(|cases| HostMessage::Plan(Plan { cases })),
         any::<u32>().prop_map(|case| HostMessage::Go { case }),
         Just(HostMessage::Acknowledge),
+        program().prop_map(HostMessage::Execute),
+        bytes().prop_map(HostMessage::Input),
     ]
 }
 

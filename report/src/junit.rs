@@ -5,9 +5,10 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::judgement::Judgement;
+use crate::matrix::{Found, Matrix};
 use crate::table::group;
 use crate::words::{self, Junit, Words};
-use crate::{CaseReport, Options, Outcome, Verdict, text};
+use crate::{CaseReport, Kernel, Options, Outcome, Verdict, text};
 
 /// Name of the suite and of its test that stand for a kernel that cannot be judged.
 const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
@@ -18,6 +19,54 @@ const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 /// Never: writing to memory cannot fail.
 #[must_use]
 pub fn render(verdict: &Verdict, options: Options) -> String {
+    document(suites(verdict, options), verdict.millis)
+}
+
+/// A matrix as JUnit XML: the suites of every cell, named by it.
+///
+/// # Panics
+/// Never: writing to memory cannot fail.
+#[must_use]
+pub fn matrix(matrix: &Matrix) -> String {
+    let mut all = Vec::new();
+    let mut millis = 0u64;
+    for (cell, found) in matrix.cells() {
+        let prefix = format!("{}.", text::line(&cell.to_string()).replace(", ", "."));
+        let mut of_cell = match found {
+            Found::Judged(verdict) => {
+                millis = verdict.millis.saturating_add(millis);
+                suites(verdict, matrix.options())
+            }
+            Found::Failed { reason, .. } => {
+                let kernel = Kernel {
+                    reference: cell.kernel.clone(),
+                    arch: cell.arch.clone(),
+                    flavour: cell.flavour.clone(),
+                    ..Kernel::default()
+                };
+                vec![not_judged(&Verdict { kernel, ..Verdict::default() }, reason)]
+            }
+        };
+        for suite in &mut of_cell {
+            suite.name = format!("{prefix}{}", suite.name.as_str()).into();
+            for test in &mut suite.test_cases {
+                let class = test.classname.as_ref().map_or("", |name| name.as_str());
+                test.classname = Some(format!("{prefix}{class}").into());
+            }
+        }
+        all.extend(of_cell);
+    }
+    document(all, millis)
+}
+
+fn document(suites: Vec<TestSuite>, millis: u64) -> String {
+    let mut report = Report::new("sudbox");
+    report.set_time(Duration::from_millis(millis));
+    report.add_test_suites(suites);
+    report.to_string().expect("memory takes whatever is written to it")
+}
+
+fn suites(verdict: &Verdict, options: Options) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &verdict.cases {
         let name = text::line(group(&case.id));
@@ -33,18 +82,20 @@ pub fn render(verdict: &Verdict, options: Options) -> String {
     if let Judgement::NotJudged(reason) =
         Judgement::of(verdict, options.strict, options.boot_selected)
     {
-        let mut status = status(words::NOT_JUDGED);
-        status.set_message(text::line(&reason)).set_type("not judged");
-        let mut test = TestCase::new(NOT_JUDGED.1, status);
-        test.set_classname(NOT_JUDGED.0).set_time(Duration::ZERO);
-        let mut suite = suite(NOT_JUDGED.0, verdict);
-        suite.add_test_case(test);
-        suites.push(suite);
+        suites.push(not_judged(verdict, &reason));
     }
-    let mut report = Report::new("sudbox");
-    report.set_time(Duration::from_millis(verdict.millis));
-    report.add_test_suites(suites);
-    report.to_string().expect("memory takes whatever is written to it")
+    suites
+}
+
+/// The suite that stands for a kernel that cannot be judged.
+fn not_judged(verdict: &Verdict, reason: &str) -> TestSuite {
+    let mut status = status(words::NOT_JUDGED);
+    status.set_message(text::line(reason)).set_type("not judged");
+    let mut test = TestCase::new(NOT_JUDGED.1, status);
+    test.set_classname(NOT_JUDGED.0).set_time(Duration::ZERO);
+    let mut suite = suite(NOT_JUDGED.0, verdict);
+    suite.add_test_case(test);
+    suite
 }
 
 /// An empty suite that says what was tested.

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use sudbox_protocol::Feature;
+
 use crate::judgement::Judgement;
 use crate::telling::telling;
 use crate::text;
 use crate::{CaseReport, Options, Outcome, Verdict};
 
 /// Widest line in characters, except for a command to be copied, which is never broken.
-const WIDTH: usize = 100;
+pub(crate) const WIDTH: usize = 100;
 /// Column at which the value of a labelled line starts.
 const INDENT: usize = 12;
 /// Lines of console shown with a failure.
@@ -20,16 +22,17 @@ const VALUE_LINES: usize = 16;
 
 /// Colours of an ANSI terminal.
 #[derive(Clone, Copy)]
-enum Colour {
+pub(crate) enum Colour {
     Bold = 1,
     Red = 31,
     Green = 32,
     Yellow = 33,
 }
 
-struct Page {
-    out: String,
-    colour: bool,
+/// Text as it grows.
+pub(crate) struct Page {
+    pub(crate) out: String,
+    pub(crate) colour: bool,
 }
 
 /// The verdict as a table, lines of at most 100 characters.
@@ -176,14 +179,26 @@ impl Page {
             .collect();
         let all = verdict.cases.len();
         let of_all = if counts.is_empty() { String::new() } else { counts.join(", ") + "; " };
-        let vms = if verdict.boots == 1 { "VM" } else { "VMs" };
+        let count = verdict.boots.saturating_add(verdict.restored);
+        let vms = match count {
+            0 => "no VM".to_owned(),
+            1 => "1 VM".to_owned(),
+            _ => format!("{count} VMs"),
+        };
+        let restored = match verdict.restored {
+            0 => String::new(),
+            restored => format!(", {restored} of them restored"),
+        };
         let line = format!(
-            "{all} {}: {of_all}{} {vms}, {} ms",
+            "{all} {}: {of_all}{vms}{restored}, {} ms",
             if all == 1 { "case" } else { "cases" },
-            verdict.boots,
             verdict.millis
         );
         let (colour, word) = match judgement {
+            Judgement::Kept if is_without_dispatch(&verdict.cases) => (
+                Colour::Green,
+                "VERDICT: no dispatch in this kernel, as expected; nothing else to keep".to_owned(),
+            ),
             Judgement::Kept => {
                 let aside = all - totals.of(Outcome::Pass);
                 let aside = if aside == 0 { String::new() } else { format!(", {aside} aside") };
@@ -211,7 +226,7 @@ impl Page {
     }
 
     /// A label and its text, nothing if the text is empty.
-    fn labelled(&mut self, label: &str, value: &str) {
+    pub(crate) fn labelled(&mut self, label: &str, value: &str) {
         let lines = text::lines(value);
         let pieces: Vec<String> =
             lines.iter().flat_map(|l| text::wrap(l, WIDTH - INDENT)).collect();
@@ -237,12 +252,21 @@ impl Page {
         }
     }
 
-    fn paint(&self, colour: Colour, text: &str) -> String {
+    pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
         match self.colour {
             true => format!("\x1b[{}m{text}\x1b[0m", colour as u8),
             false => text.to_owned(),
         }
     }
+}
+
+/// Whether these are the cases of a kernel that has no dispatch and should have none. That all are
+/// absent does not say so: those of one feature are where that alone is.
+fn is_without_dispatch(cases: &[CaseReport]) -> bool {
+    let is_absence = |case: &CaseReport| group(&case.id) == "absence";
+    let lacks_it = |case: &CaseReport| case.got == Feature::Dispatch.as_str();
+    cases.iter().all(|case| case.outcome == Outcome::Absent || is_absence(case))
+        && cases.iter().any(|case| is_absence(case) || lacks_it(case))
 }
 
 /// The group of a case: what stands before the slash of its id.

@@ -1,5 +1,6 @@
 //! What was found out about one kernel.
 
+use crate::costs::Measured;
 use serde::{Deserialize, Serialize};
 
 /// Outcome of a case.
@@ -117,8 +118,14 @@ pub struct Verdict {
     pub unjudged: Option<String>,
     /// The cases, in the order they were planned.
     pub cases: Vec<CaseReport>,
+    /// What those of them measured that measure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measured>,
     /// How many VMs were booted.
     pub boots: u32,
+    /// How many VMs began as another that was kept when its guest was ready.
+    #[serde(default)]
+    pub restored: u32,
     /// Milliseconds from the first VM's start to the last's end.
     pub millis: u64,
 }

@@ -2,9 +2,11 @@
 
 mod common;
 
-use common::{CONSOLE, PLAIN, case, every_outcome};
+use common::{CONSOLE, case, every_outcome};
 use quick_xml::events::Event;
 use sudbox_report::{Judgement, Options, Outcome, Verdict, json, junit, ktap, table};
+
+const PLAIN: Options = Options { colour: false, strict: false, boot_selected: true };
 
 const TABLE: &str = r#"Linux 6.12.117, x86_64, default. v6.12 is not to be had here, 6.12.117 stands in for it.
   source    linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
@@ -155,6 +157,20 @@ fn the_table_ends_with_what_it_comes_to() {
         last(&verdict, PLAIN),
         "0 cases: 3 VMs, 2345 ms  NOT JUDGED: it does not build: kernel/fork.c:1: error: x"
     );
+}
+
+#[test]
+fn a_kernel_that_lacks_a_feature_is_not_said_to_lack_dispatch() {
+    let ends_with = |cases: &[(&str, Outcome, &str)], end: &str| {
+        let cases = cases.iter().map(|(id, outcome, got)| case(id, *outcome, got)).collect();
+        let table = table::render(&Verdict { cases, ..Verdict::default() }, PLAIN);
+        assert!(table.trim_end().ends_with(end), "{table}");
+    };
+    let sysctl = ("sysctl/on-at-boot", Outcome::Absent, "sysctl");
+    ends_with(&[sysctl], "VERDICT: every promise kept, 1 aside");
+    let nothing_else = "nothing else to keep";
+    ends_with(&[sysctl, ("siginfo/arch", Outcome::Absent, "dispatch")], nothing_else);
+    ends_with(&[sysctl, ("absence/modes-refused", Outcome::Pass, "")], nothing_else);
 }
 
 #[test]

@@ -1,9 +1,24 @@
 //! Shared by the end-to-end tests: the `sudbox` command as a person runs it, kernel trees with
 //! faults, and a look for what a run left behind.
 
-use std::collections::BTreeMap;
+pub mod aside;
+pub mod browser;
+pub mod faults;
+pub mod findings;
+pub mod history;
+pub mod level1;
+pub mod mutants;
+mod packages;
+pub mod python;
+mod tree;
+
+pub use packages::installed;
+pub use tree::{PINNED, Tree, series_and_arch};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -54,6 +69,17 @@ impl Ran {
             .collect()
     }
 
+    /// The folder that a run says it left, in its last line.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        let last = self.stderr.lines().last().unwrap_or_default();
+        let folder = last.trim_start().strip_prefix("kept ");
+        folder.unwrap_or_else(|| panic!("no folder:\n{}", self.stderr)).trim().into()
+    }
+
     /// Checks the exit code, and shows all that was said if it is another.
     ///
     /// # Panics
@@ -63,6 +89,37 @@ impl Ran {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
+
+    /// Checks the exit code, and that there is no report but one sentence, with these words.
+    ///
+    /// # Panics
+    /// If it is not so.
+    #[track_caller]
+    pub fn says(self, code: i32, words: &[&str]) {
+        let ran = self.expect(code);
+        assert!(ran.stdout.is_empty(), "a report: {}", ran.stdout);
+        let sentences: Vec<&str> =
+            ran.stderr.lines().filter(|line| line.starts_with("sudbox: ")).collect();
+        assert_eq!(sentences.len(), 1, "{}", ran.stderr);
+        for word in words {
+            assert!(sentences[0].contains(word), "`{word}` is not in: {}", sentences[0]);
+        }
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    }
+}
+
+/// The ids of the cases that run on x86-64, as `--list` shows them.
+///
+/// # Panics
+/// If it cannot.
+#[must_use]
+pub fn listed_cases() -> BTreeSet<String> {
+    let mut list = sudbox();
+    list.args(["run", "--list"]);
+    let listed = run(list).expect(0).stdout;
+    // What follows an empty line is not on this architecture.
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 /// The `sudbox` that is tested: the one that `SUDBOX` names, else one built now.
@@ -79,13 +136,16 @@ pub fn sudbox() -> Command {
             .status()
             .expect("cargo starts");
         assert!(status.success(), "building sudbox failed");
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root().join("target"), PathBuf::from);
-        target.join("release/sudbox")
+        target().join("release/sudbox")
     });
     let mut command = Command::new(program);
-    command.env_remove("SUDBOX_MAKE").env_remove("NO_COLOR");
+    command.env_remove("NO_COLOR");
     command
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// `sudbox run --format json` with these arguments.
@@ -166,11 +226,23 @@ impl Running {
     /// # Panics
     /// If the run ends or five minutes pass before that.
     pub fn wait_for(&mut self, text: &str) {
+        self.wait_for_in_order(&[text]);
+    }
+
+    /// Waits until stderr contains all of these, one after the other.
+    ///
+    /// # Panics
+    /// If the run ends or five minutes pass before that.
+    pub fn wait_for_in_order(&mut self, texts: &[&str]) {
         let until = Instant::now() + Duration::from_secs(300);
         loop {
-            if locked(&self.said).contains(text) {
-                return;
-            }
+            let mut rest = locked(&self.said).clone();
+            let mut missing = texts.iter().skip_while(|text| {
+                let at = rest.find(**text);
+                rest = at.map_or_else(String::new, |at| rest[at + text.len()..].to_owned());
+                at.is_some()
+            });
+            let Some(text) = missing.next() else { return };
             let ended = self.child.try_wait().expect("a child of ours");
             let said = locked(&self.said).clone();
             assert!(ended.is_none() && Instant::now() < until, "`{text}` was not said:\n{said}");
@@ -225,8 +297,8 @@ impl Running {
     }
 }
 
-fn locked(text: &Mutex<String>) -> MutexGuard<'_, String> {
-    text.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn locked<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Processes of a session, zombies left out: pid and name.
@@ -245,6 +317,63 @@ fn processes_of(session: u32) -> Vec<String> {
         .collect()
 }
 
+/// Runs a git that has to succeed, as somebody; gives back what it said.
+///
+/// # Panics
+/// If it fails.
+pub fn git(dir: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "gc.auto=0"])
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .expect("git is installed");
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {arguments:?}: {text}{error}");
+    text
+}
+
+/// What a write to anything in a folder would change: inode, size, mode, and times, of which that of
+/// the status's change catches what sets the others back.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn state(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, u32, [i64; 4])> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let meta = path.symlink_metadata().expect("a file");
+            if meta.is_dir() {
+                open.push(path.clone());
+            }
+            let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+            all.insert(path, (meta.ino(), meta.size(), meta.mode(), times));
+        }
+    }
+    all
+}
+
+/// Says on stderr what a long build does.
+#[derive(Clone, Copy, Debug)]
+pub struct Told;
+
+impl sudbox_images::Monitor for Told {
+    fn phase(&mut self, what: &str) {
+        eprintln!("{what}");
+    }
+    fn progress(&mut self, _: u64, _: u64, _: &str) {}
+    fn note(&mut self, what: &str) {
+        eprintln!("{what}");
+    }
+    fn interrupt(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+}
+
 /// Where sudbox keeps what it has built.
 ///
 /// # Panics
@@ -257,183 +386,93 @@ pub fn cache() -> PathBuf {
         .unwrap_or_else(|| std::env::home_dir().expect("a home").join(".cache/sudbox"))
 }
 
-/// The unpacked source of the pinned kernel, which a run has put into the cache.
+/// Says something also of a test that passes: what the macros print is shown of failures only.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A directory with links to every program of this machine but those whose names begin so.
 ///
 /// # Panics
-/// If it is not there.
-fn pinned_source() -> PathBuf {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
-    });
-    let sources = cache().join("sources");
-    let found = fs::read_dir(&sources)
-        .unwrap_or_else(|error| panic!("{}: {error}", sources.display()))
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            fs::read_to_string(path.join("Makefile")).is_ok_and(|makefile| {
-                makefile.contains("\nVERSION = 6\n") && makefile.contains("\nPATCHLEVEL = 12\n")
-                    || makefile.contains("VERSION = 6\nPATCHLEVEL = 12\n")
-            })
-        });
-    found.unwrap_or_else(|| panic!("no source of 6.12 in {}", sources.display()))
-}
-
-/// The one kernel tree that tests change: of the pinned kernel, as somebody would have it who has
-/// begun a build in it. Held by one test at a time; a new holder gets it as released, with its
-/// patches applied. One tree, because every tree costs a whole kernel build.
-#[derive(Debug)]
-pub struct Tree {
-    path: PathBuf,
-    source: PathBuf,
-    _lock: fs::File,
-}
-
-impl Tree {
-    /// Waits for the tree and applies these patches of `tests/faults/`.
-    ///
-    /// # Panics
-    /// If it cannot be made.
-    #[must_use]
-    pub fn with(patches: &[&str]) -> Tree {
-        let source = pinned_source();
-        // Beside the sources, so that links can be made, and kept for the next clone.
-        let home = cache().join("tests");
-        fs::create_dir_all(&home).expect("a directory in the cache");
-        let lock = fs::File::create(home.join("tree.lock")).expect("a lock");
-        lock.lock().expect("the lock");
-        let tree = Tree { path: home.join("tree"), source, _lock: lock };
-        tree.make();
-        tree.reset();
-        for patch in patches {
-            tree.apply(patch);
-        }
-        tree
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Where it is, as an argument.
-    ///
-    /// # Panics
-    /// If it is not UTF-8.
-    #[must_use]
-    pub fn argument(&self) -> &str {
-        self.path.to_str().expect("a UTF-8 path")
-    }
-
-    fn changed(&self) -> PathBuf {
-        self.path.with_extension("changed")
-    }
-
-    /// Copies the source, if the tree is not a copy of it yet, and begins a build in it with a
-    /// configuration that is not ours.
-    fn make(&self) {
-        let mark = self.path.with_extension("copy-of");
-        let source = self.source.to_str().expect("a UTF-8 path");
-        if fs::read_to_string(&mark).is_ok_and(|text| text == source) {
-            return;
-        }
-        // Hard links where they can be had: whoever changes a file replaces it.
-        let copied = ["-al", "-a"].iter().any(|how| {
-            let _ = fs::remove_dir_all(&self.path);
-            let mut copy = Command::new("cp");
-            copy.arg(how).arg(&self.source).arg(&self.path).stderr(Stdio::null());
-            copy.status().is_ok_and(|status| status.success())
-        });
-        assert!(copied, "copying {source} failed");
-        // What sudbox builds in its own copies is not part of a person's tree.
-        for entry in fs::read_dir(&self.path).expect("the copy").flatten() {
-            if entry.file_name().to_string_lossy().starts_with("sudbox-") {
-                fs::remove_dir_all(entry.path()).expect("a directory of ours");
+/// If it cannot be made.
+#[must_use]
+pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
+    let bin = tempfile::tempdir().expect("a directory");
+    for dir in std::env::split_paths(&std::env::var_os("PATH").expect("a PATH")) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+                // Of two programs with one name, the first on the path counts.
+                let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
             }
         }
-        for target in ["allnoconfig", "scripts_basic", "prepare0"] {
-            let status = Command::new("make")
-                .arg("-C")
-                .arg(&self.path)
-                .args(["-j2", target])
-                .env_remove("MAKEFLAGS")
-                .stdout(Stdio::null())
-                .status()
-                .expect("make is installed");
-            assert!(status.success(), "make {target}");
-        }
-        fs::write(&mark, source).expect("a mark");
     }
+    bin
+}
 
-    /// Puts every file that a holder changed back.
-    fn reset(&self) {
-        let _ = fs::remove_dir_all(self.path.join(".git"));
-        for name in fs::read_to_string(self.changed()).unwrap_or_default().lines() {
-            let original = fs::read(self.source.join(name)).expect("a file of the source");
-            let now = fs::read(self.path.join(name)).unwrap_or_default();
-            if now != original {
-                self.put(name, &original);
+/// Makes a tree of which no kernel can be built. Returns its path.
+///
+/// # Panics
+/// If it cannot be written.
+#[must_use]
+pub fn hopeless(dir: &Path) -> String {
+    let makefile = "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n";
+    fs::write(dir.join("Makefile"), makefile).expect("a file");
+    fs::write(dir.join("Kconfig"), "").expect("a file");
+    fs::create_dir(dir.join("kernel")).expect("a directory");
+    dir.to_str().expect("text").to_owned()
+}
+
+/// Holds two reports in JSON equal but for the times; panics with the places that differ.
+pub fn assert_same_but_times(one: &str, other: &str) {
+    let mut differences = Vec::new();
+    collect("", &without_times(one), &without_times(other), &mut differences);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+fn collect(
+    place: &str,
+    one: &serde_json::Value,
+    other: &serde_json::Value,
+    differences: &mut Vec<String>,
+) {
+    use serde_json::Value::{Array, Object};
+    match (one, other) {
+        (Object(one), Object(other)) if one.keys().eq(other.keys()) => {
+            for (name, value) in one {
+                collect(&format!("{place}/{name}"), value, &other[name], differences);
             }
         }
-        let _ = fs::remove_file(self.changed());
-    }
-
-    /// Notes that a file is changed, before it is.
-    fn note(&self, name: &str) {
-        use std::io::Write as _;
-        let mut list =
-            fs::OpenOptions::new().append(true).create(true).open(self.changed()).expect("a list");
-        writeln!(list, "{name}").expect("a list");
-    }
-
-    fn put(&self, name: &str, contents: &[u8]) {
-        // A new file, never a write into one that may be hard-linked to the cache's.
-        let path = self.path.join(name);
-        let _ = fs::remove_file(&path);
-        fs::write(&path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
-
-    /// Applies a patch of `tests/faults/`.
-    ///
-    /// # Panics
-    /// If it does not apply.
-    pub fn apply(&self, patch: &str) {
-        let file = root().join("tests/faults").join(patch);
-        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        for name in text.lines().filter_map(|line| line.strip_prefix("+++ b/")) {
-            self.note(name);
+        (Array(one), Array(other)) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                collect(&format!("{place}/{index}"), one, other, differences);
+            }
         }
-        // patch(1) writes a new file and renames it.
-        let status = Command::new("patch")
-            .args(["--strip=1", "--silent", "--force", "--no-backup-if-mismatch", "--input"])
-            .arg(&file)
-            .current_dir(&self.path)
-            .status()
-            .expect("patch is installed");
-        assert!(status.success(), "{patch} does not apply to {}", self.path.display());
+        _ if one == other => {}
+        _ => differences.push(format!("{place}: {one}\n    and {other}")),
     }
+}
 
-    /// Changes the text of one file.
-    ///
-    /// # Panics
-    /// If the file cannot be read or written, or does not change.
-    pub fn edit(&self, name: &str, change: impl FnOnce(&str) -> String) {
-        let text = fs::read_to_string(self.path.join(name)).expect("a file of the tree");
-        let changed = change(&text);
-        assert_ne!(text, changed, "{name} does not change");
-        self.note(name);
-        self.put(name, changed.as_bytes());
+/// A report in JSON without what differs from run to run.
+fn without_times(text: &str) -> serde_json::Value {
+    fn strip(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    match name.as_str() {
+                        "millis" | "micros" => *value = serde_json::json!(0),
+                        // Both say how long something took.
+                        "machine" | "guest" => *value = serde_json::json!(""),
+                        _ => strip(value),
+                    }
+                }
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
     }
-
-    /// Adds a comment that no run before had, so that there is something to build.
-    ///
-    /// # Panics
-    /// If the file cannot be read or written.
-    pub fn freshen(&self, name: &str) {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let now = now.expect("a clock").as_nanos();
-        self.edit(name, |text| format!("{text}\n/* {now} */\n"));
-    }
+    let mut value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    strip(&mut value);
+    value
 }

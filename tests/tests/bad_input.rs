@@ -1,57 +1,76 @@
 //! Mistakes and broken machines: the right exit code and one clear sentence.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use sudbox_tests::{Ran, cache, run, sudbox, sudbox_run};
-
-/// Checks that the run ended with `code` and one sentence on stderr that contains `words`.
-#[track_caller]
-fn says(ran: Ran, code: i32, words: &[&str]) {
-    let ran = ran.expect(code);
-    assert!(ran.stdout.is_empty(), "a report: {}", ran.stdout);
-    let sentences: Vec<&str> =
-        ran.stderr.lines().filter(|line| line.starts_with("sudbox: ")).collect();
-    assert_eq!(sentences.len(), 1, "{}", ran.stderr);
-    for word in words {
-        assert!(sentences[0].contains(word), "`{word}` is not in: {}", sentences[0]);
-    }
-    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
-}
+use sudbox_tests::{Ran, cache, programs_without, run, sudbox, sudbox_run};
 
 #[test]
 fn a_text_file_is_no_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("notes.txt");
     fs::write(&file, "not a kernel\n").unwrap();
-    says(run(sudbox_run(&[file.to_str().unwrap()])), 129, &["notes.txt"]);
+    run(sudbox_run(&[file.to_str().unwrap()])).says(129, &["notes.txt"]);
+}
+
+/// A setup header as Documentation/arch/x86/boot.rst has it, of an image of 8192 bytes.
+fn whole_bzimage() -> Vec<u8> {
+    let mut image = vec![0u8; 8192];
+    image[0x1f1] = 4;
+    image[0x1f4..0x1f8].copy_from_slice(&0x0100_u32.to_le_bytes());
+    image[0x1fe..0x200].copy_from_slice(&0xaa55_u16.to_le_bytes());
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    image[0x236] = 1;
+    image
 }
 
 #[test]
 fn a_bzimage_that_is_cut_short_is_refused() {
-    // A setup header as Documentation/arch/x86/boot.rst has it, which announces more than there is.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bzImage");
-    let mut image = vec![0u8; 8192];
-    image[0x1f1] = 4;
+    let mut image = whole_bzimage();
+    // More than there is.
     image[0x1f4..0x1f8].copy_from_slice(&0x0010_0000_u32.to_le_bytes());
-    image[0x1fe..0x200].copy_from_slice(&0xaa55_u16.to_le_bytes());
-    image[0x202..0x206].copy_from_slice(b"HdrS");
-    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
     fs::write(&file, image).unwrap();
-    says(run(sudbox_run(&[file.to_str().unwrap()])), 129, &["bzImage"]);
+    run(sudbox_run(&[file.to_str().unwrap()])).says(129, &["bzImage"]);
 }
 
 #[test]
 fn unknown_versions_and_missing_files_are_named() {
-    says(run(sudbox_run(&["banana"])), 129, &["banana"]);
-    says(run(sudbox_run(&["./no/such/tree"])), 129, &["no/such/tree"]);
+    run(sudbox_run(&["banana"])).says(129, &["banana"]);
+    run(sudbox_run(&["./no/such/tree"])).says(129, &["no/such/tree"]);
 }
 
 #[test]
 fn unknown_cases_flavours_and_architectures_are_named() {
-    says(run(sudbox_run(&["--cases", "selektor"])), 129, &["selektor"]);
-    says(run(sudbox_run(&["--flavour", "vanilla"])), 129, &["vanilla"]);
-    says(run(sudbox_run(&["--arch", "pdp11"])), 129, &["pdp11"]);
+    run(sudbox_run(&["--cases", "selektor"])).says(129, &["selektor"]);
+    run(sudbox_run(&["--flavour", "vanilla"])).says(129, &["vanilla"]);
+    run(sudbox_run(&["--arch", "pdp11"])).says(129, &["pdp11"]);
+}
+
+#[test]
+fn patches_that_are_none_or_have_nothing_to_change_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (notes, patch, image) = (path("notes"), path("x.patch"), path("bzImage"));
+    fs::write(&notes, "no patch\n").unwrap();
+    fs::write(&patch, "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-1\n+2\n").unwrap();
+    fs::write(&image, whole_bzimage()).unwrap();
+    let ran = |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
+    ran("6.12", &path("none")).says(129, &["none", "mailbox"]);
+    ran("6.12", &notes).says(129, &["notes", "changes no file"]);
+    ran(&image, &patch).says(129, &["bzImage", "ready kernel"]);
+}
+
+#[test]
+fn a_pinned_kernel_of_another_architecture_is_refused() {
+    run(sudbox_run(&["6.12-sud"])).says(129, &["6.12-sud", "not for x86_64"]);
+}
+
+#[test]
+fn packages_of_another_architecture_are_refused() {
+    run(sudbox_run(&["deb:6.12", "--arch", "aarch64"])).says(129, &["deb:6.12", "for aarch64"]);
 }
 
 #[test]
@@ -59,21 +78,6 @@ fn usage_is_129_too() {
     let mut command = sudbox();
     command.args(["run", "--no-such-option"]);
     assert_eq!(run(command).code, 129);
-}
-
-/// A directory with links to every program of this machine but those whose names begin so.
-fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
-    let bin = tempfile::tempdir().unwrap();
-    for dir in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                // Of two programs with one name, the first on the path counts.
-                let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
-            }
-        }
-    }
-    bin
 }
 
 #[test]
@@ -84,7 +88,31 @@ fn without_qemu_the_machine_is_at_fault() {
     let bin = programs_without(&["qemu-system-", "apt", "dnf", "pacman", "zypper"]);
     let mut command = sudbox_run(&[]);
     command.env("PATH", bin.path());
-    says(run(command), 128, &["qemu-system-x86_64"]);
+    run(command).says(128, &["qemu-system-x86_64"]);
+}
+
+#[test]
+fn what_an_init_is_built_with_is_missed_before_anything_is_built() {
+    let bin = programs_without(&["cargo", "riscv64-", "apt", "dnf", "pacman", "zypper"]);
+    let add = |name: &str, script: &str| {
+        let program = bin.path().join(name);
+        // What is there may be a link to this machine's own.
+        let _ = fs::remove_file(&program);
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    add("qemu-system-riscv64", "exit 1");
+    let cache = tempfile::tempdir().unwrap();
+    let missed = |what: &str| {
+        let mut command = sudbox_run(&["6.12", "--arch", "riscv64"]);
+        command.env("SUDBOX_CACHE", cache.path()).env("PATH", bin.path());
+        let ran = run(command);
+        assert!(!ran.stderr.contains("looking for"), "{}", ran.stderr);
+        ran.says(128, &[what]);
+    };
+    missed("riscv64-linux-gnu-gcc with a static C library");
+    add("riscv64-linux-gnu-gcc", "echo /libc.a");
+    missed("cargo is not here");
 }
 
 /// `sudbox run 6.12` with its cache on a disk of its own, prepared by `script`, in which `$disk` is
@@ -104,26 +132,28 @@ fn on_a_small_disk(script: &str) -> Ran {
 #[test]
 fn a_disk_that_is_full_during_the_download_is_the_machines_fault() {
     let ran = on_a_small_disk("mount -t tmpfs -o size=48m tmpfs \"$disk\"; exec \"$@\"");
-    says(ran, 128, &["disk is full"]);
+    ran.says(128, &["disk is full"]);
 }
 
 #[test]
 fn a_disk_that_is_full_during_the_build_is_the_machines_fault() {
     let ran = on_a_small_disk(
         "mount -t tmpfs -o size=6g tmpfs \"$disk\"
-         cp -a \"$cached/sources\" \"$cached/resolved\" \"$disk\"
+         mkdir \"$disk/sources\"
+         cp -a \"$cached/sources\"/6.12.*-x86_64 \"$disk/sources\"
+         cp -a \"$cached/resolved\" \"$disk\"
          left=$(df --output=avail -B1 \"$disk\" | tail -n 1)
          fallocate -l $((left - (6 << 20))) \"$disk/ballast\"
          exec \"$@\"",
     );
     assert!(ran.stderr.contains("building"), "{}", ran.stderr);
-    says(ran, 128, &["disk is full"]);
+    ran.says(128, &["disk is full"]);
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_is_named() {
     let mut command = sudbox_run(&[]);
     command.env("SUDBOX_CACHE", "/proc/sudbox");
-    says(run(command), 128, &["/proc/sudbox"]);
+    run(command).says(128, &["/proc/sudbox"]);
     assert!(cache().exists());
 }

@@ -1,22 +1,9 @@
-//! `git bisect run sudbox run ...` as it is, on a made-up history.
+//! `git bisect run sudbox run ...` as it is, and `sudbox bisect`, on made-up histories.
 
 use std::path::Path;
 use std::process::Command;
-use sudbox_tests::{Tree, run, sudbox_run};
-
-fn git(tree: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "core.compression=0"])
-        .args(["-c", "gc.auto=0", "-c", "advice.detachedHead=false"])
-        .args(arguments)
-        .current_dir(tree)
-        .output()
-        .expect("git is installed");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {arguments:?}: {text}{error}");
-    text
-}
+use sudbox_tests::history::History;
+use sudbox_tests::{Ran, Tree, git, run, start, state, sudbox, sudbox_run};
 
 /// Changes one file and commits it.
 fn commit(tree: &Tree, subject: &str, file: &str, change: impl FnOnce(&str) -> String) {
@@ -83,4 +70,113 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
     let ran = bisect(bin.path().to_str());
     assert_ne!(ran.code, 0, "{}", ran.stdout);
     assert!(!ran.stdout.contains("is the first bad commit"), "{}", ran.stdout);
+}
+
+fn bisect(history: &History, arguments: &[&str]) -> Command {
+    let mut command = sudbox();
+    command
+        .args(["bisect", "--cases", "siginfo", "--confirm", "1", "--linux"])
+        .arg(history.path())
+        .args(arguments);
+    command
+}
+
+#[track_caller]
+fn finds(ran: &Ran, word: &str, id: &str) {
+    let is = ran.stdout.starts_with(&format!("The first {word} commit between "))
+        && ran.stdout.contains(&format!("  commit    {id}\n"));
+    assert!(is, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn sudbox_bisect_finds_the_commit_and_goes_on_after_a_kill() {
+    let history = History::of("6.12");
+    let fine = history.comment(&history.release(), "short: fine", DISPATCH);
+    let not = history.edit(&fine, "short: not building", DISPATCH, |text| {
+        text.replace("info.si_errno = 0;", "info.si_errno = nothing;")
+    });
+    let builds = history.edit(&not, "short: builds", DISPATCH, |text| {
+        text.replace("info.si_errno = nothing;", "info.si_errno = 0;")
+    });
+    let culprit = history.apply(&builds, "short: breaks", "siginfo-errno.patch");
+    let broken = history.comment(&culprit, "short: broken", DISPATCH);
+    let fix = history.edit(&broken, "short: mends", DISPATCH, |text| {
+        text.replace("info.si_errno = ENOSYS;", "info.si_errno = 0;")
+    });
+    let mended = history.comment(&fix, "short: mended", DISPATCH);
+    for (name, node) in
+        [("short-fine", &fine), ("short-broken", &broken), ("short-mended", &mended)]
+    {
+        history.tag(name, node);
+    }
+    let before = state(history.path());
+
+    let mut running = start(bisect(&history, &["--good", "short-fine", "--bad", "short-broken"]));
+    running.wait_for("step  1 of about");
+    running.signal(libc::SIGKILL);
+    let _ = running.finish().expect(128 + libc::SIGKILL);
+    let mut command = sudbox();
+    command.args(["bisect", "--resume", "--linux", history.argument()]);
+    let ran = run(command).expect(0);
+    finds(&ran, "bad", &culprit.id);
+    assert!(ran.stdout.contains("  sought    siginfo/code: pass, then fail\n"), "{}", ran.stdout);
+    assert!(!ran.stderr.contains("end  good"), "an end was judged again: {}", ran.stderr);
+
+    let ran = run(bisect(&history, &["--good", "short-broken", "--bad", "short-mended"])).expect(0);
+    finds(&ran, "new", &fix.id);
+    assert!(ran.stderr.contains("the ends are the other way round"), "{}", ran.stderr);
+
+    let ran = run(bisect(&history, &["--good", "short-fine", "--bad", "short-mended"])).expect(129);
+    assert!(ran.stderr.contains("nothing differs between short-fine and short-mended"));
+    assert_eq!(before, state(history.path()), "the user's repository was written to");
+}
+
+#[test]
+fn what_cannot_be_bisected_gets_a_sentence_and_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let linux = dir.path().join("linux");
+    std::fs::create_dir(&linux).unwrap();
+    for folder in ["kernel", "not"] {
+        std::fs::create_dir(linux.join(folder)).unwrap();
+    }
+    for name in ["Makefile", "Kconfig", "kernel/fork.c"] {
+        std::fs::write(linux.join(name), "VERSION = 6\nPATCHLEVEL = 12\n").unwrap();
+    }
+    git(&linux, &["init", "--quiet"]);
+    git(&linux, &["add", "."]);
+    git(&linux, &["commit", "--quiet", "--message", "one"]);
+    git(&linux, &["tag", "one"]);
+    git(&linux, &["commit", "--quiet", "--allow-empty", "--message", "two"]);
+    git(&linux, &["rm", "--quiet", "Makefile"]);
+    git(&linux, &["commit", "--quiet", "--message", "three"]);
+    git(&linux, &["tag", "no-makefile"]);
+    let url = format!("file://{}", linux.display());
+    git(dir.path(), &["clone", "--quiet", "--depth", "1", &url, "shallow"]);
+
+    let cache = dir.path().join("cache");
+    let refused = |tree: &str, arguments: &[&str], word: &str| {
+        let mut command = sudbox();
+        command.args(["bisect", "--linux"]).arg(dir.path().join(tree)).args(arguments);
+        let ran = run({
+            command.env("SUDBOX_CACHE", &cache);
+            command
+        })
+        .expect(129);
+        assert!(ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+    };
+    refused("linux", &["--good", "one", "--bad", "v99"], "no commit `v99`");
+    refused("linux", &["--good", "-x", "--bad", "one"], "no commit `-x`");
+    refused("linux", &["--good", "one", "--bad", "--all"], "no commit `--all`");
+    refused("linux", &["--good", "one", "--bad", "no-makefile"], "no Makefile");
+    refused("linux", &["--good", "one", "--bad", "one^0"], "the same commit");
+    refused("linux", &["--good", "one"], "between which commits");
+    refused("linux", &["--good", "one", "--bad", "one~0", "--cases", "selektor"], "`selektor`");
+    refused("linux", &["--resume"], "no bisection");
+    refused("shallow", &["--good", "HEAD", "--bad", "HEAD"], "shallow");
+    refused("cache", &["--good", "HEAD", "--bad", "HEAD"], "not a git repository");
+    for folder in ["trees", "locks", "tmp", "bisections"] {
+        let left = std::fs::read_dir(cache.join(folder)).into_iter().flatten().count();
+        assert_eq!(left, 0, "in {folder}");
+    }
 }

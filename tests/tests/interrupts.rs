@@ -1,5 +1,7 @@
 //! Ctrl-C at each stage: exit code 130, nothing left, and the cache works afterwards.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use sudbox_tests::{Tree, run, start, sudbox_run};
 
@@ -51,4 +53,40 @@ fn an_incremental_build_goes_on_after_it() {
     tree.freshen("kernel/entry/common.c");
     interrupted(&[tree.argument()], None, "building", libc::SIGINT);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect(0);
+}
+
+#[test]
+fn while_an_init_is_built_for_another_architecture() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(dir.path().join("libstd-0.rlib"), "").unwrap();
+    let here = dir.path().display();
+    for (name, script) in [
+        ("qemu-system-riscv64", "exit 1".to_owned()),
+        ("riscv64-linux-gnu-gcc", "echo /libc.a".to_owned()),
+        ("rustc", format!("echo {here}")),
+        ("cargo", "sleep 20; exit 1".to_owned()),
+    ] {
+        let program = bin.join(name);
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // A kernel by its header alone, for nothing boots it.
+    let mut image = vec![0; 4096];
+    image[16..24].copy_from_slice(&8192u64.to_le_bytes());
+    image[56..60].copy_from_slice(b"RSC\x05");
+    let kernel = dir.path().join("Image");
+    fs::write(&kernel, image).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut command = sudbox_run(&["--arch", "riscv64", kernel.to_str().unwrap()]);
+        command.env("SUDBOX_CACHE", dir.path().join("cache"));
+        command.env("PATH", format!("{}:{path}", bin.display()));
+        let mut running = start(command);
+        running.wait_for("building guest-init");
+        running.signal(signal);
+        let ran = running.finish().expect(130);
+        assert!(ran.stderr.contains("sudbox: interrupted"), "{}", ran.stderr);
+    }
 }

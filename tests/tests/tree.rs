@@ -1,27 +1,7 @@
 //! A person's tree: judged, incrementally, and not a byte of it changed.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use sudbox_tests::{Tree, run, sudbox_run};
-
-/// Size, time of change and mode of everything in a tree.
-fn state(tree: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u32)> {
-    let mut all = BTreeMap::new();
-    let mut open = vec![tree.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir).unwrap().flatten() {
-            let meta = entry.path().symlink_metadata().unwrap();
-            // The status change time catches what sets the others back.
-            all.insert(entry.path(), (meta.size(), meta.ctime(), meta.ctime_nsec(), meta.mode()));
-            if meta.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    all
-}
+use sudbox_tests::{Tree, faults, run, state, sudbox_run};
 
 #[test]
 fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
@@ -37,8 +17,7 @@ fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
     let before = state(tree.path());
     let ran = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect(0);
     assert!(state(tree.path()) == before, "the tree changed");
-    let kept = ran.stderr.lines().last().unwrap().trim_start().strip_prefix("kept").unwrap().trim();
-    let log = fs::read_to_string(Path::new(kept).join("build.log")).unwrap();
+    let log = fs::read_to_string(ran.folder().join("build.log")).unwrap();
     let compiled = log.lines().filter(|line| line.starts_with("  CC ")).count();
     assert!((1..20).contains(&compiled), "{compiled} files were compiled:\n{log}");
 
@@ -52,13 +31,21 @@ fn a_tree_with_its_own_configuration_and_objects_is_judged_and_left_alone() {
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "selector"])).expect(0);
 }
 
+/// A few of the faults that `make test-faults` tries, in the slot that the tests here share.
 #[test]
-fn a_kernel_without_the_hook_is_broken() {
-    let tree = Tree::with(&["hook-removed.patch"]);
-    let ran = run(sudbox_run(&[tree.argument()])).expect(1);
-    let outcomes = ran.outcomes();
-    let failed = outcomes.values().filter(|outcome| *outcome == "fail").count();
-    assert!(failed >= 15, "{outcomes:?}");
+fn cases_notice_what_breaks_their_promise() {
+    for name in ["hook-removed", "selector-kill-catchable", "range-end-included"] {
+        let fault = faults::all().into_iter().find(|fault| fault.name() == name).expect(name);
+        let tree = Tree::with(&[&fault.patch]);
+        let cases = fault.cases.join(",");
+        let outcomes = run(sudbox_run(&[tree.argument(), "--cases", &cases])).expect(1).outcomes();
+        for wanted in &fault.cases {
+            let failed = |(id, outcome): (&String, &String)| {
+                id.starts_with(wanted.trim_end_matches('*')) && outcome == "fail"
+            };
+            assert!(outcomes.iter().any(failed), "{name}: {wanted} in {outcomes:?}");
+        }
+    }
 }
 
 #[test]

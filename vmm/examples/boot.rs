@@ -1,7 +1,7 @@
 //! Boots a kernel by hand and echoes what the guest sends.
 //!
 //! ```text
-//! cargo run -p sudbox-vmm --example boot -- KERNEL INITRAMFS [COMMAND LINE...]
+//! cargo run -p sudbox-vmm --example boot -- qemu|kvm KERNEL INITRAMFS [COMMAND LINE...]
 //! ```
 //!
 //! The console and the events go to stderr, with the seconds since the start. The guest may dial
@@ -9,8 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use sudbox_vmm::machine::{Arch, Machine, VmSpec};
-use sudbox_vmm::qemu::Qemu;
+use sudbox_vmm::machine::{Arch, Discovery, Machine, VmSpec};
+use sudbox_vmm::qemu::{Accelerator, Qemu};
 use sudbox_vmm::session::Event;
 
 /// Without a sign of life for so long, the guest is stopped.
@@ -18,26 +18,35 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(kernel), Some(initramfs)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: boot KERNEL INITRAMFS [COMMAND LINE...]".into());
+    let (Some(backend), Some(kernel), Some(initramfs)) =
+        (arguments.next(), arguments.next(), arguments.next())
+    else {
+        return Err("usage: boot qemu|kvm KERNEL INITRAMFS [COMMAND LINE...]".into());
+    };
+    let arch = Arch::host().ok_or("no kernel is known for this machine")?;
+    let machine: Box<dyn Machine> = match &*backend {
+        "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, "asked for".to_owned())),
+        #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+        "kvm" => Box::new(sudbox_vmm::kvm::Kvm::new("asked for".to_owned())),
+        other => return Err(format!("no backend is called {other}").into()),
     };
     let spec = VmSpec {
-        arch: Arch::X86_64,
         kernel: kernel.into(),
         initramfs: initramfs.into(),
+        discovery: Discovery::CommandLine,
         cmdline: arguments.collect::<Vec<_>>().join(" "),
-        cpus: 1,
+        cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         memory_mib: 128,
         cpu_model: None,
         port: 1024,
         gdb: std::env::var_os("GDB").is_some(),
+        keep: false,
     };
 
-    let machine = Qemu::new();
     let start = Instant::now();
     let seconds = || start.elapsed().as_secs_f64();
     let mut session = machine.boot(&spec)?;
-    eprintln!("{:8.4} {} runs", seconds(), machine.describe());
+    eprintln!("{:8.4} {} runs", seconds(), machine.describe(spec.discovery));
     if let Some(target) = session.debugger() {
         eprintln!("gdb -ex 'target remote {target}'");
     }

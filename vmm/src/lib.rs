@@ -10,8 +10,15 @@
 //! ```
 
 pub mod console;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+pub mod kvm;
 pub mod machine;
-mod poll;
+pub mod memfd;
+pub mod poll;
+pub mod probe;
+pub mod process;
+pub mod processor;
 pub mod qemu;
 pub mod session;
+pub mod virtio;
 pub mod vsock;

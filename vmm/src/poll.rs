@@ -6,7 +6,10 @@ use std::time::Instant;
 
 /// Waits until one of the descriptors is readable or closed at its other end, or until the
 /// deadline. Says for each whether it is; negative ones never are.
-pub(crate) fn wait(descriptors: &[RawFd], deadline: Instant) -> io::Result<Vec<bool>> {
+///
+/// # Errors
+/// As `ppoll(2)`, but for interruptions.
+pub fn wait(descriptors: &[RawFd], deadline: Instant) -> io::Result<Vec<bool>> {
     let mut fds: Vec<libc::pollfd> = descriptors
         .iter()
         .map(|&fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
@@ -36,6 +39,27 @@ pub(crate) fn readable(descriptors: &[RawFd], deadline: Instant) -> io::Result<b
     Ok(wait(descriptors, deadline)?.contains(&true))
 }
 
+/// Waits until `pipe` takes bytes, or nobody reads it any more, or `stop` is readable. True if it
+/// is that.
+pub(crate) fn room(pipe: RawFd, stop: RawFd) -> io::Result<bool> {
+    let mut fds = [(stop, libc::POLLIN), (pipe, libc::POLLOUT)].map(|(fd, events)| libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    });
+    loop {
+        // SAFETY: `fds` holds two entries; null pointers mean no timeout and the same signal mask.
+        let ready = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, std::ptr::null(), std::ptr::null()) };
+        if ready >= 0 {
+            return Ok(fds[0].revents != 0);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// Bytes that wait in a pipe or socket.
 pub(crate) fn pending(fd: RawFd) -> usize {
     let mut count: libc::c_int = 0;
@@ -45,7 +69,10 @@ pub(crate) fn pending(fd: RawFd) -> usize {
 }
 
 /// Makes reads from a descriptor of ours return at once.
-pub(crate) fn nonblocking(fd: RawFd) -> io::Result<()> {
+///
+/// # Errors
+/// As `fcntl(2)`: if it is no descriptor.
+pub fn nonblocking(fd: RawFd) -> io::Result<()> {
     // SAFETY: F_GETFL and F_SETFL take and return flags and touch no memory.
     let result = unsafe {
         match libc::fcntl(fd, libc::F_GETFL) {

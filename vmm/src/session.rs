@@ -10,13 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::console::Console;
-use crate::machine::VmEnd;
+use crate::machine::{Kept, VmEnd};
 use crate::poll;
 use crate::vsock::device::{ConnectionId, Read};
 use crate::vsock::link::Link;
 
 /// Most bytes in one [`Event::Bytes`].
 const READ_LIMIT: usize = 64 * 1024;
+
+/// Size of the console's pipe in bytes: what the guest can print while nobody reads, before it has
+/// to wait.
+const CONSOLE_PIPE: libc::c_int = 1024 * 1024;
 
 /// The least time between two [`Event::Console`]. QEMU hands over each byte by itself; its pipe
 /// holds what a guest prints in this time many times over.
@@ -53,6 +57,36 @@ pub(crate) trait Vm: Send {
 
     /// gdb's argument for `target remote`.
     fn debugger(&self) -> Option<&str>;
+
+    /// The VM as it was when its guest dialled, or why it could not be kept; `None` if that was not
+    /// asked for, has not come yet, or is nothing that the backend does.
+    fn kept(&self) -> Option<Result<Kept, String>>;
+
+    /// One line for each vCPU on what it is doing; none if that cannot be seen.
+    fn whereabouts(&mut self) -> Vec<String>;
+}
+
+/// Makes the console's pipe: read without waiting, and as large as we may.
+pub(crate) fn console_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    poll::nonblocking(reader.as_raw_fd())?;
+    // SAFETY: F_SETPIPE_SZ takes a number and touches no memory. A smaller pipe works as well.
+    unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETPIPE_SZ, CONSOLE_PIPE) };
+    Ok((reader, writer))
+}
+
+/// `RFLAGS.IF`: interrupts are taken.
+const INTERRUPTS: u64 = 1 << 9;
+
+/// One line on where a CPU is.
+pub(crate) fn whereabouts(cpu: usize, rip: u64, rflags: u64, halted: bool) -> String {
+    let doing = match (halted, rflags & INTERRUPTS) {
+        (true, 0) => "halted with interrupts off",
+        (true, _) => "halted",
+        (false, 0) => "runs with interrupts off",
+        (false, _) => "runs",
+    };
+    format!("CPU {cpu} {doing} at RIP={rip:016x}")
 }
 
 /// The connection of the guest that the session speaks for.
@@ -203,6 +237,24 @@ impl Session {
         self.vm.debugger()
     }
 
+    /// The VM as it was when its guest dialled, or why it could not be kept. `None` if
+    /// [`crate::machine::VmSpec::keep`] was not set, the guest has not dialled, or the backend keeps
+    /// no VMs.
+    #[must_use]
+    pub fn kept(&self) -> Option<Result<Kept, String>> {
+        self.vm.kept()
+    }
+
+    /// What keeps a guest of which nothing is heard any more: one line for each vCPU, and one if it
+    /// does not read what was sent to it. Empty if the backend cannot see it.
+    pub fn whereabouts(&mut self) -> Vec<String> {
+        let mut lines = if self.end.is_none() { self.vm.whereabouts() } else { Vec::new() };
+        if self.link.with(|device| device.has_packet()) {
+            lines.push("the guest does not read what the host sends".to_owned());
+        }
+        lines
+    }
+
     /// Waits until the VM has ended by itself, at most for `patience`, then stops it; what the
     /// guest still sends is dropped. Says how it ended; a panic counts as one also if the kernel
     /// had to be stopped after it.
@@ -217,9 +269,10 @@ impl Session {
         }
         let end = self.end.take().unwrap_or(VmEnd::Stopped);
         match (end, self.console().panic()) {
-            (VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_), Some(line)) => {
-                VmEnd::Panic(line)
-            }
+            (
+                VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_) | VmEnd::CannotGoOn { .. },
+                Some(line),
+            ) => VmEnd::Panic(line),
             (end, _) => end,
         }
     }

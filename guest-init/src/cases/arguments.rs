@@ -1,8 +1,8 @@
 //! What `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and what it does then.
 
 use super::support::*;
-use super::{Case, Check, case};
-use crate::arch;
+use super::{Case, Check, Only, beside, case, on};
+use crate::arch::{self, Arch};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
@@ -51,7 +51,11 @@ pub(super) const CASES: &[Case] = &[
         "a selector in the kernel's half is EFAULT and arms nothing",
         SET,
         kernel_selector_refused,
-    ),
+    )
+    .only(Only {
+        archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
+        reason: "the kernel has an address space of its own, and no address is refused",
+    }),
     case(
         "arguments/unmapped-selector-accepted",
         "a selector that cannot be read is accepted: it is read at the first call that asks it",
@@ -76,6 +80,14 @@ pub(super) const CASES: &[Case] = &[
         SET,
         rearming_replaces,
     ),
+    beside(
+        "arguments/range-across-4-gib-32",
+        "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
+        SET,
+        on!("x86_64", narrow::range_across_compat_limit),
+    )
+    .about(&[Feature::Dispatch, Feature::Ia32])
+    .only(Only::PROGRAMS_OF_32_BITS),
 ];
 
 const EINVAL: i32 = libc::EINVAL;
@@ -179,7 +191,7 @@ fn inclusive_range_checked() -> Check {
 fn kernel_selector_refused() -> Check {
     handle(keep)?;
     let inside = arch::inside();
-    for selector in [arch::KERNEL_ADDRESS, 1 << 63, u64::MAX] {
+    for selector in [arch::KERNEL_ADDRESS, arch::KERNEL_BIT, u64::MAX] {
         refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
         refused(EXCLUSIVE, 0, 0, selector, EFAULT)?;
     }
@@ -208,13 +220,18 @@ fn refusal_keeps_configuration() -> Check {
     arm()?;
     let inside = arch::inside();
     let other = AtomicU8::new(ALLOW);
+    let bad_selectors = [
+        (EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
+        (EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
+    ];
     for (mode, offset, length, selector, errno) in [
         (9, inside.start, inside_length(), address(&other), EINVAL),
         (OFF, 1, 0, 0, EINVAL),
         (EXCLUSIVE, 1, u64::MAX, address(&other), EINVAL),
-        (EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
-        (EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
-    ] {
+    ]
+    .into_iter()
+    .chain(bad_selectors.into_iter().filter(|_| arch::REFUSES_KERNEL_ADDRESSES))
+    {
         refused(mode, offset, length, selector, errno)?;
         is_dispatched(&arch::gate())?;
         is_executed(&arch::gate())?;

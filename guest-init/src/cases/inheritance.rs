@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
         child_reads_nothing_stale,
     )
     .about(CONFIGURED)
-    .shows("stale-config-after-clear"),
+    .shows(&["stale-config-after-clear"]),
 ];
 
 /// In the child, with the selector at BLOCK: whether a call is executed. Leaves 1 or 2 in mark 0.
@@ -195,7 +195,7 @@ fn threads_independent() -> Check {
 }
 
 /// What the executed program ends with.
-const EXECUTED: u8 = 23;
+pub(super) const EXECUTED: u8 = 23;
 
 fn exec_disarms() -> Check {
     let fd = program()?;
@@ -211,7 +211,8 @@ fn exec_disarms() -> Check {
     equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
 }
 
-fn program() -> Result<i32, super::Wrong> {
+/// A file with a program that ends with [`EXECUTED`] unless it is armed.
+pub(super) fn program() -> Result<i32, super::Wrong> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
@@ -219,12 +220,13 @@ fn program() -> Result<i32, super::Wrong> {
     unsafe {
         sys::call(libc::SYS_write, &[file, image.as_ptr() as u64, image.len() as u64])
             .map_err(broken("write"))?;
-        sys::call(libc::SYS_dup2, &[file, 0]).map_err(broken("dup2"))?;
+        sys::call(libc::SYS_dup3, &[file, 0, 0]).map_err(broken("dup3"))?;
     }
     Ok(fd)
 }
 
-fn execute(fd: i32) {
+/// Executes that program; comes back only if that fails.
+pub(super) fn execute(fd: i32) {
     let none = [0u64];
     let list = none.as_ptr() as u64;
     let empty = libc::AT_EMPTY_PATH.cast_unsigned();

@@ -2,8 +2,9 @@
 
 use super::support::*;
 use super::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
-use super::{Case, Check, Wrong, case};
-use crate::arch;
+use super::{Case, Check, Only, Wrong, beside, case, on};
+use crate::arch::{self, Arch};
+use crate::ptrace::SYSEMU;
 use crate::sys::{self, Change, Errno};
 use sudbox_protocol::Feature;
 
@@ -15,10 +16,15 @@ const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
 const CONFIGURED_INCLUSIVE: &[Feature] =
     &[Feature::Dispatch, Feature::PtraceConfig, Feature::Inclusive];
 
+const CONFIGURED_IA32: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig, Feature::Ia32];
+
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const CONT: u32 = libc::PTRACE_CONT;
-const STEP: u32 = libc::PTRACE_SINGLESTEP;
-const SYSEMU: u32 = 31;
+
+const STEPS: Only = Only {
+    archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
+    reason: "riscv64 has no PTRACE_SINGLESTEP",
+};
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -45,25 +51,35 @@ pub(super) const CASES: &[Case] = &[
         EXIT,
         killed_without_stops,
     )
-    .shows("phantom-exit-stop"),
-    case(
+    .shows(&["phantom-exit-stop"]),
+    beside(
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT,
-        step_dispatched,
-    ),
-    case(
+        on!("x86_64" | "aarch64" | "s390x", stepping::step_dispatched),
+    )
+    .only(STEPS),
+    beside(
         "ptrace/step-allowed",
         "a single step over an allowed call stops behind it",
         EXIT,
-        step_allowed,
-    ),
+        on!("x86_64" | "aarch64" | "s390x", stepping::step_allowed),
+    )
+    .only(STEPS),
+    beside(
+        "ptrace/step-emulated",
+        "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
+        ENTER,
+        on!("x86_64" | "aarch64" | "s390x", stepping::step_emulated),
+    )
+    .only(STEPS),
     case(
         "ptrace/suppressed-signal",
         "if the tracer suppresses SIGSYS the program goes on behind the call, its number kept",
         "syscall_rollback()",
         suppressed_signal,
-    ),
+    )
+    .shows(&["result-register-lost"]),
     case(
         "ptrace/reads-configuration",
         "the configuration that is read is the one that was set, and zero after OFF",
@@ -100,17 +116,37 @@ pub(super) const CASES: &[Case] = &[
     )
     .about(CONFIGURED),
     case(
+        "ptrace/siginfo-told",
+        "at the stop for SIGSYS the tracer is told the call's number, address and architecture",
+        "ptrace_getsiginfo()",
+        siginfo_told,
+    ),
+    case(
+        "ptrace/killed-exit-event",
+        "a call that kills by its selector shows the tracer no signal, only the exit and SIGSYS",
+        "force_exit_sig()",
+        killed_exit_event,
+    ),
+    beside(
+        "ptrace/tracer-32",
+        "a 32-bit tracer reads and sets the configuration of a 64-bit tracee in all its 64 bits",
+        "compat_ptrace_request()",
+        on!("x86_64", narrow::tracer),
+    )
+    .about(CONFIGURED_IA32)
+    .only(Only::PROGRAMS_OF_32_BITS),
+    case(
         "ptrace/inclusive-restores",
         "an inclusive configuration that was read can be set again and is the same",
         GET,
         inclusive_restores,
     )
     .about(CONFIGURED_INCLUSIVE)
-    .shows("inclusive-get-set"),
+    .shows(&["inclusive-get-set"]),
 ];
 
 /// A tracee that is armed, stops for its tracer, and issues a touch with this selector.
-fn caller(selector: u8) -> Result<Tracee, Wrong> {
+pub(super) fn caller(selector: u8) -> Result<Tracee, Wrong> {
     handle(keep)?;
     Tracee::start(|| {
         let regs = touch();
@@ -122,7 +158,7 @@ fn caller(selector: u8) -> Result<Tracee, Wrong> {
         let got = arch::gate().issue(&regs);
         flip(ALLOW);
         let executed = touched();
-        let kept = got.result() == libc::SYS_umask;
+        let kept = is_left(&got, &regs);
         code(executed == (selector == ALLOW) && kept != executed)
     })
 }
@@ -135,7 +171,7 @@ fn no_call_stops() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-fn next_call_stops() -> Check {
+pub(super) fn next_call_stops() -> Check {
     let tracee = caller(BLOCK)?;
     // Nobody traces the dispatched call itself in the first round: the flag that it leaves for
     // its own exit must not swallow the next call's.
@@ -172,60 +208,19 @@ fn killed_without_stops() -> Check {
     is_killed(end, libc::SIGSYS, 0)
 }
 
-/// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards. Single steps
-/// from further off would be no good: one over `popf` makes the trap flag the program's own
-/// (`enable_single_step()`), and it would stay.
-fn run_to_call(tracee: &Tracee) -> Check {
-    let call = arch::gate().call_address();
-    // SAFETY: the gate's code, which this process shares with the tracee.
-    let code = unsafe { (call as *const u64).read_unaligned() };
-    let poke =
-        |word| tracee.request(libc::PTRACE_POKETEXT, call, word).map_err(broken("PTRACE_POKETEXT"));
-    poke(arch::with_breakpoint(code))?;
-    tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
-    poke(code)?;
-    let mut registers = tracee.registers()?;
-    registers.next = call;
-    tracee.set_registers(&registers)
-}
-
-fn step_dispatched() -> Check {
-    let tracee = caller(BLOCK)?;
-    run_to_call(&tracee)?;
-    tracee.expect_signal(STEP, 0, libc::SIGSYS)?;
-    let at = tracee.registers()?;
-    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    equal("number at SIGSYS", at.result.cast_signed(), libc::SYS_umask)?;
-    tracee.expect_signal(STEP, libc::SIGSYS, libc::SIGTRAP)?;
-    equal_hex("next instruction after it", tracee.registers()?.next, handler_address())?;
-    ends_well(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
-}
-
-fn step_allowed() -> Check {
-    let tracee = caller(ALLOW)?;
-    run_to_call(&tracee)?;
-    tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
-    let at = tracee.registers()?;
-    equal_hex("next instruction", at.next, arch::gate().after())?;
-    equal("result", at.result.cast_signed(), 0o022)?;
-    ends_well(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 0)
-}
-
 fn suppressed_signal() -> Check {
     let tracee = caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    equal("number at SIGSYS", at.result.cast_signed(), libc::SYS_umask)?;
+    equal("result's register at SIGSYS", at.result.cast_signed(), undone())?;
     // The tracee itself checks what it finds behind the call.
     ends_well(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
 /// What [`arm`] sets.
-fn armed() -> Config {
+pub(super) fn armed() -> Config {
     Config {
         mode: EXCLUSIVE,
         selector: address(&SELECTOR),
@@ -234,9 +229,11 @@ fn armed() -> Config {
     }
 }
 
+/// One that needs all its bits.
+pub(super) const STRANGE: Config =
+    Config { mode: EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
+
 fn reads_configuration() -> Check {
-    const STRANGE: Config =
-        Config { mode: EXCLUSIVE, selector: 0x1234_5678_9abc, offset: 1 << 63 | 5, length: 7 };
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         let first = arm();
@@ -316,15 +313,18 @@ fn validates_configuration() -> Check {
     handle(keep)?;
     let tracee = caller(BLOCK)?;
     let good = armed();
+    let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT);
     for (config, errno) in [
         (Config { mode: 3, ..good }, libc::EINVAL),
         (Config { mode: 1 << 32 | 1, ..good }, libc::EINVAL),
         (Config { mode: OFF, ..good }, libc::EINVAL),
         (Config { length: 0, ..good }, libc::EINVAL),
         (Config { offset: u64::MAX, ..good }, libc::EINVAL),
-        (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT),
         (Config { selector: u64::MAX, length: 0, ..good }, libc::EINVAL),
-    ] {
+    ]
+    .into_iter()
+    .chain(arch::REFUSES_KERNEL_ADDRESSES.then_some(bad_selector))
+    {
         equal(&format!("setting {config:x?}"), tracee.set(&config), Err(Errno(errno)))?;
         equal("configuration after it", tracee.config()?, good)?;
     }
@@ -351,6 +351,38 @@ fn set_at_entry() -> Check {
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
+}
+
+fn siginfo_told() -> Check {
+    let tracee = caller(BLOCK)?;
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    let mut info = [0u32; 32];
+    tracee
+        .request(libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr() as u64)
+        .map_err(broken("PTRACE_GETSIGINFO"))?;
+    let word = |value: i32| value.cast_unsigned();
+    equal("signal, errno, code", info[..3].to_vec(), vec![31, 0, word(USER_DISPATCH)])?;
+    let address = u64::from_ne_bytes(std::array::from_fn(|i| info[4 + i / 4].to_ne_bytes()[i % 4]));
+    equal_hex("si_call_addr", address, arch::gate().after())?;
+    equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
+    equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
+    equal("bytes behind si_arch", info[8..].iter().all(|word| *word == 0), true)?;
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)
+}
+
+fn killed_exit_event() -> Check {
+    let tracee = caller(2)?;
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXIT;
+    tracee
+        .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
+        .map_err(broken("PTRACE_SETOPTIONS"))?;
+    tracee.expect_signal(CONT, 0, libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8)?;
+    let mut status = 0u64;
+    tracee
+        .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
+        .map_err(broken("PTRACE_GETEVENTMSG"))?;
+    equal("signal that the exit tells of", status & 0x7f, 31)?;
+    is_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
 }
 
 fn inclusive_restores() -> Check {

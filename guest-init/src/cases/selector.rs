@@ -2,7 +2,7 @@
 //! of every value and of every way in which it cannot be read.
 
 use super::support::*;
-use super::{Case, Check, Need, Wrong, case};
+use super::{Case, Check, Need, Only, Wrong, beside, case, on};
 use crate::arch::{self, Registers};
 use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
         block_dispatches,
     ),
     case("selector/flips", "each flip counts from the next call on", DISPATCH, flips),
-    case(
+    beside(
         "selector/flip-from-afar",
         "a flip by another process through shared memory counts",
         DISPATCH,
@@ -50,6 +50,13 @@ pub(super) const CASES: &[Case] = &[
         EXIT,
         invalid_value_kills_all_threads,
     ),
+    beside(
+        "selector/kill-dumps-core",
+        "a process that its selector kills leaves a core if it may, and none if it may not",
+        "do_coredump()",
+        kill_dumps_core,
+    )
+    .needing(&[Need::Vm]),
     case(
         "selector/unreadable-kills",
         "a selector without read permission kills with SIGSEGV, past any handler",
@@ -72,10 +79,11 @@ pub(super) const CASES: &[Case] = &[
         "selector/protection-key-kills",
         "a selector that a protection key denies kills with SIGSEGV, past any handler",
         EXIT,
-        protection_key_kills,
+        on!("x86_64", keys::protection_key_kills),
     )
     .about(&[Feature::Dispatch, Feature::Pkeys])
-    .needing(&[Need::CpuFeature("pku")]),
+    .needing(&[Need::CpuFeature("pku")])
+    .only(Only::PROTECTION_KEYS),
     case(
         "selector/one-byte-read",
         "exactly one byte is read: its neighbours may be unreadable",
@@ -188,22 +196,30 @@ fn flip_from_afar() -> Check {
     equal("calls that did not obey the other process", count, 0)
 }
 
-/// Arms a subject with this selector, lets it issue a call, and expects that it does not live.
+/// Arms a subject with this selector, lets it issue a call, and expects that it does not live and
+/// that the call has no effect.
 fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     forget();
+    // What the call would do outlasts who issues it.
+    let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    let file = u64::from(fd.cast_unsigned());
+    let enlarge = Registers::call(number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
     let end = subject(|| {
         prepare();
         if arm_with(selector).is_err() {
             return 99;
         }
-        let regs = touch();
         set_mark(15, 0);
-        let _ = arch::gate().issue(&regs);
+        let _ = arch::gate().issue(&enlarge);
         set_mark(15, 1);
-        code(touched())
+        0
     })?;
     is_killed(end, signal, 0)?;
-    equal("instructions run after the call", mark(15), 0)
+    equal("instructions run after the call", mark(15), 0)?;
+    // SAFETY: touches no memory.
+    let size = unsafe { sys::call(libc::SYS_lseek, &[file, 0, 2]) }.map_err(broken("lseek"))?;
+    sys::close(fd).map_err(broken("close"))?;
+    equal("bytes in the file that the call would enlarge", size, 0)
 }
 
 fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
@@ -277,8 +293,35 @@ fn invalid_value_kills_all_threads() -> Check {
     is_killed(end, libc::SIGSYS, 0)
 }
 
+fn kill_dumps_core() -> Check {
+    handle(keep)?;
+    let nowhere = pages(1)?;
+    protect(nowhere, 1, libc::PROT_NONE)?;
+    let invalid = AtomicU8::new(2);
+    for (selector, signal) in [(address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)] {
+        // A page is enough for the kernel to begin with it (`min_coredump` of ELF).
+        for limit in [PAGE as u64, 0] {
+            let limits = [limit; 2];
+            let child = start(|| {
+                let of = u64::from(libc::RLIMIT_CORE);
+                // SAFETY: reads the limits.
+                let set =
+                    unsafe { sys::call(libc::SYS_prlimit64, &[0, of, limits.as_ptr() as u64, 0]) };
+                if set.is_err() || arm_with(selector).is_err() {
+                    return 99;
+                }
+                let _ = arch::gate().issue(&touch());
+                0
+            })?;
+            let due = sys::Change::Killed { signal, core: limit != 0 };
+            equal(&format!("the end with a limit of {limit}"), end_of(child)?, due)?;
+        }
+    }
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
 /// Handlers of the signals that could be in the way, which must not run.
-fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
+pub(super) fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
     handle(keep)?;
     count_signal(libc::SIGSEGV)?;
     count_signal(libc::SIGBUS)?;
@@ -305,19 +348,6 @@ fn unmapped_kills() -> Check {
 fn past_end_of_file_kills() -> Check {
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let page = sys::map_at(0, PAGE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
-    expect_segv(page as u64, || {})
-}
-
-fn protection_key_kills() -> Check {
-    const DISABLE_ACCESS: u64 = 1;
-    let page = pages(1)?;
-    // SAFETY: the page is the case's own.
-    unsafe {
-        let key =
-            sys::call(libc::SYS_pkey_alloc, &[0, DISABLE_ACCESS]).map_err(broken("pkey_alloc"))?;
-        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE as u64, 3, key])
-            .map_err(broken("pkey_mprotect"))?;
-    }
     expect_segv(page as u64, || {})
 }
 

@@ -1,7 +1,7 @@
 //! What the SIGSYS of a dispatch says about the call.
 
 use super::support::*;
-use super::{Case, Check, case};
+use super::{Case, Check, Only, beside, case, on};
 use crate::arch::{self, Gate, Registers};
 use crate::sys;
 use sudbox_protocol::Feature;
@@ -23,7 +23,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "siginfo/number",
-        "si_syscall is the low half of the number register, whatever the kernel knows of it",
+        "si_syscall is what the entry takes of the number register, the low half, on s390x 16 bits, \
+         whatever the kernel knows of it",
         TRIGGER,
         low_half_of_number,
     ),
@@ -32,15 +33,24 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/arch-int80",
         "int 0x80 from 64-bit code says AUDIT_ARCH_I386, its own number and address",
         TRIGGER,
-        compat_arch,
+        on!("x86_64", narrow::siginfo_arch),
     )
-    .about(&[Feature::Dispatch, Feature::Ia32]),
+    .about(&[Feature::Dispatch, Feature::Ia32])
+    .only(Only::INT80),
     case(
         "siginfo/rest-is-zero",
         "no byte of siginfo beyond the fields of SIGSYS says anything",
         TRIGGER,
         rest_is_zero,
     ),
+    beside(
+        "siginfo/layout-32",
+        "a 32-bit program gets the fields of SIGSYS in the layout of 32-bit programs",
+        "__copy_siginfo_to_user32()",
+        on!("x86_64", narrow::siginfo_layout),
+    )
+    .about(&[Feature::Dispatch, Feature::Ia32])
+    .only(Only::PROGRAMS_OF_32_BITS),
     case(
         "siginfo/full-at-pending-limit",
         "siginfo is whole even if no more signals may be queued",
@@ -49,14 +59,13 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-fn describes(gate: &Gate, number: u64, arch: u32) -> Check {
+pub(super) fn describes(gate: &Gate, number: u64, arch: u32) -> Check {
     let (_, seen) = dispatched(gate, &Registers::call(number, [0; 6]))?;
     equal("si_signo", seen.signal(), libc::SIGSYS)?;
     equal("si_code", seen.code(), USER_DISPATCH)?;
     equal("si_errno", seen.errno(), 0)?;
     equal_hex("si_call_addr", seen.call_address(), gate.after())?;
-    let low = (number & 0xffff_ffff) as u32;
-    equal(&format!("si_syscall for {number:#x}"), seen.number(), low.cast_signed())?;
+    equal(&format!("si_syscall for {number:#x}"), seen.number(), seen_number(number))?;
     equal_hex("si_arch", seen.arch().into(), arch.into())
 }
 
@@ -87,7 +96,8 @@ fn low_half_of_number() -> Check {
         0,
         getpid,
         arch::UNUSED_NUMBER,
-        arch::X32_BIT | getpid,
+        // The bit of the x32 table on x86-64.
+        1 << 30 | getpid,
         0x7fff_ffff,
         0x8000_0000,
         0xffff_ffff,
@@ -104,12 +114,6 @@ fn native_arch() -> Check {
     arm()?;
     let (_, seen) = dispatched(&arch::gate(), &touch())?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
-}
-
-fn compat_arch() -> Check {
-    handle(keep)?;
-    arm()?;
-    describes(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
 }
 
 fn rest_is_zero() -> Check {

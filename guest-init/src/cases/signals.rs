@@ -2,8 +2,8 @@
 
 use super::support::*;
 use super::tracee::{Tracee, pause_for_tracer};
-use super::{Case, Check, Need, case};
-use crate::arch::{self, Reg};
+use super::{Case, Check, Need, Only, beside, case};
+use crate::arch::{self, Arch, Reg};
 use crate::shared::shared;
 use crate::sys::{self, Action};
 use std::sync::atomic::Ordering;
@@ -65,12 +65,23 @@ pub(super) const CASES: &[Case] = &[
         return_is_a_call,
     ),
     case(
+        "signals/vdso-return-exempt",
+        "the return from a handler by the vDSO's own code goes through, whatever the selector says",
+        "arch_syscall_is_vdso_sigreturn()",
+        vdso_return_exempt,
+    )
+    .shows(&["vdso-sigreturn-dispatched"])
+    .only(Only {
+        archs: &[Arch::Riscv64, Arch::Aarch64, Arch::S390x],
+        reason: "handlers return by SA_RESTORER, and entries/sigreturn-exempt is about 32 bits",
+    }),
+    case(
         "signals/restarted-call",
         "a call that is restarted after a handler obeys what the handler did to the selector",
         "arch_do_signal_or_restart()",
         restarted_call,
     ),
-    case(
+    beside(
         "signals/namespace-init-killed",
         "the first process of a PID namespace is killed like any other",
         FORCE,
@@ -265,27 +276,48 @@ extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
     flip(BLOCK);
 }
 
-fn return_is_a_call() -> Check {
+/// SIGUSR1 is handled with the selector at BLOCK, and its handler returns through `restorer`.
+///
+/// # Safety
+/// It must be a place that returns from a handler, or 0 where the kernel has one.
+unsafe fn return_blocked_through(restorer: u64) -> Check {
     handle(reissue)?;
+    let flag = if restorer == 0 { 0 } else { sys::SA_RESTORER };
     let action = Action {
         handler: block_and_return as *const () as u64,
-        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
-        restorer: arch::outside_restorer(),
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | flag,
+        restorer,
         mask: 0,
     };
-    // SAFETY: a handler, and a place that returns from it.
+    // SAFETY: a handler; the caller vouches for the rest.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     arm()?;
     forget();
     let sent = sys::kill(sys::getpid(), libc::SIGUSR1);
     flip(ALLOW);
     equal("kill", sent, Ok(()))?;
-    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)
+}
+
+fn return_is_a_call() -> Check {
+    // SAFETY: a place that returns from a handler.
+    unsafe { return_blocked_through(arch::outside_restorer()) }?;
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
     let due = arch::outside_restorer_call() + arch::CALL_LENGTH;
     equal_hex("si_call_addr", seen.call_address(), due)
+}
+
+/// Documentation/admin-guide/syscall-user-dispatch.rst: "if a signal trampoline code lives in vDSO,
+/// the return from the handler is never intercepted".
+fn vdso_return_exempt() -> Check {
+    // SAFETY: the case is one of kernels whose vDSO has a place that returns from handlers.
+    unsafe { return_blocked_through(0) }?;
+    if let Some(seen) = shared().seen(0) {
+        log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
+    }
+    equal("SIGSYS handled", dispatches(), 0)
 }
 
 extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
@@ -320,7 +352,7 @@ fn restarted_call() -> Check {
         pause_for_tracer();
         let got = arch::gate().issue(&read);
         flip(ALLOW);
-        code(got.result() == libc::SYS_read && got[Reg::NEXT] == arch::gate().after())
+        code(is_left(&got, &read) && got[Reg::NEXT] == arch::gate().after())
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
@@ -339,7 +371,8 @@ fn namespace_init_killed() -> Check {
         forget();
         let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
         // SAFETY: a fork; the case has one thread.
-        let child = unsafe { sys::call(libc::SYS_clone, &[flags]) }.map_err(broken("clone"))?;
+        let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
+            .map_err(broken("clone"))?;
         if child == 0 {
             if sys::getpid() != 1 || arm().is_err() {
                 sys::exit(99);

@@ -225,20 +225,25 @@ pub(crate) fn handle(reaction: React) -> Check {
 
 /// The same with further `SA_*` flags, and signals to block in the handler.
 pub(crate) fn handle_as(reaction: React, flags: i32, mask: u64) -> Check {
+    handle_returning(reaction, flags, mask, arch::restorer())
+}
+
+/// The same with a handler that returns to this place.
+pub(crate) fn handle_returning(reaction: React, flags: i32, mask: u64, restorer: u64) -> Check {
     REACTION.store(reaction as usize, Ordering::SeqCst);
-    install(libc::SIGSYS, handler_address(), flags, mask)
+    install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
 }
 
 /// Counts this signal in [`Shared::others`](crate::shared::Shared::others).
 pub(crate) fn count_signal(signal: i32) -> Check {
-    install(signal, on_other as *const () as u64, 0, 0)
+    install_with(signal, on_other as *const () as u64, 0, 0, arch::restorer())
 }
 
-fn install(signal: i32, handler: u64, flags: i32, mask: u64) -> Check {
+fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64) -> Check {
     let action = Action {
         handler,
         flags: u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER,
-        restorer: arch::restorer(),
+        restorer,
         mask,
     };
     // SAFETY: both handlers are handlers.
@@ -279,6 +284,32 @@ const UNTOUCHED: u64 = 0o022;
 pub(crate) fn touch() -> Registers {
     let _ = touched();
     Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
+}
+
+/// What the result's register holds behind a [`touch`] that was dispatched: what it held before.
+pub(crate) fn undone() -> i64 {
+    Registers::call(number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
+}
+
+/// Whether the result's register behind a dispatched call is as it was at the call. What a recorded
+/// bug leaves there counts too: `registers/general-kept` is the judge of that.
+pub(crate) fn is_left(got: &Registers, at_call: &Registers) -> bool {
+    is_left_in(got.result(), at_call)
+}
+
+/// The same of the register's value.
+pub(crate) fn is_left_in(result: i64, at_call: &Registers) -> bool {
+    result == at_call.result() || arch::LEFT_BY_DISPATCH == Some(result)
+}
+
+/// Behind a [`touch`] that was dispatched.
+pub(crate) fn left_undone(place: &str, got: &Registers) -> Check {
+    let due = undone();
+    ensure(
+        got.result() == due || arch::LEFT_BY_DISPATCH == Some(got.result()),
+        &format!("result's register {place}: {due}"),
+        || got.result().to_string(),
+    )
 }
 
 /// Whether a [`touch`] took effect since the last question.
@@ -403,6 +434,12 @@ pub(crate) fn set_mark(mark: usize, value: u64) {
 
 pub(crate) fn mark(mark: usize) -> u64 {
     shared().marks[mark].load(Ordering::SeqCst)
+}
+
+/// What the kernel takes for the number of a call with this in the number's register.
+pub(crate) fn seen_number(register: u64) -> i32 {
+    let number = register & (u64::MAX >> (64 - arch::NUMBER_BITS));
+    (number as u32).cast_signed()
 }
 
 /// A system call number as a register holds it.

@@ -4,10 +4,8 @@ use super::support::*;
 use super::{Check, Wrong};
 use crate::arch::TraceeRegisters;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::ptrace::{self, CALL_STOP};
 use crate::sys::{self, Change};
-
-/// What a stop for a system call adds to SIGTRAP with `PTRACE_O_TRACESYSGOOD`.
-const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
 /// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,35 +39,33 @@ pub(crate) fn pause_for_tracer() {
     let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
 }
 
+/// Exit status of a child that may not be traced, as in some containers.
+const NOT_TRACED: i32 = 98;
+
 impl Tracee {
     /// Starts a child that runs this, and waits for its first [`pause_for_tracer`].
     pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Wrong> {
         let pid = start(|| {
-            // SAFETY: asks to be traced.
-            let asked =
-                unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
-            if asked.is_err() {
-                return 98;
+            if ptrace::trace_me().is_err() {
+                return NOT_TRACED;
             }
             run()
         })?;
         let tracee = Tracee { pid };
         let first = end_of(pid)?;
-        if first != Change::Stopped(libc::SIGSTOP) {
-            return Err(Wrong::Broken(format!("a tracee {first} before its first stop")));
+        if first == Change::Exited(NOT_TRACED) {
+            return Err(Wrong::Broken("PTRACE_TRACEME is refused".into()));
         }
-        let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
-        tracee
-            .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
-            .map_err(broken("PTRACE_SETOPTIONS"))?;
+        if first != Change::Stopped(libc::SIGSTOP) {
+            return Err(wrong("a tracee arms if it is to, and stops", format!("it {first}")));
+        }
+        ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
         Ok(tracee)
     }
 
     /// Any request to the stopped tracee.
     pub(crate) fn request(&self, request: u32, address: u64, data: u64) -> sys::Result<u64> {
-        let pid = u64::from(self.pid.cast_unsigned());
-        // SAFETY: callers pass addresses of what the request reads or writes.
-        unsafe { sys::call(libc::SYS_ptrace, &[u64::from(request), pid, address, data]) }
+        ptrace::request(self.pid, request, address, data)
     }
 
     /// Resumes with this request and signal, and waits for the next stop or the end.
@@ -113,24 +109,35 @@ impl Tracee {
     }
 
     pub(crate) fn registers(&self) -> Result<TraceeRegisters, Wrong> {
-        let mut registers = TraceeRegisters::default();
-        self.request(libc::PTRACE_GETREGS, 0, &raw mut registers as u64)
-            .map_err(broken("PTRACE_GETREGS"))?;
-        Ok(registers)
+        ptrace::registers(self.pid).map_err(broken("PTRACE_GETREGSET"))
     }
 
     pub(crate) fn set_registers(&self, registers: &TraceeRegisters) -> Check {
-        self.request(libc::PTRACE_SETREGS, 0, std::ptr::from_ref(registers) as u64)
-            .map_err(broken("PTRACE_SETREGS"))
-            .map(drop)
+        ptrace::set_registers(self.pid, registers).map_err(broken("PTRACE_SETREGSET"))
+    }
+
+    /// A set of registers (`NT_*`, include/uapi/linux/elf.h) as bytes.
+    pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Wrong> {
+        let mut bytes = vec![0; PAGE];
+        let length = self.exchange(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    /// Sets what [`Tracee::register_set`] gave.
+    pub(crate) fn set_register_set(&self, kind: i32, bytes: &[u8]) -> Check {
+        self.exchange(libc::PTRACE_SETREGSET, kind, &mut bytes.to_vec()).map(drop)
+    }
+
+    /// Gives how many bytes were read or written.
+    fn exchange(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Wrong> {
+        ptrace::exchange(self.pid, request, kind, bytes)
+            .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
     }
 
     /// What `PTRACE_GET_SYSCALL_INFO` says of the stop.
     pub(crate) fn info_kind(&self) -> Result<InfoKind, Wrong> {
-        const GET_SYSCALL_INFO: u32 = 0x420e;
-        let mut info = [0u8; 128];
-        self.request(GET_SYSCALL_INFO, 128, info.as_mut_ptr() as u64)
-            .map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
+        let info = ptrace::call_info(self.pid).map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
         Ok(match info[0] {
             0 => InfoKind::None,
             1 => InfoKind::Entry,

@@ -14,7 +14,7 @@ use crate::cache::{Cache, Held, Mode, write_whole};
 use crate::error::{Context as _, is_full_disk};
 use crate::process::{self, Event};
 use crate::version::{Release, Series};
-use crate::{Error, Monitor, toolchain};
+use crate::{Arch, Error, Monitor, toolchain};
 
 /// Whose suites a package is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,6 +23,20 @@ pub(super) enum Suites {
     System,
     /// Those of the private root.
     Others,
+    /// Those of releases, with the packages for another architecture, in a private root.
+    #[serde(skip)]
+    Foreign(Arch),
+}
+
+impl Suites {
+    /// The folder of the private root in the cache.
+    fn folder(self) -> Option<String> {
+        match self {
+            Suites::System => None,
+            Suites::Others => Some("apt".to_owned()),
+            Suites::Foreign(arch) => Some(format!("apt-{}", arch.facts().debian)),
+        }
+    }
 }
 
 /// How long the private root's lists count as fresh.
@@ -31,7 +45,7 @@ const FRESH: Duration = Duration::from_secs(24 * 3600);
 /// The source package of the kernel.
 const SOURCE: &str = "linux";
 
-fn is_usable(cache: &Cache) -> bool {
+pub(super) fn is_usable(cache: &Cache) -> bool {
     cache.distribution && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
 }
 
@@ -41,10 +55,7 @@ pub(super) fn system(
     series: Series,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if !is_usable(cache) {
-        return Ok(None);
-    }
-    list(cache, series, Suites::System, monitor).map(Some)
+    of_series(cache, series, Suites::System, monitor)
 }
 
 /// What other suites have; `None` if this is no such system or they cannot be reached.
@@ -53,13 +64,17 @@ pub(super) fn others(
     series: Series,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if !is_usable(cache) {
-        return Ok(None);
-    }
-    if !refresh(cache, monitor)? {
-        return Ok(None);
-    }
-    list(cache, series, Suites::Others, monitor).map(Some)
+    of_series(cache, series, Suites::Others, monitor)
+}
+
+fn of_series(
+    cache: &Cache,
+    series: Series,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<List>, Error> {
+    let there = refresh(cache, suites, monitor)?;
+    there.then(|| list(cache, series, suites, monitor)).transpose()
 }
 
 fn list(
@@ -118,7 +133,7 @@ fn madison_line(line: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// The kernel's version in a package's: `6.12.117-1~deb12u1`, `7.3~rc7-1~exp1`.
-fn upstream_version(version: &str) -> Option<Release> {
+pub(super) fn upstream_version(version: &str) -> Option<Release> {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
     upstream.replace("~rc", "-rc").parse().ok()
@@ -135,11 +150,8 @@ pub(super) fn complete(
         || Error::Machine(format!("apt does not know the checksum of linux {}", candidate.version));
     match &mut complete.origin {
         Origin::Binary { package, version, suites, sha256 } => {
-            let mut show = apt(cache, "apt-cache", *suites);
-            show.arg("show").arg(format!("{package}={version}"));
-            let text = process::capture(show, monitor)?.ok_or_else(unknown)?;
-            let sum = text.lines().find_map(|line| line.strip_prefix("SHA256: "));
-            *sha256 = sum.ok_or_else(unknown)?.trim().to_owned();
+            let named = [(package.clone(), version.clone())];
+            *sha256 = checksums(cache, &named, *suites, monitor)?.concat();
         }
         Origin::Orig { version, file, sha256 } => {
             let mut show = apt(cache, "apt-cache", Suites::Others);
@@ -150,6 +162,30 @@ pub(super) fn complete(
         Origin::Git { .. } | Origin::Upstream { .. } => {}
     }
     Ok(complete)
+}
+
+/// The checksums of packages, which are named with their versions.
+pub(super) fn checksums(
+    cache: &Cache,
+    packages: &[(String, String)],
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<String>, Error> {
+    let mut show = apt(cache, "apt-cache", suites);
+    show.arg("show").args(packages.iter().map(|(name, version)| format!("{name}={version}")));
+    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let sum_of = |(name, version): &(String, String)| {
+        let has = |record: &&str, line: String| record.lines().any(|other| other == line);
+        let mut records = text.split("\n\n");
+        let record = records.find(|record| {
+            has(record, format!("Package: {name}")) && has(record, format!("Version: {version}"))
+        });
+        let sum = record.and_then(|r| r.lines().find_map(|line| line.strip_prefix("SHA256: ")));
+        sum.map(|sum| sum.trim().to_owned()).ok_or_else(|| {
+            Error::Machine(format!("apt does not know the checksum of {name} {version}"))
+        })
+    };
+    packages.iter().map(sum_of).collect()
 }
 
 /// Checksum and name of the upstream tarball in the records of `apt-cache showsrc`.
@@ -173,70 +209,143 @@ pub(super) fn download(
     to: &Path,
     monitor: &mut dyn Monitor,
 ) -> Result<PathBuf, Failure> {
-    let (mut get, what) = match &candidate.origin {
+    let package = match &candidate.origin {
         Origin::Binary { package, version, suites, .. } => {
-            let mut get = apt(cache, "apt-get", *suites);
-            get.arg("download").arg(format!("{package}={version}"));
-            (get, format!("{package} {version}"))
+            fetch(cache, &[(package, version)], *suites, to, monitor)?.remove(0)
         }
-        Origin::Orig { version, .. } => {
+        Origin::Orig { version, file, .. } => {
             let mut get = apt(cache, "apt-get", Suites::Others);
             get.args(["source", "--download-only", "--tar-only"]);
             get.arg(format!("{SOURCE}={version}"));
-            (get, format!("the source of {SOURCE} {version}"))
+            let what = format!("the source of {SOURCE} {version}");
+            return Ok(into_folder(get, &what, to, monitor)?.join(file));
         }
         Origin::Git { .. } | Origin::Upstream { .. } => {
             return Err(Error::Machine("apt has no such source".into()).into());
         }
     };
+    let content = to.join("content");
+    unpack(cache, &package, &content, monitor)?;
+    Ok(first_file(&content.join("usr/src"), "", ".tar.xz")?)
+}
+
+/// Unpacks a package.
+pub(super) fn unpack(
+    cache: &Cache,
+    package: &Path,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<(), Error> {
+    let mut extract = process::command("dpkg-deb", cache.owner);
+    extract.arg("-x").arg(package).arg(to);
+    match run(extract, monitor, &mut |_| {})? {
+        None => Ok(()),
+        Some(said) if is_full_disk(&said) => Err(Error::DiskFull("unpack a package".into())),
+        Some(said) => Err(Error::Machine(format!("cannot unpack {}: {said}", package.display()))),
+    }
+}
+
+/// Downloads packages, named with their versions. apt checks what it downloads.
+pub(super) fn fetch(
+    cache: &Cache,
+    packages: &[(&str, &str)],
+    suites: Suites,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut get = apt(cache, "apt-get", suites);
+    get.arg("download");
+    get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
+    let (package, version) = packages.first().copied().unwrap_or_default();
+    let folder = into_folder(get, &format!("{package} {version}"), to, monitor)?;
+    let file = |(package, _): &(&str, &str)| first_file(&folder, &format!("{package}_"), ".deb");
+    Ok(packages.iter().map(file).collect::<Result<_, _>>()?)
+}
+
+/// Lets apt download into a folder of its own.
+fn into_folder(
+    mut get: Command,
+    what: &str,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<PathBuf, Failure> {
     let folder = to.join("packages");
     fs::create_dir(&folder).context("make", &folder)?;
     get.current_dir(&folder);
     monitor.phase(&format!("downloading {what}"));
-    let failed = run(get, monitor, &mut |monitor| {
+    let Some(said) = run(get, monitor, &mut |monitor| {
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
-    })?;
-    if let Some(said) = failed {
-        if is_full_disk(&said) {
-            return Err(Error::DiskFull(format!("download {what}")).into());
-        }
-        let error = Error::Machine(format!(
-            "cannot download {what}: {said}; try again (after apt-get update, if the list of \
-             packages is old)"
-        ));
-        // What fails apt's own check is not passed over, as it may be an attack.
-        return Err(if said.contains("Hash Sum mismatch") {
-            Failure::Other(error)
-        } else {
-            Failure::Download(error)
-        });
+    })?
+    else {
+        return Ok(folder);
+    };
+    if is_full_disk(&said) {
+        return Err(Error::DiskFull(format!("download {what}")).into());
     }
-    if let Origin::Orig { file, .. } = &candidate.origin {
-        return Ok(folder.join(file));
+    let error = Error::Machine(format!(
+        "cannot download {what}: {said}; try again (after apt-get update, if the list of packages is \
+         old)"
+    ));
+    // What fails apt's own check is not passed over, as it may be an attack.
+    Err(if said.contains("Hash Sum mismatch") {
+        Failure::Other(error)
+    } else {
+        Failure::Download(error)
+    })
+}
+
+/// The versions that there are of a package, the newest first.
+pub(super) fn versions(
+    cache: &Cache,
+    package: &str,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<String>, Error> {
+    let mut madison = apt(cache, "apt-cache", suites);
+    madison.args(["madison", package]);
+    let text = process::capture(madison, monitor)?.unwrap_or_default();
+    Ok(text.lines().filter_map(madison_line).map(|(_, version, _)| version.to_owned()).collect())
+}
+
+/// The packages of the system's suites that one of them depends on: name and version, the newest
+/// where it does not say.
+pub(super) fn depends(
+    cache: &Cache,
+    package: &str,
+    version: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut show = apt(cache, "apt-cache", Suites::System);
+    show.args(["show", "--no-all-versions"]).arg(format!("{package}={version}"));
+    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
+    let mut all = Vec::new();
+    for word in line.split(',') {
+        let mut words = word.split_whitespace();
+        let (name, relation) = (words.next().unwrap_or_default(), words.next());
+        let version = match (relation, words.next()) {
+            (Some("(="), Some(version)) => Some(version.trim_end_matches(')').to_owned()),
+            _ => versions(cache, name, Suites::System, monitor)?.into_iter().next(),
+        };
+        all.extend(version.map(|version| (name.to_owned(), version)));
     }
-    let package = first_file(&folder, ".deb")?;
-    let content = to.join("content");
-    let mut extract = process::command("dpkg-deb", cache.owner);
-    extract.arg("-x").arg(&package).arg(&content);
-    if let Some(said) = run(extract, monitor, &mut |_| {})? {
-        return Err(if is_full_disk(&said) {
-            Error::DiskFull("unpack the kernel's source".into())
-        } else {
-            Error::Machine(format!("cannot unpack {}: {said}", package.display()))
-        }
-        .into());
-    }
-    Ok(first_file(&content.join("usr/src"), ".tar.xz")?)
+    Ok(all)
 }
 
 /// Bytes of a package, roughly: it is what a bar is drawn against.
 const PACKAGE: u64 = 150 << 20;
 
-fn first_file(folder: &Path, end: &str) -> Result<PathBuf, Error> {
+fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(folder).context("read", folder)?;
-    let mut paths = entries.flatten().map(|entry| entry.path());
-    paths.find(|path| path.to_string_lossy().ends_with(end)).ok_or_else(|| {
-        Error::Machine(format!("the package holds no {end} file; it is not what it was"))
+    let fits = |entry: &fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.starts_with(beginning) && name.ends_with(end)
+    };
+    let found = entries.flatten().find(fits).map(|entry| entry.path());
+    found.ok_or_else(|| {
+        Error::Machine(format!(
+            "the package holds no {beginning}*{end} file; it is not what it was"
+        ))
     })
 }
 
@@ -263,13 +372,13 @@ fn run(
 }
 
 /// An apt program on these suites.
-fn apt(cache: &Cache, program: &str, suites: Suites) -> Command {
+pub(super) fn apt(cache: &Cache, program: &str, suites: Suites) -> Command {
     let mut command = process::network_command(program, cache.owner);
     // As root, apt would hand the download to a user who may not look into the cache.
     command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]);
     command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);
-    if suites == Suites::Others {
-        let root = cache.root().join("apt");
+    if let Some(folder) = suites.folder() {
+        let root = cache.root().join(folder);
         let set = |name: &str, path: &str| format!("{name}={}", root.join(path).display());
         for option in [
             set("Dir::Etc::SourceList", "sources.list"),
@@ -279,6 +388,9 @@ fn apt(cache: &Cache, program: &str, suites: Suites) -> Command {
             "Dir::Etc::PreferencesParts=/dev/null".into(),
             set("Dir::State::Lists", "lists"),
             set("Dir::Cache", "cache"),
+            // Containers switch this off, and then every call reads all lists again.
+            "Dir::Cache::pkgcache=pkgcache.bin".into(),
+            "Dir::Cache::srcpkgcache=".into(),
             // What others have hooked into an update of the system is no part of this one.
             "APT::Update::Post-Invoke-Success::=true".into(),
             "Acquire::Languages=none".into(),
@@ -289,14 +401,31 @@ fn apt(cache: &Cache, program: &str, suites: Suites) -> Command {
             command.arg("-o").arg(option);
         }
     }
+    if let Suites::Foreign(arch) = suites {
+        for name in ["APT::Architecture", "APT::Architectures"] {
+            command.arg("-o").arg(format!("{name}={}", arch.facts().debian));
+        }
+    }
     command
 }
 
-/// Sees to it that the private root has lists of today; `false` if there are none.
-fn refresh(cache: &Cache, monitor: &mut dyn Monitor) -> Result<bool, Error> {
-    let root = cache.root().join("apt");
-    let _held = cache.lock("apt", "lists", Mode::Exclusive, monitor)?;
+/// Sees to it that a private root has lists of today; `false` if there are none, or no apt.
+pub(super) fn refresh(
+    cache: &Cache,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<bool, Error> {
+    if !is_usable(cache) {
+        return Ok(false);
+    }
+    let Some(folder) = suites.folder() else { return Ok(true) };
+    let root = cache.root().join(&folder);
+    let _held = cache.lock(&folder, "lists", Mode::Exclusive, monitor)?;
     let Some(text) = apt_sources::private_list_from(Path::new("/etc")) else { return Ok(false) };
+    let text = match suites {
+        Suites::Foreign(_) => apt_sources::released_binaries(&text),
+        _ => text,
+    };
     let list = root.join("sources.list");
     let stamp = root.join("updated");
     let fresh = fs::metadata(&stamp)
@@ -311,7 +440,7 @@ fn refresh(cache: &Cache, monitor: &mut dyn Monitor) -> Result<bool, Error> {
     }
     write_whole(&cache.root().join("tmp"), &list, text.as_bytes())?;
     monitor.phase("reading what other suites of the distribution have");
-    let mut update = apt(cache, "apt-get", Suites::Others);
+    let mut update = apt(cache, "apt-get", suites);
     update.arg("update");
     // One suite that a mirror lacks fails the whole; what counts is whether lists are there.
     let failed = run(update, monitor, &mut |_| {})?;

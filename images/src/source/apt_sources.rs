@@ -45,6 +45,15 @@ pub(super) fn private_list_from(etc: &Path) -> Option<String> {
     private_list(&entries, &codename, field("ID").as_deref() == Some("debian"))
 }
 
+/// Of such a list the suites of releases that are out, and binary packages only.
+pub(super) fn released_binaries(list: &str) -> String {
+    let released = |line: &&str| {
+        let mut out = DEBIAN.iter().filter(|(_, released)| *released);
+        line.starts_with("deb ") && out.any(|(name, _)| line.contains(&format!(" {name}")))
+    };
+    list.lines().filter(released).flat_map(|line| [line, "\n"]).collect()
+}
+
 fn private_list(entries: &[Entry], codename: &str, debian: bool) -> Option<String> {
     let of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
     let main = of(codename)?;
@@ -144,6 +153,9 @@ mod tests {
             assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
         }
         assert!(!list.contains("off.example"));
+        let released = released_binaries(&list);
+        assert!(released.contains(" trixie-security main\n"));
+        assert!(!released.contains("deb-src") && !released.contains(" sid "));
     }
 
     #[test]

@@ -6,20 +6,26 @@
 
 mod apt;
 mod apt_sources;
-mod git;
+pub(crate) mod git;
+pub(crate) mod packages;
+mod releases;
+mod rust;
 mod unpack;
 mod upstream;
 
+pub use rust::distribution_rust;
 pub(crate) use upstream::Upstream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::build::{Recipe, Source};
 use crate::cache::{self, Cache, Held, Mode};
 use crate::config::Configuration;
 use crate::error::Context as _;
+use crate::patches::Patches;
+use crate::tree::Mirror;
 use crate::version::{Release, Series};
-use crate::{Error, KernelImage, Monitor, Request, reference, toolchain, tree};
+use crate::{Arch, Error, KernelImage, Monitor, Request, Selftests, reference, toolchain};
 
 /// A release that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,18 @@ impl Wanted {
             Wanted::Newest(series) => series.to_string(),
         }
     }
+}
+
+/// What a build from source is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Release(Wanted),
+    /// The newest release, candidates included.
+    Latest,
+    /// The newest that is no candidate.
+    Stable,
+    /// A commit of the git tree in `LINUX=`.
+    Commit(String),
 }
 
 /// A release that a source has.
@@ -155,20 +173,55 @@ pub(crate) fn kernel(
     cache: &Cache,
     request: &Request,
     configuration: &Configuration,
-    wanted: Wanted,
+    patches: &Patches,
+    asked: &Asked,
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
     let mut refused = Vec::new();
     loop {
-        let resolved = resolve(cache, request, wanted, &refused, monitor)?;
-        match of(cache, request, configuration, wanted, &resolved, monitor) {
+        let resolved = resolve(cache, request, asked, &refused, monitor)?;
+        match of(cache, request, configuration, patches, asked, &resolved, monitor) {
             Err(Failure::Download(error)) if refused.len() < RETRIES => {
                 // Lists of packages name files that are gone; the next best may be there.
                 monitor.note(&format!("{error}; looking further"));
                 refused.push(resolved.candidate);
             }
-            Err(Failure::Download(error) | Failure::Other(error)) => return Err(error),
+            Err(failure) => return Err(failure.into()),
             Ok(image) => return Ok(image),
+        }
+    }
+}
+
+/// Finds the selftests of a release.
+pub(crate) fn selftests(
+    cache: &Cache,
+    request: &Request,
+    asked: &Asked,
+    monitor: &mut dyn Monitor,
+) -> Result<Selftests, Error> {
+    let resolved = resolve(cache, request, asked, &[], monitor)?;
+    let candidate = &resolved.candidate;
+    let key = candidate.id();
+    let held = unpacked(cache, Part::Selftests, &key, candidate, monitor)?;
+    remember(cache, request, asked, &resolved)?;
+    Ok(Selftests { tree: cache.entry("selftests", &key), held })
+}
+
+/// What of a source is unpacked.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// What a build for this architecture reads.
+    Build(Arch),
+    /// The selftests of dispatch.
+    Selftests,
+}
+
+impl Part {
+    /// The cache's folder for it.
+    fn folder(self) -> &'static str {
+        match self {
+            Part::Build(_) => "sources",
+            Part::Selftests => "selftests",
         }
     }
 }
@@ -184,6 +237,14 @@ enum Failure {
     Other(Error),
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Download(error) | Failure::Other(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Other(error)
@@ -195,26 +256,22 @@ fn of(
     cache: &Cache,
     request: &Request,
     configuration: &Configuration,
-    wanted: Wanted,
+    patches: &Patches,
+    asked: &Asked,
     resolved: &Resolved,
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Failure> {
     let Resolved { candidate, stands_in } = resolved.clone();
     let key = format!("{}-{}", candidate.id(), request.arch.name());
-    if !request.patches.is_empty() {
-        let held = unpacked(cache, request, &key, &candidate, monitor)?;
-        remember(cache, request, wanted, resolved)?;
-        let tree = cache.entry("sources", &key);
-        let given = tree::Given { tree: &tree, label: candidate.label(), stands_in };
-        let image = tree::from_directory(cache, request, configuration, &given, monitor);
-        drop(held);
-        return Ok(image?);
-    }
+    let name = match patches.is_empty() {
+        true => format!("release {key}"),
+        false => format!("release {key} {}", patches.digest()),
+    };
     let source = Source {
-        id: format!("release {key}"),
-        kconfig: format!("release {key}"),
-        place: format!("release {key}"),
-        label: candidate.label(),
+        id: name.clone(),
+        kconfig: name.clone(),
+        place: name,
+        label: candidate.label() + &patches.label(),
         stands_in,
         trimmed: true,
     };
@@ -228,7 +285,7 @@ fn of(
         source: &source,
     };
     if let Some(image) = recipe.cached(monitor)? {
-        remember(cache, request, wanted, resolved)?;
+        remember(cache, request, asked, resolved)?;
         return Ok(image);
     }
     // Before anything is downloaded.
@@ -236,15 +293,40 @@ fn of(
     if !missing.is_empty() {
         return Err(toolchain::refusal(&missing).into());
     }
-    let held = unpacked(cache, request, &key, &candidate, monitor)?;
-    remember(cache, request, wanted, resolved)?;
-    let image = recipe.build(&cache.entry("sources", &key), monitor);
+    let held = unpacked(cache, Part::Build(request.arch), &key, &candidate, monitor)?;
+    remember(cache, request, asked, resolved)?;
+    let tree = cache.entry("sources", &key);
+    let image = if patches.is_empty() {
+        recipe.build(&tree, monitor)
+    } else {
+        let mirror = Mirror::of(cache, &tree, request.arch, patches, monitor)?;
+        recipe.build(&mirror.src, monitor)
+    };
     drop(held);
     Ok(image?)
 }
 
-/// Finds out which release it is and where it can be had, or remembers it.
+/// Finds out what it is and where it can be had.
 fn resolve(
+    cache: &Cache,
+    request: &Request,
+    asked: &Asked,
+    refused: &[Candidate],
+    monitor: &mut dyn Monitor,
+) -> Result<Resolved, Error> {
+    match asked {
+        Asked::Release(wanted) => of_release(cache, request, *wanted, refused, monitor),
+        Asked::Latest | Asked::Stable => releases::resolve(cache, request, asked, refused, monitor),
+        Asked::Commit(name) => {
+            let linux = request.linux.as_deref().unwrap_or(Path::new("."));
+            let candidate = git::commit(cache, &reference::expand_home(linux), name)?;
+            Ok(Resolved { candidate, stands_in: None })
+        }
+    }
+}
+
+/// Finds out which release it is and where it can be had, or remembers it.
+fn of_release(
     cache: &Cache,
     request: &Request,
     wanted: Wanted,
@@ -271,14 +353,15 @@ fn record(request: &Request, wanted: Wanted) -> String {
     format!("{}-{}", request.arch.name(), wanted.typed())
 }
 
-/// Remembers what was found, once it has proved to be there.
+/// Remembers what was found, once it has proved to be there. What is the newest changes.
 fn remember(
     cache: &Cache,
     request: &Request,
-    wanted: Wanted,
+    asked: &Asked,
     resolved: &Resolved,
 ) -> Result<(), Error> {
-    let record = record(request, wanted);
+    let Asked::Release(wanted) = asked else { return Ok(()) };
+    let record = record(request, *wanted);
     let is_git = matches!(resolved.candidate.origin, Origin::Git { .. });
     if is_git || cache.read::<Resolved>("resolved", &record).as_ref() == Some(resolved) {
         return Ok(());
@@ -358,23 +441,24 @@ fn complete(
 /// Sees to it that the source is unpacked; gives back what keeps it in the cache.
 fn unpacked(
     cache: &Cache,
-    request: &Request,
+    part: Part,
     key: &str,
     candidate: &Candidate,
     monitor: &mut dyn Monitor,
 ) -> Result<Held, Failure> {
-    let place = cache.entry("sources", key);
-    let held = cache.lock("sources", key, Mode::Shared, monitor)?;
+    let folder = part.folder();
+    let place = cache.entry(folder, key);
+    let held = cache.lock(folder, key, Mode::Shared, monitor)?;
     if place.is_dir() {
         return Ok(held);
     }
     drop(held);
-    let held = cache.lock("sources", key, Mode::Exclusive, monitor)?;
+    let held = cache.lock(folder, key, Mode::Exclusive, monitor)?;
     if !place.is_dir() {
         let tmp = cache.temporary()?;
         let archive = match &candidate.origin {
             Origin::Git { repository, tree, .. } => {
-                unpack::git(cache, repository, tree, tmp.path(), request.arch, monitor)?;
+                unpack::git(cache, repository, tree, tmp.path(), part, monitor)?;
                 None
             }
             Origin::Upstream { path, sha256 } => {
@@ -387,17 +471,25 @@ fn unpacked(
         let top = tmp.path().join("unpacked");
         if let Some(archive) = archive {
             monitor.phase(&format!("unpacking linux {}", candidate.version));
-            unpack::tar(cache, &archive, &top, request.arch, monitor)?;
+            unpack::tar(cache, &archive, &top, part, monitor)?;
         }
         let tree = unpack::only_folder(&top)?;
-        reference::tree_release(&tree)
-            .map_err(|what| Error::Machine(format!("{}: {what}", candidate.label())))?;
+        if let Part::Build(_) = part {
+            reference::tree_release(&tree).map_err(|what| {
+                let message = format!("{}: {what}", candidate.label());
+                match candidate.origin {
+                    // Any repository can be given.
+                    Origin::Git { .. } => Error::Input(message),
+                    _ => Error::Machine(message),
+                }
+            })?;
+        }
         std::fs::rename(&tree, &place).context("write", &place)?;
         held.record_size(cache::disk_usage(&place));
     }
     drop(held);
     // Shared from here on, so that other builds may use it too.
-    let held = cache.lock("sources", key, Mode::Shared, monitor)?;
+    let held = cache.lock(folder, key, Mode::Shared, monitor)?;
     if place.is_dir() {
         return Ok(held);
     }

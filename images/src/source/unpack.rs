@@ -4,21 +4,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use super::Part;
 use crate::cache::{Cache, Held};
 use crate::error::{Context as _, is_full_disk};
 use crate::process::{self, Event};
-use crate::{Arch, Error, Monitor, trim};
+use crate::{Error, Monitor, trim};
+
+/// What the selftests of dispatch are made of, and the headers that they test against.
+const SELFTESTS: [&str; 5] = [
+    "include/uapi/linux/prctl.h",
+    "include/uapi/linux/ptrace.h",
+    "tools/testing/selftests/kselftest*.h",
+    "tools/testing/selftests/ptrace",
+    "tools/testing/selftests/syscall_user_dispatch",
+];
 
 /// Unpacks a compressed tarball into `to`.
 pub(super) fn tar(
     cache: &Cache,
     archive: &Path,
     to: &Path,
-    arch: Arch,
+    part: Part,
     monitor: &mut dyn Monitor,
 ) -> Result<(), Error> {
     fs::create_dir_all(to).context("make", to)?;
-    let mut tar = reader(cache, to, arch);
+    let mut tar = reader(cache, to, part);
     if archive.extension().is_some_and(|extension| extension == "xz") {
         // On all processors, which tar does not do by itself.
         tar.arg("--use-compress-program=xz -T0");
@@ -33,7 +43,7 @@ pub(super) fn git(
     repository: &Path,
     tree: &str,
     to: &Path,
-    arch: Arch,
+    part: Part,
     monitor: &mut dyn Monitor,
 ) -> Result<(), Error> {
     monitor.phase(&format!("exporting {tree:.12} from {}", repository.display()));
@@ -41,7 +51,7 @@ pub(super) fn git(
     fs::create_dir_all(&to).context("make", &to)?;
     let mut git = super::git::command(cache, repository);
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
-    let mut tar = reader(cache, &to, arch);
+    let mut tar = reader(cache, &to, part);
     tar.args(["-f", "-"]);
     finish(vec![git, tar], monitor)
 }
@@ -56,10 +66,20 @@ pub(super) fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn reader(cache: &Cache, to: &Path, arch: Arch) -> std::process::Command {
+/// tar as it unpacks a part, but for the archive, which comes next.
+fn reader(cache: &Cache, to: &Path, part: Part) -> std::process::Command {
     let mut tar = process::command("tar", cache.owner);
     tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
-    tar.args(trim::tar_patterns(arch).iter().map(|pattern| format!("--exclude={pattern}")));
+    match part {
+        Part::Build(arch) => {
+            tar.args(trim::tar_patterns(arch).iter().map(|pattern| format!("--exclude={pattern}")));
+        }
+        Part::Selftests => {
+            // The first star is the one folder of the archive.
+            tar.arg("--no-wildcards-match-slash");
+            tar.args(SELFTESTS.map(|name| format!("*/{name}")));
+        }
+    }
     tar
 }
 

@@ -1,23 +1,23 @@
 //! Releases in the upstream archive: tarballs and their published checksums.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest as _, Sha256};
-
 use super::{Candidate, Failure, List, Origin};
 use crate::cache::{Cache, Held};
 use crate::error::Context as _;
-use crate::mirror::hex;
+use crate::mirror::sha256_of;
 use crate::process::{self, Event};
 use crate::version::{Release, Series};
 use crate::{Error, Monitor, toolchain};
 
 /// Where the archive is.
 const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
+
+/// What is released; a mirror has it at its top.
+const RELEASES: &str = "https://www.kernel.org/releases.json";
 
 /// Names another place with the same layout; `file://` works too.
 const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
@@ -44,6 +44,37 @@ impl Default for Upstream {
     }
 }
 
+/// Upstream's releases.json; `None` if it cannot be reached, which is remembered.
+pub(super) fn releases(cache: &Cache, monitor: &mut dyn Monitor) -> Result<Option<String>, Error> {
+    let url = match cache.upstream.base.as_str() {
+        ARCHIVE => RELEASES.to_owned(),
+        mirror => format!("{mirror}/releases.json"),
+    };
+    ask(cache, &url, monitor).map(|asked| asked?.ok())
+}
+
+/// What a small file of upstream's says; `None` if upstream cannot be reached, which is remembered.
+fn ask(
+    cache: &Cache,
+    url: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<Result<String, Failed>>, Error> {
+    if cache.upstream.down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
+        return Ok(None);
+    }
+    let tmp = cache.temporary()?;
+    let to = tmp.path().join("answer");
+    match curl(cache, url, &to, 0, monitor)? {
+        Ok(()) => Ok(Some(Ok(fs::read_to_string(&to).context("read", &to)?))),
+        Err(failed) if failed.not_found => Ok(Some(Err(failed))),
+        Err(Failed { said, .. }) => {
+            cache.upstream.down.store(true, Ordering::Relaxed);
+            monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
+            Ok(None)
+        }
+    }
+}
+
 fn folder(series: Series) -> String {
     format!("v{}.x", series.major)
 }
@@ -54,23 +85,13 @@ pub(super) fn list(
     series: Series,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<List>, Error> {
-    if cache.upstream.down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
-        return Ok(None);
-    }
-    let tmp = cache.temporary()?;
-    let to = tmp.path().join("sha256sums");
     let url = format!("{}/{}/sha256sums.asc", cache.upstream.base, folder(series));
-    match curl(cache, &url, &to, 0, monitor)? {
-        Ok(()) => {}
+    let text = match ask(cache, &url, monitor)? {
+        Some(Ok(text)) => text,
         // The archive answers, and has no such folder.
-        Err(Failed { not_found: true, .. }) => return Ok(Some(List::default())),
-        Err(Failed { said, .. }) => {
-            cache.upstream.down.store(true, Ordering::Relaxed);
-            monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
-            return Ok(None);
-        }
-    }
-    let text = fs::read_to_string(&to).context("read", &to)?;
+        Some(Err(_)) => return Ok(Some(List::default())),
+        None => return Ok(None),
+    };
     Ok(Some(read_sums(&text, series)))
 }
 
@@ -167,20 +188,6 @@ fn curl(
     let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
         && (code == Some(37) || said.contains("404"));
     Ok(Err(Failed { not_found, said }))
-}
-
-fn sha256_of(path: &Path) -> Result<String, Error> {
-    let read = || -> io::Result<String> {
-        let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hasher.finalize())),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
-    };
-    read().context("read", path)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! A verdict with every outcome in it.
 
-use sudbox_report::{CaseReport, Kernel, Options, Outcome, Verdict};
-
-pub(crate) const PLAIN: Options = Options { colour: false, strict: false, boot_selected: true };
+use sudbox_report::{CaseReport, Kernel, Outcome, Verdict};
 
 pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
     CaseReport {
@@ -57,7 +55,9 @@ pub(crate) fn every_outcome() -> Verdict {
             case("range/inclusive-on", Outcome::Absent, "inclusive"),
             case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
         ],
+        measured: Vec::new(),
         boots: 3,
+        restored: 0,
         millis: 2345,
     }
 }

@@ -1,36 +1,81 @@
-//! How long a whole run of `core` takes against a bare QEMU boot of the same kernel: microvm,
-//! QEMU's and the kernel's defaults, and an init that restarts at once. The two in turn, so that a
-//! machine whose speed drifts does not favour one; the figures say, they do not judge.
+//! How long a run of `core`, and of every case, takes against a bare QEMU boot of the pinned kernel of
+//! an architecture: QEMU's and the kernel's defaults, and an init that restarts at once. All in turn,
+//! so that a machine whose speed drifts does not favour one; the figures say, they do not judge.
+//!
+//!     bench-harness [ARCHITECTURE]
 
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use sudbox_images::{Cache, Monitor, Request, initramfs};
+use sudbox_images::{Arch, Cache, Request, initramfs};
+use sudbox_tests::Told;
+use sudbox_vmm::machine;
 use sudbox_vmm::qemu;
 
 /// Turns of each, after one that does not count.
 const TURNS: usize = 11;
 
+/// A boot without sudbox.
+struct Bare {
+    arch: machine::Arch,
+    compiler: &'static str,
+    /// The machine and, where QEMU's default is no processor of 64 bits, the CPU.
+    machine: &'static [&'static str],
+    /// Without ACPI and a keyboard controller, a triple fault is the only way for microvm to restart.
+    arguments: &'static str,
+    /// The vmlinux is booted as it is, and not what sudbox makes of the kernel.
+    vmlinux: bool,
+}
+
+fn bare_of(arch: Arch) -> anyhow::Result<Bare> {
+    Ok(match arch {
+        Arch::X86_64 => Bare {
+            arch: machine::Arch::X86_64,
+            compiler: "gcc",
+            machine: &["-M", "microvm"],
+            arguments: "console=ttyS0 reboot=t panic=-1",
+            vmlinux: true,
+        },
+        Arch::Aarch64 => Bare {
+            arch: machine::Arch::Aarch64,
+            compiler: "aarch64-linux-gnu-gcc",
+            machine: &["-M", "virt", "-cpu", "cortex-a72"],
+            arguments: "console=ttyAMA0 panic=-1",
+            vmlinux: false,
+        },
+        other => bail!("there is no bare boot of {} to compare with", other.name()),
+    })
+}
+
 fn main() -> anyhow::Result<()> {
-    let image = sudbox_images::kernel(&Cache::open()?, &Request::default(), &mut Told)?;
+    let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
+    let arch = arch.map_or(Ok(Arch::default()), |arch| Arch::parse(&arch))?;
+    let plain = bare_of(arch)?;
+    let request = Request { arch, ..Request::default() };
+    let image = sudbox_images::kernel(&Cache::open()?, &request, &mut Told)?;
     let dir = tempfile::tempdir()?;
-    let initramfs = bare_initramfs(dir.path())?;
-    let mut bare = Vec::new();
-    let mut tuned = Vec::new();
-    let mut core = Vec::new();
+    let initramfs = bare_initramfs(&plain, dir.path())?;
+    let (mut bare, mut tuned) = (Vec::new(), Vec::new());
+    let (mut core, mut all) = (Vec::new(), Vec::new());
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
+    let default = if plain.vmlinux { vmlinux } else { &image.kernel };
     for turn in 0..=TURNS {
-        let b = timed(bare_boot(vmlinux, &initramfs, ""))?;
-        let tuned_line = format!("loglevel=5 {}", qemu::kernel_arguments(1));
-        let t = timed(bare_boot(&image.kernel, &initramfs, &tuned_line))?;
-        let mut command = sudbox_tests::sudbox();
-        command.args(["run", "--cases", "core"]);
-        let c = timed(command)?;
+        let b = timed(bare_boot(&plain, default, &initramfs, ""))?;
+        let tuned_line = format!("loglevel=5 {}", qemu::kernel_arguments(plain.arch, 1));
+        let t = timed(bare_boot(&plain, &image.kernel, &initramfs, &tuned_line))?;
+        let run = |cases: &str| {
+            let mut command = sudbox_tests::sudbox();
+            command.args(["run", "--arch", arch.name(), "--cases", cases]);
+            timed(command)
+        };
+        let c = run("core")?;
+        let a = run("all")?;
         if turn > 0 {
             bare.push(b);
             tuned.push(t);
             core.push(c);
+            all.push(a);
         }
     }
     let ratios = |of: &[Duration]| {
@@ -40,7 +85,8 @@ fn main() -> anyhow::Result<()> {
     row("bare boot, default command line", &bare);
     row("bare boot, sudbox's command line", &tuned);
     row("sudbox run --cases core", &core);
-    println!("sudbox to the bare boot, median of the pairs: {:.2}", ratios(&core));
+    row("sudbox run, every case", &all);
+    println!("core to the bare boot, median of the pairs:   {:.2}", ratios(&core));
     println!("its command line to the default, likewise:    {:.2}", ratios(&tuned));
     Ok(())
 }
@@ -71,45 +117,29 @@ fn timed(mut command: Command) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-fn bare_boot(kernel: &Path, initramfs: &Path, more: &str) -> Command {
-    let mut qemu = Command::new(qemu::program(sudbox_vmm::machine::Arch::X86_64));
-    qemu.args(["-M", "microvm", "-accel", "tcg", "-m", "256", "-nodefaults", "-no-user-config"])
+fn bare_boot(plain: &Bare, kernel: &Path, initramfs: &Path, more: &str) -> Command {
+    let mut qemu = Command::new(qemu::program(plain.arch));
+    qemu.args(plain.machine)
+        .args(["-accel", "tcg", "-m", "256", "-nodefaults", "-no-user-config"])
         .args(["-display", "none", "-no-reboot", "-serial", "stdio", "-kernel"])
         .arg(kernel)
         .arg("-initrd")
         .arg(initramfs)
-        // Without ACPI and a keyboard controller, a triple fault is the only way to restart.
-        .args(["-append", &format!("console=ttyS0 reboot=t panic=-1 {more}")]);
+        .args(["-append", &format!("{} {more}", plain.arguments)]);
     qemu
 }
 
-fn bare_initramfs(dir: &Path) -> anyhow::Result<PathBuf> {
+fn bare_initramfs(plain: &Bare, dir: &Path) -> anyhow::Result<PathBuf> {
     let program = dir.join("init");
-    let status = Command::new("gcc")
+    let status = Command::new(plain.compiler)
         .args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-o"])
         .arg(&program)
         .arg(sudbox_tests::root().join("tests/bench/restart.c"))
         .status()
-        .context("gcc is needed for the bare init")?;
+        .with_context(|| format!("{} is needed for the bare init", plain.compiler))?;
     ensure!(status.success(), "the bare init does not compile");
     let path = dir.join("initramfs");
     let entry = initramfs::Entry::file("init", 0o755, std::fs::read(&program)?);
     std::fs::write(&path, initramfs::pack(&[entry]))?;
     Ok(path)
-}
-
-/// Says on stderr what a long build does.
-struct Told;
-
-impl Monitor for Told {
-    fn phase(&mut self, what: &str) {
-        eprintln!("{what}");
-    }
-    fn progress(&mut self, _: u64, _: u64, _: &str) {}
-    fn note(&mut self, what: &str) {
-        eprintln!("{what}");
-    }
-    fn interrupt(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
-    }
 }

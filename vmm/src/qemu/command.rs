@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use super::board::{self, Board};
 use crate::machine::{Arch, VmSpec};
 
 /// What QEMU runs the guest on.
@@ -11,6 +12,12 @@ use crate::machine::{Arch, VmSpec};
 pub enum Accelerator {
     /// QEMU's own emulation.
     Tcg,
+    /// QEMU's own emulation, in which 1 ns of the guest's time passes with each instruction, and none
+    /// by anything else unless the guest sleeps: what its clock says that something took is how many
+    /// instructions it took (`-icount`).
+    Counting,
+    /// The host's /dev/kvm.
+    Kvm,
 }
 
 /// The descriptors that QEMU inherits, and the one path it is told.
@@ -26,59 +33,28 @@ pub(super) struct Inherited<'a> {
     pub(super) debugger: Option<&'a Path>,
 }
 
-/// Kernel arguments that belong to the machine and not to the caller.
-///
-/// - `console=ttyS0`: the one serial port.
-/// - `reboot=t`: microvm has no keyboard controller and, without ACPI, no reset register; a triple
-///   fault is the one way to ask it for a restart.
-/// - `panic=-1`: a panic restarts at once, so that it is seen at once.
-///
-/// Under TCG the guest need not measure what is known; that takes half of a small kernel's boot:
-///
-/// - `no_timer_check`: the timer's interrupt arrives.
-/// - `nolapic_timer`: with one CPU the PIT does, and the local APIC's timer, whose calibration
-///   waits for 100 ticks, is not needed. With more, ticks would get lost.
-/// - `noreplace-smp`: a kernel on one CPU would patch every lock prefix out of itself, each with
-///   two switches of page tables (docs/boot-time.md has the figures).
-/// - `tsc_early_khz`, `tsc=reliable`: how fast the guest's TSC runs, if it is known; it is the
-///   host's.
-pub(super) fn kernel_arguments(accelerator: Accelerator, cpus: u8, tsc_khz: Option<u64>) -> String {
-    let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
-    match accelerator {
-        Accelerator::Tcg => {
-            all += " no_timer_check";
-            if cpus == 1 {
-                all += " nolapic_timer noreplace-smp";
-            }
-            if let Some(khz) = tsc_khz {
-                all += &format!(" tsc=reliable tsc_early_khz={khz}");
-            }
-        }
-    }
-    all
-}
-
 /// The name of QEMU's program.
 #[must_use]
 pub fn program(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "qemu-system-x86_64",
-    }
+    board::of(arch).program
 }
 
-/// All of QEMU's arguments.
+/// All of QEMU's arguments. `options` are the machine's beside its own, each with a comma in front.
 pub(super) fn arguments(
     spec: &VmSpec,
+    board: &Board,
     accelerator: Accelerator,
+    options: &str,
     tsc_khz: Option<u64>,
     inherited: Inherited<'_>,
 ) -> Vec<OsString> {
     let mut all = Vec::new();
     all.extend(confinement());
-    all.extend(machine(spec, accelerator));
-    all.extend(kernel(spec, &kernel_arguments(accelerator, spec.cpus, tsc_khz)));
-    all.extend(console(inherited.console));
-    all.extend(vsock(inherited.vsock));
+    all.extend(machine(spec, board, accelerator, options));
+    let machines = (board.kernel_arguments)(accelerator, spec.cpus, spec.discovery, tsc_khz);
+    all.extend(kernel(spec, &machines));
+    all.extend(console(inherited.console, board));
+    all.extend(vsock(inherited.vsock, board));
     all.extend(monitor(inherited.monitor));
     if let Some(path) = inherited.debugger {
         all.extend(debugger(path));
@@ -98,21 +74,27 @@ fn confinement() -> Vec<OsString> {
 }
 
 /// The machine, its CPUs and its memory, which is shared with the vhost-user adapter.
-fn machine(spec: &VmSpec, accelerator: Accelerator) -> Vec<OsString> {
-    // TCG emulates all that it can of a CPU at no cost, its default model is one of 2003.
-    let (accelerator, cpu) = match accelerator {
-        Accelerator::Tcg => ("tcg", "max"),
+fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str) -> Vec<OsString> {
+    let (name, cpu) = match accelerator {
+        Accelerator::Tcg => ("tcg", board.cpu),
+        Accelerator::Counting => ("tcg", board.counted_cpu),
+        Accelerator::Kvm => ("kvm", "host"),
     };
-    let machine = match spec.arch {
-        Arch::X86_64 => "microvm,acpi=off,memory-backend=ram",
-    };
-    let mut all = strings(["-machine", machine, "-accel", accelerator, "-smp"]);
+    let cpu = spec.cpu_model.as_deref().unwrap_or(cpu);
+    let kind = (board.machine)(accelerator, spec.discovery, cpu);
+    let machine = format!("{kind}{options},memory-backend=ram");
+    let mut all = strings(["-machine", &machine, "-accel", name, "-smp"]);
     all.push(spec.cpus.to_string().into());
     all.push("-m".into());
     all.push(format!("{}M", spec.memory_mib).into());
     all.push("-object".into());
     all.push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
-    all.extend(["-cpu".into(), spec.cpu_model.as_deref().unwrap_or(cpu).into()]);
+    all.extend(["-cpu".into(), cpu.into()]);
+    if accelerator == Accelerator::Counting {
+        // A guest that sleeps does so by the host's clock (`sleep=on`): its time would else leap to
+        // its next timer, and it would not have the patience that the host deserves.
+        all.extend(strings(["-icount", "shift=0,sleep=on"]));
+    }
     all
 }
 
@@ -129,25 +111,19 @@ fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
     ]
 }
 
-/// The serial port. A pipe and not a socket: of a socket's buffer, each byte that the guest writes
+/// The console. A pipe and not a socket: of a socket's buffer, each byte that the guest writes
 /// would take most of a kilobyte. With `append`, because QEMU would truncate it otherwise.
-fn console(fd: RawFd) -> Vec<OsString> {
+fn console(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
-    all.extend(strings([
-        "-chardev",
-        "file,id=console,path=/dev/fdset/1,append=on",
-        "-serial",
-        "chardev:console",
-    ]));
+    all.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
+    all.extend(board.console.iter().map(OsString::from));
     all
 }
 
-/// The vsock device. Legacy virtio-mmio would let the guest place its queues in units of pages
-/// only, and vhost-user needs version 1.
-fn vsock(fd: RawFd) -> Vec<OsString> {
-    let mut all = strings(["-global", "virtio-mmio.force-legacy=false", "-chardev"]);
-    all.push(format!("socket,id=vsock,fd={fd}").into());
-    all.extend(strings(["-device", "vhost-user-vsock-device,chardev=vsock"]));
+/// The vsock device.
+fn vsock(fd: RawFd, board: &Board) -> Vec<OsString> {
+    let mut all = vec!["-chardev".into(), format!("socket,id=vsock,fd={fd}").into()];
+    all.extend(board.vsock.iter().map(OsString::from));
     all
 }
 
@@ -181,24 +157,30 @@ fn strings<const N: usize>(words: [&str; N]) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Discovery;
 
     fn spec() -> VmSpec {
         VmSpec {
-            arch: Arch::X86_64,
             kernel: "/k/vm linux,1".into(),
             initramfs: "/k/init.cpio".into(),
+            discovery: Discovery::CommandLine,
             cmdline: "quiet".into(),
             cpus: 2,
             memory_mib: 96,
             cpu_model: None,
             port: 7,
             gdb: false,
+            keep: false,
         }
     }
 
     fn line(spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
+        line_on(Accelerator::Tcg, spec, debugger)
+    }
+
+    fn line_on(accelerator: Accelerator, spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
         let inherited = Inherited { vsock: 10, monitor: 11, console: 12, debugger };
-        arguments(spec, Accelerator::Tcg, Some(2_800_000), inherited)
+        arguments(spec, board::of(Arch::X86_64), accelerator, "", Some(2_800_000), inherited)
             .into_iter()
             .map(|a| a.into_string().unwrap())
             .collect()
@@ -218,22 +200,28 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_arguments_come_last() {
-        let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
-        let machines = kernel_arguments(Accelerator::Tcg, 2, Some(2_800_000));
-        assert_eq!(append(&spec()), format!("{machines} quiet"));
-        assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), machines);
+    fn a_kernel_that_finds_devices_by_acpi_gets_it() {
+        let line = line(&VmSpec { discovery: Discovery::Acpi, ..spec() }, None);
+        assert_eq!(after(&line, "-machine"), ["microvm,acpi=on,memory-backend=ram"]);
     }
 
     #[test]
-    fn a_guest_is_told_of_its_timers_what_is_true() {
-        let one = kernel_arguments(Accelerator::Tcg, 1, Some(2_800_000));
-        assert!(one.contains(" nolapic_timer") && one.contains(" tsc_early_khz=2800000"), "{one}");
-        let two = kernel_arguments(Accelerator::Tcg, 2, None);
-        assert!(!two.contains("nolapic_timer") && !two.contains("tsc"), "{two}");
-        for all in [one, two] {
-            assert!(all.starts_with("console=ttyS0 reboot=t panic=-1 no_timer_check"), "{all}");
-        }
+    fn instructions_are_counted_where_that_is_asked_for() {
+        let counting = line_on(Accelerator::Counting, &spec(), None);
+        assert_eq!(after(&counting, "-icount"), ["shift=0,sleep=on"]);
+        assert_eq!(after(&counting, "-accel"), ["tcg"]);
+        assert_eq!(after(&counting, "-append"), after(&line(&spec(), None), "-append"));
+        assert!(!line(&spec(), None).contains(&"-icount".to_owned()));
+    }
+
+    #[test]
+    fn the_callers_arguments_come_last() {
+        let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
+        let board = board::of(Arch::X86_64);
+        let told = Discovery::CommandLine;
+        let machines = (board.kernel_arguments)(Accelerator::Tcg, 2, told, Some(2_800_000));
+        assert_eq!(append(&spec()), format!("{machines} quiet"));
+        assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), machines);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The QEMU backend: QEMU's microvm machine, with its vsock device served by this process.
+//! The QEMU backend: a machine of QEMU's, with its vsock device served by this process.
 
+mod board;
 mod command;
 mod monitor;
 mod process;
@@ -17,11 +18,12 @@ use std::time::{Duration, Instant};
 
 pub use command::{Accelerator, program};
 
-use crate::machine::{BootError, Machine, VmEnd, VmSpec};
+use crate::machine::{Arch, BootError, Discovery, Kept, Machine, VmEnd, VmSpec};
 use crate::poll;
-use crate::session::{Session, Vm};
+use crate::session::{Session, Vm, console_pipe};
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
+use board::Board;
 use command::Inherited;
 use monitor::{Monitor, Said};
 use process::Process;
@@ -31,72 +33,68 @@ use vhost::Adapter;
 /// a hang.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Size of the console's pipe in bytes: what the guest can print while nobody reads, before it has
-/// to wait.
-const CONSOLE_PIPE: libc::c_int = 1024 * 1024;
-
-/// What QEMU is to run on, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// The accelerator.
-    pub accelerator: Accelerator,
-    /// The reason, for people.
-    pub reason: &'static str,
-}
-
-/// Chooses what QEMU runs on.
+/// The kernel arguments that a machine with so many CPUs puts in front of the caller's on TCG, with
+/// what this host accelerates it by. May take 10 ms to measure the host's clock.
 #[must_use]
-pub fn accelerator() -> Choice {
-    Choice {
-        accelerator: Accelerator::Tcg,
-        reason: "KVM is left alone, as nothing here can tell yet whether it runs kernels",
-    }
+pub fn kernel_arguments(arch: Arch, cpus: u8) -> String {
+    let (tcg, told) = (Accelerator::Tcg, Discovery::CommandLine);
+    (board::of(arch).kernel_arguments)(tcg, cpus, told, tsc_khz(tcg))
 }
 
-/// The kernel arguments that a machine with so many CPUs puts in front of the caller's, with what
-/// this host accelerates it by. May take 10 ms to measure the host's clock.
-#[must_use]
-pub fn kernel_arguments(cpus: u8) -> String {
-    let accelerator = accelerator().accelerator;
-    command::kernel_arguments(accelerator, cpus, tsc_khz(accelerator))
+/// Begins to measure the host's clock, which a boot on TCG needs 10 ms later: the sooner this is
+/// called, the less that waits.
+pub fn start_clock() {
+    #[cfg(target_arch = "x86_64")]
+    tsc::start();
 }
 
-/// The speed of the guest's TSC in kHz, where it is known: under TCG it is the host's.
+/// The speed of the guest's TSC in kHz, where it is known: under TCG it is the host's, if that has
+/// one, unless instructions are counted.
 fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     match accelerator {
         #[cfg(target_arch = "x86_64")]
         Accelerator::Tcg => tsc::khz(),
         #[cfg(not(target_arch = "x86_64"))]
         Accelerator::Tcg => None,
+        // One tick with each instruction, which takes 1 ns.
+        Accelerator::Counting => Some(1_000_000),
+        // kvm-clock tells the guest.
+        Accelerator::Kvm => None,
     }
 }
 
 /// The backend.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Qemu {
-    choice: Choice,
+    arch: Arch,
+    accelerator: Accelerator,
+    reason: String,
+    options: String,
 }
 
 impl Qemu {
-    /// QEMU on what is best on this machine.
+    /// QEMU for this architecture on this accelerator, with the reason for which that was chosen.
     #[must_use]
-    pub fn new() -> Qemu {
-        #[cfg(target_arch = "x86_64")]
-        tsc::start();
-        Qemu { choice: accelerator() }
+    pub fn new(arch: Arch, accelerator: Accelerator, reason: String) -> Qemu {
+        Qemu { arch, accelerator, reason, options: String::new() }
     }
-}
 
-impl Default for Qemu {
-    fn default() -> Self {
-        Qemu::new()
+    /// The same with more options of `-machine`, each with a comma in front.
+    #[must_use]
+    pub fn with(self, options: &str) -> Qemu {
+        Qemu { options: options.to_owned(), ..self }
     }
 }
 
 impl Machine for Qemu {
-    fn describe(&self) -> String {
-        let Choice { accelerator: Accelerator::Tcg, reason } = self.choice;
-        format!("qemu (microvm) on tcg: {reason}")
+    fn describe(&self, discovery: Discovery) -> String {
+        let accelerator = match self.accelerator {
+            Accelerator::Tcg => "tcg",
+            Accelerator::Counting => "tcg, counting instructions",
+            Accelerator::Kvm => "kvm",
+        };
+        let machine = (board::of(self.arch).name)(discovery);
+        format!("qemu ({machine}) on {accelerator}: {}", self.reason)
     }
 
     fn boot(&self, spec: &VmSpec) -> Result<Session, BootError> {
@@ -119,11 +117,13 @@ impl Machine for Qemu {
             console: console_writer.as_raw_fd(),
             debugger: debugger.as_ref().map(|d| d.path.as_ref()),
         };
-        let accelerator = self.choice.accelerator;
-        let arguments = command::arguments(spec, accelerator, tsc_khz(accelerator), inherited);
+        let board = board::of(self.arch);
+        let accelerator = self.accelerator;
+        let tsc = tsc_khz(accelerator);
+        let arguments = command::arguments(spec, board, accelerator, &self.options, tsc, inherited);
         let descriptors: Vec<OwnedFd> =
             vec![vsock.into(), monitor_peer.into(), console_writer.into()];
-        let program = program(spec.arch);
+        let program = board.program;
         let process = match Process::spawn(program, &arguments, descriptors) {
             Ok(process) => process,
             Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -131,11 +131,14 @@ impl Machine for Qemu {
             }
             Err(e) => return Err(system("start QEMU")(e)),
         };
-        let mut vm = QemuVm { process, monitor, adapter, debugger, stop: Stop::default() };
+        let mut vm = QemuVm { board, process, monitor, adapter, debugger, stop: Stop::default() };
         vm.wait_until_ready(program)?;
         Ok(Session::new(Box::new(vm), link, spec.port, console))
     }
 }
+
+/// How long QEMU may take to tell where a guest is that is not heard of any more.
+const WORD_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is known of a VM's end before its process is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -152,6 +155,7 @@ enum Stop {
 /// A QEMU with all that belongs to it. The fields are dropped in this order: the adapter's threads
 /// end after QEMU.
 struct QemuVm {
+    board: &'static Board,
     process: Process,
     monitor: Monitor,
     adapter: Adapter,
@@ -191,7 +195,7 @@ impl QemuVm {
             (Said::Registers(registers), Stop::Asked) => {
                 // QEMU would wait for ever now, and has nothing to put in order.
                 self.process.kill();
-                self.stop = Stop::Killed(stopped_with(&registers));
+                self.stop = Stop::Killed((self.board.stopped_with)(&registers));
             }
             _ => {}
         }
@@ -226,15 +230,32 @@ impl Vm for QemuVm {
     fn debugger(&self) -> Option<&str> {
         self.debugger.as_ref().map(|d| d.path.as_str())
     }
-}
 
-/// How a guest ended that reset the machine. On microvm without ACPI nothing but a triple fault
-/// can.
-fn stopped_with(registers: &str) -> VmEnd {
-    if monitor::restarts_on_purpose(registers) {
-        VmEnd::Restart
-    } else {
-        VmEnd::TripleFault(monitor::without_fpu(registers))
+    fn kept(&self) -> Option<Result<Kept, String>> {
+        None
+    }
+
+    fn whereabouts(&mut self) -> Vec<String> {
+        if self.stop != Stop::None {
+            return Vec::new();
+        }
+        self.monitor.pause();
+        self.monitor.ask_registers();
+        let deadline = Instant::now() + WORD_LIMIT;
+        loop {
+            for said in self.monitor.read() {
+                match said {
+                    Said::Registers(registers) => {
+                        return monitor::whereabouts(&registers, self.board.place);
+                    }
+                    other => self.heed(other),
+                }
+            }
+            let waited = poll::wait(&self.descriptors(), deadline);
+            if waited.is_err() || Instant::now() >= deadline || self.process.advance().is_some() {
+                return Vec::new();
+            }
+        }
     }
 }
 
@@ -273,15 +294,6 @@ impl Debugger {
     }
 }
 
-/// The console's pipe: read without waiting, and as large as we may.
-fn console_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
-    let (reader, writer) = io::pipe()?;
-    poll::nonblocking(reader.as_raw_fd())?;
-    // SAFETY: F_SETPIPE_SZ takes a number and touches no memory. A smaller pipe works as well.
-    unsafe { libc::fcntl(reader.as_raw_fd(), libc::F_SETPIPE_SZ, CONSOLE_PIPE) };
-    Ok((reader, writer))
-}
-
 fn system(what: &'static str) -> impl Fn(io::Error) -> BootError {
     move |source| BootError::System { what, source }
 }
@@ -301,13 +313,5 @@ mod tests {
         assert_eq!(ended_with(exit(1), String::new()), VmEnd::Failed("exit status: 1".to_owned()));
         let VmEnd::Failed(words) = ended_with(signal(6), "assertion".to_owned()) else { panic!() };
         assert!(words.contains("signal 6") && words.contains("assertion"));
-    }
-
-    #[test]
-    fn a_reset_is_a_restart_or_a_crash() {
-        assert_eq!(stopped_with("IDT=     0000000000000000 00000000"), VmEnd::Restart);
-        let crash = "RIP=ffffffff81000000\r\nIDT=     fffffe0000000000 00000fff\r\n";
-        let VmEnd::TripleFault(registers) = stopped_with(crash) else { panic!() };
-        assert!(registers.starts_with("RIP=ffffffff81000000\n"));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::poll;
+use crate::process::die_with;
 
 /// Bytes kept of what QEMU says to stderr.
 const WORDS_LIMIT: usize = 16 * 1024;
@@ -142,20 +143,6 @@ impl Drop for Process {
             let _ = keeper.join();
         }
     }
-}
-
-/// Asks the kernel to kill this process when the thread that forked it ends.
-fn die_with(parent: u32) -> io::Result<()> {
-    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // The parent may have died before that.
-    // SAFETY: getppid has no preconditions.
-    if unsafe { libc::getppid() }.cast_unsigned() != parent {
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    Ok(())
 }
 
 fn pidfd(child: &Child) -> io::Result<OwnedFd> {

@@ -20,15 +20,15 @@ use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
-use virtio_queue::{Queue, QueueT};
+use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::vsock::device::Device;
-use crate::vsock::link::{Link, Rings};
+use crate::vsock::link::{Link, Rings, Round};
 use crate::vsock::packet::GUEST_CID;
-use crate::vsock::queue::{self, Moved, RX, TX};
+use crate::vsock::queue::TX;
 
 /// Queues that the back end serves. The event queue stays with QEMU (`vhost-vsock-common.c`).
 const QUEUES: usize = 2;
@@ -59,14 +59,8 @@ struct Vrings {
     poke: Arc<EventFd>,
 }
 
-impl Vrings {
-    /// Runs one round on a queue and interrupts the guest if it wants that.
-    fn round(
-        &self,
-        index: usize,
-        device: &mut Device,
-        round: fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Moved,
-    ) -> bool {
+impl Rings for Vrings {
+    fn round(&self, index: usize, device: &mut Device, round: Round) -> bool {
         let mut vring = self.vrings[index].get_mut();
         let memory = self.memory.memory();
         let moved = round(device, vring.get_queue_mut(), &memory);
@@ -76,23 +70,14 @@ impl Vrings {
         }
         moved.more
     }
-}
 
-impl Rings for Vrings {
-    fn receive(&self, device: &mut Device) -> bool {
-        self.round(TX, device, queue::from_guest)
-    }
-
-    fn deliver(&self, device: &mut Device) {
-        if device.has_packet() && self.round(RX, device, queue::to_guest) {
-            let _ = self.poke.write(1);
-        }
+    fn poke(&self) {
+        let _ = self.poke.write(1);
     }
 
     fn last_words(&self, device: &mut Device) {
         // QEMU stops the queue by a message that may overtake the guest's last kick. What the
         // guest made available before is still there, and it may say which case killed it.
-        // One round takes as many chains as the queue holds.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
         self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);

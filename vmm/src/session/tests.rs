@@ -27,6 +27,12 @@ impl Vm for Played {
     fn debugger(&self) -> Option<&str> {
         None
     }
+    fn kept(&self) -> Option<Result<Kept, String>> {
+        None
+    }
+    fn whereabouts(&mut self) -> Vec<String> {
+        vec!["CPU 0 halted".to_owned()]
+    }
 }
 
 /// The guest's and the backend's side.

@@ -187,6 +187,18 @@ impl Device {
         }
     }
 
+    /// The driver has reset the device: the guest knows no connection any more. What it had sent
+    /// stays readable for the host; the ports listened to stay.
+    pub fn reset_by_driver(&mut self) {
+        self.news |= !self.connections.is_empty();
+        self.resets.clear();
+        self.connections.retain_mut(|connection| {
+            let missed = connection.accepted && !connection.is_closed();
+            connection.vanish();
+            missed
+        });
+    }
+
     /// True once after something happened that the host may have waited for: a new connection,
     /// bytes to read, room to write, an end.
     pub fn take_news(&mut self) -> bool {

@@ -8,22 +8,44 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use virtio_queue::Queue;
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::device::Device;
+use super::queue::{self, Moved, RX, TX};
 
 /// The guest's queues, as a backend knows them.
 pub trait Rings: Send + Sync {
+    /// Runs one round on a queue, if it is there, and interrupts the guest if it wants that. True
+    /// if there is more.
+    fn round(&self, index: usize, device: &mut Device, round: Round) -> bool;
+
+    /// Wakes the thread that calls [`Link::pump`].
+    fn poke(&self);
+
     /// Moves what the guest has sent to the device. True if there is more.
-    fn receive(&self, device: &mut Device) -> bool;
+    fn receive(&self, device: &mut Device) -> bool {
+        self.round(TX, device, queue::from_guest)
+    }
 
     /// Moves what the device has for the guest into the guest's buffers, as far as there are any.
-    /// Does a bounded amount of work; sees to it by itself that it is called again for the rest.
-    fn deliver(&self, device: &mut Device);
+    /// Does a bounded amount of work and has somebody else called for the rest.
+    fn deliver(&self, device: &mut Device) {
+        if device.has_packet() && self.round(RX, device, queue::to_guest) {
+            self.poke();
+        }
+    }
 
-    /// Moves what the guest had sent when its transmit queue was stopped to the device.
-    fn last_words(&self, device: &mut Device);
+    /// Moves what the guest has sent to the device, as its transmit queue is about to stop or has
+    /// stopped. One round takes as many chains as the queue holds.
+    fn last_words(&self, device: &mut Device) {
+        self.receive(device);
+    }
 }
+
+/// One round on a queue: [`queue::from_guest`] or [`queue::to_guest`].
+pub type Round = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Moved;
 
 /// A device that several threads share.
 pub struct Link {

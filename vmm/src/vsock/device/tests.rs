@@ -578,3 +578,30 @@ proptest! {
         prop_assert!(!device.has_packet());
     }
 }
+
+#[test]
+fn a_driver_that_resets_the_device_leaves_only_what_the_host_may_read() {
+    let (mut device, id) = connected(1);
+    device.receive(&data(1, 3), b"end");
+    let closed = connect(&mut device, 2);
+    device.close(closed);
+    device.receive(&header(3, op::REQUEST), &[]);
+    device.receive(&header(4, op::RW), &[]);
+    device.write(id, b"never sent").unwrap();
+    assert!(device.take_news());
+
+    device.reset_by_driver();
+    assert!(device.take_news());
+    assert!(packets(&mut device).is_empty(), "the guest knows of nothing");
+    assert_eq!(device.accept(PORT), None);
+    assert_eq!(device.connections.len(), 1, "nobody asks for the others again");
+    assert_eq!(read_all(&mut device, id), (b"end".to_vec(), Read::End));
+    assert_eq!(device.write(id, b"x"), Err(Closed));
+    device.close(id);
+    assert!(device.connections.is_empty());
+    connect(&mut device, 1);
+
+    let mut device = listening();
+    device.reset_by_driver();
+    assert!(!device.take_news(), "every kernel resets the device first of all");
+}

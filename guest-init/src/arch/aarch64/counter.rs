@@ -1,0 +1,14 @@
+//! The processor's counter.
+
+/// The virtual count of the generic timer, read behind all that comes before and before all that comes
+/// behind (Arm ARM, CNTVCT_EL0). The kernel lets programs read it, for the vDSO.
+#[inline]
+#[must_use]
+pub fn counter() -> u64 {
+    let count;
+    // SAFETY: reads a counter.
+    unsafe {
+        std::arch::asm!("isb", "mrs {}, cntvct_el0", "isb", out(reg) count, options(nostack));
+    }
+    count
+}

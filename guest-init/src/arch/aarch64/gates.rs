@@ -1,0 +1,51 @@
+//! What gates are made of.
+
+use crate::arch::gates::symbols;
+use crate::sys::Action;
+use std::ops::Range;
+
+std::arch::global_asm!(include_str!("gates.s"));
+
+symbols!(sudbox_scalable_call; sudbox_scalable);
+
+unsafe extern "C" {
+    pub(super) fn sudbox_vector_length() -> usize;
+}
+
+/// Bytes above a stack pointer's first value that whom the child calls may write to: none.
+pub const FIRST_FRAME: u64 = 0;
+
+/// Lets instructions be read from where they were written as data (Arm ARM, B2.7.4), by the
+/// smallest cache lines there are.
+///
+/// # Safety
+/// The range must be mapped.
+pub unsafe fn make_executable(range: Range<u64>) {
+    let lines = || (range.start & !15..range.end).step_by(16);
+    // SAFETY: cleans and invalidates caches of memory that the caller vouches for.
+    unsafe {
+        for line in lines() {
+            std::arch::asm!("dc cvau, {}", in(reg) line, options(nostack));
+        }
+        std::arch::asm!("dsb ish", options(nostack));
+        for line in lines() {
+            std::arch::asm!("ic ivau, {}", in(reg) line, options(nostack));
+        }
+        std::arch::asm!("dsb ish", "isb", options(nostack));
+    }
+}
+
+/// `struct sigaction` as `rt_sigaction(2)` takes it (include/linux/signal_types.h).
+pub type KernelAction = Action;
+
+/// What brings this about: the structure as it is.
+#[must_use]
+pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
+    *action
+}
+
+/// Where the kernel begins a handler.
+#[must_use]
+pub fn entered_at(handler: u64) -> u64 {
+    handler
+}

@@ -1,0 +1,162 @@
+//! The registers as gates load and store them, and as signal frames and tracers show them.
+
+use crate::arch::registers::{Registers, registers};
+
+registers! {
+    /// Index of a register in [`Registers`]: the order of `struct user_pt_regs`
+    /// (arch/arm64/include/uapi/asm/ptrace.h).
+    X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19,
+    X20, X21, X22, X23, X24, X25, X26, X27, X28, X29, X30, Sp, Pc, Pstate
+}
+
+impl Reg {
+    /// Holds the number of a call.
+    pub const NUMBER: Reg = Reg::X8;
+    /// Holds the first argument of a call and then its result.
+    pub const RESULT: Reg = Reg::X0;
+    /// Holds the address of the next instruction.
+    pub const NEXT: Reg = Reg::Pc;
+    /// The six arguments of a call, in order.
+    pub const ARGUMENTS: [Reg; 6] = [Reg::X0, Reg::X1, Reg::X2, Reg::X3, Reg::X4, Reg::X5];
+    /// What the instruction that enters the kernel may itself overwrite: nothing.
+    pub const SCRATCH: [Reg; 0] = [];
+    /// Holds the flags.
+    pub const STATE: Option<Reg> = Some(Reg::Pstate);
+}
+
+/// The arithmetic flags N, Z, C and V: all that a gate loads of the processor state.
+pub const FLAGS: u64 = 0xf000_0000;
+
+/// What must hold a value of its own in a call that is otherwise a pattern: the flags.
+pub fn fixed() -> [(Reg, u64); 1] {
+    [(Reg::Pstate, 0)]
+}
+
+impl Registers {
+    /// The same with these of [`FLAGS`] set.
+    #[must_use]
+    pub fn with_flags(mut self, flags: u64) -> Registers {
+        self[Reg::Pstate] = flags & FLAGS;
+        self
+    }
+
+    /// What [`Reg::SCRATCH`] may hold behind a call.
+    #[must_use]
+    pub fn scratch_behind(&self, _after: u64) -> [[u64; 0]; 1] {
+        [[]]
+    }
+}
+
+/// The signal frame as a handler gets it: `struct ucontext` with a `struct sigcontext` in it
+/// (arch/arm64/include/uapi/asm/{ucontext,sigcontext}.h).
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub struct Context {
+    flags: u64,
+    link: u64,
+    stack: [u64; 3],
+    /// The signal mask that the handler's return puts back.
+    pub mask: u64,
+    // Room for masks of 1024 signals, and the alignment of what follows.
+    reserved: [u64; 16],
+    fault: u64,
+    /// The registers that the handler's return puts back.
+    pub registers: Registers,
+}
+
+/// The arithmetic flags as they are here.
+#[inline]
+#[must_use]
+pub fn current_flags() -> u64 {
+    let flags: u64;
+    // SAFETY: reads a register.
+    unsafe { std::arch::asm!("mrs {}, nzcv", out(reg) flags, options(nomem, nostack)) };
+    flags
+}
+
+/// Sets the arithmetic flags, which nothing may rely on afterwards.
+#[inline]
+pub fn set_flags(flags: u64) {
+    // SAFETY: changes the flags, which an asm block may by default.
+    unsafe { std::arch::asm!("msr nzcv, {}", in(reg) flags & FLAGS, options(nomem, nostack)) };
+}
+
+/// The stack pointer as it is here.
+#[inline]
+#[must_use]
+pub fn current_stack() -> u64 {
+    let sp: u64;
+    // SAFETY: reads a register.
+    unsafe { std::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack)) };
+    sp
+}
+
+impl Registers {
+    /// Those of a program that begins here with this stack and nothing else.
+    #[must_use]
+    pub fn start(entry: u64, stack: u64) -> Registers {
+        let mut registers = Registers::default();
+        registers[Reg::NEXT] = entry;
+        registers[Reg::Sp] = stack;
+        registers
+    }
+
+    /// Makes these, which are those of a task, the ones of [`Registers::start`].
+    pub fn become_start(&mut self, start: &Registers) {
+        *self = *start;
+    }
+}
+
+/// Registers of a stopped tracee, `NT_PRSTATUS`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct TraceeRegisters {
+    /// Result of a call.
+    pub result: u64,
+    arguments: [u64; 7],
+    /// Number of the call.
+    pub number: u64,
+    rest: [u64; 23],
+    /// Next instruction.
+    pub next: u64,
+    flags: u64,
+}
+
+impl TraceeRegisters {
+    /// Lets the tracee go on with a call of this number from this place.
+    pub fn set_call(&mut self, place: u64, number: u64) {
+        self.next = place;
+        self.number = number;
+    }
+
+    /// The registers as a signal frame would hold them.
+    #[must_use]
+    pub fn general(&self, _at_call: bool) -> Registers {
+        let mut values = [0; Reg::ALL.len()];
+        values[0] = self.result;
+        values[1..8].copy_from_slice(&self.arguments);
+        values[8] = self.number;
+        values[9..32].copy_from_slice(&self.rest);
+        values[32] = self.next;
+        values[33] = self.flags;
+        Registers::of(values)
+    }
+
+    /// Lets the tracee go on with these, in no call.
+    pub fn set_general(&mut self, registers: &Registers) {
+        let values = registers.all();
+        self.result = values[0];
+        self.arguments.copy_from_slice(&values[1..8]);
+        self.number = values[8];
+        self.rest.copy_from_slice(&values[9..32]);
+        self.next = values[32];
+        self.flags = values[33];
+    }
+
+    /// Whether the tracee is held in a sleep behind which `after` is, and which will be restarted:
+    /// its registers are at the instruction again (`do_signal()`).
+    #[must_use]
+    pub fn restarts_sleep(&self, after: u64) -> bool {
+        self.next + super::CALL_LENGTH == after
+    }
+}

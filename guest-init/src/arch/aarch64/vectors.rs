@@ -1,0 +1,112 @@
+//! Vector registers: those of 128 bits that all processors have, and scalable ones.
+
+use super::gates::{sudbox_scalable, sudbox_scalable_call, sudbox_vector_length};
+use crate::arch::Registers;
+use crate::arch::gates::address;
+
+/// How many vector registers of 128 bits there are.
+pub const FLOAT_REGISTERS: usize = 32;
+/// What their names begin with.
+pub const FLOAT_LETTER: char = 'v';
+/// How many times 64 bits each of them is long.
+pub const FLOAT_WORDS: usize = 2;
+/// All exceptions and the saturation raised, round up.
+pub const FLOAT_CONTROLS: [(&str, u64); 2] = [("fpsr", 1 << 27 | 0x9f), ("fpcr", 1 << 22)];
+
+/// Overwrites all vector registers and clears the status, as a handler that computes may.
+#[inline]
+pub fn clobber_floating() {
+    // SAFETY: declares each register that it overwrites; the status is the thread's own.
+    unsafe {
+        std::arch::asm!(
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "movi v\\n\\().2d, #0",
+            ".endr",
+            "msr fpsr, xzr",
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _,
+            out("v6") _, out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _, out("v16") _, out("v17") _,
+            out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
+            out("v30") _, out("v31") _,
+            options(nomem, nostack),
+        );
+    }
+}
+
+/// Bytes of the longest vector there is (`SVE_VL_MAX`, arch/arm64/include/uapi/asm/sve_context.h).
+const LONGEST: usize = 256;
+
+/// Z0 to Z31, then P0 to P15, each as long as this thread's vectors make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalableState {
+    /// Bytes of a Z register; a P register has an eighth.
+    length: usize,
+    bytes: Vec<u8>,
+}
+
+impl ScalableState {
+    /// State in which every byte is one of a register's own. Only on a CPU with the feature `sve`.
+    #[must_use]
+    pub fn pattern() -> ScalableState {
+        // SAFETY: reads a number; the CPU has the instruction.
+        let length = unsafe { sudbox_vector_length() };
+        let mut state = ScalableState { length, bytes: vec![0; 34 * LONGEST] };
+        let used = state.used();
+        for (i, byte) in state.bytes[..used].iter_mut().enumerate() {
+            *byte = 0x80 | u8::try_from(i / length + i % length % 16).unwrap_or(0);
+        }
+        state
+    }
+
+    fn used(&self) -> usize {
+        34 * self.length
+    }
+
+    /// What the entry of a call leaves of it: the 128 bits that each Z register shares with V
+    /// (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
+    #[must_use]
+    pub fn cut(&self) -> ScalableState {
+        let mut cut = self.clone();
+        for (i, byte) in cut.bytes.iter_mut().enumerate() {
+            if i / self.length >= 32 || i % self.length >= 16 {
+                *byte = 0;
+            }
+        }
+        cut
+    }
+
+    /// The registers that differ, for a report.
+    #[must_use]
+    pub fn difference(&self, other: &ScalableState) -> String {
+        let at = |i: usize| (i / self.length, i % self.length);
+        let name = |i: usize| match at(i) {
+            (register @ 0..32, _) => format!("z{register}"),
+            (register, byte) => {
+                format!("p{}", ((register - 32) * self.length + byte) / (self.length / 8))
+            }
+        };
+        let differ = (0..self.used()).filter(|&i| self.bytes[i] != other.bytes[i]);
+        let mut names: Vec<_> = differ.map(name).collect();
+        names.dedup();
+        format!("different: {}", names.join(", "))
+    }
+}
+
+/// Issues a call with these scalable registers loaded; gives the registers and state behind it.
+#[must_use]
+pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
+    let mut out = Registers::default();
+    let mut after = ScalableState { length: state.length, bytes: vec![0; 34 * LONGEST] };
+    // SAFETY: as in `Gate::issue`; the two areas are as long as the longest vectors want.
+    unsafe {
+        sudbox_scalable(regs, &raw mut out, state.bytes.as_ptr(), after.bytes.as_mut_ptr());
+    }
+    (out, after)
+}
+
+/// Where [`issue_with_scalable`] enters the kernel.
+#[must_use]
+pub fn scalable_call() -> u64 {
+    address(sudbox_scalable_call)
+}

@@ -1,0 +1,59 @@
+//! Floating point registers as the gate for them loads and stores them.
+
+use super::gates::{address, symbols};
+use super::{FLOAT_CONTROLS, FLOAT_LETTER, FLOAT_REGISTERS, FLOAT_WORDS, Registers};
+
+symbols!(sudbox_float_call; sudbox_float);
+
+const CONTROLS: usize = FLOAT_REGISTERS * FLOAT_WORDS;
+const ALL: usize = CONTROLS + FLOAT_CONTROLS.len();
+
+/// The registers, then those that control them and tell their status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct FloatState([u64; ALL]);
+
+impl FloatState {
+    /// State in which each register has a value of its own.
+    #[must_use]
+    pub fn pattern() -> FloatState {
+        let mut state = [0; ALL];
+        for (i, value) in (0u64..).zip(&mut state) {
+            *value = 0x4049_0fdb_0000_0000 | i << 8 | i;
+        }
+        for (value, (_, control)) in state[CONTROLS..].iter_mut().zip(FLOAT_CONTROLS) {
+            *value = control;
+        }
+        FloatState(state)
+    }
+
+    /// The registers that differ, for a report.
+    #[must_use]
+    pub fn difference(&self, other: &FloatState) -> String {
+        let name = |i: usize| match i.checked_sub(CONTROLS) {
+            Some(control) => FLOAT_CONTROLS[control].0.to_owned(),
+            None => format!("{FLOAT_LETTER}{}", i / FLOAT_WORDS),
+        };
+        let mut names: Vec<_> = (0..ALL).filter(|&i| self.0[i] != other.0[i]).map(name).collect();
+        names.dedup();
+        format!("different: {}", names.join(", "))
+    }
+}
+
+/// Issues a call with these registers loaded; gives the registers and state behind it.
+#[must_use]
+pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, FloatState) {
+    let mut out = Registers::default();
+    let mut after = FloatState([0; ALL]);
+    // SAFETY: as in `Gate::issue`; the two areas are as long as the gate wants.
+    unsafe {
+        sudbox_float(regs, &raw mut out, state.0.as_ptr().cast(), after.0.as_mut_ptr().cast());
+    }
+    (out, after)
+}
+
+/// Where [`issue_with_floats`] enters the kernel.
+#[must_use]
+pub fn float_call() -> u64 {
+    address(sudbox_float_call)
+}

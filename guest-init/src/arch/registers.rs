@@ -1,0 +1,105 @@
+//! The registers as gates load and store them.
+
+use super::{FLAGS, Reg, fixed};
+use std::ops::{Index, IndexMut};
+
+/// The registers of an architecture, in the order of a structure of the kernel's, so that a signal
+/// frame holds [`Registers`].
+macro_rules! registers {
+    ($(#[$doc:meta])* $($name:ident),*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        #[allow(missing_docs)]
+        pub enum Reg { $($name),* }
+
+        impl Reg {
+            /// Every register.
+            pub const ALL: [Reg; [$(Reg::$name),*].len()] = [$(Reg::$name),*];
+        }
+    };
+}
+pub(super) use registers;
+
+impl Reg {
+    /// What a program keeps values in and no call may change: all but the number, the arguments, the
+    /// result, the next instruction, the flags and [`Reg::SCRATCH`].
+    pub fn kept() -> impl Iterator<Item = Reg> {
+        let others = [Reg::NUMBER, Reg::RESULT, Reg::NEXT];
+        Reg::ALL.into_iter().filter(move |reg| {
+            !others.contains(reg)
+                && !Reg::ARGUMENTS.contains(reg)
+                && !Reg::SCRATCH.contains(reg)
+                && Reg::STATE != Some(*reg)
+        })
+    }
+
+    /// The bits of it that a handler may set at will without moving the program.
+    #[must_use]
+    pub fn free(self) -> u64 {
+        match self {
+            Reg::NEXT | Reg::Sp => 0,
+            reg if Reg::STATE == Some(reg) => FLAGS,
+            _ => u64::MAX,
+        }
+    }
+}
+
+/// The value of each register, in the order of [`Reg`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Registers([u64; Reg::ALL.len()]);
+
+impl Default for Registers {
+    fn default() -> Registers {
+        Registers([0; Reg::ALL.len()])
+    }
+}
+
+impl Index<Reg> for Registers {
+    type Output = u64;
+    fn index(&self, reg: Reg) -> &u64 {
+        &self.0[reg as usize]
+    }
+}
+
+impl IndexMut<Reg> for Registers {
+    fn index_mut(&mut self, reg: Reg) -> &mut u64 {
+        &mut self.0[reg as usize]
+    }
+}
+
+impl Registers {
+    /// These values, in the order of [`Reg`].
+    #[must_use]
+    pub const fn of(values: [u64; Reg::ALL.len()]) -> Registers {
+        Registers(values)
+    }
+
+    /// The values, in the order of [`Reg`].
+    #[must_use]
+    pub const fn all(&self) -> [u64; Reg::ALL.len()] {
+        self.0
+    }
+
+    /// A call with this number and these arguments, all else filled with a pattern that names its
+    /// register, all flags clear.
+    #[must_use]
+    pub fn call(number: u64, arguments: [u64; 6]) -> Registers {
+        let mut regs = Registers::default();
+        for (value, reg) in regs.0.iter_mut().zip(0x11u64..) {
+            *value = 0x5e1f_0000_dead_0000 | reg << 32 | reg;
+        }
+        let arguments = Reg::ARGUMENTS.into_iter().zip(arguments);
+        for (reg, value) in arguments.chain([(Reg::NUMBER, number)]).chain(fixed()) {
+            regs[reg] = value;
+        }
+        regs
+    }
+
+    /// What the kernel left in the result register, read as a signed number.
+    #[must_use]
+    pub fn result(&self) -> i64 {
+        self[Reg::RESULT].cast_signed()
+    }
+}

@@ -1,0 +1,31 @@
+//! Floating point registers.
+
+/// How many floating point registers there are.
+pub const FLOAT_REGISTERS: usize = 32;
+/// What their names begin with.
+pub const FLOAT_LETTER: char = 'f';
+/// How many times 64 bits each of them is long.
+pub const FLOAT_WORDS: usize = 1;
+/// The control and status register: round up, all exceptions raised.
+pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fcsr", 3 << 5 | 0x1f)];
+
+/// Overwrites all floating point registers and clears the status, as a handler that computes may.
+#[inline]
+pub fn clobber_floating() {
+    // SAFETY: declares each register that it overwrites; the status is the thread's own.
+    unsafe {
+        std::arch::asm!(
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "fmv.d.x f\\n, zero",
+            ".endr",
+            "fscsr zero",
+            out("f0") _, out("f1") _, out("f2") _, out("f3") _, out("f4") _, out("f5") _,
+            out("f6") _, out("f7") _, out("f8") _, out("f9") _, out("f10") _, out("f11") _,
+            out("f12") _, out("f13") _, out("f14") _, out("f15") _, out("f16") _, out("f17") _,
+            out("f18") _, out("f19") _, out("f20") _, out("f21") _, out("f22") _, out("f23") _,
+            out("f24") _, out("f25") _, out("f26") _, out("f27") _, out("f28") _, out("f29") _,
+            out("f30") _, out("f31") _,
+            options(nomem, nostack),
+        );
+    }
+}

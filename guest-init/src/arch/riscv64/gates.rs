@@ -1,0 +1,60 @@
+//! What gates are made of. The kernel has no `SA_RESTORER` here: handlers begin in a stub that puts
+//! their own place of return into `ra`, where the kernel put that of the vDSO.
+
+use crate::arch::gates::{address, inside_call, symbols};
+use crate::sys::Action;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+std::arch::global_asm!(include_str!("gates.s"));
+
+symbols!(sudbox_handler;);
+
+/// Bytes above a stack pointer's first value that whom the child calls may write to: none.
+pub const FIRST_FRAME: u64 = 0;
+
+/// `riscv_flush_icache` (arch/riscv/include/uapi/asm/unistd.h).
+const FLUSH_CODE: u64 = 259;
+
+/// Lets instructions be read from where they were written as data.
+///
+/// # Safety
+/// The range must be mapped.
+pub unsafe fn make_executable(range: Range<u64>) {
+    // SAFETY: the kernel writes nothing.
+    unsafe { inside_call(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
+}
+
+/// Handler and place of return for each signal, from which the stub takes them.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+static sudbox_handlers: [[AtomicU64; 2]; 65] = [const { [const { AtomicU64::new(0) }; 2] }; 65];
+
+/// `struct sigaction` as `rt_sigaction(2)` takes it (include/linux/signal_types.h, without
+/// `SA_RESTORER`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct KernelAction {
+    handler: u64,
+    flags: u64,
+    mask: u64,
+}
+
+/// What brings this about. Where a place of return is asked for, the handler begins in the stub.
+#[must_use]
+pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
+    let Action { handler, flags, restorer, mask } = *action;
+    let signal = usize::try_from(signal).unwrap_or(0);
+    let Some(slot) = sudbox_handlers.get(signal).filter(|_| restorer != 0) else {
+        return KernelAction { handler, flags, mask };
+    };
+    slot[0].store(handler, Ordering::SeqCst);
+    slot[1].store(restorer, Ordering::SeqCst);
+    KernelAction { handler: entered_at(handler), flags, mask }
+}
+
+/// Where the kernel begins a handler that returns to a place of its own.
+#[must_use]
+pub fn entered_at(_: u64) -> u64 {
+    address(sudbox_handler)
+}

@@ -1,0 +1,33 @@
+//! Machine code that is made at run time.
+
+/// The machine of programs (`EM_RISCV`, uapi/linux/elf-em.h).
+pub const ELF_MACHINE: u16 = 243;
+/// No compressed instructions, floating point in registers (`EF_RISCV_FLOAT_ABI_DOUBLE`).
+pub const ELF_FLAGS: u32 = 4;
+
+/// The code of [`tiny_program`](crate::arch::tiny_program).
+#[must_use]
+pub fn tiny_text(code: u8) -> Vec<u8> {
+    let code = u32::from(code);
+    let text = [
+        0x0170_0893,              // li a7, 23 (dup)
+        0x0000_0513,              // li a0, 0
+        0x0000_0073,              // ecall
+        0x03f5_5513,              // srli a0, a0, 63
+        0x0005_0513 | code << 20, // addi a0, a0, code
+        0x05e0_0893,              // li a7, 94 (exit_group)
+        0x0000_0073,              // ecall
+        0x0000_0000,              // unimp
+    ];
+    text.map(u32::to_le_bytes).concat()
+}
+
+/// Functions of one number that give back that number and
+/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
+/// of their own, one with what they emulate (auipc, arch/riscv/kernel/probes/decode-insn.c).
+pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
+    // addiw a0, a0, 7; ret
+    &[0x1b, 0x05, 0x75, 0x00, 0x67, 0x80, 0x00, 0x00],
+    // auipc t0, 0; addiw a0, a0, 7; ret
+    &[0x97, 0x02, 0x00, 0x00, 0x1b, 0x05, 0x75, 0x00, 0x67, 0x80, 0x00, 0x00],
+];

@@ -1,0 +1,32 @@
+//! Floating point registers.
+
+/// How many floating point registers there are.
+pub const FLOAT_REGISTERS: usize = 16;
+/// What their names begin with.
+pub const FLOAT_LETTER: char = 'f';
+/// How many times 64 bits each of them is long.
+pub const FLOAT_WORDS: usize = 1;
+/// The control register, in whose place the gate keeps it, the last four bytes: rounded down, all
+/// flags raised.
+pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fpc", 0x00f8_0003)];
+
+/// Overwrites all floating point registers and clears the control register, as a handler that
+/// computes may.
+#[inline]
+pub fn clobber_floating() {
+    // SAFETY: declares each register that it overwrites; the control register is the thread's own.
+    unsafe {
+        std::arch::asm!(
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+            "lzdr %f\\n",
+            ".endr",
+            "lghi {zero}, 0",
+            "sfpc {zero}",
+            zero = out(reg) _,
+            out("f0") _, out("f1") _, out("f2") _, out("f3") _, out("f4") _, out("f5") _,
+            out("f6") _, out("f7") _, out("f8") _, out("f9") _, out("f10") _, out("f11") _,
+            out("f12") _, out("f13") _, out("f14") _, out("f15") _,
+            options(nomem, nostack),
+        );
+    }
+}

@@ -1,0 +1,208 @@
+# The frame of a gate: 0 the place where it went on, 16 the output, 24 the output of floating point
+# registers, 32 to 47 scratch, 48 to 111 floating point registers that the C ABI wants kept, 112 the
+# condition code behind the call. The general registers that it wants kept are where it says, in the
+# caller's frame.
+.macro SUDBOX_SAVE
+    stmg %r6, %r15, 48(%r15)
+    aghi %r15, -160
+    stg %r3, 16(%r15)
+    stg %r5, 24(%r15)
+.endm
+
+# The condition code and the mask of exceptions stand in bits 40 to 45 of the mask, and in bits 24
+# to 29 of what SPM takes and IPM gives.
+.macro SUDBOX_LOAD
+    lg %r0, 0(%r2)
+    srlg %r0, %r0, 16
+    spm %r0
+    lmg %r0, %r1, 16(%r2)
+    lmg %r3, %r14, 40(%r2)
+    lg %r2, 32(%r2)
+.endm
+
+# r0 and r1 are in the scratch; r1 is where the gate went on; r0 has what IPM gives.
+.macro SUDBOX_STORE
+    stg %r1, 0(%r15)
+    lg %r1, 16(%r15)
+    stmg %r2, %r15, 32(%r1)
+    sllg %r0, %r0, 16
+    stg %r0, 0(%r1)
+    mvc 8(8, %r1), 0(%r15)
+    mvc 16(16, %r1), 32(%r15)
+.endm
+
+.macro SUDBOX_RETURN
+    lmg %r6, %r15, 48 + 160(%r15)
+    br %r14
+.endm
+
+.macro SUDBOX_GATE name
+    .balign 64
+    .globl \name
+    .globl \name\()_call
+    .globl \name\()_elsewhere
+    .globl \name\()_end
+\name:
+    SUDBOX_SAVE
+    SUDBOX_LOAD
+\name\()_call:
+    svc 0
+\name\()_after:
+    stmg %r0, %r1, 32(%r15)
+    lghi %r0, 0
+    ipm %r0
+    larl %r1, \name\()_after
+    j 2f
+\name\()_elsewhere:
+    stmg %r0, %r1, 32(%r15)
+    lghi %r0, 0
+    ipm %r0
+    larl %r1, \name\()_elsewhere
+2:
+    SUDBOX_STORE
+    SUDBOX_RETURN
+\name\()_end:
+.endm
+
+# As a C function: does something so many times (r2). It may use what is in r3, which is in r7 and in
+# r1 anew each time, and in r4, which is in r8. Gives what is in r2 behind the last.
+.macro SUDBOX_REPEAT name, something:vararg
+    .balign 64
+    .globl \name
+    .globl \name\()_end
+\name:
+    stmg %r6, %r15, 48(%r15)
+    aghi %r15, -160
+    lgr %r6, %r2
+    lgr %r7, %r3
+    lgr %r8, %r4
+6:
+    lgr %r1, %r7
+    \something
+    brctg %r6, 6b
+    SUDBOX_RETURN
+\name\()_end:
+.endm
+
+.section .text.sudbox, "ax", @progbits
+.balign 4096
+.globl sudbox_inside_start
+sudbox_inside_start:
+
+# The fifth and sixth argument of the call are the sixth and seventh of the function, on the stack.
+.globl sudbox_syscall
+sudbox_syscall:
+    stmg %r6, %r7, 48(%r15)
+    lgr %r1, %r2
+    lgr %r2, %r3
+    lgr %r3, %r4
+    lgr %r4, %r5
+    lgr %r5, %r6
+    lg %r6, 160(%r15)
+    lg %r7, 168(%r15)
+    svc 0
+    lmg %r6, %r7, 48(%r15)
+    br %r14
+
+.globl sudbox_spawn
+sudbox_spawn:
+    lgr %r1, %r2
+    lgr %r2, %r3
+    lgr %r3, %r4
+    lgr %r4, %r5
+    lgr %r5, %r6
+    svc 0
+    ltgr %r2, %r2
+    jz 3f
+    br %r14
+# Whom a function calls may write to 160 bytes of its caller's frame.
+3:
+    lg %r1, 160(%r15)
+    lg %r2, 168(%r15)
+    basr %r14, %r1
+    lghi %r1, 1
+    svc 0
+    j .
+
+.globl sudbox_restorer
+sudbox_restorer:
+    lghi %r1, 173
+    svc 0
+    j .
+
+SUDBOX_REPEAT sudbox_repeat_inside, svc 0
+
+.globl sudbox_inside_end
+sudbox_inside_end:
+
+.balign 4096
+.globl sudbox_outside_restorer
+.globl sudbox_outside_restorer_call
+sudbox_outside_restorer:
+    lghi %r1, 173
+sudbox_outside_restorer_call:
+    svc 0
+    j .
+
+SUDBOX_REPEAT sudbox_repeat_outside, svc 0
+SUDBOX_REPEAT sudbox_repeat_nothing
+SUDBOX_REPEAT sudbox_repeat_flip, mvi 0(%r8), 0
+SUDBOX_REPEAT sudbox_repeat_rewritten, basr %r14, %r8
+
+# Where a rewritten call site goes: calls the emulator, a C function, with the number, and keeps what a
+# system call keeps and a C function does not. The frame: 160 for whom it calls, then r0 to r5, r14.
+.balign 64
+.globl sudbox_trampoline
+sudbox_trampoline:
+    aghi %r15, -216
+    stmg %r0, %r5, 160(%r15)
+    stg %r14, 208(%r15)
+    lgr %r2, %r1
+    brasl %r14, sudbox_answer
+    lmg %r0, %r1, 160(%r15)
+    lmg %r3, %r5, 184(%r15)
+    lg %r14, 208(%r15)
+    aghi %r15, 216
+    br %r14
+
+SUDBOX_GATE sudbox_first
+SUDBOX_GATE sudbox_second
+
+# As a gate, with the floating point registers of r4 loaded, and stored to r5.
+.balign 64
+.globl sudbox_float
+.globl sudbox_float_call
+sudbox_float:
+    SUDBOX_SAVE
+    .irp n, 8,9,10,11,12,13,14,15
+    std %f\n, 48 + 8 * (\n - 8)(%r15)
+    .endr
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    ld %f\n, 8 * \n(%r4)
+    .endr
+    lfpc 132(%r4)
+    SUDBOX_LOAD
+sudbox_float_call:
+    svc 0
+4:
+    stmg %r0, %r1, 32(%r15)
+    lghi %r0, 0
+    ipm %r0
+    lg %r1, 24(%r15)
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    std %f\n, 8 * \n(%r1)
+    .endr
+    stfpc 132(%r1)
+    .irp n, 8,9,10,11,12,13,14,15
+    ld %f\n, 48 + 8 * (\n - 8)(%r15)
+    .endr
+    larl %r1, 5f
+    lfpc 0(%r1)
+    larl %r1, 4b
+    SUDBOX_STORE
+    SUDBOX_RETURN
+.balign 4
+5:
+    .long 0
+
+.text

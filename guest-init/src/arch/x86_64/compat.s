@@ -1,0 +1,237 @@
+# A 32-bit program, which `compat.rs` packs into an ELF image: position and board are fixed, see
+# there. It reads orders from the board, issues each from the gate that the order names, and
+# writes the registers behind it down.
+
+.set BASE, 0x08048000
+.set HEADERS, 0x80
+.set BOARD, 0x20000000
+.set BOARD_LENGTH, 0x8000
+.set BOARD_FILE, 200
+
+# The head of the board, `struct Head`.
+.set SELECTOR, BOARD
+.set REACTION, BOARD + 4
+.set GO_ON_AT, BOARD + 8
+.set SIGNALS, BOARD + 12
+.set FAULTS, BOARD + 16
+.set SYSINFO, BOARD + 20
+.set VDSO, BOARD + 24
+.set READY, BOARD + 28
+.set GO, BOARD + 32
+.set DONE, BOARD + 36
+.set ORDER, BOARD + 40
+.set STACK, BOARD + 44
+.set TARGET, BOARD + 48
+.set SPILL, BOARD + 52
+.set SEEN, BOARD + 0x100
+.set SEEN_KEPT, 4
+.set VDSO_COPY, BOARD + 0x1000
+.set FAST_COPY, BOARD + 0x2000
+.set ORDERS, BOARD + 0x3000
+.set ORDER_LENGTH, 80
+
+# In `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h).
+.set CONTEXT_IP, 76
+
+.macro SUDBOX_AT name
+    .globl \name
+\name:
+.endm
+
+.section .text.sudbox32, "ax", @progbits
+.code32
+SUDBOX_AT sudbox32_start
+    mov eax, 192                    # mmap2
+    mov ebx, BOARD
+    mov ecx, BOARD_LENGTH
+    mov edx, 3                      # PROT_READ | PROT_WRITE
+    mov esi, 0x11                   # MAP_SHARED | MAP_FIXED
+    mov edi, BOARD_FILE
+    xor ebp, ebp
+    int 0x80
+    cmp eax, BOARD
+    jne 9f
+    # Past the arguments and the environment to the auxiliary vector.
+    cld
+    mov eax, [esp]
+    lea esi, [esp + eax * 4 + 8]
+1:  lodsd
+    test eax, eax
+    jnz 1b
+2:  lodsd
+    mov ecx, eax
+    lodsd
+    cmp ecx, 32                     # AT_SYSINFO
+    jne 3f
+    mov dword ptr ds:[SYSINFO], eax
+3:  cmp ecx, 33                     # AT_SYSINFO_EHDR
+    jne 4f
+    mov dword ptr ds:[VDSO], eax
+4:  test ecx, ecx
+    jnz 2b
+    mov esi, dword ptr ds:[VDSO]
+    test esi, esi
+    jz 5f
+    mov edi, VDSO_COPY
+    mov ecx, 1024
+    rep movsd
+5:  mov esi, dword ptr ds:[SYSINFO]
+    test esi, esi
+    jz 6f
+    mov edi, FAST_COPY
+    mov ecx, 8
+    rep movsd
+6:  mov dword ptr ds:[ORDER], ORDERS
+    mov dword ptr ds:[STACK], esp
+    mov dword ptr ds:[READY], 1
+7:  cmp dword ptr ds:[GO], 0
+    jne 8f
+    mov eax, 158                    # sched_yield
+    int 0x80
+    jmp 7b
+
+8:  mov esi, dword ptr ds:[ORDER]
+    mov eax, [esi]
+    test eax, eax
+    jz 9f
+    mov dword ptr ds:[TARGET], eax
+    mov al, [esi + 4]
+    mov byte ptr ds:[SELECTOR], al
+    mov eax, [esi + 8]
+    mov ebx, [esi + 12]
+    mov ecx, [esi + 16]
+    mov edx, [esi + 20]
+    mov edi, [esi + 28]
+    mov ebp, [esi + 32]
+    mov esi, [esi + 24]
+    jmp dword ptr ds:[TARGET]
+
+# Where each gate and the handler of faults go on.
+sudbox32_behind:
+    mov dword ptr ds:[SPILL], esi
+    mov esi, dword ptr ds:[ORDER]
+    mov [esi + 40], eax
+    mov [esi + 44], ebx
+    mov [esi + 48], ecx
+    mov [esi + 52], edx
+    mov eax, dword ptr ds:[SPILL]
+    mov [esi + 56], eax
+    mov [esi + 60], edi
+    mov [esi + 64], ebp
+    mov eax, esp
+    sub eax, dword ptr ds:[STACK]
+    mov [esi + 68], eax
+    mov esp, dword ptr ds:[STACK]
+    cld
+    add esi, ORDER_LENGTH
+    mov dword ptr ds:[ORDER], esi
+    inc dword ptr ds:[DONE]
+    jmp 8b
+
+9:  mov eax, 252                    # exit_group
+    mov ebx, dword ptr ds:[DONE]
+    int 0x80
+    hlt
+
+# The handler of SIGSYS, with SA_SIGINFO. Its registers are put back by its return.
+SUDBOX_AT sudbox32_handler
+    cld
+    mov ebx, ecx
+    mov eax, dword ptr ds:[SIGNALS]
+    cmp eax, SEEN_KEPT
+    jae 1f
+    shl eax, 8
+    lea edi, [eax + SEEN]
+    mov esi, edx
+    mov ecx, 32
+    rep movsd
+    mov esi, ebx
+    mov ecx, 32
+    rep movsd
+1:  mov eax, dword ptr ds:[GO_ON_AT]
+    test eax, eax
+    jz 3f
+    mov [ebx + CONTEXT_IP], eax
+# The same without SA_SIGINFO.
+SUDBOX_AT sudbox32_plain_handler
+3:  inc dword ptr ds:[SIGNALS]
+    mov eax, dword ptr ds:[REACTION]
+    test ah, ah
+    jnz 2f
+    mov byte ptr ds:[SELECTOR], al
+2:  ret
+
+# The handler of faults, on a stack of its own: hands over the result register and the address
+# of the fault's instruction, and goes on behind the order.
+SUDBOX_AT sudbox32_fault_handler
+    inc dword ptr ds:[FAULTS]
+    mov eax, [ecx + 64]
+    mov ebx, [ecx + CONTEXT_IP]
+    mov esp, dword ptr ds:[STACK]
+    jmp sudbox32_behind
+
+SUDBOX_AT sudbox32_inside_gate
+    int 0x80
+    jmp sudbox32_behind
+
+# Four bytes of ECX to EBX.
+SUDBOX_AT sudbox32_poke_gate
+    mov [ebx], ecx
+    jmp sudbox32_behind
+
+SUDBOX_AT sudbox32_restorer
+    mov eax, 173                    # rt_sigreturn
+    int 0x80
+    hlt
+SUDBOX_AT sudbox32_inside_end
+
+.balign 64
+SUDBOX_AT sudbox32_gate
+    int 0x80
+SUDBOX_AT sudbox32_gate_after
+    jmp sudbox32_behind
+
+# Through __kernel_vsyscall.
+.balign 64
+SUDBOX_AT sudbox32_fast_gate
+    call dword ptr ds:[SYSINFO]
+SUDBOX_AT sudbox32_fast_gate_after
+    jmp sudbox32_behind
+
+# Straight to an address in EBP, which goes on at ESI.
+.balign 64
+SUDBOX_AT sudbox32_jump_gate
+    .byte 0xbe                      # mov esi, BEHIND
+    .long sudbox32_behind - sudbox32_start + BASE + HEADERS
+    jmp ebp
+
+# The instructions of __kernel_vsyscall by hand, with EBP for a stack.
+.balign 64
+SUDBOX_AT sudbox32_sysenter_gate
+    sysenter
+    hlt
+.balign 64
+SUDBOX_AT sudbox32_syscall_gate
+    mov esp, ebp
+    syscall
+    hlt
+
+# To 64-bit code at EBP, which goes on at RSI, and back.
+.balign 64
+SUDBOX_AT sudbox32_long_gate
+    .byte 0xbe                      # mov esi, 1f
+    .long 1f - sudbox32_start + BASE + HEADERS
+    .byte 0xea                      # jmp 0x33:2f
+    .long 2f - sudbox32_start + BASE + HEADERS
+    .word 0x33                      # __USER_CS
+.code64
+2:  mov ebp, ebp
+    jmp rbp
+# Not by retfq: QEMU 7.2 reads the stack for that with the kernel's rights, which is a crash.
+1:  .byte 0xff, 0x2d                # jmp far [rip + 3f]
+    .long 3f - . - 4
+3:  .long sudbox32_behind - sudbox32_start + BASE + HEADERS
+    .word 0x23                      # __USER32_CS
+SUDBOX_AT sudbox32_end
+.code64
+.text

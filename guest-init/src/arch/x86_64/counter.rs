@@ -1,0 +1,18 @@
+//! The processor's counter.
+
+/// The time stamp counter, read behind all that comes before and before all that comes behind (Intel
+/// SDM volume 2, RDTSC). Programs may read it unless they ask the kernel that they may not
+/// (`PR_SET_TSC`).
+#[inline]
+#[must_use]
+pub fn counter() -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: reads a counter.
+    unsafe {
+        std::arch::asm!(
+            "lfence", "rdtsc", "lfence",
+            out("rax") low, out("rdx") high, options(nostack),
+        );
+    }
+    high << 32 | low
+}

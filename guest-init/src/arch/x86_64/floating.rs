@@ -1,0 +1,141 @@
+//! x87, SSE and AVX registers.
+
+use super::gates::{sudbox_avx, sudbox_avx_call, sudbox_sse, sudbox_sse_call};
+use crate::arch::Registers;
+use crate::arch::gates::address;
+use std::ops::Range;
+
+/// The legacy area of floating point state as `fxsave64` stores it: x87, MXCSR, XMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct SseState([u8; 512]);
+
+/// Bytes of [`SseState`] that `fxrstor64` takes and `fxsave64` gives back: x87 control word,
+/// MXCSR, ST0-7, XMM0-15. The rest are instruction pointers, status and reserved bytes.
+const SSE_COMPARED: [Range<usize>; 3] = [0..2, 24..28, 32..416];
+
+impl SseState {
+    /// State in which each compared byte has a value of its own: round up, no exceptions.
+    #[must_use]
+    pub fn pattern() -> SseState {
+        let mut state = [0u8; 512];
+        state[0..2].copy_from_slice(&0x0b7fu16.to_le_bytes());
+        // Every x87 register holds something.
+        state[4] = 0xff;
+        state[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
+        for (i, byte) in (0u8..).zip(state[32..416].chunks_exact_mut(16)) {
+            let register = if i < 8 { 10 } else { 16 };
+            for (j, byte) in (0u8..).zip(&mut byte[..register]) {
+                *byte = 0x40 ^ (i << 4) ^ (i >> 4) ^ j;
+            }
+        }
+        SseState(state)
+    }
+
+    /// Whether the compared bytes are the same.
+    #[must_use]
+    pub fn same(&self, other: &SseState) -> bool {
+        SSE_COMPARED.into_iter().all(|r| self.0[r.clone()] == other.0[r])
+    }
+
+    /// The compared parts that differ, for a report.
+    #[must_use]
+    pub fn difference(&self, other: &SseState) -> String {
+        let names = ["control word", "MXCSR", "x87 or XMM registers"];
+        let parts: Vec<_> = SSE_COMPARED
+            .into_iter()
+            .zip(names)
+            .filter(|(r, _)| self.0[r.clone()] != other.0[r.clone()])
+            .map(|(_, name)| name)
+            .collect();
+        format!("different: {}", parts.join(", "))
+    }
+}
+
+/// Issues a call with this x87 and SSE state loaded; gives the registers and state behind it.
+#[must_use]
+pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
+    let mut out = Registers::default();
+    let mut after = SseState([0; 512]);
+    // SAFETY: as in `Gate::issue`; the two areas are aligned and as long as fxsave wants.
+    unsafe { sudbox_sse(regs, &raw mut out, state.0.as_ptr(), after.0.as_mut_ptr()) };
+    (out, after)
+}
+
+/// Where [`issue_with_sse`] enters the kernel.
+#[must_use]
+pub fn sse_call() -> u64 {
+    address(sudbox_sse_call)
+}
+
+/// YMM0-15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub struct AvxState([[u8; 32]; 16]);
+
+impl AvxState {
+    /// Registers in which each byte has a value of its own.
+    #[must_use]
+    pub fn pattern() -> AvxState {
+        let mut state = [[0u8; 32]; 16];
+        for (i, register) in (0u8..).zip(&mut state) {
+            for (j, byte) in (0u8..).zip(register) {
+                *byte = 0x80 ^ (i << 4) ^ (i >> 1) ^ j;
+            }
+        }
+        AvxState(state)
+    }
+
+    /// The registers that differ, for a report.
+    #[must_use]
+    pub fn difference(&self, other: &AvxState) -> String {
+        let names: Vec<_> =
+            (0..16).filter(|&i| self.0[i] != other.0[i]).map(|i| format!("ymm{i}")).collect();
+        format!("different: {}", names.join(", "))
+    }
+}
+
+/// Issues a call with these AVX registers loaded; gives the registers behind it. Only on a CPU
+/// with the feature `avx`.
+#[must_use]
+pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
+    let mut out = Registers::default();
+    let mut after = AvxState([[0; 32]; 16]);
+    // SAFETY: as in `Gate::issue`; the two areas are as long as the gate wants.
+    unsafe {
+        sudbox_avx(regs, &raw mut out, state.0.as_ptr().cast(), after.0.as_mut_ptr().cast());
+    }
+    (out, after)
+}
+
+/// Where [`issue_with_avx`] enters the kernel.
+#[must_use]
+pub fn avx_call() -> u64 {
+    address(sudbox_avx_call)
+}
+
+/// Overwrites the x87 and XMM registers and their control words' defaults, as a handler that
+/// computes with them may.
+#[inline]
+pub fn clobber_floating() {
+    // SAFETY: declares each register that it overwrites.
+    unsafe {
+        std::arch::asm!(
+            "fninit", "fldpi", "fldpi", "fldpi", "fldpi", "fldpi", "fldpi", "fldpi", "fldpi",
+            "fninit",
+            "pcmpeqd xmm0, xmm0", "pcmpeqd xmm1, xmm1", "pcmpeqd xmm2, xmm2",
+            "pcmpeqd xmm3, xmm3", "pcmpeqd xmm4, xmm4", "pcmpeqd xmm5, xmm5",
+            "pcmpeqd xmm6, xmm6", "pcmpeqd xmm7, xmm7", "pcmpeqd xmm8, xmm8",
+            "pcmpeqd xmm9, xmm9", "pcmpeqd xmm10, xmm10", "pcmpeqd xmm11, xmm11",
+            "pcmpeqd xmm12, xmm12", "pcmpeqd xmm13, xmm13", "pcmpeqd xmm14, xmm14",
+            "pcmpeqd xmm15, xmm15",
+            out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+            out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nomem, nostack),
+        );
+    }
+}

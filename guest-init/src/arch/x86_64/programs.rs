@@ -1,0 +1,36 @@
+//! Machine code that is made at run time.
+
+/// The machine of programs (`EM_X86_64`, uapi/linux/elf-em.h).
+pub const ELF_MACHINE: u16 = 62;
+/// What else programs say of it: nothing.
+pub const ELF_FLAGS: u32 = 0;
+
+/// The code of [`tiny_program`](crate::arch::tiny_program).
+#[must_use]
+pub fn tiny_text(code: u8) -> Vec<u8> {
+    [
+        &[0xb8, 32, 0, 0, 0][..], // mov eax, 32 (dup)
+        &[0x31, 0xff],            // xor edi, edi
+        &[0x0f, 0x05],            // syscall
+        &[0xc1, 0xe8, 31],        // shr eax, 31
+        &[0x8d, 0x78, code],      // lea edi, [rax + code]
+        &[0xb8, 231, 0, 0, 0],    // mov eax, 231 (exit_group)
+        &[0x0f, 0x05],            // syscall
+    ]
+    .concat()
+}
+
+/// Eight bytes of code with a breakpoint (`int3`) at their start.
+#[must_use]
+pub fn with_breakpoint(code: u64) -> u64 {
+    code & !0xff | 0xcc
+}
+
+/// Functions of one number that give back that number and
+/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS). They begin with what uprobes replace by a call: nop5 as
+/// 6.18 does, and nop10 as 7.2.13 and 7.3 do (arch/x86/kernel/uprobes.c, `can_optimize()`); lea
+/// eax,[rdi+7]; ret.
+pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
+    &[0x0f, 0x1f, 0x44, 0, 0, 0x8d, 0x47, 7, 0xc3],
+    &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x8d, 0x47, 7, 0xc3],
+];

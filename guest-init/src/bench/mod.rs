@@ -1,0 +1,123 @@
+//! What dispatch costs, and what the field uses in its place: measurements, each a case of its own
+//! process that leaves a [`Measurement`]. They promise nothing; each makes sure that what it measures
+//! is what happened.
+
+mod calls;
+mod filters;
+mod traced;
+mod watch;
+
+pub(crate) use watch::take;
+
+use crate::cases::{Case, case};
+use sudbox_protocol::Feature;
+#[cfg(doc)]
+use sudbox_protocol::Measurement;
+
+/// What the ids of measurements begin with.
+pub const PREFIX: &str = "bench/";
+
+/// What the others are compared with.
+pub const NATIVE: &str = "bench/native";
+
+const EVERYWHERE: &[Feature] = &[];
+const INCLUDING: &[Feature] = &[Feature::Dispatch, Feature::Inclusive];
+const FILTERED: &[Feature] = &[Feature::SeccompFilter];
+
+/// Every measurement, in the order in which they are told of.
+pub const TABLE: &[Case] = &[
+    case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::native)
+        .about(EVERYWHERE),
+    case(
+        "bench/inside",
+        "getpid() inside the gate, armed",
+        "syscall_user_dispatch()",
+        calls::inside,
+    ),
+    case(
+        "bench/allowed",
+        "getpid(), the selector allows",
+        "syscall_user_dispatch()",
+        calls::allowed,
+    ),
+    case(
+        "bench/round-trip",
+        "dispatch to the end of sigreturn",
+        "trigger_sigsys()",
+        calls::round_trip,
+    ),
+    case(
+        "bench/inclusive-free",
+        "getpid() outside of the range",
+        "syscall_user_dispatch()",
+        calls::inclusive_free,
+    )
+    .about(INCLUDING),
+    case(
+        "bench/inclusive-trip",
+        "a round trip, inclusive range",
+        "trigger_sigsys()",
+        calls::inclusive_trip,
+    )
+    .about(INCLUDING),
+    case("bench/flip", "a flip of the selector", "syscall_user_dispatch()", calls::flip_alone),
+    case(
+        "bench/prctl",
+        "arming and disarming by prctl()",
+        "task_set_syscall_user_dispatch()",
+        calls::prctl,
+    ),
+    case(
+        "bench/personality",
+        "personality(), there and back",
+        "ksys_personality()",
+        calls::personality,
+    )
+    .about(EVERYWHERE),
+    case(
+        "bench/seccomp-allow",
+        "getpid(), a filter allows all",
+        "__seccomp_filter()",
+        filters::allow_all,
+    )
+    .about(FILTERED),
+    case(
+        "bench/seccomp-inside",
+        "getpid(), a filter by pointer",
+        "__seccomp_filter()",
+        filters::inside,
+    )
+    .about(FILTERED),
+    case(
+        "bench/seccomp-trap",
+        "RET_TRAP to the end of sigreturn",
+        "__seccomp_filter()",
+        filters::trap,
+    )
+    .about(FILTERED),
+    case(
+        "bench/seccomp-notify",
+        "answered by user notification",
+        "seccomp_do_user_notification()",
+        filters::notify,
+    )
+    .about(FILTERED),
+    case("bench/ptrace-sysemu", "stopped by a tracer", "ptrace_report_syscall()", traced::sysemu)
+        .about(EVERYWHERE),
+    case("bench/rewritten", "a trampoline in place of a call", "", calls::rewritten)
+        .about(EVERYWHERE),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_alike_and_are_unique() {
+        for (at, case) in TABLE.iter().enumerate() {
+            assert!(case.id.starts_with(PREFIX), "{}", case.id);
+            assert!(TABLE[..at].iter().all(|other| other.id != case.id), "{}", case.id);
+        }
+        assert_eq!(TABLE[0].id, NATIVE);
+    }
+}

@@ -1,0 +1,80 @@
+//! The calls of 32-bit programs.
+
+use crate::arch::{NARROW_AFTER, NARROW_AUDIT_ARCH, NARROW_BOARD, NARROW_PATTERNS, narrow_program};
+use crate::cases::support::*;
+use crate::cases::{Check, Wrong};
+use crate::sys::{self, Change};
+
+/// Exit code of a child that could not become the program.
+const NOT_EXECUTED: i32 = 98;
+
+/// Runs the program and gives what it noted.
+fn run() -> Result<Vec<u32>, Wrong> {
+    let image = narrow_program();
+    let file = sys::memory_file().map_err(broken("memfd_create"))?;
+    let notes = sys::memory_file().map_err(broken("memfd_create"))?;
+    let word = |fd: i32| u64::from(fd.cast_unsigned());
+    // SAFETY: reads the image.
+    unsafe { sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64]) }
+        .map_err(broken("write"))?;
+    let _ = touched();
+    let child = start(|| {
+        let list = [0u64].as_ptr() as u64;
+        let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
+        // SAFETY: duplicates a descriptor; reads an empty path and two empty lists.
+        let _ = unsafe {
+            sys::call(libc::SYS_dup3, &[word(notes), 1, 0]).and_then(|_| {
+                let path = c"".as_ptr() as u64;
+                sys::call(libc::SYS_execveat, &[word(file), path, list, list, empty])
+            })
+        };
+        NOT_EXECUTED
+    })?;
+    let end = end_of(child)?;
+    if end == Change::Exited(NOT_EXECUTED) {
+        return Err(Wrong::Unmet("programs of 32 bits".into()));
+    }
+    ends_well(end)?;
+    let mut bytes = [0u8; NARROW_BOARD];
+    // SAFETY: writes the buffer.
+    let read = unsafe {
+        let (at, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
+        sys::call(libc::SYS_pread64, &[word(notes), at, length, 0])
+    };
+    equal("bytes noted", read.map_err(broken("pread64"))?, NARROW_BOARD as u64)?;
+    Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+pub(crate) fn narrow() -> Check {
+    /// Words that the handler notes, and words noted behind a call.
+    const SEEN: usize = 6 + 17;
+    const BEHIND: usize = 13;
+    /// The state's bit that says Thumb (`PSR_AA32_T_BIT`).
+    const THUMB: u32 = 0x20;
+    let all = run()?;
+    let (end, mut rest) = (all[0], &all[1..]);
+    let noted = 1 + 2 * (SEEN + BEHIND) + BEHIND;
+    equal("words noted", (end as usize & 0xfff) / 4, noted)?;
+    for (state, after, pattern) in [
+        ("ARM", NARROW_AFTER[0], NARROW_PATTERNS[0]),
+        ("Thumb", NARROW_AFTER[1], NARROW_PATTERNS[1]),
+    ] {
+        let (seen, more) = rest.split_at(SEEN);
+        let (behind, more) = more.split_at(BEHIND);
+        rest = more;
+        let number = pattern[7];
+        let due = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, NARROW_AUDIT_ARCH];
+        equal(&format!("siginfo of a call in {state} state"), &seen[..6], &due[..])?;
+        let frame = &seen[6..];
+        let what = format!("registers in the frame of a call in {state} state");
+        equal(&what, &frame[..pattern.len()], pattern)?;
+        equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
+        equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
+        equal(&format!("registers behind a call in {state} state"), behind, &frame[..BEHIND])?;
+    }
+    equal("result of the allowed call", rest[0], UNTOUCHED)?;
+    equal("its other registers", &rest[1..BEHIND], &NARROW_PATTERNS[0][1..])
+}
+
+/// The mask of a process that was not touched.
+const UNTOUCHED: u32 = 0o022;

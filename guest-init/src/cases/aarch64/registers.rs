@@ -1,0 +1,69 @@
+//! Flags, thread pointer and scalable vectors.
+
+use crate::arch::{self, Reg, Registers, ScalableState};
+use crate::cases::Check;
+use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
+use crate::cases::support::*;
+
+pub(crate) fn flags_kept() -> Check {
+    handle(clobber_flags)?;
+    arm()?;
+    let gate = arch::gate();
+    let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
+    for flags in single.chain([0, arch::FLAGS]) {
+        let (got, seen) = dispatched(&gate, &pattern().with_flags(flags))?;
+        equal_hex("flags in the frame", seen.registers[Reg::Pstate] & arch::FLAGS, flags)?;
+        equal_hex("flags after the handler", got[Reg::Pstate] & arch::FLAGS, flags)?;
+    }
+    Ok(())
+}
+
+/// Inverts what the call came with.
+fn clobber_flags(dispatch: Dispatch<'_>) {
+    arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
+}
+
+/// `el0_svc_common()` puts ENOSYS into the result's register of such a call, and only of such a call,
+/// before the selector is asked, as tracers want it.
+pub(crate) fn no_call_kept() -> Check {
+    handle(keep)?;
+    arm()?;
+    let gate = arch::gate();
+    // The number is of 32 bits: the other one is -1 too.
+    for number in [u64::MAX, 0x1_ffff_ffff] {
+        let regs = Registers::call(number, pattern_arguments());
+        let (got, seen) = dispatched(&gate, &regs)?;
+        round_trip(&regs, &got, &seen, gate.after())?;
+        equal("si_syscall", seen.number(), -1)?;
+        forget();
+        let got = gate.issue(&regs);
+        equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
+        equal("result of an allowed call", got.result(), -i64::from(libc::ENOSYS))?;
+    }
+    Ok(())
+}
+
+fn read_pointer(_: Dispatch<'_>) {
+    set_mark(0, arch::thread_pointer());
+}
+
+pub(crate) fn thread_pointers_kept() -> Check {
+    handle(read_pointer)?;
+    arm()?;
+    let pointer = arch::thread_pointer();
+    dispatched(&arch::gate(), &touch())?;
+    equal_hex("TPIDR_EL0 in the handler", mark(0), pointer)?;
+    equal_hex("TPIDR_EL0", arch::thread_pointer(), pointer)
+}
+
+/// Documentation/arch/arm64/sve.rst, section 3: on a call, bits 127:0 of Z0 to Z31 are preserved;
+/// all other bits of these, and all of P0 to P15, become zero.
+pub(crate) fn scalable_cut() -> Check {
+    let before = ScalableState::pattern();
+    let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);
+    let (_, behind_call) = issue(&pattern());
+    let due = before.cut();
+    ensure(behind_call == due, "what any call leaves", || behind_call.difference(&due))?;
+    let after = behind_overwriting_handler(issue, arch::scalable_call())?;
+    ensure(after == due, "what any call leaves", || after.difference(&due))
+}

@@ -1,0 +1,133 @@
+//! Selectors with tags: bits of an address that the processor ignores, and by which it may check
+//! memory.
+
+use crate::arch;
+use crate::cases::support::*;
+use crate::cases::tracee::{Config, Tracee, pause_for_tracer};
+use crate::cases::{Check, Wrong};
+use crate::sys;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// `PR_SET_TAGGED_ADDR_CTRL` and its flags (include/uapi/linux/prctl.h).
+const SET_TAGGED: i32 = 55;
+const ENABLE: u64 = 1;
+const CHECK_AT_ONCE: u64 = 1 << 1;
+/// `PROT_MTE` (arch/arm64/include/uapi/asm/mman.h).
+const PROT_MTE: i32 = 0x20;
+
+/// The selector of most cases with each tag bit alone, and with all of them.
+fn tagged() -> impl Iterator<Item = u64> {
+    let single = arch::TAG_BITS.map(|bit| 1 << bit);
+    let all = single.clone().fold(0, |tags, tag| tags | tag);
+    single.chain([all]).map(|tag| address(&SELECTOR) | tag)
+}
+
+/// Asks that calls take tagged addresses (Documentation/arch/arm64/tagged-address-abi.rst).
+fn ask_for_tags(flags: u64) -> Check {
+    // SAFETY: lets calls accept more.
+    unsafe { sys::prctl(SET_TAGGED, ENABLE | flags, 0, 0, 0) }
+        .map(drop)
+        .map_err(broken("PR_SET_TAGGED_ADDR_CTRL"))
+}
+
+pub(crate) fn obeyed() -> Check {
+    handle(keep)?;
+    ask_for_tags(0)?;
+    for selector in tagged() {
+        arm_with(selector)?;
+        is_dispatched(&arch::gate())?;
+        is_executed(&arch::gate())?;
+        disarm()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn kills_unasked() -> Check {
+    handle(keep)?;
+    for selector in tagged() {
+        forget();
+        let end = subject(|| {
+            let regs = touch();
+            if arm_with(selector).is_err() {
+                return 99;
+            }
+            let _ = arch::gate().issue(&regs);
+            0
+        })?;
+        is_killed(end, libc::SIGSEGV, 0)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn set_by_tracer() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        if ask_for_tags(0).is_err() {
+            return 99;
+        }
+        for _ in tagged() {
+            pause_for_tracer();
+            let both = is_dispatched(&arch::gate()).and_then(|()| is_executed(&arch::gate()));
+            if both.and_then(|()| disarm()).is_err() {
+                return 1;
+            }
+        }
+        0
+    })?;
+    for (round, selector) in tagged().enumerate() {
+        if round > 0 {
+            tracee.expect_signal(libc::PTRACE_CONT, libc::SIGSYS, libc::SIGSTOP)?;
+        }
+        let (offset, length) = (arch::inside().start, inside_length());
+        let config = Config { mode: EXCLUSIVE, selector, offset, length };
+        equal(&format!("setting selector {selector:#x}"), tracee.set(&config), Ok(()))?;
+        equal("configuration after it", tracee.config()?, config)?;
+        tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
+    }
+    ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
+}
+
+/// A selector in memory with tags, at its address with that memory's own tag, with which alone it
+/// can be read.
+fn selector_in_tagged_memory(tag: u64) -> Result<u64, Wrong> {
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
+    let tagged = page as u64 | tag << 56;
+    // SAFETY: a page of the case's own that has tags.
+    unsafe { arch::tag_memory(tagged) };
+    Ok(tagged)
+}
+
+pub(crate) fn memory_tag_checked() -> Check {
+    const TAG: u64 = 5;
+    handle(keep)?;
+    ask_for_tags(CHECK_AT_ONCE)?;
+    let own = selector_in_tagged_memory(TAG)?;
+    // SAFETY: one byte of that page, by the tag that it has; it is never unmapped.
+    let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
+    arm_with(own)?;
+    for (value, due) in [(BLOCK, 1), (ALLOW, 0)] {
+        forget();
+        let regs = touch();
+        selector.store(value, Ordering::SeqCst);
+        let _ = arch::gate().issue(&regs);
+        selector.store(ALLOW, Ordering::SeqCst);
+        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
+        equal("effect", touched(), due == 0)?;
+    }
+    disarm()?;
+    for tag in [0, TAG ^ 1, TAG ^ 8] {
+        let other = own ^ TAG << 56 ^ tag << 56;
+        forget();
+        let end = subject(|| {
+            let regs = touch();
+            if arm_with(other).is_err() {
+                return 99;
+            }
+            let _ = arch::gate().issue(&regs);
+            0
+        })?;
+        is_killed(end, libc::SIGSEGV, 0)?;
+    }
+    Ok(())
+}

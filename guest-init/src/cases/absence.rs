@@ -1,0 +1,123 @@
+//! What a kernel without dispatch answers to who asks for it: programs find out by that.
+
+use super::seccomp::{FROM_FILTER, filter_umask, umask};
+use super::support::*;
+use super::tracee::{CONFIG_SIZE, InfoKind, Tracee, pause_for_tracer};
+use super::{Case, Check, absent};
+use crate::arch;
+use crate::ptrace::SYSEMU;
+use crate::shared::shared;
+use crate::sys::{Change, Errno};
+use libc::{SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
+use sudbox_protocol::Feature;
+
+pub(super) const CASES: &[Case] = &[
+    absent(
+        "absence/modes-refused",
+        "without dispatch every mode is EINVAL, OFF too, and calls go on as ever",
+        "set_syscall_user_dispatch()",
+        modes_refused,
+    ),
+    absent(
+        "absence/filter-decides",
+        "without dispatch a filter still answers a call with an error, SIGSYS of its own code, or death",
+        "__seccomp_filter()",
+        filter_decides,
+    )
+    .about(&[Feature::SeccompFilter]),
+    absent(
+        "absence/tracer-sees-calls",
+        "without dispatch a tracer still sees entry and exit of a call, and can have it skipped",
+        "ptrace_report_syscall()",
+        tracer_sees_calls,
+    ),
+    absent(
+        "absence/requests-refused",
+        "without dispatch a tracer that reads or sets its configuration gets EINVAL, before 6.4 EIO",
+        "ptrace_request()",
+        requests_refused,
+    ),
+];
+
+fn modes_refused() -> Check {
+    let (start, length, selector) = (arch::inside().start, inside_length(), address(&SELECTOR));
+    for mode in [OFF, EXCLUSIVE, INCLUSIVE, 3, u64::MAX] {
+        for (offset, length, selector) in
+            [(0, 0, 0), (start, length, selector), (start, length, arch::KERNEL_ADDRESS)]
+        {
+            refused(mode, offset, length, selector, libc::EINVAL)?;
+            is_executed_despite_block(&arch::gate())?;
+        }
+    }
+    Ok(())
+}
+
+fn filter_decides() -> Check {
+    const ERRNO: i32 = 77;
+    handle(keep)?;
+    let kill = subject(|| {
+        if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
+            return 99;
+        }
+        let _ = arch::gate().issue(&umask());
+        0
+    })?;
+    is_killed(kill, libc::SIGSYS, 0)?;
+    let error = subject(|| {
+        if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
+            return 99;
+        }
+        code(arch::gate().issue(&umask()).result() == -i64::from(ERRNO))
+    })?;
+    ends_well(error)?;
+    equal("SIGSYS handled", dispatches(), 0)?;
+    filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
+    let _ = arch::gate().issue(&umask());
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal("si_code", seen.code(), FROM_FILTER)?;
+    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
+}
+
+fn tracer_sees_calls() -> Check {
+    let tracee = Tracee::start(|| {
+        let regs = touch();
+        pause_for_tracer();
+        let _ = arch::gate().issue(&regs);
+        let executed = touched();
+        pause_for_tracer();
+        let _ = arch::gate().issue(&regs);
+        code(executed && !touched())
+    })?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
+    tracee.expect_call(SYSEMU, 0, InfoKind::Entry, libc::SYS_umask)?;
+    equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
+}
+
+/// The release in which the requests came (include/uapi/linux/ptrace.h).
+const REQUESTS_SINCE: [u32; 2] = [6, 4];
+
+/// Version and patch level of this kernel.
+fn release() -> [u32; 2] {
+    let (release, _, _) = crate::probe::uname();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|word| word.parse().ok());
+    std::array::from_fn(|_| numbers.next().flatten().unwrap_or(0))
+}
+
+fn requests_refused() -> Check {
+    let due = if release() < REQUESTS_SINCE { libc::EIO } else { libc::EINVAL };
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        code(is_executed_despite_block(&arch::gate()).is_ok())
+    })?;
+    let config = [EXCLUSIVE, address(&SELECTOR), arch::inside().start, inside_length()];
+    let at = config.as_ptr() as u64;
+    for size in [0, CONFIG_SIZE] {
+        equal("reading the configuration", tracee.get_at(size, at), Err(Errno(due)))?;
+        equal("setting the configuration", tracee.set_at(size, at), Err(Errno(due)))?;
+    }
+    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+}

@@ -1,0 +1,201 @@
+//! The kernel's audit records, read in the place of an audit daemon.
+
+use super::support::*;
+use super::{Check, Wrong};
+use crate::sys;
+
+/// Messages and words of include/uapi/linux/audit.h.
+const SET: u16 = 1001;
+const ADD_RULE: u16 = 1011;
+const DELETE_RULE: u16 = 1012;
+const SYSCALL: u16 = 1300;
+const STATUS_ENABLED: u32 = 1;
+const STATUS_PID: u32 = 4;
+const FILTER_TASK: u32 = 1;
+const FILTER_EXIT: u32 = 4;
+const NEVER: u32 = 0;
+const ALWAYS: u32 = 2;
+
+/// Bytes of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// Words of `struct audit_rule_data`, whose third is followed by the mask of system calls.
+const RULE_WORDS: usize = 3 + 64 * 4 + 1;
+
+/// How long a record may take from the kernel's thread.
+const PATIENCE_MS: i32 = 5000;
+
+/// Audit, switched on with a rule that records a system call of every task born from now on.
+pub(crate) struct Audit {
+    socket: i32,
+    call: i64,
+    /// Texts of the records of system calls that came so far.
+    records: Vec<String>,
+    on: bool,
+}
+
+impl Audit {
+    /// Switches it on, with this process as its daemon.
+    pub(crate) fn start(call: i64) -> Result<Audit, Wrong> {
+        // SAFETY: makes a socket.
+        let socket = unsafe {
+            let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+            libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_AUDIT)
+        };
+        if socket < 0 {
+            let error = std::io::Error::last_os_error();
+            return Err(Wrong::Broken(format!("audit's socket: {error}")));
+        }
+        let mut audit = Audit { socket, call, records: Vec::new(), on: true };
+        // What an earlier case may have left, see `switch_off`.
+        let _ = audit.ask(DELETE_RULE, &rule(FILTER_TASK, NEVER, None));
+        audit
+            .set(1, sys::getpid())
+            .and_then(|()| audit.add(&rule(FILTER_EXIT, ALWAYS, Some(call))))
+            .map_err(broken("audit"))?;
+        Ok(audit)
+    }
+
+    /// First arguments of the calls of these processes in the records, up to one with this argument.
+    /// Records of others come too: the kernel keeps those that nobody took for its next daemon
+    /// (`kauditd_retry_skb()`).
+    pub(crate) fn first_arguments(&mut self, of: &[i32], last: u64) -> Result<Vec<u64>, Wrong> {
+        let mut arguments = Vec::new();
+        let mut read = 0;
+        loop {
+            while read == self.records.len() {
+                self.receive().map_err(broken("waiting for an audit record"))?;
+            }
+            let record = &self.records[read];
+            read += 1;
+            let pid = field(record, " pid=").and_then(|pid| pid.parse().ok());
+            if field(record, " syscall=") != Some(&self.call.to_string())
+                || !pid.is_some_and(|pid| of.contains(&pid))
+            {
+                continue;
+            }
+            let argument = field(record, " a0=").and_then(|a| u64::from_str_radix(a, 16).ok());
+            let argument =
+                argument.ok_or_else(|| Wrong::Broken(format!("an audit record: {record}")))?;
+            if argument == last {
+                return Ok(arguments);
+            }
+            arguments.push(argument);
+        }
+    }
+
+    /// Switches it off.
+    pub(crate) fn stop(mut self) -> Check {
+        self.switch_off().map_err(broken("switching audit off"))
+    }
+
+    /// Once audit was on, every task that is born is audited, with or without rules, and so is no
+    /// longer in the state in which most cases want to see dispatch: a rule against that stays.
+    /// The other rule stays too, as taking it away takes long.
+    fn switch_off(&mut self) -> sys::Result<()> {
+        if !std::mem::take(&mut self.on) {
+            return Ok(());
+        }
+        let rule = self.add(&rule(FILTER_TASK, NEVER, None));
+        self.set(0, 0).and(rule)
+    }
+
+    /// Adds a rule, which may be there already.
+    fn add(&mut self, rule: &[u32]) -> sys::Result<()> {
+        match self.ask(ADD_RULE, rule) {
+            Err(sys::Errno(libc::EEXIST)) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// Sets `enabled` and `pid` of `struct audit_status`.
+    fn set(&mut self, enabled: u32, pid: i32) -> sys::Result<()> {
+        let mut status = [0u32; 11];
+        status[..4].copy_from_slice(&[
+            STATUS_ENABLED | STATUS_PID,
+            enabled,
+            0,
+            pid.cast_unsigned(),
+        ]);
+        self.ask(SET, &status)
+    }
+
+    /// Sends a message and waits for its acknowledgement.
+    fn ask(&mut self, kind: u16, words: &[u32]) -> sys::Result<()> {
+        const REQUEST_ACKNOWLEDGED: u16 = 5; // NLM_F_REQUEST | NLM_F_ACK
+        let length = HEADER + words.len() * 4;
+        let mut message = Vec::with_capacity(length);
+        message.extend_from_slice(&u32::try_from(length).unwrap_or(0).to_ne_bytes());
+        message.extend_from_slice(&kind.to_ne_bytes());
+        message.extend_from_slice(&REQUEST_ACKNOWLEDGED.to_ne_bytes());
+        message.extend_from_slice(&[0; 8]);
+        message.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        // SAFETY: reads the message.
+        let sent = unsafe {
+            let fd = u64::from(self.socket.cast_unsigned());
+            sys::call(libc::SYS_sendto, &[fd, message.as_ptr() as u64, length as u64, 0, 0, 0])
+        };
+        sent?;
+        loop {
+            if let Some(answer) = self.receive()? {
+                return answer;
+            }
+        }
+    }
+
+    /// Waits for the next message: the answer to what was asked, or a record to keep.
+    fn receive(&mut self) -> sys::Result<Option<sys::Result<()>>> {
+        let mut message = vec![0u8; 9000];
+        let mut poll = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };
+        // SAFETY: reads and writes the one structure, and at most the buffer.
+        let length = unsafe {
+            if libc::poll(&raw mut poll, 1, PATIENCE_MS) != 1 {
+                return Err(sys::Errno(libc::ETIMEDOUT));
+            }
+            let fd = u64::from(self.socket.cast_unsigned());
+            sys::call(
+                libc::SYS_recvfrom,
+                &[fd, message.as_mut_ptr() as u64, message.len() as u64, 0, 0, 0],
+            )?
+        };
+        // The length in the header of a record is wrong (audit_log_end()); that of the packet
+        // is not.
+        message.truncate(usize::try_from(length).unwrap_or(0));
+        if message.len() < HEADER + 4 {
+            return Ok(None);
+        }
+        match u16::from_ne_bytes([message[4], message[5]]) {
+            kind if i32::from(kind) == libc::NLMSG_ERROR => {
+                let error = i32::from_ne_bytes(std::array::from_fn(|i| message[HEADER + i]));
+                Ok(Some(if error == 0 { Ok(()) } else { Err(sys::Errno(-error)) }))
+            }
+            SYSCALL => {
+                self.records.push(String::from_utf8_lossy(&message[HEADER..]).into_owned());
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        let _ = self.switch_off();
+        let _ = sys::close(self.socket);
+    }
+}
+
+/// `struct audit_rule_data` without fields.
+fn rule(list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
+    let mut rule = [0; RULE_WORDS];
+    rule[0] = list;
+    rule[1] = action;
+    if let Some(call) = call.and_then(|call| usize::try_from(call).ok()) {
+        rule[3 + call / 32] |= 1 << (call % 32);
+    }
+    rule
+}
+
+/// The word behind this key in a record.
+fn field<'a>(record: &'a str, key: &str) -> Option<&'a str> {
+    record.split_once(key)?.1.split([' ', '\0']).next()
+}

@@ -1,0 +1,69 @@
+//! What a foreign program can do that knows of Linux.
+
+use crate::arch::{self, ALIEN as REGISTERS, Registers};
+use crate::cases::Check;
+use crate::cases::foreign::{file_mask, same};
+use crate::cases::support::*;
+use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, arena};
+
+/// `alien`, with a program that is told how it is held.
+struct Told(u64);
+
+static NEITHER: Told = Told(0);
+static JUMPS: Told = Told(1);
+static FLIPS: Told = Told(2);
+
+impl Personality for Told {
+    fn name(&self) -> &'static str {
+        "alien"
+    }
+
+    fn beyond_linux(&self) -> Option<&'static str> {
+        Alien.beyond_linux()
+    }
+
+    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        let selector = arena::block(0).start;
+        let both = libc::PROT_READ | libc::PROT_WRITE;
+        call.arena.put(selector, arena::BLOCK, both).then_some(())?;
+        call.put_stack(0)?;
+        // The function that it may jump to looks above its return address.
+        let mut registers = Registers::start(image.entry, arena::stack(0).end - 64);
+        let told = [arch::inside_entry(), selector, self.0];
+        for (reg, value) in REGISTERS.arguments.into_iter().zip(told) {
+            registers[reg] = value;
+        }
+        call.set_start(0, registers, 0, selector);
+        Some(())
+    }
+
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+        Alien.call(call, registers)
+    }
+
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+        Alien.fault(call, registers, fault)
+    }
+}
+
+/// The mask for which the program calls `umask(2)`.
+const ESCAPE_MASK: u64 = 0o123;
+
+pub(crate) fn escapes() -> Check {
+    const BEFORE: u64 = 0o22;
+    let image = Image::of_code(arch::escape_program());
+    for (told, escapes) in [(&NEITHER, false), (&JUMPS, true), (&FLIPS, true), (&NEITHER, false)] {
+        let emulated = if escapes {
+            String::new()
+        } else {
+            format!("  unknown({:#x}) fails\n", libc::SYS_umask)
+        };
+        let due = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
+        file_mask(BEFORE).map_err(broken("umask"))?;
+        same(&image, told, &[Engine::Exclusive], &due)?;
+        // The tasks share it with this one.
+        let due = if escapes { ESCAPE_MASK } else { BEFORE };
+        equal("file mode mask behind the program", file_mask(BEFORE), Ok(due))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Floating point registers, where those of one kind are all there are.
+
+use crate::arch::{self, FloatState, Registers};
+use crate::cases::Check;
+use crate::cases::registers::behind_overwriting_handler;
+use crate::cases::support::*;
+
+pub(crate) fn floating_kept() -> Check {
+    let before = FloatState::pattern();
+    let issue = |regs: &Registers| arch::issue_with_floats(regs, &before);
+    let after = behind_overwriting_handler(issue, arch::float_call())?;
+    ensure(before == after, "floating point registers as before", || before.difference(&after))
+}

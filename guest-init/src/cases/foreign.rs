@@ -1,0 +1,256 @@
+//! What foreign programs do, and that each engine shows the same of it.
+
+use crate::arch::{self, Registers};
+use crate::cases::Check;
+use crate::cases::support::*;
+use crate::cases::tracefs::Tracefs;
+use crate::sandbox::{
+    self, Alien, Call, Engine, Fault, Image, Next, Personality, Problem, Sandbox,
+};
+use crate::sys;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the program of `alien` does. Its addresses are the same everywhere.
+const ALIEN: &str = r#"thread 0
+  say(0x140000f00, 21) "hello from elsewhere\n" = 0x15, 0x7d6
+  unknown(0xb11e000000000027) fails
+  unknown(0xe7) fails
+  unknown(0x3c) fails
+  unknown(0x27) fails
+  unknown(0xffffffffffffffff) fails
+  nap(1)
+  map(4096, 3) = 0x140400000, 0x0
+  say(0x140400000, 8) "nowhere\n" = 0x8, 0x302
+  protect(0x140400000, 4096, 1) = 0x3, 0x0
+  faults(0x140000840) = 0x0, 0x0
+  fault access to 0x140400000 at 0x140000800
+  say(0x10, 1) fails
+  protect(0x140400000, 4096, 3) = 0x1, 0x0
+  spawn(0x140000c00, 0x140400000) = 0x1, 0x0
+  join(1)
+  call(0x140000d00, 2)
+  call(0x140000d00, 1)
+  call(0x140000d00, 0)
+  done(1)
+  done(3)
+  done(7)
+  stop(0)
+thread 1
+  say(0x140000f40, 13) "and a thread\n" = 0xd, 0x456
+  leave(5)
+console
+  hello from elsewhere
+  nowhere
+  and a thread
+end 0x0
+"#;
+
+fn alien_on(engines: &[Engine]) -> Check {
+    same(&Image::of_code(arch::alien_program()), &Alien, engines, ALIEN)
+}
+
+pub(crate) fn alien_exclusive() -> Check {
+    alien_on(&[Engine::Exclusive])
+}
+
+pub(crate) fn alien_inclusive() -> Check {
+    alien_on(&[Engine::Inclusive])
+}
+
+pub(crate) fn alien_filter() -> Check {
+    alien_on(&[Engine::Exclusive, Engine::Filter])
+}
+
+#[cfg(not(target_arch = "riscv64"))]
+pub(crate) fn alien_trace() -> Check {
+    alien_on(&[Engine::Exclusive, Engine::Trace])
+}
+
+/// The calls that tasks of a sandbox make for themselves.
+const NATIVE: &[i64] = &[
+    libc::SYS_prctl,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_sigaltstack,
+    libc::SYS_seccomp,
+    libc::SYS_ptrace,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_mprotect,
+    libc::SYS_nanosleep,
+    libc::SYS_clone,
+    libc::SYS_sched_yield,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Of these each task makes at most one, and foreign programs many that have the same number in the
+/// bits that Linux looks at.
+const ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
+
+pub(crate) fn unseen() -> Check {
+    for engine in Engine::ALL {
+        let trace = Tracefs::start(&["raw_syscalls/sys_enter"])?;
+        let image = Image::of_code(arch::alien_program());
+        let sandbox = match Sandbox::start(&image, &Alien, engine) {
+            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            started => started.map_err(broken("starting"))?,
+        };
+        let finished = sandbox.finish();
+        let [first, second] = trace.stop(sandbox.tasks())?;
+        as_due(engine, finished, ALIEN)?;
+        for events in [first, second] {
+            only_native(engine, &events)?;
+        }
+    }
+    Ok(())
+}
+
+/// Of all these system calls none is one of the program's.
+fn only_native(engine: Engine, events: &[String]) -> Check {
+    let what = format!("{engine}: Linux sees calls of the emulator alone");
+    let number =
+        |text: &String| text.strip_prefix("sys_enter: NR ")?.split(' ').next()?.parse().ok();
+    let numbers: Option<Vec<i64>> = events.iter().map(number).collect();
+    let numbers = numbers.ok_or_else(|| wrong(&*what, format!("{events:?}")))?;
+    ensure(numbers.contains(&libc::SYS_sigaltstack), "its own are seen", || format!("{events:?}"))?;
+    let all = numbers.iter().all(|number| NATIVE.contains(number));
+    let count = |call| numbers.iter().filter(|number| **number == call).count();
+    ensure(all && ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
+}
+
+/// `alien` by an emulator that makes system calls of its own at each call, from the allowed range and
+/// from elsewhere.
+struct Busy;
+
+/// Those that Linux answered, and all.
+static ANSWERED: AtomicU64 = AtomicU64::new(0);
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// What they ask for: a file mode mask that is that one already.
+const MASK: u64 = 0o111;
+
+/// Sets the file mode mask, which a sandbox's tasks share; gives the one before.
+pub(crate) fn file_mask(mask: u64) -> sys::Result<u64> {
+    // SAFETY: touches no memory.
+    unsafe { sys::call(libc::SYS_umask, &[mask]) }
+}
+
+impl Personality for Busy {
+    fn name(&self) -> &'static str {
+        Alien.name()
+    }
+
+    fn beyond_linux(&self) -> Option<&'static str> {
+        Alien.beyond_linux()
+    }
+
+    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        Alien.first(call, image)
+    }
+
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+        let elsewhere = Registers::call(number(libc::SYS_umask), [MASK, 0, 0, 0, 0, 0]);
+        let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
+        for got in [Ok(elsewhere), file_mask(MASK)] {
+            MADE.fetch_add(1, Ordering::SeqCst);
+            ANSWERED.fetch_add(u64::from(got == Ok(MASK)), Ordering::SeqCst);
+        }
+        Alien.call(call, registers)
+    }
+
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+        Alien.fault(call, registers, fault)
+    }
+}
+
+pub(crate) fn native_untouched() -> Check {
+    let image = Image::of_code(arch::alien_program());
+    let calls = ALIEN.lines().filter(|line| line.contains('(')).count() as u64;
+    file_mask(MASK).map_err(broken("umask"))?;
+    for engine in Engine::ALL {
+        MADE.store(0, Ordering::SeqCst);
+        ANSWERED.store(0, Ordering::SeqCst);
+        match sandbox::run(&image, &Busy, engine) {
+            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            ran => as_due(engine, ran, ALIEN)?,
+        }
+        let counts = [&MADE, &ANSWERED].map(|count| count.load(Ordering::SeqCst));
+        equal(&format!("{engine}: calls of its own, and those answered"), counts, [2 * calls; 2])?;
+    }
+    Ok(())
+}
+
+/// Between a signal and the next.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// What is sent: also the signals by which the kernel tells of calls and faults.
+const SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGSYS, libc::SIGSEGV, libc::SIGTRAP];
+
+pub(crate) fn signals_from_outside() -> Check {
+    let image = Image::of_code(arch::alien_program());
+    let mut signals = 0;
+    for engine in Engine::ALL {
+        let sandbox = match Sandbox::start(&image, &Alien, engine) {
+            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            started => started.map_err(broken("starting"))?,
+        };
+        let task = u64::from(sandbox.task().cast_unsigned());
+        // SAFETY: touches no memory.
+        let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
+        let fd = fd.map_err(broken("pidfd_open"))?;
+        let sender = start(|| send(fd))?;
+        let finished = sandbox.finish();
+        as_due(engine, finished, ALIEN)?;
+        ends_well(end_of(sender)?)?;
+        signals += sandbox.signals();
+    }
+    ensure(signals > 0, "signals from outside arrive", || "none did".into())
+}
+
+/// Sends signals until the task is gone, which only this process's parent can bring about.
+fn send(fd: u64) -> i32 {
+    for signal in SIGNALS.into_iter().cycle() {
+        let signal = u64::from(signal.cast_unsigned());
+        // SAFETY: touches no memory.
+        if unsafe { sys::call(libc::SYS_pidfd_send_signal, &[fd, signal, 0, 0]) }.is_err() {
+            break;
+        }
+        sys::sleep(PAUSE);
+    }
+    0
+}
+
+/// A program gives this transcript on each of these engines.
+pub(crate) fn same(
+    image: &Image,
+    personality: &'static dyn Personality,
+    engines: &[Engine],
+    due: &str,
+) -> Check {
+    engines
+        .iter()
+        .try_for_each(|engine| as_due(*engine, sandbox::run(image, personality, *engine), due))
+}
+
+/// A run gave this transcript. What it gave instead is kept whole; the first line tells.
+fn as_due(engine: Engine, ran: Result<String, Problem>, due: &str) -> Check {
+    let got = ran.map_err(|problem| wrong("the program ends", format!("{engine}: {problem}")))?;
+    if got == due {
+        return Ok(());
+    }
+    let line = (0..).find(|n| due.lines().nth(*n) != got.lines().nth(*n)).unwrap_or(0);
+    let say = |text: &str| {
+        format!(
+            "{engine}, line {}: {}",
+            line + 1,
+            text.lines().nth(line).unwrap_or("the end").trim()
+        )
+    };
+    let answer = Err(wrong(say(due), say(&got)));
+    log(got);
+    answer
+}

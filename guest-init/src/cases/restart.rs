@@ -1,0 +1,340 @@
+//! Calls that the kernel issues again by itself: each asks the selector anew, from the same place.
+
+use super::support::*;
+use super::tracee::{Tracee, pause_for_tracer};
+use super::{Case, Check, Only, Wrong, beside};
+use crate::arch::{self, Arch, Reg, Registers};
+use crate::shared::shared;
+use crate::sys::{self, Change};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+const RESTART: &str = "arch_do_signal_or_restart()";
+const CONT: u32 = libc::PTRACE_CONT;
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "restart/dispatched-anew",
+        "an interrupted call that restarts without a handler is dispatched if BLOCK came meanwhile",
+        RESTART,
+        dispatched_anew,
+    )
+    .shows(&["result-register-lost"]),
+    beside(
+        "restart/sleep-goes-on-in-handler",
+        "an interrupted sleep is dispatched as restart_syscall, and a handler that issues that \
+         sleeps the rest",
+        RESTART,
+        sleep_goes_on_in_handler,
+    ),
+    beside(
+        "restart/sleep-ends-with-handler",
+        "restart_syscall that is issued again behind the handler is EINTR, as behind any handler",
+        "restore_sigcontext()",
+        sleep_ends_with_handler,
+    )
+    .only(Only {
+        archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
+        reason: "the number of restart_syscall is in no register: what is issued again is the sleep",
+    }),
+    beside(
+        "restart/stopped-sleep",
+        "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if BLOCK came meanwhile",
+        RESTART,
+        stopped_sleep,
+    ),
+    beside(
+        "restart/allowed-goes-on",
+        "with ALLOW an interrupted call restarts without a dispatch",
+        RESTART,
+        allowed_goes_on,
+    ),
+    beside(
+        "restart/failed-stays-failed",
+        "an interrupted call that does not restart is EINTR, whatever the selector says by then",
+        "handle_signal()",
+        failed_stays_failed,
+    ),
+    beside(
+        "restart/suppressed-number-kept",
+        "if a tracer suppresses SIGSYS, numbers or arguments in the result's register that equal \
+         restart codes are kept like all others",
+        RESTART,
+        suppressed_number_kept,
+    )
+    .shows(&["restart-number", "result-register-lost"]),
+];
+
+/// A selector that tracer and tracee share, at ALLOW.
+fn shared_selector() -> Result<&'static AtomicU8, Wrong> {
+    let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
+    // SAFETY: one byte of memory that is never unmapped.
+    Ok(unsafe { &*page.cast() })
+}
+
+/// A pipe from which nothing can be read: its reading end.
+fn empty_pipe() -> Result<u64, Wrong> {
+    let mut ends = [0i32; 2];
+    // SAFETY: writes the two descriptors.
+    unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
+        .map_err(broken("pipe2"))?;
+    Ok(u64::from(ends[0].cast_unsigned()))
+}
+
+/// A tracee that issued this call with ALLOW, and is held by its tracer in the stop for SIGUSR1
+/// that interrupted it. The signal is sent in the entry of the call, so that it is in time for
+/// certain. What the gate hands back is judged by `good`.
+fn interrupted(
+    selector: &'static AtomicU8,
+    regs: &Registers,
+    good: impl FnOnce(&Registers) -> bool,
+) -> Result<Tracee, Wrong> {
+    forget();
+    let tracee = Tracee::start(|| {
+        if arm_with(address(selector)).is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        let got = arch::gate().issue(regs);
+        selector.store(ALLOW, Ordering::SeqCst);
+        code(good(&got))
+    })?;
+    tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
+    sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
+    tracee.expect_signal(CONT, 0, libc::SIGUSR1)?;
+    Ok(tracee)
+}
+
+/// The one dispatch there was: of this call, from the gate, with this number in its register.
+fn dispatch_of(call: i64, register: i64) -> Check {
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal("si_syscall", i64::from(seen.number()), call)?;
+    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
+    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
+}
+
+/// The same of a sleep that goes on.
+fn is_restart() -> Check {
+    dispatch_of(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
+}
+
+/// Ten seconds, `struct timespec`: more than any case waits.
+static LONG: [i64; 2] = [10, 0];
+
+fn dispatched_anew() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGUSR1)?;
+    let selector = shared_selector()?;
+    let byte = 0u8;
+    let pipe = empty_pipe()?;
+    let fork = u64::from(libc::SIGCHLD.cast_unsigned());
+    // What each answers an interruption with (include/linux/errno.h): ERESTARTSYS,
+    // ERESTARTNOHAND, ERESTARTNOINTR (`copy_process()`).
+    for (call, arguments) in [
+        (libc::SYS_read, [pipe, &raw const byte as u64, 1]),
+        (libc::SYS_rt_sigsuspend, [&raw const NOTHING as u64, 8, 0]),
+        (
+            libc::SYS_clone,
+            [arch::clone_arguments(fork, 0)[0], arch::clone_arguments(fork, 0)[1], 0],
+        ),
+    ] {
+        let [a, b, c] = arguments;
+        let regs = Registers::call(number(call), [a, b, c, 0, 0, 0]);
+        let tracee = interrupted(selector, &regs, |got| {
+            got.result() == regs.result()
+                && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
+        })?;
+        selector.store(BLOCK, Ordering::SeqCst);
+        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+        dispatch_of(call, call)?;
+        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        for (reg, due) in Reg::ARGUMENTS.into_iter().zip(arguments) {
+            equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], due)?;
+        }
+    }
+    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 0)
+}
+
+/// An empty signal mask.
+static NOTHING: u64 = 0;
+
+/// Sleeps for this long.
+fn sleep(time: &[i64; 2]) -> Registers {
+    Registers::call(number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
+}
+
+/// Ten times longer each, `struct timespec`: a machine that is busy with others may let the first
+/// ones pass between the start of the timer and the look at pending signals.
+static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
+
+/// As [`interrupted`] for a sleep, with the earliest time at which that may end. One that was over before the kernel looked
+/// for signals shows nothing, and a longer one is tried.
+fn interrupted_sleep(selector: &'static AtomicU8, due: i64) -> Result<(Tracee, Duration), Wrong> {
+    let mut times = SHORT.iter();
+    loop {
+        let time = times.next().ok_or_else(|| wrong("a sleep that SIGUSR1 interrupts", "none"))?;
+        let start = sys::now();
+        let tracee = interrupted(selector, &sleep(time), |got| got.result() == due)?;
+        let held = tracee.registers()?;
+        match held.restarts_sleep(arch::gate().after()) {
+            false => {
+                equal("a sleep that is over", held.result, 0)?;
+                tracee.kill()?;
+            }
+            true => {
+                let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
+                let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
+                return Ok((tracee, start + time));
+            }
+        }
+    }
+}
+
+/// Reaction: issues the call in the handler, and hands its result to the program.
+fn issue_here(dispatch: Dispatch<'_>) {
+    let registers = &mut dispatch.frame.registers;
+    let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
+    let Some(seen) = shared().seen(dispatch.index as usize) else { return };
+    // SAFETY: the program's own call.
+    let result = unsafe { arch::inside_call(number(seen.number().into()), arguments) };
+    registers[Reg::RESULT] = result.cast_unsigned();
+}
+
+/// A short sleep that is interrupted and dispatched; its result must be this. Returns the earliest time at which
+/// it may end.
+fn dispatched_sleep(due: i64) -> Result<Duration, Wrong> {
+    let selector = shared_selector()?;
+    let (tracee, until) = interrupted_sleep(selector, due)?;
+    selector.store(BLOCK, Ordering::SeqCst);
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    selector.store(ALLOW, Ordering::SeqCst);
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    is_restart()?;
+    Ok(until)
+}
+
+fn sleep_goes_on_in_handler() -> Check {
+    handle(issue_here)?;
+    slept(dispatched_sleep(0)?)
+}
+
+fn sleep_ends_with_handler() -> Check {
+    handle(reissue)?;
+    dispatched_sleep(-i64::from(libc::EINTR))?;
+    Ok(())
+}
+
+fn slept(until: Duration) -> Check {
+    let now = sys::now();
+    ensure(now >= until, &format!("a sleep until {until:?}"), || format!("awake at {now:?}"))
+}
+
+fn allowed_goes_on() -> Check {
+    handle(keep)?;
+    let selector = shared_selector()?;
+    let (tracee, until) = interrupted_sleep(selector, 0)?;
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 0)?;
+    slept(until)
+}
+
+fn stopped_sleep() -> Check {
+    handle(keep)?;
+    let selector = shared_selector()?;
+    let child = start(|| {
+        if arm_with(address(selector)).is_err() {
+            return 99;
+        }
+        let regs = sleep(&LONG);
+        set_mark(0, 1);
+        let got = arch::gate().issue(&regs);
+        selector.store(ALLOW, Ordering::SeqCst);
+        code(
+            got[Reg::NUMBER].cast_signed() == arch::number_of_restart(libc::SYS_nanosleep)
+                && got[Reg::NEXT] == arch::gate().after(),
+        )
+    })?;
+    await_mark(0, 1);
+    while !sleeps(child)? {
+        sys::sched_yield();
+    }
+    sys::kill(child, libc::SIGSTOP).map_err(broken("kill"))?;
+    let stop = sys::wait(child, libc::WUNTRACED).map_err(broken("wait4"))?;
+    equal("the child", stop, Some((child, Change::Stopped(libc::SIGSTOP))))?;
+    selector.store(BLOCK, Ordering::SeqCst);
+    sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
+    ends_well(end_of(child)?)?;
+    is_restart()
+}
+
+/// Whether a process of one thread sleeps where a signal wakes it (proc(5), `stat`).
+fn sleeps(pid: i32) -> Result<bool, Wrong> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(broken("stat"))?;
+    let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    match state {
+        Some("S") => Ok(true),
+        Some("Z" | "X") => Err(wrong("the child sleeps", "it ended")),
+        _ => Ok(false),
+    }
+}
+
+static BLOCKED_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
+
+extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
+    shared().others.fetch_add(1, Ordering::SeqCst);
+    BLOCKED_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
+}
+
+fn failed_stays_failed() -> Check {
+    handle(keep)?;
+    let action = sys::Action {
+        handler: block as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler.
+    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
+    let byte = 0u8;
+    let pipe = empty_pipe()?;
+    let read = Registers::call(number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
+    // Without SA_RESTART, and a sleep also with it.
+    for regs in [read, sleep(&LONG)] {
+        shared().others.store(0, Ordering::SeqCst);
+        let tracee = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
+            got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
+        })?;
+        ends_well(tracee.run(CONT, libc::SIGUSR1)?)?;
+        equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+        equal("SIGSYS handled", dispatches(), 0)?;
+    }
+    Ok(())
+}
+
+fn suppressed_number_kept() -> Check {
+    handle(keep)?;
+    let gate = arch::gate();
+    for code in [-512i64, -513, -514, -516] {
+        let tracee = Tracee::start(|| {
+            let mut regs = touch();
+            regs[Reg::RESULT] = code.cast_unsigned();
+            if arm().is_err() {
+                return 99;
+            }
+            pause_for_tracer();
+            let got = blocked(&gate, &regs);
+            super::support::code(got.result() == code && got[Reg::NEXT] == gate.after())
+        })?;
+        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        let end = tracee.run(CONT, 0)?;
+        if let Change::Stopped(_) = end {
+            log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));
+            tracee.kill()?;
+        }
+        ends_well(end)?;
+    }
+    equal("SIGSYS handled", dispatches(), 0)
+}

@@ -1,0 +1,216 @@
+//! Dispatch together with restartable sequences: `rseq(2)`.
+
+use super::support::*;
+use super::{Case, Check, Wrong, beside};
+use crate::arch::{self, Gate, Reg};
+use crate::shared::shared;
+use crate::sys::{self, Change};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use sudbox_protocol::Feature;
+
+const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "rseq/section-aborted",
+        "a dispatch from within a critical section aborts it, and its handler is told so",
+        "rseq_signal_deliver()",
+        section_aborted,
+    )
+    .about(RSEQ)
+    .shows(&["rseq-ignores-signals-of-calls"]),
+    beside(
+        "rseq/other-section-left",
+        "a dispatch from outside of the critical section goes on behind the call",
+        "rseq_signal_deliver()",
+        other_section_left,
+    )
+    .about(RSEQ),
+    beside(
+        "rseq/section-checked",
+        "a kernel that kills for calls from critical sections also kills for dispatched ones",
+        "rseq_syscall()",
+        section_checked,
+    )
+    .about(RSEQ),
+];
+
+/// `struct rseq` of the first length (include/uapi/linux/rseq.h).
+#[repr(C, align(32))]
+struct Area {
+    cpu_start: AtomicU32,
+    cpu: AtomicU32,
+    section: AtomicU64,
+    flags: u32,
+    rest: [u32; 3],
+}
+
+/// `struct rseq_cs`.
+#[repr(C, align(32))]
+struct Section {
+    version: u32,
+    flags: u32,
+    start: u64,
+    length: u64,
+    abort: u64,
+}
+
+/// A registered area; where a section of this gate is aborted to is [`Gate::elsewhere`].
+fn register(gate: &Gate) -> Result<&'static Area, Wrong> {
+    // SAFETY: the kernel wants the signature in front of the place that is gone to, and takes
+    // any: so it is what stands there in the gate's code.
+    let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
+    let area = Box::leak(Box::new(Area {
+        cpu_start: AtomicU32::new(0),
+        cpu: AtomicU32::new(u32::MAX),
+        section: AtomicU64::new(0),
+        flags: 0,
+        rest: [0; 3],
+    }));
+    let place = std::ptr::from_ref(area) as u64;
+    // SAFETY: the area is never freed.
+    unsafe { sys::call(libc::SYS_rseq, &[place, size_of::<Area>() as u64, 0, signature.into()]) }
+        .map_err(broken("rseq"))?;
+    Ok(area)
+}
+
+/// A section that begins with this address and is so long, and is aborted to `gate.elsewhere()`.
+fn section(gate: &Gate, start: u64, length: u64) -> u64 {
+    let abort = gate.elsewhere();
+    let section = Box::leak(Box::new(Section { version: 0, flags: 0, start, length, abort }));
+    std::ptr::from_ref(section) as u64
+}
+
+/// The section of the gate's call: the address behind it, at which a call is when the kernel
+/// looks, is in it.
+fn around(gate: &Gate) -> u64 {
+    section(gate, gate.call_address(), arch::CALL_LENGTH + 1)
+}
+
+/// How often this thread lost its CPU (getrusage(2)). When it does outside of the critical section,
+/// the kernel forgets the section (`rseq_ip_fixup()`); what was tried then says nothing.
+fn switches() -> Result<i64, Wrong> {
+    // SAFETY: plain numbers, which the call writes.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
+    // SAFETY: writes the structure.
+    unsafe { sys::call(libc::SYS_getrusage, &[who, &raw mut usage as u64]) }
+        .map_err(broken("getrusage"))?;
+    Ok(usage.ru_nvcsw + usage.ru_nivcsw)
+}
+
+/// Exit status of a child that lost its CPU on the way into the section.
+const DISTURBED: i32 = 98;
+
+/// How a child ended in which `enter` was not disturbed on its way into the section; if it comes
+/// back, with 0.
+fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Wrong> {
+    loop {
+        let end = end_of(start(|| {
+            let Ok(before) = switches() else { return 99 };
+            if enter().is_err() {
+                return 99;
+            }
+            match switches() {
+                Ok(after) if after == before => 0,
+                Ok(_) => DISTURBED,
+                Err(_) => 99,
+            }
+        })?)?;
+        if end != Change::Exited(DISTURBED) {
+            return Ok(end);
+        }
+    }
+}
+
+/// Whether this kernel kills who issues a call in a critical section (`CONFIG_DEBUG_RSEQ`, from
+/// 6.19 a boot argument).
+fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Wrong> {
+    let regs = touch();
+    let end = undisturbed(|| {
+        area.section.store(section, Ordering::SeqCst);
+        let _ = gate.issue(&regs);
+        Ok(())
+    })?;
+    match end {
+        Change::Exited(0) => Ok(false),
+        Change::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
+        other => Err(wrong("a call in a critical section kills or not", format!("it {other}"))),
+    }
+}
+
+fn section_aborted() -> Check {
+    let gate = arch::gate();
+    let area = register(&gate)?;
+    let section = around(&gate);
+    if checks(&gate, area, section)? {
+        return Err(Wrong::Unmet("calls in critical sections".into()));
+    }
+    handle(keep)?;
+    arm()?;
+    let (got, left) = loop {
+        let regs = touch();
+        forget();
+        let before = switches()?;
+        // The section must be entered behind the last other call.
+        area.section.store(section, Ordering::SeqCst);
+        let got = blocked(&gate, &regs);
+        let left = area.section.load(Ordering::SeqCst);
+        area.section.store(0, Ordering::SeqCst);
+        if switches()? == before {
+            break (got, left);
+        }
+    };
+    disarm()?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.elsewhere())?;
+    equal_hex("next instruction", got[Reg::NEXT], gate.elsewhere())?;
+    left_undone("behind it", &got)?;
+    equal_hex("the critical section", left, 0)?;
+    equal("effect", touched(), false)
+}
+
+fn other_section_left() -> Check {
+    let gate = arch::gate();
+    let area = register(&gate)?;
+    handle(keep)?;
+    arm()?;
+    // It ends with the call, or begins behind where the call is when the kernel looks.
+    for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
+    {
+        let regs = touch();
+        forget();
+        area.section.store(section(&gate, start, length), Ordering::SeqCst);
+        let got = blocked(&gate, &regs);
+        area.section.store(0, Ordering::SeqCst);
+        equal("SIGSYS handled", dispatches(), 1)?;
+        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        equal("effect", touched(), false)?;
+    }
+    disarm()
+}
+
+fn section_checked() -> Check {
+    let gate = arch::gate();
+    let area = register(&gate)?;
+    let section = around(&gate);
+    if !checks(&gate, area, section)? {
+        return Err(Wrong::Unmet("rseq-checks".into()));
+    }
+    handle(keep)?;
+    let regs = touch();
+    forget();
+    let end = undisturbed(|| {
+        arm()?;
+        flip(BLOCK);
+        area.section.store(section, Ordering::SeqCst);
+        let _ = gate.issue(&regs);
+        flip(ALLOW);
+        Ok(())
+    })?;
+    is_killed(end, libc::SIGSEGV, 0)
+}

@@ -1,0 +1,277 @@
+//! Selectors in memory that is not simply there: filled by user space, swapped out, execute-only.
+
+use super::support::*;
+use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};
+use super::{Case, Check, Need, Only, Wrong, beside, case};
+use crate::arch;
+use crate::sys;
+use std::sync::atomic::{AtomicI32, Ordering};
+use sudbox_protocol::Feature;
+
+const DISPATCH: &str = "syscall_user_dispatch()";
+const EXIT: &str = "force_exit_sig()";
+const USERFAULT: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "selector/userfault-waits",
+        "a selector that user space has yet to fill is waited for, and counts as what it becomes",
+        DISPATCH,
+        userfault_waits,
+    )
+    .about(USERFAULT)
+    .needing(&[Need::Root]),
+    beside(
+        "selector/userfault-signal-retries",
+        "a signal does not end the wait for a selector; it is handled when that has an answer",
+        DISPATCH,
+        userfault_signal_retries,
+    )
+    .about(USERFAULT)
+    .needing(&[Need::Root]),
+    beside(
+        "selector/userfault-killable",
+        "SIGKILL ends a wait for a selector that never comes",
+        DISPATCH,
+        userfault_killable,
+    )
+    .about(USERFAULT)
+    .needing(&[Need::Root]),
+    beside(
+        "selector/userfault-user-only-kills",
+        "a selector that only user space's own faults could fill kills with SIGSEGV",
+        EXIT,
+        userfault_user_only_kills,
+    )
+    .about(USERFAULT),
+    case(
+        "selector/execute-only-kills",
+        "a selector in memory that can only be executed kills with SIGSEGV, past any handler",
+        EXIT,
+        execute_only_kills,
+    )
+    .about(&[Feature::Dispatch, Feature::Pkeys])
+    .needing(&[Need::CpuFeature("pku")])
+    .only(Only::PROTECTION_KEYS),
+    case(
+        "selector/swapped-out",
+        "a selector that was swapped out is read from swap",
+        DISPATCH,
+        swapped_out,
+    )
+    .about(&[Feature::Dispatch, Feature::Swap])
+    .needing(&[Need::Root, Need::Vm]),
+];
+
+/// A page full of this, to fill others with.
+fn full_of(value: u8) -> Result<*mut u8, Wrong> {
+    let page = pages(1)?;
+    // SAFETY: a page of the case's own.
+    unsafe { page.write_bytes(value, PAGE) };
+    Ok(page)
+}
+
+/// Where in a page the selector is.
+const OFFSET: usize = 0x123;
+
+fn userfault_waits() -> Check {
+    handle(keep)?;
+    for value in [BLOCK, ALLOW] {
+        let page = pages(1)?;
+        set_mark(FAULTS, 0);
+        Userfault::over(page, 1, full_of(value)?, 0)?
+            .meanwhile(|| set_mark(1, u64::from(dispatches()) << 1 | mark(0)))
+            .serve()?;
+        forget();
+        let regs = touch();
+        set_mark(0, 0);
+        arm_with(page as u64 + OFFSET as u64)?;
+        equal("faults when arming", mark(FAULTS), 0)?;
+        let _ = arch::gate().issue(&regs);
+        set_mark(0, 1);
+        disarm()?;
+        equal("faults", mark(FAULTS), 1)?;
+        equal("dispatches and instructions run while the selector was not there", mark(1), 0)?;
+        equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
+        equal("effect", touched(), value == ALLOW)?;
+    }
+    // Any other value that comes kills as if it had been there.
+    let page = pages(1)?;
+    Userfault::over(page, 1, full_of(2)?, 0)?.serve()?;
+    dies(page, libc::SIGSYS)
+}
+
+/// A subject that is armed with this selector dies of its call.
+fn dies(selector: *mut u8, signal: i32) -> Check {
+    forget();
+    set_mark(0, 0);
+    let end = subject(|| {
+        let regs = touch();
+        if arm_with(selector as u64).is_err() {
+            return 99;
+        }
+        let _ = arch::gate().issue(&regs);
+        set_mark(0, 1);
+        0
+    })?;
+    is_killed(end, signal, 0)?;
+    equal("instructions run after the call", mark(0), 0)
+}
+
+fn userfault_signal_retries() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGUSR1)?;
+    let page = pages(1)?;
+    Userfault::over(page, 1, full_of(BLOCK)?, 0)?
+        .meanwhile(|| {
+            let process = sys::getpid();
+            let _ = sys::tgkill(process, process, libc::SIGUSR1);
+            for _ in 0..8 {
+                sys::sched_yield();
+            }
+            set_mark(1, others() << 1 | u64::from(dispatches()));
+        })
+        .serve()?;
+    let regs = touch();
+    arm_with(page as u64)?;
+    let got = arch::gate().issue(&regs);
+    disarm()?;
+    equal("signals handled before the selector came", mark(1), 0)?;
+    equal("SIGUSR1 handled", others(), 1)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    left_undone("after both", &got)?;
+    equal("effect", touched(), false)
+}
+
+fn others() -> u64 {
+    crate::shared::shared().others.load(Ordering::SeqCst).into()
+}
+
+static WAITING: AtomicI32 = AtomicI32::new(0);
+
+fn userfault_killable() -> Check {
+    handle(keep)?;
+    let page = pages(1)?;
+    // The thread that answers kills the subject, and comes to the answer only after its end.
+    Userfault::over(page, 1, full_of(ALLOW)?, 0)?
+        .meanwhile(|| {
+            let _ = sys::kill(WAITING.load(Ordering::SeqCst), libc::SIGKILL);
+            await_mark(2, 1);
+        })
+        .serve()?;
+    let end = subject(|| {
+        WAITING.store(sys::getpid(), Ordering::SeqCst);
+        if arm_with(page as u64).is_err() {
+            return 99;
+        }
+        let _ = arch::gate().issue(&touch());
+        set_mark(0, 1);
+        0
+    })?;
+    is_killed(end, libc::SIGKILL, 0)?;
+    equal("faults", mark(FAULTS), 1)?;
+    equal("instructions run after the call", mark(0), 0)?;
+    set_mark(2, 1);
+    Ok(())
+}
+
+fn userfault_user_only_kills() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGSEGV)?;
+    count_signal(libc::SIGBUS)?;
+    let page = pages(1)?;
+    Userfault::over(page, 1, full_of(ALLOW)?, USER_MODE_ONLY)?.serve()?;
+    dies(page, libc::SIGSEGV)?;
+    equal("faults", mark(FAULTS), 0)
+}
+
+fn execute_only_kills() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGSEGV)?;
+    let page = pages(1)?;
+    protect(page, 1, libc::PROT_EXEC)?;
+    dies(page, libc::SIGSEGV)
+}
+
+/// The first RAM disk (Documentation/admin-guide/devices.txt).
+const DISK: &str = "/tmp/ram0";
+const DISK_DEVICE: (u32, u32) = (1, 0);
+const PAGEOUT: u64 = 21; // MADV_PAGEOUT
+
+/// A swap area on the RAM disk, until the end of the case.
+struct SwapArea;
+
+impl SwapArea {
+    fn new() -> Result<SwapArea, Wrong> {
+        let path = std::ffi::CString::new(DISK).map_err(broken("path"))?;
+        let (major, minor) = DISK_DEVICE;
+        // SAFETY: reads a terminated string.
+        unsafe {
+            libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor));
+        }
+        // The header of mkswap(8): version, last page, and the name at the page's end.
+        let mut header = vec![0u8; PAGE];
+        header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
+        header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
+        header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
+        std::fs::write(DISK, &header).map_err(|_| Wrong::Unmet("ramdisk".into()))?;
+        // SAFETY: reads a terminated string.
+        unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
+            .map_err(broken("swapon"))?;
+        Ok(SwapArea)
+    }
+}
+
+impl Drop for SwapArea {
+    fn drop(&mut self) {
+        if let Ok(path) = std::ffi::CString::new(DISK) {
+            // SAFETY: reads a terminated string.
+            let _ = unsafe { sys::call(libc::SYS_swapoff, &[path.as_ptr() as u64]) };
+        }
+    }
+}
+
+/// Whether a page of this process is swapped out (Documentation/admin-guide/mm/pagemap.rst).
+fn is_swapped(page: *mut u8) -> Result<bool, Wrong> {
+    use std::os::unix::fs::FileExt;
+    let map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
+    let mut entry = [0; 8];
+    map.read_exact_at(&mut entry, page as u64 / PAGE as u64 * 8).map_err(broken("pagemap"))?;
+    Ok(u64::from_ne_bytes(entry) & 1 << 62 != 0)
+}
+
+/// A page that is swapped out with this at [`OFFSET`].
+fn swap_out(value: u8) -> Result<*mut u8, Wrong> {
+    let page = full_of(value ^ 0xff)?;
+    // SAFETY: in the page.
+    unsafe { page.add(OFFSET).write_volatile(value) };
+    for _ in 0..100 {
+        // SAFETY: the page is the case's own.
+        unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE as u64, PAGEOUT]) }
+            .map_err(broken("madvise"))?;
+        if is_swapped(page)? {
+            return Ok(page);
+        }
+        sys::sched_yield();
+    }
+    Err(Wrong::Broken("the page is not swapped out".into()))
+}
+
+fn swapped_out() -> Check {
+    handle(keep)?;
+    let _area = SwapArea::new()?;
+    for value in [BLOCK, ALLOW] {
+        let page = swap_out(value)?;
+        forget();
+        let regs = touch();
+        arm_with(page as u64 + OFFSET as u64)?;
+        let _ = arch::gate().issue(&regs);
+        disarm()?;
+        equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
+        equal("effect", touched(), value == ALLOW)?;
+        equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
+    }
+    let page = swap_out(0x80)?;
+    // SAFETY: in the page.
+    dies(unsafe { page.add(OFFSET) }, libc::SIGSYS)
+}

@@ -1,0 +1,104 @@
+//! A dispatch together with a signal that is already there, and with a frame that cannot be made.
+
+use super::support::*;
+use super::userfault::Userfault;
+use super::{Case, Check, Need, Wrong, case};
+use crate::arch::{self, Reg};
+use crate::shared::shared;
+use crate::sys::{self, Action};
+use std::sync::atomic::Ordering;
+use sudbox_protocol::Feature;
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "signals/before-pending",
+        "SIGSYS is taken before a signal that waited longer, whose handler then interrupts its own",
+        "dequeue_synchronous_signal()",
+        before_pending,
+    )
+    .about(&[Feature::Dispatch, Feature::Userfaultfd])
+    .needing(&[Need::Root]),
+    case(
+        "signals/bad-stack-told",
+        "if the frame cannot be written, a handler of SIGSEGV is told and the call stays undone",
+        "signal_setup_done()",
+        bad_stack_told,
+    ),
+];
+
+/// Notes where it interrupted the program, and how many dispatches were handled by then.
+extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
+    // SAFETY: the kernel hands a handler its frame.
+    let next = unsafe { &*frame }.registers[Reg::NEXT];
+    set_mark(0, next);
+    set_mark(1, u64::from(dispatches()) + 1);
+    shared().others.fetch_add(1, Ordering::SeqCst);
+}
+
+fn noting(signal: i32) -> Check {
+    let action = Action {
+        handler: note as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler.
+    unsafe { sys::sigaction(signal, &action) }.map_err(broken("rt_sigaction"))
+}
+
+fn before_pending() -> Check {
+    handle(keep)?;
+    noting(libc::SIGUSR1)?;
+    let filler = pages(1)?;
+    // SAFETY: a page of the case's own.
+    unsafe { filler.write(BLOCK) };
+    let page = pages(1)?;
+    // The signal comes while the call waits for its selector, so both are there at its end.
+    Userfault::over(page, 1, filler, 0)?
+        .meanwhile(|| {
+            let process = sys::getpid();
+            let _ = sys::tgkill(process, process, libc::SIGUSR1);
+        })
+        .serve()?;
+    let regs = touch();
+    arm_with(page as u64)?;
+    let got = arch::gate().issue(&regs);
+    disarm()?;
+    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    equal_hex(
+        "instruction that SIGUSR1 interrupted",
+        mark(0),
+        arch::entered_at(handler_address()),
+    )?;
+    equal("SIGSYS handled before SIGUSR1", mark(1), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    equal_hex(
+        "next instruction in SIGSYS's frame",
+        seen.registers[Reg::NEXT],
+        arch::gate().after(),
+    )?;
+    equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
+    left_undone("after both", &got)?;
+    equal("effect", touched(), false)
+}
+
+fn bad_stack_told() -> Check {
+    let stack = pages(16)?;
+    protect(stack, 16, libc::PROT_READ)?;
+    noting(libc::SIGSEGV)?;
+    handle_as(keep, libc::SA_ONSTACK, 0)?;
+    // SAFETY: that nothing can run there is the point.
+    unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
+        .map_err(broken("sigaltstack"))?;
+    arm()?;
+    let got = blocked(&arch::gate(), &touch());
+    disarm()?;
+    equal("SIGSYS handled", dispatches(), 0)?;
+    equal("SIGSEGV handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal_hex("instruction that SIGSEGV interrupted", mark(0), arch::gate().after())?;
+    left_undone("after it", &got)?;
+    equal("effect", touched(), false)?;
+    let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Wrong::Broken(e.to_string()))?;
+    equal_hex("mask after it", mask, 0)
+}

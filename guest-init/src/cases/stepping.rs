@@ -1,0 +1,69 @@
+//! Single steps over calls.
+
+use crate::arch;
+use crate::cases::Check;
+use crate::cases::ptrace::caller;
+use crate::cases::support::*;
+use crate::cases::tracee::{InfoKind, Tracee};
+
+const CONT: u32 = libc::PTRACE_CONT;
+const STEP: u32 = libc::PTRACE_SINGLESTEP;
+const SYSEMU_STEP: u32 = 32;
+
+/// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards. Single steps
+/// from further off would be no good: on x86-64 one over `popf` makes the trap flag the program's
+/// own (`enable_single_step()`), and it would stay.
+fn run_to_call(tracee: &Tracee) -> Check {
+    let call = arch::gate().call_address();
+    // SAFETY: the gate's code, which this process shares with the tracee.
+    let code = unsafe { (call as *const u64).read_unaligned() };
+    let poke =
+        |word| tracee.request(libc::PTRACE_POKETEXT, call, word).map_err(broken("PTRACE_POKETEXT"));
+    poke(arch::with_breakpoint(code))?;
+    tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
+    poke(code)?;
+    let mut registers = tracee.registers()?;
+    registers.next = call;
+    tracee.set_registers(&registers)
+}
+
+pub(crate) fn step_dispatched() -> Check {
+    step_with(STEP)
+}
+
+pub(crate) fn step_emulated() -> Check {
+    step_with(SYSEMU_STEP)
+}
+
+fn step_with(step: u32) -> Check {
+    let tracee = caller(BLOCK)?;
+    run_to_call(&tracee)?;
+    tracee.expect_signal(step, 0, libc::SIGSYS)?;
+    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    let at = tracee.registers()?;
+    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    let kept = is_left_in(at.result.cast_signed(), &touch());
+    ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
+    tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
+    equal_hex(
+        "next instruction after it",
+        tracee.registers()?.next,
+        arch::entered_at(handler_address()),
+    )?;
+    if arch::STEP_IS_TOLD_TWICE {
+        tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
+    }
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+pub(crate) fn step_allowed() -> Check {
+    let tracee = caller(ALLOW)?;
+    run_to_call(&tracee)?;
+    tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
+    let at = tracee.registers()?;
+    equal_hex("next instruction", at.next, arch::gate().after())?;
+    equal("result", at.result.cast_signed(), 0o022)?;
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 0)
+}

@@ -1,0 +1,386 @@
+//! Many threads at once. Short as it is; `--append sudbox.stress=100` makes it a hundred times as
+//! long (with a `--timeout` to match), `--repeat` does it over and over in fresh processes.
+
+use super::inheritance::{EXECUTED, execute, program};
+use super::support::*;
+use super::tracee::{Config, Tracee, pause_for_tracer};
+use super::{Case, Check, Need, Wrong, beside};
+use crate::arch::{self, Reg, Registers};
+use crate::sys::{self, Change};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use sudbox_protocol::Feature;
+
+const DISPATCH: &str = "syscall_user_dispatch()";
+const NEEDS: &[Need] = &[Need::Vm, Need::Cpus(2)];
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "stress/flips",
+        "with threads that each flip their own selector, each call obeys its own, once",
+        DISPATCH,
+        flips,
+    )
+    .needing(NEEDS),
+    beside(
+        "stress/flips-by-others",
+        "while other threads flip its selector, each call is either executed or dispatched",
+        DISPATCH,
+        flips_by_others,
+    )
+    .needing(NEEDS),
+    beside(
+        "stress/fork-and-exec",
+        "forks from handlers and execs amid dispatching threads give unarmed processes",
+        "begin_new_exec()",
+        fork_and_exec,
+    )
+    .needing(NEEDS),
+    beside(
+        "stress/tracer-sets",
+        "a tracer that arms and disarms one thread again and again changes that one alone",
+        "syscall_user_dispatch_set_config()",
+        tracer_sets,
+    )
+    .about(&[Feature::Dispatch, Feature::PtraceConfig])
+    .needing(NEEDS),
+];
+
+/// What belongs to one thread, apart from what belongs to others.
+#[repr(align(128))]
+struct Slot {
+    selector: AtomicU8,
+    /// Dispatches that its handler saw.
+    handled: AtomicU32,
+    /// Calls that it issued.
+    calls: AtomicU32,
+    /// Calls of which not exactly what is due came.
+    wrong: AtomicU32,
+    ended: AtomicU8,
+}
+
+const THREADS: usize = 4;
+static SLOTS: [Slot; THREADS] = [const {
+    Slot {
+        selector: AtomicU8::new(ALLOW),
+        handled: AtomicU32::new(0),
+        calls: AtomicU32::new(0),
+        wrong: AtomicU32::new(0),
+        ended: AtomicU8::new(0),
+    }
+}; THREADS];
+
+/// An argument that the calls here do not have carries the number of the thread.
+const CARRIER: Reg = Reg::ARGUMENTS[5];
+
+fn slot_of(registers: &Registers) -> Option<&'static Slot> {
+    SLOTS.get(usize::try_from(registers[CARRIER]).unwrap_or(usize::MAX))
+}
+
+/// Reaction: counts for the thread that the registers name.
+fn count(dispatch: Dispatch<'_>) {
+    if let Some(slot) = slot_of(&dispatch.frame.registers) {
+        slot.handled.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// How much longer than short, from the kernel's command line.
+fn length(short: u32) -> u32 {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let factor = line.split_whitespace().find_map(|word| word.strip_prefix("sudbox.stress="));
+    factor
+        .and_then(|factor| factor.parse().ok())
+        .map_or(short, |factor| short.saturating_mul(factor))
+}
+
+/// What became of a call.
+#[derive(PartialEq, Eq)]
+struct Fate {
+    handled: u32,
+    executed: bool,
+    good: bool,
+}
+
+/// Issues a call of this thread whose effect is the thread's own: `getcpu(2)` writes a number.
+fn try_call(index: u64, slot: &Slot) -> Fate {
+    let cpu = AtomicU32::new(u32::MAX);
+    let call = libc::SYS_getcpu;
+    let regs = Registers::call(number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
+    let before = slot.handled.load(Ordering::SeqCst);
+    let got = arch::gate().issue(&regs);
+    let handled = slot.handled.load(Ordering::SeqCst) - before;
+    let executed = cpu.load(Ordering::SeqCst) != u32::MAX;
+    slot.calls.fetch_add(1, Ordering::SeqCst);
+    let good = if executed { got.result() == 0 } else { is_left(&got, &regs) }
+        && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || got[*reg] == regs[*reg]);
+    Fate { handled, executed, good }
+}
+
+impl Slot {
+    fn arm(&self) -> bool {
+        let selector = address(&self.selector);
+        sys::set_dispatch(EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
+    }
+
+    fn fault(&self) {
+        self.wrong.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.selector.store(ALLOW, Ordering::SeqCst);
+        self.ended.store(1, Ordering::SeqCst);
+    }
+}
+
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+    *state >> 40
+}
+
+/// Marks: when all may begin, how many calls, and when to stop.
+const BEGIN: usize = 0;
+const CALLS: usize = 1;
+const STOP: usize = 2;
+
+/// A thread that flips its own selector before each call, as often as said or until the stop.
+extern "C" fn own_flips(index: u64) -> u64 {
+    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
+    let mut random = index + 1;
+    await_mark(BEGIN, 1);
+    if !slot.arm() {
+        slot.fault();
+    }
+    while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) && mark(STOP) == 0 {
+        let blocked = next_random(&mut random) & 1 == 1;
+        slot.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        let fate = try_call(index, slot);
+        if fate != (Fate { handled: u32::from(blocked), executed: !blocked, good: true }) {
+            slot.fault();
+        }
+        // With as many CPUs as threads this gives up nothing; with fewer all get on.
+        sys::sched_yield();
+    }
+    slot.end();
+    0
+}
+
+/// A thread whose selector others flip.
+extern "C" fn others_flip(index: u64) -> u64 {
+    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
+    await_mark(BEGIN, 1);
+    if !slot.arm() {
+        slot.fault();
+    }
+    while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) {
+        let fate = try_call(index, slot);
+        if fate.handled != u32::from(!fate.executed) || !fate.good {
+            slot.fault();
+        }
+    }
+    slot.end();
+    0
+}
+
+fn start_threads(run: extern "C" fn(u64) -> u64, first: usize, calls: u32) -> Check {
+    for index in first..THREADS {
+        spawn_thread(run, index as u64)?;
+    }
+    set_mark(CALLS, calls.into());
+    set_mark(BEGIN, 1);
+    Ok(())
+}
+
+fn ended(slots: &[Slot]) -> bool {
+    slots.iter().all(|slot| slot.ended.load(Ordering::SeqCst) == 1)
+}
+
+fn sum(field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
+    SLOTS.iter().map(|slot| field(slot).load(Ordering::SeqCst)).sum()
+}
+
+fn flips() -> Check {
+    handle(count)?;
+    start_threads(own_flips, 0, length(50))?;
+    while !ended(&SLOTS) {
+        sys::sched_yield();
+    }
+    equal("calls that did not obey their selector", sum(|slot| &slot.wrong), 0)?;
+    equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
+}
+
+fn flips_by_others() -> Check {
+    handle(count)?;
+    let mut random = 5;
+    start_threads(others_flip, 0, length(50))?;
+    while !ended(&SLOTS) {
+        for slot in &SLOTS {
+            let value = next_random(&mut random) & 1 == 1 && slot.ended.load(Ordering::SeqCst) == 0;
+            slot.selector.store(if value { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        }
+    }
+    equal("calls neither executed nor dispatched, or both", sum(|slot| &slot.wrong), 0)?;
+    equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
+}
+
+/// The thread whose handler forks, and how often.
+const FORKER: u64 = 1;
+const FORKS: u32 = 2;
+
+/// Reaction: counts; the forker's handler also forks, and the child must not be armed.
+fn count_and_fork(dispatch: Dispatch<'_>) {
+    let forks = dispatch.frame.registers[CARRIER] == FORKER;
+    count(dispatch);
+    let slot = &SLOTS[1];
+    if !forks || slot.handled.load(Ordering::SeqCst) > FORKS {
+        return;
+    }
+    // SAFETY: the child does without locks.
+    match unsafe { sys::fork() } {
+        Ok(0) => {
+            let fate = try_call(FORKER, slot);
+            sys::exit(code(fate.executed && fate.handled == 0 && fate.good));
+        }
+        Ok(child) => {
+            let end = sys::wait(child, libc::__WALL);
+            if end != Ok(Some((child, Change::Exited(0)))) {
+                slot.fault();
+            }
+        }
+        Err(_) => slot.fault(),
+    }
+}
+
+/// A thread all of whose calls are dispatched, until the process is replaced.
+extern "C" fn always_blocked(index: u64) -> u64 {
+    let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
+    if !slot.arm() {
+        slot.fault();
+    }
+    slot.selector.store(BLOCK, Ordering::SeqCst);
+    loop {
+        if try_call(index, slot) != (Fate { handled: 1, executed: false, good: true }) {
+            slot.fault();
+        }
+        sys::sched_yield();
+    }
+}
+
+/// Executes the program when the others have been at it for a while and made no mistake.
+extern "C" fn replace(fd: u64) -> u64 {
+    let busy = |slot: &Slot| slot.handled.load(Ordering::SeqCst) > FORKS;
+    while !SLOTS[1..].iter().all(busy) {
+        sys::sched_yield();
+    }
+    if sum(|slot| &slot.wrong) != 0 {
+        sys::exit(99);
+    }
+    let slot = &SLOTS[0];
+    if slot.arm() {
+        slot.selector.store(BLOCK, Ordering::SeqCst);
+        execute(i32::try_from(fd).unwrap_or(-1));
+    }
+    sys::exit(98)
+}
+
+fn fork_and_exec() -> Check {
+    let fd = program()?;
+    handle(count_and_fork)?;
+    for round in 0..length(2) {
+        let child = start(|| {
+            for index in 1..THREADS as u64 {
+                if spawn_thread(always_blocked, index).is_err() {
+                    return 97;
+                }
+            }
+            // The first thread executes, or another one, which then takes the first one's place.
+            if round % 2 == 0 {
+                let _ = replace(fd.cast_unsigned().into());
+            } else if spawn_thread(replace, fd.cast_unsigned().into()).is_err() {
+                return 97;
+            }
+            loop {
+                sys::sched_yield();
+            }
+        })?;
+        let end = end_of(child)?;
+        let due = Change::Exited(i32::from(EXECUTED)).to_string();
+        equal(&format!("the program in round {round}"), end.to_string(), due)?;
+    }
+    Ok(())
+}
+
+/// Mark in which the tracer says what it set last: twice the round, and 1 if armed.
+const SET: usize = 3;
+/// Mark in which the tracee counts its calls.
+const DONE: usize = 4;
+
+/// In the tracee: calls until the stop, each of which must obey what the tracer set.
+fn be_set(slot: &Slot) {
+    slot.selector.store(BLOCK, Ordering::SeqCst);
+    while mark(STOP) == 0 {
+        let before = mark(SET);
+        let fate = try_call(0, slot);
+        let after = mark(SET);
+        let once = fate.handled == u32::from(!fate.executed) && fate.good;
+        if !once || before == after && fate.executed == (before & 1 == 1) {
+            slot.fault();
+        }
+        set_mark(DONE, mark(DONE) + 1);
+    }
+    slot.end();
+}
+
+fn tracer_sets() -> Check {
+    handle(count)?;
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        if start_threads(own_flips, 1, u32::MAX).is_err() {
+            return 99;
+        }
+        be_set(&SLOTS[0]);
+        while !ended(&SLOTS) {
+            sys::sched_yield();
+        }
+        let strays = dispatches() != sum(|slot| &slot.handled);
+        code(!strays && sum(|slot| &slot.wrong) == 0)
+    })?;
+    let armed = Config {
+        mode: EXCLUSIVE,
+        selector: address(&SLOTS[0].selector),
+        offset: arch::inside().start,
+        length: inside_length(),
+    };
+    let go_on = |signal: i32| {
+        let signal = u64::from(signal.cast_unsigned());
+        tracee.request(libc::PTRACE_CONT, 0, signal).map_err(broken("PTRACE_CONT"))
+    };
+    for round in 1..=u64::from(length(6)) {
+        let config = if round % 2 == 1 { armed } else { Config::default() };
+        equal("setting", tracee.set(&config), Ok(()))?;
+        equal("configuration", tracee.config()?, config)?;
+        set_mark(SET, (2 * round) | (round % 2));
+        let from = mark(DONE);
+        go_on(0)?;
+        // A few calls with it, then the next.
+        let mut asked = false;
+        loop {
+            if !asked && mark(DONE) >= from + 2 {
+                sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR2).map_err(broken("tgkill"))?;
+                asked = true;
+            }
+            match sys::wait(tracee.pid, libc::WNOHANG | libc::__WALL).map_err(broken("wait4"))? {
+                None => sys::sched_yield(),
+                Some((_, Change::Stopped(libc::SIGUSR2))) => break,
+                Some((_, Change::Stopped(libc::SIGSYS))) => drop(go_on(libc::SIGSYS)?),
+                Some((_, change)) => return Err(end_too_early(change)),
+            }
+        }
+    }
+    equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
+    set_mark(SET, 0);
+    set_mark(STOP, 1);
+    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+}
+
+fn end_too_early(change: Change) -> Wrong {
+    wrong("the tracee stops for SIGSYS and SIGUSR2 alone", format!("it {change}"))
+}

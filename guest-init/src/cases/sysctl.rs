@@ -1,0 +1,199 @@
+//! The sysctl that permits or denies arming, from 7.3.
+
+use super::support::*;
+use super::tracee::{Config, Tracee, pause_for_tracer};
+use super::{Case, Check, Need, Wrong, case};
+use crate::arch;
+use crate::probe::machine;
+use crate::sys::{self, Change, Errno};
+use sudbox_protocol::Feature;
+
+const SET: &str = "task_set_syscall_user_dispatch()";
+const SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
+const SYSCTL_TRACED: &[Feature] = &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
+const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
+/// What the sysctl says is the whole kernel's.
+const OWNED: &[Need] = &[Need::Root, Need::Vm];
+
+pub(super) const CASES: &[Case] = &[
+    case("sysctl/on-at-boot", "arming is permitted unless somebody denies it", SET, on_at_boot)
+        .about(SYSCTL)
+        .needing(&[Need::Vm]),
+    case(
+        "sysctl/any-value-permits",
+        "any number but 0 permits arming and reads as 1",
+        "proc_dobool()",
+        any_value_permits,
+    )
+    .about(SYSCTL)
+    .needing(OWNED),
+    case("sysctl/denies-arming", "with 0 arming is EPERM, for root too", SET, denies_arming)
+        .about(SYSCTL)
+        .needing(OWNED),
+    case(
+        "sysctl/armed-stay-armed",
+        "with 0 who is armed stays so, cannot arm anew, and can disarm",
+        SET,
+        armed_stay_armed,
+    )
+    .about(SYSCTL)
+    .needing(OWNED),
+    case(
+        "sysctl/denies-tracer",
+        "with 0 a tracer cannot arm its tracee, but disarm it",
+        "syscall_user_dispatch_set_config()",
+        denies_tracer,
+    )
+    .about(SYSCTL_TRACED)
+    .needing(OWNED),
+    case(
+        "sysctl/only-for-root",
+        "neither an ordinary user nor root of a user namespace can change it",
+        "proc_dobool()",
+        only_for_root,
+    )
+    .about(SYSCTL)
+    .needing(OWNED),
+];
+
+fn write(text: &str) -> std::io::Result<()> {
+    std::fs::write(PATH, text)
+}
+
+fn says(due: &str) -> Check {
+    let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
+    equal("the sysctl", text.trim_end(), due)
+}
+
+/// Arming denied until the end of the case.
+struct Denied;
+
+impl Denied {
+    fn new() -> Result<Denied, Wrong> {
+        write("0").map_err(broken("sysctl"))?;
+        says("0").map(|()| Denied)
+    }
+}
+
+impl Drop for Denied {
+    fn drop(&mut self) {
+        let _ = write("1");
+    }
+}
+
+fn on_at_boot() -> Check {
+    says("1")
+}
+
+fn any_value_permits() -> Check {
+    handle(keep)?;
+    for text in ["1", "2", "255"] {
+        let _denied = Denied::new()?;
+        write(text).map_err(|error| wrong(format!("{text} is taken"), error.to_string()))?;
+        says("1")?;
+        arm()?;
+        is_dispatched(&arch::gate())?;
+        disarm()?;
+    }
+    Ok(())
+}
+
+fn denies_arming() -> Check {
+    handle(keep)?;
+    let _denied = Denied::new()?;
+    let (start, length) = (arch::inside().start, inside_length());
+    refused(EXCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+    refused(EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
+    if machine().features.contains(&Feature::Inclusive) {
+        refused(INCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+    }
+    // What is no configuration is told first, a bad selector last.
+    refused(3, 0, 0, 0, libc::EINVAL)?;
+    refused(EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
+    refused(OFF, 1, 0, 0, libc::EINVAL)?;
+    refused(EXCLUSIVE, start, length, arch::KERNEL_ADDRESS, libc::EPERM)?;
+    disarm()?;
+    is_executed_despite_block(&arch::gate())
+}
+
+fn armed_stay_armed() -> Check {
+    handle(keep)?;
+    arm()?;
+    let denied = Denied::new()?;
+    is_dispatched(&arch::gate())?;
+    // Neither the same again nor anything else.
+    refused(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR), libc::EPERM)?;
+    refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
+    is_dispatched(&arch::gate())?;
+    is_executed(&arch::gate())?;
+    disarm()?;
+    is_executed_despite_block(&arch::gate())?;
+    drop(denied);
+    arm()?;
+    is_dispatched(&arch::gate())
+}
+
+fn denies_tracer() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        let first = arm();
+        pause_for_tracer();
+        let second = is_executed_despite_block(&arch::gate());
+        code(first.and(second).is_ok())
+    })?;
+    let armed = Config {
+        mode: EXCLUSIVE,
+        selector: address(&SELECTOR),
+        offset: arch::inside().start,
+        length: inside_length(),
+    };
+    let denied = Denied::new()?;
+    equal("setting with 0", tracee.set(&armed), Err(Errno(libc::EPERM)))?;
+    equal("configuration after it", tracee.config()?, Config::default())?;
+    drop(denied);
+    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
+    let _denied = Denied::new()?;
+    equal("setting with 0", tracee.set(&Config { length: 1, ..armed }), Err(Errno(libc::EPERM)))?;
+    equal("configuration after it", tracee.config()?, armed)?;
+    equal("setting OFF with 0", tracee.set(&Config::default()), Ok(()))?;
+    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+}
+
+fn only_for_root() -> Check {
+    for namespace in [false, true] {
+        let child = start(|| {
+            if be_nobody().is_err() || namespace && be_root_of_namespace().is_err() {
+                return 99;
+            }
+            code(write("0").is_err())
+        })?;
+        let end = end_of(child)?;
+        let _ = write("1");
+        if end == Change::Exited(99) {
+            return Err(Wrong::Unmet("user-namespace".into()));
+        }
+        ends_well(end)?;
+    }
+    says("1")
+}
+
+const NOBODY: u64 = 65534;
+
+fn be_nobody() -> sys::Result<u64> {
+    // SAFETY: changes this process's own credentials and flags. Without the last one the files
+    // of proc(5) about it would be root's.
+    unsafe {
+        sys::call(libc::SYS_setgroups, &[0, 0])?;
+        sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;
+        sys::call(libc::SYS_setresuid, &[NOBODY, NOBODY, NOBODY])?;
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0)
+    }
+}
+
+fn be_root_of_namespace() -> std::io::Result<()> {
+    let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
+    // SAFETY: changes this process's own credentials.
+    unsafe { sys::call(libc::SYS_unshare, &[user]) }.map_err(std::io::Error::other)?;
+    std::fs::write("/proc/self/uid_map", format!("0 {NOBODY} 1"))
+}

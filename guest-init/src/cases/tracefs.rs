@@ -1,0 +1,154 @@
+//! Events of the kernel's own tracing, through a mount of tracefs that is attached nowhere.
+
+use super::Wrong;
+use super::support::*;
+use crate::sys;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+
+/// Of the buffer of each CPU, as the kernel says it.
+const BUFFER_KB: &str = "64";
+
+/// tracefs, for as long as this is kept.
+pub(crate) struct Tracefs {
+    mount: File,
+    enabled: Vec<String>,
+}
+
+/// One event of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// The task.
+    pub(crate) task: i32,
+    /// What it says: `sys_enter: NR 95 (...)`.
+    pub(crate) text: String,
+}
+
+impl Tracefs {
+    /// Mounts it and enables these events, `system/name`.
+    pub(crate) fn start(events: &[&str]) -> Result<Tracefs, Wrong> {
+        Tracefs::enable(events, true)
+    }
+
+    /// The same, but what is seen is not kept.
+    pub(crate) fn start_blind(events: &[&str]) -> Result<Tracefs, Wrong> {
+        Tracefs::enable(events, false)
+    }
+
+    fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Wrong> {
+        let mount = sys::mount_aside(c"tracefs").map_err(broken("mounting tracefs"))?;
+        // SAFETY: the descriptor is new and becomes the file's.
+        let mount = unsafe { File::from_raw_fd(mount) };
+        let mut tracefs = Tracefs { mount, enabled: Vec::new() };
+        // A small buffer: pages are taken for it at the first event that is enabled. Setting it
+        // again, as emptying it, would wait for every CPU.
+        let mut size = String::new();
+        tracefs
+            .open("buffer_size_kb", libc::O_RDONLY)?
+            .read_to_string(&mut size)
+            .map_err(broken("buffer_size_kb"))?;
+        if size.trim() != BUFFER_KB {
+            tracefs.write("buffer_size_kb", BUFFER_KB)?;
+        }
+        tracefs.write("tracing_on", if keep { "1" } else { "0" })?;
+        for event in events {
+            let path = format!("events/{event}/enable");
+            tracefs.write(&path, "1")?;
+            tracefs.enabled.push(path);
+        }
+        Ok(tracefs)
+    }
+
+    /// Switches all off again, and gives what was seen of each of these tasks.
+    pub(crate) fn stop<const N: usize>(
+        mut self,
+        tasks: [i32; N],
+    ) -> Result<[Vec<String>; N], Wrong> {
+        for path in std::mem::take(&mut self.enabled) {
+            self.write(&path, "0")?;
+        }
+        let mut text = Vec::new();
+        // What is read so is gone.
+        let read =
+            self.open("trace_pipe", libc::O_RDONLY | libc::O_NONBLOCK)?.read_to_end(&mut text);
+        match read {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+                return Err(broken("reading the trace")(error));
+            }
+            _ => {}
+        }
+        let text = String::from_utf8_lossy(&text);
+        let events: Vec<_> = text.lines().filter_map(event).collect();
+        Ok(tasks.map(|task| {
+            events.iter().filter(|event| event.task == task).map(|e| e.text.clone()).collect()
+        }))
+    }
+
+    fn open(&self, path: &str, flags: i32) -> Result<File, Wrong> {
+        let name = std::ffi::CString::new(path).map_err(broken("a path"))?;
+        // SAFETY: reads the name; the descriptor is new and becomes the file's.
+        unsafe {
+            let fd = libc::openat(self.mount.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC);
+            if fd < 0 {
+                let error = std::io::Error::last_os_error();
+                return Err(Wrong::Broken(format!("opening {path} in tracefs: {error}")));
+            }
+            Ok(File::from_raw_fd(fd))
+        }
+    }
+
+    /// Adds to what a file says.
+    pub(crate) fn append(&self, path: &str, text: &str) -> Result<(), Wrong> {
+        self.open(path, libc::O_WRONLY | libc::O_APPEND)?
+            .write_all(text.as_bytes())
+            .map_err(broken(path))
+    }
+
+    /// The same; false if the kernel refuses with this error number.
+    pub(crate) fn accepts(&self, path: &str, text: &str, refusal: i32) -> Result<bool, Wrong> {
+        let mut file = self.open(path, libc::O_WRONLY | libc::O_APPEND)?;
+        match file.write_all(text.as_bytes()) {
+            Err(error) if error.raw_os_error() == Some(refusal) => Ok(false),
+            written => written.map(|()| true).map_err(broken(path)),
+        }
+    }
+
+    fn write(&self, path: &str, text: &str) -> Result<(), Wrong> {
+        self.open(path, libc::O_WRONLY | libc::O_TRUNC)?
+            .write_all(text.as_bytes())
+            .map_err(broken(path))
+    }
+}
+
+impl Drop for Tracefs {
+    fn drop(&mut self) {
+        for path in std::mem::take(&mut self.enabled) {
+            let _ = self.write(&path, "0");
+        }
+    }
+}
+
+/// Reads `comm-TASK [CPU] flags time: text`. The name may hold anything but a newline. Newer
+/// kernels write the arguments of a call with 0x before them (kernel/trace/trace_syscalls.c).
+fn event(line: &str) -> Option<Event> {
+    let (who, rest) = line.split_once(" [")?;
+    let task = who.trim_end().rsplit_once('-')?.1.parse().ok()?;
+    let (_, text) = rest.split_once(": ")?;
+    Some(Event { task, text: text.replace(": 0x", ": ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_from_its_line() {
+        let line = "          case-7-61      [000] .....     1.205: sys_enter: NR 95 (5f, 0, 0)";
+        let due = Event { task: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
+        assert_eq!(event(line), Some(due));
+        let line = "a - b-61 [001] d..1. 1.2: sys_umask(mask: 0x41)";
+        assert_eq!(event(line), Some(Event { task: 61, text: "sys_umask(mask: 41)".into() }));
+        assert_eq!(event("what is this"), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! What tracepoints and audit see of dispatch: of a dispatched call nothing but its signal. And
+//! dispatch is the same while they look.
+
+use super::audit::Audit;
+use super::support::*;
+use super::tracefs::Tracefs;
+use super::{Case, Check, Need, Wrong, beside, ptrace, registers};
+use crate::arch::{self, Registers};
+use crate::sys::{self, Change};
+use sudbox_protocol::Feature;
+
+const ENTER: &str = "syscall_trace_enter()";
+const EXIT: &str = "syscall_exit_work()";
+const TRACED: &[Feature] = &[Feature::Dispatch, Feature::SyscallTracepoints];
+const AUDITED: &[Feature] = &[Feature::Dispatch, Feature::Audit];
+/// Tracing is the whole machine's, and so are the rules of audit.
+const NEEDS: &[Need] = &[Need::Root, Need::Vm];
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "tracing/no-call-events",
+        "a dispatched call gives no sys_enter and no sys_exit, the calls around it give both",
+        ENTER,
+        no_call_events,
+    )
+    .about(TRACED)
+    .needing(NEEDS),
+    beside(
+        "tracing/signal-events",
+        "the SIGSYS of a dispatch is seen to be generated for the thread, and delivered, once",
+        "trigger_sigsys()",
+        signal_events,
+    )
+    .about(TRACED)
+    .needing(NEEDS),
+    beside(
+        "tracing/killed-without-events",
+        "a call that kills by its selector gives neither sys_enter nor sys_exit",
+        EXIT,
+        killed_without_events,
+    )
+    .about(TRACED)
+    .needing(NEEDS)
+    .shows(&["phantom-exit-stop"]),
+    beside(
+        "tracing/dispatch-while-traced",
+        "tracepoints change nothing: a dispatched call is undone, an allowed one executes",
+        EXIT,
+        dispatch_while_traced,
+    )
+    .about(TRACED)
+    .needing(NEEDS),
+    beside(
+        "tracing/ptrace-while-traced",
+        "tracepoints change nothing for a tracer: no stop for a dispatched call, both for the next",
+        EXIT,
+        ptrace_while_traced,
+    )
+    .about(TRACED)
+    .needing(NEEDS),
+    beside(
+        "tracing/no-audit-record",
+        "a dispatched call gives no audit record, allowed calls around it give one each",
+        ENTER,
+        no_audit_record,
+    )
+    .about(AUDITED)
+    .needing(NEEDS),
+    beside(
+        "tracing/killed-without-audit-record",
+        "a call that kills by its selector gives no audit record of a system call",
+        EXIT,
+        killed_without_audit_record,
+    )
+    .about(AUDITED)
+    .needing(NEEDS),
+    beside(
+        "tracing/dispatch-while-audited",
+        "audit changes nothing: a dispatched call is undone, and a tracer sees none of it",
+        EXIT,
+        dispatch_while_audited,
+    )
+    .about(AUDITED)
+    .needing(NEEDS),
+];
+
+/// Arguments of `umask(2)` by which its events are told apart: the first and last call of a
+/// subject, the one that is dispatched or kills, one that its selector allows, one in range.
+const BEGIN: u64 = 0o101;
+const END: u64 = 0o102;
+const DISPATCHED: u64 = 0o103;
+const BY_SELECTOR: u64 = 0o104;
+const IN_RANGE: u64 = 0o105;
+
+/// What ends the records of a case.
+const WITNESS: u64 = 0o106;
+
+const EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
+const CALL_EVENTS: [&str; 4] =
+    [EVERY_CALL[0], EVERY_CALL[1], "syscalls/sys_enter_umask", "syscalls/sys_exit_umask"];
+const SIGNAL_EVENTS: [&str; 3] =
+    ["raw_syscalls/sys_enter", "signal/signal_generate", "signal/signal_deliver"];
+
+fn umask(mode: u64) -> Registers {
+    Registers::call(number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
+}
+
+fn umask_inside(mode: u64) -> u64 {
+    // SAFETY: touches no memory.
+    unsafe { sys::call(libc::SYS_umask, &[mode]) }.unwrap_or(u64::MAX)
+}
+
+/// What a subject of most cases here does between its first and last call.
+fn dispatched_and_allowed() -> i32 {
+    if arm().is_err() {
+        return 99;
+    }
+    umask_inside(BEGIN);
+    let undone = blocked(&arch::gate(), &umask(DISPATCHED));
+    let by_selector = arch::gate().issue(&umask(BY_SELECTOR));
+    let in_range = umask_inside(IN_RANGE);
+    let last = umask_inside(END);
+    code(
+        is_left(&undone, &umask(DISPATCHED))
+            && by_selector.result() == BEGIN.cast_signed()
+            && in_range == BY_SELECTOR
+            && last == IN_RANGE,
+    )
+}
+
+/// What kills by the selector's value, and by a selector that cannot be read.
+fn killed(selector: u64, value: u8) -> i32 {
+    if arm_with(selector).is_err() {
+        return 99;
+    }
+    umask_inside(BEGIN);
+    flip(value);
+    let _ = arch::gate().issue(&umask(DISPATCHED));
+    umask_inside(END);
+    0
+}
+
+fn killed_by_value() -> i32 {
+    killed(address(&SELECTOR), 2)
+}
+
+fn killed_by_fault() -> i32 {
+    const NOWHERE: u64 = 1;
+    killed(NOWHERE, ALLOW)
+}
+
+/// Runs each of these in a child while these events are on, and gives how it ended and what was
+/// seen of it from its first call up to its last, or its end.
+fn trace<const N: usize>(
+    events: &[&str],
+    runs: [fn() -> i32; N],
+) -> Result<[(Change, Vec<String>); N], Wrong> {
+    let tracefs = Tracefs::start(events)?;
+    let mut ends = Vec::new();
+    for run in runs {
+        let child = start(run)?;
+        ends.push((child, end_of(child)?));
+    }
+    let seen = tracefs.stop(std::array::from_fn::<_, N, _>(|i| ends[i].0))?;
+    let mut ends = ends.into_iter().map(|(_, change)| change);
+    let mut parts = Vec::new();
+    for (change, mut seen) in ends.by_ref().zip(seen) {
+        let place = |mode: u64| {
+            let texts = [
+                format!("sys_enter: NR {} ({mode:x},", libc::SYS_umask),
+                format!("sys_umask(mask: {mode:x})"),
+            ];
+            seen.iter().position(|seen| texts.iter().any(|text| seen.starts_with(text)))
+        };
+        let end = place(END).unwrap_or(seen.len());
+        let Some(begin) = place(BEGIN) else {
+            return Err(wrong("events of an allowed call", format!("{seen:?}")));
+        };
+        seen.truncate(end);
+        parts.push((change, seen.split_off(begin)));
+    }
+    parts.try_into().map_err(|_| Wrong::Broken("a child is missing".into()))
+}
+
+/// These events and no others, each by its beginning.
+fn are(seen: &[String], due: &[&str]) -> Check {
+    let same = seen.len() == due.len() && seen.iter().zip(due).all(|(s, d)| s.starts_with(d));
+    ensure(same, &format!("events {due:?}"), || format!("{seen:?}"))
+}
+
+fn no_call_events() -> Check {
+    handle(keep)?;
+    let [(change, seen)] = trace(&CALL_EVENTS, [dispatched_and_allowed])?;
+    ends_well(change)?;
+    let (umask, every): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|text| text.starts_with("sys_umask"));
+    let nr = libc::SYS_umask;
+    let returned = arch::number_after_sigreturn(nr);
+    let left = match arch::LEFT_BY_DISPATCH {
+        None => self::umask(DISPATCHED).result().to_string(),
+        // Or what was there before: either will do here.
+        Some(_) => String::new(),
+    };
+    let enter = |mode: u64| format!("sys_enter: NR {nr} ({mode:x},");
+    let exit = |result: u64| format!("sys_exit: NR {nr} = {result}");
+    are(
+        &every,
+        &[
+            &enter(BEGIN),
+            &format!("sys_exit: NR {nr} = "),
+            // The dispatch left nothing; its handler returns.
+            &format!("sys_enter: NR {} (", libc::SYS_rt_sigreturn),
+            &format!("sys_exit: NR {returned} = {left}"),
+            &enter(BY_SELECTOR),
+            &exit(BEGIN),
+            &enter(IN_RANGE),
+            &exit(BY_SELECTOR),
+        ],
+    )?;
+    let mut due = vec![
+        "sys_umask(mask: 41)",
+        "sys_umask -> ",
+        "sys_umask(mask: 44)",
+        "sys_umask -> 0x41",
+        "sys_umask(mask: 45)",
+        "sys_umask -> 0x44",
+    ];
+    // Where the number is put back by then, the handler's return passes for the end of the call.
+    if returned == nr {
+        due.insert(2, "sys_umask -> 0x43");
+    }
+    are(&umask, &due)
+}
+
+fn signal_events() -> Check {
+    handle(keep)?;
+    let [(change, mut seen)] = trace(&SIGNAL_EVENTS, [dispatched_and_allowed])?;
+    ends_well(change)?;
+    seen.retain(|text| text.starts_with("signal"));
+    are(
+        &seen,
+        &["signal_generate: sig=31 errno=0 code=2 ", "signal_deliver: sig=31 errno=0 code=2 "],
+    )?;
+    // Thread-directed, and delivered rather than dropped or found pending already.
+    let generated = &seen[0];
+    ensure(generated.ends_with(" grp=0 res=0"), "grp=0 res=0", || generated.clone())
+}
+
+fn killed_without_events() -> Check {
+    handle(keep)?;
+    let ends = trace(&EVERY_CALL, [killed_by_value, killed_by_fault])?;
+    for ((change, seen), signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+        is_killed(change, signal, 0)?;
+        let nr = libc::SYS_umask;
+        let enter = format!("sys_enter: NR {nr} ({BEGIN:x},");
+        are(&seen, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
+    }
+    Ok(())
+}
+
+fn dispatch_while_traced() -> Check {
+    let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
+    registers::others_kept()?;
+    registers::no_effect()?;
+    is_executed(&arch::gate())
+}
+
+fn ptrace_while_traced() -> Check {
+    let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
+    ptrace::next_call_stops()
+}
+
+/// Runs each of these in a child that is audited, then a witness, and gives how they ended and
+/// the arguments of `umask(2)` in the records of all up to the witness's.
+fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Wrong> {
+    let mut audit = Audit::start(libc::SYS_umask)?;
+    let (mut pids, mut ends) = (Vec::new(), Vec::new());
+    for run in runs {
+        pids.push(start(run)?);
+        ends.push(end_of(pids[pids.len() - 1])?);
+    }
+    let witness = start(|| {
+        umask_inside(WITNESS);
+        0
+    })?;
+    ends_well(end_of(witness)?)?;
+    pids.push(witness);
+    let records = audit.first_arguments(&pids, WITNESS)?;
+    audit.stop()?;
+    Ok((ends, records))
+}
+
+fn no_audit_record() -> Check {
+    handle(keep)?;
+    let (ends, records) = audit([dispatched_and_allowed])?;
+    ends_well(ends[0])?;
+    equal("records of umask", records, vec![BEGIN, BY_SELECTOR, IN_RANGE, END])
+}
+
+fn killed_without_audit_record() -> Check {
+    handle(keep)?;
+    let (ends, records) = audit([killed_by_value, killed_by_fault])?;
+    for (change, signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
+        is_killed(change, signal, 0)?;
+    }
+    equal("records of umask", records, vec![BEGIN, BEGIN])
+}
+
+fn dispatch_while_audited() -> Check {
+    let audit = Audit::start(libc::SYS_umask)?;
+    // Only what is born while audit is on is audited.
+    let child =
+        start(|| code(registers::others_kept().and_then(|()| is_executed(&arch::gate())).is_ok()))?;
+    ends_well(end_of(child)?)?;
+    forget();
+    ptrace::next_call_stops()?;
+    audit.stop()
+}

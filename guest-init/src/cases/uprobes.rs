@@ -1,0 +1,177 @@
+//! Probes on user code, whose own system calls the program knows nothing of.
+
+use super::support::*;
+use super::tracefs::Tracefs;
+use super::{Case, Check, Need, Wrong, beside};
+use crate::arch::{self, Gate};
+use crate::shared::shared;
+use crate::sys;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use sudbox_protocol::Feature;
+
+const PROBED: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
+/// Probes are the whole kernel's.
+const OWNED: &[Need] = &[Need::Root, Need::Vm];
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "uprobes/probed-call-dispatched",
+        "a dispatch behind a probe has the registers and the address that it has without one",
+        "syscall_user_dispatch()",
+        probed_call_dispatched,
+    )
+    .about(PROBED)
+    .needing(OWNED),
+    beside(
+        "uprobes/entry-probe-unseen",
+        "what a probe on an instruction does to report itself is not dispatched",
+        "syscall_user_dispatch()",
+        entry_probe_unseen,
+    )
+    .about(PROBED)
+    .needing(OWNED)
+    .shows(&["uprobe-dispatched"]),
+    beside(
+        "uprobes/return-probe-unseen",
+        "what a probe on a return does to report itself is not dispatched",
+        "syscall_user_dispatch()",
+        return_probe_unseen,
+    )
+    .about(PROBED)
+    .needing(OWNED)
+    .shows(&["uretprobe-dispatched"]),
+];
+
+/// A probe. It stays: to take it back costs the kernel grace periods of 60 ms, and what it is set
+/// on goes with the case.
+struct Probe {
+    traces: Tracefs,
+    name: String,
+}
+
+/// include/linux/errno.h: what `uprobe_init_insn()` says of an instruction that it cannot step over.
+const ENOTSUPP: i32 = 524;
+
+impl Probe {
+    /// Sets a probe of this kind, `p` or `r`, at this offset of a file; none if the kernel sets no
+    /// probe on what stands there.
+    fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Wrong> {
+        let traces = Tracefs::start(&[])?;
+        let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
+        let line = format!("{kind}:sudbox/{name} /proc/self/fd/{fd}:{offset:#x}");
+        traces.append("uprobe_events", &line)?;
+        let enabled = traces.accepts(&format!("events/sudbox/{name}/enable"), "1", ENOTSUPP)?;
+        Ok(enabled.then_some(Probe { traces, name }))
+    }
+
+    /// How often it reported.
+    fn reports(self) -> Result<usize, Wrong> {
+        let [seen] = self.traces.stop([sys::getpid()])?;
+        Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
+    }
+}
+
+/// A file with the code under probe, mapped so that probes can be set on it.
+struct Code {
+    file: File,
+    gate: Gate,
+    place: u64,
+}
+
+/// Where in the file each function stands.
+const FUNCTIONS: [usize; 2] = [2048, 2048 + 64];
+
+impl Code {
+    fn new() -> Result<Code, Wrong> {
+        let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+        // SAFETY: the descriptor is new.
+        let file = unsafe { File::from_raw_fd(fd) };
+        file.set_len(PAGE as u64).map_err(broken("ftruncate"))?;
+        let page = sys::map_at(0, PAGE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
+        assert!(arch::copy_length() <= FUNCTIONS[0]);
+        for (place, function) in FUNCTIONS.into_iter().zip(arch::PROBED_FUNCTIONS) {
+            // SAFETY: a page of the file, large enough for all; nothing is executed yet.
+            unsafe { page.add(place).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
+        }
+        // SAFETY: as above.
+        let gate = unsafe { arch::copy_gate(page) };
+        // Probes are set on private mappings that are not writable (`valid_vma()`). The gate
+        // knows its place, so this one comes where the other was.
+        let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED).cast_unsigned();
+        let protection = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
+        // SAFETY: replaces the page above by the same bytes.
+        unsafe {
+            sys::mmap(&[
+                page as u64,
+                PAGE as u64,
+                protection.into(),
+                flags.into(),
+                fd.cast_unsigned().into(),
+                0,
+            ])
+        }
+        .map_err(broken("mmap"))?;
+        Ok(Code { file, gate, place: page as u64 })
+    }
+
+    /// Calls the function there with [`SELECTOR`] at BLOCK, which adds [`arch::PROBED_ADDS`].
+    fn call(&self, place: usize, value: u32) -> u32 {
+        // SAFETY: the function stands there, and its argument and result are such.
+        let function = unsafe {
+            std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.place + place as u64)
+        };
+        flip(BLOCK);
+        let result = function(value);
+        flip(ALLOW);
+        result
+    }
+}
+
+fn probed_call_dispatched() -> Check {
+    handle(keep)?;
+    let code = Code::new()?;
+    let regs = touch();
+    arm()?;
+    let (without, _) = dispatched(&code.gate, &regs)?;
+    let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| wrong("a probe", "none"))?;
+    let (with, seen) = dispatched(&code.gate, &regs)?;
+    equal("effect", touched(), false)?;
+    equal("registers behind the call", with, without)?;
+    equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
+    equal("reports of the probe", probe.reports()?, 1)
+}
+
+/// Calls the functions under a probe of this kind; nothing may be dispatched.
+fn unseen(kind: char) -> Check {
+    const CALLS: u32 = 3;
+    handle(reissue)?;
+    let code = Code::new()?;
+    forget();
+    for place in FUNCTIONS {
+        let Some(probe) = Probe::new(kind, &code.file, place)? else {
+            // Kernels that do not replace nop10 do not set probes on it (`is_prefix_bad()`).
+            equal("the function without a probe", place, FUNCTIONS[1])?;
+            continue;
+        };
+        arm()?;
+        for value in 0..CALLS {
+            let due = value + arch::PROBED_ADDS;
+            equal("what the function gives", code.call(place, value), due)?;
+        }
+        disarm()?;
+        equal("reports of the probe", probe.reports()?, CALLS as usize)?;
+    }
+    if let Some(seen) = shared().seen(0) {
+        log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
+    }
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+fn entry_probe_unseen() -> Check {
+    unseen('p')
+}
+
+fn return_probe_unseen() -> Check {
+    unseen('r')
+}

@@ -1,0 +1,29 @@
+//! What real programs do with dispatch, as whole stories: Wine and a rewriter of system calls.
+
+use super::{Case, Need, Only, beside, on};
+use crate::arch::Arch;
+
+const X86: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "the programs it stands for are machine code of x86-64",
+};
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "users/wine",
+        "threads that emulate Windows calls as Wine does: selector in the thread's block, handler \
+         that goes on in a dispatcher on another stack, calls between two thread pointers",
+        "syscall_user_dispatch()",
+        on!("x86_64", users::wine),
+    )
+    .only(X86),
+    beside(
+        "users/rewriter",
+        "a program that rewrites each system call when it is first dispatched, with no range at \
+         all, and returns from its handler under ALLOW",
+        "syscall_user_dispatch()",
+        on!("x86_64", users::rewriter),
+    )
+    .needing(&[Need::Root])
+    .only(X86),
+];

@@ -1,0 +1,258 @@
+//! What real programs do to others that live on dispatch: one that saves a process and restores
+//! it elsewhere, as CRIU does, and one that records it, as rr does.
+
+use super::support::*;
+use super::tracee::{Config, InfoKind, Tracee, pause_for_tracer};
+use super::{Case, Check, Wrong, beside};
+use crate::arch::{self, Registers};
+use crate::ptrace::{self, CALL_STOP};
+use crate::sys::{self, Change};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use sudbox_protocol::Feature;
+
+pub(super) const CASES: &[Case] = &[
+    beside(
+        "users/checkpoint",
+        "a process that is saved and put into another one by ptrace is dispatched there as it was",
+        "syscall_user_dispatch_set_config()",
+        checkpoint,
+    )
+    .about(&[Feature::Dispatch, Feature::PtraceConfig]),
+    beside(
+        "users/recorder",
+        "a tracer of all calls sees entry and exit of each allowed one, and of a dispatched one \
+         SIGSYS alone",
+        "syscall_trace_enter()",
+        recorder,
+    ),
+];
+
+const CONT: u32 = libc::PTRACE_CONT;
+
+/// The program that is saved at its second stop, with BLOCK, and something in memory and on its
+/// stack that later calls depend on.
+fn saved() -> i32 {
+    let mut sum = 0u64;
+    pause_for_tracer();
+    let mut good = arm().is_ok();
+    let mut round = |value: Option<u8>| {
+        let (regs, before) = (touch(), dispatches());
+        value.inspect(|value| flip(*value));
+        let blocked = SELECTOR.load(Ordering::SeqCst) == BLOCK;
+        let got = arch::gate().issue(&regs);
+        let dispatched = dispatches() - before;
+        sum = sum * 10 + 1 + u64::from(dispatched);
+        good &= touched() != blocked && is_left(&got, &regs) == blocked;
+    };
+    round(Some(BLOCK));
+    round(Some(ALLOW));
+    flip(BLOCK);
+    pause_for_tracer();
+    round(None);
+    round(Some(ALLOW));
+    round(Some(BLOCK));
+    flip(ALLOW);
+    code(good && sum == 21212)
+}
+
+/// Memory that is a process's own and can be written, by proc(5).
+fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Wrong> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(broken("maps"))?;
+    let own = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        if !words.next()?.starts_with("rw-p") && !line.contains("rwxp") {
+            return None;
+        }
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        Some(number(start)?..number(end)?)
+    });
+    Ok(own.collect())
+}
+
+/// Reads or writes the memory of a stopped tracee.
+fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Wrong> {
+    let path = format!("/proc/{}/mem", tracee.pid);
+    std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(broken("mem"))
+}
+
+/// A process as it was saved.
+struct Image {
+    registers: arch::TraceeRegisters,
+    floating: Vec<u8>,
+    config: Config,
+    memory: Vec<(u64, Vec<u8>)>,
+}
+
+fn save(tracee: &Tracee) -> Result<Image, Wrong> {
+    let floating = tracee.register_set(libc::NT_PRFPREG)?;
+    let file = memory_of(tracee)?;
+    let mut memory = Vec::new();
+    for range in own_memory(tracee.pid)? {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, range.start).map_err(broken("reading memory"))?;
+        memory.push((range.start, bytes));
+    }
+    Ok(Image { registers: tracee.registers()?, floating, config: tracee.config()?, memory })
+}
+
+fn restore(tracee: &Tracee, image: &Image) -> Check {
+    let file = memory_of(tracee)?;
+    for (start, bytes) in &image.memory {
+        file.write_all_at(bytes, *start).map_err(broken("writing memory"))?;
+    }
+    tracee.set_register_set(libc::NT_PRFPREG, &image.floating)?;
+    tracee.set_registers(&image.registers)?;
+    equal("setting what was read", tracee.set(&image.config), Ok(()))?;
+    equal("configuration after it", tracee.config()?, image.config)
+}
+
+/// Makes the stopped tracee issue a call from outside, as one does to learn of it what only it
+/// can ask: dispatch must be off for it, and is put back.
+fn asks_from_within(tracee: &Tracee) -> Check {
+    let (registers, config) = (tracee.registers()?, tracee.config()?);
+    equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
+    let mut question = registers;
+    question.set_call(arch::gate().call_address(), number(libc::SYS_getppid));
+    tracee.set_registers(&question)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_getppid)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_getppid)?;
+    let answer = tracee.registers()?;
+    equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
+    equal_hex("next instruction", answer.next, arch::gate().after())?;
+    tracee.set_registers(&registers)?;
+    equal("setting what was read", tracee.set(&config), Ok(()))
+}
+
+fn checkpoint() -> Check {
+    handle(keep)?;
+    let old = Tracee::start(saved)?;
+    old.expect_signal(CONT, 0, libc::SIGSYS)?;
+    old.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
+    equal("mode", old.config()?.mode, EXCLUSIVE)?;
+    asks_from_within(&old)?;
+    let image = save(&old)?;
+    old.kill()?;
+    // Another process of the same layout, which never armed, becomes the one that was saved.
+    let new = Tracee::start(|| {
+        pause_for_tracer();
+        77
+    })?;
+    equal("configuration of the other process", new.config()?, Config::default())?;
+    restore(&new, &image)?;
+    forget();
+    new.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
+    ends_well(end_of(new.pid)?)?;
+    equal("SIGSYS handled after the restore", dispatches(), 2)
+}
+
+/// What a tracer notes of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Entry(i64),
+    Exit,
+    Signal { number: i64, code: i32 },
+    Gone,
+}
+
+/// A step of the recorded program.
+#[derive(Clone, Copy)]
+enum Step {
+    Outside { call: i64, blocked: bool },
+    Inside(i64),
+    Disarm,
+    Arm,
+}
+
+const STORY: &[Step] = &[
+    Step::Outside { call: libc::SYS_umask, blocked: true },
+    Step::Outside { call: libc::SYS_getppid, blocked: false },
+    Step::Outside { call: libc::SYS_getppid, blocked: true },
+    Step::Outside { call: libc::SYS_umask, blocked: true },
+    Step::Inside(libc::SYS_getppid),
+    Step::Outside { call: -1, blocked: true },
+    Step::Outside { call: -1, blocked: false },
+    Step::Inside(libc::SYS_sched_yield),
+    Step::Disarm,
+    Step::Outside { call: libc::SYS_getppid, blocked: false },
+    Step::Arm,
+    Step::Outside { call: libc::SYS_exit_group, blocked: true },
+    Step::Outside { call: libc::SYS_getppid, blocked: false },
+];
+
+fn play() -> i32 {
+    for step in STORY {
+        match *step {
+            Step::Outside { call, blocked } => {
+                flip(if blocked { BLOCK } else { ALLOW });
+                let _ = arch::gate().issue(&Registers::call(number(call), [0; 6]));
+            }
+            // SAFETY: neither touches memory.
+            Step::Inside(call) => drop(unsafe { sys::call(call, &[]) }),
+            Step::Disarm => drop(disarm()),
+            Step::Arm => drop(arm()),
+        }
+    }
+    0
+}
+
+/// What must be seen of the program.
+fn story() -> Vec<Event> {
+    let mut events = Vec::new();
+    let both = |events: &mut Vec<Event>, call| events.extend([Event::Entry(call), Event::Exit]);
+    for step in STORY {
+        match *step {
+            Step::Outside { call, blocked: true } => {
+                let number = seen_number(number(call)).into();
+                events.push(Event::Signal { number, code: USER_DISPATCH });
+                both(&mut events, libc::SYS_rt_sigreturn);
+            }
+            Step::Outside { call, blocked: false } | Step::Inside(call) => both(&mut events, call),
+            Step::Disarm | Step::Arm => both(&mut events, libc::SYS_prctl),
+        }
+    }
+    events.extend([Event::Entry(libc::SYS_exit_group), Event::Gone]);
+    events
+}
+
+/// Lets the tracee run to its next stop, and says what that is.
+fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Wrong> {
+    Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
+        Change::Stopped(CALL_STOP) => match tracee.info_kind()? {
+            InfoKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
+            InfoKind::Exit => (Event::Exit, 0),
+            other => return Err(wrong("a stop at entry or exit of a call", format!("{other:?}"))),
+        },
+        Change::Stopped(signal) => {
+            let info = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
+            let field = |at: usize| i32::from_ne_bytes(std::array::from_fn(|i| info[at + i]));
+            (Event::Signal { number: field(24).into(), code: field(8) }, signal)
+        }
+        _ => (Event::Gone, 0),
+    })
+}
+
+fn recorder() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        play()
+    })?;
+    let (mut signal, mut at) = (0, 0);
+    for (place, due) in story().into_iter().enumerate() {
+        let (event, next) = next_event(&tracee, signal)?;
+        if event != due {
+            let _ = sys::kill(tracee.pid, libc::SIGKILL);
+        }
+        equal(&format!("event {place}"), event, due)?;
+        (signal, at) = (next, place);
+    }
+    equal("events", at + 1, story().len())?;
+    let blocked = STORY.iter().filter(|step| matches!(step, Step::Outside { blocked: true, .. }));
+    equal("SIGSYS handled", dispatches() as usize, blocked.count())
+}

@@ -1,0 +1,35 @@
+//! What a Windows program does that makes its system calls itself, and that each engine shows the same of
+//! it.
+
+use super::Check;
+use super::foreign::same;
+use super::own::nt;
+use crate::sandbox::{Engine, Image, Nt};
+
+fn nt_on(engines: &[Engine]) -> Check {
+    let image = nt::image()?;
+    same(&image, &Nt, engines, nt::TRANSCRIPT)?;
+    let faulty = Image { entry: nt::FAULTY_ENTRY, ..image };
+    same(&faulty, &Nt, engines, nt::FAULTY)
+}
+
+pub(crate) fn nt_exclusive() -> Check {
+    nt_on(&[Engine::Exclusive])
+}
+
+pub(crate) fn nt_inclusive() -> Check {
+    nt_on(&[Engine::Inclusive])
+}
+
+pub(crate) fn nt_filter() -> Check {
+    nt_on(&[Engine::Exclusive, Engine::Filter])
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn nt_notification() -> Check {
+    nt_on(&[Engine::Exclusive, Engine::Notification])
+}
+
+pub(crate) fn nt_trace() -> Check {
+    nt_on(&[Engine::Exclusive, Engine::Trace])
+}

@@ -1,0 +1,332 @@
+//! A real 32-bit program under the orders of a case (`arch::compat`).
+
+use crate::arch;
+use crate::arch::compat::{self, Board, Order, Registers, Seen, number};
+use crate::cases::support::*;
+use crate::cases::{Check, Wrong};
+use crate::sys::{self, Change};
+use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
+
+/// The program, waiting for its orders or at work.
+pub(crate) struct Program {
+    pid: i32,
+    board: *mut Board,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Way::Sysenter => "SYSENTER",
+            Way::Syscall => "SYSCALL",
+            Way::Int80 => "int 0x80",
+        })
+    }
+}
+
+/// Places in the program's vDSO.
+#[derive(Debug)]
+pub(crate) struct Vdso {
+    /// `__kernel_vsyscall`
+    pub(crate) fast: u32,
+    /// `__kernel_sigreturn`
+    pub(crate) sigreturn: u32,
+    /// `__kernel_rt_sigreturn`
+    pub(crate) rt_sigreturn: u32,
+    /// Its mapping, which may be longer than its segment.
+    pub(crate) mapping: Range<u32>,
+    /// How the image enters the kernel.
+    pub(crate) way: Way,
+}
+
+/// The instruction of `__kernel_vsyscall`, which the kernel picks for the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Sysenter,
+    Syscall,
+    Int80,
+}
+
+/// `SA_SIGINFO`, `SA_RESTORER`, `SA_ONSTACK`, `SA_NODEFER` as 32-bit programs write them.
+pub(crate) const SIGINFO: u32 = 4;
+pub(crate) const RESTORER: u32 = 0x0400_0000;
+const ONSTACK: u32 = 0x0800_0000;
+const NODEFER: u32 = 0x4000_0000;
+
+impl Program {
+    /// Starts the program in a child, and waits until it takes orders.
+    pub(crate) fn start() -> Result<Program, Wrong> {
+        Program::start_after(|| Ok(()))
+    }
+
+    /// The same; the child does something first.
+    pub(crate) fn start_after(first: impl FnOnce() -> Check) -> Result<Program, Wrong> {
+        let image = compat::program();
+        let word = |fd: i32| u64::from(fd.cast_unsigned());
+        let file = sys::memory_file().map_err(broken("memfd_create"))?;
+        let shared = sys::memory_file().map_err(broken("memfd_create"))?;
+        let length = compat::BOARD_LENGTH;
+        // SAFETY: reads the image, and makes the board's file as long as the board.
+        unsafe {
+            sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64])
+                .and_then(|_| sys::call(libc::SYS_ftruncate, &[word(shared), length as u64]))
+        }
+        .map_err(broken("writing a program"))?;
+        let board = sys::map_at(0, length, libc::MAP_SHARED, shared).map_err(broken("mmap"))?;
+        let none = [0u64];
+        let list = none.as_ptr() as u64;
+        let pid = start(|| {
+            if first().is_err() {
+                return 98;
+            }
+            // SAFETY: duplicates a descriptor; reads an empty path and two empty lists.
+            let _ = unsafe {
+                let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
+                sys::call(libc::SYS_dup2, &[word(shared), compat::BOARD_FILE]).and_then(|_| {
+                    sys::call(
+                        libc::SYS_execveat,
+                        &[word(file), c"".as_ptr() as u64, list, list, empty],
+                    )
+                })
+            };
+            97
+        })?;
+        let _ = sys::close(file).and(sys::close(shared));
+        let program = Program { pid, board: board.cast() };
+        while program.read(|board| board.head.ready) != 1 {
+            let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
+            if let Some((_, change)) = gone {
+                return Err(wrong("the 32-bit program runs", format!("it {change}")));
+            }
+            sys::sched_yield();
+        }
+        Ok(program)
+    }
+
+    /// Looks at the board.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
+        fence(Ordering::SeqCst);
+        // SAFETY: the board stays mapped and every value of its bytes is one of its fields'. The
+        // other process waits or is gone, but for its start, when it only sets words once.
+        look(unsafe { &*self.board })
+    }
+
+    /// Writes on the board, while the program waits.
+    pub(crate) fn write(&self, change: impl FnOnce(&mut Board)) {
+        // SAFETY: as in `read`; the program waits in a loop that reads one word.
+        change(unsafe { &mut *self.board });
+        fence(Ordering::SeqCst);
+    }
+
+    /// Puts bytes where orders can point at them, and says where that is in the program.
+    pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
+        let at = compat::DATA + slot * 64;
+        assert!(size_of::<T>() <= 64 && at + 64 <= 0x6000);
+        // SAFETY: the slot lies on the board, and is not part of `Board`.
+        unsafe { self.board.cast::<u8>().add(at).cast::<T>().write_unaligned(value) };
+        compat::BOARD + narrow(at)
+    }
+
+    /// What is in a slot now.
+    pub(crate) fn get<T: Copy>(&self, slot: usize) -> T {
+        fence(Ordering::SeqCst);
+        // SAFETY: as in `put`; cases ask for plain data.
+        unsafe {
+            self.board.cast::<u8>().add(compat::DATA + slot * 64).cast::<T>().read_unaligned()
+        }
+    }
+
+    /// Has these orders carried out, to the end of the program, and gives them back with the
+    /// registers behind each.
+    pub(crate) fn obey(&self, orders: &[Order]) -> Result<Vec<Order>, Wrong> {
+        let (change, done) = self.try_to_obey(orders)?;
+        let all = i32::try_from(orders.len()).unwrap_or(-1);
+        equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
+        Ok(done)
+    }
+
+    /// The same, whatever becomes of the program.
+    pub(crate) fn try_to_obey(&self, orders: &[Order]) -> Result<(Change, Vec<Order>), Wrong> {
+        assert!(orders.len() < compat::ORDERS);
+        self.write(|board| board.orders[..orders.len()].copy_from_slice(orders));
+        self.write(|board| board.head.go = 1);
+        let change = end_of(self.pid)?;
+        let done = self.read(|board| board.orders[..orders.len()].to_vec());
+        Ok((change, done))
+    }
+
+    /// The program's number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// How many SIGSYS the program handled.
+    pub(crate) fn signals(&self) -> u32 {
+        self.read(|board| board.head.signals)
+    }
+
+    /// What the handler saw.
+    pub(crate) fn seen(&self, index: usize) -> Result<Seen, Wrong> {
+        if self.signals() as usize > index && index < compat::SEEN {
+            return Ok(self.read(|board| board.head.seen[index]));
+        }
+        Err(wrong(format!("SIGSYS {index} handled"), format!("{} handled", self.signals())))
+    }
+
+    /// The program's vDSO.
+    pub(crate) fn vdso(&self) -> Result<Vdso, Wrong> {
+        let (base, fast) = self.read(|board| (board.head.vdso, board.head.fast));
+        if base == 0 || fast == 0 {
+            return Err(Wrong::Unmet("the 32-bit vDSO".into()));
+        }
+        let (image, code) = self.read(|board| (board.vdso, board.fast));
+        let symbol = |name| {
+            symbol(&image, name)
+                .map(|offset| base + offset)
+                .ok_or_else(|| Wrong::Broken(format!("no {name} in the 32-bit vDSO")))
+        };
+        let mapping = sys::mapping(self.pid, base.into())
+            .and_then(|m| Some(u32::try_from(m.start).ok()?..u32::try_from(m.end).ok()?))
+            .ok_or_else(|| Wrong::Broken("the 32-bit vDSO is not mapped".into()))?;
+        let has = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
+        let int80 = has([0xcd, 0x80]).unwrap_or(code.len());
+        let way = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
+            Way::Sysenter
+        } else if has([0x0f, 0x05]).is_some_and(|at| at < int80) {
+            Way::Syscall
+        } else {
+            Way::Int80
+        };
+        Ok(Vdso {
+            fast,
+            sigreturn: symbol("__kernel_sigreturn")?,
+            rt_sigreturn: symbol("__kernel_rt_sigreturn")?,
+            mapping,
+            way,
+        })
+    }
+}
+
+impl Vdso {
+    /// Behind the `int 0x80` of `__kernel_vsyscall`: where the kernel says the call came from,
+    /// whichever instruction it was (`do_fast_syscall_32()`).
+    pub(crate) fn landing(&self, program: &Program) -> Result<u32, Wrong> {
+        let code = program.read(|board| board.fast);
+        let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
+        let at = at.ok_or_else(|| Wrong::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
+        Ok(self.fast + narrow(at) + 2)
+    }
+}
+
+fn word(image: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn half(image: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(image.get(at..at + 2)?.try_into().ok()?))
+}
+
+/// Value of a symbol in the first page of a 32-bit vDSO, whose first address is 0 (elf(5)).
+fn symbol(image: &[u8], name: &str) -> Option<u32> {
+    let word = |at: usize| word(image, at);
+    let headers = word(28)? as usize;
+    let dynamic = (0..usize::from(half(image, 44)?))
+        .map(|i| headers + i * 32)
+        .find(|at| word(*at) == Some(2))
+        .and_then(|at| word(at + 8))? as usize;
+    let entry = |tag: u32| {
+        (0..64)
+            .map(|i| dynamic + i * 8)
+            .take_while(|at| word(*at) != Some(0))
+            .find(|at| word(*at) == Some(tag))
+            .and_then(|at| word(at + 4))
+            .map(|value| value as usize)
+    };
+    let (strings, symbols) = (entry(5)?, entry(6)?);
+    // The table of symbols has no length; the strings follow it, or something else that is none.
+    (0..64).map(|i| symbols + i * 16).find_map(|at| {
+        let start = strings + word(at)? as usize;
+        let text = image.get(start..start + name.len() + 1)?;
+        (text[..name.len()] == *name.as_bytes() && text[name.len()] == 0)
+            .then(|| word(at + 4))
+            .flatten()
+    })
+}
+
+/// An address or offset that is below 4 GiB.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).expect("below 4 GiB")
+}
+
+impl Seen {
+    fn field(&self, at: usize) -> u32 {
+        u32::from_le_bytes(std::array::from_fn(|i| self.info[at + i]))
+    }
+
+    /// `si_call_addr`
+    pub(crate) fn call_address(&self) -> u32 {
+        self.field(12)
+    }
+
+    /// `si_arch`
+    pub(crate) fn arch(&self) -> u32 {
+        self.field(20)
+    }
+}
+
+/// The siginfo of a dispatch of a 32-bit call: `struct compat_siginfo` (include/linux/compat.h),
+/// in which nothing follows `si_arch`.
+pub(crate) fn describes(seen: &Seen, after: u32, number: u32) -> Check {
+    equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
+    equal("si_errno", seen.field(4), 0)?;
+    equal("si_code", seen.field(8).cast_signed(), USER_DISPATCH)?;
+    equal_hex("si_call_addr", seen.call_address().into(), after.into())?;
+    equal("si_syscall", seen.field(16), number)?;
+    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    equal("bytes behind si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
+}
+
+/// A call from inside.
+pub(crate) fn inside(number: u32, arguments: &[u32]) -> Order {
+    Order::new(compat::inside_gate(), ALLOW, Registers::call(number, arguments))
+}
+
+/// Arms with this range and the board's selector.
+pub(crate) fn arm_range(start: u32, length: u32) -> Order {
+    inside(number::PRCTL, &[59, 1, start, length, compat::BOARD])
+}
+
+/// Arms with the program's inside range.
+pub(crate) fn arm_inside() -> Order {
+    let inside = compat::inside();
+    arm_range(inside.start, inside.end - inside.start)
+}
+
+/// `rt_sigaction` with the 32-bit structure, kept in a slot.
+fn action(program: &Program, slot: usize, signal: i32, handler: u32, flags: u32) -> Order {
+    let at = program.put(slot, [handler, flags, compat::restorer(), 0, 0]);
+    inside(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
+}
+
+/// Handles SIGSYS: `compat::handler` with [`SIGINFO`], else `compat::plain_handler`.
+pub(crate) fn handle_sigsys(program: &Program, flags: u32) -> Order {
+    let handler = if flags & SIGINFO != 0 { compat::handler() } else { compat::plain_handler() };
+    action(program, 0, libc::SIGSYS, handler, flags)
+}
+
+/// Handles faults on a stack of their own.
+pub(crate) fn handle_faults(program: &Program) -> [Order; 2] {
+    let length = 0x2000;
+    let stack = compat::BOARD + narrow(compat::STACK_END) - length;
+    let at = program.put(1, [stack, 0, length]);
+    [
+        inside(number::SIGALTSTACK, &[at, 0]),
+        action(
+            program,
+            2,
+            libc::SIGSEGV,
+            compat::fault_handler(),
+            SIGINFO | RESTORER | ONSTACK | NODEFER,
+        ),
+    ]
+}

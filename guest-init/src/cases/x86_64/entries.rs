@@ -1,0 +1,432 @@
+//! The ways into the kernel that x86-64 alone has.
+
+use super::compat::*;
+use crate::arch::compat::{self, Order, Registers as Narrow, context, number as compat_number};
+use crate::arch::{self, Reg, Registers};
+use crate::cases::support::*;
+use crate::cases::{Check, Wrong};
+use crate::probe;
+use crate::sys::{self, Change};
+use crate::vdso;
+use std::ops::Range;
+use sudbox_protocol::Feature;
+
+/// What a [`touch`] of the 32-bit kind asks for, and what is there before and after it.
+const TOUCHED: u32 = 0o137;
+const UNTOUCHED: u32 = 0o022;
+
+/// `umask(2)` in the 32-bit table.
+fn compat_touch() -> Registers {
+    let _ = touched();
+    let mut regs = touch();
+    regs[Reg::RESULT] = compat_number::UMASK.into();
+    regs[Reg::Bx] = TOUCHED.into();
+    regs
+}
+
+pub(crate) fn int80() -> Check {
+    handle(keep)?;
+    let gate = arch::compat_gate();
+    let after = gate.after();
+    arm()?;
+    dispatched(&gate, &compat_touch())?;
+    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    // The number counts in its low half only, and that is what is put back.
+    let mut regs = compat_touch();
+    regs[Reg::RESULT] |= 0xdead_beef << 32;
+    let (got, seen) = dispatched(&gate, &regs)?;
+    equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
+    equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
+    // By selector, and by range.
+    let executed = |selector| -> Result<bool, Wrong> {
+        forget();
+        let regs = compat_touch();
+        flip(selector);
+        let got = gate.issue(&regs);
+        flip(ALLOW);
+        let effect = touched();
+        let due = if effect { UNTOUCHED } else { compat_number::UMASK };
+        equal("result", got.result(), due.into())?;
+        equal("SIGSYS handled", dispatches(), u32::from(!effect))?;
+        Ok(effect)
+    };
+    equal("a call with ALLOW executes", executed(ALLOW)?, true)?;
+    for (start, due) in [(after, true), (after - 1, false), (after + 1, false)] {
+        accepted(EXCLUSIVE, start, 1, address(&SELECTOR))?;
+        handle(flip_to_allow)?;
+        equal(
+            &format!("range {start:#x}+1 allows a call before {after:#x}"),
+            executed(BLOCK)?,
+            due,
+        )?;
+    }
+    disarm()
+}
+
+/// `umask(2)` with a pattern in all other registers.
+fn narrow_touch() -> Narrow {
+    Narrow::call(compat_number::UMASK, &[TOUCHED])
+}
+
+/// Puts the mode back and shows what it was: from inside.
+fn ask_touched() -> Order {
+    inside(compat_number::UMASK, &[UNTOUCHED])
+}
+
+/// Whether the order before an [`ask_touched`] took effect.
+fn effect(asked: &Order) -> bool {
+    asked.behind.ax == TOUCHED
+}
+
+pub(crate) fn int80_refused() -> Check {
+    if probe::machine().features.contains(&Feature::Ia32) {
+        return Err(Wrong::Unmet("a kernel without int 0x80 (ia32_emulation=off)".into()));
+    }
+    handle(leave_through_gate)?;
+    for selector in [ALLOW, BLOCK, 2] {
+        let end = subject(|| {
+            if arm().is_err() {
+                return 99;
+            }
+            flip(selector);
+            let _ = arch::compat_gate().issue(&compat_touch());
+            0
+        })?;
+        is_killed(end, libc::SIGSEGV, 0)?;
+    }
+    Ok(())
+}
+
+/// One round of arming with a range, a touch with BLOCK, and asking for its effect.
+fn round(gate: u32, range: &Range<u32>) -> [Order; 3] {
+    let touch = Order::new(gate, BLOCK, narrow_touch());
+    [arm_range(range.start, range.end - range.start), touch, ask_touched()]
+}
+
+/// Calls from this gate must count as coming from the instruction before `after`, and must be
+/// put back whole when they are dispatched. `wrong` is a range that must not matter.
+fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
+    program.write(|board| board.head.reaction = ALLOW.into());
+    let inside_range = compat::inside();
+    let around = after - 0x10..after;
+    let ranges = [
+        (inside_range, false),
+        (after..after + 1, true),
+        (after - 1..after, false),
+        (after + 1..after + 2, false),
+        (around, false),
+        (wrong_range, false),
+    ];
+    let mut orders = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];
+    orders.extend([arm_inside(), Order::new(gate, ALLOW, narrow_touch()), ask_touched()]);
+    orders.extend(ranges.iter().flat_map(|(range, _)| round(gate, range)));
+    let done = program.obey(&orders)?;
+    for (i, (range, due)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
+        let [armed, call, asked] = &done[2 + 3 * i..5 + 3 * i] else { continue };
+        equal("prctl", armed.behind.ax, 0)?;
+        let place = format!("range {range:#x?} executes a call before {after:#x}");
+        equal(&place, effect(asked), *due)?;
+        let result = if *due { UNTOUCHED } else { compat_number::UMASK };
+        equal("registers behind the call", call.behind, Narrow { ax: result, ..call.registers })?;
+        equal("change of the stack pointer", call.stack, 0)?;
+    }
+    let dispatched = ranges.iter().filter(|(_, executed)| !executed).count();
+    equal("SIGSYS handled", program.signals() as usize, dispatched)?;
+    for index in 0..dispatched.min(compat::SEEN) {
+        describes(&program.seen(index)?, after, compat_number::UMASK)?;
+        let frame = program.seen(index)?.context;
+        let due = narrow_touch();
+        for (name, at, due) in [
+            ("EAX", context::AX, due.ax),
+            ("EBX", context::BX, due.bx),
+            ("ECX", context::CX, due.cx),
+            ("EDX", context::DX, due.dx),
+            ("ESI", context::SI, due.si),
+            ("EDI", context::DI, due.di),
+            ("EBP", context::BP, due.bp),
+            ("EIP", context::IP, after),
+        ] {
+            equal_hex(&format!("{name} in the frame"), frame[at].into(), due.into())?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn int80_from_compat() -> Check {
+    let fast = compat::fast_gate()..compat::fast_gate_after() + 1;
+    obeys(&Program::start()?, compat::gate(), compat::gate_after(), fast)
+}
+
+/// The program and its vDSO, if that enters the kernel so.
+fn entering(way: Way) -> Result<(Program, Vdso), Wrong> {
+    let program = Program::start()?;
+    let vdso = program.vdso()?;
+    if vdso.way == way {
+        return Ok((program, vdso));
+    }
+    Err(Wrong::Unmet(format!("a processor on which the 32-bit vDSO enters by {way}")))
+}
+
+fn landing_pad(way: Way) -> Check {
+    let (program, vdso) = entering(way)?;
+    let landing = vdso.landing(&program)?;
+    let caller = compat::fast_gate()..compat::fast_gate_after() + 1;
+    obeys(&program, compat::fast_gate(), landing, caller)
+}
+
+fn bad_stack(way: Way) -> Check {
+    const NOWHERE: u32 = 0x1000;
+    const EFAULT: u32 = (-libc::EFAULT).cast_unsigned();
+    let (program, vdso) = entering(way)?;
+    let landing = vdso.landing(&program)?;
+    let gate = match way {
+        Way::Sysenter => compat::sysenter_gate(),
+        _ => compat::syscall_gate(),
+    };
+    program.write(|board| board.head.reaction = ALLOW.into());
+    let bad = Narrow { bp: NOWHERE, ..narrow_touch() };
+    let [stack, faults] = handle_faults(&program);
+    let done = program.obey(&[
+        stack,
+        faults,
+        handle_sigsys(&program, SIGINFO | RESTORER),
+        ask_touched(),
+        arm_inside(),
+        Order::new(gate, BLOCK, bad),
+        ask_touched(),
+        Order::new(gate, 2, bad),
+        // The program itself is as well as before.
+        Order::new(compat::gate(), BLOCK, narrow_touch()),
+        ask_touched(),
+    ])?;
+    for call in [&done[5], &done[7]] {
+        equal_hex("result of the call", call.behind.ax.into(), EFAULT.into())?;
+        equal_hex("place of the fault", call.behind.bx.into(), landing.into())?;
+    }
+    equal("effect of the call", effect(&done[6]), false)?;
+    equal("effect of a dispatched call", effect(&done[9]), false)?;
+    equal("SIGSEGV handled", program.read(|board| board.head.faults), 2)?;
+    equal("SIGSYS handled", program.signals(), 1)
+}
+
+pub(crate) fn sigreturn_exempt() -> Check {
+    // An address that nobody can read, and that prctl accepts.
+    const NOWHERE: u32 = 1;
+    for flags in [SIGINFO, 0] {
+        let program = Program::start()?;
+        program.vdso()?;
+        program.write(|board| board.head.reaction = compat::LEAVE);
+        let call = Order::new(compat::gate(), BLOCK, narrow_touch());
+        let inside_range = compat::inside();
+        let length = inside_range.end - inside_range.start;
+        let kill = [program.pid().cast_unsigned(), libc::SIGSYS.cast_unsigned()];
+        let done = program.obey(&[
+            handle_sigsys(&program, flags),
+            ask_touched(),
+            arm_inside(),
+            call,
+            ask_touched(),
+            call,
+            ask_touched(),
+            inside(compat_number::PRCTL, &[59, 1, inside_range.start, length, NOWHERE]),
+            inside(compat_number::KILL, &kill),
+            inside(compat_number::PRCTL, &[59, 0, 0, 0, 0]),
+        ])?;
+        for (call, asked) in [(&done[3], &done[4]), (&done[5], &done[6])] {
+            equal("registers behind the call", call.behind, call.registers)?;
+            equal("effect of a dispatched call", effect(asked), false)?;
+        }
+        for order in &done[7..] {
+            equal("a call from inside", order.behind.ax, 0)?;
+        }
+        equal("SIGSYS handled", program.signals(), 3)?;
+    }
+    Ok(())
+}
+
+/// Behind the `int 0x80` of both sigreturns.
+fn exempt_addresses(vdso: &Vdso) -> [u32; 2] {
+    // pop eax; mov eax, imm32; int 0x80, and without the pop (vdso32/sigreturn.S).
+    [vdso.sigreturn + 8, vdso.rt_sigreturn + 7]
+}
+
+/// Orders that make the vDSO writable and let the calls before these addresses come back: they
+/// enter by `call`, and `jmp rsi` or `jmp esi` follows.
+fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Order; 3] {
+    let code = u32::from_le_bytes([call[0], call[1], 0xff, 0xe6]);
+    let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).cast_unsigned();
+    // The whole of it: a special mapping cannot be split (special_mapping_split()).
+    let length = vdso.mapping.end - vdso.mapping.start;
+    let writable = inside(compat_number::MPROTECT, &[vdso.mapping.start, length, rights]);
+    let [first, second] = places.map(|place| {
+        let registers = Narrow { bx: place - 2, cx: code, ..Narrow::default() };
+        Order::new(compat::poke_gate(), ALLOW, registers)
+    });
+    [writable, first, second]
+}
+
+/// What [`patched`] does with a vDSO that is sealed is a fault.
+fn patch_or_unmet(change: Change, done: &[Order], at: usize) -> Check {
+    match (change, done[at].behind.ax) {
+        (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
+            Err(Wrong::Unmet("a vDSO that can be written".into()))
+        }
+        (change, _) => {
+            let all = i32::try_from(done.len()).unwrap_or(-1);
+            equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())
+        }
+    }
+}
+
+pub(crate) fn exempt_by_address() -> Check {
+    let program = Program::start()?;
+    let vdso = program.vdso()?;
+    let places = exempt_addresses(&vdso);
+    program.write(|board| board.head.reaction = ALLOW.into());
+    let mut orders = vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+    orders.extend(patched(&vdso, places, [0xcd, 0x80]));
+    let first = orders.len();
+    // With BLOCK, and with what would kill.
+    for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, 2)]) {
+        let registers = Narrow { bp: place - 2, ..narrow_touch() };
+        orders.push(Order::new(compat::jump_gate(), selector, registers));
+        orders.push(ask_touched());
+    }
+    let (change, done) = program.try_to_obey(&orders)?;
+    patch_or_unmet(change, &done, 3)?;
+    for pair in done[first..].chunks(2) {
+        equal("effect of an exempt call", effect(&pair[1]), true)?;
+        equal("its result", pair[0].behind.ax, UNTOUCHED)?;
+    }
+    equal("SIGSYS handled", program.signals(), 0)
+}
+
+pub(crate) fn exempt_only_compat() -> Check {
+    let program = Program::start()?;
+    let vdso = program.vdso()?;
+    let places = exempt_addresses(&vdso);
+    program.write(|board| board.head.reaction = ALLOW.into());
+    let mut orders = vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+    orders.extend(patched(&vdso, places, [0x0f, 0x05]));
+    let first = orders.len();
+    let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
+    for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, ALLOW)]) {
+        let registers = Narrow { ax: umask, di: TOUCHED, bp: place - 2, ..narrow_touch() };
+        orders.push(Order::new(compat::long_gate(), selector, registers));
+        orders.push(ask_touched());
+    }
+    let (change, done) = program.try_to_obey(&orders)?;
+    patch_or_unmet(change, &done, 3)?;
+    for (pair, allowed) in done[first..].chunks(2).zip([false, true, false, true]) {
+        equal("effect of a 64-bit call", effect(&pair[1]), allowed)?;
+        let due = if allowed { UNTOUCHED } else { umask };
+        equal("its result", pair[0].behind.ax, due)?;
+    }
+    equal("SIGSYS handled", program.signals(), 2)?;
+    for (index, place) in places.into_iter().enumerate() {
+        let seen = program.seen(index)?;
+        equal_hex("si_call_addr", seen.call_address().into(), place.into())?;
+        equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
+    }
+    Ok(())
+}
+
+/// Lets an `int 0x80` be left through the end of its gate, where not every copy has one.
+fn leave_through_gate(dispatch: Dispatch<'_>) {
+    flip(ALLOW);
+    dispatch.frame.registers[Reg::NEXT] = arch::compat_gate().elsewhere();
+}
+
+pub(crate) fn exempt_only_in_compat_vdso() -> Check {
+    handle(leave_through_gate)?;
+    let Some(vdso) = vdso::find() else {
+        return Err(Wrong::Unmet("a vDSO".into()));
+    };
+    let start = vdso.range.start;
+    let page = start - PAGE as u64;
+    while let Some(data) = sys::mapping(sys::getpid(), page) {
+        // SAFETY: what lies before the vDSO is its data, which nobody here asks for the time.
+        let gone = unsafe {
+            sys::unmap(data.start as *mut u8, usize::try_from(data.end - data.start).unwrap_or(0))
+        };
+        if gone.is_err() {
+            return Err(Wrong::Unmet("a vDSO whose data can be taken away".into()));
+        }
+    }
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let mapped = sys::map_at(page, PAGE, flags, -1).map_err(broken("mmap"))?;
+    equal_hex("the page before the vDSO", mapped as u64, page)?;
+    // SAFETY: the page was just mapped, and is made executable before the gate is used.
+    let gate = unsafe { arch::compat_gate_before(start as *mut u8) };
+    protect(page as *mut u8, 1, libc::PROT_READ | libc::PROT_EXEC)?;
+    equal_hex("address behind the call", gate.after(), start)?;
+    arm()?;
+    let (got, seen) = dispatched(&gate, &compat_touch())?;
+    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    equal_hex("si_call_addr", seen.call_address(), start)?;
+    equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().elsewhere())
+}
+
+pub(crate) fn x32() -> Check {
+    handle(keep)?;
+    arm()?;
+    let gate = arch::gate();
+    let call = || {
+        let mut regs = touch();
+        regs[Reg::RESULT] |= arch::X32_BIT;
+        regs
+    };
+    let (got, seen) = dispatched(&gate, &call())?;
+    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    equal("si_syscall", i64::from(seen.number()), call().result())?;
+    equal("number after the handler", got.result(), call().result())?;
+    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
+    let regs = call();
+    forget();
+    let got = gate.issue(&regs);
+    ensure(touched(), "an allowed call takes effect", || "it had none".into())?;
+    equal("its result", got.result(), UNTOUCHED.into())?;
+    accepted(EXCLUSIVE, gate.after(), 1, address(&SELECTOR))?;
+    let got = blocked(&gate, &call());
+    ensure(touched(), "a call in range takes effect", || "it had none".into())?;
+    equal("its result", got.result(), UNTOUCHED.into())?;
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+pub(crate) fn vsyscall() -> Check {
+    handle(flip_to_allow)?;
+    let before = sys::clock(libc::CLOCK_REALTIME).as_secs();
+    for selector in [ALLOW, BLOCK, 2] {
+        forget();
+        arm()?;
+        let mut seconds = 0u64;
+        flip(selector);
+        let answer = arch::vsyscall_time(&mut seconds);
+        flip(ALLOW);
+        equal("SIGSYS handled", dispatches(), 0)?;
+        let now = sys::clock(libc::CLOCK_REALTIME).as_secs();
+        // time(2) tells the seconds of the last tick.
+        ensure((before.saturating_sub(1)..=now).contains(&answer), "the time", || {
+            answer.to_string()
+        })?;
+        equal("the time written", seconds, answer)?;
+    }
+    // The call that the page stands for is one like all others.
+    is_dispatched(&arch::gate())
+}
+
+pub(crate) fn sysenter() -> Check {
+    landing_pad(Way::Sysenter)
+}
+
+pub(crate) fn syscall32() -> Check {
+    landing_pad(Way::Syscall)
+}
+
+pub(crate) fn sysenter_bad_stack() -> Check {
+    bad_stack(Way::Sysenter)
+}
+
+pub(crate) fn syscall32_bad_stack() -> Check {
+    bad_stack(Way::Syscall)
+}

@@ -1,0 +1,19 @@
+//! Protection keys.
+
+use crate::cases::Check;
+use crate::cases::selector::expect_segv;
+use crate::cases::support::*;
+use crate::sys;
+
+pub(crate) fn protection_key_kills() -> Check {
+    const DISABLE_ACCESS: u64 = 1;
+    let page = pages(1)?;
+    // SAFETY: the page is the case's own.
+    unsafe {
+        let key =
+            sys::call(libc::SYS_pkey_alloc, &[0, DISABLE_ACCESS]).map_err(broken("pkey_alloc"))?;
+        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE as u64, 3, key])
+            .map_err(broken("pkey_mprotect"))?;
+    }
+    expect_segv(page as u64, || {})
+}

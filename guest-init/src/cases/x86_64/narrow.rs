@@ -1,0 +1,137 @@
+//! What dispatch is to 32-bit programs and 32-bit calls.
+
+use super::compat::{self, Program, RESTORER, SIGINFO};
+use crate::arch;
+use crate::arch::compat as program;
+use crate::arch::compat::number as compat_number;
+use crate::arch::compat::{Order, Registers as Narrow};
+use crate::cases::Check;
+use crate::cases::ptrace::{STRANGE, armed};
+use crate::cases::siginfo::describes;
+use crate::cases::support::*;
+use crate::cases::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
+use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::sys::Change;
+
+const CONT: u32 = libc::PTRACE_CONT;
+pub(crate) fn range_across_compat_limit() -> Check {
+    const UMASK: u32 = program::number::UMASK;
+    let child = Program::start()?;
+    child.write(|board| board.head.reaction = ALLOW.into());
+    // If sums were of 32 bits, the second would hold the whole program.
+    let ranges = [(0xffff_f000, 0x2000), (0xf000_0000, 0x2000_0000), (1, u32::MAX)];
+    let mut orders = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER)];
+    for (start, length) in ranges {
+        let call = program::Registers::call(UMASK, &[0o22]);
+        orders.push(compat::arm_range(start, length));
+        orders.push(program::Order::new(program::gate(), BLOCK, call));
+    }
+    // Nor does the length.
+    orders.push(compat::arm_range(0xffff_f000, 0));
+    let done = child.obey(&orders)?;
+    for (pair, (start, length)) in done[1..].chunks(2).zip(ranges) {
+        let place = format!("range {start:#x}+{length:#x}");
+        equal(&format!("prctl with {place}"), pair[0].behind.ax, 0)?;
+        let dispatched = pair[1].behind.ax == UMASK;
+        equal(&format!("{place} dispatches a call"), dispatched, start != 1)?;
+    }
+    equal("prctl with no range", done[7].behind.ax.cast_signed(), -libc::EINVAL)?;
+    equal("SIGSYS handled", child.signals(), 2)
+}
+
+pub(crate) fn siginfo_arch() -> Check {
+    handle(keep)?;
+    arm()?;
+    describes(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
+}
+
+pub(crate) fn siginfo_layout() -> Check {
+    let child = Program::start()?;
+    child.write(|board| board.head.reaction = ALLOW.into());
+    let numbers = [program::number::GETPID, 0, 0x7fff_ffff, 0xffff_ffff];
+    let mut orders = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER), compat::arm_inside()];
+    orders.extend(numbers.map(|number| {
+        program::Order::new(program::gate(), BLOCK, program::Registers::call(number, &[]))
+    }));
+    child.obey(&orders)?;
+    equal("SIGSYS handled", child.signals(), 4)?;
+    for (index, number) in numbers.into_iter().enumerate() {
+        compat::describes(&child.seen(index)?, program::gate_after(), number)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn tracer() -> Check {
+    handle(keep)?;
+    let longer = Config { length: inside_length() + 16, ..armed() };
+    // The tracee is a child of the process that becomes the 32-bit program.
+    let program = Program::start_after(|| {
+        let tracee = Tracee::start(|| {
+            let regs = touch();
+            if arm().is_err() {
+                return 99;
+            }
+            flip(BLOCK);
+            pause_for_tracer();
+            let got = arch::gate().issue(&regs);
+            flip(ALLOW);
+            code(!touched() && got.result() == libc::SYS_umask)
+        })?;
+        set_mark(0, u64::from(tracee.pid.cast_unsigned()));
+        Ok(())
+    })?;
+    let pid = u32::try_from(mark(0)).unwrap_or(0);
+    let ptrace = |request: u64, address: u64, data: u32| {
+        let word = |value: u64| u32::try_from(value).unwrap_or(0);
+        compat::inside(compat_number::PTRACE, &[word(request), pid, word(address), data])
+    };
+    let get = |size, address| ptrace(PTRACE_GET_DISPATCH, size, address);
+    let set = |size, address| ptrace(PTRACE_SET_DISPATCH, size, address);
+    let nowhere = 0x1000;
+    let [first, second] = [8, 9].map(|slot| program.put(slot, [0u8; 32]));
+    let unknown = program.put(10, Config { mode: 3, ..armed() });
+    let kernel = program.put(11, Config { selector: arch::KERNEL_ADDRESS, ..armed() });
+    let wraps = program.put(12, Config { offset: u64::MAX, ..armed() });
+    let good = program.put(13, longer);
+    let wide = program.put(16, STRANGE);
+    let third = program.put(17, [0u8; 32]);
+    let [stop, end] = [14, 15].map(|slot| program.put(slot, 0i32));
+    let wait = |status| compat::inside(compat_number::WAIT4, &[pid, status, 0, 0]);
+    let sigsys = libc::SIGSYS.cast_unsigned();
+    let (invalid, fault) = (-libc::EINVAL, -libc::EFAULT);
+    let stops = i32::try_from(pid).unwrap_or(0);
+    // What arms the tracee leaves the tracer alone: its own call goes through.
+    let own =
+        Order::new(crate::arch::compat::gate(), BLOCK, Narrow::call(compat_number::GETPID, &[]));
+    let (orders, due): (Vec<_>, Vec<_>) = [
+        (get(CONFIG_SIZE, first), 0),
+        (get(CONFIG_SIZE - 1, first), invalid),
+        (set(CONFIG_SIZE + 1, good), invalid),
+        (get(CONFIG_SIZE, nowhere), fault),
+        (set(CONFIG_SIZE, nowhere), fault),
+        (set(CONFIG_SIZE, unknown), invalid),
+        (set(CONFIG_SIZE, wraps), invalid),
+        (set(CONFIG_SIZE, kernel), fault),
+        (set(CONFIG_SIZE, wide), 0),
+        (get(CONFIG_SIZE, third), 0),
+        (set(CONFIG_SIZE, good), 0),
+        (own, program.pid()),
+        (get(CONFIG_SIZE, second), 0),
+        (ptrace(CONT.into(), 0, 0), 0),
+        (wait(stop), stops),
+        (ptrace(CONT.into(), 0, sigsys), 0),
+        (wait(end), stops),
+    ]
+    .into_iter()
+    .unzip();
+    let done = program.obey(&orders)?;
+    let got: Vec<_> = done.iter().map(|order| order.behind.ax.cast_signed()).collect();
+    equal("results of the tracer's calls", got, due)?;
+    equal("configuration read", program.get::<Config>(8), armed())?;
+    equal("configuration read after setting", program.get::<Config>(17), STRANGE)?;
+    equal("configuration read after setting", program.get::<Config>(9), longer)?;
+    let end_of = |slot| Change::from_status(program.get(slot)).to_string();
+    equal("the tracee", end_of(14), Change::Stopped(libc::SIGSYS).to_string())?;
+    equal("the tracee", end_of(15), Change::Exited(0).to_string())?;
+    equal("SIGSYS handled", dispatches(), 1)
+}

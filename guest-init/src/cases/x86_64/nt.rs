@@ -1,0 +1,66 @@
+//! What a Windows program does that makes its system calls itself.
+
+use crate::arch;
+use crate::cases::foreign::{file_mask, same};
+use crate::cases::support::*;
+use crate::cases::{Check, Wrong};
+use crate::sandbox::{Engine, Image, Nt, arena, pe};
+
+/// What the program of `nt` does.
+pub(crate) const TRANSCRIPT: &str = r#"thread 0
+  NtWriteFile(0x50, 0x140002100, 20) "hello from Windows\r\n" = STATUS_SUCCESS
+  0x1fff = STATUS_INVALID_SYSTEM_SERVICE
+  0x39 = STATUS_INVALID_SYSTEM_SERVICE
+  0xe7 = STATUS_INVALID_SYSTEM_SERVICE
+  NtAllocateVirtualMemory(0x0, 0x2345, 0x3000, 0x4) 0x140400000, 0x3000 = STATUS_SUCCESS
+  NtProtectVirtualMemory(0x140400000, 0x3000, 0x2) 0x140400000, 0x3000, 0x4 = STATUS_SUCCESS
+  NtQuerySystemTime(0x14080ffc0) the time = STATUS_SUCCESS
+  NtDelayExecution(-20000) = STATUS_SUCCESS
+  NtQuerySystemTime(0x14080ffc0) the time = STATUS_SUCCESS
+  NtWriteFile(0x50, 0x10, 1) = STATUS_ACCESS_VIOLATION
+  NtWriteFile(0x4711, 0x10, 1) = STATUS_INVALID_HANDLE
+  NtCreateThreadEx(0x140001800, 0x1234, 0x0) 0x104 = STATUS_SUCCESS
+  NtWaitForSingleObject(0x104) = STATUS_SUCCESS
+  0x1fff = STATUS_INVALID_SYSTEM_SERVICE
+  NtTerminateProcess(0x0)
+thread 1
+  NtWriteFile(0x50, 0x140002140, 14) "and a thread\r\n" = STATUS_SUCCESS
+  NtTerminateThread(0x3)
+console
+  hello from Windows
+  and a thread
+end 0x0
+"#;
+
+/// What it does from its other entry.
+pub(crate) const FAULTY: &str = "thread 0
+  exception STATUS_ACCESS_VIOLATION at 0x140001c15: access to 0x1230
+end 0xc0000005
+";
+
+/// That entry.
+pub(crate) const FAULTY_ENTRY: u64 = arena::BASE + arch::WINDOWS_FAULTY;
+
+pub(crate) fn image() -> Result<Image, Wrong> {
+    pe::read(arch::windows_program()).map_err(broken("reading the program"))
+}
+
+/// What it does from the entry at which it knows `int 0x80`: the same whether Linux has 32-bit calls or
+/// not.
+const INT80: &str = "thread 0
+  exception STATUS_ACCESS_VIOLATION at 0x140001d0a: access to 0xffffffffffffffff
+end 0xc0000005
+";
+
+pub(crate) fn int80() -> Check {
+    const BEFORE: u64 = 0o22;
+    let image = Image { entry: arena::BASE + arch::WINDOWS_INT80, ..image()? };
+    file_mask(BEFORE).map_err(broken("umask"))?;
+    for engine in Engine::ALL {
+        if engine.offered().is_ok() {
+            same(&image, &Nt, &[engine], INT80)?;
+        }
+    }
+    // The tasks share it with this one.
+    equal("file mode mask behind the program", file_mask(BEFORE), Ok(BEFORE))
+}

@@ -1,0 +1,45 @@
+//! Selectors with bits set that some processors of x86-64 ignore in an address.
+
+use crate::arch;
+use crate::cases::Check;
+use crate::cases::support::*;
+use crate::cases::tracee::{Config, Tracee, pause_for_tracer};
+use crate::sys::Errno;
+
+/// A selector with each tag bit alone, and with all of them.
+fn tagged() -> impl Iterator<Item = u64> {
+    let single = arch::TAG_BITS.map(|bit| 1 << bit);
+    let all = single.clone().fold(0, |tags, tag| tags | tag);
+    single.chain([all]).map(|tag| address(&SELECTOR) | tag)
+}
+
+pub(crate) fn refused_by_prctl() -> Check {
+    handle(keep)?;
+    let (start, length) = (arch::inside().start, inside_length());
+    for selector in tagged() {
+        refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+        is_executed_despite_block(&arch::gate())?;
+    }
+    // One that is armed stays as it is.
+    arm()?;
+    for selector in tagged() {
+        refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+    }
+    is_dispatched(&arch::gate())?;
+    is_executed(&arch::gate())
+}
+
+pub(crate) fn refused_to_tracer() -> Check {
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        0
+    })?;
+    for selector in tagged() {
+        let (offset, length) = (arch::inside().start, inside_length());
+        let config = Config { mode: EXCLUSIVE, selector, offset, length };
+        let answer = tracee.set(&config);
+        equal(&format!("setting selector {selector:#x}"), answer, Err(Errno(libc::EFAULT)))?;
+        equal("configuration after it", tracee.config()?, Config::default())?;
+    }
+    tracee.kill()
+}

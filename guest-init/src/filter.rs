@@ -1,0 +1,25 @@
+//! Filters of seccomp.
+
+use crate::sys;
+
+/// An instruction of a filter.
+pub(crate) fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = u16::try_from(code).expect("codes have 16 bits");
+    libc::sock_filter { code, jt, jf, k }
+}
+
+/// Installs a filter for this thread, which may never gain privileges again. Gives what the kernel
+/// answers.
+///
+/// # Errors
+/// As `seccomp(2)`.
+pub(crate) fn install(program: &mut [libc::sock_filter], flags: u64) -> sys::Result<u64> {
+    let len = u16::try_from(program.len()).expect("filters are short");
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the program.
+    unsafe {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)?;
+        let mode = u64::from(libc::SECCOMP_SET_MODE_FILTER);
+        sys::call(libc::SYS_seccomp, &[mode, flags, &raw const program as u64])
+    }
+}

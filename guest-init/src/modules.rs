@@ -1,0 +1,39 @@
+//! Loads the modules that the host has put into the initramfs: those by which it is reached.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// Where they are; their names sort as they have to be loaded.
+const FOLDER: &str = "/modules";
+
+/// Loads all of them, if there are any.
+///
+/// # Errors
+/// The first that the kernel refuses, by its name.
+pub(crate) fn load() -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(FOLDER) else { return Ok(()) };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let failed = |why: io::Error| format!("the module {name} cannot be loaded: {why}");
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+        // SAFETY: both strings are terminated and live until the calls return; the descriptor is
+        // ours and closed once.
+        unsafe {
+            let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            if fd < 0 {
+                return Err(failed(io::Error::last_os_error()));
+            }
+            let loaded = libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0);
+            let why = io::Error::last_os_error();
+            libc::close(fd);
+            if loaded != 0 {
+                return Err(failed(why));
+            }
+        }
+    }
+    Ok(())
+}

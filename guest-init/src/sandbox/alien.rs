@@ -1,0 +1,191 @@
+//! The personality `alien`: a system call interface that nothing in Linux expects. Numbers fill 64 bits,
+//! results come in registers that no call of Linux touches, and a flag says whether it failed.
+
+use super::text::Quoted;
+use super::{Call, Fault, Image, Next, Personality};
+use crate::arch::{ALIEN, Reg, Registers, set_alien_flag};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Which registers of an architecture carry what.
+#[derive(Clone, Copy, Debug)]
+pub struct AlienRegisters {
+    /// The number of a call, all bits.
+    pub number: Reg,
+    /// Its arguments; the argument of a thread is in the first.
+    pub arguments: [Reg; 4],
+    /// Its results.
+    pub results: [Reg; 2],
+}
+
+/// `say(address, length)`: length and sum of bytes that go to the console.
+const SAY: u64 = 0xa11e_0000_0000_0027;
+/// `map(length, protection)`: address of zeroed memory.
+const MAP: u64 = 0xa11e_0000_0000_00e7;
+/// `protect(address, length, protection)`: the protection before.
+const PROTECT: u64 = 0xa11e_ffff_0000_003c;
+/// `spawn(entry, argument)`: the number of a new thread.
+const SPAWN: u64 = 0x0000_0001_0000_003c;
+/// `join(thread)` waits for its end.
+const JOIN: u64 = 0x0000_0002_0000_003c;
+/// `call(entry, argument)` has the program called back, and gives what it is `done` with.
+const CALL: u64 = 0x0000_0003_0000_003c;
+/// `done(result)` ends what was called back.
+const DONE: u64 = 0x0000_0004_0000_003c;
+/// `nap(milliseconds)`.
+const NAP: u64 = 0x8000_0000_0000_0001;
+/// `faults(handler)`: where the program goes on after a fault, place and address in the results.
+const FAULTS: u64 = 0x7fff_ffff_ffff_ff01;
+/// `leave(status)` ends the thread.
+const LEAVE: u64 = 0xffff_ffff_ffff_fffe;
+/// `stop(status)` ends the program.
+const STOP: u64 = 0x0000_003c_0000_0000;
+
+/// The personality.
+pub struct Alien;
+
+/// Where the handler of faults is kept.
+const HANDLER: usize = 0;
+
+/// As the interface numbers them: read, write, execute.
+fn protection(value: u64) -> Option<i32> {
+    i32::try_from(value).ok().filter(|bits| (0..8).contains(bits))
+}
+
+impl Alien {
+    /// What a call answers, if it does not fail, and what comes then.
+    fn answer(call: &mut Call<'_>, number: u64, a: [u64; 4]) -> Option<([u64; 2], Next)> {
+        let go = |first, second| Some(([first, second], Next::Go));
+        match number {
+            SAY => {
+                let _ = write!(call.line, "say({:#x}, {})", a[0], a[1]);
+                let bytes = call.arena.bytes(a[0], a[1])?;
+                let _ = write!(call.line, " {}", Quoted(bytes));
+                call.console.add(bytes);
+                go(a[1], bytes.iter().map(|byte| u64::from(*byte)).sum())
+            }
+            MAP => {
+                let _ = write!(call.line, "map({}, {})", a[0], a[1]);
+                go(call.arena.take(a[0], protection(a[1])?)?, 0)
+            }
+            PROTECT => {
+                let _ = write!(call.line, "protect({:#x}, {}, {})", a[0], a[1], a[2]);
+                let before = call.arena.protect(a[0], a[1], protection(a[2])?)?;
+                go(u64::try_from(before).ok()?, 0)
+            }
+            SPAWN => {
+                let _ = write!(call.line, "spawn({:#x}, {:#x})", a[0], a[1]);
+                let thread = call.new_thread()?;
+                let start = Alien::begin(a[0], thread, a[1]);
+                call.set_start(thread, start, 0, 0);
+                Some(([thread as u64, 0], Next::Start(thread)))
+            }
+            NAP => {
+                let _ = write!(call.line, "nap({})", a[0]);
+                Some(([0, 0], Next::Sleep(Duration::from_millis(a[0]))))
+            }
+            JOIN => {
+                let _ = write!(call.line, "join({})", a[0]);
+                Some(([0, 0], Next::Await(call.is_other_thread(a[0])?)))
+            }
+            FAULTS => {
+                let _ = write!(call.line, "faults({:#x})", a[0]);
+                call.words[HANDLER] = a[0];
+                go(0, 0)
+            }
+            CALL | DONE => {
+                let _ = write!(call.line, "{}", if number == CALL { "call" } else { "done" });
+                None
+            }
+            LEAVE => {
+                let _ = write!(call.line, "leave({})", a[0]);
+                Some(([0, 0], Next::EndThread(a[0])))
+            }
+            STOP => {
+                let _ = write!(call.line, "stop({})", a[0]);
+                Some(([0, 0], Next::End(a[0])))
+            }
+            _ => {
+                let _ = write!(call.line, "unknown({number:#x})");
+                None
+            }
+        }
+    }
+
+    /// Calls the program back, or returns from there. False if it cannot.
+    fn turn(call: &mut Call<'_>, registers: &mut Registers, number: u64, a: [u64; 4]) -> bool {
+        /// Below the stack pointer a program may have what it needs.
+        const KEPT: u64 = 256;
+        if number == CALL && call.push(registers) {
+            let _ = write!(call.line, "call({:#x}, {})", a[0], a[1]);
+            registers[Reg::NEXT] = a[0];
+            registers[ALIEN.arguments[0]] = a[1];
+            registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(KEPT)) & !15;
+            return true;
+        }
+        let outer = if number == DONE { call.pop() } else { None };
+        let Some(outer) = outer else { return false };
+        let _ = write!(call.line, "done({})", a[0]);
+        *registers = outer;
+        set_alien_flag(registers, false);
+        registers[ALIEN.results[0]] = a[0];
+        true
+    }
+
+    fn begin(entry: u64, thread: usize, argument: u64) -> Registers {
+        let mut registers = Registers::start(entry, super::arena::stack(thread).end);
+        registers[ALIEN.arguments[0]] = argument;
+        registers
+    }
+}
+
+impl Personality for Alien {
+    fn name(&self) -> &'static str {
+        "alien"
+    }
+
+    fn beyond_linux(&self) -> Option<&'static str> {
+        Some("its call numbers have 64 bits, its results are in other registers and in a flag")
+    }
+
+    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        call.put_stack(0)?;
+        call.set_start(0, Alien::begin(image.entry, 0, 0), 0, 0);
+        Some(())
+    }
+
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+        let number = registers[ALIEN.number];
+        let arguments = ALIEN.arguments.map(|reg| registers[reg]);
+        if Alien::turn(call, registers, number, arguments) {
+            return Next::Go;
+        }
+        let answer = Alien::answer(call, number, arguments);
+        set_alien_flag(registers, answer.is_none());
+        let (results, next) = answer.unwrap_or(([number, 0], Next::Go));
+        for (reg, value) in ALIEN.results.into_iter().zip(results) {
+            registers[reg] = value;
+        }
+        match (answer, next) {
+            (None, _) => drop(write!(call.line, " fails")),
+            (_, Next::Go | Next::Start(_)) => {
+                let _ = write!(call.line, " = {:#x}, {:#x}", results[0], results[1]);
+            }
+            _ => {}
+        }
+        next
+    }
+
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+        let place = registers[Reg::NEXT];
+        let _ = write!(call.line, "fault {fault} at {place:#x}");
+        let handler = std::mem::take(&mut call.words[HANDLER]);
+        if handler == 0 {
+            return Next::End(u64::MAX);
+        }
+        registers[Reg::NEXT] = handler;
+        registers[ALIEN.results[0]] = place;
+        registers[ALIEN.results[1]] = fault.address();
+        Next::Go
+    }
+}

@@ -1,0 +1,234 @@
+//! The memory of a foreign program: one range of addresses, the same in every run, in which all of its
+//! code lies. It is what engines know foreign code by.
+
+use crate::sys;
+use std::ops::Range;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Where the arena begins: where Windows programs want to be, and above all of ours.
+pub const BASE: u64 = 0x1_4000_0000;
+/// Bytes of it.
+pub const LENGTH: u64 = 16 << 20;
+/// Bytes for the program itself, at its beginning.
+pub const IMAGE: u64 = 4 << 20;
+/// What is in the rest, as offsets: what the program asks for, the stacks and blocks of its threads.
+const HEAP: Range<u64> = IMAGE..8 << 20;
+const STACKS: u64 = 8 << 20;
+const BLOCKS: u64 = 12 << 20;
+/// Bytes of a thread's stack.
+pub const STACK: u64 = 64 << 10;
+/// Bytes of a thread's block.
+pub const BLOCK: u64 = 2 * PAGE;
+
+const ADDRESSES: usize = 16 << 20;
+const PAGES: usize = ADDRESSES / 4096;
+const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE);
+
+/// Marks a page that is in use, beside `PROT_*`.
+const USED: u8 = 0x80;
+
+/// The addresses of the arena.
+#[must_use]
+pub fn range() -> Range<u64> {
+    BASE..BASE + LENGTH
+}
+
+/// The stack of a thread of this index.
+#[must_use]
+pub fn stack(thread: usize) -> Range<u64> {
+    let start = BASE + STACKS + thread as u64 * STACK;
+    start..start + STACK
+}
+
+/// The block of a thread of this index.
+#[must_use]
+pub fn block(thread: usize) -> Range<u64> {
+    let start = BASE + BLOCKS + thread as u64 * BLOCK;
+    start..start + BLOCK
+}
+
+/// The arena of one program. Nobody else has memory there, and nothing but this changes it, so that
+/// what it knows of each page is so.
+pub struct Arena {
+    pages: [u8; PAGES],
+}
+
+impl Arena {
+    /// Takes the addresses, with nothing there.
+    ///
+    /// # Errors
+    /// As `mmap(2)`: `EEXIST` if something is there.
+    pub(super) fn new() -> sys::Result<Arena> {
+        let flags = libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_NORESERVE
+            | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: replaces nothing.
+        let got = unsafe { sys::mmap(&[BASE, LENGTH, 0, flags as u64, u64::MAX, 0])? };
+        // Kernels that do not know the flag take the address for a hint; all with dispatch do.
+        if got as u64 == BASE {
+            Ok(Arena { pages: [0; PAGES] })
+        } else {
+            Err(sys::Errno(libc::EEXIST))
+        }
+    }
+
+    /// The pages of this range, if it is one of whole pages in here.
+    fn pages(start: u64, length: u64) -> Option<Range<usize>> {
+        let offset = start.checked_sub(BASE)?;
+        let end = offset.checked_add(length)?;
+        if !offset.is_multiple_of(PAGE)
+            || !length.is_multiple_of(PAGE)
+            || length == 0
+            || end > LENGTH
+        {
+            return None;
+        }
+        let page = |offset: u64| usize::try_from(offset / PAGE).ok();
+        Some(page(offset)?..page(end)?)
+    }
+
+    /// Puts zeroed memory of this protection there, over nothing.
+    pub fn put(&mut self, start: u64, length: u64, protection: i32) -> bool {
+        let Some(pages) = Arena::pages(start, length) else { return false };
+        self.pages[pages.clone()].iter().all(|page| *page == 0)
+            && self.change(start, length, pages, protection)
+    }
+
+    /// Finds room for zeroed memory and puts it there.
+    pub fn take(&mut self, length: u64, protection: i32) -> Option<u64> {
+        let places = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
+        let end = BASE + HEAP.end;
+        let fits = |start: &u64| start.checked_add(length).is_some_and(|after| after <= end);
+        let free = |start: &u64| {
+            Arena::pages(*start, length)
+                .is_some_and(|pages| self.pages[pages].iter().all(|page| *page == 0))
+        };
+        let start = places.take_while(fits).find(free)?;
+        self.put(start, length, protection).then_some(start)
+    }
+
+    /// Changes the protection of memory that is there; gives the first page's before. The blocks of
+    /// threads stay as they are: engines write selectors there.
+    pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
+        let pages = Arena::pages(start, length)?;
+        let blocks = start + length > BASE + BLOCKS;
+        if blocks || !self.pages[pages.clone()].iter().all(|page| page & USED != 0) {
+            return None;
+        }
+        let before = i32::from(self.pages[pages.start] & !USED);
+        self.change(start, length, pages, protection).then_some(before)
+    }
+
+    fn change(&mut self, start: u64, length: u64, pages: Range<usize>, protection: i32) -> bool {
+        let Ok(bytes) = usize::try_from(length) else { return false };
+        // SAFETY: only the foreign program has memory here.
+        if unsafe { sys::protect(start as *mut u8, bytes, protection) }.is_err() {
+            return false;
+        }
+        self.pages[pages].fill(USED | u8::try_from(protection & 7).unwrap_or(0));
+        true
+    }
+
+    /// Whether all bytes there can be accessed so.
+    fn allows(&self, start: u64, length: u64, protection: i32) -> bool {
+        if length == 0 {
+            return true;
+        }
+        let wanted = USED | u8::try_from(protection).unwrap_or(0);
+        let first = start & !(PAGE - 1);
+        let Some(end) =
+            start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE))
+        else {
+            return false;
+        };
+        Arena::pages(first, end - first)
+            .is_some_and(|pages| self.pages[pages].iter().all(|page| page & wanted == wanted))
+    }
+
+    /// Bytes that the program could read.
+    #[must_use]
+    pub fn bytes(&self, start: u64, length: u64) -> Option<&[u8]> {
+        if !self.allows(start, length, libc::PROT_READ) {
+            return None;
+        }
+        if length == 0 {
+            return Some(&[]);
+        }
+        // SAFETY: they can be read, and memory here changes by this only. What the program's threads
+        // write meanwhile are plain bytes, whatever their value.
+        Some(unsafe {
+            std::slice::from_raw_parts(start as *const u8, usize::try_from(length).ok()?)
+        })
+    }
+
+    /// A word that the program could read.
+    #[must_use]
+    pub fn word(&self, address: u64) -> Option<u64> {
+        self.bytes(address, 8)?.try_into().ok().map(u64::from_ne_bytes)
+    }
+
+    /// Writes where the program could.
+    pub fn write(&mut self, start: u64, bytes: &[u8]) -> bool {
+        let allowed = self.allows(start, bytes.len() as u64, libc::PROT_WRITE);
+        if allowed {
+            // SAFETY: they can be written, and are foreign.
+            unsafe {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), start as *mut u8, bytes.len());
+            }
+        }
+        allowed
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: foreign programs alone have memory here, and theirs is dead.
+        let _ = unsafe { sys::unmap(BASE as *mut u8, ADDRESSES) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test: the addresses are the process's.
+    #[test]
+    fn memory_is_as_it_is_said_to_be() {
+        const READ: i32 = libc::PROT_READ;
+        const BOTH: i32 = libc::PROT_READ | libc::PROT_WRITE;
+        let mut arena = Arena::new().unwrap();
+        assert!(Arena::new().is_err(), "there is one");
+        for (start, length) in [
+            (BASE - PAGE, PAGE),
+            (BASE + 1, PAGE),
+            (BASE, 1),
+            (BASE, 0),
+            (BASE, LENGTH + PAGE),
+            (BASE + LENGTH, PAGE),
+            (BASE, !(PAGE - 1)),
+        ] {
+            assert!(!arena.put(start, length, BOTH), "{start:#x} {length:#x}");
+            assert_eq!(arena.protect(start, length, BOTH), None);
+        }
+        assert!(arena.put(BASE, 2 * PAGE, BOTH));
+        assert!(!arena.put(BASE + PAGE, PAGE, BOTH), "something is there");
+        assert!(arena.write(BASE + PAGE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(arena.word(BASE + PAGE - 4), Some(u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8])));
+        assert!(!arena.write(BASE + 2 * PAGE - 4, &[0; 8]));
+        assert_eq!(arena.bytes(BASE + 2 * PAGE - 4, 8), None);
+        assert_eq!(arena.bytes(u64::MAX, 8), None);
+        assert_eq!(arena.bytes(0, 0), Some(&[][..]));
+        assert_eq!(arena.protect(BASE + PAGE, PAGE, READ), Some(BOTH));
+        assert!(!arena.write(BASE + PAGE, &[0]) && arena.bytes(BASE + PAGE, 4).is_some());
+        assert_eq!(arena.protect(BASE + PAGE, PAGE, 0), Some(READ));
+        assert_eq!(arena.bytes(BASE + PAGE, 1), None);
+        let first = arena.take(3 * PAGE, BOTH).unwrap();
+        assert_eq!(arena.take(PAGE, BOTH), Some(first + 3 * PAGE));
+        assert_eq!(arena.take(LENGTH, BOTH), None);
+        assert_eq!(arena.take(1, BOTH), None);
+        drop(arena);
+        drop(Arena::new().unwrap());
+    }
+}

@@ -1,0 +1,48 @@
+//! `guest-init --sandbox ENGINE FILE`: runs a Windows program and prints its transcript.
+
+use super::{Engine, Nt, Problem, pe, run};
+use crate::{probe, runner};
+
+/// Exit codes, as the whole project uses them.
+const DIED: i32 = 1;
+const NOT_OFFERED: i32 = 125;
+const TROUBLE: i32 = 128;
+const USAGE: i32 = 129;
+
+/// Runs the program and gives the exit code: 0 if it came to its end, whatever that was. The engine
+/// `any` is the first that the kernel offers.
+#[must_use]
+pub fn command(engine: &str, path: &str) -> i32 {
+    match try_to(engine, path) {
+        Ok(transcript) => {
+            print!("{transcript}");
+            0
+        }
+        Err((code, why)) => {
+            eprintln!("sudbox: {path}: {why}");
+            code
+        }
+    }
+}
+
+fn try_to(engine: &str, path: &str) -> Result<String, (i32, String)> {
+    let engines = || Engine::ALL.into_iter();
+    probe::find(false);
+    let engine = match engine {
+        "any" => engines().find(|engine| engine.offered().is_ok()),
+        name => engines().find(|engine| engine.name() == name),
+    };
+    let engine = engine.ok_or((USAGE, "there is no such engine".to_owned()))?;
+    let bytes = std::fs::read(path).map_err(|error| (USAGE, error.to_string()))?;
+    let image = pe::read(&bytes).map_err(|refusal| (USAGE, refusal.to_string()))?;
+    runner::prepare().map_err(|problem| (TROUBLE, problem.to_string()))?;
+    run(&image, &Nt, engine).map_err(|problem| {
+        let code = match problem {
+            Problem::Missing(_) => NOT_OFFERED,
+            Problem::Refused { .. } | Problem::DoesNotFit => USAGE,
+            Problem::System(..) => TROUBLE,
+            Problem::Died => DIED,
+        };
+        (code, problem.to_string())
+    })
+}

@@ -1,0 +1,366 @@
+//! The personality `nt`: system calls as programs of 64-bit Windows make them. The numbers are those of
+//! Windows 10 20H1; they differ between releases, which is why Windows programs call ntdll.dll, and
+//! those that do not are what dispatch was made for.
+//!
+//! There is no ntdll.dll here. Threads begin where they are told to, and an exception, which ntdll.dll
+//! would hand to the program's handlers, ends the program, as one does that nobody handles.
+
+use super::Image;
+use super::arena::{self, PAGE};
+use super::call::{Call, Fault, Next, Personality};
+use super::text::Quoted;
+use crate::arch::{self, Reg, Registers};
+use crate::sys;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+/// The personality.
+pub struct Nt;
+
+/// NTSTATUS (MS-ERREF 2.3.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Status(u32);
+
+impl Status {
+    const SUCCESS: Status = Status(0);
+    const BREAKPOINT: Status = Status(0x8000_0003);
+    const ACCESS_VIOLATION: Status = Status(0xc000_0005);
+    const INVALID_HANDLE: Status = Status(0xc000_0008);
+    const INVALID_PARAMETER: Status = Status(0xc000_000d);
+    const NO_MEMORY: Status = Status(0xc000_0017);
+    const INVALID_SYSTEM_SERVICE: Status = Status(0xc000_001c);
+    const ILLEGAL_INSTRUCTION: Status = Status(0xc000_001d);
+    const INVALID_PAGE_PROTECTION: Status = Status(0xc000_0045);
+    const ARITHMETIC: Status = Status(0xc000_0094);
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Status::SUCCESS => "STATUS_SUCCESS",
+            Status::BREAKPOINT => "STATUS_BREAKPOINT",
+            Status::ACCESS_VIOLATION => "STATUS_ACCESS_VIOLATION",
+            Status::INVALID_HANDLE => "STATUS_INVALID_HANDLE",
+            Status::INVALID_PARAMETER => "STATUS_INVALID_PARAMETER",
+            Status::NO_MEMORY => "STATUS_NO_MEMORY",
+            Status::INVALID_SYSTEM_SERVICE => "STATUS_INVALID_SYSTEM_SERVICE",
+            Status::ILLEGAL_INSTRUCTION => "STATUS_ILLEGAL_INSTRUCTION",
+            Status::INVALID_PAGE_PROTECTION => "STATUS_INVALID_PAGE_PROTECTION",
+            Status::ARITHMETIC => "STATUS_INTEGER_DIVIDE_BY_ZERO",
+            Status(other) => return write!(f, "{other:#x}"),
+        };
+        f.write_str(name)
+    }
+}
+
+/// How a call ends.
+type Answer = Result<Next, Status>;
+
+/// Handles: this process and thread, the console, and those of threads from here on.
+const THIS_PROCESS: u64 = u64::MAX;
+const THIS_THREAD: u64 = u64::MAX - 1;
+const CONSOLE: u64 = 0x50;
+const FIRST_THREAD: u64 = 0x100;
+
+const MEM_COMMIT: u64 = 0x1000;
+const MEM_RESERVE: u64 = 0x2000;
+
+/// `PAGE_*` and what it is here.
+const PROTECTIONS: [(u64, i32); 6] = [
+    (0x01, libc::PROT_NONE),
+    (0x02, libc::PROT_READ),
+    (0x04, libc::PROT_READ | libc::PROT_WRITE),
+    (0x10, libc::PROT_EXEC),
+    (0x20, libc::PROT_READ | libc::PROT_EXEC),
+    (0x40, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC),
+];
+
+/// From 1601 to 1970, in units of 100 ns.
+const TO_UNIX: u64 = 116_444_736_000_000_000;
+
+/// Offsets in the thread's block (TEB): stack, itself, process and thread, the process's block (PEB),
+/// and the selector, where Wine has it.
+const STACK_BASE: u64 = 0x08;
+const STACK_LIMIT: u64 = 0x10;
+const OWN: u64 = 0x30;
+const CLIENT: u64 = 0x40;
+const PROCESS: u64 = 0x60;
+const SELECTOR: u64 = 0x340;
+/// Behind the first thread's block: the process's, in which are the address of the image and of the
+/// parameters, in which is the handle for output.
+const PEB: u64 = PAGE;
+const PARAMETERS: u64 = PAGE + 0x800;
+const PEB_IMAGE: u64 = 0x10;
+const PEB_PARAMETERS: u64 = 0x20;
+const PARAMETERS_OUTPUT: u64 = 0x28;
+
+/// The arguments of a call.
+struct Arguments<'a>(&'a Registers);
+
+impl Arguments<'_> {
+    /// The argument of this index, from 0 on; from the fifth on they are on the stack.
+    fn get(&self, call: &Call<'_>, index: usize) -> Result<u64, Status> {
+        match arch::NT_ARGUMENTS.get(index) {
+            Some(reg) => Ok(self.0[*reg]),
+            None => {
+                let place = arch::NT_STACK + 8 * (index - arch::NT_ARGUMENTS.len()) as u64;
+                load(call, self.0[Reg::Sp].wrapping_add(place))
+            }
+        }
+    }
+}
+
+fn load(call: &Call<'_>, address: u64) -> Result<u64, Status> {
+    call.arena.word(address).ok_or(Status::ACCESS_VIOLATION)
+}
+
+fn store(call: &mut Call<'_>, address: u64, value: u64) -> Result<(), Status> {
+    let stored = call.arena.write(address, &value.to_ne_bytes());
+    stored.then_some(()).ok_or(Status::ACCESS_VIOLATION)
+}
+
+fn protection(value: u64) -> Result<i32, Status> {
+    let known = PROTECTIONS.iter().find(|(theirs, _)| *theirs == value);
+    known.map(|(_, ours)| *ours).ok_or(Status::INVALID_PAGE_PROTECTION)
+}
+
+fn this_process(handle: u64) -> Result<(), Status> {
+    if handle == THIS_PROCESS { Ok(()) } else { Err(Status::INVALID_HANDLE) }
+}
+
+/// The whole pages of a range.
+fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
+    let first = start & !(PAGE - 1);
+    let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE));
+    end.filter(|end| *end > first).map(|end| (first, end - first)).ok_or(Status::INVALID_PARAMETER)
+}
+
+/// `NtWriteFile(FileHandle, Event, ApcRoutine, ApcContext, IoStatusBlock, Buffer, Length, ByteOffset,
+/// Key)`
+fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (handle, block) = (a.get(call, 0)?, a.get(call, 4)?);
+    let (buffer, length) = (a.get(call, 5)?, a.get(call, 6)? & 0xffff_ffff);
+    let _ = write!(call.line, "({handle:#x}, {buffer:#x}, {length})");
+    if handle != CONSOLE {
+        return Err(Status::INVALID_HANDLE);
+    }
+    let bytes = call.arena.bytes(buffer, length).ok_or(Status::ACCESS_VIOLATION)?;
+    let _ = write!(call.line, " {}", Quoted(bytes));
+    call.console.add(bytes);
+    store(call, block, 0)?;
+    store(call, block.wrapping_add(8), length)?;
+    Ok(Next::Go)
+}
+
+/// `NtAllocateVirtualMemory(ProcessHandle, *BaseAddress, ZeroBits, *RegionSize, AllocationType,
+/// Protect)`
+fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (place, size_place) = (a.get(call, 1)?, a.get(call, 3)?);
+    let (kind, wanted) = (a.get(call, 4)?, a.get(call, 5)?);
+    let (base, size) = (load(call, place)?, load(call, size_place)?);
+    let _ = write!(call.line, "({base:#x}, {size:#x}, {kind:#x}, {wanted:#x})");
+    this_process(a.get(call, 0)?)?;
+    if kind & MEM_COMMIT == 0 || kind & !(MEM_COMMIT | MEM_RESERVE) != 0 {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    let protection = protection(wanted)?;
+    let (first, length) = whole_pages(base, size)?;
+    let start = if base == 0 {
+        call.arena.take(length, protection)
+    } else {
+        call.arena.put(first, length, protection).then_some(first)
+    };
+    let start = start.ok_or(Status::NO_MEMORY)?;
+    store(call, place, start)?;
+    store(call, size_place, length)?;
+    let _ = write!(call.line, " {start:#x}, {length:#x}");
+    Ok(Next::Go)
+}
+
+/// `NtProtectVirtualMemory(ProcessHandle, *BaseAddress, *RegionSize, NewProtect, *OldProtect)`
+fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (place, size_place) = (a.get(call, 1)?, a.get(call, 2)?);
+    let (wanted, old_place) = (a.get(call, 3)?, a.get(call, 4)?);
+    let (base, size) = (load(call, place)?, load(call, size_place)?);
+    let _ = write!(call.line, "({base:#x}, {size:#x}, {wanted:#x})");
+    this_process(a.get(call, 0)?)?;
+    let protection = protection(wanted)?;
+    let (first, length) = whole_pages(base, size)?;
+    let before = call.arena.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
+    let named = PROTECTIONS.iter().find(|(_, ours)| *ours == before);
+    let before = named.map_or(0, |(theirs, _)| *theirs);
+    store(call, place, first)?;
+    store(call, size_place, length)?;
+    if !call.arena.write(old_place, &before.to_ne_bytes()[..4]) {
+        return Err(Status::ACCESS_VIOLATION);
+    }
+    let _ = write!(call.line, " {first:#x}, {length:#x}, {before:#x}");
+    Ok(Next::Go)
+}
+
+/// `NtCreateThreadEx(*ThreadHandle, DesiredAccess, ObjectAttributes, ProcessHandle, StartRoutine,
+/// Argument, CreateFlags, ...)`
+fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (place, entry) = (a.get(call, 0)?, a.get(call, 4)?);
+    let (argument, flags) = (a.get(call, 5)?, a.get(call, 6)?);
+    let _ = write!(call.line, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
+    this_process(a.get(call, 3)?)?;
+    if flags & 0xffff_ffff != 0 {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    store(call, place, 0)?;
+    let thread = call.new_thread().ok_or(Status::NO_MEMORY)?;
+    begin(call, thread, entry, argument).ok_or(Status::NO_MEMORY)?;
+    let handle = FIRST_THREAD + 4 * thread as u64;
+    store(call, place, handle)?;
+    let _ = write!(call.line, " {handle:#x}");
+    Ok(Next::Start(thread))
+}
+
+/// `NtQuerySystemTime(*SystemTime)`: units of 100 ns since 1601. What it is the transcript does not
+/// tell: it would be another each time.
+fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let now = sys::clock(libc::CLOCK_REALTIME);
+    let units = now.as_secs() * 10_000_000 + u64::from(now.subsec_nanos()) / 100;
+    let place = a.get(call, 0)?;
+    let _ = write!(call.line, "({place:#x})");
+    store(call, place, units + TO_UNIX)?;
+    let _ = write!(call.line, " the time");
+    Ok(Next::Go)
+}
+
+/// `NtDelayExecution(Alertable, *Interval)`: a span if it is negative, else a time.
+fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let interval = load(call, a.get(call, 1)?)?.cast_signed();
+    let _ = write!(call.line, "({interval})");
+    if interval > 0 {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    let units = interval.unsigned_abs();
+    let part = u32::try_from(units % 10_000_000).unwrap_or(0);
+    Ok(Next::Sleep(Duration::new(units / 10_000_000, part * 100)))
+}
+
+/// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, of threads, without a limit.
+fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (handle, limit) = (a.get(call, 0)?, a.get(call, 2)?);
+    let _ = write!(call.line, "({handle:#x})");
+    if limit != 0 {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    let index = handle.checked_sub(FIRST_THREAD).filter(|offset| offset % 4 == 0).map(|o| o / 4);
+    let thread = index.and_then(|index| call.is_other_thread(index));
+    Ok(Next::Await(thread.ok_or(Status::INVALID_HANDLE)?))
+}
+
+/// `NtTerminateThread(ThreadHandle, ExitStatus)`, of the thread that calls.
+fn end_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
+    let _ = write!(call.line, "({status:#x})");
+    if handle == THIS_THREAD { Ok(Next::EndThread(status)) } else { Err(Status::INVALID_HANDLE) }
+}
+
+/// `NtTerminateProcess(ProcessHandle, ExitStatus)`
+fn end(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+    let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
+    let _ = write!(call.line, "({status:#x})");
+    this_process(handle)?;
+    Ok(Next::End(status))
+}
+
+type Service = fn(&mut Call<'_>, &Arguments<'_>) -> Answer;
+
+const SERVICES: [(u32, &str, Service); 9] = [
+    (0x04, "NtWaitForSingleObject", wait),
+    (0x08, "NtWriteFile", write_file),
+    (0x18, "NtAllocateVirtualMemory", allocate),
+    (0x2c, "NtTerminateProcess", end),
+    (0x34, "NtDelayExecution", delay),
+    (0x50, "NtProtectVirtualMemory", protect),
+    (0x53, "NtTerminateThread", end_thread),
+    (0x5a, "NtQuerySystemTime", query_time),
+    (0xc1, "NtCreateThreadEx", create_thread),
+];
+
+/// Gives a thread its block and its first registers.
+fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
+    let (stack, block) = (arena::stack(thread), arena::block(thread).start);
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    call.arena.put(block, arena::BLOCK, both).then_some(())?;
+    let process = arena::block(0).start + PEB;
+    for (offset, value) in [
+        (STACK_BASE, stack.end),
+        (STACK_LIMIT, stack.start),
+        (OWN, block),
+        (CLIENT, 4),
+        (CLIENT + 8, 8 + 4 * thread as u64),
+        (PROCESS, process),
+    ] {
+        store(call, block + offset, value).ok()?;
+    }
+    let mut registers = Registers::start(entry, stack.end - arch::NT_FIRST_FRAME);
+    registers[arch::NT_FIRST_ARGUMENT] = argument;
+    if let Some(reg) = arch::NT_BLOCK {
+        registers[reg] = block;
+    }
+    call.set_start(thread, registers, block, block + SELECTOR);
+    Some(())
+}
+
+impl Personality for Nt {
+    fn name(&self) -> &'static str {
+        "nt"
+    }
+
+    fn beyond_linux(&self) -> Option<&'static str> {
+        arch::NT_BEYOND_LINUX
+    }
+
+    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        call.put_stack(0)?;
+        let block = arena::block(0).start;
+        // As on Windows, a program finds its process's block in the first argument.
+        begin(call, 0, image.entry, block + PEB)?;
+        for (offset, value) in [
+            (PEB + PEB_IMAGE, arena::BASE),
+            (PEB + PEB_PARAMETERS, block + PARAMETERS),
+            (PARAMETERS + PARAMETERS_OUTPUT, CONSOLE),
+        ] {
+            store(call, block + offset, value).ok()?;
+        }
+        Some(())
+    }
+
+    fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
+        let number = arch::nt_number(registers, call.arena);
+        let service = SERVICES.iter().find(|(known, ..)| *known == number);
+        let answer = if let Some((_, name, service)) = service {
+            let _ = call.line.write_str(name);
+            service(call, &Arguments(registers))
+        } else {
+            let _ = write!(call.line, "{number:#x}");
+            Err(Status::INVALID_SYSTEM_SERVICE)
+        };
+        let (next, status) = match answer {
+            Ok(next) => (next, Status::SUCCESS),
+            Err(status) => (Next::Go, status),
+        };
+        if !matches!(next, Next::End(_) | Next::EndThread(_)) {
+            let _ = write!(call.line, " = {status}");
+        }
+        registers[Reg::RESULT] = status.0.into();
+        next
+    }
+
+    fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
+        let status = match fault {
+            Fault::Access(_) => Status::ACCESS_VIOLATION,
+            Fault::Instruction => Status::ILLEGAL_INSTRUCTION,
+            Fault::Arithmetic => Status::ARITHMETIC,
+            Fault::Breakpoint => Status::BREAKPOINT,
+        };
+        let place = registers[Reg::NEXT];
+        let _ = write!(call.line, "exception {status} at {place:#x}: {fault}");
+        Next::End(status.0.into())
+    }
+}

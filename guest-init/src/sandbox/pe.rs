@@ -1,0 +1,351 @@
+//! Reads programs of 64-bit Windows: sections and relocations. There are no imports: there is nothing
+//! to import from. What is not understood is refused, so that a program that is taken runs as it was
+//! meant to. (Microsoft's "PE Format" has the names.)
+
+use super::{Image, Segment, arena};
+use std::fmt;
+use std::ops::Range;
+
+/// Why a file is no program that can be run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no MZ or PE signature.
+    NotPe,
+    /// It ends before this.
+    Truncated(&'static str),
+    /// It is for this machine (`IMAGE_FILE_MACHINE_*`).
+    Machine(u16),
+    /// It is no program but this.
+    Kind(&'static str),
+    /// It needs this, which is not here.
+    Needs(&'static str),
+    /// This number in its headers makes no sense.
+    Header(&'static str),
+    /// It is larger than there is room for.
+    TooLarge,
+    /// A section, by its index, is not as it should be.
+    Section(usize, &'static str),
+    /// It begins where there is no code.
+    Entry(u32),
+    /// Its relocations are not as they should be.
+    Relocations(&'static str),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotPe => f.write_str("it is no PE file"),
+            Refusal::Truncated(what) => write!(f, "it is truncated: it ends before {what}"),
+            Refusal::Machine(machine) => {
+                let name = match machine {
+                    0x14c => "i386",
+                    0x1c0 | 0x1c4 => "arm",
+                    0xaa64 => "arm64",
+                    _ => "unknown",
+                };
+                write!(f, "it is for another machine than x86-64: {name} ({machine:#x})")
+            }
+            Refusal::Kind(what) => write!(f, "it is no program: it is {what}"),
+            Refusal::Needs(what) => {
+                write!(f, "it has {what}, which nothing here provides")
+            }
+            Refusal::Header(what) => write!(f, "its headers make no sense: {what}"),
+            Refusal::TooLarge => write!(f, "it is larger in memory than {} KiB", ROOM >> 10),
+            Refusal::Section(index, what) => write!(f, "its section {index} {what}"),
+            Refusal::Entry(place) => write!(f, "its entry, {place:#x}, is not in any code of it"),
+            Refusal::Relocations(what) => write!(f, "its relocations make no sense: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Most bytes in memory.
+const ROOM: u64 = arena::IMAGE;
+
+const AMD64: u16 = 0x8664;
+const PE32_PLUS: u16 = 0x20b;
+const PAGE: u32 = 4096;
+
+/// Characteristics of a file.
+const RELOCATIONS_STRIPPED: u16 = 0x0001;
+const EXECUTABLE: u16 = 0x0002;
+const LIBRARY: u16 = 0x2000;
+
+/// Characteristics of a section, and what they are here.
+const ACCESS: [(u32, i32); 3] = [
+    (0x2000_0000, libc::PROT_EXEC),
+    (0x4000_0000, libc::PROT_READ),
+    (0x8000_0000, libc::PROT_WRITE),
+];
+
+/// Indices of data directories.
+const RELOCATIONS: usize = 5;
+const IMPORTS: usize = 1;
+const NEEDED: [(usize, &str); 3] =
+    [(13, "delayed imports"), (9, "thread-local storage"), (14, "a CLR header")];
+
+/// Bytes of an entry of the list of imports, which ends with one of zeroes.
+const IMPORT: u32 = 20;
+
+/// Kinds of relocations.
+const NOTHING: u16 = 0;
+const POINTER: u16 = 10;
+
+/// The file, of which no number is taken that is not there.
+struct File<'a>(&'a [u8]);
+
+impl<'a> File<'a> {
+    fn bytes(&self, at: u64, length: u64, what: &'static str) -> Result<&'a [u8], Refusal> {
+        let place = || {
+            let end = usize::try_from(at.checked_add(length)?).ok()?;
+            self.0.get(usize::try_from(at).ok()?..end)
+        };
+        place().ok_or(Refusal::Truncated(what))
+    }
+
+    fn u16(&self, at: u64, what: &'static str) -> Result<u16, Refusal> {
+        let bytes = self.bytes(at, 2, what)?;
+        Ok(u16::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+
+    fn u32(&self, at: u64, what: &'static str) -> Result<u32, Refusal> {
+        let bytes = self.bytes(at, 4, what)?;
+        Ok(u32::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+
+    fn u64(&self, at: u64, what: &'static str) -> Result<u64, Refusal> {
+        let bytes = self.bytes(at, 8, what)?;
+        Ok(u64::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+}
+
+/// A section: where it is in memory, and how it may be accessed.
+struct Section {
+    memory: Range<u32>,
+    protection: i32,
+}
+
+/// What the headers say.
+struct Headers {
+    relocations_stripped: bool,
+    /// Where the section table is, and how many sections there are.
+    table: u64,
+    sections: usize,
+    /// Bytes in memory of all, and of the headers.
+    size: u32,
+    headers: u32,
+    entry: u32,
+    /// Where it wants to be.
+    base: u64,
+    /// Place and length of what is beside code and data.
+    directories: [(u32, u32); DIRECTORIES],
+}
+
+const DIRECTORIES: usize = 16;
+
+/// Reads the headers.
+fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
+    const FILE: &str = "the end of its file header";
+    const OPTIONAL: &str = "the end of its optional header";
+    if !file.0.starts_with(b"MZ") {
+        return Err(Refusal::NotPe);
+    }
+    let header = u64::from(file.u32(0x3c, "the place of its PE header")?);
+    if file.bytes(header, 4, "its PE header")? != b"PE\0\0" {
+        return Err(Refusal::NotPe);
+    }
+    let machine = file.u16(header + 4, FILE)?;
+    if machine != AMD64 {
+        return Err(Refusal::Machine(machine));
+    }
+    let characteristics = file.u16(header + 22, FILE)?;
+    if characteristics & LIBRARY != 0 {
+        return Err(Refusal::Kind("a library"));
+    }
+    if characteristics & EXECUTABLE == 0 {
+        return Err(Refusal::Kind("an object that was never linked"));
+    }
+    let optional = header + 24;
+    let length = u64::from(file.u16(header + 20, FILE)?);
+    file.bytes(optional, length, OPTIONAL)?;
+    if file.u16(optional, OPTIONAL)? != PE32_PLUS {
+        return Err(Refusal::Header("the magic number is not that of PE32+"));
+    }
+    let count = file.u32(optional + 108, OPTIONAL)? as usize;
+    if count > DIRECTORIES || length < 112 + 8 * count as u64 {
+        return Err(Refusal::Header("the data directories do not fit the optional header"));
+    }
+    let mut directories = [(0, 0); DIRECTORIES];
+    for (at, directory) in (optional + 112..).step_by(8).zip(&mut directories).take(count) {
+        *directory = (file.u32(at, OPTIONAL)?, file.u32(at + 4, OPTIONAL)?);
+    }
+    for (index, what) in NEEDED {
+        if directories[index] != (0, 0) {
+            return Err(Refusal::Needs(what));
+        }
+    }
+    if file.u32(optional + 32, OPTIONAL)? != PAGE {
+        return Err(Refusal::Header("sections are not aligned to pages"));
+    }
+    let size = file.u32(optional + 56, OPTIONAL)?;
+    let headers = file.u32(optional + 60, OPTIONAL)?;
+    if u64::from(size) > ROOM {
+        return Err(Refusal::TooLarge);
+    }
+    if size == 0 || size % PAGE != 0 || headers == 0 || headers > size {
+        return Err(Refusal::Header("the sizes of image and headers do not agree"));
+    }
+    Ok(Headers {
+        relocations_stripped: characteristics & RELOCATIONS_STRIPPED != 0,
+        table: optional + length,
+        sections: file.u16(header + 6, FILE)?.into(),
+        size,
+        headers,
+        entry: file.u32(optional + 16, OPTIONAL)?,
+        base: file.u64(optional + 24, OPTIONAL)?,
+        directories,
+    })
+}
+
+/// Reads a program as it will lie at the arena's beginning.
+///
+/// # Errors
+/// [`Refusal`]
+pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
+    let file = File(bytes);
+    let headers = headers(&file)?;
+    let mut memory = vec![0; headers.size as usize];
+    let raw = file.bytes(0, headers.headers.into(), "the end of its headers")?;
+    memory[..raw.len()].copy_from_slice(raw);
+    let sections = sections(&file, &headers, &mut memory)?;
+    // Linkers leave a list that has nothing but its end.
+    let (imports, length) = headers.directories[IMPORTS];
+    if length != 0 {
+        let end = imports.checked_add(IMPORT);
+        let first = end.and_then(|end| memory.get(imports as usize..end as usize));
+        if first.is_none_or(|first| first.iter().any(|byte| *byte != 0)) {
+            return Err(Refusal::Needs("imports"));
+        }
+    }
+    let entry = headers.entry;
+    let code = |section: &Section| section.protection & libc::PROT_EXEC != 0;
+    if !sections.iter().any(|section| code(section) && section.memory.contains(&entry)) {
+        return Err(Refusal::Entry(entry));
+    }
+    let moved = arena::BASE.wrapping_sub(headers.base);
+    if moved != 0 {
+        let (place, length) = headers.directories[RELOCATIONS];
+        if headers.relocations_stripped || length == 0 {
+            return Err(Refusal::Relocations("there are none, and its own place is not to be had"));
+        }
+        relocate(&mut memory, place, length, moved, &sections)?;
+    }
+    let top = Section { memory: 0..headers.headers, protection: libc::PROT_READ };
+    let segments = std::iter::once(&top).chain(&sections).map(|section| segment(section, &memory));
+    Ok(Image { segments: segments.collect(), entry: arena::BASE + u64::from(entry) })
+}
+
+/// Reads the section table, and puts what sections hold into memory.
+fn sections(
+    file: &File<'_>,
+    headers: &Headers,
+    memory: &mut [u8],
+) -> Result<Vec<Section>, Refusal> {
+    const TABLE: &str = "the end of its section table";
+    if headers.sections == 0 {
+        return Err(Refusal::Header("there are no sections"));
+    }
+    let mut free = headers.headers.next_multiple_of(PAGE);
+    let mut sections = Vec::new();
+    for index in 0..headers.sections {
+        let at = headers.table + 40 * index as u64;
+        let wrong = |what| Refusal::Section(index, what);
+        let [virtual_size, start, raw_size, raw_start] =
+            [8, 12, 16, 20].map(|offset| file.u32(at + offset, TABLE));
+        let (virtual_size, start) = (virtual_size?, start?);
+        let (raw_size, raw_start) = (raw_size?, raw_start?);
+        let characteristics = file.u32(at + 36, TABLE)?;
+        let size = if virtual_size == 0 { raw_size } else { virtual_size };
+        if size == 0 {
+            return Err(wrong("has no length"));
+        }
+        if start % PAGE != 0 {
+            return Err(wrong("does not begin at a page"));
+        }
+        if start < free {
+            return Err(wrong("overlaps what is before it"));
+        }
+        let end = start.checked_add(size).filter(|end| *end as usize <= memory.len());
+        let end = end.ok_or(wrong("is not within the image"))?;
+        let held = u64::from(raw_size.min(size));
+        let bytes = file.bytes(raw_start.into(), held, "the end of a section")?;
+        memory[start as usize..][..bytes.len()].copy_from_slice(bytes);
+        free = end.checked_next_multiple_of(PAGE).ok_or(wrong("is not within the image"))?;
+        let protection = ACCESS.iter().filter(|(theirs, _)| characteristics & theirs != 0);
+        let protection = protection.fold(0, |all, (_, ours)| all | ours);
+        sections.push(Section { memory: start..end, protection });
+    }
+    Ok(sections)
+}
+
+/// Adds to each pointer by how much the image was moved.
+fn relocate(
+    memory: &mut [u8],
+    start: u32,
+    length: u32,
+    moved: u64,
+    sections: &[Section],
+) -> Result<(), Refusal> {
+    let wrong = Refusal::Relocations;
+    let end = start.checked_add(length).filter(|end| *end as usize <= memory.len());
+    let end = end.ok_or(wrong("they are not within the image"))?;
+    // Where relocations change the table of relocations, it is the one before that counts.
+    let table = memory[start as usize..end as usize].to_vec();
+    let table = File(&table);
+    let mut at = 0;
+    while at < u64::from(length) {
+        const BLOCK: &str = "the end of a block of relocations";
+        let (page, size) = (table.u32(at, BLOCK)?, u64::from(table.u32(at + 4, BLOCK)?));
+        if size < 8 || size % 2 != 0 {
+            return Err(wrong("the length of a block is none"));
+        }
+        for entry in (8..size).step_by(2) {
+            let entry = table.u16(at + entry, BLOCK)?;
+            match entry >> 12 {
+                NOTHING => continue,
+                POINTER => {}
+                _ => return Err(wrong("one is of a kind that x86-64 does not have")),
+            }
+            let place = page.checked_add(u32::from(entry & 0xfff));
+            let place = place.and_then(|place| Some(place..place.checked_add(8)?));
+            let held = |place: &Range<u32>| {
+                let whole =
+                    |s: &Section| s.memory.start <= place.start && place.end <= s.memory.end;
+                sections.iter().any(whole)
+            };
+            let place = place.filter(held).ok_or(wrong("one is not within a section"))?;
+            let pointer = &mut memory[place.start as usize..place.end as usize];
+            let old = u64::from_le_bytes(std::array::from_fn(|i| pointer[i]));
+            pointer.copy_from_slice(&old.wrapping_add(moved).to_le_bytes());
+        }
+        at += size;
+    }
+    Ok(())
+}
+
+fn segment(section: &Section, memory: &[u8]) -> Segment {
+    let Range { start, end } = section.memory;
+    let bytes = &memory[start as usize..end as usize];
+    let held = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    Segment {
+        address: arena::BASE + u64::from(start),
+        bytes: bytes[..held].to_vec(),
+        length: u64::from(end - start).next_multiple_of(arena::PAGE),
+        protection: section.protection,
+    }
+}
+
+#[cfg(test)]
+#[path = "pe_tests.rs"]
+mod tests;

@@ -1,0 +1,71 @@
+//! Text that is written without allocating: tasks of a sandbox share one thread's storage.
+
+use std::fmt;
+
+/// Room for text; what does not fit is left out, and that it was is said.
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+    cut: bool,
+}
+
+impl<const N: usize> Text<N> {
+    /// Adds these bytes.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        let taken = bytes.len().min(N - self.length);
+        self.bytes[self.length..self.length + taken].copy_from_slice(&bytes[..taken]);
+        self.length += taken;
+        self.cut |= taken < bytes.len();
+    }
+
+    /// What was added; whether more was.
+    pub(super) fn get(&self) -> (&[u8], bool) {
+        (&self.bytes[..self.length], self.cut)
+    }
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Text<N> {
+        Text { bytes: [0; N], length: 0, cut: false }
+    }
+}
+
+impl<const N: usize> fmt::Write for Text<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.add(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Bytes of a foreign program as a transcript shows them.
+pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More of one text no line shows.
+        const SHOWN: usize = 64;
+        write!(f, "\"{}\"", self.0[..self.0.len().min(SHOWN)].escape_ascii())?;
+        if self.0.len() > SHOWN { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    #[test]
+    fn what_does_not_fit_is_said_to_be_missing() {
+        let mut text = Text::<4>::default();
+        let _ = write!(text, "{}", 123);
+        assert_eq!(text.get(), (&b"123"[..], false));
+        text.add(b"45");
+        assert_eq!(text.get(), (&b"1234"[..], true));
+    }
+
+    #[test]
+    fn bytes_are_shown_on_one_line() {
+        assert_eq!(Quoted(b"a\n\"\xff").to_string(), r#""a\n\"\xff""#);
+        assert_eq!(Quoted(&[b'x'; 65]).to_string(), format!("\"{}\"...", "x".repeat(64)));
+    }
+}

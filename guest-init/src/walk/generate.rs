@@ -1,0 +1,180 @@
+//! Makes sequences from seeds.
+
+use super::Offers;
+use super::operations::{
+    Arguments, Birth, Call, Handling, Operation, Place, Selector, Span, Step, renumber,
+};
+
+/// Most steps of a sequence.
+const STEPS: usize = 40;
+
+/// How deep handlers and children nest.
+const DEPTH: usize = 3;
+
+/// The sequence of this seed for a kernel that offers this.
+#[must_use]
+pub fn sequence(seed: u64, offers: Offers) -> Vec<Step> {
+    let mut generator = Generator { state: seed, offers, left: STEPS };
+    let mut steps = generator.body(0, false, 6, 14);
+    renumber(&mut steps, 1);
+    steps
+}
+
+struct Generator {
+    state: u64,
+    offers: Offers,
+    left: usize,
+}
+
+impl Generator {
+    /// SplitMix64 (Steele, Lea, Flood 2014): neighbouring seeds have nothing in common.
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap_or(0)
+    }
+
+    /// True in so many of a hundred.
+    fn in_100(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// A list of steps; `traced` says whether the task that does them is.
+    fn body(&mut self, depth: usize, traced: bool, least: usize, most: usize) -> Vec<Step> {
+        let length = least + self.below(most - least + 1);
+        let mut steps = Vec::new();
+        // Every task begins unarmed but the handlers', and there is little to see of that.
+        if self.in_100(60) {
+            let span = self.pick(&[Span::Inside, Span::BeforeFirst, Span::ThroughFirst]);
+            let selector = Selector::Byte(self.below(2));
+            let call = Call::Prctl(Arguments { mode: 1, span, selector });
+            self.push(&mut steps, |_| plain(Place::Inside, call));
+        }
+        for _ in 0..length {
+            self.push(&mut steps, |generator| generator.operation(depth, traced));
+        }
+        steps
+    }
+
+    fn push(&mut self, steps: &mut Vec<Step>, make: impl FnOnce(&mut Self) -> Operation) {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            let operation = make(self);
+            steps.push(Step { number: 0, operation });
+        }
+    }
+
+    fn operation(&mut self, depth: usize, traced: bool) -> Operation {
+        let deeper = depth < DEPTH;
+        match self.below(100) {
+            0..28 => {
+                let value = match self.below(100) {
+                    0..50 => 1,
+                    50..95 => 0,
+                    _ => self.pick(&[2, 3, 0x7f, 0x80, 0xfe, 0xff]),
+                };
+                Operation::Flip { byte: self.below(2), value }
+            }
+            28..32 => Operation::Handle(self.pick(&[
+                Handling::Handler,
+                Handling::Handler,
+                Handling::Nesting,
+                Handling::Nesting,
+                Handling::Nesting,
+                Handling::Once,
+                Handling::Default,
+                Handling::Ignored,
+            ])),
+            32..35 => Operation::Block(self.in_100(35)),
+            35..41 if deeper => Operation::Signal(self.body(depth + 1, traced, 1, 4)),
+            41..58 if deeper => {
+                let birth = self.birth();
+                let traced = matches!(birth, Birth::Traced { .. });
+                Operation::Birth(birth, self.body(depth + 1, traced, 2, 6))
+            }
+            58..76 if traced => Operation::Set(self.arguments()),
+            _ => self.call(depth, traced),
+        }
+    }
+
+    fn birth(&mut self) -> Birth {
+        match self.below(10) {
+            0..2 => Birth::Copied,
+            2..4 => Birth::Shared,
+            4..6 => Birth::Thread,
+            _ if !self.offers.ptrace_config => Birth::Copied,
+            6..9 => Birth::Traced { calls: false },
+            _ => Birth::Traced { calls: true },
+        }
+    }
+
+    fn call(&mut self, depth: usize, traced: bool) -> Operation {
+        let mut place = self.pick(&[
+            Place::Inside,
+            Place::Inside,
+            Place::First,
+            Place::First,
+            Place::First,
+            Place::First,
+            Place::Second,
+            Place::Second,
+            Place::Second,
+            Place::Compat,
+        ]);
+        if place == Place::Compat && !self.offers.ia32 {
+            place = Place::First;
+        }
+        let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
+        let call = match self.below(100) {
+            _ if place == Place::Compat => Call::Umask(value),
+            0..50 => Call::Umask(value),
+            50..60 => Call::FarUmask(value),
+            60..66 => Call::Unused,
+            66..72 => Call::MinusOne,
+            _ => Call::Prctl(self.arguments()),
+        };
+        let mut handler = Vec::new();
+        if place != Place::Inside && depth < DEPTH && self.in_100(35) {
+            handler = self.body(depth + 1, traced, 1, 3);
+        }
+        let again = place != Place::Inside && self.in_100(25);
+        Operation::Call { place, call, handler, again }
+    }
+
+    fn arguments(&mut self) -> Arguments {
+        let mode = match self.below(100) {
+            0..50 => 1,
+            50..80 => 2,
+            80..96 => 0,
+            _ => 3,
+        };
+        let span = match mode {
+            0 if self.in_100(70) => {
+                return Arguments { mode, span: Span::Nothing, selector: Selector::Null };
+            }
+            1 => self.pick(&Span::EXCLUSIVE),
+            _ => self.pick(&Span::INCLUSIVE),
+        };
+        let selector = match self.below(100) {
+            0..78 => Selector::Byte(self.below(2)),
+            78..90 => Selector::Null,
+            90..97 => Selector::Kernel,
+            _ => Selector::Unmapped,
+        };
+        Arguments { mode, span, selector }
+    }
+}
+
+fn plain(place: Place, call: Call) -> Operation {
+    Operation::Call { place, call, handler: Vec::new(), again: false }
+}

@@ -1,0 +1,66 @@
+//! Makes a sequence that shows a difference as short as it can be made.
+
+use super::operations::{Operation, Step, renumber};
+
+/// The shortest sequence found that still `fails`, which `steps` does. `fails` may give up by
+/// saying false ever after.
+pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
+    let mut best = steps.to_vec();
+    'smaller: loop {
+        for mut candidate in candidates(&best) {
+            renumber(&mut candidate, 1);
+            if fails(&candidate) {
+                best = candidate;
+                continue 'smaller;
+            }
+        }
+        return best;
+    }
+}
+
+/// Every sequence that is smaller by one change, the greatest changes first.
+fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
+    let mut all = Vec::new();
+    let mut chunk = steps.len();
+    while chunk > 0 {
+        let mut start = 0;
+        while start < steps.len() {
+            let end = (start + chunk).min(steps.len());
+            if end - start < steps.len() {
+                all.push([&steps[..start], &steps[end..]].concat());
+            }
+            start = end;
+        }
+        chunk /= 2;
+    }
+    for (at, step) in steps.iter().enumerate() {
+        // What it contains takes its place.
+        if !step.body().is_empty() {
+            all.push([&steps[..at], step.body(), &steps[at + 1..]].concat());
+        }
+    }
+    for (at, step) in steps.iter().enumerate() {
+        let mut replace = |step: Step| {
+            let mut steps = steps.to_vec();
+            steps[at] = step;
+            all.push(steps);
+        };
+        if let Operation::Call { place, call, handler, again: true } = &step.operation {
+            let (place, call, handler) = (*place, *call, handler.clone());
+            let operation = Operation::Call { place, call, handler, again: false };
+            replace(Step { operation, ..*step });
+        }
+        let bodies = match step.body() {
+            [] => Vec::new(),
+            body => std::iter::once(Vec::new()).chain(candidates(body)).collect(),
+        };
+        for body in bodies {
+            let mut step = step.clone();
+            if let Some(place) = step.body_mut() {
+                *place = body;
+            }
+            replace(step);
+        }
+    }
+    all
+}

@@ -1,0 +1,26 @@
+//! aarch64.
+
+use super::Target;
+use sudbox_images::Packages;
+
+pub(super) const TARGET: Target = Target {
+    machine: sudbox_vmm::machine::Arch::Aarch64,
+    cases: sudbox_guest_init::arch::Arch::Aarch64,
+    qemu: Packages {
+        apt: "qemu-system-arm",
+        dnf: "qemu-system-aarch64-core",
+        pacman: "qemu-system-aarch64",
+        zypper: "qemu-arm",
+    },
+    rust: "aarch64-unknown-linux-gnu",
+    linker: "aarch64-linux-gnu-gcc",
+    libc: Packages {
+        apt: "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+        dnf: "gcc-aarch64-linux-gnu",
+        pacman: "aarch64-linux-gnu-gcc aarch64-linux-gnu-glibc",
+        zypper: "cross-aarch64-gcc14",
+    },
+    // `GTIMER_SCALE` of QEMU: a tick in 16 ns.
+    counter_hertz: 62_500_000,
+    loop_instructions: 3,
+};

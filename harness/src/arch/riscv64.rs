@@ -1,0 +1,27 @@
+//! riscv64.
+
+use super::Target;
+use sudbox_images::Packages;
+
+pub(super) const TARGET: Target = Target {
+    machine: sudbox_vmm::machine::Arch::Riscv64,
+    cases: sudbox_guest_init::arch::Arch::Riscv64,
+    qemu: Packages {
+        // qemu-system-riscv, where there is one, comes with it.
+        apt: "qemu-system-misc",
+        dnf: "qemu-system-riscv-core",
+        pacman: "qemu-system-riscv",
+        zypper: "qemu-extra",
+    },
+    rust: "riscv64gc-unknown-linux-gnu",
+    linker: "riscv64-linux-gnu-gcc",
+    libc: Packages {
+        apt: "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross",
+        dnf: "gcc-riscv64-linux-gnu",
+        pacman: "riscv64-linux-gnu-gcc riscv64-linux-gnu-glibc",
+        zypper: "cross-riscv64-gcc14",
+    },
+    // `RISCV_ACLINT_DEFAULT_TIMEBASE_FREQ` of QEMU.
+    counter_hertz: 10_000_000,
+    loop_instructions: 3,
+};

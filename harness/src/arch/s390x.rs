@@ -1,0 +1,27 @@
+//! s390x.
+
+use super::Target;
+use sudbox_images::Packages;
+
+pub(super) const TARGET: Target = Target {
+    machine: sudbox_vmm::machine::Arch::S390x,
+    cases: sudbox_guest_init::arch::Arch::S390x,
+    qemu: Packages {
+        // qemu-system-s390x, where there is one, comes with it.
+        apt: "qemu-system-misc",
+        dnf: "qemu-system-s390x-core",
+        pacman: "qemu-system-s390x",
+        zypper: "qemu-s390x",
+    },
+    rust: "s390x-unknown-linux-gnu",
+    linker: "s390x-linux-gnu-gcc",
+    libc: Packages {
+        apt: "gcc-s390x-linux-gnu libc6-dev-s390x-cross",
+        dnf: "gcc-s390x-linux-gnu",
+        pacman: "",
+        zypper: "cross-s390x-gcc14",
+    },
+    // Bit 51 of the clock is a microsecond.
+    counter_hertz: 4_096_000_000,
+    loop_instructions: 2,
+};

@@ -1,0 +1,26 @@
+//! x86-64.
+
+use super::Target;
+use sudbox_images::Packages;
+
+pub(super) const TARGET: Target = Target {
+    machine: sudbox_vmm::machine::Arch::X86_64,
+    cases: sudbox_guest_init::arch::Arch::X86_64,
+    qemu: Packages {
+        apt: "qemu-system-x86",
+        dnf: "qemu-system-x86-core",
+        pacman: "qemu-system-x86",
+        zypper: "qemu-x86",
+    },
+    rust: "x86_64-unknown-linux-gnu",
+    linker: "x86_64-linux-gnu-gcc",
+    libc: Packages {
+        apt: "gcc-x86-64-linux-gnu libc6-dev-amd64-cross",
+        dnf: "gcc-x86_64-linux-gnu",
+        pacman: "",
+        zypper: "cross-x86_64-gcc",
+    },
+    // The TSC, which the kernel is told that it ticks with each instruction where they are counted.
+    counter_hertz: 1_000_000_000,
+    loop_instructions: 3,
+};

@@ -1,0 +1,68 @@
+//! The command line of `sudbox bench`.
+
+use super::{BuildArgs, VmArgs};
+use clap::{Args, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
+
+/// What costs are told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub(crate) enum By {
+    /// Time: nanoseconds on a processor, under emulation only ratios
+    Time,
+    /// Instructions, which QEMU's emulation counts exactly
+    Instructions,
+}
+
+/// Form of what `bench` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchFormat {
+    /// For people
+    Table,
+    /// All that is known
+    Json,
+    /// A page with a chart, for a browser; of one kernel
+    Html,
+}
+
+/// `sudbox bench`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Exit codes:
+    0  everything was measured that there is; --compare: nothing is slower
+    1  the kernel failed at what was measured; --compare: something is slower
+  125  this kernel does not build or boot, or counts of one kernel do not agree
+  128  this machine can measure no kernel
+  129  usage, bad input
+  130  interrupted")]
+pub(crate) struct BenchArgs {
+    /// The kernel, as `run` takes it; the pinned one if not given
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
+    pub(crate) kernel: String,
+
+    /// Say which difference between two kernels is real; --patches are for the second
+    #[arg(long, value_names = ["FIRST", "SECOND"], num_args = 2, conflicts_with = "kernel", value_hint = ValueHint::AnyPath)]
+    pub(crate) compare: Option<Vec<String>>,
+
+    /// What to measure: names, separated by commas or spaces; all if not given
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
+    pub(crate) only: String,
+
+    /// What to tell costs in: time where the kernel runs on a processor, else instructions, if not
+    /// given
+    #[arg(long, value_enum)]
+    pub(crate) by: Option<By>,
+
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
+    pub(crate) format: BenchFormat,
+
+    /// Patches for a copy of the source, as `run` takes them; may be given again
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) patches: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+}

@@ -1,0 +1,200 @@
+//! Builds guest-init for another architecture from the sources that are embedded, once.
+//!
+//! It takes a Rust compiler with the standard library for that architecture: this machine's own, or
+//! rustup's when it has fetched that, or the distribution's, which sudbox keeps in its cache. And a
+//! C compiler for it, which the kernel needs too.
+
+use crate::arch::{self, Target};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::setup;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use sudbox_images::{Arch, Cache, Held, Mode, Monitor as _, Tool, hear};
+
+/// Folder of the cache.
+const GUESTS: &str = "guests";
+
+include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// What of the manifest of the whole project stands for all rooms, and for the two that are here.
+const MEMBERS: [&str; 2] = [
+    r#"members = ["protocol", "guest-init", "vmm", "images", "report", "harness", "tests"]"#,
+    r#"members = ["protocol", "guest-init"]"#,
+];
+
+/// guest-init for this architecture.
+///
+/// # Errors
+/// When it cannot be built here.
+pub(super) fn program(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
+    let cache = Cache::open()?;
+    let target = arch::of(arch);
+    let (name, place) = (name(arch), place(&cache, arch));
+    let shared = cache.hold(GUESTS, &name, Mode::Shared, progress)?;
+    if let Ok(program) = std::fs::read(&place) {
+        return Ok(program);
+    }
+    drop(shared);
+    // The kernels of a matrix ask at once; what the first builds is there for the others.
+    let _held = cache.hold(GUESTS, &name, Mode::Exclusive, progress)?;
+    if let Ok(program) = std::fs::read(&place) {
+        return Ok(program);
+    }
+    let (rust, _toolchain) = rust(&cache, arch, target, progress)?;
+    progress.phase(&format!("building guest-init for {}", arch.name()));
+    let program = build(&cache, target, &rust, progress)?;
+    let _acting = cache.owner_of(GUESTS).act();
+    keep(&place, &program)?;
+    Ok(program)
+}
+
+fn name(arch: Arch) -> String {
+    format!("{SOURCES_DIGEST:016x}-{}", arch.name())
+}
+
+/// Where it is kept.
+fn place(cache: &Cache, arch: Arch) -> PathBuf {
+    cache.root().join(GUESTS).join(name(arch))
+}
+
+/// Looks for what builds it, and installs a linker that is missing, if it is not there yet.
+///
+/// # Errors
+/// When something is missing and stays so.
+pub(super) fn check(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
+    if place(&Cache::open()?, arch).is_file() {
+        return Ok(());
+    }
+    let target = arch::of(arch);
+    if !links_statically(target) {
+        let name = format!("{} with a static C library", target.linker);
+        setup::install(&[Tool { name, packages: target.libc }], progress)?;
+    }
+    if !setup::on_path("cargo") {
+        return Err(Failure::machine(format!(
+            "the init of {} guests is built with Rust, and cargo is not here: install rustup or your \
+             distribution's cargo",
+            arch.name()
+        )));
+    }
+    Ok(())
+}
+
+/// A compiler: what to set so that cargo uses it.
+type Environment = Vec<(&'static str, OsString)>;
+
+/// Finds or fetches a compiler with the target's standard library.
+fn rust(
+    cache: &Cache,
+    arch: Arch,
+    target: &Target,
+    progress: &mut Progress,
+) -> anyhow::Result<(Environment, Held)> {
+    if compiles(target) {
+        return Ok(Default::default());
+    }
+    if setup::on_path("rustup") {
+        progress.phase(&format!("fetching Rust's standard library for {}", target.rust));
+        let mut rustup = Command::new("rustup");
+        rustup.args(["target", "add", target.rust]).env("RUSTUP_MAX_RETRIES", "0");
+        rustup.stdin(Stdio::null());
+        let (added, _) = hear(rustup, &Held::default(), progress)?;
+        if added.success() && compiles(target) {
+            return Ok(Default::default());
+        }
+    }
+    let (root, held) = sudbox_images::distribution_rust(cache, arch, target.rust, progress)?;
+    let libraries = root.join("lib");
+    let set = vec![("RUSTC", root.join("bin/rustc").into()), ("LD_LIBRARY_PATH", libraries.into())];
+    Ok((set, held))
+}
+
+/// Whether this machine's compiler has the target's standard library.
+fn compiles(target: &Target) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target.rust]).stderr(Stdio::null());
+    let Ok(output) = rustc.output() else { return false };
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let mut files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+}
+
+/// Whether the linker is there and finds a C library.
+fn links_statically(target: &Target) -> bool {
+    let mut linker = Command::new(target.linker);
+    linker.args(["-print-file-name=libc.a"]).stderr(Stdio::null());
+    // A name that it does not find it gives back as it is.
+    linker.output().is_ok_and(|output| output.stdout.contains(&b'/'))
+}
+
+fn build(
+    cache: &Cache,
+    target: &Target,
+    rust: &Environment,
+    progress: &mut Progress,
+) -> anyhow::Result<Vec<u8>> {
+    let failed = |what: String| Failure::machine(format!("guest-init cannot be built: {what}"));
+    let folder = tempfile::tempdir_in(cache.root().join("tmp"))?;
+    for (path, text) in SOURCES {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
+        std::fs::write(path, text.replace(MEMBERS[0], MEMBERS[1]))?;
+    }
+    let mut cargo = Command::new("cargo");
+    // The lock file is for more rooms than are here, so that it changes; no version in it does.
+    cargo.args(["build", "--quiet", "--profile", "guest", "--bin", "guest-init", "--target"]);
+    cargo.arg(target.rust).current_dir(folder.path()).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_") && !name.starts_with("CARGO_HOME")
+            || name.starts_with("RUSTC")
+            || name.starts_with("RUSTFLAGS")
+            || name.starts_with("MAKE")
+            || name == "MFLAGS"
+        {
+            cargo.env_remove(&*name);
+        }
+    }
+    let upper = target.rust.to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{upper}_LINKER"), target.linker);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
+    cargo.env("CARGO_TARGET_DIR", folder.path().join("target"));
+    cargo.envs(rust.iter().map(|(name, value)| (name, value)));
+    let (status, lines) = hear(cargo, &Held::default(), progress)?;
+    if !status.success() {
+        let error = lines.iter().find(|line| line.starts_with("error")).cloned();
+        return Err(failed(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));
+    }
+    let binary = folder.path().join("target").join(target.rust).join("guest/guest-init");
+    std::fs::read(&binary).map_err(|error| failed(error.to_string()))
+}
+
+/// Keeps it for the next time, in one step.
+fn keep(place: &Path, program: &[u8]) -> anyhow::Result<()> {
+    let folder = place.parent().unwrap_or(place);
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::Write::write_all(&mut file, program)?;
+    file.persist(place)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sources_are_those_of_the_two_rooms() {
+        let has = |name: &str| SOURCES.iter().any(|(path, _)| *path == name);
+        for path in ["Cargo.toml", "Cargo.lock", "guest-init/src/main.rs", "protocol/src/lib.rs"] {
+            assert!(has(path), "{path}");
+        }
+        let (_, manifest) = SOURCES.iter().find(|(path, _)| *path == "Cargo.toml").unwrap();
+        assert!(manifest.contains(MEMBERS[0]), "the list of rooms has changed");
+        for arch in Arch::ALL {
+            assert!(has(&format!("guest-init/src/arch/{}/mod.rs", arch.name())));
+        }
+    }
+}

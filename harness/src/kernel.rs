@@ -1,0 +1,230 @@
+//! From what a person typed to a verdict, without a word of how it is shown.
+
+use crate::cli::{self, BuildArgs, VmArgs};
+use crate::conduct::Patience;
+use crate::expectations::Expectations;
+use crate::failure::Failure;
+use crate::folder::RunFolder;
+use crate::judge::{Bench, Place};
+use crate::progress::Progress;
+use crate::rerun::Rerun;
+use crate::selection::Selection;
+use crate::{guest, running, setup};
+use std::path::PathBuf;
+use std::time::Duration;
+use sudbox_images::{Cache, KernelImage, Request, Toolchain};
+use sudbox_report::{Options, Verdict, json, junit, kcidb, ktap, table};
+use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
+
+/// How a kernel is judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) vm: VmArgs,
+    /// Every case gets a VM of its own.
+    pub(crate) isolate: bool,
+    /// How often every case is run.
+    pub(crate) repeat: u32,
+    /// Without progress for so long a boot is a hang; a case has a sixth of it.
+    pub(crate) timeout: Duration,
+    pub(crate) rerun: Rerun,
+}
+
+impl Manner {
+    fn bench<'a>(&self, place: Place<'a>, timeout: Duration) -> Bench<'a> {
+        Bench {
+            place,
+            vmlinux: None,
+            patience: Patience { boot: timeout, case: timeout / 3 },
+            case_deadline: timeout / 6,
+            repeat: self.repeat,
+            isolate: self.isolate,
+            kept: Vec::new(),
+            live: self.vm.console,
+            rerun: self.rerun.clone(),
+            console_log: String::new(),
+        }
+    }
+}
+
+/// What a person typed, as the images take it.
+pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Request> {
+    let toolchain = &build.toolchain;
+    let jobs = cli::given(&toolchain.jobs)
+        .map(|jobs| {
+            jobs.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| {
+                Failure::usage(format!("--jobs takes a number from 1 on, not `{jobs}`"))
+            })
+        })
+        .transpose()?;
+    let owned = |text: &str| cli::given(text).map(str::to_owned);
+    Ok(Request {
+        reference: reference.to_owned(),
+        arch: match cli::given(&build.arch) {
+            Some(arch) => sudbox_images::Arch::parse(arch)?,
+            None => sudbox_images::Arch::default(),
+        },
+        flavour: cli::given(&build.flavour).unwrap_or("default").to_owned(),
+        linux: cli::given(&build.linux).map(cli::path),
+        fragments: build.config.iter().filter_map(|text| cli::given(text)).map(cli::path).collect(),
+        toolchain: Toolchain {
+            cc: owned(&toolchain.cc),
+            llvm: owned(&toolchain.llvm),
+            cross_compile: owned(&toolchain.cross_compile),
+            kcflags: owned(&toolchain.kcflags),
+            jobs,
+        },
+        patches: Vec::new(),
+    })
+}
+
+/// The same with these patches for a copy of its source.
+pub(crate) fn patched(request: Request, patches: &[String]) -> Request {
+    let patches = patches.iter().filter_map(|text| cli::given(text)).map(cli::path).collect();
+    Request { patches, ..request }
+}
+
+/// The kernel, built if need be with tools installed if need be.
+pub(crate) fn find(
+    cache: &Cache,
+    request: &Request,
+    progress: &mut Progress,
+) -> anyhow::Result<KernelImage> {
+    match sudbox_images::kernel(cache, request, progress) {
+        // A kernel that is in the cache needs no tools, so they are looked at only now.
+        Err(error) if error.fault() == sudbox_images::Fault::Machine => {
+            let missing = sudbox_images::missing_tools(cache, request)?;
+            if missing.is_empty() {
+                return Err(error.into());
+            }
+            setup::install(&missing, progress)?;
+            Ok(sudbox_images::kernel(cache, request, progress)?)
+        }
+        found => Ok(found?),
+    }
+}
+
+/// How the kernel finds its devices, which decides about the machine.
+pub(crate) fn discovery(image: &KernelImage) -> Discovery {
+    if image.acpi { Discovery::Acpi } else { Discovery::CommandLine }
+}
+
+/// Runs the selected cases, as far as its architecture has them, on a kernel that was found, in VMs of
+/// this machine. Its configuration,
+/// build log and console are kept in the folder.
+///
+/// # Errors
+/// When this machine is at fault, or a signal came.
+pub(crate) fn judge_image(
+    image: &KernelImage,
+    request: &Request,
+    machine: &dyn Machine,
+    manner: &Manner,
+    selection: &Selection,
+    folder: &RunFolder,
+    progress: &mut Progress,
+) -> anyhow::Result<Verdict> {
+    let text = |path: &Option<PathBuf>| {
+        path.as_deref().and_then(|path| std::fs::read_to_string(path).ok())
+    };
+    let config = text(&image.config);
+    let mut expectations = Expectations::new(
+        request.arch,
+        image.release.as_deref(),
+        config.as_deref(),
+        text(&image.uapi),
+    );
+    let mut verdict = Verdict {
+        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: sudbox_report::Kernel {
+            reference: request.reference.clone(),
+            release: image.release.clone().unwrap_or_default(),
+            arch: request.arch.name().to_owned(),
+            flavour: request.flavour.clone(),
+            source: image.source.clone(),
+            stands_in: image.stands_in.clone(),
+        },
+        machine: machine.describe(discovery(image)),
+        ..Verdict::default()
+    };
+    if let Some(config) = &config {
+        folder.write("config", config)?;
+    }
+    if let Some(log) = &image.build_log {
+        folder.keep("build.log", log)?;
+    }
+    progress.say("kernel", &image.source);
+    progress.say("machine", &machine.describe(discovery(image)));
+
+    // gdb may stop the guest for as long as a person thinks.
+    let timeout = if manner.vm.gdb { Duration::from_secs(1 << 20) } else { manner.timeout };
+    let init = guest::of(request.arch, progress)?;
+    let spec = VmSpec {
+        kernel: image.kernel.clone(),
+        initramfs: folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?,
+        discovery: discovery(image),
+        cmdline: manner.vm.append.clone(),
+        cpus: manner.vm.cpus,
+        memory_mib: manner.vm.memory,
+        cpu_model: cli::given(&manner.vm.cpu_model).map(str::to_owned),
+        port: sudbox_protocol::PORT,
+        gdb: manner.vm.gdb,
+        keep: true,
+    };
+    let mut bench = manner.bench(Place::Vm { machine, spec }, timeout);
+    bench.vmlinux.clone_from(&image.vmlinux);
+    let selection = selection.on(request.arch)?;
+    let judged = bench.judge(&selection, &mut expectations, &mut verdict, progress);
+    folder.write("console.log", &bench.console_log)?;
+    judged?;
+    Ok(verdict)
+}
+
+/// Runs the selected cases on the kernel that is running here.
+///
+/// # Errors
+/// When this machine is at fault, or a signal came.
+pub(crate) fn judge_running(
+    request: &Request,
+    manner: &Manner,
+    selection: &Selection,
+    folder: &RunFolder,
+    progress: &mut Progress,
+) -> anyhow::Result<Verdict> {
+    let release = running::release();
+    let config = sudbox_images::config_of(&release);
+    let mut expectations = Expectations::new(request.arch, Some(&release), config.as_deref(), None);
+    let mut verdict = Verdict {
+        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: sudbox_report::Kernel {
+            reference: request.reference.clone(),
+            release,
+            arch: request.arch.name().to_owned(),
+            source: "the kernel that is running here".to_owned(),
+            ..Default::default()
+        },
+        machine: "this one, without a VM, as an ordinary user".to_owned(),
+        ..Verdict::default()
+    };
+    if let Some(config) = &config {
+        folder.write("config", config)?;
+    }
+    progress.say("kernel", &format!("{}, running here", verdict.kernel.release));
+    let mut bench = manner.bench(Place::Running, manner.timeout);
+    let judged = bench.judge(selection, &mut expectations, &mut verdict, progress);
+    folder.write("console.log", &bench.console_log)?;
+    judged?;
+    Ok(verdict)
+}
+
+/// Leaves the report in all its forms.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub(crate) fn keep(verdict: &Verdict, options: Options, folder: &RunFolder) -> anyhow::Result<()> {
+    folder.write("report.txt", table::render(verdict, options))?;
+    folder.write("report.json", json::render(verdict, options))?;
+    folder.write("junit.xml", junit::render(verdict, options))?;
+    folder.write("kcidb.json", kcidb::render(verdict, options))?;
+    folder.write("report.ktap", ktap::render(verdict, options))?;
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! ARM, 64 bits.
+
+use super::{Facts, Image};
+use crate::toolchain::Packages;
+
+pub(super) const FACTS: Facts = Facts {
+    name: "aarch64",
+    aliases: &["arm64"],
+    make: "arm64",
+    folder: "arm64",
+    elf_machine: 183,
+    fragment: ("aarch64.config", include_str!("../../../kernel-config/aarch64.config")),
+    image,
+    cross_compile: "aarch64-linux-gnu-",
+    debian: "arm64",
+    compiler: Packages {
+        apt: "gcc-aarch64-linux-gnu",
+        dnf: "gcc-aarch64-linux-gnu",
+        pacman: "aarch64-linux-gnu-gcc",
+        zypper: "cross-aarch64-gcc14",
+    },
+};
+
+/// Uncompressed, entered where it is put (Documentation/arch/arm64/booting.rst).
+fn image(_: &str) -> Image {
+    Image { target: "Image", file: "arch/arm64/boot/Image", elf: false }
+}

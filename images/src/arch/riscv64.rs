@@ -1,0 +1,28 @@
+//! RISC-V, 64 bits.
+
+use super::{Facts, Image};
+use crate::toolchain::Packages;
+
+pub(super) const FACTS: Facts = Facts {
+    name: "riscv64",
+    aliases: &["riscv"],
+    make: "riscv",
+    folder: "riscv",
+    elf_machine: 243,
+    fragment: ("riscv64.config", include_str!("../../../kernel-config/riscv64.config")),
+    image,
+    cross_compile: "riscv64-linux-gnu-",
+    debian: "riscv64",
+    compiler: Packages {
+        apt: "gcc-riscv64-linux-gnu",
+        dnf: "gcc-riscv64-linux-gnu",
+        pacman: "riscv64-linux-gnu-gcc",
+        zypper: "cross-riscv64-gcc14",
+    },
+};
+
+/// Uncompressed. QEMU's firmware enters it where it is put; the vmlinux has addresses in it that
+/// are there with page tables only.
+fn image(_: &str) -> Image {
+    Image { target: "Image", file: "arch/riscv/boot/Image", elf: false }
+}

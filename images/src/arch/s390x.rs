@@ -1,0 +1,28 @@
+//! IBM Z, 64 bits, big-endian.
+
+use super::{Facts, Image};
+use crate::toolchain::Packages;
+
+pub(super) const FACTS: Facts = Facts {
+    name: "s390x",
+    aliases: &["s390"],
+    make: "s390",
+    folder: "s390",
+    elf_machine: 22,
+    fragment: ("s390x.config", include_str!("../../../kernel-config/s390x.config")),
+    image,
+    cross_compile: "s390x-linux-gnu-",
+    debian: "s390x",
+    compiler: Packages {
+        apt: "gcc-s390x-linux-gnu",
+        dnf: "gcc-s390x-linux-gnu",
+        pacman: "",
+        zypper: "cross-s390x-gcc14",
+    },
+};
+
+/// The kernel behind its own loader, which puts it to its place and is part of every kernel here; not
+/// compressed (`KERNEL_UNCOMPRESSED`).
+fn image(_: &str) -> Image {
+    Image { target: "bzImage", file: "arch/s390/boot/bzImage", elf: false }
+}

@@ -1,0 +1,32 @@
+//! x86-64.
+
+use super::{Facts, Image};
+use crate::toolchain::Packages;
+
+pub(super) const FACTS: Facts = Facts {
+    name: "x86_64",
+    aliases: &["x86-64", "amd64", "x64"],
+    make: "x86_64",
+    folder: "x86",
+    elf_machine: 62,
+    fragment: ("x86_64.config", include_str!("../../../kernel-config/x86_64.config")),
+    image,
+    cross_compile: "x86_64-linux-gnu-",
+    debian: "amd64",
+    compiler: Packages {
+        apt: "gcc-x86-64-linux-gnu",
+        dnf: "gcc-x86_64-linux-gnu",
+        pacman: "",
+        zypper: "cross-x86_64-gcc",
+    },
+};
+
+/// Compressed, entered at its 64-bit entry point.
+const BZIMAGE: Image = Image { target: "bzImage", file: "arch/x86/boot/bzImage", elf: false };
+
+/// The vmlinux needs no decompression; it is entered by its PVH note. With KASAN that entry dies in a
+/// memcmp() that is checked before there is a shadow to check it by (6.12, `xen_prepare_pvh()`;
+/// seen).
+fn image(dot_config: &str) -> Image {
+    if dot_config.lines().any(|line| line == "CONFIG_KASAN=y") { BZIMAGE } else { Image::VMLINUX }
+}

@@ -1,0 +1,163 @@
+//! git's own bisection of a [`History`].
+//!
+//! git keeps no state of ours: whoever bisects writes down the marks, and gives them again to a
+//! bisection that is begun anew. So a run that was killed anywhere goes on like any other.
+
+use crate::history::History;
+use crate::{Error, Monitor};
+
+/// The two sides of what is sought, in git's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Terms {
+    /// The commit that broke something.
+    GoodBad,
+    /// The commit that changed something, for the better.
+    OldNew,
+}
+
+/// What a commit turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Mark {
+    /// As the old end.
+    Old,
+    /// As the new end.
+    New,
+    /// It cannot be judged.
+    Skip,
+}
+
+impl Mark {
+    /// git's word for it.
+    #[must_use]
+    pub fn word(self, terms: Terms) -> &'static str {
+        match (self, terms) {
+            (Mark::Old, Terms::GoodBad) => "good",
+            (Mark::New, Terms::GoodBad) => "bad",
+            (Mark::Old, Terms::OldNew) => "old",
+            (Mark::New, Terms::OldNew) => "new",
+            (Mark::Skip, _) => "skip",
+        }
+    }
+}
+
+/// A bisection that is going on.
+#[derive(Debug)]
+pub struct Bisection<'a> {
+    history: &'a History<'a>,
+    terms: Terms,
+}
+
+/// How a bisection goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This commit is to be judged; so many commits may still be the one.
+    Judge(String, u64),
+    /// This is the first commit with what the new end has.
+    Found(String),
+    /// It is one of these, and all but the last one were skipped.
+    Skipped(Vec<String>),
+    /// The ends' common ancestor already has what the new end has: it was changed on the old
+    /// end's side.
+    ChangedBefore(String),
+}
+
+impl<'a> Bisection<'a> {
+    /// Begins between two commits, named by their object names. Gives up what was going on.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] if git cannot.
+    pub fn begin(
+        history: &'a History<'a>,
+        terms: Terms,
+        old: &str,
+        new: &str,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(Bisection<'a>, Next), Error> {
+        history.begin(monitor)?;
+        let mut git = history.command();
+        git.args(["update-ref", "--no-deref", "HEAD", new]);
+        history.done("begin a bisection", git, monitor)?;
+        let mut start = vec!["start"];
+        if terms == Terms::OldNew {
+            start.extend(["--term-old=old", "--term-new=new"]);
+        }
+        start.extend([new, old]);
+        let bisection = Bisection { history, terms };
+        let next = bisection.tell(&start, new, monitor)?;
+        Ok((bisection, next))
+    }
+
+    /// Says what a commit turned out to be.
+    ///
+    /// # Errors
+    /// As [`Bisection::begin`].
+    pub fn mark(&self, commit: &str, mark: Mark, monitor: &mut dyn Monitor) -> Result<Next, Error> {
+        self.tell(&[mark.word(self.terms), commit], commit, monitor)
+    }
+
+    /// What `git bisect log` says and `git bisect replay` takes.
+    ///
+    /// # Errors
+    /// As [`Bisection::begin`].
+    pub fn log(&self, monitor: &mut dyn Monitor) -> Result<Vec<String>, Error> {
+        let mut git = self.history.command();
+        git.args(["bisect", "log"]);
+        self.history.done("read git's log of the bisection", git, monitor)
+    }
+
+    /// A `git bisect` with these words, about this commit.
+    fn tell(&self, words: &[&str], commit: &str, monitor: &mut dyn Monitor) -> Result<Next, Error> {
+        let mut git = self.history.command();
+        git.arg("bisect").args(words);
+        let (status, said) = self.history.run(git, monitor)?;
+        if let Some(end) = self.end(&self.log(monitor)?) {
+            return Ok(end);
+        }
+        if status.code() == Some(MERGE_BASE) {
+            return Ok(Next::ChangedBefore(commit.to_owned()));
+        }
+        self.middle(&said, monitor)
+    }
+
+    /// How it ended, by git's log, if it did.
+    fn end(&self, log: &[String]) -> Option<Next> {
+        let commits = |mark: &str| -> Vec<String> {
+            let mark = format!("# {mark}first {} commit: [", Mark::New.word(self.terms));
+            let ids =
+                log.iter().filter_map(|line| line.strip_prefix(mark.as_str())?.split_once(']'));
+            ids.map(|(id, _)| id.to_owned()).collect()
+        };
+        if let Some(found) = commits("").pop() {
+            return Some(Next::Found(found));
+        }
+        let possible = commits("possible ");
+        (!possible.is_empty()).then_some(Next::Skipped(possible))
+    }
+
+    /// The commit that git proposes. Whether it does is not told by its exit status, which is an
+    /// error where it is about to test the ends' common ancestor (`BISECT_INTERNAL_...` of its
+    /// bisect.h).
+    fn middle(&self, said: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
+        let history = self.history;
+        let mut git = history.command();
+        git.args(["rev-parse", "--verify", "--quiet", "BISECT_HEAD"]);
+        let (_, proposed) = history.run(git, monitor)?;
+        let Some(commit) = proposed.first() else {
+            return Err(Error::Machine(format!("git cannot bisect: {}", said.join("; "))));
+        };
+        let mut git = history.command();
+        git.args([
+            "rev-list",
+            "--count",
+            &format!("refs/bisect/{}", Mark::New.word(self.terms)),
+            "--not",
+        ]);
+        git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.word(self.terms)));
+        let left = history.done("count the commits that are left", git, monitor)?;
+        let left = left.first().and_then(|count| count.parse().ok()).unwrap_or_default();
+        Ok(Next::Judge(commit.clone(), left))
+    }
+}
+
+/// `BISECT_MERGE_BASE_BAD` of git's bisect.h, as an exit status.
+const MERGE_BASE: i32 = 3;

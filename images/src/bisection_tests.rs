@@ -1,0 +1,246 @@
+//! Bisections of a small thing in Linux's place, by git itself.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::monitor::Silent;
+use crate::tests::{Fixture, snapshot};
+use crate::{
+    Arch, Bisection, Commit, Error, Fault, History, KernelImage, Mark, Next, Request, Terms,
+};
+
+/// A repository with a history of `kernel/fork.c`.
+struct Repository {
+    fixture: Fixture,
+}
+
+impl Repository {
+    /// `number` commits, tagged v1, v2 and so on; each returns its number.
+    fn new(number: u32) -> Repository {
+        let repository = Repository { fixture: Fixture::new() };
+        repository.git(&["init", "-q", "-b", "main"]);
+        for commit in 1..=number {
+            repository.commit(commit);
+        }
+        repository
+    }
+
+    fn path(&self) -> PathBuf {
+        self.fixture.tree()
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let status = Command::new("git")
+            .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-C"])
+            .arg(self.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{arguments:?}: {status:?}");
+    }
+
+    fn commit(&self, number: u32) {
+        self.fixture.write("kernel/fork.c", &format!("int entry(void) {{ return {number}; }}\n"));
+        self.git(&["add", "."]);
+        self.git(&["commit", "-q", "-m", &format!("returns {number}")]);
+        self.git(&["tag", &format!("v{number}")]);
+    }
+
+    fn open(&self) -> Result<History<'_>, Error> {
+        let mut history = History::open(&self.fixture.cache, &self.path())?;
+        history.hold(&mut Silent)?;
+        Ok(history)
+    }
+
+    fn refused(&self) -> String {
+        let error = self.open().unwrap_err();
+        assert_eq!(error.fault(), Fault::Input, "{error}");
+        error.to_string()
+    }
+}
+
+fn kernel(history: &History<'_>, commit: &Commit) -> KernelImage {
+    history.kernel(&Request::default(), commit, &mut Silent).unwrap()
+}
+
+/// Bisects to the end with an answer for each subject.
+fn bisect(
+    history: &History<'_>,
+    terms: Terms,
+    (old, new): (&str, &str),
+    answer: impl Fn(&str) -> Mark,
+) -> (Next, String, usize) {
+    let (old, new) = (history.commit(old).unwrap(), history.commit(new).unwrap());
+    let (bisection, mut next) =
+        Bisection::begin(history, terms, &old.id, &new.id, &mut Silent).unwrap();
+    let mut steps = 0;
+    while let Next::Judge(commit, left) = &next {
+        assert!(*left > 0 && steps < 20);
+        steps += 1;
+        let mark = answer(&history.commit(commit).unwrap().subject);
+        next = bisection.mark(commit, mark, &mut Silent).unwrap();
+    }
+    (next, bisection.log(&mut Silent).unwrap().join("\n"), steps)
+}
+
+#[test]
+fn commits_are_built_in_one_slot_and_the_repository_is_only_read() {
+    let repository = Repository::new(3);
+    repository.fixture.write("kernel/fork.c", "what somebody is working on\n");
+    repository.fixture.write("kernel/new.c", "not added\n");
+    let before = snapshot(&repository.path());
+    let history = repository.open().unwrap();
+    let [first, second] = ["v1", "main~1"].map(|name| history.commit(name).unwrap());
+    assert_eq!(second.subject, "returns 2");
+    assert_eq!(second.author, "A <a@example.org>");
+    let image = kernel(&history, &first);
+    assert!(image.built && !image.make.is_zero());
+    assert!(image.source.contains(&first.id[..12]), "{}", image.source);
+    let image = kernel(&history, &second);
+    let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
+    assert!(log.contains("kernel/fork.o") && !log.contains("kernel/exit.o"), "{log}");
+    let again = kernel(&history, &first);
+    assert!(!again.built && again.make.is_zero());
+    let run = Request {
+        reference: first.id.clone(),
+        linux: Some(repository.path()),
+        ..Request::default()
+    };
+    let by_run = crate::kernel(&repository.fixture.cache, &run, &mut Silent).unwrap();
+    assert!(!by_run.built, "what a bisection has built is there for a run of the commit");
+    assert!(history.is_ancestor(&first, &second) && !history.is_ancestor(&second, &first));
+    assert_eq!(before, snapshot(&repository.path()));
+}
+
+#[test]
+fn kernels_of_another_architecture_are_built_by_its_compiler() {
+    let repository = Repository::new(1);
+    let history = repository.open().unwrap();
+    let arch = Arch::ALL.into_iter().find(|arch| Some(*arch) != Arch::host()).unwrap();
+    let request = Request { arch, ..Request::default() };
+    // It is missing here, or make is told of it; that there is nothing to make comes later.
+    let commit = history.commit("v1").unwrap();
+    let refused = history.kernel(&request, &commit, &mut Silent).unwrap_err().to_string();
+    let slots = fs::read_dir(history.dir().join("src")).unwrap().flatten();
+    let told = slots.filter_map(|slot| fs::read_to_string(slot.path().join("environment")).ok());
+    let prefix = arch.facts().cross_compile;
+    let said = told.collect::<String>() + &refused;
+    assert!(
+        said.contains(&format!("CROSS_COMPILE={prefix}")) || said.contains(&format!("{prefix}gcc")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_checkout_that_was_killed_is_made_good() {
+    let repository = Repository::new(2);
+    let history = repository.open().unwrap();
+    let second = history.commit("v2").unwrap();
+    kernel(&history, &history.commit("v1").unwrap());
+    let dir = history.dir();
+    drop(history);
+    // As a git leaves it that was killed: files of another commit, a lock, a file cut short.
+    fs::write(dir.join("unfinished"), "x").unwrap();
+    fs::write(dir.join("index.lock"), "x").unwrap();
+    fs::write(dir.join("src/kernel/other.c"), "x").unwrap();
+    fs::write(dir.join("src/kernel/exit.c"), "").unwrap();
+    let history = repository.open().unwrap();
+    let image = kernel(&history, &second);
+    assert!(!dir.join("src/kernel/other.c").exists() && !dir.join("unfinished").exists());
+    assert!(fs::read_to_string(dir.join("src/kernel/exit.c")).unwrap().contains("leave"));
+    let slots = fs::read_dir(dir.join("src")).unwrap().flatten();
+    let slots = slots.filter(|e| e.file_name().to_string_lossy().starts_with("sudbox-")).count();
+    assert_eq!((slots, image.built), (1, true));
+}
+
+#[test]
+fn git_finds_the_commit_in_its_own_words() {
+    let repository = Repository::new(9);
+    let history = repository.open().unwrap();
+    let number = |subject: &str| subject.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+    for (terms, word) in [(Terms::GoodBad, "bad"), (Terms::OldNew, "new")] {
+        let (next, log, steps) =
+            bisect(&history, terms, ("v1", "v9"), |subject| match number(subject) {
+                5 => Mark::Skip,
+                n if n >= 7 => Mark::New,
+                _ => Mark::Old,
+            });
+        assert_eq!(next, Next::Found(history.commit("v7").unwrap().id));
+        assert!(log.contains(&format!("# first {word} commit: [")), "{log}");
+        assert!((3..=5).contains(&steps), "{log}");
+    }
+}
+
+#[test]
+fn where_only_skipped_commits_are_left_they_are_named() {
+    let repository = Repository::new(6);
+    let history = repository.open().unwrap();
+    let (next, ..) = bisect(&history, Terms::GoodBad, ("v1", "v6"), |subject| match subject {
+        "returns 3" | "returns 4" => Mark::Skip,
+        "returns 2" => Mark::Old,
+        _ => Mark::New,
+    });
+    let Next::Skipped(mut commits) = next else { panic!("{next:?}") };
+    let mut expected = ["v3", "v4", "v5"].map(|name| history.commit(name).unwrap().id);
+    commits.sort();
+    expected.sort();
+    assert_eq!(commits, expected);
+}
+
+#[test]
+fn ends_on_two_branches_meet_in_their_ancestor() {
+    let repository = Repository::new(3);
+    repository.git(&["checkout", "-q", "-b", "side", "v2"]);
+    for number in 10..13 {
+        repository.commit(number);
+    }
+    let history = repository.open().unwrap();
+    let (next, ..) = bisect(&history, Terms::GoodBad, ("v3", "v12"), |subject| match subject {
+        "returns 11" | "returns 12" => Mark::New,
+        _ => Mark::Old,
+    });
+    assert_eq!(next, Next::Found(history.commit("v11").unwrap().id));
+    let (next, ..) = bisect(&history, Terms::GoodBad, ("v3", "v12"), |_| Mark::New);
+    assert_eq!(next, Next::ChangedBefore(history.commit("v2").unwrap().id));
+}
+
+#[test]
+fn what_cannot_be_bisected_is_refused_in_one_sentence() {
+    let repository = Repository::new(2);
+    let clone = |name: &str, arguments: &[&str]| {
+        let status = Command::new("git")
+            .args(["clone", "-q"])
+            .args(arguments)
+            .arg(format!("file://{}", repository.path().display()))
+            .arg(repository.fixture.cache.root().join(name))
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{status:?}");
+        let clone = repository.fixture.cache.root().join(name);
+        History::open(&repository.fixture.cache, &clone).unwrap_err()
+    };
+    assert!(clone("shallow", &["--depth=1"]).to_string().contains("--unshallow"));
+    repository.git(&["config", "uploadpack.allowFilter", "true"]);
+    assert!(clone("partial", &["--filter=blob:none"]).to_string().contains("--refetch"));
+
+    let history = repository.open().unwrap();
+    repository.git(&["rm", "-q", "Makefile"]);
+    repository.git(&["commit", "-q", "-m", "no Makefile"]);
+    for (name, word) in [
+        ("v99", "`v99`"),
+        ("-n1", "`-n1`"),
+        ("", "``"),
+        ("v1..v2", "`v1..v2`"),
+        ("v1:Makefile", "`v1:Makefile`"),
+        ("HEAD", "no Makefile"),
+    ] {
+        let error = history.commit(name).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.fault(), Fault::Input, "{text}");
+        assert!(text.contains(word) && !text.contains('\n'), "{text}");
+    }
+    drop(history);
+    fs::remove_dir_all(repository.path().join(".git")).unwrap();
+    assert!(repository.refused().contains("not a git repository"));
+}

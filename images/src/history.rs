@@ -1,0 +1,384 @@
+//! A history of kernels: commits of a git repository that the user has, built one after the other.
+//!
+//! The repository is only read: no worktree, no ref, no object is added to it. A bare repository
+//! in the cache borrows its objects; what it says to git's index and work tree is said about ours,
+//! which is checked out from commit to commit, so that make finds changed what the commits change
+//! and nothing else.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::build::{Recipe, Source};
+use crate::cache::{self, Cache, Held, Mode};
+use crate::config::Configuration;
+use crate::error::Context as _;
+use crate::process;
+use crate::source::git;
+use crate::{Error, KernelImage, Monitor, Request, Tool, mirror, reference, toolchain, tree, trim};
+
+/// A history and the work tree from which its kernels are built.
+#[derive(Debug)]
+pub struct History<'a> {
+    cache: &'a Cache,
+    /// The directory that was named.
+    repository: PathBuf,
+    /// Where its objects are.
+    objects: PathBuf,
+    /// `sha1` or `sha256`.
+    format: String,
+    /// Entry of the cache.
+    key: String,
+    held: Held,
+    _bisection: Held,
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Commit {
+    /// Its object name, in full.
+    pub id: String,
+    /// That of its tree.
+    pub tree: String,
+    /// Those of its parents.
+    pub parents: Vec<String>,
+    /// Name and mail address.
+    pub author: String,
+    /// When the author wrote it, in the author's time zone (ISO 8601).
+    pub date: String,
+    /// First line of its message.
+    pub subject: String,
+}
+
+impl<'a> History<'a> {
+    /// Opens the history of the repository that this directory is in. Nothing is written yet.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is no repository, or one that lacks what its commits name;
+    /// [`Error::Machine`] without git.
+    pub fn open(cache: &'a Cache, repository: &Path) -> Result<History<'a>, Error> {
+        let missing = toolchain::absent(&[toolchain::GIT]);
+        if !missing.is_empty() {
+            return Err(toolchain::refusal(&missing));
+        }
+        let _acting = cache.owner.act();
+        let repository = std::path::absolute(reference::expand_home(repository))
+            .unwrap_or_else(|_| repository.to_owned());
+        let shown = repository.display();
+        let mut asked = reading(cache, &repository);
+        asked.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+        asked.args(["--show-object-format", "--is-shallow-repository"]);
+        let said = process::output(asked).unwrap_or_default();
+        let [common, format, shallow] = said.lines().collect::<Vec<_>>()[..] else {
+            return Err(Error::Input(format!(
+                "LINUX={shown}: not a git repository that git can read; name a checkout of Linux \
+                 with its history"
+            )));
+        };
+        if shallow == "true" {
+            return Err(Error::Input(format!(
+                "LINUX={shown}: a shallow clone, which lacks commits; fetch them with `git -C \
+                 {shown} fetch --unshallow`"
+            )));
+        }
+        let mut asked = reading(cache, &repository);
+        asked.args([
+            "config",
+            "--get-regexp",
+            r"^(extensions\.partialclone|remote\..*\.promisor)$",
+        ]);
+        if process::output(asked).is_some() {
+            return Err(Error::Input(format!(
+                "LINUX={shown}: a partial clone, which lacks the files of old commits; fetch them \
+                 with `git -C {shown} fetch --refetch --no-filter`"
+            )));
+        }
+        let name = tree::plain_name(&repository);
+        let key = format!("history-{name}-{}", mirror::hex(&Sha256::digest(common)[..8]));
+        Ok(History {
+            cache,
+            objects: Path::new(common).join("objects"),
+            format: format.to_owned(),
+            key,
+            held: Held::default(),
+            _bisection: Held::default(),
+            repository,
+        })
+    }
+
+    /// Takes its work tree and its bisection, and waits for another run that has them. To be called before any kernel is
+    /// built or bisection begun.
+    ///
+    /// # Errors
+    /// [`Error::Machine`] if the cache cannot be written to.
+    pub fn hold(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let _acting = self.cache.owner.act();
+        self.held = self.cache.lock("trees", &self.key, Mode::Exclusive, monitor)?;
+        self._bisection = self.cache.lock("bisections", &self.key, Mode::Exclusive, monitor)?;
+        self.prepare(monitor)
+    }
+
+    /// What this machine lacks to build kernels of it. Runs the compiler a few times, some 20 ms.
+    #[must_use]
+    pub fn missing_tools(&self, request: &Request) -> Vec<Tool> {
+        request.toolchain.targeting(request.arch).missing(self.cache.owner)
+    }
+
+    /// Names the history: the same for every directory of the same repository.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.cache.entry("trees", &self.key)
+    }
+
+    fn src(&self) -> PathBuf {
+        self.dir().join("src")
+    }
+
+    fn prepare(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let (src, index) = (self.src(), self.dir().join("index"));
+        fs::create_dir_all(&src).context("make", &src)?;
+        self.begin(monitor)?;
+        // A git that was killed leaves its lock; that it is gone is known by ours, which is held.
+        let mut lock = index.into_os_string();
+        lock.push(".lock");
+        match fs::remove_file(&lock) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", Path::new(&lock), &e));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the bare repository anew: without refs, and with no bisection going on in it.
+    pub(crate) fn begin(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let _acting = self.cache.owner.act();
+        let git = self.dir().join("git");
+        if git.exists() {
+            fs::remove_dir_all(&git).context("remove", &git)?;
+        }
+        let mut init = process::command("git", self.cache.owner);
+        init.args(["init", "--quiet", "--bare", "--template="]);
+        init.arg(format!("--object-format={}", self.format)).arg(&git);
+        self.done("make a repository in the cache", init, monitor)?;
+        let write = |name: &str, text: String| {
+            let path = git.join(name);
+            let parent = path.parent().unwrap_or(&git);
+            fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).context("write", &path)
+        };
+        write("objects/info/alternates", format!("{}\n", self.objects.display()))
+    }
+
+    /// git on the bare repository, deaf to what the user has configured: hooks, filters, colours.
+    pub(crate) fn command(&self) -> Command {
+        let mut git = process::command("git", self.cache.owner);
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        git.args(["-c", "safe.directory=*", "-c", "gc.auto=0"]);
+        git.arg("--git-dir").arg(self.dir().join("git"));
+        git
+    }
+
+    /// The same with our work tree and its index.
+    fn checkout_command(&self) -> Command {
+        let mut git = self.command();
+        git.env("GIT_INDEX_FILE", self.dir().join("index"));
+        git.args(["-c", "core.sparseCheckout=true", "-c", "core.bare=false"]);
+        // What a loss of power leaves of the files is seen by their sizes, if the index is whole.
+        git.args(["-c", "core.fsync=index"]);
+        git.arg("--work-tree").arg(self.src());
+        git
+    }
+
+    /// Runs a git and gives back how it ended and what it said.
+    pub(crate) fn run(
+        &self,
+        command: Command,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(ExitStatus, Vec<String>), Error> {
+        process::hear(command, &self.held, monitor)
+    }
+
+    /// Runs a git that has to succeed.
+    pub(crate) fn done(
+        &self,
+        what: &str,
+        command: Command,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Vec<String>, Error> {
+        let (status, lines) = self.run(command, monitor)?;
+        if status.success() {
+            return Ok(lines);
+        }
+        if lines.iter().any(|line| crate::error::is_full_disk(line)) {
+            return Err(Error::DiskFull(format!("{what} in {}", self.dir().display())));
+        }
+        let said = lines.join("; ");
+        Err(Error::Machine(format!("cannot {what} for {}: {said}", self.repository.display())))
+    }
+
+    /// The commit that a person names: a tag, a branch, an object name, `HEAD~3`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no such commit, or if it is none of Linux.
+    pub fn commit(&self, name: &str) -> Result<Commit, Error> {
+        let shown = self.repository.display();
+        let verified = |object: &str| {
+            let mut git = reading(self.cache, &self.repository);
+            git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
+            process::output(git).map(|id| id.trim().to_owned())
+        };
+        // git itself makes no name that begins so.
+        let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
+        let Some(id) = found.and_then(|id| verified(&format!("{id}^{{commit}}"))) else {
+            return Err(Error::Input(format!(
+                "LINUX={shown}: git knows no commit `{name}` there; name a tag, a branch or a \
+                 commit that it has (`git fetch --tags` gets new ones)"
+            )));
+        };
+        let mut git = reading(self.cache, &self.repository);
+        git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
+        git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
+        let said = process::output(git).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        let [id, tree, parents, author, date, subject @ ..] = &lines[..] else {
+            return Err(Error::Machine(format!("git cannot read commit {id} of {shown}")));
+        };
+        let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
+            let mut git = reading(self.cache, &self.repository);
+            git.args(["cat-file", "-e", &format!("{tree}:{path}")]);
+            process::output(git).is_none()
+        });
+        if let Some(missing) = missing {
+            return Err(Error::Input(format!(
+                "LINUX={shown}: commit `{name}` is no Linux source tree: it has no {missing} at its \
+                 top"
+            )));
+        }
+        Ok(Commit {
+            id: (*id).to_owned(),
+            tree: (*tree).to_owned(),
+            parents: parents.split_whitespace().map(str::to_owned).collect(),
+            author: (*author).to_owned(),
+            date: (*date).to_owned(),
+            subject: subject.first().copied().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Whether one commit is an ancestor of the other.
+    #[must_use]
+    pub fn is_ancestor(&self, commit: &Commit, of: &Commit) -> bool {
+        let mut git = reading(self.cache, &self.repository);
+        git.args(["merge-base", "--is-ancestor", &commit.id, &of.id]);
+        process::output(git).is_some()
+    }
+
+    /// Builds a commit, or finds its image in the cache. `request.reference` is not looked at.
+    ///
+    /// # Errors
+    /// As [`crate::kernel`].
+    pub fn kernel(
+        &self,
+        request: &Request,
+        commit: &Commit,
+        monitor: &mut dyn Monitor,
+    ) -> Result<KernelImage, Error> {
+        let _acting = self.cache.owner.act();
+        let request = &request.targeting();
+        let configuration = Configuration::new(request.arch, &request.flavour, &request.fragments)?;
+        let source = Source {
+            // As where `run` is given the commit: what one has built is there for the other.
+            id: format!("release git-{}-{}", commit.tree, request.arch.name()),
+            kconfig: format!("git {}", self.kconfig(commit, monitor)?),
+            place: self.key.clone(),
+            label: format!(
+                "git {}, commit {:.12}, tree {}",
+                self.repository.display(),
+                commit.id,
+                commit.tree
+            ),
+            stands_in: None,
+            trimmed: false,
+        };
+        let compiler = request.toolchain.identity(self.cache.owner);
+        let recipe = Recipe {
+            cache: self.cache,
+            arch: request.arch,
+            configuration: &configuration,
+            toolchain: &request.toolchain,
+            compiler: compiler.as_deref(),
+            source: &source,
+        };
+        if let Some(image) = recipe.cached(monitor)? {
+            return Ok(image);
+        }
+        let missing = request.toolchain.missing(self.cache.owner);
+        if !missing.is_empty() {
+            return Err(toolchain::refusal(&missing));
+        }
+        self.check_out(request, commit, monitor)?;
+        recipe.build(&self.src(), monitor)
+    }
+
+    /// Brings the work tree to a commit.
+    fn check_out(
+        &self,
+        request: &Request,
+        commit: &Commit,
+        monitor: &mut dyn Monitor,
+    ) -> Result<(), Error> {
+        let first = !self.dir().join("index").exists();
+        if first {
+            monitor
+                .phase(&format!("checking out {:.12} (only what changes, next time)", commit.id));
+        }
+        let path = self.dir().join("git/info/sparse-checkout");
+        fs::create_dir_all(self.dir().join("git/info"))
+            .and_then(|()| fs::write(&path, trim::sparse_patterns(request.arch)))
+            .context("write", &path)?;
+        let unfinished = self.dir().join("unfinished");
+        if unfinished.exists() {
+            // There may be files of a commit that the index knows nothing of. The build slots stay.
+            let mut clean = self.checkout_command();
+            clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
+            self.done("clean the work tree", clean, monitor)?;
+        }
+        fs::write(&unfinished, &commit.id).context("write", &unfinished)?;
+        let mut git = self.checkout_command();
+        git.args(["read-tree", "--reset", "-u", &commit.tree]);
+        self.done("check out a commit", git, monitor)?;
+        fs::remove_file(&unfinished).context("remove", &unfinished)?;
+        if first {
+            self.held.record_size(cache::disk_usage(&self.src()));
+        }
+        Ok(())
+    }
+
+    /// Digest of what decides about the configuration of a commit.
+    fn kconfig(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
+        let mut git = self.command();
+        git.args(["-c", "core.quotePath=false", "ls-tree", "-r", &commit.tree]);
+        let mut all = Sha256::new();
+        for line in self.done("list the files of a commit", git, monitor)? {
+            if line.split_once('\t').is_some_and(|(_, path)| mirror::decides_configuration(path)) {
+                all.update(&line);
+                all.update("\n");
+            }
+        }
+        Ok(mirror::hex(&all.finalize()))
+    }
+}
+
+/// A git that reads the user's repository and sees the commits as they are, as the bare repository
+/// does.
+fn reading(cache: &Cache, repository: &Path) -> Command {
+    let mut git = git::command(cache, repository);
+    git.arg("--no-replace-objects");
+    git
+}

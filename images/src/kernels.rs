@@ -1,0 +1,125 @@
+//! What there is: kernels that are pinned, in the cache, and on offer; and making room.
+
+use std::time::{Duration, SystemTime};
+
+use crate::cache::{Cache, Entry};
+use crate::pins::Pins;
+use crate::source::packages;
+use crate::{Arch, Error, Monitor};
+
+/// A pinned kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// As typed after `KERNEL=`.
+    pub name: String,
+    /// It is what no reference means.
+    pub default: bool,
+}
+
+/// The pinned kernels.
+///
+/// # Errors
+/// [`Error::Machine`] if sudbox was built with a broken table.
+pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
+    let pins = Pins::embedded()?;
+    let default = pins.default_name(arch);
+    let of = |name: &str| Pinned { name: name.to_owned(), default: default == Some(name) };
+    Ok(pins.names(arch).map(of).collect())
+}
+
+/// Something of a kernel that the cache holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// Its release, or what the cache calls it.
+    pub name: String,
+    /// `image`, `source`, `tree`, `selftests`, `guest`, `toolchain` or `bisection`.
+    pub kind: &'static str,
+    /// Where it is from, if that is recorded.
+    pub source: Option<String>,
+    /// Size in bytes, build slots included.
+    pub bytes: u64,
+    /// When it was used last.
+    pub used: SystemTime,
+}
+
+/// What the cache holds, the last used first.
+#[must_use]
+pub fn cached(cache: &Cache) -> Vec<Cached> {
+    let mut entries = cache.entries();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
+    entries.iter().map(of_entry).collect()
+}
+
+fn of_entry(entry: &Entry) -> Cached {
+    #[derive(Default, serde::Deserialize)]
+    struct Meta {
+        release: Option<String>,
+        /// Of an image that was built here.
+        source: Option<String>,
+        /// Of one that was ready.
+        label: Option<String>,
+    }
+    let meta: Meta = std::fs::read(entry.path.join("meta.json"))
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
+    Cached {
+        name: meta.release.unwrap_or_else(|| entry.key.clone()),
+        kind: match entry.folder {
+            "images" => "image",
+            "sources" => "source",
+            "trees" => "tree",
+            "guests" => "guest",
+            "toolchains" => "toolchain",
+            "bisections" => "bisection",
+            other => other,
+        },
+        source: meta.source.or(meta.label),
+        bytes: entry.bytes,
+        used: entry.used,
+    }
+}
+
+/// What was not used for so long and is not in use now; with `really` it is removed.
+#[must_use]
+pub fn prune(cache: &Cache, unused: Duration, really: bool) -> Vec<Cached> {
+    let _acting = cache.owner.act();
+    let old = |entry: &Entry| entry.used.elapsed().is_ok_and(|age| age >= unused);
+    let mut gone = Vec::new();
+    for entry in cache.entries().into_iter().filter(old) {
+        let told = of_entry(&entry);
+        if if really { cache.remove(&entry) } else { cache.is_free(&entry) } {
+            gone.push(told);
+        }
+    }
+    gone
+}
+
+/// A ready kernel in the distribution's packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// As typed after `KERNEL=`.
+    pub reference: String,
+    /// Name and version of the package.
+    pub package: String,
+}
+
+/// The newest ready kernel of each series that the distribution's packages offer.
+///
+/// # Errors
+/// If the caller interrupts, or the cache cannot be written to.
+pub fn on_offer(
+    cache: &Cache,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Offered>, Error> {
+    let _acting = cache.owner.act();
+    let offers = packages::offers(cache, arch, monitor)?;
+    Ok(offers
+        .into_iter()
+        .map(|(series, offer)| Offered {
+            reference: format!("deb:{series}"),
+            package: format!("{} {}", offer.package, offer.version),
+        })
+        .collect())
+}

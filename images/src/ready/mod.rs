@@ -1,0 +1,310 @@
+//! Kernels that somebody else has built: an image, its configuration and the modules by which its
+//! guest reaches the host.
+//!
+//! ```text
+//! package (file or name), installed, image by path
+//!   -> image, unpacked where it can be entered so; configuration; modules -> cache -> KernelImage
+//! ```
+
+mod image;
+mod modules;
+mod package;
+mod places;
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::cache::{self, Cache, Mode};
+use crate::error::Context as _;
+use crate::image_file::{Format, ImageFile};
+use crate::mirror::{hex, sha256_of};
+use crate::{Arch, Error, KernelImage, Monitor};
+use image::Facts;
+use modules::Module;
+
+pub(crate) use package::{MAGIC as PACKAGE_MAGIC, PARTS, subject};
+pub use places::config_of;
+pub(crate) use places::installed;
+
+/// Changes whenever the same kernel would be kept differently.
+const FORMAT: &str = "sudbox ready 1";
+
+/// Configuration symbols without which a guest reaches no host, and the modules that they can be.
+const NEEDED: [(&str, &str); 2] = [
+    ("CONFIG_VIRTIO_MMIO", "virtio_mmio"),
+    ("CONFIG_VIRTIO_VSOCKETS", "vmw_vsock_virtio_transport"),
+];
+
+/// What is remembered of a ready kernel.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Meta {
+    label: String,
+    release: Option<String>,
+    /// Names of the modules, in the order in which they are loaded.
+    modules: Vec<String>,
+    acpi: bool,
+}
+
+/// A ready kernel, not yet in the cache.
+struct Parts {
+    /// As typed, for what is wrong with it.
+    typed: String,
+    label: String,
+    kernel: Kernel,
+    /// What was found beside it; what is in the image counts more.
+    config: Option<String>,
+    modules: Vec<Module>,
+}
+
+enum Kernel {
+    /// Stays where it is.
+    Vmlinux(Facts),
+    BzImage {
+        bytes: Vec<u8>,
+        release: Option<String>,
+    },
+    /// Of another architecture, which is entered as it is.
+    Image(Vec<u8>),
+}
+
+fn bad(typed: &str, why: &str) -> Error {
+    Error::Input(format!("KERNEL={typed}: {why}"))
+}
+
+/// The name of what was made of these.
+fn key(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in [FORMAT.as_bytes()].iter().chain(parts) {
+        hasher.update(part.len().to_le_bytes());
+        hasher.update(part);
+    }
+    format!("ready-{}", hex(&hasher.finalize()[..16]))
+}
+
+/// An image by its path, with what lies beside it or belongs to its release on this machine.
+///
+/// # Errors
+/// [`Error::Input`] if it is damaged, or cannot be used without modules that are not here.
+pub(crate) fn of_image(
+    cache: &Cache,
+    image: &ImageFile,
+    typed: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Error> {
+    let cannot = |why: std::io::Error| bad(typed, &format!("cannot be read: {why}"));
+    let bytes = read_loaded(image).map_err(cannot)?;
+    let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
+    let release = facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
+    let around = places::around(&image.path, release.as_deref());
+    let modules = around.modules.transport().map_err(|why| bad(typed, &why))?;
+    let mut content: Vec<&[u8]> = vec![&bytes, around.config.as_deref().unwrap_or("").as_bytes()];
+    content.extend(modules.iter().map(|module| &module.content[..]));
+    let key = key(&content);
+    let label = format!("{}, as given", image.path.display());
+    let given = (image.format == Format::Vmlinux).then_some(image.path.as_path());
+    if let Some(mut found) = cached(cache, &key, given, monitor)? {
+        found.source = label;
+        return Ok(found);
+    }
+    let kernel = match facts {
+        Some(facts) => Kernel::Vmlinux(facts),
+        None if image.format == Format::Image => Kernel::Image(bytes),
+        None => Kernel::BzImage { bytes, release },
+    };
+    let typed = typed.to_owned();
+    let parts = Parts { typed, label, kernel, config: around.config, modules };
+    keep(cache, &key, parts, given, monitor)
+}
+
+/// A package's file.
+///
+/// # Errors
+/// [`Error::Input`] if it is no package of a kernel for this architecture, or damaged.
+pub(crate) fn of_package_file(
+    cache: &Cache,
+    path: &Path,
+    typed: &str,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Error> {
+    let files = package::files(path);
+    let sums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
+    of_packages(cache, &sums, typed, arch, monitor, &mut |_| Ok(files.clone()))
+}
+
+/// Gives the files of packages.
+type Getting<'a, E> = &'a mut dyn FnMut(&mut dyn Monitor) -> Result<Vec<PathBuf>, E>;
+
+/// The packages with these checksums, which `get` fetches if they were not unpacked before.
+///
+/// # Errors
+/// As [`of_package_file`], and what `get` says.
+pub(crate) fn of_packages<E: From<Error>>(
+    cache: &Cache,
+    sums: &[String],
+    typed: &str,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+    get: Getting<'_, E>,
+) -> Result<KernelImage, E> {
+    let key = key(&[b"package", sums.join(" ").as_bytes()]);
+    if let Some(found) = cached(cache, &key, None, monitor)? {
+        return Ok(found);
+    }
+    let files = get(monitor)?;
+    monitor.phase("unpacking the package");
+    let package = package::read(&files, arch).map_err(|why| bad(typed, &why))?;
+    let modules = package.modules.transport().map_err(|why| bad(typed, &why))?;
+    let parts = Parts {
+        typed: typed.to_owned(),
+        label: format!("package {} {}, sha256 {}", package.name, package.version, sums.join(" ")),
+        kernel: Kernel::BzImage { bytes: package.image, release: None },
+        config: package.config,
+        modules,
+    };
+    Ok(keep(cache, &key, parts, None, monitor)?)
+}
+
+/// An image without what only debuggers read.
+fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(&image.path)?;
+    if image.format == Format::Vmlinux {
+        (&mut file).take(4096).read_to_end(&mut bytes)?;
+        let end = image::loaded_end(&bytes).unwrap_or(usize::MAX);
+        let rest = end.saturating_sub(bytes.len());
+        file.take(u64::try_from(rest).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    } else {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// The entry of that name, if it is there. A vmlinux that was given is not in it.
+fn cached(
+    cache: &Cache,
+    key: &str,
+    given: Option<&Path>,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<KernelImage>, Error> {
+    let folder = cache.entry("images", key);
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let held = cache.lock("images", key, Mode::Shared, monitor)?;
+    let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
+    let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
+    Ok(Some(KernelImage {
+        kernel: given.map_or_else(|| folder.join("kernel"), Path::to_owned),
+        vmlinux: given.map(Path::to_owned),
+        config: Some(folder.join("config")).filter(|path| path.exists()),
+        release: meta.release,
+        source: meta.label,
+        modules: meta.modules.iter().map(|name| folder.join(format!("{name}.ko"))).collect(),
+        acpi: meta.acpi,
+        held,
+        ..KernelImage::default()
+    }))
+}
+
+/// Puts a kernel into the cache, in one step.
+fn keep(
+    cache: &Cache,
+    key: &str,
+    parts: Parts,
+    given: Option<&Path>,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Error> {
+    let Parts { typed, label, kernel, config, modules } = parts;
+    let (facts, packed, unpacked, release) = match kernel {
+        Kernel::Vmlinux(facts) => (Some(facts), None, None, None),
+        Kernel::Image(bytes) => (None, Some(bytes), None, None),
+        Kernel::BzImage { bytes, release } => {
+            monitor.phase("unpacking the kernel");
+            let vmlinux = image::unpack(&bytes).map_err(|why| bad(&typed, &why))?;
+            (vmlinux.as_deref().map(image::facts), Some(bytes), vmlinux, release)
+        }
+    };
+    let told_devices = facts.as_ref().map(|facts| facts.told_devices);
+    let pvh = facts.as_ref().is_some_and(|facts| facts.pvh);
+    let (inside, banner) = facts.map(|f| (f.config, f.release)).unwrap_or_default();
+    let config = inside.or(config);
+    let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
+    needs_met(&typed, config.as_deref(), &modules)?;
+    let enterable = pvh && (Arch::X86_64.facts().image)(config.as_deref().unwrap_or_default()).elf;
+    let to_boot = match unpacked {
+        Some(vmlinux) if enterable => Some(vmlinux),
+        _ => packed,
+    };
+    let meta = Meta {
+        label,
+        release: banner.or(release),
+        modules: modules.iter().map(|module| module.name.clone()).collect(),
+        // A kernel of which neither is known may be one of ours, which is told.
+        acpi: !told_devices.or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y")).unwrap_or(true),
+    };
+
+    let tmp = cache.temporary()?;
+    let new = tmp.path().join("image");
+    fs::create_dir(&new).context("make", &new)?;
+    let text = serde_json::to_vec_pretty(&meta)
+        .map_err(|e| Error::Machine(format!("cannot describe the image: {e}")))?;
+    let mut files = vec![("meta.json".to_owned(), text)];
+    files.extend(to_boot.map(|bytes| ("kernel".to_owned(), bytes)));
+    files.extend(config.map(|text| ("config".to_owned(), text.into_bytes())));
+    files.extend(modules.into_iter().map(|m| (format!("{}.ko", m.name), m.content)));
+    for (name, bytes) in files {
+        let to = new.join(name);
+        fs::write(&to, bytes).context("write", &to)?;
+    }
+    let held = cache.lock("images", key, Mode::Exclusive, monitor)?;
+    let place = cache.entry("images", key);
+    if place.exists() {
+        // Broken, or it would have been found; or another run has just made the same.
+        fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
+    }
+    held.record_size(cache::disk_usage(&new));
+    fs::rename(&new, &place).context("write", &place)?;
+    drop(held);
+    let kept = cached(cache, key, given, monitor)?;
+    cache.evict();
+    kept.ok_or_else(|| {
+        Error::Machine(format!(
+            "the kernel that was just unpacked has vanished from {}; is something else cleaning it?",
+            cache.root().display()
+        ))
+    })
+}
+
+/// Whether a guest of this kernel can reach its host, as far as the configuration tells.
+fn needs_met(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
+    let Some(config) = config else { return Ok(()) };
+    for (symbol, module) in NEEDED {
+        let value = config
+            .lines()
+            .find_map(|line| line.strip_prefix(symbol)?.strip_prefix('='))
+            .unwrap_or("n");
+        if value == "m" && !modules.iter().any(|there| there.name == module) {
+            return Err(bad(
+                typed,
+                &format!(
+                    "its {module} is a module that is not at hand; give the package, or put \
+                     lib/modules of this kernel beside its directory"
+                ),
+            ));
+        }
+        if value == "n" {
+            return Err(Error::Kernel {
+                message: format!(
+                    "this kernel cannot be judged: it is built without {symbol}, and so reaches no \
+                     host"
+                ),
+                log: None,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The modules without which a guest reaches no host, and what they depend on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use memchr::memmem;
+
+use crate::compressed;
+
+/// What carries the conversation: the device's bus and its driver.
+const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
+
+/// The modules of a kernel that are at hand, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Modules(BTreeMap<String, Place>);
+
+/// Where a module is, as the distribution packs it.
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// A module that can be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Module {
+    /// Its name, as lsmod(8) shows it.
+    pub(crate) name: String,
+    /// The file, unpacked.
+    pub(crate) content: Vec<u8>,
+}
+
+/// The name of the module in a file such as `virtio-rng.ko.xz`, as the kernel spells it.
+fn name_of(file: &str) -> Option<String> {
+    let (name, end) = file.split_once(".ko")?;
+    ["", ".gz", ".xz", ".zst"].contains(&end).then(|| name.replace('-', "_"))
+}
+
+impl Modules {
+    /// Those below `/lib/modules/RELEASE`; none if there is no such directory.
+    pub(crate) fn below(folder: &Path) -> Modules {
+        let mut modules = Modules::default();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match (entry.file_type(), entry.file_name().to_str().and_then(name_of)) {
+                    // Not through links: `build` and `source` lead to whole trees.
+                    (Ok(kind), _) if kind.is_dir() => folders.push(entry.path()),
+                    (_, Some(name)) => {
+                        modules.0.insert(name, Place::File(entry.path()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        modules
+    }
+
+    /// Adds a file of a package, if it is a module.
+    pub(crate) fn add(
+        &mut self,
+        path: &str,
+        content: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> io::Result<()> {
+        if let Some(name) = path.rsplit('/').next().and_then(name_of) {
+            self.0.insert(name, Place::Bytes(content()?));
+        }
+        Ok(())
+    }
+
+    /// Those of the wanted that are modules here, and all that they depend on, in the order in which
+    /// they can be loaded. What is no module is built in, or missing, which the configuration tells.
+    ///
+    /// # Errors
+    /// One that cannot be read, by its name.
+    pub(crate) fn transport(&self) -> Result<Vec<Module>, String> {
+        let mut order = Vec::new();
+        for name in WANTED {
+            self.visit(name, &mut order, 0)?;
+        }
+        Ok(order)
+    }
+
+    fn visit(&self, name: &str, order: &mut Vec<Module>, depth: u32) -> Result<(), String> {
+        if order.iter().any(|module| module.name == name) {
+            return Ok(());
+        }
+        let Some(place) = self.0.get(name) else { return Ok(()) };
+        let packed = match place {
+            Place::File(path) => fs::read(path),
+            Place::Bytes(bytes) => Ok(bytes.clone()),
+        };
+        let content = packed
+            .and_then(compressed::unpack_if_packed)
+            .map_err(|why| format!("its module {name} cannot be read: {why}"))?;
+        // A module cannot depend on itself; a damaged one might say so.
+        if depth == 16 {
+            return Err(format!("its module {name} depends on itself"));
+        }
+        for needed in depends(&content).split(',').filter(|needed| !needed.is_empty()) {
+            self.visit(&needed.replace('-', "_"), order, depth + 1)?;
+        }
+        order.push(Module { name: name.to_owned(), content });
+        Ok(())
+    }
+}
+
+/// What a module says it depends on (`add_depends()`, scripts/mod/modpost.c): the list that depmod(8)
+/// makes modules.dep of, which no package has before it is installed.
+fn depends(module: &[u8]) -> String {
+    const FIELD: &[u8] = b"\0depends=";
+    let Some(at) = memmem::find(module, FIELD) else { return String::new() };
+    let rest = &module[at + FIELD.len()..];
+    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    String::from_utf8_lossy(&rest[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(depends: &str) -> Vec<u8> {
+        format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0").into_bytes()
+    }
+
+    fn names(modules: &Modules) -> Vec<String> {
+        modules.transport().unwrap().into_iter().map(|module| module.name).collect()
+    }
+
+    #[test]
+    fn what_is_depended_on_comes_first_and_once() {
+        let mut modules = Modules::default();
+        for (file, depends) in [
+            ("kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko", "virtio_ring,vsock,a-common"),
+            ("kernel/net/vmw_vsock/a-common.ko", "vsock,virtio"),
+            ("kernel/net/vmw_vsock/vsock.ko", ""),
+            ("kernel/drivers/virtio/virtio_mmio.ko", "virtio_ring,virtio"),
+            ("kernel/drivers/virtio/virtio_ring.ko", "virtio"),
+            ("kernel/drivers/net/other.ko", "vsock"),
+            ("modules.builtin", ""),
+        ] {
+            modules.add(file, || Ok(module(depends))).unwrap();
+        }
+        // virtio is built in.
+        let expected =
+            ["virtio_ring", "virtio_mmio", "vsock", "a_common", "vmw_vsock_virtio_transport"];
+        assert_eq!(names(&modules), expected);
+        assert!(names(&Modules::default()).is_empty());
+    }
+
+    #[test]
+    fn modules_are_found_in_a_folder_packed_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("kernel/net");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("vsock.ko"), module("")).unwrap();
+        let Some(gz) = crate::compressed::tests::packed(&["gzip"], &module("vsock")) else {
+            panic!("gzip")
+        };
+        fs::write(folder.join("vmw_vsock_virtio_transport.ko.gz"), gz).unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("build")).unwrap();
+        let modules = Modules::below(dir.path());
+        assert_eq!(names(&modules), ["vsock", "vmw_vsock_virtio_transport"]);
+        assert_eq!(modules.transport().unwrap()[1].content, module("vsock"));
+    }
+
+    #[test]
+    fn a_ring_and_damage_are_named() {
+        let mut modules = Modules::default();
+        modules.add("virtio_mmio.ko", || Ok(module("virtio_mmio"))).unwrap();
+        assert!(modules.transport().unwrap_err().contains("virtio_mmio"));
+        modules.add("virtio_mmio.ko.xz", || Ok(b"\xfd7zXZ\0damaged".to_vec())).unwrap();
+        assert!(modules.transport().unwrap_err().contains("virtio_mmio cannot be read"));
+    }
+}

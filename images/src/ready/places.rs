@@ -1,0 +1,146 @@
+//! Where distributions put a kernel's image, configuration and modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::modules::Modules;
+use crate::Error;
+use crate::compressed;
+
+/// What belongs to an image.
+pub(super) struct Around {
+    pub(super) config: Option<String>,
+    pub(super) modules: Modules,
+}
+
+/// Looks for what belongs to an image: where its distribution put it, or where its package was
+/// unpacked (`boot/vmlinuz-*` beside `lib/modules`), then on this machine by the release.
+pub(super) fn around(image: &Path, release: Option<&str>) -> Around {
+    let folder = image.parent().unwrap_or(Path::new("/"));
+    let Some(release) = release else {
+        return Around { config: None, modules: Modules::default() };
+    };
+    let mut folders = vec![folder.to_owned()];
+    if let Some(root) = folder.parent() {
+        folders.extend(["lib/modules", "usr/lib/modules"].map(|m| root.join(m).join(release)));
+    }
+    folders.push(Path::new("/lib/modules").join(release));
+    // An image in a folder of its own, `/usr/lib/modules/RELEASE/vmlinuz`, has its modules there.
+    let is_home = |folder: &&PathBuf| {
+        folder.is_dir() && folder.file_name().is_some_and(|name| name == release)
+    };
+    let beside = [folder.join(format!("config-{release}")), folder.join("config")];
+    let config = beside.iter().find_map(|path| fs::read_to_string(path).ok());
+    Around {
+        config: config.or_else(|| config_of(release)),
+        modules: folders.iter().find(is_home).map_or_else(Modules::default, |f| Modules::below(f)),
+    }
+}
+
+/// The configuration of a kernel of this machine: where distributions put it, or what the kernel
+/// that runs says of itself.
+pub fn config_of(release: &str) -> Option<String> {
+    let places = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
+    places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
+        let running = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+        let packed = (running.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
+        String::from_utf8(compressed::unpack_if_packed(packed).ok()?).ok()
+    })
+}
+
+/// The newest kernel that is installed: in `/boot`, or where its modules are.
+///
+/// # Errors
+/// [`Error::Input`] if there is none.
+pub(crate) fn installed() -> Result<PathBuf, Error> {
+    newest_below(Path::new("/")).ok_or_else(|| {
+        Error::Input(
+            "KERNEL=installed: no kernel is installed here: there is neither /boot/vmlinuz-* nor \
+             /usr/lib/modules/*/vmlinuz; name another"
+                .into(),
+        )
+    })
+}
+
+fn newest_below(root: &Path) -> Option<PathBuf> {
+    let entries = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+    let in_boot = entries("boot").filter_map(|entry| {
+        let release = entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned();
+        Some((release, entry.path()))
+    });
+    let with_modules = entries("usr/lib/modules").filter_map(|entry| {
+        Some((entry.file_name().into_string().ok()?, entry.path().join("vmlinuz")))
+    });
+    in_boot
+        .chain(with_modules)
+        .filter(|(release, path)| {
+            release.starts_with(|c: char| c.is_ascii_digit()) && path.is_file()
+        })
+        .max_by_key(|(release, _)| numbers(release))
+        .map(|(_, path)| path)
+}
+
+/// The numbers in a release, which sort as releases do: `6.12.9+deb12` before `6.12.10+deb12`, and
+/// candidates before what they are candidates of.
+fn numbers(release: &str) -> Vec<i64> {
+    let text = release.replace("-rc", ".-");
+    let mut all = Vec::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let sign = if rest[..at].ends_with(".-") { -1_000_000 } else { 0 };
+        let end = rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |end| at + end);
+        all.push(rest[at..end].parse().unwrap_or(0) + sign);
+        rest = &rest[end..];
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_found_by_number() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(newest_below(root.path()), None);
+        let put = |path: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        put("boot/vmlinuz-6.12.9+deb12-amd64");
+        put("boot/vmlinuz-6.12.10+deb12-amd64");
+        put("boot/vmlinuz-rescue-0815");
+        put("boot/config-9.9.9");
+        let found = |path: &str| Some(root.path().join(path));
+        assert_eq!(newest_below(root.path()), found("boot/vmlinuz-6.12.10+deb12-amd64"));
+        put("usr/lib/modules/6.17.1-arch1-1/vmlinuz");
+        put("usr/lib/modules/7.0.0-without-image/modules.dep");
+        assert_eq!(newest_below(root.path()), found("usr/lib/modules/6.17.1-arch1-1/vmlinuz"));
+    }
+
+    #[test]
+    fn numbers_sort_as_releases_do() {
+        let sorted = ["6.1.0-9-amd64", "6.1.0-10-amd64", "6.12.0-rc7", "6.12.0-1", "6.12.10"];
+        assert!(sorted.map(numbers).is_sorted());
+    }
+
+    #[test]
+    fn what_lies_beside_an_image_belongs_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let image = put("boot/vmlinuz-9.9.9-x", "");
+        put("boot/config-9.9.9-x", "CONFIG_A=y\n");
+        put("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
+        let around = around(&image, Some("9.9.9-x"));
+        assert_eq!(around.config.as_deref(), Some("CONFIG_A=y\n"));
+        assert_eq!(around.modules.transport().unwrap().len(), 1);
+        let other = super::around(&image, Some("9.9.8-x"));
+        assert!(other.config.is_none() && other.modules.transport().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,377 @@
+//! Ready kernels in the distribution's packages, by name or the newest of a series for clouds.
+//!
+//! The system's suites first, which need no list of ours; then all others (apt.rs).
+
+use std::path::PathBuf;
+
+use super::Failure;
+use super::apt::{self, Suites};
+use crate::cache::Cache;
+use crate::version::{Release, Series};
+use crate::{Arch, Error, KernelImage, Monitor, Request, process, ready, reference};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    Name(&'a str),
+    Newest(Series),
+}
+
+/// A kernel's packages that there are.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Found {
+    suites: Suites,
+    /// The one that was asked for, and its parts.
+    parts: Vec<Part>,
+}
+
+/// A package, or a part of it that has a package of its own.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Part {
+    package: String,
+    version: String,
+    sha256: String,
+}
+
+/// Finds, downloads and unpacks a package of a kernel, or finds it in the cache.
+pub(crate) fn kernel(
+    cache: &Cache,
+    request: &Request,
+    asked: Asked<'_>,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Error> {
+    let typed = request.reference.trim();
+    if Arch::host() != Some(request.arch) {
+        return Err(Error::Input(format!(
+            "KERNEL={typed}: packages are taken for this machine's own architecture only; for {} name a \
+             release, a tree or an image",
+            request.arch.name()
+        )));
+    }
+    let record = format!("{}-{typed}", request.arch.name());
+    let mut remembered = cache.read::<Found>("resolved", &record);
+    let mut failed = None;
+    let mut all_asked = false;
+    for suites in [None, Some(Suites::System), Some(Suites::Others)] {
+        let found = match suites {
+            // What was found before, so that nobody need be asked.
+            None => remembered.take().map(Ok),
+            Some(suites) => {
+                all_asked = apt::refresh(cache, suites, monitor)?;
+                if !all_asked {
+                    continue;
+                }
+                find(cache, request.arch, asked, suites, monitor)?
+            }
+        };
+        let found = match found {
+            None => continue,
+            Some(Ok(found)) => found,
+            Some(Err(lacks)) => {
+                failed = Some(Error::Machine(format!(
+                    "KERNEL={typed}: the packages have it in part: {lacks}; name another (sudbox \
+                     kernels lists those that are whole)"
+                )));
+                continue;
+            }
+        };
+        match of(cache, request, &found, monitor) {
+            Ok(image) => {
+                cache.write("resolved", &record, &found)?;
+                return Ok(image);
+            }
+            // A list may name what is gone; another may not.
+            Err(Failure::Download(error)) => failed = Some(error),
+            Err(Failure::Other(error)) => return Err(error),
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !apt::is_usable(cache) {
+        return Err(Error::Machine(format!(
+            "KERNEL={typed}: packages by name need apt, which this machine has not; give the .deb file"
+        )));
+    }
+    if !all_asked {
+        return Err(Error::Machine(format!(
+            "KERNEL={typed}: the distribution's packages cannot be reached; connect this machine, set \
+             the proxy variables, or give the .deb file"
+        )));
+    }
+    let offers = offers(cache, request.arch, monitor)?;
+    let series: Vec<String> = offers.iter().map(|(series, _)| format!("deb:{series}")).collect();
+    Err(Error::Input(format!(
+        "KERNEL={typed}: the distribution has no such package; on offer: {}; {}",
+        series.join(", "),
+        reference::ACCEPTED
+    )))
+}
+
+fn of(
+    cache: &Cache,
+    request: &Request,
+    found: &Found,
+    monitor: &mut dyn Monitor,
+) -> Result<KernelImage, Failure> {
+    let tmp = cache.temporary()?;
+    let typed = request.reference.trim();
+    let mut get = |monitor: &mut dyn Monitor| -> Result<Vec<PathBuf>, Failure> {
+        let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
+        apt::fetch(cache, &names.collect::<Vec<_>>(), found.suites, tmp.path(), monitor)
+    };
+    let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
+    let mut image = ready::of_packages(cache, &sums, typed, request.arch, monitor, &mut get)?;
+    image.source = format!("distribution {}", image.source);
+    Ok(image)
+}
+
+/// The kernel, if these suites have it with all its parts; else which part they lack.
+fn find(
+    cache: &Cache,
+    arch: Arch,
+    asked: Asked<'_>,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Option<Result<Found, String>>, Error> {
+    let chosen = match asked {
+        Asked::Name(name) => {
+            let known = known(cache, suites, &[name.to_owned()], monitor)?;
+            with_parts(cache, suites, known, monitor)?.pop()
+        }
+        Asked::Newest(series) => {
+            let prefix = format!("linux-image-{series}");
+            newest(series, list(cache, arch, suites, &prefix, monitor)?)
+        }
+    };
+    let Some(Offer { package, parts, .. }) = chosen else { return Ok(None) };
+    let names = match parts {
+        Ok(names) => names,
+        Err(lacks) => return Ok(Some(Err(format!("{package} is there, its part {lacks} is not")))),
+    };
+    let sums = apt::checksums(cache, &names, suites, monitor)?;
+    let part = |((package, version), sha256)| Part { package, version, sha256 };
+    Ok(Some(Ok(Found { suites, parts: names.into_iter().zip(sums).map(part).collect() })))
+}
+
+/// A package of a kernel that the distribution has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    /// The release in the version, if it is one.
+    pub(crate) release: Option<Release>,
+    /// Names and versions of this package and its parts; or the part that is not there.
+    parts: Result<Vec<(String, String)>, String>,
+}
+
+/// The newest package for clouds of each series that is there with all its parts.
+pub(crate) fn offers(
+    cache: &Cache,
+    arch: Arch,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<(Series, Offer)>, Error> {
+    let mut all = Vec::new();
+    for suites in [Suites::System, Suites::Others] {
+        if apt::refresh(cache, suites, monitor)? {
+            all.extend(list(cache, arch, suites, "linux-image-", monitor)?);
+        }
+    }
+    let mut series: Vec<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
+    series.sort_unstable();
+    series.dedup();
+    let newest = |series| Some((series, newest(series, all.clone())?));
+    Ok(series.into_iter().filter_map(newest).filter(|(_, offer)| offer.parts.is_ok()).collect())
+}
+
+/// One that is whole before any that is not, a candidate only if there is no release; of equals the
+/// name that sorts last.
+fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
+    let of_series =
+        offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
+    of_series.max_by_key(|offer| {
+        let release = offer.release.map(|release| (release.candidate.is_none(), release));
+        (offer.parts.is_ok(), release, offer.package.clone())
+    })
+}
+
+/// The packages for clouds whose names begin so.
+fn list(
+    cache: &Cache,
+    arch: Arch,
+    suites: Suites,
+    prefix: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Offer>, Error> {
+    let mut names = apt::apt(cache, "apt-cache", suites);
+    names.args(["pkgnames", prefix]);
+    let text = process::capture(names, monitor)?.unwrap_or_default();
+    let end = format!("-cloud-{}", arch.facts().debian);
+    // Not the meta packages, which have no release in their names.
+    let is_one = |name: &&str| name.ends_with(&end) && ready::subject(name).is_some();
+    let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
+    let known = known(cache, suites, &names, monitor)?;
+    with_parts(cache, suites, known, monitor)
+}
+
+/// A package in the lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    package: String,
+    version: String,
+    /// The packages of the same kernel that it depends on; of a meta package, the kernel it stands
+    /// for.
+    needs: Vec<String>,
+}
+
+/// Most steps from a package to a part of a part: from a meta package to an image's parts' parts.
+const STEPS: usize = 4;
+
+/// Finds the parts of all of these.
+fn with_parts(
+    cache: &Cache,
+    suites: Suites,
+    packages: Vec<Known>,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Offer>, Error> {
+    let mut all = packages.clone();
+    for _ in 0..STEPS {
+        let mut wanted: Vec<String> = all.iter().flat_map(|known| known.needs.clone()).collect();
+        wanted.retain(|name| all.iter().all(|known| known.package != *name));
+        wanted.sort();
+        wanted.dedup();
+        let more = known(cache, suites, &wanted, monitor)?;
+        if more.is_empty() {
+            break;
+        }
+        all.extend(more);
+    }
+    Ok(packages.into_iter().map(|known| offer(known, &all)).collect())
+}
+
+fn offer(known: Known, all: &[Known]) -> Offer {
+    let mut names: Vec<(String, String)> = Vec::new();
+    let mut wanted = vec![known.package.clone()];
+    let mut lacks = None;
+    while let Some(name) = wanted.pop() {
+        match all.iter().find(|known| known.package == name) {
+            _ if names.iter().any(|(there, _)| *there == name) => {}
+            Some(one) => {
+                names.push((name, one.version.clone()));
+                wanted.extend(one.needs.clone());
+            }
+            // It has the configuration, without which a kernel can be judged too.
+            None if name.starts_with("linux-base-") => {}
+            None => lacks = Some(name),
+        }
+    }
+    Offer {
+        release: apt::upstream_version(&known.version),
+        package: known.package,
+        version: known.version,
+        parts: lacks.map_or(Ok(names), Err),
+    }
+}
+
+/// Those of the packages that these suites have.
+fn known(
+    cache: &Cache,
+    suites: Suites,
+    names: &[String],
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<Known>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut show = apt::apt(cache, "apt-cache", suites);
+    show.arg("showpkg").args(names);
+    Ok(read_known(&process::capture(show, monitor)?.unwrap_or_default()))
+}
+
+/// Reads what `apt-cache showpkg` says: of each package its versions, newest first, each followed by
+/// the lists that have it, and behind `Dependencies:` what each version depends on. A name that is
+/// only depended on has no version.
+fn read_known(text: &str) -> Vec<Known> {
+    let mut all: Vec<Known> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(package) = line.strip_prefix("Package: ") {
+            if lines.next().is_none_or(|line| line.trim_end() != "Versions:") {
+                continue;
+            }
+            if let Some((version, _)) = lines.next().and_then(|line| line.split_once(" (")) {
+                let (package, version) = (package.to_owned(), version.to_owned());
+                all.push(Known { package, version, needs: Vec::new() });
+            }
+        } else if let Some(known) = all.last_mut()
+            && let Some(depends) = line.strip_prefix(&*known.version)
+            && let Some(depends) = depends.strip_prefix(" - ")
+            && known.needs.is_empty()
+        {
+            known.needs = related(&known.package, depends.split_whitespace());
+        }
+    }
+    all
+}
+
+/// The packages of the same kernel among these, or the kernel that a meta package stands for.
+fn related<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let about = ready::subject(package);
+    let is_part = |name: &&str| {
+        ready::PARTS.iter().any(|part| name.starts_with(part))
+            && ready::subject(name).is_some()
+            && (about.is_none() || ready::subject(name) == about)
+    };
+    words.filter(is_part).filter(|name| *name != package).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_and_what_they_need_are_read() {
+        let text = "Package: linux-image-7.3-c\nVersions: \n7.3~rc7-1~exp1 (/lists/x_Packages.lz4)\n \
+                    Description Language:\n\n7.2-1 (/lists/y)\n\nReverse Depends: \n  z,a\n\
+                    Dependencies: \n7.3~rc7-1~exp1 - dracut (16 (null)) linux-base (2 4.12~) \
+                    linux-modules-7.3-c (5 7.3~rc7-1~exp1) linux-modules-7.2-c (0 (null))\n\
+                    7.2-1 - linux-base-7.3-c (0 (null))\nProvides: \n7.3~rc7-1~exp1 - $kernel\n\
+                    Package: linux-base-7.3-c\nVersions: \n\nReverse Depends: \n  z,a\n\
+                    Package: linux-image-c\nVersions: \n7.3+1 (/lists/x)\nDependencies: \n\
+                    7.3+1 - linux-image-7.3-c (5 7.3)\nProvides: \n7.3+1 - \n";
+        let known = |package: &str, version: &str, needs: &[&str]| Known {
+            package: package.into(),
+            version: version.into(),
+            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let image = known("linux-image-7.3-c", "7.3~rc7-1~exp1", &["linux-modules-7.3-c"]);
+        let meta = known("linux-image-c", "7.3+1", &["linux-image-7.3-c"]);
+        assert_eq!(read_known(text), [image.clone(), meta.clone()]);
+
+        // The image's modules are not there.
+        let all = [image.clone(), meta.clone()];
+        assert_eq!(offer(meta.clone(), &all).parts, Err("linux-modules-7.3-c".into()));
+        let needs = ["linux-image-7.3-c", "linux-base-7.3-c"];
+        let modules = known("linux-modules-7.3-c", "7.3~rc7-1~exp1", &needs);
+        let whole = offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
+        let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["linux-image-c", "linux-image-7.3-c", "linux-modules-7.3-c"]);
+    }
+
+    #[test]
+    fn the_newest_release_comes_before_any_candidate_and_after_none_that_lacks_parts() {
+        let offer = |version: &str, parts| Offer {
+            release: version.parse().ok(),
+            package: format!("linux-image-{version}"),
+            version: version.to_owned(),
+            parts,
+        };
+        let whole = |version| offer(version, Ok(Vec::new()));
+        let mut all = ["7.3-rc7", "7.2.13", "7.3.4", "7.3.11"].map(whole).to_vec();
+        all.push(offer("7.3.12", Err("linux-modules".into())));
+        let of = |text: &str| newest(text.parse().unwrap(), all.clone()).map(|o| o.version);
+        assert_eq!(of("7.3").as_deref(), Some("7.3.11"));
+        assert_eq!(of("7.2").as_deref(), Some("7.2.13"));
+        assert_eq!(of("6.1"), None);
+    }
+}

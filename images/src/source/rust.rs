@@ -1,0 +1,106 @@
+//! A Rust compiler with the standard library of another architecture, from the distribution's
+//! packages, for machines on which rustup cannot fetch that. It is unpacked into the cache, and
+//! nothing is installed.
+
+use std::path::{Path, PathBuf};
+
+use super::apt::{self, Suites};
+use crate::cache::{Cache, Held, Mode};
+use crate::error::Context as _;
+use crate::{Arch, Error, Monitor, process};
+
+/// The compiler that the distribution keeps new enough for browsers.
+const COMPILER: &str = "rustc-web";
+/// The standard library that belongs to it.
+const LIBRARY: &str = "libstd-rust-web-dev";
+/// What of the packages that those depend on is theirs alone; the rest every machine has.
+const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
+
+/// The compiler's folder, and what keeps it there: `bin/rustc`, which wants `lib` in its library
+/// path.
+///
+/// # Errors
+/// [`Error::Machine`] if this machine's distribution does not have it.
+pub fn distribution_rust(
+    cache: &Cache,
+    arch: Arch,
+    target: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<(PathBuf, Held), Error> {
+    let _acting = cache.owner.act();
+    let key = format!("rust-{}", arch.name());
+    let place = cache.entry("toolchains", &key);
+    let held = cache.lock("toolchains", &key, Mode::Exclusive, monitor)?;
+    if place.is_dir() {
+        return Ok((place, held));
+    }
+    let lacks = |why: &str| {
+        Error::Machine(format!(
+            "this machine's Rust has no standard library for {target} ({why}); with rustup: rustup \
+             target add {target}"
+        ))
+    };
+    if !apt::is_usable(cache) {
+        return Err(lacks("and rustup could not fetch it"));
+    }
+    let foreign = Suites::Foreign(arch);
+    if !apt::refresh(cache, foreign, monitor)? {
+        return Err(lacks("and the distribution's packages cannot be reached"));
+    }
+    let theirs = apt::versions(cache, LIBRARY, foreign, monitor)?;
+    let ours = apt::versions(cache, COMPILER, Suites::System, monitor)?;
+    let release = |version: &str| version.split('-').next().map(str::to_owned);
+    let both = ours
+        .iter()
+        .find_map(|own| Some((own, theirs.iter().find(|other| release(other) == release(own))?)));
+    let Some((own, other)) = both else {
+        return Err(lacks("and the distribution has none that fits its compiler"));
+    };
+    let tmp = cache.temporary()?;
+    let mut wanted = vec![(COMPILER.to_owned(), own.clone())];
+    let mut next = 0;
+    while let Some((name, version)) = wanted.get(next).cloned() {
+        next += 1;
+        for (name, version) in apt::depends(cache, &name, &version, monitor)? {
+            let known = wanted.iter().any(|(other, _)| *other == name);
+            if !known && PARTS.iter().any(|part| name.starts_with(part)) {
+                wanted.push((name, version));
+            }
+        }
+    }
+    let content = tmp.path().join("content");
+    let ours: Vec<(&str, &str)> = wanted.iter().map(|(name, v)| (&**name, &**v)).collect();
+    for (packages, suites, to) in
+        [(&ours[..], Suites::System, "ours"), (&[(LIBRARY, &**other)][..], foreign, "theirs")]
+    {
+        let to = tmp.path().join(to);
+        std::fs::create_dir(&to).context("make", &to)?;
+        for file in apt::fetch(cache, packages, suites, &to, monitor)? {
+            apt::unpack(cache, &file, &content, monitor)?;
+        }
+    }
+    let folder = content.join("usr");
+    flatten(&folder)?;
+    let mut try_it = process::command(folder.join("bin/rustc"), cache.owner);
+    try_it.env("LD_LIBRARY_PATH", folder.join("lib")).arg("--version");
+    if process::output(try_it).is_none() {
+        return Err(lacks("and the distribution's compiler does not run here"));
+    }
+    std::fs::rename(&folder, &place).context("write", &place)?;
+    Ok((place, held))
+}
+
+/// Libraries are in a folder by the machine's triplet; this brings them to where all are.
+fn flatten(usr: &Path) -> Result<(), Error> {
+    let lib = usr.join("lib");
+    for folder in std::fs::read_dir(&lib).context("read", &lib)?.flatten() {
+        let is_ours = folder.file_name().to_string_lossy().starts_with(std::env::consts::ARCH);
+        for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            if is_ours && !file.path().is_dir() {
+                let to = lib.join(file.file_name());
+                std::fs::rename(file.path(), &to).context("write", &to)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! The form for GitHub's CI: workflow commands that mark a run with each failure.
+//!
+//! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
+
+use std::fmt::Write as _;
+
+use crate::judgement::Judgement;
+use crate::matrix::{Found, Matrix};
+use crate::text;
+
+/// GitHub shows ten errors of a step; what is more is counted, and stands in the report.
+const SHOWN: usize = 9;
+
+/// A line for each case that failed and each kernel that could not be judged.
+#[must_use]
+pub fn matrix(matrix: &Matrix) -> String {
+    let mut all = Vec::new();
+    for (cell, found) in matrix.cells() {
+        let mut add = |title: String, what: &str| {
+            all.push(format!("::error title={}::{}", property(&title), message(what)));
+        };
+        let mut named = false;
+        if let Found::Judged(verdict) = found {
+            for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
+                let what = format!(
+                    "{}: expected {}, got {} ({}; again: {})",
+                    case.promise, case.expected, case.got, case.kernel_function, case.rerun
+                );
+                add(format!("{cell}: {} {}", case.id, case.outcome.as_str()), &what);
+                named = true;
+            }
+        }
+        match matrix.judgement(found) {
+            Judgement::NotJudged(reason) => add(format!("{cell}: not judged"), &reason),
+            judgement if !named && judgement.exit_code() != 0 => {
+                add(cell.to_string(), judgement.as_str());
+            }
+            _ => {}
+        }
+    }
+    let mut out = String::new();
+    for line in all.iter().take(SHOWN) {
+        let _ = writeln!(out, "{line}");
+    }
+    if all.len() > SHOWN {
+        let _ = writeln!(out, "::error::{} more: see the report", all.len() - SHOWN);
+    }
+    out
+}
+
+/// A value behind `::`: one line of printable characters, the escapes of workflow commands escaped.
+fn message(what: &str) -> String {
+    text::line(what).replace('%', "%25")
+}
+
+/// A value before `::`, in which separators count.
+fn property(what: &str) -> String {
+    message(what).replace(':', "%3A").replace(',', "%2C")
+}

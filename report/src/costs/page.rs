@@ -1,0 +1,113 @@
+//! Costs as a page: a chart, and the table. It needs no script and loads nothing.
+
+use super::{Cost, Costs, Unit, table};
+use crate::matrix::html::{digest, escaped};
+use crate::text;
+use std::fmt::Write as _;
+
+const STYLE: &str = "
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; }
+pre { font-size: 13px; overflow-x: auto; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: currentColor; }
+.bar { fill: #3b78b8; }
+.line { stroke: currentColor; stroke-opacity: 0.25; }
+.faint { fill-opacity: 0.6; }
+@media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd; } }
+";
+
+/// Width of the chart, where its bars begin and end, and height of a bar with what is around it, in
+/// pixels of its own.
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 740.0;
+const ROW: f64 = 26.0;
+
+/// The costs as a page of HTML.
+#[must_use]
+pub fn render(costs: &Costs) -> String {
+    let release = escaped(&text::line(&costs.kernel.release));
+    let style = digest(STYLE);
+    let table = escaped(&table::render(costs));
+    let chart = chart(costs);
+    format!(
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style}'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>What dispatch costs on Linux {release}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>What dispatch costs on Linux {release}</h1>
+{chart}<pre>{table}</pre>
+</body>
+</html>
+"#
+    )
+}
+
+/// Less than this many times a native call is as good as nothing.
+const NOTHING: f64 = 0.001;
+
+/// A bar for each cost, on a logarithmic scale of how many times as much it is as a native call.
+fn chart(costs: &Costs) -> String {
+    let shown = || costs.costs.iter();
+    let ratio = |cost: &Cost| cost.ratio.max(NOTHING);
+    let least = shown().map(ratio).fold(1.0, f64::min).log10().floor();
+    let most = shown().map(ratio).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
+    let place = |decade: f64| LEFT + (RIGHT - LEFT) * (decade - least) / (most - least);
+    let mut bars = String::new();
+    let mut y = ROW;
+    for cost in shown() {
+        let (middle, width) = (y + ROW * 0.68, place(ratio(cost).log10()) - LEFT);
+        let (name, label) = (escaped(&text::line(&cost.name)), label(costs.unit, cost));
+        let what = escaped(&text::line(&cost.what));
+        let _ = write!(
+            bars,
+            r#"<g><title>{what}</title><text x="{:.1}" y="{middle:.1}" text-anchor="end">{name}</text>
+<rect class="bar" x="{LEFT:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/>
+<text x="{:.1}" y="{middle:.1}">{label}</text></g>
+"#,
+            LEFT - 8.0,
+            y + ROW * 0.15,
+            width.max(1.0),
+            ROW * 0.7,
+            LEFT + width.max(1.0) + 6.0,
+        );
+        y += ROW;
+    }
+    let mut lines = String::new();
+    let mut decade = least;
+    while decade <= most {
+        let (x, times) = (place(decade), 10f64.powf(decade));
+        let _ = write!(
+            lines,
+            r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="{ROW:.1}" y2="{y:.1}"/>
+<text class="faint" x="{x:.1}" y="{:.1}" text-anchor="middle">{times}x</text>
+"#,
+            ROW * 0.7,
+        );
+        decade += 1.0;
+    }
+    let height = y + ROW * 0.5;
+    format!(
+        r#"<svg viewBox="0 0 {WIDTH} {height:.1}" role="img" aria-label="Costs as multiples of a native call, on a logarithmic scale">
+{lines}{bars}</svg>
+"#
+    )
+}
+
+/// What stands behind a bar.
+fn label(unit: Unit, cost: &Cost) -> String {
+    let word = match unit {
+        Unit::Nanoseconds => " ns",
+        Unit::Instructions { .. } => " instructions",
+        Unit::Ratio => "",
+    };
+    cost.cost.map_or_else(
+        || format!("{:.2}x", cost.ratio),
+        |spread| format!("{}{word}", table::number(spread.least)),
+    )
+}

@@ -1,0 +1,205 @@
+//! The form for KCIDB, the Linux kernel community's database of test results: its I/O schema 5.3,
+//! of the package `kcidb-io`.
+//!
+//! A kernel is a checkout with a build, each case a test. What is said of it is named by digests of
+//! it: the same report gives the same ids, another run others.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+use crate::judgement::Judgement;
+use crate::matrix::{Cell, Found, Matrix};
+use crate::{CaseReport, Kernel, Options, Verdict, json as form, text, words};
+
+/// The name of the system that made the report. Who submits it puts there the name that KCIDB gave
+/// them, also in front of the ids.
+const ORIGIN: &str = "sudbox";
+
+/// Longest excerpt of a log that the schema takes, in characters.
+const EXCERPT: usize = 16384;
+
+/// The exit code of a kernel that cannot be built.
+const UNBUILT: u8 = 125;
+
+#[derive(Default)]
+struct Report {
+    /// By their ids: several builds can be of one checkout.
+    checkouts: BTreeMap<String, Value>,
+    builds: Vec<Value>,
+    tests: Vec<Value>,
+}
+
+/// The verdict as KCIDB takes it.
+///
+/// # Panics
+/// Never: nothing in a verdict is without a form in JSON.
+#[must_use]
+pub fn render(verdict: &Verdict, options: Options) -> String {
+    let mut report = Report::default();
+    report.judged(verdict, options);
+    report.finish()
+}
+
+/// A matrix as KCIDB takes it: a build for each cell.
+///
+/// # Panics
+/// Never: nothing in a matrix is without a form in JSON.
+#[must_use]
+pub fn matrix(matrix: &Matrix) -> String {
+    let mut report = Report::default();
+    for (cell, found) in matrix.cells() {
+        match found {
+            Found::Judged(verdict) => report.judged(verdict, matrix.options()),
+            Found::Failed { exit_code, reason } => report.failed(cell, *exit_code, reason),
+        }
+    }
+    report.finish()
+}
+
+impl Report {
+    fn judged(&mut self, verdict: &Verdict, options: Options) {
+        let build = self.build(&verdict.kernel, "PASS", None);
+        let run = digest(&verdict);
+        let environment = json!({
+            "comment": text::line(&verdict.machine),
+            "misc": { "guest": verdict.guest.iter().map(|fact| text::line(fact)).collect::<Vec<_>>() },
+        });
+        let judgement = Judgement::of(verdict, options.strict, options.boot_selected);
+        if let Judgement::NotJudged(reason) = judgement {
+            self.tests.push(json!({
+                "id": format!("{ORIGIN}:{run}.kernel-can-be-judged"),
+                "build_id": build,
+                "origin": ORIGIN,
+                "environment": environment,
+                "path": "sudbox.kernel-can-be-judged",
+                "comment": text::line(&reason),
+                "status": words::NOT_JUDGED.kcidb,
+            }));
+        }
+        for (place, case) in verdict.cases.iter().enumerate() {
+            let mut test = test(case, options);
+            test["id"] = json!(format!("{ORIGIN}:{run}.{place}"));
+            test["build_id"] = json!(build);
+            test["environment"] = environment.clone();
+            self.tests.push(test);
+        }
+    }
+
+    fn failed(&mut self, cell: &Cell, exit_code: u8, reason: &str) {
+        let Cell { kernel, arch, flavour } = cell.clone();
+        let kernel = Kernel { reference: kernel, arch, flavour, ..Kernel::default() };
+        let status = if exit_code == UNBUILT { "FAIL" } else { "ERROR" };
+        let _ = self.build(&kernel, status, Some(reason));
+    }
+
+    /// Adds a build and its checkout. Returns the build's id.
+    fn build(&mut self, kernel: &Kernel, status: &str, log: Option<&str>) -> String {
+        let checkout = format!("{ORIGIN}:{}", digest(&(&kernel.source, &kernel.reference)));
+        let what = if kernel.source.is_empty() { &kernel.reference } else { &kernel.source };
+        let mut misc = json!({ "reference": text::line(&kernel.reference) });
+        if let Some(sentence) = &kernel.stands_in {
+            misc["stands_in"] = json!(text::line(sentence));
+        }
+        self.checkouts.entry(checkout.clone()).or_insert_with(|| {
+            json!({
+                "id": checkout,
+                "origin": ORIGIN,
+                "comment": text::line(what),
+                "misc": misc,
+            })
+        });
+        let id = format!("{ORIGIN}:{}", digest(&(kernel, status, log)));
+        let mut build = json!({
+            "id": id,
+            "checkout_id": checkout,
+            "origin": ORIGIN,
+            "comment": text::line(&kernel.release),
+            "architecture": word(&kernel.arch.to_ascii_lowercase()).replace('-', "_"),
+            "config_name": text::line(&kernel.flavour),
+            "status": status,
+        });
+        if let Some(log) = log {
+            build["log_excerpt"] = json!(excerpt(log));
+        }
+        self.builds.push(build);
+        id
+    }
+
+    fn finish(self) -> String {
+        form::pretty(&json!({
+            "version": { "major": 5, "minor": 3 },
+            "checkouts": self.checkouts.into_values().collect::<Vec<_>>(),
+            "builds": self.builds,
+            "tests": self.tests,
+        }))
+    }
+}
+
+/// A case, without what it has in common with others of its kernel.
+fn test(case: &CaseReport, options: Options) -> Value {
+    let path: Vec<String> = case.id.split('/').map(word).collect();
+    let mut log = case.log.join("\n");
+    if let Some(console) = &case.console {
+        log = format!("{log}\n{console}");
+    }
+    let mut test = json!({
+        "origin": ORIGIN,
+        "path": format!("sudbox.{}", path.join(".")),
+        "comment": text::line(&case.promise),
+        "status": words::of_case(case, options).kcidb,
+        "misc": {
+            "outcome": case.outcome.as_str(),
+            "kernel_function": text::line(&case.kernel_function),
+            "expected": text::line(&case.expected),
+            "got": text::line(&case.got),
+            "rerun": text::line(&case.rerun),
+        },
+    });
+    if case.micros > 0 {
+        // Exact enough: a double has microseconds for 285 years.
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = case.micros as f64 / 1e6;
+        test["duration"] = json!(seconds);
+    }
+    let log = excerpt(&log);
+    if !log.is_empty() {
+        test["log_excerpt"] = json!(log);
+    }
+    test
+}
+
+/// The end of a log, as much as the schema takes.
+fn excerpt(log: &str) -> String {
+    let lines = text::lines(log).join("\n");
+    let skipped = lines.chars().count().saturating_sub(EXCERPT);
+    lines.chars().skip(skipped).collect()
+}
+
+/// A part of a path, in the characters that the schema takes.
+fn word(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let word: String = text.chars().take(text::MAX_LINE).map(plain).collect();
+    if word.is_empty() { "_".to_owned() } else { word }
+}
+
+fn digest(what: &impl Serialize) -> String {
+    let text = serde_json::to_vec(what).expect("strings and numbers");
+    Sha256::digest(text)[..10].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_excerpts_are_what_the_schema_takes() {
+        assert_eq!(word("invalid-value-kills"), "invalid-value-kills");
+        assert_eq!((word(""), word("a.b c/\u{fc}")), ("_".into(), "a_b_c__".into()));
+        let long = format!("{}\nthe end", "x".repeat(100).repeat(400));
+        let cut = excerpt(&long.replace("xx", "x\n"));
+        assert_eq!(cut.chars().count(), EXCERPT);
+        assert!(cut.ends_with("the end"));
+    }
+}

@@ -1,0 +1,204 @@
+// Draws the page from the data in it. What a guest said becomes text nodes and nothing else.
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const OUTCOMES = {
+  p: ["pass", "\u00b7", "the promise is kept"],
+  a: ["absent", "\u2013", "the kernel does not offer it, as expected"],
+  k: ["known", "k", "fails as a recorded kernel bug says"],
+  u: ["unmet", "u", "the machine lacks what it needs"],
+  x: ["fixed", "x", "a recorded kernel bug no longer shows"],
+  f: ["fail", "F", "the promise is broken"],
+  h: ["hang", "H", "it did not end"],
+  c: ["crash", "C", "the kernel died in it, or reported a fault"],
+};
+// The worst first.
+const WORST = "chfxukap";
+
+function element(name, properties, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties || {})) {
+    if (key === "class") made.className = value;
+    else if (key === "click") made.addEventListener("click", value);
+    else made.setAttribute(key, value);
+  }
+  for (const child of children) if (child != null) made.append(child);
+  return made;
+}
+
+const byGroup = new Map();
+data.cases.forEach((one, at) => {
+  const group = one.id.split("/")[0];
+  if (!byGroup.has(group)) byGroup.set(group, []);
+  byGroup.get(group).push(at);
+});
+
+const panel = document.getElementById("details");
+let pressed = null;
+function show(button, title, ...content) {
+  if (pressed) pressed.setAttribute("aria-pressed", "false");
+  pressed = button;
+  button.setAttribute("aria-pressed", "true");
+  panel.replaceChildren(
+    element("button", { class: "close", "aria-label": "close", click: close }, "\u00d7"),
+    element("h3", {}, title), ...content);
+  panel.hidden = false;
+  panel.scrollTop = 0;
+  document.body.classList.add("open");
+  button.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+function close() {
+  panel.hidden = true;
+  document.body.classList.remove("open");
+  if (pressed) { pressed.setAttribute("aria-pressed", "false"); pressed.focus(); }
+  pressed = null;
+}
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !panel.hidden) close(); });
+
+function facts(pairs) {
+  const list = element("dl");
+  for (const [name, value] of pairs) {
+    if (!value || value.length === 0) continue;
+    const long = Array.isArray(value);
+    list.append(element("dt", {}, name),
+      long ? element("dd", {}, element("pre", {}, value.join("\n"))) : element("dd", {}, value));
+  }
+  return list;
+}
+
+function word(kind, text) { return element("span", { class: "word " + kind }, text); }
+
+function kernelFacts(cell) {
+  return facts([
+    ["Linux", cell.release], ["architecture", cell.arch], ["flavour", cell.flavour],
+    ["source", cell.source], ["stands in", cell.stands_in], ["machine", cell.machine],
+    ["guest", cell.guest], ["reason", cell.reason], ["console", cell.console], ["exit code", String(cell.exit_code)],
+  ]);
+}
+
+function caseFacts(cell, at) {
+  const one = data.cases[at];
+  const said = cell.said[at] || {};
+  return facts([
+    ["promise", one.promise], ["kernel", one.kernel_function], ["expected", said.expected],
+    ["got", said.got], ["log", said.log], ["console", said.console], ["again", said.rerun],
+  ]);
+}
+
+function showCase(button, cell, at) {
+  const letter = cell.outcomes[at];
+  const [name, , meaning] = OUTCOMES[letter];
+  show(button, data.cases[at].id + " on " + cell.name,
+    element("p", {}, word(name, name), " " + meaning), caseFacts(cell, at));
+}
+
+function showGroup(button, cell, group, members) {
+  const list = element("ul");
+  for (const at of members) {
+    const letter = cell.outcomes[at];
+    if (letter === "p" || letter === ".") continue;
+    const said = cell.said[at] || {};
+    list.append(element("li", { class: "wrap" }, word(OUTCOMES[letter][0], OUTCOMES[letter][0]),
+      " " + data.cases[at].id + (said.got ? ": " + said.got : "")));
+  }
+  show(button, group + " on " + cell.name,
+    list.childElementCount ? list : element("p", {}, "Every promise is kept."));
+}
+
+function caseRow(at) {
+  const row = element("tr", {}, element("th", { scope: "row", title: data.cases[at].promise },
+    data.cases[at].id.slice(data.cases[at].id.indexOf("/") + 1)));
+  for (const cell of data.cells) {
+    const letter = cell.outcomes[at] || ".";
+    if (letter === ".") { row.append(element("td", { class: "none" })); continue; }
+    const [name, sign] = OUTCOMES[letter];
+    const button = element("button", {
+      class: name, "aria-pressed": "false",
+      "aria-label": data.cases[at].id + " on " + cell.name + ": " + name,
+      click: () => showCase(button, cell, at),
+    }, sign);
+    row.append(element("td", {}, button));
+  }
+  return row;
+}
+
+function drawMap() {
+  const head = element("tr", {}, element("td"));
+  head.replaceChildren(element("th"));
+  for (const cell of data.cells) {
+    const button = element("button", {
+      class: "kernel", "aria-pressed": "false", title: cell.name,
+      click: () => show(button, cell.name, element("p", {}, word(cell.judgement, cell.word)), kernelFacts(cell)),
+    }, cell.short);
+    head.append(element("th", { scope: "col" }, button));
+  }
+  const table = element("table", {}, element("thead", {}, head));
+  for (const [group, members] of byGroup) {
+    const cases = element("tbody", { class: "cases" });
+    cases.hidden = true;
+    const fold = element("button", { "aria-expanded": "false", click: () => {
+      if (!cases.childElementCount) cases.append(...members.map(caseRow));
+      cases.hidden = !cases.hidden;
+      fold.setAttribute("aria-expanded", String(!cases.hidden));
+    } }, group);
+    const row = element("tr", {}, element("th", { scope: "row" }, fold));
+    for (const cell of data.cells) {
+      const letters = members.map((at) => cell.outcomes[at] || ".").filter((letter) => letter !== ".");
+      if (!letters.length) { row.append(element("td", { class: "none" }, "?")); continue; }
+      const worst = [...WORST].find((letter) => letters.includes(letter));
+      const kept = letters.filter((letter) => letter === "p").length;
+      const text = kept === letters.length ? String(kept) : kept + "/" + letters.length;
+      const button = element("button", {
+        class: OUTCOMES[worst][0], "aria-pressed": "false",
+        "aria-label": group + " on " + cell.name + ": " + text + " kept, worst " + OUTCOMES[worst][0],
+        click: () => showGroup(button, cell, group, members),
+      }, text);
+      row.append(element("td", {}, button));
+    }
+    table.append(element("tbody", { class: "group" }, row), cases);
+    if (data.cells.some((cell) => members.some((at) => "chf".includes(cell.outcomes[at] || ".")))) fold.click();
+  }
+  document.getElementById("map").append(table);
+}
+
+function drawRest() {
+  const legend = document.getElementById("legend");
+  for (const [name, sign, meaning] of Object.values(OUTCOMES))
+    legend.append(element("li", {}, element("b", { class: name }, sign), name + ": " + meaning));
+  const kernels = document.getElementById("kernels");
+  for (const cell of data.cells) {
+    kernels.append(element("li", { class: "wrap", value: String(cell.number) }, cell.name + " ",
+      word(cell.judgement, cell.word), cell.reason ? " " + cell.reason : " Linux " + cell.release));
+  }
+  const differences = document.getElementById("differences");
+  for (const one of data.differences) {
+    const list = element("ul");
+    for (const change of one.changes)
+      list.append(element("li", { class: "wrap" }, element("b", {}, change.step), ": " + change.cases.join(" ")));
+    const count = one.changes.reduce((sum, change) => sum + change.cases.length, 0);
+    const title = one.title + (count ? ": " + count + (count === 1 ? " case" : " cases") : ": nothing");
+    differences.append(count
+      ? element("details", { open: "" }, element("summary", {}, title), list)
+      : element("p", { class: "faint" }, title));
+  }
+  if (!data.differences.length)
+    differences.append(element("p", { class: "faint" }, "There are no two neighbours that were judged."));
+  const failures = document.getElementById("failures");
+  for (const cell of data.cells) {
+    if (cell.reason) {
+      failures.append(element("details", {},
+        element("summary", {}, word(cell.judgement, cell.word), " " + cell.name), kernelFacts(cell)));
+    }
+    [...cell.outcomes].forEach((letter, at) => {
+      if (!"chf".includes(letter)) return;
+      const name = OUTCOMES[letter][0];
+      failures.append(element("details", {},
+        element("summary", {}, word(name, name), " " + data.cases[at].id + " on " + cell.name),
+        caseFacts(cell, at)));
+    });
+  }
+  if (!failures.childElementCount)
+    failures.append(element("p", { class: "faint" }, "Nothing failed."));
+}
+
+drawMap();
+drawRest();

@@ -1,0 +1,365 @@
+//! The forms of many verdicts, and what is merged from shards.
+
+mod common;
+
+use common::{case, every_outcome};
+use proptest::prelude::*;
+use sudbox_report::matrix::{
+    self, Cell, Found, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
+};
+use sudbox_report::{Kernel, Outcome, Verdict, annotations, junit, kcidb};
+
+const COMMAND: &str = "sudbox matrix --kernels '6.12 6.13 ./broken v6.99'";
+
+fn cell(kernel: &str) -> Cell {
+    Cell { kernel: kernel.into(), arch: "x86_64".into(), flavour: "default".into() }
+}
+
+fn judged(verdict: Verdict) -> Option<Found> {
+    Some(Found::Judged(Box::new(verdict)))
+}
+
+fn failed(exit_code: u8, reason: &str) -> Option<Found> {
+    Some(Found::Failed { exit_code, reason: reason.into() })
+}
+
+fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
+    Verdict {
+        cases: cases.iter().map(|(id, outcome)| case(id, *outcome, "seen")).collect(),
+        kernel: Kernel { release: "6.13.1".into(), ..Kernel::default() },
+        ..Verdict::default()
+    }
+}
+
+fn of(found: Vec<(&str, Option<Found>)>) -> Matrix {
+    let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
+    let plan = Plan {
+        sudbox: "0.1.0".into(),
+        command: COMMAND.into(),
+        strict: false,
+        boot_selected: true,
+        cells,
+    };
+    Matrix { plan, shards: None, found }
+}
+
+fn sample() -> Matrix {
+    let mut newer = every_outcome();
+    newer.kernel.reference = "6.13".into();
+    newer.kernel.release = "6.13.1".into();
+    newer.kernel.stands_in = None;
+    for case in &mut newer.cases {
+        match case.outcome {
+            Outcome::Absent => case.outcome = Outcome::Pass,
+            Outcome::Crash | Outcome::Hang => case.outcome = Outcome::Known,
+            _ => {}
+        }
+    }
+    of(vec![
+        ("6.12", judged(every_outcome())),
+        ("./broken", failed(125, "make vmlinux failed: kernel/fork.c:1: error: expected ';'")),
+        ("6.13", judged(newer)),
+        ("v6.99", failed(129, "there is no Linux v6.99")),
+    ])
+}
+
+const TABLE: &str = r#"  1  6.12, x86_64, default: Linux 6.12.117, BROKEN: 3 (1 crash, 1 hang, 1 fail, 1 fixed, 2 unmet, 1
+     known, 2 absent, 3 pass) (v6.12 is not to be had here, 6.12.117 stands in for it.)
+  2  ./broken, x86_64, default: NOT JUDGED (125): make vmlinux failed: kernel/fork.c:1: error:
+     expected ';'
+  3  6.13, x86_64, default: Linux 6.13.1, BROKEN: 1 (1 fail, 1 fixed, 2 unmet, 3 known, 5 pass)
+  4  v6.99, x86_64, default: NOT JUDGED (129): there is no Linux v6.99
+
+kept         1 6.12       3 6.13
+  arguments  2            2
+  selector   1/2 FAIL     1/2 FAIL
+  registers  0/3 CRASH    0/3 unmet
+  signals    0/1 HANG     0/1 known
+  range      0/3 fixed    2/3 fixed
+  ptrace     0/1 known    0/1 known
+
+differs     from the one before it
+  6.12 -> 6.13
+    crash -> known: registers/all-kept
+    hang -> known: signals/nested
+    absent -> pass: range/inclusive-on range/inclusive-wraps
+
+FAIL   selector/invalid-value-kills on 6.12, x86_64, default
+  expected  death by SIGSYS
+  got       it exited with 0
+  again     sudbox run --kernel v6.12 selector/invalid-value-kills
+
+CRASH  registers/all-kept on 6.12, x86_64, default
+  expected  the kernel goes on
+  got       BUG: kernel NULL pointer dereference
+  again     sudbox run --kernel v6.12 registers/all-kept
+
+HANG   signals/nested on 6.12, x86_64, default
+  expected  an end
+  got       no end within 2 s
+  again     sudbox run --kernel v6.12 signals/nested
+
+FAIL   selector/invalid-value-kills on 6.13, x86_64, default
+  expected  death by SIGSYS
+  got       it exited with 0
+  again     sudbox run --kernel v6.12 selector/invalid-value-kills
+
+4 kernels: 2 broken, 2 not judged
+"#;
+
+#[test]
+fn the_table_says_what_differs_and_what_was_not_judged() {
+    let table = matrix::table(&sample(), false);
+    assert_eq!(table, TABLE, "{table}");
+    let colourful = matrix::table(&sample(), true);
+    assert!(colourful.contains("\u{1b}[31m") && colourful.contains("\u{1b}[33m"));
+}
+
+#[test]
+fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
+    let code = |found: Vec<Option<Found>>| {
+        of(found.into_iter().map(|found| ("6.12", found)).collect()).exit_code()
+    };
+    let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
+    let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
+    let nothing = || judged(verdict(&[]));
+    assert_eq!(code(vec![kept(), kept()]), 0);
+    assert_eq!(code(vec![kept(), nothing()]), 125);
+    assert_eq!(code(vec![nothing(), failed(128, "disk full"), kept()]), 128);
+    assert_eq!(code(vec![failed(129, "what?"), failed(128, "disk full")]), 129);
+    assert_eq!(code(vec![failed(129, "what?"), broken(), kept()]), 1);
+    assert_eq!(code(vec![None, kept()]), 0);
+}
+
+#[test]
+fn only_kernels_that_were_judged_and_differ_in_one_thing_are_compared() {
+    let mut matrix = of(vec![
+        ("6.1", judged(verdict(&[("a/b", Outcome::Absent), ("a/c", Outcome::Pass)]))),
+        ("6.2", judged(verdict(&[]))),
+        ("6.3", judged(verdict(&[("a/b", Outcome::Pass), ("a/c", Outcome::Pass)]))),
+        ("6.1", judged(verdict(&[("a/b", Outcome::Fail)]))),
+        ("6.3", judged(verdict(&[("a/b", Outcome::Fail), ("a/d", Outcome::Pass)]))),
+    ]);
+    for cell in &mut matrix.plan.cells[3..] {
+        cell.flavour = "full".into();
+    }
+    let found = differences(&matrix);
+    let places: Vec<(usize, usize)> = found.iter().map(|d| (d.from, d.to)).collect();
+    assert_eq!(places, [(0, 2), (3, 4)]);
+    assert_eq!(found[0].changes.len(), 1);
+    assert_eq!(found[0].changes[0].cases, ["a/b"]);
+    assert_eq!((found[1].changes[0].was, found[1].changes[0].is), (None, Some(Outcome::Pass)));
+    assert!(matrix::table(&matrix, false).contains("6.1 -> 6.3, full"));
+}
+
+#[test]
+fn no_line_of_the_table_is_longer_than_a_hundred_characters() {
+    let long = "x".repeat(300);
+    let mut one = verdict(&[("arguments/zero-offset", Outcome::Fail), ("b/c", Outcome::Pass)]);
+    one.cases[0].rerun = String::new();
+    one.kernel.release = long.clone();
+    let many =
+        |n: usize| (0..n).map(|i| (format!("{long}-{i}"), judged(one.clone()))).collect::<Vec<_>>();
+    let many = many(30);
+    let matrix = of(many.iter().map(|(name, found)| (name.as_str(), found.clone())).collect());
+    for line in matrix::table(&matrix, false).lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn junit_has_the_suites_of_every_kernel_under_its_name() {
+    let xml = junit::matrix(&sample());
+    for name in [
+        "testsuite name=\"6.12.x86_64.default.selector\"",
+        "testsuite name=\"6.13.x86_64.default.selector\"",
+        "testsuite name=\"./broken.x86_64.default.kernel\"",
+        "classname=\"6.13.x86_64.default.selector\"",
+    ] {
+        assert!(xml.contains(name), "{name}\n{xml}");
+    }
+}
+
+#[test]
+fn annotations_are_of_failures_and_of_what_was_not_judged() {
+    let said = annotations::matrix(&sample());
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{said}");
+    // A crash, a hang, a failure; a kernel that does not build; a failure; a release there is not.
+    assert_eq!(lines.len(), 6, "{said}");
+    assert!(
+        lines[3].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
+    );
+    assert_eq!(
+        annotations::matrix(&of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))])),
+        ""
+    );
+}
+
+#[test]
+fn no_guest_gives_commands_to_a_ci() {
+    let mut hostile = verdict(&[("a/b", Outcome::Fail), ("a/c", Outcome::Fail)]);
+    for case in &mut hostile.cases {
+        case.id = "a/b::x,y\n::add-mask::1".into();
+        case.got = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
+    }
+    let said = annotations::matrix(&of(vec![("6.12", judged(hostile))]));
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.is_ascii() && said.contains("100%250A") && !said.contains("a/b::"), "{said}");
+    let many = verdict(&[("a/b", Outcome::Fail); 40]);
+    let said = annotations::matrix(&of(vec![("6.12", judged(many))]));
+    assert!(said.ends_with("::error::31 more: see the report\n"), "{said}");
+}
+
+#[test]
+fn what_is_cut_off_is_told_from_what_is_something_else() {
+    let text = matrix::json(&sample());
+    for end in [0, 1, text.len() / 2, text.len() - 3] {
+        assert!(matches!(parse(&text[..end]), Err(Unreadable::CutOff)), "{end}");
+    }
+    for foreign in ["{}", "[]", "nonsense", &text.replacen("\"schema\": 1", "\"schema\": 2", 1)] {
+        assert!(matches!(parse(foreign), Err(Unreadable::Foreign(_))), "{foreign}");
+    }
+}
+
+#[test]
+fn parts_of_different_matrices_are_not_merged() {
+    let mut other = sample();
+    other.plan.command.push_str(" --strict");
+    let parts = vec![("a".to_owned(), sample()), ("b".to_owned(), other)];
+    assert!(matches!(merge(parts), Err(MergeError::Apart { .. })));
+    let split = |shards| Matrix { shards: Some(shards), ..sample() };
+    let parts = vec![("a".to_owned(), split(2)), ("b".to_owned(), split(3))];
+    assert!(matches!(merge(parts), Err(MergeError::Apart { .. })));
+    assert!(matches!(merge(Vec::new()), Err(MergeError::Nothing)));
+}
+
+#[test]
+fn two_verdicts_on_one_kernel_are_refused_but_one_counts_more_than_none() {
+    let one = |found| of(vec![("6.12", found)]);
+    let merged = |a, b| {
+        merge(vec![("a".to_owned(), one(a)), ("b".to_owned(), one(b))]).map(|m| m.found[0].clone())
+    };
+    let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
+    let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
+    let error = merged(kept(), broken()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`a` and `b` each have a verdict on 6.12, x86_64, default, and not the same: give one of \
+         them"
+    );
+    assert_eq!(merged(kept(), kept()).unwrap(), kept());
+    for (a, b) in [(failed(128, "disk full"), kept()), (kept(), failed(128, "disk full"))] {
+        assert_eq!(merged(a, b).unwrap(), kept());
+    }
+    let reasons = [failed(128, "disk full"), failed(125, "zzz")];
+    let [a, b] = reasons.clone();
+    assert_eq!(merged(a, b).unwrap(), reasons[0]);
+    let [a, b] = reasons.clone();
+    assert_eq!(merged(b, a).unwrap(), reasons[0]);
+}
+
+prop_compose! {
+    fn any_found()(
+        kind in 0..4u8,
+        outcomes in prop::collection::vec(prop::sample::select(Outcome::ALL.to_vec()), 0..4),
+        words in any::<String>(),
+        millis in any::<u64>(),
+    ) -> Found {
+        if kind == 0 {
+            return Found::Failed { exit_code: 128, reason: words };
+        }
+        let ids = ["boot/reaches-init", "a/b", "a/c", "d/e"];
+        let mut verdict = verdict(&ids.into_iter().zip(outcomes).collect::<Vec<_>>());
+        verdict.millis = millis;
+        for case in &mut verdict.cases {
+            case.got.clone_from(&words);
+            case.console = Some(words.clone());
+        }
+        Found::Judged(Box::new(verdict))
+    }
+}
+
+fn forms(matrix: &Matrix) -> [String; 6] {
+    [
+        matrix::json(matrix),
+        matrix::table(matrix, false),
+        matrix::table(matrix, true),
+        matrix::html(matrix),
+        junit::matrix(matrix),
+        kcidb::matrix(matrix),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Shards, each as it is read from what it printed, in any order, are the unsplit run to the
+    /// byte in every form; one that is lost is named and can come later.
+    #[test]
+    fn merging_undoes_any_split(
+        found in prop::collection::vec(any_found(), 1..9),
+        shards in 1..7usize,
+        order in any::<prop::sample::Index>(),
+        lost in any::<prop::sample::Index>(),
+    ) {
+        let names: Vec<String> = (0..found.len()).map(|i| format!("6.{i}")).collect();
+        let whole = of(names.iter().map(String::as_str).zip(found.into_iter().map(Some)).collect());
+        let mut parts: Vec<(String, Matrix)> = (1..=shards).map(|shard| {
+            let mut part = whole.clone();
+            part.shards = Some(shards);
+            for (place, found) in part.found.iter_mut().enumerate() {
+                if shard_of(place, shards) != shard {
+                    *found = None;
+                }
+            }
+            let read = parse(&matrix::json(&part)).unwrap();
+            prop_assert_eq!(&read, &part);
+            Ok((shard.to_string(), read))
+        }).collect::<Result<_, TestCaseError>>()?;
+        let at = order.index(parts.len());
+        parts.rotate_left(at);
+        if order.index(2) == 1 {
+            parts.reverse();
+        }
+        let merged = merge(parts.clone()).unwrap();
+        prop_assert_eq!(forms(&merged), forms(&whole));
+        prop_assert!(merged.missing_shards().is_empty());
+
+        if parts.len() > 1 {
+            let late = parts.remove(lost.index(parts.len()));
+            let early = merge(parts).unwrap();
+            let number: usize = late.0.parse().unwrap();
+            let empty = number > whole.found.len();
+            let missing = if empty { vec![] } else { vec![number] };
+            prop_assert_eq!(early.missing_shards(), missing);
+            let early = parse(&matrix::json(&early)).unwrap();
+            let merged = merge(vec![late, ("early".to_owned(), early)]).unwrap();
+            prop_assert_eq!(forms(&merged), forms(&whole));
+        }
+    }
+
+    /// Also where parts overlap, and hold cells in no pattern.
+    #[test]
+    fn merging_takes_every_cell_from_wherever_it_is(
+        found in prop::collection::vec((any_found(), 1..8u8), 1..9),
+    ) {
+        let names: Vec<String> = (0..found.len()).map(|i| format!("6.{i}")).collect();
+        let each = found.iter().map(|(found, _)| Some(found.clone()));
+        let whole = of(names.iter().map(String::as_str).zip(each).collect());
+        let part = |bit: u8| {
+            let mut part = whole.clone();
+            part.shards = Some(3);
+            for (place, (_, mask)) in found.iter().enumerate() {
+                if mask & 1 << bit == 0 {
+                    part.found[place] = None;
+                }
+            }
+            (bit.to_string(), part)
+        };
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let merged = merge(order.map(part).into()).unwrap();
+            prop_assert_eq!(forms(&merged), forms(&whole));
+        }
+    }
+}

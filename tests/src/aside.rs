@@ -1,0 +1,196 @@
+//! Which cases end with something else than `pass` on the kernels that tests judge, and with what.
+
+use crate::Ran;
+use std::collections::BTreeMap;
+
+/// Cases that end so: on these architectures, on a release not older than the first and older than
+/// the second, where one is given, in these flavours. What names none is about all.
+struct Aside {
+    outcome: &'static str,
+    archs: &'static [&'static str],
+    since: Option<&'static str>,
+    before: Option<&'static str>,
+    flavours: &'static [&'static str],
+    cases: &'static [&'static str],
+}
+
+/// What says nothing.
+const ANY: Aside =
+    Aside { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
+
+const ASIDE: &[Aside] = &[
+    // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG.
+    Aside {
+        outcome: "absent",
+        before: Some("6.4"),
+        cases: &[
+            "inheritance/child-reads-nothing-stale",
+            "inheritance/child-reads-off",
+            "ptrace/arms-tracee",
+            "ptrace/checks-size-and-address",
+            "ptrace/inclusive-restores",
+            "ptrace/reads-configuration",
+            "ptrace/set-at-entry",
+            "ptrace/tracer-32",
+            "ptrace/validates-configuration",
+            "stress/tracer-sets",
+            "tagged/refused-to-tracer",
+            "users/checkpoint",
+        ],
+        ..ANY
+    },
+    // PR_SYS_DISPATCH_INCLUSIVE_ON.
+    Aside {
+        outcome: "absent",
+        before: Some("6.17"),
+        cases: &[
+            "arguments/inclusive-range-checked",
+            "ptrace/inclusive-restores",
+            "range/inclusive",
+            "range/inclusive-outside-not-read",
+        ],
+        ..ANY
+    },
+    Aside {
+        outcome: "absent",
+        archs: &["x86_64", "aarch64", "riscv64"],
+        before: Some("6.17"),
+        cases: &["sandbox/alien-inclusive"],
+        ..ANY
+    },
+    Aside {
+        outcome: "absent",
+        archs: &["x86_64", "aarch64"],
+        before: Some("6.17"),
+        cases: &["sandbox/nt-inclusive"],
+        ..ANY
+    },
+    Aside {
+        outcome: "absent",
+        before: Some("7.3"),
+        cases: &[
+            "sysctl/any-value-permits",
+            "sysctl/armed-stay-armed",
+            "sysctl/denies-arming",
+            "sysctl/denies-tracer",
+            "sysctl/on-at-boot",
+            "sysctl/only-for-root",
+        ],
+        ..ANY
+    },
+    // CONFIG_X86_X32_ABI and CONFIG_SWAP are of flavour full.
+    Aside {
+        outcome: "absent",
+        archs: &["x86_64"],
+        flavours: &["default", "debug"],
+        cases: &["entries/x32"],
+        ..ANY
+    },
+    Aside {
+        outcome: "absent",
+        flavours: &["default", "debug"],
+        cases: &["selector/swapped-out"],
+        ..ANY
+    },
+    // Another command line or processor than the usual.
+    Aside {
+        outcome: "unmet",
+        archs: &["x86_64"],
+        cases: &["entries/int80-refused", "entries/sysenter", "entries/sysenter-bad-stack"],
+        ..ANY
+    },
+    // Either one or the other: DEBUG_RSEQ kills who issues calls in critical sections.
+    Aside {
+        outcome: "unmet",
+        flavours: &["default", "full"],
+        cases: &["rseq/section-checked"],
+        ..ANY
+    },
+    Aside { outcome: "unmet", flavours: &["debug"], cases: &["rseq/section-aborted"], ..ANY },
+    Aside {
+        outcome: "known",
+        cases: &[
+            "ptrace/killed-without-stops",
+            "registers/restart-numbers-kept",
+            "restart/suppressed-number-kept",
+            "tracing/killed-without-events",
+        ],
+        ..ANY
+    },
+    Aside {
+        outcome: "known",
+        since: Some("6.4"),
+        cases: &["inheritance/child-reads-nothing-stale"],
+        ..ANY
+    },
+    Aside {
+        outcome: "known",
+        archs: &["x86_64"],
+        since: Some("6.11"),
+        cases: &["uprobes/return-probe-unseen"],
+        ..ANY
+    },
+    Aside { outcome: "known", since: Some("6.17"), cases: &["ptrace/inclusive-restores"], ..ANY },
+    Aside {
+        outcome: "known",
+        archs: &["x86_64"],
+        since: Some("6.18"),
+        cases: &["uprobes/entry-probe-unseen"],
+        ..ANY
+    },
+    Aside {
+        outcome: "known",
+        archs: &["riscv64", "s390x"],
+        cases: &["signals/vdso-return-exempt"],
+        ..ANY
+    },
+    // The result's register is lost.
+    Aside {
+        outcome: "known",
+        archs: &["s390x"],
+        cases: &[
+            "ptrace/suppressed-signal",
+            "registers/call-reissued",
+            "registers/general-kept",
+            "restart/dispatched-anew",
+        ],
+        ..ANY
+    },
+];
+
+fn number(release: &str) -> (u32, u32) {
+    let (major, minor) = release.split_once('.').expect("X.Y");
+    (major.parse().expect("a number"), minor.parse().expect("a number"))
+}
+
+impl Aside {
+    fn is_about(&self, arch: &str, release: &str, flavour: &str) -> bool {
+        let among = |all: &[&str], one: &str| all.is_empty() || all.contains(&one);
+        self.since.is_none_or(|since| number(since) <= number(release))
+            && self.before.is_none_or(|before| number(release) < number(before))
+            && among(self.archs, arch)
+            && among(self.flavours, flavour)
+    }
+}
+
+/// The cases of a kernel that have to end with something else than `pass`, and with what.
+///
+/// # Panics
+/// If the release is not a series such as `6.12`.
+#[must_use]
+pub fn due(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, String> {
+    let about = ASIDE.iter().filter(|aside| aside.is_about(arch, release, flavour));
+    let each = about.flat_map(|aside| aside.cases.iter().map(|case| (case, aside.outcome)));
+    each.map(|(case, outcome)| ((*case).to_owned(), outcome.to_owned())).collect()
+}
+
+/// The cases of a run that did.
+///
+/// # Panics
+/// If there is no report.
+#[must_use]
+pub fn of(ran: &Ran) -> BTreeMap<String, String> {
+    let mut outcomes = ran.outcomes();
+    outcomes.retain(|_, outcome| outcome != "pass");
+    outcomes
+}

@@ -1,0 +1,68 @@
+use super::{Board, page};
+use sudbox_tests::level1::host;
+
+pub(super) static BOARD: Board = Board {
+    host: &host::AARCH64,
+    machine: "virt,gic-version=3",
+    words: "console=ttyAMA0 panic=-1",
+    // Its restart: nothing that a program does there goes to the hypervisor every time.
+    mark: ("kvm_userspace_exit", "reason KVM_EXIT_SYSTEM_EVENT"),
+    accesses: &["kvm/kvm_mmio", "kvm/kvm_sys_access", "kvm/kvm_hvc_arm64"],
+    counters: &[
+        "exits",
+        "mmio_exit_user",
+        "mmio_exit_kernel",
+        "hvc_exit_stat",
+        "wfi_exit_stat",
+        "signal_exits",
+    ],
+    // Accesses to devices are aborts too; they stand under accesses.
+    aside: &["IRQ", "DABT_LOW", "IABT_LOW"],
+    reason,
+    accessed,
+};
+
+/// `TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x...`; of an interrupt, `IRQ: HSR_EC: 0x0000 ...`.
+fn reason(what: &str) -> Option<&str> {
+    match what.split_once(':')? {
+        ("TRAP", rest) => Some(rest.split_once('(')?.1.split_once(')')?.0),
+        (other, _) => Some(other),
+    }
+}
+
+/// `mmio write len 4 gpa 0x8000000 val 0x12`, `PC: ffff... OSLAR_EL1 (2,0,1,0,4) write`, `HVC at
+/// 0x... (r0: 0x84000000, imm: 0x0)`.
+fn accessed(what: &str) -> Option<String> {
+    let words: Vec<&str> = what.split_whitespace().collect();
+    Some(match *words.first()? {
+        "mmio" => match page(&words)? {
+            0x8000..=0x800f => "GIC distributor".to_owned(),
+            0x80a0..=0x8fff => "GIC redistributor".to_owned(),
+            0x9000 => "serial".to_owned(),
+            0xa000..=0xa003 => "virtio-mmio".to_owned(),
+            page => format!("page {page:#x}"),
+        },
+        "HVC" => "call of the hypervisor".to_owned(),
+        _ => format!("register {}", words.get(2)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_have_names() {
+        let name = |what| accessed(what).unwrap_or_default();
+        assert_eq!(name("mmio write len 4 gpa 0x8000000 val 0x12"), "GIC distributor");
+        assert_eq!(name("mmio unsatisfied-read len 4 gpa 0x9000005 val 0x0"), "");
+        assert_eq!(name("PC: ffff8000 SYS_OSLAR_EL1 (2,0,1,0,4) write"), "register SYS_OSLAR_EL1");
+    }
+
+    #[test]
+    fn exits_have_reasons() {
+        let trap = "TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0xffff800080010000";
+        assert_eq!(reason(trap), Some("DABT_LOW"));
+        assert_eq!(reason("IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0xffff8000800"), Some("IRQ"));
+    }
+}

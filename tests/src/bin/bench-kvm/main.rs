@@ -1,0 +1,414 @@
+//! The microVM against QEMU's on the same KVM: both in one boot of level 1, in turns, with the same
+//! kernel, initramfs, command line and memory backing (docs/kvm.md). The figures say, they do not
+//! judge.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use board::Board;
+use sudbox_images::Arch;
+use sudbox_images::initramfs::{self, Entry};
+use sudbox_tests::level1::wire::{Look, Program};
+use sudbox_tests::level1::{Files, Level1, Options, program};
+use sudbox_vmm::qemu;
+
+mod board;
+
+/// Turns of each, after one that does not count.
+const TURNS: usize = 5;
+
+/// Guest memory in MiB: what `vmm/examples/boot.rs` gives.
+const MEMORY_MIB: u64 = 128;
+
+/// Events that count exits.
+const COUNTS: [&str; 2] = ["kvm/kvm_exit", "kvm/kvm_userspace_exit"];
+
+/// Where the initramfs with the marking init is.
+const INITRAMFS: &str = "/bench/initramfs";
+
+/// A way to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Qemu,
+}
+
+const SIDES: [Side; 2] = [Side::Ours, Side::Qemu];
+
+/// What a boot did until its init marked itself.
+#[derive(Clone, Debug, Default)]
+struct Boot {
+    /// From the program's start to the first entry into the guest, in seconds.
+    entry: f64,
+    /// From there to the mark.
+    init: f64,
+    /// Exits by reason.
+    exits: BTreeMap<String, usize>,
+    /// Those that went on to user space, by reason.
+    returns: BTreeMap<String, usize>,
+    /// What the guest accessed, in KVM or in user space.
+    accesses: BTreeMap<String, usize>,
+}
+
+impl Boot {
+    /// Exits that the guest caused: all but those for interrupts, of which there are as many as a
+    /// boot lasts ticks of the timer, and those for memory.
+    fn causes(&self, board: &Board) -> usize {
+        let other = board.aside.iter().filter_map(|name| self.exits.get(*name));
+        sum(&self.exits) - other.sum::<usize>()
+    }
+}
+
+/// What was seen of a boot whose init sleeps.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Resident memory without the guest's, in KiB.
+    resident_kib: u64,
+    /// KVM's own counters.
+    counters: BTreeMap<&'static str, u64>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
+    let arch = arch.map_or(Ok(Arch::default()), |arch| Arch::parse(&arch))?;
+    let bench = Bench::new(board::of(arch).context("the microVM is not for this architecture")?)?;
+
+    let mut rows: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
+    let mut counted: [Vec<Boot>; 2] = Default::default();
+    for turn in 0..=TURNS {
+        for (place, side) in SIDES.into_iter().enumerate() {
+            let timed = bench.traced(side, &[])?;
+            let count = bench.traced(side, &COUNTS)?;
+            let verdict = bench.judged(side)?;
+            if turn > 0 {
+                let mut add = |name, value| rows.entry(name).or_default()[place].push(value);
+                add("s, start to first guest instruction", timed.entry);
+                add("s, start to guest init", timed.init);
+                add("s, start to verdict, core cases", verdict);
+                add("exits to user space until init", whole(sum(&count.returns)));
+                add("exits but for interrupts, memory", whole(count.causes(bench.board)));
+                counted[place].push(count);
+            }
+        }
+    }
+    println!("{TURNS} turns of each in level 1: least, median, most");
+    println!("{:36}{:^28}{:^28}{:>8}", "", "ours", "qemu", "ratio");
+    for (name, [ours, qemu]) in &rows {
+        println!("{name:36}{}{}{:8.3}", row(ours), row(qemu), ratio(ours, qemu));
+    }
+    for (place, side) in SIDES.into_iter().enumerate() {
+        counted[place].sort_by_key(|boot| boot.causes(bench.board));
+        let boot = &counted[place][TURNS / 2];
+        let accesses = bench.traced(side, bench.board.accesses)?.accesses;
+        let held = bench.held(side, median(&rows["s, start to guest init"][place]))?;
+        println!("\n{side:?}, until guest init, the turn in the middle");
+        println!("  exits to user space       {}", histogram(&boot.returns));
+        println!("  all exits                 {}", histogram(&boot.exits));
+        println!("  accesses                  {}", histogram(&accesses));
+        println!("  a second later, debugfs   {:?}", held.counters);
+        println!("  resident less guest's     {} KiB", held.resident_kib);
+    }
+
+    let (boot, restore) = bench.restored()?;
+    println!("\nto the first case, in the microVM  least, median, most");
+    println!("booted                             {}", row(&boot));
+    println!("restored                           {}", row(&restore));
+    println!("ratio                               {:.3}", ratio(&restore, &boot));
+    Ok(())
+}
+
+fn sum(of: &BTreeMap<String, usize>) -> usize {
+    of.values().sum()
+}
+
+/// A count as a figure of the table.
+fn whole(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Sum, and what it consists of, the most first.
+fn histogram(of: &BTreeMap<String, usize>) -> String {
+    let mut sorted: Vec<_> = of.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let parts: Vec<_> = sorted.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{:5}: {}", sum(of), parts.join(", "))
+}
+
+fn tracing(file: &str) -> String {
+    format!("/sys/kernel/tracing/{file}")
+}
+
+/// Level 1 with both sides, and the kernel that they boot there.
+struct Bench {
+    board: &'static Board,
+    level1: Level1,
+    kernel: String,
+    /// How `sudbox run` is told of it.
+    named: Vec<String>,
+}
+
+impl Bench {
+    fn new(board: &'static Board) -> anyhow::Result<Bench> {
+        let host = board.host;
+        let dir = tempfile::tempdir()?;
+        let init = dir.path().join("init");
+        let compiler = host.foreign.as_ref().map_or("gcc", |foreign| foreign.compiler);
+        let status = Command::new(compiler)
+            .args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-o"])
+            .arg(&init)
+            .arg(sudbox_tests::root().join("tests/bench/mark.c"))
+            .status()
+            .with_context(|| format!("{compiler} is needed for the guest's init"))?;
+        ensure!(status.success(), "the guest's init does not compile");
+        let init = Entry::file("init", 0o755, std::fs::read(init)?);
+        let mut files = Files::default();
+        let (kernel, named) = if host.foreign.is_some() {
+            let kernel = files.foreign(host).to_owned();
+            (kernel.clone(), vec![kernel])
+        } else {
+            (files.sudbox().to_str().context("a cache key is ASCII")?.to_owned(), Vec::new())
+        };
+        files.qemu(host);
+        files.own(
+            host,
+            &["--package", "sudbox-vmm", "--example", "boot"],
+            "examples/boot",
+            "/bin/boot",
+        );
+        files.own(
+            host,
+            &["--package", "sudbox-tests", "--bin", "level1-restore"],
+            "level1-restore",
+            "/bin/level1-restore",
+        );
+        files.add(INITRAMFS, 0o644, initramfs::pack(&[init]));
+        let level1 = Level1::boot(Options { host, files, ..Options::default() });
+        level1.write(&tracing("trace_clock"), "mono");
+        level1.write(&tracing("buffer_size_kb"), "65536");
+        Ok(Bench { board, level1, kernel, named })
+    }
+
+    /// What boots the kernel with the init that marks itself; `more` goes on its command line.
+    fn boot(&self, side: Side, more: &str) -> Program {
+        // The machine's own words come from the machine: its devices and its way to restart.
+        let words = format!("loglevel=5 {more}");
+        match side {
+            Side::Ours => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &words]),
+            Side::Qemu => program(&[
+                qemu::program(self.board.host.machine),
+                "-M",
+                &format!("{},memory-backend=ram", self.board.machine),
+                "-accel",
+                "kvm",
+                "-cpu",
+                "host",
+                "-m",
+                &format!("{MEMORY_MIB}M"),
+                "-object",
+                &format!("memory-backend-memfd,id=ram,size={MEMORY_MIB}M,share=on"),
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-serial",
+                "stdio",
+                "-kernel",
+                &self.kernel,
+                "-initrd",
+                INITRAMFS,
+                "-append",
+                &format!("{} {words}", self.board.words),
+            ]),
+        }
+    }
+
+    /// Boots while these events are recorded beside those that say when, up to the mark. Each event
+    /// takes time, in which the timer ticks: no more than are asked for.
+    fn traced(&self, side: Side, events: &[&str]) -> anyhow::Result<Boot> {
+        let mark = format!("kvm/{}", self.board.mark.0);
+        let all = ["sched/sched_process_exec", "kvm/kvm_entry", &mark];
+        let all = all.iter().chain(events);
+        let all = all.map(|event| tracing(&format!("events/{event}/enable")));
+        self.level1.write(&tracing("trace"), "");
+        all.clone().for_each(|file| self.level1.write(&file, "1"));
+        let ended = self.level1.run_all(vec![self.boot(side, "")]).remove(0);
+        all.for_each(|file| self.level1.write(&file, "0"));
+        let trace = self.level1.read(&tracing("trace"));
+        let (kept, written) = kept(&trace).context("a trace says how much it holds")?;
+        ensure!(kept == written, "the trace lost events: {kept} of {written}");
+        parse(&trace, self.board)
+            .with_context(|| format!("{side:?}: {}{}", ended.stdout, ended.stderr))
+    }
+
+    /// How long a whole run took, in seconds: the tool on the cases that a person begins with.
+    fn judged(&self, side: Side) -> anyhow::Result<f64> {
+        let backend = match side {
+            Side::Ours => "kvm",
+            Side::Qemu => "qemu",
+        };
+        let judge = self.run(&["--cases", "core", "--backend", backend]);
+        let ended = self.level1.run_all(vec![judge]).remove(0);
+        ensure!(ended.code == 0, "{side:?}: {}\n{}", ended.stdout, ended.stderr);
+        Ok(ended.took.as_secs_f64())
+    }
+
+    /// The tool on the kernel.
+    fn run(&self, arguments: &[&str]) -> Program {
+        let kernel = self.named.iter().map(String::as_str);
+        program(
+            &["sudbox", "run"].iter().chain(arguments).copied().chain(kernel).collect::<Vec<_>>(),
+        )
+    }
+
+    /// How long it takes to the first case in VMs that were booted and in VMs that were restored.
+    fn restored(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        // A run keeps the initramfs that it boots.
+        let run = self.level1.run_all(vec![self.run(&["--cases", "boot"])]).remove(0);
+        ensure!(run.code == 0, "{}\n{}", run.stdout, run.stderr);
+        let kept = run.stderr.lines().find_map(|line| line.trim().strip_prefix("kept "));
+        let initramfs = format!("{}/initramfs.cpio", kept.context("a run keeps a folder")?.trim());
+        let turns = TURNS.to_string();
+        let ran = self.level1.run(&["level1-restore", &self.kernel, &initramfs, &turns]).expect(0);
+        let times = ran.stdout.lines().map(|line| {
+            let (boot, restore) = line.split_once(' ').context("two times")?;
+            Ok((boot.parse::<f64>()?, restore.parse::<f64>()?))
+        });
+        Ok(times.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip())
+    }
+
+    /// What boots, while its init sleeps, which it begins `to_init` seconds after the start.
+    fn held(&self, side: Side, to_init: f64) -> anyhow::Result<Held> {
+        let mut program = self.boot(side, "hold");
+        let counters = self.board.counters;
+        let mut files = vec!["/proc/child/smaps".to_owned()];
+        files.extend(counters.iter().map(|name| format!("/sys/kernel/debug/kvm/{name}")));
+        program.look = Some(Look { after: Duration::from_secs_f64(to_init * 1.5 + 1.0), files });
+        let ended = self.level1.run_all(vec![program]).remove(0);
+        let seen = ended.seen.with_context(|| format!("{side:?} had ended: {}", ended.stderr))?;
+        let (smaps, counts) = seen.split_first().context("every file was asked for")?;
+        let counters = counters.iter().zip(counts);
+        let counters = counters.map(|(name, text)| Ok((*name, text.trim().parse()?)));
+        Ok(Held {
+            resident_kib: resident(smaps).with_context(|| format!("{side:?}: {smaps}"))?,
+            counters: counters.collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
+/// The resident memory in KiB of all mappings but the guest's memory; `None` if that is not exactly
+/// one.
+fn resident(smaps: &str) -> Option<u64> {
+    let (mut size, mut total, mut guests) = (0, 0, 0);
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let (name, value) = (words.next(), words.next().and_then(|value| value.parse().ok()));
+        match (name, value) {
+            (Some("Size:"), Some(value)) => size = value,
+            (Some("Rss:"), Some(_)) if size == MEMORY_MIB * 1024 => guests += 1,
+            (Some("Rss:"), Some(value)) => total += value,
+            _ => {}
+        }
+    }
+    (guests == 1).then_some(total)
+}
+
+/// `# entries-in-buffer/entries-written: 13715/13715   #P:2`
+fn kept(trace: &str) -> Option<(&str, &str)> {
+    let counts = trace.lines().find_map(|line| line.strip_prefix("# entries-in-buffer"))?;
+    counts.split_once(": ")?.1.split_whitespace().next()?.split_once('/')
+}
+
+/// Reads a trace up to the mark; `None` if one of the marks is missing.
+fn parse(trace: &str, board: &Board) -> Option<Boot> {
+    let mut boot = Boot::default();
+    let (mut start, mut entry) = (None, None);
+    for line in trace.lines().filter(|line| !line.starts_with('#')) {
+        // `  boot-39  [001] d....  1.761834: kvm_entry: vcpu 0, rip 0xfff0`
+        let (before, rest) = line.split_once(": ")?;
+        let (event, what) = rest.split_once(": ")?;
+        let time: f64 = before.split_whitespace().next_back()?.parse().ok()?;
+        match event {
+            "sched_process_exec" => start = start.or(Some(time)),
+            "kvm_entry" => entry = entry.or(Some(time)),
+            _ if event == board.mark.0 && what.starts_with(board.mark.1) => {
+                boot.entry = entry? - start?;
+                boot.init = time - start?;
+                return Some(boot);
+            }
+            "kvm_exit" => {
+                *boot.exits.entry((board.reason)(what)?.to_owned()).or_default() += 1;
+            }
+            "kvm_userspace_exit" => {
+                let reason = what.strip_prefix("reason ")?.to_owned();
+                *boot.returns.entry(reason).or_default() += 1;
+            }
+            _ if board.accesses.iter().any(|access| access.ends_with(event)) => {
+                if let Some(access) = (board.accessed)(what) {
+                    *boot.accesses.entry(access).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn row(times: &[f64]) -> String {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    format!(" {:9.3}{:9.3}{:9.3}", sorted[0], median(times), sorted[sorted.len() - 1])
+}
+
+/// The median of the pairs' ratios.
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    median(&ours.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<_>>())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guest_memory_does_not_count_as_resident() {
+        let mapping = |size: u64, rss: u64| {
+            format!("Size: {size} kB\nKernelPageSize: 4 kB\nRss: {rss} kB\nPss: 1 kB\n")
+        };
+        let smaps = mapping(8, 4) + &mapping(MEMORY_MIB * 1024, 5000) + &mapping(100, 3);
+        assert_eq!(resident(&smaps), Some(7));
+        assert_eq!(resident(&mapping(8, 4)), None);
+    }
+
+    #[test]
+    fn a_trace_is_read_up_to_the_mark() {
+        let trace = "\
+# entries-in-buffer/entries-written: 9/9   #P:2
+ boot-39 [001] .....     1.500000: sched_process_exec: filename=/bin/boot pid=39 old_pid=39
+ boot-43 [001] d....     1.750000: kvm_entry: vcpu 0, rip 0xfff0
+ boot-43 [001] d....     1.750100: kvm_exit: vcpu 0 reason npf rip 0xfff0 info1 0x1
+ boot-43 [001] d....     1.750200: kvm_exit: vcpu 0 reason io rip 0xfff0 info1 0x1
+ boot-43 [001] .....     1.750300: kvm_pio: pio_write at 0x3f8 size 1 count 1 val 0x80 
+ boot-43 [001] .....     1.750400: kvm_userspace_exit: reason KVM_EXIT_IO (2)
+ boot-43 [001] d....     1.750500: kvm_entry: vcpu 0, rip 0xfff1
+ boot-43 [001] .....     2.000000: kvm_cpuid: func 5ddb0001 idx 0 rax 0 rbx 0 rcx 0 rdx 0
+ boot-43 [001] d....     2.000100: kvm_exit: vcpu 0 reason io rip 0xfff0 info1 0x1
+";
+        let board = board::of(Arch::X86_64).unwrap();
+        let boot = parse(trace, board).unwrap();
+        assert_eq!((boot.entry, boot.init), (0.25, 0.5));
+        assert_eq!(boot.exits, BTreeMap::from([("io".to_owned(), 1), ("npf".to_owned(), 1)]));
+        assert_eq!(boot.returns, BTreeMap::from([("KVM_EXIT_IO (2)".to_owned(), 1)]));
+        assert_eq!(boot.accesses, BTreeMap::from([("serial".to_owned(), 1)]));
+        assert_eq!(kept(trace), Some(("9", "9")));
+        let unmarked: String = trace.lines().filter(|line| !line.contains("5ddb")).collect();
+        assert!(parse(&unmarked, board).is_none());
+    }
+}

@@ -1,0 +1,153 @@
+//! Which instructions and branches of the kernel's dispatch code the cases together execute, on the
+//! very kernel that is judged: QEMU says of each block of code when it first translates it.
+//! Arguments: kernel and cases, as `sudbox run` takes them; empty for the pinned one and for all.
+
+use anyhow::{Context, bail, ensure};
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use sudbox_images::{Cache, Request};
+use sudbox_tests::Told;
+use sudbox_vmm::machine::Arch;
+use sudbox_vmm::qemu;
+
+/// An instruction of the kernel.
+struct Instruction {
+    text: String,
+    /// Where a conditional jump goes.
+    branch: Option<u64>,
+}
+
+/// By its name: address and instruction.
+type Functions = BTreeMap<String, Vec<(u64, Instruction)>>;
+
+fn main() -> anyhow::Result<()> {
+    let argument = |index| std::env::args().nth(index).filter(|text| !text.is_empty());
+    let reference = argument(1).unwrap_or_default();
+    let cases = argument(2).unwrap_or_else(|| "all".to_owned());
+    let request = Request { reference: reference.clone(), ..Request::default() };
+    let image = sudbox_images::kernel(&Cache::open()?, &request, &mut Told)?;
+    let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
+    let functions = functions(vmlinux)?;
+    ensure!(!functions.is_empty(), "no dispatch code in {}", vmlinux.display());
+    let executed = executed(&functions, &reference, &cases)?;
+    println!("{}", image.source);
+    for (name, code) in &functions {
+        row(name, code, &executed);
+    }
+    Ok(())
+}
+
+/// The functions of kernel/entry/syscall_user_dispatch.c, and what x86 adds.
+fn is_dispatch(name: &str) -> bool {
+    let name = name.split('.').next().unwrap_or(name);
+    name == "trigger_sigsys"
+        || name == "arch_syscall_is_vdso_sigreturn"
+        || name.ends_with("set_syscall_user_dispatch")
+        || name == "syscall_user_dispatch"
+        || name.starts_with("syscall_user_dispatch_")
+}
+
+fn functions(vmlinux: &Path) -> anyhow::Result<Functions> {
+    let mut objdump = Command::new("objdump");
+    objdump.args(["-d", "-j", ".text", "-j", ".noinstr.text", "--no-show-raw-insn"]).arg(vmlinux);
+    let output = objdump.stderr(Stdio::inherit()).output().context("objdump")?;
+    ensure!(output.status.success(), "objdump failed");
+    let mut functions = Functions::new();
+    let mut current = None;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some((_, name)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
+            current = is_dispatch(name).then(|| name.to_owned());
+        } else if let (Some(name), Some((address, text))) = (&current, line.split_once(":\t")) {
+            let address = u64::from_str_radix(address.trim(), 16)?;
+            functions.entry(name.clone()).or_default().push((address, instruction(text)));
+        }
+    }
+    // What stands behind the last jump or return fills up the line.
+    for code in functions.values_mut() {
+        while code.last().is_some_and(|(_, i)| i.text.contains("nop") || i.text == "int3") {
+            code.pop();
+        }
+    }
+    Ok(functions)
+}
+
+fn instruction(text: &str) -> Instruction {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let conditional = text.starts_with('j') && !text.starts_with("jmp");
+    let branch = text.split(' ').nth(1).filter(|_| conditional);
+    Instruction { branch: branch.and_then(|at| u64::from_str_radix(at, 16).ok()), text }
+}
+
+/// Runs the cases, and gives the addresses that were translated, which is done when they are
+/// reached.
+fn executed(functions: &Functions, reference: &str, cases: &str) -> anyhow::Result<HashSet<u64>> {
+    let ranges = functions.values().filter_map(|code| {
+        let (first, last) = (code.first()?.0, code.last()?.0);
+        Some(format!("{first:#x}+{:#x}", last - first + 16))
+    });
+    let ranges = ranges.collect::<Vec<_>>().join(",");
+    let dir = tempfile::tempdir()?;
+    let program = qemu::program(Arch::X86_64);
+    let path = std::env::var("PATH")?;
+    let real = path.split(':').map(|place| Path::new(place).join(program)).find(|p| p.is_file());
+    let real = real.with_context(|| format!("{program} is not installed"))?;
+    let wrapper = dir.path().join(program);
+    let logs = dir.path().join("log");
+    let script = format!(
+        "#!/bin/sh\nexec {} \"$@\" -d in_asm -dfilter {ranges} -D {}.$$\n",
+        real.display(),
+        logs.display()
+    );
+    fs::write(&wrapper, script)?;
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+    let mut sudbox = sudbox_tests::sudbox();
+    sudbox.args(["run", "--backend", "tcg", "--cases", cases, "--", reference]);
+    sudbox.env("PATH", format!("{}:{path}", dir.path().display()));
+    let status = sudbox.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if !status.success() {
+        bail!("sudbox run {reference}: {status}");
+    }
+    let mut executed = HashSet::new();
+    for entry in fs::read_dir(dir.path())?.flatten() {
+        if entry.path() == wrapper {
+            continue;
+        }
+        for line in String::from_utf8_lossy(&fs::read(entry.path())?).lines() {
+            let address = line.strip_prefix("0x").and_then(|line| line.split_once(':'));
+            if let Some(address) = address.and_then(|(at, _)| u64::from_str_radix(at, 16).ok()) {
+                executed.insert(address);
+            }
+        }
+    }
+    ensure!(!executed.is_empty(), "QEMU's log names no instruction");
+    Ok(executed)
+}
+
+fn row(name: &str, code: &[(u64, Instruction)], executed: &HashSet<u64>) {
+    let reached = code.iter().filter(|(address, _)| executed.contains(address)).count();
+    let mut open = Vec::new();
+    let (mut ways, mut taken) = (0, 0);
+    for (index, (address, instruction)) in code.iter().enumerate() {
+        let offset = address - code[0].0;
+        let next = code.get(index + 1).map(|(address, _)| *address);
+        if !executed.contains(address) {
+            open.push(format!("+{offset:#x} not reached: {}", instruction.text));
+        }
+        let Some(target) = instruction.branch else { continue };
+        for (way, at) in [("taken", Some(target)), ("passed", next)] {
+            ways += 1;
+            if at.is_some_and(|at| executed.contains(&at)) {
+                taken += 1;
+            } else if executed.contains(address) {
+                open.push(format!("+{offset:#x} never {way}: {}", instruction.text));
+            }
+        }
+    }
+    println!("{name}: {reached} of {} instructions, {taken} of {ways} ways", code.len());
+    for line in open {
+        println!("  {line}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs in level 1: how long a guest takes to its first case, booted and restored, in turns.
+//!
+//! ```text
+//! level1-restore KERNEL INITRAMFS TURNS
+//! ```
+//!
+//! The initramfs is sudbox's. Prints two times in seconds for each turn, of the boot and of the
+//! restored VM, each from the call into the library to the guest's word that the case is next.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Plan, PlannedCase};
+use sudbox_vmm::kvm::Kvm;
+use sudbox_vmm::machine::{Discovery, Machine as _, VmSpec};
+use sudbox_vmm::session::{Event, Session};
+
+/// Most that a guest may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Any case that there is.
+const CASE: &str = "selector/invalid-value-kills";
+
+fn main() -> anyhow::Result<()> {
+    let [kernel, initramfs, turns] =
+        std::env::args().skip(1).collect::<Vec<_>>().try_into().ok().context("three arguments")?;
+    let spec = VmSpec {
+        kernel: kernel.into(),
+        initramfs: initramfs.into(),
+        discovery: Discovery::CommandLine,
+        cmdline: "loglevel=5 panic=-1 oops=panic nokaslr".to_owned(),
+        cpus: 1,
+        memory_mib: 256,
+        cpu_model: None,
+        port: sudbox_protocol::PORT,
+        gdb: false,
+        keep: true,
+    };
+    let machine = Kvm::new("measured".to_owned());
+    let session = machine.boot(&spec)?;
+    let kept = to_first_case(session)?.kept().context("nothing was kept")?;
+    let kept = kept.map_err(anyhow::Error::msg)?;
+    let spec = VmSpec { keep: false, ..spec };
+    for _ in 0..turns.parse()? {
+        let started = Instant::now();
+        let booted = to_first_case(machine.boot(&spec)?)?;
+        let boot = started.elapsed();
+        drop(booted);
+        let started = Instant::now();
+        let restored = to_first_case(kept.resume()?)?;
+        let restore = started.elapsed();
+        drop(restored);
+        println!("{} {}", boot.as_secs_f64(), restore.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Converses until the guest says that it is about to start the first case.
+fn to_first_case(mut session: Session) -> anyhow::Result<Session> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut frames = FrameReader::default();
+    loop {
+        match session.next(deadline, None)? {
+            Event::Bytes(bytes) => frames.push(&bytes),
+            Event::Connected | Event::Console => {}
+            event => bail!("{event:?}: {}", session.console().since(0)),
+        }
+        while let Some(body) = frames.next_body()? {
+            match GuestMessage::decode(&body)? {
+                GuestMessage::Hello(_) => {
+                    let case = PlannedCase { id: CASE.to_owned(), deadline_ms: 10_000 };
+                    let plan = HostMessage::Plan(Plan { cases: vec![case] });
+                    session.send(&plan.to_frame(), deadline)?;
+                }
+                GuestMessage::Start { case } => {
+                    ensure!(case == 0, "it begins with case {case}");
+                    return Ok(session);
+                }
+                other => bail!("{other:?} before the first case"),
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A git repository with a kernel's release as its first commit, and histories on top of it.
+//!
+//! Commits go in through `git fast-import`: no work tree is needed, and the same commits have the
+//! same names in every run.
+
+use crate::faults::files_of;
+use crate::root;
+use crate::tree::{self, beside, held, source};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A repository, held by one test at a time.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    source: PathBuf,
+    _lock: fs::File,
+}
+
+/// A commit, and the files in which it differs from the release.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Object name.
+    pub id: String,
+    changed: BTreeMap<String, String>,
+}
+
+impl History {
+    /// Waits for the repository of a series such as `6.12`; its release is the commit `release`.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn of(series: &str) -> History {
+        let source = source(series);
+        let (path, lock) = held(&format!("history-{series}"));
+        let mark = beside(&path, "copy-of");
+        let history = History { path, source, _lock: lock };
+        let copied = history.source.to_str().expect("a UTF-8 path").to_owned();
+        if fs::read_to_string(&mark).is_ok_and(|text| text == copied) {
+            return history;
+        }
+        let _ = fs::remove_dir_all(&history.path);
+        fs::create_dir_all(&history.path).expect("a directory in the cache");
+        history.git(&["init", "--quiet", "--initial-branch=work"]);
+        history.git(&["config", "core.compression", "1"]);
+        let mut stream = Vec::new();
+        header(&mut stream, "refs/tags/release", "Linux as released");
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(history.source.join(&folder)).expect("the source").flatten() {
+                let path = folder.join(entry.file_name());
+                let name = path.to_str().expect("a UTF-8 path");
+                let kind = entry.file_type().expect("a file of the source");
+                if kind.is_dir() && !name.starts_with("sudbox-") {
+                    folders.push(path);
+                } else if kind.is_symlink() {
+                    let target = fs::read_link(entry.path()).expect("a link of the source");
+                    file(&mut stream, "120000", name, target.as_os_str().as_encoded_bytes());
+                } else if kind.is_file() {
+                    let mode = entry.metadata().expect("a file of the source").permissions().mode();
+                    let mode = if mode & 0o100 == 0 { "100644" } else { "100755" };
+                    file(&mut stream, mode, name, &fs::read(entry.path()).expect("a file"));
+                }
+            }
+        }
+        let _ = history.import(&stream);
+        fs::write(&mark, copied).expect("a mark");
+        history
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is, as an argument.
+    ///
+    /// # Panics
+    /// If it is not UTF-8.
+    #[must_use]
+    pub fn argument(&self) -> &str {
+        self.path.to_str().expect("a UTF-8 path")
+    }
+
+    /// Runs a git in it that has to succeed; gives back what it said.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        crate::git(&self.path, arguments)
+    }
+
+    /// The release.
+    #[must_use]
+    pub fn release(&self) -> Node {
+        Node { id: self.git(&["rev-parse", "release^{commit}"]), changed: BTreeMap::new() }
+    }
+
+    /// Names a commit for a person.
+    pub fn tag(&self, name: &str, node: &Node) {
+        self.git(&["tag", "--force", name, &node.id]);
+    }
+
+    /// A commit that changes one file.
+    ///
+    /// # Panics
+    /// If the file does not change.
+    #[must_use]
+    pub fn edit(
+        &self,
+        on: &Node,
+        subject: &str,
+        name: &str,
+        change: impl FnOnce(&str) -> String,
+    ) -> Node {
+        let text = self.text(on, name);
+        let changed = change(&text);
+        assert_ne!(text, changed, "{name} does not change");
+        self.commit(&[on], subject, &[(name.to_owned(), changed)])
+    }
+
+    /// A commit that adds a comment to a file.
+    #[must_use]
+    pub fn comment(&self, on: &Node, subject: &str, name: &str) -> Node {
+        self.edit(on, subject, name, |text| format!("{text}\n/* {subject} */\n"))
+    }
+
+    /// A commit that is a patch of `tests/faults/`.
+    ///
+    /// # Panics
+    /// If it does not apply.
+    #[must_use]
+    pub fn apply(&self, on: &Node, subject: &str, patch: &str) -> Node {
+        let patch = root().join("tests/faults").join(patch);
+        let text = fs::read_to_string(&patch).expect("a patch");
+        let names: Vec<&str> = files_of(&text).collect();
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in &names {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, self.text(on, name)).expect("a file");
+        }
+        tree::apply(&patch, dir.path()).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
+        let read = |name: &&str| {
+            let text = fs::read_to_string(dir.path().join(name)).expect("a file");
+            ((*name).to_owned(), text)
+        };
+        self.commit(&[on], subject, &names.iter().map(read).collect::<Vec<_>>())
+    }
+
+    /// A merge of a branch, which has changed these files and which the other has not.
+    #[must_use]
+    pub fn merge(&self, one: &Node, branch: &Node, names: &[&str], subject: &str) -> Node {
+        let changed = names.iter().map(|name| ((*name).to_owned(), self.text(branch, name)));
+        self.commit(&[one, branch], subject, &changed.collect::<Vec<_>>())
+    }
+
+    fn text(&self, node: &Node, name: &str) -> String {
+        let of_release = || fs::read_to_string(self.source.join(name)).expect("a file");
+        node.changed.get(name).cloned().unwrap_or_else(of_release)
+    }
+
+    fn commit(&self, parents: &[&Node], subject: &str, files: &[(String, String)]) -> Node {
+        let mut stream = Vec::new();
+        header(&mut stream, "refs/sudbox/tip", subject);
+        for (parent, word) in parents.iter().zip(["from", "merge"]) {
+            writeln!(stream, "{word} {}", parent.id).expect("memory");
+        }
+        let mut changed = parents[0].changed.clone();
+        for (name, text) in files {
+            file(&mut stream, "100644", name, text.as_bytes());
+            changed.insert(name.clone(), text.clone());
+        }
+        stream.extend_from_slice(b"\nget-mark :1\n");
+        Node { id: self.import(&stream), changed }
+    }
+
+    fn import(&self, stream: &[u8]) -> String {
+        let mut git = Command::new("git")
+            .args(["-c", "core.compression=1", "-c", "gc.auto=0"])
+            .args(["fast-import", "--quiet", "--force"])
+            .current_dir(&self.path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("git is installed");
+        git.stdin.take().expect("piped").write_all(stream).expect("git reads");
+        let output = git.wait_with_output().expect("a child of ours");
+        assert!(output.status.success(), "git fast-import");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+/// Author of every commit.
+pub const AUTHOR: &str = "A Developer <developer@example.org>";
+
+fn header(stream: &mut Vec<u8>, reference: &str, subject: &str) {
+    let length = subject.len();
+    write!(
+        stream,
+        "commit {reference}\nmark :1\nauthor {AUTHOR} 1700000000 +0000\n\
+         committer {AUTHOR} 1700000000 +0000\ndata {length}\n{subject}\n"
+    )
+    .expect("memory");
+}
+
+fn file(stream: &mut Vec<u8>, mode: &str, name: &str, content: &[u8]) {
+    write!(stream, "M {mode} inline {name}\ndata {}\n", content.len()).expect("memory");
+    stream.extend_from_slice(content);
+    stream.push(b'\n');
+}

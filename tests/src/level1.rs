@@ -1,0 +1,492 @@
+//! Level 1: a machine with KVM where there is none. The pinned kernel in flavour `kvm` runs on
+//! QEMU's TCG, whose emulated SVM a stock `kvm_amd` takes for real, and EL2 an aarch64 kernel; what
+//! runs on that KVM is level 2. It is booted by our own library, and our own init ([`wire`],
+//! `src/bin/level1-init.rs`) runs there what the host asks for, so that one boot serves many commands.
+
+pub mod host;
+mod packages;
+pub mod wire;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use host::Host;
+use sudbox_images::initramfs::{self, Entry};
+use sudbox_images::{Cache, KernelImage, Request as Kernel};
+use sudbox_vmm::machine::{Discovery, Machine as _, VmSpec};
+use sudbox_vmm::qemu::{self, Qemu};
+use sudbox_vmm::session::{Event, Session};
+use wire::{Answer, Ended, Program, Request};
+
+use crate::{Ran, Told};
+
+/// Longest that level 1 may take to come up; alone on a machine it takes 3 s.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// What a kernel says whose local APIC timer did not tick as often as the PIT while it looked
+/// (`calibrate_APIC_clock()`), as is when the host is busy just then. Its ticks are the PIT's from
+/// then on and get lost (docs/boot-time.md): KVM's timers there come late, or never.
+const NO_TIMER: &str = "APIC timer disabled due to verification failure";
+
+/// How often it is booted for a timer.
+const BOOTS: u32 = 5;
+
+/// What an answer may take beyond the time that was given to the programs.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Where level 1 keeps sudbox's cache.
+pub const CACHE: &str = "/cache";
+
+/// What level 1 is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The machine.
+    pub host: &'static Host,
+    /// Number of CPUs, 1 to 8.
+    pub cpus: u8,
+    /// Memory in MiB, of which the files take theirs.
+    pub memory_mib: u32,
+    /// What is in its file system.
+    pub files: Files,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { host: &host::X86_64, cpus: 2, memory_mib: 3072, files: Files::default() }
+    }
+}
+
+/// Files for level 1.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    entries: Vec<Entry>,
+    there: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// Adds a file, with the directories above it; a place that is taken stays as it is.
+    pub fn add(&mut self, place: impl AsRef<Path>, mode: u32, content: impl Into<Vec<u8>>) {
+        let place = place.as_ref();
+        if !self.there.insert(place.to_owned()) {
+            return;
+        }
+        let above: Vec<&Path> = place.ancestors().skip(1).collect();
+        for directory in above.into_iter().rev().filter(|path| path.parent().is_some()) {
+            if self.there.insert(directory.to_owned()) {
+                self.entries.push(Entry::directory(directory.to_string_lossy(), 0o755));
+            }
+        }
+        self.entries.push(Entry::file(place.to_string_lossy(), mode, content));
+    }
+
+    /// Adds a copy of a file of the host's, with its mode.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn copy(&mut self, from: &Path, place: impl AsRef<Path>) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let read = || Ok((fs::metadata(from)?.permissions().mode(), fs::read(from)?));
+        let read: std::io::Result<_> = read();
+        let (mode, content) = read.unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        self.add(place, mode, content);
+    }
+
+    /// Adds a program of the host's with the shared libraries that it needs, all at the places
+    /// where they are there.
+    ///
+    /// # Panics
+    /// If it is not installed, or ldd(1) is not.
+    pub fn program(&mut self, name: &str) {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
+        let found = found.unwrap_or_else(|| panic!("{name} is not installed"));
+        self.copy(&found, &found);
+        let ldd = Command::new("ldd").arg(&found).output().expect("ldd is installed");
+        // `libc.so.6 => /lib/libc.so.6 (0x...)`, and `/lib64/ld-linux-x86-64.so.2 (0x...)`.
+        for word in String::from_utf8_lossy(&ldd.stdout).split_whitespace() {
+            if word.starts_with('/') {
+                self.copy(Path::new(word), word);
+            }
+        }
+        // With it the loader finds them as quickly as on the host.
+        let cache = Path::new("/etc/ld.so.cache");
+        if cache.is_file() {
+            self.copy(cache, cache);
+        }
+    }
+
+    /// Adds QEMU for this machine: the installed one with what its microvm loads; of another
+    /// architecture than ours, the distribution's, whose virt loads nothing.
+    ///
+    /// # Panics
+    /// If it is not installed, or the package cannot be had.
+    pub fn qemu(&mut self, host: &Host) {
+        let program = qemu::program(host.machine);
+        if let Some(foreign) = &host.foreign {
+            let root = packages::unpacked(foreign.qemu, foreign.packages);
+            for (from, place) in packages::program(&root, program, host.target) {
+                self.copy(&from, place);
+            }
+            return;
+        }
+        self.program(program);
+        // It says itself where its firmware is.
+        let help = Command::new(program).args(["-L", "help"]).output().expect("QEMU starts");
+        for directory in String::from_utf8_lossy(&help.stdout).lines() {
+            // `/usr/bin/../share/qemu`; where it is not, there is nothing to copy.
+            let Ok(directory) = fs::canonicalize(directory) else { continue };
+            for name in ["qboot.rom", "bios-microvm.bin", "linuxboot_dma.bin", "pvh.bin"] {
+                let file = directory.join(name);
+                if file.is_file() {
+                    self.copy(&file, &file);
+                }
+            }
+        }
+    }
+
+    /// Adds a static program of this package's or another's, `cargo` naming which, built now.
+    ///
+    /// # Panics
+    /// If it does not compile.
+    pub fn own(&mut self, host: &Host, cargo: &[&str], built: &str, place: &str) {
+        let target = host.target;
+        let mut command = Command::new(env!("CARGO"));
+        if let Some(foreign) = &host.foreign {
+            let triple = target.to_uppercase().replace('-', "_");
+            command.env(format!("CARGO_TARGET_{triple}_LINKER"), foreign.compiler);
+        }
+        let status = command
+            .args(["build", "--quiet", "--release", "--locked"])
+            .args(cargo)
+            // With a target named, the flag is not for procedural macros.
+            .args(["--target", target])
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+            .current_dir(crate::root())
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "building {built} failed");
+        self.copy(&crate::target().join(target).join("release").join(built), place);
+    }
+
+    /// Adds `sudbox`, the one that is tested, and of its cache what a run of the pinned kernel
+    /// needs: then `sudbox run` finds, without a network, the image that the host's would boot.
+    /// Returns where that is.
+    ///
+    /// # Panics
+    /// If it is not static, or the kernel cannot be built.
+    pub fn sudbox(&mut self) -> PathBuf {
+        let program = crate::sudbox().get_program().to_owned();
+        let ldd = Command::new("ldd").arg(&program).output().expect("ldd is installed");
+        assert!(
+            String::from_utf8_lossy(&ldd.stdout).contains("statically linked"),
+            "sudbox is not static; `make build` makes one, and SUDBOX names it"
+        );
+        self.copy(Path::new(&program), "/bin/sudbox");
+        let image = kernel(&host::X86_64, "default");
+        let folder = image.kernel.parent().expect("a folder of the cache");
+        let key = folder.file_name().expect("its key");
+        let place = Path::new(CACHE);
+        let images = place.join("images").join(key);
+        self.below(folder, &images);
+        let from = crate::cache();
+        self.below(&from.join("resolved"), &place.join("resolved"));
+        let names_it = format!("\"{}\"", key.to_string_lossy());
+        for recipe in fs::read_dir(from.join("recipes")).expect("recipes").flatten() {
+            if fs::read_to_string(recipe.path()).is_ok_and(|text| text == names_it) {
+                self.copy(&recipe.path(), place.join("recipes").join(recipe.file_name()));
+            }
+        }
+        // A recipe names the compiler by the first line of its `--version`.
+        self.program("gcc");
+        images.join(image.kernel.file_name().expect("its name"))
+    }
+
+    /// Adds `sudbox` for an architecture that is not this machine's, built now, and that
+    /// architecture's pinned kernel, whose place is returned. The cache of this machine is of no use
+    /// there: its recipes are of cross compilers.
+    ///
+    /// # Panics
+    /// If one of them cannot be built.
+    pub fn foreign(&mut self, host: &Host) -> &'static str {
+        const PLACE: &str = "/k/kernel";
+        self.own(host, &["--package", "sudbox"], "sudbox", "/bin/sudbox");
+        self.copy(&kernel(host, "default").kernel, PLACE);
+        PLACE
+    }
+
+    fn below(&mut self, from: &Path, place: &Path) {
+        let entries = fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        for entry in entries.flatten() {
+            self.copy(&entry.path(), place.join(entry.file_name()));
+        }
+    }
+}
+
+/// The pinned kernel of this architecture in this flavour, built if need be.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn kernel(host: &Host, flavour: &str) -> KernelImage {
+    // By the command, which also installs what a build needs, and says whether it boots.
+    let arguments = ["--arch", host.arch.name(), "--flavour", flavour, "--cases", "boot"];
+    let _ = crate::run(crate::sudbox_run(&arguments)).expect(0);
+    let request = Kernel { arch: host.arch, flavour: flavour.to_owned(), ..Kernel::default() };
+    let cache = Cache::open().expect("a cache");
+    sudbox_images::kernel(&cache, &request, &mut Told).expect("a kernel that was just built")
+}
+
+/// A level 1 that runs. Dropping it stops it.
+#[derive(Debug)]
+pub struct Level1 {
+    talk: Mutex<Talk>,
+    _dir: tempfile::TempDir,
+}
+
+/// The conversation with its init.
+struct Talk {
+    session: Session,
+    arrived: Vec<u8>,
+    /// How much of the console has been shown.
+    console: u64,
+    /// It gave no answer when it should have.
+    lost: bool,
+}
+
+impl std::fmt::Debug for Talk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Talk").finish_non_exhaustive()
+    }
+}
+
+impl Level1 {
+    /// The one that all tests of a process share: sudbox with the pinned kernel, on two CPUs.
+    ///
+    /// # Panics
+    /// As [`Level1::boot`].
+    #[must_use]
+    pub fn shared() -> &'static Level1 {
+        static ONE: OnceLock<Level1> = OnceLock::new();
+        ONE.get_or_init(|| {
+            let mut files = Files::default();
+            let _ = files.sudbox();
+            Level1::boot(Options { files, ..Options::default() })
+        })
+    }
+
+    /// Boots it.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn boot(options: Options) -> Level1 {
+        let mut files = options.files;
+        let host = options.host;
+        let init = ["--package", "sudbox-tests", "--bin", "level1-init"];
+        files.own(host, &init, "level1-init", "/init");
+        // What the kernel opens for init before there is a devtmpfs.
+        files.entries.insert(0, Entry::directory("/dev", 0o755));
+        files.entries.insert(1, Entry::char_device("/dev/console", 0o600, 5, 1));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("initramfs");
+        fs::write(&path, initramfs::pack(&files.entries)).expect("room for an initramfs");
+        let spec = VmSpec {
+            kernel: kernel(host, "kvm").kernel,
+            initramfs: path,
+            discovery: Discovery::CommandLine,
+            cmdline: "loglevel=5".to_owned(),
+            cpus: options.cpus,
+            memory_mib: options.memory_mib,
+            cpu_model: Some(host.cpu.to_owned()),
+            port: wire::PORT,
+            gdb: false,
+            keep: false,
+        };
+        for _ in 0..BOOTS {
+            let mut talk = Talk::boot(host, &spec);
+            if !talk.session.console().since(0).contains(NO_TIMER) {
+                return Level1 { talk: Mutex::new(talk), _dir: dir };
+            }
+            eprintln!("level 1 has no timer, as this machine is busy; booting it again");
+        }
+        panic!("level 1 has no timer after {BOOTS} boots; is this machine very busy?")
+    }
+
+    /// Asks init, which has `limit` for it.
+    ///
+    /// # Panics
+    /// If there is no answer, or it says that something failed.
+    fn ask(&self, request: &Request, limit: Duration) -> Answer {
+        // A test that has failed meanwhile has said so itself; the next may go on.
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!talk.lost, "level 1 has failed to answer before");
+        let bytes = wire::frame(request).expect("a request is no larger than may be");
+        talk.session.send(&bytes, Instant::now() + ANSWER).expect("level 1 listens");
+        match talk.answer(limit + ANSWER) {
+            Answer::Failed(why) => panic!("level 1 cannot: {why}"),
+            answer => answer,
+        }
+    }
+
+    /// Runs a program to its end, with the environment of a login.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run(&self, argv: &[&str]) -> Ran {
+        let [ended] = &self.run_all(vec![program(argv)])[..] else { panic!("one program") };
+        Ran::from(ended.clone())
+    }
+
+    /// `sudbox run --format json` with these arguments, as [`crate::sudbox_run`] and [`crate::run`]
+    /// on the host. Emulated twice, all takes longer.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn sudbox_run(&self, arguments: &[&str]) -> Ran {
+        let [ended] = &self.run_all(vec![sudbox_run(arguments)])[..] else { panic!("one program") };
+        Ran::from(ended.clone())
+    }
+
+    /// Runs programs side by side.
+    ///
+    /// # Panics
+    /// If one cannot be started.
+    #[must_use]
+    pub fn run_all(&self, programs: Vec<Program>) -> Vec<Ended> {
+        let limit = programs.iter().map(|program| program.limit).max().unwrap_or_default();
+        match self.ask(&Request::Run(programs), limit) {
+            Answer::Ran(ended) => ended,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The text of a file there.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn read(&self, path: &str) -> String {
+        match self.ask(&Request::Read(path.to_owned()), Duration::ZERO) {
+            Answer::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes a file there.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, path: &str, text: &str) {
+        self.ask(&Request::Write(path.to_owned(), text.to_owned()), Duration::ZERO);
+    }
+
+    /// Every file below a directory there.
+    ///
+    /// # Panics
+    /// If there is no such directory.
+    #[must_use]
+    pub fn files(&self, path: &str) -> Vec<String> {
+        match self.ask(&Request::Files(path.to_owned()), Duration::ZERO) {
+            Answer::Names(names) => names,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a VMM could leave behind in the file system, and KVM's VMs.
+    ///
+    /// # Panics
+    /// If it cannot be looked at.
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        let cache = format!("{CACHE}/tmp");
+        ["/tmp", "/dev/shm", &cache, "/sys/kernel/debug/kvm"]
+            .into_iter()
+            .flat_map(|place| self.files(place))
+            .collect()
+    }
+
+    /// Ends every process there, and says which there were two seconds after the last program's
+    /// end.
+    ///
+    /// # Panics
+    /// If it cannot be told.
+    #[must_use]
+    pub fn sweep(&self) -> Vec<String> {
+        match self.ask(&Request::Sweep, Duration::ZERO) {
+            Answer::Names(names) => names,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Talk {
+    /// Boots it and waits until its init listens.
+    fn boot(host: &Host, spec: &VmSpec) -> Talk {
+        let reason = "no machine has KVM for it".to_owned();
+        let session = Qemu::new(host.machine, qemu::Accelerator::Tcg, reason)
+            .with(host.options)
+            .boot(spec)
+            .expect("QEMU starts");
+        let mut talk = Talk { session, arrived: Vec::new(), console: 0, lost: false };
+        match talk.answer(BOOT) {
+            Answer::Ready => talk,
+            other => panic!("level 1 begins with {other:?}"),
+        }
+    }
+
+    /// Waits for an answer; its console goes to stderr if there is none.
+    fn answer(&mut self, limit: Duration) -> Answer {
+        let deadline = Instant::now() + limit;
+        loop {
+            match wire::take(&mut self.arrived) {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => {}
+                Err(error) => self.fail(&error.to_string()),
+            }
+            match self.session.next(deadline, None).expect("a session can be waited for") {
+                Event::Bytes(bytes) => self.arrived.extend(bytes),
+                Event::Connected | Event::Console | Event::Interrupted => {}
+                event => self.fail(&format!("{event:?}")),
+            }
+        }
+    }
+
+    fn fail(&mut self, what: &str) -> ! {
+        self.lost = true;
+        let console = self.session.console();
+        let words = console.since(self.console).to_string();
+        self.console = console.total();
+        panic!("no answer from level 1: {what}; its console:\n{words}")
+    }
+}
+
+/// A program with the environment of a login and a quarter of an hour to end.
+#[must_use]
+pub fn program(argv: &[&str]) -> Program {
+    let env = [("HOME", "/tmp"), ("PATH", "/bin:/usr/bin"), ("SUDBOX_CACHE", CACHE)];
+    Program {
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        limit: Duration::from_secs(900),
+        look: None,
+    }
+}
+
+/// `sudbox run --format json` with these arguments, for level 1.
+#[must_use]
+pub fn sudbox_run(arguments: &[&str]) -> Program {
+    let all = ["sudbox", "run", "--format", "json", "--timeout", "300"];
+    program(&[&all, arguments].concat())
+}
+
+impl From<Ended> for Ran {
+    fn from(ended: Ended) -> Ran {
+        Ran { code: ended.code, stdout: ended.stdout, stderr: ended.stderr, took: ended.took }
+    }
+}

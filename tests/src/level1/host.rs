@@ -1,0 +1,60 @@
+//! What level 1 is on each architecture whose KVM the microVM runs on.
+
+use sudbox_images::Arch;
+use sudbox_vmm::machine;
+
+/// A machine with KVM, emulated.
+#[derive(Debug)]
+pub struct Host {
+    /// Its architecture, as kernels have it.
+    pub arch: Arch,
+    /// The same, as machines have it.
+    pub machine: machine::Arch,
+    /// The CPU in QEMU's words.
+    pub cpu: &'static str,
+    /// More options of QEMU's machine.
+    pub options: &'static str,
+    /// The model that level 2 sees through KVM, for comparison.
+    pub model: &'static str,
+    /// The Rust target of programs for it.
+    pub target: &'static str,
+    /// What makes programs for it, where it is not this machine's own architecture.
+    pub foreign: Option<Foreign>,
+}
+
+/// Where programs of another architecture are from.
+#[derive(Debug)]
+pub struct Foreign {
+    /// The compiler, which links Rust's programs too.
+    pub compiler: &'static str,
+    /// What the distribution calls the architecture.
+    pub packages: &'static str,
+    /// Its package of QEMU.
+    pub qemu: &'static str,
+}
+
+/// Stock `kvm_amd` runs guests on the SVM of this CPU; under EPYC and `max` they die.
+pub static X86_64: Host = Host {
+    arch: Arch::X86_64,
+    machine: machine::Arch::X86_64,
+    cpu: "Opteron_G3,+svm,+npt",
+    options: "",
+    model: "Opteron_G3",
+    target: "x86_64-unknown-linux-gnu",
+    foreign: None,
+};
+
+/// EL2 is the guest's; without the host extensions of newer processors, KVM is in nVHE mode.
+pub static AARCH64: Host = Host {
+    arch: Arch::Aarch64,
+    machine: machine::Arch::Aarch64,
+    cpu: "cortex-a72",
+    options: ",virtualization=on,gic-version=3",
+    model: "cortex-a72",
+    target: "aarch64-unknown-linux-gnu",
+    foreign: Some(Foreign {
+        compiler: "aarch64-linux-gnu-gcc",
+        packages: "arm64",
+        qemu: "qemu-system-arm",
+    }),
+};

@@ -1,0 +1,202 @@
+//! `sudbox bisect` on a long history of a real kernel: branches, commits that do not build, commits
+//! that do not boot; from its ends, and again after a kill.
+
+use std::process::Command;
+use sudbox_tests::history::{AUTHOR, History, Node};
+use sudbox_tests::{Ran, run, say, start, state, sudbox};
+
+const MAIN: &str = "kernel/entry/common.c";
+const BOOT: &str = "init/main.c";
+const SIDE: &str = "init/calibrate.c";
+const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
+const OTHER: &str = "lib/ctype.c";
+const CULPRIT: &str = "x86/entry: clear the carry flag";
+const FIX: &str = "x86/entry: leave the carry flag alone";
+
+/// Breaks the build of a file.
+fn not_building(history: &History, on: &Node, subject: &str, name: &str) -> Node {
+    history.edit(on, subject, name, |text| format!("{text}\n#error not yet\n"))
+}
+
+fn building_again(history: &History, on: &Node, subject: &str, name: &str) -> Node {
+    history.edit(on, subject, name, |text| text.replace("\n#error not yet\n", ""))
+}
+
+/// 37 commits, with tags at what is sought between. The names are new in every run, so that
+/// every step has something to build.
+fn make(history: &History) -> Commits {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("a clock").as_nanos();
+    let comment = |on: &Node, subject: &str, file: &str| history.comment(on, subject, file);
+    let fine = comment(&history.release(), &format!("fine, {now}"), MAIN);
+    history.tag("fine", &fine);
+
+    let one = comment(&fine, "entry: a comment", MAIN);
+    let two = comment(&one, "entry: another comment", MAIN);
+    // A branch that does not build in its middle.
+    let side = comment(&one, "calibrate: a comment", SIDE);
+    let wip = not_building(history, &side, "calibrate: work in progress", SIDE);
+    let side = comment(&wip, "calibrate: still in progress", SIDE);
+    history.tag("unbuildable", &side);
+    let side = building_again(history, &side, "calibrate: done", SIDE);
+    let merged = history.merge(&two, &side, &[SIDE], "Merge calibrate");
+    let four = comment(&merged, "entry: four", MAIN);
+    // For another reason, some do not boot.
+    let panic = "\tdo_sysctl_args();\n\tpanic(\"not yet\");\n";
+    let five = history
+        .edit(&four, "init: check more", BOOT, |text| text.replace("\tdo_sysctl_args();\n", panic));
+    let six = comment(&five, "entry: six", MAIN);
+    let seven = comment(&six, "entry: seven", MAIN);
+    let eight = comment(&seven, "entry: eight", MAIN);
+    let nine = comment(&eight, "entry: nine", MAIN);
+    history.tag("unbootable", &nine);
+    // The culprit, on a branch.
+    let dispatch = comment(&four, "ctype: a comment", OTHER);
+    let before = comment(&dispatch, "ctype: another comment", OTHER);
+    let culprit = history.apply(&before, CULPRIT, "flags-cleared.patch");
+    let after = comment(&culprit, "ctype: a last comment", OTHER);
+    let merged = history.merge(&nine, &after, &[OTHER, DISPATCH], "Merge x86/entry");
+    let eleven = history.edit(&merged, "init: check less", BOOT, |text| {
+        text.replace(panic, "\tdo_sysctl_args();\n")
+    });
+    let twelve = not_building(history, &eleven, "entry: twelve", MAIN);
+    let thirteen = comment(&twelve, "entry: thirteen", MAIN);
+    let fourteen = building_again(history, &thirteen, "entry: fourteen", MAIN);
+    let side = comment(&eleven, "calibrate: one more", SIDE);
+    let side = comment(&side, "calibrate: and one", SIDE);
+    let merged = history.merge(&fourteen, &side, &[SIDE], "Merge calibrate again");
+    let mut broken = merged;
+    for number in 16..21 {
+        broken = comment(&broken, &format!("entry: {number}"), MAIN);
+    }
+    history.tag("broken", &broken);
+
+    let mended = comment(&broken, "entry: a comment on a bug", MAIN);
+    let mended = not_building(history, &mended, "entry: towards a fix", MAIN);
+    let mended = comment(&mended, "entry: further towards a fix", MAIN);
+    let mended = building_again(history, &mended, "entry: near a fix", MAIN);
+    let fix = history.edit(&mended, FIX, DISPATCH, |text| {
+        text.replace("\tregs->flags &= ~X86_EFLAGS_CF;\n", "")
+    });
+    let mended = comment(&fix, "entry: a comment on a fix", MAIN);
+    history.tag("mended", &mended);
+    Commits { wip, panics: five, before, culprit, fix }
+}
+
+struct Commits {
+    wip: Node,
+    panics: Node,
+    before: Node,
+    culprit: Node,
+    fix: Node,
+}
+
+fn bisect(history: &History, arguments: &[&str]) -> Command {
+    let mut command = sudbox();
+    command.args(["bisect", "--backend", "tcg", "--linux", history.argument()]).args(arguments);
+    command
+}
+
+fn resume() -> Command {
+    let mut command = sudbox();
+    command.args(["bisect", "--resume"]);
+    command
+}
+
+#[track_caller]
+fn names(ran: &Ran, word: &str, commit: &Node, subject: &str) {
+    say(&ran.stdout);
+    let first = format!("The first {word} commit between ");
+    assert!(ran.stdout.starts_with(&first), "{}", ran.stdout);
+    for line in [
+        format!("  commit    {}\n", commit.id),
+        format!("  author    {AUTHOR}\n"),
+        format!("  subject   {subject}\n"),
+    ] {
+        assert!(ran.stdout.contains(&line), "{line}{}", ran.stdout);
+    }
+}
+
+/// Seconds of `make`, VM and the rest of every step but the ends.
+fn steps(ran: &Ran) -> Vec<[f64; 3]> {
+    let table = ran.stdout.split_once("\n  bad end ").expect("a table of steps").1;
+    let lines = table.lines().skip(1).take_while(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            [3, 5, 7].map(|at| words[at].parse().unwrap_or_else(|_| panic!("{line}")))
+        })
+        .collect()
+}
+
+#[test]
+fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
+    let history = History::of("6.12");
+    let commits = make(&history);
+    let count = history.git(&["rev-list", "--count", "fine..mended"]);
+    assert!(count.parse::<u32>().expect("a number") >= 24, "{count}");
+    // As somebody has it who is working on something else.
+    history.git(&["read-tree", "release"]);
+    history.git(&["update-ref", "refs/heads/work", "release"]);
+    history.git(&["checkout-index", "--force", "Makefile", MAIN, BOOT]);
+    std::fs::write(history.path().join(MAIN), "what somebody is working on\n").unwrap();
+    history.git(&["add", MAIN]);
+    std::fs::write(history.path().join(BOOT), "and this is not added yet\n").unwrap();
+    let before = state(history.path());
+
+    // Killed in the middle of a build, gone on with, interrupted, and gone on with.
+    let ends = ["--good", "fine", "--bad", "broken", "--cases", "registers,siginfo"];
+    for (command, step, signal, code) in [
+        (bisect(&history, &ends), "step  2 of about", libc::SIGKILL, 128 + libc::SIGKILL),
+        (resume(), "step  4 of about", libc::SIGINT, 130),
+    ] {
+        let mut running = start(command);
+        running.wait_for_in_order(&[step, "building what changed"]);
+        running.signal(signal);
+        let stopped = running.finish().expect(code);
+        assert!(signal == libc::SIGKILL || stopped.stderr.contains("`sudbox bisect --resume`"));
+    }
+    let resumed = run(resume()).expect(0);
+    names(&resumed, "bad", &commits.culprit, CULPRIT);
+    assert!(!resumed.stderr.contains("step  3 of about"), "{}", resumed.stderr);
+    assert!(resumed.stdout.contains("  sought    registers/flags-kept: pass, then fail\n"));
+    let before_it = format!("  before it {:.12} ctype: another comment", commits.before.id);
+    assert!(resumed.stdout.contains(&before_it), "{}", resumed.stdout);
+
+    // In one piece it takes the same steps, and what was built is not built again.
+    let whole = run(bisect(&history, &ends)).expect(0);
+    names(&whole, "bad", &commits.culprit, CULPRIT);
+    assert_eq!(steps(&whole).len(), steps(&resumed).len());
+    for [make, _, rest] in steps(&whole) {
+        assert!(make < 10.0 && rest < 10.0, "{}", whole.stdout);
+    }
+
+    let skips = "skip: this kernel does not boot: Kernel panic - not syncing: not yet";
+    assert!(whole.stderr.contains(skips), "{}", whole.stderr);
+
+    // git takes the log.
+    let log = whole.stdout.lines().find_map(|line| line.strip_prefix("  git bisect replay "));
+    let copy = tempfile::tempdir().unwrap();
+    let copy = copy.path().join("copy");
+    history.git(&["clone", "--quiet", "--shared", "--no-checkout", ".", copy.to_str().unwrap()]);
+    let at = ["-C", copy.to_str().unwrap()];
+    history.git(&[&at[..], &["config", "core.sparseCheckout", "true"]].concat());
+    let said = history.git(&[&at[..], &["bisect", "replay", log.unwrap()]].concat());
+    assert!(said.contains(&format!("{} is the first bad commit", commits.culprit.id)), "{said}");
+
+    // The commit that fixed it, with the good end newer than the bad one.
+    let fixed = run(bisect(&history, &["--good", "mended", "--bad", "broken"])).expect(0);
+    names(&fixed, "new", &commits.fix, FIX);
+    assert!(!fixed.stderr.contains("the other way round"), "{}", fixed.stderr);
+    assert!(fixed.stderr.contains("skip: this kernel does not build"), "{}", fixed.stderr);
+
+    // Where an end does not boot, or does not build, that is what is sought.
+    let boots = run(bisect(&history, &["--good", "fine", "--bad", "unbootable"])).expect(0);
+    names(&boots, "bad", &commits.panics, "init: check more");
+    assert!(boots.stdout.contains("  sought    boot/reaches-init: pass, then fail\n"));
+    let builds = run(bisect(&history, &["--good", "fine", "--bad", "unbuildable"])).expect(0);
+    names(&builds, "bad", &commits.wip, "calibrate: work in progress");
+    assert!(builds.stdout.contains("  sought    build: pass, then fail\n"));
+
+    assert_eq!(before, state(history.path()), "the user's repository was written to");
+}

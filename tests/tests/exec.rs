@@ -1,0 +1,160 @@
+//! `sudbox exec`: programs of this machine on the pinned kernel.
+
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use sudbox_tests::{run, start, sudbox};
+
+fn exec(options: &[&str], program: &[&str]) -> Command {
+    let mut command = sudbox();
+    command.arg("exec").args(options).arg("--").args(program);
+    command
+}
+
+/// Runs it with this input.
+fn fed(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sudbox");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    // It may end before it has read all.
+    let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("its end");
+    feeder.join().expect("a thread");
+    output
+}
+
+fn program(path: &Path, content: &[u8]) {
+    fs::write(path, content).expect("a file");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
+}
+
+#[test]
+fn streams_directory_environment_and_status_are_the_programs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().canonicalize().expect("a path");
+    let script = "echo out; echo err >&2; pwd; echo \"$SUDBOX_WORD $0\"; read -r line; echo $line; \
+                  exit 7";
+    let mut command = exec(&[], &["sh", "-c", script, "zero"]);
+    command.current_dir(&place).env("SUDBOX_WORD", "a b  c");
+    let got = fed(command, b"hello\n");
+    let (out, err) = (String::from_utf8_lossy(&got.stdout), String::from_utf8_lossy(&got.stderr));
+    assert_eq!(got.status.code(), Some(7), "{err}");
+    assert_eq!(out, format!("out\n{}\na b  c zero\nhello\n", place.display()));
+    assert_eq!(err, "err\n");
+}
+
+#[test]
+fn a_signal_that_kills_the_program_is_told_as_a_shell_does() {
+    let _ = run(exec(&[], &["sh", "-c", "kill -SEGV $$"])).expect(128 + 11);
+}
+
+#[test]
+fn input_and_output_of_any_length_come_through() {
+    let input: Vec<u8> = (0..1_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    let got = fed(exec(&[], &["cat"]), &input);
+    assert_eq!(got.status.code(), Some(0), "{}", String::from_utf8_lossy(&got.stderr));
+    assert!(got.stdout == input, "{} bytes of {}", got.stdout.len(), input.len());
+    // Nor does input that nobody reads keep a program from its end.
+    assert_eq!(fed(exec(&[], &["true"]), &input).status.code(), Some(0));
+}
+
+#[test]
+fn output_that_nobody_reads_ends_it_as_a_pipe_does() {
+    let mut command = exec(&[], &["sh", "-c", "while :; do echo yes; done"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("sudbox");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("its end").code(), Some(128 + 13));
+}
+
+#[test]
+fn a_script_runs_by_its_interpreter() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("script");
+    program(&path, b"#!/bin/sh -e\necho \"$1 $#\"\nfalse\necho not here\n");
+    let ran = run(exec(&[], &[path.to_str().expect("UTF-8"), "one", "two"])).expect(1);
+    assert_eq!(ran.stdout, "one 2\n");
+}
+
+#[test]
+fn what_cannot_run_is_refused_in_one_sentence() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name);
+    let whole = fs::read("/bin/true").expect("a program");
+    let mut foreign = whole.clone();
+    foreign[18] = 183;
+    program(&path("foreign"), &foreign);
+    let mut lonely = whole.clone();
+    let name = lonely.windows(9).position(|bytes| bytes == b"libc.so.6").expect("a library");
+    lonely[name + 3] = b'x';
+    program(&path("lonely"), &lonely);
+    program(&path("cut"), &whole[..100]);
+    program(&path("text"), b"hello\n");
+    program(&path("twice"), format!("#!{}\n", path("once").display()).as_bytes());
+    program(&path("once"), b"#!/bin/sh\n");
+    fs::write(path("plain"), &whole).expect("a file");
+    for (name, words) in [
+        ("nowhere", "no such program"),
+        ("plain", "chmod +x"),
+        ("foreign", "machine is number 183"),
+        ("lonely", "a library that cannot be found here: libx.so.6"),
+        ("cut", "damaged"),
+        ("text", "no ELF file"),
+        ("twice", "so is its interpreter"),
+        (".", "is a directory"),
+    ] {
+        let path = path(name);
+        let ran = run(exec(&[], &[path.to_str().expect("UTF-8")])).expect(129);
+        assert!(ran.stderr.starts_with("sudbox: ") && ran.stderr.contains(words), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+        assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    }
+    let ran = run(exec(&[], &["no-such-program"])).expect(129);
+    assert!(ran.stderr.contains("is in PATH"), "{}", ran.stderr);
+    let _ = run(exec(&[], &[])).expect(129);
+    let ran = run(exec(&["--kernel", "running"], &["true"])).expect(129);
+    assert!(ran.stderr.contains("without sudbox"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_program_without_end_ends_by_the_timeout() {
+    let ran = run(exec(&["--timeout", "2"], &["sh", "-c", "while :; do :; done"])).expect(124);
+    assert!(ran.stderr.contains("did not end within 2 s"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_program_is_interrupted_and_nothing_is_left() {
+    let mut running = start(exec(&[], &["sh", "-c", "echo ready >&2; while :; do :; done"]));
+    running.wait_for("ready");
+    running.signal(libc::SIGINT);
+    let _ = running.finish().expect(130);
+}
+
+#[test]
+fn a_kernel_that_dies_is_not_taken_for_the_program() {
+    let options = ["--append", "sysctl.vm.panic_on_oom=2", "--memory", "96"];
+    let greedy = "echo start; a=aaaaaaaaaaaaaaaa; while :; do a=$a$a; done";
+    let ran = run(exec(&options, &["sh", "-c", greedy])).expect(125);
+    assert_eq!(ran.stdout, "start\n");
+    assert!(ran.stderr.contains("the kernel died while sh ran: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("ut of memory"), "{}", ran.stderr);
+    let ran = run(exec(&["--append", "init=/nowhere rdinit=/nowhere"], &["true"])).expect(125);
+    assert!(ran.stderr.contains("the kernel died before it: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_kernels_own_selftests_run_on_it() {
+    let mut command = sudbox();
+    command.arg("kselftest");
+    let ran = run(command).expect(0);
+    for line in ["ok 1 global.dispatch_trigger_sigsys", "ok 1 global.get_set_sud"] {
+        assert!(ran.stdout.lines().any(|told| told == line), "{}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("not ok"), "{}", ran.stdout);
+    let mut command = sudbox();
+    command.args(["kselftest", "/no/such/tree"]);
+    let _ = run(command).expect(129);
+}

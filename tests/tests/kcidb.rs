@@ -1,0 +1,131 @@
+//! The form for KCIDB against the schema that it publishes, in the Python package `kcidb-io`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
+use sudbox_report::{CaseReport, Kernel, Options, Outcome, Verdict, kcidb};
+use sudbox_tests::{python, run, sudbox};
+
+/// Validates standard input, and says how many of each kind there are. Every id that is referred to
+/// must be there too, which a schema cannot say.
+const VALIDATE: &str = r#"
+import sys, json, kcidb_io
+data = json.load(sys.stdin)
+kcidb_io.schema.LATEST.validate(data)
+def ids(kind):
+    found = [one["id"] for one in data[kind]]
+    assert len(found) == len(set(found)), "an id twice in " + kind
+    return set(found)
+checkouts, builds, tests = ids("checkouts"), ids("builds"), ids("tests")
+assert all(one["checkout_id"] in checkouts for one in data["builds"])
+assert all(one["build_id"] in builds for one in data["tests"])
+print(len(checkouts), len(builds), len(tests))
+"#;
+
+/// A Python that has the package.
+fn python() -> Option<PathBuf> {
+    python::with("kcidb-io").map(|bin| bin.join("python"))
+}
+
+/// Whether it is valid, and what it holds.
+fn validate(python: &Path, report: &str) -> Result<String, String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("report.json");
+    fs::write(&file, report).expect("a file");
+    let stdin = fs::File::open(&file).expect("the file");
+    let output = Command::new(python).args(["-c", VALIDATE]).stdin(stdin).output().expect("python");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+fn hostile() -> Verdict {
+    let evil = || format!("\u{0}\u{1b}[2J </script> \u{202e} {}\n\u{0}", "\u{1f980}".repeat(1500));
+    let case = |outcome| CaseReport {
+        id: evil(),
+        promise: evil(),
+        kernel_function: evil(),
+        outcome,
+        expected: evil(),
+        got: evil(),
+        log: vec![evil(); 20],
+        console: Some(evil()),
+        rerun: evil(),
+        micros: u64::MAX,
+    };
+    Verdict {
+        sudbox: evil(),
+        kernel: Kernel {
+            reference: evil(),
+            release: evil(),
+            arch: evil(),
+            flavour: evil(),
+            source: evil(),
+            stands_in: Some(evil()),
+        },
+        machine: evil(),
+        guest: vec![evil()],
+        cases: Outcome::ALL.into_iter().map(case).collect(),
+        ..Verdict::default()
+    }
+}
+
+#[test]
+fn a_run_is_valid_to_kcidb() {
+    let Some(python) = python() else { return };
+    let mut command = sudbox();
+    command.args(["run", "--cases", "arguments", "--format", "kcidb"]);
+    let ran = run(command).expect(0);
+    let counts = validate(&python, &ran.stdout).unwrap();
+    assert_eq!(counts, "1 1 12");
+}
+
+#[test]
+fn what_a_guest_says_keeps_to_the_schema() {
+    let Some(python) = python() else { return };
+    let options = Options { colour: false, strict: false, boot_selected: true };
+    assert_eq!(validate(&python, &kcidb::render(&hostile(), options)).unwrap(), "1 1 8");
+    let nothing = kcidb::render(&Verdict::default(), options);
+    assert_eq!(validate(&python, &nothing).unwrap(), "1 1 1");
+
+    let cell = |kernel: &str, flavour: &str| Cell {
+        kernel: kernel.into(),
+        arch: "x86_64".into(),
+        flavour: flavour.into(),
+    };
+    let judged = |verdict: Verdict| Some(Found::Judged(Box::new(verdict)));
+    let failed = |exit_code| Some(Found::Failed { exit_code, reason: "why\u{0}".into() });
+    let mut other = hostile();
+    other.kernel.flavour = "full".into();
+    let matrix = Matrix {
+        plan: Plan {
+            sudbox: String::new(),
+            command: String::new(),
+            strict: false,
+            boot_selected: false,
+            cells: vec![
+                cell("6.12", "default"),
+                cell("6.12", "full"),
+                cell("6.13", "default"),
+                cell("6.14", "default"),
+                cell("6.15", "default"),
+            ],
+        },
+        shards: None,
+        found: vec![judged(hostile()), judged(other), failed(125), failed(128), None],
+    };
+    let report = kcidb::matrix(&matrix);
+    assert_eq!(validate(&python, &report).unwrap(), "3 4 16");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let status: Vec<&str> = report["builds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| b["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(status, ["PASS", "PASS", "FAIL", "ERROR"]);
+
+    // The test can fail.
+    let broken = kcidb::render(&hostile(), options).replace("\"PASS\"", "\"GREAT\"");
+    assert!(validate(&python, &broken).unwrap_err().contains("GREAT"));
+}

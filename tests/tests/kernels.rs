@@ -1,0 +1,336 @@
+//! What `KERNEL=` takes beside versions, trees and images of our own: a real distribution's kernels,
+//! and what is wrong with others.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use sudbox_tests::{Ran, git, programs_without, run, say, sudbox, sudbox_run};
+
+/// The reference of a ready kernel that every suite of Debian has.
+const READY: &str = "deb:6.12";
+
+/// Whether this machine's packages are Debian's, which have it; says loudly that they are not.
+fn is_offered() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let debian = release.lines().any(|line| line == "ID=debian");
+    if !debian {
+        say("NOT RUN: ready kernels: this distribution is not Debian");
+    }
+    debian
+}
+
+/// That kernel's package, downloaded once, and unpacked beside it.
+struct Package {
+    _dir: tempfile::TempDir,
+    file: PathBuf,
+    image: PathBuf,
+    root: PathBuf,
+}
+
+fn package() -> Option<&'static Package> {
+    static PACKAGE: OnceLock<Package> = OnceLock::new();
+    let package = || {
+        let report = run(sudbox_run(&[READY, "--cases", "boot"])).expect(0).json();
+        let source = report["kernel"]["source"].as_str().expect("a source").to_owned();
+        let mut words = source.split([' ', ',']);
+        let name = words.find(|word| word.starts_with("linux-image-")).expect("a package");
+        let version = words.next().expect("its version");
+        let dir = tempfile::tempdir().expect("a directory");
+        plainly(dir.path(), "apt-get", &["download", "-q", &format!("{name}={version}")]);
+        let file = fs::read_dir(dir.path()).expect("a directory").flatten().next();
+        let file = file.expect("a package").path();
+        let root = dir.path().join("root");
+        plainly(dir.path(), "dpkg-deb", &["-x", text(&file), text(&root)]);
+        let mut boot = fs::read_dir(root.join("boot")).expect("a boot directory").flatten();
+        let image = boot.find(|e| e.file_name().to_string_lossy().starts_with("vmlinuz-"));
+        Package { image: image.expect("an image").path(), file, root, _dir: dir }
+    };
+    is_offered().then(|| PACKAGE.get_or_init(package))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// Runs a program of this machine that has to succeed.
+#[track_caller]
+fn plainly(dir: &Path, program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).current_dir(dir).output();
+    let output = output.unwrap_or_else(|why| panic!("{program}: {why}"));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Judges a few cases, which all come out as expected, on a machine with ACPI.
+#[track_caller]
+fn is_judged(command: Command) -> serde_json::Value {
+    let report = run(command).expect(0).json();
+    let machine = report["machine"].as_str().expect("a machine");
+    assert!(machine.contains("ACPI"), "{machine}");
+    report
+}
+
+/// Checks how the run ended and what it said, and that `cache` holds nothing.
+#[track_caller]
+fn refused(ran: Ran, cache: &Path, code: i32, words: &[&str]) {
+    ran.says(code, words);
+    for folder in ["images", "sources", "tmp", "resolved"] {
+        let left: Vec<_> =
+            fs::read_dir(cache.join(folder)).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+}
+
+/// A run with a cache of its own.
+fn apart(kernel: &str) -> (tempfile::TempDir, Command) {
+    let cache = tempfile::tempdir().expect("a directory");
+    let mut command = sudbox_run(&[kernel, "--cases", "boot"]);
+    command.env("SUDBOX_CACHE", cache.path());
+    (cache, command)
+}
+
+#[track_caller]
+fn is_refused(kernel: &str, code: i32, words: &[&str]) {
+    let (cache, command) = apart(kernel);
+    refused(run(command), cache.path(), code, words);
+}
+
+#[test]
+fn the_newest_package_of_a_series_is_judged_and_then_needs_no_network() {
+    if !is_offered() {
+        return;
+    }
+    let report = is_judged(sudbox_run(&[READY, "--cases", "core"]));
+    let source = report["kernel"]["source"].as_str().expect("a source");
+    assert!(source.starts_with("distribution package linux-image-6.12."), "{source}");
+    let mut again = sudbox_run(&[READY, "--cases", "boot"]);
+    for proxy in ["http_proxy", "https_proxy"] {
+        again.env(proxy, "http://127.0.0.1:9");
+    }
+    is_judged(again);
+}
+
+#[test]
+fn a_package_by_its_file_and_by_its_name_are_the_same_kernel() {
+    let Some(package) = package() else { return };
+    let file = is_judged(sudbox_run(&[text(&package.file), "--cases", "boot"]));
+    let name = package.file.file_name().expect("a name").to_string_lossy().into_owned();
+    let name = name.split('_').next().expect("a name");
+    let named = is_judged(sudbox_run(&[&format!("deb:{name}"), "--cases", "boot"]));
+    assert_eq!(file["kernel"]["release"], named["kernel"]["release"]);
+}
+
+#[test]
+fn an_image_has_its_modules_and_configuration_beside_it_or_is_refused() {
+    let Some(package) = package() else { return };
+    let report = is_judged(sudbox_run(&[text(&package.image), "--cases", "entries"]));
+    // That there is no x32 is expected, as the configuration says.
+    let cases = report["cases"].as_array().expect("cases");
+    assert!(cases.iter().any(|case| case["id"] == "entries/x32" && case["outcome"] == "absent"));
+
+    // Alone, its configuration says that it needs modules.
+    let dir = tempfile::tempdir().expect("a directory");
+    let boot = dir.path().join("boot");
+    fs::create_dir(&boot).expect("a directory");
+    for entry in fs::read_dir(package.image.parent().expect("a directory")).expect("it").flatten() {
+        fs::copy(entry.path(), boot.join(entry.file_name())).expect("a copy");
+    }
+    let alone = boot.join(package.image.file_name().expect("a name"));
+    is_refused(text(&alone), 129, &["virtio_mmio is a module that is not at hand"]);
+}
+
+#[test]
+fn the_newest_installed_kernel_is_found() {
+    let Some(package) = package() else { return };
+    // A mount namespace of its own in which that kernel is installed.
+    let root = &package.root;
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$root/boot\" /boot
+         mount -t overlay overlay -o \"lowerdir=$root/lib:/usr/lib\" /usr/lib
+         exec \"$@\"";
+    command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
+    let inner = sudbox_run(&["installed", "--cases", "boot"]);
+    command.arg(inner.get_program()).args(inner.get_args()).env("root", root);
+    let report = is_judged(command);
+    let image = package.image.file_name().expect("a name").to_string_lossy().into_owned();
+    let source = report["kernel"]["source"].as_str().expect("a source");
+    assert_eq!(source, format!("/boot/{image}, as given"));
+}
+
+#[test]
+fn programs_run_on_a_ready_kernel() {
+    if !is_offered() {
+        return;
+    }
+    let mut command = sudbox();
+    command.args(["exec", "--kernel", READY, "--", "uname", "-r"]);
+    let ran = run(command).expect(0);
+    assert!(ran.stdout.starts_with("6.12."), "{}", ran.stdout);
+}
+
+/// Makes a package of these files below `root`.
+fn built(dir: &Path, name: &str, arch: &str) -> PathBuf {
+    let root = dir.join(name);
+    fs::create_dir_all(root.join("DEBIAN")).expect("a directory");
+    fs::write(root.join("hello"), "hello\n").expect("a file");
+    let control = format!(
+        "Package: {name}\nVersion: 1.0\nArchitecture: {arch}\nMaintainer: A <a@example.org>\n\
+         Description: a test\n"
+    );
+    fs::write(root.join("DEBIAN/control"), control).expect("a file");
+    let file = dir.join(format!("{name}_1.0_{arch}.deb"));
+    plainly(dir, "dpkg-deb", &["--build", text(&root), text(&file)]);
+    file
+}
+
+#[test]
+fn packages_of_others_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let other = built(dir.path(), "hello", "amd64");
+    is_refused(text(&other), 129, &["hello 1.0", "no kernel"]);
+    let foreign = built(dir.path(), "linux-image-6.12.1-arm64", "arm64");
+    is_refused(text(&foreign), 129, &["is for arm64, not for amd64"]);
+    is_refused("deb:no-such-package-at-all", 129, &["no such package", READY]);
+    is_refused("deb:../etc", 129, &["not the name of a package"]);
+}
+
+#[test]
+fn damaged_packages_and_images_are_refused() {
+    let Some(package) = package() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let whole = fs::read(&package.file).expect("the package");
+    let file = dir.path().join("kernel.deb");
+    fs::write(&file, &whole[..whole.len() / 2]).expect("a file");
+    is_refused(text(&file), 129, &["kernel.deb", "truncated"]);
+    let mut corrupt = whole;
+    let middle = corrupt.len() / 2;
+    corrupt[middle..middle + 4096].fill(0x55);
+    fs::write(&file, corrupt).expect("a file");
+    is_refused(text(&file), 129, &["kernel.deb", "damaged"]);
+
+    let mut image = fs::read(&package.image).expect("the image");
+    let middle = image.len() / 2;
+    image[middle..middle + 4096].fill(0x55);
+    let file = dir.path().join("vmlinuz");
+    fs::write(&file, image).expect("a file");
+    is_refused(text(&file), 129, &["vmlinuz", "damaged"]);
+    let mut foreign = vec![0; 4096];
+    foreign[..2].copy_from_slice(b"MZ");
+    foreign[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    fs::write(&file, foreign).expect("a file");
+    is_refused(text(&file), 129, &["an Image for aarch64, not for x86_64"]);
+}
+
+#[test]
+fn commits_that_are_not_there_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    git(dir.path(), &["init", "--quiet", "linux"]);
+    let linux = dir.path().join("linux");
+    for subject in ["one", "two"] {
+        git(&linux, &["commit", "--quiet", "--allow-empty", "-m", subject]);
+    }
+    let url = format!("file://{}", linux.display());
+    git(dir.path(), &["clone", "--quiet", "--depth=1", &url, "shallow"]);
+    let asked = |commit: &str, linux: &Path, words: &[&str]| {
+        let (cache, mut command) = apart(commit);
+        command.arg("--linux").arg(linux);
+        refused(run(command), cache.path(), 129, words);
+    };
+    asked("no-such-branch", &linux, &["no-such-branch", "no such commit"]);
+    asked("HEAD~1", &dir.path().join("shallow"), &["shallow clone", "--unshallow"]);
+    asked("HEAD", dir.path(), &["not a git repository"]);
+    // It is there, and no Linux.
+    asked("HEAD~1", &linux, &["Makefile"]);
+}
+
+/// The release that the default kernel is.
+fn default_release() -> String {
+    let report = run(sudbox_run(&["--cases", "boot"])).expect(0).json();
+    report["kernel"]["release"].as_str().expect("a release").to_owned()
+}
+
+#[test]
+fn latest_and_stable_are_what_upstream_says() {
+    let release = default_release();
+    let mirror = tempfile::tempdir().expect("a directory");
+    let releases = format!(
+        "{{\"releases\": [{{\"moniker\": \"mainline\", \"version\": \"99.1-rc1\"}}, \
+         {{\"moniker\": \"stable\", \"version\": \"{release}\"}}]}}"
+    );
+    fs::write(mirror.path().join("releases.json"), releases).expect("a file");
+    let judged = |kernel: &str| {
+        let mut command = sudbox_run(&[kernel, "--cases", "boot"]);
+        command.env("SUDBOX_KERNEL_MIRROR", format!("file://{}", mirror.path().display()));
+        let report = run(command).expect(0).json();
+        assert_eq!(report["kernel"]["release"], release);
+        report["kernel"]["stands_in"].as_str().map(str::to_owned)
+    };
+    assert_eq!(judged("stable"), None);
+    // A candidate that no source has.
+    let said = judged("latest").expect("a sentence");
+    assert!(said.contains("99.1-rc1") && said.contains(&release), "{said}");
+}
+
+#[test]
+fn a_tarball_that_is_not_what_was_published_is_refused() {
+    let mirror = tempfile::tempdir().expect("a directory");
+    let folder = mirror.path().join("v99.x");
+    fs::create_dir(&folder).expect("a directory");
+    let sums = format!("{}  linux-99.1.tar.xz\n", "0".repeat(64));
+    fs::write(folder.join("sha256sums.asc"), sums).expect("a file");
+    fs::write(folder.join("linux-99.1.tar.xz"), "something else").expect("a file");
+    let (cache, mut command) = apart("v99.1");
+    command.env("SUDBOX_KERNEL_MIRROR", format!("file://{}", mirror.path().display()));
+    refused(run(command), cache.path(), 128, &["is not what was published"]);
+}
+
+#[test]
+fn without_a_network_or_with_one_that_stalls_the_machine_is_at_fault() {
+    let bin = programs_without(&["apt"]);
+    // It takes connections and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stalls = format!("http://{}", silent.local_addr().expect("an address"));
+    for mirror in ["http://127.0.0.1:9", &stalls] {
+        for kernel in ["v6.99.1", "latest"] {
+            let (cache, mut command) = apart(kernel);
+            command.env("SUDBOX_KERNEL_MIRROR", mirror).env("PATH", bin.path());
+            let ran = run(command);
+            assert!(ran.took.as_secs() < 20, "{:?}", ran.took);
+            refused(ran, cache.path(), 128, &["reached"]);
+        }
+    }
+    let (cache, mut command) = apart(READY);
+    command.env("PATH", bin.path());
+    refused(run(command), cache.path(), 128, &["apt"]);
+    // With apt, through a proxy that is not there.
+    for kernel in [READY, "deb:6.16"] {
+        let (cache, mut command) = apart(kernel);
+        command.env("http_proxy", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
+        refused(run(command), cache.path(), 128, &[]);
+    }
+}
+
+#[test]
+fn kernels_are_listed_and_old_ones_pruned() {
+    let Some(package) = package() else { return };
+    let (cache, command) = apart(text(&package.file));
+    is_judged(command);
+    let kernels = |arguments: &[&str]| {
+        let mut command = sudbox();
+        command.arg("kernels").args(arguments).env("SUDBOX_CACHE", cache.path());
+        run(command).expect(0).stdout
+    };
+    let prune = |arguments: &[&str]| kernels(&[&["prune"], arguments].concat());
+    let listed = kernels(&[]);
+    for line in ["pinned, default", "cached image", "on offer"] {
+        assert!(listed.contains(line), "`{line}` is not in:\n{listed}");
+    }
+    assert!(prune(&["--yes"]).contains("freed 0 MiB: 0 entries"));
+    let would = prune(&["--days", "0"]);
+    assert!(would.contains("would free") && would.contains(": 1 entries"), "{would}");
+    assert!(kernels(&[]).contains("cached image"), "a dry run frees nothing");
+    assert!(prune(&["--days", "0", "--yes"]).contains(": 1 entries"));
+    assert!(!kernels(&[]).contains("cached image"));
+}

@@ -1,0 +1,83 @@
+//! Other kernels than the pinned one on the microVM, in level 1 (docs/kvm.md): a broken one and a
+//! distribution's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sudbox_tests::level1::{Files, Level1, Options};
+use sudbox_tests::{Told, Tree, say};
+
+/// Level 1 with sudbox and one more kernel, at `/k/kernel`.
+fn level1_with(kernel: &Path) -> Level1 {
+    let mut files = Files::default();
+    let _ = files.sudbox();
+    files.copy(kernel, "/k/kernel");
+    Level1::boot(Options { files, ..Options::default() })
+}
+
+#[test]
+fn what_comes_after_a_crash_goes_on_from_a_restored_vm() {
+    let tree = Tree::with(&["switchable.patch"]);
+    let request =
+        sudbox_images::Request { reference: tree.argument().to_owned(), ..Default::default() };
+    let cache = sudbox_images::Cache::open().expect("a cache");
+    let image = sudbox_images::kernel(&cache, &request, &mut Told).expect("a kernel that builds");
+    let level1 = level1_with(&image.kernel);
+    let judge = |fault: &str| {
+        let fault = format!("sudbox_fault={fault}");
+        let arguments = ["--backend", "kvm", "--cases", "core", "--append", &fault, "/k/kernel"];
+        level1.sudbox_run(&arguments)
+    };
+    let sound = judge("none").expect(0).outcomes();
+    let broken = judge("oops").expect(1);
+    let report = broken.json();
+    let outcomes = broken.outcomes();
+    let crashed = outcomes.values().filter(|outcome| *outcome == "crash").count();
+    assert!(crashed >= 1, "{report}");
+    // The last case may be one that crashes, and then nothing is left to restore a VM for.
+    let restored = report["restored"].as_u64().expect("a number");
+    assert!((crashed as u64 - 1..=crashed as u64).contains(&restored), "{report}");
+    assert_eq!(report["boots"], 1, "{report}");
+    assert_eq!(outcomes.len(), sound.len(), "every case is accounted for");
+    for (id, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != "crash") {
+        assert_eq!(*outcome, sound[id], "{id}");
+    }
+}
+
+/// A distribution's kernel for clouds, from its package, which is not installed.
+fn cloud_kernel(dir: &Path) -> Option<PathBuf> {
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(dir).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let depends = output("apt-cache", &["depends", "--important", "linux-image-cloud-amd64"])?;
+    let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "))?;
+    output("apt-get", &["download", package])?;
+    let file =
+        fs::read_dir(dir).ok()?.flatten().find(|e| e.path().extension() == Some("deb".as_ref()))?;
+    output("dpkg-deb", &["--extract", file.path().to_str()?, "."])?;
+    let mut boot = fs::read_dir(dir.join("boot")).ok()?.flatten();
+    boot.find(|e| e.file_name().to_string_lossy().starts_with("vmlinuz")).map(|e| e.path())
+}
+
+#[test]
+fn a_ready_made_kernel_reaches_its_init_through_acpi() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some(kernel) = cloud_kernel(dir.path()) else {
+        assert!(std::env::var_os("CI").is_none(), "no cloud kernel from apt");
+        say("NOT RUN: apt has no package linux-image-cloud-amd64");
+        return;
+    };
+    let level1 = level1_with(&kernel);
+    for cpus in ["1", "4"] {
+        // No progress for long: its decompressor prints nothing.
+        let common = ["sudbox", "run", "--format", "json", "--backend", "kvm", "--cases", "core"];
+        let more = ["--cpus", cpus, "--timeout", "200", "--append", "ignore_loglevel", "/k/kernel"];
+        let ran = level1.run(&[&common[..], &more[..]].concat()).expect(125);
+        // Its vsock is a module, which the initramfs does not have: its init says so.
+        let report = ran.json();
+        let why = report["unjudged"].as_str().unwrap_or_default();
+        assert!(why.contains("the kernel reached its init"), "{report}");
+    }
+}

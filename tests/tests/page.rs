@@ -1,0 +1,214 @@
+//! The page of a matrix, in a real browser.
+
+use std::path::Path;
+use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
+use sudbox_report::{CaseReport, Kernel, Outcome, Verdict};
+use sudbox_tests::browser::Browser;
+
+fn case(id: &str, outcome: Outcome) -> CaseReport {
+    let failed = outcome.is_failure();
+    CaseReport {
+        id: id.into(),
+        promise: "a selector that is neither ALLOW nor BLOCK kills the task with SIGSYS".into(),
+        kernel_function: "syscall_user_dispatch()".into(),
+        outcome,
+        expected: if failed { "death by SIGSYS".into() } else { String::new() },
+        got: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
+        log: vec![],
+        console: failed.then(|| "Call Trace:\n do_syscall_64+0x9e/0x1a0".into()),
+        rerun: format!("sudbox run 6.12 --cases {id}"),
+        micros: 1500,
+    }
+}
+
+fn judged(release: &str, cases: Vec<CaseReport>) -> Option<Found> {
+    let kernel = Kernel { release: release.into(), ..Kernel::default() };
+    Some(Found::Judged(Box::new(Verdict { kernel, cases, ..Verdict::default() })))
+}
+
+fn of(found: Vec<(&str, Option<Found>)>) -> Matrix {
+    let cell = |kernel: &str| Cell {
+        kernel: kernel.into(),
+        arch: "x86_64".into(),
+        flavour: "default".into(),
+    };
+    let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
+    let plan = Plan {
+        sudbox: "0.1.0".into(),
+        command: "sudbox matrix --kernels '6.12 ...'".into(),
+        strict: false,
+        boot_selected: false,
+        cells,
+    };
+    Matrix { plan, shards: None, found }
+}
+
+/// Ten kernels, one of which breaks two promises, and one that does not build.
+fn sample() -> Matrix {
+    let names: Vec<String> = (1..=10).map(|minor| format!("deb:6.{minor}")).collect();
+    let cells = names.iter().enumerate().map(|(at, name)| {
+        let outcome = |bad, good| if at == 2 { bad } else { good };
+        let mut cases: Vec<CaseReport> =
+            (0..12).map(|n| case(&format!("arguments/check-{n}"), Outcome::Pass)).collect();
+        cases.push(case("selector/allow-passes", Outcome::Pass));
+        cases.push(case("selector/invalid-value-kills", outcome(Outcome::Fail, Outcome::Pass)));
+        cases.push(case("range/inclusive", if at < 5 { Outcome::Absent } else { Outcome::Pass }));
+        cases.push(case("registers/kept", outcome(Outcome::Crash, Outcome::Known)));
+        let found = match at {
+            6 => Some(Found::Failed { exit_code: 125, reason: "it does not build".into() }),
+            _ => judged(&format!("6.{}.7", at + 1), cases),
+        };
+        (name.as_str(), found)
+    });
+    of(cells.collect())
+}
+
+fn opened(matrix: &Matrix, dir: &Path, width: u32, height: u32, dark: bool) -> Option<Browser> {
+    let file = dir.join("matrix.html");
+    std::fs::write(&file, matrix::html(matrix)).expect("a file");
+    let browser = Browser::start(width, height, dark)?;
+    browser.open(&file);
+    Some(browser)
+}
+
+/// Keeps a picture for people where the environment asks for it.
+fn keep_picture(browser: &Browser, name: &str) {
+    if let Some(dir) = std::env::var_os("SUDBOX_PICTURES") {
+        let file = Path::new(&dir).join(format!("{name}.png.base64"));
+        std::fs::write(file, browser.picture()).expect("a file");
+    }
+}
+
+#[test]
+fn groups_fold_and_cells_tell_their_story() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(browser) = opened(&sample(), dir.path(), 1300, 900, false) else { return };
+    assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 10 kernels");
+    assert_eq!(browser.evaluate("return document.querySelectorAll('thead button').length"), 10);
+
+    // Without a failure a group is folded, with one it is not.
+    let folds = "return [...document.querySelectorAll('tbody.group th button')].map((fold) => \
+                 fold.textContent + ' ' + fold.getAttribute('aria-expanded'))";
+    let folded =
+        serde_json::json!(["arguments false", "selector true", "range false", "registers true"]);
+    assert_eq!(browser.evaluate(folds), folded);
+    let first = "tbody.group:nth-of-type(1) th button";
+    browser.click(first);
+    assert!(browser.is_shown("[aria-label='arguments/check-3 on deb:6.1, x86_64, default: pass']"));
+    browser.click(first);
+    assert!(
+        !browser.is_shown("[aria-label='arguments/check-3 on deb:6.1, x86_64, default: pass']")
+    );
+    assert!(browser.is_shown(
+        "[aria-label='selector on deb:6.3, x86_64, default: 1/2 kept, worst fail'].fail"
+    ));
+
+    assert!(!browser.is_shown("#details"));
+    browser.click("[aria-label='registers/kept on deb:6.3, x86_64, default: crash']");
+    keep_picture(&browser, "wide");
+    let told = browser.text("#details");
+    for words in [
+        "registers/kept on deb:6.3, x86_64, default",
+        "a selector that is neither ALLOW nor BLOCK",
+        "syscall_user_dispatch()",
+        "death by SIGSYS",
+        "registers/kept was seen",
+        "do_syscall_64+0x9e/0x1a0",
+        "sudbox run 6.12 --cases registers/kept",
+    ] {
+        assert!(told.contains(words), "`{words}` is not in: {told}");
+    }
+    browser.click("#details .close");
+    assert!(!browser.is_shown("#details"));
+
+    browser.click("thead th:nth-child(8) button");
+    assert!(browser.text("#details").contains("it does not build"));
+    browser.click("[aria-label='range on deb:6.1, x86_64, default: 0/1 kept, worst absent']");
+    assert!(browser.text("#details").contains("range/inclusive was seen"));
+    browser.click("#details .close");
+
+    let differences = browser.text("#differences");
+    assert!(differences.contains("deb:6.2 \u{2192} deb:6.3: 2 cases"), "{differences}");
+    assert!(differences.contains("pass -> fail: selector/invalid-value-kills"), "{differences}");
+    assert!(differences.contains("deb:6.1 \u{2192} deb:6.2: nothing"), "{differences}");
+    assert!(differences.contains("deb:6.5 \u{2192} deb:6.6: 1 case\n"), "{differences}");
+
+    let console = "#failures details:nth-of-type(2) pre";
+    assert!(!browser.is_shown(console));
+    browser.click("#failures details:nth-of-type(2) summary");
+    assert!(browser.text(console).contains("do_syscall_64"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_phone_in_the_dark_shows_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(browser) = opened(&sample(), dir.path(), 390, 844, true) else { return };
+    let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
+    assert_eq!(width, serde_json::json!([390, 390]), "only the map scrolls sideways");
+    let paper = browser.evaluate("return getComputedStyle(document.body).backgroundColor");
+    assert_eq!(paper, "rgb(20, 23, 26)");
+    keep_picture(&browser, "phone");
+    browser.click("[aria-label='selector/invalid-value-kills on deb:6.3, x86_64, default: fail']");
+    keep_picture(&browser, "phone-details");
+    assert!(browser.text("#details").contains("death by SIGSYS"));
+    let sheet = browser.evaluate(
+        "const sheet = document.getElementById('details').getBoundingClientRect(); \
+         const cell = document.querySelector('[aria-pressed=\"true\"]').getBoundingClientRect(); \
+         return [sheet.left, sheet.right, sheet.bottom <= innerHeight, cell.bottom <= sheet.top]",
+    );
+    assert_eq!(sheet, serde_json::json!([0, 390, true, true]), "the cell is not covered");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_that_a_guest_says_becomes_part_of_the_page() {
+    const EVIL: &str = "</script><script>document.title='taken'</script><img src=x \
+                        onerror=\"document.title='taken'\"><!--<script> ]]> {{7*7}} ${7*7} '\"&lt;b&gt;";
+    let evil = || EVIL.to_owned();
+    let mut bad = case(EVIL, Outcome::Crash);
+    (bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil());
+    (bad.got, bad.rerun, bad.console) = (evil(), evil(), Some(format!("{EVIL}\n{EVIL}")));
+    bad.log = vec![evil()];
+    let proto = case("__proto__/constructor", Outcome::Fail);
+    let hostile = Verdict {
+        sudbox: evil(),
+        kernel: Kernel {
+            reference: evil(),
+            release: evil(),
+            arch: evil(),
+            flavour: evil(),
+            source: evil(),
+            stands_in: Some(evil()),
+        },
+        machine: evil(),
+        guest: vec![evil()],
+        cases: vec![bad, proto],
+        ..Verdict::default()
+    };
+    let unjudged = Verdict { unjudged: Some(evil()), ..hostile.clone() };
+    let mut matrix = of(vec![
+        ("6.12", judged("6.12.1", vec![case(EVIL, Outcome::Pass)])),
+        (EVIL, Some(Found::Judged(Box::new(hostile)))),
+        ("6.13", Some(Found::Judged(Box::new(unjudged)))),
+        ("6.14", Some(Found::Failed { exit_code: 125, reason: evil() })),
+    ]);
+    (matrix.plan.command, matrix.plan.sudbox) = (evil(), evil());
+    (matrix.plan.cells[1].arch, matrix.plan.cells[1].flavour) = (evil(), evil());
+    let dir = tempfile::tempdir().unwrap();
+    let Some(browser) = opened(&matrix, dir.path(), 1300, 900, false) else { return };
+    for selector in [
+        "tbody.group:nth-of-type(1) td:nth-child(3) button",
+        "tbody.cases tr td:nth-child(3) button",
+        "thead th:nth-child(3) button",
+        "thead th:nth-child(5) button",
+    ] {
+        browser.click(selector);
+        let count = "return document.querySelectorAll('script').length * 100 + \
+                     document.querySelectorAll('img, b:not(.legend b, #differences b)').length";
+        assert_eq!(browser.evaluate(count), 200, "{selector}: two scripts of ours and no image");
+    }
+    assert!(browser.text("#details").contains("<script>document.title='taken'</script>"));
+    assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 4 kernels");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}

@@ -1,0 +1,220 @@
+//! The scripts for Slurm on a real slurmctld and slurmd, on this machine alone.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use sudbox_tests::{assert_same_but_times, hopeless, installed, root, run, say, sudbox};
+
+/// How long the daemons may take to answer, and a job to end.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A cluster of this machine.
+struct Cluster {
+    home: tempfile::TempDir,
+    /// Those that were started first end last.
+    daemons: Vec<Child>,
+}
+
+impl Cluster {
+    /// Starts one; `None`, loudly, where Slurm cannot be had.
+    fn start() -> Option<Cluster> {
+        let packages = ["slurmctld", "slurmd", "slurm-client", "munge"];
+        if !installed(&["slurmctld", "slurmd", "sbatch", "munged"], &packages) {
+            say(&format!("NOT RUN: Slurm: {} are not installed", packages.join(" ")));
+            return None;
+        }
+        let mut cluster =
+            Cluster { home: tempfile::tempdir().expect("a directory"), daemons: Vec::new() };
+        let home = cluster.home.path().to_owned();
+        let at = |name: &str| home.join(name).display().to_string();
+        for name in ["state", "spool"] {
+            fs::create_dir(home.join(name)).unwrap();
+        }
+        let key: Vec<u8> =
+            std::iter::repeat_n(std::process::id().to_le_bytes(), 32).flatten().collect();
+        fs::write(home.join("key"), key).unwrap();
+        let mut mode = fs::metadata(home.join("key")).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o400);
+        fs::set_permissions(home.join("key"), mode).unwrap();
+        let socket = at("munge.socket");
+        cluster.daemon(
+            "munged",
+            &[
+                "--force".into(),
+                "--foreground".into(),
+                format!("--key-file={}", at("key")),
+                format!("--socket={socket}"),
+                format!("--pid-file={}", at("munged.pid")),
+                format!("--seed-file={}", at("munged.seed")),
+                format!("--log-file={}", at("munged.log")),
+            ],
+        );
+        cluster.wait("munged", || Path::new(&socket).exists());
+
+        let user = text(Command::new("id").arg("-un")).trim().to_owned();
+        let [controller, node] = [(); 2]
+            .map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let config = format!(
+            "ClusterName=sudbox\nSlurmctldHost=localhost\nSlurmUser={user}\nSlurmdUser={user}\n\
+             AuthType=auth/munge\nAuthInfo=socket={socket}\nCredType=cred/munge\n\
+             SlurmctldPort={controller}\nSlurmdPort={node}\n\
+             StateSaveLocation={}\nSlurmdSpoolDir={}\n\
+             SlurmctldPidFile={}\nSlurmdPidFile={}\n\
+             SlurmctldLogFile={}\nSlurmdLogFile={}\n\
+             ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
+             JobAcctGatherType=jobacct_gather/none\nMpiDefault=none\nReturnToService=2\n\
+             SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
+             NodeName=localhost CPUs={} State=UNKNOWN\n\
+             PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n",
+            at("state"),
+            at("spool"),
+            at("slurmctld.pid"),
+            at("slurmd.pid"),
+            at("slurmctld.log"),
+            at("slurmd.log"),
+            processors(),
+        );
+        fs::write(home.join("slurm.conf"), config).unwrap();
+        cluster.daemon("slurmctld", &["-D".into(), "-f".into(), at("slurm.conf")]);
+        let localhost = ["-D", "-N", "localhost", "-f"].map(str::to_owned);
+        cluster.daemon("slurmd", &[&localhost[..], &[at("slurm.conf")]].concat());
+        cluster.wait("the node", || {
+            text(&mut cluster.command("sinfo", &["-h", "-o", "%t"])).trim() == "idle"
+        });
+        Some(cluster)
+    }
+
+    fn daemon(&mut self, program: &str, arguments: &[String]) {
+        let log = fs::File::create(self.home.path().join(format!("{program}.out"))).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.daemons.push(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")));
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            if Instant::now() > until {
+                let logs = fs::read_dir(self.home.path()).unwrap().flatten().map(|e| e.path());
+                let logs = logs.filter(|path| path.is_file() && !path.ends_with("key"));
+                let said: Vec<String> =
+                    logs.filter_map(|path| fs::read_to_string(path).ok()).collect();
+                panic!("{what} is not done:\n{}", said.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.env("SLURM_CONF", self.home.path().join("slurm.conf")).args(arguments);
+        command.env("SUDBOX", sudbox().get_program());
+        command
+    }
+
+    /// Hands in a script; returns the number of the job.
+    fn submit(&self, options: &[&str], script: &str, arguments: &[&str]) -> String {
+        let script = root().join("contrib/slurm").join(script);
+        let processors = format!("--cpus-per-task={}", processors());
+        let output = format!("--output={}/%j.out", self.home.path().display());
+        let common = ["--parsable", "--mem=0", &processors, &output];
+        let mut command = self.command("sbatch", &common);
+        command.args(options).arg(script).args(arguments);
+        text(&mut command).trim().to_owned()
+    }
+
+    /// Waits until no job is left.
+    fn drain(&self) {
+        self.wait("a job", || text(&mut self.command("squeue", &["-h"])).trim().is_empty());
+    }
+
+    /// The exit code of a job that ended.
+    fn exit_code(&self, job: &str) -> String {
+        let told = text(&mut self.command("scontrol", &["show", "job", job]));
+        let code = told.split_whitespace().find_map(|word| word.strip_prefix("ExitCode="));
+        code.unwrap_or_else(|| panic!("no exit code: {told}")).to_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        while let Some(mut daemon) = self.daemons.pop() {
+            let pid = i32::try_from(daemon.id()).expect("a process id");
+            // SAFETY: kill touches no memory; the child has not been waited for.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            let _ = daemon.wait();
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn text(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    // A controller that has just been started does not answer yet.
+    let refused = error.contains("Unable to contact slurm controller");
+    assert!(output.status.success() || refused, "{command:?}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn an_array_of_shards_is_merged_and_a_lost_one_run_again() {
+    let Some(cluster) = Cluster::start() else { return };
+    let image = {
+        let mut built = sudbox();
+        built.args(["run", "--cases", "boot"]);
+        let _ = run(built).expect(0);
+        let cache = sudbox_images::Cache::open().unwrap();
+        let request = sudbox_images::Request::default();
+        sudbox_images::kernel(&cache, &request, &mut sudbox_tests::Told).unwrap()
+    };
+    let image_path = image.kernel.display().to_string();
+    let tree = tempfile::tempdir().unwrap();
+    let kernels = format!("6.12 {image_path} {}", hopeless(tree.path()));
+    let matrix = ["--kernels", &kernels, "--cases", "arguments selector"];
+
+    let folder: PathBuf = cluster.home.path().join("out");
+    let place = folder.to_str().expect("text").to_owned();
+    let shards: Vec<&str> = [&[place.as_str(), "3"][..], &matrix].concat();
+    let job = cluster.submit(&["--array=1-3", "--hold"], "shard.sbatch", &shards);
+    let after = format!("--dependency=afterany:{job}");
+    let merge = cluster.submit(&[&after], "merge.sbatch", &[&place]);
+    // One is lost.
+    let _ = text(&mut cluster.command("scancel", &[&format!("{job}_2")]));
+    let _ = text(&mut cluster.command("scontrol", &["release", &job]));
+    cluster.drain();
+    assert_eq!(cluster.exit_code(&format!("{job}_1")), "0:0");
+    assert_eq!(cluster.exit_code(&format!("{job}_3")), "125:0");
+    assert_eq!(cluster.exit_code(&merge), "128:0");
+    let said = fs::read_to_string(folder.join("merge.log")).unwrap();
+    let named: Vec<&str> = said.lines().filter(|line| line.contains("missing")).collect();
+    assert_eq!(named.len(), 1, "{said}");
+    assert!(named[0].contains("--shard 2/3"), "{said}");
+    let table = fs::read_to_string(folder.join("matrix.txt")).unwrap();
+    assert!(table.contains("2 of 3 kernels: 1 not judged, 1 kept every promise"), "{table}");
+
+    // Alone, and merged again.
+    let again = cluster.submit(&["--array=2"], "shard.sbatch", &shards);
+    cluster.drain();
+    assert_eq!(cluster.exit_code(&format!("{again}_2")), "0:0");
+    let merge = cluster.submit(&[], "merge.sbatch", &[&place]);
+    cluster.drain();
+    assert_eq!(cluster.exit_code(&merge), "125:0");
+    for form in ["matrix.html", "junit.xml", "kcidb.json"] {
+        assert!(folder.join(form).metadata().unwrap().len() > 1000, "{form}");
+    }
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left.len(), 3 + 6, "{left:?}");
+
+    let mut unsplit = sudbox();
+    unsplit.arg("matrix").args(matrix).args(["--format", "json"]);
+    let ran = run(unsplit).expect(125);
+    let merged = fs::read_to_string(folder.join("matrix.json")).unwrap();
+    assert_same_but_times(&merged, &ran.stdout);
+}

@@ -1,0 +1,181 @@
+//! The files that CI services read: valid, and their steps do what they say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use sudbox_tests::{python, root};
+use yaml_rust2::{Yaml, YamlLoader};
+
+const CI: &str = ".github/workflows/ci.yml";
+const RELEASE: &str = ".github/workflows/release.yml";
+const ACTION: &str = "action.yml";
+const GITLAB: &str = ".gitlab-ci.yml";
+
+fn yaml(file: &str) -> Yaml {
+    let text = fs::read_to_string(root().join(file)).expect(file);
+    YamlLoader::load_from_str(&text).expect(file).remove(0)
+}
+
+/// The commands of the steps of a job or an action, with what the step adds to the environment.
+fn steps(steps: &Yaml) -> Vec<(String, BTreeMap<String, String>)> {
+    let steps = steps.as_vec().expect("steps").iter();
+    let text = |yaml: &Yaml| yaml.as_str().expect("text").to_owned();
+    steps
+        .filter(|step| !step["run"].is_badvalue())
+        .map(|step| {
+            let env = step["env"].as_hash().into_iter().flatten();
+            (text(&step["run"]), env.map(|(key, value)| (text(key), text(value))).collect())
+        })
+        .collect()
+}
+
+fn lines(list: &Yaml) -> Vec<String> {
+    let list = list.as_vec().expect("a list").iter();
+    list.map(|line| line.as_str().expect("a line").to_owned()).collect()
+}
+
+/// Runs a step as a runner does.
+fn step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).envs(env);
+    let status = bash.current_dir(directory).status().expect("bash starts");
+    status.code().expect("an exit code")
+}
+
+/// What a runner has: a PATH with the folder into which `make install` installs.
+fn runner(home: &Path) -> BTreeMap<String, String> {
+    let path = std::env::var("PATH").expect("PATH");
+    let at = |name: &str| home.join(name).to_str().expect("UTF-8").to_owned();
+    fs::create_dir_all(at("temp")).expect("a folder");
+    BTreeMap::from([
+        ("CI".into(), "true".into()),
+        ("PATH".into(), format!("{}:{path}", at("bin"))),
+        ("CARGO_INSTALL_ROOT".into(), at("")),
+        ("RUNNER_TEMP".into(), at("temp")),
+        ("GITHUB_OUTPUT".into(), at("output")),
+        ("GITHUB_STEP_SUMMARY".into(), at("summary")),
+        ("GITHUB_ACTION_PATH".into(), root().to_str().expect("UTF-8").into()),
+    ])
+}
+
+#[test]
+fn they_are_valid() {
+    if let Some(bin) = python::with("check-jsonschema") {
+        for (schema, files) in [
+            ("vendor.github-workflows", vec![CI, RELEASE]),
+            ("vendor.github-actions", vec![ACTION]),
+            ("vendor.gitlab-ci", vec![GITLAB]),
+        ] {
+            let mut check = Command::new(bin.join("check-jsonschema"));
+            check.args(["--builtin-schema", schema]).args(&files).current_dir(root());
+            assert!(check.status().expect("it starts").success(), "{files:?}");
+        }
+    }
+    if let Some(bin) = python::with("zizmor") {
+        let mut lint = Command::new(bin.join("zizmor"));
+        lint.args(["--offline", "--quiet", "--no-progress", ACTION, ".github"]);
+        assert!(lint.current_dir(root()).status().expect("it starts").success());
+    }
+}
+
+/// What the tests of the project are, on every service: the verbs of `.ci/run`, in its order.
+#[test]
+fn the_project_is_tested_by_its_verbs() {
+    let verbs = ["make lint", "make setup", "make test-kernel", "make test"];
+    let github = steps(&yaml(CI)["jobs"]["test"]["steps"]);
+    let github: Vec<&str> = github.iter().map(|(run, _)| run.as_str()).collect();
+    let (prepare, github) = github.split_first().expect("steps");
+    assert_eq!(github, verbs);
+    let gitlab = &yaml(GITLAB)["test"];
+    assert_eq!(lines(&gitlab["script"]), verbs);
+    let run = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    // With `CI` set, a test that needs iasl fails without.
+    for prepare in [prepare, lines(&gitlab["before_script"]).join("\n").as_str(), run.as_str()] {
+        assert!(prepare.contains("acpica-tools"), "{prepare}");
+    }
+    let places: Vec<usize> =
+        verbs.iter().map(|verb| run.find(&format!("\" {verb}\n")).expect(verb)).collect();
+    assert!(places.is_sorted(), "{verbs:?}");
+}
+
+/// The steps of the action judge the pinned kernel, and one that there is not.
+#[test]
+fn the_action_reports() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut env = runner(home.path());
+    let action = yaml(ACTION);
+    let reports = home.path().join("temp/sudbox");
+    let mut codes = Vec::new();
+    for (script, given) in steps(&action["runs"]["steps"]) {
+        for (name, value) in given {
+            let value = match value.as_str() {
+                "${{ inputs.kernels }}" => "6.12 deb:linux-image-none",
+                "${{ inputs.cases }}" => "siginfo",
+                "${{ inputs.flavours }}" | "${{ inputs.linux }}" | "${{ inputs.shard }}" => "",
+                "${{ steps.judge.outputs.reports }}" => reports.to_str().expect("UTF-8"),
+                other => panic!("{name}: {other}: what a runner makes of it is not known here"),
+            };
+            env.insert(name, value.to_owned());
+        }
+        codes.push(step(&script, &env, home.path()));
+    }
+    assert_eq!(codes, [0, 0, 129, 0]);
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    let output = read(&home.path().join("output"));
+    assert_eq!(output, format!("reports={}\n", reports.display()));
+    for (name, has) in [
+        ("junit.xml", "<testsuite"),
+        ("kcidb.json", "\"tests\""),
+        ("matrix.html", "siginfo/code"),
+        (
+            "matrix.annotations",
+            "::error title=deb%3Alinux-image-none%2C x86_64%2C default%3A not judged::",
+        ),
+    ] {
+        assert!(read(&reports.join(name)).contains(has), "{name} without {has}");
+    }
+    assert!(read(&home.path().join("summary")).contains("siginfo"));
+}
+
+/// The same of the job for GitLab, whose `before_script` has cloned sudbox and installed it.
+#[test]
+fn the_job_reports() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut env = runner(home.path());
+    env.insert("SUDBOX_URL".into(), format!("file://{}", root().display()));
+    env.insert("KERNELS".into(), "6.12".into());
+    env.insert("FLAVOURS".into(), String::new());
+    env.insert("CASES".into(), "siginfo".into());
+    let job = &yaml(GITLAB)[".sudbox"];
+    for part in ["before_script", "script", "after_script"] {
+        for line in lines(&job[part]) {
+            assert_eq!(step(&line, &env, home.path()), 0, "{line}");
+        }
+    }
+    for name in lines(&job["artifacts"]["paths"]).iter().map(String::as_str).chain(["junit.xml"]) {
+        assert!(home.path().join(name).metadata().is_ok_and(|file| file.len() > 0), "{name}");
+    }
+}
+
+/// What is released is one file that runs where nothing of the checkout is.
+#[test]
+fn the_release_judges_a_kernel() {
+    let home = tempfile::tempdir().expect("a folder");
+    let env = runner(home.path());
+    let all = steps(&yaml(RELEASE)["jobs"]["release"]["steps"]);
+    let (publish, here) = all.split_last().expect("steps");
+    assert!(publish.0.starts_with("gh release create"), "{publish:?}");
+    let mut directory = root();
+    for (script, _) in here {
+        assert_eq!(step(script, &env, directory), 0, "{script}");
+        if script == "make dist" {
+            let copied =
+                Command::new("cp").arg("-r").arg(root().join("dist")).arg(home.path()).status();
+            assert!(copied.expect("cp").success());
+            directory = home.path();
+        }
+    }
+    let check = "cd dist && sha256sum --check SHA256SUMS";
+    assert_eq!(step(check, &env, home.path()), 0);
+}

@@ -1,0 +1,18 @@
+//! Prints what /dev/kvm is good for, how that was found out and how long it took; the exit code is
+//! 0 if it runs kernels.
+//!
+//! `cargo run -p sudbox-vmm --example probe`
+
+use std::process::ExitCode;
+
+use sudbox_vmm::probe::probe;
+
+fn main() -> ExitCode {
+    let probe = probe();
+    for line in &probe.trace {
+        println!("  {line}");
+    }
+    println!("{}", probe.finding);
+    println!("took {:.1} ms", probe.took.as_secs_f64() * 1e3);
+    if probe.finding.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

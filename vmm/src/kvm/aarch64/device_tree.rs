@@ -1,0 +1,122 @@
+//! The device tree: all that the kernel knows of the machine
+//! (`Documentation/devicetree/bindings/`).
+
+use vm_fdt::{Error, FdtWriter};
+
+use super::Initramfs;
+use super::layout::{
+    GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, MEMORY,
+    SERIAL, SERIAL_GSI, VSOCK_GSI, VSOCK_MMIO, VSOCK_MMIO_SIZE,
+};
+
+/// By which other nodes name the GIC.
+const GIC: u32 = 1;
+
+/// An interrupt that devices share, and one that each CPU has of its own
+/// (`bindings/interrupt-controller/arm,gic-v3.yaml`).
+const SHARED: u32 = 0;
+const PRIVATE: u32 = 1;
+
+/// How an interrupt is given: the line rises, as an irqfd's does for a moment; or it is high.
+const RISING: u32 = 1;
+const HIGH: u32 = 4;
+
+/// Private interrupts of the timers: secure, non-secure, virtual, hypervisor's
+/// (`bindings/timer/arm,arch_timer.yaml`); KVM has them at the architecture's numbers.
+const TIMERS: [u32; 4] = [13, 14, 11, 10];
+
+/// What a 16550's clock has on a PC, in hertz; nothing here depends on it.
+const SERIAL_CLOCK: u32 = 1_843_200;
+
+/// Makes the tree for a machine with this command line, so many CPUs and bytes of memory.
+///
+/// # Errors
+/// If the command line holds a NUL byte.
+pub(super) fn make(
+    cmdline: &str,
+    cpus: u8,
+    memory: u64,
+    initramfs: &Initramfs,
+) -> Result<Vec<u8>, Error> {
+    let mut tree = FdtWriter::new()?;
+    let root = tree.begin_node("")?;
+    tree.property_string("compatible", "linux,dummy-virt")?;
+    tree.property_u32("#address-cells", 2)?;
+    tree.property_u32("#size-cells", 2)?;
+    tree.property_u32("interrupt-parent", GIC)?;
+
+    let chosen = tree.begin_node("chosen")?;
+    tree.property_string("bootargs", cmdline)?;
+    tree.property_u64("linux,initrd-start", initramfs.start)?;
+    tree.property_u64("linux,initrd-end", initramfs.end)?;
+    tree.end_node(chosen)?;
+
+    let node = tree.begin_node(&format!("memory@{MEMORY:x}"))?;
+    tree.property_string("device_type", "memory")?;
+    tree.property_array_u64("reg", &[MEMORY, memory])?;
+    tree.end_node(node)?;
+
+    write_cpus(&mut tree, cpus)?;
+    write_gic(&mut tree, cpus)?;
+
+    let timer = tree.begin_node("timer")?;
+    tree.property_string("compatible", "arm,armv8-timer")?;
+    let interrupts: Vec<u32> = TIMERS.iter().flat_map(|&n| [PRIVATE, n, HIGH]).collect();
+    tree.property_array_u32("interrupts", &interrupts)?;
+    tree.property_null("always-on")?;
+    tree.end_node(timer)?;
+
+    let psci = tree.begin_node("psci")?;
+    let versions = ["arm,psci-1.0", "arm,psci-0.2"].map(str::to_owned);
+    tree.property_string_list("compatible", versions.into())?;
+    tree.property_string("method", "hvc")?;
+    tree.end_node(psci)?;
+
+    let serial = tree.begin_node(&format!("serial@{SERIAL:x}"))?;
+    tree.property_string("compatible", "ns16550a")?;
+    tree.property_array_u64("reg", &[SERIAL, 8])?;
+    tree.property_u32("clock-frequency", SERIAL_CLOCK)?;
+    tree.property_array_u32("interrupts", &[SHARED, SERIAL_GSI, RISING])?;
+    tree.end_node(serial)?;
+
+    let vsock = tree.begin_node(&format!("virtio_mmio@{VSOCK_MMIO:x}"))?;
+    tree.property_string("compatible", "virtio,mmio")?;
+    tree.property_array_u64("reg", &[VSOCK_MMIO, VSOCK_MMIO_SIZE])?;
+    tree.property_array_u32("interrupts", &[SHARED, VSOCK_GSI, RISING])?;
+    tree.property_null("dma-coherent")?;
+    tree.end_node(vsock)?;
+
+    tree.end_node(root)?;
+    tree.finish()
+}
+
+/// The CPUs; KVM gives the one with id n the affinity n (`reset_mpidr` in
+/// `arch/arm64/kvm/sys_regs.c`).
+fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+    let all = tree.begin_node("cpus")?;
+    tree.property_u32("#address-cells", 1)?;
+    tree.property_u32("#size-cells", 0)?;
+    for index in 0..cpus {
+        let cpu = tree.begin_node(&format!("cpu@{index:x}"))?;
+        tree.property_string("device_type", "cpu")?;
+        tree.property_string("compatible", "arm,armv8")?;
+        tree.property_string("enable-method", "psci")?;
+        tree.property_u32("reg", index.into())?;
+        tree.end_node(cpu)?;
+    }
+    tree.end_node(all)
+}
+
+fn write_gic(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
+    let gic = tree.begin_node(&format!("interrupt-controller@{GIC_DISTRIBUTOR:x}"))?;
+    tree.property_string("compatible", "arm,gic-v3")?;
+    tree.property_null("interrupt-controller")?;
+    tree.property_u32("#interrupt-cells", 3)?;
+    let redistributors = u64::from(cpus) * GIC_REDISTRIBUTOR_SIZE;
+    tree.property_array_u64(
+        "reg",
+        &[GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, redistributors],
+    )?;
+    tree.property_phandle(GIC)?;
+    tree.end_node(gic)
+}

@@ -1,0 +1,61 @@
+//! What a guest leaves `KVM_RUN` for, and what is done then.
+
+use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_ioctls::VcpuExit;
+
+use super::{Cpu, registers};
+use crate::kvm::bus::Bus;
+use crate::kvm::vcpu::Turn;
+use crate::machine::VmEnd;
+
+impl Cpu {
+    /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
+    pub(in crate::kvm) fn turn(&mut self, index: usize, bus: &Bus) -> Turn {
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(e) if e.errno() == libc::EINTR => return Turn::Interrupted,
+            // `io_mem_abort` in `arch/arm64/kvm/mmio.c`.
+            Err(e) if e.errno() == libc::ENOSYS => {
+                let why = "an access to an address without memory by an instruction of which the \
+                           processor does not say what it is";
+                return Turn::End(self.cannot_go_on(index, why.to_owned()));
+            }
+            Err(e) => return Turn::End(self.failed(index, &format!("KVM_RUN: {e}"))),
+        };
+        match exit {
+            VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
+            VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
+            VcpuExit::Intr => return Turn::Interrupted,
+            // PSCI's SYSTEM_OFF and SYSTEM_RESET: either is the guest's orderly end.
+            VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN | KVM_SYSTEM_EVENT_RESET, _) => {
+                return Turn::End(VmEnd::Restart);
+            }
+            VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, data) => {
+                let why = format!("the guest says that it has crashed: {data:x?}");
+                return Turn::End(self.cannot_go_on(index, why));
+            }
+            VcpuExit::FailEntry(reason, cpu) => {
+                let why = format!(
+                    "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
+                );
+                return Turn::End(self.cannot_go_on(index, why));
+            }
+            VcpuExit::InternalError => {
+                return Turn::End(self.cannot_go_on(index, "KVM internal error".to_owned()));
+            }
+            other => {
+                let what = format!("an exit that nothing should cause: {other:?}");
+                return Turn::End(self.failed(index, &what));
+            }
+        }
+        Turn::Handled
+    }
+
+    fn cannot_go_on(&self, index: usize, why: String) -> VmEnd {
+        VmEnd::CannotGoOn { why, registers: registers::of(&self.fd, index) }
+    }
+
+    fn failed(&self, index: usize, what: &str) -> VmEnd {
+        VmEnd::Failed(format!("{what}\n{}", registers::of(&self.fd, index)))
+    }
+}

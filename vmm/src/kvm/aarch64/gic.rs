@@ -1,0 +1,102 @@
+//! The GICv3 that KVM has (`Documentation/virt/kvm/devices/arm-vgic-v3.rst`).
+
+use kvm_bindings::{
+    KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
+    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_DIST_REGS, KVM_DEV_ARM_VGIC_GRP_NR_IRQS,
+    KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT, KVM_VGIC_V3_ADDR_TYPE_DIST,
+    KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
+    kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+};
+use kvm_ioctls::{DeviceFd, VmFd};
+
+use super::layout::{GIC_DISTRIBUTOR, GIC_INTERRUPTS, GIC_REDISTRIBUTORS};
+use crate::kvm::SetupError;
+
+/// The GIC of a VM.
+pub(crate) struct Gic(DeviceFd);
+
+/// One of its registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Register {
+    /// Of the distributor, 32 bits at this offset.
+    Distributor(u32),
+    /// Of a CPU's redistributor, 32 bits at this offset of its two frames.
+    Redistributor(u8, u32),
+    /// Of a CPU's interface, 64 bits: `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
+    Interface(u8, u32),
+}
+
+impl Register {
+    /// Group and number of the attribute.
+    fn attribute(self) -> (u32, u64) {
+        // The affinity of a CPU is its number here.
+        let of = |cpu: u8, register: u32| {
+            u64::from(cpu) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | u64::from(register)
+        };
+        match self {
+            Register::Distributor(offset) => (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset.into()),
+            Register::Redistributor(cpu, offset) => {
+                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, of(cpu, offset))
+            }
+            Register::Interface(cpu, name) => (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, of(cpu, name)),
+        }
+    }
+}
+
+impl Gic {
+    /// Makes the GIC of a VM that has all its vCPUs.
+    ///
+    /// # Errors
+    /// If KVM refuses, as where the host has no GICv3 or later.
+    pub(crate) fn new(vm: &VmFd) -> Result<Gic, SetupError> {
+        let mut device = kvm_create_device {
+            type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+            ..Default::default()
+        };
+        let fd = vm.create_device(&mut device).map_err(SetupError::kvm("a GICv3"))?;
+        let gic = Gic(fd);
+        let interrupts = GIC_INTERRUPTS;
+        gic.give(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts)?;
+        for (kind, address) in [
+            (KVM_VGIC_V3_ADDR_TYPE_DIST, GIC_DISTRIBUTOR),
+            (KVM_VGIC_V3_ADDR_TYPE_REDIST, GIC_REDISTRIBUTORS),
+        ] {
+            gic.give(KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &address)?;
+        }
+        gic.give(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT.into(), &0_u64)?;
+        Ok(gic)
+    }
+
+    /// Reads a register, with all vCPUs out of the guest.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn get(&self, register: Register) -> Result<u64, SetupError> {
+        let (group, attr) = register.attribute();
+        let mut value = 0_u64;
+        let mut attribute =
+            kvm_device_attr { group, attr, addr: (&raw mut value).addr() as u64, flags: 0 };
+        // SAFETY: KVM writes four or eight bytes there, of which the value has eight; a little-endian
+        // machine's low ones come first.
+        unsafe { self.0.get_device_attr(&mut attribute) }
+            .map_err(SetupError::kvm("reading the GIC's state"))?;
+        Ok(value)
+    }
+
+    /// Writes a register.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn set(&self, register: Register, value: u64) -> Result<(), SetupError> {
+        let (group, attr) = register.attribute();
+        self.give(group, attr, &value)
+    }
+
+    fn give<T>(&self, group: u32, attr: u64, value: &T) -> Result<(), SetupError> {
+        let addr = (&raw const *value).addr() as u64;
+        let attribute = kvm_device_attr { group, attr, addr, flags: 0 };
+        self.0
+            .set_device_attr(&attribute)
+            .map_err(SetupError::kvm("KVM_SET_DEVICE_ATTR of the GIC"))
+    }
+}

@@ -1,0 +1,67 @@
+//! Recognises an Image, checks that it fits, and reads it to its place
+//! (`Documentation/arch/arm64/booting.rst`, section 4).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use vm_memory::GuestMemoryMmap;
+
+use super::LoadError;
+use super::layout::MEMORY;
+use crate::kvm::load::read_file;
+
+/// Bytes of the header.
+const HEADER: usize = 64;
+/// Offset of the header's magic number, and the number.
+const MAGIC: (usize, [u8; 4]) = (56, *b"ARM\x64");
+/// In the flags: the kernel is big-endian.
+const BIG_ENDIAN: u64 = 1;
+/// `text_offset` of kernels that say no `image_size`, before Linux 3.17.
+const OLD_TEXT_OFFSET: u64 = 0x8_0000;
+
+/// A kernel in guest memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    /// Physical address of its first byte, which is its first instruction.
+    pub(super) entry: u64,
+    /// The first address behind it and its `.bss`.
+    pub(super) end: u64,
+}
+
+/// Loads the file `path` below `memory_end`.
+///
+/// # Errors
+/// [`LoadError`] if it cannot be read, is no Image, or does not fit.
+pub(super) fn load(
+    memory: &GuestMemoryMmap,
+    path: &Path,
+    memory_end: u64,
+) -> Result<Kernel, LoadError> {
+    let read = |source| LoadError::Read { file: path.to_owned(), source };
+    let mut file = File::open(path).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    let mut header = [0; HEADER];
+    if size < HEADER as u64 {
+        return Err(LoadError::NotAKernel { file: path.to_owned() });
+    }
+    file.read_exact_at(&mut header, 0).map_err(read)?;
+    if header[MAGIC.0..MAGIC.0 + 4] != MAGIC.1 {
+        return Err(LoadError::NotAKernel { file: path.to_owned() });
+    }
+    let field = |at: usize| {
+        u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes of the header"))
+    };
+    let (offset, image_size, flags) = (field(8), field(16), field(24));
+    if flags & BIG_ENDIAN != 0 {
+        return Err(LoadError::BigEndian { file: path.to_owned() });
+    }
+    let offset = if image_size == 0 { OLD_TEXT_OFFSET } else { offset };
+    let entry = MEMORY.saturating_add(offset);
+    let end = entry.saturating_add(image_size.max(size));
+    if end > memory_end {
+        return Err(LoadError::KernelTooBig { file: path.to_owned(), end, memory_end });
+    }
+    read_file(memory, &mut file, entry, size).map_err(read)?;
+    Ok(Kernel { entry, end })
+}

@@ -1,0 +1,123 @@
+//! Registers by KVM's names, and as text in QEMU's form, so that a report looks the same whatever ran
+//! the kernel.
+
+use std::fmt::Write as _;
+use std::mem::offset_of;
+
+use kvm_bindings::{
+    KVM_REG_ARM_CORE, KVM_REG_ARM64, KVM_REG_SIZE_MASK, KVM_REG_SIZE_SHIFT, KVM_REG_SIZE_U64,
+    kvm_regs, user_pt_regs,
+};
+use kvm_ioctls::VcpuFd;
+
+/// General registers.
+const GENERAL: usize = 31;
+
+/// Bytes of the largest register: of the SVE, in slices (`KVM_REG_SIZE_U2048`).
+pub(super) const LARGEST: usize = 256;
+
+/// The register at this offset of `struct kvm_regs` (`KVM_REG_ARM_CORE_REG` in
+/// `arch/arm64/include/uapi/asm/kvm.h`).
+const fn core(offset: usize) -> u64 {
+    KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / size_of::<u32>()) as u64
+}
+
+/// `x0` to `x30`.
+pub(crate) const fn x(number: usize) -> u64 {
+    core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, regs) + number * size_of::<u64>())
+}
+
+/// The stack pointer of EL0.
+pub(crate) const SP: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, sp));
+
+/// The stack pointer of EL1.
+pub(crate) const SP_EL1: u64 = core(offset_of!(kvm_regs, sp_el1));
+
+/// The program counter.
+pub(crate) const PC: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pc));
+
+/// The state of the processor.
+pub(crate) const PSTATE: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pstate));
+
+/// `PSTATE` of EL1 with its own stack pointer, and all interrupts off.
+pub(crate) const PSTATE_BOOT: u64 = 0x3c5;
+
+/// In `PSTATE`: interrupts are not taken.
+pub(super) const PSTATE_I: u64 = 1 << 7;
+
+/// Bytes of the register with this name.
+pub(super) fn size(name: u64) -> usize {
+    1 << ((name & KVM_REG_SIZE_MASK) >> KVM_REG_SIZE_SHIFT)
+}
+
+/// A register of eight bytes of a vCPU that is not running.
+///
+/// # Errors
+/// As `KVM_GET_ONE_REG`.
+pub(crate) fn get(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::Error> {
+    let mut value = [0; 8];
+    vcpu.get_one_reg(name, &mut value)?;
+    Ok(u64::from_le_bytes(value))
+}
+
+/// Sets a register of eight bytes.
+///
+/// # Errors
+/// As `KVM_SET_ONE_REG`.
+pub(crate) fn set(vcpu: &VcpuFd, name: u64, value: u64) -> Result<(), kvm_ioctls::Error> {
+    vcpu.set_one_reg(name, &value.to_le_bytes()).map(drop)
+}
+
+/// The registers of a vCPU that is not running.
+pub(super) fn of(vcpu: &VcpuFd, index: usize) -> String {
+    text(index, |name| get(vcpu, name))
+        .unwrap_or_else(|e| format!("CPU#{index}: its registers cannot be read: {e}"))
+}
+
+fn text<E>(index: usize, value: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
+    let mut text = format!("CPU#{index}\n PC={:016x}", value(PC)?);
+    for number in 0..GENERAL {
+        // Four in a row, as QEMU has them.
+        text.push(if number % 4 == 3 { '\n' } else { ' ' });
+        let _ = write!(text, "X{number:02}={:016x}", value(x(number))?);
+    }
+    let _ = write!(
+        text,
+        " SP={:016x} SP_EL1={:016x}\nPSTATE={:08x}",
+        value(SP)?,
+        value(SP_EL1)?,
+        value(PSTATE)?
+    );
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kvm() {
+        // Documentation/virt/kvm/api.rst, 4.68.
+        assert_eq!(x(0), 0x6030_0000_0010_0000);
+        assert_eq!(x(1), 0x6030_0000_0010_0002);
+        assert_eq!(SP, 0x6030_0000_0010_003e);
+        assert_eq!(PC, 0x6030_0000_0010_0040);
+        assert_eq!(PSTATE, 0x6030_0000_0010_0042);
+        assert_eq!(SP_EL1, 0x6030_0000_0010_0044);
+        assert_eq!(
+            (size(PC), size(0x6040_0000_0010_0054), size(0x6080_0000_0015_0000)),
+            (8, 16, 256)
+        );
+    }
+
+    #[test]
+    fn registers_read_as_qemus_do() {
+        let text = text::<()>(1, |name| Ok(if name == PC { 0xffff_8000_8001_0000 } else { 7 }));
+        let text = text.unwrap();
+        assert!(
+            text.starts_with("CPU#1\n PC=ffff800080010000 X00=0000000000000007 X01="),
+            "{text}"
+        );
+        assert!(text.ends_with("\nPSTATE=00000007"), "{text}");
+    }
+}

@@ -1,0 +1,219 @@
+//! The microVM: one VM on KVM with what a kernel needs to reach its init and to be heard, and
+//! nothing else: in-kernel interrupt controllers and timers, a 16550, a way to restart, and a
+//! virtio-mmio vsock device.
+//!
+//! ```text
+//! vcpu-0..7     KVM_RUN <-> bus: serial -> console's pipe, vsock's registers; the restart
+//! vsock         the guest's kicks (ioeventfd) -> queues -> device core
+//! (session's)   orders to the vCPUs; device core -> queues, interrupts (irqfd); the VM's end
+//! ```
+//!
+//! An architecture is a folder, known here as `arch`:
+//!
+//! - `layout`: addresses and interrupts of the devices;
+//! - `memory_ranges`, `kernel_arguments`, `load` to an `Entry`: the guest's memory before the first
+//!   instruction;
+//! - `boot` and `resume`: what KVM makes of a VM, as `Chips` and a `Cpu` for each vCPU;
+//! - `Cpu`: `enter` at the kernel, `turn` in `KVM_RUN`, `save` to a `VcpuState`; `Chips`: `save` to a
+//!   `VmState`;
+//! - `filter`: what threads need of system calls.
+
+#[cfg(target_arch = "aarch64")]
+pub mod aarch64;
+pub mod bus;
+mod device;
+mod kept;
+pub(crate) mod kick;
+mod load;
+mod memory;
+mod seccomp;
+pub mod serial;
+mod vcpu;
+mod vm;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::machine::{BootError, Discovery, Kept, Machine, VmEnd, VmSpec};
+use crate::session::{Session, Vm, console_pipe};
+use crate::vsock::device::Device;
+use crate::vsock::link::Link;
+use device::DeviceThread;
+use kept::KeptVm;
+use vcpu::Vcpus;
+use vm::{Begin, Hardware};
+
+/// How long vCPUs may take to come out of the guest. It takes microseconds on a machine that has
+/// nothing else to do.
+const PARK_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the backend is called in messages.
+const NAME: &str = "the microVM";
+
+/// Why a VM cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SetupError {
+    /// KVM refused.
+    #[error("{call}: {source}")]
+    Kvm { call: &'static str, source: kvm_ioctls::Error },
+    /// Another system call failed.
+    #[error("cannot {what}: {source}")]
+    System { what: &'static str, source: io::Error },
+    /// What is to be written to KVM is not what KVM can have given.
+    #[error("{0}")]
+    State(&'static str),
+    /// A register cannot be given the value that it had.
+    #[error("register {0:#x} does not take its value back")]
+    Register(u64),
+    /// The kernel or the initramfs cannot be put into the guest.
+    #[error(transparent)]
+    Load(#[from] arch::LoadError),
+    /// The state of the device is not one that it can have.
+    #[error("the vsock device does not take its state back: {0}")]
+    Device(String),
+}
+
+impl SetupError {
+    fn kvm(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
+        move |source| SetupError::Kvm { call, source }
+    }
+
+    fn register(number: impl Into<u64>) -> SetupError {
+        SetupError::Register(number.into())
+    }
+
+    fn system(what: &'static str) -> impl Fn(io::Error) -> SetupError {
+        move |source| SetupError::System { what, source }
+    }
+}
+
+impl From<SetupError> for BootError {
+    fn from(error: SetupError) -> BootError {
+        match error {
+            SetupError::System { what, source } => BootError::System { what, source },
+            other => BootError::Refused { backend: NAME.to_owned(), words: other.to_string() },
+        }
+    }
+}
+
+/// The backend.
+#[derive(Clone, Debug)]
+pub struct Kvm {
+    reason: String,
+}
+
+impl Kvm {
+    /// The microVM, with the reason for which it was chosen.
+    #[must_use]
+    pub fn new(reason: String) -> Kvm {
+        Kvm { reason }
+    }
+}
+
+impl Machine for Kvm {
+    fn describe(&self, _: Discovery) -> String {
+        // It has both.
+        format!("kvm (microVM): {}", self.reason)
+    }
+
+    fn boot(&self, spec: &VmSpec) -> Result<Session, BootError> {
+        let refused =
+            |words: &str| BootError::Refused { backend: NAME.to_owned(), words: words.to_owned() };
+        if spec.gdb {
+            return Err(refused("it has no stub for a debugger; QEMU has one"));
+        }
+        if spec.cpu_model.is_some() {
+            return Err(refused("its CPU is the host's; QEMU has models"));
+        }
+        start(Begin::Boot(spec), spec.port, spec.keep).map_err(BootError::from)
+    }
+}
+
+/// Starts a VM, whose vsock device has `port` open.
+fn start(begin: Begin<'_>, port: u32, keep: bool) -> Result<Session, SetupError> {
+    kick::install_kick_handler().map_err(SetupError::system("handle the kick's signal"))?;
+    let mut device = Device::new();
+    device.listen(port);
+    let link = Arc::new(Link::new(device).map_err(SetupError::system("make an eventfd"))?);
+    let (console, writer) = console_pipe().map_err(SetupError::system("make the console"))?;
+    let (hardware, parts) = Hardware::new(&begin, &link, writer)?;
+    let device = DeviceThread::start(link.clone(), parts.kicks, parts.poke, keep)
+        .map_err(SetupError::system("start a thread"))?;
+    let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.hush)
+        .map_err(SetupError::system("start a thread"))?;
+    let vm = KvmVm { vcpus, device, hardware, link: link.clone(), port, keeping: keep, kept: None };
+    Ok(Session::new(Box::new(vm), link, port, console))
+}
+
+/// A VM with all that belongs to it. The fields are dropped in this order: nothing runs any more
+/// when the memory goes.
+struct KvmVm {
+    vcpus: Vcpus,
+    device: DeviceThread,
+    hardware: Hardware,
+    link: Arc<Link>,
+    port: u32,
+    /// The state is to be kept, and was not yet.
+    keeping: bool,
+    kept: Option<Result<Arc<KeptVm>, String>>,
+}
+
+impl KvmVm {
+    /// Keeps the state. If that does not work, the VM goes on all the same.
+    fn keep(&mut self) -> Result<Arc<KeptVm>, String> {
+        let Some(states) = self.vcpus.park(PARK_LIMIT) else {
+            return Err("its vCPUs do not come to rest".to_owned());
+        };
+        // With the lock of the device, so that no thread of ours uses the memory.
+        let kept = self.link.with(|_| self.hardware.keep(states, self.port));
+        self.vcpus.resume();
+        kept.map(Arc::new).map_err(|e| e.to_string())
+    }
+}
+
+impl Vm for KvmVm {
+    fn descriptors(&self) -> Vec<RawFd> {
+        vec![self.vcpus.ended().as_raw_fd(), self.device.news().as_raw_fd()]
+    }
+
+    fn advance(&mut self) -> Option<VmEnd> {
+        let _ = self.device.news().read();
+        let mut end = self.vcpus.end();
+        if let Some(why) = self.device.failure() {
+            end.get_or_insert_with(|| VmEnd::Failed(why.to_owned()));
+        }
+        if end.is_none() && self.keeping && self.device.has_dialled() {
+            self.keeping = false;
+            self.kept = Some(self.keep());
+            self.device.release();
+        }
+        if end.is_some() {
+            self.vcpus.stop();
+        }
+        end
+    }
+
+    fn debugger(&self) -> Option<&str> {
+        None
+    }
+
+    fn kept(&self) -> Option<Result<Kept, String>> {
+        let kept = self.kept.clone()?;
+        Some(kept.map(|kept| Kept::new(kept)))
+    }
+
+    fn whereabouts(&mut self) -> Vec<String> {
+        let Some(states) = self.vcpus.park(PARK_LIMIT) else { return Vec::new() };
+        self.vcpus.resume();
+        states.iter().enumerate().map(|(index, state)| state.whereabouts(index)).collect()
+    }
+}

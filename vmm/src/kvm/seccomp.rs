@@ -1,0 +1,235 @@
+//! The filters under which the threads run that a guest can talk to: the system calls they need,
+//! each with its reason, and no other.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule,
+};
+
+use super::arch::filter;
+
+/// A system call, the values one of its arguments is confined to, and the reason.
+pub(super) struct Allowed {
+    number: i64,
+    only: Only,
+    /// Never read by the program; `reasons_are_given` reads it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people"))]
+    why: &'static str,
+}
+
+/// What of a system call is allowed.
+enum Only {
+    /// All of it.
+    Any,
+    /// These values of this argument.
+    Values(u8, &'static [u64]),
+    /// No memory that can be executed: argument 2 of mmap and mprotect.
+    NoExec,
+}
+
+/// All of a system call.
+pub(super) const fn any(number: i64, why: &'static str) -> Allowed {
+    Allowed { number, only: Only::Any, why }
+}
+
+/// `_IO(KVMIO, 0x80)`: the one request of a vCPU thread while the guest runs.
+pub(super) const KVM_RUN: u64 = 0xae80;
+
+/// What any thread of ours needs.
+const COMMON: &[Allowed] = &[
+    any(libc::SYS_read, "empties an eventfd"),
+    any(libc::SYS_write, "interrupts the guest, wakes the session, prints a panic"),
+    any(libc::SYS_futex, "locks and condition variables"),
+    any(libc::SYS_rt_sigreturn, "returns from the handler of the kick"),
+    any(libc::SYS_restart_syscall, "goes on with a wait after a stop by job control"),
+    any(libc::SYS_clock_gettime, "deadlines of waits, where the vDSO cannot tell the time"),
+    any(libc::SYS_sched_yield, "a lock of the allocator that is taken for a moment"),
+    any(libc::SYS_brk, "the allocator"),
+    any(libc::SYS_munmap, "the allocator; the thread's signal stack at its end"),
+    any(libc::SYS_mremap, "the allocator"),
+    any(libc::SYS_madvise, "the thread's stack is given back at its end"),
+    Allowed { number: libc::SYS_mmap, only: Only::NoExec, why: "the allocator" },
+    Allowed { number: libc::SYS_mprotect, only: Only::NoExec, why: "the allocator" },
+    any(libc::SYS_close, "a channel's end"),
+    Allowed {
+        number: libc::SYS_fcntl,
+        only: Only::Values(1, &[libc::F_GETFD as u64]),
+        why: "a debug build looks whether what it closes is open",
+    },
+    any(libc::SYS_sigaltstack, "the thread's signal stack is taken down at its end"),
+    any(libc::SYS_rt_sigprocmask, "the end of the thread; abort"),
+    any(libc::SYS_rt_sigaction, "abort"),
+    any(libc::SYS_getpid, "abort"),
+    any(libc::SYS_gettid, "abort; the name of a thread that panics"),
+    any(libc::SYS_tgkill, "abort"),
+    any(libc::SYS_exit, "the end of the thread"),
+    any(libc::SYS_exit_group, "the filter's own report of a call it denies"),
+];
+
+/// What a vCPU thread needs beside that.
+const VCPU: &[Allowed] = &[
+    Allowed {
+        number: libc::SYS_ioctl,
+        only: Only::Values(1, filter::VCPU_IOCTLS),
+        why: "runs the guest; reads its state when that is asked for",
+    },
+    any(libc::SYS_ppoll, "waits for room in the console's pipe"),
+];
+
+/// What the device's thread needs beside that.
+const DEVICE: &[Allowed] = &[any(libc::SYS_ppoll, "waits for the guest's kicks")];
+
+/// A thread's filter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Thread {
+    /// Runs a vCPU.
+    Vcpu,
+    /// Moves packets.
+    Device,
+}
+
+/// Puts the calling thread under its filter, for ever. A call that it denies ends the process, and
+/// says so.
+///
+/// # Errors
+/// If the kernel has no seccomp filters.
+pub(super) fn confine(thread: Thread) -> Result<(), seccompiler::Error> {
+    static PROGRAMS: [OnceLock<BpfProgram>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (slot, more) = match thread {
+        Thread::Vcpu => (&PROGRAMS[0], VCPU),
+        Thread::Device => (&PROGRAMS[1], DEVICE),
+    };
+    if slot.get().is_none() {
+        let _ = slot.set(compile(more)?);
+    }
+    report_denials();
+    seccompiler::apply_filter(slot.get().expect("set above"))
+}
+
+fn compile(more: &[Allowed]) -> Result<BpfProgram, BackendError> {
+    let mut rules = BTreeMap::new();
+    for allowed in COMMON.iter().chain(filter::MORE).chain(more) {
+        rules.insert(allowed.number, conditions(&allowed.only)?);
+    }
+    SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, filter::TARGET)?.try_into()
+}
+
+fn conditions(only: &Only) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |index, operator, value| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+    };
+    match only {
+        Only::Any => Ok(Vec::new()),
+        Only::Values(index, values) => {
+            values.iter().map(|&value| rule(*index, SeccompCmpOp::Eq, value)).collect()
+        }
+        Only::NoExec => {
+            let exec = u64::from(libc::PROT_EXEC.cast_unsigned());
+            Ok(vec![rule(2, SeccompCmpOp::MaskedEq(exec), 0)?])
+        }
+    }
+}
+
+/// Ends the process with a word on what was denied, instead of by a signal without any.
+fn report_denials() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        // SAFETY: the handler makes only calls that are safe in one and that every filter allows;
+        // all zero is a valid sigaction.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = denied as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut());
+        }
+    });
+}
+
+/// Offset of `si_syscall` in `siginfo_t` of 64-bit machines
+/// (`include/uapi/asm-generic/siginfo.h`): after three ints, padding and the address of the call.
+const SI_SYSCALL: usize = 24;
+
+extern "C" fn denied(_: libc::c_int, info: *const libc::siginfo_t, _: *const libc::c_void) {
+    let mut line =
+        *b"sudbox: a thread of the microVM made system call 0000, which its filter denies\n";
+    // SAFETY: the kernel hands over a siginfo_t, which is larger; this signal's has the number
+    // there.
+    let mut number = unsafe { info.byte_add(SI_SYSCALL).cast::<u32>().read_unaligned() };
+    let digits = line.iter().position(|&byte| byte == b'0').unwrap_or(0);
+    for place in (digits..digits + 4).rev() {
+        line[place] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    // SAFETY: writes bytes of ours; exit code 128 is that of a fault of ours.
+    unsafe {
+        libc::write(2, line.as_ptr().cast(), line.len());
+        libc::_exit(128);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_given_once_for_each_call() {
+        for list in [VCPU, DEVICE] {
+            let mut seen = Vec::new();
+            for allowed in COMMON.iter().chain(filter::MORE).chain(list) {
+                assert!(!allowed.why.is_empty());
+                assert!(!seen.contains(&allowed.number), "{} twice", allowed.number);
+                seen.push(allowed.number);
+            }
+        }
+    }
+
+    /// Runs `work` in a child under a filter and returns its status.
+    fn confined(thread: Thread, work: fn()) -> i32 {
+        // SAFETY: the child makes system calls and ends; the parent waits for it.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::close(2);
+                if confine(thread).is_ok() {
+                    work();
+                    libc::_exit(7);
+                }
+                libc::_exit(8);
+            }
+            let mut status = 0;
+            libc::waitpid(child, &mut status, 0);
+            libc::WEXITSTATUS(status)
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_ends_the_process_and_what_is_does_not() {
+        assert_eq!(confined(Thread::Device, || ()), 7);
+        // SAFETY: touches no memory.
+        let socket = || unsafe {
+            libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
+        };
+        assert_eq!(confined(Thread::Vcpu, socket), 128);
+        // SAFETY: an invalid descriptor: nothing happens but the look of the filter.
+        let other_ioctl = || unsafe {
+            libc::ioctl(-1, 0x5401, 0);
+        };
+        assert_eq!(confined(Thread::Vcpu, other_ioctl), 128);
+        // SAFETY: as above.
+        let run = || unsafe {
+            libc::ioctl(-1, KVM_RUN, 0);
+        };
+        assert_eq!(confined(Thread::Vcpu, run), 7);
+        assert_eq!(confined(Thread::Device, run), 128);
+        // SAFETY: new memory that nobody uses.
+        let exec = || unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_EXEC, flags, -1, 0);
+        };
+        assert_eq!(confined(Thread::Vcpu, exec), 128);
+    }
+}

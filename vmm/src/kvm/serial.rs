@@ -1,0 +1,170 @@
+//! The serial interface at COM1: a 16550A that the guest only writes to.
+
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+
+use serde::{Deserialize, Serialize};
+use vm_superio::Trigger;
+use vm_superio::serial::NoEvents;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::poll;
+
+/// A 16550A whose output goes to a writer.
+pub struct Serial {
+    uart: vm_superio::Serial<Interrupt, NoEvents, Box<dyn Write + Send>>,
+}
+
+/// The registers of a 16550A, and what waits in its receive buffer (loopback puts it there).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SerialState {
+    /// DLL.
+    pub divisor_low: u8,
+    /// DLM.
+    pub divisor_high: u8,
+    /// IER.
+    pub interrupt_enable: u8,
+    /// IIR.
+    pub interrupt_identification: u8,
+    /// LCR.
+    pub line_control: u8,
+    /// LSR.
+    pub line_status: u8,
+    /// MCR.
+    pub modem_control: u8,
+    /// MSR.
+    pub modem_status: u8,
+    /// SCR.
+    pub scratch: u8,
+    /// Bytes that the guest has not read.
+    pub received: Vec<u8>,
+}
+
+/// A snapshot's serial interface cannot be restored.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot restore the serial interface: {0}")]
+pub struct RestoreError(String);
+
+impl Serial {
+    /// An interface after power-on. `interrupt` asserts its interrupt line. Each byte that the
+    /// guest writes goes to `output` at once, in the vCPU's thread: see [`Output`].
+    #[must_use]
+    pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
+        Serial { uart: vm_superio::Serial::new(Interrupt(interrupt), output) }
+    }
+
+    /// An interface as it was saved. An interrupt that was pending is asserted again.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if there is more in the receive buffer than fits.
+    pub fn restore(
+        state: &SerialState,
+        interrupt: EventFd,
+        output: Box<dyn Write + Send>,
+    ) -> Result<Serial, RestoreError> {
+        let state = vm_superio::SerialState {
+            baud_divisor_low: state.divisor_low,
+            baud_divisor_high: state.divisor_high,
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            in_buffer: state.received.clone(),
+        };
+        vm_superio::Serial::from_state(&state, Interrupt(interrupt), NoEvents, output)
+            .map(|uart| Serial { uart })
+            .map_err(|e| RestoreError(e.to_string()))
+    }
+
+    /// Everything of it that the guest can tell.
+    #[must_use]
+    pub fn save(&self) -> SerialState {
+        let state = self.uart.state();
+        SerialState {
+            divisor_low: state.baud_divisor_low,
+            divisor_high: state.baud_divisor_high,
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            received: state.in_buffer,
+        }
+    }
+
+    /// Reads the register at this offset. There are eight.
+    pub(super) fn read(&mut self, offset: u16) -> u8 {
+        u8::try_from(offset).map_or(0xff, |offset| self.uart.read(offset))
+    }
+
+    /// Writes the register at this offset.
+    pub(super) fn write(&mut self, offset: u16, value: u8) {
+        if let Ok(offset) = u8::try_from(offset) {
+            // Fails when the output does, and to the guest that is a line with nobody at the end.
+            let _ = self.uart.write(offset, value);
+        }
+    }
+}
+
+/// The interrupt line.
+struct Interrupt(EventFd);
+
+impl Trigger for Interrupt {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        match self.0.write(1) {
+            // The counter is full, so the interrupt is pending anyway.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The writing end of the session's console pipe.
+///
+/// A guest may print faster than the session reads, and then its vCPU waits, as for a slow line.
+/// When the vCPU is to leave the guest, nobody may be reading: as long as `stop` is readable, a
+/// byte that does not fit is dropped. A signal alone does not end the wait.
+pub struct Output {
+    pipe: io::PipeWriter,
+    stop: EventFd,
+}
+
+impl Output {
+    /// An output that waits for the reader of `pipe` until `stop` is readable.
+    ///
+    /// # Errors
+    /// If the pipe cannot be made non-blocking.
+    pub fn new(pipe: io::PipeWriter, stop: EventFd) -> io::Result<Output> {
+        poll::nonblocking(pipe.as_raw_fd())?;
+        Ok(Output { pipe, stop })
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.pipe.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            if poll::room(self.pipe.as_raw_fd(), self.stop.as_raw_fd())? {
+                // Not `Interrupted` and not 0 bytes: nobody is to try again.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,138 @@
+//! What a guest reads, for processors of both makers as KVM describes them.
+
+use super::*;
+
+fn leaf(function: u32, index: u32, registers: [u32; 4]) -> kvm_cpuid_entry2 {
+    let [eax, ebx, ecx, edx] = registers;
+    kvm_cpuid_entry2 { function, index, eax, ebx, ecx, edx, ..Default::default() }
+}
+
+/// An Intel host with traces of its own topology: APIC id 19h, sixteen cores of two threads.
+fn intel() -> CpuId {
+    CpuId::from_entries(&[
+        leaf(0, 0, [0x1f, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]),
+        leaf(1, 0, [0x806f8, 0x1920_0800, 0x0000_2001, 0x1fab_fbff]),
+        leaf(4, 0, [0xfc00_4121, 0x02c0_003f, 0x3f, 0]),
+        leaf(4, 1, [0xfc00_4143, 0x03c0_003f, 0x7ff, 0]),
+        leaf(4, 2, [0xfc1f_c163, 0x0380_003f, 0x1_bfff, 0]),
+        leaf(4, 3, [0, 0, 0, 0]),
+        leaf(0xa, 0, [0x0830_0805, 0, 0, 0x8604]),
+        leaf(0xb, 0, [1, 2, 0x100, 0x19]),
+        leaf(0xb, 1, [5, 32, 0x201, 0x19]),
+        leaf(0x1f, 0, [1, 2, 0x100, 0x19]),
+        leaf(0x4000_0001, 0, [0x0100_7efb, 0, 0, 0]),
+        leaf(0x8000_0008, 0, [0x3030, 0, 0, 0]),
+    ])
+    .unwrap()
+}
+
+/// An AMD host of many cores.
+fn amd() -> CpuId {
+    CpuId::from_entries(&[
+        leaf(0, 0, [0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
+        leaf(1, 0, [0x00a2_0f12, 0x0a0c_0800, 0x8000_2001, 0x178b_fbff]),
+        leaf(0x8000_0001, 0, [0, 0, 0x00c0_01f3, 0]),
+        leaf(0x8000_0008, 0, [0x3030, 0x1000, 0x0001_500b, 0]),
+        leaf(0x8000_001d, 0, [0x0000_4121, 0x01c0_003f, 0x3f, 0]),
+        leaf(0x8000_001d, 1, [0x0000_4163, 0x03c0_003f, 0x7fff, 0]),
+        leaf(0x8000_001e, 0, [0x19, 0x105, 0x301, 0]),
+        leaf(0x8000_0022, 0, [1, 6, 0, 0]),
+        leaf(0x8000_0026, 0, [1, 2, 0x100, 0x19]),
+    ])
+    .unwrap()
+}
+
+/// The registers of a leaf as `KVM_SET_CPUID2` finds them; nothing twice.
+fn read(cpuid: &CpuId, function: u32, index: u32) -> [u32; 4] {
+    let mut found = cpuid.as_slice().iter().filter(|e| e.function == function && e.index == index);
+    let entry = found.next().copied().unwrap_or_default();
+    assert!(found.next().is_none(), "leaf {function:#x}.{index} is there twice");
+    [entry.eax, entry.ebx, entry.ecx, entry.edx]
+}
+
+#[test]
+fn the_fourth_of_four_has_id_3_wherever_it_looks() {
+    let cpuid_intel = cpuid(&intel(), 3, 4);
+    let [_, ebx, ecx, edx] = read(&cpuid_intel, 1, 0);
+    assert_eq!(ebx, 0x0304_0800);
+    assert_eq!(ecx, 0x8100_2001, "hypervisor, TSC deadline, and what the host has");
+    assert_eq!(edx & 1 << 28, 1 << 28, "HTT");
+    for function in [0xb, 0x1f] {
+        // One thread to a core, two bits to tell cores apart, four in the package.
+        assert_eq!(read(&cpuid_intel, function, 0), [0, 1, 0x100, 3]);
+        assert_eq!(read(&cpuid_intel, function, 1), [2, 4, 0x201, 3]);
+        assert_eq!(read(&cpuid_intel, function, 2), [0, 0, 2, 3]);
+    }
+    let cpuid_amd = cpuid(&amd(), 3, 4);
+    assert_eq!(read(&cpuid_amd, 0x8000_001e, 0), [3, 3, 0, 0]);
+    assert_eq!(read(&cpuid_amd, 0xb, 1), [2, 4, 0x201, 3]);
+    assert_eq!(read(&cpuid_amd, 0x8000_0026, 0), [0; 4], "the host's");
+}
+
+#[test]
+fn cores_share_the_third_cache_and_no_other() {
+    // Bits 25:14, sharing less one; 31:26, ids of cores less one.
+    let intel = cpuid(&intel(), 0, 4);
+    for (index, sharing) in [(0, 0), (1, 0), (2, 3)] {
+        let [eax, ..] = read(&intel, 4, index);
+        assert_eq!((eax >> 14 & 0xfff, eax >> 26), (sharing, 3), "leaf 4.{index}");
+    }
+    assert_eq!(read(&intel, 4, 3), [0; 4], "the end of the list stays one");
+    assert_eq!(read(&intel, 4, 0)[0] & 0x3fff, 0x121);
+    let amd = cpuid(&amd(), 0, 4);
+    assert_eq!(read(&amd, 0x8000_001d, 0)[0], 0x121);
+    assert_eq!(read(&amd, 0x8000_001d, 1)[0], 0x163 | 3 << 14);
+}
+
+#[test]
+fn amd_s_own_leaves_count_cores() {
+    for (cpus, ecx_8, legacy) in [(1, 0x0001_0000, 0), (4, 0x0001_2003, 2), (6, 0x0001_3005, 2)] {
+        let cpuid = cpuid(&amd(), 0, cpus);
+        assert_eq!(read(&cpuid, 0x8000_0008, 0)[2], ecx_8, "{cpus} CPUs");
+        assert_eq!(read(&cpuid, 0x8000_0001, 0)[2] & 2, legacy, "{cpus} CPUs");
+    }
+    // Reserved on Intel.
+    assert_eq!(read(&cpuid(&intel(), 0, 4), 0x8000_0008, 0)[2], 0);
+}
+
+#[test]
+fn one_cpu_is_no_multiprocessor() {
+    let cpuid = cpuid(&intel(), 0, 1);
+    let [_, ebx, _, edx] = read(&cpuid, 1, 0);
+    assert_eq!((ebx >> 16 & 0xff, edx & 1 << 28), (1, 0));
+    assert_eq!(read(&cpuid, 0xb, 1), [0, 1, 0x201, 0]);
+    assert_eq!(read(&cpuid, 4, 0)[0] >> 26, 0);
+}
+
+#[test]
+fn no_leaf_appears_that_the_processor_is_too_old_for() {
+    let old = CpuId::from_entries(&[
+        leaf(0, 0, [5, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
+        leaf(1, 0, [0x0010_0f23, 0x0800, 0, 0]),
+    ])
+    .unwrap();
+    let functions: Vec<_> = cpuid(&old, 1, 2).as_slice().iter().map(|e| e.function).collect();
+    assert_eq!(functions, [0, 1]);
+}
+
+#[test]
+fn performance_counters_are_hidden_and_the_rest_is_kvm_s() {
+    let intel_host = intel();
+    let patched = cpuid(&intel_host, 0, 2);
+    assert_eq!(read(&patched, 0xa, 0), [0; 4]);
+    assert_eq!(read(&patched, 0x4000_0001, 0), read(&intel_host, 0x4000_0001, 0));
+    assert_eq!(read(&patched, 0, 0), read(&intel_host, 0, 0));
+    let patched = cpuid(&amd(), 0, 2);
+    assert_eq!(read(&patched, 0x8000_0022, 0), [0; 4]);
+    assert_eq!(read(&patched, 0x8000_0001, 0)[2] & 1 << 23, 0);
+}
+
+/// Subleaves differ only by index, which KVM must be told to look at.
+#[test]
+fn indexed_leaves_say_that_they_are() {
+    for entry in cpuid(&intel(), 0, 2).as_slice() {
+        if matches!(entry.function, 0xb | 0x1f) {
+            assert_eq!(entry.flags, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a guest leaves `KVM_RUN` for, and what is done then.
+
+use kvm_bindings::kvm_run;
+use kvm_ioctls::VcpuExit;
+
+use super::{Cpu, dump};
+use crate::kvm::bus::{Bus, Effect};
+use crate::kvm::vcpu::Turn;
+use crate::machine::VmEnd;
+
+impl Cpu {
+    /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
+    pub(in crate::kvm) fn turn(&mut self, index: usize, bus: &Bus) -> Turn {
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(e) if e.errno() == libc::EINTR => return Turn::Interrupted,
+            // A vCPU that waits for its start-up IPI was woken.
+            Err(e) if e.errno() == libc::EAGAIN => return Turn::Handled,
+            Err(e) => return Turn::End(self.failed(index, &format!("KVM_RUN: {e}"))),
+        };
+        match exit {
+            VcpuExit::IoOut(port, data) => match bus.pio_write(port, data) {
+                Effect::None => {}
+                Effect::Restart => return Turn::End(VmEnd::Restart),
+            },
+            VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
+            VcpuExit::IoIn(port, data) => {
+                let data: *mut [u8] = data;
+                let item = item_size(self.fd.get_kvm_run());
+                // SAFETY: the data is in the pages that KVM shares behind kvm_run; they stay mapped
+                // and nothing else refers to them until the next KVM_RUN.
+                for item in unsafe { &mut *data }.chunks_mut(item) {
+                    bus.pio_read(port, item);
+                }
+            }
+            VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
+            VcpuExit::Intr => return Turn::Interrupted,
+            VcpuExit::Shutdown => {
+                return Turn::End(VmEnd::TripleFault(dump::at_triple_fault(&self.fd, index)));
+            }
+            VcpuExit::FailEntry(reason, cpu) => {
+                let why = format!(
+                    "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
+                );
+                return Turn::End(self.cannot_go_on(index, why));
+            }
+            VcpuExit::InternalError => {
+                let why = dump::internal_error(self.fd.get_kvm_run());
+                return Turn::End(self.cannot_go_on(index, why));
+            }
+            other => {
+                let what = format!("an exit that nothing should cause: {other:?}");
+                return Turn::End(self.failed(index, &what));
+            }
+        }
+        Turn::Handled
+    }
+
+    fn cannot_go_on(&self, index: usize, why: String) -> VmEnd {
+        VmEnd::CannotGoOn { why, registers: dump::of(&self.fd, index) }
+    }
+
+    fn failed(&self, index: usize, what: &str) -> VmEnd {
+        VmEnd::Failed(format!("{what}\n{}", dump::of(&self.fd, index)))
+    }
+}
+
+/// Bytes of each item after `KVM_EXIT_IO`. A repeated string input comes with many at once
+/// (`pio_in_emulated` in `arch/x86/kvm/emulate.c`), an output never does.
+fn item_size(run: &kvm_run) -> usize {
+    // SAFETY: the exit was one for a port, and any bytes are a valid size.
+    usize::from(unsafe { run.__bindgen_anon_1.io.size }).max(1)
+}

@@ -1,0 +1,39 @@
+//! The initramfs: page aligned, and as high as the kernel can reach it, out of the way of what the
+//! kernel unpacks and moves at the beginning.
+
+use std::path::Path;
+
+use vm_memory::GuestMemoryMmap;
+
+use super::kernel::Kernel;
+use super::{LoadError, low_memory_end};
+use crate::kvm::load;
+
+/// Where the initramfs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Initramfs {
+    /// Its first byte: a physical address below the hole for devices.
+    pub(super) address: u32,
+    /// Its size in bytes.
+    pub(super) size: u32,
+}
+
+/// Reads the file `path` to the end of memory, behind `kernel`.
+///
+/// # Errors
+/// [`LoadError`] if it cannot be read or there is no room.
+pub(super) fn load(
+    memory: &GuestMemoryMmap,
+    path: &Path,
+    kernel: &Kernel,
+) -> Result<Initramfs, LoadError> {
+    let end = low_memory_end(memory).min(kernel.initramfs_end);
+    let place = load::initramfs(memory, path, kernel.end, end)?;
+    let size = place.end - place.start;
+    let too_big =
+        |_| LoadError::InitramfsTooBig { file: path.to_owned(), size, room: u32::MAX.into() };
+    Ok(Initramfs {
+        address: u32::try_from(place.start).map_err(too_big)?,
+        size: u32::try_from(size).map_err(too_big)?,
+    })
+}

@@ -1,0 +1,201 @@
+//! Recognises a kernel file, checks that it is whole and fits, and reads it to its place.
+//!
+//! The headers are checked here, so that a file that will not do is refused by name; the bytes are
+//! moved by `linux-loader`, which reads them straight into guest memory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use linux_loader::bootparam::setup_header;
+use linux_loader::elf::{
+    EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, Elf64_Ehdr, Elf64_Phdr, PT_LOAD, PT_NOTE,
+};
+use linux_loader::loader::{BzImage, Elf, KernelLoader, PvhBootCapability};
+use vm_memory::{ByteValued, GuestAddress, GuestMemoryMmap};
+
+use super::layout::{CMDLINE_SIZE, HIGH_MEMORY, MMIO_HOLE_END};
+use super::{Entry, LoadError, low_memory_end};
+
+/// A kernel in guest memory.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    /// Where the boot CPU begins.
+    pub(super) entry: Entry,
+    /// The first address behind all that the kernel needs before it reads the memory map.
+    pub(super) end: u64,
+    /// The first address that an initramfs must not reach.
+    pub(super) initramfs_end: u64,
+    /// Longest command line in bytes, without its terminator.
+    pub(super) cmdline_size: usize,
+    /// What a bzImage says of itself; a vmlinux has no such header.
+    pub(super) setup_header: Option<setup_header>,
+}
+
+/// Offset of the setup header in a bzImage, and in the zero page.
+const SETUP_HEADER: u64 = 0x1f1;
+/// Offset of the setup header's magic number, and the number.
+const SETUP_MAGIC: (u64, [u8; 4]) = (0x202, *b"HdrS");
+/// Boot protocol 2.12 has `xloadflags`; Linux 3.8 is the first.
+const PROTOCOL_WITH_XLOADFLAGS: u16 = 0x20c;
+/// In `xloadflags`: there is a 64-bit entry point, at 200h.
+const XLF_KERNEL_64: u16 = 1;
+/// Offset of that entry point from the loaded image.
+const ENTRY_64: u64 = 0x200;
+/// `e_machine` of x86-64.
+const EM_X86_64: u16 = 62;
+
+/// Loads the file `path`.
+///
+/// # Errors
+/// [`LoadError`] if it cannot be read, is no kernel that can be entered, or does not fit.
+pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, LoadError> {
+    let read = |source| LoadError::Read { file: path.to_owned(), source };
+    let file = File::open(path).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    let mut image = Image { path, file, size, memory_end: low_memory_end(memory) };
+    if image.magic(0)? == Some(*b"\x7fELF") {
+        return vmlinux(memory, &mut image);
+    }
+    if image.magic(SETUP_MAGIC.0)? == Some(SETUP_MAGIC.1) {
+        return bz_image(memory, &mut image);
+    }
+    Err(LoadError::NotAKernel { file: path.to_owned() })
+}
+
+fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
+    let not = |why| LoadError::NotVmlinux { file: image.path.to_owned(), why };
+    let header: Elf64_Ehdr = image.object(0, "ELF header")?;
+    if header.e_ident[EI_CLASS] != ELFCLASS64
+        || header.e_ident[EI_DATA] != ELFDATA2LSB
+        || header.e_machine != EM_X86_64
+    {
+        return Err(not("it is for another processor"));
+    }
+    if usize::from(header.e_phentsize) != size_of::<Elf64_Phdr>() {
+        return Err(not("its program headers have another size than ELF's"));
+    }
+    let mut end = 0;
+    for index in 0..u64::from(header.e_phnum) {
+        let at = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
+        let segment: Elf64_Phdr = image.object(at, "table of program headers")?;
+        // One of nothing but .bss may be said to begin behind the end of the file.
+        if matches!(segment.p_type, PT_LOAD | PT_NOTE) && segment.p_filesz > 0 {
+            image.holds(segment.p_offset, segment.p_filesz, "last segment")?;
+        }
+        let size = segment.p_memsz.max(segment.p_filesz);
+        if segment.p_type == PT_LOAD && size > 0 {
+            end = end.max(image.fits(segment.p_paddr, size)?);
+        }
+    }
+    if end == 0 {
+        return Err(not("nothing in it is to be loaded"));
+    }
+    let loaded = Elf::load(memory, None, &mut image.file, None).map_err(|e| image.loader(e))?;
+    let PvhBootCapability::PvhEntryPresent(GuestAddress(entry)) = loaded.pvh_boot_cap else {
+        return Err(LoadError::NoPvhNote { file: image.path.to_owned() });
+    };
+    Ok(Kernel {
+        entry: Entry::Pvh { entry },
+        end,
+        initramfs_end: MMIO_HOLE_END,
+        cmdline_size: CMDLINE_SIZE - 1,
+        setup_header: None,
+    })
+}
+
+/// Puts a bzImage where its kernel is to run (`pref_address`), so that it has nothing to relocate.
+fn bz_image(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
+    let header: setup_header = image.object(SETUP_HEADER, "setup header")?;
+    if header.version < PROTOCOL_WITH_XLOADFLAGS || header.xloadflags & XLF_KERNEL_64 == 0 {
+        return Err(LoadError::No64BitEntry { file: image.path.to_owned() });
+    }
+    // No number of sectors means four, as ever; the boot sector itself is one more.
+    let sectors = if header.setup_sects == 0 { 4 } else { u64::from(header.setup_sects) };
+    let setup_size = (sectors + 1) * 512;
+    let payload = setup_size + u64::from(header.payload_offset);
+    image.holds(payload, u64::from(header.payload_length), "compressed kernel")?;
+    // What is in the file, and the room to decompress it: the larger of the two.
+    let in_file = image.size.saturating_sub(setup_size);
+    let end = image.fits(header.pref_address, u64::from(header.init_size).max(in_file))?;
+    let at = GuestAddress(header.pref_address);
+    let loaded =
+        BzImage::load(memory, Some(at), &mut image.file, None).map_err(|e| image.loader(e))?;
+    Ok(Kernel {
+        entry: Entry::Linux64 { entry: header.pref_address + ENTRY_64 },
+        end,
+        initramfs_end: u64::from(header.initrd_addr_max) + 1,
+        cmdline_size: usize::try_from(header.cmdline_size).unwrap_or(usize::MAX),
+        setup_header: loaded.setup_header,
+    })
+}
+
+/// A kernel file and the memory it must fit in.
+struct Image<'a> {
+    path: &'a Path,
+    file: File,
+    /// Size of the file in bytes.
+    size: u64,
+    /// End of guest memory below the hole for devices.
+    memory_end: u64,
+}
+
+impl Image<'_> {
+    /// The four bytes at `offset`, if the file has them.
+    fn magic(&self, offset: u64) -> Result<Option<[u8; 4]>, LoadError> {
+        let mut bytes = [0; 4];
+        if self.size < offset + 4 {
+            return Ok(None);
+        }
+        self.read(&mut bytes, offset)?;
+        Ok(Some(bytes))
+    }
+
+    /// The structure at `offset`.
+    fn object<T: ByteValued + Default>(
+        &self,
+        offset: u64,
+        what: &'static str,
+    ) -> Result<T, LoadError> {
+        self.holds(offset, size_of::<T>() as u64, what)?;
+        let mut object = T::default();
+        self.read(object.as_mut_slice(), offset)?;
+        Ok(object)
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), LoadError> {
+        let read = |source| LoadError::Read { file: self.path.to_owned(), source };
+        self.file.read_exact_at(bytes, offset).map_err(read)
+    }
+
+    /// Checks that the file goes on to the end of these bytes.
+    fn holds(&self, offset: u64, length: u64, what: &'static str) -> Result<(), LoadError> {
+        let end = offset.saturating_add(length);
+        if end > self.size {
+            return Err(LoadError::Truncated {
+                file: self.path.to_owned(),
+                what,
+                end,
+                size: self.size,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks that guest memory has these addresses, apart from the machine's own. The end.
+    fn fits(&self, address: u64, size: u64) -> Result<u64, LoadError> {
+        let end = address.saturating_add(size);
+        if address < HIGH_MEMORY {
+            return Err(LoadError::TooLow { file: self.path.to_owned(), address });
+        }
+        if end > self.memory_end {
+            let memory_end = self.memory_end;
+            return Err(LoadError::KernelTooBig { file: self.path.to_owned(), end, memory_end });
+        }
+        Ok(end)
+    }
+
+    fn loader(&self, source: linux_loader::loader::Error) -> LoadError {
+        LoadError::Loader { file: self.path.to_owned(), source }
+    }
+}

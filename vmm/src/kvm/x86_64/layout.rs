@@ -1,0 +1,83 @@
+//! Where things are in the guest's physical address space. All lie where a kernel looks for them
+//! or where nothing else of it can be.
+//!
+//! ```text
+//! 0          500h     6000h       7000h      9000h        20000h   9FC00h   A0000h   E0000h  100000h
+//! | (unused) | GDT ... | start info | zero page | page tables | cmdline | MP table | (hole) | ACPI | RAM ...
+//! ... C0000000h                                        FEC00000h  FEE00000h  FFFBC000h   100000000h
+//!     | virtio-mmio | ...                             | I/O APIC | local APIC | KVM's own | RAM ...
+//! ```
+
+/// The global descriptor table of the 64-bit boot protocol, and the one PVH begins with.
+pub const GDT: u64 = 0x500;
+
+/// `struct hvm_start_info` of PVH with its memory map and module list
+/// (`include/xen/interface/hvm/start_info.h`).
+pub const PVH_START_INFO: u64 = 0x6000;
+
+/// `struct boot_params` of the 64-bit boot protocol (`Documentation/arch/x86/boot.rst`).
+pub const ZERO_PAGE: u64 = 0x7000;
+
+/// Page tables that map the first 4 GiB to themselves, for the 64-bit boot protocol: one PML4, one
+/// PDPT, four page directories of 2 MiB pages.
+pub const PAGE_TABLES: u64 = 0x9000;
+
+/// The kernel's command line.
+pub const CMDLINE: u64 = 0x20000;
+
+/// Longest command line in bytes, with its terminator: `COMMAND_LINE_SIZE` of x86.
+pub const CMDLINE_SIZE: usize = 2048;
+
+/// The MP table: the last KiB of base memory, one of the places where `mpparse.c` looks
+/// (MultiProcessor Specification 1.4, section 4).
+pub const MP_TABLE: u64 = 0x9_fc00;
+
+/// End of base memory.
+pub const BASE_MEMORY_END: u64 = 0xa_0000;
+
+/// The RSDP and the tables behind it: the BIOS's read-only memory, in which a kernel without a
+/// hint looks for it (ACPI 6.5, section 5.2.5.1).
+pub const ACPI: u64 = 0xe_0000;
+
+/// End of the BIOS's memory, and beginning of what a kernel takes as ordinary.
+pub const HIGH_MEMORY: u64 = 0x10_0000;
+
+/// The hole for devices below 4 GiB; memory goes on behind it.
+pub const MMIO_HOLE: u64 = 0xc000_0000;
+
+/// End of the hole.
+pub const MMIO_HOLE_END: u64 = 0x1_0000_0000;
+
+/// Registers of the virtio-mmio vsock device.
+pub const VSOCK_MMIO: u64 = MMIO_HOLE;
+
+/// Size of these registers, the device's configuration included.
+pub const VSOCK_MMIO_SIZE: u64 = 0x1000;
+
+/// Its interrupt: a pin of the I/O APIC that no ISA device of a PC uses.
+pub const VSOCK_GSI: u32 = 5;
+
+/// The I/O APIC in the kernel (`IOAPIC_DEFAULT_BASE_ADDRESS` in `arch/x86/kvm/ioapic.h`).
+pub const IO_APIC: u64 = 0xfec0_0000;
+
+/// The local APICs (`APIC_DEFAULT_PHYS_BASE`).
+pub const LOCAL_APIC: u64 = 0xfee0_0000;
+
+/// A page for `KVM_SET_IDENTITY_MAP_ADDR`; the three after it are for `KVM_SET_TSS_ADDR`. Intel's
+/// processors without unrestricted guest mode need them.
+pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
+
+/// See [`KVM_IDENTITY_MAP`].
+pub const KVM_TSS: u64 = KVM_IDENTITY_MAP + 0x1000;
+
+/// First port of the serial interface, COM1.
+pub const SERIAL_PORT: u16 = 0x3f8;
+
+/// The address of its registers: it has none.
+pub const SERIAL_MMIO: Option<u64> = None;
+
+/// Its interrupt.
+pub const SERIAL_GSI: u32 = 4;
+
+/// Most vCPUs, as the MP table and the ACPI tables have room for.
+pub const MAX_CPUS: u8 = 8;

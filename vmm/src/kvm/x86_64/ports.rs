@@ -1,0 +1,48 @@
+//! The ports of the machine.
+
+use super::i8042;
+use super::layout::SERIAL_PORT;
+use crate::kvm::bus::{Bus, Effect, SERIAL_REGISTERS};
+
+impl Bus {
+    /// One access of `in`. A string instruction is many of these, one for each item.
+    ///
+    /// All devices here are eight bits wide, so a wider access is one of each port in turn, as on
+    /// the ISA bus. Ports without a device read as all ones.
+    pub fn pio_read(&self, port: u16, data: &mut [u8]) {
+        for (port, byte) in ports(port).zip(data) {
+            *byte = match port {
+                Some(port) if is_serial(port) => self.serial().read(port - SERIAL_PORT),
+                Some(i8042::COMMAND_PORT) => i8042::read(),
+                _ => 0xff,
+            };
+        }
+    }
+
+    /// One access of `out`; see [`Bus::pio_read`].
+    pub fn pio_write(&self, port: u16, data: &[u8]) -> Effect {
+        let mut effect = Effect::None;
+        for (port, &byte) in ports(port).zip(data) {
+            match port {
+                Some(port) if is_serial(port) => self.serial().write(port - SERIAL_PORT, byte),
+                Some(i8042::COMMAND_PORT) if i8042::write(byte) == Effect::Restart => {
+                    effect = Effect::Restart;
+                }
+                _ => {}
+            }
+        }
+        effect
+    }
+}
+
+/// The ports from this one on, as far as there are any.
+fn ports(first: u16) -> impl Iterator<Item = Option<u16>> {
+    (0..).map(move |i| first.checked_add(i))
+}
+
+fn is_serial(port: u16) -> bool {
+    (SERIAL_PORT..SERIAL_PORT + SERIAL_REGISTERS).contains(&port)
+}
+
+#[cfg(test)]
+mod tests;

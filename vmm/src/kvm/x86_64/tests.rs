@@ -1,0 +1,426 @@
+//! Loading as a whole: files made here, and what a kernel would find in memory. Files that will not
+//! do are refused by name.
+
+use std::fs;
+use std::ops::Range;
+
+use linux_loader::bootparam::{boot_params, setup_header};
+use linux_loader::elf::{Elf64_Ehdr, Elf64_Nhdr, Elf64_Phdr};
+use linux_loader::start_info::{hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use vm_memory::ByteValued;
+
+use super::layout::*;
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const KERNEL_AT: u64 = 0x100_0000;
+const TEXT: &[u8] = b"the kernel's instructions";
+const INITRAMFS: &[u8] = b"070701, an archive of some length";
+const CMDLINE_TEXT: &str = "console=ttyS0 panic=-1";
+
+/// A vmlinux: one segment with `.bss` behind it, and notes of which the second is PVH's.
+#[derive(Clone)]
+struct Vmlinux {
+    header: Elf64_Ehdr,
+    segments: Vec<Elf64_Phdr>,
+    notes: Vec<u8>,
+}
+
+impl Vmlinux {
+    fn new() -> Vmlinux {
+        let mut header = Elf64_Ehdr { e_machine: 62, e_phentsize: 56, ..Default::default() };
+        header.e_ident[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        header.e_phoff = 64;
+        header.e_phnum = 2;
+        let notes = [note(b"GNU\0", 3, b"identity"), note(b"Xen\0", 18, &[0x20, 1, 0, 1])].concat();
+        let text = 64 + 2 * 56;
+        let segments = vec![
+            Elf64_Phdr {
+                p_type: 1,
+                p_offset: text,
+                p_paddr: KERNEL_AT,
+                p_filesz: TEXT.len() as u64,
+                p_memsz: 2 * MIB,
+                ..Default::default()
+            },
+            Elf64_Phdr {
+                p_type: 4,
+                p_offset: text + TEXT.len() as u64,
+                p_filesz: notes.len() as u64,
+                ..Default::default()
+            },
+        ];
+        Vmlinux { header, segments, notes }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.header.as_slice().to_vec();
+        for segment in &self.segments {
+            bytes.extend(segment.as_slice());
+        }
+        bytes.extend(TEXT);
+        bytes.extend(&self.notes);
+        bytes
+    }
+}
+
+fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
+    let header = Elf64_Nhdr {
+        n_namesz: u32::try_from(name.len()).unwrap(),
+        n_descsz: u32::try_from(content.len()).unwrap(),
+        n_type: kind,
+    };
+    [header.as_slice(), name, content].concat()
+}
+
+/// A setup header as Linux 6.12 has it, with one sector of setup.
+fn bz_header() -> setup_header {
+    setup_header {
+        setup_sects: 1,
+        boot_flag: 0xaa55,
+        header: 0x5372_6448,
+        version: 0x20f,
+        loadflags: 1,
+        initrd_addr_max: 0x7fff_ffff,
+        relocatable_kernel: 1,
+        xloadflags: 0x7f,
+        cmdline_size: 2047,
+        payload_offset: 8,
+        payload_length: 17,
+        pref_address: KERNEL_AT,
+        init_size: 0x30_0000,
+        ..Default::default()
+    }
+}
+
+fn bz_image(header: &setup_header) -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    bytes[0x1f1..0x1f1 + size_of::<setup_header>()].copy_from_slice(header.as_slice());
+    bytes.extend(TEXT);
+    bytes
+}
+
+/// A folder with the files of a VM.
+struct Files(TempDir);
+
+impl Files {
+    fn new(kernel: &[u8]) -> Files {
+        let files = Files(tempfile::tempdir().unwrap());
+        fs::write(files.kernel(), kernel).unwrap();
+        fs::write(files.initramfs(), INITRAMFS).unwrap();
+        files
+    }
+    fn kernel(&self) -> PathBuf {
+        self.0.path().join("kernel")
+    }
+    fn initramfs(&self) -> PathBuf {
+        self.0.path().join("initramfs")
+    }
+    fn load(&self, memory: &GuestMemoryMmap) -> Result<Entry, LoadError> {
+        load(memory, &self.kernel(), &self.initramfs(), CMDLINE_TEXT, 2)
+    }
+}
+
+fn memory(bytes: u64) -> GuestMemoryMmap {
+    GuestMemoryMmap::from_ranges(&memory_ranges(bytes)).unwrap()
+}
+
+/// What loading this kernel into 64 MiB says.
+fn refused(kernel: &[u8]) -> LoadError {
+    Files::new(kernel).load(&memory(64 * MIB)).expect_err("it was taken")
+}
+
+fn bytes(memory: &GuestMemoryMmap, at: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    memory.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+    bytes
+}
+
+#[test]
+fn memory_goes_on_behind_the_hole() {
+    assert_eq!(memory_ranges(128 * MIB), [(GuestAddress(0), 128 << 20)]);
+    assert_eq!(memory_ranges(MMIO_HOLE), [(GuestAddress(0), 3 << 30)]);
+    let above = (GuestAddress(1 << 32), 4096);
+    assert_eq!(memory_ranges(MMIO_HOLE + 4096), [(GuestAddress(0), 3 << 30), above]);
+}
+
+#[test]
+fn nothing_lies_over_anything_else() {
+    let from = |start: u64, size: u64| start..start + size;
+    let mut ranges: Vec<Range<u64>> = vec![
+        // The real-mode interrupt table and the BIOS's data, which a kernel may look at.
+        0..0x500,
+        from(GDT, 6 * 8),
+        from(PVH_START_INFO, 0x1000),
+        from(ZERO_PAGE, size_of::<boot_params>() as u64),
+        from(PAGE_TABLES, 6 * 0x1000),
+        from(CMDLINE, CMDLINE_SIZE as u64),
+        from(MP_TABLE, 0x400),
+        BASE_MEMORY_END..ACPI,
+        ACPI..HIGH_MEMORY,
+        from(VSOCK_MMIO, VSOCK_MMIO_SIZE),
+        from(IO_APIC, 0x1000),
+        from(LOCAL_APIC, 0x1000),
+        from(KVM_IDENTITY_MAP, 0x1000),
+        from(KVM_TSS, 3 * 0x1000),
+        MMIO_HOLE_END..u64::MAX,
+    ];
+    ranges.sort_by_key(|range| range.start);
+    for (range, next) in ranges.iter().zip(ranges.iter().skip(1)) {
+        assert!(range.end <= next.start, "{range:x?} and {next:x?}");
+    }
+    for device in [VSOCK_MMIO, IO_APIC, LOCAL_APIC, KVM_IDENTITY_MAP] {
+        assert!((MMIO_HOLE..MMIO_HOLE_END).contains(&device));
+    }
+}
+
+#[test]
+fn the_machine_s_arguments_name_its_device() {
+    assert_eq!(
+        kernel_arguments(),
+        "console=ttyS0 reboot=k panic=-1 no_timer_check virtio_mmio.device=4K@0xc0000000:5"
+    );
+}
+
+/// Checks a memory map: in order, without overlaps, usable where there is memory that no table
+/// lies in, and nowhere else.
+fn check_map(map: &[(u64, u64, u32)], memory: &GuestMemoryMmap) {
+    for ((start, size, _), (next, ..)) in map.iter().zip(map.iter().skip(1)) {
+        assert!(start + size <= *next);
+    }
+    let usable: Vec<_> = map.iter().filter(|(.., kind)| *kind == 1).collect();
+    for (start, size, _) in &usable {
+        assert!(memory.check_range(GuestAddress(*start), usize::try_from(*size).unwrap()));
+        assert!(start + size <= MP_TABLE || *start >= HIGH_MEMORY);
+    }
+    let total: u64 = usable.iter().map(|(_, size, _)| size).sum();
+    let memory_size: u64 = memory.iter().map(GuestMemoryRegion::len).sum();
+    assert_eq!(total, memory_size - (HIGH_MEMORY - MP_TABLE));
+    for kept in [MP_TABLE..BASE_MEMORY_END, ACPI..HIGH_MEMORY] {
+        assert!(map.contains(&(kept.start, kept.end - kept.start, 2)), "{kept:x?} is reserved");
+    }
+}
+
+#[test]
+fn a_vmlinux_is_entered_by_pvh_with_start_info() {
+    for size in [64 * MIB, MMIO_HOLE + 64 * MIB] {
+        let memory = memory(size);
+        let entry = Files::new(&Vmlinux::new().bytes()).load(&memory).unwrap();
+        assert_eq!(entry, Entry::Pvh { entry: 0x100_0120 });
+        assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len() + 1), [TEXT, b"\0"].concat());
+
+        let info: hvm_start_info = memory.read_obj(GuestAddress(PVH_START_INFO)).unwrap();
+        assert_eq!((info.magic, info.version, info.flags), (0x336e_c578, 1, 0));
+        assert_eq!((info.cmdline_paddr, info.rsdp_paddr), (CMDLINE, ACPI));
+        let map: Vec<_> = (0..u64::from(info.memmap_entries))
+            .map(|index| {
+                let at = GuestAddress(info.memmap_paddr + index * 24);
+                let entry: hvm_memmap_table_entry = memory.read_obj(at).unwrap();
+                (entry.addr, entry.size, entry.type_)
+            })
+            .collect();
+        check_map(&map, &memory);
+
+        assert_eq!(info.nr_modules, 1);
+        let module: hvm_modlist_entry = memory.read_obj(GuestAddress(info.modlist_paddr)).unwrap();
+        assert!(info.modlist_paddr + 32 <= PVH_START_INFO + 0x1000);
+        assert_eq!(module.size, INITRAMFS.len() as u64);
+        assert_eq!(bytes(&memory, module.paddr, INITRAMFS.len()), INITRAMFS);
+        // Whole pages, and as high as there is memory below the hole.
+        assert_eq!(module.paddr, size.min(MMIO_HOLE) - 0x1000);
+        let cmdline = bytes(&memory, CMDLINE, CMDLINE_TEXT.len() + 1);
+        assert_eq!(cmdline, [CMDLINE_TEXT.as_bytes(), b"\0"].concat());
+        assert_eq!(bytes(&memory, MP_TABLE, 4), b"_MP_");
+        assert_eq!(bytes(&memory, ACPI, 8), b"RSD PTR ");
+    }
+}
+
+#[test]
+fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
+    let memory = memory(64 * MIB);
+    let entry = Files::new(&bz_image(&bz_header())).load(&memory).unwrap();
+    assert_eq!(entry, Entry::Linux64 { entry: KERNEL_AT + 0x200 });
+    assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len()), TEXT);
+
+    let params: boot_params = memory.read_obj(GuestAddress(ZERO_PAGE)).unwrap();
+    let header = params.hdr;
+    assert_eq!((header.header, header.boot_flag), (0x5372_6448, 0xaa55));
+    assert_eq!(header.type_of_loader, 0xff);
+    assert_eq!(u64::from(header.cmd_line_ptr), CMDLINE);
+    assert_eq!({ params.acpi_rsdp_addr }, ACPI);
+    let (address, size) = (header.ramdisk_image, header.ramdisk_size);
+    assert_eq!(bytes(&memory, address.into(), size as usize), INITRAMFS);
+    let table = params.e820_table;
+    let map: Vec<_> = table[..usize::from(params.e820_entries)]
+        .iter()
+        .map(|entry| (entry.addr, entry.size, entry.r#type))
+        .collect();
+    check_map(&map, &memory);
+    assert_eq!(params.sentinel, 0);
+    // The page tables are there: the first entry leads to the next table.
+    assert_eq!(memory.read_obj::<u64>(GuestAddress(PAGE_TABLES)).unwrap() & !0xfff, 0xa000);
+}
+
+#[test]
+fn a_bzimage_says_how_high_its_initramfs_may_lie_and_how_long_its_arguments_may_be() {
+    let low = setup_header { initrd_addr_max: 0x1ff_ffff, ..bz_header() };
+    let memory = memory(64 * MIB);
+    Files::new(&bz_image(&low)).load(&memory).unwrap();
+    let params: boot_params = memory.read_obj(GuestAddress(ZERO_PAGE)).unwrap();
+    assert_eq!({ params.hdr.ramdisk_image }, 0x1ff_f000);
+
+    let short = bz_image(&setup_header { cmdline_size: 10, ..bz_header() });
+    assert!(matches!(refused(&short), LoadError::CommandLineTooLong { length: 22, most: 10 }));
+}
+
+#[test]
+fn arguments_end_where_the_kernel_stops_reading() {
+    let files = Files::new(&Vmlinux::new().bytes());
+    let memory = memory(64 * MIB);
+    let load = |cmdline: &str| load(&memory, &files.kernel(), &files.initramfs(), cmdline, 1);
+    load(&"a".repeat(2047)).unwrap();
+    assert!(matches!(
+        load(&"a".repeat(2048)),
+        Err(LoadError::CommandLineTooLong { length: 2048, most: 2047 })
+    ));
+    assert!(matches!(load("quiet\0 panic=-1"), Err(LoadError::CommandLineNul)));
+}
+
+#[test]
+fn there_are_1_to_8_cpus() {
+    let files = Files::new(&Vmlinux::new().bytes());
+    let memory = memory(64 * MIB);
+    let load = |cpus| load(&memory, &files.kernel(), &files.initramfs(), "", cpus);
+    assert!(matches!(load(0), Err(LoadError::Cpus(0))));
+    load(8).unwrap();
+    assert!(matches!(load(9), Err(LoadError::Cpus(9))));
+}
+
+#[test]
+fn a_file_that_is_cut_anywhere_is_refused() {
+    for whole in [Vmlinux::new().bytes(), bz_image(&bz_header())] {
+        for length in 0..whole.len() {
+            let error = refused(&whole[..length]);
+            // Before its magic number is there, it could be anything.
+            let magic = if whole.starts_with(b"\x7fELF") { 4 } else { 0x206 };
+            let named = match error {
+                LoadError::NotAKernel { .. } => length < magic,
+                LoadError::Truncated { end, size, .. } => {
+                    length >= magic && size == length as u64 && end > size
+                }
+                _ => false,
+            };
+            assert!(named, "cut at {length}: {error}");
+        }
+    }
+}
+
+#[test]
+fn other_files_are_refused_by_name() {
+    assert!(matches!(refused(b""), LoadError::NotAKernel { .. }));
+    assert!(matches!(refused(&[0x1f; 4096]), LoadError::NotAKernel { .. }));
+    let mut arm = Vmlinux::new();
+    arm.header.e_machine = 183;
+    assert!(matches!(refused(&arm.bytes()), LoadError::NotVmlinux { .. }));
+    let mut narrow = Vmlinux::new();
+    narrow.header.e_ident[4] = 1;
+    assert!(matches!(refused(&narrow.bytes()), LoadError::NotVmlinux { .. }));
+    let mut empty = Vmlinux::new();
+    empty.header.e_phnum = 0;
+    assert!(matches!(refused(&empty.bytes()), LoadError::NotVmlinux { .. }));
+    let mut sizes = Vmlinux::new();
+    sizes.header.e_phentsize = 32;
+    assert!(matches!(refused(&sizes.bytes()), LoadError::NotVmlinux { .. }));
+
+    let mut noteless = Vmlinux::new();
+    // The first note has 24 bytes; its successor's type is behind two lengths.
+    noteless.notes[24 + 8] = 17;
+    assert!(matches!(refused(&noteless.bytes()), LoadError::NoPvhNote { .. }));
+    let mut cut_note = Vmlinux::new();
+    cut_note.notes.truncate(24 + 12 + 2);
+    cut_note.segments[1].p_filesz = 24 + 12 + 2;
+    assert!(matches!(refused(&cut_note.bytes()), LoadError::Loader { .. }));
+
+    let old = setup_header { version: 0x20b, ..bz_header() };
+    assert!(matches!(refused(&bz_image(&old)), LoadError::No64BitEntry { .. }));
+    let narrow = setup_header { xloadflags: 0x7e, ..bz_header() };
+    assert!(matches!(refused(&bz_image(&narrow)), LoadError::No64BitEntry { .. }));
+}
+
+#[test]
+fn what_does_not_fit_says_what_is_missing() {
+    let with = |address, size| {
+        let mut kernel = Vmlinux::new();
+        (kernel.segments[0].p_paddr, kernel.segments[0].p_memsz) = (address, size);
+        refused(&kernel.bytes())
+    };
+    let memory_end = 64 * MIB;
+    assert!(matches!(
+        with(KERNEL_AT, 49 * MIB),
+        LoadError::KernelTooBig { end, memory_end: at, .. } if end == 65 * MIB && at == memory_end
+    ));
+    assert!(matches!(with(KERNEL_AT, u64::MAX), LoadError::KernelTooBig { .. }));
+    assert!(matches!(with(u64::MAX, 1), LoadError::KernelTooBig { .. }));
+    assert!(matches!(with(0x8000, MIB), LoadError::TooLow { address: 0x8000, .. }));
+    // Up to the last byte: then the initramfs has no room.
+    assert!(matches!(
+        with(KERNEL_AT, 48 * MIB),
+        LoadError::InitramfsTooBig { size: 33, room: 0, .. }
+    ));
+    let big = setup_header { init_size: u32::MAX, ..bz_header() };
+    assert!(matches!(refused(&bz_image(&big)), LoadError::KernelTooBig { .. }));
+    let low = setup_header { pref_address: 0x1000, ..bz_header() };
+    assert!(matches!(refused(&bz_image(&low)), LoadError::TooLow { .. }));
+
+    let small = GuestMemoryMmap::from_ranges(&[(GuestAddress(MIB), 1 << 20)]).unwrap();
+    let files = Files::new(&Vmlinux::new().bytes());
+    assert!(matches!(files.load(&small), Err(LoadError::KernelTooBig { memory_end: 0, .. })));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let files = Files::new(&Vmlinux::new().bytes());
+    fs::remove_file(files.initramfs()).unwrap();
+    let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
+    assert!(error.contains("initramfs: No such file"), "{error}");
+    fs::remove_file(files.kernel()).unwrap();
+    let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
+    assert!(error.contains("kernel: No such file"), "{error}");
+    // A folder opens and does not read.
+    fs::create_dir(files.kernel()).unwrap();
+    let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
+    assert!(error.contains("Is a directory"), "{error}");
+}
+
+proptest! {
+    /// A kernel with some of its bytes changed boots, or is refused; it never ends this process.
+    #[test]
+    fn damaged_kernels_do_not_panic(
+        vmlinux: bool,
+        changes in proptest::collection::vec((0_usize..2048, any::<u8>()), 0..8),
+    ) {
+        let mut kernel = if vmlinux { Vmlinux::new().bytes() } else { bz_image(&bz_header()) };
+        for (at, value) in changes {
+            let at = at % kernel.len();
+            kernel[at] = value;
+        }
+        let _ = Files::new(&kernel).load(&memory(64 * MIB));
+    }
+
+    /// So do files of nothing but garbage behind a magic number.
+    #[test]
+    fn garbage_does_not_panic(
+        vmlinux: bool,
+        garbage in proptest::collection::vec(any::<u8>(), 0..2048),
+    ) {
+        let mut kernel = garbage;
+        if vmlinux {
+            kernel.splice(..kernel.len().min(20), *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
+        } else if kernel.len() > 0x206 {
+            kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        }
+        let _ = Files::new(&kernel).load(&memory(64 * MIB));
+    }
+}

@@ -1,0 +1,157 @@
+//! Why /dev/kvm cannot be opened or makes no VM, and what to do about it.
+
+use std::io;
+
+use super::Finding;
+
+/// Why a machine that could have KVM has none.
+const MISSING: &str = if cfg!(target_arch = "aarch64") {
+    "the kernel has no KVM or was not started in EL2"
+} else {
+    "the module kvm_intel or kvm_amd is not loaded"
+};
+
+/// What is known of a node that may not be opened.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// Permission bits.
+    mode: u32,
+    /// Its group, by name.
+    group: Option<String>,
+    /// Whether the permission bits let this process in.
+    permitted: bool,
+}
+
+impl Node {
+    /// Looks at /dev/kvm; what cannot be seen stays empty.
+    pub(super) fn look() -> Node {
+        use std::os::unix::fs::MetadataExt as _;
+        let Ok(node) = std::fs::metadata("/dev/kvm") else { return Node::default() };
+        let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        // SAFETY: The path is a C string that lives as long as the program.
+        let permitted = unsafe { libc::access(c"/dev/kvm".as_ptr(), libc::R_OK | libc::W_OK) } == 0;
+        Node { mode: node.mode() & 0o777, group: group_name(&groups, node.gid()), permitted }
+    }
+
+    /// What to do about a refusal.
+    fn hint(&self, errno: i32) -> String {
+        if errno == libc::EPERM {
+            return "the container's device rules forbid it: start the container with \
+                    --device /dev/kvm"
+                .to_owned();
+        }
+        if self.permitted {
+            return "its file system is mounted with nodev, or belongs to another user namespace"
+                .to_owned();
+        }
+        match &self.group {
+            Some(group) if self.mode & 0o060 == 0o060 && group != "root" => format!(
+                "add yourself to group {group}: sudo usermod -aG {group} $USER, and log in again"
+            ),
+            _ => format!(
+                "its mode is {:03o}: sudo setfacl -m u:$USER:rw /dev/kvm, or sudo chmod 666 /dev/kvm",
+                self.mode
+            ),
+        }
+    }
+}
+
+/// The name of a group in the text of /etc/group (`group(5)`).
+fn group_name(groups: &str, gid: u32) -> Option<String> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
+    })
+}
+
+/// What it means that opening /dev/kvm failed.
+pub(super) fn refused(error: &io::Error, node: &Node) -> Finding {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Finding::Absent {
+            why: format!(
+                "no /dev/kvm: the processor or the hypervisor around this machine offers no \
+                 virtualisation, or {MISSING}"
+            ),
+        },
+        Some(errno @ (libc::ENXIO | libc::ENODEV)) => Finding::Absent {
+            why: format!(
+                "no KVM behind /dev/kvm ({}): {MISSING}, or it refuses this processor",
+                if errno == libc::ENXIO { "ENXIO" } else { "ENODEV" }
+            ),
+        },
+        Some(errno @ (libc::EACCES | libc::EPERM)) => {
+            Finding::NoPermission { hint: node.hint(errno) }
+        }
+        _ => Finding::Broken { exit: format!("opening it: {error}") },
+    }
+}
+
+/// What it means that KVM makes no VM: `EBUSY`, and `EIO` from Linux 6.12 on, say that switching
+/// the processor's virtualisation on failed (`kvm_enable_virtualization`), for which another user of
+/// it is the one reason.
+pub(super) fn no_vm(error: &io::Error) -> Finding {
+    let exit = match error.raw_os_error() {
+        Some(libc::EBUSY | libc::EIO) => {
+            "another hypervisor (VirtualBox, VMware) holds the processor's virtualisation"
+                .to_owned()
+        }
+        _ => format!("making a VM: {error}"),
+    };
+    Finding::Broken { exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(errno: i32, node: &Node) -> String {
+        refused(&io::Error::from_raw_os_error(errno), node).to_string()
+    }
+
+    fn node(mode: u32, group: &str) -> Node {
+        Node { mode, group: Some(group.to_owned()), permitted: false }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let group = refusal(libc::EACCES, &node(0o660, "kvm"));
+        assert!(group.starts_with("no permission for /dev/kvm: "), "{group}");
+        assert!(group.contains("sudo usermod -aG kvm $USER"), "{group}");
+        // Being in the group would not help.
+        for node in [node(0o600, "kvm"), node(0o660, "root"), Node::default()] {
+            let mode = refusal(libc::EACCES, &node);
+            assert!(mode.contains("sudo chmod 666 /dev/kvm"), "{mode}");
+            assert!(!mode.contains("usermod"), "{mode}");
+        }
+        assert!(refusal(libc::EPERM, &node(0o666, "kvm")).contains("--device /dev/kvm"));
+        let nodev = Node { permitted: true, ..node(0o666, "kvm") };
+        assert!(refusal(libc::EACCES, &nodev).contains("nodev"));
+    }
+
+    #[test]
+    fn a_node_without_a_driver_is_absent_and_not_forbidden() {
+        for errno in [libc::ENOENT, libc::ENXIO, libc::ENODEV] {
+            let finding = refused(&io::Error::from_raw_os_error(errno), &Node::default());
+            assert!(matches!(finding, Finding::Absent { .. }), "{finding:?}");
+        }
+        let finding = refused(&io::Error::from_raw_os_error(libc::EMFILE), &Node::default());
+        assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
+    }
+
+    #[test]
+    fn another_hypervisor_is_named() {
+        let words = |errno| no_vm(&io::Error::from_raw_os_error(errno)).to_string();
+        for errno in [libc::EBUSY, libc::EIO] {
+            assert!(words(errno).contains("another hypervisor"), "{}", words(errno));
+        }
+        assert!(!words(libc::ENOMEM).contains("another hypervisor"));
+    }
+
+    #[test]
+    fn groups_are_found_by_number() {
+        let groups = "root:x:0:\nbroken\nkvm:x:106:me,you\n:x:7:\n";
+        assert_eq!(group_name(groups, 106).as_deref(), Some("kvm"));
+        assert_eq!(group_name(groups, 10), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! A driver for the tests: what Linux does with the device's registers and queues
+//! (`drivers/virtio/virtio_mmio.c`, `net/vmw_vsock/virtio_transport.c`), one buffer at a time.
+
+use std::sync::{Arc, Weak};
+
+use virtio_bindings::bindings::virtio_mmio::*;
+use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::mmio::{FEATURES, QUEUES, Transport, TransportState};
+use crate::vsock::link::Link;
+use crate::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM};
+use crate::vsock::queue::{RX, TX};
+
+/// Size of the guest's memory.
+pub(crate) const MEMORY: usize = 1 << 20;
+
+/// Descriptors in each queue.
+pub(crate) const SIZE: u16 = 16;
+
+/// Size of each buffer.
+const BUFFER: u32 = 0x400;
+
+/// A guest with the ends of the device's event descriptors.
+pub(crate) struct Driver {
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) memory: GuestMemoryMmap,
+    pub(crate) interrupt: EventFd,
+    pub(crate) kicks: [EventFd; QUEUES],
+    /// Buffers made available in each queue since the device was set up.
+    offered: [u16; QUEUES],
+}
+
+/// An event descriptor.
+pub(crate) fn event() -> EventFd {
+    EventFd::new(EFD_NONBLOCK).unwrap()
+}
+
+/// Where a queue has its three parts.
+pub(crate) fn parts(index: usize) -> [u64; 3] {
+    let base = 0x1000 * (1 + 3 * index as u64);
+    [base, base + 0x1000, base + 0x2000]
+}
+
+fn buffer(index: usize, slot: u16) -> u64 {
+    0x10000 * (index as u64 + 1) + u64::from(BUFFER) * u64::from(slot)
+}
+
+/// A packet of the guest's port 5.
+pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
+    Header {
+        src_cid: GUEST_CID,
+        dst_cid: HOST_CID,
+        src_port: 5,
+        dst_port: host_port,
+        len: u32::try_from(len).unwrap(),
+        kind: TYPE_STREAM,
+        op,
+        buf_alloc: 1 << 20,
+        ..Header::default()
+    }
+}
+
+impl Driver {
+    /// A guest whose driver has done nothing yet.
+    pub(crate) fn new(link: Weak<Link>) -> Driver {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let (interrupt, kicks) = (event(), [(); QUEUES].map(|()| event()));
+        let theirs = kicks.each_ref().map(|kick| kick.try_clone().unwrap());
+        let transport =
+            Transport::new(memory.clone(), interrupt.try_clone().unwrap(), theirs, link);
+        Driver { transport: Arc::new(transport), memory, interrupt, kicks, offered: [0; QUEUES] }
+    }
+
+    /// The same guest on a device made from a saved one.
+    pub(crate) fn restored(self, link: Weak<Link>, state: &TransportState) -> Driver {
+        let theirs = self.kicks.each_ref().map(|kick| kick.try_clone().unwrap());
+        let interrupt = self.interrupt.try_clone().unwrap();
+        let transport =
+            Transport::restore(self.memory.clone(), interrupt, theirs, link, state).unwrap();
+        Driver { transport: Arc::new(transport), ..self }
+    }
+
+    pub(crate) fn read(&self, register: u32) -> u32 {
+        let mut data = [0xaa; 4];
+        self.transport.read(register.into(), &mut data);
+        u32::from_le_bytes(data)
+    }
+
+    pub(crate) fn write(&self, register: u32, value: u32) {
+        self.transport.write(register.into(), &value.to_le_bytes());
+    }
+
+    /// Chooses these features.
+    pub(crate) fn choose(&self, features: u64) {
+        for (select, shift) in [(1, 32), (0, 0)] {
+            self.write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, select);
+            let half = u32::try_from(features >> shift & u64::from(u32::MAX)).unwrap();
+            self.write(VIRTIO_MMIO_DRIVER_FEATURES, half);
+        }
+    }
+
+    /// Up to FEATURES_OK.
+    pub(crate) fn negotiate(&self) {
+        self.write(VIRTIO_MMIO_STATUS, 1);
+        self.write(VIRTIO_MMIO_STATUS, 3);
+        self.choose(FEATURES);
+        self.write(VIRTIO_MMIO_STATUS, 11);
+        assert_eq!(self.read(VIRTIO_MMIO_STATUS), 11);
+    }
+
+    /// Writes everything of a queue but that it is ready.
+    pub(crate) fn describe(&self, index: u32, size: u32, parts: [u64; 3]) {
+        self.write(VIRTIO_MMIO_QUEUE_SEL, index);
+        self.write(VIRTIO_MMIO_QUEUE_NUM, size);
+        let registers = [
+            [VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_DESC_HIGH],
+            [VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_MMIO_QUEUE_AVAIL_HIGH],
+            [VIRTIO_MMIO_QUEUE_USED_LOW, VIRTIO_MMIO_QUEUE_USED_HIGH],
+        ];
+        for ([low, high], part) in registers.into_iter().zip(parts) {
+            self.write(low, u32::try_from(part & u64::from(u32::MAX)).unwrap());
+            self.write(high, u32::try_from(part >> 32).unwrap());
+        }
+    }
+
+    /// Sets the device up from its reset to DRIVER_OK.
+    pub(crate) fn start(&mut self) {
+        self.negotiate();
+        for index in 0..QUEUES {
+            let zeros = [0; 0x3000];
+            self.memory.write_slice(&zeros, GuestAddress(parts(index)[0])).unwrap();
+            let number = u32::try_from(index).unwrap();
+            self.describe(number, SIZE.into(), parts(index));
+            self.write(VIRTIO_MMIO_QUEUE_READY, 1);
+            assert_eq!(self.read(VIRTIO_MMIO_QUEUE_READY), 1);
+        }
+        self.offered = [0; QUEUES];
+        self.write(VIRTIO_MMIO_STATUS, 15);
+        assert_eq!(self.read(VIRTIO_MMIO_STATUS), 15);
+    }
+
+    /// Resets the device.
+    pub(crate) fn reset(&self) {
+        self.write(VIRTIO_MMIO_STATUS, 0);
+        assert_eq!(self.read(VIRTIO_MMIO_STATUS), 0);
+    }
+
+    fn offer(&mut self, index: usize, len: u32, flags: u32) {
+        let [descriptors, available, _] = parts(index);
+        let slot = self.offered[index] % SIZE;
+        let mut raw = [0; 16];
+        raw[..8].copy_from_slice(&buffer(index, slot).to_le_bytes());
+        raw[8..12].copy_from_slice(&len.to_le_bytes());
+        raw[12..14].copy_from_slice(&u16::try_from(flags).unwrap().to_le_bytes());
+        let write = |bytes: &[u8], at| self.memory.write_slice(bytes, GuestAddress(at)).unwrap();
+        write(&raw, descriptors + 16 * u64::from(slot));
+        write(&slot.to_le_bytes(), available + 4 + 2 * u64::from(slot));
+        self.offered[index] += 1;
+        self.advertise(index, self.offered[index]);
+    }
+
+    /// Writes a queue's available index.
+    pub(crate) fn advertise(&self, index: usize, offered: u16) {
+        let [_, available, _] = parts(index);
+        self.memory.write_obj(offered.to_le(), GuestAddress(available + 2)).unwrap();
+    }
+
+    /// Makes so many buffers available for packets to the guest.
+    pub(crate) fn offer_buffers(&mut self, count: u16) {
+        for _ in 0..count {
+            self.offer(RX, BUFFER, VRING_DESC_F_WRITE);
+        }
+    }
+
+    /// Makes a packet available and notifies the device of it.
+    pub(crate) fn send(&mut self, header: &Header, payload: &[u8]) {
+        let at = buffer(TX, self.offered[TX] % SIZE);
+        let bytes = [header.encode().as_slice(), payload].concat();
+        self.memory.write_slice(&bytes, GuestAddress(at)).unwrap();
+        self.offer(TX, u32::try_from(bytes.len()).unwrap(), 0);
+        self.write(VIRTIO_MMIO_QUEUE_NOTIFY, u32::try_from(TX).unwrap());
+    }
+
+    /// How many buffers of a queue came back.
+    pub(crate) fn used(&self, index: usize) -> u16 {
+        self.memory.read_obj(GuestAddress(parts(index)[2] + 2)).unwrap()
+    }
+
+    /// The packet that came in this buffer of the receive queue.
+    pub(crate) fn received(&self, number: u16) -> (Header, Vec<u8>) {
+        let at = buffer(RX, number % SIZE);
+        let mut wire = [0; HEADER_LEN];
+        self.memory.read_slice(&mut wire, GuestAddress(at)).unwrap();
+        let header = Header::decode(&wire);
+        let mut payload = vec![0; header.len as usize];
+        let behind = GuestAddress(at + HEADER_LEN as u64);
+        self.memory.read_slice(&mut payload, behind).unwrap();
+        (header, payload)
+    }
+}

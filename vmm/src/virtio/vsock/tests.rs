@@ -1,0 +1,174 @@
+//! A guest's driver and the session's end of the link, over the registers and queues.
+
+use super::super::driver::{Driver, event, packet};
+use super::*;
+use crate::vsock::device::{ConnectionId, Device, Read};
+use crate::vsock::packet::op;
+use crate::vsock::queue::{RX, TX};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
+
+const PORT: u32 = 7;
+
+struct Vm {
+    link: Arc<Link>,
+    driver: Driver,
+    poke: Arc<EventFd>,
+}
+
+fn vm() -> Vm {
+    let link = Arc::new(Link::new(Device::new()).unwrap());
+    link.with(|device| device.listen(PORT));
+    let driver = Driver::new(Arc::downgrade(&link));
+    let poke = Arc::new(event());
+    Virtqueues::attach(&link, driver.transport.clone(), poke.clone());
+    Vm { link, driver, poke }
+}
+
+/// A VM whose guest has connected.
+fn connected() -> (Vm, ConnectionId) {
+    let mut vm = vm();
+    let id = vm.connect();
+    (vm, id)
+}
+
+impl Vm {
+    fn connect(&mut self) -> ConnectionId {
+        self.driver.start();
+        self.driver.offer_buffers(4);
+        self.driver.send(&packet(op::REQUEST, PORT, 0), b"");
+        self.link.pump();
+        assert_eq!(self.driver.received(0).0.op, op::RESPONSE);
+        self.link.with(|device| device.accept(PORT)).unwrap()
+    }
+
+    fn read(&self, id: ConnectionId) -> (Vec<u8>, Read) {
+        let mut bytes = Vec::new();
+        let found = self.link.with(|device| device.read(id, &mut bytes, 1 << 20));
+        (bytes, found)
+    }
+}
+
+#[test]
+fn bytes_pass_both_ways() {
+    let (mut vm, id) = connected();
+    assert_eq!(vm.driver.interrupt.read().unwrap(), 2, "sent, and answered");
+    vm.driver.send(&packet(op::RW, PORT, 5), b"hello");
+    assert!(vm.driver.kicks[TX].read().is_ok());
+    vm.link.pump();
+    assert_eq!(vm.read(id), (b"hello".to_vec(), Read::Bytes(5)));
+
+    assert_eq!(vm.link.with(|device| device.write(id, b"you")), Ok(3));
+    let (header, payload) = vm.driver.received(1);
+    assert_eq!((header.op, payload.as_slice()), (op::RW, b"you".as_slice()));
+    assert_eq!(vm.driver.used(RX), 2);
+    assert!(vm.driver.interrupt.read().is_err(), "the driver asked for the first of each only");
+}
+
+#[test]
+fn nothing_moves_before_the_driver_is_ready() {
+    let mut vm = vm();
+    vm.link.pump();
+    vm.driver.start();
+    vm.driver.offer_buffers(1);
+    vm.driver.send(&packet(op::REQUEST, PORT, 0), b"");
+    vm.driver.write(virtio_bindings::bindings::virtio_mmio::VIRTIO_MMIO_STATUS, 15 | 128);
+    vm.link.pump();
+    assert_eq!(vm.driver.used(TX), 0, "the driver has given up");
+}
+
+#[test]
+fn more_packets_than_a_round_takes_ask_for_another() {
+    let (mut vm, id) = connected();
+    // More than a ring of buffers of 1 KiB.
+    vm.link.with(|device| device.write(id, &[1; 40 << 10])).unwrap();
+    assert!(vm.poke.read().is_err(), "four buffers, three left");
+    vm.driver.offer_buffers(12);
+    vm.link.pump();
+    vm.driver.offer_buffers(4);
+    vm.link.pump();
+    assert_eq!(vm.driver.used(RX), 20);
+    // A whole ring at once.
+    vm.driver.offer_buffers(16);
+    vm.link.pump();
+    assert!(vm.poke.read().is_ok());
+}
+
+#[test]
+fn a_reset_ends_connections_behind_their_last_bytes() {
+    let (mut vm, id) = connected();
+    vm.link.clear_news();
+    vm.driver.send(&packet(op::RW, PORT, 4), b"done");
+    // A kernel that restarts resets its devices before anyone saw the kick.
+    vm.driver.reset();
+    assert!(crate::poll::readable(&[vm.link.news()], std::time::Instant::now()).unwrap());
+    assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
+    assert_eq!(vm.read(id), (vec![], Read::End));
+    assert!(vm.link.with(|device| device.write(id, b"x")).is_err());
+
+    // The next driver meets a device that knows of nothing.
+    let id = vm.connect();
+    vm.driver.send(&packet(op::RW, PORT, 2), b"on");
+    vm.link.pump();
+    assert_eq!(vm.read(id), (b"on".to_vec(), Read::Bytes(2)));
+}
+
+#[test]
+fn a_queue_taken_back_leaves_nothing_behind() {
+    use virtio_bindings::bindings::virtio_mmio::{VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_QUEUE_SEL};
+    let (mut vm, id) = connected();
+    vm.driver.send(&packet(op::RW, PORT, 4), b"done");
+    vm.driver.write(VIRTIO_MMIO_QUEUE_SEL, 1);
+    vm.driver.write(VIRTIO_MMIO_QUEUE_READY, 0);
+    assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
+}
+
+#[test]
+fn a_restored_device_is_attached_at_once() {
+    let mut vm = vm();
+    vm.driver.start();
+    vm.driver.offer_buffers(4);
+    let state = vm.driver.transport.save();
+
+    let link = Arc::new(Link::new(Device::new()).unwrap());
+    link.with(|device| device.listen(PORT));
+    let mut driver = vm.driver.restored(Arc::downgrade(&link), &state);
+    Virtqueues::attach(&link, driver.transport.clone(), vm.poke);
+    driver.send(&packet(op::REQUEST, PORT, 0), b"");
+    link.pump();
+    assert!(link.with(|device| device.accept(PORT)).is_some());
+    assert_eq!(driver.received(0).0.op, op::RESPONSE);
+}
+
+#[test]
+fn resets_and_rounds_do_not_lock_each_other_up() {
+    let (mut vm, id) = connected();
+    let (done, wait) = mpsc::channel();
+    let (link, transport) = (vm.link.clone(), vm.driver.transport.clone());
+    let work = thread::spawn(move || {
+        for _ in 0..2000 {
+            link.with(|device| device.write(id, b"x")).ok();
+            link.pump();
+        }
+        done.send(()).unwrap();
+    });
+    let other = thread::spawn(move || {
+        for _ in 0..2000 {
+            transport.write(0x70, &[0; 4]);
+            transport.read(0x70, &mut [0; 4]);
+        }
+    });
+    for _ in 0..200 {
+        vm.driver.write(0x70, 0);
+        // The other thread may reset it in between; no step has to succeed.
+        for status in [1, 3, 11, 15] {
+            vm.driver.write(0x70, status);
+        }
+        vm.driver.send(&packet(op::REQUEST, PORT, 0), b"");
+    }
+    wait.recv_timeout(Duration::from_secs(60)).expect("nobody waits for a lock for ever");
+    work.join().unwrap();
+    other.join().unwrap();
+}

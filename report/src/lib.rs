@@ -15,6 +15,7 @@ pub mod junit;
 pub mod kcidb;
 pub mod ktap;
 pub mod matrix;
+mod page;
 pub mod table;
 mod telling;
 pub mod text;

@@ -1,7 +1,7 @@
 //! Costs as a page: a chart, and the table. It needs no script and loads nothing.
 
 use super::{Cost, Costs, Unit, table};
-use crate::matrix::html::{digest, escaped};
+use crate::page::{self, escaped};
 use crate::text;
 use std::fmt::Write as _;
 
@@ -25,27 +25,10 @@ const ROW: f64 = 26.0;
 /// The costs as a page of HTML.
 #[must_use]
 pub fn render(costs: &Costs) -> String {
-    let release = escaped(&text::line(&costs.kernel.release));
-    let style = digest(STYLE);
+    let release = text::line(&costs.kernel.release);
     let table = escaped(&table::render(costs));
-    let chart = chart(costs);
-    format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>What dispatch costs on Linux {release}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>What dispatch costs on Linux {release}</h1>
-{chart}<pre>{table}</pre>
-</body>
-</html>
-"#
-    )
+    let body = format!("{}<pre>{table}</pre>", chart(costs));
+    page::whole(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
 /// Less than this many times a native call is as good as nothing.

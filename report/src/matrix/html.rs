@@ -6,11 +6,11 @@
 //! lets the browser run that script alone, by its digest, and load nothing.
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 use super::{Cell, Found, Matrix, differences, table};
 use crate::judgement::is_unasked_boot_failure;
+use crate::page::{self, escaped};
 use crate::{CaseReport, Judgement, Outcome, json, text};
 
 const STYLE: &str = include_str!("page.css");
@@ -89,20 +89,8 @@ pub fn render(matrix: &Matrix) -> String {
     let judged = if count == 1 { "1 kernel".to_owned() } else { format!("{count} kernels") };
     let command = escaped(&text::line(&matrix.plan.command));
     let sudbox = escaped(&text::line(&matrix.plan.sudbox));
-    let (style, script) = (digest(STYLE), digest(SCRIPT));
-    format!(
-        r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Syscall User Dispatch on {judged}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>Syscall User Dispatch on {judged}</h1>
-<p class="faint wrap">sudbox {sudbox}: <code>{command}</code></p>
+    let body = format!(
+        r#"<p class="faint wrap">sudbox {sudbox}: <code>{command}</code></p>
 <noscript><p>This page draws itself by the script in it; matrix.txt says the same without.</p></noscript>
 <ol id="kernels" class="kernels"></ol>
 <h2>Cases by kernel</h2>
@@ -113,12 +101,9 @@ pub fn render(matrix: &Matrix) -> String {
 <h2>What failed</h2>
 <div id="failures"></div>
 <aside id="details" aria-live="polite" hidden></aside>
-<script id="data" type="application/json">{data}</script>
-<script>{SCRIPT}</script>
-</body>
-</html>
-"#
-    )
+<script id="data" type="application/json">{data}</script>"#
+    );
+    page::whole(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
 }
 
 fn data(matrix: &Matrix) -> Data {
@@ -238,36 +223,5 @@ fn letter(outcome: Outcome) -> char {
         Outcome::Known => 'k',
         Outcome::Absent => 'a',
         Outcome::Pass => 'p',
-    }
-}
-
-/// Text as HTML has it between tags.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// The source of a style or script as a content security policy names it: `sha256-` and base64.
-pub(crate) fn digest(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::from("sha256-");
-    for bytes in Sha256::digest(text).chunks(3) {
-        let triple = bytes.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
-        let triple = triple << (8 * (3 - bytes.len()));
-        for i in 0..4 {
-            let digit = (triple >> (18 - 6 * i)) as usize & 63;
-            out.push(if i <= bytes.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_base64() {
-        // printf '' | openssl dgst -sha256 -binary | base64
-        assert_eq!(digest(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 }

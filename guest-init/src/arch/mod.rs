@@ -13,6 +13,8 @@ mod x86_64;
 // x86-64 has instructions of its own that load and store them.
 #[cfg(not(target_arch = "x86_64"))]
 mod floating;
+#[cfg(not(target_arch = "s390x"))]
+mod foreign;
 mod gates;
 mod programs;
 mod registers;
@@ -20,6 +22,8 @@ mod repeats;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use floating::*;
+#[cfg(not(target_arch = "s390x"))]
+pub use foreign::*;
 pub use gates::*;
 pub use programs::*;
 pub use registers::*;

@@ -10,10 +10,6 @@ std::arch::global_asm!(include_str!("foreign.s"));
 std::arch::global_asm!(include_str!("nt.s"));
 
 unsafe extern "C" {
-    fn sudbox_alien();
-    fn sudbox_alien_end();
-    fn sudbox_escape();
-    fn sudbox_escape_end();
     fn sudbox_nt();
     fn sudbox_nt_end();
 }
@@ -64,16 +60,3 @@ pub fn windows_program() -> &'static [u8] {
 
 /// An entry of it beside its beginning, as an offset: it touches memory that is not there.
 pub const WINDOWS_FAULTY: u64 = 0xc00;
-
-/// The program of `alien`, which can run anywhere.
-#[must_use]
-pub fn alien_program() -> &'static [u8] {
-    between(sudbox_alien, sudbox_alien_end)
-}
-
-/// A program of `alien` that calls Linux: as its third argument says, by a jump to the function in its
-/// first (1), by the selector at its second (2), or by neither (0). What it calls is umask(0123).
-#[must_use]
-pub fn escape_program() -> &'static [u8] {
-    between(sudbox_escape, sudbox_escape_end)
-}

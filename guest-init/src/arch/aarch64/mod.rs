@@ -115,15 +115,3 @@ pub unsafe fn tag_memory(address: u64) {
 /// Whether a tracer sees all registers that a call may use where `PTRACE_SYSEMU` stops: but for x7, which
 /// tells it entry from exit (`report_syscall_enter()`), and which it cannot change.
 pub const SYSEMU_SHOWS_ALL: bool = true;
-
-/// Sets what a foreign thread finds its block by: that is an ordinary register here, which the
-/// personality sets.
-///
-/// # Errors
-/// None.
-///
-/// # Safety
-/// None is needed here.
-pub unsafe fn set_block(_: u64) -> crate::sys::Result<()> {
-    Ok(())
-}

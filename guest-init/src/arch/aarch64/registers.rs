@@ -22,10 +22,14 @@ impl Reg {
     pub const SCRATCH: [Reg; 0] = [];
     /// Holds the flags.
     pub const STATE: Option<Reg> = Some(Reg::Pstate);
+    /// Holds the address of this thread's own data, where that is a general register: it is none.
+    pub const THREAD: Option<Reg> = None;
 }
 
 /// The arithmetic flags N, Z, C and V: all that a gate loads of the processor state.
 pub const FLAGS: u64 = 0xf000_0000;
+/// Set beside them always: nothing.
+pub const FLAGS_FIXED: u64 = 0;
 
 /// What must hold a value of its own in a call that is otherwise a pattern: the flags.
 pub fn fixed() -> [(Reg, u64); 1] {
@@ -89,22 +93,6 @@ pub fn current_stack() -> u64 {
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack)) };
     sp
-}
-
-impl Registers {
-    /// Those of a program that begins here with this stack and nothing else.
-    #[must_use]
-    pub fn start(entry: u64, stack: u64) -> Registers {
-        let mut registers = Registers::default();
-        registers[Reg::NEXT] = entry;
-        registers[Reg::Sp] = stack;
-        registers
-    }
-
-    /// Makes these, which are those of a task, the ones of [`Registers::start`].
-    pub fn become_start(&mut self, start: &Registers) {
-        *self = *start;
-    }
 }
 
 /// Registers of a stopped tracee, `NT_PRSTATUS`.

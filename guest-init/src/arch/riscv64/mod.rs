@@ -89,15 +89,3 @@ pub fn thread_pointer() -> u64 {
 /// Whether a tracer sees all registers that a call may use where `PTRACE_SYSEMU` stops: a0 is -ENOSYS by
 /// then, and no set of registers has what it was (`do_trap_ecall_u()`, `struct user_regs_struct`).
 pub const SYSEMU_SHOWS_ALL: bool = false;
-
-/// Sets what a foreign thread finds its block by: that is an ordinary register here, which the
-/// personality sets.
-///
-/// # Errors
-/// None.
-///
-/// # Safety
-/// None is needed here.
-pub unsafe fn set_block(_: u64) -> crate::sys::Result<()> {
-    Ok(())
-}

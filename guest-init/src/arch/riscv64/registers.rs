@@ -23,10 +23,14 @@ impl Reg {
     pub const SCRATCH: [Reg; 0] = [];
     /// Holds the flags: there are none.
     pub const STATE: Option<Reg> = None;
+    /// Holds the address of this thread's own data, where that is a general register: handlers need it.
+    pub const THREAD: Option<Reg> = Some(Reg::Tp);
 }
 
 /// The bits of [`Reg::STATE`] that a program may set at will.
 pub const FLAGS: u64 = 0;
+/// Set beside them always.
+pub const FLAGS_FIXED: u64 = 0;
 
 /// What must hold a value of its own in a call that is otherwise a pattern: the thread pointer,
 /// which handlers need.
@@ -73,25 +77,6 @@ pub fn current_stack() -> u64 {
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mv {}, sp", out(reg) sp, options(nomem, nostack)) };
     sp
-}
-
-impl Registers {
-    /// Those of a program that begins here with this stack and nothing else.
-    #[must_use]
-    pub fn start(entry: u64, stack: u64) -> Registers {
-        let mut registers = Registers::default();
-        registers[Reg::NEXT] = entry;
-        registers[Reg::Sp] = stack;
-        registers
-    }
-
-    /// Makes these, which are those of a task, the ones of [`Registers::start`], but for the thread
-    /// pointer, which handlers need.
-    pub fn become_start(&mut self, start: &Registers) {
-        let pointer = self[Reg::Tp];
-        *self = *start;
-        self[Reg::Tp] = pointer;
-    }
 }
 
 /// Registers of a stopped tracee, `NT_PRSTATUS`.

@@ -21,6 +21,8 @@ impl Reg {
     pub const SCRATCH: [Reg; 2] = [Reg::Cx, Reg::R11];
     /// Holds the flags.
     pub const STATE: Option<Reg> = Some(Reg::Flags);
+    /// Holds the address of this thread's own data, where that is a general register: it is none.
+    pub const THREAD: Option<Reg> = None;
 }
 
 /// The arithmetic flags and the direction flag: all that a program may set at will and that
@@ -30,7 +32,7 @@ pub const FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
 /// Set in the flags always, and interrupts enabled: what user code sees beside [`FLAGS`].
-const FLAGS_FIXED: u64 = 0x202;
+pub const FLAGS_FIXED: u64 = 0x202;
 
 /// What must hold a value of its own in a call that is otherwise a pattern: the flags.
 pub fn fixed() -> [(Reg, u64); 1] {
@@ -92,23 +94,6 @@ pub fn current_stack() -> u64 {
     // SAFETY: reads a register.
     unsafe { std::arch::asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack)) };
     sp
-}
-
-impl Registers {
-    /// Those of a program that begins here with this stack and nothing else.
-    #[must_use]
-    pub fn start(entry: u64, stack: u64) -> Registers {
-        let mut registers = Registers::default();
-        registers[Reg::NEXT] = entry;
-        registers[Reg::Sp] = stack;
-        registers[Reg::Flags] = FLAGS_FIXED;
-        registers
-    }
-
-    /// Makes these, which are those of a task, the ones of [`Registers::start`].
-    pub fn become_start(&mut self, start: &Registers) {
-        *self = *start;
-    }
 }
 
 /// Registers of a stopped tracee: `struct user_regs_struct` (arch/x86/include/asm/user_64.h).

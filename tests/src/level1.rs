@@ -22,21 +22,22 @@ use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
 use wire::{Answer, Ended, Program, Request};
 
-use crate::{Ran, Told};
+use crate::{Ran, Told, say};
 
 /// Longest that level 1 may take to come up; alone on a machine it takes 3 s.
 const BOOT: Duration = Duration::from_secs(120);
 
-/// What a kernel says whose local APIC timer did not tick as often as the PIT while it looked
-/// (`calibrate_APIC_clock()`), as is when the host is busy just then. Its ticks are the PIT's from
-/// then on and get lost (docs/boot-time.md): KVM's timers there come late, or never.
-const NO_TIMER: &str = "APIC timer disabled due to verification failure";
-
-/// How often it is booted for a timer.
-const BOOTS: u32 = 5;
-
 /// What an answer may take beyond the time that was given to the programs.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// Longest time without doing anything: a case that hangs has 50 s of [`sudbox_run`]'s.
+const STILL: Duration = Duration::from_secs(120);
+
+/// What its CPUs do beside, in that time: what counts as something.
+const SOMETHING: Duration = Duration::from_secs(5);
+
+/// How often another level 1 takes the place of one that stood still (docs/kvm.md).
+const REPLACED: u32 = 2;
 
 /// Where level 1 keeps sudbox's cache.
 pub const CACHE: &str = "/cache";
@@ -52,11 +53,20 @@ pub struct Options {
     pub memory_mib: u32,
     /// What is in its file system.
     pub files: Files,
+    /// Whether its CPU pages for guests in two stages, as processors do: VMs die of that here, the
+    /// more of their CPUs share one (docs/kvm.md).
+    pub nested_paging: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { host: &host::X86_64, cpus: 2, memory_mib: 3072, files: Files::default() }
+        Options {
+            host: &host::X86_64,
+            cpus: 2,
+            memory_mib: 3072,
+            files: Files::default(),
+            nested_paging: false,
+        }
     }
 }
 
@@ -186,7 +196,7 @@ impl Files {
             "sudbox is not static; `make build` makes one, and SUDBOX names it"
         );
         self.copy(Path::new(&program), "/bin/sudbox");
-        let image = kernel(&host::X86_64, "default");
+        let image = kernel(&host::X86_64, "default", &[]);
         let folder = image.kernel.parent().expect("a folder of the cache");
         let key = folder.file_name().expect("its key");
         let place = Path::new(CACHE);
@@ -214,7 +224,7 @@ impl Files {
     pub fn foreign(&mut self, host: &Host) -> &'static str {
         const PLACE: &str = "/k/kernel";
         self.own(host, &["--package", "sudbox"], "sudbox", "/bin/sudbox");
-        self.copy(&kernel(host, "default").kernel, PLACE);
+        self.copy(&kernel(host, "default", &[]).kernel, PLACE);
         PLACE
     }
 
@@ -226,16 +236,24 @@ impl Files {
     }
 }
 
-/// The pinned kernel of this architecture in this flavour, built if need be.
+/// The pinned kernel of this architecture in this flavour with these patches, files beside this one's
+/// modules; built if need be.
 ///
 /// # Panics
 /// If it cannot be built.
 #[must_use]
-pub fn kernel(host: &Host, flavour: &str) -> KernelImage {
+pub fn kernel(host: &Host, flavour: &str, patches: &[&str]) -> KernelImage {
+    let place = |name: &&str| crate::root().join("tests/src/level1").join(name);
+    let patches: Vec<PathBuf> = patches.iter().map(place).collect();
     // By the command, which also installs what a build needs, and says whether it boots.
-    let arguments = ["--arch", host.arch.name(), "--flavour", flavour, "--cases", "boot"];
-    let _ = crate::run(crate::sudbox_run(&arguments)).expect(0);
-    let request = Kernel { arch: host.arch, flavour: flavour.to_owned(), ..Kernel::default() };
+    let mut command = crate::sudbox_run(&["--arch", host.arch.name()]);
+    command.args(["--flavour", flavour, "--cases", "boot"]);
+    for patch in &patches {
+        command.arg("--patches").arg(patch);
+    }
+    let _ = crate::run(command).expect(0);
+    let request =
+        Kernel { arch: host.arch, flavour: flavour.to_owned(), patches, ..Kernel::default() };
     let cache = Cache::open().expect("a cache");
     sudbox_images::kernel(&cache, &request, &mut Told).expect("a kernel that was just built")
 }
@@ -244,6 +262,8 @@ pub fn kernel(host: &Host, flavour: &str) -> KernelImage {
 #[derive(Debug)]
 pub struct Level1 {
     talk: Mutex<Talk>,
+    host: &'static Host,
+    spec: VmSpec,
     _dir: tempfile::TempDir,
 }
 
@@ -251,8 +271,8 @@ pub struct Level1 {
 struct Talk {
     session: Session,
     arrived: Vec<u8>,
-    /// How much of the console has been shown.
-    console: u64,
+    /// How many have come before it, of those that stood still.
+    replaced: u32,
     /// It gave no answer when it should have.
     lost: bool,
 }
@@ -295,28 +315,23 @@ impl Level1 {
         let path = dir.path().join("initramfs");
         fs::write(&path, initramfs::pack(&files.entries)).expect("room for an initramfs");
         let spec = VmSpec {
-            kernel: kernel(host, "kvm").kernel,
+            kernel: kernel(host, "kvm", host.patches).kernel,
             initramfs: path,
             discovery: Discovery::CommandLine,
             cmdline: "loglevel=5".to_owned(),
             cpus: options.cpus,
             memory_mib: options.memory_mib,
-            cpu_model: Some(host.cpu.to_owned()),
+            cpu_model: Some(
+                [host.cpu, if options.nested_paging { host.nested_paging } else { "" }].concat(),
+            ),
             port: wire::PORT,
             gdb: false,
             keep: false,
         };
-        for _ in 0..BOOTS {
-            let mut talk = Talk::boot(host, &spec);
-            if !talk.session.console().since(0).contains(NO_TIMER) {
-                return Level1 { talk: Mutex::new(talk), _dir: dir };
-            }
-            eprintln!("level 1 has no timer, as this machine is busy; booting it again");
-        }
-        panic!("level 1 has no timer after {BOOTS} boots; is this machine very busy?")
+        Level1 { talk: Mutex::new(Talk::boot(host, &spec)), host, spec, _dir: dir }
     }
 
-    /// Asks init, which has `limit` for it.
+    /// Asks init, which has `limit` for it; once more, of another level 1, if this one stands still.
     ///
     /// # Panics
     /// If there is no answer, or it says that something failed.
@@ -325,10 +340,20 @@ impl Level1 {
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(!talk.lost, "level 1 has failed to answer before");
         let bytes = wire::frame(request).expect("a request is no larger than may be");
-        talk.session.send(&bytes, Instant::now() + ANSWER).expect("level 1 listens");
-        match talk.answer(limit + ANSWER) {
-            Answer::Failed(why) => panic!("level 1 cannot: {why}"),
-            answer => answer,
+        loop {
+            talk.session.send(&bytes, Instant::now() + ANSWER).expect("level 1 listens");
+            match talk.answer(limit + ANSWER) {
+                Some(Answer::Failed(why)) => panic!("level 1 cannot: {why}"),
+                Some(answer) => return answer,
+                None => {
+                    let replaced = talk.replaced + 1;
+                    assert!(replaced <= REPLACED, "{replaced} of level 1 have stood still");
+                    say("SEEN AGAIN: level 1 stood still (docs/kvm.md); booting another");
+                    talk.lost = true;
+                    *talk = Talk::boot(self.host, &self.spec);
+                    talk.replaced = replaced;
+                }
+            }
         }
     }
 
@@ -433,25 +458,39 @@ impl Talk {
             .with(host.options)
             .boot(spec)
             .expect("QEMU starts");
-        let mut talk = Talk { session, arrived: Vec::new(), console: 0, lost: false };
+        let mut talk = Talk { session, arrived: Vec::new(), replaced: 0, lost: false };
         match talk.answer(BOOT) {
-            Answer::Ready => talk,
+            Some(Answer::Ready) => talk,
             other => panic!("level 1 begins with {other:?}"),
         }
     }
 
-    /// Waits for an answer; its console goes to stderr if there is none.
-    fn answer(&mut self, limit: Duration) -> Answer {
-        let deadline = Instant::now() + limit;
+    /// Waits for an answer; `None` if level 1 stands still: it runs, but has done nothing for too
+    /// long, or cannot end what has run for too long. Says what is known of it then.
+    fn answer(&mut self, limit: Duration) -> Option<Answer> {
+        let until = Instant::now() + limit;
+        let mut still = Instant::now() + STILL;
+        let mut done = Duration::ZERO;
         loop {
             match wire::take(&mut self.arrived) {
-                Ok(Some(answer)) => return answer,
+                Ok(Some(Answer::Busy(busy))) => {
+                    if busy >= done + SOMETHING {
+                        done = busy;
+                        still = Instant::now() + STILL;
+                    }
+                    continue;
+                }
+                Ok(Some(answer)) => return Some(answer),
                 Ok(None) => {}
                 Err(error) => self.fail(&error.to_string()),
             }
-            match self.session.next(deadline, None).expect("a session can be waited for") {
+            match self.session.next(until.min(still), None).expect("a session can be waited for") {
                 Event::Bytes(bytes) => self.arrived.extend(bytes),
                 Event::Connected | Event::Console | Event::Interrupted => {}
+                Event::Deadline => {
+                    say(&self.state("it stands still"));
+                    return None;
+                }
                 event => self.fail(&format!("{event:?}")),
             }
         }
@@ -459,10 +498,16 @@ impl Talk {
 
     fn fail(&mut self, what: &str) -> ! {
         self.lost = true;
-        let console = self.session.console();
-        let words = console.since(self.console).to_string();
-        self.console = console.total();
-        panic!("no answer from level 1: {what}; its console:\n{words}")
+        panic!("{}", self.state(what))
+    }
+
+    /// Where its CPUs are, and its console.
+    fn state(&mut self, what: &str) -> String {
+        let mut text = format!("no answer from level 1: {what}");
+        for line in self.session.whereabouts() {
+            text = format!("{text}\n{line}");
+        }
+        format!("{text}\nits console:\n{}", self.session.console().since(0))
     }
 }
 

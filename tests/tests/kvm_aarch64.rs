@@ -29,7 +29,7 @@ fn the_probe_finds_kvm_usable_and_auto_takes_it() {
 
 /// Every case on KVM with these arguments ends as on TCG without KVM, with the same CPU.
 fn as_on_tcg(arguments: &[&str], cpus: &str) {
-    let image = kernel(&AARCH64, "default").kernel;
+    let image = kernel(&AARCH64, "default", &[]).kernel;
     let image = image.to_str().expect("a path in UTF-8");
     let common = ["--arch", AARCH64.arch.name(), "--cases", "all", "--cpus", cpus];
     let tcg = ["--backend", "tcg", "--cpu-model", AARCH64.model, image];

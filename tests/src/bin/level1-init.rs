@@ -2,12 +2,14 @@
 //! after the other ([`sudbox_tests::level1`] is the host's side). Static, because there is nothing
 //! else. What goes wrong ends it, and with it the machine; the console says why.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{FromRawFd as _, RawFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use sudbox_tests::level1::wire::{self, Answer, Ended, Program, Request};
@@ -35,17 +37,16 @@ fn main() -> io::Result<()> {
     loop {
         let answer = match wire::receive(&mut host)? {
             Request::Restart => restart(),
-            request => {
-                serve(&request).unwrap_or_else(|e| Answer::Failed(format!("{e}: {request:?}")))
-            }
+            request => serve(&request, &mut host)
+                .unwrap_or_else(|e| Answer::Failed(format!("{e}: {request:?}"))),
         };
         wire::send(&mut host, &answer)?;
     }
 }
 
-fn serve(request: &Request) -> io::Result<Answer> {
+fn serve(request: &Request, host: &mut File) -> io::Result<Answer> {
     Ok(match request {
-        Request::Run(programs) => Answer::Ran(run(programs)?),
+        Request::Run(programs) => Answer::Ran(run(programs, host)?),
         Request::Read(path) => Answer::Text(String::from_utf8_lossy(&fs::read(path)?).into_owned()),
         Request::Write(path, text) => {
             fs::write(path, text)?;
@@ -108,18 +109,41 @@ struct Running {
     stderr: File,
 }
 
-fn run(programs: &[Program]) -> io::Result<Vec<Ended>> {
+fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<Ended>> {
     let running = programs.iter().map(start).collect::<io::Result<Vec<_>>>()?;
     let ended = std::thread::scope(|scope| {
+        // Each thread drops its end when its program has ended; nothing is ever sent.
+        let (lives, ended) = mpsc::channel::<Infallible>();
         let waiting: Vec<_> = running
             .into_iter()
             .zip(programs)
-            .map(|(running, program)| scope.spawn(|| running.end(program)))
+            .map(|(running, program)| {
+                let lives = lives.clone();
+                scope.spawn(move || {
+                    let _lives = lives;
+                    running.end(program)
+                })
+            })
             .collect();
+        drop(lives);
+        while ended.recv_timeout(wire::BEAT) == Err(RecvTimeoutError::Timeout) {
+            wire::send(host, &Answer::Busy(busy()?))?;
+        }
         waiting.into_iter().map(|one| one.join().expect("does not panic")).collect()
     });
     reap();
     ended
+}
+
+/// How long the CPUs have not been idle, all together.
+fn busy() -> io::Result<Duration> {
+    // proc_stat(5): `cpu`, then user, nice, system, idle, iowait, irq, softirq, in hundredths of a
+    // second (`USER_HZ`); a guest's time is in user.
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+    let ticks: u64 =
+        all.take(7).enumerate().map(|(i, n)| if i == 3 || i == 4 { 0 } else { n }).sum();
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 fn start(program: &Program) -> io::Result<Running> {

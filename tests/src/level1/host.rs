@@ -12,8 +12,12 @@ pub struct Host {
     pub machine: machine::Arch,
     /// The CPU in QEMU's words.
     pub cpu: &'static str,
+    /// What is added to it for paging in two stages, where that can be had or not.
+    pub nested_paging: &'static str,
     /// More options of QEMU's machine.
     pub options: &'static str,
+    /// Patches for its kernel, files beside this one.
+    pub patches: &'static [&'static str],
     /// The model that level 2 sees through KVM, for comparison.
     pub model: &'static str,
     /// The Rust target of programs for it.
@@ -37,8 +41,10 @@ pub struct Foreign {
 pub static X86_64: Host = Host {
     arch: Arch::X86_64,
     machine: machine::Arch::X86_64,
-    cpu: "Opteron_G3,+svm,+npt",
+    cpu: "Opteron_G3,+svm",
+    nested_paging: ",+npt",
     options: "",
+    patches: &["apic-timer.patch"],
     model: "Opteron_G3",
     target: "x86_64-unknown-linux-gnu",
     foreign: None,
@@ -49,7 +55,9 @@ pub static AARCH64: Host = Host {
     arch: Arch::Aarch64,
     machine: machine::Arch::Aarch64,
     cpu: "cortex-a72",
+    nested_paging: "",
     options: ",virtualization=on,gic-version=3",
+    patches: &[],
     model: "cortex-a72",
     target: "aarch64-unknown-linux-gnu",
     foreign: Some(Foreign {

@@ -1,5 +1,6 @@
 //! What host and level 1 say to each other over the vsock stream: JSON, each message behind its
-//! length in four bytes, little-endian. The host asks, level 1 answers, one at a time.
+//! length in four bytes, little-endian. The host asks, level 1 answers, one at a time; while programs
+//! run there it says every [`BEAT`] how much it has done.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// vsock port at which the host listens.
 pub const PORT: u32 = 1024;
+
+/// Time between two of its words on what it does.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// Largest message in bytes: a trace of a whole boot is some 10 MiB.
 const LIMIT: u32 = 256 << 20;
@@ -77,6 +81,8 @@ pub struct Ended {
 pub enum Answer {
     /// It is up; the first message, which nobody asked for.
     Ready,
+    /// It still runs what it was asked to run, and its CPUs have been busy for so long since it booted.
+    Busy(Duration),
     /// The programs' ends, in their order.
     Ran(Vec<Ended>),
     /// A file's text.

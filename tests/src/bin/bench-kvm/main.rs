@@ -184,7 +184,8 @@ impl Bench {
             "/bin/level1-restore",
         );
         files.add(INITRAMFS, 0o644, initramfs::pack(&[init]));
-        let level1 = Level1::boot(Options { host, files, ..Options::default() });
+        let level1 =
+            Level1::boot(Options { host, files, nested_paging: true, ..Options::default() });
         level1.write(&tracing("trace_clock"), "mono");
         level1.write(&tracing("buffer_size_kb"), "65536");
         Ok(Bench { board, level1, kernel, named })

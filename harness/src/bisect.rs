@@ -36,9 +36,12 @@ const LOG: &str = "git-bisect.log";
 pub(crate) fn bisect(args: &BisectArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cache = Cache::open()?;
-    let begun = args.resume && args.build.linux.is_empty();
-    let linux =
-        if begun { Store::last(&cache)?.args.build.linux } else { args.build.linux.clone() };
+    let begun = args.resume && args.build.source.linux.is_empty();
+    let linux = if begun {
+        Store::last(&cache)?.args.build.source.linux
+    } else {
+        args.build.source.linux.clone()
+    };
     if linux.is_empty() {
         return Err(Failure::usage("in which history? --linux (LINUX=) names a git tree of Linux"));
     }
@@ -89,7 +92,7 @@ fn begin(args: &BisectArgs, arch: Arch, history: &History<'_>) -> anyhow::Result
     }
     // Whoever goes on with it may be in another directory.
     let mut args = args.clone();
-    for path in std::iter::once(&mut args.build.linux).chain(&mut args.build.config) {
+    for path in std::iter::once(&mut args.build.source.linux).chain(&mut args.build.source.config) {
         if let Some(given) = cli::given(path)
             && let Ok(absolute) = std::path::absolute(cli::path(given))
             && let Some(absolute) = absolute.to_str()

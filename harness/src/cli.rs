@@ -219,16 +219,8 @@ pub(crate) struct MatrixArgs {
     #[command(flatten)]
     pub(crate) vm: VmArgs,
 
-    /// A git tree to take versions from, before any other source
-    #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true, value_hint = ValueHint::DirPath)]
-    pub(crate) linux: String,
-
-    /// Configuration fragment that comes last; may be given again
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: Vec<String>,
-
     #[command(flatten)]
-    pub(crate) toolchain: ToolchainArgs,
+    pub(crate) source: SourceArgs,
 }
 
 /// Which of how many parts.
@@ -492,10 +484,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true)]
     pub(crate) arch: String,
 
-    /// Flavour of the configuration: default, full, kvm
+    /// Flavour of the configuration: default, full, debug, kvm
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(crate) flavour: String,
 
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// What a kernel is built from, of whichever architecture and flavour.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SourceArgs {
     /// A git tree to take versions from, before any other source
     #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true, value_hint = ValueHint::DirPath)]
     pub(crate) linux: String,

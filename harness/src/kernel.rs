@@ -48,7 +48,7 @@ impl Manner {
 
 /// What a person typed, as the images take it.
 pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Request> {
-    let toolchain = &build.toolchain;
+    let toolchain = &build.source.toolchain;
     let jobs = cli::given(&toolchain.jobs)
         .map(|jobs| {
             jobs.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| {
@@ -64,8 +64,14 @@ pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Requ
             None => sudbox_images::Arch::default(),
         },
         flavour: cli::given(&build.flavour).unwrap_or("default").to_owned(),
-        linux: cli::given(&build.linux).map(cli::path),
-        fragments: build.config.iter().filter_map(|text| cli::given(text)).map(cli::path).collect(),
+        linux: cli::given(&build.source.linux).map(cli::path),
+        fragments: build
+            .source
+            .config
+            .iter()
+            .filter_map(|text| cli::given(text))
+            .map(cli::path)
+            .collect(),
         toolchain: Toolchain {
             cc: owned(&toolchain.cc),
             llvm: owned(&toolchain.llvm),

@@ -33,7 +33,7 @@ pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
     let selftests = sudbox_images::selftests(&cache, &request, &mut progress)?;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
-    let compiler = cli::given(&args.build.toolchain.cc).unwrap_or("cc");
+    let compiler = cli::given(&args.build.source.toolchain.cc).unwrap_or("cc");
     let mut built = Vec::new();
     for test in TESTS {
         match build(&selftests.tree, test, folder.path(), compiler)? {

@@ -177,9 +177,7 @@ fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     BuildArgs {
         arch: cell.arch.clone(),
         flavour: cell.flavour.clone(),
-        linux: args.linux.clone(),
-        config: args.config.clone(),
-        toolchain: args.toolchain.clone(),
+        source: args.source.clone(),
     }
 }
 

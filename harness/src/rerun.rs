@@ -82,9 +82,11 @@ impl Rerun {
 /// What was typed beside the kernel, its architecture and flavour: the variable of make, the option,
 /// the value.
 fn options(build: &BuildArgs, vm: &VmArgs) -> Vec<(&'static str, &'static str, String)> {
-    let mut options = vec![("LINUX", "--linux ", build.linux.clone())];
-    options.extend(build.config.iter().map(|fragment| ("CONFIG", "--config ", fragment.clone())));
-    let toolchain = &build.toolchain;
+    let mut options = vec![("LINUX", "--linux ", build.source.linux.clone())];
+    options.extend(
+        build.source.config.iter().map(|fragment| ("CONFIG", "--config ", fragment.clone())),
+    );
+    let toolchain = &build.source.toolchain;
     for (variable, option, value) in [
         ("APPEND", "--append ", &vm.append),
         ("CC", "--cc ", &toolchain.cc),

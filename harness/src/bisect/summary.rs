@@ -84,7 +84,7 @@ fn of(state: &State) -> String {
     let args = &state.args;
     let (old, new) =
         if state.good_is_new { (&args.bad, &args.good) } else { (&args.good, &args.bad) };
-    format!(" between {} and {} of {}", line(old), line(new), line(&args.build.linux))
+    format!(" between {} and {} of {}", line(old), line(new), line(&args.build.source.linux))
 }
 
 /// The run before the commit: of its parent, where that was judged, else of the last of its ancestors

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The case runner and the case table.
 //!
 //! [`runner`] holds a conversation (see `sudbox_protocol`) over any byte stream and runs each
@@ -6,6 +7,7 @@
 
 pub mod arch;
 pub mod bench;
+pub mod case;
 pub mod cases;
 mod filter;
 mod modules;
@@ -18,6 +20,8 @@ pub mod runner;
 #[cfg(not(target_arch = "s390x"))]
 pub mod sandbox;
 pub mod shared;
+mod support;
 pub mod sys;
+mod tracee;
 mod vdso;
 pub mod walk;

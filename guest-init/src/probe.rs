@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What this machine and kernel are. Every probe is a system call or two without a lasting
 //! effect: this is on the way from boot to verdict.
 //!
 //! The dispatch probes disarm their thread. The runner calls them when nothing can be armed yet:
 //! `execve(2)` disarms (`begin_new_exec`), and no case has run.
 
-use crate::cases::Need;
+use crate::case::Need;
 use crate::{arch, sys};
 use std::sync::OnceLock;
 use sudbox_protocol::{Feature, Hello};
@@ -146,7 +147,7 @@ fn features() -> Vec<Feature> {
         .copied()
         .filter(|feature| match feature {
             Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
-            // The range is right and the selector wrong, where there is a wrong one: a mode that is
+            // The range is right and the selector mismatch, where there is a wrong one: a mode that is
             // not there is refused before the selector is looked at. What is armed lets all pass
             // but what comes from address 0.
             Feature::Inclusive => {

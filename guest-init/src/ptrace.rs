@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Requests of ptrace(2).
 
 use crate::arch::TraceeRegisters;

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's side of the conversation over any byte stream, and the life of a case's child.
 //!
 //! The runner must have one thread: it forks.
 
 use crate::bench;
-use crate::cases::{self, Case, Check, Wrong};
+use crate::case::{Case, Check, Failure, Run};
 use crate::probe::Machine;
 use crate::program;
 use crate::shared::{self, shared};
@@ -225,15 +226,15 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
     }
-    let outcome: Check = case.run.run();
+    let outcome: Check = check(case.run);
     let result = match outcome {
         Ok(()) => CaseResult::Pass,
-        Err(Wrong::Promise { expected, got }) => CaseResult::Fail { expected, got },
-        Err(Wrong::Unmet(what)) => CaseResult::Unmet(what),
-        Err(Wrong::Broken(why)) => CaseResult::Broken(why),
+        Err(Failure::Mismatch { expected, got }) => CaseResult::Fail { expected, got },
+        Err(Failure::Unmet(what)) => CaseResult::Unmet(what),
+        Err(Failure::Broken(why)) => CaseResult::Broken(why),
     };
     let mut report = Vec::new();
-    for text in cases::support::take_logs() {
+    for text in crate::support::take_logs() {
         report.extend_from_slice(&GuestMessage::Log { case: index, text }.to_frame());
     }
     if let Some(measurement) = bench::take() {
@@ -243,6 +244,14 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
     report.extend_from_slice(&end.to_frame());
     shared().leave_report(&report);
     sys::exit(REPORTED);
+}
+
+/// Runs the check of a case.
+fn check(run: Run) -> Check {
+    match run {
+        Run::Check(check) => check(),
+        Run::Walk(seed) => crate::walk::check(seed),
+    }
 }
 
 /// How a panic in a child of the runner ends it, so that the runner hears of it. To be called

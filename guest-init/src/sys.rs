@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! System calls from the inside range, which stay possible while dispatch is armed and blocking.
 //! No allocation, no errno, no libc.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every case on the kernel of this machine, through the program as a caller uses it.
 
 use std::io::{Read, Write};
@@ -6,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use sudbox_guest_init::arch::Arch;
-use sudbox_guest_init::cases::{Case, TABLE};
+use sudbox_guest_init::case::Case;
+use sudbox_guest_init::cases::TABLE;
 use sudbox_guest_init::{bench, walk};
 use sudbox_protocol::{
     CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase,

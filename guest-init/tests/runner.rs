@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the runner makes of cases that misbehave. It forks, so it must have one thread: there is
 //! no test harness here, but a `main`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use sudbox_guest_init::cases::{Case, Check, Need, Run, Wrong};
+use sudbox_guest_init::case::{Case, Check, Failure, Need, Run};
 use sudbox_guest_init::probe::Machine;
 use sudbox_guest_init::{runner, sys};
 use sudbox_protocol::{
@@ -28,7 +29,7 @@ const fn case(id: &'static str, run: fn() -> Check) -> Case {
 const TABLE: &[&[Case]] = &[&[
     case("test/pass", || Ok(())),
     case("test/fail", || {
-        Err(Wrong::Promise { expected: "a".repeat(20_000), got: "b".repeat(20_000) })
+        Err(Failure::Mismatch { expected: "a".repeat(20_000), got: "b".repeat(20_000) })
     }),
     case("test/hang", hang),
     case("test/segv", || {
@@ -77,7 +78,7 @@ fn stray() -> Check {
             std::thread::sleep(std::time::Duration::from_secs(60));
         }
     }
-    sys::wait(-1, 0).map(drop).map_err(|e| Wrong::Broken(e.to_string()))
+    sys::wait(-1, 0).map(drop).map_err(|e| Failure::Broken(e.to_string()))
 }
 
 /// Finds the process as the kernel makes one, whatever ran before.
@@ -124,7 +125,7 @@ fn clean() -> Check {
     if registered != Ok(0) && registered != Err(sys::Errno(libc::ENOSYS)) {
         problems.push(format!("rseq {registered:?}"));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Wrong::Broken(problems.join(", "))) }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Broken(problems.join(", "))) }
 }
 
 struct Host {

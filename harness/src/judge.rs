@@ -15,7 +15,7 @@ use crate::symbols::Symbols;
 use crate::{interrupt, watch::Watched};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use sudbox_guest_init::cases::{Case, Need, Run};
+use sudbox_guest_init::case::{Case, Need, Run};
 use sudbox_guest_init::walk;
 use sudbox_images::Monitor as _;
 use sudbox_protocol::{CaseResult, Feature, Hello, PlannedCase};

@@ -5,7 +5,7 @@ use crate::selection::BOOT;
 use clap::ValueEnum as _;
 use std::fmt::Write as _;
 use sudbox_guest_init::bench;
-use sudbox_guest_init::cases::{Case, Run};
+use sudbox_guest_init::case::{Case, Run};
 
 /// The command, but for the case.
 #[derive(Clone, Debug)]

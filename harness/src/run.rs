@@ -11,7 +11,7 @@ use crate::{arch, backend, running};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, SystemTime};
-use sudbox_guest_init::cases::Case;
+use sudbox_guest_init::case::Case;
 use sudbox_images::{Arch, Cache};
 use sudbox_report::{Judgement, Options, json, junit, kcidb, ktap, table};
 

@@ -3,7 +3,8 @@
 use crate::arch;
 use crate::failure::Failure;
 use globset::GlobBuilder;
-use sudbox_guest_init::cases::{self, Case};
+use sudbox_guest_init::case::Case;
+use sudbox_guest_init::cases;
 use sudbox_guest_init::walk;
 use sudbox_images::Arch;
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The words that guest and host exchange, and nothing else: no I/O, no allocation that the
 //! peer could make large.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Frames in pieces, and frames that lie.
 
 use sudbox_protocol::frame::wrap;

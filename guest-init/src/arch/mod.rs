@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What differs between architectures, each in a folder of the same interface, and what is made of
 //! that.
 

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Calls with and without dispatch, and other ways to cross between native and foreign code.
 
 use super::watch::{CALLS, Watch};
 use crate::arch::{self, Repeat, inside_call};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys::{self, Action};
 use std::ops::Range;
 
@@ -163,6 +164,6 @@ pub(super) fn rewritten() -> Check {
 }
 
 /// A filter or a tracer that this machine does not let us have.
-pub(super) fn refused<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Wrong {
-    move |error| Wrong::Unmet(format!("{what}: {error}"))
+pub(super) fn refused<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::Unmet(format!("{what}: {error}"))
 }

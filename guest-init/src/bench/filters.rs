@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Seccomp filters.
 
 use super::calls::{GETPID, handle_least, refused, time_getpid};
 use super::watch::{CALLS, SWITCHES, Watch};
 use crate::arch::{self, Repeat};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
 use crate::filter::{self, statement};
+use crate::support::*;
 use crate::sys;
 use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 use libc::{
@@ -34,7 +35,7 @@ fn by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
 }
 
 /// Installs a filter, which some machines let nobody do. Gives a listener if one is asked for.
-fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Wrong> {
+fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
     filter::install(&mut program, flags).map_err(refused("a seccomp filter"))
 }
 

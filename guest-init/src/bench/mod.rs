@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What dispatch costs, and what the field uses in its place: measurements, each a case of its own
 //! process that leaves a [`Measurement`]. They promise nothing; each makes sure that what it measures
 //! is what happened.
@@ -9,7 +10,7 @@ mod watch;
 
 pub(crate) use watch::take;
 
-use crate::cases::{Case, case};
+use crate::case::{Case, case};
 use sudbox_protocol::Feature;
 #[cfg(doc)]
 use sudbox_protocol::Measurement;
@@ -27,7 +28,7 @@ const FILTERED: &[Feature] = &[Feature::SeccompFilter];
 /// Every measurement, in the order in which they are told of.
 pub const TABLE: &[Case] = &[
     case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::native)
-        .about(EVERYWHERE),
+        .features(EVERYWHERE),
     case(
         "bench/inside",
         "getpid() inside the gate, armed",
@@ -52,14 +53,14 @@ pub const TABLE: &[Case] = &[
         "syscall_user_dispatch()",
         calls::inclusive_free,
     )
-    .about(INCLUDING),
+    .features(INCLUDING),
     case(
         "bench/inclusive-trip",
         "a round trip, inclusive range",
         "trigger_sigsys()",
         calls::inclusive_trip,
     )
-    .about(INCLUDING),
+    .features(INCLUDING),
     case("bench/flip", "a flip of the selector", "syscall_user_dispatch()", calls::flip_alone),
     case(
         "bench/prctl",
@@ -73,39 +74,39 @@ pub const TABLE: &[Case] = &[
         "ksys_personality()",
         calls::personality,
     )
-    .about(EVERYWHERE),
+    .features(EVERYWHERE),
     case(
         "bench/seccomp-allow",
         "getpid(), a filter allows all",
         "__seccomp_filter()",
         filters::allow_all,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case(
         "bench/seccomp-inside",
         "getpid(), a filter by pointer",
         "__seccomp_filter()",
         filters::inside,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case(
         "bench/seccomp-trap",
         "RET_TRAP to the end of sigreturn",
         "__seccomp_filter()",
         filters::trap,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case(
         "bench/seccomp-notify",
         "answered by user notification",
         "seccomp_do_user_notification()",
         filters::notify,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case("bench/ptrace-sysemu", "stopped by a tracer", "ptrace_report_syscall()", traced::sysemu)
-        .about(EVERYWHERE),
+        .features(EVERYWHERE),
     case("bench/rewritten", "a trampoline in place of a call", "", calls::rewritten)
-        .about(EVERYWHERE),
+        .features(EVERYWHERE),
 ];
 
 #[cfg(test)]

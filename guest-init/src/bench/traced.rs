@@ -1,13 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A tracer that emulates calls.
 
 use super::calls::{GETPID, refused};
 use super::watch::{SWITCHES, Watch};
 use crate::arch::Repeat;
-use crate::cases::Check;
-use crate::cases::support::*;
-use crate::cases::tracee::{Tracee, pause_for_tracer};
+use crate::case::Check;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
+use crate::support::*;
 use crate::sys::Change;
+use crate::tracee::{Tracee, pause_for_tracer};
 
 /// The mark by which the tracee says that it is done.
 const DONE: usize = 0;

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Times batches of one operation by the processor's counter.
 
 use crate::arch::{Repeat, answered, counter};
-use crate::cases::Wrong;
-use crate::cases::support::{broken, equal};
+use crate::case::Failure;
+use crate::support::{broken, equal};
 use crate::sys;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Takes the CPU that this runs on as the only one, and the time of the empty loop.
-    pub(super) fn start(size: Size) -> Result<Watch, Wrong> {
+    pub(super) fn start(size: Size) -> Result<Watch, Failure> {
         pin()?;
         if size.operations == SWITCHES.operations {
             take_turns()?;
@@ -77,12 +78,12 @@ impl Watch {
     }
 
     /// Whoever answers calls here has answered so many since the start.
-    pub(super) fn expect_answers(&self, due: u64) -> Result<(), Wrong> {
+    pub(super) fn expect_answers(&self, due: u64) -> Result<(), Failure> {
         equal("calls that were handed back", answered() - self.answered, due)
     }
 
     /// Keeps what was measured for the runner.
-    pub(super) fn keep(self) -> Result<(), Wrong> {
+    pub(super) fn keep(self) -> Result<(), Failure> {
         let end = moment();
         let nanoseconds = end.1.saturating_sub(self.start.1).as_nanos();
         let measurement = Measurement {
@@ -115,7 +116,7 @@ fn fill(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
 ///
 /// It sleeps before: of boots that did not, one in four had 12 instructions more in every switch to the last
 /// batch, of those that do all have.
-fn take_turns() -> Result<(), Wrong> {
+fn take_turns() -> Result<(), Failure> {
     sys::sleep(QUIET);
     let least = libc::sched_param { sched_priority: 1 };
     let fifo = u64::from(libc::SCHED_FIFO.cast_unsigned());
@@ -139,14 +140,14 @@ fn moment() -> (u64, Duration) {
 
 /// Lets this thread and whom it starts run on no other CPU than this one: their counter is one, and
 /// their caches are.
-fn pin() -> Result<(), Wrong> {
+fn pin() -> Result<(), Failure> {
     const WORD: u32 = u64::BITS;
     let (mut cpu, mut mask) = (0u32, [0u64; 128]);
     // SAFETY: writes the number.
     unsafe { sys::call(libc::SYS_getcpu, &[&raw mut cpu as u64, 0, 0]) }
         .map_err(broken("getcpu"))?;
     let word = mask.get_mut((cpu / WORD) as usize).ok_or_else(|| {
-        Wrong::Broken(format!("CPU {cpu} is beyond what is asked of sched_setaffinity"))
+        Failure::Broken(format!("CPU {cpu} is beyond what is asked of sched_setaffinity"))
     })?;
     *word = 1 << (cpu % WORD);
     // SAFETY: reads the mask.

@@ -1,37 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a kernel without dispatch answers to who asks for it: programs find out by that.
 
 use super::seccomp::{FROM_FILTER, filter_umask, umask};
-use super::support::*;
-use super::tracee::{CONFIG_SIZE, InfoKind, Tracee, pause_for_tracer};
-use super::{Case, Check, absent};
 use crate::arch;
+use crate::case::{Case, Check, absence};
 use crate::ptrace::SYSEMU;
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{Change, Errno};
+use crate::tracee::{CONFIG_SIZE, InfoKind, Tracee, pause_for_tracer};
 use libc::{SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[
-    absent(
+    absence(
         "absence/modes-refused",
         "without dispatch every mode is EINVAL, OFF too, and calls go on as ever",
         "set_syscall_user_dispatch()",
         modes_refused,
     ),
-    absent(
+    absence(
         "absence/filter-decides",
         "without dispatch a filter still answers a call with an error, SIGSYS of its own code, or death",
         "__seccomp_filter()",
         filter_decides,
     )
-    .about(&[Feature::SeccompFilter]),
-    absent(
+    .features(&[Feature::SeccompFilter]),
+    absence(
         "absence/tracer-sees-calls",
         "without dispatch a tracer still sees entry and exit of a call, and can have it skipped",
         "ptrace_report_syscall()",
         tracer_sees_calls,
     ),
-    absent(
+    absence(
         "absence/requests-refused",
         "without dispatch a tracer that reads or sets its configuration gets EINVAL, before 6.4 EIO",
         "ptrace_request()",
@@ -74,7 +75,7 @@ fn filter_decides() -> Check {
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask());
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_code", seen.code(), FROM_FILTER)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)

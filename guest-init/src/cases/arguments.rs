@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and what it does then.
 
-use super::support::*;
-use super::{Case, Check, Only, beside, case, on};
+use super::on;
 use crate::arch::{self, Arch};
+use crate::case::{Case, Check, Only, case, outside_core};
+use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
@@ -45,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
         SET,
         inclusive_range_checked,
     )
-    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "arguments/kernel-selector-refused",
         "a selector in the kernel's half is EFAULT and arms nothing",
@@ -80,13 +82,13 @@ pub(super) const CASES: &[Case] = &[
         SET,
         rearming_replaces,
     ),
-    beside(
+    outside_core(
         "arguments/range-across-4-gib-32",
         "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
         SET,
         on!("x86_64", narrow::range_across_compat_limit),
     )
-    .about(&[Feature::Dispatch, Feature::Ia32])
+    .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::PROGRAMS_OF_32_BITS),
 ];
 

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel's audit records, read in the place of an audit daemon.
 
-use super::support::*;
-use super::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys;
 
 /// Messages and words of include/uapi/linux/audit.h.
@@ -35,7 +36,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// Switches it on, with this process as its daemon.
-    pub(crate) fn start(call: i64) -> Result<Audit, Wrong> {
+    pub(crate) fn start(call: i64) -> Result<Audit, Failure> {
         // SAFETY: makes a socket.
         let socket = unsafe {
             let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
@@ -43,7 +44,7 @@ impl Audit {
         };
         if socket < 0 {
             let error = std::io::Error::last_os_error();
-            return Err(Wrong::Broken(format!("audit's socket: {error}")));
+            return Err(Failure::Broken(format!("audit's socket: {error}")));
         }
         let mut audit = Audit { socket, call, records: Vec::new(), on: true };
         // What an earlier case may have left, see `switch_off`.
@@ -58,7 +59,7 @@ impl Audit {
     /// First arguments of the calls of these processes in the records, up to one with this argument.
     /// Records of others come too: the kernel keeps those that nobody took for its next daemon
     /// (`kauditd_retry_skb()`).
-    pub(crate) fn first_arguments(&mut self, of: &[i32], last: u64) -> Result<Vec<u64>, Wrong> {
+    pub(crate) fn first_arguments(&mut self, of: &[i32], last: u64) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
         let mut read = 0;
         loop {
@@ -75,7 +76,7 @@ impl Audit {
             }
             let argument = field(record, " a0=").and_then(|a| u64::from_str_radix(a, 16).ok());
             let argument =
-                argument.ok_or_else(|| Wrong::Broken(format!("an audit record: {record}")))?;
+                argument.ok_or_else(|| Failure::Broken(format!("an audit record: {record}")))?;
             if argument == last {
                 return Ok(arguments);
             }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ways into the kernel: each obeys dispatch, by the address that the kernel gives it.
 
-use super::{Case, Only, beside, on};
+use super::on;
 use crate::arch::Arch;
+use crate::case::{Case, Only, outside_core};
 use sudbox_protocol::Feature;
 
 const FAST: &str = "do_fast_syscall_32()";
@@ -12,94 +14,94 @@ const X86: Only =
     Only { archs: &[Arch::X86_64], reason: "other architectures have one way into the kernel" };
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "entries/int80",
         "int 0x80 from 64-bit code obeys range and selector like syscall does",
         "do_int80_emulation()",
         on!("x86_64", entries::int80),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/int80-32",
         "int 0x80 from a 32-bit program obeys range and selector, and its registers are kept",
         "do_int80_emulation()",
         on!("x86_64", entries::int80_from_compat),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/int80-refused",
         "where there are no 32-bit calls int 0x80 is a fault, and dispatch has no part in it",
         "exc_general_protection()",
         on!("x86_64", entries::int80_refused),
     )
     .only(X86),
-    beside(
+    outside_core(
         "entries/sysenter",
         "SYSENTER counts as coming from the landing pad in the vDSO, its registers are kept",
         FAST,
         on!("x86_64", entries::sysenter),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/syscall32",
         "32-bit SYSCALL counts as coming from the landing pad in the vDSO, its registers are kept",
         FAST,
         on!("x86_64", entries::syscall32),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/sysenter-bad-stack",
         "SYSENTER without a readable stack is -EFAULT before anything is dispatched",
         "do_SYSENTER_32()",
         on!("x86_64", entries::sysenter_bad_stack),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/syscall32-bad-stack",
         "32-bit SYSCALL without a readable stack is -EFAULT before anything is dispatched",
         FAST,
         on!("x86_64", entries::syscall32_bad_stack),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/sigreturn-exempt",
         "both sigreturns of the 32-bit vDSO always go through, and no selector is read for them",
         EXEMPT,
         on!("x86_64", entries::sigreturn_exempt),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/sigreturn-exempt-by-address",
         "what is exempt in the 32-bit vDSO is the address, whatever the number",
         EXEMPT,
         on!("x86_64", entries::exempt_by_address),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/sigreturn-exempt-only-32",
         "a 64-bit call from the exempt addresses of the 32-bit vDSO is dispatched",
         EXEMPT,
         on!("x86_64", entries::exempt_only_compat),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/sigreturn-exempt-only-vdso32",
         "nothing in the 64-bit vDSO is exempt, not even int 0x80 right before its start",
         EXEMPT,
         on!("x86_64", entries::exempt_only_in_compat_vdso),
     )
-    .about(IA32)
+    .features(IA32)
     .only(X86),
-    beside(
+    outside_core(
         "entries/arm32",
         "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers \
          are kept, and its handler returns by the kernel's page without a dispatch",
@@ -107,20 +109,20 @@ pub(super) const CASES: &[Case] = &[
         on!("aarch64", entries::narrow),
     )
     .only(Only { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
-    beside(
+    outside_core(
         "entries/x32",
         "a number of the x32 table obeys range and selector",
         "do_syscall_64()",
         on!("x86_64", entries::x32),
     )
-    .about(&[Feature::Dispatch, Feature::X32])
+    .features(&[Feature::Dispatch, Feature::X32])
     .only(X86),
-    beside(
+    outside_core(
         "entries/vsyscall",
         "the vsyscall page is no system call: it works whatever the selector says",
         "emulate_vsyscall()",
         on!("x86_64", entries::vsyscall),
     )
-    .about(&[Feature::Dispatch, Feature::Vsyscall])
+    .features(&[Feature::Dispatch, Feature::Vsyscall])
     .only(X86),
 ];

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a foreign program can do that knows of Linux.
 
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::foreign::{file_mask, same};
-use crate::cases::support::*;
 use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, arena};
+use crate::support::*;
 
 /// `alien`, with a program that is told how it is held.
 struct Told(u64);

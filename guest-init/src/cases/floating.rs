@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Floating point registers, where those of one kind are all there are.
 
 use crate::arch::{self, FloatState, Registers};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::registers::behind_overwriting_handler;
-use crate::cases::support::*;
+use crate::support::*;
 
 pub(crate) fn floating_kept() -> Check {
     let before = FloatState::pattern();

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What foreign programs do, and that each engine shows the same of it.
 
 use crate::arch::{self, Registers};
-use crate::cases::Check;
-use crate::cases::support::*;
+use crate::case::Check;
 use crate::cases::tracefs::Tracefs;
 use crate::sandbox::{
     self, Alien, Call, Engine, Fault, Image, Next, Personality, Problem, Sandbox,
 };
+use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -115,7 +116,7 @@ fn only_native(engine: Engine, events: &[String]) -> Check {
     let number =
         |text: &String| text.strip_prefix("sys_enter: NR ")?.split(' ').next()?.parse().ok();
     let numbers: Option<Vec<i64>> = events.iter().map(number).collect();
-    let numbers = numbers.ok_or_else(|| wrong(&*what, format!("{events:?}")))?;
+    let numbers = numbers.ok_or_else(|| mismatch(&*what, format!("{events:?}")))?;
     ensure(numbers.contains(&libc::SYS_sigaltstack), "its own are seen", || format!("{events:?}"))?;
     let all = numbers.iter().all(|number| NATIVE.contains(number));
     let count = |call| numbers.iter().filter(|number| **number == call).count();
@@ -238,7 +239,8 @@ pub(crate) fn same(
 
 /// A run gave this transcript. What it gave instead is kept whole; the first line tells.
 fn as_due(engine: Engine, ran: Result<String, Problem>, due: &str) -> Check {
-    let got = ran.map_err(|problem| wrong("the program ends", format!("{engine}: {problem}")))?;
+    let got =
+        ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;
     if got == due {
         return Ok(());
     }
@@ -250,7 +252,7 @@ fn as_due(engine: Engine, ran: Result<String, Problem>, due: &str) -> Check {
             text.lines().nth(line).unwrap_or("the end").trim()
         )
     };
-    let answer = Err(wrong(say(due), say(&got)));
+    let answer = Err(mismatch(say(due), say(&got)));
     log(got);
     answer
 }

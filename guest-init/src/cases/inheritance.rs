@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who is armed after fork, clone and exec.
 
-use super::support::*;
-use super::tracee::{Config, Tracee, pause_for_tracer};
-use super::{Case, Check, case};
 use crate::arch;
+use crate::case::{Case, Check, Failure, case};
+use crate::support::*;
 use crate::sys::{self, Change};
+use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
@@ -41,15 +42,15 @@ pub(super) const CASES: &[Case] = &[
         "syscall_user_dispatch_get_config()",
         child_reads_off,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "inheritance/child-reads-nothing-stale",
         "a forked child's configuration says nothing of its parent's range and selector",
         COPY,
         child_reads_nothing_stale,
     )
-    .about(CONFIGURED)
-    .shows(&["stale-config-after-clear"]),
+    .features(CONFIGURED)
+    .known_bugs(&["stale-config-after-clear"]),
 ];
 
 /// In the child, with the selector at BLOCK: whether a call is executed. Leaves 1 or 2 in mark 0.
@@ -212,7 +213,7 @@ fn exec_disarms() -> Check {
 }
 
 /// A file with a program that ends with [`EXECUTED`] unless it is armed.
-pub(super) fn program() -> Result<i32, super::Wrong> {
+pub(super) fn program() -> Result<i32, Failure> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
@@ -254,7 +255,7 @@ fn failed_exec_keeps() -> Check {
 }
 
 /// The configuration that a forked child of an armed process has.
-fn child_config() -> Result<Config, super::Wrong> {
+fn child_config() -> Result<Config, Failure> {
     arm()?;
     let child = Tracee::start(|| {
         pause_for_tracer();

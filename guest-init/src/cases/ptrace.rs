@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a tracer sees of dispatch, and how it reads and changes the configuration.
 
-use super::support::*;
-use super::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
-use super::{Case, Check, Only, Wrong, beside, case, on};
+use super::on;
 use crate::arch::{self, Arch};
+use crate::case::{Case, Check, Failure, Only, case, outside_core};
 use crate::ptrace::SYSEMU;
+use crate::support::*;
 use crate::sys::{self, Change, Errno};
+use crate::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
 const ENTER: &str = "syscall_trace_enter()";
@@ -51,22 +53,22 @@ pub(super) const CASES: &[Case] = &[
         EXIT,
         killed_without_stops,
     )
-    .shows(&["phantom-exit-stop"]),
-    beside(
+    .known_bugs(&["phantom-exit-stop"]),
+    outside_core(
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT,
         on!("x86_64" | "aarch64" | "s390x", stepping::step_dispatched),
     )
     .only(STEPS),
-    beside(
+    outside_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops behind it",
         EXIT,
         on!("x86_64" | "aarch64" | "s390x", stepping::step_allowed),
     )
     .only(STEPS),
-    beside(
+    outside_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
         ENTER,
@@ -79,42 +81,42 @@ pub(super) const CASES: &[Case] = &[
         "syscall_rollback()",
         suppressed_signal,
     )
-    .shows(&["result-register-lost"]),
+    .known_bugs(&["result-register-lost"]),
     case(
         "ptrace/reads-configuration",
         "the configuration that is read is the one that was set, and zero after OFF",
         GET,
         reads_configuration,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "ptrace/checks-size-and-address",
         "a wrong size is EINVAL, a bad address EFAULT, a running tracee ESRCH",
         SET,
         checks_size_and_address,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "ptrace/arms-tracee",
         "setting the configuration arms and disarms the tracee, and not the tracer",
         SET,
         arms_tracee,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "ptrace/validates-configuration",
         "what prctl refuses the tracer is refused too, and nothing changes",
         SET,
         validates_configuration,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "ptrace/set-at-entry",
         "arming at the entry of a call leaves that call alone and dispatches the next",
         SET,
         set_at_entry,
     )
-    .about(CONFIGURED),
+    .features(CONFIGURED),
     case(
         "ptrace/siginfo-told",
         "at the stop for SIGSYS the tracer is told the call's number, address and architecture",
@@ -127,13 +129,13 @@ pub(super) const CASES: &[Case] = &[
         "force_exit_sig()",
         killed_exit_event,
     ),
-    beside(
+    outside_core(
         "ptrace/tracer-32",
         "a 32-bit tracer reads and sets the configuration of a 64-bit tracee in all its 64 bits",
         "compat_ptrace_request()",
         on!("x86_64", narrow::tracer),
     )
-    .about(CONFIGURED_IA32)
+    .features(CONFIGURED_IA32)
     .only(Only::PROGRAMS_OF_32_BITS),
     case(
         "ptrace/inclusive-restores",
@@ -141,12 +143,12 @@ pub(super) const CASES: &[Case] = &[
         GET,
         inclusive_restores,
     )
-    .about(CONFIGURED_INCLUSIVE)
-    .shows(&["inclusive-get-set"]),
+    .features(CONFIGURED_INCLUSIVE)
+    .known_bugs(&["inclusive-get-set"]),
 ];
 
 /// A tracee that is armed, stops for its tracer, and issues a touch with this selector.
-pub(super) fn caller(selector: u8) -> Result<Tracee, Wrong> {
+pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
     handle(keep)?;
     Tracee::start(|| {
         let regs = touch();

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which addresses are in the range, to the byte.
 
-use super::support::*;
-use super::{Case, Check, Wrong, case};
 use crate::arch::{self, Gate, Registers};
+use crate::case::{Case, Check, Failure, case};
+use crate::support::*;
 use crate::{sys, vdso};
 use sudbox_protocol::Feature;
 
@@ -37,14 +38,14 @@ pub(super) const CASES: &[Case] = &[
         "task_set_syscall_user_dispatch()",
         inclusive,
     )
-    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "range/inclusive-outside-not-read",
         "outside of an inclusive range the selector is not read",
         DISPATCH,
         inclusive_outside_not_read,
     )
-    .about(&[Feature::Dispatch, Feature::Inclusive]),
+    .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "range/no-selector",
         "without a selector everything outside of the range is dispatched, always",
@@ -66,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Arms with this range, blocks, issues a touch, and says whether it was executed.
-fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Wrong> {
+fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
     handle(flip_to_allow)?;
     let regs = touch();
     forget();
@@ -76,7 +77,7 @@ fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Wro
     match (dispatches(), touched()) {
         (0, true) => Ok(true),
         (1, false) => Ok(false),
-        (signals, effect) => Err(wrong(
+        (signals, effect) => Err(mismatch(
             "a call is either executed or dispatched",
             format!("{signals} SIGSYS, effect: {effect}"),
         )),
@@ -222,10 +223,10 @@ fn prctl_too() -> Check {
 fn vdso_fallback() -> Check {
     handle(keep)?;
     let Some(vdso) = vdso::find() else {
-        return Err(Wrong::Unmet("a vDSO".into()));
+        return Err(Failure::Unmet("a vDSO".into()));
     };
     let Some(clock_gettime) = vdso.clock_gettime else {
-        return Err(Wrong::Unmet("clock_gettime in the vDSO".into()));
+        return Err(Failure::Unmet("clock_gettime in the vDSO".into()));
     };
     let mut time = libc::timespec { tv_sec: -7, tv_nsec: -7 };
     arm()?;
@@ -236,7 +237,7 @@ fn vdso_fallback() -> Check {
     let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     flip(ALLOW);
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = crate::shared::shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = crate::shared::shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
     ensure(vdso.range.contains(&seen.call_address()), "si_call_addr in the vDSO", || {
         format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)

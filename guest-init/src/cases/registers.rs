@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the round trip from a dispatch to the handler's return leaves of the registers.
 
-use super::support::*;
-use super::{Case, Check, Need, Only, Wrong, case, on};
+use super::on;
 use crate::arch::{self, Arch, Reg, Registers};
+use crate::case::{Case, Check, Failure, Need, Only, case};
 use crate::shared::{Seen, shared};
+use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
 
@@ -23,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         ROLLBACK,
         general_kept,
     )
-    .shows(&["result-register-lost"]),
+    .known_bugs(&["result-register-lost"]),
     case(
         "registers/number-kept",
         "the number register holds all 64 bits that the program put there",
@@ -48,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
         "handle_signal()",
         restart_numbers_kept,
     )
-    .shows(&["restart-number", "result-register-lost"]),
+    .known_bugs(&["restart-number", "result-register-lost"]),
     case(
         "registers/flags-kept",
         "every arithmetic flag or condition survives, and the handler begins with x86-64's direction \
@@ -73,7 +75,7 @@ pub(super) const CASES: &[Case] = &[
         RETURN,
         on!("x86_64", registers::avx_kept),
     )
-    .needing(&[Need::CpuFeature("avx")])
+    .needs(&[Need::CpuFeature("avx")])
     .only(X86_STATE),
     case(
         "registers/floating-kept",
@@ -92,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
         "fpsimd_syscall_enter()",
         on!("aarch64", registers::scalable_cut),
     )
-    .needing(&[Need::CpuFeature("sve")])
+    .needs(&[Need::CpuFeature("sve")])
     .only(Only { archs: &[Arch::Aarch64], reason: "scalable vectors are those of aarch64 here" }),
     case(
         "registers/thread-pointers-kept",
@@ -110,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         ROLLBACK,
         on!("x86_64", registers::compat_kept),
     )
-    .about(&[Feature::Dispatch, Feature::Ia32])
+    .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::INT80),
     case(
         "registers/injected-result",
@@ -136,7 +138,7 @@ pub(super) const CASES: &[Case] = &[
         ROLLBACK,
         call_reissued,
     )
-    .shows(&["result-register-lost"]),
+    .known_bugs(&["result-register-lost"]),
     case(
         "registers/no-effect",
         "a dispatched call does nothing at all, whichever it is",
@@ -163,7 +165,7 @@ fn overwrite(_: Dispatch<'_>) {
 pub(super) fn behind_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,
-) -> Result<State, Wrong> {
+) -> Result<State, Failure> {
     handle(overwrite)?;
     arm()?;
     let regs = pattern();
@@ -172,7 +174,7 @@ pub(super) fn behind_overwriting_handler<State>(
     let (got, after) = issue(&regs);
     flip(ALLOW);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
     Ok(after)
 }

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Calls that the kernel issues again by itself: each asks the selector anew, from the same place.
 
-use super::support::*;
-use super::tracee::{Tracee, pause_for_tracer};
-use super::{Case, Check, Only, Wrong, beside};
 use crate::arch::{self, Arch, Reg, Registers};
+use crate::case::{Case, Check, Failure, Only, outside_core};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{self, Change};
+use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -13,21 +14,21 @@ const RESTART: &str = "arch_do_signal_or_restart()";
 const CONT: u32 = libc::PTRACE_CONT;
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "restart/dispatched-anew",
         "an interrupted call that restarts without a handler is dispatched if BLOCK came meanwhile",
         RESTART,
         dispatched_anew,
     )
-    .shows(&["result-register-lost"]),
-    beside(
+    .known_bugs(&["result-register-lost"]),
+    outside_core(
         "restart/sleep-goes-on-in-handler",
         "an interrupted sleep is dispatched as restart_syscall, and a handler that issues that \
          sleeps the rest",
         RESTART,
         sleep_goes_on_in_handler,
     ),
-    beside(
+    outside_core(
         "restart/sleep-ends-with-handler",
         "restart_syscall that is issued again behind the handler is EINTR, as behind any handler",
         "restore_sigcontext()",
@@ -37,43 +38,43 @@ pub(super) const CASES: &[Case] = &[
         archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
         reason: "the number of restart_syscall is in no register: what is issued again is the sleep",
     }),
-    beside(
+    outside_core(
         "restart/stopped-sleep",
         "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if BLOCK came meanwhile",
         RESTART,
         stopped_sleep,
     ),
-    beside(
+    outside_core(
         "restart/allowed-goes-on",
         "with ALLOW an interrupted call restarts without a dispatch",
         RESTART,
         allowed_goes_on,
     ),
-    beside(
+    outside_core(
         "restart/failed-stays-failed",
         "an interrupted call that does not restart is EINTR, whatever the selector says by then",
         "handle_signal()",
         failed_stays_failed,
     ),
-    beside(
+    outside_core(
         "restart/suppressed-number-kept",
         "if a tracer suppresses SIGSYS, numbers or arguments in the result's register that equal \
          restart codes are kept like all others",
         RESTART,
         suppressed_number_kept,
     )
-    .shows(&["restart-number", "result-register-lost"]),
+    .known_bugs(&["restart-number", "result-register-lost"]),
 ];
 
 /// A selector that tracer and tracee share, at ALLOW.
-fn shared_selector() -> Result<&'static AtomicU8, Wrong> {
+fn shared_selector() -> Result<&'static AtomicU8, Failure> {
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
     // SAFETY: one byte of memory that is never unmapped.
     Ok(unsafe { &*page.cast() })
 }
 
 /// A pipe from which nothing can be read: its reading end.
-fn empty_pipe() -> Result<u64, Wrong> {
+fn empty_pipe() -> Result<u64, Failure> {
     let mut ends = [0i32; 2];
     // SAFETY: writes the two descriptors.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
@@ -88,7 +89,7 @@ fn interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
     good: impl FnOnce(&Registers) -> bool,
-) -> Result<Tracee, Wrong> {
+) -> Result<Tracee, Failure> {
     forget();
     let tracee = Tracee::start(|| {
         if arm_with(address(selector)).is_err() {
@@ -108,7 +109,7 @@ fn interrupted(
 /// The one dispatch there was: of this call, from the gate, with this number in its register.
 fn dispatch_of(call: i64, register: i64) -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), call)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
     equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
@@ -150,7 +151,7 @@ fn dispatched_anew() -> Check {
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
         dispatch_of(call, call)?;
-        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
         for (reg, due) in Reg::ARGUMENTS.into_iter().zip(arguments) {
             equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], due)?;
         }
@@ -172,10 +173,11 @@ static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000]
 
 /// As [`interrupted`] for a sleep, with the earliest time at which that may end. One that was over before the kernel looked
 /// for signals shows nothing, and a longer one is tried.
-fn interrupted_sleep(selector: &'static AtomicU8, due: i64) -> Result<(Tracee, Duration), Wrong> {
+fn interrupted_sleep(selector: &'static AtomicU8, due: i64) -> Result<(Tracee, Duration), Failure> {
     let mut times = SHORT.iter();
     loop {
-        let time = times.next().ok_or_else(|| wrong("a sleep that SIGUSR1 interrupts", "none"))?;
+        let time =
+            times.next().ok_or_else(|| mismatch("a sleep that SIGUSR1 interrupts", "none"))?;
         let start = sys::now();
         let tracee = interrupted(selector, &sleep(time), |got| got.result() == due)?;
         let held = tracee.registers()?;
@@ -205,7 +207,7 @@ fn issue_here(dispatch: Dispatch<'_>) {
 
 /// A short sleep that is interrupted and dispatched; its result must be this. Returns the earliest time at which
 /// it may end.
-fn dispatched_sleep(due: i64) -> Result<Duration, Wrong> {
+fn dispatched_sleep(due: i64) -> Result<Duration, Failure> {
     let selector = shared_selector()?;
     let (tracee, until) = interrupted_sleep(selector, due)?;
     selector.store(BLOCK, Ordering::SeqCst);
@@ -271,12 +273,12 @@ fn stopped_sleep() -> Check {
 }
 
 /// Whether a process of one thread sleeps where a signal wakes it (proc(5), `stat`).
-fn sleeps(pid: i32) -> Result<bool, Wrong> {
+fn sleeps(pid: i32) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(broken("stat"))?;
     let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
     match state {
         Some("S") => Ok(true),
-        Some("Z" | "X") => Err(wrong("the child sleeps", "it ended")),
+        Some("Z" | "X") => Err(mismatch("the child sleeps", "it ended")),
         _ => Ok(false),
     }
 }
@@ -326,7 +328,7 @@ fn suppressed_number_kept() -> Check {
             }
             pause_for_tracer();
             let got = blocked(&gate, &regs);
-            super::support::code(got.result() == code && got[Reg::NEXT] == gate.after())
+            crate::support::code(got.result() == code && got[Reg::NEXT] == gate.after())
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         let end = tracee.run(CONT, 0)?;

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Dispatch together with restartable sequences: `rseq(2)`.
 
-use super::support::*;
-use super::{Case, Check, Wrong, beside};
 use crate::arch::{self, Gate, Reg};
+use crate::case::{Case, Check, Failure, outside_core};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{self, Change};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sudbox_protocol::Feature;
@@ -11,28 +12,28 @@ use sudbox_protocol::Feature;
 const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "rseq/section-aborted",
         "a dispatch from within a critical section aborts it, and its handler is told so",
         "rseq_signal_deliver()",
         section_aborted,
     )
-    .about(RSEQ)
-    .shows(&["rseq-ignores-signals-of-calls"]),
-    beside(
+    .features(RSEQ)
+    .known_bugs(&["rseq-ignores-signals-of-calls"]),
+    outside_core(
         "rseq/other-section-left",
         "a dispatch from outside of the critical section goes on behind the call",
         "rseq_signal_deliver()",
         other_section_left,
     )
-    .about(RSEQ),
-    beside(
+    .features(RSEQ),
+    outside_core(
         "rseq/section-checked",
         "a kernel that kills for calls from critical sections also kills for dispatched ones",
         "rseq_syscall()",
         section_checked,
     )
-    .about(RSEQ),
+    .features(RSEQ),
 ];
 
 /// `struct rseq` of the first length (include/uapi/linux/rseq.h).
@@ -56,7 +57,7 @@ struct Section {
 }
 
 /// A registered area; where a section of this gate is aborted to is [`Gate::elsewhere`].
-fn register(gate: &Gate) -> Result<&'static Area, Wrong> {
+fn register(gate: &Gate) -> Result<&'static Area, Failure> {
     // SAFETY: the kernel wants the signature in front of the place that is gone to, and takes
     // any: so it is what stands there in the gate's code.
     let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
@@ -89,7 +90,7 @@ fn around(gate: &Gate) -> u64 {
 
 /// How often this thread lost its CPU (getrusage(2)). When it does outside of the critical section,
 /// the kernel forgets the section (`rseq_ip_fixup()`); what was tried then says nothing.
-fn switches() -> Result<i64, Wrong> {
+fn switches() -> Result<i64, Failure> {
     // SAFETY: plain numbers, which the call writes.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
@@ -104,7 +105,7 @@ const DISTURBED: i32 = 98;
 
 /// How a child ended in which `enter` was not disturbed on its way into the section; if it comes
 /// back, with 0.
-fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Wrong> {
+fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
         let end = end_of(start(|| {
             let Ok(before) = switches() else { return 99 };
@@ -125,7 +126,7 @@ fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Wrong> {
 
 /// Whether this kernel kills who issues a call in a critical section (`CONFIG_DEBUG_RSEQ`, from
 /// 6.19 a boot argument).
-fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Wrong> {
+fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
     let regs = touch();
     let end = undisturbed(|| {
         area.section.store(section, Ordering::SeqCst);
@@ -135,7 +136,7 @@ fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Wrong>
     match end {
         Change::Exited(0) => Ok(false),
         Change::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
-        other => Err(wrong("a call in a critical section kills or not", format!("it {other}"))),
+        other => Err(mismatch("a call in a critical section kills or not", format!("it {other}"))),
     }
 }
 
@@ -144,7 +145,7 @@ fn section_aborted() -> Check {
     let area = register(&gate)?;
     let section = around(&gate);
     if checks(&gate, area, section)? {
-        return Err(Wrong::Unmet("calls in critical sections".into()));
+        return Err(Failure::Unmet("calls in critical sections".into()));
     }
     handle(keep)?;
     arm()?;
@@ -163,7 +164,7 @@ fn section_aborted() -> Check {
     };
     disarm()?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex("si_call_addr", seen.call_address(), gate.after())?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.elsewhere())?;
     equal_hex("next instruction", got[Reg::NEXT], gate.elsewhere())?;
@@ -186,7 +187,7 @@ fn other_section_left() -> Check {
         let got = blocked(&gate, &regs);
         area.section.store(0, Ordering::SeqCst);
         equal("SIGSYS handled", dispatches(), 1)?;
-        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
         equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
         equal("effect", touched(), false)?;
@@ -199,7 +200,7 @@ fn section_checked() -> Check {
     let area = register(&gate)?;
     let section = around(&gate);
     if !checks(&gate, area, section)? {
-        return Err(Wrong::Unmet("rseq-checks".into()));
+        return Err(Failure::Unmet("rseq-checks".into()));
     }
     handle(keep)?;
     let regs = touch();

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Foreign programs whose system calls a personality emulates, by every engine the same.
 
-use super::{Case, Need, Only, beside, on};
+use super::on;
 use crate::arch::Arch;
+use crate::case::{Case, Need, Only, outside_core};
 use sudbox_protocol::Feature;
 
 const WRITTEN: Only = Only {
@@ -21,7 +23,7 @@ const NOTIFIED: Only = Only {
 const INT80: Only = Only { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "sandbox/alien-exclusive",
         "a program with a system call interface that nothing in Linux expects runs on dispatch of all \
          but a range",
@@ -29,30 +31,30 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64" | "aarch64" | "riscv64", foreign::alien_exclusive),
     )
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/alien-inclusive",
         "the same program runs the same on dispatch of a range",
         "task_set_syscall_user_dispatch()",
         on!("x86_64" | "aarch64" | "riscv64", foreign::alien_inclusive),
     )
-    .about(&[Feature::Dispatch, Feature::Inclusive])
+    .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/alien-filter",
         "the same program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
         on!("x86_64" | "aarch64" | "riscv64", foreign::alien_filter),
     )
-    .about(&[Feature::Dispatch, Feature::SeccompFilter])
+    .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/alien-trace",
         "the same program runs the same on dispatch and under a tracer that makes none of its calls",
         "syscall_user_dispatch()",
         on!("x86_64" | "aarch64", foreign::alien_trace),
     )
     .only(EMULATED),
-    beside(
+    outside_core(
         "sandbox/nt-exclusive",
         "a Windows program that makes its system calls itself runs on dispatch of all but a \
          range, with the selector where Wine has it, and its fault becomes an exception",
@@ -60,31 +62,31 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64" | "aarch64", windows::nt_exclusive),
     )
     .only(WINDOWS),
-    beside(
+    outside_core(
         "sandbox/nt-inclusive",
         "the same Windows program runs the same on dispatch of a range",
         "task_set_syscall_user_dispatch()",
         on!("x86_64" | "aarch64", windows::nt_inclusive),
     )
-    .about(&[Feature::Dispatch, Feature::Inclusive])
+    .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WINDOWS),
-    beside(
+    outside_core(
         "sandbox/nt-filter",
         "the same Windows program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
         on!("x86_64" | "aarch64", windows::nt_filter),
     )
-    .about(&[Feature::Dispatch, Feature::SeccompFilter])
+    .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WINDOWS),
-    beside(
+    outside_core(
         "sandbox/nt-notification",
         "the same Windows program runs the same on dispatch and on a filter that notifies by address",
         "syscall_user_dispatch()",
         on!("x86_64", windows::nt_notification),
     )
-    .about(&[Feature::Dispatch, Feature::SeccompFilter])
+    .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(NOTIFIED),
-    beside(
+    outside_core(
         "sandbox/nt-trace",
         "the same Windows program runs the same on dispatch and under a tracer that makes none of its \
          calls",
@@ -92,37 +94,37 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64" | "aarch64", windows::nt_trace),
     )
     .only(WINDOWS),
-    beside(
+    outside_core(
         "sandbox/nt-int80",
         "by whatever engine, int 0x80 of a Windows program is an exception and no call to Linux",
         "syscall_user_dispatch()",
         on!("x86_64", nt::int80),
     )
     .only(INT80),
-    beside(
+    outside_core(
         "sandbox/unseen",
         "by whatever engine, no tracepoint sees a system call of a foreign program",
         "syscall_trace_enter()",
         on!("x86_64" | "aarch64" | "riscv64", foreign::unseen),
     )
-    .about(&[Feature::Dispatch, Feature::SyscallTracepoints])
-    .needing(&[Need::Root, Need::Vm])
+    .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
+    .needs(&[Need::Root, Need::Vm])
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/native-untouched",
         "by whatever engine, an emulator's own system calls are made, from wherever it makes them",
         "syscall_user_dispatch()",
         on!("x86_64" | "aarch64" | "riscv64", foreign::native_untouched),
     )
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/signals-from-outside",
         "signals that others send a foreign program's thread change nothing of what it does",
         "setup_rt_frame()",
         on!("x86_64" | "aarch64" | "riscv64", foreign::signals_from_outside),
     )
     .only(WRITTEN),
-    beside(
+    outside_core(
         "sandbox/escapes",
         "dispatch confines nobody: who jumps to the allowed range, or writes the selector, calls Linux",
         "syscall_user_dispatch()",

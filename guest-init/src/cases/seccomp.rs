@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Dispatch comes before seccomp: what is dispatched no filter sees, what is allowed all see.
 
-use super::support::*;
-use super::{Case, Check, beside, case};
 use crate::arch::{self, Registers};
+use crate::case::{Case, Check, case, outside_core};
 use crate::filter::{self, statement};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{self, Change};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
@@ -19,28 +20,28 @@ pub(super) const CASES: &[Case] = &[
         ENTER,
         dispatched_unseen,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case(
         "seccomp/allowed-filtered",
         "a filter decides on an allowed call, in range or by selector or issued again",
         ENTER,
         allowed_filtered,
     )
-    .about(FILTERED),
+    .features(FILTERED),
     case(
         "seccomp/trap-told-apart",
         "the SIGSYS of a filter and that of a dispatch differ in their code",
         "trigger_sigsys()",
         trap_told_apart,
     )
-    .about(FILTERED),
-    beside(
+    .features(FILTERED),
+    outside_core(
         "seccomp/dispatched-unseen-strict",
         "strict mode does not see a dispatched call, and kills an allowed one",
         ENTER,
         dispatched_unseen_strict,
     )
-    .about(FILTERED),
+    .features(FILTERED),
 ];
 
 /// `SYS_SECCOMP`, the code of a filter's SIGSYS.
@@ -115,7 +116,7 @@ fn trap_told_apart() -> Check {
         let _ = gate.issue(&umask());
         flip(ALLOW);
         equal("SIGSYS handled", dispatches(), 1)?;
-        let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal("si_code", seen.code(), code)?;
         equal("si_errno", seen.errno(), errno)?;
         equal_hex("si_call_addr", seen.call_address(), gate.after())?;

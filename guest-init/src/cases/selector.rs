@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the kernel does with the selector: when it reads it, how much of it, and what it makes
 //! of every value and of every way in which it cannot be read.
 
-use super::support::*;
-use super::{Case, Check, Need, Only, Wrong, beside, case, on};
+use super::on;
 use crate::arch::{self, Registers};
+use crate::case::{Case, Check, Failure, Need, Only, case, outside_core};
+use crate::support::*;
 use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
@@ -26,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
         block_dispatches,
     ),
     case("selector/flips", "each flip counts from the next call on", DISPATCH, flips),
-    beside(
+    outside_core(
         "selector/flip-from-afar",
         "a flip by another process through shared memory counts",
         DISPATCH,
@@ -50,13 +52,13 @@ pub(super) const CASES: &[Case] = &[
         EXIT,
         invalid_value_kills_all_threads,
     ),
-    beside(
+    outside_core(
         "selector/kill-dumps-core",
         "a process that its selector kills leaves a core if it may, and none if it may not",
         "do_coredump()",
         kill_dumps_core,
     )
-    .needing(&[Need::Vm]),
+    .needs(&[Need::Vm]),
     case(
         "selector/unreadable-kills",
         "a selector without read permission kills with SIGSEGV, past any handler",
@@ -81,8 +83,8 @@ pub(super) const CASES: &[Case] = &[
         EXIT,
         on!("x86_64", keys::protection_key_kills),
     )
-    .about(&[Feature::Dispatch, Feature::Pkeys])
-    .needing(&[Need::CpuFeature("pku")])
+    .features(&[Feature::Dispatch, Feature::Pkeys])
+    .needs(&[Need::CpuFeature("pku")])
     .only(Only::PROTECTION_KEYS),
     case(
         "selector/one-byte-read",
@@ -229,9 +231,9 @@ fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
 }
 
 /// The same failure with where it happened.
-fn at(place: &str, why: Wrong) -> Wrong {
+fn at(place: &str, why: Failure) -> Failure {
     match why {
-        Wrong::Promise { expected, got } => wrong(format!("{place}: {expected}"), got),
+        Failure::Mismatch { expected, got } => mismatch(format!("{place}: {expected}"), got),
         other => other,
     }
 }

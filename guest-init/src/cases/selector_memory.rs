@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Selectors in memory that is not simply there: filled by user space, swapped out, execute-only.
 
-use super::support::*;
 use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};
-use super::{Case, Check, Need, Only, Wrong, beside, case};
 use crate::arch;
+use crate::case::{Case, Check, Failure, Need, Only, case, outside_core};
+use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, Ordering};
 use sudbox_protocol::Feature;
@@ -13,45 +14,45 @@ const EXIT: &str = "force_exit_sig()";
 const USERFAULT: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "selector/userfault-waits",
         "a selector that user space has yet to fill is waited for, and counts as what it becomes",
         DISPATCH,
         userfault_waits,
     )
-    .about(USERFAULT)
-    .needing(&[Need::Root]),
-    beside(
+    .features(USERFAULT)
+    .needs(&[Need::Root]),
+    outside_core(
         "selector/userfault-signal-retries",
         "a signal does not end the wait for a selector; it is handled when that has an answer",
         DISPATCH,
         userfault_signal_retries,
     )
-    .about(USERFAULT)
-    .needing(&[Need::Root]),
-    beside(
+    .features(USERFAULT)
+    .needs(&[Need::Root]),
+    outside_core(
         "selector/userfault-killable",
         "SIGKILL ends a wait for a selector that never comes",
         DISPATCH,
         userfault_killable,
     )
-    .about(USERFAULT)
-    .needing(&[Need::Root]),
-    beside(
+    .features(USERFAULT)
+    .needs(&[Need::Root]),
+    outside_core(
         "selector/userfault-user-only-kills",
         "a selector that only user space's own faults could fill kills with SIGSEGV",
         EXIT,
         userfault_user_only_kills,
     )
-    .about(USERFAULT),
+    .features(USERFAULT),
     case(
         "selector/execute-only-kills",
         "a selector in memory that can only be executed kills with SIGSEGV, past any handler",
         EXIT,
         execute_only_kills,
     )
-    .about(&[Feature::Dispatch, Feature::Pkeys])
-    .needing(&[Need::CpuFeature("pku")])
+    .features(&[Feature::Dispatch, Feature::Pkeys])
+    .needs(&[Need::CpuFeature("pku")])
     .only(Only::PROTECTION_KEYS),
     case(
         "selector/swapped-out",
@@ -59,12 +60,12 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH,
         swapped_out,
     )
-    .about(&[Feature::Dispatch, Feature::Swap])
-    .needing(&[Need::Root, Need::Vm]),
+    .features(&[Feature::Dispatch, Feature::Swap])
+    .needs(&[Need::Root, Need::Vm]),
 ];
 
 /// A page full of this, to fill others with.
-fn full_of(value: u8) -> Result<*mut u8, Wrong> {
+fn full_of(value: u8) -> Result<*mut u8, Failure> {
     let page = pages(1)?;
     // SAFETY: a page of the case's own.
     unsafe { page.write_bytes(value, PAGE) };
@@ -202,7 +203,7 @@ const PAGEOUT: u64 = 21; // MADV_PAGEOUT
 struct SwapArea;
 
 impl SwapArea {
-    fn new() -> Result<SwapArea, Wrong> {
+    fn new() -> Result<SwapArea, Failure> {
         let path = std::ffi::CString::new(DISK).map_err(broken("path"))?;
         let (major, minor) = DISK_DEVICE;
         // SAFETY: reads a terminated string.
@@ -214,7 +215,7 @@ impl SwapArea {
         header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
         header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
         header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
-        std::fs::write(DISK, &header).map_err(|_| Wrong::Unmet("ramdisk".into()))?;
+        std::fs::write(DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
         // SAFETY: reads a terminated string.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
             .map_err(broken("swapon"))?;
@@ -232,7 +233,7 @@ impl Drop for SwapArea {
 }
 
 /// Whether a page of this process is swapped out (Documentation/admin-guide/mm/pagemap.rst).
-fn is_swapped(page: *mut u8) -> Result<bool, Wrong> {
+fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
     use std::os::unix::fs::FileExt;
     let map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
     let mut entry = [0; 8];
@@ -241,7 +242,7 @@ fn is_swapped(page: *mut u8) -> Result<bool, Wrong> {
 }
 
 /// A page that is swapped out with this at [`OFFSET`].
-fn swap_out(value: u8) -> Result<*mut u8, Wrong> {
+fn swap_out(value: u8) -> Result<*mut u8, Failure> {
     let page = full_of(value ^ 0xff)?;
     // SAFETY: in the page.
     unsafe { page.add(OFFSET).write_volatile(value) };
@@ -254,7 +255,7 @@ fn swap_out(value: u8) -> Result<*mut u8, Wrong> {
         }
         sys::sched_yield();
     }
-    Err(Wrong::Broken("the page is not swapped out".into()))
+    Err(Failure::Broken("the page is not swapped out".into()))
 }
 
 fn swapped_out() -> Check {

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the SIGSYS of a dispatch says about the call.
 
-use super::support::*;
-use super::{Case, Check, Only, beside, case, on};
+use super::on;
 use crate::arch::{self, Gate, Registers};
+use crate::case::{Case, Check, Only, case, outside_core};
+use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
 
@@ -35,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         TRIGGER,
         on!("x86_64", narrow::siginfo_arch),
     )
-    .about(&[Feature::Dispatch, Feature::Ia32])
+    .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::INT80),
     case(
         "siginfo/rest-is-zero",
@@ -43,13 +45,13 @@ pub(super) const CASES: &[Case] = &[
         TRIGGER,
         rest_is_zero,
     ),
-    beside(
+    outside_core(
         "siginfo/layout-32",
         "a 32-bit program gets the fields of SIGSYS in the layout of 32-bit programs",
         "__copy_siginfo_to_user32()",
         on!("x86_64", narrow::siginfo_layout),
     )
-    .about(&[Feature::Dispatch, Feature::Ia32])
+    .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::PROGRAMS_OF_32_BITS),
     case(
         "siginfo/full-at-pending-limit",
@@ -126,7 +128,7 @@ fn rest_is_zero() -> Check {
         .find(|i| seen.info[*i] != 0);
     match noise {
         None => Ok(()),
-        Some(i) => Err(wrong(
+        Some(i) => Err(mismatch(
             "zero bytes beside the fields of SIGSYS",
             format!("byte {i} of siginfo is {:#x}", seen.info[i]),
         )),

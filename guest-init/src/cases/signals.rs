@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How a dispatch goes together with dispositions, masks, stacks and other signals.
 
-use super::support::*;
-use super::tracee::{Tracee, pause_for_tracer};
-use super::{Case, Check, Need, Only, beside, case};
 use crate::arch::{self, Arch, Reg};
+use crate::case::{Case, Check, Need, Only, case, outside_core};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{self, Action};
+use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
@@ -70,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
         "arch_syscall_is_vdso_sigreturn()",
         vdso_return_exempt,
     )
-    .shows(&["vdso-sigreturn-dispatched"])
+    .known_bugs(&["vdso-sigreturn-dispatched"])
     .only(Only {
         archs: &[Arch::Riscv64, Arch::Aarch64, Arch::S390x],
         reason: "handlers return by SA_RESTORER, and entries/sigreturn-exempt is about 32 bits",
@@ -81,14 +82,14 @@ pub(super) const CASES: &[Case] = &[
         "arch_do_signal_or_restart()",
         restarted_call,
     ),
-    beside(
+    outside_core(
         "signals/namespace-init-killed",
         "the first process of a PID namespace is killed like any other",
         FORCE,
         namespace_init_killed,
     )
-    .about(&[Feature::Dispatch, Feature::PidNamespace])
-    .needing(&[Need::Root]),
+    .features(&[Feature::Dispatch, Feature::PidNamespace])
+    .needs(&[Need::Root]),
 ];
 
 /// A subject that issues one blocked call and must die of it.
@@ -303,7 +304,7 @@ fn return_is_a_call() -> Check {
     // SAFETY: a place that returns from a handler.
     unsafe { return_blocked_through(arch::outside_restorer()) }?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
     let due = arch::outside_restorer_call() + arch::CALL_LENGTH;
     equal_hex("si_call_addr", seen.call_address(), due)
@@ -361,7 +362,7 @@ fn restarted_call() -> Check {
     ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
     equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
 }

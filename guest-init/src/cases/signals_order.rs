@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A dispatch together with a signal that is already there, and with a frame that cannot be made.
 
-use super::support::*;
 use super::userfault::Userfault;
-use super::{Case, Check, Need, Wrong, case};
 use crate::arch::{self, Reg};
+use crate::case::{Case, Check, Failure, Need, case};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys::{self, Action};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
@@ -16,8 +17,8 @@ pub(super) const CASES: &[Case] = &[
         "dequeue_synchronous_signal()",
         before_pending,
     )
-    .about(&[Feature::Dispatch, Feature::Userfaultfd])
-    .needing(&[Need::Root]),
+    .features(&[Feature::Dispatch, Feature::Userfaultfd])
+    .needs(&[Need::Root]),
     case(
         "signals/bad-stack-told",
         "if the frame cannot be written, a handler of SIGSEGV is told and the call stays undone",
@@ -72,7 +73,7 @@ fn before_pending() -> Check {
         arch::entered_at(handler_address()),
     )?;
     equal("SIGSYS handled before SIGUSR1", mark(1), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex(
         "next instruction in SIGSYS's frame",
         seen.registers[Reg::NEXT],
@@ -99,6 +100,6 @@ fn bad_stack_told() -> Check {
     equal_hex("instruction that SIGSEGV interrupted", mark(0), arch::gate().after())?;
     left_undone("after it", &got)?;
     equal("effect", touched(), false)?;
-    let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Wrong::Broken(e.to_string()))?;
+    let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
     equal_hex("mask after it", mask, 0)
 }

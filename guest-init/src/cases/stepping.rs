@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Single steps over calls.
 
 use crate::arch;
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::ptrace::caller;
-use crate::cases::support::*;
-use crate::cases::tracee::{InfoKind, Tracee};
+use crate::support::*;
+use crate::tracee::{InfoKind, Tracee};
 
 const CONT: u32 = libc::PTRACE_CONT;
 const STEP: u32 = libc::PTRACE_SINGLESTEP;

@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Many threads at once. Short as it is; `--append sudbox.stress=100` makes it a hundred times as
 //! long (with a `--timeout` to match), `--repeat` does it over and over in fresh processes.
 
 use super::inheritance::{EXECUTED, execute, program};
-use super::support::*;
-use super::tracee::{Config, Tracee, pause_for_tracer};
-use super::{Case, Check, Need, Wrong, beside};
 use crate::arch::{self, Reg, Registers};
+use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::support::*;
 use crate::sys::{self, Change};
+use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use sudbox_protocol::Feature;
 
@@ -14,35 +15,35 @@ const DISPATCH: &str = "syscall_user_dispatch()";
 const NEEDS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "stress/flips",
         "with threads that each flip their own selector, each call obeys its own, once",
         DISPATCH,
         flips,
     )
-    .needing(NEEDS),
-    beside(
+    .needs(NEEDS),
+    outside_core(
         "stress/flips-by-others",
         "while other threads flip its selector, each call is either executed or dispatched",
         DISPATCH,
         flips_by_others,
     )
-    .needing(NEEDS),
-    beside(
+    .needs(NEEDS),
+    outside_core(
         "stress/fork-and-exec",
         "forks from handlers and execs amid dispatching threads give unarmed processes",
         "begin_new_exec()",
         fork_and_exec,
     )
-    .needing(NEEDS),
-    beside(
+    .needs(NEEDS),
+    outside_core(
         "stress/tracer-sets",
         "a tracer that arms and disarms one thread again and again changes that one alone",
         "syscall_user_dispatch_set_config()",
         tracer_sets,
     )
-    .about(&[Feature::Dispatch, Feature::PtraceConfig])
-    .needing(NEEDS),
+    .features(&[Feature::Dispatch, Feature::PtraceConfig])
+    .needs(NEEDS),
 ];
 
 /// What belongs to one thread, apart from what belongs to others.
@@ -381,6 +382,6 @@ fn tracer_sets() -> Check {
     ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
-fn end_too_early(change: Change) -> Wrong {
-    wrong("the tracee stops for SIGSYS and SIGUSR2 alone", format!("it {change}"))
+fn end_too_early(change: Change) -> Failure {
+    mismatch("the tracee stops for SIGSYS and SIGUSR2 alone", format!("it {change}"))
 }

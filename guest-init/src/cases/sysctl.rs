@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The sysctl that permits or denies arming, from 7.3.
 
-use super::support::*;
-use super::tracee::{Config, Tracee, pause_for_tracer};
-use super::{Case, Check, Need, Wrong, case};
 use crate::arch;
+use crate::case::{Case, Check, Failure, Need, case};
 use crate::probe::machine;
+use crate::support::*;
 use crate::sys::{self, Change, Errno};
+use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
 const SET: &str = "task_set_syscall_user_dispatch()";
@@ -17,43 +18,43 @@ const OWNED: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     case("sysctl/on-at-boot", "arming is permitted unless somebody denies it", SET, on_at_boot)
-        .about(SYSCTL)
-        .needing(&[Need::Vm]),
+        .features(SYSCTL)
+        .needs(&[Need::Vm]),
     case(
         "sysctl/any-value-permits",
         "any number but 0 permits arming and reads as 1",
         "proc_dobool()",
         any_value_permits,
     )
-    .about(SYSCTL)
-    .needing(OWNED),
+    .features(SYSCTL)
+    .needs(OWNED),
     case("sysctl/denies-arming", "with 0 arming is EPERM, for root too", SET, denies_arming)
-        .about(SYSCTL)
-        .needing(OWNED),
+        .features(SYSCTL)
+        .needs(OWNED),
     case(
         "sysctl/armed-stay-armed",
         "with 0 who is armed stays so, cannot arm anew, and can disarm",
         SET,
         armed_stay_armed,
     )
-    .about(SYSCTL)
-    .needing(OWNED),
+    .features(SYSCTL)
+    .needs(OWNED),
     case(
         "sysctl/denies-tracer",
         "with 0 a tracer cannot arm its tracee, but disarm it",
         "syscall_user_dispatch_set_config()",
         denies_tracer,
     )
-    .about(SYSCTL_TRACED)
-    .needing(OWNED),
+    .features(SYSCTL_TRACED)
+    .needs(OWNED),
     case(
         "sysctl/only-for-root",
         "neither an ordinary user nor root of a user namespace can change it",
         "proc_dobool()",
         only_for_root,
     )
-    .about(SYSCTL)
-    .needing(OWNED),
+    .features(SYSCTL)
+    .needs(OWNED),
 ];
 
 fn write(text: &str) -> std::io::Result<()> {
@@ -69,7 +70,7 @@ fn says(due: &str) -> Check {
 struct Denied;
 
 impl Denied {
-    fn new() -> Result<Denied, Wrong> {
+    fn new() -> Result<Denied, Failure> {
         write("0").map_err(broken("sysctl"))?;
         says("0").map(|()| Denied)
     }
@@ -89,7 +90,7 @@ fn any_value_permits() -> Check {
     handle(keep)?;
     for text in ["1", "2", "255"] {
         let _denied = Denied::new()?;
-        write(text).map_err(|error| wrong(format!("{text} is taken"), error.to_string()))?;
+        write(text).map_err(|error| mismatch(format!("{text} is taken"), error.to_string()))?;
         says("1")?;
         arm()?;
         is_dispatched(&arch::gate())?;
@@ -171,7 +172,7 @@ fn only_for_root() -> Check {
         let end = end_of(child)?;
         let _ = write("1");
         if end == Change::Exited(99) {
-            return Err(Wrong::Unmet("user-namespace".into()));
+            return Err(Failure::Unmet("user-namespace".into()));
         }
         ends_well(end)?;
     }

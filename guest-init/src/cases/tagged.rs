@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Selectors with bits set that some processors ignore in an address.
 
-use super::{Case, Need, Only, beside, on};
+use super::on;
 use crate::arch::Arch;
+use crate::case::{Case, Need, Only, outside_core};
 use sudbox_protocol::Feature;
 
 const X86: Only = Only {
@@ -18,51 +20,51 @@ const DISPATCH: &str = "syscall_user_dispatch()";
 const SET: &str = "task_set_syscall_user_dispatch()";
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "tagged/refused",
         "a tagged selector is EFAULT in a process that did not ask for tags, and arms nothing",
         SET,
         on!("x86_64", tagged::refused_by_prctl),
     )
-    .shows(&["tagged-selector-accepted"])
+    .known_bugs(&["tagged-selector-accepted"])
     .only(X86),
-    beside(
+    outside_core(
         "tagged/refused-to-tracer",
         "a tracer cannot set a tagged selector in such a process either",
         SET,
         on!("x86_64", tagged::refused_to_tracer),
     )
-    .about(&[Feature::Dispatch, Feature::PtraceConfig])
-    .shows(&["tagged-selector-accepted"])
+    .features(&[Feature::Dispatch, Feature::PtraceConfig])
+    .known_bugs(&["tagged-selector-accepted"])
     .only(X86),
-    beside(
+    outside_core(
         "tagged/obeyed",
         "a tagged selector is obeyed in a thread that asked for tags in the addresses of its calls",
         DISPATCH,
         on!("aarch64", tagged::obeyed),
     )
     .only(ARM),
-    beside(
+    outside_core(
         "tagged/kills-unasked",
         "in a thread that did not ask a tagged selector is accepted, and kills when it is read",
         DISPATCH,
         on!("aarch64", tagged::kills_unasked),
     )
     .only(ARM),
-    beside(
+    outside_core(
         "tagged/set-by-tracer",
         "a tracer that did not ask for tags sets a tagged selector, and the tracee obeys it",
         SET,
         on!("aarch64", tagged::set_by_tracer),
     )
-    .about(&[Feature::Dispatch, Feature::PtraceConfig])
+    .features(&[Feature::Dispatch, Feature::PtraceConfig])
     .only(ARM),
-    beside(
+    outside_core(
         "tagged/memory-tag-checked",
         "a selector in memory with tags is read by its tag, and one with another tag kills",
         DISPATCH,
         on!("aarch64", tagged::memory_tag_checked),
     )
-    .needing(&[Need::CpuFeature("mte")])
+    .needs(&[Need::CpuFeature("mte")])
     .only(ARM),
 ];

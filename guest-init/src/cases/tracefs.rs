@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Events of the kernel's own tracing, through a mount of tracefs that is attached nowhere.
 
-use super::Wrong;
-use super::support::*;
+use crate::case::Failure;
+use crate::support::*;
 use crate::sys;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,16 +28,16 @@ pub(crate) struct Event {
 
 impl Tracefs {
     /// Mounts it and enables these events, `system/name`.
-    pub(crate) fn start(events: &[&str]) -> Result<Tracefs, Wrong> {
+    pub(crate) fn start(events: &[&str]) -> Result<Tracefs, Failure> {
         Tracefs::enable(events, true)
     }
 
     /// The same, but what is seen is not kept.
-    pub(crate) fn start_blind(events: &[&str]) -> Result<Tracefs, Wrong> {
+    pub(crate) fn start_blind(events: &[&str]) -> Result<Tracefs, Failure> {
         Tracefs::enable(events, false)
     }
 
-    fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Wrong> {
+    fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Failure> {
         let mount = sys::mount_aside(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the descriptor is new and becomes the file's.
         let mount = unsafe { File::from_raw_fd(mount) };
@@ -64,7 +65,7 @@ impl Tracefs {
     pub(crate) fn stop<const N: usize>(
         mut self,
         tasks: [i32; N],
-    ) -> Result<[Vec<String>; N], Wrong> {
+    ) -> Result<[Vec<String>; N], Failure> {
         for path in std::mem::take(&mut self.enabled) {
             self.write(&path, "0")?;
         }
@@ -85,28 +86,28 @@ impl Tracefs {
         }))
     }
 
-    fn open(&self, path: &str, flags: i32) -> Result<File, Wrong> {
+    fn open(&self, path: &str, flags: i32) -> Result<File, Failure> {
         let name = std::ffi::CString::new(path).map_err(broken("a path"))?;
         // SAFETY: reads the name; the descriptor is new and becomes the file's.
         unsafe {
             let fd = libc::openat(self.mount.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC);
             if fd < 0 {
                 let error = std::io::Error::last_os_error();
-                return Err(Wrong::Broken(format!("opening {path} in tracefs: {error}")));
+                return Err(Failure::Broken(format!("opening {path} in tracefs: {error}")));
             }
             Ok(File::from_raw_fd(fd))
         }
     }
 
     /// Adds to what a file says.
-    pub(crate) fn append(&self, path: &str, text: &str) -> Result<(), Wrong> {
+    pub(crate) fn append(&self, path: &str, text: &str) -> Result<(), Failure> {
         self.open(path, libc::O_WRONLY | libc::O_APPEND)?
             .write_all(text.as_bytes())
             .map_err(broken(path))
     }
 
     /// The same; false if the kernel refuses with this error number.
-    pub(crate) fn accepts(&self, path: &str, text: &str, refusal: i32) -> Result<bool, Wrong> {
+    pub(crate) fn accepts(&self, path: &str, text: &str, refusal: i32) -> Result<bool, Failure> {
         let mut file = self.open(path, libc::O_WRONLY | libc::O_APPEND)?;
         match file.write_all(text.as_bytes()) {
             Err(error) if error.raw_os_error() == Some(refusal) => Ok(false),
@@ -114,7 +115,7 @@ impl Tracefs {
         }
     }
 
-    fn write(&self, path: &str, text: &str) -> Result<(), Wrong> {
+    fn write(&self, path: &str, text: &str) -> Result<(), Failure> {
         self.open(path, libc::O_WRONLY | libc::O_TRUNC)?
             .write_all(text.as_bytes())
             .map_err(broken(path))

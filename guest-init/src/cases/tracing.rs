@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What tracepoints and audit see of dispatch: of a dispatched call nothing but its signal. And
 //! dispatch is the same while they look.
 
 use super::audit::Audit;
-use super::support::*;
 use super::tracefs::Tracefs;
-use super::{Case, Check, Need, Wrong, beside, ptrace, registers};
+use super::{ptrace, registers};
 use crate::arch::{self, Registers};
+use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::support::*;
 use crate::sys::{self, Change};
 use sudbox_protocol::Feature;
 
@@ -17,71 +19,71 @@ const AUDITED: &[Feature] = &[Feature::Dispatch, Feature::Audit];
 const NEEDS: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "tracing/no-call-events",
         "a dispatched call gives no sys_enter and no sys_exit, the calls around it give both",
         ENTER,
         no_call_events,
     )
-    .about(TRACED)
-    .needing(NEEDS),
-    beside(
+    .features(TRACED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/signal-events",
         "the SIGSYS of a dispatch is seen to be generated for the thread, and delivered, once",
         "trigger_sigsys()",
         signal_events,
     )
-    .about(TRACED)
-    .needing(NEEDS),
-    beside(
+    .features(TRACED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/killed-without-events",
         "a call that kills by its selector gives neither sys_enter nor sys_exit",
         EXIT,
         killed_without_events,
     )
-    .about(TRACED)
-    .needing(NEEDS)
-    .shows(&["phantom-exit-stop"]),
-    beside(
+    .features(TRACED)
+    .needs(NEEDS)
+    .known_bugs(&["phantom-exit-stop"]),
+    outside_core(
         "tracing/dispatch-while-traced",
         "tracepoints change nothing: a dispatched call is undone, an allowed one executes",
         EXIT,
         dispatch_while_traced,
     )
-    .about(TRACED)
-    .needing(NEEDS),
-    beside(
+    .features(TRACED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/ptrace-while-traced",
         "tracepoints change nothing for a tracer: no stop for a dispatched call, both for the next",
         EXIT,
         ptrace_while_traced,
     )
-    .about(TRACED)
-    .needing(NEEDS),
-    beside(
+    .features(TRACED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/no-audit-record",
         "a dispatched call gives no audit record, allowed calls around it give one each",
         ENTER,
         no_audit_record,
     )
-    .about(AUDITED)
-    .needing(NEEDS),
-    beside(
+    .features(AUDITED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/killed-without-audit-record",
         "a call that kills by its selector gives no audit record of a system call",
         EXIT,
         killed_without_audit_record,
     )
-    .about(AUDITED)
-    .needing(NEEDS),
-    beside(
+    .features(AUDITED)
+    .needs(NEEDS),
+    outside_core(
         "tracing/dispatch-while-audited",
         "audit changes nothing: a dispatched call is undone, and a tracer sees none of it",
         EXIT,
         dispatch_while_audited,
     )
-    .about(AUDITED)
-    .needing(NEEDS),
+    .features(AUDITED)
+    .needs(NEEDS),
 ];
 
 /// Arguments of `umask(2)` by which its events are told apart: the first and last call of a
@@ -154,7 +156,7 @@ fn killed_by_fault() -> i32 {
 fn trace<const N: usize>(
     events: &[&str],
     runs: [fn() -> i32; N],
-) -> Result<[(Change, Vec<String>); N], Wrong> {
+) -> Result<[(Change, Vec<String>); N], Failure> {
     let tracefs = Tracefs::start(events)?;
     let mut ends = Vec::new();
     for run in runs {
@@ -174,12 +176,12 @@ fn trace<const N: usize>(
         };
         let end = place(END).unwrap_or(seen.len());
         let Some(begin) = place(BEGIN) else {
-            return Err(wrong("events of an allowed call", format!("{seen:?}")));
+            return Err(mismatch("events of an allowed call", format!("{seen:?}")));
         };
         seen.truncate(end);
         parts.push((change, seen.split_off(begin)));
     }
-    parts.try_into().map_err(|_| Wrong::Broken("a child is missing".into()))
+    parts.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
 
 /// These events and no others, each by its beginning.
@@ -272,7 +274,7 @@ fn ptrace_while_traced() -> Check {
 
 /// Runs each of these in a child that is audited, then a witness, and gives how they ended and
 /// the arguments of `umask(2)` in the records of all up to the witness's.
-fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Wrong> {
+fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
     let (mut pids, mut ends) = (Vec::new(), Vec::new());
     for run in runs {

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Probes on user code, whose own system calls the program knows nothing of.
 
-use super::support::*;
 use super::tracefs::Tracefs;
-use super::{Case, Check, Need, Wrong, beside};
 use crate::arch::{self, Gate};
+use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -15,32 +16,32 @@ const PROBED: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
 const OWNED: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "uprobes/probed-call-dispatched",
         "a dispatch behind a probe has the registers and the address that it has without one",
         "syscall_user_dispatch()",
         probed_call_dispatched,
     )
-    .about(PROBED)
-    .needing(OWNED),
-    beside(
+    .features(PROBED)
+    .needs(OWNED),
+    outside_core(
         "uprobes/entry-probe-unseen",
         "what a probe on an instruction does to report itself is not dispatched",
         "syscall_user_dispatch()",
         entry_probe_unseen,
     )
-    .about(PROBED)
-    .needing(OWNED)
-    .shows(&["uprobe-dispatched"]),
-    beside(
+    .features(PROBED)
+    .needs(OWNED)
+    .known_bugs(&["uprobe-dispatched"]),
+    outside_core(
         "uprobes/return-probe-unseen",
         "what a probe on a return does to report itself is not dispatched",
         "syscall_user_dispatch()",
         return_probe_unseen,
     )
-    .about(PROBED)
-    .needing(OWNED)
-    .shows(&["uretprobe-dispatched"]),
+    .features(PROBED)
+    .needs(OWNED)
+    .known_bugs(&["uretprobe-dispatched"]),
 ];
 
 /// A probe. It stays: to take it back costs the kernel grace periods of 60 ms, and what it is set
@@ -56,7 +57,7 @@ const ENOTSUPP: i32 = 524;
 impl Probe {
     /// Sets a probe of this kind, `p` or `r`, at this offset of a file; none if the kernel sets no
     /// probe on what stands there.
-    fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Wrong> {
+    fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Failure> {
         let traces = Tracefs::start(&[])?;
         let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
         let line = format!("{kind}:sudbox/{name} /proc/self/fd/{fd}:{offset:#x}");
@@ -66,7 +67,7 @@ impl Probe {
     }
 
     /// How often it reported.
-    fn reports(self) -> Result<usize, Wrong> {
+    fn reports(self) -> Result<usize, Failure> {
         let [seen] = self.traces.stop([sys::getpid()])?;
         Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
     }
@@ -83,7 +84,7 @@ struct Code {
 const FUNCTIONS: [usize; 2] = [2048, 2048 + 64];
 
 impl Code {
-    fn new() -> Result<Code, Wrong> {
+    fn new() -> Result<Code, Failure> {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         // SAFETY: the descriptor is new.
         let file = unsafe { File::from_raw_fd(fd) };
@@ -134,7 +135,7 @@ fn probed_call_dispatched() -> Check {
     let regs = touch();
     arm()?;
     let (without, _) = dispatched(&code.gate, &regs)?;
-    let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| wrong("a probe", "none"))?;
+    let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| mismatch("a probe", "none"))?;
     let (with, seen) = dispatched(&code.gate, &regs)?;
     equal("effect", touched(), false)?;
     equal("registers behind the call", with, without)?;

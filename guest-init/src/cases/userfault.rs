@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Pages that a thread of the case fills when somebody faults on them: `userfaultfd(2)`.
 
-use super::support::*;
-use super::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys;
 
 /// `UFFD_USER_MODE_ONLY`: the kernel's own faults are not handed out.
@@ -32,13 +33,13 @@ impl Userfault {
         count: usize,
         filler: *const u8,
         flags: u64,
-    ) -> Result<Userfault, Wrong> {
+    ) -> Result<Userfault, Failure> {
         // SAFETY: makes a descriptor.
         let fd = unsafe { sys::call(libc::SYS_userfaultfd, &[flags]) }.map_err(|error| {
             if error.0 == libc::EPERM {
-                Wrong::Unmet("userfaultfd".into())
+                Failure::Unmet("userfaultfd".into())
             } else {
-                Wrong::Broken(format!("userfaultfd: {error}"))
+                Failure::Broken(format!("userfaultfd: {error}"))
             }
         })?;
         let mut api = [VERSION, 0, 0];

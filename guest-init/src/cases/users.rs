@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What real programs do with dispatch, as whole stories: Wine and a rewriter of system calls.
 
-use super::{Case, Need, Only, beside, on};
+use super::on;
 use crate::arch::Arch;
+use crate::case::{Case, Need, Only, outside_core};
 
 const X86: Only = Only {
     archs: &[Arch::X86_64],
@@ -9,7 +11,7 @@ const X86: Only = Only {
 };
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "users/wine",
         "threads that emulate Windows calls as Wine does: selector in the thread's block, handler \
          that goes on in a dispatcher on another stack, calls between two thread pointers",
@@ -17,13 +19,13 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", users::wine),
     )
     .only(X86),
-    beside(
+    outside_core(
         "users/rewriter",
         "a program that rewrites each system call when it is first dispatched, with no range at \
          all, and returns from its handler under ALLOW",
         "syscall_user_dispatch()",
         on!("x86_64", users::rewriter),
     )
-    .needing(&[Need::Root])
+    .needs(&[Need::Root])
     .only(X86),
 ];

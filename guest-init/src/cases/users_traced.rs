@@ -1,26 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What real programs do to others that live on dispatch: one that saves a process and restores
 //! it elsewhere, as CRIU does, and one that records it, as rr does.
 
-use super::support::*;
-use super::tracee::{Config, InfoKind, Tracee, pause_for_tracer};
-use super::{Case, Check, Wrong, beside};
 use crate::arch::{self, Registers};
+use crate::case::{Case, Check, Failure, outside_core};
 use crate::ptrace::{self, CALL_STOP};
+use crate::support::*;
 use crate::sys::{self, Change};
+use crate::tracee::{Config, InfoKind, Tracee, pause_for_tracer};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[
-    beside(
+    outside_core(
         "users/checkpoint",
         "a process that is saved and put into another one by ptrace is dispatched there as it was",
         "syscall_user_dispatch_set_config()",
         checkpoint,
     )
-    .about(&[Feature::Dispatch, Feature::PtraceConfig]),
-    beside(
+    .features(&[Feature::Dispatch, Feature::PtraceConfig]),
+    outside_core(
         "users/recorder",
         "a tracer of all calls sees entry and exit of each allowed one, and of a dispatched one \
          SIGSYS alone",
@@ -58,7 +59,7 @@ fn saved() -> i32 {
 }
 
 /// Memory that is a process's own and can be written, by proc(5).
-fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Wrong> {
+fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(broken("maps"))?;
     let own = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -73,7 +74,7 @@ fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Wrong> {
 }
 
 /// Reads or writes the memory of a stopped tracee.
-fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Wrong> {
+fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Failure> {
     let path = format!("/proc/{}/mem", tracee.pid);
     std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(broken("mem"))
 }
@@ -86,7 +87,7 @@ struct Image {
     memory: Vec<(u64, Vec<u8>)>,
 }
 
-fn save(tracee: &Tracee) -> Result<Image, Wrong> {
+fn save(tracee: &Tracee) -> Result<Image, Failure> {
     let floating = tracee.register_set(libc::NT_PRFPREG)?;
     let file = memory_of(tracee)?;
     let mut memory = Vec::new();
@@ -218,12 +219,14 @@ fn story() -> Vec<Event> {
 }
 
 /// Lets the tracee run to its next stop, and says what that is.
-fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Wrong> {
+fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
         Change::Stopped(CALL_STOP) => match tracee.info_kind()? {
             InfoKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
             InfoKind::Exit => (Event::Exit, 0),
-            other => return Err(wrong("a stop at entry or exit of a call", format!("{other:?}"))),
+            other => {
+                return Err(mismatch("a stop at entry or exit of a call", format!("{other:?}")));
+            }
         },
         Change::Stopped(signal) => {
             let info = ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a Windows program does that makes its system calls itself, and that each engine shows the same of
 //! it.
 
-use super::Check;
 use super::foreign::same;
 use super::own::nt;
+use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
 
 fn nt_on(engines: &[Engine]) -> Check {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `guest-init --sandbox ENGINE FILE`: runs a Windows program and prints its transcript.
 
 use super::{Engine, Nt, Problem, pe, run};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ways in which system calls of foreign code can be had.
 
 use super::Personality;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How the tasks begin in which foreign threads run.
 //!
 //! A task begins in code of ours, on a stack of ours, and enters the foreign program by the return
@@ -8,8 +9,8 @@ use super::arena;
 use super::room::{NATIVE, Room};
 use super::{Engine, Problem, notification, trap};
 use crate::arch::{self, Context};
-use crate::cases::support::{ALLOW, BLOCK, EXCLUSIVE, INCLUSIVE, inside_length};
 use crate::ptrace;
+use crate::support::{ALLOW, BLOCK, EXCLUSIVE, INCLUSIVE, inside_length};
 use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Executes a sequence on this kernel and keeps what is seen of it.
 //!
 //! From the first step on only gates and calls from inside are used, in every task: nothing may
@@ -7,10 +8,10 @@ use super::compat;
 use super::model::{Event, FIRST_MASK, Told, What, number_and_arguments, registers};
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Step};
 use crate::arch::{self, Context, Gate, Reg, Registers};
-use crate::cases::Wrong;
-use crate::cases::support::{end_of, start};
+use crate::case::Failure;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::shared::Seen;
+use crate::support::{end_of, start};
 use crate::sys::{self, Action, Change};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -98,7 +99,7 @@ fn see(step: u16, what: What) {
 ///
 /// # Errors
 /// If that process cannot be had.
-pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Wrong> {
+pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     // SAFETY: nobody else has the memory now, and zero is valid.
     unsafe { LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<Log>()) };
     let child = start(|| {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A random walk with an oracle: sequences of what can be done with dispatch, made from a seed,
 //! and a model of it that predicts all that is seen of them. A difference is a broken promise.
 //!
@@ -12,9 +13,9 @@ pub mod operations;
 pub mod shrink;
 
 use crate::arch::Arch;
-use crate::cases::support::{broken, log, wrong};
-use crate::cases::{Case, Check, Only, Run, Wrong};
+use crate::case::{Case, Check, Failure, Only, Run};
 use crate::probe;
+use crate::support::{broken, log, mismatch};
 use model::Event;
 use operations::{Step, listing};
 use std::time::Duration;
@@ -108,7 +109,7 @@ pub(crate) fn check(seed: u64) -> Check {
     let offers = Offers::of(&probe::machine().features);
     let layout = execute::layout();
     execute::prepare().map_err(broken("shared memory"))?;
-    let try_out = |steps: &[Step]| -> Result<Option<Difference>, Wrong> {
+    let try_out = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
         let seen = execute::execute(steps)?;
         Ok(difference(&model::predict(steps, &layout, offers), &seen))
     };
@@ -136,7 +137,7 @@ pub(crate) fn check(seed: u64) -> Check {
         Some(Event { step, what }) => format!("in step {step}, {}", what.tell(&layout)),
         None => "nothing more".to_owned(),
     };
-    Err(wrong(tell(found.due), tell(found.seen)))
+    Err(mismatch(tell(found.due), tell(found.seen)))
 }
 
 #[cfg(test)]

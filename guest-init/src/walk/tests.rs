@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 use super::generate::sequence;
 use super::model::{Event, What, predict};
 use super::operations::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Any bytes as the body of a message from a guest: refused, or one message that has exactly these
 //! bytes.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What gates are made of.
 
 use crate::arch::gates::symbols;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! aarch64: gates, registers, signal frames, vector registers.
 
 mod counter;

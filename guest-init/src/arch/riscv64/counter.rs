@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The processor's counter.
 
 /// The timer, which the kernel lets programs read, for the vDSO (RISC-V unprivileged specification,

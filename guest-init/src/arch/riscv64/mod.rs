@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! riscv64: gates, registers, signal frames, floating point state.
 
 mod counter;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The processor's counter.
 
 /// The time stamp counter, read behind all that comes before and before all that comes behind (Intel

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What gates are made of, and those of 32-bit calls.
 
 use super::CALL_LENGTH;

@@ -1,15 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The calls of 32-bit programs.
 
 use crate::arch::{NARROW_AFTER, NARROW_AUDIT_ARCH, NARROW_BOARD, NARROW_PATTERNS, narrow_program};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys::{self, Change};
 
 /// Exit code of a child that could not become the program.
 const NOT_EXECUTED: i32 = 98;
 
 /// Runs the program and gives what it noted.
-fn run() -> Result<Vec<u32>, Wrong> {
+fn run() -> Result<Vec<u32>, Failure> {
     let image = narrow_program();
     let file = sys::memory_file().map_err(broken("memfd_create"))?;
     let notes = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -32,7 +33,7 @@ fn run() -> Result<Vec<u32>, Wrong> {
     })?;
     let end = end_of(child)?;
     if end == Change::Exited(NOT_EXECUTED) {
-        return Err(Wrong::Unmet("programs of 32 bits".into()));
+        return Err(Failure::Unmet("programs of 32 bits".into()));
     }
     ends_well(end)?;
     let mut bytes = [0u8; NARROW_BOARD];

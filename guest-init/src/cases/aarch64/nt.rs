@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a program does that makes the system calls of Windows itself, as on ARM64.
 
 use crate::arch;
-use crate::cases::Wrong;
+use crate::case::Failure;
 use crate::sandbox::{Image, Segment, arena};
 
 /// What the program of `nt` does.
@@ -38,7 +39,7 @@ end 0xc0000005
 /// That entry.
 pub(crate) const FAULTY_ENTRY: u64 = arena::BASE + arch::WINDOWS_FAULTY;
 
-pub(crate) fn image() -> Result<Image, Wrong> {
+pub(crate) fn image() -> Result<Image, Failure> {
     let mut image = Image::of_code(arch::windows_program());
     image.segments.push(Segment {
         address: arena::BASE + arena::PAGE,

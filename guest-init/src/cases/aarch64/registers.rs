@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Flags, thread pointer and scalable vectors.
 
 use crate::arch::{self, Reg, Registers, ScalableState};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
-use crate::cases::support::*;
+use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
     handle(clobber_flags)?;

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Selectors with tags: bits of an address that the processor ignores, and by which it may check
 //! memory.
 
 use crate::arch;
-use crate::cases::support::*;
-use crate::cases::tracee::{Config, Tracee, pause_for_tracer};
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys;
+use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// `PR_SET_TAGGED_ADDR_CTRL` and its flags (include/uapi/linux/prctl.h).
@@ -89,7 +90,7 @@ pub(crate) fn set_by_tracer() -> Check {
 
 /// A selector in memory with tags, at its address with that memory's own tag, with which alone it
 /// can be read.
-fn selector_in_tagged_memory(tag: u64) -> Result<u64, Wrong> {
+fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
     let tagged = page as u64 | tag << 56;

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The condition code and the thread pointer.
 
 use crate::arch::{self, Reg};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::registers::pattern;
-use crate::cases::support::*;
+use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
     handle(keep)?;

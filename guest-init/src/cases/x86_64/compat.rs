@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A real 32-bit program under the orders of a case (`arch::compat`).
 
 use crate::arch;
 use crate::arch::compat::{self, Board, Order, Registers, Seen, number};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
+use crate::support::*;
 use crate::sys::{self, Change};
 use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
@@ -55,12 +56,12 @@ const NODEFER: u32 = 0x4000_0000;
 
 impl Program {
     /// Starts the program in a child, and waits until it takes orders.
-    pub(crate) fn start() -> Result<Program, Wrong> {
+    pub(crate) fn start() -> Result<Program, Failure> {
         Program::start_after(|| Ok(()))
     }
 
     /// The same; the child does something first.
-    pub(crate) fn start_after(first: impl FnOnce() -> Check) -> Result<Program, Wrong> {
+    pub(crate) fn start_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
         let image = compat::program();
         let word = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -96,7 +97,7 @@ impl Program {
         while program.read(|board| board.head.ready) != 1 {
             let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
             if let Some((_, change)) = gone {
-                return Err(wrong("the 32-bit program runs", format!("it {change}")));
+                return Err(mismatch("the 32-bit program runs", format!("it {change}")));
             }
             sys::sched_yield();
         }
@@ -138,7 +139,7 @@ impl Program {
 
     /// Has these orders carried out, to the end of the program, and gives them back with the
     /// registers behind each.
-    pub(crate) fn obey(&self, orders: &[Order]) -> Result<Vec<Order>, Wrong> {
+    pub(crate) fn obey(&self, orders: &[Order]) -> Result<Vec<Order>, Failure> {
         let (change, done) = self.try_to_obey(orders)?;
         let all = i32::try_from(orders.len()).unwrap_or(-1);
         equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
@@ -146,7 +147,7 @@ impl Program {
     }
 
     /// The same, whatever becomes of the program.
-    pub(crate) fn try_to_obey(&self, orders: &[Order]) -> Result<(Change, Vec<Order>), Wrong> {
+    pub(crate) fn try_to_obey(&self, orders: &[Order]) -> Result<(Change, Vec<Order>), Failure> {
         assert!(orders.len() < compat::ORDERS);
         self.write(|board| board.orders[..orders.len()].copy_from_slice(orders));
         self.write(|board| board.head.go = 1);
@@ -166,28 +167,28 @@ impl Program {
     }
 
     /// What the handler saw.
-    pub(crate) fn seen(&self, index: usize) -> Result<Seen, Wrong> {
+    pub(crate) fn seen(&self, index: usize) -> Result<Seen, Failure> {
         if self.signals() as usize > index && index < compat::SEEN {
             return Ok(self.read(|board| board.head.seen[index]));
         }
-        Err(wrong(format!("SIGSYS {index} handled"), format!("{} handled", self.signals())))
+        Err(mismatch(format!("SIGSYS {index} handled"), format!("{} handled", self.signals())))
     }
 
     /// The program's vDSO.
-    pub(crate) fn vdso(&self) -> Result<Vdso, Wrong> {
+    pub(crate) fn vdso(&self) -> Result<Vdso, Failure> {
         let (base, fast) = self.read(|board| (board.head.vdso, board.head.fast));
         if base == 0 || fast == 0 {
-            return Err(Wrong::Unmet("the 32-bit vDSO".into()));
+            return Err(Failure::Unmet("the 32-bit vDSO".into()));
         }
         let (image, code) = self.read(|board| (board.vdso, board.fast));
         let symbol = |name| {
             symbol(&image, name)
                 .map(|offset| base + offset)
-                .ok_or_else(|| Wrong::Broken(format!("no {name} in the 32-bit vDSO")))
+                .ok_or_else(|| Failure::Broken(format!("no {name} in the 32-bit vDSO")))
         };
         let mapping = sys::mapping(self.pid, base.into())
             .and_then(|m| Some(u32::try_from(m.start).ok()?..u32::try_from(m.end).ok()?))
-            .ok_or_else(|| Wrong::Broken("the 32-bit vDSO is not mapped".into()))?;
+            .ok_or_else(|| Failure::Broken("the 32-bit vDSO is not mapped".into()))?;
         let has = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
         let int80 = has([0xcd, 0x80]).unwrap_or(code.len());
         let way = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
@@ -210,10 +211,10 @@ impl Program {
 impl Vdso {
     /// Behind the `int 0x80` of `__kernel_vsyscall`: where the kernel says the call came from,
     /// whichever instruction it was (`do_fast_syscall_32()`).
-    pub(crate) fn landing(&self, program: &Program) -> Result<u32, Wrong> {
+    pub(crate) fn landing(&self, program: &Program) -> Result<u32, Failure> {
         let code = program.read(|board| board.fast);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
-        let at = at.ok_or_else(|| Wrong::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
+        let at = at.ok_or_else(|| Failure::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
         Ok(self.fast + narrow(at) + 2)
     }
 }

@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ways into the kernel that x86-64 alone has.
 
 use super::compat::*;
 use crate::arch::compat::{self, Order, Registers as Narrow, context, number as compat_number};
 use crate::arch::{self, Reg, Registers};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
 use crate::probe;
+use crate::support::*;
 use crate::sys::{self, Change};
 use crate::vdso;
 use std::ops::Range;
@@ -38,7 +39,7 @@ pub(crate) fn int80() -> Check {
     equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
     equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
     // By selector, and by range.
-    let executed = |selector| -> Result<bool, Wrong> {
+    let executed = |selector| -> Result<bool, Failure> {
         forget();
         let regs = compat_touch();
         flip(selector);
@@ -80,7 +81,7 @@ fn effect(asked: &Order) -> bool {
 
 pub(crate) fn int80_refused() -> Check {
     if probe::machine().features.contains(&Feature::Ia32) {
-        return Err(Wrong::Unmet("a kernel without int 0x80 (ia32_emulation=off)".into()));
+        return Err(Failure::Unmet("a kernel without int 0x80 (ia32_emulation=off)".into()));
     }
     handle(leave_through_gate)?;
     for selector in [ALLOW, BLOCK, 2] {
@@ -158,13 +159,13 @@ pub(crate) fn int80_from_compat() -> Check {
 }
 
 /// The program and its vDSO, if that enters the kernel so.
-fn entering(way: Way) -> Result<(Program, Vdso), Wrong> {
+fn entering(way: Way) -> Result<(Program, Vdso), Failure> {
     let program = Program::start()?;
     let vdso = program.vdso()?;
     if vdso.way == way {
         return Ok((program, vdso));
     }
-    Err(Wrong::Unmet(format!("a processor on which the 32-bit vDSO enters by {way}")))
+    Err(Failure::Unmet(format!("a processor on which the 32-bit vDSO enters by {way}")))
 }
 
 fn landing_pad(way: Way) -> Check {
@@ -269,7 +270,7 @@ fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Order; 3] {
 fn patch_or_unmet(change: Change, done: &[Order], at: usize) -> Check {
     match (change, done[at].behind.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
-            Err(Wrong::Unmet("a vDSO that can be written".into()))
+            Err(Failure::Unmet("a vDSO that can be written".into()))
         }
         (change, _) => {
             let all = i32::try_from(done.len()).unwrap_or(-1);
@@ -340,7 +341,7 @@ fn leave_through_gate(dispatch: Dispatch<'_>) {
 pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     handle(leave_through_gate)?;
     let Some(vdso) = vdso::find() else {
-        return Err(Wrong::Unmet("a vDSO".into()));
+        return Err(Failure::Unmet("a vDSO".into()));
     };
     let start = vdso.range.start;
     let page = start - PAGE as u64;
@@ -350,7 +351,7 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
             sys::unmap(data.start as *mut u8, usize::try_from(data.end - data.start).unwrap_or(0))
         };
         if gone.is_err() {
-            return Err(Wrong::Unmet("a vDSO whose data can be taken away".into()));
+            return Err(Failure::Unmet("a vDSO whose data can be taken away".into()));
         }
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Protection keys.
 
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::selector::expect_segv;
-use crate::cases::support::*;
+use crate::support::*;
 use crate::sys;
 
 pub(crate) fn protection_key_kills() -> Check {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What dispatch is to 32-bit programs and 32-bit calls.
 
 use super::compat::{self, Program, RESTORER, SIGINFO};
@@ -5,13 +6,13 @@ use crate::arch;
 use crate::arch::compat as program;
 use crate::arch::compat::number as compat_number;
 use crate::arch::compat::{Order, Registers as Narrow};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::ptrace::{STRANGE, armed};
 use crate::cases::siginfo::describes;
-use crate::cases::support::*;
-use crate::cases::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::support::*;
 use crate::sys::Change;
+use crate::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
 
 const CONT: u32 = libc::PTRACE_CONT;
 pub(crate) fn range_across_compat_limit() -> Check {

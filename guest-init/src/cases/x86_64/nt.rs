@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a Windows program does that makes its system calls itself.
 
 use crate::arch;
+use crate::case::{Check, Failure};
 use crate::cases::foreign::{file_mask, same};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
 use crate::sandbox::{Engine, Image, Nt, arena, pe};
+use crate::support::*;
 
 /// What the program of `nt` does.
 pub(crate) const TRANSCRIPT: &str = r#"thread 0
@@ -41,7 +42,7 @@ end 0xc0000005
 /// That entry.
 pub(crate) const FAULTY_ENTRY: u64 = arena::BASE + arch::WINDOWS_FAULTY;
 
-pub(crate) fn image() -> Result<Image, Wrong> {
+pub(crate) fn image() -> Result<Image, Failure> {
     pe::read(arch::windows_program()).map_err(broken("reading the program"))
 }
 

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Flags, vector registers and segment bases, which x86-64 alone has.
 
 use crate::arch::{self, AvxState, Reg, Registers, SseState};
-use crate::cases::Check;
+use crate::case::Check;
 use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
-use crate::cases::support::*;
+use crate::support::*;
 use crate::sys;
 
 pub(crate) fn flags_kept() -> Check {

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Selectors with bits set that some processors of x86-64 ignore in an address.
 
 use crate::arch;
-use crate::cases::Check;
-use crate::cases::support::*;
-use crate::cases::tracee::{Config, Tracee, pause_for_tracer};
+use crate::case::Check;
+use crate::support::*;
 use crate::sys::Errno;
+use crate::tracee::{Config, Tracee, pause_for_tracer};
 
 /// A selector with each tag bit alone, and with all of them.
 fn tagged() -> impl Iterator<Item = u64> {

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What real programs on x86-64 do with dispatch: Wine and a rewriter of system calls.
 
 use crate::arch::{self, NtBlock, NtFrame, Reg, Registers};
-use crate::cases::support::*;
-use crate::cases::{Check, Wrong};
+use crate::case::{Check, Failure};
 use crate::shared::shared;
+use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -131,7 +132,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
 }
 
 /// A thread's block, frame and stack of the Unix side.
-fn windows_block() -> Result<u64, Wrong> {
+fn windows_block() -> Result<u64, Failure> {
     const STACK: usize = 8 * PAGE;
     let page = pages(1)?;
     let stack = pages(STACK / PAGE)?;
@@ -188,7 +189,7 @@ pub(crate) fn wine() -> Check {
     equal("SIGSYS handled", u64::from(dispatches()), THREADS * (WINDOWS_CALLS + 1))?;
     let signals = THREADS * WINDOWS_CALLS / 4;
     equal("SIGUSR1 handled", u64::from(shared().others.load(Ordering::SeqCst)), signals)?;
-    let seen = shared().seen(0).ok_or_else(|| wrong("a record", "none"))?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
 }
 
@@ -232,7 +233,7 @@ pub(crate) fn rewriter() -> Check {
     // SAFETY: nothing lives at address 0. It is written by the kernel, to which it is a place
     // like any other: to Rust it is not.
     unsafe {
-        sys::call(libc::SYS_mmap, &arguments).map_err(|_| Wrong::Unmet("mapping at 0".into()))?;
+        sys::call(libc::SYS_mmap, &arguments).map_err(|_| Failure::Unmet("mapping at 0".into()))?;
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         let file = u64::from(fd.cast_unsigned());
         sys::call(libc::SYS_write, &[file, slide.as_ptr() as u64, slide.len() as u64])

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A subject under ptrace.
 
-use super::support::*;
-use super::{Check, Wrong};
 use crate::arch::TraceeRegisters;
+use crate::case::{Check, Failure};
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::ptrace::{self, CALL_STOP};
+use crate::support::*;
 use crate::sys::{self, Change};
 
 /// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
@@ -44,7 +45,7 @@ const NOT_TRACED: i32 = 98;
 
 impl Tracee {
     /// Starts a child that runs this, and waits for its first [`pause_for_tracer`].
-    pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Wrong> {
+    pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Failure> {
         let pid = start(|| {
             if ptrace::trace_me().is_err() {
                 return NOT_TRACED;
@@ -54,10 +55,10 @@ impl Tracee {
         let tracee = Tracee { pid };
         let first = end_of(pid)?;
         if first == Change::Exited(NOT_TRACED) {
-            return Err(Wrong::Broken("PTRACE_TRACEME is refused".into()));
+            return Err(Failure::Broken("PTRACE_TRACEME is refused".into()));
         }
         if first != Change::Stopped(libc::SIGSTOP) {
-            return Err(wrong("a tracee arms if it is to, and stops", format!("it {first}")));
+            return Err(mismatch("a tracee arms if it is to, and stops", format!("it {first}")));
         }
         ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
         Ok(tracee)
@@ -69,7 +70,7 @@ impl Tracee {
     }
 
     /// Resumes with this request and signal, and waits for the next stop or the end.
-    pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Wrong> {
+    pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
         end_of(self.pid)
     }
@@ -108,7 +109,7 @@ impl Tracee {
         equal("number of the call", got, call)
     }
 
-    pub(crate) fn registers(&self) -> Result<TraceeRegisters, Wrong> {
+    pub(crate) fn registers(&self) -> Result<TraceeRegisters, Failure> {
         ptrace::registers(self.pid).map_err(broken("PTRACE_GETREGSET"))
     }
 
@@ -117,7 +118,7 @@ impl Tracee {
     }
 
     /// A set of registers (`NT_*`, include/uapi/linux/elf.h) as bytes.
-    pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Wrong> {
+    pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Failure> {
         let mut bytes = vec![0; PAGE];
         let length = self.exchange(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
         bytes.truncate(length);
@@ -130,13 +131,13 @@ impl Tracee {
     }
 
     /// Gives how many bytes were read or written.
-    fn exchange(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Wrong> {
+    fn exchange(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
         ptrace::exchange(self.pid, request, kind, bytes)
             .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
     }
 
     /// What `PTRACE_GET_SYSCALL_INFO` says of the stop.
-    pub(crate) fn info_kind(&self) -> Result<InfoKind, Wrong> {
+    pub(crate) fn info_kind(&self) -> Result<InfoKind, Failure> {
         let info = ptrace::call_info(self.pid).map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
         Ok(match info[0] {
             0 => InfoKind::None,
@@ -157,11 +158,11 @@ impl Tracee {
     }
 
     /// The dispatch configuration.
-    pub(crate) fn config(&self) -> Result<Config, Wrong> {
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
         let mut config = Config { mode: 9, selector: 9, offset: 9, length: 9 };
         match self.get_at(CONFIG_SIZE, &raw mut config as u64) {
             Ok(_) => Ok(config),
-            Err(error) => Err(wrong("the dispatch configuration is told", error.to_string())),
+            Err(error) => Err(mismatch("the dispatch configuration is told", error.to_string())),
         }
     }
 

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What makes a case read like its promise: arming, the handler, subjects, comparisons.
 //!
 //! While the selector says BLOCK, only gates and calls from inside may be used: anything else
 //! (allocating, formatting, the C library) could issue a system call from outside.
 
-use super::{Check, Wrong};
 use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::case::{Check, Failure};
 use crate::shared::{Seen, shared};
 use crate::sys::{self, Action, Change};
 use std::fmt::Debug;
@@ -80,38 +81,38 @@ fn answers(mode: u64, offset: u64, length: u64, selector: u64, due: sys::Result<
         Ok(()) => "success".to_owned(),
         Err(error) => format!("{error}"),
     };
-    Err(wrong(
+    Err(mismatch(
         format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x}) = {}", say(due)),
         say(answer),
     ))
 }
 
 /// A broken promise.
-pub(crate) fn wrong(expected: impl Into<String>, got: impl Into<String>) -> Wrong {
-    Wrong::Promise { expected: expected.into(), got: got.into() }
+pub(crate) fn mismatch(expected: impl Into<String>, got: impl Into<String>) -> Failure {
+    Failure::Mismatch { expected: expected.into(), got: got.into() }
 }
 
 /// Turns an error of something that only prepares a case into a broken case.
-pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Wrong {
-    move |error| Wrong::Broken(format!("{what}: {error}"))
+pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::Broken(format!("{what}: {error}"))
 }
 
 pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
-    if holds { Ok(()) } else { Err(wrong(expected, got())) }
+    if holds { Ok(()) } else { Err(mismatch(expected, got())) }
 }
 
 pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
     if got == expected {
         return Ok(());
     }
-    Err(wrong(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
+    Err(mismatch(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
 }
 
 pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
     if got == expected {
         return Ok(());
     }
-    Err(wrong(format!("{what}: {expected:#x}"), format!("{what}: {got:#x}")))
+    Err(mismatch(format!("{what}: {expected:#x}"), format!("{what}: {got:#x}")))
 }
 
 static LOGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -268,11 +269,11 @@ pub(crate) fn blocked(gate: &Gate, regs: &Registers) -> Registers {
 }
 
 /// Issues a call with BLOCK, which must be dispatched, once.
-pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Seen), Wrong> {
+pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Seen), Failure> {
     forget();
     let after = blocked(gate, regs);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| Wrong::Broken("nothing recorded".into()))?;
+    let seen = shared().seen(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
     Ok((after, seen))
 }
 
@@ -352,7 +353,7 @@ fn was_executed(result: i64) -> Check {
 /// its end, as after `vfork(2)`: without a copy of the memory a death costs an eighth in an
 /// emulated machine, and most cases need a few. Dispositions, mask and dispatch are the child's
 /// own; the selector is not, and is put back to ALLOW.
-pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Wrong> {
+pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
     extern "C" fn enter<F: FnOnce() -> i32>(slot: u64) -> u64 {
         // SAFETY: the parent passes the address of its slot, and waits.
         let slot = unsafe { &mut *(slot as *mut Option<F>) };
@@ -370,7 +371,7 @@ pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Wrong> {
 }
 
 /// Starts a child with memory of its own, without waiting for it.
-pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Wrong> {
+pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
     // SAFETY: cases that fork have one thread, or a child that does without locks.
     match unsafe { sys::fork() }.map_err(broken("fork"))? {
         0 => {
@@ -383,9 +384,9 @@ pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Wrong> {
 }
 
 /// How a child ended.
-pub(crate) fn end_of(child: i32) -> Result<Change, Wrong> {
+pub(crate) fn end_of(child: i32) -> Result<Change, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
-    waited.map(|(_, change)| change).ok_or_else(|| Wrong::Broken("wait4 gave nothing".into()))
+    waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
 
 /// A child must end of itself with 0.
@@ -411,7 +412,7 @@ pub(crate) fn code(good: bool) -> i32 {
 }
 
 /// A zeroed page, or several.
-pub(crate) fn pages(count: usize) -> Result<*mut u8, Wrong> {
+pub(crate) fn pages(count: usize) -> Result<*mut u8, Failure> {
     sys::map(count * PAGE, false).map_err(broken("mmap"))
 }
 
@@ -449,7 +450,7 @@ pub(crate) fn number(call: i64) -> u64 {
 
 /// What `spawn` gives a task that shares memory: a stack of its own that is never freed, as
 /// nobody knows when the task has left it, and the stack pointer to begin with.
-pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Wrong> {
+pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
     const PAGES: usize = 16;
     // SAFETY: pages of its own, all zero.
     let stack = unsafe { std::slice::from_raw_parts_mut(pages(PAGES)?, PAGES * PAGE) };
@@ -458,7 +459,7 @@ pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> Result
 
 /// Starts a thread that does without the C library: no thread-local storage of its own, so it
 /// may neither allocate nor panic.
-pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Wrong> {
+pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES

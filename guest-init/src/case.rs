@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A case: one promise of the kernel and the code that checks it.
+//!
+//! This module imports nothing of the cases: every row of the table imports it.
+
+use crate::arch::Arch;
+use std::fmt;
+use sudbox_protocol::Feature;
+
+/// A requirement on the machine. A case with a requirement that is not met ends as `unmet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Effective user 0.
+    Root,
+    /// A VM made for the cases, because the case may endanger the kernel that runs it.
+    Vm,
+    /// At least this many CPUs online; the harness boots a VM with so many.
+    Cpus(u8),
+    /// A CPU feature by its name in `/proc/cpuinfo`.
+    CpuFeature(&'static str),
+    /// A kernel boot argument; the harness boots a VM with it.
+    BootArgument(&'static str),
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Need::Root => write!(f, "root"),
+            Need::Vm => write!(f, "vm"),
+            Need::Cpus(n) => write!(f, "cpus={n}"),
+            Need::CpuFeature(name) => write!(f, "cpu:{name}"),
+            Need::BootArgument(argument) => write!(f, "boot:{argument}"),
+        }
+    }
+}
+
+/// Why a check did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The kernel broke its promise: the case ends as `fail`.
+    Mismatch {
+        /// The behaviour that the promise requires.
+        expected: String,
+        /// The behaviour that was observed.
+        got: String,
+    },
+    /// The machine lacks this requirement, which only the check itself could find out.
+    Unmet(String),
+    /// The check could not be carried out: a fault of sudbox or of the machine, not of the kernel.
+    Broken(String),
+}
+
+/// The result of a check.
+pub type Check = Result<(), Failure>;
+
+/// The code that a case runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// This function.
+    Check(fn() -> Check),
+    /// The random walk of this seed.
+    Walk(u64),
+}
+
+/// Restricts a case to some architectures.
+#[derive(Clone, Copy, Debug)]
+pub struct Only {
+    /// The architectures that run it.
+    pub archs: &'static [Arch],
+    /// Why the others do not run it.
+    pub reason: &'static str,
+}
+
+impl Only {
+    pub(crate) const INT80: Only =
+        Only { archs: &[Arch::X86_64], reason: "int 0x80 is an instruction of x86-64" };
+    pub(crate) const PROTECTION_KEYS: Only =
+        Only { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
+    pub(crate) const PROGRAMS_OF_32_BITS: Only =
+        Only { archs: &[Arch::X86_64], reason: "its 32-bit program is written for x86-64 only" };
+}
+
+/// One promise of the kernel and the code that checks it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// `group/name`, stable for ever.
+    pub id: &'static str,
+    /// The promise in one line.
+    pub promise: &'static str,
+    /// The kernel function that keeps the promise.
+    pub kernel_function: &'static str,
+    /// The kernel features it is about. A case ends as `absent` if the kernel lacks one of them.
+    pub features: &'static [Feature],
+    /// Its requirements on the machine.
+    pub needs: &'static [Need],
+    /// Ids of known kernel bugs that make it fail on some kernels. The harness's table of expected
+    /// outcomes lists those kernels and cites the bugs.
+    pub known_bugs: &'static [&'static str],
+    /// The architectures that run it; `None` for all.
+    pub only: Option<Only>,
+    /// Checks that a kernel has no dispatch. Such a case is run on kernels without it only.
+    pub absence: bool,
+    /// Belongs to the selection `core`: cases of one process, its threads and its children that
+    /// take a few milliseconds each. A run of all of them takes at most 1.3 times a boot without
+    /// cases (`make bench-harness`). Not in `core` are 32-bit programs, system-wide tracers,
+    /// emulators and stress.
+    pub core: bool,
+    /// The check. The runner forks a child for it.
+    pub run: Run,
+}
+
+/// A case of `core` that is about [`Feature::Dispatch`] and has no requirements and no known bug.
+pub(crate) const fn case(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    run: fn() -> Check,
+) -> Case {
+    Case {
+        id,
+        promise,
+        kernel_function,
+        features: &[Feature::Dispatch],
+        needs: &[],
+        known_bugs: &[],
+        only: None,
+        absence: false,
+        core: true,
+        run: Run::Check(run),
+    }
+}
+
+/// As [`case`], but not in `core`.
+pub(crate) const fn outside_core(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    run: fn() -> Check,
+) -> Case {
+    Case { core: false, ..case(id, promise, kernel_function, run) }
+}
+
+/// A case for kernels without dispatch.
+pub(crate) const fn absence(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    run: fn() -> Check,
+) -> Case {
+    Case { features: &[], absence: true, ..case(id, promise, kernel_function, run) }
+}
+
+impl Case {
+    /// Replaces the kernel features that the case is about.
+    pub(crate) const fn features(self, features: &'static [Feature]) -> Case {
+        Case { features, ..self }
+    }
+
+    /// Sets the requirements on the machine.
+    pub(crate) const fn needs(self, needs: &'static [Need]) -> Case {
+        Case { needs, ..self }
+    }
+
+    /// Restricts the case to some architectures.
+    pub(crate) const fn only(self, only: Only) -> Case {
+        Case { only: Some(only), ..self }
+    }
+
+    /// Why `arch` does not run this case, or `None` if it does.
+    #[must_use]
+    pub fn not_on(&self, arch: Arch) -> Option<&'static str> {
+        self.only.filter(|only| !only.archs.contains(&arch)).map(|only| only.reason)
+    }
+
+    /// Names the known kernel bugs that make the case fail.
+    pub(crate) const fn known_bugs(self, known_bugs: &'static [&'static str]) -> Case {
+        Case { known_bugs, ..self }
+    }
+}

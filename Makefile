@@ -14,7 +14,7 @@ SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
+.PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -90,6 +90,10 @@ test-long: build
 # FAULTS='6.12/selector-* 7.3/mutants' are some of them.
 test-faults: build ## break kernels by patches and mutants; every fault must be noticed (FAULTS= some)
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --locked --package sudbox-tests --bin test-faults -- $(foreach fault,$(FAULTS),'$(fault)')
+
+# SLIPS='globs' are some of them.
+test-blind: build ## ask the suite about a blind set of kernel slips: SET=name (SLIPS= some)
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --locked --package sudbox-tests --bin test-blind -- '$(SET)' $(foreach slip,$(SLIPS),'$(slip)')
 
 test-releases: build ## every release, in every flavour, from source: an hour where nothing is cached
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test releases -- --test-threads 1

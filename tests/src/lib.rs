@@ -2,6 +2,7 @@
 //! faults, and a look for what a run left behind.
 
 pub mod aside;
+pub mod blind;
 pub mod browser;
 pub mod faults;
 pub mod findings;

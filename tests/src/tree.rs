@@ -218,7 +218,7 @@ impl Tree {
         }
         let _ = fs::remove_file(self.changed());
         if let Some(patch) = pinned_patch(&self.arch) {
-            self.patch(&patch).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
+            self.try_apply_file(&patch).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
         }
     }
 
@@ -253,10 +253,17 @@ impl Tree {
     /// # Panics
     /// If it cannot be read.
     pub fn try_apply(&self, patch: &str) -> Result<(), String> {
-        self.patch(&root().join("tests/faults").join(patch))
+        self.try_apply_file(&root().join("tests/faults").join(patch))
     }
 
-    fn patch(&self, file: &Path) -> Result<(), String> {
+    /// Applies a patch file, wherever it lies.
+    ///
+    /// # Errors
+    /// It does not apply, or changes nothing.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn try_apply_file(&self, file: &Path) -> Result<(), String> {
         let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let names: Vec<&str> = files_of(&text).collect();
         let read = || -> Vec<Option<String>> {

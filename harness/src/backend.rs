@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What to run kernels on: the microVM on KVM, QEMU on KVM or QEMU's own emulation.
 
 use crate::cli::{self, Backend, VmArgs};
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use crate::{arch, guest, setup};
 use sudbox_images::Arch;
 use sudbox_vmm::machine::Machine;

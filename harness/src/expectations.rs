@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What each kernel is expected to offer and which recorded bugs it has: the one table.
 //!
 //! Every row says where it was read: a kernel source file, or a running kernel.

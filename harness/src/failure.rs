@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What ends a run without a verdict, and with which exit code.
 
 /// Exit code of a run that did not come to a verdict (see the README's table).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Ctrl-C and its kin as a descriptor that becomes readable, so that whoever waits is told.
 
 use std::io;

@@ -1,18 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Runs the selected cases in as many VMs as it takes and says how each ended.
 //!
 //! A case that kills or hangs the kernel has the blame alone: the VM is started again and the
 //! cases after it run there.
 
-use crate::conduct::{Conducted, Ended, Ending, GaveUp, Patience, Vm, conduct};
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
-use crate::kernel_log;
-use crate::progress::Progress;
-use crate::rerun::Rerun;
-use crate::running::Running;
+use crate::interrupt;
+use crate::output::progress::Progress;
+use crate::output::rerun::Rerun;
 use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE, Selection};
+use crate::session::conduct::{Conducted, Ended, Ending, GaveUp, Patience, Vm, conduct};
+use crate::session::kernel_log;
+use crate::session::running::Running;
+use crate::session::watch::Watched;
 use crate::symbols::Symbols;
-use crate::{interrupt, watch::Watched};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use sudbox_guest_init::case::{Case, Need, Run};

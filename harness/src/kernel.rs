@@ -1,19 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! From what a person typed to a verdict, without a word of how it is shown.
 
 use crate::cli::{self, BuildArgs, VmArgs};
-use crate::conduct::Patience;
 use crate::expectations::Expectations;
 use crate::failure::Failure;
-use crate::folder::RunFolder;
 use crate::judge::{Bench, Place};
-use crate::progress::Progress;
-use crate::rerun::Rerun;
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::rerun::Rerun;
 use crate::selection::Selection;
-use crate::{guest, running, setup};
+use crate::session::conduct::Patience;
+use crate::session::running;
+use crate::{guest, setup};
 use std::path::PathBuf;
 use std::time::Duration;
 use sudbox_images::{Cache, KernelImage, Request, Toolchain};
-use sudbox_report::{Options, Verdict, json, junit, kcidb, ktap, table};
+use sudbox_report::Verdict;
 use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
 
 /// How a kernel is judged.
@@ -220,17 +223,4 @@ pub(crate) fn judge_running(
     folder.write("console.log", &bench.console_log)?;
     judged?;
     Ok(verdict)
-}
-
-/// Leaves the report in all its forms.
-///
-/// # Errors
-/// When the folder cannot be written to.
-pub(crate) fn keep(verdict: &Verdict, options: Options, folder: &RunFolder) -> anyhow::Result<()> {
-    folder.write("report.txt", table::render(verdict, options))?;
-    folder.write("report.json", json::render(verdict, options))?;
-    folder.write("junit.xml", junit::render(verdict, options))?;
-    folder.write("kcidb.json", kcidb::render(verdict, options))?;
-    folder.write("report.ktap", ktap::render(verdict, options))?;
-    Ok(())
 }

@@ -1,42 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The `sudbox` command.
 
 mod arch;
 mod backend;
-mod bench;
-mod bisect;
 mod cli;
-mod conduct;
-mod doctor;
-mod exec;
+mod execute;
 mod expectations;
 mod failure;
-mod folder;
 mod guest;
-mod input;
 mod interrupt;
 mod judge;
 mod kernel;
-mod kernel_log;
-mod kernels;
-mod kselftest;
-mod matrix;
-mod merge;
-mod overlap;
+mod measure;
+mod output;
 mod program;
-mod progress;
-mod rerun;
-mod run;
-mod running;
-mod sandbox;
 mod selection;
+mod session;
 mod setup;
 mod symbols;
-mod watch;
+mod verb;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, ReportVerb, SandboxVerb, Verb};
 use failure::Code;
 use std::process::ExitCode;
+use verb::{bench, bisect, doctor, exec, kernels, kselftest, matrix, report, run, sandbox};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -50,7 +39,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().map_err(Into::into).and_then(|()| match &cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Matrix(args) => matrix::matrix(args),
-        Verb::Report { verb: ReportVerb::Merge(args) } => merge::merge(args),
+        Verb::Report { verb: ReportVerb::Merge(args) } => report::merge(args),
         Verb::Bench(args) => bench::bench(args),
         Verb::Bisect(args) => bisect::bisect(args),
         Verb::Exec(args) => exec::exec(args),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A program of this machine, and what it needs to run elsewhere: its interpreter, its libraries.
 
 use crate::failure::Failure;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Which cases to run: what a person types after `--cases`.
 
 use crate::arch;

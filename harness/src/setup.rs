@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Installs what is missing, or says how.
 //!
 //! Without a question as root in a container or without a terminal, and under CI also by a sudo that
@@ -6,7 +8,7 @@
 
 use crate::arch;
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Turns raw kernel addresses in text into symbols, for kernels built without `CONFIG_KALLSYMS` and
 //! for register dumps of QEMU, which knows no symbols.
 
@@ -206,5 +208,4 @@ fn kernel_offset(text: &str) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "symbols_tests.rs"]
 mod tests;

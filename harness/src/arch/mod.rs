@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The architectures of kernels as each room knows them, and what the command needs for them. All
 //! that differs is data in one file each.
 

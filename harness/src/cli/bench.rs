@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The command line of `sudbox bench`.
 
 use super::{BuildArgs, VmArgs};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Builds guest-init for another architecture from the sources that are embedded, once.
 //!
 //! It takes a Rust compiler with the standard library for that architecture: this machine's own, or
@@ -6,7 +8,7 @@
 
 use crate::arch::{self, Target};
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use crate::setup;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! guest-init and the initramfs made of it. That of this machine's architecture is embedded; others
 //! are built when they are first needed.
 
@@ -5,7 +7,7 @@ mod foreign;
 
 use crate::arch;
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::output::progress::Progress;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use sudbox_images::Arch;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The command line of `sudbox bisect`.
+
+use super::{BuildArgs, TIMEOUT, VmArgs};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// `sudbox bisect`
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(after_help = "\
+Both ends are judged first. What is sought are the cases whose outcome differs between them, or
+booting, or building. A commit shows what the newer end shows if one of those cases does, what the
+older end shows if all do, and is skipped else. Exit codes:
+    0  the commit is found
+  125  only commits that cannot be judged are left; they are named
+  128  this machine can judge no kernel
+  129  usage, bad input, or nothing differs between the ends
+  130  interrupted; --resume goes on")]
+pub(crate) struct BisectArgs {
+    /// Commit at which all is well: a tag, a branch, anything that git understands
+    #[arg(
+        long,
+        value_name = "REF",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) good: String,
+
+    /// Commit at which it is not
+    #[arg(
+        long,
+        value_name = "REF",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) bad: String,
+
+    /// Cases to compare, as `run` takes them; every one if not given
+    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true)]
+    pub(crate) cases: String,
+
+    /// Seek what slowed this down, as `bench` names it, instead of cases
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cases", "timeout"])]
+    pub(crate) bench: Option<String>,
+
+    /// By how much it must cost more instructions than at the good end
+    #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench")]
+    pub(crate) threshold: Threshold,
+
+    /// Repeat a doubtful run so many times: an outcome of neither end, a crash, a hang; and what
+    /// is sought at each end
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) confirm: u32,
+
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
+
+    /// Go on with the bisection that was interrupted last, or last in --linux
+    #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"])]
+    pub(crate) resume: bool,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+}
+
+/// By how many thousandths something must be slower to be sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Threshold(u32);
+
+impl Threshold {
+    /// If nothing else is said.
+    pub(crate) const DEFAULT: Threshold = Threshold(50);
+
+    /// The threshold in thousandths.
+    pub(crate) fn thousandths(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Threshold, &'static str> {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let thousandths = || {
+            let whole: u32 = whole.parse().ok().filter(|_| digits(whole))?;
+            let tenths: u32 =
+                tenths.parse().ok().filter(|_| digits(tenths) && tenths.len() == 1)?;
+            whole.checked_mul(10)?.checked_add(tenths)
+        };
+        let sound = |thousandths: &u32| (2..=100_000).contains(thousandths);
+        thousandths()
+            .filter(sound)
+            .map(Threshold)
+            .ok_or("a threshold is a percentage from 0.2% to 10000%, such as 5%")
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}%", self.0 / 10, self.0 % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_a_percentage() {
+        let parse = |text: &str| text.parse::<Threshold>().ok();
+        assert_eq!(parse("5%"), Some(Threshold(50)));
+        assert_eq!(parse("5"), Some(Threshold(50)));
+        assert_eq!(parse("0.5%"), Some(Threshold(5)));
+        assert_eq!(parse("12.5%").map(|t| t.to_string()), Some("12.5%".to_owned()));
+        for bad in ["", "%", "-5%", "5.25%", "0", "0.1%", "five", "+5%", "5%%", "99999999999%"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The command line.
+
+mod bench;
+mod bisect;
+
+pub(crate) use bench::*;
+pub(crate) use bisect::*;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use sudbox_guest_init::sandbox::Engine;
+
+/// Seconds without progress after which a boot is a hang, if nothing else is said.
+pub(crate) const TIMEOUT: u64 = 60;
+
+/// Guest memory in MiB, if nothing else is said.
+pub(crate) const MEMORY: u32 = 256;
+
+/// Judges whether a Linux kernel keeps the promises of Syscall User Dispatch.
+#[derive(Debug, Parser)]
+#[command(name = "sudbox", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes of `run`, as `git bisect run` understands them:
+    0  every selected case as expected
+    1  a selected case failed, crashed or hung
+  125  this kernel cannot be judged: it does not build, or does not boot
+  128  this machine can judge no kernel: no source, no backend, disk full, a tool missing
+  129  usage, bad input
+  130  interrupted")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Find, configure, build and boot a kernel, run the cases in it, and judge it
+    Run(Box<RunArgs>),
+    /// Judge many kernels, and say what differs between neighbours
+    Matrix(Box<MatrixArgs>),
+    /// What is done with reports
+    Report {
+        /// What to do
+        #[command(subcommand)]
+        verb: ReportVerb,
+    },
+    /// Measure what dispatch costs on a kernel, and what its alternatives do
+    Bench(Box<BenchArgs>),
+    /// Find the commit that changed how a kernel keeps its promises
+    Bisect(Box<BisectArgs>),
+    /// Boot a kernel and run a program of this machine on it
+    Exec(Box<ExecArgs>),
+    /// Foreign programs whose system calls are emulated
+    Sandbox {
+        /// What to do
+        #[command(subcommand)]
+        verb: SandboxVerb,
+    },
+    /// Build a kernel's own selftests of dispatch and run them on it
+    Kselftest(Box<KselftestArgs>),
+    /// List the kernels that are pinned, in the cache and on offer
+    Kernels(KernelsArgs),
+    /// Say what this machine can do and what is missing
+    Doctor,
+    /// Install what is missing; under CI, open /dev/kvm to this user
+    Setup,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What to run kernels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub(crate) enum Backend {
+    /// The microVM if a probe of /dev/kvm finds that it runs kernels, else QEMU
+    Auto,
+    /// The microVM on KVM, or an error
+    Kvm,
+    /// QEMU, on KVM if the probe finds that usable
+    Qemu,
+    /// QEMU's emulation
+    Tcg,
+}
+
+/// Form of the report on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// Kernel Test Anything Protocol, version 1
+    Ktap,
+    /// JUnit XML
+    Junit,
+    /// All that is known
+    Json,
+    /// What KCIDB, the kernel community's database of test results, takes
+    Kcidb,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
+    /// commit of --linux, a vmlinux, bzImage or .deb file, deb:6.12 or deb:PACKAGE, `installed`, or
+    /// `running`: the kernel of this machine, without a VM; the pinned kernel if not given
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "")]
+    pub(crate) kernel: String,
+
+    /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces
+    #[arg(long, value_name = "GLOBS", default_value = "")]
+    pub(crate) cases: String,
+
+    /// Walk at random: run this many sequences of operations and compare each with a model of
+    /// dispatch; other cases only if selected
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) fuzz: Option<u32>,
+
+    /// Seed of the first walk; each has the one after the one before. By the clock if not given
+    #[arg(long, value_name = "S", requires = "fuzz")]
+    pub(crate) seed: Option<u64>,
+
+    /// List the selected cases and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    /// Exit with 1 also for `fixed` and `unmet`
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Give every case a VM of its own: restored from a kept one on KVM, booted on QEMU
+    #[arg(long)]
+    pub(crate) isolate: bool,
+
+    /// Run every case this many times and report its worst outcome
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeat: u32,
+
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
+
+    /// Patches for a copy of the source: a diff, a mailbox, or a folder of such files in the order
+    /// of their names; may be given again
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) patches: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+}
+
+/// Form of the report on many kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MatrixFormat {
+    /// For people
+    Table,
+    /// JUnit XML
+    Junit,
+    /// A page for a browser
+    Html,
+    /// All that is known; what shards are merged from
+    Json,
+    /// What KCIDB, the kernel community's database of test results, takes
+    Kcidb,
+    /// Workflow commands that mark a run of GitHub's CI with each failure
+    Annotations,
+}
+
+/// `sudbox matrix`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Exits with 1 if a kernel breaks a promise; else with the highest code that `run` has for any of them;
+else with 0.")]
+pub(crate) struct MatrixArgs {
+    /// The kernels, as `run` takes them, separated by spaces
+    #[arg(long, value_name = "KERNELS")]
+    pub(crate) kernels: String,
+
+    /// Architectures, separated by spaces, if not this machine's own
+    #[arg(long, value_name = "ARCHES", default_value = "", hide_default_value = true)]
+    pub(crate) arches: String,
+
+    /// Flavours, separated by spaces
+    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
+    pub(crate) flavours: String,
+
+    /// Cases to run, as `run` takes them
+    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true)]
+    pub(crate) cases: String,
+
+    /// Print the cells as JSON and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Only the I-th of N parts; `sudbox report merge` makes one report of all
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
+    pub(crate) format: MatrixFormat,
+
+    /// Take `fixed` and `unmet` for broken promises too
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Seconds without progress after which a boot is a hang; a case has a sixth of it
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// Which of how many parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    /// From 1 on.
+    pub(crate) which: usize,
+    pub(crate) of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Shard, &'static str> {
+        let numbers = text.split_once('/').and_then(|(which, of)| {
+            Some(Shard { which: which.parse().ok()?, of: of.parse().ok()? })
+        });
+        let sound = |shard: &Shard| (1..=shard.of).contains(&shard.which) && shard.of <= 100_000;
+        numbers.filter(sound).ok_or("a shard is I/N, such as 2/8, with I from 1 to N")
+    }
+}
+
+/// `sudbox report`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportVerb {
+    /// Make one report of the parts of a matrix
+    #[command(after_help = "\
+Exits with 128 if a part is missing, else as `matrix` does.")]
+    Merge(MergeArgs),
+}
+
+/// `sudbox report merge`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MergeArgs {
+    /// What `matrix --shard I/N --format json` printed, or folders that hold a matrix.json
+    #[arg(value_name = "PART", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) parts: Vec<PathBuf>,
+
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
+    pub(crate) format: MatrixFormat,
+}
+
+/// `sudbox exec`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The program, the libraries it is linked with and nothing else of this machine are copied into the
+VM; it runs there as root, in the same directory, with the same environment. Its exit status is
+that of sudbox, 128 + N if signal N killed it. Where it has none:
+  124  it did not end within --timeout
+  125  this kernel does not build or boot, or died while the program ran
+  128  this machine can run no kernel
+  129  usage, bad input: no such program, a library missing
+  130  interrupted")]
+pub(crate) struct ExecArgs {
+    /// The kernel, as `run` takes it; the pinned one if not given
+    #[arg(long, value_name = "KERNEL", default_value = "", hide_default_value = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) kernel: String,
+
+    /// Seconds that the program may take
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) timeout: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+
+    /// The program and its arguments, behind `--`
+    #[arg(value_name = "PROGRAM", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SandboxVerb {
+    /// Run a program of 64-bit Windows without imports, and print the transcript of its system calls
+    Run(Box<SandboxArgs>),
+}
+
+/// `sudbox sandbox run`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+This is emulation, not confinement: a program that knows of Linux gets at it.
+Exits with 0 if the program came to its end, whatever that was; else with
+    1  its tasks died before it ended
+  125  the kernel does not offer the engine, or does not build or boot
+  128  this machine can run no kernel
+  129  usage, bad input: no program that can be run
+  130  interrupted")]
+pub(crate) struct SandboxArgs {
+    /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else the
+    /// pinned one
+    #[arg(long, value_name = "KERNEL", default_value = "", hide_default_value = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) kernel: String,
+
+    /// What hands the system calls over: exclusive or inclusive (dispatch), filter or notification
+    /// (seccomp), trace (ptrace); the first that the kernel offers if not given
+    #[arg(long, value_name = "NAME", value_parser = Engine::ALL.map(Engine::name))]
+    pub(crate) engine: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+
+    /// The program
+    #[arg(value_name = "PROGRAM", value_hint = ValueHint::FilePath)]
+    pub(crate) program: PathBuf,
+}
+
+/// `sudbox kselftest`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Exits with 1 if a test fails, else as `exec` does.")]
+pub(crate) struct KselftestArgs {
+    /// A version or a source tree, as `run` takes it; the pinned kernel if not given
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "")]
+    pub(crate) kernel: String,
+
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+}
+
+/// `sudbox kernels`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KernelsArgs {
+    /// What to do beside listing
+    #[command(subcommand)]
+    pub(crate) verb: Option<KernelsVerb>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KernelsVerb {
+    /// Say what of the cache is old and how much it takes; --yes frees it
+    Prune(PruneArgs),
+}
+
+/// `sudbox kernels prune`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PruneArgs {
+    /// Old is what was not used for so many days; 0 is all that is not in use now
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) days: u32,
+
+    /// Free it
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// The VM.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VmArgs {
+    /// What to run the kernel on
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub(crate) backend: Backend,
+
+    /// vCPUs of the VM
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) cpus: u8,
+
+    /// Guest memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
+    pub(crate) memory: u32,
+
+    /// CPU model, in QEMU's words; QEMU emulates it
+    #[arg(long, value_name = "MODEL", default_value = "", hide_default_value = true)]
+    pub(crate) cpu_model: String,
+
+    /// Show the guest's console while it runs, on stderr
+    #[arg(long)]
+    pub(crate) console: bool,
+
+    /// Wait for a debugger before the first instruction; prints the line to type
+    #[arg(long)]
+    pub(crate) gdb: bool,
+
+    /// More boot arguments
+    #[arg(
+        long,
+        value_name = "ARGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) append: String,
+}
+
+/// Which kernel is built, and how.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BuildArgs {
+    /// Architecture of the kernel, if not this machine's own
+    #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true)]
+    pub(crate) arch: String,
+
+    /// Flavour of the configuration: default, full, debug, kvm
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) flavour: String,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// What a kernel is built from, of whichever architecture and flavour.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SourceArgs {
+    /// A git tree to take versions from, before any other source
+    #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true, value_hint = ValueHint::DirPath)]
+    pub(crate) linux: String,
+
+    /// Configuration fragment that comes last; may be given again
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) toolchain: ToolchainArgs,
+}
+
+/// What the kernel's own build takes; nothing else of the environment reaches it.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ToolchainArgs {
+    /// C compiler for the kernel
+    #[arg(long, value_name = "CC", default_value = "", hide_default_value = true)]
+    pub(crate) cc: String,
+
+    /// As the kernel's LLVM=: 1, a version suffix or a directory
+    #[arg(
+        long,
+        value_name = "LLVM",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) llvm: String,
+
+    /// Prefix of the cross toolchain
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) cross_compile: String,
+
+    /// More flags for the C compiler
+    #[arg(
+        long,
+        value_name = "FLAGS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) kcflags: String,
+
+    /// Compile jobs; one for each CPU if not given
+    #[arg(long, value_name = "N", default_value = "", hide_default_value = true)]
+    pub(crate) jobs: String,
+}
+
+/// `None` for what make passes on unset.
+pub(crate) fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// A path as typed, with a leading `~` meaning the home directory.
+pub(crate) fn path(text: &str) -> PathBuf {
+    match text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        Some(rest) => std::env::home_dir()
+            .unwrap_or_else(|| PathBuf::from("~"))
+            .join(rest.trim_start_matches('/')),
+        None => PathBuf::from(text),
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Everything a run leaves: the report on stdout, progress on stderr, the run's folder.
+
+pub(crate) mod folder;
+pub(crate) mod progress;
+pub(crate) mod reports;
+pub(crate) mod rerun;
+
+use crate::failure::Failure;
+use std::io::{IsTerminal as _, Write as _};
+
+/// Whether the table may use colour: only for a person at a terminal who has not said no
+/// (no-color.org).
+pub(crate) fn colour() -> bool {
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes the report to stdout; a reader that has gone away is not an error of this run.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::machine(format!("cannot write the report: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What a run says on stderr while it works: a bar on a terminal, else a line per phase and one
+//! for every half minute of waiting.
+
+use crate::interrupt;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+use sudbox_images::Monitor;
+
+/// Between two lines of one long phase where there is no terminal.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// The one voice of a run on stderr.
+pub(crate) struct Progress {
+    /// What is worked on, if it is one of many.
+    about: String,
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    phase: String,
+    said: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Progress {
+            about: String::new(),
+            bar: None,
+            terminal: std::io::stderr().is_terminal(),
+            phase: String::new(),
+            said: Instant::now(),
+        }
+    }
+
+    /// The voice of one of many that work at the same time: its lines begin with its name, and it
+    /// has no bar, which would need the terminal for itself.
+    pub(crate) fn beside(name: &str) -> Self {
+        let mut progress = Progress::new();
+        progress.about = format!("{name}: ");
+        progress.terminal = false;
+        progress
+    }
+
+    /// A line that stays.
+    pub(crate) fn say(&mut self, label: &str, text: &str) {
+        self.end_bar();
+        eprintln!("{label:>9}  {}{text}", self.about);
+    }
+
+    fn end_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end_bar();
+    }
+}
+
+impl Monitor for Progress {
+    fn phase(&mut self, phase: &str) {
+        self.say("", phase);
+        phase.clone_into(&mut self.phase);
+        self.said = Instant::now();
+    }
+
+    fn progress(&mut self, done: u64, expected: u64, unit: &str) {
+        if self.terminal {
+            let bar = self.bar.get_or_insert_with(|| {
+                // How much there is to do is not always known.
+                let template = if expected == 0 {
+                    "           {spinner} {pos} {msg}  {elapsed}"
+                } else {
+                    "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}"
+                };
+                let style = ProgressStyle::with_template(template)
+                    .expect("the template is a constant")
+                    .progress_chars("=> ");
+                ProgressBar::new(expected).with_style(style)
+            });
+            bar.set_length(expected.max(done));
+            bar.set_message(unit.to_owned());
+            bar.set_position(done);
+        } else if self.said.elapsed() >= QUIET {
+            self.said = Instant::now();
+            let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
+            eprintln!("{:>9}  {}{}: {done}{of} {unit}", "", self.about, self.phase);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say("note", text);
+    }
+
+    fn interrupt(&self) -> Option<BorrowedFd<'_>> {
+        interrupt::descriptor()
+    }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Finds what a kernel reports of its own faults in the text of its console.
+//!
+//! The patterns are those of Linux 6.12 and of its neighbours as far as they differ; each names the
+//! function that prints it. They must not match what the kernel says of a *user's* fault, such as
+//! `traps: case[77] general protection fault`: cases provoke those on purpose.
+//!
+//! Text of a process that looks like a report would be taken for one. Nothing but sudbox's own
+//! init writes to the console of a guest, so that is accepted.
+//!
+//! All of it is linear in the length of the text, and what is kept is bounded, whatever the guest
+//! prints: no line end need ever come, and the text may begin and end inside of a line.
+
+use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
+
+/// Longest headline, in characters.
+const HEADLINE: usize = 300;
+/// Longest line of an excerpt, in characters.
+const LINE: usize = 500;
+/// Most lines of an excerpt.
+const LINES: usize = 160;
+/// How many lines before a headline the `cut here` that belongs to it can stand.
+const CUT_HERE_REACH: usize = 3;
+
+/// What a kernel reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It cannot go on.
+    Panic,
+    /// An exception in the kernel that it has no answer to.
+    Oops,
+    /// A state that must not be, found by a check (`BUG:`, `BUG_ON`, list and reference counts).
+    Bug,
+    /// A state that should not be, found by a check (`WARN_ON`).
+    Warning,
+    /// A CPU that does not get out of the kernel.
+    Lockup,
+    /// An RCU grace period that does not end.
+    RcuStall,
+    /// A task that sleeps uninterruptibly for too long.
+    HungTask,
+    /// A wrong access to memory, found by KASAN, KFENCE or KMSAN.
+    Memory,
+    /// A data race, found by KCSAN.
+    Race,
+    /// Undefined behaviour, found by UBSAN.
+    Undefined,
+    /// A wrong use of locks or RCU, found by lockdep.
+    Locking,
+    /// Not the kernel: guest-init gives up.
+    Guest,
+}
+
+/// A fault that the kernel reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// The line that says it, without time stamp.
+    pub(crate) headline: String,
+    /// From the headline to the end of the trace, bounded.
+    pub(crate) excerpt: String,
+}
+
+impl Report {
+    /// Whether what runs on this kernel afterwards proves nothing. A warning, a data race and
+    /// undefined behaviour leave a kernel that goes on; the rest does not, or leaves a kernel that
+    /// has stopped looking (KASAN and lockdep report once).
+    pub(crate) fn taints(&self) -> bool {
+        self.kind.is_grave()
+    }
+}
+
+impl Kind {
+    fn is_grave(self) -> bool {
+        !matches!(self, Kind::Warning | Kind::Race | Kind::Undefined)
+    }
+}
+
+/// The first grave report in `text`, or else the first one; of an oops that ends in a panic that
+/// is the oops.
+pub(crate) fn scan(text: &str) -> Option<Report> {
+    let mut found: Option<(usize, Kind, &str)> = None;
+    let mut cut_here = None;
+    for (number, line) in text.lines().enumerate() {
+        if line.contains("[ cut here ]") {
+            cut_here = Some(number);
+            continue;
+        }
+        let Some((kind, headline)) = classify(line) else { continue };
+        if found.is_some() && !kind.is_grave() {
+            continue;
+        }
+        // WARN() prints its message between this line and the headline (__warn_printk()).
+        let start =
+            cut_here.filter(|cut| number - cut <= CUT_HERE_REACH).map_or(number, |cut| cut + 1);
+        found = Some((start, kind, headline));
+        if kind.is_grave() {
+            break;
+        }
+    }
+    let (start, kind, headline) = found?;
+    let mut excerpt = excerpt(text.lines().skip(start));
+    let headline = bounded(headline, HEADLINE);
+    // It can stand far back in a line that something else began.
+    if !excerpt.contains(headline.trim_end_matches("...")) {
+        excerpt = format!("{headline}\n{excerpt}");
+    }
+    Some(Report { kind, headline, excerpt })
+}
+
+/// The kind of report that begins with this line, and the part of the line that says it.
+fn classify(line: &str) -> Option<(Kind, &str)> {
+    let line = line.trim_end();
+    let message = message(line);
+    let at = |needle: &str| line.find(needle).map(|at| &line[at..]);
+    let begins = |kind: Kind, needles: &[&str]| {
+        needles.iter().find_map(|n| at(n)).map(|found| (kind, found))
+    };
+
+    begins(Kind::Guest, &[CONSOLE_NO_HOST, CONSOLE_PROBLEM])
+        // vpanic(); exc_double_fault() and early_fixup_exception() of x86; mount_root_generic().
+        .or_else(|| {
+            begins(
+                Kind::Panic,
+                &[
+                    "Kernel panic - not syncing",
+                    "PANIC: double fault",
+                    "PANIC: early exception",
+                    "VFS: Unable to mount root",
+                ],
+            )
+        })
+        .or_else(|| sanitizer(line))
+        .or_else(|| stuck(line, message))
+        .or_else(|| locking(line))
+        .or_else(|| bug(line))
+        .or_else(|| is_oops(line).then_some((Kind::Oops, message)))
+        // die_kernel_fault() of arm64, which the line with [#1] follows.
+        .or_else(|| begins(Kind::Oops, &["Unable to handle kernel "]))
+        .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (Kind::Warning, m)))
+}
+
+/// KASAN (start_report(), print_error_description()), KFENCE (kfence_report_error()), KMSAN
+/// (kmsan_report()), KCSAN (print_report()), UBSAN (ubsan_prologue()).
+fn sanitizer(line: &str) -> Option<(Kind, &str)> {
+    const SAYS: [(&str, Kind); 5] = [
+        ("BUG: KASAN: ", Kind::Memory),
+        ("BUG: KFENCE: ", Kind::Memory),
+        ("BUG: KMSAN: ", Kind::Memory),
+        ("BUG: KCSAN: ", Kind::Race),
+        ("UBSAN: ", Kind::Undefined),
+    ];
+    SAYS.iter().find_map(|(says, kind)| line.find(says).map(|at| (*kind, &line[at..])))
+}
+
+/// What does not go on: watchdog_timer_fn(), watchdog_hardlockup_check(), wq_watchdog_timer_fn();
+/// print_cpu_stall(), print_other_cpu_stall(), synchronize_rcu_expedited_wait(),
+/// check_holdout_task(); check_hung_task().
+fn stuck<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
+    let has = |needle: &str| line.contains(needle);
+    if has("BUG: soft lockup") || has("detected hard LOCKUP") || has("BUG: workqueue lockup") {
+        Some((Kind::Lockup, message))
+    } else if has("INFO: rcu") && (has("detected stall") || has("detected expedited stall")) {
+        Some((Kind::RcuStall, message))
+    } else if has("INFO: task ") && has(" blocked for more than ") {
+        Some((Kind::HungTask, message))
+    } else {
+        None
+    }
+}
+
+/// The reports of kernel/locking/lockdep.c, in the order of the functions that print them, and
+/// DEBUG_LOCKS_WARN_ON() of include/linux/debug_locks.h.
+fn locking(line: &str) -> Option<(Kind, &str)> {
+    const SAYS: [&str; 16] = [
+        "INFO: trying to register non-static key", // assign_lock_key()
+        "WARNING: possible circular locking",      // print_circular_bug_header()
+        "-unsafe lock order detected",             // print_bad_irq_dependency()
+        "WARNING: possible recursive locking",     // print_deadlock_bug()
+        "WARNING: chain_key collision",            // print_collision()
+        "WARNING: inconsistent lock state",        // print_usage_bug()
+        "WARNING: possible irq lock inversion",    // print_irq_inversion_bug()
+        "BUG: Invalid wait context",               // print_lock_invalid_wait_context()
+        "WARNING: Nested lock was not taken",      // print_lock_nested_lock_not_held()
+        "WARNING: bad unlock balance",             // print_unlock_imbalance_bug()
+        "WARNING: bad contention",                 // print_lock_contention_bug()
+        "WARNING: held lock freed",                // print_freed_lock_bug()
+        "still has locks held!",                   // print_held_locks_bug()
+        "WARNING: lock held when returning to user", // lockdep_sys_exit()
+        "WARNING: suspicious RCU usage",           // lockdep_rcu_suspicious()
+        "DEBUG_LOCKS_WARN_ON(",
+    ];
+    SAYS.iter().any(|says| line.contains(says)).then(|| (Kind::Locking, message(line)))
+}
+
+/// Checks that found what must not be. show_fault_oops() of x86, __schedule_bug(),
+/// __might_resched(), bad_page(), spin_dump() and others begin with `BUG: `; then report_bug();
+/// lib/list_debug.c; refcount_warn_saturate().
+fn bug(line: &str) -> Option<(Kind, &str)> {
+    const SAYS: [&str; 6] = [
+        "kernel BUG at ",
+        "Kernel BUG at ",
+        "list_add corruption",
+        "list_add double add",
+        "list_del corruption",
+        "refcount_t: ",
+    ];
+    // A word of its own: `DEBUG: ` ends like it.
+    line.match_indices("BUG: ")
+        .map(|(at, _)| at)
+        .find(|&at| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+        .or_else(|| SAYS.iter().find_map(|says| line.find(says)))
+        .map(|at| (Kind::Bug, &line[at..]))
+}
+
+/// Whether a line has the count that __die_header() of x86 and __die() of arm64 put into an oops of
+/// every kind: `Oops: general protection fault, ...: 0000 [#1] PREEMPT SMP`.
+fn is_oops(line: &str) -> bool {
+    line.match_indices(" [#").any(|(at, sign)| {
+        let digits = line[at + sign.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+        digits.starts_with(']') && digits.len() < line.len() - at - sign.len()
+    })
+}
+
+/// Whether what begins with `WARNING: ` is the headline of __warn(): `WARNING: CPU: 0 PID: 1 at file:line function`, from
+/// 6.18 on `WARNING: file:line at function, CPU#0: comm/1`. Other lines that begin so are advice
+/// (`WARNING: Unprivileged eBPF is enabled`) or the unwinder's own doubts.
+fn is_warning(message: &str) -> bool {
+    message.contains(" at ") && (message.contains("CPU: ") || message.contains(", CPU#"))
+}
+
+/// A line without what printk puts in front: level, time, caller (info_print_prefix()).
+fn message(line: &str) -> &str {
+    let mut rest = line;
+    loop {
+        rest = rest.trim_start();
+        let stamp = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '.' | 'T' | 'C');
+        let inner = match rest.as_bytes().first() {
+            Some(b'[') => rest[1..].split_once(']'),
+            Some(b'<') => rest[1..].split_once('>'),
+            _ => None,
+        };
+        match inner {
+            Some((inner, after)) if inner.len() <= 20 && inner.chars().all(stamp) => rest = after,
+            _ => return rest,
+        }
+    }
+}
+
+/// From the first of `lines` to the end of the trace: the panic's end, or the end of a trace that
+/// no panic follows, or [`LINES`].
+fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<&str> = lines.take(LINES).collect();
+    let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
+    let trace = lines.iter().position(|l| l.contains("---[ end trace"));
+    let dies = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
+    // What an oops ends with comes before the panic that it leads to.
+    let end = match (panic, trace) {
+        (Some(end), _) => end + 1,
+        (None, Some(end)) if !dies => end + 1,
+        _ => lines.len(),
+    };
+    let kept: Vec<String> = lines[..end].iter().map(|l| bounded(l.trim_end(), LINE)).collect();
+    kept.join("\n")
+}
+
+/// At most `most` characters of `text`, and dots if something went.
+fn bounded(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}...", &text[..at]),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox bench`: what dispatch costs on a kernel, and which difference between two is real.
+
+use crate::cli::{BenchArgs, BenchFormat, BuildArgs, By, VmArgs};
+use crate::failure::{Code, Failure};
+use crate::kernel::{self, Manner};
+use crate::measure::{Means, TIMEOUT, costs_of, select, timed};
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::rerun::Rerun;
+use crate::output::{self, reports};
+use crate::selection::Selection;
+use crate::session::running;
+use sudbox_images::{Cache, KernelImage, Request};
+use sudbox_report::Options;
+use sudbox_report::costs::comparison::{
+    self, BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MOST_COUNTING,
+};
+use sudbox_report::costs::{Costs, Unit, json, page, table};
+use sudbox_vmm::processor;
+
+/// Runs and returns the exit code.
+pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<u8> {
+    let selection = select(&args.only)?;
+    if args.vm.gdb {
+        return Err(Failure::usage("--gdb stops the clock: it goes with `sudbox run`"));
+    }
+    match &args.compare {
+        Some(kernels) => compare(args, kernels, &selection),
+        None if args.kernel == running::NAME => measure_running(args, &selection),
+        None => measure(args, &selection),
+    }
+}
+
+/// Costs on one kernel in VMs.
+fn measure(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let request = kernel::patched(kernel::request(&args.kernel, &args.build)?, &args.patches);
+    let means = Means::of(args.by, &args.vm, request.arch, &mut progress)?;
+    let cache = Cache::open()?;
+    let image = kernel::find(&cache, &request, &mut progress)?;
+    let folder = RunFolder::create(&cache)?;
+    let errand = Errand { means: &means, vm: &args.vm, build: &args.build, selection };
+    let costs = errand.boot(&image, &request, &folder, &mut progress)?;
+    tell(&costs, args.format, &folder, &mut progress)
+}
+
+/// Costs on the kernel that is running here.
+fn measure_running(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8> {
+    if args.by == Some(By::Instructions) {
+        return Err(Failure::usage(
+            "instructions are counted in QEMU's emulation, and the kernel that is running is not in it",
+        ));
+    }
+    running::refuse_vm_options(&args.vm, &args.build, &args.patches)?;
+    let mut progress = Progress::new();
+    let request = kernel::request(&args.kernel, &args.build)?;
+    let folder = RunFolder::create(&Cache::open()?)?;
+    let manner = manner(&args.kernel, &args.vm, &args.build);
+    let verdict = kernel::judge_running(&request, &manner, selection, &folder, &mut progress)?;
+    reports::write(&verdict, Options::default(), &folder)?;
+    tell(&costs_of(&verdict, timed(processor::is_emulated()))?, args.format, &folder, &mut progress)
+}
+
+/// Which difference between two kernels is real.
+fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyhow::Result<u8> {
+    let [first, second] = kernels else {
+        return Err(Failure::usage("--compare takes two kernels"));
+    };
+    if args.format == BenchFormat::Html {
+        return Err(Failure::usage("a page is of one kernel: --compare goes with table and json"));
+    }
+    if [first, second].iter().any(|kernel| *kernel == running::NAME) {
+        return Err(Failure::usage(
+            "the kernel that is running here is not in a VM: its times do not compare with another's",
+        ));
+    }
+    let mut progress = Progress::new();
+    let requests = [
+        kernel::request(first, &args.build)?,
+        kernel::patched(kernel::request(second, &args.build)?, &args.patches),
+    ];
+    let means = Means::of(args.by, &args.vm, requests[0].arch, &mut progress)?;
+    let cache = Cache::open()?;
+    let mut images = Vec::new();
+    for request in &requests {
+        images.push(kernel::find(&cache, request, &mut progress)?);
+    }
+    let folder = RunFolder::create(&cache)?;
+    let errand = Errand { means: &means, vm: &args.vm, build: &args.build, selection };
+    let (boots, most) = boots(means.unit);
+    let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
+    let mut boot = 0;
+    let compared = loop {
+        boot += 1;
+        for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
+            progress.say("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
+            let folder = folder.within(&format!("{boot}-{}", at + 1))?;
+            costs[at].push(errand.boot(image, request, &folder, &mut progress)?);
+        }
+        let compared = Comparison::of(&costs[0], &costs[1])
+            .ok_or_else(|| Failure::machine("no kernel was booted"))?;
+        if boot == most || boot >= boots && !compared.found(Finding::Unsteady) {
+            break compared;
+        }
+    };
+    let (text, document) = (comparison::render(&compared), json::render_comparison(&compared));
+    folder.write("comparison.txt", &text)?;
+    folder.write("comparison.json", &document)?;
+    output::print(if args.format == BenchFormat::Json { &document } else { &text })?;
+    progress.say("kept", &folder.path().display().to_string());
+    Ok(match () {
+        () if compared.found(Finding::Slower) || compared.failed().next().is_some() => 1,
+        () if compared.found(Finding::Unsteady) => Code::Unjudged as u8,
+        () => 0,
+    })
+}
+
+/// How often each kernel is booted to be compared, and how often at most if they do not agree.
+fn boots(unit: Unit) -> (usize, usize) {
+    match unit {
+        Unit::Instructions { .. } => (BOOTS_COUNTING, MOST_COUNTING),
+        Unit::Nanoseconds | Unit::Ratio => (BOOTS_TIMING, BOOTS_TIMING),
+    }
+}
+
+fn manner(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> Manner {
+    Manner {
+        vm: vm.clone(),
+        isolate: false,
+        repeat: 1,
+        timeout: TIMEOUT,
+        rerun: Rerun::of(kernel, build, vm),
+    }
+}
+
+/// What is to be measured, and with what.
+struct Errand<'a> {
+    means: &'a Means,
+    vm: &'a VmArgs,
+    build: &'a BuildArgs,
+    selection: &'a Selection,
+}
+
+impl Errand<'_> {
+    /// Costs by one boot of a kernel.
+    fn boot(
+        &self,
+        image: &KernelImage,
+        request: &Request,
+        folder: &RunFolder,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Costs> {
+        let manner = manner(&request.reference, self.vm, self.build);
+        let machine = &*self.means.machine;
+        let selection = self.selection;
+        let verdict =
+            kernel::judge_image(image, request, machine, &manner, selection, folder, progress)?;
+        // What the batches took, each of them, is in the report.
+        reports::write(&verdict, Options::default(), folder)?;
+        costs_of(&verdict, self.means.unit)
+    }
+}
+
+/// Prints and keeps the costs. Gives the exit code.
+fn tell(
+    costs: &Costs,
+    format: BenchFormat,
+    folder: &RunFolder,
+    progress: &mut Progress,
+) -> anyhow::Result<u8> {
+    let (text, document, page) = (table::render(costs), json::render(costs), page::render(costs));
+    folder.write("costs.txt", &text)?;
+    folder.write("costs.json", &document)?;
+    folder.write("costs.html", &page)?;
+    output::print(match format {
+        BenchFormat::Table => &text,
+        BenchFormat::Json => &document,
+        BenchFormat::Html => &page,
+    })?;
+    progress.say("kept", &folder.path().display().to_string());
+    let failed = costs.lacks.iter().any(|lack| lack.outcome.is_failure());
+    Ok(u8::from(failed))
+}

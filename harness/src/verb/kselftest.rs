@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox kselftest`: the selftests of dispatch that come with a kernel, built statically, on that
+//! kernel.
+
+use crate::cli::{self, KselftestArgs};
+use crate::execute::{self, Errand};
+use crate::failure::Failure;
+use crate::output::progress::Progress;
+use crate::{kernel, program};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use sudbox_images::Cache;
+
+/// Below `tools/testing/selftests`.
+const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
+
+/// Headers of the kernel that the tests are about; the rest is this machine's.
+const HEADERS: [&str; 2] = ["linux/prctl.h", "linux/ptrace.h"];
+
+/// kselftest's own limit (tools/testing/selftests/kselftest/runner.sh).
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// What a test exits with that cannot be tried (`KSFT_SKIP`, kselftest.h).
+const SKIPPED: u8 = 4;
+
+/// Builds and runs the tests; 1 if one fails.
+pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
+    execute::not_running(&args.kernel)?;
+    let mut progress = Progress::new();
+    let cache = Cache::open()?;
+    let request = kernel::request(&args.kernel, &args.build)?;
+    let selftests = sudbox_images::selftests(&cache, &request, &mut progress)?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
+    let compiler = cli::given(&args.build.source.toolchain.cc).unwrap_or("cc");
+    let mut built = Vec::new();
+    for test in TESTS {
+        match build(&selftests.tree, test, folder.path(), compiler)? {
+            Some(path) => built.push((test, path)),
+            None => progress.say("note", &format!("this kernel has no selftest {test}")),
+        }
+    }
+    if built.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} has no selftests of dispatch",
+            selftests.tree.display()
+        )));
+    }
+    let mut answer = 0;
+    for (test, path) in built {
+        progress.say("selftest", test);
+        let packed = program::pack(&[path.into()])?;
+        let errand = Errand { name: test.to_owned(), packed, timeout: Some(LIMIT) };
+        match execute::execute(errand, &args.kernel, &args.vm, &args.build)? {
+            0 => {}
+            SKIPPED => progress.say("note", &format!("{test} was skipped")),
+            status => {
+                progress.say("failed", &format!("{test} exits with {status}"));
+                answer = 1;
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Builds one; `None` if the kernel does not have it.
+fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<Option<PathBuf>> {
+    let tests = tree.join("tools/testing/selftests");
+    let source = tests.join(format!("{test}.c"));
+    if !source.is_file() {
+        return Ok(None);
+    }
+    let failed = |error: std::io::Error| Failure::machine(format!("cannot copy headers: {error}"));
+    // They alone: what else is there is not meant for programs before `make headers`.
+    let include = to.join("include");
+    fs::create_dir_all(include.join("linux")).map_err(failed)?;
+    for header in HEADERS {
+        fs::copy(tree.join("include/uapi").join(header), include.join(header)).map_err(failed)?;
+    }
+    let program = to.join(test.replace('/', "-"));
+    let output = Command::new(compiler)
+        .args(["-static", "-O2", "-w", "-D_GNU_SOURCE=", "-I"])
+        .arg(&tests)
+        .arg("-isystem")
+        .arg(&include)
+        .arg("-o")
+        .arg(&program)
+        .arg(&source)
+        .output()
+        .map_err(|error| Failure::machine(format!("cannot run {compiler}: {error}")))?;
+    if output.status.success() {
+        return Ok(Some(program));
+    }
+    Err(Failure::machine(format!(
+        "cannot build {}: {}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox matrix`: judges many kernels and prints one report.
+
+mod scheduler;
+
+use crate::cli::{BuildArgs, MatrixArgs};
+use crate::failure::{self, Code, Failure};
+use crate::kernel::{self, Manner};
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::rerun::{self, Rerun};
+use crate::output::{print, reports};
+use crate::session::running;
+use crate::{backend, selection};
+use scheduler::Job;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use sudbox_images::{Arch, Cache, KernelImage};
+use sudbox_report::Options;
+use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
+use sudbox_vmm::machine::Machine;
+
+/// Runs and returns the exit code.
+pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let selection = selection::select(&args.cases)?;
+    if args.vm.gdb {
+        return Err(Failure::usage("--gdb is about one VM, and a matrix has many"));
+    }
+    let cells = cells(args)?;
+    let here = |place: usize| {
+        args.shard.is_none_or(|shard| matrix::shard_of(place, shard.of) == shard.which)
+    };
+    let places: Vec<usize> = (0..cells.len()).filter(|place| here(*place)).collect();
+    if args.list {
+        let listed: Vec<&Cell> = places.iter().map(|place| &cells[*place]).collect();
+        print(&(serde_json::to_string_pretty(&listed)? + "\n"))?;
+        return Ok(0);
+    }
+    let plan = Plan {
+        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        command: rerun::matrix(args, &build(args, &cells[0])),
+        strict: args.strict,
+        boot_selected: selection.boot,
+        cells,
+    };
+
+    // Whatever was mistyped is told before anything is built.
+    let mut jobs = Vec::new();
+    for place in places {
+        let cell = &plan.cells[place];
+        let request = kernel::request(&cell.kernel, &build(args, cell))?;
+        sudbox_images::check(&request)?;
+        jobs.push(Job { place, request });
+    }
+    let mut machines: Vec<(Arch, Box<dyn Machine>)> = Vec::new();
+    for job in &jobs {
+        let arch = job.request.arch;
+        if !machines.iter().any(|(other, _)| *other == arch) {
+            machines.push((arch, backend::machine(&args.vm, arch, &mut progress)?));
+        }
+    }
+    let cache = Cache::open()?;
+    let folder = RunFolder::create(&cache)?;
+    let finished = AtomicUsize::new(0);
+    let find = |job: &Job| {
+        // Not built for nothing.
+        selection.on(job.request.arch)?;
+        let name = plan.cells[job.place].to_string();
+        kernel::find(&cache, &job.request, &mut Progress::beside(&name))
+    };
+    let judge = |job: &Job, image: anyhow::Result<KernelImage>| {
+        let cell = &plan.cells[job.place];
+        let mut progress = Progress::beside(&cell.to_string());
+        let folder = folder.within(&folder_name(job.place, cell))?;
+        let manner = Manner {
+            vm: args.vm.clone(),
+            isolate: false,
+            repeat: 1,
+            timeout: Duration::from_secs(args.timeout),
+            rerun: Rerun::of(&cell.kernel, &build(args, cell), &args.vm),
+        };
+        let verdict = image.and_then(|image| {
+            let (request, progress) = (&job.request, &mut progress);
+            let machine = machines.iter().find(|(arch, _)| *arch == request.arch);
+            let (_, machine) = machine.expect("each has one");
+            kernel::judge_image(&image, request, &**machine, &manner, &selection, &folder, progress)
+        });
+        let found = match verdict {
+            Ok(verdict) => {
+                let options =
+                    Options { colour: false, strict: args.strict, boot_selected: selection.boot };
+                reports::write(&verdict, options, &folder)?;
+                Found::Judged(Box::new(verdict))
+            }
+            Err(error) => failed(&error, &folder)?,
+        };
+        let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
+        progress.say("finished", &format!("{count} of {}", jobs.len()));
+        Ok(found)
+    };
+    let found = scheduler::run(&jobs, scheduler::vms(&args.vm), find, judge)?;
+    let mut matrix = Matrix {
+        shards: args.shard.map(|shard| shard.of),
+        found: vec![None; plan.cells.len()],
+        plan,
+    };
+    for (job, found) in jobs.iter().zip(found) {
+        matrix.found[job.place] = Some(found);
+    }
+    reports::print_matrix(&matrix, args.format, &folder, &mut progress)?;
+    Ok(matrix.exit_code())
+}
+
+/// Every kernel in every flavour on every architecture: kernels last, so that those of the same
+/// kind are neighbours.
+fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let or = |words: Vec<String>, other: &str| {
+        if words.is_empty() { vec![other.to_owned()] } else { words }
+    };
+    let kernels = words(&args.kernels);
+    if kernels.is_empty() {
+        return Err(Failure::usage("--kernels names no kernel: give some, as in \"6.1 6.12\""));
+    }
+    if kernels.iter().any(|kernel| kernel == running::NAME) {
+        return Err(Failure::usage(
+            "the kernel that is running has no VM and no cell of a matrix: `sudbox run running`",
+        ));
+    }
+    let mut cells = Vec::new();
+    for arch in or(words(&args.arches), Arch::default().name()) {
+        // By its one name, however it was typed.
+        let arch = Arch::parse(&arch)?.name();
+        for flavour in or(words(&args.flavours), "default") {
+            for kernel in &kernels {
+                let cell = Cell {
+                    kernel: kernel.clone(),
+                    arch: arch.to_owned(),
+                    flavour: flavour.clone(),
+                };
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+    }
+    Ok(cells)
+}
+
+/// How the kernel of a cell is built.
+fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
+    BuildArgs {
+        arch: cell.arch.clone(),
+        flavour: cell.flavour.clone(),
+        source: args.source.clone(),
+    }
+}
+
+/// Why there is no verdict on a kernel; what ends the whole run is passed on.
+fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Found> {
+    let code = failure::code(error);
+    if code == Code::Interrupted {
+        return Err(Failure::interrupted());
+    }
+    let images = error.downcast_ref::<sudbox_images::Error>();
+    if let Some(log) = images.and_then(sudbox_images::Error::log) {
+        folder.keep("build.log", log)?;
+    }
+    Ok(Found::Failed { exit_code: code as u8, reason: format!("{error:#}") })
+}
+
+/// A name that any file system takes, different for each cell.
+fn folder_name(place: usize, cell: &Cell) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-+".contains(c) { c } else { '_' };
+    let name = format!("{}-{}-{}", cell.kernel, cell.arch, cell.flavour);
+    format!("{:04}-{}", place + 1, name.chars().map(plain).take(80).collect::<String>())
+}

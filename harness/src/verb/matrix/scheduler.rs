@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Builds and VMs of many kernels at the same time, as far as processors and memory allow.
+//!
+//! Kernels are found or built one after the other, since one build takes all processors. The VMs of
+//! those that are ready run beside that: as many as there are processors for, and as fit in half
+//! of the memory that is free, the other half being for the build.
+
+use crate::cli::VmArgs;
+use crate::failure::Failure;
+use crate::interrupt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, mpsc};
+use sudbox_images::{KernelImage, Request};
+
+/// What a VM takes beside its guest's memory, in MiB: QEMU with the code it translates to.
+const BESIDE_GUEST: u64 = 128;
+
+/// How much less a build counts than a VM for the scheduler (nice(2)): a case has a deadline, a
+/// compiler none.
+const BUILD_NICENESS: i32 = 10;
+
+/// A kernel to be judged.
+pub(crate) struct Job {
+    /// Its place in the plan.
+    pub(crate) place: usize,
+    pub(crate) request: Request,
+}
+
+/// Finds every kernel and judges it in at most so many VMs at once. What came of each, in the order
+/// of the jobs.
+///
+/// # Errors
+/// The first that `judge` returns; an interrupt ends all.
+pub(crate) fn run<T: Send>(
+    jobs: &[Job],
+    vms: usize,
+    find: impl Fn(&Job) -> anyhow::Result<KernelImage> + Send + Sync,
+    judge: impl Fn(&Job, anyhow::Result<KernelImage>) -> anyhow::Result<T> + Send + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let (sender, ready) = mpsc::channel();
+    let ready = Mutex::new(ready);
+    let results: Mutex<Vec<Option<anyhow::Result<T>>>> =
+        Mutex::new(jobs.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Taken along, so that who waits hears of the end.
+            let sender = sender;
+            // SAFETY: plain numbers; on Linux 0 is the calling thread alone, and what it starts
+            // inherits it. Failing changes nothing but the speed.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BUILD_NICENESS) };
+            for (at, job) in jobs.iter().enumerate() {
+                if interrupt::pending() || sender.send((at, find(job))).is_err() {
+                    return;
+                }
+            }
+        });
+        for _ in 0..vms.min(jobs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let next = ready.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((at, image)) = next else { return };
+                    let result = judge(&jobs[at], image);
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(result);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // What was not begun was not for an interrupt.
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(Failure::interrupted())))
+        .collect()
+}
+
+/// How many VMs may run at once.
+pub(crate) fn vms(vm: &VmArgs) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut fit = processors / usize::from(vm.cpus);
+    if let Some(free) = free_memory() {
+        let each = u64::from(vm.memory) + BESIDE_GUEST;
+        fit = fit.min(usize::try_from(free / 2 / each).unwrap_or(usize::MAX));
+    }
+    fit.max(1)
+}
+
+/// Memory in MiB that can be taken here: of the machine, or of the container if that has less.
+fn free_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024;
+    Some(container_memory().map_or(machine, |container| machine.min(container)))
+}
+
+/// The same of the control groups that this process is in (v2): the least that any of them leaves.
+fn container_memory() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let limits = Path::new(path).ancestors().filter_map(|group| {
+        // `max` is no limit and no number.
+        let number = |name: &str| -> Option<u64> {
+            std::fs::read_to_string(root.join(group).join(name)).ok()?.trim().parse().ok()
+        };
+        Some(number("memory.max")?.saturating_sub(number("memory.current")?) >> 20)
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Condvar;
+    use std::time::Duration;
+
+    /// Counts what happens, for those who wait for it.
+    #[derive(Default)]
+    struct Counter(Mutex<(usize, usize)>, Condvar);
+
+    impl Counter {
+        fn add(&self) {
+            let mut held = self.0.lock().unwrap();
+            held.0 += 1;
+            held.1 = held.1.max(held.0);
+            self.1.notify_all();
+        }
+
+        fn subtract(&self) {
+            self.0.lock().unwrap().0 -= 1;
+        }
+
+        fn most(&self) -> usize {
+            self.0.lock().unwrap().1
+        }
+
+        /// Waits until there are so many at once.
+        fn wait_for(&self, count: usize) {
+            let held = self.0.lock().unwrap();
+            let patience = Duration::from_secs(30);
+            let (_held, late) =
+                self.1.wait_timeout_while(held, patience, |(now, _)| *now < count).unwrap();
+            assert!(!late.timed_out(), "never {count} at once");
+        }
+    }
+
+    fn jobs(count: usize) -> Vec<Job> {
+        (0..count).map(|place| Job { place, request: Request::default() }).collect()
+    }
+
+    #[test]
+    fn one_kernel_is_built_while_the_vms_of_others_run() {
+        let (building, running, judged) =
+            (Counter::default(), Counter::default(), Counter::default());
+        let found = run(
+            &jobs(6),
+            2,
+            |job| {
+                building.add();
+                if job.place == 2 {
+                    // Goes on only when both VMs run beside it.
+                    running.wait_for(2);
+                    judged.add();
+                }
+                building.subtract();
+                if job.place == 4 {
+                    Err(Failure::machine("no source"))
+                } else {
+                    Ok(KernelImage::default())
+                }
+            },
+            |job, image| {
+                running.add();
+                if job.place < 2 {
+                    judged.wait_for(1);
+                }
+                running.subtract();
+                Ok((job.place, image.is_ok()))
+            },
+        )
+        .unwrap();
+        let due = [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true)];
+        assert_eq!(found, due);
+        assert_eq!((building.most(), running.most()), (1, 2));
+    }
+
+    #[test]
+    fn what_a_judge_cannot_go_on_after_ends_the_run() {
+        let judge = |job: &Job, _| {
+            if job.place == 1 { Err(Failure::machine("disk full")) } else { Ok(()) }
+        };
+        let error = run(&jobs(3), 2, |_| Ok(KernelImage::default()), judge).unwrap_err();
+        assert_eq!(error.to_string(), "disk full");
+        assert!(run(&[], 2, |_| Ok(KernelImage::default()), judge).unwrap().is_empty());
+    }
+
+    #[test]
+    fn there_is_always_a_vm_and_no_more_than_memory_allows() {
+        use clap::Parser as _;
+        let vm = |words: &str| {
+            let line = format!("sudbox matrix --kernels 6.12 {words}");
+            match crate::cli::Cli::try_parse_from(line.split(' ').filter(|w| !w.is_empty()))
+                .unwrap()
+                .verb
+            {
+                crate::cli::Verb::Matrix(args) => args.vm,
+                other => panic!("{other:?}"),
+            }
+        };
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert!((1..=processors).contains(&vms(&vm(""))));
+        let wide = vms(&vm("--cpus 8 --memory 65536"));
+        assert!(wide == 1 || wide * 8 <= processors, "{wide}");
+        assert!(free_memory().is_some());
+    }
+}

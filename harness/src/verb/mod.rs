@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The verbs of the command line, one file or folder each. No verb imports another.
+
+pub(crate) mod bench;
+pub(crate) mod bisect;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod kernels;
+pub(crate) mod kselftest;
+pub(crate) mod matrix;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod sandbox;

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox report merge`: one report of the parts of a matrix.
+
+use crate::cli::MergeArgs;
+use crate::failure::{Code, Failure};
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::reports;
+use std::path::Path;
+use sudbox_images::Cache;
+use sudbox_report::matrix::{Matrix, Unreadable, merge as merged, parse};
+
+/// Merges and returns the exit code.
+pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let mut parts = Vec::new();
+    for path in &args.parts {
+        match read(path)? {
+            Some(part) => parts.push((path.display().to_string(), part)),
+            None => progress.say("note", &format!("{} is not whole: left out", path.display())),
+        }
+    }
+    let whole = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
+    let folder = RunFolder::create(&Cache::open()?)?;
+    reports::print_matrix(&whole, args.format, &folder, &mut progress)?;
+    let missing = whole.missing_shards();
+    if missing.is_empty() {
+        return Ok(whole.exit_code());
+    }
+    let of = whole.shards.unwrap_or(1);
+    for shard in missing {
+        let command = &whole.plan.command;
+        progress.say("missing", &format!("{command} --shard {shard}/{of} --format json"));
+    }
+    Ok(Code::Machine as u8)
+}
+
+/// A part; `None` if it is cut off, as what a killed shard leaves.
+fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
+    let file = if path.is_dir() { path.join("matrix.json") } else { path.to_owned() };
+    let bad = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("{} is no part of a matrix: {why}", file.display()))
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| bad(&error))?;
+    match parse(&text) {
+        Ok(matrix) => Ok(Some(matrix)),
+        Err(Unreadable::CutOff) => Ok(None),
+        Err(Unreadable::Foreign(why)) => Err(bad(&why)),
+    }
+}

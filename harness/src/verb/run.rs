@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox run`: judges one kernel and prints the report.
+
+use crate::cli::{Format, RunArgs};
+use crate::failure::Failure;
+use crate::kernel::{self, Manner};
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::rerun::Rerun;
+use crate::output::{colour, print, reports};
+use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
+use crate::session::running;
+use crate::{arch, backend};
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+use sudbox_guest_init::case::Case;
+use sudbox_images::{Arch, Cache};
+use sudbox_report::{Judgement, Options, json, junit, kcidb, ktap, table};
+
+/// Runs and returns the exit code.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let mut selection = selection::select(&args.cases)?;
+    if let Some(count) = args.fuzz {
+        let seed = args.seed.unwrap_or_else(seed_by_clock);
+        progress.say("walk", &format!("--fuzz {count} --seed {seed}"));
+        selection::add_walks(&mut selection, &args.cases, count, seed);
+    }
+    let request = kernel::patched(kernel::request(&args.kernel, &args.build)?, &args.patches);
+    if args.list {
+        print(&list(&selection, request.arch))?;
+        return Ok(0);
+    }
+    let selection = selection.on(request.arch)?;
+    let manner = Manner {
+        vm: args.vm.clone(),
+        isolate: args.isolate,
+        repeat: args.repeat,
+        timeout: Duration::from_secs(args.timeout),
+        rerun: Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches),
+    };
+    let (verdict, folder) = if args.kernel == running::NAME {
+        running::refuse_vm_options(&args.vm, &args.build, &args.patches)?;
+        if args.isolate {
+            return Err(Failure::usage(running::about_vms("--isolate")));
+        }
+        if selection.boot {
+            return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
+        }
+        let folder = RunFolder::create(&Cache::open()?)?;
+        let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress)?;
+        (verdict, folder)
+    } else {
+        // First: a machine that was insisted on and cannot be had is not told after a build.
+        let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
+        let cache = Cache::open()?;
+        let image = kernel::find(&cache, &request, &mut progress)?;
+        let folder = RunFolder::create(&cache)?;
+        let verdict = kernel::judge_image(
+            &image,
+            &request,
+            &*machine,
+            &manner,
+            &selection,
+            &folder,
+            &mut progress,
+        )?;
+        (verdict, folder)
+    };
+
+    let plain = Options { colour: false, strict: args.strict, boot_selected: selection.boot };
+    reports::write(&verdict, plain, &folder)?;
+    print(&match args.format {
+        Format::Table => table::render(&verdict, Options { colour: colour(), ..plain }),
+        Format::Ktap => ktap::render(&verdict, plain),
+        Format::Junit => junit::render(&verdict, plain),
+        Format::Json => json::render(&verdict, plain),
+        Format::Kcidb => kcidb::render(&verdict, plain),
+    })?;
+    progress.say("kept", &folder.path().display().to_string());
+    Ok(Judgement::of(&verdict, args.strict, selection.boot).exit_code())
+}
+
+/// A seed that a person can read out.
+fn seed_by_clock() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
+}
+
+/// One line for each case: id and promise; then those that the architecture does not have, and why.
+fn list(selection: &Selection, arch: Arch) -> String {
+    let there = arch::of(arch).cases;
+    let mut text = String::new();
+    let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
+    let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
+    let (absent, present): (Vec<&Case>, Vec<&Case>) =
+        selection.cases.iter().partition(|case| case.not_on(there).is_some());
+    for case in present {
+        let _ = writeln!(text, "{:width$}  {}", case.id, case.promise);
+    }
+    if !absent.is_empty() {
+        let _ = writeln!(text, "\nnot on {}:", arch.name());
+    }
+    for case in absent {
+        let _ = writeln!(text, "{:width$}  {}", case.id, case.not_on(there).unwrap_or_default());
+    }
+    text
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox sandbox run`: a Windows program whose system calls guest-init emulates, on the kernel that
+//! is running if that offers dispatch, else on another.
+
+use crate::cli::{self, SandboxArgs};
+use crate::execute::{self, Errand};
+use crate::failure::{Code, Failure};
+use crate::program::Packed;
+use crate::session::running;
+use crate::{guest, interrupt};
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use sudbox_guest_init::sandbox::pe;
+use sudbox_images::initramfs::Entry;
+use sudbox_protocol::Program;
+use sudbox_vmm::memfd;
+
+/// The engine that guest-init picks itself.
+const ANY: &str = "any";
+
+/// Where the program is in a guest.
+const PLACE: &str = "/program.exe";
+
+/// Runs it and prints its transcript. Returns the exit code.
+pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
+    let name = args.program.display();
+    let other = cli::given(&args.build.arch).is_some_and(|arch| arch != "x86_64");
+    if other || !cfg!(target_arch = "x86_64") {
+        return Err(Failure::usage("programs of 64-bit Windows run on x86-64 alone"));
+    }
+    let unread = |error: std::io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
+    // What is none may have no end.
+    if !std::fs::metadata(&args.program).map_err(unread)?.is_file() {
+        return Err(Failure::usage(format!("{name} is no regular file")));
+    }
+    let content = std::fs::read(&args.program).map_err(unread)?;
+    // First: what cannot run is not told after a build.
+    pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
+    let engine = args.engine.as_deref().unwrap_or(ANY);
+    let kernel = cli::given(&args.kernel);
+    if kernel.is_none_or(|kernel| kernel == running::NAME) {
+        let ran = here(&args.program, engine)?;
+        if kernel.is_some() || ran.code != Code::Unjudged as u8 {
+            eprint!("{}", ran.words);
+            return Ok(ran.code);
+        }
+        eprintln!("sudbox: the kernel that is running cannot do it; the pinned one can");
+    }
+    let words = ["guest-init", "--sandbox", engine, PLACE];
+    let program = Program {
+        path: b"/init".to_vec(),
+        arguments: words.map(|word| word.as_bytes().to_vec()).to_vec(),
+        environment: Vec::new(),
+        directory: b"/".to_vec(),
+    };
+    let entries = vec![Entry::file(PLACE, 0o644, content)];
+    let errand =
+        Errand { name: name.to_string(), packed: Packed { program, entries }, timeout: None };
+    execute::execute(errand, &args.kernel, &args.vm, &args.build)
+}
+
+/// How it ended on the kernel that is running, and what it said beside the transcript.
+struct Here {
+    code: u8,
+    words: String,
+}
+
+fn here(program: &Path, engine: &str) -> anyhow::Result<Here> {
+    let failed = |error: std::io::Error| {
+        Failure::machine(format!("cannot run guest-init on this machine: {error}"))
+    };
+    let mut init = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
+    init.write_all(guest::program()).map_err(failed)?;
+    let output = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
+        .args(["--sandbox", engine])
+        .arg(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::inherit())
+        .output()
+        .map_err(failed)?;
+    if interrupt::pending() {
+        return Err(Failure::interrupted());
+    }
+    let code = output.status.code().and_then(|code| u8::try_from(code).ok());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = code.ok_or_else(|| Failure::machine(format!("guest-init died: {words}")))?;
+    Ok(Here { code, words })
+}

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! git's own bisection of a [`History`].
 //!
 //! git keeps no state of ours: whoever bisects writes down the marks, and gives them again to a
 //! bisection that is begun anew. So a run that was killed anywhere goes on like any other.
 
+use crate::error::Error;
 use crate::history::History;
-use crate::{Error, Monitor};
+use crate::monitor::Monitor;
 
 /// The two sides of what is sought, in git's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -161,3 +164,6 @@ impl<'a> Bisection<'a> {
 
 /// `BISECT_MERGE_BASE_BAD` of git's bisect.h, as an exit status.
 const MERGE_BASE: i32 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Configures and builds a kernel in its slot, and keeps the image.
 
 use std::fs::{self, File};
@@ -6,16 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
-use crate::arch::Image;
-use crate::cache::{self, Cache, Held, Mode};
+use crate::arch::{Arch, Image};
+use crate::cache::Cache;
 use crate::config::Configuration;
-use crate::error::{Context as _, is_full_disk};
-use crate::mirror::hex;
-use crate::process::{self, Event};
+use crate::error::{Context as _, Error, is_full_disk};
+use crate::hash::digest;
+use crate::lock::{Held, Mode};
+use crate::makefile;
+use crate::monitor::Monitor;
+use crate::process::Event;
 use crate::toolchain::Toolchain;
-use crate::{Arch, Error, KernelImage, Monitor, reference, trim};
+use crate::types::KernelImage;
+use crate::{cache, process, source_filter};
 
 /// Changes whenever an image of the same inputs would come out differently.
 const FORMAT: &str = "sudbox image 2";
@@ -65,15 +69,6 @@ struct Meta {
     release: String,
     source: String,
     units: u64,
-}
-
-fn digest(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part.len().to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize()[..16])
 }
 
 impl Recipe<'_> {
@@ -263,7 +258,7 @@ impl Slot<'_> {
         if is_current {
             return Ok(());
         }
-        let release = reference::tree_release(self.src).map_err(|what| Error::Kernel {
+        let release = makefile::tree_release(self.src).map_err(|what| Error::Kernel {
             message: format!("not a kernel: {what}"),
             log: None,
         })?;
@@ -276,11 +271,11 @@ impl Slot<'_> {
         for said in recipe.configuration.check(&text, series)? {
             monitor.note(&said);
         }
-        if recipe.source.trimmed && text.contains(&format!("{}=", trim::LEFT_OUT_DRIVER)) {
+        if recipe.source.trimmed && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER)) {
             return Err(Error::Input(format!(
                 "CONFIG= turns on {}, whose headers are left out of the sources that sudbox keeps; \
                  give a source tree (KERNEL=directory) to build with it",
-                trim::LEFT_OUT_DRIVER
+                source_filter::LEFT_OUT_DRIVER
             )));
         }
         fs::write(&stamp_path, format!("{stamp} {}", digest(&[&text])))
@@ -466,48 +461,4 @@ fn is_error(line: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hear(lines: &[&str]) -> Error {
-        let mut output = Output::default();
-        for line in lines {
-            output.hear(line);
-        }
-        output.failure("vmlinux", Path::new("/cache/build.log"))
-    }
-
-    #[test]
-    fn the_first_error_is_told_with_the_log() {
-        let error = hear(&[
-            "  CC      kernel/fork.o",
-            "../kernel/entry/common.c: In function 'f':",
-            "../kernel/entry/common.c:7:3: error: 'x' undeclared",
-            "../kernel/entry/common.c:9:3: error: second",
-            "make[3]: *** [scripts/Makefile.build:229: kernel/entry/common.o] Error 1",
-        ]);
-        assert_eq!(error.fault(), crate::Fault::Kernel);
-        assert_eq!(error.log(), Some(Path::new("/cache/build.log")));
-        let text = error.to_string();
-        assert!(
-            text.contains("build: kernel/entry/common.c:7:3: error: 'x' undeclared;"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn without_an_error_the_last_lines_are_told() {
-        let text = hear(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
-        assert!(text.contains("objtool: bad; make: ***"), "{text}");
-    }
-
-    #[test]
-    fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
-        for line in [
-            "/cache/x.s:1: fatal error: error writing to /tmp/x.s: No space left on device",
-            "gcc: fatal error: Killed signal terminated program cc1",
-        ] {
-            assert_eq!(hear(&[line]).fault(), crate::Fault::Machine);
-        }
-    }
-}
+mod tests;

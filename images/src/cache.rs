@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The cache: kernel sources, mirrors, build slots and images, shared by all runs of one user.
 //!
 //! ```text
@@ -14,17 +16,19 @@
 //! Whoever uses an entry holds its lock (flock(2)), builds among them pass it on to their children,
 //! so that an entry stays locked until the last process that writes to it is gone.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::error::Context as _;
-use crate::owner::Owner;
+use crate::error::{Context as _, Error};
+use crate::file_owner::Owner;
+use crate::lock;
+use crate::lock::Held;
+use crate::lock::Mode;
+use crate::monitor::Monitor;
 use crate::source::Upstream;
-use crate::{Error, Monitor, process};
 
 /// Size at which the least recently used entries go, in bytes.
 const LIMIT: u64 = 20 << 30;
@@ -61,35 +65,6 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
     /// When it was used last.
     pub(crate) used: SystemTime,
-}
-
-/// Keeps an entry of the cache from being evicted while it lives.
-#[derive(Clone, Debug, Default)]
-pub struct Held(Option<Arc<File>>);
-
-impl Held {
-    /// The descriptor that carries the lock, for children that write to the entry.
-    pub(crate) fn file(&self) -> Option<&File> {
-        self.0.as_deref()
-    }
-
-    /// Records the size of the entry for eviction.
-    pub(crate) fn record_size(&self, bytes: u64) {
-        if let Some(mut file) = self.file() {
-            // A size that cannot be recorded only makes eviction less exact.
-            let _ =
-                file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{bytes}"));
-        }
-    }
-}
-
-/// How an entry is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// To read it.
-    Shared,
-    /// To change it.
-    Exclusive,
 }
 
 impl Cache {
@@ -188,44 +163,7 @@ impl Cache {
         write_whole(&self.root.join("tmp"), &path, &text)
     }
 
-    /// Locks an entry and marks it as used. Waits for other runs, which it says once.
-    pub(crate) fn lock(
-        &self,
-        folder: &str,
-        key: &str,
-        mode: Mode,
-        monitor: &mut dyn Monitor,
-    ) -> Result<Held, Error> {
-        let path = self.lock_path(folder, key);
-        let mut said = false;
-        loop {
-            let file = open_lock(&path).context("open the lock", &path)?;
-            let locked = match mode {
-                Mode::Shared => file.try_lock_shared(),
-                Mode::Exclusive => file.try_lock(),
-            };
-            match locked {
-                // An eviction may have removed the file between the opening and the locking.
-                Ok(()) if !same_file(&file, &path) => {}
-                Ok(()) => {
-                    let _ = file.set_modified(SystemTime::now());
-                    return Ok(Held(Some(Arc::new(file))));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    if !said {
-                        monitor.note("waiting for another run of sudbox that works on the same");
-                        said = true;
-                    }
-                    process::wait(Duration::from_millis(50), monitor)?;
-                }
-                Err(TryLockError::Error(source)) => {
-                    return Err(Error::io("lock", &path, &source));
-                }
-            }
-        }
-    }
-
-    /// Holds an entry, and marks it as used. Waits for other runs.
+    /// Locks an entry and marks it as used. Waits for other runs.
     ///
     /// # Errors
     /// [`Error::Machine`] if it cannot be locked; [`Error::Interrupted`].
@@ -237,7 +175,18 @@ impl Cache {
         monitor: &mut dyn Monitor,
     ) -> Result<Held, Error> {
         let _acting = self.owner.act();
-        self.lock(folder, key, mode, monitor)
+        lock::lock(&self.lock_path(folder, key), mode, monitor)
+    }
+
+    /// Locks an entry and marks it as used, for callers that act as the owner already.
+    pub(crate) fn lock(
+        &self,
+        folder: &str,
+        key: &str,
+        mode: Mode,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Held, Error> {
+        lock::lock(&self.lock_path(folder, key), mode, monitor)
     }
 
     fn lock_path(&self, folder: &str, key: &str) -> PathBuf {
@@ -276,7 +225,7 @@ impl Cache {
                     .or_else(|_| fs::metadata(&path))
                     .and_then(|meta| meta.modified())
                     .unwrap_or(SystemTime::UNIX_EPOCH);
-                let bytes = recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
+                let bytes = lock::recorded_size(&lock).unwrap_or_else(|| disk_usage(&path))
                     + slot_sizes(&path)
                     + slot_sizes(&path.join("src"));
                 entries.push(Entry { folder, key, path, bytes, used });
@@ -301,9 +250,7 @@ impl Cache {
     }
 
     fn hold_alone(&self, entry: &Entry) -> Option<File> {
-        let lock = self.lock_path(entry.folder, &entry.key);
-        let file = open_lock(&lock).ok()?;
-        (file.try_lock().is_ok() && same_file(&file, &lock)).then_some(file)
+        lock::try_alone(&self.lock_path(entry.folder, &entry.key))
     }
 
     /// Removes an entry, unless somebody uses it.
@@ -363,135 +310,8 @@ const SLOT_SIZE: &str = "sudbox.size";
 /// Bytes of the build slots in a source.
 fn slot_sizes(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
-    entries.filter_map(|entry| recorded_size(&entry.path().join(SLOT_SIZE))).sum()
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-fn recorded_size(lock: &Path) -> Option<u64> {
-    let mut text = String::new();
-    File::open(lock).ok()?.read_to_string(&mut text).ok()?;
-    text.parse().ok()
+    entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE))).sum()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::Silent;
-
-    fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut cache = Cache::at(dir.path().join("cache")).unwrap();
-        cache.limit = limit;
-        (dir, cache)
-    }
-
-    fn fill(cache: &Cache, key: &str, age: u64) -> Held {
-        let path = cache.entry("images", key);
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
-        let held = cache.lock("images", key, Mode::Shared, &mut Silent).unwrap();
-        held.record_size(disk_usage(&path));
-        let used = SystemTime::now() - Duration::from_secs(age);
-        held.file().unwrap().set_modified(used).unwrap();
-        held
-    }
-
-    /// Drops it, also for the child that another test may just have forked, which has it too until
-    /// it executes.
-    fn let_go(held: Held) {
-        held.file().unwrap().unlock().unwrap();
-    }
-
-    #[test]
-    fn the_least_recently_used_go_and_what_is_held_stays() {
-        let (_dir, cache) = cache(150 << 10);
-        let oldest_but_held = fill(&cache, "a", 300);
-        let_go(fill(&cache, "b", 200));
-        let_go(fill(&cache, "c", 100));
-        cache.evict();
-        assert!(cache.entry("images", "a").exists(), "held");
-        assert!(!cache.entry("images", "b").exists(), "least recently used");
-        assert!(cache.entry("images", "c").exists());
-        assert!(!cache.lock_path("images", "b").exists());
-        let_go(oldest_but_held);
-        let_go(fill(&cache, "d", 0));
-        cache.evict();
-        assert!(!cache.entry("images", "a").exists());
-    }
-
-    #[test]
-    fn what_is_no_kernel_goes_too_but_a_bisection_that_goes_on() {
-        let (_dir, cache) = cache(0);
-        fs::write(cache.entry("guests", "init"), [1; 4096]).unwrap();
-        for (folder, key) in
-            [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")]
-        {
-            fs::create_dir(cache.entry(folder, key)).unwrap();
-            fs::write(cache.entry(folder, key).join("file"), [1; 4096]).unwrap();
-        }
-        let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
-        cache.write("bisections", "over/state.json", &state(true)).unwrap();
-        cache.write("bisections", "begun/state.json", &state(false)).unwrap();
-        let held = cache.hold("guests", "init", Mode::Shared, &mut Silent).unwrap();
-        cache.evict();
-        assert!(cache.entry("guests", "init").exists(), "held");
-        assert!(!cache.entry("toolchains", "rust").exists());
-        assert!(!cache.entry("bisections", "over").exists());
-        assert!(cache.entry("bisections", "begun").exists(), "it can be gone on with");
-        let_go(held);
-        cache.evict();
-        assert!(!cache.entry("guests", "init").exists());
-    }
-
-    #[test]
-    fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
-        let (_dir, cache) = cache(LIMIT);
-        let held = cache.lock("slots", "x", Mode::Exclusive, &mut Silent).unwrap();
-        let mut interrupted = crate::monitor::tests::Interrupted::new();
-        let error = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap_err();
-        assert_eq!(error.fault(), crate::Fault::Interrupted);
-        drop(held);
-        let one = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
-        let two = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
-        drop((one, two));
-    }
-
-    #[test]
-    fn records_survive_and_broken_ones_are_as_if_absent() {
-        let (_dir, cache) = cache(LIMIT);
-        cache.write("recipes", "k", &vec![1, 2]).unwrap();
-        assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), Some(vec![1, 2]));
-        fs::write(cache.entry("recipes", "k"), "[1,").unwrap();
-        assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), None);
-        assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_written_is_the_machines_fault() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = Cache::at(file.join("cache")).unwrap_err();
-        assert_eq!(error.fault(), crate::Fault::Machine);
-        assert!(error.to_string().contains("cache"), "{error}");
-    }
-
-    #[test]
-    fn a_full_disk_is_named() {
-        // /dev/full answers every write with ENOSPC.
-        let error = fs::write("/dev/full", "x").context("write", Path::new("/dev/full"));
-        let error = error.unwrap_err();
-        assert_eq!(error.fault(), crate::Fault::Machine);
-        assert!(error.to_string().starts_with("the disk is full"), "{error}");
-    }
-}
+mod tests;

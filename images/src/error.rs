@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What can go wrong on the way to an image, and whose fault it is.
 
 use std::io;
@@ -93,6 +95,28 @@ impl Error {
             }
             _ => Error::Machine(format!("cannot {what} {path}: {source}")),
         }
+    }
+}
+
+/// Why there is no image of a candidate.
+pub(crate) enum Failure {
+    /// It is not where it is said to be, or cannot be reached; another might.
+    Download(Error),
+    /// Another would not help.
+    Other(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Download(error) | Failure::Other(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
     }
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A history of kernels: commits of a git repository that the user has, built one after the other.
 //!
 //! The repository is only read: no worktree, no ref, no object is added to it. A bare repository
@@ -13,12 +15,18 @@ use std::process::{Command, ExitStatus};
 use sha2::{Digest as _, Sha256};
 
 use crate::build::{Recipe, Source};
-use crate::cache::{self, Cache, Held, Mode};
+use crate::cache::Cache;
 use crate::config::Configuration;
-use crate::error::Context as _;
-use crate::process;
-use crate::source::git;
-use crate::{Error, KernelImage, Monitor, Request, Tool, mirror, reference, toolchain, tree, trim};
+use crate::error::{Context as _, Error};
+use crate::git;
+use crate::hash::hex;
+use crate::lock::{Held, Mode};
+use crate::monitor::Monitor;
+use crate::packages::Tool;
+use crate::paths::expand_home;
+use crate::paths::plain_name;
+use crate::types::{KernelImage, Request};
+use crate::{cache, mirror, process, source_filter, toolchain};
 
 /// A history and the work tree from which its kernels are built.
 #[derive(Debug)]
@@ -65,10 +73,10 @@ impl<'a> History<'a> {
             return Err(toolchain::refusal(&missing));
         }
         let _acting = cache.owner.act();
-        let repository = std::path::absolute(reference::expand_home(repository))
-            .unwrap_or_else(|_| repository.to_owned());
+        let repository =
+            std::path::absolute(expand_home(repository)).unwrap_or_else(|_| repository.to_owned());
         let shown = repository.display();
-        let mut asked = reading(cache, &repository);
+        let mut asked = git::reading(cache, &repository);
         asked.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         asked.args(["--show-object-format", "--is-shallow-repository"]);
         let said = process::output(asked).unwrap_or_default();
@@ -84,7 +92,7 @@ impl<'a> History<'a> {
                  {shown} fetch --unshallow`"
             )));
         }
-        let mut asked = reading(cache, &repository);
+        let mut asked = git::reading(cache, &repository);
         asked.args([
             "config",
             "--get-regexp",
@@ -96,8 +104,8 @@ impl<'a> History<'a> {
                  with `git -C {shown} fetch --refetch --no-filter`"
             )));
         }
-        let name = tree::plain_name(&repository);
-        let key = format!("history-{name}-{}", mirror::hex(&Sha256::digest(common)[..8]));
+        let name = plain_name(&repository);
+        let key = format!("history-{name}-{}", hex(&Sha256::digest(common)[..8]));
         Ok(History {
             cache,
             objects: Path::new(common).join("objects"),
@@ -230,7 +238,7 @@ impl<'a> History<'a> {
     pub fn commit(&self, name: &str) -> Result<Commit, Error> {
         let shown = self.repository.display();
         let verified = |object: &str| {
-            let mut git = reading(self.cache, &self.repository);
+            let mut git = git::reading(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
             process::output(git).map(|id| id.trim().to_owned())
         };
@@ -242,7 +250,7 @@ impl<'a> History<'a> {
                  commit that it has (`git fetch --tags` gets new ones)"
             )));
         };
-        let mut git = reading(self.cache, &self.repository);
+        let mut git = git::reading(self.cache, &self.repository);
         git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
         git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
         let said = process::output(git).unwrap_or_default();
@@ -251,7 +259,7 @@ impl<'a> History<'a> {
             return Err(Error::Machine(format!("git cannot read commit {id} of {shown}")));
         };
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
-            let mut git = reading(self.cache, &self.repository);
+            let mut git = git::reading(self.cache, &self.repository);
             git.args(["cat-file", "-e", &format!("{tree}:{path}")]);
             process::output(git).is_none()
         });
@@ -274,7 +282,7 @@ impl<'a> History<'a> {
     /// Whether one commit is an ancestor of the other.
     #[must_use]
     pub fn is_ancestor(&self, commit: &Commit, of: &Commit) -> bool {
-        let mut git = reading(self.cache, &self.repository);
+        let mut git = git::reading(self.cache, &self.repository);
         git.args(["merge-base", "--is-ancestor", &commit.id, &of.id]);
         process::output(git).is_some()
     }
@@ -340,7 +348,7 @@ impl<'a> History<'a> {
         }
         let path = self.dir().join("git/info/sparse-checkout");
         fs::create_dir_all(self.dir().join("git/info"))
-            .and_then(|()| fs::write(&path, trim::sparse_patterns(request.arch)))
+            .and_then(|()| fs::write(&path, source_filter::sparse_patterns(request.arch)))
             .context("write", &path)?;
         let unfinished = self.dir().join("unfinished");
         if unfinished.exists() {
@@ -371,14 +379,6 @@ impl<'a> History<'a> {
                 all.update("\n");
             }
         }
-        Ok(mirror::hex(&all.finalize()))
+        Ok(hex(&all.finalize()))
     }
-}
-
-/// A git that reads the user's repository and sees the commits as they are, as the bare repository
-/// does.
-fn reading(cache: &Cache, repository: &Path) -> Command {
-    let mut git = git::command(cache, repository);
-    git.arg("--no-replace-objects");
-    git
 }

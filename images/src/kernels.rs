@@ -1,11 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What there is: kernels that are pinned, in the cache, and on offer; and making room.
 
 use std::time::{Duration, SystemTime};
 
+use crate::arch::Arch;
 use crate::cache::{Cache, Entry};
+use crate::error::Error;
+use crate::monitor::Monitor;
 use crate::pins::Pins;
-use crate::source::packages;
-use crate::{Arch, Error, Monitor};
+use crate::prebuilt::packages;
 
 /// A pinned kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

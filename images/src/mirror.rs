@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A mirror of a user's source tree, into which only what changed is copied.
 //!
 //! The tree is only read. The mirror keeps the time of every file whose content did not change,
@@ -21,12 +23,69 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Context as _;
-use crate::walk::{self, Found};
-use crate::{Arch, Error, Monitor, process};
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::error::{Context as _, Error};
+use crate::hash::hex;
+use crate::lock::Held;
+use crate::lock::Mode;
+use crate::monitor;
+use crate::monitor::Monitor;
+use crate::patches::Patches;
+use crate::paths::plain_name;
+use crate::source_files;
+use crate::source_files::Found;
 
 /// A file that changed less than this before it was looked at may change again without a new time.
 const RACY_NS: i64 = 2_000_000_000;
+
+/// The mirror of a source directory that must stay as it is, with patches. Nobody changes it while
+/// this lives.
+pub(crate) struct Mirror {
+    /// What is built from.
+    pub(crate) src: PathBuf,
+    /// Names it.
+    pub(crate) key: String,
+    pub(crate) state: State,
+    /// Names the content of what the patches touch.
+    pub(crate) patched: String,
+    _held: Held,
+}
+
+impl Mirror {
+    /// Brings it up to date.
+    pub(crate) fn of(
+        cache: &Cache,
+        tree: &Path,
+        arch: Arch,
+        patches: &Patches,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Mirror, Error> {
+        let key = key(tree, arch, patches);
+        let held = cache.lock("trees", &key, Mode::Exclusive, monitor)?;
+        let dir = cache.entry("trees", &key);
+        // Before anything is copied that would be of no use.
+        let applied = patches.apply(cache, tree, monitor)?;
+        fs::create_dir_all(&dir).context("make", &dir)?;
+        let state = sync(tree, &dir, arch, patches.files(), monitor)?;
+        let src = dir.join("src");
+        let patched = applied.put(&src)?;
+        if state.changed > 0 {
+            held.record_size(state.bytes);
+        }
+        Ok(Mirror { src, key, state, patched, _held: held })
+    }
+}
+
+/// A name for the mirror that a person recognises.
+fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(tree.as_os_str().as_bytes());
+    // What other architectures need is left out of a mirror.
+    hasher.update(arch.name());
+    hasher.update(patches.digest());
+    format!("{}-{}", plain_name(tree), hex(&hasher.finalize()[..8]))
+}
 
 /// What a mirror holds after [`sync`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +123,7 @@ pub(crate) fn sync(
 ) -> Result<State, Error> {
     let (src, index_path) = (dir.join("src"), dir.join("index"));
     let now = nanoseconds(SystemTime::now());
-    let mut found = walk::walk(tree, arch)?;
+    let mut found = source_files::walk(tree, arch)?;
     found.retain(|file| !foreign.contains(&file.path));
     let bytes = found.iter().map(|file| file.size).sum();
     let old = read_index(&index_path);
@@ -173,7 +232,7 @@ fn copy_all(
             if checked.elapsed() > Duration::from_millis(100) {
                 checked = std::time::Instant::now();
                 monitor.progress(done, of, "files");
-                if let Err(error) = process::wait(Duration::ZERO, monitor) {
+                if let Err(error) = monitor::wait(Duration::ZERO, monitor) {
                     break Err(error);
                 }
             }
@@ -372,18 +431,6 @@ fn nanoseconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The checksum of a file.
-pub(crate) fn sha256_of(path: &Path) -> Result<String, Error> {
-    let mut hasher = Sha256::new();
-    File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher)).context("read", path)?;
-    Ok(hex(&hasher.finalize()))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Found {
     fn stamp(&self) -> (u64, i64, i64) {
         (self.size, self.mtime, self.ctime)
@@ -404,184 +451,4 @@ impl Found {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::Silent;
-
-    struct Fixture {
-        _dir: tempfile::TempDir,
-        tree: PathBuf,
-        mirror: PathBuf,
-    }
-
-    impl Fixture {
-        fn new(files: &[(&str, &str)]) -> Fixture {
-            let dir = tempfile::tempdir().unwrap();
-            let (tree, mirror) = (dir.path().join("tree"), dir.path().join("mirror"));
-            fs::create_dir(&mirror).unwrap();
-            let fixture = Fixture { _dir: dir, tree, mirror };
-            for (path, text) in files {
-                fixture.write(path, text);
-            }
-            fixture
-        }
-
-        fn write(&self, path: &str, text: &str) {
-            let path = self.tree.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        /// Sets a file's time in the tree to some seconds since 1970.
-        fn date(&self, path: &str, seconds: u64) {
-            let file = File::options().write(true).open(self.tree.join(path)).unwrap();
-            file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-        }
-
-        fn sync(&self) -> State {
-            sync(&self.tree, &self.mirror, Arch::X86_64, &HashSet::new(), &mut Silent).unwrap()
-        }
-
-        fn read(&self, path: &str) -> Option<String> {
-            fs::read_to_string(self.mirror.join("src").join(path)).ok()
-        }
-
-        fn time(&self, path: &str) -> SystemTime {
-            fs::symlink_metadata(self.mirror.join("src").join(path)).unwrap().modified().unwrap()
-        }
-    }
-
-    #[test]
-    fn the_first_time_everything_is_copied_with_its_time() {
-        let f = Fixture::new(&[("Makefile", "VERSION = 6\n"), ("kernel/fork.c", "fork")]);
-        f.write("scripts/run.sh", "#!/bin/sh\n");
-        let x = fs::Permissions::from_mode(0o750);
-        fs::set_permissions(f.tree.join("scripts/run.sh"), x).unwrap();
-        f.date("kernel/fork.c", 1_000_000);
-        let state = f.sync();
-        assert_eq!(state.changed, 3);
-        assert_eq!(f.read("kernel/fork.c").as_deref(), Some("fork"));
-        assert_eq!(f.time("kernel/fork.c"), UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let mode = fs::metadata(f.mirror.join("src/scripts/run.sh")).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o755);
-        assert_eq!(f.sync(), State { changed: 0, ..state });
-    }
-
-    #[test]
-    fn a_new_time_with_the_old_content_changes_nothing() {
-        let f = Fixture::new(&[("a.c", "a"), ("b.c", "b")]);
-        let first = f.sync();
-        let before = f.time("a.c");
-        // As a checkout of another branch and back leaves it.
-        fs::remove_file(f.tree.join("a.c")).unwrap();
-        f.write("a.c", "a");
-        f.date("a.c", 2_000_000_000);
-        assert_eq!(f.sync(), State { changed: 0, ..first });
-        assert_eq!(f.time("a.c"), before);
-    }
-
-    #[test]
-    fn new_content_gets_the_present_time_whatever_the_trees_time_is() {
-        let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
-        f.date("a.c", 1_000_000);
-        let first = f.sync();
-        let start = SystemTime::now() - Duration::from_secs(1);
-        // The same size and the same time: only ctime tells.
-        f.write("a.c", "new");
-        f.date("a.c", 1_000_000);
-        let second = f.sync();
-        assert_eq!((second.changed, f.read("a.c").as_deref()), (1, Some("new")));
-        assert_ne!(second.digest, first.digest);
-        assert!(f.time("a.c") >= start);
-        // And back: the digest is one of the content, not of what happened.
-        f.write("a.c", "old");
-        assert_eq!(f.sync().digest, first.digest);
-    }
-
-    #[test]
-    fn what_vanishes_vanishes_and_may_change_its_kind() {
-        let f = Fixture::new(&[("lib/a/x.c", "x"), ("lib/b.c", "b"), ("c", "c")]);
-        let first = f.sync();
-        fs::remove_dir_all(f.tree.join("lib/a")).unwrap();
-        fs::remove_file(f.tree.join("c")).unwrap();
-        f.write("lib/a", "now a file");
-        f.write("c/d", "now a directory");
-        assert_eq!(f.sync().changed, 4);
-        assert_eq!(f.read("lib/a").as_deref(), Some("now a file"));
-        assert_eq!(f.read("c/d").as_deref(), Some("now a directory"));
-        fs::remove_dir_all(f.tree.join("c")).unwrap();
-        fs::remove_file(f.tree.join("lib/a")).unwrap();
-        f.write("lib/a/x.c", "x");
-        f.write("c", "c");
-        assert_eq!(f.sync().digest, first.digest);
-    }
-
-    #[test]
-    fn links_lead_to_the_same_places() {
-        let f = Fixture::new(&[("include/a.h", "a")]);
-        symlink("../include", f.tree.join("include/self")).unwrap();
-        symlink("../../outside", f.tree.join("include/out")).unwrap();
-        f.sync();
-        let target = |path: &str| fs::read_link(f.mirror.join("src").join(path)).unwrap();
-        assert_eq!(target("include/self"), Path::new("../include"));
-        assert_eq!(target("include/out"), f.tree.join("include/../../outside"));
-        assert_eq!(f.sync().changed, 0);
-    }
-
-    #[test]
-    fn a_kconfig_file_changes_the_configurations_digest_and_others_do_not() {
-        let f = Fixture::new(&[("lib/Kconfig.debug", "a"), ("lib/x.c", "x")]);
-        let first = f.sync();
-        f.write("lib/x.c", "y");
-        let second = f.sync();
-        assert_eq!(second.kconfig, first.kconfig);
-        f.write("lib/Kconfig.debug", "b");
-        assert_ne!(f.sync().kconfig, first.kconfig);
-    }
-
-    #[test]
-    fn a_run_that_was_killed_leaves_nothing_that_is_taken_for_current() {
-        let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
-        let first = f.sync();
-        // What such a run leaves: an index without the file, and the file half written.
-        let index_path = f.mirror.join("index");
-        let mut index = read_index(&index_path).unwrap();
-        index.remove("a.c");
-        write_index(&index_path, &index).unwrap();
-        fs::write(f.mirror.join("src/a.c"), "ne").unwrap();
-        assert_eq!(f.sync().digest, first.digest);
-        assert_eq!(f.read("a.c").as_deref(), Some("old"));
-        // An index that is no index means copying all.
-        fs::write(&index_path, "sudbox mirror 1\nbroken").unwrap();
-        fs::write(f.mirror.join("src/stray.c"), "").unwrap();
-        assert_eq!(f.sync().digest, first.digest);
-        assert_eq!(f.read("stray.c"), None);
-    }
-
-    #[test]
-    fn an_interrupt_ends_it_and_the_next_one_goes_on() {
-        let files: Vec<String> = (0..4000).map(|n| format!("f{n}.c")).collect();
-        let f = Fixture::new(&files.iter().map(|n| (n.as_str(), "x")).collect::<Vec<_>>());
-        let mut interrupted = crate::monitor::tests::Interrupted::new();
-        let none = HashSet::new();
-        // It may be through before it looks; then there is nothing to go on with either.
-        if let Err(error) = sync(&f.tree, &f.mirror, Arch::X86_64, &none, &mut interrupted) {
-            assert_eq!(error.fault(), crate::Fault::Interrupted);
-        }
-        f.sync();
-        assert_eq!(fs::read_dir(f.mirror.join("src")).unwrap().count(), 4000);
-    }
-
-    #[test]
-    fn foreign_files_are_left_alone() {
-        let f = Fixture::new(&[("a.c", "tree"), ("b.c", "b")]);
-        let foreign = HashSet::from(["a.c".to_owned()]);
-        fs::create_dir_all(f.mirror.join("src")).unwrap();
-        let again = || sync(&f.tree, &f.mirror, Arch::X86_64, &foreign, &mut Silent).unwrap();
-        again();
-        fs::write(f.mirror.join("src/a.c"), "patched").unwrap();
-        f.write("a.c", "changed");
-        assert_eq!(again().changed, 0);
-        assert_eq!(f.read("a.c").as_deref(), Some("patched"));
-    }
-}
+mod tests;

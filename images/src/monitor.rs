@@ -1,6 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! How a caller watches long work and stops it.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::poll;
 
 /// Told what goes on; asked whether to go on.
 pub trait Monitor {
@@ -16,6 +22,18 @@ pub trait Monitor {
 
     /// A descriptor that becomes readable when the work shall stop.
     fn interrupt(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Waits, unless the caller interrupts.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
+    match poll::readable([monitor.interrupt()], time) {
+        Ok([true]) => Err(Error::Interrupted),
+        Ok([false]) => Ok(()),
+        Err(e) => Err(Error::Machine(format!("cannot wait: {e}"))),
+    }
 }
 
 #[cfg(test)]

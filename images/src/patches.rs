@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Patches: of a pinned kernel, and of `PATCHES=`. They are applied to copies, in the mirror of a tree,
 //! and nowhere else.
 
@@ -7,12 +9,13 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::{Cache, Held};
-use crate::error::Context as _;
-use crate::mirror::hex;
+use crate::cache::Cache;
+use crate::error::{Context as _, Error};
+use crate::hash::hex;
+use crate::lock::Held;
+use crate::monitor::Monitor;
+use crate::paths::expand_home;
 use crate::process;
-use crate::reference::expand_home;
-use crate::{Error, Monitor};
 
 /// One patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,126 +277,4 @@ fn make_parent(path: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::Silent;
-
-    #[test]
-    fn the_mirror_is_patched_and_the_tree_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("cache")).unwrap();
-        let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
-        fs::create_dir(&tree).unwrap();
-        fs::create_dir(&src).unwrap();
-        fs::write(tree.join("a.c"), "one\ntwo\n").unwrap();
-        let diff = dir.path().join("x.diff");
-        let text = "--- a/a.c\n+++ b/a.c\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
-        fs::write(&diff, text).unwrap();
-        let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
-        assert!(patches.files().contains("a.c"));
-        let first = patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
-        assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
-        assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
-        let time = fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
-        assert_eq!(patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap(), first);
-        assert_eq!(fs::metadata(src.join("a.c")).unwrap().modified().unwrap(), time);
-
-        fs::write(tree.join("a.c"), "other\n").unwrap();
-        let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap();
-        assert_eq!(error.fault(), crate::Fault::Kernel);
-        assert!(error.to_string().contains("x.diff"), "{error}");
-    }
-
-    #[test]
-    fn what_is_no_patch_is_bad_input() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("x");
-        for text in ["hello\n", "--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n"] {
-            fs::write(&file, text).unwrap();
-            let error = Patches::read(Vec::new(), std::slice::from_ref(&file)).unwrap_err();
-            assert_eq!(error.fault(), crate::Fault::Input);
-        }
-        let empty = dir.path().join("empty");
-        fs::create_dir(&empty).unwrap();
-        let error = Patches::read(Vec::new(), &[empty]).unwrap_err();
-        assert!(error.to_string().contains("changes no file"), "{error}");
-    }
-
-    const SERIES: &str = "\
-From 0123 Mon Sep 17 00:00:00 2001
-Subject: [PATCH 0/2] cover
-
- a.c | 2 ++
----
--- 
-2.39
-
-From 4567 Mon Sep 17 00:00:00 2001
-Subject: [PATCH 1/2] first: a line that
- goes on
-
----
- a.c | 1 +
---- a/a.c
-+++ b/a.c
-@@ -1 +1,2 @@
- one
-+two
-
-From 89ab Mon Sep 17 00:00:00 2001
-Subject: [PATCH 2/2] second
-
---- a/a.c
-+++ b/a.c
-@@ -1,2 +1,3 @@
- one
- two
-+three
---- /dev/null
-+++ b/d/new
-@@ -0,0 +1 @@
-+text
-";
-
-    #[test]
-    fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("cache")).unwrap();
-        let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
-        fs::create_dir(&tree).unwrap();
-        fs::create_dir(&src).unwrap();
-        fs::write(tree.join("a.c"), "one\n").unwrap();
-        let mailbox = dir.path().join("series.mbox");
-        fs::write(&mailbox, SERIES).unwrap();
-        let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
-        assert_eq!(patches.label(), ", with 2 patches");
-        patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
-        assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\ntwo\nthree\n");
-        assert_eq!(fs::read_to_string(src.join("d/new")).unwrap(), "text\n");
-
-        fs::write(tree.join("a.c"), "other\n").unwrap();
-        let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap().to_string();
-        assert!(error.contains("[PATCH 1/2] first: a line that goes on does not apply"), "{error}");
-        assert!(error.contains("a.c"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_is_taken_by_names_behind_what_is_pinned() {
-        let dir = tempfile::tempdir().unwrap();
-        let diff = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-1\n+2\n");
-        for name in ["0002-b.patch", "0001-a.patch", "README"] {
-            fs::write(dir.path().join(name), diff(name)).unwrap();
-        }
-        let pinned = Patch { label: "ours".into(), text: diff("x") };
-        let patches = Patches::read(vec![pinned], &[dir.path().to_owned()]).unwrap();
-        let labels: Vec<_> = patches.patches.iter().map(|p| p.label.rsplit('/').next()).collect();
-        assert_eq!(labels, [Some("ours"), Some("0001-a.patch"), Some("0002-b.patch")]);
-    }
-
-    #[test]
-    fn an_encoded_letter_is_refused_by_its_subject() {
-        let letter = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
-        let why = split("m", letter).unwrap_err();
-        assert!(why.starts_with("m: s is encoded as Base64"), "{why}");
-    }
-}
+mod tests;

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The pinned kernels: `kernel-config/kernels.toml`.
 
 use std::collections::BTreeMap;
 
+use crate::arch::Arch;
+use crate::error::Error;
 use crate::patches::Patch;
 use crate::version::Series;
-use crate::{Arch, Error};
 
 /// The table, embedded.
 const TEXT: &str = include_str!("../../kernel-config/kernels.toml");

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Children: with a clean environment, in a process group of their own, dead when we are.
 
 use std::io::{self, PipeReader, Read as _};
@@ -6,9 +8,14 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cache::Held;
-use crate::owner::Owner;
-use crate::{Error, Monitor};
+use rustix::io::{Errno, FdFlags};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::error::Error;
+use crate::file_owner::Owner;
+use crate::lock::Held;
+use crate::monitor::Monitor;
+use crate::poll;
 
 /// What goes from our environment into a child's. Everything else stays out: MAKEFLAGS, KBUILD_*,
 /// ARCH, CROSS_COMPILE, CC, LOCALVERSION and whatever else a shell or an outer make exports would
@@ -129,29 +136,19 @@ pub(crate) fn capture(
     Ok(status.success().then(|| lines.iter().flat_map(|line| [line, "\n"]).collect()))
 }
 
-/// Waits, unless interrupted.
-pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
-    match poll(None, monitor.interrupt(), time) {
-        Ok(Ready { interrupted: true, .. }) => Err(Error::Interrupted),
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::Machine(format!("cannot wait: {e}"))),
-    }
-}
-
 fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Error> {
     let pipe = || io::pipe().map_err(|e| Error::Machine(format!("cannot make a pipe: {e}")));
     let (reader, writer) = pipe()?;
     let lock = held.file().map(|file| file.as_raw_fd());
-    // SAFETY: getpid() has no preconditions.
-    let parent = unsafe { libc::getpid() };
-    let mut group = Group { children: Vec::new(), leader: 0 };
+    let parent = rustix::process::getpid();
+    let mut group = Group { children: Vec::new(), leader: None };
     let mut input: Option<PipeReader> = None;
     let mut commands = commands.into_iter().peekable();
     while let Some(mut command) = commands.next() {
         let name = command.get_program().to_string_lossy().into_owned();
         let clone =
             |w: &io::PipeWriter| w.try_clone().map_err(|e| Error::Machine(format!("a pipe: {e}")));
-        command.process_group(group.leader).stderr(clone(&writer)?);
+        command.process_group(group.leader.map_or(0, Pid::as_raw_pid)).stderr(clone(&writer)?);
         if let Some(input) = input.take() {
             command.stdin(input);
         }
@@ -162,28 +159,25 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
         } else {
             command.stdout(clone(&writer)?);
         }
-        // SAFETY: the closure only makes system calls (prctl, getppid, fcntl), all of which are
-        // allowed between fork and exec, and allocates nothing.
-        unsafe {
-            command.pre_exec(move || {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                if libc::getppid() != parent {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                if let Some(lock) = lock {
-                    // Without close-on-exec the lock lives as long as the last child.
-                    libc::fcntl(lock, libc::F_SETFD, 0);
-                }
-                Ok(())
-            });
-        }
+        let prepare = move || -> io::Result<()> {
+            rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            if rustix::process::getppid() != Some(parent) {
+                return Err(Errno::SRCH.into());
+            }
+            if let Some(lock) = lock {
+                // SAFETY: the caller's `held` keeps the descriptor open until the child executes.
+                let lock = unsafe { BorrowedFd::borrow_raw(lock) };
+                // Without close-on-exec the lock lives as long as the last child.
+                rustix::io::fcntl_setfd(lock, FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure only makes system calls (prctl, getppid,
+        // fcntl), all of which are allowed there, and allocates nothing.
+        unsafe { command.pre_exec(prepare) };
         match command.spawn() {
             Ok(child) => {
-                if group.leader == 0 {
-                    group.leader = i32::try_from(child.id()).unwrap_or(0);
-                }
+                group.leader.get_or_insert(Pid::from_child(&child));
                 group.children.push(child);
             }
             Err(e) => {
@@ -201,21 +195,22 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
 /// The children of one pipeline.
 struct Group {
     children: Vec<Child>,
-    leader: i32,
+    /// The first child, whose id is that of the group.
+    leader: Option<Pid>,
 }
 
 impl Group {
-    fn signal(&self, signal: i32) {
-        if self.leader > 0 {
-            // SAFETY: kill() has no memory effects; the group is ours, since its leader is a child
-            // that has not been waited for.
-            unsafe { libc::kill(-self.leader, signal) };
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            // The group is ours: its leader is a child that has not been waited for. A group that
+            // has ended already needs no signal.
+            let _ = rustix::process::kill_process_group(leader, signal);
         }
     }
 
     /// Ends the whole group, first asking, then not.
     fn stop(&mut self) {
-        self.signal(libc::SIGTERM);
+        self.signal(Signal::TERM);
         let until = Instant::now() + GRACE;
         // The leader is not waited for before SIGKILL is sent: its id must stay the group's.
         while Instant::now() < until {
@@ -224,7 +219,7 @@ impl Group {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.signal(libc::SIGKILL);
+        self.signal(Signal::KILL);
     }
 
     fn wait(&mut self) -> io::Result<Vec<ExitStatus>> {
@@ -234,12 +229,10 @@ impl Group {
 
 /// Whether a child has ended, without taking its status.
 fn exited(child: &Child) -> bool {
-    // SAFETY: `info` is a plain structure that waitid() fills; WNOWAIT leaves the child as it is.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        libc::waitid(libc::P_PID, child.id(), &raw mut info, flags) != 0 || info.si_pid() != 0
-    }
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let ended = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
+    // An error means that there is no such child any more.
+    ended.map_or(true, |status| status.is_some())
 }
 
 fn read_lines(
@@ -251,11 +244,12 @@ fn read_lines(
     let mut pending = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {
-        let ready = poll(Some(reader.as_fd()), monitor.interrupt(), TICK).map_err(failed)?;
-        if ready.interrupted {
+        let descriptors = [Some(reader.as_fd()), monitor.interrupt()];
+        let [input, interrupted] = poll::readable(descriptors, TICK).map_err(failed)?;
+        if interrupted {
             return Err(Error::Interrupted);
         }
-        if !ready.input {
+        if !input {
             watch(monitor, Event::Tick);
             continue;
         }
@@ -277,133 +271,5 @@ fn read_lines(
     }
 }
 
-struct Ready {
-    input: bool,
-    interrupted: bool,
-}
-
-fn poll(
-    input: Option<BorrowedFd<'_>>,
-    interrupt: Option<BorrowedFd<'_>>,
-    time: Duration,
-) -> io::Result<Ready> {
-    let entry = |fd: Option<BorrowedFd<'_>>| libc::pollfd {
-        // poll(2) ignores negative descriptors.
-        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let mut fds = [entry(input), entry(interrupt)];
-    let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: `fds` is an array of two valid entries for the whole call.
-    if unsafe { libc::poll(fds.as_mut_ptr(), 2, time) } < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-        return Ok(Ready { input: false, interrupted: false });
-    }
-    Ok(Ready { input: fds[0].revents != 0, interrupted: fds[1].revents != 0 })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::Silent;
-    use crate::monitor::tests::Interrupted;
-
-    fn shell(script: &str) -> Command {
-        let mut shell = command("sh", Owner::default());
-        shell.args(["-c", script]);
-        shell
-    }
-
-    fn lines_of(commands: Vec<Command>) -> (Vec<String>, Vec<ExitStatus>) {
-        let mut lines = Vec::new();
-        let statuses = run(commands, &Held::default(), &mut Silent, &mut |_, event| {
-            if let Event::Line(line) = event {
-                lines.push(line.to_owned());
-            }
-        });
-        (lines, statuses.unwrap())
-    }
-
-    #[test]
-    fn both_streams_are_read_by_lines_and_pipelines_joined() {
-        let (mut lines, statuses) = lines_of(vec![
-            shell("echo warn >&2; printf 'b\\na\\n'; exit 3"),
-            shell("sort; printf tail"),
-        ]);
-        lines.sort();
-        assert_eq!(lines, ["a", "b", "tail", "warn"]);
-        assert_eq!(statuses[0].code(), Some(3));
-        assert_eq!(statuses[1].code(), Some(0));
-    }
-
-    #[test]
-    fn only_what_is_listed_reaches_a_child() {
-        // make exports these to what it runs; cargo test sets CARGO_*, which are not listed either.
-        let (lines, _) = lines_of(vec![shell("env")]);
-        for line in &lines {
-            let name = line.split('=').next().unwrap();
-            let allowed = KEPT.contains(&name)
-                || KEPT_PREFIXES.iter().any(|p| name.starts_with(p))
-                || ["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
-            assert!(allowed, "{line} leaked");
-        }
-        assert!(std::env::vars().any(|(name, _)| name.starts_with("CARGO")), "the test can fail");
-    }
-
-    #[test]
-    fn an_interrupt_kills_the_whole_group() {
-        let dir = tempfile::tempdir().unwrap();
-        let mark = dir.path().join("pid");
-        let script =
-            format!("trap '' TERM; (trap '' TERM; echo $$ > {}; sleep 60) & wait", mark.display());
-        let start = Instant::now();
-        let mut late = Late(Interrupted::new(), start + Duration::from_millis(300));
-        let result = run(vec![shell(&script)], &Held::default(), &mut late, &mut |_, _| {});
-        assert!(matches!(result, Err(Error::Interrupted)));
-        assert!(start.elapsed() < GRACE + Duration::from_secs(2));
-        let pid: i32 = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
-        let until = Instant::now() + Duration::from_secs(2);
-        while alive_in_group(pid) {
-            assert!(Instant::now() < until, "the group is still there");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Whether a process of the group runs; zombies, which wait for PID 1, do not.
-    fn alive_in_group(group: i32) -> bool {
-        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-            fields.next() != Some("Z") && fields.nth(1) == Some(&group.to_string())
-        })
-    }
-
-    /// An interrupt that comes after a while.
-    struct Late(Interrupted, Instant);
-
-    impl Monitor for Late {
-        fn phase(&mut self, _: &str) {}
-        fn progress(&mut self, _: u64, _: u64, _: &str) {}
-        fn note(&mut self, _: &str) {}
-        fn interrupt(&self) -> Option<BorrowedFd<'_>> {
-            if Instant::now() < self.1 { None } else { self.0.interrupt() }
-        }
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let error = run(
-            vec![command("sudbox-no-such-program", Owner::default())],
-            &Held::default(),
-            &mut Silent,
-            &mut |_, _| {},
-        )
-        .unwrap_err();
-        assert_eq!(error.fault(), crate::Fault::Machine);
-        assert!(error.to_string().contains("sudbox-no-such-program"));
-    }
-}
+mod tests;

@@ -1,10 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The compiler a kernel is built with, and the tools a build needs.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::owner::Owner;
-use crate::{Arch, Error, process};
+use crate::arch::Arch;
+use crate::error::Error;
+use crate::file_owner::Owner;
+use crate::packages::Tool;
+use crate::packages::{Packages, packages};
+use crate::process;
 
 /// What a person asked for; empty means not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,37 +25,6 @@ pub struct Toolchain {
     pub kcflags: Option<String>,
     /// `JOBS=`; the number of processors if `None`.
     pub jobs: Option<u32>,
-}
-
-/// A tool that a build needs and this machine lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
-    /// What is missing, such as `flex` or `the headers of libelf`.
-    pub name: String,
-    /// What to install for it.
-    pub packages: Packages,
-}
-
-/// The package of a tool by package manager; empty where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packages {
-    /// Debian, Ubuntu.
-    pub apt: &'static str,
-    /// Fedora.
-    pub dnf: &'static str,
-    /// Arch Linux.
-    pub pacman: &'static str,
-    /// openSUSE.
-    pub zypper: &'static str,
-}
-
-const fn packages(
-    apt: &'static str,
-    dnf: &'static str,
-    pacman: &'static str,
-    zypper: &'static str,
-) -> Packages {
-    Packages { apt, dnf, pacman, zypper }
 }
 
 const NONE: Packages = packages("", "", "", "");

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Kernel version numbers, as tags, tarballs and packages write them.
 
 use std::fmt;
@@ -5,7 +7,7 @@ use std::str::FromStr;
 
 /// A series, such as 6.12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Series {
+pub(crate) struct Series {
     /// The first number.
     pub major: u32,
     /// The second number.
@@ -14,7 +16,7 @@ pub struct Series {
 
 /// A release: a series' first (6.12), a point release (6.12.117) or a candidate (6.12-rc3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Release {
+pub(crate) struct Release {
     /// Its series.
     pub series: Series,
     /// The third number, 0 for the first release.
@@ -25,7 +27,7 @@ pub struct Release {
 
 /// The text is no version number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoVersion;
+pub(crate) struct NoVersion;
 
 fn number(text: &str) -> Result<u32, NoVersion> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -92,7 +94,7 @@ impl Release {
 
     /// How far apart two releases of a series are, to find the nearest.
     #[must_use]
-    pub fn distance(&self, other: &Release) -> u32 {
+    pub(crate) fn distance(&self, other: &Release) -> u32 {
         self.point.abs_diff(other.point)
     }
 }

@@ -11,7 +11,7 @@ pub(crate) use bisect::*;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use sudbox_guest_init::sandbox::Engine;
 
 /// Seconds without progress after which a boot is a hang, if nothing else is said.
@@ -490,10 +490,5 @@ pub(crate) fn given(text: &str) -> Option<&str> {
 
 /// A path as typed, with a leading `~` meaning the home directory.
 pub(crate) fn path(text: &str) -> PathBuf {
-    match text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-        Some(rest) => std::env::home_dir()
-            .unwrap_or_else(|| PathBuf::from("~"))
-            .join(rest.trim_start_matches('/')),
-        None => PathBuf::from(text),
-    }
+    sudbox_images::expand_home(Path::new(text))
 }

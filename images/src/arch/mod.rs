@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The architectures a kernel can be built for. All that differs between them is data in one file
 //! each.
 
-use crate::Error;
-use crate::toolchain::Packages;
+use crate::error::Error;
+use crate::packages::Packages;
 
 mod aarch64;
 mod riscv64;

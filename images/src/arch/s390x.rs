@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! IBM Z, 64 bits, big-endian.
 
 use super::{Facts, Image};
-use crate::toolchain::Packages;
+use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
     name: "s390x",

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! x86-64.
 
 use super::{Facts, Image};
-use crate::toolchain::Packages;
+use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
     name: "x86_64",

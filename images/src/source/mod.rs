@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Finds the source of a release: a git tree, upstream, the distribution; in this order.
 //!
 //! What was found is remembered, with where it was from, so that the next run asks nobody. That
@@ -5,27 +7,30 @@
 //! goes. Each source lists what it has of a series; choosing is the same for all.
 
 mod apt;
-mod apt_sources;
-pub(crate) mod git;
-pub(crate) mod packages;
+mod git;
 mod releases;
-mod rust;
 mod unpack;
 mod upstream;
 
-pub use rust::distribution_rust;
 pub(crate) use upstream::Upstream;
 
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::build::{Recipe, Source};
-use crate::cache::{self, Cache, Held, Mode};
+use crate::cache::Cache;
 use crate::config::Configuration;
-use crate::error::Context as _;
+use crate::error::{Context as _, Error, Failure};
+use crate::lock::{Held, Mode};
+use crate::makefile;
+use crate::mirror::Mirror;
+use crate::monitor::Monitor;
 use crate::patches::Patches;
-use crate::tree::Mirror;
+use crate::paths::expand_home;
+use crate::reference::ACCEPTED;
+use crate::types::{KernelImage, Request, Selftests};
 use crate::version::{Release, Series};
-use crate::{Arch, Error, KernelImage, Monitor, Request, Selftests, reference, toolchain};
+use crate::{cache, toolchain};
 
 /// A release that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +86,7 @@ enum Origin {
     /// A tarball of the upstream archive.
     Upstream { path: String, sha256: String },
     /// A `linux-source-X.Y` package.
-    Binary { package: String, version: String, suites: apt::Suites, sha256: String },
+    Binary { package: String, version: String, suites: crate::apt::Suites, sha256: String },
     /// The upstream part of a `linux` source package.
     Orig { version: String, file: String, sha256: String },
 }
@@ -229,28 +234,6 @@ impl Part {
 /// How many releases that cannot be downloaded are passed over.
 const RETRIES: usize = 4;
 
-/// Why there is no image of a candidate.
-enum Failure {
-    /// It is not where it is said to be, or cannot be reached; another might.
-    Download(Error),
-    /// Another would not help.
-    Other(Error),
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Download(error) | Failure::Other(error) => error,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Other(error)
-    }
-}
-
 /// Builds what was found.
 fn of(
     cache: &Cache,
@@ -319,7 +302,7 @@ fn resolve(
         Asked::Latest | Asked::Stable => releases::resolve(cache, request, asked, refused, monitor),
         Asked::Commit(name) => {
             let linux = request.linux.as_deref().unwrap_or(Path::new("."));
-            let candidate = git::commit(cache, &reference::expand_home(linux), name)?;
+            let candidate = git::commit(cache, &expand_home(linux), name)?;
             Ok(Resolved { candidate, stands_in: None })
         }
     }
@@ -336,7 +319,7 @@ fn of_release(
     let mut seen = Vec::new();
     // A git tree is asked every time: it is here, it answers at once, and it changes.
     if let Some(linux) = &request.linux {
-        let list = git::list(cache, &reference::expand_home(linux), wanted.series())?;
+        let list = git::list(cache, &expand_home(linux), wanted.series())?;
         if let Some(candidate) = choose(wanted, &list) {
             return Ok(Resolved { candidate: candidate.clone(), stands_in: None });
         }
@@ -413,7 +396,7 @@ fn search(
     Err(Error::Input(format!(
         "KERNEL={typed}: no source has a release of this series; on offer: {}; {}",
         offers.join(", "),
-        reference::ACCEPTED
+        ACCEPTED
     )))
 }
 
@@ -475,7 +458,7 @@ fn unpacked(
         }
         let tree = unpack::only_folder(&top)?;
         if let Part::Build(_) = part {
-            reference::tree_release(&tree).map_err(|what| {
+            makefile::tree_release(&tree).map_err(|what| {
                 let message = format!("{}: {what}", candidate.label());
                 match candidate.origin {
                     // Any repository can be given.
@@ -501,39 +484,4 @@ fn unpacked(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidates(versions: &[&str]) -> Vec<Candidate> {
-        let origin = |v: &str| Origin::Upstream { path: v.into(), sha256: "0".into() };
-        versions.iter().map(|v| Candidate { version: (*v).into(), origin: origin(v) }).collect()
-    }
-
-    fn version(candidate: Option<&Candidate>) -> Option<&str> {
-        candidate.map(|c| c.version.as_str())
-    }
-
-    #[test]
-    fn the_newest_of_a_series_is_no_candidate_unless_alone() {
-        let list = candidates(&[
-            "6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0",
-        ]);
-        let of = |text: &str| version(newest(text.parse().unwrap(), &list));
-        assert_eq!(of("6.12"), Some("6.12.117"));
-        assert_eq!(of("7.3"), Some("7.3-rc7"));
-        assert_eq!(of("8.0"), Some("8.0"));
-        assert_eq!(of("6.1"), None);
-    }
-
-    #[test]
-    fn exact_is_exact_and_the_nearest_is_of_its_series() {
-        let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
-        let exact = |text: &str| version(choose(Wanted::Exact(text.parse().unwrap()), &list));
-        assert_eq!(exact("6.12.38"), Some("6.12.38"));
-        assert_eq!(exact("6.12"), None);
-        let near = |text: &str| version(nearest(text.parse().unwrap(), &list));
-        assert_eq!(near("6.12"), Some("6.12.8"));
-        assert_eq!(near("6.12.41"), Some("6.12.43"));
-        assert_eq!(near("6.14.1"), None);
-    }
-}
+mod tests;

@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What upstream says is released: `latest` and `stable`, from its releases.json.
 
 use super::{Asked, Resolved, Wanted, apt, of_release, upstream};
 use crate::cache::Cache;
+use crate::error::Error;
+use crate::monitor::Monitor;
 use crate::source::Candidate;
+use crate::types::Request;
 use crate::version::{Release, Series};
-use crate::{Error, Monitor, Request};
 
 /// How many releases that no source has are passed over.
 const TRIES: usize = 3;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Unpacks sources, without what no build for the architecture reads.
 
 use std::fs;
@@ -5,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use super::Part;
-use crate::cache::{Cache, Held};
-use crate::error::{Context as _, is_full_disk};
-use crate::process::{self, Event};
-use crate::{Error, Monitor, trim};
+use crate::cache::Cache;
+use crate::error::{Context as _, Error, is_full_disk};
+use crate::git;
+use crate::lock::Held;
+use crate::monitor::Monitor;
+use crate::process::Event;
+use crate::{process, source_filter};
 
 /// What the selftests of dispatch are made of, and the headers that they test against.
 const SELFTESTS: [&str; 5] = [
@@ -49,7 +54,7 @@ pub(super) fn git(
     monitor.phase(&format!("exporting {tree:.12} from {}", repository.display()));
     let to = to.join("unpacked");
     fs::create_dir_all(&to).context("make", &to)?;
-    let mut git = super::git::command(cache, repository);
+    let mut git = git::command(cache, repository);
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
     let mut tar = reader(cache, &to, part);
     tar.args(["-f", "-"]);
@@ -72,7 +77,11 @@ fn reader(cache: &Cache, to: &Path, part: Part) -> std::process::Command {
     tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
     match part {
         Part::Build(arch) => {
-            tar.args(trim::tar_patterns(arch).iter().map(|pattern| format!("--exclude={pattern}")));
+            tar.args(
+                source_filter::tar_patterns(arch)
+                    .iter()
+                    .map(|pattern| format!("--exclude={pattern}")),
+            );
         }
         Part::Selftests => {
             // The first star is the one folder of the archive.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Releases in the upstream archive: tarballs and their published checksums.
 
 use std::fs;
@@ -5,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Candidate, Failure, List, Origin};
-use crate::cache::{Cache, Held};
-use crate::error::Context as _;
-use crate::mirror::sha256_of;
-use crate::process::{self, Event};
+use super::{Candidate, List, Origin};
+use crate::cache::Cache;
+use crate::error::Failure;
+use crate::error::{Context as _, Error};
+use crate::hash::sha256_of;
+use crate::lock::Held;
+use crate::monitor::Monitor;
+use crate::process::Event;
 use crate::version::{Release, Series};
-use crate::{Error, Monitor, toolchain};
+use crate::{process, toolchain};
 
 /// Where the archive is.
 const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";

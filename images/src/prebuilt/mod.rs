@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Kernels that somebody else has built: an image, its configuration and the modules by which its
 //! guest reaches the host.
 //!
@@ -6,9 +8,10 @@
 //!   -> image, unpacked where it can be entered so; configuration; modules -> cache -> KernelImage
 //! ```
 
+pub(crate) mod deb;
 mod image;
 mod modules;
-mod package;
+pub(crate) mod packages;
 mod places;
 
 use std::fs::{self, File};
@@ -17,15 +20,18 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::{self, Cache, Mode};
-use crate::error::Context as _;
+use crate::arch::Arch;
+use crate::cache;
+use crate::cache::Cache;
+use crate::error::{Context as _, Error};
+use crate::hash::{hex, sha256_of};
 use crate::image_file::{Format, ImageFile};
-use crate::mirror::{hex, sha256_of};
-use crate::{Arch, Error, KernelImage, Monitor};
+use crate::lock::Mode;
+use crate::monitor::Monitor;
+use crate::types::KernelImage;
 use image::Facts;
 use modules::Module;
 
-pub(crate) use package::{MAGIC as PACKAGE_MAGIC, PARTS, subject};
 pub use places::config_of;
 pub(crate) use places::installed;
 
@@ -130,7 +136,7 @@ pub(crate) fn of_package_file(
     arch: Arch,
     monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
-    let files = package::files(path);
+    let files = deb::files(path);
     let sums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
     of_packages(cache, &sums, typed, arch, monitor, &mut |_| Ok(files.clone()))
 }
@@ -156,7 +162,7 @@ pub(crate) fn of_packages<E: From<Error>>(
     }
     let files = get(monitor)?;
     monitor.phase("unpacking the package");
-    let package = package::read(&files, arch).map_err(|why| bad(typed, &why))?;
+    let package = deb::read(&files, arch).map_err(|why| bad(typed, &why))?;
     let modules = package.modules.transport().map_err(|why| bad(typed, &why))?;
     let parts = Parts {
         typed: typed.to_owned(),
@@ -308,3 +314,6 @@ fn needs_met(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the private apt root reads: the mirror and the keys of the system's own sources, with the
 //! suites of newer releases. The system's files are only read.
 

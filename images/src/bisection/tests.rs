@@ -1,14 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Bisections of a small thing in Linux's place, by git itself.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::arch::Arch;
+use crate::bisection::{Bisection, Mark, Next, Terms};
+use crate::error::{Error, Fault};
+use crate::history::{Commit, History};
 use crate::monitor::Silent;
-use crate::tests::{Fixture, snapshot};
-use crate::{
-    Arch, Bisection, Commit, Error, Fault, History, KernelImage, Mark, Next, Request, Terms,
-};
+use crate::testing::{Fixture, snapshot};
+use crate::types::{KernelImage, Request};
 
 /// A repository with a history of `kernel/fork.c`.
 struct Repository {

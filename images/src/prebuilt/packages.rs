@@ -1,14 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Ready kernels in the distribution's packages, by name or the newest of a series for clouds.
 //!
 //! The system's suites first, which need no list of ours; then all others (apt.rs).
 
 use std::path::PathBuf;
 
-use super::Failure;
-use super::apt::{self, Suites};
+use super::deb;
+use crate::apt::{self, Suites};
+use crate::arch::Arch;
 use crate::cache::Cache;
+use crate::error::Error;
+use crate::error::Failure;
+use crate::monitor::Monitor;
+use crate::reference::ACCEPTED;
+use crate::types::{KernelImage, Request};
 use crate::version::{Release, Series};
-use crate::{Arch, Error, KernelImage, Monitor, Request, process, ready, reference};
+use crate::{prebuilt, process};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +112,7 @@ pub(crate) fn kernel(
     Err(Error::Input(format!(
         "KERNEL={typed}: the distribution has no such package; on offer: {}; {}",
         series.join(", "),
-        reference::ACCEPTED
+        ACCEPTED
     )))
 }
 
@@ -121,7 +129,7 @@ fn of(
         apt::fetch(cache, &names.collect::<Vec<_>>(), found.suites, tmp.path(), monitor)
     };
     let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
-    let mut image = ready::of_packages(cache, &sums, typed, request.arch, monitor, &mut get)?;
+    let mut image = prebuilt::of_packages(cache, &sums, typed, request.arch, monitor, &mut get)?;
     image.source = format!("distribution {}", image.source);
     Ok(image)
 }
@@ -203,12 +211,12 @@ fn list(
     prefix: &str,
     monitor: &mut dyn Monitor,
 ) -> Result<Vec<Offer>, Error> {
-    let mut names = apt::apt(cache, "apt-cache", suites);
+    let mut names = apt::command(cache, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = process::capture(names, monitor)?.unwrap_or_default();
     let end = format!("-cloud-{}", arch.facts().debian);
     // Not the meta packages, which have no release in their names.
-    let is_one = |name: &&str| name.ends_with(&end) && ready::subject(name).is_some();
+    let is_one = |name: &&str| name.ends_with(&end) && deb::subject(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
     let known = known(cache, suites, &names, monitor)?;
     with_parts(cache, suites, known, monitor)
@@ -283,7 +291,7 @@ fn known(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut show = apt::apt(cache, "apt-cache", suites);
+    let mut show = apt::command(cache, "apt-cache", suites);
     show.arg("showpkg").args(names);
     Ok(read_known(&process::capture(show, monitor)?.unwrap_or_default()))
 }
@@ -316,11 +324,11 @@ fn read_known(text: &str) -> Vec<Known> {
 
 /// The packages of the same kernel among these, or the kernel that a meta package stands for.
 fn related<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let about = ready::subject(package);
+    let about = deb::subject(package);
     let is_part = |name: &&str| {
-        ready::PARTS.iter().any(|part| name.starts_with(part))
-            && ready::subject(name).is_some()
-            && (about.is_none() || ready::subject(name) == about)
+        deb::PARTS.iter().any(|part| name.starts_with(part))
+            && deb::subject(name).is_some()
+            && (about.is_none() || deb::subject(name) == about)
     };
     words.filter(is_part).filter(|name| *name != package).map(str::to_owned).collect()
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A Debian package, read without dpkg (deb(5)): a kernel's image, configuration and modules.
 
 use std::fs::File;
@@ -5,8 +7,8 @@ use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
-use crate::Arch;
-use crate::compressed::Compression;
+use crate::arch::Arch;
+use crate::compression::Compression;
 
 /// How a package begins: an ar(5) archive.
 pub(crate) const MAGIC: &[u8] = b"!<arch>\n";

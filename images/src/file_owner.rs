@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Whom files in the cache belong to: under sudo, the user who called it.
 
 use std::os::unix::fs::MetadataExt as _;

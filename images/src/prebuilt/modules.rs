@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The modules without which a guest reaches no host, and what they depend on.
 
 use std::collections::BTreeMap;
@@ -6,7 +8,7 @@ use std::{fs, io};
 
 use memchr::memmem;
 
-use crate::compressed;
+use crate::compression;
 
 /// What carries the conversation: the device's bus and its driver.
 const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
@@ -92,7 +94,7 @@ impl Modules {
             Place::Bytes(bytes) => Ok(bytes.clone()),
         };
         let content = packed
-            .and_then(compressed::unpack_if_packed)
+            .and_then(compression::unpack_if_packed)
             .map_err(|why| format!("its module {name} cannot be read: {why}"))?;
         // A module cannot depend on itself; a damaged one might say so.
         if depth == 16 {
@@ -155,7 +157,7 @@ mod tests {
         let folder = dir.path().join("kernel/net");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("vsock.ko"), module("")).unwrap();
-        let Some(gz) = crate::compressed::tests::packed(&["gzip"], &module("vsock")) else {
+        let Some(gz) = crate::compression::tests::packed(&["gzip"], &module("vsock")) else {
             panic!("gzip")
         };
         fs::write(folder.join("vmw_vsock_virtio_transport.ko.gz"), gz).unwrap();

@@ -1,13 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A Rust compiler with the standard library of another architecture, from the distribution's
 //! packages, for machines on which rustup cannot fetch that. It is unpacked into the cache, and
 //! nothing is installed.
 
 use std::path::{Path, PathBuf};
 
-use super::apt::{self, Suites};
-use crate::cache::{Cache, Held, Mode};
-use crate::error::Context as _;
-use crate::{Arch, Error, Monitor, process};
+use crate::apt::{self, Suites};
+use crate::arch::Arch;
+use crate::cache::Cache;
+use crate::error::{Context as _, Error};
+use crate::lock::{Held, Mode};
+use crate::monitor::Monitor;
+use crate::process;
 
 /// The compiler that the distribution keeps new enough for browsers.
 const COMPILER: &str = "rustc-web";

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Where distributions put a kernel's image, configuration and modules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
-use crate::Error;
-use crate::compressed;
+use crate::compression;
+use crate::error::Error;
 
 /// What belongs to an image.
 pub(super) struct Around {
@@ -44,7 +46,7 @@ pub fn config_of(release: &str) -> Option<String> {
     places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
         let running = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
         let packed = (running.trim() == release).then(|| fs::read("/proc/config.gz").ok())??;
-        String::from_utf8(compressed::unpack_if_packed(packed).ok()?).ok()
+        String::from_utf8(compression::unpack_if_packed(packed).ok()?).ok()
     })
 }
 

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Which parts of a kernel tree no build for an architecture reads. They are half of its bytes and
 //! a third of its files, and are neither unpacked nor mirrored.
 
-use crate::Arch;
+use crate::arch::Arch;
 
 /// The header files of AMD's graphics chips: a quarter of all bytes of a kernel tree.
 const AMD_REGISTERS: &str = "drivers/gpu/drm/amd/include/asic_reg";

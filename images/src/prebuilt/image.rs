@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a ready kernel's image says of itself: the vmlinux in a bzImage, and what is written in that.
 
 use memchr::memmem;
 
-use crate::compressed::Compression;
+use crate::compression::Compression;
 
 /// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
 const SETUP_SECTS: usize = 0x1f1;
@@ -144,88 +146,4 @@ fn config(vmlinux: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compressed::tests::{PACKERS, packed};
-
-    fn vmlinux(note: bool) -> Vec<u8> {
-        let mut elf = vec![0; 64 + 2 * 56];
-        elf[..4].copy_from_slice(b"\x7fELF");
-        elf[32] = 64;
-        elf[56] = 2;
-        let body = elf.len();
-        elf.extend(b"..Linux version %s\0Linux version 6.12.1-x (a@b) #1\0virtio_mmio.device\0");
-        elf.resize(elf.len().next_multiple_of(4), 0);
-        let notes = elf.len();
-        for (kind, content) in [(6_u32, 8_u32), (if note { 18 } else { 19 }, 4)] {
-            elf.extend([4_u32, content, kind].iter().flat_map(|word| word.to_le_bytes()));
-            elf.extend(b"Xen\0");
-            elf.resize(elf.len() + content as usize, 1);
-        }
-        let end = elf.len();
-        let mut segment = |at: usize, kind: u8, offset: usize, size: usize| {
-            elf[at] = kind;
-            elf[at + 8..at + 16].copy_from_slice(&(offset as u64).to_le_bytes());
-            elf[at + 32..at + 40].copy_from_slice(&(size as u64).to_le_bytes());
-        };
-        segment(64, 1, body, end - body);
-        segment(120, 4, notes, end - notes);
-        elf
-    }
-
-    fn bzimage(payload: &[u8]) -> Vec<u8> {
-        let mut image = vec![0; 5 * 512 + 64];
-        image[SETUP_SECTS] = 4;
-        image[PAYLOAD_OFFSET] = 64;
-        image[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4]
-            .copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
-        image.extend(payload);
-        image.resize(image.len() + 100, 0xcc);
-        image
-    }
-
-    #[test]
-    fn a_vmlinux_tells_what_is_needed() {
-        let elf = vmlinux(true);
-        let all = facts(&elf);
-        assert!(all.pvh && all.told_devices, "{all:?}");
-        assert_eq!(all.release.as_deref(), Some("6.12.1-x"));
-        assert_eq!(all.config, None);
-        assert!(!facts(&vmlinux(false)).pvh);
-        assert_eq!(loaded_end(&elf), Some(elf.len()));
-        for length in 0..elf.len() {
-            let _ = facts(&elf[..length]);
-        }
-    }
-
-    #[test]
-    fn the_configuration_in_an_image_is_found() {
-        let Some(gz) = packed(&["gzip", "-n"], b"CONFIG_A=y\n") else { panic!("gzip") };
-        let elf = [&vmlinux(true)[..], CONFIG_BEGINS, &gz, CONFIG_ENDS].concat();
-        assert_eq!(facts(&elf).config.as_deref(), Some("CONFIG_A=y\n"));
-    }
-
-    #[test]
-    fn payloads_of_all_kinds_are_unpacked_and_damage_is_named() {
-        let elf = vmlinux(true);
-        let size = u32::try_from(elf.len()).unwrap().to_le_bytes();
-        for (compression, packer) in PACKERS {
-            let Some(mut payload) = packed(packer, &elf) else {
-                eprintln!("NOT RUN: {} is not installed", packer[0]);
-                continue;
-            };
-            if compression != Compression::Gzip {
-                payload.extend(size);
-            }
-            let image = bzimage(&payload);
-            assert_eq!(unpack(&image).unwrap().as_deref(), Some(&elf[..]), "{packer:?}");
-            let why = unpack(&image[..image.len() - 110]).unwrap_err();
-            assert!(why.starts_with("truncated"), "{why}");
-            let last = payload.len() - 1;
-            payload[last] ^= 1;
-            let why = unpack(&bzimage(&payload)).unwrap_err();
-            assert!(why.contains(compression.name()) && why.contains("damaged"), "{why}");
-        }
-        assert_eq!(unpack(&bzimage(b"\x89LZO and more")).unwrap(), None);
-    }
-}
+mod tests;

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! apt: what the distribution's packages offer, and downloads of them.
+//!
+//! The system's own suites are asked as they are configured. Other suites (backports, newer
+//! releases) are asked through a private apt root in the cache; the address of the mirror and the
+//! key are those of the system, whose configuration and lists stay untouched.
+
+mod sources_list;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, SystemTime};
+
+use crate::arch::Arch;
+use crate::cache::{Cache, write_whole};
+use crate::error::Failure;
+use crate::error::{Context as _, Error, is_full_disk};
+use crate::lock::{Held, Mode};
+use crate::monitor::Monitor;
+use crate::process::{self, Event};
+use crate::toolchain;
+use crate::version::Release;
+
+/// Whose suites a package is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Suites {
+    /// The system's.
+    System,
+    /// Those of the private root.
+    Others,
+    /// Those of releases, with the packages for another architecture, in a private root.
+    #[serde(skip)]
+    Foreign(Arch),
+}
+
+impl Suites {
+    /// The folder of the private root in the cache.
+    fn folder(self) -> Option<String> {
+        match self {
+            Suites::System => None,
+            Suites::Others => Some("apt".to_owned()),
+            Suites::Foreign(arch) => Some(format!("apt-{}", arch.facts().debian)),
+        }
+    }
+}
+
+/// How long the private root's lists count as fresh.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
+pub(crate) fn is_usable(cache: &Cache) -> bool {
+    cache.distribution && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
+}
+
+/// Package, version and kind of index of a line of `apt-cache madison`.
+pub(crate) fn madison_line(line: &str) -> Option<(&str, &str, &str)> {
+    let mut columns = line.split('|').map(str::trim);
+    let (name, version) = (columns.next()?, columns.next()?);
+    Some((name, version, columns.next()?.rsplit(' ').next()?))
+}
+
+/// The kernel's version in a package's: `6.12.117-1~deb12u1`, `7.3~rc7-1~exp1`.
+pub(crate) fn upstream_version(version: &str) -> Option<Release> {
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
+    upstream.replace("~rc", "-rc").parse().ok()
+}
+
+/// The checksums of packages, which are named with their versions.
+pub(crate) fn checksums(
+    cache: &Cache,
+    packages: &[(String, String)],
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<String>, Error> {
+    let mut show = command(cache, "apt-cache", suites);
+    show.arg("show").args(packages.iter().map(|(name, version)| format!("{name}={version}")));
+    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let sum_of = |(name, version): &(String, String)| {
+        let has = |record: &&str, line: String| record.lines().any(|other| other == line);
+        let mut records = text.split("\n\n");
+        let record = records.find(|record| {
+            has(record, format!("Package: {name}")) && has(record, format!("Version: {version}"))
+        });
+        let sum = record.and_then(|r| r.lines().find_map(|line| line.strip_prefix("SHA256: ")));
+        sum.map(|sum| sum.trim().to_owned()).ok_or_else(|| {
+            Error::Machine(format!("apt does not know the checksum of {name} {version}"))
+        })
+    };
+    packages.iter().map(sum_of).collect()
+}
+
+/// Unpacks a package.
+pub(crate) fn unpack(
+    cache: &Cache,
+    package: &Path,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<(), Error> {
+    let mut extract = process::command("dpkg-deb", cache.owner);
+    extract.arg("-x").arg(package).arg(to);
+    match run(extract, monitor, &mut |_| {})? {
+        None => Ok(()),
+        Some(said) if is_full_disk(&said) => Err(Error::DiskFull("unpack a package".into())),
+        Some(said) => Err(Error::Machine(format!("cannot unpack {}: {said}", package.display()))),
+    }
+}
+
+/// Downloads packages, named with their versions. apt checks what it downloads.
+pub(crate) fn fetch(
+    cache: &Cache,
+    packages: &[(&str, &str)],
+    suites: Suites,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut get = command(cache, "apt-get", suites);
+    get.arg("download");
+    get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
+    let (package, version) = packages.first().copied().unwrap_or_default();
+    let folder = into_folder(get, &format!("{package} {version}"), to, monitor)?;
+    let file = |(package, _): &(&str, &str)| first_file(&folder, &format!("{package}_"), ".deb");
+    Ok(packages.iter().map(file).collect::<Result<_, _>>()?)
+}
+
+/// Lets apt download into a folder of its own.
+pub(crate) fn into_folder(
+    mut get: Command,
+    what: &str,
+    to: &Path,
+    monitor: &mut dyn Monitor,
+) -> Result<PathBuf, Failure> {
+    let folder = to.join("packages");
+    fs::create_dir(&folder).context("make", &folder)?;
+    get.current_dir(&folder);
+    monitor.phase(&format!("downloading {what}"));
+    let Some(said) = run(get, monitor, &mut |monitor| {
+        monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
+    })?
+    else {
+        return Ok(folder);
+    };
+    if is_full_disk(&said) {
+        return Err(Error::DiskFull(format!("download {what}")).into());
+    }
+    let error = Error::Machine(format!(
+        "cannot download {what}: {said}; try again (after apt-get update, if the list of packages is \
+         old)"
+    ));
+    // What fails apt's own check is not passed over, as it may be an attack.
+    Err(if said.contains("Hash Sum mismatch") {
+        Failure::Other(error)
+    } else {
+        Failure::Download(error)
+    })
+}
+
+/// The versions that there are of a package, the newest first.
+pub(crate) fn versions(
+    cache: &Cache,
+    package: &str,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<String>, Error> {
+    let mut madison = command(cache, "apt-cache", suites);
+    madison.args(["madison", package]);
+    let text = process::capture(madison, monitor)?.unwrap_or_default();
+    Ok(text.lines().filter_map(madison_line).map(|(_, version, _)| version.to_owned()).collect())
+}
+
+/// The packages of the system's suites that one of them depends on: name and version, the newest
+/// where it does not say.
+pub(crate) fn depends(
+    cache: &Cache,
+    package: &str,
+    version: &str,
+    monitor: &mut dyn Monitor,
+) -> Result<Vec<(String, String)>, Error> {
+    let mut show = command(cache, "apt-cache", Suites::System);
+    show.args(["show", "--no-all-versions"]).arg(format!("{package}={version}"));
+    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
+    let mut all = Vec::new();
+    for word in line.split(',') {
+        let mut words = word.split_whitespace();
+        let (name, relation) = (words.next().unwrap_or_default(), words.next());
+        let version = match (relation, words.next()) {
+            (Some("(="), Some(version)) => Some(version.trim_end_matches(')').to_owned()),
+            _ => versions(cache, name, Suites::System, monitor)?.into_iter().next(),
+        };
+        all.extend(version.map(|version| (name.to_owned(), version)));
+    }
+    Ok(all)
+}
+
+/// Bytes of a package, roughly: it is what a bar is drawn against.
+const PACKAGE: u64 = 150 << 20;
+
+pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
+    let entries = fs::read_dir(folder).context("read", folder)?;
+    let fits = |entry: &fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.starts_with(beginning) && name.ends_with(end)
+    };
+    let found = entries.flatten().find(fits).map(|entry| entry.path());
+    found.ok_or_else(|| {
+        Error::Machine(format!(
+            "the package holds no {beginning}*{end} file; it is not what it was"
+        ))
+    })
+}
+
+/// Runs a command; if it fails, gives back what it said.
+fn run(
+    command: Command,
+    monitor: &mut dyn Monitor,
+    tick: &mut dyn FnMut(&mut dyn Monitor),
+) -> Result<Option<String>, Error> {
+    let mut said = Vec::new();
+    let statuses = process::run(
+        vec![command],
+        &Held::default(),
+        monitor,
+        &mut |monitor, event| match event {
+            Event::Line(line) if line.starts_with("E: ") || line.starts_with("dpkg-deb: ") => {
+                said.push(line.to_owned());
+            }
+            Event::Line(_) => {}
+            Event::Tick => tick(monitor),
+        },
+    )?;
+    Ok((!statuses.iter().all(ExitStatus::success)).then(|| said.join("; ")))
+}
+
+/// An apt program on these suites.
+pub(crate) fn command(cache: &Cache, program: &str, suites: Suites) -> Command {
+    let mut command = process::network_command(program, cache.owner);
+    // As root, apt would hand the download to a user who may not look into the cache.
+    command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]);
+    command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);
+    if let Some(folder) = suites.folder() {
+        let root = cache.root().join(folder);
+        let set = |name: &str, path: &str| format!("{name}={}", root.join(path).display());
+        for option in [
+            set("Dir::Etc::SourceList", "sources.list"),
+            "Dir::Etc::SourceParts=/dev/null".into(),
+            // Pinning of the system's would hide what is wanted here.
+            "Dir::Etc::Preferences=/dev/null".into(),
+            "Dir::Etc::PreferencesParts=/dev/null".into(),
+            set("Dir::State::Lists", "lists"),
+            set("Dir::Cache", "cache"),
+            // Containers switch this off, and then every call reads all lists again.
+            "Dir::Cache::pkgcache=pkgcache.bin".into(),
+            "Dir::Cache::srcpkgcache=".into(),
+            // What others have hooked into an update of the system is no part of this one.
+            "APT::Update::Post-Invoke-Success::=true".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::AllowReleaseInfoChange=true".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false".into(),
+        ] {
+            command.arg("-o").arg(option);
+        }
+    }
+    if let Suites::Foreign(arch) = suites {
+        for name in ["APT::Architecture", "APT::Architectures"] {
+            command.arg("-o").arg(format!("{name}={}", arch.facts().debian));
+        }
+    }
+    command
+}
+
+/// Sees to it that a private root has lists of today; `false` if there are none, or no apt.
+pub(crate) fn refresh(
+    cache: &Cache,
+    suites: Suites,
+    monitor: &mut dyn Monitor,
+) -> Result<bool, Error> {
+    if !is_usable(cache) {
+        return Ok(false);
+    }
+    let Some(folder) = suites.folder() else { return Ok(true) };
+    let root = cache.root().join(&folder);
+    let _held = cache.lock(&folder, "lists", Mode::Exclusive, monitor)?;
+    let Some(text) = sources_list::private_list_from(Path::new("/etc")) else { return Ok(false) };
+    let text = match suites {
+        Suites::Foreign(_) => sources_list::released_binaries(&text),
+        _ => text,
+    };
+    let list = root.join("sources.list");
+    let stamp = root.join("updated");
+    let fresh = fs::metadata(&stamp)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < FRESH));
+    if fresh && fs::read_to_string(&list).is_ok_and(|old| old == text) {
+        return Ok(true);
+    }
+    for folder in ["lists/partial", "cache/archives/partial"] {
+        let path = root.join(folder);
+        fs::create_dir_all(&path).context("make", &path)?;
+    }
+    write_whole(&cache.root().join("tmp"), &list, text.as_bytes())?;
+    monitor.phase("reading what other suites of the distribution have");
+    let mut update = command(cache, "apt-get", suites);
+    update.arg("update");
+    // One suite that a mirror lacks fails the whole; what counts is whether lists are there.
+    let failed = run(update, monitor, &mut |_| {})?;
+    let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
+    // Their names may go on, such as with .lz4.
+    let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
+    if !any {
+        let said = failed.unwrap_or_default();
+        monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
+    } else {
+        // A suite that the mirror lacks today it will lack in an hour.
+        fs::write(&stamp, "").context("write", &stamp)?;
+    }
+    Ok(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_versions_are_the_kernels() {
+        let version = |text: &str| upstream_version(text).map(|release| release.to_string());
+        assert_eq!(version("6.12.117-1~deb12u1").as_deref(), Some("6.12.117"));
+        assert_eq!(version("7.3~rc7-1~exp1").as_deref(), Some("7.3-rc7"));
+        assert_eq!(version("1:6.1.5-2").as_deref(), Some("6.1.5"));
+        assert_eq!(version("6.12").as_deref(), Some("6.12"));
+        assert_eq!(version("4+nmu1"), None);
+    }
+
+    #[test]
+    fn madison_is_read() {
+        let line =
+            "linux-source-7.2 | 7.2.13-1 | http://mirror.example/debian sid/main amd64 Packages";
+        assert_eq!(madison_line(line), Some(("linux-source-7.2", "7.2.13-1", "Packages")));
+        assert_eq!(madison_line("nothing"), None);
+    }
+}

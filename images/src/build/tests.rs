@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Command;
+
+use super::*;
+use crate::error::Fault;
+use crate::monitor::Silent;
+use crate::monitor::tests::Interrupted;
+use crate::testing::{Fixture, MAKEFILE};
+use crate::types::Request;
+
+fn hear(lines: &[&str]) -> Error {
+    let mut output = Output::default();
+    for line in lines {
+        output.hear(line);
+    }
+    output.failure("vmlinux", Path::new("/cache/build.log"))
+}
+
+#[test]
+fn the_first_error_is_told_with_the_log() {
+    let error = hear(&[
+        "  CC      kernel/fork.o",
+        "../kernel/entry/common.c: In function 'f':",
+        "../kernel/entry/common.c:7:3: error: 'x' undeclared",
+        "../kernel/entry/common.c:9:3: error: second",
+        "make[3]: *** [scripts/Makefile.build:229: kernel/entry/common.o] Error 1",
+    ]);
+    assert_eq!(error.fault(), crate::Fault::Kernel);
+    assert_eq!(error.log(), Some(Path::new("/cache/build.log")));
+    let text = error.to_string();
+    assert!(text.contains("build: kernel/entry/common.c:7:3: error: 'x' undeclared;"), "{text}");
+}
+
+#[test]
+fn without_an_error_the_last_lines_are_told() {
+    let text = hear(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
+    assert!(text.contains("objtool: bad; make: ***"), "{text}");
+}
+
+#[test]
+fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
+    for line in [
+        "/cache/x.s:1: fatal error: error writing to /tmp/x.s: No space left on device",
+        "gcc: fatal error: Killed signal terminated program cc1",
+    ] {
+        assert_eq!(hear(&[line]).fault(), crate::Fault::Machine);
+    }
+}
+
+#[test]
+fn only_what_changed_is_built_again() {
+    let f = Fixture::new();
+    assert_eq!(f.units(), ["kernel/exit.o", "kernel/fork.o"]);
+    f.write("kernel/fork.c", "int entry(void) { return 7; }\n");
+    assert_eq!(f.units(), ["kernel/fork.o"]);
+    // Back to what was built before: nothing is made, the image is there by its content.
+    f.write("kernel/fork.c", "int entry(void) { return 1; }\n");
+    assert!(!f.kernel().unwrap().built);
+}
+
+#[test]
+fn the_environment_of_an_outer_make_stays_out() {
+    let f = Fixture::new();
+    let request = Request {
+        toolchain: crate::Toolchain { kcflags: Some("-DASKED".into()), ..Default::default() },
+        ..f.request()
+    };
+    // SAFETY: no other thread of this test program reads these names, and getenv() of others is
+    // not racing with a removal.
+    unsafe {
+        for name in ["MAKEFLAGS", "KBUILD_OUTPUT", "ARCH", "LOCALVERSION", "KCFLAGS", "MAKELEVEL"] {
+            std::env::set_var(name, "poison");
+        }
+    }
+    crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    let mirror = fs::read_dir(f.cache.root().join("trees")).unwrap().next().unwrap().unwrap();
+    let mut entries = fs::read_dir(mirror.path().join("src")).unwrap().map(|e| e.unwrap().path());
+    let environment = entries.find_map(|e| fs::read_to_string(e.join("environment")).ok()).unwrap();
+    assert!(!environment.contains("poison"), "{environment}");
+    assert!(environment.contains("ARCH=x86_64") && environment.contains("-DASKED"));
+}
+
+/// Two machines that have nothing in common but ccache's remote storage: each a process of its own,
+/// this test once more, because the settings of ccache are the environment's.
+#[test]
+fn what_one_machine_compiled_is_not_compiled_by_the_next() {
+    const MACHINE: &str = "SUDBOX_TEST_MACHINE";
+    if std::env::var_os(MACHINE).is_some() {
+        assert_eq!(Fixture::new().units().len(), 2);
+        return;
+    }
+    if crate::toolchain::find("ccache").is_none() {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: shared objects: ccache is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let counters = |name: &str| -> BTreeMap<String, u64> {
+        let own = dir.path().join(name);
+        let mut machine = Command::new(std::env::current_exe().unwrap());
+        machine.args([
+            "--exact",
+            "build::tests::what_one_machine_compiled_is_not_compiled_by_the_next",
+        ]);
+        machine.env(MACHINE, name).env("CCACHE_DIR", &own);
+        let shared = format!("file:{}", dir.path().join("shared").display());
+        let output = machine.env("CCACHE_REMOTE_STORAGE", shared).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let mut stats = Command::new("ccache");
+        let stats = stats.arg("--print-stats").env("CCACHE_DIR", own).output().unwrap().stdout;
+        let lines = String::from_utf8(stats).unwrap();
+        let pairs = lines.lines().filter_map(|line| line.split_once('\t'));
+        pairs.filter_map(|(name, n)| Some((name.to_owned(), n.parse().ok()?))).collect()
+    };
+    let (first, second) = (counters("first"), counters("second"));
+    let [compiled, fetched] = ["cache_miss", "remote_storage_hit"];
+    assert_eq!((first[compiled], first[fetched]), (2, 0), "{first:?}");
+    assert_eq!(second[compiled], 0, "{second:?}");
+    assert!(second[fetched] >= 2, "{second:?}");
+}
+
+#[test]
+fn a_kernel_that_does_not_build_says_the_first_error_and_where_the_log_is() {
+    let f = Fixture::new();
+    f.write("kernel/fork.c", "int entry(void) { return undeclared; }\n");
+    let text = f.message(Fault::Kernel);
+    assert!(text.contains("kernel/fork.c:1:26: error: "), "{text}");
+    let log = f.kernel().unwrap_err().log().unwrap().to_owned();
+    assert!(text.contains(log.to_str().unwrap()));
+    assert!(fs::read_to_string(log).unwrap().contains("undeclared"));
+    f.write("kernel/fork.c", "int entry(void) { return 0; }\n");
+    assert!(f.kernel().unwrap().built, "the slot is usable");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_disk_that_fills_up_during_the_build_is_the_machines_fault() {
+    let f = Fixture::new();
+    // /dev/full answers every write as a full disk does.
+    f.write("hook", "mkdir -p $O/kernel; ln -sf /dev/full $O/kernel/fork.o\n");
+    f.write("Makefile", &MAKEFILE.replace("cat hook 2>/dev/null | sh", "O=$(O) sh hook"));
+    let text = f.message(Fault::Machine);
+    assert!(text.contains("disk is full"), "{text}");
+    f.assert_tidy();
+}
+
+#[test]
+fn an_interrupt_ends_the_build_and_leaves_the_slot_usable() {
+    let f = Fixture::new();
+    let request = f.request();
+    let error = crate::kernel(&f.cache, &request, &mut Interrupted::new()).unwrap_err();
+    assert_eq!(error.fault(), Fault::Interrupted);
+    f.assert_tidy();
+    assert!(f.kernel().unwrap().built);
+}
+
+#[test]
+fn two_runs_at_once_build_once() {
+    let f = Fixture::new();
+    let built: Vec<bool> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| f.kernel().unwrap().built)).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert_eq!(built.iter().filter(|built| **built).count(), 1);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let image = |f: &Fixture| fs::read(f.kernel().unwrap().kernel).unwrap();
+    assert_eq!(image(&Fixture::new()), image(&Fixture::new()));
+}

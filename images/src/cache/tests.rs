@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::monitor::Silent;
+
+fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = Cache::at(dir.path().join("cache")).unwrap();
+    cache.limit = limit;
+    (dir, cache)
+}
+
+fn fill(cache: &Cache, key: &str, age: u64) -> Held {
+    let path = cache.entry("images", key);
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
+    let held = cache.lock("images", key, Mode::Shared, &mut Silent).unwrap();
+    held.record_size(disk_usage(&path));
+    let used = SystemTime::now() - Duration::from_secs(age);
+    held.file().unwrap().set_modified(used).unwrap();
+    held
+}
+
+/// Drops it, also for the child that another test may just have forked, which has it too until
+/// it executes.
+fn let_go(held: Held) {
+    held.file().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn the_least_recently_used_go_and_what_is_held_stays() {
+    let (_dir, cache) = cache(150 << 10);
+    let oldest_but_held = fill(&cache, "a", 300);
+    let_go(fill(&cache, "b", 200));
+    let_go(fill(&cache, "c", 100));
+    cache.evict();
+    assert!(cache.entry("images", "a").exists(), "held");
+    assert!(!cache.entry("images", "b").exists(), "least recently used");
+    assert!(cache.entry("images", "c").exists());
+    assert!(!cache.lock_path("images", "b").exists());
+    let_go(oldest_but_held);
+    let_go(fill(&cache, "d", 0));
+    cache.evict();
+    assert!(!cache.entry("images", "a").exists());
+}
+
+#[test]
+fn what_is_no_kernel_goes_too_but_a_bisection_that_goes_on() {
+    let (_dir, cache) = cache(0);
+    fs::write(cache.entry("guests", "init"), [1; 4096]).unwrap();
+    for (folder, key) in [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")] {
+        fs::create_dir(cache.entry(folder, key)).unwrap();
+        fs::write(cache.entry(folder, key).join("file"), [1; 4096]).unwrap();
+    }
+    let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
+    cache.write("bisections", "over/state.json", &state(true)).unwrap();
+    cache.write("bisections", "begun/state.json", &state(false)).unwrap();
+    let held = cache.hold("guests", "init", Mode::Shared, &mut Silent).unwrap();
+    cache.evict();
+    assert!(cache.entry("guests", "init").exists(), "held");
+    assert!(!cache.entry("toolchains", "rust").exists());
+    assert!(!cache.entry("bisections", "over").exists());
+    assert!(cache.entry("bisections", "begun").exists(), "it can be gone on with");
+    let_go(held);
+    cache.evict();
+    assert!(!cache.entry("guests", "init").exists());
+}
+
+#[test]
+fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
+    let (_dir, cache) = cache(LIMIT);
+    let held = cache.lock("slots", "x", Mode::Exclusive, &mut Silent).unwrap();
+    let mut interrupted = crate::monitor::tests::Interrupted::new();
+    let error = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Interrupted);
+    drop(held);
+    let one = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
+    let two = cache.lock("slots", "x", Mode::Shared, &mut interrupted).unwrap();
+    drop((one, two));
+}
+
+#[test]
+fn records_survive_and_broken_ones_are_as_if_absent() {
+    let (_dir, cache) = cache(LIMIT);
+    cache.write("recipes", "k", &vec![1, 2]).unwrap();
+    assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), Some(vec![1, 2]));
+    fs::write(cache.entry("recipes", "k"), "[1,").unwrap();
+    assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), None);
+    assert_eq!(fs::read_dir(cache.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_the_machines_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = Cache::at(file.join("cache")).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Machine);
+    assert!(error.to_string().contains("cache"), "{error}");
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    // /dev/full answers every write with ENOSPC.
+    let error = fs::write("/dev/full", "x").context("write", Path::new("/dev/full"));
+    let error = error.unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Machine);
+    assert!(error.to_string().starts_with("the disk is full"), "{error}");
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+
+const SERIES: Series = Series { major: 6, minor: 12 };
+
+fn configuration(user: Option<&str>) -> Configuration {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), user.unwrap_or_default()).unwrap();
+    let files: Vec<PathBuf> = user.map(|_| file.path().to_owned()).into_iter().collect();
+    Configuration::new(Arch::X86_64, "default", &files).unwrap()
+}
+
+/// A .config with all that is required.
+pub(crate) fn sufficient() -> String {
+    let needs = required(REQUIRED).unwrap();
+    let needs = needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES));
+    needs.map(|n| format!("{}={}\n", n.symbol, n.value)).collect()
+}
+
+#[test]
+fn settings_are_read() {
+    assert_eq!(setting("CONFIG_A=y"), Some(("CONFIG_A", "y")));
+    assert_eq!(setting("# CONFIG_A is not set"), Some(("CONFIG_A", "n")));
+    assert_eq!(setting("CONFIG_B=\"a=b\""), Some(("CONFIG_B", "\"a=b\"")));
+    assert_eq!(setting("# CONFIG_A decides"), None);
+    assert_eq!(setting("# a comment"), None);
+}
+
+#[test]
+fn the_last_word_counts() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "# CONFIG_MINE is not set\nCONFIG_TINY=y\n").unwrap();
+    configuration(Some("CONFIG_MINE=y\n# CONFIG_SMP is not set\n")).merge(file.path()).unwrap();
+    let merged = fs::read_to_string(file.path()).unwrap();
+    assert!(merged.contains("CONFIG_TINY=y\n") && merged.contains("CONFIG_MINE=y\n"));
+    assert!(!merged.contains("# CONFIG_MINE") && !merged.contains("CONFIG_SMP=y"));
+    assert!(merged.contains("# CONFIG_SMP is not set\n"));
+}
+
+#[test]
+fn the_last_word_counts_in_a_choice() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "CONFIG_SLOB=y\n# CONFIG_SLUB is not set\n").unwrap();
+    configuration(None).merge(file.path()).unwrap();
+    let merged = fs::read_to_string(file.path()).unwrap();
+    assert!(merged.find("CONFIG_SLOB=y").unwrap() < merged.find("CONFIG_SLUB=y").unwrap());
+}
+
+#[test]
+fn everything_that_is_missing_is_named() {
+    assert!(!sufficient().is_empty());
+    let own = configuration(None);
+    assert_eq!(own.check(&sufficient(), SERIES).unwrap(), Vec::<String>::new());
+    let needs = required(REQUIRED).unwrap();
+    let error = own.check("", SERIES).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Kernel);
+    for need in needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES)) {
+        if need.value != "n" {
+            assert!(error.to_string().contains(need.symbol), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_fragment_that_takes_out_what_is_needed_is_bad_input() {
+    let needs = required(REQUIRED).unwrap();
+    let need = needs.iter().find(|n| n.applies(Arch::X86_64, "default", SERIES)).unwrap();
+    let user = configuration(Some(&format!("# {} is not set\n", need.symbol)));
+    let error = user.check("", SERIES).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Input);
+    assert!(error.to_string().contains(need.symbol));
+}
+
+#[test]
+fn a_setting_without_effect_is_said() {
+    let said = configuration(Some("CONFIG_NO_SUCH=y\n")).check(&sufficient(), SERIES).unwrap();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("CONFIG_NO_SUCH=y of "), "{said:?}");
+}
+
+#[test]
+fn bad_input_is_refused() {
+    let error = Configuration::new(Arch::X86_64, "vanilla", &[]).unwrap_err();
+    assert!(error.to_string().contains("default, full"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "CONFIG_A=y\nhello\n").unwrap();
+    let files = [file.path().to_owned()];
+    let error = Configuration::new(Arch::X86_64, "default", &files).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Input);
+    assert!(error.to_string().contains("line 2"));
+    let missing = [PathBuf::from("/no/such.config")];
+    assert!(Configuration::new(Arch::X86_64, "default", &missing).is_err());
+}
+
+#[test]
+fn conditions_of_required_lines() {
+    let needs = required("CONFIG_A=y arch=x86_64 flavour=full since=6.5 before=7.3 # why\n\n# c\n")
+        .unwrap();
+    let [need] = &needs[..] else { panic!("one") };
+    let at = |major, minor| Series { major, minor };
+    assert!(need.applies(Arch::X86_64, "full", at(6, 5)));
+    assert!(!need.applies(Arch::X86_64, "default", at(6, 5)));
+    assert!(!need.applies(Arch::X86_64, "full", at(6, 4)));
+    assert!(!need.applies(Arch::X86_64, "full", at(7, 3)));
+    assert!(required("CONFIG_A=y sinc=6.5").is_err());
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+
+fn inspect_bytes(bytes: &[u8]) -> Result<ImageFile, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    inspect(file.path(), Arch::X86_64)
+}
+
+fn bzimage() -> Vec<u8> {
+    let mut image = vec![0; 5 * 512 + 4096];
+    image[0x1f1] = 4;
+    image[0x1f4..0x1f8].copy_from_slice(&256u32.to_le_bytes());
+    image[0x1fe..0x200].copy_from_slice(&0xaa55u16.to_le_bytes());
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020fu16.to_le_bytes());
+    image[0x20e..0x210].copy_from_slice(&0x100u16.to_le_bytes());
+    image[0x236] = 1;
+    image[0x300..0x30f].copy_from_slice(b"6.12.117 (x@y)\0");
+    image
+}
+
+fn vmlinux() -> Vec<u8> {
+    let mut image = vec![0; 64 + 56 + 100];
+    image[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    image[16] = 2;
+    image[18] = 62;
+    image[32] = 64;
+    image[56] = 1;
+    image[64] = 1;
+    image[64 + 8] = 120;
+    image[64 + 16..64 + 24].copy_from_slice(&0xffff_ffff_8100_0000u64.to_le_bytes());
+    image[64 + 32] = 100;
+    image
+}
+
+#[test]
+fn whole_images_are_recognised() {
+    let image = inspect_bytes(&bzimage()).unwrap();
+    assert_eq!(image.format, Format::BzImage);
+    assert_eq!(image.release.as_deref(), Some("6.12.117"));
+    assert_eq!(inspect_bytes(&vmlinux()).unwrap().format, Format::Vmlinux);
+}
+
+#[test]
+fn truncated_images_say_so_at_every_length() {
+    for (whole, start) in [(bzimage(), 0x206), (vmlinux(), 4)] {
+        for length in start..whole.len() {
+            let why = inspect_bytes(&whole[..length]).unwrap_err();
+            assert!(why.starts_with("truncated"), "{length}: {why}");
+        }
+    }
+}
+
+#[test]
+fn an_image_is_one_of_its_architecture_only() {
+    for (magic, arch) in IMAGES {
+        let mut image = vec![0; 4096];
+        image[16..24].copy_from_slice(&8192u64.to_le_bytes());
+        image[56..60].copy_from_slice(magic);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &image).unwrap();
+        let found = inspect(file.path(), arch).unwrap();
+        assert_eq!(found.format, Format::Image);
+        let why = inspect_bytes(&image).unwrap_err();
+        assert!(why.contains(&format!("for {}", arch.name())), "{why}");
+        std::fs::write(file.path(), vmlinux()).unwrap();
+        assert!(inspect(file.path(), arch).unwrap_err().contains("another machine"));
+    }
+}
+
+#[test]
+fn a_kernel_for_s390_is_one_there_only() {
+    let mut image = vec![0; 0x11000];
+    image[0x10008..0x1000e].copy_from_slice(b"S390EP");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &image).unwrap();
+    assert_eq!(inspect(file.path(), Arch::S390x).unwrap().format, Format::Image);
+    assert!(inspect_bytes(&image).unwrap_err().contains("for s390x"));
+    let mut elf = vmlinux();
+    elf[5] = 2;
+    elf[18..20].copy_from_slice(&22u16.to_be_bytes());
+    std::fs::write(file.path(), elf).unwrap();
+    let why = inspect(file.path(), Arch::S390x).unwrap_err();
+    assert!(why.contains("name its arch/s390/boot/bzImage"), "{why}");
+}
+
+#[test]
+fn others_are_named() {
+    let mut arm = vmlinux();
+    arm[18] = 183;
+    let mut old = bzimage();
+    old[0x236] = 0;
+    let mut zboot = vec![0; 100];
+    zboot[4..8].copy_from_slice(b"zimg");
+    for (bytes, word) in [
+        (zboot, "compressed for EFI"),
+        (arm, "another machine"),
+        (old, "64-bit"),
+        (b"#!/bin/sh\n".to_vec(), "text"),
+        (b"\x1f\x8b\x08".to_vec(), "gzip"),
+        (vec![0; 100], "not a kernel"),
+        (Vec::new(), "empty"),
+    ] {
+        let why = inspect_bytes(&bytes).unwrap_err();
+        assert!(why.contains(word), "{why}");
+    }
+    let program = inspect(Path::new("/proc/self/exe"), Arch::X86_64).unwrap_err();
+    assert!(program.contains("ELF program"), "{program}");
+}

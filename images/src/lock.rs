@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! File locks (flock(2)) on the entries of the cache.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Context as _, Error};
+use crate::monitor;
+use crate::monitor::Monitor;
+
+/// Pause between two attempts to get a lock.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A lock on an entry of the cache: the entry is not evicted while this lives.
+///
+/// The default holds no lock.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Option<Arc<File>>);
+
+impl Held {
+    /// The locked file. A child that inherits its descriptor keeps the lock until it exits.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.0.as_deref()
+    }
+
+    /// Writes the size of the entry into the lock file, for eviction.
+    pub(crate) fn record_size(&self, bytes: u64) {
+        if let Some(mut file) = self.file() {
+            // Without a recorded size eviction is less exact, and nothing else.
+            let _ =
+                file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{bytes}"));
+        }
+    }
+}
+
+/// How an entry is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To read it.
+    Shared,
+    /// To change it.
+    Exclusive,
+}
+
+/// Locks a file, which is made if it is not there, and sets its modification time to now. Waits
+/// while another process holds the lock, and tells the monitor so once.
+///
+/// # Errors
+/// [`Error::Machine`] if the file cannot be opened or locked; [`Error::Interrupted`].
+pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result<Held, Error> {
+    let mut announced = false;
+    loop {
+        let file = open(path).context("open the lock", path)?;
+        let locked = match mode {
+            Mode::Shared => file.try_lock_shared(),
+            Mode::Exclusive => file.try_lock(),
+        };
+        match locked {
+            // An eviction may have removed the file between open() and flock().
+            Ok(()) if !is_at(&file, path) => {}
+            Ok(()) => {
+                let _ = file.set_modified(SystemTime::now());
+                return Ok(Held(Some(Arc::new(file))));
+            }
+            Err(TryLockError::WouldBlock) => {
+                if !announced {
+                    monitor.note("waiting for another run of sudbox that uses the same files");
+                    announced = true;
+                }
+                monitor::wait(RETRY, monitor)?;
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::io("lock", path, &source));
+            }
+        }
+    }
+}
+
+/// Locks a file exclusively if nobody else holds a lock on it.
+pub(crate) fn try_alone(path: &Path) -> Option<File> {
+    let file = open(path).ok()?;
+    (file.try_lock().is_ok() && is_at(&file, path)).then_some(file)
+}
+
+/// The size that [`Held::record_size`] wrote into a file.
+pub(crate) fn recorded_size(path: &Path) -> Option<u64> {
+    let mut text = String::new();
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    text.parse().ok()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Whether an open file is still the one at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}

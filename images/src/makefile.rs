@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Reads a kernel's release from its top Makefile.
+
+use std::fs;
+use std::path::Path;
+
+/// The release that a tree's Makefile says it is, such as `6.12.0-rc3`.
+pub(crate) fn tree_release(tree: &Path) -> Result<String, String> {
+    let makefile = fs::read_to_string(tree.join("Makefile"))
+        .map_err(|e| format!("its Makefile cannot be read: {e}"))?;
+    let value = |name: &str| {
+        makefile.lines().take(40).find_map(|line| {
+            let (left, right) = line.split_once('=')?;
+            (left.trim() == name).then(|| right.trim().to_owned())
+        })
+    };
+    let (Some(version), Some(patchlevel)) = (value("VERSION"), value("PATCHLEVEL")) else {
+        return Err("its Makefile sets no VERSION and PATCHLEVEL".into());
+    };
+    if !tree.join("Kconfig").is_file() || !tree.join("kernel").is_dir() {
+        return Err("it has no Kconfig or no kernel directory".into());
+    }
+    let sub = value("SUBLEVEL").filter(|s| !s.is_empty()).unwrap_or_else(|| "0".into());
+    let extra = value("EXTRAVERSION").unwrap_or_default();
+    Ok(format!("{version}.{patchlevel}.{sub}{extra}"))
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Paths that a person types, and names of directories.
+
+use std::path::{Path, PathBuf};
+
+/// `~` and `~/...` as a shell expands them: make hands them on as typed.
+#[must_use]
+pub fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        // join() of an empty rest would put a slash at the end.
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home,
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// The name of a directory, as far as it can stand in one of the cache's.
+pub(crate) fn plain_name(tree: &Path) -> String {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+    name.chars().filter(plain).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_is_expanded() {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+        assert_eq!(expand_home(Path::new("~/src/linux")), home.join("src/linux"));
+        assert_eq!(expand_home(Path::new("~")), home);
+        assert_eq!(expand_home(Path::new("./~/x")), PathBuf::from("./~/x"));
+    }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Waits for descriptors, by poll(2).
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// Which of these descriptors can be read, or have reached their end, within this time. None of
+/// them can be if a signal comes; where there is no descriptor the answer is always no.
+///
+/// # Errors
+/// As poll(2), but for EINTR.
+pub(crate) fn readable<const N: usize>(
+    descriptors: [Option<BorrowedFd<'_>>; N],
+    time: Duration,
+) -> io::Result<[bool; N]> {
+    let given = descriptors.iter().flatten();
+    let mut fds: Vec<PollFd<'_>> = given.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let time = Timespec::try_from(time).map_err(io::Error::other)?;
+    match poll(&mut fds, Some(&time)) {
+        Err(Errno::INTR) => return Ok([false; N]),
+        Err(errno) => return Err(errno.into()),
+        Ok(_) => {}
+    }
+    let mut answers = fds.iter().map(|fd| !fd.revents().is_empty());
+    Ok(descriptors.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
+}

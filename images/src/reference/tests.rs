@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+
+fn parse(text: &str) -> Result<Reference, Error> {
+    Reference::parse(text, Arch::X86_64, None)
+}
+
+fn refused(text: &str) -> String {
+    let error = parse(text).unwrap_err();
+    assert_eq!(error.fault(), crate::Fault::Input, "{error}");
+    let sentence = error.to_string();
+    assert!(sentence.contains(text) && !sentence.contains('\n'), "{sentence}");
+    sentence
+}
+
+#[test]
+fn versions() {
+    assert_eq!(parse("v6.12").unwrap(), Reference::Exact("6.12".parse().unwrap()));
+    assert_eq!(parse("v6.12.117").unwrap(), Reference::Exact("6.12.117".parse().unwrap()));
+    assert_eq!(parse("6.12.117").unwrap(), Reference::Exact("6.12.117".parse().unwrap()));
+    assert_eq!(parse("v7.3-rc7").unwrap(), Reference::Exact("7.3-rc7".parse().unwrap()));
+    assert_eq!(parse("6.1").unwrap(), Reference::Newest("6.1".parse().unwrap()));
+    // That no such release exists is found out by looking for its source.
+    assert_eq!(parse("v9.99").unwrap(), Reference::Exact("9.99".parse().unwrap()));
+}
+
+#[test]
+fn empty_is_the_default() {
+    let Reference::Newest(series) = parse("").unwrap() else { panic!("a series") };
+    let pins = Pins::embedded().unwrap();
+    assert_eq!(Some(series), pins.series(pins.default_name(Arch::X86_64).unwrap()));
+}
+
+#[test]
+fn a_patched_kernel_is_for_its_architecture_only() {
+    let here = Reference::parse("6.12-sud", Arch::Aarch64, None).unwrap();
+    assert_eq!(here, Reference::Pinned("6.12-sud".into()));
+    for text in ["", "pinned"] {
+        assert_eq!(Reference::parse(text, Arch::Aarch64, None).unwrap(), here);
+    }
+    assert!(refused("6.12-sud").contains("not for x86_64"));
+    let plain = Reference::parse("6.12", Arch::Aarch64, None).unwrap();
+    assert_eq!(plain, Reference::Newest("6.12".parse().unwrap()));
+}
+
+#[test]
+fn nonsense_gets_one_sentence_with_what_is_accepted() {
+    assert!(refused("banana").contains("a series such as 6.12"));
+    assert!(refused("./no/such/tree").contains("no such file"));
+    assert!(refused("running").contains("no image"));
+    for text in ["deb:", "deb:6.12 7.3", "deb:../x", "deb:-o", "deb:Linux=1"] {
+        assert!(refused(text).contains("deb:6.12"));
+    }
+}
+
+#[test]
+fn packages_by_series_name_and_file() {
+    assert_eq!(parse("deb:6.18").unwrap(), Reference::NewestPackage("6.18".parse().unwrap()));
+    let name = "linux-image-6.18.15+deb13-cloud-amd64";
+    assert_eq!(parse(&format!("deb:{name}")).unwrap(), Reference::Package(name.into()));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "!<arch>\ndebian-binary").unwrap();
+    let path = file.path().canonicalize().unwrap();
+    assert_eq!(parse(path.to_str().unwrap()).unwrap(), Reference::PackageFile(path));
+}
+
+#[test]
+fn in_a_git_tree_what_is_nothing_else_is_a_commit() {
+    let linux = Some(Path::new("linux"));
+    let parse = |text| Reference::parse(text, Arch::X86_64, linux);
+    for text in ["HEAD~3", "master", "origin/next", "0123abcd"] {
+        assert_eq!(parse(text).unwrap(), Reference::Commit(text.into()));
+    }
+    assert_eq!(parse("v6.13-rc1").unwrap(), Reference::Exact("6.13-rc1".parse().unwrap()));
+    assert_eq!(parse("stable").unwrap(), Reference::Stable);
+    assert!(parse("./no/such").is_err());
+}
+
+#[test]
+fn trees_are_recognised_and_other_directories_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    assert!(refused(path).contains("not a Linux source tree"));
+    fs::write(dir.path().join("Makefile"), "all:\n\techo hello\n").unwrap();
+    assert!(refused(path).contains("VERSION"));
+    let makefile = "# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 0\nEXTRAVERSION = -rc3\n";
+    fs::write(dir.path().join("Makefile"), makefile).unwrap();
+    assert!(refused(path).contains("Kconfig"));
+    fs::write(dir.path().join("Kconfig"), "").unwrap();
+    fs::create_dir(dir.path().join("kernel")).unwrap();
+    assert_eq!(parse(path).unwrap(), Reference::Tree(dir.path().canonicalize().unwrap()));
+    assert_eq!(tree_release(dir.path()).unwrap(), "6.12.0-rc3");
+}
+
+#[test]
+fn a_text_file_is_no_kernel() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "hello, I am a text\n").unwrap();
+    assert!(refused(file.path().to_str().unwrap()).contains("text"));
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::fs;
+use std::process::Command;
+
+use super::*;
+use crate::error::Fault;
+use crate::monitor::Silent;
+use crate::monitor::tests::Recording;
+use crate::testing::{Fixture, snapshot};
+
+fn candidates(versions: &[&str]) -> Vec<Candidate> {
+    let origin = |v: &str| Origin::Upstream { path: v.into(), sha256: "0".into() };
+    versions.iter().map(|v| Candidate { version: (*v).into(), origin: origin(v) }).collect()
+}
+
+fn version(candidate: Option<&Candidate>) -> Option<&str> {
+    candidate.map(|c| c.version.as_str())
+}
+
+#[test]
+fn the_newest_of_a_series_is_no_candidate_unless_alone() {
+    let list =
+        candidates(&["6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0"]);
+    let of = |text: &str| version(newest(text.parse().unwrap(), &list));
+    assert_eq!(of("6.12"), Some("6.12.117"));
+    assert_eq!(of("7.3"), Some("7.3-rc7"));
+    assert_eq!(of("8.0"), Some("8.0"));
+    assert_eq!(of("6.1"), None);
+}
+
+#[test]
+fn exact_is_exact_and_the_nearest_is_of_its_series() {
+    let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
+    let exact = |text: &str| version(choose(Wanted::Exact(text.parse().unwrap()), &list));
+    assert_eq!(exact("6.12.38"), Some("6.12.38"));
+    assert_eq!(exact("6.12"), None);
+    let near = |text: &str| version(nearest(text.parse().unwrap(), &list));
+    assert_eq!(near("6.12"), Some("6.12.8"));
+    assert_eq!(near("6.12.41"), Some("6.12.43"));
+    assert_eq!(near("6.14.1"), None);
+}
+
+/// An upstream archive on this disk.
+fn archive(f: &mut Fixture, version: &str) -> PathBuf {
+    let folder = f.dir.path().join("archive/v6.x");
+    fs::create_dir_all(&folder).unwrap();
+    let tarball = folder.join(format!("linux-{version}.tar.xz"));
+    let mut tar = Command::new("tar");
+    tar.arg("-cJf").arg(&tarball).arg("-C").arg(f.dir.path()).arg("linux-6.12.3");
+    assert!(tar.status().unwrap().success());
+    let sum = Command::new("sha256sum").arg(&tarball).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    let line = format!("{}  linux-{version}.tar.xz\n", sum.split(' ').next().unwrap());
+    let sums = folder.join("sha256sums.asc");
+    let others = fs::read_to_string(&sums).unwrap_or_else(|_| "Hash: SHA256\n\n".into());
+    fs::write(sums, others + &line).unwrap();
+    f.cache.upstream.base = format!("file://{}/archive", f.dir.path().display());
+    tarball
+}
+
+fn release(f: &Fixture, reference: &str) -> Result<(KernelImage, Recording), Error> {
+    let request = Request { reference: reference.into(), ..Request::default() };
+    let mut monitor = Recording::default();
+    crate::kernel(&f.cache, &request, &mut monitor).map(|image| (image, monitor))
+}
+
+#[test]
+fn an_upstream_release_is_verified_built_and_then_needs_no_network() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.3");
+    let (image, monitor) = release(&f, "v6.12.3").unwrap();
+    assert!(image.built && image.stands_in.is_none());
+    assert!(image.source.starts_with("upstream linux-6.12.3.tar.xz, sha256 "), "{}", image.source);
+    assert!(monitor.heard.iter().any(|said| said.starts_with("unpacking")), "{:?}", monitor.heard);
+    fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
+    let (image, monitor) = release(&f, "v6.12.3").unwrap();
+    assert!(!image.built);
+    assert_eq!(monitor.heard, Vec::<String>::new(), "nobody is asked");
+    f.assert_tidy();
+}
+
+#[test]
+fn the_newest_of_a_series_is_remembered() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.2");
+    archive(&mut f, "6.12.3");
+    let (image, _) = release(&f, "6.12").unwrap();
+    assert!(image.source.contains("linux-6.12.3.tar.xz"));
+    fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
+    assert!(!release(&f, "6.12").unwrap().0.built);
+}
+
+#[test]
+fn a_tarball_that_is_not_what_was_published_is_refused() {
+    let mut f = Fixture::new();
+    let tarball = archive(&mut f, "6.12.3");
+    let mut bytes = fs::read(&tarball).unwrap();
+    bytes.push(0);
+    fs::write(tarball, bytes).unwrap();
+    let error = release(&f, "v6.12.3").unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().contains("sha256"), "{error}");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_git_tree_comes_first_and_is_only_read() {
+    let f = Fixture::new();
+    for arguments in
+        [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "x"], &["tag", "v6.12.3"]]
+    {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
+        assert!(git.args(arguments).status().unwrap().success());
+    }
+    // What is checked out does not matter, the tag does.
+    f.write("kernel/fork.c", "broken");
+    let before = snapshot(&f.tree());
+    let request =
+        Request { reference: "v6.12.3".into(), linux: Some(f.tree()), ..Request::default() };
+    let image = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    assert!(image.built && image.source.starts_with("git "), "{}", image.source);
+    assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
+    assert_eq!(snapshot(&f.tree()), before);
+}
+
+#[test]
+fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
+    let f = Fixture::new();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
+        assert!(git.args(arguments).status().unwrap().success());
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "one"]);
+    f.write("kernel/fork.c", "broken");
+    git(&["commit", "-qam", "two"]);
+    let before = snapshot(&f.tree());
+    let of = |name: &str| {
+        let linux = Some(f.tree());
+        let request = Request { reference: name.into(), linux, ..Request::default() };
+        crate::kernel(&f.cache, &request, &mut Silent)
+    };
+    let image = of("HEAD~1").unwrap();
+    assert!(image.built && image.source.contains("HEAD~1, commit "), "{}", image.source);
+    assert!(!of("main~1").unwrap().built, "the same tree");
+    assert_eq!(of("main").unwrap_err().fault(), Fault::Kernel);
+    assert_eq!(snapshot(&f.tree()), before);
+}
+
+#[test]
+fn latest_and_stable_are_asked_for_every_time() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.2");
+    archive(&mut f, "6.12.3");
+    let say = |version: &str| {
+        let text = format!("{{\"releases\": [{{\"version\": \"{version}\"}}]}}");
+        fs::write(f.dir.path().join("archive/releases.json"), text).unwrap();
+    };
+    say("6.12.2");
+    for reference in ["stable", "latest"] {
+        let (image, _) = release(&f, reference).unwrap();
+        assert!(image.source.contains("linux-6.12.2.tar.xz") && image.stands_in.is_none());
+    }
+    say("6.12.3");
+    assert!(release(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
+    // A candidate counts for one of the two, and no source has it.
+    say("6.12-rc9\"}, {\"version\": \"6.12.2");
+    let (image, _) = release(&f, "stable").unwrap();
+    assert!(image.source.contains("linux-6.12.2.tar.xz"));
+    fs::write(f.dir.path().join("archive/releases.json"), "<html>").unwrap();
+    assert_eq!(release(&f, "stable").unwrap_err().fault(), Fault::Machine);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_release_that_cannot_be_downloaded_is_passed_over() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.3");
+    fs::remove_file(archive(&mut f, "6.12.4")).unwrap();
+    let (image, monitor) = release(&f, "6.12").unwrap();
+    assert!(image.source.contains("linux-6.12.3.tar.xz"), "{}", image.source);
+    assert!(monitor.heard.iter().any(|said| said.contains("looking further")));
+    let (image, _) = release(&f, "v6.12.4").unwrap();
+    assert!(image.stands_in.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
+    f.assert_tidy();
+}
+
+#[test]
+fn an_unknown_version_is_bad_input_and_no_source_at_all_the_machines_fault() {
+    let mut f = Fixture::new();
+    let error = release(&f, "v6.12.3").unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().starts_with("no source of linux v6.12.3 can be reached"), "{error}");
+    archive(&mut f, "6.12.3");
+    f.cache.upstream.down.store(false, std::sync::atomic::Ordering::Relaxed);
+    let error = release(&f, "v6.99.1").unwrap_err();
+    assert_eq!(error.fault(), Fault::Input);
+    assert!(error.to_string().contains("on offer: 6.12; "), "{error}");
+    f.assert_tidy();
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+
+fn tree(files: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = dir.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+    dir
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        walk(dir, Arch::X86_64).unwrap().into_iter().map(|file| file.path).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn products_stay_out_also_without_rules() {
+    let dir = tree(&[
+        "Makefile",
+        ".config",
+        "kernel/fork.c",
+        "kernel/fork.o",
+        "kernel/.fork.o.cmd",
+        "include/config/auto.conf",
+        "arch/x86/include/generated/asm/x.h",
+        "arch/x86/boot/x.c",
+        "arch/arm64/kernel/x.c",
+        "Documentation/Kconfig",
+        "Documentation/admin-guide/x.rst",
+        ".git/index",
+        "other/.git/index",
+        "other/x.c",
+        "vmlinux",
+    ]);
+    assert_eq!(
+        names(dir.path()),
+        ["Documentation/Kconfig", "Makefile", "arch/x86/boot/x.c", "kernel/fork.c"]
+    );
+}
+
+#[test]
+fn the_trees_own_rules_hold_and_the_nearest_wins() {
+    let dir = tree(&["a/gen.h", "a/b/gen.h", "a/keep.s", "b.s", "Makefile"]);
+    fs::write(dir.path().join(".gitignore"), ".*\n*.s\ngen.h\n").unwrap();
+    fs::write(dir.path().join("a/.gitignore"), "!keep.s\n").unwrap();
+    fs::write(dir.path().join("a/b/.gitignore"), "!/gen.h\n").unwrap();
+    assert_eq!(names(dir.path()), ["Makefile", "a/b/gen.h", "a/keep.s"]);
+}
+
+#[test]
+fn a_packagings_rules_do_not_hide_the_kernel() {
+    let dir = tree(&["Makefile", "kernel/fork.c", "kernel/x.o"]);
+    fs::write(dir.path().join(".gitignore"), "*.o\n/*\n!/debian/\n").unwrap();
+    let names = names(dir.path());
+    assert!(names.contains(&"Makefile".to_owned()) && names.contains(&"kernel/fork.c".to_owned()));
+    assert!(!names.contains(&"kernel/x.o".to_owned()));
+}
+
+#[test]
+fn an_output_directory_in_the_tree_stays_out() {
+    let dir = tree(&["Makefile", "build/.config", "build/x.c"]);
+    std::os::unix::fs::symlink("..", dir.path().join("build/source")).unwrap();
+    assert_eq!(names(dir.path()), ["Makefile"]);
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The whole way from a request to an image, with a small thing in Linux's place: a tree whose
+//! Makefile knows the targets and prints the lines that sudbox relies on. Real kernels are built by
+//! the end-to-end tests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::cache::Cache;
+use crate::error::{Error, Fault};
+use crate::monitor::Silent;
+use crate::types::{KernelImage, Request};
+
+/// What the rest of the file needs of kbuild: objects in O=, rebuilt when newer, one line each.
+pub(crate) const MAKEFILE: &str = r#"# SPDX-License-Identifier: GPL-2.0
+VERSION = 6
+PATCHLEVEL = 12
+SUBLEVEL = 3
+EXTRAVERSION =
+NAME = Fake
+
+O ?= .
+objects := $(O)/kernel/fork.o $(O)/kernel/exit.o
+vmlinux: $(O)/vmlinux
+$(O)/vmlinux: $(objects)
+	@echo "  LD      vmlinux"
+	@$(LD) -nostdlib -static -e entry -o $@ $(objects)
+$(O)/kernel/%.o: kernel/%.c $(O)/.config
+	@echo "  CC      kernel/$*.o"
+	@mkdir -p $(O)/kernel
+	@cd $(O) && $(CC) $(KCFLAGS) -ffreestanding -fno-pie -c -o $@ ../kernel/$*.c
+tinyconfig:
+	@test ! -e .config || { echo "*** The source tree is not clean"; exit 1; }
+	@mkdir -p $(O)/include/config
+	@echo 6.12.3 > $(O)/include/config/kernel.release
+	@echo "CONFIG_EMBEDDED=y" > $(O)/.config
+	@cat selected >> $(O)/.config
+	@cat hook 2>/dev/null | sh
+olddefconfig:
+	@env > $(O)/environment
+	@echo "MAKEFLAGS=$(MAKEFLAGS) ARCH=$(ARCH)" >> $(O)/environment
+"#;
+
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) cache: Cache,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = Cache::at(dir.path().join("cache")).unwrap();
+        cache.upstream.base = "file:///no/such/archive".into();
+        cache.distribution = false;
+        let fixture = Fixture { dir, cache };
+        fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
+        fixture.write("kernel/exit.c", "int leave(void) { return 2; }\n");
+        fixture.write("Makefile", MAKEFILE);
+        // What the real Kconfig selects without being asked.
+        fixture.write("selected", &crate::config::tests::sufficient());
+        fixture.write("Kconfig", "mainmenu \"Fake\"\n");
+        fixture
+    }
+
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.dir.path().join("linux-6.12.3")
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.tree().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn request(&self) -> Request {
+        Request { reference: self.tree().to_str().unwrap().into(), ..Request::default() }
+    }
+
+    pub(crate) fn kernel(&self) -> Result<KernelImage, Error> {
+        crate::kernel(&self.cache, &self.request(), &mut Silent)
+    }
+
+    /// The compile units of the log of an image that was built now.
+    pub(crate) fn units(&self) -> Vec<String> {
+        let image = self.kernel().unwrap();
+        assert!(image.built);
+        let log = fs::read_to_string(image.build_log.unwrap()).unwrap();
+        let mut units: Vec<_> =
+            log.lines().filter_map(|l| l.strip_prefix("  CC      ")).map(str::to_owned).collect();
+        units.sort();
+        units
+    }
+
+    pub(crate) fn message(&self, fault: Fault) -> String {
+        let error = self.kernel().unwrap_err();
+        assert_eq!(error.fault(), fault, "{error}");
+        let text = error.to_string();
+        assert!(!text.contains('\n'), "{text}");
+        text
+    }
+
+    /// The cache holds nothing unfinished.
+    pub(crate) fn assert_tidy(&self) {
+        let left: Vec<_> = fs::read_dir(self.cache.root().join("tmp")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Everything about a tree that a write into it would change.
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in
+            fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).chain([folder.clone()])
+        {
+            let meta = fs::symlink_metadata(&entry).unwrap();
+            let content = if meta.is_file() { fs::read(&entry).unwrap() } else { Vec::new() };
+            let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+            if meta.is_dir() && entry != folder {
+                folders.push(entry.clone());
+            }
+            all.insert(entry, (meta.ino(), times, meta.mode(), content));
+        }
+    }
+    all
+}

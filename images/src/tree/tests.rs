@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use std::fs;
+use std::process::Command;
+
+use crate::monitor::Silent;
+use crate::testing::{Fixture, snapshot};
+use crate::types::Request;
+
+#[test]
+fn a_tree_with_its_own_objects_is_built_and_not_a_byte_of_it_changes() {
+    let f = Fixture::new();
+    // What an in-tree build leaves, on which a real `make O=` refuses, as the fake one does.
+    f.write(".config", "CONFIG_THEIRS=y\n");
+    f.write("include/config/auto.conf", "CONFIG_THEIRS=y\n");
+    f.write("kernel/fork.o", "not an object");
+    f.write("kernel/.fork.o.cmd", "");
+    for arguments in [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "x"]] {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
+        assert!(git.args(arguments).status().unwrap().success());
+    }
+    // An index that git would refresh if it were asked for the status.
+    f.write("kernel/exit.c", "int leave(void) { return 2; }\n");
+    let before = snapshot(&f.tree());
+    let image = f.kernel().unwrap();
+    assert!(image.built && image.kernel.is_file() && image.vmlinux.unwrap().is_file());
+    assert_eq!(image.release.as_deref(), Some("6.12.3"));
+    assert!(image.source.contains("HEAD "), "{}", image.source);
+    let config = fs::read_to_string(image.config.unwrap()).unwrap();
+    assert!(config.contains("CONFIG_EMBEDDED=y") && !config.contains("THEIRS"));
+    assert!(!f.kernel().unwrap().built, "the second time it is found");
+    assert_eq!(snapshot(&f.tree()), before);
+    f.assert_tidy();
+}
+
+#[test]
+fn patches_are_applied_in_the_mirror_only() {
+    let f = Fixture::new();
+    let plain = f.kernel().unwrap();
+    let before = snapshot(&f.tree());
+    let patch = f.dir.path().join("x.patch");
+    let text = "--- a/kernel/fork.c\n+++ b/kernel/fork.c\n@@ -1 +1 @@\n\
+                -int entry(void) { return 1; }\n+int entry(void) { return 9; }\n";
+    fs::write(&patch, text).unwrap();
+    let request = Request { patches: vec![patch], ..f.request() };
+    let patched = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    assert!(patched.built && patched.source.contains("x.patch"));
+    assert_ne!(fs::read(patched.kernel).unwrap(), fs::read(plain.kernel).unwrap());
+    assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
+    assert_eq!(snapshot(&f.tree()), before);
+}

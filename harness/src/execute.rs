@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use sudbox_images::{Cache, initramfs};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEnd};
 use sudbox_vmm::machine::{VmEnd, VmSpec};
-use sudbox_vmm::session::Event;
+use sudbox_vmm::session::{Event, Session};
 
 /// A boot of which nothing was heard for so long is a hang.
 const BOOT: Duration = Duration::from_secs(60);
@@ -96,9 +96,10 @@ pub(crate) fn execute(
         cpu_model: cli::given(&vm_args.cpu_model).map(str::to_owned),
         port: sudbox_protocol::PORT,
         gdb: vm_args.gdb,
-        keep: false,
+        snapshot: false,
     };
-    let session = machine.boot(&spec).map_err(|error| Failure::machine(error.to_string()))?;
+    let session =
+        Session::boot(&*machine, &spec).map_err(|error| Failure::machine(error.to_string()))?;
     if let Some(target) = session.debugger() {
         let vmlinux = image.vmlinux.as_deref().unwrap_or(Path::new("VMLINUX")).display();
         progress.say("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
@@ -146,7 +147,7 @@ pub(crate) fn execute(
                 (_, Some(report)) => report.headline,
                 (VmEnd::Panic(line), _) => line,
                 (VmEnd::TripleFault(_), _) => "triple fault".to_owned(),
-                (VmEnd::CannotGoOn { why, .. }, _) => why,
+                (VmEnd::VcpuError { why, .. }, _) => why,
                 (end, _) => console
                     .lines()
                     .find(|line| line.contains("sudbox-guest: "))

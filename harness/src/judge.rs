@@ -24,7 +24,7 @@ use sudbox_images::Monitor as _;
 use sudbox_protocol::{CaseResult, Feature, Hello, PlannedCase};
 use sudbox_report::costs::Measured;
 use sudbox_report::{CaseReport, Outcome, Verdict};
-use sudbox_vmm::machine::{Kept, Machine, VmEnd, VmSpec};
+use sudbox_vmm::machine::{Machine, Snapshot, VmEnd, VmSpec};
 use sudbox_vmm::session::Session;
 
 /// After its stream is lost, a VM has this long to end by itself.
@@ -52,7 +52,7 @@ pub(crate) struct Bench<'a> {
     /// Every case gets a VM of its own.
     pub(crate) isolate: bool,
     /// VMs that were kept when their guest was ready, and the shape that each has.
-    pub(crate) kept: Vec<(Shape, Kept)>,
+    pub(crate) kept: Vec<(Shape, Snapshot)>,
     /// Show the console while the guest runs.
     pub(crate) live: bool,
     pub(crate) rerun: Rerun,
@@ -255,7 +255,8 @@ impl Bench<'_> {
             }
             _ => {
                 verdict.boots += 1;
-                machine.boot(&spec).map_err(|error| Failure::machine(error.to_string()))?
+                Session::boot(machine, &spec)
+                    .map_err(|error| Failure::machine(error.to_string()))?
             }
         };
         if let Some(target) = session.debugger() {
@@ -268,10 +269,10 @@ impl Bench<'_> {
         let mut vm = Watched::new(session, self.live);
         let conducted = conduct(&mut vm, plan, self.patience, interrupt::descriptor(), &mut |_| {});
         self.console_log.push_str(&vm.console_since(0));
-        self.keep(shape, vm.kept(), progress);
+        self.keep(shape, vm.snapshot(), progress);
         let mut conducted = conducted;
         if matches!(conducted.ending, Ending::Stalled) {
-            let lines = vm.whereabouts();
+            let lines = vm.diagnose();
             conducted.whereabouts = lines.iter().map(|line| self.symbolised(line)).collect();
         }
         let end = match conducted.ending {
@@ -300,7 +301,7 @@ impl Bench<'_> {
     /// restored is given up.
     fn resume(&mut self, shape: &Shape, progress: &mut Progress) -> Option<Session> {
         let at = self.kept.iter().position(|(other, _)| other == shape)?;
-        match self.kept[at].1.resume() {
+        match Session::resume(&self.kept[at].1) {
             Ok(session) => Some(session),
             Err(error) => {
                 progress.say("note", &format!("a VM that was kept cannot be restored: {error}"));
@@ -313,12 +314,17 @@ impl Bench<'_> {
 
     fn give_up_keeping(&mut self) {
         if let Place::Vm { spec, .. } = &mut self.place {
-            spec.keep = false;
+            spec.snapshot = false;
         }
     }
 
     /// Keeps the VM for the next of its shape.
-    fn keep(&mut self, shape: &Shape, kept: Option<Result<Kept, String>>, progress: &mut Progress) {
+    fn keep(
+        &mut self,
+        shape: &Shape,
+        kept: Option<Result<Snapshot, String>>,
+        progress: &mut Progress,
+    ) {
         match kept {
             Some(Ok(kept)) => self.kept.push((shape.clone(), kept)),
             Some(Err(why)) => {
@@ -433,7 +439,7 @@ impl Bench<'_> {
         match (&conducted.ending, &conducted.end) {
             (_, Some(VmEnd::Panic(line))) => line.clone(),
             (_, Some(VmEnd::TripleFault(_))) => "triple fault".to_owned(),
-            (_, Some(VmEnd::CannotGoOn { why, .. })) => why.clone(),
+            (_, Some(VmEnd::VcpuError { why, .. })) => why.clone(),
             (Ending::Died, Some(VmEnd::Restart)) => {
                 "the guest restarted without an account of its cases".to_owned()
             }
@@ -459,7 +465,7 @@ impl Bench<'_> {
             Some(fault) => fault.excerpt,
             None => tail(&conducted.console, 40),
         };
-        if let Some(VmEnd::TripleFault(registers) | VmEnd::CannotGoOn { registers, .. }) =
+        if let Some(VmEnd::TripleFault(registers) | VmEnd::VcpuError { registers, .. }) =
             &conducted.end
         {
             text.push('\n');

@@ -177,7 +177,7 @@ pub(crate) fn judge_image(
         cpu_model: cli::given(&manner.vm.cpu_model).map(str::to_owned),
         port: sudbox_protocol::PORT,
         gdb: manner.vm.gdb,
-        keep: true,
+        snapshot: true,
     };
     let mut bench = manner.bench(Place::Vm { machine, spec }, timeout);
     bench.vmlinux.clone_from(&image.vmlinux);

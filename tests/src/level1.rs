@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use host::Host;
 use sudbox_images::initramfs::{self, Entry};
 use sudbox_images::{Cache, KernelImage, Request as Kernel};
-use sudbox_vmm::machine::{Discovery, Machine as _, VmSpec};
+use sudbox_vmm::machine::{Discovery, VmSpec};
 use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
 use wire::{Answer, Ended, Program, Request};
@@ -326,7 +326,7 @@ impl Level1 {
             ),
             port: wire::PORT,
             gdb: false,
-            keep: false,
+            snapshot: false,
         };
         Level1 { talk: Mutex::new(Talk::boot(host, &spec)), host, spec, _dir: dir }
     }
@@ -454,10 +454,8 @@ impl Talk {
     /// Boots it and waits until its init listens.
     fn boot(host: &Host, spec: &VmSpec) -> Talk {
         let reason = "no machine has KVM for it".to_owned();
-        let session = Qemu::new(host.machine, qemu::Accelerator::Tcg, reason)
-            .with(host.options)
-            .boot(spec)
-            .expect("QEMU starts");
+        let qemu = Qemu::new(host.machine, qemu::Accelerator::Tcg, reason).with(host.options);
+        let session = Session::boot(&qemu, spec).expect("QEMU starts");
         let mut talk = Talk { session, arrived: Vec::new(), replaced: 0, lost: false };
         match talk.answer(BOOT) {
             Some(Answer::Ready) => talk,
@@ -504,7 +502,7 @@ impl Talk {
     /// Where its CPUs are, and its console.
     fn state(&mut self, what: &str) -> String {
         let mut text = format!("no answer from level 1: {what}");
-        for line in self.session.whereabouts() {
+        for line in self.session.diagnose() {
             text = format!("{text}\n{line}");
         }
         format!("{text}\nits console:\n{}", self.session.console().since(0))

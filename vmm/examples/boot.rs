@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Boots a kernel by hand and echoes what the guest sends.
 //!
 //! ```text
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use sudbox_vmm::machine::{Arch, Discovery, Machine, VmSpec};
 use sudbox_vmm::qemu::{Accelerator, Qemu};
-use sudbox_vmm::session::Event;
+use sudbox_vmm::session::{Event, Session};
 
 /// Without a sign of life for so long, the guest is stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,12 +42,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cpu_model: None,
         port: 1024,
         gdb: std::env::var_os("GDB").is_some(),
-        keep: false,
+        snapshot: false,
     };
 
     let start = Instant::now();
     let seconds = || start.elapsed().as_secs_f64();
-    let mut session = machine.boot(&spec)?;
+    let mut session = Session::boot(&*machine, &spec)?;
     eprintln!("{:8.4} {} runs", seconds(), machine.describe(spec.discovery));
     if let Some(target) = session.debugger() {
         eprintln!("gdb -ex 'target remote {target}'");

@@ -1,6 +1,14 @@
-//! The guest's console, kept in bounded memory.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The guest's console: a pipe from the backend to the session, and a ring of bounded size.
 
 use std::collections::VecDeque;
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Size of the console's pipe in bytes: what the guest can print while nobody reads, before it has
+/// to wait.
+const PIPE_SIZE: usize = 1024 * 1024;
 
 /// Bytes kept from the beginning, where a kernel says what it is.
 const HEAD: usize = 64 * 1024;
@@ -67,6 +75,71 @@ impl Console {
         let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
         self.tail.drain(..excess);
         self.tail.extend(rest);
+    }
+}
+
+/// Makes the pipe that carries the console: its read end for [`crate::machine::RunningVm`],
+/// non-blocking, and its write end for the backend.
+///
+/// # Errors
+/// As `pipe2(2)`.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    // A user may not make large pipes without limit; a smaller one does as well.
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_SIZE);
+    Ok((reader, writer))
+}
+
+/// Reads the console's pipe into a ring.
+pub(crate) struct ConsoleReader {
+    pipe: PipeReader,
+    ring: Console,
+    closed: bool,
+}
+
+impl ConsoleReader {
+    pub(crate) fn new(pipe: PipeReader) -> ConsoleReader {
+        ConsoleReader { pipe, ring: Console::default(), closed: false }
+    }
+
+    /// Takes what is in the pipe now, but not what a guest that never stops adds meanwhile.
+    pub(crate) fn drain(&mut self) {
+        let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.pipe.read(&mut chunk) {
+                Ok(0) => {
+                    self.closed = true;
+                    return;
+                }
+                Ok(count) => {
+                    self.ring.push(&chunk[..count]);
+                    left = left.saturating_sub(count as u64);
+                    if left == 0 {
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Returns what was read.
+    pub(crate) fn ring(&self) -> &Console {
+        &self.ring
+    }
+
+    /// Returns true once the write end is closed and everything was read.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+impl AsFd for ConsoleReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 }
 

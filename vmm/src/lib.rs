@@ -1,12 +1,17 @@
-//! Boots a Linux kernel and carries what a test harness needs from it: one vsock byte stream,
-//! the console, and how the VM ended. Knows nothing of what is being tested.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Boots a Linux kernel in a VM and carries what a test harness needs from it: one byte stream, the
+//! console, and how the VM ended. It knows nothing of the tests.
 //!
 //! ```text
-//! Machine::boot(VmSpec) -> Session { next, send, console, finish }
-//!      |
-//!      +-- qemu    QEMU with a vhost-user vsock device in this process
-//!            |
-//!          vsock   the device core, shared by every backend
+//! session   Session::boot(&dyn Machine, &VmSpec) -> next, send, console, finish
+//!    |
+//! machine   what a backend implements: Machine, Vm, HostStream
+//!    |
+//!    +-- kvm    the microVM: KVM, the devices and the vCPU threads in this process
+//!    +-- qemu   a QEMU process; its vsock device is served by this process (vhost-user)
+//!          |
+//!        vsock, virtio   one vsock device, its virtqueues and its virtio-mmio registers
 //! ```
 
 pub mod console;
@@ -22,3 +27,4 @@ pub mod qemu;
 pub mod session;
 pub mod virtio;
 pub mod vsock;
+mod x86_64;

@@ -1,7 +1,14 @@
-//! What can be booted, on what, and how it can end.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
+//! The interface between a backend and everything else: what is booted ([`VmSpec`]), what a backend
+//! implements ([`Machine`], [`Vm`], [`HostStream`]), and how a VM ends ([`VmEnd`]).
+
+use std::io::{self, PipeReader};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::poll::PollFd;
 
 /// Architecture of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,100 +50,177 @@ pub enum Discovery {
 /// A VM to boot.
 #[derive(Clone, Debug)]
 pub struct VmSpec {
-    /// On x86-64 a vmlinux with a PVH note or a bzImage, on s390x a bzImage of its own, elsewhere an
-    /// Image; of the machine's architecture.
+    /// Kernel image of the machine's architecture. x86-64: a vmlinux with a PVH note, or a bzImage;
+    /// s390x: the bzImage of that architecture; elsewhere an Image.
     pub kernel: PathBuf,
     /// An uncompressed or compressed cpio archive.
     pub initramfs: PathBuf,
     /// How the kernel finds its devices.
     pub discovery: Discovery,
-    /// Boot arguments of the caller; the machine puts its own (console, reboot, devices) in front.
+    /// The caller's boot arguments. The backend puts its own before them (console, reboot, devices).
     pub cmdline: String,
     /// Number of vCPUs, 1 to 8.
     pub cpus: u8,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// CPU model in the backend's words; its default if `None`.
+    /// CPU model by the backend's name for it; the backend's default if `None`.
     pub cpu_model: Option<String>,
-    /// vsock port at which the host listens on CID 2.
+    /// vsock port on which the host listens. The guest reaches it at CID 2.
     pub port: u32,
     /// Wait for a debugger before the first instruction.
     pub gdb: bool,
-    /// Keep the VM as it is when its guest dials, for [`crate::session::Session::kept`]; a backend
-    /// that cannot boots as if this were not set.
-    pub keep: bool,
+    /// Take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this.
+    pub snapshot: bool,
 }
 
-/// A backend: takes a [`VmSpec`] to a running VM. Threads may share it, each with VMs of its own.
+/// A backend: boots VMs of one kind. Threads may share it.
 pub trait Machine: Sync {
-    /// One line for people: the backend as it suits such a kernel, what it runs on and why that was
-    /// chosen.
+    /// One line for people: the backend as it boots a kernel that finds its devices by `discovery`,
+    /// what it runs on and why it was chosen.
     fn describe(&self, discovery: Discovery) -> String;
 
-    /// Starts the VM. Returns as soon as it runs; whether the kernel comes up is seen in the
-    /// session.
+    /// Starts a VM and returns as soon as it runs. [`crate::session::Session::boot`] makes a session
+    /// of it, in which the caller sees whether the kernel comes up.
     ///
     /// # Errors
-    /// [`BootError`] if the machine could not be started at all.
-    fn boot(&self, spec: &VmSpec) -> Result<crate::session::Session, BootError>;
+    /// [`BootError`] if the VM could not be started at all.
+    fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError>;
 }
 
-/// A VM at the moment when its guest dialled. Any number of VMs can begin as it, one after the
-/// other or side by side, and none of them changes it. Its memory is shared by all, copied where it
-/// is written.
-#[derive(Clone)]
-pub struct Kept(Arc<dyn Resume>);
-
-/// What a backend can make a VM of.
-pub(crate) trait Resume: Send + Sync {
-    /// Starts a VM that begins as this one.
-    fn resume(&self) -> Result<crate::session::Session, BootError>;
+/// A VM that a backend has started.
+pub struct RunningVm {
+    /// Watches and stops the VM.
+    pub vm: Box<dyn Vm>,
+    /// Carries the guest's byte stream.
+    pub stream: Box<dyn HostStream>,
+    /// The guest's console: the read end of a pipe, non-blocking.
+    pub console: PipeReader,
 }
 
-impl Kept {
-    pub(crate) fn new(kept: Arc<dyn Resume>) -> Kept {
-        Kept(kept)
+/// A VM as its session sees it. Dropping it stops the VM and leaves no process, thread or file.
+pub trait Vm: Send {
+    /// The descriptors whose readability means that [`Vm::advance`] has work.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
+
+    /// Does what can be done without waiting. Returns how the VM ended, once it is gone and nothing
+    /// of it runs any more.
+    fn advance(&mut self) -> Option<VmEnd>;
+
+    /// Returns gdb's argument for `target remote`, if the VM has a debugger's stub.
+    fn debugger(&self) -> Option<&str> {
+        None
     }
 
-    /// Starts a VM that begins as this one, with the host listening at the same port.
+    /// Returns the snapshot that [`VmSpec::snapshot`] asked for, or why it could not be taken.
+    /// `None` if it was not asked for, the guest has not connected yet, or the backend takes none.
+    fn snapshot(&self) -> Option<Result<Snapshot, String>> {
+        None
+    }
+
+    /// Describes what each vCPU is doing, one line for each; empty if the backend cannot tell.
+    fn vcpu_states(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The host's end of the byte stream between host and guest. No method waits.
+pub trait HostStream: Send {
+    /// Returns true if the guest has connected. Once true, it is not called again; a second
+    /// connection is not part of the stream.
     ///
     /// # Errors
-    /// [`BootError`] if the machine could not be started.
-    pub fn resume(&self) -> Result<crate::session::Session, BootError> {
+    /// If the transport fails, which is a fault of this machine.
+    fn accept(&mut self) -> io::Result<bool>;
+
+    /// Reads bytes that the guest has sent, as [`io::Read::read`] does: 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there are none at the moment.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes bytes for the guest, as [`io::Write::write`] does.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if no byte can be taken at the moment,
+    /// [`io::ErrorKind::BrokenPipe`] if the guest cannot get them any more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The event to wait for until [`HostStream::accept`] or [`HostStream::read`] may succeed.
+    fn readable(&self) -> PollFd<'_>;
+
+    /// The event to wait for until [`HostStream::write`] may succeed.
+    fn writable(&self) -> PollFd<'_>;
+
+    /// Takes in what the guest had sent when its VM ended, so that [`HostStream::read`] returns it.
+    fn drain(&mut self) {}
+
+    /// Returns true if the guest leaves bytes unread that were written to it, as far as is known.
+    fn has_unread(&self) -> bool {
+        false
+    }
+}
+
+/// A VM as it was when its guest connected. Any number of VMs can be resumed from it, one after the
+/// other or side by side; none of them changes it. They share its memory, copied on write.
+#[derive(Clone)]
+pub struct Snapshot(Arc<dyn Resume>);
+
+/// A backend's snapshot.
+pub trait Resume: Send + Sync {
+    /// Starts a VM in the state of the snapshot, with the host listening on the same port.
+    ///
+    /// # Errors
+    /// [`BootError`] if the VM could not be started.
+    fn resume(&self) -> Result<RunningVm, BootError>;
+}
+
+impl Snapshot {
+    /// Wraps the snapshot of a backend.
+    #[must_use]
+    pub fn new(snapshot: Arc<dyn Resume>) -> Snapshot {
+        Snapshot(snapshot)
+    }
+
+    /// Starts a VM in the state of the snapshot. [`crate::session::Session::resume`] makes a session
+    /// of it.
+    ///
+    /// # Errors
+    /// [`BootError`] if the VM could not be started.
+    pub fn resume(&self) -> Result<RunningVm, BootError> {
         self.0.resume()
     }
 }
 
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept")
+        f.write_str("Snapshot")
     }
 }
 
-/// Why a VM did not start: the fault of this machine, never of the kernel.
+/// Why a VM did not start. The fault is this machine's, never the kernel's.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// A program that is needed is not installed.
+    /// A program that the backend runs is not installed.
     #[error("{program} is not installed")]
     Missing {
-        /// Its name.
+        /// Name of the program.
         program: String,
     },
-    /// The backend refused to start; its own words.
-    #[error("{backend} did not start: {words}")]
+    /// The backend refused to start.
+    #[error("{backend} did not start: {message}")]
     Refused {
-        /// Which backend.
+        /// Name of the backend.
         backend: String,
-        /// Its own words, as it wrote them to stderr.
-        words: String,
+        /// Its reason, as it wrote it to stderr if it is a program.
+        message: String,
     },
-    /// A system call of ours failed.
+    /// A system call of this process failed.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was being done.
+        /// The action that failed, to follow "cannot".
         what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
+        /// Cause of the failure.
+        source: io::Error,
     },
 }
 
@@ -145,23 +229,24 @@ pub enum BootError {
 pub enum VmEnd {
     /// The guest asked for a restart and had not panicked.
     Restart,
-    /// The kernel panicked; the line that says so.
+    /// The kernel panicked; the line of its log that says so.
     Panic(String),
-    /// Triple fault: a fault in the fault handlers. The registers, as the backend prints them.
+    /// Triple fault: a fault while the double fault handler was called. The registers, as the
+    /// backend prints them.
     TripleFault(String),
-    /// KVM cannot go on with the guest: an instruction that it cannot emulate, a state that the
-    /// processor does not enter (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). What it says, and
-    /// the registers. A guest that jumps to where no memory is gets there.
-    CannotGoOn {
-        /// One line.
+    /// KVM cannot run the vCPU any further: an instruction that it cannot emulate, or a state that
+    /// the processor refuses (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). A jump to an address
+    /// without memory ends so.
+    VcpuError {
+        /// One line on the exit.
         why: String,
-        /// As the backend prints them.
+        /// The registers, as the backend prints them.
         registers: String,
     },
-    /// The host stopped it.
+    /// The host stopped the VM.
     Stopped,
-    /// The backend's process was killed by this signal from outside.
+    /// A signal from outside killed the backend's process; its number.
     Killed(i32),
-    /// The backend gave up by itself; its own words.
+    /// The backend failed; its own message.
     Failed(String),
 }

@@ -1,21 +1,23 @@
-//! Child processes that do not outlive us.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Child processes that do not outlive their parent.
 
 use std::io;
 
-/// Asks the kernel to kill this process when the thread of process `parent` that forked it ends. For
-/// a child between fork and exec: makes only system calls.
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+/// Has the kernel send SIGKILL to this process when the thread of process `parent` that forked it
+/// ends (`PR_SET_PDEATHSIG`). For a child between fork and exec: only makes system calls.
 ///
 /// # Errors
-/// `ESRCH` if it has ended already.
+/// `ESRCH` if the parent has ended already.
 pub fn die_with(parent: u32) -> io::Result<()> {
-    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // The parent may have died before that.
-    // SAFETY: getppid has no preconditions.
-    if unsafe { libc::getppid() }.cast_unsigned() != parent {
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The parent may have died before the call, and then no signal comes.
+    let parent_now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if parent_now.map(i32::cast_unsigned) != Some(parent) {
+        return Err(Errno::SRCH.into());
     }
     Ok(())
 }

@@ -9,13 +9,13 @@ use crate::guest;
 use crate::session::conduct::Vm;
 use std::ffi::CStr;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use sudbox_vmm::session::Event;
-use sudbox_vmm::{memfd, poll, process};
+use sudbox_vmm::{console, memfd, poll, process};
 
 /// What a person types for this kernel.
 pub(crate) const NAME: &str = "running";
@@ -47,8 +47,7 @@ impl Running {
         let mut program = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
         program.write_all(guest::program()).map_err(failed)?;
         let (stream, theirs) = UnixStream::pair().map_err(failed)?;
-        let (stderr, words) = io::pipe().map_err(failed)?;
-        poll::nonblocking(stderr.as_raw_fd()).map_err(failed)?;
+        let (stderr, words) = console::pipe().map_err(failed)?;
         let descriptor = c"3";
         let (program_fd, stream_fd) = (program.as_raw_fd(), theirs.as_raw_fd());
         let user = ordinary_user();
@@ -81,10 +80,10 @@ impl Running {
 
 impl Vm for Running {
     fn next(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
-        let interrupt = interrupt.map_or(-1, |fd| fd.as_raw_fd());
-        match poll::wait(&[interrupt, self.stream.as_raw_fd()], deadline).as_deref() {
-            Ok([true, _]) => return Event::Interrupted,
-            Ok([_, false]) => return Event::Deadline,
+        let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
+        match poll::readable(&fds, deadline).as_deref() {
+            Ok([_, true]) => return Event::Interrupted,
+            Ok([false, ..]) => return Event::Deadline,
             // Waiting fails only when the descriptors are beyond use.
             _ => {}
         }

@@ -6,7 +6,7 @@ use crate::session::conduct::Vm;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-use sudbox_vmm::machine::{Kept, VmEnd};
+use sudbox_vmm::machine::{Snapshot, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
 pub(crate) struct Watched {
@@ -29,14 +29,14 @@ impl Watched {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
-    /// See [`Session::kept`].
-    pub(crate) fn kept(&self) -> Option<Result<Kept, String>> {
-        self.session.kept()
+    /// See [`Session::snapshot`].
+    pub(crate) fn snapshot(&self) -> Option<Result<Snapshot, String>> {
+        self.session.snapshot()
     }
 
-    /// See [`Session::whereabouts`].
-    pub(crate) fn whereabouts(&mut self) -> Vec<String> {
-        self.session.whereabouts()
+    /// See [`Session::diagnose`].
+    pub(crate) fn diagnose(&mut self) -> Vec<String> {
+        self.session.diagnose()
     }
 
     pub(crate) fn finish(mut self, patience: Duration) -> VmEnd {

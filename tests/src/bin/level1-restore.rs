@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Plan, PlannedCase};
 use sudbox_vmm::kvm::Kvm;
-use sudbox_vmm::machine::{Discovery, Machine as _, VmSpec};
+use sudbox_vmm::machine::{Discovery, VmSpec};
 use sudbox_vmm::session::{Event, Session};
 
 /// Most that a guest may take.
@@ -34,20 +34,20 @@ fn main() -> anyhow::Result<()> {
         cpu_model: None,
         port: sudbox_protocol::PORT,
         gdb: false,
-        keep: true,
+        snapshot: true,
     };
     let machine = Kvm::new("measured".to_owned());
-    let session = machine.boot(&spec)?;
-    let kept = to_first_case(session)?.kept().context("nothing was kept")?;
-    let kept = kept.map_err(anyhow::Error::msg)?;
-    let spec = VmSpec { keep: false, ..spec };
+    let session = Session::boot(&machine, &spec)?;
+    let snapshot = to_first_case(session)?.snapshot().context("no snapshot was taken")?;
+    let snapshot = snapshot.map_err(anyhow::Error::msg)?;
+    let spec = VmSpec { snapshot: false, ..spec };
     for _ in 0..turns.parse()? {
         let started = Instant::now();
-        let booted = to_first_case(machine.boot(&spec)?)?;
+        let booted = to_first_case(Session::boot(&machine, &spec)?)?;
         let boot = started.elapsed();
         drop(booted);
         let started = Instant::now();
-        let restored = to_first_case(kept.resume()?)?;
+        let restored = to_first_case(Session::resume(&snapshot)?)?;
         let restore = started.elapsed();
         drop(restored);
         println!("{} {}", boot.as_secs_f64(), restore.as_secs_f64());

@@ -11,6 +11,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sudbox_vmm::virtio::mmio::{FEATURES, QUEUES, Transport};
 use sudbox_vmm::virtio::vsock::Virtqueues;
+use sudbox_vmm::vsock::BUFFER;
 use sudbox_vmm::vsock::device::{ConnectionId, Device, Read};
 use sudbox_vmm::vsock::link::Link;
 use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, Header, TYPE_STREAM};
@@ -243,9 +244,9 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Start { features, elsewhere } => vm.start(features, elsewhere),
             Step::Reset => {
                 vm.write(STATUS, 0);
-                let mut bytes = Vec::new();
+                let mut bytes = vec![0; BUFFER];
                 if let Some(id) = vm.id {
-                    let read = |device: &mut Device| device.read(id, &mut bytes, usize::MAX);
+                    let read = |device: &mut Device| device.read(id, &mut bytes);
                     assert_ne!(vm.link.with(read), Read::Empty, "nothing more will come");
                 }
             }
@@ -303,8 +304,8 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             }
             Step::Read { limit } => {
                 if let Some(id) = vm.id {
-                    let mut bytes = Vec::new();
-                    vm.link.with(|device| device.read(id, &mut bytes, limit.into()));
+                    let mut bytes = vec![0; limit.into()];
+                    vm.link.with(|device| device.read(id, &mut bytes));
                 }
             }
             Step::Write { len } => {

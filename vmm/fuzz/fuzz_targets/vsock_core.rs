@@ -120,10 +120,9 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Accept { port: second } => ids.extend(device.accept(port(second))),
             Step::Read { which, limit } => {
                 if let Some(id) = pick(&ids, which) {
-                    let before = got.len();
-                    match device.read(id, &mut got, usize::from(limit)) {
-                        Read::Bytes(count) => assert_eq!(before + count, got.len()),
-                        Read::Empty | Read::End => assert_eq!(before, got.len()),
+                    let mut buffer = vec![0; usize::from(limit)];
+                    if let Read::Bytes(count) = device.read(id, &mut buffer) {
+                        got.extend(&buffer[..count]);
                     }
                 }
             }
@@ -136,7 +135,7 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Close { which } => {
                 if let Some(id) = pick(&ids, which) {
                     device.close(id);
-                    assert_eq!(device.read(id, &mut got, 1), Read::End);
+                    assert_eq!(device.read(id, &mut [0]), Read::End);
                 }
             }
         }

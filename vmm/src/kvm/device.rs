@@ -1,7 +1,6 @@
 //! The thread that serves the vsock device: it takes what the guest has sent when it is told to.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -108,9 +107,9 @@ fn serve(link: &Link, kicks: &[EventFd], shared: &Shared) {
         let _ = shared.news.write(1);
         return;
     }
-    let mut descriptors = vec![shared.poke.as_raw_fd()];
-    descriptors.extend(kicks.iter().map(AsRawFd::as_raw_fd));
-    while let Ok(ready) = poll::wait(&descriptors, Instant::now() + WAIT) {
+    let mut descriptors = vec![poll::event_fd(&shared.poke)];
+    descriptors.extend(kicks.iter().map(poll::event_fd));
+    while let Ok(ready) = poll::readable(&descriptors, Instant::now() + WAIT) {
         let _ = shared.poke.read();
         for kick in kicks {
             let _ = kick.read();

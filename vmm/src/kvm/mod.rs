@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The microVM: one VM on KVM with what a kernel needs to reach its init and to be heard, and
 //! nothing else: in-kernel interrupt controllers and timers, a 16550, a way to restart, and a
 //! virtio-mmio vsock device.
@@ -22,12 +24,12 @@
 pub mod aarch64;
 pub mod bus;
 mod device;
-mod kept;
 pub(crate) mod kick;
 mod load;
 mod memory;
 mod seccomp;
 pub mod serial;
+mod snapshot;
 mod vcpu;
 mod vm;
 #[cfg(target_arch = "x86_64")]
@@ -39,18 +41,20 @@ use aarch64 as arch;
 use x86_64 as arch;
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::machine::{BootError, Discovery, Kept, Machine, VmEnd, VmSpec};
-use crate::session::{Session, Vm, console_pipe};
+use crate::console;
+use crate::machine::{BootError, Discovery, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec};
+use crate::poll::event_fd;
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
+use crate::vsock::stream::VsockStream;
 use device::DeviceThread;
-use kept::KeptVm;
+use snapshot::KvmSnapshot;
 use vcpu::Vcpus;
-use vm::{Begin, Hardware};
+use vm::{BootSource, Hardware};
 
 /// How long vCPUs may take to come out of the guest. It takes microseconds on a machine that has
 /// nothing else to do.
@@ -100,7 +104,7 @@ impl From<SetupError> for BootError {
     fn from(error: SetupError) -> BootError {
         match error {
             SetupError::System { what, source } => BootError::System { what, source },
-            other => BootError::Refused { backend: NAME.to_owned(), words: other.to_string() },
+            other => BootError::Refused { backend: NAME.to_owned(), message: other.to_string() },
         }
     }
 }
@@ -125,33 +129,38 @@ impl Machine for Kvm {
         format!("kvm (microVM): {}", self.reason)
     }
 
-    fn boot(&self, spec: &VmSpec) -> Result<Session, BootError> {
-        let refused =
-            |words: &str| BootError::Refused { backend: NAME.to_owned(), words: words.to_owned() };
+    fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
+        let refused = |message: &str| BootError::Refused {
+            backend: NAME.to_owned(),
+            message: message.to_owned(),
+        };
         if spec.gdb {
             return Err(refused("it has no stub for a debugger; QEMU has one"));
         }
         if spec.cpu_model.is_some() {
             return Err(refused("its CPU is the host's; QEMU has models"));
         }
-        start(Begin::Boot(spec), spec.port, spec.keep).map_err(BootError::from)
+        start(BootSource::Kernel(spec), spec.port, spec.snapshot).map_err(BootError::from)
     }
 }
 
-/// Starts a VM, whose vsock device has `port` open.
-fn start(begin: Begin<'_>, port: u32, keep: bool) -> Result<Session, SetupError> {
+/// Starts a VM whose host listens on vsock port `port`. With `snapshot`, a snapshot is taken when
+/// the guest connects.
+fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm, SetupError> {
     kick::install_kick_handler().map_err(SetupError::system("handle the kick's signal"))?;
     let mut device = Device::new();
     device.listen(port);
     let link = Arc::new(Link::new(device).map_err(SetupError::system("make an eventfd"))?);
-    let (console, writer) = console_pipe().map_err(SetupError::system("make the console"))?;
-    let (hardware, parts) = Hardware::new(&begin, &link, writer)?;
-    let device = DeviceThread::start(link.clone(), parts.kicks, parts.poke, keep)
+    let (console, writer) = console::pipe().map_err(SetupError::system("make the console"))?;
+    let (hardware, parts) = Hardware::new(&source, &link, writer)?;
+    let device = DeviceThread::start(link.clone(), parts.kicks, parts.poke, snapshot)
         .map_err(SetupError::system("start a thread"))?;
     let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.hush)
         .map_err(SetupError::system("start a thread"))?;
-    let vm = KvmVm { vcpus, device, hardware, link: link.clone(), port, keeping: keep, kept: None };
-    Ok(Session::new(Box::new(vm), link, port, console))
+    let stream = VsockStream::new(link.clone(), port);
+    let snapshot = if snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
+    let vm = KvmVm { vcpus, device, hardware, link, port, snapshot };
+    Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
 }
 
 /// A VM with all that belongs to it. The fields are dropped in this order: nothing runs any more
@@ -162,27 +171,35 @@ struct KvmVm {
     hardware: Hardware,
     link: Arc<Link>,
     port: u32,
-    /// The state is to be kept, and was not yet.
-    keeping: bool,
-    kept: Option<Result<Arc<KeptVm>, String>>,
+    snapshot: SnapshotState,
+}
+
+/// How far the snapshot of a VM has come.
+enum SnapshotState {
+    /// None is to be taken.
+    Unwanted,
+    /// One is to be taken when the guest connects.
+    Wanted,
+    /// It was taken, or could not be for this reason.
+    Taken(Result<Arc<KvmSnapshot>, String>),
 }
 
 impl KvmVm {
-    /// Keeps the state. If that does not work, the VM goes on all the same.
-    fn keep(&mut self) -> Result<Arc<KeptVm>, String> {
+    /// Takes a snapshot. If that fails, the VM runs on all the same.
+    fn take_snapshot(&mut self) -> Result<Arc<KvmSnapshot>, String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else {
             return Err("its vCPUs do not come to rest".to_owned());
         };
         // With the lock of the device, so that no thread of ours uses the memory.
-        let kept = self.link.with(|_| self.hardware.keep(states, self.port));
+        let snapshot = self.link.with(|_| self.hardware.snapshot(states, self.port));
         self.vcpus.resume();
-        kept.map(Arc::new).map_err(|e| e.to_string())
+        snapshot.map(Arc::new).map_err(|e| e.to_string())
     }
 }
 
 impl Vm for KvmVm {
-    fn descriptors(&self) -> Vec<RawFd> {
-        vec![self.vcpus.ended().as_raw_fd(), self.device.news().as_raw_fd()]
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![event_fd(self.vcpus.ended()), event_fd(self.device.news())]
     }
 
     fn advance(&mut self) -> Option<VmEnd> {
@@ -191,9 +208,9 @@ impl Vm for KvmVm {
         if let Some(why) = self.device.failure() {
             end.get_or_insert_with(|| VmEnd::Failed(why.to_owned()));
         }
-        if end.is_none() && self.keeping && self.device.has_dialled() {
-            self.keeping = false;
-            self.kept = Some(self.keep());
+        let wanted = matches!(self.snapshot, SnapshotState::Wanted);
+        if end.is_none() && wanted && self.device.has_dialled() {
+            self.snapshot = SnapshotState::Taken(self.take_snapshot());
             self.device.release();
         }
         if end.is_some() {
@@ -202,18 +219,18 @@ impl Vm for KvmVm {
         end
     }
 
-    fn debugger(&self) -> Option<&str> {
-        None
+    fn snapshot(&self) -> Option<Result<Snapshot, String>> {
+        match &self.snapshot {
+            SnapshotState::Taken(result) => {
+                Some(result.clone().map(|snapshot| Snapshot::new(snapshot)))
+            }
+            SnapshotState::Unwanted | SnapshotState::Wanted => None,
+        }
     }
 
-    fn kept(&self) -> Option<Result<Kept, String>> {
-        let kept = self.kept.clone()?;
-        Some(kept.map(|kept| Kept::new(kept)))
-    }
-
-    fn whereabouts(&mut self) -> Vec<String> {
+    fn vcpu_states(&mut self) -> Vec<String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else { return Vec::new() };
         self.vcpus.resume();
-        states.iter().enumerate().map(|(index, state)| state.whereabouts(index)).collect()
+        states.iter().enumerate().map(|(index, state)| state.describe(index)).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The serial interface at COM1: a 16550A that the guest only writes to.
 
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 use vm_superio::Trigger;
@@ -142,7 +142,7 @@ impl Output {
     /// # Errors
     /// If the pipe cannot be made non-blocking.
     pub fn new(pipe: io::PipeWriter, stop: EventFd) -> io::Result<Output> {
-        poll::nonblocking(pipe.as_raw_fd())?;
+        rustix::io::ioctl_fionbio(&pipe, true)?;
         Ok(Output { pipe, stop })
     }
 }
@@ -154,7 +154,7 @@ impl Write for Output {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            if poll::room(self.pipe.as_raw_fd(), self.stop.as_raw_fd())? {
+            if poll::writable(self.pipe.as_fd(), poll::event_fd(&self.stop))? {
                 // Not `Interrupted` and not 0 bytes: nobody is to try again.
                 return Err(io::ErrorKind::WouldBlock.into());
             }

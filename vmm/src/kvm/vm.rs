@@ -13,9 +13,9 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::SetupError;
 use super::arch::{self, Chips, Cpu, Entry, VcpuState, layout};
 use super::bus::Bus;
-use super::kept::KeptVm;
 use super::memory::Memory;
 use super::serial::{Output, Serial};
+use super::snapshot::KvmSnapshot;
 use crate::machine::VmSpec;
 use crate::virtio::mmio::Transport;
 use crate::virtio::vsock::Virtqueues;
@@ -28,12 +28,12 @@ const MIB: u64 = 1 << 20;
 /// events, is hardly ever notified.
 const NOTIFIED: u32 = 2;
 
-/// What a VM begins as.
-pub(super) enum Begin<'a> {
-    /// A kernel that is loaded.
-    Boot(&'a VmSpec),
-    /// Another VM that was kept.
-    Resume(&'a KeptVm),
+/// Source of a new VM's first state.
+pub(super) enum BootSource<'a> {
+    /// A kernel to load.
+    Kernel(&'a VmSpec),
+    /// A snapshot of another VM.
+    Snapshot(&'a KvmSnapshot),
 }
 
 /// What of a VM belongs to none of its threads.
@@ -63,23 +63,23 @@ impl Hardware {
     /// # Errors
     /// If KVM refuses, this machine has too little of something, or the kernel cannot be loaded.
     pub(super) fn new(
-        begin: &Begin<'_>,
+        source: &BootSource<'_>,
         link: &Arc<Link>,
         console: io::PipeWriter,
     ) -> Result<(Hardware, Parts), SetupError> {
-        let memory = begin.memory().map_err(SetupError::system("map guest memory"))?;
+        let memory = source.memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
             // A kernel is read while KVM makes the VM, which is mostly waiting for the host's RCU.
-            let loading = match begin {
-                Begin::Boot(spec) => {
+            let loading = match source {
+                BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
                     Some(thread.spawn_scoped(scope, move || load(&map, spec)))
                 }
-                Begin::Resume(_) => None,
+                BootSource::Snapshot(_) => None,
             };
             let loading = loading.transpose().map_err(SetupError::system("start a thread"))?;
-            let assembled = Hardware::assemble(begin, link, console, memory);
+            let assembled = Hardware::assemble(source, link, console, memory);
             // The kernel first: of two things that are wrong, it is the one to change.
             let entry = loading.map(|thread| thread.join().expect("loading does not panic"));
             let entry = entry.transpose()?;
@@ -93,7 +93,7 @@ impl Hardware {
 
     /// Puts everything together but what is in the memory.
     fn assemble(
-        begin: &Begin<'_>,
+        source: &BootSource<'_>,
         link: &Arc<Link>,
         console: io::PipeWriter,
         memory: Memory,
@@ -117,15 +117,15 @@ impl Hardware {
         let memory_map = memory.map().clone();
         let lines = (|| Ok((twin(&serial_irq)?, twin(&vsock_irq)?)))()
             .map_err(SetupError::system("make an eventfd"))?;
-        let (serial, transport) = match begin {
-            Begin::Boot(_) => (
+        let (serial, transport) = match source {
+            BootSource::Kernel(_) => (
                 Serial::new(serial_irq, output),
                 Transport::new(memory_map, vsock_irq, theirs, weak),
             ),
-            Begin::Resume(kept) => (
-                Serial::restore(&kept.serial, serial_irq, output)
+            BootSource::Snapshot(snapshot) => (
+                Serial::restore(&snapshot.serial, serial_irq, output)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
-                Transport::restore(memory_map, vsock_irq, theirs, weak, &kept.vsock)
+                Transport::restore(memory_map, vsock_irq, theirs, weak, &snapshot.vsock)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
             ),
         };
@@ -135,39 +135,47 @@ impl Hardware {
         // What the devices have asserted by now is asserted as soon as KVM knows the lines
         // (`kvm_irqfd_assign` in `virt/kvm/eventfd.c`).
         let connect = |vm: &VmFd| connect(vm, &lines.0, &lines.1, &kicks);
-        let (chips, cpus) = match begin {
-            Begin::Boot(spec) => arch::boot(&kvm, &vm, spec.cpus, connect)?,
-            Begin::Resume(kept) => arch::resume(&kvm, &vm, (&kept.vm, &kept.vcpus), connect)?,
+        let (chips, cpus) = match source {
+            BootSource::Kernel(spec) => arch::boot(&kvm, &vm, spec.cpus, connect)?,
+            BootSource::Snapshot(snapshot) => {
+                arch::resume(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), connect)?
+            }
         };
         let parts = Parts { cpus, bus: bus.clone(), kicks: kicks.into(), poke, hush };
         Ok((Hardware { vm, chips, memory, transport, bus }, parts))
     }
 
-    /// Keeps the VM as it is: the vCPUs are parked, and no thread uses the memory. The
-    /// VM may run on after that.
+    /// Takes a snapshot. The vCPUs must be parked and no thread may use guest memory meanwhile; the
+    /// VM may run on afterwards.
     ///
     /// # Errors
-    /// If KVM refuses, or the memory cannot be mapped anew.
-    pub(super) fn keep(&self, vcpus: Vec<Arc<VcpuState>>, port: u32) -> Result<KeptVm, SetupError> {
-        Ok(KeptVm {
+    /// If KVM refuses, or guest memory cannot be mapped anew.
+    pub(super) fn snapshot(
+        &self,
+        vcpus: Vec<Arc<VcpuState>>,
+        port: u32,
+    ) -> Result<KvmSnapshot, SetupError> {
+        Ok(KvmSnapshot {
             vm: self.chips.save(&self.vm)?,
             vcpus,
             serial: self.bus.save_serial(),
             vsock: self.transport.save(),
-            memory: self.memory.freeze().map_err(SetupError::system("keep guest memory"))?,
+            memory: self.memory.freeze().map_err(SetupError::system("snapshot guest memory"))?,
             ranges: self.memory.ranges(),
             port,
         })
     }
 }
 
-impl Begin<'_> {
+impl BootSource<'_> {
     fn memory(&self) -> io::Result<Memory> {
         match self {
-            Begin::Boot(spec) => {
+            BootSource::Kernel(spec) => {
                 Memory::new(&arch::memory_ranges(u64::from(spec.memory_mib) * MIB))
             }
-            Begin::Resume(kept) => Memory::copy_on_write(&kept.ranges, &kept.memory),
+            BootSource::Snapshot(snapshot) => {
+                Memory::copy_on_write(&snapshot.ranges, &snapshot.memory)
+            }
         }
     }
 }

@@ -170,7 +170,7 @@ mod tests {
             cpu_model: None,
             port: 7,
             gdb: false,
-            keep: false,
+            snapshot: false,
         }
     }
 

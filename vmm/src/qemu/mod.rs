@@ -9,7 +9,7 @@ mod tsc;
 mod vhost;
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -18,11 +18,12 @@ use std::time::{Duration, Instant};
 
 pub use command::{Accelerator, program};
 
-use crate::machine::{Arch, BootError, Discovery, Kept, Machine, VmEnd, VmSpec};
+use crate::console;
+use crate::machine::{Arch, BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
 use crate::poll;
-use crate::session::{Session, Vm, console_pipe};
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
+use crate::vsock::stream::VsockStream;
 use board::Board;
 use command::Inherited;
 use monitor::{Monitor, Said};
@@ -97,14 +98,14 @@ impl Machine for Qemu {
         format!("qemu ({machine}) on {accelerator}: {}", self.reason)
     }
 
-    fn boot(&self, spec: &VmSpec) -> Result<Session, BootError> {
+    fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
         let mut device = Device::new();
         device.listen(spec.port);
         let link = Arc::new(Link::new(device).map_err(system("make an eventfd"))?);
         let (adapter, vsock) =
             Adapter::start(link.clone()).map_err(system("serve the vsock device"))?;
         let (console, console_writer) =
-            console_pipe().map_err(system("make a pipe for the console"))?;
+            console::pipe().map_err(system("make a pipe for the console"))?;
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system("speak to the monitor"))?;
@@ -133,7 +134,8 @@ impl Machine for Qemu {
         };
         let mut vm = QemuVm { board, process, monitor, adapter, debugger, stop: Stop::default() };
         vm.wait_until_ready(program)?;
-        Ok(Session::new(Box::new(vm), link, spec.port, console))
+        let stream = VsockStream::new(link, spec.port);
+        Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
     }
 }
 
@@ -167,7 +169,7 @@ impl QemuVm {
     /// Waits until QEMU runs the guest; if it ends before, its words say why.
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
         let deadline = Instant::now() + START_LIMIT;
-        let refused = |words| BootError::Refused { backend: program.to_owned(), words };
+        let refused = |message| BootError::Refused { backend: program.to_owned(), message };
         loop {
             let said = self.monitor.read();
             if said.contains(&Said::Ready) {
@@ -181,7 +183,7 @@ impl QemuVm {
             if Instant::now() >= deadline {
                 return Err(refused(format!("nothing for {} s", START_LIMIT.as_secs())));
             }
-            poll::wait(&self.descriptors(), deadline).map_err(system("wait for QEMU"))?;
+            poll::readable(&self.descriptors(), deadline).map_err(system("wait for QEMU"))?;
         }
     }
 
@@ -203,7 +205,7 @@ impl QemuVm {
 }
 
 impl Vm for QemuVm {
-    fn descriptors(&self) -> Vec<RawFd> {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut all = self.process.descriptors();
         all.push(self.monitor.descriptor());
         if !matches!(self.stop, Stop::Killed(_)) {
@@ -231,11 +233,7 @@ impl Vm for QemuVm {
         self.debugger.as_ref().map(|d| d.path.as_str())
     }
 
-    fn kept(&self) -> Option<Result<Kept, String>> {
-        None
-    }
-
-    fn whereabouts(&mut self) -> Vec<String> {
+    fn vcpu_states(&mut self) -> Vec<String> {
         if self.stop != Stop::None {
             return Vec::new();
         }
@@ -246,12 +244,12 @@ impl Vm for QemuVm {
             for said in self.monitor.read() {
                 match said {
                     Said::Registers(registers) => {
-                        return monitor::whereabouts(&registers, self.board.place);
+                        return monitor::vcpu_states(&registers, self.board.place);
                     }
                     other => self.heed(other),
                 }
             }
-            let waited = poll::wait(&self.descriptors(), deadline);
+            let waited = poll::readable(&self.descriptors(), deadline);
             if waited.is_err() || Instant::now() >= deadline || self.process.advance().is_some() {
                 return Vec::new();
             }

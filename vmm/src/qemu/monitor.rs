@@ -2,7 +2,7 @@
 //! which registers.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
@@ -74,8 +74,8 @@ impl Monitor {
     }
 
     /// Readable when QEMU has said something.
-    pub(super) fn descriptor(&self) -> RawFd {
-        self.stream.as_raw_fd()
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 
@@ -85,7 +85,7 @@ fn request(command: &str, arguments: &Value, id: &str) -> String {
 
 /// One line for each CPU on what it does, from the registers as QEMU prints them, by what a board
 /// knows of one CPU's.
-pub(super) fn whereabouts(
+pub(super) fn vcpu_states(
     registers: &str,
     place: fn(usize, &str) -> Option<String>,
 ) -> Vec<String> {

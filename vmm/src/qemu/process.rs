@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::poll;
+use rustix::process::{Pid, PidfdFlags};
+
 use crate::process::die_with;
 
 /// Bytes kept of what QEMU says to stderr.
@@ -71,16 +72,17 @@ impl Process {
         })?;
         let mut child = child.recv().map_err(io::Error::other)??;
         let stderr = child.stderr.take();
-        let pidfd = match pidfd(&child) {
+        let pidfd = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        {
             Ok(pidfd) => pidfd,
             Err(e) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(e);
+                return Err(e.into());
             }
         };
         if let Some(stderr) = &stderr {
-            poll::nonblocking(stderr.as_raw_fd())?;
+            rustix::io::ioctl_fionbio(stderr, true)?;
         }
         let words = Vec::new();
         let (hold, keeper) = (Some(hold), Some(keeper));
@@ -88,9 +90,9 @@ impl Process {
     }
 
     /// Readable when [`Process::advance`] has work.
-    pub(super) fn descriptors(&self) -> Vec<RawFd> {
-        let stderr = self.stderr.as_ref().map(AsRawFd::as_raw_fd);
-        stderr.into_iter().chain([self.pidfd.as_raw_fd()]).collect()
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let stderr = self.stderr.as_ref().map(AsFd::as_fd);
+        stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
     /// Takes what it said, and reaps it if it is dead: its status, from then on.
@@ -143,15 +145,4 @@ impl Drop for Process {
             let _ = keeper.join();
         }
     }
-}
-
-fn pidfd(child: &Child) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes a process id and flags and touches no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

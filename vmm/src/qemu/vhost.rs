@@ -5,7 +5,7 @@
 //! through QEMU.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,6 +25,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use crate::poll::event_fd;
 use crate::vsock::device::Device;
 use crate::vsock::link::{Link, Rings, Round};
 use crate::vsock::packet::GUEST_CID;
@@ -203,8 +204,8 @@ impl Adapter {
     }
 
     /// Readable when there is a failure.
-    pub(super) fn descriptor(&self) -> RawFd {
-        self.failure.event.as_raw_fd()
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        event_fd(&self.failure.event)
     }
 }
 
@@ -332,7 +333,7 @@ mod tests {
         // A request that does not exist.
         (&peer).write_all(&[0xff; 12]).unwrap();
         let soon = Instant::now() + Duration::from_secs(20);
-        assert!(poll::readable(&[adapter.descriptor()], soon).unwrap());
+        assert!(poll::readable(&[adapter.descriptor()], soon).unwrap()[0]);
         assert!(adapter.failure().is_some());
 
         let (mut adapter, peer) = Adapter::start(link()).unwrap();

@@ -1,12 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Sessions with a guest and a backend that are played by the test.
 
 use super::*;
+use crate::console;
 use crate::vsock::device::Device;
+use crate::vsock::link::Link;
 use crate::vsock::packet::{GUEST_CID, HOST_CID, Header, SHUTDOWN_BOTH, TYPE_STREAM, op};
+use crate::vsock::stream::VsockStream;
 use std::io::Write;
-use std::os::fd::AsFd;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 const PORT: u32 = 1024;
@@ -18,19 +22,13 @@ struct Played {
 }
 
 impl Vm for Played {
-    fn descriptors(&self) -> Vec<RawFd> {
-        vec![self.alive.as_raw_fd()]
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.alive.as_fd()]
     }
     fn advance(&mut self) -> Option<VmEnd> {
         self.end.lock().unwrap().clone()
     }
-    fn debugger(&self) -> Option<&str> {
-        None
-    }
-    fn kept(&self) -> Option<Result<Kept, String>> {
-        None
-    }
-    fn whereabouts(&mut self) -> Vec<String> {
+    fn vcpu_states(&mut self) -> Vec<String> {
         vec!["CPU 0 halted".to_owned()]
     }
 }
@@ -75,12 +73,12 @@ fn pair() -> (Session, Guest) {
     let mut device = Device::new();
     device.listen(PORT);
     let link = Arc::new(Link::new(device).unwrap());
-    let (console, writer) = io::pipe().unwrap();
-    poll::nonblocking(console.as_raw_fd()).unwrap();
+    let (console, writer) = console::pipe().unwrap();
     let (alive, keep) = io::pipe().unwrap();
     let end = Arc::new(Mutex::new(None));
     let vm = Played { end: end.clone(), alive };
-    let session = Session::new(Box::new(vm), link.clone(), PORT, console);
+    let stream = Box::new(VsockStream::new(link.clone(), PORT));
+    let session = Session::new(RunningVm { vm: Box::new(vm), stream, console });
     (session, Guest { link, console: Some(writer), end, alive: Some(keep) })
 }
 

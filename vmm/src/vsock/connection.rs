@@ -146,10 +146,14 @@ impl Connection {
         self.outbox = VecDeque::new();
     }
 
-    /// Moves what has come to the end of `into`, at most `limit` bytes.
-    pub(super) fn read(&mut self, into: &mut Vec<u8>, limit: usize) -> usize {
-        let count = limit.min(self.inbox.len());
-        into.extend(self.inbox.drain(..count));
+    /// Moves received bytes into `buffer`, as many as fit, and returns how many.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let count = buffer.len().min(self.inbox.len());
+        let (front, back) = self.inbox.as_slices();
+        let split = count.min(front.len());
+        buffer[..split].copy_from_slice(&front[..split]);
+        buffer[split..count].copy_from_slice(&back[..count - split]);
+        self.inbox.drain(..count);
         self.count_read(count);
         count
     }

@@ -154,12 +154,12 @@ impl Device {
         Some(ConnectionId(new.id))
     }
 
-    /// Moves at most `limit` bytes that the guest has sent to the end of `into`. What came before
-    /// the guest closed, or died, stays readable.
-    pub fn read(&mut self, id: ConnectionId, into: &mut Vec<u8>, limit: usize) -> Read {
+    /// Moves bytes that the guest has sent into `buffer`. What came before the guest closed, or
+    /// died, stays readable.
+    pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Read {
         match self.open(id) {
             None => Read::End,
-            Some(c) if c.is_readable() && limit > 0 => Read::Bytes(c.read(into, limit)),
+            Some(c) if c.is_readable() && !buffer.is_empty() => Read::Bytes(c.read(buffer)),
             Some(c) if c.is_finished() && !c.is_readable() => Read::End,
             Some(_) => Read::Empty,
         }

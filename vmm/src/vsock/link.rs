@@ -5,7 +5,6 @@
 //! the thread that caused it.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use virtio_queue::Queue;
@@ -105,7 +104,7 @@ impl Link {
     }
 
     /// Becomes readable when the device has something that the host may have waited for.
-    pub fn news(&self) -> RawFd {
-        self.news.as_raw_fd()
+    pub fn news(&self) -> &EventFd {
+        &self.news
     }
 }

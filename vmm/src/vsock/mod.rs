@@ -15,5 +15,6 @@ pub mod device;
 pub mod link;
 pub mod packet;
 pub mod queue;
+pub mod stream;
 
 pub use connection::BUFFER;

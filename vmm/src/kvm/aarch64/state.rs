@@ -125,7 +125,7 @@ impl VcpuState {
     }
 
     /// One line on where the vCPU is.
-    pub(in crate::kvm) fn whereabouts(&self, index: usize) -> String {
+    pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let value = |name| self.registers.iter().find(|(other, _)| *other == name);
         let value = |name| {
             let bytes = value(name).and_then(|(_, bytes)| bytes.first_chunk::<8>());
@@ -191,10 +191,10 @@ mod tests {
             events: kvm_vcpu_events::default(),
         };
         let off = "CPU 1 is, with interrupts off, at PC=00000000ffff8000";
-        assert_eq!(state.whereabouts(1), off);
+        assert_eq!(state.describe(1), off);
         state.registers[0].1 = 5_u64.to_le_bytes().into();
-        assert_eq!(state.whereabouts(0), "CPU 0 is at PC=00000000ffff8000");
+        assert_eq!(state.describe(0), "CPU 0 is at PC=00000000ffff8000");
         state.mp_state.mp_state = KVM_MP_STATE_STOPPED;
-        assert_eq!(state.whereabouts(3), "CPU 3 is off");
+        assert_eq!(state.describe(3), "CPU 3 is off");
     }
 }

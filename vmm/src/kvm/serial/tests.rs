@@ -117,13 +117,13 @@ fn a_vcpu_that_is_to_stop_waits_for_nobody() {
         }
     });
     let until = Instant::now() + Duration::from_secs(20);
-    while poll::pending(reader.as_raw_fd()) < 0x10000 && Instant::now() < until {
+    while rustix::io::ioctl_fionread(&reader).unwrap() < 0x10000 && Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
     }
     assert!(!printing.is_finished());
     stop.write(1).unwrap();
     printing.join().unwrap();
-    assert_eq!(poll::pending(reader.as_raw_fd()), 0x10000, "what fitted is there");
+    assert_eq!(rustix::io::ioctl_fionread(&reader).unwrap(), 0x10000, "what fitted is there");
 }
 
 #[test]

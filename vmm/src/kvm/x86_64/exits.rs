@@ -57,7 +57,7 @@ impl Cpu {
     }
 
     fn cannot_go_on(&self, index: usize, why: String) -> VmEnd {
-        VmEnd::CannotGoOn { why, registers: dump::of(&self.fd, index) }
+        VmEnd::VcpuError { why, registers: dump::of(&self.fd, index) }
     }
 
     fn failed(&self, index: usize, what: &str) -> VmEnd {

@@ -13,7 +13,7 @@ use kvm_ioctls::{VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
 
 use crate::kvm::SetupError;
-use crate::session;
+use crate::x86_64::describe_vcpu;
 
 /// `IA32_TSC_DEADLINE`: means what the time stamp counter says, and so comes after that.
 const MSR_TSC_DEADLINE: u32 = 0x6e0;
@@ -102,9 +102,9 @@ impl VcpuState {
     }
 
     /// One line on where the vCPU is.
-    pub(in crate::kvm) fn whereabouts(&self, index: usize) -> String {
+    pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let halted = self.mp_state.mp_state == KVM_MP_STATE_HALTED;
-        session::whereabouts(index, self.regs.rip, self.regs.rflags, halted)
+        describe_vcpu(index, self.regs.rip, self.regs.rflags, halted)
     }
 
     /// Writes it to a new vCPU.

@@ -35,7 +35,7 @@ const INTERRUPTIBLE: u64 = 3 << 56;
 fn stopped_with(registers: &str) -> VmEnd {
     let mut masks = registers.split("CPU#").filter_map(|cpu| field(cpu, "PSW=mask "));
     if masks.any(|mask| mask & WAITS != 0 && mask & INTERRUPTIBLE == 0) {
-        return VmEnd::CannotGoOn {
+        return VmEnd::VcpuError {
             why: "disabled wait: the CPU waits and cannot be interrupted".to_owned(),
             registers: registers.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
         };
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(stopped_with(&at("0404c00180000000")), VmEnd::Restart);
         // Idle, as the other CPUs of a machine that restarts may be.
         assert_eq!(stopped_with(&at("0706c00180000000")), VmEnd::Restart);
-        let VmEnd::CannotGoOn { registers, .. } = stopped_with(&at("0002000180000000")) else {
+        let VmEnd::VcpuError { registers, .. } = stopped_with(&at("0002000180000000")) else {
             panic!()
         };
         assert!(registers.starts_with("CPU#0\nPSW=mask 0002000180000000"), "{registers}");

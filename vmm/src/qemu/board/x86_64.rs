@@ -87,7 +87,7 @@ fn stopped_with(registers: &str) -> VmEnd {
 fn place(cpu: usize, registers: &str) -> Option<String> {
     let (rip, flags) = (field(registers, "RIP=")?, field(registers, "RFL=")?);
     let halted = field(registers, " HLT=") == Some(1);
-    Some(crate::session::whereabouts(cpu, rip, flags, halted))
+    Some(crate::x86_64::describe_vcpu(cpu, rip, flags, halted))
 }
 
 /// True if the registers are those of a kernel that restarts with `reboot=t`: it loads an empty
@@ -111,20 +111,20 @@ fn without_fpu(registers: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qemu::monitor::whereabouts;
+    use crate::qemu::monitor::vcpu_states;
 
     #[test]
     fn each_cpu_has_its_place() {
         let text = "CPU#0\r\nRAX=1 RBX=2\r\nRIP=ffffffff81001000 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n\
                     CPU#1\r\nRIP=0000000000401000 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\n";
         assert_eq!(
-            whereabouts(text, place),
+            vcpu_states(text, place),
             [
                 "CPU 0 halted with interrupts off at RIP=ffffffff81001000",
                 "CPU 1 runs at RIP=0000000000401000"
             ]
         );
-        assert!(whereabouts("no registers", place).is_empty());
+        assert!(vcpu_states("no registers", place).is_empty());
     }
 
     #[test]

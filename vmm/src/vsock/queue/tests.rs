@@ -127,8 +127,10 @@ fn connected() -> (Device, ConnectionId) {
 }
 
 fn received(device: &mut Device, id: ConnectionId) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while let Found::Bytes(_) = device.read(id, &mut bytes, BUFFER) {}
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; BUFFER]);
+    while let Found::Bytes(count) = device.read(id, &mut buffer) {
+        bytes.extend(&buffer[..count]);
+    }
     bytes
 }
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A snapshot of a VM, from which other VMs are resumed.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::arch::{VcpuState, VmState};
+use super::memory::Ranges;
+use super::serial::SerialState;
+use super::vm::BootSource;
+use crate::machine::{BootError, Resume, RunningVm};
+use crate::virtio::mmio::TransportState;
+
+/// The whole state of a VM at the moment when its guest has put its first packet into the transmit
+/// queue and the device has not taken it yet.
+#[derive(Debug)]
+pub(super) struct KvmSnapshot {
+    pub(super) ranges: Ranges,
+    /// Guest memory, which is never written any more.
+    pub(super) memory: Arc<File>,
+    pub(super) vm: VmState,
+    pub(super) vcpus: Vec<Arc<VcpuState>>,
+    pub(super) serial: SerialState,
+    pub(super) vsock: TransportState,
+    pub(super) port: u32,
+}
+
+impl Resume for KvmSnapshot {
+    fn resume(&self) -> Result<RunningVm, BootError> {
+        super::start(BootSource::Snapshot(self), self.port, false).map_err(BootError::from)
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What every backend says in the same words of an x86-64 vCPU.
+
+/// `RFLAGS.IF`: maskable interrupts are enabled.
+const RFLAGS_IF: u64 = 1 << 9;
+
+/// Describes in one line what vCPU number `cpu` is doing, from its registers.
+pub(crate) fn describe_vcpu(cpu: usize, rip: u64, rflags: u64, halted: bool) -> String {
+    let doing = match (halted, rflags & RFLAGS_IF) {
+        (true, 0) => "halted with interrupts off",
+        (true, _) => "halted",
+        (false, 0) => "runs with interrupts off",
+        (false, _) => "runs",
+    };
+    format!("CPU {cpu} {doing} at RIP={rip:016x}")
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A session works with a backend that has nothing in common with the other two: no KVM, no QEMU, no
+//! vsock device. What holds here holds for any [`HostStream`](sudbox_vmm::machine::HostStream).
+
+mod played;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use played::{Guest, Played};
+use sudbox_vmm::machine::{BootError, Discovery, Machine, VmEnd, VmSpec};
+use sudbox_vmm::session::{Event, Session};
+
+fn spec() -> VmSpec {
+    VmSpec {
+        kernel: "no kernel".into(),
+        initramfs: "no initramfs".into(),
+        discovery: Discovery::CommandLine,
+        cmdline: "who=you".to_owned(),
+        cpus: 1,
+        memory_mib: 1,
+        cpu_model: None,
+        port: 1024,
+        gdb: false,
+        snapshot: true,
+    }
+}
+
+fn boot(guest: fn(Guest) -> VmEnd) -> Session {
+    Session::boot(&Played::new(guest), &spec()).expect("it starts")
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+/// The next event but the console's.
+fn next(session: &mut Session) -> Event {
+    loop {
+        match session.next(soon(), None).unwrap() {
+            Event::Console => {}
+            event => return event,
+        }
+    }
+}
+
+/// Answers each line with itself, as many as `count` says.
+fn echo(stream: &mut UnixStream, count: usize) -> io::Result<()> {
+    for _ in 0..count {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        stream.write_all(&line)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_boots_converses_and_restarts() {
+    let mut session = boot(|mut guest| {
+        writeln!(guest.console, "Linux version 0, {}", guest.spec.cmdline).unwrap();
+        guest.stream.write_all(b"ready\n").unwrap();
+        echo(&mut guest.stream, 2).unwrap();
+        writeln!(guest.console, "reboot: Restarting system").unwrap();
+        VmEnd::Restart
+    });
+    assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::NotConnected);
+    assert_eq!(next(&mut session), Event::Connected);
+    assert_eq!(next(&mut session), Event::Bytes(b"ready\n".to_vec()));
+    assert_eq!(session.console().since(0), "Linux version 0, who=you\n");
+    for line in [b"one\n", b"two\n"] {
+        session.send(line, soon()).unwrap();
+        assert_eq!(next(&mut session), Event::Bytes(line.to_vec()));
+    }
+    assert!(session.snapshot().is_none() && session.debugger().is_none());
+    assert!(session.diagnose().is_empty());
+    // The VM's end closes the stream, so which of both is seen first is chance.
+    if next(&mut session) == Event::Disconnected {
+        assert_eq!(next(&mut session), Event::Ended);
+    }
+    assert!(session.console().since(0).ends_with("reboot: Restarting system\n"));
+    assert_eq!(session.finish(Duration::ZERO), VmEnd::Restart);
+}
+
+#[test]
+fn a_panic_is_how_it_ended() {
+    let session = boot(|mut guest| {
+        writeln!(guest.console, "[    1.0] Kernel panic - not syncing: played").unwrap();
+        VmEnd::Restart
+    });
+    let panic = "Kernel panic - not syncing: played".to_owned();
+    assert_eq!(session.finish(Duration::from_secs(20)), VmEnd::Panic(panic));
+}
+
+#[test]
+fn a_long_message_waits_for_a_guest_that_reads_slowly() {
+    const SIZE: usize = 4 << 20;
+    let mut session = boot(|mut guest| {
+        guest.stream.write_all(b"x").unwrap();
+        let mut bytes = vec![0; SIZE];
+        for piece in bytes.chunks_mut(SIZE / 16) {
+            std::thread::sleep(Duration::from_millis(2));
+            guest.stream.read_exact(piece).unwrap();
+        }
+        assert!(bytes.iter().zip(0u32..).all(|(&byte, i)| byte == i.to_le_bytes()[0]));
+        guest.stream.write_all(&bytes).unwrap();
+        VmEnd::Restart
+    });
+    assert_eq!(next(&mut session), Event::Connected);
+    assert_eq!(next(&mut session), Event::Bytes(b"x".to_vec()));
+    let bytes: Vec<u8> = (0u32..).take(SIZE).map(|i| i.to_le_bytes()[0]).collect();
+    session.send(&bytes, soon()).unwrap();
+    let mut back = Vec::new();
+    while let Event::Bytes(more) = next(&mut session) {
+        back.extend(more);
+    }
+    assert!(back == bytes, "{} bytes came back", back.len());
+}
+
+#[test]
+fn a_guest_that_does_not_read_is_given_up_at_the_deadline() {
+    let mut session = boot(|mut guest| {
+        guest.stream.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        VmEnd::Stopped
+    });
+    assert_eq!(next(&mut session), Event::Connected);
+    let deadline = Instant::now() + Duration::from_millis(50);
+    let error = session.send(&vec![0; 16 << 20], deadline).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+/// A closed socket stays readable for ever, and a session that polled it would not sleep.
+#[test]
+fn a_stream_that_is_closed_costs_no_time() {
+    let mut session = boot(|mut guest| {
+        guest.stream.write_all(b"x").unwrap();
+        guest.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        VmEnd::Restart
+    });
+    assert_eq!(next(&mut session), Event::Connected);
+    assert_eq!(next(&mut session), Event::Bytes(b"x".to_vec()));
+    assert_eq!(next(&mut session), Event::Disconnected);
+    let before = cpu_time();
+    let deadline = Instant::now() + Duration::from_millis(400);
+    assert_eq!(session.next(deadline, None).unwrap(), Event::Deadline);
+    assert!(cpu_time() - before < Duration::from_millis(100), "it does not sleep");
+    assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+#[test]
+fn a_session_that_is_dropped_ends_its_guest() {
+    let start = Instant::now();
+    let mut session = boot(|mut guest| {
+        guest.stream.write_all(b"x").unwrap();
+        let mut rest = Vec::new();
+        let _ = guest.stream.read_to_end(&mut rest);
+        VmEnd::Stopped
+    });
+    assert_eq!(next(&mut session), Event::Connected);
+    drop(session);
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn an_interrupt_comes_before_everything_else() {
+    let mut session = boot(|mut guest| {
+        guest.stream.write_all(b"x").unwrap();
+        VmEnd::Restart
+    });
+    let (interrupt, mut caller) = io::pipe().unwrap();
+    caller.write_all(&[1]).unwrap();
+    assert_eq!(session.next(soon(), Some(interrupt.as_fd())).unwrap(), Event::Interrupted);
+    assert_eq!(next(&mut session), Event::Connected);
+}
+
+#[test]
+fn what_a_backend_cannot_do_is_refused_in_its_own_words() {
+    let machine = Played::new(|_| VmEnd::Restart);
+    assert_eq!(machine.describe(Discovery::Acpi), "played by the test");
+    let error = Session::boot(&machine, &VmSpec { gdb: true, ..spec() }).err().expect("an error");
+    assert!(matches!(error, BootError::Refused { .. }));
+    assert_eq!(error.to_string(), "played did not start: it has no debugger's stub");
+}

@@ -100,7 +100,7 @@ fn what_cannot_run_is_refused_in_one_sentence() {
         ("nowhere", "no such program"),
         ("plain", "chmod +x"),
         ("foreign", "machine is number 183"),
-        ("lonely", "a library that cannot be found here: libx.so.6"),
+        ("lonely", "libx.so.6, which "),
         ("cut", "damaged"),
         ("text", "no ELF file"),
         ("twice", "so is its interpreter"),
@@ -157,4 +157,26 @@ fn a_kernels_own_selftests_run_on_it() {
     let mut command = sudbox();
     command.args(["kselftest", "/no/such/tree"]);
     let _ = run(command).expect(129);
+}
+
+/// A program's interpreter may be a stranger's: the host reads it and does not run it.
+#[test]
+fn an_interpreter_is_not_run_on_the_host() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().canonicalize().expect("a path");
+    let (trap, mark, path) = (place.join("trap"), place.join("mark"), place.join("program"));
+    program(&trap, format!("#!/bin/sh\necho run > {}\n", mark.display()).as_bytes());
+    let source = place.join("program.c");
+    fs::write(&source, "int main(void) { return 0; }\n").expect("a file");
+    let built = Command::new("gcc")
+        .arg(format!("-Wl,--dynamic-linker={}", trap.display()))
+        .arg("-o")
+        .args([&path, &source])
+        .status()
+        .expect("gcc is installed");
+    assert!(built.success());
+    // In the guest the script cannot be an interpreter either, so that the program does not start.
+    let ran = run(exec(&[], &[path.to_str().expect("UTF-8")]));
+    assert_ne!(ran.code, 0, "{}", ran.stderr);
+    assert!(!mark.exists(), "the interpreter ran on the host");
 }

@@ -2,6 +2,8 @@
 
 //! A program of this machine, and what it needs to run elsewhere: its interpreter, its libraries.
 
+mod libraries;
+
 use crate::failure::Failure;
 use object::Endianness;
 use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, Machine};
@@ -12,7 +14,6 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 use sudbox_images::initramfs::Entry;
 use sudbox_protocol::Program;
 
@@ -117,7 +118,7 @@ fn normal(path: &Path) -> PathBuf {
 enum Kind {
     /// Nothing.
     Static,
-    /// This interpreter, which knows the libraries.
+    /// This interpreter, and the libraries of the file's dynamic section.
     Dynamic(PathBuf),
     /// It is a script: this program with this argument.
     Script(PathBuf, Option<OsString>),
@@ -134,16 +135,18 @@ impl Files {
     fn add_program(&mut self, path: &Path) -> anyhow::Result<Option<(PathBuf, Option<OsString>)>> {
         let content = read(path)?;
         let kind = kind(path, &content)?;
+        if let Kind::Dynamic(interpreter) = &kind {
+            self.add(interpreter, read(interpreter)?);
+            let found = libraries::libraries(path, &content, interpreter)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            for (library, content) in found {
+                self.add(&library, content);
+            }
+        }
         self.add(path, content);
         match kind {
-            Kind::Static => Ok(None),
+            Kind::Static | Kind::Dynamic(_) => Ok(None),
             Kind::Script(interpreter, argument) => Ok(Some((interpreter, argument))),
-            Kind::Dynamic(interpreter) => {
-                for library in libraries(path, &interpreter)? {
-                    self.add(&library, read(&library)?);
-                }
-                Ok(None)
-            }
         }
     }
 
@@ -212,33 +215,6 @@ fn interpreter<E: FileHeader<Endian = Endianness>>(
         }
     }
     Ok(None)
-}
-
-/// The interpreter and every library that it would load, by its own word (ld.so(8), `--list`).
-fn libraries(path: &Path, interpreter: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let shown = path.display();
-    let asked = Command::new(interpreter).arg("--list").arg(path).output().map_err(|error| {
-        Failure::usage(format!(
-            "{shown} needs {}, which cannot run: {error}",
-            interpreter.display()
-        ))
-    })?;
-    let told = String::from_utf8_lossy(&asked.stdout);
-    if !asked.status.success() {
-        let words = String::from_utf8_lossy(&asked.stderr);
-        let words = words.trim();
-        let words = words.split_once("libraries: ").map_or(words, |(_, what)| what);
-        return Err(Failure::usage(format!(
-            "{shown} needs a library that cannot be found here: {words}; LD_LIBRARY_PATH says where \
-             to look"
-        )));
-    }
-    let found = told.lines().filter_map(|line| {
-        let line = line.split_once(" => ").map_or(line, |(_, place)| place).trim();
-        let place = line.rsplit_once(" (").map_or(line, |(place, _)| place);
-        place.starts_with('/').then(|| PathBuf::from(place))
-    });
-    Ok(std::iter::once(interpreter.to_owned()).chain(found).collect())
 }
 
 #[cfg(test)]

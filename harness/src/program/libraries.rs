@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Finds the shared libraries of a program by reading ELF files. Nothing of the program is run: its
+//! interpreter may be anybody's.
+//!
+//! The order of search is that of ld.so(8): `DT_RPATH`, `LD_LIBRARY_PATH`, `DT_RUNPATH`, the
+//! directories of `/etc/ld.so.conf`, the default directories.
+
+use object::Endianness;
+use object::elf::{
+    DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, FileHeader32, FileHeader64, Machine,
+};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// Most libraries of one program. A large desktop program has about 200.
+const LIBRARY_LIMIT: usize = 1000;
+
+/// Largest library that is read, in bytes.
+const SIZE_LIMIT: u64 = 1 << 30;
+
+/// Most files that `/etc/ld.so.conf` may include.
+const INCLUDE_LIMIT: usize = 200;
+
+/// Why the libraries of a program were not found.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LibraryError {
+    /// A library is in none of the directories that are searched.
+    #[error("{name}, which {needed_by} needs, is not found; LD_LIBRARY_PATH says where to look")]
+    Missing {
+        /// The library's `DT_NEEDED` name.
+        name: String,
+        /// The file that names it.
+        needed_by: String,
+    },
+    /// The ELF structures of a file contradict each other.
+    #[error("{path}: damaged ELF file: {what}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The parser's words.
+        what: String,
+    },
+    /// The program needs more libraries than any real one.
+    #[error("it needs more than {LIBRARY_LIMIT} libraries")]
+    TooMany,
+}
+
+/// The dynamic section of an ELF file, as far as the search for libraries needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Dynamic {
+    needed: Vec<Vec<u8>>,
+    rpath: Option<Vec<u8>>,
+    runpath: Option<Vec<u8>>,
+}
+
+/// A file whose libraries are searched: the program or a library of it.
+struct Loaded {
+    path: PathBuf,
+    dynamic: Dynamic,
+    /// `DT_RPATH` directories that it inherits from the file that needs it.
+    inherited: Vec<PathBuf>,
+}
+
+/// Returns every library that a program needs, with its content, in the order in which they are
+/// found. The interpreter is not among them.
+///
+/// # Errors
+/// [`LibraryError`].
+pub(crate) fn libraries(
+    program: &Path,
+    content: &[u8],
+    interpreter: &Path,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>, LibraryError> {
+    let (identity, dynamic) = read_dynamic(program, content)?;
+    let defaults = default_directories(interpreter);
+    let environment =
+        directories(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default().as_bytes(), program);
+    let mut found = BTreeMap::new();
+    let mut names = vec![interpreter.file_name().unwrap_or_default().as_bytes().to_vec()];
+    let mut queue = VecDeque::from([Loaded { path: program.into(), dynamic, inherited: vec![] }]);
+    while let Some(loaded) = queue.pop_front() {
+        let own_rpath = match (&loaded.dynamic.rpath, &loaded.dynamic.runpath) {
+            (Some(rpath), None) => directories(rpath, &loaded.path),
+            _ => vec![],
+        };
+        let inherited: Vec<PathBuf> = own_rpath.into_iter().chain(loaded.inherited).collect();
+        let runpath = loaded.dynamic.runpath.as_deref();
+        let runpath = runpath.map_or_else(Vec::new, |path| directories(path, &loaded.path));
+        // A file with DT_RUNPATH is searched without any DT_RPATH.
+        let rpath = if loaded.dynamic.runpath.is_some() { &[][..] } else { &inherited };
+        let search = [rpath, &environment, &runpath, &defaults];
+        for name in loaded.dynamic.needed {
+            if names.contains(&name) {
+                continue;
+            }
+            let (path, content, dynamic) =
+                find(&name, &search, identity).ok_or_else(|| LibraryError::Missing {
+                    name: String::from_utf8_lossy(&name).into_owned(),
+                    needed_by: loaded.path.display().to_string(),
+                })?;
+            names.push(name);
+            if names.len() > LIBRARY_LIMIT {
+                return Err(LibraryError::TooMany);
+            }
+            queue.push_back(Loaded { path: path.clone(), dynamic, inherited: inherited.clone() });
+            found.insert(path, content);
+        }
+    }
+    Ok(found)
+}
+
+/// Class and machine of an ELF file; a library must have its program's.
+type Identity = (u8, Machine);
+
+/// Returns the first file of this name that is an ELF file of the right class and machine.
+fn find(
+    name: &[u8],
+    search: &[&[PathBuf]],
+    identity: Identity,
+) -> Option<(PathBuf, Vec<u8>, Dynamic)> {
+    let name = OsStr::from_bytes(name);
+    let candidates: Vec<PathBuf> = if name.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(name)]
+    } else {
+        search.iter().flat_map(|list| list.iter()).map(|folder| folder.join(name)).collect()
+    };
+    candidates.into_iter().find_map(|path| {
+        let content = read_file(&path)?;
+        let (its_identity, dynamic) = read_dynamic(&path, &content).ok()?;
+        (its_identity == identity).then_some((path, content, dynamic))
+    })
+}
+
+/// Reads a regular file of bounded size.
+fn read_file(path: &Path) -> Option<Vec<u8>> {
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= SIZE_LIMIT).then_some(content)
+}
+
+/// Splits a search path; `$ORIGIN` is the directory of the file that carries it.
+fn directories(path: &[u8], file: &Path) -> Vec<PathBuf> {
+    let origin = file.canonicalize().ok().and_then(|file| Some(file.parent()?.to_owned()));
+    let origin = origin.unwrap_or_default().into_os_string();
+    path.split(|byte| *byte == b':')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let part = String::from_utf8_lossy(part);
+            let origin = origin.to_string_lossy();
+            part.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin).into()
+        })
+        .collect()
+}
+
+/// The directories that the interpreter searches for every program.
+fn default_directories(interpreter: &Path) -> Vec<PathBuf> {
+    let name = interpreter.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(arch) = name.strip_prefix("ld-musl-").and_then(|rest| rest.split('.').next()) {
+        let configured = std::fs::read(format!("/etc/ld-musl-{arch}.path")).unwrap_or_default();
+        let configured: Vec<PathBuf> = configured
+            .split(|byte| b":\n".contains(byte))
+            .filter(|part| !part.is_empty())
+            .map(|part| PathBuf::from(OsStr::from_bytes(part)))
+            .collect();
+        if !configured.is_empty() {
+            return configured;
+        }
+        return ["/lib", "/usr/local/lib", "/usr/lib"].map(PathBuf::from).to_vec();
+    }
+    let mut folders = Vec::new();
+    read_conf(Path::new("/etc/ld.so.conf"), &mut folders, &mut 0);
+    folders.extend(["/lib64", "/usr/lib64", "/lib", "/usr/lib"].map(PathBuf::from));
+    folders.extend(interpreter.canonicalize().ok().and_then(|path| Some(path.parent()?.into())));
+    folders
+}
+
+/// Reads `ld.so.conf`: a directory on each line, and `include` lines with a glob as last component.
+fn read_conf(path: &Path, folders: &mut Vec<PathBuf>, files: &mut usize) {
+    *files += 1;
+    let Some(text) = read_file(path).filter(|_| *files <= INCLUDE_LIMIT) else { return };
+    for line in String::from_utf8_lossy(&text).lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if let Some(pattern) = line.strip_prefix("include ") {
+            let pattern = path.parent().unwrap_or(path).join(pattern.trim());
+            for included in included(&pattern) {
+                read_conf(&included, folders, files);
+            }
+        } else if line.starts_with('/') {
+            folders.push(line.into());
+        }
+    }
+}
+
+/// The files that an `include` line names, sorted.
+fn included(pattern: &Path) -> Vec<PathBuf> {
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
+    let Ok(glob) = globset::Glob::new(&name).map(|glob| glob.compile_matcher()) else {
+        return vec![];
+    };
+    let entries = pattern.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let mut files: Vec<PathBuf> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| glob.is_match(entry.file_name()))
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// Reads class, machine and dynamic section of an ELF file.
+fn read_dynamic(path: &Path, content: &[u8]) -> Result<(Identity, Dynamic), LibraryError> {
+    let class = content.get(4).copied().unwrap_or_default();
+    let read = match class {
+        1 => parse::<FileHeader32<Endianness>>(content),
+        _ => parse::<FileHeader64<Endianness>>(content),
+    };
+    let (machine, dynamic) = read.map_err(|error| LibraryError::Damaged {
+        path: path.display().to_string(),
+        what: error.to_string(),
+    })?;
+    Ok(((class, machine), dynamic))
+}
+
+fn parse<E: FileHeader<Endian = Endianness>>(
+    content: &[u8],
+) -> Result<(Machine, Dynamic), object::Error> {
+    let header = E::parse(content)?;
+    let endian = header.endian()?;
+    let machine = header.e_machine(endian);
+    let segments = header.program_headers(endian, content)?;
+    let mut dynamic = Dynamic::default();
+    for segment in segments {
+        let Some(entries) = segment.dynamic(endian, content)? else { continue };
+        let value = |tag| {
+            let entry = entries.iter().find(|entry| entry.tag(endian) == tag);
+            entry.map(|entry| -> u64 { entry.d_val(endian).into() })
+        };
+        let (Some(address), Some(size)) = (value(DT_STRTAB), value(DT_STRSZ)) else { continue };
+        let strings = segments
+            .iter()
+            .find_map(|segment| segment.data_range(endian, content, address, size).ok().flatten())
+            .unwrap_or_default();
+        let string = |offset: u64| -> Option<Vec<u8>> {
+            let rest = strings.get(usize::try_from(offset).ok()?..)?;
+            rest.split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
+        };
+        dynamic.rpath = value(DT_RPATH).and_then(string);
+        dynamic.runpath = value(DT_RUNPATH).and_then(string);
+        let needed = entries.iter().filter(|entry| entry.tag(endian) == DT_NEEDED);
+        dynamic.needed = needed.filter_map(|entry| string(entry.d_val(endian).into())).collect();
+    }
+    Ok((machine, dynamic))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A case: one promise of the kernel and the code that checks it.
 //!
-//! This module imports nothing of the cases: every row of the table imports it.
+//! This module imports nothing of the cases but names: every row of the table imports it.
 
 use crate::arch::Arch;
 use std::fmt;
@@ -60,6 +60,8 @@ pub enum Run {
     Check(fn() -> Check),
     /// The random walk of this seed.
     Walk(u64),
+    /// The comparison of two ways.
+    Compare(&'static crate::compare::Way),
 }
 
 /// Restricts a case to some architectures.

@@ -9,6 +9,7 @@ pub mod arch;
 pub mod bench;
 pub mod case;
 pub mod cases;
+mod compare;
 mod filter;
 mod modules;
 pub mod pid1;

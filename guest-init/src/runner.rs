@@ -251,6 +251,7 @@ fn check(run: Run) -> Check {
     match run {
         Run::Check(check) => check(),
         Run::Walk(seed) => crate::walk::check(seed),
+        Run::Compare(way) => crate::compare::check(way),
     }
 }
 

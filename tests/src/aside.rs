@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which cases end with something else than `pass` on the kernels that tests judge, and with what.
 
 use crate::Ran;
@@ -24,6 +25,7 @@ const ASIDE: &[Aside] = &[
         outcome: "absent",
         before: Some("6.4"),
         cases: &[
+            "compare/armed-by-tracer",
             "inheritance/child-reads-nothing-stale",
             "inheritance/child-reads-off",
             "ptrace/arms-tracee",
@@ -45,6 +47,7 @@ const ASIDE: &[Aside] = &[
         before: Some("6.17"),
         cases: &[
             "arguments/inclusive-range-checked",
+            "compare/inclusive",
             "ptrace/inclusive-restores",
             "range/inclusive",
             "range/inclusive-outside-not-read",

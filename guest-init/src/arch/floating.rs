@@ -28,6 +28,19 @@ impl FloatState {
         FloatState(state)
     }
 
+    /// State in which each register is zero.
+    #[must_use]
+    pub fn initial() -> FloatState {
+        FloatState([0; ALL])
+    }
+
+    /// The registers, then those that control them, as bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: plain numbers, as many as said.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0)) }
+    }
+
     /// The registers that differ, for a report.
     #[must_use]
     pub fn difference(&self, other: &FloatState) -> String {

@@ -16,10 +16,14 @@ mod x86_64;
 mod floating;
 #[cfg(not(target_arch = "s390x"))]
 mod foreign;
+// x86-64 has assembly of its own that shows more.
 mod gates;
 mod programs;
 mod registers;
 mod repeats;
+#[cfg(not(target_arch = "x86_64"))]
+mod watch;
+mod watching;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use floating::*;
@@ -29,6 +33,9 @@ pub use gates::*;
 pub use programs::*;
 pub use registers::*;
 pub use repeats::*;
+#[cfg(not(target_arch = "x86_64"))]
+pub use watch::*;
+pub use watching::*;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::*;

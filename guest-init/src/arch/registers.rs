@@ -17,6 +17,9 @@ macro_rules! registers {
         impl Reg {
             /// Every register.
             pub const ALL: [Reg; [$(Reg::$name),*].len()] = [$(Reg::$name),*];
+            /// Their names.
+            pub const NAMES: &'static [$crate::arch::Part] =
+                &[$($crate::arch::Part(stringify!($name), 8)),*];
         }
     };
 }

@@ -4,7 +4,7 @@
 use crate::case::{Case, Check, Failure};
 mod absence;
 mod arguments;
-mod audit;
+pub(crate) mod audit;
 mod entries;
 #[cfg(not(target_arch = "s390x"))]
 mod escapes;
@@ -30,7 +30,7 @@ mod stepping;
 mod stress;
 mod sysctl;
 mod tagged;
-mod tracefs;
+pub(crate) mod tracefs;
 mod tracing;
 mod uprobes;
 mod userfault;
@@ -103,6 +103,7 @@ pub const TABLE: &[&[Case]] = &[
     users_traced::CASES,
     sandbox::CASES,
     stress::CASES,
+    crate::compare::CASES,
 ];
 
 #[cfg(test)]

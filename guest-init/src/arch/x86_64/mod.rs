@@ -13,6 +13,7 @@ mod programs;
 mod registers;
 mod threads;
 mod users;
+mod watch;
 
 pub use counter::*;
 pub use floating::*;
@@ -23,6 +24,7 @@ pub use programs::*;
 pub use registers::*;
 pub use threads::*;
 pub use users::*;
+pub use watch::*;
 
 /// `si_arch` of a system call through `syscall` (`AUDIT_ARCH_X86_64`, uapi/linux/audit.h).
 pub const AUDIT_ARCH: u32 = 0xc000_003e;

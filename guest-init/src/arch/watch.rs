@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A call of which much is seen, where no assembly of the architecture shows all: general registers
+//! and floating point state behind it, and in its handler what the frame holds. The call is made on
+//! the stack that the caller is on, and so is the handler.
+
+use super::{Context, Entry, FloatState, Part, Reg, Registers, issue_with_floats};
+use crate::case::Need;
+use std::ops::Range;
+
+/// What is loaded before a call.
+pub type Floating = FloatState;
+
+/// What the machine must have.
+pub const WATCH_NEEDS: &[Need] = &[];
+/// Flags that a program can set and still go on.
+pub const WATCH_FLAGS: u64 = super::FLAGS;
+/// Traps behind every instruction: there is no such flag.
+pub const TRAP_FLAG: u64 = 0;
+/// Whether calls can be made, and handlers watched, on a stack of the caller's choice.
+pub const STACKS_WATCHED: bool = false;
+
+/// What is seen at one moment.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// General registers and flags; zero when a handler begins.
+    pub registers: Registers,
+    floating: Option<FloatState>,
+}
+
+impl Sight {
+    /// Segment registers: there are none.
+    #[must_use]
+    pub fn segments(&self) -> &[u8] {
+        &[]
+    }
+
+    /// Floating point state; nothing when a handler begins.
+    #[must_use]
+    pub fn floating(&self) -> &[u8] {
+        self.floating.as_ref().map_or(&[], FloatState::bytes)
+    }
+}
+
+/// Issues a call with these registers but the stack pointer, and this floating point state. Gives what
+/// there was behind it.
+///
+/// # Safety
+/// None is needed here.
+#[must_use]
+pub unsafe fn watch(_: Entry, registers: &Registers, floating: &Floating) -> Sight {
+    let (registers, floating) = issue_with_floats(registers, floating);
+    Sight { registers, floating: Some(floating) }
+}
+
+/// What there was when the handler began: nothing is seen of it.
+#[must_use]
+pub fn entered() -> Sight {
+    Sight { registers: Registers::default(), floating: None }
+}
+
+/// Where a watched call goes on.
+#[must_use]
+pub fn watched_after(_: Entry) -> u64 {
+    super::float_call() + super::CALL_LENGTH
+}
+
+/// Where watched calls are.
+#[must_use]
+pub fn watched_range() -> Range<u64> {
+    super::float_call()..watched_after(Entry::Native) + 1
+}
+
+unsafe extern "C" {
+    fn sudbox_watch_event(signal: i32, info: *const [u8; 128], context: *mut Context);
+}
+
+/// A handler that calls `sudbox_watch_event` with what it gets.
+#[must_use]
+pub fn watching_handler() -> u64 {
+    sudbox_watch_event as *const () as u64
+}
+
+const CONTEXT: usize = size_of::<Context>();
+
+/// What a handler gets: siginfo, then `struct ucontext` up to the mask or the registers, whichever is
+/// last.
+pub const WATCHED_FRAME: &[Part] = &[
+    Part("si_signo", 4),
+    Part("si_errno", 4),
+    Part("si_code", 4),
+    Part("hole behind si_code", 4),
+    Part("si_call_addr", 8),
+    Part("si_syscall", 4),
+    Part("si_arch", 4),
+    Part("rest of siginfo", 96),
+    Part("uc_flags", 8),
+    Part("uc_link", 8),
+    Part("uc_stack.ss_sp", 8),
+    Part("uc_stack.ss_flags", 8),
+    Part("uc_stack.ss_size", 8),
+];
+/// Names for floating point state: none.
+pub const WATCHED_FLOATING: &[Part] = &[];
+
+/// What a handler found.
+#[derive(Debug)]
+pub struct Frame {
+    /// A copy of it, laid out as [`WATCHED_FRAME`].
+    pub bytes: [u8; 128 + CONTEXT],
+}
+
+const REGISTERS: usize = 128 + std::mem::offset_of!(Context, registers);
+
+impl Frame {
+    /// That of a handler that got this.
+    ///
+    /// # Safety
+    /// It must be a handler's, whose return is still to come.
+    #[must_use]
+    pub unsafe fn of(_: &Sight, info: *const [u8; 128], context: *const Context) -> Frame {
+        let mut bytes = [0; 128 + CONTEXT];
+        // SAFETY: the kernel hands both to a handler.
+        unsafe {
+            bytes[..128].copy_from_slice(&*info);
+            bytes[128..].copy_from_slice(&*context.cast::<[u8; CONTEXT]>());
+        }
+        Frame { bytes }
+    }
+
+    /// The general registers in it.
+    #[must_use]
+    pub fn registers(&self) -> Registers {
+        let words = self.bytes[REGISTERS..].as_chunks::<8>().0;
+        Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
+    }
+
+    /// Replaces them in the copy.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        let places = self.bytes[REGISTERS..].as_chunks_mut::<8>().0;
+        for (place, value) in places.iter_mut().zip(registers.all()) {
+            *place = value.to_ne_bytes();
+        }
+    }
+
+    /// The pieces of the memory that it lies in: it is in none of a caller's.
+    #[must_use]
+    pub fn cut<'a>(&self, _: &'a [u8]) -> Option<[&'a [u8]; 4]> {
+        None
+    }
+}
+
+/// Nothing traps.
+///
+/// # Safety
+/// None is needed here.
+pub unsafe fn stop_traps(_: *mut Context) {}
+
+/// Registers in which a handler gets its arguments: they are not seen.
+pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
+
+/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and what `si_arch` says of it.
+#[must_use]
+pub fn queue_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+    let [a, b, c, d] = arguments;
+    let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
+    (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
+}
+
+/// Registers that hold the first two arguments of a call.
+#[must_use]
+pub const fn first_arguments(_: Entry) -> [Reg; 2] {
+    [Reg::ARGUMENTS[0], Reg::ARGUMENTS[1]]
+}
+
+/// The base addresses of segments: there are none.
+#[must_use]
+pub fn bases() -> [u64; 0] {
+    []
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A call of which everything is seen: all registers, flags, segments and floating point state before
+//! it, when a handler begins and behind it, on a stack of the caller's choice.
+
+use crate::arch::gates::address;
+use crate::arch::{Entry, Part, Reg, Registers};
+use crate::case::Need;
+use std::arch::x86_64::__cpuid_count;
+use std::ops::Range;
+
+std::arch::global_asm!(include_str!("watch.s"));
+
+unsafe extern "C" {
+    fn sudbox_watch_native(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_compat(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_native_call();
+    fn sudbox_watch_compat_call();
+    fn sudbox_watch_start();
+    fn sudbox_watch_end();
+    fn sudbox_watch_handler();
+    static mut sudbox_watch_behind_registers: Registers;
+    static mut sudbox_watch_behind_segments: [u8; 12];
+    static mut sudbox_watch_behind_floating: Floating;
+    static mut sudbox_watch_entered_registers: Registers;
+    static mut sudbox_watch_entered_segments: [u8; 12];
+    static mut sudbox_watch_entered_floating: Floating;
+}
+
+/// x87, SSE, AVX, AVX-512 and PKRU state as `xsave64` stores it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Floating([u8; 4096]);
+
+/// The components that gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
+const COMPONENTS: u64 = 0x2e7;
+const HEADER: usize = 512;
+const PKRU: u32 = 9;
+/// Key 0 may do all, so that the program can go on; of the others some, other than the kernel's default.
+const PKRU_PATTERN: u32 = 0x1b1b_1b18;
+
+/// What the machine must have.
+pub const WATCH_NEEDS: &[Need] = &[Need::CpuFeature("xsave")];
+/// Whether calls can be made, and handlers watched, on a stack of the caller's choice.
+pub const STACKS_WATCHED: bool = true;
+
+/// All flags that a program can set and still go on: the arithmetic ones, direction, alignment check,
+/// and the one that says that there is `cpuid`.
+pub const WATCH_FLAGS: u64 = 0x24_0cd5;
+/// Traps behind every instruction.
+pub const TRAP_FLAG: u64 = 0x100;
+
+/// The components that this CPU and kernel have.
+fn components() -> u64 {
+    let low: u32;
+    // SAFETY: the cases need `xsave`, with which the instruction is there.
+    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
+    u64::from(low) & COMPONENTS
+}
+
+/// Where a component lies in the standard form (Intel SDM volume 1, 13.4.3).
+fn component(index: u32) -> Range<usize> {
+    let found = __cpuid_count(0xd, index);
+    let start = found.ebx as usize;
+    start..start + found.eax as usize
+}
+
+/// A byte that says where it is.
+fn mark(at: usize) -> u8 {
+    let [low, high, ..] = at.to_le_bytes();
+    low ^ high << 3
+}
+
+impl Floating {
+    /// Initial state.
+    #[must_use]
+    pub fn initial() -> Floating {
+        let mut state = Floating([0; 4096]);
+        state.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        state
+    }
+
+    /// State in which each byte of each component says where it is: round up, no exceptions.
+    #[must_use]
+    pub fn pattern() -> Floating {
+        let mut state = Floating::initial();
+        let present = components();
+        for (at, byte) in state.0[32..416].iter_mut().enumerate() {
+            *byte = 0x41 ^ mark(at);
+        }
+        // Ten bytes of each sixteen are a register of the x87.
+        for (at, byte) in state.0[32..160].iter_mut().enumerate() {
+            *byte = if at % 16 < 10 { *byte } else { 0 };
+        }
+        state.0[0..2].copy_from_slice(&0x0b7fu16.to_le_bytes());
+        state.0[4] = 0xff;
+        state.0[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
+        for index in (2..8).filter(|index| present & 1 << index != 0) {
+            for at in component(index) {
+                state.0[at] = 0x90 ^ mark(at);
+            }
+        }
+        if present & 1 << PKRU != 0 {
+            let at = component(PKRU).start;
+            state.0[at..at + 4].copy_from_slice(&PKRU_PATTERN.to_le_bytes());
+        }
+        state.0[HEADER..HEADER + 8].copy_from_slice(&present.to_le_bytes());
+        state
+    }
+
+    /// The bytes that mean something, as many as a signal frame holds at least.
+    fn bytes(&self) -> &[u8] {
+        let end = (0..=PKRU).filter(|index| components() & 1 << index != 0);
+        let end = end.filter(|index| *index > 1).map(|index| component(index).end).max();
+        &self.0[..end.unwrap_or(HEADER + 64)]
+    }
+}
+
+/// What is seen at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// General registers and flags.
+    pub registers: Registers,
+    segments: &'static [u8],
+    floating: &'static [u8],
+}
+
+impl Sight {
+    /// `cs`, `ss`, `ds`, `es`, `fs`, `gs`, two bytes each.
+    #[must_use]
+    pub fn segments(&self) -> &[u8] {
+        self.segments
+    }
+
+    /// Floating point state.
+    #[must_use]
+    pub fn floating(&self) -> &[u8] {
+        self.floating
+    }
+}
+
+/// Issues a call with these registers, stack pointer and flags too, and this floating point state.
+/// Gives what there was behind it.
+///
+/// # Safety
+/// The stack pointer must be that of 8 writable bytes of nobody else's, and of what handlers need. One
+/// task may do this at a time.
+#[must_use]
+pub unsafe fn watch(entry: Entry, registers: &Registers, floating: &Floating) -> Sight {
+    // SAFETY: the gate saves what the C ABI wants kept. What it stores is read by nobody else now.
+    unsafe {
+        match entry {
+            Entry::Native => sudbox_watch_native(registers, floating),
+            Entry::Compat => sudbox_watch_compat(registers, floating),
+        }
+        let (segments, floating) =
+            (&raw const sudbox_watch_behind_segments, &raw const sudbox_watch_behind_floating);
+        Sight {
+            registers: sudbox_watch_behind_registers,
+            segments: &*segments,
+            floating: (*floating).bytes(),
+        }
+    }
+}
+
+/// What there was when the handler began. To be called in `sudbox_watch_event`.
+#[must_use]
+pub fn entered() -> Sight {
+    // SAFETY: the handler has stored it, and no other runs.
+    unsafe {
+        let (segments, floating) =
+            (&raw const sudbox_watch_entered_segments, &raw const sudbox_watch_entered_floating);
+        Sight {
+            registers: sudbox_watch_entered_registers,
+            segments: &*segments,
+            floating: (*floating).bytes(),
+        }
+    }
+}
+
+/// Where a watched call goes on.
+#[must_use]
+pub fn watched_after(entry: Entry) -> u64 {
+    super::CALL_LENGTH
+        + address(match entry {
+            Entry::Native => sudbox_watch_native_call,
+            Entry::Compat => sudbox_watch_compat_call,
+        })
+}
+
+/// Where watched calls are.
+#[must_use]
+pub fn watched_range() -> Range<u64> {
+    address(sudbox_watch_start)..address(sudbox_watch_end)
+}
+
+/// A handler that calls `sudbox_watch_event`, on a stack of its own, with what a handler gets.
+#[must_use]
+pub fn watching_handler() -> u64 {
+    address(sudbox_watch_handler)
+}
+
+/// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h).
+pub const WATCHED_FRAME: &[Part] = &[
+    Part("pretcode", 8),
+    Part("uc_flags", 8),
+    Part("uc_link", 8),
+    Part("uc_stack.ss_sp", 8),
+    Part("uc_stack.ss_flags", 4),
+    Part("hole behind ss_flags", 4),
+    Part("uc_stack.ss_size", 8),
+    Part("r8", 8),
+    Part("r9", 8),
+    Part("r10", 8),
+    Part("r11", 8),
+    Part("r12", 8),
+    Part("r13", 8),
+    Part("r14", 8),
+    Part("r15", 8),
+    Part("di", 8),
+    Part("si", 8),
+    Part("bp", 8),
+    Part("bx", 8),
+    Part("dx", 8),
+    Part("ax", 8),
+    Part("cx", 8),
+    Part("sp", 8),
+    Part("ip", 8),
+    Part("flags", 8),
+    Part("cs", 2),
+    Part("gs", 2),
+    Part("fs", 2),
+    Part("ss", 2),
+    Part("err", 8),
+    Part("trapno", 8),
+    Part("oldmask", 8),
+    Part("cr2", 8),
+    Part("fpstate", 8),
+    Part("reserved1", 64),
+    Part("uc_sigmask", 8),
+    Part("si_signo", 4),
+    Part("si_errno", 4),
+    Part("si_code", 4),
+    Part("hole behind si_code", 4),
+    Part("si_call_addr", 8),
+    Part("si_syscall", 4),
+    Part("si_arch", 4),
+    Part("rest of siginfo", 96),
+];
+
+/// Bytes of [`WATCHED_FRAME`].
+pub const FRAME_LENGTH: usize = 440;
+/// Where the general registers are in it.
+const FRAME_REGISTERS: usize = 48;
+/// Where the address of the floating point state is in it.
+const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
+
+/// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy form first.
+pub const WATCHED_FLOATING: &[Part] = &[
+    Part("x87 control", 2),
+    Part("x87 status", 2),
+    Part("x87 tags", 2),
+    Part("x87 opcode", 2),
+    Part("x87 instruction pointer", 8),
+    Part("x87 data pointer", 8),
+    Part("mxcsr", 4),
+    Part("mxcsr mask", 4),
+    Part("x87 registers", 128),
+    Part("xmm registers", 256),
+    Part("reserved bytes", 48),
+    Part("sw_reserved.magic1", 4),
+    Part("sw_reserved.extended_size", 4),
+    Part("sw_reserved.xfeatures", 8),
+    Part("sw_reserved.xstate_size", 4),
+    Part("sw_reserved.padding", 28),
+    Part("xstate_bv", 8),
+    Part("xcomp_bv", 8),
+    Part("reserved header", 48),
+    Part("ymm registers, upper halves", 256),
+];
+
+/// A signal frame as a handler found it.
+#[derive(Debug)]
+pub struct Frame {
+    /// A copy of it, laid out as [`WATCHED_FRAME`].
+    pub bytes: [u8; FRAME_LENGTH],
+    start: u64,
+}
+
+impl Frame {
+    /// That of a handler that began with this stack pointer.
+    ///
+    /// # Safety
+    /// It must be a handler's, whose return is still to come.
+    #[must_use]
+    pub unsafe fn of(sight: &Sight, _: *const [u8; 128], _: *const super::Context) -> Frame {
+        let start = sight.registers[Reg::Sp];
+        // SAFETY: the frame begins there, as the caller says.
+        Frame { bytes: unsafe { *(start as *const [u8; FRAME_LENGTH]) }, start }
+    }
+
+    /// The general registers in it.
+    #[must_use]
+    pub fn registers(&self) -> Registers {
+        let (words, _) = self.bytes[FRAME_REGISTERS..].as_chunks::<8>();
+        Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
+    }
+
+    /// Replaces them in the copy.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        let places = self.bytes[FRAME_REGISTERS..].as_chunks_mut::<8>().0;
+        for (place, value) in places.iter_mut().zip(registers.all()) {
+            *place = value.to_ne_bytes();
+        }
+    }
+
+    /// The pieces of the memory that it lies in: below the frame, between it and its floating point
+    /// state, that state, above. `None` if it lies elsewhere.
+    #[must_use]
+    pub fn cut<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
+        let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
+        let floating = u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_FLOATING + i]));
+        let floating = usize::try_from(floating).ok()?.checked_sub(area.as_ptr() as usize)?;
+        let end = start + FRAME_LENGTH;
+        let state = area.get(floating..)?;
+        let word = |at: usize| {
+            let bytes = state.get(at..at + 4)?;
+            Some(u32::from_ne_bytes(std::array::from_fn(|i| bytes[i])))
+        };
+        // FP_XSTATE_MAGIC1; the second comes behind.
+        let extended = word(464)? == 0x4650_5853;
+        let length = if extended { word(480)? as usize + 4 } else { HEADER };
+        Some([
+            area.get(..start)?,
+            area.get(end..floating)?,
+            state.get(..length)?,
+            state.get(length..)?,
+        ])
+    }
+}
+
+/// In a handler: switches single steps of the program off in what its return puts back.
+///
+/// # Safety
+/// It must be the handler's own.
+pub unsafe fn stop_traps(context: *mut super::Context) {
+    // SAFETY: the caller vouches.
+    unsafe { (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG };
+}
+
+/// Registers in which a handler gets its arguments.
+pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
+
+/// `rt_tgsigqueueinfo` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
+const COMPAT_QUEUE: u64 = 335;
+
+/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and what `si_arch` says of it.
+#[must_use]
+pub fn queue_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+    let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
+    let [a, b, c, d] = arguments;
+    match entry {
+        Entry::Native => (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH),
+        Entry::Compat => {
+            let mut registers = Registers::call(COMPAT_QUEUE, [!0; 6]);
+            for (reg, value) in [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si].into_iter().zip(arguments) {
+                registers[reg] = value;
+            }
+            (registers, super::AUDIT_ARCH_COMPAT)
+        }
+    }
+}
+
+/// Registers that hold the first two arguments of a call.
+#[must_use]
+pub const fn first_arguments(entry: Entry) -> [Reg; 2] {
+    match entry {
+        Entry::Native => [Reg::Di, Reg::Si],
+        Entry::Compat => [Reg::Bx, Reg::Cx],
+    }
+}
+
+/// The base addresses of the segments FS and GS.
+#[must_use]
+pub fn bases() -> [u64; 2] {
+    let mut bases = [0u64; 2];
+    for (what, base) in
+        [super::GET_THREAD_POINTER, super::GET_SECOND_THREAD_POINTER].into_iter().zip(&mut bases)
+    {
+        // SAFETY: writes the base.
+        let _ = unsafe {
+            crate::sys::call(libc::SYS_arch_prctl, &[what, std::ptr::from_mut(base) as u64])
+        };
+    }
+    bases
+}

@@ -1,0 +1,155 @@
+# A gate and a handler that leave nothing unseen: each loads or stores every general register, the flags,
+# the segment registers and the floating point state, and neither writes to the stack it is entered on, but
+# for the flags right below the stack pointer of a call. What they store is in memory that has one user at
+# a time.
+
+.macro SUDBOX_WATCH_STORE place
+    mov [rip + \place], r8
+    mov [rip + \place + 8], r9
+    mov [rip + \place + 16], r10
+    mov [rip + \place + 24], r11
+    mov [rip + \place + 32], r12
+    mov [rip + \place + 40], r13
+    mov [rip + \place + 48], r14
+    mov [rip + \place + 56], r15
+    mov [rip + \place + 64], rdi
+    mov [rip + \place + 72], rsi
+    mov [rip + \place + 80], rbp
+    mov [rip + \place + 88], rbx
+    mov [rip + \place + 96], rdx
+    mov [rip + \place + 104], rax
+    mov [rip + \place + 112], rcx
+    mov [rip + \place + 120], rsp
+.endm
+
+# Flags, then segment registers, then x87, SSE, AVX, AVX-512 and PKRU state, on a stack of ours.
+.macro SUDBOX_WATCH_STATE place
+    pushfq
+    pop qword ptr [rip + \place\()_registers + 136]
+    push 0x202
+    popfq
+    mov word ptr [rip + \place\()_segments], cs
+    mov word ptr [rip + \place\()_segments + 2], ss
+    mov word ptr [rip + \place\()_segments + 4], ds
+    mov word ptr [rip + \place\()_segments + 6], es
+    mov word ptr [rip + \place\()_segments + 8], fs
+    mov word ptr [rip + \place\()_segments + 10], gs
+    lea rcx, [rip + \place\()_floating]
+    mov eax, 0x2e7
+    xor edx, edx
+    xsave64 [rcx]
+.endm
+
+# As a C function: registers and floating point state to load.
+.macro SUDBOX_WATCH_GATE name, enter:vararg
+    .balign 64
+    .globl \name
+    .globl \name\()_call
+\name:
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rip + sudbox_watch_own_stack], rsp
+    mov r8, rsi
+    mov eax, 0x2e7
+    xor edx, edx
+    xrstor64 [r8]
+    mov r8, [rdi]
+    mov r9, [rdi + 8]
+    mov r10, [rdi + 16]
+    mov r11, [rdi + 24]
+    mov r12, [rdi + 32]
+    mov r13, [rdi + 40]
+    mov r14, [rdi + 48]
+    mov r15, [rdi + 56]
+    mov rsi, [rdi + 72]
+    mov rbp, [rdi + 80]
+    mov rbx, [rdi + 88]
+    mov rdx, [rdi + 96]
+    mov rax, [rdi + 104]
+    mov rcx, [rdi + 112]
+    mov rsp, [rdi + 120]
+    push qword ptr [rdi + 136]
+    mov rdi, [rdi + 64]
+    popfq
+\name\()_call:
+    \enter
+7:
+    SUDBOX_WATCH_STORE sudbox_watch_behind_registers
+    lea rax, [rip + 7b]
+    mov [rip + sudbox_watch_behind_registers + 128], rax
+    mov rsp, [rip + sudbox_watch_own_stack]
+    SUDBOX_WATCH_STATE sudbox_watch_behind
+    lea rcx, [rip + sudbox_watch_clean]
+    mov eax, 0x2e7
+    xor edx, edx
+    xrstor64 [rcx]
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    ret
+.endm
+
+.section .text.sudbox_watch, "ax", @progbits
+.balign 4096
+.globl sudbox_watch_start
+sudbox_watch_start:
+
+SUDBOX_WATCH_GATE sudbox_watch_native, syscall
+SUDBOX_WATCH_GATE sudbox_watch_compat, int 0x80
+
+.globl sudbox_watch_end
+sudbox_watch_end:
+
+.balign 64
+.globl sudbox_watch_handler
+sudbox_watch_handler:
+    SUDBOX_WATCH_STORE sudbox_watch_entered_registers
+    lea rax, [rip + sudbox_watch_handler]
+    mov [rip + sudbox_watch_entered_registers + 128], rax
+    mov rbx, rsp
+    mov r12, rdi
+    mov r13, rsi
+    mov r14, rdx
+    lea rsp, [rip + sudbox_watch_handler_stack_end]
+    SUDBOX_WATCH_STATE sudbox_watch_entered
+    mov rdi, r12
+    mov rsi, r13
+    mov rdx, r14
+    call sudbox_watch_event
+    mov rsp, rbx
+    ret
+
+.section .data.sudbox_watch, "aw", @progbits
+# Initial state: no component present, the default of MXCSR.
+.balign 64
+sudbox_watch_clean:
+    .skip 24
+    .long 0x1f80
+    .skip 4068
+.section .bss.sudbox_watch, "aw", @nobits
+.balign 64
+.globl sudbox_watch_behind_floating
+.globl sudbox_watch_entered_floating
+sudbox_watch_behind_floating: .skip 4096
+sudbox_watch_entered_floating: .skip 4096
+.globl sudbox_watch_behind_registers
+.globl sudbox_watch_entered_registers
+.globl sudbox_watch_behind_segments
+.globl sudbox_watch_entered_segments
+sudbox_watch_behind_registers: .skip 144
+sudbox_watch_entered_registers: .skip 144
+sudbox_watch_behind_segments: .skip 16
+sudbox_watch_entered_segments: .skip 16
+sudbox_watch_own_stack: .skip 16
+.balign 64
+.skip 65536
+sudbox_watch_handler_stack_end:
+
+.text

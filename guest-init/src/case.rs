@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A case: one promise of the kernel and the code that checks it.
 //!
 //! This module imports nothing of the cases but names: every row of the table imports it.
 
-use crate::arch::Arch;
 use std::fmt;
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 /// A requirement on the machine. A case with a requirement that is not met ends as `unmet`.

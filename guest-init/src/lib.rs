@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The case runner and the case table.
 //!
 //! [`runner`] holds a conversation (see `sudbox_protocol`) over any byte stream and runs each

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! PID 1 of the guest, or the runner on a descriptor that its caller hands down:
 //! `guest-init --fd N`. `guest-init --sandbox ENGINE FILE` runs a foreign program.
 //!

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Loads the modules that the host has put into the initramfs: those by which it is reached.
 
 use std::ffi::CString;

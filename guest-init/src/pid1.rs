@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The runner as PID 1 of a guest: mounts, dials the host, converses, restarts. It never ends.
 
 use crate::{cases, modules, probe, runner, sys};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What this machine and kernel are. Every probe is a system call or two without a lasting
 //! effect: this is on the way from boot to verdict.
 //!

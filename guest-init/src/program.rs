@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Runs a program in place of cases: its streams go over the conversation, its end is the last
 //! word.
 

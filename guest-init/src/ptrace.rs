@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Requests of ptrace(2).
 
 use crate::arch::TraceeRegisters;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Takes back the restartable sequences area that the C library may have registered: while it
 //! is there, the kernel looks at it at every return to user mode, and a case would test that too.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The guest's side of the conversation over any byte stream, and the life of a case's child.
 //!
 //! The runner must have one thread: it forks.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Memory that the runner, a case's child and its subjects share: the case's report to the
 //! runner, and what handlers saw, which survives the death of the process in which they ran.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What makes a case read like its promise: arming, the handler, subjects, comparisons.
 //!
 //! While the selector says BLOCK, only gates and calls from inside may be used: anything else

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! System calls from the inside range, which stay possible while dispatch is armed and blocking.
 //! No allocation, no errno, no libc.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A subject under ptrace.
 
 use crate::arch::TraceeRegisters;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The vDSO: where it is, and `clock_gettime` in it.
 
 use std::ops::Range;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Every case on the kernel of this machine, through the program as a caller uses it.
 
 use std::io::{Read, Write};
@@ -6,10 +7,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
-use sudbox_guest_init::arch::Arch;
 use sudbox_guest_init::case::Case;
 use sudbox_guest_init::cases::TABLE;
 use sudbox_guest_init::{bench, walk};
+use sudbox_protocol::Arch;
 use sudbox_protocol::{
     CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase,
     ResultKind,
@@ -107,7 +108,7 @@ fn run(cases: &[&Case]) -> Vec<(CaseResult, Option<Measurement>)> {
 
 #[test]
 fn this_kernel_keeps_its_promises() {
-    let here = Arch::named(std::env::consts::ARCH).expect("cases for this machine");
+    let here = Arch::host().expect("cases for this machine");
     let all = TABLE.iter().copied().flatten();
     let cases: Vec<&Case> =
         all.filter(|case| case.not_on(here).is_none() && !case.absence).collect();

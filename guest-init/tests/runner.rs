@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the runner makes of cases that misbehave. It forks, so it must have one thread: there is
 //! no test harness here, but a `main`.
 

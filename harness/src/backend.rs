@@ -95,9 +95,7 @@ fn here(args: &VmArgs) -> anyhow::Result<Choice> {
 /// The machine that was chosen.
 pub(crate) fn of(choice: Choice, arch: Arch) -> Box<dyn Machine> {
     match choice {
-        Choice::Qemu(accelerator, reason) => {
-            Box::new(Qemu::new(arch::of(arch).machine, accelerator, reason))
-        }
+        Choice::Qemu(accelerator, reason) => Box::new(Qemu::new(arch, accelerator, reason)),
         #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
         Choice::MicroVm(reason) => Box::new(sudbox_vmm::kvm::Kvm::new(reason)),
         #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]

@@ -16,6 +16,7 @@ use crate::{guest, setup};
 use std::path::PathBuf;
 use std::time::Duration;
 use sudbox_images::{Cache, KernelImage, Request, Toolchain};
+use sudbox_protocol::Arch;
 use sudbox_report::Verdict;
 use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
 
@@ -63,8 +64,8 @@ pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Requ
     Ok(Request {
         reference: reference.to_owned(),
         arch: match cli::given(&build.arch) {
-            Some(arch) => sudbox_images::Arch::parse(arch)?,
-            None => sudbox_images::Arch::default(),
+            Some(arch) => arch.parse::<Arch>().map_err(sudbox_images::Error::from)?,
+            None => Arch::default(),
         },
         flavour: cli::given(&build.flavour).unwrap_or("default").to_owned(),
         linux: cli::given(&build.source.linux).map(cli::path),

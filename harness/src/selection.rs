@@ -2,7 +2,6 @@
 
 //! Which cases to run: what a person types after `--cases`.
 
-use crate::arch;
 use crate::failure::Failure;
 use globset::GlobBuilder;
 use sudbox_guest_init::case::Case;
@@ -36,11 +35,10 @@ impl Selection {
     /// If it has none of them: why it lacks the first.
     pub(crate) fn on(&self, arch: Arch) -> anyhow::Result<Selection> {
         let mut on = self.clone();
-        let there = arch::of(arch).cases;
-        on.cases.retain(|case| case.not_on(there).is_none());
+        on.cases.retain(|case| case.not_on(arch).is_none());
         if on.cases.is_empty()
             && let Some((case, reason)) =
-                self.cases.iter().find_map(|case| Some((case, case.not_on(there)?)))
+                self.cases.iter().find_map(|case| Some((case, case.not_on(arch)?)))
         {
             let (id, arch) = (case.id, arch.name());
             return Err(Failure::usage(format!("{id} is no case of {arch}: {reason}")));

@@ -64,7 +64,7 @@ impl Manager {
 /// QEMU for guests of this architecture.
 pub(crate) fn qemu(arch: Arch) -> Tool {
     let target = arch::of(arch);
-    Tool { name: sudbox_vmm::qemu::program(target.machine).to_owned(), packages: target.qemu }
+    Tool { name: sudbox_vmm::qemu::program(arch).to_owned(), packages: target.qemu }
 }
 
 /// Whether a program of that name is on PATH.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::arch::{Arch, Image};
+use crate::arch::{self, Arch, Image};
 use crate::cache::Cache;
 use crate::config::Configuration;
 use crate::error::{Context as _, Error, is_full_disk};
@@ -153,7 +153,7 @@ impl Recipe<'_> {
             self.cache.write("recipes", &self.key(), &key)?;
             return Ok(image);
         }
-        let image = (self.arch.facts().image)(&dot_config);
+        let image = (arch::facts(self.arch).image)(&dot_config);
         let units = slot.make_image(image, monitor)?;
         slot.store(image, &key, units, monitor)?;
         self.cache.write("recipes", &self.key(), &key)?;
@@ -195,7 +195,7 @@ impl Slot<'_> {
         let mut make = process::command("make", self.recipe.cache.owner);
         make.arg("-C").arg(self.src).arg("--no-print-directory");
         make.arg(format!("O={}", self.out.display()));
-        make.arg(format!("ARCH={}", self.recipe.arch.facts().make));
+        make.arg(format!("ARCH={}", arch::facts(self.recipe.arch).make));
         make.arg(format!("-j{}", self.recipe.toolchain.jobs()));
         self.recipe.toolchain.arguments(&mut make);
         // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::error::{Context as _, Error};
 use crate::hash::hex;
 use crate::paths::expand_home;
@@ -48,7 +48,7 @@ impl Configuration {
                 "FLAVOUR={flavour}: there is no such flavour; there are {names}"
             )));
         };
-        let (own_name, own_text) = arch.facts().fragment;
+        let (own_name, own_text) = arch::facts(arch).fragment;
         let mut fragments = vec![
             ("base.config".to_owned(), BASE.to_owned()),
             (own_name.to_owned(), own_text.to_owned()),

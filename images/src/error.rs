@@ -59,6 +59,12 @@ pub enum Error {
     Interrupted,
 }
 
+impl From<sudbox_protocol::UnknownArch> for Error {
+    fn from(error: sudbox_protocol::UnknownArch) -> Error {
+        Error::Input(error.to_string())
+    }
+}
+
 impl Error {
     /// Whose fault it is.
     #[must_use]

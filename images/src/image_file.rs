@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::compression::Compression;
 
 /// A kernel image.
@@ -143,13 +143,13 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Stri
         elf::BIG => (u16_at(head, 18).swap_bytes(), elf::BIG),
         _ => (u16_at(head, 18), elf::LITTLE),
     };
-    if head[4] != elf::CLASS_64 || head[5] != order || machine != arch.facts().elf_machine {
+    if head[4] != elf::CLASS_64 || head[5] != order || machine != arch::facts(arch).elf_machine {
         return Err(format!(
             "an ELF file for another machine ({machine}), not for {}",
             arch.name()
         ));
     }
-    let bootable = (arch.facts().image)("");
+    let bootable = (arch::facts(arch).image)("");
     if !bootable.elf {
         return Err(format!("an ELF file, which cannot be booted; name its {}", bootable.file));
     }

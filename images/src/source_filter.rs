@@ -3,7 +3,7 @@
 //! Which parts of a kernel tree no build for an architecture reads. They are half of its bytes and
 //! a third of its files, and are neither unpacked nor mirrored.
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 
 /// The header files of AMD's graphics chips: a quarter of all bytes of a kernel tree.
 const AMD_REGISTERS: &str = "drivers/gpu/drm/amd/include/asic_reg";
@@ -60,7 +60,7 @@ pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
     if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
     {
         return ARCHITECTURES.contains(&name)
-            && name != arch.facts().folder
+            && name != arch::facts(arch).folder
             && !KCONFIG_KEEPERS.contains(&below);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
@@ -70,7 +70,7 @@ pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
 
 /// The same for tar: patterns for `--exclude`, below one top folder of any name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch.facts().folder);
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
     // No pattern takes something back in: all but what begins like Kconfig goes.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(others.flat_map(|name| {
@@ -88,7 +88,7 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
 /// The same as [`leaves_out`] for git: patterns of a sparse checkout, of which the last that matches
 /// counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
-    let others = ARCHITECTURES.iter().filter(|name| **name != arch.facts().folder);
+    let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())
         .chain(others.map(|name| {
             let keep = KCONFIG_KEEPERS.map(|keeper| format!("/arch/{name}/{keeper}/\n")).concat();

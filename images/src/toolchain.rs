@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::error::Error;
 use crate::file_owner::Owner;
 use crate::packages::Tool;
@@ -81,7 +81,7 @@ impl Toolchain {
         let mut toolchain = self.clone();
         let asked = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
         if !asked && Arch::host() != Some(arch) {
-            toolchain.cross_compile = Some(arch.facts().cross_compile.to_owned());
+            toolchain.cross_compile = Some(arch::facts(arch).cross_compile.to_owned());
         }
         toolchain
     }
@@ -180,7 +180,7 @@ impl Toolchain {
         let packages = match (&self.cc, &self.llvm, self.cross_compile.as_deref()) {
             (None, None, None | Some("")) => GCC,
             (None, None, Some(prefix)) => {
-                let known = Arch::ALL.map(Arch::facts).into_iter();
+                let known = Arch::ALL.map(arch::facts).into_iter();
                 let known = known.filter(|facts| facts.cross_compile == prefix);
                 known.map(|facts| facts.compiler).next().unwrap_or(NONE)
             }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Integers, strings and lists on the wire: little-endian, each length in front of what it counts
 //! and checked against what is there before anything is allocated.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a kernel can offer of Syscall User Dispatch and of what the cases lean on.
 
 use crate::codec::{DecodeError, Reader, Writer};

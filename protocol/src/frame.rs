@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Frames: `u32` little-endian length of the body, then the body.
 
 /// Longest body of a frame, in bytes. A guest that announces more is lying.

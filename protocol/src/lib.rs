@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The words that guest and host exchange, and nothing else: no I/O, no allocation that the
 //! peer could make large.
 //!
@@ -24,6 +25,7 @@
 //!
 //! A host that wants a [program] run in place of cases says so where the plan is due.
 
+pub mod arch;
 pub mod codec;
 pub mod feature;
 pub mod frame;
@@ -31,6 +33,7 @@ pub mod measurement;
 pub mod message;
 pub mod program;
 
+pub use arch::{Arch, UnknownArch};
 pub use codec::DecodeError;
 pub use feature::Feature;
 pub use frame::{FrameError, FrameReader, MAX_BODY};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a measurement in the guest came to: raw, so that the host decides what it means.
 
 use crate::codec::{DecodeError, Reader, Writer};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The messages of both sides.
 
 use crate::codec::{DecodeError, Reader, Writer};

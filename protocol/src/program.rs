@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What is said of a program that runs in the guest in place of cases.
 //!
 //! ```text

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Frames in pieces, and frames that lie.
 
 use sudbox_protocol::frame::wrap;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Each message there and back, and what is refused.
 
 use sudbox_protocol::message::MAX_TEXT;

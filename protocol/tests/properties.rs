@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What holds for any message, any cut of the stream and any bytes.
 
 use proptest::collection::vec;

@@ -135,7 +135,7 @@ impl Files {
     /// # Panics
     /// If it is not installed, or the package cannot be had.
     pub fn qemu(&mut self, host: &Host) {
-        let program = qemu::program(host.machine);
+        let program = qemu::program(host.arch);
         if let Some(foreign) = &host.foreign {
             let root = packages::unpacked(foreign.qemu, foreign.packages);
             for (from, place) in packages::program(&root, program, host.target) {
@@ -454,7 +454,7 @@ impl Talk {
     /// Boots it and waits until its init listens.
     fn boot(host: &Host, spec: &VmSpec) -> Talk {
         let reason = "no machine has KVM for it".to_owned();
-        let qemu = Qemu::new(host.machine, qemu::Accelerator::Tcg, reason).with(host.options);
+        let qemu = Qemu::new(host.arch, qemu::Accelerator::Tcg, reason).with(host.options);
         let session = Session::boot(&qemu, spec).expect("QEMU starts");
         let mut talk = Talk { session, arrived: Vec::new(), replaced: 0, lost: false };
         match talk.answer(BOOT) {

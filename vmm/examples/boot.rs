@@ -11,7 +11,8 @@
 
 use std::time::{Duration, Instant};
 
-use sudbox_vmm::machine::{Arch, Discovery, Machine, VmSpec};
+use sudbox_protocol::Arch;
+use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
 use sudbox_vmm::qemu::{Accelerator, Qemu};
 use sudbox_vmm::session::{Event, Session};
 

@@ -10,33 +10,6 @@ use std::sync::Arc;
 
 use crate::poll::PollFd;
 
-/// Architecture of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arch {
-    /// x86-64.
-    X86_64,
-    /// RISC-V, 64 bits.
-    Riscv64,
-    /// ARM, 64 bits.
-    Aarch64,
-    /// IBM Z, 64 bits.
-    S390x,
-}
-
-impl Arch {
-    /// That of this machine's processor, if it is one of them.
-    #[must_use]
-    pub fn host() -> Option<Arch> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(Arch::X86_64),
-            "riscv64" => Some(Arch::Riscv64),
-            "aarch64" => Some(Arch::Aarch64),
-            "s390x" => Some(Arch::S390x),
-            _ => None,
-        }
-    }
-}
-
 /// How a guest's kernel finds its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Discovery {

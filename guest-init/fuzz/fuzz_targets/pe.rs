@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Any bytes are refused, or are a program that fits the arena: parts in their order, whole pages apart
 //! from each other, within the room for programs, and an entry in one that can be executed. The
 //! program of this project with some of its bytes changed is tried as well.

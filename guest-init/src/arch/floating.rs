@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Floating point registers as the gate for them loads and stores them.
 
 use super::gates::{address, symbols};

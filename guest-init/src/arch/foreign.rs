@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Foreign programs in machine code, and how they begin: what is the same wherever there are any.
 
 use super::gates::between;

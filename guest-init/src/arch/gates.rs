@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Where system calls are issued.
 //!
 //! All machine code sits in `gates.s`, one of each architecture. The *inside* part holds what may

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What differs between architectures, each in a folder of the same interface, and what is made of
 //! that.
 
@@ -45,38 +46,3 @@ pub use riscv64::*;
 pub use s390x::*;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::*;
-
-/// An architecture for which there are cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arch {
-    /// x86-64.
-    X86_64,
-    /// RISC-V, 64 bits, little-endian.
-    Riscv64,
-    /// ARM, 64 bits, little-endian.
-    Aarch64,
-    /// IBM Z, 64 bits, big-endian.
-    S390x,
-}
-
-impl Arch {
-    /// All of them.
-    pub const ALL: [Arch; 4] = [Arch::X86_64, Arch::Riscv64, Arch::Aarch64, Arch::S390x];
-
-    /// The one of this name, which is what `uname -m` says.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Arch> {
-        Arch::ALL.into_iter().find(|arch| arch.name() == name)
-    }
-
-    /// Its name, which is what `uname -m` says.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "x86_64",
-            Arch::Riscv64 => "riscv64",
-            Arch::Aarch64 => "aarch64",
-            Arch::S390x => "s390x",
-        }
-    }
-}

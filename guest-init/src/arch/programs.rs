@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The smallest program, made at run time.
 
 use super::{ELF_FLAGS, ELF_MACHINE, tiny_text};

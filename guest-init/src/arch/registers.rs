@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The registers as gates load and store them.
 
 use super::{FLAGS, Reg, fixed};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What benchmarks repeat: loops in `gates.s` that do one thing and nothing else, so that what the
 //! loop takes can be taken away from what is measured.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Calls with and without dispatch, and other ways to cross between native and foreign code.
 
 use super::watch::{CALLS, Watch};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Seccomp filters.
 
 use super::calls::{GETPID, handle_least, refused, time_getpid};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What dispatch costs, and what the field uses in its place: measurements, each a case of its own
 //! process that leaves a [`Measurement`]. They promise nothing; each makes sure that what it measures
 //! is what happened.

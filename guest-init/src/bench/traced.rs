@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A tracer that emulates calls.
 
 use super::calls::{GETPID, refused};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Times batches of one operation by the processor's counter.
 
 use crate::arch::{Repeat, answered, counter};

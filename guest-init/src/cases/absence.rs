@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a kernel without dispatch answers to who asks for it: programs find out by that.
 
 use super::seccomp::{FROM_FILTER, filter_umask, umask};

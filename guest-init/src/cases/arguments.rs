@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and what it does then.
 
 use super::on;
-use crate::arch::{self, Arch};
+use crate::arch::{self};
 use crate::case::{Case, Check, Only, case, outside_core};
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const SET: &str = "task_set_syscall_user_dispatch()";

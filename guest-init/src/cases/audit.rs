@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The kernel's audit records, read in the place of an audit daemon.
 
 use crate::case::{Check, Failure};

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The ways into the kernel: each obeys dispatch, by the address that the kernel gives it.
 
 use super::on;
-use crate::arch::Arch;
 use crate::case::{Case, Only, outside_core};
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const FAST: &str = "do_fast_syscall_32()";

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a foreign program can do that knows of Linux.
 
 use crate::arch::{self, ALIEN as REGISTERS, Registers};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Floating point registers, where those of one kind are all there are.
 
 use crate::arch::{self, FloatState, Registers};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What foreign programs do, and that each engine shows the same of it.
 
 use crate::arch::{self, Registers};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Who is armed after fork, clone and exec.
 
 use crate::arch;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The table of all cases.
 
 use crate::case::{Case, Check, Failure};

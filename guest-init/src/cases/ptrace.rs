@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a tracer sees of dispatch, and how it reads and changes the configuration.
 
 use super::on;
-use crate::arch::{self, Arch};
+use crate::arch::{self};
 use crate::case::{Case, Check, Failure, Only, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
 use crate::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const ENTER: &str = "syscall_trace_enter()";

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Which addresses are in the range, to the byte.
 
 use crate::arch::{self, Gate, Registers};

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the round trip from a dispatch to the handler's return leaves of the registers.
 
 use super::on;
-use crate::arch::{self, Arch, Reg, Registers};
+use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Need, Only, case};
 use crate::shared::{Seen, shared};
 use crate::support::*;
 use crate::sys;
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const ROLLBACK: &str = "syscall_rollback()";

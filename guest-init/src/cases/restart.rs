@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Calls that the kernel issues again by itself: each asks the selector anew, from the same place.
 
-use crate::arch::{self, Arch, Reg, Registers};
+use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Only, outside_core};
 use crate::shared::shared;
 use crate::support::*;
@@ -9,6 +10,7 @@ use crate::sys::{self, Change};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use sudbox_protocol::Arch;
 
 const RESTART: &str = "arch_do_signal_or_restart()";
 const CONT: u32 = libc::PTRACE_CONT;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Dispatch together with restartable sequences: `rseq(2)`.
 
 use crate::arch::{self, Gate, Reg};

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Foreign programs whose system calls a personality emulates, by every engine the same.
 
 use super::on;
-use crate::arch::Arch;
 use crate::case::{Case, Need, Only, outside_core};
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const WRITTEN: Only = Only {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Dispatch comes before seccomp: what is dispatched no filter sees, what is allowed all see.
 
 use crate::arch::{self, Registers};

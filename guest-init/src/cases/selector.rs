@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the kernel does with the selector: when it reads it, how much of it, and what it makes
 //! of every value and of every way in which it cannot be read.
 

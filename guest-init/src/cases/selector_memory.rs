@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Selectors in memory that is not simply there: filled by user space, swapped out, execute-only.
 
 use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the SIGSYS of a dispatch says about the call.
 
 use super::on;

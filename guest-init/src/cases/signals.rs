@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! How a dispatch goes together with dispositions, masks, stacks and other signals.
 
-use crate::arch::{self, Arch, Reg};
+use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Need, Only, case, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Action};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const FORCE: &str = "force_sig_info_to_task()";

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A dispatch together with a signal that is already there, and with a frame that cannot be made.
 
 use super::userfault::Userfault;

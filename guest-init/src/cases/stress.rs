@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Many threads at once. Short as it is; `--append sudbox.stress=100` makes it a hundred times as
 //! long (with a `--timeout` to match), `--repeat` does it over and over in fresh processes.
 

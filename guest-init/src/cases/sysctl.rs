@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The sysctl that permits or denies arming, from 7.3.
 
 use crate::arch;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Selectors with bits set that some processors ignore in an address.
 
 use super::on;
-use crate::arch::Arch;
 use crate::case::{Case, Need, Only, outside_core};
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const X86: Only = Only {

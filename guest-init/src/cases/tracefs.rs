@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Events of the kernel's own tracing, through a mount of tracefs that is attached nowhere.
 
 use crate::case::Failure;

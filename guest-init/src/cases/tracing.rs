@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What tracepoints and audit see of dispatch: of a dispatched call nothing but its signal. And
 //! dispatch is the same while they look.
 

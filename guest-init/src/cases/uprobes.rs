@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Probes on user code, whose own system calls the program knows nothing of.
 
 use super::tracefs::Tracefs;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Pages that a thread of the case fills when somebody faults on them: `userfaultfd(2)`.
 
 use crate::case::{Check, Failure};

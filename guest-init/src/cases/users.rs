@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What real programs do with dispatch, as whole stories: Wine and a rewriter of system calls.
 
 use super::on;
-use crate::arch::Arch;
 use crate::case::{Case, Need, Only, outside_core};
+use sudbox_protocol::Arch;
 
 const X86: Only = Only {
     archs: &[Arch::X86_64],

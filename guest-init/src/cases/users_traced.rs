@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What real programs do to others that live on dispatch: one that saves a process and restores
 //! it elsewhere, as CRIU does, and one that records it, as rr does.
 

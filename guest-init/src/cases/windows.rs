@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a Windows program does that makes its system calls itself, and that each engine shows the same of
 //! it.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The personality `alien`: a system call interface that nothing in Linux expects. Numbers fill 64 bits,
 //! results come in registers that no call of Linux touches, and a flag says whether it failed.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The memory of a foreign program: one range of addresses, the same in every run, in which all of its
 //! code lies. It is what engines know foreign code by.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a personality is, and what it is given of a call.
 
 use super::arena::Arena;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! `guest-init --sandbox ENGINE FILE`: runs a Windows program and prints its transcript.
 
 use super::{Engine, Nt, Problem, pe, run};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The ways in which system calls of foreign code can be had.
 
 use super::Personality;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Runs a foreign program natively while a personality emulates its system calls.
 //!
 //! The program lies in the [`arena`] and knows nothing of Linux. An [`Engine`] hands each of its

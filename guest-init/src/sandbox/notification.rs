@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The engine that answers from outside by seccomp's user notification.
 //!
 //! A notification has a number of 32 bits, six arguments, the next instruction, and takes one result.

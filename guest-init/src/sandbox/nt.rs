@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The personality `nt`: system calls as programs of 64-bit Windows make them. The numbers are those of
 //! Windows 10 20H1; they differ between releases, which is why Windows programs call ntdll.dll, and
 //! those that do not are what dispatch was made for.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Reads programs of 64-bit Windows: sections and relocations. There are no imports: there is nothing
 //! to import from. What is not understood is refused, so that a program that is taken runs as it was
 //! meant to. (Microsoft's "PE Format" has the names.)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 use super::*;
 
 const TEXT: u32 = 0x1000;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a sandbox is made of, shared by all its tasks and whoever runs it.
 
 use super::arena::Arena;

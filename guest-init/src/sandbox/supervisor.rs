@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What supervisors of both kinds do: they carry out in place of the task what comes after a call.
 
 use super::call::Next;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! How the tasks begin in which foreign threads run.
 //!
 //! A task begins in code of ours, on a stack of ours, and enters the foreign program by the return

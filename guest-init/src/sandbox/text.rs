@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Text that is written without allocating: tasks of a sandbox share one thread's storage.
 
 use std::fmt;

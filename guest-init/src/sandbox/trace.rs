@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The engine that answers from outside by ptrace's `PTRACE_SYSEMU`, with which a tracee stops at each
 //! call and never makes it.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Engines by which a task is told of its own call by SIGSYS: both modes of dispatch, and seccomp's
 //! `SECCOMP_RET_TRAP`. And how a task is told of its own faults.
 

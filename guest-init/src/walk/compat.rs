@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! `int 0x80`, the other way into the kernel that x86-64 has.
 
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Executes a sequence on this kernel and keeps what is seen of it.
 //!
 //! From the first step on only gates and calls from inside are used, in every task: nothing may

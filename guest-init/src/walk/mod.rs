@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A random walk with an oracle: sequences of what can be done with dispatch, made from a seed,
 //! and a model of it that predicts all that is seen of them. A difference is a broken promise.
 //!
@@ -12,13 +13,13 @@ pub mod model;
 pub mod operations;
 pub mod shrink;
 
-use crate::arch::Arch;
 use crate::case::{Case, Check, Failure, Only, Run};
 use crate::probe;
 use crate::support::{broken, log, mismatch};
 use model::Event;
 use operations::{Step, listing};
 use std::time::Duration;
+use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 /// What the ids of walks begin with; the seed follows.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The oracle: Syscall User Dispatch as `kernel/entry/syscall_user_dispatch.c` promises it, in a
 //! few lines, and what of it a walk must see.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a walk is made of: operations, and where and with what they are done.
 
 use std::fmt;

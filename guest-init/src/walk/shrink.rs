@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Makes a sequence that shows a difference as short as it can be made.
 
 use super::operations::{Operation, Step, renumber};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 use super::generate::sequence;
 use super::model::{Event, What, predict};
 use super::operations::{

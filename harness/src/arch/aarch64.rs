@@ -6,8 +6,6 @@ use super::Target;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    machine: sudbox_vmm::machine::Arch::Aarch64,
-    cases: sudbox_guest_init::arch::Arch::Aarch64,
     qemu: Packages {
         apt: "qemu-system-arm",
         dnf: "qemu-system-aarch64-core",

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The architectures of kernels as each room knows them, and what the command needs for them. All
-//! that differs is data in one file each.
+//! How guests of each architecture are built and emulated: one file of data for each.
 
 mod aarch64;
 mod riscv64;
 mod s390x;
 mod x86_64;
 
-use sudbox_images::{Arch, Packages};
+use sudbox_images::Packages;
+use sudbox_protocol::Arch;
 
 /// What differs between architectures.
 pub(crate) struct Target {
-    /// As QEMU and the microVM know it.
-    pub(crate) machine: sudbox_vmm::machine::Arch,
-    /// As the case table knows it.
-    pub(crate) cases: sudbox_guest_init::arch::Arch,
     /// Where its QEMU is from.
     pub(crate) qemu: Packages,
     /// The Rust target of its guest-init.
@@ -50,12 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rooms_mean_the_same() {
+    fn programs_are_named_after_their_architecture() {
         for arch in Arch::ALL {
             let target = of(arch);
-            assert_eq!(target.cases.name(), arch.name());
             assert!(target.rust.starts_with(arch.name().trim_end_matches("64")));
-            assert!(sudbox_vmm::qemu::program(target.machine).ends_with(arch.name()));
+            assert!(sudbox_vmm::qemu::program(arch).ends_with(arch.name()));
         }
     }
 }

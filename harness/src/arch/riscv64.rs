@@ -6,8 +6,6 @@ use super::Target;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    machine: sudbox_vmm::machine::Arch::Riscv64,
-    cases: sudbox_guest_init::arch::Arch::Riscv64,
     qemu: Packages {
         // qemu-system-riscv, where there is one, comes with it.
         apt: "qemu-system-misc",

@@ -6,8 +6,6 @@ use super::Target;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    machine: sudbox_vmm::machine::Arch::S390x,
-    cases: sudbox_guest_init::arch::Arch::S390x,
     qemu: Packages {
         // qemu-system-s390x, where there is one, comes with it.
         apt: "qemu-system-misc",

@@ -6,8 +6,6 @@ use super::Target;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
-    machine: sudbox_vmm::machine::Arch::X86_64,
-    cases: sudbox_guest_init::arch::Arch::X86_64,
     qemu: Packages {
         apt: "qemu-system-x86",
         dnf: "qemu-system-x86-core",

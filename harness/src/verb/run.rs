@@ -2,6 +2,7 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
+use crate::backend;
 use crate::cli::{Format, RunArgs};
 use crate::failure::Failure;
 use crate::kernel::{self, Manner};
@@ -11,7 +12,6 @@ use crate::output::rerun::Rerun;
 use crate::output::{colour, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::session::running;
-use crate::{arch, backend};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_guest_init::case::Case;
@@ -90,12 +90,11 @@ fn seed_by_clock() -> u64 {
 
 /// One line for each case: id and promise; then those that the architecture does not have, and why.
 fn list(selection: &Selection, arch: Arch) -> String {
-    let there = arch::of(arch).cases;
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
     let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
     let (absent, present): (Vec<&Case>, Vec<&Case>) =
-        selection.cases.iter().partition(|case| case.not_on(there).is_some());
+        selection.cases.iter().partition(|case| case.not_on(arch).is_some());
     for case in present {
         let _ = writeln!(text, "{:width$}  {}", case.id, case.promise);
     }
@@ -103,7 +102,7 @@ fn list(selection: &Selection, arch: Arch) -> String {
         let _ = writeln!(text, "\nnot on {}:", arch.name());
     }
     for case in absent {
-        let _ = writeln!(text, "{:width$}  {}", case.id, case.not_on(there).unwrap_or_default());
+        let _ = writeln!(text, "{:width$}  {}", case.id, case.not_on(arch).unwrap_or_default());
     }
     text
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, SystemTime};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::cache::{Cache, write_whole};
 use crate::error::Failure;
 use crate::error::{Context as _, Error, is_full_disk};
@@ -41,7 +41,7 @@ impl Suites {
         match self {
             Suites::System => None,
             Suites::Others => Some("apt".to_owned()),
-            Suites::Foreign(arch) => Some(format!("apt-{}", arch.facts().debian)),
+            Suites::Foreign(arch) => Some(format!("apt-{}", arch::facts(arch).debian)),
         }
     }
 }
@@ -265,7 +265,7 @@ pub(crate) fn command(cache: &Cache, program: &str, suites: Suites) -> Command {
     }
     if let Suites::Foreign(arch) = suites {
         for name in ["APT::Architecture", "APT::Architectures"] {
-            command.arg("-o").arg(format!("{name}={}", arch.facts().debian));
+            command.arg("-o").arg(format!("{name}={}", arch::facts(arch).debian));
         }
     }
     command

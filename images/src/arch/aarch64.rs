@@ -6,8 +6,6 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    name: "aarch64",
-    aliases: &["arm64"],
     make: "arm64",
     folder: "arm64",
     elf_machine: 183,

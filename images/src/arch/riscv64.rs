@@ -6,8 +6,6 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    name: "riscv64",
-    aliases: &["riscv"],
     make: "riscv",
     folder: "riscv",
     elf_machine: 243,

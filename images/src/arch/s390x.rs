@@ -6,8 +6,6 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    name: "s390x",
-    aliases: &["s390"],
     make: "s390",
     folder: "s390",
     elf_machine: 22,

@@ -6,8 +6,6 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    name: "x86_64",
-    aliases: &["x86-64", "amd64", "x64"],
     make: "x86_64",
     folder: "x86",
     elf_machine: 62,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::bisection::{Bisection, Mark, Next, Terms};
 use crate::error::{Error, Fault};
 use crate::history::{Commit, History};
@@ -128,7 +128,7 @@ fn kernels_of_another_architecture_are_built_by_its_compiler() {
     let refused = history.kernel(&request, &commit, &mut Silent).unwrap_err().to_string();
     let slots = fs::read_dir(history.dir().join("src")).unwrap().flatten();
     let told = slots.filter_map(|slot| fs::read_to_string(slot.path().join("environment")).ok());
-    let prefix = arch.facts().cross_compile;
+    let prefix = arch::facts(arch).cross_compile;
     let said = told.collect::<String>() + &refused;
     assert!(
         said.contains(&format!("CROSS_COMPILE={prefix}")) || said.contains(&format!("{prefix}gcc")),

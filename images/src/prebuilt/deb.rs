@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::compression::Compression;
 
 /// How a package begins: an ar(5) archive.
@@ -159,10 +159,10 @@ impl Package {
                 (self.name, self.version) = (name.clone(), field("Version"));
             }
             let theirs = field("Architecture");
-            if theirs != arch.facts().debian && theirs != "all" {
+            if theirs != arch::facts(arch).debian && theirs != "all" {
                 return Ok(Err(format!(
                     "the package {name} is for {theirs}, not for {}",
-                    arch.facts().debian
+                    arch::facts(arch).debian
                 )));
             }
         }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::cache;
 use crate::cache::Cache;
 use crate::error::{Context as _, Error};
@@ -240,7 +240,8 @@ fn keep(
     let config = inside.or(config);
     let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
     needs_met(&typed, config.as_deref(), &modules)?;
-    let enterable = pvh && (Arch::X86_64.facts().image)(config.as_deref().unwrap_or_default()).elf;
+    let enterable =
+        pvh && (arch::facts(Arch::X86_64).image)(config.as_deref().unwrap_or_default()).elf;
     let to_boot = match unpacked {
         Some(vmlinux) if enterable => Some(vmlinux),
         _ => packed,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::deb;
 use crate::apt::{self, Suites};
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::error::Failure;
@@ -214,7 +214,7 @@ fn list(
     let mut names = apt::command(cache, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = process::capture(names, monitor)?.unwrap_or_default();
-    let end = format!("-cloud-{}", arch.facts().debian);
+    let end = format!("-cloud-{}", arch::facts(arch).debian);
     // Not the meta packages, which have no release in their names.
     let is_one = |name: &&str| name.ends_with(&end) && deb::subject(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();

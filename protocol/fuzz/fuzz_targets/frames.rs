@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Any stream in any pieces gives the same bodies as the stream in one piece, and whatever comes
 //! out is decoded as both sides' messages.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Any bytes as the body of a message from a guest: refused, or one message that has exactly these
 //! bytes.
 

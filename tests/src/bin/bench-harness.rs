@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use sudbox_images::{Arch, Cache, Request, initramfs};
 use sudbox_tests::Told;
-use sudbox_vmm::machine;
 use sudbox_vmm::qemu;
 
 /// Turns of each, after one that does not count.
@@ -18,7 +17,7 @@ const TURNS: usize = 11;
 
 /// A boot without sudbox.
 struct Bare {
-    arch: machine::Arch,
+    arch: Arch,
     compiler: &'static str,
     /// The machine and, where QEMU's default is no processor of 64 bits, the CPU.
     machine: &'static [&'static str],
@@ -31,14 +30,14 @@ struct Bare {
 fn bare_of(arch: Arch) -> anyhow::Result<Bare> {
     Ok(match arch {
         Arch::X86_64 => Bare {
-            arch: machine::Arch::X86_64,
+            arch: Arch::X86_64,
             compiler: "gcc",
             machine: &["-M", "microvm"],
             arguments: "console=ttyS0 reboot=t panic=-1",
             vmlinux: true,
         },
         Arch::Aarch64 => Bare {
-            arch: machine::Arch::Aarch64,
+            arch: Arch::Aarch64,
             compiler: "aarch64-linux-gnu-gcc",
             machine: &["-M", "virt", "-cpu", "cortex-a72"],
             arguments: "console=ttyAMA0 panic=-1",
@@ -50,7 +49,7 @@ fn bare_of(arch: Arch) -> anyhow::Result<Bare> {
 
 fn main() -> anyhow::Result<()> {
     let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
-    let arch = arch.map_or(Ok(Arch::default()), |arch| Arch::parse(&arch))?;
+    let arch = arch.map_or(Ok(Arch::default()), |arch| arch.parse())?;
     let plain = bare_of(arch)?;
     let request = Request { arch, ..Request::default() };
     let image = sudbox_images::kernel(&Cache::open()?, &request, &mut Told)?;

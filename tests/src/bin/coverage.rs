@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use sudbox_images::{Cache, Request};
+use sudbox_protocol::Arch;
 use sudbox_tests::Told;
-use sudbox_vmm::machine::Arch;
 use sudbox_vmm::qemu;
 
 /// An instruction of the kernel.

@@ -1,15 +1,12 @@
 //! What level 1 is on each architecture whose KVM the microVM runs on.
 
 use sudbox_images::Arch;
-use sudbox_vmm::machine;
 
 /// A machine with KVM, emulated.
 #[derive(Debug)]
 pub struct Host {
-    /// Its architecture, as kernels have it.
+    /// Its architecture.
     pub arch: Arch,
-    /// The same, as machines have it.
-    pub machine: machine::Arch,
     /// The CPU in QEMU's words.
     pub cpu: &'static str,
     /// What is added to it for paging in two stages, where that can be had or not.
@@ -40,7 +37,6 @@ pub struct Foreign {
 /// Stock `kvm_amd` runs guests on the SVM of this CPU; under EPYC and `max` they die.
 pub static X86_64: Host = Host {
     arch: Arch::X86_64,
-    machine: machine::Arch::X86_64,
     cpu: "Opteron_G3,+svm",
     nested_paging: ",+npt",
     options: "",
@@ -53,7 +49,6 @@ pub static X86_64: Host = Host {
 /// EL2 is the guest's; without the host extensions of newer processors, KVM is in nVHE mode.
 pub static AARCH64: Host = Host {
     arch: Arch::Aarch64,
-    machine: machine::Arch::Aarch64,
     cpu: "cortex-a72",
     nested_paging: "",
     options: ",virtualization=on,gic-version=3",

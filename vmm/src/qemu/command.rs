@@ -5,7 +5,8 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use super::board::{self, Board};
-use crate::machine::{Arch, VmSpec};
+use crate::machine::VmSpec;
+use sudbox_protocol::Arch;
 
 /// What QEMU runs the guest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub use command::{Accelerator, program};
 
 use crate::console;
-use crate::machine::{Arch, BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
+use crate::machine::{BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
 use crate::poll;
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
@@ -28,6 +28,7 @@ use board::Board;
 use command::Inherited;
 use monitor::{Monitor, Said};
 use process::Process;
+use sudbox_protocol::Arch;
 use vhost::Adapter;
 
 /// How long QEMU may take to set up its machine. It takes 20 ms; more than this is no load, it is

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The processor's counter.
 
 /// The virtual count of the generic timer, read behind all that comes before and before all that comes

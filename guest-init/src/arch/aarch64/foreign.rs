@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Foreign programs in machine code, and the registers in which personalities pass values.
 
 use super::Reg;

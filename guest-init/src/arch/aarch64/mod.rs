@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! aarch64: gates, registers, signal frames, vector registers.
 
 mod counter;

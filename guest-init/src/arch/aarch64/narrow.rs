@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A 32-bit program. The assembler of 64-bit code knows none of it, so it is written in machine code.
 
 /// Where the program lies.

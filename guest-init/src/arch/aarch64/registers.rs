@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The registers as gates load and store them, and as signal frames and tracers show them.
 
 use crate::arch::registers::{Registers, registers};

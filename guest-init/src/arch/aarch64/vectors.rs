@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Vector registers: those of 128 bits that all processors have, and scalable ones.
 
 use super::gates::{sudbox_scalable, sudbox_scalable_call, sudbox_vector_length};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The processor's counter.
 
 /// The timer, which the kernel lets programs read, for the vDSO (RISC-V unprivileged specification,

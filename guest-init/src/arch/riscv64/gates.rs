@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What gates are made of. The kernel has no `SA_RESTORER` here: handlers begin in a stub that puts
 //! their own place of return into `ra`, where the kernel put that of the vDSO.
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! riscv64: gates, registers, signal frames, floating point state.
 
 mod counter;

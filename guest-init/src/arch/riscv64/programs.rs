@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Machine code that is made at run time.
 
 /// The machine of programs (`EM_RISCV`, uapi/linux/elf-em.h).

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The processor's counter.
 
 /// The time of day clock, of which bit 51 is a microsecond (z/Architecture Principles of Operation,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Floating point registers.
 
 /// How many floating point registers there are.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What gates are made of.
 
 use super::SA_RESTORER;

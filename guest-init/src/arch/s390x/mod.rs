@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! s390x: gates, registers, signal frames, floating point state.
 
 mod counter;

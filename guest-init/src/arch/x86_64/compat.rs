@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A real 32-bit program: what `compat.s` does, as the 64-bit side sees it.
 //!
 //! The program maps a board that it shares with whoever started it, copies the beginning of its

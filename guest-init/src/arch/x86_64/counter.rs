@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The processor's counter.
 
 /// The time stamp counter, read behind all that comes before and before all that comes behind (Intel

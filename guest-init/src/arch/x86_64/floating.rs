@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! x87, SSE and AVX registers.
 
 use super::gates::{sudbox_avx, sudbox_avx_call, sudbox_sse, sudbox_sse_call};

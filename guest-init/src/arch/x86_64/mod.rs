@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! x86-64: gates, registers, signal frames, floating point state, CPU features.
 
 use std::ops::Range;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What the kernel offers on x86-64 only.
 
 use super::{COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_skip};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The thread pointers.
 
 /// The thread pointer, as the C library means it.

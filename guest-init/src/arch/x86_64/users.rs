@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What programs that live on dispatch do in machine code, in `users.s`.
 
 use std::sync::atomic::AtomicU64;

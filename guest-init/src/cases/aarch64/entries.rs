@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The calls of 32-bit programs.
 
 use crate::arch::{NARROW_AFTER, NARROW_AUDIT_ARCH, NARROW_BOARD, NARROW_PATTERNS, narrow_program};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a program does that makes the system calls of Windows itself, as on ARM64.
 
 use crate::arch;

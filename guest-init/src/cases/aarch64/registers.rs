@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Flags, thread pointer and scalable vectors.
 
 use crate::arch::{self, Reg, Registers, ScalableState};

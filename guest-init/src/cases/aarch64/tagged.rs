@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Selectors with tags: bits of an address that the processor ignores, and by which it may check
 //! memory.
 

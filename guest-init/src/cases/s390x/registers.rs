@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The condition code and the thread pointer.
 
 use crate::arch::{self, Reg};

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! A real 32-bit program under the orders of a case (`arch::compat`).
 
 use crate::arch;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The ways into the kernel that x86-64 alone has.
 
 use super::compat::*;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Checks of cases that x86-64 alone has. Their entries stand in the tables of their groups.
 
 pub(super) mod compat;

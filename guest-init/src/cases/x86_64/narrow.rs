@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What dispatch is to 32-bit programs and 32-bit calls.
 
 use super::compat::{self, Program, RESTORER, SIGINFO};

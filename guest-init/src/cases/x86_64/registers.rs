@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Flags, vector registers and segment bases, which x86-64 alone has.
 
 use crate::arch::{self, AvxState, Reg, Registers, SseState};

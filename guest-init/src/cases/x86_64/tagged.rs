@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Selectors with bits set that some processors of x86-64 ignore in an address.
 
 use crate::arch;

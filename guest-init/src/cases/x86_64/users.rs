@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What real programs on x86-64 do with dispatch: Wine and a rewriter of system calls.
 
 use crate::arch::{self, NtBlock, NtFrame, Reg, Registers};

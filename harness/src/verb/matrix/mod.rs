@@ -132,7 +132,7 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     let mut cells = Vec::new();
     for arch in or(words(&args.arches), Arch::default().name()) {
         // By its one name, however it was typed.
-        let arch = Arch::parse(&arch)?.name();
+        let arch = arch.parse::<Arch>().map_err(sudbox_images::Error::from)?.name();
         for flavour in or(words(&args.flavours), "default") {
             for kernel in &kernels {
                 let cell = Cell {

@@ -72,7 +72,7 @@ struct Held {
 
 fn main() -> anyhow::Result<()> {
     let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
-    let arch = arch.map_or(Ok(Arch::default()), |arch| Arch::parse(&arch))?;
+    let arch = arch.map_or(Ok(Arch::default()), |arch| arch.parse())?;
     let bench = Bench::new(board::of(arch).context("the microVM is not for this architecture")?)?;
 
     let mut rows: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
@@ -198,7 +198,7 @@ impl Bench {
         match side {
             Side::Ours => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &words]),
             Side::Qemu => program(&[
-                qemu::program(self.board.host.machine),
+                qemu::program(self.board.host.arch),
                 "-M",
                 &format!("{},memory-backend=ram", self.board.machine),
                 "-accel",

@@ -5,8 +5,9 @@ mod riscv64;
 mod s390x;
 mod x86_64;
 
-use crate::machine::{Arch, Discovery, VmEnd};
+use crate::machine::{Discovery, VmEnd};
 use crate::qemu::Accelerator;
+use sudbox_protocol::Arch;
 
 /// What differs between architectures.
 pub(super) struct Board {

@@ -26,6 +26,8 @@ pub(crate) struct Manner {
     pub(crate) vm: VmArgs,
     /// Every case gets a VM of its own.
     pub(crate) isolate: bool,
+    /// `fixed` and `unmet` count as failures.
+    pub(crate) strict: bool,
     /// How often every case is run.
     pub(crate) repeat: u32,
     /// Without progress for so long a boot is a hang; a case has a sixth of it.
@@ -154,6 +156,8 @@ pub(crate) fn judge_image(
             stands_in: image.stands_in.clone(),
         },
         machine: machine.describe(discovery(image)),
+        strict: manner.strict,
+        boot_selected: selection.boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {
@@ -213,6 +217,8 @@ pub(crate) fn judge_running(
             ..Default::default()
         },
         machine: "this one, without a VM, as an ordinary user".to_owned(),
+        strict: manner.strict,
+        boot_selected: selection.boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {

@@ -1,38 +1,27 @@
-//! A verdict and its forms. Turns a [`Verdict`] into text and does no I/O.
-//!
-//! One file per form: [`table`] for people, [`ktap`] for kernel tooling, [`junit`] for CI servers,
-//! [`json`] for scripts, [`kcidb`] for the community's database, [`annotations`] for a CI's page;
-//! [`matrix`] has the forms of many verdicts, [`costs`] what dispatch costs and the forms of that.
-//! [`words`] is the one table between our outcomes and theirs, [`text`] the one place where what a guest
-//! said is made harmless, [`judgement`] the one that decides what it all comes to and with which code the
-//! process ends.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
-pub mod annotations;
+//! Turns results into reports. Does no I/O.
+//!
+//! A [`Verdict`] is the result of judging one kernel, a [`matrix::Matrix`] of many, [`costs::Costs`] and
+//! [`costs::comparison::Comparison`] are the results of measuring. Each implements [`Report`], whose
+//! [`Form`]s are a file and a row each: a table for people, KTAP, JUnit, JSON, KCIDB, HTML.
+//!
+//! [`judgement`] decides what a verdict amounts to and the exit code. [`status_map`] translates outcomes
+//! into the words of other tools. [`text`] makes harmless what a guest printed.
+
+mod console_excerpt;
 pub mod costs;
-pub mod json;
+mod form;
+mod forms;
+mod html_page;
 pub mod judgement;
-pub mod junit;
-pub mod kcidb;
-pub mod ktap;
 pub mod matrix;
-mod page;
-pub mod table;
-mod telling;
+pub mod status_map;
+mod terminal;
 pub mod text;
 pub mod verdict;
-pub mod words;
 
-pub use judgement::{Judgement, exit_code};
+pub use form::{Form, Report};
+pub use judgement::Judgement;
+pub use terminal::Screen;
 pub use verdict::{CaseReport, Kernel, Outcome, Totals, Verdict};
-
-/// What the forms need to know beyond the verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Whether the table may use colour: the caller knows about terminals and `NO_COLOR`.
-    pub colour: bool,
-    /// Whether `fixed` and `unmet` count as not expected (`--strict`).
-    pub strict: bool,
-    /// Whether `boot/reaches-init` was selected: if not, a kernel that does not boot is not
-    /// judged instead of being at fault.
-    pub boot_selected: bool,
-}

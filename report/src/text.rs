@@ -1,14 +1,17 @@
-//! Makes text from a guest harmless: the one place where that is done.
-//!
-//! A guest chooses what it logs and what its console says. Left as it is, that could steer a
-//! terminal (escape sequences, bidirectional controls), break XML (characters it cannot hold even
-//! escaped), forge a line of KTAP, or fill a screen. What comes out of here consists of printable
-//! characters and, from [`lines`], line ends.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
-/// Longest line that is kept, in characters; what is cut off is counted.
+//! Escapes and lays out text that a guest chose.
+//!
+//! A guest chooses what its cases log and what its console prints. Unescaped, that text could control
+//! a terminal (escape sequences, bidirectional controls), break XML (characters that XML cannot hold),
+//! forge a line of KTAP, or fill the screen. [`line`] and [`lines`] return printable characters only.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Longest line that is returned, in characters; how much was cut off is written at its end.
 pub const MAX_LINE: usize = 1000;
 
-/// One line: line ends and everything unprintable escaped as Rust does it (`\u{1b}`), tabs as
+/// One line: line ends and unprintable characters escaped as Rust does (`\u{1b}`), tabs turned into
 /// spaces, cut at [`MAX_LINE`].
 #[must_use]
 pub fn line(text: &str) -> String {
@@ -18,7 +21,7 @@ pub fn line(text: &str) -> String {
         let mut chars = rest.chars();
         let Some(c) = chars.next() else { return out };
         rest = chars.as_str();
-        push(&mut out, c);
+        push_escaped(&mut out, c);
     }
     match rest.len() {
         0 => out,
@@ -26,17 +29,16 @@ pub fn line(text: &str) -> String {
     }
 }
 
-/// Many lines: each as [`line`] makes it, a carriage return before a line end dropped, empty
-/// lines at both ends dropped.
+/// The lines of a text, each escaped by [`line`]. Carriage returns before line ends and empty lines at
+/// both ends are dropped.
 #[must_use]
 pub fn lines(text: &str) -> Vec<String> {
     text.trim_matches(['\r', '\n']).lines().map(line).collect()
 }
 
-/// What is printable stays, quotes and backslashes too. `char::escape_debug` knows the rest:
-/// control, format, private and unassigned characters, line separators, and marks that would sit
-/// on the character before.
-fn push(out: &mut String, c: char) {
+/// Appends a character, escaped unless it is printable. `char::escape_debug` escapes control, format,
+/// private and unassigned characters, line separators, and combining marks.
+fn push_escaped(out: &mut String, c: char) {
     match c {
         '\t' => out.push(' '),
         '\\' | '"' | '\'' => out.push(c),
@@ -44,90 +46,94 @@ fn push(out: &mut String, c: char) {
     }
 }
 
-/// Cuts a line from [`line`] to `width` characters, the last of them dots if something went.
+/// Columns that a line takes on a terminal: wide characters (CJK, emoji) take two.
 #[must_use]
-pub(crate) fn cut(line: &str, width: usize) -> String {
-    match line.char_indices().nth(width) {
-        None => line.to_owned(),
-        Some(_) => line.chars().take(width.saturating_sub(3)).chain("...".chars()).collect(),
-    }
+pub fn columns(line: &str) -> usize {
+    line.width()
 }
 
-/// Breaks a line from [`line`] at spaces into pieces of at most `width` characters; a word that
-/// is longer is broken where it must.
+/// The longest beginning of `line` that fits `width` columns, and the rest.
+fn split_at_column(line: &str, width: usize) -> (&str, &str) {
+    let mut used = 0;
+    for (at, c) in line.char_indices() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            return line.split_at(at);
+        }
+    }
+    (line, "")
+}
+
+/// Cuts an escaped line to `width` columns; a cut line ends with three dots.
 #[must_use]
-pub(crate) fn wrap(line: &str, width: usize) -> Vec<String> {
+pub fn cut(line: &str, width: usize) -> String {
+    if columns(line) <= width {
+        return line.to_owned();
+    }
+    let dots = &"..."[..width.min(3)];
+    format!("{}{dots}", split_at_column(line, width - dots.len()).0)
+}
+
+/// Fills an escaped line with spaces up to `width` columns, or cuts it there.
+#[must_use]
+pub fn fill(line: &str, width: usize) -> String {
+    let cut = cut(line, width);
+    let spaces = width - columns(&cut);
+    cut + &" ".repeat(spaces)
+}
+
+/// Breaks an escaped line at spaces into pieces of at most `width` columns. A longer word is broken
+/// inside.
+#[must_use]
+pub fn wrap(line: &str, width: usize) -> Vec<String> {
+    let width = width.max(2);
     let mut pieces = Vec::new();
     let mut piece = String::new();
-    let mut used = 0;
-    for word in line.split(' ').filter(|w| !w.is_empty()) {
-        let mut word = word;
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
+    for mut word in line.split(' ').filter(|word| !word.is_empty()) {
+        if !piece.is_empty() && columns(&piece) + 1 + columns(word) > width {
             pieces.push(std::mem::take(&mut piece));
-            used = 0;
         }
-        if used > 0 {
+        if !piece.is_empty() {
             piece.push(' ');
-            used += 1;
         }
-        while let Some((at, _)) = word.char_indices().nth(width - used) {
-            piece.push_str(&word[..at]);
+        while columns(word) > width - columns(&piece) {
+            let (first, rest) = split_at_column(word, width - columns(&piece));
+            piece.push_str(first);
             pieces.push(std::mem::take(&mut piece));
-            used = 0;
-            word = &word[at..];
+            word = rest;
         }
         piece.push_str(word);
-        used += word.chars().count();
     }
-    if used > 0 {
+    if !piece.is_empty() {
         pieces.push(piece);
     }
     pieces
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_printable_stays() {
-        let plain = r#"selector = 0x2 ("neither"), C:\x 'ü' Köln"#;
-        assert_eq!(line(plain), plain);
+/// Breaks a shell command at spaces outside quotes into lines of at most `width` columns. Each line but
+/// the last ends with ` \`, so that the whole can be copied into a shell. A word that is longer than
+/// `width` stays whole.
+#[must_use]
+pub fn wrap_command(command: &str, width: usize) -> Vec<String> {
+    const CONTINUED: &str = " \\";
+    let mut lines = vec![String::new()];
+    let mut quoted = false;
+    for word in command.split(' ') {
+        let last = lines.last_mut().expect("one at least");
+        let fits = columns(last) + 1 + columns(word) + CONTINUED.len() <= width;
+        if last.is_empty() && !quoted {
+            last.push_str(word);
+        } else if fits || quoted {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            last.push_str(CONTINUED);
+            lines.push(word.to_owned());
+        }
+        quoted ^= word.matches('\'').count() % 2 == 1;
     }
-
-    #[test]
-    fn nothing_that_steers_a_terminal_gets_through() {
-        let hostile = "\x1b[2J\x1b]0;pwned\x07 a\rb\nc \u{9b}31m \u{202e}drow \u{2066} \u{feff}\0\x7f\u{ffff}";
-        let safe = line(hostile);
-        assert!(safe.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{safe}");
-        assert!(safe.starts_with(r"\u{1b}[2J"), "{safe}");
-    }
-
-    #[test]
-    fn a_huge_line_is_cut_and_says_so() {
-        let safe = line(&"x".repeat(1 << 20));
-        assert_eq!(safe.len(), MAX_LINE + "... (1047576 bytes more)".len());
-        assert!(safe.ends_with("x... (1047576 bytes more)"));
-    }
-
-    #[test]
-    fn lines_are_lines() {
-        assert_eq!(lines("\n\na\r\n\n b\tc\r\n\n"), ["a", "", " b c"]);
-        assert!(lines("").is_empty());
-    }
-
-    #[test]
-    fn cutting_counts_characters() {
-        assert_eq!(cut("äöü", 3), "äöü");
-        assert_eq!(cut("äöüäöü", 5), "äö...");
-    }
-
-    #[test]
-    fn wrapping_keeps_every_word() {
-        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
-        assert_eq!(wrap("a bcdefghij k", 4), ["a", "bcde", "fghi", "j k"]);
-        assert_eq!(wrap("abcd", 4), ["abcd"]);
-        assert!(wrap(" ", 4).is_empty());
-    }
+    lines
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! What was found out about one kernel.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The result of judging one kernel.
 
 use crate::costs::Measured;
 use serde::{Deserialize, Serialize};
@@ -7,21 +9,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The kernel died in it, or reported a fault of its own while it ran.
+    /// The kernel died, or reported a fault of its own, while the case ran.
     Crash,
-    /// It did not end before its deadline.
+    /// The case did not end before its deadline.
     Hang,
-    /// The promise is broken.
+    /// The kernel broke the promise.
     Fail,
     /// A recorded kernel bug no longer shows.
     Fixed,
-    /// The machine lacks a named requirement.
+    /// The machine lacks something that the case needs: a CPU feature, a privilege.
     Unmet,
-    /// It fails as a recorded, cited kernel bug says.
+    /// The case failed as a recorded kernel bug says.
     Known,
-    /// The kernel does not offer the feature, and the expectation agrees.
+    /// The kernel does not offer the feature, and is not expected to.
     Absent,
-    /// The promise is kept.
+    /// The kernel kept the promise.
     Pass,
 }
 
@@ -38,7 +40,7 @@ impl Outcome {
         Outcome::Pass,
     ];
 
-    /// The word for it.
+    /// The name of the outcome in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,87 +65,116 @@ impl Outcome {
 /// The kernel that was judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// What the person typed.
+    /// The kernel as the user named it.
     pub reference: String,
-    /// `uname -r`, as far as known.
+    /// `uname -r`, or what is known of it before the kernel has booted.
     pub release: String,
     /// Architecture.
     pub arch: String,
     /// Flavour of the configuration.
     pub flavour: String,
-    /// Where the source or image came from, with its checksum.
+    /// Origin of the source or image, with its checksum.
     pub source: String,
-    /// Set when another kernel stands in for the one named: one sentence.
+    /// One sentence, if another kernel stands in for the one that was named.
     pub stands_in: Option<String>,
 }
 
 /// One case and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseReport {
-    /// Stable id; what stands before the slash is its group.
+    /// Stable id, `group/name`.
     pub id: String,
     /// The promise in one line.
     pub promise: String,
     /// Kernel function that makes the promise.
     pub kernel_function: String,
-    /// How it ended.
+    /// How the case ended.
     pub outcome: Outcome,
-    /// What the promise says must be seen; empty where nothing was compared.
+    /// The result that the promise requires; empty where nothing was compared.
     pub expected: String,
-    /// What was seen: of a failure, the requirement not met, the feature absent, the known bug
-    /// with its citation.
+    /// The result of a failure; else the requirement that is not met, the feature that is absent, or the
+    /// recorded bug with its citation.
     pub got: String,
-    /// What the case logged.
+    /// Lines that the case logged.
     pub log: Vec<String>,
-    /// What the console said while it ran, where that belongs to the outcome.
+    /// Console output that belongs to the outcome.
     pub console: Option<String>,
     /// Command that runs this case again on this kernel.
     pub rerun: String,
-    /// Microseconds it took in the guest; 0 if it did not end.
+    /// Microseconds that the case took in the guest; 0 if it did not end.
     pub micros: u64,
 }
 
-/// What was found out about one kernel.
+impl CaseReport {
+    /// The group: the id up to the slash.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.id.split_once('/').map_or(&self.id, |(group, _)| group)
+    }
+}
+
+/// The result of judging one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Version of sudbox.
     pub sudbox: String,
     /// The kernel.
     pub kernel: Kernel,
-    /// One line: backend, what it runs on, why.
+    /// Backend and accelerator, and why these, in one line.
     pub machine: String,
-    /// Facts the guest told: CPU model, CPUs, SUD features found.
+    /// Facts that the guest reported: release, CPUs, features of dispatch.
     pub guest: Vec<String>,
-    /// Why this kernel cannot be judged, if it cannot: one sentence. Goes with exit code 125.
+    /// Whether `fixed` and `unmet` count as failures (`--strict`).
+    #[serde(default)]
+    pub strict: bool,
+    /// Whether `boot/reaches-init` was selected: if not, a kernel that does not boot is not judged.
+    #[serde(default)]
+    pub boot_selected: bool,
+    /// Why this kernel cannot be judged, in one sentence. Goes with exit code 125.
     pub unjudged: Option<String>,
-    /// The cases, in the order they were planned.
+    /// The cases, in the order in which they were planned.
     pub cases: Vec<CaseReport>,
-    /// What those of them measured that measure.
+    /// Measurements of the cases that measure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Measured>,
-    /// How many VMs were booted.
+    /// VMs that were booted.
     pub boots: u32,
-    /// How many VMs began as another that was kept when its guest was ready.
+    /// VMs that were restored from the snapshot of a booted one.
     #[serde(default)]
     pub restored: u32,
-    /// Milliseconds from the first VM's start to the last's end.
+    /// Milliseconds from the start of the first VM to the end of the last.
     pub millis: u64,
 }
 
-/// How many cases ended how.
+/// Number of cases by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals([usize; Outcome::ALL.len()]);
 
 impl Totals {
-    /// How many ended with `outcome`.
+    /// Number of cases that ended with `outcome`.
     #[must_use]
     pub fn of(&self, outcome: Outcome) -> usize {
         self.0[outcome as usize]
     }
+
+    /// Number of cases whose outcome satisfies `condition`.
+    #[must_use]
+    pub fn count(&self, condition: impl Fn(Outcome) -> bool) -> usize {
+        Outcome::ALL.into_iter().filter(|outcome| condition(*outcome)).map(|o| self.of(o)).sum()
+    }
+
+    /// The outcomes that occurred, the worst first, as in `1 fail, 12 pass`.
+    #[must_use]
+    pub fn list(&self) -> String {
+        let counts = Outcome::ALL.into_iter().filter(|outcome| self.of(*outcome) > 0);
+        let counts: Vec<String> =
+            counts.map(|outcome| format!("{} {}", self.of(outcome), outcome.as_str())).collect();
+        counts.join(", ")
+    }
 }
 
 impl Verdict {
-    /// Counts the outcomes.
+    /// Counts the cases by outcome.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();

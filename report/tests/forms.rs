@@ -1,12 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Every form of one verdict, and of a hostile one.
 
 mod common;
 
-use common::{CONSOLE, case, every_outcome};
+use common::{CONSOLE, case, every_outcome, rendered};
 use quick_xml::events::Event;
-use sudbox_report::{Judgement, Options, Outcome, Verdict, json, junit, ktap, table};
-
-const PLAIN: Options = Options { colour: false, strict: false, boot_selected: true };
+use sudbox_report::{Judgement, Outcome, Report as _, Screen, Verdict};
 
 const TABLE: &str = r#"Linux 6.12.117, x86_64, default. v6.12 is not to be had here, 6.12.117 stands in for it.
   source    linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
@@ -128,33 +128,30 @@ ok 12 range/inclusive-wraps # SKIP absent: inclusive
 
 #[test]
 fn the_table_as_it_is() {
-    assert_eq!(table::render(&every_outcome(), PLAIN), TABLE);
+    assert_eq!(rendered(&every_outcome(), "table"), TABLE);
 }
 
 #[test]
 fn ktap_as_it_is() {
-    assert_eq!(ktap::render(&every_outcome(), PLAIN), KTAP);
+    assert_eq!(rendered(&every_outcome(), "ktap"), KTAP);
 }
 
 #[test]
 fn the_table_ends_with_what_it_comes_to() {
-    let last = |verdict: &Verdict, options| {
-        table::render(verdict, options).lines().last().unwrap_or_default().to_owned()
+    let last = |verdict: &Verdict| {
+        rendered(verdict, "table").lines().last().unwrap_or_default().to_owned()
     };
     let mut verdict = every_outcome();
     verdict.cases.retain(|c| !c.outcome.is_failure());
-    assert!(last(&verdict, PLAIN).ends_with("VERDICT: every promise kept, 6 aside"));
-    let strict = Options { strict: true, ..PLAIN };
-    assert_eq!(last(&verdict, strict), "NOT AS EXPECTED: 3 of 9 fixed or unmet (--strict)");
+    assert!(last(&verdict).ends_with("VERDICT: every promise kept, 6 aside"));
+    verdict.strict = true;
+    assert_eq!(last(&verdict), "NOT AS EXPECTED: 3 of 9 fixed or unmet (--strict)");
     verdict.cases.retain(|c| c.outcome == Outcome::Pass);
-    assert_eq!(
-        last(&verdict, strict),
-        "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept"
-    );
+    assert_eq!(last(&verdict), "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept");
     verdict.cases.clear();
     verdict.unjudged = Some("it does not build: kernel/fork.c:1: error: x".into());
     assert_eq!(
-        last(&verdict, PLAIN),
+        last(&verdict),
         "0 cases: 3 VMs, 2345 ms  NOT JUDGED: it does not build: kernel/fork.c:1: error: x"
     );
 }
@@ -163,7 +160,7 @@ fn the_table_ends_with_what_it_comes_to() {
 fn a_kernel_that_lacks_a_feature_is_not_said_to_lack_dispatch() {
     let ends_with = |cases: &[(&str, Outcome, &str)], end: &str| {
         let cases = cases.iter().map(|(id, outcome, got)| case(id, *outcome, got)).collect();
-        let table = table::render(&Verdict { cases, ..Verdict::default() }, PLAIN);
+        let table = rendered(&Verdict { cases, ..Verdict::default() }, "table");
         assert!(table.trim_end().ends_with(end), "{table}");
     };
     let sysctl = ("sysctl/on-at-boot", Outcome::Absent, "sysctl");
@@ -175,7 +172,7 @@ fn a_kernel_that_lacks_a_feature_is_not_said_to_lack_dispatch() {
 
 #[test]
 fn colour_changes_nothing_but_colour() {
-    let coloured = table::render(&every_outcome(), Options { colour: true, ..PLAIN });
+    let coloured = (Verdict::FORMS[0].render)(&every_outcome(), Screen::terminal(100, true));
     assert!(coloured.contains("\x1b[31mCRASH \x1b[0m \x1b[1mregisters/all-kept\x1b[0m"));
     let mut plain = coloured;
     for code in ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
@@ -231,7 +228,7 @@ fn read_junit(xml: &str) -> (Vec<(String, String)>, Vec<String>) {
 
 #[test]
 fn junit_says_of_each_case_how_it_ended() {
-    let (cases, root) = read_junit(&junit::render(&every_outcome(), PLAIN));
+    let (cases, root) = read_junit(&rendered(&every_outcome(), "junit"));
     let cases: Vec<(&str, &str)> = cases.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert_eq!(
         cases,
@@ -256,7 +253,7 @@ fn junit_says_of_each_case_how_it_ended() {
 #[test]
 fn json_gives_the_verdict_back() {
     let verdict = every_outcome();
-    let text = json::render(&verdict, PLAIN);
+    let text = rendered(&verdict, "json");
     assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["schema"], 1);
@@ -270,31 +267,31 @@ fn json_gives_the_verdict_back() {
 #[test]
 fn a_kernel_that_is_not_judged_is_an_error_and_no_failure() {
     let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
-    let text = ktap::render(&unbuilt, PLAIN);
+    let text = rendered(&unbuilt, "ktap");
     assert!(text.ends_with("1..1\nnot ok 1 kernel-can-be-judged # ERROR it does not build\n"));
-    let (cases, root) = read_junit(&junit::render(&unbuilt, PLAIN));
+    let (cases, root) = read_junit(&rendered(&unbuilt, "junit"));
     assert_eq!(cases, [("kernel-can-be-judged".into(), "error not judged".into())]);
     assert_eq!(root, ["1", "0", "1", "0"]);
-    let value: serde_json::Value = serde_json::from_str(&json::render(&unbuilt, PLAIN)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&rendered(&unbuilt, "json")).unwrap();
     assert_eq!((&value["judgement"], &value["exit_code"]), (&"not-judged".into(), &125.into()));
     assert_eq!(value["reason"], "it does not build");
 }
 
 #[test]
-fn a_boot_that_nobody_asked_for_fails_nothing() {
+fn a_boot_that_was_not_selected_fails_nothing() {
     let mut dead = every_outcome();
     dead.cases = vec![case("boot/reaches-init", Outcome::Crash, "it panics")];
-    let unasked = Options { boot_selected: false, ..PLAIN };
-    assert_eq!(read_junit(&junit::render(&dead, PLAIN)).1, ["1", "1", "0", "0"]);
-    assert_eq!(read_junit(&junit::render(&dead, unasked)).1, ["2", "0", "2", "0"]);
-    assert!(ktap::render(&dead, PLAIN).contains("\nnot ok 1 boot/reaches-init # crash: it panics"));
-    let text = ktap::render(&dead, unasked);
+    let unselected = Verdict { boot_selected: false, ..dead.clone() };
+    assert_eq!(read_junit(&rendered(&dead, "junit")).1, ["1", "1", "0", "0"]);
+    assert_eq!(read_junit(&rendered(&unselected, "junit")).1, ["2", "0", "2", "0"]);
+    assert!(rendered(&dead, "ktap").contains("\nnot ok 1 boot/reaches-init # crash: it panics"));
+    let text = rendered(&unselected, "ktap");
     assert!(text.contains("\nnot ok 1 boot/reaches-init # ERROR crash: it panics\n"), "{text}");
     assert!(
-        table::render(&dead, unasked)
+        rendered(&unselected, "table")
             .ends_with("NOT JUDGED: this kernel does not boot: it panics\n")
     );
-    assert!(table::render(&dead, PLAIN).ends_with("BROKEN: 1 of 1\n"));
+    assert!(rendered(&dead, "table").ends_with("BROKEN: 1 of 1\n"));
 }
 
 /// Everything that comes from a guest says something nasty.
@@ -322,10 +319,10 @@ fn no_form_lets_a_control_character_through() {
     let unjudged = Verdict { unjudged: verdict.cases[0].got.clone().into(), ..hostile() };
     for verdict in [verdict, unjudged] {
         for text in [
-            table::render(&verdict, PLAIN),
-            ktap::render(&verdict, PLAIN),
-            junit::render(&verdict, PLAIN),
-            json::render(&verdict, PLAIN),
+            rendered(&verdict, "table"),
+            rendered(&verdict, "ktap"),
+            rendered(&verdict, "junit"),
+            rendered(&verdict, "json"),
         ] {
             let bad = text.chars().find(|c| *c != '\n' && !(' '..='~').contains(c));
             assert_eq!(bad, None);
@@ -335,7 +332,7 @@ fn no_form_lets_a_control_character_through() {
 
 #[test]
 fn a_hostile_guest_forges_no_line_of_ktap() {
-    let text = ktap::render(&hostile(), PLAIN);
+    let text = rendered(&hostile(), "ktap");
     let results = |text: &str| -> Vec<String> {
         let results = text.lines().filter(|l| !l.starts_with("# "));
         results.map(|l| l.split(" # ").next().unwrap_or_default().to_owned()).collect()
@@ -356,17 +353,17 @@ fn a_hostile_guest_forges_no_line_of_ktap() {
 
 #[test]
 fn a_hostile_guest_changes_nothing_in_junit() {
-    let (cases, root) = read_junit(&junit::render(&hostile(), PLAIN));
-    let (expected, expected_root) = read_junit(&junit::render(&every_outcome(), PLAIN));
+    let (cases, root) = read_junit(&rendered(&hostile(), "junit"));
+    let (expected, expected_root) = read_junit(&rendered(&every_outcome(), "junit"));
     assert_eq!((cases, root), (expected, expected_root));
 }
 
 #[test]
 fn a_hostile_guest_gets_a_bounded_table_and_all_of_json() {
     let verdict = hostile();
-    let text = table::render(&verdict, PLAIN);
+    let text = rendered(&verdict, "table");
     assert!(text.lines().count() < 400, "{}", text.lines().count());
     assert_eq!(text.lines().find(|l| l.chars().count() > 100), None);
-    assert_eq!(serde_json::from_str::<Verdict>(&json::render(&verdict, PLAIN)).unwrap(), verdict);
-    assert_eq!(Judgement::of(&verdict, false, true), Judgement::Broken(3));
+    assert_eq!(serde_json::from_str::<Verdict>(&rendered(&verdict, "json")).unwrap(), verdict);
+    assert_eq!(Judgement::of(&verdict), Judgement::Broken(3));
 }

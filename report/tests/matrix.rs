@@ -1,13 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The forms of many verdicts, and what is merged from shards.
 
 mod common;
 
-use common::{case, every_outcome};
+use common::{case, every_outcome, rendered};
 use proptest::prelude::*;
 use sudbox_report::matrix::{
-    self, Cell, Found, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
+    Cell, Found, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
 };
-use sudbox_report::{Kernel, Outcome, Verdict, annotations, junit, kcidb};
+use sudbox_report::{Kernel, Outcome, Report as _, Screen, Verdict};
 
 const COMMAND: &str = "sudbox matrix --kernels '6.12 6.13 ./broken v6.99'";
 
@@ -27,6 +29,7 @@ fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
     Verdict {
         cases: cases.iter().map(|(id, outcome)| case(id, *outcome, "seen")).collect(),
         kernel: Kernel { release: "6.13.1".into(), ..Kernel::default() },
+        boot_selected: true,
         ..Verdict::default()
     }
 }
@@ -109,9 +112,9 @@ FAIL   selector/invalid-value-kills on 6.13, x86_64, default
 
 #[test]
 fn the_table_says_what_differs_and_what_was_not_judged() {
-    let table = matrix::table(&sample(), false);
+    let table = rendered(&sample(), "table");
     assert_eq!(table, TABLE, "{table}");
-    let colourful = matrix::table(&sample(), true);
+    let colourful = (Matrix::FORMS[0].render)(&sample(), Screen::terminal(100, true));
     assert!(colourful.contains("\u{1b}[31m") && colourful.contains("\u{1b}[33m"));
 }
 
@@ -149,7 +152,7 @@ fn only_kernels_that_were_judged_and_differ_in_one_thing_are_compared() {
     assert_eq!(found[0].changes.len(), 1);
     assert_eq!(found[0].changes[0].cases, ["a/b"]);
     assert_eq!((found[1].changes[0].was, found[1].changes[0].is), (None, Some(Outcome::Pass)));
-    assert!(matrix::table(&matrix, false).contains("6.1 -> 6.3, full"));
+    assert!(rendered(&matrix, "table").contains("6.1 -> 6.3, full"));
 }
 
 #[test]
@@ -162,14 +165,14 @@ fn no_line_of_the_table_is_longer_than_a_hundred_characters() {
         |n: usize| (0..n).map(|i| (format!("{long}-{i}"), judged(one.clone()))).collect::<Vec<_>>();
     let many = many(30);
     let matrix = of(many.iter().map(|(name, found)| (name.as_str(), found.clone())).collect());
-    for line in matrix::table(&matrix, false).lines() {
+    for line in rendered(&matrix, "table").lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
 }
 
 #[test]
 fn junit_has_the_suites_of_every_kernel_under_its_name() {
-    let xml = junit::matrix(&sample());
+    let xml = rendered(&sample(), "junit");
     for name in [
         "testsuite name=\"6.12.x86_64.default.selector\"",
         "testsuite name=\"6.13.x86_64.default.selector\"",
@@ -182,7 +185,7 @@ fn junit_has_the_suites_of_every_kernel_under_its_name() {
 
 #[test]
 fn annotations_are_of_failures_and_of_what_was_not_judged() {
-    let said = annotations::matrix(&sample());
+    let said = rendered(&sample(), "annotations");
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{said}");
     // A crash, a hang, a failure; a kernel that does not build; a failure; a release there is not.
@@ -191,7 +194,7 @@ fn annotations_are_of_failures_and_of_what_was_not_judged() {
         lines[3].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
     );
     assert_eq!(
-        annotations::matrix(&of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))])),
+        rendered(&of(vec![("6.12", judged(verdict(&[("a/b", Outcome::Pass)])))]), "annotations"),
         ""
     );
 }
@@ -203,17 +206,17 @@ fn no_guest_gives_commands_to_a_ci() {
         case.id = "a/b::x,y\n::add-mask::1".into();
         case.got = "100%0A\r\n::stop-commands::x\u{2028}::error::y".into();
     }
-    let said = annotations::matrix(&of(vec![("6.12", judged(hostile))]));
+    let said = rendered(&of(vec![("6.12", judged(hostile))]), "annotations");
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.is_ascii() && said.contains("100%250A") && !said.contains("a/b::"), "{said}");
     let many = verdict(&[("a/b", Outcome::Fail); 40]);
-    let said = annotations::matrix(&of(vec![("6.12", judged(many))]));
+    let said = rendered(&of(vec![("6.12", judged(many))]), "annotations");
     assert!(said.ends_with("::error::31 more: see the report\n"), "{said}");
 }
 
 #[test]
 fn what_is_cut_off_is_told_from_what_is_something_else() {
-    let text = matrix::json(&sample());
+    let text = rendered(&sample(), "json");
     for end in [0, 1, text.len() / 2, text.len() - 3] {
         assert!(matches!(parse(&text[..end]), Err(Unreadable::CutOff)), "{end}");
     }
@@ -227,10 +230,10 @@ fn parts_of_different_matrices_are_not_merged() {
     let mut other = sample();
     other.plan.command.push_str(" --strict");
     let parts = vec![("a".to_owned(), sample()), ("b".to_owned(), other)];
-    assert!(matches!(merge(parts), Err(MergeError::Apart { .. })));
+    assert!(matches!(merge(parts), Err(MergeError::Different { .. })));
     let split = |shards| Matrix { shards: Some(shards), ..sample() };
     let parts = vec![("a".to_owned(), split(2)), ("b".to_owned(), split(3))];
-    assert!(matches!(merge(parts), Err(MergeError::Apart { .. })));
+    assert!(matches!(merge(parts), Err(MergeError::Different { .. })));
     assert!(matches!(merge(Vec::new()), Err(MergeError::Nothing)));
 }
 
@@ -245,8 +248,7 @@ fn two_verdicts_on_one_kernel_are_refused_but_one_counts_more_than_none() {
     let error = merged(kept(), broken()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`a` and `b` each have a verdict on 6.12, x86_64, default, and not the same: give one of \
-         them"
+        "`a` and `b` hold different verdicts on 6.12, x86_64, default: give only one of them"
     );
     assert_eq!(merged(kept(), kept()).unwrap(), kept());
     for (a, b) in [(failed(128, "disk full"), kept()), (kept(), failed(128, "disk full"))] {
@@ -282,12 +284,12 @@ prop_compose! {
 
 fn forms(matrix: &Matrix) -> [String; 6] {
     [
-        matrix::json(matrix),
-        matrix::table(matrix, false),
-        matrix::table(matrix, true),
-        matrix::html(matrix),
-        junit::matrix(matrix),
-        kcidb::matrix(matrix),
+        rendered(matrix, "json"),
+        rendered(matrix, "table"),
+        (Matrix::FORMS[0].render)(matrix, Screen::terminal(100, true)),
+        rendered(matrix, "html"),
+        rendered(matrix, "junit"),
+        rendered(matrix, "kcidb"),
     ]
 }
 
@@ -313,7 +315,7 @@ proptest! {
                     *found = None;
                 }
             }
-            let read = parse(&matrix::json(&part)).unwrap();
+            let read = parse(&rendered(&part, "json")).unwrap();
             prop_assert_eq!(&read, &part);
             Ok((shard.to_string(), read))
         }).collect::<Result<_, TestCaseError>>()?;
@@ -333,7 +335,7 @@ proptest! {
             let empty = number > whole.found.len();
             let missing = if empty { vec![] } else { vec![number] };
             prop_assert_eq!(early.missing_shards(), missing);
-            let early = parse(&matrix::json(&early)).unwrap();
+            let early = parse(&rendered(&early, "json")).unwrap();
             let merged = merge(vec![late, ("early".to_owned(), early)]).unwrap();
             prop_assert_eq!(forms(&merged), forms(&whole));
         }

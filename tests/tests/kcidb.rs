@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
-use sudbox_report::{CaseReport, Kernel, Options, Outcome, Verdict, kcidb};
+use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::{python, run, sudbox};
 
 /// Validates standard input, and says how many of each kind there are. Every id that is referred to
@@ -37,6 +37,12 @@ fn validate(python: &Path, report: &str) -> Result<String, String> {
     let output = Command::new(python).args(["-c", VALIDATE]).stdin(stdin).output().expect("python");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// The report in the form for KCIDB.
+fn kcidb<T: Report>(subject: &T) -> String {
+    let form = T::form("kcidb").expect("there is such a form");
+    (form.render)(subject, Screen::FILE)
 }
 
 fn hostile() -> Verdict {
@@ -83,9 +89,8 @@ fn a_run_is_valid_to_kcidb() {
 #[test]
 fn what_a_guest_says_keeps_to_the_schema() {
     let Some(python) = python() else { return };
-    let options = Options { colour: false, strict: false, boot_selected: true };
-    assert_eq!(validate(&python, &kcidb::render(&hostile(), options)).unwrap(), "1 1 8");
-    let nothing = kcidb::render(&Verdict::default(), options);
+    assert_eq!(validate(&python, &kcidb(&hostile())).unwrap(), "1 1 8");
+    let nothing = kcidb(&Verdict::default());
     assert_eq!(validate(&python, &nothing).unwrap(), "1 1 1");
 
     let cell = |kernel: &str, flavour: &str| Cell {
@@ -114,7 +119,7 @@ fn what_a_guest_says_keeps_to_the_schema() {
         shards: None,
         found: vec![judged(hostile()), judged(other), failed(125), failed(128), None],
     };
-    let report = kcidb::matrix(&matrix);
+    let report = kcidb(&matrix);
     assert_eq!(validate(&python, &report).unwrap(), "3 4 16");
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let status: Vec<&str> = report["builds"]
@@ -126,6 +131,6 @@ fn what_a_guest_says_keeps_to_the_schema() {
     assert_eq!(status, ["PASS", "PASS", "FAIL", "ERROR"]);
 
     // The test can fail.
-    let broken = kcidb::render(&hostile(), options).replace("\"PASS\"", "\"GREAT\"");
+    let broken = kcidb(&hostile()).replace("\"PASS\"", "\"GREAT\"");
     assert!(validate(&python, &broken).unwrap_err().contains("GREAT"));
 }

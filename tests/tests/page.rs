@@ -1,8 +1,8 @@
 //! The page of a matrix, in a real browser.
 
 use std::path::Path;
-use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
-use sudbox_report::{CaseReport, Kernel, Outcome, Verdict};
+use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
+use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::browser::Browser;
 
 fn case(id: &str, outcome: Outcome) -> CaseReport {
@@ -63,9 +63,15 @@ fn sample() -> Matrix {
     of(cells.collect())
 }
 
+/// The page of a report.
+fn html<T: Report>(subject: &T) -> String {
+    let form = T::form("html").expect("there is a page");
+    (form.render)(subject, Screen::FILE)
+}
+
 fn opened(matrix: &Matrix, dir: &Path, width: u32, height: u32, dark: bool) -> Option<Browser> {
     let file = dir.join("matrix.html");
-    std::fs::write(&file, matrix::html(matrix)).expect("a file");
+    std::fs::write(&file, html(matrix)).expect("a file");
     let browser = Browser::start(width, height, dark)?;
     browser.open(&file);
     Some(browser)

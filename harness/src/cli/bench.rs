@@ -2,9 +2,12 @@
 
 //! The command line of `sudbox bench`.
 
+use super::formats::form_of;
 use super::{BuildArgs, VmArgs};
 use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
+use sudbox_report::Form;
+use sudbox_report::costs::Costs;
 
 /// What costs are told in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -13,17 +16,6 @@ pub(crate) enum By {
     Time,
     /// Instructions, which QEMU's emulation counts exactly
     Instructions,
-}
-
-/// Form of what `bench` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchFormat {
-    /// For people
-    Table,
-    /// All that is known
-    Json,
-    /// A page with a chart, for a browser; of one kernel
-    Html,
 }
 
 /// `sudbox bench`
@@ -54,9 +46,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum)]
     pub(crate) by: Option<By>,
 
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
-    pub(crate) format: BenchFormat,
+    /// Form of the report; that of a comparison has no page
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Costs>(), default_value = "table")]
+    pub(crate) format: &'static Form<Costs>,
 
     /// Patches for a copy of the source, as `run` takes them; may be given again
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]

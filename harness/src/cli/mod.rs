@@ -4,15 +4,19 @@
 
 mod bench;
 mod bisect;
+mod formats;
 
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
+use formats::form_of;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use sudbox_guest_init::sandbox::Engine;
+use sudbox_report::matrix::Matrix;
+use sudbox_report::{Form, Verdict};
 
 /// Seconds without progress after which a boot is a hang, if nothing else is said.
 pub(crate) const TIMEOUT: u64 = 60;
@@ -88,21 +92,6 @@ pub(crate) enum Backend {
     Tcg,
 }
 
-/// Form of the report on stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// Kernel Test Anything Protocol, version 1
-    Ktap,
-    /// JUnit XML
-    Junit,
-    /// All that is known
-    Json,
-    /// What KCIDB, the kernel community's database of test results, takes
-    Kcidb,
-}
-
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
     /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
@@ -129,8 +118,8 @@ pub(crate) struct RunArgs {
     pub(crate) list: bool,
 
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Verdict>(), default_value = "table")]
+    pub(crate) format: &'static Form<Verdict>,
 
     /// Exit with 1 also for `fixed` and `unmet`
     #[arg(long)]
@@ -158,23 +147,6 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) build: BuildArgs,
-}
-
-/// Form of the report on many kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MatrixFormat {
-    /// For people
-    Table,
-    /// JUnit XML
-    Junit,
-    /// A page for a browser
-    Html,
-    /// All that is known; what shards are merged from
-    Json,
-    /// What KCIDB, the kernel community's database of test results, takes
-    Kcidb,
-    /// Workflow commands that mark a run of GitHub's CI with each failure
-    Annotations,
 }
 
 /// `sudbox matrix`
@@ -208,8 +180,8 @@ pub(crate) struct MatrixArgs {
     pub(crate) shard: Option<Shard>,
 
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
-    pub(crate) format: MatrixFormat,
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
+    pub(crate) format: &'static Form<Matrix>,
 
     /// Take `fixed` and `unmet` for broken promises too
     #[arg(long)]
@@ -263,8 +235,8 @@ pub(crate) struct MergeArgs {
     pub(crate) parts: Vec<PathBuf>,
 
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = MatrixFormat::Table)]
-    pub(crate) format: MatrixFormat,
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
+    pub(crate) format: &'static Form<Matrix>,
 }
 
 /// `sudbox exec`

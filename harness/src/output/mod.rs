@@ -9,12 +9,16 @@ pub(crate) mod rerun;
 
 use crate::failure::Failure;
 use std::io::{IsTerminal as _, Write as _};
+use sudbox_report::Screen;
 
-/// Whether the table may use colour: only for a person at a terminal who has not said no
-/// (no-color.org).
-pub(crate) fn colour() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// The screen or file that stdout is. Colour is only for a terminal without `NO_COLOR` (no-color.org).
+pub(crate) fn screen() -> Screen {
+    if !std::io::stdout().is_terminal() {
+        return Screen::FILE;
+    }
+    let width = console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns.into());
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Screen::terminal(width, colour)
 }
 
 /// Writes the report to stdout; a reader that has gone away is not an error of this run.

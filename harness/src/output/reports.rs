@@ -1,51 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The report of a run or of a matrix in all its forms.
+//! Prints a report and writes its forms into the folder of the run.
 
 use super::folder::RunFolder;
 use super::progress::Progress;
-use crate::cli::MatrixFormat;
-use sudbox_report::matrix::{self, Matrix};
-use sudbox_report::{Options, Verdict, annotations, json, junit, kcidb, ktap, table};
+use sudbox_report::{Form, Report, Screen};
 
-/// Leaves the report in all its forms.
+/// Prints `subject` in one form, then writes every form into the folder. A form that cannot be written
+/// is a note on stderr: the result is known, and printed.
 ///
 /// # Errors
-/// When the folder cannot be written to.
-pub(crate) fn write(verdict: &Verdict, options: Options, folder: &RunFolder) -> anyhow::Result<()> {
-    folder.write("report.txt", table::render(verdict, options))?;
-    folder.write("report.json", json::render(verdict, options))?;
-    folder.write("junit.xml", junit::render(verdict, options))?;
-    folder.write("kcidb.json", kcidb::render(verdict, options))?;
-    folder.write("report.ktap", ktap::render(verdict, options))?;
-    Ok(())
-}
-
-/// Prints the report and leaves it in all its forms.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn print_matrix(
-    matrix: &Matrix,
-    format: MatrixFormat,
+/// If stdout cannot be written.
+pub(crate) fn print<T: Report>(
+    subject: &T,
+    form: &Form<T>,
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
-    let forms = [
-        (MatrixFormat::Table, "matrix.txt", matrix::table(matrix, false)),
-        (MatrixFormat::Json, "matrix.json", matrix::json(matrix)),
-        (MatrixFormat::Html, "matrix.html", matrix::html(matrix)),
-        (MatrixFormat::Junit, "junit.xml", junit::matrix(matrix)),
-        (MatrixFormat::Kcidb, "kcidb.json", kcidb::matrix(matrix)),
-        (MatrixFormat::Annotations, "annotations.txt", annotations::matrix(matrix)),
-    ];
-    for (_, name, text) in &forms {
-        folder.write(name, text)?;
-    }
-    match forms.iter().find(|(form, ..)| *form == format && format != MatrixFormat::Table) {
-        Some((.., text)) => super::print(text)?,
-        None => super::print(&matrix::table(matrix, super::colour()))?,
+    let screen = super::screen();
+    let printed = (form.render)(subject, screen);
+    let outcome = super::print(&printed);
+    for other in T::FORMS {
+        let rendered;
+        let text = if other.name == form.name && screen == Screen::FILE {
+            &printed
+        } else {
+            rendered = (other.render)(subject, Screen::FILE);
+            &rendered
+        };
+        if let Err(error) = folder.write(other.file_name, text) {
+            progress.say("note", &format!("{error:#}"));
+            break;
+        }
     }
     progress.say("kept", &folder.path().display().to_string());
+    outcome
+}
+
+/// Writes every form of `subject` into the folder.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub(crate) fn write<T: Report>(subject: &T, folder: &RunFolder) -> anyhow::Result<()> {
+    for form in T::FORMS {
+        folder.write(form.file_name, (form.render)(subject, Screen::FILE))?;
+    }
     Ok(())
 }

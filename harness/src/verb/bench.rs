@@ -2,22 +2,22 @@
 
 //! `sudbox bench`: what dispatch costs on a kernel, and which difference between two is real.
 
-use crate::cli::{BenchArgs, BenchFormat, BuildArgs, By, VmArgs};
+use crate::cli::{BenchArgs, BuildArgs, By, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, Manner};
 use crate::measure::{Means, TIMEOUT, costs_of, select, timed};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
+use crate::output::reports;
 use crate::output::rerun::Rerun;
-use crate::output::{self, reports};
 use crate::selection::Selection;
 use crate::session::running;
 use sudbox_images::{Cache, KernelImage, Request};
-use sudbox_report::Options;
 use sudbox_report::costs::comparison::{
-    self, BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MOST_COUNTING,
+    BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MOST_COUNTING,
 };
-use sudbox_report::costs::{Costs, Unit, json, page, table};
+use sudbox_report::costs::{Costs, Unit};
+use sudbox_report::{Form, Report as _};
 use sudbox_vmm::processor;
 
 /// Runs and returns the exit code.
@@ -59,7 +59,7 @@ fn measure_running(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8
     let folder = RunFolder::create(&Cache::open()?)?;
     let manner = manner(&args.kernel, &args.vm, &args.build);
     let verdict = kernel::judge_running(&request, &manner, selection, &folder, &mut progress)?;
-    reports::write(&verdict, Options::default(), &folder)?;
+    reports::write(&verdict, &folder)?;
     tell(&costs_of(&verdict, timed(processor::is_emulated()))?, args.format, &folder, &mut progress)
 }
 
@@ -68,9 +68,14 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
     let [first, second] = kernels else {
         return Err(Failure::usage("--compare takes two kernels"));
     };
-    if args.format == BenchFormat::Html {
-        return Err(Failure::usage("a page is of one kernel: --compare goes with table and json"));
-    }
+    let name = args.format.name;
+    let format = Comparison::form(name).ok_or_else(|| {
+        let names: Vec<&str> = Comparison::FORMS.iter().map(|form| form.name).collect();
+        Failure::usage(format!(
+            "--format {name} shows one kernel: --compare takes {}",
+            names.join(" and ")
+        ))
+    })?;
     if [first, second].iter().any(|kernel| *kernel == running::NAME) {
         return Err(Failure::usage(
             "the kernel that is running here is not in a VM: its times do not compare with another's",
@@ -105,11 +110,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
             break compared;
         }
     };
-    let (text, document) = (comparison::render(&compared), json::render_comparison(&compared));
-    folder.write("comparison.txt", &text)?;
-    folder.write("comparison.json", &document)?;
-    output::print(if args.format == BenchFormat::Json { &document } else { &text })?;
-    progress.say("kept", &folder.path().display().to_string());
+    reports::print(&compared, format, &folder, &mut progress)?;
     Ok(match () {
         () if compared.found(Finding::Slower) || compared.failed().next().is_some() => 1,
         () if compared.found(Finding::Unsteady) => Code::Unjudged as u8,
@@ -129,6 +130,7 @@ fn manner(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> Manner {
     Manner {
         vm: vm.clone(),
         isolate: false,
+        strict: false,
         repeat: 1,
         timeout: TIMEOUT,
         rerun: Rerun::of(kernel, build, vm),
@@ -158,28 +160,19 @@ impl Errand<'_> {
         let verdict =
             kernel::judge_image(image, request, machine, &manner, selection, folder, progress)?;
         // What the batches took, each of them, is in the report.
-        reports::write(&verdict, Options::default(), folder)?;
+        reports::write(&verdict, folder)?;
         costs_of(&verdict, self.means.unit)
     }
 }
 
-/// Prints and keeps the costs. Gives the exit code.
+/// Prints the costs. Gives the exit code.
 fn tell(
     costs: &Costs,
-    format: BenchFormat,
+    format: &Form<Costs>,
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<u8> {
-    let (text, document, page) = (table::render(costs), json::render(costs), page::render(costs));
-    folder.write("costs.txt", &text)?;
-    folder.write("costs.json", &document)?;
-    folder.write("costs.html", &page)?;
-    output::print(match format {
-        BenchFormat::Table => &text,
-        BenchFormat::Json => &document,
-        BenchFormat::Html => &page,
-    })?;
-    progress.say("kept", &folder.path().display().to_string());
+    reports::print(costs, format, folder, progress)?;
     let failed = costs.lacks.iter().any(|lack| lack.outcome.is_failure());
     Ok(u8::from(failed))
 }

@@ -3,20 +3,20 @@
 //! `sudbox run`: judges one kernel and prints the report.
 
 use crate::backend;
-use crate::cli::{Format, RunArgs};
+use crate::cli::RunArgs;
 use crate::failure::Failure;
 use crate::kernel::{self, Manner};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
-use crate::output::{colour, print, reports};
+use crate::output::{print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::session::running;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_guest_init::case::Case;
 use sudbox_images::{Arch, Cache};
-use sudbox_report::{Judgement, Options, json, junit, kcidb, ktap, table};
+use sudbox_report::Judgement;
 
 /// Runs and returns the exit code.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let manner = Manner {
         vm: args.vm.clone(),
         isolate: args.isolate,
+        strict: args.strict,
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
         rerun: Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches),
@@ -69,17 +70,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (verdict, folder)
     };
 
-    let plain = Options { colour: false, strict: args.strict, boot_selected: selection.boot };
-    reports::write(&verdict, plain, &folder)?;
-    print(&match args.format {
-        Format::Table => table::render(&verdict, Options { colour: colour(), ..plain }),
-        Format::Ktap => ktap::render(&verdict, plain),
-        Format::Junit => junit::render(&verdict, plain),
-        Format::Json => json::render(&verdict, plain),
-        Format::Kcidb => kcidb::render(&verdict, plain),
-    })?;
-    progress.say("kept", &folder.path().display().to_string());
-    Ok(Judgement::of(&verdict, args.strict, selection.boot).exit_code())
+    reports::print(&verdict, args.format, &folder, &mut progress)?;
+    Ok(Judgement::of(&verdict).exit_code())
 }
 
 /// A seed that a person can read out.

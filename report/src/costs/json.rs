@@ -1,29 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Costs for scripts.
 
 use super::Costs;
 use super::comparison::Comparison;
-use crate::json::pretty;
+use crate::form::Form;
+use crate::forms::json::pretty;
 use serde::Serialize;
 
-/// Version of the documents' schema: raised when a field goes or changes its meaning, not when one is
+/// The row of this form.
+pub(crate) const FORM: Form<Costs> = Form {
+    name: "json",
+    about: "All that is known",
+    file_name: "costs.json",
+    render: |costs, _| pretty(&Document { schema: SCHEMA, content: costs }),
+};
+
+/// The row of this form for a comparison.
+pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
+    name: "json",
+    about: "All that is known",
+    file_name: "comparison.json",
+    render: |comparison, _| pretty(&Document { schema: SCHEMA, content: comparison }),
+};
+
+/// Version of the schemas. It is raised when a field is removed or changes its meaning, not when one is
 /// added.
-pub const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<'a, T> {
+pub(crate) struct Document<'a, T> {
     schema: u32,
     #[serde(flatten)]
     content: &'a T,
-}
-
-/// The costs as one JSON object and a line end, of ASCII alone.
-#[must_use]
-pub fn render(costs: &Costs) -> String {
-    pretty(&Document { schema: SCHEMA, content: costs })
-}
-
-/// A comparison as one JSON object and a line end, of ASCII alone.
-#[must_use]
-pub fn render_comparison(comparison: &Comparison) -> String {
-    pretty(&Document { schema: SCHEMA, content: comparison })
 }

@@ -1,9 +1,21 @@
-//! Costs as a page: a chart, and the table. It needs no script and loads nothing.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Costs as a page: a chart and the table, without a script.
 
 use super::{Cost, Costs, Unit, table};
-use crate::page::{self, escaped};
+use crate::form::Form;
+use crate::html_page::{self, escaped};
+use crate::terminal::Screen;
 use crate::text;
 use std::fmt::Write as _;
+
+/// The row of this form.
+pub(crate) const FORM: Form<Costs> = Form {
+    name: "html",
+    about: "A page with a chart, for a browser",
+    file_name: "costs.html",
+    render: |costs, _| render(costs),
+};
 
 const STYLE: &str = "
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; }
@@ -15,29 +27,29 @@ svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: current
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd; } }
 ";
 
-/// Width of the chart, where its bars begin and end, and height of a bar with what is around it, in
-/// pixels of its own.
+/// Width of the chart, in units of its own.
 const WIDTH: f64 = 900.0;
+/// Left end of the bars.
 const LEFT: f64 = 150.0;
+/// Right end of the longest possible bar.
 const RIGHT: f64 = 740.0;
+/// Height of a bar with the space around it.
 const ROW: f64 = 26.0;
 
-/// The costs as a page of HTML.
-#[must_use]
-pub fn render(costs: &Costs) -> String {
+fn render(costs: &Costs) -> String {
     let release = text::line(&costs.kernel.release);
-    let table = escaped(&table::render(costs));
+    let table = escaped(&table::render(costs, Screen::FILE));
     let body = format!("{}<pre>{table}</pre>", chart(costs));
-    page::whole(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
+    html_page::whole(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
-/// Less than this many times a native call is as good as nothing.
-const NOTHING: f64 = 0.001;
+/// Least multiple of a native call on the scale; a smaller cost is drawn as this.
+const LEAST_RATIO: f64 = 0.001;
 
-/// A bar for each cost, on a logarithmic scale of how many times as much it is as a native call.
+/// A bar for each cost, as a multiple of a native call, on a logarithmic scale.
 fn chart(costs: &Costs) -> String {
     let shown = || costs.costs.iter();
-    let ratio = |cost: &Cost| cost.ratio.max(NOTHING);
+    let ratio = |cost: &Cost| cost.ratio.max(LEAST_RATIO);
     let least = shown().map(ratio).fold(1.0, f64::min).log10().floor();
     let most = shown().map(ratio).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
     let place = |decade: f64| LEFT + (RIGHT - LEFT) * (decade - least) / (most - least);
@@ -82,7 +94,7 @@ fn chart(costs: &Costs) -> String {
     )
 }
 
-/// What stands behind a bar.
+/// The text to the right of a bar.
 fn label(unit: Unit, cost: &Cost) -> String {
     let word = match unit {
         Unit::Nanoseconds => " ns",

@@ -1,74 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Costs for people.
 
 use super::{Costs, Spread, Unit};
-use crate::table::Page;
-use crate::text::line;
+use crate::form::Form;
+use crate::terminal::{Screen, Sheet};
+use crate::text;
 use std::fmt::Write as _;
 
-/// The costs as a table, lines of at most 100 characters.
-#[must_use]
-pub fn render(costs: &Costs) -> String {
-    let mut page = Page { out: String::new(), colour: false };
+/// The row of this form.
+pub(crate) const FORM: Form<Costs> =
+    Form { name: "table", about: "For people", file_name: "costs.txt", render };
+
+pub(super) fn render(costs: &Costs, screen: Screen) -> String {
+    let mut sheet = Sheet::new(screen);
     let kernel = &costs.kernel;
     let named = [&kernel.release, &kernel.arch, &kernel.flavour];
     let named: Vec<String> =
-        named.iter().filter(|word| !word.is_empty()).map(|word| line(word)).collect();
-    let _ = writeln!(page.out, "Linux {}", named.join(", "));
+        named.iter().filter(|word| !word.is_empty()).map(|word| text::line(word)).collect();
+    sheet.wrapped("", "  ", &format!("Linux {}", named.join(", ")));
     let note = kernel.stands_in.iter().map(|note| ("note", note));
     let facts = [("source", &kernel.source), ("machine", &costs.machine)];
     for (label, value) in note.chain(facts).chain(costs.guest.iter().map(|fact| ("guest", fact))) {
-        page.labelled(label, value);
+        sheet.labelled(label, value);
     }
-    page.labelled("unit", words(costs.unit));
-    let mut text = page.out;
-    text.push('\n');
+    sheet.labelled("unit", description(costs.unit));
+    sheet.empty_line();
+    figures(&mut sheet, costs);
+    sheet.finish()
+}
+
+/// The costs in columns, and the reasons for those that are missing.
+fn figures(sheet: &mut Sheet, costs: &Costs) {
     let width = costs.costs.iter().map(|cost| cost.name.len()).max().unwrap_or(0).max(4);
     let columns = match costs.unit {
         Unit::Nanoseconds => &["least", "median", "spread", "ticks"][..],
         Unit::Instructions { .. } => &["least", "median", "spread"],
         Unit::Ratio => &[],
     };
-    let _ = write!(text, "  {:width$}", "");
+    let figures = 10 * (columns.len() + 1);
+    let mut head = format!("  {:width$}", "");
     for column in columns {
-        let _ = write!(text, "{column:>10}");
+        let _ = write!(head, "{column:>10}");
     }
-    let _ = writeln!(text, "{:>10}", "x native");
+    let _ = write!(head, "{:>10}", "x native");
+    sheet.line(&head);
+    let indent = " ".repeat(2 + width + figures + 2);
     for cost in &costs.costs {
-        let _ = write!(text, "  {:width$}", cost.name);
+        let mut row = format!("  {:width$}", cost.name);
         if let Some(Spread { least, median, spread }) = cost.cost {
             for value in [least, median, spread] {
-                let _ = write!(text, "{:>10}", number(value));
+                let _ = write!(row, "{:>10}", number(value));
             }
         }
         if let Some(ticks) = cost.ticks {
-            let _ = write!(text, "{:>10}", number(ticks.least));
+            let _ = write!(row, "{:>10}", number(ticks.least));
         }
-        let _ = writeln!(text, "{:>10}  {}", format!("{:.2}", cost.ratio), line(&cost.what));
+        let _ = write!(row, "{:>10}  ", format!("{:.2}", cost.ratio));
+        sheet.wrapped(&row, &indent, &text::line(&cost.what));
     }
     for lack in &costs.lacks {
         let (name, outcome) = (&lack.name, lack.outcome.as_str());
-        let _ = writeln!(text, "  {name:width$}  {outcome}: {}", line(&lack.why));
+        let first = format!("  {name:width$}  ");
+        let indent = " ".repeat(first.len());
+        sheet.wrapped(&first, &indent, &format!("{outcome}: {}", text::line(&lack.why)));
     }
-    text
 }
 
-/// What the figures are, for people.
-fn words(unit: Unit) -> &'static str {
+/// The unit of the figures, for people.
+fn description(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds => {
-            "nanoseconds of one operation; ticks of the processor's counter, the least; without the \
-             loop around it"
+            "nanoseconds per operation, and ticks of the processor's counter (least); without the loop \
+             around the operation"
         }
         Unit::Instructions { .. } => {
-            "instructions of one operation, kernel and program, without the loop around it"
+            "instructions per operation, of kernel and program, without the loop around the operation"
         }
-        Unit::Ratio => {
-            "none: emulation keeps no time, only how much more one thing costs than another"
-        }
+        Unit::Ratio => "none: emulation keeps no time, so only ratios of costs are meaningful",
     }
 }
 
-/// With as many digits as mean something.
+/// A figure with its significant digits.
 pub(super) fn number(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

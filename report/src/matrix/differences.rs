@@ -1,38 +1,40 @@
-//! What differs between a kernel and the one before it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Compares each kernel of a matrix with the one before it.
 
 use super::{Cell, Matrix};
 use crate::{Outcome, Verdict};
 
-/// What differs between two neighbours.
+/// The differences between two neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Place of the one in the plan.
+    /// Place of the first in the plan.
     pub from: usize,
-    /// Place of the one after it.
+    /// Place of the second.
     pub to: usize,
-    /// What changed, by outcomes; empty if nothing did.
+    /// The changed cases, by outcomes; empty if there are none.
     pub changes: Vec<Change>,
 }
 
 /// Cases whose outcome changed in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// In the one; `None` if it has no such case.
+    /// Outcome on the first kernel; `None` if it has no such case.
     pub was: Option<Outcome>,
-    /// In the other.
+    /// Outcome on the second.
     pub is: Option<Outcome>,
     /// Ids of the cases.
     pub cases: Vec<String>,
 }
 
-/// Compares each cell that was judged with the one judged before it, if they differ in one thing
-/// only: the kernel, or the architecture, or the flavour.
+/// Compares each judged cell with the judged one before it, if the two differ only in the kernel, only in
+/// the architecture or only in the flavour.
 #[must_use]
 pub fn differences(matrix: &Matrix) -> Vec<Difference> {
     let judged: Vec<(usize, &Verdict)> = matrix.judged().collect();
     let pairs = judged.windows(2).filter(|pair| {
-        let [one, other] = [pair[0].0, pair[1].0].map(|place| &matrix.plan.cells[place]);
-        apart(one, other) == 1
+        let [first, second] = [pair[0].0, pair[1].0].map(|place| &matrix.plan.cells[place]);
+        differing_parts(first, second) == 1
     });
     pairs
         .map(|pair| Difference {
@@ -43,22 +45,23 @@ pub fn differences(matrix: &Matrix) -> Vec<Difference> {
         .collect()
 }
 
-fn apart(one: &Cell, other: &Cell) -> usize {
-    let Cell { kernel, arch, flavour } = one;
-    [*kernel != other.kernel, *arch != other.arch, *flavour != other.flavour]
+/// In how many of kernel, architecture and flavour two cells differ.
+fn differing_parts(first: &Cell, second: &Cell) -> usize {
+    let Cell { kernel, arch, flavour } = first;
+    [*kernel != second.kernel, *arch != second.arch, *flavour != second.flavour]
         .into_iter()
         .filter(|differs| *differs)
         .count()
 }
 
-fn changes(one: &Verdict, other: &Verdict) -> Vec<Change> {
+fn changes(first: &Verdict, second: &Verdict) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     let outcome = |verdict: &Verdict, id: &str| {
         verdict.cases.iter().find(|case| case.id == id).map(|case| case.outcome)
     };
-    let only_there = other.cases.iter().filter(|case| outcome(one, &case.id).is_none());
-    for case in one.cases.iter().chain(only_there) {
-        let (was, is) = (outcome(one, &case.id), outcome(other, &case.id));
+    let only_in_second = second.cases.iter().filter(|case| outcome(first, &case.id).is_none());
+    for case in first.cases.iter().chain(only_in_second) {
+        let (was, is) = (outcome(first, &case.id), outcome(second, &case.id));
         if was == is {
             continue;
         }

@@ -1,17 +1,28 @@
-//! The matrix as one page that needs nothing else: a heat map of cases by kernels, details on
-//! click, differences, failures with their consoles.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The matrix as one page: a heat map of cases by kernels, details on click, differences, and failures
+//! with their consoles.
 //!
-//! What a guest said is data of the page, never part of its markup: it stands in a JSON block in
-//! which `<`, `>` and `&` are escapes, and the script makes text nodes of it. The policy of the page
-//! lets the browser run that script alone, by its digest, and load nothing.
+//! Text of a guest is data of the page, never markup: a JSON block in which `<`, `>` and `&` are escaped,
+//! of which the script makes text nodes.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::{Cell, Found, Matrix, differences, table};
-use crate::judgement::is_unasked_boot_failure;
-use crate::page::{self, escaped};
-use crate::{CaseReport, Judgement, Outcome, json, text};
+use crate::form::Form;
+use crate::forms::json;
+use crate::html_page::{self, escaped};
+use crate::judgement::is_unselected_boot_failure;
+use crate::{CaseReport, Judgement, Outcome, text};
+
+/// The row of this form.
+pub(crate) const FORM: Form<Matrix> = Form {
+    name: "html",
+    about: "A page for a browser",
+    file_name: "matrix.html",
+    render: |matrix, _| render(matrix),
+};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -32,10 +43,10 @@ struct Case {
 
 #[derive(Default, Serialize)]
 struct Column {
-    /// Its place in the plan, from 1.
+    /// Place in the plan, from 1.
     number: usize,
     name: String,
-    /// The name without what all have in common.
+    /// The name without the parts that are the same in all cells.
     short: String,
     arch: String,
     flavour: String,
@@ -48,16 +59,16 @@ struct Column {
     word: String,
     reason: String,
     exit_code: u8,
-    /// Of a kernel that does not boot.
+    /// Console of a kernel that does not boot.
     console: Vec<String>,
-    /// A letter for each case, a dot where there is no such case.
+    /// A letter for the outcome of each case; a dot where the kernel has no such case.
     outcomes: String,
-    /// What there is to say of a case, by its place, if it is more than that it passed.
-    said: BTreeMap<usize, Said>,
+    /// Details of the cases that did not pass, by their places.
+    details: BTreeMap<usize, Details>,
 }
 
 #[derive(Serialize)]
-struct Said {
+struct Details {
     expected: String,
     got: String,
     log: Vec<String>,
@@ -77,12 +88,7 @@ struct Change {
     cases: Vec<String>,
 }
 
-/// The matrix as a page of HTML.
-///
-/// # Panics
-/// Never: nothing in a matrix is without a form in JSON.
-#[must_use]
-pub fn render(matrix: &Matrix) -> String {
+fn render(matrix: &Matrix) -> String {
     let data = json::ascii(&serde_json::to_string(&data(matrix)).expect("strings and numbers"));
     let data = data.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
     let count = matrix.cells().count();
@@ -103,14 +109,14 @@ pub fn render(matrix: &Matrix) -> String {
 <aside id="details" aria-live="polite" hidden></aside>
 <script id="data" type="application/json">{data}</script>"#
     );
-    page::whole(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
+    html_page::whole(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
 }
 
 fn data(matrix: &Matrix) -> Data {
     let mut cases: Vec<Case> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for (_, found) in matrix.cells() {
-        for case in reports(matrix, found) {
+        for case in reports(found) {
             places.entry(case.id.clone()).or_insert_with(|| {
                 cases.push(Case {
                     id: text::line(&case.id),
@@ -141,15 +147,16 @@ fn data(matrix: &Matrix) -> Data {
     Data { cases, cells, differences }
 }
 
-/// The cases of a cell that have a place in the map: that a kernel does not boot is, where nobody
-/// asked for it, the reason why it is not judged.
-fn reports<'a>(matrix: &'a Matrix, found: &'a Found) -> impl Iterator<Item = &'a CaseReport> {
-    let cases = match found {
-        Found::Judged(verdict) => verdict.cases.as_slice(),
-        Found::Failed { .. } => &[],
+/// The cases of a cell that have a place in the map: without the boot case if it is the reason why the
+/// kernel is not judged.
+fn reports(found: &Found) -> impl Iterator<Item = &CaseReport> {
+    let verdict = match found {
+        Found::Judged(verdict) => Some(verdict),
+        Found::Failed { .. } => None,
     };
-    let boot_selected = matrix.plan.boot_selected;
-    cases.iter().filter(move |case| !is_unasked_boot_failure(case, boot_selected))
+    verdict.into_iter().flat_map(|verdict| {
+        verdict.cases.iter().filter(|case| !is_unselected_boot_failure(case, verdict))
+    })
 }
 
 fn column(
@@ -160,7 +167,7 @@ fn column(
     places: &BTreeMap<String, usize>,
     cases: usize,
 ) -> Column {
-    let judgement = matrix.judgement(found);
+    let judgement = Matrix::judgement(found);
     let (word, reason) = match &judgement {
         Judgement::Kept => ("kept".to_owned(), String::new()),
         Judgement::Broken(n) => (format!("{n} broken"), String::new()),
@@ -176,7 +183,7 @@ fn column(
         judgement: judgement.as_str(),
         word,
         reason,
-        exit_code: matrix.exit_code_of(found),
+        exit_code: Matrix::exit_code_of(found),
         ..Column::default()
     };
     if let Found::Judged(verdict) = found {
@@ -185,26 +192,27 @@ fn column(
         column.source = text::line(&kernel.source);
         column.stands_in = text::line(kernel.stands_in.as_deref().unwrap_or_default());
         column.machine = text::line(&verdict.machine);
-        let boot = verdict.cases.iter().find(|case| {
-            is_unasked_boot_failure(case, matrix.plan.boot_selected) && case.console.is_some()
-        });
-        column.console = boot.map(|case| said(case).console).unwrap_or_default();
+        let boot = verdict
+            .cases
+            .iter()
+            .find(|case| is_unselected_boot_failure(case, verdict) && case.console.is_some());
+        column.console = boot.map(|case| details(case).console).unwrap_or_default();
         column.guest = verdict.guest.iter().map(|fact| text::line(fact)).collect();
     }
     let mut outcomes = vec!['.'; cases];
-    for case in reports(matrix, found) {
+    for case in reports(found) {
         let at = places[&case.id];
         outcomes[at] = letter(case.outcome);
         if case.outcome != Outcome::Pass {
-            column.said.insert(at, said(case));
+            column.details.insert(at, details(case));
         }
     }
     column.outcomes = outcomes.into_iter().collect();
     column
 }
 
-fn said(case: &CaseReport) -> Said {
-    Said {
+fn details(case: &CaseReport) -> Details {
+    Details {
         expected: text::lines(&case.expected).join("\n"),
         got: text::lines(&case.got).join("\n"),
         log: case.log.iter().flat_map(|line| text::lines(line)).collect(),

@@ -1,12 +1,27 @@
-//! The matrix as JSON: what shards are merged from, and what scripts read.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The matrix as JSON, for scripts and for merging shards.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Cell, Found, Matrix, Plan};
 use crate::Verdict;
+use crate::form::Form;
+use crate::forms::json as verdict_json;
 
-/// Version of the document's schema: raised when a field goes or changes its meaning, not when one
-/// is added.
+/// The row of this form.
+pub(crate) const FORM: Form<Matrix> = Form {
+    name: "json",
+    about: "All that is known; shards are merged from it",
+    file_name: FILE_NAME,
+    render: |matrix, _| render(matrix),
+};
+
+/// Name of the file in the folder of a run.
+pub const FILE_NAME: &str = "matrix.json";
+
+/// Version of the schema. It is raised when a field is removed or changes its meaning, not when one is
+/// added.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -17,7 +32,7 @@ struct Document<'a> {
     strict: bool,
     boot_selected: bool,
     shards: Option<usize>,
-    /// The worst of the cells that are here.
+    /// The worst exit code of the cells in this part.
     exit_code: u8,
     cells: Vec<Written<'a>>,
 }
@@ -26,8 +41,8 @@ struct Document<'a> {
 struct Written<'a> {
     #[serde(flatten)]
     cell: &'a Cell,
-    /// What `sudbox run --format json` says of it.
-    report: Option<crate::json::Document<'a>>,
+    /// The report of `sudbox run --format json`.
+    report: Option<verdict_json::Document<'a>>,
     failed: Option<Failed>,
 }
 
@@ -56,29 +71,23 @@ struct ReadCell {
     failed: Option<Failed>,
 }
 
-/// Why a text is no matrix.
+/// Why a text is not a matrix.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// It ends before it is whole, as what a shard that was killed leaves.
+    /// It ends too early, as the output of a killed shard does.
     CutOff,
-    /// It is something else.
+    /// It is not a matrix: why.
     Foreign(String),
 }
 
-/// The matrix as one JSON object and a line end, safe to print as [`crate::json::render`] is.
-///
-/// # Panics
-/// Never: nothing in a matrix is without a form in JSON.
-#[must_use]
-pub fn render(matrix: &Matrix) -> String {
-    // Taken apart, so that a field that is added cannot be forgotten here.
+fn render(matrix: &Matrix) -> String {
+    // Without `..`, so that a new field cannot be forgotten here.
     let Matrix { plan, shards, found } = matrix;
     let Plan { sudbox, command, strict, boot_selected, cells } = plan;
-    let options = matrix.options();
     let written = cells.iter().zip(found).map(|(cell, found)| Written {
         cell,
         report: match found {
-            Some(Found::Judged(verdict)) => Some(crate::json::document(verdict, options)),
+            Some(Found::Judged(verdict)) => Some(verdict_json::Document::of(verdict)),
             _ => None,
         },
         failed: match found {
@@ -98,29 +107,34 @@ pub fn render(matrix: &Matrix) -> String {
         exit_code: matrix.exit_code(),
         cells: written.collect(),
     };
-    crate::json::pretty(&document)
+    verdict_json::pretty(&document)
 }
 
-/// Reads what [`render`] wrote.
+/// Reads the JSON form of a matrix.
 ///
 /// # Errors
-/// If it is not whole, or something else.
+/// See [`Unreadable`].
 pub fn parse(text: &str) -> Result<Matrix, Unreadable> {
     let read: Read = serde_json::from_str(text).map_err(|error| {
         if error.is_eof() { Unreadable::CutOff } else { Unreadable::Foreign(error.to_string()) }
     })?;
     if read.schema != SCHEMA {
-        let what = format!("its schema is {}, and not {SCHEMA}", read.schema);
+        let what = format!("its schema is {}, not {SCHEMA}", read.schema);
         return Err(Unreadable::Foreign(what));
     }
     if read.shards == Some(0) {
-        return Err(Unreadable::Foreign("it is of no shards".into()));
+        return Err(Unreadable::Foreign("it has no shards".into()));
     }
     let (mut cells, mut found) = (Vec::new(), Vec::new());
     for ReadCell { cell, report, failed } in read.cells {
         cells.push(cell);
         let failed = failed.map(|Failed { exit_code, reason }| Found::Failed { exit_code, reason });
-        found.push(report.map(|verdict| Found::Judged(Box::new(verdict))).or(failed));
+        let judged = report.map(|verdict| {
+            // The terms are those of the plan, also in documents that have them nowhere else.
+            let (strict, boot_selected) = (read.strict, read.boot_selected);
+            Found::Judged(Box::new(Verdict { strict, boot_selected, ..verdict }))
+        });
+        found.push(judged.or(failed));
     }
     let plan = Plan {
         sudbox: read.sudbox,

@@ -1,39 +1,39 @@
-//! Makes one matrix of its shards.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Merges the shards of a matrix.
 
 use super::{Found, Matrix};
 
-/// Why parts do not make one matrix.
+/// Why parts cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// There is nothing to merge.
-    #[error("there is no part to merge")]
+    /// No part was given.
+    #[error("no part to merge was given")]
     Nothing,
-    /// Two parts are of different matrices.
-    #[error("`{one}` and `{other}` are not of the same matrix: {what}")]
-    Apart {
-        /// Name of the one.
+    /// Two parts belong to different matrices.
+    #[error("`{one}` and `{other}` are parts of different matrices: {what}")]
+    Different {
+        /// Name of the first part.
         one: String,
-        /// Name of the other.
+        /// Name of the second.
         other: String,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// Two parts say different things of the same cell.
-    #[error(
-        "`{one}` and `{other}` each have a verdict on {cell}, and not the same: give one of them"
-    )]
+    /// Two parts hold different verdicts on the same cell.
+    #[error("`{one}` and `{other}` hold different verdicts on {cell}: give only one of them")]
     Contradiction {
-        /// Name of the one.
+        /// Name of the first part.
         one: String,
-        /// Name of the other.
+        /// Name of the second.
         other: String,
         /// The cell.
         cell: String,
     },
 }
 
-/// Merges parts, each with the name that an error calls it by. Of a cell that is in two parts, a
-/// verdict counts more than the lack of one. What comes out does not depend on the order.
+/// Merges parts, each with its name for error messages. If a cell is in two parts, a verdict is taken
+/// before a reason for having none. The result does not depend on the order of the parts.
 ///
 /// # Errors
 /// [`MergeError`], if they are not parts of one matrix.
@@ -42,24 +42,24 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
     let (first, mut whole) = parts.next().ok_or(MergeError::Nothing)?;
     let mut sources: Vec<String> = vec![first.clone(); whole.found.len()];
     for (name, part) in parts {
-        let apart = |what: &str| MergeError::Apart {
+        let different = |what: &str| MergeError::Different {
             one: first.clone(),
             other: name.clone(),
             what: what.to_owned(),
         };
         if part.plan != whole.plan {
             let (one, other) = (&whole.plan, &part.plan);
-            return Err(apart(&if one.command != other.command {
-                format!("the one is of `{}`, the other of `{}`", one.command, other.command)
+            return Err(different(&if one.command != other.command {
+                format!("the first is of `{}`, the second of `{}`", one.command, other.command)
             } else if one.sudbox != other.sudbox {
-                format!("sudbox {} made the one, {} the other", one.sudbox, other.sudbox)
+                format!("sudbox {} made the first, {} the second", one.sudbox, other.sudbox)
             } else {
                 "their cells differ".to_owned()
             }));
         }
         whole.shards = match (whole.shards, part.shards) {
             (Some(one), Some(other)) if one != other => {
-                return Err(apart(&format!("{one} shards and {other} shards")));
+                return Err(different(&format!("{one} shards and {other} shards")));
             }
             (Some(shards), _) | (None, Some(shards)) => Some(shards),
             (None, None) => None,
@@ -71,7 +71,7 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
                 (None, Some(_)) => true,
                 (Some(Found::Failed { .. }), Some(Found::Judged(_))) => true,
                 (Some(Found::Judged(_)), Some(Found::Failed { .. })) => false,
-                // Of two reasons one is enough, always the same.
+                // One of two reasons, whichever comes first.
                 (
                     Some(Found::Failed { exit_code: one, reason: why }),
                     Some(Found::Failed { exit_code: other, reason: because }),

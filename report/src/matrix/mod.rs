@@ -1,29 +1,42 @@
-//! What was found out about many kernels: one cell for each kernel, architecture and flavour.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The result of judging many kernels: one cell for each kernel, architecture and flavour.
 //!
-//! A matrix can be run in shards, each of which holds some of the cells; [`merge()`] makes one of
-//! them, the same whatever the split was and in whatever order they come.
+//! A matrix can be run in shards, each of which holds some of the cells. [`merge()`] puts them together;
+//! the result depends neither on the split nor on the order.
 
 mod differences;
-pub(crate) mod html;
+mod html;
 mod json;
 mod merge;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Verdict;
+use crate::form::{Form, Report};
+use crate::forms::{annotations, junit, kcidb};
 use crate::judgement::Judgement;
-use crate::{Options, Verdict};
 
 pub use differences::{Change, Difference, differences};
-pub use html::render as html;
-pub use json::{Unreadable, parse, render as json};
+pub use json::{FILE_NAME, Unreadable, parse};
 pub use merge::{MergeError, merge};
-pub use table::render as table;
 
-/// The place of one kernel in a matrix.
+impl Report for Matrix {
+    const FORMS: &'static [Form<Matrix>] = &[
+        table::FORM,
+        html::FORM,
+        json::FORM,
+        junit::MATRIX_FORM,
+        kcidb::MATRIX_FORM,
+        annotations::MATRIX_FORM,
+    ];
+}
+
+/// One kernel, architecture and flavour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The kernel, as the person typed it.
+    /// The kernel as the user named it.
     pub kernel: String,
     /// Architecture.
     pub arch: String,
@@ -37,31 +50,31 @@ impl std::fmt::Display for Cell {
     }
 }
 
-/// What is to be judged and how: the same for all shards of a matrix.
+/// The cells of a matrix and how they are judged; the same for all its shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Version of sudbox.
     pub sudbox: String,
-    /// The command that runs all of it; with `--shard I/N` added, a part.
+    /// The command that runs the whole matrix. With `--shard I/N` added it runs a part.
     pub command: String,
-    /// Whether `fixed` and `unmet` count as not expected.
+    /// Whether `fixed` and `unmet` count as failures.
     pub strict: bool,
     /// Whether `boot/reaches-init` was selected.
     pub boot_selected: bool,
-    /// The cells in their order: kernels that follow each other are neighbours.
+    /// The cells. Neighbours are compared.
     pub cells: Vec<Cell>,
 }
 
-/// What became of a cell.
+/// The result of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A verdict.
     Judged(Box<Verdict>),
-    /// None: the exit code that `sudbox run` had ended with, and why.
+    /// No verdict, because something failed before.
     Failed {
-        /// 125, 128 or 129.
+        /// The exit code of `sudbox run`: 125, 128 or 129.
         exit_code: u8,
-        /// One sentence.
+        /// Why, in one sentence.
         reason: String,
     },
 }
@@ -69,11 +82,11 @@ pub enum Found {
 /// A matrix, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matrix {
-    /// What was to be done.
+    /// The plan.
     pub plan: Plan,
-    /// Into how many shards it was split; `None` if it is whole.
+    /// Number of shards of which this is a part; `None` if it is whole.
     pub shards: Option<usize>,
-    /// For each cell of the plan what was found, `None` if that is in another shard.
+    /// The result of each cell of the plan; `None` if it is in another shard.
     pub found: Vec<Option<Found>>,
 }
 
@@ -84,13 +97,7 @@ pub fn shard_of(place: usize, shards: usize) -> usize {
 }
 
 impl Matrix {
-    /// How the forms of one verdict are to be made here.
-    #[must_use]
-    pub fn options(&self) -> Options {
-        Options { colour: false, strict: self.plan.strict, boot_selected: self.plan.boot_selected }
-    }
-
-    /// The cells that are in it, with what was found.
+    /// The cells that have a result.
     pub fn cells(&self) -> impl Iterator<Item = (&Cell, &Found)> {
         self.plan
             .cells
@@ -99,36 +106,33 @@ impl Matrix {
             .filter_map(|(cell, found)| Some((cell, found.as_ref()?)))
     }
 
-    /// What a cell comes to.
+    /// The judgement on a cell.
     #[must_use]
-    pub fn judgement(&self, found: &Found) -> Judgement {
+    pub fn judgement(found: &Found) -> Judgement {
         match found {
-            Found::Judged(verdict) => {
-                Judgement::of(verdict, self.plan.strict, self.plan.boot_selected)
-            }
+            Found::Judged(verdict) => Judgement::of(verdict),
             Found::Failed { reason, .. } => Judgement::NotJudged(reason.clone()),
         }
     }
 
-    /// The exit code that `sudbox run` gave for a cell.
+    /// The exit code of `sudbox run` for a cell.
     #[must_use]
-    pub fn exit_code_of(&self, found: &Found) -> u8 {
+    pub fn exit_code_of(found: &Found) -> u8 {
         match found {
-            Found::Judged(_) => self.judgement(found).exit_code(),
+            Found::Judged(_) => Matrix::judgement(found).exit_code(),
             Found::Failed { exit_code, .. } => *exit_code,
         }
     }
 
-    /// The worst exit code of its cells. A kernel that breaks a promise is the worst: no other cell
-    /// can take that back. Then comes what keeps the matrix from being whole, the highest code
-    /// first: bad input, the machine, a kernel that cannot be judged.
+    /// The worst exit code of the cells: 1, a broken promise, is the worst, because no other cell can
+    /// take it back. Then the highest: bad input, the machine, a kernel that cannot be judged.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let codes = self.cells().map(|(_, found)| self.exit_code_of(found));
+        let codes = self.cells().map(|(_, found)| Matrix::exit_code_of(found));
         codes.max_by_key(|code| (*code == 1, *code)).unwrap_or(0)
     }
 
-    /// The shards of which cells are missing.
+    /// The shards that have cells without a result.
     #[must_use]
     pub fn missing_shards(&self) -> Vec<usize> {
         let shards = self.shards.unwrap_or(1);
@@ -139,13 +143,13 @@ impl Matrix {
         (1..=shards).filter(missing).collect()
     }
 
-    /// The verdict of a cell that was judged, with the place of the cell.
+    /// The verdicts, each with the place of its cell; without those that are `NotJudged`.
     fn judged(&self) -> impl Iterator<Item = (usize, &Verdict)> {
         let found = self.found.iter().enumerate();
         found.filter_map(|(place, found)| Some((place, found.as_ref()?))).filter_map(
             |(place, found)| {
                 let Found::Judged(verdict) = found else { return None };
-                let judged = !matches!(self.judgement(found), Judgement::NotJudged(_));
+                let judged = !matches!(Matrix::judgement(found), Judgement::NotJudged(_));
                 judged.then_some((place, &**verdict))
             },
         )

@@ -1,4 +1,4 @@
-// Draws the page from the data in it. What a guest said becomes text nodes and nothing else.
+// Draws the page from the data in it. Text of a guest only ever becomes text nodes.
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const OUTCOMES = {
@@ -77,10 +77,10 @@ function kernelFacts(cell) {
 
 function caseFacts(cell, at) {
   const one = data.cases[at];
-  const said = cell.said[at] || {};
+  const details = cell.details[at] || {};
   return facts([
-    ["promise", one.promise], ["kernel", one.kernel_function], ["expected", said.expected],
-    ["got", said.got], ["log", said.log], ["console", said.console], ["again", said.rerun],
+    ["promise", one.promise], ["kernel", one.kernel_function], ["expected", details.expected],
+    ["got", details.got], ["log", details.log], ["console", details.console], ["again", details.rerun],
   ]);
 }
 
@@ -96,9 +96,9 @@ function showGroup(button, cell, group, members) {
   for (const at of members) {
     const letter = cell.outcomes[at];
     if (letter === "p" || letter === ".") continue;
-    const said = cell.said[at] || {};
+    const details = cell.details[at] || {};
     list.append(element("li", { class: "wrap" }, word(OUTCOMES[letter][0], OUTCOMES[letter][0]),
-      " " + data.cases[at].id + (said.got ? ": " + said.got : "")));
+      " " + data.cases[at].id + (details.got ? ": " + details.got : "")));
   }
   show(button, group + " on " + cell.name,
     list.childElementCount ? list : element("p", {}, "Every promise is kept."));

@@ -1,6 +1,14 @@
-//! A verdict with every outcome in it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
-use sudbox_report::{CaseReport, Kernel, Outcome, Verdict};
+//! A verdict with every outcome, and the forms by name.
+
+use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
+
+/// The report in the form with this name, as it is written to a file.
+pub(crate) fn rendered<T: Report>(subject: &T, form: &str) -> String {
+    let form = T::form(form).unwrap_or_else(|| panic!("there is no form {form}"));
+    (form.render)(subject, Screen::FILE)
+}
 
 pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
     CaseReport {
@@ -40,6 +48,8 @@ pub(crate) fn every_outcome() -> Verdict {
         },
         machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
         guest: vec!["AuthenticAMD EPYC, 2 CPUs, dispatch".into()],
+        strict: false,
+        boot_selected: true,
         unjudged: None,
         cases: vec![
             case("arguments/zero-offset", Outcome::Pass, ""),

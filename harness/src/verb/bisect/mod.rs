@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
 use sudbox_images::{Arch, Bisection, Cache, Commit, Fault, History, Next, Request, Terms};
 use sudbox_report::costs::Unit;
-use sudbox_report::{Options, Outcome, Verdict};
+use sudbox_report::{Outcome, Verdict};
 use sudbox_vmm::machine::Machine;
 
 /// git's log of the bisection, in the bisection's folder.
@@ -370,6 +370,7 @@ impl Bench<'_> {
         let manner = Manner {
             vm: args.vm.clone(),
             isolate: false,
+            strict: false,
             repeat: 1,
             timeout: match args.bench {
                 Some(_) => measure::TIMEOUT,
@@ -388,8 +389,7 @@ impl Bench<'_> {
             &mut self.progress,
         )?;
         times.vm += millis(started.elapsed());
-        let options = Options { colour: false, strict: false, boot_selected: selection.boot };
-        reports::write(&verdict, options, folder)?;
+        reports::write(&verdict, folder)?;
         // The same in every step, and larger than all the rest.
         let _ = std::fs::remove_file(folder.path().join("initramfs.cpio"));
         seen.unjudged.clone_from(&verdict.unjudged);

@@ -17,7 +17,6 @@ use scheduler::Job;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use sudbox_images::{Arch, Cache, KernelImage};
-use sudbox_report::Options;
 use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
@@ -77,6 +76,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
         let manner = Manner {
             vm: args.vm.clone(),
             isolate: false,
+            strict: args.strict,
             repeat: 1,
             timeout: Duration::from_secs(args.timeout),
             rerun: Rerun::of(&cell.kernel, &build(args, cell), &args.vm),
@@ -89,9 +89,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
         });
         let found = match verdict {
             Ok(verdict) => {
-                let options =
-                    Options { colour: false, strict: args.strict, boot_selected: selection.boot };
-                reports::write(&verdict, options, &folder)?;
+                reports::write(&verdict, &folder)?;
                 Found::Judged(Box::new(verdict))
             }
             Err(error) => failed(&error, &folder)?,
@@ -109,7 +107,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
     for (job, found) in jobs.iter().zip(found) {
         matrix.found[job.place] = Some(found);
     }
-    reports::print_matrix(&matrix, args.format, &folder, &mut progress)?;
+    reports::print(&matrix, args.format, &folder, &mut progress)?;
     Ok(matrix.exit_code())
 }
 

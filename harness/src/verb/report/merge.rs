@@ -9,7 +9,7 @@ use crate::output::progress::Progress;
 use crate::output::reports;
 use std::path::Path;
 use sudbox_images::Cache;
-use sudbox_report::matrix::{Matrix, Unreadable, merge as merged, parse};
+use sudbox_report::matrix::{FILE_NAME, Matrix, Unreadable, merge as merged, parse};
 
 /// Merges and returns the exit code.
 pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -23,7 +23,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     }
     let whole = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    reports::print_matrix(&whole, args.format, &folder, &mut progress)?;
+    reports::print(&whole, args.format, &folder, &mut progress)?;
     let missing = whole.missing_shards();
     if missing.is_empty() {
         return Ok(whole.exit_code());
@@ -38,7 +38,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
 
 /// A part; `None` if it is cut off, as what a killed shard leaves.
 fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
-    let file = if path.is_dir() { path.join("matrix.json") } else { path.to_owned() };
+    let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let bad = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("{} is no part of a matrix: {why}", file.display()))
     };

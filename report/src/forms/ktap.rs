@@ -1,25 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The form for kernel tooling: KTAP version 1, `Documentation/dev-tools/ktap.rst`.
 //!
-//! One flat list of tests named by their ids. What is to be known of a test stands in diagnostic
-//! lines before its result.
+//! A flat list of tests named by their ids. Details of a failure are diagnostic lines before its result.
 
 use std::fmt::Write as _;
 
+use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::words::{self, Words};
-use crate::{CaseReport, Options, Outcome, Verdict, text};
+use crate::status_map::{self, Status};
+use crate::{CaseReport, Outcome, Verdict, text};
 
-/// Name of the test that stands for a kernel that cannot be judged.
+/// The row of this form.
+pub(crate) const FORM: Form<Verdict> = Form {
+    name: "ktap",
+    about: "Kernel Test Anything Protocol, version 1",
+    file_name: "report.ktap",
+    render: |verdict, _| render(verdict),
+};
+
+/// Name of the test that fails if a kernel cannot be judged.
 const NOT_JUDGED: &str = "kernel-can-be-judged";
 
-/// The verdict as KTAP.
-#[must_use]
-pub fn render(verdict: &Verdict, options: Options) -> String {
-    let judgement = Judgement::of(verdict, options.strict, options.boot_selected);
-    let unjudged = match &judgement {
-        Judgement::NotJudged(reason) => Some(reason),
-        _ => None,
-    };
+fn render(verdict: &Verdict) -> String {
+    let judgement = Judgement::of(verdict);
+    let unjudged = judgement.reason();
     let mut out = String::from("KTAP version 1\n");
     let kernel = &verdict.kernel;
     diagnose(&mut out, "sudbox", &verdict.sudbox);
@@ -38,16 +43,16 @@ pub fn render(verdict: &Verdict, options: Options) -> String {
         if case.outcome.is_failure() {
             diagnose_failure(&mut out, case);
         }
-        result(&mut out, i + 1, &case.id, words::of_case(case, options), &reason(case));
+        result(&mut out, i + 1, &case.id, status_map::of_case(case, verdict), &reason(case));
     }
     if let Some(reason) = unjudged {
         let number = verdict.cases.len() + 1;
-        result(&mut out, number, NOT_JUDGED, words::NOT_JUDGED, &text::line(reason));
+        result(&mut out, number, NOT_JUDGED, status_map::NOT_JUDGED, &text::line(reason));
     }
     out
 }
 
-/// What stands after the directive. It never begins with a word that could be read as one.
+/// The text after the directive. It never begins with a word that is a directive.
 fn reason(case: &CaseReport) -> String {
     let got = text::line(&case.got);
     match case.outcome {
@@ -69,31 +74,31 @@ fn diagnose_failure(out: &mut String, case: &CaseReport) {
     diagnose(out, "again", &case.rerun);
 }
 
-/// Diagnostic lines, each with its label: so none can be taken for another kind of line, such as
-/// the `# Subtest: name` that KUnit knows.
+/// Diagnostic lines. Each begins with the label, so that none reads as another kind of line, such as
+/// KUnit's `# Subtest: name`.
 fn diagnose(out: &mut String, label: &str, value: &str) {
     for line in text::lines(value) {
-        let _ = writeln!(out, "# {label}: {}", blunt(&line));
+        let _ = writeln!(out, "# {label}: {}", break_up_ends(&line));
     }
 }
 
-fn result(out: &mut String, number: usize, name: &str, words: Words, reason: &str) {
-    let status = if words.ktap_ok { "ok" } else { "not ok" };
+fn result(out: &mut String, number: usize, name: &str, status: Status, reason: &str) {
+    let result = if status.ktap_ok { "ok" } else { "not ok" };
     // A description holds any character but the hash sign.
     let name = text::line(name).replace('#', "_");
-    let _ = write!(out, "{status} {number} {name}");
+    let _ = write!(out, "{result} {number} {name}");
     let after: Vec<&str> =
-        words.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();
+        status.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();
     if !after.is_empty() {
-        // A hash sign would start another directive; TAP 14 escapes it so.
-        let _ = write!(out, " # {}", blunt(&after.join(" ")).replace('#', "\\#"));
+        // A hash sign would start another directive. TAP 14 escapes it with a backslash.
+        let _ = write!(out, " # {}", break_up_ends(&after.join(" ")).replace('#', "\\#"));
     }
     out.push('\n');
 }
 
-/// The kernel's own parser (`tools/testing/kunit/kunit_parser.py`, `KTAP_END`) ends the report at
-/// these words wherever in a line they stand, as they do in the console of a kernel that died.
-fn blunt(line: &str) -> String {
+/// Breaks up the words at which the kernel's parser (`tools/testing/kunit/kunit_parser.py`, `KTAP_END`)
+/// ends the report, anywhere in a line. The console of a kernel that died holds them.
+fn break_up_ends(line: &str) -> String {
     const ENDS: [(&str, &str); 3] = [
         ("List of all partitions:", "List of all partitions :"),
         ("Kernel panic - not syncing: VFS:", "Kernel panic - not syncing: VFS :"),

@@ -1,19 +1,29 @@
-//! The form for GitHub's CI: workflow commands that mark a run with each failure.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The form for GitHub's CI: workflow commands that put an error on the page of the run for each failure.
 //!
 //! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
 
 use std::fmt::Write as _;
 
+use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{Found, Matrix};
 use crate::text;
 
-/// GitHub shows ten errors of a step; what is more is counted, and stands in the report.
+/// The row of this form on many kernels.
+pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
+    name: "annotations",
+    about: "Workflow commands that put an error on the page of a GitHub run for each failure",
+    file_name: "annotations.txt",
+    render: |matrix, _| render_matrix(matrix),
+};
+
+/// GitHub shows ten errors of a step: nine failures, and the number of the others.
 const SHOWN: usize = 9;
 
 /// A line for each case that failed and each kernel that could not be judged.
-#[must_use]
-pub fn matrix(matrix: &Matrix) -> String {
+fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
     for (cell, found) in matrix.cells() {
         let mut add = |title: String, what: &str| {
@@ -30,7 +40,7 @@ pub fn matrix(matrix: &Matrix) -> String {
                 named = true;
             }
         }
-        match matrix.judgement(found) {
+        match Matrix::judgement(found) {
             Judgement::NotJudged(reason) => add(format!("{cell}: not judged"), &reason),
             judgement if !named && judgement.exit_code() != 0 => {
                 add(cell.to_string(), judgement.as_str());
@@ -48,12 +58,12 @@ pub fn matrix(matrix: &Matrix) -> String {
     out
 }
 
-/// A value behind `::`: one line of printable characters, the escapes of workflow commands escaped.
+/// A value after `::`: one line of printable characters, in which `%` begins an escape.
 fn message(what: &str) -> String {
     text::line(what).replace('%', "%25")
 }
 
-/// A value before `::`, in which separators count.
+/// A value before `::`, in which separators must be escaped too.
 fn property(what: &str) -> String {
     message(what).replace(':', "%3A").replace(',', "%2C")
 }

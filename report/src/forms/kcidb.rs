@@ -1,23 +1,43 @@
-//! The form for KCIDB, the Linux kernel community's database of test results: its I/O schema 5.3,
-//! of the package `kcidb-io`.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The form for KCIDB, the Linux kernel community's database of test results: its I/O schema 5.3, from
+//! the package `kcidb-io`.
 //!
-//! A kernel is a checkout with a build, each case a test. What is said of it is named by digests of
-//! it: the same report gives the same ids, another run others.
+//! A kernel is a checkout with a build, each case a test. Ids are digests of what is reported: the same
+//! report has the same ids, another run has others.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
+use super::json::pretty;
+use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{Cell, Found, Matrix};
-use crate::{CaseReport, Kernel, Options, Verdict, json as form, text, words};
+use crate::{CaseReport, Kernel, Verdict, status_map, text};
 
-/// The name of the system that made the report. Who submits it puts there the name that KCIDB gave
-/// them, also in front of the ids.
+/// The row of this form.
+pub(crate) const FORM: Form<Verdict> = Form {
+    name: "kcidb",
+    about: "The input of KCIDB, the kernel community's database of test results",
+    file_name: "kcidb.json",
+    render: |verdict, _| render(verdict),
+};
+
+/// The row of this form on many kernels.
+pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
+    name: FORM.name,
+    about: FORM.about,
+    file_name: FORM.file_name,
+    render: |m, _| render_matrix(m),
+};
+
+/// Name of the system that made the report. A submitter replaces it by the name that KCIDB gave them,
+/// also at the beginning of the ids.
 const ORIGIN: &str = "sudbox";
 
-/// Longest excerpt of a log that the schema takes, in characters.
+/// Longest excerpt of a log in the schema, in characters.
 const EXCERPT: usize = 16384;
 
 /// The exit code of a kernel that cannot be built.
@@ -25,33 +45,24 @@ const UNBUILT: u8 = 125;
 
 #[derive(Default)]
 struct Report {
-    /// By their ids: several builds can be of one checkout.
+    /// By id: several builds can be of one checkout.
     checkouts: BTreeMap<String, Value>,
     builds: Vec<Value>,
     tests: Vec<Value>,
 }
 
-/// The verdict as KCIDB takes it.
-///
-/// # Panics
-/// Never: nothing in a verdict is without a form in JSON.
-#[must_use]
-pub fn render(verdict: &Verdict, options: Options) -> String {
+fn render(verdict: &Verdict) -> String {
     let mut report = Report::default();
-    report.judged(verdict, options);
+    report.judged(verdict);
     report.finish()
 }
 
-/// A matrix as KCIDB takes it: a build for each cell.
-///
-/// # Panics
-/// Never: nothing in a matrix is without a form in JSON.
-#[must_use]
-pub fn matrix(matrix: &Matrix) -> String {
+/// A build for each cell.
+fn render_matrix(matrix: &Matrix) -> String {
     let mut report = Report::default();
     for (cell, found) in matrix.cells() {
         match found {
-            Found::Judged(verdict) => report.judged(verdict, matrix.options()),
+            Found::Judged(verdict) => report.judged(verdict),
             Found::Failed { exit_code, reason } => report.failed(cell, *exit_code, reason),
         }
     }
@@ -59,27 +70,26 @@ pub fn matrix(matrix: &Matrix) -> String {
 }
 
 impl Report {
-    fn judged(&mut self, verdict: &Verdict, options: Options) {
+    fn judged(&mut self, verdict: &Verdict) {
         let build = self.build(&verdict.kernel, "PASS", None);
         let run = digest(&verdict);
         let environment = json!({
             "comment": text::line(&verdict.machine),
             "misc": { "guest": verdict.guest.iter().map(|fact| text::line(fact)).collect::<Vec<_>>() },
         });
-        let judgement = Judgement::of(verdict, options.strict, options.boot_selected);
-        if let Judgement::NotJudged(reason) = judgement {
+        if let Some(reason) = Judgement::of(verdict).reason() {
             self.tests.push(json!({
                 "id": format!("{ORIGIN}:{run}.kernel-can-be-judged"),
                 "build_id": build,
                 "origin": ORIGIN,
                 "environment": environment,
                 "path": "sudbox.kernel-can-be-judged",
-                "comment": text::line(&reason),
-                "status": words::NOT_JUDGED.kcidb,
+                "comment": text::line(reason),
+                "status": status_map::NOT_JUDGED.kcidb,
             }));
         }
         for (place, case) in verdict.cases.iter().enumerate() {
-            let mut test = test(case, options);
+            let mut test = test(case, verdict);
             test["id"] = json!(format!("{ORIGIN}:{run}.{place}"));
             test["build_id"] = json!(build);
             test["environment"] = environment.clone();
@@ -128,7 +138,7 @@ impl Report {
     }
 
     fn finish(self) -> String {
-        form::pretty(&json!({
+        pretty(&json!({
             "version": { "major": 5, "minor": 3 },
             "checkouts": self.checkouts.into_values().collect::<Vec<_>>(),
             "builds": self.builds,
@@ -137,8 +147,8 @@ impl Report {
     }
 }
 
-/// A case, without what it has in common with others of its kernel.
-fn test(case: &CaseReport, options: Options) -> Value {
+/// A case, without the fields that all cases of its kernel share.
+fn test(case: &CaseReport, verdict: &Verdict) -> Value {
     let path: Vec<String> = case.id.split('/').map(word).collect();
     let mut log = case.log.join("\n");
     if let Some(console) = &case.console {
@@ -148,7 +158,7 @@ fn test(case: &CaseReport, options: Options) -> Value {
         "origin": ORIGIN,
         "path": format!("sudbox.{}", path.join(".")),
         "comment": text::line(&case.promise),
-        "status": words::of_case(case, options).kcidb,
+        "status": status_map::of_case(case, verdict).kcidb,
         "misc": {
             "outcome": case.outcome.as_str(),
             "kernel_function": text::line(&case.kernel_function),
@@ -158,7 +168,7 @@ fn test(case: &CaseReport, options: Options) -> Value {
         },
     });
     if case.micros > 0 {
-        // Exact enough: a double has microseconds for 285 years.
+        // A double is exact to a microsecond for 285 years.
         #[allow(clippy::cast_precision_loss)]
         let seconds = case.micros as f64 / 1e6;
         test["duration"] = json!(seconds);
@@ -170,14 +180,14 @@ fn test(case: &CaseReport, options: Options) -> Value {
     test
 }
 
-/// The end of a log, as much as the schema takes.
+/// The end of a log, as long as the schema allows.
 fn excerpt(log: &str) -> String {
     let lines = text::lines(log).join("\n");
     let skipped = lines.chars().count().saturating_sub(EXCERPT);
     lines.chars().skip(skipped).collect()
 }
 
-/// A part of a path, in the characters that the schema takes.
+/// A part of a path, in the characters that the schema allows.
 fn word(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let word: String = text.chars().take(text::MAX_LINE).map(plain).collect();
@@ -194,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_excerpts_are_what_the_schema_takes() {
+    fn paths_and_excerpts_fit_the_schema() {
         assert_eq!(word("invalid-value-kills"), "invalid-value-kills");
         assert_eq!((word(""), word("a.b c/\u{fc}")), ("_".into(), "a_b_c__".into()));
         let long = format!("{}\nthe end", "x".repeat(100).repeat(400));

@@ -1,8 +1,10 @@
-//! The lines of a console excerpt that tell most, where there is no room for all.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Selects the most informative lines of a console.
 
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
 
-/// How little a line tells; 0 is the most.
+/// Rank of a line; 0 is the most informative.
 fn rank(line: &str) -> u8 {
     const HEADLINES: [&str; 14] = [
         "Kernel panic",
@@ -20,7 +22,7 @@ fn rank(line: &str) -> u8 {
         CONSOLE_NO_HOST,
         CONSOLE_PROBLEM,
     ];
-    // A frame that the unwinder is not sure of starts with a question mark.
+    // The unwinder puts a question mark before frames that it is not sure of.
     let frame = line.contains("+0x") && line.contains("/0x");
     if HEADLINES.iter().any(|h| line.contains(h)) {
         0
@@ -42,11 +44,11 @@ fn rank(line: &str) -> u8 {
     }
 }
 
-/// At most `room` of `lines`, the most telling ones, in their order; and how many are left out.
-pub(crate) fn telling(lines: &[String], room: usize) -> (Vec<&str>, usize) {
+/// The most informative of `lines`, at most `limit`, in their order, and the number left out.
+pub(crate) fn most_informative(lines: &[String], limit: usize) -> (Vec<&str>, usize) {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by_key(|&i| (rank(&lines[i]), i));
-    order.truncate(room);
+    order.truncate(limit);
     order.sort_unstable();
     let left_out = lines.len() - order.len();
     (order.into_iter().map(|i| lines[i].as_str()).collect(), left_out)
@@ -61,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_the_place_and_sure_frames_come_first() {
+    fn headlines_then_the_instruction_pointer_then_certain_frames_are_selected() {
         let lines = owned(&[
             "BUG: kernel NULL pointer dereference, address: 0000000000000000",
             "CPU: 0 UID: 0 PID: 77 Comm: case Not tainted 6.12.0 #1",
@@ -74,15 +76,15 @@ mod tests {
             " do_syscall_64+0x9e/0x1a0",
             "Kernel panic - not syncing: Fatal exception",
         ]);
-        let (shown, left_out) = telling(&lines, 4);
+        let (shown, left_out) = most_informative(&lines, 4);
         assert_eq!(shown, [&lines[0], &lines[2], &lines[8], &lines[9]]);
         assert_eq!(left_out, 6);
     }
 
     #[test]
-    fn where_there_is_room_nothing_is_left_out() {
+    fn nothing_is_left_out_below_the_limit() {
         let lines = owned(&["a", "b"]);
-        assert_eq!(telling(&lines, 2), (vec!["a", "b"], 0));
-        assert_eq!(telling(&[], 2), (vec![], 0));
+        assert_eq!(most_informative(&lines, 2), (vec!["a", "b"], 0));
+        assert_eq!(most_informative(&[], 2), (vec![], 0));
     }
 }

@@ -1,9 +1,12 @@
-//! What the pages of HTML have in common: one file, which loads nothing, and lets the browser use no style
-//! and run no script but its own.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
+//! The frame of an HTML page: one file that loads nothing. Its content security policy allows its own
+//! style and script, by their digests, and no other.
+
+use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
-/// A whole page. The title is text; the body is markup, in which what a guest said is [`escaped`].
+/// A whole page. `title` is text. `body` is markup, in which text of a guest must be [`escaped`].
 pub(crate) fn whole(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
     let title = escaped(title);
     let styles = digest(style);
@@ -28,24 +31,14 @@ pub(crate) fn whole(title: &str, style: &str, script: Option<&str>, body: &str) 
     )
 }
 
-/// Text as HTML has it between tags.
+/// Text as HTML between tags.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The source of a style or script as a content security policy names it: `sha256-` and base64.
+/// The digest of a style or script as a content security policy names it: `sha256-` and base64.
 fn digest(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::from("sha256-");
-    for bytes in Sha256::digest(text).chunks(3) {
-        let triple = bytes.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
-        let triple = triple << (8 * (3 - bytes.len()));
-        for i in 0..4 {
-            let digit = (triple >> (18 - 6 * i)) as usize & 63;
-            out.push(if i <= bytes.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    out
+    format!("sha256-{}", Base64::encode_string(&Sha256::digest(text)))
 }
 
 #[cfg(test)]

@@ -1,33 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The form for CI servers: JUnit's XML, one suite for each group of cases.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{Found, Matrix};
-use crate::table::group;
-use crate::words::{self, Junit, Words};
-use crate::{CaseReport, Kernel, Options, Outcome, Verdict, text};
+use crate::status_map::{self, Junit, Status};
+use crate::{CaseReport, Kernel, Outcome, Verdict, text};
 
-/// Name of the suite and of its test that stand for a kernel that cannot be judged.
+/// The row of this form.
+pub(crate) const FORM: Form<Verdict> = Form {
+    name: "junit",
+    about: "JUnit XML",
+    file_name: "junit.xml",
+    render: |verdict, _| document(suites(verdict), verdict.millis),
+};
+
+/// The row of this form on many kernels.
+pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
+    name: "junit",
+    about: "JUnit XML",
+    file_name: "junit.xml",
+    render: |matrix, _| render_matrix(matrix),
+};
+
+/// Suite and name of the test that fails if a kernel cannot be judged.
 const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 
-/// The verdict as JUnit XML.
-///
-/// # Panics
-/// Never: writing to memory cannot fail.
-#[must_use]
-pub fn render(verdict: &Verdict, options: Options) -> String {
-    document(suites(verdict, options), verdict.millis)
-}
-
-/// A matrix as JUnit XML: the suites of every cell, named by it.
-///
-/// # Panics
-/// Never: writing to memory cannot fail.
-#[must_use]
-pub fn matrix(matrix: &Matrix) -> String {
+/// The suites of every cell. Their names begin with the cell's.
+fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
     let mut millis = 0u64;
     for (cell, found) in matrix.cells() {
@@ -35,7 +40,7 @@ pub fn matrix(matrix: &Matrix) -> String {
         let mut of_cell = match found {
             Found::Judged(verdict) => {
                 millis = verdict.millis.saturating_add(millis);
-                suites(verdict, matrix.options())
+                suites(verdict)
             }
             Found::Failed { reason, .. } => {
                 let kernel = Kernel {
@@ -63,42 +68,40 @@ fn document(suites: Vec<TestSuite>, millis: u64) -> String {
     let mut report = Report::new("sudbox");
     report.set_time(Duration::from_millis(millis));
     report.add_test_suites(suites);
-    report.to_string().expect("memory takes whatever is written to it")
+    report.to_string().expect("writing to memory does not fail")
 }
 
-fn suites(verdict: &Verdict, options: Options) -> Vec<TestSuite> {
+fn suites(verdict: &Verdict) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &verdict.cases {
-        let name = text::line(group(&case.id));
+        let name = text::line(case.group());
         let at = suites.iter().position(|s| s.name == *name).unwrap_or_else(|| {
             suites.push(suite(&name, verdict));
             suites.len() - 1
         });
         let suite = &mut suites[at];
-        let test = test(case, &name, words::of_case(case, options));
+        let test = test(case, &name, status_map::of_case(case, verdict));
         suite.time = Some(suite.time.unwrap_or_default() + test.time.unwrap_or_default());
         suite.add_test_case(test);
     }
-    if let Judgement::NotJudged(reason) =
-        Judgement::of(verdict, options.strict, options.boot_selected)
-    {
-        suites.push(not_judged(verdict, &reason));
+    if let Some(reason) = Judgement::of(verdict).reason() {
+        suites.push(not_judged(verdict, reason));
     }
     suites
 }
 
-/// The suite that stands for a kernel that cannot be judged.
+/// The suite of a kernel that cannot be judged.
 fn not_judged(verdict: &Verdict, reason: &str) -> TestSuite {
-    let mut status = status(words::NOT_JUDGED);
-    status.set_message(text::line(reason)).set_type("not judged");
-    let mut test = TestCase::new(NOT_JUDGED.1, status);
+    let mut element = element(status_map::NOT_JUDGED);
+    element.set_message(text::line(reason)).set_type("not judged");
+    let mut test = TestCase::new(NOT_JUDGED.1, element);
     test.set_classname(NOT_JUDGED.0).set_time(Duration::ZERO);
     let mut suite = suite(NOT_JUDGED.0, verdict);
     suite.add_test_case(test);
     suite
 }
 
-/// An empty suite that says what was tested.
+/// An empty suite with the kernel and the machine as properties.
 fn suite(name: &str, verdict: &Verdict) -> TestSuite {
     let kernel = &verdict.kernel;
     let mut suite = TestSuite::new(name);
@@ -120,18 +123,18 @@ fn suite(name: &str, verdict: &Verdict) -> TestSuite {
     suite
 }
 
-fn test(case: &CaseReport, group: &str, words: Words) -> TestCase {
-    let mut status = status(words);
+fn test(case: &CaseReport, group: &str, status: Status) -> TestCase {
+    let mut element = element(status);
     let word = case.outcome.as_str();
-    status.set_type(word).set_message(format!("{word}: {}", text::line(&case.got)));
+    element.set_type(word).set_message(format!("{word}: {}", text::line(&case.got)));
     if case.outcome.is_failure() {
-        status.set_description(description(case));
+        element.set_description(description(case));
     }
-    let mut test = TestCase::new(text::line(&case.id), status);
+    let mut test = TestCase::new(text::line(&case.id), element);
     test.set_classname(group).set_time(Duration::from_micros(case.micros));
     let mut out = Vec::new();
     if case.outcome == Outcome::Fixed {
-        // A success has no place for a message.
+        // A success has no message.
         out.push(format!("fixed: {}", text::line(&case.got)));
     }
     out.extend(case.log.iter().flat_map(|l| text::lines(l)));
@@ -144,8 +147,8 @@ fn test(case: &CaseReport, group: &str, words: Words) -> TestCase {
     test
 }
 
-fn status(words: Words) -> TestCaseStatus {
-    match words.junit {
+fn element(status: Status) -> TestCaseStatus {
+    match status.junit {
         Junit::Success => TestCaseStatus::success(),
         Junit::Failure => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Junit::Error => TestCaseStatus::non_success(NonSuccessKind::Error),

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::Screen;
+use crate::costs::Lack;
+use crate::costs::comparison_table::render;
+
+const COUNTING: Unit = Unit::Instructions { hertz: 1_000_000_000, of_loop: 3 };
+
+fn finding(unit: Unit, first: &[f64], second: &[f64]) -> Finding {
+    Line::of("x", unit, 0.0, first.to_vec(), second.to_vec()).finding
+}
+
+#[test]
+fn counts_differ_beyond_what_they_agree_to() {
+    let same = [3000.0, 3000.5];
+    assert_eq!(finding(COUNTING, &same, &[3002.0, 3001.0]), Finding::Same);
+    assert_eq!(finding(COUNTING, &same, &[3200.0, 3200.0]), Finding::Slower);
+    assert_eq!(finding(COUNTING, &[3200.0, 3200.0], &same), Finding::Faster);
+    assert_eq!(finding(COUNTING, &[3000.0, 3004.0], &[3200.0, 3200.0]), Finding::Unsteady);
+    assert_eq!(finding(COUNTING, &[1.0, 1.0], &[1.0, 1.0]), Finding::Same);
+}
+
+#[test]
+fn most_counts_decide() {
+    let odd = [3010.0, 3000.0, 3000.0];
+    assert_eq!(finding(COUNTING, &odd, &[3000.0; 3]), Finding::Same);
+    assert_eq!(finding(COUNTING, &odd, &[3010.0; 3]), Finding::Slower);
+    assert_eq!(finding(COUNTING, &[3000.0, 3010.0, 3020.0], &[3000.0; 3]), Finding::Unsteady);
+    let line =
+        Line::of("x", COUNTING, 0.0, vec![3000.0, 3300.0, 3300.0, 3000.0, 3300.0], vec![3300.0; 5]);
+    assert_eq!(line.change, Some(0.0));
+}
+
+#[test]
+fn a_coarse_counter_tells_less() {
+    let finding = |second: f64| {
+        Line::of("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second]).finding
+    };
+    assert_eq!(finding(228.5), Finding::Same);
+    assert_eq!(finding(230.0), Finding::Slower);
+}
+
+#[test]
+fn times_differ_if_all_of_one_are_beyond_all_of_the_other() {
+    let first = [100.0, 101.0, 99.0, 102.0, 100.5, 98.0];
+    let slower = [110.0, 103.0, 108.0, 109.0, 111.0, 107.0];
+    assert_eq!(finding(Unit::Nanoseconds, &first, &slower), Finding::Slower);
+    assert_eq!(finding(Unit::Nanoseconds, &slower, &first), Finding::Faster);
+    let one_within = [110.0, 101.5, 108.0, 109.0, 111.0, 107.0];
+    assert_eq!(finding(Unit::Ratio, &first, &one_within), Finding::Same);
+    let little = first.map(|time| time * 0.001 + 102.0);
+    assert_eq!(finding(Unit::Nanoseconds, &[101.9; 6], &little), Finding::Same);
+}
+
+#[test]
+fn nothing_is_not_slower_than_nothing() {
+    let line = |second| Line::of("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6]);
+    assert_eq!((line(0.01).finding, line(0.01).change), (Finding::Same, None));
+    assert_eq!(line(0.5).finding, Finding::Slower);
+}
+
+#[test]
+fn what_one_kernel_fails_at_is_told() {
+    let costs = |outcome| {
+        let lack = Lack { name: "trap".to_owned(), outcome, why: String::new() };
+        Costs {
+            sudbox: String::new(),
+            kernel: Kernel::default(),
+            machine: String::new(),
+            guest: Vec::new(),
+            unit: COUNTING,
+            costs: Vec::new(),
+            lacks: vec![lack],
+        }
+    };
+    let compared = |other| {
+        let boots = [costs(Outcome::Absent), costs(other)];
+        Comparison::of(&[costs(Outcome::Absent)], &boots).unwrap()
+    };
+    assert_eq!(compared(Outcome::Absent).failed().count(), 0);
+    assert!(render(&compared(Outcome::Absent), Screen::FILE).ends_with("no difference is real\n"));
+    let failed = Comparison::of(&[costs(Outcome::Absent)], &[costs(Outcome::Crash)]).unwrap();
+    assert_eq!(failed.failed().collect::<Vec<_>>(), ["trap"]);
+    assert!(
+        render(&failed, Screen::FILE).ends_with("COMPARED: failed: trap\n"),
+        "{}",
+        render(&failed, Screen::FILE)
+    );
+}
+
+#[test]
+fn a_median_is_in_the_middle() {
+    assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+    assert!((median(&[4.0, 1.0]) - 2.5).abs() < 1e-9);
+}

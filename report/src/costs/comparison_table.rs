@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A comparison for people.
+
+use super::Unit;
+use super::comparison::{Comparison, EXACT, Finding, Lacking, NOTABLE, median};
+use super::table::number;
+use crate::Outcome;
+use crate::form::Form;
+use crate::terminal::{Screen, Sheet};
+
+/// The row of this form.
+pub(crate) const FORM: Form<Comparison> =
+    Form { name: "table", about: "For people", file_name: "comparison.txt", render };
+
+pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
+    let mut sheet = Sheet::new(screen);
+    for (label, kernel) in ["first", "second"].into_iter().zip(&comparison.kernels) {
+        sheet.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
+    }
+    sheet.labelled("machine", &comparison.machine);
+    let boots = comparison.lines.first().map_or(0, |line| line.first.len());
+    let (figure, test) = unit_and_test(comparison.unit);
+    sheet.labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
+    sheet.labelled("test", &test);
+    sheet.empty_line();
+    let width = comparison.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+    sheet.line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
+    for one in &comparison.lines {
+        let [first, second] = [&one.first, &one.second].map(|boots| number(median(boots)));
+        let change =
+            one.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
+        let finding = one.finding.as_str();
+        sheet.line(&format!("  {:width$}{first:>12}{second:>12}{change:>11}  {finding}", one.name));
+    }
+    for Lacking { name, outcomes } in &comparison.lacking {
+        let [first, second] = outcomes.map(Outcome::as_str);
+        sheet.line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
+    }
+    sheet.empty_line();
+    sheet.wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
+    sheet.finish()
+}
+
+/// The unit of the figures, and the test by which a difference is real.
+fn unit_and_test(unit: Unit) -> (&'static str, String) {
+    match unit {
+        Unit::Instructions { .. } => (
+            "instructions, the least of a boot",
+            format!(
+                "a difference of more than {} % is real, if most boots of each kernel agree to that",
+                EXACT * 100.0
+            ),
+        ),
+        Unit::Nanoseconds | Unit::Ratio => (
+            if unit == Unit::Nanoseconds {
+                "nanoseconds, the median of a boot"
+            } else {
+                "multiples of a call without dispatch"
+            },
+            format!(
+                "a difference of more than {} % and a tick of the counter is real, if all boots of one \
+                 kernel are beyond all of the other's (by chance in one of 462 comparisons)",
+                NOTABLE * 100.0
+            ),
+        ),
+    }
+}
+
+/// The names of the costs that differ or could not be compared.
+fn conclusion(comparison: &Comparison) -> String {
+    let named = |finding: Finding| {
+        let lines = comparison.lines.iter().filter(|line| line.finding == finding);
+        let names: Vec<&str> = lines.map(|line| line.name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{}: {}", finding.as_str(), names.join(" ")))
+    };
+    let mut found: Vec<String> = [Finding::Slower, Finding::Faster, Finding::Unsteady]
+        .into_iter()
+        .filter_map(named)
+        .collect();
+    let failed: Vec<&str> = comparison.failed().collect();
+    if !failed.is_empty() {
+        found.push(format!("failed: {}", failed.join(" ")));
+    }
+    if found.is_empty() { "no difference is real".to_owned() } else { found.join("; ") }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::{CaseReport, Screen};
+
+fn measured(id: &str, operations: u32, batch: u64, empty: u64) -> Measured {
+    let batches = vec![batch + 900, batch, batch + 4, batch + 2, batch + 6];
+    let (id, empty) = (id.to_owned(), vec![empty + 1, empty, empty]);
+    Measured { id, operations, batches, empty, ticks: 1000, nanoseconds: 1000 }
+}
+
+fn verdict(all: Vec<(Measured, Outcome)>) -> Verdict {
+    let case = |measured: &Measured, outcome| CaseReport {
+        id: measured.id.clone(),
+        promise: "a call <&\u{1b}".to_owned(),
+        kernel_function: String::new(),
+        outcome,
+        expected: String::new(),
+        got: "not there".to_owned(),
+        log: Vec::new(),
+        console: None,
+        rerun: String::new(),
+        micros: 0,
+    };
+    Verdict {
+        cases: all.iter().map(|(measured, outcome)| case(measured, *outcome)).collect(),
+        measured: all.into_iter().map(|(measured, _)| measured).collect(),
+        ..Verdict::default()
+    }
+}
+
+fn costs(all: Vec<(Measured, Outcome)>, unit: Unit) -> Result<Costs, CostError> {
+    Costs::of(&verdict(all), unit, "bench/", "bench/native")
+}
+
+fn two() -> Vec<(Measured, Outcome)> {
+    vec![
+        (measured("bench/native", 10, 1030, 30), Outcome::Pass),
+        (measured("bench/trap", 10, 20_030, 30), Outcome::Pass),
+        (measured("bench/other", 10, 0, 0), Outcome::Absent),
+    ]
+}
+
+const COUNTING: Unit = Unit::Instructions { hertz: 500_000_000, of_loop: 3 };
+
+#[test]
+fn what_the_loop_takes_is_taken_away_and_ticks_become_a_unit() {
+    let of_time = costs(two(), Unit::Nanoseconds).unwrap();
+    let trap = of_time.named("trap").unwrap();
+    assert_eq!(trap.cost, Some(Spread { least: 2000.0, median: 2000.4, spread: 0.4 }));
+    assert_eq!(trap.ticks, trap.cost, "a tick is a nanosecond here");
+    assert!((trap.ratio - 20.0).abs() < 1e-9);
+    assert!((trap.exact_to - 0.2).abs() < 1e-9, "a tick at each end of 10");
+    assert_eq!(of_time.lacks[0].name, "other");
+    let ratio = costs(two(), Unit::Ratio).unwrap();
+    assert!(ratio.costs.iter().all(|cost| cost.cost.is_none() && cost.ticks.is_none()));
+    let mut halved = two();
+    halved.iter_mut().for_each(|(measured, _)| measured.nanoseconds = 2000);
+    let counted = costs(halved, COUNTING).unwrap();
+    assert_eq!(counted.named("trap").unwrap().cost.unwrap().least, 4000.0);
+}
+
+#[test]
+fn an_inexact_count_is_refused() {
+    let exact = |nanoseconds, empty| {
+        let mut all = vec![
+            (measured("bench/native", 64, 10_000, 30 + 96), Outcome::Pass),
+            (measured("bench/notify", 16, 10_000, empty), Outcome::Pass),
+        ];
+        all.iter_mut().for_each(|(measured, _)| measured.nanoseconds = nanoseconds);
+        costs(all, COUNTING)
+    };
+    // 48 times 3 instructions are 72 ticks of 2; a tick at each end may hold one more.
+    assert!(exact(2000, 54).is_ok());
+    assert!(exact(2000, 53).is_ok());
+    assert!(matches!(exact(2000, 51), Err(CostError::Inexact { .. })));
+    assert!(matches!(exact(2010, 54), Err(CostError::Inexact { .. })));
+}
+
+#[test]
+fn a_counter_may_be_coarse_or_uneven() {
+    assert_eq!(slack(1_000_000_000), 0.0);
+    assert_eq!(slack(62_500_000), 30.0);
+    assert_eq!(slack(4_096_000_000), 2.0 / 4.096);
+}
+
+#[test]
+fn what_makes_no_sense_is_told() {
+    let empty = vec![(measured("bench/native", 0, 1, 1), Outcome::Pass)];
+    assert!(matches!(costs(empty, Unit::Ratio), Err(CostError::Senseless { .. })));
+    assert_eq!(costs(Vec::new(), Unit::Ratio), Err(CostError::NoNative));
+}
+
+#[test]
+fn forms_are_harmless_and_complete() {
+    let costs = costs(two(), Unit::Nanoseconds).unwrap();
+    let page = (page::FORM.render)(&costs, Screen::FILE);
+    assert!(page.contains("a call &lt;&amp;") && !page.contains('\u{1b}'), "{page}");
+    assert_eq!(page.matches("<rect class=\"bar\"").count(), 2);
+    assert!(page.contains(">2000.0 ns</text>"), "{page}");
+    let table = (table::FORM.render)(&costs, Screen::FILE);
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    assert!(table.contains("other   absent: not there\n"), "{table}");
+    let document: serde_json::Value =
+        serde_json::from_str(&(json::FORM.render)(&costs, Screen::FILE)).unwrap();
+    assert_eq!(document["unit"]["kind"], "nanoseconds");
+    assert_eq!(document["costs"][1]["name"], "trap");
+}

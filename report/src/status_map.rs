@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Translates outcomes into the test results of KTAP, JUnit and KCIDB.
+//!
+//! A fault of the machine is an error or a skip there, never a failed test. A fault of the kernel is a
+//! failed test, also if it took the kernel down.
+
+use crate::judgement::is_unselected_boot_failure;
+use crate::{CaseReport, Outcome, Verdict};
+
+/// The element that JUnit has for a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Junit {
+    /// No child element.
+    Success,
+    /// `<failure>`
+    Failure,
+    /// `<error>`
+    Error,
+    /// `<skipped>`
+    Skipped,
+}
+
+/// One outcome in the words of the three formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// KTAP: `ok` or `not ok`.
+    pub ktap_ok: bool,
+    /// KTAP: the directive after the hash sign, of those in `Documentation/dev-tools/ktap.rst`.
+    pub ktap_directive: Option<&'static str>,
+    /// JUnit: the element.
+    pub junit: Junit,
+    /// KCIDB: the status of the test (`FAIL ERROR MISS PASS DONE SKIP`).
+    pub kcidb: &'static str,
+}
+
+/// The status of a kernel that cannot be judged: none of its tests failed, as none was done.
+pub const NOT_JUDGED: Status =
+    Status { ktap_ok: false, ktap_directive: Some("ERROR"), junit: Junit::Error, kcidb: "MISS" };
+
+/// The status for an outcome.
+#[must_use]
+pub const fn of(outcome: Outcome) -> Status {
+    let (ktap_ok, ktap_directive, junit, kcidb) = match outcome {
+        Outcome::Crash | Outcome::Fail => (false, None, Junit::Failure, "FAIL"),
+        Outcome::Hang => (false, Some("TIMEOUT"), Junit::Failure, "FAIL"),
+        Outcome::Fixed | Outcome::Pass => (true, None, Junit::Success, "PASS"),
+        Outcome::Unmet | Outcome::Absent => (true, Some("SKIP"), Junit::Skipped, "SKIP"),
+        // As ksft_test_result_xfail() prints it. KCIDB has no such word: there a known bug is a failure
+        // that is linked to an issue.
+        Outcome::Known => (true, Some("XFAIL"), Junit::Skipped, "FAIL"),
+    };
+    Status { ktap_ok, ktap_directive, junit, kcidb }
+}
+
+/// The status for a case of a verdict: by its outcome, unless it is the boot case, was not selected, and
+/// failed.
+#[must_use]
+pub fn of_case(case: &CaseReport, verdict: &Verdict) -> Status {
+    if is_unselected_boot_failure(case, verdict) { NOT_JUDGED } else { of(case.outcome) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernels_fault_is_a_failed_test() {
+        for outcome in Outcome::ALL {
+            let status = of(outcome);
+            assert_eq!(status.junit == Junit::Failure, outcome.is_failure(), "{outcome:?}");
+            assert_eq!(status.ktap_ok, !outcome.is_failure(), "{outcome:?}");
+            assert!(["FAIL", "PASS", "SKIP"].contains(&status.kcidb), "{outcome:?}");
+        }
+        assert_ne!(NOT_JUDGED.junit, Junit::Failure);
+        assert_ne!(NOT_JUDGED.kcidb, "FAIL");
+    }
+
+    #[test]
+    fn skips_agree_between_the_forms() {
+        for outcome in [Outcome::Unmet, Outcome::Absent] {
+            let status = of(outcome);
+            assert_eq!(status.ktap_directive, Some("SKIP"));
+            assert_eq!((status.junit, status.kcidb), (Junit::Skipped, "SKIP"));
+        }
+    }
+}

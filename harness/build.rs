@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What guest-init is built from, below the top of the project. Its manifest names the tests.
-const INPUTS: [&str; 7] = [
+const INPUTS: [&str; 8] = [
     "Cargo.lock",
     "Cargo.toml",
     "guest-init/Cargo.toml",
+    "guest-init/build.rs",
     "guest-init/src",
     "guest-init/tests",
     "protocol/Cargo.toml",

@@ -2,11 +2,10 @@
 
 //! A case: one promise of the kernel and the code that checks it.
 //!
-//! This module imports nothing of the cases but names: every row of the table imports it.
+//! This module imports none of the cases: every row of the table imports it.
 
 use std::fmt;
-use sudbox_protocol::Arch;
-use sudbox_protocol::Feature;
+use sudbox_protocol::{Arch, Feature};
 
 /// A requirement on the machine. A case with a requirement that is not met ends as `unmet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +60,8 @@ pub enum Run {
     Check(fn() -> Check),
     /// The random walk of this seed.
     Walk(u64),
-    /// The comparison of two ways.
-    Compare(&'static crate::compare::Way),
+    /// The comparison with this index in the table of `compare`.
+    Compare(usize),
 }
 
 /// Restricts a case to some architectures.

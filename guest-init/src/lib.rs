@@ -11,15 +11,17 @@ pub mod bench;
 pub mod case;
 pub mod cases;
 mod compare;
+pub mod conversation;
 mod filter;
 mod modules;
+mod mounts;
 pub mod pid1;
 pub mod probe;
 mod program;
 mod ptrace;
 mod rseq;
 pub mod runner;
-#[cfg(not(target_arch = "s390x"))]
+#[cfg(foreign_programs)]
 pub mod sandbox;
 pub mod shared;
 mod support;

@@ -10,7 +10,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
 use std::os::fd::FromRawFd;
-use sudbox_guest_init::{cases, pid1, probe, runner, sys};
+use sudbox_guest_init::{cases, conversation, pid1, probe, runner, sys};
 
 /// Exit codes as the whole project uses them.
 const DONE: c_int = 0;
@@ -29,7 +29,7 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         .map(|i| unsafe { CStr::from_ptr(*words.add(i)) }.to_string_lossy().into_owned())
         .collect();
     let descriptor = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(windows_programs)]
         ["--sandbox", engine, file] => return sudbox_guest_init::sandbox::command(engine, file),
         ["--fd", number] => number.parse().ok().filter(|fd| *fd >= 0),
         _ => None,
@@ -47,7 +47,7 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     }
 }
 
-fn serve(descriptor: c_int) -> Result<(), runner::Problem> {
+fn serve(descriptor: c_int) -> Result<(), conversation::ConversationError> {
     let runner = sys::getpid();
     std::panic::set_hook(Box::new(move |info| {
         if sys::getpid() == runner {

@@ -2,25 +2,12 @@
 
 //! The runner as PID 1 of a guest: mounts, dials the host, converses, restarts. It never ends.
 
-use crate::{cases, modules, probe, runner, sys};
+use crate::{cases, modules, mounts, probe, runner, sys};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
-
-/// What is mounted before the first probe: source and type, place. The root is the initramfs,
-/// which can be written to, and descriptors 0 to 2 are the console, which the kernel opened.
-const MOUNTS: &[(&CStr, &CStr)] = &[(c"proc", c"/proc")];
-
-/// What programs expect beside: devices, and what the kernel tells of them. What it is not built
-/// with is not there.
-const MOUNTS_FOR_PROGRAMS: &[(&CStr, &CStr)] = &[
-    (c"devtmpfs", c"/dev"),
-    (c"sysfs", c"/sys"),
-    (c"devpts", c"/dev/pts"),
-    (c"tmpfs", c"/dev/shm"),
-];
 
 /// Where the last words go, and the device numbers in case no node is there.
 const VOICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
@@ -33,9 +20,7 @@ pub fn run() -> ! {
         }
         runner::end_of_panicked_child(&info.to_string())
     }));
-    for (kind, place) in MOUNTS {
-        mount(kind, place);
-    }
+    mounts::mount_for_runner();
     if let Err(problem) = runner::prepare() {
         give_up(CONSOLE_PROBLEM, &problem.to_string());
     }
@@ -52,22 +37,6 @@ pub fn run() -> ! {
     match runner::converse(&mut stream, machine, cases::TABLE) {
         Ok(()) => restart(),
         Err(problem) => give_up(CONSOLE_PROBLEM, &problem.to_string()),
-    }
-}
-
-/// Mounts what programs expect that are not cases.
-pub(crate) fn mount_for_programs() {
-    for (kind, place) in MOUNTS_FOR_PROGRAMS {
-        mount(kind, place);
-    }
-}
-
-/// A mount that fails shows in what depends on it, each with a name of its own.
-fn mount(kind: &CStr, place: &CStr) {
-    // SAFETY: reads terminated strings.
-    unsafe {
-        libc::mkdir(place.as_ptr(), 0o755);
-        libc::mount(kind.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, std::ptr::null());
     }
 }
 

@@ -3,8 +3,8 @@
 //! Runs a program in place of cases: its streams go over the conversation, its end is the last
 //! word.
 
-use crate::runner::{Problem, receive};
-use crate::{pid1, sys};
+use crate::conversation::{ConversationError, receive};
+use crate::{mounts, sys};
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -19,17 +19,19 @@ const PIECE: usize = 32 * 1024;
 /// Runs the program and says how it ended. What of it is left then goes with the machine.
 ///
 /// # Errors
-/// [`Problem`] as soon as the other side fails.
+/// [`ConversationError`] as soon as the other side fails.
 pub(crate) fn run<S: Read + Write + AsFd>(
     stream: &mut S,
     frames: &mut FrameReader,
     program: &Program,
-) -> Result<(), Problem> {
+) -> Result<(), ConversationError> {
     if sys::getpid() == 1 {
-        pid1::mount_for_programs();
+        mounts::mount_for_programs();
     }
     let end = match start(program) {
-        Ok(child) => Running::new(child).map_err(Problem::Stream)?.serve(stream, frames)?,
+        Ok(child) => {
+            Running::new(child).map_err(ConversationError::Stream)?.serve(stream, frames)?
+        }
         Err(error) => ProgramEnd::NotStarted(error.to_string()),
     };
     stream.write_all(&GuestMessage::Over(end).to_frame())?;
@@ -38,7 +40,11 @@ pub(crate) fn run<S: Read + Write + AsFd>(
             HostMessage::Acknowledge => return Ok(()),
             // Nobody takes it any more.
             HostMessage::Input(_) => {}
-            other => return Err(Problem::Host(format!("{other:?} after the program's end"))),
+            other => {
+                return Err(ConversationError::Protocol(format!(
+                    "{other:?} after the program's end"
+                )));
+            }
         }
     }
 }
@@ -114,7 +120,7 @@ impl Running {
         mut self,
         stream: &mut S,
         frames: &mut FrameReader,
-    ) -> Result<ProgramEnd, Problem> {
+    ) -> Result<ProgramEnd, ConversationError> {
         stream.write_all(&GuestMessage::Hungry.to_frame())?;
         loop {
             let [asked, died] = self.wait(stream.as_fd().as_raw_fd())?;
@@ -129,7 +135,9 @@ impl Running {
                     HostMessage::Input(bytes) if bytes.is_empty() => self.input = None,
                     HostMessage::Input(bytes) => self.unread = bytes,
                     other => {
-                        return Err(Problem::Host(format!("{other:?} while a program runs")));
+                        return Err(ConversationError::Protocol(format!(
+                            "{other:?} while a program runs"
+                        )));
                     }
                 }
             }
@@ -140,7 +148,7 @@ impl Running {
     }
 
     /// Waits for anything to do: says whether the host wrote, and whether a child died.
-    fn wait(&self, stream: RawFd) -> Result<[bool; 2], Problem> {
+    fn wait(&self, stream: RawFd) -> Result<[bool; 2], ConversationError> {
         let poll = |fd, events| libc::pollfd { fd, events, revents: 0 };
         let open = |output: &Output| output.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         let full = self.input.as_ref().filter(|_| !self.unread.is_empty());
@@ -162,7 +170,7 @@ impl Running {
     }
 
     /// Sends all that is there to be read of the outputs.
-    fn carry_output<S: Write>(&mut self, stream: &mut S) -> Result<(), Problem> {
+    fn carry_output<S: Write>(&mut self, stream: &mut S) -> Result<(), ConversationError> {
         let mut piece = vec![0; PIECE];
         for output in &mut self.outputs {
             while let Some(pipe) = &output.pipe {

@@ -6,11 +6,12 @@
 
 use crate::bench;
 use crate::case::{Case, Check, Failure, Run};
+use crate::conversation::{ConversationError, receive};
 use crate::probe::Machine;
 use crate::program;
 use crate::shared::{self, shared};
 use crate::sys::{self, Change};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 use sudbox_protocol::{
@@ -27,41 +28,12 @@ const NOT_SET_UP: i32 = 100;
 /// The child panicked.
 const PANICKED: i32 = 101;
 
-/// Why the conversation broke off.
-#[derive(Debug)]
-pub enum Problem {
-    /// The stream failed or ended.
-    Stream(io::Error),
-    /// The host broke the protocol.
-    Host(String),
-    /// The runner could not set itself up.
-    Setup(sys::Errno),
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Problem::Stream(error) => write!(f, "the connection to the host failed: {error}"),
-            Problem::Host(what) => write!(f, "the host broke the protocol: {what}"),
-            Problem::Setup(error) => write!(f, "the runner cannot set itself up: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Problem {}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Problem::Stream(error)
-    }
-}
-
 /// Brings the process to the state in which the kernel starts one: signals, alternate stack,
 /// restartable sequences, whatever a runtime did to them. The children inherit it.
 ///
 /// # Errors
 /// If the shared memory cannot be had.
-pub fn prepare() -> Result<(), Problem> {
+pub fn prepare() -> Result<(), ConversationError> {
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
         // SAFETY: the default action is always right.
         let _ = unsafe { sys::sigaction(signal, &sys::Action::default()) };
@@ -75,7 +47,7 @@ pub fn prepare() -> Result<(), Problem> {
     let _ = sys::sigmask(libc::SIG_SETMASK, blocked);
     // SAFETY: a flag of this process.
     let _ = unsafe { sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-    shared::create().map_err(Problem::Setup)
+    shared::create().map_err(ConversationError::Setup)
 }
 
 /// The whole conversation, from the greeting to the acknowledgement of the account, or a program in
@@ -83,23 +55,27 @@ pub fn prepare() -> Result<(), Problem> {
 /// looked up in `table`; walks, which x86-64 alone has, are in no table.
 ///
 /// # Errors
-/// [`Problem`] as soon as the other side fails.
+/// [`ConversationError`] as soon as the other side fails.
 pub fn converse<S: Read + Write + AsFd>(
     stream: &mut S,
     machine: &Machine,
     table: &[&[Case]],
-) -> Result<(), Problem> {
+) -> Result<(), ConversationError> {
     let mut frames = FrameReader::default();
     stream.write_all(&GuestMessage::Hello(machine.hello()).to_frame())?;
     let plan = match receive(stream, &mut frames)? {
         HostMessage::Plan(plan) => plan,
         HostMessage::Execute(wanted) => return program::run(stream, &mut frames, &wanted),
-        other => return Err(Problem::Host(format!("{other:?} where a plan was due"))),
+        other => {
+            return Err(ConversationError::Protocol(format!("{other:?} where a plan was due")));
+        }
     };
     let account = run_plan(stream, &mut frames, machine, table, &plan)?;
     match receive(stream, &mut frames)? {
         HostMessage::Acknowledge if account == plan.cases.len() => Ok(()),
-        other => Err(Problem::Host(format!("{other:?} where an acknowledgement was due"))),
+        other => {
+            Err(ConversationError::Protocol(format!("{other:?} where an acknowledgement was due")))
+        }
     }
 }
 
@@ -111,7 +87,7 @@ fn run_plan<S: Read + Write>(
     machine: &Machine,
     table: &[&[Case]],
     plan: &Plan,
-) -> Result<usize, Problem> {
+) -> Result<usize, ConversationError> {
     let mut account = Vec::new();
     let mut out = Vec::new();
     for (index, planned) in (0u32..).zip(&plan.cases) {
@@ -120,7 +96,11 @@ fn run_plan<S: Read + Write>(
         out.clear();
         match receive(stream, frames)? {
             HostMessage::Go { case } if case == index => {}
-            other => return Err(Problem::Host(format!("{other:?} where go {index} was due"))),
+            other => {
+                return Err(ConversationError::Protocol(format!(
+                    "{other:?} where go {index} was due"
+                )));
+            }
         }
         let start = sys::now();
         let (said, result) = run_one(machine, table, index, planned);
@@ -135,29 +115,6 @@ fn run_plan<S: Read + Write>(
     out.extend_from_slice(&GuestMessage::Account(account).to_frame());
     stream.write_all(&out)?;
     Ok(cases)
-}
-
-/// The next message of the host.
-pub(crate) fn receive<S: Read>(
-    stream: &mut S,
-    frames: &mut FrameReader,
-) -> Result<HostMessage, Problem> {
-    let mut piece = [0; 4096];
-    loop {
-        match frames.next_body() {
-            Ok(Some(body)) => {
-                return HostMessage::decode(&body).map_err(|e| Problem::Host(e.to_string()));
-            }
-            Ok(None) => {}
-            Err(error) => return Err(Problem::Host(error.to_string())),
-        }
-        match stream.read(&mut piece) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Ok(length) => frames.push(&piece[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 fn run_one(

@@ -5,6 +5,17 @@
 use super::gates::between;
 use super::{FLAGS_FIXED, Reg, Registers};
 
+/// The registers in which the personality `alien` passes values on an architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct AlienRegisters {
+    /// The number of a call, all bits.
+    pub number: Reg,
+    /// Its arguments; a thread gets its argument in the first.
+    pub arguments: [Reg; 4],
+    /// Its results.
+    pub results: [Reg; 2],
+}
+
 unsafe extern "C" {
     fn sudbox_alien();
     fn sudbox_alien_end();

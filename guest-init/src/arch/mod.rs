@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What differs between architectures, each in a folder of the same interface, and what is made of
-//! that.
+//! The architectures. Each folder has the same interface; the files beside the folders build on it.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -12,12 +11,13 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-// x86-64 has instructions of its own that load and store them.
+// x86-64 has these in its folder.
+#[cfg(not(target_arch = "x86_64"))]
+mod compat_call;
 #[cfg(not(target_arch = "x86_64"))]
 mod floating;
-#[cfg(not(target_arch = "s390x"))]
+#[cfg(foreign_programs)]
 mod foreign;
-// x86-64 has assembly of its own that shows more.
 mod gates;
 mod programs;
 mod registers;
@@ -27,8 +27,10 @@ mod watch;
 mod watching;
 
 #[cfg(not(target_arch = "x86_64"))]
+pub use compat_call::*;
+#[cfg(not(target_arch = "x86_64"))]
 pub use floating::*;
-#[cfg(not(target_arch = "s390x"))]
+#[cfg(foreign_programs)]
 pub use foreign::*;
 pub use gates::*;
 pub use programs::*;

@@ -5,7 +5,7 @@
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
 use crate::cases::foreign::{file_mask, same};
-use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, arena};
+use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, program_memory};
 use crate::support::*;
 
 /// `alien`, with a program that is told how it is held.
@@ -24,13 +24,13 @@ impl Personality for Told {
         Alien.beyond_linux()
     }
 
-    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
-        let selector = arena::block(0).start;
+    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        let selector = program_memory::block(0).start;
         let both = libc::PROT_READ | libc::PROT_WRITE;
-        call.arena.put(selector, arena::BLOCK, both).then_some(())?;
-        call.put_stack(0)?;
+        call.memory.map(selector, program_memory::BLOCK, both).then_some(())?;
+        call.map_stack(0)?;
         // The function that it may jump to looks above its return address.
-        let mut registers = Registers::start(image.entry, arena::stack(0).end - 64);
+        let mut registers = Registers::start(image.entry, program_memory::stack(0).end - 64);
         let told = [arch::inside_entry(), selector, self.0];
         for (reg, value) in REGISTERS.arguments.into_iter().zip(told) {
             registers[reg] = value;

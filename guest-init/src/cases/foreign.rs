@@ -6,7 +6,7 @@ use crate::arch::{self, Registers};
 use crate::case::Check;
 use crate::cases::tracefs::Tracefs;
 use crate::sandbox::{
-    self, Alien, Call, Engine, Fault, Image, Next, Personality, Problem, Sandbox,
+    self, Alien, Call, Engine, Fault, Image, Next, Personality, Sandbox, SandboxError,
 };
 use crate::support::*;
 use crate::sys;
@@ -64,7 +64,6 @@ pub(crate) fn alien_filter() -> Check {
     alien_on(&[Engine::Exclusive, Engine::Filter])
 }
 
-#[cfg(not(target_arch = "riscv64"))]
 pub(crate) fn alien_trace() -> Check {
     alien_on(&[Engine::Exclusive, Engine::Trace])
 }
@@ -98,7 +97,7 @@ pub(crate) fn unseen() -> Check {
         let trace = Tracefs::start(&["raw_syscalls/sys_enter"])?;
         let image = Image::of_code(arch::alien_program());
         let sandbox = match Sandbox::start(&image, &Alien, engine) {
-            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
             started => started.map_err(broken("starting"))?,
         };
         let finished = sandbox.finish();
@@ -150,8 +149,8 @@ impl Personality for Busy {
         Alien.beyond_linux()
     }
 
-    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
-        Alien.first(call, image)
+    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        Alien.prepare_first_thread(call, image)
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
@@ -177,7 +176,7 @@ pub(crate) fn native_untouched() -> Check {
         MADE.store(0, Ordering::SeqCst);
         ANSWERED.store(0, Ordering::SeqCst);
         match sandbox::run(&image, &Busy, engine) {
-            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
             ran => as_due(engine, ran, ALIEN)?,
         }
         let counts = [&MADE, &ANSWERED].map(|count| count.load(Ordering::SeqCst));
@@ -197,7 +196,7 @@ pub(crate) fn signals_from_outside() -> Check {
     let mut signals = 0;
     for engine in Engine::ALL {
         let sandbox = match Sandbox::start(&image, &Alien, engine) {
-            Err(Problem::Missing(_) | Problem::Refused { .. }) => continue,
+            Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
             started => started.map_err(broken("starting"))?,
         };
         let task = u64::from(sandbox.task().cast_unsigned());
@@ -239,7 +238,7 @@ pub(crate) fn same(
 }
 
 /// A run gave this transcript. What it gave instead is kept whole; the first line tells.
-fn as_due(engine: Engine, ran: Result<String, Problem>, due: &str) -> Check {
+fn as_due(engine: Engine, ran: Result<String, SandboxError>, due: &str) -> Check {
     let got =
         ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;
     if got == due {

@@ -7,11 +7,11 @@ mod absence;
 mod arguments;
 pub(crate) mod audit;
 mod entries;
-#[cfg(not(target_arch = "s390x"))]
+#[cfg(foreign_programs)]
 mod escapes;
 #[cfg(not(target_arch = "x86_64"))]
 mod floating;
-#[cfg(not(target_arch = "s390x"))]
+#[cfg(foreign_programs)]
 mod foreign;
 mod inheritance;
 mod ptrace;
@@ -37,7 +37,7 @@ mod uprobes;
 mod userfault;
 mod users;
 mod users_traced;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(windows_programs)]
 mod windows;
 
 #[cfg(target_arch = "aarch64")]
@@ -59,8 +59,20 @@ use s390x as own;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as own;
 
-/// The check of a case that some architectures have, each its own. Elsewhere it is never planned.
+/// The check of a case that not all architectures can compile: `on!("x86_64", MODULE::FUNCTION)` is in
+/// the architecture's own folder, `on!(cfg CFG, MODULE::FUNCTION)` is in a file that `CFG` includes.
+/// Elsewhere it is [`elsewhere`], which is never planned.
 macro_rules! on {
+    (cfg $cfg:ident, $($check:tt)::+) => {{
+        #[cfg($cfg)]
+        {
+            $crate::cases::$($check)::+
+        }
+        #[cfg(not($cfg))]
+        {
+            $crate::cases::elsewhere
+        }
+    }};
     ($($arch:literal)|+, $($check:tt)::+) => {{
         #[cfg(any($(target_arch = $arch),+))]
         {
@@ -74,7 +86,7 @@ macro_rules! on {
 }
 use on;
 
-/// What [`on`] gives elsewhere.
+/// The check of a case on architectures that do not have it.
 fn elsewhere() -> Check {
     Err(Failure::Broken("this case is one of another architecture".into()))
 }

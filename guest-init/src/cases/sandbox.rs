@@ -29,14 +29,14 @@ pub(super) const CASES: &[Case] = &[
         "a program with a system call interface that nothing in Linux expects runs on dispatch of all \
          but a range",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::alien_exclusive),
+        on!(cfg foreign_programs, foreign::alien_exclusive),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/alien-inclusive",
         "the same program runs the same on dispatch of a range",
         "task_set_syscall_user_dispatch()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::alien_inclusive),
+        on!(cfg foreign_programs, foreign::alien_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WRITTEN),
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/alien-filter",
         "the same program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::alien_filter),
+        on!(cfg foreign_programs, foreign::alien_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WRITTEN),
@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/alien-trace",
         "the same program runs the same on dispatch and under a tracer that makes none of its calls",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64", foreign::alien_trace),
+        on!(cfg foreign_programs, foreign::alien_trace),
     )
     .only(EMULATED),
     outside_core(
@@ -60,14 +60,14 @@ pub(super) const CASES: &[Case] = &[
         "a Windows program that makes its system calls itself runs on dispatch of all but a \
          range, with the selector where Wine has it, and its fault becomes an exception",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64", windows::nt_exclusive),
+        on!(cfg windows_programs, windows::nt_exclusive),
     )
     .only(WINDOWS),
     outside_core(
         "sandbox/nt-inclusive",
         "the same Windows program runs the same on dispatch of a range",
         "task_set_syscall_user_dispatch()",
-        on!("x86_64" | "aarch64", windows::nt_inclusive),
+        on!(cfg windows_programs, windows::nt_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WINDOWS),
@@ -75,7 +75,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/nt-filter",
         "the same Windows program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64", windows::nt_filter),
+        on!(cfg windows_programs, windows::nt_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WINDOWS),
@@ -83,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/nt-notification",
         "the same Windows program runs the same on dispatch and on a filter that notifies by address",
         "syscall_user_dispatch()",
-        on!("x86_64", windows::nt_notification),
+        on!(cfg windows_programs, windows::nt_notification),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(NOTIFIED),
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
         "the same Windows program runs the same on dispatch and under a tracer that makes none of its \
          calls",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64", windows::nt_trace),
+        on!(cfg windows_programs, windows::nt_trace),
     )
     .only(WINDOWS),
     outside_core(
@@ -106,7 +106,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/unseen",
         "by whatever engine, no tracepoint sees a system call of a foreign program",
         "syscall_trace_enter()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::unseen),
+        on!(cfg foreign_programs, foreign::unseen),
     )
     .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
     .needs(&[Need::Root, Need::Vm])
@@ -115,21 +115,21 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/native-untouched",
         "by whatever engine, an emulator's own system calls are made, from wherever it makes them",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::native_untouched),
+        on!(cfg foreign_programs, foreign::native_untouched),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/signals-from-outside",
         "signals that others send a foreign program's thread change nothing of what it does",
         "setup_rt_frame()",
-        on!("x86_64" | "aarch64" | "riscv64", foreign::signals_from_outside),
+        on!(cfg foreign_programs, foreign::signals_from_outside),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/escapes",
         "dispatch confines nobody: who jumps to the allowed range, or writes the selector, calls Linux",
         "syscall_user_dispatch()",
-        on!("x86_64" | "aarch64" | "riscv64", escapes::escapes),
+        on!(cfg foreign_programs, escapes::escapes),
     )
     .only(WRITTEN),
 ];

@@ -27,7 +27,6 @@ pub(crate) fn nt_filter() -> Check {
     nt_on(&[Engine::Exclusive, Engine::Filter])
 }
 
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn nt_notification() -> Check {
     nt_on(&[Engine::Exclusive, Engine::Notification])
 }

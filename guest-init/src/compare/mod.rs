@@ -19,7 +19,7 @@ use sudbox_protocol::Feature;
 
 /// Two ways to have the same: what is seen of the second is judged by the first.
 #[derive(Clone, Copy, Debug)]
-pub struct Way {
+struct Way {
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
@@ -226,7 +226,7 @@ pub(crate) const CASES: &[Case] = &{
             features: way.features,
             needs: way.needs,
             core: false,
-            run: Run::Compare(way),
+            run: Run::Compare(at),
             only: way.only,
             ..cases[at]
         };
@@ -240,7 +240,10 @@ fn nothing() -> Check {
 }
 
 /// Has both done and compares what was seen.
-pub(crate) fn check(way: &Way) -> Check {
+pub(crate) fn check(index: usize) -> Check {
+    let Some(way) = WAYS.get(index) else {
+        return Err(Failure::Broken(format!("there is no comparison {index}")));
+    };
     if let Some(need) = probe::machine().lacks(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }

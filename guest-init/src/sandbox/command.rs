@@ -2,8 +2,10 @@
 
 //! `guest-init --sandbox ENGINE FILE`: runs a Windows program and prints its transcript.
 
-use super::{Engine, Nt, Problem, pe, run};
-use crate::{probe, runner};
+use super::engine::{Engine, SandboxError};
+use super::personalities::Nt;
+use super::{pe, run};
+use crate::{arch, probe, runner};
 
 /// Exit codes, as the whole project uses them.
 const DIED: i32 = 1;
@@ -28,6 +30,9 @@ pub fn command(engine: &str, path: &str) -> i32 {
 }
 
 fn try_to(engine: &str, path: &str) -> Result<String, (i32, String)> {
+    if !arch::RUNS_PE {
+        return Err((USAGE, "Windows programs in PE files run on x86-64 only".to_owned()));
+    }
     let engines = || Engine::ALL.into_iter();
     probe::find(false);
     let engine = match engine {
@@ -40,10 +45,10 @@ fn try_to(engine: &str, path: &str) -> Result<String, (i32, String)> {
     runner::prepare().map_err(|problem| (TROUBLE, problem.to_string()))?;
     run(&image, &Nt, engine).map_err(|problem| {
         let code = match problem {
-            Problem::Missing(_) => NOT_OFFERED,
-            Problem::Refused { .. } | Problem::DoesNotFit => USAGE,
-            Problem::System(..) => TROUBLE,
-            Problem::Died => DIED,
+            SandboxError::Missing(_) => NOT_OFFERED,
+            SandboxError::Refused { .. } | SandboxError::TooLarge => USAGE,
+            SandboxError::System(..) => TROUBLE,
+            SandboxError::Died => DIED,
         };
         (code, problem.to_string())
     })

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways in which system calls of foreign code can be had.
+//! The ways to intercept the system calls of foreign code.
 
-use super::Personality;
+use super::personality::Personality;
 use crate::{probe, sys};
 use std::fmt;
 use sudbox_protocol::Feature;
 
-/// What hands a foreign program's system calls over.
+/// A way to intercept a foreign program's system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// Dispatch of all but a range, by a selector for each thread.
+    /// Dispatch of all calls but those from a range, with a selector for each thread.
     Exclusive,
-    /// Dispatch of a range (6.17 on), by a selector for each thread.
+    /// Dispatch of calls from a range (6.17 and later), with a selector for each thread.
     Inclusive,
-    /// A filter of seccomp that looks at the instruction pointer, and answers `RET_TRAP`.
+    /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_TRAP`.
     Filter,
-    /// The same with `RET_USER_NOTIF`: a supervisor answers.
+    /// The same filter with `SECCOMP_RET_USER_NOTIF`: a supervisor emulates.
     Notification,
-    /// ptrace with `PTRACE_SYSEMU`: a tracer answers.
+    /// `PTRACE_SYSEMU`: a tracer emulates.
     Trace,
 }
 
 impl Engine {
-    /// All of them.
+    /// Every engine.
     pub const ALL: [Engine; 5] =
         [Engine::Exclusive, Engine::Inclusive, Engine::Filter, Engine::Notification, Engine::Trace];
 
-    /// Its name.
+    /// The name, as `--sandbox` takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,35 +39,34 @@ impl Engine {
         }
     }
 
-    /// Whether someone outside the task emulates.
-    pub(super) const fn supervised(self) -> bool {
-        matches!(self, Engine::Notification | Engine::Trace)
-    }
-
-    /// Refuses a personality that this cannot carry.
-    pub(super) fn carries(self, personality: &dyn Personality) -> Result<(), Problem> {
+    /// Checks that the engine can carry the calls of a personality.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`]
+    pub(super) fn carries(self, personality: &dyn Personality) -> Result<(), SandboxError> {
         match personality.beyond_linux() {
             Some(why) if self == Engine::Notification => {
-                Err(Problem::Refused { engine: self, personality: personality.name(), why })
+                Err(SandboxError::Refused { engine: self, personality: personality.name(), why })
             }
             _ => Ok(()),
         }
     }
 
-    /// Refuses what the kernel does not offer. What `PTRACE_SYSEMU` shows is the architecture's.
+    /// Checks that the kernel offers the engine. Whether `PTRACE_SYSEMU` shows all registers depends
+    /// on the architecture.
     ///
     /// # Errors
-    /// [`Problem::Missing`]
-    pub fn offered(self) -> Result<(), Problem> {
+    /// [`SandboxError::Missing`]
+    pub fn offered(self) -> Result<(), SandboxError> {
         let feature = match self {
             Engine::Exclusive => Feature::Dispatch,
             Engine::Inclusive => Feature::Inclusive,
             Engine::Filter | Engine::Notification => Feature::SeccompFilter,
             Engine::Trace if crate::arch::SYSEMU_SHOWS_ALL => return Ok(()),
-            Engine::Trace => return Err(Problem::Missing(self)),
+            Engine::Trace => return Err(SandboxError::Missing(self)),
         };
         let missing = probe::machine().without(&[feature]).is_some();
-        if missing { Err(Problem::Missing(self)) } else { Ok(()) }
+        if missing { Err(SandboxError::Missing(self)) } else { Ok(()) }
     }
 }
 
@@ -77,53 +76,55 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Why a program was not run to its end.
+/// Why a program did not run to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum SandboxError {
     /// The engine cannot carry the personality.
     Refused {
         /// The engine.
         engine: Engine,
         /// The personality's name.
         personality: &'static str,
-        /// What of it.
+        /// The reason.
         why: &'static str,
     },
     /// The kernel does not offer the engine.
     Missing(Engine),
-    /// The program has no room in the arena.
-    DoesNotFit,
-    /// A system call of ours failed.
+    /// The program is larger than the memory for it.
+    TooLarge,
+    /// A system call of the sandbox itself failed.
     System(&'static str, sys::Errno),
-    /// The program's tasks ended before it did.
+    /// The program's tasks died before the program ended.
     Died,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SandboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Refused { engine: Engine::Notification, personality, why } => write!(
+            SandboxError::Refused { engine: Engine::Notification, personality, why } => write!(
                 f,
                 "the engine notification cannot carry the personality {personality}: {why}, and \
                  user notification shows 32 bits of a number and sets one result"
             ),
-            Problem::Refused { engine, personality, why } => {
+            SandboxError::Refused { engine, personality, why } => {
                 write!(f, "the engine {engine} cannot carry the personality {personality}: {why}")
             }
-            Problem::Missing(engine) => write!(f, "this kernel does not offer the engine {engine}"),
-            Problem::DoesNotFit => f.write_str("the program does not fit the sandbox's memory"),
-            Problem::System(what, errno) => write!(f, "{what}: {errno}"),
-            Problem::Died => f.write_str("the program's tasks died before the program ended"),
+            SandboxError::Missing(engine) => {
+                write!(f, "this kernel does not offer the engine {engine}")
+            }
+            SandboxError::TooLarge => f.write_str("the program does not fit the sandbox's memory"),
+            SandboxError::System(what, errno) => write!(f, "{what}: {errno}"),
+            SandboxError::Died => f.write_str("the program's tasks died before the program ended"),
         }
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for SandboxError {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::Alien;
     use super::*;
+    use crate::sandbox::Alien;
 
     #[test]
     fn what_an_engine_cannot_carry_it_refuses_by_name() {

@@ -1,167 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs a foreign program natively while a personality emulates its system calls.
+//! Runs a foreign program natively and emulates its system calls.
 //!
-//! The program lies in the [`arena`] and knows nothing of Linux. An [`Engine`] hands each of its
-//! system calls to a [`Personality`], which reads it out of the registers, does what it asks, and
-//! answers into the registers. All tasks share memory with whoever runs the sandbox, so that an engine
-//! may emulate in the task itself or from outside, and a personality need not know.
+//! The program lies in its own [memory](program_memory) and knows nothing of Linux. An [`Engine`]
+//! intercepts its system calls and passes each to a [`Personality`], which reads the arguments from
+//! the registers, emulates the call, and writes the result to the registers. The program's tasks
+//! share memory with the process that runs the sandbox. So an engine can emulate in the task itself
+//! or from outside, and personalities do not depend on which.
 //!
-//! This is emulation, not confinement: a program that knows of Linux gets at it.
+//! The sandbox emulates; it does not confine. A program that knows it runs on Linux can escape.
 
-mod alien;
-pub mod arena;
-mod call;
-#[cfg(target_arch = "x86_64")]
+mod bounded_text;
+#[cfg(windows_programs)]
 mod command;
 mod engine;
-mod notification;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod nt;
+mod engines;
+mod image;
 pub mod pe;
-mod room;
-mod supervisor;
+mod personalities;
+mod personality;
+pub mod program_memory;
+mod state;
 mod task;
-mod text;
-mod trace;
-mod trap;
+mod thread;
 
-pub use alien::{Alien, AlienRegisters};
-pub use call::{Call, Fault, Next, Personality};
-#[cfg(target_arch = "x86_64")]
+#[cfg(windows_programs)]
 pub use command::command;
-pub use engine::{Engine, Problem};
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub use nt::Nt;
+pub use engine::{Engine, SandboxError};
+pub use image::{Image, Segment};
+pub use personalities::Alien;
+#[cfg(windows_programs)]
+pub use personalities::Nt;
+pub use personality::{Call, Fault, Next, Personality};
 
-use crate::sys;
-use arena::Arena;
-use room::Room;
+use program_memory::ProgramMemory;
+use state::SandboxState;
 
-/// A part of a program in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it begins, a whole page.
-    pub address: u64,
-    /// What it holds.
-    pub bytes: Vec<u8>,
-    /// Bytes of memory, whole pages; what is beyond `bytes` is zero.
-    pub length: u64,
-    /// `PROT_*`
-    pub protection: i32,
-}
-
-/// A program as it lies in the arena.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Its parts, apart from each other.
-    pub segments: Vec<Segment>,
-    /// Where its first thread begins.
-    pub entry: u64,
-}
-
-impl Image {
-    /// Code that begins at its beginning and can run anywhere.
-    #[must_use]
-    pub fn of_code(code: &[u8]) -> Image {
-        let segment = Segment {
-            address: arena::BASE,
-            bytes: code.to_vec(),
-            length: (code.len() as u64).next_multiple_of(arena::PAGE),
-            protection: libc::PROT_READ | libc::PROT_EXEC,
-        };
-        Image { segments: vec![segment], entry: arena::BASE }
-    }
-
-    fn load(&self, arena: &mut Arena) -> bool {
-        self.segments.iter().all(|segment| {
-            let Segment { address, length, protection, .. } = *segment;
-            let loaded = arena.put(address, length, libc::PROT_READ | libc::PROT_WRITE)
-                && arena.write(address, &segment.bytes)
-                && arena.protect(address, length, protection).is_some();
-            // SAFETY: mapped above.
-            unsafe { crate::arch::make_executable(address..address + length) };
-            loaded
-        })
-    }
-}
-
-/// A program that runs.
+/// A running program.
 pub struct Sandbox {
-    room: &'static Room,
-    root: i32,
+    state: &'static SandboxState,
+    first_tid: i32,
 }
 
 impl Sandbox {
     /// Starts a program.
     ///
     /// # Errors
-    /// [`Problem`]
+    /// [`SandboxError`]
     pub fn start(
         image: &Image,
         personality: &'static dyn Personality,
         engine: Engine,
-    ) -> Result<Sandbox, Problem> {
+    ) -> Result<Sandbox, SandboxError> {
         engine.carries(personality)?;
         engine.offered()?;
-        let mut arena = Arena::new().map_err(|errno| Problem::System("taking the arena", errno))?;
-        if !image.load(&mut arena) {
-            return Err(Problem::DoesNotFit);
+        let mut memory = ProgramMemory::new()
+            .map_err(|errno| SandboxError::System("mapping the program's memory", errno))?;
+        if !image.load(&mut memory) {
+            return Err(SandboxError::TooLarge);
         }
-        // Tasks may look at it until the process ends.
-        let room: &'static Room = Box::leak(Room::new(arena, personality, engine)?);
-        let started = room
-            .first(image)
-            .and_then(|()| task::start(room, 0).map_err(|errno| Problem::System("clone", errno)));
-        let root = started.inspect_err(|_| room.close())?;
-        Ok(Sandbox { room, root })
+        let methods = engines::methods(engine);
+        // Leaked: tasks may read it until the process ends.
+        let state: &'static SandboxState =
+            Box::leak(SandboxState::new(memory, personality, methods)?);
+        let started = state.prepare_first_thread(image).and_then(|()| {
+            task::start(state, 0).map_err(|errno| SandboxError::System("clone", errno))
+        });
+        let first_tid = started.inspect_err(|_| state.close())?;
+        Ok(Sandbox { state, first_tid })
     }
 
-    /// The task of its first thread.
+    /// The thread ID of its first thread.
     #[must_use]
     pub fn task(&self) -> i32 {
-        self.root
+        self.first_tid
     }
 
-    /// The tasks of its first two threads, 0 where there was none.
+    /// The thread IDs of its first two threads, 0 for one that never was.
     #[must_use]
     pub fn tasks(&self) -> [i32; 2] {
-        [self.root, self.room.second()]
+        [self.first_tid, self.state.second_tid()]
     }
 
-    /// How many signals from outside its tasks have had.
+    /// The number of signals from outside that its tasks have handled.
     #[must_use]
     pub fn signals(&self) -> u32 {
-        self.room.signals()
+        self.state.signals()
     }
 
-    /// Runs it to its end, and gives its transcript.
+    /// Waits for the program's end and gives its transcript.
     ///
     /// # Errors
-    /// [`Problem`] if it did not end by itself.
-    pub fn finish(&self) -> Result<String, Problem> {
-        let supervised = match self.room.engine {
-            Engine::Exclusive | Engine::Inclusive | Engine::Filter => {
-                let waited = sys::wait(self.root, libc::__WALL);
-                waited.map(drop).map_err(|errno| Problem::System("wait4", errno))
-            }
-            Engine::Notification => notification::supervise(self.room),
-            Engine::Trace => trace::supervise(self.room),
-        };
-        self.room.close();
+    /// [`SandboxError`] if it did not end by itself.
+    pub fn finish(&self) -> Result<String, SandboxError> {
+        let supervised = (self.state.methods.supervise)(self.state, self.first_tid);
+        self.state.close();
         supervised?;
-        self.room.transcript()
+        self.state.transcript()
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end and gives its transcript.
 ///
 /// # Errors
-/// [`Problem`]
+/// [`SandboxError`]
 pub fn run(
     image: &Image,
     personality: &'static dyn Personality,
     engine: Engine,
-) -> Result<String, Problem> {
+) -> Result<String, SandboxError> {
     Sandbox::start(image, personality, engine)?.finish()
 }

@@ -1,104 +1,109 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How the tasks begin in which foreign threads run.
+//! The Linux tasks that run foreign threads: how they start, enter the program and handle signals.
 //!
-//! A task begins in code of ours, on a stack of ours, and enters the foreign program by the return
-//! from a signal handler that put the program's registers into the frame: no code has to be written
-//! for that, and what is entered with BLOCK is entered from the allowed range.
+//! A task starts in our code, on a stack of ours. It enters the program by the return from a signal
+//! handler that has put the program's registers into the signal frame. So no assembly is needed for
+//! the entry, and with the selector at BLOCK the entering call, `rt_sigreturn(2)`, still comes from
+//! the allowed range.
 
-use super::arena;
-use super::room::{NATIVE, Room};
-use super::{Engine, Problem, notification, trap};
-use crate::arch::{self, Context};
-use crate::ptrace;
-use crate::support::{ALLOW, BLOCK, EXCLUSIVE, INCLUSIVE, inside_length};
+use super::engine::SandboxError;
+use super::personality::{self, Fault, Next};
+use super::program_memory;
+use super::state::{NATIVE_STACK, SandboxState};
+use crate::arch::{self, Context, Reg};
+use crate::support::{ALLOW, BLOCK};
 use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
-/// Sent from outside to see that it does no harm.
+/// A signal that tests send from outside, which must do no harm.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
-/// By which a task enters the program.
-const ENTER_SIGNAL: i32 = libc::SIGUSR2;
-/// What faults are told by.
+/// The signal by which a task without a tracer enters the program.
+pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
+/// The signals that report faults.
 const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
-/// Starts the task of a thread: a thread where tasks emulate themselves, else a process that shares
-/// all with its supervisor but the answer to signals.
-pub(super) fn start(room: &Room, thread: usize) -> Result<i32, Errno> {
-    let own = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS;
-    let flags = if thread == 0 || room.engine.supervised() {
-        own | libc::SIGCHLD
+/// Time between two looks at whether another thread has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Starts the task of a thread and gives its thread ID. A task that emulates for itself is a thread
+/// of the first one; a supervised task is a process that shares everything with the supervisor but
+/// the signal handlers.
+///
+/// # Errors
+/// As `clone(2)`.
+pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
+    let shared = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS;
+    let flags = if thread == 0 || state.methods.supervised {
+        shared | libc::SIGCHLD
     } else {
-        own | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM
+        shared | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM
     };
-    // The task takes no signal before it has handlers.
+    // The task must get no signal before it has installed its handlers.
     let mask = sys::sigmask(libc::SIG_SETMASK, u64::MAX)?;
-    // SAFETY: the stack is this task's alone, and stays until all tasks are dead.
+    // SAFETY: the stack belongs to this task, and stays mapped until all tasks are dead.
     let answer = unsafe {
-        let place = (room.native(thread) + NATIVE as u64) as *mut u8;
-        let stack = std::slice::from_raw_parts_mut(place, NATIVE);
+        let place = (state.native_stacks(thread) + NATIVE_STACK as u64) as *mut u8;
+        let stack = std::slice::from_raw_parts_mut(place, NATIVE_STACK);
         let top = arch::prepare_stack(stack, begin, thread as u64);
         let flags = u64::from(flags.cast_unsigned());
         arch::spawn(libc::SYS_clone.cast_unsigned(), [flags, top, 0, 0])
     };
     sys::sigmask(libc::SIG_SETMASK, mask)?;
-    let task = sys::split(answer).map(|task| i32::try_from(task).unwrap_or(-1))?;
-    room.has_task(thread, task);
-    Ok(task)
+    let tid = sys::split(answer).map(|tid| i32::try_from(tid).unwrap_or(-1))?;
+    state.set_tid(thread, tid);
+    Ok(tid)
 }
 
+/// Waits for the end of the first task, whose threads emulate for themselves.
+///
+/// # Errors
+/// [`SandboxError::System`]
+pub(super) fn wait_for_end(_: &SandboxState, first: i32) -> Result<(), SandboxError> {
+    let waited = sys::wait(first, libc::__WALL);
+    waited.map(drop).map_err(|errno| SandboxError::System("wait4", errno))
+}
+
+/// The first function of a task.
 extern "C" fn begin(thread: u64) -> u64 {
-    let room = Room::current();
+    let state = SandboxState::current();
     let thread = usize::try_from(thread).unwrap_or(0);
-    let entered = prepare(room, thread).and_then(|()| {
-        let signal = if room.engine == Engine::Trace { libc::SIGSTOP } else { ENTER_SIGNAL };
-        sys::tgkill(sys::getpid(), sys::gettid(), signal)
-    });
-    // Behind the signal is the program; here is who could not get there.
+    let entered = prepare(state, thread)
+        .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.methods.enter_signal));
+    // The signal does not return here: only a task that could not be set up goes on.
     let errno = entered.err().unwrap_or(Errno(0));
     let _ = sys::sigmask(libc::SIG_SETMASK, u64::MAX);
-    room.give_up(Problem::System("setting up a task", errno));
+    state.give_up(SandboxError::System("setting up a task", errno));
     sys::exit(1)
 }
 
-fn prepare(room: &Room, thread: usize) -> sys::Result<()> {
-    // From where signals come on, handlers may want the lock, and nothing else here must have it.
-    let state = room.state(thread);
-    let selector = std::ptr::from_ref(selector(room, thread)) as u64;
-    // SAFETY: memory of this task's own; the handlers are handlers; nothing of ours uses the register
-    // of the block.
+/// Sets up the calling task: its handlers, its thread register, and the engine.
+fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
+    // Both take the lock, so they come before signals are unblocked: a handler may wait for it.
+    let block = state.thread(thread).block;
+    let selector = selector(state, thread);
+    // SAFETY: the stack is this task's own, the functions are signal handlers, and our code does not
+    // use the thread register.
     unsafe {
         sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0)?;
-        sys::sigaltstack(room.native(thread), NATIVE as u64, 0)?;
+        sys::sigaltstack(state.native_stacks(thread), NATIVE_STACK as u64, 0)?;
         sys::sigaction(ENTER_SIGNAL, &action(enter as *const () as u64))?;
-        sys::sigaction(OUTSIDE_SIGNAL, &action(on_signal as *const () as u64))?;
-        sys::sigaction(libc::SIGSYS, &action(trap::on_call as *const () as u64))?;
+        sys::sigaction(OUTSIDE_SIGNAL, &action(on_outside_signal as *const () as u64))?;
+        sys::sigaction(libc::SIGSYS, &action(on_call as *const () as u64))?;
         for signal in FAULTS {
-            sys::sigaction(signal, &action(trap::on_fault as *const () as u64))?;
+            sys::sigaction(signal, &action(on_fault as *const () as u64))?;
         }
-        if state.block != 0 {
-            arch::set_block(state.block)?;
+        if block != 0 {
+            arch::set_block(block)?;
         }
         sys::sigmask(libc::SIG_SETMASK, 0)?;
     }
-    match room.engine {
-        Engine::Exclusive => {
-            sys::set_dispatch(EXCLUSIVE, arch::inside().start, inside_length(), selector)
-        }
-        Engine::Inclusive => sys::set_dispatch(INCLUSIVE, arena::BASE, arena::LENGTH, selector),
-        // A filter is every later thread's too.
-        Engine::Filter if thread != 0 => Ok(()),
-        Engine::Filter => trap::install_filter(libc::SECCOMP_RET_TRAP, 0).map(drop),
-        Engine::Notification => {
-            let listener = notification::listen()?;
-            room.tasks[thread].listener.store(listener + 1, Ordering::SeqCst);
-            Ok(())
-        }
-        Engine::Trace => ptrace::trace_me(),
-    }
+    (state.methods.intercept)(state, thread, selector)
 }
 
-/// Handlers run on the task's own stack, are not interrupted, and return from the allowed range.
+/// The disposition of a handler that runs on the task's native stack with all signals blocked, and
+/// returns through the allowed range.
 fn action(handler: u64) -> Action {
     let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     Action {
@@ -109,36 +114,93 @@ fn action(handler: u64) -> Action {
     }
 }
 
-/// A thread's selector.
-pub(super) fn selector(room: &Room, thread: usize) -> &AtomicU8 {
-    match room.state(thread).selector {
-        0 => &room.tasks[thread].selector,
-        // SAFETY: a personality put it into the program's memory, where it stays.
+/// A thread's dispatch selector.
+pub(super) fn selector(state: &SandboxState, thread: usize) -> &AtomicU8 {
+    match state.thread(thread).selector {
+        0 => &state.tasks[thread].selector,
+        // SAFETY: a personality put the selector into the program's memory, where it stays mapped.
         address => unsafe { &*(address as *const AtomicU8) },
     }
 }
 
-/// Leaves our code for the program's.
+/// Handler of [`ENTER_SIGNAL`]: its return enters the program.
 extern "C" fn enter(_: i32, _: *const u8, frame: *mut Context) {
-    let room = Room::current();
-    let thread = room.thread_on(arch::current_stack());
-    let start = room.state(thread).start;
-    // SAFETY: the kernel hands a handler its frame, which nobody else uses.
+    let state = SandboxState::current();
+    let thread = state.thread_on(arch::current_stack());
+    let start = state.thread(thread).start;
+    // SAFETY: the kernel passes the signal frame, which nothing else uses.
     let registers = unsafe { &mut (*frame).registers };
     registers.become_start(&start);
-    selector(room, thread).store(BLOCK, Ordering::SeqCst);
+    selector(state, thread).store(BLOCK, Ordering::SeqCst);
 }
 
-/// A signal from outside.
-extern "C" fn on_signal(_: i32, _: *const u8, _: *mut Context) {
-    Room::current().signal();
+/// Handler of [`OUTSIDE_SIGNAL`].
+extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
+    SandboxState::current().count_signal();
 }
 
-/// For the time of a handler, the thread's calls are ours.
-pub(super) fn as_native<T>(room: &Room, thread: usize, what: impl FnOnce() -> T) -> T {
-    let selector = selector(room, thread);
+/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS that another process sent reports
+/// none.
+extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
+    let state = SandboxState::current();
+    let thread = state.thread_on(arch::current_stack());
+    with_calls_allowed(state, thread, || {
+        // SAFETY: the kernel passes both to the handler, and nothing else uses them.
+        let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
+        let Some(audit_arch) = personality::audit_arch(info) else { return state.count_signal() };
+        let next = state.call(thread, registers, audit_arch);
+        carry_out(state, next);
+    });
+}
+
+/// Handler of [`FAULTS`]: emulates the answer to a fault of the program. A fault of our own code ends
+/// the process.
+extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context) {
+    let state = SandboxState::current();
+    let thread = state.thread_on(arch::current_stack());
+    with_calls_allowed(state, thread, || {
+        // SAFETY: the kernel passes both to the handler, and nothing else uses them.
+        let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
+        let Some(fault) = Fault::of(signal, info) else { return state.count_signal() };
+        let pc = registers[Reg::NEXT];
+        // A jump to unmapped memory is the program's fault too.
+        if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
+            state.give_up(SandboxError::Died);
+            sys::exit(1);
+        }
+        let next = state.fault(thread, registers, fault);
+        carry_out(state, next);
+    });
+}
+
+/// Runs a function with the thread's selector at ALLOW.
+fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce() -> T) -> T {
+    let selector = selector(state, thread);
     selector.store(ALLOW, Ordering::SeqCst);
-    let result = what();
+    let result = run();
     selector.store(BLOCK, Ordering::SeqCst);
     result
+}
+
+/// Does in the task itself what has to follow an emulated call.
+fn carry_out(state: &SandboxState, next: Next) {
+    match next {
+        Next::Go => {}
+        // Not interrupted: the handler runs with all signals blocked.
+        Next::Sleep(time) => sys::sleep(time),
+        Next::Await(thread) => {
+            while state.is_live(thread) {
+                sys::sleep(POLL_INTERVAL);
+            }
+        }
+        Next::Start(thread) => {
+            if let Err(errno) = start(state, thread) {
+                state.give_up(SandboxError::System("clone", errno));
+                sys::exit(1);
+            }
+        }
+        // SAFETY: ends this thread, whose state nothing needs any more.
+        Next::EndThread(_) => drop(unsafe { sys::call(libc::SYS_exit, &[0]) }),
+        Next::End(_) => sys::exit(0),
+    }
 }

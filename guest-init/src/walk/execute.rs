@@ -5,7 +5,6 @@
 //! From the first step on only gates and calls from inside are used, in every task: nothing may
 //! allocate, format or panic.
 
-use super::compat;
 use super::model::{Event, FIRST_MASK, Told, What, number_and_arguments, registers};
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Step};
 use crate::arch::{self, Context, Gate, Reg, Registers};
@@ -64,7 +63,7 @@ pub(super) fn layout() -> Layout {
             inside.start + arch::CALL_LENGTH,
             arch::gate().after(),
             arch::second_gate().after(),
-            compat::gate().after(),
+            arch::compat_gate().after(),
         ],
         inside,
         selectors: [SELECTORS[0].as_ptr() as u64, SELECTORS[1].as_ptr() as u64],
@@ -217,7 +216,7 @@ fn issue(step: &Step, place: Place, call: Call, traced: bool) {
         }
         Place::First => arch::gate(),
         Place::Second => arch::second_gate(),
-        Place::Compat => compat::gate(),
+        Place::Compat => arch::compat_gate(),
     };
     let regs = registers(place, call, &layout());
     let after = with_pending(&CALL, step, traced, || issue_from(&gate, &regs));

@@ -6,7 +6,6 @@
 //! The sequence of a seed is the case `walk/SEED`, in no table: the host plans as many as it
 //! likes. [`operations`], [`generate`], [`model`] and [`shrink`] do nothing but think.
 
-mod compat;
 mod execute;
 pub mod generate;
 pub mod model;

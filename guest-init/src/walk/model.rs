@@ -3,9 +3,11 @@
 //! The oracle: Syscall User Dispatch as `kernel/entry/syscall_user_dispatch.c` promises it, in a
 //! few lines, and what of it a walk must see.
 
+use super::Offers;
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Selector, Step};
-use super::{Offers, compat};
-use crate::arch::{AUDIT_ARCH, Reg, Registers, UNUSED_NUMBER};
+use crate::arch::{
+    AUDIT_ARCH, AUDIT_ARCH_COMPAT, COMPAT_UMASK, Reg, Registers, UNUSED_NUMBER, compat_call,
+};
 use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 use std::fmt;
 
@@ -254,7 +256,7 @@ impl Model<'_> {
         // Only the low half of the register is the number, for the kernel as in siginfo.
         #[allow(clippy::cast_possible_truncation)]
         let number = before[Reg::NUMBER] as i32;
-        let arch = if *place == Place::Compat { compat::AUDIT_ARCH } else { AUDIT_ARCH };
+        let arch = if *place == Place::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
         for round in 0..2 {
             if !self.is_dispatched(task, at, bytes)? {
                 if let (Some((true, by)), true) = (task.traced, *place != Place::Inside) {
@@ -351,7 +353,7 @@ impl Model<'_> {
 #[must_use]
 pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
     let compat = place == Place::Compat;
-    let umask = if compat { compat::UMASK } else { libc::SYS_umask.cast_unsigned() };
+    let umask = if compat { COMPAT_UMASK } else { libc::SYS_umask.cast_unsigned() };
     match call {
         Call::Umask(mask) => (umask, [mask.into(), 0, 0, 0, 0, 0]),
         Call::FarUmask(mask) => (umask | 1 << 40, [mask.into(), 0, 0, 0, 0, 0]),
@@ -371,7 +373,7 @@ pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, 
 pub fn registers(place: Place, call: Call, layout: &Layout) -> Registers {
     let (number, arguments) = number_and_arguments(place, call, layout);
     match place {
-        Place::Compat => compat::registers(number, arguments),
+        Place::Compat => compat_call(number, arguments),
         _ => Registers::call(number, arguments),
     }
 }

@@ -3,10 +3,9 @@
 //! Foreign programs in machine code, and the registers in which personalities pass values.
 
 use super::Reg;
+use crate::arch::AlienRegisters;
 use crate::arch::Registers;
 use crate::arch::gates::between;
-use crate::sandbox::AlienRegisters;
-use crate::sandbox::arena::Arena;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 std::arch::global_asm!(include_str!("nt.s"));
@@ -46,12 +45,11 @@ pub const NT_BLOCK: Option<Reg> = Some(Reg::X18);
 /// What of a call is not where Linux has it.
 pub const NT_BEYOND_LINUX: Option<&str> = Some("its seventh and eighth arguments are in registers");
 
-/// The number of a call of `nt`: what the instruction says (`svc #number`).
+/// The number of a call of `nt`, which is the immediate of its instruction (`svc #number`). Gives
+/// `u32::MAX` if the instruction cannot be read.
 #[must_use]
-pub fn nt_number(registers: &Registers, arena: &Arena) -> u32 {
-    let place = registers[Reg::NEXT].wrapping_sub(super::CALL_LENGTH);
-    let instruction = arena.bytes(place, 4).and_then(|bytes| bytes.try_into().ok());
-    instruction.map_or(u32::MAX, |bytes| u32::from_le_bytes(bytes) >> 5 & 0xffff)
+pub fn nt_number(_: &Registers, instruction: &[u8]) -> u32 {
+    instruction.try_into().map_or(u32::MAX, |bytes| u32::from_le_bytes(bytes) >> 5 & 0xffff)
 }
 
 /// The program of `nt`: code that can run anywhere, with a page behind it that can be written to.
@@ -59,6 +57,9 @@ pub fn nt_number(registers: &Registers, arena: &Arena) -> u32 {
 pub fn windows_program() -> &'static [u8] {
     between(sudbox_nt, sudbox_nt_end)
 }
+
+/// Whether [`windows_program`] and the programs of `--sandbox` are PE files.
+pub const RUNS_PE: bool = false;
 
 /// An entry of it beside its beginning, as an offset: it touches memory that is not there.
 pub const WINDOWS_FAULTY: u64 = 0xc00;

@@ -3,8 +3,8 @@
 //! Foreign programs in machine code, and the registers in which personalities pass values.
 
 use super::Reg;
+use crate::arch::AlienRegisters;
 use crate::arch::Registers;
-use crate::sandbox::AlienRegisters;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 

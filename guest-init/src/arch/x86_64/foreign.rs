@@ -3,10 +3,9 @@
 //! Foreign programs in machine code, and the registers in which personalities pass values.
 
 use super::Reg;
+use crate::arch::AlienRegisters;
 use crate::arch::Registers;
 use crate::arch::gates::between;
-use crate::sandbox::AlienRegisters;
-use crate::sandbox::arena::Arena;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 std::arch::global_asm!(include_str!("nt.s"));
@@ -48,7 +47,7 @@ pub const NT_BEYOND_LINUX: Option<&str> = None;
 
 /// The number of a call of `nt`.
 #[must_use]
-pub fn nt_number(registers: &Registers, _: &Arena) -> u32 {
+pub fn nt_number(registers: &Registers, _: &[u8]) -> u32 {
     (registers[Reg::NUMBER] & 0xffff_ffff) as u32
 }
 
@@ -57,6 +56,9 @@ pub fn nt_number(registers: &Registers, _: &Arena) -> u32 {
 pub fn windows_program() -> &'static [u8] {
     between(sudbox_nt_pe, sudbox_nt_pe_end)
 }
+
+/// Whether [`windows_program`] and the programs of `--sandbox` are PE files.
+pub const RUNS_PE: bool = true;
 
 /// An entry of it beside its own, as an offset: it touches memory that is not there.
 pub const WINDOWS_FAULTY: u64 = 0x1c00;

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 pub mod compat;
+mod compat_call;
 mod counter;
 mod floating;
 mod foreign;
@@ -16,6 +17,7 @@ mod threads;
 mod users;
 mod watch;
 
+pub use compat_call::*;
 pub use counter::*;
 pub use floating::*;
 pub use foreign::*;

@@ -8,4 +8,4 @@ pub(super) mod nt;
 pub(super) mod registers;
 pub(super) mod tagged;
 
-pub(super) use super::{escapes, floating, foreign, stepping, windows};
+pub(super) use super::{floating, stepping};

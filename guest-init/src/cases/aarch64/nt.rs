@@ -4,7 +4,7 @@
 
 use crate::arch;
 use crate::case::Failure;
-use crate::sandbox::{Image, Segment, arena};
+use crate::sandbox::{Image, Segment, program_memory};
 
 /// What the program of `nt` does.
 pub(crate) const TRANSCRIPT: &str = r#"thread 0
@@ -38,14 +38,14 @@ end 0xc0000005
 ";
 
 /// That entry.
-pub(crate) const FAULTY_ENTRY: u64 = arena::BASE + arch::WINDOWS_FAULTY;
+pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
 
 pub(crate) fn image() -> Result<Image, Failure> {
     let mut image = Image::of_code(arch::windows_program());
     image.segments.push(Segment {
-        address: arena::BASE + arena::PAGE,
+        address: program_memory::BASE + program_memory::PAGE,
         bytes: Vec::new(),
-        length: arena::PAGE,
+        length: program_memory::PAGE,
         protection: libc::PROT_READ | libc::PROT_WRITE,
     });
     Ok(image)

@@ -3,4 +3,4 @@
 //! Checks of cases that riscv64 has and not all others. Their entries stand in the tables of their
 //! groups.
 
-pub(super) use super::{escapes, floating, foreign};
+pub(super) use super::floating;

@@ -11,4 +11,4 @@ pub(super) mod registers;
 pub(super) mod tagged;
 pub(super) mod users;
 
-pub(super) use super::{escapes, foreign, stepping, windows};
+pub(super) use super::stepping;

@@ -5,7 +5,7 @@
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::cases::foreign::{file_mask, same};
-use crate::sandbox::{Engine, Image, Nt, arena, pe};
+use crate::sandbox::{Engine, Image, Nt, pe, program_memory};
 use crate::support::*;
 
 /// What the program of `nt` does.
@@ -41,7 +41,7 @@ end 0xc0000005
 ";
 
 /// That entry.
-pub(crate) const FAULTY_ENTRY: u64 = arena::BASE + arch::WINDOWS_FAULTY;
+pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
 
 pub(crate) fn image() -> Result<Image, Failure> {
     pe::read(arch::windows_program()).map_err(broken("reading the program"))
@@ -56,7 +56,7 @@ end 0xc0000005
 
 pub(crate) fn int80() -> Check {
     const BEFORE: u64 = 0o22;
-    let image = Image { entry: arena::BASE + arch::WINDOWS_INT80, ..image()? };
+    let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80, ..image()? };
     file_mask(BEFORE).map_err(broken("umask"))?;
     for engine in Engine::ALL {
         if engine.offered().is_ok() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;
-/// Where the arena begins: where Windows programs want to be, and above all of ours.
+/// Where the memory begins: where Windows programs want to be, and above all of ours.
 pub const BASE: u64 = 0x1_4000_0000;
 /// Bytes of it.
 pub const LENGTH: u64 = 16 << 20;
@@ -30,7 +30,7 @@ const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAG
 /// Marks a page that is in use, beside `PROT_*`.
 const USED: u8 = 0x80;
 
-/// The addresses of the arena.
+/// The addresses of the memory.
 #[must_use]
 pub fn range() -> Range<u64> {
     BASE..BASE + LENGTH
@@ -50,18 +50,18 @@ pub fn block(thread: usize) -> Range<u64> {
     start..start + BLOCK
 }
 
-/// The arena of one program. Nobody else has memory there, and nothing but this changes it, so that
+/// The memory of one program. Nobody else has memory there, and nothing but this changes it, so that
 /// what it knows of each page is so.
-pub struct Arena {
+pub struct ProgramMemory {
     pages: [u8; PAGES],
 }
 
-impl Arena {
+impl ProgramMemory {
     /// Takes the addresses, with nothing there.
     ///
     /// # Errors
     /// As `mmap(2)`: `EEXIST` if something is there.
-    pub(super) fn new() -> sys::Result<Arena> {
+    pub(super) fn new() -> sys::Result<ProgramMemory> {
         let flags = libc::MAP_PRIVATE
             | libc::MAP_ANONYMOUS
             | libc::MAP_NORESERVE
@@ -70,7 +70,7 @@ impl Arena {
         let got = unsafe { sys::mmap(&[BASE, LENGTH, 0, flags as u64, u64::MAX, 0])? };
         // Kernels that do not know the flag take the address for a hint; all with dispatch do.
         if got as u64 == BASE {
-            Ok(Arena { pages: [0; PAGES] })
+            Ok(ProgramMemory { pages: [0; PAGES] })
         } else {
             Err(sys::Errno(libc::EEXIST))
         }
@@ -92,29 +92,29 @@ impl Arena {
     }
 
     /// Puts zeroed memory of this protection there, over nothing.
-    pub fn put(&mut self, start: u64, length: u64, protection: i32) -> bool {
-        let Some(pages) = Arena::pages(start, length) else { return false };
+    pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
+        let Some(pages) = ProgramMemory::pages(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)
             && self.change(start, length, pages, protection)
     }
 
     /// Finds room for zeroed memory and puts it there.
-    pub fn take(&mut self, length: u64, protection: i32) -> Option<u64> {
+    pub fn allocate(&mut self, length: u64, protection: i32) -> Option<u64> {
         let places = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
         let end = BASE + HEAP.end;
         let fits = |start: &u64| start.checked_add(length).is_some_and(|after| after <= end);
         let free = |start: &u64| {
-            Arena::pages(*start, length)
+            ProgramMemory::pages(*start, length)
                 .is_some_and(|pages| self.pages[pages].iter().all(|page| *page == 0))
         };
         let start = places.take_while(fits).find(free)?;
-        self.put(start, length, protection).then_some(start)
+        self.map(start, length, protection).then_some(start)
     }
 
     /// Changes the protection of memory that is there; gives the first page's before. The blocks of
     /// threads stay as they are: engines write selectors there.
     pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
-        let pages = Arena::pages(start, length)?;
+        let pages = ProgramMemory::pages(start, length)?;
         let blocks = start + length > BASE + BLOCKS;
         if blocks || !self.pages[pages.clone()].iter().all(|page| page & USED != 0) {
             return None;
@@ -145,7 +145,7 @@ impl Arena {
         else {
             return false;
         };
-        Arena::pages(first, end - first)
+        ProgramMemory::pages(first, end - first)
             .is_some_and(|pages| self.pages[pages].iter().all(|page| page & wanted == wanted))
     }
 
@@ -184,7 +184,7 @@ impl Arena {
     }
 }
 
-impl Drop for Arena {
+impl Drop for ProgramMemory {
     fn drop(&mut self) {
         // SAFETY: foreign programs alone have memory here, and theirs is dead.
         let _ = unsafe { sys::unmap(BASE as *mut u8, ADDRESSES) };
@@ -200,8 +200,8 @@ mod tests {
     fn memory_is_as_it_is_said_to_be() {
         const READ: i32 = libc::PROT_READ;
         const BOTH: i32 = libc::PROT_READ | libc::PROT_WRITE;
-        let mut arena = Arena::new().unwrap();
-        assert!(Arena::new().is_err(), "there is one");
+        let mut memory = ProgramMemory::new().unwrap();
+        assert!(ProgramMemory::new().is_err(), "there is one");
         for (start, length) in [
             (BASE - PAGE, PAGE),
             (BASE + 1, PAGE),
@@ -211,26 +211,29 @@ mod tests {
             (BASE + LENGTH, PAGE),
             (BASE, !(PAGE - 1)),
         ] {
-            assert!(!arena.put(start, length, BOTH), "{start:#x} {length:#x}");
-            assert_eq!(arena.protect(start, length, BOTH), None);
+            assert!(!memory.map(start, length, BOTH), "{start:#x} {length:#x}");
+            assert_eq!(memory.protect(start, length, BOTH), None);
         }
-        assert!(arena.put(BASE, 2 * PAGE, BOTH));
-        assert!(!arena.put(BASE + PAGE, PAGE, BOTH), "something is there");
-        assert!(arena.write(BASE + PAGE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
-        assert_eq!(arena.word(BASE + PAGE - 4), Some(u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8])));
-        assert!(!arena.write(BASE + 2 * PAGE - 4, &[0; 8]));
-        assert_eq!(arena.bytes(BASE + 2 * PAGE - 4, 8), None);
-        assert_eq!(arena.bytes(u64::MAX, 8), None);
-        assert_eq!(arena.bytes(0, 0), Some(&[][..]));
-        assert_eq!(arena.protect(BASE + PAGE, PAGE, READ), Some(BOTH));
-        assert!(!arena.write(BASE + PAGE, &[0]) && arena.bytes(BASE + PAGE, 4).is_some());
-        assert_eq!(arena.protect(BASE + PAGE, PAGE, 0), Some(READ));
-        assert_eq!(arena.bytes(BASE + PAGE, 1), None);
-        let first = arena.take(3 * PAGE, BOTH).unwrap();
-        assert_eq!(arena.take(PAGE, BOTH), Some(first + 3 * PAGE));
-        assert_eq!(arena.take(LENGTH, BOTH), None);
-        assert_eq!(arena.take(1, BOTH), None);
-        drop(arena);
-        drop(Arena::new().unwrap());
+        assert!(memory.map(BASE, 2 * PAGE, BOTH));
+        assert!(!memory.map(BASE + PAGE, PAGE, BOTH), "something is there");
+        assert!(memory.write(BASE + PAGE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(
+            memory.word(BASE + PAGE - 4),
+            Some(u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]))
+        );
+        assert!(!memory.write(BASE + 2 * PAGE - 4, &[0; 8]));
+        assert_eq!(memory.bytes(BASE + 2 * PAGE - 4, 8), None);
+        assert_eq!(memory.bytes(u64::MAX, 8), None);
+        assert_eq!(memory.bytes(0, 0), Some(&[][..]));
+        assert_eq!(memory.protect(BASE + PAGE, PAGE, READ), Some(BOTH));
+        assert!(!memory.write(BASE + PAGE, &[0]) && memory.bytes(BASE + PAGE, 4).is_some());
+        assert_eq!(memory.protect(BASE + PAGE, PAGE, 0), Some(READ));
+        assert_eq!(memory.bytes(BASE + PAGE, 1), None);
+        let first = memory.allocate(3 * PAGE, BOTH).unwrap();
+        assert_eq!(memory.allocate(PAGE, BOTH), Some(first + 3 * PAGE));
+        assert_eq!(memory.allocate(LENGTH, BOTH), None);
+        assert_eq!(memory.allocate(1, BOTH), None);
+        drop(memory);
+        drop(ProgramMemory::new().unwrap());
     }
 }

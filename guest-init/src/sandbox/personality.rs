@@ -1,79 +1,81 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a personality is, and what it is given of a call.
+//! The interface between the sandbox and the personalities.
 
-use super::arena::Arena;
-use super::room::{LINES, THREADS, ThreadState};
-use super::text::Text;
-use super::{Image, arena};
+use super::bounded_text::BoundedText;
+use super::image::Image;
+use super::program_memory::{self, ProgramMemory};
+use super::thread::{THREADS, TRANSCRIPT, ThreadState};
 use crate::arch::Registers;
 use std::fmt;
 use std::time::Duration;
 
-/// What emulates the system calls of foreign programs.
+/// Emulates the system calls of one foreign system.
 ///
-/// It is called in tasks that share the storage of one thread, so it neither allocates nor panics, and
-/// issues no system call but through [`Call`].
+/// Its functions are called in tasks that share the thread-local storage of one thread: they must
+/// neither allocate nor panic, and must not issue system calls except through [`Call`].
 pub trait Personality: Sync {
-    /// Its name.
+    /// The name.
     fn name(&self) -> &'static str;
 
-    /// What of its calls is not a number of 32 bits and one result, if anything is not.
+    /// Why user notification cannot carry its calls, if it cannot: that carries a 32-bit number, six
+    /// arguments and one result.
     fn beyond_linux(&self) -> Option<&'static str>;
 
-    /// Prepares the first thread. `None` if there is no room.
-    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
+    /// Prepares the first thread. `None` if the memory is full.
+    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
 
-    /// Emulates the call in these registers.
+    /// Emulates the call that the registers hold, and writes its result to them.
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next;
 
-    /// Makes of a fault what the program is told of it.
+    /// Emulates the answer of the foreign system to a fault.
     fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next;
 }
 
-/// What comes after a call.
+/// The action that follows an emulated call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The thread goes on.
     Go,
-    /// It goes on so much later.
+    /// The thread goes on after this time.
     Sleep(Duration),
-    /// It goes on when this thread has ended.
+    /// The thread goes on when the thread with this index has ended.
     Await(usize),
-    /// This thread begins, and it goes on.
+    /// The thread with this index starts, and the calling one goes on.
     Start(usize),
-    /// It ends with this status.
+    /// The thread ends with this status.
     EndThread(u64),
     /// The program ends with this status.
     End(u64),
 }
 
-/// What foreign code did that the processor refuses.
+/// A processor exception in foreign code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It touched this address; all ones if the processor does not say which.
+    /// An access to this address; `u64::MAX` if the processor does not report it.
     Access(u64),
-    /// No such instruction.
+    /// An illegal instruction.
     Instruction,
-    /// As a division by zero.
+    /// An arithmetic error, such as a division by zero.
     Arithmetic,
     /// A breakpoint.
     Breakpoint,
 }
 
-/// `si_code`, above 0 if the kernel itself sent the signal.
+/// `si_code`, which is positive if the kernel sent the signal.
 fn code_of(info: &[u8; 128]) -> i32 {
     i32::from_ne_bytes(std::array::from_fn(|i| info[8 + i]))
 }
 
-/// By which table the call was that a SIGSYS tells of (`si_arch`, `AUDIT_ARCH_*`), if it tells of one.
-pub(super) fn arch_of(info: &[u8; 128]) -> Option<u32> {
+/// The entry of the call that a SIGSYS reports (`si_arch`, `AUDIT_ARCH_*`); `None` if another process
+/// sent the signal.
+pub(super) fn audit_arch(info: &[u8; 128]) -> Option<u32> {
     let arch = u32::from_ne_bytes(std::array::from_fn(|i| info[28 + i]));
     (code_of(info) > 0).then_some(arch)
 }
 
 impl Fault {
-    /// The fault of a signal, if it is one and the kernel sent it: `siginfo_t`.
+    /// The fault that a signal's `siginfo_t` reports; `None` if another process sent the signal.
     pub(super) fn of(signal: i32, info: &[u8; 128]) -> Option<Fault> {
         let code = code_of(info);
         let address = u64::from_ne_bytes(std::array::from_fn(|i| info[16 + i]));
@@ -90,7 +92,7 @@ impl Fault {
         }
     }
 
-    /// What was touched, 0 if nothing was.
+    /// The address of an access, 0 for other faults.
     #[must_use]
     pub fn address(self) -> u64 {
         match self {
@@ -111,52 +113,52 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a personality may use of the sandbox.
+/// The parts of the sandbox that a personality may use during a call.
 pub struct Call<'a> {
-    /// Which thread calls.
+    /// The index of the calling thread.
     pub thread: usize,
     /// The program's memory.
-    pub arena: &'a mut Arena,
-    /// The line of the transcript that this call gives, without its end.
-    pub line: &'a mut Text<LINES>,
-    /// What the program says.
-    pub console: &'a mut Text<LINES>,
-    /// The personality's own.
+    pub memory: &'a mut ProgramMemory,
+    /// The thread's transcript. A call adds one line to it, without the newline.
+    pub transcript: &'a mut BoundedText<TRANSCRIPT>,
+    /// The program's output.
+    pub console: &'a mut BoundedText<TRANSCRIPT>,
+    /// Words for the personality's own use, 0 at first.
     pub words: &'a mut [u64; 8],
     pub(super) threads: &'a mut [ThreadState; THREADS],
 }
 
 impl Call<'_> {
-    /// A new thread with a stack of its own, which is one once it has a start.
+    /// Finds a free index for a new thread and maps its stack. [`Call::set_start`] completes it.
     pub fn new_thread(&mut self) -> Option<usize> {
         let thread = self.threads.iter().position(|thread| !thread.used)?;
-        self.put_stack(thread)?;
+        self.map_stack(thread)?;
         Some(thread)
     }
 
     /// Maps a thread's stack.
-    pub fn put_stack(&mut self, thread: usize) -> Option<()> {
-        let stack = arena::stack(thread);
+    pub fn map_stack(&mut self, thread: usize) -> Option<()> {
+        let stack = program_memory::stack(thread);
         let both = libc::PROT_READ | libc::PROT_WRITE;
-        self.arena.put(stack.start, arena::STACK, both).then_some(())
+        self.memory.map(stack.start, program_memory::STACK, both).then_some(())
     }
 
-    /// Whether a thread of this number was ever started, and is not the one that calls.
+    /// The index of a thread that was started and is not the calling one.
     #[must_use]
     pub fn is_other_thread(&self, thread: u64) -> Option<usize> {
         let thread = usize::try_from(thread).ok()?;
         (self.threads.get(thread)?.used && thread != self.thread).then_some(thread)
     }
 
-    /// With what registers a thread begins, what its thread register points at (0: nothing), and where
-    /// its selector is: there, or with 0 where no program knows.
+    /// Sets the registers that a thread begins with, the value of its thread register (0: none), and
+    /// the address of its dispatch selector (0: in our own memory).
     pub fn set_start(&mut self, thread: usize, registers: Registers, block: u64, selector: u64) {
         let state = &mut self.threads[thread];
         (state.start, state.block, state.selector) = (registers, block, selector);
         (state.used, state.live) = (true, true);
     }
 
-    /// Keeps the registers of a call that is to call the program back. False if it is too deep.
+    /// Saves the registers of a call that calls the program back. False if too many are nested.
     pub fn push(&mut self, registers: &Registers) -> bool {
         let state = &mut self.threads[self.thread];
         let Some(place) = state.outer.get_mut(state.depth) else { return false };
@@ -165,7 +167,7 @@ impl Call<'_> {
         true
     }
 
-    /// The registers of the call that called the program back last, which goes on.
+    /// Removes and gives the registers that [`Call::push`] saved last.
     pub fn pop(&mut self) -> Option<Registers> {
         let state = &mut self.threads[self.thread];
         state.depth = state.depth.checked_sub(1)?;

@@ -4,7 +4,8 @@
 //! to import from. What is not understood is refused, so that a program that is taken runs as it was
 //! meant to. (Microsoft's "PE Format" has the names.)
 
-use super::{Image, Segment, arena};
+use super::image::{Image, Segment};
+use super::program_memory;
 use std::fmt;
 use std::ops::Range;
 
@@ -63,7 +64,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Most bytes in memory.
-const ROOM: u64 = arena::IMAGE;
+const ROOM: u64 = program_memory::IMAGE;
 
 const AMD64: u16 = 0x8664;
 const PE32_PLUS: u16 = 0x20b;
@@ -235,7 +236,7 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     if !sections.iter().any(|section| code(section) && section.memory.contains(&entry)) {
         return Err(Refusal::Entry(entry));
     }
-    let moved = arena::BASE.wrapping_sub(headers.base);
+    let moved = program_memory::BASE.wrapping_sub(headers.base);
     if moved != 0 {
         let (place, length) = headers.directories[RELOCATIONS];
         if headers.relocations_stripped || length == 0 {
@@ -245,7 +246,7 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     }
     let top = Section { memory: 0..headers.headers, protection: libc::PROT_READ };
     let segments = std::iter::once(&top).chain(&sections).map(|section| segment(section, &memory));
-    Ok(Image { segments: segments.collect(), entry: arena::BASE + u64::from(entry) })
+    Ok(Image { segments: segments.collect(), entry: program_memory::BASE + u64::from(entry) })
 }
 
 /// Reads the section table, and puts what sections hold into memory.
@@ -341,13 +342,12 @@ fn segment(section: &Section, memory: &[u8]) -> Segment {
     let bytes = &memory[start as usize..end as usize];
     let held = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     Segment {
-        address: arena::BASE + u64::from(start),
+        address: program_memory::BASE + u64::from(start),
         bytes: bytes[..held].to_vec(),
-        length: u64::from(end - start).next_multiple_of(arena::PAGE),
+        length: u64::from(end - start).next_multiple_of(program_memory::PAGE),
         protection: section.protection,
     }
 }
 
 #[cfg(test)]
-#[path = "pe_tests.rs"]
 mod tests;

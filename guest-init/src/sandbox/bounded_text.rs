@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Text that is written without allocating: tasks of a sandbox share one thread's storage.
+//! Text of a bounded length, written without allocating: the tasks of a sandbox share the
+//! thread-local storage of one thread, so the allocator is not safe to call in them.
 
 use std::fmt;
 
-/// Room for text; what does not fit is left out, and that it was is said.
-pub struct Text<const N: usize> {
+/// Up to `N` bytes of text. More is dropped, and [`BoundedText::get`] reports that it was.
+pub struct BoundedText<const N: usize> {
     bytes: [u8; N],
     length: usize,
     cut: bool,
 }
 
-impl<const N: usize> Text<N> {
-    /// Adds these bytes.
+impl<const N: usize> BoundedText<N> {
+    /// Appends these bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         let taken = bytes.len().min(N - self.length);
         self.bytes[self.length..self.length + taken].copy_from_slice(&bytes[..taken]);
@@ -20,31 +21,30 @@ impl<const N: usize> Text<N> {
         self.cut |= taken < bytes.len();
     }
 
-    /// What was added; whether more was.
+    /// The bytes, and whether any were dropped.
     pub(super) fn get(&self) -> (&[u8], bool) {
         (&self.bytes[..self.length], self.cut)
     }
 }
 
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Text<N> {
-        Text { bytes: [0; N], length: 0, cut: false }
+impl<const N: usize> Default for BoundedText<N> {
+    fn default() -> BoundedText<N> {
+        BoundedText { bytes: [0; N], length: 0, cut: false }
     }
 }
 
-impl<const N: usize> fmt::Write for Text<N> {
+impl<const N: usize> fmt::Write for BoundedText<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.add(text.as_bytes());
         Ok(())
     }
 }
 
-/// Bytes of a foreign program as a transcript shows them.
+/// Displays bytes of a foreign program: escaped, in quotes, the first 64 only.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More of one text no line shows.
         const SHOWN: usize = 64;
         write!(f, "\"{}\"", self.0[..self.0.len().min(SHOWN)].escape_ascii())?;
         if self.0.len() > SHOWN { f.write_str("...") } else { Ok(()) }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said_to_be_missing() {
-        let mut text = Text::<4>::default();
+        let mut text = BoundedText::<4>::default();
         let _ = write!(text, "{}", 123);
         assert_eq!(text.get(), (&b"123"[..], false));
         text.add(b"45");

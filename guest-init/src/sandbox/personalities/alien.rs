@@ -3,22 +3,13 @@
 //! The personality `alien`: a system call interface that nothing in Linux expects. Numbers fill 64 bits,
 //! results come in registers that no call of Linux touches, and a flag says whether it failed.
 
-use super::text::Quoted;
-use super::{Call, Fault, Image, Next, Personality};
 use crate::arch::{ALIEN, Reg, Registers, set_alien_flag};
+use crate::sandbox::bounded_text::Quoted;
+use crate::sandbox::image::Image;
+use crate::sandbox::personality::{Call, Fault, Next, Personality};
+use crate::sandbox::program_memory;
 use std::fmt::Write;
 use std::time::Duration;
-
-/// Which registers of an architecture carry what.
-#[derive(Clone, Copy, Debug)]
-pub struct AlienRegisters {
-    /// The number of a call, all bits.
-    pub number: Reg,
-    /// Its arguments; the argument of a thread is in the first.
-    pub arguments: [Reg; 4],
-    /// Its results.
-    pub results: [Reg; 2],
-}
 
 /// `say(address, length)`: length and sum of bytes that go to the console.
 const SAY: u64 = 0xa11e_0000_0000_0027;
@@ -60,55 +51,55 @@ impl Alien {
         let go = |first, second| Some(([first, second], Next::Go));
         match number {
             SAY => {
-                let _ = write!(call.line, "say({:#x}, {})", a[0], a[1]);
-                let bytes = call.arena.bytes(a[0], a[1])?;
-                let _ = write!(call.line, " {}", Quoted(bytes));
+                let _ = write!(call.transcript, "say({:#x}, {})", a[0], a[1]);
+                let bytes = call.memory.bytes(a[0], a[1])?;
+                let _ = write!(call.transcript, " {}", Quoted(bytes));
                 call.console.add(bytes);
                 go(a[1], bytes.iter().map(|byte| u64::from(*byte)).sum())
             }
             MAP => {
-                let _ = write!(call.line, "map({}, {})", a[0], a[1]);
-                go(call.arena.take(a[0], protection(a[1])?)?, 0)
+                let _ = write!(call.transcript, "map({}, {})", a[0], a[1]);
+                go(call.memory.allocate(a[0], protection(a[1])?)?, 0)
             }
             PROTECT => {
-                let _ = write!(call.line, "protect({:#x}, {}, {})", a[0], a[1], a[2]);
-                let before = call.arena.protect(a[0], a[1], protection(a[2])?)?;
+                let _ = write!(call.transcript, "protect({:#x}, {}, {})", a[0], a[1], a[2]);
+                let before = call.memory.protect(a[0], a[1], protection(a[2])?)?;
                 go(u64::try_from(before).ok()?, 0)
             }
             SPAWN => {
-                let _ = write!(call.line, "spawn({:#x}, {:#x})", a[0], a[1]);
+                let _ = write!(call.transcript, "spawn({:#x}, {:#x})", a[0], a[1]);
                 let thread = call.new_thread()?;
                 let start = Alien::begin(a[0], thread, a[1]);
                 call.set_start(thread, start, 0, 0);
                 Some(([thread as u64, 0], Next::Start(thread)))
             }
             NAP => {
-                let _ = write!(call.line, "nap({})", a[0]);
+                let _ = write!(call.transcript, "nap({})", a[0]);
                 Some(([0, 0], Next::Sleep(Duration::from_millis(a[0]))))
             }
             JOIN => {
-                let _ = write!(call.line, "join({})", a[0]);
+                let _ = write!(call.transcript, "join({})", a[0]);
                 Some(([0, 0], Next::Await(call.is_other_thread(a[0])?)))
             }
             FAULTS => {
-                let _ = write!(call.line, "faults({:#x})", a[0]);
+                let _ = write!(call.transcript, "faults({:#x})", a[0]);
                 call.words[HANDLER] = a[0];
                 go(0, 0)
             }
             CALL | DONE => {
-                let _ = write!(call.line, "{}", if number == CALL { "call" } else { "done" });
+                let _ = write!(call.transcript, "{}", if number == CALL { "call" } else { "done" });
                 None
             }
             LEAVE => {
-                let _ = write!(call.line, "leave({})", a[0]);
+                let _ = write!(call.transcript, "leave({})", a[0]);
                 Some(([0, 0], Next::EndThread(a[0])))
             }
             STOP => {
-                let _ = write!(call.line, "stop({})", a[0]);
+                let _ = write!(call.transcript, "stop({})", a[0]);
                 Some(([0, 0], Next::End(a[0])))
             }
             _ => {
-                let _ = write!(call.line, "unknown({number:#x})");
+                let _ = write!(call.transcript, "unknown({number:#x})");
                 None
             }
         }
@@ -119,7 +110,7 @@ impl Alien {
         /// Below the stack pointer a program may have what it needs.
         const KEPT: u64 = 256;
         if number == CALL && call.push(registers) {
-            let _ = write!(call.line, "call({:#x}, {})", a[0], a[1]);
+            let _ = write!(call.transcript, "call({:#x}, {})", a[0], a[1]);
             registers[Reg::NEXT] = a[0];
             registers[ALIEN.arguments[0]] = a[1];
             registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(KEPT)) & !15;
@@ -127,7 +118,7 @@ impl Alien {
         }
         let outer = if number == DONE { call.pop() } else { None };
         let Some(outer) = outer else { return false };
-        let _ = write!(call.line, "done({})", a[0]);
+        let _ = write!(call.transcript, "done({})", a[0]);
         *registers = outer;
         set_alien_flag(registers, false);
         registers[ALIEN.results[0]] = a[0];
@@ -135,7 +126,7 @@ impl Alien {
     }
 
     fn begin(entry: u64, thread: usize, argument: u64) -> Registers {
-        let mut registers = Registers::start(entry, super::arena::stack(thread).end);
+        let mut registers = Registers::start(entry, program_memory::stack(thread).end);
         registers[ALIEN.arguments[0]] = argument;
         registers
     }
@@ -150,8 +141,8 @@ impl Personality for Alien {
         Some("its call numbers have 64 bits, its results are in other registers and in a flag")
     }
 
-    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
-        call.put_stack(0)?;
+    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        call.map_stack(0)?;
         call.set_start(0, Alien::begin(image.entry, 0, 0), 0, 0);
         Some(())
     }
@@ -169,9 +160,9 @@ impl Personality for Alien {
             registers[reg] = value;
         }
         match (answer, next) {
-            (None, _) => drop(write!(call.line, " fails")),
+            (None, _) => drop(write!(call.transcript, " fails")),
             (_, Next::Go | Next::Start(_)) => {
-                let _ = write!(call.line, " = {:#x}, {:#x}", results[0], results[1]);
+                let _ = write!(call.transcript, " = {:#x}, {:#x}", results[0], results[1]);
             }
             _ => {}
         }
@@ -180,7 +171,7 @@ impl Personality for Alien {
 
     fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
         let place = registers[Reg::NEXT];
-        let _ = write!(call.line, "fault {fault} at {place:#x}");
+        let _ = write!(call.transcript, "fault {fault} at {place:#x}");
         let handler = std::mem::take(&mut call.words[HANDLER]);
         if handler == 0 {
             return Next::End(u64::MAX);

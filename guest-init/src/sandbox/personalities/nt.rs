@@ -7,11 +7,11 @@
 //! There is no ntdll.dll here. Threads begin where they are told to, and an exception, which ntdll.dll
 //! would hand to the program's handlers, ends the program, as one does that nobody handles.
 
-use super::Image;
-use super::arena::{self, PAGE};
-use super::call::{Call, Fault, Next, Personality};
-use super::text::Quoted;
 use crate::arch::{self, Reg, Registers};
+use crate::sandbox::bounded_text::Quoted;
+use crate::sandbox::image::Image;
+use crate::sandbox::personality::{Call, Fault, Next, Personality};
+use crate::sandbox::program_memory::{self, PAGE};
 use crate::sys;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -113,11 +113,11 @@ impl Arguments<'_> {
 }
 
 fn load(call: &Call<'_>, address: u64) -> Result<u64, Status> {
-    call.arena.word(address).ok_or(Status::ACCESS_VIOLATION)
+    call.memory.word(address).ok_or(Status::ACCESS_VIOLATION)
 }
 
 fn store(call: &mut Call<'_>, address: u64, value: u64) -> Result<(), Status> {
-    let stored = call.arena.write(address, &value.to_ne_bytes());
+    let stored = call.memory.write(address, &value.to_ne_bytes());
     stored.then_some(()).ok_or(Status::ACCESS_VIOLATION)
 }
 
@@ -142,12 +142,12 @@ fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
 fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (handle, block) = (a.get(call, 0)?, a.get(call, 4)?);
     let (buffer, length) = (a.get(call, 5)?, a.get(call, 6)? & 0xffff_ffff);
-    let _ = write!(call.line, "({handle:#x}, {buffer:#x}, {length})");
+    let _ = write!(call.transcript, "({handle:#x}, {buffer:#x}, {length})");
     if handle != CONSOLE {
         return Err(Status::INVALID_HANDLE);
     }
-    let bytes = call.arena.bytes(buffer, length).ok_or(Status::ACCESS_VIOLATION)?;
-    let _ = write!(call.line, " {}", Quoted(bytes));
+    let bytes = call.memory.bytes(buffer, length).ok_or(Status::ACCESS_VIOLATION)?;
+    let _ = write!(call.transcript, " {}", Quoted(bytes));
     call.console.add(bytes);
     store(call, block, 0)?;
     store(call, block.wrapping_add(8), length)?;
@@ -160,7 +160,7 @@ fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (place, size_place) = (a.get(call, 1)?, a.get(call, 3)?);
     let (kind, wanted) = (a.get(call, 4)?, a.get(call, 5)?);
     let (base, size) = (load(call, place)?, load(call, size_place)?);
-    let _ = write!(call.line, "({base:#x}, {size:#x}, {kind:#x}, {wanted:#x})");
+    let _ = write!(call.transcript, "({base:#x}, {size:#x}, {kind:#x}, {wanted:#x})");
     this_process(a.get(call, 0)?)?;
     if kind & MEM_COMMIT == 0 || kind & !(MEM_COMMIT | MEM_RESERVE) != 0 {
         return Err(Status::INVALID_PARAMETER);
@@ -168,14 +168,14 @@ fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let protection = protection(wanted)?;
     let (first, length) = whole_pages(base, size)?;
     let start = if base == 0 {
-        call.arena.take(length, protection)
+        call.memory.allocate(length, protection)
     } else {
-        call.arena.put(first, length, protection).then_some(first)
+        call.memory.map(first, length, protection).then_some(first)
     };
     let start = start.ok_or(Status::NO_MEMORY)?;
     store(call, place, start)?;
     store(call, size_place, length)?;
-    let _ = write!(call.line, " {start:#x}, {length:#x}");
+    let _ = write!(call.transcript, " {start:#x}, {length:#x}");
     Ok(Next::Go)
 }
 
@@ -184,19 +184,19 @@ fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (place, size_place) = (a.get(call, 1)?, a.get(call, 2)?);
     let (wanted, old_place) = (a.get(call, 3)?, a.get(call, 4)?);
     let (base, size) = (load(call, place)?, load(call, size_place)?);
-    let _ = write!(call.line, "({base:#x}, {size:#x}, {wanted:#x})");
+    let _ = write!(call.transcript, "({base:#x}, {size:#x}, {wanted:#x})");
     this_process(a.get(call, 0)?)?;
     let protection = protection(wanted)?;
     let (first, length) = whole_pages(base, size)?;
-    let before = call.arena.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
+    let before = call.memory.protect(first, length, protection).ok_or(Status::INVALID_PARAMETER)?;
     let named = PROTECTIONS.iter().find(|(_, ours)| *ours == before);
     let before = named.map_or(0, |(theirs, _)| *theirs);
     store(call, place, first)?;
     store(call, size_place, length)?;
-    if !call.arena.write(old_place, &before.to_ne_bytes()[..4]) {
+    if !call.memory.write(old_place, &before.to_ne_bytes()[..4]) {
         return Err(Status::ACCESS_VIOLATION);
     }
-    let _ = write!(call.line, " {first:#x}, {length:#x}, {before:#x}");
+    let _ = write!(call.transcript, " {first:#x}, {length:#x}, {before:#x}");
     Ok(Next::Go)
 }
 
@@ -205,7 +205,7 @@ fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (place, entry) = (a.get(call, 0)?, a.get(call, 4)?);
     let (argument, flags) = (a.get(call, 5)?, a.get(call, 6)?);
-    let _ = write!(call.line, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
+    let _ = write!(call.transcript, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
     this_process(a.get(call, 3)?)?;
     if flags & 0xffff_ffff != 0 {
         return Err(Status::INVALID_PARAMETER);
@@ -215,7 +215,7 @@ fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     begin(call, thread, entry, argument).ok_or(Status::NO_MEMORY)?;
     let handle = FIRST_THREAD + 4 * thread as u64;
     store(call, place, handle)?;
-    let _ = write!(call.line, " {handle:#x}");
+    let _ = write!(call.transcript, " {handle:#x}");
     Ok(Next::Start(thread))
 }
 
@@ -225,16 +225,16 @@ fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let now = sys::clock(libc::CLOCK_REALTIME);
     let units = now.as_secs() * 10_000_000 + u64::from(now.subsec_nanos()) / 100;
     let place = a.get(call, 0)?;
-    let _ = write!(call.line, "({place:#x})");
+    let _ = write!(call.transcript, "({place:#x})");
     store(call, place, units + TO_UNIX)?;
-    let _ = write!(call.line, " the time");
+    let _ = write!(call.transcript, " the time");
     Ok(Next::Go)
 }
 
 /// `NtDelayExecution(Alertable, *Interval)`: a span if it is negative, else a time.
 fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let interval = load(call, a.get(call, 1)?)?.cast_signed();
-    let _ = write!(call.line, "({interval})");
+    let _ = write!(call.transcript, "({interval})");
     if interval > 0 {
         return Err(Status::INVALID_PARAMETER);
     }
@@ -246,7 +246,7 @@ fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 /// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, of threads, without a limit.
 fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (handle, limit) = (a.get(call, 0)?, a.get(call, 2)?);
-    let _ = write!(call.line, "({handle:#x})");
+    let _ = write!(call.transcript, "({handle:#x})");
     if limit != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
@@ -258,14 +258,14 @@ fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 /// `NtTerminateThread(ThreadHandle, ExitStatus)`, of the thread that calls.
 fn end_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
-    let _ = write!(call.line, "({status:#x})");
+    let _ = write!(call.transcript, "({status:#x})");
     if handle == THIS_THREAD { Ok(Next::EndThread(status)) } else { Err(Status::INVALID_HANDLE) }
 }
 
 /// `NtTerminateProcess(ProcessHandle, ExitStatus)`
 fn end(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
-    let _ = write!(call.line, "({status:#x})");
+    let _ = write!(call.transcript, "({status:#x})");
     this_process(handle)?;
     Ok(Next::End(status))
 }
@@ -286,10 +286,10 @@ const SERVICES: [(u32, &str, Service); 9] = [
 
 /// Gives a thread its block and its first registers.
 fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
-    let (stack, block) = (arena::stack(thread), arena::block(thread).start);
+    let (stack, block) = (program_memory::stack(thread), program_memory::block(thread).start);
     let both = libc::PROT_READ | libc::PROT_WRITE;
-    call.arena.put(block, arena::BLOCK, both).then_some(())?;
-    let process = arena::block(0).start + PEB;
+    call.memory.map(block, program_memory::BLOCK, both).then_some(())?;
+    let process = program_memory::block(0).start + PEB;
     for (offset, value) in [
         (STACK_BASE, stack.end),
         (STACK_LIMIT, stack.start),
@@ -318,13 +318,13 @@ impl Personality for Nt {
         arch::NT_BEYOND_LINUX
     }
 
-    fn first(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
-        call.put_stack(0)?;
-        let block = arena::block(0).start;
+    fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
+        call.map_stack(0)?;
+        let block = program_memory::block(0).start;
         // As on Windows, a program finds its process's block in the first argument.
         begin(call, 0, image.entry, block + PEB)?;
         for (offset, value) in [
-            (PEB + PEB_IMAGE, arena::BASE),
+            (PEB + PEB_IMAGE, program_memory::BASE),
             (PEB + PEB_PARAMETERS, block + PARAMETERS),
             (PARAMETERS + PARAMETERS_OUTPUT, CONSOLE),
         ] {
@@ -334,13 +334,15 @@ impl Personality for Nt {
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
-        let number = arch::nt_number(registers, call.arena);
+        let call_address = registers[Reg::NEXT].wrapping_sub(arch::CALL_LENGTH);
+        let instruction = call.memory.bytes(call_address, arch::CALL_LENGTH).unwrap_or_default();
+        let number = arch::nt_number(registers, instruction);
         let service = SERVICES.iter().find(|(known, ..)| *known == number);
         let answer = if let Some((_, name, service)) = service {
-            let _ = call.line.write_str(name);
+            let _ = call.transcript.write_str(name);
             service(call, &Arguments(registers))
         } else {
-            let _ = write!(call.line, "{number:#x}");
+            let _ = write!(call.transcript, "{number:#x}");
             Err(Status::INVALID_SYSTEM_SERVICE)
         };
         let (next, status) = match answer {
@@ -348,7 +350,7 @@ impl Personality for Nt {
             Err(status) => (Next::Go, status),
         };
         if !matches!(next, Next::End(_) | Next::EndThread(_)) {
-            let _ = write!(call.line, " = {status}");
+            let _ = write!(call.transcript, " = {status}");
         }
         registers[Reg::RESULT] = status.0.into();
         next
@@ -362,7 +364,7 @@ impl Personality for Nt {
             Fault::Breakpoint => Status::BREAKPOINT,
         };
         let place = registers[Reg::NEXT];
-        let _ = write!(call.line, "exception {status} at {place:#x}: {fault}");
+        let _ = write!(call.transcript, "exception {status} at {place:#x}: {fault}");
         Next::End(status.0.into())
     }
 }

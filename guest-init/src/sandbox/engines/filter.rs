@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The engine that uses a seccomp filter with `SECCOMP_RET_TRAP`: as with dispatch, the kernel sends
+//! SIGSYS to a task for each call of the program, and the handler emulates it.
+
+use crate::arch;
+use crate::filter::{self, statement};
+use crate::sandbox::program_memory;
+use crate::sandbox::state::EngineMethods;
+use crate::sandbox::task::{self, ENTER_SIGNAL};
+use crate::sys;
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_TRAP};
+
+pub(super) const METHODS: EngineMethods = EngineMethods {
+    supervised: false,
+    enter_signal: ENTER_SIGNAL,
+    // Later threads inherit the first one's filter.
+    intercept: |_, thread, _| match thread {
+        0 => install(SECCOMP_RET_TRAP, 0).map(drop),
+        _ => Ok(()),
+    },
+    supervise: task::wait_for_end,
+};
+
+/// Installs a filter for calls from the program's memory: it returns `action` for native calls and
+/// `SECCOMP_RET_TRAP` for those through another entry, such as `int 0x80`. Gives the result of
+/// `seccomp(2)`.
+///
+/// # Errors
+/// As `seccomp(2)`.
+pub(super) fn install(action: u32, flags: u64) -> sys::Result<u64> {
+    // One comparison is enough: all addresses of the program's memory have the same bits above its
+    // length.
+    const HIGH: u32 = (program_memory::BASE >> 32) as u32;
+    const LOW: u32 = (program_memory::BASE & 0xffff_ffff) as u32;
+    const MASK: u32 = !((program_memory::LENGTH & 0xffff_ffff) as u32 - 1);
+    const _: () = assert!(
+        program_memory::LENGTH.is_power_of_two()
+            && program_memory::BASE.is_multiple_of(program_memory::LENGTH)
+    );
+    // Offsets in `struct seccomp_data`: `arch` (`AUDIT_ARCH_*`), and the halves of the 64-bit
+    // `instruction_pointer` at offset 8.
+    const ARCH_AT: u32 = 4;
+    const LOW_AT: u32 = if cfg!(target_endian = "little") { 8 } else { 12 };
+    const HIGH_AT: u32 = 20 - LOW_AT;
+    let load = BPF_LD | BPF_W | BPF_ABS;
+    let equal = BPF_JMP | BPF_JEQ | BPF_K;
+    let mut program = [
+        statement(load, 0, 0, HIGH_AT),
+        statement(equal, 0, 7, HIGH),
+        statement(load, 0, 0, LOW_AT),
+        statement(BPF_ALU | BPF_AND | BPF_K, 0, 0, MASK),
+        statement(equal, 0, 4, LOW),
+        statement(load, 0, 0, ARCH_AT),
+        statement(equal, 0, 1, arch::AUDIT_ARCH),
+        statement(BPF_RET | BPF_K, 0, 0, action),
+        statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_TRAP),
+        statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW),
+    ];
+    filter::install(&mut program, flags)
+}

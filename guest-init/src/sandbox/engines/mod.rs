@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The table of engines: the functions of each.
+
+mod dispatch;
+mod filter;
+mod notification;
+mod supervisor;
+mod trace;
+
+use super::engine::Engine;
+use super::state::EngineMethods;
+
+/// The functions of an engine.
+pub(super) fn methods(engine: Engine) -> &'static EngineMethods {
+    match engine {
+        Engine::Exclusive => &dispatch::EXCLUSIVE,
+        Engine::Inclusive => &dispatch::INCLUSIVE,
+        Engine::Filter => &filter::METHODS,
+        Engine::Notification => &notification::METHODS,
+        Engine::Trace => &trace::METHODS,
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The engine that emulates from outside with seccomp's user notification
+//! (`SECCOMP_RET_USER_NOTIF`).
+//!
+//! A notification carries a 32-bit number, six arguments and the next instruction's address; its
+//! response carries one result. The stack pointer comes from `/proc/PID/syscall`.
+
+use super::filter;
+use super::supervisor::{self, EngineStep, WaitingThreads};
+use crate::arch::{AUDIT_ARCH, Reg, Registers};
+use crate::sandbox::engine::SandboxError;
+use crate::sandbox::personality::Next;
+use crate::sandbox::state::{EngineMethods, SandboxState};
+use crate::sandbox::task::ENTER_SIGNAL;
+use crate::sandbox::thread::THREADS;
+use crate::sys::{self, Errno};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+pub(super) const METHODS: EngineMethods = EngineMethods {
+    supervised: true,
+    enter_signal: ENTER_SIGNAL,
+    intercept: listen,
+    supervise: |state, _| supervise(state),
+};
+
+/// Time between two reads of `/proc/PID/syscall` while a task goes to sleep in its call.
+const STACK_POLL_INTERVAL: Duration = Duration::from_micros(100);
+
+/// Time between two looks for dead tasks.
+const DEATH_POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Called in a task: makes its calls from the program's memory notify the supervisor, which shares
+/// the task's descriptors. With `WAIT_KILLABLE_RECV` (5.19 and later) only a fatal signal interrupts
+/// a call that the supervisor has received, so that no call is emulated twice.
+fn listen(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> {
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let listener = filter::install(libc::SECCOMP_RET_USER_NOTIF, flags)?;
+    let listener = i32::try_from(listener).unwrap_or(-1);
+    state.tasks[thread].listener.store(listener + 1, Ordering::SeqCst);
+    Ok(())
+}
+
+/// A call without a response so far.
+#[derive(Clone, Copy, Default)]
+struct PendingCall {
+    /// `struct seccomp_notif::id`
+    id: u64,
+    result: u64,
+}
+
+/// Emulates calls until the program has ended, then kills the tasks and closes their listeners.
+fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
+    let mut waiting = WaitingThreads::default();
+    let mut pending = [PendingCall::default(); THREADS];
+    let served = serve(state, &mut waiting, &mut pending);
+    supervisor::kill_all(state);
+    for task in &state.tasks {
+        let listener = task.listener.swap(0, Ordering::SeqCst);
+        if listener > 0 {
+            let _ = sys::close(listener - 1);
+        }
+    }
+    served
+}
+
+fn serve(
+    state: &SandboxState,
+    waiting: &mut WaitingThreads,
+    pending: &mut [PendingCall; THREADS],
+) -> Result<(), SandboxError> {
+    while !state.is_over() {
+        while let Some(thread) = waiting.take_ready(state) {
+            respond(state, thread, pending[thread])?;
+        }
+        let time = waiting.time_left().unwrap_or(DEATH_POLL_INTERVAL).min(DEATH_POLL_INTERVAL);
+        let Some(thread) = wait_for_call(state, time)? else {
+            if supervisor::reap_dead(state) {
+                return Ok(());
+            }
+            continue;
+        };
+        let Some((registers, mut call)) = receive(state, thread)? else { continue };
+        let mut registers = registers;
+        // Calls through another entry are trapped to the task's own handler.
+        let next = state.call(thread, &mut registers, AUDIT_ARCH);
+        call.result = registers[Reg::RESULT];
+        match waiting.carry_out(state, thread, next)? {
+            EngineStep::Return | EngineStep::ReturnAndAdopt(_) => respond(state, thread, call)?,
+            EngineStep::Nothing => pending[thread] = call,
+        }
+        if matches!(next, Next::End(_)) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Waits at most `time` for a thread's call.
+fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, SandboxError> {
+    let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; THREADS];
+    let mut is_starting = false;
+    for (fd, task) in fds.iter_mut().zip(&state.tasks) {
+        // Listeners of dead tasks are left out: they are always readable.
+        if task.tid.load(Ordering::SeqCst) > 0 {
+            fd.fd = task.listener.load(Ordering::SeqCst) - 1;
+            is_starting |= fd.fd < 0;
+        }
+    }
+    // Nothing wakes the supervisor when a starting task installs its listener.
+    let time = if is_starting { Duration::from_millis(1) } else { time };
+    // Round up, so as not to spin through the last millisecond.
+    let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX).max(i32::from(!time.is_zero()));
+    // SAFETY: the array has `THREADS` entries.
+    let count = unsafe { libc::poll(fds.as_mut_ptr(), THREADS as libc::nfds_t, time) };
+    if count < 0 && last_errno() != libc::EINTR {
+        return Err(SandboxError::System("poll", Errno(last_errno())));
+    }
+    Ok(fds.iter().position(|fd| fd.revents & libc::POLLIN != 0))
+}
+
+fn last_errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// An ioctl(2) on a thread's listener.
+fn request<T>(state: &SandboxState, thread: usize, request: u64, data: &mut T) -> sys::Result<u64> {
+    let listener = state.tasks[thread].listener.load(Ordering::SeqCst) - 1;
+    let data = std::ptr::from_mut(data) as u64;
+    // SAFETY: callers pass the structure that the request reads or writes.
+    unsafe { sys::call(libc::SYS_ioctl, &[u64::from(listener.cast_unsigned()), request, data]) }
+}
+
+/// Receives a thread's call: the registers as far as they can be known, and the call. `None` if a
+/// signal interrupted it.
+fn receive(
+    state: &SandboxState,
+    thread: usize,
+) -> Result<Option<(Registers, PendingCall)>, SandboxError> {
+    // SAFETY: a structure of integers; the kernel requires it to be zeroed.
+    let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    match request(state, thread, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut notification) {
+        Err(Errno(libc::ENOENT | libc::EINTR)) => return Ok(None),
+        other => other.map_err(|errno| SandboxError::System("SECCOMP_IOCTL_NOTIF_RECV", errno))?,
+    };
+    let mut registers = Registers::default();
+    registers[Reg::NUMBER] = i64::from(notification.data.nr).cast_unsigned();
+    for (reg, value) in Reg::ARGUMENTS.into_iter().zip(notification.data.args) {
+        registers[reg] = value;
+    }
+    registers[Reg::NEXT] = notification.data.instruction_pointer;
+    registers[Reg::Sp] = stack_pointer_of(notification.pid).ok_or(SandboxError::System(
+        "reading the stack pointer from /proc/PID/syscall",
+        Errno(libc::ESRCH),
+    ))?;
+    Ok(Some((registers, PendingCall { id: notification.id, result: 0 })))
+}
+
+/// The stack pointer of a task that sleeps in a call (`number arguments sp pc`, proc(5)). The
+/// notification can arrive before the task sleeps; until then the file says `running`.
+fn stack_pointer_of(pid: u32) -> Option<u64> {
+    loop {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+        if text.trim_end() != "running" {
+            let word = text.split_whitespace().nth(7)?;
+            return u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+        }
+        sys::sleep(STACK_POLL_INTERVAL);
+    }
+}
+
+/// Lets a call return with its result.
+fn respond(state: &SandboxState, thread: usize, call: PendingCall) -> Result<(), SandboxError> {
+    let mut response = libc::seccomp_notif_resp {
+        id: call.id,
+        val: call.result.cast_signed(),
+        error: 0,
+        flags: 0,
+    };
+    match request(state, thread, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut response) {
+        // With ENOENT the task was killed.
+        Ok(_) | Err(Errno(libc::ENOENT)) => Ok(()),
+        Err(errno) => Err(SandboxError::System("SECCOMP_IOCTL_NOTIF_SEND", errno)),
+    }
+}

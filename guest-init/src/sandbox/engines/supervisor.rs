@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The part that both supervising engines share: carrying out, in place of a task, what has to
+//! follow an emulated call.
+
+use crate::sandbox::engine::SandboxError;
+use crate::sandbox::personality::Next;
+use crate::sandbox::state::SandboxState;
+use crate::sandbox::task;
+use crate::sandbox::thread::THREADS;
+use crate::sys::{self, Change};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The event that a thread waits for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// This time of `CLOCK_MONOTONIC`.
+    Until(Duration),
+    /// The end of the thread with this index.
+    EndOf(usize),
+}
+
+/// The threads whose calls are emulated but do not return yet.
+#[derive(Default)]
+pub(super) struct WaitingThreads([Option<Wait>; THREADS]);
+
+/// The step that the engine has to take after a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum EngineStep {
+    /// Let the call return.
+    Return,
+    /// Let the call return, and take over the new thread with this index.
+    ReturnAndAdopt(usize),
+    /// Nothing: the thread waits or has ended.
+    Nothing,
+}
+
+impl WaitingThreads {
+    /// Carries out what has to follow a call of a thread.
+    ///
+    /// # Errors
+    /// If a new thread's task cannot be started.
+    pub(super) fn carry_out(
+        &mut self,
+        state: &SandboxState,
+        thread: usize,
+        next: Next,
+    ) -> Result<EngineStep, SandboxError> {
+        match next {
+            Next::Go => return Ok(EngineStep::Return),
+            Next::Sleep(time) => {
+                self.0[thread] = Some(Wait::Until(sys::now().saturating_add(time)));
+            }
+            Next::Await(other) => self.0[thread] = Some(Wait::EndOf(other)),
+            Next::Start(other) => {
+                task::start(state, other).map_err(|errno| SandboxError::System("clone", errno))?;
+                return Ok(EngineStep::ReturnAndAdopt(other));
+            }
+            Next::EndThread(_) => kill_task(state, thread),
+            Next::End(_) => {}
+        }
+        Ok(EngineStep::Nothing)
+    }
+
+    /// Removes and gives a thread whose event has happened.
+    pub(super) fn take_ready(&mut self, state: &SandboxState) -> Option<usize> {
+        let now = sys::now();
+        let has_happened = |wait: &Option<Wait>| match *wait {
+            None => false,
+            Some(Wait::Until(time)) => time <= now,
+            Some(Wait::EndOf(other)) => !state.is_live(other),
+        };
+        let thread = self.0.iter().position(has_happened)?;
+        self.0[thread] = None;
+        Some(thread)
+    }
+
+    /// The time until the first thread that waits for the clock is ready; `None` if none does.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let times = self.0.iter().flatten().filter_map(|wait| match *wait {
+            Wait::Until(time) => Some(time),
+            Wait::EndOf(_) => None,
+        });
+        times.min().map(|time| time.saturating_sub(sys::now()))
+    }
+}
+
+/// Kills and reaps a thread's task, if it has one.
+fn kill_task(state: &SandboxState, thread: usize) {
+    let tid = state.tasks[thread].tid.swap(0, Ordering::SeqCst);
+    if tid > 0 {
+        let _ = sys::kill(tid, libc::SIGKILL);
+        while let Ok(Some((_, Change::Stopped(_)))) = sys::wait(tid, libc::__WALL) {}
+    }
+}
+
+/// Kills and reaps all tasks.
+pub(super) fn kill_all(state: &SandboxState) {
+    for thread in 0..THREADS {
+        kill_task(state, thread);
+    }
+}
+
+/// Reaps a task that has died by itself. True if there was one.
+pub(super) fn reap_dead(state: &SandboxState) -> bool {
+    state.tasks.iter().any(|task| {
+        let tid = task.tid.load(Ordering::SeqCst);
+        let is_dead = tid > 0
+            && matches!(
+                sys::wait(tid, libc::WNOHANG | libc::__WALL),
+                Ok(Some((_, Change::Exited(_) | Change::Killed { .. }))) | Err(_)
+            );
+        if is_dead {
+            task.tid.store(0, Ordering::SeqCst);
+        }
+        is_dead
+    })
+}

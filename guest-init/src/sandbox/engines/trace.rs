@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The engine that emulates from outside with ptrace(2): under `PTRACE_SYSEMU` a tracee stops at each
+//! call, and the kernel does not execute it.
+
+use super::supervisor::{self, EngineStep, WaitingThreads};
+use crate::arch::Reg;
+use crate::ptrace::{self, CALL_STOP};
+use crate::sandbox::engine::SandboxError;
+use crate::sandbox::personality::{Fault, Next};
+use crate::sandbox::program_memory;
+use crate::sandbox::state::{EngineMethods, SandboxState, Task};
+use crate::sys::{self, Change};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub(super) const METHODS: EngineMethods = EngineMethods {
+    supervised: true,
+    // The tracer puts the program's registers into the task while it is stopped.
+    enter_signal: libc::SIGSTOP,
+    intercept: |_, _, _| ptrace::trace_me(),
+    supervise: |state, _| {
+        let served = serve(state);
+        supervisor::kill_all(state);
+        served
+    },
+};
+
+/// Time between two looks for stops and deaths while a thread waits for the clock.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Emulates calls and faults until the program has ended.
+fn serve(state: &SandboxState) -> Result<(), SandboxError> {
+    let mut waiting = WaitingThreads::default();
+    adopt(state, 0)?;
+    while !state.is_over() {
+        while let Some(thread) = waiting.take_ready(state) {
+            resume(state, thread)?;
+        }
+        let Some((thread, change)) = wait_for_stop(state, &waiting)? else { continue };
+        let Change::Stopped(signal) = change else { return Ok(()) };
+        let tid = tid(state, thread);
+        let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
+        let mut registers = tracee.general(signal == CALL_STOP);
+        let next = if signal == CALL_STOP {
+            state.call(thread, &mut registers, audit_arch(tid)?)
+        } else if let Some(fault) = fault(tid, signal, registers[Reg::NEXT])? {
+            state.fault(thread, &mut registers, fault)
+        } else {
+            state.count_signal();
+            resume(state, thread)?;
+            continue;
+        };
+        if !matches!(next, Next::EndThread(_) | Next::End(_)) {
+            tracee.set_general(&registers);
+            ptrace::set_registers(tid, &tracee).map_err(ptrace_failed)?;
+        }
+        match waiting.carry_out(state, thread, next)? {
+            EngineStep::Return => resume(state, thread)?,
+            EngineStep::ReturnAndAdopt(other) => {
+                adopt(state, other)?;
+                resume(state, thread)?;
+            }
+            EngineStep::Nothing => {}
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a new task has stopped itself, gives it the registers of its thread, and lets it run.
+fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
+    let tid = tid(state, thread);
+    loop {
+        let waited = sys::wait(tid, libc::__WALL);
+        match waited.map_err(|errno| SandboxError::System("wait4", errno))? {
+            Some((_, Change::Stopped(libc::SIGSTOP))) => break,
+            Some((_, Change::Stopped(_))) => {
+                state.count_signal();
+                ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_failed)?;
+            }
+            // The task died and has recorded why.
+            _ => return Ok(()),
+        }
+    }
+    ptrace::set_options(tid).map_err(ptrace_failed)?;
+    let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
+    let mut registers = tracee.general(false);
+    registers.become_start(&state.thread(thread).start);
+    tracee.set_general(&registers);
+    ptrace::set_registers(tid, &tracee).map_err(ptrace_failed)?;
+    resume(state, thread)
+}
+
+/// Waits for the next task that stops or dies. `None` after [`POLL_INTERVAL`], or earlier when a
+/// waiting thread becomes ready.
+fn wait_for_stop(
+    state: &SandboxState,
+    waiting: &WaitingThreads,
+) -> Result<Option<(usize, Change)>, SandboxError> {
+    let time_left = waiting.time_left();
+    let options = if time_left.is_some() { libc::WNOHANG | libc::__WALL } else { libc::__WALL };
+    let waited = sys::wait(-1, options).map_err(|errno| SandboxError::System("wait4", errno))?;
+    if let Some((pid, change)) = waited {
+        let is_its = |task: &Task| task.tid.load(Ordering::SeqCst) == pid;
+        return Ok(state.tasks.iter().position(is_its).map(|thread| (thread, change)));
+    }
+    if let Some(time) = time_left {
+        sys::sleep(time.min(POLL_INTERVAL));
+    }
+    Ok(None)
+}
+
+fn tid(state: &SandboxState, thread: usize) -> i32 {
+    state.tasks[thread].tid.load(Ordering::SeqCst)
+}
+
+fn ptrace_failed(errno: sys::Errno) -> SandboxError {
+    SandboxError::System("ptrace", errno)
+}
+
+/// Lets a tracee run to its next call.
+fn resume(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
+    ptrace::request(tid(state, thread), ptrace::SYSEMU, 0, 0).map(drop).map_err(ptrace_failed)
+}
+
+/// The entry of the call at which a tracee stopped (`AUDIT_ARCH_*`).
+fn audit_arch(tid: i32) -> Result<u32, SandboxError> {
+    let info = ptrace::call_info(tid).map_err(ptrace_failed)?;
+    Ok(u32::from_ne_bytes(std::array::from_fn(|i| info[4 + i])))
+}
+
+/// The program's fault that a signal reports, or `None` if the signal reports no fault.
+///
+/// # Errors
+/// [`SandboxError::Died`] if the fault is in our own code.
+fn fault(tid: i32, signal: i32, pc: u64) -> Result<Option<Fault>, SandboxError> {
+    let info = ptrace::signal_info(tid).map_err(ptrace_failed)?;
+    let fault = Fault::of(signal, &info);
+    match fault {
+        Some(fault) if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) => {
+            Err(SandboxError::Died)
+        }
+        fault => Ok(fault),
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A foreign program, ready to be loaded.
+
+use super::program_memory::{self, ProgramMemory};
+
+/// A part of a program with one protection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its address, page-aligned.
+    pub address: u64,
+    /// Its initial content.
+    pub bytes: Vec<u8>,
+    /// Its length in bytes, whole pages. The rest after `bytes` is zero.
+    pub length: u64,
+    /// `PROT_*`
+    pub protection: i32,
+}
+
+/// A program as it lies in [`ProgramMemory`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its parts, which do not overlap.
+    pub segments: Vec<Segment>,
+    /// The address at which its first thread begins.
+    pub entry: u64,
+}
+
+impl Image {
+    /// A program of position-independent code that begins at its first byte.
+    #[must_use]
+    pub fn of_code(code: &[u8]) -> Image {
+        let segment = Segment {
+            address: program_memory::BASE,
+            bytes: code.to_vec(),
+            length: (code.len() as u64).next_multiple_of(program_memory::PAGE),
+            protection: libc::PROT_READ | libc::PROT_EXEC,
+        };
+        Image { segments: vec![segment], entry: program_memory::BASE }
+    }
+
+    /// Copies the program into memory. False if it does not fit.
+    pub(super) fn load(&self, memory: &mut ProgramMemory) -> bool {
+        self.segments.iter().all(|segment| {
+            let Segment { address, length, protection, .. } = *segment;
+            let loaded = memory.map(address, length, libc::PROT_READ | libc::PROT_WRITE)
+                && memory.write(address, &segment.bytes)
+                && memory.protect(address, length, protection).is_some();
+            // SAFETY: mapped above.
+            unsafe { crate::arch::make_executable(address..address + length) };
+            loaded
+        })
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The state of a sandbox: the program's memory and threads, the transcript, and the tasks. All
+//! tasks and the supervisor share it.
+
+use super::bounded_text::BoundedText;
+use super::engine::SandboxError;
+use super::image::Image;
+use super::personality::{Call, Fault, Next, Personality};
+use super::program_memory::ProgramMemory;
+use super::thread::{THREADS, TRANSCRIPT, ThreadState};
+use crate::arch::{self, Reg, Registers};
+use crate::sys;
+use std::cell::UnsafeCell;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+
+/// Bytes of each of a task's two native stacks: one for signal handlers, one to begin on.
+pub(super) const NATIVE_STACK: usize = 64 << 10;
+
+/// The Linux task that runs a foreign thread.
+#[derive(Default)]
+pub(super) struct Task {
+    /// The dispatch selector, unless it is in the program's memory.
+    pub(super) selector: AtomicU8,
+    /// The thread ID, 0 before the task exists and after its end.
+    pub(super) tid: AtomicI32,
+    /// The descriptor of its seccomp listener plus 1, 0 for none.
+    pub(super) listener: AtomicI32,
+}
+
+/// The functions of an engine. The table of engines is [`super::engines`].
+pub(super) struct EngineMethods {
+    /// Someone outside the tasks emulates: each task is then a process of its own.
+    pub(super) supervised: bool,
+    /// The signal that a new task sends itself when it is set up: its handler enters the program,
+    /// or a tracer does.
+    pub(super) enter_signal: i32,
+    /// Called in a new task: makes the calls of its thread, whose index and selector are given, reach
+    /// the engine. It must not take the lock, as signal handlers can run already.
+    pub(super) intercept: fn(&SandboxState, usize, &AtomicU8) -> sys::Result<()>,
+    /// Emulates from outside until the program has ended; the argument is the first task.
+    pub(super) supervise: fn(&SandboxState, i32) -> Result<(), SandboxError>,
+}
+
+/// The part of the state that only the holder of the lock touches.
+struct Locked {
+    /// `None` once the sandbox is closed.
+    memory: Option<ProgramMemory>,
+    console: BoundedText<TRANSCRIPT>,
+    transcripts: [BoundedText<TRANSCRIPT>; THREADS],
+    personality_words: [u64; 8],
+    threads: [ThreadState; THREADS],
+    /// The exit status of the program, once it has ended.
+    status: Option<u64>,
+    /// Why the program cannot go on.
+    error: Option<SandboxError>,
+}
+
+/// The state of a sandbox.
+pub(super) struct SandboxState {
+    pub(super) methods: &'static EngineMethods,
+    pub(super) tasks: [Task; THREADS],
+    personality: &'static dyn Personality,
+    /// The address of the native stacks of all tasks.
+    native_stacks: u64,
+    lock: AtomicBool,
+    locked: UnsafeCell<Locked>,
+    /// Signals from outside so far.
+    signals: AtomicU32,
+    /// The second task's thread ID, kept after its end.
+    second_tid: AtomicI32,
+}
+
+// SAFETY: `locked` is accessed with the lock held only; the rest is atomic or never changes.
+unsafe impl Sync for SandboxState {}
+
+/// The state of the sandbox whose tasks run, for signal handlers.
+static CURRENT: AtomicPtr<SandboxState> = AtomicPtr::new(std::ptr::null_mut());
+
+impl SandboxState {
+    pub(super) fn new(
+        memory: ProgramMemory,
+        personality: &'static dyn Personality,
+        methods: &'static EngineMethods,
+    ) -> Result<Box<SandboxState>, SandboxError> {
+        let native_stacks = sys::map(THREADS * 2 * NATIVE_STACK, false)
+            .map_err(|errno| SandboxError::System("mmap", errno))?
+            as u64;
+        Ok(Box::new(SandboxState {
+            methods,
+            tasks: Default::default(),
+            personality,
+            native_stacks,
+            lock: AtomicBool::new(false),
+            locked: UnsafeCell::new(Locked {
+                memory: Some(memory),
+                console: BoundedText::default(),
+                transcripts: Default::default(),
+                personality_words: [0; 8],
+                threads: Default::default(),
+                status: None,
+                error: None,
+            }),
+            signals: AtomicU32::new(0),
+            second_tid: AtomicI32::new(0),
+        }))
+    }
+
+    /// The state of the sandbox that this task belongs to. Call it in such a task only.
+    pub(super) fn current() -> &'static SandboxState {
+        // SAFETY: set before the first task started, and never freed.
+        unsafe { &*CURRENT.load(Ordering::SeqCst) }
+    }
+
+    /// Prepares the first thread, and makes this the current state.
+    pub(super) fn prepare_first_thread(&'static self, image: &Image) -> Result<(), SandboxError> {
+        CURRENT.store(std::ptr::from_ref(self).cast_mut(), Ordering::SeqCst);
+        self.with(|locked| {
+            let personality = self.personality;
+            locked.call(0).and_then(|mut call| personality.prepare_first_thread(&mut call, image))
+        })
+        .ok_or(SandboxError::TooLarge)
+    }
+
+    /// The address of a task's two native stacks: first that for signals, then the one to begin on.
+    pub(super) fn native_stacks(&self, thread: usize) -> u64 {
+        self.native_stacks + (thread * 2 * NATIVE_STACK) as u64
+    }
+
+    /// The thread whose native stacks contain this stack pointer.
+    pub(super) fn thread_on(&self, stack: u64) -> usize {
+        usize::try_from(stack.wrapping_sub(self.native_stacks)).unwrap_or(usize::MAX)
+            / (2 * NATIVE_STACK)
+    }
+
+    /// Calls a function with the lock held.
+    fn with<T>(&self, what: impl FnOnce(&mut Locked) -> T) -> T {
+        while self.lock.swap(true, Ordering::SeqCst) {
+            sys::sched_yield();
+        }
+        // SAFETY: nobody else has the lock.
+        let result = what(unsafe { &mut *self.locked.get() });
+        self.lock.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// A copy of a thread's state.
+    pub(super) fn thread(&self, thread: usize) -> ThreadState {
+        self.with(|locked| locked.threads[thread])
+    }
+
+    /// Whether a thread runs: it was started, and neither it nor the program has ended.
+    pub(super) fn is_live(&self, thread: usize) -> bool {
+        self.with(|locked| locked.threads[thread].live && locked.status.is_none())
+    }
+
+    /// Whether the program has ended or cannot go on.
+    pub(super) fn is_over(&self) -> bool {
+        self.with(|locked| locked.status.is_some() || locked.error.is_some())
+    }
+
+    /// Emulates a call of a thread. `audit_arch` is the entry by which the call reached Linux
+    /// (`AUDIT_ARCH_*`): a foreign system knows no `int 0x80`, so that one is emulated as the fault
+    /// that it would be without Linux's 32-bit calls.
+    pub(super) fn call(&self, thread: usize, registers: &mut Registers, audit_arch: u32) -> Next {
+        let personality = self.personality;
+        if audit_arch != arch::AUDIT_ARCH {
+            registers[Reg::NEXT] = registers[Reg::NEXT].wrapping_sub(arch::CALL_LENGTH);
+            return self.fault(thread, registers, Fault::Access(u64::MAX));
+        }
+        self.step(thread, |call| personality.call(call, registers))
+    }
+
+    /// Emulates the answer to a thread's fault.
+    pub(super) fn fault(&self, thread: usize, registers: &mut Registers, fault: Fault) -> Next {
+        let personality = self.personality;
+        self.step(thread, |call| personality.fault(call, registers, fault))
+    }
+
+    /// Runs one call or fault of a thread, which adds a line to its transcript. Nothing happens once
+    /// the program has ended.
+    fn step(&self, thread: usize, what: impl FnOnce(&mut Call<'_>) -> Next) -> Next {
+        self.with(|locked| {
+            if let Some(status) = locked.status {
+                return Next::End(status);
+            }
+            let Some(mut call) = locked.call(thread) else { return Next::End(0) };
+            let mut next = what(&mut call);
+            call.transcript.add(b"\n");
+            if let Next::EndThread(status) = next {
+                locked.threads[thread].live = false;
+                if !locked.threads.iter().any(|thread| thread.live) {
+                    next = Next::End(status);
+                }
+            }
+            if let Next::End(status) = next {
+                locked.status = Some(status);
+            }
+            next
+        })
+    }
+
+    /// Records why the program cannot go on. Only the first reason is kept.
+    pub(super) fn give_up(&self, error: SandboxError) {
+        self.with(|locked| locked.error = locked.error.take().or(Some(error)));
+    }
+
+    /// Counts a signal from outside.
+    pub(super) fn count_signal(&self) {
+        self.signals.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The number of signals from outside so far.
+    pub(super) fn signals(&self) -> u32 {
+        self.signals.load(Ordering::SeqCst)
+    }
+
+    /// The second thread's thread ID, also after its end; 0 if there never was one.
+    pub(super) fn second_tid(&self) -> i32 {
+        self.second_tid.load(Ordering::SeqCst)
+    }
+
+    /// Records the thread ID of a thread's task.
+    pub(super) fn set_tid(&self, thread: usize, tid: i32) {
+        self.tasks[thread].tid.store(tid, Ordering::SeqCst);
+        if thread == 1 {
+            self.second_tid.store(tid, Ordering::SeqCst);
+        }
+    }
+
+    /// Frees the program's memory. All tasks must be dead; one may have died holding the lock.
+    pub(super) fn close(&self) {
+        self.lock.store(false, Ordering::SeqCst);
+        self.with(|locked| locked.memory = None);
+        // SAFETY: the stacks of dead tasks.
+        let _ = unsafe { sys::unmap(self.native_stacks as *mut u8, THREADS * 2 * NATIVE_STACK) };
+    }
+
+    /// The transcript, one thread after the other, so that their timing does not matter.
+    ///
+    /// # Errors
+    /// Why the program could not go on.
+    pub(super) fn transcript(&self) -> Result<String, SandboxError> {
+        self.with(|locked| {
+            if let Some(error) = locked.error.take() {
+                return Err(error);
+            }
+            let status = locked.status.ok_or(SandboxError::Died)?;
+            let mut text = String::new();
+            let parts =
+                (0..).zip(&locked.transcripts).map(|(n, lines)| (format!("thread {n}"), lines));
+            for (name, part) in parts.chain([("console".to_owned(), &locked.console)]) {
+                let (bytes, cut) = part.get();
+                if bytes.is_empty() {
+                    continue;
+                }
+                let _ = writeln!(text, "{name}");
+                for line in String::from_utf8_lossy(bytes).lines() {
+                    let _ = writeln!(text, "  {line}");
+                }
+                if cut {
+                    let _ = writeln!(text, "  (more than is kept)");
+                }
+            }
+            let _ = writeln!(text, "end {status:#x}");
+            Ok(text)
+        })
+    }
+}
+
+impl Locked {
+    fn call(&mut self, thread: usize) -> Option<Call<'_>> {
+        Some(Call {
+            thread,
+            memory: self.memory.as_mut()?,
+            transcript: &mut self.transcripts[thread],
+            console: &mut self.console,
+            words: &mut self.personality_words,
+            threads: &mut self.threads,
+        })
+    }
+}

@@ -15,7 +15,7 @@ use crate::session::running;
 use crate::{guest, setup};
 use std::path::PathBuf;
 use std::time::Duration;
-use sudbox_images::{Cache, KernelImage, Request, Toolchain};
+use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
 use sudbox_protocol::Arch;
 use sudbox_report::Verdict;
 use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
@@ -101,18 +101,11 @@ pub(crate) fn find(
     request: &Request,
     progress: &mut Progress,
 ) -> anyhow::Result<KernelImage> {
-    match sudbox_images::kernel(cache, request, progress) {
-        // A kernel that is in the cache needs no tools, so they are looked at only now.
-        Err(error) if error.fault() == sudbox_images::Fault::Machine => {
-            let missing = sudbox_images::missing_tools(cache, request)?;
-            if missing.is_empty() {
-                return Err(error.into());
-            }
-            setup::install(&missing, progress)?;
-            Ok(sudbox_images::kernel(cache, request, progress)?)
-        }
-        found => Ok(found?),
+    let plan = sudbox_images::plan(&mut Ctx::new(cache, progress), request)?;
+    if !plan.tools.is_empty() {
+        setup::install(&plan.tools, progress)?;
     }
+    Ok(plan.execute(&mut Ctx::new(cache, progress))?)
 }
 
 /// How the kernel finds its devices, which decides about the machine.

@@ -9,16 +9,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::arch::{self, Arch, Image};
-use crate::cache::Cache;
 use crate::config::Configuration;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, is_full_disk};
 use crate::hash::digest;
 use crate::lock::{Held, Mode};
 use crate::makefile;
-use crate::monitor::Monitor;
 use crate::process::Event;
 use crate::toolchain::Toolchain;
-use crate::types::KernelImage;
+use crate::types::{KernelImage, Request};
 use crate::{cache, process, source_filter};
 
 /// Changes whenever an image of the same inputs would come out differently.
@@ -35,32 +34,50 @@ const UNITS: u64 = 800;
 /// How many of the last lines of a build are shown if none says `error`.
 const LAST_LINES: usize = 6;
 
-/// A kernel source, ready to be built from.
+/// How a kernel is built, whatever its source.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Options {
+    pub(crate) arch: Arch,
+    pub(crate) configuration: Configuration,
+    /// The compiler, for this architecture.
+    pub(crate) toolchain: Toolchain,
+}
+
+impl Options {
+    /// The options of a request.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an unknown flavour, or a fragment that cannot be read.
+    pub(crate) fn of(request: &Request) -> Result<Options, Error> {
+        let Request { arch, flavour, fragments, toolchain, .. } = request;
+        let configuration = Configuration::new(*arch, flavour, fragments)?;
+        Ok(Options { arch: *arch, configuration, toolchain: toolchain.targeting(*arch) })
+    }
+}
+
+/// The identity of a kernel source that can be built from.
+#[derive(Debug)]
+pub(crate) struct SourceIdentity {
     /// Names the content.
-    pub(crate) id: String,
-    /// Names what decides about the configuration.
+    pub(crate) content: String,
+    /// Names the part of the content that decides about the configuration.
     pub(crate) kconfig: String,
-    /// Names the place, which has one slot for each configuration and compiler.
+    /// Names the directory, which has one build slot for each configuration and compiler.
     pub(crate) place: String,
-    /// For people: where it is from, with its checksum.
+    /// Where it is from, with its checksum, in one line for the report.
     pub(crate) label: String,
-    /// One sentence, if it is not exactly what was asked for.
+    /// One sentence, if it is not exactly the release that was asked for.
     pub(crate) stands_in: Option<String>,
-    /// It was trimmed so that a driver cannot be built.
+    /// Whether it lacks the headers of [`source_filter::LEFT_OUT_DRIVER`].
     pub(crate) trimmed: bool,
 }
 
-/// Everything an image is made from, but the source tree itself.
+/// All that an image is made from, but the source tree itself.
 pub(crate) struct Recipe<'a> {
-    pub(crate) cache: &'a Cache,
-    pub(crate) arch: Arch,
-    pub(crate) configuration: &'a Configuration,
-    pub(crate) toolchain: &'a Toolchain,
-    /// The compiler's identity; `None` if there is none.
-    pub(crate) compiler: Option<&'a str>,
-    pub(crate) source: &'a Source,
+    options: &'a Options,
+    source: &'a SourceIdentity,
+    /// The compiler's identity; `None` if there is no compiler.
+    compiler: Option<String>,
 }
 
 /// What is remembered of an image.
@@ -71,35 +88,44 @@ struct Meta {
     units: u64,
 }
 
-impl Recipe<'_> {
+impl<'a> Recipe<'a> {
+    /// A recipe for the compiler that is installed now.
+    pub(crate) fn new(
+        ctx: &Ctx<'_>,
+        options: &'a Options,
+        source: &'a SourceIdentity,
+    ) -> Recipe<'a> {
+        Recipe { options, source, compiler: options.toolchain.identity(ctx.cache.owner) }
+    }
+
     fn flags(&self) -> String {
-        let Toolchain { cc, llvm, cross_compile, kcflags, jobs: _ } = self.toolchain;
-        format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler)
+        let Toolchain { cc, llvm, cross_compile, kcflags, jobs: _ } = &self.options.toolchain;
+        format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler.as_deref())
     }
 
     fn key(&self) -> String {
-        digest(&[FORMAT, &self.source.id, &self.configuration.digest(), &self.flags()])
+        digest(&[FORMAT, &self.source.content, &self.options.configuration.digest(), &self.flags()])
     }
 
     /// The image, if it was built before.
-    pub(crate) fn cached(&self, monitor: &mut dyn Monitor) -> Result<Option<KernelImage>, Error> {
-        let Some(image) = self.cache.read::<String>("recipes", &self.key()) else {
+    pub(crate) fn cached(&self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+        let Some(image) = ctx.cache.read::<String>("recipes", &self.key()) else {
             return Ok(None);
         };
-        self.image(&image, false, monitor)
+        self.image(ctx, &image, false)
     }
 
     fn image(
         &self,
+        ctx: &mut Ctx<'_>,
         key: &str,
         built: bool,
-        monitor: &mut dyn Monitor,
     ) -> Result<Option<KernelImage>, Error> {
-        let folder = self.cache.entry("images", key);
+        let folder = ctx.entry("images", key);
         if !folder.is_dir() {
             return Ok(None);
         }
-        let held = self.cache.lock("images", key, Mode::Shared, monitor)?;
+        let held = ctx.lock("images", key, Mode::Shared)?;
         let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
         let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
         Ok(Some(KernelImage {
@@ -120,12 +146,8 @@ impl Recipe<'_> {
     }
 
     /// Configures and builds the source in `src`, which the caller has locked.
-    pub(crate) fn build(
-        &self,
-        src: &Path,
-        monitor: &mut dyn Monitor,
-    ) -> Result<KernelImage, Error> {
-        let root = self.cache.root();
+    pub(crate) fn build(&self, ctx: &mut Ctx<'_>, src: &Path) -> Result<KernelImage, Error> {
+        let root = ctx.cache.root();
         if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
             return Err(Error::Machine(format!(
                 "the kernel's Makefile cannot build below {}: it takes no space, colon or the like; \
@@ -133,10 +155,11 @@ impl Recipe<'_> {
                 root.display()
             )));
         }
-        let slot_key = digest(&[&self.source.place, &self.configuration.name(), &self.flags()]);
-        let slot_lock = self.cache.lock("slots", &slot_key, Mode::Exclusive, monitor)?;
+        let slot_key =
+            digest(&[&self.source.place, &self.options.configuration.name(), &self.flags()]);
+        let slot_lock = ctx.lock("slots", &slot_key, Mode::Exclusive)?;
         // Another run may have built it while this one waited.
-        if let Some(image) = self.cached(monitor)? {
+        if let Some(image) = self.cached(ctx)? {
             return Ok(image);
         }
         let out = src.join(format!("{SLOT}{slot_key}"));
@@ -146,25 +169,25 @@ impl Recipe<'_> {
         let log = File::create(&log_path).context("write", &log_path)?;
         let made = Duration::ZERO;
         let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, made };
-        slot.configure(monitor)?;
+        slot.configure(ctx)?;
         let dot_config = slot.read(".config")?;
-        let key = digest(&[FORMAT, &self.source.id, &dot_config, &self.flags()]);
-        if let Some(image) = self.image(&key, false, monitor)? {
-            self.cache.write("recipes", &self.key(), &key)?;
+        let key = digest(&[FORMAT, &self.source.content, &dot_config, &self.flags()]);
+        if let Some(image) = self.image(ctx, &key, false)? {
+            ctx.cache.write("recipes", &self.key(), &key)?;
             return Ok(image);
         }
-        let image = (arch::facts(self.arch).image)(&dot_config);
-        let units = slot.make_image(image, monitor)?;
-        slot.store(image, &key, units, monitor)?;
-        self.cache.write("recipes", &self.key(), &key)?;
+        let image = (arch::facts(self.options.arch).image)(&dot_config);
+        let units = slot.make_image(ctx, image)?;
+        slot.store(ctx, image, &key, units)?;
+        ctx.cache.write("recipes", &self.key(), &key)?;
         cache::record_slot_size(&slot.out);
         let image =
-            self.image(&key, true, monitor)?.map(|image| KernelImage { make: slot.made, ..image });
-        self.cache.evict();
+            self.image(ctx, &key, true)?.map(|image| KernelImage { make: slot.made, ..image });
+        ctx.cache.evict();
         image.ok_or_else(|| {
             Error::Machine(format!(
                 "the image that was just built has vanished from {}; is something else cleaning it?",
-                self.cache.root().display()
+                ctx.cache.root().display()
             ))
         })
     }
@@ -191,13 +214,14 @@ impl Slot<'_> {
     }
 
     /// A make of the kernel, with what was asked for and nothing else.
-    fn make(&self, target: &str) -> Command {
-        let mut make = process::command("make", self.recipe.cache.owner);
+    fn make(&self, ctx: &Ctx<'_>, target: &str) -> Command {
+        let options = self.recipe.options;
+        let mut make = ctx.command("make");
         make.arg("-C").arg(self.src).arg("--no-print-directory");
         make.arg(format!("O={}", self.out.display()));
-        make.arg(format!("ARCH={}", arch::facts(self.recipe.arch).make));
-        make.arg(format!("-j{}", self.recipe.toolchain.jobs()));
-        self.recipe.toolchain.arguments(&mut make);
+        make.arg(format!("ARCH={}", arch::facts(options.arch).make));
+        make.arg(format!("-j{}", options.toolchain.jobs()));
+        options.toolchain.arguments(&mut make);
         // The same inputs give the same bytes (Documentation/kbuild/reproducible-builds.rst).
         make.env("KBUILD_BUILD_TIMESTAMP", "@0").env("KBUILD_BUILD_VERSION", "1");
         make.env("KBUILD_BUILD_USER", "sudbox").env("KBUILD_BUILD_HOST", "sudbox");
@@ -206,19 +230,14 @@ impl Slot<'_> {
     }
 
     /// Runs a make; gives back the number of its compile units.
-    fn run(
-        &mut self,
-        target: &str,
-        expected: u64,
-        monitor: &mut dyn Monitor,
-    ) -> Result<u64, Error> {
-        let make = self.make(target);
+    fn run(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
+        let make = self.make(ctx, target);
         let mut output = Output::default();
         let log = &mut self.log;
         let mut log_failed = None;
         let started = Instant::now();
         let statuses =
-            process::run(vec![make], &self.slot_lock, monitor, &mut |monitor, event| {
+            process::run(vec![make], &self.slot_lock, ctx.monitor, &mut |monitor, event| {
                 let Event::Line(line) = event else { return };
                 if let Err(e) = writeln!(log, "{line}") {
                     log_failed = Some(e);
@@ -240,13 +259,13 @@ impl Slot<'_> {
     }
 
     /// Brings `.config` to what the recipe asks for, unless it is that already.
-    fn configure(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+    fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
         let stamp_path = self.out.join("sudbox.configured");
         let stamp = digest(&[
             FORMAT,
             &recipe.source.kconfig,
-            &recipe.configuration.digest(),
+            &recipe.options.configuration.digest(),
             &recipe.flags(),
         ]);
         let dot_config = self.out.join(".config");
@@ -263,13 +282,16 @@ impl Slot<'_> {
             log: None,
         })?;
         let series = series_of(&release)?;
-        monitor.phase(&format!("configuring linux {release} ({})", recipe.configuration.flavour()));
-        self.run("tinyconfig", 0, monitor)?;
-        recipe.configuration.merge(&dot_config)?;
-        self.run("olddefconfig", 0, monitor)?;
+        ctx.phase(&format!(
+            "configuring linux {release} ({})",
+            recipe.options.configuration.flavour()
+        ));
+        self.run(ctx, "tinyconfig", 0)?;
+        recipe.options.configuration.merge(&dot_config)?;
+        self.run(ctx, "olddefconfig", 0)?;
         let text = self.read(".config")?;
-        for said in recipe.configuration.check(&text, series)? {
-            monitor.note(&said);
+        for said in recipe.options.configuration.check(&text, series)? {
+            ctx.monitor.note(&said);
         }
         if recipe.source.trimmed && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER)) {
             return Err(Error::Input(format!(
@@ -283,16 +305,17 @@ impl Slot<'_> {
     }
 
     /// Builds, incrementally if the slot was built before.
-    fn make_image(&mut self, image: Image, monitor: &mut dyn Monitor) -> Result<u64, Error> {
+    fn make_image(&mut self, ctx: &mut Ctx<'_>, image: Image) -> Result<u64, Error> {
         let recipe = self.recipe;
-        let counted = digest(&["units", recipe.arch.name(), &recipe.configuration.name()]);
+        let counted =
+            digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
         // How much is left to do in a slot that was built in before is not known.
         let expected =
-            if self.fresh { recipe.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
-        monitor.phase(if self.fresh { "building" } else { "building what changed" });
-        let units = self.run(image.target, expected, monitor)?;
+            if self.fresh { ctx.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
+        ctx.phase(if self.fresh { "building" } else { "building what changed" });
+        let units = self.run(ctx, image.target, expected)?;
         if self.fresh {
-            recipe.cache.write("recipes", &counted, &units)?;
+            ctx.cache.write("recipes", &counted, &units)?;
         }
         Ok(units)
     }
@@ -313,11 +336,11 @@ impl Slot<'_> {
     }
 
     /// Copies a vmlinux without what only debuggers read.
-    fn strip(&self, vmlinux: &Path, to: &Path, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let mut strip = process::command(self.recipe.toolchain.objcopy(), self.recipe.cache.owner);
+    fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, to: &Path) -> Result<(), Error> {
+        let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
         strip.arg("-S").arg(vmlinux).arg(to);
         let mut said = String::new();
-        let statuses = process::run(vec![strip], &self.slot_lock, monitor, &mut |_, event| {
+        let statuses = process::run(vec![strip], &self.slot_lock, ctx.monitor, &mut |_, event| {
             if let Event::Line(line) = event {
                 said = line.to_owned();
             }
@@ -333,21 +356,14 @@ impl Slot<'_> {
     }
 
     /// Puts the image into the cache, in one step.
-    fn store(
-        &self,
-        image: Image,
-        key: &str,
-        units: u64,
-        monitor: &mut dyn Monitor,
-    ) -> Result<(), Error> {
-        let cache = self.recipe.cache;
-        let tmp = cache.temporary()?;
+    fn store(&self, ctx: &mut Ctx<'_>, image: Image, key: &str, units: u64) -> Result<(), Error> {
+        let tmp = ctx.cache.temporary()?;
         let new = tmp.path().join("image");
         fs::create_dir(&new).context("make", &new)?;
         let vmlinux = self.out.join("vmlinux");
         let (from, to) = (self.out.join(image.file), new.join("kernel"));
         if image.elf {
-            self.strip(&from, &to, monitor)?;
+            self.strip(ctx, &from, &to)?;
         } else {
             fs::copy(&from, &to).context("write", &to)?;
         }
@@ -366,9 +382,9 @@ impl Slot<'_> {
         let text = serde_json::to_vec_pretty(&meta)
             .map_err(|e| Error::Machine(format!("cannot describe the image: {e}")))?;
         fs::write(&meta_path, text).context("write", &meta_path)?;
-        let held = cache.lock("images", key, Mode::Exclusive, monitor)?;
+        let held = ctx.lock("images", key, Mode::Exclusive)?;
         let size = cache::disk_usage(&new);
-        let place = cache.entry("images", key);
+        let place = ctx.entry("images", key);
         if place.exists() {
             // Broken, or it would have been found.
             fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;

@@ -28,7 +28,6 @@ use crate::lock;
 use crate::lock::Held;
 use crate::lock::Mode;
 use crate::monitor::Monitor;
-use crate::source::Upstream;
 
 /// Size at which the least recently used entries go, in bytes.
 const LIMIT: u64 = 20 << 30;
@@ -49,9 +48,6 @@ pub struct Cache {
     root: PathBuf,
     limit: u64,
     pub(crate) owner: Owner,
-    pub(crate) upstream: Upstream,
-    /// The distribution's packages may be asked for; unit tests, which need no network, say no.
-    pub(crate) distribution: bool,
 }
 
 /// What can be evicted.
@@ -115,7 +111,7 @@ impl Cache {
             .tempfile_in(&probe)
             .and_then(|mut file| file.write_all(b"1"))
             .context("write to the cache directory", &probe)?;
-        Ok(Cache { root, limit: LIMIT, owner, upstream: Upstream::default(), distribution: true })
+        Ok(Cache { root, limit: LIMIT, owner })
     }
 
     /// Where it is.

@@ -40,6 +40,16 @@ pub enum Error {
     /// This machine is at fault; the sentence for the user.
     #[error("{0}")]
     Machine(String),
+    /// A release or package that cannot be downloaded; another may be had in its place.
+    #[error("cannot download {what}: {said}; {advice}")]
+    Download {
+        /// The address, or the name and version of a package.
+        what: String,
+        /// The error of the program that downloads.
+        said: String,
+        /// How to go on.
+        advice: &'static str,
+    },
     /// This machine's disk is full.
     #[error(
         "the disk is full: cannot {0}; free some space there, or let SUDBOX_CACHE name a \
@@ -71,7 +81,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self {
             Error::Input(_) => Fault::Input,
-            Error::Machine(_) | Error::DiskFull(_) => Fault::Machine,
+            Error::Machine(_) | Error::Download { .. } | Error::DiskFull(_) => Fault::Machine,
             Error::Kernel { .. } => Fault::Kernel,
             Error::Interrupted => Fault::Interrupted,
         }
@@ -101,28 +111,6 @@ impl Error {
             }
             _ => Error::Machine(format!("cannot {what} {path}: {source}")),
         }
-    }
-}
-
-/// Why there is no image of a candidate.
-pub(crate) enum Failure {
-    /// It is not where it is said to be, or cannot be reached; another might.
-    Download(Error),
-    /// Another would not help.
-    Other(Error),
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Download(error) | Failure::Other(error) => error,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Other(error)
     }
 }
 

@@ -14,9 +14,9 @@ use std::process::{Command, ExitStatus};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::build::{Recipe, Source};
+use crate::build::{Options, Recipe, SourceIdentity};
 use crate::cache::Cache;
-use crate::config::Configuration;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::git;
 use crate::hash::hex;
@@ -298,11 +298,10 @@ impl<'a> History<'a> {
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
         let _acting = self.cache.owner.act();
-        let request = &request.targeting();
-        let configuration = Configuration::new(request.arch, &request.flavour, &request.fragments)?;
-        let source = Source {
+        let options = Options::of(request)?;
+        let source = SourceIdentity {
             // As where `run` is given the commit: what one has built is there for the other.
-            id: format!("release git-{}-{}", commit.tree, request.arch.name()),
+            content: format!("release git-{}-{}", commit.tree, request.arch.name()),
             kconfig: format!("git {}", self.kconfig(commit, monitor)?),
             place: self.key.clone(),
             label: format!(
@@ -314,24 +313,17 @@ impl<'a> History<'a> {
             stands_in: None,
             trimmed: false,
         };
-        let compiler = request.toolchain.identity(self.cache.owner);
-        let recipe = Recipe {
-            cache: self.cache,
-            arch: request.arch,
-            configuration: &configuration,
-            toolchain: &request.toolchain,
-            compiler: compiler.as_deref(),
-            source: &source,
-        };
-        if let Some(image) = recipe.cached(monitor)? {
+        let ctx = &mut Ctx::new(self.cache, monitor);
+        let recipe = Recipe::new(ctx, &options, &source);
+        if let Some(image) = recipe.cached(ctx)? {
             return Ok(image);
         }
-        let missing = request.toolchain.missing(self.cache.owner);
+        let missing = options.toolchain.missing(self.cache.owner);
         if !missing.is_empty() {
             return Err(toolchain::refusal(&missing));
         }
-        self.check_out(request, commit, monitor)?;
-        recipe.build(&self.src(), monitor)
+        self.check_out(request, commit, ctx.monitor)?;
+        recipe.build(ctx, &self.src())
     }
 
     /// Brings the work tree to a commit.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::arch::Arch;
 use crate::cache::{Cache, Entry};
+use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::monitor::Monitor;
 use crate::pins::Pins;
 use crate::prebuilt::packages;
 
@@ -112,13 +112,9 @@ pub struct Offered {
 ///
 /// # Errors
 /// If the caller interrupts, or the cache cannot be written to.
-pub fn on_offer(
-    cache: &Cache,
-    arch: Arch,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<Offered>, Error> {
-    let _acting = cache.owner.act();
-    let offers = packages::offers(cache, arch, monitor)?;
+pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
+    let _acting = ctx.cache.owner.act();
+    let offers = packages::offers(ctx, arch)?;
     Ok(offers
         .into_iter()
         .map(|(series, offer)| Offered {

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::hex;
 use crate::lock::Held;
@@ -41,6 +41,7 @@ const RACY_NS: i64 = 2_000_000_000;
 
 /// The mirror of a source directory that must stay as it is, with patches. Nobody changes it while
 /// this lives.
+#[derive(Debug)]
 pub(crate) struct Mirror {
     /// What is built from.
     pub(crate) src: PathBuf,
@@ -55,19 +56,18 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// Brings it up to date.
     pub(crate) fn of(
-        cache: &Cache,
+        ctx: &mut Ctx<'_>,
         tree: &Path,
         arch: Arch,
         patches: &Patches,
-        monitor: &mut dyn Monitor,
     ) -> Result<Mirror, Error> {
         let key = key(tree, arch, patches);
-        let held = cache.lock("trees", &key, Mode::Exclusive, monitor)?;
-        let dir = cache.entry("trees", &key);
+        let held = ctx.lock("trees", &key, Mode::Exclusive)?;
+        let dir = ctx.entry("trees", &key);
         // Before anything is copied that would be of no use.
-        let applied = patches.apply(cache, tree, monitor)?;
+        let applied = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
-        let state = sync(tree, &dir, arch, patches.files(), monitor)?;
+        let state = sync(tree, &dir, arch, patches.files(), ctx.monitor)?;
         let src = dir.join("src");
         let patched = applied.put(&src)?;
         if state.changed > 0 {

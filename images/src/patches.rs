@@ -9,11 +9,10 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::hex;
 use crate::lock::Held;
-use crate::monitor::Monitor;
 use crate::paths::expand_home;
 use crate::process;
 
@@ -109,13 +108,8 @@ impl Patches {
     }
 
     /// Applies them to copies of the files that they touch.
-    pub(crate) fn apply(
-        &self,
-        cache: &Cache,
-        tree: &Path,
-        monitor: &mut dyn Monitor,
-    ) -> Result<Applied<'_>, Error> {
-        let staging = cache.temporary()?;
+    pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<Applied<'_>, Error> {
+        let staging = ctx.cache.temporary()?;
         for file in &self.files {
             let (from, to) = (tree.join(file), staging.path().join(file));
             if from.is_file() {
@@ -123,16 +117,16 @@ impl Patches {
                 fs::copy(&from, &to).context("write", &to)?;
             }
         }
-        let letter = cache.temporary()?;
+        let letter = ctx.cache.temporary()?;
         let letter = letter.path().join("patch");
         for Patch { label, text } in &self.patches {
             fs::write(&letter, text).context("write", &letter)?;
-            let mut patch = process::command("patch", cache.owner);
+            let mut patch = ctx.command("patch");
             // Without fuzz: a hunk whose surroundings differ is one for somebody to look at.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
             patch.arg("-d");
             patch.arg(staging.path()).arg("-i").arg(&letter);
-            let (status, said) = process::hear(patch, &Held::default(), monitor)?;
+            let (status, said) = process::hear(patch, &Held::default(), ctx.monitor)?;
             if !status.success() {
                 return Err(Error::Kernel {
                     message: format!(

@@ -1,178 +1,151 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! From a request to a kernel image.
+//! Plans how a request becomes a kernel image, and carries the plan out.
 
+use crate::build::Options;
 use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::lock::Held;
-use crate::monitor::Monitor;
 use crate::packages::Tool;
 use crate::patches::Patches;
-use crate::pins::Pins;
+use crate::prebuilt::PrebuiltKernel;
 use crate::reference::Reference;
-use crate::source::{Asked, Wanted};
+use crate::source::release::{self, ReleaseBuild};
+use crate::toolchain;
+use crate::tree::TreeBuild;
 use crate::types::{KernelImage, Request, Selftests};
-use crate::{config, image_file, prebuilt, source, toolchain, tree};
 
-/// Finds, configures and builds the kernel, or finds it in the cache.
+/// How a request becomes a kernel image.
+#[derive(Debug)]
+pub struct Plan {
+    /// The tools that are needed and that this machine lacks: install them before
+    /// [`Plan::execute`]. Empty if nothing is built.
+    pub tools: Vec<Tool>,
+    step: Step,
+}
+
+/// The work of a plan.
+#[derive(Debug)]
+enum Step {
+    /// None: the image is in the cache.
+    Take(KernelImage),
+    /// Fetch and build a release or commit.
+    BuildRelease(ReleaseBuild),
+    /// Build a source tree.
+    BuildTree(TreeBuild),
+    /// Take a kernel that somebody else has built.
+    TakePrebuilt(PrebuiltKernel),
+}
+
+/// Plans how to get the kernel of a request: finds the release or reads the tree that is meant, and
+/// looks for its image in the cache.
 ///
 /// # Errors
-/// See [`Fault`] for whose fault it is; the message says what happened, why, and what to do next.
-pub fn kernel(
-    cache: &Cache,
-    request: &Request,
-    monitor: &mut dyn Monitor,
-) -> Result<KernelImage, Error> {
-    let _acting = cache.owner.act();
-    let request = &request.targeting();
-    let configuration =
-        config::Configuration::new(request.arch, &request.flavour, &request.fragments)?;
-    let typed = request.reference.trim();
-    let mut pinned = Vec::new();
-    let reference = parse(request)?;
-    if !reference.has_source() && !request.patches.is_empty() {
-        return Err(Error::Input(format!(
-            "KERNEL={typed} is a ready kernel, to which no patch can be applied: name a release or a \
-             tree"
-        )));
-    }
-    let asked = match reference {
-        Reference::Image(image) => return prebuilt::of_image(cache, &image, typed, monitor),
-        Reference::Installed => {
-            let path = prebuilt::installed()?;
-            let image = image_file::inspect(&path, request.arch).map_err(|why| {
-                Error::Input(format!("KERNEL={typed}: {}: {why}", path.display()))
-            })?;
-            return prebuilt::of_image(cache, &image, typed, monitor);
-        }
-        Reference::PackageFile(path) => {
-            return prebuilt::of_package_file(cache, &path, typed, request.arch, monitor);
-        }
-        Reference::Package(name) => {
-            return prebuilt::packages::kernel(
-                cache,
-                request,
-                prebuilt::packages::Asked::Name(&name),
-                monitor,
-            );
-        }
-        Reference::NewestPackage(series) => {
-            return prebuilt::packages::kernel(
-                cache,
-                request,
-                prebuilt::packages::Asked::Newest(series),
-                monitor,
-            );
+/// See [`Fault`](crate::Fault) for whose fault it is; the message says what happened, why, and what
+/// to do next.
+pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
+    let _acting = ctx.cache.owner.act();
+    let options = Options::of(request)?;
+    let reference = Reference::of(request)?;
+    let (tools, step) = match reference {
+        Reference::Prebuilt(prebuilt) => {
+            let prebuilt = PrebuiltKernel::new(prebuilt, request)?;
+            (Vec::new(), Step::TakePrebuilt(prebuilt))
         }
         Reference::Tree(tree) => {
             let patches = Patches::read(Vec::new(), &request.patches)?;
-            return tree::kernel(cache, request, &configuration, &patches, &tree, monitor);
+            let mut build = TreeBuild::new(tree, options, patches);
+            match build.cached(ctx)? {
+                Some(image) => (Vec::new(), Step::Take(image)),
+                None => (build.missing_tools(ctx.cache), Step::BuildTree(build)),
+            }
         }
-        Reference::Exact(release) => Asked::Release(Wanted::Exact(release)),
-        Reference::Newest(series) => Asked::Release(Wanted::Newest(series)),
-        Reference::Pinned(name) => {
-            let asked = of_pin(&name)?;
-            pinned = Pins::embedded()?.patches(&name);
-            asked
+        Reference::Release { wanted, patches } => {
+            let patches = Patches::read(patches, &request.patches)?;
+            let mut build = ReleaseBuild::new(wanted, request.linux.clone(), options, patches);
+            match build.cached(ctx)? {
+                Some(image) => (Vec::new(), Step::Take(image)),
+                None => (build.missing_tools(ctx.cache), Step::BuildRelease(build)),
+            }
         }
-        Reference::Latest => Asked::Latest,
-        Reference::Stable => Asked::Stable,
-        Reference::Commit(name) => Asked::Commit(name),
     };
-    let patches = Patches::read(pinned, &request.patches)?;
-    source::kernel(cache, request, &configuration, &patches, &asked, monitor)
+    Ok(Plan { tools, step })
 }
 
-/// What a pinned kernel is made from.
-fn of_pin(name: &str) -> Result<Asked, Error> {
-    let series = Pins::embedded()?.series(name);
-    let series = series.ok_or_else(|| Error::Input(format!("KERNEL={name} is not pinned")))?;
-    Ok(Asked::Release(Wanted::Newest(series)))
+impl Plan {
+    /// Fetches and builds what the plan says.
+    ///
+    /// # Errors
+    /// See [`Fault`](crate::Fault).
+    pub fn execute(self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+        let _acting = ctx.cache.owner.act();
+        match self.step {
+            Step::Take(image) => Ok(image),
+            Step::BuildRelease(build) => build.run(ctx),
+            Step::BuildTree(build) => build.run(ctx),
+            Step::TakePrebuilt(prebuilt) => prebuilt.take(ctx),
+        }
+    }
 }
 
-fn parse(request: &Request) -> Result<Reference, Error> {
-    Reference::parse(&request.reference, request.arch, request.linux.as_deref())
-}
-
-/// Whether a request makes sense, without looking for what it names beyond this machine's files.
+/// Plans and executes, for callers that install no tools.
 ///
 /// # Errors
-/// [`Fault::Input`], as [`kernel`] would find.
+/// See [`Fault`](crate::Fault).
+pub fn kernel(ctx: &mut Ctx<'_>, request: &Request) -> Result<KernelImage, Error> {
+    let plan = plan(ctx, request)?;
+    if !plan.tools.is_empty() {
+        return Err(toolchain::refusal(&plan.tools));
+    }
+    plan.execute(ctx)
+}
+
+/// Checks whether a request makes sense, by the files of this machine alone.
+///
+/// # Errors
+/// [`Fault::Input`](crate::Fault::Input), as [`plan`] would find.
 pub fn check(request: &Request) -> Result<(), Error> {
-    config::Configuration::new(request.arch, &request.flavour, &request.fragments)?;
-    parse(request)?;
+    Options::of(request)?;
+    Reference::of(request)?;
     Ok(())
+}
+
+/// The tools that building this request needs and this machine lacks, whatever the cache holds.
+/// Runs the compiler a few times, some 20 ms.
+///
+/// # Errors
+/// [`Fault::Input`](crate::Fault::Input) for a request that makes no sense.
+pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Error> {
+    let options = Options::of(request)?;
+    Ok(match Reference::of(request)? {
+        Reference::Prebuilt(_) => Vec::new(),
+        Reference::Tree(tree) => {
+            let patches = Patches::read(Vec::new(), &request.patches)?;
+            TreeBuild::new(tree, options, patches).missing_tools(cache)
+        }
+        Reference::Release { wanted, patches } => {
+            let patches = Patches::read(patches, &request.patches)?;
+            ReleaseBuild::new(wanted, request.linux.clone(), options, patches).missing_tools(cache)
+        }
+    })
 }
 
 /// Finds the selftests of a kernel: in its tree, or in its source, of which nothing else is
 /// unpacked.
 ///
 /// # Errors
-/// See [`Fault`]; an image has no source.
-pub fn selftests(
-    cache: &Cache,
-    request: &Request,
-    monitor: &mut dyn Monitor,
-) -> Result<Selftests, Error> {
-    let _acting = cache.owner.act();
-    let asked = match parse(request)? {
-        Reference::Pinned(name) => of_pin(&name)?,
-        Reference::Image(_)
-        | Reference::Installed
-        | Reference::PackageFile(_)
-        | Reference::Package(_)
-        | Reference::NewestPackage(_) => {
-            return Err(Error::Input(format!(
-                "{} is a ready kernel and has no selftests: name a release or a tree",
-                request.reference.trim()
-            )));
-        }
-        Reference::Tree(tree) => return Ok(Selftests { tree, held: Held::default() }),
-        Reference::Exact(release) => Asked::Release(Wanted::Exact(release)),
-        Reference::Newest(series) => Asked::Release(Wanted::Newest(series)),
-        Reference::Latest => Asked::Latest,
-        Reference::Stable => Asked::Stable,
-        Reference::Commit(name) => Asked::Commit(name),
-    };
-    source::selftests(cache, request, &asked, monitor)
-}
-
-/// What this machine lacks to build what was asked for; nothing if it is an image. Runs the
-/// compiler a few times, some 20 ms.
-///
-/// # Errors
-/// As [`kernel`], for a reference that makes no sense.
-pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Error> {
-    let mut missing = Vec::new();
-    let reference = parse(request)?;
-    let is_patched = !request.patches.is_empty() || matches!(reference, Reference::Pinned(_));
-    match reference {
-        Reference::Image(_)
-        | Reference::Installed
-        | Reference::PackageFile(_)
-        | Reference::Package(_)
-        | Reference::NewestPackage(_) => return Ok(missing),
-        Reference::Tree(_) => {}
-        Reference::Commit(_) => {
-            missing.extend(toolchain::absent(&[toolchain::UNPACKING[0], toolchain::GIT]));
-        }
-        Reference::Exact(_)
-        | Reference::Newest(_)
-        | Reference::Pinned(_)
-        | Reference::Latest
-        | Reference::Stable => {
-            missing.extend(toolchain::absent(&toolchain::UNPACKING));
-            if toolchain::find("apt-get").is_none() {
-                missing.extend(toolchain::absent(&[toolchain::CURL]));
-            }
-            if request.linux.is_some() {
-                missing.extend(toolchain::absent(&[toolchain::GIT]));
-            }
+/// See [`Fault`](crate::Fault); a prebuilt kernel has no source.
+pub fn selftests(ctx: &mut Ctx<'_>, request: &Request) -> Result<Selftests, Error> {
+    let _acting = ctx.cache.owner.act();
+    match Reference::of(request)? {
+        Reference::Prebuilt(_) => Err(Error::Input(format!(
+            "{} is a prebuilt kernel and has no selftests: name a release or a tree",
+            request.reference.trim()
+        ))),
+        Reference::Tree(tree) => Ok(Selftests { tree, held: Held::default() }),
+        Reference::Release { wanted, .. } => {
+            release::selftests(ctx, &wanted, request.linux.as_deref(), request.arch)
         }
     }
-    if is_patched {
-        missing.extend(toolchain::absent(&[toolchain::PATCH]));
-    }
-    missing.extend(request.toolchain.targeting(request.arch).missing(cache.owner));
-    Ok(missing)
 }

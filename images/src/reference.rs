@@ -8,74 +8,83 @@ use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
 use crate::error::Error;
-use crate::image_file;
-use crate::image_file::ImageFile;
+use crate::image_file::{self, ImageFile};
 use crate::makefile::tree_release;
+use crate::patches::Patch;
 use crate::paths::expand_home;
 use crate::pins::Pins;
 use crate::prebuilt::deb;
-use crate::version::{Release, Series};
+use crate::types::Request;
+use crate::version::{Series, Version};
 
-/// A kernel reference, understood.
+/// What a reference names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
-    /// This release and no other, such as `v6.12.117`.
-    Exact(Release),
-    /// The newest of a series, such as `6.12`.
-    Newest(Series),
-    /// A pinned kernel, by its name.
-    Pinned(String),
+    /// A release or commit, built from its source.
+    Release {
+        /// Which one.
+        wanted: Wanted,
+        /// sudbox's own patches for it: those of a pinned kernel.
+        patches: Vec<Patch>,
+    },
     /// A source tree, by its canonical path.
     Tree(PathBuf),
-    /// A commit of the git tree that `LINUX=` names, as git-rev-parse(1) takes it.
-    Commit(String),
-    /// The newest release there is, candidates included.
+    /// A kernel that somebody else has built.
+    Prebuilt(Prebuilt),
+}
+
+/// A release or commit that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// By its version.
+    Version(Version),
+    /// The newest release, candidates included.
     Latest,
-    /// The newest release that is no candidate.
+    /// The newest release that is not a candidate.
     Stable,
-    /// A kernel image that is there already.
+    /// A commit of the git tree in `LINUX=`, as git-rev-parse(1) takes it.
+    Commit(String),
+}
+
+/// A prebuilt kernel that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Prebuilt {
+    /// An image, by its path.
     Image(ImageFile),
     /// The newest kernel that is installed here.
     Installed,
     /// The file of a distribution package.
     PackageFile(PathBuf),
-    /// A distribution package by its name.
+    /// A distribution package, by its name.
     Package(String),
-    /// The distribution's newest package of a series for clouds.
+    /// The distribution's newest package of a series, built for clouds.
     NewestPackage(Series),
 }
 
 impl Reference {
-    /// Understands a reference. Empty means the pinned default, and so does `pinned`. In a git tree (`linux`), what is
-    /// none of the rest is a commit.
+    /// The reference of a request.
+    ///
+    /// # Errors
+    /// As [`Reference::parse`].
+    pub(crate) fn of(request: &Request) -> Result<Reference, Error> {
+        Reference::parse(&request.reference, request.arch, request.linux.as_deref())
+    }
+
+    /// Parses a reference. Empty and `pinned` mean the pinned default. Where there is a git tree
+    /// (`linux`), a text that is nothing else is a commit of it.
     ///
     /// # Errors
     /// [`Error::Input`] with one sentence that says what is wrong and what is accepted;
     /// [`Error::Machine`] if a file cannot be read.
     pub(crate) fn parse(text: &str, arch: Arch, linux: Option<&Path>) -> Result<Reference, Error> {
         let text = text.trim();
-        let pins = Pins::embedded()?;
-        let name = match text {
-            "" | "pinned" => pins.default_name(arch).unwrap_or(text),
-            _ => text,
-        };
-        if let Some(series) = pins.series(name) {
-            if !pins.names(arch).any(|other| other == name) {
-                return Err(Error::Input(format!(
-                    "KERNEL={text} is not for {}; pinned for it: {}; {ACCEPTED}",
-                    arch.name(),
-                    pins.names(arch).collect::<Vec<_>>().join(", ")
-                )));
-            }
-            return Ok(match pins.patches(name).is_empty() {
-                true => Reference::Newest(series),
-                false => Reference::Pinned(name.to_owned()),
-            });
+        if let Some(reference) = pinned(text, arch)? {
+            return Ok(reference);
         }
         match text {
-            "latest" => return Ok(Reference::Latest),
-            "stable" => return Ok(Reference::Stable),
-            "installed" => return Ok(Reference::Installed),
+            "latest" => return Ok(release(Wanted::Latest)),
+            "stable" => return Ok(release(Wanted::Stable)),
+            "installed" => return Ok(Reference::Prebuilt(Prebuilt::Installed)),
             "running" => {
                 return Err(Error::Input(format!(
                     "KERNEL={text}: the kernel that is running here has no image to boot; {ACCEPTED}"
@@ -84,27 +93,22 @@ impl Reference {
             _ => {}
         }
         if let Some(package) = text.strip_prefix("deb:") {
-            return of_package(text, package);
+            return of_package(text, package).map(Reference::Prebuilt);
         }
-        if let Some(release) = text.strip_prefix('v').and_then(|rest| rest.parse().ok()) {
-            return Ok(Reference::Exact(release));
-        }
-        if let Ok(series) = text.parse() {
-            return Ok(Reference::Newest(series));
-        }
-        if let Ok(release) = text.parse::<Release>() {
-            return Ok(Reference::Exact(release));
+        if let Ok(version) = text.parse() {
+            return Ok(release(Wanted::Version(version)));
         }
         let path = expand_home(Path::new(text));
         if path.exists() {
             return of_path(text, &path, arch);
         }
         if linux.is_some() && !text.starts_with(['.', '/', '~']) {
-            return Ok(Reference::Commit(text.to_owned()));
+            return Ok(release(Wanted::Commit(text.to_owned())));
         }
         Err(Error::Input(if text.contains('/') || text.starts_with('~') {
             format!("KERNEL={text}: there is no such file or directory; {ACCEPTED}")
         } else {
+            let pins = Pins::embedded()?;
             let names: Vec<&str> = pins.names(arch).collect();
             format!(
                 "KERNEL={text}: neither a version nor a file; pinned here: {}; {ACCEPTED}",
@@ -114,24 +118,28 @@ impl Reference {
     }
 }
 
-impl Reference {
-    /// Whether it is built here.
-    pub(crate) fn has_source(&self) -> bool {
-        match self {
-            Reference::Exact(_)
-            | Reference::Newest(_)
-            | Reference::Pinned(_)
-            | Reference::Tree(_)
-            | Reference::Commit(_)
-            | Reference::Latest
-            | Reference::Stable => true,
-            Reference::Image(_)
-            | Reference::Installed
-            | Reference::PackageFile(_)
-            | Reference::Package(_)
-            | Reference::NewestPackage(_) => false,
-        }
+/// A release without patches of sudbox's own.
+fn release(wanted: Wanted) -> Reference {
+    Reference::Release { wanted, patches: Vec::new() }
+}
+
+/// The pinned kernel of that name, if there is one.
+fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
+    let pins = Pins::embedded()?;
+    let name = match text {
+        "" | "pinned" => pins.default_name(arch).unwrap_or(text),
+        _ => text,
+    };
+    let Some(series) = pins.series(name) else { return Ok(None) };
+    if !pins.names(arch).any(|other| other == name) {
+        return Err(Error::Input(format!(
+            "KERNEL={text} is not for {}; pinned for it: {}; {ACCEPTED}",
+            arch.name(),
+            pins.names(arch).collect::<Vec<_>>().join(", ")
+        )));
     }
+    let wanted = Wanted::Version(Version::Newest(series));
+    Ok(Some(Reference::Release { wanted, patches: pins.patches(name) }))
 }
 
 /// What is accepted, said wherever something else was given.
@@ -140,9 +148,9 @@ pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series su
      deb:6.12 or deb:PACKAGE, or a commit of the git tree in LINUX=";
 
 /// A package by its name (Debian policy, 5.6.1), or the newest of a series.
-fn of_package(text: &str, package: &str) -> Result<Reference, Error> {
+fn of_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
     if let Ok(series) = package.parse() {
-        return Ok(Reference::NewestPackage(series));
+        return Ok(Prebuilt::NewestPackage(series));
     }
     let known =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
@@ -152,7 +160,7 @@ fn of_package(text: &str, package: &str) -> Result<Reference, Error> {
              such as deb:linux-image-6.12.117+deb12-cloud-amd64"
         )));
     }
-    Ok(Reference::Package(package.to_owned()))
+    Ok(Prebuilt::Package(package.to_owned()))
 }
 
 fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
@@ -166,10 +174,10 @@ fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
             .and_then(|mut file| file.read_exact(&mut head))
             .is_ok_and(|()| head == deb::MAGIC);
         if is_package {
-            return Ok(Reference::PackageFile(path));
+            return Ok(Reference::Prebuilt(Prebuilt::PackageFile(path)));
         }
         return image_file::inspect(&path, arch)
-            .map(Reference::Image)
+            .map(|image| Reference::Prebuilt(Prebuilt::Image(image)))
             .map_err(|why| Error::Input(format!("KERNEL={text}: {why}")));
     }
     match tree_release(&path) {

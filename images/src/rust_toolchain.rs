@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! A Rust compiler with the standard library of another architecture, from the distribution's
-//! packages, for machines on which rustup cannot fetch that. It is unpacked into the cache, and
+//! packages, for machines on which rustup cannot fetch that. It is unpacked into the ctx, and
 //! nothing is installed.
 
 use std::path::{Path, PathBuf};
 
 use crate::apt::{self, Suites};
 use crate::arch::Arch;
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::lock::{Held, Mode};
-use crate::monitor::Monitor;
 use crate::process;
 
 /// The compiler that the distribution keeps new enough for browsers.
@@ -27,15 +26,14 @@ const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
 /// # Errors
 /// [`Error::Machine`] if this machine's distribution does not have it.
 pub fn distribution_rust(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     arch: Arch,
     target: &str,
-    monitor: &mut dyn Monitor,
 ) -> Result<(PathBuf, Held), Error> {
-    let _acting = cache.owner.act();
+    let _acting = ctx.cache.owner.act();
     let key = format!("rust-{}", arch.name());
-    let place = cache.entry("toolchains", &key);
-    let held = cache.lock("toolchains", &key, Mode::Exclusive, monitor)?;
+    let place = ctx.entry("toolchains", &key);
+    let held = ctx.lock("toolchains", &key, Mode::Exclusive)?;
     if place.is_dir() {
         return Ok((place, held));
     }
@@ -45,15 +43,15 @@ pub fn distribution_rust(
              target add {target}"
         ))
     };
-    if !apt::is_usable(cache) {
+    if !apt::is_usable(ctx) {
         return Err(lacks("and rustup could not fetch it"));
     }
     let foreign = Suites::Foreign(arch);
-    if !apt::refresh(cache, foreign, monitor)? {
+    if !apt::refresh(ctx, foreign)? {
         return Err(lacks("and the distribution's packages cannot be reached"));
     }
-    let theirs = apt::versions(cache, LIBRARY, foreign, monitor)?;
-    let ours = apt::versions(cache, COMPILER, Suites::System, monitor)?;
+    let theirs = apt::versions(ctx, LIBRARY, foreign)?;
+    let ours = apt::versions(ctx, COMPILER, Suites::System)?;
     let release = |version: &str| version.split('-').next().map(str::to_owned);
     let both = ours
         .iter()
@@ -61,12 +59,12 @@ pub fn distribution_rust(
     let Some((own, other)) = both else {
         return Err(lacks("and the distribution has none that fits its compiler"));
     };
-    let tmp = cache.temporary()?;
+    let tmp = ctx.cache.temporary()?;
     let mut wanted = vec![(COMPILER.to_owned(), own.clone())];
     let mut next = 0;
     while let Some((name, version)) = wanted.get(next).cloned() {
         next += 1;
-        for (name, version) in apt::depends(cache, &name, &version, monitor)? {
+        for (name, version) in apt::depends(ctx, &name, &version)? {
             let known = wanted.iter().any(|(other, _)| *other == name);
             if !known && PARTS.iter().any(|part| name.starts_with(part)) {
                 wanted.push((name, version));
@@ -80,13 +78,13 @@ pub fn distribution_rust(
     {
         let to = tmp.path().join(to);
         std::fs::create_dir(&to).context("make", &to)?;
-        for file in apt::fetch(cache, packages, suites, &to, monitor)? {
-            apt::unpack(cache, &file, &content, monitor)?;
+        for file in apt::fetch(ctx, packages, suites, &to)? {
+            apt::unpack(ctx, &file, &content)?;
         }
     }
     let folder = content.join("usr");
     flatten(&folder)?;
-    let mut try_it = process::command(folder.join("bin/rustc"), cache.owner);
+    let mut try_it = ctx.command(folder.join("bin/rustc"));
     try_it.env("LD_LIBRARY_PATH", folder.join("lib")).arg("--version");
     if process::output(try_it).is_none() {
         return Err(lacks("and the distribution's compiler does not run here"));

@@ -10,8 +10,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::{Error, Fault};
-use crate::monitor::Silent;
+use crate::monitor::{Monitor, Silent};
+use crate::net::Net;
+use crate::plan::kernel;
 use crate::types::{KernelImage, Request};
 
 /// What the rest of the file needs of kbuild: objects in O=, rebuilt when newer, one line each.
@@ -47,15 +50,15 @@ olddefconfig:
 pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) cache: Cache,
+    pub(crate) net: Net,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
-        let mut cache = Cache::at(dir.path().join("cache")).unwrap();
-        cache.upstream.base = "file:///no/such/archive".into();
-        cache.distribution = false;
-        let fixture = Fixture { dir, cache };
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let net = Net::new("file:///no/such/archive", false);
+        let fixture = Fixture { dir, cache, net };
         fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
         fixture.write("kernel/exit.c", "int leave(void) { return 2; }\n");
         fixture.write("Makefile", MAKEFILE);
@@ -80,7 +83,16 @@ impl Fixture {
     }
 
     pub(crate) fn kernel(&self) -> Result<KernelImage, Error> {
-        crate::kernel(&self.cache, &self.request(), &mut Silent)
+        self.build(&self.request(), &mut Silent)
+    }
+
+    /// The kernel of a request.
+    pub(crate) fn build(
+        &self,
+        request: &Request,
+        monitor: &mut dyn Monitor,
+    ) -> Result<KernelImage, Error> {
+        kernel(&mut Ctx { cache: &self.cache, net: &self.net, monitor }, request)
     }
 
     /// The compile units of the log of an image that was built now.

@@ -42,9 +42,11 @@ const PROGRAMS: [(&str, Packages); 6] = [
     ("cmp", packages("diffutils", "diffutils", "diffutils", "diffutils")),
 ];
 
-/// Programs that getting and unpacking a release needs.
-pub(crate) const UNPACKING: [(&str, Packages); 2] =
-    [("tar", packages("tar", "tar", "tar", "tar")), ("xz", packages("xz-utils", "xz", "xz", "xz"))];
+/// Unpacks releases.
+pub(crate) const TAR: (&str, Packages) = ("tar", packages("tar", "tar", "tar", "tar"));
+
+/// Decompresses releases.
+pub(crate) const XZ: (&str, Packages) = ("xz", packages("xz-utils", "xz", "xz", "xz"));
 
 /// The client of the upstream archive; without it and without apt there is no release to be had.
 pub(crate) const CURL: (&str, Packages) = ("curl", packages("curl", "curl", "curl", "curl"));

@@ -1,62 +1,93 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A kernel from a user's source tree, which is read and never written.
+//! Builds a kernel from a user's source tree, which is only read.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::build::{Recipe, Source};
+use crate::build::{Options, Recipe, SourceIdentity};
 use crate::cache::Cache;
-use crate::config::Configuration;
+use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::git;
 use crate::mirror::Mirror;
-use crate::monitor::Monitor;
+use crate::packages::Tool;
 use crate::patches::Patches;
-use crate::toolchain;
-use crate::types::{KernelImage, Request};
+use crate::types::KernelImage;
+use crate::{git, toolchain};
 
-/// Mirrors the tree and builds from the mirror, with the patches that were asked for.
-pub(crate) fn kernel(
-    cache: &Cache,
-    request: &Request,
-    configuration: &Configuration,
-    patches: &Patches,
-    tree: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<KernelImage, Error> {
-    let mirror = Mirror::of(cache, tree, request.arch, patches, monitor)?;
-    let git = git::head(cache, tree).map_or_else(String::new, |head| format!(" (HEAD {head})"));
-    let Mirror { state, patched, .. } = &mirror;
-    let source = Source {
-        id: format!("tree {} {patched}", state.digest),
-        kconfig: format!("tree {} {patched}", state.kconfig),
-        place: format!("tree {}", mirror.key),
-        label: format!(
-            "tree {}{git}, content sha256 {:.16}{}",
-            tree.display(),
-            state.digest,
-            patches.label()
-        ),
-        stands_in: None,
-        trimmed: false,
-    };
-    let compiler = request.toolchain.identity(cache.owner);
-    let recipe = Recipe {
-        cache,
-        arch: request.arch,
-        configuration,
-        toolchain: &request.toolchain,
-        compiler: compiler.as_deref(),
-        source: &source,
-    };
-    if let Some(image) = recipe.cached(monitor)? {
-        return Ok(image);
+/// A source tree that is to be built.
+#[derive(Debug)]
+pub(crate) struct TreeBuild {
+    pub(crate) tree: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) patches: Patches,
+    /// The mirror of the tree, once it was made.
+    mirror: Option<Mirror>,
+}
+
+impl TreeBuild {
+    pub(crate) fn new(tree: PathBuf, options: Options, patches: Patches) -> TreeBuild {
+        TreeBuild { tree, options, patches, mirror: None }
     }
-    let missing = request.toolchain.missing(cache.owner);
-    if !missing.is_empty() {
-        return Err(toolchain::refusal(&missing));
+
+    /// The image, if it was built before. Mirrors the tree first, by which its content is known,
+    /// unless this machine lacks the tool that applies the patches.
+    ///
+    /// # Errors
+    /// If the tree cannot be read, or a patch does not apply.
+    pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+        if !toolchain::absent(self.patching()).is_empty() {
+            return Ok(None);
+        }
+        let mirror = Mirror::of(ctx, &self.tree, self.options.arch, &self.patches)?;
+        let source = self.identity(ctx, &mirror);
+        self.mirror = Some(mirror);
+        Recipe::new(ctx, &self.options, &source).cached(ctx)
     }
-    recipe.build(&mirror.src, monitor)
+
+    /// The tools that patching needs.
+    fn patching(&self) -> &'static [(&'static str, crate::packages::Packages)] {
+        if self.patches.is_empty() { &[] } else { &[toolchain::PATCH] }
+    }
+
+    /// The tools that the build needs and this machine lacks.
+    pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
+        let mut missing = toolchain::absent(self.patching());
+        missing.extend(self.options.toolchain.missing(cache.owner));
+        missing
+    }
+
+    /// Builds from the mirror.
+    ///
+    /// # Errors
+    /// If the kernel does not build.
+    pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+        let mirror = match self.mirror.take() {
+            Some(mirror) => mirror,
+            None => Mirror::of(ctx, &self.tree, self.options.arch, &self.patches)?,
+        };
+        let source = self.identity(ctx, &mirror);
+        Recipe::new(ctx, &self.options, &source).build(ctx, &mirror.src)
+    }
+
+    fn identity(&self, ctx: &Ctx<'_>, mirror: &Mirror) -> SourceIdentity {
+        let tree = self.tree.as_path();
+        let head = git::head(ctx.cache, tree);
+        let head = head.map_or_else(String::new, |head| format!(" (HEAD {head})"));
+        let Mirror { state, patched, .. } = mirror;
+        SourceIdentity {
+            content: format!("tree {} {patched}", state.digest),
+            kconfig: format!("tree {} {patched}", state.kconfig),
+            place: format!("tree {}", mirror.key),
+            label: format!(
+                "tree {}{head}, content sha256 {:.16}{}",
+                tree.display(),
+                state.digest,
+                self.patches.label()
+            ),
+            stands_in: None,
+            trimmed: false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,13 +28,6 @@ pub struct Request {
     pub patches: Vec<PathBuf>,
 }
 
-impl Request {
-    /// The same with the compiler that its architecture needs here.
-    pub(crate) fn targeting(&self) -> Request {
-        Request { toolchain: self.toolchain.targeting(self.arch), ..self.clone() }
-    }
-}
-
 /// A kernel that can be booted.
 #[derive(Clone, Debug, Default)]
 pub struct KernelImage {

@@ -25,7 +25,16 @@ pub(crate) struct Release {
     pub candidate: Option<u32>,
 }
 
-/// The text is no version number.
+/// A version that a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// This release.
+    Exact(Release),
+    /// The newest release of this series.
+    Newest(Series),
+}
+
+/// The text is not a version number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoVersion;
 
@@ -67,6 +76,27 @@ impl FromStr for Release {
     }
 }
 
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    /// Parses `v6.12` and `6.12.5` as releases, and `6.12` as a series.
+    fn from_str(text: &str) -> Result<Version, NoVersion> {
+        match text.strip_prefix('v') {
+            Some(release) => release.parse().map(Version::Exact),
+            None => text.parse().map(Version::Newest).or_else(|_| text.parse().map(Version::Exact)),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Version::Exact(release) => write!(f, "v{release}"),
+            Version::Newest(series) => write!(f, "{series}"),
+        }
+    }
+}
+
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
@@ -83,6 +113,16 @@ impl fmt::Display for Release {
             write!(f, "-rc{candidate}")?;
         }
         Ok(())
+    }
+}
+
+impl Version {
+    /// The series that the version is of.
+    pub(crate) fn series(self) -> Series {
+        match self {
+            Version::Exact(release) => release.series,
+            Version::Newest(series) => series,
+        }
     }
 }
 

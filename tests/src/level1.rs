@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use host::Host;
 use sudbox_images::initramfs::{self, Entry};
-use sudbox_images::{Cache, KernelImage, Request as Kernel};
+use sudbox_images::{Cache, Ctx, KernelImage, Request as Kernel};
 use sudbox_vmm::machine::{Discovery, VmSpec};
 use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
@@ -255,7 +255,8 @@ pub fn kernel(host: &Host, flavour: &str, patches: &[&str]) -> KernelImage {
     let request =
         Kernel { arch: host.arch, flavour: flavour.to_owned(), patches, ..Kernel::default() };
     let cache = Cache::open().expect("a cache");
-    sudbox_images::kernel(&cache, &request, &mut Told).expect("a kernel that was just built")
+    sudbox_images::kernel(&mut Ctx::new(&cache, &mut Told), &request)
+        .expect("a kernel that was just built")
 }
 
 /// A level 1 that runs. Dropping it stops it.

@@ -22,7 +22,9 @@ fn what_comes_after_a_crash_goes_on_from_a_restored_vm() {
     let request =
         sudbox_images::Request { reference: tree.argument().to_owned(), ..Default::default() };
     let cache = sudbox_images::Cache::open().expect("a cache");
-    let image = sudbox_images::kernel(&cache, &request, &mut Told).expect("a kernel that builds");
+    let mut told = Told;
+    let mut ctx = sudbox_images::Ctx::new(&cache, &mut told);
+    let image = sudbox_images::kernel(&mut ctx, &request).expect("a kernel that builds");
     let level1 = level1_with(&image.kernel);
     let judge = |fault: &str| {
         let fault = format!("sudbox_fault={fault}");

@@ -54,7 +54,8 @@ fn shards_make_the_report_of_the_unsplit_run_and_a_lost_one_is_named() {
         let cache = sudbox_images::Cache::open().unwrap();
         let _ = run(matrix(&["--kernels", "6.12"])).expect(0);
         let mut told = sudbox_tests::Told;
-        sudbox_images::kernel(&cache, &sudbox_images::Request::default(), &mut told).unwrap()
+        let mut ctx = sudbox_images::Ctx::new(&cache, &mut told);
+        sudbox_images::kernel(&mut ctx, &sudbox_images::Request::default()).unwrap()
     };
     let kernels = format!("6.12 {} {hopeless}", image.kernel.display());
     let whole = run(matrix(&["--kernels", &kernels, "--format", "json"])).expect(125);

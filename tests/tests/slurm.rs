@@ -172,7 +172,8 @@ fn an_array_of_shards_is_merged_and_a_lost_one_run_again() {
         let _ = run(built).expect(0);
         let cache = sudbox_images::Cache::open().unwrap();
         let request = sudbox_images::Request::default();
-        sudbox_images::kernel(&cache, &request, &mut sudbox_tests::Told).unwrap()
+        let mut told = sudbox_tests::Told;
+        sudbox_images::kernel(&mut sudbox_images::Ctx::new(&cache, &mut told), &request).unwrap()
     };
     let image_path = image.kernel.display().to_string();
     let tree = tempfile::tempdir().unwrap();

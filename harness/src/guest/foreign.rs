@@ -13,7 +13,7 @@ use crate::setup;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Cache, Held, Mode, Monitor as _, Tool, hear};
+use sudbox_images::{Arch, Cache, Ctx, Held, Mode, Monitor as _, Tool, hear};
 
 /// Folder of the cache.
 const GUESTS: &str = "guests";
@@ -107,7 +107,8 @@ fn rust(
             return Ok(Default::default());
         }
     }
-    let (root, held) = sudbox_images::distribution_rust(cache, arch, target.rust, progress)?;
+    let (root, held) =
+        sudbox_images::distribution_rust(&mut Ctx::new(cache, progress), arch, target.rust)?;
     let libraries = root.join("lib");
     let set = vec![("RUSTC", root.join("bin/rustc").into()), ("LD_LIBRARY_PATH", libraries.into())];
     Ok((set, held))

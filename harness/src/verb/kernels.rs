@@ -8,7 +8,7 @@ use crate::output::progress::Progress;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_images::kernels::{self, Cached};
-use sudbox_images::{Arch, Cache};
+use sudbox_images::{Arch, Cache, Ctx};
 
 /// Prints the table, or prunes. Returns the exit code.
 pub(crate) fn kernels(args: &KernelsArgs) -> anyhow::Result<u8> {
@@ -22,7 +22,7 @@ pub(crate) fn kernels(args: &KernelsArgs) -> anyhow::Result<u8> {
 fn list(cache: &Cache) -> anyhow::Result<u8> {
     let arch = Arch::default();
     let mut progress = Progress::new();
-    let offers = kernels::on_offer(cache, arch, &mut progress)?;
+    let offers = kernels::on_offer(&mut Ctx::new(cache, &mut progress), arch)?;
     drop(progress);
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     let nothing = String::new;

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use sudbox_images::Cache;
+use sudbox_images::{Cache, Ctx};
 
 /// Below `tools/testing/selftests`.
 const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
@@ -32,7 +32,7 @@ pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let request = kernel::request(&args.kernel, &args.build)?;
-    let selftests = sudbox_images::selftests(&cache, &request, &mut progress)?;
+    let selftests = sudbox_images::selftests(&mut Ctx::new(&cache, &mut progress), &request)?;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
     let compiler = cli::given(&args.build.source.toolchain.cc).unwrap_or("cc");

@@ -14,8 +14,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, SystemTime};
 
 use crate::arch::{self, Arch};
-use crate::cache::{Cache, write_whole};
-use crate::error::Failure;
+use crate::cache::write_whole;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, is_full_disk};
 use crate::lock::{Held, Mode};
 use crate::monitor::Monitor;
@@ -49,8 +49,8 @@ impl Suites {
 /// How long the private root's lists count as fresh.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) fn is_usable(cache: &Cache) -> bool {
-    cache.distribution && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
+pub(crate) fn is_usable(ctx: &Ctx<'_>) -> bool {
+    ctx.net.packages && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
 }
 
 /// Package, version and kind of index of a line of `apt-cache madison`.
@@ -69,14 +69,13 @@ pub(crate) fn upstream_version(version: &str) -> Option<Release> {
 
 /// The checksums of packages, which are named with their versions.
 pub(crate) fn checksums(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     packages: &[(String, String)],
     suites: Suites,
-    monitor: &mut dyn Monitor,
 ) -> Result<Vec<String>, Error> {
-    let mut show = command(cache, "apt-cache", suites);
+    let mut show = command(ctx, "apt-cache", suites);
     show.arg("show").args(packages.iter().map(|(name, version)| format!("{name}={version}")));
-    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let text = ctx.capture(show)?.unwrap_or_default();
     let sum_of = |(name, version): &(String, String)| {
         let has = |record: &&str, line: String| record.lines().any(|other| other == line);
         let mut records = text.split("\n\n");
@@ -92,15 +91,10 @@ pub(crate) fn checksums(
 }
 
 /// Unpacks a package.
-pub(crate) fn unpack(
-    cache: &Cache,
-    package: &Path,
-    to: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<(), Error> {
-    let mut extract = process::command("dpkg-deb", cache.owner);
+pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(), Error> {
+    let mut extract = ctx.command("dpkg-deb");
     extract.arg("-x").arg(package).arg(to);
-    match run(extract, monitor, &mut |_| {})? {
+    match run(ctx, extract, &mut |_| {})? {
         None => Ok(()),
         Some(said) if is_full_disk(&said) => Err(Error::DiskFull("unpack a package".into())),
         Some(said) => Err(Error::Machine(format!("cannot unpack {}: {said}", package.display()))),
@@ -109,77 +103,73 @@ pub(crate) fn unpack(
 
 /// Downloads packages, named with their versions. apt checks what it downloads.
 pub(crate) fn fetch(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     packages: &[(&str, &str)],
     suites: Suites,
     to: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<PathBuf>, Failure> {
-    let mut get = command(cache, "apt-get", suites);
+) -> Result<Vec<PathBuf>, Error> {
+    let mut get = command(ctx, "apt-get", suites);
     get.arg("download");
     get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
     let (package, version) = packages.first().copied().unwrap_or_default();
-    let folder = into_folder(get, &format!("{package} {version}"), to, monitor)?;
+    let folder = into_folder(ctx, get, &format!("{package} {version}"), to)?;
     let file = |(package, _): &(&str, &str)| first_file(&folder, &format!("{package}_"), ".deb");
-    Ok(packages.iter().map(file).collect::<Result<_, _>>()?)
+    packages.iter().map(file).collect()
 }
 
 /// Lets apt download into a folder of its own.
 pub(crate) fn into_folder(
+    ctx: &mut Ctx<'_>,
     mut get: Command,
     what: &str,
     to: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<PathBuf, Failure> {
+) -> Result<PathBuf, Error> {
     let folder = to.join("packages");
     fs::create_dir(&folder).context("make", &folder)?;
     get.current_dir(&folder);
-    monitor.phase(&format!("downloading {what}"));
-    let Some(said) = run(get, monitor, &mut |monitor| {
+    ctx.phase(&format!("downloading {what}"));
+    let Some(said) = run(ctx, get, &mut |monitor| {
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
     })?
     else {
         return Ok(folder);
     };
     if is_full_disk(&said) {
-        return Err(Error::DiskFull(format!("download {what}")).into());
+        return Err(Error::DiskFull(format!("download {what}")));
     }
-    let error = Error::Machine(format!(
-        "cannot download {what}: {said}; try again (after apt-get update, if the list of packages is \
-         old)"
-    ));
-    // What fails apt's own check is not passed over, as it may be an attack.
-    Err(if said.contains("Hash Sum mismatch") {
-        Failure::Other(error)
-    } else {
-        Failure::Download(error)
-    })
+    // A file that fails apt's own check is fatal: it may be an attack.
+    if said.contains("Hash Sum mismatch") {
+        return Err(Error::Machine(format!(
+            "cannot download {what}: {said}; it is not what was published, use another network or \
+             mirror"
+        )));
+    }
+    let advice = "try again (after apt-get update, if the list of packages is old)";
+    Err(Error::Download { what: what.to_owned(), said, advice })
 }
 
 /// The versions that there are of a package, the newest first.
 pub(crate) fn versions(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     package: &str,
     suites: Suites,
-    monitor: &mut dyn Monitor,
 ) -> Result<Vec<String>, Error> {
-    let mut madison = command(cache, "apt-cache", suites);
+    let mut madison = command(ctx, "apt-cache", suites);
     madison.args(["madison", package]);
-    let text = process::capture(madison, monitor)?.unwrap_or_default();
+    let text = ctx.capture(madison)?.unwrap_or_default();
     Ok(text.lines().filter_map(madison_line).map(|(_, version, _)| version.to_owned()).collect())
 }
 
 /// The packages of the system's suites that one of them depends on: name and version, the newest
 /// where it does not say.
 pub(crate) fn depends(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     package: &str,
     version: &str,
-    monitor: &mut dyn Monitor,
 ) -> Result<Vec<(String, String)>, Error> {
-    let mut show = command(cache, "apt-cache", Suites::System);
+    let mut show = command(ctx, "apt-cache", Suites::System);
     show.args(["show", "--no-all-versions"]).arg(format!("{package}={version}"));
-    let text = process::capture(show, monitor)?.unwrap_or_default();
+    let text = ctx.capture(show)?.unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
     let mut all = Vec::new();
     for word in line.split(',') {
@@ -187,7 +177,7 @@ pub(crate) fn depends(
         let (name, relation) = (words.next().unwrap_or_default(), words.next());
         let version = match (relation, words.next()) {
             (Some("(="), Some(version)) => Some(version.trim_end_matches(')').to_owned()),
-            _ => versions(cache, name, Suites::System, monitor)?.into_iter().next(),
+            _ => versions(ctx, name, Suites::System)?.into_iter().next(),
         };
         all.extend(version.map(|version| (name.to_owned(), version)));
     }
@@ -213,15 +203,15 @@ pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<Pa
 
 /// Runs a command; if it fails, gives back what it said.
 fn run(
+    ctx: &mut Ctx<'_>,
     command: Command,
-    monitor: &mut dyn Monitor,
     tick: &mut dyn FnMut(&mut dyn Monitor),
 ) -> Result<Option<String>, Error> {
     let mut said = Vec::new();
     let statuses = process::run(
         vec![command],
         &Held::default(),
-        monitor,
+        ctx.monitor,
         &mut |monitor, event| match event {
             Event::Line(line) if line.starts_with("E: ") || line.starts_with("dpkg-deb: ") => {
                 said.push(line.to_owned());
@@ -234,13 +224,13 @@ fn run(
 }
 
 /// An apt program on these suites.
-pub(crate) fn command(cache: &Cache, program: &str, suites: Suites) -> Command {
-    let mut command = process::network_command(program, cache.owner);
+pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
+    let mut command = process::network_command(program, ctx.cache.owner);
     // As root, apt would hand the download to a user who may not look into the cache.
     command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]);
     command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);
     if let Some(folder) = suites.folder() {
-        let root = cache.root().join(folder);
+        let root = ctx.cache.root().join(folder);
         let set = |name: &str, path: &str| format!("{name}={}", root.join(path).display());
         for option in [
             set("Dir::Etc::SourceList", "sources.list"),
@@ -272,17 +262,13 @@ pub(crate) fn command(cache: &Cache, program: &str, suites: Suites) -> Command {
 }
 
 /// Sees to it that a private root has lists of today; `false` if there are none, or no apt.
-pub(crate) fn refresh(
-    cache: &Cache,
-    suites: Suites,
-    monitor: &mut dyn Monitor,
-) -> Result<bool, Error> {
-    if !is_usable(cache) {
+pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
+    if !is_usable(ctx) {
         return Ok(false);
     }
     let Some(folder) = suites.folder() else { return Ok(true) };
-    let root = cache.root().join(&folder);
-    let _held = cache.lock(&folder, "lists", Mode::Exclusive, monitor)?;
+    let root = ctx.cache.root().join(&folder);
+    let _held = ctx.lock(&folder, "lists", Mode::Exclusive)?;
     let Some(text) = sources_list::private_list_from(Path::new("/etc")) else { return Ok(false) };
     let text = match suites {
         Suites::Foreign(_) => sources_list::released_binaries(&text),
@@ -300,18 +286,18 @@ pub(crate) fn refresh(
         let path = root.join(folder);
         fs::create_dir_all(&path).context("make", &path)?;
     }
-    write_whole(&cache.root().join("tmp"), &list, text.as_bytes())?;
-    monitor.phase("reading what other suites of the distribution have");
-    let mut update = command(cache, "apt-get", suites);
+    write_whole(&ctx.cache.root().join("tmp"), &list, text.as_bytes())?;
+    ctx.phase("reading what other suites of the distribution have");
+    let mut update = command(ctx, "apt-get", suites);
     update.arg("update");
     // One suite that a mirror lacks fails the whole; what counts is whether lists are there.
-    let failed = run(update, monitor, &mut |_| {})?;
+    let failed = run(ctx, update, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
     // Their names may go on, such as with .lz4.
     let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
     if !any {
         let said = failed.unwrap_or_default();
-        monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
+        ctx.monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
     } else {
         // A suite that the mirror lacks today it will lack in an hour.
         fs::write(&stamp, "").context("write", &stamp)?;

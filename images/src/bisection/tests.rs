@@ -111,7 +111,7 @@ fn commits_are_built_in_one_slot_and_the_repository_is_only_read() {
         linux: Some(repository.path()),
         ..Request::default()
     };
-    let by_run = crate::kernel(&repository.fixture.cache, &run, &mut Silent).unwrap();
+    let by_run = repository.fixture.build(&run, &mut Silent).unwrap();
     assert!(!by_run.built, "what a bisection has built is there for a run of the commit");
     assert!(history.is_ancestor(&first, &second) && !history.is_ancestor(&second, &first));
     assert_eq!(before, snapshot(&repository.path()));

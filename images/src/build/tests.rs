@@ -75,7 +75,7 @@ fn the_environment_of_an_outer_make_stays_out() {
             std::env::set_var(name, "poison");
         }
     }
-    crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    f.build(&request, &mut Silent).unwrap();
     let mirror = fs::read_dir(f.cache.root().join("trees")).unwrap().next().unwrap().unwrap();
     let mut entries = fs::read_dir(mirror.path().join("src")).unwrap().map(|e| e.unwrap().path());
     let environment = entries.find_map(|e| fs::read_to_string(e.join("environment")).ok()).unwrap();
@@ -150,7 +150,7 @@ fn a_disk_that_fills_up_during_the_build_is_the_machines_fault() {
 fn an_interrupt_ends_the_build_and_leaves_the_slot_usable() {
     let f = Fixture::new();
     let request = f.request();
-    let error = crate::kernel(&f.cache, &request, &mut Interrupted::new()).unwrap_err();
+    let error = f.build(&request, &mut Interrupted::new()).unwrap_err();
     assert_eq!(error.fault(), Fault::Interrupted);
     f.assert_tidy();
     assert!(f.kernel().unwrap().built);

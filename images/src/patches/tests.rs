@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
+use crate::cache::Cache;
 use crate::monitor::Silent;
 
 #[test]
@@ -16,15 +17,19 @@ fn the_mirror_is_patched_and_the_tree_is_not() {
     fs::write(&diff, text).unwrap();
     let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
     assert!(patches.files().contains("a.c"));
-    let first = patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
+    let first =
+        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap();
     assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
     assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
     let time = fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
-    assert_eq!(patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap(), first);
+    assert_eq!(
+        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap(),
+        first
+    );
     assert_eq!(fs::metadata(src.join("a.c")).unwrap().modified().unwrap(), time);
 
     fs::write(tree.join("a.c"), "other\n").unwrap();
-    let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap();
+    let error = patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).err().unwrap();
     assert_eq!(error.fault(), crate::Fault::Kernel);
     assert!(error.to_string().contains("x.diff"), "{error}");
 }
@@ -92,12 +97,12 @@ fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_name
     fs::write(&mailbox, SERIES).unwrap();
     let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
     assert_eq!(patches.label(), ", with 2 patches");
-    patches.apply(&cache, &tree, &mut Silent).unwrap().put(&src).unwrap();
+    patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap();
     assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\ntwo\nthree\n");
     assert_eq!(fs::read_to_string(src.join("d/new")).unwrap(), "text\n");
 
     fs::write(tree.join("a.c"), "other\n").unwrap();
-    let error = patches.apply(&cache, &tree, &mut Silent).err().unwrap().to_string();
+    let error = patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).err().unwrap().to_string();
     assert!(error.contains("[PATCH 1/2] first: a line that goes on does not apply"), "{error}");
     assert!(error.contains("a.c"), "{error}");
 }

@@ -22,18 +22,19 @@ use sha2::{Digest as _, Sha256};
 
 use crate::arch::{self, Arch};
 use crate::cache;
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::{hex, sha256_of};
+use crate::image_file;
 use crate::image_file::{Format, ImageFile};
 use crate::lock::Mode;
-use crate::monitor::Monitor;
-use crate::types::KernelImage;
+use crate::reference::Prebuilt;
+use crate::types::{KernelImage, Request};
 use image::Facts;
 use modules::Module;
+use packages::Wanted;
 
 pub use places::config_of;
-pub(crate) use places::installed;
 
 /// Changes whenever the same kernel would be kept differently.
 const FORMAT: &str = "sudbox ready 1";
@@ -54,7 +55,53 @@ struct Meta {
     acpi: bool,
 }
 
-/// A ready kernel, not yet in the cache.
+/// A prebuilt kernel that a person asks for.
+#[derive(Debug)]
+pub(crate) struct PrebuiltKernel {
+    prebuilt: Prebuilt,
+    /// As typed after `KERNEL=`, for messages.
+    typed: String,
+    arch: Arch,
+}
+
+impl PrebuiltKernel {
+    /// # Errors
+    /// [`Error::Input`] if the request has patches, which need a source.
+    pub(crate) fn new(prebuilt: Prebuilt, request: &Request) -> Result<PrebuiltKernel, Error> {
+        let typed = request.reference.trim().to_owned();
+        if !request.patches.is_empty() {
+            return Err(bad(
+                &typed,
+                "a prebuilt kernel, to which no patch can be applied: name a release or a tree",
+            ));
+        }
+        Ok(PrebuiltKernel { prebuilt, typed, arch: request.arch })
+    }
+
+    /// Finds and unpacks the kernel, or takes it from the cache.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is damaged, or cannot be used without modules that are not here.
+    pub(crate) fn take(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+        let (typed, arch) = (self.typed.as_str(), self.arch);
+        match &self.prebuilt {
+            Prebuilt::Image(image) => of_image(ctx, image, typed),
+            Prebuilt::Installed => {
+                let path = places::installed()?;
+                let image = image_file::inspect(&path, arch)
+                    .map_err(|why| bad(typed, &format!("{}: {why}", path.display())))?;
+                of_image(ctx, &image, typed)
+            }
+            Prebuilt::PackageFile(path) => of_package_file(ctx, path, typed, arch),
+            Prebuilt::Package(name) => packages::kernel(ctx, typed, arch, Wanted::Name(name)),
+            Prebuilt::NewestPackage(series) => {
+                packages::kernel(ctx, typed, arch, Wanted::Newest(*series))
+            }
+        }
+    }
+}
+
+/// A prebuilt kernel, not yet in the cache.
 struct Parts {
     /// As typed, for what is wrong with it.
     typed: String,
@@ -94,12 +141,7 @@ fn key(parts: &[&[u8]]) -> String {
 ///
 /// # Errors
 /// [`Error::Input`] if it is damaged, or cannot be used without modules that are not here.
-pub(crate) fn of_image(
-    cache: &Cache,
-    image: &ImageFile,
-    typed: &str,
-    monitor: &mut dyn Monitor,
-) -> Result<KernelImage, Error> {
+fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
     let cannot = |why: std::io::Error| bad(typed, &format!("cannot be read: {why}"));
     let bytes = read_loaded(image).map_err(cannot)?;
     let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
@@ -111,7 +153,7 @@ pub(crate) fn of_image(
     let key = key(&content);
     let label = format!("{}, as given", image.path.display());
     let given = (image.format == Format::Vmlinux).then_some(image.path.as_path());
-    if let Some(mut found) = cached(cache, &key, given, monitor)? {
+    if let Some(mut found) = cached(ctx, &key, given)? {
         found.source = label;
         return Ok(found);
     }
@@ -122,46 +164,41 @@ pub(crate) fn of_image(
     };
     let typed = typed.to_owned();
     let parts = Parts { typed, label, kernel, config: around.config, modules };
-    keep(cache, &key, parts, given, monitor)
+    keep(ctx, &key, parts, given)
 }
 
 /// A package's file.
 ///
 /// # Errors
 /// [`Error::Input`] if it is no package of a kernel for this architecture, or damaged.
-pub(crate) fn of_package_file(
-    cache: &Cache,
+fn of_package_file(
+    ctx: &mut Ctx<'_>,
     path: &Path,
     typed: &str,
     arch: Arch,
-    monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
     let files = deb::files(path);
     let sums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
-    of_packages(cache, &sums, typed, arch, monitor, &mut |_| Ok(files.clone()))
+    of_packages(ctx, &sums, typed, arch, |_| Ok(files))
 }
 
-/// Gives the files of packages.
-type Getting<'a, E> = &'a mut dyn FnMut(&mut dyn Monitor) -> Result<Vec<PathBuf>, E>;
-
-/// The packages with these checksums, which `get` fetches if they were not unpacked before.
+/// The packages with these checksums, which `fetch` gets if they were not unpacked before.
 ///
 /// # Errors
-/// As [`of_package_file`], and what `get` says.
-pub(crate) fn of_packages<E: From<Error>>(
-    cache: &Cache,
+/// As [`of_package_file`], and those of `fetch`.
+fn of_packages(
+    ctx: &mut Ctx<'_>,
     sums: &[String],
     typed: &str,
     arch: Arch,
-    monitor: &mut dyn Monitor,
-    get: Getting<'_, E>,
-) -> Result<KernelImage, E> {
+    fetch: impl FnOnce(&mut Ctx<'_>) -> Result<Vec<PathBuf>, Error>,
+) -> Result<KernelImage, Error> {
     let key = key(&[b"package", sums.join(" ").as_bytes()]);
-    if let Some(found) = cached(cache, &key, None, monitor)? {
+    if let Some(found) = cached(ctx, &key, None)? {
         return Ok(found);
     }
-    let files = get(monitor)?;
-    monitor.phase("unpacking the package");
+    let files = fetch(ctx)?;
+    ctx.phase("unpacking the package");
     let package = deb::read(&files, arch).map_err(|why| bad(typed, &why))?;
     let modules = package.modules.transport().map_err(|why| bad(typed, &why))?;
     let parts = Parts {
@@ -171,7 +208,7 @@ pub(crate) fn of_packages<E: From<Error>>(
         config: package.config,
         modules,
     };
-    Ok(keep(cache, &key, parts, None, monitor)?)
+    keep(ctx, &key, parts, None)
 }
 
 /// An image without what only debuggers read.
@@ -191,16 +228,15 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
 
 /// The entry of that name, if it is there. A vmlinux that was given is not in it.
 fn cached(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     key: &str,
     given: Option<&Path>,
-    monitor: &mut dyn Monitor,
 ) -> Result<Option<KernelImage>, Error> {
-    let folder = cache.entry("images", key);
+    let folder = ctx.entry("images", key);
     if !folder.is_dir() {
         return Ok(None);
     }
-    let held = cache.lock("images", key, Mode::Shared, monitor)?;
+    let held = ctx.lock("images", key, Mode::Shared)?;
     let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
     let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
     Ok(Some(KernelImage {
@@ -218,18 +254,17 @@ fn cached(
 
 /// Puts a kernel into the cache, in one step.
 fn keep(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     key: &str,
     parts: Parts,
     given: Option<&Path>,
-    monitor: &mut dyn Monitor,
 ) -> Result<KernelImage, Error> {
     let Parts { typed, label, kernel, config, modules } = parts;
     let (facts, packed, unpacked, release) = match kernel {
         Kernel::Vmlinux(facts) => (Some(facts), None, None, None),
         Kernel::Image(bytes) => (None, Some(bytes), None, None),
         Kernel::BzImage { bytes, release } => {
-            monitor.phase("unpacking the kernel");
+            ctx.phase("unpacking the kernel");
             let vmlinux = image::unpack(&bytes).map_err(|why| bad(&typed, &why))?;
             (vmlinux.as_deref().map(image::facts), Some(bytes), vmlinux, release)
         }
@@ -254,7 +289,7 @@ fn keep(
         acpi: !told_devices.or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y")).unwrap_or(true),
     };
 
-    let tmp = cache.temporary()?;
+    let tmp = ctx.cache.temporary()?;
     let new = tmp.path().join("image");
     fs::create_dir(&new).context("make", &new)?;
     let text = serde_json::to_vec_pretty(&meta)
@@ -267,8 +302,8 @@ fn keep(
         let to = new.join(name);
         fs::write(&to, bytes).context("write", &to)?;
     }
-    let held = cache.lock("images", key, Mode::Exclusive, monitor)?;
-    let place = cache.entry("images", key);
+    let held = ctx.lock("images", key, Mode::Exclusive)?;
+    let place = ctx.entry("images", key);
     if place.exists() {
         // Broken, or it would have been found; or another run has just made the same.
         fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
@@ -276,12 +311,12 @@ fn keep(
     held.record_size(cache::disk_usage(&new));
     fs::rename(&new, &place).context("write", &place)?;
     drop(held);
-    let kept = cached(cache, key, given, monitor)?;
-    cache.evict();
+    let kept = cached(ctx, key, given)?;
+    ctx.cache.evict();
     kept.ok_or_else(|| {
         Error::Machine(format!(
             "the kernel that was just unpacked has vanished from {}; is something else cleaning it?",
-            cache.root().display()
+            ctx.cache.root().display()
         ))
     })
 }

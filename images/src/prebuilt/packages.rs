@@ -4,23 +4,18 @@
 //!
 //! The system's suites first, which need no list of ours; then all others (apt.rs).
 
-use std::path::PathBuf;
-
 use super::deb;
 use crate::apt::{self, Suites};
 use crate::arch::{self, Arch};
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::error::Failure;
-use crate::monitor::Monitor;
 use crate::reference::ACCEPTED;
-use crate::types::{KernelImage, Request};
+use crate::types::KernelImage;
 use crate::version::{Release, Series};
-use crate::{prebuilt, process};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum Wanted<'a> {
     Name(&'a str),
     Newest(Series),
 }
@@ -42,22 +37,21 @@ struct Part {
 }
 
 /// Finds, downloads and unpacks a package of a kernel, or finds it in the cache.
-pub(crate) fn kernel(
-    cache: &Cache,
-    request: &Request,
-    asked: Asked<'_>,
-    monitor: &mut dyn Monitor,
+pub(super) fn kernel(
+    ctx: &mut Ctx<'_>,
+    typed: &str,
+    arch: Arch,
+    wanted: Wanted<'_>,
 ) -> Result<KernelImage, Error> {
-    let typed = request.reference.trim();
-    if Arch::host() != Some(request.arch) {
+    if Arch::host() != Some(arch) {
         return Err(Error::Input(format!(
             "KERNEL={typed}: packages are taken for this machine's own architecture only; for {} name a \
              release, a tree or an image",
-            request.arch.name()
+            arch.name()
         )));
     }
-    let record = format!("{}-{typed}", request.arch.name());
-    let mut remembered = cache.read::<Found>("resolved", &record);
+    let record = format!("{}-{typed}", arch.name());
+    let mut remembered = ctx.cache.read::<Found>("resolved", &record);
     let mut failed = None;
     let mut all_asked = false;
     for suites in [None, Some(Suites::System), Some(Suites::Others)] {
@@ -65,11 +59,11 @@ pub(crate) fn kernel(
             // What was found before, so that nobody need be asked.
             None => remembered.take().map(Ok),
             Some(suites) => {
-                all_asked = apt::refresh(cache, suites, monitor)?;
+                all_asked = apt::refresh(ctx, suites)?;
                 if !all_asked {
                     continue;
                 }
-                find(cache, request.arch, asked, suites, monitor)?
+                find(ctx, arch, wanted, suites)?
             }
         };
         let found = match found {
@@ -83,20 +77,20 @@ pub(crate) fn kernel(
                 continue;
             }
         };
-        match of(cache, request, &found, monitor) {
+        match of(ctx, typed, arch, &found) {
             Ok(image) => {
-                cache.write("resolved", &record, &found)?;
+                ctx.cache.write("resolved", &record, &found)?;
                 return Ok(image);
             }
             // A list may name what is gone; another may not.
-            Err(Failure::Download(error)) => failed = Some(error),
-            Err(Failure::Other(error)) => return Err(error),
+            Err(error @ Error::Download { .. }) => failed = Some(error),
+            Err(error) => return Err(error),
         }
     }
     if let Some(error) = failed {
         return Err(error);
     }
-    if !apt::is_usable(cache) {
+    if !apt::is_usable(ctx) {
         return Err(Error::Machine(format!(
             "KERNEL={typed}: packages by name need apt, which this machine has not; give the .deb file"
         )));
@@ -107,7 +101,7 @@ pub(crate) fn kernel(
              the proxy variables, or give the .deb file"
         )));
     }
-    let offers = offers(cache, request.arch, monitor)?;
+    let offers = offers(ctx, arch)?;
     let series: Vec<String> = offers.iter().map(|(series, _)| format!("deb:{series}")).collect();
     Err(Error::Input(format!(
         "KERNEL={typed}: the distribution has no such package; on offer: {}; {}",
@@ -116,40 +110,32 @@ pub(crate) fn kernel(
     )))
 }
 
-fn of(
-    cache: &Cache,
-    request: &Request,
-    found: &Found,
-    monitor: &mut dyn Monitor,
-) -> Result<KernelImage, Failure> {
-    let tmp = cache.temporary()?;
-    let typed = request.reference.trim();
-    let mut get = |monitor: &mut dyn Monitor| -> Result<Vec<PathBuf>, Failure> {
-        let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
-        apt::fetch(cache, &names.collect::<Vec<_>>(), found.suites, tmp.path(), monitor)
-    };
+fn of(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
+    let tmp = ctx.cache.temporary()?;
     let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
-    let mut image = prebuilt::of_packages(cache, &sums, typed, request.arch, monitor, &mut get)?;
+    let mut image = super::of_packages(ctx, &sums, typed, arch, |ctx| {
+        let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
+        apt::fetch(ctx, &names.collect::<Vec<_>>(), found.suites, tmp.path())
+    })?;
     image.source = format!("distribution {}", image.source);
     Ok(image)
 }
 
 /// The kernel, if these suites have it with all its parts; else which part they lack.
 fn find(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     arch: Arch,
-    asked: Asked<'_>,
+    wanted: Wanted<'_>,
     suites: Suites,
-    monitor: &mut dyn Monitor,
 ) -> Result<Option<Result<Found, String>>, Error> {
-    let chosen = match asked {
-        Asked::Name(name) => {
-            let known = known(cache, suites, &[name.to_owned()], monitor)?;
-            with_parts(cache, suites, known, monitor)?.pop()
+    let chosen = match wanted {
+        Wanted::Name(name) => {
+            let known = known(ctx, suites, &[name.to_owned()])?;
+            with_parts(ctx, suites, known)?.pop()
         }
-        Asked::Newest(series) => {
+        Wanted::Newest(series) => {
             let prefix = format!("linux-image-{series}");
-            newest(series, list(cache, arch, suites, &prefix, monitor)?)
+            newest(series, list(ctx, arch, suites, &prefix)?)
         }
     };
     let Some(Offer { package, parts, .. }) = chosen else { return Ok(None) };
@@ -157,7 +143,7 @@ fn find(
         Ok(names) => names,
         Err(lacks) => return Ok(Some(Err(format!("{package} is there, its part {lacks} is not")))),
     };
-    let sums = apt::checksums(cache, &names, suites, monitor)?;
+    let sums = apt::checksums(ctx, &names, suites)?;
     let part = |((package, version), sha256)| Part { package, version, sha256 };
     Ok(Some(Ok(Found { suites, parts: names.into_iter().zip(sums).map(part).collect() })))
 }
@@ -174,15 +160,11 @@ pub(crate) struct Offer {
 }
 
 /// The newest package for clouds of each series that is there with all its parts.
-pub(crate) fn offers(
-    cache: &Cache,
-    arch: Arch,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<(Series, Offer)>, Error> {
+pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut all = Vec::new();
     for suites in [Suites::System, Suites::Others] {
-        if apt::refresh(cache, suites, monitor)? {
-            all.extend(list(cache, arch, suites, "linux-image-", monitor)?);
+        if apt::refresh(ctx, suites)? {
+            all.extend(list(ctx, arch, suites, "linux-image-")?);
         }
     }
     let mut series: Vec<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
@@ -204,22 +186,16 @@ fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
 }
 
 /// The packages for clouds whose names begin so.
-fn list(
-    cache: &Cache,
-    arch: Arch,
-    suites: Suites,
-    prefix: &str,
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<Offer>, Error> {
-    let mut names = apt::command(cache, "apt-cache", suites);
+fn list(ctx: &mut Ctx<'_>, arch: Arch, suites: Suites, prefix: &str) -> Result<Vec<Offer>, Error> {
+    let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
-    let text = process::capture(names, monitor)?.unwrap_or_default();
+    let text = ctx.capture(names)?.unwrap_or_default();
     let end = format!("-cloud-{}", arch::facts(arch).debian);
     // Not the meta packages, which have no release in their names.
     let is_one = |name: &&str| name.ends_with(&end) && deb::subject(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
-    let known = known(cache, suites, &names, monitor)?;
-    with_parts(cache, suites, known, monitor)
+    let known = known(ctx, suites, &names)?;
+    with_parts(ctx, suites, known)
 }
 
 /// A package in the lists.
@@ -237,10 +213,9 @@ const STEPS: usize = 4;
 
 /// Finds the parts of all of these.
 fn with_parts(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     suites: Suites,
     packages: Vec<Known>,
-    monitor: &mut dyn Monitor,
 ) -> Result<Vec<Offer>, Error> {
     let mut all = packages.clone();
     for _ in 0..STEPS {
@@ -248,7 +223,7 @@ fn with_parts(
         wanted.retain(|name| all.iter().all(|known| known.package != *name));
         wanted.sort();
         wanted.dedup();
-        let more = known(cache, suites, &wanted, monitor)?;
+        let more = known(ctx, suites, &wanted)?;
         if more.is_empty() {
             break;
         }
@@ -282,18 +257,13 @@ fn offer(known: Known, all: &[Known]) -> Offer {
 }
 
 /// Those of the packages that these suites have.
-fn known(
-    cache: &Cache,
-    suites: Suites,
-    names: &[String],
-    monitor: &mut dyn Monitor,
-) -> Result<Vec<Known>, Error> {
+fn known(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Known>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut show = apt::command(cache, "apt-cache", suites);
+    let mut show = apt::command(ctx, "apt-cache", suites);
     show.arg("showpkg").args(names);
-    Ok(read_known(&process::capture(show, monitor)?.unwrap_or_default()))
+    Ok(read_known(&ctx.capture(show)?.unwrap_or_default()))
 }
 
 /// Reads what `apt-cache showpkg` says: of each package its versions, newest first, each followed by

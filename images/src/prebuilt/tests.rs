@@ -17,6 +17,6 @@ fn an_image_of_another_architecture_is_booted_as_it_is() {
     fs::write(&path, &bytes).unwrap();
     let reference = path.to_str().unwrap().into();
     let request = Request { reference, arch: Arch::S390x, ..Request::default() };
-    let image = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    let image = f.build(&request, &mut Silent).unwrap();
     assert!(fs::read(&image.kernel).unwrap() == bytes && image.vmlinux.is_none() && !image.acpi);
 }

@@ -6,6 +6,11 @@ fn parse(text: &str) -> Result<Reference, Error> {
     Reference::parse(text, Arch::X86_64, None)
 }
 
+/// A release by its version, without patches.
+fn version(text: &str) -> Reference {
+    release(Wanted::Version(text.parse().unwrap()))
+}
+
 fn refused(text: &str) -> String {
     let error = parse(text).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Input, "{error}");
@@ -16,32 +21,33 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn versions() {
-    assert_eq!(parse("v6.12").unwrap(), Reference::Exact("6.12".parse().unwrap()));
-    assert_eq!(parse("v6.12.117").unwrap(), Reference::Exact("6.12.117".parse().unwrap()));
-    assert_eq!(parse("6.12.117").unwrap(), Reference::Exact("6.12.117".parse().unwrap()));
-    assert_eq!(parse("v7.3-rc7").unwrap(), Reference::Exact("7.3-rc7".parse().unwrap()));
-    assert_eq!(parse("6.1").unwrap(), Reference::Newest("6.1".parse().unwrap()));
+    assert_eq!(parse("v6.12").unwrap(), version("v6.12"));
+    assert_eq!(parse("v6.12.117").unwrap(), version("v6.12.117"));
+    assert_eq!(parse("6.12.117").unwrap(), version("v6.12.117"));
+    assert_eq!(parse("v7.3-rc7").unwrap(), version("v7.3-rc7"));
+    assert_eq!(parse("6.1").unwrap(), version("6.1"));
     // That no such release exists is found out by looking for its source.
-    assert_eq!(parse("v9.99").unwrap(), Reference::Exact("9.99".parse().unwrap()));
+    assert_eq!(parse("v9.99").unwrap(), version("v9.99"));
 }
 
 #[test]
 fn empty_is_the_default() {
-    let Reference::Newest(series) = parse("").unwrap() else { panic!("a series") };
     let pins = Pins::embedded().unwrap();
-    assert_eq!(Some(series), pins.series(pins.default_name(Arch::X86_64).unwrap()));
+    let series = pins.series(pins.default_name(Arch::X86_64).unwrap()).unwrap();
+    assert_eq!(parse("").unwrap(), version(&series.to_string()));
 }
 
 #[test]
 fn a_patched_kernel_is_for_its_architecture_only() {
     let here = Reference::parse("6.12-sud", Arch::Aarch64, None).unwrap();
-    assert_eq!(here, Reference::Pinned("6.12-sud".into()));
+    let Reference::Release { wanted, patches } = &here else { panic!("a release") };
+    assert_eq!((wanted, patches.len()), (&Wanted::Version("6.12".parse().unwrap()), 1));
     for text in ["", "pinned"] {
         assert_eq!(Reference::parse(text, Arch::Aarch64, None).unwrap(), here);
     }
     assert!(refused("6.12-sud").contains("not for x86_64"));
     let plain = Reference::parse("6.12", Arch::Aarch64, None).unwrap();
-    assert_eq!(plain, Reference::Newest("6.12".parse().unwrap()));
+    assert_eq!(plain, version("6.12"));
 }
 
 #[test]
@@ -56,13 +62,22 @@ fn nonsense_gets_one_sentence_with_what_is_accepted() {
 
 #[test]
 fn packages_by_series_name_and_file() {
-    assert_eq!(parse("deb:6.18").unwrap(), Reference::NewestPackage("6.18".parse().unwrap()));
+    assert_eq!(
+        parse("deb:6.18").unwrap(),
+        Reference::Prebuilt(Prebuilt::NewestPackage("6.18".parse().unwrap()))
+    );
     let name = "linux-image-6.18.15+deb13-cloud-amd64";
-    assert_eq!(parse(&format!("deb:{name}")).unwrap(), Reference::Package(name.into()));
+    assert_eq!(
+        parse(&format!("deb:{name}")).unwrap(),
+        Reference::Prebuilt(Prebuilt::Package(name.into()))
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "!<arch>\ndebian-binary").unwrap();
     let path = file.path().canonicalize().unwrap();
-    assert_eq!(parse(path.to_str().unwrap()).unwrap(), Reference::PackageFile(path));
+    assert_eq!(
+        parse(path.to_str().unwrap()).unwrap(),
+        Reference::Prebuilt(Prebuilt::PackageFile(path))
+    );
 }
 
 #[test]
@@ -70,10 +85,10 @@ fn in_a_git_tree_what_is_nothing_else_is_a_commit() {
     let linux = Some(Path::new("linux"));
     let parse = |text| Reference::parse(text, Arch::X86_64, linux);
     for text in ["HEAD~3", "master", "origin/next", "0123abcd"] {
-        assert_eq!(parse(text).unwrap(), Reference::Commit(text.into()));
+        assert_eq!(parse(text).unwrap(), release(Wanted::Commit(text.into())));
     }
-    assert_eq!(parse("v6.13-rc1").unwrap(), Reference::Exact("6.13-rc1".parse().unwrap()));
-    assert_eq!(parse("stable").unwrap(), Reference::Stable);
+    assert_eq!(parse("v6.13-rc1").unwrap(), version("v6.13-rc1"));
+    assert_eq!(parse("stable").unwrap(), release(Wanted::Stable));
     assert!(parse("./no/such").is_err());
 }
 

@@ -4,57 +4,114 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Candidate, List, Origin};
+use super::unpack::{self, Part};
+use super::{Candidate, List, Query, Source};
 use crate::apt::{self, Suites};
-use crate::cache::Cache;
+use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::error::Failure;
-use crate::monitor::Monitor;
-use crate::process;
 use crate::version::Series;
+
+/// The packages of the system's own suites.
+pub(super) const SYSTEM: Packages = Packages(Suites::System);
+
+/// The packages of the distribution's other suites.
+pub(super) const OTHERS: Packages = Packages(Suites::Others);
 
 /// The source package of the kernel.
 const SOURCE: &str = "linux";
 
-/// What the system's suites have; `None` if this is no such system.
-pub(super) fn system(
-    cache: &Cache,
-    series: Series,
-    monitor: &mut dyn Monitor,
-) -> Result<Option<List>, Error> {
-    of_series(cache, series, Suites::System, monitor)
+/// The packages of some of the distribution's suites.
+pub(super) struct Packages(Suites);
+
+/// A package.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Locator {
+    /// A binary package `linux-source-X.Y`, which holds a tarball.
+    Binary { package: String, version: String, suites: Suites, sha256: String },
+    /// The upstream tarball of the source package `linux`.
+    Orig { version: String, file: String, sha256: String },
 }
 
-/// What other suites have; `None` if this is no such system or they cannot be reached.
-pub(super) fn others(
-    cache: &Cache,
-    series: Series,
-    monitor: &mut dyn Monitor,
-) -> Result<Option<List>, Error> {
-    of_series(cache, series, Suites::Others, monitor)
+impl Source for Packages {
+    fn name(&self) -> &'static str {
+        "the distribution's packages"
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["Binary", "Orig"]
+    }
+
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
+        if !apt::refresh(ctx, self.0)? {
+            return Ok(None);
+        }
+        list(ctx, query.series, self.0).map(Some)
+    }
+
+    fn complete(&self, ctx: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
+        let unknown = || {
+            Error::Machine(format!("apt does not know the checksum of linux {}", candidate.version))
+        };
+        let locator = match candidate.locator()? {
+            Locator::Binary { package, version, suites, .. } => {
+                let named = [(package.clone(), version.clone())];
+                let sha256 = apt::checksums(ctx, &named, suites)?.concat();
+                Locator::Binary { package, version, suites, sha256 }
+            }
+            Locator::Orig { version, .. } => {
+                let mut show = apt::command(ctx, "apt-cache", Suites::Others);
+                show.args(["showsrc", SOURCE]);
+                let text = ctx.capture(show)?.ok_or_else(unknown)?;
+                let (sha256, file) = orig_of(&text, &version).ok_or_else(unknown)?;
+                Locator::Orig { version, file, sha256 }
+            }
+        };
+        Ok(Candidate::new(candidate.version.clone(), &locator))
+    }
+
+    fn fetch(
+        &self,
+        ctx: &mut Ctx<'_>,
+        candidate: &Candidate,
+        part: Part,
+        to: &Path,
+    ) -> Result<PathBuf, Error> {
+        let tarball = download(ctx, candidate.locator()?, to)?;
+        unpack::tar(ctx, &candidate.version, &tarball, to, part)
+    }
+
+    fn label(&self, candidate: &Candidate) -> Result<String, Error> {
+        Ok(match candidate.locator()? {
+            Locator::Binary { package, version, sha256, .. } => {
+                format!("distribution package {package} {version}, sha256 {sha256}")
+            }
+            Locator::Orig { version, file, sha256 } => format!(
+                "upstream part {file} of the distribution's source package linux {version}, sha256 \
+                 {sha256}"
+            ),
+        })
+    }
+
+    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+        let (Locator::Binary { sha256, .. } | Locator::Orig { sha256, .. }) =
+            candidate.locator()?;
+        Ok(super::id_of(candidate, &sha256))
+    }
+
+    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+        Ok(match candidate.locator()? {
+            Locator::Binary { package, version, .. } => format!("{package} {version}"),
+            Locator::Orig { version, .. } => version,
+        })
+    }
 }
 
-fn of_series(
-    cache: &Cache,
-    series: Series,
-    suites: Suites,
-    monitor: &mut dyn Monitor,
-) -> Result<Option<List>, Error> {
-    let there = apt::refresh(cache, suites, monitor)?;
-    there.then(|| list(cache, series, suites, monitor)).transpose()
-}
-
-fn list(
-    cache: &Cache,
-    series: Series,
-    suites: Suites,
-    monitor: &mut dyn Monitor,
-) -> Result<List, Error> {
+fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error> {
     let package = format!("linux-source-{series}");
     let mut list = List::default();
-    let mut madison = apt::command(cache, "apt-cache", suites);
+    let mut madison = apt::command(ctx, "apt-cache", suites);
     madison.args(["madison", &package, SOURCE]);
-    let text = process::capture(madison, monitor)?.unwrap_or_default();
+    let text = ctx.capture(madison)?.unwrap_or_default();
     let (mut binaries, mut sources) = (Vec::new(), Vec::new());
     for (name, version, kind) in text.lines().filter_map(apt::madison_line) {
         let Some(release) = apt::upstream_version(version) else { continue };
@@ -62,59 +119,29 @@ fn list(
         if release.series != series {
             continue;
         }
-        let candidate = |origin| Candidate { version: release.to_string(), origin };
+        let candidate = |locator| Candidate::new(release.to_string(), &locator);
+        let (version, sha256) = (version.to_owned(), String::new());
         match (kind, suites) {
-            ("Packages", _) if name == package => binaries.push(candidate(Origin::Binary {
-                package: package.clone(),
-                version: version.to_owned(),
-                suites,
-                sha256: String::new(),
-            })),
+            ("Packages", _) if name == package => {
+                let package = package.clone();
+                binaries.push(candidate(Locator::Binary { package, version, suites, sha256 }));
+            }
             // The system's own sources may lack deb-src; the private root has it always.
             ("Sources", Suites::Others) if name == SOURCE => {
-                sources.push(candidate(Origin::Orig {
-                    version: version.to_owned(),
-                    file: String::new(),
-                    sha256: String::new(),
-                }));
+                sources.push(candidate(Locator::Orig { version, file: String::new(), sha256 }));
             }
             _ => {}
         }
     }
-    // The ready package first: it is one file, and what the distribution's users run.
+    // Binary packages first: they are what the distribution's users build kernels from.
     list.candidates = binaries;
     list.candidates.extend(sources);
-    let mut names = apt::command(cache, "apt-cache", suites);
+    let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", "linux-source-"]);
-    let names = process::capture(names, monitor)?.unwrap_or_default();
+    let names = ctx.capture(names)?.unwrap_or_default();
     let of_name = |name: &str| name.strip_prefix("linux-source-")?.parse::<Series>().ok();
     list.series.extend(names.lines().filter_map(of_name));
     Ok(list)
-}
-
-/// Finds out the checksum, and the file's name.
-pub(super) fn complete(
-    cache: &Cache,
-    candidate: &Candidate,
-    monitor: &mut dyn Monitor,
-) -> Result<Candidate, Error> {
-    let mut complete = candidate.clone();
-    let unknown =
-        || Error::Machine(format!("apt does not know the checksum of linux {}", candidate.version));
-    match &mut complete.origin {
-        Origin::Binary { package, version, suites, sha256 } => {
-            let named = [(package.clone(), version.clone())];
-            *sha256 = apt::checksums(cache, &named, *suites, monitor)?.concat();
-        }
-        Origin::Orig { version, file, sha256 } => {
-            let mut show = apt::command(cache, "apt-cache", Suites::Others);
-            show.args(["showsrc", SOURCE]);
-            let text = process::capture(show, monitor)?.ok_or_else(unknown)?;
-            (*sha256, *file) = orig_of(&text, version).ok_or_else(unknown)?;
-        }
-        Origin::Git { .. } | Origin::Upstream { .. } => {}
-    }
-    Ok(complete)
 }
 
 /// Checksum and name of the upstream tarball in the records of `apt-cache showsrc`.
@@ -131,31 +158,23 @@ fn orig_of(text: &str, version: &str) -> Option<(String, String)> {
     })
 }
 
-/// Downloads the package and gives back the tarball in it. apt checks what it downloads.
-pub(super) fn download(
-    cache: &Cache,
-    candidate: &Candidate,
-    to: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<PathBuf, Failure> {
-    let package = match &candidate.origin {
-        Origin::Binary { package, version, suites, .. } => {
-            apt::fetch(cache, &[(package, version)], *suites, to, monitor)?.remove(0)
+/// Downloads the package, which apt checks, and returns the tarball in it.
+fn download(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, Error> {
+    match locator {
+        Locator::Binary { package, version, suites, .. } => {
+            let package = apt::fetch(ctx, &[(&package, &version)], suites, to)?.remove(0);
+            let content = to.join("content");
+            apt::unpack(ctx, &package, &content)?;
+            apt::first_file(&content.join("usr/src"), "", ".tar.xz")
         }
-        Origin::Orig { version, file, .. } => {
-            let mut get = apt::command(cache, "apt-get", Suites::Others);
+        Locator::Orig { version, file, .. } => {
+            let mut get = apt::command(ctx, "apt-get", Suites::Others);
             get.args(["source", "--download-only", "--tar-only"]);
             get.arg(format!("{SOURCE}={version}"));
             let what = format!("the source of {SOURCE} {version}");
-            return Ok(apt::into_folder(get, &what, to, monitor)?.join(file));
+            Ok(apt::into_folder(ctx, get, &what, to)?.join(file))
         }
-        Origin::Git { .. } | Origin::Upstream { .. } => {
-            return Err(Error::Machine("apt has no such source".into()).into());
-        }
-    };
-    let content = to.join("content");
-    apt::unpack(cache, &package, &content, monitor)?;
-    Ok(apt::first_file(&content.join("usr/src"), "", ".tar.xz")?)
+    }
 }
 
 #[cfg(test)]

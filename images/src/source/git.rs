@@ -1,46 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Releases in a git tree that the user has. The repository is only read.
+//! Releases and commits of a git tree that the user has, which is only read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Candidate, Origin};
-use crate::cache::Cache;
+use super::unpack::{self, Part};
+use super::{Candidate, List, Query, Source};
+use crate::ctx::Ctx;
 use crate::error::Error;
-use crate::git;
-use crate::process;
-use crate::version::{Release, Series};
+use crate::paths::expand_home;
+use crate::version::Release;
+use crate::{git, process};
 
-/// The tagged releases of a series.
-///
-/// # Errors
-/// [`Error::Input`] if it is no git repository.
-pub(super) fn list(
-    cache: &Cache,
-    repository: &Path,
-    series: Series,
-) -> Result<Vec<Candidate>, Error> {
-    let repository = std::path::absolute(repository).unwrap_or_else(|_| repository.to_owned());
-    let mut git = git::command(cache, &repository);
-    // The peeled name: what an annotated tag points at.
-    git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
-    git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
-    git.arg(format!("refs/tags/v{series}-rc*"));
-    let Some(text) = process::output(git) else { return Err(no_repository(&repository)) };
-    let candidate = |line: &str| {
-        let (tag, tree) = line.split_once(' ')?;
-        let release: Release = tag.strip_prefix('v')?.parse().ok()?;
-        let origin = Origin::Git {
-            repository: repository.clone(),
-            tag: tag.to_owned(),
-            tree: tree.trim().to_owned(),
-        };
-        (!tree.trim().is_empty()).then(|| Candidate { version: release.to_string(), origin })
-    };
-    Ok(text.lines().filter_map(candidate).collect())
+/// The git tree in `LINUX=`.
+pub(super) struct Git;
+
+/// A commit.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Locator {
+    Git {
+        repository: PathBuf,
+        /// The tag; of a commit that was named otherwise, its name and object name.
+        tag: String,
+        /// Object name of the tree.
+        tree: String,
+    },
 }
 
-fn no_repository(repository: &Path) -> Error {
+impl Source for Git {
+    fn name(&self) -> &'static str {
+        "the git tree in LINUX="
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["Git"]
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    /// Lists the tagged releases.
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
+        let Some(linux) = query.linux else { return Ok(None) };
+        let (repository, series) = (absolute(linux), query.series);
+        let mut git = git::command(ctx.cache, &repository);
+        // The peeled name: what an annotated tag points at.
+        git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
+        git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
+        git.arg(format!("refs/tags/v{series}-rc*"));
+        let Some(text) = process::output(git) else { return Err(not_a_repository(&repository)) };
+        let candidate = |line: &str| {
+            let (tag, tree) = line.split_once(' ')?;
+            let release: Release = tag.strip_prefix('v')?.parse().ok()?;
+            let (repository, tag) = (repository.clone(), tag.to_owned());
+            let locator = Locator::Git { repository, tag, tree: tree.trim().to_owned() };
+            (!tree.trim().is_empty()).then(|| Candidate::new(release.to_string(), &locator))
+        };
+        let candidates = text.lines().filter_map(candidate).collect();
+        Ok(Some(List { candidates, series: Vec::new() }))
+    }
+
+    fn fetch(
+        &self,
+        ctx: &mut Ctx<'_>,
+        candidate: &Candidate,
+        part: Part,
+        to: &Path,
+    ) -> Result<PathBuf, Error> {
+        let Locator::Git { repository, tree, .. } = candidate.locator()?;
+        unpack::git(ctx, &repository, &tree, to, part)
+    }
+
+    fn label(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Git { repository, tag, tree } = candidate.locator()?;
+        Ok(format!("git {} {tag}, tree {tree}", repository.display()))
+    }
+
+    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Git { tree, .. } = candidate.locator()?;
+        Ok(format!("git-{tree}"))
+    }
+
+    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Git { tag, .. } = candidate.locator()?;
+        Ok(tag)
+    }
+}
+
+fn absolute(repository: &Path) -> PathBuf {
+    let repository = expand_home(repository);
+    std::path::absolute(&repository).unwrap_or(repository)
+}
+
+fn not_a_repository(repository: &Path) -> Error {
     Error::Input(format!(
         "LINUX={}: not a git repository that git can read; name one with Linux's tags, or leave LINUX \
          away",
@@ -48,22 +101,23 @@ fn no_repository(repository: &Path) -> Error {
     ))
 }
 
-/// The commit of that name, whatever git-rev-parse(1) takes for one.
+/// Finds a commit by any name that git-rev-parse(1) takes.
 ///
 /// # Errors
 /// [`Error::Input`] if there is no such commit, or no repository.
-pub(super) fn commit(cache: &Cache, repository: &Path, name: &str) -> Result<Candidate, Error> {
-    let repository = std::path::absolute(repository).unwrap_or_else(|_| repository.to_owned());
+pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidate, Error> {
+    let repository = absolute(linux);
     let ask = |arguments: &[&str]| {
-        let mut git = git::command(cache, &repository);
+        let mut git = git::command(ctx.cache, &repository);
         git.arg("rev-parse").args(arguments);
         process::output(git).map(|text| text.trim().to_owned())
     };
     if ask(&["--git-dir"]).is_none() {
-        return Err(no_repository(&repository));
+        return Err(not_a_repository(&repository));
     }
-    let object =
-        |end: &str| ask(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{end}}}")]);
+    let object = |kind: &str| {
+        ask(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{kind}}}")])
+    };
     let (Some(commit), Some(tree)) = (object("commit"), object("tree")) else {
         let repository = repository.display();
         let shallow = ask(&["--is-shallow-repository"]).as_deref() == Some("true");
@@ -77,7 +131,7 @@ pub(super) fn commit(cache: &Cache, repository: &Path, name: &str) -> Result<Can
         }));
     };
     let tag = format!("{name}, commit {commit}");
-    Ok(Candidate { version: name.to_owned(), origin: Origin::Git { repository, tag, tree } })
+    Ok(Candidate::new(name.to_owned(), &Locator::Git { repository, tag, tree }))
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
+use crate::arch::Arch;
 use crate::error::Fault;
 use crate::monitor::Silent;
 use crate::monitor::tests::Recording;
+use crate::net::Net;
 use crate::testing::{Fixture, snapshot};
+use crate::types::{KernelImage, Request};
+use crate::version::Version;
 
 fn candidates(versions: &[&str]) -> Vec<Candidate> {
-    let origin = |v: &str| Origin::Upstream { path: v.into(), sha256: "0".into() };
-    versions.iter().map(|v| Candidate { version: (*v).into(), origin: origin(v) }).collect()
+    let locator = |v: &str| serde_json::json!({ "Upstream": { "path": v, "sha256": "0" } });
+    versions.iter().map(|v| Candidate::new((*v).into(), &locator(v))).collect()
 }
 
 fn version(candidate: Option<&Candidate>) -> Option<&str> {
@@ -22,7 +26,7 @@ fn version(candidate: Option<&Candidate>) -> Option<&str> {
 fn the_newest_of_a_series_is_no_candidate_unless_alone() {
     let list =
         candidates(&["6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0"]);
-    let of = |text: &str| version(newest(text.parse().unwrap(), &list));
+    let of = |text: &str| version(search::newest(text.parse().unwrap(), &list));
     assert_eq!(of("6.12"), Some("6.12.117"));
     assert_eq!(of("7.3"), Some("7.3-rc7"));
     assert_eq!(of("8.0"), Some("8.0"));
@@ -32,10 +36,10 @@ fn the_newest_of_a_series_is_no_candidate_unless_alone() {
 #[test]
 fn exact_is_exact_and_the_nearest_is_of_its_series() {
     let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
-    let exact = |text: &str| version(choose(Wanted::Exact(text.parse().unwrap()), &list));
+    let exact = |text: &str| version(search::choose(Version::Exact(text.parse().unwrap()), &list));
     assert_eq!(exact("6.12.38"), Some("6.12.38"));
     assert_eq!(exact("6.12"), None);
-    let near = |text: &str| version(nearest(text.parse().unwrap(), &list));
+    let near = |text: &str| version(search::nearest(text.parse().unwrap(), &list));
     assert_eq!(near("6.12"), Some("6.12.8"));
     assert_eq!(near("6.12.41"), Some("6.12.43"));
     assert_eq!(near("6.14.1"), None);
@@ -55,14 +59,14 @@ fn archive(f: &mut Fixture, version: &str) -> PathBuf {
     let sums = folder.join("sha256sums.asc");
     let others = fs::read_to_string(&sums).unwrap_or_else(|_| "Hash: SHA256\n\n".into());
     fs::write(sums, others + &line).unwrap();
-    f.cache.upstream.base = format!("file://{}/archive", f.dir.path().display());
+    f.net = Net::new(&format!("file://{}/archive", f.dir.path().display()), false);
     tarball
 }
 
 fn release(f: &Fixture, reference: &str) -> Result<(KernelImage, Recording), Error> {
     let request = Request { reference: reference.into(), ..Request::default() };
     let mut monitor = Recording::default();
-    crate::kernel(&f.cache, &request, &mut monitor).map(|image| (image, monitor))
+    f.build(&request, &mut monitor).map(|image| (image, monitor))
 }
 
 #[test]
@@ -119,9 +123,9 @@ fn a_git_tree_comes_first_and_is_only_read() {
     let before = snapshot(&f.tree());
     let request =
         Request { reference: "v6.12.3".into(), linux: Some(f.tree()), ..Request::default() };
-    let image = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    let image = f.build(&request, &mut Silent).unwrap();
     assert!(image.built && image.source.starts_with("git "), "{}", image.source);
-    assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
+    assert!(!f.build(&request, &mut Silent).unwrap().built);
     assert_eq!(snapshot(&f.tree()), before);
 }
 
@@ -142,7 +146,7 @@ fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
     let of = |name: &str| {
         let linux = Some(f.tree());
         let request = Request { reference: name.into(), linux, ..Request::default() };
-        crate::kernel(&f.cache, &request, &mut Silent)
+        f.build(&request, &mut Silent)
     };
     let image = of("HEAD~1").unwrap();
     assert!(image.built && image.source.contains("HEAD~1, commit "), "{}", image.source);
@@ -196,9 +200,55 @@ fn an_unknown_version_is_bad_input_and_no_source_at_all_the_machines_fault() {
     assert_eq!(error.fault(), Fault::Machine);
     assert!(error.to_string().starts_with("no source of linux v6.12.3 can be reached"), "{error}");
     archive(&mut f, "6.12.3");
-    f.cache.upstream.down.store(false, std::sync::atomic::Ordering::Relaxed);
     let error = release(&f, "v6.99.1").unwrap_err();
     assert_eq!(error.fault(), Fault::Input);
     assert!(error.to_string().contains("on offer: 6.12; "), "{error}");
     f.assert_tidy();
+}
+
+/// Records as sudbox 0.1.0 wrote them.
+#[test]
+fn records_of_older_caches_are_read_and_keep_their_identity() {
+    let f = Fixture::new();
+    let binary = r#"{
+        "candidate": { "version": "6.12.117", "origin": { "Binary": {
+            "package": "linux-source-6.12", "version": "6.12.117-1~deb12u1", "suites": "System",
+            "sha256": "e849faf31ca3555757f3a8877cb01af92122f744f75d1f3102734651c4e14703" } } },
+        "stands_in": null }"#;
+    let upstream = r#"{
+        "candidate": { "version": "6.12.3", "origin": { "Upstream": {
+            "path": "v6.x/linux-6.12.3.tar.xz", "sha256": "00112233445566778899aabbccddeeff" } } },
+        "stands_in": "v6.12.4 cannot be had here" }"#;
+    let broken = r#"{ "candidate": { "version": "7.3", "origin": { "Binary": {} } },
+        "stands_in": null }"#;
+    let unknown = r#"{ "candidate": { "version": "7.3", "origin": { "Later": {} } },
+        "stands_in": null }"#;
+    let folder = f.cache.root().join("resolved");
+    for (name, text) in [("6.12", binary), ("v6.12.4", upstream), ("7.3", broken), ("7.2", unknown)]
+    {
+        fs::write(folder.join(format!("x86_64-{name}")), text).unwrap();
+    }
+    let ctx = Ctx { cache: &f.cache, net: &f.net, monitor: &mut Silent };
+    let read = |version: &str| search::recorded(&ctx, Arch::X86_64, version.parse().unwrap());
+    let found = read("6.12").unwrap();
+    assert_eq!(found.candidate.id().unwrap(), "6.12.117-e849faf31ca3555757f3a887");
+    let label = "distribution package linux-source-6.12 6.12.117-1~deb12u1, sha256 e849faf3";
+    assert!(found.candidate.label().unwrap().starts_with(label));
+    let found = read("v6.12.4").unwrap();
+    assert_eq!(found.candidate.id().unwrap(), "6.12.3-00112233445566778899aabb");
+    assert!(found.stands_in.is_some());
+    assert!(read("7.3").is_none() && read("7.2").is_none());
+    // What is written is what was read.
+    search::remember(&ctx, Arch::X86_64, "v6.12.5".parse().unwrap(), &found).unwrap();
+    assert_eq!(read("v6.12.5"), Some(found));
+}
+
+#[test]
+fn every_locator_belongs_to_one_kind_of_source() {
+    for (place, source) in SOURCES.iter().enumerate() {
+        let others = SOURCES[..place].iter().filter(|other| other.name() != source.name());
+        for other in others {
+            assert!(source.keys().iter().all(|key| !other.keys().contains(key)));
+        }
+    }
 }

@@ -4,16 +4,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
-use super::Part;
-use crate::cache::Cache;
+use crate::arch::Arch;
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, is_full_disk};
-use crate::git;
 use crate::lock::Held;
-use crate::monitor::Monitor;
-use crate::process::Event;
-use crate::{process, source_filter};
+use crate::process::{self, Event};
+use crate::{git, source_filter};
 
 /// What the selftests of dispatch are made of, and the headers that they test against.
 const SELFTESTS: [&str; 5] = [
@@ -24,45 +22,68 @@ const SELFTESTS: [&str; 5] = [
     "tools/testing/selftests/syscall_user_dispatch",
 ];
 
-/// Unpacks a compressed tarball into `to`.
+/// The part of a source that is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// The files that a build for this architecture reads.
+    Build(Arch),
+    /// The selftests of dispatch.
+    Selftests,
+}
+
+impl Part {
+    /// The folder of the cache that holds it.
+    pub(super) fn folder(self) -> &'static str {
+        match self {
+            Part::Build(_) => "sources",
+            Part::Selftests => "selftests",
+        }
+    }
+}
+
+/// Unpacks a compressed tarball of a release below `to`; returns the top of the tree.
 pub(super) fn tar(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
+    version: &str,
     archive: &Path,
     to: &Path,
     part: Part,
-    monitor: &mut dyn Monitor,
-) -> Result<(), Error> {
-    fs::create_dir_all(to).context("make", to)?;
-    let mut tar = reader(cache, to, part);
+) -> Result<PathBuf, Error> {
+    ctx.phase(&format!("unpacking linux {version}"));
+    let to = to.join("unpacked");
+    fs::create_dir_all(&to).context("make", &to)?;
+    let mut tar = reader(ctx, &to, part);
     if archive.extension().is_some_and(|extension| extension == "xz") {
-        // On all processors, which tar does not do by itself.
+        // tar alone would use one processor.
         tar.arg("--use-compress-program=xz -T0");
     }
     tar.arg("-f").arg(archive);
-    finish(vec![tar], monitor)
+    finish(ctx, vec![tar])?;
+    only_folder(&to)
 }
 
-/// Exports a tree object of a git repository into `to/unpacked/linux`; only reads the repository.
+/// Unpacks a tree object of a git repository below `to`; returns the top of the tree. The
+/// repository is only read.
 pub(super) fn git(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     repository: &Path,
     tree: &str,
     to: &Path,
     part: Part,
-    monitor: &mut dyn Monitor,
-) -> Result<(), Error> {
-    monitor.phase(&format!("exporting {tree:.12} from {}", repository.display()));
+) -> Result<PathBuf, Error> {
+    ctx.phase(&format!("exporting {tree:.12} from {}", repository.display()));
     let to = to.join("unpacked");
     fs::create_dir_all(&to).context("make", &to)?;
-    let mut git = git::command(cache, repository);
+    let mut git = git::command(ctx.cache, repository);
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
-    let mut tar = reader(cache, &to, part);
+    let mut tar = reader(ctx, &to, part);
     tar.args(["-f", "-"]);
-    finish(vec![git, tar], monitor)
+    finish(ctx, vec![git, tar])?;
+    only_folder(&to)
 }
 
 /// The one folder in `parent`.
-pub(super) fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
+fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(parent).context("read", parent)?;
     let mut folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
     match (folders.next(), folders.next()) {
@@ -72,8 +93,8 @@ pub(super) fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
 }
 
 /// tar as it unpacks a part, but for the archive, which comes next.
-fn reader(cache: &Cache, to: &Path, part: Part) -> std::process::Command {
-    let mut tar = process::command("tar", cache.owner);
+fn reader(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
+    let mut tar = ctx.command("tar");
     tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
     match part {
         Part::Build(arch) => {
@@ -92,9 +113,9 @@ fn reader(cache: &Cache, to: &Path, part: Part) -> std::process::Command {
     tar
 }
 
-fn finish(commands: Vec<std::process::Command>, monitor: &mut dyn Monitor) -> Result<(), Error> {
+fn finish(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     let mut first = None;
-    let statuses = process::run(commands, &Held::default(), monitor, &mut |_, event| {
+    let statuses = process::run(commands, &Held::default(), ctx.monitor, &mut |_, event| {
         if let Event::Line(line) = event {
             first.get_or_insert_with(|| line.to_owned());
         }

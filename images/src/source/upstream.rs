@@ -5,27 +5,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Candidate, List, Origin};
-use crate::cache::Cache;
-use crate::error::Failure;
+use super::unpack::{self, Part};
+use super::{Candidate, List, Query, Source};
+use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::sha256_of;
 use crate::lock::Held;
-use crate::monitor::Monitor;
-use crate::process::Event;
+use crate::net::ARCHIVE;
+use crate::process::{self, Event};
+use crate::toolchain;
 use crate::version::{Release, Series};
-use crate::{process, toolchain};
-
-/// Where the archive is.
-const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
 
 /// What is released; a mirror has it at its top.
 const RELEASES: &str = "https://www.kernel.org/releases.json";
-
-/// Names another place with the same layout; `file://` works too.
-const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
 
 /// curl(1)'s exit code for a file that is not there (with `--fail`, and for `file://`).
 const NOT_FOUND: [i32; 2] = [22, 37];
@@ -33,71 +26,110 @@ const NOT_FOUND: [i32; 2] = [22, 37];
 /// curl(1)'s exit code if it cannot write the file.
 const CANNOT_WRITE: i32 = 23;
 
-/// The upstream archive, as this run knows it.
-#[derive(Debug)]
-pub(crate) struct Upstream {
-    pub(crate) base: String,
-    /// It did not answer; it is not asked again.
-    pub(crate) down: AtomicBool,
+/// The upstream archive.
+pub(super) struct Upstream;
+
+/// A tarball of the archive.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Locator {
+    Upstream {
+        /// From the archive's top.
+        path: String,
+        sha256: String,
+    },
 }
 
-impl Default for Upstream {
-    fn default() -> Upstream {
-        let set = std::env::var(MIRROR).ok().filter(|base| !base.is_empty());
-        let base = set.as_deref().unwrap_or(ARCHIVE).trim_end_matches('/').to_owned();
-        Upstream { base, down: AtomicBool::new(false) }
+impl Source for Upstream {
+    fn name(&self) -> &'static str {
+        "the upstream archive"
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &["Upstream"]
+    }
+
+    fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
+        let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, folder(query.series));
+        Ok(match ask(ctx, &url)? {
+            Answer::Text(text) => Some(read_sums(&text, query.series)),
+            // The archive answers, and has no releases with this major number.
+            Answer::NotFound => Some(List::default()),
+            Answer::Unreachable => None,
+        })
+    }
+
+    fn fetch(
+        &self,
+        ctx: &mut Ctx<'_>,
+        candidate: &Candidate,
+        part: Part,
+        to: &Path,
+    ) -> Result<PathBuf, Error> {
+        let Locator::Upstream { path, sha256 } = candidate.locator()?;
+        let tarball = download(ctx, &path, &sha256, to)?;
+        unpack::tar(ctx, &candidate.version, &tarball, to, part)
+    }
+
+    fn label(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Upstream { path, sha256 } = candidate.locator()?;
+        Ok(format!("upstream {}, sha256 {sha256}", file_name(&path)))
+    }
+
+    fn id(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Upstream { sha256, .. } = candidate.locator()?;
+        Ok(super::id_of(candidate, &sha256))
+    }
+
+    fn place(&self, candidate: &Candidate) -> Result<String, Error> {
+        let Locator::Upstream { path, .. } = candidate.locator()?;
+        Ok(path)
     }
 }
 
-/// Upstream's releases.json; `None` if it cannot be reached, which is remembered.
-pub(super) fn releases(cache: &Cache, monitor: &mut dyn Monitor) -> Result<Option<String>, Error> {
-    let url = match cache.upstream.base.as_str() {
+/// Upstream's releases.json; `None` if it cannot be had.
+pub(super) fn releases(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
+    let url = match ctx.net.archive.as_str() {
         ARCHIVE => RELEASES.to_owned(),
         mirror => format!("{mirror}/releases.json"),
     };
-    ask(cache, &url, monitor).map(|asked| asked?.ok())
+    Ok(match ask(ctx, &url)? {
+        Answer::Text(text) => Some(text),
+        Answer::NotFound | Answer::Unreachable => None,
+    })
 }
 
-/// What a small file of upstream's says; `None` if upstream cannot be reached, which is remembered.
-fn ask(
-    cache: &Cache,
-    url: &str,
-    monitor: &mut dyn Monitor,
-) -> Result<Option<Result<String, Failed>>, Error> {
-    if cache.upstream.down.load(Ordering::Relaxed) || toolchain::find("curl").is_none() {
-        return Ok(None);
+/// What the archive answers.
+enum Answer {
+    Text(String),
+    NotFound,
+    Unreachable,
+}
+
+/// Gets a small text file. An archive that does not answer is not asked again.
+fn ask(ctx: &mut Ctx<'_>, url: &str) -> Result<Answer, Error> {
+    if ctx.net.archive_is_down() || toolchain::find("curl").is_none() {
+        return Ok(Answer::Unreachable);
     }
-    let tmp = cache.temporary()?;
+    let tmp = ctx.cache.temporary()?;
     let to = tmp.path().join("answer");
-    match curl(cache, url, &to, 0, monitor)? {
-        Ok(()) => Ok(Some(Ok(fs::read_to_string(&to).context("read", &to)?))),
-        Err(failed) if failed.not_found => Ok(Some(Err(failed))),
+    match curl(ctx, url, &to, 0)? {
+        Ok(()) => Ok(Answer::Text(fs::read_to_string(&to).context("read", &to)?)),
+        Err(failed) if failed.not_found => Ok(Answer::NotFound),
         Err(Failed { said, .. }) => {
-            cache.upstream.down.store(true, Ordering::Relaxed);
-            monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
-            Ok(None)
+            ctx.net.give_archive_up();
+            ctx.monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
+            Ok(Answer::Unreachable)
         }
     }
 }
 
-fn folder(series: Series) -> String {
-    format!("v{}.x", series.major)
+/// The last part of a path in the archive.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
-/// What the archive has of a series; `None` if it cannot be reached, which is remembered.
-pub(super) fn list(
-    cache: &Cache,
-    series: Series,
-    monitor: &mut dyn Monitor,
-) -> Result<Option<List>, Error> {
-    let url = format!("{}/{}/sha256sums.asc", cache.upstream.base, folder(series));
-    let text = match ask(cache, &url, monitor)? {
-        Some(Ok(text)) => text,
-        // The archive answers, and has no such folder.
-        Some(Err(_)) => return Ok(Some(List::default())),
-        None => return Ok(None),
-    };
-    Ok(Some(read_sums(&text, series)))
+fn folder(series: Series) -> String {
+    format!("v{}.x", series.major)
 }
 
 /// Reads `sha256sums.asc`: lines of checksum, two spaces and name, between lines of a signature.
@@ -117,36 +149,29 @@ fn read_sums(text: &str, series: Series) -> List {
         list.series.push(release.series);
         if release.series == series {
             let path = format!("{}/{name}", folder(series));
-            let origin = Origin::Upstream { path, sha256: sha256.to_owned() };
-            list.candidates.push(Candidate { version: release.to_string(), origin });
+            let locator = Locator::Upstream { path, sha256: sha256.to_owned() };
+            list.candidates.push(Candidate::new(release.to_string(), &locator));
         }
     }
     list
 }
 
 /// Downloads a tarball and checks it.
-pub(super) fn download(
-    cache: &Cache,
-    path: &str,
-    sha256: &str,
-    to: &Path,
-    monitor: &mut dyn Monitor,
-) -> Result<PathBuf, Failure> {
-    let to = to.join(path.rsplit('/').next().unwrap_or(path));
-    let url = format!("{}/{path}", cache.upstream.base);
-    monitor.phase(&format!("downloading {url}"));
-    if let Err(Failed { said, .. }) = curl(cache, &url, &to, TARBALL, monitor)? {
-        return Err(Failure::Download(Error::Machine(format!(
-            "cannot download {url}: {said}; try again, or give a source tree (KERNEL=directory)"
-        ))));
+fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<PathBuf, Error> {
+    let to = to.join(file_name(path));
+    let url = format!("{}/{path}", ctx.net.archive);
+    ctx.phase(&format!("downloading {url}"));
+    if let Err(Failed { said, .. }) = curl(ctx, &url, &to, TARBALL)? {
+        let advice = "try again, or give a source tree (KERNEL=directory)";
+        return Err(Error::Download { what: url, said, advice });
     }
     let sum = sha256_of(&to)?;
     if sum != sha256 {
-        // Not passed over: whoever can change a file can also make others unreachable.
-        return Err(Failure::Other(Error::Machine(format!(
+        // Fatal: whoever can change a file can also make others unreachable.
+        return Err(Error::Machine(format!(
             "{url} is not what was published: its sha256 is {sum}, it should be {sha256}; somebody \
              between here and there changes files, use another network"
-        ))));
+        )));
     }
     Ok(to)
 }
@@ -160,28 +185,33 @@ struct Failed {
     said: String,
 }
 
+/// Downloads a file. `expected` is the size in bytes that its progress is shown against; 0 shows
+/// none.
 fn curl(
-    cache: &Cache,
+    ctx: &mut Ctx<'_>,
     url: &str,
     to: &Path,
     expected: u64,
-    monitor: &mut dyn Monitor,
 ) -> Result<Result<(), Failed>, Error> {
-    let mut curl: Command = process::network_command("curl", cache.owner);
+    let mut curl: Command = process::network_command("curl", ctx.cache.owner);
     // -q: no settings of the user's; a dead network must be noticed within seconds.
     curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
     curl.args(["--proto", "=http,https,file", "--connect-timeout", "3"]);
     curl.args(["--speed-limit", "1000", "--speed-time", "4"]);
     curl.arg("--output").arg(to).arg("--").arg(url);
     let mut said = String::new();
-    let statuses =
-        process::run(vec![curl], &Held::default(), monitor, &mut |monitor, event| match event {
+    let statuses = process::run(
+        vec![curl],
+        &Held::default(),
+        ctx.monitor,
+        &mut |monitor, event| match event {
             Event::Line(line) => said = line.trim_start_matches("curl: ").to_owned(),
             Event::Tick if expected != 0 => {
                 monitor.progress(fs::metadata(to).map_or(0, |meta| meta.len()), expected, "bytes");
             }
             Event::Tick => {}
-        })?;
+        },
+    )?;
     let code = statuses.first().and_then(std::process::ExitStatus::code);
     if code == Some(0) {
         return Ok(Ok(()));
@@ -211,8 +241,8 @@ mod tests {
         let list = read_sums(&text, "6.12".parse().unwrap());
         let versions: Vec<_> = list.candidates.iter().map(|c| c.version.as_str()).collect();
         assert_eq!(versions, ["6.12.117", "6.12"]);
-        let Origin::Upstream { path, sha256 } = &list.candidates[0].origin else { panic!() };
-        assert_eq!((path.as_str(), sha256), ("v6.x/linux-6.12.117.tar.xz", &sum));
+        let Locator::Upstream { path, sha256 } = list.candidates[0].locator().unwrap();
+        assert_eq!((path.as_str(), sha256), ("v6.x/linux-6.12.117.tar.xz", sum));
         assert!(list.series.contains(&"6.1".parse().unwrap()));
     }
 }

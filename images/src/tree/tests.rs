@@ -44,9 +44,9 @@ fn patches_are_applied_in_the_mirror_only() {
                 -int entry(void) { return 1; }\n+int entry(void) { return 9; }\n";
     fs::write(&patch, text).unwrap();
     let request = Request { patches: vec![patch], ..f.request() };
-    let patched = crate::kernel(&f.cache, &request, &mut Silent).unwrap();
+    let patched = f.build(&request, &mut Silent).unwrap();
     assert!(patched.built && patched.source.contains("x.patch"));
     assert_ne!(fs::read(patched.kernel).unwrap(), fs::read(plain.kernel).unwrap());
-    assert!(!crate::kernel(&f.cache, &request, &mut Silent).unwrap().built);
+    assert!(!f.build(&request, &mut Silent).unwrap().built);
     assert_eq!(snapshot(&f.tree()), before);
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use sudbox_images::{Arch, Cache, Request, initramfs};
+use sudbox_images::{Arch, Cache, Ctx, Request, initramfs};
 use sudbox_tests::Told;
 use sudbox_vmm::qemu;
 
@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     let arch = arch.map_or(Ok(Arch::default()), |arch| arch.parse())?;
     let plain = bare_of(arch)?;
     let request = Request { arch, ..Request::default() };
-    let image = sudbox_images::kernel(&Cache::open()?, &request, &mut Told)?;
+    let image = sudbox_images::kernel(&mut Ctx::new(&Cache::open()?, &mut Told), &request)?;
     let dir = tempfile::tempdir()?;
     let initramfs = bare_initramfs(&plain, dir.path())?;
     let (mut bare, mut tuned) = (Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use sudbox_images::{Cache, Request};
+use sudbox_images::{Cache, Ctx, Request};
 use sudbox_protocol::Arch;
 use sudbox_tests::Told;
 use sudbox_vmm::qemu;
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let reference = argument(1).unwrap_or_default();
     let cases = argument(2).unwrap_or_else(|| "all".to_owned());
     let request = Request { reference: reference.clone(), ..Request::default() };
-    let image = sudbox_images::kernel(&Cache::open()?, &request, &mut Told)?;
+    let image = sudbox_images::kernel(&mut Ctx::new(&Cache::open()?, &mut Told), &request)?;
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
     let functions = functions(vmlinux)?;
     ensure!(!functions.is_empty(), "no dispatch code in {}", vmlinux.display());

@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use super::*;
+use crate::cache::Cache;
+use crate::monitor::Silent;
 
 fn git(dir: &Path, arguments: &[&str]) {
     let status = Command::new("git")
@@ -28,14 +30,17 @@ fn tags_are_releases_and_others_are_not() {
     git(&repository, &["tag", "v6.12-mine"]);
     git(&repository, &["tag", "v6.1"]);
     let series = "6.12".parse().unwrap();
-    let mut list = list(&cache, &repository, series).unwrap();
+    let mut silent = Silent;
+    let mut ctx = Ctx::new(&cache, &mut silent);
+    let mut ask = |linux: &Path| Git.list(&mut ctx, &Query { series, linux: Some(linux) });
+    let mut list = ask(&repository).unwrap().unwrap().candidates;
     list.sort_by_key(|c| c.release());
     let versions: Vec<_> = list.iter().map(|c| c.version.as_str()).collect();
     assert_eq!(versions, ["6.12-rc1", "6.12", "6.12.3"]);
     // The empty tree, by whichever tag.
-    assert!(list.iter().all(|c| c.id() == "git-4b825dc642cb6eb9a060e54bf8d69288fbee4904"));
+    assert!(list.iter().all(|c| c.id().unwrap() == "git-4b825dc642cb6eb9a060e54bf8d69288fbee4904"));
 
-    let error = super::list(&cache, dir.path(), series).unwrap_err();
+    let error = ask(dir.path()).unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Input);
 }
 
@@ -48,13 +53,15 @@ fn commits_are_found_by_any_name_and_what_is_missing_is_named() {
     git(&repository, &["init", "-q", "-b", "main"]);
     git(&repository, &["commit", "-q", "--allow-empty", "-m", "x"]);
     git(&repository, &["commit", "-q", "--allow-empty", "-m", "y"]);
+    let mut silent = Silent;
+    let ctx = Ctx::new(&cache, &mut silent);
     for name in ["HEAD~1", "main", "main@{0}"] {
-        let found = commit(&cache, &repository, name).unwrap();
-        assert_eq!(found.id(), "git-4b825dc642cb6eb9a060e54bf8d69288fbee4904");
-        assert!(found.label().contains(name));
+        let found = commit(&ctx, &repository, name).unwrap();
+        assert_eq!(found.id().unwrap(), "git-4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+        assert!(found.label().unwrap().contains(name));
     }
     let refused = |repository: &Path, name: &str| {
-        let error = commit(&cache, repository, name).unwrap_err();
+        let error = commit(&ctx, repository, name).unwrap_err();
         assert_eq!(error.fault(), crate::Fault::Input);
         error.to_string()
     };

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The context of all work: the cache, the network, and the caller who watches.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::lock::{Held, Mode};
+use crate::monitor::Monitor;
+use crate::net::Net;
+use crate::process;
+
+/// The cache that work uses, the network that it may ask, and the monitor that it tells.
+pub struct Ctx<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) net: &'a Net,
+    pub(crate) monitor: &'a mut dyn Monitor,
+}
+
+impl<'a> Ctx<'a> {
+    /// A context on this cache, with the network that the environment describes.
+    pub fn new(cache: &'a Cache, monitor: &'a mut dyn Monitor) -> Ctx<'a> {
+        Ctx { cache, net: Net::of_process(), monitor }
+    }
+
+    /// Locks an entry of the cache and marks it as used. Waits for other runs.
+    ///
+    /// # Errors
+    /// As [`Cache::hold`].
+    pub(crate) fn lock(&mut self, folder: &str, key: &str, mode: Mode) -> Result<Held, Error> {
+        self.cache.lock(folder, key, mode, self.monitor)
+    }
+
+    /// The path of an entry of the cache.
+    pub(crate) fn entry(&self, folder: &str, key: &str) -> PathBuf {
+        self.cache.entry(folder, key)
+    }
+
+    /// A command that runs as the owner of the cache, in a clean environment.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        process::command(program, self.cache.owner)
+    }
+
+    /// Runs a command to its end, and returns its output (stdout and stderr) if it succeeded.
+    ///
+    /// # Errors
+    /// If the command cannot be started; [`Error::Interrupted`].
+    pub(crate) fn capture(&mut self, command: Command) -> Result<Option<String>, Error> {
+        process::capture(command, self.monitor)
+    }
+
+    /// Tells the caller that a phase of the work begins.
+    pub(crate) fn phase(&mut self, what: &str) {
+        self.monitor.phase(what);
+    }
+}
+
+impl std::fmt::Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ctx").field("cache", self.cache).finish_non_exhaustive()
+    }
+}

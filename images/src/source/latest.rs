@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The newest release (`latest`) and the newest that is not a candidate (`stable`), by upstream's
+//! releases.json.
+
+use super::search::{self, Found, Scope};
+use super::upstream;
+use crate::ctx::Ctx;
+use crate::error::{Error, Fault};
+use crate::version::{Release, Version};
+
+/// How many releases that no source has are passed over.
+const TRIES: usize = 3;
+
+/// The newest releases, newest first; candidates only if they count.
+fn newest(text: &str, candidates: bool) -> Vec<Release> {
+    #[derive(serde::Deserialize)]
+    struct Releases {
+        releases: Vec<One>,
+    }
+    #[derive(serde::Deserialize)]
+    struct One {
+        version: String,
+    }
+    let Ok(Releases { releases }) = serde_json::from_str(text) else { return Vec::new() };
+    // linux-next's is a date.
+    let mut all: Vec<Release> =
+        releases.iter().filter_map(|one| one.version.parse().ok()).collect();
+    all.retain(|release| candidates || release.candidate.is_none());
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup();
+    all
+}
+
+/// Finds the newest release, with candidates or without. Where upstream cannot be reached, the
+/// newest that the packages offer stands in for it.
+///
+/// # Errors
+/// [`Error::Machine`] if no source has it, or none can be reached.
+pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, candidates: bool) -> Result<Found, Error> {
+    let name = if candidates { "latest" } else { "stable" };
+    ctx.phase(&format!("looking for the {name} release"));
+    match upstream::releases(ctx)? {
+        Some(text) => named_by_upstream(ctx, scope, name, &newest(&text, candidates)),
+        None => offered_by_packages(ctx, scope, name, candidates),
+    }
+}
+
+/// The first of these releases, newest first, that a source has.
+fn named_by_upstream(
+    ctx: &mut Ctx<'_>,
+    scope: &Scope<'_>,
+    name: &str,
+    releases: &[Release],
+) -> Result<Found, Error> {
+    let Some(first) = releases.first() else {
+        return Err(Error::Machine(format!(
+            "KERNEL={name}: upstream's releases.json names no release; name one, such as 6.12"
+        )));
+    };
+    for release in releases.iter().take(TRIES) {
+        match search::find(ctx, scope, Version::Exact(*release)) {
+            Ok(Found { candidate, stands_in: None }) => {
+                let stands_in = (release != first).then(|| {
+                    format!(
+                        "the {name} release, v{first}, cannot be had here; v{release} stands in \
+                         for it"
+                    )
+                });
+                return Ok(Found { candidate, stands_in });
+            }
+            Ok(_) => {}
+            Err(error) if error.fault() == Fault::Interrupted => return Err(error),
+            Err(error) => ctx.monitor.note(&error.to_string()),
+        }
+    }
+    Err(Error::Machine(format!(
+        "KERNEL={name}: it is v{first}, which no source has; give a git tree (LINUX=), or name \
+         another release"
+    )))
+}
+
+/// The newest release that the distribution's packages have.
+fn offered_by_packages(
+    ctx: &mut Ctx<'_>,
+    scope: &Scope<'_>,
+    name: &str,
+    candidates: bool,
+) -> Result<Found, Error> {
+    for series in search::offered_series(ctx)? {
+        let Found { candidate, .. } = search::find(ctx, scope, Version::Newest(series))?;
+        if !candidates && candidate.release().is_some_and(|release| release.candidate.is_some()) {
+            continue;
+        }
+        let stands_in = Some(format!(
+            "which release is the {name} one is not known, as upstream cannot be reached; {}, the \
+             newest that the packages offer, stands in for it",
+            candidate.version
+        ));
+        return Ok(Found { candidate, stands_in });
+    }
+    Err(Error::Machine(format!(
+        "KERNEL={name}: neither upstream nor the distribution's packages can be reached; connect this \
+         machine, set the proxy variables, or name a release that is in the cache (sudbox kernels)"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_read() {
+        let text = r#"{"latest_stable": {"version": "7.3.4"}, "releases": [
+            {"moniker": "mainline", "version": "7.4-rc2"},
+            {"moniker": "stable", "version": "7.3.4", "iseol": false},
+            {"moniker": "longterm", "version": "6.12.117"},
+            {"moniker": "linux-next", "version": "next-20261120"}]}"#;
+        let written = |candidates| -> Vec<String> {
+            newest(text, candidates).iter().map(Release::to_string).collect()
+        };
+        assert_eq!(written(true), ["7.4-rc2", "7.3.4", "6.12.117"]);
+        assert_eq!(written(false), ["7.3.4", "6.12.117"]);
+        assert!(newest("<html>", true).is_empty());
+    }
+}

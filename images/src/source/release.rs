@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Builds a release or commit from its source.
+
+use std::path::{Path, PathBuf};
+
+use super::search::{self, Found, Scope};
+use super::unpack::Part;
+use super::{Candidate, git, latest};
+use crate::arch::Arch;
+use crate::build::{Options, Recipe, SourceIdentity};
+use crate::cache::{self, Cache};
+use crate::ctx::Ctx;
+use crate::error::{Context as _, Error};
+use crate::lock::{Held, Mode};
+use crate::mirror::Mirror;
+use crate::packages::Tool;
+use crate::patches::Patches;
+use crate::reference::Wanted;
+use crate::types::{KernelImage, Selftests};
+use crate::{makefile, toolchain};
+
+/// How many releases that cannot be downloaded are passed over.
+const RETRIES: usize = 4;
+
+/// A release that is to be built.
+#[derive(Debug)]
+pub(crate) struct ReleaseBuild {
+    pub(crate) wanted: Wanted,
+    /// `LINUX=`: the user's git tree.
+    pub(crate) linux: Option<PathBuf>,
+    pub(crate) options: Options,
+    pub(crate) patches: Patches,
+    /// The release, once it was looked for.
+    found: Option<Found>,
+}
+
+impl ReleaseBuild {
+    pub(crate) fn new(
+        wanted: Wanted,
+        linux: Option<PathBuf>,
+        options: Options,
+        patches: Patches,
+    ) -> ReleaseBuild {
+        ReleaseBuild { wanted, linux, options, patches, found: None }
+    }
+
+    /// The image, if it was built before. Looks for the release first, unless this machine lacks
+    /// the tools to do so.
+    ///
+    /// # Errors
+    /// If there is no such release.
+    pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
+        if !self.can_be_looked_for(ctx) {
+            return Ok(None);
+        }
+        let found = self.look(ctx, &[])?;
+        let image = self.image_of(ctx, &found)?;
+        self.found = Some(found);
+        Ok(image)
+    }
+
+    fn can_be_looked_for(&self, ctx: &Ctx<'_>) -> bool {
+        let has = |program: &str| toolchain::find(program).is_some();
+        let needs_git = self.linux.is_some() || matches!(self.wanted, Wanted::Commit(_));
+        let answers = match self.wanted {
+            Wanted::Commit(_) => true,
+            Wanted::Version(version) => search::recorded(ctx, self.options.arch, version).is_some(),
+            Wanted::Latest | Wanted::Stable => false,
+        };
+        (!needs_git || has("git")) && (answers || has("curl") || has("apt-get"))
+    }
+
+    /// The tools that the build needs and this machine lacks.
+    pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
+        let mut missing = missing_tools(&self.wanted, self.linux.as_deref());
+        if !self.patches.is_empty() {
+            missing.extend(toolchain::absent(&[toolchain::PATCH]));
+        }
+        missing.extend(self.options.toolchain.missing(cache.owner));
+        missing
+    }
+
+    /// Downloads, unpacks, patches and builds the release. One that cannot be downloaded is passed
+    /// over, and the next best is taken.
+    ///
+    /// # Errors
+    /// If it cannot be had, or does not build.
+    pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+        let mut refused = Vec::new();
+        loop {
+            let found = match self.found.take() {
+                Some(found) => found,
+                None => self.look(ctx, &refused)?,
+            };
+            match self.build(ctx, &found) {
+                Err(error @ Error::Download { .. }) if refused.len() < RETRIES => {
+                    // Lists of packages may name files that are gone.
+                    ctx.monitor.note(&format!("{error}; looking further"));
+                    refused.push(found.candidate);
+                }
+                built => return built,
+            }
+        }
+    }
+
+    fn look(&self, ctx: &mut Ctx<'_>, refused: &[Candidate]) -> Result<Found, Error> {
+        let scope = Scope { arch: self.options.arch, linux: self.linux.as_deref(), refused };
+        find(ctx, &scope, &self.wanted)
+    }
+
+    /// The image of a release, if it was built before.
+    fn image_of(&self, ctx: &mut Ctx<'_>, found: &Found) -> Result<Option<KernelImage>, Error> {
+        let source = self.identity(found)?;
+        let image = Recipe::new(ctx, &self.options, &source).cached(ctx)?;
+        if image.is_some() {
+            self.remember(ctx, found)?;
+        }
+        Ok(image)
+    }
+
+    fn build(&self, ctx: &mut Ctx<'_>, found: &Found) -> Result<KernelImage, Error> {
+        if let Some(image) = self.image_of(ctx, found)? {
+            return Ok(image);
+        }
+        let arch = self.options.arch;
+        let key = self.key(found)?;
+        // Keeps the source in the cache until the image is built.
+        let _held = unpack(ctx, Part::Build(arch), &key, &found.candidate)?;
+        self.remember(ctx, found)?;
+        let tree = ctx.entry("sources", &key);
+        let source = self.identity(found)?;
+        let recipe = Recipe::new(ctx, &self.options, &source);
+        if self.patches.is_empty() {
+            return recipe.build(ctx, &tree);
+        }
+        let mirror = Mirror::of(ctx, &tree, arch, &self.patches)?;
+        recipe.build(ctx, &mirror.src)
+    }
+
+    /// Records where the release is, now that it has proved to be there. `latest` and `stable` are
+    /// not recorded: they change.
+    fn remember(&self, ctx: &Ctx<'_>, found: &Found) -> Result<(), Error> {
+        match self.wanted {
+            Wanted::Version(version) => search::remember(ctx, self.options.arch, version, found),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of the unpacked source in the cache.
+    fn key(&self, found: &Found) -> Result<String, Error> {
+        Ok(format!("{}-{}", found.candidate.id()?, self.options.arch.name()))
+    }
+
+    fn identity(&self, found: &Found) -> Result<SourceIdentity, Error> {
+        let key = self.key(found)?;
+        let name = match self.patches.is_empty() {
+            true => format!("release {key}"),
+            false => format!("release {key} {}", self.patches.digest()),
+        };
+        Ok(SourceIdentity {
+            content: name.clone(),
+            kconfig: name.clone(),
+            place: name,
+            label: found.candidate.label()? + &self.patches.label(),
+            stands_in: found.stands_in.clone(),
+            trimmed: true,
+        })
+    }
+}
+
+/// The tools that finding and unpacking a release needs and this machine lacks.
+pub(crate) fn missing_tools(wanted: &Wanted, linux: Option<&Path>) -> Vec<Tool> {
+    if let Wanted::Commit(_) = wanted {
+        return toolchain::absent(&[toolchain::TAR, toolchain::GIT]);
+    }
+    let mut missing = toolchain::absent(&[toolchain::TAR, toolchain::XZ]);
+    if toolchain::find("apt-get").is_none() {
+        missing.extend(toolchain::absent(&[toolchain::CURL]));
+    }
+    if linux.is_some() {
+        missing.extend(toolchain::absent(&[toolchain::GIT]));
+    }
+    missing
+}
+
+/// Unpacks the selftests of a release, and nothing else of its source.
+///
+/// # Errors
+/// If there is no such release, or it cannot be had.
+pub(crate) fn selftests(
+    ctx: &mut Ctx<'_>,
+    wanted: &Wanted,
+    linux: Option<&Path>,
+    arch: Arch,
+) -> Result<Selftests, Error> {
+    let found = find(ctx, &Scope { arch, linux, refused: &[] }, wanted)?;
+    let key = found.candidate.id()?;
+    let held = unpack(ctx, Part::Selftests, &key, &found.candidate)?;
+    if let Wanted::Version(version) = wanted {
+        search::remember(ctx, arch, *version, &found)?;
+    }
+    Ok(Selftests { tree: ctx.entry("selftests", &key), held })
+}
+
+/// Finds the release or commit that is meant, and where it can be had.
+fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, wanted: &Wanted) -> Result<Found, Error> {
+    match wanted {
+        Wanted::Version(version) => search::find(ctx, scope, *version),
+        Wanted::Latest => latest::find(ctx, scope, true),
+        Wanted::Stable => latest::find(ctx, scope, false),
+        Wanted::Commit(name) => {
+            let candidate = git::commit(ctx, scope.linux.unwrap_or(Path::new(".")), name)?;
+            Ok(Found { candidate, stands_in: None })
+        }
+    }
+}
+
+/// Fetches a part of a release into the cache, unless it is there. Returns the lock that keeps it
+/// there.
+fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Result<Held, Error> {
+    let folder = part.folder();
+    let place = ctx.entry(folder, key);
+    let held = ctx.lock(folder, key, Mode::Shared)?;
+    if place.is_dir() {
+        return Ok(held);
+    }
+    drop(held);
+    let held = ctx.lock(folder, key, Mode::Exclusive)?;
+    if !place.is_dir() {
+        let tmp = ctx.cache.temporary()?;
+        let source = candidate.source()?;
+        let tree = source.fetch(ctx, candidate, part, tmp.path())?;
+        if let Part::Build(_) = part {
+            let label = candidate.label()?;
+            makefile::tree_release(&tree).map_err(|what| {
+                let message = format!("{label}: {what}");
+                // A local source is one that the user names, so it may be any.
+                if source.is_local() { Error::Input(message) } else { Error::Machine(message) }
+            })?;
+        }
+        std::fs::rename(&tree, &place).context("write", &place)?;
+        held.record_size(cache::disk_usage(&place));
+    }
+    drop(held);
+    // Shared from here on, so that other builds may use it too.
+    let held = ctx.lock(folder, key, Mode::Shared)?;
+    if place.is_dir() {
+        return Ok(held);
+    }
+    Err(Error::Machine(format!(
+        "the source in {} was removed as soon as it was unpacked; is something else cleaning it?",
+        place.display()
+    )))
+}

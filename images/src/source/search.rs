@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Finds the release that a version means, and the source that has it.
+//!
+//! The answer is recorded in the cache, so that the next run asks nobody. This holds for a series
+//! too: `6.12` stays the release that it was first found to be, until the record is removed.
+
+use std::path::Path;
+
+use super::{Candidate, Query, SOURCES};
+use crate::arch::Arch;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::reference::ACCEPTED;
+use crate::version::{Release, Series, Version};
+
+/// Where releases are looked for, and which are passed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    /// The architecture that the kernel is for: each has records of its own.
+    pub(super) arch: Arch,
+    /// `LINUX=`: the user's git tree.
+    pub(super) linux: Option<&'a Path>,
+    /// Releases that could not be downloaded.
+    pub(super) refused: &'a [Candidate],
+}
+
+/// A release that was found. It is recorded as it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Found {
+    pub(super) candidate: Candidate,
+    /// One sentence, if it is not the release that was asked for.
+    pub(super) stands_in: Option<String>,
+}
+
+/// Finds a release: in a local source, in the records, or in the other sources.
+///
+/// # Errors
+/// [`Error::Input`] if no source has a release of the series; [`Error::Machine`] if no source can
+/// be reached.
+pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, version: Version) -> Result<Found, Error> {
+    let query = Query { series: version.series(), linux: scope.linux };
+    let mut seen = Vec::new();
+    for source in SOURCES.iter().filter(|source| source.is_local()) {
+        let Some(list) = source.list(ctx, &query)? else { continue };
+        if let Some(candidate) = choose(version, &list.candidates) {
+            return Ok(Found { candidate: candidate.clone(), stands_in: None });
+        }
+        seen.extend(list.candidates);
+    }
+    match recorded(ctx, scope.arch, version) {
+        Some(found) if !scope.refused.contains(&found.candidate) => Ok(found),
+        _ => search(ctx, scope, version, seen),
+    }
+}
+
+/// Asks the sources that are not on this machine. `seen` is what the local ones have.
+fn search(
+    ctx: &mut Ctx<'_>,
+    scope: &Scope<'_>,
+    version: Version,
+    mut seen: Vec<Candidate>,
+) -> Result<Found, Error> {
+    ctx.phase(&format!("looking for linux {version}"));
+    let query = Query { series: version.series(), linux: scope.linux };
+    let mut offers: Vec<Series> = Vec::new();
+    for source in SOURCES.iter().filter(|source| !source.is_local()) {
+        let Some(mut list) = source.list(ctx, &query)? else { continue };
+        list.candidates.retain(|c| !scope.refused.iter().any(|r| r.is_same_place(c)));
+        if let Some(candidate) = choose(version, &list.candidates) {
+            return Ok(Found { candidate: source.complete(ctx, candidate)?, stands_in: None });
+        }
+        seen.extend(list.candidates);
+        offers.extend(list.series);
+    }
+    if let Version::Exact(release) = version
+        && let Some(candidate) = nearest(release, &seen)
+    {
+        let stands_in = Some(format!(
+            "v{release} cannot be had here; {}, the nearest of its series, stands in for it",
+            candidate.version
+        ));
+        return Ok(Found { candidate: candidate.source()?.complete(ctx, candidate)?, stands_in });
+    }
+    offers.sort_unstable();
+    offers.dedup();
+    if offers.is_empty() {
+        return Err(Error::Machine(format!(
+            "no source of linux {version} can be reached: neither {}; connect this machine, set the \
+             proxy variables, or give a source tree (KERNEL=directory or LINUX=git tree)",
+            names().join(" nor ")
+        )));
+    }
+    let offers: Vec<String> = offers.iter().map(Series::to_string).collect();
+    Err(Error::Input(format!(
+        "KERNEL={version}: no source has a release of this series; on offer: {}; {ACCEPTED}",
+        offers.join(", ")
+    )))
+}
+
+/// The names of the sources that are not on this machine.
+fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = SOURCES.iter().filter(|s| !s.is_local()).map(|s| s.name()).collect();
+    names.dedup();
+    names
+}
+
+/// The series that sources other than the upstream archive have releases of, newest first.
+///
+/// # Errors
+/// If the caller interrupts.
+pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
+    // A list names all series, whichever is asked for.
+    let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
+    let mut all = Vec::new();
+    for source in SOURCES {
+        all.extend(source.list(ctx, &query)?.unwrap_or_default().series);
+    }
+    all.sort_unstable_by(|a, b| b.cmp(a));
+    all.dedup();
+    Ok(all)
+}
+
+/// The file in the cache's folder `resolved` that holds the answer.
+fn record(arch: Arch, version: Version) -> String {
+    format!("{}-{version}", arch.name())
+}
+
+/// The answer of a former search, if it is recorded and the record is whole.
+pub(super) fn recorded(ctx: &Ctx<'_>, arch: Arch, version: Version) -> Option<Found> {
+    let found: Found = ctx.cache.read("resolved", &record(arch, version))?;
+    found.candidate.id().is_ok().then_some(found)
+}
+
+/// Records an answer that has proved right.
+///
+/// # Errors
+/// If the record cannot be written.
+pub(super) fn remember(
+    ctx: &Ctx<'_>,
+    arch: Arch,
+    version: Version,
+    found: &Found,
+) -> Result<(), Error> {
+    let is_known = recorded(ctx, arch, version).as_ref() == Some(found);
+    if found.candidate.source()?.is_local() || is_known {
+        return Ok(());
+    }
+    ctx.cache.write("resolved", &record(arch, version), found)
+}
+
+/// The candidate that a version means.
+pub(super) fn choose(version: Version, candidates: &[Candidate]) -> Option<&Candidate> {
+    match version {
+        Version::Exact(release) => candidates.iter().find(|c| c.release() == Some(release)),
+        Version::Newest(series) => newest(series, candidates),
+    }
+}
+
+/// The newest release of a series; a release candidate only if there is no release. Of equals the
+/// first.
+pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
+    let of_series =
+        |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);
+    let rank = |candidate: &Candidate| candidate.release().map(|r| (r.candidate.is_none(), r));
+    let newer = |a, b| if rank(b) > rank(a) { b } else { a };
+    candidates.iter().filter(of_series).reduce(newer)
+}
+
+/// The release of the same series that is nearest to one that cannot be had.
+pub(super) fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates
+        .iter()
+        .filter_map(|c| Some((c.release()?, c)))
+        .filter(|(other, _)| other.series == release.series)
+        .min_by_key(|(other, _)| {
+            (other.candidate.is_some() != release.candidate.is_some(), other.distance(&release))
+        })
+        .map(|(_, candidate)| candidate)
+}

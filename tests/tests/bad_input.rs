@@ -60,7 +60,7 @@ fn patches_that_are_none_or_have_nothing_to_change_are_named() {
     let ran = |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
     ran("6.12", &path("none")).says(129, &["none", "mailbox"]);
     ran("6.12", &notes).says(129, &["notes", "changes no file"]);
-    ran(&image, &patch).says(129, &["bzImage", "ready kernel"]);
+    ran(&image, &patch).says(129, &["bzImage", "prebuilt kernel"]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Measuring on a kernel: which figures, on what machine, in which unit.
 
 use crate::arch;
-use crate::backend::{self, Choice};
-use crate::cli::{Backend, By, VmArgs};
+use crate::backend;
+use crate::cli::{By, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::output::progress::Progress;
 use crate::selection::{BOOT, Selection};
@@ -13,9 +13,9 @@ use sudbox_guest_init::bench::{NATIVE, PREFIX, TABLE};
 use sudbox_images::Arch;
 use sudbox_report::costs::{Costs, Unit};
 use sudbox_report::{Outcome, Verdict};
+use sudbox_vmm::backend::Clock;
 use sudbox_vmm::machine::Machine;
 use sudbox_vmm::processor;
-use sudbox_vmm::qemu::Accelerator;
 
 /// Without progress for so long a boot is a hang; a measurement has a sixth of it. Ten times what `run`
 /// has: nothing is judged by how quick it is here, and a busy machine may take its time.
@@ -59,38 +59,28 @@ impl Means {
         arch: Arch,
         progress: &mut Progress,
     ) -> anyhow::Result<Means> {
-        let emulated = processor::is_emulated();
-        let (choice, unit) = choose(by, vm.backend, backend::choice(vm, arch)?, arch, emulated)?;
-        Ok(Means { machine: backend::ready(choice, arch, progress)?, unit })
+        let offer = backend::offer(vm, arch, false)?;
+        let unit = unit(by, offer.clock, arch, processor::is_emulated());
+        let offer = match unit {
+            Unit::Instructions { .. } => backend::offer(vm, arch, true)?,
+            _ => offer,
+        };
+        Ok(Means { machine: backend::ready(offer, arch, progress)?, unit })
     }
 }
 
-/// Instructions are counted where QEMU emulates the processor, and where that is asked for. KVM runs
-/// kernels on this machine's, which may be emulated itself.
-fn choose(
-    by: Option<By>,
-    asked: Backend,
-    choice: Choice,
-    arch: Arch,
-    emulated: bool,
-) -> anyhow::Result<(Choice, Unit)> {
-    let emulates = matches!(choice, Choice::Qemu(Accelerator::Tcg, _));
-    let target = arch::of(arch);
-    let unit =
-        Unit::Instructions { hertz: target.counter_hertz, of_loop: target.loop_instructions };
-    Ok(match (by, choice) {
-        (Some(By::Time), choice) if emulates => (choice, Unit::Ratio),
-        (None | Some(By::Time), choice) if !emulates => (choice, timed(emulated)),
-        (_, Choice::Qemu(Accelerator::Tcg, reason)) => {
-            (Choice::Qemu(Accelerator::Counting, reason), unit)
+/// The unit of figures from a guest with this clock. Instructions are counted where an emulator runs
+/// the guest, and where that is asked for. KVM runs kernels on this machine's processor, which may be
+/// emulated itself.
+fn unit(by: Option<By>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
+    match (by, clock) {
+        (Some(By::Time), Clock::Emulator) => Unit::Ratio,
+        (None | Some(By::Time), Clock::Processor) => timed(emulated),
+        _ => {
+            let target = arch::of(arch);
+            Unit::Instructions { hertz: target.counter_hertz, of_loop: target.loop_instructions }
         }
-        _ if asked == Backend::Kvm => {
-            return Err(Failure::usage(
-                "KVM counts no instructions: --by instructions goes without --backend kvm",
-            ));
-        }
-        _ => (Choice::Qemu(Accelerator::Counting, "it counts instructions".to_owned()), unit),
-    })
+    }
 }
 
 /// What may be said of times: none of an emulated processor.
@@ -135,21 +125,16 @@ mod tests {
 
     #[test]
     fn nanoseconds_are_those_of_a_processor() {
-        let tcg = || Choice::Qemu(Accelerator::Tcg, "why".to_owned());
-        let kvm = || Choice::MicroVm("why".to_owned());
-        let of = |by, asked, choice| choose(by, asked, choice, Arch::X86_64, false);
-        let auto = Backend::Auto;
-        assert_eq!(of(None, auto, kvm()).unwrap().1, Unit::Nanoseconds);
-        let nested = choose(None, auto, kvm(), Arch::X86_64, true).unwrap();
-        assert_eq!(nested, (kvm(), Unit::Ratio), "KVM on an emulated machine");
-        assert_eq!(of(Some(By::Time), auto, tcg()).unwrap(), (tcg(), Unit::Ratio));
-        for (by, choice) in
-            [(None, tcg()), (Some(By::Instructions), tcg()), (Some(By::Instructions), kvm())]
+        let of = |by, clock, emulated| unit(by, clock, Arch::X86_64, emulated);
+        let (time, counted) = (Some(By::Time), Some(By::Instructions));
+        assert_eq!(of(None, Clock::Processor, false), Unit::Nanoseconds);
+        assert_eq!(of(None, Clock::Processor, true), Unit::Ratio, "KVM on an emulated machine");
+        assert_eq!(of(time, Clock::Emulator, false), Unit::Ratio);
+        for (by, clock) in
+            [(None, Clock::Emulator), (counted, Clock::Emulator), (counted, Clock::Processor)]
         {
-            let (choice, unit) = of(by, auto, choice).unwrap();
-            assert!(matches!(choice, Choice::Qemu(Accelerator::Counting, _)), "{choice:?}");
+            let unit = of(by, clock, false);
             assert!(matches!(unit, Unit::Instructions { of_loop: 3, .. }), "{unit:?}");
         }
-        assert!(of(Some(By::Instructions), Backend::Kvm, kvm()).is_err());
     }
 }

@@ -63,8 +63,12 @@ impl Manager {
 
 /// QEMU for guests of this architecture.
 pub(crate) fn qemu(arch: Arch) -> Tool {
-    let target = arch::of(arch);
-    Tool { name: sudbox_vmm::qemu::program(arch).to_owned(), packages: target.qemu }
+    emulator(sudbox_vmm::qemu::program(arch), arch)
+}
+
+/// The program that a backend runs for guests of this architecture.
+pub(crate) fn emulator(program: &str, arch: Arch) -> Tool {
+    Tool { name: program.to_owned(), packages: arch::of(arch).qemu }
 }
 
 /// Whether a program of that name is on PATH.

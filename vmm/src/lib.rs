@@ -14,8 +14,9 @@
 //!        vsock, virtio   one vsock device, its virtqueues and its virtio-mmio registers
 //! ```
 
+pub mod backend;
 pub mod console;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "no_kvm.rs")]
 pub mod kvm;
 pub mod machine;
 pub mod memfd;

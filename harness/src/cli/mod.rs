@@ -2,15 +2,17 @@
 
 //! The command line.
 
+mod backend;
 mod bench;
 mod bisect;
 mod formats;
 
+pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
 use formats::form_of;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -77,19 +79,6 @@ pub(crate) enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
-}
-
-/// What to run kernels on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub(crate) enum Backend {
-    /// The microVM if a probe of /dev/kvm finds that it runs kernels, else QEMU
-    Auto,
-    /// The microVM on KVM, or an error
-    Kvm,
-    /// QEMU, on KVM if the probe finds that usable
-    Qemu,
-    /// QEMU's emulation
-    Tcg,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -354,7 +343,7 @@ pub(crate) struct PruneArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct VmArgs {
     /// What to run the kernel on
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    #[arg(long, value_enum, default_value_t = Backend::AUTO)]
     pub(crate) backend: Backend,
 
     /// vCPUs of the VM

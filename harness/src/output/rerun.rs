@@ -4,7 +4,6 @@
 
 use crate::cli::{self, Backend, BuildArgs, MatrixArgs, VmArgs};
 use crate::selection::BOOT;
-use clap::ValueEnum as _;
 use std::fmt::Write as _;
 use sudbox_guest_init::bench;
 use sudbox_guest_init::case::{Case, Run};
@@ -99,10 +98,8 @@ fn options(build: &BuildArgs, vm: &VmArgs) -> Vec<(&'static str, &'static str, S
     ] {
         options.push((variable, option, value.clone()));
     }
-    if vm.backend != Backend::Auto
-        && let Some(backend) = vm.backend.to_possible_value()
-    {
-        options.push(("", "--backend ", backend.get_name().to_owned()));
+    if vm.backend != Backend::AUTO {
+        options.push(("", "--backend ", vm.backend.name().to_owned()));
     }
     if vm.cpus != 1 {
         options.push(("", "--cpus ", vm.cpus.to_string()));

@@ -134,7 +134,7 @@ pub(crate) fn refuse_vm_options(
     patches: &[String],
 ) -> anyhow::Result<()> {
     let options = [
-        ("--backend", vm.backend != Backend::Auto),
+        ("--backend", vm.backend != Backend::AUTO),
         ("--gdb", vm.gdb),
         ("--console", vm.console),
         ("--cpu-model", !vm.cpu_model.is_empty()),

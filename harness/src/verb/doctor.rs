@@ -2,15 +2,14 @@
 
 //! `sudbox doctor`: what this machine can do and what to install.
 
-use crate::backend::{self, Choice, Wishes};
-use crate::cli::Backend;
 use crate::output::progress::Progress;
 use crate::setup::{self, Manager};
 use std::fmt::Write as _;
 use std::process::Command;
 use sudbox_images::{Arch, Cache, Request};
+use sudbox_vmm::backend::{self, Requirements};
 use sudbox_vmm::machine::Discovery;
-use sudbox_vmm::probe::{Finding, probe};
+use sudbox_vmm::probe::{self, Finding};
 
 /// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
 pub(crate) fn doctor() -> anyhow::Result<u8> {
@@ -29,22 +28,25 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
         }
         Err(error) => line("cache", &format!("not usable: {error}")),
     }
-    let probe = probe();
+    let probe = probe::cached();
     line("KVM", &format!("{}; {:.1} ms", probe.finding, probe.took.as_secs_f64() * 1000.0));
     for step in &probe.trace {
         line("", step);
     }
-    let choice = backend::choose(Backend::Auto, Wishes::default(), Some(&probe))?;
     let own = Arch::default();
+    let offer = backend::offer(
+        None,
+        &Requirements { arch: own, cpu_model: false, gdb: false, instruction_clock: false },
+    )?;
     let qemu = setup::qemu(own);
     if setup::on_path(&qemu.name) {
         line("QEMU", &version(&qemu.name));
-    } else if matches!(choice, Choice::Qemu(..)) {
+    } else if offer.program.is_some() {
         missing.push(qemu);
     } else {
         line("QEMU", "not there; needed for --gdb and --cpu-model only");
     }
-    line("machine", &backend::of(choice, own).describe(Discovery::default()));
+    line("machine", &offer.machine.describe(Discovery::default()));
     line(
         "ccache",
         if setup::on_path("ccache") { "there" } else { "not there; builds work without it" },
@@ -82,7 +84,7 @@ pub(crate) fn set_up() -> anyhow::Result<u8> {
     if !missing.is_empty() {
         setup::install(&missing, &mut progress)?;
     }
-    if matches!(probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
+    if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
         setup::open_kvm(&mut progress)?;
     }
     doctor()

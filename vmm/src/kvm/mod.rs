@@ -45,9 +45,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sudbox_protocol::Arch;
+
+use crate::backend::{Backend, Clock, Offer, Refusal, Requirements};
 use crate::console;
 use crate::machine::{BootError, Discovery, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec};
 use crate::poll::event_fd;
+use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
 use crate::vsock::stream::VsockStream;
@@ -109,7 +113,44 @@ impl From<SetupError> for BootError {
     }
 }
 
-/// The backend.
+/// The row in the table of backends.
+pub const BACKEND: Backend = Backend {
+    name: "kvm",
+    summary: "The microVM on KVM, or an error",
+    prepare: || {},
+    offer: |requirements| offer(requirements, probe::cached),
+};
+
+/// Offers the microVM if the probe of /dev/kvm finds that it runs kernels.
+fn offer<'p>(
+    requirements: &Requirements,
+    probe: impl FnOnce() -> &'p Probe,
+) -> Result<Offer, Refusal> {
+    let lacks = |what: &str| Err(Refusal::Requirement(what.to_owned()));
+    if Arch::host() != Some(requirements.arch) {
+        return Err(Refusal::Requirement(format!(
+            "{} kernels do not run on this machine's processor: KVM is of no use to them",
+            requirements.arch.name()
+        )));
+    }
+    if requirements.cpu_model {
+        return lacks("the microVM's CPU is this machine's: --cpu-model goes with --backend qemu");
+    }
+    if requirements.gdb {
+        return lacks("the microVM has no debugger's stub: --gdb goes with --backend qemu");
+    }
+    if requirements.instruction_clock {
+        return lacks("KVM counts no instructions: --by instructions goes without --backend kvm");
+    }
+    let probe = probe();
+    if !probe.finding.is_usable() {
+        return Err(Refusal::Machine(probe.finding.to_string()));
+    }
+    let machine = Box::new(Kvm::new(probe.to_string()));
+    Ok(Offer { machine, program: None, clock: Clock::Processor })
+}
+
+/// The microVM.
 #[derive(Clone, Debug)]
 pub struct Kvm {
     reason: String,
@@ -232,5 +273,35 @@ impl Vm for KvmVm {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else { return Vec::new() };
         self.vcpus.resume();
         states.iter().enumerate().map(|(index, state)| state.describe(index)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Finding;
+
+    #[test]
+    fn it_is_offered_where_it_works_and_has_what_is_required() {
+        let probe =
+            |finding| Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
+        let arch = Arch::host().expect("the microVM is for this machine");
+        let plain = Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };
+        let usable = probe(Finding::Usable);
+        let Ok(Offer { machine, .. }) = offer(&plain, || &usable) else { panic!("a refusal") };
+        let text = machine.describe(Discovery::default());
+        assert_eq!(text, "kvm (microVM): /dev/kvm runs kernels, tried in 1.2 ms");
+        let broken = probe(Finding::Broken { exit: "shutdown".to_owned() });
+        let refusal = offer(&plain, || &broken).err().expect("a refusal");
+        assert_eq!(refusal, Refusal::Machine("/dev/kvm does not work: shutdown".to_owned()));
+        for requirements in [
+            Requirements { cpu_model: true, ..plain },
+            Requirements { gdb: true, ..plain },
+            Requirements { instruction_clock: true, ..plain },
+            Requirements { arch: Arch::S390x, ..plain },
+        ] {
+            let refusal = offer(&requirements, || panic!("nothing to probe")).err();
+            assert!(matches!(refusal, Some(Refusal::Requirement(_))), "{requirements:?}");
+        }
     }
 }

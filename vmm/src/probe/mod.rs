@@ -8,6 +8,7 @@
 //! A pass is necessary for a kernel to run, and not sufficient.
 
 use std::fmt::{self, Display};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,12 @@ pub struct Probe {
     pub took: Duration,
 }
 
+impl Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, tried in {:.1} ms", self.finding, self.took.as_secs_f64() * 1000.0)
+    }
+}
+
 /// Opens /dev/kvm and tries it. Takes a millisecond or two where it works; a guest that hangs
 /// costs 50 ms, or as much more as this machine is slower than others.
 ///
@@ -164,6 +171,12 @@ pub fn probe() -> Probe {
             )
     });
     Probe { finding, trace, took: start.elapsed() }
+}
+
+/// Returns the result of this process's first call, which probes.
+pub fn cached() -> &'static Probe {
+    static PROBE: OnceLock<Probe> = OnceLock::new();
+    PROBE.get_or_init(probe)
 }
 
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]

@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 
 pub use command::{Accelerator, program};
 
+use crate::backend::{Backend, Clock, Offer, Requirements};
 use crate::console;
 use crate::machine::{BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
 use crate::poll;
+use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
 use crate::vsock::link::Link;
 use crate::vsock::stream::VsockStream;
@@ -65,7 +67,67 @@ fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     }
 }
 
-/// The backend.
+/// The row in the table of backends: on KVM if that may work, else on TCG.
+pub const BACKEND: Backend = Backend {
+    name: "qemu",
+    summary: "QEMU, on KVM if the probe finds that usable",
+    prepare: start_clock,
+    offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached))),
+};
+
+/// The row in the table of backends: on TCG.
+pub const TCG: Backend = Backend {
+    name: "tcg",
+    summary: "QEMU's emulation",
+    prepare: start_clock,
+    offer: |requirements| {
+        let reason = foreign(requirements.arch).unwrap_or_else(|| "asked for".to_owned());
+        Ok(offer(requirements, (Accelerator::Tcg, reason)))
+    },
+};
+
+/// Says that guests of this architecture must be emulated, if they must.
+fn foreign(arch: Arch) -> Option<String> {
+    (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
+}
+
+/// Chooses an accelerator, with the reason for it. /dev/kvm is probed only if that matters.
+fn choose<'p>(
+    requirements: &Requirements,
+    probe: impl FnOnce() -> &'p Probe,
+) -> (Accelerator, String) {
+    if let Some(reason) = foreign(requirements.arch) {
+        return (Accelerator::Tcg, reason);
+    }
+    if requirements.cpu_model {
+        return (Accelerator::Tcg, "it emulates the CPU model that was asked for".to_owned());
+    }
+    let probe = probe();
+    let kvm = probe.finding.is_usable() || probe.finding.may_do_for_qemu();
+    (if kvm { Accelerator::Kvm } else { Accelerator::Tcg }, probe.to_string())
+}
+
+fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
+    let (accelerator, reason) = match choice {
+        (Accelerator::Kvm, _) if requirements.instruction_clock => {
+            (Accelerator::Counting, "it counts instructions".to_owned())
+        }
+        (_, reason) if requirements.instruction_clock => (Accelerator::Counting, reason),
+        choice => choice,
+    };
+    let clock = match accelerator {
+        Accelerator::Tcg => Clock::Emulator,
+        Accelerator::Counting => Clock::Instructions,
+        Accelerator::Kvm => Clock::Processor,
+    };
+    Offer {
+        machine: Box::new(Qemu::new(requirements.arch, accelerator, reason)),
+        program: Some(program(requirements.arch)),
+        clock,
+    }
+}
+
+/// A machine of QEMU's.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     arch: Arch,
@@ -300,6 +362,35 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> BootError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::Finding;
+
+    #[test]
+    fn it_gets_kvm_where_that_may_work() {
+        let Some(arch) = Arch::host() else { return };
+        let plain = Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };
+        let chosen = |requirements: &Requirements, finding| {
+            let probe = Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
+            choose(requirements, || &probe)
+        };
+        let lacks = Finding::Unsupported { stop: probe::Stop::Lacks("irqfd".to_owned()) };
+        let broken = Finding::Broken { exit: "shutdown".to_owned() };
+        for (finding, accelerator) in [
+            (Finding::Usable, Accelerator::Kvm),
+            (lacks, Accelerator::Kvm),
+            (broken, Accelerator::Tcg),
+        ] {
+            assert_eq!(chosen(&plain, finding).0, accelerator);
+        }
+        let (_, reason) = chosen(&plain, Finding::Usable);
+        assert_eq!(reason, "/dev/kvm runs kernels, tried in 1.2 ms");
+        let model = Requirements { cpu_model: true, ..plain };
+        assert_eq!(choose(&model, || panic!("nothing to probe")).0, Accelerator::Tcg);
+        let counting = Requirements { instruction_clock: true, ..plain };
+        for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+            let offer = offer(&counting, (accelerator, "why".to_owned()));
+            assert_eq!(offer.clock, Clock::Instructions);
+        }
+    }
 
     #[test]
     fn the_end_of_qemu_has_a_name() {

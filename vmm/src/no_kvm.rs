@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Stands in for the microVM on hosts of an architecture for which there is none.
+
+use crate::backend::{Backend, Refusal};
+
+/// The row of a backend that is never offered.
+pub const BACKEND: Backend = Backend {
+    name: "kvm",
+    summary: "The microVM on KVM, which this machine's architecture has not",
+    prepare: || {},
+    offer: |_| Err(Refusal::Machine(format!("there is no microVM for {}", std::env::consts::ARCH))),
+};

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Filters of seccomp.
+//! Seccomp filters.
 
 use crate::sys;
 
-/// An instruction of a filter.
+/// An instruction of a filter (`BPF_STMT`, `BPF_JUMP`).
 pub(crate) fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     let code = u16::try_from(code).expect("codes have 16 bits");
     libc::sock_filter { code, jt, jf, k }
 }
 
-/// Installs a filter for this thread, which may never gain privileges again. Gives what the kernel
-/// answers.
+/// Installs a filter for this thread, and sets `PR_SET_NO_NEW_PRIVS`, which an ordinary user needs for
+/// that. Gives the result of `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.

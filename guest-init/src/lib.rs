@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The case runner and the case table.
+//! The guest's init: the cases, and the runner that carries them out.
 //!
-//! [`runner`] holds a conversation (see `sudbox_protocol`) over any byte stream and runs each
-//! planned case in a child of its own. [`pid1`] is its caller in a guest; the program's `--fd`
-//! runs it as an ordinary process.
+//! [`runner`] speaks the protocol of `sudbox_protocol` over any byte stream and runs each planned case
+//! in a child process. [`pid1`] calls it in a guest; `guest-init --fd N` calls it in an ordinary
+//! process.
 
 pub mod arch;
 pub mod bench;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! PID 1 of the guest, or the runner on a descriptor that its caller hands down:
-//! `guest-init --fd N`. `guest-init --sandbox ENGINE FILE` runs a foreign program.
+//! guest-init: PID 1 of a guest. As an ordinary process, `guest-init --fd N` runs cases for the host
+//! at the other end of an inherited descriptor, and `guest-init --sandbox ENGINE FILE` runs a foreign
+//! program.
 //!
-//! There is no Rust `main`: the runtime would install signal handlers and an alternate stack
-//! before it, only for the runner to take them away again.
+//! There is no Rust `main`: the runtime would install signal handlers and an alternate stack, which
+//! the runner would have to remove again.
 #![no_main]
 
 use std::ffi::{CStr, c_char, c_int};
@@ -12,21 +13,21 @@ use std::fs::File;
 use std::os::fd::FromRawFd;
 use sudbox_guest_init::{cases, conversation, pid1, probe, runner, sys};
 
-/// Exit codes as the whole project uses them.
+/// Exit codes, as the whole project uses them.
 const DONE: c_int = 0;
-const TROUBLE: c_int = 128;
+const MACHINE: c_int = 128;
 const USAGE: c_int = 129;
 
-/// Entered by the C library. PID 1 heeds no arguments: the kernel hands it what it does not
-/// understand of its own.
+/// Called by the C library. PID 1 ignores its arguments: the kernel passes the boot arguments that it
+/// does not know itself.
 #[unsafe(no_mangle)]
-extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
+extern "C" fn main(count: c_int, argv: *const *const c_char) -> c_int {
     if sys::getpid() == 1 {
         pid1::run();
     }
     let words: Vec<String> = (1..usize::try_from(count).unwrap_or(0))
-        // SAFETY: the C library hands over `count` terminated strings.
-        .map(|i| unsafe { CStr::from_ptr(*words.add(i)) }.to_string_lossy().into_owned())
+        // SAFETY: the C library passes `count` terminated strings.
+        .map(|i| unsafe { CStr::from_ptr(*argv.add(i)) }.to_string_lossy().into_owned())
         .collect();
     let descriptor = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         #[cfg(windows_programs)]
@@ -40,13 +41,14 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     };
     match serve(descriptor) {
         Ok(()) => DONE,
-        Err(problem) => {
-            eprintln!("guest-init: {problem}");
-            TROUBLE
+        Err(error) => {
+            eprintln!("guest-init: {error}");
+            MACHINE
         }
     }
 }
 
+/// Runs the cases that the host at the other end of the descriptor plans.
 fn serve(descriptor: c_int) -> Result<(), conversation::ConversationError> {
     let runner = sys::getpid();
     std::panic::set_hook(Box::new(move |info| {
@@ -54,10 +56,10 @@ fn serve(descriptor: c_int) -> Result<(), conversation::ConversationError> {
             eprintln!("guest-init: {info}");
             return;
         }
-        runner::end_of_panicked_child(&info.to_string())
+        runner::exit_panicked_child(&info.to_string())
     }));
-    // Programs that cases execute do not get the conversation.
-    // SAFETY: the caller hands the descriptor over for this.
+    // CLOEXEC: programs that cases execute must not inherit the connection.
+    // SAFETY: the caller passes the descriptor for this process to own.
     let mut stream = unsafe {
         libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
         File::from_raw_fd(descriptor)

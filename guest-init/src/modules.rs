@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Loads the modules that the host has put into the initramfs: those by which it is reached.
+//! Loads the kernel modules that the host has put into the initramfs, such as the vsock driver.
 
 use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// Where they are; their names sort as they have to be loaded.
+/// The folder of the modules. The order of their names is the order to load them in.
 const FOLDER: &str = "/modules";
 
-/// Loads all of them, if there are any.
+/// Loads all modules.
 ///
 /// # Errors
-/// The first that the kernel refuses, by its name.
+/// A message that names the first module that the kernel refuses.
 pub(crate) fn load() -> Result<(), String> {
     let Ok(entries) = fs::read_dir(FOLDER) else { return Ok(()) };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -22,8 +22,7 @@ pub(crate) fn load() -> Result<(), String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let failed = |why: io::Error| format!("the module {name} cannot be loaded: {why}");
         let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-        // SAFETY: both strings are terminated and live until the calls return; the descriptor is
-        // ours and closed once.
+        // SAFETY: both strings are terminated and outlive the calls; the descriptor is closed once.
         unsafe {
             let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
             if fd < 0 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The runner as PID 1 of a guest: mounts, dials the host, converses, restarts. It never ends.
+//! The runner as PID 1 of a guest: mounts file systems, connects to the host, runs the cases, and
+//! reboots.
 
 use crate::{cases, modules, mounts, probe, runner, sys};
 use std::ffi::CStr;
@@ -9,38 +10,39 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
 
-/// Where the last words go, and the device numbers in case no node is there.
-const VOICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
+/// The devices to report a fatal error to, in this order, with their device numbers.
+const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
 
-/// Runs everything. Comes back never: what goes wrong is said on the console.
+/// Runs the guest to its reboot. Errors are reported on the console.
 pub fn run() -> ! {
     std::panic::set_hook(Box::new(|info| {
         if sys::getpid() == 1 {
             give_up(CONSOLE_PROBLEM, &info.to_string());
         }
-        runner::end_of_panicked_child(&info.to_string())
+        runner::exit_panicked_child(&info.to_string())
     }));
     mounts::mount_for_runner();
-    if let Err(problem) = runner::prepare() {
-        give_up(CONSOLE_PROBLEM, &problem.to_string());
+    if let Err(error) = runner::prepare() {
+        give_up(CONSOLE_PROBLEM, &error.to_string());
     }
-    if let Err(problem) = modules::load() {
-        give_up(CONSOLE_PROBLEM, &problem);
+    if let Err(error) = modules::load() {
+        give_up(CONSOLE_PROBLEM, &error);
     }
-    // Everything that can be done before the host is dialled is: a VM may be kept at that moment,
-    // and others begin there.
+    // The host may take a snapshot of the VM when the guest connects, so everything that all VMs
+    // share is done before.
     let machine = probe::find(true);
-    let mut stream = match dial() {
+    let mut stream = match connect() {
         Ok(stream) => stream,
         Err(reason) => give_up(CONSOLE_NO_HOST, &reason),
     };
     match runner::converse(&mut stream, machine, cases::TABLE) {
-        Ok(()) => restart(),
-        Err(problem) => give_up(CONSOLE_PROBLEM, &problem.to_string()),
+        Ok(()) => reboot(),
+        Err(error) => give_up(CONSOLE_PROBLEM, &error.to_string()),
     }
 }
 
-fn dial() -> Result<File, String> {
+/// Connects to the host over vsock.
+fn connect() -> Result<File, String> {
     let address = libc::sockaddr_vm {
         svm_family: libc::sa_family_t::try_from(libc::AF_VSOCK).unwrap_or(0),
         svm_reserved1: 0,
@@ -49,25 +51,25 @@ fn dial() -> Result<File, String> {
         svm_zero: [0; 4],
     };
     let failed = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
-    // SAFETY: the address is as long as said; the socket is new and becomes the file's.
+    // SAFETY: `length` is the length of `address`; the file becomes the owner of the new socket.
     unsafe {
         let fd = libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         if fd < 0 {
-            return failed("no vsock socket");
+            return failed("cannot open a vsock socket");
         }
         let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
         if libc::connect(fd, (&raw const address).cast(), length) != 0 {
-            return failed("nobody answers over vsock");
+            return failed("cannot connect over vsock");
         }
         Ok(File::from_raw_fd(fd))
     }
 }
 
-/// Says why on the console and restarts.
-fn give_up(beginning: &str, reason: &str) -> ! {
-    let line = format!("\n{beginning}{}\n", reason.replace('\n', " "));
-    for (path, major, minor) in VOICES {
-        // SAFETY: reads a terminated string; the descriptor becomes the file's.
+/// Reports an error on the console and reboots.
+fn give_up(prefix: &str, reason: &str) -> ! {
+    let line = format!("\n{prefix}{}\n", reason.replace('\n', " "));
+    for (path, major, minor) in ERROR_DEVICES {
+        // SAFETY: the strings are terminated; the file becomes the owner of the new descriptor.
         let file = unsafe {
             libc::mkdir(c"/dev".as_ptr(), 0o755);
             libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(*major, *minor));
@@ -76,19 +78,19 @@ fn give_up(beginning: &str, reason: &str) -> ! {
         };
         let Some(mut file) = file else { continue };
         if file.write_all(line.as_bytes()).is_ok() {
-            // A terminal sends later what it takes now, and the restart does not wait for it.
-            // SAFETY: waits on a descriptor of ours.
+            // A terminal may still buffer the line, and the reboot would discard it.
+            // SAFETY: the descriptor is open.
             unsafe { libc::tcdrain(file.as_raw_fd()) };
             break;
         }
     }
-    restart()
+    reboot()
 }
 
-/// A restart, not a power-off: without ACPI that would be a halt (kernel/reboot.c).
-fn restart() -> ! {
+/// Reboots. Powering off would halt a machine without ACPI (kernel/reboot.c).
+fn reboot() -> ! {
     loop {
-        // SAFETY: ends the machine, which is this program's own.
+        // SAFETY: takes no pointers, and this program owns the machine.
         unsafe { libc::reboot(libc::RB_AUTOBOOT) };
     }
 }

@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What this machine and kernel are. Every probe is a system call or two without a lasting
-//! effect: this is on the way from boot to verdict.
+//! Probes the machine and the kernel. Each probe is one or two system calls without a lasting effect,
+//! as its time adds to every boot.
 //!
-//! The dispatch probes disarm their thread. The runner calls them when nothing can be armed yet:
-//! `execve(2)` disarms (`begin_new_exec`), and no case has run.
+//! The dispatch probes disarm their thread. Nothing is armed when the runner calls them: `execve(2)`
+//! disarms (`begin_new_exec()`), and no case has run.
 
 use crate::case::Need;
 use crate::{arch, sys};
 use std::sync::OnceLock;
 use sudbox_protocol::{Feature, Hello};
 
-/// What the runner needs to know to decide whether a case can run.
+/// The machine and the kernel, as far as they decide which cases can run.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// Features of the kernel.
+    /// The kernel's features.
     pub features: Vec<Feature>,
     /// CPU features by the names of `/proc/cpuinfo`.
     pub cpu_features: Vec<String>,
-    /// Vendor and model.
+    /// Vendor and model of the CPU.
     pub cpu_model: String,
     /// CPUs that this process may run on.
     pub cpus: u32,
-    /// Whether this is a VM made for the cases.
+    /// This is a VM made for the cases.
     pub vm: bool,
 }
 
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// What was found; empty before [`find`].
+/// The result of [`find`]; empty before that was called.
 #[must_use]
 pub fn machine() -> &'static Machine {
-    static NOTHING: Machine = Machine {
+    static EMPTY: Machine = Machine {
         features: Vec::new(),
         cpu_features: Vec::new(),
         cpu_model: String::new(),
         cpus: 0,
         vm: false,
     };
-    MACHINE.get().unwrap_or(&NOTHING)
+    MACHINE.get().unwrap_or(&EMPTY)
 }
 
-/// Probes once; `/proc` must be mounted.
+/// Probes at the first call, and gives the same result at later ones. `/proc` must be mounted.
 pub fn find(vm: bool) -> &'static Machine {
     MACHINE.get_or_init(|| {
         let (cpu_model, cpu_features) = cpu();
@@ -50,7 +50,7 @@ pub fn find(vm: bool) -> &'static Machine {
 }
 
 impl Machine {
-    /// The first of these needs that is not met.
+    /// The first of these requirements that the machine does not meet.
     #[must_use]
     pub fn lacks<'a>(&self, needs: &'a [Need]) -> Option<&'a Need> {
         needs.iter().find(|need| match need {
@@ -63,13 +63,13 @@ impl Machine {
         })
     }
 
-    /// The first of these features that the kernel does not have.
+    /// The first of these features that the kernel lacks.
     #[must_use]
     pub fn without(&self, features: &[Feature]) -> Option<Feature> {
         features.iter().copied().find(|f| !self.features.contains(f))
     }
 
-    /// The greeting.
+    /// The first message to the host.
     #[must_use]
     pub fn hello(&self) -> Hello {
         let (release, build, machine) = uname();
@@ -88,7 +88,7 @@ impl Machine {
     }
 }
 
-/// Release, build and machine, as uname(2) says them.
+/// Release, version and machine of `uname(2)`.
 pub(crate) fn uname() -> (String, String, String) {
     // SAFETY: all zero is a valid utsname, and uname() fills it with terminated strings.
     let name = unsafe {
@@ -96,7 +96,7 @@ pub(crate) fn uname() -> (String, String, String) {
         libc::uname(&raw mut name);
         name
     };
-    // SAFETY: terminated, as said.
+    // SAFETY: uname() terminates each string.
     let text = |field: &[libc::c_char]| unsafe {
         std::ffi::CStr::from_ptr(field.as_ptr()).to_string_lossy().into_owned()
     };
@@ -120,8 +120,8 @@ fn cpus() -> u32 {
     written.map_or(1, |_| set.iter().map(|word| word.count_ones()).sum())
 }
 
-/// Model and features of the first CPU in `/proc/cpuinfo`, which knows what the kernel switched
-/// off; one `read` gives at most a page, and with it only the first CPUs.
+/// Model and features of the first CPU in `/proc/cpuinfo`, where features that the kernel has disabled
+/// are missing. One read(2) gives at most a page, so later CPUs are not read at all.
 fn cpu() -> (String, Vec<String>) {
     use std::io::Read;
     let mut text = vec![0; 4096];
@@ -142,49 +142,49 @@ fn cpu() -> (String, Vec<String>) {
 }
 
 fn features() -> Vec<Feature> {
-    let traces = traces();
+    let (has_syscall_events, has_uprobes) = tracefs_features();
     Feature::ALL
         .iter()
         .copied()
         .filter(|feature| match feature {
             Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
-            // The range is right and the selector mismatch, where there is a wrong one: a mode that is
-            // not there is refused before the selector is looked at. What is armed lets all pass
-            // but what comes from address 0.
+            // An unknown mode is EINVAL before the selector is checked. For a known mode this selector
+            // is EFAULT, or it is armed (s390x refuses no address), with address 0 as the range.
             Feature::Inclusive => {
                 let answer = sys::set_dispatch(2, 0, 1, u64::MAX);
                 let _ = sys::set_dispatch(0, 0, 0, 0);
                 answer != Err(sys::Errno(libc::EINVAL))
             }
-            Feature::PtraceConfig => ptrace_config(),
+            Feature::PtraceConfig => has_ptrace_config(),
             Feature::Sysctl => is_file(c"/proc/sys/kernel/syscall_user_dispatch"),
-            // SAFETY: the filter's address is refused before anything is installed.
+            // SAFETY: the kernel refuses the address of the filter before it installs anything.
             Feature::SeccompFilter => unsafe {
                 sys::call(libc::SYS_seccomp, &[u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, 0])
                     == Err(sys::Errno(libc::EFAULT))
             },
-            // SAFETY: unknown flags are refused before anything is made.
+            // SAFETY: the kernel refuses unknown flags before it creates anything.
             Feature::Userfaultfd => unsafe {
-                is_there(sys::call(libc::SYS_userfaultfd, &[u64::MAX]))
+                is_implemented(sys::call(libc::SYS_userfaultfd, &[u64::MAX]))
             },
             Feature::Ia32 | Feature::X32 | Feature::Vsyscall | Feature::Pkeys => {
                 arch::offers(*feature)
             }
-            // SAFETY: unknown flags are refused before anything is registered.
-            Feature::Rseq => is_there(unsafe { sys::call(libc::SYS_rseq, &[0, 0, 0xff, 0]) }),
-            Feature::SyscallTracepoints => traces.0,
-            Feature::Uprobes => traces.1,
-            Feature::Audit => audit(),
-            // SAFETY: unknown flags are refused before anything is switched on.
+            // SAFETY: the kernel refuses unknown flags before it registers anything.
+            Feature::Rseq => is_implemented(unsafe { sys::call(libc::SYS_rseq, &[0, 0, 0xff, 0]) }),
+            Feature::SyscallTracepoints => has_syscall_events,
+            Feature::Uprobes => has_uprobes,
+            Feature::Audit => has_audit(),
+            // SAFETY: the kernel refuses unknown flags before it enables anything.
             Feature::Swap => unsafe {
-                is_there(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
+                is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
             Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
         })
         .collect()
 }
 
-fn is_there(answer: sys::Result<u64>) -> bool {
+/// Whether the kernel implements the call that gave this result.
+fn is_implemented(answer: sys::Result<u64>) -> bool {
     answer != Err(sys::Errno(libc::ENOSYS))
 }
 
@@ -197,12 +197,12 @@ fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Offers a wrong size: `EINVAL` from the real thing as from the stub of kernels that have the
-/// request but not dispatch, `EIO` from kernels that do not know the request. So the right size
-/// is offered, to a child that shares memory and so costs little.
-fn ptrace_config() -> bool {
+/// Makes the request, with its right size, of a child. A wrong size would not tell: the stub of
+/// kernels without dispatch gives `EINVAL` for it as the real function does. The child shares memory,
+/// which makes it cheap.
+fn has_ptrace_config() -> bool {
     extern "C" fn stop(_: u64) -> u64 {
-        // SAFETY: asks to be traced, then stops.
+        // SAFETY: takes no pointers.
         let _ = unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
         let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
         0
@@ -210,13 +210,13 @@ fn ptrace_config() -> bool {
     let mut stack = vec![0u8; 16 * 1024];
     let top = arch::prepare_stack(&mut stack, stop, 0);
     let flags = (libc::CLONE_VM | libc::SIGCHLD).cast_unsigned();
-    // SAFETY: the child has a stack of its own, which outlives it: it is waited for below.
+    // SAFETY: the child has its own stack, which outlives it: the child is reaped below.
     let child =
         unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
     let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return false };
     let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
     let mut config = [0u64; 4];
-    // SAFETY: the kernel writes 32 bytes at most.
+    // SAFETY: the kernel writes at most 32 bytes.
     let answer = unsafe {
         sys::call(
             libc::SYS_ptrace,
@@ -233,7 +233,7 @@ pub const PTRACE_GET_DISPATCH: u64 = 0x4211;
 /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
 pub const PTRACE_SET_DISPATCH: u64 = 0x4210;
 
-fn audit() -> bool {
+fn has_audit() -> bool {
     // SAFETY: makes a socket and closes it.
     unsafe {
         let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT);
@@ -241,10 +241,9 @@ fn audit() -> bool {
     }
 }
 
-/// Looks into tracefs through a mount that is attached nowhere and goes with its descriptor:
-/// whether there are system call events, and uprobes.
-fn traces() -> (bool, bool) {
-    let Ok(mount) = sys::mount_aside(c"tracefs") else { return (false, false) };
+/// Whether tracefs has system call events, and uprobes. Reads a detached mount of it.
+fn tracefs_features() -> (bool, bool) {
+    let Ok(mount) = sys::mount_detached(c"tracefs") else { return (false, false) };
     let found = (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));
     let _ = sys::close(mount);
     found

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs a program in place of cases: its streams go over the conversation, its end is the last
-//! word.
+//! Runs a program instead of cases, and carries its standard streams over the connection.
 
 use crate::conversation::{ConversationError, receive};
 use crate::{mounts, sys};
@@ -13,13 +12,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEnd};
 
-/// Most bytes of one [`GuestMessage::Output`].
-const PIECE: usize = 32 * 1024;
+/// Most bytes in one [`GuestMessage::Output`].
+const MAX_OUTPUT: usize = 32 * 1024;
 
-/// Runs the program and says how it ended. What of it is left then goes with the machine.
+/// Runs the program and reports its end. Processes that it leaves behind end with the machine.
 ///
 /// # Errors
-/// [`ConversationError`] as soon as the other side fails.
+/// [`ConversationError`] if the connection or the host fails.
 pub(crate) fn run<S: Read + Write + AsFd>(
     stream: &mut S,
     frames: &mut FrameReader,
@@ -34,11 +33,11 @@ pub(crate) fn run<S: Read + Write + AsFd>(
         }
         Err(error) => ProgramEnd::NotStarted(error.to_string()),
     };
-    stream.write_all(&GuestMessage::Over(end).to_frame())?;
+    stream.write_all(&GuestMessage::Ended(end).to_frame())?;
     loop {
         match receive(stream, frames)? {
             HostMessage::Acknowledge => return Ok(()),
-            // Nobody takes it any more.
+            // The host sent this before it knew of the end.
             HostMessage::Input(_) => {}
             other => {
                 return Err(ConversationError::Protocol(format!(
@@ -49,6 +48,7 @@ pub(crate) fn run<S: Read + Write + AsFd>(
     }
 }
 
+/// Starts the program, its standard streams connected to pipes.
 fn start(program: &Program) -> std::io::Result<Child> {
     let text = |bytes| OsStr::from_bytes(bytes);
     let mut command = Command::new(text(&program.path));
@@ -59,7 +59,7 @@ fn start(program: &Program) -> std::io::Result<Child> {
         .env_clear()
         .envs(program.environment.iter().map(|(name, value)| (text(name), text(value))))
         .current_dir(text(&program.directory))
-        // A signal to its whole group is not for the runner.
+        // Its own group, so that a signal to that group does not reach the runner.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -67,42 +67,43 @@ fn start(program: &Program) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// One of the program's outputs.
+/// Stdout or stderr of the program.
 struct Output {
-    /// `None` once it is closed.
+    /// `None` after end of file.
     pipe: Option<OwnedFd>,
-    error: bool,
+    is_stderr: bool,
 }
 
+/// The running program.
 struct Running {
     pid: i32,
-    /// Where the program reads; `None` once it was closed.
-    input: Option<ChildStdin>,
-    /// What it has not read yet.
-    unread: Vec<u8>,
+    /// The program's stdin; `None` once it is closed.
+    stdin: Option<ChildStdin>,
+    /// Input from the host that the pipe has not taken yet.
+    unwritten: Vec<u8>,
     outputs: [Output; 2],
-    /// Readable when a child died.
-    deaths: OwnedFd,
+    /// A signalfd(2) for SIGCHLD.
+    sigchld: OwnedFd,
 }
 
 impl Running {
     fn new(mut child: Child) -> std::io::Result<Running> {
-        let output = |pipe: Option<OwnedFd>, error| Output { pipe, error };
+        let output = |pipe: Option<OwnedFd>, is_stderr| Output { pipe, is_stderr };
         let outputs = [
             output(child.stdout.take().map(Into::into), false),
             output(child.stderr.take().map(Into::into), true),
         ];
-        let input = child.stdin.take();
+        let stdin = child.stdin.take();
         let ours = outputs.iter().filter_map(|output| output.pipe.as_ref()).map(AsRawFd::as_raw_fd);
-        for fd in ours.chain(input.as_ref().map(AsRawFd::as_raw_fd)) {
-            // SAFETY: a flag of our end of a pipe.
+        for fd in ours.chain(stdin.as_ref().map(AsRawFd::as_raw_fd)) {
+            // SAFETY: sets a flag of a descriptor that we own.
             if unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
                 return Err(std::io::Error::last_os_error());
             }
         }
-        // SAFETY: reads the set, 8 bytes; the descriptor is new and becomes the owner's. The
-        // runner blocks the signal since it was prepared.
-        let deaths = unsafe {
+        // `runner::prepare` has blocked SIGCHLD.
+        // SAFETY: the set is initialised, and `OwnedFd` becomes the owner of the new descriptor.
+        let sigchld = unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigaddset(&raw mut set, libc::SIGCHLD);
             let fd = libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
@@ -112,28 +113,28 @@ impl Running {
             OwnedFd::from_raw_fd(fd)
         };
         let pid = i32::try_from(child.id()).unwrap_or(-1);
-        Ok(Running { pid, input, unread: Vec::new(), outputs, deaths })
+        Ok(Running { pid, stdin, unwritten: Vec::new(), outputs, sigchld })
     }
 
-    /// Carries the streams until the program has ended.
+    /// Carries the standard streams until the program has ended.
     fn serve<S: Read + Write + AsFd>(
         mut self,
         stream: &mut S,
         frames: &mut FrameReader,
     ) -> Result<ProgramEnd, ConversationError> {
-        stream.write_all(&GuestMessage::Hungry.to_frame())?;
+        stream.write_all(&GuestMessage::StdinWanted.to_frame())?;
         loop {
-            let [asked, died] = self.wait(stream.as_fd().as_raw_fd())?;
-            self.carry_output(stream)?;
-            if died && let Some(end) = self.reap() {
-                // What it wrote last came before its end.
-                self.carry_output(stream)?;
+            let [host_wrote, child_died] = self.wait(stream.as_fd().as_raw_fd())?;
+            self.send_output(stream)?;
+            if child_died && let Some(end) = self.reap() {
+                // Output may have arrived between the first look and the death.
+                self.send_output(stream)?;
                 return Ok(end);
             }
-            if asked {
+            if host_wrote {
                 match receive(stream, frames)? {
-                    HostMessage::Input(bytes) if bytes.is_empty() => self.input = None,
-                    HostMessage::Input(bytes) => self.unread = bytes,
+                    HostMessage::Input(bytes) if bytes.is_empty() => self.stdin = None,
+                    HostMessage::Input(bytes) => self.unwritten = bytes,
                     other => {
                         return Err(ConversationError::Protocol(format!(
                             "{other:?} while a program runs"
@@ -141,25 +142,25 @@ impl Running {
                     }
                 }
             }
-            if self.feed() {
-                stream.write_all(&GuestMessage::Hungry.to_frame())?;
+            if self.write_stdin() {
+                stream.write_all(&GuestMessage::StdinWanted.to_frame())?;
             }
         }
     }
 
-    /// Waits for anything to do: says whether the host wrote, and whether a child died.
+    /// Waits until there is something to do. Gives whether the host wrote, and whether a child died.
     fn wait(&self, stream: RawFd) -> Result<[bool; 2], ConversationError> {
         let poll = |fd, events| libc::pollfd { fd, events, revents: 0 };
         let open = |output: &Output| output.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let full = self.input.as_ref().filter(|_| !self.unread.is_empty());
+        let pending = self.stdin.as_ref().filter(|_| !self.unwritten.is_empty());
         let mut fds = [
             poll(stream, libc::POLLIN),
-            poll(self.deaths.as_raw_fd(), libc::POLLIN),
+            poll(self.sigchld.as_raw_fd(), libc::POLLIN),
             poll(open(&self.outputs[0]), libc::POLLIN),
             poll(open(&self.outputs[1]), libc::POLLIN),
-            poll(full.map_or(-1, AsRawFd::as_raw_fd), libc::POLLOUT),
+            poll(pending.map_or(-1, AsRawFd::as_raw_fd), libc::POLLOUT),
         ];
-        // SAFETY: five entries, as said.
+        // SAFETY: the array has five entries.
         while unsafe { libc::poll(fds.as_mut_ptr(), 5, -1) } < 0 {
             let error = std::io::Error::last_os_error();
             if error.kind() != ErrorKind::Interrupted {
@@ -169,22 +170,22 @@ impl Running {
         Ok([fds[0].revents != 0, fds[1].revents != 0])
     }
 
-    /// Sends all that is there to be read of the outputs.
-    fn carry_output<S: Write>(&mut self, stream: &mut S) -> Result<(), ConversationError> {
-        let mut piece = vec![0; PIECE];
+    /// Sends all available output to the host.
+    fn send_output<S: Write>(&mut self, stream: &mut S) -> Result<(), ConversationError> {
+        let mut buffer = vec![0; MAX_OUTPUT];
         for output in &mut self.outputs {
             while let Some(pipe) = &output.pipe {
-                // SAFETY: writes as many bytes as there is room for.
+                // SAFETY: writes at most the length of the buffer.
                 let count =
-                    unsafe { libc::read(pipe.as_raw_fd(), piece.as_mut_ptr().cast(), PIECE) };
+                    unsafe { libc::read(pipe.as_raw_fd(), buffer.as_mut_ptr().cast(), MAX_OUTPUT) };
                 match usize::try_from(count) {
                     Ok(0) => output.pipe = None,
                     Ok(count) => {
-                        let bytes = piece[..count].to_vec();
-                        let message = GuestMessage::Output { error: output.error, bytes };
+                        let bytes = buffer[..count].to_vec();
+                        let message = GuestMessage::Output { is_stderr: output.is_stderr, bytes };
                         stream.write_all(&message.to_frame())?;
                     }
-                    // Nothing there now; poll tells when that changes.
+                    // Nothing to read now; poll(2) reports when there is.
                     Err(_) => break,
                 }
             }
@@ -192,36 +193,36 @@ impl Running {
         Ok(())
     }
 
-    /// Hands on what is unread. True once the program has taken the last of it.
-    fn feed(&mut self) -> bool {
-        if self.unread.is_empty() {
+    /// Writes pending input to the program. True when the last of it is written.
+    fn write_stdin(&mut self) -> bool {
+        if self.unwritten.is_empty() {
             return false;
         }
-        let Some(input) = &mut self.input else {
-            self.unread.clear();
+        let Some(stdin) = &mut self.stdin else {
+            self.unwritten.clear();
             return false;
         };
-        match input.write(&self.unread) {
+        match stdin.write(&self.unwritten) {
             Ok(count) => {
-                self.unread.drain(..count);
+                self.unwritten.drain(..count);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // It reads no more.
+            // The program has closed its stdin.
             Err(_) => {
-                self.input = None;
-                self.unread.clear();
+                self.stdin = None;
+                self.unwritten.clear();
                 return false;
             }
         }
-        self.unread.is_empty()
+        self.unwritten.is_empty()
     }
 
-    /// Reaps whoever died; how the program did, if it was among them.
+    /// Reaps dead children. Gives the program's end if it is among them.
     fn reap(&self) -> Option<ProgramEnd> {
-        let mut told = [0u8; 128];
-        // SAFETY: writes as many bytes as there is room for: `struct signalfd_siginfo`. How many
-        // children died, it does not say.
-        unsafe { libc::read(self.deaths.as_raw_fd(), told.as_mut_ptr().cast(), told.len()) };
+        let mut siginfo = [0u8; 128];
+        // One SIGCHLD can stand for several deaths, so the content does not matter.
+        // SAFETY: writes at most 128 bytes, the size of `struct signalfd_siginfo`.
+        unsafe { libc::read(self.sigchld.as_raw_fd(), siginfo.as_mut_ptr().cast(), siginfo.len()) };
         let mut end = None;
         while let Ok(Some((pid, change))) = sys::wait(-1, libc::WNOHANG) {
             if pid == self.pid {

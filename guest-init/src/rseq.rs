@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Takes back the restartable sequences area that the C library may have registered: while it
-//! is there, the kernel looks at it at every return to user mode, and a case would test that too.
+//! Unregisters the restartable sequences area (rseq(2)) that the C library may have registered. The
+//! kernel accesses a registered area at returns to user mode, and cases would test that as well.
 
 use crate::arch::RSEQ_SIGNATURE;
 use crate::sys;
@@ -12,7 +12,7 @@ const UNREGISTER: u64 = 1;
 const FIRST_LENGTH: u64 = 32;
 
 unsafe extern "C" {
-    /// Address of `__rseq_offset`, 0 where the C library has none.
+    /// The address of `__rseq_offset`, or 0 if the C library has none.
     static sudbox_rseq_offset: *const isize;
 }
 
@@ -29,14 +29,14 @@ std::arch::global_asm!(
 
 /// Unregisters this thread's area, if there is one.
 pub(crate) fn unregister() {
-    // SAFETY: the weak symbol is either absent or the C library's constant, at whose offset from
-    // the thread pointer the area lies; the kernel compares and forgets the address.
+    // SAFETY: the weak symbol is either absent or the C library's constant: the offset of the area
+    // from the thread pointer. The kernel only compares the address.
     unsafe {
         if sudbox_rseq_offset.is_null() {
             return;
         }
         let area = crate::arch::thread_pointer().wrapping_add_signed(*sudbox_rseq_offset as i64);
-        // The length must be the one it was registered with, which depends on the library.
+        // The length must be that of the registration, which depends on the library.
         for length in (1..=4).map(|n| n * FIRST_LENGTH) {
             if sys::call(libc::SYS_rseq, &[area, length, UNREGISTER, RSEQ_SIGNATURE]).is_ok() {
                 break;

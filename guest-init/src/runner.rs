@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The guest's side of the conversation over any byte stream, and the life of a case's child.
+//! Runs the cases that the host plans, each in a child process, and reports their results.
 //!
-//! The runner must have one thread: it forks.
+//! The runner forks, so it must have one thread.
 
 use crate::bench;
 use crate::case::{Case, Check, Failure, Run};
@@ -18,44 +18,44 @@ use sudbox_protocol::{
     CaseResult, FrameReader, GuestMessage, HostMessage, Plan, PlannedCase, ResultKind,
 };
 
-/// How long descendants may take to die of SIGKILL before the runner goes on without them.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time that the processes of a case may take to die of SIGKILL.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a case's child says that it left a report.
+/// Exit code of a case's child that has stored a report.
 const REPORTED: i32 = 0;
-/// The child could not set itself up.
+/// Exit code of a child that could not set itself up.
 const NOT_SET_UP: i32 = 100;
-/// The child panicked.
+/// Exit code of a child that panicked.
 const PANICKED: i32 = 101;
 
-/// Brings the process to the state in which the kernel starts one: signals, alternate stack,
-/// restartable sequences, whatever a runtime did to them. The children inherit it.
+/// Resets signal dispositions, the alternate stack and rseq(2) to the state in which the kernel starts
+/// a process, for the children to inherit, and maps the shared memory.
 ///
 /// # Errors
-/// If the shared memory cannot be had.
+/// [`ConversationError::Setup`] if the shared memory cannot be mapped.
 pub fn prepare() -> Result<(), ConversationError> {
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
-        // SAFETY: the default action is always right.
+        // SAFETY: SIG_DFL has no handler.
         let _ = unsafe { sys::sigaction(signal, &sys::Action::default()) };
     }
-    // SAFETY: nothing runs on the stack that is taken away: no handler is left.
+    // SAFETY: no handler is left that could run on the stack.
     let _ = unsafe { sys::sigaltstack(0, 0, libc::SS_DISABLE) };
     crate::rseq::unregister();
-    // The runner takes note of deaths with rt_sigtimedwait(2), and of a host that went away by
-    // the error of a write.
+    // The runner waits for SIGCHLD with rt_sigtimedwait(2), and notices by the error of a write that
+    // the host has closed the connection.
     let blocked = sys::bit(libc::SIGCHLD) | sys::bit(libc::SIGPIPE);
     let _ = sys::sigmask(libc::SIG_SETMASK, blocked);
-    // SAFETY: a flag of this process.
+    // SAFETY: takes no pointers.
     let _ = unsafe { sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     shared::create().map_err(ConversationError::Setup)
 }
 
-/// The whole conversation, from the greeting to the acknowledgement of the account, or a program in
-/// place of cases. Cases are
-/// looked up in `table`; walks, which x86-64 alone has, are in no table.
+/// Greets the host and does what it answers: runs the cases of a plan, or a program. Returns after the
+/// host has acknowledged the last message. `table` has the cases; random walks and benchmarks are
+/// looked up elsewhere.
 ///
 /// # Errors
-/// [`ConversationError`] as soon as the other side fails.
+/// [`ConversationError`] if the connection or the host fails.
 pub fn converse<S: Read + Write + AsFd>(
     stream: &mut S,
     machine: &Machine,
@@ -67,20 +67,20 @@ pub fn converse<S: Read + Write + AsFd>(
         HostMessage::Plan(plan) => plan,
         HostMessage::Execute(wanted) => return program::run(stream, &mut frames, &wanted),
         other => {
-            return Err(ConversationError::Protocol(format!("{other:?} where a plan was due")));
+            return Err(ConversationError::Protocol(format!("{other:?} instead of a plan")));
         }
     };
     let account = run_plan(stream, &mut frames, machine, table, &plan)?;
     match receive(stream, &mut frames)? {
         HostMessage::Acknowledge if account == plan.cases.len() => Ok(()),
         other => {
-            Err(ConversationError::Protocol(format!("{other:?} where an acknowledgement was due")))
+            Err(ConversationError::Protocol(format!("{other:?} instead of an acknowledgement")))
         }
     }
 }
 
-/// Runs the cases and sends the account. What one case has to say, its end and the start of the
-/// next are one write: a packet and an interrupt each cost more than most cases.
+/// Runs the cases and sends the account; gives the number of cases. The messages of one case and the
+/// start of the next are one write: a packet and its interrupt take longer than most cases.
 fn run_plan<S: Read + Write>(
     stream: &mut S,
     frames: &mut FrameReader,
@@ -98,15 +98,15 @@ fn run_plan<S: Read + Write>(
             HostMessage::Go { case } if case == index => {}
             other => {
                 return Err(ConversationError::Protocol(format!(
-                    "{other:?} where go {index} was due"
+                    "{other:?} instead of Go {index}"
                 )));
             }
         }
         let start = sys::now();
-        let (said, result) = run_one(machine, table, index, planned);
+        let (messages, result) = run_one(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         account.push(result.kind());
-        for message in said {
+        for message in messages {
             out.extend_from_slice(&message.to_frame());
         }
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
@@ -117,19 +117,21 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
+/// Finds a case and runs it if the machine and the kernel have what it needs. Gives its messages and
+/// its result.
 fn run_one(
     machine: &Machine,
     table: &[&[Case]],
     index: u32,
     planned: &PlannedCase,
 ) -> (Vec<GuestMessage>, CaseResult) {
-    let listed = table.iter().copied().flatten().find(|case| case.id == planned.id);
-    let listed = listed.or_else(|| crate::walk::by_id(&planned.id));
-    let listed = listed.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
-    let Some(case) = listed else {
-        return (vec![], CaseResult::Broken(format!("no case is called {}", planned.id)));
+    let found = table.iter().copied().flatten().find(|case| case.id == planned.id);
+    let found = found.or_else(|| crate::walk::by_id(&planned.id));
+    let found = found.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
+    let Some(case) = found else {
+        return (vec![], CaseResult::Broken(format!("this guest-init has no case {}", planned.id)));
     };
-    // In this order: a kernel feature that needs a CPU feature is not absent for the lack of that.
+    // Needs come first: a kernel feature that the CPU lacks is an unmet need, not an absent feature.
     if let Some(need) = machine.lacks(case.needs) {
         return (vec![], CaseResult::Unmet(need.to_string()));
     }
@@ -139,7 +141,7 @@ fn run_one(
     run_child(case, index, Duration::from_millis(planned.deadline_ms.into()))
 }
 
-/// Runs a case in a child of its own and makes sure that nothing of it is left.
+/// Runs a case in a child process, and kills all processes that it leaves behind.
 fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult) {
     shared().clear();
     let runner = sys::getpid();
@@ -150,25 +152,25 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
         Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}"))),
     };
     let change = await_child(child, deadline);
-    let left = clean_up(child, change.is_none());
-    let (mut said, result) = judge(change, &shared().report());
-    match left {
-        Ok(()) => (said, result),
+    let cleaned_up = clean_up(child, change.is_none());
+    let (mut messages, result) = evaluate(change, &shared().report());
+    match cleaned_up {
+        Ok(()) => (messages, result),
         Err(what) if result.kind() == ResultKind::Pass => {
-            let expected = "SIGKILL ends what a case leaves behind".into();
-            (said, CaseResult::Fail { expected, got: what })
+            let expected = "SIGKILL kills the processes that a case leaves behind".into();
+            (messages, CaseResult::Fail { expected, got: what })
         }
         Err(text) => {
-            said.push(GuestMessage::Log { case: index, text });
-            (said, result)
+            messages.push(GuestMessage::Log { case: index, text });
+            (messages, result)
         }
     }
 }
 
+/// The case's child: runs the check and stores the report.
 fn be_child(case: &Case, index: u32, runner: i32) -> ! {
-    // The session is the child's own, so that nothing that it starts can be missed or can hit
-    // the runner; the rest is inherited from `prepare`.
-    // SAFETY: flags of this process; the name is terminated and read only.
+    // In a session of its own the child cannot signal the runner's group.
+    // SAFETY: the name is terminated, and only read.
     let ready = unsafe {
         let name = format!("case-{index}\0");
         sys::call(libc::SYS_setsid, &[])
@@ -179,7 +181,7 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
     if ready.is_err() {
         sys::exit(NOT_SET_UP);
     }
-    // The runner may have died before the death signal was asked for.
+    // The runner may have died before PR_SET_PDEATHSIG was in effect.
     // SAFETY: touches no memory.
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
@@ -213,16 +215,15 @@ fn check(run: Run) -> Check {
     }
 }
 
-/// How a panic in a child of the runner ends it, so that the runner hears of it. To be called
-/// by the panic hook in any process but the runner's own.
-pub fn end_of_panicked_child(what: &str) -> ! {
+/// Reports a panic to the runner and exits. The panic hook calls it in all processes but the runner.
+pub fn exit_panicked_child(what: &str) -> ! {
     let result = CaseResult::Broken(format!("the case panicked: {what}"));
     let end = GuestMessage::End { case: 0, result, micros: 0 };
     shared().leave_report(&end.to_frame());
     sys::exit(PANICKED);
 }
 
-/// Waits for the child's death, without reaping it; `None` when the deadline comes first.
+/// Waits for the child's death without reaping it. `None` if the deadline comes first.
 fn await_child(child: i32, deadline: Duration) -> Option<Change> {
     let end = sys::now() + deadline;
     loop {
@@ -230,22 +231,23 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
             return Some(change);
         }
         let left = end.checked_sub(sys::now())?;
-        // Any answer, also an error, leads to another look at the child.
+        // Whatever this gives, the loop looks at the child again.
         let _ = sys::sigtimedwait(sys::bit(libc::SIGCHLD), left);
     }
 }
 
-/// How the child died, which stays a zombie so that its process group keeps its number.
+/// The child's death, if it is dead. The child stays a zombie, so that its process group ID is not
+/// reused.
 fn peek(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: all zero is a valid siginfo, which the call fills.
+    // SAFETY: an all-zero siginfo is valid, and the call writes no more than one.
     let (answer, info) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let id = child.cast_unsigned();
         let answer = libc::waitid(libc::P_PID, id, &raw mut info, options);
         (answer, info)
     };
-    // SAFETY: waitid fills these fields.
+    // SAFETY: waitid() sets these fields.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if answer != 0 || pid != child {
         return None;
@@ -256,25 +258,28 @@ fn peek(child: i32) -> Option<Change> {
     })
 }
 
-/// Ends and reaps all that is left of a case: the child, its group, and what left the group,
-/// which is the runner's child by now, as it is the reaper of its descendants.
+/// Kills and reaps the child, its process group and all further descendants, which have become
+/// children of the runner, a subreaper.
+///
+/// # Errors
+/// A message if a process survives [`KILL_TIMEOUT`].
 fn clean_up(child: i32, alive: bool) -> Result<(), String> {
     if alive {
         let _ = sys::kill(child, libc::SIGKILL);
     }
     let _ = sys::kill(-child, libc::SIGKILL);
-    let end = sys::now() + PATIENCE;
+    let end = sys::now() + KILL_TIMEOUT;
     loop {
         match sys::wait(-1, libc::WNOHANG | libc::__WALL) {
             Ok(Some(_)) => {}
             Err(_) => return Ok(()),
             Ok(None) => {
-                kill_stray();
+                kill_descendants();
                 let Some(left) = end.checked_sub(sys::now()) else {
                     return Err("a process of the case does not die of SIGKILL".into());
                 };
-                // Somebody dies soon and says so; a look now and then serves those whose parent
-                // does not let go of them at once.
+                // A death sends SIGCHLD only to the parent, so look again after 50 ms for
+                // processes that have lost theirs since.
                 let _ =
                     sys::sigtimedwait(sys::bit(libc::SIGCHLD), left.min(Duration::from_millis(50)));
             }
@@ -282,8 +287,8 @@ fn clean_up(child: i32, alive: bool) -> Result<(), String> {
     }
 }
 
-/// Kills every descendant. PID 1 owns the machine; any other runner looks for its children.
-fn kill_stray() {
+/// Kills every descendant: as PID 1 all processes, otherwise the runner's children.
+fn kill_descendants() {
     if sys::getpid() == 1 {
         let _ = sys::kill(-1, libc::SIGKILL);
         return;
@@ -294,7 +299,7 @@ fn kill_stray() {
             continue;
         };
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name in parentheses may hold anything, so count from its end: state, parent.
+        // `PID (NAME) STATE PPID ...`, where NAME may contain anything.
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
         if parent.and_then(|p| p.parse::<i32>().ok()) == Some(me) {
             let _ = sys::kill(pid, libc::SIGKILL);
@@ -302,16 +307,16 @@ fn kill_stray() {
     }
 }
 
-/// From how the child ended and what it left behind to what it said and its result.
-fn judge(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
-    let mut said = Vec::new();
+/// Makes the messages and the result of a case from its child's end and report.
+fn evaluate(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
+    let mut messages = Vec::new();
     let mut result = None;
     let mut frames = FrameReader::default();
     frames.push(report);
     while let Ok(Some(body)) = frames.next_body() {
         match GuestMessage::decode(&body) {
             Ok(GuestMessage::End { result: end, .. }) => result = Some(end),
-            Ok(message) => said.push(message),
+            Ok(message) => messages.push(message),
             Err(_) => {}
         }
     }
@@ -326,5 +331,5 @@ fn judge(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResul
             got: format!("its process {change}"),
         },
     };
-    (said, result)
+    (messages, result)
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System calls from the inside range, which stay possible while dispatch is armed and blocking.
-//! No allocation, no errno, no libc.
+//! System calls from the allowed range, which work while dispatch is armed and the selector is at
+//! BLOCK. The functions do not allocate, and use neither `errno` nor the C library, except where they
+//! say so.
 
 use crate::arch;
 use std::ops::Range;
@@ -45,13 +46,13 @@ impl std::fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// What a system call gives.
+/// The result of a system call.
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// The result of a call as the kernel leaves it in the register, split.
+/// Splits the value of the result register into success and error.
 ///
 /// # Errors
-/// The error number, if it is one.
+/// For -4095 to -1, the error number.
 pub fn split(value: i64) -> Result<u64> {
     match value {
         -4095..=-1 => Err(Errno(i32::try_from(-value).unwrap_or(i32::MAX))),
@@ -59,20 +60,21 @@ pub fn split(value: i64) -> Result<u64> {
     }
 }
 
-/// Any call with up to six arguments.
+/// Issues a system call with up to six arguments.
 ///
 /// # Errors
 /// As the kernel says.
 ///
 /// # Safety
-/// Whatever the call demands.
+/// As the call requires.
 pub unsafe fn call(number: i64, arguments: &[u64]) -> Result<u64> {
     let mut six = [0; 6];
     six[..arguments.len()].copy_from_slice(arguments);
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     split(unsafe { arch::inside_call(number.cast_unsigned(), six) })
 }
 
+/// An `int` as the kernel expects it in a register.
 fn word(value: i32) -> u64 {
     i64::from(value).cast_unsigned()
 }
@@ -95,16 +97,16 @@ pub fn gettid() -> i32 {
     unsafe { call(libc::SYS_gettid, &[]) }.map_or(-1, pid_of)
 }
 
-/// `fork(2)` without the C library's handlers: to be used from a process with one thread.
+/// `fork(2)` without the C library's `atfork` handlers.
 ///
 /// # Errors
 /// As the kernel says.
 ///
 /// # Safety
-/// The process must have one thread, or the child must do without locks.
+/// The process must have one thread, or the child must take no locks.
 pub unsafe fn fork() -> Result<i32> {
     let arguments = arch::clone_arguments(word(libc::SIGCHLD), 0);
-    // SAFETY: a child with memory of its own; the caller vouches for the locks in it.
+    // SAFETY: the child has its own copy of memory; locks are the caller's duty.
     unsafe { call(libc::SYS_clone, &arguments) }.map(pid_of)
 }
 
@@ -116,24 +118,24 @@ pub fn exit(code: i32) -> ! {
     }
 }
 
-/// How a process that was waited for changed.
+/// The change of a process that `wait4(2)` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It ended with this code.
+    /// It exited with this code.
     Exited(i32),
-    /// This signal ended it; whether it would have dumped core.
+    /// A signal killed it.
     Killed {
         /// The signal.
         signal: i32,
-        /// The core flag.
+        /// Whether it dumped core, or would have.
         core: bool,
     },
-    /// It stopped: the signal, and the ptrace event in bits 8 and up.
+    /// It stopped. The signal is in the low 8 bits, the ptrace event above.
     Stopped(i32),
 }
 
 impl Change {
-    /// From the status word of `wait4(2)`.
+    /// Decodes the status of `wait4(2)`.
     #[must_use]
     pub fn from_status(status: i32) -> Change {
         if libc::WIFEXITED(status) {
@@ -161,7 +163,7 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// The usual name of a signal.
+/// The name of a signal, or its number if it has none here.
 #[must_use]
 pub fn signal_name(signal: i32) -> String {
     let name = match signal {
@@ -185,14 +187,14 @@ pub fn signal_name(signal: i32) -> String {
     name.to_owned()
 }
 
-/// `wait4(2)`, again after an interruption. `None`: nothing yet, with `WNOHANG`.
+/// `wait4(2)`, repeated after EINTR. `None` with `WNOHANG` if no child has changed.
 ///
 /// # Errors
 /// As the kernel says.
 pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
     let mut status = 0i32;
     loop {
-        // SAFETY: writes the status word only.
+        // SAFETY: writes `status` only.
         let answer = unsafe {
             call(libc::SYS_wait4, &[word(pid), &raw mut status as u64, word(options), 0])
         };
@@ -228,9 +230,9 @@ pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
 /// As the kernel says.
 ///
 /// # Safety
-/// Whatever the option demands.
+/// As the option requires.
 pub unsafe fn prctl(option: i32, a: u64, b: u64, c: u64, d: u64) -> Result<u64> {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { call(libc::SYS_prctl, &[word(option), a, b, c, d]) }
 }
 
@@ -242,21 +244,21 @@ pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 /// # Errors
 /// As `task_set_syscall_user_dispatch()` says.
 pub fn set_dispatch(mode: u64, offset: u64, length: u64, selector: u64) -> Result<()> {
-    // SAFETY: the kernel only reads the selector, at each call.
+    // SAFETY: the kernel only reads the selector, and survives a bad address.
     unsafe { prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector) }.map(drop)
 }
 
-/// What is to become of a signal; the kernel's `struct sigaction` where that has `SA_RESTORER`.
+/// The disposition of a signal: the kernel's `struct sigaction` of architectures with `SA_RESTORER`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Action {
-    /// Address of the handler, 0 default, 1 ignore.
+    /// The handler's address, or `SIG_DFL` (0), or `SIG_IGN` (1).
     pub handler: u64,
     /// `SA_*`.
     pub flags: u64,
-    /// Where the handler returns to.
+    /// The address that the handler returns to.
     pub restorer: u64,
-    /// Signals blocked while it runs.
+    /// The signals blocked while the handler runs.
     pub mask: u64,
 }
 
@@ -268,11 +270,11 @@ pub use arch::SA_RESTORER;
 /// As the kernel says.
 ///
 /// # Safety
-/// The handler must be one.
+/// The handler's address must be that of a signal handler.
 pub unsafe fn sigaction(signal: i32, action: &Action) -> Result<()> {
     let action = arch::kernel_action(signal, action);
     let pointer = &raw const action as u64;
-    // SAFETY: reads the action only; the caller vouches for the handler.
+    // SAFETY: reads the action only; the handler is the caller's duty.
     unsafe { call(libc::SYS_rt_sigaction, &[word(signal), pointer, 0, 8]) }.map(drop)
 }
 
@@ -282,7 +284,7 @@ pub fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// `rt_sigprocmask(2)`: gives the mask before. `how` is `SIG_BLOCK` and so on.
+/// `rt_sigprocmask(2)`. Gives the previous mask.
 ///
 /// # Errors
 /// As the kernel says.
@@ -298,10 +300,10 @@ pub fn sigmask(how: i32, mask: u64) -> Result<u64> {
     Ok(old)
 }
 
-/// `rt_sigtimedwait(2)`: takes the next of these pending signals, which must be blocked.
+/// `rt_sigtimedwait(2)`: waits for one of these signals, which must be blocked.
 ///
 /// # Errors
-/// As the kernel says: `EAGAIN` when the time is over.
+/// `EAGAIN` after `time`, else as the kernel says.
 pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
     let time = libc::timespec {
         tv_sec: time.as_secs().cast_signed(),
@@ -320,18 +322,18 @@ pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
 /// As the kernel says.
 ///
 /// # Safety
-/// The memory must stay for as long as handlers may run on it.
+/// The memory must stay mapped as long as handlers can run on it.
 pub unsafe fn sigaltstack(start: u64, length: u64, flags: i32) -> Result<()> {
     let stack = libc::stack_t {
         ss_sp: start as *mut libc::c_void,
         ss_flags: flags,
         ss_size: usize::try_from(length).unwrap_or(usize::MAX),
     };
-    // SAFETY: reads the structure; the caller vouches for the memory.
+    // SAFETY: reads the structure; the memory is the caller's duty.
     unsafe { call(libc::SYS_sigaltstack, &[&raw const stack as u64, 0]) }.map(drop)
 }
 
-/// Private or shared anonymous memory, readable and writable.
+/// Maps anonymous memory, readable and writable.
 ///
 /// # Errors
 /// As the kernel says.
@@ -340,25 +342,25 @@ pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
     map_at(0, length, kind | libc::MAP_ANONYMOUS, -1)
 }
 
-/// `mmap(2)`, readable and writable, from the start of the file.
+/// Maps a file from its start, readable and writable.
 ///
 /// # Errors
 /// As the kernel says.
 pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: without MAP_FIXED (nobody passes it) the kernel picks addresses that are free.
+    // SAFETY: no caller passes MAP_FIXED, so the kernel picks free addresses.
     unsafe { mmap(&[hint, length as u64, word(protection), word(flags), word(fd), 0]) }
 }
 
-/// `mmap(2)` with all that it takes.
+/// `mmap(2)` with all six arguments.
 ///
 /// # Errors
 /// As the kernel says.
 ///
 /// # Safety
-/// With `MAP_FIXED`, nobody may rely on what was there.
+/// With `MAP_FIXED`, nothing may use the memory that is replaced.
 pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     let answer = unsafe { call(libc::SYS_mmap, &arch::mmap_arguments(arguments)) };
     answer.map(|address| address as *mut u8)
 }
@@ -369,9 +371,9 @@ pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
 /// As the kernel says.
 ///
 /// # Safety
-/// Nobody may rely on what the new protection forbids.
+/// Nothing may access the memory in a way that the new protection forbids.
 pub unsafe fn protect(start: *mut u8, length: usize, protection: i32) -> Result<()> {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { call(libc::SYS_mprotect, &[start as u64, length as u64, word(protection)]) }.map(drop)
 }
 
@@ -381,13 +383,13 @@ pub unsafe fn protect(start: *mut u8, length: usize, protection: i32) -> Result<
 /// As the kernel says.
 ///
 /// # Safety
-/// Nobody may use the memory any more.
+/// Nothing may use the memory afterwards.
 pub unsafe fn unmap(start: *mut u8, length: usize) -> Result<()> {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { call(libc::SYS_munmap, &[start as u64, length as u64]) }.map(drop)
 }
 
-/// The mapping of a process that holds an address, by `/proc/PID/maps`.
+/// The mapping of a process that contains an address (`/proc/PID/maps`). Uses the C library.
 #[must_use]
 pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
@@ -398,7 +400,7 @@ pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
     })
 }
 
-/// An empty file in memory, `memfd_create(2)`.
+/// Opens an empty file in memory (`memfd_create(2)`).
 ///
 /// # Errors
 /// As the kernel says.
@@ -407,11 +409,12 @@ pub fn memory_file() -> Result<i32> {
     unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
 }
 
-/// A mount of this file system that is attached nowhere and goes with its descriptor.
+/// Mounts a file system without a mount point, and gives the descriptor of the mount. Closing that
+/// unmounts it.
 ///
 /// # Errors
 /// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
-pub fn mount_aside(kind: &std::ffi::CStr) -> Result<i32> {
+pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
     const CLOEXEC: u64 = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
     const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
     // SAFETY: reads a terminated string.
@@ -429,7 +432,7 @@ pub fn mount_aside(kind: &std::ffi::CStr) -> Result<i32> {
 /// # Errors
 /// As the kernel says.
 pub fn close(fd: i32) -> Result<()> {
-    // SAFETY: touches no memory; descriptors of others are not passed.
+    // SAFETY: touches no memory; callers pass descriptors that they own.
     unsafe { call(libc::SYS_close, &[word(fd)]) }.map(drop)
 }
 
@@ -439,7 +442,7 @@ pub fn sched_yield() {
     let _ = unsafe { call(libc::SYS_sched_yield, &[]) };
 }
 
-/// Waits for so long, or until a handler has run.
+/// `nanosleep(2)`: sleeps until the time is over or a signal handler has run.
 pub fn sleep(time: Duration) {
     let time = libc::timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -449,13 +452,13 @@ pub fn sleep(time: Duration) {
     let _ = unsafe { call(libc::SYS_nanosleep, &[&raw const time as u64, 0]) };
 }
 
-/// `CLOCK_MONOTONIC` since some start, from the vDSO where that is possible.
+/// The time of `CLOCK_MONOTONIC`, from the vDSO if it has one.
 #[must_use]
 pub fn now() -> Duration {
     clock(libc::CLOCK_MONOTONIC)
 }
 
-/// A clock's time.
+/// The time of a clock (`clock_gettime(2)` of the C library).
 #[must_use]
 pub fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

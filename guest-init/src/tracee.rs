@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A subject under ptrace.
+//! A child process that a case traces with ptrace(2).
 
 use crate::arch::TraceeRegisters;
 use crate::case::{Check, Failure};
@@ -22,7 +22,7 @@ pub(crate) struct Config {
 /// Bytes of a [`Config`].
 pub(crate) const CONFIG_SIZE: u64 = size_of::<Config>() as u64;
 
-/// `PTRACE_SYSCALL_INFO_*`, the kind of stop.
+/// The kind of a stop, `PTRACE_SYSCALL_INFO_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InfoKind {
     None,
@@ -31,21 +31,21 @@ pub(crate) enum InfoKind {
     Other(u8),
 }
 
-/// A child that this process traces. It is killed when this process ends.
+/// A child that this process traces. The kernel kills it when this process ends.
 pub(crate) struct Tracee {
     pub(crate) pid: i32,
 }
 
-/// In a tracee: stops until the tracer lets it go on.
+/// Called in a tracee: stops it until the tracer resumes it.
 pub(crate) fn pause_for_tracer() {
     let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
 }
 
-/// Exit status of a child that may not be traced, as in some containers.
+/// Exit code of a child that may not be traced, as in some containers.
 const NOT_TRACED: i32 = 98;
 
 impl Tracee {
-    /// Starts a child that runs this, and waits for its first [`pause_for_tracer`].
+    /// Starts a tracee that calls `run`, and waits for its first [`pause_for_tracer`].
     pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Failure> {
         let pid = start(|| {
             if ptrace::trace_me().is_err() {
@@ -59,18 +59,18 @@ impl Tracee {
             return Err(Failure::Broken("PTRACE_TRACEME is refused".into()));
         }
         if first != Change::Stopped(libc::SIGSTOP) {
-            return Err(mismatch("a tracee arms if it is to, and stops", format!("it {first}")));
+            return Err(mismatch("the tracee sets itself up and stops", format!("it {first}")));
         }
         ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
         Ok(tracee)
     }
 
-    /// Any request to the stopped tracee.
+    /// Makes a ptrace(2) request of the stopped tracee.
     pub(crate) fn request(&self, request: u32, address: u64, data: u64) -> sys::Result<u64> {
         ptrace::request(self.pid, request, address, data)
     }
 
-    /// Resumes with this request and signal, and waits for the next stop or the end.
+    /// Resumes the tracee by `request`, delivering `signal`, and waits for its next change.
     pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
         end_of(self.pid)
@@ -86,17 +86,17 @@ impl Tracee {
         ensure(got == due, &format!("the tracee: {}", say(due)), || say(got))
     }
 
-    /// Resumes; the next stop must be for this signal.
+    /// Resumes the tracee, and checks that it stops next for the signal `due`.
     pub(crate) fn expect_signal(&self, request: u32, signal: i32, due: i32) -> Check {
         self.expect(request, signal, due)
     }
 
-    /// Resumes; the next stop must be the entry or exit of a system call.
+    /// Resumes the tracee, and checks that it stops next at a system call.
     pub(crate) fn expect_call_stop(&self, request: u32, signal: i32) -> Check {
         self.expect(request, signal, CALL_STOP)
     }
 
-    /// Resumes; the next stop must be this side of this system call.
+    /// Resumes the tracee, and checks that it stops next at this side of the system call `call`.
     pub(crate) fn expect_call(
         &self,
         request: u32,
@@ -118,26 +118,26 @@ impl Tracee {
         ptrace::set_registers(self.pid, registers).map_err(broken("PTRACE_SETREGSET"))
     }
 
-    /// A set of registers (`NT_*`, include/uapi/linux/elf.h) as bytes.
+    /// A register set (`NT_*`, include/uapi/linux/elf.h) as bytes.
     pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Failure> {
         let mut bytes = vec![0; PAGE];
-        let length = self.exchange(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
+        let length = self.regset(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
         bytes.truncate(length);
         Ok(bytes)
     }
 
-    /// Sets what [`Tracee::register_set`] gave.
+    /// Sets a register set from bytes as [`Tracee::register_set`] gives them.
     pub(crate) fn set_register_set(&self, kind: i32, bytes: &[u8]) -> Check {
-        self.exchange(libc::PTRACE_SETREGSET, kind, &mut bytes.to_vec()).map(drop)
+        self.regset(libc::PTRACE_SETREGSET, kind, &mut bytes.to_vec()).map(drop)
     }
 
-    /// Gives how many bytes were read or written.
-    fn exchange(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
-        ptrace::exchange(self.pid, request, kind, bytes)
+    /// Reads or writes a register set; gives the number of bytes.
+    fn regset(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
+        ptrace::regset(self.pid, request, kind, bytes)
             .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
     }
 
-    /// What `PTRACE_GET_SYSCALL_INFO` says of the stop.
+    /// The kind of the stop by `PTRACE_GET_SYSCALL_INFO`.
     pub(crate) fn info_kind(&self) -> Result<InfoKind, Failure> {
         let info = ptrace::call_info(self.pid).map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
         Ok(match info[0] {
@@ -148,12 +148,12 @@ impl Tracee {
         })
     }
 
-    /// Reads the dispatch configuration with this size and at this address.
+    /// Reads the dispatch configuration with these arguments of the request.
     pub(crate) fn get_at(&self, size: u64, address: u64) -> sys::Result<u64> {
         self.request(request(PTRACE_GET_DISPATCH), size, address)
     }
 
-    /// Writes the dispatch configuration with this size and from this address.
+    /// Sets the dispatch configuration with these arguments of the request.
     pub(crate) fn set_at(&self, size: u64, address: u64) -> sys::Result<u64> {
         self.request(request(PTRACE_SET_DISPATCH), size, address)
     }
@@ -163,7 +163,9 @@ impl Tracee {
         let mut config = Config { mode: 9, selector: 9, offset: 9, length: 9 };
         match self.get_at(CONFIG_SIZE, &raw mut config as u64) {
             Ok(_) => Ok(config),
-            Err(error) => Err(mismatch("the dispatch configuration is told", error.to_string())),
+            Err(error) => {
+                Err(mismatch("the tracer can read the dispatch configuration", error.to_string()))
+            }
         }
     }
 
@@ -172,7 +174,7 @@ impl Tracee {
         self.set_at(CONFIG_SIZE, std::ptr::from_ref(config) as u64).map(drop)
     }
 
-    /// Kills the tracee and waits for its end.
+    /// Kills and reaps the tracee.
     pub(crate) fn kill(&self) -> Check {
         sys::kill(self.pid, libc::SIGKILL).map_err(broken("kill"))?;
         while let Change::Stopped(_) = end_of(self.pid)? {}

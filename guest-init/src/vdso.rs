@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The vDSO: where it is, and `clock_gettime` in it.
+//! Finds the vDSO of this process, and its `clock_gettime`.
 
 use std::ops::Range;
 
@@ -17,33 +17,33 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 
-/// What is known of the vDSO.
+/// The vDSO.
 pub(crate) struct Vdso {
-    /// Its addresses.
+    /// The addresses of its image.
     pub(crate) range: Range<u64>,
-    /// Its `clock_gettime`.
+    /// Its `clock_gettime`, if it exports one.
     pub(crate) clock_gettime: Option<ClockGettime>,
 }
 
-/// Memory that the kernel mapped and vouches for.
+/// Reads a value from the vDSO.
 ///
 /// # Safety
-/// The address must be in the vDSO's image.
+/// The value must lie in the vDSO's image.
 unsafe fn read<T: Copy>(address: u64) -> T {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { (address as *const T).read_unaligned() }
 }
 
 /// The vDSO of this process, if it has one.
 pub(crate) fn find() -> Option<Vdso> {
-    // SAFETY: asks the C library for a number.
+    // SAFETY: takes no pointers.
     let base: u64 = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
     if base == 0 {
         return None;
     }
     let mut end = base;
     let (mut strings, mut symbols, mut count) = (0, 0, 0);
-    // SAFETY: an ELF image that the kernel made; offsets as in elf(5), 64 bits.
+    // SAFETY: the kernel mapped a valid ELF image there; the offsets are those of elf(5), 64 bits.
     unsafe {
         let headers = base + read::<u64>(base + 32);
         for i in 0..u64::from(read::<u16>(base + 56)) {
@@ -59,8 +59,8 @@ pub(crate) fn find() -> Option<Vdso> {
                         match read::<u64>(entry) {
                             DT_STRTAB => strings = value,
                             DT_SYMTAB => symbols = value,
-                            // The number of chains is the number of symbols. The words of this
-                            // table have another size on s390x, so the other one is preferred.
+                            // The number of chains is the number of symbols. DT_GNU_HASH is
+                            // preferred: the words of this table have 8 bytes on s390x.
                             DT_HASH if count == 0 => count = u64::from(read::<u32>(value + 4)),
                             DT_GNU_HASH => count = gnu_hash_count(value),
                             _ => {}
@@ -84,12 +84,12 @@ pub(crate) fn find() -> Option<Vdso> {
     }
 }
 
-/// How many symbols a GNU hash table leads to: the last chain's end.
+/// The number of symbols, which is the end of the last chain of a GNU hash table.
 ///
 /// # Safety
-/// The address must be that of the vDSO's table.
+/// The address must be that of the vDSO's `DT_GNU_HASH`.
 unsafe fn gnu_hash_count(table: u64) -> u64 {
-    // SAFETY: the layout of a GNU hash table: four numbers, the filter, buckets, chains.
+    // SAFETY: a GNU hash table has a header of four words, then the Bloom filter, buckets and chains.
     unsafe {
         let (buckets, first) = (u64::from(read::<u32>(table)), u64::from(read::<u32>(table + 4)));
         let filter = u64::from(read::<u32>(table + 8));

@@ -165,7 +165,7 @@ fn with_runner(host: impl FnOnce(&mut Host), ends_well: bool) {
                 eprintln!("{info}");
                 sys::exit(3);
             }
-            runner::end_of_panicked_child(&info.to_string())
+            runner::exit_panicked_child(&info.to_string())
         }));
         let machine = Machine { features: vec![Feature::Swap], ..Machine::default() };
         let answer =

@@ -228,20 +228,21 @@ impl Conversation<'_> {
                                 deadline = Instant::now() + self.timeout.unwrap_or(EVER);
                                 self.send(&HostMessage::Execute(program));
                             }
-                            Ok(GuestMessage::Hungry) => input.want(),
-                            Ok(GuestMessage::Output { error, bytes }) => match write(error, &bytes)
-                            {
-                                Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
-                                    return Ok(Ending::Unheard);
+                            Ok(GuestMessage::StdinWanted) => input.want(),
+                            Ok(GuestMessage::Output { is_stderr, bytes }) => {
+                                match write(is_stderr, &bytes) {
+                                    Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
+                                        return Ok(Ending::Unheard);
+                                    }
+                                    Err(error) => {
+                                        let what =
+                                            format!("cannot write the program's output: {error}");
+                                        return Err(Failure::machine(what));
+                                    }
+                                    Ok(()) => {}
                                 }
-                                Err(error) => {
-                                    let what =
-                                        format!("cannot write the program's output: {error}");
-                                    return Err(Failure::machine(what));
-                                }
-                                Ok(()) => {}
-                            },
-                            Ok(GuestMessage::Over(end)) if program.is_none() => {
+                            }
+                            Ok(GuestMessage::Ended(end)) if program.is_none() => {
                                 let said = self.vm.console_since(self.booted);
                                 self.send(&HostMessage::Acknowledge);
                                 return Ok(Ending::Over { end, said });

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Integers, strings and lists on the wire: little-endian, each length in front of what it counts
-//! and checked against what is there before anything is allocated.
+//! The encoding of integers, strings and lists: little-endian, with each length before its content.
+//! A decoder checks each length against the bytes that are left before it allocates.
 
-/// Why bytes are not the message they claim to be.
+/// Why bytes are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The body ends before the message does.
     Truncated,
     /// The body goes on after the message; the number of bytes left over.
     Trailing(usize),
-    /// A tag that no message, result or feature has.
+    /// A tag without a meaning.
     UnknownTag {
-        /// What the tag was to choose.
+        /// The kind of value that the tag selects.
         what: &'static str,
         /// The tag.
         tag: u8,
     },
     /// A string that is not UTF-8.
     NotUtf8,
-    /// A list that claims more entries than its bytes can hold.
+    /// A list with more entries than the bytes left can hold.
     ListTooLong(u32),
 }
 
@@ -37,7 +37,7 @@ impl std::fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Collects the body of a message.
+/// Encodes the body of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Writer(Vec<u8>);
 
@@ -83,7 +83,7 @@ impl Writer {
     }
 }
 
-/// Reads the body of a message. Every method fails with [`DecodeError::Truncated`] at the end.
+/// Decodes the body of a message. Past its end every method gives [`DecodeError::Truncated`].
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         mut each: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let count = self.u32()?;
-        // An entry takes at least one byte, so the bytes left bound what may be reserved.
+        // Each entry takes at least one byte, so the bytes left bound the allocation.
         if count as usize > self.0.len() {
             return Err(DecodeError::ListTooLong(count));
         }

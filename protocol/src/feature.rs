@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a kernel can offer of Syscall User Dispatch and of what the cases lean on.
+//! The kernel features that cases are about or depend on.
 
 use crate::codec::{DecodeError, Reader, Writer};
 
 macro_rules! features {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A feature that guest-init probes for and the expectations speak of.
+        /// A kernel feature that guest-init probes for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Feature { $($(#[$doc])* $variant,)* }
@@ -15,7 +15,7 @@ macro_rules! features {
             /// Every feature, in the order of their declaration.
             pub const ALL: &'static [Feature] = &[$(Feature::$variant,)*];
 
-            /// The name by which reports call it.
+            /// The name in reports.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Feature::$variant => $name,)* }
@@ -25,17 +25,18 @@ macro_rules! features {
 }
 
 features! {
-    /// `prctl(PR_SET_SYSCALL_USER_DISPATCH)` is there (5.11 on; `kernel/entry/syscall_user_dispatch.c`).
+    /// `prctl(PR_SET_SYSCALL_USER_DISPATCH)` exists (since 5.11;
+    /// `kernel/entry/syscall_user_dispatch.c`).
     Dispatch = "dispatch",
-    /// `PR_SYS_DISPATCH_INCLUSIVE_ON` is there (6.17 on).
+    /// `PR_SYS_DISPATCH_INCLUSIVE_ON` exists (since 6.17).
     Inclusive = "inclusive",
-    /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` and its SET are there (6.4 on).
+    /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` and `PTRACE_SET_...` exist (since 6.4).
     PtraceConfig = "ptrace-config",
-    /// The sysctl that permits or denies arming is there (7.3 on).
+    /// The sysctl that permits or denies arming exists (since 7.3).
     Sysctl = "sysctl",
-    /// `seccomp(SECCOMP_SET_MODE_FILTER)` is there (`CONFIG_SECCOMP_FILTER`).
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)` exists (`CONFIG_SECCOMP_FILTER`).
     SeccompFilter = "seccomp-filter",
-    /// `userfaultfd(2)` is there (`CONFIG_USERFAULTFD`).
+    /// `userfaultfd(2)` exists (`CONFIG_USERFAULTFD`).
     Userfaultfd = "userfaultfd",
     /// 32-bit x86 programs and `int 0x80` work (`CONFIG_IA32_EMULATION`).
     Ia32 = "ia32",
@@ -45,9 +46,9 @@ features! {
     Vsyscall = "vsyscall",
     /// Protection keys can be allocated (`pkey_alloc(2)`).
     Pkeys = "pkeys",
-    /// `rseq(2)` is there (`CONFIG_RSEQ`).
+    /// `rseq(2)` exists (`CONFIG_RSEQ`).
     Rseq = "rseq",
-    /// tracefs with `events/syscalls` is there (`CONFIG_FTRACE_SYSCALLS`).
+    /// tracefs with `events/syscalls` exists (`CONFIG_FTRACE_SYSCALLS`).
     SyscallTracepoints = "syscall-tracepoints",
     /// `uprobe_events` in tracefs is there (`CONFIG_UPROBE_EVENTS`).
     Uprobes = "uprobes",
@@ -60,7 +61,7 @@ features! {
 }
 
 impl Feature {
-    /// The feature of that name.
+    /// The feature with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Feature> {
         Feature::ALL.iter().copied().find(|f| f.as_str() == name)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Frames: `u32` little-endian length of the body, then the body.
+//! Frames: the length of the body (`u32`, little-endian), then the body.
 
-/// Longest body of a frame, in bytes. A guest that announces more is lying.
+/// Longest body of a frame, in bytes. No correct peer announces more.
 pub const MAX_BODY: usize = 256 * 1024;
 
 const HEADER: usize = 4;
 
-/// Why a byte stream cannot be cut into frames any further.
+/// Why the rest of a byte stream cannot be split into frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// A frame announces a body of this many bytes, more than [`MAX_BODY`].
@@ -23,11 +23,11 @@ impl std::fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Puts the header in front of a body.
+/// Makes a frame of a body.
 ///
 /// # Panics
-/// If the body is longer than [`MAX_BODY`]. Messages bound each of their strings, not their lists:
-/// who sends a list of foreign length (a plan with repeats) sends it in parts.
+/// If the body is longer than [`MAX_BODY`]. Messages bound their strings but not their lists: the
+/// sender of a list whose length a user chooses, such as a plan with repeats, must split it.
 #[must_use]
 pub fn wrap(body: &[u8]) -> Vec<u8> {
     assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());
@@ -38,7 +38,7 @@ pub fn wrap(body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Cuts a byte stream, which may come in pieces of any size, into bodies.
+/// Splits a byte stream, which may arrive in pieces of any size, into bodies.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
@@ -46,7 +46,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Takes in the next piece of the stream.
+    /// Appends the next piece of the stream.
     pub fn push(&mut self, piece: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -55,10 +55,10 @@ impl FrameReader {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// The next whole body, `None` until more bytes come.
+    /// The next complete body, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`], from then on at every call: the stream is beyond repair.
+    /// [`FrameError::TooLong`], at this and every later call: the stream cannot be resynchronised.
     pub fn next_body(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let Some((header, rest)) = self.buffer[self.start..].split_first_chunk::<HEADER>() else {
             return Ok(None);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The words that guest and host exchange, and nothing else: no I/O, no allocation that the
-//! peer could make large.
+//! The messages between guest and host. This crate does no I/O, and no peer can make it allocate
+//! more than a message's own length.
 //!
 //! A [frame](frame) is a little-endian length and that many bytes of body; a body is one message.
-//! The conversation is a strict alternation after the greeting, so that a crash is never blamed
-//! on the wrong case:
+//! After `Hello` the two sides strictly alternate, so that a crash is never blamed on the wrong case:
 //!
 //! ```text
 //! guest                          host
 //! Hello  ----------------------->
 //!        <----------------------- Plan
-//! Start 0 ---------------------->        (the host has it, and has read the console so far)
+//! Start 0 ---------------------->        (the host has read the console up to here)
 //!        <----------------------- Go 0
 //! Log*, Measured*, End 0, Start 1
 //!        ----------------------->
@@ -23,7 +22,7 @@
 //! (restarts)
 //! ```
 //!
-//! A host that wants a [program] run in place of cases says so where the plan is due.
+//! A host that wants a [program] run instead of cases sends `Execute` instead of `Plan`.
 
 pub mod arch;
 pub mod codec;
@@ -41,17 +40,17 @@ pub use measurement::Measurement;
 pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCase, ResultKind};
 pub use program::{Program, ProgramEnd};
 
-/// Version of this protocol; the guest says it in [`Hello`] and the host refuses any other.
+/// Version of this protocol. The guest sends it in [`Hello`], and the host refuses any other.
 pub const VERSION: u16 = 3;
 
-/// vsock port on which the host listens and which the guest dials at
-/// `VMADDR_CID_HOST` (2, `include/uapi/linux/vm_sockets.h`).
+/// The vsock port on which the host listens. The guest connects to it at `VMADDR_CID_HOST`
+///  (2, `include/uapi/linux/vm_sockets.h`).
 pub const PORT: u32 = 1059;
 
-/// How a line on the console begins with which guest-init says that it cannot reach the host.
-/// What follows on the line is the reason.
+/// Beginning of the console line by which guest-init reports that it cannot reach the host. The
+/// reason follows on the line.
 pub const CONSOLE_NO_HOST: &str = "sudbox-guest: no host: ";
 
-/// How a line on the console begins with which guest-init says that it gives up for any other
-/// reason. What follows on the line is the reason.
+/// Beginning of the console line by which guest-init reports any other error that ends it. The error
+/// follows on the line.
 pub const CONSOLE_PROBLEM: &str = "sudbox-guest: problem: ";

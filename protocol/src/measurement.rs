@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a measurement in the guest came to: raw, so that the host decides what it means.
+//! The raw result of a benchmark in the guest; the host evaluates it.
 
 use crate::codec::{DecodeError, Reader, Writer};
 
-/// Batches of one operation, each timed by the processor's counter.
+/// The times of batches that repeat one operation, by the processor's counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measurement {
-    /// How often a batch does the operation.
+    /// The number of operations in a batch.
     pub operations: u32,
-    /// Ticks of each batch that did the operation, in the order in which they were taken.
+    /// Ticks of each batch, in the order of measurement.
     pub batches: Vec<u64>,
-    /// Ticks of each batch that was the loop alone.
+    /// Ticks of each batch of the empty loop.
     pub empty: Vec<u64>,
-    /// How long all of it took by the counter, in ticks,
+    /// Duration of the whole measurement in ticks of the counter.
     pub ticks: u64,
-    /// and by `CLOCK_MONOTONIC_RAW`, in nanoseconds: what a tick is.
+    /// The same duration by `CLOCK_MONOTONIC_RAW`, in nanoseconds. Both give the length of a tick.
     pub nanoseconds: u64,
 }
 

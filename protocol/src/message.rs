@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The messages of both sides.
+//! The messages of guest and host.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::feature::Feature;
@@ -8,11 +8,11 @@ use crate::frame;
 use crate::measurement::Measurement;
 use crate::program::{Program, ProgramEnd};
 
-/// Longest text that a message carries in one string, in bytes; longer ones are cut by
-/// [`GuestMessage::to_frame`] so that a case's end and its logs always fit a frame.
+/// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer ones, so that the end
+/// of a case and its logs always fit a frame.
 pub const MAX_TEXT: usize = 16 * 1024;
 
-/// What guest-init found when it came up.
+/// The guest's first message: the machine and kernel as guest-init found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
     /// [`crate::VERSION`] of the guest.
@@ -25,51 +25,51 @@ pub struct Hello {
     pub machine: String,
     /// CPUs online.
     pub cpus: u32,
-    /// Vendor and model as the CPU says them.
+    /// Vendor and model of the CPU.
     pub cpu_model: String,
     /// CPU features by the names of `/proc/cpuinfo`.
     pub cpu_features: Vec<String>,
-    /// Features of the kernel that the probes found.
+    /// The kernel's features, as probed.
     pub features: Vec<Feature>,
     /// Microseconds from the start of the kernel (`CLOCK_BOOTTIME`) to this message.
     pub boot_micros: u64,
 }
 
-/// One case that the host wants run.
+/// A case that the host wants to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedCase {
     /// Stable id, such as `selector/invalid-value-kills`.
     pub id: String,
-    /// After how many milliseconds the guest ends the case's child as a hang.
+    /// Milliseconds until the guest kills the case as hung.
     pub deadline_ms: u32,
 }
 
-/// The cases to run, in order. A message names a case by its index here.
+/// The cases to run, in order. Other messages name a case by its index in this list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The cases.
     pub cases: Vec<PlannedCase>,
 }
 
-/// How a case ended, as the guest saw it.
+/// The result of a case, as the guest saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaseResult {
-    /// The promise was kept.
+    /// The kernel kept the promise.
     Pass,
-    /// The promise was broken.
+    /// The kernel broke the promise.
     Fail {
-        /// What the promise says must be seen.
+        /// The behaviour that the promise requires.
         expected: String,
-        /// What was seen.
+        /// The behaviour that was observed.
         got: String,
     },
-    /// The kernel does not offer the feature that the case is about.
+    /// The kernel lacks this feature, which the case is about.
     Absent(Feature),
-    /// The machine lacks this requirement (a CPU feature, a privilege, CPUs).
+    /// The machine does not meet this requirement (a CPU feature, a privilege, a number of CPUs).
     Unmet(String),
-    /// The case did not end before its deadline and its child was killed.
+    /// The case did not end before its deadline, and was killed.
     Hang,
-    /// The runner could not run the case: a fault of sudbox, with its reason.
+    /// The case could not be carried out, for this reason: a fault of sudbox, not of the kernel.
     Broken(String),
 }
 
@@ -149,55 +149,55 @@ impl CaseResult {
     }
 }
 
-/// What the guest says.
+/// A message of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestMessage {
-    /// First message: who is there.
+    /// The first message.
     Hello(Hello),
-    /// This case is next; the guest waits for [`HostMessage::Go`].
+    /// A case is next; the guest waits for [`HostMessage::Go`].
     Start {
         /// Index in the plan.
         case: u32,
     },
-    /// Something the running case wants kept with its outcome.
+    /// A text to be reported with the outcome of the running case.
     Log {
         /// Index in the plan.
         case: u32,
         /// The text, one or more lines.
         text: String,
     },
-    /// What the running case measured.
+    /// The measurement of the running case.
     Measured {
         /// Index in the plan.
         case: u32,
-        /// What it came to.
+        /// The measurement.
         measurement: Measurement,
     },
     /// The case ended.
     End {
         /// Index in the plan.
         case: u32,
-        /// How.
+        /// The result.
         result: CaseResult,
         /// Microseconds from Go to the end.
         micros: u64,
     },
-    /// Last message: how every case of the plan ended, in the order of the plan.
+    /// The last message: the kind of result of every case, in the order of the plan.
     Account(Vec<ResultKind>),
-    /// The program wrote this.
+    /// Bytes that the program wrote.
     Output {
-        /// To stderr, not to stdout.
-        error: bool,
-        /// What it wrote.
+        /// They were written to stderr; otherwise to stdout.
+        is_stderr: bool,
+        /// The bytes.
         bytes: Vec<u8>,
     },
-    /// The program has taken all input there was; may there be more?
-    Hungry,
-    /// Last message: how the program ended.
-    Over(ProgramEnd),
+    /// The program has read all input so far: the host may send more.
+    StdinWanted,
+    /// The last message: the end of the program.
+    Ended(ProgramEnd),
 }
 
-/// What the host says.
+/// A message of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostMessage {
     /// Answer to [`GuestMessage::Hello`].
@@ -207,11 +207,11 @@ pub enum HostMessage {
         /// Index in the plan.
         case: u32,
     },
-    /// Answer to [`GuestMessage::Account`] and [`GuestMessage::Over`]: the guest may restart.
+    /// Answer to [`GuestMessage::Account`] and [`GuestMessage::Ended`]: the guest may reboot.
     Acknowledge,
-    /// Answer to [`GuestMessage::Hello`] in place of a plan.
+    /// Answer to [`GuestMessage::Hello`] instead of a plan: run this program.
     Execute(Program),
-    /// Answer to [`GuestMessage::Hungry`]: input of the program, whose end is an empty one.
+    /// Answer to [`GuestMessage::StdinWanted`]: input for the program. Empty input is end of file.
     Input(Vec<u8>),
 }
 
@@ -219,7 +219,7 @@ impl GuestMessage {
     /// The message as a frame, its texts cut at [`MAX_TEXT`].
     ///
     /// # Panics
-    /// If a list makes it longer than [`frame::MAX_BODY`].
+    /// If a list makes the message longer than [`frame::MAX_BODY`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
@@ -255,13 +255,13 @@ impl GuestMessage {
                 out.u8(4);
                 out.list(kinds, |out, kind| out.u8(*kind as u8));
             }
-            GuestMessage::Output { error, bytes } => {
+            GuestMessage::Output { is_stderr, bytes } => {
                 out.u8(5);
-                out.u8((*error).into());
+                out.u8((*is_stderr).into());
                 out.bytes(bytes);
             }
-            GuestMessage::Hungry => out.u8(6),
-            GuestMessage::Over(end) => {
+            GuestMessage::StdinWanted => out.u8(6),
+            GuestMessage::Ended(end) => {
                 out.u8(7);
                 end.encode(&mut out);
             }
@@ -301,15 +301,15 @@ impl GuestMessage {
             },
             4 => GuestMessage::Account(input.list(ResultKind::decode)?),
             5 => GuestMessage::Output {
-                error: match input.u8()? {
+                is_stderr: match input.u8()? {
                     0 => false,
                     1 => true,
                     tag => return Err(DecodeError::UnknownTag { what: "stream", tag }),
                 },
                 bytes: input.bytes()?,
             },
-            6 => GuestMessage::Hungry,
-            7 => GuestMessage::Over(ProgramEnd::decode(&mut input)?),
+            6 => GuestMessage::StdinWanted,
+            7 => GuestMessage::Ended(ProgramEnd::decode(&mut input)?),
             8 => GuestMessage::Measured {
                 case: input.u32()?,
                 measurement: Measurement::decode(&mut input)?,
@@ -325,8 +325,8 @@ impl HostMessage {
     /// The message as a frame.
     ///
     /// # Panics
-    /// If it is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is; see also
-    /// [`Program::fits`].
+    /// If the message is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is. For programs
+    /// see [`Program::fits`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
@@ -378,7 +378,7 @@ impl HostMessage {
     }
 }
 
-/// At most [`MAX_TEXT`] bytes of `text`, cut at a character.
+/// The first [`MAX_TEXT`] bytes of `text`, or fewer, so that no character is split.
 fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is said of a program that runs in the guest in place of cases.
+//! A program that runs in the guest instead of cases, and how it ended.
 //!
 //! ```text
 //! Hello  ----------------------->
 //!        <----------------------- Execute
-//! Hungry ----------------------->        (whenever the program has taken what there was)
+//! StdinWanted ------------------>        (whenever the program has read all input so far)
 //!        <----------------------- Input
 //! Output ----------------------->        (whenever the program writes)
-//! Over   ----------------------->
+//! Ended  ----------------------->
 //!        <----------------------- Acknowledge
 //! ```
 
@@ -18,29 +18,29 @@ use crate::frame::MAX_BODY;
 /// A program to execute, as `execve(2)` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
-    /// Where it is in the guest.
+    /// The path in the guest.
     pub path: Vec<u8>,
-    /// Its arguments, with its name for itself as the first.
+    /// The arguments, `argv[0]` first.
     pub arguments: Vec<Vec<u8>>,
-    /// Its environment: names and values.
+    /// The environment: names and values.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The directory it starts in.
+    /// The working directory.
     pub directory: Vec<u8>,
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProgramEnd {
-    /// It exited with this code.
+    /// The program exited with this code.
     Exited(u8),
-    /// This signal killed it.
+    /// This signal killed the program.
     Killed(u8),
-    /// It could not be started: why.
+    /// The program could not be started, for this reason.
     NotStarted(String),
 }
 
 impl Program {
-    /// Whether it fits a message.
+    /// Whether the program fits a message.
     #[must_use]
     pub fn fits(&self) -> bool {
         let mut out = Writer::default();

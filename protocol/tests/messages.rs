@@ -49,11 +49,11 @@ fn guest_messages() -> Vec<GuestMessage> {
         },
         GuestMessage::Account(results.iter().map(CaseResult::kind).collect()),
         GuestMessage::Account(vec![]),
-        GuestMessage::Output { error: true, bytes: vec![0, 0xff] },
-        GuestMessage::Hungry,
-        GuestMessage::Over(ProgramEnd::Exited(3)),
-        GuestMessage::Over(ProgramEnd::Killed(31)),
-        GuestMessage::Over(ProgramEnd::NotStarted("ENOENT".into())),
+        GuestMessage::Output { is_stderr: true, bytes: vec![0, 0xff] },
+        GuestMessage::StdinWanted,
+        GuestMessage::Ended(ProgramEnd::Exited(3)),
+        GuestMessage::Ended(ProgramEnd::Killed(31)),
+        GuestMessage::Ended(ProgramEnd::NotStarted("ENOENT".into())),
     ];
     messages.extend(results.map(|result| GuestMessage::End { case: 1, result, micros: 99 }));
     messages

@@ -89,11 +89,12 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         (any::<u32>(), result(), any::<u64>())
             .prop_map(|(case, result, micros)| GuestMessage::End { case, result, micros }),
         vec(kind(), 0..200).prop_map(GuestMessage::Account),
-        (any::<bool>(), bytes()).prop_map(|(error, bytes)| GuestMessage::Output { error, bytes }),
-        Just(GuestMessage::Hungry),
+        (any::<bool>(), bytes())
+            .prop_map(|(is_stderr, bytes)| GuestMessage::Output { is_stderr, bytes }),
+        Just(GuestMessage::StdinWanted),
         (any::<u32>(), measurement())
             .prop_map(|(case, measurement)| GuestMessage::Measured { case, measurement }),
-        program_end().prop_map(GuestMessage::Over),
+        program_end().prop_map(GuestMessage::Ended),
     ]
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Floating point registers as the gate for them loads and stores them.
+//! Floating point registers, as a gate loads and stores them.
 
 use super::gates::{address, symbols};
 use super::{FLOAT_CONTROLS, FLOAT_LETTER, FLOAT_REGISTERS, FLOAT_WORDS, Registers};
@@ -10,13 +10,13 @@ symbols!(sudbox_float_call; sudbox_float);
 const CONTROLS: usize = FLOAT_REGISTERS * FLOAT_WORDS;
 const ALL: usize = CONTROLS + FLOAT_CONTROLS.len();
 
-/// The registers, then those that control them and tell their status.
+/// The floating point registers, then their control and status registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(16))]
 pub struct FloatState([u64; ALL]);
 
 impl FloatState {
-    /// State in which each register has a value of its own.
+    /// A state in which each register has a different value.
     #[must_use]
     pub fn pattern() -> FloatState {
         let mut state = [0; ALL];
@@ -29,20 +29,20 @@ impl FloatState {
         FloatState(state)
     }
 
-    /// State in which each register is zero.
+    /// A state in which each register is zero.
     #[must_use]
     pub fn initial() -> FloatState {
         FloatState([0; ALL])
     }
 
-    /// The registers, then those that control them, as bytes.
+    /// The state as bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: plain numbers, as many as said.
+        // SAFETY: the array consists of integers.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0)) }
     }
 
-    /// The registers that differ, for a report.
+    /// Names the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &FloatState) -> String {
         let name = |i: usize| match i.checked_sub(CONTROLS) {
@@ -55,19 +55,19 @@ impl FloatState {
     }
 }
 
-/// Issues a call with these registers loaded; gives the registers and state behind it.
+/// Issues a call with this floating point state; gives the registers and state after it.
 #[must_use]
 pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, FloatState) {
     let mut out = Registers::default();
     let mut after = FloatState([0; ALL]);
-    // SAFETY: as in `Gate::issue`; the two areas are as long as the gate wants.
+    // SAFETY: as in `Gate::issue`; both areas have the length that the gate reads and writes.
     unsafe {
         sudbox_float(regs, &raw mut out, state.0.as_ptr().cast(), after.0.as_mut_ptr().cast());
     }
     (out, after)
 }
 
-/// Where [`issue_with_floats`] enters the kernel.
+/// The address of the system call instruction of [`issue_with_floats`].
 #[must_use]
 pub fn float_call() -> u64 {
     address(sudbox_float_call)

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and how they begin: what is the same wherever there are any.
+//! Foreign programs in machine code, and their first registers: the part that all architectures with
+//! foreign programs share.
 
 use super::gates::between;
 use super::{FLAGS_FIXED, Reg, Registers};
 
-/// The registers in which the personality `alien` passes values on an architecture.
+/// The registers of calls of the personality `alien`.
 #[derive(Clone, Copy, Debug)]
 pub struct AlienRegisters {
-    /// The number of a call, all bits.
+    /// The number, of which all bits count.
     pub number: Reg,
-    /// Its arguments; a thread gets its argument in the first.
+    /// The arguments. A new thread gets its argument in the first.
     pub arguments: [Reg; 4],
-    /// Its results.
+    /// The results.
     pub results: [Reg; 2],
 }
 
@@ -23,34 +24,35 @@ unsafe extern "C" {
     fn sudbox_escape_end();
 }
 
-/// The program of `alien`, which can run anywhere.
+/// The position-independent test program for `alien`.
 #[must_use]
 pub fn alien_program() -> &'static [u8] {
     between(sudbox_alien, sudbox_alien_end)
 }
 
-/// A program of `alien` that calls Linux: as its third argument says, by a jump to the function in its
-/// first (1), by the selector at its second (2), or by neither (0). What it calls is umask(0123).
+/// A program for `alien` that issues umask(0123) to Linux. Its third argument selects how: by a jump to
+/// the function at its first argument (1), after setting the selector at its second argument to ALLOW
+/// (2), or in the ordinary way, which is emulated (0).
 #[must_use]
 pub fn escape_program() -> &'static [u8] {
     between(sudbox_escape, sudbox_escape_end)
 }
 
-/// Sets what a foreign thread finds its block by: that is an ordinary register here, which the
-/// personality sets.
+/// Sets the thread register of a foreign thread, if it is not a general register. Here it is one, and
+/// the personality sets it.
 ///
 /// # Errors
 /// None.
 ///
 /// # Safety
-/// None is needed here.
+/// Always safe on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
 pub unsafe fn set_block(_: u64) -> crate::sys::Result<()> {
     Ok(())
 }
 
 impl Registers {
-    /// Those of a program that begins here with this stack and nothing else.
+    /// The registers of a program that begins at this address with this stack pointer.
     #[must_use]
     pub fn start(entry: u64, stack: u64) -> Registers {
         let mut registers = Registers::default();
@@ -62,8 +64,7 @@ impl Registers {
         registers
     }
 
-    /// Makes these, which are those of a task, the ones of [`Registers::start`], but for
-    /// [`Reg::THREAD`].
+    /// Replaces these registers of a task by `start`, except [`Reg::THREAD`].
     pub fn become_start(&mut self, start: &Registers) {
         let thread = Reg::THREAD.map(|reg| (reg, self[reg]));
         *self = *start;

@@ -1,62 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where system calls are issued.
+//! Gates: the code from which system calls are issued.
 //!
-//! All machine code sits in `gates.s`, one of each architecture. The *inside* part holds what may
-//! always call the kernel: the runner's and handlers' own calls, the restorer, the births of
-//! threads. Cases arm with the inside part as the allowed range. The gates behind it are *outside*:
-//! what they issue is under test. A gate loads every general register and the flags from a
-//! [`Registers`], issues one call, and stores every general register and the flags, so that what
-//! the kernel did to any of them shows.
+//! Each architecture has its machine code in `gates.s`, in two parts. Cases arm with the *inside* part
+//! as the allowed range: it has the calls of the runner and of handlers, the restorer, and the start of
+//! threads. The gates in the *outside* part issue the calls under test. A gate loads all general
+//! registers and the flags from a [`Registers`], issues one call, and stores all of them, so that a
+//! case sees each register that the kernel changed.
 
 use super::{CALL_LENGTH, FIRST_FRAME, Registers, clone_arguments, make_executable};
 use std::ops::Range;
 
-/// A gate as a function: registers in and out, and floating point state for those that want it.
-pub(super) type Enter = unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
+/// The machine code of a gate: registers in and out, and floating point state in and out for the gates
+/// that have it.
+pub(super) type GateFunction =
+    unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
-/// What a gate issues a call with, and where.
+/// A gate.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
-    pub(super) enter: Enter,
+    pub(super) function: GateFunction,
+    /// Address of the system call instruction.
     pub(super) call: u64,
+    /// Address of the other continuation.
     pub(super) elsewhere: u64,
 }
 
 impl Gate {
-    /// Address of the instruction that enters the kernel.
+    /// The address of the system call instruction.
     #[must_use]
     pub fn call_address(&self) -> u64 {
         self.call
     }
 
-    /// Address of the instruction behind it: what the kernel compares with the range.
+    /// The address after the system call instruction, which the kernel compares with the range.
     #[must_use]
     pub fn after(&self) -> u64 {
         self.call + CALL_LENGTH
     }
 
-    /// Another place in the gate at which a handler may let it go on; the registers that the
-    /// gate hands back then say so in [`Reg::NEXT`](super::Reg::NEXT).
+    /// Another address at which a handler may continue the gate. [`Gate::issue`] reports the address of
+    /// the continuation in [`Reg::NEXT`](super::Reg::NEXT).
     #[must_use]
     pub fn elsewhere(&self) -> u64 {
         self.elsewhere
     }
 
-    /// Issues the call and hands back all registers as they were behind it. The stack pointer
-    /// handed back is the one at the call; those of `regs` for it and for the next instruction
-    /// are not used.
+    /// Issues a call and gives all registers after it. The values of `regs` for the stack pointer and
+    /// the next instruction are not used.
     #[must_use]
     pub fn issue(&self, regs: &Registers) -> Registers {
         let mut out = Registers::default();
-        // SAFETY: the gate saves what the C ABI wants kept, touches memory only through the two
-        // pointers, and what the call does is the caller's to choose, as with any system call.
-        unsafe { (self.enter)(regs, &raw mut out, std::ptr::null(), std::ptr::null_mut()) };
+        // SAFETY: the gate saves the callee-saved registers and accesses memory through the two
+        // pointers only; the effect of the call is the case's choice.
+        unsafe { (self.function)(regs, &raw mut out, std::ptr::null(), std::ptr::null_mut()) };
         out
     }
 }
 
-/// Labels in the assembly, and gates there.
+/// Declares labels and gates of the assembly.
 macro_rules! symbols {
     ($($label:ident),*; $($gate:ident),*) => {
         unsafe extern "C" {
@@ -92,6 +94,7 @@ unsafe extern "C" {
     fn sudbox_spawn(n: u64, a: u64, b: u64, c: u64, d: u64) -> i64;
 }
 
+/// The address of a label.
 pub(super) fn address(label: unsafe extern "C" fn()) -> u64 {
     label as usize as u64
 }
@@ -100,7 +103,7 @@ pub(super) fn address(label: unsafe extern "C" fn()) -> u64 {
 #[cfg(not(target_arch = "s390x"))]
 pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()) -> &'static [u8] {
     let length = usize::try_from(address(end) - address(start)).expect("code fits memory");
-    // SAFETY: the labels delimit bytes that are never written to.
+    // SAFETY: the labels delimit constant bytes.
     unsafe { std::slice::from_raw_parts(start as *const u8, length) }
 }
 
@@ -108,23 +111,23 @@ pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()
 #[must_use]
 pub fn gate() -> Gate {
     Gate {
-        enter: sudbox_first,
+        function: sudbox_first,
         call: address(sudbox_first_call),
         elsewhere: address(sudbox_first_elsewhere),
     }
 }
 
-/// A second outside gate, for cases that must tell two places apart.
+/// A second outside gate, for cases that need two addresses.
 #[must_use]
 pub fn second_gate() -> Gate {
     Gate {
-        enter: sudbox_second,
+        function: sudbox_second,
         call: address(sudbox_second_call),
         elsewhere: address(sudbox_second_elsewhere),
     }
 }
 
-/// Bytes that [`copy_gate`] needs.
+/// The length of a copy by [`copy_gate`], in bytes.
 #[must_use]
 pub fn copy_length() -> usize {
     usize::try_from(address(sudbox_first_end) - start()).expect("code fits memory")
@@ -134,72 +137,72 @@ fn start() -> u64 {
     sudbox_first as *const () as u64
 }
 
-/// A copy of [`gate`] at `place`, which must be followed by [`copy_length`] writable bytes that
-/// can be executed by the time the gate is used.
+/// Copies [`gate`] to `place`.
 ///
 /// # Safety
-/// As said.
+/// [`copy_length`] bytes must be writable there, and executable when the gate is used.
 #[must_use]
 pub unsafe fn copy_gate(place: *mut u8) -> Gate {
-    // SAFETY: the labels delimit the gate's code, which is position-independent; the caller
-    // vouches for `place`. What may be there of other code is not executed any more.
-    let enter = unsafe {
+    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the
+    // caller's duty.
+    let function = unsafe {
         std::ptr::copy_nonoverlapping(start() as *const u8, place, copy_length());
         make_executable(place as u64..place as u64 + copy_length() as u64);
-        std::mem::transmute::<*mut u8, Enter>(place)
+        std::mem::transmute::<*mut u8, GateFunction>(place)
     };
     let base = place as u64;
     Gate {
-        enter,
+        function,
         call: base + (address(sudbox_first_call) - start()),
         elsewhere: base + (address(sudbox_first_elsewhere) - start()),
     }
 }
 
-/// The range from which the runner's and the handlers' own calls come.
+/// The range of the inside part.
 #[must_use]
 pub fn inside() -> Range<u64> {
     address(sudbox_inside_start)..address(sudbox_inside_end)
 }
 
-/// The function behind [`inside_call`]: the number, then the arguments.
+/// The address of the function of [`inside_call`]: it takes the number, then the arguments.
 #[must_use]
 pub fn inside_entry() -> u64 {
     sudbox_syscall as *const () as u64
 }
 
-/// Issues a system call from inside. Answers as the kernel does: -4095 to -1 are errors.
+/// Issues a system call from the inside part. Gives the value of the result register, in which -4095
+/// to -1 are errors.
 ///
 /// # Safety
-/// What the call does to memory and registers is the caller's business.
+/// As the call requires.
 #[inline]
 pub unsafe fn inside_call(number: u64, a: [u64; 6]) -> i64 {
-    // SAFETY: passes the registers on, as the caller wants.
+    // SAFETY: by the contract of this function.
     unsafe { sudbox_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) }
 }
 
-/// Issues `clone`, its flags and stack in this order, or `clone3` from inside for a child that runs
-/// on a stack of its own. The child finds a function and its argument on top of that stack, calls
-/// it, and ends its thread with what it gives back. Answers the parent as the kernel does.
+/// Issues clone(2) (flags and stack as the first two arguments) or clone3(2) from the inside part. The
+/// child takes a function and its argument from the top of its stack, calls it, and exits its thread
+/// with the result. Gives the parent the value of the result register.
 ///
 /// # Safety
-/// `arguments` must be right for `number` and give the child a stack prepared by
-/// [`prepare_stack`].
+/// `arguments` must be valid for `number`, and give the child a stack that [`prepare_stack`] made.
 pub unsafe fn spawn(number: u64, arguments: [u64; 4]) -> i64 {
     let [mut a, mut b, c, d] = arguments;
     if number == libc::SYS_clone.cast_unsigned() {
         [a, b] = clone_arguments(a, b);
     }
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { sudbox_spawn(number, a, b, c, d) }
 }
 
-/// Puts what [`spawn`] wants at the top of a stack, and gives the stack pointer to start with.
+/// Writes a function and its argument to the top of a stack, as [`spawn`] expects. Gives the first
+/// stack pointer.
 pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
     let top = (stack.as_mut_ptr_range().end as u64) & !15;
     let place = top - 16;
     assert!(stack.len() as u64 >= FIRST_FRAME + 64);
-    // SAFETY: the 16 bytes below the aligned end lie in the stack, which is longer than that.
+    // SAFETY: the 16 bytes below the aligned end are in the stack, which is longer.
     unsafe {
         (place as *mut u64).write(run as *const () as u64);
         ((place + 8) as *mut u64).write(argument);
@@ -207,19 +210,19 @@ pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument:
     place - FIRST_FRAME
 }
 
-/// A place for a handler to return to whose `rt_sigreturn` is allowed.
+/// The address of a restorer inside, whose `rt_sigreturn(2)` is never dispatched.
 #[must_use]
 pub fn restorer() -> u64 {
     address(sudbox_restorer)
 }
 
-/// A place for a handler to return to whose `rt_sigreturn` is under test.
+/// The address of a restorer outside, whose `rt_sigreturn(2)` is under test.
 #[must_use]
 pub fn outside_restorer() -> u64 {
     address(sudbox_outside_restorer)
 }
 
-/// Where [`outside_restorer`] enters the kernel.
+/// The address of the system call instruction of [`outside_restorer`].
 #[must_use]
 pub fn outside_restorer_call() -> u64 {
     address(sudbox_outside_restorer_call)

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The smallest program, made at run time.
+//! A minimal program, generated at run time.
 
 use super::{ELF_FLAGS, ELF_MACHINE, tiny_text};
 
-/// The smallest program that can be executed: an ELF image with one segment at an address of its
-/// own, outside everything that this program ever allows. It duplicates descriptor 0, so that
-/// two system calls are issued, and exits with `code` plus 1 if the duplication failed.
+/// A minimal ELF executable. Its one segment lies outside all ranges that cases allow. It issues two
+/// system calls: dup(0), and an exit with `code`, plus 1 if dup() failed.
 #[must_use]
 pub fn tiny_program(code: u8) -> Vec<u8> {
     const BASE: u64 = 0x1000_0000;
@@ -18,18 +17,18 @@ pub fn tiny_program(code: u8) -> Vec<u8> {
     let long = u64::to_ne_bytes;
     let data = if cfg!(target_endian = "little") { 1 } else { 2 };
     let mut image = [b"\x7fELF", &[2, data, 1, 0][..], &[0; 8]].concat();
-    // An executable of this machine; version, entry, program headers, no sections, flags.
+    // e_type, e_machine; e_version; e_entry, e_phoff, e_shoff; e_flags; sizes and counts.
     image.extend([2, ELF_MACHINE].map(half).concat());
     image.extend(word(1));
     image.extend([BASE + headers, 64, 0].map(long).concat());
     image.extend(word(ELF_FLAGS));
     image.extend([64, 56, 1, 0, 0, 0].map(half).concat());
-    // Load all of it, readable and executable.
+    // PT_LOAD of the whole file, readable and executable.
     image.extend([1, 5].map(word).concat());
     image.extend([0, BASE, BASE, size, size, 0x1000].map(long).concat());
     image.extend(text);
     image
 }
 
-/// What [`PROBED_FUNCTIONS`](super::PROBED_FUNCTIONS) add.
+/// The addend of [`PROBED_FUNCTIONS`](super::PROBED_FUNCTIONS).
 pub const PROBED_ADDS: u32 = 7;

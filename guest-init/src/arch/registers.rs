@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The registers as gates load and store them.
+//! The values of all general registers, as gates load and store them.
 
 use super::{FLAGS, Reg, fixed};
 use std::ops::{Index, IndexMut};
 
-/// The registers of an architecture, in the order of a structure of the kernel's, so that a signal
-/// frame holds [`Registers`].
+/// Declares the registers of an architecture, in the order of the kernel's signal frame, so that a frame
+/// contains a [`Registers`].
 macro_rules! registers {
     ($(#[$doc:meta])* $($name:ident),*) => {
         $(#[$doc])*
@@ -27,9 +27,9 @@ macro_rules! registers {
 pub(super) use registers;
 
 impl Reg {
-    /// What a program keeps values in and no call may change: all but the number, the arguments, the
-    /// result, the next instruction, the flags and [`Reg::SCRATCH`].
-    pub fn kept() -> impl Iterator<Item = Reg> {
+    /// The registers that no call may change and that have no role in one: all but those of number,
+    /// arguments, result, next instruction and flags, and [`Reg::SCRATCH`].
+    pub fn preserved() -> impl Iterator<Item = Reg> {
         let others = [Reg::NUMBER, Reg::RESULT, Reg::NEXT];
         Reg::ALL.into_iter().filter(move |reg| {
             !others.contains(reg)
@@ -39,9 +39,9 @@ impl Reg {
         })
     }
 
-    /// The bits of it that a handler may set at will without moving the program.
+    /// The bits that a handler may change without altering program counter or stack pointer.
     #[must_use]
-    pub fn free(self) -> u64 {
+    pub fn changeable_bits(self) -> u64 {
         match self {
             Reg::NEXT | Reg::Sp => 0,
             reg if Reg::STATE == Some(reg) => FLAGS,
@@ -75,7 +75,7 @@ impl IndexMut<Reg> for Registers {
 }
 
 impl Registers {
-    /// These values, in the order of [`Reg`].
+    /// Makes registers of values in the order of [`Reg`].
     #[must_use]
     pub const fn of(values: [u64; Reg::ALL.len()]) -> Registers {
         Registers(values)
@@ -87,8 +87,8 @@ impl Registers {
         self.0
     }
 
-    /// A call with this number and these arguments, all else filled with a pattern that names its
-    /// register, all flags clear.
+    /// The registers of a call. All registers without a role in it hold a pattern value that contains
+    /// their index; all flags are clear.
     #[must_use]
     pub fn call(number: u64, arguments: [u64; 6]) -> Registers {
         let mut regs = Registers::default();
@@ -102,7 +102,7 @@ impl Registers {
         regs
     }
 
-    /// What the kernel left in the result register, read as a signed number.
+    /// The value of the result register as a signed number.
     #[must_use]
     pub fn result(&self) -> i64 {
         self[Reg::RESULT].cast_signed()

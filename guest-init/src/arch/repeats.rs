@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What benchmarks repeat: loops in `gates.s` that do one thing and nothing else, so that what the
-//! loop takes can be taken away from what is measured.
+//! Loops in `gates.s` that repeat one operation for benchmarks. The time of the empty loop can be
+//! subtracted from that of the others.
 
 use super::gates::address;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A loop: how often, what is in the number's register, and an address for what needs one. Gives what
-/// the result's register holds behind the last.
+/// The machine code of a loop: the number of repetitions, the value for the number register, and an
+/// address for the operations that need one. Gives the result register after the last repetition.
 type Loop = unsafe extern "C" fn(u64, u64, u64) -> i64;
 
 unsafe extern "C" {
@@ -21,86 +21,86 @@ unsafe extern "C" {
     fn sudbox_trampoline();
 }
 
-/// One thing that is done again and again.
+/// An operation to repeat.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeat {
-    enter: Loop,
+    function: Loop,
     number: u64,
     address: u64,
 }
 
 impl Repeat {
-    /// Nothing: what the loop itself takes.
+    /// No operation: the empty loop.
     #[must_use]
     pub fn nothing() -> Repeat {
-        Repeat { enter: sudbox_repeat_nothing, number: 0, address: 0 }
+        Repeat { function: sudbox_repeat_nothing, number: 0, address: 0 }
     }
 
     /// A call without arguments from [`inside`](super::inside).
     #[must_use]
     pub fn inside(number: i64) -> Repeat {
-        Repeat { enter: sudbox_repeat_inside, number: number.cast_unsigned(), address: 0 }
+        Repeat { function: sudbox_repeat_inside, number: number.cast_unsigned(), address: 0 }
     }
 
     /// A call without arguments from [`outside`].
     #[must_use]
     pub fn outside(number: i64) -> Repeat {
-        Repeat { enter: sudbox_repeat_outside, number: number.cast_unsigned(), address: 0 }
+        Repeat { function: sudbox_repeat_outside, number: number.cast_unsigned(), address: 0 }
     }
 
-    /// The store of a 0 to a byte.
+    /// A store of 0 to a byte.
     ///
     /// # Safety
-    /// There must be a byte at the address that nobody minds the change of.
+    /// The byte must be writable, and no reference to it may forbid the write.
     #[must_use]
     pub unsafe fn flip(address: u64) -> Repeat {
-        Repeat { enter: sudbox_repeat_flip, number: 0, address }
+        Repeat { function: sudbox_repeat_flip, number: 0, address }
     }
 
-    /// What a rewritten call site does in place of a call without arguments: it calls a trampoline,
-    /// which calls `sudbox_answer()`.
+    /// The replacement of a call by a binary rewriter: a call of a trampoline, which calls
+    /// `sudbox_answer()`.
     #[must_use]
     pub fn rewritten(number: i64) -> Repeat {
         Repeat {
-            enter: sudbox_repeat_rewritten,
+            function: sudbox_repeat_rewritten,
             number: number.cast_unsigned(),
             address: address(sudbox_trampoline),
         }
     }
 
-    /// Does it so many times, at least once. Gives what the last left in the result's register.
+    /// Repeats the operation `count` times, at least once. Gives the last result.
     #[inline]
     pub fn run(&self, count: u64) -> i64 {
-        // SAFETY: the loops follow the C ABI; calls without arguments touch no memory, and for the
-        // address who made this has vouched.
-        unsafe { (self.enter)(count, self.number, self.address) }
+        // SAFETY: the loops follow the C ABI, calls without arguments touch no memory, and the maker of
+        // a `flip` vouched for its address.
+        unsafe { (self.function)(count, self.number, self.address) }
     }
 }
 
-/// Where the calls of [`Repeat::outside`] come from.
+/// The address range of the calls of [`Repeat::outside`].
 #[must_use]
 pub fn outside() -> Range<u64> {
     sudbox_repeat_outside as *const () as u64..address(sudbox_repeat_outside_end)
 }
 
-static ANSWERED: AtomicU64 = AtomicU64::new(0);
+static EMULATED: AtomicU64 = AtomicU64::new(0);
 
-/// How many calls were answered here since the program began.
+/// The number of calls that [`count_emulated`] has counted in this process.
 #[must_use]
-pub fn answered() -> u64 {
-    ANSWERED.load(Ordering::Relaxed)
+pub fn emulated() -> u64 {
+    EMULATED.load(Ordering::Relaxed)
 }
 
-/// The least that an emulator can do with a call: it takes note of it. Of one thread at a time.
+/// Emulates a call in the cheapest way: counts it. Only one thread may do so at a time.
 #[inline]
-pub fn answer() {
-    // Not in one step, which would cost as much as the trampoline.
-    ANSWERED.store(answered() + 1, Ordering::Relaxed);
+pub fn count_emulated() {
+    // No atomic increment, which would cost as much as the trampoline.
+    EMULATED.store(emulated() + 1, Ordering::Relaxed);
 }
 
-/// What the trampoline calls.
+/// The function that the trampoline calls.
 #[unsafe(no_mangle)]
 extern "C" fn sudbox_answer(number: u64) -> u64 {
-    answer();
+    count_emulated();
     number
 }

@@ -45,7 +45,7 @@ impl Sight {
 /// there was behind it.
 ///
 /// # Safety
-/// None is needed here.
+/// Always safe on this architecture.
 #[must_use]
 pub unsafe fn watch(_: Entry, registers: &Registers, floating: &Floating) -> Sight {
     let (registers, floating) = issue_with_floats(registers, floating);
@@ -152,7 +152,7 @@ impl Frame {
 /// Nothing traps.
 ///
 /// # Safety
-/// None is needed here.
+/// Always safe on this architecture.
 pub unsafe fn stop_traps(_: *mut Context) {}
 
 /// Registers in which a handler gets its arguments: they are not seen.

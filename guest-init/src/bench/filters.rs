@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Seccomp filters.
+//! Benchmarks of seccomp filters.
 
-use super::calls::{GETPID, handle_least, refused, time_getpid};
+use super::calls::{GETPID, install_counting_handler, time_getpid, unmet};
 use super::watch::{CALLS, SWITCHES, Watch};
 use crate::arch::{self, Repeat};
 use crate::case::{Check, Failure};
@@ -16,12 +16,13 @@ use libc::{
 };
 use std::ops::Range;
 
-/// Where a filter finds the halves of the instruction pointer in `struct seccomp_data`.
-const POINTER: [u32; 2] = if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
+/// Offsets of the high and the low half of `instruction_pointer` in `struct seccomp_data`.
+const POINTER_HALVES: [u32; 2] = if cfg!(target_endian = "little") { [12, 8] } else { [8, 12] };
 
-/// Does this to calls whose next instruction is in a range that crosses no 4 GiB, and allows the rest.
+/// A filter that returns `action` for calls from a range within one aligned 4 GiB, and allows all
+/// others.
 fn by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
-    let [high, low] = POINTER;
+    let [high, low] = POINTER_HALVES;
     let half = |address: u64| u32::try_from(address & 0xffff_ffff).unwrap_or(0);
     let (load, jump) = (BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_K);
     vec![
@@ -35,51 +36,52 @@ fn by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
     ]
 }
 
-/// Installs a filter, which some machines let nobody do. Gives a listener if one is asked for.
+/// Installs a filter. Gives the listener if `flags` ask for one. The requirement is unmet on machines
+/// that permit no filters.
 fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
-    filter::install(&mut program, flags).map_err(refused("a seccomp filter"))
+    filter::install(&mut program, flags).map_err(unmet("a seccomp filter"))
 }
 
 pub(super) fn allow_all() -> Check {
     let mut watch = Watch::start(CALLS)?;
     install(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
     time_getpid(&mut watch, Repeat::outside(GETPID))?;
-    watch.keep()
+    watch.store()
 }
 
 pub(super) fn inside() -> Check {
-    handle_least()?;
+    install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
     time_getpid(&mut watch, Repeat::inside(GETPID))?;
-    watch.keep()
+    watch.store()
 }
 
 pub(super) fn trap() -> Check {
-    handle_least()?;
+    install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
     watch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    watch.expect_answers(watch.total())?;
-    watch.keep()
+    watch.expect_emulated(watch.total())?;
+    watch.store()
 }
 
-/// What the supervisor answers, which is no process.
+/// The supervisor's result for each call, which is not a process ID.
 const ANSWER: i64 = 0x5e1f_0001;
 
-/// The mark by which the supervisor is told the listener, plus one.
+/// The mark that holds the listener plus one.
 const LISTENER: usize = 0;
 
-/// Answers for ever. It shares memory and descriptors with the thread under the filter.
+/// A thread that answers notifications for ever.
 extern "C" fn supervise(_: u64) -> u64 {
     while mark(LISTENER) == 0 {
         sys::sched_yield();
     }
     let listener = mark(LISTENER) - 1;
     loop {
-        // SAFETY: plain numbers, which the kernel wants to be 0.
+        // SAFETY: a structure of integers; the kernel requires it to be zeroed.
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the requests write and read these structures.
         unsafe {
@@ -102,7 +104,7 @@ extern "C" fn supervise(_: u64) -> u64 {
 
 pub(super) fn notify() -> Check {
     let mut watch = Watch::start(SWITCHES)?;
-    // First: a filter is inherited.
+    // Before the filter, which the thread would inherit.
     spawn_thread(supervise, 0)?;
     let listener = install(
         by_pointer(&arch::outside(), SECCOMP_RET_USER_NOTIF),
@@ -112,6 +114,6 @@ pub(super) fn notify() -> Check {
     watch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    equal("what the supervisor answers", Repeat::outside(GETPID).run(1), ANSWER)?;
-    watch.keep()
+    equal("result by the supervisor", Repeat::outside(GETPID).run(1), ANSWER)?;
+    watch.store()
 }

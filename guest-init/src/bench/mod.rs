@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What dispatch costs, and what the field uses in its place: measurements, each a case of its own
-//! process that leaves a [`Measurement`]. They promise nothing; each makes sure that what it measures
-//! is what happened.
+//! Benchmarks of dispatch and of its alternatives. Each is a case that stores a [`Measurement`]. A
+//! benchmark judges no time; it checks only that the operation it timed did happen.
 
 mod calls;
 mod filters;
@@ -16,17 +15,17 @@ use sudbox_protocol::Feature;
 #[cfg(doc)]
 use sudbox_protocol::Measurement;
 
-/// What the ids of measurements begin with.
+/// The prefix of the ids of benchmarks.
 pub const PREFIX: &str = "bench/";
 
-/// What the others are compared with.
+/// The benchmark that the others are compared with.
 pub const NATIVE: &str = "bench/native";
 
 const EVERYWHERE: &[Feature] = &[];
 const INCLUDING: &[Feature] = &[Feature::Dispatch, Feature::Inclusive];
 const FILTERED: &[Feature] = &[Feature::SeccompFilter];
 
-/// Every measurement, in the order in which they are told of.
+/// Every benchmark, in the order of the report.
 pub const TABLE: &[Case] = &[
     case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::native)
         .features(EVERYWHERE),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A tracer that emulates calls.
+//! The benchmark of a tracer that emulates calls.
 
-use super::calls::{GETPID, refused};
+use super::calls::{GETPID, unmet};
 use super::watch::{SWITCHES, Watch};
 use crate::arch::Repeat;
 use crate::case::Check;
@@ -11,10 +11,11 @@ use crate::support::*;
 use crate::sys::Change;
 use crate::tracee::{Tracee, pause_for_tracer};
 
-/// The mark by which the tracee says that it is done.
+/// The mark that the tracee sets after its last batch.
 const DONE: usize = 0;
 
-/// The tracer only lets the tracee go on; whoever emulates reads and writes its registers too.
+/// Times calls that stop at a tracer, which only resumes the tracee: a real emulator would also access
+/// its registers.
 pub(super) fn sysemu() -> Check {
     let mut watch = Watch::start(SWITCHES)?;
     let total = watch.total();
@@ -24,13 +25,13 @@ pub(super) fn sysemu() -> Check {
             let _ = Repeat::outside(GETPID).run(count);
         });
         set_mark(DONE, 1);
-        // A stop at which the tracer sees it.
+        // One more stop, at which the tracer sees the mark.
         let _ = Repeat::outside(GETPID).run(1);
         1
     })?;
     let mut stops = 0;
     loop {
-        ptrace::request(tracee.pid, SYSEMU, 0, 0).map_err(refused("PTRACE_SYSEMU"))?;
+        ptrace::request(tracee.pid, SYSEMU, 0, 0).map_err(unmet("PTRACE_SYSEMU"))?;
         let stop = end_of(tracee.pid)?;
         ensure(stop == Change::Stopped(CALL_STOP), "the tracee stops at a call", || {
             format!("it {stop}")
@@ -42,5 +43,5 @@ pub(super) fn sysemu() -> Check {
     }
     tracee.kill()?;
     equal("stops at calls", stops, total)?;
-    watch.keep()
+    watch.store()
 }

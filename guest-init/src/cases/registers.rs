@@ -183,7 +183,7 @@ pub(super) fn behind_overwriting_handler<State>(
 
 /// All but the two registers that the instruction itself may overwrite.
 fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
-    for reg in Reg::kept().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
+    for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let due = if reg == Reg::Sp { sp } else { regs[reg] };
         if reg != Reg::RESULT || !is_left(got, regs) {
             equal_hex(&format!("{reg:?} {place}"), got[reg], due)?;
@@ -300,7 +300,7 @@ fn injected_result() -> Check {
 
 /// What [`edit`] makes of a register: all bits inverted that are the program's to set.
 fn edited(reg: Reg, value: u64) -> u64 {
-    value ^ reg.free()
+    value ^ reg.changeable_bits()
 }
 
 fn edit(dispatch: Dispatch<'_>) {
@@ -319,8 +319,8 @@ fn edits_honoured() -> Check {
         let (got, seen) = dispatched(&arch::gate(), &regs)?;
         for reg in Reg::ALL {
             regs[reg] = edited(reg, seen.registers[reg]);
-            let due = regs[reg] & reg.free();
-            equal_hex(&format!("{reg:?}"), got[reg] & reg.free(), due)?;
+            let due = regs[reg] & reg.changeable_bits();
+            equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), due)?;
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ impl Tracefs {
     }
 
     fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Failure> {
-        let mount = sys::mount_aside(c"tracefs").map_err(broken("mounting tracefs"))?;
+        let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the descriptor is new and becomes the file's.
         let mount = unsafe { File::from_raw_fd(mount) };
         let mut tracefs = Tracefs { mount, enabled: Vec::new() };

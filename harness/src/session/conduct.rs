@@ -341,8 +341,8 @@ fn name(message: &GuestMessage) -> &'static str {
         GuestMessage::End { .. } => "End",
         GuestMessage::Account(_) => "Account",
         GuestMessage::Output { .. } => "Output",
-        GuestMessage::Hungry => "Hungry",
-        GuestMessage::Over(_) => "Over",
+        GuestMessage::StdinWanted => "StdinWanted",
+        GuestMessage::Ended(_) => "Ended",
     }
 }
 

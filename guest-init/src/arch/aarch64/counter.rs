@@ -2,8 +2,8 @@
 
 //! The processor's counter.
 
-/// The virtual count of the generic timer, read behind all that comes before and before all that comes
-/// behind (Arm ARM, CNTVCT_EL0). The kernel lets programs read it, for the vDSO.
+/// The virtual count of the generic timer, read in program
+/// order (Arm ARM, CNTVCT_EL0). The kernel lets programs read it, for the vDSO.
 #[inline]
 #[must_use]
 pub fn counter() -> u64 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What gates are made of.
+//! The parts of gates.
 
 use crate::arch::gates::symbols;
 use crate::sys::Action;
@@ -14,7 +14,7 @@ unsafe extern "C" {
     pub(super) fn sudbox_vector_length() -> usize;
 }
 
-/// Bytes above a stack pointer's first value that whom the child calls may write to: none.
+/// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
 pub const FIRST_FRAME: u64 = 0;
 
 /// Lets instructions be read from where they were written as data (Arm ARM, B2.7.4), by the
@@ -37,16 +37,16 @@ pub unsafe fn make_executable(range: Range<u64>) {
     }
 }
 
-/// `struct sigaction` as `rt_sigaction(2)` takes it (include/linux/signal_types.h).
+/// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
-/// What brings this about: the structure as it is.
+/// Converts an [`Action`] to it: they are the same.
 #[must_use]
 pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     *action
 }
 
-/// Where the kernel begins a handler.
+/// The address at which the kernel enters this handler.
 #[must_use]
 pub fn entered_at(handler: u64) -> u64 {
     handler

@@ -6,11 +6,11 @@ use super::gates::{sudbox_scalable, sudbox_scalable_call, sudbox_vector_length};
 use crate::arch::Registers;
 use crate::arch::gates::address;
 
-/// How many vector registers of 128 bits there are.
+/// The number of 128-bit vector registers.
 pub const FLOAT_REGISTERS: usize = 32;
-/// What their names begin with.
+/// The prefix of their names.
 pub const FLOAT_LETTER: char = 'v';
-/// How many times 64 bits each of them is long.
+/// The length of each in 64-bit words.
 pub const FLOAT_WORDS: usize = 2;
 /// All exceptions and the saturation raised, round up.
 pub const FLOAT_CONTROLS: [(&str, u64); 2] = [("fpsr", 1 << 27 | 0x9f), ("fpcr", 1 << 22)];
@@ -78,7 +78,7 @@ impl ScalableState {
         cut
     }
 
-    /// The registers that differ, for a report.
+    /// Names the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &ScalableState) -> String {
         let at = |i: usize| (i / self.length, i % self.length);
@@ -95,7 +95,7 @@ impl ScalableState {
     }
 }
 
-/// Issues a call with these scalable registers loaded; gives the registers and state behind it.
+/// Issues a call with these scalable registers loaded; gives the registers and state after it.
 #[must_use]
 pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
     let mut out = Registers::default();
@@ -107,7 +107,7 @@ pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Register
     (out, after)
 }
 
-/// Where [`issue_with_scalable`] enters the kernel.
+/// The address of the system call instruction of [`issue_with_scalable`].
 #[must_use]
 pub fn scalable_call() -> u64 {
     address(sudbox_scalable_call)

@@ -2,11 +2,11 @@
 
 //! Floating point registers.
 
-/// How many floating point registers there are.
+/// The number of floating point registers.
 pub const FLOAT_REGISTERS: usize = 32;
-/// What their names begin with.
+/// The prefix of their names.
 pub const FLOAT_LETTER: char = 'f';
-/// How many times 64 bits each of them is long.
+/// The length of each in 64-bit words.
 pub const FLOAT_WORDS: usize = 1;
 /// The control and status register: round up, all exceptions raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fcsr", 3 << 5 | 0x1f)];

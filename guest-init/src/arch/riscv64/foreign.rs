@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and the registers in which personalities pass values.
+//! Foreign programs in machine code, and the registers of their system calls.
 
 use super::Reg;
 use crate::arch::AlienRegisters;
@@ -8,14 +8,14 @@ use crate::arch::Registers;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 
-/// The registers of the personality `alien`.
+/// The registers of calls of the personality `alien`.
 pub const ALIEN: AlienRegisters = AlienRegisters {
     number: Reg::A7,
     arguments: [Reg::S2, Reg::S3, Reg::S4, Reg::S5],
     results: [Reg::S6, Reg::S7],
 };
 
-/// Says whether a call of `alien` failed: in a register, for want of flags.
+/// Sets the register that says whether a call of `alien` failed; the architecture has no flags.
 pub fn set_alien_flag(registers: &mut Registers, failed: bool) {
     registers[Reg::T6] = failed.into();
 }

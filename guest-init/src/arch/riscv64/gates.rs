@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What gates are made of. The kernel has no `SA_RESTORER` here: handlers begin in a stub that puts
+//! The parts of gates. The kernel has no `SA_RESTORER` here: handlers begin in a stub that puts
 //! their own place of return into `ra`, where the kernel put that of the vDSO.
 
 use crate::arch::gates::{address, inside_call, symbols};
@@ -12,7 +12,7 @@ std::arch::global_asm!(include_str!("gates.s"));
 
 symbols!(sudbox_handler;);
 
-/// Bytes above a stack pointer's first value that whom the child calls may write to: none.
+/// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
 pub const FIRST_FRAME: u64 = 0;
 
 /// `riscv_flush_icache` (arch/riscv/include/uapi/asm/unistd.h).

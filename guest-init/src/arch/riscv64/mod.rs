@@ -20,66 +20,66 @@ use sudbox_protocol::Feature;
 
 /// `si_arch` of a system call (`AUDIT_ARCH_RISCV64`, uapi/linux/audit.h).
 pub const AUDIT_ARCH: u32 = 0xc000_00f3;
-/// Length in bytes of the instruction that enters the kernel, which has no compressed form.
+/// Length in bytes of the system call instruction, which has no compressed form.
 pub const CALL_LENGTH: u64 = 4;
-/// A system call number that no kernel implements and that is no error code.
+/// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
-/// An address that the kernel keeps for itself, with the top bit set: `access_ok()` refuses it
+/// A kernel address, with the top bit set: `access_ok()` refuses it
 /// in every version.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The bit that is set in addresses of the kernel alone.
+/// The bit that is set in kernel addresses only.
 pub const KERNEL_BIT: u64 = 1 << 63;
-/// Whether a selector at [`KERNEL_ADDRESS`] or beyond is refused.
+/// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
-/// How many bits of the number's register are the number.
+/// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
-/// What a recorded bug leaves in the result's register of a dispatched call.
+/// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const LEFT_BY_DISPATCH: Option<i64> = None;
-/// A hint for memory above 4 GiB that fits the smallest address space, of 39 bits (Sv39).
+/// An mmap(2) hint above 4 GiB that fits the smallest address space, of 39 bits (Sv39).
 pub const HIGH_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` does not exist.
 pub const SA_RESTORER: u64 = 0;
-/// The signature in front of abort handlers that the C library uses (sys/rseq.h).
+/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0xf140_1073;
-/// Fields of `/proc/cpuinfo` that say what the CPU is.
+/// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["isa", "mmu"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "isa";
-/// What `sys_exit` says of the number of an `rt_sigreturn(2)` that returned from a call of this
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
 /// number: the register is put back by then.
 #[must_use]
 pub const fn number_after_sigreturn(number: i64) -> i64 {
     number
 }
 
-/// What exists on other architectures only.
+/// Whether the kernel offers a feature that only one architecture has: none is this one's.
 #[must_use]
 pub fn offers(_: Feature) -> bool {
     false
 }
 
-/// Calls that architectures with an older table have beside the usual ones: none.
+/// Calls of architectures with an older system call table: none here.
 pub const MORE_CALLS: &[(i64, [u64; 6])] = &[];
 
-/// The arguments of `clone(2)` in their order here.
+/// The arguments of `clone(2)` in this architecture's order.
 #[must_use]
 pub const fn clone_arguments(flags: u64, stack: u64) -> [u64; 2] {
     [flags, stack]
 }
 
-/// The arguments of `mmap(2)` as the kernel takes them.
+/// The arguments of `mmap(2)` as the kernel expects them.
 #[must_use]
 pub const fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     *six
 }
 
-/// What the number's register holds when a call of this number goes on as `restart_syscall(2)`.
+/// The value of the number register when a call of this number continues as `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(_: i64) -> i64 {
     libc::SYS_restart_syscall
 }
 
-/// The thread pointer, as the C library means it.
+/// The thread pointer of the C library.
 #[must_use]
 pub fn thread_pointer() -> u64 {
     let value: u64;
@@ -88,6 +88,6 @@ pub fn thread_pointer() -> u64 {
     value
 }
 
-/// Whether a tracer sees all registers that a call may use where `PTRACE_SYSEMU` stops: a0 is -ENOSYS by
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`: a0 is -ENOSYS by
 /// then, and no set of registers has what it was (`do_trap_ecall_u()`, `struct user_regs_struct`).
 pub const SYSEMU_SHOWS_ALL: bool = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Machine code that is made at run time.
+//! Machine code of test programs, generated at run time.
 
-/// The machine of programs (`EM_RISCV`, uapi/linux/elf-em.h).
+/// `e_machine` of ELF files (`EM_RISCV`, uapi/linux/elf-em.h).
 pub const ELF_MACHINE: u16 = 243;
 /// No compressed instructions, floating point in registers (`EF_RISCV_FLOAT_ABI_DOUBLE`).
 pub const ELF_FLAGS: u32 = 4;
@@ -24,7 +24,7 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
     text.map(u32::to_le_bytes).concat()
 }
 
-/// Functions of one number that give back that number and
+/// Functions of an integer that return the integer plus
 /// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
 /// of their own, one with what they emulate (auipc, arch/riscv/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [

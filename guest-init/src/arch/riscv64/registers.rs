@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The registers as gates load and store them, and as signal frames and tracers show them.
+//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
 use super::thread_pointer;
 use crate::arch::registers::{Registers, registers};
@@ -13,42 +13,42 @@ registers! {
 }
 
 impl Reg {
-    /// Holds the number of a call.
+    /// The register of a call's number.
     pub const NUMBER: Reg = Reg::A7;
-    /// Holds the first argument of a call and then its result.
+    /// The register of a call's result, which holds the first argument before.
     pub const RESULT: Reg = Reg::A0;
-    /// Holds the address of the next instruction.
+    /// The register of the next instruction's address.
     pub const NEXT: Reg = Reg::Pc;
-    /// The six arguments of a call, in order.
+    /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::A0, Reg::A1, Reg::A2, Reg::A3, Reg::A4, Reg::A5];
-    /// What the instruction that enters the kernel may itself overwrite: nothing.
+    /// The registers that the system call instruction itself may overwrite: none.
     pub const SCRATCH: [Reg; 0] = [];
-    /// Holds the flags: there are none.
+    /// The flags register: there is none.
     pub const STATE: Option<Reg> = None;
-    /// Holds the address of this thread's own data, where that is a general register: handlers need it.
+    /// The thread pointer, if it is a general register: handlers need it.
     pub const THREAD: Option<Reg> = Some(Reg::Tp);
 }
 
-/// The bits of [`Reg::STATE`] that a program may set at will.
+/// The bits of [`Reg::STATE`] that a program may set freely.
 pub const FLAGS: u64 = 0;
-/// Set beside them always.
+/// The bits of [`Reg::STATE`] that are always set in user mode.
 pub const FLAGS_FIXED: u64 = 0;
 
-/// What must hold a value of its own in a call that is otherwise a pattern: the thread pointer,
+/// The registers that cannot hold a pattern value, and their values: the thread pointer,
 /// which handlers need.
 pub fn fixed() -> [(Reg, u64); 1] {
     [(Reg::Tp, thread_pointer())]
 }
 
 impl Registers {
-    /// What [`Reg::SCRATCH`] may hold behind a call.
+    /// The permitted values of [`Reg::SCRATCH`] after a call.
     #[must_use]
     pub fn scratch_behind(&self, _after: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }
 
-/// The signal frame as a handler gets it: `struct ucontext` with a `struct sigcontext` in it
+/// The signal frame that a handler gets: `struct ucontext` with a `struct sigcontext` in it
 /// (arch/riscv/include/uapi/asm/{ucontext,sigcontext}.h).
 #[derive(Debug)]
 #[repr(C, align(16))]
@@ -56,22 +56,22 @@ pub struct Context {
     flags: u64,
     link: u64,
     stack: [u64; 3],
-    /// The signal mask that the handler's return puts back.
+    /// The signal mask that the handler's return restores.
     pub mask: u64,
     // Room for masks of 1024 signals, and the alignment of the floating point state.
     reserved: [u64; 16],
-    /// The registers that the handler's return puts back.
+    /// The registers that the handler's return restores.
     pub registers: Registers,
 }
 
-/// The flags register as it is here: there is none.
+/// The current flags register: there is none.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
     0
 }
 
-/// The stack pointer as it is here.
+/// The current stack pointer.
 #[inline]
 #[must_use]
 pub fn current_stack() -> u64 {
@@ -81,29 +81,29 @@ pub fn current_stack() -> u64 {
     sp
 }
 
-/// Registers of a stopped tracee, `NT_PRSTATUS`.
+/// The general registers of a stopped tracee, `NT_PRSTATUS`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct TraceeRegisters {
-    /// Next instruction.
+    /// The address of the next instruction.
     pub next: u64,
     below: [u64; 9],
-    /// Result of a call.
+    /// The result of a call.
     pub result: u64,
     arguments: [u64; 6],
-    /// Number of the call.
+    /// The number of the call.
     pub number: u64,
     rest: [u64; 14],
 }
 
 impl TraceeRegisters {
-    /// Lets the tracee go on with a call of this number from this place.
+    /// Makes the tracee issue a call of this number by the instruction at this address.
     pub fn set_call(&mut self, place: u64, number: u64) {
         self.next = place;
         self.number = number;
     }
 
-    /// The registers as a signal frame would hold them.
+    /// The registers in the layout of gates.
     #[must_use]
     pub fn general(&self, _at_call: bool) -> Registers {
         let mut values = [0; Reg::ALL.len()];
@@ -116,7 +116,7 @@ impl TraceeRegisters {
         Registers::of(values)
     }
 
-    /// Lets the tracee go on with these, in no call.
+    /// Sets the registers; the tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
         let values = registers.all();
         self.next = values[0];
@@ -127,7 +127,8 @@ impl TraceeRegisters {
         self.rest.copy_from_slice(&values[18..32]);
     }
 
-    /// Whether the tracee is held in a sleep behind which `after` is, and which will be restarted:
+    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
+    /// system call instruction:
     /// its registers are at the instruction again (`arch_do_signal_or_restart()`).
     #[must_use]
     pub fn restarts_sleep(&self, after: u64) -> bool {

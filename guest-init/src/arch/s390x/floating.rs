@@ -2,18 +2,18 @@
 
 //! Floating point registers.
 
-/// How many floating point registers there are.
+/// The number of floating point registers.
 pub const FLOAT_REGISTERS: usize = 16;
-/// What their names begin with.
+/// The prefix of their names.
 pub const FLOAT_LETTER: char = 'f';
-/// How many times 64 bits each of them is long.
+/// The length of each in 64-bit words.
 pub const FLOAT_WORDS: usize = 1;
 /// The control register, in whose place the gate keeps it, the last four bytes: rounded down, all
 /// flags raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fpc", 0x00f8_0003)];
 
-/// Overwrites all floating point registers and clears the control register, as a handler that
-/// computes may.
+/// Overwrites all floating point registers and clears the control register, as a handler
+/// that computes with them may.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites; the control register is the thread's own.

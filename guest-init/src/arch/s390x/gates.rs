@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What gates are made of.
+//! The parts of gates.
 
 use super::SA_RESTORER;
 use crate::sys::Action;
@@ -8,16 +8,18 @@ use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-/// Bytes above a stack pointer's first value that whom the child calls may write to.
+/// Bytes above a new thread's first stack pointer that the functions it calls may write to (the
+/// register save area of the ABI).
 pub const FIRST_FRAME: u64 = 160;
 
-/// Lets instructions be read from where they were written as data: the processor sees to it.
+/// Makes written instructions executable. The processor needs nothing for that: its caches are
+/// coherent.
 ///
 /// # Safety
-/// None is needed here.
+/// Always safe on this architecture.
 pub unsafe fn make_executable(_: Range<u64>) {}
 
-/// `struct sigaction` as `rt_sigaction(2)` takes it (include/linux/signal_types.h).
+/// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
 /// What brings this about: the kernel's own place of return, in the vDSO, where none is given.
@@ -28,7 +30,7 @@ pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     Action { handler, flags, restorer, mask }
 }
 
-/// Where the kernel begins a handler.
+/// The address at which the kernel enters this handler.
 #[must_use]
 pub fn entered_at(handler: u64) -> u64 {
     handler

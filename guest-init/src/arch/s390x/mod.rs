@@ -18,37 +18,37 @@ use sudbox_protocol::Feature;
 
 /// `si_arch` of a system call (`AUDIT_ARCH_S390X`, uapi/linux/audit.h).
 pub const AUDIT_ARCH: u32 = 0x8000_0016;
-/// Length in bytes of the instruction that enters the kernel.
+/// Length in bytes of the system call instruction.
 pub const CALL_LENGTH: u64 = 2;
-/// A system call number that no kernel implements and that is no error code.
+/// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x7fe0;
 /// The last page, where no program can have memory (`TASK_SIZE_MAX`). All others are the program's:
 /// the kernel has an address space of its own.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;
 /// A bit of addresses that is none of the kernel's alone.
 pub const KERNEL_BIT: u64 = 1 << 63;
-/// Whether a selector at [`KERNEL_ADDRESS`] or beyond is refused: `__access_ok()` refuses nothing.
+/// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`]: `__access_ok()` refuses nothing.
 pub const REFUSES_KERNEL_ADDRESSES: bool = false;
-/// How many bits of the number's register are the number (`do_syscall()`).
+/// The number of bits of the number register that the kernel reads (`do_syscall()`).
 pub const NUMBER_BITS: u32 = 16;
-/// A hint for memory above 4 GiB that fits the smallest address space, of 42 bits.
+/// An mmap(2) hint above 4 GiB that fits the smallest address space, of 42 bits.
 pub const HIGH_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/s390/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
-/// The signature in front of abort handlers that the C library uses (sys/rseq.h).
+/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0xb2ff_0fff;
-/// Fields of `/proc/cpuinfo` that say what the CPU is.
+/// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "features";
-/// Whether a tracer is told twice of a step over a call that a handler follows: by the signal's
+/// Whether a tracer gets two stops for a step over a call that a handler follows: by the signal's
 /// delivery (`signal_setup_done()`), and by the event that the processor noted (`do_per_trap()`).
 pub const STEP_IS_TOLD_TWICE: bool = true;
 /// What `__do_syscall()` leaves in the result's register of a dispatched call, over what
 /// `syscall_rollback()` put there: -ENOSYS, a recorded bug.
 pub const LEFT_BY_DISPATCH: Option<i64> = Some(-38);
 
-/// What `sys_exit` says of the number of an `rt_sigreturn(2)` that returned from a call of this
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
 /// number: the frame is that of no call any more, and `syscall_get_nr()` makes -1 a number without
 /// sign on its way.
 #[must_use]
@@ -56,35 +56,35 @@ pub const fn number_after_sigreturn(_: i64) -> i64 {
     0xffff_ffff
 }
 
-/// What exists on other architectures only.
+/// Whether the kernel offers a feature that only one architecture has: none is this one's.
 #[must_use]
 pub fn offers(_: Feature) -> bool {
     false
 }
 
-/// Calls that architectures with a younger table do not have.
+/// Calls of architectures with an older system call table.
 pub const MORE_CALLS: &[(i64, [u64; 6])] = &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
-/// The arguments of `clone(2)` in their order here (`CLONE_BACKWARDS2`).
+/// The arguments of `clone(2)` in this architecture's order (`CLONE_BACKWARDS2`).
 #[must_use]
 pub const fn clone_arguments(flags: u64, stack: u64) -> [u64; 2] {
     [stack, flags]
 }
 
-/// The arguments of `mmap(2)` as the kernel takes them: the address of all six (`sys_old_mmap()`).
+/// The arguments of `mmap(2)` as the kernel expects them: the address of all six (`sys_old_mmap()`).
 #[must_use]
 pub fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     [six.as_ptr() as u64, 0, 0, 0, 0, 0]
 }
 
-/// What the number's register holds when a call of this number goes on as `restart_syscall(2)`: the
+/// The value of the number register when a call of this number continues as `restart_syscall(2)`: the
 /// kernel issues that from the vDSO, where the number stands in the instruction.
 #[must_use]
 pub const fn number_of_restart(number: i64) -> i64 {
     number
 }
 
-/// The thread pointer, as the C library means it: the first two access registers.
+/// The thread pointer of the C library: the first two access registers.
 #[must_use]
 pub fn thread_pointer() -> u64 {
     let value: u64;

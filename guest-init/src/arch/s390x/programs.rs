@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Machine code that is made at run time.
+//! Machine code of test programs, generated at run time.
 
-/// The machine of programs (`EM_S390`, uapi/linux/elf-em.h).
+/// `e_machine` of ELF files (`EM_S390`, uapi/linux/elf-em.h).
 pub const ELF_MACHINE: u16 = 22;
-/// What else programs say of it: nothing.
+/// `e_flags` of ELF files.
 pub const ELF_FLAGS: u32 = 0;
 
 /// The code of [`tiny_program`](crate::arch::tiny_program).
@@ -23,7 +23,7 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
     .concat()
 }
 
-/// Functions of one number that give back that number and
+/// Functions of an integer that return the integer plus
 /// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
 /// of their own, one with what they emulate (larl, `handle_insn_ril()`,
 /// arch/s390/kernel/uprobes.c).

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The registers as gates load and store them, and as signal frames and tracers show them.
+//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
 use crate::arch::registers::{Registers, registers};
 
@@ -13,17 +13,17 @@ registers! {
 }
 
 impl Reg {
-    /// Holds the number of a call.
+    /// The register of a call's number.
     pub const NUMBER: Reg = Reg::R1;
-    /// Holds the first argument of a call and then its result.
+    /// The register of a call's result, which holds the first argument before.
     pub const RESULT: Reg = Reg::R2;
-    /// Holds the address of the next instruction.
+    /// The register of the next instruction's address.
     pub const NEXT: Reg = Reg::Next;
-    /// The six arguments of a call, in order.
+    /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::R2, Reg::R3, Reg::R4, Reg::R5, Reg::R6, Reg::R7];
-    /// What the instruction that enters the kernel may itself overwrite: nothing.
+    /// The registers that the system call instruction itself may overwrite: none.
     pub const SCRATCH: [Reg; 0] = [];
-    /// Holds the flags.
+    /// The flags register.
     pub const STATE: Option<Reg> = Some(Reg::Mask);
 }
 
@@ -31,20 +31,20 @@ impl Reg {
 /// arch/s390/include/uapi/asm/ptrace.h).
 pub const FLAGS: u64 = 3 << 44;
 
-/// What must hold a value of its own in a call that is otherwise a pattern: the condition code.
+/// The registers that cannot hold a pattern value, and their values: the condition code.
 pub fn fixed() -> [(Reg, u64); 1] {
     [(Reg::Mask, 0)]
 }
 
 impl Registers {
-    /// What [`Reg::SCRATCH`] may hold behind a call.
+    /// The permitted values of [`Reg::SCRATCH`] after a call.
     #[must_use]
     pub fn scratch_behind(&self, _after: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }
 
-/// The signal frame as a handler gets it: `struct ucontext_extended`
+/// The signal frame that a handler gets: `struct ucontext_extended`
 /// (arch/s390/include/uapi/asm/{ucontext,sigcontext}.h).
 #[derive(Debug)]
 #[repr(C)]
@@ -52,23 +52,23 @@ pub struct Context {
     flags: u64,
     link: u64,
     stack: [u64; 3],
-    /// The registers that the handler's return puts back.
+    /// The registers that the handler's return restores.
     pub registers: Registers,
     // Access registers, then floating point registers behind their control register.
     access: [u32; 16],
     floating: [u64; 17],
-    /// The signal mask that the handler's return puts back.
+    /// The signal mask that the handler's return restores.
     pub mask: u64,
 }
 
-/// The flags register as it is here: the condition code is not one to be set for a handler.
+/// The current flags register: the condition code is not one to be set for a handler.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
     0
 }
 
-/// The stack pointer as it is here.
+/// The current stack pointer.
 #[inline]
 #[must_use]
 pub fn current_stack() -> u64 {
@@ -78,17 +78,17 @@ pub fn current_stack() -> u64 {
     sp
 }
 
-/// Registers of a stopped tracee, `NT_PRSTATUS`: `s390_regs`.
+/// The general registers of a stopped tracee, `NT_PRSTATUS`: `s390_regs`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct TraceeRegisters {
     mask: u64,
-    /// Next instruction.
+    /// The address of the next instruction.
     pub next: u64,
     first: u64,
-    /// Number of the call.
+    /// The number of the call.
     pub number: u64,
-    /// Result of a call.
+    /// The result of a call.
     pub result: u64,
     rest: [u64; 13],
     access: [u32; 16],
@@ -96,13 +96,14 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Lets the tracee go on with a call of this number from this place.
+    /// Makes the tracee issue a call of this number by the instruction at this address.
     pub fn set_call(&mut self, place: u64, number: u64) {
         self.next = place;
         self.number = number;
     }
 
-    /// Whether the tracee is held in a sleep behind which `after` is, and which will be restarted:
+    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
+    /// system call instruction:
     /// until then its register holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
     pub fn restarts_sleep(&self, _after: u64) -> bool {

@@ -2,7 +2,7 @@
 
 //! The processor's counter.
 
-/// The time stamp counter, read behind all that comes before and before all that comes behind (Intel
+/// The time stamp counter, read in program order (Intel
 /// SDM volume 2, RDTSC). Programs may read it unless they ask the kernel that they may not
 /// (`PR_SET_TSC`).
 #[inline]

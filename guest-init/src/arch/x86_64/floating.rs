@@ -40,7 +40,7 @@ impl SseState {
         SSE_COMPARED.into_iter().all(|r| self.0[r.clone()] == other.0[r])
     }
 
-    /// The compared parts that differ, for a report.
+    /// Names the compared parts that differ.
     #[must_use]
     pub fn difference(&self, other: &SseState) -> String {
         let names = ["control word", "MXCSR", "x87 or XMM registers"];
@@ -54,7 +54,7 @@ impl SseState {
     }
 }
 
-/// Issues a call with this x87 and SSE state loaded; gives the registers and state behind it.
+/// Issues a call with this x87 and SSE state loaded; gives the registers and state after it.
 #[must_use]
 pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
     let mut out = Registers::default();
@@ -64,7 +64,7 @@ pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseStat
     (out, after)
 }
 
-/// Where [`issue_with_sse`] enters the kernel.
+/// The address of the system call instruction of [`issue_with_sse`].
 #[must_use]
 pub fn sse_call() -> u64 {
     address(sudbox_sse_call)
@@ -88,7 +88,7 @@ impl AvxState {
         AvxState(state)
     }
 
-    /// The registers that differ, for a report.
+    /// Names the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &AvxState) -> String {
         let names: Vec<_> =
@@ -97,20 +97,20 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded; gives the registers behind it. Only on a CPU
+/// Issues a call with these AVX registers loaded; gives the registers after it. Only on a CPU
 /// with the feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
     let mut out = Registers::default();
     let mut after = AvxState([[0; 32]; 16]);
-    // SAFETY: as in `Gate::issue`; the two areas are as long as the gate wants.
+    // SAFETY: as in `Gate::issue`; both areas have the length that the gate reads and writes.
     unsafe {
         sudbox_avx(regs, &raw mut out, state.0.as_ptr().cast(), after.0.as_mut_ptr().cast());
     }
     (out, after)
 }
 
-/// Where [`issue_with_avx`] enters the kernel.
+/// The address of the system call instruction of [`issue_with_avx`].
 #[must_use]
 pub fn avx_call() -> u64 {
     address(sudbox_avx_call)

@@ -33,66 +33,66 @@ pub use watch::*;
 pub const AUDIT_ARCH: u32 = 0xc000_003e;
 /// `si_arch` of a system call through `int 0x80` (`AUDIT_ARCH_I386`).
 pub const AUDIT_ARCH_COMPAT: u32 = 0x4000_0003;
-/// Length in bytes of the instruction that enters the kernel; `int 0x80` has the same.
+/// Length in bytes of the system call instruction; `int 0x80` has the same.
 pub const CALL_LENGTH: u64 = 2;
-/// A system call number that no x86-64 kernel implements and that is no error code.
+/// A system call number that no x86-64 kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// Bit in a number that selects the x32 table (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u64 = 0x4000_0000;
-/// An address that the kernel keeps for itself, with the top bit set: `access_ok()` refuses it
+/// A kernel address, with the top bit set: `access_ok()` refuses it
 /// in every version.
 pub const KERNEL_ADDRESS: u64 = 0xffff_8880_0000_0000;
-/// Whether a selector at [`KERNEL_ADDRESS`] or beyond is refused.
+/// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
-/// How many bits of the number's register are the number.
+/// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
-/// Whether a tracer is told twice of a step over a call that a handler follows.
+/// Whether a tracer gets two stops for a step over a call that a handler follows.
 pub const STEP_IS_TOLD_TWICE: bool = false;
-/// What a recorded bug leaves in the result's register of a dispatched call.
+/// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const LEFT_BY_DISPATCH: Option<i64> = None;
 
-/// Whether a tracer sees all registers that a call may use where `PTRACE_SYSEMU` stops.
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`.
 pub const SYSEMU_SHOWS_ALL: bool = true;
 
 /// `getpid` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 pub const COMPAT_GETPID: u64 = 20;
 
-/// The bit that is set in addresses of the kernel alone.
+/// The bit that is set in kernel addresses only.
 pub const KERNEL_BIT: u64 = 1 << 63;
-/// A hint for memory above 4 GiB.
+/// An mmap(2) hint above 4 GiB.
 pub const HIGH_HINT: u64 = 0x7e57_0000_0000;
 /// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
-/// The signature in front of abort handlers that the C library uses (sys/rseq.h).
+/// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).
 pub const RSEQ_SIGNATURE: u64 = 0x5305_3053;
-/// Fields of `/proc/cpuinfo` that say what the CPU is.
+/// The fields of `/proc/cpuinfo` that name the CPU.
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "model name"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "flags";
 
-/// What `sys_exit` says of the number of an `rt_sigreturn(2)` that returned from a call of this
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
 /// number.
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Calls that architectures with a younger table do not have.
+/// Calls of architectures with an older system call table.
 pub const MORE_CALLS: &[(i64, [u64; 6])] = &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
-/// The arguments of `clone(2)` in their order here.
+/// The arguments of `clone(2)` in this architecture's order.
 #[must_use]
 pub const fn clone_arguments(flags: u64, stack: u64) -> [u64; 2] {
     [flags, stack]
 }
 
-/// The arguments of `mmap(2)` as the kernel takes them.
+/// The arguments of `mmap(2)` as the kernel expects them.
 #[must_use]
 pub const fn mmap_arguments(six: &[u64; 6]) -> [u64; 6] {
     *six
 }
 
-/// What the number's register holds when a call of this number goes on as `restart_syscall(2)`.
+/// The value of the number register when a call of this number continues as `restart_syscall(2)`.
 #[must_use]
 pub const fn number_of_restart(_: i64) -> i64 {
     libc::SYS_restart_syscall

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Machine code that is made at run time.
+//! Machine code of test programs, generated at run time.
 
-/// The machine of programs (`EM_X86_64`, uapi/linux/elf-em.h).
+/// `e_machine` of ELF files (`EM_X86_64`, uapi/linux/elf-em.h).
 pub const ELF_MACHINE: u16 = 62;
-/// What else programs say of it: nothing.
+/// `e_flags` of ELF files.
 pub const ELF_FLAGS: u32 = 0;
 
 /// The code of [`tiny_program`](crate::arch::tiny_program).
@@ -28,7 +28,7 @@ pub fn with_breakpoint(code: u64) -> u64 {
     code & !0xff | 0xcc
 }
 
-/// Functions of one number that give back that number and
+/// Functions of an integer that return the integer plus
 /// [`PROBED_ADDS`](crate::arch::PROBED_ADDS). They begin with what uprobes replace by a call: nop5 as
 /// 6.18 does, and nop10 as 7.2.13 and 7.3 do (arch/x86/kernel/uprobes.c, `can_optimize()`); lea
 /// eax,[rdi+7]; ret.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The registers as gates load and store them, and as signal frames and tracers show them.
+//! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
 use crate::arch::registers::{Registers, registers};
 
@@ -11,19 +11,19 @@ registers! {
 }
 
 impl Reg {
-    /// Holds the number of a call.
+    /// The register of a call's number.
     pub const NUMBER: Reg = Reg::Ax;
-    /// Holds the number of a call and then its result.
+    /// The register of a call's result, which holds the number before.
     pub const RESULT: Reg = Reg::Ax;
-    /// Holds the address of the next instruction.
+    /// The register of the next instruction's address.
     pub const NEXT: Reg = Reg::Ip;
-    /// The six arguments of a call, in order.
+    /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::Di, Reg::Si, Reg::Dx, Reg::R10, Reg::R8, Reg::R9];
-    /// What the instruction that enters the kernel may itself overwrite.
+    /// The registers that the system call instruction itself may overwrite.
     pub const SCRATCH: [Reg; 2] = [Reg::Cx, Reg::R11];
-    /// Holds the flags.
+    /// The flags register.
     pub const STATE: Option<Reg> = Some(Reg::Flags);
-    /// Holds the address of this thread's own data, where that is a general register: it is none.
+    /// The thread pointer, if it is a general register: it is none.
     pub const THREAD: Option<Reg> = None;
 }
 
@@ -36,13 +36,13 @@ pub const FLAG_DIRECTION: u64 = 0x400;
 /// Set in the flags always, and interrupts enabled: what user code sees beside [`FLAGS`].
 pub const FLAGS_FIXED: u64 = 0x202;
 
-/// What must hold a value of its own in a call that is otherwise a pattern: the flags.
+/// The registers that cannot hold a pattern value, and their values: the flags.
 pub fn fixed() -> [(Reg, u64); 1] {
     [(Reg::Flags, FLAGS_FIXED)]
 }
 
 impl Registers {
-    /// The same with these flags of [`FLAGS`] set.
+    /// These registers with the given bits of [`FLAGS`] set, and the others clear.
     #[must_use]
     pub fn with_flags(mut self, flags: u64) -> Registers {
         self[Reg::Flags] = FLAGS_FIXED | flags & FLAGS;
@@ -57,7 +57,7 @@ impl Registers {
     }
 }
 
-/// The signal frame as a handler gets it: `struct ucontext` with a `struct sigcontext_64` in it
+/// The signal frame that a handler gets: `struct ucontext` with a `struct sigcontext_64` in it
 /// (arch/x86/include/uapi/asm/{ucontext,sigcontext}.h).
 #[derive(Debug)]
 #[repr(C)]
@@ -65,7 +65,7 @@ pub struct Context {
     flags: u64,
     link: u64,
     stack: [u64; 3],
-    /// The registers that the handler's return puts back.
+    /// The registers that the handler's return restores.
     pub registers: Registers,
     segments: [u16; 4],
     error: u64,
@@ -74,11 +74,11 @@ pub struct Context {
     cr2: u64,
     floating: u64,
     reserved: [u64; 8],
-    /// The signal mask that the handler's return puts back.
+    /// The signal mask that the handler's return restores.
     pub mask: u64,
 }
 
-/// The flags register as it is here.
+/// The current flags register.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
@@ -88,7 +88,7 @@ pub fn current_flags() -> u64 {
     flags
 }
 
-/// The stack pointer as it is here.
+/// The current stack pointer.
 #[inline]
 #[must_use]
 pub fn current_stack() -> u64 {
@@ -98,7 +98,7 @@ pub fn current_stack() -> u64 {
     sp
 }
 
-/// Registers of a stopped tracee: `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
+/// The general registers of a stopped tracee: `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct TraceeRegisters {
@@ -107,15 +107,15 @@ pub struct TraceeRegisters {
     r10: u64,
     r9: u64,
     r8: u64,
-    /// Result of a call.
+    /// The result of a call.
     pub result: u64,
     cx: u64,
     dx: u64,
     si: u64,
     di: u64,
-    /// Number of the call in progress.
+    /// The number of the call in progress.
     pub number: u64,
-    /// Next instruction.
+    /// The address of the next instruction.
     pub next: u64,
     cs: u64,
     flags: u64,
@@ -124,7 +124,7 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Lets the tracee go on with a call of this number from this place.
+    /// Makes the tracee issue a call of this number by the instruction at this address.
     pub fn set_call(&mut self, place: u64, number: u64) {
         self.next = place;
         self.result = number;
@@ -132,8 +132,7 @@ impl TraceeRegisters {
         self.number = u64::MAX;
     }
 
-    /// The registers of a tracee that stopped at a call, or elsewhere, as a signal frame would hold
-    /// them.
+    /// The registers in the layout of gates. `at_call`: the tracee stopped at a call.
     #[must_use]
     pub fn general(&self, at_call: bool) -> Registers {
         let [r15, r14, r13, r12, bp, bx] = self.kept;
@@ -144,7 +143,7 @@ impl TraceeRegisters {
         ])
     }
 
-    /// Lets the tracee go on with these, in no call.
+    /// Sets the registers; the tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
         let [r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, next, flags] =
             registers.all();
@@ -167,7 +166,8 @@ impl TraceeRegisters {
         };
     }
 
-    /// Whether the tracee is held in a sleep behind which `after` is, and which will be restarted:
+    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
+    /// system call instruction:
     /// until then its register holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
     pub fn restarts_sleep(&self, _after: u64) -> bool {

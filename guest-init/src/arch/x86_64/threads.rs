@@ -2,7 +2,7 @@
 
 //! The thread pointers.
 
-/// The thread pointer, as the C library means it.
+/// The thread pointer of the C library.
 #[must_use]
 pub fn thread_pointer() -> u64 {
     let value: u64;
@@ -25,7 +25,7 @@ pub const GET_SECOND_THREAD_POINTER: u64 = 0x1004;
 #[must_use]
 pub unsafe fn read_second_thread_pointer() -> u64 {
     let value: u64;
-    // SAFETY: the caller vouches for the base.
+    // SAFETY: by the contract of this function.
     unsafe { std::arch::asm!("mov {}, gs:[0]", out(reg) value, options(nostack, readonly)) };
     value
 }
@@ -38,6 +38,6 @@ pub unsafe fn read_second_thread_pointer() -> u64 {
 /// # Safety
 /// Nothing of ours may use it.
 pub unsafe fn set_block(block: u64) -> crate::sys::Result<()> {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { crate::sys::call(libc::SYS_arch_prctl, &[SET_SECOND_THREAD_POINTER, block]) }.map(drop)
 }

@@ -50,7 +50,7 @@ pub struct NtBlock {
 /// What a thread's dispatcher keeps of a call.
 #[repr(C, align(16))]
 pub struct NtFrame {
-    /// Number of the call.
+    /// The number of the call.
     pub number: u64,
     /// Its first four arguments.
     pub arguments: [u64; 4],
@@ -98,7 +98,7 @@ pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
 #[must_use]
 pub unsafe fn nt_block() -> &'static NtBlock {
     let block: *const NtBlock;
-    // SAFETY: the caller vouches for the base.
+    // SAFETY: by the contract of this function.
     unsafe {
         std::arch::asm!("mov {}, gs:[0x30]", out(reg) block, options(nostack, readonly));
         &*block

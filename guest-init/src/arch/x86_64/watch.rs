@@ -343,7 +343,7 @@ impl Frame {
 /// # Safety
 /// It must be the handler's own.
 pub unsafe fn stop_traps(context: *mut super::Context) {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG };
 }
 

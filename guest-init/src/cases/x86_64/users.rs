@@ -267,7 +267,9 @@ pub(crate) fn rewriter() -> Check {
             equal(&format!("selector behind {what}"), after, BLOCK)?;
             equal(&format!("effect of {what}"), touched(), true)?;
             equal(&format!("result of {what}"), got.result(), 0o022)?;
-            for reg in Reg::ARGUMENTS.into_iter().chain(Reg::kept()).filter(|reg| *reg != Reg::Sp) {
+            for reg in
+                Reg::ARGUMENTS.into_iter().chain(Reg::preserved()).filter(|reg| *reg != Reg::Sp)
+            {
                 equal_hex(&format!("{reg:?} behind {what}"), got[reg], regs[reg])?;
             }
             equal(&format!("SIGSYS handled by {what}"), dispatches() as usize, site + 1)?;

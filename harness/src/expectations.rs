@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use sudbox_images::Arch;
 use sudbox_protocol::Feature;
+use sudbox_report::{CaseReport, Outcome};
 
 /// Whether a feature should be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +159,8 @@ pub(crate) struct Expectations {
     /// Text of the headers that user space sees, where the source is at hand: between releases
     /// the version number lies.
     headers: Option<String>,
+    /// Whether a guest of this kernel offered dispatch.
+    dispatch_seen: bool,
 }
 
 impl Expectations {
@@ -176,12 +179,19 @@ impl Expectations {
                 text.lines().filter_map(|line| line.strip_suffix("=y")).map(str::to_owned).collect()
             }),
             headers,
+            dispatch_seen: false,
         }
     }
 
-    /// Takes the release from the guest where nothing said it before.
-    pub(crate) fn learn_release(&mut self, release: &str) {
+    /// The architecture of the kernel.
+    pub(crate) fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// Takes the release from the guest where nothing said it before, and that it offers dispatch.
+    pub(crate) fn learn(&mut self, release: &str, features: &[Feature]) {
         self.version = self.version.or_else(|| Version::parse(release));
+        self.dispatch_seen |= features.contains(&Feature::Dispatch);
     }
 
     /// Whether the kernel should offer `feature`.
@@ -189,17 +199,9 @@ impl Expectations {
         match feature {
             // kernel/entry/Makefile: built with GENERIC_ENTRY until 7.2, and by a symbol of its
             // own from 7.3 (8383e05af734).
-            Feature::Dispatch => match self.since(Version(7, 3, 0)) {
-                Expected::Present => self.config("CONFIG_SYSCALL_USER_DISPATCH"),
-                // By that symbol too in a kernel to which our patches gave it.
-                Expected::Absent => both(
-                    self.since(Version(5, 11, 0)),
-                    either(
-                        self.config("CONFIG_GENERIC_ENTRY"),
-                        self.config("CONFIG_SYSCALL_USER_DISPATCH"),
-                    ),
-                ),
-                Expected::Unknown => Expected::Unknown,
+            Feature::Dispatch => match (self.dispatch(), self.dispatch_seen) {
+                (Expected::Unknown, true) => Expected::Present,
+                (expected, _) => expected,
             },
             // a2fc422ed757, include/uapi/linux/prctl.h.
             Feature::Inclusive => both(
@@ -232,6 +234,52 @@ impl Expectations {
             Feature::Audit => self.config("CONFIG_AUDIT"),
             Feature::Swap => self.config("CONFIG_SWAP"),
             Feature::PidNamespace => self.config("CONFIG_PID_NS"),
+        }
+    }
+
+    /// Why the outcomes of these cases are no verdict: the kernel offers no dispatch, and nobody knows
+    /// whether it should, so it may have lost it.
+    pub(crate) fn why_unjudged(&self, cases: &[CaseReport]) -> Option<String> {
+        let lacks_dispatch = |case: &CaseReport| {
+            case.outcome == Outcome::Absent && case.got == Feature::Dispatch.as_str()
+        };
+        let failed = cases.iter().any(|case| case.outcome.is_failure());
+        let unknown = self.feature(Feature::Dispatch) == Expected::Unknown;
+        (unknown && !failed && cases.iter().any(lacks_dispatch)).then(|| {
+            "it offers no dispatch, and its release alone does not tell whether it should: name its \
+             configuration with --config FILE (CONFIG=FILE)"
+                .to_owned()
+        })
+    }
+
+    /// Whether the kernel should offer dispatch, by its release and configuration.
+    fn dispatch(&self) -> Expected {
+        match self.since(Version(7, 3, 0)) {
+            // It can be switched off from then on: "Syscall User Dispatch" in arch/Kconfig.
+            Expected::Present => self.config("CONFIG_SYSCALL_USER_DISPATCH"),
+            Expected::Absent if self.config.is_none() => self.dispatch_by_release(),
+            // By that symbol too in a kernel to which our patches gave it.
+            Expected::Absent => both(
+                self.since(Version(5, 11, 0)),
+                either(
+                    self.config("CONFIG_GENERIC_ENTRY"),
+                    self.config("CONFIG_SYSCALL_USER_DISPATCH"),
+                ),
+            ),
+            Expected::Unknown => Expected::Unknown,
+        }
+    }
+
+    /// Whether a kernel before 7.3, of which no configuration is at hand, should offer dispatch. Where an
+    /// architecture selects GENERIC_ENTRY (`config X86`, `config RISCV`, `config S390`), no
+    /// configuration is without it.
+    fn dispatch_by_release(&self) -> Expected {
+        match self.arch {
+            Arch::X86_64 => self.since(Version(5, 11, 0)),
+            Arch::S390x => self.since(Version(5, 12, 0)),
+            Arch::Riscv64 => self.since(Version(6, 4, 0)),
+            // No release has it, and kernels with our patch have the number of one.
+            Arch::Aarch64 => Expected::Unknown,
         }
     }
 
@@ -335,9 +383,57 @@ mod tests {
     fn an_image_without_a_configuration_is_judged_by_its_version_when_that_is_enough() {
         let mut image = Expectations::new(Arch::X86_64, None, None, None);
         assert_eq!(image.feature(Feature::Inclusive), Expected::Unknown);
-        image.learn_release("6.12.1");
+        image.learn("6.12.1", &[]);
         assert_eq!(image.feature(Feature::Inclusive), Expected::Absent);
-        assert_eq!(image.feature(Feature::Dispatch), Expected::Unknown);
+        assert_eq!(image.feature(Feature::Dispatch), Expected::Present);
+        assert_eq!(image.feature(Feature::Userfaultfd), Expected::Unknown);
+    }
+
+    #[test]
+    fn a_release_without_a_configuration_says_where_dispatch_must_be() {
+        let at = |arch, release| Expectations::new(arch, Some(release), None, None);
+        let dispatch = |arch, release| at(arch, release).feature(Feature::Dispatch);
+        for (arch, before, first) in [
+            (Arch::X86_64, "5.10.9", "5.11.0"),
+            (Arch::S390x, "5.11.9", "5.12.0"),
+            (Arch::Riscv64, "6.3.9", "6.4.0"),
+        ] {
+            assert_eq!(dispatch(arch, before), Expected::Absent, "{before}");
+            assert_eq!(dispatch(arch, first), Expected::Present, "{first}");
+        }
+        assert_eq!(dispatch(Arch::Aarch64, "6.12.1"), Expected::Unknown);
+        // From 7.3 on it can be switched off.
+        let mut newer = at(Arch::X86_64, "7.3.4");
+        assert_eq!(newer.feature(Feature::Dispatch), Expected::Unknown);
+        assert_eq!(newer.feature(Feature::Inclusive), Expected::Unknown);
+        newer.learn("7.3.4", &[Feature::Dispatch]);
+        assert_eq!(newer.feature(Feature::Inclusive), Expected::Present);
+    }
+
+    #[test]
+    fn a_kernel_that_may_have_lost_dispatch_is_not_judged() {
+        let case = |outcome, got: &str| CaseReport {
+            id: "range/empty".into(),
+            promise: String::new(),
+            kernel_function: String::new(),
+            outcome,
+            expected: String::new(),
+            got: got.into(),
+            bug: None,
+            log: vec![],
+            console: None,
+            rerun: String::new(),
+            micros: 0,
+        };
+        let at = |config| Expectations::new(Arch::X86_64, Some("7.3.4"), config, None);
+        let absent = [case(Outcome::Absent, "dispatch"), case(Outcome::Pass, "")];
+        let why = at(None).why_unjudged(&absent).unwrap();
+        assert!(why.contains("--config FILE"), "{why}");
+        assert_eq!(at(Some("")).why_unjudged(&absent), None, "it was switched off");
+        let sysctl = [case(Outcome::Absent, "sysctl"), case(Outcome::Pass, "")];
+        assert_eq!(at(None).why_unjudged(&sysctl), None);
+        let failed = [case(Outcome::Absent, "dispatch"), case(Outcome::Fail, "")];
+        assert_eq!(at(None).why_unjudged(&failed), None, "a broken promise is told");
     }
 
     #[test]

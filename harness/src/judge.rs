@@ -23,7 +23,7 @@ use sudbox_guest_init::walk;
 use sudbox_images::Monitor as _;
 use sudbox_protocol::{CaseResult, Feature, Hello, PlannedCase};
 use sudbox_report::costs::Measured;
-use sudbox_report::{CaseReport, Outcome, Verdict};
+use sudbox_report::{Bug, CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, Snapshot, VmEnd, VmSpec};
 use sudbox_vmm::session::Session;
 
@@ -123,10 +123,17 @@ impl Bench<'_> {
                 None => groups.push((shape, vec![case])),
             }
         }
+        if groups.is_empty() && !selection.cases.is_empty() && !selection.boot {
+            return Err(Failure::usage(format!(
+                "{} is for kernels without dispatch, and this kernel should have it: no case is left",
+                selection.cases[0].id
+            )));
+        }
         if groups.is_empty() {
             let Place::Vm { spec, .. } = &self.place else { return Ok(()) };
             groups.push((Shape { cpus: spec.cpus, arguments: Vec::new() }, Vec::new()));
         }
+        verdict.not_selected = selection.not_selected(expectations.arch(), without);
         let mut boot = Boot::Fine;
         for (shape, cases) in groups {
             boot = self.judge_group(&shape, &cases, expectations, verdict, progress)?;
@@ -138,6 +145,9 @@ impl Bench<'_> {
         // Back into the order of the table, whatever VM each ran in.
         let place = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
         verdict.cases.sort_by_key(place);
+        if verdict.unjudged.is_none() {
+            verdict.unjudged = expectations.why_unjudged(&verdict.cases);
+        }
         match boot {
             Boot::Fine if selection.boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
@@ -179,7 +189,7 @@ impl Bench<'_> {
             let Some(hello) = conducted.hello.take() else {
                 return self.boot_failed(shape, conducted, verdict, progress).map(Boot::from);
             };
-            expectations.learn_release(&hello.release);
+            expectations.learn(&hello.release, &hello.features);
             if verdict.guest.is_empty() {
                 describe_guest(&hello, verdict);
             }
@@ -376,6 +386,8 @@ impl Bench<'_> {
         report.micros = ended.micros;
         report.log = ended.log;
         let known = case.known_bugs.iter().find_map(|id| expectations.known_bug(id));
+        let recorded =
+            known.map(|bug| Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
         let (outcome, expected, got) = match (ended.result, known) {
             (CaseResult::Pass, None) => (Outcome::Pass, String::new(), String::new()),
             (CaseResult::Pass, Some(bug)) => {
@@ -409,10 +421,12 @@ impl Bench<'_> {
             }
         };
         (report.outcome, report.expected, report.got) = (outcome, expected, got);
+        report.bug = recorded.filter(|_| matches!(report.outcome, Outcome::Known | Outcome::Fixed));
         if let Some(fault) = ended.report {
             report.outcome = if fault.taints() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();
             report.got = fault.headline;
+            report.bug = None;
             report.console = Some(self.symbolised(&fault.excerpt));
         }
         Ok(report)
@@ -511,6 +525,7 @@ impl Bench<'_> {
             outcome: Outcome::Pass,
             expected: String::new(),
             got: String::new(),
+            bug: None,
             log: Vec::new(),
             console: None,
             rerun: self.rerun.case(case),
@@ -526,6 +541,7 @@ impl Bench<'_> {
             outcome,
             expected: "a greeting from guest-init over vsock".to_owned(),
             got,
+            bug: None,
             log: Vec::new(),
             console: console.filter(|text| !text.trim().is_empty()),
             rerun: self.rerun.boot(),

@@ -12,9 +12,9 @@ use crate::output::rerun::Rerun;
 use crate::selection::Selection;
 use crate::session::conduct::Patience;
 use crate::session::running;
-use crate::{guest, setup};
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::{guest, measure, setup};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
 use sudbox_protocol::Arch;
 use sudbox_report::Verdict;
@@ -35,7 +35,52 @@ pub(crate) struct Manner {
     pub(crate) rerun: Rerun,
 }
 
+/// The time in UTC, as in `2026-11-29T19:43:58Z`.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// A name that is the same for equal images: in the cache, which is by content, the name of the entry;
+/// elsewhere path, size, and time of the last change.
+fn identity(kernel: &Path) -> String {
+    let entry = kernel.parent().and_then(|entry| Some((entry.parent()?, entry.file_name()?)));
+    if let Some((images, entry)) = entry
+        && images.ends_with("images")
+    {
+        return format!("cache {}", entry.display());
+    }
+    let metadata = std::fs::metadata(kernel).ok();
+    let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+    let changed = changed.map(|time| humantime::format_rfc3339_nanos(time).to_string());
+    let size = metadata.map_or(0, |metadata| metadata.len());
+    format!("{} {size} {}", kernel.display(), changed.unwrap_or_default())
+}
+
+/// The configuration that was named for a kernel of which none is known.
+fn given_config(request: &Request) -> anyhow::Result<Option<String>> {
+    let Some(path) = request.fragments.last() else { return Ok(None) };
+    let bad = |why: &str| Failure::usage(format!("--config {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| bad(&error.to_string()))?;
+    if !text.lines().any(|line| line.starts_with("CONFIG_") && line.ends_with("=y")) {
+        return Err(bad("this is not a kernel's .config: no line is CONFIG_...=y"));
+    }
+    Ok(Some(text))
+}
+
 impl Manner {
+    /// The options that change what is run, as on the command line.
+    fn options(&self) -> String {
+        let usual = [Duration::from_secs(cli::TIMEOUT), measure::TIMEOUT];
+        let mut options = vec![self.rerun.options().to_owned()];
+        options.extend(self.strict.then(|| "--strict".to_owned()));
+        options.extend(self.isolate.then(|| "--isolate".to_owned()));
+        options.extend((self.repeat != 1).then(|| format!("--repeat {}", self.repeat)));
+        let seconds = self.timeout.as_secs();
+        options.extend((!usual.contains(&self.timeout)).then(|| format!("--timeout {seconds}")));
+        options.retain(|option| !option.is_empty());
+        options.join(" ")
+    }
+
     fn bench<'a>(&self, place: Place<'a>, timeout: Duration) -> Bench<'a> {
         Bench {
             place,
@@ -131,7 +176,10 @@ pub(crate) fn judge_image(
     let text = |path: &Option<PathBuf>| {
         path.as_deref().and_then(|path| std::fs::read_to_string(path).ok())
     };
-    let config = text(&image.config);
+    let config = match text(&image.config) {
+        Some(config) => Some(config),
+        None => given_config(request)?,
+    };
     let mut expectations = Expectations::new(
         request.arch,
         image.release.as_deref(),
@@ -140,6 +188,8 @@ pub(crate) fn judge_image(
     );
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        date: now(),
+        options: manner.options(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release: image.release.clone().unwrap_or_default(),
@@ -149,6 +199,7 @@ pub(crate) fn judge_image(
             stands_in: image.stands_in.clone(),
         },
         machine: machine.describe(discovery(image)),
+        image: identity(&image.kernel),
         strict: manner.strict,
         boot_selected: selection.boot,
         ..Verdict::default()
@@ -159,8 +210,9 @@ pub(crate) fn judge_image(
     if let Some(log) = &image.build_log {
         folder.keep("build.log", log)?;
     }
-    progress.say("kernel", &image.source);
-    progress.say("machine", &machine.describe(discovery(image)));
+    // The report gives the reason for this machine.
+    let machine_and_reason = machine.describe(discovery(image));
+    progress.say("machine", machine_and_reason.split(": ").next().unwrap_or_default());
 
     // gdb may stop the guest for as long as a person thinks.
     let timeout = if manner.vm.gdb { Duration::from_secs(1 << 20) } else { manner.timeout };
@@ -202,6 +254,8 @@ pub(crate) fn judge_running(
     let mut expectations = Expectations::new(request.arch, Some(&release), config.as_deref(), None);
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        date: now(),
+        options: manner.options(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release,
@@ -210,6 +264,7 @@ pub(crate) fn judge_running(
             ..Default::default()
         },
         machine: "this one, without a VM, as an ordinary user".to_owned(),
+        image: running::build(),
         strict: manner.strict,
         boot_selected: selection.boot,
         ..Verdict::default()
@@ -217,7 +272,6 @@ pub(crate) fn judge_running(
     if let Some(config) = &config {
         folder.write("config", config)?;
     }
-    progress.say("kernel", &format!("{}, running here", verdict.kernel.release));
     let mut bench = manner.bench(Place::Running, manner.timeout);
     let judged = bench.judge(selection, &mut expectations, &mut verdict, progress);
     folder.write("console.log", &bench.console_log)?;

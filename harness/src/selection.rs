@@ -47,6 +47,18 @@ impl Selection {
     }
 }
 
+impl Selection {
+    /// Number of cases of the table that an architecture has and that are not selected. Those for
+    /// kernels without dispatch count only if this kernel is one.
+    pub(crate) fn not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
+        let selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
+        table()
+            .filter(|case| case.not_on(arch).is_none() && (without_dispatch || !case.absence))
+            .filter(|case| !selected(case))
+            .count()
+    }
+}
+
 /// Every case of the table.
 pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
     cases::TABLE.iter().copied().flatten()
@@ -142,6 +154,17 @@ mod tests {
             assert!(select(words).unwrap().boot, "{words}");
         }
         assert!(select("boot").unwrap().cases.is_empty());
+    }
+
+    #[test]
+    fn cases_that_are_not_selected_are_counted() {
+        let arch = Arch::X86_64;
+        let all = select("").unwrap().on(arch).unwrap();
+        assert_eq!(all.not_selected(arch, false), 0);
+        let one = select("entries/int80").unwrap();
+        let absence = all.cases.iter().filter(|case| case.absence).count();
+        assert_eq!(one.not_selected(arch, false), all.cases.len() - 1 - absence);
+        assert_eq!(one.not_selected(arch, true), all.cases.len() - 1);
     }
 
     #[test]

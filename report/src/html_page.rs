@@ -6,6 +6,9 @@
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
+/// The style of pages about cases.
+pub(crate) const STYLE: &str = include_str!("html_page.css");
+
 /// A whole page. `title` is text. `body` is markup, in which text of a guest must be [`escaped`].
 pub(crate) fn whole(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
     let title = escaped(title);

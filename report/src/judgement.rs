@@ -2,7 +2,7 @@
 
 //! Decides what a verdict amounts to, and the exit code that says so.
 
-use crate::verdict::{CaseReport, Outcome, Verdict};
+use crate::verdict::{CaseReport, Coverage, Outcome, Verdict};
 
 /// Id of the case that the kernel boots as far as guest-init.
 pub const BOOT_CASE: &str = "boot/reaches-init";
@@ -38,6 +38,10 @@ impl Judgement {
             }
             (None, None) => {}
         }
+        let coverage = verdict.coverage();
+        if coverage.tested + coverage.known == 0 {
+            return Judgement::NotJudged(format!("no case could be tested: {coverage}"));
+        }
         let totals = verdict.totals();
         let broken = totals.count(Outcome::is_failure);
         let surprising = totals.of(Outcome::Fixed) + totals.of(Outcome::Unmet);
@@ -56,6 +60,18 @@ impl Judgement {
             Judgement::Kept => 0,
             Judgement::Broken(_) | Judgement::Surprised(_) => 1,
             Judgement::NotJudged(_) => 125,
+        }
+    }
+
+    /// The judgement on a kernel in which nothing unexpected was found, in words: it claims that every
+    /// promise is kept only if every promise that the kernel offers was tested.
+    #[must_use]
+    pub(crate) fn claim(coverage: &Coverage) -> String {
+        match (coverage.is_complete(), coverage.known) {
+            (false, _) => "kept where tested".to_owned(),
+            (true, 0) => "every promise kept".to_owned(),
+            (true, 1) => "every promise kept but for 1 known bug".to_owned(),
+            (true, known) => format!("every promise kept but for {known} known bugs"),
         }
     }
 

@@ -24,4 +24,4 @@ pub mod verdict;
 pub use form::{Form, Report};
 pub use judgement::Judgement;
 pub use terminal::Screen;
-pub use verdict::{CaseReport, Kernel, Outcome, Totals, Verdict};
+pub use verdict::{Bug, CaseReport, Coverage, Kernel, Outcome, Totals, Verdict};

@@ -79,6 +79,15 @@ pub struct Kernel {
     pub stands_in: Option<String>,
 }
 
+/// A bug of the kernel that is recorded upstream or in its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bug {
+    /// Id in sudbox's table of bugs.
+    pub id: String,
+    /// The fault, and where it can be read.
+    pub citation: String,
+}
+
 /// One case and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseReport {
@@ -95,6 +104,9 @@ pub struct CaseReport {
     /// The result of a failure; else the requirement that is not met, the feature that is absent, or the
     /// recorded bug with its citation.
     pub got: String,
+    /// The recorded bug, if the outcome is `known` or `fixed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug: Option<Bug>,
     /// Lines that the case logged.
     pub log: Vec<String>,
     /// Console output that belongs to the outcome.
@@ -118,10 +130,19 @@ impl CaseReport {
 pub struct Verdict {
     /// Version of sudbox.
     pub sudbox: String,
+    /// Start of the run in UTC, as in `2026-11-29T19:43:58Z` (RFC 3339); empty if unknown.
+    #[serde(default)]
+    pub date: String,
     /// The kernel.
     pub kernel: Kernel,
     /// Backend and accelerator, and why these, in one line.
     pub machine: String,
+    /// Identity of the image that was booted: the same for equal images. Empty if unknown.
+    #[serde(default)]
+    pub image: String,
+    /// Options that change what was run, as on the command line; empty if none was given.
+    #[serde(default)]
+    pub options: String,
     /// Facts that the guest reported: release, CPUs, features of dispatch.
     pub guest: Vec<String>,
     /// Whether `fixed` and `unmet` count as failures (`--strict`).
@@ -130,6 +151,9 @@ pub struct Verdict {
     /// Whether `boot/reaches-init` was selected: if not, a kernel that does not boot is not judged.
     #[serde(default)]
     pub boot_selected: bool,
+    /// Number of cases that this kernel could be tested with and that were not selected.
+    #[serde(default)]
+    pub not_selected: usize,
     /// Why this kernel cannot be judged, in one sentence. Goes with exit code 125.
     pub unjudged: Option<String>,
     /// The cases, in the order in which they were planned.
@@ -173,7 +197,57 @@ impl Totals {
     }
 }
 
+/// The cases behind a verdict, by whether they were tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Tested, with an outcome that no recorded bug explains.
+    pub tested: usize,
+    /// Tested, and failed as a recorded bug says.
+    pub known: usize,
+    /// Not tested, because the kernel does not offer the feature.
+    pub absent: usize,
+    /// Not tested, because the machine lacks something.
+    pub unmet: usize,
+    /// Not tested, because they were not selected.
+    pub not_selected: usize,
+}
+
+impl Coverage {
+    /// Whether every promise that the kernel offers was tested.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unmet == 0 && self.not_selected == 0
+    }
+}
+
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tested", self.tested)?;
+        for (count, name) in [
+            (self.known, "known"),
+            (self.absent, "absent"),
+            (self.unmet, "unmet"),
+            (self.not_selected, "not selected"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Verdict {
+    /// Counts the cases by whether they were tested.
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        let totals = self.totals();
+        let [known, absent, unmet] =
+            [Outcome::Known, Outcome::Absent, Outcome::Unmet].map(|outcome| totals.of(outcome));
+        let tested = self.cases.len() - known - absent - unmet;
+        Coverage { tested, known, absent, unmet, not_selected: self.not_selected }
+    }
+
     /// Counts the cases by outcome.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -9,6 +9,8 @@ use quick_xml::events::Event;
 use sudbox_report::{Judgement, Outcome, Report as _, Screen, Verdict};
 
 const TABLE: &str = r#"Linux 6.12.117, x86_64, default. v6.12 is not to be had here, 6.12.117 stands in for it.
+  date      2026-11-29T19:43:58Z
+  options   --append 'loglevel=8' --memory 512
   source    linux-source-6.12 6.12.117-1, sha256 0123456789abcdef
   machine   qemu microvm on tcg: /dev/kvm cannot be opened
   guest     AuthenticAMD EPYC, 2 CPUs, dispatch
@@ -61,7 +63,7 @@ known       fails as a recorded kernel bug says
 absent      the kernel does not offer it, as expected
   inclusive: range/inclusive-on range/inclusive-wraps
 
-kept        promises by group
+pass        promises kept, by group
   arguments 2      selector 1 of 2
 
 12 cases: 1 crash, 1 hang, 1 fail, 1 fixed, 2 unmet, 1 known, 2 absent, 3 pass; 3 VMs, 2345 ms
@@ -143,11 +145,14 @@ fn the_table_ends_with_what_it_comes_to() {
     };
     let mut verdict = every_outcome();
     verdict.cases.retain(|c| !c.outcome.is_failure());
-    assert!(last(&verdict).ends_with("VERDICT: every promise kept, 6 aside"));
+    let kept = "VERDICT: kept where tested: 4 tested, 1 known, 2 absent, 2 unmet, 7 not selected";
+    assert_eq!(last(&verdict), kept);
     verdict.strict = true;
     assert_eq!(last(&verdict), "NOT AS EXPECTED: 3 of 9 fixed or unmet (--strict)");
     verdict.cases.retain(|c| c.outcome == Outcome::Pass);
-    assert_eq!(last(&verdict), "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept");
+    verdict.not_selected = 0;
+    let kept = "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept: 3 tested";
+    assert_eq!(last(&verdict), kept);
     verdict.cases.clear();
     verdict.unjudged = Some("it does not build: kernel/fork.c:1: error: x".into());
     assert_eq!(
@@ -157,17 +162,47 @@ fn the_table_ends_with_what_it_comes_to() {
 }
 
 #[test]
-fn a_kernel_that_lacks_a_feature_is_not_said_to_lack_dispatch() {
-    let ends_with = |cases: &[(&str, Outcome, &str)], end: &str| {
+fn every_promise_is_claimed_only_if_every_promise_was_tested() {
+    let ends_with = |cases: &[(&str, Outcome, &str)], not_selected, end: &str| {
         let cases = cases.iter().map(|(id, outcome, got)| case(id, *outcome, got)).collect();
-        let table = rendered(&Verdict { cases, ..Verdict::default() }, "table");
-        assert!(table.trim_end().ends_with(end), "{table}");
+        let table = rendered(&Verdict { cases, not_selected, ..Verdict::default() }, "table");
+        let text = table.replace('\n', " ");
+        assert!(text.trim_end().ends_with(end), "{table}");
     };
-    let sysctl = ("sysctl/on-at-boot", Outcome::Absent, "sysctl");
-    ends_with(&[sysctl], "VERDICT: every promise kept, 1 aside");
-    let nothing_else = "nothing else to keep";
-    ends_with(&[sysctl, ("siginfo/arch", Outcome::Absent, "dispatch")], nothing_else);
-    ends_with(&[sysctl, ("absence/modes-refused", Outcome::Pass, "")], nothing_else);
+    let pass = ("range/empty", Outcome::Pass, "");
+    let known = ("range/bug", Outcome::Known, "it fails (bug)");
+    let absent = ("sysctl/on-at-boot", Outcome::Absent, "sysctl");
+    let unmet = ("registers/avx", Outcome::Unmet, "avx");
+    ends_with(&[pass, absent], 0, "VERDICT: every promise kept: 1 tested, 1 absent");
+    ends_with(&[pass, absent], 3, "VERDICT: kept where tested: 1 tested, 1 absent, 3 not selected");
+    ends_with(&[pass, unmet], 0, "VERDICT: kept where tested: 1 tested, 1 unmet");
+    ends_with(&[pass, known], 0, "every promise kept but for 1 known bug: 1 tested, 1 known");
+    ends_with(&[known], 9, "VERDICT: kept where tested: 0 tested, 1 known, 9 not selected");
+    ends_with(
+        &[absent, unmet],
+        0,
+        "NOT JUDGED: no case could be tested: 0 tested, 1 absent, 1 unmet",
+    );
+    let without = ("siginfo/arch", Outcome::Absent, "dispatch");
+    let refuses = ("absence/modes-refused", Outcome::Pass, "");
+    ends_with(&[absent, without], 0, "NOT JUDGED: no case could be tested: 0 tested, 2 absent");
+    let as_expected = "no dispatch in this kernel, as expected: 1 tested, 2 absent";
+    ends_with(&[absent, without, refuses], 0, as_expected);
+}
+
+#[test]
+fn the_table_fits_from_40_to_200_columns() {
+    let mut verdict = every_outcome();
+    verdict.kernel.source = format!("{} \u{6f22}\u{5b57}", "long ".repeat(60));
+    let shown = |width| (Verdict::FORMS[0].render)(&verdict, Screen::terminal(width, false));
+    let columns =
+        |table: &str| table.lines().map(sudbox_report::text::columns).max().unwrap_or_default();
+    for width in [0, 40, 61, 80, 100, 137, 200, 500] {
+        let table = shown(width);
+        assert!(columns(&table) <= width.clamp(40, 200), "{width}\n{table}");
+        assert!(table.contains("registers/all-kept") && table.contains("BROKEN: 3 of 12"));
+    }
+    assert!(columns(&shown(200)) > 150, "{}", shown(200));
 }
 
 #[test]
@@ -323,6 +358,7 @@ fn no_form_lets_a_control_character_through() {
             rendered(&verdict, "ktap"),
             rendered(&verdict, "junit"),
             rendered(&verdict, "json"),
+            rendered(&verdict, "html"),
         ] {
             let bad = text.chars().find(|c| *c != '\n' && !(' '..='~').contains(c));
             assert_eq!(bad, None);
@@ -366,4 +402,25 @@ fn a_hostile_guest_gets_a_bounded_table_and_all_of_json() {
     assert_eq!(text.lines().find(|l| l.chars().count() > 100), None);
     assert_eq!(serde_json::from_str::<Verdict>(&rendered(&verdict, "json")).unwrap(), verdict);
     assert_eq!(Judgement::of(&verdict), Judgement::Broken(3));
+}
+
+#[test]
+fn the_page_explains_bugs_and_shows_consoles() {
+    let page = rendered(&every_outcome(), "html");
+    for words in [
+        "<title>Syscall User Dispatch on Linux 6.12.117</title>",
+        "2026-11-29T19:43:58Z",
+        "<h3>forgetful</h3>",
+        "ptrace: forget it",
+        "Kernel panic - not syncing: Fatal exception",
+        "needs the CPU feature avx512f",
+        "arguments/zero-offset",
+        "3 broken",
+    ] {
+        assert!(page.contains(words), "`{words}` is not in {page}");
+    }
+    assert!(!page.contains("<script"));
+    let hostile = rendered(&hostile(), "html");
+    assert!(!hostile.contains("<!--") && !hostile.contains('\u{1b}'));
+    assert_eq!(hostile.matches("<details").count(), page.matches("<details").count());
 }

@@ -73,7 +73,7 @@ const TABLE: &str = r#"  1  6.12, x86_64, default: Linux 6.12.117, BROKEN: 3 (1 
   3  6.13, x86_64, default: Linux 6.13.1, BROKEN: 1 (1 fail, 1 fixed, 2 unmet, 3 known, 5 pass)
   4  v6.99, x86_64, default: NOT JUDGED (129): there is no Linux v6.99
 
-kept         1 6.12       3 6.13
+pass         1 6.12       3 6.13
   arguments  2            2
   selector   1/2 FAIL     1/2 FAIL
   registers  0/3 CRASH    0/3 unmet

@@ -77,7 +77,7 @@ impl Ran {
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let last = self.stderr.lines().last().unwrap_or_default();
-        let folder = last.trim_start().strip_prefix("kept ");
+        let folder = last.trim_start().strip_prefix("report ");
         folder.unwrap_or_else(|| panic!("no folder:\n{}", self.stderr)).trim().into()
     }
 
@@ -463,8 +463,8 @@ fn without_times(text: &str) -> serde_json::Value {
                 for (name, value) in fields {
                     match name.as_str() {
                         "millis" | "micros" => *value = serde_json::json!(0),
-                        // Both say how long something took.
-                        "machine" | "guest" => *value = serde_json::json!(""),
+                        // They hold times.
+                        "machine" | "guest" | "date" => *value = serde_json::json!(""),
                         _ => strip(value),
                     }
                 }

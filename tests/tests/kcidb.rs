@@ -54,6 +54,7 @@ fn hostile() -> Verdict {
         outcome,
         expected: evil(),
         got: evil(),
+        bug: None,
         log: vec![evil(); 20],
         console: Some(evil()),
         rerun: evil(),

@@ -14,6 +14,7 @@ fn case(id: &str, outcome: Outcome) -> CaseReport {
         outcome,
         expected: if failed { "death by SIGSYS".into() } else { String::new() },
         got: if outcome == Outcome::Pass { String::new() } else { format!("{id} was seen") },
+        bug: None,
         log: vec![],
         console: failed.then(|| "Call Trace:\n do_syscall_64+0x9e/0x1a0".into()),
         rerun: format!("sudbox run 6.12 --cases {id}"),

@@ -33,7 +33,7 @@ pub(crate) fn print<T: Report>(
             break;
         }
     }
-    progress.say("kept", &folder.path().display().to_string());
+    progress.say("report", &folder.path().display().to_string());
     outcome
 }
 

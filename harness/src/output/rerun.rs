@@ -13,6 +13,7 @@ use sudbox_guest_init::case::{Case, Run};
 pub(crate) struct Rerun {
     line: String,
     by_make: bool,
+    options: String,
 }
 
 impl Rerun {
@@ -40,7 +41,21 @@ impl Rerun {
                 add(variable, option, &value);
             }
         }
-        Rerun { line, by_make }
+        let mut shown = options(build, vm);
+        if vm.memory != cli::MEMORY {
+            shown.push(("", "--memory ", vm.memory.to_string()));
+        }
+        let shown: Vec<String> = shown
+            .into_iter()
+            .filter(|(_, _, value)| !value.is_empty())
+            .map(|(_, option, value)| format!("{option}{}", quoted(&value)))
+            .collect();
+        Rerun { line, by_make, options: shown.join(" ") }
+    }
+
+    /// The options beside kernel, architecture and flavour, as on the command line.
+    pub(crate) fn options(&self) -> &str {
+        &self.options
     }
 
     /// The same with these patches.
@@ -48,6 +63,7 @@ impl Rerun {
         let option = if self.by_make { "PATCHES=" } else { "--patches " };
         for path in patches.iter().filter(|path| !path.is_empty()) {
             let _ = write!(self.line, " {option}{}", quoted(path));
+            let _ = write!(self.options, " --patches {}", quoted(path));
         }
         self
     }
@@ -150,8 +166,10 @@ mod tests {
 
     #[test]
     fn patches_are_named() {
-        let plain = Rerun { line: "sudbox run 6.12".into(), by_make: false };
+        let options = "--cpus 2".into();
+        let plain = Rerun { line: "sudbox run 6.12".into(), by_make: false, options };
         let patched = plain.with_patches(&["a.mbox".into(), String::new(), "b c".into()]);
+        assert_eq!(patched.options(), "--cpus 2 --patches a.mbox --patches 'b c'");
         assert_eq!(
             patched.boot(),
             "sudbox run 6.12 --patches a.mbox --patches 'b c' --cases boot/reaches-init"

@@ -26,6 +26,13 @@ const NOBODY: u32 = 65534;
 /// Most bytes of what the runner says to stderr that are kept.
 const WORDS: usize = 64 * 1024;
 
+/// The build of the running kernel, `uname -rv`.
+pub(crate) fn build() -> String {
+    let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    let words = ["osrelease", "version"].map(|name| read(name).unwrap_or_default());
+    words.map(|word| word.trim().to_owned()).join(" ")
+}
+
 /// A runner. Dropping it kills it; its cases die with it.
 pub(crate) struct Running {
     child: Child,

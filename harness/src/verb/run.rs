@@ -33,13 +33,14 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let selection = selection.on(request.arch)?;
+    let rerun = Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches);
     let manner = Manner {
         vm: args.vm.clone(),
         isolate: args.isolate,
         strict: args.strict,
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
-        rerun: Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches),
+        rerun,
     };
     let (verdict, folder) = if args.kernel == running::NAME {
         running::refuse_vm_options(&args.vm, &args.build, &args.patches)?;

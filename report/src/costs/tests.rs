@@ -17,6 +17,7 @@ fn verdict(all: Vec<(Measured, Outcome)>) -> Verdict {
         outcome,
         expected: String::new(),
         got: "not there".to_owned(),
+        bug: None,
         log: Vec::new(),
         console: None,
         rerun: String::new(),

@@ -8,7 +8,7 @@ use crate::costs::Measured;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::status_map;
-use crate::{CaseReport, Kernel, Outcome, Verdict};
+use crate::{CaseReport, Coverage, Kernel, Outcome, Verdict};
 
 /// The row of this form.
 pub(crate) const FORM: Form<Verdict> = Form {
@@ -27,16 +27,21 @@ const SCHEMA: u32 = 1;
 pub(crate) struct Document<'a> {
     schema: u32,
     sudbox: &'a str,
+    date: &'a str,
     judgement: &'static str,
     exit_code: u8,
     /// Why the kernel was not judged, if it was not.
     reason: Option<String>,
     kernel: &'a Kernel,
     machine: &'a str,
+    image: &'a str,
+    options: &'a str,
     guest: &'a [String],
     strict: bool,
     boot_selected: bool,
+    not_selected: usize,
     unjudged: &'a Option<String>,
+    coverage: Coverage,
     totals: std::collections::BTreeMap<&'static str, usize>,
     boots: u32,
     restored: u32,
@@ -59,11 +64,15 @@ impl<'a> Document<'a> {
         // Without `..`, so that a new field cannot be forgotten here.
         let Verdict {
             sudbox,
+            date,
             kernel,
             machine,
+            image,
+            options,
             guest,
             strict,
             boot_selected,
+            not_selected,
             unjudged,
             cases,
             measured,
@@ -77,15 +86,20 @@ impl<'a> Document<'a> {
         Document {
             schema: SCHEMA,
             sudbox,
+            date,
             judgement: judgement.as_str(),
             exit_code: judgement.exit_code(),
             reason: judgement.reason().map(str::to_owned),
             kernel,
             machine,
+            image,
+            options,
             guest,
             strict: *strict,
             boot_selected: *boot_selected,
+            not_selected: *not_selected,
             unjudged,
+            coverage: verdict.coverage(),
             totals: Outcome::ALL.into_iter().map(|o| (o.as_str(), totals.of(o))).collect(),
             boots: *boots,
             restored: *restored,

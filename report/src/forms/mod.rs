@@ -3,6 +3,7 @@
 //! The forms of the report on one kernel: a file and a row each.
 
 pub(crate) mod annotations;
+mod html;
 pub(crate) mod json;
 pub(crate) mod junit;
 pub(crate) mod kcidb;
@@ -14,5 +15,5 @@ use crate::verdict::Verdict;
 
 impl Report for Verdict {
     const FORMS: &'static [Form<Verdict>] =
-        &[table::FORM, ktap::FORM, junit::FORM, json::FORM, kcidb::FORM];
+        &[table::FORM, ktap::FORM, html::FORM, junit::FORM, json::FORM, kcidb::FORM];
 }

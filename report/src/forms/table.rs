@@ -44,6 +44,8 @@ fn head(sheet: &mut Sheet, verdict: &Verdict) {
     let note = kernel.stands_in.as_ref().map(|note| format!(". {}", text::line(note)));
     let first = format!("Linux {}{}", named.join(", "), note.unwrap_or_default());
     sheet.wrapped_in(Some(Colour::Bold), "", "  ", &first);
+    sheet.labelled("date", &verdict.date);
+    sheet.labelled("options", &verdict.options);
     sheet.labelled("source", &kernel.source);
     sheet.labelled("machine", &verdict.machine);
     for fact in &verdict.guest {
@@ -125,7 +127,7 @@ fn passes(sheet: &mut Sheet, verdict: &Verdict) {
     if cells.is_empty() {
         return;
     }
-    heading(sheet, Colour::Green, "kept", "promises by group");
+    heading(sheet, Colour::Green, "pass", "promises kept, by group");
     let room = sheet.width() - 2;
     let widest = cells.iter().map(|cell| text::columns(cell)).max().unwrap_or(0);
     let cell = (widest + 2).min(room);
@@ -170,19 +172,22 @@ fn totals(sheet: &mut Sheet, verdict: &Verdict) {
     }
 }
 
+/// The claim of a verdict in which nothing unexpected was found, with what it stands on.
+pub(crate) fn claim(verdict: &Verdict) -> String {
+    let coverage = verdict.coverage();
+    let claim = if is_without_dispatch(&verdict.cases) {
+        "no dispatch in this kernel, as expected".to_owned()
+    } else {
+        Judgement::claim(&coverage)
+    };
+    format!("{claim}: {coverage}")
+}
+
 /// The last line of the report.
 fn conclusion(verdict: &Verdict) -> (Colour, String) {
     let all = verdict.cases.len();
     match Judgement::of(verdict) {
-        Judgement::Kept if is_without_dispatch(&verdict.cases) => (
-            Colour::Green,
-            "VERDICT: no dispatch in this kernel, as expected; nothing else to keep".to_owned(),
-        ),
-        Judgement::Kept => {
-            let aside = all - verdict.totals().of(Outcome::Pass);
-            let aside = if aside == 0 { String::new() } else { format!(", {aside} aside") };
-            (Colour::Green, format!("VERDICT: every promise kept{aside}"))
-        }
+        Judgement::Kept => (Colour::Green, format!("VERDICT: {}", claim(verdict))),
         Judgement::Broken(n) => (Colour::Red, format!("BROKEN: {n} of {all}")),
         Judgement::Surprised(n) => {
             (Colour::Yellow, format!("NOT AS EXPECTED: {n} of {all} fixed or unmet (--strict)"))

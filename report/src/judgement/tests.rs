@@ -10,6 +10,7 @@ fn verdict(outcomes: &[(&str, Outcome)]) -> Verdict {
         outcome: *outcome,
         expected: String::new(),
         got: "seen".into(),
+        bug: None,
         log: vec![],
         console: None,
         rerun: String::new(),
@@ -70,6 +71,17 @@ fn a_kernel_that_cannot_be_judged_is_skipped() {
 #[test]
 fn a_verdict_without_cases_is_not_judged() {
     assert_eq!(exit_code(&Verdict::default()), 125);
+}
+
+#[test]
+fn a_verdict_that_tested_nothing_is_not_judged() {
+    for outcome in [Outcome::Absent, Outcome::Unmet] {
+        let mut verdict = verdict(&[("sysctl/x", outcome)]);
+        assert_eq!(exit_code(&verdict), 125, "{outcome:?}");
+        verdict.strict = true;
+        assert_eq!(exit_code(&verdict), 125, "{outcome:?} --strict");
+    }
+    assert_eq!(exit_code(&verdict(&[("sysctl/x", Outcome::Known)])), 0);
 }
 
 #[test]

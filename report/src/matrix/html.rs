@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::{Cell, Found, Matrix, differences, table};
 use crate::form::Form;
 use crate::forms::json;
-use crate::html_page::{self, escaped};
+use crate::html_page::{self, STYLE, escaped};
 use crate::judgement::is_unselected_boot_failure;
 use crate::{CaseReport, Judgement, Outcome, text};
 
@@ -24,7 +24,6 @@ pub(crate) const FORM: Form<Matrix> = Form {
     render: |matrix, _| render(matrix),
 };
 
-const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 #[derive(Serialize)]
@@ -169,7 +168,7 @@ fn column(
 ) -> Column {
     let judgement = Matrix::judgement(found);
     let (word, reason) = match &judgement {
-        Judgement::Kept => ("kept".to_owned(), String::new()),
+        Judgement::Kept => ("as expected".to_owned(), String::new()),
         Judgement::Broken(n) => (format!("{n} broken"), String::new()),
         Judgement::Surprised(n) => (format!("{n} not as expected"), String::new()),
         Judgement::NotJudged(why) => ("not judged".to_owned(), text::line(why)),

@@ -33,7 +33,8 @@ fn render(matrix: &Matrix, screen: Screen) -> String {
 /// The result of a cell in one line.
 fn summary(found: &Found) -> String {
     let word = match (found, Matrix::judgement(found)) {
-        (_, Judgement::Kept) => "every promise kept".to_owned(),
+        (Found::Judged(verdict), Judgement::Kept) => Judgement::claim(&verdict.coverage()),
+        (Found::Failed { .. }, Judgement::Kept) => String::new(),
         (_, Judgement::Broken(n)) => format!("BROKEN: {n}"),
         (_, Judgement::Surprised(n)) => format!("NOT AS EXPECTED: {n} fixed or unmet"),
         (Found::Judged(_), Judgement::NotJudged(why)) => return format!("NOT JUDGED: {why}"),
@@ -80,7 +81,7 @@ fn grid(sheet: &mut Sheet, matrix: &Matrix) {
         groups.iter().map(|name| text::cut(&text::line(name), GROUP)).collect();
     let title = names.iter().map(|name| text::columns(name)).max().unwrap_or(0).max(4) + 4;
     for block in judged.chunks(((sheet.width() - title) / COLUMN).max(1)) {
-        let mut head = sheet.paint(Colour::Green, &text::fill("kept", title));
+        let mut head = sheet.paint(Colour::Green, &text::fill("pass", title));
         for (place, _) in block {
             let name = text::line(&matrix.plan.cells[*place].kernel);
             let label = text::cut(&format!("{} {name}", place + 1), COLUMN - 1);
@@ -202,7 +203,7 @@ fn total(sheet: &mut Sheet, matrix: &Matrix) {
         (broken, "broken", Colour::Red),
         (surprised, "not as expected", Colour::Yellow),
         (unjudged, "not judged", Colour::Yellow),
-        (kept, "kept every promise", Colour::Green),
+        (kept, "as expected", Colour::Green),
     ];
     let parts: Vec<String> = parts
         .into_iter()

@@ -2,7 +2,7 @@
 
 //! A verdict with every outcome, and the forms by name.
 
-use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
+use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 
 /// The report in the form with this name, as it is written to a file.
 pub(crate) fn rendered<T: Report>(subject: &T, form: &str) -> String {
@@ -18,6 +18,7 @@ pub(crate) fn case(id: &str, outcome: Outcome, got: &str) -> CaseReport {
         outcome,
         expected: String::new(),
         got: got.into(),
+        bug: None,
         log: vec![],
         console: None,
         rerun: format!("sudbox run --kernel v6.12 {id}"),
@@ -36,8 +37,12 @@ pub(crate) fn every_outcome() -> Verdict {
     crash.micros = 0;
     let mut hang = case("signals/nested", Outcome::Hang, "no end within 2 s");
     hang.expected = "an end".into();
+    let mut known =
+        case("ptrace/known-bug", Outcome::Known, "fedcba987654 (\"ptrace: forget it\")");
+    known.bug = Some(Bug { id: "forgetful".into(), citation: "ptrace: forget it".into() });
     Verdict {
         sudbox: "0.1.0".into(),
+        date: "2026-11-29T19:43:58Z".into(),
         kernel: Kernel {
             reference: "v6.12".into(),
             release: "6.12.117".into(),
@@ -47,9 +52,12 @@ pub(crate) fn every_outcome() -> Verdict {
             stands_in: Some("v6.12 is not to be had here, 6.12.117 stands in for it.".into()),
         },
         machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
+        image: "images/0123".into(),
+        options: "--append 'loglevel=8' --memory 512".into(),
         guest: vec!["AuthenticAMD EPYC, 2 CPUs, dispatch".into()],
         strict: false,
         boot_selected: true,
+        not_selected: 7,
         unjudged: None,
         cases: vec![
             case("arguments/zero-offset", Outcome::Pass, ""),
@@ -61,7 +69,7 @@ pub(crate) fn every_outcome() -> Verdict {
             case("range/fixed-bug", Outcome::Fixed, "0123456789ab (\"fix the range\")"),
             case("registers/avx", Outcome::Unmet, "needs the CPU feature avx"),
             case("registers/avx512", Outcome::Unmet, "needs the CPU feature avx512f"),
-            case("ptrace/known-bug", Outcome::Known, "fedcba987654 (\"ptrace: forget it\")"),
+            known,
             case("range/inclusive-on", Outcome::Absent, "inclusive"),
             case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
         ],

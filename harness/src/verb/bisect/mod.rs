@@ -153,7 +153,7 @@ fn go_on(
     };
     store.keep("report.txt", &text)?;
     output::print(&text)?;
-    bench.progress.say("kept", &store.path().display().to_string());
+    bench.progress.say("report", &store.path().display().to_string());
     Ok(if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 })
 }
 

@@ -66,6 +66,7 @@ mod tests {
                 outcome: Outcome::Pass,
                 expected: String::new(),
                 got: String::new(),
+                bug: None,
                 log: Vec::new(),
                 console: None,
                 rerun: String::new(),

@@ -5,7 +5,7 @@
 //! git keeps no state of ours: whoever bisects writes down the marks, and gives them again to a
 //! bisection that is begun anew. So a run that was killed anywhere goes on like any other.
 
-use crate::error::Error;
+use crate::error::{Error, GitError};
 use crate::history::History;
 use crate::monitor::Monitor;
 
@@ -68,7 +68,7 @@ impl<'a> Bisection<'a> {
     /// Begins between two commits, named by their object names. Gives up what was going on.
     ///
     /// # Errors
-    /// [`Error::Machine`] if git cannot.
+    /// [`GitError`] if git cannot.
     pub fn begin(
         history: &'a History<'a>,
         terms: Terms,
@@ -146,7 +146,7 @@ impl<'a> Bisection<'a> {
         git.args(["rev-parse", "--verify", "--quiet", "BISECT_HEAD"]);
         let (_, proposed) = history.run(git, monitor)?;
         let Some(commit) = proposed.first() else {
-            return Err(Error::Machine(format!("git cannot bisect: {}", said.join("; "))));
+            return Err(GitError::CannotBisect { said: said.join("; ") }.into());
         };
         let mut git = history.command();
         git.args([

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::arch::{self, Arch, Image};
 use crate::config::Configuration;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error, is_full_disk};
+use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
 use crate::hash::digest;
 use crate::lock::{Held, Mode};
 use crate::makefile;
@@ -47,7 +47,7 @@ impl Options {
     /// The options of a request.
     ///
     /// # Errors
-    /// [`Error::Input`] for an unknown flavour, or a fragment that cannot be read.
+    /// For an unknown flavour, or a fragment that cannot be read.
     pub(crate) fn of(request: &Request) -> Result<Options, Error> {
         let Request { arch, flavour, fragments, toolchain, .. } = request;
         let configuration = Configuration::new(*arch, flavour, fragments)?;
@@ -149,11 +149,7 @@ impl<'a> Recipe<'a> {
     pub(crate) fn build(&self, ctx: &mut Ctx<'_>, src: &Path) -> Result<KernelImage, Error> {
         let root = ctx.cache.root();
         if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
-            return Err(Error::Machine(format!(
-                "the kernel's Makefile cannot build below {}: it takes no space, colon or the like; \
-                 let SUDBOX_CACHE name a directory without",
-                root.display()
-            )));
+            return Err(BuildError::UnusableCache { cache: root.to_owned() }.into());
         }
         let slot_key =
             digest(&[&self.source.place, &self.options.configuration.name(), &self.flags()]);
@@ -184,11 +180,9 @@ impl<'a> Recipe<'a> {
         let image =
             self.image(ctx, &key, true)?.map(|image| KernelImage { make: slot.made, ..image });
         ctx.cache.evict();
-        image.ok_or_else(|| {
-            Error::Machine(format!(
-                "the image that was just built has vanished from {}; is something else cleaning it?",
-                ctx.cache.root().display()
-            ))
+        image.ok_or_else(|| Error::Vanished {
+            what: "the image that was just built",
+            place: ctx.cache.root().to_owned(),
         })
     }
 }
@@ -250,7 +244,7 @@ impl Slot<'_> {
             })?;
         self.made += started.elapsed();
         if let Some(e) = log_failed {
-            return Err(Error::io("write", &self.log_path, &e));
+            return Err(Error::io("write", &self.log_path, e));
         }
         if statuses.iter().all(std::process::ExitStatus::success) {
             return Ok(output.units);
@@ -277,10 +271,7 @@ impl Slot<'_> {
         if is_current {
             return Ok(());
         }
-        let release = makefile::tree_release(self.src).map_err(|what| Error::Kernel {
-            message: format!("not a kernel: {what}"),
-            log: None,
-        })?;
+        let release = makefile::tree_release(self.src).map_err(BuildError::NotAKernel)?;
         let series = series_of(&release)?;
         ctx.phase(&format!(
             "configuring linux {release} ({})",
@@ -294,11 +285,8 @@ impl Slot<'_> {
             ctx.monitor.note(&said);
         }
         if recipe.source.trimmed && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER)) {
-            return Err(Error::Input(format!(
-                "CONFIG= turns on {}, whose headers are left out of the sources that sudbox keeps; \
-                 give a source tree (KERNEL=directory) to build with it",
-                source_filter::LEFT_OUT_DRIVER
-            )));
+            let symbol = source_filter::LEFT_OUT_DRIVER;
+            return Err(ConfigError::LeftOut { symbol }.into());
         }
         fs::write(&stamp_path, format!("{stamp} {}", digest(&[&text])))
             .context("write", &stamp_path)
@@ -349,7 +337,7 @@ impl Slot<'_> {
             return Err(if is_full_disk(&said) {
                 full_disk()
             } else {
-                Error::Machine(format!("cannot strip {}: {said}", vmlinux.display()))
+                BuildError::CannotStrip { file: vmlinux.to_owned(), said }.into()
             });
         }
         Ok(())
@@ -380,7 +368,8 @@ impl Slot<'_> {
         let meta = Meta { release, source: self.recipe.source.label.clone(), units };
         let meta_path = new.join("meta.json");
         let text = serde_json::to_vec_pretty(&meta)
-            .map_err(|e| Error::Machine(format!("cannot describe the image: {e}")))?;
+            .map_err(std::io::Error::from)
+            .context("write", &meta_path)?;
         fs::write(&meta_path, text).context("write", &meta_path)?;
         let held = ctx.lock("images", key, Mode::Exclusive)?;
         let size = cache::disk_usage(&new);
@@ -398,10 +387,7 @@ impl Slot<'_> {
 fn series_of(release: &str) -> Result<crate::version::Series, Error> {
     let mut parts = release.splitn(3, '.');
     let series = format!("{}.{}", parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    series.parse().map_err(|_| Error::Kernel {
-        message: format!("this kernel's Makefile says it is version {release}, which is none"),
-        log: None,
-    })
+    series.parse().map_err(|_| BuildError::BadVersion { release: release.to_owned() }.into())
 }
 
 fn full_disk() -> Error {
@@ -445,21 +431,11 @@ impl Output {
             return full_disk();
         }
         if self.killed {
-            return Error::Machine(
-                "the compiler was killed, most likely because this machine ran out of memory; try \
-                 again with a smaller JOBS="
-                    .into(),
-            );
+            return BuildError::CompilerKilled.into();
         }
         let what = if target.ends_with("config") { "configure" } else { "build" };
         let why = self.error.unwrap_or_else(|| self.last.join("; "));
-        Error::Kernel {
-            message: format!(
-                "this kernel does not {what}: {why}; the full log is {}",
-                log.display()
-            ),
-            log: Some(log.to_owned()),
-        }
+        BuildError::Failed { what, why, log: log.to_owned() }.into()
     }
 }
 

@@ -17,7 +17,7 @@
 //! so that an entry stays locked until the last process that writes to it is gone.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -68,22 +68,18 @@ impl Cache {
     /// `~/.cache/sudbox`; under sudo, with neither set, the cache of the user who called sudo.
     ///
     /// # Errors
-    /// [`Error::Machine`] if it cannot be made or written to.
+    /// If it cannot be made or written to.
     pub fn open() -> Result<Cache, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let owner = Owner::of_sudo();
         let root = if let Some(root) = set("SUDBOX_CACHE") {
-            std::path::absolute(PathBuf::from(root))
-                .map_err(|e| Error::Machine(format!("SUDBOX_CACHE cannot be used: {e}")))?
+            std::path::absolute(&root).context("use SUDBOX_CACHE", Path::new(&root))?
         } else if let Some(root) = set("XDG_CACHE_HOME") {
             PathBuf::from(root).join("sudbox")
         } else if let Some(home) = owner.home().or_else(|| set("HOME").map(PathBuf::from)) {
             home.join(".cache/sudbox")
         } else {
-            return Err(Error::Machine(
-                "there is no place for the cache: neither SUDBOX_CACHE nor HOME is set; set one"
-                    .into(),
-            ));
+            return Err(Error::NoCache);
         };
         Cache::for_owner(root, owner)
     }
@@ -154,15 +150,15 @@ impl Cache {
         value: &T,
     ) -> Result<(), Error> {
         let path = self.entry(folder, key);
-        let text = serde_json::to_vec_pretty(value)
-            .map_err(|e| Error::Machine(format!("cannot write {}: {e}", path.display())))?;
+        let text =
+            serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", &path)?;
         write_whole(&self.root.join("tmp"), &path, &text)
     }
 
     /// Locks an entry and marks it as used. Waits for other runs.
     ///
     /// # Errors
-    /// [`Error::Machine`] if it cannot be locked; [`Error::Interrupted`].
+    /// [`Error::Io`] if it cannot be locked; [`Error::Interrupted`].
     pub fn hold(
         &self,
         folder: &str,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::{self, Arch};
-use crate::error::{Context as _, Error};
+use crate::error::{ConfigError, Context as _, Error};
 use crate::hash::hex;
 use crate::paths::expand_home;
 use crate::version::Series;
@@ -44,9 +44,8 @@ impl Configuration {
         let flavour = if flavour.is_empty() { "default" } else { flavour };
         let Some((_, text)) = FLAVOURS.iter().find(|(name, _)| *name == flavour) else {
             let names = FLAVOURS.map(|(name, _)| name).join(", ");
-            return Err(Error::Input(format!(
-                "FLAVOUR={flavour}: there is no such flavour; there are {names}"
-            )));
+            let flavour = flavour.to_owned();
+            return Err(ConfigError::NoSuchFlavour { flavour, known: names }.into());
         };
         let (own_name, own_text) = arch::facts(arch).fragment;
         let mut fragments = vec![
@@ -56,12 +55,8 @@ impl Configuration {
         ];
         let own = fragments.len();
         for file in files {
-            let text = fs::read_to_string(expand_home(file)).map_err(|e| {
-                Error::Input(format!(
-                    "CONFIG={}: cannot be read: {e}; name a file with lines such as CONFIG_X=y",
-                    file.display()
-                ))
-            })?;
+            let text = fs::read_to_string(expand_home(file))
+                .map_err(|why| ConfigError::Unreadable { file: file.clone(), why })?;
             check_fragment(file, &text)?;
             fragments.push((file.display().to_string(), text));
         }
@@ -108,7 +103,7 @@ impl Configuration {
     /// effect.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with every symbol that is missing, [`Error::Input`] if a user's fragment
+    /// [`ConfigError::Lacks`] with every symbol that is missing, [`ConfigError::TakesOut`] if a user's fragment
     /// took one of them out.
     pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
         let final_value = |symbol: &str| {
@@ -132,20 +127,11 @@ impl Configuration {
             });
         }
         if let (Some((name, _)), false) = (blame, missing.is_empty()) {
-            return Err(Error::Input(format!(
-                "CONFIG={name} takes out what sudbox needs: {}; leave these as they are",
-                missing.join(" ")
-            )));
+            let fragment = name.clone();
+            return Err(ConfigError::TakesOut { fragment, missing: missing.join(" ") }.into());
         }
         if !missing.is_empty() {
-            return Err(Error::Kernel {
-                message: format!(
-                    "this kernel cannot be configured: its final .config lacks {}; see \
-                     kernel-config/required.list for what each is for",
-                    missing.join(" ")
-                ),
-                log: None,
-            });
+            return Err(ConfigError::Lacks { missing: missing.join(" ") }.into());
         }
         let mut without_effect = Vec::new();
         for (name, text) in &self.fragments[self.own..] {
@@ -177,10 +163,8 @@ fn check_fragment(file: &Path, text: &str) -> Result<(), Error> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') && setting(line).is_none() {
-            return Err(Error::Input(format!(
-                "CONFIG={}: line {number} is no setting such as CONFIG_X=y: {line}",
-                file.display()
-            )));
+            let (file, line) = (file.to_owned(), line.to_owned());
+            return Err(ConfigError::NotASetting { file, number, line }.into());
         }
     }
     Ok(())
@@ -212,8 +196,7 @@ fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let Some(first) = words.next() else { continue };
-        let broken =
-            || Error::Machine(format!("sudbox was built with a broken required.list: {line}"));
+        let broken = || ConfigError::BrokenList { line: line.to_owned() };
         let (symbol, value) = setting(first).ok_or_else(broken)?;
         let mut need = Need { symbol, value, arch: None, flavour: None, since: None, before: None };
         for word in words {
@@ -222,7 +205,7 @@ fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
                 ("flavour", flavour) => need.flavour = Some(flavour),
                 ("since", version) => need.since = Some(version.parse().map_err(|_| broken())?),
                 ("before", version) => need.before = Some(version.parse().map_err(|_| broken())?),
-                _ => return Err(broken()),
+                _ => return Err(broken().into()),
             }
         }
         needs.push(need);

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::build::{Options, Recipe, SourceIdentity};
 use crate::cache::Cache;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, GitError};
 use crate::git;
 use crate::hash::hex;
 use crate::lock::{Held, Mode};
@@ -65,8 +65,8 @@ impl<'a> History<'a> {
     /// Opens the history of the repository that this directory is in. Nothing is written yet.
     ///
     /// # Errors
-    /// [`Error::Input`] if it is no repository, or one that lacks what its commits name;
-    /// [`Error::Machine`] without git.
+    /// [`GitError`] if it is not a repository, or lacks files of its commits;
+    /// [`Error::ToolsMissing`] without git.
     pub fn open(cache: &'a Cache, repository: &Path) -> Result<History<'a>, Error> {
         let missing = toolchain::absent(&[toolchain::GIT]);
         if !missing.is_empty() {
@@ -75,22 +75,15 @@ impl<'a> History<'a> {
         let _acting = cache.owner.act();
         let repository =
             std::path::absolute(expand_home(repository)).unwrap_or_else(|_| repository.to_owned());
-        let shown = repository.display();
         let mut asked = git::reading(cache, &repository);
         asked.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         asked.args(["--show-object-format", "--is-shallow-repository"]);
         let said = process::output(asked).unwrap_or_default();
         let [common, format, shallow] = said.lines().collect::<Vec<_>>()[..] else {
-            return Err(Error::Input(format!(
-                "LINUX={shown}: not a git repository that git can read; name a checkout of Linux \
-                 with its history"
-            )));
+            return Err(GitError::NotARepository { linux: repository }.into());
         };
         if shallow == "true" {
-            return Err(Error::Input(format!(
-                "LINUX={shown}: a shallow clone, which lacks commits; fetch them with `git -C \
-                 {shown} fetch --unshallow`"
-            )));
+            return Err(GitError::Shallow { linux: repository }.into());
         }
         let mut asked = git::reading(cache, &repository);
         asked.args([
@@ -99,10 +92,7 @@ impl<'a> History<'a> {
             r"^(extensions\.partialclone|remote\..*\.promisor)$",
         ]);
         if process::output(asked).is_some() {
-            return Err(Error::Input(format!(
-                "LINUX={shown}: a partial clone, which lacks the files of old commits; fetch them \
-                 with `git -C {shown} fetch --refetch --no-filter`"
-            )));
+            return Err(GitError::Partial { linux: repository }.into());
         }
         let name = plain_name(&repository);
         let key = format!("history-{name}-{}", hex(&Sha256::digest(common)[..8]));
@@ -121,7 +111,7 @@ impl<'a> History<'a> {
     /// built or bisection begun.
     ///
     /// # Errors
-    /// [`Error::Machine`] if the cache cannot be written to.
+    /// If the cache cannot be written to; [`Error::Interrupted`].
     pub fn hold(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let _acting = self.cache.owner.act();
         self.held = self.cache.lock("trees", &self.key, Mode::Exclusive, monitor)?;
@@ -158,7 +148,7 @@ impl<'a> History<'a> {
         lock.push(".lock");
         match fs::remove_file(&lock) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", Path::new(&lock), &e));
+                return Err(Error::io("remove", Path::new(&lock), e));
             }
             _ => {}
         }
@@ -216,7 +206,7 @@ impl<'a> History<'a> {
     /// Runs a git that has to succeed.
     pub(crate) fn done(
         &self,
-        what: &str,
+        what: &'static str,
         command: Command,
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<String>, Error> {
@@ -228,15 +218,15 @@ impl<'a> History<'a> {
             return Err(Error::DiskFull(format!("{what} in {}", self.dir().display())));
         }
         let said = lines.join("; ");
-        Err(Error::Machine(format!("cannot {what} for {}: {said}", self.repository.display())))
+        Err(GitError::Failed { what, linux: self.repository.clone(), said }.into())
     }
 
     /// The commit that a person names: a tag, a branch, an object name, `HEAD~3`.
     ///
     /// # Errors
-    /// [`Error::Input`] if there is no such commit, or if it is none of Linux.
+    /// [`GitError`] if there is no such commit, or if it is not one of Linux.
     pub fn commit(&self, name: &str) -> Result<Commit, Error> {
-        let shown = self.repository.display();
+        let linux = self.repository.clone();
         let verified = |object: &str| {
             let mut git = git::reading(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
@@ -245,10 +235,7 @@ impl<'a> History<'a> {
         // git itself makes no name that begins so.
         let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
         let Some(id) = found.and_then(|id| verified(&format!("{id}^{{commit}}"))) else {
-            return Err(Error::Input(format!(
-                "LINUX={shown}: git knows no commit `{name}` there; name a tag, a branch or a \
-                 commit that it has (`git fetch --tags` gets new ones)"
-            )));
+            return Err(GitError::NoCommit { linux, name: name.to_owned() }.into());
         };
         let mut git = git::reading(self.cache, &self.repository);
         git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
@@ -256,7 +243,7 @@ impl<'a> History<'a> {
         let said = process::output(git).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let [id, tree, parents, author, date, subject @ ..] = &lines[..] else {
-            return Err(Error::Machine(format!("git cannot read commit {id} of {shown}")));
+            return Err(GitError::Unreadable { linux, id }.into());
         };
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
             let mut git = git::reading(self.cache, &self.repository);
@@ -264,10 +251,7 @@ impl<'a> History<'a> {
             process::output(git).is_none()
         });
         if let Some(missing) = missing {
-            return Err(Error::Input(format!(
-                "LINUX={shown}: commit `{name}` is no Linux source tree: it has no {missing} at its \
-                 top"
-            )));
+            return Err(GitError::NotLinux { linux, name: name.to_owned(), missing }.into());
         }
         Ok(Commit {
             id: (*id).to_owned(),

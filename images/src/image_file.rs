@@ -7,6 +7,11 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use object::Endianness;
+use object::elf::{ET_DYN, ET_EXEC, FileHeader64, PT_INTERP, PT_LOAD, ProgramHeader64};
+use object::read::ReadCache;
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+
 use crate::arch::{self, Arch};
 use crate::compression::Compression;
 
@@ -64,31 +69,63 @@ mod header {
 /// Where a kernel for s390 says that it is one (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
 const S390_MAGIC: (u64, &[u8; 6]) = (0x10008, b"S390EP");
 
-/// ELF identification and header fields (elf(5)).
-mod elf {
-    pub(super) const HEADER: usize = 64;
-    pub(super) const CLASS_64: u8 = 2;
-    pub(super) const LITTLE: u8 = 1;
-    pub(super) const BIG: u8 = 2;
-    pub(super) const TYPE_EXEC: u16 = 2;
-    pub(super) const TYPE_DYN: u16 = 3;
-    pub(super) const PROGRAM_HEADER: usize = 56;
-    pub(super) const LOAD: u32 = 1;
+/// A file that is not a kernel image that can boot.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("neither a file nor a directory")]
+    Special,
+    #[error("the file is empty")]
+    Empty,
+    #[error("truncated: the file ends in its header")]
+    TruncatedHeader,
+    #[error("truncated: the file ends before its ELF segments do")]
+    TruncatedElf,
+    #[error("truncated: {size} bytes of at least {whole} are there")]
+    TruncatedBzImage { size: u64, whole: u64 },
+    #[error("compressed for EFI (zboot); name the Image that it holds")]
+    EfiZboot,
+    #[error("compressed with {0}; unpack it first")]
+    Compressed(&'static str),
+    #[error("a text file, not a kernel; name a vmlinux or bzImage")]
+    Text,
+    #[error("not a kernel: neither an ELF vmlinux nor a bzImage")]
+    Unknown,
+    #[error("an ELF file for another machine ({machine}), not for {arch}")]
+    ForeignElf { machine: u16, arch: &'static str },
+    #[error("an ELF file, which cannot be booted; name its {0}")]
+    UnbootableElf(&'static str),
+    #[error("an ELF object or core file, not a vmlinux")]
+    ElfObject,
+    #[error("an ELF program with an interpreter, not a vmlinux")]
+    ElfInterpreter,
+    #[error("an ELF file without anything to load, not a vmlinux")]
+    ElfEmpty,
+    #[error("an ELF program or library, not a vmlinux")]
+    ElfProgram,
+    #[error("an Image for {its}, not for {arch}")]
+    ForeignImage { its: &'static str, arch: &'static str },
+    #[error("longer than its header says, so not an Image")]
+    LongImage,
+    #[error("a bzImage for {its}, not for {arch}")]
+    ForeignBzImage { its: &'static str, arch: &'static str },
+    #[error("a bzImage without a 64-bit entry, so not for x86_64")]
+    BzImage32,
 }
 
 /// Says what a file is, or why it is no kernel that can boot.
-pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, String> {
-    let cannot = |e: io::Error| format!("cannot be read: {e}");
-    let meta = std::fs::metadata(path).map_err(cannot)?;
+pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> {
+    let meta = std::fs::metadata(path).map_err(ImageError::Unreadable)?;
     if !meta.is_file() {
-        return Err("neither a file nor a directory".into());
+        return Err(ImageError::Special);
     }
-    let file = File::open(path).map_err(cannot)?;
+    let file = File::open(path).map_err(ImageError::Unreadable)?;
     let mut head = Vec::new();
-    (&file).take(4096).read_to_end(&mut head).map_err(cannot)?;
+    (&file).take(4096).read_to_end(&mut head).map_err(ImageError::Unreadable)?;
     let image = |format, release| ImageFile { path: path.to_owned(), format, release };
     if head.is_empty() {
-        return Err("the file is empty".into());
+        return Err(ImageError::Empty);
     }
     if head.starts_with(b"\x7fELF") {
         check_elf(&file, &head, meta.len(), arch)?;
@@ -104,22 +141,22 @@ pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, String> {
         return Ok(image(Format::Image, None));
     }
     if head.get(EFI_ZBOOT.0..EFI_ZBOOT.0 + 4) == Some(EFI_ZBOOT.1) {
-        return Err("compressed for EFI (zboot); name the Image that it holds".into());
+        return Err(ImageError::EfiZboot);
     }
     let mut magic = [0; S390_MAGIC.1.len()];
     if file.read_exact_at(&mut magic, S390_MAGIC.0).is_ok() && magic == *S390_MAGIC.1 {
         if arch != Arch::S390x {
-            return Err(format!("a bzImage for s390x, not for {}", arch.name()));
+            return Err(ImageError::ForeignBzImage { its: Arch::S390x.name(), arch: arch.name() });
         }
         return Ok(image(Format::Image, None));
     }
     if let Some(compression) = Compression::of(&head) {
-        return Err(format!("compressed with {}; unpack it first", compression.name()));
+        return Err(ImageError::Compressed(compression.name()));
     }
     if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
-        return Err("a text file, not a kernel; name a vmlinux or bzImage".into());
+        return Err(ImageError::Text);
     }
-    Err("not a kernel: neither an ELF vmlinux nor a bzImage".into())
+    Err(ImageError::Unknown)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -134,63 +171,56 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
-fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), String> {
-    let truncated = || "truncated: the file ends before its ELF segments do".to_owned();
-    if head.len() < elf::HEADER {
-        return Err(truncated());
+/// Checks that an ELF file is a whole vmlinux.
+fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), ImageError> {
+    let data = &ReadCache::new(file);
+    if head.len() < size_of::<FileHeader64<Endianness>>() {
+        return Err(ImageError::TruncatedElf);
     }
-    let (machine, order) = match head[5] {
-        elf::BIG => (u16_at(head, 18).swap_bytes(), elf::BIG),
-        _ => (u16_at(head, 18), elf::LITTLE),
-    };
-    if head[4] != elf::CLASS_64 || head[5] != order || machine != arch::facts(arch).elf_machine {
-        return Err(format!(
-            "an ELF file for another machine ({machine}), not for {}",
-            arch.name()
-        ));
+    // Nothing but an ELF file of 64 bits passes.
+    let header = FileHeader64::<Endianness>::parse(data)
+        .map_err(|_| ImageError::ForeignElf { machine: u16_at(head, 18), arch: arch.name() })?;
+    let endian = header.endian().map_err(|_| ImageError::TruncatedElf)?;
+    let machine = header.e_machine(endian).0;
+    if machine != arch::facts(arch).elf_machine {
+        return Err(ImageError::ForeignElf { machine, arch: arch.name() });
     }
     let bootable = (arch::facts(arch).image)("");
     if !bootable.elf {
-        return Err(format!("an ELF file, which cannot be booted; name its {}", bootable.file));
+        return Err(ImageError::UnbootableElf(bootable.file));
     }
-    let kind = u16_at(head, 16);
-    if kind != elf::TYPE_EXEC && kind != elf::TYPE_DYN {
-        return Err("an ELF object or core file, not a vmlinux".into());
+    let kind = header.e_type(endian);
+    if kind != ET_EXEC && kind != ET_DYN {
+        return Err(ImageError::ElfObject);
     }
-    let (offset, count) = (u64_at(head, 32), usize::from(u16_at(head, 56)));
-    let mut table = vec![0; count * elf::PROGRAM_HEADER];
-    file.read_exact_at(&mut table, offset).map_err(|_| truncated())?;
-    let mut end = None;
-    let mut lowest_address = u64::MAX;
-    for header in table.chunks_exact(elf::PROGRAM_HEADER) {
-        if u32_at(header, 0) == elf::LOAD {
-            end = end.max(u64_at(header, 8).checked_add(u64_at(header, 32)));
-            lowest_address = lowest_address.min(u64_at(header, 16));
-        } else if u32_at(header, 0) == 3 {
-            return Err("an ELF program with an interpreter, not a vmlinux".into());
-        }
+    let segments = header.program_headers(endian, data).map_err(|_| ImageError::TruncatedElf)?;
+    if segments.iter().any(|segment| segment.p_type(endian) == PT_INTERP) {
+        return Err(ImageError::ElfInterpreter);
     }
-    match end {
-        None => Err("an ELF file without anything to load, not a vmlinux".into()),
-        Some(end) if end > size => Err(truncated()),
+    let loaded = || segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let end = |s: &ProgramHeader64<_>| s.p_offset(endian).saturating_add(s.p_filesz(endian));
+    let lowest_address = loaded().map(|segment| segment.p_vaddr(endian)).min();
+    match loaded().map(end).max() {
+        None => Err(ImageError::ElfEmpty),
+        Some(end) if end > size => Err(ImageError::TruncatedElf),
         // The kernel is linked into the upper half of the address space; programs are not.
-        Some(_) if lowest_address >> 63 == 0 && kind == elf::TYPE_DYN => {
-            Err("an ELF program or library, not a vmlinux".into())
+        Some(_) if lowest_address.is_none_or(|lowest| lowest >> 63 == 0) && kind == ET_DYN => {
+            Err(ImageError::ElfProgram)
         }
         Some(_) => Ok(()),
     }
 }
 
-fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), String> {
+fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), ImageError> {
     if arch != its {
-        return Err(format!("an Image for {}, not for {}", its.name(), arch.name()));
+        return Err(ImageError::ForeignImage { its: its.name(), arch: arch.name() });
     }
     if head.len() < header::END {
-        return Err("truncated: the file ends in its header".into());
+        return Err(ImageError::TruncatedHeader);
     }
     // What the kernel takes in memory; zeros at its end are not in the file.
     if size > u64_at(head, header::IMAGE_SIZE) {
-        return Err("longer than its header says, so not an Image".into());
+        return Err(ImageError::LongImage);
     }
     Ok(())
 }
@@ -200,12 +230,12 @@ fn check_bzimage(
     head: &[u8],
     size: u64,
     arch: Arch,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, ImageError> {
     if arch != Arch::X86_64 {
-        return Err(format!("a bzImage, so for x86_64 and not for {}", arch.name()));
+        return Err(ImageError::ForeignBzImage { its: Arch::X86_64.name(), arch: arch.name() });
     }
     if head.len() < setup::END || u16_at(head, setup::BOOT_FLAG) != 0xaa55 {
-        return Err("truncated: the file ends in the setup header".into());
+        return Err(ImageError::TruncatedHeader);
     }
     // 0 means 4, says the boot protocol.
     let sectors = match head[setup::SETUP_SECTS] {
@@ -214,12 +244,12 @@ fn check_bzimage(
     };
     let whole = (sectors + 1) * 512 + u64::from(u32_at(head, setup::SYSSIZE)) * 16;
     if size < whole {
-        return Err(format!("truncated: {size} bytes of at least {whole} are there"));
+        return Err(ImageError::TruncatedBzImage { size, whole });
     }
     if u16_at(head, setup::VERSION) < 0x020c
         || u16_at(head, setup::XLOADFLAGS) & setup::KERNEL_64 == 0
     {
-        return Err("a bzImage without a 64-bit entry, so not for x86_64".into());
+        return Err(ImageError::BzImage32);
     }
     let at = u64::from(u16_at(head, setup::KERNEL_VERSION));
     let mut text = [0; 128];

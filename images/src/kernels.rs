@@ -23,7 +23,7 @@ pub struct Pinned {
 /// The pinned kernels.
 ///
 /// # Errors
-/// [`Error::Machine`] if sudbox was built with a broken table.
+/// If sudbox was built with a broken table.
 pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
     let pins = Pins::embedded()?;
     let default = pins.default_name(arch);

@@ -51,7 +51,7 @@ pub enum Mode {
 /// while another process holds the lock, and tells the monitor so once.
 ///
 /// # Errors
-/// [`Error::Machine`] if the file cannot be opened or locked; [`Error::Interrupted`].
+/// [`Error::Io`] if the file cannot be opened or locked; [`Error::Interrupted`].
 pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result<Held, Error> {
     let mut announced = false;
     loop {
@@ -75,7 +75,7 @@ pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result
                 monitor::wait(RETRY, monitor)?;
             }
             Err(TryLockError::Error(source)) => {
-                return Err(Error::io("lock", path, &source));
+                return Err(Error::io("lock", path, source));
             }
         }
     }

@@ -3,12 +3,24 @@
 //! Reads a kernel's release from its top Makefile.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
+/// Why a directory is not a Linux source tree.
+#[derive(Debug, thiserror::Error)]
+pub enum NotATree {
+    #[error("its Makefile cannot be read: {0}")]
+    UnreadableMakefile(io::Error),
+    #[error("its Makefile sets no VERSION and PATCHLEVEL")]
+    NoVersion,
+    #[error("it has no Kconfig or no kernel directory")]
+    KernelMissing,
+}
+
 /// The release that a tree's Makefile says it is, such as `6.12.0-rc3`.
-pub(crate) fn tree_release(tree: &Path) -> Result<String, String> {
-    let makefile = fs::read_to_string(tree.join("Makefile"))
-        .map_err(|e| format!("its Makefile cannot be read: {e}"))?;
+pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
+    let makefile =
+        fs::read_to_string(tree.join("Makefile")).map_err(NotATree::UnreadableMakefile)?;
     let value = |name: &str| {
         makefile.lines().take(40).find_map(|line| {
             let (left, right) = line.split_once('=')?;
@@ -16,10 +28,10 @@ pub(crate) fn tree_release(tree: &Path) -> Result<String, String> {
         })
     };
     let (Some(version), Some(patchlevel)) = (value("VERSION"), value("PATCHLEVEL")) else {
-        return Err("its Makefile sets no VERSION and PATCHLEVEL".into());
+        return Err(NotATree::NoVersion);
     };
     if !tree.join("Kconfig").is_file() || !tree.join("kernel").is_dir() {
-        return Err("it has no Kconfig or no kernel directory".into());
+        return Err(NotATree::KernelMissing);
     }
     let sub = value("SUBLEVEL").filter(|s| !s.is_empty()).unwrap_or_else(|| "0".into());
     let extra = value("EXTRAVERSION").unwrap_or_default();

@@ -260,12 +260,7 @@ fn copy(
     let bytes = match read {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(Error::Machine(format!(
-                "cannot read {}: {e}; the whole tree must be readable",
-                from.display()
-            )));
-        }
+        Err(why) => return Err(Error::TreeUnreadable { path: from, why }),
     };
     let mut hasher = Sha256::new();
     hasher.update([u8::from(file.link)]);

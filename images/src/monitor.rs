@@ -32,7 +32,7 @@ pub(crate) fn wait(time: Duration, monitor: &dyn Monitor) -> Result<(), Error> {
     match poll::readable([monitor.interrupt()], time) {
         Ok([true]) => Err(Error::Interrupted),
         Ok([false]) => Ok(()),
-        Err(e) => Err(Error::Machine(format!("cannot wait: {e}"))),
+        Err(why) => Err(Error::Child { what: "wait", why }),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, PatchError};
 use crate::hash::hex;
 use crate::lock::Held;
 use crate::paths::expand_home;
@@ -38,28 +38,23 @@ impl Patches {
     pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
         let mut patches = pinned;
         for path in paths {
-            let bad = |why: &str| {
-                Error::Input(format!(
-                    "PATCHES={}: {why}; give a unified diff, a mailbox of them, or a folder of such \
-                     files, which are taken in the order of their names",
-                    path.display()
-                ))
-            };
-            let place = fs::canonicalize(expand_home(path))
-                .map_err(|e| bad(&format!("cannot be read: {e}")))?;
+            let unreadable = |why| PatchError::Unreadable { path: path.clone(), why };
+            let place = fs::canonicalize(expand_home(path)).map_err(unreadable)?;
             let before = patches.len();
-            for file in files_of(&place).map_err(|e| bad(&format!("cannot be read: {e}")))? {
+            for file in files_of(&place).map_err(unreadable)? {
                 let name = file.strip_prefix(&place).unwrap_or(&place).display().to_string();
                 let label = match name.is_empty() {
                     true => place.display().to_string(),
                     false => format!("{}/{name}", place.display()),
                 };
-                let text = fs::read_to_string(&file)
-                    .map_err(|e| bad(&format!("{label} cannot be read: {e}")))?;
-                patches.extend(split(&label, &text).map_err(|why| bad(&why))?);
+                let text = fs::read_to_string(&file).map_err(|why| {
+                    let (path, label) = (path.clone(), label.clone());
+                    PatchError::FileUnreadable { path, label, why }
+                })?;
+                patches.extend(split(&label, &text)?);
             }
             if patches.len() == before {
-                return Err(bad("it changes no file"));
+                return Err(PatchError::Empty { path: path.clone() }.into());
             }
         }
         let mut files = HashSet::new();
@@ -70,9 +65,8 @@ impl Patches {
             };
             let touched = touched(text);
             if let Some(name) = touched.iter().find(|name| !inside(name)) {
-                return Err(Error::Input(format!(
-                    "PATCHES=: {label} names a file outside the tree: {name}"
-                )));
+                let (label, file) = (label.clone(), (*name).to_owned());
+                return Err(PatchError::OutsideTree { label, file }.into());
             }
             files.extend(touched.into_iter().map(str::to_owned));
         }
@@ -128,13 +122,8 @@ impl Patches {
             patch.arg(staging.path()).arg("-i").arg(&letter);
             let (status, said) = process::hear(patch, &Held::default(), ctx.monitor)?;
             if !status.success() {
-                return Err(Error::Kernel {
-                    message: format!(
-                        "the patch {label} does not apply to this kernel: {}",
-                        said.join("; ")
-                    ),
-                    log: None,
-                });
+                let (label, said) = (label.clone(), said.join("; "));
+                return Err(PatchError::DoesNotApply { label, said }.into());
             }
         }
         Ok(Applied { files: &self.files, staging })
@@ -199,7 +188,7 @@ fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// The patches in a file: itself, or of a mailbox every letter that is one. Cover letters and replies
 /// change nothing.
-fn split(label: &str, text: &str) -> Result<Vec<Patch>, String> {
+fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
         let one = Patch { label: label.to_owned(), text: text.to_owned() };
         return Ok(Some(one).filter(|patch| is_diff(&patch.text)).into_iter().collect());
@@ -221,9 +210,7 @@ fn split(label: &str, text: &str) -> Result<Vec<Patch>, String> {
         let label = format!("{label}: {subject}");
         let encoding = header(head, "Content-Transfer-Encoding").unwrap_or_default();
         if ["base64", "quoted-printable"].contains(&encoding.to_ascii_lowercase().as_str()) {
-            return Err(format!(
-                "{label} is encoded as {encoding}: save the letters as plain text"
-            ));
+            return Err(PatchError::Encoded { label, encoding });
         }
         if is_diff(&letter) {
             patches.push(Patch { label, text: letter });

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::arch::Arch;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::patches::Patch;
 use crate::version::Series;
 
@@ -38,9 +38,7 @@ struct Pin {
 impl Pins {
     /// Reads the embedded table.
     pub(crate) fn embedded() -> Result<Pins, Error> {
-        toml::from_str(TEXT).map_err(|e| {
-            Error::Machine(format!("sudbox was built with a broken kernels.toml: {e}"))
-        })
+        toml::from_str(TEXT).map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
     }
 
     /// The name of the default kernel.

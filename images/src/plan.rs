@@ -5,7 +5,7 @@
 use crate::build::Options;
 use crate::cache::Cache;
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, ReferenceError};
 use crate::lock::Held;
 use crate::packages::Tool;
 use crate::patches::Patches;
@@ -139,10 +139,10 @@ pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Erro
 pub fn selftests(ctx: &mut Ctx<'_>, request: &Request) -> Result<Selftests, Error> {
     let _acting = ctx.cache.owner.act();
     match Reference::of(request)? {
-        Reference::Prebuilt(_) => Err(Error::Input(format!(
-            "{} is a prebuilt kernel and has no selftests: name a release or a tree",
-            request.reference.trim()
-        ))),
+        Reference::Prebuilt(_) => {
+            let typed = request.reference.trim().to_owned();
+            Err(ReferenceError::NoSelftests { typed }.into())
+        }
         Reference::Tree(tree) => Ok(Selftests { tree, held: Held::default() }),
         Reference::Release { wanted, .. } => {
             release::selftests(ctx, &wanted, request.linux.as_deref(), request.arch)

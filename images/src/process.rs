@@ -84,7 +84,7 @@ pub(crate) enum Event<'a> {
 /// `held` is passed to the children, so that the lock outlives us as long as they do.
 ///
 /// # Errors
-/// [`Error::Machine`] if one cannot be started; [`Error::Interrupted`], all of them being dead.
+/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], all of them being dead.
 pub(crate) fn run(
     commands: Vec<Command>,
     held: &Held,
@@ -98,7 +98,7 @@ pub(crate) fn run(
     }
     let statuses = group.wait();
     told?;
-    statuses.map_err(|e| Error::Machine(format!("cannot wait for a child: {e}")))
+    statuses.map_err(|why| Error::Child { what: "wait for a child", why })
 }
 
 /// Runs one command and gives back what it wrote to stdout, if it succeeded.
@@ -110,7 +110,7 @@ pub(crate) fn output(mut command: Command) -> Option<String> {
 /// Runs one command to its end: how it ended, and the lines that it wrote on stdout and stderr.
 ///
 /// # Errors
-/// [`Error::Machine`] if it cannot be started; [`Error::Interrupted`], it and its children being dead.
+/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], it and its children being dead.
 pub fn hear(
     command: Command,
     held: &Held,
@@ -137,7 +137,7 @@ pub(crate) fn capture(
 }
 
 fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Error> {
-    let pipe = || io::pipe().map_err(|e| Error::Machine(format!("cannot make a pipe: {e}")));
+    let pipe = || io::pipe().map_err(|why| Error::Child { what: "make a pipe", why });
     let (reader, writer) = pipe()?;
     let lock = held.file().map(|file| file.as_raw_fd());
     let parent = rustix::process::getpid();
@@ -146,8 +146,9 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
     let mut commands = commands.into_iter().peekable();
     while let Some(mut command) = commands.next() {
         let name = command.get_program().to_string_lossy().into_owned();
-        let clone =
-            |w: &io::PipeWriter| w.try_clone().map_err(|e| Error::Machine(format!("a pipe: {e}")));
+        let clone = |w: &io::PipeWriter| {
+            w.try_clone().map_err(|why| Error::Child { what: "make a pipe", why })
+        };
         command.process_group(group.leader.map_or(0, Pid::as_raw_pid)).stderr(clone(&writer)?);
         if let Some(input) = input.take() {
             command.stdin(input);
@@ -180,12 +181,10 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
                 group.leader.get_or_insert(Pid::from_child(&child));
                 group.children.push(child);
             }
-            Err(e) => {
+            Err(why) => {
                 group.stop();
                 let _ = group.wait();
-                return Err(Error::Machine(format!(
-                    "cannot run {name}: {e}; install it or put it on the PATH"
-                )));
+                return Err(Error::CannotRun { program: name, why });
             }
         }
     }
@@ -240,7 +239,7 @@ fn read_lines(
     monitor: &mut dyn Monitor,
     watch: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<(), Error> {
-    let failed = |e: io::Error| Error::Machine(format!("cannot read what a child writes: {e}"));
+    let failed = |why: io::Error| Error::Child { what: "read what a child writes", why };
     let mut pending = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {

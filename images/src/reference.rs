@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::arch::Arch;
-use crate::error::Error;
+use crate::error::{Error, ReferenceError};
 use crate::image_file::{self, ImageFile};
 use crate::makefile::tree_release;
 use crate::patches::Patch;
@@ -74,8 +74,7 @@ impl Reference {
     /// (`linux`), a text that is nothing else is a commit of it.
     ///
     /// # Errors
-    /// [`Error::Input`] with one sentence that says what is wrong and what is accepted;
-    /// [`Error::Machine`] if a file cannot be read.
+    /// [`ReferenceError`], whose message says what is wrong and what is accepted.
     pub(crate) fn parse(text: &str, arch: Arch, linux: Option<&Path>) -> Result<Reference, Error> {
         let text = text.trim();
         if let Some(reference) = pinned(text, arch)? {
@@ -86,9 +85,7 @@ impl Reference {
             "stable" => return Ok(release(Wanted::Stable)),
             "installed" => return Ok(Reference::Prebuilt(Prebuilt::Installed)),
             "running" => {
-                return Err(Error::Input(format!(
-                    "KERNEL={text}: the kernel that is running here has no image to boot; {ACCEPTED}"
-                )));
+                return Err(ReferenceError::Running { typed: text.to_owned() }.into());
             }
             _ => {}
         }
@@ -105,17 +102,18 @@ impl Reference {
         if linux.is_some() && !text.starts_with(['.', '/', '~']) {
             return Ok(release(Wanted::Commit(text.to_owned())));
         }
-        Err(Error::Input(if text.contains('/') || text.starts_with('~') {
-            format!("KERNEL={text}: there is no such file or directory; {ACCEPTED}")
-        } else {
-            let pins = Pins::embedded()?;
-            let names: Vec<&str> = pins.names(arch).collect();
-            format!(
-                "KERNEL={text}: neither a version nor a file; pinned here: {}; {ACCEPTED}",
-                names.join(", ")
-            )
-        }))
+        let typed = text.to_owned();
+        if text.contains('/') || text.starts_with('~') {
+            return Err(ReferenceError::NoSuchFile { typed }.into());
+        }
+        let pinned = names(&Pins::embedded()?, arch);
+        Err(ReferenceError::NotAVersion { typed, pinned }.into())
     }
+}
+
+/// The names of the kernels that are pinned for an architecture, for a message.
+fn names(pins: &Pins, arch: Arch) -> String {
+    pins.names(arch).collect::<Vec<_>>().join(", ")
 }
 
 /// A release without patches of sudbox's own.
@@ -132,20 +130,12 @@ fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
     };
     let Some(series) = pins.series(name) else { return Ok(None) };
     if !pins.names(arch).any(|other| other == name) {
-        return Err(Error::Input(format!(
-            "KERNEL={text} is not for {}; pinned for it: {}; {ACCEPTED}",
-            arch.name(),
-            pins.names(arch).collect::<Vec<_>>().join(", ")
-        )));
+        let (typed, arch, pinned) = (text.to_owned(), arch.name(), names(&pins, arch));
+        return Err(ReferenceError::NotForArch { typed, arch, pinned }.into());
     }
     let wanted = Wanted::Version(Version::Newest(series));
     Ok(Some(Reference::Release { wanted, patches: pins.patches(name) }))
 }
-
-/// What is accepted, said wherever something else was given.
-pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, latest, \
-     stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
-     deb:6.12 or deb:PACKAGE, or a commit of the git tree in LINUX=";
 
 /// A package by its name (Debian policy, 5.6.1), or the newest of a series.
 fn of_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
@@ -155,17 +145,14 @@ fn of_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
     let known =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
     if package.len() < 2 || package.starts_with(['+', '-', '.']) || !package.bytes().all(known) {
-        return Err(Error::Input(format!(
-            "KERNEL={text}: not the name of a package; give a series such as deb:6.12 or a package \
-             such as deb:linux-image-6.12.117+deb12-cloud-amd64"
-        )));
+        return Err(ReferenceError::NotAPackage { typed: text.to_owned() }.into());
     }
     Ok(Prebuilt::Package(package.to_owned()))
 }
 
 fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
-    let unreadable =
-        |e: std::io::Error| Error::Input(format!("KERNEL={text}: cannot be read: {e}"));
+    let typed = text.to_owned();
+    let unreadable = |why| ReferenceError::Unreadable { typed: text.to_owned(), why };
     let path = fs::canonicalize(path).map_err(unreadable)?;
     let meta = fs::metadata(&path).map_err(unreadable)?;
     if !meta.is_dir() {
@@ -178,14 +165,11 @@ fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
         }
         return image_file::inspect(&path, arch)
             .map(|image| Reference::Prebuilt(Prebuilt::Image(image)))
-            .map_err(|why| Error::Input(format!("KERNEL={text}: {why}")));
+            .map_err(|why| ReferenceError::NotAKernel { typed, why }.into());
     }
     match tree_release(&path) {
         Ok(_) => Ok(Reference::Tree(path)),
-        Err(what) => Err(Error::Input(format!(
-            "KERNEL={text}: not a Linux source tree: {what}; name the directory that holds Linux's \
-             top Makefile"
-        ))),
+        Err(why) => Err(ReferenceError::NotATree { typed, why }.into()),
     }
 }
 

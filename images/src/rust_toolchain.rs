@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::apt::{self, Suites};
 use crate::arch::Arch;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, SourceError};
 use crate::lock::{Held, Mode};
 use crate::process;
 
@@ -24,7 +24,7 @@ const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
 /// path.
 ///
 /// # Errors
-/// [`Error::Machine`] if this machine's distribution does not have it.
+/// [`SourceError::NoRustLibrary`] if this machine's distribution does not have it.
 pub fn distribution_rust(
     ctx: &mut Ctx<'_>,
     arch: Arch,
@@ -37,11 +37,8 @@ pub fn distribution_rust(
     if place.is_dir() {
         return Ok((place, held));
     }
-    let lacks = |why: &str| {
-        Error::Machine(format!(
-            "this machine's Rust has no standard library for {target} ({why}); with rustup: rustup \
-             target add {target}"
-        ))
+    let lacks = |why: &'static str| -> Error {
+        SourceError::NoRustLibrary { target: target.to_owned(), why }.into()
     };
     if !apt::is_usable(ctx) {
         return Err(lacks("and rustup could not fetch it"));

@@ -87,9 +87,9 @@ struct Queue {
 pub(crate) fn walk(tree: &Path, arch: Arch) -> Result<Vec<Found>, Error> {
     let mut products = GitignoreBuilder::new(tree);
     for line in PRODUCTS.lines() {
-        products.add_line(None, line).map_err(|e| Error::Machine(format!("a rule: {e}")))?;
+        products.add_line(None, line).expect("a rule of ours is valid");
     }
-    let own = products.build().map_err(|e| Error::Machine(format!("a rule: {e}")))?;
+    let own = products.build().expect("rules of ours are valid");
     let rules = Arc::new(Rules { own, above: None });
     let start = Queue { folders: vec![(String::new(), rules)], busy: 0, failed: None };
     let shared = (Mutex::new(start), Condvar::new());
@@ -144,12 +144,7 @@ fn read_folder(
     found: &mut Vec<Found>,
 ) -> Result<Vec<(String, Arc<Rules>)>, Error> {
     let path = tree.join(folder);
-    let unreadable = |e: std::io::Error| {
-        Error::Machine(format!(
-            "cannot read {}: {e}; the whole tree must be readable",
-            path.display()
-        ))
-    };
+    let unreadable = |why: std::io::Error| Error::TreeUnreadable { path: path.clone(), why };
     let entries: Vec<_> = fs::read_dir(&path).and_then(Iterator::collect).map_err(unreadable)?;
     let has = |name: &str| entries.iter().any(|entry| entry.file_name() == OsStr::new(name));
     // Another checkout inside the tree, or an O= directory of the tree's owner.

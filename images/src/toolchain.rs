@@ -207,7 +207,7 @@ pub(crate) fn refusal(missing: &[Tool]) -> Error {
     } else {
         format!("on Debian: apt-get install --no-install-recommends {}", packages.join(" "))
     };
-    Error::Machine(format!("this machine lacks {}; {advice}", names.join(", ")))
+    Error::ToolsMissing { names: names.join(", "), advice }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// A series, such as 6.12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Series {
+pub struct Series {
     /// The first number.
     pub major: u32,
     /// The second number.
@@ -16,7 +16,7 @@ pub(crate) struct Series {
 
 /// A release: a series' first (6.12), a point release (6.12.117) or a candidate (6.12-rc3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Release {
+pub struct Release {
     /// Its series.
     pub series: Series,
     /// The third number, 0 for the first release.
@@ -27,7 +27,7 @@ pub(crate) struct Release {
 
 /// A version that a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
     /// This release.
     Exact(Release),
     /// The newest release of this series.
@@ -36,7 +36,7 @@ pub(crate) enum Version {
 
 /// The text is not a version number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoVersion;
+pub struct NoVersion;
 
 fn number(text: &str) -> Result<u32, NoVersion> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -16,12 +16,13 @@ use std::time::{Duration, SystemTime};
 use crate::arch::{self, Arch};
 use crate::cache::write_whole;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error, is_full_disk};
+use crate::error::{Context as _, Error, SourceError, is_full_disk};
 use crate::lock::{Held, Mode};
 use crate::monitor::Monitor;
 use crate::process::{self, Event};
 use crate::toolchain;
 use crate::version::Release;
+use sources_list::Choice;
 
 /// Whose suites a package is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -83,9 +84,8 @@ pub(crate) fn checksums(
             has(record, format!("Package: {name}")) && has(record, format!("Version: {version}"))
         });
         let sum = record.and_then(|r| r.lines().find_map(|line| line.strip_prefix("SHA256: ")));
-        sum.map(|sum| sum.trim().to_owned()).ok_or_else(|| {
-            Error::Machine(format!("apt does not know the checksum of {name} {version}"))
-        })
+        sum.map(|sum| sum.trim().to_owned())
+            .ok_or_else(|| SourceError::NoChecksum { what: format!("{name} {version}") }.into())
     };
     packages.iter().map(sum_of).collect()
 }
@@ -97,7 +97,10 @@ pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(),
     match run(ctx, extract, &mut |_| {})? {
         None => Ok(()),
         Some(said) if is_full_disk(&said) => Err(Error::DiskFull("unpack a package".into())),
-        Some(said) => Err(Error::Machine(format!("cannot unpack {}: {said}", package.display()))),
+        Some(said) => {
+            let what = package.display().to_string();
+            Err(SourceError::CannotUnpack { what, said }.into())
+        }
     }
 }
 
@@ -139,13 +142,10 @@ pub(crate) fn into_folder(
     }
     // A file that fails apt's own check is fatal: it may be an attack.
     if said.contains("Hash Sum mismatch") {
-        return Err(Error::Machine(format!(
-            "cannot download {what}: {said}; it is not what was published, use another network or \
-             mirror"
-        )));
+        return Err(SourceError::TamperedPackage { what: what.to_owned(), said }.into());
     }
     let advice = "try again (after apt-get update, if the list of packages is old)";
-    Err(Error::Download { what: what.to_owned(), said, advice })
+    Err(SourceError::Download { what: what.to_owned(), said, advice }.into())
 }
 
 /// The versions that there are of a package, the newest first.
@@ -194,11 +194,7 @@ pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<Pa
         name.starts_with(beginning) && name.ends_with(end)
     };
     let found = entries.flatten().find(fits).map(|entry| entry.path());
-    found.ok_or_else(|| {
-        Error::Machine(format!(
-            "the package holds no {beginning}*{end} file; it is not what it was"
-        ))
-    })
+    found.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{beginning}*{end}") }.into())
 }
 
 /// Runs a command; if it fails, gives back what it said.
@@ -269,11 +265,11 @@ pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> 
     let Some(folder) = suites.folder() else { return Ok(true) };
     let root = ctx.cache.root().join(&folder);
     let _held = ctx.lock(&folder, "lists", Mode::Exclusive)?;
-    let Some(text) = sources_list::private_list_from(Path::new("/etc")) else { return Ok(false) };
-    let text = match suites {
-        Suites::Foreign(_) => sources_list::released_binaries(&text),
-        _ => text,
+    let choice = match suites {
+        Suites::Foreign(_) => Choice::ReleasedBinaries,
+        Suites::System | Suites::Others => Choice::All,
     };
+    let Some(text) = sources_list::private_list(Path::new("/"), choice) else { return Ok(false) };
     let list = root.join("sources.list");
     let stamp = root.join("updated");
     let fresh = fs::metadata(&stamp)

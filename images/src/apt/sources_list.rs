@@ -6,15 +6,22 @@
 use std::fs;
 use std::path::Path;
 
-/// Debian's releases, oldest first, and whether they have backports and security suites. Not the
-/// names that move on (stable, testing): a mirror's caches hold stale lists under them.
-const DEBIAN: [(&str, bool); 5] = [
-    ("bookworm", true),
-    ("trixie", true),
-    ("forky", false),
-    ("sid", false),
-    ("experimental", false),
-];
+/// Debian's releases from the oldest that is supported here to the newest, for machines without
+/// distro-info-data. The last one is testing.
+const DEBIAN: [&str; 3] = ["bookworm", "trixie", "forky"];
+
+/// Suites of Debian that are never released. Not the names that move on (stable, testing): a
+/// mirror's caches hold stale lists under them.
+const UNRELEASED: [&str; 2] = ["sid", "experimental"];
+
+/// The suites that a list is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Binary and source packages of all suites.
+    All,
+    /// Binary packages of released suites.
+    ReleasedBinaries,
+}
 
 /// An entry of the system's sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +31,61 @@ struct Entry {
     signed_by: Option<String>,
 }
 
-/// The text of the private root's sources.list, from what is below `/etc`.
-pub(super) fn private_list_from(etc: &Path) -> Option<String> {
+/// The text of the private root's sources.list, by the files of a system whose top is `root`.
+/// `None` if the system's own sources name no mirror.
+pub(super) fn private_list(root: &Path, choice: Choice) -> Option<String> {
+    let etc = root.join("etc");
     let release = fs::read_to_string(etc.join("os-release")).ok()?;
     let field = |name: &str| {
         let line = release.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
         line.map(|value| value.trim_matches('"').to_owned())
     };
     let codename = field("VERSION_CODENAME")?;
+    let newer = match field("ID").as_deref() {
+        Some("debian") => newer_debian(root, &codename),
+        _ => Newer::default(),
+    };
+    list_of(&configured(&etc), &codename, &newer, choice)
+}
+
+/// The releases of the distribution that are newer than the system's.
+#[derive(Debug, Default)]
+struct Newer {
+    released: Vec<String>,
+    unreleased: Vec<String>,
+}
+
+/// Debian's newer releases, by distro-info-data where it is installed.
+fn newer_debian(root: &Path, codename: &str) -> Newer {
+    let table = fs::read_to_string(root.join("usr/share/distro-info/debian.csv"));
+    // Columns: version, codename, series, created, release. sid and experimental have no version.
+    let rows = table.iter().flat_map(|text| text.lines().skip(1)).filter_map(|line| {
+        let mut columns = line.split(',');
+        let (version, series) = (columns.next()?, columns.nth(1)?);
+        let is_released = columns.nth(1).is_some_and(|date| !date.is_empty());
+        (!version.is_empty()).then(|| (series.to_owned(), is_released))
+    });
+    let mut all: Vec<(String, bool)> = rows.collect();
+    if !all.iter().any(|(series, _)| series == codename) {
+        let last = DEBIAN.len() - 1;
+        all = DEBIAN.iter().enumerate().map(|(at, s)| ((*s).to_owned(), at != last)).collect();
+    }
+    let after = all.into_iter().skip_while(|(series, _)| series != codename).skip(1);
+    let mut newer = Newer::default();
+    for (series, is_released) in after {
+        match is_released {
+            true => newer.released.push(series),
+            false => newer.unreleased.push(series),
+        }
+    }
+    // Of the releases to come only the first, testing, has packages.
+    newer.unreleased.truncate(1);
+    newer.unreleased.extend(UNRELEASED.map(str::to_owned));
+    newer
+}
+
+/// The entries of the system's sources.
+fn configured(etc: &Path) -> Vec<Entry> {
     let mut files = vec![etc.join("apt/sources.list")];
     let parts = fs::read_dir(etc.join("apt/sources.list.d")).into_iter().flatten().flatten();
     files.extend(parts.map(|entry| entry.path()));
@@ -44,42 +98,38 @@ pub(super) fn private_list_from(etc: &Path) -> Option<String> {
             entries.extend(text.lines().filter_map(one_line));
         }
     }
-    private_list(&entries, &codename, field("ID").as_deref() == Some("debian"))
+    entries
 }
 
-/// Of such a list the suites of releases that are out, and binary packages only.
-pub(super) fn released_binaries(list: &str) -> String {
-    let released = |line: &&str| {
-        let mut out = DEBIAN.iter().filter(|(_, released)| *released);
-        line.starts_with("deb ") && out.any(|(name, _)| line.contains(&format!(" {name}")))
-    };
-    list.lines().filter(released).flat_map(|line| [line, "\n"]).collect()
-}
-
-fn private_list(entries: &[Entry], codename: &str, debian: bool) -> Option<String> {
+fn list_of(entries: &[Entry], codename: &str, newer: &Newer, choice: Choice) -> Option<String> {
     let of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
     let main = of(codename)?;
     let security = of(&format!("{codename}-security"));
+    let kinds: &[&str] = match choice {
+        Choice::All => &["deb", "deb-src"],
+        Choice::ReleasedBinaries => &["deb"],
+    };
     let mut text = String::new();
     let mut add = |entry: &Entry, suite: &str| {
         let key =
             entry.signed_by.as_ref().map_or(String::new(), |key| format!("[signed-by={key}] "));
-        for kind in ["deb", "deb-src"] {
+        for kind in kinds {
             text.push_str(&format!("{kind} {key}{} {suite} main\n", entry.uri));
         }
     };
     add(main, codename);
     add(main, &format!("{codename}-updates"));
-    let newer = DEBIAN.iter().skip_while(|(name, _)| *name != codename).skip(1);
-    let own = [(codename, true)];
-    for (name, released) in own.iter().chain(newer.filter(|_| debian)) {
-        if *name != codename {
-            add(main, name);
+    for release in std::iter::once(codename).chain(newer.released.iter().map(String::as_str)) {
+        if release != codename {
+            add(main, release);
         }
-        if *released {
-            add(main, &format!("{name}-backports"));
-            security.inspect(|security| add(security, &format!("{name}-security")));
+        add(main, &format!("{release}-backports"));
+        if let Some(security) = security {
+            add(security, &format!("{release}-security"));
         }
+    }
+    if choice == Choice::All {
+        newer.unreleased.iter().for_each(|suite| add(main, suite));
     }
     Some(text)
 }
@@ -132,19 +182,34 @@ fn one_line(line: &str) -> Option<Entry> {
 mod tests {
     use super::*;
 
+    /// A system with these files below its top.
+    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    const DEBIAN_RELEASE: (&str, &str) =
+        ("etc/os-release", "ID=debian\nVERSION_CODENAME=bookworm\n");
+
+    const DEBIAN_SOURCES: (&str, &str) = (
+        "etc/apt/sources.list.d/debian.sources",
+        "Types: deb\n# a comment\nURIs: http://m.example/debian\n\
+         Suites: bookworm bookworm-updates\nSigned-By: /keys/d.gpg\n\n\
+         Types: deb\nURIs: http://m.example/security\nSuites: bookworm-security\n\n\
+         Enabled: no\nTypes: deb\nURIs: http://off.example\nSuites: bookworm\n",
+    );
+
     #[test]
     fn the_private_root_takes_mirror_and_key_from_the_system() {
-        let etc = tempfile::tempdir().unwrap();
-        let parts = etc.path().join("apt/sources.list.d");
-        fs::create_dir_all(&parts).unwrap();
-        fs::write(etc.path().join("os-release"), "ID=debian\nVERSION_CODENAME=bookworm\n").unwrap();
-        assert_eq!(private_list_from(etc.path()), None, "no mirror is known");
-        let text = "Types: deb\n# a comment\nURIs: http://m.example/debian\n\
-                    Suites: bookworm bookworm-updates\nSigned-By: /keys/d.gpg\n\n\
-                    Types: deb\nURIs: http://m.example/security\nSuites: bookworm-security\n\n\
-                    Enabled: no\nTypes: deb\nURIs: http://off.example\nSuites: bookworm\n";
-        fs::write(parts.join("debian.sources"), text).unwrap();
-        let list = private_list_from(etc.path()).unwrap();
+        let bare = system(&[DEBIAN_RELEASE]);
+        assert_eq!(private_list(bare.path(), Choice::All), None, "no mirror is known");
+        let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES]);
+        let list = private_list(root.path(), Choice::All).unwrap();
         for line in [
             "deb [signed-by=/keys/d.gpg] http://m.example/debian bookworm main",
             "deb-src [signed-by=/keys/d.gpg] http://m.example/debian sid main",
@@ -155,9 +220,46 @@ mod tests {
             assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
         }
         assert!(!list.contains("off.example"));
-        let released = released_binaries(&list);
+        let released = private_list(root.path(), Choice::ReleasedBinaries).unwrap();
         assert!(released.contains(" trixie-security main\n"));
         assert!(!released.contains("deb-src") && !released.contains(" sid "));
+    }
+
+    #[test]
+    fn releases_are_those_of_distro_info_where_it_is_installed() {
+        let table = "version,codename,series,created,release,eol\n\
+                     12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11\n\
+                     13,Trixie,trixie,2023-06-10,2025-08-09,2028-08-09\n\
+                     14,Forky,forky,2025-08-09,2027-08-14\n15,Duke,duke,2027-08-14\n\
+                     16,Later,later,2029-08-01\n,Sid,sid,1993-08-16\n\
+                     ,Experimental,experimental,1993-08-16\n";
+        let info = ("usr/share/distro-info/debian.csv", table);
+        let root = system(&[DEBIAN_RELEASE, DEBIAN_SOURCES, info]);
+        let list = private_list(root.path(), Choice::All).unwrap();
+        assert!(list.contains(" forky-backports main\n") && list.contains(" duke main\n"));
+        assert!(!list.contains(" duke-") && !list.contains(" later "), "{list}");
+        assert!(list.contains(" sid main\n"));
+    }
+
+    #[test]
+    fn ubuntus_own_suites_are_released() {
+        let root = system(&[
+            ("etc/os-release", "ID=ubuntu\nVERSION_CODENAME=noble\n"),
+            (
+                "etc/apt/sources.list",
+                "deb http://u.example/ubuntu noble main\n\
+                 deb http://s.example/ubuntu noble-security main\n",
+            ),
+        ]);
+        let list = private_list(root.path(), Choice::ReleasedBinaries).unwrap();
+        for line in [
+            "deb http://u.example/ubuntu noble main",
+            "deb http://u.example/ubuntu noble-updates main",
+            "deb http://s.example/ubuntu noble-security main",
+        ] {
+            assert!(list.lines().any(|l| l == line), "{line} in\n{list}");
+        }
+        assert!(!list.contains("deb-src"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::*;
 fn inspect_bytes(bytes: &[u8]) -> Result<ImageFile, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
-    inspect(file.path(), Arch::X86_64)
+    inspect(file.path(), Arch::X86_64).map_err(|why| why.to_string())
 }
 
 fn bzimage() -> Vec<u8> {
@@ -23,10 +23,11 @@ fn bzimage() -> Vec<u8> {
 
 fn vmlinux() -> Vec<u8> {
     let mut image = vec![0; 64 + 56 + 100];
-    image[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    image[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     image[16] = 2;
     image[18] = 62;
     image[32] = 64;
+    image[54] = 56;
     image[56] = 1;
     image[64] = 1;
     image[64 + 8] = 120;
@@ -66,7 +67,7 @@ fn an_image_is_one_of_its_architecture_only() {
         let why = inspect_bytes(&image).unwrap_err();
         assert!(why.contains(&format!("for {}", arch.name())), "{why}");
         std::fs::write(file.path(), vmlinux()).unwrap();
-        assert!(inspect(file.path(), arch).unwrap_err().contains("another machine"));
+        assert!(inspect(file.path(), arch).unwrap_err().to_string().contains("another machine"));
     }
 }
 
@@ -82,7 +83,7 @@ fn a_kernel_for_s390_is_one_there_only() {
     elf[5] = 2;
     elf[18..20].copy_from_slice(&22u16.to_be_bytes());
     std::fs::write(file.path(), elf).unwrap();
-    let why = inspect(file.path(), Arch::S390x).unwrap_err();
+    let why = inspect(file.path(), Arch::S390x).unwrap_err().to_string();
     assert!(why.contains("name its arch/s390/boot/bzImage"), "{why}");
 }
 
@@ -106,6 +107,6 @@ fn others_are_named() {
         let why = inspect_bytes(&bytes).unwrap_err();
         assert!(why.contains(word), "{why}");
     }
-    let program = inspect(Path::new("/proc/self/exe"), Arch::X86_64).unwrap_err();
+    let program = inspect(Path::new("/proc/self/exe"), Arch::X86_64).unwrap_err().to_string();
     assert!(program.contains("ELF program"), "{program}");
 }

@@ -123,6 +123,6 @@ fn a_folder_is_taken_by_names_behind_what_is_pinned() {
 #[test]
 fn an_encoded_letter_is_refused_by_its_subject() {
     let letter = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
-    let why = split("m", letter).unwrap_err();
-    assert!(why.starts_with("m: s is encoded as Base64"), "{why}");
+    let why = split("m", letter).unwrap_err().to_string();
+    assert!(why.contains("m: s is encoded as Base64"), "{why}");
 }

@@ -16,7 +16,31 @@ pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
 /// Bytes before each member.
 const HEADER: usize = 60;
 
-/// What a package says of itself, and the kernel in it.
+/// A package that holds no kernel that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DebError {
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("not a Debian package")]
+    NotAPackage,
+    #[error("truncated: the package ends too soon")]
+    Truncated,
+    #[error("truncated: {left} of {size} bytes of its content are there")]
+    Short { left: u64, size: u64 },
+    #[error("damaged: a member of the package has no header")]
+    NoHeader,
+    #[error("damaged: {name} cannot be unpacked: {why}")]
+    Damaged { name: String, why: io::Error },
+    #[error("the package {name} is for {theirs}, not for {wanted}")]
+    ForeignPackage { name: String, theirs: String, wanted: &'static str },
+    #[error(
+        "the package {name} {version} holds no kernel (vmlinuz); name one such as \
+         linux-image-6.12.117+deb12-cloud-amd64"
+    )]
+    NoKernel { name: String, version: String },
+}
+
+/// The kernel in a package.
 #[derive(Debug, Default)]
 pub(crate) struct Package {
     pub(crate) name: String,
@@ -31,18 +55,14 @@ pub(crate) struct Package {
 /// configuration each into its own. The first gives the name.
 ///
 /// # Errors
-/// Why they are none, or what is damaged.
-pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, String> {
+/// [`DebError`].
+pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
     let mut whole = Package::default();
     for path in paths {
         whole.read(path, arch)?;
     }
     if whole.image.is_empty() {
-        return Err(format!(
-            "the package {} {} holds no kernel (vmlinuz); name one such as \
-             linux-image-6.12.117+deb12-cloud-amd64",
-            whole.name, whole.version
-        ));
+        return Err(DebError::NoKernel { name: whole.name, version: whole.version });
     }
     Ok(whole)
 }
@@ -77,17 +97,16 @@ pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
 impl Package {
-    fn read(&mut self, path: &Path, arch: Arch) -> Result<(), String> {
-        let cannot = |e: io::Error| format!("cannot be read: {e}");
-        let mut file = File::open(path).map_err(cannot)?;
-        let length = file.metadata().map_err(cannot)?.len();
+    fn read(&mut self, path: &Path, arch: Arch) -> Result<(), DebError> {
+        let mut file = File::open(path).map_err(DebError::Unreadable)?;
+        let length = file.metadata().map_err(DebError::Unreadable)?.len();
         let take = |file: &mut File, bytes: &mut [u8]| {
-            file.read_exact(bytes).map_err(|_| "truncated: the package ends too soon".to_owned())
+            file.read_exact(bytes).map_err(|_| DebError::Truncated)
         };
         let mut magic = [0; MAGIC.len()];
         take(&mut file, &mut magic)?;
         if magic != MAGIC {
-            return Err("not a Debian package".into());
+            return Err(DebError::NotAPackage);
         }
         loop {
             let mut header = [0; HEADER];
@@ -95,15 +114,15 @@ impl Package {
             let text = String::from_utf8_lossy(&header);
             let size = text.get(48..58).and_then(|size| size.trim().parse::<u64>().ok());
             let (Some(size), true) = (size, text.ends_with("`\n")) else {
-                return Err("damaged: a member of the package has no header".into());
+                return Err(DebError::NoHeader);
             };
-            let left = length.saturating_sub(file.stream_position().map_err(cannot)?);
+            let left = length.saturating_sub(file.stream_position().map_err(DebError::Unreadable)?);
             if size > left {
-                return Err(format!("truncated: {left} of {size} bytes of its content are there"));
+                return Err(DebError::Short { left, size });
             }
             let name =
                 text.get(..16).unwrap_or_default().trim_end().trim_end_matches('/').to_owned();
-            let damaged = |e: io::Error| format!("damaged: {name} cannot be unpacked: {e}");
+            let damaged = |why| DebError::Damaged { name: name.clone(), why };
             let mut member = (&file).take(size);
             if name.starts_with("control.tar") {
                 self.control(unpacked(&name, &mut member).map_err(damaged)?, arch)
@@ -142,7 +161,7 @@ impl Package {
         &mut self,
         mut archive: tar::Archive<impl Read>,
         arch: Arch,
-    ) -> io::Result<Result<(), String>> {
+    ) -> io::Result<Result<(), DebError>> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             if entry.path()?.file_name().is_none_or(|name| name != "control") {
@@ -160,10 +179,8 @@ impl Package {
             }
             let theirs = field("Architecture");
             if theirs != arch::facts(arch).debian && theirs != "all" {
-                return Ok(Err(format!(
-                    "the package {name} is for {theirs}, not for {}",
-                    arch::facts(arch).debian
-                )));
+                let wanted = arch::facts(arch).debian;
+                return Ok(Err(DebError::ForeignPackage { name, theirs, wanted }));
             }
         }
         Ok(Ok(()))
@@ -230,7 +247,7 @@ mod tests {
         };
         let read = |text: String| {
             std::fs::write(&path, text).unwrap();
-            super::read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err()
+            super::read(std::slice::from_ref(&path), Arch::X86_64).unwrap_err().to_string()
         };
         assert!(read("hello, hello".into()).contains("not a Debian package"));
         assert!(read("!<arch>\n".into()).contains("truncated"));

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a ready kernel's image says of itself: the vmlinux in a bzImage, and what is written in that.
+//! Reads kernel images: unpacks the vmlinux in a bzImage, and finds release, configuration and entry
+//! point in a vmlinux.
 
 use memchr::memmem;
+use object::Endianness;
+use object::elf::{FileHeader64, PT_LOAD};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use crate::compression::Compression;
 
@@ -14,35 +18,34 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 /// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): where PVH begins.
 const PHYS32_ENTRY: u32 = 18;
 
-/// `PT_LOAD` and `PT_NOTE` (elf(5)).
-const LOAD: u32 = 1;
-const NOTE: u32 = 4;
-
 /// Between these is the packed configuration (kernel/configs.c).
 const CONFIG_BEGINS: &[u8] = b"IKCFG_ST";
 const CONFIG_ENDS: &[u8] = b"IKCFG_ED";
+
+/// A bzImage that cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum DamagedImage {
+    #[error("truncated: the file ends before its compressed kernel does")]
+    Truncated,
+    #[error("its kernel, packed with {compression}, is damaged: {why}")]
+    Payload { compression: &'static str, why: String },
+}
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }
 
-fn usize_at(bytes: &[u8], at: usize) -> Option<usize> {
-    let eight = bytes.get(at..at.checked_add(8)?)?;
-    usize::try_from(u64::from_le_bytes(eight.try_into().ok()?)).ok()
-}
-
 /// The vmlinux in a bzImage; `None` if it is packed in a way that is not known here (lzo).
 ///
 /// # Errors
-/// What is damaged.
-pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, String> {
+/// [`DamagedImage`].
+pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     let Some(payload) = payload(image) else {
-        return Err("truncated: the file ends before its compressed kernel does".into());
+        return Err(DamagedImage::Truncated);
     };
     let Some(compression) = Compression::of(payload) else { return Ok(None) };
-    let damaged =
-        |why: String| format!("its kernel, packed with {}, is damaged: {why}", compression.name());
+    let damaged = |why: String| DamagedImage::Payload { compression: compression.name(), why };
     // The build appends the size, but to gzip, which ends with it (`size_append`,
     // scripts/Makefile.lib).
     let (rest, size) = payload.split_at(payload.len().saturating_sub(4));
@@ -90,41 +93,30 @@ pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
     }
 }
 
-/// Type, offset and size of each segment.
-fn segments(vmlinux: &[u8]) -> Option<Vec<(u32, usize, usize)>> {
-    let table = usize_at(vmlinux, 32)?;
-    let count = u32_at(vmlinux, 56)? & 0xffff;
-    let segment = |index: usize| {
-        let at = table.checked_add(index * 56)?;
-        Some((u32_at(vmlinux, at)?, usize_at(vmlinux, at + 8)?, usize_at(vmlinux, at + 32)?))
-    };
-    (0..usize::try_from(count).ok()?).map(segment).collect()
-}
-
-/// Where in the file ends what is loaded; behind it are symbols and what debuggers read.
+/// The offset in the file at which the loaded segments end; symbols and what debuggers read follow.
+/// `head` is the beginning of the file, with its program headers.
 pub(crate) fn loaded_end(head: &[u8]) -> Option<usize> {
-    let loaded = segments(head)?.into_iter().filter(|(kind, ..)| *kind == LOAD);
-    loaded.filter_map(|(_, offset, size)| offset.checked_add(size)).max()
+    let header = FileHeader64::<Endianness>::parse(head).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, head).ok()?.iter();
+    let loaded = segments.filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let ends = loaded.filter_map(|s| s.p_offset(endian).checked_add(s.p_filesz(endian)));
+    usize::try_from(ends.max()?).ok()
 }
 
-fn has_pvh_note(vmlinux: &[u8]) -> Option<bool> {
-    for (kind, offset, size) in segments(vmlinux)? {
-        if kind != NOTE {
-            continue;
-        }
-        let mut notes = vmlinux.get(offset..offset.checked_add(size)?)?;
-        while let (Some(name), Some(content), Some(kind)) =
-            (u32_at(notes, 0), u32_at(notes, 4), u32_at(notes, 8))
-        {
-            let padded = |size: u32| usize::try_from(size).map(|size| size.next_multiple_of(4));
-            let (name, content) = (padded(name).ok()?, padded(content).ok()?);
-            if kind == PHYS32_ENTRY && notes.get(12..16) == Some(b"Xen\0") {
-                return Some(true);
+/// Whether a vmlinux has the note that says where PVH enters it.
+fn has_pvh_note(vmlinux: &[u8]) -> object::Result<bool> {
+    let header = FileHeader64::<Endianness>::parse(vmlinux)?;
+    let endian = header.endian()?;
+    for segment in header.program_headers(endian, vmlinux)? {
+        let Some(mut notes) = segment.notes(endian, vmlinux)? else { continue };
+        while let Some(note) = notes.next()? {
+            if note.n_type(endian).0 == PHYS32_ENTRY && note.name() == b"Xen" {
+                return Ok(true);
             }
-            notes = notes.get(12 + name + content..)?;
         }
     }
-    Some(false)
+    Ok(false)
 }
 
 /// From the banner (`linux_banner`, init/version.c).

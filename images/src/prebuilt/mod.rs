@@ -9,8 +9,8 @@
 //! ```
 
 pub(crate) mod deb;
-mod image;
-mod modules;
+pub(crate) mod image;
+pub(crate) mod modules;
 pub(crate) mod packages;
 mod places;
 
@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use crate::arch::{self, Arch};
 use crate::cache;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, PrebuiltError, ReferenceError};
 use crate::hash::{hex, sha256_of};
 use crate::image_file;
 use crate::image_file::{Format, ImageFile};
@@ -66,14 +66,11 @@ pub(crate) struct PrebuiltKernel {
 
 impl PrebuiltKernel {
     /// # Errors
-    /// [`Error::Input`] if the request has patches, which need a source.
+    /// [`ReferenceError::PatchedPrebuilt`] if the request has patches, which need a source.
     pub(crate) fn new(prebuilt: Prebuilt, request: &Request) -> Result<PrebuiltKernel, Error> {
         let typed = request.reference.trim().to_owned();
         if !request.patches.is_empty() {
-            return Err(bad(
-                &typed,
-                "a prebuilt kernel, to which no patch can be applied: name a release or a tree",
-            ));
+            return Err(ReferenceError::PatchedPrebuilt { typed }.into());
         }
         Ok(PrebuiltKernel { prebuilt, typed, arch: request.arch })
     }
@@ -81,15 +78,16 @@ impl PrebuiltKernel {
     /// Finds and unpacks the kernel, or takes it from the cache.
     ///
     /// # Errors
-    /// [`Error::Input`] if it is damaged, or cannot be used without modules that are not here.
+    /// [`PrebuiltError`] if it is damaged, or cannot be used without modules that are not here.
     pub(crate) fn take(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let (typed, arch) = (self.typed.as_str(), self.arch);
         match &self.prebuilt {
             Prebuilt::Image(image) => of_image(ctx, image, typed),
             Prebuilt::Installed => {
                 let path = places::installed()?;
-                let image = image_file::inspect(&path, arch)
-                    .map_err(|why| bad(typed, &format!("{}: {why}", path.display())))?;
+                let image = image_file::inspect(&path, arch).map_err(|why| {
+                    PrebuiltError::Installed { typed: typed.to_owned(), path, why }
+                })?;
                 of_image(ctx, &image, typed)
             }
             Prebuilt::PackageFile(path) => of_package_file(ctx, path, typed, arch),
@@ -123,10 +121,6 @@ enum Kernel {
     Image(Vec<u8>),
 }
 
-fn bad(typed: &str, why: &str) -> Error {
-    Error::Input(format!("KERNEL={typed}: {why}"))
-}
-
 /// The name of what was made of these.
 fn key(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
@@ -140,14 +134,17 @@ fn key(parts: &[&[u8]]) -> String {
 /// An image by its path, with what lies beside it or belongs to its release on this machine.
 ///
 /// # Errors
-/// [`Error::Input`] if it is damaged, or cannot be used without modules that are not here.
+/// [`PrebuiltError`] if it is damaged, or cannot be used without modules that are not here.
 fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
-    let cannot = |why: std::io::Error| bad(typed, &format!("cannot be read: {why}"));
+    let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
     let bytes = read_loaded(image).map_err(cannot)?;
     let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
     let release = facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
     let around = places::around(&image.path, release.as_deref());
-    let modules = around.modules.transport().map_err(|why| bad(typed, &why))?;
+    let modules = around
+        .modules
+        .transport()
+        .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
     let mut content: Vec<&[u8]> = vec![&bytes, around.config.as_deref().unwrap_or("").as_bytes()];
     content.extend(modules.iter().map(|module| &module.content[..]));
     let key = key(&content);
@@ -170,7 +167,7 @@ fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelI
 /// A package's file.
 ///
 /// # Errors
-/// [`Error::Input`] if it is no package of a kernel for this architecture, or damaged.
+/// [`PrebuiltError`] if it is not a package of a kernel for this architecture, or damaged.
 fn of_package_file(
     ctx: &mut Ctx<'_>,
     path: &Path,
@@ -199,8 +196,12 @@ fn of_packages(
     }
     let files = fetch(ctx)?;
     ctx.phase("unpacking the package");
-    let package = deb::read(&files, arch).map_err(|why| bad(typed, &why))?;
-    let modules = package.modules.transport().map_err(|why| bad(typed, &why))?;
+    let package = deb::read(&files, arch)
+        .map_err(|why| PrebuiltError::Package { typed: typed.to_owned(), why })?;
+    let modules = package
+        .modules
+        .transport()
+        .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
     let parts = Parts {
         typed: typed.to_owned(),
         label: format!("package {} {}, sha256 {}", package.name, package.version, sums.join(" ")),
@@ -265,7 +266,8 @@ fn keep(
         Kernel::Image(bytes) => (None, Some(bytes), None, None),
         Kernel::BzImage { bytes, release } => {
             ctx.phase("unpacking the kernel");
-            let vmlinux = image::unpack(&bytes).map_err(|why| bad(&typed, &why))?;
+            let vmlinux = image::unpack(&bytes)
+                .map_err(|why| PrebuiltError::Image { typed: typed.clone(), why })?;
             (vmlinux.as_deref().map(image::facts), Some(bytes), vmlinux, release)
         }
     };
@@ -293,7 +295,8 @@ fn keep(
     let new = tmp.path().join("image");
     fs::create_dir(&new).context("make", &new)?;
     let text = serde_json::to_vec_pretty(&meta)
-        .map_err(|e| Error::Machine(format!("cannot describe the image: {e}")))?;
+        .map_err(std::io::Error::from)
+        .context("describe the image in", &new)?;
     let mut files = vec![("meta.json".to_owned(), text)];
     files.extend(to_boot.map(|bytes| ("kernel".to_owned(), bytes)));
     files.extend(config.map(|text| ("config".to_owned(), text.into_bytes())));
@@ -313,11 +316,9 @@ fn keep(
     drop(held);
     let kept = cached(ctx, key, given)?;
     ctx.cache.evict();
-    kept.ok_or_else(|| {
-        Error::Machine(format!(
-            "the kernel that was just unpacked has vanished from {}; is something else cleaning it?",
-            ctx.cache.root().display()
-        ))
+    kept.ok_or_else(|| Error::Vanished {
+        what: "the kernel that was just unpacked",
+        place: ctx.cache.root().to_owned(),
     })
 }
 
@@ -330,22 +331,10 @@ fn needs_met(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<()
             .find_map(|line| line.strip_prefix(symbol)?.strip_prefix('='))
             .unwrap_or("n");
         if value == "m" && !modules.iter().any(|there| there.name == module) {
-            return Err(bad(
-                typed,
-                &format!(
-                    "its {module} is a module that is not at hand; give the package, or put \
-                     lib/modules of this kernel beside its directory"
-                ),
-            ));
+            return Err(PrebuiltError::ModuleMissing { typed: typed.to_owned(), module }.into());
         }
         if value == "n" {
-            return Err(Error::Kernel {
-                message: format!(
-                    "this kernel cannot be judged: it is built without {symbol}, and so reaches no \
-                     host"
-                ),
-                log: None,
-            });
+            return Err(PrebuiltError::WithoutTransport { symbol }.into());
         }
     }
     Ok(())

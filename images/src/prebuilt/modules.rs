@@ -13,6 +13,15 @@ use crate::compression;
 /// What carries the conversation: the device's bus and its driver.
 const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
 
+/// A module that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    #[error("its module {name} cannot be read: {why}")]
+    Unreadable { name: String, why: io::Error },
+    #[error("its module {name} depends on itself")]
+    Circular { name: String },
+}
+
 /// The modules of a kernel that are at hand, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Modules(BTreeMap<String, Place>);
@@ -76,7 +85,7 @@ impl Modules {
     ///
     /// # Errors
     /// One that cannot be read, by its name.
-    pub(crate) fn transport(&self) -> Result<Vec<Module>, String> {
+    pub(crate) fn transport(&self) -> Result<Vec<Module>, ModuleError> {
         let mut order = Vec::new();
         for name in WANTED {
             self.visit(name, &mut order, 0)?;
@@ -84,7 +93,7 @@ impl Modules {
         Ok(order)
     }
 
-    fn visit(&self, name: &str, order: &mut Vec<Module>, depth: u32) -> Result<(), String> {
+    fn visit(&self, name: &str, order: &mut Vec<Module>, depth: u32) -> Result<(), ModuleError> {
         if order.iter().any(|module| module.name == name) {
             return Ok(());
         }
@@ -95,10 +104,10 @@ impl Modules {
         };
         let content = packed
             .and_then(compression::unpack_if_packed)
-            .map_err(|why| format!("its module {name} cannot be read: {why}"))?;
+            .map_err(|why| ModuleError::Unreadable { name: name.to_owned(), why })?;
         // A module cannot depend on itself; a damaged one might say so.
         if depth == 16 {
-            return Err(format!("its module {name} depends on itself"));
+            return Err(ModuleError::Circular { name: name.to_owned() });
         }
         for needed in depends(&content).split(',').filter(|needed| !needed.is_empty()) {
             self.visit(&needed.replace('-', "_"), order, depth + 1)?;
@@ -171,8 +180,10 @@ mod tests {
     fn a_ring_and_damage_are_named() {
         let mut modules = Modules::default();
         modules.add("virtio_mmio.ko", || Ok(module("virtio_mmio"))).unwrap();
-        assert!(modules.transport().unwrap_err().contains("virtio_mmio"));
+        assert!(modules.transport().unwrap_err().to_string().contains("virtio_mmio"));
         modules.add("virtio_mmio.ko.xz", || Ok(b"\xfd7zXZ\0damaged".to_vec())).unwrap();
-        assert!(modules.transport().unwrap_err().contains("virtio_mmio cannot be read"));
+        assert!(
+            modules.transport().unwrap_err().to_string().contains("virtio_mmio cannot be read")
+        );
     }
 }

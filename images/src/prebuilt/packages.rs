@@ -8,8 +8,7 @@ use super::deb;
 use crate::apt::{self, Suites};
 use crate::arch::{self, Arch};
 use crate::ctx::Ctx;
-use crate::error::Error;
-use crate::reference::ACCEPTED;
+use crate::error::{Error, SourceError};
 use crate::types::KernelImage;
 use crate::version::{Release, Series};
 
@@ -28,6 +27,12 @@ struct Found {
     parts: Vec<Part>,
 }
 
+/// A package that is there while a part of it is not.
+struct InPart {
+    package: String,
+    part: String,
+}
+
 /// A package, or a part of it that has a package of its own.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Part {
@@ -44,11 +49,8 @@ pub(super) fn kernel(
     wanted: Wanted<'_>,
 ) -> Result<KernelImage, Error> {
     if Arch::host() != Some(arch) {
-        return Err(Error::Input(format!(
-            "KERNEL={typed}: packages are taken for this machine's own architecture only; for {} name a \
-             release, a tree or an image",
-            arch.name()
-        )));
+        let (typed, arch) = (typed.to_owned(), arch.name());
+        return Err(SourceError::ForeignPackage { typed, arch }.into());
     }
     let record = format!("{}-{typed}", arch.name());
     let mut remembered = ctx.cache.read::<Found>("resolved", &record);
@@ -69,11 +71,9 @@ pub(super) fn kernel(
         let found = match found {
             None => continue,
             Some(Ok(found)) => found,
-            Some(Err(lacks)) => {
-                failed = Some(Error::Machine(format!(
-                    "KERNEL={typed}: the packages have it in part: {lacks}; name another (sudbox \
-                     kernels lists those that are whole)"
-                )));
+            Some(Err(InPart { package, part })) => {
+                let typed = typed.to_owned();
+                failed = Some(SourceError::PackageInPart { typed, package, part });
                 continue;
             }
         };
@@ -83,31 +83,23 @@ pub(super) fn kernel(
                 return Ok(image);
             }
             // A list may name what is gone; another may not.
-            Err(error @ Error::Download { .. }) => failed = Some(error),
+            Err(Error::Source(error @ SourceError::Download { .. })) => failed = Some(error),
             Err(error) => return Err(error),
         }
     }
     if let Some(error) = failed {
-        return Err(error);
+        return Err(error.into());
     }
+    let typed = typed.to_owned();
     if !apt::is_usable(ctx) {
-        return Err(Error::Machine(format!(
-            "KERNEL={typed}: packages by name need apt, which this machine has not; give the .deb file"
-        )));
+        return Err(SourceError::NeedsApt { typed }.into());
     }
     if !all_asked {
-        return Err(Error::Machine(format!(
-            "KERNEL={typed}: the distribution's packages cannot be reached; connect this machine, set \
-             the proxy variables, or give the .deb file"
-        )));
+        return Err(SourceError::PackagesUnreachable { typed }.into());
     }
     let offers = offers(ctx, arch)?;
     let series: Vec<String> = offers.iter().map(|(series, _)| format!("deb:{series}")).collect();
-    Err(Error::Input(format!(
-        "KERNEL={typed}: the distribution has no such package; on offer: {}; {}",
-        series.join(", "),
-        ACCEPTED
-    )))
+    Err(SourceError::NoSuchPackage { typed, offers: series.join(", ") }.into())
 }
 
 fn of(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
@@ -127,7 +119,7 @@ fn find(
     arch: Arch,
     wanted: Wanted<'_>,
     suites: Suites,
-) -> Result<Option<Result<Found, String>>, Error> {
+) -> Result<Option<Result<Found, InPart>>, Error> {
     let chosen = match wanted {
         Wanted::Name(name) => {
             let known = known(ctx, suites, &[name.to_owned()])?;
@@ -141,7 +133,7 @@ fn find(
     let Some(Offer { package, parts, .. }) = chosen else { return Ok(None) };
     let names = match parts {
         Ok(names) => names,
-        Err(lacks) => return Ok(Some(Err(format!("{package} is there, its part {lacks} is not")))),
+        Err(part) => return Ok(Some(Err(InPart { package, part }))),
     };
     let sums = apt::checksums(ctx, &names, suites)?;
     let part = |((package, version), sha256)| Part { package, version, sha256 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::modules::Modules;
 use crate::compression;
-use crate::error::Error;
+use crate::error::{Error, PrebuiltError};
 
 /// What belongs to an image.
 pub(super) struct Around {
@@ -53,15 +53,9 @@ pub fn config_of(release: &str) -> Option<String> {
 /// The newest kernel that is installed: in `/boot`, or where its modules are.
 ///
 /// # Errors
-/// [`Error::Input`] if there is none.
+/// [`PrebuiltError::NothingInstalled`].
 pub(crate) fn installed() -> Result<PathBuf, Error> {
-    newest_below(Path::new("/")).ok_or_else(|| {
-        Error::Input(
-            "KERNEL=installed: no kernel is installed here: there is neither /boot/vmlinuz-* nor \
-             /usr/lib/modules/*/vmlinuz; name another"
-                .into(),
-        )
-    })
+    newest_below(Path::new("/")).ok_or_else(|| PrebuiltError::NothingInstalled.into())
 }
 
 fn newest_below(root: &Path) -> Option<PathBuf> {

@@ -8,7 +8,7 @@ use super::unpack::{self, Part};
 use super::{Candidate, List, Query, Source};
 use crate::apt::{self, Suites};
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::version::Series;
 
 /// The packages of the system's own suites.
@@ -49,9 +49,7 @@ impl Source for Packages {
     }
 
     fn complete(&self, ctx: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
-        let unknown = || {
-            Error::Machine(format!("apt does not know the checksum of linux {}", candidate.version))
-        };
+        let unknown = || SourceError::NoChecksum { what: format!("linux {}", candidate.version) };
         let locator = match candidate.locator()? {
             Locator::Binary { package, version, suites, .. } => {
                 let named = [(package.clone(), version.clone())];

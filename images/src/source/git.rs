@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::unpack::{self, Part};
 use super::{Candidate, List, Query, Source};
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, GitError};
 use crate::paths::expand_home;
 use crate::version::Release;
 use crate::{git, process};
@@ -49,7 +49,9 @@ impl Source for Git {
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
-        let Some(text) = process::output(git) else { return Err(not_a_repository(&repository)) };
+        let Some(text) = process::output(git) else {
+            return Err(GitError::NotARepository { linux: repository }.into());
+        };
         let candidate = |line: &str| {
             let (tag, tree) = line.split_once(' ')?;
             let release: Release = tag.strip_prefix('v')?.parse().ok()?;
@@ -93,18 +95,10 @@ fn absolute(repository: &Path) -> PathBuf {
     std::path::absolute(&repository).unwrap_or(repository)
 }
 
-fn not_a_repository(repository: &Path) -> Error {
-    Error::Input(format!(
-        "LINUX={}: not a git repository that git can read; name one with Linux's tags, or leave LINUX \
-         away",
-        repository.display()
-    ))
-}
-
 /// Finds a commit by any name that git-rev-parse(1) takes.
 ///
 /// # Errors
-/// [`Error::Input`] if there is no such commit, or no repository.
+/// [`GitError`] if there is no such commit, or no repository.
 pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidate, Error> {
     let repository = absolute(linux);
     let ask = |arguments: &[&str]| {
@@ -113,22 +107,19 @@ pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidat
         process::output(git).map(|text| text.trim().to_owned())
     };
     if ask(&["--git-dir"]).is_none() {
-        return Err(not_a_repository(&repository));
+        return Err(GitError::NotARepository { linux: repository }.into());
     }
     let object = |kind: &str| {
         ask(&["--verify", "--quiet", "--end-of-options", &format!("{name}^{{{kind}}}")])
     };
     let (Some(commit), Some(tree)) = (object("commit"), object("tree")) else {
-        let repository = repository.display();
         let shallow = ask(&["--is-shallow-repository"]).as_deref() == Some("true");
-        return Err(Error::Input(if shallow {
-            format!(
-                "KERNEL={name}: LINUX={repository} is a shallow clone that does not reach it; run git \
-                 fetch --unshallow there"
-            )
-        } else {
-            format!("KERNEL={name}: LINUX={repository} has no such commit, branch or tag")
-        }));
+        let (linux, name) = (repository, name.to_owned());
+        return Err(match shallow {
+            true => GitError::BeyondShallow { linux, name },
+            false => GitError::NoSuchCommit { linux, name },
+        }
+        .into());
     };
     let tag = format!("{name}, commit {commit}");
     Ok(Candidate::new(name.to_owned(), &Locator::Git { repository, tag, tree }))

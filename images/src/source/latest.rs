@@ -6,7 +6,7 @@
 use super::search::{self, Found, Scope};
 use super::upstream;
 use crate::ctx::Ctx;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
 /// How many releases that no source has are passed over.
@@ -36,7 +36,7 @@ fn newest(text: &str, candidates: bool) -> Vec<Release> {
 /// newest that the packages offer stands in for it.
 ///
 /// # Errors
-/// [`Error::Machine`] if no source has it, or none can be reached.
+/// [`SourceError`] if no source has it, or none can be reached.
 pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, candidates: bool) -> Result<Found, Error> {
     let name = if candidates { "latest" } else { "stable" };
     ctx.phase(&format!("looking for the {name} release"));
@@ -50,13 +50,11 @@ pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, candidates: bool) -> Re
 fn named_by_upstream(
     ctx: &mut Ctx<'_>,
     scope: &Scope<'_>,
-    name: &str,
+    name: &'static str,
     releases: &[Release],
 ) -> Result<Found, Error> {
     let Some(first) = releases.first() else {
-        return Err(Error::Machine(format!(
-            "KERNEL={name}: upstream's releases.json names no release; name one, such as 6.12"
-        )));
+        return Err(SourceError::NothingReleased { name }.into());
     };
     for release in releases.iter().take(TRIES) {
         match search::find(ctx, scope, Version::Exact(*release)) {
@@ -74,17 +72,14 @@ fn named_by_upstream(
             Err(error) => ctx.monitor.note(&error.to_string()),
         }
     }
-    Err(Error::Machine(format!(
-        "KERNEL={name}: it is v{first}, which no source has; give a git tree (LINUX=), or name \
-         another release"
-    )))
+    Err(SourceError::NewestNowhere { name, release: *first }.into())
 }
 
 /// The newest release that the distribution's packages have.
 fn offered_by_packages(
     ctx: &mut Ctx<'_>,
     scope: &Scope<'_>,
-    name: &str,
+    name: &'static str,
     candidates: bool,
 ) -> Result<Found, Error> {
     for series in search::offered_series(ctx)? {
@@ -99,10 +94,7 @@ fn offered_by_packages(
         ));
         return Ok(Found { candidate, stands_in });
     }
-    Err(Error::Machine(format!(
-        "KERNEL={name}: neither upstream nor the distribution's packages can be reached; connect this \
-         machine, set the proxy variables, or name a release that is in the cache (sudbox kernels)"
-    )))
+    Err(SourceError::NewestUnknown { name }.into())
 }
 
 #[cfg(test)]

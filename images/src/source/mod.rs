@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, SourceError};
 use crate::version::{Release, Series};
 use unpack::Part;
 
@@ -61,7 +61,7 @@ trait Source: Sync {
     /// Returns the top of the unpacked tree.
     ///
     /// # Errors
-    /// [`Error::Download`] if another release may be had in its place; others if not.
+    /// [`SourceError::Download`] if another release may be had in its place; others if not.
     fn fetch(
         &self,
         ctx: &mut Ctx<'_>,
@@ -143,11 +143,7 @@ impl Candidate {
     }
 
     fn damaged(&self) -> Error {
-        Error::Machine(format!(
-            "the cache's record of where linux {} is from is damaged; remove the file in the \
-             cache's folder `resolved`",
-            self.version
-        ))
+        SourceError::DamagedRecord { version: self.version.clone() }.into()
     }
 
     fn id(&self) -> Result<String, Error> {

@@ -11,7 +11,7 @@ use crate::arch::Arch;
 use crate::build::{Options, Recipe, SourceIdentity};
 use crate::cache::{self, Cache};
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, SourceError};
 use crate::lock::{Held, Mode};
 use crate::mirror::Mirror;
 use crate::packages::Tool;
@@ -94,7 +94,9 @@ impl ReleaseBuild {
                 None => self.look(ctx, &refused)?,
             };
             match self.build(ctx, &found) {
-                Err(error @ Error::Download { .. }) if refused.len() < RETRIES => {
+                Err(Error::Source(error @ SourceError::Download { .. }))
+                    if refused.len() < RETRIES =>
+                {
                     // Lists of packages may name files that are gone.
                     ctx.monitor.note(&format!("{error}; looking further"));
                     refused.push(found.candidate);
@@ -233,10 +235,9 @@ fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Re
         let tree = source.fetch(ctx, candidate, part, tmp.path())?;
         if let Part::Build(_) = part {
             let label = candidate.label()?;
-            makefile::tree_release(&tree).map_err(|what| {
-                let message = format!("{label}: {what}");
+            makefile::tree_release(&tree).map_err(|why| {
                 // A local source is one that the user names, so it may be any.
-                if source.is_local() { Error::Input(message) } else { Error::Machine(message) }
+                SourceError::NotLinux { label, why, named_by_user: source.is_local() }
             })?;
         }
         std::fs::rename(&tree, &place).context("write", &place)?;
@@ -248,8 +249,5 @@ fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Re
     if place.is_dir() {
         return Ok(held);
     }
-    Err(Error::Machine(format!(
-        "the source in {} was removed as soon as it was unpacked; is something else cleaning it?",
-        place.display()
-    )))
+    Err(Error::Vanished { what: "the source that was just unpacked", place })
 }

@@ -10,8 +10,7 @@ use std::path::Path;
 use super::{Candidate, Query, SOURCES};
 use crate::arch::Arch;
 use crate::ctx::Ctx;
-use crate::error::Error;
-use crate::reference::ACCEPTED;
+use crate::error::{Error, SourceError};
 use crate::version::{Release, Series, Version};
 
 /// Where releases are looked for, and which are passed over.
@@ -36,8 +35,7 @@ pub(super) struct Found {
 /// Finds a release: in a local source, in the records, or in the other sources.
 ///
 /// # Errors
-/// [`Error::Input`] if no source has a release of the series; [`Error::Machine`] if no source can
-/// be reached.
+/// [`SourceError`] if no source has a release of the series, or none can be reached.
 pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, version: Version) -> Result<Found, Error> {
     let query = Query { series: version.series(), linux: scope.linux };
     let mut seen = Vec::new();
@@ -85,17 +83,11 @@ fn search(
     offers.sort_unstable();
     offers.dedup();
     if offers.is_empty() {
-        return Err(Error::Machine(format!(
-            "no source of linux {version} can be reached: neither {}; connect this machine, set the \
-             proxy variables, or give a source tree (KERNEL=directory or LINUX=git tree)",
-            names().join(" nor ")
-        )));
+        let sources = names().join(" nor ");
+        return Err(SourceError::Unreachable { version, sources }.into());
     }
     let offers: Vec<String> = offers.iter().map(Series::to_string).collect();
-    Err(Error::Input(format!(
-        "KERNEL={version}: no source has a release of this series; on offer: {}; {ACCEPTED}",
-        offers.join(", ")
-    )))
+    Err(SourceError::NoSuchSeries { version, offers: offers.join(", ") }.into())
 }
 
 /// The names of the sources that are not on this machine.

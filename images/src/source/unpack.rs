@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 
 use crate::arch::Arch;
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error, is_full_disk};
+use crate::error::{Context as _, Error, SourceError, is_full_disk};
 use crate::lock::Held;
 use crate::process::{self, Event};
 use crate::{git, source_filter};
@@ -88,7 +88,7 @@ fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     let mut folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
     match (folders.next(), folders.next()) {
         (Some(folder), None) => Ok(folder),
-        _ => Err(Error::Machine("the archive of the source does not hold one folder".into())),
+        _ => Err(SourceError::NotOneFolder.into()),
     }
 }
 
@@ -127,5 +127,5 @@ fn finish(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     if is_full_disk(&said) {
         return Err(Error::DiskFull("unpack the kernel's source, which takes 1 GB".into()));
     }
-    Err(Error::Machine(format!("cannot unpack the kernel's source: {said}")))
+    Err(SourceError::CannotUnpack { what: "the kernel's source".to_owned(), said }.into())
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use super::unpack::{self, Part};
 use super::{Candidate, List, Query, Source};
 use crate::ctx::Ctx;
-use crate::error::{Context as _, Error};
+use crate::error::{Context as _, Error, SourceError};
 use crate::hash::sha256_of;
 use crate::lock::Held;
 use crate::net::ARCHIVE;
@@ -163,15 +163,13 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     ctx.phase(&format!("downloading {url}"));
     if let Err(Failed { said, .. }) = curl(ctx, &url, &to, TARBALL)? {
         let advice = "try again, or give a source tree (KERNEL=directory)";
-        return Err(Error::Download { what: url, said, advice });
+        return Err(SourceError::Download { what: url, said, advice }.into());
     }
     let sum = sha256_of(&to)?;
     if sum != sha256 {
         // Fatal: whoever can change a file can also make others unreachable.
-        return Err(Error::Machine(format!(
-            "{url} is not what was published: its sha256 is {sum}, it should be {sha256}; somebody \
-             between here and there changes files, use another network"
-        )));
+        let published = sha256.to_owned();
+        return Err(SourceError::Tampered { url, sum, published }.into());
     }
     Ok(to)
 }

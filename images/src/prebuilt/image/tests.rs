@@ -5,8 +5,9 @@ use crate::compression::tests::{PACKERS, packed};
 
 fn vmlinux(note: bool) -> Vec<u8> {
     let mut elf = vec![0; 64 + 2 * 56];
-    elf[..4].copy_from_slice(b"\x7fELF");
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     elf[32] = 64;
+    elf[54] = 56;
     elf[56] = 2;
     let body = elf.len();
     elf.extend(b"..Linux version %s\0Linux version 6.12.1-x (a@b) #1\0virtio_mmio.device\0");
@@ -74,11 +75,11 @@ fn payloads_of_all_kinds_are_unpacked_and_damage_is_named() {
         }
         let image = bzimage(&payload);
         assert_eq!(unpack(&image).unwrap().as_deref(), Some(&elf[..]), "{packer:?}");
-        let why = unpack(&image[..image.len() - 110]).unwrap_err();
+        let why = unpack(&image[..image.len() - 110]).unwrap_err().to_string();
         assert!(why.starts_with("truncated"), "{why}");
         let last = payload.len() - 1;
         payload[last] ^= 1;
-        let why = unpack(&bzimage(&payload)).unwrap_err();
+        let why = unpack(&bzimage(&payload)).unwrap_err().to_string();
         assert!(why.contains(compression.name()) && why.contains("damaged"), "{why}");
     }
     assert_eq!(unpack(&bzimage(b"\x89LZO and more")).unwrap(), None);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Why a kernel cannot be configured, patched or built.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Fault;
+use crate::makefile::NotATree;
+
+/// A configuration that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("FLAVOUR={flavour}: there is no such flavour; there are {known}")]
+    NoSuchFlavour { flavour: String, known: String },
+    #[error(
+        "CONFIG={}: cannot be read: {why}; name a file with lines such as CONFIG_X=y",
+        file.display()
+    )]
+    Unreadable { file: PathBuf, why: io::Error },
+    #[error("CONFIG={}: line {number} is not a setting such as CONFIG_X=y: {line}", file.display())]
+    NotASetting { file: PathBuf, number: usize, line: String },
+    #[error("CONFIG={fragment} takes out what sudbox needs: {missing}; leave these as they are")]
+    TakesOut { fragment: String, missing: String },
+    #[error(
+        "this kernel cannot be configured: its final .config lacks {missing}; see \
+         kernel-config/required.list for what each is for"
+    )]
+    Lacks { missing: String },
+    #[error(
+        "CONFIG= turns on {symbol}, whose headers are left out of the sources that sudbox keeps; \
+         give a source tree (KERNEL=directory) to build with it"
+    )]
+    LeftOut { symbol: &'static str },
+    #[error("sudbox was built with a broken required.list: {line}")]
+    BrokenList { line: String },
+    #[error("sudbox was built with a broken kernels.toml: {why}")]
+    BrokenPins { why: String },
+}
+
+impl ConfigError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            ConfigError::Lacks { .. } => Fault::Kernel,
+            ConfigError::BrokenList { .. } | ConfigError::BrokenPins { .. } => Fault::Machine,
+            _ => Fault::Input,
+        }
+    }
+}
+
+/// A patch that cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    #[error("PATCHES={}: {why}; {GIVE}", path.display())]
+    Unreadable { path: PathBuf, why: io::Error },
+    #[error("PATCHES={}: {label} cannot be read: {why}; {GIVE}", path.display())]
+    FileUnreadable { path: PathBuf, label: String, why: io::Error },
+    #[error("PATCHES={}: it changes no file; {GIVE}", path.display())]
+    Empty { path: PathBuf },
+    #[error("PATCHES=: {label} is encoded as {encoding}: save the letters as plain text")]
+    Encoded { label: String, encoding: String },
+    #[error("PATCHES=: {label} names a file outside the tree: {file}")]
+    OutsideTree { label: String, file: String },
+    #[error("the patch {label} does not apply to this kernel: {said}")]
+    DoesNotApply { label: String, said: String },
+}
+
+/// What `PATCHES=` takes.
+const GIVE: &str = "give a unified diff, a mailbox of them, or a folder of such files, which are \
+                    taken in the order of their names";
+
+impl PatchError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            PatchError::DoesNotApply { .. } => Fault::Kernel,
+            _ => Fault::Input,
+        }
+    }
+}
+
+/// A build that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("this kernel does not {what}: {why}; the full log is {}", log.display())]
+    Failed { what: &'static str, why: String, log: PathBuf },
+    #[error("not a kernel: {0}")]
+    NotAKernel(NotATree),
+    #[error("invalid kernel version {release} in Makefile")]
+    BadVersion { release: String },
+    #[error(
+        "the kernel's Makefile cannot build below {}: it takes no space, colon or the like; let \
+         SUDBOX_CACHE name a directory without",
+        cache.display()
+    )]
+    UnusableCache { cache: PathBuf },
+    #[error(
+        "the compiler was killed, most likely because this machine ran out of memory; try again \
+         with a smaller JOBS="
+    )]
+    CompilerKilled,
+    #[error("cannot strip {}: {said}", file.display())]
+    CannotStrip { file: PathBuf, said: String },
+}
+
+impl BuildError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            BuildError::Failed { .. }
+            | BuildError::NotAKernel(_)
+            | BuildError::BadVersion { .. } => Fault::Kernel,
+            BuildError::UnusableCache { .. }
+            | BuildError::CompilerKilled
+            | BuildError::CannotStrip { .. } => Fault::Machine,
+        }
+    }
+
+    /// The full log of the build.
+    pub(super) fn log(&self) -> Option<&Path> {
+        match self {
+            BuildError::Failed { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+}

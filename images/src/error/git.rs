@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What is wrong with a git repository of the user's, or with git.
+
+use std::path::PathBuf;
+
+use super::Fault;
+
+/// A repository that cannot be used, or a git command that failed. `linux` is the repository.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    #[error(
+        "LINUX={}: not a git repository that git can read; name a checkout of Linux with its \
+         history and tags",
+        linux.display()
+    )]
+    NotARepository { linux: PathBuf },
+    #[error(
+        "LINUX={0}: a shallow clone, which lacks commits; fetch them with `git -C {0} fetch \
+         --unshallow`",
+        linux.display()
+    )]
+    Shallow { linux: PathBuf },
+    #[error(
+        "LINUX={0}: a partial clone, which lacks the files of old commits; fetch them with `git -C \
+         {0} fetch --refetch --no-filter`",
+        linux.display()
+    )]
+    Partial { linux: PathBuf },
+    #[error(
+        "LINUX={}: git knows no commit `{name}` there; name a tag, a branch or a commit that it has \
+         (`git fetch --tags` gets new ones)",
+        linux.display()
+    )]
+    NoCommit { linux: PathBuf, name: String },
+    #[error(
+        "KERNEL={name}: LINUX={} is a shallow clone that does not reach it; run git fetch \
+         --unshallow there",
+        linux.display()
+    )]
+    BeyondShallow { linux: PathBuf, name: String },
+    #[error("KERNEL={name}: LINUX={} has no such commit, branch or tag", linux.display())]
+    NoSuchCommit { linux: PathBuf, name: String },
+    #[error(
+        "LINUX={}: commit `{name}` is not a Linux source tree: it has no {missing} at its top",
+        linux.display()
+    )]
+    NotLinux { linux: PathBuf, name: String, missing: &'static str },
+    #[error("git cannot read commit {id} of {}", linux.display())]
+    Unreadable { linux: PathBuf, id: String },
+    #[error("cannot {what} for {}: {said}", linux.display())]
+    Failed { what: &'static str, linux: PathBuf, said: String },
+    #[error("git cannot bisect: {said}")]
+    CannotBisect { said: String },
+}
+
+impl GitError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            GitError::Unreadable { .. }
+            | GitError::Failed { .. }
+            | GitError::CannotBisect { .. } => Fault::Machine,
+            _ => Fault::Input,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What can go wrong on the way to an image, and whose fault it is.
+
+mod build;
+mod git;
+mod prebuilt;
+mod reference;
+mod source;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) use build::{BuildError, ConfigError, PatchError};
+pub(crate) use git::GitError;
+pub(crate) use prebuilt::PrebuiltError;
+pub(crate) use reference::ReferenceError;
+pub(crate) use source::SourceError;
+
+/// Whose fault an [`Error`] is; the `sudbox` command turns it into its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller asked for something that makes no sense (exit code 129).
+    Input,
+    /// This machine cannot do it: a tool, a source or disk space is missing (exit code 128).
+    Machine,
+    /// This kernel cannot be configured or built (exit code 125).
+    Kernel,
+    /// The caller's interrupt descriptor became readable (exit code 130).
+    Interrupted,
+}
+
+impl Fault {
+    /// The exit code of the `sudbox` command for this fault.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Fault::Kernel => 125,
+            Fault::Machine => 128,
+            Fault::Input => 129,
+            Fault::Interrupted => 130,
+        }
+    }
+}
+
+/// Why there is no image. Every message says what happened, why, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was typed after `KERNEL=` names no kernel.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The release or package cannot be had.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The user's git repository cannot be used.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The configuration cannot be had.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A patch cannot be applied.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The build failed.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The prebuilt kernel cannot be used.
+    #[error(transparent)]
+    Prebuilt(#[from] PrebuiltError),
+    /// This machine lacks tools that the build needs.
+    #[error("this machine lacks {names}; {advice}")]
+    ToolsMissing {
+        /// The tools.
+        names: String,
+        /// How to install them.
+        advice: String,
+    },
+    /// A program cannot be started.
+    #[error("cannot run {program}: {why}; install it or put it on the PATH")]
+    CannotRun {
+        /// Its name.
+        program: String,
+        /// The error of the operating system.
+        why: io::Error,
+    },
+    /// A child, or the caller's interrupt, cannot be waited for.
+    #[error("cannot {what}: {why}")]
+    Child {
+        /// What failed.
+        what: &'static str,
+        /// The error of the operating system.
+        why: io::Error,
+    },
+    /// There is no place for the cache.
+    #[error(
+        "there is no place for the cache: neither SUDBOX_CACHE nor HOME is set; set one of them"
+    )]
+    NoCache,
+    /// A file operation failed.
+    #[error("cannot {what} {}: {why}", path.display())]
+    Io {
+        /// What was to be done to the file, such as `read`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        why: io::Error,
+    },
+    /// A file operation was refused.
+    #[error(
+        "cannot {what} {}: {why}; give yourself access to it, or let SUDBOX_CACHE name a directory \
+         that you may write to",
+        path.display()
+    )]
+    Denied {
+        /// What was to be done to the file, such as `write`.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        why: io::Error,
+    },
+    /// A file of the user's source tree cannot be read.
+    #[error("cannot read {}: {why}; the whole tree must be readable", path.display())]
+    TreeUnreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The error of the operating system.
+        why: io::Error,
+    },
+    /// Something was removed from the cache while it was used.
+    #[error("{what} has vanished from {}; is something else cleaning it?", place.display())]
+    Vanished {
+        /// What was there.
+        what: &'static str,
+        /// Where it was.
+        place: PathBuf,
+    },
+    /// This machine's disk is full.
+    #[error(
+        "the disk is full: cannot {0}; free some space there, or let SUDBOX_CACHE name a \
+         directory on another disk"
+    )]
+    DiskFull(String),
+    /// The caller asked to stop.
+    #[error("interrupted; the cache is whole and the build goes on from here next time")]
+    Interrupted,
+}
+
+impl From<sudbox_protocol::UnknownArch> for Error {
+    fn from(error: sudbox_protocol::UnknownArch) -> Error {
+        Error::Reference(ReferenceError::UnknownArch(error))
+    }
+}
+
+impl Error {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Error::Reference(_) => Fault::Input,
+            Error::Source(error) => error.fault(),
+            Error::Git(error) => error.fault(),
+            Error::Config(error) => error.fault(),
+            Error::Patch(error) => error.fault(),
+            Error::Build(error) => error.fault(),
+            Error::Prebuilt(error) => error.fault(),
+            Error::ToolsMissing { .. }
+            | Error::CannotRun { .. }
+            | Error::Child { .. }
+            | Error::NoCache
+            | Error::Io { .. }
+            | Error::Denied { .. }
+            | Error::TreeUnreadable { .. }
+            | Error::Vanished { .. }
+            | Error::DiskFull(_) => Fault::Machine,
+            Error::Interrupted => Fault::Interrupted,
+        }
+    }
+
+    /// The full log of a build that failed.
+    #[must_use]
+    pub fn log(&self) -> Option<&Path> {
+        match self {
+            Error::Build(error) => error.log(),
+            _ => None,
+        }
+    }
+
+    /// The error of a failed operation on a file.
+    pub(crate) fn io(what: &str, path: &Path, why: io::Error) -> Error {
+        let (what, path) = (what.to_owned(), path.to_owned());
+        match why.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::DiskFull(format!("{what} {}", path.display()))
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Error::Denied { what, path, why }
+            }
+            _ => Error::Io { what, path, why },
+        }
+    }
+}
+
+/// Whether a tool's message is about a full disk.
+pub(crate) fn is_full_disk(line: &str) -> bool {
+    line.contains("No space left on device") || line.contains("Disk quota exceeded")
+}
+
+/// Gives an [`io::Result`] the words of [`Error::io`].
+pub(crate) trait Context<T> {
+    /// Turns an I/O error into one that says what was done to which file.
+    fn context(self, what: &str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, what: &str, path: &Path) -> Result<T, Error> {
+        self.map_err(|why| Error::io(what, path, why))
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Why a release cannot be had from any source.
+
+use super::Fault;
+use super::reference::ACCEPTED;
+use crate::makefile::NotATree;
+use crate::version::{Release, Version};
+
+/// A release, or a package of one, that cannot be found, downloaded or unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(
+        "no source of linux {version} can be reached: neither {sources}; connect this machine, set \
+         the proxy variables, or give a source tree (KERNEL=directory or LINUX=git tree)"
+    )]
+    Unreachable { version: Version, sources: String },
+    #[error(
+        "KERNEL={version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
+    )]
+    NoSuchSeries { version: Version, offers: String },
+    #[error("KERNEL={name}: upstream's releases.json names no release; name one, such as 6.12")]
+    NothingReleased { name: &'static str },
+    #[error(
+        "KERNEL={name}: it is v{release}, which no source has; give a git tree (LINUX=), or name \
+         another release"
+    )]
+    NewestNowhere { name: &'static str, release: Release },
+    #[error(
+        "KERNEL={name}: neither upstream nor the distribution's packages can be reached; connect \
+         this machine, set the proxy variables, or name a release that is in the cache (sudbox \
+         kernels)"
+    )]
+    NewestUnknown { name: &'static str },
+    #[error("cannot download {what}: {said}; {advice}")]
+    Download { what: String, said: String, advice: &'static str },
+    #[error(
+        "{url} is not what was published: its sha256 is {sum}, it should be {published}; somebody \
+         between here and there changes files, use another network"
+    )]
+    Tampered { url: String, sum: String, published: String },
+    #[error(
+        "cannot download {what}: {said}; it is not what was published, use another network or \
+         mirror"
+    )]
+    TamperedPackage { what: String, said: String },
+    #[error("apt does not know the checksum of {what}; run apt-get update")]
+    NoChecksum { what: String },
+    #[error("the archive of the source does not hold one folder; name another release")]
+    NotOneFolder,
+    #[error("{label}: {why}")]
+    NotLinux { label: String, why: NotATree, named_by_user: bool },
+    #[error("cannot unpack {what}: {said}")]
+    CannotUnpack { what: String, said: String },
+    #[error("the package holds no {wanted} file; it is not what it was")]
+    NotInPackage { wanted: String },
+    #[error(
+        "the cache's record of where linux {version} is from is damaged; remove its file from the \
+         cache's folder `resolved`"
+    )]
+    DamagedRecord { version: String },
+    #[error(
+        "KERNEL={typed}: packages are taken for this machine's own architecture only; for {arch} \
+         name a release, a tree or an image"
+    )]
+    ForeignPackage { typed: String, arch: &'static str },
+    #[error(
+        "KERNEL={typed}: the packages have it in part: {package} is there, its part {part} is not; \
+         name another (sudbox kernels lists those that are whole)"
+    )]
+    PackageInPart { typed: String, package: String, part: String },
+    #[error(
+        "KERNEL={typed}: packages by name need apt, which this machine has not; give the .deb file"
+    )]
+    NeedsApt { typed: String },
+    #[error(
+        "KERNEL={typed}: the distribution's packages cannot be reached; connect this machine, set \
+         the proxy variables, or give the .deb file"
+    )]
+    PackagesUnreachable { typed: String },
+    #[error("KERNEL={typed}: the distribution has no such package; on offer: {offers}; {ACCEPTED}")]
+    NoSuchPackage { typed: String, offers: String },
+    #[error(
+        "this machine's Rust has no standard library for {target} ({why}); with rustup: rustup \
+         target add {target}"
+    )]
+    NoRustLibrary { target: String, why: &'static str },
+}
+
+impl SourceError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            SourceError::NoSuchSeries { .. }
+            | SourceError::NotLinux { named_by_user: true, .. }
+            | SourceError::ForeignPackage { .. }
+            | SourceError::NoSuchPackage { .. } => Fault::Input,
+            _ => Fault::Machine,
+        }
+    }
+}

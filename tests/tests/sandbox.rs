@@ -88,15 +88,15 @@ fn what_is_no_program_is_refused_in_one_sentence() {
     empty[table + 16..table + 20].fill(0);
     let machine = u32::from(whole[header + 6]) << 16;
     for (bytes, words) in [
-        (b"hello\n".to_vec(), "it is no PE file"),
+        (b"hello\n".to_vec(), "it is not a PE file"),
         (whole[..200].to_vec(), "it is truncated"),
         (whole[..0x500].to_vec(), "it is truncated"),
-        (with(header + 4, machine | 0xaa64), "another machine than x86-64: arm64"),
+        (with(header + 4, machine | 0xaa64), "it is for arm64"),
         // Imports at the beginning of the code, where there is no end of a list.
         (with(optional + 112 + 8, 0x1000), "it has imports"),
         (empty, "its section 0 has no length"),
         (with(table + 40 + 12, 0x1000), "its section 1 overlaps"),
-        (with(optional + 16, 0x10_0000), "is not in any code of it"),
+        (with(optional + 16, 0x10_0000), "is not in an executable section"),
         (with(optional + 56, 0x1000_0000), "larger in memory"),
     ] {
         fs::write(&broken, bytes).expect("a file");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a kernel without dispatch answers to who asks for it: programs find out by that.
+//! The answers of a kernel without dispatch, by which programs detect that it has none.
 
 use super::seccomp::{FROM_FILTER, filter_umask, umask};
 use crate::arch;
@@ -16,7 +16,7 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     absence(
         "absence/modes-refused",
-        "without dispatch every mode is EINVAL, OFF too, and calls go on as ever",
+        "without dispatch every mode is EINVAL, also OFF, and calls execute as before",
         "set_syscall_user_dispatch()",
         modes_refused,
     ),
@@ -99,7 +99,7 @@ fn tracer_sees_calls() -> Check {
     equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
 }
 
-/// The release in which the requests came (include/uapi/linux/ptrace.h).
+/// The release that introduced the ptrace(2) requests (include/uapi/linux/ptrace.h).
 const REQUESTS_SINCE: [u32; 2] = [6, 4];
 
 /// Version and patch level of this kernel.

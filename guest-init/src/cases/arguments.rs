@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and what it does then.
+//! The arguments that `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and their effect.
 
 use super::on;
 use crate::arch::{self};
@@ -52,17 +52,17 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "arguments/kernel-selector-refused",
-        "a selector in the kernel's half is EFAULT and arms nothing",
+        "a selector at a kernel address is EFAULT and arms nothing",
         SET,
         kernel_selector_refused,
     )
     .only(Only {
         archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
-        reason: "the kernel has an address space of its own, and no address is refused",
+        reason: "the kernel has its own address space, and refuses no address",
     }),
     case(
         "arguments/unmapped-selector-accepted",
-        "a selector that cannot be read is accepted: it is read at the first call that asks it",
+        "an unreadable selector is accepted: the kernel first reads it at a call outside the range",
         SET,
         unmapped_selector_accepted,
     ),
@@ -133,12 +133,12 @@ fn off_disarms() -> Check {
 
 fn zero_offset_any_length() -> Check {
     handle(flip_to_allow)?;
-    // None of these ranges holds the gate, so that being armed shows.
+    // The gate is in none of these ranges, so its calls show whether dispatch is armed.
     for length in [0, 1, 4096] {
         accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
         is_dispatched(&arch::gate())?;
     }
-    // These hold everything: dispatch is armed, but nothing to be seen of it.
+    // These contain every address: dispatch is armed, without an effect.
     for length in [1 << 63, u64::MAX] {
         accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
         is_executed_despite_block(&arch::gate())?;
@@ -247,7 +247,7 @@ fn rearming_replaces() -> Check {
     handle(keep)?;
     arm()?;
     is_dispatched(&arch::gate())?;
-    // A new selector: the old one may say what it likes.
+    // A new selector: the value of the old one no longer matters.
     let other = AtomicU8::new(ALLOW);
     arm_with(address(&other))?;
     is_executed_despite_block(&arch::gate())?;
@@ -258,7 +258,7 @@ fn rearming_replaces() -> Check {
     other.store(ALLOW, Ordering::SeqCst);
     equal("SIGSYS handled for the new selector", dispatches(), 1)?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
-    // A new range, which holds the first gate too, but not the second.
+    // A new range, with the first gate but not the second.
     let start = arch::inside().start;
     let length = arch::gate().after() + 1 - start;
     accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel's audit records, read in the place of an audit daemon.
+//! Reads the kernel's audit records, as an audit daemon does.
 
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys;
 
-/// Messages and words of include/uapi/linux/audit.h.
+/// Message types and constants of include/uapi/linux/audit.h.
 const SET: u16 = 1001;
 const ADD_RULE: u16 = 1011;
 const DELETE_RULE: u16 = 1012;
@@ -20,25 +20,26 @@ const ALWAYS: u32 = 2;
 
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
-/// Words of `struct audit_rule_data`, whose third is followed by the mask of system calls.
+/// The length of `struct audit_rule_data` in 32-bit words. Its mask of system calls follows the third
+/// word.
 const RULE_WORDS: usize = 3 + 64 * 4 + 1;
 
-/// How long a record may take from the kernel's thread.
+/// Time limit for a record, which kauditd sends.
 const PATIENCE_MS: i32 = 5000;
 
-/// Audit, switched on with a rule that records a system call of every task born from now on.
+/// Enabled audit, with a rule that records a system call of every task that starts from now on.
 pub(crate) struct Audit {
     socket: i32,
     call: i64,
-    /// Texts of the records of system calls that came so far.
+    /// The texts of the system call records so far.
     records: Vec<String>,
     on: bool,
 }
 
 impl Audit {
-    /// Switches it on, with this process as its daemon.
+    /// Enables audit, with this process as its daemon.
     pub(crate) fn start(call: i64) -> Result<Audit, Failure> {
-        // SAFETY: makes a socket.
+        // SAFETY: takes no pointers.
         let socket = unsafe {
             let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
             libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_AUDIT)
@@ -48,7 +49,7 @@ impl Audit {
             return Err(Failure::Broken(format!("audit's socket: {error}")));
         }
         let mut audit = Audit { socket, call, records: Vec::new(), on: true };
-        // What an earlier case may have left, see `switch_off`.
+        // An earlier case may have left this rule: see `switch_off`.
         let _ = audit.ask(DELETE_RULE, &rule(FILTER_TASK, NEVER, None));
         audit
             .set(1, sys::getpid())
@@ -57,9 +58,9 @@ impl Audit {
         Ok(audit)
     }
 
-    /// First arguments of the calls of these processes in the records, up to one with this argument.
-    /// Records of others come too: the kernel keeps those that nobody took for its next daemon
-    /// (`kauditd_retry_skb()`).
+    /// The first arguments of the calls of these processes in the records, up to the call with this last
+    /// argument. Records of other processes are skipped: the kernel keeps records that no daemon has
+    /// read for the next one (`kauditd_retry_skb()`).
     pub(crate) fn first_arguments(&mut self, of: &[i32], last: u64) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
         let mut read = 0;
@@ -85,14 +86,14 @@ impl Audit {
         }
     }
 
-    /// Switches it off.
+    /// Disables audit.
     pub(crate) fn stop(mut self) -> Check {
         self.switch_off().map_err(broken("switching audit off"))
     }
 
-    /// Once audit was on, every task that is born is audited, with or without rules, and so is no
-    /// longer in the state in which most cases want to see dispatch: a rule against that stays.
-    /// The other rule stays too, as taking it away takes long.
+    /// Once audit was enabled, every new task is audited, even without rules, which would change the
+    /// entry path of later cases. So a rule that exempts new tasks stays. The other rule stays too, as
+    /// removing it takes long.
     fn switch_off(&mut self) -> sys::Result<()> {
         if !std::mem::take(&mut self.on) {
             return Ok(());
@@ -101,7 +102,7 @@ impl Audit {
         self.set(0, 0).and(rule)
     }
 
-    /// Adds a rule, which may be there already.
+    /// Adds a rule, unless it exists already.
     fn add(&mut self, rule: &[u32]) -> sys::Result<()> {
         match self.ask(ADD_RULE, rule) {
             Err(sys::Errno(libc::EEXIST)) => Ok(()),
@@ -131,7 +132,7 @@ impl Audit {
         message.extend_from_slice(&REQUEST_ACKNOWLEDGED.to_ne_bytes());
         message.extend_from_slice(&[0; 8]);
         message.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
-        // SAFETY: reads the message.
+        // SAFETY: the message is live and has the given length.
         let sent = unsafe {
             let fd = u64::from(self.socket.cast_unsigned());
             sys::call(libc::SYS_sendto, &[fd, message.as_ptr() as u64, length as u64, 0, 0, 0])
@@ -144,11 +145,11 @@ impl Audit {
         }
     }
 
-    /// Waits for the next message: the answer to what was asked, or a record to keep.
+    /// Waits for the next message: an acknowledgement, or a record, which is stored.
     fn receive(&mut self) -> sys::Result<Option<sys::Result<()>>> {
         let mut message = vec![0u8; 9000];
         let mut poll = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };
-        // SAFETY: reads and writes the one structure, and at most the buffer.
+        // SAFETY: writes at most the structure and the buffer.
         let length = unsafe {
             if libc::poll(&raw mut poll, 1, PATIENCE_MS) != 1 {
                 return Err(sys::Errno(libc::ETIMEDOUT));
@@ -159,8 +160,7 @@ impl Audit {
                 &[fd, message.as_mut_ptr() as u64, message.len() as u64, 0, 0, 0],
             )?
         };
-        // The length in the header of a record is wrong (audit_log_end()); that of the packet
-        // is not.
+        // The header's length of a record is wrong (audit_log_end()); the packet's length is right.
         message.truncate(usize::try_from(length).unwrap_or(0));
         if message.len() < HEADER + 4 {
             return Ok(None);
@@ -197,7 +197,7 @@ fn rule(list: u32, action: u32, call: Option<i64>) -> [u32; RULE_WORDS] {
     rule
 }
 
-/// The word behind this key in a record.
+/// The value of a key in a record (`key=value`).
 fn field<'a>(record: &'a str, key: &str) -> Option<&'a str> {
     record.split_once(key)?.1.split([' ', '\0']).next()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a foreign program can do that knows of Linux.
+//! The ways out of the sandbox for a program that knows it runs on Linux.
 
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
@@ -8,14 +8,15 @@ use crate::cases::foreign::{file_mask, same};
 use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, program_memory};
 use crate::support::*;
 
-/// `alien`, with a program that is told how it is held.
-struct Told(u64);
+/// The personality `alien` for [`arch::escape_program`], which gets the addresses that it needs to
+/// escape, and the way to take.
+struct Escaping(u64);
 
-static NEITHER: Told = Told(0);
-static JUMPS: Told = Told(1);
-static FLIPS: Told = Told(2);
+static NO_ESCAPE: Escaping = Escaping(0);
+static BY_JUMP: Escaping = Escaping(1);
+static BY_SELECTOR: Escaping = Escaping(2);
 
-impl Personality for Told {
+impl Personality for Escaping {
     fn name(&self) -> &'static str {
         "alien"
     }
@@ -29,7 +30,7 @@ impl Personality for Told {
         let both = libc::PROT_READ | libc::PROT_WRITE;
         call.memory.map(selector, program_memory::BLOCK, both).then_some(())?;
         call.map_stack(0)?;
-        // The function that it may jump to looks above its return address.
+        // The inside function reads an argument above its return address.
         let mut registers = Registers::start(image.entry, program_memory::stack(0).end - 64);
         let told = [arch::inside_entry(), selector, self.0];
         for (reg, value) in REGISTERS.arguments.into_iter().zip(told) {
@@ -48,13 +49,15 @@ impl Personality for Told {
     }
 }
 
-/// The mask for which the program calls `umask(2)`.
+/// The argument of the program's umask(2).
 const ESCAPE_MASK: u64 = 0o123;
 
 pub(crate) fn escapes() -> Check {
     const BEFORE: u64 = 0o22;
     let image = Image::of_code(arch::escape_program());
-    for (told, escapes) in [(&NEITHER, false), (&JUMPS, true), (&FLIPS, true), (&NEITHER, false)] {
+    for (told, escapes) in
+        [(&NO_ESCAPE, false), (&BY_JUMP, true), (&BY_SELECTOR, true), (&NO_ESCAPE, false)]
+    {
         let emulated = if escapes {
             String::new()
         } else {
@@ -63,9 +66,9 @@ pub(crate) fn escapes() -> Check {
         let due = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
         file_mask(BEFORE).map_err(broken("umask"))?;
         same(&image, told, &[Engine::Exclusive], &due)?;
-        // The tasks share it with this one.
+        // The tasks share the umask with this process.
         let due = if escapes { ESCAPE_MASK } else { BEFORE };
-        equal("file mode mask behind the program", file_mask(BEFORE), Ok(due))?;
+        equal("umask after the program", file_mask(BEFORE), Ok(due))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Floating point registers, where those of one kind are all there are.
+//! Floating point registers, on architectures with one set of them.
 
 use crate::arch::{self, FloatState, Registers};
 use crate::case::Check;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What foreign programs do, and that each engine shows the same of it.
+//! Foreign programs in the sandbox: all engines must give the same transcript.
 
 use crate::arch::{self, Registers};
 use crate::case::Check;
@@ -13,7 +13,7 @@ use crate::sys;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What the program of `alien` does. Its addresses are the same everywhere.
+/// The transcript of the program for `alien`, the same on all architectures.
 const ALIEN: &str = r#"thread 0
   say(0x140000f00, 21) "hello from elsewhere\n" = 0x15, 0x7d6
   unknown(0xb11e000000000027) fails
@@ -68,7 +68,7 @@ pub(crate) fn alien_trace() -> Check {
     alien_on(&[Engine::Exclusive, Engine::Trace])
 }
 
-/// The calls that tasks of a sandbox make for themselves.
+/// The Linux calls that tasks of a sandbox issue for themselves.
 const NATIVE: &[i64] = &[
     libc::SYS_prctl,
     libc::SYS_rt_sigprocmask,
@@ -88,8 +88,8 @@ const NATIVE: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Of these each task makes at most one, and foreign programs many that have the same number in the
-/// bits that Linux looks at.
+/// Calls that a task issues at most once. The foreign program issues calls whose low 32 bits are the same
+/// numbers.
 const ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
 pub(crate) fn unseen() -> Check {
@@ -110,7 +110,7 @@ pub(crate) fn unseen() -> Check {
     Ok(())
 }
 
-/// Of all these system calls none is one of the program's.
+/// Checks that these `sys_enter` events contain no call of the program.
 fn only_native(engine: Engine, events: &[String]) -> Check {
     let what = format!("{engine}: Linux sees calls of the emulator alone");
     let number =
@@ -123,20 +123,19 @@ fn only_native(engine: Engine, events: &[String]) -> Check {
     ensure(all && ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
 }
 
-/// `alien` by an emulator that makes system calls of its own at each call, from the allowed range and
-/// from elsewhere.
+/// The personality `alien`, emulated with additional Linux calls from inside and from outside.
 struct Busy;
 
-/// Those that Linux answered, and all.
+/// The number of these calls that Linux executed, and of all of them.
 static ANSWERED: AtomicU64 = AtomicU64::new(0);
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// What they ask for: a file mode mask that is that one already.
+/// Their argument: the umask that is set already.
 const MASK: u64 = 0o111;
 
-/// Sets the file mode mask, which a sandbox's tasks share; gives the one before.
+/// Sets the umask, which the tasks of a sandbox share with this process; gives the previous one.
 pub(crate) fn file_mask(mask: u64) -> sys::Result<u64> {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mask]) }
 }
 
@@ -185,10 +184,10 @@ pub(crate) fn native_untouched() -> Check {
     Ok(())
 }
 
-/// Between a signal and the next.
+/// Time between two signals.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// What is sent: also the signals by which the kernel tells of calls and faults.
+/// The signals to send, among them those by which the kernel reports calls and faults.
 const SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGSYS, libc::SIGSEGV, libc::SIGTRAP];
 
 pub(crate) fn signals_from_outside() -> Check {
@@ -200,7 +199,7 @@ pub(crate) fn signals_from_outside() -> Check {
             started => started.map_err(broken("starting"))?,
         };
         let task = u64::from(sandbox.task().cast_unsigned());
-        // SAFETY: touches no memory.
+        // SAFETY: takes no pointers.
         let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
         let fd = fd.map_err(broken("pidfd_open"))?;
         let sender = start(|| send(fd))?;
@@ -212,11 +211,11 @@ pub(crate) fn signals_from_outside() -> Check {
     ensure(signals > 0, "signals from outside arrive", || "none did".into())
 }
 
-/// Sends signals until the task is gone, which only this process's parent can bring about.
+/// Sends signals until the task has been reaped.
 fn send(fd: u64) -> i32 {
     for signal in SIGNALS.into_iter().cycle() {
         let signal = u64::from(signal.cast_unsigned());
-        // SAFETY: touches no memory.
+        // SAFETY: takes no pointers.
         if unsafe { sys::call(libc::SYS_pidfd_send_signal, &[fd, signal, 0, 0]) }.is_err() {
             break;
         }
@@ -225,7 +224,7 @@ fn send(fd: u64) -> i32 {
     0
 }
 
-/// A program gives this transcript on each of these engines.
+/// Checks that a program has this transcript on each engine.
 pub(crate) fn same(
     image: &Image,
     personality: &'static dyn Personality,
@@ -237,7 +236,7 @@ pub(crate) fn same(
         .try_for_each(|engine| as_due(*engine, sandbox::run(image, personality, *engine), due))
 }
 
-/// A run gave this transcript. What it gave instead is kept whole; the first line tells.
+/// Checks a transcript. If it differs, logs all of it, and reports the first line that differs.
 fn as_due(engine: Engine, ran: Result<String, SandboxError>, due: &str) -> Check {
     let got =
         ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which addresses are in the range, to the byte.
+//! The exact bounds of the range.
 
 use crate::arch::{self, Gate, Registers};
 use crate::case::{Case, Check, Failure, case};
@@ -13,49 +13,44 @@ const DISPATCH: &str = "syscall_user_dispatch()";
 pub(super) const CASES: &[Case] = &[
     case(
         "range/first-byte",
-        "a range of one byte, the one behind the instruction, allows the call",
+        "a range of one byte, at the address after the instruction, allows the call",
         DISPATCH,
         first_byte,
     ),
     case(
         "range/instruction-itself",
-        "a range that holds the instruction but ends with it does not allow the call",
+        "a range that contains the instruction but ends with it does not allow the call",
         DISPATCH,
         instruction_itself,
     ),
-    case("range/end-excluded", "the end of the range is not in it", DISPATCH, end_excluded),
-    case("range/start-included", "a range begins with its start", DISPATCH, start_included),
+    case("range/end-excluded", "the end of the range is not part of it", DISPATCH, end_excluded),
+    case("range/start-included", "the start of the range is part of it", DISPATCH, start_included),
     case("range/everything", "a range from 0 over all addresses allows all", DISPATCH, everything),
     case("range/nothing", "a range from 0 of length 0 allows nothing", DISPATCH, nothing),
-    case(
-        "range/full-width",
-        "addresses are compared in all their bits, above 4 GiB too",
-        DISPATCH,
-        full_width,
-    ),
+    case("range/full-width", "all 64 bits of addresses are compared", DISPATCH, full_width),
     case(
         "range/inclusive",
-        "an inclusive range dispatches what is in it, to the byte, and only that",
+        "an inclusive range dispatches the calls from its exact bytes, and no others",
         "task_set_syscall_user_dispatch()",
         inclusive,
     )
     .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "range/inclusive-outside-not-read",
-        "outside of an inclusive range the selector is not read",
+        "for calls outside an inclusive range the selector is not read",
         DISPATCH,
         inclusive_outside_not_read,
     )
     .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "range/no-selector",
-        "without a selector everything outside of the range is dispatched, always",
+        "without a selector every call outside the range is dispatched",
         DISPATCH,
         no_selector,
     ),
     case(
         "range/prctl-too",
-        "the prctl that would disarm is dispatched like any call",
+        "the prctl(2) that would disarm is dispatched like any other call",
         DISPATCH,
         prctl_too,
     ),
@@ -67,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Arms with this range, blocks, issues a touch, and says whether it was executed.
+/// Arms with a range, issues a [`touch`] with BLOCK, and gives whether the kernel executed it.
 fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
     handle(flip_to_allow)?;
     let regs = touch();
@@ -130,7 +125,7 @@ fn full_width() -> Check {
     const HIGH: u64 = 0x1_0000_0000;
     let place = sys::map_at(arch::HIGH_HINT, PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
         .map_err(broken("mmap"))?;
-    // SAFETY: a page is longer than a gate, and is made executable before the gate is used.
+    // SAFETY: a page is longer than a gate, and is made executable before its use.
     let high = unsafe { arch::copy_gate(place) };
     protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     let after = high.after();
@@ -143,7 +138,7 @@ fn full_width() -> Check {
         (after + HIGH, 1, false),
         (after - HIGH, HIGH, false),
         (after - HIGH, HIGH + 1, true),
-        // The length counts in all its bits too.
+        // All bits of the length count too.
         (after - 0x1000, HIGH, true),
     ] {
         let got = executes(EXCLUSIVE, start, length, &high)?;
@@ -187,7 +182,7 @@ fn inclusive_outside_not_read() -> Check {
         code(is_executed(&other).is_ok())
     })?;
     ends_well(end)?;
-    // The same from within must read it, and not survive.
+    // A call from within the range must read the selector, and be killed.
     let end = subject(|| {
         if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
@@ -233,8 +228,8 @@ fn vdso_fallback() -> Check {
     arm()?;
     forget();
     flip(BLOCK);
-    // SAFETY: the function of the vDSO, which writes the structure. A process's CPU time is not
-    // in the vDSO's data, so that it has to ask the kernel.
+    // The vDSO has no data on a process's CPU time, so its function issues a system call.
+    // SAFETY: the function is clock_gettime() of the vDSO, and the structure is live.
     let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     flip(ALLOW);
     equal("SIGSYS handled", dispatches(), 1)?;
@@ -244,7 +239,7 @@ fn vdso_fallback() -> Check {
         format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)
     })?;
     equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
-    // The result's register is as it was before the call, and the vDSO takes it for the result.
+    // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
     let call = Registers::call(number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
     ensure(is_left_in(answer.into(), &call), &format!("result: {}", call.result()), || {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs whose system calls a personality emulates, by every engine the same.
+//! Foreign programs, whose behaviour must be the same with every engine.
 
 use super::on;
 use crate::case::{Case, Need, Only, outside_core};
@@ -19,7 +19,7 @@ const WINDOWS: Only =
     Only { archs: &[Arch::X86_64, Arch::Aarch64], reason: "no Windows program is written for it" };
 const NOTIFIED: Only = Only {
     archs: &[Arch::X86_64],
-    reason: "elsewhere a notification does not show all arguments of a Windows call",
+    reason: "on aarch64 a notification does not carry all arguments of a Windows call",
 };
 const INT80: Only = Only { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
 
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     .only(WRITTEN),
     outside_core(
         "sandbox/alien-inclusive",
-        "the same program runs the same on dispatch of a range",
+        "the same program runs the same on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
         on!(cfg foreign_programs, foreign::alien_inclusive),
     )
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     .only(WRITTEN),
     outside_core(
         "sandbox/alien-trace",
-        "the same program runs the same on dispatch and under a tracer that makes none of its calls",
+        "the same program runs the same on dispatch and under a tracer with PTRACE_SYSEMU",
         "syscall_user_dispatch()",
         on!(cfg foreign_programs, foreign::alien_trace),
     )
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Case] = &[
     .only(WINDOWS),
     outside_core(
         "sandbox/nt-inclusive",
-        "the same Windows program runs the same on dispatch of a range",
+        "the same Windows program runs the same on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
         on!(cfg windows_programs, windows::nt_inclusive),
     )
@@ -97,14 +97,14 @@ pub(super) const CASES: &[Case] = &[
     .only(WINDOWS),
     outside_core(
         "sandbox/nt-int80",
-        "by whatever engine, int 0x80 of a Windows program is an exception and no call to Linux",
+        "with every engine int 0x80 of a Windows program is an exception and no call to Linux",
         "syscall_user_dispatch()",
         on!("x86_64", nt::int80),
     )
     .only(INT80),
     outside_core(
         "sandbox/unseen",
-        "by whatever engine, no tracepoint sees a system call of a foreign program",
+        "with every engine no tracepoint sees a system call of a foreign program",
         "syscall_trace_enter()",
         on!(cfg foreign_programs, foreign::unseen),
     )
@@ -113,21 +113,21 @@ pub(super) const CASES: &[Case] = &[
     .only(WRITTEN),
     outside_core(
         "sandbox/native-untouched",
-        "by whatever engine, an emulator's own system calls are made, from wherever it makes them",
+        "with every engine an emulator's own system calls are executed, from any address",
         "syscall_user_dispatch()",
         on!(cfg foreign_programs, foreign::native_untouched),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/signals-from-outside",
-        "signals that others send a foreign program's thread change nothing of what it does",
+        "signals that other processes send to a foreign thread do not change its behaviour",
         "setup_rt_frame()",
         on!(cfg foreign_programs, foreign::signals_from_outside),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/escapes",
-        "dispatch confines nobody: who jumps to the allowed range, or writes the selector, calls Linux",
+        "dispatch does not confine: a program that jumps to the allowed range, or sets the selector, calls Linux",
         "syscall_user_dispatch()",
         on!(cfg foreign_programs, escapes::escapes),
     )

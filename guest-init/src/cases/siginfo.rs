@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the SIGSYS of a dispatch says about the call.
+//! The `siginfo_t` of a dispatch.
 
 use super::on;
 use crate::arch::{self, Gate, Registers};
@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "siginfo/call-address",
-        "si_call_addr is the address behind the instruction that entered the kernel",
+        "si_call_addr is the address after the system call instruction",
         TRIGGER,
         call_address,
     ),
@@ -31,10 +31,15 @@ pub(super) const CASES: &[Case] = &[
         TRIGGER,
         low_half_of_number,
     ),
-    case("siginfo/arch", "si_arch names the way of entry: AUDIT_ARCH_X86_64", TRIGGER, native_arch),
+    case(
+        "siginfo/arch",
+        "si_arch names the entry of the call: AUDIT_ARCH_X86_64",
+        TRIGGER,
+        native_arch,
+    ),
     case(
         "siginfo/arch-int80",
-        "int 0x80 from 64-bit code says AUDIT_ARCH_I386, its own number and address",
+        "int 0x80 from 64-bit code has AUDIT_ARCH_I386, its own number and address",
         TRIGGER,
         on!("x86_64", narrow::siginfo_arch),
     )
@@ -42,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::INT80),
     case(
         "siginfo/rest-is-zero",
-        "no byte of siginfo beyond the fields of SIGSYS says anything",
+        "all bytes of siginfo beside the fields of SIGSYS are zero",
         TRIGGER,
         rest_is_zero,
     ),
@@ -56,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::PROGRAMS_OF_32_BITS),
     case(
         "siginfo/full-at-pending-limit",
-        "siginfo is whole even if no more signals may be queued",
+        "siginfo is complete even if the limit of queued signals is reached",
         "force_sig_info_to_task()",
         full_at_pending_limit,
     ),
@@ -99,7 +104,7 @@ fn low_half_of_number() -> Check {
         0,
         getpid,
         arch::UNUSED_NUMBER,
-        // The bit of the x32 table on x86-64.
+        // On x86-64 with the bit of the x32 table.
         1 << 30 | getpid,
         0x7fff_ffff,
         0x8000_0000,
@@ -123,7 +128,7 @@ fn rest_is_zero() -> Check {
     handle(keep)?;
     arm()?;
     let (_, seen) = dispatched(&arch::gate(), &touch())?;
-    // Bytes 12 to 15 pad to the address; the fields end at 32.
+    // Bytes 12 to 15 align the address; the fields end at byte 32.
     let noise = (0..seen.info.len())
         .filter(|i| (12..16).contains(i) || *i >= 32)
         .find(|i| seen.info[*i] != 0);
@@ -139,7 +144,7 @@ fn rest_is_zero() -> Check {
 fn full_at_pending_limit() -> Check {
     handle(keep)?;
     let none = [0u64; 2];
-    // SAFETY: reads the two limits.
+    // SAFETY: the structure is live.
     unsafe {
         sys::call(
             libc::SYS_prlimit64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A dispatch together with a signal that is already there, and with a frame that cannot be made.
+//! A dispatch while another signal is pending, and one whose signal frame cannot be written.
 
 use super::userfault::Userfault;
 use crate::arch::{self, Reg};
@@ -22,15 +22,16 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     case(
         "signals/bad-stack-told",
-        "if the frame cannot be written, a handler of SIGSEGV is told and the call stays undone",
+        "if the frame cannot be written, SIGSEGV is sent and the call is not executed",
         "signal_setup_done()",
         bad_stack_told,
     ),
 ];
 
-/// Notes where it interrupted the program, and how many dispatches were handled by then.
+/// Handler of SIGUSR1: records where it interrupted the program, and the number of dispatches handled
+/// by then.
 extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
-    // SAFETY: the kernel hands a handler its frame.
+    // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::NEXT];
     set_mark(0, next);
     set_mark(1, u64::from(dispatches()) + 1);
@@ -44,7 +45,7 @@ fn noting(signal: i32) -> Check {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: a handler.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(signal, &action) }.map_err(broken("rt_sigaction"))
 }
 
@@ -52,10 +53,11 @@ fn before_pending() -> Check {
     handle(keep)?;
     noting(libc::SIGUSR1)?;
     let filler = pages(1)?;
-    // SAFETY: a page of the case's own.
+    // SAFETY: the page belongs to this case.
     unsafe { filler.write(BLOCK) };
     let page = pages(1)?;
-    // The signal comes while the call waits for its selector, so both are there at its end.
+    // The signal arrives while the call waits for its selector, so both signals are pending at the end
+    // of the call.
     Userfault::over(page, 1, filler, 0)?
         .meanwhile(|| {
             let process = sys::getpid();
@@ -90,7 +92,7 @@ fn bad_stack_told() -> Check {
     protect(stack, 16, libc::PROT_READ)?;
     noting(libc::SIGSEGV)?;
     handle_as(keep, libc::SA_ONSTACK, 0)?;
-    // SAFETY: that nothing can run there is the point.
+    // SAFETY: handlers cannot run there, which is under test.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Single steps over calls.
+//! Single steps of a tracer over calls.
 
 use crate::arch;
 use crate::case::Check;
@@ -12,12 +12,12 @@ const CONT: u32 = libc::PTRACE_CONT;
 const STEP: u32 = libc::PTRACE_SINGLESTEP;
 const SYSEMU_STEP: u32 = 32;
 
-/// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards. Single steps
-/// from further off would be no good: on x86-64 one over `popf` makes the trap flag the program's
-/// own (`enable_single_step()`), and it would stay.
+/// Runs the tracee to the system call instruction of the gate, by a temporary breakpoint. Stepping there
+/// does not work: on x86-64 a step over the gate's `popf` leaves the trap flag set
+/// (`enable_single_step()`).
 fn run_to_call(tracee: &Tracee) -> Check {
     let call = arch::gate().call_address();
-    // SAFETY: the gate's code, which this process shares with the tracee.
+    // SAFETY: reads the gate's code, which the tracee shares.
     let code = unsafe { (call as *const u64).read_unaligned() };
     let poke =
         |word| tracee.request(libc::PTRACE_POKETEXT, call, word).map_err(broken("PTRACE_POKETEXT"));

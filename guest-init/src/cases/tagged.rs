@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors with bits set that some processors ignore in an address.
+//! Selectors at tagged addresses: with bits set that some processors ignore.
 
 use super::on;
 use crate::case::{Case, Need, Only, outside_core};
@@ -23,7 +23,7 @@ const SET: &str = "task_set_syscall_user_dispatch()";
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "tagged/refused",
-        "a tagged selector is EFAULT in a process that did not ask for tags, and arms nothing",
+        "a tagged selector is EFAULT in a process that has not enabled tags, and arms nothing",
         SET,
         on!("x86_64", tagged::refused_by_prctl),
     )
@@ -40,21 +40,21 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "tagged/obeyed",
-        "a tagged selector is obeyed in a thread that asked for tags in the addresses of its calls",
+        "a tagged selector works in a thread that has enabled tagged addresses in calls",
         DISPATCH,
         on!("aarch64", tagged::obeyed),
     )
     .only(ARM),
     outside_core(
         "tagged/kills-unasked",
-        "in a thread that did not ask a tagged selector is accepted, and kills when it is read",
+        "in a thread that has not enabled them a tagged selector is accepted, and kills when it is read",
         DISPATCH,
         on!("aarch64", tagged::kills_unasked),
     )
     .only(ARM),
     outside_core(
         "tagged/set-by-tracer",
-        "a tracer that did not ask for tags sets a tagged selector, and the tracee obeys it",
+        "a tracer that has not enabled tags can set a tagged selector, which works in the tracee",
         SET,
         on!("aarch64", tagged::set_by_tracer),
     )
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     .only(ARM),
     outside_core(
         "tagged/memory-tag-checked",
-        "a selector in memory with tags is read by its tag, and one with another tag kills",
+        "a selector in memory with tags is read by its tag, and another tag kills",
         DISPATCH,
         on!("aarch64", tagged::memory_tag_checked),
     )

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Events of the kernel's own tracing, through a mount of tracefs that is attached nowhere.
+//! Trace events of the kernel, through a detached mount of tracefs.
 
 use crate::case::Failure;
 use crate::support::*;
@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 
-/// Of the buffer of each CPU, as the kernel says it.
+/// The size of each CPU's trace buffer in KiB.
 const BUFFER_KB: &str = "64";
 
-/// tracefs, for as long as this is kept.
+/// A mount of tracefs with enabled events.
 pub(crate) struct Tracefs {
     mount: File,
     enabled: Vec<String>,
@@ -23,28 +23,28 @@ pub(crate) struct Tracefs {
 pub(crate) struct Event {
     /// The task.
     pub(crate) task: i32,
-    /// What it says: `sys_enter: NR 95 (...)`.
+    /// Its text, such as `sys_enter: NR 95 (...)`.
     pub(crate) text: String,
 }
 
 impl Tracefs {
-    /// Mounts it and enables these events, `system/name`.
+    /// Mounts tracefs and enables these events (`SYSTEM/NAME`).
     pub(crate) fn start(events: &[&str]) -> Result<Tracefs, Failure> {
         Tracefs::enable(events, true)
     }
 
-    /// The same, but what is seen is not kept.
+    /// As [`Tracefs::start`], but without recording the events.
     pub(crate) fn start_blind(events: &[&str]) -> Result<Tracefs, Failure> {
         Tracefs::enable(events, false)
     }
 
     fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Failure> {
         let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
-        // SAFETY: the descriptor is new and becomes the file's.
+        // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
         let mut tracefs = Tracefs { mount, enabled: Vec::new() };
-        // A small buffer: pages are taken for it at the first event that is enabled. Setting it
-        // again, as emptying it, would wait for every CPU.
+        // The kernel allocates the buffer when the first event is enabled, so a small size saves
+        // time. It is set once only, as a change waits for every CPU.
         let mut size = String::new();
         tracefs
             .open("buffer_size_kb", libc::O_RDONLY)?
@@ -62,7 +62,7 @@ impl Tracefs {
         Ok(tracefs)
     }
 
-    /// Switches all off again, and gives what was seen of each of these tasks.
+    /// Disables the events, and gives those of each of these tasks.
     pub(crate) fn stop<const N: usize>(
         mut self,
         tasks: [i32; N],
@@ -71,7 +71,7 @@ impl Tracefs {
             self.write(&path, "0")?;
         }
         let mut text = Vec::new();
-        // What is read so is gone.
+        // Reading removes the events from the buffer.
         let read =
             self.open("trace_pipe", libc::O_RDONLY | libc::O_NONBLOCK)?.read_to_end(&mut text);
         match read {
@@ -89,7 +89,7 @@ impl Tracefs {
 
     fn open(&self, path: &str, flags: i32) -> Result<File, Failure> {
         let name = std::ffi::CString::new(path).map_err(broken("a path"))?;
-        // SAFETY: reads the name; the descriptor is new and becomes the file's.
+        // SAFETY: the name is terminated; the file becomes the owner of the new descriptor.
         unsafe {
             let fd = libc::openat(self.mount.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC);
             if fd < 0 {
@@ -100,14 +100,14 @@ impl Tracefs {
         }
     }
 
-    /// Adds to what a file says.
+    /// Appends a line to a file.
     pub(crate) fn append(&self, path: &str, text: &str) -> Result<(), Failure> {
         self.open(path, libc::O_WRONLY | libc::O_APPEND)?
             .write_all(text.as_bytes())
             .map_err(broken(path))
     }
 
-    /// The same; false if the kernel refuses with this error number.
+    /// Appends a line to a file. False if the kernel refuses it with this error number.
     pub(crate) fn accepts(&self, path: &str, text: &str, refusal: i32) -> Result<bool, Failure> {
         let mut file = self.open(path, libc::O_WRONLY | libc::O_APPEND)?;
         match file.write_all(text.as_bytes()) {
@@ -131,8 +131,8 @@ impl Drop for Tracefs {
     }
 }
 
-/// Reads `comm-TASK [CPU] flags time: text`. The name may hold anything but a newline. Newer
-/// kernels write the arguments of a call with 0x before them (kernel/trace/trace_syscalls.c).
+/// Parses `COMM-TID [CPU] FLAGS TIME: TEXT`, where COMM may contain anything but a newline. Newer
+/// kernels print the arguments of a call with `0x` (kernel/trace/trace_syscalls.c); this removes it.
 fn event(line: &str) -> Option<Event> {
     let (who, rest) = line.split_once(" [")?;
     let task = who.trim_end().rsplit_once('-')?.1.parse().ok()?;

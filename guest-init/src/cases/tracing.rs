@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What tracepoints and audit see of dispatch: of a dispatched call nothing but its signal. And
-//! dispatch is the same while they look.
+//! Dispatch under tracepoints and audit: a dispatched call causes no event but those of its signal, and
+//! tracing does not change dispatch.
 
 use super::audit::Audit;
 use super::tracefs::Tracefs;
@@ -16,13 +16,13 @@ const ENTER: &str = "syscall_trace_enter()";
 const EXIT: &str = "syscall_exit_work()";
 const TRACED: &[Feature] = &[Feature::Dispatch, Feature::SyscallTracepoints];
 const AUDITED: &[Feature] = &[Feature::Dispatch, Feature::Audit];
-/// Tracing is the whole machine's, and so are the rules of audit.
+/// Tracing and the rules of audit are system-wide.
 const NEEDS: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/no-call-events",
-        "a dispatched call gives no sys_enter and no sys_exit, the calls around it give both",
+        "a dispatched call causes no sys_enter and no sys_exit, the calls around it cause both",
         ENTER,
         no_call_events,
     )
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/signal-events",
-        "the SIGSYS of a dispatch is seen to be generated for the thread, and delivered, once",
+        "the SIGSYS of a dispatch causes one signal_generate, for the thread, and one signal_deliver",
         "trigger_sigsys()",
         signal_events,
     )
@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/killed-without-events",
-        "a call that kills by its selector gives neither sys_enter nor sys_exit",
+        "a call whose selector kills causes neither sys_enter nor sys_exit",
         EXIT,
         killed_without_events,
     )
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["phantom-exit-stop"]),
     outside_core(
         "tracing/dispatch-while-traced",
-        "tracepoints change nothing: a dispatched call is undone, an allowed one executes",
+        "tracepoints change nothing: a dispatched call is not executed, an allowed one is",
         EXIT,
         dispatch_while_traced,
     )
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/ptrace-while-traced",
-        "tracepoints change nothing for a tracer: no stop for a dispatched call, both for the next",
+        "tracepoints change nothing for a tracer: no stop at a dispatched call, two at the next",
         EXIT,
         ptrace_while_traced,
     )
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/no-audit-record",
-        "a dispatched call gives no audit record, allowed calls around it give one each",
+        "a dispatched call causes no audit record, the allowed calls around it cause one each",
         ENTER,
         no_audit_record,
     )
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/killed-without-audit-record",
-        "a call that kills by its selector gives no audit record of a system call",
+        "a call whose selector kills causes no audit record of a system call",
         EXIT,
         killed_without_audit_record,
     )
@@ -79,7 +79,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "tracing/dispatch-while-audited",
-        "audit changes nothing: a dispatched call is undone, and a tracer sees none of it",
+        "audit changes nothing: a dispatched call is not executed, and a tracer does not see it",
         EXIT,
         dispatch_while_audited,
     )
@@ -87,15 +87,15 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
 ];
 
-/// Arguments of `umask(2)` by which its events are told apart: the first and last call of a
-/// subject, the one that is dispatched or kills, one that its selector allows, one in range.
+/// Arguments of umask(2) that identify the calls in the events: the first and the last call of a child,
+/// the one that is dispatched or kills, one that the selector allows, and one in the range.
 const BEGIN: u64 = 0o101;
 const END: u64 = 0o102;
 const DISPATCHED: u64 = 0o103;
 const BY_SELECTOR: u64 = 0o104;
 const IN_RANGE: u64 = 0o105;
 
-/// What ends the records of a case.
+/// The argument of the call that ends the records of a case.
 const WITNESS: u64 = 0o106;
 
 const EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
@@ -109,11 +109,11 @@ fn umask(mode: u64) -> Registers {
 }
 
 fn umask_inside(mode: u64) -> u64 {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mode]) }.unwrap_or(u64::MAX)
 }
 
-/// What a subject of most cases here does between its first and last call.
+/// The calls of most children here, between the first and the last.
 fn dispatched_and_allowed() -> i32 {
     if arm().is_err() {
         return 99;
@@ -131,7 +131,7 @@ fn dispatched_and_allowed() -> i32 {
     )
 }
 
-/// What kills by the selector's value, and by a selector that cannot be read.
+/// Two children that are killed: by an invalid selector value, and by an unreadable selector.
 fn killed(selector: u64, value: u8) -> i32 {
     if arm_with(selector).is_err() {
         return 99;
@@ -152,8 +152,8 @@ fn killed_by_fault() -> i32 {
     killed(NOWHERE, ALLOW)
 }
 
-/// Runs each of these in a child while these events are on, and gives how it ended and what was
-/// seen of it from its first call up to its last, or its end.
+/// Runs each function in a child while these events are enabled. Gives the end of each child, and its
+/// events from its first call to its last, or to its end.
 fn trace<const N: usize>(
     events: &[&str],
     runs: [fn() -> i32; N],
@@ -185,7 +185,7 @@ fn trace<const N: usize>(
     parts.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
 
-/// These events and no others, each by its beginning.
+/// Checks that there are these events and no others; each is given by its beginning.
 fn are(seen: &[String], due: &[&str]) -> Check {
     let same = seen.len() == due.len() && seen.iter().zip(due).all(|(s, d)| s.starts_with(d));
     ensure(same, &format!("events {due:?}"), || format!("{seen:?}"))
@@ -201,7 +201,7 @@ fn no_call_events() -> Check {
     let returned = arch::number_after_sigreturn(nr);
     let left = match arch::LEFT_BY_DISPATCH {
         None => self::umask(DISPATCHED).result().to_string(),
-        // Or what was there before: either will do here.
+        // Or the value of the register before the call: both are right here.
         Some(_) => String::new(),
     };
     let enter = |mode: u64| format!("sys_enter: NR {nr} ({mode:x},");
@@ -211,7 +211,7 @@ fn no_call_events() -> Check {
         &[
             &enter(BEGIN),
             &format!("sys_exit: NR {nr} = "),
-            // The dispatch left nothing; its handler returns.
+            // The dispatch caused no event; this is the return of its handler.
             &format!("sys_enter: NR {} (", libc::SYS_rt_sigreturn),
             &format!("sys_exit: NR {returned} = {left}"),
             &enter(BY_SELECTOR),
@@ -228,7 +228,8 @@ fn no_call_events() -> Check {
         "sys_umask(mask: 45)",
         "sys_umask -> 0x44",
     ];
-    // Where the number is put back by then, the handler's return passes for the end of the call.
+    // On some architectures the number register is restored by then, so that this sys_exit names the
+    // dispatched call.
     if returned == nr {
         due.insert(2, "sys_umask -> 0x43");
     }
@@ -244,7 +245,7 @@ fn signal_events() -> Check {
         &seen,
         &["signal_generate: sig=31 errno=0 code=2 ", "signal_deliver: sig=31 errno=0 code=2 "],
     )?;
-    // Thread-directed, and delivered rather than dropped or found pending already.
+    // `grp=0 res=0`: sent to the thread, and delivered.
     let generated = &seen[0];
     ensure(generated.ends_with(" grp=0 res=0"), "grp=0 res=0", || generated.clone())
 }
@@ -273,8 +274,8 @@ fn ptrace_while_traced() -> Check {
     ptrace::next_call_stops()
 }
 
-/// Runs each of these in a child that is audited, then a witness, and gives how they ended and
-/// the arguments of `umask(2)` in the records of all up to the witness's.
+/// Runs each function in an audited child, and then a child whose record must come last. Gives the ends
+/// of the children, and the arguments of umask(2) in all records up to the last.
 fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
     let (mut pids, mut ends) = (Vec::new(), Vec::new());
@@ -311,7 +312,7 @@ fn killed_without_audit_record() -> Check {
 
 fn dispatch_while_audited() -> Check {
     let audit = Audit::start(libc::SYS_umask)?;
-    // Only what is born while audit is on is audited.
+    // Only tasks that start while audit is enabled are audited.
     let child =
         start(|| code(registers::others_kept().and_then(|()| is_executed(&arch::gate())).is_ok()))?;
     ends_well(end_of(child)?)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Probes on user code, whose own system calls the program knows nothing of.
+//! Uprobes: some kernels implement them by system calls of the probed program, which must not be
+//! dispatched.
 
 use super::tracefs::Tracefs;
 use crate::arch::{self, Gate};
@@ -13,13 +14,13 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::Feature;
 
 const PROBED: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
-/// Probes are the whole kernel's.
+/// Uprobes are system-wide, so these cases need root and a VM.
 const OWNED: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "uprobes/probed-call-dispatched",
-        "a dispatch behind a probe has the registers and the address that it has without one",
+        "a dispatch after a probe has the same registers and address as without the probe",
         "syscall_user_dispatch()",
         probed_call_dispatched,
     )
@@ -27,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(OWNED),
     outside_core(
         "uprobes/entry-probe-unseen",
-        "what a probe on an instruction does to report itself is not dispatched",
+        "the call by which a probe on an instruction reports itself is not dispatched",
         "syscall_user_dispatch()",
         entry_probe_unseen,
     )
@@ -36,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["uprobe-dispatched"]),
     outside_core(
         "uprobes/return-probe-unseen",
-        "what a probe on a return does to report itself is not dispatched",
+        "the call by which a probe on a return reports itself is not dispatched",
         "syscall_user_dispatch()",
         return_probe_unseen,
     )
@@ -45,19 +46,19 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["uretprobe-dispatched"]),
 ];
 
-/// A probe. It stays: to take it back costs the kernel grace periods of 60 ms, and what it is set
-/// on goes with the case.
+/// A uprobe. It is never removed: that would take 60 ms of grace periods, and the probed file ends with
+/// the case.
 struct Probe {
     traces: Tracefs,
     name: String,
 }
 
-/// include/linux/errno.h: what `uprobe_init_insn()` says of an instruction that it cannot step over.
+/// ENOTSUPP (include/linux/errno.h): `uprobe_init_insn()` cannot step over the instruction.
 const ENOTSUPP: i32 = 524;
 
 impl Probe {
-    /// Sets a probe of this kind, `p` or `r`, at this offset of a file; none if the kernel sets no
-    /// probe on what stands there.
+    /// Sets a probe at an offset of a file; `kind` is `p` (entry) or `r` (return). `None` if the kernel
+    /// cannot probe the instruction there.
     fn new(kind: char, file: &File, offset: usize) -> Result<Option<Self>, Failure> {
         let traces = Tracefs::start(&[])?;
         let (fd, name) = (file.as_raw_fd(), format!("probe_{}_{offset}", sys::getpid()));
@@ -67,42 +68,42 @@ impl Probe {
         Ok(enabled.then_some(Probe { traces, name }))
     }
 
-    /// How often it reported.
+    /// The number of times that it was hit.
     fn reports(self) -> Result<usize, Failure> {
         let [seen] = self.traces.stop([sys::getpid()])?;
         Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
     }
 }
 
-/// A file with the code under probe, mapped so that probes can be set on it.
+/// A file with the code to probe, mapped so that probes can be set on it.
 struct Code {
     file: File,
     gate: Gate,
     place: u64,
 }
 
-/// Where in the file each function stands.
+/// The offset of each function in the file.
 const FUNCTIONS: [usize; 2] = [2048, 2048 + 64];
 
 impl Code {
     fn new() -> Result<Code, Failure> {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
-        // SAFETY: the descriptor is new.
+        // SAFETY: the file becomes the owner of the new descriptor.
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(PAGE as u64).map_err(broken("ftruncate"))?;
         let page = sys::map_at(0, PAGE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
         assert!(arch::copy_length() <= FUNCTIONS[0]);
         for (place, function) in FUNCTIONS.into_iter().zip(arch::PROBED_FUNCTIONS) {
-            // SAFETY: a page of the file, large enough for all; nothing is executed yet.
+            // SAFETY: the mapped page is large enough for the code, which is not executed yet.
             unsafe { page.add(place).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
         }
         // SAFETY: as above.
         let gate = unsafe { arch::copy_gate(page) };
-        // Probes are set on private mappings that are not writable (`valid_vma()`). The gate
-        // knows its place, so this one comes where the other was.
+        // Probes need a private mapping that is not writable (`valid_vma()`). The gate holds absolute
+        // addresses, so remap at the same one.
         let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED).cast_unsigned();
         let protection = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
-        // SAFETY: replaces the page above by the same bytes.
+        // SAFETY: replaces the page above by a mapping of the same bytes.
         unsafe {
             sys::mmap(&[
                 page as u64,
@@ -117,9 +118,9 @@ impl Code {
         Ok(Code { file, gate, place: page as u64 })
     }
 
-    /// Calls the function there with [`SELECTOR`] at BLOCK, which adds [`arch::PROBED_ADDS`].
+    /// Calls the function at this offset, which adds [`arch::PROBED_ADDS`], with the selector at BLOCK.
     fn call(&self, place: usize, value: u32) -> u32 {
-        // SAFETY: the function stands there, and its argument and result are such.
+        // SAFETY: a function of this type is at that address.
         let function = unsafe {
             std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.place + place as u64)
         };
@@ -144,7 +145,7 @@ fn probed_call_dispatched() -> Check {
     equal("reports of the probe", probe.reports()?, 1)
 }
 
-/// Calls the functions under a probe of this kind; nothing may be dispatched.
+/// Calls the functions under a probe of this kind, and checks that nothing is dispatched.
 fn unseen(kind: char) -> Check {
     const CALLS: u32 = 3;
     handle(reissue)?;
@@ -152,7 +153,7 @@ fn unseen(kind: char) -> Check {
     forget();
     for place in FUNCTIONS {
         let Some(probe) = Probe::new(kind, &code.file, place)? else {
-            // Kernels that do not replace nop10 do not set probes on it (`is_prefix_bad()`).
+            // Kernels that do not optimise nop10 refuse probes on it (`is_prefix_bad()`).
             equal("the function without a probe", place, FUNCTIONS[1])?;
             continue;
         };

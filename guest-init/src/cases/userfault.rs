@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Pages that a thread of the case fills when somebody faults on them: `userfaultfd(2)`.
+//! Pages that a thread of the case fills at their first fault (`userfaultfd(2)`).
 
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys;
 
-/// `UFFD_USER_MODE_ONLY`: the kernel's own faults are not handed out.
+/// `UFFD_USER_MODE_ONLY`: faults of the kernel itself are not handled.
 pub(crate) const USER_MODE_ONLY: u64 = 1;
 
 /// `UFFDIO_API`, `UFFDIO_REGISTER` and `UFFDIO_COPY` (include/uapi/linux/userfaultfd.h).
@@ -17,10 +17,10 @@ const EVENT_PAGEFAULT: u8 = 0x12;
 const MODE_MISSING: u64 = 1;
 const VERSION: u64 = 0xaa;
 
-/// Mark that counts the faults handed out.
+/// The mark that counts the handled faults.
 pub(crate) const FAULTS: usize = 12;
 
-/// Pages whose first faults are handed out.
+/// Pages whose first faults a thread handles.
 pub(crate) struct Userfault {
     fd: u64,
     filler: *const u8,
@@ -28,14 +28,14 @@ pub(crate) struct Userfault {
 }
 
 impl Userfault {
-    /// Hands out the faults on these pages; each comes back as a copy of `filler`.
+    /// Registers pages; a faulting page becomes a copy of `filler`.
     pub(crate) fn over(
         pages: *mut u8,
         count: usize,
         filler: *const u8,
         flags: u64,
     ) -> Result<Userfault, Failure> {
-        // SAFETY: makes a descriptor.
+        // SAFETY: takes no pointers.
         let fd = unsafe { sys::call(libc::SYS_userfaultfd, &[flags]) }.map_err(|error| {
             if error.0 == libc::EPERM {
                 Failure::Unmet("userfaultfd".into())
@@ -46,19 +46,19 @@ impl Userfault {
         let mut api = [VERSION, 0, 0];
         let mut register = [pages as u64, (count * PAGE) as u64, MODE_MISSING, 0];
         for (request, argument) in [(API, &mut api[..]), (REGISTER, &mut register[..])] {
-            // SAFETY: the kernel reads and writes the structures, which are as long as it wants.
+            // SAFETY: the structures are those of the requests.
             unsafe { sys::call(libc::SYS_ioctl, &[fd, request, argument.as_mut_ptr() as u64]) }
                 .map_err(broken("ioctl of userfaultfd"))?;
         }
         Ok(Userfault { fd, filler, meanwhile: || {} })
     }
 
-    /// Does this before the first fault is answered.
+    /// Sets a function that the thread calls before it handles the first fault.
     pub(crate) fn meanwhile(self, act: fn()) -> Userfault {
         Userfault { meanwhile: act, ..self }
     }
 
-    /// Starts the thread that answers, for as long as the process lives.
+    /// Starts the thread that handles faults until the process ends.
     pub(crate) fn serve(self) -> Check {
         let forever = Box::leak(Box::new(self));
         spawn_thread(answer, std::ptr::from_ref(forever) as u64).map(drop)
@@ -66,25 +66,25 @@ impl Userfault {
 }
 
 extern "C" fn answer(argument: u64) -> u64 {
-    // SAFETY: `serve` passes the address of what is never freed.
+    // SAFETY: `serve` passes the address of a value that is never freed.
     let faults = unsafe { &*(argument as *const Userfault) };
     loop {
         let mut message = [0u64; 4];
-        // SAFETY: reads one message of that length.
+        // SAFETY: writes at most one message.
         let read =
             unsafe { sys::call(libc::SYS_read, &[faults.fd, message.as_mut_ptr() as u64, 32]) };
         let [event, ..] = message[0].to_ne_bytes();
         if read != Ok(32) || event != EVENT_PAGEFAULT {
             return 1;
         }
-        // A fault that a signal disturbs is handed out anew.
+        // A fault that a signal interrupts is reported again.
         set_mark(FAULTS, mark(FAULTS) + 1);
         if mark(FAULTS) == 1 {
             (faults.meanwhile)();
         }
         let page = message[2] & !(PAGE as u64 - 1);
         let mut copy = [page, faults.filler as u64, PAGE as u64, 0, 0];
-        // SAFETY: fills a page that nobody could read yet; one that is there is left alone.
+        // SAFETY: fills a missing page; the kernel refuses one that is present.
         let _ = unsafe { sys::call(libc::SYS_ioctl, &[faults.fd, COPY, copy.as_mut_ptr() as u64]) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What real programs do with dispatch, as whole stories: Wine and a rewriter of system calls.
+//! Dispatch as real programs use it: Wine, and a binary rewriter of system calls.
 
 use super::on;
 use crate::case::{Case, Need, Only, outside_core};
@@ -8,7 +8,7 @@ use sudbox_protocol::Arch;
 
 const X86: Only = Only {
     archs: &[Arch::X86_64],
-    reason: "the programs it stands for are machine code of x86-64",
+    reason: "the programs that it imitates are machine code of x86-64",
 };
 
 pub(super) const CASES: &[Case] = &[

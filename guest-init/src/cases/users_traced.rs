@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What real programs do to others that live on dispatch: one that saves a process and restores
-//! it elsewhere, as CRIU does, and one that records it, as rr does.
+//! Real tracers of programs that use dispatch: one that saves and restores a process, as CRIU does, and
+//! one that records it, as rr does.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -17,7 +17,7 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "users/checkpoint",
-        "a process that is saved and put into another one by ptrace is dispatched there as it was",
+        "a process that ptrace saves and restores into another one is dispatched there as before",
         "syscall_user_dispatch_set_config()",
         checkpoint,
     )
@@ -33,8 +33,8 @@ pub(super) const CASES: &[Case] = &[
 
 const CONT: u32 = libc::PTRACE_CONT;
 
-/// The program that is saved at its second stop, with BLOCK, and something in memory and on its
-/// stack that later calls depend on.
+/// The program to save. At its second stop the selector is at BLOCK, and later calls depend on values in
+/// its memory and on its stack.
 fn saved() -> i32 {
     let mut sum = 0u64;
     pause_for_tracer();
@@ -59,7 +59,7 @@ fn saved() -> i32 {
     code(good && sum == 21212)
 }
 
-/// Memory that is a process's own and can be written, by proc(5).
+/// The private writable mappings of a process (`/proc/PID/maps`).
 fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(broken("maps"))?;
     let own = text.lines().filter_map(|line| {
@@ -80,7 +80,7 @@ fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Failure> {
     std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(broken("mem"))
 }
 
-/// A process as it was saved.
+/// A saved process.
 struct Image {
     registers: arch::TraceeRegisters,
     floating: Vec<u8>,
@@ -111,8 +111,8 @@ fn restore(tracee: &Tracee, image: &Image) -> Check {
     equal("configuration after it", tracee.config()?, image.config)
 }
 
-/// Makes the stopped tracee issue a call from outside, as one does to learn of it what only it
-/// can ask: dispatch must be off for it, and is put back.
+/// Makes the stopped tracee issue a call from outside, as CRIU does to read state that only the process
+/// itself can ask for. Dispatch is disabled for the call and then restored.
 fn asks_from_within(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
     equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
@@ -137,7 +137,7 @@ fn checkpoint() -> Check {
     asks_from_within(&old)?;
     let image = save(&old)?;
     old.kill()?;
-    // Another process of the same layout, which never armed, becomes the one that was saved.
+    // Restores into another process with the same memory layout, which never armed.
     let new = Tracee::start(|| {
         pause_for_tracer();
         77
@@ -150,7 +150,7 @@ fn checkpoint() -> Check {
     equal("SIGSYS handled after the restore", dispatches(), 2)
 }
 
-/// What a tracer notes of a program.
+/// An event that the tracer records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Entry(i64),
@@ -191,7 +191,7 @@ fn play() -> i32 {
                 flip(if blocked { BLOCK } else { ALLOW });
                 let _ = arch::gate().issue(&Registers::call(number(call), [0; 6]));
             }
-            // SAFETY: neither touches memory.
+            // SAFETY: takes no pointers.
             Step::Inside(call) => drop(unsafe { sys::call(call, &[]) }),
             Step::Disarm => drop(disarm()),
             Step::Arm => drop(arm()),
@@ -200,7 +200,7 @@ fn play() -> i32 {
     0
 }
 
-/// What must be seen of the program.
+/// The events that the tracer must record.
 fn story() -> Vec<Event> {
     let mut events = Vec::new();
     let both = |events: &mut Vec<Event>, call| events.extend([Event::Entry(call), Event::Exit]);
@@ -219,14 +219,17 @@ fn story() -> Vec<Event> {
     events
 }
 
-/// Lets the tracee run to its next stop, and says what that is.
+/// Runs the tracee to its next stop, and gives its event.
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
         Change::Stopped(CALL_STOP) => match tracee.info_kind()? {
             InfoKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
             InfoKind::Exit => (Event::Exit, 0),
             other => {
-                return Err(mismatch("a stop at entry or exit of a call", format!("{other:?}")));
+                return Err(mismatch(
+                    "a stop at the entry or exit of a call",
+                    format!("{other:?}"),
+                ));
             }
         },
         Change::Stopped(signal) => {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a Windows program does that makes its system calls itself, and that each engine shows the same of
-//! it.
+//! A Windows program that issues its system calls itself: all engines must give the same transcript.
 
 use super::foreign::same;
 use super::own::nt;
 use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
 
+/// Checks the transcripts of the program and of its faulting entry on these engines.
 fn nt_on(engines: &[Engine]) -> Check {
     let image = nt::image()?;
     same(&image, &Nt, engines, nt::TRANSCRIPT)?;

@@ -1,74 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The memory of a foreign program: one range of addresses, the same in every run, in which all of its
-//! code lies. It is what engines know foreign code by.
+//! The memory of a foreign program: one range of addresses, the same in every run. Engines recognise
+//! foreign calls by that range.
 
 use crate::sys;
 use std::ops::Range;
 
-/// Bytes of a page.
+/// The size of a page in bytes.
 pub const PAGE: u64 = 4096;
-/// Where the memory begins: where Windows programs want to be, and above all of ours.
+/// The first address: the default image base of Windows programs, above our own code.
 pub const BASE: u64 = 0x1_4000_0000;
-/// Bytes of it.
+/// The length in bytes.
 pub const LENGTH: u64 = 16 << 20;
-/// Bytes for the program itself, at its beginning.
+/// Bytes at the beginning that are reserved for the program's image.
 pub const IMAGE: u64 = 4 << 20;
-/// What is in the rest, as offsets: what the program asks for, the stacks and blocks of its threads.
+/// Offsets in the rest: the memory that the program allocates, then the stacks and the blocks of its
+/// threads.
 const HEAP: Range<u64> = IMAGE..8 << 20;
 const STACKS: u64 = 8 << 20;
 const BLOCKS: u64 = 12 << 20;
 /// Bytes of a thread's stack.
 pub const STACK: u64 = 64 << 10;
-/// Bytes of a thread's block.
+/// Bytes of a thread's block, which holds data of the foreign system (the TEB of Windows).
 pub const BLOCK: u64 = 2 * PAGE;
 
 const ADDRESSES: usize = 16 << 20;
 const PAGES: usize = ADDRESSES / 4096;
 const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE);
 
-/// Marks a page that is in use, beside `PROT_*`.
+/// Marks a page in use; the low bits are its `PROT_*`.
 const USED: u8 = 0x80;
 
-/// The addresses of the memory.
+/// All addresses of the memory.
 #[must_use]
 pub fn range() -> Range<u64> {
     BASE..BASE + LENGTH
 }
 
-/// The stack of a thread of this index.
+/// The addresses of a thread's stack.
 #[must_use]
 pub fn stack(thread: usize) -> Range<u64> {
     let start = BASE + STACKS + thread as u64 * STACK;
     start..start + STACK
 }
 
-/// The block of a thread of this index.
+/// The addresses of a thread's block.
 #[must_use]
 pub fn block(thread: usize) -> Range<u64> {
     let start = BASE + BLOCKS + thread as u64 * BLOCK;
     start..start + BLOCK
 }
 
-/// The memory of one program. Nobody else has memory there, and nothing but this changes it, so that
-/// what it knows of each page is so.
+/// The memory of one program. Nothing else maps or protects pages there, so `pages` is always right.
 pub struct ProgramMemory {
     pages: [u8; PAGES],
 }
 
 impl ProgramMemory {
-    /// Takes the addresses, with nothing there.
+    /// Reserves the addresses, without access.
     ///
     /// # Errors
-    /// As `mmap(2)`: `EEXIST` if something is there.
+    /// As `mmap(2)`: `EEXIST` if something is mapped there.
     pub(super) fn new() -> sys::Result<ProgramMemory> {
         let flags = libc::MAP_PRIVATE
             | libc::MAP_ANONYMOUS
             | libc::MAP_NORESERVE
             | libc::MAP_FIXED_NOREPLACE;
-        // SAFETY: replaces nothing.
+        // SAFETY: MAP_FIXED_NOREPLACE replaces no mapping.
         let got = unsafe { sys::mmap(&[BASE, LENGTH, 0, flags as u64, u64::MAX, 0])? };
-        // Kernels that do not know the flag take the address for a hint; all with dispatch do.
+        // Kernels before 4.17 ignore the flag and take the address as a hint.
         if got as u64 == BASE {
             Ok(ProgramMemory { pages: [0; PAGES] })
         } else {
@@ -76,7 +76,7 @@ impl ProgramMemory {
         }
     }
 
-    /// The pages of this range, if it is one of whole pages in here.
+    /// The indices of the pages of a range, if it consists of whole pages of this memory.
     fn pages(start: u64, length: u64) -> Option<Range<usize>> {
         let offset = start.checked_sub(BASE)?;
         let end = offset.checked_add(length)?;
@@ -91,14 +91,14 @@ impl ProgramMemory {
         Some(page(offset)?..page(end)?)
     }
 
-    /// Puts zeroed memory of this protection there, over nothing.
+    /// Maps zeroed pages at an address where none are. False if that is not possible.
     pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
         let Some(pages) = ProgramMemory::pages(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)
             && self.change(start, length, pages, protection)
     }
 
-    /// Finds room for zeroed memory and puts it there.
+    /// Maps zeroed pages at a free address of the heap, and gives the address.
     pub fn allocate(&mut self, length: u64, protection: i32) -> Option<u64> {
         let places = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
         let end = BASE + HEAP.end;
@@ -111,8 +111,8 @@ impl ProgramMemory {
         self.map(start, length, protection).then_some(start)
     }
 
-    /// Changes the protection of memory that is there; gives the first page's before. The blocks of
-    /// threads stay as they are: engines write selectors there.
+    /// Changes the protection of mapped pages; gives the previous one of the first page. The blocks of
+    /// threads cannot be changed, as engines write selectors there.
     pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
         let pages = ProgramMemory::pages(start, length)?;
         let blocks = start + length > BASE + BLOCKS;
@@ -125,7 +125,7 @@ impl ProgramMemory {
 
     fn change(&mut self, start: u64, length: u64, pages: Range<usize>, protection: i32) -> bool {
         let Ok(bytes) = usize::try_from(length) else { return false };
-        // SAFETY: only the foreign program has memory here.
+        // SAFETY: only the foreign program uses this memory.
         if unsafe { sys::protect(start as *mut u8, bytes, protection) }.is_err() {
             return false;
         }
@@ -133,7 +133,7 @@ impl ProgramMemory {
         true
     }
 
-    /// Whether all bytes there can be accessed so.
+    /// Whether all bytes of a range have this protection.
     fn allows(&self, start: u64, length: u64, protection: i32) -> bool {
         if length == 0 {
             return true;
@@ -149,7 +149,7 @@ impl ProgramMemory {
             .is_some_and(|pages| self.pages[pages].iter().all(|page| page & wanted == wanted))
     }
 
-    /// Bytes that the program could read.
+    /// Bytes of the memory, if the program may read them.
     #[must_use]
     pub fn bytes(&self, start: u64, length: u64) -> Option<&[u8]> {
         if !self.allows(start, length, libc::PROT_READ) {
@@ -158,24 +158,24 @@ impl ProgramMemory {
         if length == 0 {
             return Some(&[]);
         }
-        // SAFETY: they can be read, and memory here changes by this only. What the program's threads
-        // write meanwhile are plain bytes, whatever their value.
+        // SAFETY: the pages are readable and stay so, as only `self` changes them. Threads of the
+        // program may write the bytes meanwhile; any value is valid.
         Some(unsafe {
             std::slice::from_raw_parts(start as *const u8, usize::try_from(length).ok()?)
         })
     }
 
-    /// A word that the program could read.
+    /// A 64-bit word of the memory, if the program may read it.
     #[must_use]
     pub fn word(&self, address: u64) -> Option<u64> {
         self.bytes(address, 8)?.try_into().ok().map(u64::from_ne_bytes)
     }
 
-    /// Writes where the program could.
+    /// Writes bytes, if the program may write them. False if not.
     pub fn write(&mut self, start: u64, bytes: &[u8]) -> bool {
         let allowed = self.allows(start, bytes.len() as u64, libc::PROT_WRITE);
         if allowed {
-            // SAFETY: they can be written, and are foreign.
+            // SAFETY: the pages are writable and belong to the foreign program.
             unsafe {
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), start as *mut u8, bytes.len());
             }
@@ -186,7 +186,7 @@ impl ProgramMemory {
 
 impl Drop for ProgramMemory {
     fn drop(&mut self) {
-        // SAFETY: foreign programs alone have memory here, and theirs is dead.
+        // SAFETY: only the foreign program uses this memory, and its tasks are dead.
         let _ = unsafe { sys::unmap(BASE as *mut u8, ADDRESSES) };
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Executes a sequence on this kernel and keeps what is seen of it.
+//! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on only gates and calls from inside are used, in every task: nothing may
-//! allocate, format or panic.
+//! From the first step on, all tasks issue system calls only through gates and from inside: they must
+//! not allocate, format or panic.
 
 use super::model::{Event, FIRST_MASK, Told, What, number_and_arguments, registers};
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Step};
@@ -16,36 +16,36 @@ use crate::sys::{self, Action, Change};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// Most events that are kept: many times what a sequence of the generator shows.
-const KEPT: usize = 1024;
+/// Most events that are recorded: many times those of a generated sequence.
+const MAX_EVENTS: usize = 1024;
 
-/// After so many seconds a sequence, which takes milliseconds, is killed by SIGALRM.
+/// Seconds after which SIGALRM kills a sequence, which normally takes milliseconds.
 const SECONDS: u64 = 3;
 
-/// Pages of a child's or thread's stack: signal frames nest on it.
+/// Pages of the stack of a child or thread, on which signal frames nest.
 const STACK_PAGES: usize = 32;
 
-/// An event and whether it is complete.
+/// An event, and whether it is written completely.
 #[repr(C)]
 struct Slot {
     complete: AtomicU32,
     event: UnsafeCell<Event>,
 }
 
-/// What all processes of a sequence share. All of it is zero when a sequence begins.
+/// The memory that all processes of a sequence share, zeroed before each sequence.
 #[repr(C)]
 struct Log {
     count: AtomicU32,
-    /// What a traced task wants its tracer to set.
+    /// The configuration that a traced task asks its tracer to set.
     wanted: UnsafeCell<[u64; 4]>,
-    slots: [Slot; KEPT],
+    slots: [Slot; MAX_EVENTS],
 }
 
 static LOG: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 
 static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
 
-/// A call that may be dispatched, or a signal that is on its way: for the handlers.
+/// The step in progress, for the signal handlers.
 struct Pending<'a> {
     step: &'a Step,
     traced: bool,
@@ -55,7 +55,7 @@ struct Pending<'a> {
 static CALL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
 static SIGNAL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Where things are in this program.
+/// The addresses in this program.
 pub(super) fn layout() -> Layout {
     let inside = arch::inside();
     Layout {
@@ -72,7 +72,7 @@ pub(super) fn layout() -> Layout {
     }
 }
 
-/// Makes the memory in which events are kept.
+/// Maps the memory for the events.
 pub(super) fn prepare() -> sys::Result<()> {
     if LOG.load(Ordering::SeqCst).is_null() {
         LOG.store(sys::map(size_of::<Log>(), true)?.cast(), Ordering::SeqCst);
@@ -81,8 +81,8 @@ pub(super) fn prepare() -> sys::Result<()> {
 }
 
 fn shared() -> &'static Log {
-    // SAFETY: `prepare` made it before any sequence; zero bytes are valid where they are read:
-    // an event is read only when it is complete.
+    // SAFETY: `prepare` maps it before any sequence; zeros are valid in all fields that are read before
+    // they are written: an event is read only when it is complete.
     unsafe { &*LOG.load(Ordering::SeqCst) }
 }
 
@@ -95,15 +95,15 @@ fn see(step: u16, what: What) {
     }
 }
 
-/// Executes a sequence in a process of its own. Gives what was seen, in order.
+/// Executes a sequence in a child process. Gives the observed events in order.
 ///
 /// # Errors
-/// If that process cannot be had.
+/// If the child cannot be started.
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
-    // SAFETY: nobody else has the memory now, and zero is valid.
+    // SAFETY: no other process uses the memory now, and zeros are valid.
     unsafe { LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<Log>()) };
     let child = start(|| {
-        // `struct itimerval`: once.
+        // `struct itimerval` for one signal.
         let timer = [0, 0, SECONDS, 0];
         let real = u64::from(libc::ITIMER_REAL.cast_unsigned());
         // SAFETY: reads the timer.
@@ -120,14 +120,14 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         finish(0)
     })?;
     ended(0, end_of(child)?);
-    let kept = (shared().count.load(Ordering::SeqCst) as usize).min(KEPT);
+    let kept = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
     let complete =
         shared().slots[..kept].iter().take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
-    // SAFETY: complete, and nobody writes any more.
+    // SAFETY: the events are complete, and all writers have ended.
     Ok(complete.map(|slot| unsafe { *slot.event.get() }).collect())
 }
 
-/// The last words of a process, and its exit code.
+/// Records the umask of a process at its end, and gives the exit code.
 fn finish(step: u16) -> i32 {
     // SAFETY: touches no memory.
     match unsafe { sys::call(libc::SYS_umask, &[0]) } {
@@ -148,7 +148,7 @@ fn ended(step: u16, change: Change) {
     );
 }
 
-/// Waits for a child and sees how it ended.
+/// Waits for a child and records its end.
 fn await_end(step: u16, child: i32) {
     match sys::wait(child, libc::__WALL) {
         Ok(Some((_, change))) => ended(step, change),
@@ -190,7 +190,7 @@ fn walk(steps: &[Step], traced: bool) {
     }
 }
 
-/// Runs this while the handlers know the step.
+/// Runs a function while the handlers know the step in progress.
 fn with_pending<T>(
     place: &AtomicPtr<Pending<'static>>,
     step: &Step,
@@ -198,7 +198,7 @@ fn with_pending<T>(
     run: impl FnOnce() -> T,
 ) -> T {
     let mut pending = Pending { step, traced, handled: AtomicU32::new(0) };
-    // Handlers run while this frame is there only: the lifetime is a formality.
+    // Handlers use it only during this call, so the extended lifetime is not used.
     let before = place.swap((&raw mut pending).cast(), Ordering::SeqCst);
     let result = run();
     place.store(before, Ordering::SeqCst);
@@ -232,11 +232,11 @@ fn issue_from(gate: &Gate, regs: &Registers) -> Registers {
 }
 
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
-    // SAFETY: the kernel hands a handler with SA_SIGINFO both, on its stack.
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;
     let seen = Seen { info, registers, flags: 0, stack: 0, frame_mask: 0 };
-    // SAFETY: `with_pending` keeps it for as long as a call is issued, and nulls it before.
+    // SAFETY: `with_pending` sets it while a call is issued, and it outlives the call.
     let pending = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
     let what = What::Dispatched {
         number: seen.number(),
@@ -259,7 +259,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
 }
 
 extern "C" fn on_usr1(_: i32, _: *const u8, _: *mut Context) {
-    // SAFETY: `with_pending` keeps it until the signal has been handled.
+    // SAFETY: `with_pending` sets it until the signal is handled.
     if let Some(pending) = unsafe { SIGNAL.load(Ordering::SeqCst).as_ref() } {
         walk(pending.step.body(), pending.traced);
     }
@@ -284,11 +284,11 @@ fn handle_usr1() -> sys::Result<()> {
 fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER;
     let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
-    // SAFETY: both handlers are handlers.
+    // SAFETY: both addresses are those of signal handlers.
     unsafe { sys::sigaction(signal, &action) }
 }
 
-/// Does the steps of a body in a child or thread and waits for its end.
+/// Executes steps in a new task and waits for its end.
 fn give_birth(step: u16, birth: Birth, body: &[Step]) -> sys::Result<()> {
     let (call, signal) = (CALL.load(Ordering::SeqCst), SIGNAL.load(Ordering::SeqCst));
     let born = match birth {
@@ -298,7 +298,7 @@ fn give_birth(step: u16, birth: Birth, body: &[Step]) -> sys::Result<()> {
         })
         .map(|child| await_end(step, child)),
         Birth::Traced { calls } => fork(|| {
-            // SAFETY: asks to be traced.
+            // SAFETY: takes no pointers.
             let asked =
                 unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
             if let Err(error) = asked.and_then(|_| sys::kill(sys::getpid(), libc::SIGSTOP)) {
@@ -311,17 +311,17 @@ fn give_birth(step: u16, birth: Birth, body: &[Step]) -> sys::Result<()> {
         Birth::Shared => share(step, body),
         Birth::Thread => thread(body),
     };
-    // A child that shares memory may have been killed within a call.
+    // A child in the same memory may have been killed during a call.
     CALL.store(call, Ordering::SeqCst);
     SIGNAL.store(signal, Ordering::SeqCst);
     born
 }
 
 fn fork(run: impl FnOnce() -> i32) -> sys::Result<i32> {
-    // SAFETY: the child uses no locks.
+    // SAFETY: the child takes no locks.
     match unsafe { sys::fork() }? {
         0 => {
-            // SAFETY: a flag of this process.
+            // SAFETY: takes no pointers.
             let _ = unsafe { sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0) };
             sys::exit(run())
         }
@@ -329,63 +329,63 @@ fn fork(run: impl FnOnce() -> i32) -> sys::Result<i32> {
     }
 }
 
-/// What a task on a stack of its own is to do, and whether it has.
-struct Errand<'a> {
+/// The work of a task on its own stack.
+struct TaskBody<'a> {
     step: u16,
     body: &'a [Step],
     done: AtomicU32,
 }
 
-impl Errand<'_> {
-    /// Starts the task with these flags of `clone(2)`. Its stack is never freed: nobody knows
-    /// when a thread has left it.
+impl TaskBody<'_> {
+    /// Starts the task with these flags of clone(2). Its stack is never freed: nothing reports when a
+    /// thread has left it.
     fn run(&self, flags: i32, enter: extern "C" fn(u64) -> u64) -> sys::Result<i32> {
         let length = STACK_PAGES * 4096;
-        // SAFETY: pages of its own, all zero.
+        // SAFETY: newly mapped and zeroed.
         let stack = unsafe { std::slice::from_raw_parts_mut(sys::map(length, false)?, length) };
         let top = arch::prepare_stack(stack, enter, std::ptr::from_ref(self) as u64);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
-        // SAFETY: the stack was prepared and stays.
+        // SAFETY: the stack is prepared and stays mapped.
         let born = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
         sys::split(born).map(|child| i32::try_from(child).unwrap_or(-1))
     }
 }
 
 fn share(step: u16, body: &[Step]) -> sys::Result<()> {
-    extern "C" fn enter(errand: u64) -> u64 {
-        // SAFETY: the parent passes the address of its errand, and waits.
-        let errand = unsafe { &*(errand as *const Errand<'_>) };
-        walk(errand.body, false);
-        sys::exit(finish(errand.step))
+    extern "C" fn enter(body: u64) -> u64 {
+        // SAFETY: the parent passes the address of a live value, and waits.
+        let body = unsafe { &*(body as *const TaskBody<'_>) };
+        walk(body.body, false);
+        sys::exit(finish(body.step))
     }
-    let errand = Errand { step, body, done: AtomicU32::new(0) };
-    let child = errand.run(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, enter)?;
+    let body = TaskBody { step, body, done: AtomicU32::new(0) };
+    let child = body.run(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, enter)?;
     await_end(step, child);
     Ok(())
 }
 
 fn thread(body: &[Step]) -> sys::Result<()> {
-    extern "C" fn enter(errand: u64) -> u64 {
-        // SAFETY: the starter passes the address of its errand, and waits until it is done.
-        let errand = unsafe { &*(errand as *const Errand<'_>) };
-        walk(errand.body, false);
-        let done = &raw const errand.done as u64;
-        errand.done.store(1, Ordering::SeqCst);
-        // SAFETY: wakes whoever waits at that address, and does not touch what is there.
+    extern "C" fn enter(body: u64) -> u64 {
+        // SAFETY: the starter passes the address of a live value, and waits until the task is done.
+        let body = unsafe { &*(body as *const TaskBody<'_>) };
+        walk(body.body, false);
+        let done = &raw const body.done as u64;
+        body.done.store(1, Ordering::SeqCst);
+        // SAFETY: FUTEX_WAKE does not access the memory.
         let _ = unsafe { sys::call(libc::SYS_futex, &[done, futex(libc::FUTEX_WAKE), 1]) };
         0
     }
-    let errand = Errand { step: 0, body, done: AtomicU32::new(0) };
+    let body = TaskBody { step: 0, body, done: AtomicU32::new(0) };
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
-    errand.run(flags, enter)?;
-    while errand.done.load(Ordering::SeqCst) == 0 {
-        let at = &raw const errand.done as u64;
-        // SAFETY: sleeps while that value is 0.
+    body.run(flags, enter)?;
+    while body.done.load(Ordering::SeqCst) == 0 {
+        let at = &raw const body.done as u64;
+        // SAFETY: reads the word, which is live.
         let _ = unsafe { sys::call(libc::SYS_futex, &[at, futex(libc::FUTEX_WAIT), 0, 0]) };
     }
     Ok(())
@@ -395,12 +395,13 @@ fn futex(operation: i32) -> u64 {
     u64::from((operation | libc::FUTEX_PRIVATE_FLAG).cast_unsigned())
 }
 
-/// Traces a child to its end: hands every signal on, sets what it wants.
+/// Traces a child to its end: records its stops, delivers its signals, sets the configurations that it
+/// asks for.
 fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
     let pid = u64::from(child.cast_unsigned());
     let ask = |request: u64, address: u64, data: u64| {
-        // SAFETY: the addresses are of what the request reads or writes.
+        // SAFETY: the addresses are those of the structures that the requests read or write.
         unsafe { sys::call(libc::SYS_ptrace, &[request, pid, address, data]) }
     };
     let next_stop = || sys::wait(child, libc::__WALL).map(|change| change.map(|(_, how)| how));
@@ -419,7 +420,7 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
                 0
             }
             Some(Change::Stopped(libc::SIGSTOP)) => {
-                // SAFETY: the tracee, which wrote it, is stopped.
+                // SAFETY: the tracee wrote it, and is stopped.
                 let [mode, offset, length, selector] = unsafe { *shared().wanted.get() };
                 let wanted = Told { mode, selector, offset, length };
                 let size = size_of::<Told>() as u64;
@@ -430,7 +431,7 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
                 see(step, What::Told(told));
                 0
             }
-            // Of its own children, of whom it hears otherwise.
+            // SIGCHLD of its own children, which are no events of the walk.
             Some(Change::Stopped(libc::SIGCHLD)) => libc::SIGCHLD,
             Some(Change::Stopped(other)) => {
                 see(step, What::Stopped(other));
@@ -445,9 +446,9 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     }
 }
 
-/// Sees the entry of a call, unless it is one from inside, that carries the walk, or the exit of
-/// one: whether a kill by the selector shows an exit depends on a recorded bug,
-/// `phantom-exit-stop`.
+/// Records the entry of a call from outside. Calls from inside are not under test. Exits are not
+/// recorded: whether a kill by the selector shows one depends on a known kernel bug
+/// (`phantom-exit-stop`).
 fn see_entry(step: u16, ask: &impl Fn(u64, u64, u64) -> sys::Result<u64>) -> sys::Result<()> {
     const GET_SYSCALL_INFO: u64 = 0x420e;
     const ENTRY: u64 = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Makes sequences from seeds.
+//! Generates the sequence of a seed.
 
 use super::Offers;
 use super::operations::{
@@ -10,10 +10,10 @@ use super::operations::{
 /// Most steps of a sequence.
 const STEPS: usize = 40;
 
-/// How deep handlers and children nest.
+/// Most levels of nested handlers and tasks.
 const DEPTH: usize = 3;
 
-/// The sequence of this seed for a kernel that offers this.
+/// The sequence of this seed, for a kernel that offers these operations.
 #[must_use]
 pub fn sequence(seed: u64, offers: Offers) -> Vec<Step> {
     let mut generator = Generator { state: seed, offers, left: STEPS };
@@ -29,7 +29,7 @@ struct Generator {
 }
 
 impl Generator {
-    /// SplitMix64 (Steele, Lea, Flood 2014): neighbouring seeds have nothing in common.
+    /// SplitMix64 (Steele, Lea, Flood 2014): adjacent seeds give unrelated sequences.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -42,7 +42,7 @@ impl Generator {
         usize::try_from(self.next() % limit as u64).unwrap_or(0)
     }
 
-    /// True in so many of a hundred.
+    /// True with a probability of this many percent.
     fn in_100(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
@@ -51,11 +51,11 @@ impl Generator {
         from[self.below(from.len())]
     }
 
-    /// A list of steps; `traced` says whether the task that does them is.
+    /// A list of steps for a task; `traced`: it is traced.
     fn body(&mut self, depth: usize, traced: bool, least: usize, most: usize) -> Vec<Step> {
         let length = least + self.below(most - least + 1);
         let mut steps = Vec::new();
-        // Every task begins unarmed but the handlers', and there is little to see of that.
+        // A new task is not armed, so most steps would have no effect: arm first.
         if self.in_100(60) {
             let span = self.pick(&[Span::Inside, Span::BeforeFirst, Span::ThroughFirst]);
             let selector = Selector::Byte(self.below(2));

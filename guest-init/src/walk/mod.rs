@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A random walk with an oracle: sequences of what can be done with dispatch, made from a seed,
-//! and a model of it that predicts all that is seen of them. A difference is a broken promise.
+//! Random walks: a seed gives a sequence of operations on dispatch, and a model predicts everything that
+//! can be observed of it. A difference is a broken promise.
 //!
-//! The sequence of a seed is the case `walk/SEED`, in no table: the host plans as many as it
-//! likes. [`operations`], [`generate`], [`model`] and [`shrink`] do nothing but think.
+//! The sequence of a seed is the case `walk/SEED`. These cases are in no table: the host plans as many
+//! as it likes. [`operations`], [`generate`], [`model`] and [`shrink`] only compute; `execute` issues
+//! system calls.
 
 mod execute;
 pub mod generate;
@@ -21,13 +22,13 @@ use std::time::Duration;
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-/// What the ids of walks begin with; the seed follows.
+/// The prefix of the ids of walks. The seed follows.
 const PREFIX: &str = "walk/";
 
-/// For so long a sequence that differs is tried to be made shorter.
-const SHRINKING: Duration = Duration::from_secs(4);
+/// Time limit for shrinking a sequence that differs.
+const SHRINK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a kernel offers of what a walk may do.
+/// The optional operations that a kernel offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
     /// `PR_SYS_DISPATCH_INCLUSIVE_ON`
@@ -39,7 +40,7 @@ pub struct Offers {
 }
 
 impl Offers {
-    /// From the features that probes found.
+    /// The operations of a kernel with these features.
     #[must_use]
     pub fn of(features: &[Feature]) -> Offers {
         Offers {
@@ -50,7 +51,7 @@ impl Offers {
     }
 }
 
-/// The walk of this seed, as a case. It is never freed.
+/// The walk of this seed, as a case that is never freed.
 #[must_use]
 pub fn case(seed: u64) -> &'static Case {
     Box::leak(Box::new(Case {
@@ -70,55 +71,55 @@ pub fn case(seed: u64) -> &'static Case {
     }))
 }
 
-/// The walk of this id, if it is one.
+/// The walk with this id, or `None` if the id is not that of a walk.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
     id.strip_prefix(PREFIX)?.parse().ok().map(case)
 }
 
-/// The sequence of this seed as text, for a kernel that offers these features.
+/// The sequence of this seed as text, for a kernel with these features.
 #[must_use]
 pub fn text(seed: u64, features: &[Feature]) -> String {
     listing(&generate::sequence(seed, Offers::of(features)))
 }
 
-/// Where what was seen differs from what was predicted.
+/// A difference between predicted and observed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What was due, unless nothing was.
-    pub due: Option<Event>,
-    /// What was seen, unless nothing was.
-    pub seen: Option<Event>,
+    /// The predicted event, if any.
+    pub expected: Option<Event>,
+    /// The observed event, if any.
+    pub observed: Option<Event>,
 }
 
-/// The first difference.
+/// The first difference between predicted and observed events.
 #[must_use]
-pub fn difference(due: &[Event], seen: &[Event]) -> Option<Difference> {
-    (0..due.len().max(seen.len())).find_map(|at| {
-        let (due, seen) = (due.get(at).copied(), seen.get(at).copied());
-        let agree = matches!((due, seen), (Some(due), Some(seen)) if due.allows(&seen));
-        (!agree).then_some(Difference { due, seen })
+pub fn difference(expected: &[Event], observed: &[Event]) -> Option<Difference> {
+    (0..expected.len().max(observed.len())).find_map(|at| {
+        let (expected, observed) = (expected.get(at).copied(), observed.get(at).copied());
+        let agree = matches!((expected, observed), (Some(e), Some(o)) if e.allows(&o));
+        (!agree).then_some(Difference { expected, observed })
     })
 }
 
-/// Executes the sequence of this seed and compares.
+/// Executes the sequence of this seed and compares the observed events with the predicted ones.
 ///
 /// # Errors
-/// What differs, of the shortest sequence found that shows a difference; that sequence is logged.
+/// The difference of the shortest sequence found that shows one. That sequence is logged.
 pub(crate) fn check(seed: u64) -> Check {
     let offers = Offers::of(&probe::machine().features);
     let layout = execute::layout();
     execute::prepare().map_err(broken("shared memory"))?;
     let try_out = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
-        let seen = execute::execute(steps)?;
-        Ok(difference(&model::predict(steps, &layout, offers), &seen))
+        let observed = execute::execute(steps)?;
+        Ok(difference(&model::predict(steps, &layout, offers), &observed))
     };
     let steps = generate::sequence(seed, offers);
     let Some(first) = try_out(&steps)? else { return Ok(()) };
-    let until = crate::sys::now() + SHRINKING;
+    let deadline = crate::sys::now() + SHRINK_TIMEOUT;
     let mut found = first;
     let shortest = shrink::shrink(&steps, |candidate| {
-        if crate::sys::now() >= until {
+        if crate::sys::now() >= deadline {
             return false;
         }
         match try_out(candidate) {
@@ -132,12 +133,12 @@ pub(crate) fn check(seed: u64) -> Check {
     let count = |steps: &[Step]| operations::renumber(&mut steps.to_vec(), 0);
     log(format!("{} of {} steps show it:", count(&shortest), count(&steps)));
     log(listing(&shortest));
-    let tell = |event: Option<Event>| match event {
-        Some(Event { step: 0, what }) => format!("at the end, {}", what.tell(&layout)),
-        Some(Event { step, what }) => format!("in step {step}, {}", what.tell(&layout)),
+    let describe = |event: Option<Event>| match event {
+        Some(Event { step: 0, what }) => format!("at the end, {}", what.describe(&layout)),
+        Some(Event { step, what }) => format!("in step {step}, {}", what.describe(&layout)),
         None => "nothing more".to_owned(),
     };
-    Err(mismatch(tell(found.due), tell(found.seen)))
+    Err(mismatch(describe(found.expected), describe(found.observed)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The oracle: Syscall User Dispatch as `kernel/entry/syscall_user_dispatch.c` promises it, in a
-//! few lines, and what of it a walk must see.
+//! The oracle: a model of `kernel/entry/syscall_user_dispatch.c` that predicts the events of a walk.
 
 use super::Offers;
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Selector, Step};
@@ -11,19 +10,19 @@ use crate::arch::{
 use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 use std::fmt;
 
-/// What is seen of a step.
+/// An observable event of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The step's number; 0 is the whole sequence.
+    /// The step's number; 0 for the end of the sequence.
     pub step: u16,
-    /// What is seen.
+    /// The event.
     pub what: What,
 }
 
-/// One thing that is seen.
+/// The kind of an event, with its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A handler of SIGSYS began.
+    /// The handler of SIGSYS was entered.
     Dispatched {
         /// `si_syscall`
         number: i32,
@@ -38,33 +37,33 @@ pub enum What {
         /// The result register in the frame.
         result: u64,
     },
-    /// A call came back.
+    /// A call returned.
     Returned {
         /// The result register.
         result: u64,
-        /// Whether all others are as they were.
+        /// Whether all other registers are unchanged.
         kept: bool,
     },
-    /// The tracer saw a stop for this signal.
+    /// The tracee stopped for this signal.
     Stopped(i32),
-    /// The tracer saw the entry of a call from outside.
+    /// The tracee stopped at the entry of a call from outside.
     Entered {
-        /// Its number.
+        /// The number.
         number: u64,
-        /// The address behind the instruction.
+        /// The address after the system call instruction.
         at: u64,
     },
-    /// What setting the configuration gave to the tracer: 0 or an error number.
+    /// The tracer set the configuration, with this result: 0 or an error number.
     Set(i32),
-    /// The configuration as the tracer read it.
+    /// The tracer read this configuration.
     Told(Told),
-    /// The mask of file creation when a process ends.
+    /// A process reported this umask(2) at its end.
     Mask(u64),
-    /// A process ended with this code.
+    /// A process exited with this code.
     Exited(i32),
     /// A process was killed by this signal.
     Killed(i32),
-    /// Something that only carries the walk failed with this error number: never predicted.
+    /// An operation that is not under test failed with this error number. Never predicted.
     Trouble(i32),
 }
 
@@ -78,16 +77,16 @@ pub struct Told {
     pub selector: u64,
     /// Start of the range.
     pub offset: u64,
-    /// Its length.
+    /// The length of the range.
     pub length: u64,
 }
 
 impl Event {
-    /// Whether what was seen is what was predicted.
+    /// Whether an observed event matches this predicted one.
     ///
-    /// Of a configuration that is off, the mode alone counts: on fork the fields stay (a recorded
-    /// bug, `stale-config-after-clear`). An inclusive one may be told as the exclusive one of the
-    /// rest (a recorded bug, `inclusive-get-set`).
+    /// Two known kernel bugs are tolerated. After a fork the fields of a disabled configuration stay,
+    /// so only its mode is compared (`stale-config-after-clear`). An inclusive configuration may read
+    /// as the exclusive one of the complement (`inclusive-get-set`).
     #[must_use]
     pub fn allows(&self, seen: &Event) -> bool {
         let (What::Told(due), What::Told(told)) = (self.what, seen.what) else {
@@ -108,39 +107,39 @@ impl Event {
     }
 }
 
-/// Something kills the process.
+/// The process is killed.
 struct Death(i32);
 
 type Life = Result<(), Death>;
 
-/// What a thread has for itself.
+/// The state of a thread.
 #[derive(Clone, Copy)]
 struct Task {
-    /// As it was set; mode 0 is off.
+    /// The configuration; mode 0 is off.
     config: Told,
     /// Whether SIGSYS is blocked.
     blocked: bool,
-    /// Whether its tracer sees its calls, if it is traced, and the step that says so.
+    /// If it is traced: whether it stops at calls, and the step that started it.
     traced: Option<(bool, u16)>,
 }
 
-/// What the threads of a process share.
+/// The state that the threads of a process share.
 #[derive(Clone, Copy)]
 struct Process {
     handling: Handling,
     mask: u64,
 }
 
-/// What shares memory shares these.
+/// The state that tasks with the same memory share.
 type Bytes = [u8; 2];
 
 const EINVAL: i32 = libc::EINVAL;
 const EFAULT: i32 = libc::EFAULT;
 
-/// The mask of file creation with which a sequence begins.
+/// The umask(2) at the beginning of a sequence.
 pub const FIRST_MASK: u64 = 0o22;
 
-/// All that must be seen of a sequence, in order.
+/// Predicts all events of a sequence, in order.
 #[must_use]
 pub fn predict(steps: &[Step], layout: &Layout, offers: Offers) -> Vec<Event> {
     let mut model = Model { layout, offers, events: Vec::new() };
@@ -162,7 +161,7 @@ impl Model<'_> {
         self.events.push(Event { step, what });
     }
 
-    /// The whole life of a process.
+    /// Predicts the events of a process from its start to its end.
     fn live(
         &mut self,
         step: u16,
@@ -216,7 +215,7 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// `arch_dup_task_struct()` and `copy_process()`: whoever is born is not armed.
+    /// Starts a task: it is not armed (`copy_process()`).
     fn birth(
         &mut self,
         step: u16,
@@ -239,7 +238,7 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// A call, its handler, and the call once more.
+    /// Issues a call, runs its handler, and issues the call again if that says so.
     fn call(
         &mut self,
         step: &Step,
@@ -253,7 +252,7 @@ impl Model<'_> {
         let at = self.layout.after(*place);
         let before = registers(*place, *call, self.layout);
         let result = before[Reg::RESULT];
-        // Only the low half of the register is the number, for the kernel as in siginfo.
+        // The kernel reads only the low half of the number register, and `si_syscall` holds that.
         #[allow(clippy::cast_possible_truncation)]
         let number = before[Reg::NUMBER] as i32;
         let arch = if *place == Place::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
@@ -270,7 +269,7 @@ impl Model<'_> {
             if let Some((_, by)) = task.traced {
                 self.see(by, What::Stopped(libc::SIGSYS));
             }
-            // force_sig_info_to_task(): what cannot be handled kills.
+            // force_sig_info_to_task(): a blocked or ignored signal kills.
             let nesting = process.handling == Handling::Nesting;
             match process.handling {
                 _ if task.blocked => return Err(Death(libc::SIGSYS)),
@@ -314,7 +313,7 @@ impl Model<'_> {
         }
     }
 
-    /// What a call does and gives.
+    /// Executes a call: gives its result.
     fn execute(&self, call: Call, task: &mut Task, process: &mut Process) -> u64 {
         let failed = |errno: i32| i64::from(-errno).cast_unsigned();
         match call {
@@ -328,7 +327,7 @@ impl Model<'_> {
         }
     }
 
-    /// `task_set_syscall_user_dispatch()`: 0 or an error number.
+    /// `task_set_syscall_user_dispatch()`. Gives 0 or an error number.
     fn configure(&self, task: &mut Task, arguments: [u64; 4]) -> i32 {
         let [mode, offset, length, selector] = arguments;
         let end = offset.wrapping_add(length);
@@ -349,7 +348,7 @@ impl Model<'_> {
     }
 }
 
-/// The number of a call as the register holds it, and its arguments.
+/// The value of the number register of a call, and its arguments.
 #[must_use]
 pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
     let compat = place == Place::Compat;
@@ -368,7 +367,7 @@ pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, 
     }
 }
 
-/// The registers that a call is issued with.
+/// The registers of a call.
 #[must_use]
 pub fn registers(place: Place, call: Call, layout: &Layout) -> Registers {
     let (number, arguments) = number_and_arguments(place, call, layout);
@@ -379,9 +378,9 @@ pub fn registers(place: Place, call: Call, layout: &Layout) -> Registers {
 }
 
 impl What {
-    /// In words.
+    /// A description for reports.
     #[must_use]
-    pub fn tell(&self, layout: &Layout) -> String {
+    pub fn describe(&self, layout: &Layout) -> String {
         match self {
             What::Dispatched { number, code, errno, arch, at, result } => format!(
                 "dispatched: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a walk is made of: operations, and where and with what they are done.
+//! The operations of a walk, with their places and arguments.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Where a call is issued.
+/// The place from which a call is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// From the range that every exclusive configuration of a walk allows.
+    /// The inside part, the range that every exclusive configuration of a walk allows.
     Inside,
-    /// From the first gate.
+    /// The first gate.
     First,
-    /// From the second gate.
+    /// The second gate.
     Second,
-    /// From the gate that enters the kernel by `int 0x80`.
+    /// The gate that uses `int 0x80`.
     Compat,
 }
 
@@ -23,40 +23,41 @@ impl Place {
     pub const ALL: [Place; 4] = [Place::Inside, Place::First, Place::Second, Place::Compat];
 }
 
-/// A range as prctl takes it, by what it covers. What is compared with it is the address behind
-/// the instruction that enters the kernel.
+/// A range as prctl(2) takes it, named after the addresses that it contains. The kernel compares it
+/// with the address after the system call instruction, a gate's *compared address*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     /// Offset and length 0.
     Nothing,
-    /// Inside alone.
+    /// The inside part only.
     Inside,
-    /// From inside to the last byte before what is compared for the first gate.
+    /// From inside to just before the first gate's compared address.
     BeforeFirst,
     /// From inside to that byte.
     ThroughFirst,
-    /// From inside to the last byte before what is compared for the second gate.
+    /// From inside to just before the second gate's compared address.
     BeforeSecond,
     /// From inside to that byte.
     ThroughSecond,
-    /// From 0 to the last but one address there is.
+    /// From 0 to the address before the last one (2^64 - 2).
     Everything,
-    /// The one byte of the first gate that counts.
+    /// The first gate's compared address only.
     First,
-    /// The instruction of the first gate, whose bytes do not count.
+    /// The first gate's system call instruction, which does not contain the compared address.
     Instruction,
-    /// The one byte of the second gate that counts.
+    /// The second gate's compared address only.
     Second,
     /// Both gates.
     Both,
-    /// No byte, at the first gate.
+    /// An empty range at the first gate.
     Empty,
-    /// From inside past the last address.
+    /// From inside to beyond the last address.
     Wrapping,
 }
 
 impl Span {
-    /// Those with which exclusive mode leaves inside alone, or which it refuses.
+    /// The ranges for exclusive mode: calls from inside are not dispatched, or the kernel refuses the
+    /// range.
     pub const EXCLUSIVE: [Span; 8] = [
         Span::Inside,
         Span::BeforeFirst,
@@ -67,7 +68,8 @@ impl Span {
         Span::Empty,
         Span::Wrapping,
     ];
-    /// Those with which inclusive mode leaves inside alone, or which it refuses.
+    /// The ranges for inclusive mode: calls from inside are not dispatched, or the kernel refuses the
+    /// range.
     pub const INCLUSIVE: [Span; 7] = [
         Span::First,
         Span::Instruction,
@@ -79,23 +81,23 @@ impl Span {
     ];
 }
 
-/// A selector as prctl takes it.
+/// A selector as prctl(2) takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// One of two bytes.
+    /// One of two selector bytes.
     Byte(usize),
-    /// None.
+    /// No selector.
     Null,
-    /// An address at which nothing is mapped.
+    /// An unmapped address.
     Unmapped,
-    /// An address of the kernel's.
+    /// A kernel address.
     Kernel,
 }
 
-/// The arguments of prctl and of `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
+/// The arguments of `PR_SET_SYSCALL_USER_DISPATCH` and of `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arguments {
-    /// `PR_SYS_DISPATCH_*`, or a number that is none.
+    /// `PR_SYS_DISPATCH_*`, or an unknown mode.
     pub mode: u64,
     /// The range.
     pub span: Span,
@@ -106,9 +108,9 @@ pub struct Arguments {
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `umask(2)`: its effect shows in the result of the next.
+    /// `umask(2)`, whose effect shows in the result of the next one.
     Umask(u16),
-    /// The same with a bit of the number set that only the register keeps.
+    /// `umask(2)` with a bit of the number register set that the kernel does not read.
     FarUmask(u16),
     /// A number that no kernel implements.
     Unused,
@@ -118,33 +120,33 @@ pub enum Call {
     Prctl(Arguments),
 }
 
-/// What is done with SIGSYS.
+/// The disposition of SIGSYS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// A handler in which SIGSYS is blocked.
+    /// A handler that runs with SIGSYS blocked.
     Handler,
-    /// A handler in which it is not.
+    /// A handler that runs with SIGSYS unblocked (`SA_NODEFER`).
     Nesting,
-    /// A handler for one time.
+    /// A handler for one signal (`SA_RESETHAND`).
     Once,
     /// The default action.
     Default,
-    /// It is ignored.
+    /// SIGSYS is ignored.
     Ignored,
 }
 
-/// How a child is made.
+/// The kind of a new task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Birth {
-    /// With memory of its own.
+    /// A process with its own memory, as by `fork(2)`.
     Copied,
-    /// With its parent's memory, as after `vfork(2)`.
+    /// A process in its parent's memory, as by `vfork(2)`.
     Shared,
-    /// As a thread.
+    /// A thread.
     Thread,
-    /// With memory of its own, traced by its parent, from call to call if so said.
+    /// A process with its own memory that its parent traces.
     Traced {
-        /// Whether the parent sees its system calls.
+        /// Whether the tracee stops at system calls.
         calls: bool,
     },
 }
@@ -152,33 +154,33 @@ pub enum Birth {
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A call is issued.
+    /// Issues a call.
     Call {
-        /// Where.
+        /// The place.
         place: Place,
-        /// Which.
+        /// The call.
         call: Call,
-        /// What the handler does if it is dispatched.
+        /// The steps of the handler, if the call is dispatched.
         handler: Vec<Step>,
-        /// Whether the handler then steps back, so that the call is issued once more.
+        /// Whether the handler then makes the program issue the call again.
         again: bool,
     },
-    /// A selector byte is stored.
+    /// Stores a selector byte.
     Flip {
-        /// Which of the two.
+        /// The index of the byte.
         byte: usize,
         /// The value.
         value: u8,
     },
-    /// The handling of SIGSYS is set.
+    /// Sets the disposition of SIGSYS.
     Handle(Handling),
-    /// SIGSYS is blocked or unblocked.
+    /// Blocks or unblocks SIGSYS.
     Block(bool),
-    /// Another signal is raised, and its handler does this.
+    /// Raises another signal, whose handler does these steps.
     Signal(Vec<Step>),
-    /// A child or thread does this, and is waited for.
+    /// Starts a task that does these steps, and waits for its end.
     Birth(Birth, Vec<Step>),
-    /// If this task is traced, it stops and its tracer sets and reads its configuration.
+    /// Stops a traced task, whose tracer sets and reads the configuration.
     Set(Arguments),
 }
 
@@ -192,7 +194,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The steps that are part of this one.
+    /// The steps within this one.
     #[must_use]
     pub fn body(&self) -> &[Step] {
         match &self.operation {
@@ -202,7 +204,7 @@ impl Step {
         }
     }
 
-    /// The same, to be changed.
+    /// The steps within this one, mutable.
     pub fn body_mut(&mut self) -> Option<&mut Vec<Step>> {
         match &mut self.operation {
             Operation::Call { handler, .. } => Some(handler),
@@ -212,7 +214,7 @@ impl Step {
     }
 }
 
-/// Numbers the steps as they are written, from `next` on; gives the next number.
+/// Numbers the steps in the order of the listing, starting with `next`. Gives the next free number.
 pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     for step in steps {
         step.number = next;
@@ -224,29 +226,29 @@ pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     next
 }
 
-/// Where things are in the program that walks.
+/// The addresses in the walking program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The range of all calls that are not under test.
+    /// The range of calls that are not under test.
     pub inside: Range<u64>,
-    /// For each of [`Place::ALL`], an address behind an instruction that enters the kernel.
+    /// The address after the system call instruction, for each of [`Place::ALL`].
     pub after: [u64; 4],
-    /// The selector bytes.
+    /// The addresses of the selector bytes.
     pub selectors: [u64; 2],
-    /// For [`Selector::Unmapped`].
+    /// The address for [`Selector::Unmapped`].
     pub unmapped: u64,
-    /// For [`Selector::Kernel`].
+    /// The address for [`Selector::Kernel`].
     pub kernel: u64,
 }
 
 impl Layout {
-    /// What is compared with the range for a call from there.
+    /// The address that the kernel compares with the range for a call from this place.
     #[must_use]
     pub fn after(&self, place: Place) -> u64 {
         self.after[place as usize]
     }
 
-    /// Offset and length of a range.
+    /// The offset and the length of a range.
     #[must_use]
     pub fn range(&self, span: Span) -> (u64, u64) {
         let (first, second) = (self.after(Place::First), self.after(Place::Second));
@@ -268,7 +270,7 @@ impl Layout {
         }
     }
 
-    /// Address of a selector.
+    /// The address of a selector.
     #[must_use]
     pub fn selector(&self, selector: Selector) -> u64 {
         match selector {
@@ -286,7 +288,7 @@ impl Layout {
         [arguments.mode, offset, length, self.selector(arguments.selector)]
     }
 
-    /// An address in words.
+    /// The name of an address, for reports.
     #[must_use]
     pub fn name(&self, after: u64) -> String {
         match Place::ALL.into_iter().find(|place| self.after(*place) == after) {
@@ -394,7 +396,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The steps as text, a line for each.
+/// The steps as text, one line each.
 #[must_use]
 pub fn listing(steps: &[Step]) -> String {
     fn add(text: &mut String, steps: &[Step], depth: usize) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Makes a sequence that shows a difference as short as it can be made.
+//! Shrinks a sequence that shows a difference.
 
 use super::operations::{Operation, Step, renumber};
 
-/// The shortest sequence found that still `fails`, which `steps` does. `fails` may give up by
-/// saying false ever after.
+/// The shortest sequence found that still `fails`; `steps` itself does. To stop early, `fails` gives
+/// false from then on.
 pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut best = steps.to_vec();
     'smaller: loop {
@@ -20,7 +20,7 @@ pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Ste
     }
 }
 
-/// Every sequence that is smaller by one change, the greatest changes first.
+/// All sequences that one change makes shorter, the largest changes first.
 fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     let mut chunk = steps.len();
@@ -36,7 +36,7 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
         chunk /= 2;
     }
     for (at, step) in steps.iter().enumerate() {
-        // What it contains takes its place.
+        // Replaced by the steps within it.
         if !step.body().is_empty() {
             all.push([&steps[..at], step.body(), &steps[at + 1..]].concat());
         }

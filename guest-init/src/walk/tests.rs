@@ -37,7 +37,7 @@ fn flip(value: u8) -> Step {
     step(Operation::Flip { byte: 0, value })
 }
 
-/// What is predicted, numbered, without the end of the sequence.
+/// The predicted events with their step numbers, without the end of the sequence.
 fn seen(mut steps: Vec<Step>, offers: Offers) -> Vec<What> {
     renumber(&mut steps, 1);
     predict(&steps, &layout(), offers).into_iter().map(|event| event.what).collect()
@@ -159,7 +159,7 @@ fn a_seed_is_a_sequence() {
     assert_ne!(sequence(7, ALL), sequence(8, ALL));
 }
 
-/// A short walk that never sees a thing cannot find it broken.
+/// An operation that no short walk does would never be tested.
 #[test]
 fn two_hundred_sequences_see_everything() {
     let mut kinds = BTreeSet::new();
@@ -216,12 +216,12 @@ fn a_difference_is_the_first_and_may_be_an_end() {
     let event = |what| Event { step: 1, what };
     let (one, two) = (event(What::Exited(0)), event(What::Exited(1)));
     assert_eq!(difference(&[one, two], &[one, two]), None);
-    let found = Difference { due: Some(two), seen: None };
+    let found = Difference { expected: Some(two), observed: None };
     assert_eq!(difference(&[one, two], &[one]), Some(found));
-    assert_eq!(difference(&[], &[two]), Some(Difference { due: None, seen: Some(two) }));
+    assert_eq!(difference(&[], &[two]), Some(Difference { expected: None, observed: Some(two) }));
 }
 
-/// The kernel is played by a model that forgets to disarm children.
+/// A stand-in for a kernel with a bug: a model that does not disarm children.
 #[test]
 fn a_sequence_shrinks_to_what_shows_the_difference() {
     let body = vec![

@@ -1,9 +1,10 @@
-# Foreign programs: what a sandbox runs. They know nothing of Linux, and are copied to where they run.
+# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
+# they run.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 
-# The personality `alien`: number in x8, arguments in x19 to x22, results in x23 and x24, carry says
-# that the call failed.
+# The personality `alien`: number in x8, arguments in x19 to x22, results in x23 and x24, carry set
+# if the call failed.
 .set ALIEN_SAY, 0xa11e000000000027
 .set ALIEN_MAP, 0xa11e0000000000e7
 .set ALIEN_PROTECT, 0xa11effff0000003c
@@ -32,22 +33,21 @@
 .globl sudbox_alien
 .globl sudbox_alien_end
 sudbox_alien:
-    # 1: a text.
+    # 1: say a text.
     adr x19, alien_hello
     mov x20, #21
     ALIEN ALIEN_SAY
     b.cs alien_wrong_1
     cmp x23, #21
     b.ne alien_wrong_1
-    # 2: numbers that are not there, one of which differs from a known one above bit 31 alone, and
-    # those of exit_group, of exit and of getpid on x86-64.
+    # 2: unknown numbers: one that differs from a known one only above bit 31, and Linux's numbers of exit_group, of exit and of getpid on x86-64.
     .irp number, 0xb11e000000000027, 231, 60, 39, 0xffffffffffffffff
     ALIEN \number
     b.cc alien_wrong_2
     cmp x23, x8
     b.ne alien_wrong_2
     .endr
-    # 3: what is in all other registers stays. A tracer cannot see x7 at a call.
+    # 3: a call preserves all other registers. (A tracer cannot see x7 at a call.)
     .irp n, 0,1,2,3,4,5,6,9,10,11,12,13,14,15,16,17
     mov x\n, #(0x100 + \n)
     .endr
@@ -60,7 +60,7 @@ sudbox_alien:
     .endr
     cmp x19, #1
     b.ne alien_wrong_3
-    # 4: memory, written, said, then made read-only and written again: a fault, which comes back.
+    # 4: map memory, write it, say it, make it read-only, write it again: a fault, which is handled.
     mov x19, #4096
     mov x20, #3
     ALIEN ALIEN_MAP
@@ -81,7 +81,7 @@ sudbox_alien:
     ALIEN ALIEN_FAULTS
     b.cs alien_wrong_4
     b alien_fault
-    # What transcripts show the addresses of lies at the same ones on all architectures.
+    # The addresses in transcripts must be the same on all architectures.
     .org sudbox_alien + 0x800
 alien_fault:
     strb wzr, [x25]
@@ -94,12 +94,12 @@ alien_faulted:
     b.ne alien_wrong_5
     cmp x24, x25
     b.ne alien_wrong_5
-    # 6: memory that is not there to be said.
+    # 6: say unmapped memory.
     mov x19, #16
     mov x20, #1
     ALIEN ALIEN_SAY
     b.cc alien_wrong_6
-    # 7: a thread, which says so in memory.
+    # 7: start a thread, which sets a flag in memory.
     mov x19, x25
     mov x20, #4096
     mov x21, #3
@@ -115,7 +115,7 @@ alien_faulted:
     ldr w9, [x25, #64]
     cmp w9, #7
     b.ne alien_wrong_7
-    # 8: called back while a call is in progress, and again in there.
+    # 8: a callback during a call, and callbacks within it.
     adr x19, alien_nested
     mov x20, #2
     ALIEN ALIEN_CALL
@@ -151,7 +151,7 @@ alien_thread:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in x19: 0 is done with 1, others with 1 and twice what the one below is.
+    # Its argument is in x19: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
     cbz x19, 8f
     sub x20, x19, #1
     adr x19, alien_nested
@@ -172,8 +172,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# The two ways out that the kernel's documentation names. x19: a function that calls the kernel from
-# the allowed range; x20: the selector; x21: 1 jumps to the one, 2 flips the other, 0 does neither.
+# Escapes by the two ways that the kernel's documentation names. x19: a function that calls the kernel from
+# the allowed range; x20: the selector; x21: 1 jumps to the function, 2 sets the selector, 0 does neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

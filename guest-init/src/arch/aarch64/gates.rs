@@ -17,14 +17,14 @@ unsafe extern "C" {
 /// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
 pub const FIRST_FRAME: u64 = 0;
 
-/// Lets instructions be read from where they were written as data (Arm ARM, B2.7.4), by the
-/// smallest cache lines there are.
+/// Makes written instructions executable: cleans and invalidates the caches (Arm ARM, B2.7.4), in steps
+/// of the smallest cache line.
 ///
 /// # Safety
 /// The range must be mapped.
 pub unsafe fn make_executable(range: Range<u64>) {
     let lines = || (range.start & !15..range.end).step_by(16);
-    // SAFETY: cleans and invalidates caches of memory that the caller vouches for.
+    // SAFETY: the memory is mapped, by the contract of this function.
     unsafe {
         for line in lines() {
             std::arch::asm!("dc cvau, {}", in(reg) line, options(nostack));

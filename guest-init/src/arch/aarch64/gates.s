@@ -1,4 +1,4 @@
-# The frame of a gate: 0 and 8 scratch, 16 the output, 24 that of vectors, what the C ABI wants kept.
+# The frame of a gate: 0 and 8 scratch, 16 the output, 24 that of vectors, the callee-saved registers.
 .macro SUDBOX_SAVE
     sub sp, sp, #192
     stp x1, x3, [sp, #16]
@@ -23,7 +23,7 @@
     ldr x0, [x0]
 .endm
 
-# x0 and x1 are in the scratch; x0 is where the gate went on.
+# x0 and x1 are in the scratch; x0 holds the address of the continuation.
 .macro SUDBOX_STORE
     ldr x1, [sp, #16]
     str x0, [x1, #256]
@@ -77,7 +77,7 @@
 \name\()_end:
 .endm
 
-# As a C function: does something so many times (x0). It may use what is in x1, which is in x20 and in
+# A C function that repeats an operation (x0). It may use what is in x1, which is in x20 and in
 # x8 anew each time, and in x2, which is in x21. Gives what is in x0 behind the last.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
@@ -164,8 +164,8 @@ SUDBOX_REPEAT sudbox_repeat_nothing
 SUDBOX_REPEAT sudbox_repeat_flip, strb wzr, [x21]
 SUDBOX_REPEAT sudbox_repeat_rewritten, blr x21
 
-# Where a rewritten call site goes: calls the emulator, a C function, with the number, and keeps what a
-# system call keeps and a C function does not.
+# The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
+# preserves the registers that a system call preserves and a C function does not.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A 32-bit program. The assembler of 64-bit code knows none of it, so it is written in machine code.
+//! A 32-bit program, in machine code: the assembler of 64-bit code does not support 32-bit instructions.
 
-/// Where the program lies.
+/// The address of the program.
 const BASE: u32 = 0x1_0000;
 /// Length of the ELF header and of one program header (elf(5), 32 bits).
 const HEADERS: u32 = 52 + 32;
-/// What the program has in memory: its code, and from 4096 bytes on its board and selector.
+/// The length of the program in memory: its code, and at offset 4096 its records and the selector.
 const LENGTH: u32 = 0x2000;
 
-/// Bytes that the program writes to descriptor 1 at its end: an address, then what it saw.
+/// Bytes that the program writes to descriptor 1 at its end: an address, then its records.
 pub const NARROW_BOARD: usize = 0x200;
-/// Address behind its call in ARM state, and behind that in Thumb state.
+/// The addresses after its system call instructions, in ARM and in Thumb state.
 pub const NARROW_AFTER: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
 /// The registers of these calls, r0 to r12 and r0 to r7: `umask(0x5f)`.
 pub const NARROW_PATTERNS: [&[u32]; 2] = [
@@ -21,11 +21,10 @@ pub const NARROW_PATTERNS: [&[u32]; 2] = [
 /// `si_arch` of its calls (`AUDIT_ARCH_ARM`).
 pub const NARROW_AUDIT_ARCH: u32 = 0x4000_0028;
 
-/// It handles SIGSYS, without a place to return to of its own, and arms with its beginning as the
-/// range. Behind that it issues three calls: in ARM state and in Thumb state with BLOCK, and in ARM
-/// state with ALLOW. It notes what its handler gets: six words of siginfo, and the registers r0 to
-/// r15 and the state in the frame; and r0 to r12 behind each call. It exits with 0, or with what
-/// failed before its first call.
+/// The program handles SIGSYS without a restorer, and arms with its first instructions as the range.
+/// Then it issues three calls: with BLOCK in ARM and in Thumb state, and with ALLOW in ARM state. It
+/// records, at each handler, six words of siginfo, r0 to r15 and the processor state in the frame; and
+/// after each call r0 to r12. It exits with 0, or with the error of its setup.
 #[rustfmt::skip]
 const CODE: [u32; 100] = [
     // _start:
@@ -144,14 +143,14 @@ pub fn narrow_program() -> Vec<u8> {
     let size = HEADERS + 4 * u32::try_from(CODE.len()).unwrap_or(0);
     let mut image = Vec::new();
     image.extend_from_slice(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0");
-    // EXEC, ARM.
+    // e_type ET_EXEC, e_machine EM_ARM.
     image.extend_from_slice(&[2, 0, 40, 0]);
-    // Version, entry, program headers, no sections, EABI version 5.
+    // e_version, e_entry, e_phoff, e_shoff, e_flags (EABI version 5).
     for word in [1, BASE + HEADERS, 52, 0, 0x0500_0000] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
     image.extend_from_slice(&[52, 0, 32, 0, 1, 0, 40, 0, 0, 0, 0, 0]);
-    // Load all of it, readable, writable and executable.
+    // PT_LOAD of the whole file, readable, writable and executable.
     for word in [1, 0, BASE, BASE, size, LENGTH, 7, 0x1000] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }

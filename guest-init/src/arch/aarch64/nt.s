@@ -1,12 +1,12 @@
-# A program that makes the system calls of Windows itself, as on ARM64: the number is in the instruction,
-# eight arguments are in registers, the thread's block is in x18. Its second page can be written to.
+# A program that issues the system calls of Windows on ARM64 itself: the number is in the instruction,
+# eight arguments are in registers, the TEB is in x18. Its second page is writable.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 .balign 4096
 .globl sudbox_nt
 .globl sudbox_nt_end
 
-# Ends the program with the number of the step, if that went wrong.
+# Ends the program with the number of the step, if the step failed.
 .macro NT_UNLESS condition, step
     mov w27, #\step
     b.\condition 9f
@@ -30,7 +30,7 @@
 
 sudbox_nt:
     sub sp, sp, #0x80
-    # 1: the block knows itself, the process's block is the argument, and knows the console.
+    # 1: the TEB has its own address and that of the PEB, which is the argument and has the console.
     ldr x9, [x18, #0x30]
     cmp x9, x18
     NT_UNLESS eq, 1
@@ -39,7 +39,7 @@ sudbox_nt:
     NT_UNLESS eq, 1
     ldr x25, [x0, #0x20]
     ldr x25, [x25, #0x28]
-    # 2: a text.
+    # 2: write a text.
     adr x26, nt_text
     NT_WRITE x25, 20
     cmp x0, #0
@@ -47,7 +47,7 @@ sudbox_nt:
     ldr x9, [sp, #0x58]
     cmp x9, #20
     NT_UNLESS eq, 2
-    # 3: calls that are not there. What Linux would take for the number is in x8: that of exit_group.
+    # 3: unknown calls. x8, the number for Linux, is that of exit_group.
     mov x8, #94
     mov w9, #0x1c
     movk w9, #0xc000, lsl #16
@@ -58,7 +58,7 @@ sudbox_nt:
     cmp x8, #94
     NT_UNLESS eq, 3
     .endr
-    # 4: memory, written, made read-only.
+    # 4: allocate memory, write it, make it read-only.
     str xzr, [sp, #0x60]
     mov x9, #0x2345
     str x9, [sp, #0x68]
@@ -92,7 +92,7 @@ sudbox_nt:
     mov w10, #0x5678
     cmp w9, w10
     NT_UNLESS eq, 4
-    # 5: the time, some time later.
+    # 5: the time, a delay, and the time again.
     add x0, sp, #0x70
     svc #0x5a
     cmp x0, #0
@@ -112,7 +112,7 @@ sudbox_nt:
     mov x10, #20000
     cmp x9, x10
     NT_UNLESS hs, 5
-    # 6: what must not be read, and a handle that is none.
+    # 6: an unreadable buffer, and an invalid handle.
     mov x26, #0x10
     NT_WRITE x25, 1
     mov w9, #5
@@ -124,7 +124,7 @@ sudbox_nt:
     add w9, w9, #3
     cmp w0, w9
     NT_UNLESS eq, 6
-    # 7: a thread.
+    # 7: start a thread and wait for it.
     add x0, sp, #0x60
     mov x1, #0x1fffff
     mov x2, xzr

@@ -1,11 +1,12 @@
-# Foreign programs: what a sandbox runs. They know nothing of Linux, and are copied to where they run.
+# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
+# they run.
 .option push
 .option norvc
 .option norelax
 
 .section .rodata.sudbox_foreign, "a", @progbits
 
-# The personality `alien`: number in a7, arguments in s2 to s5, results in s6 and s7, t6 says that the
+# The personality `alien`: number in a7, arguments in s2 to s5, results in s6 and s7, t6 is 1 if the
 # call failed. gp and tp stay as they are.
 .set ALIEN_SAY, 0xa11e000000000027
 .set ALIEN_MAP, 0xa11e0000000000e7
@@ -37,21 +38,20 @@
 .globl sudbox_alien
 .globl sudbox_alien_end
 sudbox_alien:
-    # 1: a text.
+    # 1: say a text.
     lla s2, alien_hello
     li s3, 21
     ALIEN ALIEN_SAY
     WRONG_IF bne, t6, zero, 1
     li t0, 21
     WRONG_IF bne, s6, t0, 1
-    # 2: numbers that are not there, one of which differs from a known one above bit 31 alone, and
-    # those of exit_group, of exit and of getpid on x86-64.
+    # 2: unknown numbers: one that differs from a known one only above bit 31, and Linux's numbers of exit_group, of exit and of getpid on x86-64.
     .irp number, 0xb11e000000000027, 231, 60, 39, 0xffffffffffffffff
     ALIEN \number
     WRONG_IF beq, t6, zero, 2
     WRONG_IF bne, s6, a7, 2
     .endr
-    # 3: what is in all other registers stays.
+    # 3: a call preserves all other registers.
     .irp n, 5,6,7,8,9,10,11,12,13,14,15,16,24,25,26,27,28,29,30
     li x\n, 0x100 + \n
     .endr
@@ -64,7 +64,7 @@ sudbox_alien:
     .endr
     addi s2, s2, -1
     WRONG_IF bne, s2, zero, 3
-    # 4: memory, written, said, then made read-only and written again: a fault, which comes back.
+    # 4: map memory, write it, say it, make it read-only, write it again: a fault, which is handled.
     li s2, 4096
     li s3, 3
     ALIEN ALIEN_MAP
@@ -85,7 +85,7 @@ sudbox_alien:
     ALIEN ALIEN_FAULTS
     WRONG_IF bne, t6, zero, 4
     j alien_fault
-    # What transcripts show the addresses of lies at the same ones on all architectures.
+    # The addresses in transcripts must be the same on all architectures.
     .org sudbox_alien + 0x800
 alien_fault:
     sb zero, 0(s8)
@@ -96,12 +96,12 @@ alien_faulted:
     lla t0, alien_fault
     WRONG_IF bne, s6, t0, 5
     WRONG_IF bne, s7, s8, 5
-    # 6: memory that is not there to be said.
+    # 6: say unmapped memory.
     li s2, 16
     li s3, 1
     ALIEN ALIEN_SAY
     WRONG_IF beq, t6, zero, 6
-    # 7: a thread, which says so in memory.
+    # 7: start a thread, which sets a flag in memory.
     mv s2, s8
     li s3, 4096
     li s4, 3
@@ -117,7 +117,7 @@ alien_faulted:
     lw t0, 64(s8)
     addi t0, t0, -7
     WRONG_IF bne, t0, zero, 7
-    # 8: called back while a call is in progress, and again in there.
+    # 8: a callback during a call, and callbacks within it.
     lla s2, alien_nested
     li s3, 2
     ALIEN ALIEN_CALL
@@ -153,7 +153,7 @@ alien_thread:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in s2: 0 is done with 1, others with 1 and twice what the one below is.
+    # Its argument is in s2: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
     beqz s2, 7f
     addi s3, s2, -1
     lla s2, alien_nested
@@ -174,8 +174,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# The two ways out that the kernel's documentation names. s2: a function that calls the kernel from
-# the allowed range; s3: the selector; s4: 1 jumps to the one, 2 flips the other, 0 does neither.
+# Escapes by the two ways that the kernel's documentation names. s2: a function that calls the kernel from
+# the allowed range; s3: the selector; s4: 1 jumps to the function, 2 sets the selector, 0 does neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

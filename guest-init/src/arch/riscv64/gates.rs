@@ -42,7 +42,7 @@ pub struct KernelAction {
     mask: u64,
 }
 
-/// What brings this about. Where a place of return is asked for, the handler begins in the stub.
+/// Converts an [`Action`] to it. With a restorer, the kernel enters the handler through the stub.
 #[must_use]
 pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
     let Action { handler, flags, restorer, mask } = *action;
@@ -55,7 +55,7 @@ pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
     KernelAction { handler: entered_at(handler), flags, mask }
 }
 
-/// Where the kernel begins a handler that returns to a place of its own.
+/// The address at which the kernel enters a handler with a restorer: the stub.
 #[must_use]
 pub fn entered_at(_: u64) -> u64 {
     address(sudbox_handler)

@@ -1,11 +1,11 @@
-# Uncompressed and as it is written: widths and addresses are under test, and copies must work.
+# No compression, no relaxation: lengths and addresses are under test, and copies must work.
 .option push
-# What the whole program may use is not said to this file.
+# The target features of the whole program do not apply to this file.
 .option arch, +f, +d
 .option norvc
 .option norelax
 
-# The frame of a gate: 0 and 8 scratch, 16 the output, what the C ABI wants kept, 144 the output of
+# The frame of a gate: 0 and 8 scratch, 16 the output, the callee-saved registers, 144 the output of
 # floating point registers.
 .macro SUDBOX_SAVE
     addi sp, sp, -160
@@ -35,7 +35,7 @@
     ld a0, 80(a0)
 .endm
 
-# t0 and t1 are in the scratch; t1 is where the gate went on.
+# t0 and t1 are in the scratch; t1 holds the address of the continuation.
 .macro SUDBOX_STORE
     ld t0, 16(sp)
     sd t1, 0(t0)
@@ -94,7 +94,7 @@
 \name\()_end:
 .endm
 
-# As a C function: does something so many times (a0). It may use what is in a1, which is in s2 and in
+# A C function that repeats an operation (a0). It may use what is in a1, which is in s2 and in
 # a7 anew each time, and in a2, which is in s3. Gives what is in a0 behind the last.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
@@ -173,8 +173,8 @@ SUDBOX_REPEAT sudbox_repeat_inside, ecall
 .globl sudbox_inside_end
 sudbox_inside_end:
 
-# Where the kernel begins a handler, with the vDSO in ra. SA_RESTORER does not exist: the handler
-# and the place that it returns to are taken from a table, by the signal.
+# The stub at which the kernel enters handlers, with the vDSO's restorer in ra. As SA_RESTORER does not
+# exist, a table gives the handler and its restorer for each signal.
 .globl sudbox_handler
 sudbox_handler:
     lla t0, sudbox_handlers
@@ -182,7 +182,7 @@ sudbox_handler:
     add t0, t0, t1
     ld ra, 8(t0)
     ld t1, 0(t0)
-    # What a program under test has in gp is not what this one's code expects.
+    # A program under test may have changed gp, which our code needs.
     lla gp, __global_pointer$
     jr t1
 
@@ -200,8 +200,8 @@ SUDBOX_REPEAT sudbox_repeat_nothing
 SUDBOX_REPEAT sudbox_repeat_flip, sb zero, 0(s3)
 SUDBOX_REPEAT sudbox_repeat_rewritten, jalr s3
 
-# Where a rewritten call site goes: calls the emulator, a C function, with the number, and keeps what a
-# system call keeps and a C function does not.
+# The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
+# preserves the registers that a system call preserves and a C function does not.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:

@@ -22,7 +22,7 @@ pub unsafe fn make_executable(_: Range<u64>) {}
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
-/// What brings this about: the kernel's own place of return, in the vDSO, where none is given.
+/// Converts an [`Action`] to it. Without a restorer the kernel uses the one in the vDSO.
 #[must_use]
 pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     let Action { handler, flags, restorer, mask } = *action;

@@ -64,7 +64,7 @@
 \name\()_end:
 .endm
 
-# As a C function: does something so many times (r2). It may use what is in r3, which is in r7 and in
+# A C function that repeats an operation (r2). It may use what is in r3, which is in r7 and in
 # r1 anew each time, and in r4, which is in r8. Gives what is in r2 behind the last.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
@@ -115,7 +115,7 @@ sudbox_spawn:
     ltgr %r2, %r2
     jz 3f
     br %r14
-# Whom a function calls may write to 160 bytes of its caller's frame.
+# A called function may write to 160 bytes of its caller's frame.
 3:
     lg %r1, 160(%r15)
     lg %r2, 168(%r15)
@@ -149,8 +149,8 @@ SUDBOX_REPEAT sudbox_repeat_nothing
 SUDBOX_REPEAT sudbox_repeat_flip, mvi 0(%r8), 0
 SUDBOX_REPEAT sudbox_repeat_rewritten, basr %r14, %r8
 
-# Where a rewritten call site goes: calls the emulator, a C function, with the number, and keeps what a
-# system call keeps and a C function does not. The frame: 160 for whom it calls, then r0 to r5, r14.
+# The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
+# preserves the registers that a system call preserves and a C function does not. The frame: 160 for whom it calls, then r0 to r5, r14.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:

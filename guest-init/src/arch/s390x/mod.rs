@@ -22,10 +22,10 @@ pub const AUDIT_ARCH: u32 = 0x8000_0016;
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x7fe0;
-/// The last page, where no program can have memory (`TASK_SIZE_MAX`). All others are the program's:
-/// the kernel has an address space of its own.
+/// The last page, which no program can map (`TASK_SIZE_MAX`). All others can belong to a program: the
+/// kernel has its own address space.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;
-/// A bit of addresses that is none of the kernel's alone.
+/// The top bit, although it is not specific to kernel addresses here.
 pub const KERNEL_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`]: `__access_ok()` refuses nothing.
 pub const REFUSES_KERNEL_ADDRESSES: bool = false;
@@ -41,11 +41,11 @@ pub const RSEQ_SIGNATURE: u64 = 0xb2ff_0fff;
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "features";
-/// Whether a tracer gets two stops for a step over a call that a handler follows: by the signal's
-/// delivery (`signal_setup_done()`), and by the event that the processor noted (`do_per_trap()`).
+/// Whether a tracer gets two stops for a step over a call that a handler follows: one for the signal's
+/// delivery (`signal_setup_done()`), and one for the PER event of the processor (`do_per_trap()`).
 pub const STEP_IS_TOLD_TWICE: bool = true;
-/// What `__do_syscall()` leaves in the result's register of a dispatched call, over what
-/// `syscall_rollback()` put there: -ENOSYS, a recorded bug.
+/// The value that `__do_syscall()` leaves in the result register of a dispatched call after
+/// `syscall_rollback()` restored it: -ENOSYS, a known kernel bug.
 pub const LEFT_BY_DISPATCH: Option<i64> = Some(-38);
 
 /// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this

@@ -1,35 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A real 32-bit program: what `compat.s` does, as the 64-bit side sees it.
+//! A 32-bit program (`compat.s`), as the 64-bit case that starts it sees it.
 //!
-//! The program maps a board that it shares with whoever started it, copies the beginning of its
-//! vDSO there, and waits. Then it takes one [`Order`] after the other: sets the selector, loads
-//! the registers, jumps to the gate, and writes the registers behind the gate down. Every address
-//! in it is known before it runs.
+//! The program maps a file, the *board*, that it shares with the case, copies the first page of its vDSO
+//! there, and waits. Then it carries out one [`Order`] after the other: sets the selector, loads the
+//! registers, jumps to a gate, and stores the registers after the call. All its addresses are fixed.
 
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("compat.s"));
 
-/// Where the program lies, and how far behind that its code begins (`BASE`, `HEADERS`).
+/// The address of the program, and the offset of its code (`BASE`, `HEADERS`).
 const BASE: u32 = 0x0804_8000;
 const HEADERS: u32 = 0x80;
-/// Where the board is mapped (`BOARD`).
+/// The address of the board (`BOARD`).
 pub const BOARD: u32 = 0x2000_0000;
-/// Bytes of the board (`BOARD_LENGTH`).
+/// The length of the board in bytes (`BOARD_LENGTH`).
 pub const BOARD_LENGTH: usize = 0x8000;
 /// The descriptor on which the program expects the board's file (`BOARD_FILE`).
 pub const BOARD_FILE: u64 = 200;
-/// Where a case may put what orders point at.
+/// The offset of an area for data that orders point to.
 pub const DATA: usize = 0x5000;
-/// Where a stack for handlers may grow down from.
+/// The offset of the end of an area for a signal stack.
 pub const STACK_END: usize = BOARD_LENGTH;
-/// How many orders there is room for.
+/// Most orders on the board.
 pub const ORDERS: usize = 64;
-/// How many dispatches are kept in full (`SEEN_KEPT`).
+/// Most dispatches that are recorded (`SEEN_KEPT`).
 pub const SEEN: usize = 4;
 
-/// What [`Head::reaction`] says when the handler is to leave the selector alone.
+/// The value of [`Head::reaction`] that makes the handler leave the selector unchanged.
 pub const LEAVE: u32 = 0x100;
 
 /// Numbers of system calls of 32-bit programs (arch/x86/entry/syscalls/syscall_32.tbl).
@@ -46,17 +45,17 @@ pub mod number {
     pub const WAIT4: u32 = 114;
 }
 
-/// One SIGSYS as the 32-bit handler saw it.
+/// The record of one SIGSYS by the 32-bit handler.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Seen {
-    /// `struct compat_siginfo`, whole.
+    /// The whole `struct compat_siginfo`.
     pub info: [u8; 128],
-    /// `struct ucontext_ia32`, its beginning.
+    /// The first words of `struct ucontext_ia32`.
     pub context: [u32; 32],
 }
 
-/// Words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in [`Seen::context`].
+/// Indices of words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in [`Seen::context`].
 #[allow(missing_docs)]
 pub mod context {
     pub const DI: usize = 9;
@@ -71,36 +70,36 @@ pub mod context {
     pub const CS: usize = 20;
 }
 
-/// The board's beginning.
+/// The beginning of the board.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Head {
     /// The selector.
     pub selector: u32,
-    /// What the handler writes there, or [`LEAVE`].
+    /// The value that the handler writes to the selector, or [`LEAVE`].
     pub reaction: u32,
-    /// Where the handler lets the program go on, 0: where it was.
+    /// The address at which the program continues after the handler; 0 for where it was.
     pub go_on_at: u32,
-    /// How many SIGSYS were handled.
+    /// The number of SIGSYS handled.
     pub signals: u32,
-    /// How many faults were handled.
+    /// The number of faults handled.
     pub faults: u32,
     /// `AT_SYSINFO`: `__kernel_vsyscall`, or 0.
     pub fast: u32,
     /// `AT_SYSINFO_EHDR`: the vDSO, or 0.
     pub vdso: u32,
-    /// 1 when the program waits for orders.
+    /// 1 once the program waits for orders.
     pub ready: u32,
-    /// To be set to 1 when the orders are there.
+    /// The case sets this to 1 when the orders are written.
     pub go: u32,
-    /// How many orders were carried out.
+    /// The number of orders carried out.
     pub done: u32,
     private: [u32; 54],
-    /// What the handler of SIGSYS saw.
+    /// The records of the handler of SIGSYS.
     pub seen: [Seen; SEEN],
 }
 
-/// What is in the registers of arguments that a call does not take.
+/// The values of argument registers that a call does not use.
 const PATTERN: [u32; 6] =
     [0x5e1f_0001, 0x5e1f_0002, 0x5e1f_0003, 0x5e1f_0004, 0x5e1f_0005, 0x5e1f_0006];
 
@@ -119,7 +118,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// A call, its arguments in order, the rest filled with a pattern.
+    /// The registers of a call. Unused argument registers hold a pattern.
     #[must_use]
     pub fn call(number: u32, arguments: &[u32]) -> Registers {
         let argument = |i: usize| arguments.get(i).copied().unwrap_or(PATTERN[i]);
@@ -135,21 +134,21 @@ impl Registers {
     }
 }
 
-/// One thing to do.
+/// A call to issue.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Order {
     /// Address of the gate.
     pub gate: u32,
-    /// What the selector says.
+    /// The value of the selector during the call.
     pub selector: u32,
     /// The registers to load.
     pub registers: Registers,
     unused: u32,
-    /// The registers behind the gate. A fault leaves its place in `bx` and what AX was in `ax`.
+    /// The registers after the call. After a fault, `bx` holds EIP and `ax` holds EAX at the fault.
     pub behind: Registers,
-    /// By how much the stack pointer has changed.
-    pub stack: u32,
+    /// The change of the stack pointer by the call.
+    pub stack_change: u32,
     unused_too: [u32; 2],
 }
 
@@ -161,11 +160,11 @@ impl Order {
     }
 }
 
-/// The board as it lies in the shared memory.
+/// The layout of the board.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Board {
-    /// What the program and its handlers share with the case.
+    /// The data that the program and its handlers share with the case.
     pub head: Head,
     rest: [u8; 0x1000 - size_of::<Head>()],
     /// The first page of the vDSO.
@@ -227,7 +226,7 @@ unsafe extern "C" {
     fn sudbox32_end();
 }
 
-/// Where a label of the assembly lies in the 32-bit program.
+/// The address of a label of the assembly in the 32-bit program.
 fn place(label: unsafe extern "C" fn()) -> u32 {
     let offset = label as *const () as usize - sudbox32_start as *const () as usize;
     BASE + HEADERS + u32::try_from(offset).expect("code is short")

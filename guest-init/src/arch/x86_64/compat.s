@@ -1,6 +1,5 @@
-# A 32-bit program, which `compat.rs` packs into an ELF image: position and board are fixed, see
-# there. It reads orders from the board, issues each from the gate that the order names, and
-# writes the registers behind it down.
+# A 32-bit program, which `compat.rs` packs into an ELF file at a fixed address. It reads orders from the
+# board, issues each through the gate that the order names, and stores the registers after it.
 
 .set BASE, 0x08048000
 .set HEADERS, 0x80
@@ -106,7 +105,7 @@ SUDBOX_AT sudbox32_start
     mov esi, [esi + 24]
     jmp dword ptr ds:[TARGET]
 
-# Where each gate and the handler of faults go on.
+# The common continuation of all gates, and of the handler of faults.
 sudbox32_behind:
     mov dword ptr ds:[SPILL], esi
     mov esi, dword ptr ds:[ORDER]
@@ -133,7 +132,7 @@ sudbox32_behind:
     int 0x80
     hlt
 
-# The handler of SIGSYS, with SA_SIGINFO. Its registers are put back by its return.
+# The handler of SIGSYS with SA_SIGINFO. Its return restores the registers.
 SUDBOX_AT sudbox32_handler
     cld
     mov ebx, ecx
@@ -161,8 +160,8 @@ SUDBOX_AT sudbox32_plain_handler
     mov byte ptr ds:[SELECTOR], al
 2:  ret
 
-# The handler of faults, on a stack of its own: hands over the result register and the address
-# of the fault's instruction, and goes on behind the order.
+# The handler of faults, on a signal stack: stores EAX and EIP of the fault, and continues after the
+# order.
 SUDBOX_AT sudbox32_fault_handler
     inc dword ptr ds:[FAULTS]
     mov eax, [ecx + 64]
@@ -198,7 +197,7 @@ SUDBOX_AT sudbox32_fast_gate
 SUDBOX_AT sudbox32_fast_gate_after
     jmp sudbox32_behind
 
-# Straight to an address in EBP, which goes on at ESI.
+# Jumps to the address in EBP, which continues at ESI.
 .balign 64
 SUDBOX_AT sudbox32_jump_gate
     .byte 0xbe                      # mov esi, BEHIND
@@ -216,7 +215,7 @@ SUDBOX_AT sudbox32_syscall_gate
     syscall
     hlt
 
-# To 64-bit code at EBP, which goes on at RSI, and back.
+# Jumps to 64-bit code at EBP, which continues at RSI, and returns to 32-bit code.
 .balign 64
 SUDBOX_AT sudbox32_long_gate
     .byte 0xbe                      # mov esi, 1f

@@ -12,17 +12,17 @@ use std::ops::Range;
 #[repr(C, align(16))]
 pub struct SseState([u8; 512]);
 
-/// Bytes of [`SseState`] that `fxrstor64` takes and `fxsave64` gives back: x87 control word,
-/// MXCSR, ST0-7, XMM0-15. The rest are instruction pointers, status and reserved bytes.
+/// The bytes of [`SseState`] that are compared: x87 control word, MXCSR, ST0-7, XMM0-15. The others are
+/// instruction pointers, status and reserved bytes.
 const SSE_COMPARED: [Range<usize>; 3] = [0..2, 24..28, 32..416];
 
 impl SseState {
-    /// State in which each compared byte has a value of its own: round up, no exceptions.
+    /// A state in which each compared register has a different value; rounding up, exceptions masked.
     #[must_use]
     pub fn pattern() -> SseState {
         let mut state = [0u8; 512];
         state[0..2].copy_from_slice(&0x0b7fu16.to_le_bytes());
-        // Every x87 register holds something.
+        // Tag word: every x87 register is in use.
         state[4] = 0xff;
         state[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
         for (i, byte) in (0u8..).zip(state[32..416].chunks_exact_mut(16)) {
@@ -76,7 +76,7 @@ pub fn sse_call() -> u64 {
 pub struct AvxState([[u8; 32]; 16]);
 
 impl AvxState {
-    /// Registers in which each byte has a value of its own.
+    /// A state in which each byte has a different value.
     #[must_use]
     pub fn pattern() -> AvxState {
         let mut state = [[0u8; 32]; 16];
@@ -97,8 +97,8 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded; gives the registers after it. Only on a CPU
-/// with the feature `avx`.
+/// Issues a call with these AVX registers loaded; gives the registers after it. The CPU must
+/// have the feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
     let mut out = Registers::default();
@@ -116,8 +116,8 @@ pub fn avx_call() -> u64 {
     address(sudbox_avx_call)
 }
 
-/// Overwrites the x87 and XMM registers and their control words' defaults, as a handler that
-/// computes with them may.
+/// Overwrites the x87 and XMM registers and resets their control words, as a handler that computes with
+/// them may.
 #[inline]
 pub fn clobber_floating() {
     // SAFETY: declares each register that it overwrites.

@@ -1,9 +1,10 @@
-# Foreign programs: what a sandbox runs. They know nothing of Linux, and are copied to where they run.
+# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
+# they run.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 
-# The personality `alien`: number in rax, arguments in r12 to r15, results in rbx and rbp, carry says
-# that the call failed. rcx and r11 are the instruction's own.
+# The personality `alien`: number in rax, arguments in r12 to r15, results in rbx and rbp, carry set
+# if the call failed. rcx and r11 are the instruction's own.
 .set ALIEN_SAY, 0xa11e000000000027
 .set ALIEN_MAP, 0xa11e0000000000e7
 .set ALIEN_PROTECT, 0xa11effff0000003c
@@ -25,15 +26,14 @@
 .globl sudbox_alien
 .globl sudbox_alien_end
 sudbox_alien:
-    # 1: a text.
+    # 1: say a text.
     lea r12, [rip + alien_hello]
     mov r13d, 21
     ALIEN ALIEN_SAY
     jc alien_wrong_1
     cmp rbx, 21
     jne alien_wrong_1
-    # 2: numbers that are not there, one of which differs from a known one above bit 31 alone, and
-    # those of exit_group, of exit and of getpid.
+    # 2: unknown numbers: one that differs from a known one only above bit 31, and Linux's numbers of exit_group, of exit and of getpid.
     .irp number, 0xb11e000000000027, 231, 60, 39, 0xffffffffffffffff
     ALIEN \number
     jnc alien_wrong_2
@@ -41,7 +41,7 @@ sudbox_alien:
     cmp rbx, r12
     jne alien_wrong_2
     .endr
-    # 3: what is in all other registers stays.
+    # 3: a call preserves all other registers.
     movabs rdi, 0x0101010101010101
     movabs rsi, 0x0202020202020202
     movabs rdx, 0x0303030303030303
@@ -60,7 +60,7 @@ sudbox_alien:
     .endr
     cmp r12, 1
     jne alien_wrong_3
-    # 4: memory, written, said, then made read-only and written again: a fault, which comes back.
+    # 4: map memory, write it, say it, make it read-only, write it again: a fault, which is handled.
     mov r12d, 4096
     mov r13d, 3
     ALIEN ALIEN_MAP
@@ -81,7 +81,7 @@ sudbox_alien:
     ALIEN ALIEN_FAULTS
     jc alien_wrong_4
     jmp alien_fault
-    # What transcripts show the addresses of lies at the same ones on all architectures.
+    # The addresses in transcripts must be the same on all architectures.
     .org sudbox_alien + 0x800
 alien_fault:
     mov byte ptr [rdi], 0
@@ -94,12 +94,12 @@ alien_faulted:
     jne alien_wrong_5
     cmp rbp, rdi
     jne alien_wrong_5
-    # 6: memory that is not there to be said.
+    # 6: say unmapped memory.
     mov r12d, 16
     mov r13d, 1
     ALIEN ALIEN_SAY
     jnc alien_wrong_6
-    # 7: a thread, which says so in memory.
+    # 7: start a thread, which sets a flag in memory.
     mov r12, rdi
     mov r13d, 4096
     mov r14d, 3
@@ -114,7 +114,7 @@ alien_faulted:
     jc alien_wrong_7
     cmp dword ptr [rdi + 64], 7
     jne alien_wrong_7
-    # 8: called back while a call is in progress, and again in there.
+    # 8: a callback during a call, and callbacks within it.
     lea r12, [rip + alien_nested]
     mov r13d, 2
     ALIEN ALIEN_CALL
@@ -148,7 +148,7 @@ alien_wrong_\n:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in r12: 0 is done with 1, others with 1 and twice what the one below is.
+    # Its argument is in r12: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
     test r12, r12
     jz 8f
     lea r13, [r12 - 1]
@@ -169,8 +169,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# The two ways out that the kernel's documentation names. r12: a function that calls the kernel from
-# the allowed range; r13: the selector; r14: 1 jumps to the one, 2 flips the other, 0 does neither.
+# Escapes by the two ways that the kernel's documentation names. r12: a function that calls the kernel from
+# the allowed range; r13: the selector; r14: 1 jumps to the function, 2 sets the selector, 0 does neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

@@ -29,7 +29,7 @@
     mov rdi, [rdi + 64]
 .endm
 
-# On the stack: flags, rdi, then what SUDBOX_SAVE left. Instruction pointer is stored already.
+# On the stack: the flags, rdi, then the registers of SUDBOX_SAVE. RIP is stored already.
 .macro SUDBOX_STORE
     mov [rdi], r8
     mov [rdi + 8], r9
@@ -100,7 +100,7 @@
 \name\()_end:
 .endm
 
-# As a C function: does something so many times (rdi). It may use what is in rsi, which is in r12 and
+# A C function that repeats an operation (rdi). It may use what is in rsi, which is in r12 and
 # in rax anew each time, and in rdx, which is in r13. Gives what is in rax behind the last.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
@@ -189,8 +189,8 @@ SUDBOX_REPEAT sudbox_repeat_nothing
 SUDBOX_REPEAT sudbox_repeat_flip, mov byte ptr [r13], 0
 SUDBOX_REPEAT sudbox_repeat_rewritten, call r13
 
-# Where a rewritten call site goes: calls the emulator, a C function, with the number, and keeps what a
-# system call keeps and a C function does not. One more register than that for the stack's sake.
+# The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
+# preserves the registers that a system call preserves and a C function does not. One more register than that for the stack's sake.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:

@@ -1,5 +1,5 @@
-# A program of 64-bit Windows that makes its system calls itself: a whole PE file, in which offsets are
-# those in memory. It wants to be elsewhere than it will be, so that its pointers must be relocated.
+# A program of 64-bit Windows that issues its system calls itself: a whole PE file, with the same
+# offsets as in memory. Its preferred address differs from its real one, so it must be relocated.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 .balign 4096
@@ -48,7 +48,7 @@ nt_sections:
     call nt_stub
 .endm
 
-# Ends the program with the number of the step, if that went wrong.
+# Ends the program with the number of the step, if the step failed.
 .macro NT_UNLESS condition, step
     mov edx, \step
     j\condition nt_done_\@
@@ -58,7 +58,7 @@ nt_done_\@:
 
 nt_entry:
     sub rsp, 0x88
-    # 1: the block knows itself, the process's block is the argument, and knows the console.
+    # 1: the TEB has its own address and that of the PEB, which is the argument and has the console.
     mov rbx, gs:[0x30]
     cmp rbx, [rbx + 0x30]
     NT_UNLESS e, 1
@@ -66,7 +66,7 @@ nt_entry:
     NT_UNLESS e, 1
     mov rsi, [rcx + 0x20]
     mov rsi, [rsi + 0x28]
-    # 2: a text, by a pointer that was relocated.
+    # 2: write a text, by a relocated pointer.
     mov rdi, [rip + nt_text_pointer]
     mov r12d, 20
     call nt_write
@@ -74,13 +74,13 @@ nt_entry:
     NT_UNLESS z, 2
     cmp qword ptr [rsp + 0x58], 20
     NT_UNLESS e, 2
-    # 3: calls that are not there, among them what are fork and exit_group here.
+    # 3: unknown calls, among them the numbers of fork and exit_group on Linux.
     .irp number, 0x1fff, 57, 231
     NT \number
     cmp eax, 0xc000001c
     NT_UNLESS e, 3
     .endr
-    # 4: memory, written, made read-only.
+    # 4: allocate memory, write it, make it read-only.
     mov qword ptr [rsp + 0x60], 0
     mov qword ptr [rsp + 0x68], 0x2345
     mov rcx, -1
@@ -109,7 +109,7 @@ nt_entry:
     NT_UNLESS e, 4
     cmp dword ptr [rbp + 0x2fff - 3], 0x12345678
     NT_UNLESS e, 4
-    # 5: the time, some time later.
+    # 5: the time, a delay, and the time again.
     lea rcx, [rsp + 0x70]
     NT 0x5a
     test eax, eax
@@ -127,7 +127,7 @@ nt_entry:
     neg r13
     cmp r13, 20000
     NT_UNLESS ae, 5
-    # 6: what must not be read, and a handle that is none.
+    # 6: an unreadable buffer, and an invalid handle.
     mov rdi, 0x10
     mov r12d, 1
     call nt_write
@@ -137,7 +137,7 @@ nt_entry:
     call nt_write
     cmp eax, 0xc0000008
     NT_UNLESS e, 6
-    # 7: a thread, of which the writable data, beyond what the file holds, tell.
+    # 7: a thread, which writes to the zeroed data of the image.
     lea rcx, [rsp + 0x60]
     mov edx, 0x1fffff
     xor r8d, r8d
@@ -157,7 +157,7 @@ nt_entry:
     NT_UNLESS z, 7
     cmp dword ptr [rip + nt_zeroes], 0x1234
     NT_UNLESS e, 7
-    # 8: no call has changed what calls must keep.
+    # 8: no call has changed a register that calls preserve.
     lea rax, [rip + nt_entry]
     mov r14, rax
     mov r15, rsp
@@ -224,7 +224,7 @@ nt_faulty:
 
     .org sudbox_nt_pe + 0x1d00
 nt_int80:
-    # What Linux would take for umask(0123).
+    # umask(0123) for Linux.
     mov eax, 60
     mov ebx, 0x53
     int 0x80
@@ -238,7 +238,7 @@ nt_entry_pointer: .quad NT_BASE + nt_entry - sudbox_nt_pe
 nt_text: .ascii "hello from Windows\r\n"
     .org sudbox_nt_pe + 0x2140
 nt_other: .ascii "and a thread\r\n"
-# Beyond what the file holds of the data.
+# Zeroed data, which the file does not contain.
 .set nt_zeroes, sudbox_nt_pe + 0x3800
 
     .org sudbox_nt_pe + 0x3000

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the kernel offers on x86-64 only.
+//! Kernel features that only x86-64 has.
 
 use super::{COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_skip};
 use crate::arch::{Registers, inside_call, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
-/// Whether the kernel offers this, for what exists on one architecture only.
+/// Whether the kernel offers a feature that only one architecture has.
 #[must_use]
 pub fn offers(feature: Feature) -> bool {
     match feature {
@@ -19,10 +19,10 @@ pub fn offers(feature: Feature) -> bool {
     }
 }
 
-/// Where `int 0x80` is not offered it is a fault, which the handler steps over.
+/// Whether `int 0x80` works. Without kernel support it faults, and the handler skips it.
 fn compat_calls() -> bool {
     extern "C" fn step_over(_: i32, _: *const u8, context: *mut Context) {
-        // SAFETY: the kernel hands a handler its frame, which nobody else uses.
+        // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
         context.registers[Reg::NEXT] = compat_skip();
     }
@@ -32,7 +32,7 @@ fn compat_calls() -> bool {
         restorer: restorer(),
         mask: 0,
     };
-    // SAFETY: the handler only steps over the instruction below, and is gone after it.
+    // SAFETY: the handler only skips the instruction below, and is removed after it.
     unsafe {
         let _ = sys::sigaction(libc::SIGSEGV, &action);
         let after = compat_gate().issue(&Registers::call(COMPAT_GETPID, [0; 6]));
@@ -43,18 +43,18 @@ fn compat_calls() -> bool {
 
 fn x32_calls() -> bool {
     let number = X32_BIT | libc::SYS_getpid.cast_unsigned();
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
 }
 
-/// With a page that can only be executed there is nothing to read, so the kernel's word counts.
+/// Whether the vsyscall page is mapped, by `/proc/self/maps`: it may not be readable.
 fn vsyscall_page() -> bool {
     std::fs::read_to_string("/proc/self/maps")
         .is_ok_and(|maps| maps.lines().any(|line| line.ends_with("[vsyscall]")))
 }
 
 fn pkeys() -> bool {
-    // SAFETY: allocates a key, which protects nothing yet, and frees it.
+    // SAFETY: allocates and frees a key that protects nothing.
     unsafe {
         let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]);
         key.is_ok_and(|key| sys::call(libc::SYS_pkey_free, &[key]).is_ok())

@@ -27,13 +27,13 @@ impl Reg {
     pub const THREAD: Option<Reg> = None;
 }
 
-/// The arithmetic flags and the direction flag: all that a program may set at will and that
-/// `FIX_EFLAGS` (arch/x86/kernel/signal_64.c) lets a handler's return put back, but for
-/// alignment checks and single steps, with which a gate could not go on.
+/// The arithmetic flags and the direction flag. These are the flags that a program may set and that a
+/// handler's return restores (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c), except AC and TF, with which a
+/// gate could not continue.
 pub const FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
-/// Set in the flags always, and interrupts enabled: what user code sees beside [`FLAGS`].
+/// The flags that are always set in user mode: bit 1, and IF.
 pub const FLAGS_FIXED: u64 = 0x202;
 
 /// The registers that cannot hold a pattern value, and their values: the flags.
@@ -49,8 +49,8 @@ impl Registers {
         self
     }
 
-    /// What [`Reg::SCRATCH`] may hold behind a call whose next instruction is `after`: `syscall`
-    /// leaves that address in RCX and the flags in R11; with FRED both keep what they were.
+    /// The permitted values of [`Reg::SCRATCH`] after a call; `after` is the address after its
+    /// instruction. `syscall` sets RCX to that address and R11 to the flags; with FRED both are preserved.
     #[must_use]
     pub fn scratch_behind(&self, after: u64) -> [[u64; 2]; 2] {
         [[after, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
@@ -128,7 +128,7 @@ impl TraceeRegisters {
     pub fn set_call(&mut self, place: u64, number: u64) {
         self.next = place;
         self.result = number;
-        // It is in no call, so that none is restarted.
+        // In no call, so that none is restarted.
         self.number = u64::MAX;
     }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The thread pointers.
+//! The thread pointers: the bases of FS and GS.
 
 /// The thread pointer of the C library.
 #[must_use]
 pub fn thread_pointer() -> u64 {
     let value: u64;
-    // SAFETY: the ABI keeps the thread pointer's own value at its start.
+    // SAFETY: by the ABI the word at the thread pointer is the thread pointer itself.
     unsafe { std::arch::asm!("mov {}, fs:[0]", out(reg) value, options(nostack, readonly)) };
     value
 }
@@ -21,7 +21,7 @@ pub const GET_SECOND_THREAD_POINTER: u64 = 0x1004;
 /// Reads 8 bytes at the second thread pointer (`gs`).
 ///
 /// # Safety
-/// It must point at 8 readable bytes.
+/// 8 readable bytes must be there.
 #[must_use]
 pub unsafe fn read_second_thread_pointer() -> u64 {
     let value: u64;
@@ -30,13 +30,13 @@ pub unsafe fn read_second_thread_pointer() -> u64 {
     value
 }
 
-/// Sets what a foreign thread finds its block by (`gs`).
+/// Sets the thread register of a foreign thread (`gs`).
 ///
 /// # Errors
 /// As `arch_prctl(2)`.
 ///
 /// # Safety
-/// Nothing of ours may use it.
+/// Our own code in the thread must not use `gs`.
 pub unsafe fn set_block(block: u64) -> crate::sys::Result<()> {
     // SAFETY: by the contract of this function.
     unsafe { crate::sys::call(libc::SYS_arch_prctl, &[SET_SECOND_THREAD_POINTER, block]) }.map(drop)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What programs that live on dispatch do in machine code, in `users.s`.
+//! The machine code (`users.s`) of programs that use dispatch: Wine, and a binary rewriter.
 
 use std::sync::atomic::AtomicU64;
 
@@ -31,7 +31,7 @@ pub const SET_THREAD_POINTER: u64 = 0x1002;
 #[repr(C)]
 pub struct NtBlock {
     head: [u64; 6],
-    /// Its own address, offset 0x30.
+    /// The address of the block itself, at offset 0x30.
     pub own: u64,
     middle: [u8; 0x340 - 0x38],
     /// The selector, offset 0x340.
@@ -41,24 +41,24 @@ pub struct NtBlock {
     pub unix_pointer: u64,
     /// Thread pointer of the program.
     pub program_pointer: u64,
-    /// What does the call's work.
+    /// The function that handles the call.
     pub work: Option<extern "C" fn(&mut NtFrame) -> u64>,
     /// The thread's frame.
     pub frame: u64,
 }
 
-/// What a thread's dispatcher keeps of a call.
+/// The frame in which a thread's dispatcher stores a call.
 #[repr(C, align(16))]
 pub struct NtFrame {
     /// The number of the call.
     pub number: u64,
-    /// Its first four arguments.
+    /// The first four arguments.
     pub arguments: [u64; 4],
     /// The program's stack pointer: the return address, four words for the callee, and the
     /// further arguments.
     pub stack: *const u64,
     kept: [u64; 8],
-    /// Where the program goes on.
+    /// The address at which the program continues.
     pub next: u64,
     /// The program's flags.
     pub flags: u64,
@@ -66,13 +66,13 @@ pub struct NtFrame {
     vectors: [u64; 4],
 }
 
-/// Where the stub of such a program enters the kernel.
+/// The address of the system call instruction in the stub of such a program.
 #[must_use]
 pub fn nt_call() -> u64 {
     address(sudbox_nt_stub_call)
 }
 
-/// Where the handler sends such a call, with the frame in RCX.
+/// The address of the dispatcher, to which the handler redirects a call with the frame in RCX.
 #[must_use]
 pub fn nt_dispatcher() -> u64 {
     address(sudbox_nt_dispatcher)
@@ -82,7 +82,7 @@ pub fn nt_dispatcher() -> u64 {
 /// call may change and that did.
 ///
 /// # Safety
-/// What the call does is the caller's business.
+/// As the call requires.
 #[must_use]
 pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
     let mut spoilt = 0;
@@ -91,10 +91,10 @@ pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
     (result, spoilt)
 }
 
-/// The block of this thread.
+/// The block of the current thread.
 ///
 /// # Safety
-/// The second thread pointer must point at one.
+/// The second thread pointer must hold the address of a block.
 #[must_use]
 pub unsafe fn nt_block() -> &'static NtBlock {
     let block: *const NtBlock;
@@ -105,11 +105,11 @@ pub unsafe fn nt_block() -> &'static NtBlock {
     }
 }
 
-/// How many numbers the slide of [`slide`] takes.
+/// The number of call numbers that [`slide`] supports.
 const SLIDE: usize = 512;
 
-/// The page at address 0 of a rewriter: entered at the number of a call, it comes to the code
-/// that issues the call with ALLOW.
+/// The page of a rewriter at address 0: a slide of `nop` that ends in a jump. A call of the address that
+/// equals a call number reaches the code that issues this call with ALLOW.
 #[must_use]
 pub fn slide() -> Vec<u8> {
     let mut page = vec![0x90; SLIDE];
@@ -120,30 +120,31 @@ pub fn slide() -> Vec<u8> {
     page
 }
 
-/// What a rewriter puts in place of the instruction that enters the kernel: `call rax`.
+/// The replacement of the `syscall` instruction by a rewriter: `call rax`.
 pub const SLIDE_CALL: [u8; 2] = [0xff, 0xd0];
 
-/// Where a rewriter's handler returns to, to go on at [`slide_place`] with BLOCK.
+/// The address to which a rewriter's handler returns. The code there sets BLOCK and continues at
+/// [`slide_place`].
 #[must_use]
 pub fn slide_resume() -> u64 {
     address(sudbox_slide_resume)
 }
 
-/// Address of the rewriter's selector.
+/// The address of the rewriter's selector.
 #[must_use]
 pub fn slide_selector() -> &'static AtomicU64 {
-    // SAFETY: an aligned word of this program that only atomics and the code above touch.
+    // SAFETY: an aligned word that only atomic operations and `users.s` access.
     unsafe { &sudbox_slide_selector }
 }
 
-/// The place that was rewritten last.
+/// The address that was rewritten last.
 #[must_use]
 pub fn slide_place() -> &'static AtomicU64 {
     // SAFETY: as above.
     unsafe { &sudbox_slide_place }
 }
 
-/// How many calls came over the slide.
+/// The number of calls through the slide.
 #[must_use]
 pub fn slide_calls() -> &'static AtomicU64 {
     // SAFETY: as above.

@@ -1,10 +1,10 @@
-# What programs that live on dispatch do in machine code. All of it is outside.
+# Machine code of programs that use dispatch. All of it is outside the allowed range.
 
 .section .text.sudbox, "ax", @progbits
 
 # A Windows program: system call stub as in ntdll.dll, number in eax, arguments in rcx, rdx, r8, r9
-# and above the return address. What dispatched it goes on at the last `ret`, 0xb behind the
-# instruction: what stands before it is for machines that enter the kernel otherwise.
+# and above the return address. The dispatcher continues at the last `ret`, 0xb after the
+# instruction; the code before it is for machines without `syscall`.
 .balign 64
 .globl sudbox_nt_stub
 .globl sudbox_nt_stub_call
@@ -20,8 +20,8 @@ sudbox_nt_stub_call:
     .byte 0x0f, 0x0b, 0x0f, 0x0b, 0x0f, 0x0b, 0xcc
     ret
 
-# u64 sudbox_nt_program(u32 number, const u64 arguments[6], u64 *spoilt): issues the call as such a
-# program. `spoilt` gets a bit for each register that a call may not change and that did.
+# u64 sudbox_nt_program(u32 number, const u64 arguments[6], u64 *spoilt): issues the call as such
+# a program does. `spoilt` gets a bit for each register that the call must preserve and did not.
 .balign 64
 .globl sudbox_nt_program
 sudbox_nt_program:
@@ -88,9 +88,9 @@ sudbox_nt_program:
     pop rbx
     ret
 
-# Where a handler sends such a call: rcx is the thread's frame, below which its own stack begins,
-# gs the thread's block. As in ntdll.so, the block's byte is the selector, and what the dispatcher
-# does to fs are calls from outside that rely on it.
+# The dispatcher, to which a handler redirects a call: rcx is the thread's frame, below which its stack
+# begins; gs is the block. As in ntdll.so, a byte of the block is the selector, and the dispatcher sets
+# fs by calls from outside, which that byte must allow.
 .balign 64
 .globl sudbox_nt_dispatcher
 sudbox_nt_dispatcher:
@@ -141,8 +141,8 @@ sudbox_nt_dispatcher:
     mov rsp, [rcx + 40]
     jmp [rcx + 112]
 
-# A rewriter: the page at address 0 is a slide of nops that ends in a jump here, and what were
-# `syscall` are `call rax`.
+# A rewriter: the page at address 0 is a slide of nops that ends in a jump here, and each `syscall` is
+# replaced by `call rax`.
 .balign 64
 .globl sudbox_slide_entry
 sudbox_slide_entry:
@@ -154,7 +154,7 @@ sudbox_slide_entry:
     mov byte ptr [r11], 1
     ret
 
-# Where its handler returns to: with BLOCK again, on to the place that was rewritten.
+# The rewriter's handler returns here: sets BLOCK, and continues at the rewritten address.
 .globl sudbox_slide_resume
 sudbox_slide_resume:
     mov r11, [rip + sudbox_slide_selector]

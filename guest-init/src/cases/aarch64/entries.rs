@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The calls of 32-bit programs.
+//! System calls of 32-bit programs.
 
 use crate::arch::{NARROW_AFTER, NARROW_AUDIT_ARCH, NARROW_BOARD, NARROW_PATTERNS, narrow_program};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Change};
 
-/// Exit code of a child that could not become the program.
+/// Exit code of a child whose execve(2) failed.
 const NOT_EXECUTED: i32 = 98;
 
-/// Runs the program and gives what it noted.
+/// Runs the program, and gives its records.
 fn run() -> Result<Vec<u32>, Failure> {
     let image = narrow_program();
     let file = sys::memory_file().map_err(broken("memfd_create"))?;
     let notes = sys::memory_file().map_err(broken("memfd_create"))?;
     let word = |fd: i32| u64::from(fd.cast_unsigned());
-    // SAFETY: reads the image.
+    // SAFETY: the image is live.
     unsafe { sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64]) }
         .map_err(broken("write"))?;
     let _ = touched();
     let child = start(|| {
         let list = [0u64].as_ptr() as u64;
         let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-        // SAFETY: duplicates a descriptor; reads an empty path and two empty lists.
+        // SAFETY: the path and the two lists are empty and terminated.
         let _ = unsafe {
             sys::call(libc::SYS_dup3, &[word(notes), 1, 0]).and_then(|_| {
                 let path = c"".as_ptr() as u64;
@@ -38,7 +38,7 @@ fn run() -> Result<Vec<u32>, Failure> {
     }
     ends_well(end)?;
     let mut bytes = [0u8; NARROW_BOARD];
-    // SAFETY: writes the buffer.
+    // SAFETY: writes at most the buffer.
     let read = unsafe {
         let (at, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
         sys::call(libc::SYS_pread64, &[word(notes), at, length, 0])
@@ -48,10 +48,10 @@ fn run() -> Result<Vec<u32>, Failure> {
 }
 
 pub(crate) fn narrow() -> Check {
-    /// Words that the handler notes, and words noted behind a call.
+    /// The number of words that the handler records, and that are recorded after a call.
     const SEEN: usize = 6 + 17;
     const BEHIND: usize = 13;
-    /// The state's bit that says Thumb (`PSR_AA32_T_BIT`).
+    /// The bit of the processor state for Thumb (`PSR_AA32_T_BIT`).
     const THUMB: u32 = 0x20;
     let all = run()?;
     let (end, mut rest) = (all[0], &all[1..]);
@@ -72,11 +72,11 @@ pub(crate) fn narrow() -> Check {
         equal(&what, &frame[..pattern.len()], pattern)?;
         equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
         equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
-        equal(&format!("registers behind a call in {state} state"), behind, &frame[..BEHIND])?;
+        equal(&format!("registers after a call in {state} state"), behind, &frame[..BEHIND])?;
     }
     equal("result of the allowed call", rest[0], UNTOUCHED)?;
     equal("its other registers", &rest[1..BEHIND], &NARROW_PATTERNS[0][1..])
 }
 
-/// The mask of a process that was not touched.
+/// The umask of the program before its calls.
 const UNTOUCHED: u32 = 0o022;

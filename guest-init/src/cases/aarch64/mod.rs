@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Checks of cases that aarch64 has and not all others. Their entries stand in the tables of their
+//! The checks of cases that aarch64 has and not every architecture. Their rows are in the tables of their
 //! groups.
 
 pub(super) mod entries;

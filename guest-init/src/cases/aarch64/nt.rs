@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a program does that makes the system calls of Windows itself, as on ARM64.
+//! The transcripts of the Windows program for ARM64.
 
 use crate::arch;
 use crate::case::Failure;
 use crate::sandbox::{Image, Segment, program_memory};
 
-/// What the program of `nt` does.
+/// The transcript of the program.
 pub(crate) const TRANSCRIPT: &str = r#"thread 0
   NtWriteFile(0x50, 0x140000f00, 20) "hello from Windows\r\n" = STATUS_SUCCESS
   0x1fff = STATUS_INVALID_SYSTEM_SERVICE
@@ -31,13 +31,13 @@ console
 end 0x0
 "#;
 
-/// What it does from its other entry.
+/// The transcript of its second entry.
 pub(crate) const FAULTY: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140000c04: access to 0x1230
 end 0xc0000005
 ";
 
-/// That entry.
+/// The address of the second entry.
 pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
 
 pub(crate) fn image() -> Result<Image, Failure> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Flags, thread pointer and scalable vectors.
+//! The flags, the thread pointers and scalable vectors.
 
 use crate::arch::{self, Reg, Registers, ScalableState};
 use crate::case::Check;
@@ -20,18 +20,18 @@ pub(crate) fn flags_kept() -> Check {
     Ok(())
 }
 
-/// Inverts what the call came with.
+/// Inverts the register values of the call.
 fn clobber_flags(dispatch: Dispatch<'_>) {
     arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
 }
 
-/// `el0_svc_common()` puts ENOSYS into the result's register of such a call, and only of such a call,
-/// before the selector is asked, as tracers want it.
+/// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector is read,
+/// for tracers.
 pub(crate) fn no_call_kept() -> Check {
     handle(keep)?;
     arm()?;
     let gate = arch::gate();
-    // The number is of 32 bits: the other one is -1 too.
+    // Only 32 bits of the number count, so both values are -1.
     for number in [u64::MAX, 0x1_ffff_ffff] {
         let regs = Registers::call(number, pattern_arguments());
         let (got, seen) = dispatched(&gate, &regs)?;

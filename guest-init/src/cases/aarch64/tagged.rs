@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors with tags: bits of an address that the processor ignores, and by which it may check
-//! memory.
+//! Selectors at tagged addresses. The processor ignores the tag, or compares it with that of the memory
+//! (MTE).
 
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -17,16 +17,16 @@ const CHECK_AT_ONCE: u64 = 1 << 1;
 /// `PROT_MTE` (arch/arm64/include/uapi/asm/mman.h).
 const PROT_MTE: i32 = 0x20;
 
-/// The selector of most cases with each tag bit alone, and with all of them.
+/// The address of [`SELECTOR`] with each tag bit alone, and with all of them.
 fn tagged() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
     single.chain([all]).map(|tag| address(&SELECTOR) | tag)
 }
 
-/// Asks that calls take tagged addresses (Documentation/arch/arm64/tagged-address-abi.rst).
+/// Enables tagged addresses in system calls (Documentation/arch/arm64/tagged-address-abi.rst).
 fn ask_for_tags(flags: u64) -> Check {
-    // SAFETY: lets calls accept more.
+    // SAFETY: takes no pointers.
     unsafe { sys::prctl(SET_TAGGED, ENABLE | flags, 0, 0, 0) }
         .map(drop)
         .map_err(broken("PR_SET_TAGGED_ADDR_CTRL"))
@@ -89,13 +89,12 @@ pub(crate) fn set_by_tracer() -> Check {
     ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
-/// A selector in memory with tags, at its address with that memory's own tag, with which alone it
-/// can be read.
+/// A selector in tagged memory (`PROT_MTE`). It can be read only at an address with the right tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
     let tagged = page as u64 | tag << 56;
-    // SAFETY: a page of the case's own that has tags.
+    // SAFETY: the page belongs to the case and has tags.
     unsafe { arch::tag_memory(tagged) };
     Ok(tagged)
 }
@@ -105,7 +104,7 @@ pub(crate) fn memory_tag_checked() -> Check {
     handle(keep)?;
     ask_for_tags(CHECK_AT_ONCE)?;
     let own = selector_in_tagged_memory(TAG)?;
-    // SAFETY: one byte of that page, by the tag that it has; it is never unmapped.
+    // SAFETY: a byte of that page, by its right tag; it is never unmapped.
     let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
     arm_with(own)?;
     for (value, due) in [(BLOCK, 1), (ALLOW, 0)] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The condition code and the thread pointer.
+//! The condition code and the thread pointer (access registers 0 and 1).
 
 use crate::arch::{self, Reg};
 use crate::case::Check;

@@ -130,7 +130,7 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
         equal(&place, effect(asked), *due)?;
         let result = if *due { UNTOUCHED } else { compat_number::UMASK };
         equal("registers behind the call", call.behind, Narrow { ax: result, ..call.registers })?;
-        equal("change of the stack pointer", call.stack, 0)?;
+        equal("change of the stack pointer", call.stack_change, 0)?;
     }
     let dispatched = ranges.iter().filter(|(_, executed)| !executed).count();
     equal("SIGSYS handled", program.signals() as usize, dispatched)?;

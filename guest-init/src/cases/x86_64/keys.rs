@@ -10,7 +10,7 @@ use crate::sys;
 pub(crate) fn protection_key_kills() -> Check {
     const DISABLE_ACCESS: u64 = 1;
     let page = pages(1)?;
-    // SAFETY: the page is the case's own.
+    // SAFETY: the page belongs to this case.
     unsafe {
         let key =
             sys::call(libc::SYS_pkey_alloc, &[0, DISABLE_ACCESS]).map_err(broken("pkey_alloc"))?;

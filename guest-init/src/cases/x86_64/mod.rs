@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Checks of cases that x86-64 alone has. Their entries stand in the tables of their groups.
+//! The checks of cases that only x86-64 has. Their rows are in the tables of their groups.
 
 pub(super) mod compat;
 pub(super) mod entries;

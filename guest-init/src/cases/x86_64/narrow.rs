@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What dispatch is to 32-bit programs and 32-bit calls.
+//! Dispatch in 32-bit programs and of 32-bit calls.
 
 use super::compat::{self, Program, RESTORER, SIGINFO};
 use crate::arch;
@@ -20,7 +20,7 @@ pub(crate) fn range_across_compat_limit() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let child = Program::start()?;
     child.write(|board| board.head.reaction = ALLOW.into());
-    // If sums were of 32 bits, the second would hold the whole program.
+    // With 32-bit arithmetic the second range would contain the whole program.
     let ranges = [(0xffff_f000, 0x2000), (0xf000_0000, 0x2000_0000), (1, u32::MAX)];
     let mut orders = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER)];
     for (start, length) in ranges {
@@ -28,7 +28,7 @@ pub(crate) fn range_across_compat_limit() -> Check {
         orders.push(compat::arm_range(start, length));
         orders.push(program::Order::new(program::gate(), BLOCK, call));
     }
-    // Nor does the length.
+    // The length does not wrap either.
     orders.push(compat::arm_range(0xffff_f000, 0));
     let done = child.obey(&orders)?;
     for (pair, (start, length)) in done[1..].chunks(2).zip(ranges) {
@@ -66,7 +66,7 @@ pub(crate) fn siginfo_layout() -> Check {
 pub(crate) fn tracer() -> Check {
     handle(keep)?;
     let longer = Config { length: inside_length() + 16, ..armed() };
-    // The tracee is a child of the process that becomes the 32-bit program.
+    // The tracee is a child of the process that executes the 32-bit program.
     let program = Program::start_after(|| {
         let tracee = Tracee::start(|| {
             let regs = touch();
@@ -102,7 +102,7 @@ pub(crate) fn tracer() -> Check {
     let sigsys = libc::SIGSYS.cast_unsigned();
     let (invalid, fault) = (-libc::EINVAL, -libc::EFAULT);
     let stops = i32::try_from(pid).unwrap_or(0);
-    // What arms the tracee leaves the tracer alone: its own call goes through.
+    // The request arms the tracee and not the tracer, whose own call is executed.
     let own =
         Order::new(crate::arch::compat::gate(), BLOCK, Narrow::call(compat_number::GETPID, &[]));
     let (orders, due): (Vec<_>, Vec<_>) = [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a Windows program does that makes its system calls itself.
+//! The transcripts of the Windows program.
 
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -8,7 +8,7 @@ use crate::cases::foreign::{file_mask, same};
 use crate::sandbox::{Engine, Image, Nt, pe, program_memory};
 use crate::support::*;
 
-/// What the program of `nt` does.
+/// The transcript of the program.
 pub(crate) const TRANSCRIPT: &str = r#"thread 0
   NtWriteFile(0x50, 0x140002100, 20) "hello from Windows\r\n" = STATUS_SUCCESS
   0x1fff = STATUS_INVALID_SYSTEM_SERVICE
@@ -34,21 +34,20 @@ console
 end 0x0
 "#;
 
-/// What it does from its other entry.
+/// The transcript of its second entry.
 pub(crate) const FAULTY: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140001c15: access to 0x1230
 end 0xc0000005
 ";
 
-/// That entry.
+/// The address of the second entry.
 pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
 
 pub(crate) fn image() -> Result<Image, Failure> {
     pe::read(arch::windows_program()).map_err(broken("reading the program"))
 }
 
-/// What it does from the entry at which it knows `int 0x80`: the same whether Linux has 32-bit calls or
-/// not.
+/// The transcript of the entry that issues `int 0x80`: the same whether or not Linux has 32-bit calls.
 const INT80: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140001d0a: access to 0xffffffffffffffff
 end 0xc0000005
@@ -63,6 +62,6 @@ pub(crate) fn int80() -> Check {
             same(&image, &Nt, &[engine], INT80)?;
         }
     }
-    // The tasks share it with this one.
-    equal("file mode mask behind the program", file_mask(BEFORE), Ok(BEFORE))
+    // The tasks share the umask with this process.
+    equal("umask after the program", file_mask(BEFORE), Ok(BEFORE))
 }

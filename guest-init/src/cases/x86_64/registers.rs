@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Flags, vector registers and segment bases, which x86-64 alone has.
+//! The flags, vector registers and segment bases of x86-64.
 
 use crate::arch::{self, AvxState, Reg, Registers, SseState};
 use crate::case::Check;
@@ -37,7 +37,7 @@ pub(crate) fn avx_kept() -> Check {
 }
 
 fn second_pointer_value() -> u64 {
-    // SAFETY: the case points it at a word that lives until the end of the case.
+    // SAFETY: the case has set it to the address of a word that lives as long as the case.
     unsafe { arch::read_second_thread_pointer() }
 }
 
@@ -49,7 +49,7 @@ fn read_pointers(_: Dispatch<'_>) {
 
 fn thread_pointer(which: u64) -> u64 {
     let mut value = 0u64;
-    // SAFETY: writes one word.
+    // SAFETY: writes one word, which is live.
     let _ = unsafe { sys::call(libc::SYS_arch_prctl, &[which, &raw mut value as u64]) };
     value
 }
@@ -59,7 +59,7 @@ pub(crate) fn thread_pointers_kept() -> Check {
     handle(read_pointers)?;
     let word = Box::leak(Box::new(VALUE));
     let second = std::ptr::from_ref(word) as u64;
-    // SAFETY: nothing else here uses the second thread pointer, and the word is never freed.
+    // SAFETY: nothing else uses the second thread pointer, and the word is never freed.
     unsafe { sys::call(libc::SYS_arch_prctl, &[arch::SET_SECOND_THREAD_POINTER, second]) }
         .map_err(broken("arch_prctl"))?;
     let first = thread_pointer(arch::GET_THREAD_POINTER);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors with bits set that some processors of x86-64 ignore in an address.
+//! Selectors at tagged addresses of x86-64 (LAM).
 
 use crate::arch;
 use crate::case::Check;
@@ -8,7 +8,7 @@ use crate::support::*;
 use crate::sys::Errno;
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 
-/// A selector with each tag bit alone, and with all of them.
+/// The address of [`SELECTOR`] with each tag bit alone, and with all of them.
 fn tagged() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
@@ -22,7 +22,7 @@ pub(crate) fn refused_by_prctl() -> Check {
         refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
         is_executed_despite_block(&arch::gate())?;
     }
-    // One that is armed stays as it is.
+    // An armed task stays armed as before.
     arm()?;
     for selector in tagged() {
         refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What real programs on x86-64 do with dispatch: Wine and a rewriter of system calls.
+//! Dispatch as real programs on x86-64 use it: Wine, and a binary rewriter of system calls.
 
 use crate::arch::{self, NtBlock, NtFrame, Reg, Registers};
 use crate::case::{Check, Failure};
@@ -9,21 +9,21 @@ use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Marks: threads that are done, and what went wrong first in any.
+/// Marks: the number of threads that are done, and the first error of any.
 const DONE: usize = 0;
 const WRONG: usize = 1;
 const GOT: usize = 2;
-/// Calls that the Unix side saw, and those for which its thread pointer was not in force.
+/// Calls that the Unix side handled, and those during which the thread pointer was wrong.
 static WORKED: AtomicU64 = AtomicU64::new(0);
 static MISPLACED: AtomicU64 = AtomicU64::new(0);
-/// Dispatch is to be switched off at the next one.
+/// The Unix side must disarm at the next call.
 static DISABLED: AtomicU32 = AtomicU32::new(0);
 
 const WINDOWS_CALLS: u64 = 12;
-/// A number that is `NtQueryPerformanceCounter` on some Windows, and `symlink` here.
+/// The number of `NtQueryPerformanceCounter` on some releases of Windows, and of `symlink` on Linux.
 const WINDOWS_NUMBER: u32 = 0x58;
 
-/// What Wine's handler does: no look at siginfo, all from the registers.
+/// A handler like Wine's, which ignores siginfo and takes everything from the registers.
 fn to_dispatcher(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     if DISABLED.load(Ordering::SeqCst) == 1 {
@@ -32,8 +32,8 @@ fn to_dispatcher(dispatch: Dispatch<'_>) {
         }
         return;
     }
-    // SAFETY: the threads that are dispatched here have a block, and in it the address of a frame
-    // that no one else uses now.
+    // SAFETY: threads with this handler have a block, which holds the address of a frame that nothing
+    // else uses now.
     let frame = unsafe { &mut *(arch::nt_block().frame as *mut NtFrame) };
     frame.next = registers[Reg::NEXT] + arch::NT_RETURN;
     frame.flags = registers[Reg::Flags];
@@ -42,17 +42,16 @@ fn to_dispatcher(dispatch: Dispatch<'_>) {
     registers[Reg::NEXT] = arch::nt_dispatcher();
 }
 
-/// The Unix side: a real call of its own, and a sum that shows number and arguments.
+/// The Unix side: issues a real call, and gives a sum that depends on number and arguments.
 extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
-    // SAFETY: the program keeps two further arguments above the return address and the four
-    // words for the callee.
+    // SAFETY: two further arguments are above the return address and the four words of home space.
     let further = unsafe { [*frame.stack.add(5), *frame.stack.add(6)] };
     let mut pointer = 0u64;
-    // SAFETY: writes one word.
+    // SAFETY: writes one word, which is live.
     let asked = unsafe {
         sys::call(libc::SYS_arch_prctl, &[arch::GET_THREAD_POINTER, &raw mut pointer as u64])
     };
-    // SAFETY: this thread's block.
+    // SAFETY: the thread has a block.
     let due = unsafe { arch::nt_block() }.unix_pointer;
     if asked.is_err() || pointer != due {
         MISPLACED.fetch_add(1, Ordering::SeqCst);
@@ -63,7 +62,7 @@ extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
 }
 
 fn set_pointer(which: u64, value: u64) -> bool {
-    // SAFETY: nothing in such a thread uses thread-local storage.
+    // SAFETY: such a thread does not use thread-local storage.
     unsafe { sys::call(libc::SYS_arch_prctl, &[which, value]) }.is_ok()
 }
 
@@ -74,12 +73,12 @@ fn complain(what: u64, got: u64) {
     }
 }
 
-/// The life of a thread of a Windows program; its argument is the address of its block.
+/// A thread of a Windows program. Its argument is the address of its block.
 extern "C" fn windows_thread(argument: u64) -> u64 {
     const STACK: usize = 16 * PAGE;
-    // SAFETY: the block is this thread's own and never freed.
+    // SAFETY: the block belongs to this thread and is never freed.
     let block = unsafe { &*(argument as *const NtBlock) };
-    // SAFETY: the stack for handlers is never freed.
+    // SAFETY: the signal stack is never freed.
     let ready = pages(STACK / PAGE)
         .is_ok_and(|stack| unsafe { sys::sigaltstack(stack as u64, STACK as u64, 0).is_ok() })
         && set_pointer(arch::SET_SECOND_THREAD_POINTER, argument)
@@ -98,7 +97,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
     for call in 0..WINDOWS_CALLS {
         let arguments = [call % 10, 2, 3, 4, 5, 6];
         let number = WINDOWS_NUMBER + u32::from(call % 2 == 1);
-        // SAFETY: never reaches the kernel, or does nothing there for want of addresses.
+        // SAFETY: the call is dispatched, or fails for its arguments.
         let (result, spoilt) = unsafe { arch::nt_program(number, &arguments) };
         if result != u64::from(number) * 1_000_000 + arguments[0] * 100_000 + 23_456 {
             complain(2, result);
@@ -110,7 +109,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
             complain(4, 0);
         }
         if call % 4 == 3 {
-            // A signal amid the program's code, whose handler returns through the C library.
+            // A signal whose handler returns through a restorer outside, as those of the C library do.
             if sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_err() {
                 complain(5, 0);
             }
@@ -118,11 +117,11 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
     }
     let _ = set_pointer(arch::SET_THREAD_POINTER, block.unix_pointer);
     set_mark(DONE, mark(DONE) + 1);
-    // Only the last thing of the process switches dispatch off.
+    // The last action of the process disarms.
     await_mark(DONE + 3, 1);
     let (result, _) = {
         let number = u32::try_from(libc::SYS_gettid).unwrap_or(0);
-        // SAFETY: asks for a number.
+        // SAFETY: takes no pointers.
         unsafe { arch::nt_program(number, &[0; 6]) }
     };
     if result != u64::from(sys::gettid().cast_unsigned()) {
@@ -132,13 +131,13 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
     0
 }
 
-/// A thread's block, frame and stack of the Unix side.
+/// A thread's block, and its frame and stack for the Unix side.
 fn windows_block() -> Result<u64, Failure> {
     const STACK: usize = 8 * PAGE;
     let page = pages(1)?;
     let stack = pages(STACK / PAGE)?;
     let frame = stack as u64 + (STACK - size_of::<NtFrame>()) as u64;
-    // SAFETY: a zeroed page, which is a valid block, as long as one, and never freed.
+    // SAFETY: a zeroed page is a valid block, and is never freed.
     let block = unsafe { &mut *page.cast::<NtBlock>() };
     block.own = page as u64;
     block.unix_pointer = arch::thread_pointer();
@@ -150,7 +149,7 @@ fn windows_block() -> Result<u64, Failure> {
 
 pub(crate) fn wine() -> Check {
     const THREADS: u64 = 2;
-    // `server_block_set` of Wine: what its own handlers may not be interrupted by.
+    // Wine's `server_block_set`: the signals that its handlers block.
     let blocked = [
         libc::SIGALRM,
         libc::SIGIO,
@@ -166,7 +165,7 @@ pub(crate) fn wine() -> Check {
     for _ in 0..THREADS {
         let done = mark(DONE);
         spawn_thread(windows_thread, windows_block()?)?;
-        // One after the other: the marks have one writer.
+        // One thread after the other, as the marks have one writer.
         await_mark(DONE, done + 1);
     }
     DISABLED.store(1, Ordering::SeqCst);
@@ -179,13 +178,17 @@ pub(crate) fn wine() -> Check {
         "a thread sets itself up",
         "the result of a call",
         "registers that changed",
-        "the selector is BLOCK after a call",
+        "the selector is at BLOCK after a call",
         "a signal is sent",
         "a call with dispatch off",
     ];
     let wrong_at = usize::try_from(mark(WRONG)).unwrap_or(0);
     ensure(wrong_at == 0, what.get(wrong_at).unwrap_or(&""), || format!("{:#x}", mark(GOT)))?;
-    equal("calls that the Unix side saw", WORKED.load(Ordering::SeqCst), THREADS * WINDOWS_CALLS)?;
+    equal(
+        "calls that the Unix side handled",
+        WORKED.load(Ordering::SeqCst),
+        THREADS * WINDOWS_CALLS,
+    )?;
     equal("calls with the wrong thread pointer", MISPLACED.load(Ordering::SeqCst), 0)?;
     equal("SIGSYS handled", u64::from(dispatches()), THREADS * (WINDOWS_CALLS + 1))?;
     let signals = THREADS * WINDOWS_CALLS / 4;
@@ -194,12 +197,12 @@ pub(crate) fn wine() -> Check {
     equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
 }
 
-/// What a rewriter's handler does: the call's place becomes a call of the slide.
+/// The handler of a rewriter: replaces the system call instruction by a call of the slide.
 fn rewrite(dispatch: Dispatch<'_>) {
     let place = dispatch.frame.registers[Reg::NEXT] - arch::CALL_LENGTH;
     let page = (place & !(PAGE as u64 - 1)) as *mut u8;
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-    // SAFETY: the page is a copy of a gate of the case's own, and this thread is the only one.
+    // SAFETY: the page holds the case's copy of a gate, and there is one thread.
     unsafe {
         if sys::protect(page, PAGE, all).is_err() {
             return;
@@ -211,7 +214,7 @@ fn rewrite(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::slide_resume();
 }
 
-/// The handler's beginning: ALLOW before any call of its own.
+/// The entry of the handler: sets ALLOW before it issues a call.
 fn allow_and_rewrite(dispatch: Dispatch<'_>) {
     flip(ALLOW);
     rewrite(dispatch);
@@ -231,8 +234,8 @@ pub(crate) fn rewriter() -> Check {
         u64::MAX,
         0,
     ];
-    // SAFETY: nothing lives at address 0. It is written by the kernel, to which it is a place
-    // like any other: to Rust it is not.
+    // SAFETY: nothing is mapped at address 0. The kernel writes the page, as Rust may not access address
+    // 0.
     unsafe {
         sys::call(libc::SYS_mmap, &arguments).map_err(|_| Failure::Unmet("mapping at 0".into()))?;
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -247,13 +250,13 @@ pub(crate) fn rewriter() -> Check {
     let mut gates = Vec::new();
     for _ in 0..SITES {
         let page = pages(1)?;
-        // SAFETY: a page of its own, executable from here on.
+        // SAFETY: a newly mapped page, which is executable from here on.
         gates.push(unsafe { arch::copy_gate(page) });
         protect(page, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     }
     arch::slide_selector().store(address(&SELECTOR), Ordering::SeqCst);
     let regs: Vec<Registers> = (0..CALLS).map(|_| touch()).collect();
-    // The return from the handler is outside too, as there is no inside: it lives by ALLOW.
+    // There is no allowed range, so the handler's return is executed because of ALLOW only.
     handle_returning(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
     forget();
     accepted(EXCLUSIVE, 0, 0, address(&SELECTOR))?;
@@ -263,7 +266,7 @@ pub(crate) fn rewriter() -> Check {
             let got = gate.issue(regs);
             let after = SELECTOR.load(Ordering::SeqCst);
             flip(ALLOW);
-            let what = format!("call {call} of place {site}");
+            let what = format!("call {call} at site {site}");
             equal(&format!("selector behind {what}"), after, BLOCK)?;
             equal(&format!("effect of {what}"), touched(), true)?;
             equal(&format!("result of {what}"), got.result(), 0o022)?;

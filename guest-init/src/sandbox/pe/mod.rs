@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Reads programs of 64-bit Windows: sections and relocations. There are no imports: there is nothing
-//! to import from. What is not understood is refused, so that a program that is taken runs as it was
-//! meant to. (Microsoft's "PE Format" has the names.)
+//! Reads executables of 64-bit Windows (PE32+): sections and relocations. Imports are not supported, as
+//! there are no DLLs. The reader refuses everything that it does not know, so that an accepted program
+//! runs as intended. The names are those of Microsoft's "PE Format".
 
 use super::image::{Image, Segment};
 use super::program_memory;
 use std::fmt;
 use std::ops::Range;
 
-/// Why a file is no program that can be run here.
+/// Why the sandbox cannot run a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It has no MZ or PE signature.
+    /// The file has no MZ or PE signature.
     NotPe,
-    /// It ends before this.
+    /// The file ends before this part.
     Truncated(&'static str),
-    /// It is for this machine (`IMAGE_FILE_MACHINE_*`).
+    /// The file is for this other machine (`IMAGE_FILE_MACHINE_*`).
     Machine(u16),
-    /// It is no program but this.
+    /// The file is this instead of a program.
     Kind(&'static str),
-    /// It needs this, which is not here.
+    /// The file needs this, which the sandbox does not have.
     Needs(&'static str),
-    /// This number in its headers makes no sense.
+    /// This in the headers is invalid.
     Header(&'static str),
-    /// It is larger than there is room for.
+    /// The program is larger than the memory for its image.
     TooLarge,
-    /// A section, by its index, is not as it should be.
+    /// The section with this index is invalid.
     Section(usize, &'static str),
-    /// It begins where there is no code.
+    /// The entry point, at this offset, is not in an executable section.
     Entry(u32),
-    /// Its relocations are not as they should be.
+    /// The relocations are invalid.
     Relocations(&'static str),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NotPe => f.write_str("it is no PE file"),
+            Refusal::NotPe => f.write_str("it is not a PE file"),
             Refusal::Truncated(what) => write!(f, "it is truncated: it ends before {what}"),
             Refusal::Machine(machine) => {
                 let name = match machine {
@@ -46,25 +46,27 @@ impl fmt::Display for Refusal {
                     0xaa64 => "arm64",
                     _ => "unknown",
                 };
-                write!(f, "it is for another machine than x86-64: {name} ({machine:#x})")
+                write!(f, "it is for {name} ({machine:#x}), not for x86-64")
             }
-            Refusal::Kind(what) => write!(f, "it is no program: it is {what}"),
+            Refusal::Kind(what) => write!(f, "it is not a program but {what}"),
             Refusal::Needs(what) => {
-                write!(f, "it has {what}, which nothing here provides")
+                write!(f, "it has {what}, which the sandbox does not support")
             }
-            Refusal::Header(what) => write!(f, "its headers make no sense: {what}"),
-            Refusal::TooLarge => write!(f, "it is larger in memory than {} KiB", ROOM >> 10),
+            Refusal::Header(what) => write!(f, "its headers are invalid: {what}"),
+            Refusal::TooLarge => write!(f, "it is larger in memory than {} KiB", MAX_SIZE >> 10),
             Refusal::Section(index, what) => write!(f, "its section {index} {what}"),
-            Refusal::Entry(place) => write!(f, "its entry, {place:#x}, is not in any code of it"),
-            Refusal::Relocations(what) => write!(f, "its relocations make no sense: {what}"),
+            Refusal::Entry(place) => {
+                write!(f, "its entry point, {place:#x}, is not in an executable section")
+            }
+            Refusal::Relocations(what) => write!(f, "its relocations are invalid: {what}"),
         }
     }
 }
 
 impl std::error::Error for Refusal {}
 
-/// Most bytes in memory.
-const ROOM: u64 = program_memory::IMAGE;
+/// Most bytes of a program in memory.
+const MAX_SIZE: u64 = program_memory::IMAGE;
 
 const AMD64: u16 = 0x8664;
 const PE32_PLUS: u16 = 0x20b;
@@ -75,27 +77,27 @@ const RELOCATIONS_STRIPPED: u16 = 0x0001;
 const EXECUTABLE: u16 = 0x0002;
 const LIBRARY: u16 = 0x2000;
 
-/// Characteristics of a section, and what they are here.
+/// Characteristics of a section, and the corresponding `PROT_*`.
 const ACCESS: [(u32, i32); 3] = [
     (0x2000_0000, libc::PROT_EXEC),
     (0x4000_0000, libc::PROT_READ),
     (0x8000_0000, libc::PROT_WRITE),
 ];
 
-/// Indices of data directories.
+/// Indices of data directories; a program with one of `NEEDED` is refused.
 const RELOCATIONS: usize = 5;
 const IMPORTS: usize = 1;
 const NEEDED: [(usize, &str); 3] =
     [(13, "delayed imports"), (9, "thread-local storage"), (14, "a CLR header")];
 
-/// Bytes of an entry of the list of imports, which ends with one of zeroes.
+/// Bytes of an import directory entry; a zeroed one ends the list.
 const IMPORT: u32 = 20;
 
-/// Kinds of relocations.
+/// Types of relocations: `IMAGE_REL_BASED_ABSOLUTE` (padding) and `IMAGE_REL_BASED_DIR64`.
 const NOTHING: u16 = 0;
 const POINTER: u16 = 10;
 
-/// The file, of which no number is taken that is not there.
+/// The content of a file, with checked reads.
 struct File<'a>(&'a [u8]);
 
 impl<'a> File<'a> {
@@ -123,25 +125,25 @@ impl<'a> File<'a> {
     }
 }
 
-/// A section: where it is in memory, and how it may be accessed.
+/// A section: its offsets in memory and its protection.
 struct Section {
     memory: Range<u32>,
     protection: i32,
 }
 
-/// What the headers say.
+/// The parts of the headers that matter.
 struct Headers {
     relocations_stripped: bool,
-    /// Where the section table is, and how many sections there are.
+    /// Offset of the section table in the file, and number of sections.
     table: u64,
     sections: usize,
-    /// Bytes in memory of all, and of the headers.
+    /// Bytes of the whole image, and of the headers, in memory.
     size: u32,
     headers: u32,
     entry: u32,
-    /// Where it wants to be.
+    /// The preferred address.
     base: u64,
-    /// Place and length of what is beside code and data.
+    /// The data directories: offset in memory and length.
     directories: [(u32, u32); DIRECTORIES],
 }
 
@@ -193,7 +195,7 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
     }
     let size = file.u32(optional + 56, OPTIONAL)?;
     let headers = file.u32(optional + 60, OPTIONAL)?;
-    if u64::from(size) > ROOM {
+    if u64::from(size) > MAX_SIZE {
         return Err(Refusal::TooLarge);
     }
     if size == 0 || size % PAGE != 0 || headers == 0 || headers > size {
@@ -211,7 +213,7 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
     })
 }
 
-/// Reads a program as it will lie at the arena's beginning.
+/// Reads a program, relocated to the beginning of the [program's memory](program_memory).
 ///
 /// # Errors
 /// [`Refusal`]
@@ -222,7 +224,7 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     let raw = file.bytes(0, headers.headers.into(), "the end of its headers")?;
     memory[..raw.len()].copy_from_slice(raw);
     let sections = sections(&file, &headers, &mut memory)?;
-    // Linkers leave a list that has nothing but its end.
+    // Some linkers write an import list with the end entry only.
     let (imports, length) = headers.directories[IMPORTS];
     if length != 0 {
         let end = imports.checked_add(IMPORT);
@@ -240,7 +242,9 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     if moved != 0 {
         let (place, length) = headers.directories[RELOCATIONS];
         if headers.relocations_stripped || length == 0 {
-            return Err(Refusal::Relocations("there are none, and its own place is not to be had"));
+            return Err(Refusal::Relocations(
+                "there are none, and its preferred address is not free",
+            ));
         }
         relocate(&mut memory, place, length, moved, &sections)?;
     }
@@ -249,7 +253,7 @@ pub fn read(bytes: &[u8]) -> Result<Image, Refusal> {
     Ok(Image { segments: segments.collect(), entry: program_memory::BASE + u64::from(entry) })
 }
 
-/// Reads the section table, and puts what sections hold into memory.
+/// Reads the section table, and copies the content of the sections into memory.
 fn sections(
     file: &File<'_>,
     headers: &Headers,
@@ -292,7 +296,7 @@ fn sections(
     Ok(sections)
 }
 
-/// Adds to each pointer by how much the image was moved.
+/// Adds the distance `moved` to each pointer that the relocations name.
 fn relocate(
     memory: &mut [u8],
     start: u32,
@@ -303,7 +307,7 @@ fn relocate(
     let wrong = Refusal::Relocations;
     let end = start.checked_add(length).filter(|end| *end as usize <= memory.len());
     let end = end.ok_or(wrong("they are not within the image"))?;
-    // Where relocations change the table of relocations, it is the one before that counts.
+    // A copy, in case relocations change the table itself.
     let table = memory[start as usize..end as usize].to_vec();
     let table = File(&table);
     let mut at = 0;
@@ -311,7 +315,7 @@ fn relocate(
         const BLOCK: &str = "the end of a block of relocations";
         let (page, size) = (table.u32(at, BLOCK)?, u64::from(table.u32(at + 4, BLOCK)?));
         if size < 8 || size % 2 != 0 {
-            return Err(wrong("the length of a block is none"));
+            return Err(wrong("the length of a block is invalid"));
         }
         for entry in (8..size).step_by(2) {
             let entry = table.u16(at + entry, BLOCK)?;
@@ -337,6 +341,7 @@ fn relocate(
     Ok(())
 }
 
+/// The segment of a section, without the zeros at its end.
 fn segment(section: &Section, memory: &[u8]) -> Segment {
     let Range { start, end } = section.memory;
     let bytes = &memory[start as usize..end as usize];

@@ -133,7 +133,7 @@ fn a_program_at_home_needs_no_relocations() {
         home(program);
         program.base += 0x10000;
     });
-    assert_eq!(away, Refusal::Relocations("there are none, and its own place is not to be had"));
+    assert_eq!(away, Refusal::Relocations("there are none, and its preferred address is not free"));
 }
 
 #[test]

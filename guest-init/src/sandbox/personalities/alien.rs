@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The personality `alien`: a system call interface that nothing in Linux expects. Numbers fill 64 bits,
-//! results come in registers that no call of Linux touches, and a flag says whether it failed.
+//! The personality `alien`: a system call interface as unlike Linux's as possible. Numbers have 64
+//! bits, results are in registers that no Linux call changes, and a flag reports failure.
 
 use crate::arch::{ALIEN, Reg, Registers, set_alien_flag};
 use crate::sandbox::bounded_text::Quoted;
@@ -11,43 +11,45 @@ use crate::sandbox::program_memory;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// `say(address, length)`: length and sum of bytes that go to the console.
+/// `say(address, length)` writes bytes to the console; gives their number and sum.
 const SAY: u64 = 0xa11e_0000_0000_0027;
-/// `map(length, protection)`: address of zeroed memory.
+/// `map(length, protection)` gives the address of zeroed memory.
 const MAP: u64 = 0xa11e_0000_0000_00e7;
-/// `protect(address, length, protection)`: the protection before.
+/// `protect(address, length, protection)` gives the previous protection.
 const PROTECT: u64 = 0xa11e_ffff_0000_003c;
-/// `spawn(entry, argument)`: the number of a new thread.
+/// `spawn(entry, argument)` gives the number of a new thread.
 const SPAWN: u64 = 0x0000_0001_0000_003c;
 /// `join(thread)` waits for its end.
 const JOIN: u64 = 0x0000_0002_0000_003c;
-/// `call(entry, argument)` has the program called back, and gives what it is `done` with.
+/// `call(entry, argument)` calls the program back, and gives the argument of its `done`.
 const CALL: u64 = 0x0000_0003_0000_003c;
-/// `done(result)` ends what was called back.
+/// `done(result)` returns from a callback.
 const DONE: u64 = 0x0000_0004_0000_003c;
-/// `nap(milliseconds)`.
+/// `nap(milliseconds)` sleeps.
 const NAP: u64 = 0x8000_0000_0000_0001;
-/// `faults(handler)`: where the program goes on after a fault, place and address in the results.
+/// `faults(handler)` sets the address at which the program continues after a fault. There the result
+/// registers hold the program counter and the address of the fault.
 const FAULTS: u64 = 0x7fff_ffff_ffff_ff01;
 /// `leave(status)` ends the thread.
 const LEAVE: u64 = 0xffff_ffff_ffff_fffe;
 /// `stop(status)` ends the program.
 const STOP: u64 = 0x0000_003c_0000_0000;
 
-/// The personality.
+/// The personality `alien`.
 pub struct Alien;
 
-/// Where the handler of faults is kept.
+/// Index in [`Call::words`] of the address that `faults` sets.
 const HANDLER: usize = 0;
 
-/// As the interface numbers them: read, write, execute.
+/// Converts a protection: the interface uses the bits of `PROT_*`.
 fn protection(value: u64) -> Option<i32> {
     i32::try_from(value).ok().filter(|bits| (0..8).contains(bits))
 }
 
 impl Alien {
-    /// What a call answers, if it does not fail, and what comes then.
-    fn answer(call: &mut Call<'_>, number: u64, a: [u64; 4]) -> Option<([u64; 2], Next)> {
+    /// Emulates a call other than `call` and `done`: gives the results and the next action, or `None` if
+    /// it fails.
+    fn emulate(call: &mut Call<'_>, number: u64, a: [u64; 4]) -> Option<([u64; 2], Next)> {
         let go = |first, second| Some(([first, second], Next::Go));
         match number {
             SAY => {
@@ -105,15 +107,20 @@ impl Alien {
         }
     }
 
-    /// Calls the program back, or returns from there. False if it cannot.
-    fn turn(call: &mut Call<'_>, registers: &mut Registers, number: u64, a: [u64; 4]) -> bool {
-        /// Below the stack pointer a program may have what it needs.
-        const KEPT: u64 = 256;
+    /// Emulates `call` and `done`, which switch registers. False for other calls, and if it fails.
+    fn emulate_callback(
+        call: &mut Call<'_>,
+        registers: &mut Registers,
+        number: u64,
+        a: [u64; 4],
+    ) -> bool {
+        /// Bytes below the stack pointer that the program may use (a red zone).
+        const RED_ZONE: u64 = 256;
         if number == CALL && call.push(registers) {
             let _ = write!(call.transcript, "call({:#x}, {})", a[0], a[1]);
             registers[Reg::NEXT] = a[0];
             registers[ALIEN.arguments[0]] = a[1];
-            registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(KEPT)) & !15;
+            registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(RED_ZONE)) & !15;
             return true;
         }
         let outer = if number == DONE { call.pop() } else { None };
@@ -125,6 +132,7 @@ impl Alien {
         true
     }
 
+    /// The first registers of a thread.
     fn begin(entry: u64, thread: usize, argument: u64) -> Registers {
         let mut registers = Registers::start(entry, program_memory::stack(thread).end);
         registers[ALIEN.arguments[0]] = argument;
@@ -150,10 +158,10 @@ impl Personality for Alien {
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
         let number = registers[ALIEN.number];
         let arguments = ALIEN.arguments.map(|reg| registers[reg]);
-        if Alien::turn(call, registers, number, arguments) {
+        if Alien::emulate_callback(call, registers, number, arguments) {
             return Next::Go;
         }
-        let answer = Alien::answer(call, number, arguments);
+        let answer = Alien::emulate(call, number, arguments);
         set_alien_flag(registers, answer.is_none());
         let (results, next) = answer.unwrap_or(([number, 0], Next::Go));
         for (reg, value) in ALIEN.results.into_iter().zip(results) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The personality `nt`: system calls as programs of 64-bit Windows make them. The numbers are those of
-//! Windows 10 20H1; they differ between releases, which is why Windows programs call ntdll.dll, and
-//! those that do not are what dispatch was made for.
+//! The personality `nt`: the system calls of 64-bit Windows, with the numbers of Windows 10 20H1. The
+//! numbers differ between releases, so most Windows programs call ntdll.dll instead; dispatch was made
+//! for those that do not.
 //!
-//! There is no ntdll.dll here. Threads begin where they are told to, and an exception, which ntdll.dll
-//! would hand to the program's handlers, ends the program, as one does that nobody handles.
+//! There is no ntdll.dll here: a thread begins directly at its entry, and an exception ends the program
+//! as an unhandled one does.
 
 use crate::arch::{self, Reg, Registers};
 use crate::sandbox::bounded_text::Quoted;
@@ -16,7 +16,7 @@ use crate::sys;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// The personality.
+/// The personality `nt`.
 pub struct Nt;
 
 /// NTSTATUS (MS-ERREF 2.3.1).
@@ -55,10 +55,10 @@ impl fmt::Display for Status {
     }
 }
 
-/// How a call ends.
-type Answer = Result<Next, Status>;
+/// The result of a call: the next action after success, or an error status.
+type CallResult = Result<Next, Status>;
 
-/// Handles: this process and thread, the console, and those of threads from here on.
+/// Handles: the current process and thread, the console, and the first of those of threads.
 const THIS_PROCESS: u64 = u64::MAX;
 const THIS_THREAD: u64 = u64::MAX - 1;
 const CONSOLE: u64 = 0x50;
@@ -67,7 +67,7 @@ const FIRST_THREAD: u64 = 0x100;
 const MEM_COMMIT: u64 = 0x1000;
 const MEM_RESERVE: u64 = 0x2000;
 
-/// `PAGE_*` and what it is here.
+/// `PAGE_*` and the corresponding `PROT_*`.
 const PROTECTIONS: [(u64, i32); 6] = [
     (0x01, libc::PROT_NONE),
     (0x02, libc::PROT_READ),
@@ -77,19 +77,19 @@ const PROTECTIONS: [(u64, i32); 6] = [
     (0x40, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC),
 ];
 
-/// From 1601 to 1970, in units of 100 ns.
+/// The time from 1601 to 1970 in units of 100 ns.
 const TO_UNIX: u64 = 116_444_736_000_000_000;
 
-/// Offsets in the thread's block (TEB): stack, itself, process and thread, the process's block (PEB),
-/// and the selector, where Wine has it.
+/// Offsets in the thread's block (TEB): the stack, the address of the TEB itself, the IDs of process and
+/// thread, the address of the PEB, and the dispatch selector (where Wine has it).
 const STACK_BASE: u64 = 0x08;
 const STACK_LIMIT: u64 = 0x10;
 const OWN: u64 = 0x30;
 const CLIENT: u64 = 0x40;
 const PROCESS: u64 = 0x60;
 const SELECTOR: u64 = 0x340;
-/// Behind the first thread's block: the process's, in which are the address of the image and of the
-/// parameters, in which is the handle for output.
+/// The process's block (PEB) is in the second page of the first thread's block. It has the addresses of
+/// the image and of the process parameters, and those have the handle of the standard output.
 const PEB: u64 = PAGE;
 const PARAMETERS: u64 = PAGE + 0x800;
 const PEB_IMAGE: u64 = 0x10;
@@ -100,7 +100,8 @@ const PARAMETERS_OUTPUT: u64 = 0x28;
 struct Arguments<'a>(&'a Registers);
 
 impl Arguments<'_> {
-    /// The argument of this index, from 0 on; from the fifth on they are on the stack.
+    /// The argument with this index, from 0: in a register, or on the stack if there are more than
+    /// argument registers.
     fn get(&self, call: &Call<'_>, index: usize) -> Result<u64, Status> {
         match arch::NT_ARGUMENTS.get(index) {
             Some(reg) => Ok(self.0[*reg]),
@@ -130,7 +131,7 @@ fn this_process(handle: u64) -> Result<(), Status> {
     if handle == THIS_PROCESS { Ok(()) } else { Err(Status::INVALID_HANDLE) }
 }
 
-/// The whole pages of a range.
+/// Extends a range to whole pages: start and length.
 fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
     let first = start & !(PAGE - 1);
     let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE));
@@ -139,7 +140,7 @@ fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
 
 /// `NtWriteFile(FileHandle, Event, ApcRoutine, ApcContext, IoStatusBlock, Buffer, Length, ByteOffset,
 /// Key)`
-fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (handle, block) = (a.get(call, 0)?, a.get(call, 4)?);
     let (buffer, length) = (a.get(call, 5)?, a.get(call, 6)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({handle:#x}, {buffer:#x}, {length})");
@@ -156,7 +157,7 @@ fn write_file(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 
 /// `NtAllocateVirtualMemory(ProcessHandle, *BaseAddress, ZeroBits, *RegionSize, AllocationType,
 /// Protect)`
-fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (place, size_place) = (a.get(call, 1)?, a.get(call, 3)?);
     let (kind, wanted) = (a.get(call, 4)?, a.get(call, 5)?);
     let (base, size) = (load(call, place)?, load(call, size_place)?);
@@ -180,7 +181,7 @@ fn allocate(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 }
 
 /// `NtProtectVirtualMemory(ProcessHandle, *BaseAddress, *RegionSize, NewProtect, *OldProtect)`
-fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (place, size_place) = (a.get(call, 1)?, a.get(call, 2)?);
     let (wanted, old_place) = (a.get(call, 3)?, a.get(call, 4)?);
     let (base, size) = (load(call, place)?, load(call, size_place)?);
@@ -202,7 +203,7 @@ fn protect(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
 
 /// `NtCreateThreadEx(*ThreadHandle, DesiredAccess, ObjectAttributes, ProcessHandle, StartRoutine,
 /// Argument, CreateFlags, ...)`
-fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (place, entry) = (a.get(call, 0)?, a.get(call, 4)?);
     let (argument, flags) = (a.get(call, 5)?, a.get(call, 6)?);
     let _ = write!(call.transcript, "({entry:#x}, {argument:#x}, {:#x})", flags & 0xffff_ffff);
@@ -219,9 +220,9 @@ fn create_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     Ok(Next::Start(thread))
 }
 
-/// `NtQuerySystemTime(*SystemTime)`: units of 100 ns since 1601. What it is the transcript does not
-/// tell: it would be another each time.
-fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+/// `NtQuerySystemTime(*SystemTime)`: units of 100 ns since 1601. The value is not in the transcript,
+/// which must be the same in every run.
+fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let now = sys::clock(libc::CLOCK_REALTIME);
     let units = now.as_secs() * 10_000_000 + u64::from(now.subsec_nanos()) / 100;
     let place = a.get(call, 0)?;
@@ -231,8 +232,9 @@ fn query_time(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     Ok(Next::Go)
 }
 
-/// `NtDelayExecution(Alertable, *Interval)`: a span if it is negative, else a time.
-fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+/// `NtDelayExecution(Alertable, *Interval)`: a negative interval is a duration, a positive one a point
+/// in time, which is not supported.
+fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let interval = load(call, a.get(call, 1)?)?.cast_signed();
     let _ = write!(call.transcript, "({interval})");
     if interval > 0 {
@@ -243,8 +245,8 @@ fn delay(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     Ok(Next::Sleep(Duration::new(units / 10_000_000, part * 100)))
 }
 
-/// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, of threads, without a limit.
-fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+/// `NtWaitForSingleObject(Handle, Alertable, *Timeout)`, for thread handles without a timeout.
+fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (handle, limit) = (a.get(call, 0)?, a.get(call, 2)?);
     let _ = write!(call.transcript, "({handle:#x})");
     if limit != 0 {
@@ -255,23 +257,25 @@ fn wait(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
     Ok(Next::Await(thread.ok_or(Status::INVALID_HANDLE)?))
 }
 
-/// `NtTerminateThread(ThreadHandle, ExitStatus)`, of the thread that calls.
-fn end_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+/// `NtTerminateThread(ThreadHandle, ExitStatus)`, for the calling thread.
+fn end_thread(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
     if handle == THIS_THREAD { Ok(Next::EndThread(status)) } else { Err(Status::INVALID_HANDLE) }
 }
 
 /// `NtTerminateProcess(ProcessHandle, ExitStatus)`
-fn end(call: &mut Call<'_>, a: &Arguments<'_>) -> Answer {
+fn end(call: &mut Call<'_>, a: &Arguments<'_>) -> CallResult {
     let (handle, status) = (a.get(call, 0)?, a.get(call, 1)? & 0xffff_ffff);
     let _ = write!(call.transcript, "({status:#x})");
     this_process(handle)?;
     Ok(Next::End(status))
 }
 
-type Service = fn(&mut Call<'_>, &Arguments<'_>) -> Answer;
+/// The function that emulates a call.
+type Service = fn(&mut Call<'_>, &Arguments<'_>) -> CallResult;
 
+/// The emulated calls: number, name, function.
 const SERVICES: [(u32, &str, Service); 9] = [
     (0x04, "NtWaitForSingleObject", wait),
     (0x08, "NtWriteFile", write_file),
@@ -284,7 +288,7 @@ const SERVICES: [(u32, &str, Service); 9] = [
     (0xc1, "NtCreateThreadEx", create_thread),
 ];
 
-/// Gives a thread its block and its first registers.
+/// Sets up the block and the first registers of a thread.
 fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
     let (stack, block) = (program_memory::stack(thread), program_memory::block(thread).start);
     let both = libc::PROT_READ | libc::PROT_WRITE;
@@ -321,7 +325,7 @@ impl Personality for Nt {
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
         call.map_stack(0)?;
         let block = program_memory::block(0).start;
-        // As on Windows, a program finds its process's block in the first argument.
+        // As on Windows, the first argument of the first thread is the address of the PEB.
         begin(call, 0, image.entry, block + PEB)?;
         for (offset, value) in [
             (PEB + PEB_IMAGE, program_memory::BASE),

@@ -14,7 +14,7 @@ use sudbox_vmm::kvm::bus::{Bus, Effect};
 use sudbox_vmm::kvm::serial::Serial;
 use sudbox_vmm::kvm::x86_64::layout::{SERIAL_PORT, VSOCK_MMIO, VSOCK_MMIO_SIZE};
 use sudbox_vmm::virtio::mmio::{QUEUES, Transport};
-use sudbox_vmm::virtio::vsock::Virtqueues;
+use sudbox_vmm::virtio::vsock::TransportQueues;
 use sudbox_vmm::vsock::device::Device;
 use sudbox_vmm::vsock::link::Link;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -113,7 +113,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
     let kicks = [(); QUEUES].map(|()| event());
     let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&link));
     let transport = Arc::new(transport);
-    Virtqueues::attach(&link, transport.clone(), Arc::new(event()));
+    TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
     let printed = Arc::new(AtomicUsize::new(0));
     let bus = Bus::new(Serial::new(event(), Box::new(Printed(printed.clone()))), transport);
     let mut sent = 0;
@@ -155,10 +155,10 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Memory { addr, data } => {
                 let _ = memory.write(data, GuestAddress(addr.into()));
             }
-            Step::Pump => link.pump(),
+            Step::Pump => link.receive_all(),
         }
     }
-    link.pump();
+    link.receive_all();
     assert!(printed.load(Ordering::Relaxed) <= sent);
     let saved = bus.save_serial();
     let again = Serial::restore(&saved, event(), Box::new(io::sink())).expect("what was saved");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sudbox_vmm::virtio::mmio::{FEATURES, QUEUES, Transport};
-use sudbox_vmm::virtio::vsock::Virtqueues;
+use sudbox_vmm::virtio::vsock::TransportQueues;
 use sudbox_vmm::vsock::BUFFER;
 use sudbox_vmm::vsock::device::{ConnectionId, Device, Read};
 use sudbox_vmm::vsock::link::Link;
@@ -150,7 +150,7 @@ impl Vm {
         let (link, kicks) = (link(), [(); QUEUES].map(|()| event()));
         let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&link));
         let transport = Arc::new(transport);
-        Virtqueues::attach(&link, transport.clone(), Arc::new(event()));
+        TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
         let parts = [0, 1, 2].map(home);
         Vm { memory, link, transport, id: None, parts, offered: [0; QUEUES] }
     }
@@ -162,7 +162,7 @@ impl Vm {
         let transport = Transport::restore(self.memory.clone(), event(), kicks, theirs, &state);
         let transport = Arc::new(transport.expect("what was saved"));
         assert_eq!(transport.save(), state);
-        Virtqueues::attach(&link, transport.clone(), Arc::new(event()));
+        TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
         Vm { link, transport, id: None, ..self }
     }
 
@@ -297,7 +297,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 vm.offer(1, slot, 1);
             }
             Step::Notify { queue } => vm.write(NOTIFY, queue),
-            Step::Pump => vm.link.pump(),
+            Step::Pump => vm.link.receive_all(),
             Step::Accept => {
                 let id = vm.link.with(|device| device.accept(PORT));
                 vm.id = id.or(vm.id);
@@ -322,6 +322,6 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
         }
         vm.check();
     }
-    vm.link.pump();
+    vm.link.receive_all();
     vm.check();
 });

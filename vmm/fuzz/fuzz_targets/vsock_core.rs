@@ -116,7 +116,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 }
             }
             Step::Listen { port: second } => device.listen(port(second)),
-            Step::Ignore { port: second } => device.ignore(port(second)),
+            Step::Ignore { port: second } => device.stop_listening(port(second)),
             Step::Accept { port: second } => ids.extend(device.accept(port(second))),
             Step::Read { which, limit } => {
                 if let Some(id) = pick(&ids, which) {

@@ -16,8 +16,8 @@ const PORT: u32 = 1024;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    tx: Rings,
-    rx: Rings,
+    tx: GuestQueues,
+    rx: GuestQueues,
     event_idx: bool,
     /// Chains made of these, so that there are often some that lead somewhere.
     descriptors: Vec<(u16, u16, u8, u8)>,
@@ -28,7 +28,7 @@ struct Input<'a> {
 }
 
 #[derive(Arbitrary, Debug)]
-struct Rings {
+struct GuestQueues {
     size: u8,
     table: u16,
     available: u16,
@@ -44,7 +44,7 @@ struct Round {
     write: u16,
 }
 
-impl Rings {
+impl GuestQueues {
     fn queue(&self, event_idx: bool) -> Queue {
         let mut queue = Queue::new(256).expect("a power of two");
         queue.set_size(1 << (self.size % 9));

@@ -1,69 +1,112 @@
-//! The signal that gets a thread out of `KVM_RUN`.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Kicks: how another thread makes a vCPU thread return from `KVM_RUN`.
 //!
-//! The one who kicks sets the vCPU's `immediate_exit` first and sends the signal then: a thread that
-//! is inside comes out with `EINTR`, and one that is only about to go in does not get in
-//! (`Documentation/virt/kvm/api.rst`, section 5). A handler must be there, since a signal that is
-//! ignored interrupts nothing; it has nothing to do.
+//! The kicker sets `kvm_run.immediate_exit` and then sends a signal. If the vCPU thread is inside
+//! `KVM_RUN`, the signal makes the call return `EINTR`; if it is about to enter, `immediate_exit`
+//! does (`Documentation/virt/kvm/api.rst`, section 5). The signal needs a handler, because a signal
+//! that is ignored interrupts nothing; the handler does nothing.
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use libc::c_int;
+use kvm_bindings::kvm_run;
+use kvm_ioctls::VcpuFd;
+use libc::{c_int, c_void, siginfo_t};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
-/// The signal: the first real-time one that the C library leaves to programs.
+/// Returns the signal: the first real-time one that the C library leaves to programs.
 pub(crate) fn kick_signal() -> c_int {
-    libc::SIGRTMIN()
+    SIGRTMIN()
 }
 
-extern "C" fn nothing(_signal: c_int) {}
+extern "C" fn noop_handler(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
 
-/// Makes [`kick_signal`] interrupt system calls instead of killing the process. Once for the whole
-/// process, and for good; doing it again changes nothing.
+/// Installs the handler of [`kick_signal`] for the whole process, without `SA_RESTART`. Calling it
+/// again changes nothing.
 ///
 /// # Errors
 /// As `sigaction(2)`, which has no reason to fail here.
 pub(crate) fn install_kick_handler() -> io::Result<()> {
-    // SAFETY: A `sigaction` of zero bytes is a valid value: no handler, no flags (so no
-    // SA_RESTART: the call is to end), an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = nothing as extern "C" fn(c_int) as usize;
-    // SAFETY: `action` is valid and its handler does nothing, which is async-signal-safe; the old
-    // action is not asked for.
-    if unsafe { libc::sigaction(kick_signal(), &raw const action, std::ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
+    Ok(register_signal_handler(kick_signal(), noop_handler)?)
+}
+
+/// `kvm_run.immediate_exit` of one vCPU, for the thread that runs it and for those that kick it.
+///
+/// It has a mapping of its own: the one in [`VcpuFd`] is borrowed mutably during `KVM_RUN`, and goes
+/// with the `VcpuFd`.
+pub(super) struct ImmediateExit {
+    page: NonNull<c_void>,
+}
+
+/// Bytes of the mapping. `immediate_exit` is in the first page of `kvm_run`.
+const PAGE_SIZE: usize = 4096;
+
+// SAFETY: the page is only used through an atomic, and is unmapped by the last owner.
+unsafe impl Send for ImmediateExit {}
+// SAFETY: as above.
+unsafe impl Sync for ImmediateExit {}
+
+impl ImmediateExit {
+    /// Maps the byte of a vCPU.
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub(super) fn map(vcpu: &VcpuFd) -> io::Result<ImmediateExit> {
+        // SAFETY: the descriptor is open during the borrow.
+        let fd = unsafe { BorrowedFd::borrow_raw(vcpu.as_raw_fd()) };
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let page = unsafe { mmap(std::ptr::null_mut(), PAGE_SIZE, prot, MapFlags::SHARED, fd, 0) }?;
+        let page = NonNull::new(page).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(ImmediateExit { page })
     }
-    Ok(())
+
+    /// Sets the byte. While it is not 0, `KVM_RUN` returns `EINTR` at once.
+    pub(super) fn set(&self, value: u8) {
+        const OFFSET: usize = offset_of!(kvm_run, immediate_exit);
+        const { assert!(OFFSET < PAGE_SIZE) };
+        // SAFETY: the byte is inside the mapping, which lives as long as `self`. This process uses
+        // it only here, and the kernel reads it atomically (`READ_ONCE`).
+        let byte = unsafe { self.page.byte_add(OFFSET).cast::<AtomicU8>().as_ref() };
+        byte.store(value, Ordering::SeqCst);
+    }
+}
+
+impl Drop for ImmediateExit {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference into it outlives `set`. Unmapping what is
+        // mapped does not fail.
+        let _ = unsafe { munmap(self.page.as_ptr(), PAGE_SIZE) };
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd as _;
-    use std::os::unix::thread::JoinHandleExt as _;
     use std::thread;
     use std::time::Duration;
+    use vmm_sys_util::signal::Killable;
 
     #[test]
     fn a_kick_ends_a_system_call() {
         install_kick_handler().unwrap();
         install_kick_handler().unwrap();
         let (reader, writer) = io::pipe().unwrap();
-        let waiting = thread::spawn(move || {
-            let mut byte = 0u8;
-            // SAFETY: The buffer is one byte long.
-            let count = unsafe { libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) };
-            (count, io::Error::last_os_error().kind())
-        });
-        // A call that is begun again never ends, until the pipe closes.
+        let waiting = thread::spawn(move || rustix::io::read(reader, &mut [0]));
+        // If the call were restarted, it would last until the pipe closes.
         for _ in 0..2000 {
             if waiting.is_finished() {
                 break;
             }
-            // SAFETY: The thread is not joined yet, so its identity is still valid.
-            unsafe { libc::pthread_kill(waiting.as_pthread_t(), kick_signal()) };
+            waiting.kill(kick_signal()).unwrap();
             thread::sleep(Duration::from_millis(1));
         }
         drop(writer);
-        assert_eq!(waiting.join().unwrap(), (-1, io::ErrorKind::Interrupted));
+        assert_eq!(waiting.join().unwrap(), Err(rustix::io::Errno::INTR));
     }
 }

@@ -1,13 +1,15 @@
-//! The guest's memory: one memfd, mapped shared while the guest boots, copied on write once its
-//! state is kept.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Guest memory: one memfd, mapped shared while the guest boots, and copy-on-write once a snapshot
+//! of it was taken.
 //!
-//! Mapped without the right to execute: no byte of the guest is ever code here.
+//! It is mapped without `PROT_EXEC`: no byte of the guest is ever code of this process.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mremap_fixed, munmap};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{
     FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -16,11 +18,11 @@ use vm_memory::{
 
 use crate::memfd;
 
-/// Where memory is in the guest's physical address space, and how much: address and bytes. In the
-/// file, one follows the other.
+/// Guest physical address and size in bytes of each region. In the file, the regions follow each
+/// other without gaps.
 pub(super) type Ranges = Vec<(GuestAddress, usize)>;
 
-/// Memory of a guest and the file behind it.
+/// Guest memory and the file that backs it.
 #[derive(Debug)]
 pub(super) struct Memory {
     map: GuestMemoryMmap,
@@ -28,7 +30,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Empty memory.
+    /// Makes zeroed memory.
     ///
     /// # Errors
     /// If there is no descriptor or address space left.
@@ -40,7 +42,7 @@ impl Memory {
         Ok(Memory { map, file })
     }
 
-    /// Memory that begins as what `file` holds and leaves it as it is.
+    /// Makes memory with the contents of `file`, which writes do not change.
     ///
     /// # Errors
     /// As [`Memory::new`].
@@ -49,42 +51,75 @@ impl Memory {
         Ok(Memory { map, file: file.clone() })
     }
 
-    /// Where it is.
+    /// Returns its regions.
     pub(super) fn ranges(&self) -> Ranges {
         self.map.iter().map(|region| (region.start_addr(), region.size())).collect()
     }
 
-    /// The mapping.
+    /// Returns its mapping in this process.
     pub(super) fn map(&self) -> &GuestMemoryMmap {
         &self.map
     }
 
-    /// Leaves what is in memory now in the file, which is returned, for ever; what is written from
-    /// now on goes to copies of its pages. Nothing may use the memory meanwhile.
+    /// Returns the file with the present contents of the memory, which never change any more: later
+    /// writes go to private copies of pages. Nothing may use the memory meanwhile.
     ///
     /// # Errors
-    /// If mapping fails, and then the memory is as it was.
+    /// As `mmap(2)` and `mremap(2)`. The contents are the same then, and the memory can be used on.
     pub(super) fn freeze(&self) -> io::Result<Arc<File>> {
-        for region in self.map.iter() {
-            let offset = region.file_offset().map_or(0, FileOffset::start);
-            let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-            // SAFETY: replaces a mapping of ours, of which the region keeps address and size, by
-            // one of the same file with the same contents, rights and size.
-            let result = unsafe {
-                libc::mmap(
-                    region.as_ptr().cast(),
-                    region.size(),
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED,
-                    self.file.as_raw_fd(),
-                    offset,
-                )
-            };
-            if result == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
-            }
+        // First make all mappings, then move them into place: `mremap` takes nothing away if it
+        // fails (`mremap_to()` in mm/mremap.c), unlike `mmap` with MAP_FIXED.
+        let private: Vec<_> = self
+            .map
+            .iter()
+            .map(|region| PrivateMapping::new(&self.file, region))
+            .collect::<io::Result<_>>()?;
+        for (mapping, region) in private.into_iter().zip(self.map.iter()) {
+            mapping.move_over(region)?;
         }
         Ok(self.file.clone())
+    }
+}
+
+/// A copy-on-write mapping of the file's part behind one region.
+struct PrivateMapping {
+    address: *mut std::ffi::c_void,
+    size: usize,
+}
+
+impl PrivateMapping {
+    fn new(file: &File, region: &GuestRegionMmap) -> io::Result<PrivateMapping> {
+        let offset = region.file_offset().map_or(0, FileOffset::start);
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let address =
+            unsafe { mmap(std::ptr::null_mut(), region.size(), prot, flags, file, offset) }?;
+        Ok(PrivateMapping { address, size: region.size() })
+    }
+
+    /// Takes the place of the region's mapping.
+    fn move_over(self, region: &GuestRegionMmap) -> io::Result<()> {
+        // SAFETY: both mappings are ours and of the same size, contents and rights, so that the
+        // region stays as valid as it was. Nothing refers to the old address of `self`.
+        unsafe {
+            mremap_fixed(
+                self.address,
+                self.size,
+                self.size,
+                MremapFlags::MAYMOVE,
+                region.as_ptr().cast(),
+            )
+        }?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for PrivateMapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nothing refers to it.
+        let _ = unsafe { munmap(self.address, self.size) };
     }
 }
 

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The microVM: one VM on KVM with what a kernel needs to reach its init and to be heard, and
-//! nothing else: in-kernel interrupt controllers and timers, a 16550, a way to restart, and a
-//! virtio-mmio vsock device.
+//! The microVM: a VM on KVM with just what a kernel needs to reach its init and to talk to the host:
+//! in-kernel interrupt controllers and timers, a 16550 UART, a way to restart, and a virtio-mmio
+//! vsock device.
 //!
 //! ```text
-//! vcpu-0..7     KVM_RUN <-> bus: serial -> console's pipe, vsock's registers; the restart
-//! vsock         the guest's kicks (ioeventfd) -> queues -> device core
-//! (session's)   orders to the vCPUs; device core -> queues, interrupts (irqfd); the VM's end
+//! vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers; restart
+//! vsock               queue notifications (ioeventfd) -> transmit queue -> device core
+//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); end
 //! ```
 //!
-//! An architecture is a folder, known here as `arch`:
+//! Each architecture is a folder with the same interface, called `arch` here:
 //!
 //! - `layout`: addresses and interrupts of the devices;
-//! - `memory_ranges`, `kernel_arguments`, `load` to an `Entry`: the guest's memory before the first
-//!   instruction;
-//! - `boot` and `resume`: what KVM makes of a VM, as `Chips` and a `Cpu` for each vCPU;
-//! - `Cpu`: `enter` at the kernel, `turn` in `KVM_RUN`, `save` to a `VcpuState`; `Chips`: `save` to a
-//!   `VmState`;
-//! - `filter`: what threads need of system calls.
+//! - `memory_ranges`, `kernel_arguments`, `load`: guest memory before the first instruction; `load`
+//!   returns the `Entry`, where the kernel starts;
+//! - `boot`, `resume`: the VM's parts inside KVM, as `Chips` (interrupt controllers, timers) and one
+//!   `Cpu` for each vCPU;
+//! - `Cpu::enter` sets the registers to an `Entry`, `Cpu::run` is one `KVM_RUN` with its exit,
+//!   `Cpu::save` returns a `VcpuState`; `Chips::save` returns a `VmState`;
+//! - `filter`: the system calls that only this architecture's threads make.
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
@@ -60,33 +61,32 @@ use snapshot::KvmSnapshot;
 use vcpu::Vcpus;
 use vm::{BootSource, Hardware};
 
-/// How long vCPUs may take to come out of the guest. It takes microseconds on a machine that has
-/// nothing else to do.
+/// Time limit for parking the vCPUs. It takes microseconds on an idle machine.
 const PARK_LIMIT: Duration = Duration::from_secs(2);
 
-/// What the backend is called in messages.
+/// Name of the backend in messages.
 const NAME: &str = "the microVM";
 
-/// Why a VM cannot be set up.
+/// Reason why a VM cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SetupError {
-    /// KVM refused.
+    /// An ioctl of KVM failed.
     #[error("{call}: {source}")]
     Kvm { call: &'static str, source: kvm_ioctls::Error },
     /// Another system call failed.
     #[error("cannot {what}: {source}")]
     System { what: &'static str, source: io::Error },
-    /// What is to be written to KVM is not what KVM can have given.
+    /// A saved state has contents that KVM never returns.
     #[error("{0}")]
     State(&'static str),
-    /// A register cannot be given the value that it had.
-    #[error("register {0:#x} does not take its value back")]
+    /// A register cannot be set to its saved value.
+    #[error("failed to restore register {0:#x}")]
     Register(u64),
     /// The kernel or the initramfs cannot be put into the guest.
     #[error(transparent)]
     Load(#[from] arch::LoadError),
-    /// The state of the device is not one that it can have.
-    #[error("the vsock device does not take its state back: {0}")]
+    /// The saved state of a device is invalid.
+    #[error("failed to restore a device: {0}")]
     Device(String),
 }
 
@@ -157,7 +157,7 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// The microVM, with the reason for which it was chosen.
+    /// A microVM. `reason` says why it was chosen.
     #[must_use]
     pub fn new(reason: String) -> Kvm {
         Kvm { reason }
@@ -166,7 +166,7 @@ impl Kvm {
 
 impl Machine for Kvm {
     fn describe(&self, _: Discovery) -> String {
-        // It has both.
+        // The devices are announced in both ways at once.
         format!("kvm (microVM): {}", self.reason)
     }
 
@@ -194,9 +194,9 @@ fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm,
     let link = Arc::new(Link::new(device).map_err(SetupError::system("make an eventfd"))?);
     let (console, writer) = console::pipe().map_err(SetupError::system("make the console"))?;
     let (hardware, parts) = Hardware::new(&source, &link, writer)?;
-    let device = DeviceThread::start(link.clone(), parts.kicks, parts.poke, snapshot)
+    let device = DeviceThread::start(link.clone(), parts.queue_evts, parts.wake_evt, snapshot)
         .map_err(SetupError::system("start a thread"))?;
-    let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.hush)
+    let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.console_abort_evt)
         .map_err(SetupError::system("start a thread"))?;
     let stream = VsockStream::new(link.clone(), port);
     let snapshot = if snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
@@ -204,8 +204,8 @@ fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm,
     Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
 }
 
-/// A VM with all that belongs to it. The fields are dropped in this order: nothing runs any more
-/// when the memory goes.
+/// A running VM. The fields are dropped in this order, so that no thread runs any more when guest
+/// memory is unmapped.
 struct KvmVm {
     vcpus: Vcpus,
     device: DeviceThread,
@@ -229,9 +229,9 @@ impl KvmVm {
     /// Takes a snapshot. If that fails, the VM runs on all the same.
     fn take_snapshot(&mut self) -> Result<Arc<KvmSnapshot>, String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else {
-            return Err("its vCPUs do not come to rest".to_owned());
+            return Err("its vCPUs cannot be parked".to_owned());
         };
-        // With the lock of the device, so that no thread of ours uses the memory.
+        // The device's lock keeps the threads of this process from using guest memory.
         let snapshot = self.link.with(|_| self.hardware.snapshot(states, self.port));
         self.vcpus.resume();
         snapshot.map(Arc::new).map_err(|e| e.to_string())
@@ -240,19 +240,19 @@ impl KvmVm {
 
 impl Vm for KvmVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![event_fd(self.vcpus.ended()), event_fd(self.device.news())]
+        vec![event_fd(self.vcpus.ended_evt()), event_fd(self.device.changed_evt())]
     }
 
     fn advance(&mut self) -> Option<VmEnd> {
-        let _ = self.device.news().read();
+        let _ = self.device.changed_evt().read();
         let mut end = self.vcpus.end();
         if let Some(why) = self.device.failure() {
             end.get_or_insert_with(|| VmEnd::Failed(why.to_owned()));
         }
         let wanted = matches!(self.snapshot, SnapshotState::Wanted);
-        if end.is_none() && wanted && self.device.has_dialled() {
+        if end.is_none() && wanted && self.device.has_connected() {
             self.snapshot = SnapshotState::Taken(self.take_snapshot());
-            self.device.release();
+            self.device.resume();
         }
         if end.is_some() {
             self.vcpus.stop();

@@ -1,52 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The threads that run the vCPUs.
 //!
 //! ```text
-//!            order: Run            order: Park                 order: Stop
-//!   (start) ----------> KVM_RUN  ------------> state is saved ------------> (end)
-//!                       ^  |  ^                   |
-//!                       +--+  +-------------------+
-//!                  exit handled    order: Run
+//!             Order::Run           Order::Park                Order::Stop
+//!   (start) ----------> KVM_RUN  ------------> parked, state ------------> (end)
+//!                       ^  |  ^                saved  |
+//!                       +--+  +-----------------------+
+//!                  exit handled      Order::Run
 //! ```
 //!
-//! Orders are given by the session's thread. A thread sees one when it comes out of `KVM_RUN`, of
-//! which a kick gets it; the first thread whose guest ends says how, and stops.
+//! The session's thread gives the orders. A vCPU thread reads the order after each return from
+//! `KVM_RUN`; a kick forces one. The first thread whose guest ends records how, and ends.
 
 use std::io;
-use std::os::unix::thread::JoinHandleExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+use vmm_sys_util::signal::Killable;
 
 use super::arch::{Cpu, VcpuState};
 use super::bus::Bus;
-use super::kick::kick_signal;
+use super::kick::{ImmediateExit, kick_signal};
 use super::seccomp::{self, Thread};
 use crate::machine::VmEnd;
 
-/// A kick is repeated after so long: it may have come just before the thread began a wait of
-/// another kind.
-const KICK_PAUSE: Duration = Duration::from_millis(10);
+/// Time after which a kick is repeated: the first may have come just before the thread began a wait
+/// that `immediate_exit` does not end.
+const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Bytes of a vCPU thread's stack. It makes shallow calls and keeps no buffers there but KVM's
-/// structures, of which the largest has 4 KiB.
-const STACK: usize = 256 * 1024;
+/// Stack of a vCPU thread in bytes. Calls are shallow; the largest buffers are KVM's structures, of
+/// at most 4 KiB.
+const STACK_SIZE: usize = 256 * 1024;
 
-/// What the threads are to do.
+/// Order to all vCPU threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Order {
+    /// Run the guest.
     Run,
+    /// Leave the guest, save the vCPU's state and wait.
     Park,
+    /// End.
     Stop,
 }
 
-/// The order, where it can be read without a lock.
-struct Orders(AtomicU8);
+/// The current order. It is read without a lock before each `KVM_RUN`.
+struct CurrentOrder(AtomicU8);
 
-impl Orders {
+impl CurrentOrder {
     fn is(&self, order: Order) -> bool {
         self.0.load(Ordering::SeqCst) == order as u8
     }
@@ -56,23 +62,24 @@ impl Orders {
     }
 }
 
-/// What the threads share.
+/// State that the vCPU threads and the session's thread share.
 struct Shared {
     bus: Arc<Bus>,
-    orders: Orders,
-    table: Mutex<Table>,
+    order: CurrentOrder,
+    reports: Mutex<Reports>,
+    /// Notified when the order or a report has changed.
     changed: Condvar,
-    /// Becomes readable when the guest is at its end.
-    ended: EventFd,
-    /// Written to, it makes a thread drop what it cannot write to the console.
-    hush: EventFd,
+    /// Becomes readable when the guest has ended.
+    ended_evt: EventFd,
+    /// Once written, vCPU threads drop console output that does not fit into the pipe.
+    console_abort_evt: EventFd,
 }
 
-/// What the threads say.
-struct Table {
-    /// By vCPU: its state while it is parked.
+/// What the vCPU threads report.
+struct Reports {
+    /// For each vCPU its state, while it is parked.
     parked: Vec<Option<Arc<VcpuState>>>,
-    /// How the guest ended; the first who says it is believed.
+    /// How the guest ended, as the first thread to see its end reported it.
     end: Option<VmEnd>,
 }
 
@@ -82,130 +89,114 @@ pub(super) struct Vcpus {
     shared: Arc<Shared>,
 }
 
-/// One thread as others see it.
+/// A vCPU thread, as the session's thread sees it.
 struct VcpuThread {
-    handle: JoinHandle<Cpu>,
-    exit_now: ExitNow,
+    handle: JoinHandle<()>,
+    immediate_exit: Arc<ImmediateExit>,
 }
 
-/// `immediate_exit` in the `kvm_run` of a vCPU, which two threads use.
-#[derive(Clone, Copy)]
-struct ExitNow(*const AtomicU8);
-
-// SAFETY: the byte is only ever used as an atomic from here, and by the kernel; it lives as long as
-// the thread's Cpu, which is dropped after the thread is joined and forgotten.
-unsafe impl Send for ExitNow {}
-
-impl ExitNow {
-    fn of(cpu: &mut Cpu) -> ExitNow {
-        ExitNow((&raw mut cpu.fd.get_kvm_run().immediate_exit).cast())
-    }
-
-    fn set(self, value: u8) {
-        // SAFETY: see `Send`.
-        unsafe { &*self.0 }.store(value, Ordering::SeqCst);
-    }
-}
-
-/// What one turn in `KVM_RUN` came to.
-pub(super) enum Turn {
+/// Result of one `KVM_RUN`.
+pub(super) enum RunResult {
     /// An exit was handled.
     Handled,
-    /// It was kicked.
+    /// The thread was kicked.
     Interrupted,
-    /// The guest is at its end.
-    End(VmEnd),
+    /// The guest has ended.
+    Ended(VmEnd),
 }
 
 impl Vcpus {
     /// Starts a thread for each vCPU, in the order of their ids.
     ///
     /// # Errors
-    /// If a thread or a descriptor cannot be had.
-    pub(super) fn start(cpus: Vec<Cpu>, bus: Arc<Bus>, hush: EventFd) -> io::Result<Vcpus> {
+    /// If a thread, a descriptor or a mapping cannot be had.
+    pub(super) fn start(
+        cpus: Vec<Cpu>,
+        bus: Arc<Bus>,
+        console_abort_evt: EventFd,
+    ) -> io::Result<Vcpus> {
         let shared = Arc::new(Shared {
             bus,
-            orders: Orders(AtomicU8::new(Order::Run as u8)),
-            hush,
-            table: Mutex::new(Table { parked: vec![None; cpus.len()], end: None }),
+            order: CurrentOrder(AtomicU8::new(Order::Run as u8)),
+            console_abort_evt,
+            reports: Mutex::new(Reports { parked: vec![None; cpus.len()], end: None }),
             changed: Condvar::new(),
-            ended: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+            ended_evt: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         });
-        let mut all = Vcpus { threads: Vec::new(), shared: shared.clone() };
-        for (index, mut cpu) in cpus.into_iter().enumerate() {
-            let exit_now = ExitNow::of(&mut cpu);
-            let shared = shared.clone();
+        let mut vcpus = Vcpus { threads: Vec::new(), shared: shared.clone() };
+        for (index, cpu) in cpus.into_iter().enumerate() {
+            let immediate_exit = Arc::new(ImmediateExit::map(&cpu.fd)?);
+            let vcpu =
+                Vcpu { index, cpu, immediate_exit: immediate_exit.clone(), shared: shared.clone() };
             let handle = thread::Builder::new()
                 .name(format!("vcpu-{index}"))
-                .stack_size(STACK)
-                .spawn(move || Vcpu { index, cpu, exit_now, shared }.live())?;
-            all.threads.push(VcpuThread { handle, exit_now });
+                .stack_size(STACK_SIZE)
+                .spawn(move || vcpu.run_thread())?;
+            vcpus.threads.push(VcpuThread { handle, immediate_exit });
         }
-        Ok(all)
+        Ok(vcpus)
     }
 
-    /// Readable when [`Vcpus::end`] has an answer.
-    pub(super) fn ended(&self) -> &EventFd {
-        &self.shared.ended
+    /// Returns an event that is readable once [`Vcpus::end`] returns something.
+    pub(super) fn ended_evt(&self) -> &EventFd {
+        &self.shared.ended_evt
     }
 
-    /// How the guest ended, if it has.
+    /// Returns how the guest ended, if it has.
     pub(super) fn end(&self) -> Option<VmEnd> {
-        self.shared.table().end.clone()
+        self.shared.reports().end.clone()
     }
 
-    /// Gets all vCPUs out of the guest and returns their states; they wait for [`Vcpus::resume`].
-    /// `None` if they do not come within `patience`, or the guest is at its end: then they run on.
+    /// Parks all vCPUs and returns their states; they wait for [`Vcpus::resume`]. Returns `None` if
+    /// the guest has ended, or if a vCPU is not parked within `patience`: then the vCPUs run on.
     pub(super) fn park(&self, patience: Duration) -> Option<Vec<Arc<VcpuState>>> {
         let deadline = Instant::now() + patience;
-        self.shared.orders.give(Order::Park);
-        let mut table = self.shared.table();
-        while table.parked.iter().any(Option::is_none) {
-            if table.end.is_some() || Instant::now() >= deadline {
-                drop(table);
+        self.shared.order.give(Order::Park);
+        let mut reports = self.shared.reports();
+        while reports.parked.iter().any(Option::is_none) {
+            if reports.end.is_some() || Instant::now() >= deadline {
+                drop(reports);
                 self.resume();
                 return None;
             }
             self.kick();
-            table = self.shared.wait(table, KICK_PAUSE);
+            reports = self.shared.wait(reports, KICK_INTERVAL);
         }
-        table.parked.iter().cloned().collect()
+        reports.parked.iter().cloned().collect()
     }
 
     /// Lets parked vCPUs run on.
     pub(super) fn resume(&self) {
-        // With the lock, so that a thread which is about to wait does not miss it.
-        let table = self.shared.table();
-        self.shared.orders.give(Order::Run);
+        // The lock is held so that a thread which is about to wait does not miss the notification.
+        let reports = self.shared.reports();
+        self.shared.order.give(Order::Run);
         self.shared.changed.notify_all();
-        drop(table);
+        drop(reports);
     }
 
-    /// Ends all threads.
+    /// Ends all vCPU threads and waits for them.
     pub(super) fn stop(&mut self) {
         {
-            let _table = self.shared.table();
-            self.shared.orders.give(Order::Stop);
+            let _reports = self.shared.reports();
+            self.shared.order.give(Order::Stop);
             self.shared.changed.notify_all();
         }
-        let _ = self.shared.hush.write(1);
+        let _ = self.shared.console_abort_evt.write(1);
         while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
             self.kick();
-            // Not a wait for an event, as a thread's very end is none; a kick takes some 10 µs.
+            // There is no event to wait for at a thread's very end. A kick takes some 10 µs.
             thread::sleep(Duration::from_micros(50));
         }
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so on stderr.
             let _ = thread.handle.join();
         }
     }
 
     fn kick(&self) {
         for thread in self.threads.iter().filter(|thread| !thread.handle.is_finished()) {
-            thread.exit_now.set(1);
-            // SAFETY: the thread is not joined yet, so that its id is its own; the signal has a
-            // handler.
-            unsafe { libc::pthread_kill(thread.handle.as_pthread_t(), kick_signal()) };
+            thread.immediate_exit.set(1);
+            // Fails only if the thread has just ended.
+            let _ = thread.handle.kill(kick_signal());
         }
     }
 }
@@ -217,31 +208,25 @@ impl Drop for Vcpus {
 }
 
 impl Shared {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // A thread that panicked with the lock held left a table that is still well-formed.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        // No code that holds the lock leaves the reports half changed, so a panic does not matter.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how the guest ended, unless somebody has.
-    fn end(&self, end: VmEnd) {
-        self.table().end.get_or_insert(end);
+    /// Reports how the guest ended, unless another thread has.
+    fn report_end(&self, end: VmEnd) {
+        self.reports().end.get_or_insert(end);
         self.changed.notify_all();
-        // Only fails when the counter is full, and then it is readable anyway.
-        let _ = self.ended.write(1);
+        // Fails only if the counter is full, and then the event is readable anyway.
+        let _ = self.ended_evt.write(1);
     }
 
-    fn wait<'t>(&self, table: MutexGuard<'t, Table>, most: Duration) -> MutexGuard<'t, Table> {
-        self.changed.wait_timeout(table, most).unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// Dropped when a vCPU's thread panics: the VM must not wait for it.
-struct Farewell<'a>(&'a Shared);
-
-impl Drop for Farewell<'_> {
-    fn drop(&mut self) {
-        self.0
-            .end(VmEnd::Failed("a vCPU's thread panicked, which is a fault of sudbox".to_owned()));
+    fn wait<'t>(
+        &self,
+        reports: MutexGuard<'t, Reports>,
+        limit: Duration,
+    ) -> MutexGuard<'t, Reports> {
+        self.changed.wait_timeout(reports, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -249,72 +234,73 @@ impl Drop for Farewell<'_> {
 struct Vcpu {
     index: usize,
     cpu: Cpu,
-    exit_now: ExitNow,
+    immediate_exit: Arc<ImmediateExit>,
     shared: Arc<Shared>,
 }
 
 impl Vcpu {
-    fn live(mut self) -> Cpu {
-        let shared = self.shared.clone();
-        let farewell = Farewell(&shared);
-        let end = match seccomp::confine(Thread::Vcpu) {
-            Ok(()) => self.run(),
-            Err(e) => Some(VmEnd::Failed(format!("no seccomp filter for a vCPU: {e}"))),
+    /// Body of the thread. Whatever happens in it, a panic included, ends with a report.
+    fn run_thread(mut self) {
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            seccomp::confine(Thread::Vcpu)
+                .map_err(|e| VmEnd::Failed(format!("no seccomp filter for a vCPU: {e}")))?;
+            self.run()
+        }));
+        let end = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(end)) => end,
+            Err(_) => VmEnd::Failed("a vCPU thread panicked, which is a bug of sudbox".to_owned()),
         };
-        std::mem::forget(farewell);
-        if let Some(end) = end {
-            shared.end(end);
-        }
-        // Its mapping holds the byte by which this thread is kicked, so it outlives the thread.
-        self.cpu
+        self.shared.report_end(end);
     }
 
-    /// Obeys orders until the end: of the guest, or by order.
-    fn run(&mut self) -> Option<VmEnd> {
+    /// Obeys orders until [`Order::Stop`].
+    ///
+    /// # Errors
+    /// How the guest ended, if it ends before.
+    fn run(&mut self) -> Result<(), VmEnd> {
         loop {
-            // In this order: a kick that comes after this line is seen at the latest by KVM_RUN,
-            // one that came before it by the line after.
-            self.exit_now.set(0);
-            if self.shared.orders.is(Order::Stop) {
-                return None;
+            // First this, then the order: a kick before this line has its order in place already, a
+            // kick after it makes KVM_RUN return.
+            self.immediate_exit.set(0);
+            if self.shared.order.is(Order::Stop) {
+                return Ok(());
             }
-            if self.shared.orders.is(Order::Park)
-                && let Some(end) = self.park()
-            {
-                return Some(end);
+            if self.shared.order.is(Order::Park) {
+                self.park()?;
             }
-            if let Turn::End(end) = self.turn() {
-                return Some(end);
+            if let RunResult::Ended(end) = self.run_once() {
+                return Err(end);
             }
         }
     }
 
-    /// Saves the state and waits until the order is another.
-    fn park(&mut self) -> Option<VmEnd> {
-        // KVM finishes an access of the guest to a device on the next entry only.
+    /// Saves the vCPU's state and waits for another order.
+    fn park(&mut self) -> Result<(), VmEnd> {
+        // KVM completes an access to a device only on the next KVM_RUN.
         loop {
-            self.exit_now.set(1);
-            match self.turn() {
-                Turn::Handled => {}
-                Turn::Interrupted => break,
-                Turn::End(end) => return Some(end),
+            self.immediate_exit.set(1);
+            match self.run_once() {
+                RunResult::Handled => {}
+                RunResult::Interrupted => break,
+                RunResult::Ended(end) => return Err(end),
             }
         }
-        let state = match self.cpu.save() {
-            Ok(state) => state,
-            Err(e) => return Some(VmEnd::Failed(format!("cannot read a vCPU's state: {e}"))),
-        };
-        let mut table = self.shared.table();
-        table.parked[self.index] = Some(Arc::new(state));
+        let state = self
+            .cpu
+            .save()
+            .map_err(|e| VmEnd::Failed(format!("cannot read a vCPU's state: {e}")))?;
+        let mut reports = self.shared.reports();
+        reports.parked[self.index] = Some(Arc::new(state));
         self.shared.changed.notify_all();
-        while self.shared.orders.is(Order::Park) {
-            table = self.shared.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+        while self.shared.order.is(Order::Park) {
+            reports = self.shared.changed.wait(reports).unwrap_or_else(PoisonError::into_inner);
         }
-        table.parked[self.index] = None;
-        None
+        reports.parked[self.index] = None;
+        Ok(())
     }
 
-    fn turn(&mut self) -> Turn {
-        self.cpu.turn(self.index, &self.shared.bus)
+    fn run_once(&mut self) -> RunResult {
+        self.cpu.run(self.index, &self.shared.bus)
     }
 }

@@ -1,4 +1,6 @@
-//! One VM: its parts, put together.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The parts of one VM, and how they are put together.
 
 use std::io;
 use std::sync::Arc;
@@ -18,15 +20,15 @@ use super::serial::{Output, Serial};
 use super::snapshot::KvmSnapshot;
 use crate::machine::VmSpec;
 use crate::virtio::mmio::Transport;
-use crate::virtio::vsock::Virtqueues;
+use crate::virtio::vsock::TransportQueues;
 use crate::vsock::link::Link;
 
 /// Bytes in a MiB.
 const MIB: u64 = 1 << 20;
 
-/// The device's queues whose notifications come without an exit to this process. The third, for
-/// events, is hardly ever notified.
-const NOTIFIED: u32 = 2;
+/// Number of queues whose notifications reach the device thread by ioeventfd, without an exit to user
+/// space: receive and transmit. The event queue is hardly ever notified.
+const IOEVENTFD_QUEUES: u32 = 2;
 
 /// Source of a new VM's first state.
 pub(super) enum BootSource<'a> {
@@ -36,7 +38,7 @@ pub(super) enum BootSource<'a> {
     Snapshot(&'a KvmSnapshot),
 }
 
-/// What of a VM belongs to none of its threads.
+/// The parts of a VM that belong to none of its threads.
 pub(super) struct Hardware {
     vm: VmFd,
     chips: Chips,
@@ -45,32 +47,32 @@ pub(super) struct Hardware {
     bus: Arc<Bus>,
 }
 
-/// What the threads get.
-pub(super) struct Parts {
+/// The parts of a VM that its threads take.
+pub(super) struct ThreadParts {
     pub(super) cpus: Vec<Cpu>,
     pub(super) bus: Arc<Bus>,
-    /// The guest's notifications, by queue.
-    pub(super) kicks: Vec<EventFd>,
-    /// Wakes the thread of the device.
-    pub(super) poke: Arc<EventFd>,
-    /// Written to, it makes vCPUs drop what they cannot write to the console.
-    pub(super) hush: EventFd,
+    /// The guest's notifications, for each queue.
+    pub(super) queue_evts: Vec<EventFd>,
+    /// Wakes the device thread.
+    pub(super) wake_evt: Arc<EventFd>,
+    /// Once written, vCPU threads drop console output that does not fit into the pipe.
+    pub(super) console_abort_evt: EventFd,
 }
 
 impl Hardware {
-    /// Makes a VM whose device is `link`'s and which prints to `console`.
+    /// Makes a VM whose vsock device is `link`'s and whose console is `console`.
     ///
     /// # Errors
-    /// If KVM refuses, this machine has too little of something, or the kernel cannot be loaded.
+    /// If KVM refuses, this machine lacks a resource, or the kernel cannot be loaded.
     pub(super) fn new(
         source: &BootSource<'_>,
         link: &Arc<Link>,
         console: io::PipeWriter,
-    ) -> Result<(Hardware, Parts), SetupError> {
+    ) -> Result<(Hardware, ThreadParts), SetupError> {
         let memory = source.memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
-            // A kernel is read while KVM makes the VM, which is mostly waiting for the host's RCU.
+            // The kernel is read while KVM makes the VM, which mostly waits for the host's RCU.
             let loading = match source {
                 BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
@@ -80,7 +82,7 @@ impl Hardware {
             };
             let loading = loading.transpose().map_err(SetupError::system("start a thread"))?;
             let assembled = Hardware::assemble(source, link, console, memory);
-            // The kernel first: of two things that are wrong, it is the one to change.
+            // If both failed, the kernel's error is reported: it is the one the user can mend.
             let entry = loading.map(|thread| thread.join().expect("loading does not panic"));
             let entry = entry.transpose()?;
             let (hardware, parts) = assembled?;
@@ -91,57 +93,57 @@ impl Hardware {
         })
     }
 
-    /// Puts everything together but what is in the memory.
+    /// Makes the VM, its devices and its vCPUs. The contents of `memory` do not matter here.
     fn assemble(
         source: &BootSource<'_>,
         link: &Arc<Link>,
         console: io::PipeWriter,
         memory: Memory,
-    ) -> Result<(Hardware, Parts), SetupError> {
+    ) -> Result<(Hardware, ThreadParts), SetupError> {
         let kvm = kvm_ioctls::Kvm::new().map_err(SetupError::kvm("open /dev/kvm"))?;
         let vm = kvm.create_vm().map_err(SetupError::kvm("KVM_CREATE_VM"))?;
-        provide(&vm, &memory)?;
-        let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
-        let twin = |event: &EventFd| event.try_clone();
-        let (serial_irq, vsock_irq, hush, poke, kicks) = (|| {
-            Ok((event()?, event()?, event()?, Arc::new(event()?), [event()?, event()?, event()?]))
-        })()
-        .map_err(SetupError::system("make an eventfd"))?;
-        let weak = Arc::downgrade(link);
-        let output = twin(&hush)
-            .and_then(|stop| Output::new(console, stop))
+        set_memory_regions(&vm, &memory)?;
+        let events = Events::new().map_err(SetupError::system("make an eventfd"))?;
+        let device_events = events.try_clone().map_err(SetupError::system("clone an eventfd"))?;
+        let output = Output::new(console, device_events.console_abort_evt)
             .map_err(SetupError::system("make the console"))?;
         let output = Box::new(output);
-        let theirs = (|| Ok([twin(&kicks[0])?, twin(&kicks[1])?, twin(&kicks[2])?]))()
-            .map_err(SetupError::system("make an eventfd"))?;
-        let memory_map = memory.map().clone();
-        let lines = (|| Ok((twin(&serial_irq)?, twin(&vsock_irq)?)))()
-            .map_err(SetupError::system("make an eventfd"))?;
+        let (serial_irq, vsock_irq) = (device_events.serial_irq, device_events.vsock_irq);
+        let (map, queue_evts) = (memory.map().clone(), device_events.queue_evts);
+        let weak = Arc::downgrade(link);
         let (serial, transport) = match source {
-            BootSource::Kernel(_) => (
-                Serial::new(serial_irq, output),
-                Transport::new(memory_map, vsock_irq, theirs, weak),
-            ),
+            BootSource::Kernel(_) => {
+                (Serial::new(serial_irq, output), Transport::new(map, vsock_irq, queue_evts, weak))
+            }
             BootSource::Snapshot(snapshot) => (
                 Serial::restore(&snapshot.serial, serial_irq, output)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
-                Transport::restore(memory_map, vsock_irq, theirs, weak, &snapshot.vsock)
+                Transport::restore(map, vsock_irq, queue_evts, weak, &snapshot.vsock)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
             ),
         };
         let transport = Arc::new(transport);
-        Virtqueues::attach(link, transport.clone(), poke.clone());
+        let wake_evt = Arc::new(events.wake_evt);
+        TransportQueues::attach(link, transport.clone(), wake_evt.clone());
         let bus = Arc::new(Bus::new(serial, transport.clone()));
-        // What the devices have asserted by now is asserted as soon as KVM knows the lines
+        let (serial_irq, vsock_irq, queue_evts) =
+            (events.serial_irq, events.vsock_irq, events.queue_evts);
+        // An interrupt that a device has asserted by now is delivered when the irqfd is registered
         // (`kvm_irqfd_assign` in `virt/kvm/eventfd.c`).
-        let connect = |vm: &VmFd| connect(vm, &lines.0, &lines.1, &kicks);
+        let connect = |vm: &VmFd| register_events(vm, &serial_irq, &vsock_irq, &queue_evts);
         let (chips, cpus) = match source {
             BootSource::Kernel(spec) => arch::boot(&kvm, &vm, spec.cpus, connect)?,
             BootSource::Snapshot(snapshot) => {
                 arch::resume(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), connect)?
             }
         };
-        let parts = Parts { cpus, bus: bus.clone(), kicks: kicks.into(), poke, hush };
+        let parts = ThreadParts {
+            cpus,
+            bus: bus.clone(),
+            queue_evts: queue_evts.into(),
+            wake_evt,
+            console_abort_evt: events.console_abort_evt,
+        };
         Ok((Hardware { vm, chips, memory, transport, bus }, parts))
     }
 
@@ -167,7 +169,42 @@ impl Hardware {
     }
 }
 
+/// The eventfds between the guest, the devices and the threads.
+struct Events {
+    serial_irq: EventFd,
+    vsock_irq: EventFd,
+    queue_evts: [EventFd; 3],
+    wake_evt: EventFd,
+    console_abort_evt: EventFd,
+}
+
+impl Events {
+    fn new() -> io::Result<Events> {
+        let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
+        Ok(Events {
+            serial_irq: event()?,
+            vsock_irq: event()?,
+            queue_evts: [event()?, event()?, event()?],
+            wake_evt: event()?,
+            console_abort_evt: event()?,
+        })
+    }
+
+    /// Duplicates the descriptors: each event has two owners.
+    fn try_clone(&self) -> io::Result<Events> {
+        let [rx, tx, event] = &self.queue_evts;
+        Ok(Events {
+            serial_irq: self.serial_irq.try_clone()?,
+            vsock_irq: self.vsock_irq.try_clone()?,
+            queue_evts: [rx.try_clone()?, tx.try_clone()?, event.try_clone()?],
+            wake_evt: self.wake_evt.try_clone()?,
+            console_abort_evt: self.console_abort_evt.try_clone()?,
+        })
+    }
+}
+
 impl BootSource<'_> {
+    /// Makes the guest's memory: zeroed, or with the contents of the snapshot.
     fn memory(&self) -> io::Result<Memory> {
         match self {
             BootSource::Kernel(spec) => {
@@ -180,8 +217,8 @@ impl BootSource<'_> {
     }
 }
 
-/// Gives the VM its memory.
-fn provide(vm: &VmFd, memory: &Memory) -> Result<(), SetupError> {
+/// Gives the VM its memory, one memory slot for each region.
+fn set_memory_regions(vm: &VmFd, memory: &Memory) -> Result<(), SetupError> {
     for (slot, region) in (0..).zip(memory.map().iter()) {
         let region = kvm_userspace_memory_region {
             slot,
@@ -190,7 +227,7 @@ fn provide(vm: &VmFd, memory: &Memory) -> Result<(), SetupError> {
             memory_size: region.len(),
             userspace_addr: region.as_ptr() as u64,
         };
-        // SAFETY: the range is a mapping of guest memory, which outlives the VM's last run and is
+        // SAFETY: the range is a mapping of guest memory, which outlives the last KVM_RUN and is
         // used for nothing else.
         unsafe { vm.set_user_memory_region(region) }
             .map_err(SetupError::kvm("KVM_SET_USER_MEMORY_REGION"))?;
@@ -198,26 +235,26 @@ fn provide(vm: &VmFd, memory: &Memory) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Lets the devices interrupt the guest, and the guest notify the device, without this process
-/// leaving or entering it.
-fn connect(
+/// Registers the interrupts of the devices (`KVM_IRQFD`) and the guest's notifications of queues
+/// (`KVM_IOEVENTFD`), so that neither takes an exit to user space.
+fn register_events(
     vm: &VmFd,
-    serial: &EventFd,
-    vsock: &EventFd,
-    kicks: &[EventFd],
+    serial_irq: &EventFd,
+    vsock_irq: &EventFd,
+    queue_evts: &[EventFd],
 ) -> Result<(), SetupError> {
-    for (event, gsi) in [(serial, layout::SERIAL_GSI), (vsock, layout::VSOCK_GSI)] {
+    for (event, gsi) in [(serial_irq, layout::SERIAL_GSI), (vsock_irq, layout::VSOCK_GSI)] {
         vm.register_irqfd(event, gsi).map_err(SetupError::kvm("KVM_IRQFD"))?;
     }
     let notify = layout::VSOCK_MMIO + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
-    for (kick, queue) in kicks.iter().zip(0..NOTIFIED) {
-        vm.register_ioevent(kick, &IoEventAddress::Mmio(notify), queue)
+    for (event, queue) in queue_evts.iter().zip(0..IOEVENTFD_QUEUES) {
+        vm.register_ioevent(event, &IoEventAddress::Mmio(notify), queue)
             .map_err(SetupError::kvm("KVM_IOEVENTFD"))?;
     }
     Ok(())
 }
 
-/// Puts a kernel into memory and says where it begins.
+/// Loads the kernel and everything else that must be in memory, and returns where the kernel starts.
 fn load(memory: &GuestMemoryMmap, spec: &VmSpec) -> Result<Entry, SetupError> {
     let cmdline = format!("{} {}", arch::kernel_arguments(), spec.cmdline);
     let (kernel, initramfs) = (&spec.kernel, &spec.initramfs);

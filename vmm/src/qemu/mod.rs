@@ -240,7 +240,7 @@ impl QemuVm {
                 return Ok(());
             }
             if let Some(status) = self.process.advance() {
-                let words = self.process.words();
+                let words = self.process.message();
                 return Err(refused(if words.is_empty() { status.to_string() } else { words }));
             }
             if Instant::now() >= deadline {
@@ -281,14 +281,14 @@ impl Vm for QemuVm {
         self.monitor.read().into_iter().for_each(|said| self.heed(said));
         if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
             // Without this, a guest whose device is dead would look like a kernel at fault.
-            let words = format!("its vsock device failed: {why}: {}", self.process.words());
+            let words = format!("its vsock device failed: {why}: {}", self.process.message());
             self.process.kill();
             self.stop = Stop::Killed(VmEnd::Failed(words));
         }
         let status = self.process.advance()?;
         Some(match &self.stop {
             Stop::Killed(end) => end.clone(),
-            _ => ended_with(status, self.process.words()),
+            _ => ended_with(status, self.process.message()),
         })
     }
 

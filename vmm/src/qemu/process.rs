@@ -1,4 +1,6 @@
-//! The QEMU process: started so that nothing of it can outlive us, watched through a pidfd.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The QEMU process: it dies with this process, and is watched through a pidfd.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
@@ -12,28 +14,30 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::process::die_with;
 
-/// Bytes kept of what QEMU says to stderr.
-const WORDS_LIMIT: usize = 16 * 1024;
+/// Most bytes that are kept of QEMU's stderr.
+const STDERR_LIMIT: usize = 16 * 1024;
 
 /// A running process. Dropping it kills and reaps it.
 pub(super) struct Process {
     child: Child,
     pidfd: OwnedFd,
     stderr: Option<ChildStderr>,
-    words: Vec<u8>,
+    /// Text from `stderr` so far.
+    message: Vec<u8>,
     status: Option<ExitStatus>,
-    /// Ends the keeper when it is dropped.
-    hold: Option<mpsc::Sender<()>>,
-    keeper: Option<thread::JoinHandle<()>>,
+    /// Ends `parent_thread` when it is dropped.
+    release: Option<mpsc::Sender<()>>,
+    /// The thread that forked the process: the kernel kills the process when this thread ends.
+    parent_thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts a program that inherits `descriptors` under their numbers, and no others. It dies
-    /// when we do, also by SIGKILL, and is in a process group of its own, so that Ctrl-C at the
-    /// terminal reaches us first.
+    /// Starts a program that inherits `descriptors` under their numbers, and no others. It dies when
+    /// this process does, whatever ends it, and is in a process group of its own, so that Ctrl-C at
+    /// the terminal does not reach it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such program; else if it could not be started.
+    /// [`ErrorKind::NotFound`] if there is no such program; another if it could not be started.
     pub(super) fn spawn(
         program: &str,
         arguments: &[OsString],
@@ -48,6 +52,12 @@ impl Process {
         // allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
+                // Also descriptors that another thread has just received without FD_CLOEXEC.
+                if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
+                    && *libc::__errno_location() != libc::ENOSYS
+                {
+                    return Err(io::Error::last_os_error());
+                }
                 for &fd in &inherited {
                     if libc::fcntl(fd, libc::F_SETFD, 0) != 0 {
                         return Err(io::Error::last_os_error());
@@ -57,19 +67,20 @@ impl Process {
             });
         }
 
-        // The kernel sends the parent-death signal when the *thread* that forked ends. A thread of
-        // the process's own lets a session move between the caller's threads.
-        let (hold, released) = mpsc::channel::<()>();
+        // The kernel sends the parent-death signal when the *thread* that forked ends. A thread made
+        // for that lets the caller's thread end before the session does.
+        let (release, released) = mpsc::channel::<()>();
         let (give, child) = mpsc::sync_channel(1);
-        let keeper = thread::Builder::new().name("qemu-keeper".to_owned()).spawn(move || {
-            let child = command.spawn();
-            // From here on only the child holds these.
-            drop(descriptors);
-            drop(command);
-            if give.send(child).is_ok() {
-                let _ = released.recv();
-            }
-        })?;
+        let parent_thread =
+            thread::Builder::new().name("qemu-parent".to_owned()).spawn(move || {
+                let child = command.spawn();
+                // From here on only the child has these open.
+                drop(descriptors);
+                drop(command);
+                if give.send(child).is_ok() {
+                    let _ = released.recv();
+                }
+            })?;
         let mut child = child.recv().map_err(io::Error::other)??;
         let stderr = child.stderr.take();
         let pidfd = match rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
@@ -84,41 +95,41 @@ impl Process {
         if let Some(stderr) = &stderr {
             rustix::io::ioctl_fionbio(stderr, true)?;
         }
-        let words = Vec::new();
-        let (hold, keeper) = (Some(hold), Some(keeper));
-        Ok(Process { child, pidfd, stderr, words, status: None, hold, keeper })
+        let (message, status) = (Vec::new(), None);
+        let (release, parent_thread) = (Some(release), Some(parent_thread));
+        Ok(Process { child, pidfd, stderr, message, status, release, parent_thread })
     }
 
-    /// Readable when [`Process::advance`] has work.
+    /// Returns descriptors that are readable when [`Process::advance`] has work.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let stderr = self.stderr.as_ref().map(AsFd::as_fd);
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
-    /// Takes what it said, and reaps it if it is dead: its status, from then on.
+    /// Reads stderr, reaps the process if it is dead, and returns its status from then on.
     pub(super) fn advance(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
         }
-        self.take_words();
+        self.read_stderr();
         self.status
     }
 
-    /// Kills it; it is dead soon.
+    /// Sends SIGKILL. The process may live a moment longer.
     pub(super) fn kill(&mut self) {
-        // Only fails if it is dead already.
+        // Fails only if it is dead already.
         let _ = self.child.kill();
     }
 
-    /// What it has said to stderr.
-    pub(super) fn words(&self) -> String {
-        String::from_utf8_lossy(&self.words).trim().to_owned()
+    /// Returns what the process has written to stderr.
+    pub(super) fn message(&self) -> String {
+        String::from_utf8_lossy(&self.message).trim().to_owned()
     }
 
-    fn take_words(&mut self) {
+    fn read_stderr(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
         let mut chunk = [0; 4096];
-        // As much as a pipe holds, and not for ever: it may be faster than we are.
+        // At most as much as a pipe holds: the process may write faster than this reads.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => {
@@ -126,8 +137,8 @@ impl Process {
                     return;
                 }
                 Ok(count) => {
-                    let room = WORDS_LIMIT - self.words.len();
-                    self.words.extend(&chunk[..count.min(room)]);
+                    let room = STDERR_LIMIT - self.message.len();
+                    self.message.extend(&chunk[..count.min(room)]);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -140,9 +151,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         let _ = self.child.wait();
-        drop(self.hold.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
+        drop(self.release.take());
+        if let Some(thread) = self.parent_thread.take() {
+            let _ = thread.join();
         }
     }
 }

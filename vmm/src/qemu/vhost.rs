@@ -1,15 +1,18 @@
-//! The vhost-user adapter: QEMU's vsock device, served by threads of this process.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The vhost-user back end: QEMU's vsock device, served by threads of this process.
 //!
-//! QEMU shares the guest's memory and hands over an event descriptor for each direction of each
-//! queue. The guest's kick wakes the worker thread of vhost-user-backend here without a detour
-//! through QEMU.
+//! QEMU shares guest memory and passes a kick and a call descriptor for each queue. The guest's
+//! notification wakes the worker thread of vhost-user-backend directly.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
+
+use rustix::io::FdFlags;
 
 use vhost::vhost_user::Listener;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
@@ -21,64 +24,68 @@ use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::poll::event_fd;
 use crate::vsock::device::Device;
-use crate::vsock::link::{Link, Rings, Round};
+use crate::vsock::link::{GuestQueues, Link, QueueStep};
 use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
 
-/// Queues that the back end serves. The event queue stays with QEMU (`vhost-vsock-common.c`).
+/// Number of queues that the back end serves. QEMU keeps the event queue itself
+/// (`vhost-vsock-common.c`).
 const QUEUES: usize = 2;
 
-/// Most descriptors in a queue: what virtio-mmio lets the guest choose (`VIRTQUEUE_MAX_SIZE` in
-/// QEMU), whatever the device asked for.
+/// Largest queue in descriptors that QEMU's virtio-mmio lets the guest choose
+/// (`VIRTQUEUE_MAX_SIZE`), whatever the device asks for.
 const QUEUE_SIZE: usize = 1024;
 
-/// The worker's own event; the numbers up to [`QUEUES`] are vhost-user-backend's.
-const POKE: u16 = 3;
+/// Number by which the worker knows [`Backend::wake_evt`]. vhost-user-backend uses the numbers up to
+/// [`QUEUES`].
+const WAKE_EVENT: u16 = 3;
 
 type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 type Vring = VringMutex<Memory>;
 
-/// What the threads share.
+/// The device, as the threads of vhost-user-backend share it.
 struct Backend {
     link: Arc<Link>,
     memory: Memory,
-    /// Wakes the worker: to carry on, or to end.
-    poke: Arc<EventFd>,
+    /// Wakes the worker to continue, or to end.
+    wake_evt: Arc<EventFd>,
     stopping: AtomicBool,
 }
 
-/// The guest's queues as vhost-user-backend keeps them.
+/// The guest's queues, as vhost-user-backend keeps them.
 struct Vrings {
     vrings: [Vring; QUEUES],
     memory: Memory,
-    poke: Arc<EventFd>,
+    wake_evt: Arc<EventFd>,
 }
 
-impl Rings for Vrings {
-    fn round(&self, index: usize, device: &mut Device, round: Round) -> bool {
+impl GuestQueues for Vrings {
+    fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
         let mut vring = self.vrings[index].get_mut();
         let memory = self.memory.memory();
-        let moved = round(device, vring.get_queue_mut(), &memory);
-        if moved.interrupt {
-            // Only fails when the counter is full, and then the interrupt is pending anyway.
+        let processed = step(device, vring.get_queue_mut(), &memory);
+        if processed.interrupt {
+            // Fails only if the counter is full, and then the interrupt is pending anyway.
             let _ = vring.signal_used_queue();
         }
-        moved.more
+        processed.more
     }
 
-    fn poke(&self) {
-        let _ = self.poke.write(1);
+    fn wake(&self) {
+        let _ = self.wake_evt.write(1);
     }
 
-    fn last_words(&self, device: &mut Device) {
-        // QEMU stops the queue by a message that may overtake the guest's last kick. What the
-        // guest made available before is still there, and it may say which case killed it.
+    fn receive_last(&self, device: &mut Device) {
+        // QEMU's message that stops the queue may overtake the guest's last kick. The packets that
+        // the guest made available before are still in the queue, and may tell what killed it.
         self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
         self.receive(device);
         self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
@@ -109,7 +116,7 @@ impl VhostUserBackend for Backend {
     }
 
     fn set_event_idx(&self, _enabled: bool) {
-        // The queues know by themselves; vhost-user-backend tells them.
+        // vhost-user-backend tells the queues.
     }
 
     fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
@@ -120,14 +127,19 @@ impl VhostUserBackend for Backend {
         config[from..to].to_vec()
     }
 
-    fn update_memory(&self, _memory: Memory) -> io::Result<()> {
-        // The same object that this has held from the beginning.
+    fn update_memory(&self, memory: Memory) -> io::Result<()> {
+        // `memory` is the object that this has held from the beginning.
+        for region in memory.memory().iter() {
+            if let Some(file) = region.file_offset() {
+                close_on_exec(file.file().as_raw_fd())?;
+            }
+        }
         Ok(())
     }
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
         if index as usize == TX {
-            self.link.last_words();
+            self.link.receive_last();
         }
         Ok(())
     }
@@ -139,77 +151,91 @@ impl VhostUserBackend for Backend {
         vrings: &[Vring],
         _thread: usize,
     ) -> io::Result<()> {
-        if event == POKE {
-            let _ = self.poke.read();
+        if event == WAKE_EVENT {
+            let _ = self.wake_evt.read();
             if self.stopping.load(Ordering::Acquire) {
-                // Ends the worker. `exit_event` would do the same, but vhost-user-backend 0.24
-                // never closes the descriptor that it takes for that.
+                // An error ends the worker. `exit_event` would too, but vhost-user-backend 0.24
+                // leaks the descriptor that it takes for it.
                 return Err(io::ErrorKind::Interrupted.into());
             }
         }
         let [rx, tx] = vrings else { return Ok(()) };
         self.link.attach(|| {
+            for vring in [rx, tx] {
+                let state = vring.get_ref();
+                let kick = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
+                let call = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
+                // Fails for no open descriptor.
+                let _ = kick.into_iter().chain(call).try_for_each(close_on_exec);
+            }
             Box::new(Vrings {
                 vrings: [rx.clone(), tx.clone()],
                 memory: self.memory.clone(),
-                poke: self.poke.clone(),
+                wake_evt: self.wake_evt.clone(),
             })
         });
-        self.link.pump();
+        self.link.receive_all();
         Ok(())
     }
 }
 
-/// The running adapter. Dropping it joins its threads, for which QEMU must be dead or dying.
+/// Sets `FD_CLOEXEC` of a descriptor that QEMU has sent: `ScmSocket::recv_with_fds()` of vmm-sys-util
+/// does not, and any child of this process would inherit it.
+fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the caller owns the descriptor.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?)
+}
+
+/// The running back end. Dropping it joins its threads, for which QEMU must be dead or dying.
 pub(super) struct Adapter {
     shutdown: ShutdownHandle,
-    /// Waits for the daemon's thread; its result is why the device failed, if it did.
+    /// Waits for the daemon's thread and records why the device failed, if it did.
     watcher: Option<JoinHandle<()>>,
     failure: Arc<Failure>,
 }
 
-/// Why the device stopped working under a QEMU that still runs.
+/// Reason why the device stopped working while QEMU runs.
 struct Failure {
-    words: OnceLock<String>,
+    message: OnceLock<String>,
     event: EventFd,
 }
 
 impl Adapter {
-    /// Starts to serve `link`; QEMU is to be given the other end of the connection, which is
-    /// returned.
+    /// Starts serving the device of `link`. Returns the end of the connection that QEMU is to get.
     pub(super) fn start(link: Arc<Link>) -> io::Result<(Adapter, UnixStream)> {
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let backend = Arc::new(Backend {
             link,
             memory: memory.clone(),
-            poke: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
+            wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
             stopping: AtomicBool::new(false),
         });
         let failure = Arc::new(Failure {
-            words: OnceLock::new(),
+            message: OnceLock::new(),
             event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         });
         let mut server = Server::start(backend, memory)?;
         let (peer, shutdown) = server.connect()?;
-        let theirs = failure.clone();
+        let watcher_failure = failure.clone();
         let watcher = thread::Builder::new()
             .name("vhost-watch".to_owned())
-            .spawn(move || server.watch(&theirs))?;
+            .spawn(move || server.watch(&watcher_failure))?;
         Ok((Adapter { shutdown, watcher: Some(watcher), failure }, peer))
     }
 
-    /// Why the device does not work any more, though QEMU has not closed the connection.
+    /// Returns why the device stopped working, if it has though QEMU did not close the connection.
     pub(super) fn failure(&self) -> Option<&str> {
-        self.failure.words.get().map(String::as_str)
+        self.failure.message.get().map(String::as_str)
     }
 
-    /// Readable when there is a failure.
+    /// Returns a descriptor that is readable once there is a failure.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         event_fd(&self.failure.event)
     }
 }
 
-/// The daemon, whose worker has to be told to end before it is dropped: that joins it.
+/// The daemon of vhost-user-backend. Dropping it joins its worker, which is told to end before.
 struct Server {
     daemon: VhostUserDaemon<Arc<Backend>>,
     backend: Arc<Backend>,
@@ -220,9 +246,10 @@ impl Server {
         let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
             .map_err(|e| io::Error::other(e.to_string()))?;
         for handler in daemon.get_epoll_handlers() {
-            let poke = backend.poke.as_raw_fd();
-            if let Err(e) = handler.register_listener(poke, EventSet::IN, u64::from(POKE)) {
-                // The worker cannot be told to end, so it must not be waited for.
+            let wake_evt = backend.wake_evt.as_raw_fd();
+            if let Err(e) = handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
+            {
+                // Without the event the worker cannot be told to end, so it must not be joined.
                 std::mem::forget(daemon);
                 return Err(e);
             }
@@ -230,8 +257,8 @@ impl Server {
         Ok(Server { daemon, backend })
     }
 
-    /// Connects the daemon. It insists on a listener with an address, so one is made in a
-    /// directory of our own and is gone before QEMU starts: no VM can meet another's socket.
+    /// Connects the daemon. It takes nothing but a listener with a path, so one is made in a
+    /// directory of its own and removed before QEMU starts: no VM can reach another VM's socket.
     fn connect(&mut self) -> io::Result<(UnixStream, ShutdownHandle)> {
         let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
         let path = dir.path().join("vsock");
@@ -243,13 +270,13 @@ impl Server {
         Ok((peer, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
     }
 
-    /// Waits until the connection is over and notes why, if it was not QEMU or we that closed it.
+    /// Waits until the connection ends, and records why unless one of the two sides closed it.
     fn watch(mut self, failure: &Failure) {
         use vhost::vhost_user::Error as Broken;
         match self.daemon.wait() {
             Ok(()) | Err(Error::HandleRequest(Broken::Disconnected | Broken::PartialMessage)) => {}
             Err(e) => {
-                let _ = failure.words.set(e.to_string());
+                let _ = failure.message.set(e.to_string());
                 let _ = failure.event.write(1);
             }
         }
@@ -259,7 +286,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.backend.stopping.store(true, Ordering::Release);
-        let _ = self.backend.poke.write(1);
+        let _ = self.backend.wake_evt.write(1);
     }
 }
 
@@ -280,6 +307,7 @@ mod tests {
     use std::io::Write;
     use std::time::{Duration, Instant};
     use vm_memory::{Bytes, GuestAddress};
+    use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
     #[test]
     fn what_a_stopped_queue_holds_is_not_lost() {
@@ -302,14 +330,14 @@ mod tests {
         let vrings = [0, 1].map(|_| Vring::new(memory.clone(), 16).unwrap());
         vrings[TX].set_queue_info(0x1000, 0x2000, 0x3000).unwrap();
         vrings[TX].set_queue_ready(false);
-        let poke = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
-        let rings = Vrings { vrings: vrings.clone(), memory, poke };
+        let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let queues = Vrings { vrings: vrings.clone(), memory, wake_evt };
 
         let mut device = Device::new();
         device.listen(7);
-        assert!(!rings.receive(&mut device));
+        assert!(!queues.receive(&mut device));
         assert!(device.accept(7).is_none(), "the queue is stopped");
-        rings.last_words(&mut device);
+        queues.receive_last(&mut device);
         assert!(device.accept(7).is_some());
         assert!(!vrings[TX].get_ref().get_queue().ready());
         assert_eq!(vrings[TX].queue_next_avail(), 1);
@@ -318,12 +346,53 @@ mod tests {
     #[test]
     fn a_guest_reads_its_cid() {
         let link = Arc::new(Link::new(Device::new()).unwrap());
-        let poke = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+        let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-        let backend = Backend { link, memory, poke, stopping: AtomicBool::new(false) };
+        let backend = Backend { link, memory, wake_evt, stopping: AtomicBool::new(false) };
         assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
         assert_eq!(backend.get_config(4, 100), [0; 4]);
         assert!(backend.get_config(9, u32::MAX).is_empty());
+    }
+
+    /// Flags of the descriptors of this process whose target has this name.
+    fn flags_of(name: &str) -> Vec<FdFlags> {
+        let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let named = entries.filter(|entry| {
+            std::fs::read_link(entry.path())
+                .is_ok_and(|target| target.to_string_lossy().contains(name))
+        });
+        named
+            .map(|entry| {
+                let fd: RawFd = entry.file_name().to_str().unwrap().parse().unwrap();
+                // SAFETY: the descriptor is that of a file which this test holds open.
+                rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_child_inherits_guest_memory() {
+        let (adapter, peer) = Adapter::start(Arc::new(Link::new(Device::new()).unwrap())).unwrap();
+        let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Use::Data).unwrap();
+        file.set_len(0x10000).unwrap();
+        // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
+        // padding, guest address, size, address in the front end, offset in the file.
+        let header = |request: u32, size: u32| [request, 1, size].map(u32::to_ne_bytes).concat();
+        (&peer).write_all(&header(3, 0)).unwrap();
+        let table = [1u64, 0, 0x10000, 0x7000_0000, 0].map(u64::to_ne_bytes).concat();
+        let message = [header(5, 40), table].concat();
+        peer.send_with_fd(&message[..], file.as_raw_fd()).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        let flags = loop {
+            let flags = flags_of("inherited-by-nobody");
+            let marked = flags.iter().all(|flags| flags.contains(FdFlags::CLOEXEC));
+            if (flags.len() == 2 && marked) || Instant::now() > until {
+                break flags;
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(flags, [FdFlags::CLOEXEC; 2], "ours and the one that was received");
+        assert_eq!(adapter.failure(), None);
     }
 
     #[test]

@@ -318,7 +318,7 @@ impl Transport {
     fn reset(&self) {
         let link = self.link.upgrade();
         if let Some(link) = &link {
-            link.last_words();
+            link.receive_last();
         }
         let mut registers = self.lock();
         *registers = Registers::default();
@@ -334,7 +334,7 @@ impl Transport {
     fn stop_queue(&self) {
         let is_tx = usize::try_from(self.lock().queue_select).is_ok_and(|index| index == TX);
         if is_tx && let Some(link) = self.link.upgrade() {
-            link.last_words();
+            link.receive_last();
         }
         if let Some(slot) = self.lock().slot() {
             slot.queue = None;

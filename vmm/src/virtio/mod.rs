@@ -2,7 +2,7 @@
 //! descriptors.
 //!
 //! ```text
-//! vCPU threads --registers--> mmio::Transport <--queues-- vsock::Virtqueues <--packets-- Device
+//! vCPU threads --registers--> mmio::Transport <--queues-- vsock::TransportQueues <--packets-- Device
 //! ```
 //!
 //! Lock order: the device's lock ([`crate::vsock::link::Link`]), then the transport's. The link

@@ -1,4 +1,6 @@
-//! The vsock device's queues, as the transport keeps them, for the device core.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The queues of the virtio-mmio transport, as the vsock device uses them.
 
 use std::sync::Arc;
 
@@ -6,39 +8,38 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::mmio::Transport;
 use crate::vsock::device::Device;
-use crate::vsock::link::{Link, Rings, Round};
+use crate::vsock::link::{GuestQueues, Link, QueueStep};
 
-/// The guest's queues. As long as the driver has not set them up, nothing moves.
-pub struct Virtqueues {
+/// The queues that the driver has set up at a transport. Nothing moves until it has.
+pub struct TransportQueues {
     transport: Arc<Transport>,
-    /// Wakes the thread that calls [`Link::pump`].
-    poke: Arc<EventFd>,
+    wake_evt: Arc<EventFd>,
 }
 
-impl Virtqueues {
-    /// Connects the link's device with the queues of its transport, once and for all: the driver
-    /// may reset the device and set it up again. The thread that waits for `poke`, and for the
-    /// kicks of the queues, answers with [`Link::pump`].
-    pub fn attach(link: &Link, transport: Arc<Transport>, poke: Arc<EventFd>) {
-        link.attach(|| Box::new(Virtqueues { transport, poke }));
+impl TransportQueues {
+    /// Connects the device of `link` with the queues of `transport`. The connection is for good: the
+    /// driver may reset the device and set the queues up again. The thread that waits for the queues'
+    /// notifications and for `wake_evt` must call [`Link::receive_all`].
+    pub fn attach(link: &Link, transport: Arc<Transport>, wake_evt: Arc<EventFd>) {
+        link.attach(|| Box::new(TransportQueues { transport, wake_evt }));
     }
 }
 
-impl Rings for Virtqueues {
-    fn round(&self, index: usize, device: &mut Device, round: Round) -> bool {
+impl GuestQueues for TransportQueues {
+    fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
         let more = self.transport.with_queue(index, |queue, memory| {
-            let moved = round(device, queue, memory);
-            if moved.interrupt {
+            let processed = step(device, queue, memory);
+            if processed.interrupt {
                 self.transport.interrupt();
             }
-            moved.more
+            processed.more
         });
         more.unwrap_or(false)
     }
 
-    fn poke(&self) {
-        // Only fails when the counter is full, and then it is readable anyway.
-        let _ = self.poke.write(1);
+    fn wake(&self) {
+        // Fails only if the counter is full, and then the event is readable anyway.
+        let _ = self.wake_evt.write(1);
     }
 }
 

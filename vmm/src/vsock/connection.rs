@@ -1,11 +1,13 @@
-//! One stream between a guest port and a host port: buffers, credit and the way it ends.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! One connection between a guest port and a host port: buffers, credit and shutdown.
 //!
-//! Credit (virtio 1.2, section 5.10.6.3) is kept for each connection by itself, in free-running
-//! counters modulo 2^32. Each side may have as many bytes under way as the other's buffer holds:
+//! Credit (virtio 1.2, section 5.10.6.3) is kept in counters modulo 2^32. In each direction, the
+//! bytes in flight must fit into the receiver's buffer:
 //!
 //! ```text
-//! guest -> host   inbox.len() = received - fwd_cnt  <= BUFFER      (the guest keeps to it, or is reset)
-//! host -> guest   sent - peer_fwd_cnt               <= peer_buf_alloc   (we keep to it)
+//! guest -> host   inbox.len() = received - fwd_cnt  <= BUFFER          or the guest is reset
+//! host -> guest   sent - peer_fwd_cnt               <= peer_buf_alloc  Connection::credit
 //! ```
 
 use std::collections::VecDeque;
@@ -13,32 +15,34 @@ use std::collections::VecDeque;
 use super::packet::{GUEST_CID, HOST_CID, Header, Packet, SHUTDOWN_BOTH, TYPE_STREAM, op};
 use super::packet::{SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 
-/// Bytes buffered for each direction of a connection; also the credit the guest is told.
+/// Size in bytes of the buffer for each direction of a connection; also the `buf_alloc` that the
+/// guest is told.
 pub const BUFFER: usize = 256 * 1024;
 
-/// [`BUFFER`] as it is told to the guest.
+/// [`BUFFER`], as a header holds it.
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB fit")]
 const BUF_ALLOC: u32 = BUFFER as u32;
 
-/// The guest hears of freed room once it is this much: seldom enough not to be a packet for each
-/// read, early enough that a guest which sends steadily never waits.
+/// The guest is sent a credit update once this many bytes were read since the last: not one for each
+/// read, and early enough that a guest which sends steadily never waits.
 const UPDATE_AFTER: u32 = BUF_ALLOC / 4;
 
-/// The two ports that name a connection while it lives.
+/// The two ports that identify a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) guest: u32,
     pub(super) host: u32,
 }
 
-/// How far a connection has come.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Both sides talk.
+pub(super) enum State {
+    /// Both sides may send.
     Open,
-    /// The host has closed; what it wrote still goes out, then a shutdown, then the guest resets.
+    /// The host has closed it. What the host wrote is still sent, then a shutdown, which the guest
+    /// answers with a reset.
     Closing,
-    /// The guest knows nothing of it any more; the host may still read what came.
+    /// It does not exist for the guest any more. The host may still read what was received.
     Gone,
 }
 
@@ -47,73 +51,81 @@ pub(super) enum Phase {
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) ports: Ports,
-    pub(super) phase: Phase,
-    /// The host has taken it with `accept`.
+    pub(super) state: State,
+    /// The host has accepted it ([`super::device::Device::accept`]).
     pub(super) accepted: bool,
+    /// Bytes received and not read.
     inbox: VecDeque<u8>,
+    /// Bytes written and not sent.
     outbox: VecDeque<u8>,
-    /// Bytes the host has read.
+    /// Bytes that the host has read.
     fwd_cnt: u32,
-    /// `fwd_cnt` as the guest last heard it.
-    told_fwd_cnt: u32,
+    /// The `fwd_cnt` in the last packet to the guest.
+    last_fwd_cnt: u32,
     /// Bytes sent to the guest.
     sent: u32,
+    /// The `buf_alloc` and `fwd_cnt` in the last packet from the guest.
     peer_buf_alloc: u32,
     peer_fwd_cnt: u32,
-    /// Which halves the guest has shut down.
+    /// Halves that the guest has shut down: `VIRTIO_VSOCK_SHUTDOWN_F_*`.
     guest_shutdown: u32,
-    owes_response: bool,
-    owes_update: bool,
-    /// A credit request went out since the guest last told its credit.
-    asked: bool,
-    /// The shutdown that follows `Phase::Closing` went out.
+    /// The request is to be answered.
+    response_due: bool,
+    /// A credit update is to be sent.
+    update_due: bool,
+    /// A credit request was sent since the last packet from the guest.
+    credit_requested: bool,
+    /// The shutdown of [`State::Closing`] was sent.
     shutdown_sent: bool,
-    /// A write of the host found no room for all of its bytes.
+    /// The last write of the host was short.
     writer_waits: bool,
 }
 
-/// A guest broke the rules on a connection, which is to be reset.
+/// The guest broke the protocol; the connection is to be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation;
 
 impl Connection {
-    /// A connection that answers `request`.
+    /// Makes the connection that a request of the guest asks for.
     pub(super) fn new(id: u64, request: &Header) -> Connection {
         Connection {
             id,
             ports: Ports { guest: request.src_port, host: request.dst_port },
-            phase: Phase::Open,
+            state: State::Open,
             accepted: false,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             fwd_cnt: 0,
-            told_fwd_cnt: 0,
+            last_fwd_cnt: 0,
             sent: 0,
             peer_buf_alloc: request.buf_alloc,
             peer_fwd_cnt: request.fwd_cnt,
             guest_shutdown: 0,
-            owes_response: true,
-            owes_update: false,
-            asked: false,
+            response_due: true,
+            update_due: false,
+            credit_requested: false,
             shutdown_sent: false,
             writer_waits: false,
         }
     }
 
-    /// Takes the credit that every packet of the guest carries.
+    /// Takes the credit information in a packet of the guest.
     pub(super) fn take_credit(&mut self, header: &Header) {
         self.peer_buf_alloc = header.buf_alloc;
         self.peer_fwd_cnt = header.fwd_cnt;
-        self.asked = false;
+        self.credit_requested = false;
     }
 
     /// Takes data from the guest.
+    ///
+    /// # Errors
+    /// [`Violation`] if the guest has shut down sending, or has no credit for the data.
     pub(super) fn take_data(&mut self, payload: &[u8]) -> Result<(), Violation> {
         if self.guest_shutdown & SHUTDOWN_SEND != 0 {
             return Err(Violation);
         }
-        if self.phase == Phase::Closing {
-            // Under way when the host closed. Nobody will read it, so it counts as read.
+        if self.state == State::Closing {
+            // It was in flight when the host closed. Nobody will read it, so it counts as read.
             self.count_read(payload.len());
             return Ok(());
         }
@@ -124,8 +136,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a shutdown from the guest. True if that was both halves: it is over for the guest,
-    /// which waits for a reset.
+    /// Takes a shutdown from the guest. Returns true if both halves are shut down: the guest then
+    /// waits for a reset.
     pub(super) fn take_shutdown(&mut self, flags: u32) -> bool {
         self.guest_shutdown |= flags & SHUTDOWN_BOTH;
         if self.guest_shutdown & SHUTDOWN_RECEIVE != 0 {
@@ -134,14 +146,14 @@ impl Connection {
         self.guest_shutdown == SHUTDOWN_BOTH
     }
 
-    /// The guest asked what credit it has.
-    pub(super) fn owe_update(&mut self) {
-        self.owes_update = true;
+    /// Takes a credit request from the guest.
+    pub(super) fn take_credit_request(&mut self) {
+        self.update_due = true;
     }
 
-    /// The guest knows this connection no more.
-    pub(super) fn vanish(&mut self) {
-        self.phase = Phase::Gone;
+    /// Marks the connection as gone for the guest.
+    pub(super) fn set_gone(&mut self) {
+        self.state = State::Gone;
         self.guest_shutdown = SHUTDOWN_BOTH;
         self.outbox = VecDeque::new();
     }
@@ -158,47 +170,47 @@ impl Connection {
         count
     }
 
-    /// Counts bytes that left the inbox, and sees to it that the guest hears of the room in time.
+    /// Counts bytes that left the inbox, and has a credit update sent if it is time.
     fn count_read(&mut self, count: usize) {
         self.fwd_cnt = self.fwd_cnt.wrapping_add(wire_len(count));
-        if self.fwd_cnt.wrapping_sub(self.told_fwd_cnt) >= UPDATE_AFTER
+        if self.fwd_cnt.wrapping_sub(self.last_fwd_cnt) >= UPDATE_AFTER
             && self.guest_shutdown & SHUTDOWN_SEND == 0
         {
-            self.owes_update = true;
+            self.update_due = true;
         }
     }
 
-    /// True if there is something to read.
+    /// Returns true if there are bytes to read.
     pub(super) fn is_readable(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// True if the guest will send no more. What has come can still be read.
+    /// Returns true if the guest will send no more. Received bytes can still be read.
     pub(super) fn is_finished(&self) -> bool {
         self.guest_shutdown & SHUTDOWN_SEND != 0
     }
 
-    /// True if the guest knows of this connection.
+    /// Returns true if the connection exists for the guest.
     pub(super) fn is_live(&self) -> bool {
-        self.phase != Phase::Gone
+        self.state != State::Gone
     }
 
-    /// True if the host has closed it.
+    /// Returns true if the host has closed it.
     pub(super) fn is_closed(&self) -> bool {
-        self.phase == Phase::Closing
+        self.state == State::Closing
     }
 
-    /// True if nobody on the host would miss it.
+    /// Returns true if the host has no use for it any more.
     pub(super) fn is_dispensable(&self) -> bool {
-        self.phase == Phase::Closing || (self.phase == Phase::Gone && !self.accepted)
+        self.state == State::Closing || (self.state == State::Gone && !self.accepted)
     }
 
-    /// True if nothing that is written can reach the guest's reader.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.phase != Phase::Open || self.guest_shutdown & SHUTDOWN_RECEIVE != 0
+    /// Returns true if the guest receives no more.
+    pub(super) fn is_write_closed(&self) -> bool {
+        self.state != State::Open || self.guest_shutdown & SHUTDOWN_RECEIVE != 0
     }
 
-    /// Takes bytes of the host for the guest: as many as there is room for.
+    /// Takes bytes for the guest, as many as there is room for, and returns how many.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(BUFFER - self.outbox.len());
         self.outbox.extend(&bytes[..count]);
@@ -206,27 +218,27 @@ impl Connection {
         count
     }
 
-    /// True once if a write had not found room for all and there is room now.
-    pub(super) fn take_room_news(&mut self) -> bool {
+    /// Returns true once after a short write, when there is room again.
+    pub(super) fn take_writable(&mut self) -> bool {
         self.outbox.len() < BUFFER && std::mem::take(&mut self.writer_waits)
     }
 
-    /// The host is done: nothing more is read, what was written still goes out.
+    /// Closes it for the host: nothing more is read, and what was written is still sent.
     pub(super) fn close(&mut self) {
-        self.phase = Phase::Closing;
+        self.state = State::Closing;
         self.count_read(self.inbox.len());
         self.inbox = VecDeque::new();
     }
 
-    /// Bytes that the guest has room for.
+    /// Returns how many more bytes the guest has room for.
     fn credit(&self) -> u32 {
-        // A guest that claims to have read what was never sent, or shrinks its buffer below what
-        // is under way, has none.
+        // 0 if the guest claims to have read more than was sent, or has made its buffer smaller than
+        // the bytes in flight.
         self.peer_buf_alloc.saturating_sub(self.sent.wrapping_sub(self.peer_fwd_cnt))
     }
 
-    /// The reset that tells the guest of the end.
-    pub(super) fn farewell(&self) -> Header {
+    /// Returns the reset that ends the connection for the guest.
+    pub(super) fn reset(&self) -> Header {
         Header {
             src_cid: HOST_CID,
             dst_cid: GUEST_CID,
@@ -238,41 +250,41 @@ impl Connection {
         }
     }
 
-    /// What the next packet would be, if there is one.
-    fn due(&self, max_payload: usize) -> Option<u16> {
-        if self.phase == Phase::Gone {
+    /// Returns the operation of the next packet, if there is one.
+    fn next_op(&self, max_payload: usize) -> Option<u16> {
+        if self.state == State::Gone {
             return None;
         }
-        if self.owes_response {
+        if self.response_due {
             return Some(op::RESPONSE);
         }
         if !self.outbox.is_empty() {
             if self.credit() == 0 {
-                if !self.asked {
+                if !self.credit_requested {
                     return Some(op::CREDIT_REQUEST);
                 }
             } else if max_payload > 0 {
                 return Some(op::RW);
             }
-        } else if self.phase == Phase::Closing && !self.shutdown_sent {
+        } else if self.state == State::Closing && !self.shutdown_sent {
             return Some(op::SHUTDOWN);
         }
-        // Any packet tells the credit, so it needs one of its own only if there is no other.
-        self.owes_update.then_some(op::CREDIT_UPDATE)
+        // Every packet tells the credit, so an update is sent only if there is no other packet.
+        self.update_due.then_some(op::CREDIT_UPDATE)
     }
 
-    /// True if [`Connection::next_packet`] has something for a buffer of any size.
+    /// Returns true if [`Connection::next_packet`] returns a packet, given room enough.
     pub(super) fn has_packet(&self) -> bool {
-        self.due(usize::MAX).is_some()
+        self.next_op(usize::MAX).is_some()
     }
 
-    /// The next packet for the guest, with at most `max_payload` bytes of data.
+    /// Returns the next packet for the guest, with at most `max_payload` bytes of data.
     pub(super) fn next_packet(&mut self, max_payload: usize) -> Option<Packet> {
-        let operation = self.due(max_payload)?;
+        let operation = self.next_op(max_payload)?;
         let mut payload = Vec::new();
         let mut flags = 0;
         match operation {
-            op::RESPONSE => self.owes_response = false,
+            op::RESPONSE => self.response_due = false,
             op::RW => {
                 let count = max_payload.min(self.credit() as usize).min(self.outbox.len());
                 payload.extend(self.outbox.drain(..count));
@@ -282,11 +294,11 @@ impl Connection {
                 self.shutdown_sent = true;
                 flags = SHUTDOWN_BOTH;
             }
-            op::CREDIT_REQUEST => self.asked = true,
+            op::CREDIT_REQUEST => self.credit_requested = true,
             _ => {}
         }
-        self.owes_update = false;
-        self.told_fwd_cnt = self.fwd_cnt;
+        self.update_due = false;
+        self.last_fwd_cnt = self.fwd_cnt;
         let header = Header {
             src_cid: HOST_CID,
             dst_cid: GUEST_CID,
@@ -305,19 +317,20 @@ impl Connection {
 
 #[cfg(test)]
 impl Connection {
-    /// Bytes it holds.
+    /// Returns how many bytes it holds.
     pub(super) fn buffered(&self) -> usize {
         self.inbox.len() + self.outbox.len()
     }
 
-    /// Sets all counters as if so many bytes had passed both ways.
+    /// Sets all counters as if `count` bytes had passed in each direction.
     pub(super) fn skip_to(&mut self, count: u32) {
-        (self.fwd_cnt, self.told_fwd_cnt) = (count, count);
+        (self.fwd_cnt, self.last_fwd_cnt) = (count, count);
         (self.sent, self.peer_fwd_cnt) = (count, count);
     }
 }
 
-/// A length that is at most [`BUFFER`], or a payload's, which a header counts in 32 bits.
+/// Converts a length to 32 bits, as headers hold it. It must be at most [`BUFFER`], or come from a
+/// header.
 #[expect(clippy::cast_possible_truncation, reason = "bounded by BUFFER or a u32 from the wire")]
 fn wire_len(len: usize) -> u32 {
     len as u32

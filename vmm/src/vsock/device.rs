@@ -1,65 +1,68 @@
-//! The device core: the table of connections, and what each packet of the guest does to it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The device core: the table of connections, and how each packet of the guest changes it.
 //!
-//! No clock, no I/O, no threads. What the guest can make it hold is bounded: [`MAX_CONNECTIONS`]
-//! connections of two [`BUFFER`](super::BUFFER)s each and [`MAX_RESETS`] answers. Packets whose
-//! answer would exceed that are dropped, so taking packets from the guest never has to wait for
-//! the guest to take ours, and no deadlock can come of it.
+//! It has no clock, no I/O and no threads. The guest can make it hold at most [`MAX_CONNECTIONS`]
+//! connections with two [`BUFFER`](super::BUFFER)s each, and [`MAX_RESETS`] resets. A packet whose
+//! answer would exceed that is dropped: taking a packet from the guest never waits until the guest
+//! takes one, so there is no deadlock.
 
 use std::collections::VecDeque;
 
-use super::connection::{Connection, Phase, Ports};
+use super::connection::{Connection, Ports, State};
 use super::packet::{GUEST_CID, HOST_CID, Header, Packet, TYPE_STREAM, op};
 
-/// Connections in the table, whatever their state.
+/// Most connections in the table, in whatever state.
 pub const MAX_CONNECTIONS: usize = 64;
 
-/// Resets that wait to be sent.
+/// Most resets that wait to be sent.
 pub const MAX_RESETS: usize = 64;
 
-/// Names a connection for the host, and is never used again.
+/// Identifies a connection for the host. Ids are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionId(u64);
 
-/// What a read found.
+/// Result of [`Device::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// So many bytes, at least one.
+    /// This many bytes were read, at least one.
     Bytes(usize),
-    /// Nothing yet.
+    /// There are none yet.
     Empty,
-    /// Nothing, and nothing more will come.
+    /// There are none, and no more will come.
     End,
 }
 
-/// Nothing that is written can reach the guest any more.
+/// The guest receives no more on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the guest has closed the connection")]
 pub struct Closed;
 
-/// A vsock device with the host's end of every connection.
+/// A vsock device, with the host's end of every connection.
 #[derive(Clone, Debug, Default)]
 pub struct Device {
     connections: Vec<Connection>,
     listening: Vec<u32>,
     resets: VecDeque<Header>,
     next_id: u64,
-    /// The connection after which the search for the next packet begins.
-    turn: usize,
-    news: bool,
+    /// Index of the connection that sent last. The search for the next packet begins after it.
+    last_sender: usize,
+    /// See [`Device::take_changed`].
+    changed: bool,
 }
 
 impl Device {
-    /// A device to which nobody is connected and on which nobody listens.
+    /// Makes a device without connections and listening ports.
     #[must_use]
     pub fn new() -> Device {
         Device::default()
     }
 
-    /// Takes a packet from the guest. `payload` is what followed the header, as much of it as the
-    /// header's `len` says and the guest's buffer held.
+    /// Takes a packet from the guest. `payload` is shorter than the header's `len` if the guest's
+    /// buffer did not hold that much; this breaks the protocol.
     pub fn receive(&mut self, header: &Header, payload: &[u8]) {
         if header.src_cid != GUEST_CID {
-            // Section 5.10.6.2: the source must be the guest's CID. An answer would go astray.
+            // The source must be the guest's CID (section 5.10.6.2). An answer would reach nobody.
             return;
         }
         if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
@@ -72,7 +75,7 @@ impl Device {
             {
                 self.next_id += 1;
                 self.connections.push(Connection::new(self.next_id, header));
-                self.news = true;
+                self.changed = true;
             } else {
                 self.reset(header);
             }
@@ -86,59 +89,59 @@ impl Device {
             op::RW => connection.take_data(payload).is_ok(),
             op::CREDIT_UPDATE => true,
             op::CREDIT_REQUEST => {
-                connection.owe_update();
+                connection.take_credit_request();
                 true
             }
             // Both halves end a connection, and the guest waits for a reset (section 5.10.6.5).
             op::SHUTDOWN => !connection.take_shutdown(header.flags),
-            // A reset; a request where there is a connection; a response, though the host never
-            // asks; an operation that does not exist.
+            // A reset; a request for a connection that exists; a response, though the host never
+            // requests; an unknown operation.
             _ => false,
         };
         if !lives {
             if connection.is_closed() {
                 self.connections.remove(at);
             } else {
-                connection.vanish();
+                connection.set_gone();
             }
             self.reset(header);
         }
-        self.news |= !lives || matches!(header.op, op::RW | op::SHUTDOWN);
+        self.changed |= !lives || matches!(header.op, op::RW | op::SHUTDOWN);
     }
 
-    /// The next packet for the guest, with at most `max_payload` bytes after the header; `None`
-    /// if there is none that fits.
+    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header;
+    /// `None` if there is none that fits.
     pub fn next_packet(&mut self, max_payload: usize) -> Option<Packet> {
         if let Some(header) = self.resets.pop_front() {
             return Some(Packet { header, payload: Vec::new() });
         }
         let count = self.connections.len();
         for step in 1..=count {
-            let at = (self.turn + step) % count;
+            let at = (self.last_sender + step) % count;
             if let Some(packet) = self.connections[at].next_packet(max_payload) {
-                self.turn = at;
-                self.news |= self.connections[at].take_room_news();
+                self.last_sender = at;
+                self.changed |= self.connections[at].take_writable();
                 return Some(packet);
             }
         }
         None
     }
 
-    /// True if [`Device::next_packet`] has something for a buffer that is large enough.
+    /// Returns true if [`Device::next_packet`] returns a packet, given room enough.
     #[must_use]
     pub fn has_packet(&self) -> bool {
         !self.resets.is_empty() || self.connections.iter().any(Connection::has_packet)
     }
 
-    /// From now on the guest may connect to this port.
+    /// Lets the guest connect to this port.
     pub fn listen(&mut self, port: u32) {
         if !self.listening.contains(&port) {
             self.listening.push(port);
         }
     }
 
-    /// From now on the guest may not; connections to it that were not accepted are reset.
-    pub fn ignore(&mut self, port: u32) {
+    /// Refuses connections to this port from now on, and resets those that were not accepted yet.
+    pub fn stop_listening(&mut self, port: u32) {
         self.listening.retain(|&p| p != port);
         while let Some(at) =
             self.connections.iter().position(|c| c.ports.host == port && !c.accepted)
@@ -147,15 +150,15 @@ impl Device {
         }
     }
 
-    /// The oldest connection to `port` that was not accepted yet.
+    /// Accepts the oldest connection to `port` that was not accepted yet.
     pub fn accept(&mut self, port: u32) -> Option<ConnectionId> {
         let new = self.connections.iter_mut().find(|c| c.ports.host == port && !c.accepted)?;
         new.accepted = true;
         Some(ConnectionId(new.id))
     }
 
-    /// Moves bytes that the guest has sent into `buffer`. What came before the guest closed, or
-    /// died, stays readable.
+    /// Moves bytes that the guest has sent into `buffer`. They stay readable after the guest has
+    /// closed the connection or reset the device.
     pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Read {
         match self.open(id) {
             None => Read::End,
@@ -166,60 +169,60 @@ impl Device {
     }
 
     /// Takes as many of these bytes as there is room for, perhaps none, and returns how many. After
-    /// a short write, [`Device::take_news`] tells when there is room.
+    /// a short write, [`Device::take_changed`] tells when there is room.
     ///
     /// # Errors
-    /// [`Closed`] if the guest will not read them.
+    /// [`Closed`] if the guest receives no more.
     pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, Closed> {
         match self.open(id) {
-            Some(c) if !c.is_deaf() => Ok(c.write(bytes)),
+            Some(c) if !c.is_write_closed() => Ok(c.write(bytes)),
             _ => Err(Closed),
         }
     }
 
-    /// Closes a connection. What was written still goes out if the guest takes it.
+    /// Closes a connection. Bytes that were written are still sent, if the guest takes them.
     pub fn close(&mut self, id: ConnectionId) {
         let Some(at) = self.connections.iter().position(|c| c.id == id.0) else { return };
-        match self.connections[at].phase {
-            Phase::Open => self.connections[at].close(),
-            Phase::Closing => {}
-            Phase::Gone => drop(self.connections.remove(at)),
+        match self.connections[at].state {
+            State::Open => self.connections[at].close(),
+            State::Closing => {}
+            State::Gone => drop(self.connections.remove(at)),
         }
     }
 
-    /// The driver has reset the device: the guest knows no connection any more. What it had sent
-    /// stays readable for the host; the ports listened to stay.
+    /// Takes a reset of the device by the driver: for the guest, no connection exists any more. Bytes
+    /// that it had sent stay readable, and the listening ports stay.
     pub fn reset_by_driver(&mut self) {
-        self.news |= !self.connections.is_empty();
+        self.changed |= !self.connections.is_empty();
         self.resets.clear();
         self.connections.retain_mut(|connection| {
-            let missed = connection.accepted && !connection.is_closed();
-            connection.vanish();
-            missed
+            let in_use = connection.accepted && !connection.is_closed();
+            connection.set_gone();
+            in_use
         });
     }
 
-    /// True once after something happened that the host may have waited for: a new connection,
-    /// bytes to read, room to write, an end.
-    pub fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.news)
+    /// Returns true once after something happened for which the host may wait: a new connection,
+    /// bytes to read, room to write, or the end of a connection.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
-    /// The connection of that name, unless the host has closed it.
+    /// Returns the connection of this id, unless the host has closed it.
     fn open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.iter_mut().find(|c| c.id == id.0 && c.phase != Phase::Closing)
+        self.connections.iter_mut().find(|c| c.id == id.0 && c.state != State::Closing)
     }
 
-    /// Answers a packet with a reset, unless it is one or too many answers wait already.
+    /// Answers a packet with a reset, unless it is one itself or [`MAX_RESETS`] wait already.
     fn reset(&mut self, header: &Header) {
         if header.op != op::RST && self.resets.len() < MAX_RESETS {
             self.resets.push_back(header.reset());
         }
     }
 
-    /// Finds a place in the table. If it is full, a connection gives way in which nobody on the
-    /// host is interested: one that the guest dropped before it was accepted, or one that the
-    /// host has closed and the guest does not let go.
+    /// Makes room for a connection in the table. If the table is full, a connection without use for
+    /// the host is removed: one that the guest dropped before it was accepted, or one that the host
+    /// has closed and the guest does not reset. Returns false if there is none.
     fn make_room(&mut self) -> bool {
         if self.connections.len() < MAX_CONNECTIONS {
             return true;
@@ -228,11 +231,11 @@ impl Device {
         dispensable.map(|at| self.evict(at)).is_some()
     }
 
-    /// Removes a connection; the guest is told if it still thinks of it.
+    /// Removes a connection, and resets it if it exists for the guest.
     fn evict(&mut self, at: usize) {
         let connection = self.connections.remove(at);
         if connection.is_live() && self.resets.len() < MAX_RESETS {
-            self.resets.push_back(connection.farewell());
+            self.resets.push_back(connection.reset());
         }
     }
 }

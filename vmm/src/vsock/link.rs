@@ -1,7 +1,9 @@
-//! The host's end of the device, shared between the session's thread and the backend's.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The vsock device as the session's thread and the backend's thread share it.
 //!
-//! Both work on the one [`Device`] under a lock, so bytes are copied once in each direction and the
-//! guest's credit is all the flow control there is. A packet for the guest goes into its queue in
+//! Both work on one [`Device`] under a lock, so that bytes are copied once in each direction and the
+//! guest's credit is the only flow control. A packet for the guest is put into the receive queue by
 //! the thread that caused it.
 
 use std::io;
@@ -12,99 +14,101 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::device::Device;
-use super::queue::{self, Moved, RX, TX};
+use super::queue::{self, Processed, RX, TX};
 
-/// The guest's queues, as a backend knows them.
-pub trait Rings: Send + Sync {
-    /// Runs one round on a queue, if it is there, and interrupts the guest if it wants that. True
-    /// if there is more.
-    fn round(&self, index: usize, device: &mut Device, round: Round) -> bool;
+/// The virtqueues of a guest, as a backend reaches them.
+pub trait GuestQueues: Send + Sync {
+    /// Runs `step` on the queue of this index, if the driver has set it up, and interrupts the guest
+    /// if it wants that. Returns true if there is more to do.
+    fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool;
 
-    /// Wakes the thread that calls [`Link::pump`].
-    fn poke(&self);
+    /// Wakes the thread that calls [`Link::receive_all`].
+    fn wake(&self);
 
-    /// Moves what the guest has sent to the device. True if there is more.
+    /// Moves packets from the transmit queue to the device. Returns true if there are more.
     fn receive(&self, device: &mut Device) -> bool {
-        self.round(TX, device, queue::from_guest)
+        self.process(TX, device, queue::from_guest)
     }
 
-    /// Moves what the device has for the guest into the guest's buffers, as far as there are any.
-    /// Does a bounded amount of work and has somebody else called for the rest.
+    /// Moves packets from the device to the receive queue, as many as it has buffers for. The amount
+    /// of work is limited; the other thread is woken to do the rest.
     fn deliver(&self, device: &mut Device) {
-        if device.has_packet() && self.round(RX, device, queue::to_guest) {
-            self.poke();
+        if device.has_packet() && self.process(RX, device, queue::to_guest) {
+            self.wake();
         }
     }
 
-    /// Moves what the guest has sent to the device, as its transmit queue is about to stop or has
-    /// stopped. One round takes as many chains as the queue holds.
-    fn last_words(&self, device: &mut Device) {
+    /// Moves the packets of a transmit queue that is about to stop, or has stopped, to the device.
+    /// One step takes as many chains as a queue holds, so there are never more.
+    fn receive_last(&self, device: &mut Device) {
         self.receive(device);
     }
 }
 
-/// One round on a queue: [`queue::from_guest`] or [`queue::to_guest`].
-pub type Round = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Moved;
+/// A limited amount of work on a queue: [`queue::from_guest`] or [`queue::to_guest`].
+pub type QueueStep = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Processed;
 
 /// A device that several threads share.
 pub struct Link {
     device: Mutex<Device>,
-    rings: OnceLock<Box<dyn Rings>>,
-    news: EventFd,
+    queues: OnceLock<Box<dyn GuestQueues>>,
+    changed_evt: EventFd,
 }
 
 impl Link {
-    /// A link to a device whose queues are not known yet.
+    /// Shares a device. The guest's queues are to be attached later.
     ///
     /// # Errors
     /// If there is no descriptor left for the event.
     pub fn new(device: Device) -> io::Result<Link> {
-        let news = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-        Ok(Link { device: Mutex::new(device), rings: OnceLock::new(), news })
+        let changed_evt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(Link { device: Mutex::new(device), queues: OnceLock::new(), changed_evt })
     }
 
-    /// Tells where the guest's queues are. Only the first call has an effect.
-    pub fn attach(&self, rings: impl FnOnce() -> Box<dyn Rings>) {
-        self.rings.get_or_init(rings);
+    /// Attaches the guest's queues. Only the first call has an effect.
+    pub fn attach(&self, queues: impl FnOnce() -> Box<dyn GuestQueues>) {
+        self.queues.get_or_init(queues);
     }
 
-    /// Works on the device, then carries to the guest what came of it.
+    /// Runs `work` on the device, then delivers the packets that it has for the guest.
     pub fn with<R>(&self, work: impl FnOnce(&mut Device) -> R) -> R {
-        // A thread that panicked with the lock held left a device that is still well-formed.
+        // The device is consistent between its methods, so a panic with the lock held does not
+        // matter.
         let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut device);
-        if let Some(rings) = self.rings.get() {
-            rings.deliver(&mut device);
+        if let Some(queues) = self.queues.get() {
+            queues.deliver(&mut device);
         }
-        if device.take_news() {
-            // Only fails when the counter is full, and then it is readable anyway.
-            let _ = self.news.write(1);
+        if device.take_changed() {
+            // Fails only if the counter is full, and then the event is readable anyway.
+            let _ = self.changed_evt.write(1);
         }
         result
     }
 
-    /// Takes all that the guest has sent so far.
-    pub fn pump(&self) {
-        let Some(rings) = self.rings.get() else { return };
-        // The lock is let go after each round, so that a guest which sends without end does not
+    /// Takes all packets that the guest has sent so far.
+    pub fn receive_all(&self) {
+        let Some(queues) = self.queues.get() else { return };
+        // The lock is released after each step, so that a guest which sends without end does not
         // keep the session out.
-        while self.with(|device| rings.receive(device)) {}
+        while self.with(|device| queues.receive(device)) {}
     }
 
-    /// Takes what the guest had sent when its transmit queue was stopped.
-    pub fn last_words(&self) {
-        if let Some(rings) = self.rings.get() {
-            self.with(|device| rings.last_words(device));
+    /// Takes the packets that were in the transmit queue when it stopped.
+    pub fn receive_last(&self) {
+        if let Some(queues) = self.queues.get() {
+            self.with(|device| queues.receive_last(device));
         }
     }
 
-    /// Makes the descriptor unreadable until there is news again.
-    pub fn clear_news(&self) {
-        let _ = self.news.read();
+    /// Makes [`Link::changed_evt`] unreadable until the device changes again.
+    pub fn clear_changed(&self) {
+        let _ = self.changed_evt.read();
     }
 
-    /// Becomes readable when the device has something that the host may have waited for.
-    pub fn news(&self) -> &EventFd {
-        &self.news
+    /// Returns an event that is readable when the device has changed in a way for which the host may
+    /// wait: see [`Device::take_changed`].
+    pub fn changed_evt(&self) -> &EventFd {
+        &self.changed_evt
     }
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The vsock packet header (virtio 1.2, section 5.10.6) and its fields.
 
 /// Bytes of a header on the wire (`struct virtio_vsock_hdr`).
@@ -6,7 +8,7 @@ pub const HEADER_LEN: usize = 44;
 /// The CID of the host (`VMADDR_CID_HOST`).
 pub const HOST_CID: u64 = 2;
 
-/// The CID of every guest: VMs share no host device, so they need no CIDs of their own.
+/// The CID of every guest. Each VM has a device of its own, so that guests need no unique CIDs.
 pub const GUEST_CID: u64 = 3;
 
 /// `VIRTIO_VSOCK_TYPE_STREAM`, the only type this device offers.
@@ -18,20 +20,20 @@ pub const SHUTDOWN_RECEIVE: u32 = 1;
 /// `VIRTIO_VSOCK_SHUTDOWN_F_SEND`: the sender of the packet will send no more.
 pub const SHUTDOWN_SEND: u32 = 2;
 
-/// Both halves.
+/// Both flags of a shutdown.
 pub const SHUTDOWN_BOTH: u32 = SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
 
 /// Operations (virtio 1.2, section 5.10.6, `VIRTIO_VSOCK_OP_*`).
 pub mod op {
-    /// Connect.
+    /// Asks for a connection.
     pub const REQUEST: u16 = 1;
-    /// Accepted.
+    /// Accepts a connection.
     pub const RESPONSE: u16 = 2;
-    /// Refused, or gone at once.
+    /// Refuses a connection, or ends it at once.
     pub const RST: u16 = 3;
-    /// One or both halves end.
+    /// Ends one or both halves of a connection.
     pub const SHUTDOWN: u16 = 4;
-    /// Data.
+    /// Carries data.
     pub const RW: u16 = 5;
     /// Tells the sender's credit.
     pub const CREDIT_UPDATE: u16 = 6;
@@ -39,7 +41,7 @@ pub mod op {
     pub const CREDIT_REQUEST: u16 = 7;
 }
 
-/// A packet header, decoded. Any bytes decode: what they mean is the device's business.
+/// A decoded packet header. Any bytes decode; the device checks what they mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// CID of the sender.
@@ -52,20 +54,20 @@ pub struct Header {
     pub dst_port: u32,
     /// Bytes of payload that follow the header.
     pub len: u32,
-    /// Socket type; [`TYPE_STREAM`] is the only one known.
+    /// Socket type; only [`TYPE_STREAM`] is supported.
     pub kind: u16,
-    /// One of [`op`].
+    /// Operation, one of [`op`].
     pub op: u16,
-    /// For a shutdown, which halves; otherwise 0.
+    /// Which halves a shutdown ends; 0 for other operations.
     pub flags: u32,
-    /// Bytes of buffer the sender has for this connection.
+    /// Size of the sender's receive buffer for this connection in bytes.
     pub buf_alloc: u32,
-    /// Bytes that the sender's reader has taken from that buffer, modulo 2^32.
+    /// Bytes that were read from that buffer since the connection began, modulo 2^32.
     pub fwd_cnt: u32,
 }
 
 impl Header {
-    /// Reads a header from the wire, little-endian.
+    /// Decodes a header from its little-endian form on the wire.
     #[must_use]
     pub fn decode(b: &[u8; HEADER_LEN]) -> Header {
         fn take<const N: usize>(b: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
@@ -87,7 +89,7 @@ impl Header {
         }
     }
 
-    /// The header as it goes on the wire.
+    /// Encodes the header for the wire.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut b = [0; HEADER_LEN];
@@ -104,7 +106,7 @@ impl Header {
         b
     }
 
-    /// The reset that answers this packet: addresses swapped, type kept, no credit.
+    /// Returns the reset that answers this packet: source and destination exchanged, no credit.
     #[must_use]
     pub fn reset(&self) -> Header {
         Header {
@@ -119,12 +121,12 @@ impl Header {
     }
 }
 
-/// A header with its payload, on the way to the guest.
+/// A packet for the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// The header; its `len` is the payload's length.
+    /// The header. Its `len` is the length of the payload.
     pub header: Header,
-    /// The payload; empty but for [`op::RW`].
+    /// The payload. Empty unless the operation is [`op::RW`].
     pub payload: Vec<u8>,
 }
 

@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
 //!
-//! Descriptors, ring indices and lengths are the guest's and may be anything. virtio-queue and
-//! vm-memory keep every access inside guest memory and every chain finite; this module checks what
-//! they leave open: an available index that runs away, a buffer too small for a header, a header
-//! that promises more than its buffer holds.
+//! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue and
+//! vm-memory keep every access inside guest memory and every chain finite. This module checks the
+//! rest: an available index out of range, a buffer too small for a header, a header whose `len`
+//! exceeds its buffer.
 //!
-//! The event queue needs no code: it would only carry a transport reset, which is sent when a VM
-//! is restored from a snapshot.
+//! The event queue needs no code. Its only event is the transport reset after a migration, and
+//! snapshots are taken before the guest has a connection.
 
 use std::io::{Read, Write};
 
@@ -17,56 +19,56 @@ use super::BUFFER;
 use super::device::Device;
 use super::packet::{HEADER_LEN, Header};
 
-/// Index of the queue with buffers for packets to the guest.
+/// Index of the receive queue: buffers for packets to the guest.
 pub const RX: usize = 0;
 
-/// Index of the queue with packets from the guest.
+/// Index of the transmit queue: packets from the guest.
 pub const TX: usize = 1;
 
-/// What one round left to do.
+/// Result of one step on a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// The guest wants an interrupt for what was used.
+pub struct Processed {
+    /// The guest wants an interrupt for the used buffers.
     pub interrupt: bool,
-    /// The round ended at its limit; call again. Rounds are limited so that a guest which never
-    /// stops sending cannot keep the device's lock.
+    /// The step ended at its limit and is to be repeated. Steps are limited so that a guest which
+    /// never stops sending cannot keep the device's lock.
     pub more: bool,
 }
 
-/// Gives the packets in the guest's transmit queue to the device.
-pub fn from_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Moved {
+/// Moves packets from the guest's transmit queue to the device.
+pub fn from_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
     let mut payload = Vec::new();
     let mut used = 0;
     while used < queue.size() {
-        let Some(chain) = pop(queue, mem) else { return moved(queue, mem, used, false) };
+        let Some(chain) = pop(queue, mem) else { return processed(queue, mem, used, false) };
         let head = chain.head_index();
         if let Some(header) = read_packet(chain, mem, &mut payload) {
             device.receive(&header, &payload);
         }
-        give_back(queue, mem, head, 0);
+        add_used(queue, mem, head, 0);
         used += 1;
     }
-    moved(queue, mem, used, true)
+    processed(queue, mem, used, true)
 }
 
-/// Fills the guest's receive buffers with the device's packets.
-pub fn to_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Moved {
+/// Moves packets from the device to the guest's receive queue.
+pub fn to_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
     let mut used = 0;
     while device.has_packet() {
         if used >= queue.size() {
-            return moved(queue, mem, used, true);
+            return processed(queue, mem, used, true);
         }
         let Some(chain) = pop(queue, mem) else { break };
         let head = chain.head_index();
         let written = write_packet(chain, mem, device);
-        give_back(queue, mem, head, written);
+        add_used(queue, mem, head, written);
         used += 1;
     }
-    moved(queue, mem, used, false)
+    processed(queue, mem, used, false)
 }
 
-/// The next chain that the guest made available. If there is none, the guest is to notify of the
-/// next one.
+/// Returns the next chain that the guest made available. If there is none, the guest is asked to
+/// notify of the next one.
 fn pop<'m>(
     queue: &mut Queue,
     mem: &'m GuestMemoryMmap,
@@ -74,28 +76,28 @@ fn pop<'m>(
     if let Some(chain) = queue.pop_descriptor_chain(mem) {
         return Some(chain);
     }
-    // A chain may have come between the look and the request to be notified. Only one more look:
-    // with an index that is out of range, the queue claims for ever that there is more.
+    // The guest may have added a chain before it saw that request. One more look is enough, and not
+    // a loop: with an available index out of range, the queue always claims to have more.
     match queue.enable_notification(mem) {
         Ok(true) => queue.pop_descriptor_chain(mem),
         _ => None,
     }
 }
 
-/// Puts a chain on the used ring. A guest that made an index available which is not in the queue,
-/// or put the ring outside its memory, gets nothing back.
-fn give_back(queue: &mut Queue, mem: &GuestMemoryMmap, head: u16, written: u32) {
+/// Puts a chain on the used ring. This fails if the guest made an invalid index available or put the
+/// ring outside its memory; it then gets no buffer back.
+fn add_used(queue: &mut Queue, mem: &GuestMemoryMmap, head: u16, written: u32) {
     let _ = queue.add_used(mem, head, written);
 }
 
-fn moved(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, more: bool) -> Moved {
-    // Where the guest's wish cannot be read, an interrupt too many does no harm.
-    Moved { interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true), more }
+fn processed(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, more: bool) -> Processed {
+    // If the guest's wish cannot be read: an interrupt too many does no harm.
+    Processed { interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true), more }
 }
 
-/// Reads the packet in a chain; its payload replaces what is in `payload`. `None` if there is not
-/// even a header. A payload that is shorter than the header says, because the chain is or because
-/// no connection could have credit for it, is left to the device to judge.
+/// Reads the packet in a chain: returns its header and puts its payload into `payload`. `None` if the
+/// chain is too short for a header. If the chain is shorter than the header's `len`, or `len` exceeds
+/// what any connection has credit for, `payload` is left empty and the device rejects the packet.
 fn read_packet(
     chain: DescriptorChain<&GuestMemoryMmap>,
     mem: &GuestMemoryMmap,
@@ -114,8 +116,8 @@ fn read_packet(
     Some(header)
 }
 
-/// Writes a packet of the device into a chain and returns the bytes written: none if the chain is
-/// too small for any.
+/// Writes a packet of the device into a chain and returns the number of bytes written: 0 if the
+/// chain is too small.
 fn write_packet(
     chain: DescriptorChain<&GuestMemoryMmap>,
     mem: &GuestMemoryMmap,

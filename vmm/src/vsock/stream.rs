@@ -31,21 +31,21 @@ impl VsockStream {
         work: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,
     ) -> io::Result<R> {
         let connection = self.connection.ok_or(ErrorKind::NotConnected)?;
-        self.link.clear_news();
+        self.link.clear_changed();
         self.link.with(|device| work(device, connection))
     }
 
     fn event(&self) -> PollFd<'_> {
-        PollFd::from_borrowed_fd(poll::event_fd(self.link.news()), PollFlags::IN)
+        PollFd::from_borrowed_fd(poll::event_fd(self.link.changed_evt()), PollFlags::IN)
     }
 }
 
 impl HostStream for VsockStream {
     fn accept(&mut self) -> io::Result<bool> {
-        self.link.clear_news();
+        self.link.clear_changed();
         self.connection = self.link.with(|device| {
             let connection = device.accept(self.port)?;
-            device.ignore(self.port);
+            device.stop_listening(self.port);
             Some(connection)
         });
         Ok(self.connection.is_some())
@@ -76,7 +76,7 @@ impl HostStream for VsockStream {
     }
 
     fn drain(&mut self) {
-        self.link.pump();
+        self.link.receive_all();
     }
 
     fn has_unread(&self) -> bool {

@@ -5,53 +5,53 @@ use kvm_ioctls::VcpuExit;
 
 use super::{Cpu, registers};
 use crate::kvm::bus::Bus;
-use crate::kvm::vcpu::Turn;
+use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
     /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
-    pub(in crate::kvm) fn turn(&mut self, index: usize, bus: &Bus) -> Turn {
+    pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
-            Err(e) if e.errno() == libc::EINTR => return Turn::Interrupted,
+            Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
             // `io_mem_abort` in `arch/arm64/kvm/mmio.c`.
             Err(e) if e.errno() == libc::ENOSYS => {
                 let why = "an access to an address without memory by an instruction of which the \
                            processor does not say what it is";
-                return Turn::End(self.cannot_go_on(index, why.to_owned()));
+                return RunResult::Ended(self.vcpu_error(index, why.to_owned()));
             }
-            Err(e) => return Turn::End(self.failed(index, &format!("KVM_RUN: {e}"))),
+            Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
         };
         match exit {
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
             VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
-            VcpuExit::Intr => return Turn::Interrupted,
+            VcpuExit::Intr => return RunResult::Interrupted,
             // PSCI's SYSTEM_OFF and SYSTEM_RESET: either is the guest's orderly end.
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN | KVM_SYSTEM_EVENT_RESET, _) => {
-                return Turn::End(VmEnd::Restart);
+                return RunResult::Ended(VmEnd::Restart);
             }
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, data) => {
                 let why = format!("the guest says that it has crashed: {data:x?}");
-                return Turn::End(self.cannot_go_on(index, why));
+                return RunResult::Ended(self.vcpu_error(index, why));
             }
             VcpuExit::FailEntry(reason, cpu) => {
                 let why = format!(
                     "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
                 );
-                return Turn::End(self.cannot_go_on(index, why));
+                return RunResult::Ended(self.vcpu_error(index, why));
             }
             VcpuExit::InternalError => {
-                return Turn::End(self.cannot_go_on(index, "KVM internal error".to_owned()));
+                return RunResult::Ended(self.vcpu_error(index, "KVM internal error".to_owned()));
             }
             other => {
                 let what = format!("an exit that nothing should cause: {other:?}");
-                return Turn::End(self.failed(index, &what));
+                return RunResult::Ended(self.failed(index, &what));
             }
         }
-        Turn::Handled
+        RunResult::Handled
     }
 
-    fn cannot_go_on(&self, index: usize, why: String) -> VmEnd {
+    fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
         VmEnd::VcpuError { why, registers: registers::of(&self.fd, index) }
     }
 

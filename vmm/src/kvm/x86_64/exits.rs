@@ -5,23 +5,23 @@ use kvm_ioctls::VcpuExit;
 
 use super::{Cpu, dump};
 use crate::kvm::bus::{Bus, Effect};
-use crate::kvm::vcpu::Turn;
+use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
     /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
-    pub(in crate::kvm) fn turn(&mut self, index: usize, bus: &Bus) -> Turn {
+    pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
-            Err(e) if e.errno() == libc::EINTR => return Turn::Interrupted,
+            Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
             // A vCPU that waits for its start-up IPI was woken.
-            Err(e) if e.errno() == libc::EAGAIN => return Turn::Handled,
-            Err(e) => return Turn::End(self.failed(index, &format!("KVM_RUN: {e}"))),
+            Err(e) if e.errno() == libc::EAGAIN => return RunResult::Handled,
+            Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
         };
         match exit {
             VcpuExit::IoOut(port, data) => match bus.pio_write(port, data) {
                 Effect::None => {}
-                Effect::Restart => return Turn::End(VmEnd::Restart),
+                Effect::Restart => return RunResult::Ended(VmEnd::Restart),
             },
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
             VcpuExit::IoIn(port, data) => {
@@ -34,29 +34,31 @@ impl Cpu {
                 }
             }
             VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
-            VcpuExit::Intr => return Turn::Interrupted,
+            VcpuExit::Intr => return RunResult::Interrupted,
             VcpuExit::Shutdown => {
-                return Turn::End(VmEnd::TripleFault(dump::at_triple_fault(&self.fd, index)));
+                return RunResult::Ended(VmEnd::TripleFault(dump::at_triple_fault(
+                    &self.fd, index,
+                )));
             }
             VcpuExit::FailEntry(reason, cpu) => {
                 let why = format!(
                     "the processor refuses to enter the guest (reason {reason:#x}, host CPU {cpu})"
                 );
-                return Turn::End(self.cannot_go_on(index, why));
+                return RunResult::Ended(self.vcpu_error(index, why));
             }
             VcpuExit::InternalError => {
                 let why = dump::internal_error(self.fd.get_kvm_run());
-                return Turn::End(self.cannot_go_on(index, why));
+                return RunResult::Ended(self.vcpu_error(index, why));
             }
             other => {
                 let what = format!("an exit that nothing should cause: {other:?}");
-                return Turn::End(self.failed(index, &what));
+                return RunResult::Ended(self.failed(index, &what));
             }
         }
-        Turn::Handled
+        RunResult::Handled
     }
 
-    fn cannot_go_on(&self, index: usize, why: String) -> VmEnd {
+    fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
         VmEnd::VcpuError { why, registers: dump::of(&self.fd, index) }
     }
 

@@ -23,7 +23,7 @@ fn vm() -> Vm {
     link.with(|device| device.listen(PORT));
     let driver = Driver::new(Arc::downgrade(&link));
     let poke = Arc::new(event());
-    Virtqueues::attach(&link, driver.transport.clone(), poke.clone());
+    TransportQueues::attach(&link, driver.transport.clone(), poke.clone());
     Vm { link, driver, poke }
 }
 
@@ -39,7 +39,7 @@ impl Vm {
         self.driver.start();
         self.driver.offer_buffers(4);
         self.driver.send(&packet(op::REQUEST, PORT, 0), b"");
-        self.link.pump();
+        self.link.receive_all();
         assert_eq!(self.driver.received(0).0.op, op::RESPONSE);
         self.link.with(|device| device.accept(PORT)).unwrap()
     }
@@ -58,7 +58,7 @@ fn bytes_pass_both_ways() {
     assert_eq!(vm.driver.interrupt.read().unwrap(), 2, "sent, and answered");
     vm.driver.send(&packet(op::RW, PORT, 5), b"hello");
     assert!(vm.driver.kicks[TX].read().is_ok());
-    vm.link.pump();
+    vm.link.receive_all();
     assert_eq!(vm.read(id), (b"hello".to_vec(), Read::Bytes(5)));
 
     assert_eq!(vm.link.with(|device| device.write(id, b"you")), Ok(3));
@@ -71,12 +71,12 @@ fn bytes_pass_both_ways() {
 #[test]
 fn nothing_moves_before_the_driver_is_ready() {
     let mut vm = vm();
-    vm.link.pump();
+    vm.link.receive_all();
     vm.driver.start();
     vm.driver.offer_buffers(1);
     vm.driver.send(&packet(op::REQUEST, PORT, 0), b"");
     vm.driver.write(virtio_bindings::bindings::virtio_mmio::VIRTIO_MMIO_STATUS, 15 | 128);
-    vm.link.pump();
+    vm.link.receive_all();
     assert_eq!(vm.driver.used(TX), 0, "the driver has given up");
 }
 
@@ -87,26 +87,29 @@ fn more_packets_than_a_round_takes_ask_for_another() {
     vm.link.with(|device| device.write(id, &[1; 40 << 10])).unwrap();
     assert!(vm.poke.read().is_err(), "four buffers, three left");
     vm.driver.offer_buffers(12);
-    vm.link.pump();
+    vm.link.receive_all();
     vm.driver.offer_buffers(4);
-    vm.link.pump();
+    vm.link.receive_all();
     assert_eq!(vm.driver.used(RX), 20);
     // A whole ring at once.
     vm.driver.offer_buffers(16);
-    vm.link.pump();
+    vm.link.receive_all();
     assert!(vm.poke.read().is_ok());
 }
 
 #[test]
 fn a_reset_ends_connections_behind_their_last_bytes() {
     let (mut vm, id) = connected();
-    vm.link.clear_news();
+    vm.link.clear_changed();
     vm.driver.send(&packet(op::RW, PORT, 4), b"done");
     // A kernel that restarts resets its devices before anyone saw the kick.
     vm.driver.reset();
     assert!(
-        crate::poll::readable(&[crate::poll::event_fd(vm.link.news())], std::time::Instant::now())
-            .unwrap()[0]
+        crate::poll::readable(
+            &[crate::poll::event_fd(vm.link.changed_evt())],
+            std::time::Instant::now()
+        )
+        .unwrap()[0]
     );
     assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
     assert_eq!(vm.read(id), (vec![], Read::End));
@@ -115,7 +118,7 @@ fn a_reset_ends_connections_behind_their_last_bytes() {
     // The next driver meets a device that knows of nothing.
     let id = vm.connect();
     vm.driver.send(&packet(op::RW, PORT, 2), b"on");
-    vm.link.pump();
+    vm.link.receive_all();
     assert_eq!(vm.read(id), (b"on".to_vec(), Read::Bytes(2)));
 }
 
@@ -139,9 +142,9 @@ fn a_restored_device_is_attached_at_once() {
     let link = Arc::new(Link::new(Device::new()).unwrap());
     link.with(|device| device.listen(PORT));
     let mut driver = vm.driver.restored(Arc::downgrade(&link), &state);
-    Virtqueues::attach(&link, driver.transport.clone(), vm.poke);
+    TransportQueues::attach(&link, driver.transport.clone(), vm.poke);
     driver.send(&packet(op::REQUEST, PORT, 0), b"");
-    link.pump();
+    link.receive_all();
     assert!(link.with(|device| device.accept(PORT)).is_some());
     assert_eq!(driver.received(0).0.op, op::RESPONSE);
 }
@@ -154,7 +157,7 @@ fn resets_and_rounds_do_not_lock_each_other_up() {
     let work = thread::spawn(move || {
         for _ in 0..2000 {
             link.with(|device| device.write(id, b"x")).ok();
-            link.pump();
+            link.receive_all();
         }
         done.send(()).unwrap();
     });

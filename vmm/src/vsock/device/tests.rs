@@ -217,17 +217,17 @@ fn a_large_transfer_to_the_guest_never_stalls() {
 /// Firecracker pull request 6077: after the guest had closed, the device was busy for ever.
 #[test]
 fn after_the_guest_closed_there_is_nothing_to_do() {
-    for farewell in [op::SHUTDOWN, op::RST] {
+    for reset in [op::SHUTDOWN, op::RST] {
         let (mut device, id) = connected(1);
         device.receive(&data(1, 3), b"bye");
-        device.receive(&Header { flags: SHUTDOWN_BOTH, ..header(1, farewell) }, &[]);
+        device.receive(&Header { flags: SHUTDOWN_BOTH, ..header(1, reset) }, &[]);
         packets(&mut device);
         assert_eq!(read_all(&mut device, id), (b"bye".to_vec(), Read::End));
-        assert!(device.take_news());
+        assert!(device.take_changed());
         for _ in 0..3 {
             assert_eq!(read_all(&mut device, id), (Vec::new(), Read::End));
             assert_eq!(device.write(id, b"x"), Err(Closed));
-            assert!(!device.has_packet() && !device.take_news());
+            assert!(!device.has_packet() && !device.take_changed());
         }
         device.close(id);
         assert!(!device.has_packet() && device.connections.is_empty());
@@ -259,7 +259,7 @@ fn each_connection_counts_for_itself() {
 fn a_request_is_answered_with_addresses_and_credit() {
     let mut device = listening();
     device.receive(&header(5, op::REQUEST), &[]);
-    assert!(device.take_news());
+    assert!(device.take_changed());
     let r = only(&mut device);
     assert_eq!((r.op, r.kind, r.len), (op::RESPONSE, TYPE_STREAM, 0));
     assert_eq!((r.src_cid, r.src_port, r.dst_cid, r.dst_port), (HOST_CID, PORT, GUEST_CID, 5));
@@ -274,14 +274,14 @@ fn where_nobody_listens_there_is_a_reset() {
     device.receive(&Header { dst_port: 7, ..header(1, op::REQUEST) }, &[]);
     let r = only(&mut device);
     assert_eq!((r.op, r.src_port, r.dst_port), (op::RST, 7, 1));
-    assert!(!device.take_news());
+    assert!(!device.take_changed());
 }
 
 #[test]
 fn whoever_was_not_accepted_is_reset_when_nobody_listens_any_more() {
     let (mut device, id) = connected(1);
     device.receive(&header(2, op::REQUEST), &[]);
-    device.ignore(PORT);
+    device.stop_listening(PORT);
     let r = only(&mut device);
     assert_eq!((r.op, r.dst_port), (op::RST, 2));
     device.receive(&header(3, op::REQUEST), &[]);
@@ -459,12 +459,12 @@ fn counters_wrap() {
 #[test]
 fn a_short_write_is_followed_by_news_of_room() {
     let (mut device, id, mut guest) = pair();
-    device.take_news();
+    device.take_changed();
     assert_eq!(device.write(id, &vec![0; BUFFER + 1]), Ok(BUFFER));
     assert_eq!(device.write(id, &[0]), Ok(0));
-    assert!(!device.take_news());
+    assert!(!device.take_changed());
     guest.receive(&mut device, 1, 4096);
-    assert!(device.take_news());
+    assert!(device.take_changed());
     assert_eq!(device.write(id, &[0]), Ok(1));
 }
 
@@ -598,10 +598,10 @@ fn a_driver_that_resets_the_device_leaves_only_what_the_host_may_read() {
     device.receive(&header(3, op::REQUEST), &[]);
     device.receive(&header(4, op::RW), &[]);
     device.write(id, b"never sent").unwrap();
-    assert!(device.take_news());
+    assert!(device.take_changed());
 
     device.reset_by_driver();
-    assert!(device.take_news());
+    assert!(device.take_changed());
     assert!(packets(&mut device).is_empty(), "the guest knows of nothing");
     assert_eq!(device.accept(PORT), None);
     assert_eq!(device.connections.len(), 1, "nobody asks for the others again");
@@ -613,5 +613,5 @@ fn a_driver_that_resets_the_device_leaves_only_what_the_host_may_read() {
 
     let mut device = listening();
     device.reset_by_driver();
-    assert!(!device.take_news(), "every kernel resets the device first of all");
+    assert!(!device.take_changed(), "every kernel resets the device first of all");
 }

@@ -86,11 +86,11 @@ impl Ring {
             .collect()
     }
 
-    fn send(&mut self, device: &mut Device) -> Moved {
+    fn send(&mut self, device: &mut Device) -> Processed {
         from_guest(device, &mut self.queue, &self.mem)
     }
 
-    fn receive(&mut self, device: &mut Device) -> Moved {
+    fn receive(&mut self, device: &mut Device) -> Processed {
         to_guest(device, &mut self.queue, &self.mem)
     }
 
@@ -229,8 +229,8 @@ fn an_available_index_that_runs_away_is_no_work() {
         device.write(id, b"x").unwrap();
         let mut ring = Ring::new();
         ring.mem.write_obj(runaway.to_le(), GuestAddress(AVAILABLE + 2)).unwrap();
-        assert_eq!(ring.send(&mut device), Moved::default());
-        assert_eq!(ring.receive(&mut device), Moved::default());
+        assert_eq!(ring.send(&mut device), Processed::default());
+        assert_eq!(ring.receive(&mut device), Processed::default());
         assert!(device.has_packet());
     }
 }
@@ -241,12 +241,12 @@ fn a_queue_that_is_not_ready_or_not_in_memory_is_no_work() {
     let mut ring = Ring::new();
     ring.chain(&[&header(op::RST, 0).encode()], 0);
     ring.queue.set_ready(false);
-    assert_eq!(ring.send(&mut device), Moved::default());
+    assert_eq!(ring.send(&mut device), Processed::default());
     ring.queue.set_ready(true);
     ring.queue.try_set_avail_ring_address(GuestAddress(MEMORY as u64 * 2)).unwrap();
-    assert_eq!(ring.send(&mut device), Moved::default());
+    assert_eq!(ring.send(&mut device), Processed::default());
     ring.queue.try_set_avail_ring_address(GuestAddress(u64::MAX - 1)).unwrap();
-    assert_eq!(ring.send(&mut device), Moved::default());
+    assert_eq!(ring.send(&mut device), Processed::default());
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn interrupts_and_kicks_are_as_asked_for() {
 }
 
 proptest! {
-    /// Rings and descriptors of any content: nothing panics, nothing hangs, no round takes more
+    /// GuestQueues and descriptors of any content: nothing panics, nothing hangs, no round takes more
     /// than a queue's worth.
     #[test]
     fn any_memory_will_do(

@@ -26,6 +26,7 @@ const ASIDE: &[Aside] = &[
         before: Some("6.4"),
         cases: &[
             "compare/armed-by-tracer",
+            "compare/armed-by-tracer-stops",
             "inheritance/child-reads-nothing-stale",
             "inheritance/child-reads-off",
             "ptrace/arms-tracee",

@@ -3,7 +3,7 @@
 //! and floating point state behind it, and in its handler what the frame holds. The call is made on
 //! the stack that the caller is on, and so is the handler.
 
-use super::{Context, Entry, FloatState, Part, Reg, Registers, issue_with_floats};
+use super::{Context, Entry, FloatState, Part, Place, Reg, Registers, issue_with_floats};
 use crate::case::Need;
 use std::ops::Range;
 
@@ -47,7 +47,7 @@ impl Sight {
 /// # Safety
 /// Always safe on this architecture.
 #[must_use]
-pub unsafe fn watch(_: Entry, registers: &Registers, floating: &Floating) -> Sight {
+pub unsafe fn watch(_: Place, registers: &Registers, floating: &Floating) -> Sight {
     let (registers, floating) = issue_with_floats(registers, floating);
     Sight { registers, floating: Some(floating) }
 }
@@ -60,14 +60,14 @@ pub fn entered() -> Sight {
 
 /// Where a watched call goes on.
 #[must_use]
-pub fn watched_after(_: Entry) -> u64 {
+pub fn watched_after(_: Place) -> u64 {
     super::float_call() + super::CALL_LENGTH
 }
 
 /// Where watched calls are.
 #[must_use]
 pub fn watched_range() -> Range<u64> {
-    super::float_call()..watched_after(Entry::Native) + 1
+    super::float_call()..watched_after(Place(Entry::Native, false)) + 1
 }
 
 unsafe extern "C" {
@@ -100,7 +100,10 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("uc_stack.ss_size", 8),
 ];
 /// Names for floating point state: none.
-pub const WATCHED_FLOATING: &[Part] = &[];
+#[must_use]
+pub fn floating_parts() -> &'static [Part] {
+    &[]
+}
 
 /// What a handler found.
 #[derive(Debug)]
@@ -176,4 +179,25 @@ pub const fn first_arguments(_: Entry) -> [Reg; 2] {
 #[must_use]
 pub fn bases() -> [u64; 0] {
     []
+}
+
+/// Whether a [`Place`] can stop a tracee right before a call.
+pub const STOPS_BEFORE_CALLS: bool = false;
+
+/// Sets of registers that a tracer can read and write, and that a core has (include/uapi/linux/elf.h).
+pub const REGISTER_SETS: &[(&str, i32)] = &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2)];
+
+/// Words of `NT_PRSTATUS` that are the first two arguments of a call.
+#[must_use]
+pub const fn first_argument_words(_: Entry) -> [usize; 2] {
+    [Reg::ARGUMENTS[0] as usize, Reg::ARGUMENTS[1] as usize]
+}
+
+/// Names for the registers in `NT_PRSTATUS`: none.
+pub const WATCHED_STATUS: &[Part] = &[];
+
+/// Words of `struct user` that only `PTRACE_PEEKUSER` tells: none.
+#[must_use]
+pub fn user_words() -> Range<u64> {
+    0..0
 }

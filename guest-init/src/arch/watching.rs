@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Names of what is seen of a call and of its handler.
 
-use super::{Reg, WATCHED_FLOATING, WATCHED_FRAME};
+use super::{Reg, WATCHED_FRAME, WATCHED_STATUS, floating_parts};
+use std::sync::OnceLock;
 
 /// The instruction by which a program enters the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub enum Entry {
     /// The one of 32-bit programs, where 64-bit programs may use it too.
     Compat,
 }
+
+/// A place at which a call can be watched: by which instruction, and whether a tracee stops there first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub Entry, pub bool);
 
 /// A named part of a structure of the kernel's, and its length in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +34,70 @@ pub fn layout(field: &str) -> &'static [Part] {
             Part("fs", 2),
             Part("gs", 2),
         ],
-        "floating" | "floating point frame" => WATCHED_FLOATING,
+        "floating"
+        | "floating point frame"
+        | "NT_PRFPREG"
+        | "NT_X86_XSTATE"
+        | "core's NT_PRFPREG"
+        | "core's NT_X86_XSTATE" => floating_parts(),
         "frame" => WATCHED_FRAME,
+        "NT_PRSTATUS" => WATCHED_STATUS,
         "alternate stack" => &[
             Part("ss_sp", 8),
             Part("ss_flags", 4),
             Part("hole behind ss_flags", 4),
             Part("ss_size", 8),
         ],
+        "siginfo" | "core's NT_SIGINFO" => &[
+            Part("si_signo", 4),
+            Part("si_errno", 4),
+            Part("si_code", 4),
+            Part("hole behind si_code", 4),
+            Part("si_call_addr", 8),
+            Part("si_syscall", 4),
+            Part("si_arch", 4),
+            Part("rest", 96),
+        ],
+        "syscall info" => &[
+            Part("op", 1),
+            Part("holes", 3),
+            Part("arch", 4),
+            Part("instruction_pointer", 8),
+            Part("stack_pointer", 8),
+            Part("call", 104),
+        ],
+        "dispatch" => &[Part("mode", 8), Part("selector", 8), Part("offset", 8), Part("length", 8)],
+        "core's NT_PRSTATUS" => core_status(),
+        "core's NT_PRPSINFO" => &[
+            Part("pr_state", 1),
+            Part("pr_sname", 1),
+            Part("pr_zomb", 1),
+            Part("pr_nice", 1),
+            Part("hole", 4),
+            Part("pr_flag", 8),
+            Part("pr_uid", 4),
+            Part("pr_gid", 4),
+        ],
         "bases" => &[Part("fs", 8), Part("gs", 8)],
         _ => &[],
     }
+}
+
+/// `struct elf_prstatus` (include/linux/elfcore.h).
+fn core_status() -> &'static [Part] {
+    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
+    PARTS.get_or_init(|| {
+        let mut parts = vec![
+            Part("si_signo", 4),
+            Part("si_code", 4),
+            Part("si_errno", 4),
+            Part("pr_cursig", 2),
+            Part("hole", 2),
+            Part("pr_sigpend", 8),
+            Part("pr_sighold", 8),
+            Part("ids and times", 80),
+        ];
+        parts.extend_from_slice(WATCHED_STATUS);
+        parts
+    })
 }

@@ -6,10 +6,13 @@ use super::record::Moment;
 
 /// A part of a field that may differ.
 pub(super) struct MayDiffer {
-    /// Names of the ways, without `compare/`.
+    /// Names of the ways, without `compare/` and without who looks; none: all.
     pub(super) ways: &'static [&'static str],
+    /// The scene, or "" for all.
+    pub(super) scene: &'static str,
     /// The step, or "" for all.
     pub(super) step: &'static str,
+    /// The field, or "" for all.
     pub(super) field: &'static str,
     /// Names of parts; without any, all of the field, and whether there is one.
     pub(super) parts: &'static [&'static str],
@@ -21,83 +24,110 @@ pub(super) struct MayDiffer {
 impl MayDiffer {
     /// Whether this row is about that part of that field.
     pub(super) fn allows(&self, moment: Moment, field: &str, part: &str) -> bool {
-        (self.step.is_empty() || self.step == moment.step)
-            && self.field == field
+        (self.scene.is_empty() || self.scene == moment.scene)
+            && (self.step.is_empty() || self.step == moment.step)
+            && (self.field.is_empty() || self.field == field)
             && (self.parts.is_empty() || self.parts.contains(&part))
     }
 }
 
+/// How the name of a way ends that somebody else than the program looks at.
+const LOOKS: [&str; 2] = ["-stops", "-death"];
+
 /// The rows of a case.
 pub(super) fn rows(id: &str) -> Vec<&'static MayDiffer> {
     let name = id.split_once('/').map_or(id, |(_, name)| name);
-    TABLE.iter().filter(|row| row.ways.contains(&name)).collect()
+    let name = LOOKS.iter().find_map(|look| name.strip_suffix(look)).unwrap_or(name);
+    TABLE.iter().filter(|row| row.ways.is_empty() || row.ways.contains(&name)).collect()
 }
 
 const TABLE: &[MayDiffer] = &[
     MayDiffer {
-        ways: &["trap", "int80-trap"],
-        step: "handler",
+        field: "floating",
+        parts: &["xstate_bv"],
+        ..row(&[], "of a component in its initial state the processor says what it likes (XINUSE)")
+    },
+    MayDiffer {
+        field: "NT_X86_XSTATE",
+        parts: &["xstate_bv"],
+        ..row(&[], "the same, as a tracer is told")
+    },
+    MayDiffer {
+        scene: "initial-state",
+        field: "floating point frame",
+        parts: &["xstate_bv"],
+        ..row(&[], "the same, as the frame has it")
+    },
+    MayDiffer {
         field: "frame",
         parts: &["si_code"],
-        reason: "SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp()",
+        ..row(TRAPPED, "SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp()")
     },
     MayDiffer {
-        ways: &["queued"],
-        step: "handler",
-        field: "frame",
-        parts: &["ax"],
-        reason: "the call that queues the signal is executed and leaves its result",
+        field: "siginfo",
+        parts: &["si_code"],
+        ..row(TRAPPED, "SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp()")
     },
     MayDiffer {
-        ways: &["queued"],
-        step: "behind",
-        field: "registers",
-        parts: &["Ax"],
-        reason: "the call that queues the signal is executed and leaves its result",
+        field: "core's NT_SIGINFO",
+        parts: &["si_code"],
+        ..row(TRAPPED, "SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp()")
     },
     MayDiffer {
-        ways: &["filtered"],
-        step: "status",
+        field: "core's NT_X86_XSTATE",
+        parts: &["pkru", "xstate_bv"],
+        ..row(&[], "a core has what was saved when the task was last switched: thread.pkru")
+    },
+    MayDiffer { field: "core's NT_PRSTATUS", parts: &["ax"], ..row(&["queued"], EXECUTED) },
+    MayDiffer {
+        field: "segments of the core",
+        ..row(&["thread"], "the stack of the thread is one more")
+    },
+    MayDiffer {
+        field: "core's NT_PRPSINFO",
+        parts: &["pr_state", "pr_sname", "pr_flag"],
+        ..row(&["thread"], "these are the first thread's, which waits: fill_psinfo()")
+    },
+    MayDiffer { step: "other thread", ..row(&["thread"], "there is one more thread in the core") },
+    MayDiffer { field: "frame", parts: &["ax"], ..row(&["queued"], EXECUTED) },
+    MayDiffer { field: "registers", parts: &["Ax"], step: "behind", ..row(&["queued"], EXECUTED) },
+    MayDiffer { field: "NT_PRSTATUS", parts: &["ax"], ..row(&["queued"], EXECUTED) },
+    MayDiffer {
         field: "NoNewPrivs",
-        parts: &[],
-        reason: "who installs a filter without privileges must not gain any",
+        ..row(&["filtered"], "who installs a filter without privileges must not gain any")
+    },
+    MayDiffer { field: "Seccomp", ..row(&["filtered"], "the mode is that of filters") },
+    MayDiffer { field: "Seccomp_filters", ..row(&["filtered"], "there is one") },
+    MayDiffer { field: "Threads", ..row(&["thread"], "the first thread waits") },
+    MayDiffer {
+        field: "frame",
+        parts: &["trapno"],
+        ..row(&["born-of-stepped"], "a copy of the parent's, whose last trap was its breakpoint")
     },
     MayDiffer {
-        ways: &["filtered"],
-        step: "status",
-        field: "Seccomp",
-        parts: &[],
-        reason: "the mode is that of filters",
+        field: "dispatch",
+        parts: &["selector"],
+        ..row(&["no-selector"], "there is none, and a tracer is told so")
     },
     MayDiffer {
-        ways: &["filtered"],
-        step: "status",
-        field: "Seccomp_filters",
-        parts: &[],
-        reason: "there is one",
-    },
-    MayDiffer {
-        ways: &["thread"],
-        step: "status",
-        field: "Threads",
-        parts: &[],
-        reason: "the first thread waits",
-    },
-    MayDiffer {
-        ways: &["int80"],
-        step: "",
         field: "registers",
         parts: &["Cx", "R11", "Ip"],
-        reason: "syscall leaves the next address and the flags there, int 0x80 nothing; another place",
+        ..row(&["int80"], "syscall leaves the next address and the flags there; another place")
     },
     MayDiffer {
-        ways: &["int80"],
-        step: "handler",
         field: "frame",
         parts: &["cx", "r11", "ip", "si_call_addr", "si_arch"],
-        reason: "the same, as the frame has it; si_arch says which of the two it was",
+        ..row(&["int80"], "the same, as the frame has it; si_arch says which of the two it was")
     },
 ];
+
+const TRAPPED: &[&str] = &["trap", "int80-trap"];
+const EXECUTED: &str = "the call that queues the signal is executed and leaves its result";
+
+/// A row about all of these ways, or of all ways.
+const fn row(ways: &'static [&'static str], reason: &'static str) -> MayDiffer {
+    MayDiffer { ways, scene: "", step: "", field: "", parts: &[], reason }
+}
 
 /// The function of the kernel that makes a field what it is.
 pub(super) fn function(field: &str) -> &'static str {

@@ -2,6 +2,8 @@
 //! The same thing done in two ways in one kernel, and everything compared that the program, its tracer,
 //! its parent and a reader of its core can see of it. Nobody has to know beforehand what could be wrong.
 
+mod core;
+mod death;
 mod differ;
 mod may_differ;
 mod perform;
@@ -9,13 +11,15 @@ mod proc;
 mod program;
 mod record;
 mod setting;
+mod tracer;
 
 use crate::arch::{self, Entry};
 use crate::case::{Case, Check, Failure, Need, Only, Run, case};
 use crate::probe;
+use death::{DEATHS, Death};
 use record::Record;
 use setting::{Armed, Before, Filter, PLAIN, Parent, Raise, Setting, Task, Watched};
-use sudbox_protocol::Feature;
+use sudbox_protocol::{Arch, Feature};
 
 /// Two ways to have the same: what is seen of the second is judged by the first.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +30,19 @@ struct Way {
     features: &'static [Feature],
     needs: &'static [Need],
     only: Option<Only>,
+    view: View,
     settings: [Setting; 2],
+}
+
+/// Who looks.
+#[derive(Clone, Copy, Debug)]
+enum View {
+    /// The program itself.
+    Program,
+    /// Its tracer, with these ways to resume it.
+    Tracer(&'static [&'static str]),
+    /// Its parent, and who reads its core, when it dies of these.
+    Death(&'static [Death]),
 }
 
 const DISPATCH: &[Feature] = &[Feature::Dispatch];
@@ -48,12 +64,57 @@ const fn way(
         features: DISPATCH,
         needs: &[],
         only: None,
+        view: View::Program,
         settings: [PLAIN, setting],
     }
 }
 
 /// A dispatch of a 32-bit call.
 const COMPAT: Setting = Setting { entry: Entry::Compat, call: Entry::Compat, ..PLAIN };
+
+/// All ways to resume a tracee.
+const EVERY: &[&str] = &[
+    "PTRACE_CONT",
+    "PTRACE_SINGLESTEP",
+    "PTRACE_SINGLEBLOCK",
+    "PTRACE_SYSCALL",
+    "PTRACE_SYSEMU",
+    "PTRACE_SYSEMU_SINGLESTEP",
+];
+/// The one that stops nowhere else at a call that is executed than at one that is not.
+const SIGNALS: &[&str] = &["PTRACE_CONT"];
+const STOPS: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "its gate with a breakpoint is written for x86-64 only",
+};
+
+/// What a tracer sees of a way that needs nothing special.
+const fn stops(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    setting: Setting,
+) -> Way {
+    Way {
+        only: Some(STOPS),
+        view: View::Tracer(EVERY),
+        ..way(id, promise, kernel_function, setting)
+    }
+}
+
+/// What is left of who dies in a way that needs nothing special.
+const fn deaths(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    setting: Setting,
+) -> Way {
+    Way {
+        view: View::Death(DEATHS),
+        needs: &[Need::Root, Need::Vm],
+        ..way(id, promise, kernel_function, setting)
+    }
+}
 
 /// Every way.
 const WAYS: &[Way] = &[
@@ -64,6 +125,7 @@ const WAYS: &[Way] = &[
         features: FILTERED,
         needs: &[],
         only: None,
+        view: View::Program,
         settings: [
             Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
             Setting { filter: Filter::Trap, ..PLAIN },
@@ -76,6 +138,7 @@ const WAYS: &[Way] = &[
         features: DISPATCH,
         needs: &[],
         only: None,
+        view: View::Program,
         settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
     },
     way(
@@ -102,6 +165,15 @@ const WAYS: &[Way] = &[
         "dup_task_struct()",
         Setting { parent: Parent::Armed, ..PLAIN },
     ),
+    Way {
+        only: Some(STOPS),
+        ..way(
+            "compare/born-of-stepped",
+            "who was born while its parent was single-stepped sees what others see",
+            "copy_thread()",
+            Setting { parent: Parent::Stepped, ..PLAIN },
+        )
+    },
     way(
         "compare/set-twice",
         "the same configuration set again shows what a fresh one shows",
@@ -196,6 +268,7 @@ const WAYS: &[Way] = &[
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
         needs: &[],
         only: Some(Only::INT80),
+        view: View::Program,
         settings: [
             Setting { raise: Raise::Trap, filter: Filter::Trap, ..COMPAT },
             Setting { filter: Filter::Trap, ..COMPAT },
@@ -209,6 +282,191 @@ const WAYS: &[Way] = &[
             "a dispatched int 0x80 shows what a dispatched syscall shows",
             "syscall_user_dispatch()",
             Setting { entry: Entry::Compat, ..PLAIN },
+        )
+    },
+    way(
+        "compare/written-back",
+        "a tracer that writes back what it reads changes nothing",
+        "arch_ptrace()",
+        Setting { watched: Watched::Rewriter, ..PLAIN },
+    ),
+    Way {
+        features: FILTERED,
+        view: View::Tracer(SIGNALS),
+        settings: [
+            Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
+            Setting { filter: Filter::Trap, ..PLAIN },
+        ],
+        ..stops(
+            "compare/trap-stops",
+            "a tracer is told of a dispatch what it is told of a filter's trap",
+            "ptrace_signal()",
+            PLAIN,
+        )
+    },
+    Way {
+        view: View::Tracer(SIGNALS),
+        settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
+        ..stops(
+            "compare/queued-stops",
+            "a tracer is told of a dispatch what it is told of a SIGSYS that was queued",
+            "ptrace_signal()",
+            PLAIN,
+        )
+    },
+    stops(
+        "compare/thousandth-stops",
+        "a tracer is told of the thousandth dispatch what it is told of the first",
+        "ptrace_signal()",
+        Setting { before: Before::Dispatches(1000), ..PLAIN },
+    ),
+    stops(
+        "compare/thread-stops",
+        "a tracer is told of a thread's dispatch what it is told of the first thread's",
+        "ptrace_signal()",
+        Setting { task: Task::Thread, ..PLAIN },
+    ),
+    stops(
+        "compare/born-of-armed-stops",
+        "a tracer is told of a child of an armed parent what it is told of others",
+        "dup_task_struct()",
+        Setting { parent: Parent::Armed, ..PLAIN },
+    ),
+    stops(
+        "compare/born-of-stepped-stops",
+        "a tracer is told of a child of a stepped parent what it is told of others",
+        "copy_thread()",
+        Setting { parent: Parent::Stepped, ..PLAIN },
+    ),
+    stops(
+        "compare/born-of-traced-stops",
+        "a tracer is told of a child of a traced parent what it is told of others",
+        "copy_process()",
+        Setting { parent: Parent::Traced, ..PLAIN },
+    ),
+    stops(
+        "compare/no-selector-stops",
+        "a tracer is told of a dispatch without a selector what it is told of others",
+        "ptrace_signal()",
+        Setting { raise: Raise::Unselected, ..PLAIN },
+    ),
+    Way {
+        features: &[Feature::Dispatch, Feature::PtraceConfig],
+        ..stops(
+            "compare/armed-by-tracer-stops",
+            "a tracer is told of who it armed what it is told of who armed by itself",
+            "syscall_user_dispatch_set_config()",
+            Setting { armed: Armed::ByTracer, ..PLAIN },
+        )
+    },
+    Way {
+        features: FILTERED,
+        ..stops(
+            "compare/filtered-stops",
+            "a tracer is told of a dispatch under a filter what it is told of one without",
+            "syscall_trace_enter()",
+            Setting { filter: Filter::Allow, ..PLAIN },
+        )
+    },
+    Way {
+        features: &[Feature::Dispatch, Feature::PidNamespace],
+        needs: &[Need::Root],
+        ..stops(
+            "compare/namespace-init-stops",
+            "a tracer is told of the init of a PID namespace what it is told of others",
+            SIGNAL,
+            Setting { task: Task::NamespaceInit, ..PLAIN },
+        )
+    },
+    Way {
+        features: &[Feature::Dispatch, Feature::SyscallTracepoints],
+        needs: &[Need::Root, Need::Vm],
+        ..stops(
+            "compare/tracepoints-stops",
+            "a tracer is told the same while calls are traced",
+            "syscall_trace_enter()",
+            Setting { watched: Watched::Tracepoints, ..PLAIN },
+        )
+    },
+    stops(
+        "compare/written-back-stops",
+        "a tracer that writes back what it reads is told the same afterwards",
+        "arch_ptrace()",
+        Setting { watched: Watched::Rewriter, ..PLAIN },
+    ),
+    Way {
+        features: FILTERED,
+        view: View::Death(&[Death::Default, Death::Ignored, Death::Blocked, Death::InHandler]),
+        settings: [
+            Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
+            Setting { filter: Filter::Trap, ..PLAIN },
+        ],
+        ..deaths(
+            "compare/trap-death",
+            "who dies of a dispatch leaves what is left of who dies of a filter's trap",
+            SIGNAL,
+            PLAIN,
+        )
+    },
+    Way {
+        view: View::Death(&[Death::Default]),
+        settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
+        ..deaths(
+            "compare/queued-death",
+            "who dies of a dispatch leaves what is left of who dies of a SIGSYS that was queued",
+            SIGNAL,
+            PLAIN,
+        )
+    },
+    deaths(
+        "compare/thousandth-death",
+        "who dies of the thousandth dispatch leaves what is left of who dies of the first",
+        SIGNAL,
+        Setting { before: Before::Dispatches(1000), ..PLAIN },
+    ),
+    deaths(
+        "compare/thread-death",
+        "a dispatch that kills a thread leaves of the process what one in its first thread leaves",
+        SIGNAL,
+        Setting { task: Task::Thread, ..PLAIN },
+    ),
+    deaths(
+        "compare/born-of-armed-death",
+        "a child of an armed parent dies as others do",
+        "dup_task_struct()",
+        Setting { parent: Parent::Armed, ..PLAIN },
+    ),
+    deaths(
+        "compare/traced-death",
+        "who dies under a tracer that gives all signals dies as others do",
+        SIGNAL,
+        Setting { watched: Watched::Tracer, ..PLAIN },
+    ),
+    Way {
+        features: FILTERED,
+        ..deaths(
+            "compare/filtered-death",
+            "who dies under a filter dies as others do",
+            "syscall_trace_enter()",
+            Setting { filter: Filter::Allow, ..PLAIN },
+        )
+    },
+    Way {
+        features: &[Feature::Dispatch, Feature::PidNamespace],
+        ..deaths(
+            "compare/namespace-init-death",
+            "the init of a PID namespace dies as others do",
+            SIGNAL,
+            Setting { task: Task::NamespaceInit, ..PLAIN },
+        )
+    },
+    Way {
+        features: &[Feature::Dispatch, Feature::SyscallTracepoints],
+        ..deaths(
+            "compare/tracepoints-death",
+            "who dies while calls are traced dies as others do",
+            "syscall_trace_enter()",
+            Setting { watched: Watched::Tracepoints, ..PLAIN },
         )
     },
 ];
@@ -250,7 +508,11 @@ pub(crate) fn check(index: usize) -> Check {
     perform::prepare()?;
     let [expected, seen] = [Record::new()?, Record::new()?];
     for (record, setting) in [&expected, &seen].into_iter().zip(&way.settings) {
-        program::observe(record, setting)?;
+        program::within(setting, || match way.view {
+            View::Program => program::observe(record, setting),
+            View::Tracer(resumes) => tracer::observe(record, setting, resumes),
+            View::Death(deaths) => death::observe(record, setting, deaths),
+        })?;
     }
     differ::compare(way.id, &expected, &seen)
 }

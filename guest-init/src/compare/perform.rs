@@ -7,7 +7,7 @@
 use super::proc;
 use super::record::{Moment, Record};
 use super::setting::{Alternate, Armed, Before, Filter, Raise, SCENES, STACK, Scene, Setting};
-use crate::arch::{self, Entry, Floating, Reg, Registers};
+use crate::arch::{self, Entry, Floating, Place, Reg, Registers};
 use crate::filter::{self, statement};
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -20,6 +20,8 @@ static STACKS: AtomicUsize = AtomicUsize::new(0);
 static UNWRITABLE: AtomicUsize = AtomicUsize::new(0);
 /// The record, and where in it the handler writes.
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
+/// The setting whose call the next handler is to make.
+static AGAIN: AtomicPtr<Setting> = AtomicPtr::new(std::ptr::null_mut());
 static SCENE: AtomicUsize = AtomicUsize::new(0);
 static COMPAT: AtomicBool = AtomicBool::new(false);
 static EVENTS: AtomicU32 = AtomicU32::new(0);
@@ -27,7 +29,7 @@ static EVENTS: AtomicU32 = AtomicU32::new(0);
 static WHO: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// What stands in the record for the process and the thread that make the call.
-const SOMEBODY: u64 = 0x1d;
+pub(super) const SOMEBODY: u64 = 0x1d;
 
 /// How the playing ended, as an exit code.
 pub(crate) const PLAYED: i32 = 0;
@@ -82,7 +84,7 @@ fn paint() {
 }
 
 /// The watched call: it queues to its caller what a dispatch of it would tell.
-fn call(like: Entry, entry: Entry, scene: &Scene) -> Registers {
+pub(super) fn call(like: Entry, place: Place, scene: &Scene) -> Registers {
     let (process, thread) = (sys::getpid(), sys::gettid());
     let who = [process, thread].map(|id| u64::from(id.cast_unsigned()));
     for (place, id) in WHO.iter().zip(who) {
@@ -90,7 +92,7 @@ fn call(like: Entry, entry: Entry, scene: &Scene) -> Registers {
     }
     let signal = u64::from(libc::SIGSYS.cast_unsigned());
     let (mut regs, audit) = arch::queue_call(like, [who[0], who[1], signal, information()]);
-    tell(entry, &regs, audit);
+    tell(place, &regs, audit);
     if let Some(flags) = Reg::STATE {
         regs[flags] |= scene.flags;
     }
@@ -110,7 +112,7 @@ fn information() -> u64 {
 }
 
 /// Writes down what a dispatch of this call would tell (`trigger_sigsys()`).
-fn tell(entry: Entry, regs: &Registers, audit: u32) {
+fn tell(place: Place, regs: &Registers, audit: u32) {
     let number = seen_number(regs[Reg::NUMBER]).cast_unsigned();
     let pair = |first: u32, second: u32| {
         let [a, b] = [first, second].map(u32::to_ne_bytes);
@@ -119,7 +121,7 @@ fn tell(entry: Entry, regs: &Registers, audit: u32) {
     let words = [
         pair(libc::SIGSYS.cast_unsigned(), 0),
         pair(USER_DISPATCH.cast_unsigned(), 0),
-        arch::watched_after(entry),
+        arch::watched_after(place),
         pair(number, audit),
     ];
     for (place, word) in INFORMATION.iter().zip(words) {
@@ -177,8 +179,18 @@ fn entry() -> Entry {
 /// Called by the handler of every signal, on a stack of its own.
 #[unsafe(no_mangle)]
 extern "C" fn sudbox_watch_event(signal: i32, info: *const [u8; 128], context: *mut arch::Context) {
-    // SAFETY: `play` stored it before it installed the handler.
-    let record = unsafe { *RECORD.load(Ordering::SeqCst) };
+    let again = AGAIN.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    if !again.is_null() {
+        // SAFETY: `repeat_in_handler` stored a setting that outlives the process.
+        let setting = unsafe { &*again };
+        call_once(setting, false, selector(setting));
+    }
+    let record = RECORD.load(Ordering::SeqCst);
+    if record.is_null() {
+        return;
+    }
+    // SAFETY: `everything` stored it before it installed the handler.
+    let record = unsafe { *record };
     let count = EVENTS.fetch_add(1, Ordering::SeqCst);
     let scene = SCENES.get(SCENE.load(Ordering::SeqCst)).unwrap_or(&SCENES[0]);
     let moment = Moment { scene: scene.name, step: "handler", count };
@@ -236,6 +248,7 @@ fn set_alternate(alternate: Alternate) {
 /// Plays one scene and records it.
 fn play(record: &Record, setting: &Setting, index: usize, floating: &[Floating; 2]) {
     let Some(scene) = SCENES.get(index) else { return };
+    let place = Place(setting.entry, false);
     SCENE.store(index, Ordering::SeqCst);
     EVENTS.store(0, Ordering::SeqCst);
     paint();
@@ -247,12 +260,11 @@ fn play(record: &Record, setting: &Setting, index: usize, floating: &[Floating; 
     {
         let _ = sys::tgkill(me.0, me.1, signal);
     }
-    let regs = call(setting.call, setting.entry, scene);
+    let regs = call(setting.call, place, scene);
     copy_stacks();
-    let dispatched = setting.raise == Raise::Dispatch;
-    flip(if dispatched { BLOCK } else { ALLOW });
+    flip(selector(setting));
     // SAFETY: the stacks are ours and the frames'.
-    let sight = unsafe { arch::watch(setting.entry, &regs, &floating[usize::from(scene.initial)]) };
+    let sight = unsafe { arch::watch(place, &regs, &floating[usize::from(scene.initial)]) };
     flip(ALLOW);
     let moment = Moment { scene: scene.name, step: "behind", count: 0 };
     record.number(moment, "events", EVENTS.load(Ordering::SeqCst).into());
@@ -380,21 +392,70 @@ fn had(before: Before) -> bool {
     }
 }
 
+/// Brings the task to where the scenes of a setting begin, or says what hinders it.
+pub(super) fn set_up(setting: &Setting) -> Result<(), i32> {
+    COMPAT.store(setting.call == Entry::Compat, Ordering::SeqCst);
+    let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+    if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
+        return Err(NOT_PREPARED);
+    }
+    if !set_filter(setting) {
+        return Err(NOT_FILTERED);
+    }
+    if !arm_as(setting) || !had(setting.before) {
+        return Err(NOT_ARMED);
+    }
+    Ok(())
+}
+
+/// Handles a signal with the handler that records, or with one that does nothing where nothing is
+/// recorded.
+pub(super) fn handle_plainly(signal: i32) {
+    install(signal, SCENES[0].action, 0);
+}
+
+/// Has the next handler make the watched call itself.
+pub(super) fn repeat_in_handler(setting: &Setting) {
+    AGAIN.store(std::ptr::from_ref(setting).cast_mut(), Ordering::SeqCst);
+}
+
+/// Makes the watched call once as the first scene has it. Nothing of it is recorded here.
+pub(super) fn call_once(setting: &Setting, stopping: bool, selector: u8) {
+    let place = Place(setting.entry, stopping);
+    paint();
+    let regs = call(setting.call, place, &SCENES[0]);
+    let floating = Floating::pattern();
+    flip(selector);
+    // SAFETY: the stacks are ours and the frames'.
+    let _ = unsafe { arch::watch(place, &regs, &floating) };
+    flip(ALLOW);
+}
+
+/// Forks with these flags, right behind a place where a tracee stops. Gives 0 in the child.
+pub(super) fn fork_at_stop(flags: i32) -> u64 {
+    let mut regs = call(Entry::Native, Place(Entry::Native, true), &SCENES[0]);
+    let arguments = arch::clone_arguments(u64::from(flags.cast_unsigned()), 0);
+    for (reg, value) in Reg::ARGUMENTS.into_iter().zip(arguments.into_iter().chain([0; 4])) {
+        regs[reg] = value;
+    }
+    regs[Reg::NUMBER] = number(libc::SYS_clone);
+    let place = Place(Entry::Native, arch::STOPS_BEFORE_CALLS);
+    // SAFETY: the stack is ours, and the child has its own copy.
+    unsafe { arch::watch(place, &regs, &Floating::initial()) }.registers[Reg::RESULT]
+}
+
+/// What the selector says at the watched call.
+pub(super) fn selector(setting: &Setting) -> u8 {
+    if setting.raise == Raise::Dispatch { BLOCK } else { ALLOW }
+}
+
 /// Plays every scene in this task, which then says how it is. Gives an exit code.
 pub(super) fn everything(record: &Record, setting: &Setting) -> i32 {
     RECORD.store(std::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
-    COMPAT.store(setting.call == Entry::Compat, Ordering::SeqCst);
+    if let Err(code) = set_up(setting) {
+        return code;
+    }
     let floating = [Floating::pattern(), Floating::initial()];
-    let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
-    if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
-        return NOT_PREPARED;
-    }
-    if !set_filter(setting) {
-        return NOT_FILTERED;
-    }
-    if !arm_as(setting) || !had(setting.before) {
-        return NOT_ARMED;
-    }
     for (index, scene) in SCENES.iter().enumerate() {
         if arch::STACKS_WATCHED || scene.alternate == Alternate::None {
             play(record, setting, index, &floating);

@@ -2,7 +2,7 @@
 //! What `/proc` says of a task.
 
 use super::record::{Moment, Record};
-use crate::sys;
+use crate::{probe, sys};
 
 /// Lines of `/proc/PID/status` that are the same whenever a program did the same.
 pub(crate) const STATUS: &[&str] = &[
@@ -69,6 +69,10 @@ pub(crate) fn lines(record: &Record, moment: Moment, text: &[u8]) {
     for line in text.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (key, value) = line.split_at(colon);
+        // Of all processes of the user: elsewhere than in a VM there are others.
+        if key == b"SigQ" && !probe::machine().vm {
+            continue;
+        }
         if let Some(name) = STATUS.iter().find(|name| name.as_bytes() == key) {
             record.put(moment, name, value);
         }

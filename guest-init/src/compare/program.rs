@@ -4,17 +4,19 @@
 use super::perform;
 use super::record::{Moment, Record};
 use super::setting::{Armed, Parent, Setting, Task, Watched};
-use crate::arch::{self};
+use super::tracer;
+use crate::arch;
 use crate::case::{Check, Failure};
 use crate::cases::audit::Audit;
 use crate::cases::tracefs::Tracefs;
+use crate::ptrace::CALL_STOP;
 use crate::support::*;
 use crate::sys::{self, Change};
-use crate::tracee::{Config, Tracee, pause_for_tracer};
+use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Plays all scenes of a setting and records them.
-pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
+/// Has a setting and everything around it, in which `look` records what is seen.
+pub(super) fn within(setting: &Setting, look: impl FnOnce() -> Check) -> Check {
     let trace = match setting.watched {
         Watched::Tracepoints => {
             Some(Tracefs::start_blind(&["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"])?)
@@ -30,7 +32,7 @@ pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
         arm()?;
         is_dispatched(&arch::gate())?;
     }
-    let end = run(record, setting)?;
+    let looked = look();
     if setting.parent == Parent::Armed {
         is_dispatched(&arch::gate())?;
         disarm()?;
@@ -40,7 +42,12 @@ pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
     }
     drop(trace);
     audit.map_or(Ok(()), Audit::stop)?;
-    match end {
+    looked
+}
+
+/// Plays all scenes of a setting and records them.
+pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
+    match run(record, setting)? {
         Change::Exited(perform::NOT_FILTERED) => {
             Err(Failure::Broken("the filter is refused".into()))
         }
@@ -58,38 +65,28 @@ pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
 
 /// How the process ended that played.
 fn run(record: &Record, setting: &Setting) -> Result<Change, Failure> {
-    let traced = setting.watched == Watched::Tracer || setting.armed == Armed::ByTracer;
+    let traced = matches!(setting.watched, Watched::Tracer | Watched::Rewriter)
+        || setting.armed == Armed::ByTracer;
     if traced {
         return run_traced(record, setting);
     }
-    match setting.task {
-        Task::Leader => end_of(start(|| perform::everything(record, setting))?),
-        Task::Thread => end_of(start(|| in_thread(record, setting))?),
-        Task::NamespaceInit => {
-            let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
-            // SAFETY: a fork; the case has one thread.
-            let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
-                .map_err(broken("clone"))?;
-            if child == 0 {
-                sys::exit(perform::everything(record, setting));
-            }
-            end_of(i32::try_from(child).map_err(broken("clone"))?)
-        }
-    }
+    end_of(tracer::born(setting, || match setting.task {
+        Task::Thread => in_thread(&|| perform::everything(record, setting)),
+        _ => perform::everything(record, setting),
+    })?)
 }
 
-/// The first thread only waits.
-fn in_thread(record: &Record, setting: &Setting) -> i32 {
+/// Does this in a thread, while the first thread only waits. Gives the exit code.
+pub(super) fn in_thread(run: &dyn Fn() -> i32) -> i32 {
     static CODE: AtomicU64 = AtomicU64::new(u64::MAX);
     extern "C" fn thread(argument: u64) -> u64 {
-        // SAFETY: the first thread passes the address of its pair, and waits.
-        let (record, setting) = unsafe { *(argument as *const (&Record, &Setting)) };
-        let code = perform::everything(record, setting);
+        // SAFETY: the first thread passes the address of this, and waits.
+        let run = unsafe { *(argument as *const &dyn Fn() -> i32) };
+        let code = run();
         CODE.store(u64::from(code.cast_unsigned()), Ordering::SeqCst);
         0
     }
-    let pair = (record, setting);
-    if spawn_thread(thread, &raw const pair as u64).is_err() {
+    if spawn_thread(thread, &raw const run as u64).is_err() {
         return perform::NOT_PREPARED;
     }
     while CODE.load(Ordering::SeqCst) == u64::MAX {
@@ -104,21 +101,23 @@ fn run_traced(record: &Record, setting: &Setting) -> Result<Change, Failure> {
         pause_for_tracer();
         perform::everything(record, setting)
     })?;
-    if setting.armed == Armed::ByTracer {
-        let [mode, offset, length, selector] = perform::configuration(setting);
-        tracee
-            .set(&Config { mode, selector, offset, length })
-            .map_err(|error| mismatch("the tracer may arm", error.to_string()))?;
-    }
-    if setting.watched != Watched::Tracer {
+    tracer::arm(setting, tracee.pid)?;
+    if matches!(setting.watched, Watched::Nobody) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
         return end_of(tracee.pid);
     }
+    let rewrites = setting.watched == Watched::Rewriter;
+    let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
     let mut signal = 0;
     loop {
-        match tracee.run(libc::PTRACE_SYSCALL, signal)? {
-            Change::Stopped(stop) if stop == crate::ptrace::CALL_STOP => signal = 0,
-            Change::Stopped(stop) => signal = stop & 0x7f,
+        match tracee.run(request, signal)? {
+            Change::Stopped(CALL_STOP) => signal = 0,
+            Change::Stopped(stop) => {
+                if rewrites {
+                    tracer::write_back(tracee.pid);
+                }
+                signal = stop & 0x7f;
+            }
             end => return Ok(end),
         }
     }

@@ -62,6 +62,10 @@ pub(crate) enum Parent {
     Plain,
     /// Armed, after a dispatch.
     Armed,
+    /// Single-stepped by its tracer over the birth.
+    Stepped,
+    /// Stopped by its tracer at both ends of the birth.
+    Traced,
 }
 
 /// Who else looks at the task's calls.
@@ -74,6 +78,8 @@ pub(crate) enum Watched {
     Audit,
     /// A tracer that asks for all calls and gives back all signals.
     Tracer,
+    /// A tracer that writes back at each stop all that it can read.
+    Rewriter,
 }
 
 /// The filter that the task has.

@@ -3,16 +3,21 @@
 //! it, when a handler begins and behind it, on a stack of the caller's choice.
 
 use crate::arch::gates::address;
-use crate::arch::{Entry, Part, Reg, Registers};
+use crate::arch::{Entry, Part, Place, Reg, Registers};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 std::arch::global_asm!(include_str!("watch.s"));
 
 unsafe extern "C" {
     fn sudbox_watch_native(registers: *const Registers, floating: *const Floating);
     fn sudbox_watch_compat(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_native_stop(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_compat_stop(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_native_stop_call();
+    fn sudbox_watch_compat_stop_call();
     fn sudbox_watch_native_call();
     fn sudbox_watch_compat_call();
     fn sudbox_watch_start();
@@ -145,12 +150,14 @@ impl Sight {
 /// The stack pointer must be that of 8 writable bytes of nobody else's, and of what handlers need. One
 /// task may do this at a time.
 #[must_use]
-pub unsafe fn watch(entry: Entry, registers: &Registers, floating: &Floating) -> Sight {
+pub unsafe fn watch(place: Place, registers: &Registers, floating: &Floating) -> Sight {
     // SAFETY: the gate saves what the C ABI wants kept. What it stores is read by nobody else now.
     unsafe {
-        match entry {
-            Entry::Native => sudbox_watch_native(registers, floating),
-            Entry::Compat => sudbox_watch_compat(registers, floating),
+        match place {
+            Place(Entry::Native, false) => sudbox_watch_native(registers, floating),
+            Place(Entry::Compat, false) => sudbox_watch_compat(registers, floating),
+            Place(Entry::Native, true) => sudbox_watch_native_stop(registers, floating),
+            Place(Entry::Compat, true) => sudbox_watch_compat_stop(registers, floating),
         }
         let (segments, floating) =
             (&raw const sudbox_watch_behind_segments, &raw const sudbox_watch_behind_floating);
@@ -179,11 +186,13 @@ pub fn entered() -> Sight {
 
 /// Where a watched call goes on.
 #[must_use]
-pub fn watched_after(entry: Entry) -> u64 {
+pub fn watched_after(place: Place) -> u64 {
     super::CALL_LENGTH
-        + address(match entry {
-            Entry::Native => sudbox_watch_native_call,
-            Entry::Compat => sudbox_watch_compat_call,
+        + address(match place {
+            Place(Entry::Native, false) => sudbox_watch_native_call,
+            Place(Entry::Compat, false) => sudbox_watch_compat_call,
+            Place(Entry::Native, true) => sudbox_watch_native_stop_call,
+            Place(Entry::Compat, true) => sudbox_watch_compat_stop_call,
         })
 }
 
@@ -255,7 +264,7 @@ const FRAME_REGISTERS: usize = 48;
 const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
 
 /// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy form first.
-pub const WATCHED_FLOATING: &[Part] = &[
+const LEGACY: &[Part] = &[
     Part("x87 control", 2),
     Part("x87 status", 2),
     Part("x87 tags", 2),
@@ -277,6 +286,31 @@ pub const WATCHED_FLOATING: &[Part] = &[
     Part("reserved header", 48),
     Part("ymm registers, upper halves", 256),
 ];
+
+/// The parts of floating point state: [`LEGACY`], then the further components of this CPU.
+#[must_use]
+pub fn floating_parts() -> &'static [Part] {
+    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
+    PARTS.get_or_init(|| {
+        let names = [
+            (5, "opmask registers"),
+            (6, "zmm registers, upper halves"),
+            (7, "zmm registers 16 to 31"),
+            (PKRU, "pkru"),
+        ];
+        let present = names.into_iter().filter(|(index, _)| components() & 1 << index != 0);
+        let mut found: Vec<_> = present.map(|(index, name)| (component(index), name)).collect();
+        found.sort_by_key(|(range, _)| range.start);
+        let mut parts = LEGACY.to_vec();
+        let mut at: usize = LEGACY.iter().map(|Part(_, length)| length).sum();
+        for (range, name) in found {
+            parts.push(Part("other components", range.start.saturating_sub(at)));
+            parts.push(Part(name, range.len()));
+            at = range.end;
+        }
+        parts
+    })
+}
 
 /// A signal frame as a handler found it.
 #[derive(Debug)]
@@ -392,4 +426,57 @@ pub fn bases() -> [u64; 2] {
         };
     }
     bases
+}
+
+/// Whether a [`Place`] can stop a tracee right before a call.
+pub const STOPS_BEFORE_CALLS: bool = true;
+
+/// Sets of registers that a tracer can read and write, and that a core has (include/uapi/linux/elf.h).
+pub const REGISTER_SETS: &[(&str, i32)] =
+    &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
+
+/// Words of `NT_PRSTATUS` that are the first two arguments of a call.
+#[must_use]
+pub const fn first_argument_words(entry: Entry) -> [usize; 2] {
+    match entry {
+        Entry::Native => [14, 13],
+        Entry::Compat => [5, 11],
+    }
+}
+
+/// `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
+pub const WATCHED_STATUS: &[Part] = &[
+    Part("r15", 8),
+    Part("r14", 8),
+    Part("r13", 8),
+    Part("r12", 8),
+    Part("bp", 8),
+    Part("bx", 8),
+    Part("r11", 8),
+    Part("r10", 8),
+    Part("r9", 8),
+    Part("r8", 8),
+    Part("ax", 8),
+    Part("cx", 8),
+    Part("dx", 8),
+    Part("si", 8),
+    Part("di", 8),
+    Part("orig_ax", 8),
+    Part("ip", 8),
+    Part("cs", 8),
+    Part("flags", 8),
+    Part("sp", 8),
+    Part("ss", 8),
+    Part("fs_base", 8),
+    Part("gs_base", 8),
+    Part("ds", 8),
+    Part("es", 8),
+    Part("fs", 8),
+    Part("gs", 8),
+];
+
+/// Words of `struct user` that only `PTRACE_PEEKUSER` tells: the debug registers.
+#[must_use]
+pub fn user_words() -> Range<u64> {
+    106..114
 }

@@ -41,7 +41,8 @@
 .endm
 
 # As a C function: registers and floating point state to load.
-.macro SUDBOX_WATCH_GATE name, enter:vararg
+# What stops a tracee first, if anything, and what enters the kernel.
+.macro SUDBOX_WATCH_GATE name, stop, enter:vararg
     .balign 64
     .globl \name
     .globl \name\()_call
@@ -75,6 +76,7 @@
     push qword ptr [rdi + 136]
     mov rdi, [rdi + 64]
     popfq
+    \stop
 \name\()_call:
     \enter
 7:
@@ -101,8 +103,10 @@
 .globl sudbox_watch_start
 sudbox_watch_start:
 
-SUDBOX_WATCH_GATE sudbox_watch_native, syscall
-SUDBOX_WATCH_GATE sudbox_watch_compat, int 0x80
+SUDBOX_WATCH_GATE sudbox_watch_native, , syscall
+SUDBOX_WATCH_GATE sudbox_watch_compat, , int 0x80
+SUDBOX_WATCH_GATE sudbox_watch_native_stop, int3, syscall
+SUDBOX_WATCH_GATE sudbox_watch_compat_stop, int3, int 0x80
 
 .globl sudbox_watch_end
 sudbox_watch_end:

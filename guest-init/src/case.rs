@@ -62,6 +62,8 @@ pub enum Run {
     Walk(u64),
     /// The comparison with this index in the table of `compare`.
     Compare(usize),
+    /// The deed with this index in the table of `conserve`.
+    Conserve(usize),
 }
 
 /// Restricts a case to some architectures.

@@ -11,6 +11,7 @@ pub mod bench;
 pub mod case;
 pub mod cases;
 mod compare;
+mod conserve;
 pub mod conversation;
 mod filter;
 mod modules;

@@ -212,6 +212,7 @@ fn check(run: Run) -> Check {
         Run::Check(check) => check(),
         Run::Walk(seed) => crate::walk::check(seed),
         Run::Compare(way) => crate::compare::check(way),
+        Run::Conserve(deed) => crate::conserve::check(deed),
     }
 }
 

@@ -197,7 +197,7 @@ fn threads_independent() -> Check {
 }
 
 /// What the executed program ends with.
-pub(super) const EXECUTED: u8 = 23;
+pub(crate) const EXECUTED: u8 = 23;
 
 fn exec_disarms() -> Check {
     let fd = program()?;
@@ -214,7 +214,7 @@ fn exec_disarms() -> Check {
 }
 
 /// A file with a program that ends with [`EXECUTED`] unless it is armed.
-pub(super) fn program() -> Result<i32, Failure> {
+pub(crate) fn program() -> Result<i32, Failure> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
@@ -228,7 +228,7 @@ pub(super) fn program() -> Result<i32, Failure> {
 }
 
 /// Executes that program; comes back only if that fails.
-pub(super) fn execute(fd: i32) {
+pub(crate) fn execute(fd: i32) {
     let none = [0u64];
     let list = none.as_ptr() as u64;
     let empty = libc::AT_EMPTY_PATH.cast_unsigned();

@@ -13,7 +13,7 @@ mod escapes;
 mod floating;
 #[cfg(foreign_programs)]
 mod foreign;
-mod inheritance;
+pub(crate) mod inheritance;
 mod ptrace;
 mod range;
 mod registers;
@@ -117,6 +117,7 @@ pub const TABLE: &[&[Case]] = &[
     sandbox::CASES,
     stress::CASES,
     crate::compare::CASES,
+    crate::conserve::CASES,
 ];
 
 #[cfg(test)]

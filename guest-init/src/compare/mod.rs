@@ -17,7 +17,7 @@ use crate::arch::{self, Entry};
 use crate::case::{Case, Check, Failure, Need, Only, Run, case};
 use crate::probe;
 use death::{DEATHS, Death};
-use record::Record;
+pub(crate) use record::Record;
 use setting::{Armed, Before, Filter, PLAIN, Parent, Raise, Setting, Task, Watched};
 use sudbox_protocol::{Arch, Feature};
 
@@ -515,4 +515,16 @@ pub(crate) fn check(index: usize) -> Check {
         })?;
     }
     differ::compare(way.id, &expected, &seen)
+}
+
+/// Records all that a tracer is told of a tracee that stays stopped.
+pub(crate) fn look_at_idle(record: &Record, name: &'static str, pid: i32) {
+    let moment = record::Moment { scene: name, step: "idle", count: 0 };
+    tracer::look(record, moment, &PLAIN, pid);
+    tracer::look_in_proc(record, moment, pid);
+}
+
+/// Whether two records of an id say the same.
+pub(crate) fn same(id: &str, expected: &Record, seen: &Record) -> Check {
+    differ::compare(id, expected, seen)
 }

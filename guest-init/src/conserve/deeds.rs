@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is done many times.
+
+use crate::arch::{self, Registers};
+use crate::case::{Check, Failure};
+use crate::ptrace;
+use crate::support::*;
+use crate::sys::{self, Change};
+use crate::tracee::{Config, Tracee, pause_for_tracer};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+fn call() -> Registers {
+    Registers::call(number(libc::SYS_getppid), [0; 6])
+}
+
+/// Many dispatches that are handled.
+pub(super) fn dispatches(count: u32) -> Check {
+    handle(keep)?;
+    arm()?;
+    forget();
+    for _ in 0..count {
+        let _ = blocked(&arch::gate(), &call());
+    }
+    disarm()?;
+    equal("SIGSYS handled", self::handled(), count)
+}
+
+fn handled() -> u32 {
+    crate::support::dispatches()
+}
+
+/// Two dispatches, one in the handler of the other.
+pub(super) fn nested(count: u32) -> Check {
+    fn again(dispatch: Dispatch<'_>) {
+        if dispatch.index.is_multiple_of(2) {
+            let _ = arch::second_gate().issue(&call());
+        }
+    }
+    handle_as(again, libc::SA_NODEFER, 0)?;
+    arm()?;
+    forget();
+    for _ in 0..count {
+        let _ = blocked(&arch::gate(), &call());
+    }
+    disarm()?;
+    equal("SIGSYS handled", handled(), 2 * count)
+}
+
+/// Calls from inside, and from outside by the selector.
+pub(super) fn allowed(count: u32) -> Check {
+    handle(keep)?;
+    arm()?;
+    forget();
+    for _ in 0..count {
+        let _ = sys::getpid();
+        let _ = arch::gate().issue(&call());
+    }
+    disarm()?;
+    equal("SIGSYS handled", handled(), 0)
+}
+
+/// Arms in each way, is refused in each way, disarms.
+pub(super) fn arming(count: u32) -> Check {
+    let selector = address(&SELECTOR);
+    for _ in 0..count {
+        arm()?;
+        accepted(EXCLUSIVE, 0, 0, selector)?;
+        refused(EXCLUSIVE, 8, u64::MAX, selector, libc::EINVAL)?;
+        refused(9, 0, 0, 0, libc::EINVAL)?;
+        disarm()?;
+        refused(OFF, 1, 0, 0, libc::EINVAL)?;
+    }
+    Ok(())
+}
+
+/// A tracer reads, sets, and is refused.
+pub(super) fn sets_by_tracer(count: u32) -> Check {
+    let tracee = Tracee::start(|| {
+        pause_for_tracer();
+        0
+    })?;
+    let inside = arch::inside().start;
+    let config = Config { mode: EXCLUSIVE, selector: 0, offset: inside, length: inside_length() };
+    for _ in 0..count {
+        tracee.set(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
+        equal("the configuration", tracee.config()?, config)?;
+        let refused = tracee.set(&Config { mode: 9, ..config });
+        equal("a mode that is none", refused, Err(sys::Errno(libc::EINVAL)))?;
+    }
+    tracee.kill()
+}
+
+fn told(count: u32, give: bool) -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        for _ in 0..count {
+            let _ = blocked(&arch::gate(), &call());
+        }
+        0
+    })?;
+    let mut signal = 0;
+    for _ in 0..count {
+        tracee.expect_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
+        ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
+        signal = if give { libc::SIGSYS } else { 0 };
+    }
+    ends_well(tracee.run(libc::PTRACE_CONT, signal)?)
+}
+
+/// A tracer is told of each, and gives it.
+pub(super) fn traced(count: u32) -> Check {
+    told(count, true)
+}
+
+/// A tracer is told of each, and keeps it.
+pub(super) fn suppressed(count: u32) -> Check {
+    told(count, false)
+}
+
+/// Runs this in a child that shares memory, on a stack of pages that were got once, and says how it
+/// ended; what it gives is its exit code.
+fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
+    extern "C" fn enter(run: u64) -> u64 {
+        // SAFETY: the parent passes the address of it, and waits.
+        sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
+    }
+    // SAFETY: the child before is over, so that nobody is on the stack.
+    let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
+    let top = arch::prepare_stack(slice, enter, &raw const run as u64);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
+    // SAFETY: the stack was prepared and stays.
+    let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
+    flip(ALLOW);
+    end_of(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
+}
+
+/// Pages of a child's stack.
+const PAGES: usize = 16;
+
+/// A stack that is kept from one round to the next.
+fn kept_stack() -> Result<*mut u8, Failure> {
+    static STACK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+    if STACK.load(Ordering::SeqCst).is_null() {
+        STACK.store(pages(PAGES)?, Ordering::SeqCst);
+    }
+    Ok(STACK.load(Ordering::SeqCst))
+}
+
+fn killed(count: u32, signal: i32, die: impl Fn(u32) -> bool) -> Check {
+    let stack = kept_stack()?;
+    for round in 0..count {
+        let end = subject_on(stack, &|| {
+            if !die(round) {
+                return 99;
+            }
+            let _ = arch::gate().issue(&call());
+            0
+        })?;
+        let by = matches!(end, Change::Killed { signal: by, .. } if by == signal);
+        ensure(by, &format!("it is killed by {}", sys::signal_name(signal)), || {
+            format!("it {end}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The selector is 2.
+pub(super) fn kills_by_value(count: u32) -> Check {
+    killed(count, libc::SIGSYS, |_| {
+        let armed = arm().is_ok();
+        flip(2);
+        armed
+    })
+}
+
+/// The selector is at address 1.
+pub(super) fn kills_by_memory(count: u32) -> Check {
+    killed(count, libc::SIGSEGV, |_| arm_with(1).is_ok())
+}
+
+/// SIGSYS is not handled, ignored, or handled and blocked.
+pub(super) fn kills_by_signal(count: u32) -> Check {
+    killed(count, libc::SIGSYS, |round| {
+        let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
+        // SAFETY: the default action, or none.
+        let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
+        let mask = if round % 3 == 2 { sys::bit(libc::SIGSYS) } else { 0 };
+        let set = set && (mask == 0 || handle(keep).is_ok());
+        let armed = arm().is_ok();
+        flip(BLOCK);
+        set && sys::sigmask(libc::SIG_SETMASK, mask).is_ok() && armed
+    })
+}
+
+/// A second thread waits while the first is killed by its selector.
+pub(super) fn kills_of_threads(count: u32) -> Check {
+    extern "C" fn wait(_: u64) -> u64 {
+        loop {
+            // SAFETY: waits, and touches no memory.
+            let _ = unsafe { sys::call(libc::SYS_ppoll, &[0, 0, 0, 0, 8]) };
+        }
+    }
+    for _ in 0..count {
+        let child = start(|| {
+            let ready = spawn_thread(wait, 0).is_ok() && arm().is_ok();
+            flip(2);
+            if ready {
+                let _ = arch::gate().issue(&call());
+            }
+            0
+        })?;
+        let end = end_of(child)?;
+        let by = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
+        ensure(by, "it is killed by SIGSYS", || format!("it {end}"))?;
+    }
+    Ok(())
+}
+
+/// Children arm and dispatch once.
+pub(super) fn forks(count: u32) -> Check {
+    handle(keep)?;
+    arm()?;
+    for _ in 0..count {
+        let child = start(|| {
+            let armed = arm().is_ok();
+            let _ = blocked(&arch::gate(), &call());
+            code(armed)
+        })?;
+        ends_well(end_of(child)?)?;
+    }
+    disarm()
+}
+
+/// Threads arm and dispatch once.
+pub(super) fn threads(count: u32) -> Check {
+    extern "C" fn once(done: u64) -> u64 {
+        let armed = arm().is_ok();
+        let _ = blocked(&arch::gate(), &call());
+        set_mark(0, if armed { done } else { u64::MAX });
+        0
+    }
+    handle(keep)?;
+    arm()?;
+    // They all use this stack, one after the other.
+    let stack = kept_stack()?;
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    for round in 1..=u64::from(count) {
+        // SAFETY: the thread before is gone, so that nobody is on the stack.
+        let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
+        let top = arch::prepare_stack(slice, once, round);
+        let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
+        // SAFETY: the stack was prepared and stays.
+        let born = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
+        let thread = i32::try_from(born.map_err(broken("clone"))?).map_err(broken("clone"))?;
+        while sys::tgkill(sys::getpid(), thread, 0).is_ok() {
+            sys::sched_yield();
+        }
+        equal("a thread arms and dispatches", mark(0), round)?;
+    }
+    disarm()
+}
+
+/// Armed children execute a program.
+pub(super) fn execs(count: u32) -> Check {
+    use crate::cases::inheritance::{EXECUTED, execute, program};
+    let file = program()?;
+    let stack = kept_stack()?;
+    for _ in 0..count {
+        let end = subject_on(stack, &|| {
+            if arm_with(0).is_err() {
+                return 99;
+            }
+            execute(file);
+            98
+        })?;
+        equal("the program", end, Change::Exited(i32::from(EXECUTED)))?;
+    }
+    sys::close(file).map_err(broken("close"))
+}
+
+/// The armed process tries to execute what it cannot.
+pub(super) fn failed_execs(count: u32) -> Check {
+    arm()?;
+    let none = [0u64];
+    let list = none.as_ptr() as u64;
+    for _ in 0..count {
+        for path in [c"/no/such/program", c"/"] {
+            // SAFETY: reads a path and two empty lists.
+            let answer =
+                unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
+            ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
+        }
+    }
+    disarm()
+}

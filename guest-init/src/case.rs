@@ -5,7 +5,8 @@
 //! This module imports none of the cases: every row of the table imports it.
 
 use std::fmt;
-use sudbox_protocol::{Arch, Feature};
+pub(crate) use sudbox_protocol::Arch;
+use sudbox_protocol::Feature;
 
 /// A requirement on the machine. A case with a requirement that is not met ends as `unmet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,37 @@ impl Only {
         Only { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
     pub(crate) const PROGRAMS_OF_32_BITS: Only =
         Only { archs: &[Arch::X86_64], reason: "its 32-bit program is written for x86-64 only" };
+}
+
+/// Every architecture except these: `all_but!(Riscv64)`. A new architecture is then included.
+macro_rules! all_but {
+    ($($arch:ident),+) => {{
+        const EXCLUDED: &[$crate::case::Arch] = &[$($crate::case::Arch::$arch),+];
+        const LENGTH: usize = $crate::case::Arch::ALL.len() - EXCLUDED.len();
+        const ARCHS: [$crate::case::Arch; LENGTH] = $crate::case::without(EXCLUDED);
+        &ARCHS
+    }};
+}
+pub(crate) use all_but;
+
+/// The architectures that are not in `excluded`; there must be `N`.
+pub(crate) const fn without<const N: usize>(excluded: &[Arch]) -> [Arch; N] {
+    let mut archs = [Arch::ALL[0]; N];
+    let (mut count, mut at) = (0, 0);
+    while at < Arch::ALL.len() {
+        let (mut is_excluded, mut i) = (false, 0);
+        while i < excluded.len() {
+            is_excluded |= excluded[i] as u8 == Arch::ALL[at] as u8;
+            i += 1;
+        }
+        if !is_excluded {
+            archs[count] = Arch::ALL[at];
+            count += 1;
+        }
+        at += 1;
+    }
+    assert!(count == N, "an architecture is excluded twice");
+    archs
 }
 
 /// One promise of the kernel and the code that checks it.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::cache::{Cache, Entry};
 use crate::ctx::Ctx;
 use crate::error::Error;
@@ -26,8 +26,8 @@ pub struct Pinned {
 /// If sudbox was built with a broken table.
 pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
     let pins = Pins::embedded()?;
-    let default = pins.default_name(arch);
-    let of = |name: &str| Pinned { name: name.to_owned(), default: default == Some(name) };
+    let default = arch::facts(arch).default_kernel;
+    let of = |name: &str| Pinned { name: name.to_owned(), default: default == name };
     Ok(pins.names(arch).map(of).collect())
 }
 

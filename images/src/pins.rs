@@ -18,10 +18,9 @@ const PATCHES: [(&str, &str); 1] = [(
     include_str!("../../kernel-config/patches/aarch64/6.12-sud.patch"),
 )];
 
-/// The pinned kernels by name, and which one is the default.
+/// The pinned kernels by name.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Pins {
-    default: BTreeMap<String, String>,
     kernel: BTreeMap<String, Pin>,
 }
 
@@ -39,11 +38,6 @@ impl Pins {
     /// Reads the embedded table.
     pub(crate) fn embedded() -> Result<Pins, Error> {
         toml::from_str(TEXT).map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
-    }
-
-    /// The name of the default kernel.
-    pub(crate) fn default_name(&self, arch: Arch) -> Option<&str> {
-        self.default.get(arch.name()).map(String::as_str)
     }
 
     /// The series behind a name.
@@ -72,13 +66,14 @@ impl Pins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch;
     use crate::version::Release;
 
     #[test]
     fn every_architecture_has_a_default_that_is_pinned() {
         let pins = Pins::embedded().unwrap();
         for arch in Arch::ALL {
-            let name = pins.default_name(arch).expect("a default");
+            let name = arch::facts(arch).default_kernel;
             assert!(pins.series(name).is_some(), "{name}");
             assert!(pins.names(arch).any(|other| other == name), "{name}");
             for name in pins.names(arch) {

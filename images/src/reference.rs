@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::arch::Arch;
+use crate::arch::{self, Arch};
 use crate::error::{Error, ReferenceError};
 use crate::image_file::{self, ImageFile};
 use crate::makefile::tree_release;
@@ -125,7 +125,7 @@ fn release(wanted: Wanted) -> Reference {
 fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
     let pins = Pins::embedded()?;
     let name = match text {
-        "" | "pinned" => pins.default_name(arch).unwrap_or(text),
+        "" | "pinned" => arch::facts(arch).default_kernel,
         _ => text,
     };
     let Some(series) = pins.series(name) else { return Ok(None) };

@@ -4,10 +4,9 @@
 
 use super::on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Only, case, outside_core};
+use crate::case::{Case, Check, Only, all_but, case, outside_core};
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
-use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const SET: &str = "task_set_syscall_user_dispatch()";
@@ -57,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
         kernel_selector_refused,
     )
     .only(Only {
-        archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
+        archs: all_but!(S390x),
         reason: "the kernel has its own address space, and refuses no address",
     }),
     case(

@@ -42,8 +42,6 @@ mod windows;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
-#[cfg(target_arch = "riscv64")]
-mod riscv64;
 #[cfg(target_arch = "s390x")]
 mod s390x;
 #[cfg(target_arch = "x86_64")]
@@ -52,16 +50,14 @@ mod x86_64;
 /// The checks that this architecture alone has.
 #[cfg(target_arch = "aarch64")]
 use aarch64 as own;
-#[cfg(target_arch = "riscv64")]
-use riscv64 as own;
 #[cfg(target_arch = "s390x")]
 use s390x as own;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as own;
 
-/// The check of a case that not all architectures can compile: `on!("x86_64", MODULE::FUNCTION)` is in
-/// the architecture's own folder, `on!(cfg CFG, MODULE::FUNCTION)` is in a file that `CFG` includes.
-/// Elsewhere it is [`elsewhere`], which is never planned.
+/// The check of a case that not all architectures can compile. `on!("x86_64", MODULE::FUNCTION)` is in the
+/// architecture's own folder; `on!(not "x86_64", ...)` is in a file for all others; `on!(cfg CFG, ...)` is
+/// in a file that `CFG` includes. Elsewhere it is [`elsewhere`], which is never planned.
 macro_rules! on {
     (cfg $cfg:ident, $($check:tt)::+) => {{
         #[cfg($cfg)]
@@ -69,6 +65,16 @@ macro_rules! on {
             $crate::cases::$($check)::+
         }
         #[cfg(not($cfg))]
+        {
+            $crate::cases::elsewhere
+        }
+    }};
+    (not $arch:literal, $($check:tt)::+) => {{
+        #[cfg(not(target_arch = $arch))]
+        {
+            $crate::cases::$($check)::+
+        }
+        #[cfg(target_arch = $arch)]
         {
             $crate::cases::elsewhere
         }

@@ -4,12 +4,11 @@
 
 use super::on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Failure, Only, case, outside_core};
+use crate::case::{Case, Check, Failure, Only, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
 use crate::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
-use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const ENTER: &str = "syscall_trace_enter()";
@@ -25,10 +24,7 @@ const CONFIGURED_IA32: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig, 
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const CONT: u32 = libc::PTRACE_CONT;
 
-const STEPS: Only = Only {
-    archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
-    reason: "riscv64 has no PTRACE_SINGLESTEP",
-};
+const STEPS: Only = Only { archs: all_but!(Riscv64), reason: "riscv64 has no PTRACE_SINGLESTEP" };
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -60,21 +56,21 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT,
-        on!("x86_64" | "aarch64" | "s390x", stepping::step_dispatched),
+        on!(not "riscv64", stepping::step_dispatched),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops behind it",
         EXIT,
-        on!("x86_64" | "aarch64" | "s390x", stepping::step_allowed),
+        on!(not "riscv64", stepping::step_allowed),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
         ENTER,
-        on!("x86_64" | "aarch64" | "s390x", stepping::step_emulated),
+        on!(not "riscv64", stepping::step_emulated),
     )
     .only(STEPS),
     case(

@@ -3,13 +3,12 @@
 //! How a dispatch goes together with dispositions, masks, stacks and other signals.
 
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Need, Only, case, outside_core};
+use crate::case::{Case, Check, Need, Only, all_but, case, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Action};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
-use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
 const FORCE: &str = "force_sig_info_to_task()";
@@ -75,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .known_bugs(&["vdso-sigreturn-dispatched"])
     .only(Only {
-        archs: &[Arch::Riscv64, Arch::Aarch64, Arch::S390x],
+        archs: all_but!(X86_64),
         reason: "handlers return by SA_RESTORER, and entries/sigreturn-exempt is about 32 bits",
     }),
     case(

@@ -6,6 +6,8 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
+    // No release has dispatch here.
+    default_kernel: "6.12-sud",
     make: "arm64",
     folder: "arm64",
     elf_machine: 183,

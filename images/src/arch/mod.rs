@@ -13,6 +13,8 @@ mod x86_64;
 
 /// What differs between architectures.
 pub(crate) struct Facts {
+    /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.
+    pub(crate) default_kernel: &'static str,
     /// What the kernel's Makefile takes as `ARCH=`.
     pub(crate) make: &'static str,
     /// The folder under `arch/` (`SRCARCH` in the kernel's Makefile).

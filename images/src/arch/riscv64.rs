@@ -6,6 +6,7 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
+    default_kernel: "6.12",
     make: "riscv",
     folder: "riscv",
     elf_machine: 243,

@@ -6,6 +6,8 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
+    // Long-term; the distribution's linux-source-6.12 on Debian 12 and 13.
+    default_kernel: "6.12",
     make: "x86_64",
     folder: "x86",
     elf_machine: 62,

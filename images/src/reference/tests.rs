@@ -33,7 +33,7 @@ fn versions() {
 #[test]
 fn empty_is_the_default() {
     let pins = Pins::embedded().unwrap();
-    let series = pins.series(pins.default_name(Arch::X86_64).unwrap()).unwrap();
+    let series = pins.series(arch::facts(Arch::X86_64).default_kernel).unwrap();
     assert_eq!(parse("").unwrap(), version(&series.to_string()));
 }
 

@@ -7,5 +7,3 @@ pub(super) mod entries;
 pub(super) mod nt;
 pub(super) mod registers;
 pub(super) mod tagged;
-
-pub(super) use super::{floating, stepping};

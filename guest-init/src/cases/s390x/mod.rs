@@ -4,5 +4,3 @@
 //! groups.
 
 pub(super) mod registers;
-
-pub(super) use super::{floating, stepping};

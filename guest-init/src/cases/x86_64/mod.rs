@@ -10,5 +10,3 @@ pub(super) mod nt;
 pub(super) mod registers;
 pub(super) mod tagged;
 pub(super) mod users;
-
-pub(super) use super::stepping;

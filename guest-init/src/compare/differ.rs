@@ -3,7 +3,7 @@
 
 use super::may_differ::{self, MayDiffer};
 use super::record::{Field, Moment, Record};
-use crate::arch::{self, Part};
+use crate::arch::{self, Floating, Part};
 use crate::case::{Check, Failure};
 use crate::support::mismatch;
 use std::collections::HashMap;
@@ -45,6 +45,42 @@ pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
     }
     if expected.is_empty() {
         return Err(Failure::Broken(format!("{id}: nothing was recorded")));
+    }
+    tell(&differences)
+}
+
+/// Whether each call left, in the frame and behind it, what it was given.
+pub(super) fn returned(record: &Record, executed: bool) -> Check {
+    let fields = record.fields()?;
+    let mut rows: Vec<_> = may_differ::RETURNED.iter().chain([&may_differ::NO_STATE]).collect();
+    if executed {
+        rows.push(&may_differ::EXECUTED_RETURNED);
+    }
+    let mut differences = Vec::new();
+    for given in fields.iter().filter(|field| field.moment.step == "given") {
+        let later = fields.iter().filter(|field| {
+            let moment = field.moment;
+            moment.scene == given.moment.scene
+                && field.name == given.name
+                && moment.count == 0
+                && matches!(moment.step, "frame" | "behind")
+        });
+        for field in later {
+            let given = Field { moment: field.moment, ..*given };
+            parts(&rows, &given, field.bytes, &mut differences);
+        }
+    }
+    // A handler begins with the initial state.
+    let initial = Floating::initial();
+    let begun = |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";
+    for field in fields.iter().filter(begun).filter(|field| !field.bytes.is_empty()) {
+        let due = Field { bytes: initial.bytes(), ..*field };
+        parts(
+            &[&may_differ::DEFAULT_KEYS, &may_differ::NO_STATE],
+            &due,
+            field.bytes,
+            &mut differences,
+        );
     }
     tell(&differences)
 }

@@ -34,6 +34,59 @@ impl MayDiffer {
 /// How the name of a way ends that somebody else than the program looks at.
 const LOOKS: [&str; 2] = ["-stops", "-death"];
 
+/// What may differ between two moments of one call: what it was given, what the frame holds, what there
+/// is behind it.
+pub(super) const RETURNED: &[MayDiffer] = &[
+    MayDiffer {
+        field: "registers",
+        parts: &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"],
+        ..row(&[], "the next instruction; syscall leaves it and the flags in rcx and r11")
+    },
+    MayDiffer {
+        step: "behind",
+        field: "registers",
+        parts: &["Flags"],
+        scene: "trap-flag",
+        ..row(&[], "the handler of the trap switches traps off")
+    },
+    MayDiffer {
+        step: "behind",
+        field: "registers",
+        parts: &["Flags"],
+        scene: "alternate-disarming",
+        ..row(&[], "the handler of the trap switches traps off")
+    },
+];
+
+/// What is no state of the floating point unit.
+pub(super) const NO_STATE: MayDiffer = MayDiffer {
+    field: "floating",
+    parts: &[
+        "x87 opcode",
+        "x87 instruction pointer",
+        "x87 data pointer",
+        "mxcsr mask",
+        "reserved bytes",
+        "xstate_bv",
+        "other components",
+    ],
+    ..row(
+        &[],
+        "where the x87 last stood is lost where no exception is pending, and what is no state",
+    )
+};
+
+/// What a handler begins with in place of the initial state.
+pub(super) const DEFAULT_KEYS: MayDiffer = MayDiffer {
+    field: "floating",
+    parts: &["pkru"],
+    ..row(&[], "what is allowed by default is for the administrator to say: init_pkru")
+};
+
+/// The same of a call that is executed.
+pub(super) const EXECUTED_RETURNED: MayDiffer =
+    MayDiffer { field: "registers", parts: &["Ax", "X0", "A0", "R2"], ..row(&[], EXECUTED) };
+
 /// The rows of a case.
 pub(super) fn rows(id: &str) -> Vec<&'static MayDiffer> {
     let name = id.split_once('/').map_or(id, |(_, name)| name);
@@ -90,7 +143,7 @@ const TABLE: &[MayDiffer] = &[
     },
     MayDiffer { step: "other thread", ..row(&["thread"], "there is one more thread in the core") },
     MayDiffer { field: "frame", parts: &["ax"], ..row(&["queued"], EXECUTED) },
-    MayDiffer { field: "registers", parts: &["Ax"], step: "behind", ..row(&["queued"], EXECUTED) },
+    MayDiffer { field: "registers", parts: &["Ax"], ..row(&["queued"], EXECUTED) },
     MayDiffer { field: "NT_PRSTATUS", parts: &["ax"], ..row(&["queued"], EXECUTED) },
     MayDiffer {
         field: "NoNewPrivs",
@@ -103,6 +156,13 @@ const TABLE: &[MayDiffer] = &[
         field: "frame",
         parts: &["trapno"],
         ..row(&["born-of-stepped"], "a copy of the parent's, whose last trap was its breakpoint")
+    },
+    MayDiffer {
+        field: "dispatch",
+        ..row(
+            &["trap", "queued", "allowed", "disarmed", "allowed-trap"],
+            "one of the two is not armed",
+        )
     },
     MayDiffer {
         field: "dispatch",

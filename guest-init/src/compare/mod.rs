@@ -72,6 +72,15 @@ const fn way(
 /// A dispatch of a 32-bit call.
 const COMPAT: Setting = Setting { entry: Entry::Compat, call: Entry::Compat, ..PLAIN };
 
+/// A dispatch in every scene.
+const FULL: Setting = Setting { every_scene: true, ..PLAIN };
+
+/// The call is executed, of a task that is not armed.
+const QUEUED: Setting = Setting { raise: Raise::Queue, armed: Armed::Not, ..FULL };
+
+/// The call is executed because the selector says ALLOW.
+const ALLOWED: Setting = Setting { raise: Raise::Queue, ..PLAIN };
+
 /// All ways to resume a tracee.
 const EVERY: &[&str] = &[
     "PTRACE_CONT",
@@ -127,8 +136,8 @@ const WAYS: &[Way] = &[
         only: None,
         view: View::Program,
         settings: [
-            Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
-            Setting { filter: Filter::Trap, ..PLAIN },
+            Setting { raise: Raise::Trap, filter: Filter::Trap, armed: Armed::Not, ..FULL },
+            Setting { filter: Filter::Trap, ..FULL },
         ],
     },
     Way {
@@ -139,7 +148,57 @@ const WAYS: &[Way] = &[
         needs: &[],
         only: None,
         view: View::Program,
-        settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
+        settings: [QUEUED, FULL],
+    },
+    Way {
+        settings: [Setting { every_scene: false, ..QUEUED }, ALLOWED],
+        ..way(
+            "compare/allowed",
+            "a call that the selector allows shows what it shows of who is not armed",
+            "syscall_user_dispatch()",
+            PLAIN,
+        )
+    },
+    Way {
+        settings: [
+            Setting { every_scene: false, ..QUEUED },
+            Setting { armed: Armed::Off, ..ALLOWED },
+        ],
+        ..way("compare/disarmed", "who has disarmed sees what who never armed sees", SET, PLAIN)
+    },
+    Way {
+        settings: [Setting { every_scene: false, ..QUEUED }, ALLOWED],
+        ..stops(
+            "compare/allowed-stops",
+            "a tracer is told of a call that the selector allows what it is told of others",
+            "syscall_trace_enter()",
+            PLAIN,
+        )
+    },
+    Way {
+        settings: [
+            Setting { every_scene: false, ..QUEUED },
+            Setting { armed: Armed::Off, ..ALLOWED },
+        ],
+        ..stops(
+            "compare/disarmed-stops",
+            "a tracer is told of who has disarmed what it is told of who never armed",
+            SET,
+            PLAIN,
+        )
+    },
+    Way {
+        features: FILTERED,
+        settings: [
+            Setting { filter: Filter::Trap, raise: Raise::Trap, armed: Armed::Not, ..PLAIN },
+            Setting { filter: Filter::Trap, raise: Raise::Trap, ..PLAIN },
+        ],
+        ..stops(
+            "compare/allowed-trap-stops",
+            "a filter's trap of an allowed call is told as that of who is not armed",
+            "__seccomp_filter()",
+            PLAIN,
+        )
     },
     way(
         "compare/thousandth",
@@ -294,7 +353,7 @@ const WAYS: &[Way] = &[
         features: FILTERED,
         view: View::Tracer(SIGNALS),
         settings: [
-            Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
+            Setting { raise: Raise::Trap, filter: Filter::Trap, armed: Armed::Not, ..PLAIN },
             Setting { filter: Filter::Trap, ..PLAIN },
         ],
         ..stops(
@@ -306,7 +365,7 @@ const WAYS: &[Way] = &[
     },
     Way {
         view: View::Tracer(SIGNALS),
-        settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
+        settings: [Setting { every_scene: false, ..QUEUED }, PLAIN],
         ..stops(
             "compare/queued-stops",
             "a tracer is told of a dispatch what it is told of a SIGSYS that was queued",
@@ -398,7 +457,7 @@ const WAYS: &[Way] = &[
         features: FILTERED,
         view: View::Death(&[Death::Default, Death::Ignored, Death::Blocked, Death::InHandler]),
         settings: [
-            Setting { raise: Raise::Trap, filter: Filter::Trap, ..PLAIN },
+            Setting { raise: Raise::Trap, filter: Filter::Trap, armed: Armed::Not, ..PLAIN },
             Setting { filter: Filter::Trap, ..PLAIN },
         ],
         ..deaths(
@@ -410,7 +469,7 @@ const WAYS: &[Way] = &[
     },
     Way {
         view: View::Death(&[Death::Default]),
-        settings: [Setting { raise: Raise::Queue, ..PLAIN }, PLAIN],
+        settings: [Setting { every_scene: false, ..QUEUED }, PLAIN],
         ..deaths(
             "compare/queued-death",
             "who dies of a dispatch leaves what is left of who dies of a SIGSYS that was queued",
@@ -514,7 +573,16 @@ pub(crate) fn check(index: usize) -> Check {
             View::Death(deaths) => death::observe(record, setting, deaths),
         })?;
     }
-    differ::compare(way.id, &expected, &seen)
+    differ::compare(way.id, &expected, &seen)?;
+    match way.view {
+        View::Program => {
+            let each = [&expected, &seen].into_iter().zip(&way.settings);
+            each.into_iter().try_for_each(|(record, setting)| {
+                differ::returned(record, setting.raise == Raise::Queue)
+            })
+        }
+        View::Tracer(_) | View::Death(_) => Ok(()),
+    }
 }
 
 /// Records all that a tracer is told of a tracee that stays stopped.

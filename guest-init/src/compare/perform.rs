@@ -200,7 +200,10 @@ extern "C" fn sudbox_watch_event(signal: i32, info: *const [u8; 128], context: *
         see(&record, moment, &sight, &arch::HANDLER_ARGUMENTS);
         // SAFETY: this is the handler's.
         let mut frame = unsafe { arch::Frame::of(&sight, info, context) };
-        frame.set_registers(&anonymous(&frame.registers(), entry(), &[]));
+        let registers = anonymous(&frame.registers(), entry(), &[]);
+        frame.set_registers(&registers);
+        let framed = Moment { step: "frame", ..moment };
+        record.put(framed, "registers", bytes(&registers));
         record.put(moment, "frame", &frame.bytes);
         for (area, whole) in [area(0), area(1)].into_iter().zip(STACK_NAMES) {
             match frame.cut(area) {
@@ -262,9 +265,13 @@ fn play(record: &Record, setting: &Setting, index: usize, floating: &[Floating; 
     }
     let regs = call(setting.call, place, scene);
     copy_stacks();
+    let given = &floating[usize::from(scene.initial)];
+    let moment = Moment { scene: scene.name, step: "given", count: 0 };
+    record.put(moment, "registers", bytes(&anonymous(&regs, entry(), &[])));
+    record.put(moment, "floating", given.bytes());
     flip(selector(setting));
     // SAFETY: the stacks are ours and the frames'.
-    let sight = unsafe { arch::watch(place, &regs, &floating[usize::from(scene.initial)]) };
+    let sight = unsafe { arch::watch(place, &regs, given) };
     flip(ALLOW);
     let moment = Moment { scene: scene.name, step: "behind", count: 0 };
     record.number(moment, "events", EVENTS.load(Ordering::SeqCst).into());
@@ -355,7 +362,8 @@ fn arm_as(setting: &Setting) -> bool {
                 && !set(OFF, 1, 0, 0)
                 && !set(9, 0, 0, 0)
         }
-        Armed::ByTracer => true,
+        Armed::Off => armed() && set(OFF, 0, 0, 0),
+        Armed::Not | Armed::ByTracer => true,
     }
 }
 
@@ -457,7 +465,8 @@ pub(super) fn everything(record: &Record, setting: &Setting) -> i32 {
     }
     let floating = [Floating::pattern(), Floating::initial()];
     for (index, scene) in SCENES.iter().enumerate() {
-        if arch::STACKS_WATCHED || scene.alternate == Alternate::None {
+        let possible = arch::STACKS_WATCHED || scene.alternate == Alternate::None;
+        if possible && (scene.always || setting.every_scene) {
             play(record, setting, index, &floating);
         }
     }

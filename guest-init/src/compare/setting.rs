@@ -36,6 +36,10 @@ pub(crate) enum Task {
 pub(crate) enum Armed {
     /// The task itself.
     Once,
+    /// Nobody.
+    Not,
+    /// The task itself, which disarms again.
+    Off,
     /// It arms with the same twice.
     Twice,
     /// It arms and disarms a thousand times before.
@@ -105,6 +109,8 @@ pub(crate) struct Setting {
     pub(crate) parent: Parent,
     pub(crate) watched: Watched,
     pub(crate) filter: Filter,
+    /// Plays every scene, and not only those in which most can go wrong.
+    pub(crate) every_scene: bool,
 }
 
 /// A dispatch without anything special.
@@ -118,6 +124,7 @@ pub(crate) const PLAIN: Setting = Setting {
     parent: Parent::Plain,
     watched: Watched::Nobody,
     filter: Filter::None,
+    every_scene: false,
 };
 
 /// Bytes of each of the two stacks.
@@ -159,6 +166,8 @@ pub(crate) struct Scene {
     pub(crate) skew: u64,
     /// The floating point state is the initial one.
     pub(crate) initial: bool,
+    /// It is played in every setting.
+    pub(crate) always: bool,
 }
 
 const SCENE: Scene = Scene {
@@ -171,12 +180,13 @@ const SCENE: Scene = Scene {
     pending: false,
     skew: 0,
     initial: false,
+    always: false,
 };
 
-/// Every scene. The first is [`SCENE`] and the only one of a short performance.
+/// Every scene.
 pub(crate) const SCENES: &[Scene] = &[
-    SCENE,
-    Scene { name: "flags", flags: WATCH_FLAGS, ..SCENE },
+    Scene { always: true, ..SCENE },
+    Scene { name: "flags", flags: WATCH_FLAGS, always: true, ..SCENE },
     Scene { name: "trap-flag", flags: TRAP_FLAG, ..SCENE },
     Scene { name: "initial-state", initial: true, ..SCENE },
     Scene { name: "skewed-stack", skew: 5, ..SCENE },
@@ -190,6 +200,7 @@ pub(crate) const SCENES: &[Scene] = &[
     Scene {
         name: "alternate-disarming",
         alternate: Alternate::Disarming,
+        always: true,
         action: libc::SA_SIGINFO | libc::SA_ONSTACK,
         flags: TRAP_FLAG,
         ..SCENE
@@ -226,6 +237,7 @@ pub(crate) const SCENES: &[Scene] = &[
         blocked: 1 << 9 | 1 << 13 | 1 << 63,
         blocks: 1 << 11 | 1 << 39,
         pending: true,
+        always: true,
         ..SCENE
     },
 ];

@@ -80,6 +80,7 @@ impl Floating {
     #[must_use]
     pub fn initial() -> Floating {
         let mut state = Floating([0; 4096]);
+        state.0[0..2].copy_from_slice(&0x037fu16.to_le_bytes());
         state.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
         state
     }
@@ -113,7 +114,8 @@ impl Floating {
     }
 
     /// The bytes that mean something, as many as a signal frame holds at least.
-    fn bytes(&self) -> &[u8] {
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         let end = (0..=PKRU).filter(|index| components() & 1 << index != 0);
         let end = end.filter(|index| *index > 1).map(|index| component(index).end).max();
         &self.0[..end.unwrap_or(HEADER + 64)]

@@ -26,7 +26,9 @@
 .macro SUDBOX_WATCH_STATE place
     pushfq
     pop qword ptr [rip + \place\()_registers + 136]
-    push 0x202
+    # All off but the flag that says that there is cpuid, which no handler's return puts back.
+    push qword ptr [rip + \place\()_registers + 136]
+    and qword ptr [rsp], 0x200202
     popfq
     mov word ptr [rip + \place\()_segments], cs
     mov word ptr [rip + \place\()_segments + 2], ss

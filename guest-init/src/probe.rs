@@ -179,6 +179,10 @@ fn features() -> Vec<Feature> {
                 is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
             Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
+            Feature::PtraceSetCallInfo => has_ptrace_set_call_info(),
+            // The stub of kernels without slices gives an error.
+            // SAFETY: the kernel reads a flag of this thread.
+            Feature::RseqSlices => unsafe { sys::prctl(SLICES, SLICES_GET, 0, 0, 0) == Ok(0) },
         })
         .collect()
 }
@@ -197,10 +201,24 @@ fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Makes the request, with its right size, of a child. A wrong size would not tell: the stub of
-/// kernels without dispatch gives `EINVAL` for it as the real function does. The child shares memory,
-/// which makes it cheap.
+/// Reads the dispatch configuration of a child, with the right size. A wrong size would not tell: the
+/// stub of kernels without dispatch gives `EINVAL` for it as the real function does.
 fn has_ptrace_config() -> bool {
+    let mut config = [0u64; 4];
+    ask_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
+}
+
+/// Makes the request `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h) with length 0: `EINVAL`
+/// if the kernel has it, `EIO` if not.
+fn has_ptrace_set_call_info() -> bool {
+    ask_tracee(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
+}
+
+/// Makes a ptrace(2) request of a stopped child. The child shares memory, which makes it cheap.
+///
+/// # Errors
+/// As `ptrace(2)`; `ESRCH` if there is no such child.
+fn ask_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
     extern "C" fn stop(_: u64) -> u64 {
         // SAFETY: takes no pointers.
         let _ = unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
@@ -213,20 +231,20 @@ fn has_ptrace_config() -> bool {
     // SAFETY: the child has its own stack, which outlives it: the child is reaped below.
     let child =
         unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
-    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return false };
+    let none = Err(sys::Errno(libc::ESRCH));
+    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return none };
     let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
-    let mut config = [0u64; 4];
-    // SAFETY: the kernel writes at most 32 bytes.
-    let answer = unsafe {
-        sys::call(
-            libc::SYS_ptrace,
-            &[PTRACE_GET_DISPATCH, u64::from(pid.cast_unsigned()), 32, config.as_mut_ptr() as u64],
-        )
-    };
+    let words = [request, u64::from(pid.cast_unsigned()), address, data];
+    // SAFETY: the callers pass what the request reads or writes.
+    let answer = unsafe { sys::call(libc::SYS_ptrace, &words) };
     let _ = sys::kill(pid, libc::SIGKILL);
     let _ = sys::wait(pid, 0);
-    stopped && answer.is_ok()
+    if stopped { answer } else { none }
 }
+
+/// `PR_RSEQ_SLICE_EXTENSION` and `PR_RSEQ_SLICE_EXTENSION_GET` (include/uapi/linux/prctl.h, since 7.0).
+pub(crate) const SLICES: i32 = 79;
+const SLICES_GET: u64 = 1;
 
 /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` (include/uapi/linux/ptrace.h).
 pub const PTRACE_GET_DISPATCH: u64 = 0x4211;

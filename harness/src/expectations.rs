@@ -4,6 +4,7 @@
 //!
 //! Every row says where it was read: a kernel source file, or a running kernel.
 
+use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence};
 use std::collections::HashSet;
 use sudbox_images::Arch;
 use sudbox_protocol::Feature;
@@ -17,121 +18,6 @@ pub(crate) enum Expected {
     /// Neither version nor configuration is known well enough to say.
     Unknown,
 }
-
-/// A bug of the kernel that is recorded upstream or in its own source.
-#[derive(Debug)]
-pub(crate) struct KnownBug {
-    /// The id that the case table uses.
-    pub(crate) id: &'static str,
-    /// What is wrong and where it can be read.
-    pub(crate) citation: &'static str,
-    /// The architectures that have it.
-    archs: &'static [Arch],
-    /// First release that has it.
-    since: Version,
-    /// First release that does not have it any more.
-    until: Option<Version>,
-}
-
-const KNOWN_BUGS: &[KnownBug] = &[
-    KnownBug {
-        id: "inclusive-get-set",
-        citation: "task_set_syscall_user_dispatch() stores the inclusive range inverted and \
-                   syscall_user_dispatch_get_config() reports it as exclusive; setting that back \
-                   is EINVAL (since a2fc422ed757, unfixed in 7.3)",
-        archs: &Arch::ALL,
-        since: Version(6, 17, 0),
-        until: None,
-    },
-    KnownBug {
-        id: "phantom-exit-stop",
-        citation: "syscall_user_dispatch() leaves on_dispatch false on its force_exit_sig() paths, \
-                   so syscall_exit_work() reports an exit that had no entry (unfixed in 7.3)",
-        archs: &Arch::ALL,
-        since: Version(5, 11, 0),
-        until: None,
-    },
-    KnownBug {
-        id: "restart-number",
-        citation: "handle_signal() reads a dispatched call number of -512, -513, -514 or -516 in \
-                   the rolled back register as a restart code (unfixed in 7.3)",
-        archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
-        since: Version(5, 11, 0),
-        until: None,
-    },
-    KnownBug {
-        id: "rseq-ignores-signals-of-calls",
-        citation: "rseq_signal_deliver() looks at the critical section only on the way back from \
-                   an interrupt; the rules of rseq(2) forbid calls there, but before and after \
-                   these releases a signal aborts it at a call too",
-        archs: &Arch::ALL,
-        since: Version(6, 19, 0),
-        until: Some(Version(7, 1, 0)),
-    },
-    KnownBug {
-        id: "tagged-selector-accepted",
-        citation: "access_ok() of x86-64 asks for the sign bit alone (6.4) until it compares with \
-                   USER_PTR_MAX (86e6b1547b3d in 6.12)",
-        archs: &[Arch::X86_64],
-        since: Version(6, 4, 0),
-        until: Some(Version(6, 12, 0)),
-    },
-    KnownBug {
-        id: "uprobe-dispatched",
-        citation: "syscall_user_dispatch() does not except the system call of the trampoline that \
-                   replaces a probed nop, uprobe(), as seccomp does (since 6.18, seen in 7.3.4)",
-        archs: &[Arch::X86_64],
-        since: Version(6, 18, 0),
-        until: None,
-    },
-    KnownBug {
-        id: "uretprobe-dispatched",
-        citation: "syscall_user_dispatch() does not except the system call of the return probe's \
-                   trampoline, uretprobe(), as seccomp_uprobe_exception() does (since \
-                   ff474a78cef5 in 6.11, unfixed in 7.3)",
-        archs: &[Arch::X86_64],
-        since: Version(6, 11, 0),
-        until: None,
-    },
-    KnownBug {
-        id: "vdso-sigreturn-dispatched",
-        citation: "arch_syscall_is_vdso_sigreturn() of riscv is false, and every handler returns \
-                   through the vDSO there; Documentation/admin-guide/syscall-user-dispatch.rst says \
-                   that such a return is never intercepted (since 6.4, until 7.3 has no dispatch)",
-        archs: &[Arch::Riscv64],
-        since: Version(6, 4, 0),
-        until: Some(Version(7, 3, 0)),
-    },
-    KnownBug {
-        id: "vdso-sigreturn-dispatched",
-        citation: "arch_syscall_is_vdso_sigreturn() of s390 is false, and handlers without \
-                   SA_RESTORER return through the vDSO there; \
-                   Documentation/admin-guide/syscall-user-dispatch.rst says that such a return is \
-                   never intercepted (since 5.12, until 7.3 has no dispatch)",
-        archs: &[Arch::S390x],
-        since: Version(5, 12, 0),
-        until: Some(Version(7, 3, 0)),
-    },
-    KnownBug {
-        id: "result-register-lost",
-        citation: "do_syscall() of s390 skips a dispatched call like one that does not exist: it \
-                   sets gpr2, the first argument's register, to -ENOSYS over what \
-                   syscall_rollback() put there, as PIF_SYSCALL_RET_SET is not set (since 5.12, \
-                   until 7.3 has no dispatch)",
-        archs: &[Arch::S390x],
-        since: Version(5, 12, 0),
-        until: Some(Version(7, 3, 0)),
-    },
-    KnownBug {
-        id: "stale-config-after-clear",
-        citation: "clear_syscall_work_syscall_user_dispatch() on fork and exec clears the work \
-                   flag alone: the configuration read by ptrace keeps range and selector \
-                   (unfixed in 7.3)",
-        archs: &Arch::ALL,
-        since: Version(6, 4, 0),
-        until: None,
-    },
-];
 
 /// A release, such as 6.12.117.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,6 +120,12 @@ impl Expectations {
             Feature::Audit => self.config("CONFIG_AUDIT"),
             Feature::Swap => self.config("CONFIG_SWAP"),
             Feature::PidNamespace => self.config("CONFIG_PID_NS"),
+            // include/uapi/linux/ptrace.h (26bb32768fe6).
+            Feature::PtraceSetCallInfo => self.named("PTRACE_SET_SYSCALL_INFO", Version(6, 16, 0)),
+            // kernel/rseq.c.
+            Feature::RseqSlices => {
+                both(self.since(Version(7, 0, 0)), self.config("CONFIG_RSEQ_SLICE_EXTENSION"))
+            }
         }
     }
 
@@ -283,15 +175,13 @@ impl Expectations {
         }
     }
 
-    /// The recorded bug of that id, if this kernel has it.
-    pub(crate) fn known_bug(&self, id: &str) -> Option<&'static KnownBug> {
+    /// The recorded bug of that id, if this kernel has it or may have it.
+    pub(crate) fn known_bug(&self, id: &str) -> Option<(&'static KnownBug, Presence)> {
         let version = self.version?;
-        KNOWN_BUGS.iter().find(|bug| {
-            bug.id == id
-                && bug.archs.contains(&self.arch)
-                && bug.since <= version
-                && bug.until.is_none_or(|until| version < until)
-        })
+        KNOWN_BUGS
+            .iter()
+            .filter(|bug| bug.id == id)
+            .find_map(|bug| Some((bug, bug.presence(self.arch, version)?)))
     }
 
     fn since(&self, first: Version) -> Expected {
@@ -454,11 +344,29 @@ mod tests {
     }
 
     #[test]
-    fn every_known_bug_of_the_case_table_is_cited() {
+    fn every_known_bug_of_the_case_table_is_cited_with_what_is_seen_there() {
         for case in crate::selection::table() {
             for id in case.known_bugs {
-                assert!(KNOWN_BUGS.iter().any(|bug| bug.id == *id), "{} names {id}", case.id);
+                let mut bugs = KNOWN_BUGS.iter().filter(|bug| bug.id == *id);
+                assert!(bugs.any(|bug| bug.is_seen_in(case.id)), "{} names {id}", case.id);
             }
+        }
+    }
+
+    #[test]
+    fn a_bug_is_cured_in_the_mainline_and_in_stable_series_each_at_a_release_of_its_own() {
+        let at = |release| {
+            let kernel = Expectations::new(Arch::X86_64, Some(release), None, None);
+            kernel.known_bug("tsync-bypassed").map(|(_, presence)| presence)
+        };
+        for release in ["5.11", "6.1.187", "6.12.109", "6.13", "7.0.3"] {
+            assert_eq!(at(release), Some(Presence::Certain), "{release}");
+        }
+        for release in ["6.6.1", "6.18.44", "7.2.3"] {
+            assert_eq!(at(release), Some(Presence::Possible), "{release}");
+        }
+        for release in ["5.8", "6.1.188", "6.12.110", "7.2.13", "7.3", "7.4.1"] {
+            assert_eq!(at(release), None, "{release}");
         }
     }
 }

@@ -8,6 +8,7 @@
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::known_bugs::{KnownBug, Presence};
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE, Selection};
@@ -385,18 +386,32 @@ impl Bench<'_> {
         let mut report = self.blank(case);
         report.micros = ended.micros;
         report.log = ended.log;
-        let known = case.known_bugs.iter().find_map(|id| expectations.known_bug(id));
-        let recorded =
-            known.map(|bug| Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
-        let (outcome, expected, got) = match (ended.result, known) {
-            (CaseResult::Pass, None) => (Outcome::Pass, String::new(), String::new()),
-            (CaseResult::Pass, Some(bug)) => {
+        let bugs = case.known_bugs.iter().filter_map(|id| expectations.known_bug(id));
+        let bugs: Vec<_> = bugs.collect();
+        let mut recorded = None;
+        let mut record = |bug: &KnownBug| {
+            recorded = Some(Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
+        };
+        let (outcome, expected, got) = match (ended.result, bugs.first()) {
+            (CaseResult::Pass, Some((bug, Presence::Certain))) => {
+                record(bug);
                 (Outcome::Fixed, String::new(), format!("{}: {}", bug.id, bug.citation))
             }
-            (CaseResult::Fail { expected, got }, Some(bug)) => {
-                (Outcome::Known, expected, format!("{got} ({}: {})", bug.id, bug.citation))
+            (CaseResult::Pass, _) => (Outcome::Pass, String::new(), String::new()),
+            (CaseResult::Fail { expected, got }, first) => {
+                match bugs.iter().find(|(bug, _)| bug.looks_like(case.id, &got)) {
+                    Some((bug, _)) => {
+                        record(bug);
+                        (Outcome::Known, expected, format!("{got} ({}: {})", bug.id, bug.citation))
+                    }
+                    None => {
+                        report.log.extend(first.map(|(bug, _)| {
+                            format!("not what the recorded bug {} shows: {}", bug.id, bug.citation)
+                        }));
+                        (Outcome::Fail, expected, got)
+                    }
+                }
             }
-            (CaseResult::Fail { expected, got }, None) => (Outcome::Fail, expected, got),
             (CaseResult::Absent(feature), _) => match expectations.feature(feature) {
                 Expected::Present => (
                     Outcome::Fail,
@@ -421,7 +436,7 @@ impl Bench<'_> {
             }
         };
         (report.outcome, report.expected, report.got) = (outcome, expected, got);
-        report.bug = recorded.filter(|_| matches!(report.outcome, Outcome::Known | Outcome::Fixed));
+        report.bug = recorded;
         if let Some(fault) = ended.report {
             report.outcome = if fault.taints() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();

@@ -12,6 +12,7 @@ mod guest;
 mod interrupt;
 mod judge;
 mod kernel;
+mod known_bugs;
 mod measure;
 mod output;
 mod program;

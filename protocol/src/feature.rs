@@ -58,6 +58,10 @@ features! {
     Swap = "swap",
     /// PID namespaces can be made (`CONFIG_PID_NS`).
     PidNamespace = "pid-namespace",
+    /// `PTRACE_SET_SYSCALL_INFO` is there (6.16 on).
+    PtraceSetCallInfo = "ptrace-set-call-info",
+    /// `prctl(PR_RSEQ_SLICE_EXTENSION)` is there (7.0 on, `CONFIG_RSEQ_SLICE_EXTENSION`).
+    RseqSlices = "rseq-slices",
 }
 
 impl Feature {

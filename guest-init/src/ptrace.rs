@@ -8,6 +8,12 @@ use crate::sys;
 /// `PTRACE_SYSEMU`, which has the same number on all architectures that have it.
 pub(crate) const SYSEMU: u32 = 31;
 
+/// `PTRACE_SEIZE`, `PTRACE_INTERRUPT` and the event of the stop that the latter brings about
+/// (include/uapi/linux/ptrace.h).
+const SEIZE: u32 = 0x4206;
+pub(crate) const INTERRUPT: u32 = 0x4207;
+pub(crate) const EVENT_STOP: i32 = 128;
+
 /// The signal of a stop at a system call with `PTRACE_O_TRACESYSGOOD`.
 pub(crate) const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
@@ -39,6 +45,15 @@ pub(crate) fn trace_me() -> sys::Result<()> {
 pub(crate) fn set_options(pid: i32) -> sys::Result<()> {
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     request(pid, libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned())).map(drop)
+}
+
+/// Begins to trace a task that runs, which does not notice; with the options of [`set_options`].
+///
+/// # Errors
+/// As `ptrace(2)`.
+pub(crate) fn seize(pid: i32) -> sys::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
+    request(pid, SEIZE, 0, u64::from(options.cast_unsigned())).map(drop)
 }
 
 /// The `siginfo_t` of the signal at which a tracee stopped.

@@ -65,6 +65,23 @@ impl Tracee {
         Ok(tracee)
     }
 
+    /// Traces a task that runs, a child or a thread of one, and stops it.
+    pub(crate) fn seize(pid: i32) -> Result<Tracee, Failure> {
+        ptrace::seize(pid).map_err(broken("PTRACE_SEIZE"))?;
+        let tracee = Tracee { pid };
+        tracee.interrupt()?;
+        equal("the seized task", end_of(pid)?, Tracee::INTERRUPTED)?;
+        Ok(tracee)
+    }
+
+    /// The stop that [`Tracee::interrupt`] brings about.
+    pub(crate) const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
+
+    /// Has a seized task stop, now or after the stop that it is in.
+    pub(crate) fn interrupt(&self) -> Check {
+        self.request(ptrace::INTERRUPT, 0, 0).map_err(broken("PTRACE_INTERRUPT")).map(drop)
+    }
+
     /// Makes a ptrace(2) request of the stopped tracee.
     pub(crate) fn request(&self, request: u32, address: u64, data: u64) -> sys::Result<u64> {
         ptrace::request(self.pid, request, address, data)

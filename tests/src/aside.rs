@@ -34,6 +34,7 @@ const ASIDE: &[Aside] = &[
             "ptrace/inclusive-restores",
             "ptrace/reads-configuration",
             "ptrace/set-at-entry",
+            "ptrace/tracee-32",
             "ptrace/tracer-32",
             "ptrace/validates-configuration",
             "stress/tracer-sets",
@@ -42,6 +43,8 @@ const ASIDE: &[Aside] = &[
         ],
         ..ANY
     },
+    // PTRACE_SET_SYSCALL_INFO.
+    Aside { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
     // PR_SYS_DISPATCH_INCLUSIVE_ON.
     Aside {
         outcome: "absent",

@@ -55,6 +55,15 @@ pub(super) const CASES: &[Case] = &[
     .features(IA32)
     .only(X86),
     outside_core(
+        "entries/fast-call-from-64-bit-program",
+        "a fast 32-bit call of a 64-bit program counts as coming from where the 32-bit vDSO's landing pad \
+         would be in its own",
+        FAST,
+        on!("x86_64", fast::from_64_bit_program),
+    )
+    .features(IA32)
+    .only(X86),
+    outside_core(
         "entries/sysenter-bad-stack",
         "SYSENTER without a readable stack is -EFAULT before anything is dispatched",
         "do_SYSENTER_32()",

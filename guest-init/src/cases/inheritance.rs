@@ -30,6 +30,12 @@ pub(super) const CASES: &[Case] = &[
         "task_set_syscall_user_dispatch()",
         threads_independent,
     ),
+    case(
+        "inheritance/off-is-own",
+        "OFF of one thread, or of a child that shares its memory, leaves all others armed",
+        "task_set_syscall_user_dispatch()",
+        off_is_own,
+    ),
     case("inheritance/exec-disarms", "a program that is executed is not armed", EXEC, exec_disarms),
     case(
         "inheritance/failed-exec-keeps",
@@ -191,9 +197,72 @@ fn threads_independent() -> Check {
         equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
         equal("effect of this thread's call", touched(), !mine)?;
     }
+    disarm()
+}
+
+/// Orders for [`sibling`], in mark 2.
+const ARM: u64 = 1;
+const DISARM: u64 = 2;
+const CALL: u64 = 3;
+
+/// A thread that obeys the order in mark 2 for each odd value of mark 0: 1 when done. It arms with [`OTHER`], and leaves
+/// in mark 1 what its call became: 1 executed, 2 dispatched; 3 what went wrong.
+extern "C" fn sibling(_: u64) -> u64 {
+    let inside = arch::inside();
+    let length = inside.end - inside.start;
+    let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+    for round in 0.. {
+        await_mark(0, 2 * round + 1);
+        let done = match mark(2) {
+            ARM => sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER)).is_ok(),
+            DISARM => sys::set_dispatch(OFF, 0, 0, 0).is_ok(),
+            _ => {
+                let before = dispatches();
+                let _ = arch::gate().issue(&regs);
+                set_mark(1, if dispatches() == before { 1 } else { 2 });
+                true
+            }
+        };
+        if !done {
+            set_mark(1, 3);
+        }
+        set_mark(0, 2 * round + 2);
+    }
+    0
+}
+
+/// Has [`sibling`] obey these orders, and gives what became of the last call.
+fn order(round: &mut u64, orders: &[u64]) -> u64 {
+    for order in orders {
+        set_mark(2, *order);
+        set_mark(0, 2 * *round + 1);
+        await_mark(0, 2 * *round + 2);
+        *round += 1;
+    }
+    mark(1)
+}
+
+fn off_is_own() -> Check {
+    const FATE: &str = "the other thread's call, 1 executed, 2 dispatched";
+    handle(keep)?;
+    arm()?;
+    OTHER.store(BLOCK, Ordering::SeqCst);
+    spawn_thread(sibling, 0)?;
+    let mut round = 0;
+    equal(FATE, order(&mut round, &[ARM, CALL]), 2)?;
+    // That of another thread.
+    equal(FATE, order(&mut round, &[DISARM, CALL]), 1)?;
+    is_dispatched(&arch::gate())?;
+    // That of a child, which shares memory or not.
+    let off = || code(sys::set_dispatch(OFF, 0, 0, 0).is_ok());
+    ends_well(subject(off)?)?;
+    ends_well(end_of(start(off)?)?)?;
+    is_dispatched(&arch::gate())?;
+    // That of the first thread.
+    equal(FATE, order(&mut round, &[ARM, CALL]), 2)?;
     disarm()?;
-    // The first thread's OFF is its own.
-    Ok(())
+    is_executed_despite_block(&arch::gate())?;
+    equal(FATE, order(&mut round, &[CALL]), 2)
 }
 
 /// What the executed program ends with.
@@ -271,6 +340,9 @@ fn child_reads_off() -> Check {
     equal("mode", child_config()?.mode, OFF)
 }
 
+/// The parent keeps what it has.
 fn child_reads_nothing_stale() -> Check {
-    equal("the child's configuration", child_config()?, Config::default())
+    handle(keep)?;
+    equal("the child's configuration", child_config()?, Config::default())?;
+    is_dispatched(&arch::gate())
 }

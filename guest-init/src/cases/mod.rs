@@ -14,7 +14,9 @@ mod floating;
 #[cfg(foreign_programs)]
 mod foreign;
 pub(crate) mod inheritance;
+mod inheritance_exec;
 mod ptrace;
+mod ptrace_calls;
 mod range;
 mod registers;
 mod restart;
@@ -25,6 +27,7 @@ mod selector;
 mod selector_memory;
 mod siginfo;
 mod signals;
+mod signals_core;
 mod signals_order;
 #[cfg(not(target_arch = "riscv64"))]
 mod stepping;
@@ -107,9 +110,12 @@ pub const TABLE: &[&[Case]] = &[
     selector_memory::CASES,
     range::CASES,
     signals::CASES,
+    signals_core::CASES,
     signals_order::CASES,
     inheritance::CASES,
+    inheritance_exec::CASES,
     ptrace::CASES,
+    ptrace_calls::CASES,
     seccomp::CASES,
     entries::CASES,
     tracing::CASES,

@@ -20,6 +20,8 @@ const X86_STATE: Only = Only {
     reason: "registers/floating-kept says it of the others' registers",
 };
 
+const X86_FLAGS: Only = Only { archs: &[Arch::X86_64], reason: "the flag is one of x86-64" };
+
 pub(super) const CASES: &[Case] = &[
     case(
         "registers/general-kept",
@@ -64,6 +66,21 @@ pub(super) const CASES: &[Case] = &[
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
         reason: "riscv64 has no flags",
     }),
+    case(
+        "registers/trap-flag-kept",
+        "a program that steps itself finds its flag in the frame, clear in the handler, and traps behind \
+         the next instruction",
+        "handle_signal()",
+        on!("x86_64", registers::trap_flag_kept),
+    )
+    .only(X86_FLAGS),
+    case(
+        "registers/alignment-flag-kept",
+        "the flag of alignment checks is in the frame and set again behind the call",
+        RETURN,
+        on!("x86_64", registers::alignment_flag_kept),
+    )
+    .only(X86_FLAGS),
     case(
         "registers/sse-kept",
         "x87 and SSE registers and control words survive a handler that overwrites them",
@@ -110,7 +127,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/int80-kept",
-        "int 0x80 that is dispatched changes no register at all",
+        "int 0x80 that is dispatched changes no register but the upper half of RAX, where no number is",
         ROLLBACK,
         on!("x86_64", registers::compat_kept),
     )

@@ -2,6 +2,7 @@
 
 //! Calls that the kernel issues again by itself: each asks the selector anew, from the same place.
 
+use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Only, all_but, outside_core};
 use crate::shared::shared;
@@ -66,13 +67,6 @@ pub(super) const CASES: &[Case] = &[
     )
     .known_bugs(&["restart-number", "result-register-lost"]),
 ];
-
-/// A selector that tracer and tracee share, at ALLOW.
-fn shared_selector() -> Result<&'static AtomicU8, Failure> {
-    let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
-    // SAFETY: one byte of memory that is never unmapped.
-    Ok(unsafe { &*page.cast() })
-}
 
 /// A pipe from which nothing can be read: its reading end.
 fn empty_pipe() -> Result<u64, Failure> {

@@ -3,11 +3,12 @@
 //! Dispatch comes before seccomp: what is dispatched no filter sees, what is allowed all see.
 
 use crate::arch::{self, Registers};
-use crate::case::{Case, Check, case, outside_core};
+use crate::case::{Case, Check, Failure, case, outside_core};
 use crate::filter::{self, statement};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Change};
+use crate::tracee::{InfoKind, Tracee};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
@@ -43,6 +44,15 @@ pub(super) const CASES: &[Case] = &[
         dispatched_unseen_strict,
     )
     .features(FILTERED),
+    outside_core(
+        "seccomp/tsync-at-entry-stop",
+        "a filter that another thread installs for all while a thread is held in its entry stop \
+         decides on that very call",
+        ENTER,
+        tsync_at_entry_stop,
+    )
+    .features(FILTERED)
+    .known_bugs(&["tsync-bypassed"]),
 ];
 
 /// `SYS_SECCOMP`, the code of a filter's SIGSYS.
@@ -50,6 +60,11 @@ pub(super) const FROM_FILTER: i32 = 1;
 
 /// Installs a filter that does this to `umask` and allows all else.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
+    filter_umask_with(action, 0)
+}
+
+/// The same with `SECCOMP_FILTER_FLAG_*`.
+fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -57,7 +72,7 @@ pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
         statement(libc::BPF_RET | libc::BPF_K, 0, 0, SECCOMP_RET_ALLOW),
     ];
-    filter::install(&mut program, 0).map(drop)
+    filter::install(&mut program, flags).map(drop)
 }
 
 /// A call that the filter decides on. [`touch`] itself would be filtered.
@@ -124,6 +139,82 @@ fn trap_told_apart() -> Check {
         equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
     }
     Ok(())
+}
+
+/// Marks: the number of the thread that is held, whether it may issue its call, what that gave,
+/// whether the filter is wanted, and whether it is there.
+const THREAD: usize = 0;
+const GO: usize = 1;
+const RESULT: usize = 2;
+const WANTED: usize = 3;
+const INSTALLED: usize = 4;
+/// Set in [`RESULT`] when there is one.
+const ANSWERED: u64 = 1 << 32;
+/// What the filter answers.
+const DENIED: i32 = 77;
+
+/// A thread that is armed and issues a call that its selector allows.
+extern "C" fn held(_: u64) -> u64 {
+    if arm().is_err() {
+        return 0;
+    }
+    set_mark(THREAD, u64::from(sys::gettid().cast_unsigned()));
+    await_mark(GO, 1);
+    let got = arch::gate().issue(&umask());
+    set_mark(RESULT, got.result().cast_unsigned() & (ANSWERED - 1) | ANSWERED);
+    loop {
+        sys::sched_yield();
+    }
+}
+
+/// The process of [`held`]: its first thread installs the filter when that is wanted.
+fn install_for_all() -> i32 {
+    if spawn_thread(held, 0).is_err() {
+        return 99;
+    }
+    await_mark(WANTED, 1);
+    let action = SECCOMP_RET_ERRNO | DENIED.cast_unsigned();
+    let flag = libc::SECCOMP_FILTER_FLAG_TSYNC;
+    let installed = filter_umask_with(action, flag).is_ok();
+    set_mark(INSTALLED, if installed { 1 } else { 2 });
+    loop {
+        sys::sched_yield();
+    }
+}
+
+/// The thread has no filter when it enters the kernel, and `syscall_trace_enter()` must look again
+/// after the stop (4a3591287fb7).
+fn tsync_at_entry_stop() -> Check {
+    handle(keep)?;
+    let process = start(install_for_all)?;
+    while mark(THREAD) == 0 {
+        sys::sched_yield();
+    }
+    let thread = Tracee::seize(i32::try_from(mark(THREAD)).unwrap_or(0))?;
+    set_mark(GO, 1);
+    loop {
+        thread.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
+        let number = thread.registers()?.number.cast_signed();
+        if thread.info_kind()? == InfoKind::Entry && number == libc::SYS_umask {
+            break;
+        }
+    }
+    set_mark(WANTED, 1);
+    while mark(INSTALLED) == 0 {
+        sys::sched_yield();
+    }
+    if mark(INSTALLED) != 1 {
+        return Err(Failure::Broken("the filter is refused".into()));
+    }
+    thread.request(libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
+    while mark(RESULT) == 0 {
+        sys::sched_yield();
+    }
+    sys::kill(process, libc::SIGKILL).map_err(broken("kill"))?;
+    let _ = (end_of(thread.pid)?, end_of(process)?);
+    let due = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
+    equal_hex("result of the call that was held", mark(RESULT) & (ANSWERED - 1), due)?;
+    equal("SIGSYS handled", dispatches(), 0)
 }
 
 /// Reaction: ends the thread, by one of the few calls that strict mode knows. The return from a

@@ -88,6 +88,16 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::CpuFeature("pku")])
     .only(Only::PROTECTION_KEYS),
     case(
+        "selector/protection-key-in-handler",
+        "a selector under a protection key kills a call of a handler, which has no right to the key, and \
+         is obeyed again behind the handler",
+        DISPATCH,
+        on!("x86_64", keys::protection_key_in_handler),
+    )
+    .features(&[Feature::Dispatch, Feature::Pkeys])
+    .needs(&[Need::CpuFeature("pku")])
+    .only(Only::PROTECTION_KEYS),
+    case(
         "selector/one-byte-read",
         "exactly one byte is read: its neighbours may be unreadable",
         DISPATCH,

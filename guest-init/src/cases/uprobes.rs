@@ -4,7 +4,7 @@
 //! dispatched.
 
 use super::tracefs::Tracefs;
-use crate::arch::{self, Gate};
+use crate::arch::{self, Gate, Registers};
 use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::shared::shared;
 use crate::support::*;
@@ -168,8 +168,19 @@ fn unseen(kind: char) -> Check {
     if let Some(seen) = shared().seen(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
     }
-    equal("SIGSYS handled", dispatches(), 0)
+    equal("SIGSYS handled", dispatches(), 0)?;
+    // What is excepted is the trampoline, not a number.
+    handle(keep)?;
+    arm()?;
+    for call in PROBE_CALLS {
+        let regs = Registers::call(number(*call), [0; 6]);
+        let _ = dispatched(&arch::gate(), &regs)?;
+    }
+    disarm()
 }
+
+/// `uretprobe` and `uprobe` (arch/x86/entry/syscalls/syscall_64.tbl), which only trampolines may issue.
+const PROBE_CALLS: &[i64] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
 
 fn entry_probe_unseen() -> Check {
     unseen('p')

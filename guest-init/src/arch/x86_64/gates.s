@@ -50,7 +50,9 @@
     pop rax
     mov [rdi + 136], rax
     mov [rdi + 120], rsp
-    cld
+    # No flag of the call's is left for code of a compiler, alignment checks and steps among them.
+    push 0x202
+    popfq
 .endm
 
 .macro SUDBOX_RETURN

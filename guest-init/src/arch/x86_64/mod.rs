@@ -7,6 +7,7 @@ use std::ops::Range;
 pub mod compat;
 mod compat_call;
 mod counter;
+mod fast;
 mod floating;
 mod foreign;
 mod gates;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use compat_call::*;
 pub use counter::*;
+pub use fast::*;
 pub use floating::*;
 pub use foreign::*;
 pub use gates::*;

@@ -33,6 +33,10 @@ impl Reg {
 pub const FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
+/// The trap flag, with which every instruction is followed by a SIGTRAP.
+pub const FLAG_TRAP: u64 = 0x100;
+/// The flag of alignment checks.
+pub const FLAG_ALIGNMENT: u64 = 0x4_0000;
 /// The flags that are always set in user mode: bit 1, and IF.
 pub const FLAGS_FIXED: u64 = 0x202;
 
@@ -78,13 +82,30 @@ pub struct Context {
     pub mask: u64,
 }
 
-/// The current flags register.
+impl Context {
+    /// Sets the code segment with which the handler's return continues.
+    pub fn set_code_segment(&mut self, selector: u16) {
+        self.segments[0] = selector;
+    }
+}
+
+/// The flags register at the start of a handler. Clears the flag of alignment checks, with which
+/// compiled code must not run.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
     let flags: u64;
-    // SAFETY: reads the flags through the stack and changes nothing.
-    unsafe { std::arch::asm!("pushfq", "pop {}", out(reg) flags) };
+    // SAFETY: reads the flags through the stack and clears one that no compiler knows of.
+    unsafe {
+        std::arch::asm!(
+            "pushfq",
+            "mov {flags}, [rsp]",
+            "and qword ptr [rsp], {keep}",
+            "popfq",
+            flags = out(reg) flags,
+            keep = const -0x4_0001i32,
+        );
+    }
     flags
 }
 

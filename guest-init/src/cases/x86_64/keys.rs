@@ -2,6 +2,7 @@
 
 //! Protection keys.
 
+use crate::arch;
 use crate::case::Check;
 use crate::cases::selector::expect_segv;
 use crate::support::*;
@@ -18,4 +19,54 @@ pub(crate) fn protection_key_kills() -> Check {
             .map_err(broken("pkey_mprotect"))?;
     }
     expect_segv(page as u64, || {})
+}
+
+/// Reaction: a call from outside.
+fn call_outside(_: Dispatch<'_>) {
+    let _ = arch::second_gate().issue(&touch());
+    set_mark(0, 1);
+}
+
+/// Handlers begin with the rights that a process begins with, which are those to key 0 alone
+/// (`fpu__clear_user_states()`, `init_pkru_value`), and the return from the handler gives the others
+/// back (`fpu__restore_sig()`).
+pub(crate) fn protection_key_in_handler() -> Check {
+    let page = pages(1)?;
+    // SAFETY: the page is the case's own, and accessible for it.
+    unsafe {
+        let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]).map_err(broken("pkey_alloc"))?;
+        sys::call(libc::SYS_pkey_mprotect, &[page as u64, PAGE as u64, 3, key])
+            .map_err(broken("pkey_mprotect"))?;
+    }
+    let set = |value| {
+        // SAFETY: as above.
+        unsafe { page.write_volatile(value) };
+    };
+    count_signal(libc::SIGSEGV)?;
+    // What is inside reads no selector, and the program's rights are there again afterwards.
+    handle(keep)?;
+    let regs = touch();
+    arm_with(page as u64)?;
+    for (value, due) in [(BLOCK, 1), (BLOCK, 2), (ALLOW, 2)] {
+        set(value);
+        let _ = arch::gate().issue(&regs);
+        set(ALLOW);
+        equal("SIGSYS handled", dispatches(), due)?;
+        equal("effect", touched(), value == ALLOW)?;
+    }
+    disarm()?;
+    forget();
+    handle(call_outside)?;
+    let end = subject(|| {
+        let regs = touch();
+        if arm_with(page as u64).is_err() {
+            return 99;
+        }
+        set(BLOCK);
+        let _ = arch::gate().issue(&regs);
+        set(ALLOW);
+        0
+    })?;
+    is_killed(end, libc::SIGSEGV, 1)?;
+    equal("instructions run after the call in the handler", mark(0), 0)
 }

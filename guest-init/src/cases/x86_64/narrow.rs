@@ -137,3 +137,38 @@ pub(crate) fn tracer() -> Check {
     equal("the tracee", end_of(15), Change::Exited(0).to_string())?;
     equal("SIGSYS handled", dispatches(), 1)
 }
+
+/// What `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes is of 64 bits for every tracee, and so is what
+/// `syscall_user_dispatch()` compares.
+pub(crate) fn tracee() -> Check {
+    const UMASK: u32 = program::number::UMASK;
+    let inside = program::inside();
+    for high in [0, 1 << 32] {
+        let child = Program::start()?;
+        child.write(|board| board.head.reaction = ALLOW.into());
+        let tracee = Tracee::seize(child.pid())?;
+        let config = Config {
+            mode: EXCLUSIVE,
+            selector: program::BOARD.into(),
+            offset: high + u64::from(inside.start),
+            length: u64::from(inside.end - inside.start),
+        };
+        for config in [STRANGE, config] {
+            equal("setting", tracee.set(&config), Ok(()))?;
+            equal("configuration", tracee.config()?, config)?;
+        }
+        equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+        let call = |gate, selector| Order::new(gate, selector, Narrow::call(UMASK, &[0o22]));
+        let done = child.obey(&[
+            compat::handle_sigsys(&child, SIGINFO | RESTORER),
+            call(program::inside_gate(), BLOCK),
+            call(program::gate(), BLOCK),
+            call(program::gate(), ALLOW),
+        ])?;
+        // With 32 more bits the range is one that a 32-bit program has no address in.
+        let dispatched = [1, 2, 3].map(|index| done[index].behind.ax == UMASK);
+        equal("calls dispatched", dispatched, [high != 0, true, false])?;
+        equal("SIGSYS handled", child.signals(), 1 + u32::from(high != 0))?;
+    }
+    Ok(())
+}

@@ -2,9 +2,10 @@
 
 //! The flags, vector registers and segment bases of x86-64.
 
-use crate::arch::{self, AvxState, Reg, Registers, SseState};
+use crate::arch::{self, AvxState, Context, Reg, Registers, SseState};
 use crate::case::Check;
 use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
+use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
 
@@ -20,6 +21,82 @@ pub(crate) fn flags_kept() -> Check {
         equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
     }
     Ok(())
+}
+
+/// Marks: how many traps there were, and where the program was at each.
+const TRAPS: usize = 0;
+const FIRST_TRAP: usize = 1;
+
+/// Notes a trap, and ends the steps behind the gate's call.
+extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
+    // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
+    let registers = unsafe { &mut (*frame).registers };
+    let trap = mark(TRAPS);
+    let place = FIRST_TRAP + usize::try_from(trap).unwrap_or(0).min(2);
+    set_mark(place, registers[Reg::NEXT]);
+    set_mark(TRAPS, trap + 1);
+    if registers[Reg::NEXT] >= arch::gate().after() {
+        registers[Reg::Flags] &= !arch::FLAG_TRAP;
+    }
+}
+
+/// `handle_signal()` takes the flag out of the registers with which the handler begins, not out of the frame. A trap
+/// comes behind each instruction that began with the flag set: two before the call, and two behind it whether it was
+/// dispatched or not, as the kernel goes back without having executed one.
+pub(crate) fn trap_flag_kept() -> Check {
+    /// Of the instruction behind a gate's call, `pushfq`.
+    const LENGTH: u64 = 1;
+    handle(keep)?;
+    let action = sys::Action {
+        handler: on_trap as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler.
+    unsafe { sys::sigaction(libc::SIGTRAP, &action) }.map_err(broken("rt_sigaction"))?;
+    arm()?;
+    let gate = arch::gate();
+    for selector in [ALLOW, BLOCK] {
+        let mut regs = touch();
+        regs[Reg::Flags] |= arch::FLAG_TRAP;
+        forget();
+        set_mark(TRAPS, 0);
+        flip(selector);
+        let got = gate.issue(&regs);
+        flip(ALLOW);
+        let what = format!("with selector {selector}");
+        equal(&format!("effect {what}"), touched(), selector == ALLOW)?;
+        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(selector == BLOCK))?;
+        equal(&format!("traps {what}"), mark(TRAPS), 2)?;
+        let places = [FIRST_TRAP, FIRST_TRAP + 1].map(mark);
+        equal_hex(&format!("place of the first trap {what}"), places[0], gate.call_address())?;
+        let behind = gate.after() + LENGTH;
+        equal_hex(&format!("place of the second trap {what}"), places[1], behind)?;
+        equal_hex(
+            &format!("trap flag {what}"),
+            got[Reg::Flags] & arch::FLAG_TRAP,
+            arch::FLAG_TRAP,
+        )?;
+    }
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let in_frame = seen.registers[Reg::Flags] & arch::FLAG_TRAP;
+    equal_hex("trap flag in the frame", in_frame, arch::FLAG_TRAP)?;
+    equal_hex("trap flag in the handler", seen.flags & arch::FLAG_TRAP, 0)
+}
+
+pub(crate) fn alignment_flag_kept() -> Check {
+    const FLAG: u64 = arch::FLAG_ALIGNMENT;
+    handle(keep)?;
+    arm()?;
+    let mut regs = touch();
+    regs[Reg::Flags] |= FLAG;
+    let (got, seen) = dispatched(&arch::gate(), &regs)?;
+    equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, FLAG)?;
+    equal_hex("alignment flag behind the call", got[Reg::Flags] & FLAG, FLAG)?;
+    let (got, seen) = dispatched(&arch::gate(), &touch())?;
+    equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, 0)?;
+    equal_hex("alignment flag behind the call", got[Reg::Flags] & FLAG, 0)
 }
 
 pub(crate) fn sse_kept() -> Check {

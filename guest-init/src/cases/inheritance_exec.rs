@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Execs that fail, at each stage at which they can.
+
+use super::inheritance::EXECUTED;
+use crate::arch;
+use crate::case::{Case, Check, Failure, case};
+use crate::support::*;
+use crate::sys::{self, Errno};
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "inheritance/failed-exec-keeps-late",
+        "an exec that fails for its arguments, its file or its interpreter leaves dispatch as it was",
+        "load_elf_binary()",
+        keeps_late,
+    ),
+    case(
+        "inheritance/exec-past-return-kills",
+        "an exec that fails when the old program is gone kills with SIGSEGV, dispatch has no part in it",
+        "bprm_execve()",
+        past_return,
+    ),
+];
+
+/// Bytes of an ELF header and of a program header (elf(5)).
+const HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const PT_INTERP: u32 = 3;
+/// Where they say what is changed here.
+const MACHINE: usize = 18;
+const HEADERS_AT: usize = 32;
+const HEADER_SIZE: usize = 54;
+const HEADER_COUNT: usize = 56;
+/// The address of the first program header's segment.
+const SEGMENT_ADDRESS: usize = HEADER + 16;
+
+/// A file with this content, which may be executed.
+fn file(content: &[u8]) -> Result<i32, Failure> {
+    let fd = sys::memory_file().map_err(broken("memfd_create"))?;
+    let words = [u64::from(fd.cast_unsigned()), content.as_ptr() as u64, content.len() as u64];
+    // SAFETY: reads the content.
+    unsafe { sys::call(libc::SYS_write, &words) }.map_err(broken("write"))?;
+    Ok(fd)
+}
+
+/// The program with something else at this place.
+fn program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
+    let mut image = arch::tiny_program(EXECUTED);
+    image[at..at + bytes.len()].copy_from_slice(bytes);
+    file(&image)
+}
+
+/// The program with this interpreter.
+fn interpreted(path: &[u8]) -> Result<i32, Failure> {
+    let mut image = arch::tiny_program(EXECUTED);
+    let first = image[HEADER..HEADER + PROGRAM_HEADER].to_vec();
+    image.resize(image.len().next_multiple_of(8), 0);
+    let headers = image.len() as u64;
+    let name = headers + 2 * PROGRAM_HEADER as u64;
+    let length = path.len() as u64;
+    image.extend(first);
+    image.extend([PT_INTERP, 4].map(u32::to_ne_bytes).concat());
+    image.extend([name, name, name, length, length, 1].map(u64::to_ne_bytes).concat());
+    image.extend(path);
+    image[HEADERS_AT..HEADERS_AT + 8].copy_from_slice(&headers.to_ne_bytes());
+    image[HEADER_COUNT..HEADER_COUNT + 2].copy_from_slice(&2u16.to_ne_bytes());
+    file(&image)
+}
+
+/// An exec of a file with these arguments, which comes back only if it fails.
+fn execute(fd: i32, arguments: u64) -> sys::Result<u64> {
+    let empty = libc::AT_EMPTY_PATH.cast_unsigned().into();
+    let words = [fd.cast_unsigned().into(), c"".as_ptr() as u64, arguments, 0, empty];
+    // SAFETY: reads an empty path, and the arguments, which may be no place of memory.
+    unsafe { sys::call(libc::SYS_execveat, &words) }
+}
+
+fn keeps_late() -> Check {
+    // More than one argument may have (`MAX_ARG_STRLEN`).
+    let long = vec![b'a'; 40 * PAGE];
+    let arguments = [long.as_ptr() as u64, 0];
+    let too_long = arguments.as_ptr() as u64;
+    let dangling = [8u64, 0];
+    let dangling = dangling.as_ptr() as u64;
+    let nothing = file(&[0; 128])?;
+    let by_descriptor = format!("/proc/self/fd/{nothing}\0");
+    let good = program(0, b"\x7fELF")?;
+    let stages = [
+        ("a list of arguments that cannot be read", good, 8, libc::EFAULT),
+        ("an argument that cannot be read", good, dangling, libc::EFAULT),
+        ("an argument that is too long", good, too_long, libc::E2BIG),
+        ("an empty file", file(b"")?, 0, libc::ENOEXEC),
+        ("a file of no format", nothing, 0, libc::ENOEXEC),
+        ("a program of another machine", program(MACHINE, &[0xff; 2])?, 0, libc::ENOEXEC),
+        ("program headers of a wrong size", program(HEADER_SIZE, &[1, 1])?, 0, libc::ENOEXEC),
+        ("an interpreter without an end", interpreted(b"/no")?, 0, libc::ENOEXEC),
+        ("an interpreter that is not there", interpreted(b"/no/such\0")?, 0, libc::ENOENT),
+        ("a folder for an interpreter", interpreted(b"/\0")?, 0, libc::EACCES),
+        ("no program for an interpreter", interpreted(by_descriptor.as_bytes())?, 0, libc::ELIBBAD),
+    ];
+    handle(keep)?;
+    arm()?;
+    for (what, fd, arguments, errno) in stages {
+        equal(&format!("an exec with {what}"), execute(fd, arguments), Err(Errno(errno)))?;
+        is_dispatched(&arch::gate())?;
+        is_executed(&arch::gate())?;
+    }
+    disarm()
+}
+
+fn past_return() -> Check {
+    handle(keep)?;
+    count_signal(libc::SIGSEGV)?;
+    // A segment that no program can have is found when the old memory is given up.
+    let fd = program(SEGMENT_ADDRESS, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
+    for selector in [ALLOW, BLOCK] {
+        let end = subject(|| {
+            if arm().is_err() {
+                return 99;
+            }
+            flip(selector);
+            let _ = execute(fd, 0);
+            98
+        })?;
+        is_killed(end, libc::SIGSEGV, 0)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Tracers that change calls, and tracers that came later.
+
+use super::on;
+use super::ptrace::caller;
+use crate::arch;
+use crate::case::{Case, Check, Failure, Only, case, outside_core};
+use crate::ptrace::{self, INTERRUPT};
+use crate::support::*;
+use crate::sys::{self, Change, Errno};
+use crate::tracee::{InfoKind, Tracee, pause_for_tracer};
+use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::{Arch, Feature};
+
+const ENTER: &str = "syscall_trace_enter()";
+const CONT: u32 = libc::PTRACE_CONT;
+const SYSCALL: u32 = libc::PTRACE_SYSCALL;
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "ptrace/edited-call-not-asked-again",
+        "an allowed call whose address, number, arguments or selector the tracer changes at its \
+         entry is executed as changed, and not dispatched",
+        ENTER,
+        on!("x86_64", edited::not_asked_again),
+    )
+    .only(Only {
+        archs: &[Arch::X86_64],
+        reason: "its tracer edits the registers of x86-64",
+    }),
+    case(
+        "ptrace/call-info-set",
+        "PTRACE_SET_SYSCALL_INFO changes an allowed call, which is not dispatched, and is refused at \
+         the stop for SIGSYS",
+        "ptrace_set_syscall_info()",
+        call_info_set,
+    )
+    .features(&[Feature::Dispatch, Feature::PtraceSetCallInfo]),
+    case(
+        "ptrace/seized-interrupt",
+        "a tracer that seizes and interrupts an armed program sees no call, and loses no SIGSYS",
+        "ptrace_stop()",
+        seized_interrupt,
+    ),
+    outside_core(
+        "ptrace/watched-selector",
+        "a watchpoint of a debugger on the selector leaves dispatch as it is, and tells of the \
+         program's accesses alone",
+        "hw_breakpoint_handler()",
+        on!("x86_64", edited::watched_selector),
+    )
+    .only(Only { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
+];
+
+/// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, from 6.16).
+const SET_CALL_INFO: u32 = 0x4212;
+/// Where the number and the first argument are in `struct ptrace_syscall_info` of an entry.
+const INFO_NUMBER: usize = 24;
+const INFO_ARGUMENT: usize = 32;
+/// Its length where `PTRACE_SET_SYSCALL_INFO` came.
+const INFO_LENGTH: u64 = 88;
+
+/// Changes number and first argument in what `PTRACE_GET_SYSCALL_INFO` says, and sets that.
+fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
+    let mut info = ptrace::call_info(tracee.pid)?;
+    info[INFO_NUMBER..INFO_NUMBER + 8].copy_from_slice(&number.to_ne_bytes());
+    info[INFO_ARGUMENT..INFO_ARGUMENT + 8].copy_from_slice(&argument.to_ne_bytes());
+    tracee.request(SET_CALL_INFO, INFO_LENGTH, info.as_mut_ptr() as u64).map(drop)
+}
+
+fn call_info_set() -> Check {
+    // At the stop for SIGSYS it is no stop of a call.
+    let tracee = caller(BLOCK)?;
+    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    let set = set_call(&tracee, libc::SYS_getpid, 0);
+    equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
+    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    forget();
+    let selector = shared_selector()?;
+    let tracee = Tracee::start(|| {
+        let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+        if arm_with(address(selector)).is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        let _ = touched();
+        let got = arch::gate().issue(&regs);
+        selector.store(ALLOW, Ordering::SeqCst);
+        code(touched() && got.result() == 0o022)
+    })?;
+    loop {
+        tracee.expect_call_stop(SYSCALL, 0)?;
+        let entry = tracee.info_kind()? == InfoKind::Entry;
+        if entry && tracee.registers()?.number.cast_signed() == libc::SYS_getppid {
+            break;
+        }
+    }
+    selector.store(BLOCK, Ordering::SeqCst);
+    equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
+    tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    selector.store(ALLOW, Ordering::SeqCst);
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+/// A selector that tracer and tracee share, at ALLOW.
+pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
+    let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
+    // SAFETY: one byte of memory that is never unmapped.
+    Ok(unsafe { &*page.cast() })
+}
+
+/// Marks: whether the program may issue its call, and whether it waits for that.
+const GO: usize = 0;
+const WAITS: usize = 1;
+
+fn seized_interrupt() -> Check {
+    handle(keep)?;
+    let child = start(|| {
+        let regs = touch();
+        if arm().is_err() {
+            return 99;
+        }
+        flip(BLOCK);
+        set_mark(WAITS, 1);
+        // Without a call, so that it is interrupted in none.
+        while mark(GO) == 0 {
+            std::hint::spin_loop();
+        }
+        let got = arch::gate().issue(&regs);
+        flip(ALLOW);
+        code(!touched() && is_left(&got, &regs))
+    })?;
+    await_mark(WAITS, 1);
+    let tracee = Tracee::seize(child)?;
+    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    set_mark(GO, 1);
+    tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
+    equal("kind of stop at SIGSYS", tracee.info_kind()?, InfoKind::None)?;
+    equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
+    // It stops again before it is in user mode, where the handler is to begin.
+    equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
+    equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
+    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    let begun = arch::entered_at(handler_address());
+    equal_hex("next instruction", tracee.registers()?.next, begun)?;
+    equal("SIGSYS handled so far", dispatches(), 0)?;
+    tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    let end = end_of(child)?;
+    equal("the program", end, Change::Exited(0))?;
+    equal("SIGSYS handled", dispatches(), 1)
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! What the core of a process that a dispatch killed says of it.
+
+use super::registers::pattern;
+use crate::arch::{self, TraceeRegisters};
+use crate::case::{Case, Check, Failure, Need, outside_core};
+use crate::support::*;
+use crate::sys::{self, Change};
+
+pub(super) const CASES: &[Case] = &[outside_core(
+    "signals/core-tells",
+    "the core of an unhandled dispatch holds its siginfo and the registers as they were at the call, \
+     that of a bad selector another code",
+    "fill_note_info()",
+    core_tells,
+)
+.needs(&[Need::Root, Need::Vm])];
+
+/// Where cores are left, which `core_pattern` says by default: in the folder of the process.
+const FOLDER: &str = "/tmp/core-tells";
+const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+/// Notes of a core (include/uapi/linux/elf.h).
+const NT_PRSTATUS: u32 = 1;
+const NT_SIGINFO: u32 = 0x5349_4749;
+/// Where the registers are in `struct elf_prstatus` of 64 bits (include/linux/elfcore.h).
+const REGISTERS: usize = 112;
+/// `SI_KERNEL`, the code of a signal by `force_exit_sig()`.
+const FROM_KERNEL: i32 = 0x80;
+
+fn core_tells() -> Check {
+    let text = std::fs::read_to_string(PATTERN).map_err(broken("core_pattern"))?;
+    let result = write_and_read();
+    let _ = std::fs::write(PATTERN, text);
+    result
+}
+
+fn write_and_read() -> Check {
+    std::fs::write(PATTERN, "core").map_err(broken("core_pattern"))?;
+    let gate = arch::gate();
+    for (selector, code) in [(BLOCK, USER_DISPATCH), (2, FROM_KERNEL)] {
+        let core = core_of(selector)?;
+        let info = note(&core, NT_SIGINFO)?;
+        let field = |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(quad(b)));
+        equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
+        if selector == BLOCK {
+            let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(octet(b)));
+            equal_hex("si_call_addr", address, gate.after())?;
+            equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
+            equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
+            let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
+            equal("bytes behind si_arch are zero", rest, true)?;
+        }
+        let status = note(&core, NT_PRSTATUS)?;
+        let bytes = status.get(REGISTERS..REGISTERS + size_of::<TraceeRegisters>());
+        let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
+        // SAFETY: plain numbers, as many as there are bytes.
+        let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
+        equal_hex("next instruction", registers.next, gate.after())?;
+        if selector == BLOCK {
+            let kept = is_left_in(registers.result.cast_signed(), &pattern());
+            ensure(kept, &format!("result's register {:#x}", pattern().result()), || {
+                format!("{:#x}", registers.result)
+            })?;
+        }
+    }
+    equal("SIGSYS handled", dispatches(), 0)
+}
+
+/// The core of a process whose call met this selector.
+fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
+    let _ = std::fs::remove_dir_all(FOLDER);
+    std::fs::create_dir_all(FOLDER).map_err(broken("a folder"))?;
+    let child = start(|| {
+        let limits = [1u64 << 24; 2];
+        // Headers and notes are enough.
+        let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
+            && std::env::set_current_dir(FOLDER).is_ok()
+            // SAFETY: reads the limits.
+            && unsafe {
+                let core = u64::from(libc::RLIMIT_CORE);
+                sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()
+            };
+        if !set || arm().is_err() {
+            return 99;
+        }
+        let regs = pattern();
+        flip(selector);
+        let _ = arch::gate().issue(&regs);
+        0
+    })?;
+    let due = Change::Killed { signal: libc::SIGSYS, core: true };
+    equal("the end of the process", end_of(child)?, due)?;
+    let entry = std::fs::read_dir(FOLDER)
+        .ok()
+        .and_then(|mut folder| folder.next())
+        .and_then(Result::ok)
+        .ok_or_else(|| mismatch("a core", "an empty folder"))?;
+    std::fs::read(entry.path()).map_err(broken("reading the core"))
+}
+
+fn quad(bytes: &[u8]) -> [u8; 4] {
+    std::array::from_fn(|i| bytes[i])
+}
+
+fn octet(bytes: &[u8]) -> [u8; 8] {
+    std::array::from_fn(|i| bytes[i])
+}
+
+/// The first note of this kind in a core (elf(5)).
+fn note(core: &[u8], kind: u32) -> Result<&[u8], Failure> {
+    find_note(core, kind).ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
+}
+
+fn find_note(core: &[u8], kind: u32) -> Option<&[u8]> {
+    const PT_NOTE: u32 = 4;
+    let at = |value: u64| usize::try_from(value).ok();
+    let half = |from: usize| Some(u16::from_ne_bytes(core.get(from..from + 2)?.try_into().ok()?));
+    let word = |from: usize| Some(u32::from_ne_bytes(core.get(from..from + 4)?.try_into().ok()?));
+    let long = |from: usize| at(u64::from_ne_bytes(core.get(from..from + 8)?.try_into().ok()?));
+    let headers = long(32)?;
+    let header = (0..usize::from(half(56)?))
+        .map(|i| headers + i * 56)
+        .find(|from| word(*from) == Some(PT_NOTE))?;
+    let (mut from, length) = (long(header + 8)?, long(header + 32)?);
+    let end = from + length;
+    while from + 12 <= end {
+        let (name, bytes) = (word(from)? as usize, word(from + 4)? as usize);
+        let start = from + 12 + name.next_multiple_of(4);
+        if word(from + 8)? == kind {
+            return core.get(start..start + bytes);
+        }
+        from = start + bytes.next_multiple_of(4);
+    }
+    None
+}

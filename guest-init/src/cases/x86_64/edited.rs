@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Tracers that edit registers, the debug registers too.
+
+use crate::arch::{self, Reg};
+use crate::case::Check;
+use crate::cases::ptrace_calls::shared_selector;
+use crate::support::*;
+use crate::tracee::{InfoKind, Tracee, pause_for_tracer};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+const CONT: u32 = libc::PTRACE_CONT;
+const SYSCALL: u32 = libc::PTRACE_SYSCALL;
+
+/// What `umask(2)` is asked for in the call that the tracer makes of another.
+const MADE: u64 = 0o135;
+
+pub(crate) fn not_asked_again() -> Check {
+    handle(keep)?;
+    let gate = arch::gate();
+    let elsewhere = arch::second_gate().after();
+    // In range and by its selector; the tracer then changes what either was decided by.
+    for in_range in [true, false] {
+        let selector = shared_selector()?;
+        let tracee = Tracee::start(|| {
+            let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+            let (start, length) =
+                if in_range { (gate.after(), 1) } else { (arch::inside().start, inside_length()) };
+            let armed = accepted(EXCLUSIVE, start, length, address(selector)).is_ok();
+            pause_for_tracer();
+            let got = gate.issue(&regs);
+            code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
+        })?;
+        loop {
+            tracee.expect_call_stop(SYSCALL, 0)?;
+            let call = tracee.registers()?.number.cast_signed();
+            if tracee.info_kind()? == InfoKind::Entry && call == libc::SYS_getppid {
+                break;
+            }
+        }
+        selector.store(BLOCK, Ordering::SeqCst);
+        let mut registers = tracee.registers()?;
+        let mut general = registers.general(true);
+        general[Reg::ARGUMENTS[0]] = MADE;
+        general[Reg::NEXT] = elsewhere;
+        registers.set_general(&general);
+        registers.number = number(libc::SYS_umask);
+        registers.result = i64::from(-libc::ENOSYS).cast_unsigned();
+        tracee.set_registers(&registers)?;
+        tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+        let mut registers = tracee.registers()?;
+        equal_hex("next instruction behind the call", registers.next, elsewhere)?;
+        equal("result of the call", registers.result, 0o022)?;
+        // Where it would have gone on.
+        let mut general = registers.general(false);
+        general[Reg::NEXT] = gate.after();
+        registers.set_general(&general);
+        tracee.set_registers(&registers)?;
+        selector.store(ALLOW, Ordering::SeqCst);
+        ends_well(tracee.run(CONT, 0)?)?;
+        equal("SIGSYS handled", dispatches(), 0)?;
+    }
+    Ok(())
+}
+
+/// Offset of a debug register in `struct user` (arch/x86/include/asm/user_64.h).
+fn debug_register(index: usize) -> u64 {
+    (offset_of!(libc::user, u_debugreg) + index * 8) as u64
+}
+
+/// DR7: the first watchpoint is on, of one byte, and tells of reads and writes (Intel SDM volume 3,
+/// 18.2.4).
+const WATCH_ONE_BYTE: u64 = 1 | 3 << 16;
+
+/// The kernel's own read of the selector hits the watchpoint in kernel mode, and no signal comes of
+/// that (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). What the debugger reads in DR6 is not looked at.
+pub(crate) fn watched_selector() -> Check {
+    handle(keep)?;
+    let tracee = Tracee::start(|| {
+        let regs = touch();
+        if arm().is_err() {
+            return 99;
+        }
+        flip(BLOCK);
+        pause_for_tracer();
+        let _ = arch::gate().issue(&regs);
+        let dispatched = !touched();
+        // The store that the debugger is told of.
+        flip(ALLOW);
+        let _ = arch::gate().issue(&regs);
+        code(dispatched && touched())
+    })?;
+    let poke = |register, value| {
+        tracee
+            .request(libc::PTRACE_POKEUSER, debug_register(register), value)
+            .map_err(broken("PTRACE_POKEUSER"))
+    };
+    poke(0, address(&SELECTOR))?;
+    poke(7, WATCH_ONE_BYTE)?;
+    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+    tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGTRAP)?;
+    let status = tracee
+        .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const STATUS as u64)
+        .map(|_| STATUS.load(Ordering::SeqCst))
+        .map_err(broken("PTRACE_PEEKUSER"))?;
+    equal("the watchpoint that was hit", status & 0xf, 1)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    ends_well(tracee.run(CONT, 0)?)?;
+    equal("SIGSYS handled", dispatches(), 1)
+}
+
+/// What `PTRACE_PEEKUSER` reads.
+static STATUS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The 32-bit fast calls from a 64-bit program.
+
+use super::compat::{Program, Way};
+use crate::arch::compat::number as compat_number;
+use crate::arch::{self, Context, Reg};
+use crate::case::{Check, Failure};
+use crate::shared::shared;
+use crate::support::*;
+use crate::sys;
+use crate::vdso;
+use std::sync::atomic::Ordering;
+
+/// Pages of a stack for signal frames.
+const STACK: usize = 16;
+/// What `umask(2)` is asked for.
+const MADE: u32 = 0o137;
+
+/// Reaction: back to 64-bit code.
+fn back(dispatch: Dispatch<'_>) {
+    arch::return_from_fast(dispatch.frame);
+}
+
+extern "C" fn back_from_fault(_: i32, _: *const u8, frame: *mut Context) {
+    shared().others.fetch_add(1, Ordering::SeqCst);
+    flip(ALLOW);
+    // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
+    arch::return_from_fast(unsafe { &mut *frame });
+}
+
+/// Private memory below 4 GiB.
+fn low(length: usize) -> Result<*mut u8, Failure> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    sys::map_at(0, length, flags, -1).map_err(broken("mmap"))
+}
+
+fn narrow(address: *mut u8) -> u32 {
+    u32::try_from(address as u64).unwrap_or(0)
+}
+
+/// `do_fast_syscall_32()` makes the address of the call from that of the program's vDSO, whichever
+/// that is, and from where the landing pad is in the 32-bit one: here a place that nobody meant.
+pub(crate) fn from_64_bit_program() -> Check {
+    let program = Program::start()?;
+    let narrow_vdso = program.vdso()?;
+    let offset = narrow_vdso.landing(&program)? - narrow_vdso.mapping.start;
+    let instruction = match narrow_vdso.way {
+        Way::Syscall => [0x0f, 0x05],
+        Way::Sysenter => [0x0f, 0x34],
+        Way::Int80 => return Err(Failure::Unmet("a processor with a fast 32-bit call".into())),
+    };
+    let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
+    let landing = vdso.range.start + u64::from(offset);
+    let code = low(PAGE)?;
+    // SAFETY: a page of the case's own.
+    unsafe { code.cast::<[u8; 2]>().write(instruction) };
+    protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
+    // SAFETY: the end of pages that are the case's own.
+    let stack = narrow(unsafe { low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
+    handle(back)?;
+    let action = sys::Action {
+        handler: back_from_fault as *const () as u64,
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: a handler.
+    unsafe { sys::sigaction(libc::SIGSEGV, &action) }.map_err(broken("rt_sigaction"))?;
+    let call = |selector| {
+        forget();
+        let _ = touched();
+        flip(selector);
+        // SAFETY: the instruction was written above, and both signals' handlers lead back.
+        let got = unsafe { arch::fast_call(narrow(code), compat_number::UMASK, MADE, stack) };
+        flip(ALLOW);
+        got
+    };
+    arm()?;
+    equal_hex(
+        "result's register behind a dispatched call",
+        call(BLOCK),
+        compat_number::UMASK.into(),
+    )?;
+    equal("effect of a dispatched call", touched(), false)?;
+    equal("SIGSYS handled", dispatches(), 1)?;
+    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    equal_hex("si_call_addr", seen.call_address(), landing)?;
+    equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
+    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], landing)?;
+    equal("faults", shared().others.load(Ordering::SeqCst), 0)?;
+    // With ALLOW and from within the range it is executed, and goes on at the low half of that
+    // address, where nothing is.
+    let ranges = [
+        (arch::inside().start, inside_length(), ALLOW, true),
+        (landing, 1, BLOCK, true),
+        (landing - 1, 1, BLOCK, false),
+        (landing + 1, 1, BLOCK, false),
+        (narrow(code).into(), 4, BLOCK, false),
+    ];
+    for (start, length, selector, due) in ranges {
+        accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
+        shared().others.store(0, Ordering::SeqCst);
+        handle(back_with_allow)?;
+        let _ = call(selector);
+        disarm()?;
+        let what = format!("with {selector} and range {start:#x}+{length:#x}");
+        equal(&format!("effect {what}"), touched(), due)?;
+        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(!due))?;
+        let faults = shared().others.load(Ordering::SeqCst);
+        equal(&format!("faults {what}"), faults, u32::from(due))?;
+    }
+    Ok(())
+}
+
+/// Reaction: the same, for a handler that returns from outside of the range.
+fn back_with_allow(dispatch: Dispatch<'_>) {
+    flip(ALLOW);
+    back(dispatch);
+}

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! git's own bisection of a [`History`].
+//! Runs `git bisect` on a [`History`].
 //!
-//! git keeps no state of ours: whoever bisects writes down the marks, and gives them again to a
-//! bisection that is begun anew. So a run that was killed anywhere goes on like any other.
+//! The state of git is not relied on: the caller records the marks, and after an interruption replays
+//! them into a new bisection.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
 use crate::monitor::Monitor;
 
-/// The two sides of what is sought, in git's words.
+/// git's terms for the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Terms {
     /// The commit that broke something.
@@ -18,7 +18,7 @@ pub enum Terms {
     OldNew,
 }
 
-/// What a commit turned out to be.
+/// The judgement of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Mark {
     /// As the old end.
@@ -30,7 +30,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// git's word for it.
+    /// git's term for it.
     #[must_use]
     pub fn word(self, terms: Terms) -> &'static str {
         match (self, terms) {
@@ -50,14 +50,14 @@ pub struct Bisection<'a> {
     terms: Terms,
 }
 
-/// How a bisection goes on.
+/// The next step of a bisection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This commit is to be judged; so many commits may still be the one.
+    /// This commit is to be judged; the number is that of the commits that are left.
     Judge(String, u64),
     /// This is the first commit with what the new end has.
     Found(String),
-    /// It is one of these, and all but the last one were skipped.
+    /// The first commit is one of these; all but the last one were skipped.
     Skipped(Vec<String>),
     /// The ends' common ancestor already has what the new end has: it was changed on the old
     /// end's side.
@@ -65,7 +65,7 @@ pub enum Next {
 }
 
 impl<'a> Bisection<'a> {
-    /// Begins between two commits, named by their object names. Gives up what was going on.
+    /// Begins between two commits, named by their object names. A former bisection is dropped.
     ///
     /// # Errors
     /// [`GitError`] if git cannot.
@@ -86,19 +86,19 @@ impl<'a> Bisection<'a> {
         }
         start.extend([new, old]);
         let bisection = Bisection { history, terms };
-        let next = bisection.tell(&start, new, monitor)?;
+        let next = bisection.bisect(&start, new, monitor)?;
         Ok((bisection, next))
     }
 
-    /// Says what a commit turned out to be.
+    /// Marks a commit.
     ///
     /// # Errors
     /// As [`Bisection::begin`].
     pub fn mark(&self, commit: &str, mark: Mark, monitor: &mut dyn Monitor) -> Result<Next, Error> {
-        self.tell(&[mark.word(self.terms), commit], commit, monitor)
+        self.bisect(&[mark.word(self.terms), commit], commit, monitor)
     }
 
-    /// What `git bisect log` says and `git bisect replay` takes.
+    /// The log of the bisection, as `git bisect replay` takes it.
     ///
     /// # Errors
     /// As [`Bisection::begin`].
@@ -108,10 +108,15 @@ impl<'a> Bisection<'a> {
         self.history.done("read git's log of the bisection", git, monitor)
     }
 
-    /// A `git bisect` with these words, about this commit.
-    fn tell(&self, words: &[&str], commit: &str, monitor: &mut dyn Monitor) -> Result<Next, Error> {
+    /// Runs `git bisect` with these arguments, which are about this commit.
+    fn bisect(
+        &self,
+        arguments: &[&str],
+        commit: &str,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Next, Error> {
         let mut git = self.history.command();
-        git.arg("bisect").args(words);
+        git.arg("bisect").args(arguments);
         let (status, said) = self.history.run(git, monitor)?;
         if let Some(end) = self.end(&self.log(monitor)?) {
             return Ok(end);
@@ -119,10 +124,10 @@ impl<'a> Bisection<'a> {
         if status.code() == Some(MERGE_BASE) {
             return Ok(Next::ChangedBefore(commit.to_owned()));
         }
-        self.middle(&said, monitor)
+        self.proposed(&said, monitor)
     }
 
-    /// How it ended, by git's log, if it did.
+    /// The end of the bisection, if git's log has one.
     fn end(&self, log: &[String]) -> Option<Next> {
         let commits = |mark: &str| -> Vec<String> {
             let mark = format!("# {mark}first {} commit: [", Mark::New.word(self.terms));
@@ -137,10 +142,9 @@ impl<'a> Bisection<'a> {
         (!possible.is_empty()).then_some(Next::Skipped(possible))
     }
 
-    /// The commit that git proposes. Whether it does is not told by its exit status, which is an
-    /// error where it is about to test the ends' common ancestor (`BISECT_INTERNAL_...` of its
-    /// bisect.h).
-    fn middle(&self, said: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
+    /// The commit that git proposes next. Its exit status does not tell: it is an error also when git
+    /// proposes the ends' common ancestor (`BISECT_INTERNAL_...` in git's bisect.h).
+    fn proposed(&self, said: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
         let history = self.history;
         let mut git = history.command();
         git.args(["rev-parse", "--verify", "--quiet", "BISECT_HEAD"]);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Configures and builds a kernel in its slot, and keeps the image.
+//! Configures and builds a kernel in a build slot, and puts the image into the cache.
+//!
+//! A build slot is an `O=` directory of one source, configuration and compiler. It is locked and kept,
+//! so that the next build of the same source is incremental.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -20,21 +23,21 @@ use crate::toolchain::Toolchain;
 use crate::types::{KernelImage, Request};
 use crate::{cache, process, source_filter};
 
-/// Changes whenever an image of the same inputs would come out differently.
+/// Version of the image format. It changes whenever the same inputs give another image.
 const FORMAT: &str = "sudbox image 2";
 
-/// A slot is a folder of this name in the source itself: only then are all paths on kbuild's command
-/// lines relative (`srcroot := ..` in the top Makefile), so that ccache knows a file again in
-/// another tree, mirror or cache.
+/// Prefix of a build slot's name. Slots are directories in the source: only then are the paths on
+/// kbuild's command lines relative (`srcroot := ..` in the top Makefile), and ccache finds a file
+/// that was compiled in another tree, mirror or cache.
 const SLOT: &str = "sudbox-";
 
-/// Compile units (`CC` lines) of a first build whose number nobody has counted yet.
+/// Number of `CC` lines of a first build, for the progress bar, until one was counted.
 const UNITS: u64 = 800;
 
-/// How many of the last lines of a build are shown if none says `error`.
+/// Number of last lines of a build that are shown if no line is an error.
 const LAST_LINES: usize = 6;
 
-/// How a kernel is built, whatever its source.
+/// The settings of a build, whatever its source.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) arch: Arch,
@@ -64,7 +67,7 @@ pub(crate) struct SourceIdentity {
     pub(crate) kconfig: String,
     /// Names the directory, which has one build slot for each configuration and compiler.
     pub(crate) place: String,
-    /// Where it is from, with its checksum, in one line for the report.
+    /// Its origin with its checksum, in one line for the report.
     pub(crate) label: String,
     /// One sentence, if it is not exactly the release that was asked for.
     pub(crate) stands_in: Option<String>,
@@ -80,7 +83,7 @@ pub(crate) struct Recipe<'a> {
     compiler: Option<String>,
 }
 
-/// What is remembered of an image.
+/// Metadata of an image, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Meta {
     release: String,
@@ -134,7 +137,7 @@ impl<'a> Recipe<'a> {
             config: Some(folder.join("config")),
             uapi: Some(folder.join("uapi.h")).filter(|path| path.exists()),
             release: Some(meta.release),
-            // The same content may have come from elsewhere; what was asked for now is said.
+            // The same content may have another origin; the report names the one of this request.
             source: self.source.label.clone(),
             stands_in: self.source.stands_in.clone(),
             build_log: Some(folder.join("build.log")),
@@ -146,6 +149,9 @@ impl<'a> Recipe<'a> {
     }
 
     /// Configures and builds the source in `src`, which the caller has locked.
+    ///
+    /// # Errors
+    /// [`BuildError`], [`ConfigError`].
     pub(crate) fn build(&self, ctx: &mut Ctx<'_>, src: &Path) -> Result<KernelImage, Error> {
         let root = ctx.cache.root();
         if root.to_str().is_none_or(|root| root.contains([' ', ':', '\n', '#', '$', '%'])) {
@@ -195,9 +201,9 @@ struct Slot<'a> {
     log: File,
     log_path: PathBuf,
     slot_lock: Held,
-    /// Nothing was ever built in it.
+    /// Whether nothing was built in it before.
     fresh: bool,
-    /// Time that make has taken.
+    /// Time that make has taken so far.
     made: Duration,
 }
 
@@ -207,7 +213,7 @@ impl Slot<'_> {
         fs::read_to_string(&path).context("read", &path)
     }
 
-    /// A make of the kernel, with what was asked for and nothing else.
+    /// The command `make` in the slot.
     fn make(&self, ctx: &Ctx<'_>, target: &str) -> Command {
         let options = self.recipe.options;
         let mut make = ctx.command("make");
@@ -223,7 +229,8 @@ impl Slot<'_> {
         make
     }
 
-    /// Runs a make; gives back the number of its compile units.
+    /// Runs make; returns the number of files that it compiled. `expected` is that number, roughly; 0 if
+    /// unknown.
     fn run(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
         let make = self.make(ctx, target);
         let mut output = Output::default();
@@ -236,7 +243,7 @@ impl Slot<'_> {
                 if let Err(e) = writeln!(log, "{line}") {
                     log_failed = Some(e);
                 }
-                if output.hear(line) && expected != 0 {
+                if output.take(line) && expected != 0 {
                     monitor.progress(output.units, expected, "files");
                 } else if expected == 0 && output.units > 0 {
                     monitor.progress(output.units, 0, "files");
@@ -252,7 +259,7 @@ impl Slot<'_> {
         Err(output.failure(target, &self.log_path))
     }
 
-    /// Brings `.config` to what the recipe asks for, unless it is that already.
+    /// Makes the `.config` of the recipe, unless the slot has it already.
     fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
         let stamp_path = self.out.join("sudbox.configured");
@@ -264,7 +271,7 @@ impl Slot<'_> {
         ]);
         let dot_config = self.out.join(".config");
         let is_current = fs::read_to_string(&stamp_path).is_ok_and(|old| {
-            // A .config that was edited by hand is not what the stamp stands for.
+            // The stamp does not hold for a .config that was edited by hand.
             fs::read_to_string(&dot_config)
                 .is_ok_and(|now| old == format!("{stamp} {}", digest(&[&now])))
         });
@@ -297,7 +304,7 @@ impl Slot<'_> {
         let recipe = self.recipe;
         let counted =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
-        // How much is left to do in a slot that was built in before is not known.
+        // The number of files of an incremental build is not known.
         let expected =
             if self.fresh { ctx.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
         ctx.phase(if self.fresh { "building" } else { "building what changed" });
@@ -308,12 +315,12 @@ impl Slot<'_> {
         Ok(units)
     }
 
-    /// Keeps the headers that say what user space can ask of this kernel: between releases, its
-    /// version does not.
-    fn keep_uapi(&self, to: &Path) -> Result<(), Error> {
+    /// Stores the headers prctl.h and ptrace.h, which tell the features of this kernel: between releases
+    /// its version does not.
+    fn store_uapi(&self, to: &Path) -> Result<(), Error> {
         let mut text = String::new();
         for name in ["prctl.h", "ptrace.h"] {
-            // A tree that builds without them is not one to draw conclusions from.
+            // Without them the features are derived from the version.
             let Ok(header) = fs::read_to_string(self.src.join("include/uapi/linux").join(name))
             else {
                 return Ok(());
@@ -323,7 +330,7 @@ impl Slot<'_> {
         fs::write(to, text).context("write", to)
     }
 
-    /// Copies a vmlinux without what only debuggers read.
+    /// Copies a vmlinux without its symbols and debug information.
     fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, to: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
         strip.arg("-S").arg(vmlinux).arg(to);
@@ -343,7 +350,7 @@ impl Slot<'_> {
         Ok(())
     }
 
-    /// Puts the image into the cache, in one step.
+    /// Puts the image into the cache atomically.
     fn store(&self, ctx: &mut Ctx<'_>, image: Image, key: &str, units: u64) -> Result<(), Error> {
         let tmp = ctx.cache.temporary()?;
         let new = tmp.path().join("image");
@@ -355,7 +362,7 @@ impl Slot<'_> {
         } else {
             fs::copy(&from, &to).context("write", &to)?;
         }
-        self.keep_uapi(&new.join("uapi.h"))?;
+        self.store_uapi(&new.join("uapi.h"))?;
         for (from, name) in [
             (&vmlinux, "vmlinux"),
             (&self.out.join(".config"), "config"),
@@ -375,7 +382,7 @@ impl Slot<'_> {
         let size = cache::disk_usage(&new);
         let place = ctx.entry("images", key);
         if place.exists() {
-            // Broken, or it would have been found.
+            // It is damaged: a whole one would have been found.
             fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
         }
         fs::rename(&new, &place).context("write", &place)?;
@@ -394,7 +401,7 @@ fn full_disk() -> Error {
     Error::DiskFull("write what the kernel's build makes (in the cache or in TMPDIR)".into())
 }
 
-/// What a build has said so far.
+/// The output of a build so far.
 #[derive(Default)]
 struct Output {
     units: u64,
@@ -405,8 +412,8 @@ struct Output {
 }
 
 impl Output {
-    /// Hears a line; says whether it begins a compile unit.
-    fn hear(&mut self, line: &str) -> bool {
+    /// Takes a line; returns whether it is a `CC` line.
+    fn take(&mut self, line: &str) -> bool {
         if line.starts_with("  CC ") {
             self.units += 1;
             return true;
@@ -425,7 +432,7 @@ impl Output {
         false
     }
 
-    /// Why the build failed, and whose fault that is.
+    /// The error of a build that failed with this output.
     fn failure(self, target: &str, log: &Path) -> Error {
         if self.full_disk {
             return full_disk();
@@ -439,7 +446,8 @@ impl Output {
     }
 }
 
-/// The source is the parent of where make builds: `../kernel/fork.c` is the tree's `kernel/fork.c`.
+/// A compiler's message with paths from the top of the source: make builds in a directory of the
+/// source, so `../kernel/fork.c` is `kernel/fork.c`.
 fn from_top(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }

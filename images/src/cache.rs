@@ -5,16 +5,16 @@
 //! ```text
 //! sources/  release sources, unpacked        trees/    mirrors and checkouts of users' trees
 //!   sudbox-*/  in either: build slots, one O= directory each
-//! guests/   guest-init of other architectures          toolchains/  what builds it
-//! bisections/  what is known of each, and its runs     runs/  the folders of the last runs
+//! guests/   guest-init of other architectures          toolchains/  Rust compilers for these
+//! bisections/  the states of bisections, and their runs    runs/  the folders of the last runs
 //! images/   finished images, by content      recipes/  request -> image
 //! resolved/ version -> source                apt/      the private apt root
 //! locks/    one file per entry: its lock; its time is the last use, its content the size in bytes
-//! tmp/      what is not finished; renamed into place when it is
+//! tmp/      unfinished entries, renamed into place when they are finished
 //! ```
 //!
-//! Whoever uses an entry holds its lock (flock(2)), builds among them pass it on to their children,
-//! so that an entry stays locked until the last process that writes to it is gone.
+//! Whoever uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so that
+//! the entry stays locked until the last process that writes to it has ended.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -29,13 +29,13 @@ use crate::lock::Held;
 use crate::lock::Mode;
 use crate::monitor::Monitor;
 
-/// Size at which the least recently used entries go, in bytes.
+/// Limit of the cache in bytes; above it the least recently used entries are evicted.
 const LIMIT: u64 = 20 << 30;
 
-/// Unfinished files of a run that was killed go after this time.
+/// Age at which unfinished files of a killed run are removed.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// Folders whose children are entries that can be evicted.
+/// Folders whose entries can be evicted.
 const ENTRIES: [&str; 7] =
     ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections"];
 
@@ -50,7 +50,7 @@ pub struct Cache {
     pub(crate) owner: Owner,
 }
 
-/// What can be evicted.
+/// An entry that can be evicted.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// One of [`ENTRIES`].
@@ -110,13 +110,13 @@ impl Cache {
         Ok(Cache { root, limit: LIMIT, owner })
     }
 
-    /// Where it is.
+    /// Its directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whom files belong to that are made in a folder of it.
+    /// The owner of files that are made in a folder of it.
     #[must_use]
     pub fn owner_of(&self, folder: &str) -> Owner {
         self.owner.unless_owned_by_root(&self.root.join(folder))
@@ -133,7 +133,7 @@ impl Cache {
         tempfile::tempdir_in(&parent).context("make a directory in", &parent)
     }
 
-    /// Reads a small record; `None` if it is not there or is broken.
+    /// Reads a JSON record; `None` if it is missing or damaged.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(
         &self,
         folder: &str,
@@ -142,7 +142,7 @@ impl Cache {
         serde_json::from_slice(&fs::read(self.entry(folder, key)).ok()?).ok()
     }
 
-    /// Writes a small record in one step.
+    /// Writes a JSON record atomically.
     pub(crate) fn write<T: serde::Serialize>(
         &self,
         folder: &str,
@@ -185,10 +185,10 @@ impl Cache {
         self.root.join("locks").join(format!("{folder}-{key}"))
     }
 
-    /// Removes the least recently used entries that nobody holds until the cache is below its
-    /// limit, and what killed runs left behind.
+    /// Removes what killed runs left behind, and the least recently used entries that nobody holds,
+    /// until the cache is below its limit.
     pub(crate) fn evict(&self) {
-        self.sweep();
+        self.remove_stale();
         let mut entries = self.entries();
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
         entries.sort_by_key(|entry| entry.used);
@@ -209,7 +209,7 @@ impl Cache {
             for entry in fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten() {
                 let Ok(key) = entry.file_name().into_string() else { continue };
                 let lock = self.lock_path(folder, &key);
-                if folder == "bisections" && self.goes_on(&key) {
+                if folder == "bisections" && self.is_unfinished_bisection(&key) {
                     continue;
                 }
                 let path = entry.path();
@@ -226,8 +226,8 @@ impl Cache {
         entries
     }
 
-    /// Whether a bisection is not over: what is known of it can be had from nowhere else.
-    fn goes_on(&self, key: &str) -> bool {
+    /// Whether a bisection is not finished. Its state exists nowhere else, so it is never evicted.
+    fn is_unfinished_bisection(&self, key: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct State {
             over: bool,
@@ -236,7 +236,7 @@ impl Cache {
         state.is_some_and(|state| !state.over)
     }
 
-    /// Whether nobody uses an entry.
+    /// Whether nobody holds an entry.
     pub(crate) fn is_free(&self, entry: &Entry) -> bool {
         self.hold_alone(entry).is_some()
     }
@@ -245,18 +245,19 @@ impl Cache {
         lock::try_alone(&self.lock_path(entry.folder, &entry.key))
     }
 
-    /// Removes an entry, unless somebody uses it.
+    /// Removes an entry, unless somebody holds it.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
         let Some(_held) = self.hold_alone(entry) else { return false };
-        let Ok(grave) = self.temporary() else { return false };
-        let gone = fs::rename(&entry.path, grave.path().join("evicted")).is_ok();
+        let Ok(trash) = self.temporary() else { return false };
+        let gone = fs::rename(&entry.path, trash.path().join("evicted")).is_ok();
         if gone {
             let _ = fs::remove_file(self.lock_path(entry.folder, &entry.key));
         }
         gone
     }
 
-    fn sweep(&self) {
+    /// Removes what killed runs left behind.
+    fn remove_stale(&self) {
         for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             let old = entry
                 .metadata()
@@ -269,7 +270,7 @@ impl Cache {
     }
 }
 
-/// Writes a file in one step: readers see the old content, or the new one, or none.
+/// Writes a file atomically, by renaming a temporary file in `tmp`.
 pub(crate) fn write_whole(tmp: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
     tempfile::NamedTempFile::new_in(tmp)
         .and_then(|mut file| {
@@ -280,7 +281,7 @@ pub(crate) fn write_whole(tmp: &Path, path: &Path, content: &[u8]) -> Result<(),
         .context("write", path)
 }
 
-/// Bytes that the files below a directory take.
+/// Disk space of the files below a directory, in bytes.
 pub(crate) fn disk_usage(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
     let below: u64 = if meta.is_dir() {
@@ -299,7 +300,7 @@ pub(crate) fn record_slot_size(slot: &Path) {
 
 const SLOT_SIZE: &str = "sudbox.size";
 
-/// Bytes of the build slots in a source.
+/// Disk space of the build slots in a source, in bytes.
 fn slot_sizes(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
     entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE))).sum()

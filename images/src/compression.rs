@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What kernels, modules and packages are compressed with.
+//! Compression formats of kernels, modules and packages.
 
 use std::io::{self, BufReader, Cursor, Read};
 
-/// A compression, known by how it begins.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
     /// gzip (RFC 1952).
@@ -17,12 +17,12 @@ pub(crate) enum Compression {
     Zstd,
     /// bzip2.
     Bzip2,
-    /// lz4 in the frames of the kernel's build, `lz4 -l`, or in today's.
+    /// lz4: legacy frames, as the kernel's build makes them (`lz4 -l`), or current ones.
     Lz4,
 }
 
-/// How each begins. `.lzma` has no magic number: properties 5Dh and the dictionary's size, which is
-/// a multiple of 64 KiB in all that is made.
+/// The first bytes of each. `.lzma` has no magic number: it begins with the properties, 5Dh, and the
+/// size of the dictionary, which is a multiple of 64 KiB in practice.
 const BEGINNINGS: [(&[u8], Compression); 7] = [
     (b"\x1f\x8b\x08", Compression::Gzip),
     (b"\xfd7zXZ\0", Compression::Xz),
@@ -33,17 +33,16 @@ const BEGINNINGS: [(&[u8], Compression); 7] = [
     (b"\x04\x22\x4d\x18", Compression::Lz4),
 ];
 
-/// Most that is unpacked at once, in bytes: more than any kernel or package of one holds, and what a
-/// few bytes of a hostile file cannot exceed.
+/// Limit of decompressed data in bytes, against decompression bombs; no kernel or package comes near.
 const LIMIT: u64 = 2 << 30;
 
 impl Compression {
-    /// The compression of a file that begins so.
+    /// The compression of a file, by its first bytes.
     pub(crate) fn of(head: &[u8]) -> Option<Compression> {
         BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
     }
 
-    /// Its name for people.
+    /// Its name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Compression::Gzip => "gzip",
@@ -55,10 +54,10 @@ impl Compression {
         }
     }
 
-    /// Reads what is packed in `from`.
+    /// A reader of the decompressed data of `from`.
     ///
     /// # Errors
-    /// If the beginning is not what it seemed; what is wrong later is an error of the reading.
+    /// If the header is damaged. Damage that comes later is an error of the reader.
     pub(crate) fn reader<'a, R: Read + 'a>(self, from: R) -> io::Result<Box<dyn Read + 'a>> {
         let from = BufReader::with_capacity(1 << 16, from);
         let plain: Box<dyn Read + 'a> = match self {
@@ -77,7 +76,7 @@ impl Compression {
         Ok(Box::new(plain.take(LIMIT)))
     }
 
-    /// Unpacks all of it.
+    /// Decompresses all of it.
     ///
     /// # Errors
     /// If it is damaged.

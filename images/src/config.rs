@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel's configuration: tinyconfig, fragments on top, and the check of what came out.
+//! The kernel's configuration: tinyconfig with fragments on top, and the check of the final .config.
 
 use std::collections::HashSet;
 use std::fs;
@@ -23,19 +23,22 @@ const FLAVOURS: [(&str, &str); 4] = [
     ("kvm", include_str!("../../kernel-config/kvm.config")),
 ];
 
-/// A configuration that was asked for.
+/// The configuration of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     arch: Arch,
     flavour: String,
     /// Name and text, later ones win.
     fragments: Vec<(String, String)>,
-    /// How many of them are sudbox's own.
+    /// Number of fragments, the first ones, that are sudbox's own.
     own: usize,
 }
 
 impl Configuration {
-    /// Gathers the fragments of a flavour, and those of the user.
+    /// Reads the fragments of a flavour, and the user's (`files`).
+    ///
+    /// # Errors
+    /// [`ConfigError`].
     pub(crate) fn new(
         arch: Arch,
         flavour: &str,
@@ -63,7 +66,7 @@ impl Configuration {
         Ok(Configuration { arch, flavour: flavour.to_owned(), fragments, own })
     }
 
-    /// Digest of all that was asked for.
+    /// Digest of all fragments.
     pub(crate) fn digest(&self) -> String {
         let mut hasher = Sha256::new();
         for (_, text) in &self.fragments {
@@ -74,7 +77,7 @@ impl Configuration {
         hex(&hasher.finalize())
     }
 
-    /// What names a build slot's configuration: it stays the same while a fragment is edited.
+    /// The name of the configuration for build slots: it does not change when a fragment is edited.
     pub(crate) fn name(&self) -> String {
         let names = self.fragments.iter().map(|(name, _)| name.as_str());
         format!("{} {}", self.arch.name(), names.collect::<Vec<_>>().join(" "))
@@ -85,22 +88,22 @@ impl Configuration {
         &self.flavour
     }
 
-    /// Writes the fragments behind the tinyconfig that make has written: the last word counts
-    /// (`conf_read_simple()` in scripts/kconfig/confdata.c). `make olddefconfig` does the rest.
+    /// Appends the fragments to the .config that `make tinyconfig` has written. Of two settings of a
+    /// symbol the last one counts (`conf_read_simple()` in scripts/kconfig/confdata.c).
     pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
         let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
         let lines: Vec<&str> = tiny.lines().chain(fragments).collect();
-        let mut said = HashSet::new();
+        let mut set = HashSet::new();
         let mut last: Vec<&str> = lines.into_iter().rev().collect();
-        last.retain(|line| setting(line).is_some_and(|s| said.insert(s.0)));
-        // Of the options of a choice the last word counts too, so the order stays.
+        last.retain(|line| setting(line).is_some_and(|s| set.insert(s.0)));
+        // Of the symbols of a choice the last one counts too, so the order is kept.
         let text: String = last.iter().rev().flat_map(|line| [*line, "\n"]).collect();
         fs::write(dot_config, text).context("write", dot_config)
     }
 
-    /// Checks a final .config against `required.list`, and says what of the user's fragments had no
-    /// effect.
+    /// Checks a final .config against `required.list`. Returns a sentence for each setting of the user's
+    /// fragments that had no effect.
     ///
     /// # Errors
     /// [`ConfigError::Lacks`] with every symbol that is missing, [`ConfigError::TakesOut`] if a user's fragment

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Whom files in the cache belong to: under sudo, the user who called it.
+//! The owner of the files in the cache: under sudo, the user who called sudo.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The user behind a sudo, if there is one.
+/// The owner of files that this process makes. Under sudo it is the user who called it (user and group
+/// id); otherwise nothing is changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(Option<(u32, u32)>);
 
@@ -23,7 +24,7 @@ impl Owner {
         }
     }
 
-    /// A cache that root made before, as root, is root's and stays so.
+    /// Leaves files to root in a cache that root owns.
     pub(crate) fn unless_owned_by_root(self, root: &Path) -> Owner {
         match std::fs::metadata(root) {
             Ok(meta) if meta.uid() == 0 => Owner(None),
@@ -40,7 +41,8 @@ impl Owner {
         line.trim_end().split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
     }
 
-    /// Lets this thread, and threads it starts, act on files as the user, until dropped.
+    /// Makes this thread, and threads that it starts, act on files as the owner until the guard is
+    /// dropped.
     #[must_use]
     pub fn act(self) -> Acting {
         Acting(self.0.map(|(uid, gid)| {
@@ -49,7 +51,7 @@ impl Owner {
         }))
     }
 
-    /// Lets a child run as the user altogether.
+    /// Makes a child run as the owner.
     pub(crate) fn apply(self, command: &mut Command) {
         if let Some((uid, gid)) = self.0 {
             command.uid(uid).gid(gid);
@@ -60,7 +62,7 @@ impl Owner {
     }
 }
 
-/// Restores the thread's file credentials when dropped.
+/// Guard that restores the thread's file credentials when dropped.
 #[derive(Debug)]
 pub struct Acting(Option<(i32, i32)>);
 

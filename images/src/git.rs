@@ -8,7 +8,8 @@ use std::process::Command;
 use crate::cache::Cache;
 use crate::process;
 
-/// A git that writes nothing into the repository: no index refresh, no objects of a partial clone.
+/// A git command that writes nothing into the repository: it refreshes no index and fetches no objects
+/// of a partial clone.
 pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     let mut git = process::command("git", cache.owner);
     git.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_NO_LAZY_FETCH", "1");
@@ -16,8 +17,8 @@ pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     git
 }
 
-/// A git that reads the user's repository and sees the commits as they are, as the bare repository
-/// does.
+/// Like [`command`], without replacement refs (git-replace(1)), which the bare repository of a
+/// [`History`](crate::History) does not have either.
 pub(crate) fn reading(cache: &Cache, repository: &Path) -> Command {
     let mut git = command(cache, repository);
     git.arg("--no-replace-objects");

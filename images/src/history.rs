@@ -2,10 +2,10 @@
 
 //! A history of kernels: commits of a git repository that the user has, built one after the other.
 //!
-//! The repository is only read: no worktree, no ref, no object is added to it. A bare repository
-//! in the cache borrows its objects; what it says to git's index and work tree is said about ours,
-//! which is checked out from commit to commit, so that make finds changed what the commits change
-//! and nothing else.
+//! The repository is only read: no worktree, ref or object is added to it. A bare repository in the
+//! cache borrows its objects (gitrepository-layout(5), "alternates") and has an index and a work tree
+//! of its own. Each commit is checked out over the last one, so that make rebuilds only the files
+//! that differ.
 
 use std::fs;
 use std::io;
@@ -34,7 +34,7 @@ pub struct History<'a> {
     cache: &'a Cache,
     /// The directory that was named.
     repository: PathBuf,
-    /// Where its objects are.
+    /// The directory of its objects.
     objects: PathBuf,
     /// `sha1` or `sha256`.
     format: String,
@@ -49,9 +49,9 @@ pub struct History<'a> {
 pub struct Commit {
     /// Its object name, in full.
     pub id: String,
-    /// That of its tree.
+    /// The object name of its tree.
     pub tree: String,
-    /// Those of its parents.
+    /// The object names of its parents.
     pub parents: Vec<String>,
     /// Name and mail address.
     pub author: String,
@@ -62,7 +62,7 @@ pub struct Commit {
 }
 
 impl<'a> History<'a> {
-    /// Opens the history of the repository that this directory is in. Nothing is written yet.
+    /// Opens the history of the repository that this directory is in, and writes nothing.
     ///
     /// # Errors
     /// [`GitError`] if it is not a repository, or lacks files of its commits;
@@ -107,8 +107,8 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Takes its work tree and its bisection, and waits for another run that has them. To be called before any kernel is
-    /// built or bisection begun.
+    /// Locks its work tree and its bisection; waits for another run that holds them. To be called before
+    /// a kernel is built or a bisection is begun.
     ///
     /// # Errors
     /// If the cache cannot be written to; [`Error::Interrupted`].
@@ -119,7 +119,8 @@ impl<'a> History<'a> {
         self.prepare(monitor)
     }
 
-    /// What this machine lacks to build kernels of it. Runs the compiler a few times, some 20 ms.
+    /// The tools that building its kernels needs and this machine lacks. Runs the compiler a few
+    /// times, some 20 ms.
     #[must_use]
     pub fn missing_tools(&self, request: &Request) -> Vec<Tool> {
         request.toolchain.targeting(request.arch).missing(self.cache.owner)
@@ -143,7 +144,7 @@ impl<'a> History<'a> {
         let (src, index) = (self.src(), self.dir().join("index"));
         fs::create_dir_all(&src).context("make", &src)?;
         self.begin(monitor)?;
-        // A git that was killed leaves its lock; that it is gone is known by ours, which is held.
+        // A git that was killed leaves its lock behind. None runs now, as we hold the entry's lock.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
@@ -174,7 +175,7 @@ impl<'a> History<'a> {
         write("objects/info/alternates", format!("{}\n", self.objects.display()))
     }
 
-    /// git on the bare repository, deaf to what the user has configured: hooks, filters, colours.
+    /// git on the bare repository, without the user's configuration (hooks, filters, colours).
     pub(crate) fn command(&self) -> Command {
         let mut git = process::command("git", self.cache.owner);
         git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
@@ -183,27 +184,27 @@ impl<'a> History<'a> {
         git
     }
 
-    /// The same with our work tree and its index.
+    /// git on the bare repository with its work tree and index.
     fn checkout_command(&self) -> Command {
         let mut git = self.command();
         git.env("GIT_INDEX_FILE", self.dir().join("index"));
         git.args(["-c", "core.sparseCheckout=true", "-c", "core.bare=false"]);
-        // What a loss of power leaves of the files is seen by their sizes, if the index is whole.
+        // After a loss of power git sees truncated files by their sizes, if the index is whole.
         git.args(["-c", "core.fsync=index"]);
         git.arg("--work-tree").arg(self.src());
         git
     }
 
-    /// Runs a git and gives back how it ended and what it said.
+    /// Runs a git command. Returns its exit status and its output, line by line.
     pub(crate) fn run(
         &self,
         command: Command,
         monitor: &mut dyn Monitor,
     ) -> Result<(ExitStatus, Vec<String>), Error> {
-        process::hear(command, &self.held, monitor)
+        process::status_and_lines(command, &self.held, monitor)
     }
 
-    /// Runs a git that has to succeed.
+    /// Runs a git command that has to succeed; `what` names its purpose in the error.
     pub(crate) fn done(
         &self,
         what: &'static str,
@@ -221,7 +222,7 @@ impl<'a> History<'a> {
         Err(GitError::Failed { what, linux: self.repository.clone(), said }.into())
     }
 
-    /// The commit that a person names: a tag, a branch, an object name, `HEAD~3`.
+    /// The commit of that name: a tag, a branch, an object name, `HEAD~3`.
     ///
     /// # Errors
     /// [`GitError`] if there is no such commit, or if it is not one of Linux.
@@ -232,7 +233,7 @@ impl<'a> History<'a> {
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
             process::output(git).map(|id| id.trim().to_owned())
         };
-        // git itself makes no name that begins so.
+        // git has no names that begin with a dash; it would take one for an option.
         let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
         let Some(id) = found.and_then(|id| verified(&format!("{id}^{{commit}}"))) else {
             return Err(GitError::NoCommit { linux, name: name.to_owned() }.into());
@@ -284,7 +285,7 @@ impl<'a> History<'a> {
         let _acting = self.cache.owner.act();
         let options = Options::of(request)?;
         let source = SourceIdentity {
-            // As where `run` is given the commit: what one has built is there for the other.
+            // The same as for `sudbox run KERNEL=commit`, so that both share images.
             content: format!("release git-{}-{}", commit.tree, request.arch.name()),
             kconfig: format!("git {}", self.kconfig(commit, monitor)?),
             place: self.key.clone(),
@@ -328,7 +329,7 @@ impl<'a> History<'a> {
             .context("write", &path)?;
         let unfinished = self.dir().join("unfinished");
         if unfinished.exists() {
-            // There may be files of a commit that the index knows nothing of. The build slots stay.
+            // A checkout was killed: there may be files that are not in the index. The build slots stay.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
             self.done("clean the work tree", clean, monitor)?;
@@ -344,7 +345,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Digest of what decides about the configuration of a commit.
+    /// Digest of the files of a commit that decide about its configuration.
     fn kconfig(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
         let mut git = self.command();
         git.args(["-c", "core.quotePath=false", "ls-tree", "-r", &commit.tree]);

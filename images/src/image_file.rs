@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Kernel images that are there already: what they are, and whether they are whole.
+//! Recognises kernel images, and checks that they are whole.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -20,9 +20,9 @@ use crate::compression::Compression;
 pub(crate) struct ImageFile {
     /// Its canonical path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its format.
     pub format: Format,
-    /// The release it says it is, where the format carries one.
+    /// Its release, if the format carries one.
     pub release: Option<String>,
 }
 
@@ -33,9 +33,12 @@ pub(crate) enum Format {
     Vmlinux,
     /// A bzImage: setup code, then the compressed kernel.
     BzImage,
-    /// What the other architectures boot: an Image with a header of 64 bytes, the bzImage of s390.
+    /// An image of another architecture than x86: an Image with a header of 64 bytes, a bzImage of s390.
     Image,
 }
+
+/// The magic number of a Debian package, which is an ar(5) archive.
+pub(crate) const DEB_MAGIC: &[u8] = b"!<arch>\n";
 
 /// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
 mod setup {
@@ -66,7 +69,7 @@ mod header {
     pub(super) const END: usize = 64;
 }
 
-/// Where a kernel for s390 says that it is one (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
+/// Offset and magic number of a kernel for s390 (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
 const S390_MAGIC: (u64, &[u8; 6]) = (0x10008, b"S390EP");
 
 /// A file that is not a kernel image that can boot.
@@ -114,7 +117,17 @@ pub enum ImageError {
     BzImage32,
 }
 
-/// Says what a file is, or why it is no kernel that can boot.
+/// Whether a file is a Debian package, by its magic number.
+pub(crate) fn is_deb(path: &Path) -> bool {
+    let mut head = [0; DEB_MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == DEB_MAGIC
+}
+
+/// Recognises a kernel image for this architecture.
+///
+/// # Errors
+/// The reason why the file is not a kernel that can boot.
 pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> {
     let meta = std::fs::metadata(path).map_err(ImageError::Unreadable)?;
     if !meta.is_file() {
@@ -218,7 +231,7 @@ fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), Imag
     if head.len() < header::END {
         return Err(ImageError::TruncatedHeader);
     }
-    // What the kernel takes in memory; zeros at its end are not in the file.
+    // The size in memory, which includes .bss; the file is smaller.
     if size > u64_at(head, header::IMAGE_SIZE) {
         return Err(ImageError::LongImage);
     }

@@ -12,11 +12,11 @@ pub struct Entry {
     pub path: String,
     /// Permission bits, such as 0o755.
     pub mode: u32,
-    /// What it is.
+    /// Its type and content.
     pub kind: Kind,
 }
 
-/// What an [`Entry`] is.
+/// The type of an [`Entry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file and its content.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What there is: kernels that are pinned, in the cache, and on offer; and making room.
+//! Lists the kernels that are pinned, cached and on offer, and prunes the cache.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use crate::prebuilt::packages;
 pub struct Pinned {
     /// As typed after `KERNEL=`.
     pub name: String,
-    /// It is what no reference means.
+    /// Whether it is the default.
     pub default: bool,
 }
 
@@ -31,14 +31,14 @@ pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
     Ok(pins.names(arch).map(of).collect())
 }
 
-/// Something of a kernel that the cache holds.
+/// An entry of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// Its release, or what the cache calls it.
+    /// Its release, or its name in the cache.
     pub name: String,
     /// `image`, `source`, `tree`, `selftests`, `guest`, `toolchain` or `bisection`.
     pub kind: &'static str,
-    /// Where it is from, if that is recorded.
+    /// Its origin, if that is recorded.
     pub source: Option<String>,
     /// Size in bytes, build slots included.
     pub bytes: u64,
@@ -46,7 +46,7 @@ pub struct Cached {
     pub used: SystemTime,
 }
 
-/// What the cache holds, the last used first.
+/// The entries of the cache, the last used first.
 #[must_use]
 pub fn cached(cache: &Cache) -> Vec<Cached> {
     let mut entries = cache.entries();
@@ -60,7 +60,7 @@ fn of_entry(entry: &Entry) -> Cached {
         release: Option<String>,
         /// Of an image that was built here.
         source: Option<String>,
-        /// Of one that was ready.
+        /// Of a prebuilt image.
         label: Option<String>,
     }
     let meta: Meta = std::fs::read(entry.path.join("meta.json"))
@@ -84,22 +84,22 @@ fn of_entry(entry: &Entry) -> Cached {
     }
 }
 
-/// What was not used for so long and is not in use now; with `really` it is removed.
+/// The entries that were not used for that time and are not in use now. They are removed if `really`.
 #[must_use]
 pub fn prune(cache: &Cache, unused: Duration, really: bool) -> Vec<Cached> {
     let _acting = cache.owner.act();
     let old = |entry: &Entry| entry.used.elapsed().is_ok_and(|age| age >= unused);
     let mut gone = Vec::new();
     for entry in cache.entries().into_iter().filter(old) {
-        let told = of_entry(&entry);
+        let described = of_entry(&entry);
         if if really { cache.remove(&entry) } else { cache.is_free(&entry) } {
-            gone.push(told);
+            gone.push(described);
         }
     }
     gone
 }
 
-/// A ready kernel in the distribution's packages.
+/// A prebuilt kernel in the distribution's packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// As typed after `KERNEL=`.
@@ -108,7 +108,7 @@ pub struct Offered {
     pub package: String,
 }
 
-/// The newest ready kernel of each series that the distribution's packages offer.
+/// The newest prebuilt kernel of each series that the distribution's packages offer.
 ///
 /// # Errors
 /// If the caller interrupts, or the cache cannot be written to.

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! From what a person types after `KERNEL=` to an image that boots, and from guest-init to an
-//! initramfs. Knows nothing of VMs.
+//! Gets the kernel of a `KERNEL=` reference as an image that boots, and packs an initramfs. This crate
+//! does not know of VMs.
 //!
 //! ```text
-//! Request -> reference -> source (git, upstream, distribution) or mirror of a tree
-//!                            -> build slot (config, make) -> cache -> KernelImage
+//! Request -> plan -> Reference: release -> source (git, upstream, packages) -> build slot
+//!                               tree    -> mirror                           -> build slot
+//!                               prebuilt image or package                   -> unpack
+//!                                                          -> cache -> KernelImage
 //! ```
+//!
+//! [`plan()`] looks for the image in the cache, and names the tools that are missing if it has to be
+//! built. [`Plan::execute`] does the work. images/README.md has the design and its limits.
 
 mod apt;
 mod arch;
@@ -16,6 +21,7 @@ mod cache;
 mod compression;
 mod config;
 mod ctx;
+mod curl;
 mod error;
 mod file_owner;
 mod git;
@@ -62,7 +68,7 @@ pub use packages::{Packages, Tool};
 pub use paths::expand_home;
 pub use plan::{Plan, check, kernel, missing_tools, plan, selftests};
 pub use prebuilt::config_of;
-pub use process::hear;
+pub use process::status_and_lines;
 pub use rust_toolchain::distribution_rust;
 pub use toolchain::Toolchain;
 pub use types::{KernelImage, Request, Selftests};

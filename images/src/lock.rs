@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-/// How an entry is locked.
+/// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// To read it.

@@ -17,7 +17,7 @@ pub enum NotATree {
     KernelMissing,
 }
 
-/// The release that a tree's Makefile says it is, such as `6.12.0-rc3`.
+/// The release in a tree's Makefile, such as `6.12.0-rc3`.
 pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
     let makefile =
         fs::read_to_string(tree.join("Makefile")).map_err(NotATree::UnreadableMakefile)?;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A mirror of a user's source tree, into which only what changed is copied.
+//! A mirror of a user's source tree, which is updated by copying only the files that changed.
 //!
-//! The tree is only read. The mirror keeps the time of every file whose content did not change,
-//! whatever happened to the time in the tree (a checkout there and back), so that make rebuilds
-//! what changed and nothing else; a file whose content did change gets the present time, so that
-//! make rebuilds it even if the tree's time went back.
+//! The tree is only read. A file whose content did not change keeps its time in the mirror, whatever
+//! its time in the tree is (after a checkout there and back), so that make does not rebuild it. A
+//! file whose content changed gets the present time, so that make rebuilds it even if its time in the
+//! tree went back.
 //!
-//! The index remembers of every file what stat(2) said and what its content was. A file is read
-//! again only if size, mtime or ctime differ.
+//! The index has size, mtime, ctime and digest of every file. A file is read again only if its size,
+//! mtime or ctime differ.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -34,27 +34,30 @@ use crate::monitor::Monitor;
 use crate::patches::Patches;
 use crate::paths::plain_name;
 use crate::source_files;
-use crate::source_files::Found;
+use crate::source_files::SourceFile;
 
-/// A file that changed less than this before it was looked at may change again without a new time.
+/// A file may change within this time, in nanoseconds, without a new mtime: the granularity of
+/// timestamps of some file systems.
 const RACY_NS: i64 = 2_000_000_000;
 
-/// The mirror of a source directory that must stay as it is, with patches. Nobody changes it while
-/// this lives.
+/// The locked mirror of a source directory, with patches applied.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    /// What is built from.
+    /// The mirrored tree, which is built from.
     pub(crate) src: PathBuf,
-    /// Names it.
+    /// Its name in the cache.
     pub(crate) key: String,
     pub(crate) state: State,
-    /// Names the content of what the patches touch.
+    /// Digest of the patched files.
     pub(crate) patched: String,
     _held: Held,
 }
 
 impl Mirror {
-    /// Brings it up to date.
+    /// Locks the mirror of a tree and brings it up to date.
+    ///
+    /// # Errors
+    /// If the tree cannot be read, or a patch does not apply.
     pub(crate) fn of(
         ctx: &mut Ctx<'_>,
         tree: &Path,
@@ -64,7 +67,7 @@ impl Mirror {
         let key = key(tree, arch, patches);
         let held = ctx.lock("trees", &key, Mode::Exclusive)?;
         let dir = ctx.entry("trees", &key);
-        // Before anything is copied that would be of no use.
+        // First, so that nothing is copied if a patch does not apply.
         let applied = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
         let state = sync(tree, &dir, arch, patches.files(), ctx.monitor)?;
@@ -77,43 +80,43 @@ impl Mirror {
     }
 }
 
-/// A name for the mirror that a person recognises.
+/// The name of a mirror: the tree's own name, and a digest of all that tells mirrors apart.
 fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
     let mut hasher = Sha256::new();
     hasher.update(tree.as_os_str().as_bytes());
-    // What other architectures need is left out of a mirror.
+    // The files of other architectures are not mirrored.
     hasher.update(arch.name());
     hasher.update(patches.digest());
     format!("{}-{}", plain_name(tree), hex(&hasher.finalize()[..8]))
 }
 
-/// What a mirror holds after [`sync`].
+/// The state of a mirror after [`sync`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     /// Digest of all paths, modes and contents.
     pub(crate) digest: String,
-    /// Digest of what decides about the configuration: Kconfig files and what reads them.
+    /// Digest of the files that decide about the configuration.
     pub(crate) kconfig: String,
-    /// How many files were written or removed.
+    /// Number of files that were written or removed.
     pub(crate) changed: usize,
     /// Bytes of all files.
     pub(crate) bytes: u64,
 }
 
-/// What the index remembers of a file.
+/// A file in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
-    /// Size, mtime and ctime in the tree; `None` if they prove nothing.
+struct IndexEntry {
+    /// Size, mtime and ctime in the tree; `None` if the file may have changed since without a new mtime.
     stamp: Option<(u64, i64, i64)>,
     executable: bool,
     /// Digest of the content, or of a link's target.
     content: String,
 }
 
-type Index = HashMap<String, Known>;
+type Index = HashMap<String, IndexEntry>;
 
-/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are left as they are in the mirror
-/// and out of it: somebody else writes them.
+/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are neither copied nor removed: patches
+/// write them.
 pub(crate) fn sync(
     tree: &Path,
     dir: &Path,
@@ -123,7 +126,7 @@ pub(crate) fn sync(
 ) -> Result<State, Error> {
     let (src, index_path) = (dir.join("src"), dir.join("index"));
     let now = nanoseconds(SystemTime::now());
-    let mut found = source_files::walk(tree, arch)?;
+    let mut found = source_files::find(tree, arch)?;
     found.retain(|file| !foreign.contains(&file.path));
     let bytes = found.iter().map(|file| file.size).sum();
     let old = read_index(&index_path);
@@ -135,7 +138,7 @@ pub(crate) fn sync(
         .filter(|path| !present.contains(path.as_str()) && !foreign.contains(*path))
         .cloned()
         .collect();
-    let suspects: Vec<&Found> = found
+    let to_read: Vec<&SourceFile> = found
         .iter()
         .filter(|file| {
             index.get(&file.path).is_none_or(|known| {
@@ -143,17 +146,17 @@ pub(crate) fn sync(
             })
         })
         .collect();
-    if suspects.is_empty() && gone.is_empty() && !first {
+    if to_read.is_empty() && gone.is_empty() && !first {
         return Ok(state(&index, 0, bytes));
     }
     if first {
         monitor.phase(&format!("copying {} (only what changed, next time)", tree.display()));
-        // Whatever a run that was killed left in it has unknown content.
+        // A killed run may have left files of unknown content.
         remove(&src)?;
     }
-    // A run that is killed from here on leaves an index that says nothing of what it was changing.
+    // If this run is killed from here on, the index does not have the files that it was changing.
     let mut safe = index.clone();
-    for file in &suspects {
+    for file in &to_read {
         safe.remove(&file.path);
     }
     if !first {
@@ -164,9 +167,9 @@ pub(crate) fn sync(
         remove(&src.join(path))?;
         remove_empty_parents(&src, path);
     }
-    let copied = copy_all(tree, &src, &suspects, &index, first, monitor)?;
+    let copied = copy_all(tree, &src, &to_read, &index, first, monitor)?;
     let mut changed = gone.len();
-    for (file, copied) in suspects.iter().zip(copied) {
+    for (file, copied) in to_read.iter().zip(copied) {
         let Some((content, written)) = copied else {
             // It vanished between the walk and the reading.
             index.remove(&file.path);
@@ -176,22 +179,25 @@ pub(crate) fn sync(
         };
         changed += usize::from(written);
         let racy = file.mtime.max(file.ctime) > now - RACY_NS;
-        let known =
-            Known { stamp: (!racy).then(|| file.stamp()), executable: file.executable, content };
+        let known = IndexEntry {
+            stamp: (!racy).then(|| file.stamp()),
+            executable: file.executable,
+            content,
+        };
         index.insert(file.path.clone(), known);
     }
     write_index(&index_path, &index)?;
     Ok(state(&index, changed, bytes))
 }
 
-/// Content digest, and whether it was written; `None` if the file is gone.
+/// The digest of a file's content, and whether it was copied; `None` if the file has vanished.
 type Copied = Option<(String, bool)>;
 
-/// Copies what differs, on all processors.
+/// Copies the files whose content differs, on all processors.
 fn copy_all(
     tree: &Path,
     src: &Path,
-    files: &[&Found],
+    files: &[&SourceFile],
     index: &Index,
     first: bool,
     monitor: &mut dyn Monitor,
@@ -246,8 +252,8 @@ fn copy_all(
 fn copy(
     tree: &Path,
     src: &Path,
-    file: &Found,
-    known: Option<&Known>,
+    file: &SourceFile,
+    known: Option<&IndexEntry>,
     first: bool,
 ) -> Result<Copied, Error> {
     let (from, to) = (tree.join(&file.path), src.join(&file.path));
@@ -297,7 +303,7 @@ fn copy(
     Ok(Some((content, true)))
 }
 
-/// A link that leads out of the tree must lead to the same place from the mirror.
+/// The target of a link in the mirror: one that leads out of the tree is made absolute.
 fn inside(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
     let mut depth = Path::new(path).components().count().cast_signed() - 1;
     for component in target.components() {
@@ -315,7 +321,7 @@ fn inside(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
     target
 }
 
-/// Makes a directory below `src`, in the place of whatever else is there.
+/// Makes a directory below `src`, and removes files that are in its place.
 fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
     match fs::create_dir_all(path) {
         Err(e)
@@ -368,7 +374,7 @@ fn state(index: &Index, changed: usize, bytes: u64) -> State {
     State { digest: hex(&all.finalize()), kconfig: hex(&kconfig.finalize()), changed, bytes }
 }
 
-/// Whether what a file says can change the final .config.
+/// Whether a file can change the final .config.
 pub(crate) fn decides_configuration(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with("Kconfig")
@@ -377,7 +383,7 @@ pub(crate) fn decides_configuration(path: &str) -> bool {
         || (path.starts_with("arch/") && path.contains("/configs/"))
 }
 
-/// One line a file: content, executable, stamp or `-`, path.
+/// Reads the index: one line for each file, with digest, `x` if executable, stamp or `-`, path.
 fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
@@ -391,7 +397,7 @@ fn read_index(path: &Path) -> Option<Index> {
             let content = field()?.to_owned();
             let executable = field()? == "x";
             let stamp = (field()?, field()?, field()?);
-            let known = Known {
+            let known = IndexEntry {
                 content,
                 executable,
                 stamp: match stamp {
@@ -426,15 +432,15 @@ fn nanoseconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-impl Found {
+impl SourceFile {
     fn stamp(&self) -> (u64, i64, i64) {
         (self.size, self.mtime, self.ctime)
     }
 
-    /// What stat(2) said.
-    pub(crate) fn new(path: String, meta: &fs::Metadata) -> Found {
+    /// A file, by the result of stat(2).
+    pub(crate) fn new(path: String, meta: &fs::Metadata) -> SourceFile {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        Found {
+        SourceFile {
             path,
             link: meta.is_symlink(),
             size: meta.len(),

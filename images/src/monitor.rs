@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a caller watches long work and stops it.
+//! Progress reports to the caller, and the caller's interrupt.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::poll;
 
-/// Told what goes on; asked whether to go on.
+/// A caller that watches long work and can stop it.
 pub trait Monitor {
     /// A phase of the work begins, such as `unpacking linux 6.12.117`.
     fn phase(&mut self, what: &str);
@@ -17,10 +17,10 @@ pub trait Monitor {
     /// is not known. May grow past `of`, which is an estimate.
     fn progress(&mut self, done: u64, of: u64, unit: &str);
 
-    /// Something a person should know, one sentence.
+    /// One sentence that the user should read.
     fn note(&mut self, what: &str);
 
-    /// A descriptor that becomes readable when the work shall stop.
+    /// A descriptor that becomes readable when the work is to stop.
     fn interrupt(&self) -> Option<BorrowedFd<'_>>;
 }
 

@@ -2,16 +2,16 @@
 
 //! Tools that this machine may lack, and the packages that distributions have them in.
 
-/// A tool that a build needs and this machine lacks.
+/// A tool that this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// What is missing, such as `flex` or `the headers of libelf`.
+    /// Its name, such as `flex` or `the headers of libelf`.
     pub name: String,
-    /// What to install for it.
+    /// The packages that have it.
     pub packages: Packages,
 }
 
-/// The package of a tool by package manager; empty where there is none.
+/// The packages of a tool, one field for each package manager; empty if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packages {
     /// Debian, Ubuntu.

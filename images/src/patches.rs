@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Patches: of a pinned kernel, and of `PATCHES=`. They are applied to copies, in the mirror of a tree,
-//! and nowhere else.
+//! Patches of a pinned kernel, and those in `PATCHES=`. They are applied to the mirror of a source,
+//! never to the source itself.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,9 +19,9 @@ use crate::process;
 /// One patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Patch {
-    /// What a person knows it by.
+    /// Its name in messages: the file, and the subject of a letter.
     pub(crate) label: String,
-    /// A unified diff, perhaps with words around it.
+    /// A unified diff, with or without text around it.
     pub(crate) text: String,
 }
 
@@ -33,8 +33,11 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// Those of a pinned kernel, and behind them those of `PATCHES=`: files, mailboxes, and folders
-    /// of either.
+    /// Reads the patches of `PATCHES=` (files, mailboxes, folders of either), which are applied after
+    /// those of the pinned kernel.
+    ///
+    /// # Errors
+    /// [`PatchError`].
     pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
         let mut patches = pinned;
         for path in paths {
@@ -73,12 +76,12 @@ impl Patches {
         Ok(Patches { patches, files })
     }
 
-    /// Whether there is none.
+    /// Whether there are no patches.
     pub(crate) fn is_empty(&self) -> bool {
         self.patches.is_empty()
     }
 
-    /// The files they touch, from the top of the tree.
+    /// The files that they change, by their paths from the top of the tree.
     pub(crate) fn files(&self) -> &HashSet<String> {
         &self.files
     }
@@ -92,7 +95,7 @@ impl Patches {
         hex(&hasher.finalize()[..16])
     }
 
-    /// What a person should know of them, to be put behind the source.
+    /// The patches in a few words, to be appended to the label of the source.
     pub(crate) fn label(&self) -> String {
         match self.patches.len() {
             0 => String::new(),
@@ -101,7 +104,10 @@ impl Patches {
         }
     }
 
-    /// Applies them to copies of the files that they touch.
+    /// Applies them to copies of the files that they change.
+    ///
+    /// # Errors
+    /// [`PatchError::DoesNotApply`].
     pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<Applied<'_>, Error> {
         let staging = ctx.cache.temporary()?;
         for file in &self.files {
@@ -111,16 +117,16 @@ impl Patches {
                 fs::copy(&from, &to).context("write", &to)?;
             }
         }
-        let letter = ctx.cache.temporary()?;
-        let letter = letter.path().join("patch");
+        let folder = ctx.cache.temporary()?;
+        let file = folder.path().join("patch");
         for Patch { label, text } in &self.patches {
-            fs::write(&letter, text).context("write", &letter)?;
+            fs::write(&file, text).context("write", &file)?;
             let mut patch = ctx.command("patch");
-            // Without fuzz: a hunk whose surroundings differ is one for somebody to look at.
+            // Without fuzz: a hunk in other surroundings may be wrong there.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
             patch.arg("-d");
-            patch.arg(staging.path()).arg("-i").arg(&letter);
-            let (status, said) = process::hear(patch, &Held::default(), ctx.monitor)?;
+            patch.arg(staging.path()).arg("-i").arg(&file);
+            let (status, said) = process::status_and_lines(patch, &Held::default(), ctx.monitor)?;
             if !status.success() {
                 let (label, said) = (label.clone(), said.join("; "));
                 return Err(PatchError::DoesNotApply { label, said }.into());
@@ -130,15 +136,15 @@ impl Patches {
     }
 }
 
-/// The files that patches touch, as these leave them.
+/// Patched copies of the files that patches change.
 pub(crate) struct Applied<'a> {
     files: &'a HashSet<String>,
     staging: tempfile::TempDir,
 }
 
 impl Applied<'_> {
-    /// Puts them into `src`. Files that are so already keep their times. Gives back a digest of these
-    /// files, which is empty if there are none.
+    /// Copies them into `src`; a file with the same content there keeps its time. Returns a digest of
+    /// the files, which is empty if there are no patches.
     pub(crate) fn put(&self, src: &Path) -> Result<String, Error> {
         if self.files.is_empty() {
             return Ok(String::new());
@@ -186,8 +192,8 @@ fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The patches in a file: itself, or of a mailbox every letter that is one. Cover letters and replies
-/// change nothing.
+/// The patches in a file: the file itself, or each letter of a mailbox that holds a diff. Cover
+/// letters and replies are left out.
 fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
         let one = Patch { label: label.to_owned(), text: text.to_owned() };
@@ -219,7 +225,7 @@ fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     Ok(patches)
 }
 
-/// A header of a letter, its further lines joined (RFC 5322, 2.2.3).
+/// A header of a letter, unfolded (RFC 5322, 2.2.3).
 fn header(head: &str, name: &str) -> Option<String> {
     let mut lines = head.lines();
     let first = lines.by_ref().find_map(|line| {
@@ -230,12 +236,12 @@ fn header(head: &str, name: &str) -> Option<String> {
     Some(std::iter::once(first).chain(more).map(str::trim).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether something is changed by it.
+/// Whether a text is a diff.
 fn is_diff(text: &str) -> bool {
     !touched(text).is_empty()
 }
 
-/// The files that it touches, by the two lines in front of hunks, and by renamings as git writes them.
+/// The files that a diff changes: those of its `---` and `+++` lines, and those that git renames.
 fn touched(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let hunks = lines

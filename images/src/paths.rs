@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// `~` and `~/...` as a shell expands them: make hands them on as typed.
+/// Expands `~` and `~/...` as a shell does: make passes them on as typed.
 #[must_use]
 pub fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {
@@ -15,7 +15,7 @@ pub fn expand_home(path: &Path) -> PathBuf {
     }
 }
 
-/// The name of a directory, as far as it can stand in one of the cache's.
+/// The name of a directory, without characters that names in the cache do not have.
 pub(crate) fn plain_name(tree: &Path) -> String {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);

@@ -12,7 +12,7 @@ use crate::version::Series;
 /// The table, embedded.
 const TEXT: &str = include_str!("../../kernel-config/kernels.toml");
 
-/// What it names of `kernel-config/patches/`, embedded.
+/// The patches that the table names, by their paths below `kernel-config/patches/`; embedded.
 const PATCHES: [(&str, &str); 1] = [(
     "aarch64/6.12-sud.patch",
     include_str!("../../kernel-config/patches/aarch64/6.12-sud.patch"),
@@ -40,7 +40,7 @@ impl Pins {
         toml::from_str(TEXT).map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
     }
 
-    /// The series behind a name.
+    /// The series of the pinned kernel of that name.
     pub(crate) fn series(&self, name: &str) -> Option<Series> {
         self.kernel.get(name)?.series.parse().ok()
     }

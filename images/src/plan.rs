@@ -16,7 +16,7 @@ use crate::toolchain;
 use crate::tree::TreeBuild;
 use crate::types::{KernelImage, Request, Selftests};
 
-/// How a request becomes a kernel image.
+/// The steps from a request to a kernel image.
 #[derive(Debug)]
 pub struct Plan {
     /// The tools that are needed and that this machine lacks: install them before
@@ -42,8 +42,8 @@ enum Step {
 /// looks for its image in the cache.
 ///
 /// # Errors
-/// See [`Fault`](crate::Fault) for whose fault it is; the message says what happened, why, and what
-/// to do next.
+/// [`Error::fault`] names the party at fault; the message says what happened, why, and what to do
+/// next.
 pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
     let _acting = ctx.cache.owner.act();
     let options = Options::of(request)?;

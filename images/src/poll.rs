@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Which of these descriptors can be read, or have reached their end, within this time. None of
-/// them can be if a signal comes; where there is no descriptor the answer is always no.
+/// Waits until one of these descriptors is readable or at its end. Returns for each whether it is; all
+/// are `false` after `time`, or after a signal. `None` is never readable.
 ///
 /// # Errors
 /// As poll(2), but for EINTR.

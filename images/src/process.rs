@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Children: with a clean environment, in a process group of their own, dead when we are.
+//! Runs child processes: with a clean environment, in a process group of their own, killed when
+//! this process dies.
 
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
@@ -17,12 +18,13 @@ use crate::lock::Held;
 use crate::monitor::Monitor;
 use crate::poll;
 
-/// What goes from our environment into a child's. Everything else stays out: MAKEFLAGS, KBUILD_*,
+/// Variables that children inherit. All others stay out: MAKEFLAGS, KBUILD_*,
 /// ARCH, CROSS_COMPILE, CC, LOCALVERSION and whatever else a shell or an outer make exports would
 /// change what is built.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
-/// And all that begins so: settings of ccache, of compilers that live outside /usr, of folders.
+/// Prefixes of more variables that children inherit: settings of ccache, of compilers outside /usr, of
+/// directories.
 const KEPT_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
 
 /// Proxy settings, for children that go to the network.
@@ -37,10 +39,10 @@ const PROXIES: [&str; 8] = [
     "NO_PROXY",
 ];
 
-/// How long a group has between SIGTERM and SIGKILL: make removes half-written targets meanwhile.
+/// Time between SIGTERM and SIGKILL to a group, in which make removes half-written targets.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How often a watcher hears of a child that says nothing.
+/// Interval of [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(200);
 
 /// A command with a clean environment, messages in English and no standard input.
@@ -59,7 +61,7 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Com
     command
 }
 
-/// Like [`command`], for one that may use the network: keeps the proxy variables.
+/// Like [`command`], for programs that use the network: keeps the proxy variables.
 pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
     let mut command = command(program, owner);
     for name in PROXIES {
@@ -70,21 +72,21 @@ pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
     command
 }
 
-/// What a watcher is told.
+/// An event of running children.
 pub(crate) enum Event<'a> {
     /// The child wrote this line, on stdout or stderr.
     Line(&'a str),
-    /// Some time has passed.
+    /// [`TICK`] has passed without a line.
     Tick,
 }
 
-/// Runs commands, each one's stdout the next one's stdin, to their end. What they write else, and
-/// the last one's stdout, goes line by line to `watch`.
+/// Runs a pipeline to its end. Each line of the last command's stdout, and of every stderr, goes to
+/// `watch`.
 ///
-/// `held` is passed to the children, so that the lock outlives us as long as they do.
+/// The children inherit the lock `held`: if this process is killed, it is held until they have ended.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], all of them being dead.
+/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], after all of them were killed.
 pub(crate) fn run(
     commands: Vec<Command>,
     held: &Held,
@@ -101,17 +103,17 @@ pub(crate) fn run(
     statuses.map_err(|why| Error::Child { what: "wait for a child", why })
 }
 
-/// Runs one command and gives back what it wrote to stdout, if it succeeded.
+/// Runs one command. Returns its stdout if it succeeded.
 pub(crate) fn output(mut command: Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs one command to its end: how it ended, and the lines that it wrote on stdout and stderr.
+/// Runs one command to its end. Returns its exit status, and the lines of its stdout and stderr.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], it and its children being dead.
-pub fn hear(
+/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], after it and its children were killed.
+pub fn status_and_lines(
     command: Command,
     held: &Held,
     monitor: &mut dyn Monitor,
@@ -126,13 +128,13 @@ pub fn hear(
     Ok((status.expect("each command has one"), lines))
 }
 
-/// Like [`output`], for one that may take seconds: it can be interrupted. What it wrote to stderr is
-/// in the text too.
+/// Like [`output`], for commands that may take seconds: the caller can interrupt them. The text has
+/// stderr too.
 pub(crate) fn capture(
     command: Command,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<String>, Error> {
-    let (status, lines) = hear(command, &Held::default(), monitor)?;
+    let (status, lines) = status_and_lines(command, &Held::default(), monitor)?;
     Ok(status.success().then(|| lines.iter().flat_map(|line| [line, "\n"]).collect()))
 }
 
@@ -207,7 +209,7 @@ impl Group {
         }
     }
 
-    /// Ends the whole group, first asking, then not.
+    /// Ends the whole group: by SIGTERM, and after [`GRACE`] by SIGKILL.
     fn stop(&mut self) {
         self.signal(Signal::TERM);
         let until = Instant::now() + GRACE;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a person types after `KERNEL=`.
+//! Parses the text after `KERNEL=`.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::arch::{self, Arch};
@@ -13,11 +12,10 @@ use crate::makefile::tree_release;
 use crate::patches::Patch;
 use crate::paths::expand_home;
 use crate::pins::Pins;
-use crate::prebuilt::deb;
 use crate::types::Request;
 use crate::version::{Series, Version};
 
-/// What a reference names.
+/// A parsed reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
     /// A release or commit, built from its source.
@@ -156,11 +154,7 @@ fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
     let path = fs::canonicalize(path).map_err(unreadable)?;
     let meta = fs::metadata(&path).map_err(unreadable)?;
     if !meta.is_dir() {
-        let mut head = [0; deb::MAGIC.len()];
-        let is_package = fs::File::open(&path)
-            .and_then(|mut file| file.read_exact(&mut head))
-            .is_ok_and(|()| head == deb::MAGIC);
-        if is_package {
+        if image_file::is_deb(&path) {
             return Ok(Reference::Prebuilt(Prebuilt::PackageFile(path)));
         }
         return image_file::inspect(&path, arch)

@@ -13,15 +13,15 @@ use crate::error::{Context as _, Error, SourceError};
 use crate::lock::{Held, Mode};
 use crate::process;
 
-/// The compiler that the distribution keeps new enough for browsers.
+/// The compiler that the distribution updates for its browsers, so that it is new enough.
 const COMPILER: &str = "rustc-web";
 /// The standard library that belongs to it.
 const LIBRARY: &str = "libstd-rust-web-dev";
-/// What of the packages that those depend on is theirs alone; the rest every machine has.
+/// Prefixes of the dependencies that are unpacked with it; all others are on every machine.
 const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
-/// The compiler's folder, and what keeps it there: `bin/rustc`, which wants `lib` in its library
-/// path.
+/// Unpacks the compiler into the cache, unless it is there. Returns its directory, and the lock that
+/// keeps it there. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
 ///
 /// # Errors
 /// [`SourceError::NoRustLibrary`] if this machine's distribution does not have it.
@@ -90,7 +90,7 @@ pub fn distribution_rust(
     Ok((place, held))
 }
 
-/// Libraries are in a folder by the machine's triplet; this brings them to where all are.
+/// Moves the libraries from `lib/TRIPLET` to `lib`.
 fn flatten(usr: &Path) -> Result<(), Error> {
     let lib = usr.join("lib");
     for folder in std::fs::read_dir(&lib).context("read", &lib)?.flatten() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finds the source files of a kernel tree, and leaves what a build or an editor put there.
+//! Finds the source files of a kernel tree, without the products of builds and editors.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::source_filter;
 
 /// A file or link of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct SourceFile {
     /// From the top of the tree.
     pub(crate) path: String,
     /// A symbolic link.
@@ -30,8 +30,8 @@ pub(crate) struct Found {
     pub(crate) executable: bool,
 }
 
-/// What builds leave in a tree, for trees that come without the kernel's own .gitignore; and what
-/// makes `make O=` refuse a source tree; and our own build slots in a release's source.
+/// Ignored files: build products, for trees without the kernel's own .gitignore; files on which `make
+/// O=` refuses a source tree; and build slots.
 const PRODUCTS: &str = "
 .git
 .config
@@ -55,11 +55,11 @@ const PRODUCTS: &str = "
 /sudbox-*/
 ";
 
-/// Rules that a packaging put at the top and that hide the kernel itself: Debian's source packages
-/// replace the kernel's rules with `/*` and `!/debian/`.
+/// Rules that are dropped from the top .gitignore, as they hide the kernel itself: Debian's source
+/// packages have `/*` and `!/debian/` there.
 const HIDES_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
 
-/// The rules that hold in a folder: its own, then those of the folders above it.
+/// The .gitignore rules for a folder: its own, then those of the folders above it.
 struct Rules {
     own: Gitignore,
     above: Option<Arc<Rules>>,
@@ -84,7 +84,7 @@ struct Queue {
 }
 
 /// Finds all source files of a tree that a build for `arch` may read.
-pub(crate) fn walk(tree: &Path, arch: Arch) -> Result<Vec<Found>, Error> {
+pub(crate) fn find(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
     let mut products = GitignoreBuilder::new(tree);
     for line in PRODUCTS.lines() {
         products.add_line(None, line).expect("a rule of ours is valid");
@@ -94,7 +94,7 @@ pub(crate) fn walk(tree: &Path, arch: Arch) -> Result<Vec<Found>, Error> {
     let start = Queue { folders: vec![(String::new(), rules)], busy: 0, failed: None };
     let shared = (Mutex::new(start), Condvar::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let found: Vec<Vec<Found>> = std::thread::scope(|scope| {
+    let found: Vec<Vec<SourceFile>> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..threads).map(|_| scope.spawn(|| worker(tree, arch, &shared))).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
@@ -106,7 +106,7 @@ pub(crate) fn walk(tree: &Path, arch: Arch) -> Result<Vec<Found>, Error> {
     }
 }
 
-fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<Found> {
+fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<SourceFile> {
     let (mutex, changed) = shared;
     let lock = || mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut found = Vec::new();
@@ -135,13 +135,13 @@ fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<Foun
     }
 }
 
-/// Reads one folder: files go to `found`, folders to read next are given back.
+/// Reads one folder: adds its files to `found`, and returns its folders.
 fn read_folder(
     tree: &Path,
     folder: &str,
     arch: Arch,
     rules: &Arc<Rules>,
-    found: &mut Vec<Found>,
+    found: &mut Vec<SourceFile>,
 ) -> Result<Vec<(String, Arc<Rules>)>, Error> {
     let path = tree.join(folder);
     let unreadable = |why: std::io::Error| Error::TreeUnreadable { path: path.clone(), why };
@@ -160,7 +160,7 @@ fn read_folder(
     };
     let mut folders = Vec::new();
     for entry in &entries {
-        // The kernel has no other names; whatever it is, make cannot name it.
+        // The kernel has only names in UTF-8, without newlines.
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if name.contains('\n') {
             continue;
@@ -176,7 +176,7 @@ fn read_folder(
             folders.push((below, rules.clone()));
         } else if kind.is_file() || kind.is_symlink() {
             match entry.metadata() {
-                Ok(meta) => found.push(Found::new(below, &meta)),
+                Ok(meta) => found.push(SourceFile::new(below, &meta)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(unreadable(e)),
             }
@@ -185,7 +185,7 @@ fn read_folder(
     Ok(folders)
 }
 
-/// Reads a folder's .gitignore; lines that are no valid rules are skipped, as git does.
+/// Reads a folder's .gitignore. Invalid rules are skipped, as git does.
 fn read_rules(folder: &Path, top: bool) -> Gitignore {
     let text = fs::read_to_string(folder.join(".gitignore")).unwrap_or_default();
     let mut builder = GitignoreBuilder::new(folder);

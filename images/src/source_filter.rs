@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which parts of a kernel tree no build for an architecture reads. They are half of its bytes and
-//! a third of its files, and are neither unpacked nor mirrored.
+//! The parts of a kernel tree that a build for an architecture does not read: half of its bytes and a
+//! third of its files. They are neither unpacked nor mirrored.
 
 use crate::arch::{self, Arch};
 
@@ -11,11 +11,11 @@ const AMD_REGISTERS: &str = "drivers/gpu/drm/amd/include/asic_reg";
 /// The driver that would need [`AMD_REGISTERS`].
 pub(crate) const LEFT_OUT_DRIVER: &str = "CONFIG_DRM_AMDGPU";
 
-/// Folders that are left out whole.
+/// Folders that are left out.
 const FOLDERS: [&str; 3] = [AMD_REGISTERS, "tools/perf", "tools/testing"];
 
-/// Architectures Linux has or had; what is not in this list is kept, which costs only time. `um`
-/// must not be in it: arch/x86/um includes its Makefiles, and make cleans and builds through them.
+/// Architectures of Linux. One that is missing here is kept, which costs only time. `um` must be
+/// missing: builds for x86 use its Makefiles (arch/x86/um).
 const ARCHITECTURES: [&str; 23] = [
     "alpha",
     "arc",
@@ -42,17 +42,16 @@ const ARCHITECTURES: [&str; 23] = [
     "xtensa",
 ];
 
-/// Folders of other architectures whose Kconfig a generic one names, whatever is built: crypto/Kconfig
-/// and drivers/ras/Kconfig.
+/// Folders of other architectures whose Kconfig is read by every build (by crypto/Kconfig and
+/// drivers/ras/Kconfig).
 const KCONFIG_KEEPERS: [&str; 2] = ["crypto", "ras"];
 
-/// The table of system calls that every architecture's is compared with (scripts/checksyscalls.sh).
-/// From 7.2 a build stops without it.
+/// The table of system calls that scripts/checksyscalls.sh compares every architecture's with. From
+/// 7.2 on a build fails without it.
 const CALLS: &str = "arch/x86/entry/syscalls";
 
-/// Whether a folder of a user's tree, named from its top, is left out of the mirror.
-///
-/// The registers stay in: whoever has a tree may build any driver of it.
+/// Whether a folder of a user's tree, by its path from the top, is left out of the mirror.
+/// [`AMD_REGISTERS`] is not: a user may build any driver of a tree.
 pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
     if folder == CALLS || CALLS.starts_with(&format!("{folder}/")) {
         return false;
@@ -64,14 +63,14 @@ pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
             && !KCONFIG_KEEPERS.contains(&below);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
-        // Only its Kconfig is read, which is in the top folder.
+        // Its Kconfig, which is read, is in its top folder.
         || folder.strip_prefix("Documentation/").is_some_and(|rest| !rest.contains('/'))
 }
 
-/// The same for tar: patterns for `--exclude`, below one top folder of any name.
+/// The folders to leave out as patterns for tar's `--exclude`, below one top folder of any name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
-    // No pattern takes something back in: all but what begins like Kconfig goes.
+    // tar has no patterns that include a file again, so these match all names but the kept ones.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(others.flat_map(|name| {
             let all = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
@@ -85,8 +84,8 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
         .collect()
 }
 
-/// The same as [`leaves_out`] for git: patterns of a sparse checkout, of which the last that matches
-/// counts.
+/// The folders of [`leaves_out`] as patterns of a sparse checkout (git-sparse-checkout(1)); the last
+/// one that matches counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())

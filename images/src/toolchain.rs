@@ -12,7 +12,7 @@ use crate::packages::Tool;
 use crate::packages::{Packages, packages};
 use crate::process;
 
-/// What a person asked for; empty means not asked for.
+/// The compiler settings of a request. `None` means not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Toolchain {
     /// `CC=`, such as `gcc-13` or `ccache clang`.
@@ -32,7 +32,7 @@ const GCC: Packages = packages("gcc", "gcc", "gcc", "gcc");
 const LIBC: Packages = packages("libc6-dev", "glibc-devel", "glibc", "glibc-devel");
 const LIBELF: Packages = packages("libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel");
 
-/// Programs that every build runs.
+/// Programs that every kernel build runs.
 const PROGRAMS: [(&str, Packages); 6] = [
     ("make", packages("make", "make", "make", "make")),
     ("ld", packages("binutils", "binutils", "binutils", "binutils")),
@@ -48,16 +48,16 @@ pub(crate) const TAR: (&str, Packages) = ("tar", packages("tar", "tar", "tar", "
 /// Decompresses releases.
 pub(crate) const XZ: (&str, Packages) = ("xz", packages("xz-utils", "xz", "xz", "xz"));
 
-/// The client of the upstream archive; without it and without apt there is no release to be had.
+/// Downloads releases from the upstream archive; where there is apt, it is not needed.
 pub(crate) const CURL: (&str, Packages) = ("curl", packages("curl", "curl", "curl", "curl"));
 
-/// For a git tree given by `LINUX=`.
+/// Reads the git tree in `LINUX=`.
 pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "git-core"));
 
-/// For `PATCHES=`.
+/// Applies patches.
 pub(crate) const PATCH: (&str, Packages) = ("patch", packages("patch", "patch", "patch", "patch"));
 
-/// Where a program is, by the PATH.
+/// Finds an executable on PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
@@ -70,15 +70,15 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     )
 }
 
-/// Those of the programs that are not there.
+/// The programs among these that are not installed.
 pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
     let missing = programs.iter().filter(|(name, _)| find(name).is_none());
     missing.map(|(name, packages)| Tool { name: (*name).into(), packages: *packages }).collect()
 }
 
 impl Toolchain {
-    /// The same for kernels of this architecture: with its cross compiler where that is another than
-    /// this machine's and no compiler was asked for.
+    /// The toolchain for kernels of this architecture: with a cross compiler if it is not this
+    /// machine's and no compiler was asked for.
     pub(crate) fn targeting(&self, arch: Arch) -> Toolchain {
         let mut toolchain = self.clone();
         let asked = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
@@ -122,7 +122,7 @@ impl Toolchain {
         }
     }
 
-    /// Adds what was asked for to a make command line.
+    /// Adds the settings to a make command line.
     pub(crate) fn arguments(&self, make: &mut Command) {
         if let Some(llvm) = &self.llvm {
             make.arg(format!("LLVM={llvm}"));
@@ -140,7 +140,7 @@ impl Toolchain {
         }
     }
 
-    /// How many jobs make runs.
+    /// The number of jobs that make runs.
     pub(crate) fn jobs(&self) -> usize {
         self.jobs.map_or_else(
             || std::thread::available_parallelism().map_or(1, usize::from),
@@ -148,7 +148,7 @@ impl Toolchain {
         )
     }
 
-    /// What a build lacks on this machine.
+    /// The tools that a build needs and this machine lacks. Runs the compiler up to three times.
     pub(crate) fn missing(&self, owner: Owner) -> Vec<Tool> {
         let mut missing = absent(&PROGRAMS);
         let host = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
@@ -196,7 +196,7 @@ impl Toolchain {
     }
 }
 
-/// The fault of a machine that lacks tools.
+/// The error for a machine that lacks tools.
 pub(crate) fn refusal(missing: &[Tool]) -> Error {
     let names: Vec<&str> = missing.iter().map(|tool| tool.name.as_str()).collect();
     let mut packages: Vec<&str> =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What goes into the crate, and what comes out of it.
+//! The request for a kernel, and the image that answers it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::arch::Arch;
 use crate::lock::Held;
 use crate::toolchain::Toolchain;
 
-/// What a person asked for.
+/// A request for a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// As typed after `KERNEL=`; empty means the pinned default.
@@ -18,53 +18,54 @@ pub struct Request {
     pub arch: Arch,
     /// Flavour; empty means `default`.
     pub flavour: String,
-    /// `LINUX=`: a git tree in which versions are looked for first.
+    /// `LINUX=`: a git tree, the first source of releases.
     pub linux: Option<PathBuf>,
-    /// `CONFIG=`: the user's fragments, later ones win.
+    /// `CONFIG=`: configuration fragments; later ones win.
     pub fragments: Vec<PathBuf>,
-    /// The compiler.
+    /// The compiler and its flags.
     pub toolchain: Toolchain,
-    /// `PATCHES=`: applied in this order, in the mirror only.
+    /// `PATCHES=`: files and folders of patches, applied in this order.
     pub patches: Vec<PathBuf>,
 }
 
 /// A kernel that can be booted.
 #[derive(Clone, Debug, Default)]
 pub struct KernelImage {
-    /// What to boot: a vmlinux with a PVH note, or a bzImage.
+    /// The file to boot: a vmlinux with a PVH note, a bzImage, or an Image.
     pub kernel: PathBuf,
-    /// The vmlinux with symbols, if it is at hand.
+    /// The vmlinux with symbols, if there is one.
     pub vmlinux: Option<PathBuf>,
-    /// Its final .config, if it is at hand.
+    /// Its final .config, if it is known.
     pub config: Option<PathBuf>,
-    /// The text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if the source is at hand.
+    /// A file with the text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if it was built from
+    /// source.
     pub uapi: Option<PathBuf>,
-    /// What `uname -r` will say, if that is known.
+    /// Its release, as `uname -r` prints it, if that is known.
     pub release: Option<String>,
-    /// Where it is from, with the source's checksum, one line for people.
+    /// Its origin with the checksum of its source, in one line for the report.
     pub source: String,
-    /// One sentence, if this is not exactly the release that was asked for.
+    /// One sentence, if it is not the release that was asked for.
     pub stands_in: Option<String>,
-    /// Modules that its init loads before it dials, in this order.
+    /// Modules that guest-init loads before it connects to the host, in this order.
     pub modules: Vec<PathBuf>,
-    /// It finds devices by ACPI alone: the command line tells it of none.
+    /// Whether it finds virtio devices by ACPI only, and not by the command line.
     pub acpi: bool,
     /// The log of the build that made it.
     pub build_log: Option<PathBuf>,
-    /// It was built now, and not found in the cache.
+    /// Whether it was built now, rather than found in the cache.
     pub built: bool,
-    /// Time that make took for it now.
+    /// Time that make took to build it now.
     pub make: Duration,
-    /// Keeps the files in the cache while it lives.
+    /// Lock that keeps the files in the cache.
     pub held: Held,
 }
 
-/// Where the selftests of a kernel are.
+/// The selftests of a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Selftests {
     /// A tree that holds at least `tools/testing/selftests/{syscall_user_dispatch,ptrace}`, what
     /// they include from there, and the headers `include/uapi/linux/{prctl,ptrace}.h`.
     pub tree: PathBuf,
-    /// Keeps it in the cache while it lives.
+    /// Lock that keeps the tree in the cache.
     pub held: Held,
 }

@@ -132,7 +132,7 @@ impl Release {
         (self.series, self.point, self.candidate.unwrap_or(u32::MAX))
     }
 
-    /// How far apart two releases of a series are, to find the nearest.
+    /// The distance between two releases of a series, in point releases.
     #[must_use]
     pub(crate) fn distance(&self, other: &Release) -> u32 {
         self.point.abs_diff(other.point)

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use sudbox_tests::{Ran, git, programs_without, run, say, sudbox, sudbox_run};
 
-/// The reference of a ready kernel that every suite of Debian has.
+/// The reference of a prebuilt kernel that every suite of Debian has.
 const READY: &str = "deb:6.12";
 
 /// Whether this machine's packages are Debian's, which have it; says loudly that they are not.
@@ -17,7 +17,7 @@ fn is_offered() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| line == "ID=debian");
     if !debian {
-        say("NOT RUN: ready kernels: this distribution is not Debian");
+        say("NOT RUN: prebuilt kernels: this distribution is not Debian");
     }
     debian
 }

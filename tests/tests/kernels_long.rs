@@ -1,4 +1,4 @@
-//! Every ready kernel that the distribution's packages offer, and what stands in for the latest.
+//! Every prebuilt kernel that the distribution's packages offer, and what stands in for the latest.
 
 use sudbox_tests::{run, sudbox, sudbox_run};
 

@@ -13,7 +13,7 @@ use crate::setup;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Cache, Ctx, Held, Mode, Monitor as _, Tool, hear};
+use sudbox_images::{Arch, Cache, Ctx, Held, Mode, Monitor as _, Tool, status_and_lines};
 
 /// Folder of the cache.
 const GUESTS: &str = "guests";
@@ -102,7 +102,7 @@ fn rust(
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", target.rust]).env("RUSTUP_MAX_RETRIES", "0");
         rustup.stdin(Stdio::null());
-        let (added, _) = hear(rustup, &Held::default(), progress)?;
+        let (added, _) = status_and_lines(rustup, &Held::default(), progress)?;
         if added.success() && compiles(target) {
             return Ok(Default::default());
         }
@@ -165,7 +165,7 @@ fn build(
     cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
     cargo.env("CARGO_TARGET_DIR", folder.path().join("target"));
     cargo.envs(rust.iter().map(|(name, value)| (name, value)));
-    let (status, lines) = hear(cargo, &Held::default(), progress)?;
+    let (status, lines) = status_and_lines(cargo, &Held::default(), progress)?;
     if !status.success() {
         let error = lines.iter().find(|line| line.starts_with("error")).cloned();
         return Err(failed(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));

@@ -24,14 +24,14 @@ use crate::toolchain;
 use crate::version::Release;
 use sources_list::Choice;
 
-/// Whose suites a package is in.
+/// The suites that a package is looked for in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Suites {
-    /// The system's.
+    /// Those that the system is configured for.
     System,
-    /// Those of the private root.
+    /// Those of the private root: all suites of the distribution.
     Others,
-    /// Those of releases, with the packages for another architecture, in a private root.
+    /// Released suites, for another architecture, in a private root.
     #[serde(skip)]
     Foreign(Arch),
 }
@@ -47,28 +47,28 @@ impl Suites {
     }
 }
 
-/// How long the private root's lists count as fresh.
+/// Time for which the private root's lists are used before they are fetched again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn is_usable(ctx: &Ctx<'_>) -> bool {
     ctx.net.packages && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
 }
 
-/// Package, version and kind of index of a line of `apt-cache madison`.
-pub(crate) fn madison_line(line: &str) -> Option<(&str, &str, &str)> {
+/// Parses a line of `apt-cache madison` into package, version and kind of index.
+pub(crate) fn parse_madison(line: &str) -> Option<(&str, &str, &str)> {
     let mut columns = line.split('|').map(str::trim);
     let (name, version) = (columns.next()?, columns.next()?);
     Some((name, version, columns.next()?.rsplit(' ').next()?))
 }
 
-/// The kernel's version in a package's: `6.12.117-1~deb12u1`, `7.3~rc7-1~exp1`.
+/// The kernel's version in a package version such as `6.12.117-1~deb12u1` or `7.3~rc7-1~exp1`.
 pub(crate) fn upstream_version(version: &str) -> Option<Release> {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
     upstream.replace("~rc", "-rc").parse().ok()
 }
 
-/// The checksums of packages, which are named with their versions.
+/// The SHA-256 checksums of packages, given with their versions.
 pub(crate) fn checksums(
     ctx: &mut Ctx<'_>,
     packages: &[(String, String)],
@@ -104,7 +104,7 @@ pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(),
     }
 }
 
-/// Downloads packages, named with their versions. apt checks what it downloads.
+/// Downloads packages, given with their versions. apt checks them against signed lists.
 pub(crate) fn fetch(
     ctx: &mut Ctx<'_>,
     packages: &[(&str, &str)],
@@ -115,13 +115,14 @@ pub(crate) fn fetch(
     get.arg("download");
     get.args(packages.iter().map(|(package, version)| format!("{package}={version}")));
     let (package, version) = packages.first().copied().unwrap_or_default();
-    let folder = into_folder(ctx, get, &format!("{package} {version}"), to)?;
+    let folder = download_below(ctx, get, &format!("{package} {version}"), to)?;
     let file = |(package, _): &(&str, &str)| first_file(&folder, &format!("{package}_"), ".deb");
     packages.iter().map(file).collect()
 }
 
-/// Lets apt download into a folder of its own.
-pub(crate) fn into_folder(
+/// Runs an apt command that downloads into the working directory, in a new folder below `to`. `what`
+/// names the download in messages.
+pub(crate) fn download_below(
     ctx: &mut Ctx<'_>,
     mut get: Command,
     what: &str,
@@ -148,7 +149,7 @@ pub(crate) fn into_folder(
     Err(SourceError::Download { what: what.to_owned(), said, advice }.into())
 }
 
-/// The versions that there are of a package, the newest first.
+/// The versions of a package, newest first.
 pub(crate) fn versions(
     ctx: &mut Ctx<'_>,
     package: &str,
@@ -157,11 +158,11 @@ pub(crate) fn versions(
     let mut madison = command(ctx, "apt-cache", suites);
     madison.args(["madison", package]);
     let text = ctx.capture(madison)?.unwrap_or_default();
-    Ok(text.lines().filter_map(madison_line).map(|(_, version, _)| version.to_owned()).collect())
+    Ok(text.lines().filter_map(parse_madison).map(|(_, version, _)| version.to_owned()).collect())
 }
 
-/// The packages of the system's suites that one of them depends on: name and version, the newest
-/// where it does not say.
+/// The dependencies of a package in the system's suites: name and version, the newest version if
+/// none is required.
 pub(crate) fn depends(
     ctx: &mut Ctx<'_>,
     package: &str,
@@ -184,7 +185,7 @@ pub(crate) fn depends(
     Ok(all)
 }
 
-/// Bytes of a package, roughly: it is what a bar is drawn against.
+/// The size of a package, roughly, in bytes: the progress bar is drawn against it.
 const PACKAGE: u64 = 150 << 20;
 
 pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
@@ -197,7 +198,7 @@ pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<Pa
     found.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{beginning}*{end}") }.into())
 }
 
-/// Runs a command; if it fails, gives back what it said.
+/// Runs a command. Returns its error messages if it fails.
 fn run(
     ctx: &mut Ctx<'_>,
     command: Command,
@@ -219,7 +220,7 @@ fn run(
     Ok((!statuses.iter().all(ExitStatus::success)).then(|| said.join("; ")))
 }
 
-/// An apt program on these suites.
+/// The command of an apt program on these suites.
 pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     let mut command = process::network_command(program, ctx.cache.owner);
     // As root, apt would hand the download to a user who may not look into the cache.
@@ -231,15 +232,15 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
         for option in [
             set("Dir::Etc::SourceList", "sources.list"),
             "Dir::Etc::SourceParts=/dev/null".into(),
-            // Pinning of the system's would hide what is wanted here.
+            // The system's pinning would hide packages.
             "Dir::Etc::Preferences=/dev/null".into(),
             "Dir::Etc::PreferencesParts=/dev/null".into(),
             set("Dir::State::Lists", "lists"),
             set("Dir::Cache", "cache"),
-            // Containers switch this off, and then every call reads all lists again.
+            // Containers switch this cache off, and then every call parses all lists again.
             "Dir::Cache::pkgcache=pkgcache.bin".into(),
             "Dir::Cache::srcpkgcache=".into(),
-            // What others have hooked into an update of the system is no part of this one.
+            // Hooks that the system runs after an update do not run after this one.
             "APT::Update::Post-Invoke-Success::=true".into(),
             "Acquire::Languages=none".into(),
             "Acquire::AllowReleaseInfoChange=true".into(),
@@ -257,7 +258,8 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     command
 }
 
-/// Sees to it that a private root has lists of today; `false` if there are none, or no apt.
+/// Fetches the package lists of a private root, unless they are fresh. Returns `false` if apt is not
+/// installed or no lists can be had.
 pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
     if !is_usable(ctx) {
         return Ok(false);
@@ -286,16 +288,16 @@ pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> 
     ctx.phase("reading what other suites of the distribution have");
     let mut update = command(ctx, "apt-get", suites);
     update.arg("update");
-    // One suite that a mirror lacks fails the whole; what counts is whether lists are there.
+    // apt fails if the mirror lacks one suite; the lists of the others are there.
     let failed = run(ctx, update, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
-    // Their names may go on, such as with .lz4.
+    // The names may have an ending such as .lz4.
     let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
     if !any {
         let said = failed.unwrap_or_default();
         ctx.monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
     } else {
-        // A suite that the mirror lacks today it will lack in an hour.
+        // A missing suite is not asked for again until then.
         fs::write(&stamp, "").context("write", &stamp)?;
     }
     Ok(any)
@@ -319,7 +321,7 @@ mod tests {
     fn madison_is_read() {
         let line =
             "linux-source-7.2 | 7.2.13-1 | http://mirror.example/debian sid/main amd64 Packages";
-        assert_eq!(madison_line(line), Some(("linux-source-7.2", "7.2.13-1", "Packages")));
-        assert_eq!(madison_line("nothing"), None);
+        assert_eq!(parse_madison(line), Some(("linux-source-7.2", "7.2.13-1", "Packages")));
+        assert_eq!(parse_madison("nothing"), None);
     }
 }

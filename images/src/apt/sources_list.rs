@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the private apt root reads: the mirror and the keys of the system's own sources, with the
-//! suites of newer releases. The system's files are only read.
+//! Makes the sources.list of the private apt root: mirror and keys are those of the system's own
+//! sources, suites are those of newer releases too. The system's files are only read.
 
 use std::fs;
 use std::path::Path;

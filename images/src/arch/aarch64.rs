@@ -23,7 +23,7 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// Uncompressed, entered where it is put (Documentation/arch/arm64/booting.rst).
+/// An uncompressed image, entered at its first byte (Documentation/arch/arm64/booting.rst).
 fn image(_: &str) -> Image {
     Image { target: "Image", file: "arch/arm64/boot/Image", elf: false }
 }

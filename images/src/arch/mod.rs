@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How kernels of each architecture are built and booted: one file of data for each.
+//! The architectures that kernels are built for: one file of data for each.
 
 use crate::packages::Packages;
 
@@ -11,11 +11,11 @@ mod riscv64;
 mod s390x;
 mod x86_64;
 
-/// What differs between architectures.
+/// The data of an architecture.
 pub(crate) struct Facts {
     /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.
     pub(crate) default_kernel: &'static str,
-    /// What the kernel's Makefile takes as `ARCH=`.
+    /// Its name for the kernel's Makefile, `ARCH=`.
     pub(crate) make: &'static str,
     /// The folder under `arch/` (`SRCARCH` in the kernel's Makefile).
     pub(crate) folder: &'static str,
@@ -23,22 +23,22 @@ pub(crate) struct Facts {
     pub(crate) elf_machine: u16,
     /// The fragment of every flavour: the file's name and text.
     pub(crate) fragment: (&'static str, &'static str),
-    /// What a kernel with this final .config is booted from.
+    /// The image that a kernel with this final .config is booted from.
     pub(crate) image: fn(dot_config: &str) -> Image,
     /// Prefix of the compiler on machines of another architecture, as `CROSS_COMPILE=` takes it.
     pub(crate) cross_compile: &'static str,
-    /// What Debian calls it.
+    /// Its name in Debian.
     pub(crate) debian: &'static str,
-    /// Where that compiler is from.
+    /// The packages of that compiler.
     pub(crate) compiler: Packages,
 }
 
-/// What a kernel is booted from.
+/// A file that a kernel is booted from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Image {
     /// The goal that make is given.
     pub(crate) target: &'static str,
-    /// Where make leaves it; it is stripped if it is an ELF file.
+    /// Its path in the output directory of make.
     pub(crate) file: &'static str,
     /// Whether it is an ELF file.
     pub(crate) elf: bool,

@@ -22,8 +22,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// Uncompressed. QEMU's firmware enters it where it is put; the vmlinux has addresses in it that
-/// are there with page tables only.
+/// An uncompressed image, which QEMU's firmware enters at its load address. A vmlinux has virtual
+/// addresses and cannot be entered before paging is on.
 fn image(_: &str) -> Image {
     Image { target: "Image", file: "arch/riscv/boot/Image", elf: false }
 }

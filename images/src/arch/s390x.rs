@@ -22,8 +22,7 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// The kernel behind its own loader, which puts it to its place and is part of every kernel here; not
-/// compressed (`KERNEL_UNCOMPRESSED`).
+/// An uncompressed kernel (`KERNEL_UNCOMPRESSED`) with the loader in front that every s390 kernel has.
 fn image(_: &str) -> Image {
     Image { target: "bzImage", file: "arch/s390/boot/bzImage", elf: false }
 }

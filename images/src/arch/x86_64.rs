@@ -26,9 +26,9 @@ pub(super) const FACTS: Facts = Facts {
 /// Compressed, entered at its 64-bit entry point.
 const BZIMAGE: Image = Image { target: "bzImage", file: "arch/x86/boot/bzImage", elf: false };
 
-/// The vmlinux needs no decompression; it is entered by its PVH note. With KASAN that entry dies in a
-/// memcmp() that is checked before there is a shadow to check it by (6.12, `xen_prepare_pvh()`;
-/// seen).
+/// A vmlinux needs no decompression; it is entered at its PVH entry point. With KASAN that entry dies
+/// in a memcmp() that KASAN checks before its shadow memory exists (seen with 6.12,
+/// `xen_prepare_pvh()`).
 fn image(dot_config: &str) -> Image {
     if dot_config.lines().any(|line| line == "CONFIG_KASAN=y") { BZIMAGE } else { Image::VMLINUX }
 }

@@ -11,17 +11,17 @@ use crate::monitor::tests::Interrupted;
 use crate::testing::{Fixture, MAKEFILE};
 use crate::types::Request;
 
-fn hear(lines: &[&str]) -> Error {
+fn failure_of(lines: &[&str]) -> Error {
     let mut output = Output::default();
     for line in lines {
-        output.hear(line);
+        output.take(line);
     }
     output.failure("vmlinux", Path::new("/cache/build.log"))
 }
 
 #[test]
 fn the_first_error_is_told_with_the_log() {
-    let error = hear(&[
+    let error = failure_of(&[
         "  CC      kernel/fork.o",
         "../kernel/entry/common.c: In function 'f':",
         "../kernel/entry/common.c:7:3: error: 'x' undeclared",
@@ -36,7 +36,7 @@ fn the_first_error_is_told_with_the_log() {
 
 #[test]
 fn without_an_error_the_last_lines_are_told() {
-    let text = hear(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
+    let text = failure_of(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
     assert!(text.contains("objtool: bad; make: ***"), "{text}");
 }
 
@@ -46,7 +46,7 @@ fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
         "/cache/x.s:1: fatal error: error writing to /tmp/x.s: No space left on device",
         "gcc: fatal error: Killed signal terminated program cc1",
     ] {
-        assert_eq!(hear(&[line]).fault(), crate::Fault::Machine);
+        assert_eq!(failure_of(&[line]).fault(), crate::Fault::Machine);
     }
 }
 

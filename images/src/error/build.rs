@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Why a kernel cannot be configured, patched or built.
+//! Errors of configuring, patching and building a kernel.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::makefile::NotATree;
 /// A configuration that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("FLAVOUR={flavour}: there is no such flavour; there are {known}")]
+    #[error("FLAVOUR={flavour}: unknown flavour; use one of {known}")]
     NoSuchFlavour { flavour: String, known: String },
     #[error(
         "CONFIG={}: cannot be read: {why}; name a file with lines such as CONFIG_X=y",
@@ -65,7 +65,7 @@ pub enum PatchError {
     DoesNotApply { label: String, said: String },
 }
 
-/// What `PATCHES=` takes.
+/// The accepted values of `PATCHES=`, for messages.
 const GIVE: &str = "give a unified diff, a mailbox of them, or a folder of such files, which are \
                     taken in the order of their names";
 

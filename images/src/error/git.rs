@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is wrong with a git repository of the user's, or with git.
+//! Errors of the user's git repository, and of git commands.
 
 use std::path::PathBuf;
 

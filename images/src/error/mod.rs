@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What can go wrong on the way to an image, and whose fault it is.
+//! The errors of this crate, and who is at fault: the caller, this machine or the kernel.
 
 mod build;
 mod git;
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use build::{BuildError, ConfigError, PatchError};
 pub(crate) use git::GitError;
-pub(crate) use prebuilt::PrebuiltError;
+pub(crate) use prebuilt::{DamagedImage, DebError, ModuleError, PrebuiltError};
 pub(crate) use reference::ReferenceError;
 pub(crate) use source::SourceError;
 
-/// Whose fault an [`Error`] is; the `sudbox` command turns it into its exit code.
+/// The party at fault. The `sudbox` command turns it into its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The caller asked for something that makes no sense (exit code 129).
@@ -46,7 +46,7 @@ impl Fault {
 /// Why there is no image. Every message says what happened, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was typed after `KERNEL=` names no kernel.
+    /// The text after `KERNEL=` names no kernel.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// The release or package cannot be had.
@@ -72,7 +72,7 @@ pub enum Error {
     ToolsMissing {
         /// The tools.
         names: String,
-        /// How to install them.
+        /// The command that installs them.
         advice: String,
     },
     /// A program cannot be started.
@@ -86,7 +86,7 @@ pub enum Error {
     /// A child, or the caller's interrupt, cannot be waited for.
     #[error("cannot {what}: {why}")]
     Child {
-        /// What failed.
+        /// The operation that failed.
         what: &'static str,
         /// The error of the operating system.
         why: io::Error,
@@ -99,7 +99,7 @@ pub enum Error {
     /// A file operation failed.
     #[error("cannot {what} {}: {why}", path.display())]
     Io {
-        /// What was to be done to the file, such as `read`.
+        /// The operation, such as `read`.
         what: String,
         /// The file.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub enum Error {
         path.display()
     )]
     Denied {
-        /// What was to be done to the file, such as `write`.
+        /// The operation, such as `write`.
         what: String,
         /// The file.
         path: PathBuf,
@@ -131,9 +131,9 @@ pub enum Error {
     /// Something was removed from the cache while it was used.
     #[error("{what} has vanished from {}; is something else cleaning it?", place.display())]
     Vanished {
-        /// What was there.
+        /// The thing that was there.
         what: &'static str,
-        /// Where it was.
+        /// Its directory.
         place: PathBuf,
     },
     /// This machine's disk is full.
@@ -154,7 +154,7 @@ impl From<sudbox_protocol::UnknownArch> for Error {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// The party at fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -207,9 +207,9 @@ pub(crate) fn is_full_disk(line: &str) -> bool {
     line.contains("No space left on device") || line.contains("Disk quota exceeded")
 }
 
-/// Gives an [`io::Result`] the words of [`Error::io`].
+/// Turns an [`io::Result`] into one with an [`Error`].
 pub(crate) trait Context<T> {
-    /// Turns an I/O error into one that says what was done to which file.
+    /// Adds to an I/O error the operation (`what`) and the file.
     fn context(self, what: &str, path: &Path) -> Result<T, Error>;
 }
 

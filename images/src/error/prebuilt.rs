@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Why a prebuilt kernel cannot be used.
+//! Errors of prebuilt kernels.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::Fault;
 use crate::image_file::ImageError;
-use crate::prebuilt::deb::DebError;
-use crate::prebuilt::image::DamagedImage;
-use crate::prebuilt::modules::ModuleError;
 
 /// A prebuilt kernel that cannot be used. `typed` is the reference.
 #[derive(Debug, thiserror::Error)]
@@ -48,4 +45,46 @@ impl PrebuiltError {
             _ => Fault::Input,
         }
     }
+}
+
+/// A package that holds no kernel that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DebError {
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    #[error("not a Debian package")]
+    NotAPackage,
+    #[error("truncated: the package ends too soon")]
+    Truncated,
+    #[error("truncated: {left} of {size} bytes of its content are there")]
+    Short { left: u64, size: u64 },
+    #[error("damaged: a member of the package has no header")]
+    NoHeader,
+    #[error("damaged: {name} cannot be unpacked: {why}")]
+    Damaged { name: String, why: io::Error },
+    #[error("the package {name} is for {theirs}, not for {wanted}")]
+    ForeignPackage { name: String, theirs: String, wanted: &'static str },
+    #[error(
+        "the package {name} {version} holds no kernel (vmlinuz); name one such as \
+         linux-image-6.12.117+deb12-cloud-amd64"
+    )]
+    NoKernel { name: String, version: String },
+}
+
+/// A bzImage that cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum DamagedImage {
+    #[error("truncated: the file ends before its compressed kernel does")]
+    Truncated,
+    #[error("its kernel, packed with {compression}, is damaged: {why}")]
+    Payload { compression: &'static str, why: String },
+}
+
+/// A module that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    #[error("its module {name} cannot be read: {why}")]
+    Unreadable { name: String, why: io::Error },
+    #[error("its module {name} depends on itself")]
+    Circular { name: String },
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is wrong with what a person typed after `KERNEL=`.
+//! Errors in the text after `KERNEL=`.
 
 use std::io;
 
 use crate::image_file::ImageError;
 use crate::makefile::NotATree;
 
-/// What is accepted, said wherever something else was given.
+/// The accepted references, for messages.
 pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, latest, \
      stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
      deb:6.12 or deb:PACKAGE, or a commit of the git tree in LINUX=";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Why a release cannot be had from any source.
+//! Errors of finding, downloading and unpacking releases and packages.
 
 use super::Fault;
 use super::reference::ACCEPTED;

@@ -9,36 +9,11 @@ use std::path::{Path, PathBuf};
 use super::modules::Modules;
 use crate::arch::{self, Arch};
 use crate::compression::Compression;
+use crate::error::DebError;
+use crate::image_file::DEB_MAGIC;
 
-/// How a package begins: an ar(5) archive.
-pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
-
-/// Bytes before each member.
+/// Size of the header before each member, in bytes.
 const HEADER: usize = 60;
-
-/// A package that holds no kernel that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DebError {
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
-    #[error("not a Debian package")]
-    NotAPackage,
-    #[error("truncated: the package ends too soon")]
-    Truncated,
-    #[error("truncated: {left} of {size} bytes of its content are there")]
-    Short { left: u64, size: u64 },
-    #[error("damaged: a member of the package has no header")]
-    NoHeader,
-    #[error("damaged: {name} cannot be unpacked: {why}")]
-    Damaged { name: String, why: io::Error },
-    #[error("the package {name} is for {theirs}, not for {wanted}")]
-    ForeignPackage { name: String, theirs: String, wanted: &'static str },
-    #[error(
-        "the package {name} {version} holds no kernel (vmlinuz); name one such as \
-         linux-image-6.12.117+deb12-cloud-amd64"
-    )]
-    NoKernel { name: String, version: String },
-}
 
 /// The kernel in a package.
 #[derive(Debug, Default)]
@@ -51,8 +26,8 @@ pub(crate) struct Package {
     pub(crate) modules: Modules,
 }
 
-/// Reads the packages of a kernel: some distributions put it into one, others image, modules and
-/// configuration each into its own. The first gives the name.
+/// Reads the packages of one kernel: a distribution may put image, modules and configuration into
+/// packages of their own. Name and version are those of the first.
 ///
 /// # Errors
 /// [`DebError`].
@@ -67,32 +42,32 @@ pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
     Ok(whole)
 }
 
-/// What a package is about, which all packages of one kernel have in common: of
-/// `linux-image-7.3.4+deb13-cloud-amd64` all behind `linux-image-`.
-pub(crate) fn subject(package: &str) -> Option<&str> {
+/// The part of a package's name that all packages of one kernel share: in
+/// `linux-image-7.3.4+deb13-cloud-amd64` all after `linux-image-`.
+pub(crate) fn kernel_name(package: &str) -> Option<&str> {
     let (_, rest) = package.strip_prefix("linux-")?.split_once('-')?;
     rest.starts_with(|c: char| c.is_ascii_digit()).then_some(rest)
 }
 
-/// The files of the packages of one kernel: the one given, and those of its parts that lie beside it.
+/// The files of the packages of one kernel: the given one, and its other parts in the same folder.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let of = |path: &Path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
         let (package, version) = name.split_once('_')?;
         let is_part = PARTS.iter().any(|part| package.starts_with(part));
-        is_part.then(|| Some((subject(package)?.to_owned(), version.to_owned())))?
+        is_part.then(|| Some((kernel_name(package)?.to_owned(), version.to_owned())))?
     };
     let mut all = vec![path.to_owned()];
-    let Some((about, folder)) = of(path).zip(path.parent()) else { return all };
+    let Some((kernel, folder)) = of(path).zip(path.parent()) else { return all };
     let beside = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
     let mut parts: Vec<PathBuf> =
-        beside.filter(|other| other != path && of(other).as_ref() == Some(&about)).collect();
+        beside.filter(|other| other != path && of(other).as_ref() == Some(&kernel)).collect();
     parts.sort();
     all.extend(parts);
     all
 }
 
-/// How the packages of a kernel's parts begin: Debian's from 6.19 on, Ubuntu's.
+/// Prefixes of the packages that a kernel is split into, by Debian from 6.19 on and by Ubuntu.
 pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
@@ -103,9 +78,9 @@ impl Package {
         let take = |file: &mut File, bytes: &mut [u8]| {
             file.read_exact(bytes).map_err(|_| DebError::Truncated)
         };
-        let mut magic = [0; MAGIC.len()];
+        let mut magic = [0; DEB_MAGIC.len()];
         take(&mut file, &mut magic)?;
-        if magic != MAGIC {
+        if magic != DEB_MAGIC {
             return Err(DebError::NotAPackage);
         }
         loop {
@@ -139,7 +114,7 @@ impl Package {
     }
 }
 
-/// The archive in a member, by the end of its name.
+/// The archive in a member. The end of the name tells its compression.
 fn unpacked<'a>(
     name: &str,
     member: impl Read + 'a,
@@ -195,7 +170,7 @@ impl Package {
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let size = usize::try_from(entry.size()).unwrap_or(0);
             let mut content = || {
-                // What a header announces may be more than there is.
+                // The size in the header may be more than there is.
                 let mut content = Vec::with_capacity(size.min(1 << 20));
                 entry.read_to_end(&mut content).map(|_| content)
             };
@@ -234,8 +209,8 @@ mod tests {
         assert_eq!(files(&binary), [binary.clone(), modules]);
         let other = put("kernel.deb");
         assert_eq!(files(&other), std::slice::from_ref(&other));
-        assert_eq!(subject("linux-image-6.1.0-9-amd64"), Some("6.1.0-9-amd64"));
-        assert_eq!(subject("linux-image-amd64"), None);
+        assert_eq!(kernel_name("linux-image-6.1.0-9-amd64"), Some("6.1.0-9-amd64"));
+        assert_eq!(kernel_name("linux-image-amd64"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use crate::compression::Compression;
+use crate::error::DamagedImage;
 
 /// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
 const SETUP_SECTS: usize = 0x1f1;
@@ -18,25 +19,16 @@ const PAYLOAD_LENGTH: usize = 0x24c;
 /// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): where PVH begins.
 const PHYS32_ENTRY: u32 = 18;
 
-/// Between these is the packed configuration (kernel/configs.c).
+/// Marks around the compressed configuration (kernel/configs.c).
 const CONFIG_BEGINS: &[u8] = b"IKCFG_ST";
 const CONFIG_ENDS: &[u8] = b"IKCFG_ED";
-
-/// A bzImage that cannot be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum DamagedImage {
-    #[error("truncated: the file ends before its compressed kernel does")]
-    Truncated,
-    #[error("its kernel, packed with {compression}, is damaged: {why}")]
-    Payload { compression: &'static str, why: String },
-}
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }
 
-/// The vmlinux in a bzImage; `None` if it is packed in a way that is not known here (lzo).
+/// Unpacks the vmlinux in a bzImage; `None` if its compression is unknown (lzo).
 ///
 /// # Errors
 /// [`DamagedImage`].
@@ -69,18 +61,18 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(length)?)
 }
 
-/// What is written in a vmlinux.
+/// Facts about a kernel that are written in its vmlinux.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// It can be entered by its PVH note.
+    /// Whether it has a PVH entry point.
     pub(crate) pvh: bool,
-    /// What `uname -r` says.
+    /// Its release, as `uname -r` prints it.
     pub(crate) release: Option<String>,
     /// Its .config (`CONFIG_IKCONFIG`).
     pub(crate) config: Option<String>,
-    /// virtio-mmio devices can be told on the command line (`vm_cmdline_set()`,
+    /// Whether virtio-mmio devices can be given on the command line (`vm_cmdline_set()`,
     /// drivers/virtio/virtio_mmio.c).
-    pub(crate) told_devices: bool,
+    pub(crate) command_line_devices: bool,
 }
 
 /// Reads a vmlinux.
@@ -89,7 +81,7 @@ pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
         pvh: has_pvh_note(vmlinux).unwrap_or(false),
         release: release(vmlinux),
         config: config(vmlinux),
-        told_devices: memmem::find(vmlinux, b"virtio_mmio.device\0").is_some(),
+        command_line_devices: memmem::find(vmlinux, b"virtio_mmio.device\0").is_some(),
     }
 }
 
@@ -104,7 +96,7 @@ pub(crate) fn loaded_end(head: &[u8]) -> Option<usize> {
     usize::try_from(ends.max()?).ok()
 }
 
-/// Whether a vmlinux has the note that says where PVH enters it.
+/// Whether a vmlinux has the note with the PVH entry point.
 fn has_pvh_note(vmlinux: &[u8]) -> object::Result<bool> {
     let header = FileHeader64::<Endianness>::parse(vmlinux)?;
     let endian = header.endian()?;
@@ -119,7 +111,7 @@ fn has_pvh_note(vmlinux: &[u8]) -> object::Result<bool> {
     Ok(false)
 }
 
-/// From the banner (`linux_banner`, init/version.c).
+/// The release in the banner (`linux_banner`, init/version.c).
 fn release(vmlinux: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     memmem::find_iter(vmlinux, BANNER).find_map(|at| {

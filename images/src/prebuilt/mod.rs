@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Kernels that somebody else has built: an image, its configuration and the modules by which its
-//! guest reaches the host.
+//! Prebuilt kernels: an image, its configuration, and the modules through which its guest reaches the
+//! host.
 //!
 //! ```text
 //! package (file or name), installed, image by path
-//!   -> image, unpacked where it can be entered so; configuration; modules -> cache -> KernelImage
+//!   -> vmlinux if it has a PVH entry, else the image; configuration; modules -> cache -> KernelImage
 //! ```
 
 pub(crate) mod deb;
-pub(crate) mod image;
-pub(crate) mod modules;
+mod image;
+mod modules;
 pub(crate) mod packages;
 mod places;
 
@@ -36,16 +36,16 @@ use packages::Wanted;
 
 pub use places::config_of;
 
-/// Changes whenever the same kernel would be kept differently.
+/// Version of the entries in the cache. It changes whenever the same kernel is stored differently.
 const FORMAT: &str = "sudbox ready 1";
 
-/// Configuration symbols without which a guest reaches no host, and the modules that they can be.
+/// Configuration symbols without which a guest cannot reach the host, and their modules.
 const NEEDED: [(&str, &str); 2] = [
     ("CONFIG_VIRTIO_MMIO", "virtio_mmio"),
     ("CONFIG_VIRTIO_VSOCKETS", "vmw_vsock_virtio_transport"),
 ];
 
-/// What is remembered of a ready kernel.
+/// Metadata of a prebuilt kernel in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Meta {
     label: String,
@@ -101,27 +101,27 @@ impl PrebuiltKernel {
 
 /// A prebuilt kernel, not yet in the cache.
 struct Parts {
-    /// As typed, for what is wrong with it.
+    /// The reference, for messages.
     typed: String,
     label: String,
     kernel: Kernel,
-    /// What was found beside it; what is in the image counts more.
+    /// The configuration found beside the image; one in the image is preferred.
     config: Option<String>,
     modules: Vec<Module>,
 }
 
 enum Kernel {
-    /// Stays where it is.
+    /// A vmlinux, which is booted where it is.
     Vmlinux(Facts),
     BzImage {
         bytes: Vec<u8>,
         release: Option<String>,
     },
-    /// Of another architecture, which is entered as it is.
+    /// An image of another architecture, which is booted as it is.
     Image(Vec<u8>),
 }
 
-/// The name of what was made of these.
+/// The name in the cache of a kernel that is made from these parts.
 fn key(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in [FORMAT.as_bytes()].iter().chain(parts) {
@@ -131,7 +131,7 @@ fn key(parts: &[&[u8]]) -> String {
     format!("ready-{}", hex(&hasher.finalize()[..16]))
 }
 
-/// An image by its path, with what lies beside it or belongs to its release on this machine.
+/// An image by its path, with its configuration and modules.
 ///
 /// # Errors
 /// [`PrebuiltError`] if it is damaged, or cannot be used without modules that are not here.
@@ -161,10 +161,10 @@ fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelI
     };
     let typed = typed.to_owned();
     let parts = Parts { typed, label, kernel, config: around.config, modules };
-    keep(ctx, &key, parts, given)
+    store(ctx, &key, parts, given)
 }
 
-/// A package's file.
+/// The file of a package.
 ///
 /// # Errors
 /// [`PrebuiltError`] if it is not a package of a kernel for this architecture, or damaged.
@@ -209,10 +209,10 @@ fn of_packages(
         config: package.config,
         modules,
     };
-    keep(ctx, &key, parts, None)
+    store(ctx, &key, parts, None)
 }
 
-/// An image without what only debuggers read.
+/// Reads an image, but not the symbols and debug information of a vmlinux.
 fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = File::open(&image.path)?;
@@ -227,7 +227,8 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The entry of that name, if it is there. A vmlinux that was given is not in it.
+/// The entry of that name, if there is one. A vmlinux that the user gave (`given`) is not copied into
+/// it.
 fn cached(
     ctx: &mut Ctx<'_>,
     key: &str,
@@ -253,8 +254,8 @@ fn cached(
     }))
 }
 
-/// Puts a kernel into the cache, in one step.
-fn keep(
+/// Puts a kernel into the cache atomically.
+fn store(
     ctx: &mut Ctx<'_>,
     key: &str,
     parts: Parts,
@@ -271,12 +272,12 @@ fn keep(
             (vmlinux.as_deref().map(image::facts), Some(bytes), vmlinux, release)
         }
     };
-    let told_devices = facts.as_ref().map(|facts| facts.told_devices);
+    let command_line_devices = facts.as_ref().map(|facts| facts.command_line_devices);
     let pvh = facts.as_ref().is_some_and(|facts| facts.pvh);
     let (inside, banner) = facts.map(|f| (f.config, f.release)).unwrap_or_default();
     let config = inside.or(config);
     let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
-    needs_met(&typed, config.as_deref(), &modules)?;
+    check_transport(&typed, config.as_deref(), &modules)?;
     let enterable =
         pvh && (arch::facts(Arch::X86_64).image)(config.as_deref().unwrap_or_default()).elf;
     let to_boot = match unpacked {
@@ -287,8 +288,10 @@ fn keep(
         label,
         release: banner.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        // A kernel of which neither is known may be one of ours, which is told.
-        acpi: !told_devices.or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y")).unwrap_or(true),
+        // If neither is known, it may be a kernel of sudbox's own, which takes the command line.
+        acpi: !command_line_devices
+            .or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y"))
+            .unwrap_or(true),
     };
 
     let tmp = ctx.cache.temporary()?;
@@ -308,22 +311,22 @@ fn keep(
     let held = ctx.lock("images", key, Mode::Exclusive)?;
     let place = ctx.entry("images", key);
     if place.exists() {
-        // Broken, or it would have been found; or another run has just made the same.
+        // It is damaged, or another run has just made the same.
         fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
     }
     held.record_size(cache::disk_usage(&new));
     fs::rename(&new, &place).context("write", &place)?;
     drop(held);
-    let kept = cached(ctx, key, given)?;
+    let stored = cached(ctx, key, given)?;
     ctx.cache.evict();
-    kept.ok_or_else(|| Error::Vanished {
+    stored.ok_or_else(|| Error::Vanished {
         what: "the kernel that was just unpacked",
         place: ctx.cache.root().to_owned(),
     })
 }
 
-/// Whether a guest of this kernel can reach its host, as far as the configuration tells.
-fn needs_met(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
+/// Checks that a guest of this kernel can reach the host, as far as its configuration is known.
+fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
     let Some(config) = config else { return Ok(()) };
     for (symbol, module) in NEEDED {
         let value = config

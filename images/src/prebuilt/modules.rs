@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The modules without which a guest reaches no host, and what they depend on.
+//! The modules through which a guest reaches the host, and their dependencies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,16 @@ use std::{fs, io};
 use memchr::memmem;
 
 use crate::compression;
+use crate::error::ModuleError;
 
-/// What carries the conversation: the device's bus and its driver.
+/// Modules of the connection between guest and host: the virtio bus and the vsock driver.
 const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
 
-/// A module that cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
-    #[error("its module {name} cannot be read: {why}")]
-    Unreadable { name: String, why: io::Error },
-    #[error("its module {name} depends on itself")]
-    Circular { name: String },
-}
-
-/// The modules of a kernel that are at hand, by name.
+/// The modules of a kernel, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Modules(BTreeMap<String, Place>);
 
-/// Where a module is, as the distribution packs it.
+/// A module as the distribution packs it.
 #[derive(Debug)]
 enum Place {
     File(PathBuf),
@@ -49,7 +41,7 @@ fn name_of(file: &str) -> Option<String> {
 }
 
 impl Modules {
-    /// Those below `/lib/modules/RELEASE`; none if there is no such directory.
+    /// The modules below `/lib/modules/RELEASE`; none if there is no such directory.
     pub(crate) fn below(folder: &Path) -> Modules {
         let mut modules = Modules::default();
         let mut folders = vec![folder.to_owned()];
@@ -80,11 +72,11 @@ impl Modules {
         Ok(())
     }
 
-    /// Those of the wanted that are modules here, and all that they depend on, in the order in which
-    /// they can be loaded. What is no module is built in, or missing, which the configuration tells.
+    /// The modules of the connection and their dependencies, in the order in which they are loaded. A
+    /// driver that is not a module is built in, or missing; the configuration tells which.
     ///
     /// # Errors
-    /// One that cannot be read, by its name.
+    /// [`ModuleError`].
     pub(crate) fn transport(&self) -> Result<Vec<Module>, ModuleError> {
         let mut order = Vec::new();
         for name in WANTED {
@@ -105,7 +97,7 @@ impl Modules {
         let content = packed
             .and_then(compression::unpack_if_packed)
             .map_err(|why| ModuleError::Unreadable { name: name.to_owned(), why })?;
-        // A module cannot depend on itself; a damaged one might say so.
+        // Dependencies of a damaged module may be circular.
         if depth == 16 {
             return Err(ModuleError::Circular { name: name.to_owned() });
         }
@@ -117,8 +109,8 @@ impl Modules {
     }
 }
 
-/// What a module says it depends on (`add_depends()`, scripts/mod/modpost.c): the list that depmod(8)
-/// makes modules.dep of, which no package has before it is installed.
+/// The dependencies that a module names (`add_depends()`, scripts/mod/modpost.c). depmod(8) makes
+/// modules.dep from them, but only when a package is installed.
 fn depends(module: &[u8]) -> String {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = memmem::find(module, FIELD) else { return String::new() };

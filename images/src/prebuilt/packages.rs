@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Ready kernels in the distribution's packages, by name or the newest of a series for clouds.
+//! Prebuilt kernels in the distribution's packages: by name, or the newest cloud kernel of a series.
 //!
-//! The system's suites first, which need no list of ours; then all others (apt.rs).
+//! The system's own suites are asked first, then all others (`crate::apt`).
 
 use super::deb;
 use crate::apt::{self, Suites};
@@ -12,18 +12,18 @@ use crate::error::{Error, SourceError};
 use crate::types::KernelImage;
 use crate::version::{Release, Series};
 
-/// What is asked for.
+/// The package that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted<'a> {
     Name(&'a str),
     Newest(Series),
 }
 
-/// A kernel's packages that there are.
+/// The packages of a kernel that were found. It is recorded in the cache as it is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Found {
     suites: Suites,
-    /// The one that was asked for, and its parts.
+    /// The package that was asked for, and its parts.
     parts: Vec<Part>,
 }
 
@@ -55,14 +55,14 @@ pub(super) fn kernel(
     let record = format!("{}-{typed}", arch.name());
     let mut remembered = ctx.cache.read::<Found>("resolved", &record);
     let mut failed = None;
-    let mut all_asked = false;
+    let mut all_reached = false;
     for suites in [None, Some(Suites::System), Some(Suites::Others)] {
         let found = match suites {
-            // What was found before, so that nobody need be asked.
+            // The answer of a former run: nobody is asked.
             None => remembered.take().map(Ok),
             Some(suites) => {
-                all_asked = apt::refresh(ctx, suites)?;
-                if !all_asked {
+                all_reached = apt::refresh(ctx, suites)?;
+                if !all_reached {
                     continue;
                 }
                 find(ctx, arch, wanted, suites)?
@@ -82,7 +82,7 @@ pub(super) fn kernel(
                 ctx.cache.write("resolved", &record, &found)?;
                 return Ok(image);
             }
-            // A list may name what is gone; another may not.
+            // The list may be old: other suites may have the package.
             Err(Error::Source(error @ SourceError::Download { .. })) => failed = Some(error),
             Err(error) => return Err(error),
         }
@@ -94,7 +94,7 @@ pub(super) fn kernel(
     if !apt::is_usable(ctx) {
         return Err(SourceError::NeedsApt { typed }.into());
     }
-    if !all_asked {
+    if !all_reached {
         return Err(SourceError::PackagesUnreachable { typed }.into());
     }
     let offers = offers(ctx, arch)?;
@@ -113,7 +113,7 @@ fn of(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<Kerne
     Ok(image)
 }
 
-/// The kernel, if these suites have it with all its parts; else which part they lack.
+/// Finds the kernel in these suites: `None` if they do not have it, an error if they lack a part.
 fn find(
     ctx: &mut Ctx<'_>,
     arch: Arch,
@@ -147,7 +147,7 @@ pub(crate) struct Offer {
     pub(crate) version: String,
     /// The release in the version, if it is one.
     pub(crate) release: Option<Release>,
-    /// Names and versions of this package and its parts; or the part that is not there.
+    /// Names and versions of this package and its parts, or the name of a part that is missing.
     parts: Result<Vec<(String, String)>, String>,
 }
 
@@ -166,8 +166,8 @@ pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer
     Ok(series.into_iter().filter_map(newest).filter(|(_, offer)| offer.parts.is_ok()).collect())
 }
 
-/// One that is whole before any that is not, a candidate only if there is no release; of equals the
-/// name that sorts last.
+/// The newest offer of a series. One without a missing part comes first, then releases before
+/// candidates, then the name that sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     let of_series =
         offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
@@ -177,14 +177,14 @@ fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     })
 }
 
-/// The packages for clouds whose names begin so.
+/// The cloud kernels whose package names begin with `prefix`.
 fn list(ctx: &mut Ctx<'_>, arch: Arch, suites: Suites, prefix: &str) -> Result<Vec<Offer>, Error> {
     let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = ctx.capture(names)?.unwrap_or_default();
     let end = format!("-cloud-{}", arch::facts(arch).debian);
     // Not the meta packages, which have no release in their names.
-    let is_one = |name: &&str| name.ends_with(&end) && deb::subject(name).is_some();
+    let is_one = |name: &&str| name.ends_with(&end) && deb::kernel_name(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
     let known = known(ctx, suites, &names)?;
     with_parts(ctx, suites, known)
@@ -192,22 +192,21 @@ fn list(ctx: &mut Ctx<'_>, arch: Arch, suites: Suites, prefix: &str) -> Result<V
 
 /// A package in the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+struct Listed {
     package: String,
     version: String,
-    /// The packages of the same kernel that it depends on; of a meta package, the kernel it stands
-    /// for.
+    /// The packages of the same kernel that it depends on; for a meta package, the kernel's package.
     needs: Vec<String>,
 }
 
-/// Most steps from a package to a part of a part: from a meta package to an image's parts' parts.
+/// Longest chain of dependencies: meta package, image, part, part of a part.
 const STEPS: usize = 4;
 
 /// Finds the parts of all of these.
 fn with_parts(
     ctx: &mut Ctx<'_>,
     suites: Suites,
-    packages: Vec<Known>,
+    packages: Vec<Listed>,
 ) -> Result<Vec<Offer>, Error> {
     let mut all = packages.clone();
     for _ in 0..STEPS {
@@ -224,10 +223,10 @@ fn with_parts(
     Ok(packages.into_iter().map(|known| offer(known, &all)).collect())
 }
 
-fn offer(known: Known, all: &[Known]) -> Offer {
+fn offer(known: Listed, all: &[Listed]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut wanted = vec![known.package.clone()];
-    let mut lacks = None;
+    let mut missing = None;
     while let Some(name) = wanted.pop() {
         match all.iter().find(|known| known.package == name) {
             _ if names.iter().any(|(there, _)| *there == name) => {}
@@ -235,21 +234,21 @@ fn offer(known: Known, all: &[Known]) -> Offer {
                 names.push((name, one.version.clone()));
                 wanted.extend(one.needs.clone());
             }
-            // It has the configuration, without which a kernel can be judged too.
+            // It has the configuration only, which is not required.
             None if name.starts_with("linux-base-") => {}
-            None => lacks = Some(name),
+            None => missing = Some(name),
         }
     }
     Offer {
         release: apt::upstream_version(&known.version),
         package: known.package,
         version: known.version,
-        parts: lacks.map_or(Ok(names), Err),
+        parts: missing.map_or(Ok(names), Err),
     }
 }
 
-/// Those of the packages that these suites have.
-fn known(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Known>, Error> {
+/// The packages among these names that the suites have.
+fn known(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -258,11 +257,10 @@ fn known(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Know
     Ok(read_known(&ctx.capture(show)?.unwrap_or_default()))
 }
 
-/// Reads what `apt-cache showpkg` says: of each package its versions, newest first, each followed by
-/// the lists that have it, and behind `Dependencies:` what each version depends on. A name that is
-/// only depended on has no version.
-fn read_known(text: &str) -> Vec<Known> {
-    let mut all: Vec<Known> = Vec::new();
+/// Parses the output of `apt-cache showpkg`: for each package its versions, newest first, and after
+/// `Dependencies:` the dependencies of each version. Packages without a version are left out.
+fn read_known(text: &str) -> Vec<Listed> {
+    let mut all: Vec<Listed> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(package) = line.strip_prefix("Package: ") {
@@ -271,7 +269,7 @@ fn read_known(text: &str) -> Vec<Known> {
             }
             if let Some((version, _)) = lines.next().and_then(|line| line.split_once(" (")) {
                 let (package, version) = (package.to_owned(), version.to_owned());
-                all.push(Known { package, version, needs: Vec::new() });
+                all.push(Listed { package, version, needs: Vec::new() });
             }
         } else if let Some(known) = all.last_mut()
             && let Some(depends) = line.strip_prefix(&*known.version)
@@ -284,13 +282,13 @@ fn read_known(text: &str) -> Vec<Known> {
     all
 }
 
-/// The packages of the same kernel among these, or the kernel that a meta package stands for.
+/// The packages of the same kernel among these words; for a meta package, the kernel's package.
 fn related<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let about = deb::subject(package);
+    let kernel = deb::kernel_name(package);
     let is_part = |name: &&str| {
         deb::PARTS.iter().any(|part| name.starts_with(part))
-            && deb::subject(name).is_some()
-            && (about.is_none() || deb::subject(name) == about)
+            && deb::kernel_name(name).is_some()
+            && (kernel.is_none() || deb::kernel_name(name) == kernel)
     };
     words.filter(is_part).filter(|name| *name != package).map(str::to_owned).collect()
 }
@@ -309,7 +307,7 @@ mod tests {
                     Package: linux-base-7.3-c\nVersions: \n\nReverse Depends: \n  z,a\n\
                     Package: linux-image-c\nVersions: \n7.3+1 (/lists/x)\nDependencies: \n\
                     7.3+1 - linux-image-7.3-c (5 7.3)\nProvides: \n7.3+1 - \n";
-        let known = |package: &str, version: &str, needs: &[&str]| Known {
+        let known = |package: &str, version: &str, needs: &[&str]| Listed {
             package: package.into(),
             version: version.into(),
             needs: needs.iter().map(|name| (*name).to_owned()).collect(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Where distributions put a kernel's image, configuration and modules.
+//! Finds a kernel's image, configuration and modules where distributions put them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::modules::Modules;
 use crate::compression;
 use crate::error::{Error, PrebuiltError};
 
-/// What belongs to an image.
+/// Files that belong to an image.
 pub(super) struct Around {
     pub(super) config: Option<String>,
     pub(super) modules: Modules,
 }
 
-/// Looks for what belongs to an image: where its distribution put it, or where its package was
-/// unpacked (`boot/vmlinuz-*` beside `lib/modules`), then on this machine by the release.
+/// Finds the files that belong to an image: beside it, where its package was unpacked
+/// (`boot/vmlinuz-*` beside `lib/modules`), then on this machine by its release.
 pub(super) fn around(image: &Path, release: Option<&str>) -> Around {
     let folder = image.parent().unwrap_or(Path::new("/"));
     let Some(release) = release else {
@@ -77,7 +77,7 @@ fn newest_below(root: &Path) -> Option<PathBuf> {
 }
 
 /// The numbers in a release, which sort as releases do: `6.12.9+deb12` before `6.12.10+deb12`, and
-/// candidates before what they are candidates of.
+/// `6.12-rc7` before `6.12`.
 fn numbers(release: &str) -> Vec<i64> {
     let text = release.replace("-rc", ".-");
     let mut all = Vec::new();

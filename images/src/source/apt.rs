@@ -111,7 +111,7 @@ fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error
     madison.args(["madison", &package, SOURCE]);
     let text = ctx.capture(madison)?.unwrap_or_default();
     let (mut binaries, mut sources) = (Vec::new(), Vec::new());
-    for (name, version, kind) in text.lines().filter_map(apt::madison_line) {
+    for (name, version, kind) in text.lines().filter_map(apt::parse_madison) {
         let Some(release) = apt::upstream_version(version) else { continue };
         list.series.push(release.series);
         if release.series != series {
@@ -170,7 +170,7 @@ fn download(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, E
             get.args(["source", "--download-only", "--tar-only"]);
             get.arg(format!("{SOURCE}={version}"));
             let what = format!("the source of {SOURCE} {version}");
-            Ok(apt::into_folder(ctx, get, &what, to)?.join(file))
+            Ok(apt::download_below(ctx, get, &what, to)?.join(file))
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
-/// How many releases that no source has are passed over.
+/// Number of releases that are tried, newest first, before giving up.
 const TRIES: usize = 3;
 
 /// The newest releases, newest first; candidates only if they count.

@@ -31,7 +31,7 @@ const SOURCES: [&dyn Source; 4] = [&git::Git, &upstream::Upstream, &apt::SYSTEM,
 
 /// A place that Linux releases can be had from.
 trait Source: Sync {
-    /// What messages call it, such as `the upstream archive`.
+    /// Its name in messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
     /// The keys of its locators. Records in users' caches hold them, so they never change.
@@ -42,13 +42,13 @@ trait Source: Sync {
         false
     }
 
-    /// Lists what it has of a series. `None` if it cannot be reached, or is not configured.
+    /// Lists its releases of a series. `None` if it cannot be reached, or is not configured.
     ///
     /// # Errors
     /// If the caller interrupts, or the user named a place that is not such a source.
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error>;
 
-    /// Adds what is too slow to find out for every release of a list, such as the checksum.
+    /// Adds details that are too slow to look up for a whole list, such as the checksum.
     ///
     /// # Errors
     /// If the source does not say it.
@@ -89,7 +89,7 @@ trait Source: Sync {
     fn place(&self, candidate: &Candidate) -> Result<String, Error>;
 }
 
-/// What a source is asked for.
+/// A query to a source.
 #[derive(Clone, Copy, Debug)]
 struct Query<'a> {
     /// The series whose releases are wanted.
@@ -98,7 +98,7 @@ struct Query<'a> {
     linux: Option<&'a Path>,
 }
 
-/// What a source has.
+/// The releases of a source.
 #[derive(Debug, Default)]
 struct List {
     /// Its releases of the series that was asked for. Of two with the same version the better one
@@ -113,7 +113,7 @@ struct List {
 struct Candidate {
     /// Its version, as [`Release`] writes it; of a commit, the name that the user typed.
     version: String,
-    /// Where its source has it: an object with one key, by which the source knows its own.
+    /// Its place in its source: an object with one key, which is one of [`Source::keys`].
     #[serde(rename = "origin")]
     locator: Value,
 }

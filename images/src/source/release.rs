@@ -20,7 +20,7 @@ use crate::reference::Wanted;
 use crate::types::{KernelImage, Selftests};
 use crate::{makefile, toolchain};
 
-/// How many releases that cannot be downloaded are passed over.
+/// Number of releases that are passed over because they cannot be downloaded.
 const RETRIES: usize = 4;
 
 /// A release that is to be built.

@@ -13,7 +13,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
 use crate::version::{Release, Series, Version};
 
-/// Where releases are looked for, and which are passed over.
+/// The scope of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
     /// The architecture that the kernel is for: each has records of its own.

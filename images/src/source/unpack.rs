@@ -13,7 +13,7 @@ use crate::lock::Held;
 use crate::process::{self, Event};
 use crate::{git, source_filter};
 
-/// What the selftests of dispatch are made of, and the headers that they test against.
+/// The selftests of dispatch, and the headers that they include.
 const SELFTESTS: [&str; 5] = [
     "include/uapi/linux/prctl.h",
     "include/uapi/linux/ptrace.h",
@@ -92,7 +92,7 @@ fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// tar as it unpacks a part, but for the archive, which comes next.
+/// A tar command that unpacks a part; the caller adds the archive.
 fn reader(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
     let mut tar = ctx.command("tar");
     tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);

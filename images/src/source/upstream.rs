@@ -4,27 +4,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::unpack::{self, Part};
 use super::{Candidate, List, Query, Source};
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
 use crate::hash::sha256_of;
-use crate::lock::Held;
 use crate::net::ARCHIVE;
-use crate::process::{self, Event};
-use crate::toolchain;
 use crate::version::{Release, Series};
+use crate::{curl, toolchain};
 
-/// What is released; a mirror has it at its top.
+/// The list of current releases. A mirror has it at its top.
 const RELEASES: &str = "https://www.kernel.org/releases.json";
-
-/// curl(1)'s exit code for a file that is not there (with `--fail`, and for `file://`).
-const NOT_FOUND: [i32; 2] = [22, 37];
-
-/// curl(1)'s exit code if it cannot write the file.
-const CANNOT_WRITE: i32 = 23;
 
 /// The upstream archive.
 pub(super) struct Upstream;
@@ -98,7 +89,7 @@ pub(super) fn releases(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
     })
 }
 
-/// What the archive answers.
+/// An answer of the archive.
 enum Answer {
     Text(String),
     NotFound,
@@ -112,10 +103,10 @@ fn ask(ctx: &mut Ctx<'_>, url: &str) -> Result<Answer, Error> {
     }
     let tmp = ctx.cache.temporary()?;
     let to = tmp.path().join("answer");
-    match curl(ctx, url, &to, 0)? {
+    match curl::download(ctx, url, &to, 0)? {
         Ok(()) => Ok(Answer::Text(fs::read_to_string(&to).context("read", &to)?)),
         Err(failed) if failed.not_found => Ok(Answer::NotFound),
-        Err(Failed { said, .. }) => {
+        Err(curl::Failed { said, .. }) => {
             ctx.net.give_archive_up();
             ctx.monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
             Ok(Answer::Unreachable)
@@ -161,7 +152,7 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     let to = to.join(file_name(path));
     let url = format!("{}/{path}", ctx.net.archive);
     ctx.phase(&format!("downloading {url}"));
-    if let Err(Failed { said, .. }) = curl(ctx, &url, &to, TARBALL)? {
+    if let Err(curl::Failed { said, .. }) = curl::download(ctx, &url, &to, TARBALL)? {
         let advice = "try again, or give a source tree (KERNEL=directory)";
         return Err(SourceError::Download { what: url, said, advice }.into());
     }
@@ -174,54 +165,8 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     Ok(to)
 }
 
-/// Bytes of a tarball, roughly: it is what a bar is drawn against.
+/// The size of a tarball, roughly, in bytes: the progress bar is drawn against it.
 const TARBALL: u64 = 150 << 20;
-
-/// Why curl gave up.
-struct Failed {
-    not_found: bool,
-    said: String,
-}
-
-/// Downloads a file. `expected` is the size in bytes that its progress is shown against; 0 shows
-/// none.
-fn curl(
-    ctx: &mut Ctx<'_>,
-    url: &str,
-    to: &Path,
-    expected: u64,
-) -> Result<Result<(), Failed>, Error> {
-    let mut curl: Command = process::network_command("curl", ctx.cache.owner);
-    // -q: no settings of the user's; a dead network must be noticed within seconds.
-    curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
-    curl.args(["--proto", "=http,https,file", "--connect-timeout", "3"]);
-    curl.args(["--speed-limit", "1000", "--speed-time", "4"]);
-    curl.arg("--output").arg(to).arg("--").arg(url);
-    let mut said = String::new();
-    let statuses = process::run(
-        vec![curl],
-        &Held::default(),
-        ctx.monitor,
-        &mut |monitor, event| match event {
-            Event::Line(line) => said = line.trim_start_matches("curl: ").to_owned(),
-            Event::Tick if expected != 0 => {
-                monitor.progress(fs::metadata(to).map_or(0, |meta| meta.len()), expected, "bytes");
-            }
-            Event::Tick => {}
-        },
-    )?;
-    let code = statuses.first().and_then(std::process::ExitStatus::code);
-    if code == Some(0) {
-        return Ok(Ok(()));
-    }
-    if code == Some(CANNOT_WRITE) {
-        return Err(Error::DiskFull(format!("download {url}")));
-    }
-    // 22 is any answer from 400 on; a proxy that refuses is no archive that lacks a file.
-    let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
-        && (code == Some(37) || said.contains("404"));
-    Ok(Err(Failed { not_found, said }))
-}
 
 #[cfg(test)]
 mod tests {

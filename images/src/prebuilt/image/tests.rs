@@ -44,7 +44,7 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 fn a_vmlinux_tells_what_is_needed() {
     let elf = vmlinux(true);
     let all = facts(&elf);
-    assert!(all.pvh && all.told_devices, "{all:?}");
+    assert!(all.pvh && all.command_line_devices, "{all:?}");
     assert_eq!(all.release.as_deref(), Some("6.12.1-x"));
     assert_eq!(all.config, None);
     assert!(!facts(&vmlinux(false)).pvh);

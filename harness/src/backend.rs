@@ -53,7 +53,7 @@ pub(crate) fn ready(
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
-    if let Some(program) = offer.program.filter(|program| !setup::on_path(program)) {
+    if let Some(program) = offer.program.filter(|program| !sudbox_images::is_on_path(program)) {
         setup::install(&[setup::emulator(program, arch)], progress)?;
     }
     guest::check(arch, progress)?;

@@ -12,7 +12,7 @@ use crate::output::progress::Progress;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Tool};
+use sudbox_images::{Arch, Tool, is_on_path};
 
 /// A distribution's package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Manager {
 
     /// The one of this machine.
     pub(crate) fn find() -> Option<Manager> {
-        Manager::ALL.iter().find(|(_, program)| on_path(program)).map(|(manager, _)| *manager)
+        Manager::ALL.iter().find(|(_, program)| is_on_path(program)).map(|(manager, _)| *manager)
     }
 
     /// The packages in which this distribution has the tool: none where it has none.
@@ -71,12 +71,6 @@ pub(crate) fn emulator(program: &str, arch: Arch) -> Tool {
     Tool { name: program.to_owned(), packages: arch::of(arch).qemu }
 }
 
-/// Whether a program of that name is on PATH.
-pub(crate) fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
-}
-
 /// Installs `tools`.
 ///
 /// # Errors
@@ -100,9 +94,8 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
         )));
     }
     let command = manager.command(&packages);
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    let sudo = !root && on_path("sudo");
+    let root = rustix::process::geteuid().is_root();
+    let sudo = !root && is_on_path("sudo");
     let line = format!("{}{}", if root { "" } else { "sudo " }, command.join(" "));
     let refusal = || Failure::machine(format!("missing: {names}; install with: {line}"));
 
@@ -141,14 +134,13 @@ fn sudo_is_free() -> bool {
 /// # Errors
 /// When a command cannot be run.
 pub(crate) fn open_kvm(progress: &mut Progress) -> anyhow::Result<()> {
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    let sudo = unsafe { libc::geteuid() } != 0;
-    if sudo && !(on_path("sudo") && sudo_is_free()) {
+    let sudo = !rustix::process::geteuid().is_root();
+    if sudo && !(is_on_path("sudo") && sudo_is_free()) {
         progress.say("note", "/dev/kvm may not be opened, and there is no right to change that");
         return Ok(());
     }
     progress.say("setup", "opening /dev/kvm to every user of this runner");
-    if on_path("udevadm") && Path::new("/etc/udev/rules.d").is_dir() {
+    if is_on_path("udevadm") && Path::new("/etc/udev/rules.d").is_dir() {
         // The rule that packages bring says 0660; events that are still on their way come first.
         let rule = r#"echo 'KERNEL=="kvm", MODE="0666"' > /etc/udev/rules.d/99-sudbox-kvm.rules"#;
         run(&["sh", "-c", rule], sudo)?;

@@ -16,8 +16,7 @@ impl Owner {
     /// Reads `SUDO_UID` and `SUDO_GID` if this process runs as root.
     pub(crate) fn of_sudo() -> Owner {
         let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-        // SAFETY: geteuid() has no preconditions.
-        let root = unsafe { libc::geteuid() } == 0;
+        let root = rustix::process::geteuid().is_root();
         match (id("SUDO_UID"), id("SUDO_GID")) {
             (Some(uid), Some(gid)) if root && uid != 0 => Owner(Some((uid, gid))),
             _ => Owner(None),
@@ -84,8 +83,7 @@ mod tests {
 
     #[test]
     fn files_made_while_acting_belong_to_the_user() {
-        // SAFETY: geteuid() has no preconditions.
-        if unsafe { libc::geteuid() } != 0 {
+        if !rustix::process::geteuid().is_root() {
             eprintln!("NOT RUN: only root can act as somebody else");
             return;
         }

@@ -70,5 +70,5 @@ pub use plan::{Plan, check, kernel, missing_tools, plan, selftests};
 pub use prebuilt::config_of;
 pub use process::status_and_lines;
 pub use rust_toolchain::distribution_rust;
-pub use toolchain::Toolchain;
+pub use toolchain::{Toolchain, is_on_path};
 pub use types::{KernelImage, Request, Selftests};

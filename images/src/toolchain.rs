@@ -70,6 +70,12 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     )
 }
 
+/// Whether a program is on PATH.
+#[must_use]
+pub fn is_on_path(program: &str) -> bool {
+    find(program).is_some()
+}
+
 /// The programs among these that are not installed.
 pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
     let missing = programs.iter().filter(|(name, _)| find(name).is_none());

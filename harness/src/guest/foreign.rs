@@ -74,7 +74,7 @@ pub(super) fn check(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
         let name = format!("{} with a static C library", target.linker);
         setup::install(&[Tool { name, packages: target.libc }], progress)?;
     }
-    if !setup::on_path("cargo") {
+    if !sudbox_images::is_on_path("cargo") {
         return Err(Failure::machine(format!(
             "the init of {} guests is built with Rust, and cargo is not here: install rustup or your \
              distribution's cargo",
@@ -97,7 +97,7 @@ fn rust(
     if compiles(target) {
         return Ok(Default::default());
     }
-    if setup::on_path("rustup") {
+    if sudbox_images::is_on_path("rustup") {
         progress.phase(&format!("fetching Rust's standard library for {}", target.rust));
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", target.rust]).env("RUSTUP_MAX_RETRIES", "0");

@@ -39,7 +39,7 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
         &Requirements { arch: own, cpu_model: false, gdb: false, instruction_clock: false },
     )?;
     let qemu = setup::qemu(own);
-    if setup::on_path(&qemu.name) {
+    if sudbox_images::is_on_path(&qemu.name) {
         line("QEMU", &version(&qemu.name));
     } else if offer.program.is_some() {
         missing.push(qemu);
@@ -49,7 +49,11 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
     line("machine", &offer.machine.describe(Discovery::default()));
     line(
         "ccache",
-        if setup::on_path("ccache") { "there" } else { "not there; builds work without it" },
+        if sudbox_images::is_on_path("ccache") {
+            "there"
+        } else {
+            "not there; builds work without it"
+        },
     );
 
     let code = if missing.is_empty() {
@@ -78,7 +82,7 @@ pub(crate) fn set_up() -> anyhow::Result<u8> {
     let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
     // Also where KVM works: for CPU models, gdb and what the microVM lacks.
     let qemu = setup::qemu(Arch::default());
-    if !setup::on_path(&qemu.name) {
+    if !sudbox_images::is_on_path(&qemu.name) {
         missing.push(qemu);
     }
     if !missing.is_empty() {

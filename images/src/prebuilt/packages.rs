@@ -28,7 +28,7 @@ struct Found {
 }
 
 /// A package that is there while a part of it is not.
-struct InPart {
+struct MissingPart {
     package: String,
     part: String,
 }
@@ -71,13 +71,13 @@ pub(super) fn kernel(
         let found = match found {
             None => continue,
             Some(Ok(found)) => found,
-            Some(Err(InPart { package, part })) => {
+            Some(Err(MissingPart { package, part })) => {
                 let typed = typed.to_owned();
                 failed = Some(SourceError::PackageInPart { typed, package, part });
                 continue;
             }
         };
-        match of(ctx, typed, arch, &found) {
+        match unpack(ctx, typed, arch, &found) {
             Ok(image) => {
                 ctx.cache.write("resolved", &record, &found)?;
                 return Ok(image);
@@ -102,7 +102,8 @@ pub(super) fn kernel(
     Err(SourceError::NoSuchPackage { typed, offers: series.join(", ") }.into())
 }
 
-fn of(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
+/// Downloads and unpacks packages, unless they are in the cache.
+fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
     let tmp = ctx.cache.temporary()?;
     let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
     let mut image = super::of_packages(ctx, &sums, typed, arch, |ctx| {
@@ -119,21 +120,21 @@ fn find(
     arch: Arch,
     wanted: Wanted<'_>,
     suites: Suites,
-) -> Result<Option<Result<Found, InPart>>, Error> {
+) -> Result<Option<Result<Found, MissingPart>>, Error> {
     let chosen = match wanted {
         Wanted::Name(name) => {
-            let known = known(ctx, suites, &[name.to_owned()])?;
-            with_parts(ctx, suites, known)?.pop()
+            let listed = look_up(ctx, suites, &[name.to_owned()])?;
+            with_parts(ctx, suites, listed)?.pop()
         }
         Wanted::Newest(series) => {
             let prefix = format!("linux-image-{series}");
-            newest(series, list(ctx, arch, suites, &prefix)?)
+            newest(series, cloud_kernels(ctx, arch, suites, &prefix)?)
         }
     };
     let Some(Offer { package, parts, .. }) = chosen else { return Ok(None) };
     let names = match parts {
         Ok(names) => names,
-        Err(part) => return Ok(Some(Err(InPart { package, part }))),
+        Err(part) => return Ok(Some(Err(MissingPart { package, part }))),
     };
     let sums = apt::checksums(ctx, &names, suites)?;
     let part = |((package, version), sha256)| Part { package, version, sha256 };
@@ -156,7 +157,7 @@ pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer
     let mut all = Vec::new();
     for suites in [Suites::System, Suites::Others] {
         if apt::refresh(ctx, suites)? {
-            all.extend(list(ctx, arch, suites, "linux-image-")?);
+            all.extend(cloud_kernels(ctx, arch, suites, "linux-image-")?);
         }
     }
     let mut series: Vec<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
@@ -178,7 +179,12 @@ fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
 }
 
 /// The cloud kernels whose package names begin with `prefix`.
-fn list(ctx: &mut Ctx<'_>, arch: Arch, suites: Suites, prefix: &str) -> Result<Vec<Offer>, Error> {
+fn cloud_kernels(
+    ctx: &mut Ctx<'_>,
+    arch: Arch,
+    suites: Suites,
+    prefix: &str,
+) -> Result<Vec<Offer>, Error> {
     let mut names = apt::command(ctx, "apt-cache", suites);
     names.args(["pkgnames", prefix]);
     let text = ctx.capture(names)?.unwrap_or_default();
@@ -186,11 +192,11 @@ fn list(ctx: &mut Ctx<'_>, arch: Arch, suites: Suites, prefix: &str) -> Result<V
     // Not the meta packages, which have no release in their names.
     let is_one = |name: &&str| name.ends_with(&end) && deb::kernel_name(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
-    let known = known(ctx, suites, &names)?;
-    with_parts(ctx, suites, known)
+    let listed = look_up(ctx, suites, &names)?;
+    with_parts(ctx, suites, listed)
 }
 
-/// A package in the lists.
+/// A package in the lists of apt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listed {
     package: String,
@@ -210,25 +216,26 @@ fn with_parts(
 ) -> Result<Vec<Offer>, Error> {
     let mut all = packages.clone();
     for _ in 0..STEPS {
-        let mut wanted: Vec<String> = all.iter().flat_map(|known| known.needs.clone()).collect();
-        wanted.retain(|name| all.iter().all(|known| known.package != *name));
+        let mut wanted: Vec<String> = all.iter().flat_map(|listed| listed.needs.clone()).collect();
+        wanted.retain(|name| all.iter().all(|listed| listed.package != *name));
         wanted.sort();
         wanted.dedup();
-        let more = known(ctx, suites, &wanted)?;
+        let more = look_up(ctx, suites, &wanted)?;
         if more.is_empty() {
             break;
         }
         all.extend(more);
     }
-    Ok(packages.into_iter().map(|known| offer(known, &all)).collect())
+    Ok(packages.into_iter().map(|listed| offer(listed, &all)).collect())
 }
 
-fn offer(known: Listed, all: &[Listed]) -> Offer {
+/// The offer of a package, with its parts among `all`.
+fn offer(listed: Listed, all: &[Listed]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
-    let mut wanted = vec![known.package.clone()];
+    let mut wanted = vec![listed.package.clone()];
     let mut missing = None;
     while let Some(name) = wanted.pop() {
-        match all.iter().find(|known| known.package == name) {
+        match all.iter().find(|listed| listed.package == name) {
             _ if names.iter().any(|(there, _)| *there == name) => {}
             Some(one) => {
                 names.push((name, one.version.clone()));
@@ -240,26 +247,26 @@ fn offer(known: Listed, all: &[Listed]) -> Offer {
         }
     }
     Offer {
-        release: apt::upstream_version(&known.version),
-        package: known.package,
-        version: known.version,
+        release: apt::upstream_version(&listed.version),
+        package: listed.package,
+        version: listed.version,
         parts: missing.map_or(Ok(names), Err),
     }
 }
 
 /// The packages among these names that the suites have.
-fn known(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
+fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
     let mut show = apt::command(ctx, "apt-cache", suites);
     show.arg("showpkg").args(names);
-    Ok(read_known(&ctx.capture(show)?.unwrap_or_default()))
+    Ok(parse_showpkg(&ctx.capture(show)?.unwrap_or_default()))
 }
 
 /// Parses the output of `apt-cache showpkg`: for each package its versions, newest first, and after
 /// `Dependencies:` the dependencies of each version. Packages without a version are left out.
-fn read_known(text: &str) -> Vec<Listed> {
+fn parse_showpkg(text: &str) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -271,12 +278,12 @@ fn read_known(text: &str) -> Vec<Listed> {
                 let (package, version) = (package.to_owned(), version.to_owned());
                 all.push(Listed { package, version, needs: Vec::new() });
             }
-        } else if let Some(known) = all.last_mut()
-            && let Some(depends) = line.strip_prefix(&*known.version)
+        } else if let Some(listed) = all.last_mut()
+            && let Some(depends) = line.strip_prefix(&*listed.version)
             && let Some(depends) = depends.strip_prefix(" - ")
-            && known.needs.is_empty()
+            && listed.needs.is_empty()
         {
-            known.needs = related(&known.package, depends.split_whitespace());
+            listed.needs = related(&listed.package, depends.split_whitespace());
         }
     }
     all
@@ -307,20 +314,20 @@ mod tests {
                     Package: linux-base-7.3-c\nVersions: \n\nReverse Depends: \n  z,a\n\
                     Package: linux-image-c\nVersions: \n7.3+1 (/lists/x)\nDependencies: \n\
                     7.3+1 - linux-image-7.3-c (5 7.3)\nProvides: \n7.3+1 - \n";
-        let known = |package: &str, version: &str, needs: &[&str]| Listed {
+        let listed = |package: &str, version: &str, needs: &[&str]| Listed {
             package: package.into(),
             version: version.into(),
             needs: needs.iter().map(|name| (*name).to_owned()).collect(),
         };
-        let image = known("linux-image-7.3-c", "7.3~rc7-1~exp1", &["linux-modules-7.3-c"]);
-        let meta = known("linux-image-c", "7.3+1", &["linux-image-7.3-c"]);
-        assert_eq!(read_known(text), [image.clone(), meta.clone()]);
+        let image = listed("linux-image-7.3-c", "7.3~rc7-1~exp1", &["linux-modules-7.3-c"]);
+        let meta = listed("linux-image-c", "7.3+1", &["linux-image-7.3-c"]);
+        assert_eq!(parse_showpkg(text), [image.clone(), meta.clone()]);
 
         // The image's modules are not there.
         let all = [image.clone(), meta.clone()];
         assert_eq!(offer(meta.clone(), &all).parts, Err("linux-modules-7.3-c".into()));
         let needs = ["linux-image-7.3-c", "linux-base-7.3-c"];
-        let modules = known("linux-modules-7.3-c", "7.3~rc7-1~exp1", &needs);
+        let modules = listed("linux-modules-7.3-c", "7.3~rc7-1~exp1", &needs);
         let whole = offer(meta.clone(), &[image, meta, modules]).parts.unwrap();
         let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["linux-image-c", "linux-image-7.3-c", "linux-modules-7.3-c"]);

@@ -104,7 +104,7 @@ pub(crate) fn uname() -> (String, String, String) {
 }
 
 fn effective_user() -> u64 {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_geteuid, &[]) }.unwrap_or(u64::MAX)
 }
 
@@ -197,7 +197,7 @@ fn is_file(path: &std::ffi::CStr) -> bool {
 }
 
 fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
-    // SAFETY: reads a terminated string.
+    // SAFETY: the string is terminated.
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 

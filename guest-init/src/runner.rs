@@ -182,7 +182,7 @@ fn be_child(case: &Case, index: u32, runner: i32) -> ! {
         sys::exit(NOT_SET_UP);
     }
     // The runner may have died before PR_SET_PDEATHSIG was in effect.
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     if unsafe { sys::call(libc::SYS_getppid, &[]) } != Ok(u64::from(runner.cast_unsigned())) {
         sys::exit(NOT_SET_UP);
     }

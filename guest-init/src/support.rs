@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What makes a case read like its promise: arming, the handler, subjects, comparisons.
+//! The vocabulary of cases: arming, the handler of SIGSYS, child processes, comparisons.
 //!
-//! While the selector says BLOCK, only gates and calls from inside may be used: anything else
-//! (allocating, formatting, the C library) could issue a system call from outside.
+//! While the selector is at BLOCK a case may issue calls only through gates and from inside. Anything else
+//! (allocating, formatting, the C library) could issue a system call from outside, which is dispatched.
 
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::case::{Check, Failure};
@@ -20,7 +20,7 @@ pub(crate) const BLOCK: u8 = 1;
 
 /// `PR_SYS_DISPATCH_OFF`
 pub(crate) const OFF: u64 = 0;
-/// `PR_SYS_DISPATCH_ON`, since 6.17 `PR_SYS_DISPATCH_EXCLUSIVE_ON`
+/// `PR_SYS_DISPATCH_ON`, which is called `PR_SYS_DISPATCH_EXCLUSIVE_ON` since 6.17
 pub(crate) const EXCLUSIVE: u64 = 1;
 /// `PR_SYS_DISPATCH_INCLUSIVE_ON`
 pub(crate) const INCLUSIVE: u64 = 2;
@@ -28,51 +28,55 @@ pub(crate) const INCLUSIVE: u64 = 2;
 /// `si_code` of a dispatch, `SYS_USER_DISPATCH` (include/uapi/asm-generic/siginfo.h).
 pub(crate) const USER_DISPATCH: i32 = 2;
 
-/// Bytes of a page.
+/// The size of a page in bytes.
 pub(crate) const PAGE: usize = 4096;
 
-/// The selector of most cases. Its value in a child is the child's own.
+/// The selector of most cases. A forked child has its own copy.
 pub(crate) static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// A selector's address as prctl takes it.
+/// The address of a selector, as prctl(2) takes it.
 pub(crate) fn address(selector: &AtomicU8) -> u64 {
     std::ptr::from_ref(selector) as u64
 }
 
+/// Sets [`SELECTOR`].
 pub(crate) fn flip(value: u8) {
     SELECTOR.store(value, Ordering::SeqCst);
 }
 
-/// Arms as most cases want it: inside allowed, all else as [`SELECTOR`] says, which says ALLOW.
+/// Arms exclusive mode with the inside part as the allowed range, and [`SELECTOR`] at ALLOW.
 pub(crate) fn arm() -> Check {
     arm_with(address(&SELECTOR))
 }
 
-/// The same with another selector.
+/// As [`arm`], with another selector.
 pub(crate) fn arm_with(selector: u64) -> Check {
     flip(ALLOW);
     accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
 }
 
+/// The length of the inside part in bytes.
 pub(crate) fn inside_length() -> u64 {
     let inside = arch::inside();
     inside.end - inside.start
 }
 
+/// Disarms, which the kernel must accept.
 pub(crate) fn disarm() -> Check {
     accepted(OFF, 0, 0, 0)
 }
 
-/// Arms or disarms, which must be accepted.
+/// Arms or disarms, which the kernel must accept.
 pub(crate) fn accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
     answers(mode, offset, length, selector, Ok(()))
 }
 
-/// Arms or disarms, which must be refused with this error.
+/// Arms or disarms, which the kernel must refuse with this error.
 pub(crate) fn refused(mode: u64, offset: u64, length: u64, selector: u64, errno: i32) -> Check {
     answers(mode, offset, length, selector, Err(sys::Errno(errno)))
 }
 
+/// Arms or disarms, which must give this result.
 fn answers(mode: u64, offset: u64, length: u64, selector: u64, due: sys::Result<()>) -> Check {
     let answer = sys::set_dispatch(mode, offset, length, selector);
     if answer == due {
@@ -88,20 +92,22 @@ fn answers(mode: u64, offset: u64, length: u64, selector: u64, due: sys::Result<
     ))
 }
 
-/// A broken promise.
+/// A failure by a broken promise.
 pub(crate) fn mismatch(expected: impl Into<String>, got: impl Into<String>) -> Failure {
     Failure::Mismatch { expected: expected.into(), got: got.into() }
 }
 
-/// Turns an error of something that only prepares a case into a broken case.
+/// Makes [`Failure::Broken`] of an error during the preparation of a check.
 pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
 
+/// Checks a condition; `got` describes what was observed instead of `expected`.
 pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(mismatch(expected, got())) }
 }
 
+/// Checks that a value is the expected one.
 pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
     if got == expected {
         return Ok(());
@@ -109,6 +115,7 @@ pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Ch
     Err(mismatch(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
 }
 
+/// As [`equal`], for numbers that are best read in hexadecimal.
 pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
     if got == expected {
         return Ok(());
@@ -116,16 +123,17 @@ pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
     Err(mismatch(format!("{what}: {expected:#x}"), format!("{what}: {got:#x}")))
 }
 
+/// The texts of [`log`].
 static LOGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps a text with the case's outcome.
+/// Adds a text to the report of the case.
 pub(crate) fn log(text: String) {
     if let Ok(mut logs) = LOGS.lock() {
         logs.push(text);
     }
 }
 
-/// The texts kept so far.
+/// Takes the texts so far.
 pub(crate) fn take_logs() -> Vec<String> {
     LOGS.lock().map(|mut logs| std::mem::take(&mut *logs)).unwrap_or_default()
 }
@@ -166,22 +174,23 @@ impl Seen {
     }
 }
 
-/// What a handler is asked to do with a dispatch, in its middle.
+/// A dispatch, as a reaction sees it.
 pub(crate) struct Dispatch<'a> {
-    /// How many dispatches there were before since [`forget`].
+    /// The number of dispatches before this one, since [`forget`].
     pub(crate) index: u32,
-    /// The frame that the handler's return puts back.
+    /// The signal frame, which the handler's return restores.
     pub(crate) frame: &'a mut Context,
 }
 
-/// A reaction to a dispatch. It runs in the handler, perhaps with BLOCK.
+/// A reaction to a dispatch. It runs in the handler, with the selector perhaps at BLOCK.
 pub(crate) type React = fn(Dispatch<'_>);
 
+/// The address of the current reaction.
 static REACTION: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let flags = arch::current_flags();
-    // SAFETY: the kernel hands a handler with SA_SIGINFO both, on its stack.
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let seen = Seen {
         info,
@@ -192,7 +201,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     };
     let index = shared().record(&seen);
     let reaction = REACTION.load(Ordering::SeqCst);
-    // SAFETY: `handle_as` stored a `React` there before the handler was installed.
+    // SAFETY: a `React` was stored there before the handler was installed.
     let reaction = unsafe { std::mem::transmute::<usize, React>(reaction) };
     reaction(Dispatch { index, frame });
 }
@@ -201,7 +210,7 @@ extern "C" fn on_other(_: i32, _: *const u8, _: *mut Context) {
     shared().others.fetch_add(1, Ordering::SeqCst);
 }
 
-/// The handler's address.
+/// The address of the handler of SIGSYS.
 pub(crate) fn handler_address() -> u64 {
     on_sigsys as *const () as u64
 }
@@ -209,28 +218,28 @@ pub(crate) fn handler_address() -> u64 {
 /// Reaction: none.
 pub(crate) fn keep(_: Dispatch<'_>) {}
 
-/// Reaction: flips [`SELECTOR`] to ALLOW, so that the handler can return from outside.
+/// Reaction: sets [`SELECTOR`] to ALLOW, so that the handler can return from outside.
 pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
     flip(ALLOW);
 }
 
-/// Reaction: lets the call through.
+/// Reaction: sets ALLOW and makes the program issue the call again.
 pub(crate) fn reissue(dispatch: Dispatch<'_>) {
     flip(ALLOW);
     dispatch.frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
 }
 
-/// Handles SIGSYS with this reaction.
+/// Installs the handler of SIGSYS with this reaction.
 pub(crate) fn handle(reaction: React) -> Check {
     handle_as(reaction, 0, 0)
 }
 
-/// The same with further `SA_*` flags, and signals to block in the handler.
+/// As [`handle`], with further `SA_*` flags and a mask for the handler.
 pub(crate) fn handle_as(reaction: React, flags: i32, mask: u64) -> Check {
     handle_returning(reaction, flags, mask, arch::restorer())
 }
 
-/// The same with a handler that returns to this place.
+/// As [`handle_as`], with another restorer.
 pub(crate) fn handle_returning(reaction: React, flags: i32, mask: u64, restorer: u64) -> Check {
     REACTION.store(reaction as usize, Ordering::SeqCst);
     install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
@@ -248,20 +257,21 @@ fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64)
         restorer,
         mask,
     };
-    // SAFETY: both handlers are handlers.
+    // SAFETY: both addresses are those of signal handlers.
     unsafe { sys::sigaction(signal, &action) }.map_err(broken("rt_sigaction"))
 }
 
-/// Starts counting dispatches anew.
+/// Resets the number of dispatches.
 pub(crate) fn forget() {
     shared().dispatches.store(0, Ordering::SeqCst);
 }
 
+/// The number of dispatches since [`forget`].
 pub(crate) fn dispatches() -> u32 {
     shared().dispatches.load(Ordering::SeqCst)
 }
 
-/// Issues a call with [`SELECTOR`] at BLOCK; afterwards it is at ALLOW.
+/// Issues a call with [`SELECTOR`] at BLOCK, and sets it to ALLOW afterwards.
 pub(crate) fn blocked(gate: &Gate, regs: &Registers) -> Registers {
     flip(BLOCK);
     let after = gate.issue(regs);
@@ -269,7 +279,8 @@ pub(crate) fn blocked(gate: &Gate, regs: &Registers) -> Registers {
     after
 }
 
-/// Issues a call with BLOCK, which must be dispatched, once.
+/// Issues a call with BLOCK, and checks that it is dispatched once. Gives the registers after it and the
+/// record of the dispatch.
 pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Seen), Failure> {
     forget();
     let after = blocked(gate, regs);
@@ -278,55 +289,55 @@ pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Se
     Ok((after, seen))
 }
 
-/// Mode of file creation that a [`touch`] sets, and the one that is there before.
+/// The umask that a [`touch`] sets, and the one before it.
 const TOUCHED: u64 = 0o137;
 const UNTOUCHED: u64 = 0o022;
 
-/// A call whose effect shows: `umask(2)`, private to the process.
+/// The registers of a call with a visible effect: umask(2), which is private to the process.
 pub(crate) fn touch() -> Registers {
     let _ = touched();
     Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
 }
 
-/// What the result's register holds behind a [`touch`] that was dispatched: what it held before.
+/// The value of the result register after a dispatched [`touch`], which is the one before it.
 pub(crate) fn undone() -> i64 {
     Registers::call(number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
 }
 
-/// Whether the result's register behind a dispatched call is as it was at the call. What a recorded
-/// bug leaves there counts too: `registers/general-kept` is the judge of that.
+/// Whether a dispatched call left the result register unchanged. The value that a known kernel bug leaves
+/// is accepted too, as `registers/general-kept` is about that bug.
 pub(crate) fn is_left(got: &Registers, at_call: &Registers) -> bool {
     is_left_in(got.result(), at_call)
 }
 
-/// The same of the register's value.
+/// As [`is_left`], for the value of the register.
 pub(crate) fn is_left_in(result: i64, at_call: &Registers) -> bool {
     result == at_call.result() || arch::LEFT_BY_DISPATCH == Some(result)
 }
 
-/// Behind a [`touch`] that was dispatched.
+/// Checks the result register after a dispatched [`touch`].
 pub(crate) fn left_undone(place: &str, got: &Registers) -> Check {
     let due = undone();
     ensure(
         got.result() == due || arch::LEFT_BY_DISPATCH == Some(got.result()),
-        &format!("result's register {place}: {due}"),
+        &format!("result register {place}: {due}"),
         || got.result().to_string(),
     )
 }
 
-/// Whether a [`touch`] took effect since the last question.
+/// Whether a [`touch`] took effect since the last call of this function.
 pub(crate) fn touched() -> bool {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[UNTOUCHED]) == Ok(TOUCHED) }
 }
 
-/// A touch must be dispatched and have no effect.
+/// Checks that a touch is dispatched and has no effect.
 pub(crate) fn is_dispatched(gate: &Gate) -> Check {
     dispatched(gate, &touch())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())
 }
 
-/// A touch, issued with [`SELECTOR`] as it is, must take effect and not be dispatched.
+/// Checks that a touch, with [`SELECTOR`] as it is, takes effect and is not dispatched.
 pub(crate) fn is_executed(gate: &Gate) -> Check {
     forget();
     let regs = touch();
@@ -334,7 +345,7 @@ pub(crate) fn is_executed(gate: &Gate) -> Check {
     was_executed(after.result())
 }
 
-/// The same, issued with BLOCK.
+/// As [`is_executed`], with the selector at BLOCK.
 pub(crate) fn is_executed_despite_block(gate: &Gate) -> Check {
     forget();
     let regs = touch();
@@ -348,15 +359,15 @@ fn was_executed(result: i64) -> Check {
     equal("result of an allowed call", result, UNTOUCHED.cast_signed())
 }
 
-/// Runs this in a child and says how the child ended; what it gives back is its exit code.
+/// Runs a function in a child and gives the child's end. The result of the function is the exit code.
 ///
-/// The child shares this process's memory, on a stack of its own, while this process waits for
-/// its end, as after `vfork(2)`: without a copy of the memory a death costs an eighth in an
-/// emulated machine, and most cases need a few. Dispositions, mask and dispatch are the child's
-/// own; the selector is not, and is put back to ALLOW.
+/// The child shares this process's memory on a stack of its own, and this process waits, as with
+/// vfork(2). Without a copy of the memory this takes an eighth of the time in an emulated machine.
+/// Signal dispositions, mask and dispatch belong to the child. The selector is shared, and is set to
+/// ALLOW afterwards.
 pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
     extern "C" fn enter<F: FnOnce() -> i32>(slot: u64) -> u64 {
-        // SAFETY: the parent passes the address of its slot, and waits.
+        // SAFETY: the parent passes the address of a live value, and waits.
         let slot = unsafe { &mut *(slot as *mut Option<F>) };
         sys::exit(slot.take().map_or(97, |run| run()))
     }
@@ -364,19 +375,19 @@ pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
     let stack = stack_for(enter::<F>, &raw mut slot as u64)?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), stack, 0, 0];
-    // SAFETY: the stack was prepared and stays.
+    // SAFETY: the stack is prepared and stays mapped.
     let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
     flip(ALLOW);
     let child = child.map_err(broken("clone"))?;
     end_of(i32::try_from(child).map_err(broken("clone"))?)
 }
 
-/// Starts a child with memory of its own, without waiting for it.
+/// Starts a child with its own memory, without waiting for it.
 pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    // SAFETY: cases that fork have one thread, or a child that does without locks.
+    // SAFETY: cases that fork have one thread, or a child that takes no locks.
     match unsafe { sys::fork() }.map_err(broken("fork"))? {
         0 => {
-            // SAFETY: a flag of this process.
+            // SAFETY: takes no pointers.
             let _ = unsafe { sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0) };
             sys::exit(run())
         }
@@ -384,19 +395,19 @@ pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
     }
 }
 
-/// How a child ended.
+/// Waits for the next change of a child.
 pub(crate) fn end_of(child: i32) -> Result<Change, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
 
-/// A child must end of itself with 0.
+/// Checks that a child exited with 0.
 pub(crate) fn ends_well(change: Change) -> Check {
     equal("the child", change.to_string(), Change::Exited(0).to_string())
 }
 
-/// A child must be killed by this signal after exactly so many dispatches were handled, and no
-/// other signal.
+/// Checks that a child was killed by this signal, after exactly `handled` dispatches were handled and no
+/// other signal was.
 pub(crate) fn is_killed(change: Change, signal: i32, handled: u32) -> Check {
     ensure(
         matches!(change, Change::Killed { signal: by, .. } if by == signal),
@@ -407,59 +418,61 @@ pub(crate) fn is_killed(change: Change, signal: i32, handled: u32) -> Check {
     equal("handlers of other signals run", shared().others.load(Ordering::SeqCst), 0)
 }
 
-/// Exit code of a subject from a truth.
+/// The exit code of a child: 0 for true.
 pub(crate) fn code(good: bool) -> i32 {
     i32::from(!good)
 }
 
-/// A zeroed page, or several.
+/// Maps zeroed pages.
 pub(crate) fn pages(count: usize) -> Result<*mut u8, Failure> {
     sys::map(count * PAGE, false).map_err(broken("mmap"))
 }
 
 /// Changes the protection of pages from [`pages`].
 pub(crate) fn protect(start: *mut u8, count: usize, protection: i32) -> Check {
-    // SAFETY: cases pass pages of their own that nothing else lives on.
+    // SAFETY: cases pass pages that nothing else uses.
     unsafe { sys::protect(start, count * PAGE, protection) }.map_err(broken("mprotect"))
 }
 
-/// Waits until another task has set a mark to this value.
+/// Waits until another task sets a mark to this value. Marks are words of [`Shared`](crate::shared::Shared).
 pub(crate) fn await_mark(mark: usize, value: u64) {
     while shared().marks[mark].load(Ordering::SeqCst) != value {
         sys::sched_yield();
     }
 }
 
+/// Sets a mark.
 pub(crate) fn set_mark(mark: usize, value: u64) {
     shared().marks[mark].store(value, Ordering::SeqCst);
 }
 
+/// The value of a mark.
 pub(crate) fn mark(mark: usize) -> u64 {
     shared().marks[mark].load(Ordering::SeqCst)
 }
 
-/// What the kernel takes for the number of a call with this in the number's register.
+/// The number that the kernel reads from this value of the number register.
 pub(crate) fn seen_number(register: u64) -> i32 {
     let number = register & (u64::MAX >> (64 - arch::NUMBER_BITS));
     (number as u32).cast_signed()
 }
 
-/// A system call number as a register holds it.
+/// A system call number as the value of a register.
 pub(crate) fn number(call: i64) -> u64 {
     call.cast_unsigned()
 }
 
-/// What `spawn` gives a task that shares memory: a stack of its own that is never freed, as
-/// nobody knows when the task has left it, and the stack pointer to begin with.
+/// Maps and prepares the stack of a task in this process's memory; gives its first stack pointer. The
+/// stack is never freed, as nothing reports when the task has left it.
 pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
     const PAGES: usize = 16;
-    // SAFETY: pages of its own, all zero.
+    // SAFETY: newly mapped, and zeroed.
     let stack = unsafe { std::slice::from_raw_parts_mut(pages(PAGES)?, PAGES * PAGE) };
     Ok(arch::prepare_stack(stack, run, argument))
 }
 
-/// Starts a thread that does without the C library: no thread-local storage of its own, so it
-/// may neither allocate nor panic.
+/// Starts a thread without the C library. It has no thread-local storage of its own, so it must neither
+/// allocate nor panic.
 pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
@@ -468,6 +481,6 @@ pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Res
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
     let arguments = [u64::from(flags.cast_unsigned()), stack_for(run, argument)?, 0, 0];
-    // SAFETY: the stack was prepared and stays.
+    // SAFETY: the stack is prepared and stays mapped.
     sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) }).map_err(broken("clone"))
 }

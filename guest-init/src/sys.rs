@@ -86,14 +86,14 @@ fn pid_of(value: u64) -> i32 {
 /// `getpid(2)`
 #[must_use]
 pub fn getpid() -> i32 {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_getpid, &[]) }.map_or(-1, pid_of)
 }
 
 /// `gettid(2)`
 #[must_use]
 pub fn gettid() -> i32 {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_gettid, &[]) }.map_or(-1, pid_of)
 }
 
@@ -211,7 +211,7 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
 /// # Errors
 /// As the kernel says.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_kill, &[word(pid), word(signal)]) }.map(drop)
 }
 
@@ -220,7 +220,7 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 /// # Errors
 /// As the kernel says.
 pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_tgkill, &[word(pid), word(tid), word(signal)]) }.map(drop)
 }
 
@@ -405,7 +405,7 @@ pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
 /// # Errors
 /// As the kernel says.
 pub fn memory_file() -> Result<i32> {
-    // SAFETY: reads a terminated string.
+    // SAFETY: the string is terminated.
     unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
 }
 
@@ -417,7 +417,7 @@ pub fn memory_file() -> Result<i32> {
 pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
     const CLOEXEC: u64 = 1; // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
     const CREATE: u64 = 6; // FSCONFIG_CMD_CREATE
-    // SAFETY: reads a terminated string.
+    // SAFETY: the string is terminated.
     unsafe {
         let fs = call(libc::SYS_fsopen, &[kind.as_ptr() as u64, CLOEXEC])?;
         let mount = call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
@@ -438,7 +438,7 @@ pub fn close(fd: i32) -> Result<()> {
 
 /// Lets another task run.
 pub fn sched_yield() {
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     let _ = unsafe { call(libc::SYS_sched_yield, &[]) };
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways into the kernel: each obeys dispatch, by the address that the kernel gives it.
+//! The system call entries: dispatch applies to each, by the address that the kernel records for it.
 
 use super::on;
 use crate::case::{Case, Only, outside_core};
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/int80-refused",
-        "where there are no 32-bit calls int 0x80 is a fault, and dispatch has no part in it",
+        "without 32-bit calls int 0x80 is a fault, and dispatch does not apply",
         "exc_general_protection()",
         on!("x86_64", entries::int80_refused),
     )
@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sigreturn-exempt",
-        "both sigreturns of the 32-bit vDSO always go through, and no selector is read for them",
+        "both sigreturns of the 32-bit vDSO are always executed, and read no selector",
         EXEMPT,
         on!("x86_64", entries::sigreturn_exempt),
     )
@@ -89,7 +89,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sigreturn-exempt-by-address",
-        "what is exempt in the 32-bit vDSO is the address, whatever the number",
+        "the exemption of the 32-bit vDSO is by address, whatever the number",
         EXEMPT,
         on!("x86_64", entries::exempt_by_address),
     )
@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sigreturn-exempt-only-vdso32",
-        "nothing in the 64-bit vDSO is exempt, not even int 0x80 right before its start",
+        "no address of the 64-bit vDSO is exempt, not even for int 0x80 right before its start",
         EXEMPT,
         on!("x86_64", entries::exempt_only_in_compat_vdso),
     )
@@ -129,7 +129,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/vsyscall",
-        "the vsyscall page is no system call: it works whatever the selector says",
+        "the vsyscall page issues no system call: it works whatever the selector says",
         "emulate_vsyscall()",
         on!("x86_64", entries::vsyscall),
     )

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Who is armed after fork, clone and exec.
+//! Dispatch after fork, clone and exec.
 
 use crate::arch;
 use crate::case::{Case, Check, Failure, case};
@@ -36,7 +36,7 @@ pub(super) const CASES: &[Case] = &[
         "task_set_syscall_user_dispatch()",
         off_is_own,
     ),
-    case("inheritance/exec-disarms", "a program that is executed is not armed", EXEC, exec_disarms),
+    case("inheritance/exec-disarms", "after exec the process is not armed", EXEC, exec_disarms),
     case(
         "inheritance/failed-exec-keeps",
         "an execve that fails leaves dispatch armed",
@@ -60,7 +60,8 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["stale-config-after-clear"]),
 ];
 
-/// In the child, with the selector at BLOCK: whether a call is executed. Leaves 1 or 2 in mark 0.
+/// Runs in the child with the selector at BLOCK: sets mark 0 to 1 if a call is executed, to 2 if it is
+/// dispatched.
 extern "C" fn call_outside(_: u64) -> u64 {
     let regs = touch();
     let before = dispatches();
@@ -115,8 +116,8 @@ fn clone3() -> Check {
     handle(keep)?;
     arm()?;
     let stack = stack_for(call_outside, 0)?;
-    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The
-    // child starts at the end of the stack, which was prepared.
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The child
+    // starts at the end of the prepared stack.
     let size = 0x1000;
     let signal = u64::from(libc::SIGCHLD.cast_unsigned());
     let arguments = [shares_memory(0), 0, 0, 0, signal, stack - size, size, 0];
@@ -150,8 +151,8 @@ fn thread() -> Check {
 
 static OTHER: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// Arms with [`OTHER`], and then issues a call for each odd value of mark 0: 1 when done. What
-/// became of the call is left in mark 1: 1 executed, 2 dispatched.
+/// Arms with [`OTHER`], then issues a call at each odd value of mark 0 and increments the mark. Mark 1
+/// gets the fate of the call: 1 for executed, 2 for dispatched.
 extern "C" fn armed_otherwise(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
@@ -265,14 +266,14 @@ fn off_is_own() -> Check {
     equal(FATE, order(&mut round, &[CALL]), 2)
 }
 
-/// What the executed program ends with.
+/// The exit code of the executed program.
 pub(crate) const EXECUTED: u8 = 23;
 
 fn exec_disarms() -> Check {
     let fd = program()?;
     handle(keep)?;
     let end = subject(|| {
-        // Without a selector everything outside would be dispatched, and the handler is gone.
+        // Without a selector: if it stayed armed, every call would be dispatched, without a handler.
         if arm_with(0).is_err() {
             return 99;
         }
@@ -282,12 +283,13 @@ fn exec_disarms() -> Check {
     equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
 }
 
-/// A file with a program that ends with [`EXECUTED`] unless it is armed.
+/// A file with a program that exits with [`EXECUTED`] if its calls are executed.
 pub(crate) fn program() -> Result<i32, Failure> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
-    // SAFETY: reads the image; duplicates the file to descriptor 0, which the program uses.
+    // The program duplicates descriptor 0, so put the file there.
+    // SAFETY: the image is live.
     unsafe {
         sys::call(libc::SYS_write, &[file, image.as_ptr() as u64, image.len() as u64])
             .map_err(broken("write"))?;
@@ -296,12 +298,12 @@ pub(crate) fn program() -> Result<i32, Failure> {
     Ok(fd)
 }
 
-/// Executes that program; comes back only if that fails.
+/// Executes that program; returns only on failure.
 pub(crate) fn execute(fd: i32) {
     let none = [0u64];
     let list = none.as_ptr() as u64;
     let empty = libc::AT_EMPTY_PATH.cast_unsigned();
-    // SAFETY: reads an empty path and two empty lists.
+    // SAFETY: the path and the two lists are empty and terminated.
     let _ = unsafe {
         sys::call(
             libc::SYS_execveat,
@@ -316,7 +318,7 @@ fn failed_exec_keeps() -> Check {
     let none = [0u64];
     let list = none.as_ptr() as u64;
     for path in [c"/no/such/program", c"/"] {
-        // SAFETY: reads a path and two empty lists.
+        // SAFETY: the path and the two lists are terminated.
         let answer = unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
         ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
         is_dispatched(&arch::gate())?;
@@ -324,7 +326,7 @@ fn failed_exec_keeps() -> Check {
     Ok(())
 }
 
-/// The configuration that a forked child of an armed process has.
+/// The configuration of a forked child of an armed process.
 fn child_config() -> Result<Config, Failure> {
     arm()?;
     let child = Tracee::start(|| {

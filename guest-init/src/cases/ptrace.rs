@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a tracer sees of dispatch, and how it reads and changes the configuration.
+//! Dispatch of traced tasks: the stops of the tracer, and its access to the configuration.
 
 use super::on;
 use crate::arch::{self};
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "ptrace/killed-exit-event",
-        "a call that kills by its selector shows the tracer no signal, only the exit and SIGSYS",
+        "for a call whose selector kills the tracer sees no signal, only the exit with SIGSYS",
         "force_exit_sig()",
         killed_exit_event,
     ),
@@ -153,7 +153,7 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["inclusive-get-set"]),
 ];
 
-/// A tracee that is armed, stops for its tracer, and issues a touch with this selector.
+/// A tracee that arms, stops for its tracer, and issues a touch with this selector value.
 pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
     handle(keep)?;
     Tracee::start(|| {
@@ -181,8 +181,8 @@ fn no_call_stops() -> Check {
 
 pub(super) fn next_call_stops() -> Check {
     let tracee = caller(BLOCK)?;
-    // Nobody traces the dispatched call itself in the first round: the flag that it leaves for
-    // its own exit must not swallow the next call's.
+    // The dispatched call of the first round is not traced: the flag that it leaves for its exit must
+    // not suppress the stops of the next call.
     for first in [SYSCALL, CONT] {
         let tracee = if first == SYSCALL { &tracee } else { &caller(BLOCK)? };
         tracee.expect_signal(first, 0, libc::SIGSYS)?;
@@ -200,7 +200,7 @@ fn no_emulation_stop() -> Check {
     let tracee = caller(BLOCK)?;
     tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
     equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
-    // The handler's return is seen, so SYSEMU was in force.
+    // The handler's return stops, so SYSEMU was in force.
     tracee.expect_call(SYSEMU, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     tracee.kill()
@@ -224,12 +224,12 @@ fn suppressed_signal() -> Check {
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
     equal("result's register at SIGSYS", at.result.cast_signed(), undone())?;
-    // The tracee itself checks what it finds behind the call.
+    // The tracee itself checks the result register after the call.
     ends_well(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// What [`arm`] sets.
+/// The configuration that [`arm`] sets.
 pub(super) fn armed() -> Config {
     Config {
         mode: EXCLUSIVE,
@@ -239,7 +239,7 @@ pub(super) fn armed() -> Config {
     }
 }
 
-/// One that needs all its bits.
+/// A configuration in which all 64 bits of each field matter.
 pub(super) const STRANGE: Config =
     Config { mode: EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
 

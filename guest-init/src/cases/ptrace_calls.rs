@@ -108,7 +108,7 @@ fn call_info_set() -> Check {
 /// A selector that tracer and tracee share, at ALLOW.
 pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
-    // SAFETY: one byte of memory that is never unmapped.
+    // SAFETY: a byte of memory that is never unmapped.
     Ok(unsafe { &*page.cast() })
 }
 

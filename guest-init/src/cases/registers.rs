@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the round trip from a dispatch to the handler's return leaves of the registers.
+//! The registers after the round trip from a dispatch to the handler's return.
 
 use super::on;
 use crate::arch::{self, Reg, Registers};
@@ -45,11 +45,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .only(Only {
         archs: &[Arch::Aarch64],
-        reason: "elsewhere no entry answers number -1 (NO_SYSCALL) before it asks the selector",
+        reason: "no other architecture answers number -1 (NO_SYSCALL) before it reads the selector",
     }),
     case(
         "registers/restart-numbers-kept",
-        "numbers or arguments in the result's register that equal the kernel's own restart codes \
+        "numbers or arguments in the result register that equal the kernel's own restart codes \
          are kept like all others",
         "handle_signal()",
         restart_numbers_kept,
@@ -104,7 +104,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .only(Only {
         archs: all_but!(X86_64),
-        reason: "on x86-64 registers/sse-kept and registers/avx-kept say it",
+        reason: "x86-64 has registers/sse-kept and registers/avx-kept instead",
     }),
     case(
         "registers/scalable-cut",
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .only(Only {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
-        reason: "elsewhere the thread pointer is one of the general registers",
+        reason: "on riscv64 the thread pointer is a general register",
     }),
     case(
         "registers/int80-kept",
@@ -166,7 +166,7 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// A call with a pattern in every register.
+/// The registers of a call with a pattern in every register.
 pub(super) fn pattern() -> Registers {
     Registers::call(number(libc::SYS_umask), pattern_arguments())
 }
@@ -198,7 +198,7 @@ pub(super) fn behind_overwriting_handler<State>(
     Ok(after)
 }
 
-/// All but the two registers that the instruction itself may overwrite.
+/// Every register except those that the system call instruction may overwrite.
 fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let due = if reg == Reg::Sp { sp } else { regs[reg] };
@@ -209,7 +209,7 @@ fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     Ok(())
 }
 
-/// The instruction may overwrite these, the kernel may leave nothing else there.
+/// Checks the registers that the system call instruction may overwrite: no other values may be there.
 fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
     let values = Reg::SCRATCH.map(|reg| got[reg]);
     let due = regs.scratch_behind(after);
@@ -226,7 +226,8 @@ pub(super) fn round_trip(regs: &Registers, got: &Registers, seen: &Seen, after: 
     equal_hex("next instruction", got[Reg::NEXT], after)
 }
 
-/// Every register is kept, but for what a recorded bug may leave in the result's.
+/// Checks that every register is unchanged, except for the value that a known bug leaves in the result
+/// register.
 pub(super) fn others_kept() -> Check {
     handle(keep)?;
     arm()?;
@@ -273,7 +274,7 @@ fn number_kept() -> Check {
     Ok(())
 }
 
-/// Leaves the call behind even if the kernel stepped back to issue it again.
+/// Reaction: continues after the call even if the kernel has moved the frame back to restart it.
 fn leave_behind(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::gate().after();
 }
@@ -315,7 +316,7 @@ fn injected_result() -> Check {
     Ok(())
 }
 
-/// What [`edit`] makes of a register: all bits inverted that are the program's to set.
+/// The value that [`edit`] gives a register: all bits that a program may set are inverted.
 fn edited(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
@@ -399,9 +400,9 @@ pub(super) fn no_effect() -> Check {
             || got.result().to_string(),
         )?;
     }
-    // SAFETY: the page is the case's own; if it is gone after all, the runner sees the fault.
+    // SAFETY: the page belongs to this case.
     unsafe { page.write_volatile(1) };
-    // SAFETY: asks for flags and for the mask of the process.
+    // SAFETY: the mask is live.
     let (descriptor, mask) = unsafe {
         let size = sys::call(libc::SYS_lseek, &[descriptor, 0, 2]);
         (size, sys::call(libc::SYS_umask, &[0o022]))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel issues again by itself: each asks the selector anew, from the same place.
+//! Calls that the kernel restarts: each restart reads the selector again, for the same address.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -32,13 +32,13 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "restart/sleep-ends-with-handler",
-        "restart_syscall that is issued again behind the handler is EINTR, as behind any handler",
+        "a restart_syscall that is issued again after its handler is EINTR, as after any handler",
         "restore_sigcontext()",
         sleep_ends_with_handler,
     )
     .only(Only {
         archs: all_but!(S390x),
-        reason: "the number of restart_syscall is in no register: what is issued again is the sleep",
+        reason: "the number of restart_syscall is in no register, so the sleep is issued again instead",
     }),
     outside_core(
         "restart/stopped-sleep",
@@ -68,18 +68,18 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["restart-number", "result-register-lost"]),
 ];
 
-/// A pipe from which nothing can be read: its reading end.
+/// The read end of a pipe that stays empty.
 fn empty_pipe() -> Result<u64, Failure> {
     let mut ends = [0i32; 2];
-    // SAFETY: writes the two descriptors.
+    // SAFETY: writes two descriptors to a live array.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
         .map_err(broken("pipe2"))?;
     Ok(u64::from(ends[0].cast_unsigned()))
 }
 
-/// A tracee that issued this call with ALLOW, and is held by its tracer in the stop for SIGUSR1
-/// that interrupted it. The signal is sent in the entry of the call, so that it is in time for
-/// certain. What the gate hands back is judged by `good`.
+/// A tracee that has issued this call with ALLOW, and is stopped for the SIGUSR1 that interrupted it. The
+/// tracer sends the signal at the entry of the call, so it always arrives in time. `good` judges the
+/// registers after the call.
 fn interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
@@ -101,7 +101,8 @@ fn interrupted(
     Ok(tracee)
 }
 
-/// The one dispatch there was: of this call, from the gate, with this number in its register.
+/// Checks that there was one dispatch: of this call, from the gate, with this value in the number
+/// register.
 fn dispatch_of(call: i64, register: i64) -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
@@ -111,12 +112,12 @@ fn dispatch_of(call: i64, register: i64) -> Check {
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
 }
 
-/// The same of a sleep that goes on.
+/// Checks the same for a sleep that continues as `restart_syscall(2)`.
 fn is_restart() -> Check {
     dispatch_of(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
 
-/// Ten seconds, `struct timespec`: more than any case waits.
+/// Ten seconds as a `struct timespec`: longer than any case waits.
 static LONG: [i64; 2] = [10, 0];
 
 fn dispatched_anew() -> Check {
@@ -126,8 +127,8 @@ fn dispatched_anew() -> Check {
     let byte = 0u8;
     let pipe = empty_pipe()?;
     let fork = u64::from(libc::SIGCHLD.cast_unsigned());
-    // What each answers an interruption with (include/linux/errno.h): ERESTARTSYS,
-    // ERESTARTNOHAND, ERESTARTNOINTR (`copy_process()`).
+    // The error of each when it is interrupted (include/linux/errno.h): ERESTARTSYS, ERESTARTNOHAND,
+    // ERESTARTNOINTR (`copy_process()`).
     for (call, arguments) in [
         (libc::SYS_read, [pipe, &raw const byte as u64, 1]),
         (libc::SYS_rt_sigsuspend, [&raw const NOTHING as u64, 8, 0]),
@@ -157,13 +158,13 @@ fn dispatched_anew() -> Check {
 /// An empty signal mask.
 static NOTHING: u64 = 0;
 
-/// Sleeps for this long.
+/// A nanosleep(2) of this duration.
 fn sleep(time: &[i64; 2]) -> Registers {
     Registers::call(number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
-/// Ten times longer each, `struct timespec`: a machine that is busy with others may let the first
-/// ones pass between the start of the timer and the look at pending signals.
+/// Durations as `struct timespec`, each ten times the one before: on a busy machine a short sleep may end
+/// before the kernel looks at pending signals.
 static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
 /// As [`interrupted`] for a sleep, with the earliest time at which that may end. One that was over before the kernel looked
@@ -190,12 +191,12 @@ fn interrupted_sleep(selector: &'static AtomicU8, due: i64) -> Result<(Tracee, D
     }
 }
 
-/// Reaction: issues the call in the handler, and hands its result to the program.
+/// Reaction: issues the call in the handler, and gives its result to the program.
 fn issue_here(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
     let Some(seen) = shared().seen(dispatch.index as usize) else { return };
-    // SAFETY: the program's own call.
+    // SAFETY: the call is the one that the program issued.
     let result = unsafe { arch::inside_call(number(seen.number().into()), arguments) };
     registers[Reg::RESULT] = result.cast_unsigned();
 }
@@ -267,7 +268,7 @@ fn stopped_sleep() -> Check {
     is_restart()
 }
 
-/// Whether a process of one thread sleeps where a signal wakes it (proc(5), `stat`).
+/// Whether a single-threaded process is in an interruptible sleep (`/proc/PID/stat`).
 fn sleeps(pid: i32) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(broken("stat"))?;
     let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
@@ -293,12 +294,12 @@ fn failed_stays_failed() -> Check {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: a handler.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
     let read = Registers::call(number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
-    // Without SA_RESTART, and a sleep also with it.
+    // Without SA_RESTART; a sleep also with it.
     for regs in [read, sleep(&LONG)] {
         shared().others.store(0, Ordering::SeqCst);
         let tracee = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {

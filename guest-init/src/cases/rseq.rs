@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch together with restartable sequences: `rseq(2)`.
+//! Dispatch together with restartable sequences (rseq(2)).
 
 use crate::arch::{self, Gate, Reg};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -15,7 +15,7 @@ const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "rseq/section-aborted",
-        "a dispatch from within a critical section aborts it, and its handler is told so",
+        "a dispatch from a critical section aborts it, and the signal frame shows that",
         "rseq_signal_deliver()",
         section_aborted,
     )
@@ -23,21 +23,21 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["rseq-ignores-signals-of-calls"]),
     outside_core(
         "rseq/other-section-left",
-        "a dispatch from outside of the critical section goes on behind the call",
+        "a dispatch from outside the critical section continues after the call",
         "rseq_signal_deliver()",
         other_section_left,
     )
     .features(RSEQ),
     outside_core(
         "rseq/section-checked",
-        "a kernel that kills for calls from critical sections also kills for dispatched ones",
+        "a kernel that kills for calls in critical sections also kills for dispatched ones",
         "rseq_syscall()",
         section_checked,
     )
     .features(RSEQ),
 ];
 
-/// `struct rseq` of the first length (include/uapi/linux/rseq.h).
+/// The original `struct rseq` (include/uapi/linux/rseq.h).
 #[repr(C, align(32))]
 struct Area {
     cpu_start: AtomicU32,
@@ -57,10 +57,11 @@ struct Section {
     abort: u64,
 }
 
-/// A registered area; where a section of this gate is aborted to is [`Gate::elsewhere`].
+/// Registers an rseq area. Sections of this gate abort to [`Gate::elsewhere`].
 fn register(gate: &Gate) -> Result<&'static Area, Failure> {
-    // SAFETY: the kernel wants the signature in front of the place that is gone to, and takes
-    // any: so it is what stands there in the gate's code.
+    // The kernel requires the registered signature before the abort address, and accepts any value: so
+    // register the bytes of the gate there.
+    // SAFETY: reads the gate's code.
     let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
     let area = Box::leak(Box::new(Area {
         cpu_start: AtomicU32::new(0),
@@ -76,36 +77,36 @@ fn register(gate: &Gate) -> Result<&'static Area, Failure> {
     Ok(area)
 }
 
-/// A section that begins with this address and is so long, and is aborted to `gate.elsewhere()`.
+/// A critical section with this start and length, which aborts to `gate.elsewhere()`.
 fn section(gate: &Gate, start: u64, length: u64) -> u64 {
     let abort = gate.elsewhere();
     let section = Box::leak(Box::new(Section { version: 0, flags: 0, start, length, abort }));
     std::ptr::from_ref(section) as u64
 }
 
-/// The section of the gate's call: the address behind it, at which a call is when the kernel
-/// looks, is in it.
+/// A critical section that contains the address after the system call instruction, which the kernel
+/// compares.
 fn around(gate: &Gate) -> u64 {
     section(gate, gate.call_address(), arch::CALL_LENGTH + 1)
 }
 
-/// How often this thread lost its CPU (getrusage(2)). When it does outside of the critical section,
-/// the kernel forgets the section (`rseq_ip_fixup()`); what was tried then says nothing.
+/// The number of context switches of this thread (getrusage(2)). After one outside the critical section
+/// the kernel forgets the section (`rseq_ip_fixup()`), and a trial is worth nothing.
 fn switches() -> Result<i64, Failure> {
-    // SAFETY: plain numbers, which the call writes.
+    // SAFETY: a structure of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
-    // SAFETY: writes the structure.
+    // SAFETY: the structure is live.
     unsafe { sys::call(libc::SYS_getrusage, &[who, &raw mut usage as u64]) }
         .map_err(broken("getrusage"))?;
     Ok(usage.ru_nvcsw + usage.ru_nivcsw)
 }
 
-/// Exit status of a child that lost its CPU on the way into the section.
+/// Exit code of a child with a context switch before the section.
 const DISTURBED: i32 = 98;
 
-/// How a child ended in which `enter` was not disturbed on its way into the section; if it comes
-/// back, with 0.
+/// The end of a child that calls `enter` and then exits with 0. Repeated until there is no context switch
+/// before the section.
 fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
         let end = end_of(start(|| {
@@ -125,8 +126,8 @@ fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     }
 }
 
-/// Whether this kernel kills who issues a call in a critical section (`CONFIG_DEBUG_RSEQ`, from
-/// 6.19 a boot argument).
+/// Whether this kernel kills for a call in a critical section (`CONFIG_DEBUG_RSEQ`; since 6.19 a boot
+/// argument).
 fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
     let regs = touch();
     let end = undisturbed(|| {
@@ -137,7 +138,9 @@ fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failur
     match end {
         Change::Exited(0) => Ok(false),
         Change::Killed { signal: libc::SIGSEGV, .. } => Ok(true),
-        other => Err(mismatch("a call in a critical section kills or not", format!("it {other}"))),
+        other => {
+            Err(mismatch("a call in a critical section returns or kills", format!("it {other}")))
+        }
     }
 }
 
@@ -154,7 +157,7 @@ fn section_aborted() -> Check {
         let regs = touch();
         forget();
         let before = switches()?;
-        // The section must be entered behind the last other call.
+        // Nothing else may issue a call after the section is set.
         area.section.store(section, Ordering::SeqCst);
         let got = blocked(&gate, &regs);
         let left = area.section.load(Ordering::SeqCst);
@@ -179,7 +182,7 @@ fn other_section_left() -> Check {
     let area = register(&gate)?;
     handle(keep)?;
     arm()?;
-    // It ends with the call, or begins behind where the call is when the kernel looks.
+    // It ends with the instruction, or begins after the address that the kernel compares.
     for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
     {
         let regs = touch();

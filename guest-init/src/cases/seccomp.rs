@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch comes before seccomp: what is dispatched no filter sees, what is allowed all see.
+//! Dispatch comes before seccomp: filters see no dispatched call, and every allowed one.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, case, outside_core};
@@ -55,10 +55,10 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["tsync-bypassed"]),
 ];
 
-/// `SYS_SECCOMP`, the code of a filter's SIGSYS.
+/// `SYS_SECCOMP`, the `si_code` of a filter's SIGSYS.
 pub(super) const FROM_FILTER: i32 = 1;
 
-/// Installs a filter that does this to `umask` and allows all else.
+/// Installs a filter that returns this action for umask(2), and allows all other calls.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
     filter_umask_with(action, 0)
 }
@@ -75,7 +75,7 @@ fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// A call that the filter decides on. [`touch`] itself would be filtered.
+/// A call that the filter acts on, without the umask(2) that [`touch`] itself issues.
 pub(super) fn umask() -> Registers {
     Registers::call(number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
@@ -92,7 +92,7 @@ fn dispatched_unseen() -> Check {
     ends_well(end)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     equal("si_code", shared().seen(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
-    // The filter is one that kills.
+    // The filter kills for umask(2).
     let end = subject(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
@@ -108,7 +108,7 @@ fn allowed_filtered() -> Check {
     handle(reissue)?;
     arm()?;
     filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).map_err(broken("seccomp"))?;
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     let inside = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
     equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
     let got = arch::gate().issue(&umask());
@@ -217,10 +217,10 @@ fn tsync_at_entry_stop() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// Reaction: ends the thread, by one of the few calls that strict mode knows. The return from a
-/// handler is not one of them everywhere (s390x: sigreturn is, rt_sigreturn is not).
+/// Reaction: ends the thread by exit(2), which strict mode permits. It does not permit the return from a
+/// handler everywhere: on s390x sigreturn, but not rt_sigreturn.
 fn leave(_: Dispatch<'_>) {
-    // SAFETY: ends the subject's only thread.
+    // SAFETY: ends the child's only thread.
     let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
 }
 
@@ -229,16 +229,16 @@ fn dispatched_unseen_strict() -> Check {
     for (selector, due) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
         forget();
         let end = subject(|| {
-            // SAFETY: strict mode is the subject's own.
+            // SAFETY: takes no pointers.
             let strict = || unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) };
-            // In this order: strict mode knows no prctl.
+            // Arm first: strict mode permits no prctl(2).
             if arm().is_err() || strict().is_err() {
                 return 99;
             }
             flip(selector);
             let _ = arch::gate().issue(&umask());
-            // Nor does it know exit_group(2).
-            // SAFETY: ends the subject's only thread.
+            // Strict mode permits no exit_group(2) either.
+            // SAFETY: ends the child's only thread.
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };
             1
         });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the kernel does with the selector: when it reads it, how much of it, and what it makes
-//! of every value and of every way in which it cannot be read.
+//! The selector: when the kernel reads it, how many bytes, the meaning of each value, and the effect of a
+//! selector that cannot be read.
 
 use super::on;
 use crate::arch::{self, Registers};
@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH, allow_executes),
     case(
         "selector/allowed-number-unknown",
-        "with ALLOW a number that does not exist is ENOSYS, also -1, which tells of skipped calls",
+        "with ALLOW an unknown number is ENOSYS, also -1, the number of skipped calls",
         "syscall_trace_enter()",
         allowed_number_unknown,
     ),
@@ -28,10 +28,10 @@ pub(super) const CASES: &[Case] = &[
         DISPATCH,
         block_dispatches,
     ),
-    case("selector/flips", "each flip counts from the next call on", DISPATCH, flips),
+    case("selector/flips", "each flip applies from the next call on", DISPATCH, flips),
     outside_core(
         "selector/flip-from-afar",
-        "a flip by another process through shared memory counts",
+        "a flip by another process through shared memory applies",
         DISPATCH,
         flip_from_afar,
     ),
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "selector/kill-dumps-core",
-        "a process that its selector kills leaves a core if it may, and none if it may not",
+        "a process that its selector kills dumps core if its limit permits, else not",
         "do_coredump()",
         kill_dumps_core,
     )
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "selector/unmapped-kills",
-        "a selector that is not mapped kills with SIGSEGV, past any handler",
+        "an unmapped selector kills with SIGSEGV, past any handler",
         EXIT,
         unmapped_kills,
     ),
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "selector/protection-key-kills",
-        "a selector that a protection key denies kills with SIGSEGV, past any handler",
+        "a selector that a protection key protects kills with SIGSEGV, past any handler",
         EXIT,
         on!("x86_64", keys::protection_key_kills),
     )
@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "selector/read-only-suffices",
-        "a selector on a page that cannot be written is obeyed",
+        "a selector on a read-only page is obeyed",
         DISPATCH,
         read_only_suffices,
     ),
@@ -117,7 +117,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "selector/faulted-in",
-        "a selector whose page was dropped is read as what the page comes back with",
+        "a selector whose page was dropped is read from the new page",
         DISPATCH,
         faulted_in,
     ),
@@ -139,10 +139,10 @@ fn allow_executes() -> Check {
 fn allowed_number_unknown() -> Check {
     handle(keep)?;
     arm()?;
-    // In range and by the selector; what is blocked must stay told apart from what is skipped.
+    // Allowed by the range, and by the selector.
     for number in [(-1i64).cast_unsigned(), 0xffff_ffff, arch::UNUSED_NUMBER] {
         forget();
-        // SAFETY: no such call.
+        // SAFETY: the call does not exist.
         let inside = unsafe { arch::inside_call(number, [0; 6]) };
         let outside = arch::gate().issue(&Registers::call(number, [0; 6])).result();
         let due = -i64::from(libc::ENOSYS);
@@ -163,7 +163,7 @@ fn block_dispatches() -> Check {
 fn flips() -> Check {
     handle(keep)?;
     arm()?;
-    // Changing runs of both: a value kept from an earlier call would show.
+    // Runs of both values in varying lengths: a cached value of an earlier call would show.
     let mut pattern = 0x9d2c_5680_u32;
     for _ in 0..32 {
         if pattern & 1 == 1 {
@@ -179,7 +179,7 @@ fn flips() -> Check {
 fn flip_from_afar() -> Check {
     handle(keep)?;
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
-    // SAFETY: one byte of memory that is never unmapped, shared by two processes.
+    // SAFETY: a byte of memory that is never unmapped, which two processes share.
     let selector: &AtomicU8 = unsafe { &*page.cast() };
     let rounds = 6;
     let other = start(|| {
@@ -209,11 +209,11 @@ fn flip_from_afar() -> Check {
     equal("calls that did not obey the other process", count, 0)
 }
 
-/// Arms a subject with this selector, lets it issue a call, and expects that it does not live and
-/// that the call has no effect.
+/// Checks that a child that is armed with this selector is killed by its call, and that the call has no
+/// effect.
 fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     forget();
-    // What the call would do outlasts who issues it.
+    // The effect of the call would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
     let enlarge = Registers::call(number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
@@ -229,7 +229,7 @@ fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     })?;
     is_killed(end, signal, 0)?;
     equal("instructions run after the call", mark(15), 0)?;
-    // SAFETY: touches no memory.
+    // SAFETY: takes no pointers.
     let size = unsafe { sys::call(libc::SYS_lseek, &[file, 0, 2]) }.map_err(broken("lseek"))?;
     sys::close(fd).map_err(broken("close"))?;
     equal("bytes in the file that the call would enlarge", size, 0)
@@ -241,7 +241,7 @@ fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
         .map_err(|why| at(&format!("selector {value:#x}"), why))
 }
 
-/// The same failure with where it happened.
+/// Adds the place to a failure.
 fn at(place: &str, why: Failure) -> Failure {
     match why {
         Failure::Mismatch { expected, got } => mismatch(format!("{place}: {expected}"), got),
@@ -251,7 +251,7 @@ fn at(place: &str, why: Failure) -> Failure {
 
 fn invalid_value_kills() -> Check {
     handle(keep)?;
-    // Each bit alone, and what a comparison with a sign, of some bits or with a bound lets by.
+    // Each bit alone, and the values that a signed, a partial or a bounded comparison would accept.
     for value in [2, 3, 4, 8, 16, 32, 64, 0x7f, 0x80, 0x81, 0xfe, 0xff] {
         invalid(value, || {})?;
     }
@@ -266,7 +266,7 @@ fn invalid_value_kills_always() -> Check {
     })?;
     let ignore = Action { handler: 1, ..Action::default() };
     invalid(0xff, || {
-        // SAFETY: ignoring needs no handler.
+        // SAFETY: SIG_IGN has no handler.
         let _ = unsafe { sys::sigaction(libc::SIGSYS, &ignore) };
     })
 }
@@ -280,7 +280,7 @@ extern "C" fn bystander(_: u64) -> u64 {
 
 fn invalid_value_kills_all_threads() -> Check {
     handle(keep)?;
-    // The thread that dies is the first one, then another one: the rest must go with either.
+    // First the main thread is killed, then another one: each must end the whole process.
     invalid(2, || {
         if spawn_thread(bystander, 0).is_ok() {
             await_mark(0, 1);
@@ -312,12 +312,12 @@ fn kill_dumps_core() -> Check {
     protect(nowhere, 1, libc::PROT_NONE)?;
     let invalid = AtomicU8::new(2);
     for (selector, signal) in [(address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)] {
-        // A page is enough for the kernel to begin with it (`min_coredump` of ELF).
+        // The kernel dumps core from one page on (`min_coredump` of ELF).
         for limit in [PAGE as u64, 0] {
             let limits = [limit; 2];
             let child = start(|| {
                 let of = u64::from(libc::RLIMIT_CORE);
-                // SAFETY: reads the limits.
+                // SAFETY: the structure is live.
                 let set =
                     unsafe { sys::call(libc::SYS_prlimit64, &[0, of, limits.as_ptr() as u64, 0]) };
                 if set.is_err() || arm_with(selector).is_err() {
@@ -333,7 +333,7 @@ fn kill_dumps_core() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// Handlers of the signals that could be in the way, which must not run.
+/// Installs handlers of the signals in question, which must not run.
 pub(super) fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
     handle(keep)?;
     count_signal(libc::SIGSEGV)?;
@@ -349,12 +349,12 @@ fn unreadable_kills() -> Check {
 
 fn unmapped_kills() -> Check {
     let page = pages(1)?;
-    // Only in the subject, before anything else can be mapped there.
+    // Only in the child, before anything else is mapped there.
     expect_segv(page as u64, || {
-        // SAFETY: the page is the case's own and empty.
+        // SAFETY: the page belongs to this case, and is unused.
         let _ = unsafe { sys::unmap(page, PAGE) };
     })?;
-    // Never mapped by anybody, and not the null pointer.
+    // An address that nothing maps, and not null.
     expect_segv(8, || {})
 }
 
@@ -364,7 +364,7 @@ fn past_end_of_file_kills() -> Check {
     expect_segv(page as u64, || {})
 }
 
-/// Both values at this place, which must be obeyed. Flips go through `write`.
+/// Checks that both values at this address are obeyed. `write` sets the value.
 fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
     for (value, due) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
         disarm()?;
@@ -413,19 +413,19 @@ fn never_written() -> Check {
     handle(keep)?;
     const FILL: u8 = 0xa5;
     let page = pages(1)?;
-    // SAFETY: a page of this case's own, one byte of which is the selector.
+    // SAFETY: the page belongs to this case; one byte of it is the selector.
     let selector = unsafe {
         page.write_bytes(FILL, PAGE);
         page.add(PAGE / 2)
     };
     for value in [BLOCK, ALLOW] {
-        // SAFETY: in the page.
+        // SAFETY: the byte is in the page.
         unsafe { selector.write_volatile(value) };
         let regs = touch();
         arm_with(selector as u64)?;
         let _ = arch::gate().issue(&regs);
         disarm()?;
-        // SAFETY: the page again, which nobody else uses.
+        // SAFETY: nothing else uses the page.
         let bytes = unsafe { std::slice::from_raw_parts(page, PAGE) };
         let due = |i: usize| if i == PAGE / 2 { value } else { FILL };
         let written = (0..PAGE).find(|i| bytes[*i] != due(*i));
@@ -440,20 +440,20 @@ fn faulted_in() -> Check {
     handle(keep)?;
     let page = pages(1)?;
     let drop_page = || {
-        // SAFETY: the page is the case's own.
+        // SAFETY: the page belongs to this case.
         unsafe {
             sys::call(libc::SYS_madvise, &[page as u64, PAGE as u64, DONTNEED])
                 .map_err(broken("madvise"))
         }
     };
-    // Private memory comes back as zeros, which is ALLOW.
+    // A dropped private page is zero again, which is ALLOW.
     // SAFETY: the page is writable.
     unsafe { page.write_volatile(BLOCK) };
     drop_page()?;
     arm_with(page as u64)?;
     is_executed(&arch::gate())?;
     disarm()?;
-    // A file's page comes back with the file's content.
+    // A dropped file page has the file's content again.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
     // SAFETY: writes one byte from memory of this case to its own file.
@@ -481,9 +481,9 @@ fn not_read_in_range() -> Check {
         if arm_with(page as u64).is_err() {
             return 99;
         }
-        // Inside calls, one of them the end of the subject.
+        // Calls from inside, one of which ends the child.
         let _ = touch();
-        // SAFETY: touches no memory.
+        // SAFETY: takes no pointers.
         let old = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
         code(old == Ok(0o022) && sys::getpid() > 0)
     })?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors in memory that is not simply there: filled by user space, swapped out, execute-only.
+//! Selectors in special memory: filled by userfaultfd(2), swapped out, execute-only.
 
 use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};
 use crate::arch;
@@ -17,7 +17,7 @@ const USERFAULT: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "selector/userfault-waits",
-        "a selector that user space has yet to fill is waited for, and counts as what it becomes",
+        "the kernel waits for a selector that userfaultfd fills, and uses the filled value",
         DISPATCH,
         userfault_waits,
     )
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-signal-retries",
-        "a signal does not end the wait for a selector; it is handled when that has an answer",
+        "a signal does not end the wait for a selector; it is handled after the fault",
         DISPATCH,
         userfault_signal_retries,
     )
@@ -41,14 +41,14 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
     outside_core(
         "selector/userfault-user-only-kills",
-        "a selector that only user space's own faults could fill kills with SIGSEGV",
+        "a selector that userfaultfd fills for user-mode faults only kills with SIGSEGV",
         EXIT,
         userfault_user_only_kills,
     )
     .features(USERFAULT),
     case(
         "selector/execute-only-kills",
-        "a selector in memory that can only be executed kills with SIGSEGV, past any handler",
+        "a selector in execute-only memory kills with SIGSEGV, past any handler",
         EXIT,
         execute_only_kills,
     )
@@ -65,15 +65,15 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root, Need::Vm]),
 ];
 
-/// A page full of this, to fill others with.
+/// A page filled with this byte.
 fn full_of(value: u8) -> Result<*mut u8, Failure> {
     let page = pages(1)?;
-    // SAFETY: a page of the case's own.
+    // SAFETY: the page belongs to this case.
     unsafe { page.write_bytes(value, PAGE) };
     Ok(page)
 }
 
-/// Where in a page the selector is.
+/// The offset of the selector in its page.
 const OFFSET: usize = 0x123;
 
 fn userfault_waits() -> Check {
@@ -97,13 +97,13 @@ fn userfault_waits() -> Check {
         equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
         equal("effect", touched(), value == ALLOW)?;
     }
-    // Any other value that comes kills as if it had been there.
+    // Any other filled value kills as usual.
     let page = pages(1)?;
     Userfault::over(page, 1, full_of(2)?, 0)?.serve()?;
     dies(page, libc::SIGSYS)
 }
 
-/// A subject that is armed with this selector dies of its call.
+/// Checks that a child that is armed with this selector is killed by its call.
 fn dies(selector: *mut u8, signal: i32) -> Check {
     forget();
     set_mark(0, 0);
@@ -154,7 +154,7 @@ static WAITING: AtomicI32 = AtomicI32::new(0);
 fn userfault_killable() -> Check {
     handle(keep)?;
     let page = pages(1)?;
-    // The thread that answers kills the subject, and comes to the answer only after its end.
+    // The thread that fills pages kills the child before it fills the page.
     Userfault::over(page, 1, full_of(ALLOW)?, 0)?
         .meanwhile(|| {
             let _ = sys::kill(WAITING.load(Ordering::SeqCst), libc::SIGKILL);
@@ -200,24 +200,24 @@ const DISK: &str = "/tmp/ram0";
 const DISK_DEVICE: (u32, u32) = (1, 0);
 const PAGEOUT: u64 = 21; // MADV_PAGEOUT
 
-/// A swap area on the RAM disk, until the end of the case.
+/// A swap area on the RAM disk, for the duration of the case.
 struct SwapArea;
 
 impl SwapArea {
     fn new() -> Result<SwapArea, Failure> {
         let path = std::ffi::CString::new(DISK).map_err(broken("path"))?;
         let (major, minor) = DISK_DEVICE;
-        // SAFETY: reads a terminated string.
+        // SAFETY: the string is terminated.
         unsafe {
             libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor));
         }
-        // The header of mkswap(8): version, last page, and the name at the page's end.
+        // The header that mkswap(8) writes: version, last page, and the signature at the end of the page.
         let mut header = vec![0u8; PAGE];
         header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
         header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
         header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
         std::fs::write(DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
-        // SAFETY: reads a terminated string.
+        // SAFETY: the string is terminated.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
             .map_err(broken("swapon"))?;
         Ok(SwapArea)
@@ -227,7 +227,7 @@ impl SwapArea {
 impl Drop for SwapArea {
     fn drop(&mut self) {
         if let Ok(path) = std::ffi::CString::new(DISK) {
-            // SAFETY: reads a terminated string.
+            // SAFETY: the string is terminated.
             let _ = unsafe { sys::call(libc::SYS_swapoff, &[path.as_ptr() as u64]) };
         }
     }
@@ -242,13 +242,13 @@ fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
     Ok(u64::from_ne_bytes(entry) & 1 << 62 != 0)
 }
 
-/// A page that is swapped out with this at [`OFFSET`].
+/// A swapped-out page with this selector value at [`OFFSET`].
 fn swap_out(value: u8) -> Result<*mut u8, Failure> {
     let page = full_of(value ^ 0xff)?;
-    // SAFETY: in the page.
+    // SAFETY: the byte is in the page.
     unsafe { page.add(OFFSET).write_volatile(value) };
     for _ in 0..100 {
-        // SAFETY: the page is the case's own.
+        // SAFETY: the page belongs to this case.
         unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE as u64, PAGEOUT]) }
             .map_err(broken("madvise"))?;
         if is_swapped(page)? {
@@ -274,6 +274,6 @@ fn swapped_out() -> Check {
         equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
     }
     let page = swap_out(0x80)?;
-    // SAFETY: in the page.
+    // SAFETY: the byte is in the page.
     dies(unsafe { page.add(OFFSET) }, libc::SIGSYS)
 }

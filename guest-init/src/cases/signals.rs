@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How a dispatch goes together with dispositions, masks, stacks and other signals.
+//! Dispatch together with signal dispositions, masks, stacks and other signals.
 
 use crate::arch::{self, Reg};
 use crate::case::{Case, Check, Need, Only, all_but, case, outside_core};
@@ -68,14 +68,14 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "signals/vdso-return-exempt",
-        "the return from a handler by the vDSO's own code goes through, whatever the selector says",
+        "the return from a handler through the vDSO is executed, whatever the selector says",
         "arch_syscall_is_vdso_sigreturn()",
         vdso_return_exempt,
     )
     .known_bugs(&["vdso-sigreturn-dispatched"])
     .only(Only {
         archs: all_but!(X86_64),
-        reason: "handlers return by SA_RESTORER, and entries/sigreturn-exempt is about 32 bits",
+        reason: "handlers return by SA_RESTORER; entries/sigreturn-exempt is about 32 bits",
     }),
     case(
         "signals/restarted-call",
@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Root]),
 ];
 
-/// A subject that issues one blocked call and must die of it.
+/// Checks that a child is killed by its one blocked call.
 fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
     let end = subject(|| {
         prepare();
@@ -109,7 +109,7 @@ fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
 
 fn disposition(handler: u64) {
     let action = Action { handler, ..Action::default() };
-    // SAFETY: default and ignore are no handlers.
+    // SAFETY: SIG_DFL and SIG_IGN have no handler.
     let _ = unsafe { sys::sigaction(libc::SIGSYS, &action) };
 }
 
@@ -148,7 +148,7 @@ fn second_in_handler_kills() -> Check {
     equal("instructions run after the second call", mark(0), 0)
 }
 
-/// How deep dispatches are nested.
+/// The number of nested dispatches.
 const DEPTH: u32 = 4;
 
 fn nest(dispatch: Dispatch<'_>) {
@@ -225,7 +225,7 @@ fn bad_stack_kills() -> Check {
     protect(stack, 16, libc::PROT_READ)?;
     handle_as(keep, libc::SA_ONSTACK, 0)?;
     let end = subject(|| {
-        // SAFETY: that nothing can run there is the point.
+        // SAFETY: handlers cannot run there, which is under test.
         let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) };
         if arm().is_err() {
             return 99;
@@ -265,7 +265,7 @@ fn to_the_caller() -> Check {
         set_mark(1, u64::from(sys::gettid().cast_unsigned()));
         0
     }
-    // The first thread would take the signal if it were for the process.
+    // A signal for the process would be delivered to the first thread.
     handle(note_thread)?;
     let thread = spawn_thread(caller, 0)?;
     await_mark(1, thread);
@@ -278,10 +278,10 @@ extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
     flip(BLOCK);
 }
 
-/// SIGUSR1 is handled with the selector at BLOCK, and its handler returns through `restorer`.
+/// Handles SIGUSR1 with the selector at BLOCK; the handler returns through `restorer`.
 ///
 /// # Safety
-/// It must be a place that returns from a handler, or 0 where the kernel has one.
+/// `restorer` must be the address of a restorer, or 0 on architectures whose vDSO has one.
 unsafe fn return_blocked_through(restorer: u64) -> Check {
     handle(reissue)?;
     let flag = if restorer == 0 { 0 } else { sys::SA_RESTORER };
@@ -291,7 +291,7 @@ unsafe fn return_blocked_through(restorer: u64) -> Check {
         restorer,
         mask: 0,
     };
-    // SAFETY: a handler; the caller vouches for the rest.
+    // SAFETY: the address is that of a handler; the restorer is the caller's duty.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     arm()?;
     forget();
@@ -302,7 +302,7 @@ unsafe fn return_blocked_through(restorer: u64) -> Check {
 }
 
 fn return_is_a_call() -> Check {
-    // SAFETY: a place that returns from a handler.
+    // SAFETY: the address is that of a restorer.
     unsafe { return_blocked_through(arch::outside_restorer()) }?;
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
@@ -314,7 +314,7 @@ fn return_is_a_call() -> Check {
 /// Documentation/admin-guide/syscall-user-dispatch.rst: "if a signal trampoline code lives in vDSO,
 /// the return from the handler is never intercepted".
 fn vdso_return_exempt() -> Check {
-    // SAFETY: the case is one of kernels whose vDSO has a place that returns from handlers.
+    // SAFETY: the case runs on architectures whose vDSO has a restorer.
     unsafe { return_blocked_through(0) }?;
     if let Some(seen) = shared().seen(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
@@ -327,12 +327,12 @@ extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
     flip(BLOCK);
 }
 
-/// A tracer sends the signal while it holds the subject in the entry of its read, so that the
-/// read is interrupted for certain. There is nothing to read: it must restart, and be dispatched.
+/// A tracer sends the signal while the child is stopped at the entry of its read, which the signal then
+/// always interrupts. There is nothing to read, so the read restarts, and must be dispatched.
 fn restarted_call() -> Check {
     handle(keep)?;
     let mut ends = [0i32; 2];
-    // SAFETY: writes the two descriptors.
+    // SAFETY: writes two descriptors to a live array.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
         .map_err(broken("pipe2"))?;
     let action = Action {
@@ -341,7 +341,7 @@ fn restarted_call() -> Check {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: a handler.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let from = u64::from(ends[0].cast_unsigned());
@@ -372,7 +372,7 @@ fn namespace_init_killed() -> Check {
     for invalid in [false, true] {
         forget();
         let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
-        // SAFETY: a fork; the case has one thread.
+        // SAFETY: the process has one thread.
         let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
             .map_err(broken("clone"))?;
         if child == 0 {

@@ -76,7 +76,7 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
         // Headers and notes are enough.
         let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
             && std::env::set_current_dir(FOLDER).is_ok()
-            // SAFETY: reads the limits.
+            // SAFETY: the structure is live.
             && unsafe {
                 let core = u64::from(libc::RLIMIT_CORE);
                 sys::call(libc::SYS_prlimit64, &[0, core, limits.as_ptr() as u64, 0]).is_ok()

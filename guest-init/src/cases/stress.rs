@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Many threads at once. Short as it is; `--append sudbox.stress=100` makes it a hundred times as
-//! long (with a `--timeout` to match), `--repeat` does it over and over in fresh processes.
+//! Dispatch in many threads at once. `--append sudbox.stress=100` makes the cases 100 times as long (with a
+//! `--timeout` to match); `--repeat` runs them repeatedly in new processes.
 
 use super::inheritance::{EXECUTED, execute, program};
 use crate::arch::{self, Reg, Registers};
@@ -18,7 +18,7 @@ const NEEDS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "stress/flips",
-        "with threads that each flip their own selector, each call obeys its own, once",
+        "in threads that each flip their own selector, each call obeys its own, once",
         DISPATCH,
         flips,
     )
@@ -32,14 +32,14 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
     outside_core(
         "stress/fork-and-exec",
-        "forks from handlers and execs amid dispatching threads give unarmed processes",
+        "forks in handlers and execs among dispatching threads give unarmed processes",
         "begin_new_exec()",
         fork_and_exec,
     )
     .needs(NEEDS),
     outside_core(
         "stress/tracer-sets",
-        "a tracer that arms and disarms one thread again and again changes that one alone",
+        "a tracer that repeatedly arms and disarms one thread changes no other",
         "syscall_user_dispatch_set_config()",
         tracer_sets,
     )
@@ -47,15 +47,15 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
 ];
 
-/// What belongs to one thread, apart from what belongs to others.
+/// The data of one thread, on its own cache lines.
 #[repr(align(128))]
 struct Slot {
     selector: AtomicU8,
-    /// Dispatches that its handler saw.
+    /// The number of dispatches handled.
     handled: AtomicU32,
-    /// Calls that it issued.
+    /// The number of calls issued.
     calls: AtomicU32,
-    /// Calls of which not exactly what is due came.
+    /// The number of calls with a wrong effect.
     wrong: AtomicU32,
     ended: AtomicU8,
 }
@@ -71,21 +71,21 @@ static SLOTS: [Slot; THREADS] = [const {
     }
 }; THREADS];
 
-/// An argument that the calls here do not have carries the number of the thread.
+/// The register of an unused argument, which carries the index of the thread.
 const CARRIER: Reg = Reg::ARGUMENTS[5];
 
 fn slot_of(registers: &Registers) -> Option<&'static Slot> {
     SLOTS.get(usize::try_from(registers[CARRIER]).unwrap_or(usize::MAX))
 }
 
-/// Reaction: counts for the thread that the registers name.
+/// Reaction: counts the dispatch for the thread whose index is in the registers.
 fn count(dispatch: Dispatch<'_>) {
     if let Some(slot) = slot_of(&dispatch.frame.registers) {
         slot.handled.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// How much longer than short, from the kernel's command line.
+/// The factor of the `sudbox.stress=` boot argument, or 1.
 fn length(short: u32) -> u32 {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let factor = line.split_whitespace().find_map(|word| word.strip_prefix("sudbox.stress="));
@@ -94,7 +94,7 @@ fn length(short: u32) -> u32 {
         .map_or(short, |factor| short.saturating_mul(factor))
 }
 
-/// What became of a call.
+/// The fate of a call.
 #[derive(PartialEq, Eq)]
 struct Fate {
     handled: u32,
@@ -102,7 +102,7 @@ struct Fate {
     good: bool,
 }
 
-/// Issues a call of this thread whose effect is the thread's own: `getcpu(2)` writes a number.
+/// Issues getcpu(2), whose effect, a written number, is visible to this thread only.
 fn try_call(index: u64, slot: &Slot) -> Fate {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
@@ -138,12 +138,12 @@ fn next_random(state: &mut u64) -> u64 {
     *state >> 40
 }
 
-/// Marks: when all may begin, how many calls, and when to stop.
+/// Marks: the start signal, the number of calls, and the stop signal.
 const BEGIN: usize = 0;
 const CALLS: usize = 1;
 const STOP: usize = 2;
 
-/// A thread that flips its own selector before each call, as often as said or until the stop.
+/// A thread that flips its own selector before each call, until the number of calls or the stop.
 extern "C" fn own_flips(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     let mut random = index + 1;
@@ -158,14 +158,14 @@ extern "C" fn own_flips(index: u64) -> u64 {
         if fate != (Fate { handled: u32::from(blocked), executed: !blocked, good: true }) {
             slot.fault();
         }
-        // With as many CPUs as threads this gives up nothing; with fewer all get on.
+        // With fewer CPUs than threads this lets the others run.
         sys::sched_yield();
     }
     slot.end();
     0
 }
 
-/// A thread whose selector others flip.
+/// A thread whose selector other threads flip.
 extern "C" fn others_flip(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     await_mark(BEGIN, 1);
@@ -223,11 +223,11 @@ fn flips_by_others() -> Check {
     equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
 }
 
-/// The thread whose handler forks, and how often.
+/// The thread whose handler forks, and the number of forks.
 const FORKER: u64 = 1;
 const FORKS: u32 = 2;
 
-/// Reaction: counts; the forker's handler also forks, and the child must not be armed.
+/// Reaction: counts the dispatch. The forking thread also forks, and the child must not be armed.
 fn count_and_fork(dispatch: Dispatch<'_>) {
     let forks = dispatch.frame.registers[CARRIER] == FORKER;
     count(dispatch);
@@ -235,7 +235,7 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
     if !forks || slot.handled.load(Ordering::SeqCst) > FORKS {
         return;
     }
-    // SAFETY: the child does without locks.
+    // SAFETY: the child takes no locks.
     match unsafe { sys::fork() } {
         Ok(0) => {
             let fate = try_call(FORKER, slot);
@@ -251,7 +251,7 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
     }
 }
 
-/// A thread all of whose calls are dispatched, until the process is replaced.
+/// A thread whose calls are all dispatched, until execve(2) ends it.
 extern "C" fn always_blocked(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     if !slot.arm() {
@@ -266,7 +266,7 @@ extern "C" fn always_blocked(index: u64) -> u64 {
     }
 }
 
-/// Executes the program when the others have been at it for a while and made no mistake.
+/// Executes the program after the other threads have made some calls without an error.
 extern "C" fn replace(fd: u64) -> u64 {
     let busy = |slot: &Slot| slot.handled.load(Ordering::SeqCst) > FORKS;
     while !SLOTS[1..].iter().all(busy) {
@@ -293,7 +293,7 @@ fn fork_and_exec() -> Check {
                     return 97;
                 }
             }
-            // The first thread executes, or another one, which then takes the first one's place.
+            // The first thread calls execve(2), or another one, which then becomes the first.
             if round % 2 == 0 {
                 let _ = replace(fd.cast_unsigned().into());
             } else if spawn_thread(replace, fd.cast_unsigned().into()).is_err() {
@@ -310,12 +310,12 @@ fn fork_and_exec() -> Check {
     Ok(())
 }
 
-/// Mark in which the tracer says what it set last: twice the round, and 1 if armed.
+/// The mark of the tracer's last setting: twice the round, plus 1 if armed.
 const SET: usize = 3;
-/// Mark in which the tracee counts its calls.
+/// The mark in which the tracee counts its calls.
 const DONE: usize = 4;
 
-/// In the tracee: calls until the stop, each of which must obey what the tracer set.
+/// Runs in the tracee: issues calls until the stop, each of which must obey the tracer's setting.
 fn be_set(slot: &Slot) {
     slot.selector.store(BLOCK, Ordering::SeqCst);
     while mark(STOP) == 0 {
@@ -362,7 +362,7 @@ fn tracer_sets() -> Check {
         set_mark(SET, (2 * round) | (round % 2));
         let from = mark(DONE);
         go_on(0)?;
-        // A few calls with it, then the next.
+        // A few calls with this setting, then the next one.
         let mut asked = false;
         loop {
             if !asked && mark(DONE) >= from + 2 {
@@ -384,5 +384,5 @@ fn tracer_sets() -> Check {
 }
 
 fn end_too_early(change: Change) -> Failure {
-    mismatch("the tracee stops for SIGSYS and SIGUSR2 alone", format!("it {change}"))
+    mismatch("the tracee stops for SIGSYS and SIGUSR2 only", format!("it {change}"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The sysctl that permits or denies arming, from 7.3.
+//! The sysctl that permits or denies arming (7.3 and later).
 
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, case};
@@ -14,11 +14,11 @@ const SET: &str = "task_set_syscall_user_dispatch()";
 const SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
 const SYSCTL_TRACED: &[Feature] = &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
 const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
-/// What the sysctl says is the whole kernel's.
+/// The sysctl is system-wide.
 const OWNED: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    case("sysctl/on-at-boot", "arming is permitted unless somebody denies it", SET, on_at_boot)
+    case("sysctl/on-at-boot", "arming is permitted by default", SET, on_at_boot)
         .features(SYSCTL)
         .needs(&[Need::Vm]),
     case(
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(OWNED),
     case(
         "sysctl/armed-stay-armed",
-        "with 0 who is armed stays so, cannot arm anew, and can disarm",
+        "with 0 an armed task stays armed, cannot arm anew, and can disarm",
         SET,
         armed_stay_armed,
     )
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(OWNED),
     case(
         "sysctl/denies-tracer",
-        "with 0 a tracer cannot arm its tracee, but disarm it",
+        "with 0 a tracer cannot arm its tracee, but can disarm it",
         "syscall_user_dispatch_set_config()",
         denies_tracer,
     )
@@ -67,7 +67,7 @@ fn says(due: &str) -> Check {
     equal("the sysctl", text.trim_end(), due)
 }
 
-/// Arming denied until the end of the case.
+/// Denies arming for the duration of the case.
 struct Denied;
 
 impl Denied {
@@ -109,7 +109,7 @@ fn denies_arming() -> Check {
     if machine().features.contains(&Feature::Inclusive) {
         refused(INCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
     }
-    // What is no configuration is told first, a bad selector last.
+    // The checks of mode and range come before the sysctl, that of the selector after it.
     refused(3, 0, 0, 0, libc::EINVAL)?;
     refused(EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
     refused(OFF, 1, 0, 0, libc::EINVAL)?;
@@ -123,7 +123,7 @@ fn armed_stay_armed() -> Check {
     arm()?;
     let denied = Denied::new()?;
     is_dispatched(&arch::gate())?;
-    // Neither the same again nor anything else.
+    // Neither the same configuration nor another one.
     refused(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR), libc::EPERM)?;
     refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
     is_dispatched(&arch::gate())?;
@@ -183,8 +183,8 @@ fn only_for_root() -> Check {
 const NOBODY: u64 = 65534;
 
 fn be_nobody() -> sys::Result<u64> {
-    // SAFETY: changes this process's own credentials and flags. Without the last one the files
-    // of proc(5) about it would be root's.
+    // The last call is PR_SET_DUMPABLE: without it root would own this process's files in /proc.
+    // SAFETY: takes no pointers.
     unsafe {
         sys::call(libc::SYS_setgroups, &[0, 0])?;
         sys::call(libc::SYS_setresgid, &[NOBODY, NOBODY, NOBODY])?;
@@ -195,7 +195,7 @@ fn be_nobody() -> sys::Result<u64> {
 
 fn be_root_of_namespace() -> std::io::Result<()> {
     let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
-    // SAFETY: changes this process's own credentials.
+    // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_unshare, &[user]) }.map_err(std::io::Error::other)?;
     std::fs::write("/proc/self/uid_map", format!("0 {NOBODY} 1"))
 }

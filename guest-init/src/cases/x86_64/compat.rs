@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A real 32-bit program under the orders of a case (`arch::compat`).
+//! Runs the 32-bit program of `arch::compat` for a case.
 
 use crate::arch;
 use crate::arch::compat::{self, Board, Order, Registers, Seen, number};
@@ -10,7 +10,7 @@ use crate::sys::{self, Change};
 use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 
-/// The program, waiting for its orders or at work.
+/// The running program.
 pub(crate) struct Program {
     pid: i32,
     board: *mut Board,
@@ -26,7 +26,7 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// Places in the program's vDSO.
+/// Addresses in the program's vDSO.
 #[derive(Debug)]
 pub(crate) struct Vdso {
     /// `__kernel_vsyscall`
@@ -35,13 +35,13 @@ pub(crate) struct Vdso {
     pub(crate) sigreturn: u32,
     /// `__kernel_rt_sigreturn`
     pub(crate) rt_sigreturn: u32,
-    /// Its mapping, which may be longer than its segment.
+    /// The mapping, which may be longer than the segment.
     pub(crate) mapping: Range<u32>,
-    /// How the image enters the kernel.
+    /// The entry that the image uses.
     pub(crate) way: Way,
 }
 
-/// The instruction of `__kernel_vsyscall`, which the kernel picks for the processor.
+/// The system call instruction of `__kernel_vsyscall`, which the kernel selects by the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Sysenter,
@@ -49,26 +49,26 @@ pub(crate) enum Way {
     Int80,
 }
 
-/// `SA_SIGINFO`, `SA_RESTORER`, `SA_ONSTACK`, `SA_NODEFER` as 32-bit programs write them.
+/// `SA_SIGINFO`, `SA_RESTORER`, `SA_ONSTACK`, `SA_NODEFER` in the 32-bit structure.
 pub(crate) const SIGINFO: u32 = 4;
 pub(crate) const RESTORER: u32 = 0x0400_0000;
 const ONSTACK: u32 = 0x0800_0000;
 const NODEFER: u32 = 0x4000_0000;
 
 impl Program {
-    /// Starts the program in a child, and waits until it takes orders.
+    /// Starts the program in a child, and waits until it is ready for orders.
     pub(crate) fn start() -> Result<Program, Failure> {
         Program::start_after(|| Ok(()))
     }
 
-    /// The same; the child does something first.
+    /// Starts the program in a child that calls a function first.
     pub(crate) fn start_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
         let image = compat::program();
         let word = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
         let shared = sys::memory_file().map_err(broken("memfd_create"))?;
         let length = compat::BOARD_LENGTH;
-        // SAFETY: reads the image, and makes the board's file as long as the board.
+        // SAFETY: the image is live.
         unsafe {
             sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64])
                 .and_then(|_| sys::call(libc::SYS_ftruncate, &[word(shared), length as u64]))
@@ -81,7 +81,7 @@ impl Program {
             if first().is_err() {
                 return 98;
             }
-            // SAFETY: duplicates a descriptor; reads an empty path and two empty lists.
+            // SAFETY: the path and the two lists are empty and terminated.
             let _ = unsafe {
                 let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
                 sys::call(libc::SYS_dup2, &[word(shared), compat::BOARD_FILE]).and_then(|_| {
@@ -105,41 +105,40 @@ impl Program {
         Ok(program)
     }
 
-    /// Looks at the board.
+    /// The board.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
         fence(Ordering::SeqCst);
-        // SAFETY: the board stays mapped and every value of its bytes is one of its fields'. The
-        // other process waits or is gone, but for its start, when it only sets words once.
+        // SAFETY: the board stays mapped, and any bytes are valid for its fields. The program waits or has
+        // ended, except during its start, when it sets each word once.
         look(unsafe { &*self.board })
     }
 
-    /// Writes on the board, while the program waits.
+    /// The board, mutable, while the program waits.
     pub(crate) fn write(&self, change: impl FnOnce(&mut Board)) {
-        // SAFETY: as in `read`; the program waits in a loop that reads one word.
+        // SAFETY: as in `read`; the program waits in a loop that only reads one word.
         change(unsafe { &mut *self.board });
         fence(Ordering::SeqCst);
     }
 
-    /// Puts bytes where orders can point at them, and says where that is in the program.
+    /// Writes data to a slot of the board, and gives its address in the program.
     pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
         let at = compat::DATA + slot * 64;
         assert!(size_of::<T>() <= 64 && at + 64 <= 0x6000);
-        // SAFETY: the slot lies on the board, and is not part of `Board`.
+        // SAFETY: the slot is on the board, outside `Board`.
         unsafe { self.board.cast::<u8>().add(at).cast::<T>().write_unaligned(value) };
         compat::BOARD + narrow(at)
     }
 
-    /// What is in a slot now.
+    /// The content of a slot.
     pub(crate) fn get<T: Copy>(&self, slot: usize) -> T {
         fence(Ordering::SeqCst);
-        // SAFETY: as in `put`; cases ask for plain data.
+        // SAFETY: as in `put`; cases read structures of integers.
         unsafe {
             self.board.cast::<u8>().add(compat::DATA + slot * 64).cast::<T>().read_unaligned()
         }
     }
 
-    /// Has these orders carried out, to the end of the program, and gives them back with the
-    /// registers behind each.
+    /// Runs these orders and ends the program. Gives the orders with the registers after each.
     pub(crate) fn obey(&self, orders: &[Order]) -> Result<Vec<Order>, Failure> {
         let (change, done) = self.try_to_obey(orders)?;
         let all = i32::try_from(orders.len()).unwrap_or(-1);
@@ -147,7 +146,7 @@ impl Program {
         Ok(done)
     }
 
-    /// The same, whatever becomes of the program.
+    /// Runs these orders; the program may be killed meanwhile.
     pub(crate) fn try_to_obey(&self, orders: &[Order]) -> Result<(Change, Vec<Order>), Failure> {
         assert!(orders.len() < compat::ORDERS);
         self.write(|board| board.orders[..orders.len()].copy_from_slice(orders));
@@ -157,17 +156,17 @@ impl Program {
         Ok((change, done))
     }
 
-    /// The program's number.
+    /// The program's process ID.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// How many SIGSYS the program handled.
+    /// The number of SIGSYS that the program handled.
     pub(crate) fn signals(&self) -> u32 {
         self.read(|board| board.head.signals)
     }
 
-    /// What the handler saw.
+    /// The records of the handler.
     pub(crate) fn seen(&self, index: usize) -> Result<Seen, Failure> {
         if self.signals() as usize > index && index < compat::SEEN {
             return Ok(self.read(|board| board.head.seen[index]));
@@ -210,8 +209,8 @@ impl Program {
 }
 
 impl Vdso {
-    /// Behind the `int 0x80` of `__kernel_vsyscall`: where the kernel says the call came from,
-    /// whichever instruction it was (`do_fast_syscall_32()`).
+    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel reports it for calls by all
+    /// instructions there (`do_fast_syscall_32()`).
     pub(crate) fn landing(&self, program: &Program) -> Result<u32, Failure> {
         let code = program.read(|board| board.fast);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
@@ -228,7 +227,7 @@ fn half(image: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(image.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// Value of a symbol in the first page of a 32-bit vDSO, whose first address is 0 (elf(5)).
+/// The value of a symbol in the first page of a 32-bit vDSO (elf(5)).
 fn symbol(image: &[u8], name: &str) -> Option<u32> {
     let word = |at: usize| word(image, at);
     let headers = word(28)? as usize;
@@ -245,7 +244,7 @@ fn symbol(image: &[u8], name: &str) -> Option<u32> {
             .map(|value| value as usize)
     };
     let (strings, symbols) = (entry(5)?, entry(6)?);
-    // The table of symbols has no length; the strings follow it, or something else that is none.
+    // The symbol table has no length: it ends at the string table, or at an entry that is no symbol.
     (0..64).map(|i| symbols + i * 16).find_map(|at| {
         let start = strings + word(at)? as usize;
         let text = image.get(start..start + name.len() + 1)?;
@@ -255,7 +254,7 @@ fn symbol(image: &[u8], name: &str) -> Option<u32> {
     })
 }
 
-/// An address or offset that is below 4 GiB.
+/// An address or offset below 4 GiB as 32 bits.
 fn narrow(value: usize) -> u32 {
     u32::try_from(value).expect("below 4 GiB")
 }
@@ -276,8 +275,8 @@ impl Seen {
     }
 }
 
-/// The siginfo of a dispatch of a 32-bit call: `struct compat_siginfo` (include/linux/compat.h),
-/// in which nothing follows `si_arch`.
+/// The siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which is
+/// zero after `si_arch`.
 pub(crate) fn describes(seen: &Seen, after: u32, number: u32) -> Check {
     equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
     equal("si_errno", seen.field(4), 0)?;
@@ -288,35 +287,35 @@ pub(crate) fn describes(seen: &Seen, after: u32, number: u32) -> Check {
     equal("bytes behind si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
 }
 
-/// A call from inside.
+/// An order for a call from inside.
 pub(crate) fn inside(number: u32, arguments: &[u32]) -> Order {
     Order::new(compat::inside_gate(), ALLOW, Registers::call(number, arguments))
 }
 
-/// Arms with this range and the board's selector.
+/// An order that arms with this range and the board's selector.
 pub(crate) fn arm_range(start: u32, length: u32) -> Order {
     inside(number::PRCTL, &[59, 1, start, length, compat::BOARD])
 }
 
-/// Arms with the program's inside range.
+/// An order that arms with the program's inside range.
 pub(crate) fn arm_inside() -> Order {
     let inside = compat::inside();
     arm_range(inside.start, inside.end - inside.start)
 }
 
-/// `rt_sigaction` with the 32-bit structure, kept in a slot.
+/// An order for `rt_sigaction(2)` with the 32-bit structure in a slot.
 fn action(program: &Program, slot: usize, signal: i32, handler: u32, flags: u32) -> Order {
     let at = program.put(slot, [handler, flags, compat::restorer(), 0, 0]);
     inside(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
 }
 
-/// Handles SIGSYS: `compat::handler` with [`SIGINFO`], else `compat::plain_handler`.
+/// An order that handles SIGSYS: by `compat::handler` with [`SIGINFO`], else by `compat::plain_handler`.
 pub(crate) fn handle_sigsys(program: &Program, flags: u32) -> Order {
     let handler = if flags & SIGINFO != 0 { compat::handler() } else { compat::plain_handler() };
     action(program, 0, libc::SIGSYS, handler, flags)
 }
 
-/// Handles faults on a stack of their own.
+/// Orders that handle faults on a signal stack.
 pub(crate) fn handle_faults(program: &Program) -> [Order; 2] {
     let length = 0x2000;
     let stack = compat::BOARD + narrow(compat::STACK_END) - length;

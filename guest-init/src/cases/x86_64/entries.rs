@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways into the kernel that x86-64 alone has.
+//! The system call entries that only x86-64 has.
 
 use super::compat::*;
 use crate::arch::compat::{self, Order, Registers as Narrow, context, number as compat_number};
@@ -13,7 +13,7 @@ use crate::vdso;
 use std::ops::Range;
 use sudbox_protocol::Feature;
 
-/// What a [`touch`] of the 32-bit kind asks for, and what is there before and after it.
+/// The umask that a 32-bit [`touch`] sets, and the one before and after it.
 const TOUCHED: u32 = 0o137;
 const UNTOUCHED: u32 = 0o022;
 
@@ -33,13 +33,13 @@ pub(crate) fn int80() -> Check {
     arm()?;
     dispatched(&gate, &compat_touch())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
-    // The number counts in its low half only, and that is what is put back.
+    // Only the low half of the number register counts, and only that is restored.
     let mut regs = compat_touch();
     regs[Reg::RESULT] |= 0xdead_beef << 32;
     let (got, seen) = dispatched(&gate, &regs)?;
     equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
     equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
-    // By selector, and by range.
+    // Allowed by the selector, and by the range.
     let executed = |selector| -> Result<bool, Failure> {
         forget();
         let regs = compat_touch();
@@ -70,12 +70,12 @@ fn narrow_touch() -> Narrow {
     Narrow::call(compat_number::UMASK, &[TOUCHED])
 }
 
-/// Puts the mode back and shows what it was: from inside.
+/// Resets the umask from inside, and gives the previous one.
 fn ask_touched() -> Order {
     inside(compat_number::UMASK, &[UNTOUCHED])
 }
 
-/// Whether the order before an [`ask_touched`] took effect.
+/// Whether the order before this result of [`ask_touched`] took effect.
 fn effect(asked: &Order) -> bool {
     asked.behind.ax == TOUCHED
 }
@@ -99,14 +99,14 @@ pub(crate) fn int80_refused() -> Check {
     Ok(())
 }
 
-/// One round of arming with a range, a touch with BLOCK, and asking for its effect.
+/// Orders that arm with a range, issue a touch with BLOCK, and ask for its effect.
 fn round(gate: u32, range: &Range<u32>) -> [Order; 3] {
     let touch = Order::new(gate, BLOCK, narrow_touch());
     [arm_range(range.start, range.end - range.start), touch, ask_touched()]
 }
 
-/// Calls from this gate must count as coming from the instruction before `after`, and must be
-/// put back whole when they are dispatched. `wrong` is a range that must not matter.
+/// Checks that calls of this gate are judged by the address `after`, and that a dispatch restores all
+/// registers. `wrong` is a range that must have no effect.
 fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
     program.write(|board| board.head.reaction = ALLOW.into());
     let inside_range = compat::inside();
@@ -159,7 +159,7 @@ pub(crate) fn int80_from_compat() -> Check {
     obeys(&Program::start()?, compat::gate(), compat::gate_after(), fast)
 }
 
-/// The program and its vDSO, if that enters the kernel so.
+/// The program and its vDSO, if the vDSO uses this entry.
 fn entering(way: Way) -> Result<(Program, Vdso), Failure> {
     let program = Program::start()?;
     let vdso = program.vdso()?;
@@ -197,7 +197,7 @@ fn bad_stack(way: Way) -> Check {
         Order::new(gate, BLOCK, bad),
         ask_touched(),
         Order::new(gate, 2, bad),
-        // The program itself is as well as before.
+        // The program still works.
         Order::new(compat::gate(), BLOCK, narrow_touch()),
         ask_touched(),
     ])?;
@@ -212,7 +212,7 @@ fn bad_stack(way: Way) -> Check {
 }
 
 pub(crate) fn sigreturn_exempt() -> Check {
-    // An address that nobody can read, and that prctl accepts.
+    // An unreadable address, which prctl(2) accepts.
     const NOWHERE: u32 = 1;
     for flags in [SIGINFO, 0] {
         let program = Program::start()?;
@@ -246,18 +246,18 @@ pub(crate) fn sigreturn_exempt() -> Check {
     Ok(())
 }
 
-/// Behind the `int 0x80` of both sigreturns.
+/// The addresses after the `int 0x80` of both sigreturns.
 fn exempt_addresses(vdso: &Vdso) -> [u32; 2] {
-    // pop eax; mov eax, imm32; int 0x80, and without the pop (vdso32/sigreturn.S).
+    // `pop eax; mov eax, imm32; int 0x80`, and the same without the pop (vdso32/sigreturn.S).
     [vdso.sigreturn + 8, vdso.rt_sigreturn + 7]
 }
 
-/// Orders that make the vDSO writable and let the calls before these addresses come back: they
-/// enter by `call`, and `jmp rsi` or `jmp esi` follows.
+/// Orders that make the vDSO writable and write a `jmp rsi` (or `jmp esi`) at these addresses, so that the
+/// calls before them return.
 fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Order; 3] {
     let code = u32::from_le_bytes([call[0], call[1], 0xff, 0xe6]);
     let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).cast_unsigned();
-    // The whole of it: a special mapping cannot be split (special_mapping_split()).
+    // The whole mapping: a special mapping cannot be split (special_mapping_split()).
     let length = vdso.mapping.end - vdso.mapping.start;
     let writable = inside(compat_number::MPROTECT, &[vdso.mapping.start, length, rights]);
     let [first, second] = places.map(|place| {
@@ -267,7 +267,7 @@ fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Order; 3] {
     [writable, first, second]
 }
 
-/// What [`patched`] does with a vDSO that is sealed is a fault.
+/// Makes an unmet requirement of the fault of [`patched`] on a sealed vDSO.
 fn patch_or_unmet(change: Change, done: &[Order], at: usize) -> Check {
     match (change, done[at].behind.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
@@ -288,7 +288,7 @@ pub(crate) fn exempt_by_address() -> Check {
     let mut orders = vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
     orders.extend(patched(&vdso, places, [0xcd, 0x80]));
     let first = orders.len();
-    // With BLOCK, and with what would kill.
+    // With BLOCK, and with an invalid value.
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, 2)]) {
         let registers = Narrow { bp: place - 2, ..narrow_touch() };
         orders.push(Order::new(compat::jump_gate(), selector, registers));
@@ -333,7 +333,7 @@ pub(crate) fn exempt_only_compat() -> Check {
     Ok(())
 }
 
-/// Lets an `int 0x80` be left through the end of its gate, where not every copy has one.
+/// Reaction: continues an `int 0x80` at the end of the whole gate, which partial copies do not have.
 fn leave_through_gate(dispatch: Dispatch<'_>) {
     flip(ALLOW);
     dispatch.frame.registers[Reg::NEXT] = arch::compat_gate().elsewhere();
@@ -347,7 +347,7 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     let start = vdso.range.start;
     let page = start - PAGE as u64;
     while let Some(data) = sys::mapping(sys::getpid(), page) {
-        // SAFETY: what lies before the vDSO is its data, which nobody here asks for the time.
+        // SAFETY: the page before the vDSO is its data, which this process does not use from here on.
         let gone = unsafe {
             sys::unmap(data.start as *mut u8, usize::try_from(data.end - data.start).unwrap_or(0))
         };
@@ -358,7 +358,7 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let mapped = sys::map_at(page, PAGE, flags, -1).map_err(broken("mmap"))?;
     equal_hex("the page before the vDSO", mapped as u64, page)?;
-    // SAFETY: the page was just mapped, and is made executable before the gate is used.
+    // SAFETY: the page is newly mapped, and made executable before its use.
     let gate = unsafe { arch::compat_gate_before(start as *mut u8) };
     protect(page as *mut u8, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     equal_hex("address behind the call", gate.after(), start)?;
@@ -407,13 +407,13 @@ pub(crate) fn vsyscall() -> Check {
         flip(ALLOW);
         equal("SIGSYS handled", dispatches(), 0)?;
         let now = sys::clock(libc::CLOCK_REALTIME).as_secs();
-        // time(2) tells the seconds of the last tick.
+        // time(2) gives the seconds of the last tick.
         ensure((before.saturating_sub(1)..=now).contains(&answer), "the time", || {
             answer.to_string()
         })?;
         equal("the time written", seconds, answer)?;
     }
-    // The call that the page stands for is one like all others.
+    // The system call of the same function is dispatched as usual.
     is_dispatched(&arch::gate())
 }
 

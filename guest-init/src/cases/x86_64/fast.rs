@@ -53,7 +53,7 @@ pub(crate) fn from_64_bit_program() -> Check {
     let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
     let landing = vdso.range.start + u64::from(offset);
     let code = low(PAGE)?;
-    // SAFETY: a page of the case's own.
+    // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     // SAFETY: the end of pages that are the case's own.
@@ -65,7 +65,7 @@ pub(crate) fn from_64_bit_program() -> Check {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: a handler.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGSEGV, &action) }.map_err(broken("rt_sigaction"))?;
     let call = |selector| {
         forget();

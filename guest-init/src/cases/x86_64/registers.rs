@@ -53,7 +53,7 @@ pub(crate) fn trap_flag_kept() -> Check {
         restorer: arch::restorer(),
         mask: 0,
     };
-    // SAFETY: a handler.
+    // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGTRAP, &action) }.map_err(broken("rt_sigaction"))?;
     arm()?;
     let gate = arch::gate();

@@ -455,7 +455,8 @@ impl Talk {
     /// Boots it and waits until its init listens.
     fn boot(host: &Host, spec: &VmSpec) -> Talk {
         let reason = "no machine has KVM for it".to_owned();
-        let qemu = Qemu::new(host.arch, qemu::Accelerator::Tcg, reason).with(host.options);
+        let qemu =
+            Qemu::new(host.arch, qemu::Accelerator::Tcg, reason).with_machine_options(host.options);
         let session = Session::boot(&qemu, spec).expect("QEMU starts");
         let mut talk = Talk { session, arrived: Vec::new(), replaced: 0, lost: false };
         match talk.answer(BOOT) {

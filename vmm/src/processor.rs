@@ -1,19 +1,21 @@
-//! Whether this machine's processor is one.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 
-/// Whether QEMU's emulation is known to be what runs this program: its clock says nothing of a processor
-/// then, and neither do those of VMs on its KVM. An emulation that passes for another processor is not
-/// known.
+//! Tells a real processor from QEMU's emulation.
+
+/// Returns true if this program is known to run on QEMU's emulation: times say nothing of a processor
+/// then, neither here nor in VMs on its KVM. An emulated model of a real processor is not recognised
+/// everywhere.
 #[must_use]
 pub fn is_emulated() -> bool {
     emulated()
 }
 
-/// QEMU's TCG says who it is where hypervisors do (target/i386/cpu.c, leaf 4000_0000h).
+/// TCG names itself in CPUID leaf 40000000h, as hypervisors do (QEMU's target/i386/cpu.c).
 #[cfg(target_arch = "x86_64")]
 fn emulated() -> bool {
     const TCG: [u32; 3] =
         [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")];
-    /// Of CPUID.1:ECX: there is a hypervisor.
+    /// CPUID.1:ECX: a hypervisor is present.
     const HYPERVISOR: u32 = 1 << 31;
     let says = || {
         let leaf = std::arch::x86_64::__cpuid(0x4000_0000);
@@ -22,20 +24,21 @@ fn emulated() -> bool {
     std::arch::x86_64::__cpuid(1).ecx & HYPERVISOR != 0 && says()
 }
 
-/// QEMU's model `max` has the part number `Q` of an implementer that is none (target/arm/tcg/cpu64.c,
-/// `aarch64_max_tcg_initfn()`); what it emulates of processors that there are says that it is them.
+/// QEMU's model `max` has implementer 0, which is not assigned, and part number 51h (QEMU's
+/// target/arm/tcg/cpu64.c, `aarch64_max_tcg_initfn()`). Its models of real processors cannot be told
+/// from them.
 #[cfg(target_arch = "aarch64")]
 fn emulated() -> bool {
     std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_max(&text))
 }
 
-/// Nothing tells.
+/// Always false: there is no known way to tell.
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
 fn emulated() -> bool {
     false
 }
 
-/// Whether that is the model `max`.
+/// Returns true if `/proc/cpuinfo` is that of QEMU's model `max`.
 #[cfg(any(target_arch = "aarch64", test))]
 fn is_max(cpuinfo: &str) -> bool {
     let has = |name: &str, value: &str| {

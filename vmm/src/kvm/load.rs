@@ -1,4 +1,6 @@
-//! What of a kernel's loading is the same on every architecture.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Parts of loading a kernel that all architectures share.
 
 use std::fs::File;
 use std::io;
@@ -9,10 +11,10 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::arch::LoadError;
 
-/// Bytes of a page, at least.
+/// Smallest page size in bytes.
 pub(super) const PAGE: u64 = 0x1000;
 
-/// Whether the kernel sees the whole of a command line, of which it takes `most` bytes.
+/// Checks that the kernel will see the whole command line. It reads at most `most` bytes, up to a NUL.
 ///
 /// # Errors
 /// [`LoadError::CommandLineTooLong`], [`LoadError::CommandLineNul`].
@@ -26,12 +28,11 @@ pub(super) fn check_cmdline(cmdline: &str, most: usize) -> Result<(), LoadError>
     Ok(())
 }
 
-/// Reads the file `path` to whole pages at the end of the memory from `begin` to `end`, out of the
-/// way of what the kernel unpacks and moves at the beginning. Its first byte and the byte behind its
-/// last: physical addresses.
+/// Reads the file `path` to the end of the memory from `begin` to `end`, at whole pages: at the
+/// beginning, the kernel would move or unpack itself over it. Returns its physical addresses.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read or there is no room.
+/// [`LoadError`] if the file cannot be read or there is no room.
 pub(super) fn initramfs(
     memory: &GuestMemoryMmap,
     path: &Path,
@@ -46,7 +47,7 @@ pub(super) fn initramfs(
     if size > room {
         return Err(LoadError::InitramfsTooBig { file: path.to_owned(), size, room });
     }
-    // `size` is at most `room`, which ends at a multiple of the page size: nothing below wraps.
+    // No underflow: `size` is at most `room`, and `end` is a multiple of the page size.
     let address = (end - size) & !(PAGE - 1);
     read_file(memory, &mut file, address, size).map_err(read)?;
     Ok(address..address + size)
@@ -55,7 +56,7 @@ pub(super) fn initramfs(
 /// Reads the next `size` bytes of a file to `address`.
 ///
 /// # Errors
-/// As `read(2)`, and if there is no such memory.
+/// As `read(2)`, or if the address is not in guest memory.
 pub(super) fn read_file(
     memory: &GuestMemoryMmap,
     file: &mut File,
@@ -66,7 +67,7 @@ pub(super) fn read_file(
     memory.read_exact_volatile_from(GuestAddress(address), file, size).map_err(io_error)
 }
 
-/// What of such an error is one of the file's stays what it is.
+/// Unwraps the I/O error in a memory error, if it holds one.
 pub(super) fn io_error(error: GuestMemoryError) -> io::Error {
     match error {
         GuestMemoryError::IOError(error) => error,

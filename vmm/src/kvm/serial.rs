@@ -1,4 +1,6 @@
-//! The serial interface at COM1: a 16550A that the guest only writes to.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The serial port COM1: a 16550A UART whose output is the guest's console. It receives nothing.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,12 +12,13 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::poll;
 
-/// A 16550A whose output goes to a writer.
+/// A 16550A UART whose output goes to a writer.
 pub struct Serial {
     uart: vm_superio::Serial<Interrupt, NoEvents, Box<dyn Write + Send>>,
 }
 
-/// The registers of a 16550A, and what waits in its receive buffer (loopback puts it there).
+/// State of a UART: its registers by their names in the data sheet, and its receive buffer, which is
+/// filled in loopback mode only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SerialState {
     /// DLL.
@@ -36,27 +39,27 @@ pub struct SerialState {
     pub modem_status: u8,
     /// SCR.
     pub scratch: u8,
-    /// Bytes that the guest has not read.
+    /// Bytes in the receive buffer.
     pub received: Vec<u8>,
 }
 
-/// A snapshot's serial interface cannot be restored.
+/// The UART of a snapshot cannot be restored.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot restore the serial interface: {0}")]
+#[error("cannot restore the serial port: {0}")]
 pub struct RestoreError(String);
 
 impl Serial {
-    /// An interface after power-on. `interrupt` asserts its interrupt line. Each byte that the
-    /// guest writes goes to `output` at once, in the vCPU's thread: see [`Output`].
+    /// Makes a UART as after power-on. Writing `interrupt` asserts its interrupt line. Each byte that
+    /// the guest writes goes to `output` at once, in the vCPU thread: see [`Output`].
     #[must_use]
     pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
         Serial { uart: vm_superio::Serial::new(Interrupt(interrupt), output) }
     }
 
-    /// An interface as it was saved. An interrupt that was pending is asserted again.
+    /// Makes a UART in a saved state. A pending interrupt is asserted again.
     ///
     /// # Errors
-    /// [`RestoreError`] if there is more in the receive buffer than fits.
+    /// [`RestoreError`] if the receive buffer is too large.
     pub fn restore(
         state: &SerialState,
         interrupt: EventFd,
@@ -79,7 +82,7 @@ impl Serial {
             .map_err(|e| RestoreError(e.to_string()))
     }
 
-    /// Everything of it that the guest can tell.
+    /// Returns its state.
     #[must_use]
     pub fn save(&self) -> SerialState {
         let state = self.uart.state();
@@ -97,15 +100,15 @@ impl Serial {
         }
     }
 
-    /// Reads the register at this offset. There are eight.
+    /// Reads the register at `offset`, 0 to 7.
     pub(super) fn read(&mut self, offset: u16) -> u8 {
         u8::try_from(offset).map_or(0xff, |offset| self.uart.read(offset))
     }
 
-    /// Writes the register at this offset.
+    /// Writes the register at `offset`, 0 to 7.
     pub(super) fn write(&mut self, offset: u16, value: u8) {
         if let Ok(offset) = u8::try_from(offset) {
-            // Fails when the output does, and to the guest that is a line with nobody at the end.
+            // If the output fails, the byte is lost, as on a line with nobody at its end.
             let _ = self.uart.write(offset, value);
         }
     }
@@ -119,31 +122,31 @@ impl Trigger for Interrupt {
 
     fn trigger(&self) -> io::Result<()> {
         match self.0.write(1) {
-            // The counter is full, so the interrupt is pending anyway.
+            // The counter is full: the interrupt is pending anyway.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => result,
         }
     }
 }
 
-/// The writing end of the session's console pipe.
+/// Write end of the session's console pipe.
 ///
-/// A guest may print faster than the session reads, and then its vCPU waits, as for a slow line.
-/// When the vCPU is to leave the guest, nobody may be reading: as long as `stop` is readable, a
-/// byte that does not fit is dropped. A signal alone does not end the wait.
+/// If a guest prints faster than the session reads, its vCPU waits, as for a slow line. It must not
+/// wait when it is to leave the guest, as nobody may be reading then: once `abort_evt` is readable,
+/// bytes that do not fit are dropped. A signal alone does not end the wait.
 pub struct Output {
     pipe: io::PipeWriter,
-    stop: EventFd,
+    abort_evt: EventFd,
 }
 
 impl Output {
-    /// An output that waits for the reader of `pipe` until `stop` is readable.
+    /// Makes an output that waits for the reader of `pipe` until `abort_evt` is readable.
     ///
     /// # Errors
     /// If the pipe cannot be made non-blocking.
-    pub fn new(pipe: io::PipeWriter, stop: EventFd) -> io::Result<Output> {
+    pub fn new(pipe: io::PipeWriter, abort_evt: EventFd) -> io::Result<Output> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        Ok(Output { pipe, stop })
+        Ok(Output { pipe, abort_evt })
     }
 }
 
@@ -154,8 +157,8 @@ impl Write for Output {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            if poll::writable(self.pipe.as_fd(), poll::event_fd(&self.stop))? {
-                // Not `Interrupted` and not 0 bytes: nobody is to try again.
+            if poll::writable(self.pipe.as_fd(), poll::event_fd(&self.abort_evt))? {
+                // Not `Interrupted` and not Ok(0), after which callers would try again.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! QEMU's command line: pure functions from a [`VmSpec`] to arguments.
 
 use std::ffi::OsString;
@@ -8,39 +10,39 @@ use super::board::{self, Board};
 use crate::machine::VmSpec;
 use sudbox_protocol::Arch;
 
-/// What QEMU runs the guest on.
+/// QEMU's ways to run the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
     /// QEMU's own emulation.
     Tcg,
-    /// QEMU's own emulation, in which 1 ns of the guest's time passes with each instruction, and none
-    /// by anything else unless the guest sleeps: what its clock says that something took is how many
-    /// instructions it took (`-icount`).
+    /// QEMU's own emulation with `-icount`: 1 ns of guest time passes for each instruction and, while
+    /// the guest is awake, none otherwise. The guest's clock so counts instructions.
     Counting,
     /// The host's /dev/kvm.
     Kvm,
 }
 
-/// The descriptors that QEMU inherits, and the one path it is told.
+/// Descriptors that QEMU inherits, and the path of the debugger's socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inherited<'a> {
-    /// Connection to the vhost-user adapter.
+    /// Connection to the vhost-user back end.
     pub(super) vsock: RawFd,
     /// Connection to the monitor.
     pub(super) monitor: RawFd,
-    /// Writing end of the console's pipe.
+    /// Write end of the console's pipe.
     pub(super) console: RawFd,
-    /// Where to listen for a debugger.
+    /// Path at which QEMU listens for a debugger.
     pub(super) debugger: Option<&'a Path>,
 }
 
-/// The name of QEMU's program.
+/// Returns the name of QEMU's program for an architecture.
 #[must_use]
 pub fn program(arch: Arch) -> &'static str {
     board::of(arch).program
 }
 
-/// All of QEMU's arguments. `options` are the machine's beside its own, each with a comma in front.
+/// Returns all arguments of QEMU. `options` are further options of `-machine`, each with a comma before
+/// it.
 pub(super) fn arguments(
     spec: &VmSpec,
     board: &Board,
@@ -63,8 +65,8 @@ pub(super) fn arguments(
     all
 }
 
-/// Nothing that was not asked for, and none of the system calls by which a guest that has taken
-/// over QEMU could reach further.
+/// No default devices or configuration files, and QEMU's seccomp sandbox against a guest that has taken
+/// over QEMU.
 fn confinement() -> Vec<OsString> {
     let mut all = strings(["-no-user-config", "-nodefaults", "-display", "none"]);
     all.extend(strings([
@@ -74,7 +76,7 @@ fn confinement() -> Vec<OsString> {
     all
 }
 
-/// The machine, its CPUs and its memory, which is shared with the vhost-user adapter.
+/// The machine, its CPUs and its memory, which is shared with the vhost-user back end.
 fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str) -> Vec<OsString> {
     let (name, cpu) = match accelerator {
         Accelerator::Tcg => ("tcg", board.cpu),
@@ -92,14 +94,14 @@ fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str
     all.push(format!("memory-backend-memfd,id=ram,size={}M,share=on", spec.memory_mib).into());
     all.extend(["-cpu".into(), cpu.into()]);
     if accelerator == Accelerator::Counting {
-        // A guest that sleeps does so by the host's clock (`sleep=on`): its time would else leap to
-        // its next timer, and it would not have the patience that the host deserves.
+        // sleep=on: while the guest sleeps, its time passes with the host's. Otherwise it would jump to
+        // the guest's next timer, and time-outs for the host would expire at once.
         all.extend(strings(["-icount", "shift=0,sleep=on"]));
     }
     all
 }
 
-/// The kernel and what it is told.
+/// Kernel, initramfs and boot arguments.
 fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
     let cmdline = format!("{machines} {}", spec.cmdline);
     vec![
@@ -112,8 +114,8 @@ fn kernel(spec: &VmSpec, machines: &str) -> Vec<OsString> {
     ]
 }
 
-/// The console. A pipe and not a socket: of a socket's buffer, each byte that the guest writes
-/// would take most of a kilobyte. With `append`, because QEMU would truncate it otherwise.
+/// The console: a pipe, as each byte that the guest writes would take most of a kilobyte of a socket's
+/// buffer. `append=on` keeps QEMU from truncating it.
 fn console(fd: RawFd, board: &Board) -> Vec<OsString> {
     let mut all = vec!["-add-fd".into(), format!("fd={fd},set=1").into()];
     all.extend(strings(["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]));
@@ -128,8 +130,8 @@ fn vsock(fd: RawFd, board: &Board) -> Vec<OsString> {
     all
 }
 
-/// The monitor, and that QEMU stops the CPUs instead of ending when the guest asks for a restart:
-/// their registers say whether it asked or crashed.
+/// The monitor. When the guest resets the machine, QEMU is to stop the CPUs and not to end: the
+/// registers tell a restart from a crash.
 fn monitor(fd: RawFd) -> Vec<OsString> {
     let mut all = vec!["-chardev".into(), format!("socket,id=monitor,fd={fd}").into()];
     all.extend(strings(["-mon", "chardev=monitor,mode=control"]));
@@ -137,7 +139,7 @@ fn monitor(fd: RawFd) -> Vec<OsString> {
     all
 }
 
-/// Waits for gdb before the first instruction.
+/// A gdb stub that waits before the first instruction.
 fn debugger(path: &Path) -> Vec<OsString> {
     let mut chardev = OsString::from("socket,id=gdb,server=on,wait=off,path=");
     chardev.push(escaped(path));
@@ -146,7 +148,7 @@ fn debugger(path: &Path) -> Vec<OsString> {
     all
 }
 
-/// A path within one of QEMU's comma-separated lists.
+/// Escapes a path for QEMU's comma-separated lists.
 fn escaped(path: &Path) -> OsString {
     path.to_string_lossy().replace(',', ",,").into()
 }

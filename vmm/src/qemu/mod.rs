@@ -1,4 +1,6 @@
-//! The QEMU backend: a machine of QEMU's, with its vsock device served by this process.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The QEMU backend: a QEMU process, whose vsock device is served by this process.
 
 mod board;
 mod command;
@@ -28,41 +30,39 @@ use crate::vsock::link::Link;
 use crate::vsock::stream::VsockStream;
 use board::Board;
 use command::Inherited;
-use monitor::{Monitor, Said};
+use monitor::{Message, Monitor};
 use process::Process;
 use sudbox_protocol::Arch;
 use vhost::Adapter;
 
-/// How long QEMU may take to set up its machine. It takes 20 ms; more than this is no load, it is
-/// a hang.
+/// Time limit for QEMU to set up its machine, after which it counts as hung. It takes some 20 ms.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The kernel arguments that a machine with so many CPUs puts in front of the caller's on TCG, with
-/// what this host accelerates it by. May take 10 ms to measure the host's clock.
+/// Returns the boot arguments that are put before the caller's on TCG, for `cpus` CPUs and with this
+/// host's TSC frequency. May take 10 ms to measure that frequency.
 #[must_use]
 pub fn kernel_arguments(arch: Arch, cpus: u8) -> String {
     let (tcg, told) = (Accelerator::Tcg, Discovery::CommandLine);
     (board::of(arch).kernel_arguments)(tcg, cpus, told, tsc_khz(tcg))
 }
 
-/// Begins to measure the host's clock, which a boot on TCG needs 10 ms later: the sooner this is
-/// called, the less that waits.
+/// Begins to measure the host's TSC frequency, which takes 10 ms and which a boot on TCG waits for.
 pub fn start_clock() {
     #[cfg(target_arch = "x86_64")]
     tsc::start();
 }
 
-/// The speed of the guest's TSC in kHz, where it is known: under TCG it is the host's, if that has
-/// one, unless instructions are counted.
+/// Returns the frequency of the guest's TSC in kHz, if it is known. Under TCG the guest reads the
+/// host's TSC.
 fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
     match accelerator {
         #[cfg(target_arch = "x86_64")]
         Accelerator::Tcg => tsc::khz(),
         #[cfg(not(target_arch = "x86_64"))]
         Accelerator::Tcg => None,
-        // One tick with each instruction, which takes 1 ns.
+        // One tick for each instruction, which takes 1 ns.
         Accelerator::Counting => Some(1_000_000),
-        // kvm-clock tells the guest.
+        // The guest learns it from kvm-clock.
         Accelerator::Kvm => None,
     }
 }
@@ -137,15 +137,15 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// QEMU for this architecture on this accelerator, with the reason for which that was chosen.
+    /// QEMU for guests of `arch` on an accelerator. `reason` says why that was chosen.
     #[must_use]
     pub fn new(arch: Arch, accelerator: Accelerator, reason: String) -> Qemu {
         Qemu { arch, accelerator, reason, options: String::new() }
     }
 
-    /// The same with more options of `-machine`, each with a comma in front.
+    /// Adds options to `-machine`, each with a comma before it.
     #[must_use]
-    pub fn with(self, options: &str) -> Qemu {
+    pub fn with_machine_options(self, options: &str) -> Qemu {
         Qemu { options: options.to_owned(), ..self }
     }
 }
@@ -202,23 +202,22 @@ impl Machine for Qemu {
     }
 }
 
-/// How long QEMU may take to tell where a guest is that is not heard of any more.
-const WORD_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit for QEMU to return the registers of an unresponsive guest.
+const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
 
-/// What is known of a VM's end before its process is gone.
+/// How far the end of a VM has come before its process is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Stop {
-    /// Nothing; it runs.
+    /// The guest runs.
     #[default]
-    None,
-    /// The guest is stopped and the registers were asked for.
-    Asked,
-    /// We have killed QEMU, because of this.
+    Running,
+    /// The guest is stopped and its registers were requested.
+    RegistersRequested,
+    /// QEMU was killed for this reason.
     Killed(VmEnd),
 }
 
-/// A QEMU with all that belongs to it. The fields are dropped in this order: the adapter's threads
-/// end after QEMU.
+/// A running QEMU. The fields are dropped in this order, so that the adapter's threads end after QEMU.
 struct QemuVm {
     board: &'static Board,
     process: Process,
@@ -229,19 +228,22 @@ struct QemuVm {
 }
 
 impl QemuVm {
-    /// Waits until QEMU runs the guest; if it ends before, its words say why.
+    /// Waits until QEMU runs the guest.
+    ///
+    /// # Errors
+    /// [`BootError::Refused`] with QEMU's own message if it ends before, or takes too long.
     fn wait_until_ready(&mut self, program: &str) -> Result<(), BootError> {
         let deadline = Instant::now() + START_LIMIT;
         let refused = |message| BootError::Refused { backend: program.to_owned(), message };
         loop {
-            let said = self.monitor.read();
-            if said.contains(&Said::Ready) {
-                said.into_iter().for_each(|said| self.heed(said));
+            let messages = self.monitor.read();
+            if messages.contains(&Message::Ready) {
+                messages.into_iter().for_each(|message| self.handle(message));
                 return Ok(());
             }
             if let Some(status) = self.process.advance() {
-                let words = self.process.message();
-                return Err(refused(if words.is_empty() { status.to_string() } else { words }));
+                let message = self.process.message();
+                return Err(refused(if message.is_empty() { status.to_string() } else { message }));
             }
             if Instant::now() >= deadline {
                 return Err(refused(format!("nothing for {} s", START_LIMIT.as_secs())));
@@ -250,17 +252,17 @@ impl QemuVm {
         }
     }
 
-    /// Does what follows from QEMU's words.
-    fn heed(&mut self, said: Said) {
-        match (said, &self.stop) {
-            (Said::Stopped, Stop::None) => {
-                self.monitor.ask_registers();
-                self.stop = Stop::Asked;
+    /// Acts on a message of QEMU.
+    fn handle(&mut self, message: Message) {
+        match (message, &self.stop) {
+            (Message::Stopped, Stop::Running) => {
+                self.monitor.request_registers();
+                self.stop = Stop::RegistersRequested;
             }
-            (Said::Registers(registers), Stop::Asked) => {
-                // QEMU would wait for ever now, and has nothing to put in order.
+            (Message::Registers(registers), Stop::RegistersRequested) => {
+                // QEMU stays stopped now and has nothing to clean up.
                 self.process.kill();
-                self.stop = Stop::Killed((self.board.stopped_with)(&registers));
+                self.stop = Stop::Killed((self.board.end_of_reset)(&registers));
             }
             _ => {}
         }
@@ -278,12 +280,12 @@ impl Vm for QemuVm {
     }
 
     fn advance(&mut self) -> Option<VmEnd> {
-        self.monitor.read().into_iter().for_each(|said| self.heed(said));
+        self.monitor.read().into_iter().for_each(|message| self.handle(message));
         if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
-            // Without this, a guest whose device is dead would look like a kernel at fault.
-            let words = format!("its vsock device failed: {why}: {}", self.process.message());
+            // Otherwise the guest would hang, and the kernel would be blamed.
+            let message = format!("its vsock device failed: {why}: {}", self.process.message());
             self.process.kill();
-            self.stop = Stop::Killed(VmEnd::Failed(words));
+            self.stop = Stop::Killed(VmEnd::Failed(message));
         }
         let status = self.process.advance()?;
         Some(match &self.stop {
@@ -297,19 +299,19 @@ impl Vm for QemuVm {
     }
 
     fn vcpu_states(&mut self) -> Vec<String> {
-        if self.stop != Stop::None {
+        if self.stop != Stop::Running {
             return Vec::new();
         }
         self.monitor.pause();
-        self.monitor.ask_registers();
-        let deadline = Instant::now() + WORD_LIMIT;
+        self.monitor.request_registers();
+        let deadline = Instant::now() + REGISTERS_LIMIT;
         loop {
-            for said in self.monitor.read() {
-                match said {
-                    Said::Registers(registers) => {
-                        return monitor::vcpu_states(&registers, self.board.place);
+            for message in self.monitor.read() {
+                match message {
+                    Message::Registers(registers) => {
+                        return monitor::vcpu_states(&registers, self.board.describe_cpu);
                     }
-                    other => self.heed(other),
+                    other => self.handle(other),
                 }
             }
             let waited = poll::readable(&self.descriptors(), deadline);
@@ -320,26 +322,26 @@ impl Vm for QemuVm {
     }
 }
 
-/// How a QEMU ended that we did not kill.
-fn ended_with(status: ExitStatus, words: String) -> VmEnd {
-    // QEMU catches these signals, says so and exits with 0.
-    let caught = words
+/// Tells how a QEMU ended that was not killed by this process.
+fn ended_with(status: ExitStatus, message: String) -> VmEnd {
+    // QEMU catches SIGTERM and the like, names the signal on stderr and exits with 0.
+    let caught = message
         .lines()
         .find_map(|line| line.split_once("terminating on signal "))
         .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     match (status.signal(), caught) {
-        // It takes these to itself when it gives up.
+        // QEMU raises these itself when it fails.
         (Some(signal @ (libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS | libc::SIGILL)), _) => {
-            let words = if words.is_empty() { "no words".to_owned() } else { words };
-            VmEnd::Failed(format!("died of signal {signal}: {words}"))
+            let message = if message.is_empty() { "no message".to_owned() } else { message };
+            VmEnd::Failed(format!("died of signal {signal}: {message}"))
         }
         (Some(signal), _) | (None, Some(signal)) => VmEnd::Killed(signal),
-        (None, None) if words.is_empty() => VmEnd::Failed(status.to_string()),
-        (None, None) => VmEnd::Failed(words),
+        (None, None) if message.is_empty() => VmEnd::Failed(status.to_string()),
+        (None, None) => VmEnd::Failed(message),
     }
 }
 
-/// A place for the debugger's socket, which needs a path that a person can type.
+/// The debugger's socket, at a path that a person can type.
 struct Debugger {
     path: String,
     /// Removes the directory when it is dropped.

@@ -1,5 +1,6 @@
-//! What QEMU says on its monitor (QMP): that it runs, that the guest asked for a restart, and with
-//! which registers.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! QEMU's monitor (QMP): when QEMU is ready, when the guest has reset the machine, and the registers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,17 +8,17 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-/// Most bytes of an answer. The registers of 8 CPUs are some 20 KiB.
+/// Longest line in bytes. The registers of 8 CPUs take some 20 KiB.
 const LINE_LIMIT: usize = 1024 * 1024;
 
-/// Something QEMU said.
+/// A message from QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// The machine is set up and runs, or waits for a debugger.
+pub(super) enum Message {
+    /// The machine runs, or waits for a debugger.
     Ready,
-    /// The CPUs are stopped, or will be before the next answer: the guest was reset or shut down.
+    /// The guest has reset or shut down the machine. The CPUs stop before QEMU answers a request.
     Stopped,
-    /// The registers that were asked for, as text; empty if QEMU would not tell.
+    /// The requested registers, as text; empty if QEMU refused.
     Registers(String),
 }
 
@@ -28,20 +29,20 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Speaks to a monitor over a connection whose other end QEMU gets, and asks it to say when it
-    /// is ready.
+    /// Opens the monitor on one end of a socket pair, of which QEMU gets the other. Requests
+    /// [`Message::Ready`].
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
-        // A guest may be at its end before QEMU tells of events.
+        // The guest may end before QEMU reports events.
         stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Monitor { stream, line: Vec::new() })
     }
 
-    /// Asks for the registers of all CPUs.
-    pub(super) fn ask_registers(&mut self) {
+    /// Requests the registers of all CPUs.
+    pub(super) fn request_registers(&mut self) {
         let arguments = json!({ "command-line": "info registers -a" });
-        // A monitor that takes no request of 100 bytes is that of a QEMU that is gone.
+        // Fails only if QEMU is gone: the socket has room for 100 bytes.
         let _ = self
             .stream
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
@@ -52,28 +53,28 @@ impl Monitor {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }
 
-    /// Takes what QEMU has said, without waiting.
-    pub(super) fn read(&mut self) -> Vec<Said> {
-        let mut said = Vec::new();
+    /// Returns the messages that have arrived, without waiting.
+    pub(super) fn read(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
         let mut chunk = [0; 4096];
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(count) if count > 0 => {
                     for &byte in &chunk[..count] {
                         if byte == b'\n' {
-                            said.extend(understand(&std::mem::take(&mut self.line)));
+                            messages.extend(parse(&std::mem::take(&mut self.line)));
                         } else if self.line.len() < LINE_LIMIT {
                             self.line.push(byte);
                         }
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                _ => return said,
+                _ => return messages,
             }
         }
     }
 
-    /// Readable when QEMU has said something.
+    /// Returns a descriptor that is readable when a message has arrived.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
@@ -83,29 +84,34 @@ fn request(command: &str, arguments: &Value, id: &str) -> String {
     format!("{}\n", json!({ "execute": command, "arguments": arguments, "id": id }))
 }
 
-/// One line for each CPU on what it does, from the registers as QEMU prints them, by what a board
-/// knows of one CPU's.
+/// Describes each CPU in one line, from the registers as QEMU prints them. `describe_cpu` is
+/// [`super::board::Board::describe_cpu`].
 pub(super) fn vcpu_states(
     registers: &str,
-    place: fn(usize, &str) -> Option<String>,
+    describe_cpu: fn(usize, &str) -> Option<String>,
 ) -> Vec<String> {
-    registers.split("CPU#").skip(1).enumerate().filter_map(|(cpu, text)| place(cpu, text)).collect()
+    registers
+        .split("CPU#")
+        .skip(1)
+        .enumerate()
+        .filter_map(|(cpu, text)| describe_cpu(cpu, text))
+        .collect()
 }
 
-/// The meaning of one line, if it has any for us.
-fn understand(line: &[u8]) -> Option<Said> {
+/// Parses a line. `None` if it is none of [`Message`].
+fn parse(line: &[u8]) -> Option<Message> {
     let value: Value = serde_json::from_slice(line).ok()?;
     match (value["event"].as_str(), value["id"].as_str()) {
         (Some("SHUTDOWN"), _) => {
-            // QEMU ends by itself after a signal from outside, and its words say which.
-            (value["data"]["guest"] == true).then_some(Said::Stopped)
+            // After a signal from outside, QEMU ends by itself and names the signal on stderr.
+            (value["data"]["guest"] == true).then_some(Message::Stopped)
         }
-        (None, Some("ready")) => Some(Said::Ready),
+        (None, Some("ready")) => Some(Message::Ready),
         (None, Some("status")) => {
-            (value["return"]["status"] == "shutdown").then_some(Said::Stopped)
+            (value["return"]["status"] == "shutdown").then_some(Message::Stopped)
         }
         (None, Some("registers")) => {
-            Some(Said::Registers(value["return"].as_str().unwrap_or_default().to_owned()))
+            Some(Message::Registers(value["return"].as_str().unwrap_or_default().to_owned()))
         }
         _ => None,
     }
@@ -118,21 +124,21 @@ mod tests {
     #[test]
     fn lines_are_understood() {
         let greeting = br#"{"QMP": {"version": {"qemu": {"micro": 22}}, "capabilities": ["oob"]}}"#;
-        assert_eq!(understand(greeting), None);
-        assert_eq!(understand(br#"{"return": {}, "id": "ready"}"#), Some(Said::Ready));
+        assert_eq!(parse(greeting), None);
+        assert_eq!(parse(br#"{"return": {}, "id": "ready"}"#), Some(Message::Ready));
         let status = br#"{"return": {"status": "running", "running": true}, "id": "status"}"#;
-        assert_eq!(understand(status), None);
+        assert_eq!(parse(status), None);
         let status = br#"{"return": {"status": "shutdown", "running": false}, "id": "status"}"#;
-        assert_eq!(understand(status), Some(Said::Stopped));
+        assert_eq!(parse(status), Some(Message::Stopped));
         let reset = br#"{"timestamp": {}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
-        assert_eq!(understand(reset), Some(Said::Stopped));
+        assert_eq!(parse(reset), Some(Message::Stopped));
         let signal = br#"{"event": "SHUTDOWN", "data": {"guest": false, "reason": "host-signal"}}"#;
-        assert_eq!(understand(signal), None);
+        assert_eq!(parse(signal), None);
         let answer = br#"{"return": "RAX=1\r\nRBX=2\r\n", "id": "registers"}"#;
-        assert_eq!(understand(answer), Some(Said::Registers("RAX=1\r\nRBX=2\r\n".into())));
+        assert_eq!(parse(answer), Some(Message::Registers("RAX=1\r\nRBX=2\r\n".into())));
         let refusal = br#"{"error": {"class": "GenericError", "desc": "no"}, "id": "registers"}"#;
-        assert_eq!(understand(refusal), Some(Said::Registers(String::new())));
-        assert_eq!(understand(b"not json"), None);
+        assert_eq!(parse(refusal), Some(Message::Registers(String::new())));
+        assert_eq!(parse(b"not json"), None);
     }
 
     #[test]
@@ -142,8 +148,8 @@ mod tests {
         qemus.write_all(br#"{"return": {}, "id""#).unwrap();
         assert_eq!(monitor.read(), []);
         qemus.write_all(b": \"ready\"}\r\n{\"return\": \"\", \"id\": \"registers\"}\r\n").unwrap();
-        assert_eq!(monitor.read(), [Said::Ready, Said::Registers(String::new())]);
-        monitor.ask_registers();
+        assert_eq!(monitor.read(), [Message::Ready, Message::Registers(String::new())]);
+        monitor.request_registers();
         drop(monitor);
         let mut requests = String::new();
         qemus.read_to_string(&mut requests).unwrap();

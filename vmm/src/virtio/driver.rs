@@ -1,4 +1,6 @@
-//! A driver for the tests: what Linux does with the device's registers and queues
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A driver for the tests. It does what Linux does with the device's registers and queues
 //! (`drivers/virtio/virtio_mmio.c`, `net/vmw_vsock/virtio_transport.c`), one buffer at a time.
 
 use std::sync::{Arc, Weak};
@@ -13,31 +15,31 @@ use crate::vsock::link::Link;
 use crate::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM};
 use crate::vsock::queue::{RX, TX};
 
-/// Size of the guest's memory.
+/// Size of guest memory in bytes.
 pub(crate) const MEMORY: usize = 1 << 20;
 
-/// Descriptors in each queue.
+/// Size of each queue in descriptors.
 pub(crate) const SIZE: u16 = 16;
 
-/// Size of each buffer.
+/// Size of each buffer in bytes.
 const BUFFER: u32 = 0x400;
 
-/// A guest with the ends of the device's event descriptors.
+/// A guest, with the eventfds of its device.
 pub(crate) struct Driver {
     pub(crate) transport: Arc<Transport>,
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) interrupt: EventFd,
-    pub(crate) kicks: [EventFd; QUEUES],
-    /// Buffers made available in each queue since the device was set up.
+    pub(crate) queue_evts: [EventFd; QUEUES],
+    /// Number of buffers made available in each queue since the device was set up.
     offered: [u16; QUEUES],
 }
 
-/// An event descriptor.
+/// Makes an eventfd.
 pub(crate) fn event() -> EventFd {
     EventFd::new(EFD_NONBLOCK).unwrap()
 }
 
-/// Where a queue has its three parts.
+/// Returns the addresses of a queue's descriptor table, available ring and used ring.
 pub(crate) fn parts(index: usize) -> [u64; 3] {
     let base = 0x1000 * (1 + 3 * index as u64);
     [base, base + 0x1000, base + 0x2000]
@@ -47,7 +49,7 @@ fn buffer(index: usize, slot: u16) -> u64 {
     0x10000 * (index as u64 + 1) + u64::from(BUFFER) * u64::from(slot)
 }
 
-/// A packet of the guest's port 5.
+/// Makes the header of a packet from the guest's port 5.
 pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
     Header {
         src_cid: GUEST_CID,
@@ -63,22 +65,28 @@ pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
 }
 
 impl Driver {
-    /// A guest whose driver has done nothing yet.
+    /// Makes a guest whose driver has done nothing yet.
     pub(crate) fn new(link: Weak<Link>) -> Driver {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
-        let (interrupt, kicks) = (event(), [(); QUEUES].map(|()| event()));
-        let theirs = kicks.each_ref().map(|kick| kick.try_clone().unwrap());
+        let (interrupt, queue_evts) = (event(), [(); QUEUES].map(|()| event()));
+        let clones = queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let transport =
-            Transport::new(memory.clone(), interrupt.try_clone().unwrap(), theirs, link);
-        Driver { transport: Arc::new(transport), memory, interrupt, kicks, offered: [0; QUEUES] }
+            Transport::new(memory.clone(), interrupt.try_clone().unwrap(), clones, link);
+        Driver {
+            transport: Arc::new(transport),
+            memory,
+            interrupt,
+            queue_evts,
+            offered: [0; QUEUES],
+        }
     }
 
-    /// The same guest on a device made from a saved one.
+    /// Replaces the device by one in a saved state.
     pub(crate) fn restored(self, link: Weak<Link>, state: &TransportState) -> Driver {
-        let theirs = self.kicks.each_ref().map(|kick| kick.try_clone().unwrap());
+        let clones = self.queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let interrupt = self.interrupt.try_clone().unwrap();
         let transport =
-            Transport::restore(self.memory.clone(), interrupt, theirs, link, state).unwrap();
+            Transport::restore(self.memory.clone(), interrupt, clones, link, state).unwrap();
         Driver { transport: Arc::new(transport), ..self }
     }
 
@@ -92,8 +100,8 @@ impl Driver {
         self.transport.write(register.into(), &value.to_le_bytes());
     }
 
-    /// Chooses these features.
-    pub(crate) fn choose(&self, features: u64) {
+    /// Accepts these features.
+    pub(crate) fn accept_features(&self, features: u64) {
         for (select, shift) in [(1, 32), (0, 0)] {
             self.write(VIRTIO_MMIO_DRIVER_FEATURES_SEL, select);
             let half = u32::try_from(features >> shift & u64::from(u32::MAX)).unwrap();
@@ -101,17 +109,17 @@ impl Driver {
         }
     }
 
-    /// Up to FEATURES_OK.
+    /// Sets the device up as far as FEATURES_OK.
     pub(crate) fn negotiate(&self) {
         self.write(VIRTIO_MMIO_STATUS, 1);
         self.write(VIRTIO_MMIO_STATUS, 3);
-        self.choose(FEATURES);
+        self.accept_features(FEATURES);
         self.write(VIRTIO_MMIO_STATUS, 11);
         assert_eq!(self.read(VIRTIO_MMIO_STATUS), 11);
     }
 
-    /// Writes everything of a queue but that it is ready.
-    pub(crate) fn describe(&self, index: u32, size: u32, parts: [u64; 3]) {
+    /// Writes all registers of a queue but `QueueReady`.
+    pub(crate) fn configure_queue(&self, index: u32, size: u32, parts: [u64; 3]) {
         self.write(VIRTIO_MMIO_QUEUE_SEL, index);
         self.write(VIRTIO_MMIO_QUEUE_NUM, size);
         let registers = [
@@ -125,14 +133,14 @@ impl Driver {
         }
     }
 
-    /// Sets the device up from its reset to DRIVER_OK.
+    /// Sets the device up as far as DRIVER_OK.
     pub(crate) fn start(&mut self) {
         self.negotiate();
         for index in 0..QUEUES {
             let zeros = [0; 0x3000];
             self.memory.write_slice(&zeros, GuestAddress(parts(index)[0])).unwrap();
             let number = u32::try_from(index).unwrap();
-            self.describe(number, SIZE.into(), parts(index));
+            self.configure_queue(number, SIZE.into(), parts(index));
             self.write(VIRTIO_MMIO_QUEUE_READY, 1);
             assert_eq!(self.read(VIRTIO_MMIO_QUEUE_READY), 1);
         }
@@ -167,7 +175,7 @@ impl Driver {
         self.memory.write_obj(offered.to_le(), GuestAddress(available + 2)).unwrap();
     }
 
-    /// Makes so many buffers available for packets to the guest.
+    /// Makes `count` buffers available for packets to the guest.
     pub(crate) fn offer_buffers(&mut self, count: u16) {
         for _ in 0..count {
             self.offer(RX, BUFFER, VRING_DESC_F_WRITE);
@@ -183,20 +191,20 @@ impl Driver {
         self.write(VIRTIO_MMIO_QUEUE_NOTIFY, u32::try_from(TX).unwrap());
     }
 
-    /// How many buffers of a queue came back.
+    /// Returns a queue's used index.
     pub(crate) fn used(&self, index: usize) -> u16 {
         self.memory.read_obj(GuestAddress(parts(index)[2] + 2)).unwrap()
     }
 
-    /// The packet that came in this buffer of the receive queue.
+    /// Returns the packet in this buffer of the receive queue.
     pub(crate) fn received(&self, number: u16) -> (Header, Vec<u8>) {
         let at = buffer(RX, number % SIZE);
         let mut wire = [0; HEADER_LEN];
         self.memory.read_slice(&mut wire, GuestAddress(at)).unwrap();
         let header = Header::decode(&wire);
         let mut payload = vec![0; header.len as usize];
-        let behind = GuestAddress(at + HEADER_LEN as u64);
-        self.memory.read_slice(&mut payload, behind).unwrap();
+        let payload_at = GuestAddress(at + HEADER_LEN as u64);
+        self.memory.read_slice(&mut payload, payload_at).unwrap();
         (header, payload)
     }
 }

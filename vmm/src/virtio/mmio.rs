@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The virtio-mmio transport, version 2 (virtio 1.2, section 4.2.2), of the vsock device.
 //!
-//! The driver's registers may be written in any order with anything. What the specification
-//! forbids has no effect, and a queue that cannot be right makes the device ask for a reset
-//! (`DEVICE_NEEDS_RESET`, section 2.1.2). A queue exists only while it is ready, and then its size
-//! is a power of two and its three parts are in guest memory.
+//! The driver may write any value to any register at any time. A write that the specification forbids
+//! has no effect, and an invalid queue makes the device ask for a reset (`DEVICE_NEEDS_RESET`, section
+//! 2.1.2). A [`Queue`] exists only while the driver has set `QUEUE_READY`; its size is then a power of
+//! two, and its three parts are in guest memory.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -27,54 +29,55 @@ use crate::vsock::link::Link;
 use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
 
-/// Queues of a vsock device: receive, transmit, event (section 5.10.2). The driver insists on the
-/// event queue, which stays unused.
+/// Number of queues of a vsock device: receive, transmit, event (section 5.10.2). The event queue is
+/// never used, but the driver requires it.
 pub const QUEUES: usize = 3;
 
-/// Most descriptors in a queue. The driver fills the receive queue with buffers of 4 KiB while the
-/// guest boots, and twice our credit is enough.
+/// Largest size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB at
+/// boot; 512 KiB is twice the credit that the host gives.
 pub const QUEUE_SIZE: u16 = 128;
 
-/// What the device can do.
+/// Feature bits that the device offers.
 pub const FEATURES: u64 =
     1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
-/// "virt".
+/// `MagicValue`: "virt".
 const MAGIC: u32 = 0x7472_6976;
 
-/// 2: not the legacy interface.
+/// `Version`: 2 is the non-legacy interface.
 const VERSION: u32 = 2;
 
-/// No vendor has it; drivers do not look.
+/// `VendorID`. No vendor has this one, and Linux does not check it.
 const VENDOR: u32 = u32::from_le_bytes(*b"sudb");
 
-/// A driver's steps, in their order (section 3.1.1).
-const STEPS: [u32; 4] = [
+/// Status bits in the order in which a driver sets them (section 3.1.1).
+const STATUS_ORDER: [u32; 4] = [
     VIRTIO_CONFIG_S_ACKNOWLEDGE,
     VIRTIO_CONFIG_S_DRIVER,
     VIRTIO_CONFIG_S_FEATURES_OK,
     VIRTIO_CONFIG_S_DRIVER_OK,
 ];
 
-/// Bits of the status that a driver may set.
-const DRIVER_BITS: u32 = STEPS[0] | STEPS[1] | STEPS[2] | STEPS[3] | VIRTIO_CONFIG_S_FAILED;
+/// Status bits that a driver may set.
+const DRIVER_BITS: u32 =
+    STATUS_ORDER[0] | STATUS_ORDER[1] | STATUS_ORDER[2] | STATUS_ORDER[3] | VIRTIO_CONFIG_S_FAILED;
 
-/// The registers of the vsock device. Several vCPUs may access them at once.
+/// The virtio-mmio registers of the vsock device. Several vCPUs may access them at once.
 pub struct Transport {
     memory: GuestMemoryMmap,
-    /// Asserts the device's interrupt.
-    interrupt: EventFd,
-    /// What the driver is interrupted for: outside the lock, because the driver reads and clears
-    /// it at each interrupt while queues are worked on.
+    /// Asserts the interrupt line.
+    interrupt_evt: EventFd,
+    /// `InterruptStatus`. It is outside the lock because the driver reads and acknowledges it at each
+    /// interrupt, while packets are moved under the lock.
     interrupt_status: AtomicU32,
-    /// The driver's notifications of each queue.
-    kicks: [EventFd; QUEUES],
-    /// Weak, because the link has the queues of this transport.
+    /// The driver's notifications, for each queue.
+    queue_evts: [EventFd; QUEUES],
+    /// Weak, because the link owns the queues of this transport.
     link: Weak<Link>,
     registers: Mutex<Registers>,
 }
 
-/// What the driver has written.
+/// Registers that the driver writes.
 #[derive(Default)]
 struct Registers {
     status: u32,
@@ -82,23 +85,23 @@ struct Registers {
     driver_features: u64,
     driver_features_select: u32,
     queue_select: u32,
-    slots: [Slot; QUEUES],
+    queues: [QueueRegisters; QUEUES],
 }
 
-/// The place of a queue.
-struct Slot {
+/// Registers of one queue.
+struct QueueRegisters {
     size: u32,
     descriptors: u64,
     available: u64,
     used: u64,
-    /// The queue, from these values, while it is ready.
+    /// The queue at these addresses, while `QueueReady` is 1.
     queue: Option<Queue>,
 }
 
-/// A queue in a snapshot.
+/// State of a queue in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedQueue {
-    /// Its size in descriptors, as the driver wrote it.
+    /// `QueueNum`: size in descriptors, as the driver wrote it.
     pub size: u32,
     /// Guest-physical address of the descriptor table.
     pub descriptors: u64,
@@ -106,22 +109,22 @@ pub struct SavedQueue {
     pub available: u64,
     /// Guest-physical address of the used ring.
     pub used: u64,
-    /// Where the device goes on, if the queue is ready: next available and next used index.
-    pub progress: Option<(u16, u16)>,
+    /// The device's next available and next used index, if the queue is ready.
+    pub indices: Option<(u16, u16)>,
 }
 
-/// The transport in a snapshot.
+/// State of the transport in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransportState {
     /// Device status.
     pub status: u32,
-    /// Which half of the device's features is read.
+    /// `DeviceFeaturesSel`: which half of the device's features is read.
     pub device_features_select: u32,
-    /// Features that the driver has chosen.
+    /// Features that the driver has accepted.
     pub driver_features: u64,
-    /// Which half of the driver's features is written.
+    /// `DriverFeaturesSel`: which half of the driver's features is written.
     pub driver_features_select: u32,
-    /// Which queue is set up.
+    /// `QueueSel`: the queue to which the queue registers belong.
     pub queue_select: u32,
     /// Interrupts that the driver has not acknowledged.
     pub interrupt_status: u32,
@@ -129,43 +132,44 @@ pub struct TransportState {
     pub queues: [SavedQueue; QUEUES],
 }
 
-/// A snapshot has a queue that no driver could have set up in this memory.
+/// A queue of a snapshot is not valid in the guest's memory.
 #[derive(Debug, thiserror::Error)]
 #[error("the snapshot's virtqueue {index} is not in the guest's memory")]
 pub struct RestoreError {
-    /// Which one.
+    /// Index of the queue.
     pub index: usize,
 }
 
 impl Transport {
-    /// A device after its reset. `interrupt` asserts its interrupt line, `kicks` are written when
-    /// the driver notifies a queue; all are non-blocking. `link` hears of resets.
+    /// Makes a device in the state after a reset. Writing `interrupt_evt` asserts its interrupt line;
+    /// `queue_evts` are written when the driver notifies a queue. All are non-blocking. `link` is
+    /// told of resets.
     #[must_use]
     pub fn new(
         memory: GuestMemoryMmap,
-        interrupt: EventFd,
-        kicks: [EventFd; QUEUES],
+        interrupt_evt: EventFd,
+        queue_evts: [EventFd; QUEUES],
         link: Weak<Link>,
     ) -> Transport {
         Transport {
             memory,
-            interrupt,
+            interrupt_evt,
             interrupt_status: AtomicU32::new(0),
-            kicks,
+            queue_evts,
             link,
             registers: Mutex::default(),
         }
     }
 
-    /// A device as it was saved. Interrupts and notifications that were under way then are
-    /// repeated: none is lost, and one too many does no harm.
+    /// Makes a device in a saved state. All queues are notified, and interrupts that the driver had
+    /// not acknowledged are repeated: an event too many does no harm.
     ///
     /// # Errors
     /// [`RestoreError`] if a queue that was ready is not in `memory`.
     pub fn restore(
         memory: GuestMemoryMmap,
-        interrupt: EventFd,
-        kicks: [EventFd; QUEUES],
+        interrupt_evt: EventFd,
+        queue_evts: [EventFd; QUEUES],
         link: Weak<Link>,
         state: &TransportState,
     ) -> Result<Transport, RestoreError> {
@@ -175,21 +179,21 @@ impl Transport {
             driver_features: state.driver_features,
             driver_features_select: state.driver_features_select,
             queue_select: state.queue_select,
-            slots: Default::default(),
+            queues: Default::default(),
         };
         let event_idx = registers.event_idx();
-        for (index, (slot, saved)) in registers.slots.iter_mut().zip(&state.queues).enumerate() {
+        for (index, (slot, saved)) in registers.queues.iter_mut().zip(&state.queues).enumerate() {
             (slot.size, slot.descriptors) = (saved.size, saved.descriptors);
             (slot.available, slot.used) = (saved.available, saved.used);
-            if let Some(progress) = saved.progress {
-                let queue = slot.make(&memory, event_idx, progress);
+            if let Some(indices) = saved.indices {
+                let queue = slot.make_queue(&memory, event_idx, indices);
                 slot.queue = Some(queue.ok_or(RestoreError { index })?);
             }
         }
-        let mut transport = Transport::new(memory, interrupt, kicks, link);
+        let mut transport = Transport::new(memory, interrupt_evt, queue_evts, link);
         transport.registers = Mutex::new(registers);
-        for kick in &transport.kicks {
-            let _ = kick.write(1);
+        for event in &transport.queue_evts {
+            let _ = event.write(1);
         }
         if state.interrupt_status != 0 {
             transport.raise(state.interrupt_status);
@@ -197,8 +201,7 @@ impl Transport {
         Ok(transport)
     }
 
-    /// Everything of the device that the guest can tell. The vCPUs and the threads that move
-    /// packets must be at rest.
+    /// Returns the device's state. No vCPU may run and no thread may move packets meanwhile.
     #[must_use]
     pub fn save(&self) -> TransportState {
         let registers = self.lock();
@@ -209,46 +212,46 @@ impl Transport {
             driver_features_select: registers.driver_features_select,
             queue_select: registers.queue_select,
             interrupt_status: self.interrupt_status.load(Ordering::SeqCst),
-            queues: registers.slots.each_ref().map(|slot| SavedQueue {
+            queues: registers.queues.each_ref().map(|slot| SavedQueue {
                 size: slot.size,
                 descriptors: slot.descriptors,
                 available: slot.available,
                 used: slot.used,
-                progress: slot.queue.as_ref().map(|q| (q.next_avail(), q.next_used())),
+                indices: slot.queue.as_ref().map(|q| (q.next_avail(), q.next_used())),
             }),
         }
     }
 
-    /// Runs work on a queue, if the driver is ready and the queue is. The work may interrupt, but
-    /// not access registers.
+    /// Runs `work` on a queue, if the driver has set `DRIVER_OK` and the queue is ready. `work` may
+    /// call [`Transport::interrupt`], but must not access registers.
     ///
-    /// A driver that then has made more available than the queue holds is broken, and the device
-    /// does nothing more until it is reset.
+    /// If the available index turns out to be further ahead than the queue is long, the driver is
+    /// broken and the device asks for a reset.
     pub fn with_queue<R>(
         &self,
         index: usize,
         work: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
     ) -> Option<R> {
         let mut registers = self.lock();
-        if !registers.runs() {
+        if !registers.is_running() {
             return None;
         }
-        let queue = registers.slots.get_mut(index)?.queue.as_mut()?;
+        let queue = registers.queues.get_mut(index)?.queue.as_mut()?;
         let result = work(queue, &self.memory);
-        if runs_away(queue, &self.memory) {
+        if is_overrun(queue, &self.memory) {
             registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
             self.raise(VIRTIO_MMIO_INT_CONFIG);
         }
         Some(result)
     }
 
-    /// Tells the driver that buffers were used (section 4.2.2.5).
+    /// Interrupts the driver because buffers were used (section 4.2.2.5).
     pub fn interrupt(&self) {
         self.raise(VIRTIO_MMIO_INT_VRING);
     }
 
-    /// A read at this offset. Registers are 32 bits wide, the configuration can be read in any
-    /// width; all else reads as 0.
+    /// Handles a read at `offset`. Registers are 32 bits wide, the configuration space can be read in
+    /// any width; any other access reads as 0.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         if let Some(from) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
@@ -262,7 +265,7 @@ impl Transport {
         }
     }
 
-    /// A write at this offset. Only whole registers can be written.
+    /// Handles a write at `offset`. Writes that are not of a whole register have no effect.
     pub fn write(&self, offset: u64, data: &[u8]) {
         if let (Some(register), Ok(data)) = (register(offset), data.try_into()) {
             self.write_register(register, u32::from_le_bytes(data));
@@ -280,15 +283,19 @@ impl Transport {
             VIRTIO_MMIO_DEVICE_ID => VIRTIO_ID_VSOCK,
             VIRTIO_MMIO_VENDOR_ID => VENDOR,
             VIRTIO_MMIO_DEVICE_FEATURES => half(FEATURES, registers.device_features_select),
-            VIRTIO_MMIO_QUEUE_NUM_MAX => registers.slot().map_or(0, |_| QUEUE_SIZE.into()),
-            VIRTIO_MMIO_QUEUE_READY => registers.slot().map_or(0, |s| s.queue.is_some().into()),
+            VIRTIO_MMIO_QUEUE_NUM_MAX => {
+                registers.selected_queue().map_or(0, |_| QUEUE_SIZE.into())
+            }
+            VIRTIO_MMIO_QUEUE_READY => {
+                registers.selected_queue().map_or(0, |s| s.queue.is_some().into())
+            }
             VIRTIO_MMIO_STATUS => registers.status,
             // There is no shared memory region (section 4.2.2).
             VIRTIO_MMIO_SHM_LEN_LOW
             | VIRTIO_MMIO_SHM_LEN_HIGH
             | VIRTIO_MMIO_SHM_BASE_LOW
             | VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
-            // The configuration never changes, so its generation, too, is 0.
+            // ConfigGeneration is among these: the configuration never changes.
             _ => 0,
         }
     }
@@ -296,11 +303,12 @@ impl Transport {
     fn write_register(&self, register: u32, value: u32) {
         match register {
             VIRTIO_MMIO_QUEUE_NOTIFY => {
-                // Mostly KVM does this by itself, as an ioeventfd.
-                let kick = usize::try_from(value).ok().and_then(|index| self.kicks.get(index));
-                if let Some(kick) = kick {
-                    // Only fails when the counter is full, and then it is readable anyway.
-                    let _ = kick.write(1);
+                // KVM handles most notifications itself (ioeventfd).
+                let event =
+                    usize::try_from(value).ok().and_then(|index| self.queue_evts.get(index));
+                if let Some(event) = event {
+                    // Fails only if the counter is full, and then the event is readable anyway.
+                    let _ = event.write(1);
                 }
             }
             VIRTIO_MMIO_INTERRUPT_ACK => {
@@ -312,9 +320,9 @@ impl Transport {
         }
     }
 
-    /// The driver resets the device (section 2.4). What it had sent before counts: a kernel that
-    /// restarts resets its devices right after the last message, which the device's thread may not
-    /// have seen yet.
+    /// Handles a reset by the driver (section 2.4). Packets that it had sent before are taken first: a
+    /// kernel that restarts resets its devices right after the last message, which the device thread
+    /// may not have seen yet.
     fn reset(&self) {
         let link = self.link.upgrade();
         if let Some(link) = &link {
@@ -330,32 +338,32 @@ impl Transport {
         }
     }
 
-    /// The driver takes the chosen queue back (section 4.2.2.2).
+    /// Handles a write of 0 to `QueueReady` (section 4.2.2.2).
     fn stop_queue(&self) {
         let is_tx = usize::try_from(self.lock().queue_select).is_ok_and(|index| index == TX);
         if is_tx && let Some(link) = self.link.upgrade() {
             link.receive_last();
         }
-        if let Some(slot) = self.lock().slot() {
+        if let Some(slot) = self.lock().selected_queue() {
             slot.queue = None;
         }
     }
 
-    /// Interrupts the driver for these reasons.
-    fn raise(&self, reasons: u32) {
-        self.interrupt_status.fetch_or(reasons, Ordering::SeqCst);
-        // Only fails when the counter is full, and then the interrupt is pending anyway.
-        let _ = self.interrupt.write(1);
+    /// Sets bits of `InterruptStatus` and asserts the interrupt line.
+    fn raise(&self, bits: u32) {
+        self.interrupt_status.fetch_or(bits, Ordering::SeqCst);
+        // Fails only if the counter is full, and then the interrupt is pending anyway.
+        let _ = self.interrupt_evt.write(1);
     }
 
     fn lock(&self) -> MutexGuard<'_, Registers> {
-        // A thread that panicked with the lock held left registers that are still well-formed.
+        // Registers are valid whatever they hold, so a panic with the lock held does not matter.
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Registers {
-    /// A write of a register that needs nothing but the other registers.
+    /// Handles a write that affects no other part of the device.
     fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
         let negotiates = self.has(VIRTIO_CONFIG_S_DRIVER) && !self.has(VIRTIO_CONFIG_S_FEATURES_OK);
         match register {
@@ -372,22 +380,24 @@ impl Registers {
                 }
             }
             _ => {
-                if let Some(slot) = self.slot_to_set_up() {
+                if let Some(slot) = self.configurable_queue() {
                     slot.write(register, value);
                 }
             }
         }
     }
 
-    /// The driver's progress (sections 2.1.1 and 3.1.1). Bits are never cleared but by a reset,
-    /// and a step counts only after the one before it.
+    /// Handles a write to `Status` (sections 2.1.1 and 3.1.1). Only a reset clears bits, and a bit is
+    /// set only after the one before it in [`STATUS_ORDER`].
     fn write_status(&mut self, value: u32) {
         let new = value & DRIVER_BITS;
         if self.status & DRIVER_BITS & !new != 0 {
             return;
         }
-        for step in STEPS {
-            if new & step == 0 || step == VIRTIO_CONFIG_S_FEATURES_OK && !self.can_do() {
+        for step in STATUS_ORDER {
+            if new & step == 0
+                || step == VIRTIO_CONFIG_S_FEATURES_OK && !self.features_are_supported()
+            {
                 break;
             }
             self.status |= step;
@@ -395,13 +405,13 @@ impl Registers {
         self.status |= new & VIRTIO_CONFIG_S_FAILED;
     }
 
-    /// True if the driver has chosen features that the device can work with.
-    fn can_do(&self) -> bool {
+    /// Returns true if the device supports the features that the driver has accepted.
+    fn features_are_supported(&self) -> bool {
         self.driver_features & !FEATURES == 0 && self.driver_features & 1 << VIRTIO_F_VERSION_1 != 0
     }
 
-    /// True while packets may move.
-    fn runs(&self) -> bool {
+    /// Returns true while the device may move packets.
+    fn is_running(&self) -> bool {
         self.status
             & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED)
             == VIRTIO_CONFIG_S_DRIVER_OK
@@ -415,38 +425,44 @@ impl Registers {
         self.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0
     }
 
-    /// The queue that the driver has chosen.
-    fn slot(&mut self) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(self.queue_select).ok()?)
+    /// Returns the queue that `QueueSel` selects, if it exists.
+    fn selected_queue(&mut self) -> Option<&mut QueueRegisters> {
+        self.queues.get_mut(usize::try_from(self.queue_select).ok()?)
     }
 
-    /// The same, if it may be set up: after the features are settled, before the device runs
-    /// (section 3.1.1), and not while it is ready (section 4.2.2.2).
-    fn slot_to_set_up(&mut self) -> Option<&mut Slot> {
+    /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
+    /// `DRIVER_OK` (section 3.1.1), and not while it is ready (section 4.2.2.2).
+    fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
         let may = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
-        self.slot().filter(|slot| may && slot.queue.is_none())
+        self.selected_queue().filter(|slot| may && slot.queue.is_none())
     }
 
-    /// Makes the chosen queue ready, if it may be set up now.
-    fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), Impossible> {
+    /// Handles a write of 1 to `QueueReady`.
+    fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), InvalidQueue> {
         let event_idx = self.event_idx();
-        if let Some(slot) = self.slot_to_set_up() {
-            slot.queue = Some(slot.make(memory, event_idx, (0, 0)).ok_or(Impossible)?);
+        if let Some(slot) = self.configurable_queue() {
+            slot.queue = Some(slot.make_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
         }
         Ok(())
     }
 }
 
-/// A queue that is not in the guest's memory, or of a size that there is not.
-struct Impossible;
+/// The queue is not in guest memory, or has an invalid size.
+struct InvalidQueue;
 
-impl Default for Slot {
-    fn default() -> Slot {
-        Slot { size: QUEUE_SIZE.into(), descriptors: 0, available: 0, used: 0, queue: None }
+impl Default for QueueRegisters {
+    fn default() -> QueueRegisters {
+        QueueRegisters {
+            size: QUEUE_SIZE.into(),
+            descriptors: 0,
+            available: 0,
+            used: 0,
+            queue: None,
+        }
     }
 }
 
-impl Slot {
+impl QueueRegisters {
     fn write(&mut self, register: u32, value: u32) {
         match register {
             VIRTIO_MMIO_QUEUE_NUM => self.size = value,
@@ -460,9 +476,9 @@ impl Slot {
         }
     }
 
-    /// The queue that these values describe, if it can be: of a size that there is, aligned
-    /// (section 2.7) and in the guest's memory.
-    fn make(
+    /// Makes the queue that these registers describe. `None` if its size or alignment is invalid
+    /// (section 2.7), or it is not in guest memory.
+    fn make_queue(
         &self,
         memory: &GuestMemoryMmap,
         event_idx: bool,
@@ -483,18 +499,19 @@ impl Slot {
     }
 }
 
-/// True if the driver's available index is further ahead than the queue is long.
-fn runs_away(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
+/// Returns true if the driver's available index is further ahead than the queue is long.
+fn is_overrun(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
     let ahead = queue.avail_idx(memory, Ordering::Relaxed).map(|index| index.0);
     ahead.map_or(true, |index| index.wrapping_sub(queue.next_avail()) > queue.size())
 }
 
-/// The register at an offset, if one begins there.
+/// Returns the register at an offset, if one begins there.
 fn register(offset: u64) -> Option<u32> {
     u32::try_from(offset).ok().filter(|offset| offset % 4 == 0)
 }
 
-/// The half of a value that a selector chooses; there are only two.
+/// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for 1,
+/// else 0.
 fn half(value: u64, select: u32) -> u32 {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     match select {
@@ -504,7 +521,7 @@ fn half(value: u64, select: u32) -> u32 {
     }
 }
 
-/// Replaces a half of a value.
+/// Replaces the 32 bits of a value that a selector register selects.
 fn set_half(value: &mut u64, select: u32, new: u32) {
     let (low, high) = (half(*value, 0), half(*value, 1));
     match select {

@@ -1,4 +1,6 @@
-//! The device tree: all that the kernel knows of the machine
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The device tree, by which the kernel finds everything in the machine
 //! (`Documentation/devicetree/bindings/`).
 
 use vm_fdt::{Error, FdtWriter};
@@ -9,26 +11,26 @@ use super::layout::{
     SERIAL, SERIAL_GSI, VSOCK_GSI, VSOCK_MMIO, VSOCK_MMIO_SIZE,
 };
 
-/// By which other nodes name the GIC.
+/// Phandle of the GIC.
 const GIC: u32 = 1;
 
-/// An interrupt that devices share, and one that each CPU has of its own
+/// Interrupt types: SPI (shared), PPI (private to a CPU)
 /// (`bindings/interrupt-controller/arm,gic-v3.yaml`).
 const SHARED: u32 = 0;
 const PRIVATE: u32 = 1;
 
-/// How an interrupt is given: the line rises, as an irqfd's does for a moment; or it is high.
+/// Interrupt flags: rising edge, as an irqfd makes it; high level.
 const RISING: u32 = 1;
 const HIGH: u32 = 4;
 
-/// Private interrupts of the timers: secure, non-secure, virtual, hypervisor's
-/// (`bindings/timer/arm,arch_timer.yaml`); KVM has them at the architecture's numbers.
+/// PPIs of the timers: secure, non-secure, virtual, hypervisor
+/// (`bindings/timer/arm,arch_timer.yaml`).
 const TIMERS: [u32; 4] = [13, 14, 11, 10];
 
-/// What a 16550's clock has on a PC, in hertz; nothing here depends on it.
+/// Clock of a PC's 16550 in hertz. The emulated one ignores the baud rate.
 const SERIAL_CLOCK: u32 = 1_843_200;
 
-/// Makes the tree for a machine with this command line, so many CPUs and bytes of memory.
+/// Makes the device tree of a machine with `cpus` CPUs and `memory` bytes of memory.
 ///
 /// # Errors
 /// If the command line holds a NUL byte.
@@ -90,7 +92,7 @@ pub(super) fn make(
     tree.finish()
 }
 
-/// The CPUs; KVM gives the one with id n the affinity n (`reset_mpidr` in
+/// Writes the CPU nodes. KVM gives the vCPU with id n the affinity n (`reset_mpidr` in
 /// `arch/arm64/kvm/sys_regs.c`).
 fn write_cpus(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
     let all = tree.begin_node("cpus")?;

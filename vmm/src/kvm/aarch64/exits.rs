@@ -1,4 +1,6 @@
-//! What a guest leaves `KVM_RUN` for, and what is done then.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Exits of `KVM_RUN` and their handling.
 
 use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::VcpuExit;
@@ -9,15 +11,15 @@ use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
-    /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
+    /// Runs the guest until its next exit, and handles the exit. `index` is for messages.
     pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
             Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
-            // `io_mem_abort` in `arch/arm64/kvm/mmio.c`.
+            // An MMIO access without a valid syndrome (`io_mem_abort` in `arch/arm64/kvm/mmio.c`).
             Err(e) if e.errno() == libc::ENOSYS => {
-                let why = "an access to an address without memory by an instruction of which the \
-                           processor does not say what it is";
+                let why = "an access to an address without memory by an instruction that the \
+                           processor does not decode for KVM";
                 return RunResult::Ended(self.vcpu_error(index, why.to_owned()));
             }
             Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
@@ -26,12 +28,12 @@ impl Cpu {
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
             VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
             VcpuExit::Intr => return RunResult::Interrupted,
-            // PSCI's SYSTEM_OFF and SYSTEM_RESET: either is the guest's orderly end.
+            // PSCI's SYSTEM_OFF and SYSTEM_RESET both count as a restart.
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN | KVM_SYSTEM_EVENT_RESET, _) => {
                 return RunResult::Ended(VmEnd::Restart);
             }
             VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, data) => {
-                let why = format!("the guest says that it has crashed: {data:x?}");
+                let why = format!("the guest reports a crash: {data:x?}");
                 return RunResult::Ended(self.vcpu_error(index, why));
             }
             VcpuExit::FailEntry(reason, cpu) => {
@@ -44,7 +46,7 @@ impl Cpu {
                 return RunResult::Ended(self.vcpu_error(index, "KVM internal error".to_owned()));
             }
             other => {
-                let what = format!("an exit that nothing should cause: {other:?}");
+                let what = format!("unexpected exit {other:?}");
                 return RunResult::Ended(self.failed(index, &what));
             }
         }
@@ -52,10 +54,10 @@ impl Cpu {
     }
 
     fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
-        VmEnd::VcpuError { why, registers: registers::of(&self.fd, index) }
+        VmEnd::VcpuError { why, registers: registers::registers(&self.fd, index) }
     }
 
     fn failed(&self, index: usize, what: &str) -> VmEnd {
-        VmEnd::Failed(format!("{what}\n{}", registers::of(&self.fd, index)))
+        VmEnd::Failed(format!("{what}\n{}", registers::registers(&self.fd, index)))
     }
 }

@@ -1,14 +1,16 @@
-//! What the filters of threads have of this architecture.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The parts of the seccomp filters that depend on the architecture.
 
 use seccompiler::TargetArch;
 
 use crate::kvm::seccomp::{Allowed, KVM_RUN};
 
-/// Whose numbers system calls have.
+/// Architecture of the system call numbers.
 pub(in crate::kvm) const TARGET: TargetArch = TargetArch::aarch64;
 
-/// What a vCPU thread asks of KVM when its guest is at its end or its state is kept
-/// (`include/uapi/linux/kvm.h`): all that [`super::state`] reads.
+/// Ioctls of a vCPU thread (`include/uapi/linux/kvm.h`): `KVM_RUN`, and those that read what
+/// [`super::state`] saves.
 pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
     KVM_RUN,
     0x4010_aeab, // KVM_GET_ONE_REG
@@ -17,5 +19,5 @@ pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
     0x8040_ae9f, // KVM_GET_VCPU_EVENTS
 ];
 
-/// Calls that other architectures do not have.
-pub(in crate::kvm) const MORE: &[Allowed] = &[];
+/// System calls that exist on this architecture only.
+pub(in crate::kvm) const ARCH_SYSCALLS: &[Allowed] = &[];

@@ -1,4 +1,6 @@
-//! The GICv3 that KVM has (`Documentation/virt/kvm/devices/arm-vgic-v3.rst`).
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! KVM's GICv3 (`Documentation/virt/kvm/devices/arm-vgic-v3.rst`).
 
 use kvm_bindings::{
     KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
@@ -15,21 +17,21 @@ use crate::kvm::SetupError;
 /// The GIC of a VM.
 pub(crate) struct Gic(DeviceFd);
 
-/// One of its registers.
+/// A register of the GIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Register {
-    /// Of the distributor, 32 bits at this offset.
+    /// Distributor register: 32 bits at this offset.
     Distributor(u32),
-    /// Of a CPU's redistributor, 32 bits at this offset of its two frames.
+    /// Redistributor register of a CPU: 32 bits at this offset in its two frames.
     Redistributor(u8, u32),
-    /// Of a CPU's interface, 64 bits: `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
+    /// CPU interface register of a CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
     Interface(u8, u32),
 }
 
 impl Register {
-    /// Group and number of the attribute.
+    /// Returns group and attribute of `struct kvm_device_attr`.
     fn attribute(self) -> (u32, u64) {
-        // The affinity of a CPU is its number here.
+        // A CPU's affinity is its index (`reset_mpidr` in `arch/arm64/kvm/sys_regs.c`).
         let of = |cpu: u8, register: u32| {
             u64::from(cpu) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | u64::from(register)
         };
@@ -44,10 +46,10 @@ impl Register {
 }
 
 impl Gic {
-    /// Makes the GIC of a VM that has all its vCPUs.
+    /// Makes the GIC of a VM. All vCPUs must exist.
     ///
     /// # Errors
-    /// If KVM refuses, as where the host has no GICv3 or later.
+    /// If KVM refuses, for example because the host has no GICv3.
     pub(crate) fn new(vm: &VmFd) -> Result<Gic, SetupError> {
         let mut device = kvm_create_device {
             type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
@@ -56,18 +58,18 @@ impl Gic {
         let fd = vm.create_device(&mut device).map_err(SetupError::kvm("a GICv3"))?;
         let gic = Gic(fd);
         let interrupts = GIC_INTERRUPTS;
-        gic.give(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts)?;
+        gic.set_attr(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &interrupts)?;
         for (kind, address) in [
             (KVM_VGIC_V3_ADDR_TYPE_DIST, GIC_DISTRIBUTOR),
             (KVM_VGIC_V3_ADDR_TYPE_REDIST, GIC_REDISTRIBUTORS),
         ] {
-            gic.give(KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &address)?;
+            gic.set_attr(KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &address)?;
         }
-        gic.give(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT.into(), &0_u64)?;
+        gic.set_attr(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT.into(), &0_u64)?;
         Ok(gic)
     }
 
-    /// Reads a register, with all vCPUs out of the guest.
+    /// Reads a register. No vCPU may be running.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -76,8 +78,8 @@ impl Gic {
         let mut value = 0_u64;
         let mut attribute =
             kvm_device_attr { group, attr, addr: (&raw mut value).addr() as u64, flags: 0 };
-        // SAFETY: KVM writes four or eight bytes there, of which the value has eight; a little-endian
-        // machine's low ones come first.
+        // SAFETY: KVM writes four or eight bytes to `value`, which has eight. The host is
+        // little-endian, so four bytes are its low half.
         unsafe { self.0.get_device_attr(&mut attribute) }
             .map_err(SetupError::kvm("reading the GIC's state"))?;
         Ok(value)
@@ -89,10 +91,10 @@ impl Gic {
     /// If KVM refuses.
     pub(super) fn set(&self, register: Register, value: u64) -> Result<(), SetupError> {
         let (group, attr) = register.attribute();
-        self.give(group, attr, &value)
+        self.set_attr(group, attr, &value)
     }
 
-    fn give<T>(&self, group: u32, attr: u64, value: &T) -> Result<(), SetupError> {
+    fn set_attr<T>(&self, group: u32, attr: u64, value: &T) -> Result<(), SetupError> {
         let addr = (&raw const *value).addr() as u64;
         let attribute = kvm_device_attr { group, attr, addr, flags: 0 };
         self.0

@@ -1,4 +1,6 @@
-//! Recognises an Image, checks that it fits, and reads it to its place
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Loads an arm64 Image
 //! (`Documentation/arch/arm64/booting.rst`, section 4).
 
 use std::fs::File;
@@ -11,28 +13,28 @@ use super::LoadError;
 use super::layout::MEMORY;
 use crate::kvm::load::read_file;
 
-/// Bytes of the header.
+/// Size of the header in bytes.
 const HEADER: usize = 64;
-/// Offset of the header's magic number, and the number.
+/// Offset and value of the header's magic number.
 const MAGIC: (usize, [u8; 4]) = (56, *b"ARM\x64");
-/// In the flags: the kernel is big-endian.
+/// Flag: the kernel is big-endian.
 const BIG_ENDIAN: u64 = 1;
-/// `text_offset` of kernels that say no `image_size`, before Linux 3.17.
+/// `text_offset` of kernels before Linux 3.17, whose `image_size` is 0.
 const OLD_TEXT_OFFSET: u64 = 0x8_0000;
 
 /// A kernel in guest memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
-    /// Physical address of its first byte, which is its first instruction.
+    /// Physical address of its first byte and first instruction.
     pub(super) entry: u64,
-    /// The first address behind it and its `.bss`.
+    /// Physical end address, with its `.bss`.
     pub(super) end: u64,
 }
 
 /// Loads the file `path` below `memory_end`.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read, is no Image, or does not fit.
+/// [`LoadError`] if it cannot be read, is not an Image, or does not fit.
 pub(super) fn load(
     memory: &GuestMemoryMmap,
     path: &Path,

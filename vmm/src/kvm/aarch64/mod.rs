@@ -1,10 +1,15 @@
-//! What is particular to aarch64: everything that lies in the guest's memory before its first
-//! instruction, what KVM makes of the machine, and what a guest leaves it for.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The aarch64 part of the microVM: guest memory before the first instruction, the VM's parts inside
+//! KVM, and the handling of exits.
 //!
 //! ```text
-//! setup: GICv3 (gic), vCPUs           exits: what the guest needs
-//! state: all of that as plain data    registers: KVM's names of them, and for people
-//! load: Image -> image -> Entry       initramfs, command line, machine -> device_tree
+//! load         Image file -> image; initramfs, command line, devices -> device_tree;
+//!              returns an Entry
+//! setup        GICv3 (gic), vCPUs
+//! exits        exits of KVM_RUN
+//! state        state of GIC and vCPUs, as plain data
+//! registers    KVM's ids of registers; registers as text
 //! ```
 
 mod device_tree;
@@ -32,8 +37,8 @@ pub(super) use setup::{Chips, Cpu, boot, resume};
 use super::load;
 use layout::{BOOT_MEMORY, CMDLINE_SIZE, DEVICE_TREE_SIZE, MAX_CPUS, MEMORY};
 
-/// Where the boot CPU begins (`Documentation/arch/arm64/booting.rst`): at the first byte of the
-/// Image, with the device tree's address in `x0`.
+/// Entry point of a kernel (`Documentation/arch/arm64/booting.rst`): the first byte of the Image, with
+/// the address of the device tree in `x0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Physical address of the first instruction.
@@ -42,7 +47,7 @@ pub struct Entry {
     pub device_tree: u64,
 }
 
-/// Why a kernel or its initramfs cannot be put into guest memory.
+/// Reason why a kernel or its initramfs cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A system call on the file failed.
@@ -50,25 +55,25 @@ pub enum LoadError {
     Read {
         /// The kernel or the initramfs.
         file: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: std::io::Error,
     },
-    /// No arm64 Image.
+    /// The file is not an arm64 Image.
     #[error(
-        "{} is no aarch64 kernel: not an Image; a compressed one (Image.gz, vmlinuz.efi) has to be decompressed first",
+        "{} is not an aarch64 kernel: not an Image; a compressed one (Image.gz, vmlinuz.efi) has to be decompressed first",
         file.display()
     )]
     NotAKernel {
         /// The file.
         file: PathBuf,
     },
-    /// An Image for the other byte order.
-    #[error("{} is a big-endian kernel, and this VM is not for those", file.display())]
+    /// The Image is of a big-endian kernel.
+    #[error("{} is a big-endian kernel; this VM runs little-endian ones", file.display())]
     BigEndian {
         /// The Image.
         file: PathBuf,
     },
-    /// Guest memory ends before the kernel does.
+    /// Guest memory is too small for the kernel.
     #[error(
         "{} needs memory up to {end:#x}, this VM has it up to {memory_end:#x}: give it more memory",
         file.display()
@@ -76,12 +81,12 @@ pub enum LoadError {
     KernelTooBig {
         /// The kernel.
         file: PathBuf,
-        /// End of the kernel, its `.bss` included: a physical address.
+        /// Physical end address of the kernel, with its `.bss`.
         end: u64,
-        /// End of memory.
+        /// End of the memory that the kernel may use at boot.
         memory_end: u64,
     },
-    /// No room for the initramfs behind the kernel.
+    /// Guest memory is too small for the initramfs.
     #[error(
         "{} has {size} bytes, and between the kernel and the device tree are {room}: give the VM more memory",
         file.display()
@@ -91,57 +96,57 @@ pub enum LoadError {
         file: PathBuf,
         /// Its size in bytes.
         size: u64,
-        /// Bytes there are.
+        /// Bytes between the kernel and the device tree.
         room: u64,
     },
-    /// The command line does not fit.
+    /// The command line is too long.
     #[error("the kernel's command line has {length} bytes; {most} are possible")]
     CommandLineTooLong {
         /// Its length in bytes.
         length: usize,
-        /// How long it may be.
+        /// Longest command line in bytes.
         most: usize,
     },
-    /// The kernel would see only its beginning.
-    #[error("the kernel's command line holds a NUL byte, behind which the kernel reads nothing")]
+    /// The command line holds a NUL byte, at which the kernel would stop reading.
+    #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
     CommandLineNul,
-    /// A number of vCPUs for which there is no room.
+    /// The number of vCPUs is out of range.
     #[error("a VM has 1 to {MAX_CPUS} vCPUs, not {0}")]
     Cpus(u8),
     /// The device tree cannot be written.
     #[error("cannot write the device tree: {0}")]
     DeviceTree(#[from] vm_fdt::Error),
-    /// Guest memory is not where it should be.
+    /// Guest memory lacks addresses that are to be written.
     #[error("guest memory is too small: {0}")]
     Memory(#[from] GuestMemoryError),
 }
 
-/// Where the initramfs is: physical addresses of its first byte and of the byte behind its last.
+/// Physical addresses of the initramfs.
 type Initramfs = std::ops::Range<u64>;
 
-/// Where `bytes` of memory lie. Start and length of each range, in bytes.
+/// Returns address and size of each region of `bytes` of guest memory; there is one.
 #[must_use]
 pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     let size = usize::try_from(bytes).expect("aarch64 has 64-bit sizes");
     vec![(GuestAddress(MEMORY), size)]
 }
 
-/// Boot arguments that belong to this machine:
+/// Returns the boot arguments for this machine:
 ///
-/// - `console=ttyS0`: the serial port, whose output is kept.
-/// - `panic=-1`: a panic restarts at once, so that it is seen at once.
+/// - `console=ttyS0`: the serial port.
+/// - `panic=-1`: restart at once after a panic.
 #[must_use]
 pub fn kernel_arguments() -> String {
     "console=ttyS0 panic=-1".to_owned()
 }
 
-/// Puts a kernel, its initramfs and the device tree into fresh (zeroed) guest memory as laid out in
+/// Loads a kernel, its initramfs and the device tree into zeroed guest memory, at the addresses in
 /// [`layout`]. The files are read straight into it.
 ///
 /// `kernel` is an Image; `cmdline` is the whole command line, [`kernel_arguments`] included.
 ///
 /// # Errors
-/// [`LoadError`] if a file cannot be read, is no kernel, or does not fit into memory.
+/// [`LoadError`] if a file cannot be read, is not a kernel, or does not fit into memory.
 pub fn load(
     memory: &GuestMemoryMmap,
     kernel: &Path,

@@ -1,5 +1,7 @@
-//! Registers by KVM's names, and as text in QEMU's form, so that a report looks the same whatever ran
-//! the kernel.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! KVM's ids of registers, and registers as text. The form is QEMU's, so that reports look the same
+//! with every backend.
 
 use std::fmt::Write as _;
 use std::mem::offset_of;
@@ -10,47 +12,47 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 
-/// General registers.
+/// Number of general registers.
 const GENERAL: usize = 31;
 
-/// Bytes of the largest register: of the SVE, in slices (`KVM_REG_SIZE_U2048`).
+/// Size of the largest register in bytes: an SVE slice (`KVM_REG_SIZE_U2048`).
 pub(super) const LARGEST: usize = 256;
 
-/// The register at this offset of `struct kvm_regs` (`KVM_REG_ARM_CORE_REG` in
+/// Returns the id of the register at an offset in `struct kvm_regs` (`KVM_REG_ARM_CORE_REG` in
 /// `arch/arm64/include/uapi/asm/kvm.h`).
 const fn core(offset: usize) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / size_of::<u32>()) as u64
 }
 
-/// `x0` to `x30`.
+/// Returns the id of `x0` to `x30`.
 pub(crate) const fn x(number: usize) -> u64 {
     core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, regs) + number * size_of::<u64>())
 }
 
-/// The stack pointer of EL0.
+/// Id of the stack pointer of EL0.
 pub(crate) const SP: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, sp));
 
-/// The stack pointer of EL1.
+/// Id of the stack pointer of EL1.
 pub(crate) const SP_EL1: u64 = core(offset_of!(kvm_regs, sp_el1));
 
-/// The program counter.
+/// Id of the program counter.
 pub(crate) const PC: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pc));
 
-/// The state of the processor.
+/// Id of `PSTATE`.
 pub(crate) const PSTATE: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pstate));
 
-/// `PSTATE` of EL1 with its own stack pointer, and all interrupts off.
+/// `PSTATE` at boot: EL1h, all interrupts masked.
 pub(crate) const PSTATE_BOOT: u64 = 0x3c5;
 
-/// In `PSTATE`: interrupts are not taken.
+/// `PSTATE.I`: IRQs are masked.
 pub(super) const PSTATE_I: u64 = 1 << 7;
 
-/// Bytes of the register with this name.
+/// Returns the size in bytes of the register with this id.
 pub(super) fn size(name: u64) -> usize {
     1 << ((name & KVM_REG_SIZE_MASK) >> KVM_REG_SIZE_SHIFT)
 }
 
-/// A register of eight bytes of a vCPU that is not running.
+/// Reads a register of eight bytes. The vCPU must not be running.
 ///
 /// # Errors
 /// As `KVM_GET_ONE_REG`.
@@ -68,8 +70,8 @@ pub(crate) fn set(vcpu: &VcpuFd, name: u64, value: u64) -> Result<(), kvm_ioctls
     vcpu.set_one_reg(name, &value.to_le_bytes()).map(drop)
 }
 
-/// The registers of a vCPU that is not running.
-pub(super) fn of(vcpu: &VcpuFd, index: usize) -> String {
+/// Formats the registers of a vCPU that is not running.
+pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
     text(index, |name| get(vcpu, name))
         .unwrap_or_else(|e| format!("CPU#{index}: its registers cannot be read: {e}"))
 }
@@ -77,7 +79,7 @@ pub(super) fn of(vcpu: &VcpuFd, index: usize) -> String {
 fn text<E>(index: usize, value: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
     let mut text = format!("CPU#{index}\n PC={:016x}", value(PC)?);
     for number in 0..GENERAL {
-        // Four in a row, as QEMU has them.
+        // Four in a line, as QEMU prints them.
         text.push(if number % 4 == 3 { '\n' } else { ' ' });
         let _ = write!(text, "X{number:02}={:016x}", value(x(number))?);
     }

@@ -1,4 +1,6 @@
-//! The parts of a VM that KVM makes: the GIC and vCPUs.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The VM's parts inside KVM: the GIC and vCPUs.
 
 use std::sync::Arc;
 
@@ -19,14 +21,15 @@ pub(in crate::kvm) struct Cpu {
     pub(in crate::kvm) fd: VcpuFd,
 }
 
-/// What of a VM is in KVM and is no vCPU.
+/// The GIC, and the number of vCPUs whose registers it has.
 pub(in crate::kvm) struct Chips {
     gic: Gic,
     cpus: u8,
 }
 
-/// Makes vCPUs as they are before a kernel starts. The first is to begin with it, the others are off
-/// until it switches them on (PSCI). `connect` connects the devices to the GIC.
+/// Makes the GIC and vCPUs as after power-on. The first vCPU is to enter the kernel, the others are off
+/// until the kernel starts them (PSCI). `connect` is called once the GIC exists, to register
+/// interrupts.
 ///
 /// # Errors
 /// If KVM refuses.
@@ -36,13 +39,13 @@ pub(in crate::kvm) fn boot(
     cpus: u8,
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(Chips, Vec<Cpu>), SetupError> {
-    let all = (0..cpus).map(|index| make(kvm, vm, index)).collect::<Result<_, _>>()?;
+    let all = (0..cpus).map(|index| create_vcpu(kvm, vm, index)).collect::<Result<_, _>>()?;
     let chips = Chips { gic: Gic::new(vm)?, cpus };
     connect(vm)?;
     Ok((chips, all))
 }
 
-/// Makes vCPUs as they were; see [`boot`].
+/// Makes the GIC and vCPUs in a saved state; see [`boot`].
 ///
 /// # Errors
 /// If KVM refuses.
@@ -61,8 +64,8 @@ pub(in crate::kvm) fn resume(
     Ok((chips, all))
 }
 
-/// Makes a vCPU with what the host's processors have.
-fn make(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
+/// Makes a vCPU with the features of the host's processors.
+fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
     let mut init = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut init).map_err(SetupError::kvm("KVM_ARM_PREFERRED_TARGET"))?;
@@ -71,7 +74,7 @@ fn make(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     if index > 0 {
         feature(KVM_ARM_VCPU_POWER_OFF);
     }
-    // Both or neither, as KVM wants it.
+    // KVM accepts both or neither.
     if kvm.check_extension(Cap::ArmPtrAuthAddress) && kvm.check_extension(Cap::ArmPtrAuthGeneric) {
         feature(KVM_ARM_VCPU_PTRAUTH_ADDRESS);
         feature(KVM_ARM_VCPU_PTRAUTH_GENERIC);
@@ -82,7 +85,7 @@ fn make(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     }
     fd.vcpu_init(&init).map_err(SetupError::kvm("KVM_ARM_VCPU_INIT"))?;
     if sve {
-        // With every vector length that there is, the same each time.
+        // With every vector length of the host, so that all vCPUs are equal.
         let feature = KVM_ARM_VCPU_SVE.cast_signed();
         fd.vcpu_finalize(&feature).map_err(SetupError::kvm("KVM_ARM_VCPU_FINALIZE"))?;
     }
@@ -90,7 +93,7 @@ fn make(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
 }
 
 impl Chips {
-    /// Their state, while every vCPU is parked.
+    /// Returns the state of the GIC. Every vCPU must be parked.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -100,7 +103,7 @@ impl Chips {
 }
 
 impl Cpu {
-    /// Sets it at the kernel's beginning.
+    /// Sets the registers to the kernel's entry point.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -112,7 +115,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// Its state. An exit to user space must be complete: `KVM_RUN` called once more for it.
+    /// Returns its state. The last exit must have been completed by another `KVM_RUN`.
     ///
     /// # Errors
     /// If KVM refuses.

@@ -1,7 +1,8 @@
-//! The state of a VM in KVM, as plain data: what is read when a VM is kept, and written when
-//! another begins as it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The state of a VM's parts inside KVM, as plain data for snapshots.
 //!
-//! Both are done with every vCPU out of `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
+//! It is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
 
 use kvm_bindings::{
     KVM_MP_STATE_STOPPED, KVM_REG_ARM64, KVM_REG_ARM64_SVE, KVM_REG_SIZE_U512, RegList,
@@ -14,50 +15,51 @@ use super::layout::GIC_INTERRUPTS;
 use super::registers::{LARGEST, PC, PSTATE, PSTATE_I, size};
 use crate::kvm::SetupError;
 
-/// Most registers that the list has room for, as much as its wrapper allows. A vCPU has some 300.
-const MOST: usize = 500;
+/// Capacity of the list of registers, the largest that `RegList` allows. A vCPU has some 300.
+const LIST_CAPACITY: usize = 500;
 
-/// What belongs to the VM and not to one vCPU: the GIC's registers, in the order in which they are
-/// written.
+/// State that belongs to no vCPU: the GIC's registers, in the order in which they are restored.
 #[derive(Clone, Debug)]
 pub struct VmState {
     registers: Vec<(Register, u64)>,
 }
 
-/// What belongs to one vCPU.
+/// State of one vCPU.
 #[derive(Clone, Debug)]
 pub struct VcpuState {
     mp_state: kvm_mp_state,
-    /// By KVM's names.
+    /// Pairs of KVM's register id and value.
     registers: Vec<(u64, Vec<u8>)>,
     events: kvm_vcpu_events,
 }
 
-/// Registers of the distributor, before and behind those that are there for each interrupt (GIC
-/// architecture specification, IHI 0069, section 12.9): GICD_CTLR, GICD_STATUSR.
+/// Offsets of the distributor's registers that are not per interrupt: GICD_CTLR, GICD_STATUSR (GIC
+/// architecture specification, IHI 0069, section 12.9).
 const DISTRIBUTOR: [u32; 2] = [0x0, 0x10];
 
-/// Registers with bits for each interrupt, shared ones only: where the first is, and bits of each. In
-/// an order in which each means what it should: what kind an interrupt is comes before whether it is
-/// pending. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
+/// The distributor's registers for each shared interrupt: offset of the first, and bits for each
+/// interrupt. The order is that of restoring: an interrupt's configuration comes before its pending
+/// state. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
 const PER_INTERRUPT: [(u32, u32); 7] =
     [(0x80, 1), (0xc00, 2), (0x400, 8), (0x6000, 64), (0x200, 1), (0x300, 1), (0x100, 1)];
 
-/// Interrupts that a CPU has of its own, whose registers are the redistributor's.
+/// Number of interrupts that are private to a CPU. Their registers are in the redistributor.
 const PRIVATE: u32 = 32;
 
-/// GICR_CTLR, STATUSR, WAKER; and of the second frame IGROUPR0, ICFGR0, ICFGR1, IPRIORITYR0 to 7,
-/// ISPENDR0, ISACTIVER0, ISENABLER0.
+/// Offsets of the redistributor's registers: GICR_CTLR, STATUSR, WAKER; in the second frame IGROUPR0,
+/// ICFGR0, ICFGR1, IPRIORITYR0 to 7, ISPENDR0, ISACTIVER0, ISENABLER0.
 const REDISTRIBUTOR: [u32; 17] = [
     0x0, 0x10, 0x14, 0x1_0080, 0x1_0c00, 0x1_0c04, 0x1_0400, 0x1_0404, 0x1_0408, 0x1_040c,
     0x1_0410, 0x1_0414, 0x1_0418, 0x1_041c, 0x1_0200, 0x1_0300, 0x1_0100,
 ];
 
+/// Encodes a register of the CPU interface, all of which have op0 3 and op1 0.
 const fn interface(crn: u32, crm: u32, op2: u32) -> u32 {
     3 << 14 | crn << 7 | crm << 3 | op2
 }
 
-/// ICC_SRE_EL1, which must be first, CTLR, PMR, BPR0, BPR1, IGRPEN0, IGRPEN1.
+/// Registers of the CPU interface: ICC_SRE_EL1, which must be restored first, CTLR, PMR, BPR0, BPR1,
+/// IGRPEN0, IGRPEN1.
 const INTERFACE: [u32; 7] = [
     interface(12, 12, 5),
     ICC_CTLR,
@@ -70,11 +72,11 @@ const INTERFACE: [u32; 7] = [
 
 const ICC_CTLR: u32 = interface(12, 12, 4);
 
-/// ICC_AP0R0_EL1 and ICC_AP1R0_EL1; the ones after them follow.
+/// ICC_AP0R0_EL1 and ICC_AP1R0_EL1, each the first of [`active_priorities`] registers.
 const ACTIVE_PRIORITIES: [u32; 2] = [interface(12, 8, 4), interface(12, 9, 0)];
 
-/// How many registers of either kind there are, by the bits of a priority that ICC_CTLR_EL1 tells: one
-/// bit for each priority that preempts another.
+/// Returns the number of ICC_AP0Rn and of ICC_AP1Rn registers: they have a bit for each preemption
+/// level, of which ICC_CTLR_EL1 tells the number (PRIbits).
 fn active_priorities(ctlr: u64) -> u32 {
     match (ctlr >> 8 & 7) + 1 {
         7.. => 4,
@@ -84,7 +86,7 @@ fn active_priorities(ctlr: u64) -> u32 {
 }
 
 impl VmState {
-    /// Reads it, of a VM with so many vCPUs.
+    /// Reads the state of a VM with `cpus` vCPUs.
     pub(super) fn save(gic: &Gic, cpus: u8) -> Result<VmState, SetupError> {
         let mut names: Vec<Register> = DISTRIBUTOR.map(Register::Distributor).into();
         for (first, bits) in PER_INTERRUPT {
@@ -104,17 +106,18 @@ impl VmState {
         Ok(VmState { registers: names.into_iter().map(read).collect::<Result<_, SetupError>>()? })
     }
 
-    /// Writes it to a new GIC. Those of a kind that only sets bits find all of them clear.
+    /// Writes the state to a new GIC. Write-1-to-set registers can be restored because they are 0 there.
     pub(super) fn restore(&self, gic: &Gic) -> Result<(), SetupError> {
         self.registers.iter().try_for_each(|&(name, value)| gic.set(name, value))
     }
 }
 
 impl VcpuState {
-    /// Reads it. An exit to user space must be complete: `KVM_RUN` called once more for it.
+    /// Reads the state of a vCPU. Its last exit must have been completed by another `KVM_RUN`.
     pub(super) fn save(vcpu: &VcpuFd) -> Result<VcpuState, SetupError> {
         let mp_state = vcpu.get_mp_state().map_err(SetupError::kvm("KVM_GET_MP_STATE"))?;
-        let mut list = RegList::new(MOST).map_err(|_| SetupError::State("too many registers"))?;
+        let mut list =
+            RegList::new(LIST_CAPACITY).map_err(|_| SetupError::State("too many registers"))?;
         vcpu.get_reg_list(&mut list).map_err(SetupError::kvm("KVM_GET_REG_LIST"))?;
         let mut registers = Vec::new();
         for &name in list.as_slice() {
@@ -124,7 +127,7 @@ impl VcpuState {
         Ok(VcpuState { mp_state, registers, events })
     }
 
-    /// One line on where the vCPU is.
+    /// Describes in one line what the vCPU is doing.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let value = |name| self.registers.iter().find(|(other, _)| *other == name);
         let value = |name| {
@@ -139,15 +142,15 @@ impl VcpuState {
         format!("CPU {index} {doing} at PC={:016x}", value(PC))
     }
 
-    /// Writes it to a new vCPU.
+    /// Writes the state to a new vCPU.
     pub(super) fn restore(&self, vcpu: &VcpuFd) -> Result<(), SetupError> {
         for (name, value) in &self.registers {
-            // Vector lengths are settled when a vCPU is made, and are the host's.
+            // Vector lengths were set when the vCPU was made, and are the host's.
             if *name == SVE_VECTOR_LENGTHS {
                 continue;
             }
-            // One that cannot be written keeps what it has if that is what was to be written, as with
-            // those that only tell what the processor is.
+            // A register that cannot be written is skipped if it has the right value already, as
+            // read-only ones have.
             if vcpu.set_one_reg(*name, value).is_err() && read(vcpu, *name)? != *value {
                 return Err(SetupError::register(*name));
             }

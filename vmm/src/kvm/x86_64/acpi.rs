@@ -1,6 +1,7 @@
-//! ACPI tables for ready-made kernels, which know processors and virtio-mmio devices from nowhere
-//! else. The hardware-reduced kind (ACPI 6.5, section 4.1): no timer, no power button, no interrupt of
-//! ACPI's own.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. They
+//! are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power button, no SCI.
 
 #[cfg(test)]
 mod tests;
@@ -26,12 +27,12 @@ const OEM: [u8; 6] = *b"SUDBOX";
 const OEM_TABLE: [u8; 8] = *b"MICROVM ";
 const OEM_REVISION: u32 = 1;
 
-/// Of `IAPC_BOOT_ARCH` (ACPI 6.5, table 5.11): there is no VGA and no CMOS clock, and as the bit for
-/// an 8042 is not set, no keyboard either. The kernel looks for none of them.
+/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): no VGA, no CMOS clock. The bit for an 8042 is not set
+/// either, so the kernel probes for none of the three.
 const NO_VGA: u16 = 1 << 2;
 const NO_CMOS_CLOCK: u16 = 1 << 5;
 
-/// Port and command of the keyboard controller's reset line.
+/// I/O port and value of the reset register: the i8042's reset line.
 const RESET_PORT: u64 = 0x64;
 const RESET_VALUE: u8 = 0xfe;
 
@@ -41,7 +42,7 @@ pub(super) const RSDP: u64 = ACPI;
 /// Writes all tables for `cpus` processors.
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError> {
     for table in tables(cpus) {
         memory.write_slice(&table.bytes, GuestAddress(table.address))?;
@@ -49,15 +50,15 @@ pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError>
     Ok(())
 }
 
-/// A table and where it goes.
+/// A table and its address.
 pub(super) struct Table {
     /// Physical address.
     pub(super) address: u64,
-    /// The table.
+    /// Contents of the table.
     pub(super) bytes: Vec<u8>,
 }
 
-/// The RSDP, and behind it what it leads to.
+/// Returns the RSDP and, after it in memory, the tables to which it leads.
 pub(super) fn tables(cpus: u8) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     let mut next = RSDP + Rsdp::len() as u64;
@@ -82,7 +83,7 @@ pub(super) fn tables(cpus: u8) -> Vec<Table> {
     tables
 }
 
-/// A restart by ACPI does what `reboot=k` does.
+/// Returns the FADT. Its reset register does the same as `reboot=k`.
 fn fadt(dsdt: u64) -> impl Aml {
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
         .dsdt_64(dsdt)
@@ -95,8 +96,8 @@ fn fadt(dsdt: u64) -> impl Aml {
     fadt.finalize()
 }
 
-/// Processors and interrupt routes. Without an override every interrupt goes to the pin of its
-/// number, as KVM has it.
+/// Returns the MADT: processors and I/O APIC. Without interrupt source overrides, ISA interrupts go to
+/// the pin of the same number, as in KVM.
 fn madt(cpus: u8) -> impl Aml {
     let local_apic = LocalInterruptController::Address(low32(LOCAL_APIC));
     let mut madt = MADT::new(OEM, OEM_TABLE, OEM_REVISION, local_apic);
@@ -107,7 +108,8 @@ fn madt(cpus: u8) -> impl Aml {
     madt
 }
 
-/// The devices: the vsock device as `drivers/virtio/virtio_mmio.c` knows it, and COM1.
+/// Returns the DSDT: the vsock device under the id for which `drivers/virtio/virtio_mmio.c` looks, and
+/// COM1.
 fn dsdt() -> impl Aml {
     let memory = aml::Memory32Fixed::new(true, low32(VSOCK_MMIO), low32(VSOCK_MMIO_SIZE));
     let vsock_interrupt = edge(VSOCK_GSI);
@@ -150,8 +152,8 @@ fn dsdt() -> impl Aml {
     dsdt
 }
 
-/// An interrupt that a device of its own raises as an edge to high: what an irqfd without a
-/// resample descriptor makes.
+/// Describes an interrupt that is edge-triggered, active high and not shared, as an irqfd without a
+/// resample descriptor raises it.
 fn edge(gsi: u32) -> aml::Interrupt {
     let (consumer, edge, active_low, shared) = (true, true, false, false);
     aml::Interrupt::new(consumer, edge, active_low, shared, gsi)

@@ -1,6 +1,7 @@
-//! What the kernel reads of the machine before its own drivers: the memory map, where the initramfs,
-//! the command line and the ACPI tables are. As PVH's start info, and as the 64-bit boot protocol's
-//! zero page.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The boot parameters: memory map and addresses of initramfs, command line and ACPI tables. A vmlinux
+//! gets them as PVH's start info, a bzImage as the zero page of the 64-bit boot protocol.
 
 use linux_loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use linux_loader::start_info::{
@@ -18,15 +19,15 @@ use super::layout::{
     ACPI, BASE_MEMORY_END, CMDLINE, HIGH_MEMORY, MP_TABLE, PVH_START_INFO, ZERO_PAGE,
 };
 
-/// `type_of_loader`: one without a number of its own.
+/// `type_of_loader` of a loader without an assigned id.
 const LOADER_UNDEFINED: u8 = 0xff;
 
-/// Start info, map and module list lie one behind the other in this page.
+/// Address of the memory map: in the page of the start info, followed by the module list.
 const MAP: u64 = PVH_START_INFO + size_of::<hvm_start_info>() as u64;
 
-/// Ranges of the memory map as a PC's firmware describes them. Types are the same numbers in PVH
-/// and in e820 (ACPI 6.5, section 15). Memory between base memory and the tables of ACPI is not
-/// mentioned, so nobody uses it.
+/// Returns the memory map, as a PC's firmware would describe it. The types have the same numbers in
+/// PVH and in e820 (ACPI 6.5, section 15). The hole between base memory and the ACPI tables is left
+/// out, so the kernel does not use it.
 pub(super) fn memory_map(memory: &GuestMemoryMmap) -> Vec<hvm_memmap_table_entry> {
     let entry = |addr, end: u64, type_| hvm_memmap_table_entry {
         addr,
@@ -52,7 +53,7 @@ pub(super) fn memory_map(memory: &GuestMemoryMmap) -> Vec<hvm_memmap_table_entry
 /// Writes PVH's start info, version 1 (`include/xen/interface/hvm/start_info.h`).
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_start_info(
     memory: &GuestMemoryMmap,
     initramfs: &Initramfs,
@@ -84,10 +85,10 @@ pub(super) fn write_start_info(
     Ok(())
 }
 
-/// Writes the zero page of a bzImage with this header (`Documentation/arch/x86/zero-page.rst`).
+/// Writes the zero page for a bzImage with this setup header (`Documentation/arch/x86/zero-page.rst`).
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_zero_page(
     memory: &GuestMemoryMmap,
     header: setup_header,

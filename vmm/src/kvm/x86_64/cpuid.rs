@@ -1,46 +1,48 @@
-//! What the CPUID instruction tells the guest.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The CPUID leaves of the guest.
 
 #[cfg(test)]
 mod tests;
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
-/// Leaf 1, ecx: there is a hypervisor, and leaves at 40000000h are its own.
+/// Leaf 1, ecx: a hypervisor is present, with leaves from 40000000h on.
 const HYPERVISOR: u32 = 1 << 31;
-/// Leaf 1, ecx: the local APIC's timer can wait for a value of the TSC.
+/// Leaf 1, ecx: the local APIC timer has TSC deadline mode.
 const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, edx: the count of logical processors in ebx is valid.
 const HTT: u32 = 1 << 28;
-/// Leaf 80000001h, ecx: HTT means cores and not threads (AMD).
+/// Leaf 80000001h, ecx (AMD): HTT means cores, not threads.
 const CMP_LEGACY: u32 = 1 << 1;
-/// Leaf 80000001h, ecx: AMD's six performance counters.
+/// Leaf 80000001h, ecx (AMD): six performance counters.
 const PERFCTR_CORE: u32 = 1 << 23;
-/// Leaf 0, ebx: the beginning of AMD's name.
+/// Leaf 0, ebx: start of the vendor name "AuthenticAMD".
 const AMD: u32 = u32::from_le_bytes(*b"Auth");
 
-/// CPUID of vCPU `index` of `cpus`, made of what `KVM_GET_SUPPORTED_CPUID` says that this host and its
-/// KVM can do.
+/// Returns the CPUID leaves of vCPU `index` of `cpus`. `supported` is the result of
+/// `KVM_GET_SUPPORTED_CPUID`: what the host's processor and KVM support, with the ids and topology of
+/// the host CPU that answered. These leaves are changed:
 ///
-/// KVM answers for whichever CPU of the host it was asked on, and leaves to its user what belongs to
-/// a machine and not to a processor. So this is patched: the id of the vCPU's local APIC (leaves 1,
-/// 0Bh, 1Fh, 8000001Eh) is its index; the topology (leaves 1, 4, 0Bh, 1Fh, 80000001h, 80000008h,
-/// 8000001Dh, 8000001Eh) is one package of `cpus` cores of one thread each, which share nothing
-/// but caches from the third level on; a hypervisor is announced, so that the kernel looks for KVM's
-/// clock; the local APIC's timer has the deadline mode, which KVM has in every release but does not
-/// list in old ones and which spares the kernel its calibration. Performance counters are hidden
-/// (leaves 0Ah, 80000001h, 80000022h): nothing here counts, and trying them out costs the kernel a
-/// dozen exits.
+/// - The APIC id (leaves 1, 0Bh, 1Fh, 8000001Eh) is the vCPU's index.
+/// - The topology (leaves 1, 4, 0Bh, 1Fh, 80000001h, 80000008h, 8000001Dh, 8000001Eh) is one package
+///   of `cpus` cores with one thread each. Cores share caches from the third level on.
+/// - A hypervisor is announced, so that the kernel looks for kvm-clock.
+/// - The local APIC timer has TSC deadline mode, so that the kernel need not calibrate it. KVM always
+///   supports it, but does not list it in old releases.
+/// - Performance counters are hidden (leaves 0Ah, 80000001h, 80000022h). Nothing uses them, and the
+///   kernel's check of them costs a dozen exits.
 #[must_use]
 pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
     let (id, count) = (u32::from(index), u32::from(cpus));
-    // Bits of an APIC id that tell cores apart, and the highest id they can make.
+    // Number of APIC id bits that distinguish cores, and the highest id in that many bits.
     let shift = count.next_power_of_two().trailing_zeros();
     let highest = (1 << shift) - 1;
     let mut entries = supported.as_slice().to_vec();
     let leaf_0 = entries.iter().find(|e| e.function == 0).copied().unwrap_or_default();
     let (basic, amd) = (leaf_0.eax, leaf_0.ebx == AMD);
 
-    // Of topologies by level only the host's could be there.
+    // Topology by level: the host's is removed, the guest's is added below.
     entries.retain(|e| !matches!(e.function, 0xb | 0x1f | 0x8000_0026));
     for entry in &mut entries {
         match entry.function {
@@ -70,7 +72,7 @@ pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
         }
     }
     for function in [0xb, 0x1f].into_iter().filter(|function| *function <= basic) {
-        // Level, type (1 thread, 2 core), bits to shift the id by, processors.
+        // Level, type (1 thread, 2 core), shift of the id to the next level, number of processors.
         for (level, kind, shift, count) in [(0, 1, 0, 1), (1, 2, shift, count), (2, 0, 0, 0)] {
             entries.push(kvm_cpuid_entry2 {
                 function,
@@ -91,12 +93,12 @@ fn set(register: &mut u32, bits: u32, on: bool) {
     *register = if on { *register | bits } else { *register & !bits };
 }
 
-/// Type of the cache that a subleaf of leaf 4 or 8000001Dh describes; 0 behind the last.
+/// Returns the cache type in a subleaf of leaf 4 or 8000001Dh; 0 after the last cache.
 fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
     entry.eax & 0x1f
 }
 
-/// Says who shares a cache: everybody from the third level on, below it nobody.
+/// Makes all cores share a cache of the third level or above, and none share one below.
 fn share_cache(entry: &mut kvm_cpuid_entry2, highest: u32) {
     let level = entry.eax >> 5 & 7;
     if cache_type(entry) != 0 {

@@ -1,4 +1,6 @@
-//! Registers as text, in QEMU's form, so that a report looks the same whatever ran the kernel.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Registers as text. The form is QEMU's, so that reports look the same with every backend.
 
 use std::fmt::Write as _;
 
@@ -8,27 +10,27 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 
-/// The registers of a vCPU that is not running.
-pub(super) fn of(vcpu: &VcpuFd, index: usize) -> String {
+/// Formats the registers of a vCPU that is not running.
+pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) => text(index, &regs, &sregs),
         (Err(e), _) | (_, Err(e)) => format!("CPU#{index}: its registers cannot be read: {e}"),
     }
 }
 
-/// The registers of a vCPU whose guest has triple-faulted. On AMD's processors KVM has none: it
-/// resets the vCPU before it tells (`shutdown_interception` in `arch/x86/kvm/svm/svm.c`), and zeros
-/// would pass for a finding.
+/// Formats the registers of a vCPU after a triple fault. On AMD processors they are lost: KVM resets
+/// the vCPU before it returns (`shutdown_interception` in `arch/x86/kvm/svm/svm.c`). The text then
+/// says so, since the values after a reset would mislead.
 pub(super) fn at_triple_fault(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) if is_reset(&regs, &sregs) => {
             format!("CPU#{index}: lost, as KVM resets an AMD processor at a triple fault")
         }
-        _ => of(vcpu, index),
+        _ => registers(vcpu, index),
     }
 }
 
-/// True at the first instruction after a reset (AMD64 manual, volume 2, section 14.1.3).
+/// Returns true if the registers are those after a reset (AMD64 manual, volume 2, section 14.1.3).
 fn is_reset(regs: &kvm_regs, sregs: &kvm_sregs) -> bool {
     regs.rip == 0xfff0 && sregs.cs.base == 0xffff_0000 && regs.rflags == 2
 }
@@ -65,16 +67,16 @@ fn text(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
     text
 }
 
-/// What `KVM_EXIT_INTERNAL_ERROR` says.
+/// Describes a `KVM_EXIT_INTERNAL_ERROR`.
 pub(super) fn internal_error(run: &kvm_run) -> String {
-    // SAFETY: this member of the union is the one that the exit fills; all its bits are numbers.
+    // SAFETY: the exit fills this member of the union, and any bits are valid integers.
     let internal = unsafe { run.__bindgen_anon_1.internal };
     let name = match internal.suberror {
         KVM_INTERNAL_ERROR_EMULATION => "it cannot emulate an instruction",
         KVM_INTERNAL_ERROR_SIMUL_EX => "two exceptions at once",
         KVM_INTERNAL_ERROR_DELIVERY_EV => "an exit while an event was delivered",
-        KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON => "an exit that it does not know",
-        _ => "of a kind that has no name",
+        KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON => "an unknown exit",
+        _ => "unknown suberror",
     };
     let count = internal.data.len().min(internal.ndata as usize);
     let data: Vec<String> = internal.data[..count].iter().map(|d| format!("{d:#x}")).collect();

@@ -1,4 +1,6 @@
-//! What a guest leaves `KVM_RUN` for, and what is done then.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Exits of `KVM_RUN` and their handling.
 
 use kvm_bindings::kvm_run;
 use kvm_ioctls::VcpuExit;
@@ -9,12 +11,12 @@ use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
 impl Cpu {
-    /// Runs the guest until it needs us, and does what it needs. `index` is for messages.
+    /// Runs the guest until its next exit, and handles the exit. `index` is for messages.
     pub(in crate::kvm) fn run(&mut self, index: usize, bus: &Bus) -> RunResult {
         let exit = match self.fd.run() {
             Ok(exit) => exit,
             Err(e) if e.errno() == libc::EINTR => return RunResult::Interrupted,
-            // A vCPU that waits for its start-up IPI was woken.
+            // A vCPU that waits for its start-up IPI was woken (`kvm_arch_vcpu_ioctl_run`).
             Err(e) if e.errno() == libc::EAGAIN => return RunResult::Handled,
             Err(e) => return RunResult::Ended(self.failed(index, &format!("KVM_RUN: {e}"))),
         };
@@ -27,8 +29,8 @@ impl Cpu {
             VcpuExit::IoIn(port, data) => {
                 let data: *mut [u8] = data;
                 let item = item_size(self.fd.get_kvm_run());
-                // SAFETY: the data is in the pages that KVM shares behind kvm_run; they stay mapped
-                // and nothing else refers to them until the next KVM_RUN.
+                // SAFETY: the data is in the pages after kvm_run that KVM shares. They stay mapped, and
+                // nothing else refers to them until the next KVM_RUN.
                 for item in unsafe { &mut *data }.chunks_mut(item) {
                     bus.pio_read(port, item);
                 }
@@ -51,7 +53,7 @@ impl Cpu {
                 return RunResult::Ended(self.vcpu_error(index, why));
             }
             other => {
-                let what = format!("an exit that nothing should cause: {other:?}");
+                let what = format!("unexpected exit {other:?}");
                 return RunResult::Ended(self.failed(index, &what));
             }
         }
@@ -59,17 +61,17 @@ impl Cpu {
     }
 
     fn vcpu_error(&self, index: usize, why: String) -> VmEnd {
-        VmEnd::VcpuError { why, registers: dump::of(&self.fd, index) }
+        VmEnd::VcpuError { why, registers: dump::registers(&self.fd, index) }
     }
 
     fn failed(&self, index: usize, what: &str) -> VmEnd {
-        VmEnd::Failed(format!("{what}\n{}", dump::of(&self.fd, index)))
+        VmEnd::Failed(format!("{what}\n{}", dump::registers(&self.fd, index)))
     }
 }
 
-/// Bytes of each item after `KVM_EXIT_IO`. A repeated string input comes with many at once
-/// (`pio_in_emulated` in `arch/x86/kvm/emulate.c`), an output never does.
+/// Returns the size in bytes of each item of a `KVM_EXIT_IO`. A repeated string input has many items in
+/// one exit (`pio_in_emulated` in `arch/x86/kvm/emulate.c`), an output has one.
 fn item_size(run: &kvm_run) -> usize {
-    // SAFETY: the exit was one for a port, and any bytes are a valid size.
+    // SAFETY: the exit fills this member of the union, and any bits are valid integers.
     usize::from(unsafe { run.__bindgen_anon_1.io.size }).max(1)
 }

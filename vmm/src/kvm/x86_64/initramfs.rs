@@ -1,5 +1,6 @@
-//! The initramfs: page aligned, and as high as the kernel can reach it, out of the way of what the
-//! kernel unpacks and moves at the beginning.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Loads the initramfs: page-aligned, as high in memory as the kernel can reach.
 
 use std::path::Path;
 
@@ -9,16 +10,16 @@ use super::kernel::Kernel;
 use super::{LoadError, low_memory_end};
 use crate::kvm::load;
 
-/// Where the initramfs is.
+/// Place of the initramfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Initramfs {
-    /// Its first byte: a physical address below the hole for devices.
+    /// Physical address, below the MMIO hole.
     pub(super) address: u32,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(super) size: u32,
 }
 
-/// Reads the file `path` to the end of memory, behind `kernel`.
+/// Reads the file `path` to the end of memory, above `kernel`.
 ///
 /// # Errors
 /// [`LoadError`] if it cannot be read or there is no room.

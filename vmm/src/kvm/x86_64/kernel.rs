@@ -1,7 +1,9 @@
-//! Recognises a kernel file, checks that it is whole and fits, and reads it to its place.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Loads a vmlinux or a bzImage.
 //!
-//! The headers are checked here, so that a file that will not do is refused by name; the bytes are
-//! moved by `linux-loader`, which reads them straight into guest memory.
+//! The headers are checked here first, for error messages that name the problem; `linux-loader` then
+//! reads the file straight into guest memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,25 +22,25 @@ use super::{Entry, LoadError, low_memory_end};
 /// A kernel in guest memory.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
-    /// Where the boot CPU begins.
+    /// Where the boot CPU enters it.
     pub(super) entry: Entry,
-    /// The first address behind all that the kernel needs before it reads the memory map.
+    /// End of the memory that the kernel uses before it reads the memory map.
     pub(super) end: u64,
-    /// The first address that an initramfs must not reach.
+    /// Highest possible end of the initramfs.
     pub(super) initramfs_end: u64,
     /// Longest command line in bytes, without its terminator.
     pub(super) cmdline_size: usize,
-    /// What a bzImage says of itself; a vmlinux has no such header.
+    /// Setup header of a bzImage; a vmlinux has none.
     pub(super) setup_header: Option<setup_header>,
 }
 
 /// Offset of the setup header in a bzImage, and in the zero page.
 const SETUP_HEADER: u64 = 0x1f1;
-/// Offset of the setup header's magic number, and the number.
+/// Offset and value of the setup header's magic number.
 const SETUP_MAGIC: (u64, [u8; 4]) = (0x202, *b"HdrS");
-/// Boot protocol 2.12 has `xloadflags`; Linux 3.8 is the first.
+/// Boot protocol 2.12, the first with `xloadflags`: Linux 3.8.
 const PROTOCOL_WITH_XLOADFLAGS: u16 = 0x20c;
-/// In `xloadflags`: there is a 64-bit entry point, at 200h.
+/// `xloadflags`: there is a 64-bit entry point at 200h.
 const XLF_KERNEL_64: u16 = 1;
 /// Offset of that entry point from the loaded image.
 const ENTRY_64: u64 = 0x200;
@@ -48,7 +50,7 @@ const EM_X86_64: u16 = 62;
 /// Loads the file `path`.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read, is no kernel that can be entered, or does not fit.
+/// [`LoadError`] if it cannot be read, is not a kernel that can be entered, or does not fit.
 pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, LoadError> {
     let read = |source| LoadError::Read { file: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
@@ -65,7 +67,7 @@ pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, Load
 
 fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
     let not = |why| LoadError::NotVmlinux { file: image.path.to_owned(), why };
-    let header: Elf64_Ehdr = image.object(0, "ELF header")?;
+    let header: Elf64_Ehdr = image.read_object(0, "ELF header")?;
     if header.e_ident[EI_CLASS] != ELFCLASS64
         || header.e_ident[EI_DATA] != ELFDATA2LSB
         || header.e_machine != EM_X86_64
@@ -78,14 +80,14 @@ fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadEr
     let mut end = 0;
     for index in 0..u64::from(header.e_phnum) {
         let at = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
-        let segment: Elf64_Phdr = image.object(at, "table of program headers")?;
-        // One of nothing but .bss may be said to begin behind the end of the file.
+        let segment: Elf64_Phdr = image.read_object(at, "table of program headers")?;
+        // A segment without contents in the file may have any offset.
         if matches!(segment.p_type, PT_LOAD | PT_NOTE) && segment.p_filesz > 0 {
-            image.holds(segment.p_offset, segment.p_filesz, "last segment")?;
+            image.check_in_file(segment.p_offset, segment.p_filesz, "last segment")?;
         }
         let size = segment.p_memsz.max(segment.p_filesz);
         if segment.p_type == PT_LOAD && size > 0 {
-            end = end.max(image.fits(segment.p_paddr, size)?);
+            end = end.max(image.check_in_memory(segment.p_paddr, size)?);
         }
     }
     if end == 0 {
@@ -104,20 +106,21 @@ fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadEr
     })
 }
 
-/// Puts a bzImage where its kernel is to run (`pref_address`), so that it has nothing to relocate.
+/// Loads a bzImage at its preferred address (`pref_address`), so that it need not relocate itself.
 fn bz_image(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
-    let header: setup_header = image.object(SETUP_HEADER, "setup header")?;
+    let header: setup_header = image.read_object(SETUP_HEADER, "setup header")?;
     if header.version < PROTOCOL_WITH_XLOADFLAGS || header.xloadflags & XLF_KERNEL_64 == 0 {
         return Err(LoadError::No64BitEntry { file: image.path.to_owned() });
     }
-    // No number of sectors means four, as ever; the boot sector itself is one more.
+    // 0 means 4 (`Documentation/arch/x86/boot.rst`). The boot sector is not counted.
     let sectors = if header.setup_sects == 0 { 4 } else { u64::from(header.setup_sects) };
     let setup_size = (sectors + 1) * 512;
     let payload = setup_size + u64::from(header.payload_offset);
-    image.holds(payload, u64::from(header.payload_length), "compressed kernel")?;
-    // What is in the file, and the room to decompress it: the larger of the two.
+    image.check_in_file(payload, u64::from(header.payload_length), "compressed kernel")?;
+    // The larger of the file's contents and the room to decompress them.
     let in_file = image.size.saturating_sub(setup_size);
-    let end = image.fits(header.pref_address, u64::from(header.init_size).max(in_file))?;
+    let end =
+        image.check_in_memory(header.pref_address, u64::from(header.init_size).max(in_file))?;
     let at = GuestAddress(header.pref_address);
     let loaded =
         BzImage::load(memory, Some(at), &mut image.file, None).map_err(|e| image.loader(e))?;
@@ -136,12 +139,12 @@ struct Image<'a> {
     file: File,
     /// Size of the file in bytes.
     size: u64,
-    /// End of guest memory below the hole for devices.
+    /// End of guest memory below the MMIO hole.
     memory_end: u64,
 }
 
 impl Image<'_> {
-    /// The four bytes at `offset`, if the file has them.
+    /// Reads the four bytes at `offset`, if the file has them.
     fn magic(&self, offset: u64) -> Result<Option<[u8; 4]>, LoadError> {
         let mut bytes = [0; 4];
         if self.size < offset + 4 {
@@ -151,13 +154,13 @@ impl Image<'_> {
         Ok(Some(bytes))
     }
 
-    /// The structure at `offset`.
-    fn object<T: ByteValued + Default>(
+    /// Reads the structure at `offset`. `what` names it in messages.
+    fn read_object<T: ByteValued + Default>(
         &self,
         offset: u64,
         what: &'static str,
     ) -> Result<T, LoadError> {
-        self.holds(offset, size_of::<T>() as u64, what)?;
+        self.check_in_file(offset, size_of::<T>() as u64, what)?;
         let mut object = T::default();
         self.read(object.as_mut_slice(), offset)?;
         Ok(object)
@@ -168,8 +171,8 @@ impl Image<'_> {
         self.file.read_exact_at(bytes, offset).map_err(read)
     }
 
-    /// Checks that the file goes on to the end of these bytes.
-    fn holds(&self, offset: u64, length: u64, what: &'static str) -> Result<(), LoadError> {
+    /// Checks that these bytes are inside the file.
+    fn check_in_file(&self, offset: u64, length: u64, what: &'static str) -> Result<(), LoadError> {
         let end = offset.saturating_add(length);
         if end > self.size {
             return Err(LoadError::Truncated {
@@ -182,8 +185,8 @@ impl Image<'_> {
         Ok(())
     }
 
-    /// Checks that guest memory has these addresses, apart from the machine's own. The end.
-    fn fits(&self, address: u64, size: u64) -> Result<u64, LoadError> {
+    /// Checks that these addresses are in guest memory and above the first MiB. Returns their end.
+    fn check_in_memory(&self, address: u64, size: u64) -> Result<u64, LoadError> {
         let end = address.saturating_add(size);
         if address < HIGH_MEMORY {
             return Err(LoadError::TooLow { file: self.path.to_owned(), address });

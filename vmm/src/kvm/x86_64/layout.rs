@@ -1,5 +1,7 @@
-//! Where things are in the guest's physical address space. All lie where a kernel looks for them
-//! or where nothing else of it can be.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The guest's physical address space: boot structures in the first MiB, devices in the hole below
+//! 4 GiB. The kernel looks for some of them at fixed addresses; the others are where it has nothing.
 //!
 //! ```text
 //! 0          500h     6000h       7000h      9000h        20000h   9FC00h   A0000h   E0000h  100000h
@@ -8,7 +10,7 @@
 //!     | virtio-mmio | ...                             | I/O APIC | local APIC | KVM's own | RAM ...
 //! ```
 
-/// The global descriptor table of the 64-bit boot protocol, and the one PVH begins with.
+/// Global descriptor table for the first instructions of the kernel, with either boot protocol.
 pub const GDT: u64 = 0x500;
 
 /// `struct hvm_start_info` of PVH with its memory map and module list
@@ -22,10 +24,10 @@ pub const ZERO_PAGE: u64 = 0x7000;
 /// PDPT, four page directories of 2 MiB pages.
 pub const PAGE_TABLES: u64 = 0x9000;
 
-/// The kernel's command line.
+/// Kernel command line.
 pub const CMDLINE: u64 = 0x20000;
 
-/// Longest command line in bytes, with its terminator: `COMMAND_LINE_SIZE` of x86.
+/// Size of the command line in bytes with its terminator: x86's `COMMAND_LINE_SIZE`.
 pub const CMDLINE_SIZE: usize = 2048;
 
 /// The MP table: the last KiB of base memory, one of the places where `mpparse.c` looks
@@ -35,49 +37,49 @@ pub const MP_TABLE: u64 = 0x9_fc00;
 /// End of base memory.
 pub const BASE_MEMORY_END: u64 = 0xa_0000;
 
-/// The RSDP and the tables behind it: the BIOS's read-only memory, in which a kernel without a
-/// hint looks for it (ACPI 6.5, section 5.2.5.1).
+/// RSDP, followed by the other ACPI tables: in the BIOS's read-only memory, where a kernel searches if
+/// it was not told the address (ACPI 6.5, section 5.2.5.1).
 pub const ACPI: u64 = 0xe_0000;
 
-/// End of the BIOS's memory, and beginning of what a kernel takes as ordinary.
+/// End of the BIOS area. Ordinary memory starts here.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 
-/// The hole for devices below 4 GiB; memory goes on behind it.
+/// Start of the MMIO hole below 4 GiB. Memory continues after it.
 pub const MMIO_HOLE: u64 = 0xc000_0000;
 
-/// End of the hole.
+/// End of the MMIO hole.
 pub const MMIO_HOLE_END: u64 = 0x1_0000_0000;
 
 /// Registers of the virtio-mmio vsock device.
 pub const VSOCK_MMIO: u64 = MMIO_HOLE;
 
-/// Size of these registers, the device's configuration included.
+/// Size of these registers in bytes, with the configuration space.
 pub const VSOCK_MMIO_SIZE: u64 = 0x1000;
 
-/// Its interrupt: a pin of the I/O APIC that no ISA device of a PC uses.
+/// Interrupt of the vsock device: an I/O APIC pin that no ISA device of a PC uses.
 pub const VSOCK_GSI: u32 = 5;
 
-/// The I/O APIC in the kernel (`IOAPIC_DEFAULT_BASE_ADDRESS` in `arch/x86/kvm/ioapic.h`).
+/// I/O APIC, at KVM's address (`IOAPIC_DEFAULT_BASE_ADDRESS` in `arch/x86/kvm/ioapic.h`).
 pub const IO_APIC: u64 = 0xfec0_0000;
 
-/// The local APICs (`APIC_DEFAULT_PHYS_BASE`).
+/// Local APICs (`APIC_DEFAULT_PHYS_BASE`).
 pub const LOCAL_APIC: u64 = 0xfee0_0000;
 
-/// A page for `KVM_SET_IDENTITY_MAP_ADDR`; the three after it are for `KVM_SET_TSS_ADDR`. Intel's
-/// processors without unrestricted guest mode need them.
+/// Page for `KVM_SET_IDENTITY_MAP_ADDR`. KVM uses it on Intel processors without unrestricted guest
+/// mode.
 pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
 
-/// See [`KVM_IDENTITY_MAP`].
+/// Three pages for `KVM_SET_TSS_ADDR`, which KVM uses as [`KVM_IDENTITY_MAP`].
 pub const KVM_TSS: u64 = KVM_IDENTITY_MAP + 0x1000;
 
-/// First port of the serial interface, COM1.
+/// First I/O port of the UART: COM1.
 pub const SERIAL_PORT: u16 = 0x3f8;
 
-/// The address of its registers: it has none.
+/// MMIO address of the UART: it has I/O ports instead.
 pub const SERIAL_MMIO: Option<u64> = None;
 
-/// Its interrupt.
+/// Interrupt of the UART: ISA IRQ 4.
 pub const SERIAL_GSI: u32 = 4;
 
-/// Most vCPUs, as the MP table and the ACPI tables have room for.
+/// Largest number of vCPUs: the MP table and the ACPI tables have room for so many.
 pub const MAX_CPUS: u8 = 8;

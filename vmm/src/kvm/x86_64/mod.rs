@@ -1,12 +1,17 @@
-//! What is particular to x86-64: everything that lies in the guest's memory and registers before
-//! its first instruction, what KVM makes of the machine, and what a guest leaves it for.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The x86-64 part of the microVM: guest memory and registers before the first instruction, the
+//! VM's parts inside KVM, and the handling of exits.
 //!
 //! ```text
-//! setup: interrupt controllers, PIT, vCPUs    exits, ports: what the guest needs
-//! state: all of that as plain data            dump: registers for people
-//! load: kernel file -> kernel     -> Entry        boot_registers: Entry -> registers of the boot CPU
-//!       initramfs   -> initramfs                  boot_msrs, cpuid: every vCPU's
-//!       the rest    -> boot_params, mp_table, acpi
+//! load            kernel file -> kernel; initramfs file -> initramfs;
+//!                 tables: boot_params, mp_table, acpi; returns an Entry
+//! setup           interrupt controllers, PIT, vCPUs
+//! registers       Entry -> registers of the boot CPU; MSRs of every vCPU
+//! cpuid           CPUID leaves of every vCPU
+//! exits, ports    exits of KVM_RUN, I/O ports, i8042
+//! state           state of VM and vCPUs, as plain data
+//! dump            registers as text
 //! ```
 
 mod acpi;
@@ -42,7 +47,7 @@ pub(super) use setup::{Chips, Cpu, boot, resume};
 use super::load::check_cmdline;
 use layout::{CMDLINE, CMDLINE_SIZE, MAX_CPUS, MMIO_HOLE, MMIO_HOLE_END};
 
-/// Where the boot CPU begins, and by which protocol.
+/// Entry point of a kernel and the protocol by which it is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// 32-bit protected mode without paging, `ebx` at the start info (Xen's
@@ -59,7 +64,7 @@ pub enum Entry {
     },
 }
 
-/// Why a kernel or its initramfs cannot be put into guest memory.
+/// Reason why a kernel or its initramfs cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A system call on the file failed.
@@ -67,10 +72,10 @@ pub enum LoadError {
     Read {
         /// The kernel or the initramfs.
         file: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: std::io::Error,
     },
-    /// The file ends before what its headers announce.
+    /// The file ends before a part that its headers announce.
     #[error(
         "{} is truncated: its {what} ends at byte {end}, the file at byte {size}; build or copy it again",
         file.display()
@@ -78,31 +83,31 @@ pub enum LoadError {
     Truncated {
         /// The kernel.
         file: PathBuf,
-        /// Which part.
+        /// The part of the kernel that is cut off.
         what: &'static str,
-        /// Where the part ends, in bytes.
+        /// End of that part in the file, in bytes.
         end: u64,
         /// Size of the file in bytes.
         size: u64,
     },
-    /// Neither kind of kernel.
+    /// The file is neither a vmlinux nor a bzImage.
     #[error(
-        "{} is no x86-64 kernel: neither an ELF file (vmlinux) nor a bzImage; a compressed vmlinux has to be decompressed first",
+        "{} is not an x86-64 kernel: neither an ELF file (vmlinux) nor a bzImage; a compressed vmlinux has to be decompressed first",
         file.display()
     )]
     NotAKernel {
         /// The file.
         file: PathBuf,
     },
-    /// An ELF file, and not an x86-64 kernel.
+    /// The file is an ELF file, but not an x86-64 kernel.
     #[error("{} is an ELF file, but not a vmlinux for x86-64: {why}", file.display())]
     NotVmlinux {
         /// The file.
         file: PathBuf,
-        /// What it is or lacks.
+        /// What distinguishes it from one.
         why: &'static str,
     },
-    /// A vmlinux without `XEN_ELFNOTE_PHYS32_ENTRY`.
+    /// The vmlinux has no `XEN_ELFNOTE_PHYS32_ENTRY` note.
     #[error(
         "{} has no PVH entry point: configure the kernel with CONFIG_PVH=y, or give its bzImage",
         file.display()
@@ -111,15 +116,15 @@ pub enum LoadError {
         /// The vmlinux.
         file: PathBuf,
     },
-    /// What `linux-loader` found wrong beyond that, such as malformed notes.
+    /// `linux-loader` failed otherwise, for example at malformed notes.
     #[error("cannot load {}: {source}", file.display())]
     Loader {
         /// The kernel.
         file: PathBuf,
-        /// Its own words.
+        /// Error of `linux-loader`.
         source: linux_loader::loader::Error,
     },
-    /// A bzImage that cannot be entered in 64-bit mode.
+    /// The bzImage cannot be entered in 64-bit mode.
     #[error(
         "{} is a bzImage without a 64-bit entry point: it is a 32-bit kernel, or older than Linux 3.8",
         file.display()
@@ -128,9 +133,9 @@ pub enum LoadError {
         /// The bzImage.
         file: PathBuf,
     },
-    /// The kernel wants an address that the machine uses itself.
+    /// The kernel is linked to addresses in the first MiB.
     #[error(
-        "{} wants to be loaded at {address:#x}, below the first MiB's end, where the machine's own tables are",
+        "{} is to be loaded at {address:#x}, in the first MiB, where the machine's own tables are",
         file.display()
     )]
     TooLow {
@@ -139,7 +144,7 @@ pub enum LoadError {
         /// The physical address.
         address: u64,
     },
-    /// Guest memory ends before the kernel does.
+    /// Guest memory is too small for the kernel.
     #[error(
         "{} needs memory up to {end:#x}, this VM has it up to {memory_end:#x}: give it more memory",
         file.display()
@@ -147,12 +152,12 @@ pub enum LoadError {
     KernelTooBig {
         /// The kernel.
         file: PathBuf,
-        /// End of the kernel, its `.bss` or the room to decompress included: a physical address.
+        /// Physical end address of the kernel, with its `.bss` or its room for decompression.
         end: u64,
-        /// End of memory below the hole for devices.
+        /// End of guest memory below the MMIO hole.
         memory_end: u64,
     },
-    /// No room for the initramfs behind the kernel.
+    /// Guest memory is too small for the initramfs.
     #[error(
         "{} has {size} bytes, and between the kernel and the end of memory are {room}: give the VM more memory",
         file.display()
@@ -162,30 +167,30 @@ pub enum LoadError {
         file: PathBuf,
         /// Its size in bytes.
         size: u64,
-        /// Bytes there are.
+        /// Bytes between the kernel and the end of memory.
         room: u64,
     },
-    /// The command line does not fit.
+    /// The command line is too long.
     #[error("the kernel's command line has {length} bytes; {most} are possible")]
     CommandLineTooLong {
         /// Its length in bytes.
         length: usize,
-        /// How long it may be for this kernel.
+        /// Longest command line for this kernel in bytes.
         most: usize,
     },
-    /// The kernel would see only its beginning.
-    #[error("the kernel's command line holds a NUL byte, behind which the kernel reads nothing")]
+    /// The command line holds a NUL byte, at which the kernel would stop reading.
+    #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
     CommandLineNul,
-    /// A number of vCPUs for which there are no tables.
+    /// The number of vCPUs is out of range.
     #[error("a VM has 1 to {MAX_CPUS} vCPUs, not {0}")]
     Cpus(u8),
-    /// Guest memory lacks addresses that every machine has.
-    #[error("guest memory does not reach over the first MiB: {0}")]
+    /// Guest memory lacks the first MiB.
+    #[error("guest memory lacks addresses in the first MiB: {0}")]
     Memory(#[from] GuestMemoryError),
 }
 
-/// Where `bytes` of memory lie: below the hole for devices, and what does not fit there from 4 GiB
-/// on. Start and length of each range, in bytes.
+/// Returns address and size of each region of `bytes` of guest memory: below the MMIO hole, and the
+/// rest from 4 GiB on.
 #[must_use]
 pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     let size = |bytes: u64| usize::try_from(bytes).expect("x86-64 has 64-bit sizes");
@@ -196,21 +201,20 @@ pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     ranges
 }
 
-/// Boot arguments that belong to this machine:
+/// Returns the boot arguments for this machine:
 ///
-/// - `console=ttyS0`: the serial port, whose output is kept.
-/// - `reboot=k`: the reset line of the keyboard controller, which is the machine's orderly end. The
-///   default without it is the same, but behind what a BIOS or ACPI may know; `reboot=t` would make
-///   it look like a crash.
-/// - `panic=-1`: a panic restarts at once, so that it is seen at once.
-/// - `no_timer_check`: the PIT is connected as the tables say. A guest of KVM knows that it need not
-///   look (`kvm_guest_init`); a kernel without `CONFIG_KVM_GUEST` counts ticks for a moment, and
-///   under emulated KVM on a busy machine counts too few and panics.
+/// - `console=ttyS0`: the serial port.
+/// - `reboot=k`: restart by the keyboard controller's reset line. Without it the kernel tries other
+///   ways first; a restart by `reboot=t` would look like a crash.
+/// - `panic=-1`: restart at once after a panic.
+/// - `no_timer_check`: do not test whether the PIT is connected. A guest of KVM skips the test anyway
+///   (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts ticks for a moment; under emulated
+///   KVM on a busy machine it counts too few and panics.
 /// - `virtio_mmio.device=`: the vsock device, for kernels without ACPI.
 ///
-/// Nothing else about clocks and timers: in a guest of KVM the kernel knows the frequency of its TSC
-/// (`kvm_get_tsc_khz`), from it the speed of its delay loop (`kvm_get_preset_lpj`), and does not
-/// calibrate the local APIC's timer, because [`cpuid`] offers it the TSC's deadline.
+/// No argument is needed for clocks and timers: a guest of KVM knows the frequency of its TSC
+/// (`kvm_get_tsc_khz`) and from it the speed of its delay loop (`kvm_get_preset_lpj`), and does not
+/// calibrate the local APIC timer, because [`cpuid`] offers TSC deadline mode.
 #[must_use]
 pub fn kernel_arguments() -> String {
     let size = layout::VSOCK_MMIO_SIZE / 1024;
@@ -220,14 +224,14 @@ pub fn kernel_arguments() -> String {
     )
 }
 
-/// Puts a kernel, its initramfs, its command line and the machine's tables into fresh (zeroed)
-/// guest memory as laid out in [`layout`]. The files are read straight into it.
+/// Loads a kernel, its initramfs, its command line and the machine's tables into zeroed guest memory,
+/// at the addresses in [`layout`]. The files are read straight into it.
 ///
 /// `kernel` is a vmlinux with a PVH note or a bzImage with a 64-bit entry; `cmdline` is the whole
 /// command line, [`kernel_arguments`] included.
 ///
 /// # Errors
-/// [`LoadError`] if a file cannot be read, is no kernel, or does not fit into memory.
+/// [`LoadError`] if a file cannot be read, is not a kernel, or does not fit into memory.
 pub fn load(
     memory: &GuestMemoryMmap,
     kernel: &Path,
@@ -261,7 +265,7 @@ fn write_cmdline(memory: &GuestMemoryMmap, cmdline: &str, most: usize) -> Result
     Ok(())
 }
 
-/// End of the memory below the hole for devices: a physical address.
+/// Returns the end of guest memory below the MMIO hole: a physical address.
 fn low_memory_end(memory: &GuestMemoryMmap) -> u64 {
     memory.find_region(GuestAddress(0)).map_or(0, GuestMemoryRegion::len)
 }

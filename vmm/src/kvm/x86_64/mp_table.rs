@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The MP table (Intel MultiProcessor Specification 1.4, chapter 4): processors and interrupt routes
 //! for kernels without ACPI.
 
@@ -9,8 +11,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::LoadError;
 use super::layout::{IO_APIC, LOCAL_APIC, MAX_CPUS, MP_TABLE};
 
-/// Id of the I/O APIC: the first behind every possible vCPU's, so that none has it twice, and
-/// below 15, which is broadcast.
+/// Id of the I/O APIC: the first after those of all possible vCPUs, and below 15, which means
+/// broadcast.
 pub(super) const IO_APIC_ID: u8 = MAX_CPUS;
 
 /// Size of the floating pointer structure; the configuration table follows it.
@@ -35,7 +37,7 @@ const ALL: u8 = 0xff;
 /// Writes floating pointer and configuration table for `cpus` processors.
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError> {
     let table = MP_TABLE + POINTER_SIZE;
     let mut pointer = Vec::from(*b"_MP_");
@@ -54,15 +56,15 @@ fn configuration(cpus: u8) -> Vec<u8> {
         // Enabled; the first is the boot processor.
         let flags = if id == 0 { 3 } else { 1 };
         entries.add(0, &[id, LOCAL_APIC_VERSION, flags]);
-        // Signature and features: the kernel asks CPUID. Four bytes each, and eight reserved.
+        // Signature and features, four bytes each, and eight reserved. The kernel uses CPUID instead.
         entries.bytes.extend([0; 16]);
     }
     entries.add(1, &[ISA]);
     entries.bytes.extend(*b"ISA   ");
     entries.add(2, &[IO_APIC_ID, IO_APIC_VERSION, 1]);
     entries.bytes.extend(low32(IO_APIC).to_le_bytes());
-    // Every interrupt goes to the pin of its number, the timer's too: that is how KVM routes them
-    // (`default_routing` in `arch/x86/kvm/irq_comm.c`). The 8259's cascade, 2, interrupts nobody.
+    // Every interrupt, the timer's too, goes to the pin of the same number, as KVM routes it
+    // (`default_routing` in `arch/x86/kvm/irq_comm.c`). 2 is the 8259's cascade and never raised.
     for irq in (0..16).filter(|irq| *irq != 2) {
         entries.add(3, &[INT, 0, 0, ISA, irq, IO_APIC_ID, irq]);
     }
@@ -87,7 +89,7 @@ fn configuration(cpus: u8) -> Vec<u8> {
     table
 }
 
-/// The entries behind the table's header.
+/// Entries of the configuration table.
 #[derive(Default)]
 struct Entries {
     bytes: Vec<u8>,
@@ -95,7 +97,7 @@ struct Entries {
 }
 
 impl Entries {
-    /// Begins an entry of type `kind` (table 4-3).
+    /// Adds an entry of type `kind` (table 4-3) with its first bytes.
     fn add(&mut self, kind: u8, bytes: &[u8]) {
         self.bytes.push(kind);
         self.bytes.extend(bytes);
@@ -103,7 +105,7 @@ impl Entries {
     }
 }
 
-/// Sets the byte `at` so that the sum of all is 0.
+/// Sets the byte at index `at` so that all bytes add up to 0.
 fn set_checksum(bytes: &mut [u8], at: usize) {
     let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     bytes[at] = bytes[at].wrapping_sub(sum);

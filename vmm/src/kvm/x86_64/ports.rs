@@ -1,14 +1,16 @@
-//! The ports of the machine.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! I/O ports: UART and i8042.
 
 use super::i8042;
 use super::layout::SERIAL_PORT;
 use crate::kvm::bus::{Bus, Effect, SERIAL_REGISTERS};
 
 impl Bus {
-    /// One access of `in`. A string instruction is many of these, one for each item.
+    /// Handles an `in` of one item; a string instruction makes one call for each item.
     ///
-    /// All devices here are eight bits wide, so a wider access is one of each port in turn, as on
-    /// the ISA bus. Ports without a device read as all ones.
+    /// All devices are 8 bits wide, so a wider access goes to consecutive ports, as on the ISA bus.
+    /// Ports without a device read as all ones.
     pub fn pio_read(&self, port: u16, data: &mut [u8]) {
         for (port, byte) in ports(port).zip(data) {
             *byte = match port {
@@ -19,7 +21,7 @@ impl Bus {
         }
     }
 
-    /// One access of `out`; see [`Bus::pio_read`].
+    /// Handles an `out` of one item; see [`Bus::pio_read`].
     pub fn pio_write(&self, port: u16, data: &[u8]) -> Effect {
         let mut effect = Effect::None;
         for (port, &byte) in ports(port).zip(data) {
@@ -35,7 +37,7 @@ impl Bus {
     }
 }
 
-/// The ports from this one on, as far as there are any.
+/// Returns consecutive ports from `first` on; `None` beyond the last.
 fn ports(first: u16) -> impl Iterator<Item = Option<u16>> {
     (0..).map(move |i| first.checked_add(i))
 }

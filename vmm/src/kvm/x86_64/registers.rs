@@ -1,5 +1,7 @@
-//! Registers of a vCPU before its first instruction, with the descriptors and page tables they point
-//! to. The other vCPUs wait for the kernel's INIT and SIPI as KVM makes them.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
+//! to which they point. The other vCPUs wait for INIT and SIPI in the state in which KVM makes them.
 
 #[cfg(test)]
 mod tests;
@@ -11,21 +13,21 @@ use super::layout::{GDT, PAGE_TABLES, PVH_START_INFO, ZERO_PAGE};
 use super::{Entry, LoadError};
 
 const CR0_PROTECTED: u64 = 1 << 0;
-/// Extension type: always 1 on a processor of today.
+/// Extension type: always 1 since the Pentium Pro.
 const CR0_ET: u64 = 1 << 4;
 const CR0_PAGING: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LONG_MODE_ENABLE: u64 = 1 << 8;
 const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
-/// In `rflags`: the bit that is always 1. Interrupts are off.
+/// `RFLAGS` with interrupts off: bit 1 is always set.
 const RFLAGS: u64 = 1 << 1;
 
-/// Selectors, as the 64-bit boot protocol wants them: `__BOOT_CS` and `__BOOT_DS`; the task
-/// state segment is anywhere.
+/// Selectors: the 64-bit boot protocol requires these values of `__BOOT_CS` and `__BOOT_DS`, and none
+/// of the TSS.
 const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
 const TSS: u16 = 0x20;
-/// The null descriptor, one unused, code, data, and the TSS, which takes two in 64-bit mode.
+/// Number of descriptors: null, unused, code, data, and two for the TSS, as 64-bit mode needs.
 const GDT_ENTRIES: usize = 6;
 
 /// Type of a code segment: executable, readable, accessed (Intel SDM 3A, table 3-1).
@@ -34,19 +36,19 @@ const TYPE_CODE: u8 = 0xb;
 const TYPE_DATA: u8 = 0x3;
 /// Type of a busy 32-bit or 64-bit TSS (table 3-2).
 const TYPE_BUSY_TSS: u8 = 0xb;
-/// Length of a TSS less one.
+/// Segment limit of a TSS.
 const TSS_LIMIT: u32 = 0x67;
 
-/// In an entry of a page table: present and writable.
+/// Page table entry: present and writable.
 const PRESENT: u64 = 0x3;
-/// In an entry of a page directory: a page of 2 MiB.
+/// Page directory entry: a 2 MiB page.
 const LARGE: u64 = 0x80;
 const PAGE: u64 = 0x1000;
 const ENTRIES: u64 = 512;
-/// Page directories: one for each GiB.
+/// Number of page directories, one for each GiB.
 const DIRECTORIES: u64 = 4;
 
-/// A segment over all 4 GiB.
+/// Makes a segment of 4 GiB at base 0.
 fn flat(selector: u16, type_: u8) -> kvm_segment {
     kvm_segment {
         base: 0,
@@ -78,7 +80,7 @@ fn tss() -> kvm_segment {
     kvm_segment { limit: TSS_LIMIT, s: 0, db: 0, g: 0, ..flat(TSS, TYPE_BUSY_TSS) }
 }
 
-/// A segment as a descriptor of the GDT (Intel SDM 3A, figure 3-8).
+/// Encodes a segment as a descriptor of the GDT (Intel SDM 3A, figure 3-8).
 fn descriptor(segment: &kvm_segment) -> u64 {
     let limit = u64::from(if segment.g == 1 { segment.limit >> 12 } else { segment.limit });
     let flags = u64::from(segment.type_)
@@ -96,10 +98,10 @@ fn descriptor(segment: &kvm_segment) -> u64 {
         | (segment.base >> 24 & 0xff) << 56
 }
 
-/// Writes the descriptors behind the selectors of [`boot_registers`].
+/// Writes the descriptor table for the selectors of [`boot_registers`].
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &Entry) -> Result<(), LoadError> {
     let mut table = [0; GDT_ENTRIES];
     for segment in [code(entry), data(), tss()] {
@@ -111,11 +113,11 @@ pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &Entry) -> Result<(), L
     Ok(())
 }
 
-/// Writes tables that map the first 4 GiB to themselves with pages of 2 MiB: the boot protocol asks
-/// for the kernel, the zero page and the command line, all of which lie there.
+/// Writes page tables that map the first 4 GiB to themselves with 2 MiB pages. The boot protocol
+/// requires this for the kernel, the zero page and the command line.
 ///
 /// # Errors
-/// [`LoadError::Memory`] if guest memory is not there.
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadError> {
     let (pdpt, directories) = (PAGE_TABLES + PAGE, PAGE_TABLES + 2 * PAGE);
     memory.write_obj(pdpt | PRESENT, GuestAddress(PAGE_TABLES))?;
@@ -132,8 +134,8 @@ pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadErro
     Ok(())
 }
 
-/// Registers of the boot CPU for `entry`; `sregs` are its own as `KVM_GET_SREGS` gave them, and only
-/// what the boot protocols speak of is changed.
+/// Returns the registers of the boot CPU for `entry`, and sets those in `sregs`, the result of
+/// `KVM_GET_SREGS`, that the boot protocols define.
 #[must_use]
 pub fn boot_registers(entry: &Entry, sregs: &mut kvm_sregs) -> kvm_regs {
     sregs.cs = code(entry);
@@ -170,12 +172,12 @@ pub fn boot_registers(entry: &Entry, sregs: &mut kvm_sregs) -> kvm_regs {
 const MSR_IA32_MISC_ENABLE: u32 = 0x1a0;
 const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
 
-/// Model-specific registers of every vCPU that firmware sets and KVM does not.
+/// Returns the MSRs of every vCPU that firmware would set and KVM does not:
 ///
-/// - `IA32_MISC_ENABLE`: fast strings, without which the kernel takes an Intel processor's `rep movs`
-///   for slow (`early_init_intel`); and, as KVM has them, no BTS and no PEBS.
-/// - `IA32_MTRRdefType`: MTRRs on, all memory write-back. A kernel that finds them off does without
-///   PAT (`mtrr_bp_init`), and takes its memory for uncached.
+/// - `IA32_MISC_ENABLE`: fast strings, or the kernel takes `rep movs` for slow on Intel
+///   (`early_init_intel`); BTS and PEBS unavailable, which is KVM's default.
+/// - `IA32_MTRRdefType`: MTRRs on, all memory write-back. With MTRRs off, the kernel would not use
+///   PAT (`mtrr_bp_init`) and would take memory for uncached.
 #[must_use]
 pub fn boot_msrs() -> Vec<kvm_msr_entry> {
     let fast_strings = 1 << 0;

@@ -1,4 +1,6 @@
-//! The parts of a VM that KVM makes: interrupt controllers, PIT and vCPUs.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The VM's parts inside KVM: interrupt controllers, PIT and vCPUs.
 
 use std::sync::Arc;
 
@@ -14,17 +16,18 @@ use crate::kvm::SetupError;
 /// One vCPU.
 pub(in crate::kvm) struct Cpu {
     pub(in crate::kvm) fd: VcpuFd,
-    /// What it was told of its identity.
+    /// The CPUID leaves that it was given.
     cpuid: CpuId,
-    /// The model-specific registers that its state consists of.
+    /// The MSRs that belong to its state (`KVM_GET_MSR_INDEX_LIST`).
     msrs: Arc<MsrList>,
 }
 
-/// What of a VM is in KVM and is no vCPU: all of it is reached by the VM's descriptor.
+/// Interrupt controllers and PIT. They are accessed by the VM's descriptor alone.
 pub(in crate::kvm) struct Chips;
 
-/// Makes vCPUs as they are before a kernel starts. The first is to begin with it, the others wait
-/// for its interrupt. `connect` connects the devices to the interrupt controllers.
+/// Makes interrupt controllers, PIT and vCPUs as after power-on. The first vCPU is to enter the
+/// kernel, the others wait for its start-up IPI. `connect` is called once the interrupt controllers
+/// exist, to register interrupts.
 ///
 /// # Errors
 /// If KVM refuses.
@@ -34,7 +37,7 @@ pub(in crate::kvm) fn boot(
     cpus: u8,
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(Chips, Vec<Cpu>), SetupError> {
-    let chips = provide(vm)?;
+    let chips = create_chips(vm)?;
     connect(vm)?;
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
@@ -57,7 +60,7 @@ pub(in crate::kvm) fn boot(
     Ok((chips, all))
 }
 
-/// Makes vCPUs as they were; see [`boot`].
+/// Makes interrupt controllers, PIT and vCPUs in a saved state; see [`boot`].
 ///
 /// # Errors
 /// If KVM refuses.
@@ -67,7 +70,7 @@ pub(in crate::kvm) fn resume(
     (machine, states): (&VmState, &[Arc<VcpuState>]),
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(Chips, Vec<Cpu>), SetupError> {
-    let chips = provide(vm)?;
+    let chips = create_chips(vm)?;
     connect(vm)?;
     let list = msr_list(kvm)?;
     let mut all = Vec::new();
@@ -78,20 +81,19 @@ pub(in crate::kvm) fn resume(
     for (state, cpu) in states.iter().zip(&all) {
         state.restore(&cpu.fd)?;
     }
-    // The I/O APIC last: what is pending there goes to the local APICs at once.
+    // The I/O APIC last: its pending interrupts go to the local APICs at once.
     machine.restore(vm)?;
     Ok((chips, all))
 }
 
-/// Gives the VM the interrupt controllers and PIT that KVM has. Before the first vCPU, as KVM wants
-/// it.
-fn provide(vm: &VmFd) -> Result<Chips, SetupError> {
+/// Makes the in-kernel interrupt controllers and PIT. KVM requires this before the first vCPU.
+fn create_chips(vm: &VmFd) -> Result<Chips, SetupError> {
     vm.set_identity_map_address(layout::KVM_IDENTITY_MAP)
         .map_err(SetupError::kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
     let tss = usize::try_from(layout::KVM_TSS).unwrap_or(usize::MAX);
     vm.set_tss_address(tss).map_err(SetupError::kvm("KVM_SET_TSS_ADDR"))?;
     vm.create_irq_chip().map_err(SetupError::kvm("KVM_CREATE_IRQCHIP"))?;
-    // With port 61h, over which a kernel calibrates its clocks.
+    // With port 61h, which a kernel uses to calibrate its clocks.
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(SetupError::kvm("KVM_CREATE_PIT2"))?;
     Ok(Chips)
@@ -102,7 +104,7 @@ fn msr_list(kvm: &Kvm) -> Result<Arc<MsrList>, SetupError> {
 }
 
 impl Chips {
-    /// Their state, while every vCPU is parked.
+    /// Returns their state. Every vCPU must be parked.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -112,7 +114,7 @@ impl Chips {
 }
 
 impl Cpu {
-    /// Sets it at the kernel's beginning.
+    /// Sets the registers to the kernel's entry point.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -123,7 +125,7 @@ impl Cpu {
         self.fd.set_regs(&regs).map_err(SetupError::kvm("KVM_SET_REGS"))
     }
 
-    /// Its state. An exit to user space must be complete: `KVM_RUN` called once more for it.
+    /// Returns its state. The last exit must have been completed by another `KVM_RUN`.
     ///
     /// # Errors
     /// If KVM refuses.

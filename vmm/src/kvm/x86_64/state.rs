@@ -1,7 +1,8 @@
-//! The state of a VM in KVM, as plain data: what is read when a VM is kept, and written when
-//! another begins as it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The state of a VM's parts inside KVM, as plain data for snapshots.
 //!
-//! Both are done with every vCPU out of `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
+//! It is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
 
 use kvm_bindings::{
     CpuId, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MP_STATE_HALTED,
@@ -15,20 +16,20 @@ use serde::{Deserialize, Serialize};
 use crate::kvm::SetupError;
 use crate::x86_64::describe_vcpu;
 
-/// `IA32_TSC_DEADLINE`: means what the time stamp counter says, and so comes after that.
+/// `IA32_TSC_DEADLINE`. It is relative to the TSC, so it is restored after that.
 const MSR_TSC_DEADLINE: u32 = 0x6e0;
 
-/// What belongs to the VM and not to one vCPU.
+/// State that belongs to no vCPU.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VmState {
     /// Both PICs and the I/O APIC.
     irqchips: [kvm_irqchip; 3],
     pit: kvm_pit_state2,
-    /// What kvm-clock says.
+    /// The time of kvm-clock.
     clock: kvm_clock_data,
 }
 
-/// What belongs to one vCPU.
+/// State of one vCPU.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VcpuState {
     cpuid: Vec<kvm_cpuid_entry2>,
@@ -44,7 +45,7 @@ pub struct VcpuState {
 }
 
 impl VmState {
-    /// Reads it.
+    /// Reads the state of a VM.
     pub(super) fn save(vm: &VmFd) -> Result<VmState, SetupError> {
         let mut irqchips = [kvm_irqchip::default(); 3];
         let ids = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
@@ -54,13 +55,13 @@ impl VmState {
         }
         let pit = vm.get_pit2().map_err(SetupError::kvm("KVM_GET_PIT2"))?;
         let mut clock = vm.get_clock().map_err(SetupError::kvm("KVM_GET_CLOCK"))?;
-        // The clock goes on where it stopped: when that was is of no use, and KVM_CLOCK_TSC_STABLE
-        // is not taken back.
+        // The clock continues where it stopped, so the host's time of that moment is not needed; and
+        // KVM_SET_CLOCK rejects KVM_CLOCK_TSC_STABLE.
         clock.flags = 0;
         Ok(VmState { irqchips, pit, clock })
     }
 
-    /// Writes it to a VM with interrupt controllers and PIT.
+    /// Writes the state to a VM that has interrupt controllers and a PIT.
     pub(super) fn restore(&self, vm: &VmFd) -> Result<(), SetupError> {
         for chip in &self.irqchips {
             vm.set_irqchip(chip).map_err(SetupError::kvm("KVM_SET_IRQCHIP"))?;
@@ -71,15 +72,15 @@ impl VmState {
 }
 
 impl VcpuState {
-    /// Reads it. An exit to user space must be complete: `KVM_RUN` called once more for it.
-    /// `cpuid` is the identity of the processor, which KVM is told and not asked.
+    /// Reads the state of a vCPU. Its last exit must have been completed by another `KVM_RUN`.
+    /// `cpuid` are the leaves that KVM was given.
     pub(super) fn save(
         vcpu: &VcpuFd,
         cpuid: &CpuId,
         msrs: &MsrList,
     ) -> Result<VcpuState, SetupError> {
-        // In the order of Documentation/virt/kvm/api.rst: the state of the processor first, as
-        // that makes pending what KVM would otherwise do later.
+        // The multiprocessing state first: reading it makes KVM process pending INITs and SIPIs
+        // (`kvm_arch_vcpu_ioctl_get_mpstate`).
         let mp_state = vcpu.get_mp_state().map_err(SetupError::kvm("KVM_GET_MP_STATE"))?;
         Ok(VcpuState {
             cpuid: cpuid.as_slice().to_vec(),
@@ -95,22 +96,22 @@ impl VcpuState {
         })
     }
 
-    /// The identity of the processor.
+    /// Returns the CPUID leaves.
     pub(super) fn cpuid(&self) -> Result<CpuId, SetupError> {
         CpuId::from_entries(&self.cpuid)
             .map_err(|_| SetupError::State("more CPUID leaves than KVM takes"))
     }
 
-    /// One line on where the vCPU is.
+    /// Describes in one line what the vCPU is doing.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let halted = self.mp_state.mp_state == KVM_MP_STATE_HALTED;
         describe_vcpu(index, self.regs.rip, self.regs.rflags, halted)
     }
 
-    /// Writes it to a new vCPU.
+    /// Writes the state to a new vCPU.
     pub(super) fn restore(&self, vcpu: &VcpuFd) -> Result<(), SetupError> {
         let cpuid = self.cpuid()?;
-        // First: it decides which registers there are.
+        // First: CPUID decides which registers exist.
         vcpu.set_cpuid2(&cpuid).map_err(SetupError::kvm("KVM_SET_CPUID2"))?;
         vcpu.set_mp_state(self.mp_state).map_err(SetupError::kvm("KVM_SET_MP_STATE"))?;
         vcpu.set_regs(&self.regs).map_err(SetupError::kvm("KVM_SET_REGS"))?;
@@ -118,7 +119,7 @@ impl VcpuState {
         // SAFETY: KVM reads more than this structure only if features were enabled for the
         // process by arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which this program does not.
         unsafe { vcpu.set_xsave(&self.xsave) }.map_err(SetupError::kvm("KVM_SET_XSAVE"))?;
-        // A processor without XSAVE has none, and KVM refuses to be told so.
+        // A processor without XSAVE has none, and KVM_SET_XCRS fails there.
         if self.xcrs.nr_xcrs > 0 {
             vcpu.set_xcrs(&self.xcrs).map_err(SetupError::kvm("KVM_SET_XCRS"))?;
         }
@@ -131,7 +132,7 @@ impl VcpuState {
     }
 }
 
-/// Reads all registers of the list that this vCPU has. `KVM_GET_MSRS` stops at one that it has not.
+/// Reads those MSRs of the list that the vCPU has. `KVM_GET_MSRS` stops at the first that it lacks.
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, SetupError> {
     let mut read = Vec::new();
     let mut left = list.as_slice();
@@ -147,8 +148,8 @@ fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, SetupE
     Ok(read)
 }
 
-/// Writes these registers. One that cannot be written keeps what it has if that is what was to be
-/// written, as with those that only tell what the processor is.
+/// Writes MSRs. One that cannot be written is skipped if it has the right value already, as read-only
+/// ones have.
 fn write_msrs<'a>(
     vcpu: &VcpuFd,
     entries: impl Iterator<Item = &'a kvm_msr_entry>,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! aarch64: QEMU's virt.
 
 use super::{Board, SERIAL, VSOCK, field};
@@ -18,8 +20,8 @@ pub(super) const BOARD: Board = Board {
     kernel_arguments,
     console: SERIAL,
     vsock: VSOCK,
-    stopped_with,
-    place,
+    end_of_reset,
+    describe_cpu,
 };
 
 /// Devices are found in the device tree. Memory has tags where the CPU knows them, of which QEMU says
@@ -33,17 +35,17 @@ fn machine(accelerator: Accelerator, _: Discovery, cpu: &str) -> &'static str {
 }
 
 /// - `console=ttyAMA0`: the one serial port.
-/// - `panic=-1`: a panic restarts at once, so that it is seen at once.
+/// - `panic=-1`: restart at once after a panic.
 fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> String {
     "console=ttyAMA0 panic=-1".to_owned()
 }
 
 /// A restart is a call of the firmware's (PSCI); nothing resets the machine by mistake.
-fn stopped_with(_: &str) -> VmEnd {
+fn end_of_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }
 
-fn place(cpu: usize, registers: &str) -> Option<String> {
+fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
     Some(format!("CPU {cpu} is at PC={:016x}", field(registers, " PC=")?))
 }
 
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn a_cpu_has_its_place() {
         let text = "CPU#0\r\n PC=ffff800080010000 X00=0000000000000001 X01=2\r\n";
-        assert_eq!(place(0, text).as_deref(), Some("CPU 0 is at PC=ffff800080010000"));
-        assert_eq!(place(0, "nothing"), None);
+        assert_eq!(describe_cpu(0, text).as_deref(), Some("CPU 0 is at PC=ffff800080010000"));
+        assert_eq!(describe_cpu(0, "nothing"), None);
     }
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The machines that QEMU emulates: one for each architecture, all that differs in a file each.
 
 mod aarch64;
@@ -13,29 +15,29 @@ use sudbox_protocol::Arch;
 pub(super) struct Board {
     /// QEMU's program.
     pub(super) program: &'static str,
-    /// The machine's name, for people.
+    /// Name of the machine, for messages.
     pub(super) name: fn(Discovery) -> &'static str,
-    /// What `-machine` takes, for this CPU.
+    /// Argument of `-machine`, for a CPU model.
     pub(super) machine: fn(Accelerator, Discovery, cpu: &str) -> &'static str,
-    /// The CPU that TCG emulates unless another is asked for.
+    /// Default CPU model with TCG.
     pub(super) cpu: &'static str,
-    /// The one whose instructions are counted: the same, less what makes the count of one program
-    /// differ from run to run.
+    /// Default CPU model when instructions are counted: without features that make the count of one
+    /// program differ from run to run.
     pub(super) counted_cpu: &'static str,
-    /// Kernel arguments that belong to the machine and not to the caller: accelerator, number of
-    /// CPUs, how the kernel finds devices, and the speed of the guest's TSC if that is known.
+    /// Returns the boot arguments for the machine, given accelerator, number of CPUs, how the kernel
+    /// finds devices, and the frequency of the guest's TSC in kHz if it is known.
     pub(super) kernel_arguments: fn(Accelerator, u8, Discovery, Option<u64>) -> String,
-    /// The console, on the chardev `console`.
+    /// QEMU's arguments for the console, on chardev `console`.
     pub(super) console: &'static [&'static str],
-    /// The vsock device, on the chardev `vsock`.
+    /// QEMU's arguments for the vsock device, on chardev `vsock`.
     pub(super) vsock: &'static [&'static str],
-    /// How a guest ended that reset the machine, from its registers as QEMU prints them.
-    pub(super) stopped_with: fn(&str) -> VmEnd,
-    /// Where a CPU is, from its registers.
-    pub(super) place: fn(cpu: usize, registers: &str) -> Option<String>,
+    /// Tells from QEMU's dump of the registers how a guest that reset the machine has ended.
+    pub(super) end_of_reset: fn(&str) -> VmEnd,
+    /// Describes in one line what a CPU is doing, from its part of the dump.
+    pub(super) describe_cpu: fn(cpu: usize, registers: &str) -> Option<String>,
 }
 
-/// That of an architecture.
+/// Returns the board of an architecture.
 pub(super) fn of(arch: Arch) -> &'static Board {
     match arch {
         Arch::X86_64 => &x86_64::BOARD,
@@ -45,11 +47,11 @@ pub(super) fn of(arch: Arch) -> &'static Board {
     }
 }
 
-/// A console that is the one serial port.
+/// QEMU's arguments for a console on the only serial port.
 const SERIAL: &[&str] = &["-serial", "chardev:console"];
 
-/// A vsock device on virtio-mmio. Legacy virtio-mmio would let the guest place its queues in units of
-/// pages only, and vhost-user needs version 1.
+/// QEMU's arguments for a vsock device on virtio-mmio. vhost-user needs virtio 1, so not the legacy
+/// interface.
 const VSOCK: &[&str] = &[
     "-global",
     "virtio-mmio.force-legacy=false",
@@ -57,7 +59,7 @@ const VSOCK: &[&str] = &[
     "vhost-user-vsock-device,chardev=vsock",
 ];
 
-/// The number behind a name in a dump of registers.
+/// Returns the hexadecimal number after a name in a dump of registers.
 fn field(text: &str, name: &str) -> Option<u64> {
     let rest = text.split(name).nth(1)?.trim_start();
     let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next()?;

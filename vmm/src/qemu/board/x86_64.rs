@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! x86-64: QEMU's microvm.
 
 use super::{Board, SERIAL, VSOCK, field};
@@ -8,31 +10,31 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-x86_64",
     name,
     machine,
-    // TCG emulates all that it can of a CPU at no cost, its default model is one of 2003.
+    // All features that TCG emulates; its default model is a CPU of 2003.
     cpu: "max",
     counted_cpu: "max",
     kernel_arguments,
     console: SERIAL,
     vsock: VSOCK,
-    stopped_with,
-    place,
+    end_of_reset,
+    describe_cpu,
 };
 
-/// - `console=ttyS0`: the one serial port.
-/// - `reboot=t`: microvm has no keyboard controller and, without ACPI, no reset register; a triple
-///   fault is the one way to ask it for a restart.
-/// - `panic=-1`: a panic restarts at once, so that it is seen at once.
+/// - `console=ttyS0`: the serial port.
+/// - `reboot=t`: restart by a triple fault. microvm has no keyboard controller and, without ACPI, no
+///   reset register.
+/// - `panic=-1`: restart at once after a panic.
 ///
-/// Under TCG the guest need not measure what is known; that takes half of a small kernel's boot:
+/// Under TCG, these spare the guest its calibrations, which take half of a small kernel's boot:
 ///
-/// - `no_timer_check`: the timer's interrupt arrives.
-/// - `nolapic_timer`: with one CPU the PIT does, and the local APIC's timer, whose calibration
-///   waits for 100 ticks, is not needed. With more, ticks would get lost; and a kernel without
-///   periodic ticks that has its interrupts by ACPI would sleep for ever (6.12, seen).
-/// - `noreplace-smp`: a kernel on one CPU would patch every lock prefix out of itself, each with
-///   two switches of page tables (docs/boot-time.md has the figures).
-/// - `tsc_early_khz`, `tsc=reliable`: how fast the guest's TSC runs, if it is known; it is the
-///   host's.
+/// - `no_timer_check`: do not test whether the timer's interrupt arrives.
+/// - `nolapic_timer`: with one CPU, use the PIT instead of the local APIC timer, whose calibration
+///   waits for 100 ticks. Not with several CPUs, where ticks would get lost, nor with ACPI: a tickless
+///   6.12 was seen to sleep for ever.
+/// - `noreplace-smp`: on one CPU, do not patch the lock prefixes out of the kernel. Each patch switches
+///   page tables twice (docs/boot-time.md has the figures).
+/// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it is
+///   known.
 fn kernel_arguments(
     accelerator: Accelerator,
     cpus: u8,
@@ -53,7 +55,7 @@ fn kernel_arguments(
                 all += &format!(" tsc=reliable tsc_early_khz={khz}");
             }
         }
-        // The kernel knows KVM, and what its clock and timers need not be asked for.
+        // A guest of KVM needs no calibration.
         Accelerator::Kvm => {}
     }
     all
@@ -69,14 +71,13 @@ fn name(discovery: Discovery) -> &'static str {
 fn machine(_: Accelerator, discovery: Discovery, _: &str) -> &'static str {
     match discovery {
         Discovery::CommandLine => "microvm,acpi=off",
-        // Its DSDT shows the virtio-mmio devices.
+        // The DSDT announces the virtio-mmio devices.
         Discovery::Acpi => "microvm,acpi=on",
     }
 }
 
-/// How a guest ended that reset the machine. On microvm without ACPI nothing but a triple fault
-/// can.
-fn stopped_with(registers: &str) -> VmEnd {
+/// Tells a restart from a crash. On microvm without ACPI, both reset the machine by a triple fault.
+fn end_of_reset(registers: &str) -> VmEnd {
     if restarts_on_purpose(registers) {
         VmEnd::Restart
     } else {
@@ -84,15 +85,15 @@ fn stopped_with(registers: &str) -> VmEnd {
     }
 }
 
-fn place(cpu: usize, registers: &str) -> Option<String> {
+fn describe_cpu(cpu: usize, registers: &str) -> Option<String> {
     let (rip, flags) = (field(registers, "RIP=")?, field(registers, "RFL=")?);
     let halted = field(registers, " HLT=") == Some(1);
     Some(crate::x86_64::describe_vcpu(cpu, rip, flags, halted))
 }
 
-/// True if the registers are those of a kernel that restarts with `reboot=t`: it loads an empty
-/// interrupt table and then traps on purpose (`native_machine_emergency_restart`,
-/// `arch/x86/kernel/reboot.c`). A kernel that crashes has a table with something in it.
+/// Returns true if the registers are those of a kernel that restarts by `reboot=t`: it loads an empty
+/// IDT and then traps on purpose (`native_machine_emergency_restart` in `arch/x86/kernel/reboot.c`).
+/// A kernel that crashes has an IDT with entries.
 fn restarts_on_purpose(registers: &str) -> bool {
     registers.lines().any(|line| {
         let mut words = line.split_whitespace();
@@ -100,7 +101,7 @@ fn restarts_on_purpose(registers: &str) -> bool {
     })
 }
 
-/// The registers without those of the floating-point unit, which say nothing of a triple fault.
+/// Removes the floating-point and vector registers, which do not help with a triple fault.
 fn without_fpu(registers: &str) -> String {
     let dull = |line: &&str| {
         !["FCW=", "FPR", "XMM", "YMM", "ZMM", "Opmask"].iter().any(|p| line.starts_with(p))
@@ -118,13 +119,13 @@ mod tests {
         let text = "CPU#0\r\nRAX=1 RBX=2\r\nRIP=ffffffff81001000 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n\
                     CPU#1\r\nRIP=0000000000401000 RFL=00000246 [---Z-P-] CPL=3 II=0 A20=1 SMM=0 HLT=0\r\n";
         assert_eq!(
-            vcpu_states(text, place),
+            vcpu_states(text, describe_cpu),
             [
                 "CPU 0 halted with interrupts off at RIP=ffffffff81001000",
                 "CPU 1 runs at RIP=0000000000401000"
             ]
         );
-        assert!(vcpu_states("no registers", place).is_empty());
+        assert!(vcpu_states("no registers", describe_cpu).is_empty());
     }
 
     #[test]
@@ -154,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_reset_is_a_restart_or_a_crash() {
-        assert_eq!(stopped_with("IDT=     0000000000000000 00000000"), VmEnd::Restart);
+        assert_eq!(end_of_reset("IDT=     0000000000000000 00000000"), VmEnd::Restart);
         let crash = "RIP=ffffffff81000000\r\nIDT=     fffffe0000000000 00000fff\r\n";
-        let VmEnd::TripleFault(registers) = stopped_with(crash) else { panic!() };
+        let VmEnd::TripleFault(registers) = end_of_reset(crash) else { panic!() };
         assert!(registers.starts_with("RIP=ffffffff81000000\n"));
     }
 }

@@ -78,7 +78,7 @@ fn steps_are_taken_in_order_and_never_back() {
     assert_eq!(write(1 | 4), 1, "not without features");
     assert_eq!(write(1 | 2 | 0x30), 3, "reserved bits");
     assert_eq!(write(1 | 2 | 64), 3, "that bit is the device's");
-    driver.choose(FEATURES);
+    driver.accept_features(FEATURES);
     assert_eq!(write(3 | 4), 3);
     assert_eq!(write(3 | 8), 11);
     assert_eq!(write(3), 11);
@@ -101,19 +101,19 @@ fn features_are_the_devices_and_version_1_is_one_of_them() {
         (u64::MAX, false),
     ] {
         let driver = driver();
-        driver.choose(features);
+        driver.accept_features(features);
         driver.write(VIRTIO_MMIO_STATUS, 1);
-        driver.choose(features);
+        driver.accept_features(features);
         driver.write(VIRTIO_MMIO_STATUS, 3);
         driver.write(VIRTIO_MMIO_STATUS, 11);
         assert_eq!(status(&driver), 3, "chosen before there was a driver");
-        driver.choose(features);
+        driver.accept_features(features);
         driver.write(VIRTIO_MMIO_STATUS, 11);
         assert_eq!(status(&driver), if accepted { 11 } else { 3 }, "{features:x}");
     }
     let driver = driver();
     driver.negotiate();
-    driver.choose(0);
+    driver.accept_features(0);
     assert_eq!(driver.transport.save().driver_features, FEATURES, "settled");
 }
 
@@ -122,7 +122,7 @@ fn a_queue_is_set_up_in_its_time() {
     let driver = driver();
     let ready = || driver.read(VIRTIO_MMIO_QUEUE_READY);
     let set_up = |index, size| {
-        driver.describe(index, size, parts(0));
+        driver.configure_queue(index, size, parts(0));
         driver.write(VIRTIO_MMIO_QUEUE_READY, 1);
     };
     set_up(0, 16);
@@ -134,7 +134,7 @@ fn a_queue_is_set_up_in_its_time() {
     assert_eq!((ready(), status(&driver)), (0, 11), "there is no such queue");
     set_up(0, 16);
     assert_eq!(ready(), 1);
-    driver.describe(0, 32, parts(1));
+    driver.configure_queue(0, 32, parts(1));
     assert_eq!(driver.transport.save().queues[0].size, 16, "it is ready already");
     driver.write(VIRTIO_MMIO_QUEUE_READY, 0);
     assert_eq!(ready(), 0);
@@ -174,7 +174,7 @@ fn an_impossible_queue_needs_a_reset() {
     ] {
         let driver = driver();
         driver.negotiate();
-        driver.describe(0, size, parts);
+        driver.configure_queue(0, size, parts);
         driver.write(VIRTIO_MMIO_QUEUE_READY, 1);
         assert_eq!(driver.read(VIRTIO_MMIO_QUEUE_READY), 0, "{size} {parts:x?}");
         assert_eq!(status(&driver), 11 | 64, "{size} {parts:x?}");
@@ -186,7 +186,7 @@ fn an_impossible_queue_needs_a_reset() {
     // The last that fit.
     let driver = driver();
     driver.negotiate();
-    driver.describe(0, 16, [end - 0x100, 0x1000, end - 0x100 - 140]);
+    driver.configure_queue(0, 16, [end - 0x100, 0x1000, end - 0x100 - 140]);
     driver.write(VIRTIO_MMIO_QUEUE_READY, 1);
     assert_eq!((driver.read(VIRTIO_MMIO_QUEUE_READY), status(&driver)), (1, 11));
 }
@@ -214,7 +214,7 @@ fn a_notification_wakes_whoever_serves_the_queue() {
     for index in [2, 0, 3, u32::MAX, 0x1_0001] {
         driver.write(VIRTIO_MMIO_QUEUE_NOTIFY, index);
     }
-    let counts = driver.kicks.each_ref().map(|kick| kick.read().unwrap_or(0));
+    let counts = driver.queue_evts.each_ref().map(|event| event.read().unwrap_or(0));
     assert_eq!(counts, [1, 0, 1]);
 }
 
@@ -253,12 +253,12 @@ fn a_restored_device_goes_on_where_it_was() {
     let text = serde_json::to_string(&state).unwrap();
     let read: TransportState = serde_json::from_str(&text).unwrap();
     assert_eq!(read, state);
-    assert_eq!(state.queues[RX].progress, Some((1, 1)));
+    assert_eq!(state.queues[RX].indices, Some((1, 1)));
 
     let driver = driver.restored(Weak::new(), &read);
     assert_eq!(driver.transport.save(), state);
     assert_eq!(driver.interrupt.read().unwrap(), 1, "it may not have got through");
-    assert!(driver.kicks.iter().all(|kick| kick.read().is_ok()), "nor these");
+    assert!(driver.queue_evts.iter().all(|event| event.read().is_ok()), "nor these");
     let (head, event_idx) = driver
         .transport
         .with_queue(RX, |queue, memory| {
@@ -275,8 +275,8 @@ fn a_queue_outside_memory_is_not_restored() {
     driver.start();
     let mut state = driver.transport.save();
     state.queues[1].used = MEMORY as u64;
-    let kicks = [(); QUEUES].map(|()| event());
-    let restored = Transport::restore(driver.memory, event(), kicks, Weak::new(), &state);
+    let queue_evts = [(); QUEUES].map(|()| event());
+    let restored = Transport::restore(driver.memory, event(), queue_evts, Weak::new(), &state);
     assert_eq!(restored.err().unwrap().index, 1);
 }
 
@@ -317,14 +317,14 @@ proptest! {
         for (offset, value) in writes {
             driver.transport.write(offset, &value.to_le_bytes());
             let state = driver.transport.save();
-            let steps = STEPS.map(|step| state.status & step != 0);
+            let steps = STATUS_ORDER.map(|step| state.status & step != 0);
             prop_assert!(steps.is_sorted_by(|a, b| a >= b), "{:x}", state.status);
             for (index, saved) in state.queues.iter().enumerate() {
                 let more = driver.transport.with_queue(index, |queue, memory| {
                     prop_assert!(queue.is_valid(memory));
                     Ok(())
                 });
-                prop_assert!(more.is_none() || saved.progress.is_some());
+                prop_assert!(more.is_none() || saved.indices.is_some());
                 if let Some(result) = more { result?; }
             }
             prop_assert_eq!(status(&driver), driver.transport.save().status);

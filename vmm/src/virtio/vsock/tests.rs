@@ -15,16 +15,16 @@ const PORT: u32 = 7;
 struct Vm {
     link: Arc<Link>,
     driver: Driver,
-    poke: Arc<EventFd>,
+    wake_evt: Arc<EventFd>,
 }
 
 fn vm() -> Vm {
     let link = Arc::new(Link::new(Device::new()).unwrap());
     link.with(|device| device.listen(PORT));
     let driver = Driver::new(Arc::downgrade(&link));
-    let poke = Arc::new(event());
-    TransportQueues::attach(&link, driver.transport.clone(), poke.clone());
-    Vm { link, driver, poke }
+    let wake_evt = Arc::new(event());
+    TransportQueues::attach(&link, driver.transport.clone(), wake_evt.clone());
+    Vm { link, driver, wake_evt }
 }
 
 /// A VM whose guest has connected.
@@ -57,7 +57,7 @@ fn bytes_pass_both_ways() {
     let (mut vm, id) = connected();
     assert_eq!(vm.driver.interrupt.read().unwrap(), 2, "sent, and answered");
     vm.driver.send(&packet(op::RW, PORT, 5), b"hello");
-    assert!(vm.driver.kicks[TX].read().is_ok());
+    assert!(vm.driver.queue_evts[TX].read().is_ok());
     vm.link.receive_all();
     assert_eq!(vm.read(id), (b"hello".to_vec(), Read::Bytes(5)));
 
@@ -85,7 +85,7 @@ fn more_packets_than_a_round_takes_ask_for_another() {
     let (mut vm, id) = connected();
     // More than a ring of buffers of 1 KiB.
     vm.link.with(|device| device.write(id, &[1; 40 << 10])).unwrap();
-    assert!(vm.poke.read().is_err(), "four buffers, three left");
+    assert!(vm.wake_evt.read().is_err(), "four buffers, three left");
     vm.driver.offer_buffers(12);
     vm.link.receive_all();
     vm.driver.offer_buffers(4);
@@ -94,7 +94,7 @@ fn more_packets_than_a_round_takes_ask_for_another() {
     // A whole ring at once.
     vm.driver.offer_buffers(16);
     vm.link.receive_all();
-    assert!(vm.poke.read().is_ok());
+    assert!(vm.wake_evt.read().is_ok());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_restored_device_is_attached_at_once() {
     let link = Arc::new(Link::new(Device::new()).unwrap());
     link.with(|device| device.listen(PORT));
     let mut driver = vm.driver.restored(Arc::downgrade(&link), &state);
-    TransportQueues::attach(&link, driver.transport.clone(), vm.poke);
+    TransportQueues::attach(&link, driver.transport.clone(), vm.wake_evt);
     driver.send(&packet(op::REQUEST, PORT, 0), b"");
     link.receive_all();
     assert!(link.with(|device| device.accept(PORT)).is_some());

@@ -1,64 +1,78 @@
-//! From what a guest did to what /dev/kvm is good for.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Judges /dev/kvm by what the payload did.
 
 use super::trial::Step;
 use super::{Finding, Stop};
 
-/// A loop in a program that takes so many times as long as outside is not run by the processor.
-/// Measured: 1 where it is, also within QEMU's TCG; 2000 in KVM's instruction emulator.
-const EMULATED: u64 = 50;
+/// A loop that takes this many times as long in the guest's user mode as on the host is emulated.
+/// Measured: 1 on a processor, and also under QEMU's TCG; 2000 in KVM's instruction emulator.
+const EMULATION_RATIO: u64 = 50;
 
-/// How the guest's run ended.
+/// How the payload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The last step is done.
+    /// It did the last step.
     Done,
-    /// The payload says that it has written a report.
+    /// It stopped and wrote a report.
     Reported,
-    /// KVM gave up; its words.
+    /// `KVM_RUN` had an unexpected exit or failed; which.
     Exit(String),
-    /// No step was done for as long as the probe is willing to wait.
+    /// No step was done within the time limit.
     Hang {
-        /// Where it is, in words.
+        /// Its registers, for a message.
         place: String,
     },
 }
 
-/// What the payload wrote into memory.
+/// Report of the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Nothing went wrong, so far as it got.
+pub(super) enum JudgedReport {
+    /// Nothing went wrong as far as it got.
     Nothing,
-    /// An exception or interrupt that no step expects.
+    /// It got an exception or interrupt that no step expects.
     Fault(String),
-    /// Something is not as the processor's manual promises.
+    /// A result differs from the processor's manual.
     Wrong { what: &'static str, value: u64 },
 }
 
-/// Ticks of the processor's counter for the same loop.
+/// Ticks of the time stamp counter that the same loop took in the guest and on the host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speed {
     pub(super) guest: u64,
     pub(super) host: u64,
 }
 
-/// The answer, from the steps that there are, the number of those that were done, how the run ended,
-/// what the payload said and how quick it was.
-pub(super) fn judge(steps: &[Step], done: usize, end: &End, said: Said, speed: Speed) -> Finding {
+/// Returns the finding, given all steps, the number of those that were done, how the payload ended, its
+/// report and its speed.
+pub(super) fn judge(
+    steps: &[Step],
+    done: usize,
+    end: &End,
+    report: JudgedReport,
+    speed: Speed,
+) -> Finding {
     let failure = steps.get(done).or(steps.last()).map_or("", |step| step.failure);
     let broken = |how: &str| Finding::Broken { exit: format!("{failure}: {how}") };
-    match (said, end) {
-        // What the payload saw tells more than what became of it then.
-        (Said::Fault(fault), _) => Finding::Unsupported { stop: Stop::Fault { failure, fault } },
-        (Said::Wrong { what, value }, _) => {
+    match (report, end) {
+        // The report tells more than how it ended afterwards.
+        (JudgedReport::Fault(fault), _) => {
+            Finding::Unsupported { stop: Stop::Fault { failure, fault } }
+        }
+        (JudgedReport::Wrong { what, value }, _) => {
             Finding::Unsupported { stop: Stop::Wrong { failure, what, value } }
         }
-        (Said::Nothing, End::Done) if speed.guest / EMULATED >= speed.host.max(1) => {
+        (JudgedReport::Nothing, End::Done)
+            if speed.guest / EMULATION_RATIO >= speed.host.max(1) =>
+        {
             Finding::Slow { guest: speed.guest, host: speed.host }
         }
-        (Said::Nothing, End::Done) => Finding::Usable,
-        (Said::Nothing, End::Reported) => broken("the guest stops and cannot say why"),
-        (Said::Nothing, End::Exit(words)) => broken(words),
-        (Said::Nothing, End::Hang { place }) => broken(&format!("the guest hangs, {place}")),
+        (JudgedReport::Nothing, End::Done) => Finding::Usable,
+        (JudgedReport::Nothing, End::Reported) => broken("the guest stops and cannot say why"),
+        (JudgedReport::Nothing, End::Exit(words)) => broken(words),
+        (JudgedReport::Nothing, End::Hang { place }) => {
+            broken(&format!("the guest hangs, {place}"))
+        }
     }
 }
 
@@ -80,23 +94,23 @@ mod tests {
 
     #[test]
     fn only_a_guest_that_did_everything_makes_it_usable() {
-        assert_eq!(judge(&STEPS, ALL, &End::Done, Said::Nothing, SPEED), Finding::Usable);
+        assert_eq!(judge(&STEPS, ALL, &End::Done, JudgedReport::Nothing, SPEED), Finding::Usable);
         for (done, step) in STEPS.iter().enumerate() {
             for end in ends() {
-                let finding = judge(&STEPS, done, &end, Said::Nothing, SPEED);
+                let finding = judge(&STEPS, done, &end, JudgedReport::Nothing, SPEED);
                 assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
                 assert!(finding.to_string().contains(step.failure), "{finding}");
             }
         }
-        let said = Said::Wrong { what: "a lost write", value: 1 };
-        assert!(!judge(&STEPS, ALL, &End::Done, said, SPEED).is_usable());
+        let report = JudgedReport::Wrong { what: "a lost write", value: 1 };
+        assert!(!judge(&STEPS, ALL, &End::Done, report, SPEED).is_usable());
     }
 
     #[test]
     fn what_the_payload_saw_counts_more_than_how_it_ended() {
         for end in ends() {
-            let said = Said::Fault("(vector 14)".to_owned());
-            let finding = judge(&STEPS, 1, &end, said, SPEED);
+            let report = JudgedReport::Fault("(vector 14)".to_owned());
+            let finding = judge(&STEPS, 1, &end, report, SPEED);
             assert!(matches!(finding, Finding::Unsupported { .. }), "{end:?}: {finding:?}");
             assert_eq!(finding.to_string(), "/dev/kvm cannot run kernels: no second (vector 14)");
         }
@@ -104,8 +118,9 @@ mod tests {
 
     #[test]
     fn an_emulated_loop_is_slow_and_a_slow_machine_is_not() {
-        let finding =
-            |guest, host| judge(&STEPS, ALL, &End::Done, Said::Nothing, Speed { guest, host });
+        let finding = |guest, host| {
+            judge(&STEPS, ALL, &End::Done, JudgedReport::Nothing, Speed { guest, host })
+        };
         assert_eq!(finding(3_000_000, 3_100_000), Finding::Usable);
         assert_eq!(finding(49 * 1350, 1350), Finding::Usable);
         let slow = finding(2_700_000, 1350);

@@ -1,4 +1,6 @@
-//! A timer that gets this thread out of `KVM_RUN` again and again.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A timer that makes this thread return from `KVM_RUN` periodically.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -6,17 +8,17 @@ use std::time::Duration;
 
 use crate::kvm::kick::{install_kick_handler, kick_signal};
 
-/// Kicks the thread that made it, once per period, until it is dropped.
+/// Kicks the thread that made it once per period, until it is dropped.
 ///
-/// A kick that comes just before `KVM_RUN` is lost, and the next one is not: so there is no need
-/// of `immediate_exit`, which would have to be set from another thread.
+/// A kick just before `KVM_RUN` is lost, but the next one is not. So this does without
+/// `immediate_exit`, which another thread would have to set.
 pub(super) struct Kicks {
     timer: libc::timer_t,
 }
 
 impl Kicks {
-    /// Starts the kicks. From now on this thread takes no other signal, so that `EINTR` always
-    /// means a kick.
+    /// Starts the timer, and blocks all other signals in this thread, so that `EINTR` always means a
+    /// kick.
     ///
     /// # Errors
     /// As `timer_create(2)`.

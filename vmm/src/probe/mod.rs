@@ -1,11 +1,13 @@
-//! Whether /dev/kvm can run a kernel: found out by running a few instructions of one.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The probe: tests whether /dev/kvm can run a kernel, by running what a kernel does.
 //!
-//! Neither that /dev/kvm is there nor what it says of itself answers this. A PVM hypervisor offers
-//! the whole interface and every capability, and yet runs no kernel that was not written for it.
-//! So a VM of one vCPU does what each kernel does, one step after the other, in a millisecond or two
-//! where it works.
+//! The existence of /dev/kvm and its capabilities do not tell. A PVM hypervisor offers the whole
+//! interface and every capability, but only runs kernels that were written for it. So a VM with one
+//! vCPU takes the steps that every kernel takes: system registers, user mode and back, page tables, a
+//! timer interrupt, a page fault. This takes a millisecond or two where it works.
 //!
-//! A pass is necessary for a kernel to run, and not sufficient.
+//! Passing is necessary for a kernel to run, but not sufficient.
 
 use std::fmt::{self, Display};
 use std::sync::OnceLock;
@@ -30,74 +32,74 @@ use aarch64 as arch;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as arch;
 
-/// What /dev/kvm is good for.
+/// Result of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It runs kernels.
+    /// /dev/kvm runs kernels.
     Usable,
-    /// There is no KVM.
+    /// There is no KVM on this machine.
     Absent {
-        /// In words.
+        /// Reason, for a message.
         why: String,
     },
-    /// This process may not use it.
+    /// This process may not open /dev/kvm.
     NoPermission {
-        /// What to do about that.
+        /// Remedy, for a message.
         hint: String,
     },
-    /// It works, but not as an unmodified kernel needs it.
+    /// KVM runs the VM, but lacks something that an unmodified kernel needs.
     Unsupported {
-        /// What stopped the probe.
+        /// Where the probe stopped.
         stop: Stop,
     },
-    /// It is there and does not work.
+    /// KVM exists and does not work.
     Broken {
-        /// How the VM ended, or what the host's kernel refused.
+        /// How the VM ended, or which call failed.
         exit: String,
     },
-    /// It runs kernels, but emulates their instructions one by one.
+    /// KVM runs kernels, but emulates their instructions one by one.
     Slow {
-        /// Ticks of the processor's counter that a loop took in a program of the guest's.
+        /// Ticks of the time stamp counter that a loop took in the guest's user mode.
         guest: u64,
-        /// Ticks of the same loop outside.
+        /// Ticks that the same loop took on the host.
         host: u64,
     },
 }
 
-/// What stands between /dev/kvm and an unmodified kernel.
+/// Reason why /dev/kvm cannot run an unmodified kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// This program has no payload for the architecture it was built for.
+    /// The probe does not support the host's architecture.
     Architecture,
-    /// The interface lacks something.
+    /// KVM lacks a capability or a device; which.
     Lacks(String),
-    /// An exception or an interrupt that a processor would not have given.
+    /// The guest got an exception or an interrupt that a processor would not raise.
     Fault {
-        /// What that means for what was being tried.
+        /// Meaning of the failure of the step.
         failure: &'static str,
-        /// Which, and where, in words.
+        /// The exception and where it was raised, for a message.
         fault: String,
     },
-    /// Something is not as the processor's manual promises.
+    /// A result differs from the processor's manual.
     Wrong {
-        /// What that means for what was being tried.
+        /// Meaning of the failure of the step.
         failure: &'static str,
-        /// What is wrong, and what the value is.
+        /// The result that is wrong, and the meaning of `value`.
         what: &'static str,
-        /// The value.
+        /// The value found.
         value: u64,
     },
 }
 
 impl Finding {
-    /// Whether the microVM can be used.
+    /// Returns true if the microVM can be used.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         *self == Finding::Usable
     }
 
-    /// Whether QEMU may run kernels on this KVM though the microVM cannot: what is missing is a part
-    /// that QEMU can do without, or has itself.
+    /// Returns true if QEMU may be able to use this KVM though the microVM cannot: QEMU does without what
+    /// is missing, or emulates it.
     #[must_use]
     pub fn may_do_for_qemu(&self) -> bool {
         matches!(self, Finding::Unsupported { stop: Stop::Lacks(_) | Stop::Architecture })
@@ -126,7 +128,7 @@ impl Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::Architecture => {
-                write!(f, "no probe for {} yet", std::env::consts::ARCH)
+                write!(f, "the probe does not support {}", std::env::consts::ARCH)
             }
             Stop::Lacks(what) => write!(f, "it has no {what}"),
             Stop::Fault { failure, fault } => write!(f, "{failure} {fault}"),
@@ -135,14 +137,14 @@ impl Display for Stop {
     }
 }
 
-/// What was found, and how.
+/// Result of the probe, with its steps.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// The answer.
+    /// The result.
     pub finding: Finding,
-    /// One line for each thing that was tried and what came of it.
+    /// One line for each step and its result.
     pub trace: Vec<String>,
-    /// How long it took.
+    /// Duration of the probe.
     pub took: Duration,
 }
 
@@ -152,21 +154,21 @@ impl Display for Probe {
     }
 }
 
-/// Opens /dev/kvm and tries it. Takes a millisecond or two where it works; a guest that hangs
-/// costs 50 ms, or as much more as this machine is slower than others.
+/// Probes /dev/kvm. Takes a millisecond or two where it works. A guest that hangs costs 50 ms, more on
+/// slow machines.
 ///
-/// Leaves nothing behind but the handler of the signal by which vCPUs are kicked.
+/// Leaves nothing behind but the handler of the kick signal.
 #[must_use]
 pub fn probe() -> Probe {
     let start = Instant::now();
     let mut trace = Vec::new();
-    // A thread of its own, so that the caller's signal mask and timers stay as they are.
+    // In a thread of its own, because it changes the signal mask and makes a timer.
     let finding = thread::scope(|scope| {
         thread::Builder::new()
             .name("kvm-probe".to_owned())
             .spawn_scoped(scope, || attempt(&mut trace))
             .map_or_else(
-                |error| Finding::Broken { exit: format!("no thread to try it in: {error}") },
+                |error| Finding::Broken { exit: format!("cannot start a thread: {error}") },
                 |thread| thread.join().expect("the probe does not panic"),
             )
     });

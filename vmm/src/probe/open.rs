@@ -1,30 +1,27 @@
-//! Why /dev/kvm cannot be opened or makes no VM, and what to do about it.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Explains why /dev/kvm cannot be opened or makes no VM, with a remedy.
 
 use std::io;
 
 use super::Finding;
 
-/// Why a machine that could have KVM has none.
-const MISSING: &str = if cfg!(target_arch = "aarch64") {
-    "the kernel has no KVM or was not started in EL2"
-} else {
-    "the module kvm_intel or kvm_amd is not loaded"
-};
+use super::arch::NO_KVM;
 
-/// What is known of a node that may not be opened.
+/// The device node /dev/kvm, as far as it can be examined.
 #[derive(Debug, Default)]
 pub(super) struct Node {
     /// Permission bits.
     mode: u32,
-    /// Its group, by name.
+    /// Name of its group.
     group: Option<String>,
-    /// Whether the permission bits let this process in.
+    /// The permission bits let this process open it.
     permitted: bool,
 }
 
 impl Node {
-    /// Looks at /dev/kvm; what cannot be seen stays empty.
-    pub(super) fn look() -> Node {
+    /// Examines /dev/kvm. Fields that cannot be found out stay empty.
+    pub(super) fn examine() -> Node {
         use std::os::unix::fs::MetadataExt as _;
         let Ok(node) = std::fs::metadata("/dev/kvm") else { return Node::default() };
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
@@ -33,7 +30,7 @@ impl Node {
         Node { mode: node.mode() & 0o777, group: group_name(&groups, node.gid()), permitted }
     }
 
-    /// What to do about a refusal.
+    /// Returns a remedy for a failed `open(2)`.
     fn hint(&self, errno: i32) -> String {
         if errno == libc::EPERM {
             return "the container's device rules forbid it: start the container with \
@@ -56,7 +53,7 @@ impl Node {
     }
 }
 
-/// The name of a group in the text of /etc/group (`group(5)`).
+/// Finds the name of a group in the text of /etc/group (`group(5)`).
 fn group_name(groups: &str, gid: u32) -> Option<String> {
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -65,18 +62,18 @@ fn group_name(groups: &str, gid: u32) -> Option<String> {
     })
 }
 
-/// What it means that opening /dev/kvm failed.
-pub(super) fn refused(error: &io::Error, node: &Node) -> Finding {
+/// Explains a failure to open /dev/kvm.
+pub(super) fn explain_open(error: &io::Error, node: &Node) -> Finding {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => Finding::Absent {
             why: format!(
                 "no /dev/kvm: the processor or the hypervisor around this machine offers no \
-                 virtualisation, or {MISSING}"
+                 virtualisation, or {NO_KVM}"
             ),
         },
         Some(errno @ (libc::ENXIO | libc::ENODEV)) => Finding::Absent {
             why: format!(
-                "no KVM behind /dev/kvm ({}): {MISSING}, or it refuses this processor",
+                "/dev/kvm has no driver ({}): {NO_KVM}, or it refuses this processor",
                 if errno == libc::ENXIO { "ENXIO" } else { "ENODEV" }
             ),
         },
@@ -87,10 +84,10 @@ pub(super) fn refused(error: &io::Error, node: &Node) -> Finding {
     }
 }
 
-/// What it means that KVM makes no VM: `EBUSY`, and `EIO` from Linux 6.12 on, say that switching
-/// the processor's virtualisation on failed (`kvm_enable_virtualization`), for which another user of
-/// it is the one reason.
-pub(super) fn no_vm(error: &io::Error) -> Finding {
+/// Explains a failure of `KVM_CREATE_VM`. `EBUSY`, and `EIO` from Linux 6.12 on, mean that the
+/// processor's virtualisation could not be enabled (`kvm_enable_virtualization`), because another
+/// hypervisor uses it.
+pub(super) fn explain_create_vm(error: &io::Error) -> Finding {
     let exit = match error.raw_os_error() {
         Some(libc::EBUSY | libc::EIO) => {
             "another hypervisor (VirtualBox, VMware) holds the processor's virtualisation"
@@ -106,7 +103,7 @@ mod tests {
     use super::*;
 
     fn refusal(errno: i32, node: &Node) -> String {
-        refused(&io::Error::from_raw_os_error(errno), node).to_string()
+        explain_open(&io::Error::from_raw_os_error(errno), node).to_string()
     }
 
     fn node(mode: u32, group: &str) -> Node {
@@ -132,16 +129,16 @@ mod tests {
     #[test]
     fn a_node_without_a_driver_is_absent_and_not_forbidden() {
         for errno in [libc::ENOENT, libc::ENXIO, libc::ENODEV] {
-            let finding = refused(&io::Error::from_raw_os_error(errno), &Node::default());
+            let finding = explain_open(&io::Error::from_raw_os_error(errno), &Node::default());
             assert!(matches!(finding, Finding::Absent { .. }), "{finding:?}");
         }
-        let finding = refused(&io::Error::from_raw_os_error(libc::EMFILE), &Node::default());
+        let finding = explain_open(&io::Error::from_raw_os_error(libc::EMFILE), &Node::default());
         assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
     }
 
     #[test]
     fn another_hypervisor_is_named() {
-        let words = |errno| no_vm(&io::Error::from_raw_os_error(errno)).to_string();
+        let words = |errno| explain_create_vm(&io::Error::from_raw_os_error(errno)).to_string();
         for errno in [libc::EBUSY, libc::EIO] {
             assert!(words(errno).contains("another hypervisor"), "{}", words(errno));
         }

@@ -21,9 +21,6 @@ pub mod layout;
 pub(crate) mod registers;
 mod setup;
 pub mod state;
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 
 use vm_memory::{
@@ -167,3 +164,6 @@ pub fn load(
     memory.write_slice(&tree, GuestAddress(device_tree))?;
     Ok(Entry { entry: kernel.entry, device_tree })
 }
+
+#[cfg(test)]
+mod tests;

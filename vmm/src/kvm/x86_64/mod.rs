@@ -29,9 +29,6 @@ mod ports;
 mod registers;
 mod setup;
 pub mod state;
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 
 use vm_memory::{
@@ -269,3 +266,6 @@ fn write_cmdline(memory: &GuestMemoryMmap, cmdline: &str, most: usize) -> Result
 fn low_memory_end(memory: &GuestMemoryMmap) -> u64 {
     memory.find_region(GuestAddress(0)).map_or(0, GuestMemoryRegion::len)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
-//! The probe's VM on aarch64: one vCPU that begins in EL1 with the MMU off, and the GIC that the
-//! microVM has too.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The probe's VM on aarch64: one vCPU that starts in EL1 with the MMU off, and the GIC that the
+//! microVM has.
 
 use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_vcpu_init};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
-use super::judge::Said;
-use super::trial::{Step, Turn, refused};
+use super::judge::JudgedReport;
+use super::trial::{Exit, Step, refused};
 use super::{Finding, Stop};
 use crate::kvm::aarch64::gic::Gic;
 use crate::kvm::aarch64::registers::{self, PC, PSTATE, PSTATE_BOOT};
@@ -14,8 +16,11 @@ use crate::kvm::aarch64::registers::{self, PC, PSTATE, PSTATE_BOOT};
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// What the microVM and its snapshots use, beside a GICv3.
-pub(super) const NEEDED: [(Cap, &str); 10] = [
+/// Usual reason for a machine without KVM.
+pub(super) const NO_KVM: &str = "the kernel has no KVM or was not started in EL2";
+
+/// Capabilities that the microVM and its snapshots use. A GICv3 is needed too.
+pub(super) const CAPABILITIES: [(Cap, &str); 10] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::OneReg, "KVM_CAP_ONE_REG"),
     (Cap::DeviceCtrl, "KVM_CAP_DEVICE_CTRL"),
@@ -28,7 +33,7 @@ pub(super) const NEEDED: [(Cap, &str); 10] = [
     (Cap::VcpuEvents, "KVM_CAP_VCPU_EVENTS"),
 ];
 
-/// What is tried, in this order.
+/// Steps of the payload, in their order.
 pub(super) const STEPS: [Step; 7] = [
     Step { success: "EL1", failure: "EL1 is not reached" },
     Step { success: "system registers", failure: "system registers cannot be set" },
@@ -45,15 +50,14 @@ pub(super) const STEPS: [Step; 7] = [
     },
 ];
 
-/// The step with the loop whose time is taken.
+/// Index of the step whose loop is timed.
 pub(super) const LOOP: usize = 3;
 
-/// Time between two kicks, in runs of the payload's loop outside of the VM. That takes 7 µs at
-/// 3 GHz, which makes less than the least; on a machine that is itself emulated all is slower, the
-/// loop too.
+/// Time between two kicks in runs of the payload's loop on the host, so that slow machines, such as
+/// emulated ones, get more time. At 3 GHz the loop takes 7 µs, and the shortest period applies.
 pub(super) const KICK_LOOPS: u32 = 1000;
 
-/// The vCPU with what has to live as long as it.
+/// The vCPU, and what must live as long.
 pub(super) struct Guest {
     vcpu: VcpuFd,
     _gic: Gic,
@@ -61,7 +65,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Makes it in front of the payload.
+    /// Makes the vCPU at the payload's entry point.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -71,7 +75,7 @@ impl Guest {
         vm.get_preferred_target(&mut init).map_err(refused("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
         vcpu.vcpu_init(&init).map_err(refused("KVM_ARM_VCPU_INIT"))?;
-        // KVM has one where the host has a GICv3 or a later one that can be like it.
+        // KVM has a GICv3 if the host has one, or a later GIC that is compatible.
         let gic = Gic::new(vm).map_err(|error| Finding::Unsupported {
             stop: Stop::Lacks(format!("GICv3 for guests ({error})")),
         })?;
@@ -81,32 +85,35 @@ impl Guest {
         Ok(Guest { vcpu, _gic: gic, report: payload::Report::default() })
     }
 
-    /// Runs until it writes a letter or cannot go on; takes down what it reports.
+    /// Runs the payload until its next letter, or another exit. Collects its report on the way.
     ///
     /// # Errors
     /// As `KVM_RUN`.
-    pub(super) fn turn(&mut self) -> Result<Turn, kvm_ioctls::Error> {
+    pub(super) fn run(&mut self) -> Result<Exit, kvm_ioctls::Error> {
         loop {
             match self.vcpu.run()? {
-                VcpuExit::MmioWrite(memory::PORT, &[byte]) => return Ok(Turn::Letter(byte)),
+                VcpuExit::MmioWrite(memory::PORT, &[byte]) => return Ok(Exit::Letter(byte)),
                 VcpuExit::MmioWrite(address @ memory::PORT.., data) => {
                     self.report.take(address - memory::PORT, data);
                 }
-                exit => return Ok(Turn::Other(format!("{exit:?}"))),
+                exit => return Ok(Exit::Other(format!("{exit:?}"))),
             }
         }
     }
 
-    /// What the payload reports, and the ticks that its loop took in EL0 (0 before step D).
+    /// Returns the payload's report, and the ticks that its loop took in EL0 (0 before step D).
     ///
     /// # Errors
-    /// None: nothing of it is in memory.
-    pub(super) fn report(&self, _: &GuestMemoryMmap) -> Result<(Said, u64), GuestMemoryError> {
-        Ok((self.report.said(), self.report.ticks()))
+    /// None on this architecture: the report is not in guest memory.
+    pub(super) fn report(
+        &self,
+        _: &GuestMemoryMmap,
+    ) -> Result<(JudgedReport, u64), GuestMemoryError> {
+        Ok((self.report.report(), self.report.ticks()))
     }
 
-    /// Where it is; 0 for what the host's kernel does not tell.
-    pub(super) fn place(&self) -> String {
+    /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.
+    pub(super) fn describe(&self) -> String {
         let value = |name| registers::get(&self.vcpu, name).unwrap_or(0);
         format!("PC {:X}h, PSTATE {:X}h", value(PC), value(PSTATE))
     }

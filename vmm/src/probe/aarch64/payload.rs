@@ -1,9 +1,11 @@
-//! What the probe's virtual processor runs.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The payload: the code that the probe's vCPU runs.
 //!
-//! The code does, once each, what a kernel does all the time. Every step that worked is told by a
-//! letter at [`PORT`]; whatever goes wrong is written behind it first, word by word, and told by
-//! [`STOPPED`] then. Nothing is reported in memory: as long as the MMU is off, the host need not see
-//! what the guest writes there. Each of the 16 vectors has an entry, so no fault can go on unseen.
+//! It does once what a kernel does all the time. After each step that worked it writes a letter to
+//! [`PORT`]. If something goes wrong, it writes a report to the addresses after that, word by word,
+//! then [`STOPPED`]. The report is not in memory, as the host may not see writes while the MMU is off.
+//! Each of the 16 exception vectors has an entry, so no fault goes unnoticed.
 
 use std::arch::{asm, global_asm};
 use std::time::{Duration, Instant};
@@ -11,10 +13,10 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 
 use super::memory::{
-    self, ABSENT, ABSENT_ENTRY, GIBS, GIVEN, KERNEL, KINDS, PORT, TRANSLATION, USER, data_entry,
+    self, ABSENT, ABSENT_ENTRY, GIVEN, KERNEL, LEVEL_1, MAIR, PORT, TCR, USER, data_entry,
 };
 use crate::kvm::aarch64::layout::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS};
-use crate::probe::judge::Said;
+use crate::probe::judge::JudgedReport;
 use crate::probe::trial::{AFTER, BEFORE, STOPPED};
 
 // Words of a report: offsets from [`PORT`].
@@ -26,17 +28,17 @@ const STATE: u64 = 0x30;
 const WRONG: u64 = 0x38;
 const VALUE: u64 = 0x40;
 const TICKS: u64 = 0x48;
-/// The first offset behind them.
+/// Offset of the end of the report.
 const WORDS_END: u64 = 0x50;
 
-/// The interrupt of the virtual timer: private interrupt 11.
+/// Interrupt of the virtual timer: PPI 11.
 const TIMER: u64 = 27;
 
-/// Rounds of the loop in EL0 and on the host; the quickest of [`ROUNDS`] counts.
+/// Iterations of the timed loop. The fastest of [`ROUNDS`] runs counts.
 const SPINS: u64 = 20_000;
 const ROUNDS: u64 = 4;
 
-// What was wrong, in the report; see `WRONGS`.
+// Numbers of wrong results in the report; see `WRONGS`.
 const BAD_LEVEL: u64 = 0;
 const BAD_REGISTER: u64 = 1;
 const BAD_MMU: u64 = 2;
@@ -47,7 +49,7 @@ const BAD_INTERRUPT: u64 = 6;
 const BAD_ADDRESS: u64 = 7;
 const BAD_PAGE: u64 = 8;
 
-/// What the payload's checks found, by number.
+/// Texts for wrong results, by number.
 const WRONGS: [&str; 9] = [
     "the first instruction does not run in EL1: CurrentEL",
     "a system register does not keep what was written: TPIDR_EL1",
@@ -60,7 +62,7 @@ const WRONGS: [&str; 9] = [
     "the page that was mapped holds something else: value",
 ];
 
-/// The loop by which speed is measured, in EL0 and on the host: counts x7 down to 0.
+/// The timed loop, for EL0 and the host: counts x7 down to 0.
 macro_rules! spin {
     () => {
         "22: subs x7, x7, #1; b.ne 22b"
@@ -68,7 +70,7 @@ macro_rules! spin {
 }
 
 global_asm!(
-    // Data for the host, code only for the guest.
+    // The host never executes this section.
     ".pushsection .rodata.sudbox_probe, \"a\", %progbits",
     ".balign 2048",
     ".globl sudbox_probe_kernel, sudbox_probe_kernel_end, sudbox_probe_entry",
@@ -105,7 +107,7 @@ global_asm!(
     "str x0, [x28, #{STATE}]",
     "b .Lstop",
 
-    // x1: what is wrong; x2: the value.
+    // x1: number of the wrong result; x2: its value.
     ".Lwrong:",
     "str x2, [x28, #{VALUE}]",
     "str x1, [x28, #{WRONG}]",
@@ -129,7 +131,7 @@ global_asm!(
     "mov w0, #'A'",
     "strb w0, [x28]",
 
-    // B: registers of the system.
+    // B: system registers.
     "ldr x3, ={BEFORE}",
     "msr tpidr_el1, x3",
     "mrs x2, tpidr_el1",
@@ -140,11 +142,11 @@ global_asm!(
     "strb w0, [x28]",
 
     // C: the MMU.
-    "ldr x0, ={KINDS}",
+    "ldr x0, ={MAIR}",
     "msr mair_el1, x0",
-    "ldr x0, ={TRANSLATION}",
+    "ldr x0, ={TCR}",
     "msr tcr_el1, x0",
-    "ldr x0, ={GIBS}",
+    "ldr x0, ={LEVEL_1}",
     "msr ttbr0_el1, x0",
     "isb",
     "tlbi vmalle1",
@@ -164,9 +166,9 @@ global_asm!(
     "ldr x0, ={USER}",
     "msr elr_el1, x0",
     "msr spsr_el1, xzr",
-    "mov x20, #0", // Times that EL0 came back.
-    "mov x21, #0", // Interrupts.
-    "mov x22, #0", // Page faults.
+    "mov x20, #0", // Number of returns from EL0.
+    "mov x21, #0", // Number of interrupts.
+    "mov x22, #0", // Number of page faults.
     "eret",
 
     ".Lprogram:",
@@ -193,11 +195,11 @@ global_asm!(
     "mov x20, #1",
     "eret",
 
-    // E: an instruction that is none.
+    // E: an undefined instruction.
     ".Lsecond:",
     "cmp x20, #1",
     "b.ne .Lunexpected",
-    "cbnz x3, .Lunexpected", // No reason known.
+    "cbnz x3, .Lunexpected", // ESR class 0: unknown reason.
     "mrs x2, elr_el1",
     "ldr x3, =(.Lback - sudbox_probe_user + {USER})",
     "cmp x2, x3",
@@ -235,7 +237,7 @@ global_asm!(
     "mov x0, #1",
     "msr cntv_ctl_el0, x0",
     "isb",
-    // Interrupts off: wfi ends for one that waits all the same, and none can come before it.
+    // Interrupts are masked: wfi still ends at a pending one, and none is taken before wfi.
     "23: wfi",
     "msr daifclr, #2",
     "isb",
@@ -244,7 +246,7 @@ global_asm!(
     "mov w0, #'F'",
     "strb w0, [x28]",
 
-    // G: a page fault, after which the access is done again and works.
+    // G: a page fault; the access is repeated after it and works.
     "ldr x3, ={ABSENT}",
     ".Laccess:",
     "ldr x2, [x3]",
@@ -276,7 +278,7 @@ global_asm!(
     "adr x5, .Laccess",
     "cmp x2, x5",
     "b.ne .Lunexpected",
-    "cbnz x22, .Lunexpected", // It was handled, and is there again.
+    "cbnz x22, .Lunexpected", // A second page fault at the same access.
     "mov x22, #1",
     "mrs x2, esr_el1",
     "lsr x2, x2, #26",
@@ -295,7 +297,7 @@ global_asm!(
     ".ltorg",
     "sudbox_probe_kernel_end:",
 
-    // EL0: the loop, the quickest round in x4.
+    // EL0: the loop, with the fastest run in x4.
     ".balign 8",
     "sudbox_probe_user:",
     "mov x4, #-1",
@@ -328,9 +330,9 @@ global_asm!(
     PORT = const PORT,
     KERNEL = const KERNEL,
     USER = const USER,
-    KINDS = const KINDS,
-    TRANSLATION = const TRANSLATION,
-    GIBS = const GIBS,
+    MAIR = const MAIR,
+    TCR = const TCR,
+    LEVEL_1 = const LEVEL_1,
     GIC_REDISTRIBUTORS = const GIC_REDISTRIBUTORS,
     GIC_DISTRIBUTOR = const GIC_DISTRIBUTOR,
     TIMER = const TIMER,
@@ -360,12 +362,12 @@ unsafe extern "C" {
     static sudbox_probe_user_end: u8;
 }
 
-/// What the payload has written behind [`PORT`], word by word.
+/// The report that the payload writes after [`PORT`], word by word.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Report([Option<u64>; (WORDS_END / 8) as usize]);
 
 impl Report {
-    /// Takes a write of the guest's at this offset; others than of words mean nothing.
+    /// Takes a write at an offset. Writes that are not of a word are ignored.
     pub(super) fn take(&mut self, offset: u64, data: &[u8]) {
         let Ok(word) = data.try_into().map(u64::from_le_bytes) else { return };
         let place = usize::try_from(offset / 8).ok().and_then(|index| self.0.get_mut(index));
@@ -378,16 +380,16 @@ impl Report {
         self.0[usize::try_from(offset / 8).expect("an offset of ours")]
     }
 
-    /// What went wrong.
-    pub(super) fn said(&self) -> Said {
+    /// Returns what went wrong.
+    pub(super) fn said(&self) -> JudgedReport {
         if let Some(number) = self.word(WRONG) {
             let what = usize::try_from(number).ok().and_then(|number| WRONGS.get(number));
             let what = what.copied().unwrap_or("an unknown check");
-            return Said::Wrong { what, value: self.word(VALUE).unwrap_or(0) };
+            return JudgedReport::Wrong { what, value: self.word(VALUE).unwrap_or(0) };
         }
-        let Some(vector) = self.word(VECTOR) else { return Said::Nothing };
+        let Some(vector) = self.word(VECTOR) else { return JudgedReport::Nothing };
         let value = |offset| self.word(offset).unwrap_or(0);
-        Said::Fault(format!(
+        JudgedReport::Fault(format!(
             "(vector {vector}, ESR {:X}h, ELR {:X}h, FAR {:X}h, SPSR {:X}h)",
             value(SYNDROME),
             value(PLACE),
@@ -396,28 +398,28 @@ impl Report {
         ))
     }
 
-    /// Ticks of the virtual counter that the loop took in EL0; 0 before that.
+    /// Returns the ticks of the virtual counter that the loop took in EL0; 0 before that.
     pub(super) fn ticks(&self) -> u64 {
         self.word(TICKS).unwrap_or(0)
     }
 }
 
-/// What lies between two labels of the payload.
+/// Returns the bytes between two labels of the payload.
 ///
 /// # Safety
 /// `from` and `to` are labels of the payload, in this order.
 unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
-    // SAFETY: By the caller's promise both lie in one read-only section of this program.
+    // SAFETY: the caller guarantees that both are in one read-only section of this program.
     unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
 }
 
-/// Where the vCPU begins.
+/// Returns the address of the payload's first instruction.
 pub(super) fn entry() -> u64 {
     let offset = (&raw const sudbox_probe_entry).addr() - (&raw const sudbox_probe_kernel).addr();
     KERNEL + offset as u64
 }
 
-/// Puts the payload and its page tables into the guest's memory.
+/// Writes the payload and its page tables into guest memory.
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
@@ -435,8 +437,7 @@ pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemor
     memory.write_slice(user, GuestAddress(USER))
 }
 
-/// What the payload's loop takes here, in ticks of the virtual counter and in time: the quickest of
-/// its rounds.
+/// Times the loop on the host: ticks of the virtual counter and duration of the fastest run.
 pub(in crate::probe) fn speed_here() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), counter());
@@ -475,19 +476,19 @@ mod tests {
     #[test]
     fn reports_are_read_as_the_payload_writes_them() {
         let mut report = Report::default();
-        assert_eq!((report.said(), report.ticks()), (Said::Nothing, 0));
+        assert_eq!((report.said(), report.ticks()), (JudgedReport::Nothing, 0));
         report.take(TICKS, &5_u64.to_le_bytes());
         report.take(0, b"A");
         report.take(1 << 40, &[1; 8]);
         report.take(VECTOR + 1, &[1; 8]);
-        assert_eq!((report.said(), report.ticks()), (Said::Nothing, 5));
+        assert_eq!((report.said(), report.ticks()), (JudgedReport::Nothing, 5));
         report.take(VECTOR, &4_u64.to_le_bytes());
         report.take(PLACE, &0x8123_u64.to_le_bytes());
         let fault = "(vector 4, ESR 0h, ELR 8123h, FAR 0h, SPSR 0h)";
-        assert_eq!(report.said(), Said::Fault(fault.to_owned()));
+        assert_eq!(report.said(), JudgedReport::Fault(fault.to_owned()));
         report.take(WRONG, &BAD_ADDRESS.to_le_bytes());
         report.take(VALUE, &7_u64.to_le_bytes());
-        let Said::Wrong { what, value: 7 } = report.said() else { panic!() };
+        let JudgedReport::Wrong { what, value: 7 } = report.said() else { panic!() };
         assert!(what.ends_with("FAR_EL1"), "{what}");
     }
 
@@ -495,8 +496,11 @@ mod tests {
     fn a_lost_write_is_noticed() {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
         write(&memory).unwrap();
-        assert!(matches!(written_through(&memory).unwrap(), Said::Wrong { value: BEFORE, .. }));
+        assert!(matches!(
+            written_through(&memory).unwrap(),
+            JudgedReport::Wrong { value: BEFORE, .. }
+        ));
         memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-        assert_eq!(written_through(&memory).unwrap(), Said::Nothing);
+        assert_eq!(written_through(&memory).unwrap(), JudgedReport::Nothing);
     }
 }

@@ -1,21 +1,26 @@
-//! The probe's VM on x86-64: one vCPU that begins in 64-bit mode, with the interrupt controllers
-//! that the microVM has too.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The probe's VM on x86-64: one vCPU that starts in 64-bit mode, and the interrupt controllers that
+//! the microVM has.
 
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
 use super::Finding;
-use super::judge::Said;
-use super::trial::{Step, Turn, refused};
+use super::judge::JudgedReport;
+use super::trial::{Exit, Step, refused};
 use crate::kvm::x86_64::layout::{KVM_IDENTITY_MAP, KVM_TSS};
 
 pub(super) mod memory;
 pub(super) mod payload;
 
-/// What the microVM and its snapshots use. `KVM_CAP_XCRS` is not among it: a processor without
-/// XSAVE has no such register.
-pub(super) const NEEDED: [(Cap, &str); 19] = [
+/// Usual reason for a machine without KVM.
+pub(super) const NO_KVM: &str = "the module kvm_intel or kvm_amd is not loaded";
+
+/// Capabilities that the microVM and its snapshots use. `KVM_CAP_XCRS` is not among them, because it
+/// is missing on processors without XSAVE.
+pub(super) const CAPABILITIES: [(Cap, &str); 19] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
     (Cap::Pit2, "KVM_CAP_PIT2"),
@@ -37,7 +42,7 @@ pub(super) const NEEDED: [(Cap, &str); 19] = [
     (Cap::InternalErrorData, "KVM_CAP_INTERNAL_ERROR_DATA"),
 ];
 
-/// What is tried, in this order.
+/// Steps of the payload, in their order.
 pub(super) const STEPS: [Step; 7] = [
     Step { success: "ring 0, 64 bits", failure: "64-bit ring 0 is not reached" },
     Step {
@@ -66,19 +71,18 @@ pub(super) const STEPS: [Step; 7] = [
     },
 ];
 
-/// The step with the loop whose time is taken.
+/// Index of the step whose loop is timed.
 pub(super) const LOOP: usize = 2;
 
-/// Time between two kicks, in runs of the payload's loop outside of the VM. That takes 0.7 µs at
-/// 3 GHz, which makes less than the least; on a machine that is itself emulated all is slower, the
-/// loop too.
+/// Time between two kicks in runs of the payload's loop on the host, so that slow machines, such as
+/// emulated ones, get more time. At 3 GHz the loop takes 0.7 µs, and the shortest period applies.
 pub(super) const KICK_LOOPS: u32 = 10_000;
 
 /// The vCPU.
 pub(super) struct Guest(VcpuFd);
 
 impl Guest {
-    /// Makes it in front of the payload.
+    /// Makes the vCPU at the payload's entry point.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -106,34 +110,37 @@ impl Guest {
         Ok(Guest(vcpu))
     }
 
-    /// Runs until it writes a letter or cannot go on.
+    /// Runs the payload until its next letter, or another exit.
     ///
     /// # Errors
     /// As `KVM_RUN`.
-    pub(super) fn turn(&mut self) -> Result<Turn, kvm_ioctls::Error> {
+    pub(super) fn run(&mut self) -> Result<Exit, kvm_ioctls::Error> {
         Ok(match self.0.run()? {
-            VcpuExit::IoOut(payload::PORT, &[byte]) => Turn::Letter(byte),
-            exit => Turn::Other(format!("{exit:?}")),
+            VcpuExit::IoOut(payload::PORT, &[byte]) => Exit::Letter(byte),
+            exit => Exit::Other(format!("{exit:?}")),
         })
     }
 
-    /// What the payload reports, and the ticks that its loop took in ring 3 (0 before step C).
+    /// Returns the payload's report, and the ticks that its loop took in ring 3 (0 before step C).
     ///
     /// # Errors
     /// If the memory is smaller than [`memory::SIZE`].
-    pub(super) fn report(&self, memory: &GuestMemoryMmap) -> Result<(Said, u64), GuestMemoryError> {
+    pub(super) fn report(
+        &self,
+        memory: &GuestMemoryMmap,
+    ) -> Result<(JudgedReport, u64), GuestMemoryError> {
         payload::report(memory)
     }
 
-    /// Where it is: rip and the selector of cs; 0 for what the host's kernel does not tell.
-    pub(super) fn place(&self) -> String {
+    /// Returns rip and the selector of cs as text; 0 for a register that KVM does not tell.
+    pub(super) fn describe(&self) -> String {
         let rip = self.0.get_regs().map_or(0, |regs| regs.rip);
         let cs = self.0.get_sregs().map_or(0, |sregs| sregs.cs.selector);
         format!("rip {rip:X}h, cs {cs:X}h")
     }
 }
 
-/// Sets control registers, tables and segments to 64-bit mode with the payload's tables (Intel
+/// Sets control registers, descriptor tables and segments for 64-bit mode (Intel
 /// SDM, volume 3, sections 3.4.5 and 11.8.5).
 fn long_mode(sregs: &mut kvm_sregs) {
     const PE_MP_ET_NE_WP_PG: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 16 | 1 << 31;

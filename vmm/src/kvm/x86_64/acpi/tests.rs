@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! The tables against the specification's fields, and against ACPICA's own compiler.
 
 use std::fs;

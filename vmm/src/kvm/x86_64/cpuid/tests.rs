@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 //! What a guest reads, for processors of both makers as KVM describes them.
 
 use super::*;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
 use super::super::layout::{VSOCK_MMIO, VSOCK_MMIO_SIZE};
 use super::*;
 use crate::kvm::serial::Serial;

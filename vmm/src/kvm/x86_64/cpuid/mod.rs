@@ -2,9 +2,6 @@
 
 //! The CPUID leaves of the guest.
 
-#[cfg(test)]
-mod tests;
-
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 /// Leaf 1, ecx: a hypervisor is present, with leaves from 40000000h on.
@@ -106,3 +103,6 @@ fn share_cache(entry: &mut kvm_cpuid_entry2, highest: u32) {
         entry.eax = entry.eax & !(0xfff << 14) | sharing << 14;
     }
 }
+
+#[cfg(test)]
+mod tests;

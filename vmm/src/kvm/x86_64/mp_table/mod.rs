@@ -3,9 +3,6 @@
 //! The MP table (Intel MultiProcessor Specification 1.4, chapter 4): processors and interrupt routes
 //! for kernels without ACPI.
 
-#[cfg(test)]
-mod tests;
-
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::LoadError;
@@ -114,3 +111,6 @@ fn set_checksum(bytes: &mut [u8], at: usize) {
 fn low32(address: u64) -> u32 {
     u32::try_from(address).expect("the layout has it below 4 GiB")
 }
+
+#[cfg(test)]
+mod tests;

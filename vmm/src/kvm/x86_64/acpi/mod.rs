@@ -3,9 +3,6 @@
 //! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. They
 //! are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power button, no SCI.
 
-#[cfg(test)]
-mod tests;
-
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use acpi_tables::madt::{
@@ -162,3 +159,6 @@ fn edge(gsi: u32) -> aml::Interrupt {
 fn low32(address: u64) -> u32 {
     u32::try_from(address).expect("the layout has it below 4 GiB")
 }
+
+#[cfg(test)]
+mod tests;

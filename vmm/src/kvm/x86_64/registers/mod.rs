@@ -3,9 +3,6 @@
 //! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
 //! to which they point. The other vCPUs wait for INIT and SIPI in the state in which KVM makes them.
 
-#[cfg(test)]
-mod tests;
-
 use kvm_bindings::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -189,3 +186,6 @@ pub fn boot_msrs() -> Vec<kvm_msr_entry> {
         msr(MSR_MTRR_DEF_TYPE, enabled | write_back),
     ]
 }
+
+#[cfg(test)]
+mod tests;

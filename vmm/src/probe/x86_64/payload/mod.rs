@@ -1,9 +1,11 @@
-//! What the probe's virtual processor runs.
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The payload: the code that the probe's vCPU runs.
 //!
-//! The code does, once each, what a kernel does all the time. Every step that worked is told by a
-//! letter on [`PORT`]; whatever goes wrong is written into the report page first and told by
-//! [`STOPPED`] then, so that it can be read also if that write does not come through. Each of the
-//! 256 vectors has a gate: no fault can go on unseen or become a triple fault without a reason.
+//! It does once what a kernel does all the time. After each step that worked it writes a letter to
+//! [`PORT`]. If something goes wrong, it writes the report page, then [`STOPPED`] to the port; the
+//! report can be read even if that write fails. Each of the 256 vectors has a gate, so no fault goes
+//! unnoticed or becomes a triple fault without a reason.
 
 use std::arch::{asm, global_asm};
 use std::fmt::Write as _;
@@ -17,36 +19,36 @@ use super::memory::{
     USER_CODE, USER_CODE_32, USER_DATA, USER_STACK,
 };
 use crate::kvm::x86_64::layout::LOCAL_APIC;
-use crate::probe::judge::Said;
+use crate::probe::judge::JudgedReport;
 use crate::probe::trial::{AFTER, BEFORE, STOPPED};
 
-/// The port of the letters.
+/// I/O port for the letters.
 pub(super) const PORT: u16 = 0xe9;
 
-/// The APIC timer's vector.
+/// Vector of the local APIC timer.
 const TIMER: u8 = 0x40;
 
-/// Until the timer fires: KVM's APIC counts nanoseconds (`APIC_BUS_CYCLE_NS_DEFAULT`).
+/// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
 const TIMER_COUNT: u32 = 100_000;
 
-/// From then on until it fires again. QEMU's emulated SVM (7.2) forgets now and then that an
-/// interrupt has to wait for one instruction after `sti`, and so lets it come before `hlt` and not
-/// wake it. A kernel lives with that, since its timer goes on.
+/// Further periods of the timer. QEMU's emulated SVM (7.2) at times ignores the interrupt shadow of
+/// `sti`, so that the interrupt comes before `hlt` and does not wake it. A kernel's timer goes on, and
+/// so does this one.
 const TIMER_AGAIN: u32 = 5_000_000;
 
-/// Rounds of the loop in ring 3 and on the host; the quickest of [`ROUNDS`] counts.
+/// Iterations of the timed loop. The fastest of [`ROUNDS`] runs counts.
 const SPINS: u32 = 2000;
 const ROUNDS: u32 = 4;
 
-/// Base addresses for GS, to see whether `swapgs` swaps.
+/// Base addresses of GS, to check `swapgs`.
 const GS: u32 = 0x1111_0000;
 const OTHER_GS: u32 = 0x2222_0000;
 
-// What `Report::kind` says.
+// Values of `Report::kind`.
 const FAULT: u32 = 1;
 const WRONG: u32 = 2;
 
-// What was wrong, in `Report::number`; see `WRONGS`.
+// Numbers of wrong results in `Report::number`; see `WRONGS`.
 const BAD_RING: u32 = 0;
 const BAD_MSR: u32 = 1;
 const BAD_SYSCALL_RING: u32 = 2;
@@ -60,7 +62,7 @@ const BAD_CR2: u32 = 9;
 const BAD_ERROR: u32 = 10;
 const BAD_PAGE: u32 = 11;
 
-/// What the payload's checks found, by number.
+/// Texts for wrong results, by number.
 const WRONGS: [&str; 12] = [
     "the first instruction does not run in ring 0: cs",
     "an MSR does not keep what was written: LSTAR",
@@ -98,7 +100,7 @@ struct Report {
 unsafe impl ByteValued for Report {}
 
 impl Report {
-    /// The fault, in words. Code of ring 0 that was in ring 3 has been seen on one kind of machine only.
+    /// Describes the fault. Ring 0 code that runs in ring 3 was only seen on PVM hypervisors.
     fn fault(&self) -> String {
         let Report { number, value, rip, cs, cr2, .. } = self;
         let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");
@@ -113,7 +115,7 @@ impl Report {
     }
 }
 
-/// The loop by which speed is measured, in ring 3 and on the host: counts ecx down to 0.
+/// The timed loop, for ring 3 and the host: counts ecx down to 0.
 macro_rules! spin {
     () => {
         "2: decl %ecx; jnz 2b"
@@ -121,7 +123,7 @@ macro_rules! spin {
 }
 
 global_asm!(
-    // Data for the host, code only for the guest.
+    // The host never executes this section.
     ".pushsection .rodata.sudbox_probe, \"a\", @progbits",
     ".balign 16",
     ".globl sudbox_probe_kernel, sudbox_probe_kernel_end, sudbox_probe_entry",
@@ -133,7 +135,7 @@ global_asm!(
     "sudbox_probe_kernel:",
     ".Lvectors:",
 
-    // The vectors' entries: vector and error code on the stack.
+    // Entry points of the vectors: push vector and error code.
     ".set .Lvector, 0",
     ".rept 256",
     ".balign {ENTRY}",
@@ -147,7 +149,7 @@ global_asm!(
 
     ".Lunexpected:",
     "cmpq $0, {REPORT}",
-    "jne .Lstop", // The first fault is the one that counts.
+    "jne .Lstop", // Only the first fault is reported.
     "movq ${FAULT}, {REPORT} + {kind}",
     "popq {REPORT} + {number}",
     "popq {REPORT} + {value}",
@@ -160,7 +162,7 @@ global_asm!(
     "movq %rax, {REPORT} + {cr2}",
     "jmp .Lstop",
 
-    // edi: what is wrong; rsi: the value.
+    // edi: number of the wrong result; rsi: its value.
     ".Lwrong:",
     "cmpq $0, {REPORT}",
     "jne .Lstop",
@@ -211,7 +213,7 @@ global_asm!(
     "movb $'B', %al",
     "outb %al, ${PORT}",
 
-    // C: to ring 3 with interrupts on, and back.
+    // C: to ring 3 with interrupts on, and back by syscall.
     "pushq ${USER_DATA}",
     "pushq ${USER_STACK}",
     "pushq $0x202",
@@ -238,7 +240,7 @@ global_asm!(
     "movb $'C', %al",
     "outb %al, ${PORT}",
 
-    // D: swapgs there and back, sysret, and a fault in ring 3 that comes through the TSS.
+    // D: swapgs both ways, sysret, and an exception in ring 3, which takes its stack from the TSS.
     "movq %rcx, %rbx",
     "swapgs",
     "movl $0xc0000101, %ecx",
@@ -267,7 +269,7 @@ global_asm!(
     "movb $'D', %al",
     "outb %al, ${PORT}",
 
-    // E: page tables anew, one translation anew, who are you, what time is it.
+    // E: mov to cr3, invlpg, cpuid, rdtsc.
     "movq %cr3, %rax",
     "movq %rax, %cr3",
     "invlpg {USER_STACK} - 8",
@@ -289,7 +291,7 @@ global_asm!(
     "movb $'E', %al",
     "outb %al, ${PORT}",
 
-    // F: the local APIC's timer, one-shot and undivided, wakes hlt.
+    // F: the local APIC timer, one-shot and undivided, wakes hlt.
     "movl ${LOCAL_APIC}, %ebx",
     "movl $0x1ff, 0xf0(%rbx)",
     "movl $0xb, 0x3e0(%rbx)",
@@ -300,11 +302,11 @@ global_asm!(
     "cli",
     "cmpq $0, {REPORT} + {timer}",
     "je 4b",
-    "movl ${TIMER} + 0x10000, 0x320(%rbx)", // Masked: no more of it.
+    "movl ${TIMER} + 0x10000, 0x320(%rbx)", // Mask the timer.
     "movb $'F', %al",
     "outb %al, ${PORT}",
 
-    // G: a page fault, after which the access is done again and works.
+    // G: a page fault; the access is repeated after it and works.
     "movabsq ${AFTER}, %rax",
     ".Laccess:",
     "xchgq %rax, {ABSENT}",
@@ -328,7 +330,7 @@ global_asm!(
     "cmpq $(.Laccess - sudbox_probe_kernel + {KERNEL}), 8(%rsp)",
     "jne .Lvectors + {ENTRY} * 14",
     "cmpq $0, {ABSENT_ENTRY}",
-    "jne .Lvectors + {ENTRY} * 14", // It was handled, and is there again.
+    "jne .Lvectors + {ENTRY} * 14", // A second page fault at the same access.
     "movq %cr2, %rsi",
     "movl ${BAD_CR2}, %edi",
     "cmpq ${ABSENT}, %rsi",
@@ -343,7 +345,7 @@ global_asm!(
     "iretq",
     "sudbox_probe_kernel_end:",
 
-    // Ring 3: the loop, the quickest round in rbx.
+    // Ring 3: the loop, with the fastest run in rbx.
     "sudbox_probe_user:",
     "movl $-1, %ebx",
     "movl ${ROUNDS}, %edi",
@@ -426,26 +428,26 @@ unsafe extern "C" {
     static sudbox_probe_user_end: u8;
 }
 
-/// What lies between two labels of the payload.
+/// Returns the bytes between two labels of the payload.
 ///
 /// # Safety
 /// `from` and `to` are labels of the payload, in this order.
 unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
-    // SAFETY: By the caller's promise both lie in one read-only section of this program.
+    // SAFETY: the caller guarantees that both are in one read-only section of this program.
     unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
 }
 
-/// Where a label of the ring 0 code is in the guest.
+/// Returns the guest address of a label in the code of ring 0.
 fn guest_address(label: *const u8) -> u64 {
     KERNEL + (label.addr() - (&raw const sudbox_probe_kernel).addr()) as u64
 }
 
-/// Where the vCPU begins.
+/// Returns the address of the payload's first instruction.
 pub(super) fn entry() -> u64 {
     guest_address(&raw const sudbox_probe_entry)
 }
 
-/// Puts the payload and all its tables into the guest's memory.
+/// Writes the payload and all its tables into guest memory.
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
@@ -468,25 +470,27 @@ pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemor
     memory.write_slice(user, GuestAddress(USER))
 }
 
-/// What the payload reports, and the ticks that its loop took in ring 3 (0 before step C).
+/// Reads the payload's report, and the ticks that its loop took in ring 3 (0 before step C).
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
-pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(Said, u64), GuestMemoryError> {
+pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(JudgedReport, u64), GuestMemoryError> {
     let report: Report = memory.read_obj(GuestAddress(REPORT))?;
     let said = if report.kind == u64::from(FAULT) {
-        Said::Fault(report.fault())
+        JudgedReport::Fault(report.fault())
     } else if report.kind == u64::from(WRONG) {
         let what = usize::try_from(report.number).ok().and_then(|number| WRONGS.get(number));
-        Said::Wrong { what: what.copied().unwrap_or("an unknown check"), value: report.value }
+        JudgedReport::Wrong {
+            what: what.copied().unwrap_or("an unknown check"),
+            value: report.value,
+        }
     } else {
-        Said::Nothing
+        JudgedReport::Nothing
     };
     Ok((said, report.ticks))
 }
 
-/// What the payload's loop takes here, in ticks of the time stamp counter and in time: the quickest
-/// of its rounds.
+/// Times the loop on the host: ticks of the TSC and duration of the fastest run.
 pub(in crate::probe) fn speed_here() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), rdtsc());
@@ -500,7 +504,7 @@ pub(in crate::probe) fn speed_here() -> (u64, Duration) {
 }
 
 fn rdtsc() -> u64 {
-    // SAFETY: Every 64-bit processor has it, and Linux lets programs use it.
+    // SAFETY: every 64-bit processor has rdtsc, and Linux lets programs use it.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+
+fn written() -> GuestMemoryMmap {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
+    write_tables(&memory, &[(6, 0x9006), (14, 0x900e), (0x40, 0x1234_5678_9040)]).unwrap();
+    memory
+}
+
+fn get(memory: &GuestMemoryMmap, address: u64) -> u64 {
+    memory.read_obj(GuestAddress(address)).unwrap()
+}
+
+/// Walks the page tables (Intel SDM, volume 3, section 5.5.4). The physical address and the
+/// flags that all levels share, or `None`.
+fn walk(memory: &GuestMemoryMmap, address: u64) -> Option<(u64, u64)> {
+    let (mut table, mut shared) = (PML4, 7);
+    for shift in [39, 30, 21, 12] {
+        let entry = get(memory, table + (address >> shift & 511) * 8);
+        if entry & 1 == 0 {
+            return None;
+        }
+        shared &= entry;
+        let base = entry & 0x000f_ffff_ffff_f000;
+        if shift == 12 || entry & 0x80 != 0 {
+            let offset = address & ((1 << shift) - 1);
+            assert_eq!(base & ((1 << shift) - 1), 0, "{address:x} is not aligned");
+            return Some((base + offset, shared));
+        }
+        table = base;
+    }
+    unreachable!("the last level always ends the walk");
+}
+
+#[test]
+fn pages_are_mapped_to_themselves_and_only_ring_3s_are_for_ring_3() {
+    let memory = written();
+    for address in [REPORT, KERNEL, KERNEL_STACK - 8, FAULT_STACK - 8, IDT, GDT, GIVEN] {
+        assert_eq!(walk(&memory, address), Some((address, 3)), "{address:x}");
+    }
+    for address in [USER, USER_STACK - 8] {
+        assert_eq!(walk(&memory, address), Some((address, 7)), "{address:x}");
+    }
+    assert_eq!(walk(&memory, LOCAL_APIC + 0x380), Some((LOCAL_APIC + 0x380, 3)));
+    for address in [0, ABSENT, SIZE as u64, LOCAL_APIC - 0x20_0000, 1 << 30, 1 << 39] {
+        assert_eq!(walk(&memory, address), None, "{address:x}");
+    }
+}
+
+#[test]
+fn the_absent_page_comes_with_its_entry() {
+    let memory = written();
+    memory.write_obj(GIVEN + 3, GuestAddress(ABSENT_ENTRY)).unwrap();
+    assert_eq!(walk(&memory, ABSENT + 8), Some((GIVEN + 8, 3)));
+}
+
+#[test]
+fn gates_lead_where_they_should() {
+    let memory = written();
+    // Offset, selector, stack and type of a gate.
+    let gate = |vector: u64| {
+        let (low, high) = (get(&memory, IDT + vector * 16), get(&memory, IDT + vector * 16 + 8));
+        let offset = low & 0xffff | (low >> 48) << 16 | high << 32;
+        (offset, low >> 16 & 0xffff, low >> 32 & 7, low >> 40 & 0xff)
+    };
+    let code = u64::from(KERNEL_CODE);
+    assert_eq!(gate(6), (0x9006, code, 0, 0x8e));
+    assert_eq!(gate(14), (0x900e, code, 0, 0x8e));
+    assert_eq!(gate(0x40), (0x1234_5678_9040, code, 0, 0x8e));
+    for vector in (0..256).filter(|vector| ![6, 14, 0x40].contains(vector)) {
+        assert_eq!(gate(vector), (KERNEL + 16 * vector, code, 1, 0x8e));
+    }
+}
+
+#[test]
+fn selectors_name_the_segments_that_syscall_and_sysret_take() {
+    let descriptor = |selector: u16| gdt()[usize::from(selector / 8)];
+    let (long, ring) = (|d: u64| d >> 53 & 1, |d: u64| d >> 45 & 3);
+    for (selector, expected) in
+        [(KERNEL_CODE, (1, 0)), (KERNEL_DATA, (0, 0)), (USER_DATA, (0, 3)), (USER_CODE, (1, 3))]
+    {
+        let d = descriptor(selector);
+        assert_eq!((long(d), ring(d)), expected, "{selector:x}");
+        assert_eq!(u64::from(selector & 3), expected.1, "{selector:x}");
+    }
+    assert_eq!(KERNEL_DATA, KERNEL_CODE + 8);
+    assert_eq!((USER_DATA & !3, USER_CODE & !3), (USER_CODE_32 + 8, USER_CODE_32 + 16));
+    // Base and limit of the task state segment.
+    assert_eq!(descriptor(TASK) >> 16 & 0xff_ffff, TSS);
+    assert_eq!(descriptor(TASK) & 0xffff, 0x67);
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::machine::Discovery;
+
+fn spec() -> VmSpec {
+    VmSpec {
+        kernel: "/k/vm linux,1".into(),
+        initramfs: "/k/init.cpio".into(),
+        discovery: Discovery::CommandLine,
+        cmdline: "quiet".into(),
+        cpus: 2,
+        memory_mib: 96,
+        cpu_model: None,
+        port: 7,
+        gdb: false,
+        snapshot: false,
+    }
+}
+
+fn line(spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
+    line_on(Accelerator::Tcg, spec, debugger)
+}
+
+fn line_on(accelerator: Accelerator, spec: &VmSpec, debugger: Option<&Path>) -> Vec<String> {
+    let inherited = Inherited { vsock: 10, monitor: 11, console: 12, debugger };
+    arguments(spec, board::of(Arch::X86_64), accelerator, "", Some(2_800_000), inherited)
+        .into_iter()
+        .map(|a| a.into_string().unwrap())
+        .collect()
+}
+
+fn after<'a>(line: &'a [String], option: &str) -> Vec<&'a str> {
+    line.windows(2).filter(|w| w[0] == option).map(|w| w[1].as_str()).collect()
+}
+
+#[test]
+fn memory_is_shared_and_as_large_as_the_machines() {
+    let line = line(&spec(), None);
+    assert_eq!(after(&line, "-m"), ["96M"]);
+    assert_eq!(after(&line, "-object"), ["memory-backend-memfd,id=ram,size=96M,share=on"]);
+    assert_eq!(after(&line, "-machine"), ["microvm,acpi=off,memory-backend=ram"]);
+    assert_eq!(after(&line, "-smp"), ["2"]);
+}
+
+#[test]
+fn a_kernel_that_finds_devices_by_acpi_gets_it() {
+    let line = line(&VmSpec { discovery: Discovery::Acpi, ..spec() }, None);
+    assert_eq!(after(&line, "-machine"), ["microvm,acpi=on,memory-backend=ram"]);
+}
+
+#[test]
+fn instructions_are_counted_where_that_is_asked_for() {
+    let counting = line_on(Accelerator::Counting, &spec(), None);
+    assert_eq!(after(&counting, "-icount"), ["shift=0,sleep=on"]);
+    assert_eq!(after(&counting, "-accel"), ["tcg"]);
+    assert_eq!(after(&counting, "-append"), after(&line(&spec(), None), "-append"));
+    assert!(!line(&spec(), None).contains(&"-icount".to_owned()));
+}
+
+#[test]
+fn the_callers_arguments_come_last() {
+    let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
+    let board = board::of(Arch::X86_64);
+    let told = Discovery::CommandLine;
+    let machines = (board.kernel_arguments)(Accelerator::Tcg, 2, told, Some(2_800_000));
+    assert_eq!(append(&spec()), format!("{machines} quiet"));
+    assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), machines);
+}
+
+#[test]
+fn paths_that_are_arguments_stay_as_they_are() {
+    assert_eq!(after(&line(&spec(), None), "-kernel"), ["/k/vm linux,1"]);
+}
+
+#[test]
+fn descriptors_reach_their_devices() {
+    let line = line(&spec(), None);
+    assert_eq!(
+        after(&line, "-chardev"),
+        [
+            "file,id=console,path=/dev/fdset/1,append=on",
+            "socket,id=vsock,fd=10",
+            "socket,id=monitor,fd=11"
+        ]
+    );
+    assert_eq!(after(&line, "-add-fd"), ["fd=12,set=1"]);
+    assert!(!line.contains(&"-S".to_owned()));
+}
+
+#[test]
+fn a_debugger_is_waited_for_at_its_path() {
+    let line = line(&spec(), Some(Path::new("/tmp/a,b/gdb")));
+    let chardev = "socket,id=gdb,server=on,wait=off,path=/tmp/a,,b/gdb";
+    assert!(after(&line, "-chardev").contains(&chardev));
+    assert_eq!(after(&line, "-gdb"), ["chardev:gdb"]);
+    assert!(line.contains(&"-S".to_owned()));
+}
+
+#[test]
+fn the_cpu_is_the_best_or_the_one_asked_for() {
+    assert_eq!(after(&line(&spec(), None), "-cpu"), ["max"]);
+    let other = VmSpec { cpu_model: Some("qemu64,+avx".into()), ..spec() };
+    assert_eq!(after(&line(&other, None), "-cpu"), ["qemu64,+avx"]);
+}
+
+#[test]
+fn qemu_may_not_spawn_or_gain_privileges() {
+    let line = line(&spec(), None);
+    let sandbox = after(&line, "-sandbox");
+    assert_eq!(sandbox.len(), 1);
+    for denied in ["obsolete", "elevateprivileges", "spawn", "resourcecontrol"] {
+        assert!(sandbox[0].contains(&format!("{denied}=deny")), "{denied}");
+    }
+}

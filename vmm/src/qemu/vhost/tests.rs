@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::poll;
+use crate::vsock::packet::{HOST_CID, Header, TYPE_STREAM, op};
+use std::io::Write;
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::sock_ctrl_msg::ScmSocket;
+
+#[test]
+fn what_a_stopped_queue_holds_is_not_lost() {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
+    let request = Header {
+        src_cid: GUEST_CID,
+        dst_cid: HOST_CID,
+        src_port: 1,
+        dst_port: 7,
+        kind: TYPE_STREAM,
+        op: op::REQUEST,
+        ..Header::default()
+    };
+    memory.write_slice(&request.encode(), GuestAddress(0x4000)).unwrap();
+    // One descriptor, made available, in a queue that was stopped before the kick was seen.
+    memory.write_obj(0x4000u64, GuestAddress(0x1000)).unwrap();
+    memory.write_obj(44u32, GuestAddress(0x1008)).unwrap();
+    memory.write_obj(1u16, GuestAddress(0x2002)).unwrap();
+    let memory = GuestMemoryAtomic::new(memory);
+    let vrings = [0, 1].map(|_| Vring::new(memory.clone(), 16).unwrap());
+    vrings[TX].set_queue_info(0x1000, 0x2000, 0x3000).unwrap();
+    vrings[TX].set_queue_ready(false);
+    let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+    let queues = Vrings { vrings: vrings.clone(), memory, wake_evt };
+
+    let mut device = Device::new();
+    device.listen(7);
+    assert!(!queues.receive(&mut device));
+    assert!(device.accept(7).is_none(), "the queue is stopped");
+    queues.receive_last(&mut device);
+    assert!(device.accept(7).is_some());
+    assert!(!vrings[TX].get_ref().get_queue().ready());
+    assert_eq!(vrings[TX].queue_next_avail(), 1);
+}
+
+#[test]
+fn a_guest_reads_its_cid() {
+    let link = Arc::new(Link::new(Device::new()).unwrap());
+    let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let backend = Backend { link, memory, wake_evt, stopping: AtomicBool::new(false) };
+    assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
+    assert_eq!(backend.get_config(4, 100), [0; 4]);
+    assert!(backend.get_config(9, u32::MAX).is_empty());
+}
+
+/// Flags of the descriptors of this process whose target has this name.
+fn flags_of(name: &str) -> Vec<FdFlags> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let named = entries.filter(|entry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains(name))
+    });
+    named
+        .map(|entry| {
+            let fd: RawFd = entry.file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: the descriptor is that of a file which this test holds open.
+            rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn no_child_inherits_guest_memory() {
+    let (adapter, peer) = Adapter::start(Arc::new(Link::new(Device::new()).unwrap())).unwrap();
+    let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Use::Data).unwrap();
+    file.set_len(0x10000).unwrap();
+    // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
+    // padding, guest address, size, address in the front end, offset in the file.
+    let header = |request: u32, size: u32| [request, 1, size].map(u32::to_ne_bytes).concat();
+    (&peer).write_all(&header(3, 0)).unwrap();
+    let table = [1u64, 0, 0x10000, 0x7000_0000, 0].map(u64::to_ne_bytes).concat();
+    let message = [header(5, 40), table].concat();
+    peer.send_with_fd(&message[..], file.as_raw_fd()).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let flags = loop {
+        let flags = flags_of("inherited-by-nobody");
+        let marked = flags.iter().all(|flags| flags.contains(FdFlags::CLOEXEC));
+        if (flags.len() == 2 && marked) || Instant::now() > until {
+            break flags;
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(flags, [FdFlags::CLOEXEC; 2], "ours and the one that was received");
+    assert_eq!(adapter.failure(), None);
+}
+
+#[test]
+fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
+    let link = || Arc::new(Link::new(Device::new()).unwrap());
+    let (adapter, peer) = Adapter::start(link()).unwrap();
+    // A request that does not exist.
+    (&peer).write_all(&[0xff; 12]).unwrap();
+    let soon = Instant::now() + Duration::from_secs(20);
+    assert!(poll::readable(&[adapter.descriptor()], soon).unwrap()[0]);
+    assert!(adapter.failure().is_some());
+
+    let (mut adapter, peer) = Adapter::start(link()).unwrap();
+    drop(peer);
+    adapter.watcher.take().unwrap().join().unwrap();
+    assert_eq!(adapter.failure(), None);
+}

@@ -465,8 +465,13 @@ impl Talk {
         }
     }
 
-    /// Waits for an answer; `None` if level 1 stands still: it runs, but has done nothing for too
-    /// long, or cannot end what has run for too long. Says what is known of it then.
+    /// Waits for an answer. `None` if level 1 stands still: it runs, but has done nothing for too
+    /// long, or cannot end what has run for too long. Prints its state then.
+    ///
+    /// Seen once, beside QEMU's microvm: both CPUs halted, the timer of init still firing, the VM never
+    /// ending. The cause was not found. In QEMU's source, `helper_vmrun()` and `do_vmexit()` change a
+    /// CPU's `interrupt_request` without the lock under which others set interrupts there. Emulation by
+    /// one thread (`-accel tcg,thread=single`) does not help: a VM in level 1 makes no progress then.
     fn answer(&mut self, limit: Duration) -> Option<Answer> {
         let until = Instant::now() + limit;
         let mut still = Instant::now() + STILL;

@@ -49,17 +49,3 @@ pub fn event_fd(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open as long as `event`, which outlives the borrow.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
-
-/// Waits without limit until `pipe` takes bytes or has no reader any more, or until `stop` is
-/// readable. Returns true if `stop` is.
-///
-/// # Errors
-/// As `ppoll(2)`, but never `EINTR`.
-pub(crate) fn writable(pipe: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut fds = [
-        PollFd::from_borrowed_fd(stop, PollFlags::IN),
-        PollFd::from_borrowed_fd(pipe, PollFlags::OUT),
-    ];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
-    Ok(!fds[0].revents().is_empty())
-}

@@ -14,23 +14,11 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-mod judge;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-mod kicks;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-mod open;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+// What takes a VM is in one module, of which other architectures have a stand-in.
+#[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "no_trial.rs")]
 mod trial;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
 
-#[cfg(target_arch = "aarch64")]
-use aarch64 as arch;
-#[cfg(target_arch = "x86_64")]
-use x86_64 as arch;
+use trial::attempt;
 
 /// Result of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,12 +167,4 @@ pub fn probe() -> Probe {
 pub fn cached() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();
     PROBE.get_or_init(probe)
-}
-
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-use trial::attempt;
-
-#[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
-fn attempt(_trace: &mut Vec<String>) -> Finding {
-    Finding::Unsupported { stop: Stop::Architecture }
 }

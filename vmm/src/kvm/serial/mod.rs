@@ -3,14 +3,14 @@
 //! The serial port COM1: a 16550A UART whose output is the guest's console. It receives nothing.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use serde::{Deserialize, Serialize};
 use vm_superio::Trigger;
 use vm_superio::serial::NoEvents;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::poll;
+use crate::poll::{self, PollFd, PollFlags};
 
 /// A 16550A UART whose output goes to a writer.
 pub struct Serial {
@@ -157,7 +157,7 @@ impl Write for Output {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            if poll::writable(self.pipe.as_fd(), poll::event_fd(&self.abort_evt))? {
+            if wait_writable(self.pipe.as_fd(), poll::event_fd(&self.abort_evt))? {
                 // Not `Interrupted` and not Ok(0), after which callers would try again.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -167,6 +167,20 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Waits without limit until `pipe` takes bytes or has no reader any more, or until `stop` is
+/// readable. Returns true if `stop` is.
+///
+/// # Errors
+/// As `ppoll(2)`, but never `EINTR`.
+fn wait_writable(pipe: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [
+        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(pipe, PollFlags::OUT),
+    ];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
+    Ok(!fds[0].revents().is_empty())
 }
 
 #[cfg(test)]

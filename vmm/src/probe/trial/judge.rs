@@ -2,8 +2,8 @@
 
 //! Judges /dev/kvm by what the payload did.
 
-use super::trial::Step;
-use super::{Finding, Stop};
+use super::Step;
+use crate::probe::{Finding, Stop};
 
 /// A loop that takes this many times as long in the guest's user mode as on the host is emulated.
 /// Measured: 1 on a processor, and also under QEMU's TCG; 2000 in KVM's instruction emulator.
@@ -25,9 +25,9 @@ pub(super) enum End {
     },
 }
 
-/// Report of the payload.
+/// Anomaly that the payload reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum JudgedReport {
+pub(super) enum Anomaly {
     /// Nothing went wrong as far as it got.
     Nothing,
     /// It got an exception or interrupt that no step expects.
@@ -49,30 +49,24 @@ pub(super) fn judge(
     steps: &[Step],
     done: usize,
     end: &End,
-    report: JudgedReport,
+    report: Anomaly,
     speed: Speed,
 ) -> Finding {
     let failure = steps.get(done).or(steps.last()).map_or("", |step| step.failure);
     let broken = |how: &str| Finding::Broken { exit: format!("{failure}: {how}") };
     match (report, end) {
         // The report tells more than how it ended afterwards.
-        (JudgedReport::Fault(fault), _) => {
-            Finding::Unsupported { stop: Stop::Fault { failure, fault } }
-        }
-        (JudgedReport::Wrong { what, value }, _) => {
+        (Anomaly::Fault(fault), _) => Finding::Unsupported { stop: Stop::Fault { failure, fault } },
+        (Anomaly::Wrong { what, value }, _) => {
             Finding::Unsupported { stop: Stop::Wrong { failure, what, value } }
         }
-        (JudgedReport::Nothing, End::Done)
-            if speed.guest / EMULATION_RATIO >= speed.host.max(1) =>
-        {
+        (Anomaly::Nothing, End::Done) if speed.guest / EMULATION_RATIO >= speed.host.max(1) => {
             Finding::Slow { guest: speed.guest, host: speed.host }
         }
-        (JudgedReport::Nothing, End::Done) => Finding::Usable,
-        (JudgedReport::Nothing, End::Reported) => broken("the guest stops and cannot say why"),
-        (JudgedReport::Nothing, End::Exit(words)) => broken(words),
-        (JudgedReport::Nothing, End::Hang { place }) => {
-            broken(&format!("the guest hangs, {place}"))
-        }
+        (Anomaly::Nothing, End::Done) => Finding::Usable,
+        (Anomaly::Nothing, End::Reported) => broken("the guest stops and cannot say why"),
+        (Anomaly::Nothing, End::Exit(words)) => broken(words),
+        (Anomaly::Nothing, End::Hang { place }) => broken(&format!("the guest hangs, {place}")),
     }
 }
 
@@ -94,22 +88,22 @@ mod tests {
 
     #[test]
     fn only_a_guest_that_did_everything_makes_it_usable() {
-        assert_eq!(judge(&STEPS, ALL, &End::Done, JudgedReport::Nothing, SPEED), Finding::Usable);
+        assert_eq!(judge(&STEPS, ALL, &End::Done, Anomaly::Nothing, SPEED), Finding::Usable);
         for (done, step) in STEPS.iter().enumerate() {
             for end in ends() {
-                let finding = judge(&STEPS, done, &end, JudgedReport::Nothing, SPEED);
+                let finding = judge(&STEPS, done, &end, Anomaly::Nothing, SPEED);
                 assert!(matches!(finding, Finding::Broken { .. }), "{finding:?}");
                 assert!(finding.to_string().contains(step.failure), "{finding}");
             }
         }
-        let report = JudgedReport::Wrong { what: "a lost write", value: 1 };
+        let report = Anomaly::Wrong { what: "a lost write", value: 1 };
         assert!(!judge(&STEPS, ALL, &End::Done, report, SPEED).is_usable());
     }
 
     #[test]
     fn what_the_payload_saw_counts_more_than_how_it_ended() {
         for end in ends() {
-            let report = JudgedReport::Fault("(vector 14)".to_owned());
+            let report = Anomaly::Fault("(vector 14)".to_owned());
             let finding = judge(&STEPS, 1, &end, report, SPEED);
             assert!(matches!(finding, Finding::Unsupported { .. }), "{end:?}: {finding:?}");
             assert_eq!(finding.to_string(), "/dev/kvm cannot run kernels: no second (vector 14)");
@@ -118,9 +112,8 @@ mod tests {
 
     #[test]
     fn an_emulated_loop_is_slow_and_a_slow_machine_is_not() {
-        let finding = |guest, host| {
-            judge(&STEPS, ALL, &End::Done, JudgedReport::Nothing, Speed { guest, host })
-        };
+        let finding =
+            |guest, host| judge(&STEPS, ALL, &End::Done, Anomaly::Nothing, Speed { guest, host });
         assert_eq!(finding(3_000_000, 3_100_000), Finding::Usable);
         assert_eq!(finding(49 * 1350, 1350), Finding::Usable);
         let slow = finding(2_700_000, 1350);

@@ -7,11 +7,11 @@ use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_vcpu_init};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
-use super::judge::JudgedReport;
-use super::trial::{Exit, Step, refused};
-use super::{Finding, Stop};
+use super::judge::Anomaly;
+use super::{Exit, Step, refused};
 use crate::kvm::aarch64::gic::Gic;
 use crate::kvm::aarch64::registers::{self, PC, PSTATE, PSTATE_BOOT};
+use crate::probe::{Finding, Stop};
 
 pub(super) mod memory;
 pub(super) mod payload;
@@ -105,11 +105,8 @@ impl Guest {
     ///
     /// # Errors
     /// None on this architecture: the report is not in guest memory.
-    pub(super) fn report(
-        &self,
-        _: &GuestMemoryMmap,
-    ) -> Result<(JudgedReport, u64), GuestMemoryError> {
-        Ok((self.report.report(), self.report.ticks()))
+    pub(super) fn report(&self, _: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
+        Ok((self.report.anomaly(), self.report.ticks()))
     }
 
     /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.

@@ -2,7 +2,20 @@
 
 //! The course of the probe, the same on every architecture: the capabilities of /dev/kvm, then a VM
 //! whose payload takes one step after the other. Each architecture has its own VM and steps
-//! ([`super::arch`]).
+//! ([`arch`]).
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod judge;
+mod kicks;
+mod open;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -13,23 +26,23 @@ use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap,
 };
 
-use super::arch::memory::{GIVEN, SIZE};
-use super::arch::{CAPABILITIES, Guest, KICK_LOOPS, LOOP, STEPS, payload};
-use super::judge::{End, JudgedReport, Speed, judge};
-use super::kicks::Kicks;
-use super::{Finding, Stop, open};
+use super::{Finding, Stop};
+use arch::memory::{GIVEN, SIZE};
+use arch::{CAPABILITIES, Guest, KICK_LOOPS, LOOP, STEPS, payload};
+use judge::{Anomaly, End, Speed, judge};
+use kicks::Kicks;
 
 /// A step of the payload.
 #[derive(Debug)]
-pub(super) struct Step {
+struct Step {
     /// Meaning of its success.
-    pub(super) success: &'static str,
+    success: &'static str,
     /// Meaning of its failure.
-    pub(super) failure: &'static str,
+    failure: &'static str,
 }
 
 /// Result of one `KVM_RUN`.
-pub(super) enum Exit {
+enum Exit {
     /// The payload wrote a letter: that of a step that is done, or [`STOPPED`].
     Letter(u8),
     /// Another exit, as kvm-ioctls formats it.
@@ -37,11 +50,11 @@ pub(super) enum Exit {
 }
 
 /// Letter that the payload writes when it stops; its report says why.
-pub(super) const STOPPED: u8 = b'!';
+const STOPPED: u8 = b'!';
 
 /// Contents of the page that the last step maps, [`GIVEN`]: before, and as the step writes them.
-pub(super) const BEFORE: u64 = 0x5375_6442_6f78_2131;
-pub(super) const AFTER: u64 = 0x5375_6442_6f78_2132;
+const BEFORE: u64 = 0x5375_6442_6f78_2131;
+const AFTER: u64 = 0x5375_6442_6f78_2132;
 
 /// Number of kicks without a step after which the guest counts as hung. More than one, because a guest
 /// on a busy processor may not have run since the last.
@@ -86,7 +99,7 @@ fn examine(trace: &mut Vec<String>) -> Result<Finding, Finding> {
     drop(kicks);
 
     let (mut report, ticks) = guest.report(&memory).map_err(refused("reading its memory"))?;
-    if end == End::Done && report == JudgedReport::Nothing {
+    if end == End::Done && report == Anomaly::Nothing {
         report = written_through(&memory).map_err(refused("reading its memory"))?;
     }
     if done > LOOP {
@@ -122,7 +135,7 @@ fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding>
 }
 
 /// Returns the finding for a call that failed.
-pub(super) fn refused<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
+fn refused<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
     move |error| Finding::Broken { exit: format!("{what}: {error}") }
 }
 
@@ -143,12 +156,12 @@ fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding>
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`].
-pub(super) fn written_through(memory: &GuestMemoryMmap) -> Result<JudgedReport, GuestMemoryError> {
+fn written_through(memory: &GuestMemoryMmap) -> Result<Anomaly, GuestMemoryError> {
     let value = memory.read_obj(GuestAddress(GIVEN))?;
     Ok(if value == AFTER {
-        JudgedReport::Nothing
+        Anomaly::Nothing
     } else {
-        JudgedReport::Wrong { what: "a write to the page that was mapped is lost: value", value }
+        Anomaly::Wrong { what: "a write to the page that was mapped is lost: value", value }
     })
 }
 

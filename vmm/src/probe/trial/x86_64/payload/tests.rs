@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::probe::trial::written_through;
-use crate::probe::x86_64::memory::SIZE;
+use crate::probe::trial::x86_64::memory::SIZE;
 
 fn written() -> GuestMemoryMmap {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
@@ -44,7 +44,7 @@ fn the_code_of_ring_0_ends_before_that_of_ring_3() {
 fn reports_are_read_as_the_payload_writes_them() {
     let memory = written();
     let put = |report: Report| memory.write_obj(report, GuestAddress(REPORT)).unwrap();
-    assert_eq!(report(&memory).unwrap(), (JudgedReport::Nothing, 0));
+    assert_eq!(report(&memory).unwrap(), (Anomaly::Nothing, 0));
 
     let faulted = Report {
         kind: FAULT.into(),
@@ -58,13 +58,13 @@ fn reports_are_read_as_the_payload_writes_them() {
     };
     put(faulted);
     let fault = format!("(vector 13, error code 8h, rip {:X}h, cs 8h)", KERNEL + 9);
-    assert_eq!(report(&memory).unwrap(), (JudgedReport::Fault(fault), 5));
+    assert_eq!(report(&memory).unwrap(), (Anomaly::Fault(fault), 5));
 
     put(Report { kind: WRONG.into(), number: BAD_CR2.into(), value: 1, ..faulted });
-    let JudgedReport::Wrong { what, value: 1 } = report(&memory).unwrap().0 else { panic!() };
+    let Anomaly::Wrong { what, value: 1 } = report(&memory).unwrap().0 else { panic!() };
     assert!(what.ends_with("cr2"), "{what}");
     put(Report { kind: WRONG.into(), number: u64::MAX, ..faulted });
-    assert!(matches!(report(&memory).unwrap().0, JudgedReport::Wrong { .. }));
+    assert!(matches!(report(&memory).unwrap().0, Anomaly::Wrong { .. }));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_ring_0_that_is_ring_3_looks_like_pvm() {
 #[test]
 fn a_lost_write_is_noticed() {
     let memory = written();
-    assert!(matches!(written_through(&memory).unwrap(), JudgedReport::Wrong { value: BEFORE, .. }));
+    assert!(matches!(written_through(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
     memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-    assert_eq!(written_through(&memory).unwrap(), JudgedReport::Nothing);
+    assert_eq!(written_through(&memory).unwrap(), Anomaly::Nothing);
 }

@@ -7,7 +7,7 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 use crate::kvm::aarch64::layout::{GIC_DISTRIBUTOR, SERIAL};
 
 /// Size of memory in bytes, from address 0: a multiple of every page size.
-pub(in crate::probe) const SIZE: usize = 0x2_0000;
+pub(in crate::probe::trial) const SIZE: usize = 0x2_0000;
 
 // Guest-physical addresses. All but [`ABSENT`] are mapped to themselves.
 /// Translation table of level 1; an entry maps 1 GiB.
@@ -21,7 +21,7 @@ pub(super) const USER: u64 = 0xb000;
 /// Address to which the payload writes its letters and reports. It is not memory.
 pub(super) const PORT: u64 = SERIAL;
 /// The page to which step G maps [`ABSENT`].
-pub(in crate::probe) const GIVEN: u64 = 0x1_0000;
+pub(in crate::probe::trial) const GIVEN: u64 = 0x1_0000;
 /// A virtual address that is not mapped until its page fault is handled.
 pub(super) const ABSENT: u64 = 0x1_f000;
 /// Address of the page table entry of [`ABSENT`].

@@ -16,7 +16,7 @@ use super::memory::{
     self, ABSENT, ABSENT_ENTRY, GIVEN, KERNEL, LEVEL_1, MAIR, PORT, TCR, USER, data_entry,
 };
 use crate::kvm::aarch64::layout::{GIC_DISTRIBUTOR, GIC_REDISTRIBUTORS};
-use crate::probe::judge::JudgedReport;
+use crate::probe::trial::judge::Anomaly;
 use crate::probe::trial::{AFTER, BEFORE, STOPPED};
 
 // Words of a report: offsets from [`PORT`].
@@ -381,15 +381,15 @@ impl Report {
     }
 
     /// Returns what went wrong.
-    pub(super) fn said(&self) -> JudgedReport {
+    pub(super) fn anomaly(&self) -> Anomaly {
         if let Some(number) = self.word(WRONG) {
             let what = usize::try_from(number).ok().and_then(|number| WRONGS.get(number));
             let what = what.copied().unwrap_or("an unknown check");
-            return JudgedReport::Wrong { what, value: self.word(VALUE).unwrap_or(0) };
+            return Anomaly::Wrong { what, value: self.word(VALUE).unwrap_or(0) };
         }
-        let Some(vector) = self.word(VECTOR) else { return JudgedReport::Nothing };
+        let Some(vector) = self.word(VECTOR) else { return Anomaly::Nothing };
         let value = |offset| self.word(offset).unwrap_or(0);
-        JudgedReport::Fault(format!(
+        Anomaly::Fault(format!(
             "(vector {vector}, ESR {:X}h, ELR {:X}h, FAR {:X}h, SPSR {:X}h)",
             value(SYNDROME),
             value(PLACE),
@@ -423,7 +423,7 @@ pub(super) fn entry() -> u64 {
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
-pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
+pub(in crate::probe::trial) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     memory::write_tables(memory)?;
     memory.write_obj(BEFORE, GuestAddress(GIVEN))?;
     // SAFETY: The labels are the payload's, in this order.
@@ -438,7 +438,7 @@ pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemor
 }
 
 /// Times the loop on the host: ticks of the virtual counter and duration of the fastest run.
-pub(in crate::probe) fn speed_here() -> (u64, Duration) {
+pub(in crate::probe::trial) fn speed_here() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), counter());
         // SAFETY: Counts a register down, which is declared as changed.
@@ -460,7 +460,7 @@ fn counter() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::aarch64::memory::SIZE;
+    use crate::probe::trial::aarch64::memory::SIZE;
     use crate::probe::trial::written_through;
 
     #[test]
@@ -476,19 +476,19 @@ mod tests {
     #[test]
     fn reports_are_read_as_the_payload_writes_them() {
         let mut report = Report::default();
-        assert_eq!((report.said(), report.ticks()), (JudgedReport::Nothing, 0));
+        assert_eq!((report.anomaly(), report.ticks()), (Anomaly::Nothing, 0));
         report.take(TICKS, &5_u64.to_le_bytes());
         report.take(0, b"A");
         report.take(1 << 40, &[1; 8]);
         report.take(VECTOR + 1, &[1; 8]);
-        assert_eq!((report.said(), report.ticks()), (JudgedReport::Nothing, 5));
+        assert_eq!((report.anomaly(), report.ticks()), (Anomaly::Nothing, 5));
         report.take(VECTOR, &4_u64.to_le_bytes());
         report.take(PLACE, &0x8123_u64.to_le_bytes());
         let fault = "(vector 4, ESR 0h, ELR 8123h, FAR 0h, SPSR 0h)";
-        assert_eq!(report.said(), JudgedReport::Fault(fault.to_owned()));
+        assert_eq!(report.anomaly(), Anomaly::Fault(fault.to_owned()));
         report.take(WRONG, &BAD_ADDRESS.to_le_bytes());
         report.take(VALUE, &7_u64.to_le_bytes());
-        let JudgedReport::Wrong { what, value: 7 } = report.said() else { panic!() };
+        let Anomaly::Wrong { what, value: 7 } = report.anomaly() else { panic!() };
         assert!(what.ends_with("FAR_EL1"), "{what}");
     }
 
@@ -496,11 +496,8 @@ mod tests {
     fn a_lost_write_is_noticed() {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
         write(&memory).unwrap();
-        assert!(matches!(
-            written_through(&memory).unwrap(),
-            JudgedReport::Wrong { value: BEFORE, .. }
-        ));
+        assert!(matches!(written_through(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
         memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-        assert_eq!(written_through(&memory).unwrap(), JudgedReport::Nothing);
+        assert_eq!(written_through(&memory).unwrap(), Anomaly::Nothing);
     }
 }

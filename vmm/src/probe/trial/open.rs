@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::Finding;
+use crate::probe::Finding;
 
 use super::arch::NO_KVM;
 

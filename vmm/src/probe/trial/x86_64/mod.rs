@@ -7,10 +7,10 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryError, GuestMemoryMmap};
 
-use super::Finding;
-use super::judge::JudgedReport;
-use super::trial::{Exit, Step, refused};
+use super::judge::Anomaly;
+use super::{Exit, Step, refused};
 use crate::kvm::x86_64::layout::{KVM_IDENTITY_MAP, KVM_TSS};
+use crate::probe::Finding;
 
 pub(super) mod memory;
 pub(super) mod payload;
@@ -128,7 +128,7 @@ impl Guest {
     pub(super) fn report(
         &self,
         memory: &GuestMemoryMmap,
-    ) -> Result<(JudgedReport, u64), GuestMemoryError> {
+    ) -> Result<(Anomaly, u64), GuestMemoryError> {
         payload::report(memory)
     }
 

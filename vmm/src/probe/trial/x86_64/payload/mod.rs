@@ -19,7 +19,7 @@ use super::memory::{
     USER_CODE, USER_CODE_32, USER_DATA, USER_STACK,
 };
 use crate::kvm::x86_64::layout::LOCAL_APIC;
-use crate::probe::judge::JudgedReport;
+use crate::probe::trial::judge::Anomaly;
 use crate::probe::trial::{AFTER, BEFORE, STOPPED};
 
 /// I/O port for the letters.
@@ -451,7 +451,7 @@ pub(super) fn entry() -> u64 {
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
-pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
+pub(in crate::probe::trial) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
     let handlers = [
         (6, guest_address(&raw const sudbox_probe_invalid_opcode)),
         (14, guest_address(&raw const sudbox_probe_page_fault)),
@@ -474,24 +474,21 @@ pub(in crate::probe) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemor
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`](super::memory::SIZE).
-pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(JudgedReport, u64), GuestMemoryError> {
+pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
     let report: Report = memory.read_obj(GuestAddress(REPORT))?;
     let said = if report.kind == u64::from(FAULT) {
-        JudgedReport::Fault(report.fault())
+        Anomaly::Fault(report.fault())
     } else if report.kind == u64::from(WRONG) {
         let what = usize::try_from(report.number).ok().and_then(|number| WRONGS.get(number));
-        JudgedReport::Wrong {
-            what: what.copied().unwrap_or("an unknown check"),
-            value: report.value,
-        }
+        Anomaly::Wrong { what: what.copied().unwrap_or("an unknown check"), value: report.value }
     } else {
-        JudgedReport::Nothing
+        Anomaly::Nothing
     };
     Ok((said, report.ticks))
 }
 
 /// Times the loop on the host: ticks of the TSC and duration of the fastest run.
-pub(in crate::probe) fn speed_here() -> (u64, Duration) {
+pub(in crate::probe::trial) fn speed_here() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), rdtsc());
         // SAFETY: Counts a register down, which is declared as changed.

@@ -7,7 +7,7 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 use crate::kvm::x86_64::layout::LOCAL_APIC;
 
 /// Size of memory in bytes, from address 0.
-pub(in crate::probe) const SIZE: usize = 0x2_0000;
+pub(in crate::probe::trial) const SIZE: usize = 0x2_0000;
 
 // Guest-physical addresses. All but [`ABSENT`] are mapped to themselves.
 pub(super) const PML4: u64 = 0x1000;
@@ -28,7 +28,7 @@ pub(super) const KERNEL_STACK: u64 = 0xe000;
 const FAULT_STACK: u64 = 0xf000;
 pub(super) const REPORT: u64 = 0xf000;
 /// The page to which step G maps [`ABSENT`].
-pub(in crate::probe) const GIVEN: u64 = 0x1_0000;
+pub(in crate::probe::trial) const GIVEN: u64 = 0x1_0000;
 /// A virtual address that is not mapped until its page fault is handled.
 pub(super) const ABSENT: u64 = 0x1_f000;
 /// Address of the page table entry of [`ABSENT`].

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! QEMU's emulation of aarch64.
+
+/// QEMU's model `max` has implementer 0, which is not assigned, and part number 51h (QEMU's
+/// target/arm/tcg/cpu64.c, `aarch64_max_tcg_initfn()`). Its models of real processors cannot be told
+/// from them.
+pub(super) fn is_emulated() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| is_max(&text))
+}
+
+/// Returns true if `/proc/cpuinfo` is that of QEMU's model `max`.
+fn is_max(cpuinfo: &str) -> bool {
+    let has = |name: &str, value: &str| {
+        cpuinfo
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .any(|(left, right)| left.trim() == name && right.trim() == value)
+    };
+    has("CPU implementer", "0x00") && has("CPU part", "0x051")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_max_is_told_by_its_part() {
+        let max = "processor\t: 0\nCPU implementer\t: 0x00\nCPU part\t: 0x051\nCPU revision\t: 0\n";
+        assert!(is_max(max));
+        assert!(!is_max(&max.replace("0x051", "0xd0c").replace("0x00", "0x41")));
+        assert!(!is_max(""));
+    }
+}

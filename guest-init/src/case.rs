@@ -65,6 +65,10 @@ pub enum Run {
     Compare(usize),
     /// The deed with this index in the table of `conserve`.
     Conserve(usize),
+    /// This point of the grid.
+    Point(crate::grid::dimension::Point),
+    /// Random points of the grid, of this seed.
+    Random(u64),
 }
 
 /// Restricts a case to some architectures.

@@ -7,6 +7,7 @@
 use crate::bench;
 use crate::case::{Case, Check, Failure, Run};
 use crate::conversation::{ConversationError, receive};
+use crate::grid::Product;
 use crate::probe::Machine;
 use crate::program;
 use crate::shared::{self, shared};
@@ -127,6 +128,7 @@ fn run_one(
 ) -> (Vec<GuestMessage>, CaseResult) {
     let found = table.iter().copied().flatten().find(|case| case.id == planned.id);
     let found = found.or_else(|| crate::walk::by_id(&planned.id));
+    let found = found.or_else(|| crate::grid::by_id(&planned.id));
     let found = found.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
     let Some(case) = found else {
         return (vec![], CaseResult::Broken(format!("this guest-init has no case {}", planned.id)));
@@ -213,6 +215,8 @@ fn check(run: Run) -> Check {
         Run::Walk(seed) => crate::walk::check(seed),
         Run::Compare(way) => crate::compare::check(way),
         Run::Conserve(deed) => crate::conserve::check(deed),
+        Run::Point(point) => crate::grid::check(Product::One(point)),
+        Run::Random(seed) => crate::grid::check(Product::Random(seed)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use sudbox_guest_init::case::Case;
 use sudbox_guest_init::cases::TABLE;
-use sudbox_guest_init::{bench, walk};
+use sudbox_guest_init::{bench, grid, walk};
 use sudbox_protocol::Arch;
 use sudbox_protocol::{
     CaseResult, FrameReader, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase,
@@ -134,6 +134,17 @@ fn this_kernel_does_what_the_model_of_a_walk_says() {
         .zip(run(&walks))
         .filter(|(_, (result, _))| !matches!(result, CaseResult::Pass | CaseResult::Absent(_)))
         .map(|(case, (result, _))| (case.id, result))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Ten thousand points of the grid.
+#[test]
+fn this_kernel_does_what_the_model_of_the_grid_says() {
+    let random = grid::by_id("grid/random-0").expect("a random product");
+    let wrong: Vec<_> = run(&[random])
+        .into_iter()
+        .filter(|(result, _)| !matches!(result, CaseResult::Pass | CaseResult::Absent(_)))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

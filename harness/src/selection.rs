@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use globset::GlobBuilder;
 use sudbox_guest_init::case::Case;
 use sudbox_guest_init::cases;
-use sudbox_guest_init::walk;
+use sudbox_guest_init::{grid, walk};
 use sudbox_images::Arch;
 
 /// The case that is about booting; the harness judges it itself.
@@ -17,6 +17,9 @@ pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init
 
 /// The kernel function behind [`BOOT`].
 pub(crate) const BOOT_FUNCTION: &str = "kernel_init";
+
+/// Selects every product of the grid, also those that are in no table.
+const GRID: &str = "grid-all";
 
 /// The cases of a run.
 #[derive(Clone, Debug)]
@@ -64,8 +67,8 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
     cases::TABLE.iter().copied().flatten()
 }
 
-/// Reads globs over ids, group names, `core` and `all`, separated by commas or spaces; none means
-/// every case of the table.
+/// Reads globs over ids, group names, `core`, `all`, `grid-all` and ids of single points and random
+/// products of the grid, separated by commas or spaces; none means every case of the table.
 ///
 /// # Errors
 /// A word that is no glob, or that selects nothing.
@@ -77,11 +80,22 @@ pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
     }
     let mut chosen = vec![false; table().count()];
     let mut boot = false;
+    let mut beside = Vec::new();
     for word in words {
         let mut hit = false;
+        if word == GRID {
+            beside.extend(grid::MORE);
+        } else if let Some(case) = grid::by_id(word) {
+            beside.push(case);
+            continue;
+        }
         let matches = matcher(word)?;
         for (case, chosen) in table().zip(&mut chosen) {
-            if matches(case.id) || (word == "core" && case.core) || word == "all" {
+            if matches(case.id)
+                || (word == "core" && case.core)
+                || word == "all"
+                || (word == GRID && case.id.starts_with("grid/"))
+            {
                 *chosen = true;
                 hit = true;
             }
@@ -98,7 +112,9 @@ pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
             )));
         }
     }
-    let cases = table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
+    let mut cases: Vec<_> =
+        table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
+    cases.extend(beside);
     Ok(Selection { cases, boot })
 }
 
@@ -165,6 +181,18 @@ mod tests {
         let absence = all.cases.iter().filter(|case| case.absence).count();
         assert_eq!(one.not_selected(arch, false), all.cases.len() - 1 - absence);
         assert_eq!(one.not_selected(arch, true), all.cases.len() - 1);
+    }
+
+    #[test]
+    fn products_and_points_of_the_grid_that_are_in_no_table_are_selected_by_id() {
+        let ids = |words| -> Vec<_> {
+            select(words).unwrap().cases.iter().map(|case| case.id.to_owned()).collect()
+        };
+        assert_eq!(ids("grid/at-01 grid/random-7"), ["grid/at-01", "grid/random-7"]);
+        assert!(ids(GRID).len() > ids("grid").len());
+        assert!(ids(GRID).contains(&"grid/triples".to_owned()));
+        assert!(!ids("all").contains(&"grid/triples".to_owned()));
+        assert!(select("grid/at-0102030405ff").is_err());
     }
 
     #[test]

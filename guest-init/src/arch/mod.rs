@@ -14,6 +14,7 @@ mod x86_64;
 // x86-64 has these in its folder.
 #[cfg(not(target_arch = "x86_64"))]
 mod compat_call;
+mod entry;
 #[cfg(not(target_arch = "x86_64"))]
 mod floating;
 #[cfg(foreign_programs)]
@@ -28,6 +29,7 @@ mod watching;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use compat_call::*;
+pub use entry::*;
 #[cfg(not(target_arch = "x86_64"))]
 pub use floating::*;
 #[cfg(foreign_programs)]

@@ -130,6 +130,7 @@ pub const TABLE: &[&[Case]] = &[
     stress::CASES,
     crate::compare::CASES,
     crate::conserve::CASES,
+    crate::grid::CASES,
 ];
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //! From the first step on, all tasks issue system calls only through gates and from inside: they must
 //! not allocate, format or panic.
 
-use super::model::{Event, FIRST_MASK, Told, What, number_and_arguments, registers};
+use super::model::{Event, FIRST_MASK, What, number_and_arguments, registers};
 use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Step};
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::case::Failure;
+use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::shared::Seen;
 use crate::support::{end_of, start};
@@ -422,11 +423,11 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
             Some(Change::Stopped(libc::SIGSTOP)) => {
                 // SAFETY: the tracee wrote it, and is stopped.
                 let [mode, offset, length, selector] = unsafe { *shared().wanted.get() };
-                let wanted = Told { mode, selector, offset, length };
-                let size = size_of::<Told>() as u64;
+                let wanted = Config { mode, selector, offset, length };
+                let size = size_of::<Config>() as u64;
                 let answer = ask(PTRACE_SET_DISPATCH, size, &raw const wanted as u64);
                 see(step, What::Set(answer.map_or_else(|error| error.0, |_| 0)));
-                let mut told = Told::default();
+                let mut told = Config::default();
                 ask(PTRACE_GET_DISPATCH, size, &raw mut told as u64)?;
                 see(step, What::Told(told));
                 0

@@ -7,8 +7,8 @@ use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Selecto
 use crate::arch::{
     AUDIT_ARCH, AUDIT_ARCH_COMPAT, COMPAT_UMASK, Reg, Registers, UNUSED_NUMBER, compat_call,
 };
+use crate::oracle::{Config, Fate, Rules};
 use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
-use std::fmt;
 
 /// An observable event of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub enum What {
     /// The tracer set the configuration, with this result: 0 or an error number.
     Set(i32),
     /// The tracer read this configuration.
-    Told(Told),
+    Told(Config),
     /// A process reported this umask(2) at its end.
     Mask(u64),
     /// A process exited with this code.
@@ -65,20 +65,6 @@ pub enum What {
     Killed(i32),
     /// An operation that is not under test failed with this error number. Never predicted.
     Trouble(i32),
-}
-
-/// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Told {
-    /// `PR_SYS_DISPATCH_*`
-    pub mode: u64,
-    /// The selector's address.
-    pub selector: u64,
-    /// Start of the range.
-    pub offset: u64,
-    /// The length of the range.
-    pub length: u64,
 }
 
 impl Event {
@@ -92,7 +78,7 @@ impl Event {
         let (What::Told(due), What::Told(told)) = (self.what, seen.what) else {
             return self == seen;
         };
-        let inverted = Told {
+        let inverted = Config {
             mode: 1,
             offset: due.offset.wrapping_add(due.length),
             length: due.length.wrapping_neg(),
@@ -116,7 +102,7 @@ type Life = Result<(), Death>;
 #[derive(Clone, Copy)]
 struct Task {
     /// The configuration; mode 0 is off.
-    config: Told,
+    config: Config,
     /// Whether SIGSYS is blocked.
     blocked: bool,
     /// If it is traced: whether it stops at calls, and the step that started it.
@@ -133,9 +119,6 @@ struct Process {
 /// The state that tasks with the same memory share.
 type Bytes = [u8; 2];
 
-const EINVAL: i32 = libc::EINVAL;
-const EFAULT: i32 = libc::EFAULT;
-
 /// The umask(2) at the beginning of a sequence.
 pub const FIRST_MASK: u64 = 0o22;
 
@@ -144,7 +127,7 @@ pub const FIRST_MASK: u64 = 0o22;
 pub fn predict(steps: &[Step], layout: &Layout, offers: Offers) -> Vec<Event> {
     let mut model = Model { layout, offers, events: Vec::new() };
     let mut bytes = [0; 2];
-    let task = Task { config: Told::default(), blocked: false, traced: None };
+    let task = Task { config: Config::default(), blocked: false, traced: None };
     let process = Process { handling: Handling::Handler, mask: FIRST_MASK };
     model.live(0, steps, task, process, &mut bytes);
     model.events
@@ -225,7 +208,7 @@ impl Model<'_> {
         process: &mut Process,
         bytes: &mut Bytes,
     ) -> Life {
-        let mut task = Task { config: Told::default(), traced: None, ..parent };
+        let mut task = Task { config: Config::default(), traced: None, ..parent };
         match birth {
             Birth::Thread => return self.steps(body, &mut task, process, bytes),
             Birth::Shared => self.live(step, body, task, *process, bytes),
@@ -292,24 +275,16 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// `syscall_user_dispatch()`
+    /// Whether a call from there is dispatched.
     fn is_dispatched(&self, task: &Task, at: u64, bytes: &Bytes) -> Result<bool, Death> {
-        let config = &task.config;
-        let within = at.wrapping_sub(config.offset) < config.length;
-        let asked = match config.mode {
-            0 => false,
-            1 => !within,
-            _ => within,
+        let read = |selector| {
+            let byte = self.layout.selectors.iter().position(|address| *address == selector);
+            byte.map(|byte| bytes[byte])
         };
-        if !asked || config.selector == 0 {
-            return Ok(asked);
-        }
-        let byte = self.layout.selectors.iter().position(|address| *address == config.selector);
-        match byte.map(|byte| bytes[byte]) {
-            None => Err(Death(libc::SIGSEGV)),
-            Some(0) => Ok(false),
-            Some(1) => Ok(true),
-            Some(_) => Err(Death(libc::SIGSYS)),
+        match task.config.fate(at, read) {
+            Fate::Passed => Ok(false),
+            Fate::Dispatched => Ok(true),
+            Fate::Killed(signal) => Err(Death(signal)),
         }
     }
 
@@ -327,24 +302,17 @@ impl Model<'_> {
         }
     }
 
-    /// `task_set_syscall_user_dispatch()`. Gives 0 or an error number.
+    /// Sets a configuration. Gives 0 or an error number.
     fn configure(&self, task: &mut Task, arguments: [u64; 4]) -> i32 {
-        let [mode, offset, length, selector] = arguments;
-        let end = offset.wrapping_add(length);
-        let good = match mode {
-            0 => offset == 0 && length == 0 && selector == 0,
-            1 => offset == 0 || end > offset,
-            2 => self.offers.inclusive && length != 0 && end > offset,
-            _ => false,
-        };
-        if !good {
-            return EINVAL;
+        let rules = Rules { inclusive: self.offers.inclusive, permitted: true };
+        let forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
+        match Config::set(arguments, rules, forbidden) {
+            Ok(config) => {
+                task.config = config;
+                0
+            }
+            Err(error) => error,
         }
-        if selector == self.layout.selector(Selector::Kernel) {
-            return EFAULT;
-        }
-        task.config = Told { mode, selector, offset, length };
-        0
     }
 }
 
@@ -408,12 +376,5 @@ impl What {
             }
             What::Trouble(errno) => format!("the walk fails: {}", crate::sys::Errno(*errno)),
         }
-    }
-}
-
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Told { mode, selector, offset, length } = self;
-        write!(f, "mode {mode}, offset {offset:#x}, length {length:#x}, selector {selector:#x}")
     }
 }

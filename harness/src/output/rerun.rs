@@ -71,7 +71,10 @@ impl Rerun {
     /// The command for this case.
     pub(crate) fn case(&self, case: &Case) -> String {
         match (case.run, self.by_make) {
-            (Run::Check(_) | Run::Compare(_) | Run::Conserve(_), _) => self.listed(case.id),
+            (
+                Run::Check(_) | Run::Compare(_) | Run::Conserve(_) | Run::Point(_) | Run::Random(_),
+                _,
+            ) => self.listed(case.id),
             (Run::Walk(seed), true) => format!("{} FUZZ=1 SEED={seed}", self.line),
             (Run::Walk(seed), false) => format!("{} --fuzz 1 --seed {seed}", self.line),
         }

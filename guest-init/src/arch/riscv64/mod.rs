@@ -6,6 +6,7 @@ mod counter;
 mod floating;
 mod foreign;
 mod gates;
+mod other;
 mod programs;
 mod registers;
 
@@ -13,6 +14,7 @@ pub use counter::*;
 pub use floating::*;
 pub use foreign::*;
 pub use gates::*;
+pub use other::*;
 pub use programs::*;
 pub use registers::*;
 

@@ -5,12 +5,14 @@
 mod counter;
 mod floating;
 mod gates;
+mod other;
 mod programs;
 mod registers;
 
 pub use counter::*;
 pub use floating::*;
 pub use gates::*;
+pub use other::*;
 pub use programs::*;
 pub use registers::*;
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `int 0x80`, the second way into the kernel.
+
+use super::{AUDIT_ARCH_COMPAT, Reg, compat_gate};
+use crate::arch::{OtherEntry, Registers};
+
+/// Numbers are those of arch/x86/entry/syscalls/syscall_32.tbl.
+#[must_use]
+pub fn other_entry() -> Option<OtherEntry> {
+    Some(OtherEntry {
+        gate: compat_gate(),
+        audit_arch: AUDIT_ARCH_COMPAT,
+        getresuid: 209,
+        rt_sigreturn: 173,
+        exit: 1,
+        exit_group: 252,
+        prctl: 172,
+        registers,
+    })
+}
+
+/// Registers of a call, with the arguments where `int 0x80` takes them, in 32 bits each.
+fn registers(number: u64, arguments: [u64; 6]) -> Registers {
+    let mut registers = Registers::call(number, [0; 6]);
+    let order = [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si, Reg::Di, Reg::Bp];
+    for (reg, value) in order.into_iter().zip(arguments) {
+        registers[reg] = value;
+    }
+    registers
+}
+
+/// Whether number 0 is `read(2)`.
+pub const ZERO_IS_READ: bool = true;

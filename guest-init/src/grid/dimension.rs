@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The dimensions of the grid: each is a property of a call that the kernel's code branches on, with
+//! the states it can have. A point is one state of each.
+//!
+//! A new state goes to the end of its dimension and a new dimension to the end of the list, so that
+//! ids of points stay what they are.
+
+use std::fmt;
+
+/// One dimension as data.
+#[derive(Clone, Copy, Debug)]
+pub struct Dimension {
+    /// Its name in reports.
+    pub title: &'static str,
+    /// The name of each state in reports. Empty for the selector's value, whose states are the 256
+    /// values of a byte.
+    pub states: &'static [&'static str],
+}
+
+macro_rules! dimensions {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident: $Type:ident, $title:literal {
+            $($(#[$state_doc:meta])* $State:ident = $words:literal,)*
+        }
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[allow(missing_docs)]
+            pub enum $Type { $($(#[$state_doc])* $State,)* }
+
+            impl $Type {
+                /// Every state, in the order of the numbers in a point.
+                pub const ALL: &[$Type] = &[$($Type::$State,)*];
+            }
+        )*
+
+        /// Index of a dimension in [`DIMENSIONS`] and in a point.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Axis { Value, $($Type,)* }
+
+        /// Every dimension.
+        pub const DIMENSIONS: &[Dimension] = &[
+            Dimension { title: "selector's value", states: &[] },
+            $(Dimension { title: $title, states: &[$($words,)*] },)*
+        ];
+
+        impl Point {
+            $(
+                #[allow(missing_docs)]
+                #[must_use]
+                pub fn $name(&self) -> $Type {
+                    $Type::ALL[usize::from(self.0[Axis::$Type as usize])]
+                }
+            )*
+        }
+    };
+}
+
+/// How many dimensions there are.
+pub const COUNT: usize = DIMENSIONS.len();
+
+/// One state of each dimension, by its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Point(pub [u8; COUNT]);
+
+dimensions! {
+    /// `PR_SYS_DISPATCH_*`
+    mode: Mode, "mode" {
+        Exclusive = "exclusive",
+        Off = "off",
+        Inclusive = "inclusive",
+    }
+    /// The range, in relation to the address that the kernel compares with it: the one behind the
+    /// call under test, called `ip`. All calls that are not under test come from `inside`, which
+    /// lies below it.
+    span: Span, "range" {
+        Inside = "inside alone",
+        ToIp = "from inside to ip, excluded",
+        ThroughIp = "from inside through ip",
+        ToBeforeIp = "from inside to ip - 1, excluded",
+        Ip = "ip alone",
+        BeforeIp = "ip - 1 alone",
+        AfterIp = "ip + 1 alone",
+        Instruction = "the instruction before ip",
+        FromIp = "from ip to the last but one address",
+        FromAfterIp = "from ip + 1 to the last but one address",
+        Nothing = "offset 0, length 0",
+        EmptyAtIp = "offset ip, length 0",
+        All = "offset 0, length ULONG_MAX",
+        AllButZero = "offset 1 to the last but one address",
+        WrapsToZero = "offset 1, length ULONG_MAX",
+        Wraps = "from inside, length ULONG_MAX",
+        BelowIp = "offset 0, length ip",
+        BelowAndIp = "offset 0, length ip + 1",
+        KernelHalf = "the upper half of all addresses",
+        LastByte = "the last but one address alone",
+        LowHalf = "the low 32 bits of ip alone",
+        WrapsToItself = "offset ip, length ULONG_MAX",
+        ByteZero = "address 0 alone",
+        LengthInHighHalf = "from inside, length with bit 40 set",
+    }
+    /// What the selector points at.
+    selector: Selector, "selector" {
+        Private = "private memory",
+        Null = "none",
+        Shared = "shared memory",
+        File = "a private mapping of a file, read-only",
+        ReadOnly = "a shared mapping of a file, read-only",
+        LastOfPage = "the last byte before memory that cannot be read",
+        FirstOfPage = "the first byte behind memory that cannot be read",
+        NoAccess = "PROT_NONE",
+        Unmapped = "nothing mapped",
+        PastEnd = "a mapping past the end of its file",
+        Kernel = "an address of the kernel",
+        Top = "the last address there is",
+        Code = "a byte of the program's code",
+    }
+    /// Where and how the call enters the kernel.
+    entry: Entry, "entry" {
+        First = "the first gate",
+        Second = "the second gate",
+        Other = "the gate of the other entry",
+        Low = "a gate in low memory",
+        High = "a gate in the highest page",
+        PageEnd = "an instruction that ends a page",
+    }
+    /// What is in the number's register.
+    number: Number, "number" {
+        Effect = "getresuid",
+        EffectFar = "getresuid, high half garbage",
+        Zero = "0",
+        Unused = "an unknown number",
+        MinusOne = "-1",
+        Lowest = "INT_MIN",
+        Minus512 = "-512",
+        Minus513 = "-513",
+        Minus514 = "-514",
+        Minus515 = "-515",
+        Minus516 = "-516",
+        MinusErrno = "-38",
+        Return = "rt_sigreturn",
+        Exit = "exit",
+        ExitGroup = "exit_group",
+        Disarm = "prctl that disarms",
+        FarMinusOne = "-1 in the low half alone",
+        OtherTable = "getresuid with bit 30 set",
+    }
+    /// What becomes of SIGSYS.
+    handling: Handling, "SIGSYS" {
+        Handler = "handled",
+        OnStack = "handled, SA_ONSTACK",
+        BadStack = "handled, SA_ONSTACK, stack read-only",
+        NoDefer = "handled, SA_NODEFER",
+        Once = "handled, SA_RESETHAND",
+        Restart = "handled, SA_RESTART",
+        Plain = "handled, no SA_SIGINFO",
+        Ignored = "ignored",
+        Default = "default action",
+        Blocked = "handled, blocked",
+        IgnoredBlocked = "ignored, blocked",
+        AutoDisarm = "handled, SA_ONSTACK, SS_AUTODISARM",
+    }
+    /// What is pending when the call is issued.
+    pending: Pending, "pending" {
+        Nothing = "nothing",
+        Other = "SIGUSR1, blocked",
+        Same = "SIGSYS, blocked",
+        NoRoom = "nothing, RLIMIT_SIGPENDING 0",
+        Fault = "SIGSEGV, blocked",
+        RealTime = "a real-time signal, blocked",
+    }
+    /// Who traces the caller and how the caller goes on from the stop before the call.
+    tracer: Tracer, "tracer" {
+        None = "none",
+        Continues = "PTRACE_CONT",
+        Calls = "PTRACE_SYSCALL",
+        Emulates = "PTRACE_SYSEMU",
+        Steps = "PTRACE_SINGLESTEP",
+        SeizedContinues = "PTRACE_SEIZE, PTRACE_CONT",
+        SeizedCalls = "PTRACE_SEIZE, PTRACE_SYSCALL",
+        Suppresses = "PTRACE_CONT, SIGSYS suppressed",
+        CallsSuppresses = "PTRACE_SYSCALL, SIGSYS suppressed",
+        EmulatesSteps = "PTRACE_SYSEMU_SINGLESTEP",
+    }
+    /// Which kind of task issues the call.
+    task: Task, "task" {
+        Child = "a child that shares memory",
+        Vfork = "a child of vfork",
+        Forked = "a child of fork",
+        Thread = "a second thread",
+        Init = "the first process of a PID namespace",
+        Session = "a child that shares memory, leader of a session",
+    }
+    /// The caller's seccomp, set after dispatch.
+    seccomp: Seccomp, "seccomp" {
+        None = "none",
+        Allow = "a filter that allows",
+        Errno = "a filter that fails the call",
+        Trap = "a filter that traps the call",
+        Kill = "a filter that kills for the call",
+        Strict = "strict",
+    }
+    /// Restartable sequences.
+    rseq: Rseq, "rseq" {
+        None = "not registered",
+        Registered = "registered",
+    }
+    /// How often the call is issued, with the same selector.
+    times: Times, "issued" {
+        Once = "once",
+        Twice = "twice",
+        Thrice = "three times",
+    }
+    /// How the configuration is set.
+    armed: Armed, "set" {
+        Once = "by prctl",
+        Again = "by prctl, over another one",
+        Tracer = "by the tracer",
+        After = "by prctl, after OFF",
+    }
+    /// The configuration of the caller's parent, and of the first thread for a second.
+    parent: Parent, "parent" {
+        Unarmed = "not armed",
+        Armed = "armed with a selector of its own",
+    }
+    /// What in the kernel observes all tasks.
+    watch: Watch, "observed" {
+        None = "by nobody",
+        Tracepoints = "by tracepoints of calls",
+        Audit = "by audit",
+    }
+    /// The sysctl `kernel.syscall_user_dispatch` when the caller sets its configuration.
+    sysctl: Sysctl, "sysctl" {
+        Permits = "permits",
+        Denies = "denies",
+    }
+}
+
+/// The values of a selector that stand for all others in products that take a sample of them: the
+/// two that mean something, their neighbours, and what differs from them in one bit or in the sign.
+pub const VALUES: &[u8] = &[0, 1, 2, 255, 3, 0x81, 0x80, 0xfe, 0x7f];
+
+impl Point {
+    /// The point of these states; all others are 0.
+    #[must_use]
+    pub fn of(states: &[(Axis, u8)]) -> Point {
+        let mut point = Point::default();
+        for (axis, state) in states {
+            point.0[*axis as usize] = *state;
+        }
+        point
+    }
+
+    /// The selector's value.
+    #[must_use]
+    pub fn value(&self) -> u8 {
+        self.0[0]
+    }
+
+    /// The end of the id: two hexadecimal digits for each dimension, without zeros at the end.
+    #[must_use]
+    pub fn code(&self) -> String {
+        use fmt::Write as _;
+        let used = self.0.iter().rposition(|state| *state != 0).map_or(1, |last| last + 1);
+        self.0[..used].iter().fold(String::new(), |mut code, state| {
+            let _ = write!(code, "{state:02x}");
+            code
+        })
+    }
+
+    /// The point of a [`Point::code`]. `None` if it is none.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Point> {
+        let mut point = Point::default();
+        if !code.is_ascii()
+            || !code.len().is_multiple_of(2)
+            || code.len() / 2 > COUNT
+            || code.is_empty()
+        {
+            return None;
+        }
+        for at in 0..code.len() / 2 {
+            point.0[at] = u8::from_str_radix(&code[2 * at..2 * at + 2], 16).ok()?;
+            let states = DIMENSIONS[at].states.len();
+            if states != 0 && usize::from(point.0[at]) >= states {
+                return None;
+            }
+        }
+        Some(point)
+    }
+}
+
+/// All states in words. Of the later dimensions those are left out that have their ordinary state.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALWAYS: usize = Axis::Handling as usize;
+        write!(f, "selector's value {}", self.value())?;
+        for (at, dimension) in DIMENSIONS.iter().enumerate().skip(1) {
+            if at <= ALWAYS || self.0[at] != 0 {
+                let state = dimension.states[usize::from(self.0[at])];
+                write!(f, "; {} {state}", dimension.title)?;
+            }
+        }
+        Ok(())
+    }
+}

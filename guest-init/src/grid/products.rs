@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which points a product has.
+
+use super::cover::{self, Choices};
+use super::dimension::{
+    Armed, Axis, Entry, Handling, Mode, Point, Rseq, Seccomp, Selector, Span, Sysctl, Task, VALUES,
+    Watch,
+};
+use super::ground::Layout;
+use super::model::{Bugs, predict};
+
+/// A product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Every mode with every range, selector by kind of answer, and entry.
+    Range,
+    /// Every value of the selector; of each kind of memory, a sample where SIGSYS is not handled.
+    Selector,
+    /// Every pair of states.
+    Pairs,
+    /// Every triple of states.
+    Triples,
+    /// So many random points of this seed.
+    Random(u64),
+    /// This one.
+    One(Point),
+}
+
+/// The number of points of a random product.
+const RANDOM: usize = 10_000;
+
+impl Product {
+    /// Its points that make sense with this layout. Those that can share a task follow one another.
+    #[must_use]
+    pub(super) fn points(self, layout: &Layout) -> Vec<Point> {
+        let valid = |point: &Point| predict(point, layout, Bugs::default()).is_some();
+        let mut points = match self {
+            Product::Range => cover::whole(&range(layout), valid),
+            Product::Selector => {
+                let mut points = cover::whole(&selector(), valid);
+                points.extend(cover::whole(&unhandled_selector(), valid));
+                points
+            }
+            Product::Pairs => cover::covering(&pairs(layout), 2, 1, 4, DEAR, valid).0,
+            Product::Triples => cover::covering(&offered(layout), 3, 1, 1, &[], valid).0,
+            Product::Random(seed) => cover::random(&offered(layout), seed, RANDOM, valid),
+            Product::One(point) => vec![point],
+        };
+        points.sort_by_key(|point| {
+            [
+                Axis::Watch,
+                Axis::Sysctl,
+                Axis::Parent,
+                Axis::Task,
+                Axis::Tracer,
+                Axis::Rseq,
+                Axis::Seccomp,
+            ]
+            .map(|axis| point.0[axis as usize])
+        });
+        points
+    }
+}
+
+fn states<T: Copy>(all: &[T], keep: impl Fn(T) -> bool) -> Vec<u8> {
+    (0u8..).zip(all).filter(|(_, state)| keep(**state)).map(|(number, _)| number).collect()
+}
+
+/// The first state of every dimension.
+fn ordinary() -> Choices {
+    std::array::from_fn(|_| vec![0])
+}
+
+fn range(layout: &Layout) -> Choices {
+    let mut choices = ordinary();
+    choices[Axis::Value as usize] = vec![0, 1];
+    choices[Axis::Mode as usize] = states(Mode::ALL, |_| true);
+    choices[Axis::Span as usize] = states(Span::ALL, |_| true);
+    choices[Axis::Selector as usize] =
+        states(Selector::ALL, |s| matches!(s, Selector::Private | Selector::Null));
+    choices[Axis::Entry as usize] = states(Entry::ALL, |entry| {
+        layout.entry(entry).is_some() && !matches!(entry, Entry::Second | Entry::Low)
+    });
+    choices
+}
+
+/// Every value.
+fn selector() -> Choices {
+    let mut choices = ordinary();
+    choices[Axis::Value as usize] = (0..=255).collect();
+    choices
+}
+
+/// A sample of values where SIGSYS is not handled.
+fn unhandled_selector() -> Choices {
+    let mut choices = ordinary();
+    choices[Axis::Value as usize] = VALUES.to_vec();
+    choices[Axis::Selector as usize] = states(Selector::ALL, Selector::is_memory);
+    choices[Axis::Handling as usize] = states(Handling::ALL, |handling| {
+        matches!(handling, Handling::Ignored | Handling::Blocked | Handling::NoDefer)
+    });
+    choices
+}
+
+/// Dimensions in which other states than the first cost several times as much to try.
+const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Watch, Axis::Sysctl];
+
+/// The states of the pairs that are part of every run: fewer ranges, as [`Product::Range`] has
+/// them all.
+fn pairs(layout: &Layout) -> Choices {
+    use Span::{
+        AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,
+        ToIp, Wraps,
+    };
+    let mut choices = offered(layout);
+    choices[Axis::Span as usize] = states(Span::ALL, |span| {
+        [
+            Inside, ToIp, ThroughIp, Ip, BeforeIp, AfterIp, Nothing, EmptyAtIp, All, Wraps,
+            BelowIp, BelowAndIp,
+        ]
+        .contains(&span)
+    });
+    choices
+}
+
+/// Every state that the kernel and the machine offer.
+fn offered(layout: &Layout) -> Choices {
+    let mut choices = cover::all_states();
+    let offers = layout.offers;
+    let mut keep = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
+    keep(Axis::Entry, states(Entry::ALL, |entry| layout.entry(entry).is_some()));
+    keep(Axis::Selector, states(Selector::ALL, |s| layout.selector(s).is_some()));
+    keep(Axis::Armed, states(Armed::ALL, |a| offers.ptrace_config || a != Armed::Tracer));
+    keep(Axis::Task, states(Task::ALL, |task| offers.namespaces || task != Task::Init));
+    keep(
+        Axis::Seccomp,
+        states(Seccomp::ALL, |s| offers.filter || matches!(s, Seccomp::None | Seccomp::Strict)),
+    );
+    keep(Axis::Rseq, states(Rseq::ALL, |r| offers.rseq || r == Rseq::None));
+    keep(
+        Axis::Watch,
+        states(Watch::ALL, |watch| match watch {
+            Watch::None => true,
+            Watch::Tracepoints => offers.tracepoints,
+            Watch::Audit => offers.audit,
+        }),
+    );
+    keep(Axis::Sysctl, states(Sysctl::ALL, |s| offers.sysctl || s == Sysctl::Permits));
+    choices
+}

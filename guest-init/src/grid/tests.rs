@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::cover::{all_states, covering, whole};
+use super::dimension::{
+    Axis, COUNT, DIMENSIONS, Entry, Handling, Mode, Number, Point, Selector, Span, Tracer,
+};
+use super::ground::{Layout, Offers};
+use super::model::{Bugs, Frame, Sight, Told, predict};
+use super::{Product, by_id};
+use crate::arch;
+use std::collections::HashSet;
+
+fn layout() -> Layout {
+    let offers = Offers {
+        inclusive: true,
+        ptrace_config: true,
+        ia32: true,
+        filter: true,
+        rseq: true,
+        namespaces: true,
+        tracepoints: true,
+        audit: true,
+        sysctl: true,
+        x32: false,
+    };
+    let (first, second) = (arch::gate(), arch::second_gate());
+    let other = arch::other_entry();
+    let gate = other.map(|other| other.gate);
+    Layout {
+        offers,
+        inside: arch::inside(),
+        entries: [Some(first), Some(second), gate, Some(first), Some(second), Some(first)],
+        other,
+        selectors: std::array::from_fn(|kind| {
+            Some(if kind == 1 { 0 } else { 0x100 + kind as u64 })
+        }),
+        code_byte: 2,
+        spare: 0x800,
+        effect: [0x1000, 0x1004, 0x1008],
+        restart_number: 219,
+        zero_is_read: true,
+        handlers: [0x2000, 0x3000],
+    }
+}
+
+fn at(states: &[(Axis, u8)]) -> Vec<Sight> {
+    predict(&Point::of(states), &layout(), Bugs::default()).expect("a point that makes sense")
+}
+
+const PASSED: Sight = Sight::Behind { result: Some(0), kept: true, executed: true };
+const NEXT: Sight = Sight::Next { executed: true };
+
+fn handled() -> Sight {
+    let at = arch::gate().after();
+    let number = libc::SYS_getresuid;
+    let registers =
+        arch::Registers::call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
+    let number = i32::try_from(number).expect("a small number");
+    let told = Told { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, at };
+    let result = registers[arch::Reg::RESULT];
+    Sight::Handled(Some(Frame { told, on_stack: false, result, next: at, kept: true, mask: 0 }))
+}
+
+#[test]
+fn an_allowed_call_passes_and_a_blocked_one_is_handled() {
+    assert_eq!(at(&[]), [Sight::Set(0), PASSED, NEXT]);
+    let seen = at(&[(Axis::Value, 1)]);
+    let Sight::Behind { executed: false, .. } = seen[2] else { panic!("{seen:?}") };
+    assert_eq!((seen[0], seen[1], seen[3]), (Sight::Set(0), handled(), NEXT));
+    let killed = [Sight::Set(0), Sight::Killed(libc::SIGSYS)];
+    assert_eq!(at(&[(Axis::Value, 2)]), killed);
+    for handling in [Handling::Ignored, Handling::Default, Handling::Blocked] {
+        assert_eq!(at(&[(Axis::Value, 1), (Axis::Handling, handling as u8)]), killed);
+    }
+    let unreadable = (Axis::Selector, Selector::NoAccess as u8);
+    assert_eq!(at(&[unreadable]), [Sight::Set(0), Sight::Killed(libc::SIGSEGV)]);
+}
+
+#[test]
+fn without_a_selector_and_a_range_the_return_from_the_handler_kills() {
+    let nothing = [(Axis::Selector, Selector::Null as u8), (Axis::Span, Span::Nothing as u8)];
+    assert_eq!(at(&nothing), [Sight::Set(0), handled(), Sight::Killed(libc::SIGSYS)]);
+}
+
+#[test]
+fn what_a_recorded_bug_changes_is_predicted_too() {
+    let killed_while_traced = [(Axis::Value, 2), (Axis::Tracer, Tracer::Calls as u8)];
+    let restart = [(Axis::Value, 1), (Axis::Number, Number::Minus513 as u8)];
+    let bugs = Bugs { restart_number: true, phantom_exit: true };
+    for states in [&killed_while_traced, &restart] {
+        let point = Point::of(states);
+        let right = predict(&point, &layout(), Bugs::default());
+        let wrong = predict(&point, &layout(), bugs);
+        assert!(right.is_some() && wrong.is_some() && right != wrong, "{point}");
+    }
+    let point = Point::of(&[(Axis::Value, 1)]);
+    assert_eq!(
+        predict(&point, &layout(), bugs),
+        predict(&point, &layout(), Bugs::default()),
+        "a bug changes nothing elsewhere"
+    );
+}
+
+/// The range as a set of addresses, without a thought for wrapping.
+#[test]
+fn ranges_are_obeyed_to_the_byte() {
+    let ip = u128::from(arch::gate().after());
+    for span in Span::ALL {
+        let layout = layout();
+        let [offset, length] = super::model::range(*span, arch::gate().after(), &layout);
+        let (start, end) = (u128::from(offset), u128::from(offset) + u128::from(length));
+        for mode in [Mode::Exclusive, Mode::Inclusive] {
+            let fits = end <= u128::from(u64::MAX) && end > start;
+            let accepted = fits || (mode == Mode::Exclusive && offset == 0);
+            let states = [(Axis::Value, 1), (Axis::Span, *span as u8), (Axis::Mode, mode as u8)];
+            let seen = at(&states);
+            assert_eq!(seen[0] == Sight::Set(0), accepted, "{span:?} {mode:?}");
+            let within = (start..end).contains(&ip);
+            let dispatched = accepted && within == (mode == Mode::Inclusive);
+            assert_eq!(seen[1] == handled(), dispatched, "{span:?} {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn codes_lead_back_to_their_points() {
+    let mut random = super::cover::Random(3);
+    let states = all_states();
+    for _ in 0..100 {
+        let point =
+            Point(std::array::from_fn(|axis| states[axis][random.below(states[axis].len())]));
+        assert_eq!(Point::parse(&point.code()), Some(point));
+        assert!(by_id(&format!("grid/at-{}", point.code())).is_some());
+    }
+    assert_eq!(Point::default().code(), "00");
+    let too_long = "00".repeat(COUNT + 1);
+    for wrong in ["", "0", "0g", "00ff", "é0", &too_long] {
+        assert_eq!(Point::parse(wrong), None, "{wrong}");
+    }
+}
+
+/// Every combination of states of so many dimensions.
+fn tuples(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
+    let mut all: Vec<Vec<(usize, u8)>> = vec![Vec::new()];
+    for _ in 0..strength {
+        all = all
+            .iter()
+            .flat_map(|tuple| {
+                let first = tuple.last().map_or(0, |(axis, _)| axis + 1);
+                (first..COUNT).map(|axis| [&tuple[..], &[(axis, point.0[axis])]].concat())
+            })
+            .collect();
+    }
+    all
+}
+
+#[test]
+fn a_covering_product_has_every_combination_that_a_whole_one_has() {
+    let mut choices: super::cover::Choices = std::array::from_fn(|_| vec![0]);
+    choices[Axis::Value as usize] = vec![0, 1, 255];
+    choices[Axis::Mode as usize] = vec![0, 1, 2];
+    choices[Axis::Span as usize] = vec![0, 1, 2, 3];
+    choices[Axis::Entry as usize] = vec![0, 1];
+    choices[Axis::Tracer as usize] = vec![0, 3, 9];
+    // One pair cannot be, and one triple.
+    let valid = |point: &Point| {
+        let is = |axis: Axis, state| point.0[axis as usize] == state;
+        let pair = is(Axis::Mode, 1) && is(Axis::Span, 3);
+        let triple = is(Axis::Value, 255) && is(Axis::Entry, 1) && is(Axis::Tracer, 9);
+        !pair && !triple
+    };
+    let everything = whole(&choices, valid);
+    for (strength, impossible) in [(2, 1), (3, 1 + 3 + 2 + 3)] {
+        let (points, given_up) = covering(&choices, strength, 7, 4, &[Axis::Tracer], valid);
+        assert!(points.iter().all(valid) && points.len() < everything.len() / 2);
+        let of = |points: &[Point]| -> HashSet<_> {
+            points.iter().flat_map(|point| tuples(point, strength)).collect()
+        };
+        assert_eq!(of(&points), of(&everything));
+        assert_eq!(given_up, impossible, "of strength {strength}");
+        assert_eq!(
+            covering(&choices, strength, 7, 4, &[Axis::Tracer], valid).0,
+            points,
+            "the same each time"
+        );
+    }
+}
+
+#[test]
+fn products_have_every_state_that_makes_sense() {
+    let pairs = Product::Pairs.points(&layout());
+    let points = [pairs.clone(), Product::Range.points(&layout())].concat();
+    for (axis, dimension) in DIMENSIONS.iter().enumerate() {
+        let seen: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
+        let other = axis == Axis::Entry as usize && arch::other_entry().is_none();
+        let states = dimension.states.len();
+        assert!(
+            seen.len() >= states - usize::from(other) || dimension.states.is_empty(),
+            "{}: {} of {states}",
+            dimension.title,
+            seen.len()
+        );
+    }
+    let entries = points.iter().filter(|point| point.entry() == Entry::PageEnd).count();
+    assert!(entries > 10 && pairs.len() < 500, "{} pairs", pairs.len());
+    assert_eq!(Product::Pairs.points(&layout()), pairs);
+}

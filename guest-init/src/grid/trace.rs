@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tracer of a task that tries points.
+
+use super::dimension::{Armed, Point, Task};
+use super::execute::{announce, board, ground, normal, see, told, wait_while};
+use super::model::{self, PATIENCE, Sight};
+use crate::arch::{self, Gate};
+use crate::case::Failure;
+use crate::probe::PTRACE_SET_DISPATCH;
+use crate::ptrace::{self, CALL_STOP, SYSEMU};
+use crate::shared::Seen;
+use crate::support::broken;
+use crate::sys::{self, Change};
+use std::sync::atomic::Ordering;
+
+const SYSEMU_SINGLESTEP: u32 = 32;
+
+/// Traces the task of this process that tries these points, to its end, which it gives.
+///
+/// # Errors
+/// If it cannot be traced.
+pub(super) fn follow(process: i32, points: &[Point]) -> Result<Change, Failure> {
+    let first = points[0];
+    let tracer = first.tracer();
+    let mut pid = process;
+    let mut options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
+    if first.task() == Task::Thread {
+        while board().thread.load(Ordering::SeqCst) == 0 {
+            wait_while(&board().thread, 0);
+        }
+        pid = i32::try_from(board().thread.load(Ordering::SeqCst)).unwrap_or(-1);
+    }
+    if tracer.seizes() {
+        options |= libc::PTRACE_O_TRACEEXIT;
+        let options = u64::from(options.cast_unsigned());
+        ptrace::request(pid, libc::PTRACE_SEIZE, 0, options).map_err(broken("PTRACE_SEIZE"))?;
+        announce(&board().attached, 1);
+    }
+    let mut tracing = Tracing { pid, points, request: libc::PTRACE_CONT, stops: 0 };
+    let mut set = tracer.seizes();
+    loop {
+        let waited = sys::wait(pid, libc::__WALL).map_err(broken("wait4"))?;
+        let Some((_, change)) = waited else {
+            return Err(Failure::Broken("wait4 gave nothing".into()));
+        };
+        let Change::Stopped(stop) = change else { return Ok(change) };
+        if !set {
+            let options = u64::from(options.cast_unsigned());
+            ptrace::request(pid, libc::PTRACE_SETOPTIONS, 0, options)
+                .map_err(broken("PTRACE_SETOPTIONS"))?;
+            set = true;
+        }
+        let resumed = tracing.react(stop).and_then(|(request, signal)| {
+            ptrace::request(pid, request, 0, u64::from(signal.cast_unsigned()))
+        });
+        match resumed {
+            // It is dying: how, the next wait says.
+            Err(sys::Errno(libc::ESRCH)) => {}
+            resumed => drop(resumed.map_err(broken("ptrace"))?),
+        }
+    }
+}
+
+struct Tracing<'a> {
+    pid: i32,
+    points: &'a [Point],
+    /// With what the tracee is resumed.
+    request: u32,
+    /// How often SIGSYS stopped it in this point.
+    stops: u32,
+}
+
+impl Tracing<'_> {
+    /// Sees a stop. Gives with which request and signal the tracee goes on.
+    fn react(&mut self, stop: i32) -> sys::Result<(u32, i32)> {
+        if board().active.load(Ordering::SeqCst) == 0 {
+            // Between two points.
+            let signal = if stop >> 8 == 0 && stop != CALL_STOP { stop } else { 0 };
+            return Ok((libc::PTRACE_CONT, signal));
+        }
+        let index = board().current.load(Ordering::SeqCst) as usize;
+        let Some(point) = self.points.get(index) else { return Ok((libc::PTRACE_CONT, 0)) };
+        let tracer = point.tracer();
+        match stop {
+            libc::SIGSTOP => {
+                self.stops = 0;
+                self.begin(point)?;
+                Ok((self.request, 0))
+            }
+            CALL_STOP => {
+                self.see_call()?;
+                if tracer.emulates() {
+                    self.request = libc::PTRACE_CONT;
+                }
+                Ok((self.request, 0))
+            }
+            stop if stop >> 8 != 0 => {
+                see(Sight::Event(stop >> 8));
+                Ok((self.request, 0))
+            }
+            signal => {
+                let info = ptrace::signal_info(self.pid)?;
+                let registers = ptrace::registers(self.pid)?;
+                let frame = registers.general(false);
+                let seen = Seen { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
+                let of_call = signal == libc::SIGSYS;
+                let told = of_call.then(|| told(&seen));
+                let result = of_call.then_some(registers.result);
+                see(Sight::Stopped { signal, told, next: normal(registers.next), result });
+                if of_call {
+                    self.stops += 1;
+                    if self.stops == PATIENCE {
+                        sys::kill(self.pid, libc::SIGKILL)?;
+                    }
+                }
+                let request = self.request;
+                if tracer.steps() || tracer.emulates() {
+                    self.request = libc::PTRACE_CONT;
+                    // The step that is on its way into a handler is told.
+                    if of_call && request != SYSEMU {
+                        return Ok((request, signal));
+                    }
+                }
+                if signal == libc::SIGTRAP || (of_call && tracer.suppresses()) {
+                    return Ok((self.request, 0));
+                }
+                Ok((self.request, signal))
+            }
+        }
+    }
+
+    /// The tracee stands before the call under test.
+    fn begin(&mut self, point: &Point) -> sys::Result<()> {
+        let layout = &ground().layout;
+        if point.armed() == Armed::Tracer {
+            let [mode, offset, length, selector] = model::arguments(point, layout);
+            // `struct ptrace_sud_config`
+            let config = [mode, selector, offset, length];
+            let request = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
+            let answer = ptrace::request(
+                self.pid,
+                request,
+                size_of_val(&config) as u64,
+                config.as_ptr() as u64,
+            );
+            see(Sight::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
+        }
+        let tracer = point.tracer();
+        self.request = if tracer.calls() {
+            libc::PTRACE_SYSCALL
+        } else if tracer.steps() {
+            if let Some(gate) = layout.entry(point.entry()) {
+                self.run_to(&gate)?;
+            }
+            if tracer.emulates() { SYSEMU_SINGLESTEP } else { libc::PTRACE_SINGLESTEP }
+        } else if tracer.emulates() {
+            SYSEMU
+        } else {
+            libc::PTRACE_CONT
+        };
+        Ok(())
+    }
+
+    /// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards.
+    fn run_to(&self, gate: &Gate) -> sys::Result<()> {
+        let call = gate.call_address();
+        // The word may not reach into the next page.
+        let word = call & !7;
+        let mut code = [0u64; 2];
+        for (at, code) in (0..).zip(&mut code) {
+            *code = self.peek(word + 8 * at).unwrap_or(0);
+        }
+        let [first, second] = code.map(u64::to_ne_bytes);
+        let bytes: [u8; 16] = std::array::from_fn(|i| if i < 8 { first[i] } else { second[i - 8] });
+        let at = usize::try_from(call - word).unwrap_or(0);
+        let old = u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let mut changed = bytes;
+        changed[at..at + 8].copy_from_slice(&arch::with_breakpoint(old).to_ne_bytes());
+        let first = |bytes: [u8; 16]| u64::from_ne_bytes(std::array::from_fn(|i| bytes[i]));
+        let poke = |value| ptrace::request(self.pid, libc::PTRACE_POKETEXT, word, value);
+        poke(first(changed))?;
+        ptrace::request(self.pid, libc::PTRACE_CONT, 0, 0)?;
+        let stop = sys::wait(self.pid, libc::__WALL)?;
+        poke(first(bytes))?;
+        if stop != Some((self.pid, Change::Stopped(libc::SIGTRAP))) {
+            return Err(sys::Errno(libc::ESRCH));
+        }
+        let mut registers = ptrace::registers(self.pid)?;
+        registers.next = call;
+        ptrace::set_registers(self.pid, &registers)
+    }
+
+    fn peek(&self, address: u64) -> sys::Result<u64> {
+        let mut word = 0u64;
+        ptrace::request(self.pid, libc::PTRACE_PEEKTEXT, address, &raw mut word as u64)?;
+        Ok(word)
+    }
+
+    /// Sees the entry or exit of a call that is not from inside.
+    fn see_call(&self) -> sys::Result<()> {
+        const ENTRY: u64 = 1;
+        let info = ptrace::call_info(self.pid)?;
+        // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer,
+        // stack pointer, number or result.
+        let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| info[8 * at + i]));
+        let (at, value) = (word(1), word(3));
+        if arch::inside().contains(&at) {
+            return Ok(());
+        }
+        see(if info[0] == ENTRY.to_ne_bytes()[0] {
+            Sight::Entered { number: value, at }
+        } else {
+            Sight::Left { at, result: Some(value) }
+        });
+        Ok(())
+    }
+}

@@ -90,6 +90,8 @@ const EVERY: &[&str] = &[
     "PTRACE_SYSEMU",
     "PTRACE_SYSEMU_SINGLESTEP",
 ];
+/// Those in which most can go wrong.
+const SHORT: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
 /// The one that stops nowhere else at a call that is executed than at one that is not.
 const SIGNALS: &[&str] = &["PTRACE_CONT"];
 const STOPS: Only = Only {
@@ -106,10 +108,13 @@ const fn stops(
 ) -> Way {
     Way {
         only: Some(STOPS),
-        view: View::Tracer(EVERY),
+        view: View::Tracer(SHORT),
         ..way(id, promise, kernel_function, setting)
     }
 }
+
+/// Deaths of different paths of the kernel.
+const FEW: &[Death] = &[Death::Default, Death::BadValue];
 
 /// What is left of who dies in a way that needs nothing special.
 const fn deaths(
@@ -119,7 +124,7 @@ const fn deaths(
     setting: Setting,
 ) -> Way {
     Way {
-        view: View::Death(DEATHS),
+        view: View::Death(FEW),
         needs: &[Need::Root, Need::Vm],
         ..way(id, promise, kernel_function, setting)
     }
@@ -373,18 +378,24 @@ const WAYS: &[Way] = &[
             PLAIN,
         )
     },
-    stops(
-        "compare/thousandth-stops",
-        "a tracer is told of the thousandth dispatch what it is told of the first",
-        "ptrace_signal()",
-        Setting { before: Before::Dispatches(1000), ..PLAIN },
-    ),
-    stops(
-        "compare/thread-stops",
-        "a tracer is told of a thread's dispatch what it is told of the first thread's",
-        "ptrace_signal()",
-        Setting { task: Task::Thread, ..PLAIN },
-    ),
+    Way {
+        view: View::Tracer(EVERY),
+        ..stops(
+            "compare/hundredth-stops",
+            "a tracer is told of a dispatch after a hundred what it is told of the first",
+            "ptrace_signal()",
+            Setting { before: Before::Dispatches(100), ..PLAIN },
+        )
+    },
+    Way {
+        view: View::Tracer(EVERY),
+        ..stops(
+            "compare/thread-stops",
+            "a tracer is told of a thread's dispatch what it is told of the first thread's",
+            "ptrace_signal()",
+            Setting { task: Task::Thread, ..PLAIN },
+        )
+    },
     stops(
         "compare/born-of-armed-stops",
         "a tracer is told of a child of an armed parent what it is told of others",
@@ -478,17 +489,20 @@ const WAYS: &[Way] = &[
         )
     },
     deaths(
-        "compare/thousandth-death",
-        "who dies of the thousandth dispatch leaves what is left of who dies of the first",
+        "compare/hundredth-death",
+        "who dies of a dispatch after a hundred leaves what is left of who dies of the first",
         SIGNAL,
-        Setting { before: Before::Dispatches(1000), ..PLAIN },
+        Setting { before: Before::Dispatches(100), ..PLAIN },
     ),
-    deaths(
-        "compare/thread-death",
-        "a dispatch that kills a thread leaves of the process what one in its first thread leaves",
-        SIGNAL,
-        Setting { task: Task::Thread, ..PLAIN },
-    ),
+    Way {
+        view: View::Death(DEATHS),
+        ..deaths(
+            "compare/thread-death",
+            "a dispatch that kills a thread leaves of the process what one in its first thread leaves",
+            SIGNAL,
+            Setting { task: Task::Thread, ..PLAIN },
+        )
+    },
     deaths(
         "compare/born-of-armed-death",
         "a child of an armed parent dies as others do",

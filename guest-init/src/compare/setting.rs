@@ -185,7 +185,7 @@ const SCENE: Scene = Scene {
 
 /// Every scene.
 pub(crate) const SCENES: &[Scene] = &[
-    Scene { always: true, ..SCENE },
+    SCENE,
     Scene { name: "flags", flags: WATCH_FLAGS, always: true, ..SCENE },
     Scene { name: "trap-flag", flags: TRAP_FLAG, ..SCENE },
     Scene { name: "initial-state", initial: true, ..SCENE },

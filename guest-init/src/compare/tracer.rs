@@ -159,7 +159,7 @@ pub(super) fn write_back(pid: i32) {
 }
 
 /// In the tracee: asks to be traced, and plays once for each way to resume.
-fn be_traced(setting: &Setting) -> i32 {
+fn be_traced(setting: &Setting, resumes: &[&str]) -> i32 {
     if ptrace::trace_me().is_err() {
         return perform::NOT_PREPARED;
     }
@@ -175,7 +175,7 @@ fn be_traced(setting: &Setting) -> i32 {
         return code;
     }
     perform::handle_plainly(libc::SIGSYS);
-    for _ in RESUMES {
+    for _ in resumes {
         pause();
         perform::call_once(setting, arch::STOPS_BEFORE_CALLS, perform::selector(setting));
     }
@@ -269,8 +269,8 @@ fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
 pub(super) fn observe(record: &Record, setting: &Setting, resumes: &[&str]) -> Check {
     WHO.into_iter().for_each(|place| set_mark(place, 0));
     let process = born(setting, || match setting.task {
-        Task::Thread => program::in_thread(&|| be_traced(setting)),
-        _ => be_traced(setting),
+        Task::Thread => program::in_thread(&|| be_traced(setting, resumes)),
+        _ => be_traced(setting, resumes),
     })?;
     let mut pid = process;
     if setting.task == Task::Thread {
@@ -293,7 +293,6 @@ pub(super) fn observe(record: &Record, setting: &Setting, resumes: &[&str]) -> C
             break;
         }
         if !resumes.contains(&resume.name) {
-            change = resume_to_pause(pid, 0)?;
             continue;
         }
         let mut signal = 0;

@@ -40,7 +40,13 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().map_err(Into::into).and_then(|()| match &cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Matrix(args) => matrix::matrix(args),
-        Verb::Report { verb: ReportVerb::Merge(args) } => report::merge(args),
+        Verb::Report { verb } => match verb {
+            ReportVerb::List(args) => report::list(args),
+            ReportVerb::Show(args) => report::show(args),
+            ReportVerb::History(args) => report::history(args),
+            ReportVerb::Prune(args) => report::prune(args),
+            ReportVerb::Merge(args) => report::merge(args),
+        },
         Verb::Bench(args) => bench::bench(args),
         Verb::Bisect(args) => bisect::bisect(args),
         Verb::Exec(args) => exec::exec(args),

@@ -128,7 +128,7 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
 }
 
 /// A test for ids: the glob, or the group of that name.
-fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
+pub(crate) fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
         .build()
         .map_err(|error| Failure::usage(format!("`{word}` is no glob: {}", error.kind())))?

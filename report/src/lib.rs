@@ -6,6 +6,8 @@
 //! [`costs::comparison::Comparison`] are the results of measuring. Each implements [`Report`], whose
 //! [`Form`]s are a file and a row each: a table for people, KTAP, JUnit, JSON, KCIDB, HTML.
 //!
+//! [`runs::RunList`] and [`history::History`] are about earlier runs.
+//!
 //! [`judgement`] decides what a verdict amounts to and the exit code. [`status_map`] translates outcomes
 //! into the words of other tools. [`text`] makes harmless what a guest printed.
 
@@ -13,9 +15,11 @@ mod console_excerpt;
 pub mod costs;
 mod form;
 mod forms;
+pub mod history;
 mod html_page;
 pub mod judgement;
 pub mod matrix;
+pub mod runs;
 pub mod status_map;
 mod terminal;
 pub mod text;

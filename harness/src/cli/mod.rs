@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use sudbox_guest_init::sandbox::Engine;
+use sudbox_report::history::History;
 use sudbox_report::matrix::Matrix;
+use sudbox_report::runs::RunList;
 use sudbox_report::{Form, Verdict};
 
 /// Seconds without progress after which a boot is a hang, if nothing else is said.
@@ -210,10 +212,62 @@ impl std::str::FromStr for Shard {
 /// `sudbox report`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReportVerb {
+    /// List the runs that left a report, the newest first
+    List(ListArgs),
+    /// Print the report of an earlier run
+    Show(ShowArgs),
+    /// Print the outcomes of cases over time, and name flaky ones
+    History(HistoryArgs),
+    /// Say which runs are old; --yes removes them
+    Prune(PruneRunsArgs),
     /// Make one report of the parts of a matrix
     #[command(after_help = "\
 Exits with 128 if a part is missing, else as `matrix` does.")]
     Merge(MergeArgs),
+}
+
+/// `sudbox report list`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ListArgs {
+    /// Form of the list
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<RunList>(), default_value = "table")]
+    pub(crate) format: &'static Form<RunList>,
+}
+
+/// `sudbox report show`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShowArgs {
+    /// The run: its number in `report list`, or its folder; the newest if not given
+    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) run: Option<String>,
+
+    /// Form of the report, as `run`, `matrix` or `bench` have it
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: String,
+}
+
+/// `sudbox report history`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HistoryArgs {
+    /// The cases: globs over ids, groups; separated by commas or spaces
+    #[arg(value_name = "CASE")]
+    pub(crate) cases: String,
+
+    /// Form of the history
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<History>(), default_value = "table")]
+    pub(crate) format: &'static Form<History>,
+}
+
+/// `sudbox report prune`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PruneRunsArgs {
+    /// Old is a run that began so many days ago; 0 is every run that has ended
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub(crate) days: u32,
+
+    /// Remove them
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `sudbox report merge`

@@ -2,6 +2,7 @@
 
 //! Everything a run leaves: the report on stdout, progress on stderr, the run's folder.
 
+pub(crate) mod archive;
 pub(crate) mod folder;
 pub(crate) mod progress;
 pub(crate) mod reports;

@@ -4,6 +4,7 @@
 
 use super::folder::RunFolder;
 use super::progress::Progress;
+use sudbox_report::runs::{SUMMARY_FILE, Summarised};
 use sudbox_report::{Form, Report, Screen};
 
 /// Prints `subject` in one form, then writes every form into the folder. A form that cannot be written
@@ -11,7 +12,7 @@ use sudbox_report::{Form, Report, Screen};
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(crate) fn print<T: Report>(
+pub(crate) fn print<T: Report + Summarised>(
     subject: &T,
     form: &Form<T>,
     folder: &RunFolder,
@@ -20,21 +21,30 @@ pub(crate) fn print<T: Report>(
     let screen = super::screen();
     let printed = (form.render)(subject, screen);
     let outcome = super::print(&printed);
-    for other in T::FORMS {
-        let rendered;
-        let text = if other.name == form.name && screen == Screen::FILE {
-            &printed
-        } else {
-            rendered = (other.render)(subject, Screen::FILE);
-            &rendered
-        };
-        if let Err(error) = folder.write(other.file_name, text) {
-            progress.say("note", &format!("{error:#}"));
-            break;
-        }
+    if let Err(error) = write_all(subject, form, &printed, screen, folder) {
+        progress.say("note", &format!("{error:#}"));
     }
     progress.say("report", &folder.path().display().to_string());
     outcome
+}
+
+/// Writes every form and the summary. `printed` is `form` on `screen`.
+fn write_all<T: Report + Summarised>(
+    subject: &T,
+    form: &Form<T>,
+    printed: &str,
+    screen: Screen,
+    folder: &RunFolder,
+) -> anyhow::Result<()> {
+    for other in T::FORMS {
+        if other.name == form.name && screen == Screen::FILE {
+            folder.write(other.file_name, printed)?;
+        } else {
+            folder.write(other.file_name, (other.render)(subject, Screen::FILE))?;
+        }
+    }
+    folder.write(SUMMARY_FILE, serde_json::to_vec(&subject.summary())?)?;
+    Ok(())
 }
 
 /// Writes every form of `subject` into the folder.

@@ -9,14 +9,15 @@ use crate::kernel::{self, Manner};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
-use crate::output::{print, reports};
+use crate::output::{archive, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::session::running;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_guest_init::case::Case;
 use sudbox_images::{Arch, Cache};
-use sudbox_report::Judgement;
+use sudbox_report::history::{Entry, History};
+use sudbox_report::{Judgement, Verdict};
 
 /// Runs and returns the exit code.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
@@ -71,8 +72,30 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         (verdict, folder)
     };
 
+    name_flaky(&verdict, &folder, &mut progress);
     reports::print(&verdict, args.format, &folder, &mut progress)?;
+    if let Err(error) = archive::record(&verdict, &folder) {
+        progress.say("note", &format!("{error:#}"));
+    }
     Ok(Judgement::of(&verdict).exit_code())
+}
+
+/// Names the failed cases that had other outcomes on the same image.
+fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
+    let failed: Vec<&str> = verdict
+        .cases
+        .iter()
+        .filter(|case| case.outcome.is_failure())
+        .map(|case| case.id.as_str())
+        .collect();
+    let (false, Some(runs)) = (failed.is_empty(), folder.path().parent()) else { return };
+    let mut entries = archive::recorded(runs);
+    entries.extend(Entry::of(verdict));
+    for case in History::of(&entries, |id| failed.contains(&id)).cases {
+        if let Some(flake) = case.flaky.iter().find(|flake| flake.image == verdict.image) {
+            progress.say("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
+        }
+    }
 }
 
 /// A seed that a person can read out.

@@ -10,7 +10,7 @@ use crate::kernel::{self, Manner};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{self, Rerun};
-use crate::output::{print, reports};
+use crate::output::{archive, print, reports};
 use crate::session::running;
 use crate::{backend, selection};
 use scheduler::Job;
@@ -108,6 +108,13 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
         matrix.found[job.place] = Some(found);
     }
     reports::print(&matrix, args.format, &folder, &mut progress)?;
+    for (_, found) in matrix.cells() {
+        if let Found::Judged(verdict) = found
+            && let Err(error) = archive::record(verdict, &folder)
+        {
+            progress.say("note", &format!("{error:#}"));
+        }
+    }
     Ok(matrix.exit_code())
 }
 

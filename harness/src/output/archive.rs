@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The runs that left folders in the cache, and the record of outcomes.
+//!
+//! A run that failed, and a matrix, stay until `sudbox report prune` removes them. Of the others the
+//! newest ten stay. The record of outcomes, `runs/history.jsonl`, has a line for each verdict; it stays
+//! when the folders go, and its older half goes when it reaches 8 MiB.
+
+use super::folder::RunFolder;
+use anyhow::Context;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+use sudbox_images::{Cache, Owner};
+use sudbox_report::history::Entry;
+use sudbox_report::runs::{Run, RunList, SUMMARY_FILE, Summary};
+use sudbox_report::{Verdict, text};
+
+/// Runs that stay although they neither failed nor are a matrix.
+const ORDINARY: usize = 10;
+
+/// Largest record of outcomes, in bytes: a verdict on all cases takes 5 KiB.
+const RECORD_LIMIT: u64 = 8 << 20;
+
+/// The folder of a run that has ended or goes on.
+pub(crate) struct Archived {
+    pub(crate) path: PathBuf,
+    /// Time since 1970 at which the run began.
+    pub(crate) began: Duration,
+    pub(crate) summary: Option<Summary>,
+}
+
+impl Archived {
+    fn at(path: PathBuf) -> Option<Archived> {
+        // Named by `RunFolder::create`.
+        let (nanos, _) = path.file_name()?.to_str()?.split_once('-')?;
+        let began = Duration::from_nanos(nanos.parse().ok()?);
+        let summary = fs::read(path.join(SUMMARY_FILE)).ok();
+        let summary = summary.and_then(|text| serde_json::from_slice(&text).ok());
+        path.is_dir().then_some(Archived { path, began, summary })
+    }
+
+    fn stays(&self) -> bool {
+        self.summary.as_ref().is_some_and(Summary::stays)
+    }
+
+    /// Whether a run that goes on holds the folder.
+    fn is_held(&self) -> bool {
+        File::open(self.path.join("lock")).is_ok_and(|lock| lock.try_lock().is_err())
+    }
+
+    /// Start of the run, as in `2026-11-29 19:43`.
+    fn date(&self) -> String {
+        let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + self.began).to_string();
+        date.replace('T', " ").chars().take(16).collect()
+    }
+}
+
+/// The folder of the cache that holds the runs.
+pub(crate) fn folder(cache: &Cache) -> PathBuf {
+    cache.root().join("runs")
+}
+
+/// The runs, the newest first.
+pub(crate) fn runs(folder: &Path) -> Vec<Archived> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut runs: Vec<Archived> = entries.filter_map(|entry| Archived::at(entry.path())).collect();
+    runs.sort_by(|a, b| b.path.cmp(&a.path));
+    runs
+}
+
+/// The runs as a list for a report.
+pub(crate) fn list(folder: &Path) -> RunList {
+    let runs = runs(folder).into_iter().enumerate();
+    let runs = runs.map(|(place, run)| Run {
+        number: place + 1,
+        date: run.date(),
+        folder: text::line(&run.path.display().to_string()),
+        summary: run.summary,
+    });
+    RunList::of(runs.collect())
+}
+
+/// Removes ordinary runs but the newest. A run that cannot be removed now is tried again by the next.
+pub(super) fn remove_old(folder: &Path) {
+    let ordinary = runs(folder).into_iter().filter(|run| !run.stays());
+    for run in ordinary.skip(ORDINARY).filter(|run| !run.is_held()) {
+        let _ = fs::remove_dir_all(run.path);
+    }
+}
+
+/// The runs that began before `unix`, a time since 1970, and have ended; removes them if `remove`.
+///
+/// # Errors
+/// If a folder cannot be removed.
+pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Result<Vec<Archived>> {
+    let mut old = runs(folder);
+    old.retain(|run| run.began <= unix && !run.is_held());
+    if remove {
+        for run in &old {
+            fs::remove_dir_all(&run.path)
+                .with_context(|| format!("cannot remove {}", run.path.display()))?;
+        }
+    }
+    Ok(old)
+}
+
+/// Adds the outcomes of a verdict to the record beside the folder of the run.
+///
+/// # Errors
+/// If the record cannot be written.
+pub(crate) fn record(verdict: &Verdict, run: &RunFolder) -> anyhow::Result<()> {
+    let (Some(entry), Some(folder)) = (Entry::of(verdict), run.path().parent()) else {
+        return Ok(());
+    };
+    append(&record_file(folder), &entry.to_line(), run.owner())
+        .with_context(|| format!("cannot write {}", record_file(folder).display()))
+}
+
+/// The entries of the record, the oldest first.
+pub(crate) fn recorded(folder: &Path) -> Vec<Entry> {
+    let text = fs::read(record_file(folder)).unwrap_or_default();
+    Entry::read(&String::from_utf8_lossy(&text))
+}
+
+fn record_file(folder: &Path) -> PathBuf {
+    folder.join("history.jsonl")
+}
+
+fn append(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
+    let _acting = owner.act();
+    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    file.lock()?;
+    if file.metadata()?.len() > RECORD_LIMIT {
+        let mut text = String::new();
+        file.rewind()?;
+        file.read_to_string(&mut text)?;
+        let half = text[text.len() / 2..].split_once('\n').map_or("", |(_, rest)| rest);
+        file.set_len(0)?;
+        file.write_all(half.as_bytes())?;
+    }
+    file.write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use sudbox_report::runs::Kind;
+
+fn run(cache: &Cache, summary: Option<(Kind, u8)>) -> RunFolder {
+    let folder = RunFolder::create(cache).unwrap();
+    if let Some((kind, exit_code)) = summary {
+        let (kernel, result) = ("6.12".to_owned(), "words".to_owned());
+        let summary = Summary { kind, kernel, result, exit_code };
+        folder.write(SUMMARY_FILE, serde_json::to_vec(&summary).unwrap()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::at(root.path().to_owned()).unwrap();
+    let held = run(&cache, Some((Kind::Run, 0)));
+    let kept = [
+        run(&cache, Some((Kind::Run, 1))),
+        run(&cache, Some((Kind::Run, 125))),
+        run(&cache, Some((Kind::Matrix, 0))),
+    ]
+    .map(|run| run.path().to_owned());
+    let gone = [run(&cache, Some((Kind::Run, 0))), run(&cache, None)];
+    let gone = gone.map(|run| run.path().to_owned());
+    for _ in 0..=ORDINARY {
+        let _ = run(&cache, Some((Kind::Bench, 0)));
+    }
+    assert!(kept.iter().all(|path| path.exists()));
+    assert!(held.path().exists());
+    assert!(gone.iter().all(|path| !path.exists()));
+
+    let list = list(&folder(&cache));
+    let numbers: Vec<usize> = list.runs.iter().map(|run| run.number).collect();
+    assert_eq!(numbers, (1..=list.runs.len()).collect::<Vec<_>>());
+    assert_eq!(list.runs.iter().filter(|run| run.summary.is_none()).count(), 0);
+
+    let all = Duration::MAX;
+    assert_eq!(prune(&folder(&cache), Duration::ZERO, true).unwrap().len(), 0);
+    let old = prune(&folder(&cache), all, false).unwrap().len();
+    assert_eq!(old, list.runs.len() - 1, "all but the one that is held");
+    assert_eq!(prune(&folder(&cache), all, true).unwrap().len(), old);
+    assert_eq!(runs(&folder(&cache)).len(), 1);
+}
+
+#[test]
+fn the_record_keeps_its_newer_half() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("history.jsonl");
+    let line = |n: u32| format!("{n:08} {}\n", "x".repeat(100_000));
+    for n in 0..90 {
+        append(&path, &line(n), Owner::default()).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert!((text.len() as u64) < RECORD_LIMIT, "{}", text.len());
+    assert!(text.ends_with(&line(89)) && text.lines().all(|line| line.len() == 100_009));
+    assert!(text.lines().count() > 40);
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox report history`: the outcomes of cases over time.
+
+use crate::cli::HistoryArgs;
+use crate::failure::Failure;
+use crate::output::{self, archive};
+use crate::selection;
+use sudbox_images::Cache;
+use sudbox_report::history::History;
+
+/// Prints the history and returns the exit code.
+pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
+    let words = args.cases.split([',', ' ']).filter(|word| !word.is_empty());
+    let matchers = words.map(selection::matcher).collect::<anyhow::Result<Vec<_>>>()?;
+    let entries = archive::recorded(&archive::folder(&Cache::open()?));
+    let history = History::of(&entries, |id| matchers.iter().any(|matches| matches(id)));
+    // A case that has not run yet is no mistake, a name that no case has is one.
+    if history.cases.is_empty() && selection::select(&args.cases).is_err() {
+        return Err(Failure::usage(format!(
+            "no case is called `{}`, and no run had one: `sudbox run --list` shows the cases",
+            args.cases
+        )));
+    }
+    output::print(&(args.format.render)(&history, output::screen()))?;
+    Ok(0)
+}

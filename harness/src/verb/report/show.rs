@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox report show`: the report of an earlier run, in any form.
+
+use crate::cli::ShowArgs;
+use crate::failure::Failure;
+use crate::output::{self, archive};
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use sudbox_images::Cache;
+use sudbox_report::costs::Costs;
+use sudbox_report::costs::comparison::Comparison;
+use sudbox_report::matrix::{self, Matrix, Unreadable};
+use sudbox_report::{Report, Verdict};
+
+/// Prints the report and returns the exit code.
+pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
+    let folder = find(args.run.as_deref())?;
+    let format = &args.format;
+    // A matrix, a bench and a comparison hold the reports of their kernels too.
+    let text = if let Some(text) = read(&folder, Matrix::form("json").map(|form| form.file_name))? {
+        let matrix = matrix::parse(&text).map_err(|error| match error {
+            Unreadable::CutOff => unreadable(&folder, "its matrix.json is cut off"),
+            Unreadable::Foreign(why) => unreadable(&folder, &why),
+        })?;
+        rendered(&matrix, format)?
+    } else if let Some(comparison) = parsed::<Comparison>(&folder)? {
+        rendered(&comparison, format)?
+    } else if let Some(costs) = parsed::<Costs>(&folder)? {
+        rendered(&costs, format)?
+    } else if let Some(verdict) = parsed::<Verdict>(&folder)? {
+        rendered(&verdict, format)?
+    } else {
+        return Err(unreadable(
+            &folder,
+            "it holds no report: the run ended before it had a result",
+        ));
+    };
+    output::print(&text)?;
+    Ok(0)
+}
+
+/// The folder of a run, by its number, its name or its path; the newest with a result if not named.
+fn find(run: Option<&str>) -> anyhow::Result<PathBuf> {
+    let folder = archive::folder(&Cache::open()?);
+    let runs = archive::runs(&folder);
+    let Some(run) = run else {
+        let newest = runs.into_iter().find(|run| run.summary.is_some());
+        let none = || Failure::usage("no run has left a report yet: `sudbox run` makes one");
+        return newest.map(|run| run.path).ok_or_else(none);
+    };
+    let numbered = run.parse::<usize>().ok().and_then(|number| runs.get(number.checked_sub(1)?));
+    let named = [folder.join(run), PathBuf::from(run)].into_iter().find(|path| path.is_dir());
+    numbered.map(|run| run.path.clone()).or(named).ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no run `{run}`: `sudbox report list` shows their numbers and folders"
+        ))
+    })
+}
+
+fn unreadable(folder: &Path, why: &str) -> anyhow::Error {
+    Failure::usage(format!("{} cannot be shown: {why}", folder.display()))
+}
+
+/// A file of the folder, if it is there.
+fn read(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
+    let Some(path) = name.map(|name| folder.join(name)).filter(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path);
+    text.map(Some).map_err(|error| unreadable(folder, &format!("{}: {error}", path.display())))
+}
+
+/// The result that the JSON form in the folder holds, if it is there.
+fn parsed<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<T>> {
+    let Some(text) = read(folder, T::form("json").map(|form| form.file_name))? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text).map(Some).map_err(|error| unreadable(folder, &error.to_string()))
+}
+
+fn rendered<T: Report>(subject: &T, format: &str) -> anyhow::Result<String> {
+    let Some(form) = T::form(format) else {
+        let names: Vec<&str> = T::FORMS.iter().map(|form| form.name).collect();
+        return Err(Failure::usage(format!(
+            "this report has no form `{format}`: it has {}",
+            names.join(", ")
+        )));
+    };
+    Ok((form.render)(subject, output::screen()))
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Outcomes of cases over time, by kernel.
+//!
+//! A verdict is one [`Entry`], a line of JSON in a file that only grows at its end. [`History`] selects
+//! from the entries and finds flaky cases: those with different outcomes on the same image and machine.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::form::{Form, Report};
+use crate::forms::json::pretty;
+use crate::terminal::{Colour, Screen, Sheet};
+use crate::{Outcome, Verdict, text};
+
+/// The outcomes of one verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Start of the run in UTC (RFC 3339).
+    pub date: String,
+    /// Release, architecture and flavour of the kernel.
+    pub kernel: String,
+    /// Identity of the image.
+    pub image: String,
+    /// Machine, processor and options: the same image may answer differently on another machine.
+    pub machine: String,
+    /// Ids of the cases by outcome.
+    pub outcomes: BTreeMap<Outcome, Vec<String>>,
+}
+
+impl Entry {
+    /// The entry for a verdict; `None` if no case of it ended.
+    #[must_use]
+    pub fn of(verdict: &Verdict) -> Option<Entry> {
+        let mut outcomes: BTreeMap<Outcome, Vec<String>> = BTreeMap::new();
+        for case in &verdict.cases {
+            outcomes.entry(case.outcome).or_default().push(case.id.clone());
+        }
+        let kernel = &verdict.kernel;
+        let words = [&kernel.release, &kernel.arch, &kernel.flavour].map(|word| text::line(word));
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        // Without the reason for this machine, which holds times.
+        let machine = verdict.machine.split(": ").next().unwrap_or_default();
+        let processor = verdict.guest.get(1).map_or("", String::as_str);
+        (!outcomes.is_empty()).then(|| Entry {
+            date: verdict.date.clone(),
+            kernel: words.join(", "),
+            image: text::line(&verdict.image),
+            machine: text::line(&format!("{machine}; {processor}; {}", verdict.options)),
+            outcomes,
+        })
+    }
+
+    /// The entry as a line of the file.
+    ///
+    /// # Panics
+    /// Never: an entry consists of strings.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        serde_json::to_string(self).expect("strings only") + "\n"
+    }
+
+    /// The entries of a file. Lines that are not entries, such as one that a full disk cut off, are left
+    /// out.
+    #[must_use]
+    pub fn read(text: &str) -> Vec<Entry> {
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn outcome_of(&self, id: &str) -> Option<Outcome> {
+        let mut outcomes = self.outcomes.iter();
+        outcomes.find(|(_, ids)| ids.iter().any(|other| other == id)).map(|(outcome, _)| *outcome)
+    }
+}
+
+/// One outcome of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// Start of the run in UTC (RFC 3339).
+    pub date: String,
+    /// Release, architecture and flavour of the kernel.
+    pub kernel: String,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A case that had different outcomes on the same image and machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flake {
+    /// Release, architecture and flavour of the kernel.
+    pub kernel: String,
+    /// Identity of the image.
+    pub image: String,
+    /// Number of runs by outcome.
+    pub outcomes: BTreeMap<Outcome, usize>,
+}
+
+impl Flake {
+    /// The outcomes with their numbers, as in `1 fail, 12 pass`.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        let counts = self.outcomes.iter();
+        let counts: Vec<String> =
+            counts.map(|(outcome, count)| format!("{count} {}", outcome.as_str())).collect();
+        counts.join(", ")
+    }
+}
+
+/// The outcomes of one case over time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CaseHistory {
+    /// Id of the case.
+    pub id: String,
+    /// The outcomes, the oldest first.
+    pub points: Vec<Point>,
+    /// The images on which the case is flaky.
+    pub flaky: Vec<Flake>,
+}
+
+/// The outcomes of selected cases over time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// Version of the schema.
+    pub schema: u32,
+    /// The cases, by id.
+    pub cases: Vec<CaseHistory>,
+}
+
+impl History {
+    /// The history of the cases whose ids are selected, from entries in the order of time.
+    #[must_use]
+    pub fn of(entries: &[Entry], is_selected: impl Fn(&str) -> bool) -> History {
+        let mut ids: Vec<&String> = entries
+            .iter()
+            .flat_map(|entry| entry.outcomes.values().flatten())
+            .filter(|id| is_selected(id))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let cases = ids.into_iter().map(|id| CaseHistory::of(entries, id)).collect();
+        History { schema: 1, cases }
+    }
+}
+
+impl CaseHistory {
+    /// The history of one case.
+    #[must_use]
+    pub fn of(entries: &[Entry], id: &str) -> CaseHistory {
+        let mut points = Vec::new();
+        let mut by_image: Vec<(&Entry, BTreeMap<Outcome, usize>)> = Vec::new();
+        for entry in entries {
+            let Some(outcome) = entry.outcome_of(id) else { continue };
+            let (date, kernel) = (entry.date.clone(), entry.kernel.clone());
+            points.push(Point { date, kernel, outcome });
+            if entry.image.is_empty() {
+                continue;
+            }
+            let same = |(other, _): &(&Entry, _)| {
+                other.image == entry.image && other.machine == entry.machine
+            };
+            let at = by_image.iter().position(same).unwrap_or_else(|| {
+                by_image.push((entry, BTreeMap::new()));
+                by_image.len() - 1
+            });
+            *by_image[at].1.entry(outcome).or_default() += 1;
+        }
+        let flaky = by_image.into_iter().filter(|(_, outcomes)| outcomes.len() > 1);
+        let flaky = flaky.map(|(entry, outcomes)| Flake {
+            kernel: entry.kernel.clone(),
+            image: entry.image.clone(),
+            outcomes,
+        });
+        CaseHistory { id: id.to_owned(), points, flaky: flaky.collect() }
+    }
+}
+
+impl Report for History {
+    const FORMS: &'static [Form<History>] = &[
+        Form { name: "table", about: "For people", file_name: "history.txt", render },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "history.json",
+            render: |history, _| pretty(history),
+        },
+    ];
+}
+
+/// The outcomes of each case, those that follow each other on one kernel in one line.
+fn render(history: &History, screen: Screen) -> String {
+    let mut sheet = Sheet::new(screen);
+    for case in &history.cases {
+        let id = sheet.paint(Colour::Bold, &text::line(&case.id));
+        sheet.line(&id);
+        let same = |a: &Point, b: &Point| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
+        for points in case.points.chunk_by(same) {
+            let (first, last) = (&points[0], &points[points.len() - 1]);
+            let colour = match first.outcome {
+                outcome if outcome.is_failure() => Colour::Red,
+                Outcome::Pass => Colour::Green,
+                _ => Colour::Yellow,
+            };
+            let word = sheet.paint(colour, &format!("{:<6}", first.outcome.as_str()));
+            let when = match points.len() {
+                1 => first.date.clone(),
+                count => format!("{} to {}, {count} times", first.date, last.date),
+            };
+            let line = text::line(&format!("Linux {}: {when}", first.kernel));
+            sheet.wrapped(&format!("  {word}  "), "            ", &line);
+        }
+        for flake in &case.flaky {
+            let word = sheet.paint(Colour::Red, "FLAKY ");
+            let kernel = text::line(&flake.kernel);
+            let line = format!("{} on the same image of Linux {kernel}", flake.counts());
+            sheet.wrapped(&format!("  {word}  "), "            ", &line);
+        }
+    }
+    if history.cases.is_empty() {
+        sheet.line("no run of these cases is on record");
+    }
+    sheet.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,13 @@ pub(crate) struct Manner {
     pub(crate) rerun: Rerun,
 }
 
+/// Says that a file of the run could not be written, which changes nothing in its result.
+fn leave<T>(written: anyhow::Result<T>, progress: &mut Progress) {
+    if let Err(error) = written {
+        progress.say("note", &format!("{error:#}"));
+    }
+}
+
 /// The time in UTC, as in `2026-11-29T19:43:58Z`.
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
@@ -205,10 +212,10 @@ pub(crate) fn judge_image(
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        folder.write("config", config)?;
+        leave(folder.write("config", config), progress);
     }
     if let Some(log) = &image.build_log {
-        folder.keep("build.log", log)?;
+        leave(folder.keep("build.log", log), progress);
     }
     // The report gives the reason for this machine.
     let machine_and_reason = machine.describe(discovery(image));
@@ -233,7 +240,7 @@ pub(crate) fn judge_image(
     bench.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.on(request.arch)?;
     let judged = bench.judge(&selection, &mut expectations, &mut verdict, progress);
-    folder.write("console.log", &bench.console_log)?;
+    leave(folder.write("console.log", &bench.console_log), progress);
     judged?;
     Ok(verdict)
 }
@@ -270,11 +277,11 @@ pub(crate) fn judge_running(
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        folder.write("config", config)?;
+        leave(folder.write("config", config), progress);
     }
     let mut bench = manner.bench(Place::Running, manner.timeout);
     let judged = bench.judge(selection, &mut expectations, &mut verdict, progress);
-    folder.write("console.log", &bench.console_log)?;
+    leave(folder.write("console.log", &bench.console_log), progress);
     judged?;
     Ok(verdict)
 }

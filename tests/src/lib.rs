@@ -1,9 +1,9 @@
 //! Shared by the end-to-end tests: the `sudbox` command as a person runs it, kernel trees with
 //! faults, and a look for what a run left behind.
 
-pub mod aside;
 pub mod blind;
 pub mod browser;
+pub mod expected_outcomes;
 pub mod faults;
 pub mod findings;
 pub mod history;

@@ -2,7 +2,7 @@
 //! outcome of each case that is not a plain pass, by name.
 
 use std::collections::BTreeMap;
-use sudbox_tests::{PINNED, Ran, aside, run, say, sudbox, sudbox_run};
+use sudbox_tests::{PINNED, Ran, expected_outcomes, run, say, sudbox, sudbox_run};
 
 /// Whether kernels of an architecture can be built and run here, or sudbox installs what it takes.
 /// Says loudly that they cannot.
@@ -29,13 +29,13 @@ fn judge(arch: &str, arguments: &[&str]) -> Option<Ran> {
 
 /// What is due of an architecture's pinned kernel.
 fn due(arch: &str) -> BTreeMap<String, String> {
-    aside::due(arch, PINNED, "default")
+    expected_outcomes::expected(arch, PINNED, "default")
 }
 
 fn pinned(arch: &str) {
     if let Some(ran) = judge(arch, &["--cases", "all"]) {
         let ran = ran.expect(0);
-        assert_eq!(aside::of(&ran), due(arch), "{arch}");
+        assert_eq!(expected_outcomes::found(&ran), due(arch), "{arch}");
     }
 }
 
@@ -66,7 +66,7 @@ fn a_64_bit_processor_without_vectors_tags_and_more_cpus_keep_every_promise() {
         let Some(ran) = judge("aarch64", &[&["--cases", "all"], more].concat()) else { return };
         let mut due = due("aarch64");
         due.extend(lacks.iter().map(|case| ((*case).to_owned(), "unmet".to_owned())));
-        assert_eq!(aside::of(&ran.expect(0)), due, "{more:?}");
+        assert_eq!(expected_outcomes::found(&ran.expect(0)), due, "{more:?}");
     }
 }
 

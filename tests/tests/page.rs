@@ -1,8 +1,8 @@
-//! The page of a matrix, in a real browser.
+//! The pages of a run and of a matrix, in a real browser.
 
 use std::path::Path;
 use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
-use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
+use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::browser::Browser;
 
 fn case(id: &str, outcome: Outcome) -> CaseReport {
@@ -70,7 +70,13 @@ fn html<T: Report>(subject: &T) -> String {
     (form.render)(subject, Screen::FILE)
 }
 
-fn opened(matrix: &Matrix, dir: &Path, width: u32, height: u32, dark: bool) -> Option<Browser> {
+fn opened<T: Report>(
+    matrix: &T,
+    dir: &Path,
+    width: u32,
+    height: u32,
+    dark: bool,
+) -> Option<Browser> {
     let file = dir.join("matrix.html");
     std::fs::write(&file, html(matrix)).expect("a file");
     let browser = Browser::start(width, height, dark)?;
@@ -217,5 +223,84 @@ fn nothing_that_a_guest_says_becomes_part_of_the_page() {
     }
     assert!(browser.text("#details").contains("<script>document.title='taken'</script>"));
     assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 4 kernels");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn the_page_of_a_run_explains_bugs_and_shows_the_console_of_failures() {
+    let mut known = case("registers/flags-kept", Outcome::Known);
+    known.bug = Some(Bug { id: "restart-number".into(), citation: "see handle_signal()".into() });
+    let verdict = Verdict {
+        date: "2026-11-29T19:43:58Z".into(),
+        kernel: Kernel { release: "6.12.1".into(), ..Kernel::default() },
+        options: "--memory 512".into(),
+        cases: vec![
+            case("arguments/check", Outcome::Pass),
+            case("selector/invalid-value-kills", Outcome::Crash),
+            known,
+            case("range/inclusive", Outcome::Absent),
+        ],
+        ..Verdict::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(browser) = opened(&verdict, dir.path(), 1300, 900, false) else { return };
+    keep_picture(&browser, "run");
+    let title = "Syscall User Dispatch on Linux 6.12.1";
+    assert_eq!(browser.evaluate("return document.title"), title);
+    let said = browser.text("body");
+    for words in ["1 broken", "2026-11-29T19:43:58Z", "--memory 512", "see handle_signal()"] {
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
+    // The failure is open, the case of the recorded bug is folded.
+    assert!(browser.text("#failures pre").contains("do_syscall_64+0x9e/0x1a0"));
+    assert!(browser.is_shown("#failures pre") && !browser.is_shown("#known dl"));
+    browser.click("#known summary");
+    assert!(browser.text("#known dl").contains("registers/flags-kept was seen"));
+    browser.click("#passes summary");
+    assert!(browser.text("#passes").contains("arguments/check"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    let Some(browser) = opened(&verdict, dir.path(), 390, 844, true) else { return };
+    let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
+    assert_eq!(width, serde_json::json!([390, 390]), "nothing is wider than a phone");
+    keep_picture(&browser, "run-phone");
+}
+
+#[test]
+fn nothing_that_a_guest_says_becomes_part_of_the_page_of_a_run() {
+    let evil =
+        || "</pre></p><img src=x onerror=\"document.title='taken'\"><script>x</script>".to_owned();
+    let mut bad = case("a/b", Outcome::Crash);
+    (bad.id, bad.promise, bad.kernel_function, bad.expected) = (evil(), evil(), evil(), evil());
+    (bad.got, bad.rerun, bad.console, bad.log) = (evil(), evil(), Some(evil()), vec![evil()]);
+    let mut known = CaseReport { outcome: Outcome::Known, ..bad.clone() };
+    known.bug = Some(Bug { id: evil(), citation: evil() });
+    let others = [Outcome::Pass, Outcome::Unmet, Outcome::Absent, Outcome::Fixed];
+    let mut cases = vec![bad.clone(), known];
+    cases.extend(others.map(|outcome| CaseReport { outcome, ..bad.clone() }));
+    let kernel = Kernel {
+        reference: evil(),
+        release: evil(),
+        arch: evil(),
+        flavour: evil(),
+        source: evil(),
+        stands_in: Some(evil()),
+    };
+    let verdict = Verdict {
+        sudbox: evil(),
+        date: evil(),
+        kernel,
+        machine: evil(),
+        options: evil(),
+        guest: vec![evil()],
+        cases,
+        ..Verdict::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(browser) = opened(&verdict, dir.path(), 1300, 900, false) else { return };
+    let count = "return document.querySelectorAll('script, img').length";
+    assert_eq!(browser.evaluate(count), 0);
+    let title = browser.evaluate("return document.title");
+    assert!(title.as_str().is_some_and(|title| title.starts_with("Syscall")), "{title}");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -1,13 +1,13 @@
 //! Every release that sudbox speaks of, built from source as its sources offer it today.
 
-use sudbox_tests::{aside, run, sudbox_run};
+use sudbox_tests::{expected_outcomes, run, sudbox_run};
 
 /// Judges a release, and holds by name what did not pass against what is due.
 fn judge(release: &str, flavour: &str, arguments: &[&str]) {
     let common = ["--cases", "all", "--flavour", flavour];
     let ran = run(sudbox_run(&[&common[..], arguments, &[release]].concat())).expect(0);
-    let due = aside::due("x86_64", release, flavour);
-    assert_eq!(aside::of(&ran), due, "Linux {release}, {flavour}, {arguments:?}");
+    let due = expected_outcomes::expected("x86_64", release, flavour);
+    assert_eq!(expected_outcomes::found(&ran), due, "Linux {release}, {flavour}, {arguments:?}");
 }
 
 #[test]

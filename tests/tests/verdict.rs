@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use sudbox_tests::{PINNED, aside, listed_cases, run, sudbox, sudbox_run};
+use sudbox_tests::{PINNED, expected_outcomes, listed_cases, run, sudbox, sudbox_run};
 
 /// Cases that are for kernels without dispatch.
 const WITHOUT_DISPATCH: &[&str] = &[
@@ -23,8 +23,8 @@ fn the_pinned_kernel_keeps_every_promise_and_every_case_is_accounted_for() {
     }
     assert_eq!(ids, listed, "cases reported and cases listed differ");
     assert!(ids.len() > 25, "only {} cases", ids.len());
-    let due = aside::due("x86_64", PINNED, "default");
-    for (id, outcome) in aside::of(&ran) {
+    let due = expected_outcomes::expected("x86_64", PINNED, "default");
+    for (id, outcome) in expected_outcomes::found(&ran) {
         assert_eq!(due.get(&id), Some(&outcome), "{id} is {outcome}, which is not allowed by name");
     }
 }
@@ -60,6 +60,7 @@ fn every_form_of_the_report_is_printed_and_kept() {
     for (format, beginning) in [
         ("table", ""),
         ("ktap", "KTAP version 1\n"),
+        ("html", "<!DOCTYPE html>"),
         ("junit", "<?xml"),
         ("json", "{"),
         ("kcidb", "{"),
@@ -73,6 +74,8 @@ fn every_form_of_the_report_is_printed_and_kept() {
         for file in [
             "report.txt",
             "report.json",
+            "report.html",
+            "summary.json",
             "junit.xml",
             "report.ktap",
             "kcidb.json",

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which cases end with something else than `pass` on the kernels that tests judge, and with what.
+//! The cases that do not end with `pass` on the kernels that tests judge, and their outcomes.
 
 use crate::Ran;
 use std::collections::BTreeMap;
 
-/// Cases that end so: on these architectures, on a release not older than the first and older than
-/// the second, where one is given, in these flavours. What names none is about all.
-struct Aside {
+/// An outcome of some cases on some kernels.
+struct Exception {
     outcome: &'static str,
+    /// Architectures; all if empty.
     archs: &'static [&'static str],
+    /// First series; any if `None`.
     since: Option<&'static str>,
+    /// First series that it is not about; none if `None`.
     before: Option<&'static str>,
+    /// Flavours; all if empty.
     flavours: &'static [&'static str],
     cases: &'static [&'static str],
 }
 
-/// What says nothing.
-const ANY: Aside =
-    Aside { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
+/// An exception about all kernels and no case, to fill in.
+const ANY: Exception =
+    Exception { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
 
-const ASIDE: &[Aside] = &[
+const EXCEPTIONS: &[Exception] = &[
     // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG.
-    Aside {
+    Exception {
         outcome: "absent",
         before: Some("6.4"),
         cases: &[
@@ -46,7 +49,7 @@ const ASIDE: &[Aside] = &[
     // PTRACE_SET_SYSCALL_INFO.
     Aside { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
     // PR_SYS_DISPATCH_INCLUSIVE_ON.
-    Aside {
+    Exception {
         outcome: "absent",
         before: Some("6.17"),
         cases: &[
@@ -58,21 +61,21 @@ const ASIDE: &[Aside] = &[
         ],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "absent",
         archs: &["x86_64", "aarch64", "riscv64"],
         before: Some("6.17"),
         cases: &["sandbox/alien-inclusive"],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "absent",
         archs: &["x86_64", "aarch64"],
         before: Some("6.17"),
         cases: &["sandbox/nt-inclusive"],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "absent",
         before: Some("7.3"),
         cases: &[
@@ -86,35 +89,35 @@ const ASIDE: &[Aside] = &[
         ..ANY
     },
     // CONFIG_X86_X32_ABI and CONFIG_SWAP are of flavour full.
-    Aside {
+    Exception {
         outcome: "absent",
         archs: &["x86_64"],
         flavours: &["default", "debug"],
         cases: &["entries/x32"],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "absent",
         flavours: &["default", "debug"],
         cases: &["selector/swapped-out"],
         ..ANY
     },
     // Another command line or processor than the usual.
-    Aside {
+    Exception {
         outcome: "unmet",
         archs: &["x86_64"],
         cases: &["entries/int80-refused", "entries/sysenter", "entries/sysenter-bad-stack"],
         ..ANY
     },
     // Either one or the other: DEBUG_RSEQ kills who issues calls in critical sections.
-    Aside {
+    Exception {
         outcome: "unmet",
         flavours: &["default", "full"],
         cases: &["rseq/section-checked"],
         ..ANY
     },
-    Aside { outcome: "unmet", flavours: &["debug"], cases: &["rseq/section-aborted"], ..ANY },
-    Aside {
+    Exception { outcome: "unmet", flavours: &["debug"], cases: &["rseq/section-aborted"], ..ANY },
+    Exception {
         outcome: "known",
         cases: &[
             "ptrace/killed-without-stops",
@@ -124,35 +127,40 @@ const ASIDE: &[Aside] = &[
         ],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "known",
         since: Some("6.4"),
         cases: &["inheritance/child-reads-nothing-stale"],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "known",
         archs: &["x86_64"],
         since: Some("6.11"),
         cases: &["uprobes/return-probe-unseen"],
         ..ANY
     },
-    Aside { outcome: "known", since: Some("6.17"), cases: &["ptrace/inclusive-restores"], ..ANY },
-    Aside {
+    Exception {
+        outcome: "known",
+        since: Some("6.17"),
+        cases: &["ptrace/inclusive-restores"],
+        ..ANY
+    },
+    Exception {
         outcome: "known",
         archs: &["x86_64"],
         since: Some("6.18"),
         cases: &["uprobes/entry-probe-unseen"],
         ..ANY
     },
-    Aside {
+    Exception {
         outcome: "known",
         archs: &["riscv64", "s390x"],
         cases: &["signals/vdso-return-exempt"],
         ..ANY
     },
     // The result's register is lost.
-    Aside {
+    Exception {
         outcome: "known",
         archs: &["s390x"],
         cases: &[
@@ -170,7 +178,7 @@ fn number(release: &str) -> (u32, u32) {
     (major.parse().expect("a number"), minor.parse().expect("a number"))
 }
 
-impl Aside {
+impl Exception {
     fn is_about(&self, arch: &str, release: &str, flavour: &str) -> bool {
         let among = |all: &[&str], one: &str| all.is_empty() || all.contains(&one);
         self.since.is_none_or(|since| number(since) <= number(release))
@@ -180,23 +188,24 @@ impl Aside {
     }
 }
 
-/// The cases of a kernel that have to end with something else than `pass`, and with what.
+/// The cases of a kernel that must not end with `pass`, with their outcomes.
 ///
 /// # Panics
 /// If the release is not a series such as `6.12`.
 #[must_use]
-pub fn due(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, String> {
-    let about = ASIDE.iter().filter(|aside| aside.is_about(arch, release, flavour));
-    let each = about.flat_map(|aside| aside.cases.iter().map(|case| (case, aside.outcome)));
+pub fn expected(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, String> {
+    let about = EXCEPTIONS.iter().filter(|exception| exception.is_about(arch, release, flavour));
+    let each =
+        about.flat_map(|exception| exception.cases.iter().map(|case| (case, exception.outcome)));
     each.map(|(case, outcome)| ((*case).to_owned(), outcome.to_owned())).collect()
 }
 
-/// The cases of a run that did.
+/// The cases of a run that did not end with `pass`, with their outcomes.
 ///
 /// # Panics
 /// If there is no report.
 #[must_use]
-pub fn of(ran: &Ran) -> BTreeMap<String, String> {
+pub fn found(ran: &Ran) -> BTreeMap<String, String> {
     let mut outcomes = ran.outcomes();
     outcomes.retain(|_, outcome| outcome != "pass");
     outcomes

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the runner makes of cases that misbehave. It forks, so it must have one thread: there is
+//! The results of cases that misbehave. The runner forks, so it must have one thread: there is
 //! no test harness here, but a `main`.
 
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What holds for any message, any cut of the stream and any bytes.
+//! Properties of all messages, all splits of the stream, and arbitrary bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Any bytes are refused, or are a program that fits the arena: parts in their order, whole pages apart
-//! from each other, within the room for programs, and an entry in one that can be executed. The
-//! program of this project with some of its bytes changed is tried as well.
+//! The PE reader refuses any bytes, or gives a program that fits its memory: segments in ascending order,
+//! in whole pages without overlap, within the space for images, and an entry in an executable one. The
+//! project's own program with changed bytes is tried too.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use sudbox_guest_init::arch::windows_program;
-use sudbox_guest_init::sandbox::{arena, pe};
+use sudbox_guest_init::sandbox::{pe, program_memory};
 
 fn check(bytes: &[u8]) {
     let Ok(image) = pe::read(bytes) else { return };
-    let mut free = arena::BASE;
+    let mut free = program_memory::BASE;
     for segment in &image.segments {
-        assert!(segment.address >= free && segment.address % arena::PAGE == 0);
-        assert!(segment.length > 0 && segment.length % arena::PAGE == 0);
+        assert!(segment.address >= free && segment.address % program_memory::PAGE == 0);
+        assert!(segment.length > 0 && segment.length % program_memory::PAGE == 0);
         assert!(segment.bytes.len() as u64 <= segment.length);
         free = segment.address + segment.length;
     }
-    assert!(free <= arena::BASE + arena::IMAGE);
+    assert!(free <= program_memory::BASE + program_memory::IMAGE);
     let entered = image.segments.iter().find(|segment| {
         (segment.address..segment.address + segment.length).contains(&image.entry)
     });
@@ -32,7 +32,7 @@ fuzz_target!(|input: (Vec<(u16, u8)>, &[u8])| {
     let mut program = windows_program().to_vec();
     for (place, value) in changes {
         let length = program.len();
-        // Headers and relocations are what is read of it.
+        // The reader only looks at headers and relocations.
         let place = if place & 1 == 0 { usize::from(place >> 1) % 0x200 } else { 0x3000 + usize::from(place >> 1) % 16 };
         program[place % length] = value;
     }

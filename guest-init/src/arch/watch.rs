@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A call of which much is seen, where no assembly of the architecture shows all: general registers
-//! and floating point state behind it, and in its handler what the frame holds. The call is made on
-//! the stack that the caller is on, and so is the handler.
+//! A watched call on architectures without assembly of their own for it: gives the general registers and
+//! the floating point state after the call, and the content of its handler's signal frame. Call and
+//! handler run on the caller's stack.
 
 use super::{Context, Entry, FloatState, Part, Place, Reg, Registers, issue_with_floats};
 use crate::case::Need;
 use std::ops::Range;
 
-/// What is loaded before a call.
+/// The floating point state to load before a call.
 pub type Floating = FloatState;
 
-/// What the machine must have.
+/// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[];
-/// Flags that a program can set and still go on.
+/// Flags that a program can set and continue.
 pub const WATCH_FLAGS: u64 = super::FLAGS;
-/// Traps behind every instruction: there is no such flag.
+/// The flag that traps after every instruction: there is none.
 pub const TRAP_FLAG: u64 = 0;
-/// Whether calls can be made, and handlers watched, on a stack of the caller's choice.
+/// Whether calls and handlers can run on a stack of the caller's choice.
 pub const STACKS_WATCHED: bool = false;
 
-/// What is seen at one moment.
+/// The state at one moment.
 #[derive(Clone, Debug)]
 pub struct Sight {
-    /// General registers and flags; zero when a handler begins.
+    /// General registers and flags; zero at the entry of a handler.
     pub registers: Registers,
     floating: Option<FloatState>,
 }
 
 impl Sight {
-    /// Segment registers: there are none.
+    /// The segment registers: there are none.
     #[must_use]
     pub fn segments(&self) -> &[u8] {
         &[]
     }
 
-    /// Floating point state; nothing when a handler begins.
+    /// The floating point state; empty at the entry of a handler.
     #[must_use]
     pub fn floating(&self) -> &[u8] {
         self.floating.as_ref().map_or(&[], FloatState::bytes)
     }
 }
 
-/// Issues a call with these registers but the stack pointer, and this floating point state. Gives what
-/// there was behind it.
+/// Issues a call with these registers, except the stack pointer, and this floating point state. Gives the
+/// state after it.
 ///
 /// # Safety
 /// Always safe on this architecture.
@@ -52,19 +52,19 @@ pub unsafe fn watch(_: Place, registers: &Registers, floating: &Floating) -> Sig
     Sight { registers, floating: Some(floating) }
 }
 
-/// What there was when the handler began: nothing is seen of it.
+/// The state at the entry of the handler, of which nothing is known.
 #[must_use]
 pub fn entered() -> Sight {
     Sight { registers: Registers::default(), floating: None }
 }
 
-/// Where a watched call goes on.
+/// The address after the instruction of a watched call.
 #[must_use]
 pub fn watched_after(_: Place) -> u64 {
     super::float_call() + super::CALL_LENGTH
 }
 
-/// Where watched calls are.
+/// The address range of watched calls.
 #[must_use]
 pub fn watched_range() -> Range<u64> {
     super::float_call()..watched_after(Place(Entry::Native, false)) + 1
@@ -74,7 +74,7 @@ unsafe extern "C" {
     fn sudbox_watch_event(signal: i32, info: *const [u8; 128], context: *mut Context);
 }
 
-/// A handler that calls `sudbox_watch_event` with what it gets.
+/// The address of a handler that calls `sudbox_watch_event` with its arguments.
 #[must_use]
 pub fn watching_handler() -> u64 {
     sudbox_watch_event as *const () as u64
@@ -82,7 +82,7 @@ pub fn watching_handler() -> u64 {
 
 const CONTEXT: usize = size_of::<Context>();
 
-/// What a handler gets: siginfo, then `struct ucontext` up to the mask or the registers, whichever is
+/// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers, whichever is
 /// last.
 pub const WATCHED_FRAME: &[Part] = &[
     Part("si_signo", 4),
@@ -99,30 +99,30 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("uc_stack.ss_flags", 8),
     Part("uc_stack.ss_size", 8),
 ];
-/// Names for floating point state: none.
+/// The layout of the floating point state: without names.
 #[must_use]
 pub fn floating_parts() -> &'static [Part] {
     &[]
 }
 
-/// What a handler found.
+/// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// A copy of it, laid out as [`WATCHED_FRAME`].
+    /// A copy of the frame, laid out as [`WATCHED_FRAME`].
     pub bytes: [u8; 128 + CONTEXT],
 }
 
 const REGISTERS: usize = 128 + std::mem::offset_of!(Context, registers);
 
 impl Frame {
-    /// That of a handler that got this.
+    /// Copies the frame of a handler with these arguments.
     ///
     /// # Safety
-    /// It must be a handler's, whose return is still to come.
+    /// The arguments must be those of a handler that has not returned.
     #[must_use]
     pub unsafe fn of(_: &Sight, info: *const [u8; 128], context: *const Context) -> Frame {
         let mut bytes = [0; 128 + CONTEXT];
-        // SAFETY: the kernel hands both to a handler.
+        // SAFETY: by the contract of this function.
         unsafe {
             bytes[..128].copy_from_slice(&*info);
             bytes[128..].copy_from_slice(&*context.cast::<[u8; CONTEXT]>());
@@ -130,14 +130,14 @@ impl Frame {
         Frame { bytes }
     }
 
-    /// The general registers in it.
+    /// The general registers in the frame.
     #[must_use]
     pub fn registers(&self) -> Registers {
         let words = self.bytes[REGISTERS..].as_chunks::<8>().0;
         Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
     }
 
-    /// Replaces them in the copy.
+    /// Replaces the general registers in the copy.
     pub fn set_registers(&mut self, registers: &Registers) {
         let places = self.bytes[REGISTERS..].as_chunks_mut::<8>().0;
         for (place, value) in places.iter_mut().zip(registers.all()) {
@@ -145,23 +145,23 @@ impl Frame {
         }
     }
 
-    /// The pieces of the memory that it lies in: it is in none of a caller's.
+    /// The parts of the caller's memory around the frame: the frame is in none.
     #[must_use]
     pub fn cut<'a>(&self, _: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         None
     }
 }
 
-/// Nothing traps.
+/// Clears the trap flag: there is none.
 ///
 /// # Safety
 /// Always safe on this architecture.
 pub unsafe fn stop_traps(_: *mut Context) {}
 
-/// Registers in which a handler gets its arguments: they are not seen.
+/// The registers of a handler's arguments, which are not known here.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
-/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and what `si_arch` says of it.
+/// A call of rt_tgsigqueueinfo(2) with these arguments, and the `si_arch` of it.
 #[must_use]
 pub fn queue_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     let [a, b, c, d] = arguments;
@@ -169,7 +169,7 @@ pub fn queue_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
 }
 
-/// Registers that hold the first two arguments of a call.
+/// The registers of the first two arguments of a call.
 #[must_use]
 pub const fn first_arguments(_: Entry) -> [Reg; 2] {
     [Reg::ARGUMENTS[0], Reg::ARGUMENTS[1]]

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Names of what is seen of a call and of its handler.
+//! Names of the parts of a watched call's state.
 
 use super::{Reg, WATCHED_FRAME, WATCHED_STATUS, floating_parts};
 use std::sync::OnceLock;
 
-/// The instruction by which a program enters the kernel.
+/// A system call instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The one of 64-bit programs.
+    /// The instruction of 64-bit programs.
     Native,
-    /// The one of 32-bit programs, where 64-bit programs may use it too.
+    /// The instruction of 32-bit programs, if 64-bit programs can use it too.
     Compat,
 }
 
@@ -17,11 +17,11 @@ pub enum Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(pub Entry, pub bool);
 
-/// A named part of a structure of the kernel's, and its length in bytes.
+/// A part of a kernel structure: its name and its length in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Part(pub &'static str, pub usize);
 
-/// The parts of a field of a record, as far as they have names.
+/// The parts of a field of a record; empty if it has none.
 #[must_use]
 pub fn layout(field: &str) -> &'static [Part] {
     match field {

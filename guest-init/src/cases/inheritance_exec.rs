@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Execs that fail, at each stage at which they can.
+//! Failing execs, at each stage of execve(2).
 
 use super::inheritance::EXECUTED;
 use crate::arch;
@@ -11,40 +11,40 @@ use crate::sys::{self, Errno};
 pub(super) const CASES: &[Case] = &[
     case(
         "inheritance/failed-exec-keeps-late",
-        "an exec that fails for its arguments, its file or its interpreter leaves dispatch as it was",
+        "an exec that fails by its arguments, file or interpreter leaves dispatch unchanged",
         "load_elf_binary()",
         keeps_late,
     ),
     case(
         "inheritance/exec-past-return-kills",
-        "an exec that fails when the old program is gone kills with SIGSEGV, dispatch has no part in it",
+        "an exec that fails after the old program is gone kills with SIGSEGV, whatever dispatch says",
         "bprm_execve()",
         past_return,
     ),
 ];
 
-/// Bytes of an ELF header and of a program header (elf(5)).
+/// The lengths of an ELF header and of a program header (elf(5)).
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
 const PT_INTERP: u32 = 3;
-/// Where they say what is changed here.
+/// The offsets of the fields that the cases change.
 const MACHINE: usize = 18;
 const HEADERS_AT: usize = 32;
 const HEADER_SIZE: usize = 54;
 const HEADER_COUNT: usize = 56;
-/// The address of the first program header's segment.
+/// The offset of the first segment's address.
 const SEGMENT_ADDRESS: usize = HEADER + 16;
 
-/// A file with this content, which may be executed.
+/// An executable file with this content.
 fn file(content: &[u8]) -> Result<i32, Failure> {
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let words = [u64::from(fd.cast_unsigned()), content.as_ptr() as u64, content.len() as u64];
-    // SAFETY: reads the content.
+    // SAFETY: the content is live.
     unsafe { sys::call(libc::SYS_write, &words) }.map_err(broken("write"))?;
     Ok(fd)
 }
 
-/// The program with something else at this place.
+/// The program with other bytes at an offset.
 fn program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
     image[at..at + bytes.len()].copy_from_slice(bytes);
@@ -68,16 +68,16 @@ fn interpreted(path: &[u8]) -> Result<i32, Failure> {
     file(&image)
 }
 
-/// An exec of a file with these arguments, which comes back only if it fails.
+/// Executes a file with these arguments; returns only on failure.
 fn execute(fd: i32, arguments: u64) -> sys::Result<u64> {
     let empty = libc::AT_EMPTY_PATH.cast_unsigned().into();
     let words = [fd.cast_unsigned().into(), c"".as_ptr() as u64, arguments, 0, empty];
-    // SAFETY: reads an empty path, and the arguments, which may be no place of memory.
+    // SAFETY: the path is terminated; the kernel checks the address of the arguments.
     unsafe { sys::call(libc::SYS_execveat, &words) }
 }
 
 fn keeps_late() -> Check {
-    // More than one argument may have (`MAX_ARG_STRLEN`).
+    // Longer than an argument may be (`MAX_ARG_STRLEN`).
     let long = vec![b'a'; 40 * PAGE];
     let arguments = [long.as_ptr() as u64, 0];
     let too_long = arguments.as_ptr() as u64;
@@ -112,7 +112,7 @@ fn keeps_late() -> Check {
 fn past_return() -> Check {
     handle(keep)?;
     count_signal(libc::SIGSEGV)?;
-    // A segment that no program can have is found when the old memory is given up.
+    // The kernel notices an impossible segment only after it has released the old memory.
     let fd = program(SEGMENT_ADDRESS, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {
         let end = subject(|| {

@@ -395,7 +395,7 @@ fn killed_exit_event() -> Check {
     is_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
 }
 
-/// What was set again does what it did.
+/// An inclusive configuration that is read and set again has the same effect.
 fn inclusive_restores() -> Check {
     handle(keep)?;
     let gate = arch::gate();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tracers that change calls, and tracers that came later.
+//! Tracers that change calls, and tracers that attach to an armed program.
 
 use super::on;
 use super::ptrace::caller;
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::Dispatch, Feature::PtraceSetCallInfo]),
     case(
         "ptrace/seized-interrupt",
-        "a tracer that seizes and interrupts an armed program sees no call, and loses no SIGSYS",
+        "a tracer that seizes and interrupts an armed program sees no call, and no SIGSYS is lost",
         "ptrace_stop()",
         seized_interrupt,
     ),
@@ -53,15 +53,16 @@ pub(super) const CASES: &[Case] = &[
     .only(Only { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
 ];
 
-/// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, from 6.16).
+/// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, since 6.16).
 const SET_CALL_INFO: u32 = 0x4212;
-/// Where the number and the first argument are in `struct ptrace_syscall_info` of an entry.
+/// The offsets of the number and the first argument in the `struct ptrace_syscall_info` of an entry.
 const INFO_NUMBER: usize = 24;
 const INFO_ARGUMENT: usize = 32;
-/// Its length where `PTRACE_SET_SYSCALL_INFO` came.
+/// The length of the structure in the release that introduced `PTRACE_SET_SYSCALL_INFO`.
 const INFO_LENGTH: u64 = 88;
 
-/// Changes number and first argument in what `PTRACE_GET_SYSCALL_INFO` says, and sets that.
+/// Changes the number and the first argument by `PTRACE_GET_SYSCALL_INFO` and
+/// `PTRACE_SET_SYSCALL_INFO`.
 fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
     let mut info = ptrace::call_info(tracee.pid)?;
     info[INFO_NUMBER..INFO_NUMBER + 8].copy_from_slice(&number.to_ne_bytes());
@@ -70,7 +71,7 @@ fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
 }
 
 fn call_info_set() -> Check {
-    // At the stop for SIGSYS it is no stop of a call.
+    // The stop for SIGSYS is not a stop of a call.
     let tracee = caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     let set = set_call(&tracee, libc::SYS_getpid, 0);
@@ -112,7 +113,7 @@ pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
     Ok(unsafe { &*page.cast() })
 }
 
-/// Marks: whether the program may issue its call, and whether it waits for that.
+/// Marks: the program may issue its call; the program waits for that.
 const GO: usize = 0;
 const WAITS: usize = 1;
 
@@ -125,7 +126,7 @@ fn seized_interrupt() -> Check {
         }
         flip(BLOCK);
         set_mark(WAITS, 1);
-        // Without a call, so that it is interrupted in none.
+        // Waits without a system call, so that none is interrupted.
         while mark(GO) == 0 {
             std::hint::spin_loop();
         }
@@ -140,7 +141,7 @@ fn seized_interrupt() -> Check {
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     equal("kind of stop at SIGSYS", tracee.info_kind()?, InfoKind::None)?;
     equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
-    // It stops again before it is in user mode, where the handler is to begin.
+    // The tracee stops again before it returns to user mode and enters the handler.
     equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
     equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
     equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;

@@ -175,12 +175,14 @@ pub(super) fn pattern_arguments() -> [u64; 6] {
     std::array::from_fn(|i| 0xa5a5_1111_5a5a_0000 | i as u64)
 }
 
+/// Reaction: overwrites the floating point registers.
 fn overwrite(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
-/// What `issue` finds in floating point registers of its kind behind a dispatched call, entered at `call`, whose handler
-/// overwrote them. The general registers are as they were.
+/// Issues a dispatched call whose handler overwrites the floating point registers, and gives their state
+/// after it. `call` is the address of the system call instruction of `issue`. Checks that the general
+/// registers are unchanged.
 pub(super) fn behind_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,

@@ -63,7 +63,7 @@ pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
     filter_umask_with(action, 0)
 }
 
-/// The same with `SECCOMP_FILTER_FLAG_*`.
+/// As [`filter_umask`], with `SECCOMP_FILTER_FLAG_*`.
 fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     let mut program = [
@@ -148,12 +148,12 @@ const GO: usize = 1;
 const RESULT: usize = 2;
 const WANTED: usize = 3;
 const INSTALLED: usize = 4;
-/// Set in [`RESULT`] when there is one.
+/// Set in [`RESULT`] once there is a result.
 const ANSWERED: u64 = 1 << 32;
-/// What the filter answers.
+/// The error number that the filter returns.
 const DENIED: i32 = 77;
 
-/// A thread that is armed and issues a call that its selector allows.
+/// A thread that arms and issues a call that its selector allows.
 extern "C" fn held(_: u64) -> u64 {
     if arm().is_err() {
         return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What the core of a process that a dispatch killed says of it.
+//! The core dump of a process that a dispatch killed.
 
 use super::registers::pattern;
 use crate::arch::{self, TraceeRegisters};
@@ -17,15 +17,15 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )
 .needs(&[Need::Root, Need::Vm])];
 
-/// Where cores are left, which `core_pattern` says by default: in the folder of the process.
+/// The file name of core dumps by the default `core_pattern`, in the working directory of the process.
 const FOLDER: &str = "/tmp/core-tells";
 const PATTERN: &str = "/proc/sys/kernel/core_pattern";
-/// Notes of a core (include/uapi/linux/elf.h).
+/// Types of notes in a core (include/uapi/linux/elf.h).
 const NT_PRSTATUS: u32 = 1;
 const NT_SIGINFO: u32 = 0x5349_4749;
-/// Where the registers are in `struct elf_prstatus` of 64 bits (include/linux/elfcore.h).
+/// The offset of the registers in the 64-bit `struct elf_prstatus` (include/linux/elfcore.h).
 const REGISTERS: usize = 112;
-/// `SI_KERNEL`, the code of a signal by `force_exit_sig()`.
+/// `SI_KERNEL`, the `si_code` of signals by `force_exit_sig()`.
 const FROM_KERNEL: i32 = 0x80;
 
 fn core_tells() -> Check {
@@ -54,7 +54,7 @@ fn write_and_read() -> Check {
         let status = note(&core, NT_PRSTATUS)?;
         let bytes = status.get(REGISTERS..REGISTERS + size_of::<TraceeRegisters>());
         let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
-        // SAFETY: plain numbers, as many as there are bytes.
+        // SAFETY: the structure consists of integers, and is as long as the bytes.
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
         equal_hex("next instruction", registers.next, gate.after())?;
         if selector == BLOCK {
@@ -67,13 +67,13 @@ fn write_and_read() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// The core of a process whose call met this selector.
+/// The core of a process that a call with this selector killed.
 fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
     let _ = std::fs::remove_dir_all(FOLDER);
     std::fs::create_dir_all(FOLDER).map_err(broken("a folder"))?;
     let child = start(|| {
         let limits = [1u64 << 24; 2];
-        // Headers and notes are enough.
+        // Only the headers and notes are needed.
         let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
             && std::env::set_current_dir(FOLDER).is_ok()
             // SAFETY: the structure is live.
@@ -107,7 +107,7 @@ fn octet(bytes: &[u8]) -> [u8; 8] {
     std::array::from_fn(|i| bytes[i])
 }
 
-/// The first note of this kind in a core (elf(5)).
+/// The first note of a type in a core (elf(5)).
 fn note(core: &[u8], kind: u32) -> Result<&[u8], Failure> {
     find_note(core, kind).ok_or_else(|| mismatch(format!("a note of type {kind:#x}"), "none"))
 }

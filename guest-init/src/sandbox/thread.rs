@@ -26,6 +26,6 @@ pub(super) struct ThreadState {
     pub(super) selector: u64,
     /// Registers of the calls that have called the program back, the outermost first.
     pub(super) outer: [Registers; DEPTH],
-    /// How many entries of `outer` are in use.
+    /// The number of entries of `outer` in use.
     pub(super) depth: usize,
 }

@@ -65,8 +65,8 @@ impl ScalableState {
         34 * self.length
     }
 
-    /// What the entry of a call leaves of it: the 128 bits that each Z register shares with V
-    /// (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
+    /// The state after the entry of a call, which keeps only the 128 bits that each Z register shares with
+    /// V (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
     #[must_use]
     pub fn cut(&self) -> ScalableState {
         let mut cut = self.clone();

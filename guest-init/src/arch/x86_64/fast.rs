@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The 32-bit fast calls from a 64-bit program, in `fast.s`.
+//! The fast system call instructions of 32-bit mode in a 64-bit program (`fast.s`).
 
 use super::{Context, Reg};
 use crate::arch::gates::address;
@@ -18,23 +18,23 @@ unsafe extern "C" {
 const NARROW_CODE: u16 = 0x23;
 const WIDE_CODE: u16 = 0x33;
 
-/// Issues a 32-bit call with one argument by the instruction at `place`, with a stack that is below
-/// 4 GiB. A handler must have [`return_from_fast`] bring the program back; gives what is then in the
-/// result's register.
+/// Issues a 32-bit call with one argument by the instruction at `place`, with a stack below 4 GiB. Gives
+/// the result register after a signal handler has called [`return_from_fast`].
 ///
 /// # Safety
-/// The place must be an instruction that enters the kernel, and a handler must do as said.
+/// A system call instruction must be at `place`, and the handler of the signal that follows must call
+/// [`return_from_fast`].
 #[must_use]
 pub unsafe fn fast_call(place: u32, number: u32, argument: u32, stack: u32) -> u64 {
     let target = [&place.to_le_bytes()[..], &NARROW_CODE.to_le_bytes()].concat();
-    // SAFETY: the caller vouches; what the C ABI wants kept is kept.
+    // SAFETY: by the contract of this function; the assembly saves the callee-saved registers.
     unsafe { sudbox_fast(target.as_ptr(), number, argument, stack) }
 }
 
-/// Has a handler's return go on behind [`fast_call`].
+/// Makes a handler return to the end of [`fast_call`].
 pub fn return_from_fast(frame: &mut Context) {
     frame.set_code_segment(WIDE_CODE);
     frame.registers[Reg::NEXT] = address(sudbox_fast_back);
-    // SAFETY: an aligned word that only the code above writes.
+    // SAFETY: an aligned word that only `fast.s` writes.
     frame.registers[Reg::Sp] = unsafe { &sudbox_fast_stack }.load(Ordering::SeqCst);
 }

@@ -1,6 +1,6 @@
-# From 64-bit code to 32-bit code at the far pointer in RDI, with ESI in EAX, EDX in EBX and ECX for a
-# stack. A handler leads back to sudbox_fast_back with the stack pointer that is left in
-# sudbox_fast_stack. Gives what is in RAX then.
+# Jumps to 32-bit code at the far pointer in RDI, with ESI in EAX, EDX in EBX, and ECX as the stack
+# pointer. A signal handler continues at sudbox_fast_back, with the stack pointer from
+# sudbox_fast_stack. Gives RAX at that point.
 .section .text.sudbox, "ax", @progbits
 .balign 64
 .globl sudbox_fast

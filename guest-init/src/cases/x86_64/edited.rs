@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tracers that edit registers, the debug registers too.
+//! Tracers that edit registers, including debug registers.
 
 use crate::arch::{self, Reg};
 use crate::case::Check;
@@ -13,14 +13,14 @@ use std::sync::atomic::Ordering;
 const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
-/// What `umask(2)` is asked for in the call that the tracer makes of another.
+/// The argument of the umask(2) into which the tracer changes another call.
 const MADE: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
     handle(keep)?;
     let gate = arch::gate();
     let elsewhere = arch::second_gate().after();
-    // In range and by its selector; the tracer then changes what either was decided by.
+    // Allowed by the range, and by the selector; the tracer then changes the register or byte that decided.
     for in_range in [true, false] {
         let selector = shared_selector()?;
         let tracee = Tracee::start(|| {
@@ -52,7 +52,7 @@ pub(crate) fn not_asked_again() -> Check {
         let mut registers = tracee.registers()?;
         equal_hex("next instruction behind the call", registers.next, elsewhere)?;
         equal("result of the call", registers.result, 0o022)?;
-        // Where it would have gone on.
+        // The address at which the call would have continued.
         let mut general = registers.general(false);
         general[Reg::NEXT] = gate.after();
         registers.set_general(&general);
@@ -64,17 +64,17 @@ pub(crate) fn not_asked_again() -> Check {
     Ok(())
 }
 
-/// Offset of a debug register in `struct user` (arch/x86/include/asm/user_64.h).
+/// The offset of a debug register in `struct user` (arch/x86/include/asm/user_64.h).
 fn debug_register(index: usize) -> u64 {
     (offset_of!(libc::user, u_debugreg) + index * 8) as u64
 }
 
-/// DR7: the first watchpoint is on, of one byte, and tells of reads and writes (Intel SDM volume 3,
+/// The value of DR7 that enables the first watchpoint: one byte, reads and writes (Intel SDM volume 3,
 /// 18.2.4).
 const WATCH_ONE_BYTE: u64 = 1 | 3 << 16;
 
-/// The kernel's own read of the selector hits the watchpoint in kernel mode, and no signal comes of
-/// that (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). What the debugger reads in DR6 is not looked at.
+/// The kernel's read of the selector hits the watchpoint in kernel mode, which sends no signal
+/// (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). The case does not check DR6.
 pub(crate) fn watched_selector() -> Check {
     handle(keep)?;
     let tracee = Tracee::start(|| {
@@ -86,7 +86,7 @@ pub(crate) fn watched_selector() -> Check {
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
         let dispatched = !touched();
-        // The store that the debugger is told of.
+        // The store that the debugger must be told of.
         flip(ALLOW);
         let _ = arch::gate().issue(&regs);
         code(dispatched && touched())
@@ -110,5 +110,5 @@ pub(crate) fn watched_selector() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-/// What `PTRACE_PEEKUSER` reads.
+/// Reads a word of `struct user` by `PTRACE_PEEKUSER`.
 static STATUS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

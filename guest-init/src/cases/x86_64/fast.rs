@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The 32-bit fast calls from a 64-bit program.
+//! The fast system call instructions of 32-bit mode (`sysenter`, `syscall`) in a 64-bit program.
 
 use super::compat::{Program, Way};
 use crate::arch::compat::number as compat_number;
@@ -12,12 +12,12 @@ use crate::sys;
 use crate::vdso;
 use std::sync::atomic::Ordering;
 
-/// Pages of a stack for signal frames.
+/// Pages of the signal stack.
 const STACK: usize = 16;
-/// What `umask(2)` is asked for.
+/// The argument of umask(2).
 const MADE: u32 = 0o137;
 
-/// Reaction: back to 64-bit code.
+/// Reaction: returns to 64-bit code.
 fn back(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
@@ -25,11 +25,11 @@ fn back(dispatch: Dispatch<'_>) {
 extern "C" fn back_from_fault(_: i32, _: *const u8, frame: *mut Context) {
     shared().others.fetch_add(1, Ordering::SeqCst);
     flip(ALLOW);
-    // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
+    // SAFETY: the kernel passes the signal frame.
     arch::return_from_fast(unsafe { &mut *frame });
 }
 
-/// Private memory below 4 GiB.
+/// Maps private memory below 4 GiB.
 fn low(length: usize) -> Result<*mut u8, Failure> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     sys::map_at(0, length, flags, -1).map_err(broken("mmap"))
@@ -39,8 +39,9 @@ fn narrow(address: *mut u8) -> u32 {
     u32::try_from(address as u64).unwrap_or(0)
 }
 
-/// `do_fast_syscall_32()` makes the address of the call from that of the program's vDSO, whichever
-/// that is, and from where the landing pad is in the 32-bit one: here a place that nobody meant.
+/// The address that the kernel records for such a call. `do_fast_syscall_32()` adds the landing pad's
+/// offset in the 32-bit vDSO to the address of the process's vDSO, which is the 64-bit one here: so it is
+/// an address without a meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let narrow_vdso = program.vdso()?;
@@ -56,7 +57,7 @@ pub(crate) fn from_64_bit_program() -> Check {
     // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
-    // SAFETY: the end of pages that are the case's own.
+    // SAFETY: the end of pages that belong to this case.
     let stack = narrow(unsafe { low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
     handle(back)?;
     let action = sys::Action {
@@ -71,17 +72,13 @@ pub(crate) fn from_64_bit_program() -> Check {
         forget();
         let _ = touched();
         flip(selector);
-        // SAFETY: the instruction was written above, and both signals' handlers lead back.
+        // SAFETY: the instruction was written above, and the handlers of both signals return here.
         let got = unsafe { arch::fast_call(narrow(code), compat_number::UMASK, MADE, stack) };
         flip(ALLOW);
         got
     };
     arm()?;
-    equal_hex(
-        "result's register behind a dispatched call",
-        call(BLOCK),
-        compat_number::UMASK.into(),
-    )?;
+    equal_hex("result register after a dispatched call", call(BLOCK), compat_number::UMASK.into())?;
     equal("effect of a dispatched call", touched(), false)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
@@ -90,8 +87,8 @@ pub(crate) fn from_64_bit_program() -> Check {
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], landing)?;
     equal("faults", shared().others.load(Ordering::SeqCst), 0)?;
-    // With ALLOW and from within the range it is executed, and goes on at the low half of that
-    // address, where nothing is.
+    // With ALLOW, or from the range, the call is executed, and continues at the low half of that
+    // address, which is not mapped.
     let ranges = [
         (arch::inside().start, inside_length(), ALLOW, true),
         (landing, 1, BLOCK, true),
@@ -114,7 +111,7 @@ pub(crate) fn from_64_bit_program() -> Check {
     Ok(())
 }
 
-/// Reaction: the same, for a handler that returns from outside of the range.
+/// Reaction: returns to 64-bit code, for a handler that returns from outside the range.
 fn back_with_allow(dispatch: Dispatch<'_>) {
     flip(ALLOW);
     back(dispatch);

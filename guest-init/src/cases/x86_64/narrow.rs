@@ -138,8 +138,8 @@ pub(crate) fn tracer() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-/// What `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes is of 64 bits for every tracee, and so is what
-/// `syscall_user_dispatch()` compares.
+/// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes 64 bits for every tracee, and
+/// `syscall_user_dispatch()` compares 64 bits.
 pub(crate) fn tracee() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let inside = program::inside();

@@ -33,3 +33,10 @@ pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // auipc t0, 0; addiw a0, a0, 7; ret
     &[0x97, 0x02, 0x00, 0x00, 0x1b, 0x05, 0x75, 0x00, 0x67, 0x80, 0x00, 0x00],
 ];
+
+/// Eight bytes of code whose first instruction is a breakpoint.
+#[must_use]
+pub const fn with_breakpoint(code: u64) -> u64 {
+    // ebreak
+    code & !0xffff_ffff | 0x0010_0073
+}

@@ -102,6 +102,16 @@ impl TraceeRegisters {
         self.number = number;
     }
 
+    /// The registers in the layout of gates.
+    #[must_use]
+    pub fn general(&self, _at_call: bool) -> Registers {
+        let first = [self.mask, self.next, self.first, self.number, self.result];
+        Registers::of(std::array::from_fn(|i| match i.checked_sub(first.len()) {
+            None => first[i],
+            Some(at) => self.rest[at],
+        }))
+    }
+
     /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
     /// system call instruction:
     /// until then its register holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).

@@ -47,7 +47,7 @@ const EXCEPTIONS: &[Exception] = &[
         ..ANY
     },
     // PTRACE_SET_SYSCALL_INFO.
-    Aside { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
+    Exception { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
     // PR_SYS_DISPATCH_INCLUSIVE_ON.
     Exception {
         outcome: "absent",

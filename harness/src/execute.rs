@@ -2,45 +2,37 @@
 
 //! A program on a kernel in a VM.
 
-use crate::cli::{self, BuildArgs, VmArgs};
+use crate::cli::{BuildArgs, VmArgs};
 use crate::failure::{Code, Failure};
-use crate::judge::BOOT_ARGUMENTS;
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::program::Packed;
-use crate::session::conduct::Vm;
-use crate::session::input::Input;
-use crate::session::watch::Watched;
-use crate::session::{kernel_log, running};
-use crate::{backend, guest, interrupt, kernel};
-use std::io::{ErrorKind, Write};
+use crate::session::conversation::{Conversation, Ending, Limits};
+use crate::session::kernel_log;
+use crate::session::program::{ProgramResult, ProgramRun, run_program};
+use crate::session::vm::VmGuest;
+use crate::{backend, guest, judge, kernel, running};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sudbox_images::{Cache, initramfs};
-use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEnd};
-use sudbox_vmm::machine::{VmEnd, VmSpec};
-use sudbox_vmm::session::{Event, Session};
+use sudbox_protocol::ProgramEnd;
+use sudbox_report::text;
+use sudbox_vmm::session::Session;
 
-/// A boot of which nothing was heard for so long is a hang.
-const BOOT: Duration = Duration::from_secs(60);
+/// A limit for what has none, in seconds: a year. Adding it to a clock overflows nothing.
+const NO_LIMIT: Duration = Duration::from_secs(1 << 25);
 
-/// So long is as good as for ever.
-const EVER: Duration = Duration::from_secs(1 << 25);
-
-/// The guest takes what it asked for at once, or is lost.
-const SENDING: Duration = Duration::from_secs(30);
-
-/// After its stream is lost, a VM has this long to end by itself.
-const LAST_MOMENTS: Duration = Duration::from_millis(500);
-
-/// As shells say that a signal killed a program.
+/// A shell adds this to the number of the signal that killed a program.
 const SIGNALLED: u8 = 128;
 
-/// The kernel that is running here needs no VM to run a program.
+/// The signal that a program gets which writes to a pipe without a reader.
+const SIGPIPE: u8 = 13;
+
+/// Refuses the kernel that is running here, which needs no VM to run a program.
 ///
 /// # Errors
-/// If it is that.
-pub(crate) fn not_running(kernel: &str) -> anyhow::Result<()> {
+/// If `kernel` names it.
+pub(crate) fn refuse_running(kernel: &str) -> anyhow::Result<()> {
     if kernel == running::NAME {
         return Err(Failure::usage(
             "the kernel that is running here runs programs without sudbox: name another",
@@ -49,27 +41,30 @@ pub(crate) fn not_running(kernel: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program that is to be run.
-pub(crate) struct Errand {
-    /// Its name for people.
+/// A program to run in a guest.
+pub(crate) struct GuestCommand {
+    /// Its name in messages.
     pub(crate) name: String,
-    /// What it needs.
+    /// The program and its files.
     pub(crate) packed: Packed,
-    /// How long it may take.
+    /// Longest time from the start of the program to its end.
     pub(crate) timeout: Option<Duration>,
+    /// Longest time without a word from the kernel while it boots.
+    pub(crate) boot_timeout: Duration,
 }
 
-/// Runs it on this kernel in this VM. Returns its exit status.
+/// Runs the program on this kernel. Returns its exit status.
 ///
 /// # Errors
-/// A [`Failure`] where it has none.
+/// If the program has none: the kernel cannot be had or does not boot, or dies before the program
+/// ends.
 pub(crate) fn execute(
-    errand: Errand,
+    command: GuestCommand,
     kernel: &str,
     vm_args: &VmArgs,
     build: &BuildArgs,
 ) -> anyhow::Result<u8> {
-    let Errand { name, packed: Packed { program, entries }, timeout } = errand;
+    let GuestCommand { name, packed: Packed { program, entries }, timeout, boot_timeout } = command;
     let request = kernel::request(kernel, build)?;
     let mut progress = Progress::new();
     let machine = backend::machine(vm_args, request.arch, &mut progress)?;
@@ -80,46 +75,46 @@ pub(crate) fn execute(
         progress.say("note", note);
     }
     let init = guest::of(request.arch, &mut progress)?;
-    let mut there = guest::entries(&init, &image.modules)?;
-    let taken: Vec<String> = there.iter().map(|entry| entry.path.clone()).collect();
-    let fresh = |entry: &initramfs::Entry| {
+    let mut files = guest::entries(&init, &image.modules)?;
+    let taken: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
+    let is_new = |entry: &initramfs::Entry| {
         !taken.iter().any(|path| path == entry.path.trim_start_matches('/'))
     };
-    there.extend(entries.into_iter().filter(fresh));
-    let spec = VmSpec {
-        kernel: image.kernel.clone(),
-        initramfs: folder.write("initramfs.cpio", initramfs::pack(&there))?,
-        discovery: kernel::discovery(&image),
-        cmdline: format!("{BOOT_ARGUMENTS} {}", vm_args.append),
-        cpus: vm_args.cpus,
-        memory_mib: vm_args.memory,
-        cpu_model: cli::given(&vm_args.cpu_model).map(str::to_owned),
-        port: sudbox_protocol::PORT,
-        gdb: vm_args.gdb,
-        snapshot: false,
-    };
+    files.extend(entries.into_iter().filter(is_new));
+    let initramfs = folder.write("initramfs.cpio", initramfs::pack(&files))?;
+    let arguments = format!("{} {}", judge::boot_arguments(vm_args), vm_args.append);
+    let spec = kernel::vm_spec(&image, vm_args, initramfs, arguments);
     let session =
         Session::boot(&*machine, &spec).map_err(|error| Failure::machine(error.to_string()))?;
-    if let Some(target) = session.debugger() {
-        let vmlinux = image.vmlinux.as_deref().unwrap_or(Path::new("VMLINUX")).display();
-        progress.say("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
-    }
+    let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
-    let mut vm = Watched::new(session, vm_args.console);
-    let boot = if vm_args.gdb { EVER } else { BOOT };
-    let ending = Conversation { vm: &mut vm, boot, timeout, booted: 0 }.hold(program);
-    let console = vm.console_since(0);
-    folder.write("console.log", &console)?;
-    let kept = folder.path().join("console.log");
-    let lost = |what: String| Failure {
-        code: Code::Unjudged,
-        message: format!("{what}; {} has what the kernel said", kept.display()),
-    };
-    match ending? {
-        Ending::Over { end, said } => {
-            if let Some(report) = kernel_log::scan(&said) {
-                let kept = kept.display();
-                eprintln!("sudbox: the kernel reported a fault: {} ({kept})", report.headline);
+    // gdb may stop the guest for as long as a person thinks.
+    let boot = if vm_args.gdb { Limits::clock(NO_LIMIT) } else { Limits::progress(boot_timeout) };
+    let mut run = run_program(&mut vm, program, boot, timeout.unwrap_or(NO_LIMIT))
+        .map_err(|error| Failure::machine(format!("cannot read stdin: {error}")))?;
+    let console_log = folder.write("console.log", vm.console())?;
+    vm.end(&mut run.conversation)?;
+    if let Some(result) = run.result {
+        return status(result, &name, &run.conversation, &console_log);
+    }
+    Err(failure(&run, &name, timeout, &console_log).into())
+}
+
+/// The exit status of a program that ended. Says so if the kernel reported a fault meanwhile.
+fn status(
+    result: ProgramResult,
+    name: &str,
+    conversation: &Conversation,
+    console_log: &Path,
+) -> anyhow::Result<u8> {
+    match result {
+        ProgramResult::Ended(end) => {
+            if let Some(report) = kernel_log::scan(&conversation.console) {
+                let log = console_log.display();
+                crate::output::say(&format!(
+                    "sudbox: the kernel reported a fault: {} ({log})",
+                    text::line(&report.headline)
+                ));
             }
             match end {
                 ProgramEnd::Exited(code) => Ok(code),
@@ -129,143 +124,31 @@ pub(crate) fn execute(
                 }
             }
         }
-        Ending::Late => {
-            let message =
-                format!("{name} did not end within {} s", timeout.unwrap_or(EVER).as_secs());
-            Err(Failure { code: Code::TimedOut, message }.into())
+        ProgramResult::StdoutClosed => Ok(SIGNALLED + SIGPIPE),
+        ProgramResult::OutputFailed(error) => {
+            Err(Failure::machine(format!("cannot write the program's output: {error}")))
         }
-        Ending::Silent => {
-            let what = "this kernel does not boot: nothing was heard of its init for a minute";
-            Err(lost(what.to_owned()).into())
-        }
-        Ending::Lied(how) => Err(lost(format!("the guest broke the protocol: {how}")).into()),
-        Ending::Died { booted } => {
-            let why = match (vm.finish(LAST_MOMENTS), kernel_log::scan(&console)) {
-                (VmEnd::Failed(words), _) => {
-                    return Err(Failure::machine(format!("the VM could not run: {words}")));
-                }
-                (_, Some(report)) => report.headline,
-                (VmEnd::Panic(line), _) => line,
-                (VmEnd::TripleFault(_), _) => "triple fault".to_owned(),
-                (VmEnd::VcpuError { why, .. }, _) => why,
-                (end, _) => console
-                    .lines()
-                    .find(|line| line.contains("sudbox-guest: "))
-                    .map_or_else(|| format!("{end:?}"), |line| line.trim().to_owned()),
-            };
-            let when = if booted { format!("while {name} ran") } else { "before it".to_owned() };
-            Err(lost(format!("the kernel died {when}: {why}")).into())
-        }
-        Ending::Unheard => Ok(SIGNALLED + SIGPIPE),
     }
 }
 
-/// Who writes where nobody reads is killed by it.
-const SIGPIPE: u8 = 13;
-
-/// How it ended.
-enum Ending {
-    /// The program ended; what the kernel said meanwhile.
-    Over { end: ProgramEnd, said: String },
-    /// It took too long.
-    Late,
-    /// The kernel did not come up.
-    Silent,
-    /// The VM is gone; whether the program was running.
-    Died { booted: bool },
-    /// The guest said what the protocol does not allow.
-    Lied(String),
-    /// Nobody reads what the program writes any more.
-    Unheard,
-}
-
-struct Conversation<'a> {
-    vm: &'a mut dyn Vm,
-    boot: Duration,
-    timeout: Option<Duration>,
-    /// What the console had printed when the program was started.
-    booted: u64,
-}
-
-impl Conversation<'_> {
-    fn hold(&mut self, program: Program) -> anyhow::Result<Ending> {
-        let mut input = Input::new(interrupt::descriptor())
-            .map_err(|error| Failure::machine(format!("cannot read stdin: {error}")))?;
-        let mut frames = FrameReader::default();
-        let mut program = Some(program);
-        let mut deadline = Instant::now() + self.boot;
-        loop {
-            let running = program.is_none();
-            match self.vm.next(deadline, Some(input.descriptor())) {
-                Event::Interrupted if interrupt::pending() => return Err(Failure::interrupted()),
-                Event::Interrupted => {
-                    let bytes = input.take();
-                    self.send(&HostMessage::Input(bytes));
-                }
-                Event::Deadline if running => return Ok(Ending::Late),
-                Event::Deadline => return Ok(Ending::Silent),
-                Event::Ended | Event::Disconnected => return Ok(Ending::Died { booted: running }),
-                Event::Connected => {}
-                Event::Console => {
-                    if !running {
-                        deadline = Instant::now() + self.boot;
-                    }
-                }
-                Event::Bytes(bytes) => {
-                    frames.push(&bytes);
-                    loop {
-                        let message = match frames.next_body() {
-                            Ok(None) => break,
-                            Ok(Some(body)) => {
-                                GuestMessage::decode(&body).map_err(|e| e.to_string())
-                            }
-                            Err(error) => Err(error.to_string()),
-                        };
-                        match message {
-                            Ok(GuestMessage::Hello(_)) if program.is_some() => {
-                                let Some(program) = program.take() else { continue };
-                                self.booted = self.vm.printed();
-                                deadline = Instant::now() + self.timeout.unwrap_or(EVER);
-                                self.send(&HostMessage::Execute(program));
-                            }
-                            Ok(GuestMessage::StdinWanted) => input.want(),
-                            Ok(GuestMessage::Output { is_stderr, bytes }) => {
-                                match write(is_stderr, &bytes) {
-                                    Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
-                                        return Ok(Ending::Unheard);
-                                    }
-                                    Err(error) => {
-                                        let what =
-                                            format!("cannot write the program's output: {error}");
-                                        return Err(Failure::machine(what));
-                                    }
-                                    Ok(()) => {}
-                                }
-                            }
-                            Ok(GuestMessage::Ended(end)) if program.is_none() => {
-                                let said = self.vm.console_since(self.booted);
-                                self.send(&HostMessage::Acknowledge);
-                                return Ok(Ending::Over { end, said });
-                            }
-                            Ok(other) => return Ok(Ending::Lied(format!("{other:?}"))),
-                            Err(error) => return Ok(Ending::Lied(error)),
-                        }
-                    }
-                }
-            }
+/// The reason why a program did not end.
+fn failure(run: &ProgramRun, name: &str, timeout: Option<Duration>, console_log: &Path) -> Failure {
+    let conversation = &run.conversation;
+    let cause = conversation.cause();
+    let what = match (&conversation.ending, conversation.greeted) {
+        (Ending::Interrupted, _) => {
+            return Failure { code: Code::Interrupted, message: "interrupted".to_owned() };
         }
-    }
-
-    /// A stream that is gone is told of by the next event.
-    fn send(&mut self, message: &HostMessage) {
-        let _ = self.vm.send(&message.to_frame(), Instant::now() + SENDING);
-    }
-}
-
-fn write(error: bool, bytes: &[u8]) -> std::io::Result<()> {
-    fn whole(mut to: impl Write, bytes: &[u8]) -> std::io::Result<()> {
-        to.write_all(bytes)?;
-        to.flush()
-    }
-    if error { whole(std::io::stderr(), bytes) } else { whole(std::io::stdout(), bytes) }
+        (Ending::Stalled, true) => {
+            let limit = timeout.unwrap_or(NO_LIMIT).as_secs();
+            let message = format!("{name} did not end within {limit} s");
+            return Failure { code: Code::TimedOut, message };
+        }
+        (Ending::ProtocolError(_) | Ending::InitFailed(_), _) => cause,
+        (_, true) => format!("the kernel died while {name} ran: {cause}"),
+        (Ending::Died, false) => format!("the kernel died before {name} was started: {cause}"),
+        (_, false) => format!("this kernel does not boot: {cause}"),
+    };
+    let log = console_log.display();
+    Failure { code: Code::Unjudged, message: format!("{what}; {log} has what the kernel said") }
 }

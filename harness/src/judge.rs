@@ -5,6 +5,7 @@
 //! A case that kills or hangs the kernel has the blame alone: the VM is started again and the
 //! cases after it run there.
 
+use crate::cli::VmArgs;
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::interrupt;
@@ -12,10 +13,11 @@ use crate::known_bugs::{KnownBug, Presence};
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE, Selection};
-use crate::session::conduct::{Conducted, Ended, Ending, GaveUp, Patience, Vm, conduct};
+use crate::session::cases::{CasesRun, EndedCase, Patience, run_cases};
+use crate::session::conversation::{Conversation, Ending, InitError};
 use crate::session::kernel_log;
-use crate::session::running::Running;
-use crate::session::watch::Watched;
+use crate::session::runner::Runner;
+use crate::session::vm::VmGuest;
 use crate::symbols::Symbols;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,22 +30,28 @@ use sudbox_report::{Bug, CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, Snapshot, VmEnd, VmSpec};
 use sudbox_vmm::session::Session;
 
-/// After its stream is lost, a VM has this long to end by itself.
-const LAST_MOMENTS: Duration = Duration::from_millis(500);
-
 /// Most cases of one plan: their ids fit a frame of the protocol many times over.
 const BATCH: usize = 1000;
 
-/// Boot arguments of every run: an oops ends the VM, so that it is blamed on the case at once; a
-/// panic restarts at once; what the console prints is paid for byte by byte, so only warnings and
-/// worse (`quiet` would leave out what WARN() and lockdep print); addresses are as they are in vmlinux.
-pub(crate) const BOOT_ARGUMENTS: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
+/// Boot arguments of every run. An oops ends the VM, so that the running case is blamed at once; a
+/// panic restarts at once; addresses are as they are in vmlinux. A console costs time for each byte, so
+/// it prints warnings and worse (`quiet` would leave out what WARN() and lockdep print).
+const QUIET: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
+
+/// The same for a console that is shown: as much as a kernel prints by itself
+/// (`CONSOLE_LOGLEVEL_DEFAULT`).
+const SHOWN: &str = "loglevel=7 panic=-1 oops=panic nokaslr";
+
+/// Boot arguments of sudbox's own.
+pub(crate) fn boot_arguments(vm: &VmArgs) -> &'static str {
+    if vm.console { SHOWN } else { QUIET }
+}
 
 /// Boot arguments that show all a kernel says, for one that did not reach its init.
 const TALKATIVE: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
 
-/// What is needed to judge, beside the cases.
-pub(crate) struct Bench<'a> {
+/// Runs cases and judges how they end.
+pub(crate) struct CaseRunner<'a> {
     pub(crate) place: Place<'a>,
     /// Where addresses in registers and traces are looked up.
     pub(crate) vmlinux: Option<PathBuf>,
@@ -52,10 +60,12 @@ pub(crate) struct Bench<'a> {
     pub(crate) repeat: u32,
     /// Every case gets a VM of its own.
     pub(crate) isolate: bool,
-    /// VMs that were kept when their guest was ready, and the shape that each has.
-    pub(crate) kept: Vec<(Shape, Snapshot)>,
+    /// Snapshots of VMs whose guest was ready, each with its shape.
+    pub(crate) snapshots: Vec<(Shape, Snapshot)>,
+    /// Boot arguments, from [`boot_arguments`].
+    pub(crate) arguments: &'static str,
     /// Show the console while the guest runs.
-    pub(crate) live: bool,
+    pub(crate) show_console: bool,
     pub(crate) rerun: Rerun,
     /// Where everything the consoles said is collected.
     pub(crate) console_log: String,
@@ -98,7 +108,7 @@ enum Boot {
     Failed { got: String, console: String },
 }
 
-impl Bench<'_> {
+impl CaseRunner<'_> {
     /// Runs the selection and fills in the verdict.
     ///
     /// # Errors
@@ -175,39 +185,37 @@ impl Bench<'_> {
             (0..self.repeat).flat_map(|_| cases.iter().copied()).collect();
         loop {
             let batch = &left[..left.len().min(if self.isolate { 1 } else { BATCH })];
-            let mut conducted = self.run_vm(shape, batch, BOOT_ARGUMENTS, verdict, progress)?;
-            if let Ending::Gave(gave_up) = &conducted.ending {
-                let (GaveUp::NoHost(reason) | GaveUp::Problem(reason)) = gave_up;
-                verdict.unjudged = Some(match gave_up {
-                    GaveUp::NoHost(_) => format!(
+            let mut run = self.run_vm(shape, batch, self.arguments, verdict, progress)?;
+            if let Ending::InitFailed(error) = &run.conversation.ending {
+                verdict.unjudged = Some(match error {
+                    InitError::NoHost(reason) => format!(
                         "the kernel reached its init, but that cannot reach the host over vsock \
                          ({reason}): virtio-mmio and virtio-vsock have to be built in"
                     ),
-                    GaveUp::Problem(_) => format!("its init gave up: {reason}"),
+                    InitError::Problem(reason) => format!("its init gave up: {reason}"),
                 });
                 return Ok(Boot::Fine);
             }
-            let Some(hello) = conducted.hello.take() else {
-                return self.boot_failed(shape, conducted, verdict, progress).map(Boot::from);
+            let Some(hello) = run.hello.take() else {
+                return self.boot_failed(shape, run, verdict, progress).map(Boot::from);
             };
             expectations.learn(&hello.release, &hello.features);
             if verdict.guest.is_empty() {
                 describe_guest(&hello, verdict);
             }
-            let done = conducted.ended.len();
-            for (case, mut ended) in left.iter().zip(std::mem::take(&mut conducted.ended)) {
+            let done = run.ended.len();
+            for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
                 let measurement = ended.measurement.take();
                 verdict.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
                 let mut report = self.case_report(case, ended, expectations)?;
                 add_steps(&mut report, case, &hello.features);
                 merge(&mut verdict.cases, report);
             }
-            let accounted = matches!(conducted.ending, Ending::Accounted);
-            let ran_on = match conducted.ending {
-                Ending::Accounted | Ending::Tainted => done,
-                _ => match conducted.running {
+            let tried = match run.conversation.ending {
+                Ending::Finished => done,
+                _ => match run.running {
                     Some(running) => {
-                        let mut report = self.death_report(left[running], &conducted);
+                        let mut report = self.death_report(left[running], &run);
                         add_steps(&mut report, left[running], &hello.features);
                         merge(&mut verdict.cases, report);
                         running + 1
@@ -215,22 +223,22 @@ impl Bench<'_> {
                     // It died, hung or lied with no case to blame: between the greeting and the
                     // first, or after the last.
                     None => {
-                        let got = format!("{}, with no case running", self.what_ended(&conducted));
-                        return Ok(Boot::Failed { got, console: conducted.console });
+                        let got = format!("{}, with no case running", run.conversation.cause());
+                        return Ok(Boot::Failed { got, console: run.conversation.console });
                     }
                 },
             };
-            left.drain(..ran_on);
+            left.drain(..tried);
             if left.is_empty() {
                 return Ok(Boot::Fine);
             }
             if self.isolate {
                 let done = verdict.boots + verdict.restored;
-                if done == 1 && self.kept.is_empty() {
+                if done == 1 && self.snapshots.is_empty() {
                     progress.say("isolate", "every case gets a boot: this backend keeps no VMs");
                 }
                 progress.progress(done.into(), u64::from(done) + left.len() as u64, "cases");
-            } else if !accounted {
+            } else if !run.accounted {
                 progress.say("restart", &format!("{} cases are left", left.len()));
             }
         }
@@ -244,7 +252,7 @@ impl Bench<'_> {
         arguments: &str,
         verdict: &mut Verdict,
         progress: &mut Progress,
-    ) -> anyhow::Result<Conducted> {
+    ) -> anyhow::Result<CasesRun> {
         if interrupt::pending() {
             return Err(Failure::interrupted());
         }
@@ -257,8 +265,8 @@ impl Bench<'_> {
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
         let plan = self.plan(cases);
-        // With other arguments, it is not the VM that was kept.
-        let resumed = (arguments == BOOT_ARGUMENTS).then(|| self.resume(shape, progress));
+        // A snapshot was booted with the usual arguments.
+        let resumed = (arguments == self.arguments).then(|| self.resume(shape, progress));
         let session = match resumed.flatten() {
             Some(session) => {
                 verdict.restored += 1;
@@ -270,77 +278,54 @@ impl Bench<'_> {
                     .map_err(|error| Failure::machine(error.to_string()))?
             }
         };
-        if let Some(target) = session.debugger() {
-            let vmlinux = self
-                .vmlinux
-                .as_ref()
-                .map_or_else(|| "VMLINUX".to_owned(), |path| path.display().to_string());
-            progress.say("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
+        let mut vm = VmGuest::new(session, self.show_console, self.vmlinux.as_deref(), progress);
+        let mut run = run_cases(&mut vm, plan, self.patience, &mut |_| {});
+        self.console_log.push_str(&vm.console());
+        self.take_snapshot(shape, vm.snapshot(), progress);
+        if run.conversation.ending == Ending::Interrupted {
+            return Err(Failure::interrupted());
         }
-        let mut vm = Watched::new(session, self.live);
-        let conducted = conduct(&mut vm, plan, self.patience, interrupt::descriptor(), &mut |_| {});
-        self.console_log.push_str(&vm.console_since(0));
-        self.keep(shape, vm.snapshot(), progress);
-        let mut conducted = conducted;
-        if matches!(conducted.ending, Ending::Stalled) {
-            let lines = vm.diagnose();
-            conducted.whereabouts = lines.iter().map(|line| self.symbolised(line)).collect();
+        vm.end(&mut run.conversation)?;
+        for line in &mut run.conversation.vcpus {
+            *line = self.symbolised(line);
         }
-        let end = match conducted.ending {
-            Ending::Interrupted => return Err(Failure::interrupted()),
-            Ending::Died | Ending::Gave(_) => vm.finish(LAST_MOMENTS),
-            // All that counts is said: how the guest restarts is no longer of interest.
-            _ => vm.finish(Duration::ZERO),
-        };
-        match &end {
-            // Killed from outside, or a backend that gave up by itself: nothing about the kernel.
-            VmEnd::Killed(signal) if matches!(conducted.ending, Ending::Died) => {
-                return Err(Failure::machine(format!(
-                    "the VM was killed by signal {signal} from outside (out of memory?); run again"
-                )));
-            }
-            VmEnd::Failed(words) if matches!(conducted.ending, Ending::Died) => {
-                return Err(Failure::machine(format!("the VM could not run: {words}")));
-            }
-            _ => {}
-        }
-        conducted.end = Some(end);
-        Ok(conducted)
+        Ok(run)
     }
 
-    /// A VM of this shape that begins as one that was kept, if one was. A kept VM that cannot be
-    /// restored is given up.
+    /// A VM of this shape, restored from a snapshot if there is one. A snapshot that cannot be restored
+    /// is dropped, and no other is taken.
     fn resume(&mut self, shape: &Shape, progress: &mut Progress) -> Option<Session> {
-        let at = self.kept.iter().position(|(other, _)| other == shape)?;
-        match Session::resume(&self.kept[at].1) {
+        let at = self.snapshots.iter().position(|(other, _)| other == shape)?;
+        match Session::resume(&self.snapshots[at].1) {
             Ok(session) => Some(session),
             Err(error) => {
-                progress.say("note", &format!("a VM that was kept cannot be restored: {error}"));
-                self.kept.remove(at);
-                self.give_up_keeping();
+                progress
+                    .say("note", &format!("a VM cannot be restored from its snapshot: {error}"));
+                self.snapshots.remove(at);
+                self.stop_snapshots();
                 None
             }
         }
     }
 
-    fn give_up_keeping(&mut self) {
+    fn stop_snapshots(&mut self) {
         if let Place::Vm { spec, .. } = &mut self.place {
             spec.snapshot = false;
         }
     }
 
-    /// Keeps the VM for the next of its shape.
-    fn keep(
+    /// Remembers the snapshot for the next VM of its shape.
+    fn take_snapshot(
         &mut self,
         shape: &Shape,
-        kept: Option<Result<Snapshot, String>>,
+        snapshot: Option<Result<Snapshot, String>>,
         progress: &mut Progress,
     ) {
-        match kept {
-            Some(Ok(kept)) => self.kept.push((shape.clone(), kept)),
+        match snapshot {
+            Some(Ok(snapshot)) => self.snapshots.push((shape.clone(), snapshot)),
             Some(Err(why)) => {
                 progress.say("note", &format!("VMs are booted and not restored: {why}"));
-                self.give_up_keeping();
+                self.stop_snapshots();
             }
             None => {}
         }
@@ -357,22 +342,23 @@ impl Bench<'_> {
         &mut self,
         cases: &[&'static Case],
         progress: &mut Progress,
-    ) -> anyhow::Result<Conducted> {
-        let mut running = Running::start()?;
+    ) -> anyhow::Result<CasesRun> {
+        let mut runner = Runner::start()?;
         let plan = self.plan(cases);
         let total = plan.len() as u64;
-        let conducted =
-            conduct(&mut running, plan, self.patience, interrupt::descriptor(), &mut |done| {
-                progress.progress(done as u64, total, "cases");
-            });
-        let words = running.words();
+        let run = run_cases(&mut runner, plan, self.patience, &mut |done| {
+            progress.progress(done as u64, total, "cases");
+        });
+        let words = runner.words();
         self.console_log.push_str(&words);
-        match &conducted.ending {
+        match &run.conversation.ending {
             Ending::Interrupted => Err(Failure::interrupted()),
-            Ending::Accounted | Ending::Stalled => Ok(conducted),
-            ending => {
-                Err(Failure::machine(format!("the runner was lost ({ending:?}): {}", words.trim())))
-            }
+            Ending::Finished | Ending::Stalled => Ok(run),
+            _ => Err(Failure::machine(format!(
+                "the runner was lost: {}; it said: {}",
+                run.conversation.cause(),
+                words.trim()
+            ))),
         }
     }
 
@@ -380,7 +366,7 @@ impl Bench<'_> {
     fn case_report(
         &self,
         case: &'static Case,
-        ended: Ended,
+        ended: EndedCase,
         expectations: &Expectations,
     ) -> anyhow::Result<CaseReport> {
         let mut report = self.blank(case);
@@ -448,54 +434,28 @@ impl Bench<'_> {
     }
 
     /// The outcome of the case in which the VM ended.
-    fn death_report(&self, case: &'static Case, conducted: &Conducted) -> CaseReport {
+    fn death_report(&self, case: &'static Case, run: &CasesRun) -> CaseReport {
         let mut report = self.blank(case);
-        report.outcome = match conducted.ending {
-            Ending::Stalled if kernel_log::scan(&conducted.console).is_none() => Outcome::Hang,
+        let conversation = &run.conversation;
+        report.outcome = match conversation.ending {
+            Ending::Stalled if kernel_log::scan(&conversation.console).is_none() => Outcome::Hang,
             _ => Outcome::Crash,
         };
         report.expected = "the kernel goes on".to_owned();
-        report.got = self.what_ended(conducted);
-        report.log.clone_from(&conducted.log);
-        report.console = Some(self.excerpt(conducted)).filter(|text| !text.is_empty());
+        report.got = conversation.cause();
+        report.log.clone_from(&run.log);
+        report.console = Some(self.excerpt(conversation)).filter(|text| !text.is_empty());
         report
     }
 
-    fn what_ended(&self, conducted: &Conducted) -> String {
-        if let Some(fault) = kernel_log::scan(&conducted.console) {
-            return fault.headline;
-        }
-        match (&conducted.ending, &conducted.end) {
-            (_, Some(VmEnd::Panic(line))) => line.clone(),
-            (_, Some(VmEnd::TripleFault(_))) => "triple fault".to_owned(),
-            (_, Some(VmEnd::VcpuError { why, .. })) => why.clone(),
-            (Ending::Died, Some(VmEnd::Restart)) => {
-                "the guest restarted without an account of its cases".to_owned()
-            }
-            (Ending::Died, _) => "the guest hung up without an account of its cases".to_owned(),
-            (Ending::Stalled, _) => {
-                let patience = match conducted.running {
-                    Some(_) => self.patience.case,
-                    None => self.patience.boot,
-                };
-                let silence = format!("nothing for {} s", patience.as_secs());
-                let lines = std::iter::once(&silence).chain(&conducted.whereabouts);
-                lines.map(String::as_str).collect::<Vec<_>>().join("; ")
-            }
-            (Ending::Flooded, _) => "it prints on the console without end".to_owned(),
-            (Ending::Lied(how), _) => format!("the guest broke the protocol: {how}"),
-            (ending, _) => format!("{ending:?}"),
-        }
-    }
-
-    /// What is worth showing of the console and the registers.
-    fn excerpt(&self, conducted: &Conducted) -> String {
-        let mut text = match kernel_log::scan(&conducted.console) {
+    /// The part of the console, and the registers, that a report shows.
+    fn excerpt(&self, conversation: &Conversation) -> String {
+        let mut text = match kernel_log::scan(&conversation.console) {
             Some(fault) => fault.excerpt,
-            None => tail(&conducted.console, 40),
+            None => tail(&conversation.console, 40),
         };
         if let Some(VmEnd::TripleFault(registers) | VmEnd::VcpuError { registers, .. }) =
-            &conducted.end
+            &conversation.vm_end
         {
             text.push('\n');
             text.push_str(registers);
@@ -512,24 +472,25 @@ impl Bench<'_> {
     fn boot_failed(
         &mut self,
         shape: &Shape,
-        first: Conducted,
+        first: CasesRun,
         verdict: &mut Verdict,
         progress: &mut Progress,
     ) -> anyhow::Result<(String, String)> {
-        let got = self.what_ended(&first);
+        let first = first.conversation;
+        let got = first.cause();
         let once = match &self.place {
             Place::Vm { spec, .. } => spec.gdb,
             Place::Running => true,
         };
-        if matches!(first.ending, Ending::Flooded) || once {
+        if matches!(first.ending, Ending::Flooded(_)) || once {
             return Ok((got, self.excerpt(&first)));
         }
         progress.say("restart", &format!("{got}; once more with all messages"));
-        let second = self.run_vm(shape, &[], TALKATIVE, verdict, progress)?;
-        if second.hello.is_some() {
+        let second = self.run_vm(shape, &[], TALKATIVE, verdict, progress)?.conversation;
+        if second.greeted {
             return Ok((format!("{got}; a second boot reached its init"), self.excerpt(&first)));
         }
-        Ok((self.what_ended(&second), self.excerpt(&second)))
+        Ok((second.cause(), self.excerpt(&second)))
     }
 
     fn blank(&self, case: &Case) -> CaseReport {

@@ -5,14 +5,13 @@
 use crate::cli::{self, BuildArgs, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
-use crate::judge::{Bench, Place};
+use crate::judge::{self, CaseRunner, Place};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
-use crate::session::conduct::Patience;
-use crate::session::running;
-use crate::{guest, measure, setup};
+use crate::session::cases::Patience;
+use crate::{guest, measure, running, setup};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
@@ -88,16 +87,17 @@ impl Manner {
         options.join(" ")
     }
 
-    fn bench<'a>(&self, place: Place<'a>, timeout: Duration) -> Bench<'a> {
-        Bench {
+    fn runner<'a>(&self, place: Place<'a>, timeout: Duration) -> CaseRunner<'a> {
+        CaseRunner {
             place,
             vmlinux: None,
             patience: Patience { boot: timeout, case: timeout / 3 },
             case_deadline: timeout / 6,
             repeat: self.repeat,
             isolate: self.isolate,
-            kept: Vec::new(),
-            live: self.vm.console,
+            snapshots: Vec::new(),
+            arguments: judge::boot_arguments(&self.vm),
+            show_console: self.vm.console,
             rerun: self.rerun.clone(),
             console_log: String::new(),
         }
@@ -165,6 +165,27 @@ pub(crate) fn discovery(image: &KernelImage) -> Discovery {
     if image.acpi { Discovery::Acpi } else { Discovery::CommandLine }
 }
 
+/// A VM for this kernel with this initramfs and these boot arguments.
+pub(crate) fn vm_spec(
+    image: &KernelImage,
+    vm: &VmArgs,
+    initramfs: PathBuf,
+    cmdline: String,
+) -> VmSpec {
+    VmSpec {
+        kernel: image.kernel.clone(),
+        initramfs,
+        discovery: discovery(image),
+        cmdline,
+        cpus: vm.cpus,
+        memory_mib: vm.memory,
+        cpu_model: cli::given(&vm.cpu_model).map(str::to_owned),
+        port: sudbox_protocol::PORT,
+        gdb: vm.gdb,
+        snapshot: false,
+    }
+}
+
 /// Runs the selected cases, as far as its architecture has them, on a kernel that was found, in VMs of
 /// this machine. Its configuration,
 /// build log and console are kept in the folder.
@@ -224,23 +245,14 @@ pub(crate) fn judge_image(
     // gdb may stop the guest for as long as a person thinks.
     let timeout = if manner.vm.gdb { Duration::from_secs(1 << 20) } else { manner.timeout };
     let init = guest::of(request.arch, progress)?;
-    let spec = VmSpec {
-        kernel: image.kernel.clone(),
-        initramfs: folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?,
-        discovery: discovery(image),
-        cmdline: manner.vm.append.clone(),
-        cpus: manner.vm.cpus,
-        memory_mib: manner.vm.memory,
-        cpu_model: cli::given(&manner.vm.cpu_model).map(str::to_owned),
-        port: sudbox_protocol::PORT,
-        gdb: manner.vm.gdb,
-        snapshot: true,
-    };
-    let mut bench = manner.bench(Place::Vm { machine, spec }, timeout);
-    bench.vmlinux.clone_from(&image.vmlinux);
+    let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
+    let mut spec = vm_spec(image, &manner.vm, initramfs, manner.vm.append.clone());
+    spec.snapshot = true;
+    let mut runner = manner.runner(Place::Vm { machine, spec }, timeout);
+    runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.on(request.arch)?;
-    let judged = bench.judge(&selection, &mut expectations, &mut verdict, progress);
-    leave(folder.write("console.log", &bench.console_log), progress);
+    let judged = runner.judge(&selection, &mut expectations, &mut verdict, progress);
+    leave(folder.write("console.log", &runner.console_log), progress);
     judged?;
     Ok(verdict)
 }
@@ -279,9 +291,9 @@ pub(crate) fn judge_running(
     if let Some(config) = &config {
         leave(folder.write("config", config), progress);
     }
-    let mut bench = manner.bench(Place::Running, manner.timeout);
-    let judged = bench.judge(selection, &mut expectations, &mut verdict, progress);
-    leave(folder.write("console.log", &bench.console_log), progress);
+    let mut runner = manner.runner(Place::Running, manner.timeout);
+    let judged = runner.judge(selection, &mut expectations, &mut verdict, progress);
+    leave(folder.write("console.log", &runner.console_log), progress);
     judged?;
     Ok(verdict)
 }

@@ -16,6 +16,7 @@ mod known_bugs;
 mod measure;
 mod output;
 mod program;
+mod running;
 mod selection;
 mod session;
 mod setup;
@@ -37,7 +38,24 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
         }
     };
-    let outcome = interrupt::install().map_err(Into::into).and_then(|()| match &cli.verb {
+    // 101, which Rust has for a panic, would be a bad commit to `git bisect run`.
+    std::panic::set_hook(Box::new(|panic| {
+        output::say(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
+    }));
+    match std::panic::catch_unwind(|| run_verb(&cli.verb)) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) => {
+            output::say(&format!("sudbox: {error:#}"));
+            ExitCode::from(failure::code(&error) as u8)
+        }
+        Err(_) => ExitCode::from(Code::Machine as u8),
+    }
+}
+
+/// Does what the command line says. Returns the exit code.
+fn run_verb(verb: &Verb) -> anyhow::Result<u8> {
+    interrupt::install()?;
+    match verb {
         Verb::Run(args) => run::run(args),
         Verb::Matrix(args) => matrix::matrix(args),
         Verb::Report { verb } => match verb {
@@ -56,15 +74,11 @@ fn main() -> ExitCode {
         Verb::Doctor => doctor::doctor(),
         Verb::Setup => doctor::set_up(),
         Verb::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "sudbox", &mut std::io::stdout());
+            // The generator panics if it cannot write, so it writes to memory.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "sudbox", &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
             Ok(0)
-        }
-    });
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("sudbox: {error:#}");
-            ExitCode::from(failure::code(&error) as u8)
         }
     }
 }

@@ -142,7 +142,7 @@ fn a_kernel_that_dies_is_not_taken_for_the_program() {
     assert!(ran.stderr.contains("the kernel died while sh ran: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("ut of memory"), "{}", ran.stderr);
     let ran = run(exec(&["--append", "init=/nowhere rdinit=/nowhere"], &["true"])).expect(125);
-    assert!(ran.stderr.contains("the kernel died before it: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the kernel died before true was started: "), "{}", ran.stderr);
 }
 
 #[test]

@@ -303,6 +303,9 @@ pub(crate) struct ExecArgs {
     pub(crate) timeout: Option<u64>,
 
     #[command(flatten)]
+    pub(crate) boot: BootArgs,
+
+    #[command(flatten)]
     pub(crate) vm: VmArgs,
 
     #[command(flatten)]
@@ -341,6 +344,9 @@ pub(crate) struct SandboxArgs {
     pub(crate) engine: Option<String>,
 
     #[command(flatten)]
+    pub(crate) boot: BootArgs,
+
+    #[command(flatten)]
     pub(crate) vm: VmArgs,
 
     #[command(flatten)]
@@ -359,6 +365,9 @@ pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
     #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "")]
     pub(crate) kernel: String,
+
+    #[command(flatten)]
+    pub(crate) boot: BootArgs,
 
     #[command(flatten)]
     pub(crate) vm: VmArgs,
@@ -391,6 +400,14 @@ pub(crate) struct PruneArgs {
     /// Free it
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// The boot of a kernel that is to run a program.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct BootArgs {
+    /// Seconds without a word from the kernel after which its boot is a hang
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) boot_timeout: u64,
 }
 
 /// The VM.

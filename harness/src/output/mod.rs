@@ -22,6 +22,11 @@ pub(crate) fn screen() -> Screen {
     Screen::terminal(width, colour)
 }
 
+/// Writes a line to stderr. Nobody may read it any more; that does not end the run.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Writes the report to stdout; a reader that has gone away is not an error of this run.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();

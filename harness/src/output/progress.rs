@@ -46,7 +46,7 @@ impl Progress {
     /// A line that stays.
     pub(crate) fn say(&mut self, label: &str, text: &str) {
         self.end_bar();
-        eprintln!("{label:>9}  {}{text}", self.about);
+        super::say(&format!("{label:>9}  {}{text}", self.about));
     }
 
     fn end_bar(&mut self) {
@@ -89,7 +89,7 @@ impl Monitor for Progress {
         } else if self.said.elapsed() >= QUIET {
             self.said = Instant::now();
             let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
-            eprintln!("{:>9}  {}{}: {done}{of} {unit}", "", self.about, self.phase);
+            super::say(&format!("{:>9}  {}{}: {done}{of} {unit}", "", self.about, self.phase));
         }
     }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Conducting a guest: its messages, its console, its end.
+//! Conversations with guests: about cases or about a program, in a VM or on this machine.
 
-pub(crate) mod conduct;
-pub(crate) mod input;
+pub(crate) mod cases;
+pub(crate) mod conversation;
+pub(crate) mod guest;
 pub(crate) mod kernel_log;
-pub(crate) mod running;
-pub(crate) mod watch;
+pub(crate) mod program;
+pub(crate) mod runner;
+mod stdin;
+pub(crate) mod vm;

@@ -10,8 +10,8 @@ use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
 use crate::output::rerun::Rerun;
+use crate::running;
 use crate::selection::Selection;
-use crate::session::running;
 use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::costs::comparison::{
     BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MOST_COUNTING,

@@ -2,7 +2,7 @@
 
 //! `sudbox doctor`: what this machine can do and what to install.
 
-use crate::output::progress::Progress;
+use crate::output::{self, progress::Progress};
 use crate::setup::{self, Manager};
 use std::fmt::Write as _;
 use std::process::Command;
@@ -70,7 +70,7 @@ pub(crate) fn doctor() -> anyhow::Result<u8> {
         }
         128
     };
-    print!("{text}");
+    output::print(&text)?;
     Ok(code)
 }
 

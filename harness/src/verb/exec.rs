@@ -3,16 +3,22 @@
 //! `sudbox exec`: a program of this machine on another kernel.
 
 use crate::cli::ExecArgs;
-use crate::execute::{self, Errand};
+use crate::execute::{self, GuestCommand};
 use crate::program;
 use std::time::Duration;
 
 /// Runs the program and returns its exit status.
 pub(crate) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
-    execute::not_running(&args.kernel)?;
+    execute::refuse_running(&args.kernel)?;
     // First: what cannot run is not told after a build.
     let packed = program::pack(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();
     let timeout = args.timeout.map(Duration::from_secs);
-    execute::execute(Errand { name, packed, timeout }, &args.kernel, &args.vm, &args.build)
+    let boot_timeout = Duration::from_secs(args.boot.boot_timeout);
+    execute::execute(
+        GuestCommand { name, packed, timeout, boot_timeout },
+        &args.kernel,
+        &args.vm,
+        &args.build,
+    )
 }

@@ -4,7 +4,7 @@
 //! kernel.
 
 use crate::cli::{self, KselftestArgs};
-use crate::execute::{self, Errand};
+use crate::execute::{self, GuestCommand};
 use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::{kernel, program};
@@ -28,7 +28,7 @@ const SKIPPED: u8 = 4;
 
 /// Builds and runs the tests; 1 if one fails.
 pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
-    execute::not_running(&args.kernel)?;
+    execute::refuse_running(&args.kernel)?;
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let request = kernel::request(&args.kernel, &args.build)?;
@@ -53,8 +53,13 @@ pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
     for (test, path) in built {
         progress.say("selftest", test);
         let packed = program::pack(&[path.into()])?;
-        let errand = Errand { name: test.to_owned(), packed, timeout: Some(LIMIT) };
-        match execute::execute(errand, &args.kernel, &args.vm, &args.build)? {
+        let command = GuestCommand {
+            name: test.to_owned(),
+            packed,
+            timeout: Some(LIMIT),
+            boot_timeout: Duration::from_secs(args.boot.boot_timeout),
+        };
+        match execute::execute(command, &args.kernel, &args.vm, &args.build)? {
             0 => {}
             SKIPPED => progress.say("note", &format!("{test} was skipped")),
             status => {

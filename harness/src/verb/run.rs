@@ -2,7 +2,6 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
-use crate::backend;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 use crate::kernel::{self, Manner};
@@ -11,7 +10,7 @@ use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::output::{archive, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
-use crate::session::running;
+use crate::{backend, running};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_guest_init::case::Case;

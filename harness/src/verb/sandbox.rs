@@ -4,15 +4,15 @@
 //! is running if that offers dispatch, else on another.
 
 use crate::cli::{self, SandboxArgs};
-use crate::execute::{self, Errand};
+use crate::execute::{self, GuestCommand};
 use crate::failure::{Code, Failure};
 use crate::program::Packed;
-use crate::session::running;
-use crate::{guest, interrupt};
+use crate::{guest, interrupt, output, running};
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use sudbox_guest_init::sandbox::pe;
 use sudbox_images::initramfs::Entry;
 use sudbox_protocol::Program;
@@ -44,10 +44,10 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
     if kernel.is_none_or(|kernel| kernel == running::NAME) {
         let ran = here(&args.program, engine)?;
         if kernel.is_some() || ran.code != Code::Unjudged as u8 {
-            eprint!("{}", ran.words);
+            output::say(ran.words.trim_end());
             return Ok(ran.code);
         }
-        eprintln!("sudbox: the kernel that is running cannot do it; the pinned one can");
+        output::say("sudbox: the kernel that is running cannot do it; the pinned one can");
     }
     let words = ["guest-init", "--sandbox", engine, PLACE];
     let program = Program {
@@ -57,9 +57,13 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
         directory: b"/".to_vec(),
     };
     let entries = vec![Entry::file(PLACE, 0o644, content)];
-    let errand =
-        Errand { name: name.to_string(), packed: Packed { program, entries }, timeout: None };
-    execute::execute(errand, &args.kernel, &args.vm, &args.build)
+    let command = GuestCommand {
+        name: name.to_string(),
+        packed: Packed { program, entries },
+        timeout: None,
+        boot_timeout: Duration::from_secs(args.boot.boot_timeout),
+    };
+    execute::execute(command, &args.kernel, &args.vm, &args.build)
 }
 
 /// How it ended on the kernel that is running, and what it said beside the transcript.

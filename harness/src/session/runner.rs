@@ -3,10 +3,9 @@
 //! The kernel that is running right now: guest-init as an ordinary process of this machine, without
 //! a VM. What endangers a kernel, or needs root, says `unmet` there.
 
-use crate::cli::{Backend, BuildArgs, VmArgs};
+use super::guest::Guest;
 use crate::failure::Failure;
 use crate::guest;
-use crate::session::conduct::Vm;
 use std::ffi::CStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -17,37 +16,27 @@ use std::time::{Duration, Instant};
 use sudbox_vmm::session::Event;
 use sudbox_vmm::{console, memfd, poll, process};
 
-/// What a person types for this kernel.
-pub(crate) const NAME: &str = "running";
-
 /// The user that owns nothing, on every distribution.
 const NOBODY: u32 = 65534;
 
 /// Most bytes of what the runner says to stderr that are kept.
 const WORDS: usize = 64 * 1024;
 
-/// The build of the running kernel, `uname -rv`.
-pub(crate) fn build() -> String {
-    let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-    let words = ["osrelease", "version"].map(|name| read(name).unwrap_or_default());
-    words.map(|word| word.trim().to_owned()).join(" ")
-}
-
 /// A runner. Dropping it kills it; its cases die with it.
-pub(crate) struct Running {
+pub(crate) struct Runner {
     child: Child,
     stream: UnixStream,
     stderr: io::PipeReader,
     words: Vec<u8>,
 }
 
-impl Running {
+impl Runner {
     /// Starts the runner as an ordinary user: root's rights are given up, as the machine is not
     /// ours.
     ///
     /// # Errors
     /// If this machine cannot run it.
-    pub(crate) fn start() -> anyhow::Result<Running> {
+    pub(crate) fn start() -> anyhow::Result<Runner> {
         let failed = |error: io::Error| {
             Failure::machine(format!("cannot run guest-init on this machine: {error}"))
         };
@@ -67,7 +56,7 @@ impl Running {
                 .pre_exec(move || become_runner(program_fd, stream_fd, descriptor, user, parent));
         }
         let child = command.spawn().map_err(failed)?;
-        Ok(Running { child, stream, stderr, words: Vec::new() })
+        Ok(Runner { child, stream, stderr, words: Vec::new() })
     }
 
     /// What the runner has said to stderr.
@@ -85,7 +74,7 @@ impl Running {
     }
 }
 
-impl Vm for Running {
+impl Guest for Runner {
     fn next(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
         let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
         match poll::readable(&fds, deadline).as_deref() {
@@ -120,43 +109,12 @@ impl Vm for Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Runner {
     fn drop(&mut self) {
         // Both fail only if it is dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What `uname -r` says.
-pub(crate) fn release() -> String {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release.trim().to_owned()
-}
-
-/// Refuses an option that is about VMs.
-pub(crate) fn refuse_vm_options(
-    vm: &VmArgs,
-    build: &BuildArgs,
-    patches: &[String],
-) -> anyhow::Result<()> {
-    let options = [
-        ("--backend", vm.backend != Backend::AUTO),
-        ("--gdb", vm.gdb),
-        ("--console", vm.console),
-        ("--cpu-model", !vm.cpu_model.is_empty()),
-        ("--append", !vm.append.is_empty()),
-        ("--patches", patches.iter().any(|path| !path.is_empty())),
-        ("--flavour", !build.flavour.is_empty()),
-    ];
-    match options.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Failure::usage(about_vms(option))),
-        None => Ok(()),
-    }
-}
-
-pub(crate) fn about_vms(option: &str) -> String {
-    format!("{option} is about VMs, and the kernel that is running has none")
 }
 
 /// In the child: takes the place of the runner. Comes back only with an error.

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Cases in one guest: plan, start, end and account, with what the console printed during each.
+
+use super::conversation::{Conversation, Ending, GuestSession, Handler, Limits, converse, name};
+use super::guest::Guest;
+use super::kernel_log::{self, Report};
+use std::ops::ControlFlow;
+use std::time::Duration;
+use sudbox_protocol::{
+    CaseResult, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase, ResultKind,
+};
+
+/// Most lines of log that are kept of one case.
+const LOG_LINES: usize = 200;
+
+/// Longest waits without progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Until the guest greets: from one line on its console to the next.
+    pub(crate) boot: Duration,
+    /// From message to message after that. Longer than the deadline by which the guest itself
+    /// ends a case.
+    pub(crate) case: Duration,
+}
+
+/// A case that ended.
+#[derive(Debug)]
+pub(crate) struct EndedCase {
+    pub(crate) result: CaseResult,
+    pub(crate) micros: u64,
+    pub(crate) log: Vec<String>,
+    pub(crate) measurement: Option<Measurement>,
+    /// The first fault that the kernel reported while the case ran.
+    pub(crate) report: Option<Report>,
+}
+
+/// The cases of one guest that ran, and how the conversation about them ended.
+#[derive(Debug)]
+pub(crate) struct CasesRun {
+    pub(crate) hello: Option<Hello>,
+    /// The cases that ended, in the order of the plan: always a prefix of it.
+    pub(crate) ended: Vec<EndedCase>,
+    /// Index in the plan of the case that was running when the conversation ended.
+    pub(crate) running: Option<usize>,
+    /// Log of the running case.
+    pub(crate) log: Vec<String>,
+    /// Whether the guest accounted for every case of the plan.
+    pub(crate) accounted: bool,
+    pub(crate) conversation: Conversation,
+}
+
+/// Takes a guest that has just been started through the whole plan. `on_progress` is given the
+/// number of cases that have ended.
+pub(crate) fn run_cases(
+    guest: &mut dyn Guest,
+    plan: Vec<PlannedCase>,
+    patience: Patience,
+    on_progress: &mut dyn FnMut(usize),
+) -> CasesRun {
+    let mut handler = CaseHandler::new(plan, patience, on_progress);
+    let conversation = converse(guest, Limits::progress(patience.boot), &mut handler);
+    handler.into_run(conversation)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The guest is to start the first case.
+    Planned,
+    /// This case runs.
+    Running(usize),
+    /// A case ended; the guest is to start the next or to account.
+    Between,
+    /// The guest accounted for all.
+    Accounted,
+}
+
+/// Handles the messages about cases.
+pub(crate) struct CaseHandler<'a> {
+    plan: Vec<PlannedCase>,
+    limits: Limits,
+    on_progress: &'a mut dyn FnMut(usize),
+    state: State,
+    hello: Option<Hello>,
+    ended: Vec<EndedCase>,
+    log: Vec<String>,
+    /// Measurement of the running case.
+    measurement: Option<Measurement>,
+}
+
+impl<'a> CaseHandler<'a> {
+    pub(crate) fn new(
+        plan: Vec<PlannedCase>,
+        patience: Patience,
+        on_progress: &'a mut dyn FnMut(usize),
+    ) -> Self {
+        CaseHandler {
+            plan,
+            limits: Limits::progress(patience.case),
+            on_progress,
+            state: State::Planned,
+            hello: None,
+            ended: Vec::new(),
+            log: Vec::new(),
+            measurement: None,
+        }
+    }
+
+    pub(crate) fn into_run(self, conversation: Conversation) -> CasesRun {
+        CasesRun {
+            hello: self.hello,
+            running: match self.state {
+                State::Running(case) => Some(case),
+                _ => None,
+            },
+            ended: self.ended,
+            log: self.log,
+            accounted: self.state == State::Accounted,
+            conversation,
+        }
+    }
+
+    /// Reads what the console printed while the last case ran. The guest waits meanwhile, so every
+    /// byte up to here belongs to that case. Ends the conversation after a fault that makes all later
+    /// results doubtful.
+    fn close_case(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
+        let (Some(report), Some(last)) =
+            (kernel_log::scan(&session.take_console()), self.ended.last_mut())
+        else {
+            return ControlFlow::Continue(());
+        };
+        let doubtful = report.taints();
+        last.report = Some(report);
+        if doubtful { ControlFlow::Break(Ending::Finished) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Handler for CaseHandler<'_> {
+    fn greeted(&mut self, session: &mut GuestSession<'_>, hello: Hello) {
+        self.hello = Some(hello);
+        session.take_console();
+        session.begin_phase(self.limits);
+        session.send(&HostMessage::Plan(Plan { cases: self.plan.clone() }));
+    }
+
+    fn message(
+        &mut self,
+        session: &mut GuestSession<'_>,
+        message: GuestMessage,
+    ) -> ControlFlow<Ending> {
+        let broken = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        match (self.state, message) {
+            (State::Planned | State::Between, GuestMessage::Start { case })
+                if case as usize == self.ended.len() && self.ended.len() < self.plan.len() =>
+            {
+                self.close_case(session)?;
+                self.state = State::Running(case as usize);
+                session.begin_phase(self.limits);
+                session.send(&HostMessage::Go { case });
+            }
+            (State::Running(running), GuestMessage::Log { case, text })
+                if case as usize == running =>
+            {
+                let room = LOG_LINES.saturating_sub(self.log.len());
+                self.log.extend(text.lines().take(room).map(str::to_owned));
+            }
+            (State::Running(running), GuestMessage::Measured { case, measurement })
+                if case as usize == running =>
+            {
+                self.measurement = Some(measurement);
+            }
+            (State::Running(running), GuestMessage::End { case, result, micros })
+                if case as usize == running =>
+            {
+                let log = std::mem::take(&mut self.log);
+                let measurement = self.measurement.take();
+                self.ended.push(EndedCase { result, micros, log, measurement, report: None });
+                self.state = State::Between;
+            }
+            (State::Between | State::Planned, GuestMessage::Account(kinds)) => {
+                self.close_case(session)?;
+                let reported: Vec<ResultKind> =
+                    self.ended.iter().map(|ended| ended.result.kind()).collect();
+                if kinds != reported || reported.len() != self.plan.len() {
+                    return broken("its account is not what it reported case by case".into());
+                }
+                self.state = State::Accounted;
+                // The account is complete: a guest that is gone by now takes nothing with it.
+                session.send(&HostMessage::Acknowledge);
+                return ControlFlow::Break(Ending::Finished);
+            }
+            (state, message) => {
+                return broken(format!("{} in state {state:?}", name(&message)));
+            }
+        }
+        (self.on_progress)(self.ended.len());
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

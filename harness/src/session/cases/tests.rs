@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Guests that keep to the protocol and guests that lie.
+
+use super::*;
+use crate::session::conversation::Flood;
+use crate::session::conversation::InitError;
+use crate::session::guest::script::{Script, hello, leaked, say};
+use sudbox_vmm::session::Event;
+
+fn start(case: u32) -> GuestMessage {
+    GuestMessage::Start { case }
+}
+
+fn end(case: u32, result: CaseResult) -> GuestMessage {
+    GuestMessage::End { case, result, micros: 7 }
+}
+
+const SECOND: Patience = Patience { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
+
+fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (CasesRun, Script) {
+    let plan =
+        (0..cases).map(|i| PlannedCase { id: format!("g/{i}"), deadline_ms: 1000 }).collect();
+    let mut guest = Script::new(events);
+    let run = run_cases(&mut guest, plan, SECOND, &mut |_| {});
+    (run, guest)
+}
+
+/// Whether the guest was found to break the protocol.
+fn is_protocol_error(run: &CasesRun) -> bool {
+    matches!(run.conversation.ending, Ending::ProtocolError(_))
+}
+
+#[test]
+fn a_whole_conversation_is_accounted_and_acknowledged() {
+    let (run, guest) = play(
+        vec![
+            say(&[hello()]),
+            say(&[start(0)]),
+            say(&[end(0, CaseResult::Pass), start(1)]),
+            say(&[
+                end(1, CaseResult::Hang),
+                GuestMessage::Account(vec![ResultKind::Pass, ResultKind::Hang]),
+            ]),
+        ],
+        2,
+    );
+    assert_eq!(run.conversation.ending, Ending::Finished);
+    assert!(run.accounted);
+    assert_eq!(run.ended.len(), 2);
+    assert_eq!(run.running, None);
+    assert_eq!(guest.heard.back(), Some(&HostMessage::Acknowledge));
+    assert_eq!(guest.heard.len(), 4);
+}
+
+#[test]
+fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() {
+    let (run, _) = play(
+        vec![
+            say(&[hello()]),
+            say(&[start(0)]),
+            say(&[end(0, CaseResult::Pass), start(1)]),
+            (Event::Ended, "Kernel panic - not syncing: oh\n"),
+        ],
+        3,
+    );
+    assert_eq!(run.conversation.ending, Ending::Died);
+    assert_eq!(run.running, Some(1));
+    assert_eq!(run.ended.len(), 1);
+    assert!(run.conversation.console.contains("oh"));
+}
+
+#[test]
+fn an_account_that_differs_from_what_was_reported_is_a_lie() {
+    let (run, guest) = play(
+        vec![
+            say(&[hello()]),
+            say(&[start(0)]),
+            say(&[
+                end(0, CaseResult::Fail { expected: "a".into(), got: "b".into() }),
+                GuestMessage::Account(vec![ResultKind::Pass]),
+            ]),
+        ],
+        1,
+    );
+    assert!(is_protocol_error(&run), "{run:?}");
+    assert!(!guest.heard.contains(&HostMessage::Acknowledge));
+}
+
+#[test]
+fn an_account_of_fewer_cases_than_planned_is_a_lie() {
+    let (run, _) = play(vec![say(&[hello()]), say(&[GuestMessage::Account(vec![])])], 1);
+    assert!(is_protocol_error(&run), "{run:?}");
+}
+
+#[test]
+fn messages_out_of_turn_are_lies() {
+    for (first, second) in [
+        (start(0), None),
+        (hello(), Some(hello())),
+        (hello(), Some(start(1))),
+        (hello(), Some(end(0, CaseResult::Pass))),
+        (hello(), Some(GuestMessage::Log { case: 0, text: "x".into() })),
+    ] {
+        let mut events = vec![say(&[first])];
+        events.extend(second.map(|message| say(&[message])));
+        let (run, _) = play(events, 1);
+        assert!(is_protocol_error(&run), "{run:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_message_are_a_lie() {
+    let (run, _) = play(vec![(Event::Bytes(vec![0xff; 64]), "")], 1);
+    assert!(is_protocol_error(&run), "{run:?}");
+}
+
+#[test]
+fn what_the_console_says_belongs_to_the_case_that_ran() {
+    let (run, _) = play(
+        vec![
+            say(&[hello()]),
+            say(&[start(0)]),
+            (
+                say(&[end(0, CaseResult::Pass), start(1)]).0,
+                "[    1.0] BUG: KASAN: use-after-free in f+0x1/0x2\n",
+            ),
+        ],
+        2,
+    );
+    assert_eq!(run.conversation.ending, Ending::Finished);
+    assert!(!run.accounted);
+    assert!(run.ended[0].report.is_some());
+    assert_eq!(run.running, None);
+}
+
+#[test]
+fn printing_keeps_a_boot_alive_but_not_for_ever() {
+    let flood = leaked("x".repeat(1 << 20));
+    let (run, _) = play((0..8).map(|_| (Event::Console, flood)).collect(), 1);
+    assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
+
+    // Little, but for so long that the limit came before the silence.
+    let mut guest = Script::new([(Event::Console, "on and on\n")]);
+    let none = Patience { boot: Duration::ZERO, case: Duration::ZERO };
+    let run = run_cases(&mut guest, Vec::new(), none, &mut |_| {});
+    assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
+    let (run, _) = play(vec![(Event::Console, "on and off\n")], 1);
+    assert_eq!(run.conversation.ending, Ending::Stalled);
+}
+
+#[test]
+fn a_case_cannot_talk_for_ever() {
+    let log = |text: String| say(&[GuestMessage::Log { case: 0, text }]);
+    let begun = || vec![say(&[hello()]), say(&[start(0)])];
+
+    // Much: without a limit, the host would read without end.
+    let endless =
+        begun().into_iter().chain(std::iter::repeat_with(move || log("x".repeat(16_000))));
+    let mut guest = Script::new(endless);
+    let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
+    let run = run_cases(&mut guest, plan.clone(), SECOND, &mut |_| {});
+    assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
+    assert_eq!(run.running, Some(0));
+
+    // Little, but for so long that the limit of the case came before a silence.
+    let mut guest = Script::new(begun().into_iter().chain([log("still here".into())]));
+    let patience = Patience { case: Duration::ZERO, ..SECOND };
+    let run = run_cases(&mut guest, plan, patience, &mut |_| {});
+    assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
+}
+
+#[test]
+fn another_version_of_the_protocol_is_refused() {
+    let version = sudbox_protocol::VERSION + 1;
+    let other = GuestMessage::Hello(Hello { version, ..Hello::default() });
+    let (run, guest) = play(vec![say(&[other])], 1);
+    assert!(is_protocol_error(&run), "{run:?}");
+    assert!(guest.heard.is_empty());
+}
+
+#[test]
+fn an_init_without_a_host_says_so_on_the_console() {
+    let line = leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::CONSOLE_NO_HOST));
+    let (run, _) = play(vec![(Event::Console, line), (Event::Ended, "")], 1);
+    let reason = "no such device".to_owned();
+    assert_eq!(run.conversation.ending, Ending::InitFailed(InitError::NoHost(reason)));
+}
+
+#[test]
+fn the_log_of_a_case_is_bounded() {
+    let text = "line\n".repeat(3000);
+    let mut events = vec![say(&[hello()]), say(&[start(0)])];
+    for _ in 0..5 {
+        events.push(say(&[GuestMessage::Log { case: 0, text: text.clone() }]));
+    }
+    let (run, _) = play(events, 1);
+    assert_eq!(run.log.len(), LOG_LINES);
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The conversation with one guest, from its start to its end.
+//!
+//! [`GuestSession`] has what every conversation needs: it reads frames, waits no longer than the
+//! limits say, ends a guest that prints or talks without end, refuses another version of the
+//! protocol, and reads the console for the reason why guest-init gave up. What the messages mean
+//! is the [`Handler`]'s: one for cases, one for a program.
+
+use super::guest::Guest;
+use super::kernel_log;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+use sudbox_protocol::{FrameReader, GuestMessage, Hello, HostMessage};
+use sudbox_report::text;
+use sudbox_vmm::machine::VmEnd;
+use sudbox_vmm::session::Event;
+
+/// Most bytes that a kernel may print before it reaches its init or while one case runs, and most
+/// bytes of messages from one case. A debug kernel's whole log is a tenth of it.
+pub(crate) const FLOOD: u64 = 4 << 20;
+
+/// Time for a guest that closed its stream to print why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A boot or a case may last this many times its longest silence, whatever the guest prints or says.
+const TOTAL: u32 = 10;
+
+/// Longest wait for the guest to take a message.
+const SEND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Limits of one phase of a conversation: the boot, a case, a program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Longest time without progress.
+    silence: Duration,
+    /// Longest time in all.
+    total: Duration,
+    /// Most bytes on the console, and most bytes of messages. `None` where both may go on for ever;
+    /// then the clock is looked at after each message.
+    flood: Option<u64>,
+}
+
+impl Limits {
+    /// Limits of a boot or a case, which must get on.
+    pub(crate) fn progress(silence: Duration) -> Limits {
+        Limits { silence, total: silence * TOTAL, flood: Some(FLOOD) }
+    }
+
+    /// Limits of a program, which may be silent, print and write as long as it runs.
+    pub(crate) fn clock(total: Duration) -> Limits {
+        Limits { silence: total, total, flood: None }
+    }
+}
+
+/// How a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The handler has what it waited for.
+    Finished,
+    /// The guest closed its stream or is gone.
+    Died,
+    /// No progress for as long as is allowed.
+    Stalled,
+    /// The guest printed or talked without end: too much, or for too long.
+    Flooded(Flood),
+    /// The guest broke the protocol; how.
+    ProtocolError(String),
+    /// guest-init printed on the console why it cannot go on.
+    InitFailed(InitError),
+    /// A signal came.
+    Interrupted,
+}
+
+/// What came without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flood {
+    /// Console output.
+    Console,
+    /// Messages.
+    Messages,
+}
+
+/// Why guest-init gave up, in its own words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum InitError {
+    /// It has no vsock, or reaches no host over it.
+    NoHost(String),
+    /// Anything else.
+    Problem(String),
+}
+
+/// What the messages of a guest mean.
+pub(crate) trait Handler {
+    /// Answers the guest's first message and begins the next phase.
+    fn greeted(&mut self, session: &mut GuestSession<'_>, hello: Hello);
+
+    /// Takes a later message; `Break` ends the conversation.
+    fn message(
+        &mut self,
+        session: &mut GuestSession<'_>,
+        message: GuestMessage,
+    ) -> ControlFlow<Ending>;
+
+    /// A descriptor that ends the wait for the guest when it is readable.
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        crate::interrupt::descriptor()
+    }
+
+    /// Called when [`Handler::wake`] is readable.
+    fn woken(&mut self, _session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
+        ControlFlow::Break(Ending::Interrupted)
+    }
+}
+
+/// A conversation that is over.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) ending: Ending,
+    /// Whether the guest introduced itself.
+    pub(crate) greeted: bool,
+    /// Console output that the handler has not taken: of the boot, or of the case that was running.
+    pub(crate) console: String,
+    /// The longest silence that the last phase allowed.
+    pub(crate) silence: Duration,
+    /// How the VM ended; `None` until it has, and where the guest is no VM.
+    pub(crate) vm_end: Option<VmEnd>,
+    /// A line for each vCPU of a VM that stalled: what it was doing.
+    pub(crate) vcpus: Vec<String>,
+}
+
+impl Conversation {
+    /// One printable line on why the guest ended before its work was done. A fault that the kernel
+    /// reported comes first.
+    pub(crate) fn cause(&self) -> String {
+        text::line(&self.raw_cause())
+    }
+
+    fn raw_cause(&self) -> String {
+        if let Some(fault) = kernel_log::scan(&self.console) {
+            return fault.headline;
+        }
+        match (&self.ending, &self.vm_end) {
+            (_, Some(VmEnd::Panic(line))) => line.clone(),
+            (_, Some(VmEnd::TripleFault(_))) => "triple fault".to_owned(),
+            (_, Some(VmEnd::VcpuError { why, .. })) => why.clone(),
+            (Ending::Died, Some(VmEnd::Restart)) => {
+                "the guest restarted before its work was done".to_owned()
+            }
+            (Ending::Died, _) => "the guest hung up before its work was done".to_owned(),
+            (Ending::Stalled, _) => {
+                let silence = format!("nothing for {} s", self.silence.as_secs());
+                let lines = std::iter::once(&silence).chain(&self.vcpus);
+                lines.map(String::as_str).collect::<Vec<_>>().join("; ")
+            }
+            (Ending::Flooded(Flood::Console), _) => {
+                "it prints on the console without end".to_owned()
+            }
+            (Ending::Flooded(Flood::Messages), _) => "it sends messages without end".to_owned(),
+            (Ending::ProtocolError(how), _) => format!("the guest broke the protocol: {how}"),
+            (Ending::InitFailed(InitError::NoHost(reason)), _) => {
+                format!("its init cannot reach the host over vsock: {reason}")
+            }
+            (Ending::InitFailed(InitError::Problem(reason)), _) => {
+                format!("its init gave up: {reason}")
+            }
+            (Ending::Interrupted, _) => "interrupted".to_owned(),
+            (Ending::Finished, _) => "its work was done".to_owned(),
+        }
+    }
+}
+
+/// A conversation that is going on.
+pub(crate) struct GuestSession<'a> {
+    guest: &'a mut dyn Guest,
+    limits: Limits,
+    /// The phase may last until then.
+    latest: Instant,
+    /// The next event must come until then; not after `latest`.
+    deadline: Instant,
+    /// Console position up to which the output was taken.
+    console_start: u64,
+    /// Bytes of messages in this phase.
+    received: u64,
+    greeted: bool,
+}
+
+/// Converses with a guest that has just been started until the handler has what it waits for or the
+/// guest has ended.
+pub(crate) fn converse(
+    guest: &mut dyn Guest,
+    boot: Limits,
+    handler: &mut dyn Handler,
+) -> Conversation {
+    let now = Instant::now();
+    let mut session = GuestSession {
+        guest,
+        limits: boot,
+        latest: now + boot.total,
+        deadline: now + boot.silence,
+        console_start: 0,
+        received: 0,
+        greeted: false,
+    };
+    let ending = session.run(handler);
+    Conversation {
+        ending,
+        greeted: session.greeted,
+        console: session.guest.console_since(session.console_start),
+        silence: session.limits.silence,
+        vm_end: None,
+        vcpus: Vec::new(),
+    }
+}
+
+impl GuestSession<'_> {
+    /// Begins a phase, whose limits hold from now on.
+    pub(crate) fn begin_phase(&mut self, limits: Limits) {
+        let now = Instant::now();
+        self.limits = limits;
+        self.latest = now + limits.total;
+        self.deadline = now + limits.silence;
+        self.received = 0;
+    }
+
+    /// Console output since it was last taken.
+    pub(crate) fn take_console(&mut self) -> String {
+        let position = self.guest.printed();
+        let text = self.guest.console_since(self.console_start);
+        self.console_start = position;
+        text
+    }
+
+    /// Sends a message. A stream that takes no message is not an error here: the next event says what
+    /// became of the guest.
+    pub(crate) fn send(&mut self, message: &HostMessage) {
+        let limit = self.limits.silence.min(SEND_LIMIT);
+        let _ = self.guest.send(&message.to_frame(), Instant::now() + limit);
+    }
+
+    fn run(&mut self, handler: &mut dyn Handler) -> Ending {
+        let mut frames = FrameReader::default();
+        let mut hung_up = false;
+        loop {
+            let flow = match self.guest.next(self.deadline, handler.wake()) {
+                Event::Interrupted => handler.woken(self),
+                Event::Ended => ControlFlow::Break(Ending::Died),
+                Event::Deadline if hung_up => ControlFlow::Break(Ending::Died),
+                Event::Deadline => ControlFlow::Break(self.overdue()),
+                Event::Disconnected => {
+                    // The VM's end, or what the kernel prints on its way there, says more.
+                    hung_up = true;
+                    self.deadline = self.deadline.min(Instant::now() + LAST_WORDS);
+                    ControlFlow::Continue(())
+                }
+                Event::Connected => {
+                    self.made_progress();
+                    ControlFlow::Continue(())
+                }
+                Event::Console => self.printed(),
+                Event::Bytes(bytes) => self.received(&mut frames, &bytes, handler),
+            };
+            if let ControlFlow::Break(ending) = flow {
+                return match ending {
+                    Ending::Died | Ending::Stalled | Ending::Flooded(_) => {
+                        self.init_error().map_or(ending, Ending::InitFailed)
+                    }
+                    ending => ending,
+                };
+            }
+        }
+    }
+
+    fn made_progress(&mut self) {
+        self.deadline = self.latest.min(Instant::now() + self.limits.silence);
+    }
+
+    /// The ending of a guest that let the deadline pass. Where the phase as a whole took too long, it
+    /// was not silent: something kept moving the deadline.
+    fn overdue(&self) -> Ending {
+        if self.deadline < self.latest || self.limits.flood.is_none() {
+            return Ending::Stalled;
+        }
+        Ending::Flooded(if self.greeted { Flood::Messages } else { Flood::Console })
+    }
+
+    /// The console printed something: progress as long as the kernel boots.
+    fn printed(&mut self) -> ControlFlow<Ending> {
+        let printed = self.guest.printed() - self.console_start;
+        if self.limits.flood.is_some_and(|flood| printed > flood) {
+            return ControlFlow::Break(Ending::Flooded(Flood::Console));
+        }
+        if !self.greeted {
+            self.made_progress();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn received(
+        &mut self,
+        frames: &mut FrameReader,
+        bytes: &[u8],
+        handler: &mut dyn Handler,
+    ) -> ControlFlow<Ending> {
+        let broken = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        self.received += bytes.len() as u64;
+        if self.limits.flood.is_some_and(|flood| self.received > flood) {
+            return ControlFlow::Break(Ending::Flooded(Flood::Messages));
+        }
+        frames.push(bytes);
+        loop {
+            let body = match frames.next_body() {
+                Ok(Some(body)) => body,
+                Ok(None) => break,
+                Err(error) => return broken(error.to_string()),
+            };
+            let message = match GuestMessage::decode(&body) {
+                Ok(message) => message,
+                Err(error) => return broken(error.to_string()),
+            };
+            self.made_progress();
+            match message {
+                GuestMessage::Hello(hello) if !self.greeted => {
+                    if hello.version != sudbox_protocol::VERSION {
+                        return broken(format!(
+                            "it speaks version {} of the protocol, not {}",
+                            hello.version,
+                            sudbox_protocol::VERSION
+                        ));
+                    }
+                    self.greeted = true;
+                    handler.greeted(self, hello);
+                }
+                message if !self.greeted => {
+                    return broken(format!("{} before Hello", name(&message)));
+                }
+                message => handler.message(self, message)?,
+            }
+        }
+        // A guest that always has more to say never lets a deadline be reported.
+        if self.limits.flood.is_none() && Instant::now() >= self.latest {
+            return ControlFlow::Break(Ending::Stalled);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The reason that guest-init printed for giving up, if it did.
+    fn init_error(&mut self) -> Option<InitError> {
+        let console = self.guest.console_since(self.console_start);
+        let after = |prefix: &str| {
+            let line = console.lines().find_map(|line| line.split_once(prefix));
+            line.map(|(_, reason)| reason.trim().to_owned())
+        };
+        after(sudbox_protocol::CONSOLE_NO_HOST)
+            .map(InitError::NoHost)
+            .or_else(|| after(sudbox_protocol::CONSOLE_PROBLEM).map(InitError::Problem))
+    }
+}
+
+/// The name of a message's kind.
+pub(crate) fn name(message: &GuestMessage) -> &'static str {
+    match message {
+        GuestMessage::Hello(_) => "Hello",
+        GuestMessage::Start { .. } => "Start",
+        GuestMessage::Log { .. } => "Log",
+        GuestMessage::Measured { .. } => "Measured",
+        GuestMessage::End { .. } => "End",
+        GuestMessage::Account(_) => "Account",
+        GuestMessage::Output { .. } => "Output",
+        GuestMessage::StdinWanted => "StdinWanted",
+        GuestMessage::Ended(_) => "Ended",
+    }
+}

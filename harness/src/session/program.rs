@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A program in one guest: its stdin, its output, how it ended.
+
+use super::conversation::{Conversation, Ending, GuestSession, Handler, Limits, converse, name};
+use super::guest::Guest;
+use super::stdin::Stdin;
+use crate::interrupt;
+use std::io::{self, ErrorKind, Write};
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use sudbox_protocol::{GuestMessage, Hello, HostMessage, Program, ProgramEnd};
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) enum ProgramResult {
+    /// By itself, or it could not be started.
+    Ended(ProgramEnd),
+    /// Nobody reads what it writes.
+    StdoutClosed,
+    /// Its output could not be written.
+    OutputFailed(io::Error),
+}
+
+/// A program that ran in a guest, and how the conversation about it ended.
+#[derive(Debug)]
+pub(crate) struct ProgramRun {
+    /// `None` if it did not end.
+    pub(crate) result: Option<ProgramResult>,
+    pub(crate) conversation: Conversation,
+}
+
+/// Runs the program in a guest that has just been started, for at most `limit` from its start on.
+///
+/// # Errors
+/// If stdin cannot be read.
+pub(crate) fn run_program(
+    guest: &mut dyn Guest,
+    program: Program,
+    boot: Limits,
+    limit: Duration,
+) -> io::Result<ProgramRun> {
+    let stdin = Stdin::new(interrupt::descriptor())?;
+    let mut output = |to_stderr: bool, bytes: &[u8]| write(to_stderr, bytes);
+    let mut handler = ProgramHandler::new(program, limit, stdin, &mut output);
+    let conversation = converse(guest, boot, &mut handler);
+    Ok(ProgramRun { result: handler.result, conversation })
+}
+
+/// Writes the bytes to stdout or stderr.
+type Output<'a> = &'a mut dyn FnMut(bool, &[u8]) -> io::Result<()>;
+
+/// Handles the messages about a program.
+struct ProgramHandler<'a> {
+    /// `None` once it was sent.
+    program: Option<Program>,
+    limit: Duration,
+    stdin: Stdin,
+    output: Output<'a>,
+    result: Option<ProgramResult>,
+}
+
+impl<'a> ProgramHandler<'a> {
+    fn new(program: Program, limit: Duration, stdin: Stdin, output: Output<'a>) -> Self {
+        ProgramHandler { program: Some(program), limit, stdin, output, result: None }
+    }
+
+    fn finish(&mut self, result: ProgramResult) -> ControlFlow<Ending> {
+        self.result = Some(result);
+        ControlFlow::Break(Ending::Finished)
+    }
+}
+
+impl Handler for ProgramHandler<'_> {
+    fn greeted(&mut self, session: &mut GuestSession<'_>, _: Hello) {
+        session.take_console();
+        session.begin_phase(Limits::clock(self.limit));
+        if let Some(program) = self.program.take() {
+            session.send(&HostMessage::Execute(program));
+        }
+    }
+
+    fn message(
+        &mut self,
+        session: &mut GuestSession<'_>,
+        message: GuestMessage,
+    ) -> ControlFlow<Ending> {
+        match message {
+            GuestMessage::StdinWanted if self.stdin.is_awaited() => {
+                let how = "it asks for input while it waits for input";
+                ControlFlow::Break(Ending::ProtocolError(how.to_owned()))
+            }
+            GuestMessage::StdinWanted => {
+                self.stdin.want();
+                ControlFlow::Continue(())
+            }
+            GuestMessage::Output { is_stderr, bytes } => match (self.output)(is_stderr, &bytes) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    self.finish(ProgramResult::StdoutClosed)
+                }
+                Err(error) => self.finish(ProgramResult::OutputFailed(error)),
+            },
+            GuestMessage::Ended(end) => {
+                session.send(&HostMessage::Acknowledge);
+                self.finish(ProgramResult::Ended(end))
+            }
+            other => {
+                let how = format!("{} while a program runs", name(&other));
+                ControlFlow::Break(Ending::ProtocolError(how))
+            }
+        }
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stdin.descriptor())
+    }
+
+    fn woken(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
+        if interrupt::pending() {
+            return ControlFlow::Break(Ending::Interrupted);
+        }
+        if let Some(bytes) = self.stdin.take() {
+            session.send(&HostMessage::Input(bytes));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn write(to_stderr: bool, bytes: &[u8]) -> io::Result<()> {
+    fn whole(mut to: impl Write, bytes: &[u8]) -> io::Result<()> {
+        to.write_all(bytes)?;
+        to.flush()
+    }
+    if to_stderr { whole(io::stderr(), bytes) } else { whole(io::stdout(), bytes) }
+}
+
+#[cfg(test)]
+mod tests;

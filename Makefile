@@ -13,6 +13,15 @@ SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 # procedural macros, which cannot be static.
 STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
 
+# A misspelt variable would be ignored, and another kernel judged than was meant.
+KNOWN := KERNEL ARCH CASES FUZZ SEED FLAVOUR LINUX CONFIG PATCHES APPEND CC LLVM CROSS_COMPILE \
+	KCFLAGS JOBS KERNELS ARCHES FLAVOURS BENCH COMPARE GOOD BAD THRESHOLD RESUME FAULTS SET SLIPS \
+	SECONDS CARGO HOST SUDBOX STATIC CARGO_TARGET_DIR SHELL MAKEFLAGS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error unknown variable $(firstword $(filter-out $(KNOWN),$(GIVEN))): `make help` lists those that each verb takes)
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
@@ -130,8 +139,9 @@ dist: build ## the release: one static file and its checksum, in dist/
 	@cp $(SUDBOX) dist/sudbox-$(firstword $(subst -, ,$(HOST)))
 	@cd dist && sha256sum sudbox-* > SHA256SUMS
 
-install: ## the sudbox command and its completions, into cargo's bin directory
+install: ## the sudbox command into cargo's bin directory; its man pages and completions for bash, zsh and fish
 	@$(STATIC) $(CARGO) install --quiet --locked --target $(HOST) --path harness
+	@$(or $(CARGO_HOME),$(HOME)/.cargo)/bin/sudbox completions --install
 
 clean: ## everything cargo built; kernels stay in sudbox's cache
 	@$(CARGO) clean --quiet

@@ -47,11 +47,26 @@ impl Failure {
     }
 }
 
+/// A signal came before every case was run: the verdict on those that were.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) Box<sudbox_report::Verdict>);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// The exit code for an error: its own where it carries one, else it is a fault of this machine
 /// or of ours.
 pub(crate) fn code(error: &anyhow::Error) -> Code {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;
+    }
+    if error.is::<Interrupted>() {
+        return Code::Interrupted;
     }
     if let Some(images) = error.downcast_ref::<sudbox_images::Error>() {
         return match images.fault() {

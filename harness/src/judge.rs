@@ -141,14 +141,20 @@ impl CaseRunner<'_> {
             )));
         }
         if groups.is_empty() {
+            if !selection.boot {
+                return Err(Failure::usage(
+                    "this kernel offers dispatch, and the selected cases are about kernels without it: \
+                     no case is left to run",
+                ));
+            }
             let Place::Vm { spec, .. } = &self.place else { return Ok(()) };
             groups.push((Shape { cpus: spec.cpus, arguments: Vec::new() }, Vec::new()));
         }
         verdict.not_selected = selection.not_selected(expectations.arch(), without);
-        let mut boot = Boot::Fine;
+        let mut boot = Ok(Boot::Fine);
         for (shape, cases) in groups {
-            boot = self.judge_group(&shape, &cases, expectations, verdict, progress)?;
-            if matches!(boot, Boot::Failed { .. }) {
+            boot = self.judge_group(&shape, &cases, expectations, verdict, progress);
+            if !matches!(boot, Ok(Boot::Fine)) {
                 break;
             }
         }
@@ -159,7 +165,7 @@ impl CaseRunner<'_> {
         if verdict.unjudged.is_none() {
             verdict.unjudged = expectations.why_unjudged(&verdict.cases);
         }
-        match boot {
+        match boot? {
             Boot::Fine if selection.boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
@@ -196,7 +202,11 @@ impl CaseRunner<'_> {
                 });
                 return Ok(Boot::Fine);
             }
+            let interrupted = run.conversation.ending == Ending::Interrupted;
             let Some(hello) = run.hello.take() else {
+                if interrupted {
+                    return Err(Failure::interrupted());
+                }
                 return self.boot_failed(shape, run, verdict, progress).map(Boot::from);
             };
             expectations.learn(&hello.release, &hello.features);
@@ -210,6 +220,9 @@ impl CaseRunner<'_> {
                 let mut report = self.case_report(case, ended, expectations)?;
                 add_steps(&mut report, case, &hello.features);
                 merge(&mut verdict.cases, report);
+            }
+            if interrupted {
+                return Err(Failure::interrupted());
             }
             let tried = match run.conversation.ending {
                 Ending::Finished => done,
@@ -282,9 +295,6 @@ impl CaseRunner<'_> {
         let mut run = run_cases(&mut vm, plan, self.patience, &mut |_| {});
         self.console_log.push_str(&vm.console());
         self.take_snapshot(shape, vm.snapshot(), progress);
-        if run.conversation.ending == Ending::Interrupted {
-            return Err(Failure::interrupted());
-        }
         vm.end(&mut run.conversation)?;
         for line in &mut run.conversation.vcpus {
             *line = self.symbolised(line);
@@ -352,8 +362,7 @@ impl CaseRunner<'_> {
         let words = runner.words();
         self.console_log.push_str(&words);
         match &run.conversation.ending {
-            Ending::Interrupted => Err(Failure::interrupted()),
-            Ending::Finished | Ending::Stalled => Ok(run),
+            Ending::Finished | Ending::Stalled | Ending::Interrupted => Ok(run),
             _ => Err(Failure::machine(format!(
                 "the runner was lost: {}; it said: {}",
                 run.conversation.cause(),
@@ -408,7 +417,16 @@ impl CaseRunner<'_> {
                     (Outcome::Absent, String::new(), feature.to_string())
                 }
             },
-            (CaseResult::Unmet(requirement), _) => (Outcome::Unmet, String::new(), requirement),
+            (CaseResult::Unmet(requirement), _) => {
+                let by_design =
+                    matches!(self.place, Place::Running) && requirement == Need::Root.to_string();
+                let requirement = if by_design {
+                    format!("{requirement} (never used on the kernel of this machine; a VM has it)")
+                } else {
+                    requirement
+                };
+                (Outcome::Unmet, String::new(), requirement)
+            }
             (CaseResult::Hang, _) => (
                 Outcome::Hang,
                 format!("an end within {} s", self.case_deadline.as_secs_f32()),

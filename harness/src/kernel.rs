@@ -4,7 +4,7 @@
 
 use crate::cli::{self, BuildArgs, VmArgs};
 use crate::expectations::Expectations;
-use crate::failure::Failure;
+use crate::failure::{self, Code, Failure, Interrupted};
 use crate::judge::{self, CaseRunner, Place};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -104,7 +104,20 @@ impl Manner {
     }
 }
 
-/// What a person typed, as the images take it.
+/// Refuses a FIFO, socket or device, which may never reach an end.
+///
+/// # Errors
+/// If `reference` is the path of one.
+fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
+    match std::fs::metadata(cli::path(reference)) {
+        Ok(file) if !file.is_file() && !file.is_dir() => Err(Failure::usage(format!(
+            "{reference} is not a regular file: a kernel is a source tree or an image"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The request of the command line.
 pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Request> {
     let toolchain = &build.source.toolchain;
     let jobs = cli::given(&toolchain.jobs)
@@ -115,6 +128,7 @@ pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Requ
         })
         .transpose()?;
     let owned = |text: &str| cli::given(text).map(str::to_owned);
+    refuse_special_file(reference)?;
     Ok(Request {
         reference: reference.to_owned(),
         arch: match cli::given(&build.arch) {
@@ -253,8 +267,24 @@ pub(crate) fn judge_image(
     let selection = selection.on(request.arch)?;
     let judged = runner.judge(&selection, &mut expectations, &mut verdict, progress);
     leave(folder.write("console.log", &runner.console_log), progress);
-    judged?;
-    Ok(verdict)
+    with_partial_verdict(judged, verdict, selection.cases.len())
+}
+
+/// The verdict; after an interrupt, an error that carries the verdict on the cases that were run.
+fn with_partial_verdict(
+    judged: anyhow::Result<()>,
+    mut verdict: Verdict,
+    selected: usize,
+) -> anyhow::Result<Verdict> {
+    match judged {
+        Ok(()) => Ok(verdict),
+        Err(error) if failure::code(&error) == Code::Interrupted && !verdict.cases.is_empty() => {
+            let run = verdict.cases.len();
+            verdict.unjudged = Some(format!("interrupted after {run} of {selected} cases"));
+            Err(Interrupted(Box::new(verdict)).into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Runs the selected cases on the kernel that is running here.
@@ -294,6 +324,5 @@ pub(crate) fn judge_running(
     let mut runner = manner.runner(Place::Running, manner.timeout);
     let judged = runner.judge(selection, &mut expectations, &mut verdict, progress);
     leave(folder.write("console.log", &runner.console_log), progress);
-    judged?;
-    Ok(verdict)
+    with_partial_verdict(judged, verdict, selection.cases.len())
 }

@@ -23,11 +23,13 @@ mod setup;
 mod symbols;
 mod verb;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use cli::{Cli, ReportVerb, SandboxVerb, Verb};
 use failure::Code;
 use std::process::ExitCode;
-use verb::{bench, bisect, doctor, exec, kernels, kselftest, matrix, report, run, sandbox};
+use verb::{
+    bench, bisect, completions, doctor, exec, kernels, kselftest, matrix, report, run, sandbox,
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -73,12 +75,10 @@ fn run_verb(verb: &Verb) -> anyhow::Result<u8> {
         Verb::Kernels(args) => kernels::kernels(args),
         Verb::Doctor => doctor::doctor(),
         Verb::Setup => doctor::set_up(),
-        Verb::Completions { shell } => {
-            // The generator panics if it cannot write, so it writes to memory.
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "sudbox", &mut script);
-            output::print(&String::from_utf8_lossy(&script))?;
-            Ok(0)
+        Verb::Completions { install: true, .. } | Verb::Completions { shell: None, .. } => {
+            completions::install()
         }
+        Verb::Completions { shell: Some(shell), .. } => completions::print(*shell),
+        Verb::Man { verb } => completions::man(verb.as_deref()),
     }
 }

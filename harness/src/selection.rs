@@ -68,26 +68,38 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
 }
 
 /// Reads globs over ids, group names, `core`, `all`, `grid-all` and ids of single points and random
-/// products of the grid, separated by commas or spaces; none means every case of the table.
+/// products of the grid, separated by commas or spaces; a word that begins with `!` takes away what it
+/// matches. An empty text means every case of the table; so do words that only take away.
 ///
 /// # Errors
-/// A word that is no glob, or that selects nothing.
-pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
+/// A word that is not a glob or selects nothing, and a text of separators alone.
+pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> =
-        words.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
-    if words.is_empty() {
-        return Ok(Selection { cases: table().collect(), boot: false });
+        text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() && text.contains(',') {
+        return Err(Failure::usage(format!("`{text}` names no case")));
     }
-    let mut chosen = vec![false; table().count()];
+    let only_takes_away = words.iter().all(|word| word.starts_with('!'));
+    let mut chosen = vec![only_takes_away; table().count()];
     let mut boot = false;
     let mut beside = Vec::new();
     for word in words {
+        let (word, add) = match word.strip_prefix('!') {
+            Some(rest) => (rest, false),
+            None => (word, true),
+        };
         let mut hit = false;
+        let mut more: Vec<&'static Case> = Vec::new();
         if word == GRID {
-            beside.extend(grid::MORE);
+            more.extend(grid::MORE);
         } else if let Some(case) = grid::by_id(word) {
-            beside.push(case);
-            continue;
+            more.push(case);
+            hit = true;
+        }
+        if add {
+            beside.extend(more);
+        } else {
+            beside.retain(|case: &&Case| more.iter().all(|other| other.id != case.id));
         }
         let matches = matcher(word)?;
         for (case, chosen) in table().zip(&mut chosen) {
@@ -96,26 +108,76 @@ pub(crate) fn select(words: &str) -> anyhow::Result<Selection> {
                 || word == "all"
                 || (word == GRID && case.id.starts_with("grid/"))
             {
-                *chosen = true;
+                *chosen = add;
                 hit = true;
             }
         }
         if matches(BOOT) || word == "all" {
-            boot = true;
+            boot = add;
             hit = true;
         }
         if !hit {
-            return Err(Failure::usage(format!(
-                "no case is called `{word}`: `sudbox run --list` shows the {} there are; globs, \
-                 group names, `core` and `all` are understood",
-                table().count() + 1
-            )));
+            return Err(Failure::usage(unknown(word)));
         }
     }
     let mut cases: Vec<_> =
         table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
     cases.extend(beside);
+    if cases.is_empty() && !boot {
+        return Err(Failure::usage(format!("`{text}` selects no case")));
+    }
     Ok(Selection { cases, boot })
+}
+
+/// The message for a word that selects nothing, with the nearest name if one is near.
+fn unknown(word: &str) -> String {
+    let groups = groups();
+    let names = groups.iter().map(String::as_str).chain(table().map(|case| case.id));
+    let (group, rest) = word.split_once('/').unwrap_or((word, ""));
+    let nearest = names
+        .map(|name| (distance(if name.contains('/') { word } else { group }, name), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= name.len() / 3);
+    let hint = match nearest {
+        Some((_, name)) if !name.contains('/') && !rest.is_empty() => {
+            format!("; did you mean `{name}/{rest}`?")
+        }
+        Some((_, name)) => format!("; did you mean `{name}`?"),
+        None => String::new(),
+    };
+    format!(
+        "no case is called `{word}`{hint} `sudbox run --list` lists them; globs, group names, \
+         `core` and `all` are understood",
+        hint = if hint.is_empty() { ":".to_owned() } else { hint }
+    )
+}
+
+/// The names of the groups of cases, in the order of the table.
+pub(crate) fn groups() -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    for case in table() {
+        let group = case.id.split('/').next().unwrap_or(case.id);
+        if groups.last().is_none_or(|last| last != group) && !groups.iter().any(|g| g == group) {
+            groups.push(group.to_owned());
+        }
+    }
+    groups
+}
+
+/// The Levenshtein distance: the least number of letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// Adds so many walks, the first with this seed. Where no words were typed, they are all there is.
@@ -226,5 +288,29 @@ mod tests {
         assert!(error.to_string().contains("`selektor`"), "{error}");
         assert_eq!(crate::failure::code(&error), crate::failure::Code::Usage);
         assert!(select("[").is_err());
+        assert!(select(",").is_err());
+    }
+
+    #[test]
+    fn a_misspelt_word_gets_the_nearest_name() {
+        let message = |words| select(words).unwrap_err().to_string();
+        assert!(
+            message("selctor/*").contains("did you mean `selector/*`?"),
+            "{}",
+            message("selctor/*")
+        );
+        assert!(message("selecter").contains("did you mean `selector`?"));
+        assert!(!message("zzzzzzzz").contains("did you mean"));
+    }
+
+    #[test]
+    fn a_word_with_an_exclamation_mark_takes_away() {
+        let ids = |words| -> Vec<&str> {
+            select(words).unwrap().cases.iter().map(|case| case.id).collect()
+        };
+        let (all, without) = (ids(""), ids("!selector"));
+        assert_eq!(without.len() + ids("selector").len(), all.len());
+        assert!(ids("selector !selector/f*").iter().all(|id| !id.starts_with("selector/f")));
+        assert!(select("selector !selector").is_err());
     }
 }

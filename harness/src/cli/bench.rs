@@ -54,9 +54,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 }

@@ -65,10 +65,10 @@ pub(crate) struct BisectArgs {
     #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"])]
     pub(crate) resume: bool,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 }
 

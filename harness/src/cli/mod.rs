@@ -6,6 +6,7 @@ mod backend;
 mod bench;
 mod bisect;
 mod formats;
+mod suggested;
 
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
@@ -21,6 +22,7 @@ use sudbox_report::history::History;
 use sudbox_report::matrix::Matrix;
 use sudbox_report::runs::RunList;
 use sudbox_report::{Form, Verdict};
+use suggested::{Suggested, architectures, cases, flavours};
 
 /// Seconds without progress after which a boot is a hang, if nothing else is said.
 pub(crate) const TIMEOUT: u64 = 60;
@@ -38,7 +40,11 @@ Exit codes of `run`, as `git bisect run` understands them:
   125  this kernel cannot be judged: it does not build, or does not boot
   128  this machine can judge no kernel: no source, no backend, disk full, a tool missing
   129  usage, bad input
-  130  interrupted")]
+  130  interrupted
+
+Environment:
+  SUDBOX_CACHE  folder for sources, kernels and reports; ~/.cache/sudbox if not set
+  NO_COLOR      no colour on a terminal")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -76,23 +82,51 @@ pub(crate) enum Verb {
     Doctor,
     /// Install what is missing; under CI, open /dev/kvm to this user
     Setup,
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell, or install those and the man pages
+    #[command(arg_required_else_help = true)]
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        #[arg(required_unless_present = "install")]
+        shell: Option<clap_complete::Shell>,
+
+        /// Write the man pages and the scripts for bash, zsh and fish to where this user's shells and
+        /// man(1) look
+        #[arg(long, conflicts_with = "shell")]
+        install: bool,
+    },
+    /// Print the man page of this command, or of a verb
+    Man {
+        /// The verb
+        verb: Option<String>,
     },
 }
 
+/// `sudbox run`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  sudbox run                                    every case on the pinned kernel
+  sudbox run 6.12 --cases 'core !ptrace'        the newest 6.12, some cases
+  sudbox run ~/src/linux --console              a source tree, its console shown
+  git bisect run sudbox run . --cases selector  in a source tree
+
+Exit codes, as `git bisect run` understands them:
+    0  every selected case as expected
+    1  a selected case failed, crashed or hung
+  125  this kernel cannot be judged: it does not build, or does not boot
+  128  this machine can judge no kernel: no source, no backend, disk full, a tool missing
+  129  usage, bad input
+  130  interrupted; the cases that ran are reported")]
 pub(crate) struct RunArgs {
     /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
     /// commit of --linux, a vmlinux, bzImage or .deb file, deb:6.12 or deb:PACKAGE, `installed`, or
     /// `running`: the kernel of this machine, without a VM; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "")]
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
     pub(crate) kernel: String,
 
-    /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces
-    #[arg(long, value_name = "GLOBS", default_value = "")]
+    /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word that
+    /// begins with `!` takes away what it matches
+    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(cases))]
     pub(crate) cases: String,
 
     /// Walk at random: run this many sequences of operations and compare each with a model of
@@ -133,10 +167,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 }
 
@@ -182,7 +216,7 @@ pub(crate) struct MatrixArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
     #[command(flatten)]
@@ -305,10 +339,10 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 
     /// The program and its arguments, behind `--`
@@ -346,10 +380,10 @@ pub(crate) struct SandboxArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 
     /// The program
@@ -363,16 +397,16 @@ pub(crate) struct SandboxArgs {
 Exits with 1 if a test fails, else as `exec` does.")]
 pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "")]
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
     pub(crate) kernel: String,
 
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "VM")]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kernel build")]
     pub(crate) build: BuildArgs,
 }
 
@@ -443,7 +477,8 @@ pub(crate) struct VmArgs {
         value_name = "ARGS",
         default_value = "",
         hide_default_value = true,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        value_parser = boot_arguments
     )]
     pub(crate) append: String,
 }
@@ -452,11 +487,11 @@ pub(crate) struct VmArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BuildArgs {
     /// Architecture of the kernel, if not this machine's own
-    #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(architectures))]
     pub(crate) arch: String,
 
     /// Flavour of the configuration: default, full, debug, kvm
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(flavours))]
     pub(crate) flavour: String,
 
     #[command(flatten)]
@@ -513,6 +548,17 @@ pub(crate) struct ToolchainArgs {
     /// Compile jobs; one for each CPU if not given
     #[arg(long, value_name = "N", default_value = "", hide_default_value = true)]
     pub(crate) jobs: String,
+}
+
+/// Parses boot arguments.
+fn boot_arguments(text: &str) -> Result<String, &'static str> {
+    if text.split_whitespace().any(|word| word == "--") {
+        return Err(
+            "the kernel gives what stands after `--` to init, and sudbox's init takes nothing: \
+                    leave the `--` out",
+        );
+    }
+    Ok(text.to_owned())
 }
 
 /// `None` for what make passes on unset.

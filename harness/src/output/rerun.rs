@@ -41,11 +41,7 @@ impl Rerun {
                 add(variable, option, &value);
             }
         }
-        let mut shown = options(build, vm);
-        if vm.memory != cli::MEMORY {
-            shown.push(("", "--memory ", vm.memory.to_string()));
-        }
-        let shown: Vec<String> = shown
+        let shown: Vec<String> = options(build, vm)
             .into_iter()
             .filter(|(_, _, value)| !value.is_empty())
             .map(|(_, option, value)| format!("{option}{}", quoted(&value)))
@@ -64,6 +60,15 @@ impl Rerun {
         for path in patches.iter().filter(|path| !path.is_empty()) {
             let _ = write!(self.line, " {option}{}", quoted(path));
             let _ = write!(self.options, " --patches {}", quoted(path));
+        }
+        self
+    }
+
+    /// The same with this option, unless it has its default. make has no variable
+    /// for such options, and passes none on.
+    pub(crate) fn with_number(mut self, option: &str, value: u64, default: u64) -> Rerun {
+        if value != default && !self.by_make {
+            let _ = write!(self.line, " {option} {value}");
         }
         self
     }
@@ -123,6 +128,9 @@ fn options(build: &BuildArgs, vm: &VmArgs) -> Vec<(&'static str, &'static str, S
     if vm.cpus != 1 {
         options.push(("", "--cpus ", vm.cpus.to_string()));
     }
+    if vm.memory != cli::MEMORY {
+        options.push(("", "--memory ", vm.memory.to_string()));
+    }
     options
 }
 
@@ -141,9 +149,6 @@ pub(crate) fn matrix(args: &MatrixArgs, build: &BuildArgs) -> String {
     add("--cases ", &args.cases);
     for (_, option, value) in options(build, &args.vm) {
         add(option, &value);
-    }
-    if args.vm.memory != cli::MEMORY {
-        add("--memory ", &args.vm.memory.to_string());
     }
     if args.timeout != cli::TIMEOUT {
         add("--timeout ", &args.timeout.to_string());

@@ -53,7 +53,7 @@ fn measure_running(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8
             "instructions are counted in QEMU's emulation, and the kernel that is running is not in it",
         ));
     }
-    running::refuse_vm_options(&args.vm, &args.build, &args.patches)?;
+    running::refuse_options(&args.vm, &args.build, &args.patches)?;
     let mut progress = Progress::new();
     let request = kernel::request(&args.kernel, &args.build)?;
     let folder = RunFolder::create(&Cache::open()?)?;

@@ -2,8 +2,8 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
-use crate::cli::RunArgs;
-use crate::failure::Failure;
+use crate::cli::{self, RunArgs};
+use crate::failure::{Failure, Interrupted};
 use crate::kernel::{self, Manner};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -33,7 +33,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let selection = selection.on(request.arch)?;
-    let rerun = Rerun::of(&args.kernel, &args.build, &args.vm).with_patches(&args.patches);
+    let rerun = Rerun::of(&args.kernel, &args.build, &args.vm)
+        .with_patches(&args.patches)
+        .with_number("--timeout", args.timeout, cli::TIMEOUT)
+        .with_number("--repeat", args.repeat.into(), 1);
     let manner = Manner {
         vm: args.vm.clone(),
         isolate: args.isolate,
@@ -43,15 +46,15 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         rerun,
     };
     let (verdict, folder) = if args.kernel == running::NAME {
-        running::refuse_vm_options(&args.vm, &args.build, &args.patches)?;
+        running::refuse_options(&args.vm, &args.build, &args.patches)?;
         if args.isolate {
-            return Err(Failure::usage(running::about_vms("--isolate")));
+            return Err(Failure::usage(running::no_vm("--isolate")));
         }
         if selection.boot {
             return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
         }
         let folder = RunFolder::create(&Cache::open()?)?;
-        let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress)?;
+        let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
         // First: a machine that was insisted on and cannot be had is not told after a build.
@@ -67,10 +70,19 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             &selection,
             &folder,
             &mut progress,
-        )?;
+        );
         (verdict, folder)
     };
 
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            if let Some(Interrupted(verdict)) = error.downcast_ref() {
+                reports::print(&**verdict, args.format, &folder, &mut progress)?;
+            }
+            return Err(error);
+        }
+    };
     name_flaky(&verdict, &folder, &mut progress);
     reports::print(&verdict, args.format, &folder, &mut progress)?;
     if let Err(error) = archive::record(&verdict, &folder) {

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox completions` and `sudbox man`: completion scripts and man pages, printed or installed.
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+use crate::output;
+use crate::output::progress::Progress;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Prints the script of a shell. Returns the exit code.
+pub(crate) fn print(shell: Shell) -> anyhow::Result<u8> {
+    output::print(&String::from_utf8_lossy(&script(shell)))?;
+    Ok(0)
+}
+
+/// Prints the man page of the command, or of one of its verbs. Returns the exit code.
+pub(crate) fn man(verb: Option<&str>) -> anyhow::Result<u8> {
+    let mut command = Cli::command();
+    command.build();
+    let command = match verb {
+        None => command,
+        Some(verb) => command
+            .find_subcommand(verb)
+            .cloned()
+            .ok_or_else(|| Failure::usage(format!("no verb is called `{verb}`: see --help")))?,
+    };
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page)?;
+    output::print(&String::from_utf8_lossy(&page))?;
+    Ok(0)
+}
+
+/// Writes the man pages, and the scripts for bash, zsh and fish, into the folders of this user.
+/// Returns the exit code.
+pub(crate) fn install() -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let home = std::env::home_dir()
+        .ok_or_else(|| Failure::machine("HOME is not set: there is no place to install to"))?;
+    let folder = |variable: &str, default: &str| {
+        let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        given.unwrap_or_else(|| home.join(default))
+    };
+    let data = folder("XDG_DATA_HOME", ".local/share");
+    let config = folder("XDG_CONFIG_HOME", ".config");
+    for (shell, path) in [
+        (Shell::Bash, data.join("bash-completion/completions/sudbox")),
+        (Shell::Zsh, data.join("zsh/site-functions/_sudbox")),
+        (Shell::Fish, config.join("fish/completions/sudbox.fish")),
+    ] {
+        make_folder(path.parent().unwrap_or(&data))?;
+        fs::write(&path, script(shell)).map_err(|error| not_written(&path, &error))?;
+        progress.say("installed", &path.display().to_string());
+    }
+    let pages = data.join("man/man1");
+    make_folder(&pages)?;
+    clap_mangen::generate_to(Cli::command(), &pages)
+        .map_err(|error| not_written(&pages, &error))?;
+    progress.say("installed", &format!("{} for man(1)", pages.display()));
+    Ok(0)
+}
+
+/// The completion script of a shell. The generator panics if it cannot write, so it writes to memory.
+fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sudbox", &mut script);
+    script
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(path).map_err(|error| not_written(path, &error))
+}
+
+fn not_written(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    Failure::machine(format!("{} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_know_cases_and_flavours() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(script(shell)).unwrap();
+            for word in ["selector", "core", "debug", "riscv64"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
+}

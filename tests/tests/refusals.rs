@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! An option or a word that does not apply is refused with 129, not ignored.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+use sudbox_tests::{root, run, sudbox_run};
+
+#[test]
+fn options_that_do_not_apply_to_the_running_kernel() {
+    let foreign = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
+    run(sudbox_run(&["running", "--arch", foreign])).says(129, &["--arch", "this machine's own"]);
+    for (option, value) in
+        [("--memory", "512"), ("--cpus", "2"), ("--linux", "/none"), ("--cc", "cc")]
+    {
+        run(sudbox_run(&["running", option, value])).says(129, &[option]);
+    }
+}
+
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    let started = Instant::now();
+    let fifo = fifo.to_str().expect("UTF-8");
+    run(sudbox_run(&[fifo])).says(129, &["not a regular file"]);
+    run(sudbox_run(&["/dev/null"])).says(129, &["not a regular file"]);
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn boot_arguments_for_init() {
+    let ran = run(sudbox_run(&["--append", "-- foo"])).expect(129);
+    assert!(ran.stderr.contains("leave the `--` out"), "{}", ran.stderr);
+}
+
+#[test]
+fn words_that_select_no_case() {
+    run(sudbox_run(&["--cases", ","])).says(129, &["names no case"]);
+    run(sudbox_run(&["--cases", "selctor/*"])).says(129, &["did you mean `selector/*`?"]);
+    run(sudbox_run(&["--cases", "selector !selector"])).says(129, &["selects no case"]);
+    let listed = run(sudbox_run(&["--list", "--cases", "!selector"])).expect(0);
+    assert!(!listed.stdout.contains("selector/"), "{}", listed.stdout);
+}
+
+#[test]
+fn variables_of_make_that_are_unknown() {
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(["-n", "test-kernel", "KERNL=7.3"]);
+    let output = make.output().expect("make");
+    assert!(!output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("unknown variable KERNL"), "{stderr}");
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(["-n", "test-kernel", "KERNEL=7.3"]);
+    let output = make.output().expect("make");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

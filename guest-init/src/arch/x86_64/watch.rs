@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A call of which everything is seen: all registers, flags, segments and floating point state before
-//! it, when a handler begins and behind it, on a stack of the caller's choice.
+//! A watched call: gives all registers, flags, segments and floating point state after the call, and at
+//! the entry of its handler, on a stack of the caller's choice.
 
 use crate::arch::gates::address;
 use crate::arch::{Entry, Part, Place, Reg, Registers};
@@ -40,43 +40,43 @@ pub struct Floating([u8; 4096]);
 const COMPONENTS: u64 = 0x2e7;
 const HEADER: usize = 512;
 const PKRU: u32 = 9;
-/// Key 0 may do all, so that the program can go on; of the others some, other than the kernel's default.
+/// The value of PKRU: key 0 permits everything, which the program needs; the others differ from the kernel's
+/// default.
 const PKRU_PATTERN: u32 = 0x1b1b_1b18;
 
-/// What the machine must have.
+/// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[Need::CpuFeature("xsave")];
-/// Whether calls can be made, and handlers watched, on a stack of the caller's choice.
+/// Whether calls and handlers can run on a stack of the caller's choice.
 pub const STACKS_WATCHED: bool = true;
 
-/// All flags that a program can set and still go on: the arithmetic ones, direction, alignment check,
-/// and the one that says that there is `cpuid`.
+/// The flags that a program can set and continue: the arithmetic flags, DF, AC and ID.
 pub const WATCH_FLAGS: u64 = 0x24_0cd5;
-/// Traps behind every instruction.
+/// The flag that traps after every instruction (TF).
 pub const TRAP_FLAG: u64 = 0x100;
 
-/// The components that this CPU and kernel have.
+/// The components that this CPU and kernel support.
 fn components() -> u64 {
     let low: u32;
-    // SAFETY: the cases need `xsave`, with which the instruction is there.
+    // SAFETY: the cases need `xsave`, which includes the instruction.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
     u64::from(low) & COMPONENTS
 }
 
-/// Where a component lies in the standard form (Intel SDM volume 1, 13.4.3).
+/// The range of a component in the standard format (Intel SDM volume 1, 13.4.3).
 fn component(index: u32) -> Range<usize> {
     let found = __cpuid_count(0xd, index);
     let start = found.ebx as usize;
     start..start + found.eax as usize
 }
 
-/// A byte that says where it is.
+/// A pattern byte that depends on its offset.
 fn mark(at: usize) -> u8 {
     let [low, high, ..] = at.to_le_bytes();
     low ^ high << 3
 }
 
 impl Floating {
-    /// Initial state.
+    /// The initial state.
     #[must_use]
     pub fn initial() -> Floating {
         let mut state = Floating([0; 4096]);
@@ -85,7 +85,8 @@ impl Floating {
         state
     }
 
-    /// State in which each byte of each component says where it is: round up, no exceptions.
+    /// A state in which the bytes of each component depend on their offsets; rounding up, exceptions
+    /// masked.
     #[must_use]
     pub fn pattern() -> Floating {
         let mut state = Floating::initial();
@@ -93,7 +94,7 @@ impl Floating {
         for (at, byte) in state.0[32..416].iter_mut().enumerate() {
             *byte = 0x41 ^ mark(at);
         }
-        // Ten bytes of each sixteen are a register of the x87.
+        // An x87 register is the first ten of sixteen bytes.
         for (at, byte) in state.0[32..160].iter_mut().enumerate() {
             *byte = if at % 16 < 10 { *byte } else { 0 };
         }
@@ -113,7 +114,7 @@ impl Floating {
         state
     }
 
-    /// The bytes that mean something, as many as a signal frame holds at least.
+    /// The bytes with a meaning, at least as many as a signal frame has.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         let end = (0..=PKRU).filter(|index| components() & 1 << index != 0);
@@ -122,10 +123,10 @@ impl Floating {
     }
 }
 
-/// What is seen at one moment.
+/// The state at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {
-    /// General registers and flags.
+    /// The general registers and flags.
     pub registers: Registers,
     segments: &'static [u8],
     floating: &'static [u8],
@@ -138,22 +139,22 @@ impl Sight {
         self.segments
     }
 
-    /// Floating point state.
+    /// The floating point state.
     #[must_use]
     pub fn floating(&self) -> &[u8] {
         self.floating
     }
 }
 
-/// Issues a call with these registers, stack pointer and flags too, and this floating point state.
-/// Gives what there was behind it.
+/// Issues a call with these registers, including stack pointer and flags, and this floating point state.
+/// Gives the state after it.
 ///
 /// # Safety
-/// The stack pointer must be that of 8 writable bytes of nobody else's, and of what handlers need. One
+/// 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only one
 /// task may do this at a time.
 #[must_use]
 pub unsafe fn watch(place: Place, registers: &Registers, floating: &Floating) -> Sight {
-    // SAFETY: the gate saves what the C ABI wants kept. What it stores is read by nobody else now.
+    // SAFETY: the gate saves the callee-saved registers. Nothing else uses the memory that it stores to.
     unsafe {
         match place {
             Place(Entry::Native, false) => sudbox_watch_native(registers, floating),
@@ -171,10 +172,10 @@ pub unsafe fn watch(place: Place, registers: &Registers, floating: &Floating) ->
     }
 }
 
-/// What there was when the handler began. To be called in `sudbox_watch_event`.
+/// The state at the entry of the handler. Call it in `sudbox_watch_event` only.
 #[must_use]
 pub fn entered() -> Sight {
-    // SAFETY: the handler has stored it, and no other runs.
+    // SAFETY: the handler has stored it, and no other handler runs.
     unsafe {
         let (segments, floating) =
             (&raw const sudbox_watch_entered_segments, &raw const sudbox_watch_entered_floating);
@@ -186,7 +187,7 @@ pub fn entered() -> Sight {
     }
 }
 
-/// Where a watched call goes on.
+/// The address after the instruction of a watched call.
 #[must_use]
 pub fn watched_after(place: Place) -> u64 {
     super::CALL_LENGTH
@@ -198,13 +199,13 @@ pub fn watched_after(place: Place) -> u64 {
         })
 }
 
-/// Where watched calls are.
+/// The address range of watched calls.
 #[must_use]
 pub fn watched_range() -> Range<u64> {
     address(sudbox_watch_start)..address(sudbox_watch_end)
 }
 
-/// A handler that calls `sudbox_watch_event`, on a stack of its own, with what a handler gets.
+/// The address of a handler that calls `sudbox_watch_event` with its arguments, on a separate stack.
 #[must_use]
 pub fn watching_handler() -> u64 {
     address(sudbox_watch_handler)
@@ -258,14 +259,14 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("rest of siginfo", 96),
 ];
 
-/// Bytes of [`WATCHED_FRAME`].
+/// The length of [`WATCHED_FRAME`] in bytes.
 pub const FRAME_LENGTH: usize = 440;
-/// Where the general registers are in it.
+/// The offset of the general registers in the frame.
 const FRAME_REGISTERS: usize = 48;
-/// Where the address of the floating point state is in it.
+/// The offset of the address of the floating point state in the frame.
 const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
 
-/// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy form first.
+/// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy format first.
 const LEGACY: &[Part] = &[
     Part("x87 control", 2),
     Part("x87 status", 2),
@@ -289,7 +290,7 @@ const LEGACY: &[Part] = &[
     Part("ymm registers, upper halves", 256),
 ];
 
-/// The parts of floating point state: [`LEGACY`], then the further components of this CPU.
+/// The layout of the floating point state: [`LEGACY`], then the further components of this CPU.
 #[must_use]
 pub fn floating_parts() -> &'static [Part] {
     static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
@@ -314,34 +315,34 @@ pub fn floating_parts() -> &'static [Part] {
     })
 }
 
-/// A signal frame as a handler found it.
+/// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// A copy of it, laid out as [`WATCHED_FRAME`].
+    /// A copy of the frame, laid out as [`WATCHED_FRAME`].
     pub bytes: [u8; FRAME_LENGTH],
     start: u64,
 }
 
 impl Frame {
-    /// That of a handler that began with this stack pointer.
+    /// Copies the frame of a handler that was entered with this stack pointer.
     ///
     /// # Safety
-    /// It must be a handler's, whose return is still to come.
+    /// The handler must not have returned.
     #[must_use]
     pub unsafe fn of(sight: &Sight, _: *const [u8; 128], _: *const super::Context) -> Frame {
         let start = sight.registers[Reg::Sp];
-        // SAFETY: the frame begins there, as the caller says.
+        // SAFETY: by the contract of this function.
         Frame { bytes: unsafe { *(start as *const [u8; FRAME_LENGTH]) }, start }
     }
 
-    /// The general registers in it.
+    /// The general registers in the frame.
     #[must_use]
     pub fn registers(&self) -> Registers {
         let (words, _) = self.bytes[FRAME_REGISTERS..].as_chunks::<8>();
         Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
     }
 
-    /// Replaces them in the copy.
+    /// Replaces the general registers in the copy.
     pub fn set_registers(&mut self, registers: &Registers) {
         let places = self.bytes[FRAME_REGISTERS..].as_chunks_mut::<8>().0;
         for (place, value) in places.iter_mut().zip(registers.all()) {
@@ -349,8 +350,8 @@ impl Frame {
         }
     }
 
-    /// The pieces of the memory that it lies in: below the frame, between it and its floating point
-    /// state, that state, above. `None` if it lies elsewhere.
+    /// The parts of the memory around the frame: below the frame, between the frame and its floating point
+    /// state, that state, and above. `None` if the frame is not in this memory.
     #[must_use]
     pub fn cut<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
@@ -362,7 +363,7 @@ impl Frame {
             let bytes = state.get(at..at + 4)?;
             Some(u32::from_ne_bytes(std::array::from_fn(|i| bytes[i])))
         };
-        // FP_XSTATE_MAGIC1; the second comes behind.
+        // FP_XSTATE_MAGIC1; FP_XSTATE_MAGIC2 follows the state.
         let extended = word(464)? == 0x4650_5853;
         let length = if extended { word(480)? as usize + 4 } else { HEADER };
         Some([
@@ -374,22 +375,22 @@ impl Frame {
     }
 }
 
-/// In a handler: switches single steps of the program off in what its return puts back.
+/// Called in a handler: clears TF in its frame, which ends the single steps of the program.
 ///
 /// # Safety
-/// It must be the handler's own.
+/// The frame must be the handler's own.
 pub unsafe fn stop_traps(context: *mut super::Context) {
     // SAFETY: by the contract of this function.
     unsafe { (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG };
 }
 
-/// Registers in which a handler gets its arguments.
+/// The registers of a handler's arguments.
 pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
 
 /// `rt_tgsigqueueinfo` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 const COMPAT_QUEUE: u64 = 335;
 
-/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and what `si_arch` says of it.
+/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of it.
 #[must_use]
 pub fn queue_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
@@ -406,7 +407,7 @@ pub fn queue_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     }
 }
 
-/// Registers that hold the first two arguments of a call.
+/// The registers of the first two arguments of a call.
 #[must_use]
 pub const fn first_arguments(entry: Entry) -> [Reg; 2] {
     match entry {
@@ -433,11 +434,11 @@ pub fn bases() -> [u64; 2] {
 /// Whether a [`Place`] can stop a tracee right before a call.
 pub const STOPS_BEFORE_CALLS: bool = true;
 
-/// Sets of registers that a tracer can read and write, and that a core has (include/uapi/linux/elf.h).
+/// The register sets of tracers and of cores (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] =
     &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
 
-/// Words of `NT_PRSTATUS` that are the first two arguments of a call.
+/// The indices of the first two arguments of a call in `NT_PRSTATUS`.
 #[must_use]
 pub const fn first_argument_words(entry: Entry) -> [usize; 2] {
     match entry {
@@ -477,7 +478,7 @@ pub const WATCHED_STATUS: &[Part] = &[
     Part("gs", 8),
 ];
 
-/// Words of `struct user` that only `PTRACE_PEEKUSER` tells: the debug registers.
+/// The words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers.
 #[must_use]
 pub fn user_words() -> Range<u64> {
     106..114

@@ -50,7 +50,9 @@ use sudbox_protocol::Arch;
 
 use crate::backend::{Backend, Clock, Offer, Refusal, Requirements};
 use crate::console;
-use crate::machine::{BootError, Discovery, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec};
+use crate::machine::{
+    BootError, Discovery, Machine, Resume, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
+};
 use crate::poll::event_fd;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
@@ -202,6 +204,12 @@ fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm,
     let snapshot = if snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
     let vm = KvmVm { vcpus, device, hardware, link, port, snapshot };
     Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
+}
+
+impl Resume for KvmSnapshot {
+    fn resume(&self) -> Result<RunningVm, BootError> {
+        start(BootSource::Snapshot(self), self.port, false).map_err(BootError::from)
+    }
 }
 
 /// A running VM. The fields are dropped in this order, so that no thread runs any more when guest

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use super::arch::{VcpuState, VmState};
 use super::memory::Ranges;
 use super::serial::SerialState;
-use super::vm::BootSource;
-use crate::machine::{BootError, Resume, RunningVm};
 use crate::virtio::mmio::TransportState;
 
 /// The whole state of a VM at the moment when its guest has put its first packet into the transmit
@@ -24,10 +22,4 @@ pub(super) struct KvmSnapshot {
     pub(super) serial: SerialState,
     pub(super) vsock: TransportState,
     pub(super) port: u32,
-}
-
-impl Resume for KvmSnapshot {
-    fn resume(&self) -> Result<RunningVm, BootError> {
-        super::start(BootSource::Snapshot(self), self.port, false).map_err(BootError::from)
-    }
 }

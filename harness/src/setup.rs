@@ -2,9 +2,9 @@
 
 //! Installs what is missing, or says how.
 //!
-//! Without a question as root in a container or without a terminal, and under CI also by a sudo that
-//! asks nothing; on a terminal the line is shown and asked for; without the right to install, it is
-//! printed.
+//! Without a question as root in a container or without a terminal, and under CI also by a sudo
+//! that asks nothing; on a terminal the line is shown and asked for; without the right to install,
+//! it is printed.
 
 use crate::arch;
 use crate::failure::Failure;

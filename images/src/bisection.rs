@@ -2,8 +2,8 @@
 
 //! Runs `git bisect` on a [`History`].
 //!
-//! The state of git is not relied on: the caller records the marks, and after an interruption replays
-//! them into a new bisection.
+//! The state of git is not relied on: the caller records the marks, and after an interruption
+//! replays them into a new bisection.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
@@ -142,8 +142,8 @@ impl<'a> Bisection<'a> {
         (!possible.is_empty()).then_some(Next::Skipped(possible))
     }
 
-    /// The commit that git proposes next. Its exit status does not tell: it is an error also when git
-    /// proposes the ends' common ancestor (`BISECT_INTERNAL_...` in git's bisect.h).
+    /// The commit that git proposes next. Its exit status does not tell: it is an error also when
+    /// git proposes the ends' common ancestor (`BISECT_INTERNAL_...` in git's bisect.h).
     fn proposed(&self, said: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
         let history = self.history;
         let mut git = history.command();

@@ -2,8 +2,8 @@
 
 //! Configures and builds a kernel in a build slot, and puts the image into the cache.
 //!
-//! A build slot is an `O=` directory of one source, configuration and compiler. It is locked and kept,
-//! so that the next build of the same source is incremental.
+//! A build slot is an `O=` directory of one source, configuration and compiler. It is locked and
+//! kept, so that the next build of the same source is incremental.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -229,8 +229,8 @@ impl Slot<'_> {
         make
     }
 
-    /// Runs make; returns the number of files that it compiled. `expected` is that number, roughly; 0 if
-    /// unknown.
+    /// Runs make; returns the number of files that it compiled. `expected` is that number, roughly;
+    /// 0 if unknown.
     fn run(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
         let make = self.make(ctx, target);
         let mut output = Output::default();
@@ -315,8 +315,8 @@ impl Slot<'_> {
         Ok(units)
     }
 
-    /// Stores the headers prctl.h and ptrace.h, which tell the features of this kernel: between releases
-    /// its version does not.
+    /// Stores the headers prctl.h and ptrace.h, which tell the features of this kernel: between
+    /// releases its version does not.
     fn store_uapi(&self, to: &Path) -> Result<(), Error> {
         let mut text = String::new();
         for name in ["prctl.h", "ptrace.h"] {

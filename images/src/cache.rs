@@ -13,8 +13,8 @@
 //! tmp/      unfinished entries, renamed into place when they are finished
 //! ```
 //!
-//! Whoever uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so that
-//! the entry stays locked until the last process that writes to it has ended.
+//! Whoever uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so
+//! that the entry stays locked until the last process that writes to it has ended.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -21,8 +21,8 @@ pub(crate) enum Compression {
     Lz4,
 }
 
-/// The first bytes of each. `.lzma` has no magic number: it begins with the properties, 5Dh, and the
-/// size of the dictionary, which is a multiple of 64 KiB in practice.
+/// The first bytes of each. `.lzma` has no magic number: it begins with the properties, 5Dh, and
+/// the size of the dictionary, which is a multiple of 64 KiB in practice.
 const BEGINNINGS: [(&[u8], Compression); 7] = [
     (b"\x1f\x8b\x08", Compression::Gzip),
     (b"\xfd7zXZ\0", Compression::Xz),
@@ -33,7 +33,8 @@ const BEGINNINGS: [(&[u8], Compression); 7] = [
     (b"\x04\x22\x4d\x18", Compression::Lz4),
 ];
 
-/// Limit of decompressed data in bytes, against decompression bombs; no kernel or package comes near.
+/// Limit of decompressed data in bytes, against decompression bombs; no kernel or package comes
+/// near.
 const LIMIT: u64 = 2 << 30;
 
 impl Compression {

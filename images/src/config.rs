@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel's configuration: tinyconfig with fragments on top, and the check of the final .config.
+//! The kernel's configuration: tinyconfig with fragments on top, and the check of the final
+//! .config.
 
 use std::collections::HashSet;
 use std::fs;
@@ -88,8 +89,8 @@ impl Configuration {
         &self.flavour
     }
 
-    /// Appends the fragments to the .config that `make tinyconfig` has written. Of two settings of a
-    /// symbol the last one counts (`conf_read_simple()` in scripts/kconfig/confdata.c).
+    /// Appends the fragments to the .config that `make tinyconfig` has written. Of two settings of
+    /// a symbol the last one counts (`conf_read_simple()` in scripts/kconfig/confdata.c).
     pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
         let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
@@ -102,12 +103,12 @@ impl Configuration {
         fs::write(dot_config, text).context("write", dot_config)
     }
 
-    /// Checks a final .config against `required.list`. Returns a sentence for each setting of the user's
-    /// fragments that had no effect.
+    /// Checks a final .config against `required.list`. Returns a sentence for each setting of the
+    /// user's fragments that had no effect.
     ///
     /// # Errors
-    /// [`ConfigError::Lacks`] with every symbol that is missing, [`ConfigError::TakesOut`] if a user's fragment
-    /// took one of them out.
+    /// [`ConfigError::Lacks`] with every symbol that is missing, [`ConfigError::TakesOut`] if a
+    /// user's fragment took one of them out.
     pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
         let final_value = |symbol: &str| {
             dot_config.lines().filter_map(setting).find(|(s, _)| *s == symbol).map_or("n", |s| s.1)

@@ -61,8 +61,8 @@ pub(crate) fn download(
     if code == Some(CANNOT_WRITE) {
         return Err(Error::DiskFull(format!("download {url}")));
     }
-    // 22 is any HTTP status from 400 on. Only 404 means that the file is not there: other answers may
-    // come from a proxy.
+    // 22 is any HTTP status from 400 on. Only 404 means that the file is not there: other answers
+    // may come from a proxy.
     let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
         && (code == Some(37) || said.contains("404"));
     Ok(Err(Failed { not_found, said }))

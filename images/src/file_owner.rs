@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The owner of files that this process makes. Under sudo it is the user who called it (user and group
-/// id); otherwise nothing is changed.
+/// The owner of files that this process makes. Under sudo it is the user who called it (user and
+/// group id); otherwise nothing is changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(Option<(u32, u32)>);
 

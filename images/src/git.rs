@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::cache::Cache;
 use crate::process;
 
-/// A git command that writes nothing into the repository: it refreshes no index and fetches no objects
-/// of a partial clone.
+/// A git command that writes nothing into the repository: it refreshes no index and fetches no
+/// objects of a partial clone.
 pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     let mut git = process::command("git", cache.owner);
     git.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_NO_LAZY_FETCH", "1");

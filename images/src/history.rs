@@ -3,9 +3,9 @@
 //! A history of kernels: commits of a git repository that the user has, built one after the other.
 //!
 //! The repository is only read: no worktree, ref or object is added to it. A bare repository in the
-//! cache borrows its objects (gitrepository-layout(5), "alternates") and has an index and a work tree
-//! of its own. Each commit is checked out over the last one, so that make rebuilds only the files
-//! that differ.
+//! cache borrows its objects (gitrepository-layout(5), "alternates") and has an index and a work
+//! tree of its own. Each commit is checked out over the last one, so that make rebuilds only the
+//! files that differ.
 
 use std::fs;
 use std::io;
@@ -107,8 +107,8 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Locks its work tree and its bisection; waits for another run that holds them. To be called before
-    /// a kernel is built or a bisection is begun.
+    /// Locks its work tree and its bisection; waits for another run that holds them. To be called
+    /// before a kernel is built or a bisection is begun.
     ///
     /// # Errors
     /// If the cache cannot be written to; [`Error::Interrupted`].
@@ -329,7 +329,8 @@ impl<'a> History<'a> {
             .context("write", &path)?;
         let unfinished = self.dir().join("unfinished");
         if unfinished.exists() {
-            // A checkout was killed: there may be files that are not in the index. The build slots stay.
+            // A checkout was killed: there may be files that are not in the index. The build slots
+            // stay.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
             self.done("clean the work tree", clean, monitor)?;

@@ -33,14 +33,16 @@ pub(crate) enum Format {
     Vmlinux,
     /// A bzImage: setup code, then the compressed kernel.
     BzImage,
-    /// An image of another architecture than x86: an Image with a header of 64 bytes, a bzImage of s390.
+    /// An image of another architecture than x86: an Image with a header of 64 bytes, a bzImage of
+    /// s390.
     Image,
 }
 
 /// The magic number of a Debian package, which is an ar(5) archive.
 pub(crate) const DEB_MAGIC: &[u8] = b"!<arch>\n";
 
-/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
+/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
+/// Header").
 mod setup {
     pub(super) const SETUP_SECTS: usize = 0x1f1;
     pub(super) const SYSSIZE: usize = 0x1f4;

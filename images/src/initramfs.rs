@@ -96,7 +96,8 @@ fn member(
     let size = u32::try_from(content.len()).expect("an initramfs file is below 4 GiB");
     let name_size = u32::try_from(name.len() + 1).expect("a path is below 4 GiB");
     out.extend_from_slice(b"070701");
-    // c_ino c_mode c_uid c_gid c_nlink c_mtime c_filesize c_maj c_min c_rmaj c_rmin c_namesize c_chksum
+    // c_ino c_mode c_uid c_gid c_nlink c_mtime c_filesize c_maj c_min c_rmaj c_rmin c_namesize
+    // c_chksum
     for field in [inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0] {
         out.extend_from_slice(format!("{field:08x}").as_bytes());
     }

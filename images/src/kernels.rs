@@ -84,7 +84,8 @@ fn of_entry(entry: &Entry) -> Cached {
     }
 }
 
-/// The entries that were not used for that time and are not in use now. They are removed if `really`.
+/// The entries that were not used for that time and are not in use now. They are removed if
+/// `really`.
 #[must_use]
 pub fn prune(cache: &Cache, unused: Duration, really: bool) -> Vec<Cached> {
     let _acting = cache.owner.act();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Gets the kernel of a `KERNEL=` reference as an image that boots, and packs an initramfs. This crate
-//! does not know of VMs.
+//! Gets the kernel of a `KERNEL=` reference as an image that boots, and packs an initramfs. This
+//! crate does not know of VMs.
 //!
 //! ```text
 //! Request -> plan -> Reference: release -> source (git, upstream, packages) -> build slot
@@ -10,8 +10,8 @@
 //!                                                          -> cache -> KernelImage
 //! ```
 //!
-//! [`plan()`] looks for the image in the cache, and names the tools that are missing if it has to be
-//! built. [`Plan::execute`] does the work. images/README.md has the design and its limits.
+//! [`plan()`] looks for the image in the cache, and names the tools that are missing if it has to
+//! be built. [`Plan::execute`] does the work. images/README.md has the design and its limits.
 
 mod apt;
 mod arch;

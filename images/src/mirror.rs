@@ -2,13 +2,13 @@
 
 //! A mirror of a user's source tree, which is updated by copying only the files that changed.
 //!
-//! The tree is only read. A file whose content did not change keeps its time in the mirror, whatever
-//! its time in the tree is (after a checkout there and back), so that make does not rebuild it. A
-//! file whose content changed gets the present time, so that make rebuilds it even if its time in the
-//! tree went back.
+//! The tree is only read. A file whose content did not change keeps its time in the mirror,
+//! whatever its time in the tree is (after a checkout there and back), so that make does not
+//! rebuild it. A file whose content changed gets the present time, so that make rebuilds it even if
+//! its time in the tree went back.
 //!
-//! The index has size, mtime, ctime and digest of every file. A file is read again only if its size,
-//! mtime or ctime differ.
+//! The index has size, mtime, ctime and digest of every file. A file is read again only if its
+//! size, mtime or ctime differ.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -106,7 +106,8 @@ pub(crate) struct State {
 /// A file in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IndexEntry {
-    /// Size, mtime and ctime in the tree; `None` if the file may have changed since without a new mtime.
+    /// Size, mtime and ctime in the tree; `None` if the file may have changed since without a new
+    /// mtime.
     stamp: Option<(u64, i64, i64)>,
     executable: bool,
     /// Digest of the content, or of a link's target.
@@ -115,8 +116,8 @@ struct IndexEntry {
 
 type Index = HashMap<String, IndexEntry>;
 
-/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are neither copied nor removed: patches
-/// write them.
+/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are neither copied nor removed:
+/// patches write them.
 pub(crate) fn sync(
     tree: &Path,
     dir: &Path,

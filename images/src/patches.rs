@@ -33,8 +33,8 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// Reads the patches of `PATCHES=` (files, mailboxes, folders of either), which are applied after
-    /// those of the pinned kernel.
+    /// Reads the patches of `PATCHES=` (files, mailboxes, folders of either), which are applied
+    /// after those of the pinned kernel.
     ///
     /// # Errors
     /// [`PatchError`].
@@ -143,8 +143,8 @@ pub(crate) struct Applied<'a> {
 }
 
 impl Applied<'_> {
-    /// Copies them into `src`; a file with the same content there keeps its time. Returns a digest of
-    /// the files, which is empty if there are no patches.
+    /// Copies them into `src`; a file with the same content there keeps its time. Returns a digest
+    /// of the files, which is empty if there are no patches.
     pub(crate) fn put(&self, src: &Path) -> Result<String, Error> {
         if self.files.is_empty() {
             return Ok(String::new());

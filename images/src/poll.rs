@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until one of these descriptors is readable or at its end. Returns for each whether it is; all
-/// are `false` after `time`, or after a signal. `None` is never readable.
+/// Waits until one of these descriptors is readable or at its end. Returns for each whether it is;
+/// all are `false` after `time`, or after a signal. `None` is never readable.
 ///
 /// # Errors
 /// As poll(2), but for EINTR.

@@ -23,8 +23,8 @@ use crate::poll;
 /// change what is built.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
-/// Prefixes of more variables that children inherit: settings of ccache, of compilers outside /usr, of
-/// directories.
+/// Prefixes of more variables that children inherit: settings of ccache, of compilers outside /usr,
+/// of directories.
 const KEPT_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
 
 /// Proxy settings, for children that go to the network.
@@ -83,10 +83,12 @@ pub(crate) enum Event<'a> {
 /// Runs a pipeline to its end. Each line of the last command's stdout, and of every stderr, goes to
 /// `watch`.
 ///
-/// The children inherit the lock `held`: if this process is killed, it is held until they have ended.
+/// The children inherit the lock `held`: if this process is killed, it is held until they have
+/// ended.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], after all of them were killed.
+/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], after all of them were
+/// killed.
 pub(crate) fn run(
     commands: Vec<Command>,
     held: &Held,
@@ -112,7 +114,8 @@ pub(crate) fn output(mut command: Command) -> Option<String> {
 /// Runs one command to its end. Returns its exit status, and the lines of its stdout and stderr.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], after it and its children were killed.
+/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], after it and its children
+/// were killed.
 pub fn status_and_lines(
     command: Command,
     held: &Held,

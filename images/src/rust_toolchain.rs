@@ -20,8 +20,8 @@ const LIBRARY: &str = "libstd-rust-web-dev";
 /// Prefixes of the dependencies that are unpacked with it; all others are on every machine.
 const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
-/// Unpacks the compiler into the cache, unless it is there. Returns its directory, and the lock that
-/// keeps it there. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
+/// Unpacks the compiler into the cache, unless it is there. Returns its directory, and the lock
+/// that keeps it there. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
 ///
 /// # Errors
 /// [`SourceError::NoRustLibrary`] if this machine's distribution does not have it.

@@ -30,8 +30,8 @@ pub(crate) struct SourceFile {
     pub(crate) executable: bool,
 }
 
-/// Ignored files: build products, for trees without the kernel's own .gitignore; files on which `make
-/// O=` refuses a source tree; and build slots.
+/// Ignored files: build products, for trees without the kernel's own .gitignore; files on which
+/// `make O=` refuses a source tree; and build slots.
 const PRODUCTS: &str = "
 .git
 .config

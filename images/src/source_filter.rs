@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of a kernel tree that a build for an architecture does not read: half of its bytes and a
-//! third of its files. They are neither unpacked nor mirrored.
+//! The parts of a kernel tree that a build for an architecture does not read: half of its bytes and
+//! a third of its files. They are neither unpacked nor mirrored.
 
 use crate::arch::{self, Arch};
 
@@ -84,8 +84,8 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
         .collect()
 }
 
-/// The folders of [`leaves_out`] as patterns of a sparse checkout (git-sparse-checkout(1)); the last
-/// one that matches counts.
+/// The folders of [`leaves_out`] as patterns of a sparse checkout (git-sparse-checkout(1)); the
+/// last one that matches counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())

@@ -37,8 +37,8 @@ pub struct KernelImage {
     pub vmlinux: Option<PathBuf>,
     /// Its final .config, if it is known.
     pub config: Option<PathBuf>,
-    /// A file with the text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if it was built from
-    /// source.
+    /// A file with the text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if it was built
+    /// from source.
     pub uapi: Option<PathBuf>,
     /// Its release, as `uname -r` prints it, if that is known.
     pub release: Option<String>,

@@ -120,8 +120,8 @@ pub(crate) fn fetch(
     packages.iter().map(file).collect()
 }
 
-/// Runs an apt command that downloads into the working directory, in a new folder below `to`. `what`
-/// names the download in messages.
+/// Runs an apt command that downloads into the working directory, in a new folder below `to`.
+/// `what` names the download in messages.
 pub(crate) fn download_below(
     ctx: &mut Ctx<'_>,
     mut get: Command,
@@ -258,8 +258,8 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     command
 }
 
-/// Fetches the package lists of a private root, unless they are fresh. Returns `false` if apt is not
-/// installed or no lists can be had.
+/// Fetches the package lists of a private root, unless they are fresh. Returns `false` if apt is
+/// not installed or no lists can be had.
 pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
     if !is_usable(ctx) {
         return Ok(false);

@@ -22,7 +22,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed kernel (`KERNEL_UNCOMPRESSED`) with the loader in front that every s390 kernel has.
+/// An uncompressed kernel (`KERNEL_UNCOMPRESSED`) with the loader in front that every s390 kernel
+/// has.
 fn image(_: &str) -> Image {
     Image { target: "bzImage", file: "arch/s390/boot/bzImage", elf: false }
 }

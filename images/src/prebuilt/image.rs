@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Reads kernel images: unpacks the vmlinux in a bzImage, and finds release, configuration and entry
-//! point in a vmlinux.
+//! Reads kernel images: unpacks the vmlinux in a bzImage, and finds release, configuration and
+//! entry point in a vmlinux.
 
 use memchr::memmem;
 use object::Endianness;
@@ -11,7 +11,8 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use crate::compression::Compression;
 use crate::error::DamagedImage;
 
-/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
+/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
+/// Header").
 const SETUP_SECTS: usize = 0x1f1;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;

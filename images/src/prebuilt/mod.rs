@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prebuilt kernels: an image, its configuration, and the modules through which its guest reaches the
-//! host.
+//! Prebuilt kernels: an image, its configuration, and the modules through which its guest reaches
+//! the host.
 //!
 //! ```text
 //! package (file or name), installed, image by path
@@ -227,8 +227,8 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The entry of that name, if there is one. A vmlinux that the user gave (`given`) is not copied into
-/// it.
+/// The entry of that name, if there is one. A vmlinux that the user gave (`given`) is not copied
+/// into it.
 fn cached(
     ctx: &mut Ctx<'_>,
     key: &str,

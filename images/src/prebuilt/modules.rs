@@ -72,8 +72,8 @@ impl Modules {
         Ok(())
     }
 
-    /// The modules of the connection and their dependencies, in the order in which they are loaded. A
-    /// driver that is not a module is built in, or missing; the configuration tells which.
+    /// The modules of the connection and their dependencies, in the order in which they are loaded.
+    /// A driver that is not a module is built in, or missing; the configuration tells which.
     ///
     /// # Errors
     /// [`ModuleError`].

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prebuilt kernels in the distribution's packages: by name, or the newest cloud kernel of a series.
+//! Prebuilt kernels in the distribution's packages: by name, or the newest cloud kernel of a
+//! series.
 //!
 //! The system's own suites are asked first, then all others (`crate::apt`).
 
@@ -201,7 +202,8 @@ fn cloud_kernels(
 struct Listed {
     package: String,
     version: String,
-    /// The packages of the same kernel that it depends on; for a meta package, the kernel's package.
+    /// The packages of the same kernel that it depends on; for a meta package, the kernel's
+    /// package.
     needs: Vec<String>,
 }
 

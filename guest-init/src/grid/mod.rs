@@ -56,6 +56,21 @@ pub(crate) const CASES: &[Case] = &[
         "dispatch keeps its promises in every pair of states of two dimensions",
         || check(Product::Pairs),
     ),
+    product(
+        "grid/dispatched",
+        "a dispatched call keeps its promises in every pair of states of two dimensions",
+        || check(Product::Dispatched),
+    ),
+    product(
+        "grid/killed",
+        "a call that kills by its selector does so in every pair of states of two dimensions",
+        || check(Product::Killed),
+    ),
+    product(
+        "grid/passed",
+        "a call that passes does what it does unarmed, in every pair of states of two dimensions",
+        || check(Product::Passed),
+    ),
 ];
 
 /// Larger products, which are run if they are named.

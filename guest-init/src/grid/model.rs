@@ -205,6 +205,21 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Sight>>
     Some(life.sights)
 }
 
+/// What becomes of the call under test when it is issued first. `None` if setting the configuration
+/// is refused or dispatch is off: then dispatch has no say.
+#[must_use]
+pub fn first_fate(point: &Point, layout: &Layout) -> Option<Fate> {
+    let rules = Rules { inclusive: layout.offers.inclusive, permitted: true };
+    let set = Config::set(arguments(point, layout), rules, |s| layout.is_forbidden(s));
+    let config = set.ok().filter(|config| config.mode != 0)?;
+    let at = layout.entry(point.entry())?.after();
+    Some(config.fate(at, |_| match point.selector() {
+        Selector::Code => Some(layout.code_byte),
+        selector if selector.is_memory() => Some(point.value()),
+        _ => None,
+    }))
+}
+
 /// Whether this ends the task in which a point is tried.
 #[must_use]
 pub fn is_last(point: &Point, sights: &[Sight]) -> bool {

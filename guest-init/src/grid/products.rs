@@ -3,11 +3,12 @@
 
 use super::cover::{self, Choices};
 use super::dimension::{
-    Armed, Axis, Entry, Handling, Mode, Point, Rseq, Seccomp, Selector, Span, Sysctl, Task, VALUES,
-    Watch,
+    Armed, Axis, Entry, Handling, Mode, Number, Point, Rseq, Seccomp, Selector, Span, Sysctl, Task,
+    VALUES, Watch,
 };
 use super::ground::Layout;
-use super::model::{Bugs, predict};
+use super::model::{Bugs, first_fate, predict};
+use crate::oracle::Fate;
 
 /// A product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub enum Product {
     Selector,
     /// Every pair of states.
     Pairs,
+    /// Every pair of states in points whose call is dispatched.
+    Dispatched,
+    /// Every pair of states in points whose call kills by its selector.
+    Killed,
+    /// Every pair of states in points whose call passes an armed dispatch.
+    Passed,
     /// Every triple of states.
     Triples,
     /// So many random points of this seed.
@@ -42,6 +49,18 @@ impl Product {
                 points
             }
             Product::Pairs => cover::covering(&pairs(layout), 2, 1, 4, DEAR, valid).0,
+            Product::Dispatched => {
+                let choices = narrowed(layout, &[1], true);
+                covering_of(&choices, |fate| fate == Fate::Dispatched, layout)
+            }
+            Product::Killed => {
+                let choices = narrowed(layout, &[2, 0xff], false);
+                covering_of(&choices, |fate| matches!(fate, Fate::Killed(_)), layout)
+            }
+            Product::Passed => {
+                let choices = narrowed(layout, &[0, 1], false);
+                covering_of(&choices, |fate| fate == Fate::Passed, layout)
+            }
             Product::Triples => cover::covering(&offered(layout), 3, 1, 1, &[], valid).0,
             Product::Random(seed) => cover::random(&offered(layout), seed, RANDOM, valid),
             Product::One(point) => vec![point],
@@ -105,14 +124,50 @@ fn unhandled_selector() -> Choices {
 /// Dimensions in which other states than the first cost several times as much to try.
 const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Watch, Axis::Sysctl];
 
+/// Every pair of these choices in points of this fate.
+fn covering_of(choices: &Choices, fate: fn(Fate) -> bool, layout: &Layout) -> Vec<Point> {
+    let valid = |point: &Point| {
+        first_fate(point, layout).is_some_and(fate)
+            && predict(point, layout, Bugs::default()).is_some()
+    };
+    cover::covering(choices, 2, 1, 4, DEAR, valid).0
+}
+
+/// A number of each kind, for calls that do not reach a handler.
+fn few_numbers() -> Vec<u8> {
+    use Number::{Disarm, Effect, Exit, Minus513, MinusOne, Zero};
+    states(Number::ALL, |number| [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number))
+}
+
+/// What is offered with these values of the selector, with ranges that are taken, and with few
+/// numbers unless `all_numbers` are wanted.
+fn narrowed(layout: &Layout, values: &[u8], all_numbers: bool) -> Choices {
+    let mut choices = offered(layout);
+    choices[Axis::Value as usize] = values.to_vec();
+    choices[Axis::Mode as usize] = states(Mode::ALL, |mode| {
+        mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.offers.inclusive)
+    });
+    choices[Axis::Span as usize] = states(Span::ALL, |span| {
+        matches!(
+            span,
+            Span::Inside | Span::ToIp | Span::ThroughIp | Span::Ip | Span::Nothing | Span::BelowIp
+        )
+    });
+    if !all_numbers {
+        choices[Axis::Number as usize] = few_numbers();
+    }
+    choices
+}
+
 /// The states of the pairs that are part of every run: fewer ranges, as [`Product::Range`] has
-/// them all.
+/// them all, and fewer numbers, as [`Product::Dispatched`] has them all.
 fn pairs(layout: &Layout) -> Choices {
     use Span::{
         AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,
         ToIp, Wraps,
     };
     let mut choices = offered(layout);
+    choices[Axis::Number as usize] = few_numbers();
     choices[Axis::Span as usize] = states(Span::ALL, |span| {
         [
             Inside, ToIp, ThroughIp, Ip, BeforeIp, AfterIp, Nothing, EmptyAtIp, All, Wraps,

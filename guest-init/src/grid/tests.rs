@@ -189,7 +189,11 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
 #[test]
 fn products_have_every_state_that_makes_sense() {
     let pairs = Product::Pairs.points(&layout());
-    let points = [pairs.clone(), Product::Range.points(&layout())].concat();
+    let layout = layout();
+    let points = [Product::Range, Product::Dispatched, Product::Killed, Product::Passed];
+    let mut points: Vec<Point> =
+        points.iter().flat_map(|product| product.points(&layout)).collect();
+    points.extend(&pairs);
     for (axis, dimension) in DIMENSIONS.iter().enumerate() {
         let seen: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
         let other = axis == Axis::Entry as usize && arch::other_entry().is_none();
@@ -203,5 +207,5 @@ fn products_have_every_state_that_makes_sense() {
     }
     let entries = points.iter().filter(|point| point.entry() == Entry::PageEnd).count();
     assert!(entries > 10 && pairs.len() < 500, "{} pairs", pairs.len());
-    assert_eq!(Product::Pairs.points(&layout()), pairs);
+    assert_eq!(Product::Pairs.points(&layout), pairs);
 }

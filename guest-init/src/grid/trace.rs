@@ -56,7 +56,12 @@ pub(super) fn follow(process: i32, points: &[Point]) -> Result<Change, Failure> 
         match resumed {
             // It is dying: how, the next wait says.
             Err(sys::Errno(libc::ESRCH)) => {}
-            resumed => drop(resumed.map_err(broken("ptrace"))?),
+            // A call that should not have been executed may leave a tracee that is none any more.
+            Err(error) => {
+                see(Sight::Trouble(error.0));
+                let _ = sys::kill(pid, libc::SIGKILL);
+            }
+            Ok(_) => {}
         }
     }
 }

@@ -73,15 +73,16 @@ pub fn random(
     points
 }
 
-/// How many completions of a tuple are tried before it counts as impossible.
-const TRIES: usize = 600;
+/// How many completions of a pair are tried before it counts as impossible, and of a larger
+/// combination, of which there are many.
+const TRIES: [usize; 2] = [600, 60];
 
 /// Points in which every combination of `strength` states of different dimensions occurs that occurs
 /// in any valid point, and the number of combinations that were given up: no valid point that has
 /// them was found.
 ///
 /// Greedy: takes the next combination that is not covered yet, completes it by random states
-/// until so many `candidates` are valid, and keeps the one that covers most. Of `dear` dimensions, two completions of three have the first
+/// until so many `candidates` are valid, and keeps the one that covers most. Of `dear` dimensions, three completions of four have the first
 /// state (after AETG: Cohen, Dalal, Fredman,
 /// Patton 1997).
 pub fn covering(
@@ -99,12 +100,12 @@ pub fn covering(
     while let Some(tuple) = open.first() {
         let mut best: Option<(usize, Point)> = None;
         let mut found = 0;
-        for _ in 0..TRIES {
+        for _ in 0..TRIES[usize::from(strength > 2)] {
             let mut point =
                 Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
             for axis in dear {
                 let at = *axis as usize;
-                if random.below(3) != 0 {
+                if random.below(4) != 0 {
                     point.0[at] = choices[at][0];
                 }
             }

@@ -74,11 +74,28 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Larger products, which are run if they are named.
-pub const MORE: &[Case] = &[product(
-    "grid/triples",
-    "dispatch keeps its promises in every triple of states of three dimensions",
-    || check(Product::Triples),
-)];
+pub const MORE: &[Case] = &[
+    product(
+        "grid/dispatched-triples",
+        "a dispatched call keeps its promises in every triple of states of three dimensions",
+        || check(Product::AllDispatched),
+    ),
+    product(
+        "grid/killed-triples",
+        "a call that kills by its selector does so in every triple of states of three dimensions",
+        || check(Product::AllKilled),
+    ),
+    product(
+        "grid/passed-all",
+        "a call that passes does what it does unarmed, traced and observed in each way",
+        || check(Product::AllPassed),
+    ),
+    product(
+        "grid/triples",
+        "dispatch keeps its promises in every triple of states of three dimensions",
+        || check(Product::Triples),
+    ),
+];
 
 /// The case of this id, if it is a point or product that is in no table. It is never freed.
 #[must_use]

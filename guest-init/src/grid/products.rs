@@ -4,7 +4,7 @@
 use super::cover::{self, Choices};
 use super::dimension::{
     Armed, Axis, Entry, Handling, Mode, Number, Point, Rseq, Seccomp, Selector, Span, Sysctl, Task,
-    VALUES, Watch,
+    Tracer, VALUES, Watch,
 };
 use super::ground::Layout;
 use super::model::{Bugs, first_fate, predict};
@@ -25,6 +25,12 @@ pub enum Product {
     Killed,
     /// Every pair of states in points whose call passes an armed dispatch.
     Passed,
+    /// Every triple of states in points whose call is dispatched.
+    AllDispatched,
+    /// Every triple of states in points whose call kills by its selector.
+    AllKilled,
+    /// Every pair of states, dear ones too, in points whose call passes an armed dispatch.
+    AllPassed,
     /// Every triple of states.
     Triples,
     /// So many random points of this seed.
@@ -48,19 +54,19 @@ impl Product {
                 points.extend(cover::whole(&unhandled_selector(), valid));
                 points
             }
-            Product::Pairs => cover::covering(&pairs(layout), 2, 1, 4, DEAR, valid).0,
+            Product::Pairs => cover::covering(&lightly(pairs(layout)), 2, 1, 4, DEAR, valid).0,
             Product::Dispatched => {
-                let choices = narrowed(layout, &[1], true);
-                covering_of(&choices, |fate| fate == Fate::Dispatched, layout)
+                covering_of(&lightly(dispatched(layout)), 2, is_dispatched, layout)
             }
             Product::Killed => {
-                let choices = narrowed(layout, &[2, 0xff], false);
-                covering_of(&choices, |fate| matches!(fate, Fate::Killed(_)), layout)
+                covering_of(&lightly(narrowed(layout, &[2, 0xff])), 2, is_killed, layout)
             }
             Product::Passed => {
-                let choices = narrowed(layout, &[0, 1], false);
-                covering_of(&choices, |fate| fate == Fate::Passed, layout)
+                covering_of(&lightly(narrowed(layout, &[0, 1])), 2, is_passed, layout)
             }
+            Product::AllDispatched => covering_of(&dispatched(layout), 3, is_dispatched, layout),
+            Product::AllKilled => covering_of(&narrowed(layout, VALUES), 3, is_killed, layout),
+            Product::AllPassed => covering_of(&narrowed(layout, &[0, 1]), 2, is_passed, layout),
             Product::Triples => cover::covering(&offered(layout), 3, 1, 1, &[], valid).0,
             Product::Random(seed) => cover::random(&offered(layout), seed, RANDOM, valid),
             Product::One(point) => vec![point],
@@ -124,13 +130,51 @@ fn unhandled_selector() -> Choices {
 /// Dimensions in which other states than the first cost several times as much to try.
 const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Watch, Axis::Sysctl];
 
-/// Every pair of these choices in points of this fate.
-fn covering_of(choices: &Choices, fate: fn(Fate) -> bool, layout: &Layout) -> Vec<Point> {
+fn is_dispatched(fate: Fate) -> bool {
+    fate == Fate::Dispatched
+}
+
+fn is_killed(fate: Fate) -> bool {
+    matches!(fate, Fate::Killed(_))
+}
+
+fn is_passed(fate: Fate) -> bool {
+    fate == Fate::Passed
+}
+
+/// Every combination of so many of these choices in points of this fate.
+fn covering_of(
+    choices: &Choices,
+    strength: usize,
+    fate: fn(Fate) -> bool,
+    layout: &Layout,
+) -> Vec<Point> {
     let valid = |point: &Point| {
         first_fate(point, layout).is_some_and(fate)
             && predict(point, layout, Bugs::default()).is_some()
     };
-    cover::covering(choices, 2, 1, 4, DEAR, valid).0
+    let candidates = if strength == 2 { 4 } else { 1 };
+    cover::covering(choices, strength, 1, candidates, DEAR, valid).0
+}
+
+/// Without what costs most to try, for the share of every run.
+fn lightly(mut choices: Choices) -> Choices {
+    choices[Axis::Watch as usize] = vec![0];
+    choices[Axis::Task as usize].retain(|state| {
+        use Task::{Child, Forked, Init, Thread};
+        [Child, Forked, Init, Thread].contains(&Task::ALL[usize::from(*state)])
+    });
+    choices[Axis::Number as usize].retain(|state| {
+        use Number::{Lowest, Minus514, Minus515, Minus516, MinusErrno, Unused};
+        ![Lowest, Minus514, Minus515, Minus516, MinusErrno, Unused]
+            .contains(&Number::ALL[usize::from(*state)])
+    });
+    choices[Axis::Tracer as usize].retain(|state| {
+        use Tracer::{Calls, Continues, Emulates, None, SeizedCalls, Steps, Suppresses};
+        [None, Continues, Calls, Emulates, Steps, SeizedCalls, Suppresses]
+            .contains(&Tracer::ALL[usize::from(*state)])
+    });
+    choices
 }
 
 /// A number of each kind, for calls that do not reach a handler.
@@ -139,9 +183,15 @@ fn few_numbers() -> Vec<u8> {
     states(Number::ALL, |number| [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number))
 }
 
-/// What is offered with these values of the selector, with ranges that are taken, and with few
-/// numbers unless `all_numbers` are wanted.
-fn narrowed(layout: &Layout, values: &[u8], all_numbers: bool) -> Choices {
+/// What is offered, of calls that are dispatched if the range does not except them.
+fn dispatched(layout: &Layout) -> Choices {
+    let mut choices = narrowed(layout, &[1]);
+    choices[Axis::Number as usize] = states(Number::ALL, |_| true);
+    choices
+}
+
+/// What is offered with these values of the selector, with few numbers, and ranges that are taken.
+fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
     let mut choices = offered(layout);
     choices[Axis::Value as usize] = values.to_vec();
     choices[Axis::Mode as usize] = states(Mode::ALL, |mode| {
@@ -153,9 +203,7 @@ fn narrowed(layout: &Layout, values: &[u8], all_numbers: bool) -> Choices {
             Span::Inside | Span::ToIp | Span::ThroughIp | Span::Ip | Span::Nothing | Span::BelowIp
         )
     });
-    if !all_numbers {
-        choices[Axis::Number as usize] = few_numbers();
-    }
+    choices[Axis::Number as usize] = few_numbers();
     choices
 }
 
@@ -168,6 +216,11 @@ fn pairs(layout: &Layout) -> Choices {
     };
     let mut choices = offered(layout);
     choices[Axis::Number as usize] = few_numbers();
+    choices[Axis::Handling as usize].retain(|state| {
+        use Handling::{Blocked, Default, Handler, Ignored, NoDefer, Once, Plain};
+        [Handler, NoDefer, Once, Plain, Ignored, Default, Blocked]
+            .contains(&Handling::ALL[usize::from(*state)])
+    });
     choices[Axis::Span as usize] = states(Span::ALL, |span| {
         [
             Inside, ToIp, ThroughIp, Ip, BeforeIp, AfterIp, Nothing, EmptyAtIp, All, Wraps,

@@ -190,7 +190,7 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
 fn products_have_every_state_that_makes_sense() {
     let pairs = Product::Pairs.points(&layout());
     let layout = layout();
-    let points = [Product::Range, Product::Dispatched, Product::Killed, Product::Passed];
+    let points = [Product::Range, Product::Dispatched, Product::Killed, Product::Triples];
     let mut points: Vec<Point> =
         points.iter().flat_map(|product| product.points(&layout)).collect();
     points.extend(&pairs);

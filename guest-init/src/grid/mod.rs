@@ -52,14 +52,18 @@ pub(crate) const CASES: &[Case] = &[
         || check(Product::Selector),
     ),
     product(
-        "grid/pairs",
-        "dispatch keeps its promises in every pair of states of two dimensions",
-        || check(Product::Pairs),
-    ),
-    product(
         "grid/dispatched",
         "a dispatched call keeps its promises in every pair of states of two dimensions",
         || check(Product::Dispatched),
+    ),
+];
+
+/// Larger products, which are run if they are named.
+pub const MORE: &[Case] = &[
+    product(
+        "grid/pairs",
+        "dispatch keeps its promises in every pair of states of two dimensions",
+        || check(Product::Pairs),
     ),
     product(
         "grid/killed",
@@ -71,10 +75,6 @@ pub(crate) const CASES: &[Case] = &[
         "a call that passes does what it does unarmed, in every pair of states of two dimensions",
         || check(Product::Passed),
     ),
-];
-
-/// Larger products, which are run if they are named.
-pub const MORE: &[Case] = &[
     product(
         "grid/dispatched-triples",
         "a dispatched call keeps its promises in every triple of states of three dimensions",

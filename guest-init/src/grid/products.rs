@@ -59,13 +59,13 @@ impl Product {
                 covering_of(&lightly(dispatched(layout)), 2, is_dispatched, layout)
             }
             Product::Killed => {
-                covering_of(&lightly(narrowed(layout, &[2, 0xff])), 2, is_killed, layout)
+                covering_of(&lightly(killed(layout, &[2, 0xff])), 2, is_killed, layout)
             }
             Product::Passed => {
                 covering_of(&lightly(narrowed(layout, &[0, 1])), 2, is_passed, layout)
             }
             Product::AllDispatched => covering_of(&dispatched(layout), 3, is_dispatched, layout),
-            Product::AllKilled => covering_of(&narrowed(layout, VALUES), 3, is_killed, layout),
+            Product::AllKilled => covering_of(&killed(layout, VALUES), 3, is_killed, layout),
             Product::AllPassed => covering_of(&narrowed(layout, &[0, 1]), 2, is_passed, layout),
             Product::Triples => cover::covering(&offered(layout), 3, 1, 1, &[], valid).0,
             Product::Random(seed) => cover::random(&offered(layout), seed, RANDOM, valid),
@@ -128,7 +128,7 @@ fn unhandled_selector() -> Choices {
 }
 
 /// Dimensions in which other states than the first cost several times as much to try.
-const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Watch, Axis::Sysctl];
+const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Watch, Axis::Sysctl];
 
 fn is_dispatched(fate: Fate) -> bool {
     fate == Fate::Dispatched
@@ -185,9 +185,34 @@ fn few_numbers() -> Vec<u8> {
 
 /// What is offered, of calls that are dispatched if the range does not except them.
 fn dispatched(layout: &Layout) -> Choices {
-    let mut choices = narrowed(layout, &[1]);
+    let mut choices = concerned(narrowed(layout, &[1]), layout);
     choices[Axis::Number as usize] = states(Number::ALL, |_| true);
+    choices[Axis::Selector as usize]
+        .retain(|state| is_state(Selector::ALL, *state, |s| s == Selector::Null || s.is_memory()));
     choices
+}
+
+/// What is offered, of calls that these values or memory that cannot be read kill.
+fn killed(layout: &Layout, values: &[u8]) -> Choices {
+    let mut choices = concerned(narrowed(layout, values), layout);
+    choices[Axis::Selector as usize].retain(|state| {
+        let none = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::Top);
+        is_state(Selector::ALL, *state, |s| !none(s))
+    });
+    choices
+}
+
+/// Without ranges that except every call.
+fn concerned(mut choices: Choices, layout: &Layout) -> Choices {
+    choices[Axis::Span as usize].retain(|state| {
+        let excepts = |span| matches!(span, Span::Ip | Span::ThroughIp);
+        layout.offers.inclusive || is_state(Span::ALL, *state, |span| !excepts(span))
+    });
+    choices
+}
+
+fn is_state<T: Copy>(all: &[T], state: u8, is: impl Fn(T) -> bool) -> bool {
+    is(all[usize::from(state)])
 }
 
 /// What is offered with these values of the selector, with few numbers, and ranges that are taken.
@@ -204,6 +229,9 @@ fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
         )
     });
     choices[Axis::Number as usize] = few_numbers();
+    choices[Axis::Selector as usize].retain(|state| {
+        is_state(Selector::ALL, *state, |s| !matches!(s, Selector::Kernel | Selector::Top))
+    });
     choices
 }
 

@@ -137,6 +137,7 @@ setup: build ## install what is missing, and say what this machine can do
 dist: build ## the release: one static file and its checksum, in dist/
 	@mkdir -p dist
 	@cp $(SUDBOX) dist/sudbox-$(firstword $(subst -, ,$(HOST)))
+	@cp LICENSE-APACHE LICENSE-MIT LICENSES/GPL-2.0-only.txt dist/
 	@cd dist && sha256sum sudbox-* > SHA256SUMS
 
 install: ## the sudbox command into cargo's bin directory; its man pages and completions for bash, zsh and fish

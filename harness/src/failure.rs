@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What ends a run without a verdict, and with which exit code.
+//! Errors that end a run without a verdict, with their exit codes.
 
 /// Exit code of a run that did not come to a verdict (see the README's table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

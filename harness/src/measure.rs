@@ -42,14 +42,14 @@ pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
     Ok(Selection { cases, boot: false })
 }
 
-/// What measures, and what its figures are.
+/// A machine that measures, and the unit of its figures.
 pub(crate) struct Means {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) unit: Unit,
 }
 
 impl Means {
-    /// What this machine has for kernels of this architecture.
+    /// The machine for kernels of this architecture.
     ///
     /// # Errors
     /// If what was asked for cannot be had here.
@@ -83,12 +83,12 @@ fn unit(by: Option<By>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
     }
 }
 
-/// What may be said of times: none of an emulated processor.
+/// The unit of times: only ratios if this machine's processor is emulated.
 pub(crate) fn timed(emulated: bool) -> Unit {
     if emulated { Unit::Ratio } else { Unit::Nanoseconds }
 }
 
-/// What was measured.
+/// The costs that a verdict holds.
 ///
 /// # Errors
 /// If the kernel did not get to it, or if the figures make no sense.

@@ -24,7 +24,7 @@ pub(crate) struct Symbols {
 #[derive(Debug)]
 struct Symbol {
     start: u64,
-    /// Where the next one starts or its section ends: what kallsyms calls its size
+    /// The start of the next symbol or the end of the section: kallsyms derives the size from it
     /// (get_symbol_pos()).
     end: u64,
     name: String,
@@ -144,7 +144,7 @@ impl Symbols {
     }
 }
 
-/// How an address stands in a line.
+/// The notation of an address in a line.
 enum Form {
     /// As `%pS` and `%pB` print one that they have no symbol for: after `0x`.
     Resolvable,
@@ -171,7 +171,7 @@ impl Form {
     }
 }
 
-/// Where in `text` the next 16 hexadecimal digits stand that are a number of their own.
+/// The position in `text` of the next number of exactly 16 hexadecimal digits.
 fn next_address(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut run = 0;

@@ -10,23 +10,23 @@ mod x86_64;
 use sudbox_images::Packages;
 use sudbox_protocol::Arch;
 
-/// What differs between architectures.
+/// The facts that the harness needs of an architecture.
 pub(crate) struct Target {
-    /// Where its QEMU is from.
+    /// The packages that have its QEMU.
     pub(crate) qemu: Packages,
     /// The Rust target of its guest-init.
     pub(crate) rust: &'static str,
-    /// What links that on other machines.
+    /// The linker for it on other machines.
     pub(crate) linker: &'static str,
-    /// Where the linker is from, with a static C library.
+    /// The packages that have the linker and a static C library.
     pub(crate) libc: Packages,
-    /// How often in a second the counter of QEMU's processor ticks that benchmarks read.
+    /// Frequency in Hz of the counter of QEMU's processor that benchmarks read.
     pub(crate) counter_hertz: u64,
     /// Instructions of the loop around what benchmarks repeat, each time (`SUDBOX_REPEAT`).
     pub(crate) loop_instructions: u32,
 }
 
-/// That of an architecture.
+/// The facts of an architecture.
 pub(crate) fn of(arch: Arch) -> &'static Target {
     match arch {
         Arch::X86_64 => &x86_64::TARGET,

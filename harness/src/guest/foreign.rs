@@ -20,7 +20,7 @@ const GUESTS: &str = "guests";
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// What of the manifest of the whole project stands for all rooms, and for the two that are here.
+/// The workspace's `members` line, and its replacement for the two embedded crates.
 const MEMBERS: [&str; 2] = [
     r#"members = ["protocol", "guest-init", "vmm", "images", "report", "harness", "tests"]"#,
     r#"members = ["protocol", "guest-init"]"#,
@@ -146,7 +146,7 @@ fn build(
         std::fs::write(path, text.replace(MEMBERS[0], MEMBERS[1]))?;
     }
     let mut cargo = Command::new("cargo");
-    // The lock file is for more rooms than are here, so that it changes; no version in it does.
+    // The lock file lists crates that are not embedded, so cargo rewrites it; no version changes.
     cargo.args(["build", "--quiet", "--profile", "guest", "--bin", "guest-init", "--target"]);
     cargo.arg(target.rust).current_dir(folder.path()).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -189,13 +189,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sources_are_those_of_the_two_rooms() {
+    fn the_sources_are_those_of_the_two_crates() {
         let has = |name: &str| SOURCES.iter().any(|(path, _)| *path == name);
         for path in ["Cargo.toml", "Cargo.lock", "guest-init/src/main.rs", "protocol/src/lib.rs"] {
             assert!(has(path), "{path}");
         }
         let (_, manifest) = SOURCES.iter().find(|(path, _)| *path == "Cargo.toml").unwrap();
-        assert!(manifest.contains(MEMBERS[0]), "the list of rooms has changed");
+        assert!(manifest.contains(MEMBERS[0]), "the workspace's members have changed");
         for arch in Arch::ALL {
             assert!(has(&format!("guest-init/src/arch/{}/mod.rs", arch.name())));
         }

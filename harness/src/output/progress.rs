@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a run says on stderr while it works: a bar on a terminal, else a line per phase and one
+//! Progress on stderr: a bar on a terminal, else a line per phase and one
 //! for every half minute of waiting.
 
 use crate::interrupt;
@@ -13,9 +13,9 @@ use sudbox_images::Monitor;
 /// Between two lines of one long phase where there is no terminal.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The one voice of a run on stderr.
+/// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
-    /// What is worked on, if it is one of many.
+    /// The kernel that is worked on, if it is one of many.
     about: String,
     bar: Option<ProgressBar>,
     terminal: bool,
@@ -72,7 +72,7 @@ impl Monitor for Progress {
     fn progress(&mut self, done: u64, expected: u64, unit: &str) {
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
-                // How much there is to do is not always known.
+                // The total is not always known.
                 let template = if expected == 0 {
                     "           {spinner} {pos} {msg}  {elapsed}"
                 } else {

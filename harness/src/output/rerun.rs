@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The command that runs one case again on the same kernel: as a make verb for who came by make.
+//! The command that runs one case again on the same kernel, in make syntax when run from make.
 
 use crate::cli::{self, Backend, BuildArgs, MatrixArgs, VmArgs};
 use crate::selection::BOOT;
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use sudbox_guest_init::bench;
 use sudbox_guest_init::case::{Case, Run};
 
-/// The command, but for the case.
+/// The command without its case.
 #[derive(Clone, Debug)]
 pub(crate) struct Rerun {
     line: String,
@@ -36,7 +36,7 @@ impl Rerun {
         add("FLAVOUR", "--flavour ", &build.flavour);
         add("ARCH", "--arch ", &build.arch);
         for (variable, option, value) in options(build, vm) {
-            // What has no variable is not passed on by make.
+            // make passes on no option that has no variable.
             if !(by_make && variable.is_empty()) {
                 add(variable, option, &value);
             }
@@ -104,8 +104,7 @@ impl Rerun {
     }
 }
 
-/// What was typed beside the kernel, its architecture and flavour: the variable of make, the option,
-/// the value.
+/// The options that were given beside kernel, architecture and flavour: make variable, option, value.
 fn options(build: &BuildArgs, vm: &VmArgs) -> Vec<(&'static str, &'static str, String)> {
     let mut options = vec![("LINUX", "--linux ", build.source.linux.clone())];
     options.extend(

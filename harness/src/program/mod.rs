@@ -20,9 +20,9 @@ use sudbox_protocol::Program;
 /// A program and the files of it that are to be in the guest.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    /// What to execute.
+    /// The program to execute.
     pub(crate) program: Program,
-    /// What has to be there, directories before what is in them.
+    /// The files it needs, directories before their contents.
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<Packed> {
     Ok(Packed { program, entries: files.entries })
 }
 
-/// Where a program is: a name without a slash is looked for in `PATH`.
+/// The path of a program: a name without a slash is looked up in `PATH`.
 fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
     let shown = name.display();
     let path = if name.as_bytes().contains(&b'/') {
@@ -114,7 +114,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// What is wanted of a program before it can run.
+/// The way a program is started.
 enum Kind {
     /// Nothing.
     Static,

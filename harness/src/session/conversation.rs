@@ -54,7 +54,7 @@ impl Limits {
     }
 }
 
-/// How a conversation ended.
+/// The end of a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The handler has what it waited for.
@@ -73,7 +73,7 @@ pub(crate) enum Ending {
     Interrupted,
 }
 
-/// What came without end.
+/// The kind of a flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flood {
     /// Console output.
@@ -91,7 +91,7 @@ pub(crate) enum InitError {
     Problem(String),
 }
 
-/// What the messages of a guest mean.
+/// Handles the messages of a guest.
 pub(crate) trait Handler {
     /// Answers the guest's first message and begins the next phase.
     fn greeted(&mut self, session: &mut GuestSession<'_>, hello: Hello);
@@ -124,7 +124,7 @@ pub(crate) struct Conversation {
     pub(crate) console: String,
     /// The longest silence that the last phase allowed.
     pub(crate) silence: Duration,
-    /// How the VM ended; `None` until it has, and where the guest is no VM.
+    /// The end of the VM; `None` until it has ended, and where the guest is no VM.
     pub(crate) vm_end: Option<VmEnd>,
     /// A line for each vCPU of a VM that stalled: what it was doing.
     pub(crate) vcpus: Vec<String>,

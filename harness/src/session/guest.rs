@@ -36,9 +36,9 @@ pub(crate) mod script {
     /// A guest that does what its script says, whatever it is told; then it is silent for ever.
     pub(crate) struct Script {
         events: Box<dyn Iterator<Item = (Event, &'static str)>>,
-        /// What the console has printed.
+        /// The console output so far.
         pub(crate) console: String,
-        /// What the host sent.
+        /// The messages of the host.
         pub(crate) heard: VecDeque<HostMessage>,
     }
 

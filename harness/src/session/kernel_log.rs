@@ -20,10 +20,10 @@ const HEADLINE: usize = 300;
 const LINE: usize = 500;
 /// Most lines of an excerpt.
 const LINES: usize = 160;
-/// How many lines before a headline the `cut here` that belongs to it can stand.
+/// Most lines between `cut here` and the headline it belongs to.
 const CUT_HERE_REACH: usize = 3;
 
-/// What a kernel reports.
+/// The kind of a fault that a kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It cannot go on.
@@ -55,7 +55,7 @@ pub(crate) enum Kind {
 /// A fault that the kernel reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// What it is.
+    /// The kind of the fault.
     pub(crate) kind: Kind,
     /// The line that says it, without time stamp.
     pub(crate) headline: String,
@@ -78,8 +78,8 @@ impl Kind {
     }
 }
 
-/// The first grave report in `text`, or else the first one; of an oops that ends in a panic that
-/// is the oops.
+/// The first grave report in `text`, or else the first one. If an oops leads to a panic, the oops is
+/// returned.
 pub(crate) fn scan(text: &str) -> Option<Report> {
     let mut found: Option<(usize, Kind, &str)> = None;
     let mut cut_here = None;
@@ -103,7 +103,7 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
     let (start, kind, headline) = found?;
     let mut excerpt = excerpt(text.lines().skip(start));
     let headline = bounded(headline, HEADLINE);
-    // It can stand far back in a line that something else began.
+    // Other output may precede the headline on its line.
     if !excerpt.contains(headline.trim_end_matches("...")) {
         excerpt = format!("{headline}\n{excerpt}");
     }
@@ -115,14 +115,14 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
     let line = line.trim_end();
     let message = message(line);
     let at = |needle: &str| line.find(needle).map(|at| &line[at..]);
-    let begins = |kind: Kind, needles: &[&str]| {
+    let starting_at = |kind: Kind, needles: &[&str]| {
         needles.iter().find_map(|n| at(n)).map(|found| (kind, found))
     };
 
-    begins(Kind::Guest, &[CONSOLE_NO_HOST, CONSOLE_PROBLEM])
+    starting_at(Kind::Guest, &[CONSOLE_NO_HOST, CONSOLE_PROBLEM])
         // vpanic(); exc_double_fault() and early_fixup_exception() of x86; mount_root_generic().
         .or_else(|| {
-            begins(
+            starting_at(
                 Kind::Panic,
                 &[
                     "Kernel panic - not syncing",
@@ -138,7 +138,7 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
         .or_else(|| bug(line))
         .or_else(|| is_oops(line).then_some((Kind::Oops, message)))
         // die_kernel_fault() of arm64, which the line with [#1] follows.
-        .or_else(|| begins(Kind::Oops, &["Unable to handle kernel "]))
+        .or_else(|| starting_at(Kind::Oops, &["Unable to handle kernel "]))
         .or_else(|| at("WARNING: ").filter(|m| is_warning(m)).map(|m| (Kind::Warning, m)))
 }
 
@@ -155,7 +155,7 @@ fn sanitizer(line: &str) -> Option<(Kind, &str)> {
     SAYS.iter().find_map(|(says, kind)| line.find(says).map(|at| (*kind, &line[at..])))
 }
 
-/// What does not go on: watchdog_timer_fn(), watchdog_hardlockup_check(), wq_watchdog_timer_fn();
+/// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(), wq_watchdog_timer_fn();
 /// print_cpu_stall(), print_other_cpu_stall(), synchronize_rcu_expedited_wait(),
 /// check_holdout_task(); check_hung_task().
 fn stuck<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
@@ -256,7 +256,7 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
     let trace = lines.iter().position(|l| l.contains("---[ end trace"));
     let dies = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
-    // What an oops ends with comes before the panic that it leads to.
+    // The end mark of an oops comes before the panic that it leads to.
     let end = match (panic, trace) {
         (Some(end), _) => end + 1,
         (None, Some(end)) if !dies => end + 1,

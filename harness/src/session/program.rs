@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use sudbox_protocol::{GuestMessage, Hello, HostMessage, Program, ProgramEnd};
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(crate) enum ProgramResult {
     /// By itself, or it could not be started.

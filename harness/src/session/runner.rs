@@ -19,10 +19,10 @@ use sudbox_vmm::{console, memfd, poll, process};
 /// The user that owns nothing, on every distribution.
 const NOBODY: u32 = 65534;
 
-/// Most bytes of what the runner says to stderr that are kept.
+/// Most bytes of the runner's stderr that are kept.
 const WORDS: usize = 64 * 1024;
 
-/// A runner. Dropping it kills it; its cases die with it.
+/// The guest-init process. Dropping it kills the process and its cases.
 pub(crate) struct Runner {
     child: Child,
     stream: UnixStream,
@@ -59,7 +59,7 @@ impl Runner {
         Ok(Runner { child, stream, stderr, words: Vec::new() })
     }
 
-    /// What the runner has said to stderr.
+    /// The stderr of the runner.
     pub(crate) fn words(&mut self) -> String {
         self.take_words();
         String::from_utf8_lossy(&self.words).into_owned()

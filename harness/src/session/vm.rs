@@ -27,7 +27,7 @@ pub(crate) struct VmGuest {
     shown: Option<Shown>,
 }
 
-/// How far the console was shown.
+/// Progress of showing the console.
 #[derive(Default)]
 struct Shown {
     /// Console position up to which it was read.
@@ -91,7 +91,7 @@ impl VmGuest {
         self.show(true);
         let patience = match conversation.ending {
             Ending::Died | Ending::InitFailed(_) => LAST_MOMENTS,
-            // How the guest goes down adds nothing.
+            // The way the guest goes down adds nothing.
             _ => Duration::ZERO,
         };
         let end = self.session.finish(patience);

@@ -41,8 +41,8 @@ fn measure(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
     let image = kernel::find(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    let errand = Errand { means: &means, vm: &args.vm, build: &args.build, selection };
-    let costs = errand.boot(&image, &request, &folder, &mut progress)?;
+    let job = MeasureJob { means: &means, vm: &args.vm, build: &args.build, selection };
+    let costs = job.boot(&image, &request, &folder, &mut progress)?;
     tell(&costs, args.format, &folder, &mut progress)
 }
 
@@ -93,7 +93,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
         images.push(kernel::find(&cache, request, &mut progress)?);
     }
     let folder = RunFolder::create(&cache)?;
-    let errand = Errand { means: &means, vm: &args.vm, build: &args.build, selection };
+    let job = MeasureJob { means: &means, vm: &args.vm, build: &args.build, selection };
     let (boots, most) = boots(means.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
@@ -102,7 +102,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
         for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
             progress.say("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
             let folder = folder.within(&format!("{boot}-{}", at + 1))?;
-            costs[at].push(errand.boot(image, request, &folder, &mut progress)?);
+            costs[at].push(job.boot(image, request, &folder, &mut progress)?);
         }
         let compared = Comparison::of(&costs[0], &costs[1])
             .ok_or_else(|| Failure::machine("no kernel was booted"))?;
@@ -118,7 +118,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
     })
 }
 
-/// How often each kernel is booted to be compared, and how often at most if they do not agree.
+/// The number of boots of each kernel for a comparison, and the most if they do not agree.
 fn boots(unit: Unit) -> (usize, usize) {
     match unit {
         Unit::Instructions { .. } => (BOOTS_COUNTING, MOST_COUNTING),
@@ -137,15 +137,15 @@ fn manner(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> Manner {
     }
 }
 
-/// What is to be measured, and with what.
-struct Errand<'a> {
+/// A measurement: of what, on which machine.
+struct MeasureJob<'a> {
     means: &'a Means,
     vm: &'a VmArgs,
     build: &'a BuildArgs,
     selection: &'a Selection,
 }
 
-impl Errand<'_> {
+impl MeasureJob<'_> {
     /// Costs by one boot of a kernel.
     fn boot(
         &self,
@@ -159,7 +159,7 @@ impl Errand<'_> {
         let selection = self.selection;
         let verdict =
             kernel::judge_image(image, request, machine, &manner, selection, folder, progress)?;
-        // What the batches took, each of them, is in the report.
+        // The report has the time of each batch.
         reports::write(&verdict, folder)?;
         costs_of(&verdict, self.means.unit)
     }

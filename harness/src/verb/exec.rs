@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Runs the program and returns its exit status.
 pub(crate) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     execute::refuse_running(&args.kernel)?;
-    // First: what cannot run is not told after a build.
+    // First, so that a bad program is refused before a kernel is built.
     let packed = program::pack(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();
     let timeout = args.timeout.map(Duration::from_secs);

@@ -23,7 +23,7 @@ const HEADERS: [&str; 2] = ["linux/prctl.h", "linux/ptrace.h"];
 /// kselftest's own limit (tools/testing/selftests/kselftest/runner.sh).
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// What a test exits with that cannot be tried (`KSFT_SKIP`, kselftest.h).
+/// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
 const SKIPPED: u8 = 4;
 
 /// Builds and runs the tests; 1 if one fails.

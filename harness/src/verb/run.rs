@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
-        // First: a machine that was insisted on and cannot be had is not told after a build.
+        // First, so that a backend that cannot be had is refused before a kernel is built.
         let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find(&cache, &request, &mut progress)?;
@@ -109,7 +109,7 @@ fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
     }
 }
 
-/// A seed that a person can read out.
+/// A seed from the clock, of at most nine digits.
 fn seed_by_clock() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())

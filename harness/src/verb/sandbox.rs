@@ -21,7 +21,7 @@ use sudbox_vmm::memfd;
 /// The engine that guest-init picks itself.
 const ANY: &str = "any";
 
-/// Where the program is in a guest.
+/// Path of the program in a guest.
 const PLACE: &str = "/program.exe";
 
 /// Runs it and prints its transcript. Returns the exit code.
@@ -32,12 +32,12 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
         return Err(Failure::usage("programs of 64-bit Windows run on x86-64 alone"));
     }
     let unread = |error: std::io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
-    // What is none may have no end.
+    // A FIFO or device may never reach EOF.
     if !std::fs::metadata(&args.program).map_err(unread)?.is_file() {
-        return Err(Failure::usage(format!("{name} is no regular file")));
+        return Err(Failure::usage(format!("{name} is not a regular file")));
     }
     let content = std::fs::read(&args.program).map_err(unread)?;
-    // First: what cannot run is not told after a build.
+    // First, so that a bad program is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
     let engine = args.engine.as_deref().unwrap_or(ANY);
     let kernel = cli::given(&args.kernel);
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
     execute::execute(command, &args.kernel, &args.vm, &args.build)
 }
 
-/// How it ended on the kernel that is running, and what it said beside the transcript.
+/// The exit code on the kernel that is running, and the messages beside the transcript.
 struct Here {
     code: u8,
     words: String,

@@ -124,13 +124,13 @@ fn go_on(
     if !missing.is_empty() {
         setup::install(&missing, &mut progress)?;
     }
-    let mut bench = Bench { history, judge, request, store, progress };
-    let ended = bench.judge_ends(&mut state).and_then(|()| bench.seek(&mut state));
+    let mut commits = CommitJudge { history, judge, request, store, progress };
+    let ended = commits.judge_ends(&mut state).and_then(|()| commits.seek(&mut state));
     let next = match ended {
         Ok(next) => next,
         Err(error) => {
             if matches!(failure::code(&error), Code::Interrupted | Code::Machine) {
-                bench.progress.say("note", &how_to_go_on());
+                commits.progress.say("note", &how_to_go_on());
             } else {
                 state.over = true;
                 store.write(&state)?;
@@ -153,7 +153,7 @@ fn go_on(
     };
     store.keep("report.txt", &text)?;
     output::print(&text)?;
-    bench.progress.say("report", &store.path().display().to_string());
+    commits.progress.say("report", &store.path().display().to_string());
     Ok(if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 })
 }
 
@@ -176,7 +176,7 @@ fn changed_before(state: &State, base: &Commit) -> String {
     )
 }
 
-/// What judges: a machine, and what costs are told in where they are sought.
+/// The machine that runs commits, and the unit of costs if a slowdown is bisected.
 struct Judge {
     machine: Box<dyn Machine>,
     unit: Option<Unit>,
@@ -190,8 +190,8 @@ fn judge(args: &BisectArgs, arch: Arch, progress: &mut Progress) -> anyhow::Resu
     Ok(Judge { machine, unit: Some(unit) })
 }
 
-/// What commits are judged with.
-struct Bench<'a> {
+/// Judges commits.
+struct CommitJudge<'a> {
     history: &'a History<'a>,
     judge: Judge,
     request: Request,
@@ -199,7 +199,7 @@ struct Bench<'a> {
     progress: Progress,
 }
 
-impl Bench<'_> {
+impl CommitJudge<'_> {
     /// Judges what is not judged yet of the ends, and learns what is sought.
     fn judge_ends(&mut self, state: &mut State) -> anyhow::Result<()> {
         while state.ends.len() < 2 {
@@ -410,11 +410,11 @@ impl Bench<'_> {
         Ok(seen)
     }
 
-    /// What is sought costs so much, if that is what is sought and was come to.
+    /// The cost of the bisected benchmark, if one is bisected and it was measured.
     fn measured(&self, verdict: &Verdict, args: &BisectArgs) -> anyhow::Result<Option<Figure>> {
         let (Some(name), Some(unit)) = (&args.bench, self.judge.unit) else { return Ok(None) };
         match slower::figure(verdict, unit, name) {
-            // What was not come to is in the verdict.
+            // The verdict says why nothing was measured.
             Err(error) if failure::code(&error) == Code::Unjudged => Ok(None),
             figure => figure,
         }

@@ -28,7 +28,7 @@ pub(super) fn figure(verdict: &Verdict, unit: Unit, name: &str) -> anyhow::Resul
     }))
 }
 
-/// What the case comes out as that was measured with this figure, where the good end has that one.
+/// The case with this figure: failed if it costs more than `good` by over the threshold.
 pub(super) fn weigh(
     mut case: CaseReport,
     figure: Figure,

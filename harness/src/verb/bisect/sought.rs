@@ -11,19 +11,19 @@ use sudbox_report::Outcome;
 /// Stands for building, which is sought like a case where only one end builds.
 pub(super) const BUILD: &str = "build";
 
-/// How one thing came out.
+/// The outcome of one case, of booting or of building.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shown {
     /// Id of a case, or [`BUILD`].
     pub(super) id: String,
     pub(super) outcome: Outcome,
-    /// What was seen instead of what is promised.
+    /// The behaviour that was seen in place of the promised one.
     pub(super) got: String,
-    /// What it costs, where that is what is sought.
+    /// Its cost, if a slowdown is bisected.
     pub(super) figure: Option<Figure>,
 }
 
-/// What one run of a commit showed. What was not come to is not in it.
+/// The outcomes of one run of a commit, without those of cases that did not run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     /// In the order of the table.
@@ -46,13 +46,13 @@ impl Seen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Difference {
     pub(super) id: String,
-    /// How it comes out at the old end.
+    /// Its outcome at the old end.
     pub(super) old: Outcome,
-    /// How it comes out at the new end.
+    /// Its outcome at the new end.
     pub(super) new: Outcome,
 }
 
-/// What is sought.
+/// The cases that are bisected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sought {
     /// In the order of the table; at least one.
@@ -93,7 +93,7 @@ impl Sought {
         gone.into_iter().map(|d: Difference| d.id).collect()
     }
 
-    /// What one run says that a commit is: new if one thing sought is as at the new end, old if all
+    /// The mark of a commit by one run: new if one thing sought is as at the new end, old if all
     /// are as at the old end.
     fn reading(&self, seen: &Seen) -> Mark {
         let is = |d: &Difference, outcome| seen.outcome(&d.id) == Some(outcome);
@@ -118,7 +118,7 @@ impl Sought {
         })
     }
 
-    /// What all runs of a commit say that it is. Those that say old or new must agree.
+    /// The mark of a commit by all of its runs. Those that say old or new must agree.
     pub(super) fn mark(&self, runs: &[Seen]) -> Mark {
         let mut readings =
             runs.iter().map(|seen| self.reading(seen)).filter(|mark| *mark != Mark::Skip);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(sought.mark(&[hung.clone(), fine.clone()]), Mark::Old);
         assert_eq!(sought.mark(&[hung.clone(), hung.clone()]), Mark::Skip);
         assert_eq!(sought.mark(&[broken.clone(), fine.clone()]), Mark::Skip, "they disagree");
-        // What an end does not show again is not sought.
+        // A difference that an end does not show again is not bisected.
         assert_eq!(sought.confirm(&broken, true), Vec::<String>::new());
         assert_eq!(sought.confirm(&hung, false), ["a/x"]);
         assert_eq!(sought.cases(), "a/y");

@@ -18,14 +18,14 @@ use sudbox_images::{Cache, Commit, Mark, Owner};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trial {
     pub(super) commit: Commit,
-    /// What each run showed; more than one where the first was doubtful.
+    /// The result of each run; more than one where the first was doubtful.
     pub(super) runs: Vec<Seen>,
     /// The folder of each run, in that of the bisection.
     pub(super) folders: Vec<String>,
     pub(super) times: Times,
 }
 
-/// Where the time of a step went, in milliseconds.
+/// Times of the parts of a step, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Times {
     /// make.
@@ -37,7 +37,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// What is neither make nor VM: checkout, git, keeping the image, reports.
+    /// Time for all but make and VM: checkout, git, storing the image, reports.
     pub(super) fn rest(self) -> u64 {
         self.all.saturating_sub(self.make + self.vm)
     }
@@ -75,7 +75,7 @@ impl State {
         if self.good_is_new { (&self.bad, &self.good) } else { (&self.good, &self.bad) }
     }
 
-    /// What this costs at the good end, once that is judged.
+    /// The cost of this benchmark at the good end, once that is judged.
     pub(super) fn figure_of_good(&self, id: &str) -> Option<Figure> {
         self.ends.first()?.runs.first()?.of(id)?.figure
     }

@@ -68,7 +68,7 @@ pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> Strin
     text
 }
 
-/// What a step showed, in a line.
+/// One line on the result of a step.
 pub(super) fn judged(trial: &Trial, mark: Mark, sought: &Sought) -> String {
     let Times { make, vm, .. } = trial.times;
     let rest = seconds(trial.times.rest());
@@ -111,7 +111,7 @@ fn tell_sought(text: &mut String, sought: &Sought) {
     }
 }
 
-/// How what is sought came out, in each run.
+/// The outcomes of the bisected cases in each run.
 fn outcomes(trial: &Trial, sought: &Sought) -> String {
     let of_run = |seen: &Seen| {
         let known = sought.differences.iter().filter_map(|d| seen.of(&d.id));
@@ -122,7 +122,7 @@ fn outcomes(trial: &Trial, sought: &Sought) -> String {
             told.push(format!("and {more} more"));
         }
         if told.is_empty() {
-            return line(seen.unjudged.as_deref().unwrap_or("what is sought was not come to"));
+            return line(seen.unjudged.as_deref().unwrap_or("the bisected cases did not run"));
         }
         told.join(", ")
     };

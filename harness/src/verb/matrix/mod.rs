@@ -153,7 +153,7 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// How the kernel of a cell is built.
+/// Build options of a cell.
 fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     BuildArgs {
         arch: cell.arch.clone(),

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 use sudbox_images::{KernelImage, Request};
 
-/// What a VM takes beside its guest's memory, in MiB: QEMU with the code it translates to.
+/// Memory of a VM beside its guest's, in MiB: QEMU with the code it translates to.
 const BESIDE_GUEST: u64 = 128;
 
-/// How much less a build counts than a VM for the scheduler (nice(2)): a case has a deadline, a
+/// Niceness of a build (nice(2)), below that of a VM: a case has a deadline, a
 /// compiler none.
 const BUILD_NICENESS: i32 = 10;
 
@@ -67,14 +67,14 @@ pub(crate) fn run<T: Send>(
         }
     });
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // What was not begun was not for an interrupt.
+    // A job without a result was not begun because of an interrupt.
     results
         .into_iter()
         .map(|result| result.unwrap_or_else(|| Err(Failure::interrupted())))
         .collect()
 }
 
-/// How many VMs may run at once.
+/// The number of VMs that may run at once.
 pub(crate) fn vms(vm: &VmArgs) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut fit = processors / usize::from(vm.cpus);

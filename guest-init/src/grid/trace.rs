@@ -116,6 +116,8 @@ impl Tracing<'_> {
                     self.stops += 1;
                     if self.stops == PATIENCE {
                         sys::kill(self.pid, libc::SIGKILL)?;
+                        // Not resumed: that might let it go on from the stop for its exit, unseen.
+                        return Err(sys::Errno(libc::ESRCH));
                     }
                 }
                 let request = self.request;

@@ -21,6 +21,9 @@ pub enum Need {
     CpuFeature(&'static str),
     /// A kernel boot argument; the harness boots a VM with it.
     BootArgument(&'static str),
+    /// A processor of this vendor, by its name in `/proc/cpuinfo`; where processors are emulated the
+    /// harness boots a VM with one.
+    CpuVendor(&'static str),
 }
 
 impl fmt::Display for Need {
@@ -31,6 +34,7 @@ impl fmt::Display for Need {
             Need::Cpus(n) => write!(f, "cpus={n}"),
             Need::CpuFeature(name) => write!(f, "cpu:{name}"),
             Need::BootArgument(argument) => write!(f, "boot:{argument}"),
+            Need::CpuVendor(vendor) => write!(f, "cpu-vendor:{vendor}"),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Machine {
     pub cpus: u32,
     /// This is a VM made for the cases.
     pub vm: bool,
+    /// The first two numbers of the kernel's release.
+    pub release: (u32, u32),
 }
 
 static MACHINE: OnceLock<Machine> = OnceLock::new();
@@ -37,6 +39,7 @@ pub fn machine() -> &'static Machine {
         cpu_model: String::new(),
         cpus: 0,
         vm: false,
+        release: (0, 0),
     };
     MACHINE.get().unwrap_or(&EMPTY)
 }
@@ -45,7 +48,14 @@ pub fn machine() -> &'static Machine {
 pub fn find(vm: bool) -> &'static Machine {
     MACHINE.get_or_init(|| {
         let (cpu_model, cpu_features) = cpu();
-        Machine { features: features(), cpu_features, cpu_model, cpus: cpus(), vm }
+        Machine {
+            features: features(),
+            cpu_features,
+            cpu_model,
+            cpus: cpus(),
+            vm,
+            release: release(),
+        }
     })
 }
 
@@ -57,6 +67,7 @@ impl Machine {
             Need::Root => effective_user() != 0,
             Need::Vm => !self.vm,
             Need::Cpus(n) => self.cpus < u32::from(*n),
+            Need::CpuVendor(vendor) => !self.cpu_model.starts_with(vendor),
             Need::CpuFeature(name) => !self.cpu_features.iter().any(|f| f == name),
             Need::BootArgument(argument) => !std::fs::read_to_string("/proc/cmdline")
                 .is_ok_and(|line| line.split_whitespace().any(|word| word == *argument)),
@@ -86,6 +97,14 @@ impl Machine {
                 .unwrap_or(u64::MAX),
         }
     }
+}
+
+/// The first two numbers of `uname -r`; 0 for what is none.
+fn release() -> (u32, u32) {
+    let (release, ..) = uname();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next())
 }
 
 /// Release, version and machine of `uname(2)`.
@@ -179,6 +198,8 @@ fn features() -> Vec<Feature> {
                 is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
             Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
+            // A case is killed to find out.
+            Feature::RseqChecks => false,
             Feature::PtraceSetCallInfo => has_ptrace_set_call_info(),
             // The stub of kernels without slices gives an error.
             // SAFETY: the kernel reads a flag of this thread.
@@ -243,7 +264,7 @@ fn ask_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
 }
 
 /// `PR_RSEQ_SLICE_EXTENSION` and `PR_RSEQ_SLICE_EXTENSION_GET` (include/uapi/linux/prctl.h, since 7.0).
-pub(crate) const SLICES: i32 = 79;
+const SLICES: i32 = 79;
 const SLICES_GET: u64 = 1;
 
 /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` (include/uapi/linux/ptrace.h).

@@ -104,13 +104,20 @@ fn run_plan<S: Read + Write>(
             }
         }
         let start = sys::now();
-        let (messages, result) = run_one(machine, table, index, planned);
+        let (messages, result, is_gone) = run_one(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         account.push(result.kind());
         for message in messages {
             out.extend_from_slice(&message.to_frame());
         }
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
+        if !is_gone && machine.vm {
+            // The next case would share the machine with the process.
+            out.extend_from_slice(&GuestMessage::Spent { case: index }.to_frame());
+            stream.write_all(&out)?;
+            let other = receive(stream, frames)?;
+            return Err(ConversationError::Protocol(format!("{other:?} to a guest that is spent")));
+        }
     }
     let cases = account.len();
     out.extend_from_slice(&GuestMessage::Account(account).to_frame());
@@ -118,53 +125,58 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
-/// Finds a case and runs it if the machine and the kernel have what it needs. Gives its messages and
-/// its result.
+/// Finds a case and runs it if the machine and the kernel have what it needs. Gives its messages,
+/// its result, and whether none of its processes is left.
 fn run_one(
     machine: &Machine,
     table: &[&[Case]],
     index: u32,
     planned: &PlannedCase,
-) -> (Vec<GuestMessage>, CaseResult) {
+) -> (Vec<GuestMessage>, CaseResult, bool) {
     let found = table.iter().copied().flatten().find(|case| case.id == planned.id);
     let found = found.or_else(|| crate::walk::by_id(&planned.id));
     let found = found.or_else(|| crate::grid::by_id(&planned.id));
     let found = found.or_else(|| bench::TABLE.iter().find(|case| case.id == planned.id));
     let Some(case) = found else {
-        return (vec![], CaseResult::Broken(format!("this guest-init has no case {}", planned.id)));
+        return (
+            vec![],
+            CaseResult::Broken(format!("this guest-init has no case {}", planned.id)),
+            true,
+        );
     };
     // Needs come first: a kernel feature that the CPU lacks is an unmet need, not an absent feature.
     if let Some(need) = machine.lacks(case.needs) {
-        return (vec![], CaseResult::Unmet(need.to_string()));
+        return (vec![], CaseResult::Unmet(need.to_string()), true);
     }
     if let Some(feature) = machine.without(case.features) {
-        return (vec![], CaseResult::Absent(feature));
+        return (vec![], CaseResult::Absent(feature), true);
     }
     run_child(case, index, Duration::from_millis(planned.deadline_ms.into()))
 }
 
-/// Runs a case in a child process, and kills all processes that it leaves behind.
-fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult) {
+/// Runs a case in a child process, and kills all processes that it leaves behind. Gives what
+/// [`run_one`] gives.
+fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult, bool) {
     shared().clear();
     let runner = sys::getpid();
     // SAFETY: the runner has one thread.
     let child = match unsafe { sys::fork() } {
         Ok(0) => be_child(case, index, runner),
         Ok(child) => child,
-        Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}"))),
+        Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}")), true),
     };
     let change = await_child(child, deadline);
     let cleaned_up = clean_up(child, change.is_none());
     let (mut messages, result) = evaluate(change, &shared().report());
     match cleaned_up {
-        Ok(()) => (messages, result),
+        Ok(()) => (messages, result, true),
         Err(what) if result.kind() == ResultKind::Pass => {
             let expected = "SIGKILL kills the processes that a case leaves behind".into();
-            (messages, CaseResult::Fail { expected, got: what })
+            (messages, CaseResult::Fail { expected, got: what }, false)
         }
         Err(text) => {
             messages.push(GuestMessage::Log { case: index, text });
-            (messages, result)
+            (messages, result, false)
         }
     }
 }

@@ -122,6 +122,10 @@ impl Expectations {
             Feature::PidNamespace => self.config("CONFIG_PID_NS"),
             // include/uapi/linux/ptrace.h (26bb32768fe6).
             Feature::PtraceSetCallInfo => self.named("PTRACE_SET_SYSCALL_INFO", Version(6, 16, 0)),
+            // kernel/rseq.c: a boot argument from 6.19 on.
+            Feature::RseqChecks => {
+                either(self.since(Version(6, 19, 0)), self.config("CONFIG_DEBUG_RSEQ"))
+            }
             // kernel/rseq.c.
             Feature::RseqSlices => {
                 both(self.since(Version(7, 0, 0)), self.config("CONFIG_RSEQ_SLICE_EXTENSION"))
@@ -173,6 +177,12 @@ impl Expectations {
             // No release has it, and kernels with our patch have the number of one.
             Arch::Aarch64 => Expected::Unknown,
         }
+    }
+
+    /// Whether this is the name of a feature that the kernel should not offer.
+    pub(crate) fn lacks(&self, name: &str) -> bool {
+        let feature = Feature::from_name(name);
+        feature.is_some_and(|feature| self.feature(feature) == Expected::Absent)
     }
 
     /// The recorded bug of that id, if this kernel has it or may have it.

@@ -79,20 +79,22 @@ pub(crate) enum Place<'a> {
     Running,
 }
 
-/// A VM shape that some cases need: CPUs and further boot arguments.
+/// A VM shape that some cases need: CPUs, their vendor, and further boot arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     cpus: u8,
+    vendor: Option<&'static str>,
     arguments: Vec<&'static str>,
 }
 
 impl Shape {
     fn of(case: &Case, cpus: u8) -> Shape {
-        let mut shape = Shape { cpus, arguments: Vec::new() };
+        let mut shape = Shape { cpus, ..Shape::default() };
         for need in case.needs {
             match need {
                 Need::Cpus(n) => shape.cpus = shape.cpus.max(*n),
                 Need::BootArgument(argument) => shape.arguments.push(argument),
+                Need::CpuVendor(vendor) => shape.vendor = Some(vendor),
                 Need::Root | Need::Vm | Need::CpuFeature(_) => {}
             }
         }
@@ -148,7 +150,7 @@ impl CaseRunner<'_> {
                 ));
             }
             let Place::Vm { spec, .. } = &self.place else { return Ok(()) };
-            groups.push((Shape { cpus: spec.cpus, arguments: Vec::new() }, Vec::new()));
+            groups.push((Shape { cpus: spec.cpus, ..Shape::default() }, Vec::new()));
         }
         verdict.not_selected = selection.not_selected(expectations.arch(), without);
         let mut boot = Ok(Boot::Fine);
@@ -274,6 +276,7 @@ impl CaseRunner<'_> {
         };
         let (machine, mut spec) = (*machine, spec.clone());
         spec.cpus = shape.cpus;
+        spec.cpu_vendor = shape.vendor.map(str::to_owned);
         // What the person appends comes last and wins.
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
@@ -417,6 +420,10 @@ impl CaseRunner<'_> {
                     (Outcome::Absent, String::new(), feature.to_string())
                 }
             },
+            // A feature that only a case finds out.
+            (CaseResult::Unmet(requirement), _) if expectations.lacks(&requirement) => {
+                (Outcome::Absent, String::new(), requirement)
+            }
             (CaseResult::Unmet(requirement), _) => {
                 let by_design =
                     matches!(self.place, Place::Running) && requirement == Need::Root.to_string();

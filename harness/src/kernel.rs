@@ -194,6 +194,7 @@ pub(crate) fn vm_spec(
         cpus: vm.cpus,
         memory_mib: vm.memory,
         cpu_model: cli::given(&vm.cpu_model).map(str::to_owned),
+        cpu_vendor: None,
         port: sudbox_protocol::PORT,
         gdb: vm.gdb,
         snapshot: false,

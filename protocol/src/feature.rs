@@ -62,6 +62,9 @@ features! {
     PtraceSetCallInfo = "ptrace-set-call-info",
     /// `prctl(PR_RSEQ_SLICE_EXTENSION)` is there (7.0 on, `CONFIG_RSEQ_SLICE_EXTENSION`).
     RseqSlices = "rseq-slices",
+    /// Calls in critical sections of `rseq(2)` kill (`CONFIG_DEBUG_RSEQ`; 6.19 on with `rseq_debug=1`).
+    /// Only the case about it finds out.
+    RseqChecks = "rseq-checks",
 }
 
 impl Feature {

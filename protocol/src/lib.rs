@@ -41,7 +41,7 @@ pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCas
 pub use program::{Program, ProgramEnd};
 
 /// Version of this protocol. The guest sends it in [`Hello`], and the host refuses any other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The vsock port on which the host listens. The guest connects to it at `VMADDR_CID_HOST`
 ///  (2, `include/uapi/linux/vm_sockets.h`).

@@ -173,6 +173,12 @@ pub enum GuestMessage {
         /// The measurement.
         measurement: Measurement,
     },
+    /// The case that ended left a process that SIGKILL does not end. No other case may run here: the
+    /// guest waits for the end of its VM.
+    Spent {
+        /// Index in the plan.
+        case: u32,
+    },
     /// The case ended.
     End {
         /// Index in the plan.
@@ -270,6 +276,10 @@ impl GuestMessage {
                 out.u32(*case);
                 measurement.encode(&mut out);
             }
+            GuestMessage::Spent { case } => {
+                out.u8(9);
+                out.u32(*case);
+            }
         }
         frame::wrap(&out.into_bytes())
     }
@@ -314,6 +324,7 @@ impl GuestMessage {
                 case: input.u32()?,
                 measurement: Measurement::decode(&mut input)?,
             },
+            9 => GuestMessage::Spent { case: input.u32()? },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
         };
         input.finish()?;

@@ -36,6 +36,7 @@ fn guest_messages() -> Vec<GuestMessage> {
         GuestMessage::Hello(Hello::default()),
         GuestMessage::Start { case: u32::MAX },
         GuestMessage::Log { case: 7, text: "zwei\nZeilen ü \0".into() },
+        GuestMessage::Spent { case: 3 },
         GuestMessage::Measured { case: 2, measurement: Measurement::default() },
         GuestMessage::Measured {
             case: 2,

@@ -85,6 +85,7 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
     prop_oneof![
         hello().prop_map(GuestMessage::Hello),
         any::<u32>().prop_map(|case| GuestMessage::Start { case }),
+        any::<u32>().prop_map(|case| GuestMessage::Spent { case }),
         (any::<u32>(), text()).prop_map(|(case, text)| GuestMessage::Log { case, text }),
         (any::<u32>(), result(), any::<u64>())
             .prop_map(|(case, result, micros)| GuestMessage::End { case, result, micros }),

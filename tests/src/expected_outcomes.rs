@@ -102,16 +102,21 @@ const EXCEPTIONS: &[Exception] = &[
         cases: &["selector/swapped-out"],
         ..ANY
     },
-    // Another command line or processor than the usual.
+    // The boot argument ia32_emulation= came later.
     Exception {
         outcome: "unmet",
         archs: &["x86_64"],
-        cases: &["entries/int80-refused", "entries/sysenter", "entries/sysenter-bad-stack"],
+        before: Some("6.7"),
+        cases: &["entries/int80-refused"],
         ..ANY
     },
-    // Either one or the other: DEBUG_RSEQ kills who issues calls in critical sections.
+    // The longer area of rseq(2).
+    Exception { outcome: "absent", before: Some("7.0"), cases: &["rseq/optimized-section"], ..ANY },
+    // Either one or the other: DEBUG_RSEQ kills who issues calls in critical sections. From 6.19 on it is a
+    // boot argument, with which a VM is booted.
     Exception {
-        outcome: "unmet",
+        outcome: "absent",
+        before: Some("6.19"),
         flavours: &["default", "full"],
         cases: &["rseq/section-checked"],
         ..ANY

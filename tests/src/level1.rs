@@ -325,6 +325,7 @@ impl Level1 {
             cpu_model: Some(
                 [host.cpu, if options.nested_paging { host.nested_paging } else { "" }].concat(),
             ),
+            cpu_vendor: None,
             port: wire::PORT,
             gdb: false,
             snapshot: false,

@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         memory_mib: 128,
         cpu_model: None,
+        cpu_vendor: None,
         port: 1024,
         gdb: std::env::var_os("GDB").is_some(),
         snapshot: false,

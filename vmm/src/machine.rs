@@ -38,6 +38,8 @@ pub struct VmSpec {
     pub memory_mib: u32,
     /// CPU model by the backend's name for it; the backend's default if `None`.
     pub cpu_model: Option<String>,
+    /// CPU vendor, by its name in CPUID, where the backend emulates the CPU and no model is given.
+    pub cpu_vendor: Option<String>,
     /// vsock port on which the host listens. The guest reaches it at CID 2.
     pub port: u32,
     /// Wait for a debugger before the first instruction.

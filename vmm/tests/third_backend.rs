@@ -23,6 +23,7 @@ fn spec() -> VmSpec {
         cpus: 1,
         memory_mib: 1,
         cpu_model: None,
+        cpu_vendor: None,
         port: 1024,
         gdb: false,
         snapshot: true,

@@ -3,7 +3,7 @@
 //! The system call entries: dispatch applies to each, by the address that the kernel records for it.
 
 use super::on;
-use crate::case::{Case, Only, outside_core};
+use crate::case::{Case, Need, Only, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
@@ -37,6 +37,7 @@ pub(super) const CASES: &[Case] = &[
         "exc_general_protection()",
         on!("x86_64", entries::int80_refused),
     )
+    .needs(&[Need::BootArgument("ia32_emulation=off")])
     .only(X86),
     outside_core(
         "entries/sysenter",
@@ -45,6 +46,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", entries::sysenter),
     )
     .features(IA32)
+    .needs(&[Need::CpuVendor("GenuineIntel")])
     .only(X86),
     outside_core(
         "entries/syscall32",
@@ -70,6 +72,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", entries::sysenter_bad_stack),
     )
     .features(IA32)
+    .needs(&[Need::CpuVendor("GenuineIntel")])
     .only(X86),
     outside_core(
         "entries/syscall32-bad-stack",

@@ -21,6 +21,7 @@ mod range;
 mod registers;
 mod restart;
 mod rseq;
+mod rseq_long;
 mod sandbox;
 mod seccomp;
 mod selector;
@@ -121,6 +122,7 @@ pub const TABLE: &[&[Case]] = &[
     tracing::CASES,
     restart::CASES,
     rseq::CASES,
+    rseq_long::CASES,
     uprobes::CASES,
     sysctl::CASES,
     tagged::CASES,

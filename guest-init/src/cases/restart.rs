@@ -79,12 +79,13 @@ fn empty_pipe() -> Result<u64, Failure> {
 
 /// A tracee that has issued this call with ALLOW, and is stopped for the SIGUSR1 that interrupted it. The
 /// tracer sends the signal at the entry of the call, so it always arrives in time. `good` judges the
-/// registers after the call.
+/// registers after the call. Also gives a time before the call began. The tracee leaves the
+/// time after the call in mark [`AWAKE`].
 fn interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
     good: impl FnOnce(&Registers) -> bool,
-) -> Result<Tracee, Failure> {
+) -> Result<(Tracee, Duration), Failure> {
     forget();
     let tracee = Tracee::start(|| {
         if arm_with(address(selector)).is_err() {
@@ -93,13 +94,18 @@ fn interrupted(
         pause_for_tracer();
         let got = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
+        set_mark(AWAKE, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
         code(good(&got))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
+    let entered = sys::now();
     tracee.expect_signal(CONT, 0, libc::SIGUSR1)?;
-    Ok(tracee)
+    Ok((tracee, entered))
 }
+
+/// Mark: when the tracee came back from its call, in nanoseconds.
+const AWAKE: usize = 5;
 
 /// Checks that there was one dispatch: of this call, from the gate, with this value in the number
 /// register.
@@ -139,7 +145,7 @@ fn dispatched_anew() -> Check {
     ] {
         let [a, b, c] = arguments;
         let regs = Registers::call(number(call), [a, b, c, 0, 0, 0]);
-        let tracee = interrupted(selector, &regs, |got| {
+        let (tracee, _) = interrupted(selector, &regs, |got| {
             got.result() == regs.result()
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
         })?;
@@ -164,31 +170,38 @@ fn sleep(time: &[i64; 2]) -> Registers {
 }
 
 /// Durations as `struct timespec`, each ten times the one before: on a busy machine a short sleep may end
-/// before the kernel looks at pending signals.
+/// before the kernel looks at pending signals, or before the tracer lets the tracee go on.
 static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// As [`interrupted`] for a sleep, with the earliest time at which that may end. One that was over before the kernel looked
-/// for signals shows nothing, and a longer one is tried.
-fn interrupted_sleep(selector: &'static AtomicU8, due: i64) -> Result<(Tracee, Duration), Failure> {
-    let mut times = SHORT.iter();
-    loop {
-        let time =
-            times.next().ok_or_else(|| mismatch("a sleep that SIGUSR1 interrupts", "none"))?;
-        let start = sys::now();
-        let tracee = interrupted(selector, &sleep(time), |got| got.result() == due)?;
+/// A sleep that is interrupted, is let go on by `go_on` to the end of the tracee, and must not be over
+/// before its time. `go_on` gives the time at which it let the tracee go for the last time: at least
+/// half of the sleep must be left then, for else one that is cut short could not be told from a whole
+/// one, and a longer one is tried. The result of the sleep must be `due`.
+fn sleeps_whole(
+    due: i64,
+    go_on: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
+) -> Check {
+    for time in &SHORT {
+        let selector = shared_selector()?;
+        let (tracee, entered) = interrupted(selector, &sleep(time), |got| got.result() == due)?;
         let held = tracee.registers()?;
-        match held.restarts_sleep(arch::gate().after()) {
-            false => {
-                equal("a sleep that is over", held.result, 0)?;
-                tracee.kill()?;
-            }
-            true => {
-                let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
-                let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
-                return Ok((tracee, start + time));
-            }
+        if !held.restarts_sleep(arch::gate().after()) {
+            equal("a sleep that is over", held.result, 0)?;
+            tracee.kill()?;
+            continue;
         }
+        let let_go = go_on(&tracee, selector)?;
+        let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
+        let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
+        let (until, awake) = (entered + time, Duration::from_nanos(mark(AWAKE)));
+        if due == 0 && let_go + time / 2 > until {
+            continue;
+        }
+        return ensure(due != 0 || awake >= until, &format!("a sleep until {until:?}"), || {
+            format!("let go on at {let_go:?}, awake at {awake:?}")
+        });
     }
+    Err(Failure::Broken("the machine is too busy to interrupt a sleep of three seconds".into()))
 }
 
 /// Reaction: issues the call in the handler, and gives its result to the program.
@@ -201,42 +214,37 @@ fn issue_here(dispatch: Dispatch<'_>) {
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
-/// A short sleep that is interrupted and dispatched; its result must be this. Returns the earliest time at which
-/// it may end.
-fn dispatched_sleep(due: i64) -> Result<Duration, Failure> {
-    let selector = shared_selector()?;
-    let (tracee, until) = interrupted_sleep(selector, due)?;
-    selector.store(BLOCK, Ordering::SeqCst);
-    tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    selector.store(ALLOW, Ordering::SeqCst);
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
-    is_restart()?;
-    Ok(until)
+/// A sleep that is interrupted and dispatched; its result must be this.
+fn dispatched_sleep(due: i64) -> Check {
+    sleeps_whole(due, |tracee, selector| {
+        selector.store(BLOCK, Ordering::SeqCst);
+        tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
+        selector.store(ALLOW, Ordering::SeqCst);
+        let let_go = sys::now();
+        ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+        is_restart()?;
+        Ok(let_go)
+    })
 }
 
 fn sleep_goes_on_in_handler() -> Check {
     handle(issue_here)?;
-    slept(dispatched_sleep(0)?)
+    dispatched_sleep(0)
 }
 
 fn sleep_ends_with_handler() -> Check {
     handle(reissue)?;
-    dispatched_sleep(-i64::from(libc::EINTR))?;
-    Ok(())
-}
-
-fn slept(until: Duration) -> Check {
-    let now = sys::now();
-    ensure(now >= until, &format!("a sleep until {until:?}"), || format!("awake at {now:?}"))
+    dispatched_sleep(-i64::from(libc::EINTR))
 }
 
 fn allowed_goes_on() -> Check {
     handle(keep)?;
-    let selector = shared_selector()?;
-    let (tracee, until) = interrupted_sleep(selector, 0)?;
-    ends_well(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 0)?;
-    slept(until)
+    sleeps_whole(0, |tracee, _| {
+        let let_go = sys::now();
+        ends_well(tracee.run(CONT, 0)?)?;
+        equal("SIGSYS handled", dispatches(), 0)?;
+        Ok(let_go)
+    })
 }
 
 fn stopped_sleep() -> Check {
@@ -302,7 +310,7 @@ fn failed_stays_failed() -> Check {
     // Without SA_RESTART; a sleep also with it.
     for regs in [read, sleep(&LONG)] {
         shared().others.store(0, Ordering::SeqCst);
-        let tracee = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
+        let (tracee, _) = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
             got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
         })?;
         ends_well(tracee.run(CONT, libc::SIGUSR1)?)?;

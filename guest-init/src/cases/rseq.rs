@@ -3,7 +3,7 @@
 //! Dispatch together with restartable sequences (rseq(2)).
 
 use crate::arch::{self, Gate, Reg};
-use crate::case::{Case, Check, Failure, outside_core};
+use crate::case::{Case, Check, Failure, Need, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Change};
@@ -34,6 +34,7 @@ pub(super) const CASES: &[Case] = &[
         "rseq_syscall()",
         section_checked,
     )
+    .needs(&[Need::BootArgument("rseq_debug=1")])
     .features(RSEQ),
 ];
 
@@ -185,11 +186,18 @@ fn other_section_left() -> Check {
     // It ends with the instruction, or begins after the address that the kernel compares.
     for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
     {
-        let regs = touch();
-        forget();
-        area.section.store(section(&gate, start, length), Ordering::SeqCst);
-        let got = blocked(&gate, &regs);
-        area.section.store(0, Ordering::SeqCst);
+        let section = section(&gate, start, length);
+        let got = loop {
+            let regs = touch();
+            forget();
+            let before = switches()?;
+            area.section.store(section, Ordering::SeqCst);
+            let got = blocked(&gate, &regs);
+            area.section.store(0, Ordering::SeqCst);
+            if switches()? == before {
+                break got;
+            }
+        };
         equal("SIGSYS handled", dispatches(), 1)?;
         let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
@@ -204,12 +212,13 @@ fn section_checked() -> Check {
     let area = register(&gate)?;
     let section = around(&gate);
     if !checks(&gate, area, section)? {
-        return Err(Failure::Unmet("rseq-checks".into()));
+        return Err(Failure::Unmet(Feature::RseqChecks.as_str().into()));
     }
     handle(keep)?;
     let regs = touch();
-    forget();
     let end = undisturbed(|| {
+        // A try that was disturbed may have been dispatched.
+        forget();
         arm()?;
         flip(BLOCK);
         area.section.store(section, Ordering::SeqCst);

@@ -8,6 +8,7 @@ use crate::case::{Case, Check, Failure, Need, Only, case, outside_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 use sudbox_protocol::Feature;
 
 const DISPATCH: &str = "syscall_user_dispatch()";
@@ -128,9 +129,9 @@ fn userfault_signal_retries() -> Check {
         .meanwhile(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
-            for _ in 0..8 {
-                sys::sched_yield();
-            }
+            // Long enough for a handler that comes too early, on one CPU and a busy host too: this
+            // thread leaves the CPU to the other.
+            sys::sleep(Duration::from_millis(20));
             set_mark(1, others() << 1 | u64::from(dispatches()));
         })
         .serve()?;

@@ -201,7 +201,7 @@ fn sum(field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
 
 fn flips() -> Check {
     handle(count)?;
-    start_threads(own_flips, 0, length(50))?;
+    start_threads(own_flips, 0, length(200))?;
     while !ended(&SLOTS) {
         sys::sched_yield();
     }
@@ -212,7 +212,7 @@ fn flips() -> Check {
 fn flips_by_others() -> Check {
     handle(count)?;
     let mut random = 5;
-    start_threads(others_flip, 0, length(50))?;
+    start_threads(others_flip, 0, length(200))?;
     while !ended(&SLOTS) {
         for slot in &SLOTS {
             let value = next_random(&mut random) & 1 == 1 && slot.ended.load(Ordering::SeqCst) == 0;
@@ -355,7 +355,7 @@ fn tracer_sets() -> Check {
         let signal = u64::from(signal.cast_unsigned());
         tracee.request(libc::PTRACE_CONT, 0, signal).map_err(broken("PTRACE_CONT"))
     };
-    for round in 1..=u64::from(length(6)) {
+    for round in 1..=u64::from(length(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };
         equal("setting", tracee.set(&config), Ok(()))?;
         equal("configuration", tracee.config()?, config)?;

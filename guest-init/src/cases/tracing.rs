@@ -199,7 +199,7 @@ fn no_call_events() -> Check {
         seen.into_iter().partition(|text| text.starts_with("sys_umask"));
     let nr = libc::SYS_umask;
     let returned = arch::number_after_sigreturn(nr);
-    let left = match arch::LEFT_BY_DISPATCH {
+    let left = match left_by_dispatch() {
         None => self::umask(DISPATCHED).result().to_string(),
         // Or the value of the register before the call: both are right here.
         Some(_) => String::new(),

@@ -177,6 +177,12 @@ impl Handler for CaseHandler<'_> {
                 self.ended.push(EndedCase { result, micros, log, measurement, report: None });
                 self.state = State::Between;
             }
+            (State::Between, GuestMessage::Spent { case })
+                if case as usize + 1 == self.ended.len() =>
+            {
+                self.close_case(session)?;
+                return ControlFlow::Break(Ending::Finished);
+            }
             (State::Between | State::Planned, GuestMessage::Account(kinds)) => {
                 self.close_case(session)?;
                 let reported: Vec<ResultKind> =

@@ -365,6 +365,7 @@ pub(crate) fn name(message: &GuestMessage) -> &'static str {
         GuestMessage::Start { .. } => "Start",
         GuestMessage::Log { .. } => "Log",
         GuestMessage::Measured { .. } => "Measured",
+        GuestMessage::Spent { .. } => "Spent",
         GuestMessage::End { .. } => "End",
         GuestMessage::Account(_) => "Account",
         GuestMessage::Output { .. } => "Output",

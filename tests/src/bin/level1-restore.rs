@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         cpus: 1,
         memory_mib: 256,
         cpu_model: None,
+        cpu_vendor: None,
         port: sudbox_protocol::PORT,
         gdb: false,
         snapshot: true,

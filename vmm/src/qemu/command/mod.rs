@@ -83,7 +83,10 @@ fn machine(spec: &VmSpec, board: &Board, accelerator: Accelerator, options: &str
         Accelerator::Counting => ("tcg", board.counted_cpu),
         Accelerator::Kvm => ("kvm", "host"),
     };
-    let cpu = spec.cpu_model.as_deref().unwrap_or(cpu);
+    let emulated = accelerator != Accelerator::Kvm;
+    let vendor = spec.cpu_vendor.as_ref().filter(|_| emulated);
+    let vendored = vendor.map(|vendor| format!("{cpu},vendor={vendor}"));
+    let cpu = spec.cpu_model.as_deref().or(vendored.as_deref()).unwrap_or(cpu);
     let kind = (board.machine)(accelerator, spec.discovery, cpu);
     let machine = format!("{kind}{options},memory-backend=ram");
     let mut all = strings(["-machine", &machine, "-accel", name, "-smp"]);

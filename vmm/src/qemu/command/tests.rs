@@ -12,6 +12,7 @@ fn spec() -> VmSpec {
         cpus: 2,
         memory_mib: 96,
         cpu_model: None,
+        cpu_vendor: None,
         port: 7,
         gdb: false,
         snapshot: false,

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Dispatch together with the longer form of restartable sequences, with which the kernel need not look at
+//! critical sections at every signal.
+
+use crate::arch::{self, Gate, Reg};
+use crate::case::{Case, Check, Failure, outside_core};
+use crate::shared::shared;
+use crate::support::*;
+use crate::sys;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use sudbox_protocol::Feature;
+
+const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::RseqSlices];
+
+pub(super) const CASES: &[Case] = &[outside_core(
+    "rseq/optimized-section",
+    "with an area of the longer form a dispatch from within a critical section leaves the section \
+         alone, as no interrupt came in between",
+    "rseq_signal_deliver()",
+    optimized_section,
+)
+.features(RSEQ)];
+
+/// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h), in the size that makes the kernel
+/// take it for the second form of the interface.
+#[repr(C, align(64))]
+struct Area {
+    cpu_start: AtomicU32,
+    cpu: AtomicU32,
+    section: AtomicU64,
+    flags: AtomicU32,
+    node: AtomicU32,
+    id: AtomicU32,
+    request: AtomicU8,
+    granted: AtomicU8,
+    rest: [u8; 34],
+}
+
+static AREA: Area = Area {
+    cpu_start: AtomicU32::new(0),
+    cpu: AtomicU32::new(0),
+    section: AtomicU64::new(0),
+    flags: AtomicU32::new(0),
+    node: AtomicU32::new(0),
+    id: AtomicU32::new(0),
+    request: AtomicU8::new(0),
+    granted: AtomicU8::new(0),
+    rest: [0; 34],
+};
+
+/// `struct rseq_cs`.
+#[repr(C, align(32))]
+struct Section {
+    version: u32,
+    flags: u32,
+    start: u64,
+    length: u64,
+    abort: u64,
+}
+
+/// Registers [`AREA`]; sections of this gate are aborted to [`Gate::elsewhere`].
+fn register(gate: &Gate) -> Check {
+    // SAFETY: the four bytes before that place are code of the gate.
+    let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
+    let words = [&raw const AREA as u64, size_of::<Area>() as u64, 0, signature.into()];
+    // SAFETY: the area is a static whose fields are atomics.
+    unsafe { sys::call(libc::SYS_rseq, &words) }.map_err(broken("rseq")).map(drop)
+}
+
+fn optimized_section() -> Check {
+    let gate = arch::gate();
+    register(&gate)?;
+    let section = Box::leak(Box::new(Section {
+        version: 0,
+        flags: 0,
+        start: gate.call_address(),
+        length: arch::CALL_LENGTH + 1,
+        abort: gate.elsewhere(),
+    }));
+    handle(keep)?;
+    let regs = touch();
+    arm()?;
+    // A timer's interrupt amid the section aborts it, rightly: then it is tried again.
+    for _ in 0..100 {
+        forget();
+        AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);
+        let got = blocked(&gate, &regs);
+        let left = AREA.section.swap(0, Ordering::SeqCst);
+        equal("SIGSYS handled", dispatches(), 1)?;
+        let seen = shared().seen(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
+        if left == 0 {
+            continue;
+        }
+        disarm()?;
+        equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        left_undone("behind it", &got)?;
+        return equal("effect", touched(), false);
+    }
+    Err(mismatch("a section that is left alone in one of 100 calls", "none"))
+}

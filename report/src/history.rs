@@ -75,6 +75,7 @@ impl Entry {
 
 /// One outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Point {
     /// Start of the run in UTC (RFC 3339).
     pub date: String,
@@ -86,6 +87,7 @@ pub struct Point {
 
 /// A case that had different outcomes on the same image and machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flake {
     /// Release, architecture and flavour of the kernel.
     pub kernel: String,
@@ -108,6 +110,7 @@ impl Flake {
 
 /// The outcomes of one case over time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CaseHistory {
     /// Id of the case.
     pub id: String,
@@ -119,6 +122,7 @@ pub struct CaseHistory {
 
 /// The outcomes of selected cases over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct History {
     /// Version of the schema.
     pub schema: u32,

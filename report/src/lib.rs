@@ -20,6 +20,8 @@ mod html_page;
 pub mod judgement;
 pub mod matrix;
 pub mod runs;
+#[cfg(test)]
+mod schemas;
 pub mod status_map;
 mod terminal;
 pub mod text;

@@ -19,6 +19,7 @@ pub const SUMMARY_FILE: &str = "summary.json";
 /// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Kind {
     /// A verdict on one kernel.
     Run,
@@ -45,6 +46,7 @@ impl Kind {
 
 /// A run in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// The kind of run.
     pub kind: Kind,
@@ -137,6 +139,7 @@ impl Summarised for Comparison {
 
 /// A run that left a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
     /// Its number: 1 is the newest.
     pub number: usize,
@@ -151,6 +154,7 @@ pub struct Run {
 
 /// The runs that left folders, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunList {
     /// Version of the schema.
     pub schema: u32,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Outcome {
     /// The kernel died, or reported a fault of its own, while the case ran.
     Crash,
@@ -64,6 +65,7 @@ impl Outcome {
 
 /// The kernel that was judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
     /// The kernel as the user named it.
     pub reference: String,
@@ -81,6 +83,7 @@ pub struct Kernel {
 
 /// A bug of the kernel that is recorded upstream or in its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bug {
     /// Id in sudbox's table of bugs.
     pub id: String,
@@ -90,6 +93,7 @@ pub struct Bug {
 
 /// One case and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CaseReport {
     /// Stable id, `group/name`.
     pub id: String,
@@ -199,6 +203,7 @@ impl Totals {
 
 /// The cases behind a verdict, by whether they were tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coverage {
     /// Tested, with an outcome that no recorded bug explains.
     pub tested: usize,

@@ -33,6 +33,7 @@ pub const BOOTS_TIMING: usize = 6;
 /// The result of comparing one cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Finding {
     /// No real difference.
     Same,
@@ -59,6 +60,7 @@ impl Finding {
 
 /// One cost on both kernels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Line {
     /// Its name.
     pub name: String,
@@ -76,6 +78,7 @@ pub struct Line {
 
 /// A cost that was not measured on both kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lacking {
     /// Its name.
     pub name: String,
@@ -85,6 +88,7 @@ pub struct Lacking {
 
 /// Two kernels, compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// The kernels.
     pub kernels: [Kernel; 2],

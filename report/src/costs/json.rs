@@ -29,6 +29,7 @@ pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Document<'a, T> {
     schema: u32,
     #[serde(flatten)]

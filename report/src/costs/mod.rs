@@ -8,7 +8,7 @@
 
 pub mod comparison;
 mod comparison_table;
-mod json;
+pub(crate) mod json;
 mod page;
 mod table;
 
@@ -19,6 +19,7 @@ use sudbox_protocol::Measurement;
 
 /// One measurement, as the guest reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Measured {
     /// Id of the case that measured.
     pub id: String,
@@ -103,6 +104,7 @@ pub enum CostError {
 /// Unit in which the costs on a machine are meaningful.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Unit {
     /// Nanoseconds, on a real processor; ticks of its counter are given too.
     Nanoseconds,
@@ -119,6 +121,7 @@ pub enum Unit {
 
 /// Cost of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Spread {
     /// In the fastest batch.
     pub least: f64,
@@ -140,6 +143,7 @@ impl Spread {
 
 /// The cost of one kind of operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
     /// Name, without the prefix that all have in common.
     pub name: String,
@@ -159,6 +163,7 @@ pub struct Cost {
 
 /// A cost that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lack {
     /// Its name.
     pub name: String,
@@ -174,6 +179,7 @@ impl Report for Costs {
 
 /// All costs on one kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Costs {
     /// Version of sudbox.
     pub sudbox: String,

@@ -24,6 +24,7 @@ const SCHEMA: u32 = 1;
 
 /// The document. It can be read back as a [`Verdict`].
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Document<'a> {
     schema: u32,
     sudbox: &'a str,
@@ -47,11 +48,12 @@ pub(crate) struct Document<'a> {
     restored: u32,
     millis: u64,
     cases: Vec<Case<'a>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     measured: &'a [Measured],
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Case<'a> {
     #[serde(flatten)]
     case: &'a CaseReport,

@@ -25,7 +25,8 @@ pub const FILE_NAME: &str = "matrix.json";
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Document<'a> {
     schema: u32,
     sudbox: &'a str,
     command: &'a str,
@@ -38,6 +39,7 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Written<'a> {
     #[serde(flatten)]
     cell: &'a Cell,
@@ -47,6 +49,7 @@ struct Written<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Failed {
     exit_code: u8,
     reason: String,

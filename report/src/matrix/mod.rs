@@ -7,7 +7,7 @@
 
 mod differences;
 mod html;
-mod json;
+pub(crate) mod json;
 mod merge;
 mod table;
 
@@ -35,6 +35,7 @@ impl Report for Matrix {
 
 /// One kernel, architecture and flavour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cell {
     /// The kernel as the user named it.
     pub kernel: String,

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The published schemas of the JSON forms, `schemas/*.json`, are those of the types that write them.
+
+use crate::costs::Costs;
+use crate::costs::comparison::Comparison;
+use crate::costs::json::Document as CostsDocument;
+use crate::forms::json::Document;
+use crate::history::History;
+use crate::matrix::Matrix;
+use crate::matrix::json::Document as MatrixDocument;
+use crate::runs::RunList;
+use crate::{Report, Screen, Verdict};
+use schemars::schema_for;
+use serde_json::Value;
+use std::path::Path;
+
+/// The schema of a document, and the published one. `SUDBOX_WRITE_SCHEMAS=1` publishes it.
+fn published(name: &str, schema: &schemars::Schema) -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{name}.json"));
+    let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
+    if std::env::var_os("SUDBOX_WRITE_SCHEMAS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(there == text, "{} is old: SUDBOX_WRITE_SCHEMAS=1 writes it", file.display());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Checks that a real document has the fields that its schema requires, and none that it does not name.
+fn fits<T: Report>(schema: &Value, subject: &T) {
+    let form = T::form("json").expect("a form for scripts");
+    let document: Value = serde_json::from_str(&(form.render)(subject, Screen::FILE)).unwrap();
+    let fields = document.as_object().unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    for field in fields.keys() {
+        assert!(properties.contains_key(field), "{field} is not in the schema");
+    }
+    for field in schema["required"].as_array().unwrap() {
+        assert!(fields.contains_key(field.as_str().unwrap()), "{field} is required");
+    }
+}
+
+#[test]
+fn the_published_schemas_are_those_of_the_reports() {
+    let schema = published("run", &schema_for!(Document<'_>));
+    fits(&schema, &Verdict::default());
+    let plan = crate::matrix::Plan {
+        sudbox: String::new(),
+        command: String::new(),
+        strict: false,
+        boot_selected: false,
+        cells: Vec::new(),
+    };
+    let schema = published("matrix", &schema_for!(MatrixDocument<'_>));
+    fits(&schema, &Matrix { plan, shards: None, found: Vec::new() });
+    let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
+    let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
+    fits(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
+    let schema = published("report-history", &schema_for!(History));
+    fits(&schema, &History::of(&[], |_| true));
+}

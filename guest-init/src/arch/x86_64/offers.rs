@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Kernel features that only x86-64 has.
+//! Kernel features that are looked for on x86-64 only.
 
 use super::{COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_skip};
 use crate::arch::{Registers, inside_call, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
-/// Whether the kernel offers a feature that only one architecture has.
+/// Whether the kernel offers this feature, if it is looked for on x86-64 only; false for all other features.
 #[must_use]
 pub fn offers(feature: Feature) -> bool {
     match feature {
@@ -19,12 +19,15 @@ pub fn offers(feature: Feature) -> bool {
     }
 }
 
-/// Whether `int 0x80` works. Without kernel support it faults, and the handler skips it.
+/// Whether `int 0x80` works. If the kernel lacks IA32 emulation the instruction faults, and the SIGSEGV
+/// handler steps over it.
 fn compat_calls() -> bool {
     extern "C" fn step_over(_: i32, _: *const u8, context: *mut Context) {
         // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
         context.registers[Reg::NEXT] = compat_skip();
+        // Until now it holds the number of the call, which may be the PID.
+        context.registers[Reg::RESULT] = u64::MAX;
     }
     let action = sys::Action {
         handler: step_over as *const () as u64,
@@ -41,18 +44,21 @@ fn compat_calls() -> bool {
     }
 }
 
+/// Whether calls with [`X32_BIT`] in their number work.
 fn x32_calls() -> bool {
     let number = X32_BIT | libc::SYS_getpid.cast_unsigned();
-    // SAFETY: takes no pointers.
+    // SAFETY: getpid() takes no arguments.
     unsafe { inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
 }
 
-/// Whether the vsyscall page is mapped, by `/proc/self/maps`: it may not be readable.
+/// Whether the vsyscall page is mapped. `/proc/self/maps` is asked because the page itself may be
+/// execute-only.
 fn vsyscall_page() -> bool {
     std::fs::read_to_string("/proc/self/maps")
         .is_ok_and(|maps| maps.lines().any(|line| line.ends_with("[vsyscall]")))
 }
 
+/// Whether the kernel and the CPU have memory protection keys (pkeys(7)).
 fn pkeys() -> bool {
     // SAFETY: allocates and frees a key that protects nothing.
     unsafe {

@@ -7,14 +7,15 @@ use super::personalities::Nt;
 use super::{pe, run};
 use crate::{arch, probe, runner};
 
-/// Exit codes, as the whole project uses them.
+/// Exit codes, with the same meaning as those of `sudbox`.
 const DIED: i32 = 1;
 const NOT_OFFERED: i32 = 125;
 const MACHINE: i32 = 128;
 const USAGE: i32 = 129;
 
-/// Runs the program and gives the exit code: 0 if the program ended by itself, with any status. The
-/// engine `any` is the first that the kernel offers.
+/// Runs the program in the file `path` and prints its transcript. Returns the exit code of guest-init: 0
+/// if the program ran to its end, whatever its own exit status. `engine` is a name, or `any` for the first
+/// engine that the kernel offers.
 #[must_use]
 pub fn command(engine: &str, path: &str) -> i32 {
     match try_run(engine, path) {
@@ -29,18 +30,16 @@ pub fn command(engine: &str, path: &str) -> i32 {
     }
 }
 
-/// Runs the program and gives its transcript, or the exit code and the reason.
+/// Runs the program and returns its transcript.
+///
+/// # Errors
+/// The exit code and the reason.
 fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
     if !arch::RUNS_PE {
         return Err((USAGE, "Windows programs in PE files run on x86-64 only".to_owned()));
     }
-    let engines = || Engine::ALL.into_iter();
     probe::find(false);
-    let engine = match engine {
-        "any" => engines().find(|engine| engine.offered().is_ok()),
-        name => engines().find(|engine| engine.name() == name),
-    };
-    let engine = engine.ok_or((USAGE, "there is no such engine".to_owned()))?;
+    let engine = choose(engine)?;
     let bytes = std::fs::read(path).map_err(|error| (USAGE, error.to_string()))?;
     let image = pe::read(&bytes).map_err(|refusal| (USAGE, refusal.to_string()))?;
     runner::prepare().map_err(|problem| (MACHINE, problem.to_string()))?;
@@ -53,4 +52,39 @@ fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
         };
         (code, problem.to_string())
     })
+}
+
+/// Returns the engine with this name, or for `any` the first that the kernel offers.
+///
+/// # Errors
+/// The exit code and the reason.
+fn choose(name: &str) -> Result<Engine, (i32, String)> {
+    let mut engines = Engine::ALL.into_iter();
+    if name == "any" {
+        return engines
+            .find(|engine| engine.offered().is_ok())
+            .ok_or_else(|| (NOT_OFFERED, "this kernel offers no sandbox engine".to_owned()));
+    }
+    engines.find(|engine| engine.name() == name).ok_or_else(|| {
+        let names = Engine::ALL.map(Engine::name).join(", ");
+        (USAGE, format!("there is no engine `{name}`: the engines are {names}, and any"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_engine_is_quoted_and_the_known_ones_are_listed() {
+        for engine in Engine::ALL {
+            assert_eq!(choose(engine.name()), Ok(engine));
+        }
+        let (code, why) = choose("magic").unwrap_err();
+        assert_eq!(code, USAGE);
+        assert!(why.contains("`magic`"), "{why}");
+        for engine in Engine::ALL {
+            assert!(why.contains(engine.name()), "{why}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::running;
 use crate::selection::Selection;
 use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::costs::comparison::{
-    BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MOST_COUNTING,
+    BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MAX_BOOTS_COUNTING,
 };
 use sudbox_report::costs::{Costs, Unit};
 use sudbox_report::{Form, Report as _};
@@ -121,7 +121,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
 /// The number of boots of each kernel for a comparison, and the most if they do not agree.
 fn boots(unit: Unit) -> (usize, usize) {
     match unit {
-        Unit::Instructions { .. } => (BOOTS_COUNTING, MOST_COUNTING),
+        Unit::Instructions { .. } => (BOOTS_COUNTING, MAX_BOOTS_COUNTING),
         Unit::Nanoseconds | Unit::Ratio => (BOOTS_TIMING, BOOTS_TIMING),
     }
 }

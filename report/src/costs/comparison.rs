@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Compares the costs on two kernels, and says by a stated test which differences are real.
+//! Compares the costs on two kernels. A fixed test decides which differences are attributed to the kernels.
 
 use super::{Cost, Costs, Unit, comparison_table, json};
 use crate::form::{Form, Report};
@@ -11,23 +11,25 @@ impl Report for Comparison {
     const FORMS: &'static [Form<Comparison>] = &[comparison_table::FORM, json::COMPARISON_FORM];
 }
 
-/// Relative difference that two boots of one kernel can have where instructions are counted. A larger one
-/// is a difference of the kernels.
-pub const EXACT: f64 = 0.001;
+/// Where instructions are counted: the largest relative difference that is attributed to the boots. A larger
+/// one is attributed to the kernels.
+pub const COUNT_TOLERANCE: f64 = 0.001;
 
-/// Least relative difference that is reported where time is measured, however certain it is.
-pub const NOTABLE: f64 = 0.01;
+/// Where time is measured: smaller relative differences are not reported, even if they are certain.
+pub const TIME_THRESHOLD: f64 = 0.01;
 
-/// Boots of each kernel, in turn, where instructions are counted. One would do; the second shows that the
-/// count is repeatable. If the two do not agree there are more, up to [`MOST_COUNTING`].
+/// Number of boots of each kernel where instructions are counted; the kernels take turns. The second boot
+/// shows that the count is repeatable. If the counts differ, more boots follow, up to
+/// [`MAX_BOOTS_COUNTING`].
 pub const BOOTS_COUNTING: usize = 2;
 
-/// Most boots of each kernel where instructions are counted. Counts in which the scheduler takes part
-/// vary, but most boots agree.
-pub const MOST_COUNTING: usize = 5;
+/// Largest number of boots of each kernel where instructions are counted. Counts of operations that switch
+/// tasks vary from boot to boot, but most boots agree.
+pub const MAX_BOOTS_COUNTING: usize = 5;
 
-/// Boots of each kernel, in turn, where time is measured. If the kernels do not differ, all times of one
-/// are beyond all of the other's once in 462 comparisons: 2 of the 924 ways to choose 6 of 12.
+/// Number of boots of each kernel where time is measured; the kernels take turns. For equal kernels, the
+/// chance that all times of one exceed all times of the other is 1 in 462: 2 of the 924 ways to choose 6
+/// of 12.
 pub const BOOTS_TIMING: usize = 6;
 
 /// The result of comparing one cost.
@@ -35,13 +37,13 @@ pub const BOOTS_TIMING: usize = 6;
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Finding {
-    /// No real difference.
+    /// No difference that is attributed to the kernels.
     Same,
     /// The second kernel is slower.
     Slower,
     /// The second kernel is faster.
     Faster,
-    /// There is no count on which most boots of a kernel agree.
+    /// On one of the kernels (or both), no majority of the boots agrees on a count.
     Unsteady,
 }
 
@@ -61,28 +63,28 @@ impl Finding {
 /// One cost on both kernels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Line {
+pub struct ComparedCost {
     /// Its name.
     pub name: String,
-    /// Cost on the first kernel in each boot, in the unit: the least where instructions are counted, else
-    /// the median.
+    /// The cost on the first kernel, one figure per boot, in the unit: the least of the boot where
+    /// instructions are counted, else the median.
     pub first: Vec<f64>,
-    /// Cost on the second kernel.
+    /// The cost on the second kernel, likewise.
     pub second: Vec<f64>,
-    /// Relative change between the medians of the boots: 0.05 is 5 % more on the second. `None` if the
-    /// first cost is too small to measure.
+    /// Relative change from the first kernel's median to the second's: 0.05 means that the second costs 5 %
+    /// more. `None` if the first median is within the measurement error.
     pub change: Option<f64>,
-    /// Whether the change is real.
+    /// Whether the change is attributed to the kernels.
     pub finding: Finding,
 }
 
-/// A cost that was not measured on both kernels.
+/// A cost that at least one boot of a kernel did not measure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Lacking {
+pub struct UnmeasuredCost {
     /// Its name.
     pub name: String,
-    /// The outcome on each kernel: of the first boot in which it was not measured, if there is one.
+    /// The outcome on each kernel: that of the first boot that failed to measure the cost, else `Pass`.
     pub outcomes: [Outcome; 2],
 }
 
@@ -92,18 +94,18 @@ pub struct Lacking {
 pub struct Comparison {
     /// The kernels.
     pub kernels: [Kernel; 2],
-    /// Backend and accelerator, and why these.
+    /// Backend and accelerator, and the reason for the choice.
     pub machine: String,
     /// Unit of the costs.
     pub unit: Unit,
-    /// The costs that were measured on both.
-    pub lines: Vec<Line>,
-    /// The costs that were measured on one or none.
-    pub lacking: Vec<Lacking>,
+    /// The costs that were measured in all boots of both kernels.
+    pub lines: Vec<ComparedCost>,
+    /// The costs that at least one boot did not measure.
+    pub lacking: Vec<UnmeasuredCost>,
 }
 
 impl Comparison {
-    /// Compares boots of two kernels; `None` if either has none.
+    /// Compares two kernels by the costs in their boots; `None` if either kernel has no boot.
     #[must_use]
     pub fn of(first: &[Costs], second: &[Costs]) -> Option<Comparison> {
         let (one, other) = (first.first()?, second.first()?);
@@ -122,38 +124,42 @@ impl Comparison {
             };
             match (of(first), of(second)) {
                 (Some(first), Some(second)) => {
-                    let exact_to = one.named(name).map_or(0.0, |cost| cost.exact_to);
-                    comparison.lines.push(Line::of(name, one.unit, exact_to, first, second));
+                    let resolution = one.named(name).map_or(0.0, |cost| cost.exact_to);
+                    comparison
+                        .lines
+                        .push(ComparedCost::of(name, one.unit, resolution, first, second));
                 }
                 _ => {
                     let outcomes = [outcome(first, name), outcome(second, name)];
-                    comparison.lacking.push(Lacking { name: name.clone(), outcomes });
+                    comparison.lacking.push(UnmeasuredCost { name: name.clone(), outcomes });
                 }
             }
         }
         Some(comparison)
     }
 
-    /// Whether a cost has this finding.
+    /// Whether at least one cost has this finding.
     #[must_use]
     pub fn found(&self, finding: Finding) -> bool {
         self.lines.iter().any(|line| line.finding == finding)
     }
 
-    /// Names of measurements that failed on a kernel.
+    /// Names of the costs whose measurement failed on at least one kernel.
     pub fn failed(&self) -> impl Iterator<Item = &str> {
-        let failed = |lacking: &&Lacking| lacking.outcomes.iter().any(|it| it.is_failure());
+        let failed = |lacking: &&UnmeasuredCost| lacking.outcomes.iter().any(|it| it.is_failure());
         self.lacking.iter().filter(failed).map(|lacking| lacking.name.as_str())
     }
 }
 
-/// The outcome of a measurement in the boots of a kernel: `Pass` if it was measured in each.
+/// The outcome of a measurement in the boots of a kernel: `Pass` if each boot measured it, else that of the
+/// first boot that did not.
 fn outcome(boots: &[Costs], name: &str) -> Outcome {
     let mut lacks = boots.iter().flat_map(|costs| &costs.lacks);
     lacks.find(|lack| lack.name == name).map_or(Outcome::Pass, |lack| lack.outcome)
 }
 
-/// The figure of a cost by which kernels are compared.
+/// The figure by which kernels are compared: the median where time is measured, the least where instructions
+/// are counted, else the ratio.
 #[must_use]
 pub fn value(unit: Unit, cost: &Cost) -> f64 {
     match (unit, cost.cost) {
@@ -163,53 +169,61 @@ pub fn value(unit: Unit, cost: &Cost) -> f64 {
     }
 }
 
-impl Line {
-    fn of(name: &str, unit: Unit, exact_to: f64, first: Vec<f64>, second: Vec<f64>) -> Line {
+impl ComparedCost {
+    fn of(
+        name: &str,
+        unit: Unit,
+        resolution: f64,
+        first: Vec<f64>,
+        second: Vec<f64>,
+    ) -> ComparedCost {
         let (one, other) = (median(&first), median(&second));
-        let change = (one > exact_to).then(|| other / one - 1.0);
+        let change = (one > resolution).then(|| other / one - 1.0);
         let finding = match unit {
-            Unit::Instructions { .. } => counted(&first, &second, exact_to),
-            Unit::Nanoseconds | Unit::Ratio => timed(&first, &second, exact_to),
+            Unit::Instructions { .. } => counted(&first, &second, resolution),
+            Unit::Nanoseconds | Unit::Ratio => timed(&first, &second, resolution),
         };
-        Line { name: name.to_owned(), first, second, change, finding }
+        ComparedCost { name: name.to_owned(), first, second, change, finding }
     }
 }
 
-fn of_sign(change: f64) -> Finding {
+fn slower_or_faster(change: f64) -> Finding {
     if change > 0.0 { Finding::Slower } else { Finding::Faster }
 }
 
-/// The finding where instructions are counted: real if most counts of each kernel agree, and the medians do
-/// not.
-fn counted(first: &[f64], second: &[f64], exact_to: f64) -> Finding {
+/// The finding where instructions are counted. The kernels differ if on each of them most counts agree, but
+/// the median of the one does not agree with that of the other.
+fn counted(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let steady = |counts: &[f64]| {
-        let like = |one: f64| counts.iter().filter(|count| agree(one, **count, exact_to)).count();
+        let like = |one: f64| counts.iter().filter(|count| agree(one, **count, resolution)).count();
         counts.iter().any(|one| 2 * like(*one) > counts.len())
     };
     if !steady(first) || !steady(second) {
         return Finding::Unsteady;
     }
     let (one, other) = (median(first), median(second));
-    match agree(one, other, exact_to) {
+    match agree(one, other, resolution) {
         true => Finding::Same,
-        false => of_sign(other - one),
+        false => slower_or_faster(other - one),
     }
 }
 
-fn agree(one: f64, other: f64, exact_to: f64) -> bool {
-    (one - other).abs() <= one.min(other) * EXACT + exact_to
+/// Whether two counts differ by no more than [`COUNT_TOLERANCE`] and the counter's resolution.
+fn agree(one: f64, other: f64, resolution: f64) -> bool {
+    (one - other).abs() <= one.min(other) * COUNT_TOLERANCE + resolution
 }
 
-/// The finding where time is measured: real if all times of one kernel are beyond all of the other's, by at
-/// least [`NOTABLE`].
-fn timed(first: &[f64], second: &[f64], exact_to: f64) -> Finding {
+/// The finding where time is measured. The kernels differ if all times of one exceed all times of the other,
+/// and the medians differ by more than [`TIME_THRESHOLD`] and the counter's resolution.
+fn timed(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let ((low, high), (second_low, second_high)) = (range(first), range(second));
-    let apart = second_low > high || second_high < low;
+    let separate = second_low > high || second_high < low;
     let (one, other) = (median(first), median(second));
-    let notable = (other - one).abs() > one.max(0.0) * NOTABLE + exact_to;
-    if apart && notable { of_sign(other - one) } else { Finding::Same }
+    let over_threshold = (other - one).abs() > one.max(0.0) * TIME_THRESHOLD + resolution;
+    if separate && over_threshold { slower_or_faster(other - one) } else { Finding::Same }
 }
 
+/// The least and the greatest value.
 fn range(values: &[f64]) -> (f64, f64) {
     let fold = |with: fn(f64, f64) -> f64, from| values.iter().copied().fold(from, with);
     (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))

@@ -3,7 +3,9 @@
 //! A comparison for people.
 
 use super::Unit;
-use super::comparison::{Comparison, EXACT, Finding, Lacking, NOTABLE, median};
+use super::comparison::{
+    COUNT_TOLERANCE, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost, median,
+};
 use super::table::number;
 use crate::Outcome;
 use crate::form::Form;
@@ -33,7 +35,7 @@ pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
         let finding = one.finding.as_str();
         sheet.line(&format!("  {:width$}{first:>12}{second:>12}{change:>11}  {finding}", one.name));
     }
-    for Lacking { name, outcomes } in &comparison.lacking {
+    for UnmeasuredCost { name, outcomes } in &comparison.lacking {
         let [first, second] = outcomes.map(Outcome::as_str);
         sheet.line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
     }
@@ -49,7 +51,7 @@ fn unit_and_test(unit: Unit) -> (&'static str, String) {
             "instructions, the least of a boot",
             format!(
                 "a difference of more than {} % is real, if most boots of each kernel agree to that",
-                EXACT * 100.0
+                COUNT_TOLERANCE * 100.0
             ),
         ),
         Unit::Nanoseconds | Unit::Ratio => (
@@ -61,7 +63,7 @@ fn unit_and_test(unit: Unit) -> (&'static str, String) {
             format!(
                 "a difference of more than {} % and a tick of the counter is real, if all boots of one \
                  kernel are beyond all of the other's (by chance in one of 462 comparisons)",
-                NOTABLE * 100.0
+                TIME_THRESHOLD * 100.0
             ),
         ),
     }

@@ -8,7 +8,7 @@ use crate::costs::comparison_table::render;
 const COUNTING: Unit = Unit::Instructions { hertz: 1_000_000_000, of_loop: 3 };
 
 fn finding(unit: Unit, first: &[f64], second: &[f64]) -> Finding {
-    Line::of("x", unit, 0.0, first.to_vec(), second.to_vec()).finding
+    ComparedCost::of("x", unit, 0.0, first.to_vec(), second.to_vec()).finding
 }
 
 #[test]
@@ -27,15 +27,20 @@ fn most_counts_decide() {
     assert_eq!(finding(COUNTING, &odd, &[3000.0; 3]), Finding::Same);
     assert_eq!(finding(COUNTING, &odd, &[3010.0; 3]), Finding::Slower);
     assert_eq!(finding(COUNTING, &[3000.0, 3010.0, 3020.0], &[3000.0; 3]), Finding::Unsteady);
-    let line =
-        Line::of("x", COUNTING, 0.0, vec![3000.0, 3300.0, 3300.0, 3000.0, 3300.0], vec![3300.0; 5]);
+    let line = ComparedCost::of(
+        "x",
+        COUNTING,
+        0.0,
+        vec![3000.0, 3300.0, 3300.0, 3000.0, 3300.0],
+        vec![3300.0; 5],
+    );
     assert_eq!(line.change, Some(0.0));
 }
 
 #[test]
 fn a_coarse_counter_tells_less() {
     let finding = |second: f64| {
-        Line::of("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second]).finding
+        ComparedCost::of("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second]).finding
     };
     assert_eq!(finding(228.5), Finding::Same);
     assert_eq!(finding(230.0), Finding::Slower);
@@ -55,7 +60,9 @@ fn times_differ_if_all_of_one_are_beyond_all_of_the_other() {
 
 #[test]
 fn nothing_is_not_slower_than_nothing() {
-    let line = |second| Line::of("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6]);
+    let line = |second| {
+        ComparedCost::of("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6])
+    };
     assert_eq!((line(0.01).finding, line(0.01).change), (Finding::Same, None));
     assert_eq!(line(0.5).finding, Finding::Slower);
 }

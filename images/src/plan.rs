@@ -84,7 +84,7 @@ impl Plan {
             Step::Take(image) => Ok(image),
             Step::BuildRelease(build) => build.run(ctx),
             Step::BuildTree(build) => build.run(ctx),
-            Step::TakePrebuilt(prebuilt) => prebuilt.take(ctx),
+            Step::TakePrebuilt(prebuilt) => prebuilt.obtain(ctx),
         }
     }
 }

@@ -11,6 +11,8 @@ mod riscv64;
 mod s390x;
 mod x86_64;
 
+pub(crate) use x86_64::pvh_entry_works;
+
 /// The data of an architecture.
 pub(crate) struct Facts {
     /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.

@@ -26,9 +26,13 @@ pub(super) const FACTS: Facts = Facts {
 /// Compressed, entered at its 64-bit entry point.
 const BZIMAGE: Image = Image { target: "bzImage", file: "arch/x86/boot/bzImage", elf: false };
 
-/// A vmlinux needs no decompression; it is entered at its PVH entry point. With KASAN that entry
-/// dies in a memcmp() that KASAN checks before its shadow memory exists (seen with 6.12,
-/// `xen_prepare_pvh()`).
+/// A vmlinux needs no decompression; it is entered at its PVH entry point, if that works.
 fn image(dot_config: &str) -> Image {
-    if dot_config.lines().any(|line| line == "CONFIG_KASAN=y") { BZIMAGE } else { Image::VMLINUX }
+    if pvh_entry_works(dot_config) { Image::VMLINUX } else { BZIMAGE }
+}
+
+/// Whether the PVH entry point of a vmlinux with this .config works. With KASAN that entry dies in a
+/// memcmp() that KASAN checks before its shadow memory exists (seen with 6.12, `xen_prepare_pvh()`).
+pub(crate) fn pvh_entry_works(dot_config: &str) -> bool {
+    dot_config.lines().all(|line| line != "CONFIG_KASAN=y")
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prebuilt kernels: an image, its configuration, and the modules through which its guest reaches
-//! the host.
+//! Prebuilt kernels. A prebuilt kernel is an image, its configuration, and the modules that a guest needs
+//! to reach the host (virtio-mmio, vsock).
 //!
 //! ```text
 //! package (file or name), installed, image by path
@@ -36,7 +36,8 @@ use packages::Wanted;
 
 pub use places::config_of;
 
-/// Version of the entries in the cache. It changes whenever the same kernel is stored differently.
+/// Version of the layout of cache entries, part of every key. Change it whenever the layout changes, so that
+/// old entries are no longer found.
 const FORMAT: &str = "sudbox ready 1";
 
 /// Configuration symbols without which a guest cannot reach the host, and their modules.
@@ -48,23 +49,28 @@ const NEEDED: [(&str, &str); 2] = [
 /// Metadata of a prebuilt kernel in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Meta {
+    /// The kernel's origin, as reports show it.
     label: String,
+    /// As `uname -r` prints it.
     release: Option<String>,
     /// Names of the modules, in the order in which they are loaded.
     modules: Vec<String>,
+    /// Whether the kernel finds virtio-mmio devices by ACPI only.
     acpi: bool,
 }
 
-/// A prebuilt kernel that a person asks for.
+/// A prebuilt kernel that the user named.
 #[derive(Debug)]
 pub(crate) struct PrebuiltKernel {
     prebuilt: Prebuilt,
-    /// As typed after `KERNEL=`, for messages.
+    /// The reference as typed after `KERNEL=`, for messages.
     typed: String,
     arch: Arch,
 }
 
 impl PrebuiltKernel {
+    /// Checks that the request needs no source.
+    ///
     /// # Errors
     /// [`ReferenceError::PatchedPrebuilt`] if the request has patches, which need a source.
     pub(crate) fn new(prebuilt: Prebuilt, request: &Request) -> Result<PrebuiltKernel, Error> {
@@ -78,19 +84,19 @@ impl PrebuiltKernel {
     /// Finds and unpacks the kernel, or takes it from the cache.
     ///
     /// # Errors
-    /// [`PrebuiltError`] if it is damaged, or cannot be used without modules that are not here.
-    pub(crate) fn take(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
+    /// [`PrebuiltError`] if the kernel is damaged, or needs modules that were not found beside it.
+    pub(crate) fn obtain(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let (typed, arch) = (self.typed.as_str(), self.arch);
         match &self.prebuilt {
-            Prebuilt::Image(image) => of_image(ctx, image, typed),
+            Prebuilt::Image(image) => from_image(ctx, image, typed),
             Prebuilt::Installed => {
                 let path = places::installed()?;
                 let image = image_file::inspect(&path, arch).map_err(|why| {
                     PrebuiltError::Installed { typed: typed.to_owned(), path, why }
                 })?;
-                of_image(ctx, &image, typed)
+                from_image(ctx, &image, typed)
             }
-            Prebuilt::PackageFile(path) => of_package_file(ctx, path, typed, arch),
+            Prebuilt::PackageFile(path) => from_package_file(ctx, path, typed, arch),
             Prebuilt::Package(name) => packages::kernel(ctx, typed, arch, Wanted::Name(name)),
             Prebuilt::NewestPackage(series) => {
                 packages::kernel(ctx, typed, arch, Wanted::Newest(*series))
@@ -101,27 +107,31 @@ impl PrebuiltKernel {
 
 /// A prebuilt kernel, not yet in the cache.
 struct Parts {
-    /// The reference, for messages.
+    /// The reference as typed, for messages.
     typed: String,
+    /// The kernel's origin, as reports show it.
     label: String,
     kernel: Kernel,
-    /// The configuration found beside the image; one in the image is preferred.
+    /// The configuration that was found beside the image. A configuration in the image takes precedence.
     config: Option<String>,
     modules: Vec<Module>,
 }
 
+/// A kernel image, not yet in the cache.
 enum Kernel {
-    /// A vmlinux, which is booted where it is.
+    /// A vmlinux that the user gave. It is booted from its own path and not copied into the cache.
     Vmlinux(Facts),
+    /// A bzImage, booted as it is or as the vmlinux in it.
     BzImage {
         bytes: Vec<u8>,
+        /// The release in its header.
         release: Option<String>,
     },
-    /// An image of another architecture, which is booted as it is.
+    /// The boot image of an architecture other than x86-64, booted without unpacking.
     Image(Vec<u8>),
 }
 
-/// The name in the cache of a kernel that is made from these parts.
+/// The name of a cache entry: a hash of everything it is made from.
 fn key(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in [FORMAT.as_bytes()].iter().chain(parts) {
@@ -131,11 +141,11 @@ fn key(parts: &[&[u8]]) -> String {
     format!("ready-{}", hex(&hasher.finalize()[..16]))
 }
 
-/// An image by its path, with its configuration and modules.
+/// The kernel in an image file, with the configuration and modules that are found beside it.
 ///
 /// # Errors
-/// [`PrebuiltError`] if it is damaged, or cannot be used without modules that are not here.
-fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
+/// [`PrebuiltError`] if it is damaged, or needs modules that were not found beside it.
+fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
     let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
     let bytes = read_loaded(image).map_err(cannot)?;
     let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
@@ -149,8 +159,8 @@ fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelI
     content.extend(modules.iter().map(|module| &module.content[..]));
     let key = key(&content);
     let label = format!("{}, as given", image.path.display());
-    let given = (image.format == Format::Vmlinux).then_some(image.path.as_path());
-    if let Some(mut found) = cached(ctx, &key, given)? {
+    let users_vmlinux = (image.format == Format::Vmlinux).then_some(image.path.as_path());
+    if let Some(mut found) = cached(ctx, &key, users_vmlinux)? {
         found.source = label;
         return Ok(found);
     }
@@ -161,14 +171,14 @@ fn of_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelI
     };
     let typed = typed.to_owned();
     let parts = Parts { typed, label, kernel, config: around.config, modules };
-    store(ctx, &key, parts, given)
+    store(ctx, &key, parts, users_vmlinux)
 }
 
-/// The file of a package.
+/// The kernel in a package file that the user named.
 ///
 /// # Errors
-/// [`PrebuiltError`] if it is not a package of a kernel for this architecture, or damaged.
-fn of_package_file(
+/// [`PrebuiltError`] if the file is damaged, or is not a package of a kernel for this architecture.
+fn from_package_file(
     ctx: &mut Ctx<'_>,
     path: &Path,
     typed: &str,
@@ -176,14 +186,15 @@ fn of_package_file(
 ) -> Result<KernelImage, Error> {
     let files = deb::files(path);
     let sums = files.iter().map(|file| sha256_of(file)).collect::<Result<Vec<_>, _>>()?;
-    of_packages(ctx, &sums, typed, arch, |_| Ok(files))
+    from_packages(ctx, &sums, typed, arch, |_| Ok(files))
 }
 
-/// The packages with these checksums, which `fetch` gets if they were not unpacked before.
+/// The kernel in the packages with these checksums: from the cache, else unpacked from the files that `fetch`
+/// returns.
 ///
 /// # Errors
-/// As [`of_package_file`], and those of `fetch`.
-fn of_packages(
+/// As [`from_package_file`], and those of `fetch`.
+fn from_packages(
     ctx: &mut Ctx<'_>,
     sums: &[String],
     typed: &str,
@@ -227,12 +238,12 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The entry of that name, if there is one. A vmlinux that the user gave (`given`) is not copied
-/// into it.
+/// The cache entry `key`, if it exists and is readable. `users_vmlinux` is the vmlinux that the user gave,
+/// which is booted instead of a kernel file in the entry.
 fn cached(
     ctx: &mut Ctx<'_>,
     key: &str,
-    given: Option<&Path>,
+    users_vmlinux: Option<&Path>,
 ) -> Result<Option<KernelImage>, Error> {
     let folder = ctx.entry("images", key);
     if !folder.is_dir() {
@@ -242,8 +253,8 @@ fn cached(
     let Ok(text) = fs::read(folder.join("meta.json")) else { return Ok(None) };
     let Ok(meta) = serde_json::from_slice::<Meta>(&text) else { return Ok(None) };
     Ok(Some(KernelImage {
-        kernel: given.map_or_else(|| folder.join("kernel"), Path::to_owned),
-        vmlinux: given.map(Path::to_owned),
+        kernel: users_vmlinux.map_or_else(|| folder.join("kernel"), Path::to_owned),
+        vmlinux: users_vmlinux.map(Path::to_owned),
         config: Some(folder.join("config")).filter(|path| path.exists()),
         release: meta.release,
         source: meta.label,
@@ -254,12 +265,12 @@ fn cached(
     }))
 }
 
-/// Puts a kernel into the cache atomically.
+/// Writes a kernel to the cache entry `key`, which appears whole or not at all, and returns it from there.
 fn store(
     ctx: &mut Ctx<'_>,
     key: &str,
     parts: Parts,
-    given: Option<&Path>,
+    users_vmlinux: Option<&Path>,
 ) -> Result<KernelImage, Error> {
     let Parts { typed, label, kernel, config, modules } = parts;
     let (facts, packed, unpacked, release) = match kernel {
@@ -274,21 +285,22 @@ fn store(
     };
     let command_line_devices = facts.as_ref().map(|facts| facts.command_line_devices);
     let pvh = facts.as_ref().is_some_and(|facts| facts.pvh);
-    let (inside, banner) = facts.map(|f| (f.config, f.release)).unwrap_or_default();
-    let config = inside.or(config);
+    let (embedded_config, embedded_release) =
+        facts.map(|f| (f.config, f.release)).unwrap_or_default();
+    let config = embedded_config.or(config);
     let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
     check_transport(&typed, config.as_deref(), &modules)?;
-    let enterable =
-        pvh && (arch::facts(Arch::X86_64).image)(config.as_deref().unwrap_or_default()).elf;
+    let enterable = pvh && arch::pvh_entry_works(config.as_deref().unwrap_or_default());
     let to_boot = match unpacked {
         Some(vmlinux) if enterable => Some(vmlinux),
         _ => packed,
     };
     let meta = Meta {
         label,
-        release: banner.or(release),
+        release: embedded_release.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        // If neither is known, it may be a kernel of sudbox's own, which takes the command line.
+        // If neither the image nor a configuration tells, assume a kernel that sudbox built: it takes
+        // virtio-mmio devices from the command line and needs no ACPI.
         acpi: !command_line_devices
             .or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y"))
             .unwrap_or(true),
@@ -299,7 +311,7 @@ fn store(
     fs::create_dir(&new).context("make", &new)?;
     let text = serde_json::to_vec_pretty(&meta)
         .map_err(std::io::Error::from)
-        .context("describe the image in", &new)?;
+        .context("write the metadata (meta.json) of the kernel in", &new)?;
     let mut files = vec![("meta.json".to_owned(), text)];
     files.extend(to_boot.map(|bytes| ("kernel".to_owned(), bytes)));
     files.extend(config.map(|text| ("config".to_owned(), text.into_bytes())));
@@ -311,13 +323,14 @@ fn store(
     let held = ctx.lock("images", key, Mode::Exclusive)?;
     let place = ctx.entry("images", key);
     if place.exists() {
-        // It is damaged, or another run has just made the same.
+        // The existing entry is damaged, or another run stored the same kernel in the meantime. In both
+        // cases ours replaces it.
         fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
     }
     held.record_size(cache::disk_usage(&new));
     fs::rename(&new, &place).context("write", &place)?;
     drop(held);
-    let stored = cached(ctx, key, given)?;
+    let stored = cached(ctx, key, users_vmlinux)?;
     ctx.cache.evict();
     stored.ok_or_else(|| Error::Vanished {
         what: "the kernel that was just unpacked",
@@ -325,7 +338,8 @@ fn store(
     })
 }
 
-/// Checks that a guest of this kernel can reach the host, as far as its configuration is known.
+/// Checks that a guest of this kernel can reach the host: that each driver in [`NEEDED`] is built in or among
+/// `modules`. Without a configuration nothing is checked.
 fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
     let Some(config) = config else { return Ok(()) };
     for (symbol, module) in NEEDED {
@@ -333,7 +347,7 @@ fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Res
             .lines()
             .find_map(|line| line.strip_prefix(symbol)?.strip_prefix('='))
             .unwrap_or("n");
-        if value == "m" && !modules.iter().any(|there| there.name == module) {
+        if value == "m" && !modules.iter().any(|found| found.name == module) {
             return Err(PrebuiltError::ModuleMissing { typed: typed.to_owned(), module }.into());
         }
         if value == "n" {

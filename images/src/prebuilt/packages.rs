@@ -107,7 +107,7 @@ pub(super) fn kernel(
 fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<KernelImage, Error> {
     let tmp = ctx.cache.temporary()?;
     let sums: Vec<String> = found.parts.iter().map(|part| part.sha256.clone()).collect();
-    let mut image = super::of_packages(ctx, &sums, typed, arch, |ctx| {
+    let mut image = super::from_packages(ctx, &sums, typed, arch, |ctx| {
         let names = found.parts.iter().map(|part| (&*part.package, &*part.version));
         apt::fetch(ctx, &names.collect::<Vec<_>>(), found.suites, tmp.path())
     })?;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and their first registers: the part that all architectures with
-//! foreign programs share.
+//! The part of running foreign programs that architectures share: the machine code of the test programs,
+//! and the registers a program starts with.
 
 use super::gates::between;
 use super::{FLAGS_FIXED, Reg, Registers};
 
-/// The registers of calls of the personality `alien`.
+/// The registers that carry a system call of the personality `alien`.
 #[derive(Clone, Copy, Debug)]
 pub struct AlienRegisters {
-    /// The number, of which all bits count.
+    /// The call's number. All 64 bits are significant.
     pub number: Reg,
     /// The arguments. A new thread gets its argument in the first.
     pub arguments: [Reg; 4],
@@ -30,16 +30,16 @@ pub fn alien_program() -> &'static [u8] {
     between(sudbox_alien, sudbox_alien_end)
 }
 
-/// A program for `alien` that issues umask(0123) to Linux. Its third argument selects how: by a jump to
-/// the function at its first argument (1), after setting the selector at its second argument to ALLOW
-/// (2), or in the ordinary way, which is emulated (0).
+/// A program for `alien` that tries to make Linux execute umask(0123). Its third argument selects how: 0,
+/// an ordinary call, which is emulated; 1, a jump to the function at its first argument; 2, an ordinary
+/// call after setting the selector at its second argument to ALLOW.
 #[must_use]
 pub fn escape_program() -> &'static [u8] {
     between(sudbox_escape, sudbox_escape_end)
 }
 
-/// Sets the thread register of a foreign thread, if it is not a general register. Here it is one, and
-/// the personality sets it.
+/// Does nothing: on this architecture the address of a thread's block is in a general register, which the
+/// personality sets.
 ///
 /// # Errors
 /// None.
@@ -52,7 +52,7 @@ pub unsafe fn set_block(_: u64) -> crate::sys::Result<()> {
 }
 
 impl Registers {
-    /// The registers of a program that begins at this address with this stack pointer.
+    /// Returns the registers of a program that begins at `entry` with the stack pointer `stack`.
     #[must_use]
     pub fn start(entry: u64, stack: u64) -> Registers {
         let mut registers = Registers::default();
@@ -64,7 +64,7 @@ impl Registers {
         registers
     }
 
-    /// Replaces these registers of a task by `start`, except [`Reg::THREAD`].
+    /// Overwrites all registers with those of `start`, but keeps the thread pointer ([`Reg::THREAD`]).
     pub fn become_start(&mut self, start: &Registers) {
         let thread = Reg::THREAD.map(|reg| (reg, self[reg]));
         *self = *start;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A minimal program, generated at run time.
+//! A minimal ELF program, generated at run time.
 
 use super::{ELF_FLAGS, ELF_MACHINE, tiny_text};
 
-/// A minimal ELF executable. Its one segment lies outside all ranges that cases allow. It issues two
-/// system calls: dup(0), and an exit with `code`, plus 1 if dup() failed.
+/// Returns a minimal ELF executable. Its one segment lies outside the range [`inside`](super::inside). It
+/// calls dup(0), then exits with the low 7 bits of `code`, or one more if dup() failed.
 #[must_use]
 pub fn tiny_program(code: u8) -> Vec<u8> {
     const BASE: u64 = 0x1000_0000;
@@ -30,5 +30,5 @@ pub fn tiny_program(code: u8) -> Vec<u8> {
     image
 }
 
-/// The addend of [`PROBED_FUNCTIONS`](super::PROBED_FUNCTIONS).
+/// The number that each of [`PROBED_FUNCTIONS`](super::PROBED_FUNCTIONS) adds to its argument.
 pub const PROBED_ADDS: u32 = 7;

@@ -7,8 +7,8 @@ use super::gates::address;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The machine code of a loop: the number of repetitions, the value for the number register, and an
-/// address for the operations that need one. Gives the result register after the last repetition.
+/// A loop in machine code. Its arguments: the number of repetitions, the system call's number, and an
+/// address if the operation needs one. Returns the value of the result register after the last repetition.
 type Loop = unsafe extern "C" fn(u64, u64, u64) -> i64;
 
 unsafe extern "C" {
@@ -36,13 +36,13 @@ impl Repeat {
         Repeat { function: sudbox_repeat_nothing, number: 0, address: 0 }
     }
 
-    /// A call without arguments from [`inside`](super::inside).
+    /// A system call without arguments, issued at an address in the range [`inside`](super::inside).
     #[must_use]
     pub fn inside(number: i64) -> Repeat {
         Repeat { function: sudbox_repeat_inside, number: number.cast_unsigned(), address: 0 }
     }
 
-    /// A call without arguments from [`outside`].
+    /// A system call without arguments, issued at an address in the range [`outside`].
     #[must_use]
     pub fn outside(number: i64) -> Repeat {
         Repeat { function: sudbox_repeat_outside, number: number.cast_unsigned(), address: 0 }
@@ -57,8 +57,8 @@ impl Repeat {
         Repeat { function: sudbox_repeat_flip, number: 0, address }
     }
 
-    /// The replacement of a call by a binary rewriter: a call of a trampoline, which calls
-    /// `sudbox_answer()`.
+    /// A function call to a trampoline, which calls `sudbox_answer()`: the code that a binary rewriter
+    /// puts in place of a system call.
     #[must_use]
     pub fn rewritten(number: i64) -> Repeat {
         Repeat {
@@ -68,7 +68,8 @@ impl Repeat {
         }
     }
 
-    /// Repeats the operation `count` times, at least once. Gives the last result.
+    /// Repeats the operation `count` times and returns the last result. `count` must not be 0, with which
+    /// the loop would run 2^64 times.
     #[inline]
     pub fn run(&self, count: u64) -> i64 {
         // SAFETY: the loops follow the C ABI, calls without arguments touch no memory, and the maker of
@@ -77,7 +78,7 @@ impl Repeat {
     }
 }
 
-/// The address range of the calls of [`Repeat::outside`].
+/// The address range of the loop of [`Repeat::outside`].
 #[must_use]
 pub fn outside() -> Range<u64> {
     sudbox_repeat_outside as *const () as u64..address(sudbox_repeat_outside_end)
@@ -91,14 +92,15 @@ pub fn emulated() -> u64 {
     EMULATED.load(Ordering::Relaxed)
 }
 
-/// Emulates a call in the cheapest way: counts it. Only one thread may do so at a time.
+/// Emulates a call in the cheapest way: only counts it. Must not run in two threads at once, since the
+/// increment is not atomic.
 #[inline]
 pub fn count_emulated() {
-    // No atomic increment, which would cost as much as the trampoline.
+    // An atomic increment would cost as much as the trampoline.
     EMULATED.store(emulated() + 1, Ordering::Relaxed);
 }
 
-/// The function that the trampoline calls.
+/// Called by the trampoline in place of the system call: counts the call and returns its number.
 #[unsafe(no_mangle)]
 extern "C" fn sudbox_answer(number: u64) -> u64 {
     count_emulated();

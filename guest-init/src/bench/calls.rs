@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Benchmarks of calls with and without dispatch, and of other operations of emulators.
+//! Benchmarks of system calls with and without dispatch, and of the other operations of emulators: flips of
+//! the selector, prctl(), personality() and rewritten calls.
 
 use super::watch::{CALLS, Watch};
 use crate::arch::{self, Repeat, inside_call};
@@ -9,10 +10,10 @@ use crate::support::*;
 use crate::sys::{self, Action};
 use std::ops::Range;
 
-/// The call of most benchmarks: the one that does the least.
+/// The system call of most benchmarks, chosen because the kernel does little in it.
 pub(super) const GETPID: i64 = libc::SYS_getpid;
 
-/// Installs a handler of SIGSYS that only counts.
+/// Installs a handler of SIGSYS that only counts the calls.
 pub(super) fn install_counting_handler() -> Check {
     extern "C" fn count(_: i32, _: *const u8, _: *mut u8) {
         arch::count_emulated();
@@ -27,7 +28,8 @@ pub(super) fn install_counting_handler() -> Check {
     unsafe { sys::sigaction(libc::SIGSYS, &action) }.map_err(broken("rt_sigaction"))
 }
 
-/// Times calls of `getpid()`, and checks that the kernel executes them.
+/// Times `repeat`, which calls getpid(), and checks that no call was dispatched and that the result is the
+/// PID.
 pub(super) fn time_getpid(watch: &mut Watch, repeat: Repeat) -> Check {
     watch.time(|count| {
         let _ = repeat.run(count);
@@ -46,7 +48,8 @@ pub(super) fn inside() -> Check {
     time_exempt(arm)
 }
 
-/// Times calls from the allowed range, with the selector at BLOCK.
+/// Times calls that are not dispatched although the selector is at BLOCK: `arm` exempts the address range
+/// of [`Repeat::inside`].
 fn time_exempt(arm: fn() -> Check) -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
@@ -74,7 +77,8 @@ pub(super) fn round_trip() -> Check {
     time_dispatched(arm)
 }
 
-/// Times calls that are dispatched.
+/// Times calls of [`Repeat::outside`], each of which is dispatched after `arm` and handled by a SIGSYS
+/// handler that only counts.
 fn time_dispatched(arm: fn() -> Check) -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
@@ -88,7 +92,7 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
     watch.store()
 }
 
-/// Arms inclusive mode for the loop of outside calls.
+/// Arms dispatch in inclusive mode: only calls from the loop of [`Repeat::outside`] are dispatched.
 fn arm_around() -> Check {
     let Range { start, end } = arch::outside();
     flip(ALLOW);
@@ -116,7 +120,7 @@ pub(super) fn flip_alone() -> Check {
     watch.store()
 }
 
-/// Times pairs of arming and disarming.
+/// Times pairs of arming and disarming dispatch by prctl().
 pub(super) fn prctl() -> Check {
     let call = libc::SYS_prctl.cast_unsigned();
     let option = u64::from(sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned());
@@ -132,12 +136,13 @@ pub(super) fn personality() -> Check {
     let now = unsafe { sys::call(libc::SYS_personality, &[0xffff_ffff]) };
     let now = now.map_err(broken("personality"))?;
     let other = now ^ ADDR_NO_RANDOMIZE;
-    // The second call gives the value that the first has set.
+    // The second call returns the value that the first has set.
     time_pair(call, [[other, 0, 0, 0, 0, 0], [now, 0, 0, 0, 0, 0]], other.cast_signed())
 }
 
-/// Times pairs of calls, one with each of the two lists of arguments. The second must give `due`.
-fn time_pair(call: u64, arguments: [[u64; 6]; 2], due: i64) -> Check {
+/// Times pairs of calls: first with `arguments[0]`, then with `arguments[1]`. The second call must return
+/// `expected`.
+fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
     let both = || {
         // SAFETY: prctl() arms with a static selector; personality() touches no memory.
         unsafe {
@@ -151,7 +156,7 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], due: i64) -> Check {
             let _ = both();
         }
     });
-    equal("result of the second call", both(), due)?;
+    equal("result of the second call", both(), expected)?;
     watch.store()
 }
 
@@ -164,7 +169,7 @@ pub(super) fn rewritten() -> Check {
     watch.store()
 }
 
-/// Makes an unmet requirement of an error: this machine does not permit the operation.
+/// Turns an error into [`Failure::Unmet`]: the machine does not permit `what`.
 pub(super) fn unmet<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Unmet(format!("{what}: {error}"))
 }

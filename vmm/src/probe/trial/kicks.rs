@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::kvm::kick::{install_kick_handler, kick_signal};
 
-/// Kicks the thread that made it once per period, until it is dropped.
+/// A periodic kick: once per period, until dropped, it signals the thread that called [`Kicks::start`].
 ///
-/// A kick just before `KVM_RUN` is lost, but the next one is not. So this does without
-/// `immediate_exit`, which another thread would have to set.
+/// A kick that arrives just before `KVM_RUN` has no effect, but the next one comes a period later. So
+/// `kvm_run.immediate_exit`, which closes that race elsewhere, is not needed here.
 pub(super) struct Kicks {
     timer: libc::timer_t,
 }

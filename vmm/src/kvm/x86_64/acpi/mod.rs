@@ -24,12 +24,14 @@ const OEM: [u8; 6] = *b"SUDBOX";
 const OEM_TABLE: [u8; 8] = *b"MICROVM ";
 const OEM_REVISION: u32 = 1;
 
-/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): no VGA, no CMOS clock. The bit for an 8042 is not set
-/// either, so the kernel probes for none of the three.
+/// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". "8042 present"
+/// stays clear, so the kernel probes for none of the three.
 const NO_VGA: u16 = 1 << 2;
 const NO_CMOS_CLOCK: u16 = 1 << 5;
 
-/// I/O port and value of the reset register: the i8042's reset line.
+/// I/O port and value of the reset register. Writing the value to the port resets the machine: it is the
+/// command by which an i8042 pulses the reset line. The VMM implements it although the tables declare no
+/// i8042.
 const RESET_PORT: u64 = 0x64;
 const RESET_VALUE: u8 = 0xfe;
 
@@ -55,7 +57,7 @@ pub(super) struct Table {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Returns the RSDP and, after it in memory, the tables to which it leads.
+/// Returns all tables, the RSDP first. The others follow it in memory.
 pub(super) fn tables(cpus: u8) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     let mut next = RSDP + Rsdp::len() as u64;
@@ -105,8 +107,8 @@ fn madt(cpus: u8) -> impl Aml {
     madt
 }
 
-/// Returns the DSDT: the vsock device under the id for which `drivers/virtio/virtio_mmio.c` looks, and
-/// COM1.
+/// Returns the DSDT: COM1, and the vsock device with the `_HID` that `drivers/virtio/virtio_mmio.c`
+/// matches.
 fn dsdt() -> impl Aml {
     let memory = aml::Memory32Fixed::new(true, low32(VSOCK_MMIO), low32(VSOCK_MMIO_SIZE));
     let vsock_interrupt = edge(VSOCK_GSI);
@@ -143,7 +145,7 @@ fn dsdt() -> impl Aml {
     )
     .to_aml_bytes(&mut body);
 
-    // Length of the header; revision 2: integers have 64 bits.
+    // 36 is the length of the header. Revision 2 makes AML integers 64 bits wide.
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
     dsdt.append_slice(&body);
     dsdt
@@ -152,8 +154,8 @@ fn dsdt() -> impl Aml {
 /// Describes an interrupt that is edge-triggered, active high and not shared, as an irqfd without a
 /// resample descriptor raises it.
 fn edge(gsi: u32) -> aml::Interrupt {
-    let (consumer, edge, active_low, shared) = (true, true, false, false);
-    aml::Interrupt::new(consumer, edge, active_low, shared, gsi)
+    let (consumer, edge_triggered, active_low, shared) = (true, true, false, false);
+    aml::Interrupt::new(consumer, edge_triggered, active_low, shared, gsi)
 }
 
 fn low32(address: u64) -> u32 {

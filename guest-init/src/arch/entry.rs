@@ -6,9 +6,9 @@ use super::{Gate, Registers};
 /// A way into the kernel beside the ordinary one, with a table of calls of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherEntry {
-    /// An outside gate that enters so.
+    /// The gate that enters the kernel this way; it lies outside the allowed range.
     pub gate: Gate,
-    /// `si_arch` of its calls.
+    /// `si_arch` of calls through the gate.
     pub audit_arch: u32,
     /// The number of `getresuid` with 32-bit user ids.
     pub getresuid: u32,
@@ -20,6 +20,6 @@ pub struct OtherEntry {
     pub exit_group: u32,
     /// The number of `prctl`.
     pub prctl: u32,
-    /// The registers of a call with this number and these arguments.
+    /// Returns the registers of a call with this number and these arguments.
     pub registers: fn(u64, [u64; 6]) -> Registers,
 }

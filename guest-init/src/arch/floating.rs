@@ -7,7 +7,9 @@ use super::{FLOAT_CONTROLS, FLOAT_LETTER, FLOAT_REGISTERS, FLOAT_WORDS, Register
 
 symbols!(sudbox_float_call; sudbox_float);
 
+/// Index of the first control register in a [`FloatState`].
 const CONTROLS: usize = FLOAT_REGISTERS * FLOAT_WORDS;
+/// Length of a [`FloatState`] in 64-bit words.
 const ALL: usize = CONTROLS + FLOAT_CONTROLS.len();
 
 /// The floating point registers, then their control and status registers.
@@ -42,7 +44,7 @@ impl FloatState {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), size_of_val(&self.0)) }
     }
 
-    /// Names the registers that differ.
+    /// Returns a text with the names of the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &FloatState) -> String {
         let name = |i: usize| match i.checked_sub(CONTROLS) {
@@ -55,7 +57,7 @@ impl FloatState {
     }
 }
 
-/// Issues a call with this floating point state; gives the registers and state after it.
+/// Issues a call with these registers and this floating point state; returns both as they are after it.
 #[must_use]
 pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, FloatState) {
     let mut out = Registers::default();

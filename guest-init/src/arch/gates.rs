@@ -16,13 +16,13 @@ use std::ops::Range;
 pub(super) type GateFunction =
     unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
-/// A gate.
+/// A function in machine code that issues one system call.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     pub(super) function: GateFunction,
     /// Address of the system call instruction.
     pub(super) call: u64,
-    /// Address of the other continuation.
+    /// Another address at which a handler may continue the gate.
     pub(super) elsewhere: u64,
 }
 
@@ -46,7 +46,7 @@ impl Gate {
         self.elsewhere
     }
 
-    /// Issues a call and gives all registers after it. The values of `regs` for the stack pointer and
+    /// Issues a call and returns all registers after it. The values of `regs` for the stack pointer and
     /// the next instruction are not used.
     #[must_use]
     pub fn issue(&self, regs: &Registers) -> Registers {
@@ -133,6 +133,7 @@ pub fn copy_length() -> usize {
     usize::try_from(address(sudbox_first_end) - start()).expect("code fits memory")
 }
 
+/// The address of the machine code of [`gate`].
 fn start() -> u64 {
     sudbox_first as *const () as u64
 }
@@ -158,7 +159,7 @@ pub unsafe fn copy_gate(place: *mut u8) -> Gate {
     }
 }
 
-/// The range of the inside part.
+/// The address range of the inside part, which cases allow.
 #[must_use]
 pub fn inside() -> Range<u64> {
     address(sudbox_inside_start)..address(sudbox_inside_end)
@@ -170,7 +171,7 @@ pub fn inside_entry() -> u64 {
     sudbox_syscall as *const () as u64
 }
 
-/// Issues a system call from the inside part. Gives the value of the result register, in which -4095
+/// Issues a system call from the inside part. Returns the value of the result register, in which -4095
 /// to -1 are errors.
 ///
 /// # Safety
@@ -183,7 +184,7 @@ pub unsafe fn inside_call(number: u64, a: [u64; 6]) -> i64 {
 
 /// Issues clone(2) (flags and stack as the first two arguments) or clone3(2) from the inside part. The
 /// child takes a function and its argument from the top of its stack, calls it, and exits its thread
-/// with the result. Gives the parent the value of the result register.
+/// with the result. In the parent, returns the value of the result register.
 ///
 /// # Safety
 /// `arguments` must be valid for `number`, and give the child a stack that [`prepare_stack`] made.
@@ -196,7 +197,7 @@ pub unsafe fn spawn(number: u64, arguments: [u64; 4]) -> i64 {
     unsafe { sudbox_spawn(number, a, b, c, d) }
 }
 
-/// Writes a function and its argument to the top of a stack, as [`spawn`] expects. Gives the first
+/// Writes a function and its argument to the top of a stack, as [`spawn`] expects. Returns the first
 /// stack pointer.
 pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
     let top = (stack.as_mut_ptr_range().end as u64) & !15;

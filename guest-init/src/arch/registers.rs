@@ -18,7 +18,7 @@ macro_rules! registers {
         impl Reg {
             /// Every register.
             pub const ALL: [Reg; [$(Reg::$name),*].len()] = [$(Reg::$name),*];
-            /// Their names.
+            /// The names of the registers, and their length in bytes.
             pub const NAMES: &'static [$crate::arch::Part] =
                 &[$($crate::arch::Part(stringify!($name), 8)),*];
         }
@@ -27,7 +27,7 @@ macro_rules! registers {
 pub(super) use registers;
 
 impl Reg {
-    /// The registers that no call may change and that have no role in one: all but those of number,
+    /// The registers that no call may change and that have no role in a call: all but those of number,
     /// arguments, result, next instruction and flags, and [`Reg::SCRATCH`].
     pub fn preserved() -> impl Iterator<Item = Reg> {
         let others = [Reg::NUMBER, Reg::RESULT, Reg::NEXT];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A watched call on architectures without assembly of their own for it: gives the general registers and
+//! A watched call on architectures without assembly of their own for it: returns the general registers and
 //! the floating point state after the call, and the content of its handler's signal frame. Call and
 //! handler run on the caller's stack.
 
@@ -12,7 +12,7 @@ pub type Floating = FloatState;
 
 /// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[];
-/// Flags that a program can set and continue.
+/// Flags with which a program can go on when it has set them.
 pub const WATCH_FLAGS: u64 = super::FLAGS;
 /// The flag that traps after every instruction: there is none.
 pub const TRAP_FLAG: u64 = 0;
@@ -41,8 +41,8 @@ impl Sight {
     }
 }
 
-/// Issues a call with these registers, except the stack pointer, and this floating point state. Gives the
-/// state after it.
+/// Issues a call with these registers, except the stack pointer, and this floating point state. Returns
+/// the state after it.
 ///
 /// # Safety
 /// Always safe on this architecture.
@@ -52,7 +52,7 @@ pub unsafe fn watch(_: Place, registers: &Registers, floating: &Floating) -> Sig
     Sight { registers, floating: Some(floating) }
 }
 
-/// The state at the entry of the handler, of which nothing is known.
+/// The state at the entry of the handler: empty, since nothing records it on this architecture.
 #[must_use]
 pub fn entered() -> Sight {
     Sight { registers: Registers::default(), floating: None }
@@ -99,6 +99,7 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("uc_stack.ss_flags", 8),
     Part("uc_stack.ss_size", 8),
 ];
+
 /// The layout of the floating point state: without names.
 #[must_use]
 pub fn floating_parts() -> &'static [Part] {
@@ -145,20 +146,20 @@ impl Frame {
         }
     }
 
-    /// The parts of the caller's memory around the frame: the frame is in none.
+    /// Returns `None`: on this architecture the frame is not in memory that the caller chose.
     #[must_use]
     pub fn cut<'a>(&self, _: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         None
     }
 }
 
-/// Clears the trap flag: there is none.
+/// Does nothing: there is no trap flag on this architecture.
 ///
 /// # Safety
 /// Always safe on this architecture.
 pub unsafe fn stop_traps(_: *mut Context) {}
 
-/// The registers of a handler's arguments, which are not known here.
+/// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
 /// A call of rt_tgsigqueueinfo(2) with these arguments, and the `si_arch` of it.
@@ -184,19 +185,20 @@ pub fn bases() -> [u64; 0] {
 /// Whether a [`Place`] can stop a tracee right before a call.
 pub const STOPS_BEFORE_CALLS: bool = false;
 
-/// Sets of registers that a tracer can read and write, and that a core has (include/uapi/linux/elf.h).
+/// Sets of registers that a tracer can read and write, and that a core dump contains
+/// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] = &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2)];
 
-/// Words of `NT_PRSTATUS` that are the first two arguments of a call.
+/// Indices of the words of `NT_PRSTATUS` that hold the first two arguments of a call.
 #[must_use]
 pub const fn first_argument_words(_: Entry) -> [usize; 2] {
     [Reg::ARGUMENTS[0] as usize, Reg::ARGUMENTS[1] as usize]
 }
 
-/// Names for the registers in `NT_PRSTATUS`: none.
+/// The layout of `NT_PRSTATUS`: without names.
 pub const WATCHED_STATUS: &[Part] = &[];
 
-/// Words of `struct user` that only `PTRACE_PEEKUSER` tells: none.
+/// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: none.
 #[must_use]
 pub fn user_words() -> Range<u64> {
     0..0

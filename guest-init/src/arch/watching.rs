@@ -21,7 +21,7 @@ pub struct Place(pub Entry, pub bool);
 #[derive(Clone, Copy, Debug)]
 pub struct Part(pub &'static str, pub usize);
 
-/// The parts of a field of a record; empty if it has none.
+/// The parts of the field with this name in a record; empty if the field is not divided.
 #[must_use]
 pub fn layout(field: &str) -> &'static [Part] {
     match field {

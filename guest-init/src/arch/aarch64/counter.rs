@@ -2,8 +2,8 @@
 
 //! The processor's counter.
 
-/// The virtual count of the generic timer, read in program
-/// order (Arm ARM, CNTVCT_EL0). The kernel lets programs read it, for the vDSO.
+/// Reads the virtual count of the generic timer in program order (Arm ARM, CNTVCT_EL0). The kernel lets
+/// programs read it, for the vDSO.
 #[inline]
 #[must_use]
 pub fn counter() -> u64 {

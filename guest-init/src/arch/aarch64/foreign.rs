@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and the registers of their system calls.
+//! The machine code of the foreign test programs, and the registers of their system calls.
 
 use super::Reg;
 use crate::arch::AlienRegisters;
@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn sudbox_nt_end();
 }
 
-/// The registers of calls of the personality `alien`.
+/// The registers that carry a system call of the personality `alien`.
 pub const ALIEN: AlienRegisters = AlienRegisters {
     number: Reg::X8,
     arguments: [Reg::X19, Reg::X20, Reg::X21, Reg::X22],
@@ -36,16 +36,16 @@ pub const NT_ARGUMENTS: [Reg; 8] =
     [Reg::X0, Reg::X1, Reg::X2, Reg::X3, Reg::X4, Reg::X5, Reg::X6, Reg::X7];
 /// The offset of the further arguments from the stack pointer.
 pub const NT_STACK: u64 = 0;
-/// Bytes of that area above the stack pointer of a new thread.
+/// Bytes between the first stack pointer of a new thread and the end of its stack: none.
 pub const NT_FIRST_FRAME: u64 = 0;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::X0;
 /// The register of the thread's TEB, if it is a general register.
 pub const NT_BLOCK: Option<Reg> = Some(Reg::X18);
-/// Why user notification cannot carry Windows calls, if it cannot.
+/// The reason why user notification cannot carry Windows calls; `None` if it can.
 pub const NT_BEYOND_LINUX: Option<&str> = Some("its seventh and eighth arguments are in registers");
 
-/// The number of a call of `nt`, which is the immediate of its instruction (`svc #number`). Gives
+/// The number of a call of `nt`, which is the immediate of its instruction (`svc #number`). Returns
 /// `u32::MAX` if the instruction cannot be read.
 #[must_use]
 pub fn nt_number(_: &Registers, instruction: &[u8]) -> u32 {
@@ -61,5 +61,5 @@ pub fn windows_program() -> &'static [u8] {
 /// Whether [`windows_program`] and the programs of `--sandbox` are PE files.
 pub const RUNS_PE: bool = false;
 
-/// The offset of a second entry of it, which accesses unmapped memory.
+/// The offset of a second entry point of [`windows_program`], which accesses unmapped memory.
 pub const WINDOWS_FAULTY: u64 = 0xc00;

@@ -40,7 +40,7 @@ pub unsafe fn make_executable(range: Range<u64>) {
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
-/// Converts an [`Action`] to it: they are the same.
+/// Returns `action` unchanged: the kernel's structure is an [`Action`] on this architecture.
 #[must_use]
 pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     *action

@@ -29,9 +29,9 @@ pub const AUDIT_ARCH: u32 = 0xc000_00b7;
 pub const CALL_LENGTH: u64 = 4;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
-/// A kernel address, with the top bit set, which no tag makes another.
+/// A kernel address. Its tag bits are all set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The bit that is set in kernel addresses only; those above it are a tag.
+/// The bit that is set in kernel addresses only; the bits above it are a tag.
 pub const KERNEL_BIT: u64 = 1 << 55;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
@@ -55,14 +55,15 @@ pub const CPU_FEATURES: &str = "Features";
 /// Documentation/arch/arm64/tagged-pointers.rst).
 pub const TAG_BITS: Range<u32> = 56..63;
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)`: that there is no call any more
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)`: -1, as the kernel then no longer is in a call
 /// (`restore_sigframe()`).
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Whether the kernel offers a feature that only one architecture has: none is this one's.
+/// Whether the kernel offers this feature, if it is looked for on this architecture only: always false, as
+/// there is no such feature.
 #[must_use]
 pub fn offers(_: Feature) -> bool {
     false
@@ -98,11 +99,11 @@ pub fn thread_pointer() -> u64 {
     value
 }
 
-/// Gives the 16 bytes of memory there the tag that the address has (`STG`).
+/// Sets the tag of the 16 bytes of memory at `address` to the tag in `address` (`STG`).
 ///
 /// # Safety
 /// The CPU must have the feature `mte`, and the address, 16-byte aligned, must be in memory that is
-/// mapped with tags. Who reads it by another tag faults from now on.
+/// mapped with tags. Accesses through an address with another tag fault from then on.
 pub unsafe fn tag_memory(address: u64) {
     // SAFETY: by the contract of this function.
     unsafe {
@@ -116,6 +117,6 @@ pub unsafe fn tag_memory(address: u64) {
     }
 }
 
-/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`: but for x7, which
-/// tells it entry from exit (`report_syscall_enter()`), and which it cannot change.
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It sees all but x7, by which
+/// it tells entry from exit (`report_syscall_enter()`), and which it cannot change.
 pub const SYSEMU_SHOWS_ALL: bool = true;

@@ -25,8 +25,9 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
-/// of their own, one with what they emulate (adr, arch/arm64/kernel/probes/decode-insn.c).
+/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): the first begins with an
+/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
+/// (adr, arch/arm64/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // add w0, w0, #7; ret
     &[0x00, 0x1c, 0x00, 0x11, 0xc0, 0x03, 0x5f, 0xd6],

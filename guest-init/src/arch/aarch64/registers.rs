@@ -30,7 +30,7 @@ impl Reg {
 
 /// The arithmetic flags N, Z, C and V: all that a gate loads of the processor state.
 pub const FLAGS: u64 = 0xf000_0000;
-/// Set beside them always: nothing.
+/// The bits of [`Reg::STATE`] that are always set in user mode: none.
 pub const FLAGS_FIXED: u64 = 0;
 
 /// The registers that cannot hold a pattern value, and their values: the flags.
@@ -70,7 +70,7 @@ pub struct Context {
     pub registers: Registers,
 }
 
-/// The arithmetic flags as they are here.
+/// The current arithmetic flags.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {
@@ -143,9 +143,8 @@ impl TraceeRegisters {
         self.flags = values[33];
     }
 
-    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
-    /// system call instruction:
-    /// its registers are at the instruction again (`do_signal()`).
+    /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is then the
+    /// system call instruction again (`do_signal()`). `after` is the address after that instruction.
     #[must_use]
     pub fn restarts_sleep(&self, after: u64) -> bool {
         self.next + super::CALL_LENGTH == after

@@ -12,7 +12,7 @@ pub const FLOAT_REGISTERS: usize = 32;
 pub const FLOAT_LETTER: char = 'v';
 /// The length of each in 64-bit words.
 pub const FLOAT_WORDS: usize = 2;
-/// All exceptions and the saturation raised, round up.
+/// The control and status registers: round up, all exceptions and the saturation raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 2] = [("fpsr", 1 << 27 | 0x9f), ("fpcr", 1 << 22)];
 
 /// Overwrites all vector registers and clears the status, as a handler that computes may.
@@ -39,7 +39,7 @@ pub fn clobber_floating() {
 /// Bytes of the longest vector there is (`SVE_VL_MAX`, arch/arm64/include/uapi/asm/sve_context.h).
 const LONGEST: usize = 256;
 
-/// Z0 to Z31, then P0 to P15, each as long as this thread's vectors make it.
+/// The registers Z0 to Z31, then P0 to P15. This thread's vector length determines the length of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalableState {
     /// Bytes of a Z register; a P register has an eighth.
@@ -95,7 +95,7 @@ impl ScalableState {
     }
 }
 
-/// Issues a call with these scalable registers loaded; gives the registers and state after it.
+/// Issues a call with these scalable registers loaded; returns the registers and state after it.
 #[must_use]
 pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
     let mut out = Registers::default();

@@ -2,8 +2,8 @@
 
 //! The processor's counter.
 
-/// The timer, which the kernel lets programs read, for the vDSO (RISC-V unprivileged specification,
-/// RDTIME).
+/// Reads the timer (RISC-V unprivileged specification, RDTIME). The kernel lets programs read it, for the
+/// vDSO.
 #[inline]
 #[must_use]
 pub fn counter() -> u64 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and the registers of their system calls.
+//! The machine code of the foreign test program, and the registers of its system calls.
 
 use super::Reg;
 use crate::arch::AlienRegisters;
@@ -8,7 +8,7 @@ use crate::arch::Registers;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 
-/// The registers of calls of the personality `alien`.
+/// The registers that carry a system call of the personality `alien`.
 pub const ALIEN: AlienRegisters = AlienRegisters {
     number: Reg::A7,
     arguments: [Reg::S2, Reg::S3, Reg::S4, Reg::S5],

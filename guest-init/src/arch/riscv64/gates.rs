@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of gates. The kernel has no `SA_RESTORER` here: handlers begin in a stub that puts
-//! their own place of return into `ra`, where the kernel put that of the vDSO.
+//! The parts of gates. The kernel has no `SA_RESTORER` on this architecture. So it enters handlers through a
+//! stub, which replaces the return address in `ra`, that of the vDSO, by the address of the restorer.
 
 use crate::arch::gates::{address, inside_call, symbols};
 use crate::sys::Action;
@@ -18,7 +18,7 @@ pub const FIRST_FRAME: u64 = 0;
 /// `riscv_flush_icache` (arch/riscv/include/uapi/asm/unistd.h).
 const FLUSH_CODE: u64 = 259;
 
-/// Lets instructions be read from where they were written as data.
+/// Makes written instructions executable, by `riscv_flush_icache`.
 ///
 /// # Safety
 /// The range must be mapped.
@@ -27,7 +27,7 @@ pub unsafe fn make_executable(range: Range<u64>) {
     unsafe { inside_call(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
 }
 
-/// Handler and place of return for each signal, from which the stub takes them.
+/// The addresses of handler and restorer for each signal, which the stub reads.
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
 static sudbox_handlers: [[AtomicU64; 2]; 65] = [const { [const { AtomicU64::new(0) }; 2] }; 65];
@@ -42,7 +42,8 @@ pub struct KernelAction {
     mask: u64,
 }
 
-/// Converts an [`Action`] to it. With a restorer, the kernel enters the handler through the stub.
+/// Converts an [`Action`] to a [`KernelAction`]. With a restorer, the kernel enters the handler through
+/// the stub.
 #[must_use]
 pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
     let Action { handler, flags, restorer, mask } = *action;

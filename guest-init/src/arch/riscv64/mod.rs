@@ -26,8 +26,7 @@ pub const AUDIT_ARCH: u32 = 0xc000_00f3;
 pub const CALL_LENGTH: u64 = 4;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
-/// A kernel address, with the top bit set: `access_ok()` refuses it
-/// in every version.
+/// A kernel address, with the top bit set: `access_ok()` refuses it in every version.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
 /// The bit that is set in kernel addresses only.
 pub const KERNEL_BIT: u64 = 1 << 63;
@@ -48,13 +47,14 @@ pub const CPU_MODEL: [&str; 2] = ["isa", "mmu"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "isa";
 /// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
-/// number: the register is put back by then.
+/// number: the handler's return has restored the register by then.
 #[must_use]
 pub const fn number_after_sigreturn(number: i64) -> i64 {
     number
 }
 
-/// Whether the kernel offers a feature that only one architecture has: none is this one's.
+/// Whether the kernel offers this feature, if it is looked for on this architecture only: always false, as
+/// there is no such feature.
 #[must_use]
 pub fn offers(_: Feature) -> bool {
     false
@@ -90,6 +90,6 @@ pub fn thread_pointer() -> u64 {
     value
 }
 
-/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`: a0 is -ENOSYS by
-/// then, and no set of registers has what it was (`do_trap_ecall_u()`, `struct user_regs_struct`).
+/// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`. It does not: a0 is -ENOSYS by
+/// then, and no set of registers holds its former value (`do_trap_ecall_u()`, `struct user_regs_struct`).
 pub const SYSEMU_SHOWS_ALL: bool = false;

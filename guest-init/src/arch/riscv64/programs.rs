@@ -25,8 +25,9 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
-/// of their own, one with what they emulate (auipc, arch/riscv/kernel/probes/decode-insn.c).
+/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): the first begins with an
+/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
+/// (auipc, arch/riscv/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // addiw a0, a0, 7; ret
     &[0x1b, 0x05, 0x75, 0x00, 0x67, 0x80, 0x00, 0x00],

@@ -127,9 +127,9 @@ impl TraceeRegisters {
         self.rest.copy_from_slice(&values[18..32]);
     }
 
-    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
-    /// system call instruction:
-    /// its registers are at the instruction again (`arch_do_signal_or_restart()`).
+    /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is then the
+    /// system call instruction again (`arch_do_signal_or_restart()`). `after` is the address after that
+    /// instruction.
     #[must_use]
     pub fn restarts_sleep(&self, after: u64) -> bool {
         self.next + super::CALL_LENGTH == after

@@ -2,7 +2,7 @@
 
 //! The processor's counter.
 
-/// The time of day clock, of which bit 51 is a microsecond (z/Architecture Principles of Operation,
+/// Reads the time of day clock, of which bit 51 is a microsecond (z/Architecture Principles of Operation,
 /// STORE CLOCK FAST).
 #[inline]
 #[must_use]

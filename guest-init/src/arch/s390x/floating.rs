@@ -8,8 +8,7 @@ pub const FLOAT_REGISTERS: usize = 16;
 pub const FLOAT_LETTER: char = 'f';
 /// The length of each in 64-bit words.
 pub const FLOAT_WORDS: usize = 1;
-/// The control register, in whose place the gate keeps it, the last four bytes: rounded down, all
-/// flags raised.
+/// The control register, in the low four bytes, where the gate stores it: round down, all flags raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fpc", 0x00f8_0003)];
 
 /// Overwrites all floating point registers and clears the control register, as a handler

@@ -12,7 +12,7 @@ std::arch::global_asm!(include_str!("gates.s"));
 /// register save area of the ABI).
 pub const FIRST_FRAME: u64 = 160;
 
-/// Makes written instructions executable. The processor needs nothing for that: its caches are
+/// Does nothing: the processor executes written instructions without further steps, as its caches are
 /// coherent.
 ///
 /// # Safety
@@ -22,7 +22,7 @@ pub unsafe fn make_executable(_: Range<u64>) {}
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
-/// Converts an [`Action`] to it. Without a restorer the kernel uses the one in the vDSO.
+/// Converts an [`Action`] to a [`KernelAction`]. Without a restorer the kernel uses the one in the vDSO.
 #[must_use]
 pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     let Action { handler, flags, restorer, mask } = *action;

@@ -51,14 +51,15 @@ pub const STEP_IS_TOLD_TWICE: bool = true;
 pub const LEFT_BY_DISPATCH: Option<i64> = Some(-38);
 
 /// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
-/// number: the frame is that of no call any more, and `syscall_get_nr()` makes -1 a number without
-/// sign on its way.
+/// number: -1, as the kernel then no longer is in a call, which `syscall_get_nr()` converts to an unsigned
+/// number of 32 bits.
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     0xffff_ffff
 }
 
-/// Whether the kernel offers a feature that only one architecture has: none is this one's.
+/// Whether the kernel offers this feature, if it is looked for on this architecture only: always false, as
+/// there is no such feature.
 #[must_use]
 pub fn offers(_: Feature) -> bool {
     false

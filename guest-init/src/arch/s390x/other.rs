@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! There is one way into the kernel for programs of 64 bits.
+//! The second way into the kernel: 64-bit programs have none on this architecture.
 
 use crate::arch::OtherEntry;
 
-/// None.
+/// Returns `None`: there is no second way into the kernel.
 #[must_use]
 pub const fn other_entry() -> Option<OtherEntry> {
     None

@@ -24,8 +24,9 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): one begins with what uprobes step over in a buffer
-/// of their own, one with what they emulate (larl, `handle_insn_ril()`,
+/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): the first begins with an
+/// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
+/// (larl, `handle_insn_ril()`,
 /// arch/s390/kernel/uprobes.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     // ahi %r2, 7; br %r14

@@ -112,9 +112,8 @@ impl TraceeRegisters {
         }))
     }
 
-    /// Whether the tracee is stopped in a sleep that will be restarted; `after` is the address after its
-    /// system call instruction:
-    /// until then its register holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
+    /// Whether the tracee is stopped in a sleep that will be restarted. Until the restart the result register
+    /// holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
     pub fn restarts_sleep(&self, _after: u64) -> bool {
         self.result.cast_signed() == -516

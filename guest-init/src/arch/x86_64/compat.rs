@@ -196,19 +196,19 @@ places! {
     plain_handler = sudbox32_plain_handler;
     /// The handler of faults, on an alternate stack, with `SA_SIGINFO` and `SA_NODEFER`.
     fault_handler = sudbox32_fault_handler;
-    /// A gate inside the range that cases allow, `int 0x80`.
+    /// A gate that uses `int 0x80`, inside the range that cases allow.
     inside_gate = sudbox32_inside_gate;
-    /// No gate: writes ECX to the address in EBX.
+    /// Issues no system call: writes ECX to the address in EBX.
     poke_gate = sudbox32_poke_gate;
     /// A restorer inside the range.
     restorer = sudbox32_restorer;
-    /// An outside gate, `int 0x80`.
+    /// An outside gate that uses `int 0x80`.
     gate = sudbox32_gate;
-    /// The instruction behind that gate's.
+    /// The address after the system call instruction of [`gate`].
     gate_after = sudbox32_gate_after;
     /// An outside gate through `__kernel_vsyscall`.
     fast_gate = sudbox32_fast_gate;
-    /// The instruction behind that gate's.
+    /// The address after the system call instruction of [`fast_gate`]'s way into the kernel.
     fast_gate_after = sudbox32_fast_gate_after;
     /// Jumps to the address in EBP, with the address in ESI to come back to.
     jump_gate = sudbox32_jump_gate;

@@ -2,9 +2,8 @@
 
 //! The processor's counter.
 
-/// The time stamp counter, read in program order (Intel
-/// SDM volume 2, RDTSC). Programs may read it unless they ask the kernel that they may not
-/// (`PR_SET_TSC`).
+/// Reads the time stamp counter in program order (Intel SDM volume 2, RDTSC). A program may read it unless
+/// it has asked the kernel to forbid that (`PR_SET_TSC`).
 #[inline]
 #[must_use]
 pub fn counter() -> u64 {

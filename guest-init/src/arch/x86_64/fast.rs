@@ -14,11 +14,11 @@ unsafe extern "C" {
     static sudbox_fast_stack: AtomicU64;
 }
 
-/// `__USER32_CS` and `__USER_CS` (arch/x86/include/asm/segment.h).
+/// Code segments of 32-bit and 64-bit mode: `__USER32_CS` and `__USER_CS` (arch/x86/include/asm/segment.h).
 const NARROW_CODE: u16 = 0x23;
 const WIDE_CODE: u16 = 0x33;
 
-/// Issues a 32-bit call with one argument by the instruction at `place`, with a stack below 4 GiB. Gives
+/// Issues a 32-bit call with one argument by the instruction at `place`, with a stack below 4 GiB. Returns
 /// the result register after a signal handler has called [`return_from_fast`].
 ///
 /// # Safety

@@ -54,7 +54,7 @@ impl SseState {
     }
 }
 
-/// Issues a call with this x87 and SSE state loaded; gives the registers and state after it.
+/// Issues a call with this x87 and SSE state loaded; returns the registers and state after it.
 #[must_use]
 pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
     let mut out = Registers::default();
@@ -70,7 +70,7 @@ pub fn sse_call() -> u64 {
     address(sudbox_sse_call)
 }
 
-/// YMM0-15.
+/// The registers YMM0 to YMM15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub struct AvxState([[u8; 32]; 16]);
@@ -97,7 +97,7 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded; gives the registers after it. The CPU must
+/// Issues a call with these AVX registers loaded; returns the registers after it. The CPU must
 /// have the feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {

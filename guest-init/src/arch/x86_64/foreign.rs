@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Foreign programs in machine code, and the registers of their system calls.
+//! The machine code of the foreign test programs, and the registers of their system calls.
 
 use super::Reg;
 use crate::arch::AlienRegisters;
@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn sudbox_nt_pe_end();
 }
 
-/// The registers of calls of the personality `alien`.
+/// The registers that carry a system call of the personality `alien`.
 pub const ALIEN: AlienRegisters = AlienRegisters {
     number: Reg::Ax,
     arguments: [Reg::R12, Reg::R13, Reg::R14, Reg::R15],
@@ -36,13 +36,14 @@ pub const NT_ARGUMENTS: [Reg; 4] = [Reg::R10, Reg::Dx, Reg::R8, Reg::R9];
 /// The offset of the further arguments from the stack pointer: after the return address and the home
 /// space of the register arguments.
 pub const NT_STACK: u64 = 0x28;
-/// Bytes of that area above the stack pointer of a new thread.
+/// Bytes between the first stack pointer of a new thread and the end of its stack: the return address and
+/// the home space.
 pub const NT_FIRST_FRAME: u64 = 0x28;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::Cx;
 /// The register of the thread's TEB, if it is a general register.
 pub const NT_BLOCK: Option<Reg> = None;
-/// Why user notification cannot carry Windows calls, if it cannot.
+/// The reason why user notification cannot carry Windows calls; `None` if it can.
 pub const NT_BEYOND_LINUX: Option<&str> = None;
 
 /// The number of a Windows call.
@@ -60,8 +61,8 @@ pub fn windows_program() -> &'static [u8] {
 /// Whether [`windows_program`] and the programs of `--sandbox` are PE files.
 pub const RUNS_PE: bool = true;
 
-/// The offset of a second entry of it, which accesses unmapped memory.
+/// The offset of a second entry point of [`windows_program`], which accesses unmapped memory.
 pub const WINDOWS_FAULTY: u64 = 0x1c00;
 
-/// The offset of a third entry of it, which issues Linux's umask(0123) by `int 0x80`.
+/// The offset of a third entry point of [`windows_program`], which issues Linux's umask(0123) by `int 0x80`.
 pub const WINDOWS_INT80: u64 = 0x1d00;

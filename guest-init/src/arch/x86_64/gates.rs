@@ -23,7 +23,7 @@ symbols!(
 /// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
 pub const FIRST_FRAME: u64 = 0;
 
-/// Makes written instructions executable. The processor needs nothing for that: its caches are
+/// Does nothing: the processor executes written instructions without further steps, as its caches are
 /// coherent.
 ///
 /// # Safety
@@ -76,7 +76,7 @@ pub fn vsyscall_time(seconds: &mut u64) -> u64 {
 /// The kernel's `struct sigaction` (include/linux/signal_types.h).
 pub type KernelAction = Action;
 
-/// Converts an [`Action`] to it: they are the same.
+/// Returns `action` unchanged: the kernel's structure is an [`Action`] on this architecture.
 #[must_use]
 pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     *action

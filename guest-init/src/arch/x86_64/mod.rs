@@ -43,8 +43,7 @@ pub const CALL_LENGTH: u64 = 2;
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// Bit in a number that selects the x32 table (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u64 = 0x4000_0000;
-/// A kernel address, with the top bit set: `access_ok()` refuses it
-/// in every version.
+/// A kernel address, with the top bit set: `access_ok()` refuses it in every version.
 pub const KERNEL_ADDRESS: u64 = 0xffff_8880_0000_0000;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
@@ -103,5 +102,5 @@ pub const fn number_of_restart(_: i64) -> i64 {
 }
 
 /// Bits of an address that processors with linear address masking may ignore (LAM_U57, Intel SDM
-/// volume 1, 4.4), in all of which no address of a program has one.
+/// volume 1, 4.4). They are 0 in every address of a program.
 pub const TAG_BITS: Range<u32> = 57..63;

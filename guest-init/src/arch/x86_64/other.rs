@@ -4,7 +4,7 @@
 use super::{AUDIT_ARCH_COMPAT, Reg, compat_gate};
 use crate::arch::{OtherEntry, Registers};
 
-/// Numbers are those of arch/x86/entry/syscalls/syscall_32.tbl.
+/// Returns `int 0x80`, with the numbers of arch/x86/entry/syscalls/syscall_32.tbl.
 #[must_use]
 pub fn other_entry() -> Option<OtherEntry> {
     Some(OtherEntry {
@@ -19,7 +19,7 @@ pub fn other_entry() -> Option<OtherEntry> {
     })
 }
 
-/// Registers of a call, with the arguments where `int 0x80` takes them, in 32 bits each.
+/// Returns the registers of a call through `int 0x80`, which uses the low 32 bits of each argument.
 fn registers(number: u64, arguments: [u64; 6]) -> Registers {
     let mut registers = Registers::call(number, [0; 6]);
     let order = [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si, Reg::Di, Reg::Bp];

@@ -19,15 +19,15 @@ unsafe extern "C" {
     static sudbox_slide_calls: AtomicU64;
 }
 
-/// From the instruction behind a Windows program's system call to where such a call goes on, in
-/// bytes.
+/// Bytes from the address after a Windows program's system call instruction to the address at which the
+/// program continues after the call.
 pub const NT_RETURN: u64 = 0xb;
 
 /// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
 pub const SET_THREAD_POINTER: u64 = 0x1002;
 
-/// The parts of a thread's block that are used here: it is what the second thread pointer (`gs`)
-/// points at.
+/// The fields of a thread's block that are used here. The second thread pointer (`gs`) holds the block's
+/// address.
 #[repr(C)]
 pub struct NtBlock {
     head: [u64; 6],
@@ -78,15 +78,15 @@ pub fn nt_dispatcher() -> u64 {
     address(sudbox_nt_dispatcher)
 }
 
-/// Issues a call as a Windows program does; gives its result, and a bit for each register that no
-/// call may change and that did.
+/// Issues a call as a Windows program does. Returns its result, and a bit for each register that changed
+/// although no call may change it.
 ///
 /// # Safety
 /// As the call requires.
 #[must_use]
 pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
     let mut spoilt = 0;
-    // SAFETY: keeps what the C ABI wants kept; the caller vouches for the rest.
+    // SAFETY: preserves the registers that the C ABI requires; the caller vouches for the rest.
     let result = unsafe { sudbox_nt_program(number, arguments.as_ptr(), &raw mut spoilt) };
     (result, spoilt)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A watched call: gives all registers, flags, segments and floating point state after the call, and at
+//! A watched call: returns all registers, flags, segments and floating point state after the call, and at
 //! the entry of its handler, on a stack of the caller's choice.
 
 use crate::arch::gates::address;
@@ -38,7 +38,9 @@ pub struct Floating([u8; 4096]);
 
 /// The components that gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
 const COMPONENTS: u64 = 0x2e7;
+/// Offset of the XSAVE header, behind the legacy area.
 const HEADER: usize = 512;
+/// Index of the component PKRU.
 const PKRU: u32 = 9;
 /// The value of PKRU: key 0 permits everything, which the program needs; the others differ from the kernel's
 /// default.
@@ -49,7 +51,7 @@ pub const WATCH_NEEDS: &[Need] = &[Need::CpuFeature("xsave")];
 /// Whether calls and handlers can run on a stack of the caller's choice.
 pub const STACKS_WATCHED: bool = true;
 
-/// The flags that a program can set and continue: the arithmetic flags, DF, AC and ID.
+/// Flags with which a program can go on when it has set them: the arithmetic flags, DF, AC and ID.
 pub const WATCH_FLAGS: u64 = 0x24_0cd5;
 /// The flag that traps after every instruction (TF).
 pub const TRAP_FLAG: u64 = 0x100;
@@ -147,7 +149,7 @@ impl Sight {
 }
 
 /// Issues a call with these registers, including stack pointer and flags, and this floating point state.
-/// Gives the state after it.
+/// Returns the state after it.
 ///
 /// # Safety
 /// 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only one
@@ -434,11 +436,12 @@ pub fn bases() -> [u64; 2] {
 /// Whether a [`Place`] can stop a tracee right before a call.
 pub const STOPS_BEFORE_CALLS: bool = true;
 
-/// The register sets of tracers and of cores (include/uapi/linux/elf.h).
+/// Sets of registers that a tracer can read and write, and that a core dump contains
+/// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] =
     &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
 
-/// The indices of the first two arguments of a call in `NT_PRSTATUS`.
+/// Indices of the words of `NT_PRSTATUS` that hold the first two arguments of a call.
 #[must_use]
 pub const fn first_argument_words(entry: Entry) -> [usize; 2] {
     match entry {
@@ -478,7 +481,7 @@ pub const WATCHED_STATUS: &[Part] = &[
     Part("gs", 8),
 ];
 
-/// The words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers.
+/// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers.
 #[must_use]
 pub fn user_words() -> Range<u64> {
     106..114

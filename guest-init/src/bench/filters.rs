@@ -36,8 +36,10 @@ fn by_pointer(range: &Range<u64>, action: u32) -> Vec<sock_filter> {
     ]
 }
 
-/// Installs a filter. Gives the listener if `flags` ask for one. The requirement is unmet on machines
-/// that permit no filters.
+/// Installs a filter. Returns the listener's descriptor if `flags` ask for one.
+///
+/// # Errors
+/// [`Failure::Unmet`] if the machine permits no filter.
 fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
     filter::install(&mut program, flags).map_err(unmet("a seccomp filter"))
 }
@@ -71,10 +73,10 @@ pub(super) fn trap() -> Check {
 /// The supervisor's result for each call, which is not a process ID.
 const ANSWER: i64 = 0x5e1f_0001;
 
-/// The mark that holds the listener plus one.
+/// The mark that holds the listener's descriptor plus one, 0 before there is a listener.
 const LISTENER: usize = 0;
 
-/// A thread that answers notifications for ever.
+/// The function of a thread that answers notifications until the process ends.
 extern "C" fn supervise(_: u64) -> u64 {
     while mark(LISTENER) == 0 {
         sys::sched_yield();

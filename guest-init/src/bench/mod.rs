@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Benchmarks of dispatch and of its alternatives. Each is a case that stores a [`Measurement`]. A
-//! benchmark judges no time; it checks only that the operation it timed did happen.
+//! benchmark sets no limit on times; it checks only that the operation it timed did happen.
 
 mod calls;
 mod filters;
@@ -21,14 +21,17 @@ pub const PREFIX: &str = "bench/";
 /// The benchmark that the others are compared with.
 pub const NATIVE: &str = "bench/native";
 
-const EVERYWHERE: &[Feature] = &[];
-const INCLUDING: &[Feature] = &[Feature::Dispatch, Feature::Inclusive];
-const FILTERED: &[Feature] = &[Feature::SeccompFilter];
+/// The features that a benchmark without dispatch requires: none.
+const NO_FEATURES: &[Feature] = &[];
+/// The features that benchmarks of inclusive mode require.
+const INCLUSIVE_FEATURES: &[Feature] = &[Feature::Dispatch, Feature::Inclusive];
+/// The features that benchmarks of seccomp filters require.
+const FILTER_FEATURES: &[Feature] = &[Feature::SeccompFilter];
 
 /// Every benchmark, in the order of the report.
 pub const TABLE: &[Case] = &[
     case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::native)
-        .features(EVERYWHERE),
+        .features(NO_FEATURES),
     case(
         "bench/inside",
         "getpid() inside the gate, armed",
@@ -53,14 +56,14 @@ pub const TABLE: &[Case] = &[
         "syscall_user_dispatch()",
         calls::inclusive_free,
     )
-    .features(INCLUDING),
+    .features(INCLUSIVE_FEATURES),
     case(
         "bench/inclusive-trip",
         "a round trip, inclusive range",
         "trigger_sigsys()",
         calls::inclusive_trip,
     )
-    .features(INCLUDING),
+    .features(INCLUSIVE_FEATURES),
     case("bench/flip", "a flip of the selector", "syscall_user_dispatch()", calls::flip_alone),
     case(
         "bench/prctl",
@@ -74,39 +77,39 @@ pub const TABLE: &[Case] = &[
         "ksys_personality()",
         calls::personality,
     )
-    .features(EVERYWHERE),
+    .features(NO_FEATURES),
     case(
         "bench/seccomp-allow",
         "getpid(), a filter allows all",
         "__seccomp_filter()",
         filters::allow_all,
     )
-    .features(FILTERED),
+    .features(FILTER_FEATURES),
     case(
         "bench/seccomp-inside",
         "getpid(), a filter by pointer",
         "__seccomp_filter()",
         filters::inside,
     )
-    .features(FILTERED),
+    .features(FILTER_FEATURES),
     case(
         "bench/seccomp-trap",
         "RET_TRAP to the end of sigreturn",
         "__seccomp_filter()",
         filters::trap,
     )
-    .features(FILTERED),
+    .features(FILTER_FEATURES),
     case(
         "bench/seccomp-notify",
         "answered by user notification",
         "seccomp_do_user_notification()",
         filters::notify,
     )
-    .features(FILTERED),
+    .features(FILTER_FEATURES),
     case("bench/ptrace-sysemu", "stopped by a tracer", "ptrace_report_syscall()", traced::sysemu)
-        .features(EVERYWHERE),
+        .features(NO_FEATURES),
     case("bench/rewritten", "a trampoline in place of a call", "", calls::rewritten)
-        .features(EVERYWHERE),
+        .features(NO_FEATURES),
 ];
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(super) const SWITCHES: Size = Size { operations: 16, batches: 128 };
 /// first and do not count.
 const BATCHES_PER_WARM_UP: usize = 8;
 
-/// Time to sleep before two tasks run in turn.
+/// Time to sleep before tasks become real-time tasks.
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// The measurement of this process's case.
@@ -41,9 +41,11 @@ pub(crate) fn take() -> Option<Measurement> {
 /// A measurement in progress, on one CPU.
 pub(super) struct Watch {
     size: Size,
-    /// Shared with children.
+    /// Ticks of each batch, in memory that children share.
     batches: &'static mut [u64],
+    /// Ticks of each batch of the empty loop.
     empty: Vec<u64>,
+    /// Counter and clock at the start.
     start: (u64, Duration),
     /// Calls that this process had emulated at the start.
     emulated_before: u64,
@@ -54,7 +56,7 @@ impl Watch {
     pub(super) fn start(size: Size) -> Result<Watch, Failure> {
         pin()?;
         if size.operations == SWITCHES.operations {
-            take_turns()?;
+            make_real_time()?;
         }
         let bytes = sys::map(size.batches * size_of::<u64>(), true).map_err(broken("mmap"))?;
         // SAFETY: newly mapped, aligned, zeroed, and never unmapped.
@@ -79,9 +81,9 @@ impl Watch {
         u64::from(self.size.operations) * batches as u64
     }
 
-    /// Checks the number of calls that were emulated in this process since the start.
-    pub(super) fn expect_emulated(&self, due: u64) -> Result<(), Failure> {
-        equal("emulated calls", emulated() - self.emulated_before, due)
+    /// Checks that `expected` calls were emulated in this process since the start.
+    pub(super) fn expect_emulated(&self, expected: u64) -> Result<(), Failure> {
+        equal("emulated calls", emulated() - self.emulated_before, expected)
     }
 
     /// Stores the measurement for the runner.
@@ -114,11 +116,11 @@ fn fill(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
 }
 
 /// Makes this task and its children real-time tasks (`SCHED_FIFO`), which run in turn. Under the fair
-/// scheduler the number of its checks would depend on what each task has run before. An ordinary user
-/// may not do this, and measures without.
+/// scheduler, its work at a switch would depend on how long each task has run before. An ordinary user
+/// may not do this; the benchmark then runs under the fair scheduler.
 ///
-/// It sleeps first: without that, one boot in four had 12 more instructions in every switch.
-fn take_turns() -> Result<(), Failure> {
+/// Sleeps first: without that, one boot in four had 12 more instructions in every switch.
+fn make_real_time() -> Result<(), Failure> {
     sys::sleep(SETTLE_TIME);
     let least = libc::sched_param { sched_priority: 1 };
     let fifo = u64::from(libc::SCHED_FIFO.cast_unsigned());
@@ -132,11 +134,11 @@ fn take_turns() -> Result<(), Failure> {
 /// Reads the counter and the clock at the same moment: of eight tries the fastest, which no interrupt
 /// has delayed.
 fn moment() -> (u64, Duration) {
-    let look = |_| {
+    let sample = |_| {
         let (before, clock) = (counter(), sys::clock(libc::CLOCK_MONOTONIC_RAW));
         (counter().wrapping_sub(before), before, clock)
     };
-    let (_, count, clock) = (0..8).map(look).min_by_key(|(took, ..)| *took).unwrap_or_default();
+    let (_, count, clock) = (0..8).map(sample).min_by_key(|(took, ..)| *took).unwrap_or_default();
     (count, clock)
 }
 

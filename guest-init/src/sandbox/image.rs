@@ -13,7 +13,7 @@ pub struct Segment {
     pub bytes: Vec<u8>,
     /// Its length in bytes, whole pages. The rest after `bytes` is zero.
     pub length: u64,
-    /// `PROT_*`
+    /// The protection, `PROT_*`.
     pub protection: i32,
 }
 
@@ -39,7 +39,7 @@ impl Image {
         Image { segments: vec![segment], entry: program_memory::BASE }
     }
 
-    /// Copies the program into memory. False if it does not fit.
+    /// Copies the program into memory. Returns false if it does not fit.
     pub(super) fn load(&self, memory: &mut ProgramMemory) -> bool {
         self.segments.iter().all(|segment| {
             let Segment { address, length, protection, .. } = *segment;

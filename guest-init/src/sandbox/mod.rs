@@ -70,28 +70,28 @@ impl Sandbox {
         Ok(Sandbox { state, first_tid })
     }
 
-    /// The thread ID of its first thread.
+    /// The thread ID of the program's first thread.
     #[must_use]
     pub fn task(&self) -> i32 {
         self.first_tid
     }
 
-    /// The thread IDs of its first two threads, 0 for one that never was.
+    /// The thread IDs of the program's first two threads; 0 for a thread that was never started.
     #[must_use]
     pub fn tasks(&self) -> [i32; 2] {
         [self.first_tid, self.state.second_tid()]
     }
 
-    /// The number of signals from outside that its tasks have handled.
+    /// The number of signals from other processes that the program's tasks have handled.
     #[must_use]
     pub fn signals(&self) -> u32 {
         self.state.signals()
     }
 
-    /// Waits for the program's end and gives its transcript.
+    /// Waits for the program's end and returns its transcript.
     ///
     /// # Errors
-    /// [`SandboxError`] if it did not end by itself.
+    /// [`SandboxError`] if the program did not run to its end.
     pub fn finish(&self) -> Result<String, SandboxError> {
         let supervised = (self.state.methods.supervise)(self.state, self.first_tid);
         self.state.close();
@@ -100,7 +100,7 @@ impl Sandbox {
     }
 }
 
-/// Runs a program to its end and gives its transcript.
+/// Runs a program to its end and returns its transcript.
 ///
 /// # Errors
 /// [`SandboxError`]

@@ -15,20 +15,20 @@ use std::time::Duration;
 /// Its functions are called in tasks that share the thread-local storage of one thread: they must
 /// neither allocate nor panic, and must not issue system calls except through [`Call`].
 pub trait Personality: Sync {
-    /// The name.
+    /// The personality's name.
     fn name(&self) -> &'static str;
 
-    /// Why user notification cannot carry its calls, if it cannot: that carries a 32-bit number, six
-    /// arguments and one result.
+    /// The reason why user notification cannot carry the calls of this system; `None` if it can. User
+    /// notification carries a 32-bit number, six arguments and one result.
     fn beyond_linux(&self) -> Option<&'static str>;
 
-    /// Prepares the first thread. `None` if the memory is full.
+    /// Prepares the first thread. Returns `None` if the memory is full.
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
 
     /// Emulates the call that the registers hold, and writes its result to them.
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next;
 
-    /// Emulates the answer of the foreign system to a fault.
+    /// Emulates the reaction of the foreign system to a fault.
     fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next;
 }
 
@@ -129,21 +129,22 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Finds a free index for a new thread and maps its stack. [`Call::set_start`] completes it.
+    /// Returns a free index for a new thread, whose stack it maps; `None` if there is no index or memory.
+    /// [`Call::set_start`] completes the thread.
     pub fn new_thread(&mut self) -> Option<usize> {
         let thread = self.threads.iter().position(|thread| !thread.used)?;
         self.map_stack(thread)?;
         Some(thread)
     }
 
-    /// Maps a thread's stack.
+    /// Maps a thread's stack. Returns `None` if that is not possible.
     pub fn map_stack(&mut self, thread: usize) -> Option<()> {
         let stack = program_memory::stack(thread);
         let both = libc::PROT_READ | libc::PROT_WRITE;
         self.memory.map(stack.start, program_memory::STACK, both).then_some(())
     }
 
-    /// The index of a thread that was started and is not the calling one.
+    /// Returns `thread` as an index, if that thread was started and is not the calling one.
     #[must_use]
     pub fn is_other_thread(&self, thread: u64) -> Option<usize> {
         let thread = usize::try_from(thread).ok()?;
@@ -151,14 +152,14 @@ impl Call<'_> {
     }
 
     /// Sets the registers that a thread begins with, the value of its thread register (0: none), and
-    /// the address of its dispatch selector (0: in our own memory).
+    /// the address of its dispatch selector (0: in guest-init's memory).
     pub fn set_start(&mut self, thread: usize, registers: Registers, block: u64, selector: u64) {
         let state = &mut self.threads[thread];
         (state.start, state.block, state.selector) = (registers, block, selector);
         (state.used, state.live) = (true, true);
     }
 
-    /// Saves the registers of a call that calls the program back. False if too many are nested.
+    /// Saves the registers of a call that calls the program back. Returns false if too many calls are nested.
     pub fn push(&mut self, registers: &Registers) -> bool {
         let state = &mut self.threads[self.thread];
         let Some(place) = state.outer.get_mut(state.depth) else { return false };
@@ -167,7 +168,7 @@ impl Call<'_> {
         true
     }
 
-    /// Removes and gives the registers that [`Call::push`] saved last.
+    /// Removes and returns the registers that [`Call::push`] saved last.
     pub fn pop(&mut self) -> Option<Registers> {
         let state = &mut self.threads[self.thread];
         state.depth = state.depth.checked_sub(1)?;

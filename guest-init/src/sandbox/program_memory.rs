@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// The size of a page in bytes.
 pub const PAGE: u64 = 4096;
-/// The first address: the default image base of Windows programs, above our own code.
+/// The first address: the default image base of Windows programs, above the code of guest-init.
 pub const BASE: u64 = 0x1_4000_0000;
 /// The length in bytes.
 pub const LENGTH: u64 = 16 << 20;
@@ -24,6 +24,7 @@ pub const STACK: u64 = 64 << 10;
 /// Bytes of a thread's block, which holds data of the foreign system (the TEB of Windows).
 pub const BLOCK: u64 = 2 * PAGE;
 
+/// [`LENGTH`] as a `usize`, and the number of pages.
 const ADDRESSES: usize = 16 << 20;
 const PAGES: usize = ADDRESSES / 4096;
 const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE);
@@ -57,7 +58,7 @@ pub struct ProgramMemory {
 }
 
 impl ProgramMemory {
-    /// Reserves the addresses, without access.
+    /// Reserves the addresses, without access to them.
     ///
     /// # Errors
     /// As `mmap(2)`: `EEXIST` if something is mapped there.
@@ -91,14 +92,14 @@ impl ProgramMemory {
         Some(page(offset)?..page(end)?)
     }
 
-    /// Maps zeroed pages at an address where none are. False if that is not possible.
+    /// Maps zeroed pages at an address where none are mapped. Returns false if that is not possible.
     pub fn map(&mut self, start: u64, length: u64, protection: i32) -> bool {
         let Some(pages) = ProgramMemory::pages(start, length) else { return false };
         self.pages[pages.clone()].iter().all(|page| *page == 0)
             && self.change(start, length, pages, protection)
     }
 
-    /// Maps zeroed pages at a free address of the heap, and gives the address.
+    /// Maps zeroed pages at a free address of the heap and returns the address; `None` if there is no room.
     pub fn allocate(&mut self, length: u64, protection: i32) -> Option<u64> {
         let places = (BASE + HEAP.start..BASE + HEAP.end).step_by(4096);
         let end = BASE + HEAP.end;
@@ -111,8 +112,8 @@ impl ProgramMemory {
         self.map(start, length, protection).then_some(start)
     }
 
-    /// Changes the protection of mapped pages; gives the previous one of the first page. The blocks of
-    /// threads cannot be changed, as engines write selectors there.
+    /// Changes the protection of mapped pages. Returns the previous protection of the first page. The blocks
+    /// of threads cannot be changed, as engines write selectors there.
     pub fn protect(&mut self, start: u64, length: u64, protection: i32) -> Option<i32> {
         let pages = ProgramMemory::pages(start, length)?;
         let blocks = start + length > BASE + BLOCKS;
@@ -123,6 +124,7 @@ impl ProgramMemory {
         self.change(start, length, pages, protection).then_some(before)
     }
 
+    /// Sets and records the protection of pages. Returns false if the kernel refuses.
     fn change(&mut self, start: u64, length: u64, pages: Range<usize>, protection: i32) -> bool {
         let Ok(bytes) = usize::try_from(length) else { return false };
         // SAFETY: only the foreign program uses this memory.
@@ -133,7 +135,7 @@ impl ProgramMemory {
         true
     }
 
-    /// Whether all bytes of a range have this protection.
+    /// Whether all bytes of a range have at least this protection.
     fn allows(&self, start: u64, length: u64, protection: i32) -> bool {
         if length == 0 {
             return true;
@@ -171,7 +173,7 @@ impl ProgramMemory {
         self.bytes(address, 8)?.try_into().ok().map(u64::from_ne_bytes)
     }
 
-    /// Writes bytes, if the program may write them. False if not.
+    /// Writes bytes, if the program may write them. Returns false if it may not.
     pub fn write(&mut self, start: u64, bytes: &[u8]) -> bool {
         let allowed = self.allows(start, bytes.len() as u64, libc::PROT_WRITE);
         if allowed {

@@ -31,13 +31,14 @@ pub(super) struct Task {
 
 /// The functions of an engine. The table of engines is [`super::engines`].
 pub(super) struct EngineMethods {
-    /// Someone outside the tasks emulates: each task is then a process of its own.
+    /// Whether a supervisor emulates the calls from outside the tasks. Each task is then a process of its
+    /// own.
     pub(super) supervised: bool,
     /// The signal that a new task sends itself when it is set up: its handler enters the program,
     /// or a tracer does.
     pub(super) enter_signal: i32,
-    /// Called in a new task: makes the calls of its thread, whose index and selector are given, reach
-    /// the engine. It must not take the lock, as signal handlers can run already.
+    /// Makes the calls of a thread reach the engine. Called in the thread's new task, with its index and
+    /// selector. Must not take the lock, as signal handlers can run already.
     pub(super) intercept: fn(&SandboxState, usize, &AtomicU8) -> sys::Result<()>,
     /// Emulates from outside until the program has ended; the argument is the first task.
     pub(super) supervise: fn(&SandboxState, i32) -> Result<(), SandboxError>,
@@ -53,7 +54,7 @@ struct Locked {
     threads: [ThreadState; THREADS],
     /// The exit status of the program, once it has ended.
     status: Option<u64>,
-    /// Why the program cannot go on.
+    /// The reason why the program cannot go on.
     error: Option<SandboxError>,
 }
 
@@ -66,7 +67,7 @@ pub(super) struct SandboxState {
     native_stacks: u64,
     lock: AtomicBool,
     locked: UnsafeCell<Locked>,
-    /// Signals from outside so far.
+    /// Number of signals from other processes so far.
     signals: AtomicU32,
     /// The second task's thread ID, kept after its end.
     second_tid: AtomicI32,
@@ -79,6 +80,10 @@ unsafe impl Sync for SandboxState {}
 static CURRENT: AtomicPtr<SandboxState> = AtomicPtr::new(std::ptr::null_mut());
 
 impl SandboxState {
+    /// Returns the state of a sandbox whose program has not started.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`] if the native stacks cannot be mapped.
     pub(super) fn new(
         memory: ProgramMemory,
         personality: &'static dyn Personality,
@@ -107,7 +112,7 @@ impl SandboxState {
         }))
     }
 
-    /// The state of the sandbox that this task belongs to. Call it in such a task only.
+    /// The state of the sandbox that this task belongs to. Must be called in a task of a sandbox only.
     pub(super) fn current() -> &'static SandboxState {
         // SAFETY: set before the first task started, and never freed.
         unsafe { &*CURRENT.load(Ordering::SeqCst) }
@@ -172,7 +177,7 @@ impl SandboxState {
         self.step(thread, |call| personality.call(call, registers))
     }
 
-    /// Emulates the answer to a thread's fault.
+    /// Emulates the reaction of the foreign system to a thread's fault.
     pub(super) fn fault(&self, thread: usize, registers: &mut Registers, fault: Fault) -> Next {
         let personality = self.personality;
         self.step(thread, |call| personality.fault(call, registers, fault))
@@ -201,17 +206,17 @@ impl SandboxState {
         })
     }
 
-    /// Records why the program cannot go on. Only the first reason is kept.
+    /// Records the reason why the program cannot go on. Only the first reason is kept.
     pub(super) fn give_up(&self, error: SandboxError) {
         self.with(|locked| locked.error = locked.error.take().or(Some(error)));
     }
 
-    /// Counts a signal from outside.
+    /// Counts a signal from another process.
     pub(super) fn count_signal(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The number of signals from outside so far.
+    /// The number of signals from other processes so far.
     pub(super) fn signals(&self) -> u32 {
         self.signals.load(Ordering::SeqCst)
     }
@@ -240,7 +245,7 @@ impl SandboxState {
     /// The transcript, one thread after the other, so that their timing does not matter.
     ///
     /// # Errors
-    /// Why the program could not go on.
+    /// The reason why the program could not go on; [`SandboxError::Died`] if it has no exit status.
     pub(super) fn transcript(&self) -> Result<String, SandboxError> {
         self.with(|locked| {
             if let Some(error) = locked.error.take() {
@@ -270,6 +275,7 @@ impl SandboxState {
 }
 
 impl Locked {
+    /// The parts of the sandbox that a call of this thread may use; `None` once the sandbox is closed.
     fn call(&mut self, thread: usize) -> Option<Call<'_>> {
         Some(Call {
             thread,

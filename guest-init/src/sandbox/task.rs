@@ -2,10 +2,10 @@
 
 //! The Linux tasks that run foreign threads: how they start, enter the program and handle signals.
 //!
-//! A task starts in our code, on a stack of ours. It enters the program by the return from a signal
-//! handler that has put the program's registers into the signal frame. So no assembly is needed for
-//! the entry, and with the selector at BLOCK the entering call, `rt_sigreturn(2)`, still comes from
-//! the allowed range.
+//! A task starts in the code of guest-init, on one of its native stacks. It enters the program by the
+//! return from a signal handler that has put the program's registers into the signal frame. So no
+//! assembly is needed for the entry, and with the selector at BLOCK the entering call,
+//! `rt_sigreturn(2)`, still comes from the allowed range.
 
 use super::engine::SandboxError;
 use super::personality::{self, Fault, Next};
@@ -17,7 +17,7 @@ use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// A signal that tests send from outside, which must do no harm.
+/// A signal that tests send to a task from another process, and that the program must not notice.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
 /// The signal by which a task without a tracer enters the program.
 pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
@@ -27,7 +27,7 @@ const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFP
 /// Time between two looks at whether another thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Starts the task of a thread and gives its thread ID. A task that emulates for itself is a thread
+/// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a thread
 /// of the first one; a supervised task is a process that shares everything with the supervisor but
 /// the signal handlers.
 ///
@@ -56,7 +56,7 @@ pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
     Ok(tid)
 }
 
-/// Waits for the end of the first task, whose threads emulate for themselves.
+/// Waits for the end of the first task, whose threads emulate their own calls.
 ///
 /// # Errors
 /// [`SandboxError::System`]
@@ -83,8 +83,8 @@ fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
     // Both take the lock, so they come before signals are unblocked: a handler may wait for it.
     let block = state.thread(thread).block;
     let selector = selector(state, thread);
-    // SAFETY: the stack is this task's own, the functions are signal handlers, and our code does not
-    // use the thread register.
+    // SAFETY: the stack is this task's own, the functions are signal handlers, and guest-init
+    // does not use the thread register.
     unsafe {
         sys::prctl(libc::PR_SET_PDEATHSIG, 9, 0, 0, 0)?;
         sys::sigaltstack(state.native_stacks(thread), NATIVE_STACK as u64, 0)?;
@@ -153,8 +153,8 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     });
 }
 
-/// Handler of [`FAULTS`]: emulates the answer to a fault of the program. A fault of our own code ends
-/// the process.
+/// Handler of [`FAULTS`]: emulates the reaction to a fault of the program. A fault in the code of guest-init
+/// ends the process.
 extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context) {
     let state = SandboxState::current();
     let thread = state.thread_on(arch::current_stack());
@@ -182,7 +182,7 @@ fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce()
     result
 }
 
-/// Does in the task itself what has to follow an emulated call.
+/// Carries out, in the task itself, the action that follows an emulated call.
 fn carry_out(state: &SandboxState, next: Next) {
     match next {
         Next::Go => {}

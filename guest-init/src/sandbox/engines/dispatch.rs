@@ -11,7 +11,7 @@ use crate::support::{EXCLUSIVE as EXCLUSIVE_ON, INCLUSIVE as INCLUSIVE_ON, insid
 use crate::sys;
 use std::sync::atomic::AtomicU8;
 
-/// Dispatches all calls but those from our own code.
+/// Dispatches all calls but those from the code of guest-init.
 pub(super) const EXCLUSIVE: EngineMethods = EngineMethods {
     supervised: false,
     enter_signal: ENTER_SIGNAL,

@@ -24,8 +24,8 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
 };
 
 /// Installs a filter for calls from the program's memory: it returns `action` for native calls and
-/// `SECCOMP_RET_TRAP` for those through another entry, such as `int 0x80`. Gives the result of
-/// `seccomp(2)`.
+/// `SECCOMP_RET_TRAP` for those through another entry, such as `int 0x80`. Returns the result
+/// of `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.

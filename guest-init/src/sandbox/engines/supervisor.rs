@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The part that both supervising engines share: carrying out, in place of a task, what has to
-//! follow an emulated call.
+//! The part that both supervising engines share: carrying out, in place of a task, the action that
+//! follows an emulated call.
 
 use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::Next;
@@ -37,7 +37,7 @@ pub(super) enum EngineStep {
 }
 
 impl WaitingThreads {
-    /// Carries out what has to follow a call of a thread.
+    /// Carries out the action that follows a call of a thread.
     ///
     /// # Errors
     /// If a new thread's task cannot be started.
@@ -63,7 +63,7 @@ impl WaitingThreads {
         Ok(EngineStep::Nothing)
     }
 
-    /// Removes and gives a thread whose event has happened.
+    /// Removes and returns a thread whose event has happened.
     pub(super) fn take_ready(&mut self, state: &SandboxState) -> Option<usize> {
         let now = sys::now();
         let has_happened = |wait: &Option<Wait>| match *wait {
@@ -102,7 +102,7 @@ pub(super) fn kill_all(state: &SandboxState) {
     }
 }
 
-/// Reaps a task that has died by itself. True if there was one.
+/// Reaps a task that has died by itself. Returns false if there is none.
 pub(super) fn reap_dead(state: &SandboxState) -> bool {
     state.tasks.iter().any(|task| {
         let tid = task.tid.load(Ordering::SeqCst);

@@ -78,7 +78,7 @@ fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
                 state.count_signal();
                 ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_failed)?;
             }
-            // The task died and has recorded why.
+            // The task died and has recorded the reason.
             _ => return Ok(()),
         }
     }
@@ -132,7 +132,7 @@ fn audit_arch(tid: i32) -> Result<u32, SandboxError> {
 /// The program's fault that a signal reports, or `None` if the signal reports no fault.
 ///
 /// # Errors
-/// [`SandboxError::Died`] if the fault is in our own code.
+/// [`SandboxError::Died`] if the fault is in the code of guest-init.
 fn fault(tid: i32, signal: i32, pc: u64) -> Result<Option<Fault>, SandboxError> {
     let info = ptrace::signal_info(tid).map_err(ptrace_failed)?;
     let fault = Fault::of(signal, &info);

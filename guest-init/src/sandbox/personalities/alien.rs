@@ -11,17 +11,17 @@ use crate::sandbox::program_memory;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// `say(address, length)` writes bytes to the console; gives their number and sum.
+/// `say(address, length)` writes bytes to the console, and returns their number and sum.
 const SAY: u64 = 0xa11e_0000_0000_0027;
-/// `map(length, protection)` gives the address of zeroed memory.
+/// `map(length, protection)` returns the address of zeroed memory.
 const MAP: u64 = 0xa11e_0000_0000_00e7;
-/// `protect(address, length, protection)` gives the previous protection.
+/// `protect(address, length, protection)` returns the previous protection.
 const PROTECT: u64 = 0xa11e_ffff_0000_003c;
-/// `spawn(entry, argument)` gives the number of a new thread.
+/// `spawn(entry, argument)` returns the number of a new thread.
 const SPAWN: u64 = 0x0000_0001_0000_003c;
-/// `join(thread)` waits for its end.
+/// `join(thread)` waits for the end of a thread.
 const JOIN: u64 = 0x0000_0002_0000_003c;
-/// `call(entry, argument)` calls the program back, and gives the argument of its `done`.
+/// `call(entry, argument)` calls the program back, and returns the argument of its `done`.
 const CALL: u64 = 0x0000_0003_0000_003c;
 /// `done(result)` returns from a callback.
 const DONE: u64 = 0x0000_0004_0000_003c;
@@ -47,8 +47,8 @@ fn protection(value: u64) -> Option<i32> {
 }
 
 impl Alien {
-    /// Emulates a call other than `call` and `done`: gives the results and the next action, or `None` if
-    /// it fails.
+    /// Emulates a call other than `call` and `done`. Returns the results and the next action, or `None` if
+    /// the call fails.
     fn emulate(call: &mut Call<'_>, number: u64, a: [u64; 4]) -> Option<([u64; 2], Next)> {
         let go = |first, second| Some(([first, second], Next::Go));
         match number {
@@ -107,7 +107,8 @@ impl Alien {
         }
     }
 
-    /// Emulates `call` and `done`, which switch registers. False for other calls, and if it fails.
+    /// Emulates `call` and `done`, which switch registers. Returns false for other calls, and if the call
+    /// fails.
     fn emulate_callback(
         call: &mut Call<'_>,
         registers: &mut Registers,

@@ -15,19 +15,22 @@ use crate::image_file::DEB_MAGIC;
 /// Size of the header before each member, in bytes.
 const HEADER: usize = 60;
 
-/// The kernel in a package.
+/// The contents of the packages of one kernel.
 #[derive(Debug, Default)]
 pub(crate) struct Package {
+    /// Name of the first package.
     pub(crate) name: String,
+    /// Version of the first package.
     pub(crate) version: String,
-    /// The bzImage.
+    /// The kernel image; empty if no package has one.
     pub(crate) image: Vec<u8>,
+    /// The configuration, if a package has it.
     pub(crate) config: Option<String>,
     pub(crate) modules: Modules,
 }
 
 /// Reads the packages of one kernel: a distribution may put image, modules and configuration into
-/// packages of their own. Name and version are those of the first.
+/// separate packages.
 ///
 /// # Errors
 /// [`DebError`].
@@ -72,6 +75,7 @@ pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
 impl Package {
+    /// Adds the contents of one package.
     fn read(&mut self, path: &Path, arch: Arch) -> Result<(), DebError> {
         let mut file = File::open(path).map_err(DebError::Unreadable)?;
         let length = file.metadata().map_err(DebError::Unreadable)?.len();
@@ -114,7 +118,7 @@ impl Package {
     }
 }
 
-/// The archive in a member. The end of the name tells its compression.
+/// The archive in a member, whose name ends in the compression (`data.tar.xz`).
 fn unpacked<'a>(
     name: &str,
     member: impl Read + 'a,
@@ -132,6 +136,8 @@ fn unpacked<'a>(
 }
 
 impl Package {
+    /// Reads name and version from the control archive, and checks the architecture. The outer result is the
+    /// archive's.
     fn control(
         &mut self,
         mut archive: tar::Archive<impl Read>,
@@ -161,6 +167,7 @@ impl Package {
         Ok(Ok(()))
     }
 
+    /// Takes image, configuration and modules from the data archive.
     fn data(&mut self, mut archive: tar::Archive<impl Read>) -> io::Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;

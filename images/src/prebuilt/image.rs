@@ -17,19 +17,21 @@ const SETUP_SECTS: usize = 0x1f1;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): where PVH begins.
+/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH entry point.
 const PHYS32_ENTRY: u32 = 18;
 
 /// Marks around the compressed configuration (kernel/configs.c).
 const CONFIG_BEGINS: &[u8] = b"IKCFG_ST";
 const CONFIG_ENDS: &[u8] = b"IKCFG_ED";
 
+/// The little-endian number at this offset, if it is within the bytes.
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }
 
-/// Unpacks the vmlinux in a bzImage; `None` if its compression is unknown (lzo).
+/// Unpacks the vmlinux in a bzImage; `None` if the compression is unknown (lzo) or the content is no ELF
+/// file.
 ///
 /// # Errors
 /// [`DamagedImage`].
@@ -39,8 +41,8 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     };
     let Some(compression) = Compression::of(payload) else { return Ok(None) };
     let damaged = |why: String| DamagedImage::Payload { compression: compression.name(), why };
-    // The build appends the size, but to gzip, which ends with it (`size_append`,
-    // scripts/Makefile.lib).
+    // The last four bytes are the unpacked size: the build appends it (`size_append`,
+    // scripts/Makefile.lib), except to gzip, whose format ends with it.
     let (rest, size) = payload.split_at(payload.len().saturating_sub(4));
     let packed = if compression == Compression::Gzip { payload } else { rest };
     let vmlinux = compression.unpack(packed).map_err(|e| damaged(e.to_string()))?;
@@ -50,9 +52,10 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     Ok(vmlinux.starts_with(b"\x7fELF").then_some(vmlinux))
 }
 
+/// The compressed vmlinux in a bzImage; `None` if the image ends too early.
 fn payload(image: &[u8]) -> Option<&[u8]> {
     let sectors = match *image.get(SETUP_SECTS)? {
-        // Says the boot protocol.
+        // The value that 0 stands for (Documentation/arch/x86/boot.rst, `setup_sects`).
         0 => 4,
         sectors => usize::from(sectors),
     };
@@ -76,7 +79,7 @@ pub(crate) struct Facts {
     pub(crate) command_line_devices: bool,
 }
 
-/// Reads a vmlinux.
+/// Collects the facts about a vmlinux.
 pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
     Facts {
         pvh: has_pvh_note(vmlinux).unwrap_or(false),
@@ -86,7 +89,7 @@ pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
     }
 }
 
-/// The offset in the file at which the loaded segments end; symbols and what debuggers read follow.
+/// The offset in the file at which the loaded segments end; symbols and debug information follow.
 /// `head` is the beginning of the file, with its program headers.
 pub(crate) fn loaded_end(head: &[u8]) -> Option<usize> {
     let header = FileHeader64::<Endianness>::parse(head).ok()?;
@@ -122,6 +125,7 @@ fn release(vmlinux: &[u8]) -> Option<String> {
     })
 }
 
+/// The configuration that `CONFIG_IKCONFIG` put into the image.
 fn config(vmlinux: &[u8]) -> Option<String> {
     let start = memmem::find(vmlinux, CONFIG_BEGINS)? + CONFIG_BEGINS.len();
     let rest = vmlinux.get(start..)?;

@@ -150,12 +150,13 @@ fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<Kerne
     let bytes = read_loaded(image).map_err(cannot)?;
     let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
     let release = facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
-    let around = places::around(&image.path, release.as_deref());
-    let modules = around
+    let companions = places::companions(&image.path, release.as_deref());
+    let modules = companions
         .modules
         .transport()
         .map_err(|why| PrebuiltError::Module { typed: typed.to_owned(), why })?;
-    let mut content: Vec<&[u8]> = vec![&bytes, around.config.as_deref().unwrap_or("").as_bytes()];
+    let mut content: Vec<&[u8]> =
+        vec![&bytes, companions.config.as_deref().unwrap_or("").as_bytes()];
     content.extend(modules.iter().map(|module| &module.content[..]));
     let key = key(&content);
     let label = format!("{}, as given", image.path.display());
@@ -170,7 +171,7 @@ fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<Kerne
         None => Kernel::BzImage { bytes, release },
     };
     let typed = typed.to_owned();
-    let parts = Parts { typed, label, kernel, config: around.config, modules };
+    let parts = Parts { typed, label, kernel, config: companions.config, modules };
     store(ctx, &key, parts, users_vmlinux)
 }
 

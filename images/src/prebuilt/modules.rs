@@ -16,12 +16,14 @@ const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
 
 /// The modules of a kernel, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Modules(BTreeMap<String, Place>);
+pub(crate) struct Modules(BTreeMap<String, PackedModule>);
 
-/// A module as the distribution packs it.
+/// A module as the distribution ships it: compressed or not.
 #[derive(Debug)]
-enum Place {
+enum PackedModule {
+    /// The module's file on this machine.
     File(PathBuf),
+    /// The module's content in a package.
     Bytes(Vec<u8>),
 }
 
@@ -48,10 +50,10 @@ impl Modules {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 match (entry.file_type(), entry.file_name().to_str().and_then(name_of)) {
-                    // Not through links: `build` and `source` lead to whole trees.
+                    // Links are not followed: `build` and `source` lead to whole trees.
                     (Ok(kind), _) if kind.is_dir() => folders.push(entry.path()),
                     (_, Some(name)) => {
-                        modules.0.insert(name, Place::File(entry.path()));
+                        modules.0.insert(name, PackedModule::File(entry.path()));
                     }
                     _ => {}
                 }
@@ -67,7 +69,7 @@ impl Modules {
         content: impl FnOnce() -> io::Result<Vec<u8>>,
     ) -> io::Result<()> {
         if let Some(name) = path.rsplit('/').next().and_then(name_of) {
-            self.0.insert(name, Place::Bytes(content()?));
+            self.0.insert(name, PackedModule::Bytes(content()?));
         }
         Ok(())
     }
@@ -80,19 +82,26 @@ impl Modules {
     pub(crate) fn transport(&self) -> Result<Vec<Module>, ModuleError> {
         let mut order = Vec::new();
         for name in WANTED {
-            self.visit(name, &mut order, 0)?;
+            self.add_with_dependencies(name, &mut order, 0)?;
         }
         Ok(order)
     }
 
-    fn visit(&self, name: &str, order: &mut Vec<Module>, depth: u32) -> Result<(), ModuleError> {
+    /// Appends a module to `order`, after its dependencies. Skips a module that is there already, or that
+    /// the kernel does not have.
+    fn add_with_dependencies(
+        &self,
+        name: &str,
+        order: &mut Vec<Module>,
+        depth: u32,
+    ) -> Result<(), ModuleError> {
         if order.iter().any(|module| module.name == name) {
             return Ok(());
         }
-        let Some(place) = self.0.get(name) else { return Ok(()) };
-        let packed = match place {
-            Place::File(path) => fs::read(path),
-            Place::Bytes(bytes) => Ok(bytes.clone()),
+        let Some(module) = self.0.get(name) else { return Ok(()) };
+        let packed = match module {
+            PackedModule::File(path) => fs::read(path),
+            PackedModule::Bytes(bytes) => Ok(bytes.clone()),
         };
         let content = packed
             .and_then(compression::unpack_if_packed)
@@ -102,7 +111,7 @@ impl Modules {
             return Err(ModuleError::Circular { name: name.to_owned() });
         }
         for needed in depends(&content).split(',').filter(|needed| !needed.is_empty()) {
-            self.visit(&needed.replace('-', "_"), order, depth + 1)?;
+            self.add_with_dependencies(&needed.replace('-', "_"), order, depth + 1)?;
         }
         order.push(Module { name: name.to_owned(), content });
         Ok(())

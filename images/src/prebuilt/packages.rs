@@ -13,14 +13,16 @@ use crate::error::{Error, SourceError};
 use crate::types::KernelImage;
 use crate::version::{Release, Series};
 
-/// The package that is asked for.
+/// A request for a package.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted<'a> {
+    /// The package with this name.
     Name(&'a str),
+    /// The newest cloud kernel of this series.
     Newest(Series),
 }
 
-/// The packages of a kernel that were found. It is recorded in the cache as it is.
+/// The packages of a kernel that were found. The cache records this structure.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Found {
     suites: Suites,
@@ -28,7 +30,7 @@ struct Found {
     parts: Vec<Part>,
 }
 
-/// A package that is there while a part of it is not.
+/// The name of a package that the suites have, and of a part of it that they lack.
 struct MissingPart {
     package: String,
     part: String,
@@ -59,7 +61,7 @@ pub(super) fn kernel(
     let mut all_reached = false;
     for suites in [None, Some(Suites::System), Some(Suites::Others)] {
         let found = match suites {
-            // The answer of a former run: nobody is asked.
+            // The record of a former run, which needs no network.
             None => remembered.take().map(Ok),
             Some(suites) => {
                 all_reached = apt::refresh(ctx, suites)?;
@@ -115,7 +117,8 @@ fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<K
     Ok(image)
 }
 
-/// Finds the kernel in these suites: `None` if they do not have it, an error if they lack a part.
+/// Finds the kernel in these suites. `None` if they do not have it; [`MissingPart`] if they lack a part of
+/// it.
 fn find(
     ctx: &mut Ctx<'_>,
     arch: Arch,
@@ -145,15 +148,17 @@ fn find(
 /// A package of a kernel that the distribution has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
+    /// The package's name.
     pub(crate) package: String,
+    /// The package's version.
     pub(crate) version: String,
-    /// The release in the version, if it is one.
+    /// The kernel's release, as far as the version tells it.
     pub(crate) release: Option<Release>,
     /// Names and versions of this package and its parts, or the name of a part that is missing.
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The newest package for clouds of each series that is there with all its parts.
+/// The newest cloud kernel of each series that the suites have with all its parts.
 pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
     let mut all = Vec::new();
     for suites in [Suites::System, Suites::Others] {
@@ -168,8 +173,8 @@ pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer
     Ok(series.into_iter().filter_map(newest).filter(|(_, offer)| offer.parts.is_ok()).collect())
 }
 
-/// The newest offer of a series. One without a missing part comes first, then releases before
-/// candidates, then the name that sorts last.
+/// The newest offer of a series. Offers with all parts take precedence, then releases over candidates, then
+/// newer releases, then the name that sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     let of_series =
         offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
@@ -197,7 +202,7 @@ fn cloud_kernels(
     with_parts(ctx, suites, listed)
 }
 
-/// A package in the lists of apt.
+/// A package, as the lists of apt describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listed {
     package: String,
@@ -210,7 +215,7 @@ struct Listed {
 /// Longest chain of dependencies: meta package, image, part, part of a part.
 const STEPS: usize = 4;
 
-/// Finds the parts of all of these.
+/// Looks up the parts of all these packages.
 fn with_parts(
     ctx: &mut Ctx<'_>,
     suites: Suites,

@@ -9,18 +9,20 @@ use super::modules::Modules;
 use crate::compression;
 use crate::error::{Error, PrebuiltError};
 
-/// Files that belong to an image.
-pub(super) struct Around {
+/// The files that belong to an image.
+pub(super) struct Companions {
+    /// The configuration, if it was found.
     pub(super) config: Option<String>,
+    /// The modules that were found.
     pub(super) modules: Modules,
 }
 
 /// Finds the files that belong to an image: beside it, where its package was unpacked
 /// (`boot/vmlinuz-*` beside `lib/modules`), then on this machine by its release.
-pub(super) fn around(image: &Path, release: Option<&str>) -> Around {
+pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
     let folder = image.parent().unwrap_or(Path::new("/"));
     let Some(release) = release else {
-        return Around { config: None, modules: Modules::default() };
+        return Companions { config: None, modules: Modules::default() };
     };
     let mut folders = vec![folder.to_owned()];
     if let Some(root) = folder.parent() {
@@ -28,19 +30,22 @@ pub(super) fn around(image: &Path, release: Option<&str>) -> Around {
     }
     folders.push(Path::new("/lib/modules").join(release));
     // An image in a folder of its own, `/usr/lib/modules/RELEASE/vmlinuz`, has its modules there.
-    let is_home = |folder: &&PathBuf| {
+    let has_modules = |folder: &&PathBuf| {
         folder.is_dir() && folder.file_name().is_some_and(|name| name == release)
     };
     let beside = [folder.join(format!("config-{release}")), folder.join("config")];
     let config = beside.iter().find_map(|path| fs::read_to_string(path).ok());
-    Around {
+    Companions {
         config: config.or_else(|| config_of(release)),
-        modules: folders.iter().find(is_home).map_or_else(Modules::default, |f| Modules::below(f)),
+        modules: folders
+            .iter()
+            .find(has_modules)
+            .map_or_else(Modules::default, |f| Modules::below(f)),
     }
 }
 
-/// The configuration of a kernel of this machine: where distributions put it, or what the kernel
-/// that runs says of itself.
+/// The configuration of a kernel of this machine: the file that distributions install, else
+/// `/proc/config.gz` if the kernel is the one that runs.
 pub fn config_of(release: &str) -> Option<String> {
     let places = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
@@ -58,6 +63,7 @@ pub(crate) fn installed() -> Result<PathBuf, Error> {
     newest_below(Path::new("/")).ok_or_else(|| PrebuiltError::NothingInstalled.into())
 }
 
+/// The newest kernel that is installed below `root`.
 fn newest_below(root: &Path) -> Option<PathBuf> {
     let entries = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
     let in_boot = entries("boot").filter_map(|entry| {
@@ -133,10 +139,10 @@ mod tests {
         let image = put("boot/vmlinuz-9.9.9-x", "");
         put("boot/config-9.9.9-x", "CONFIG_A=y\n");
         put("lib/modules/9.9.9-x/kernel/virtio_mmio.ko", "\x7fELF\0depends=\0");
-        let around = around(&image, Some("9.9.9-x"));
-        assert_eq!(around.config.as_deref(), Some("CONFIG_A=y\n"));
-        assert_eq!(around.modules.transport().unwrap().len(), 1);
-        let other = super::around(&image, Some("9.9.8-x"));
+        let found = companions(&image, Some("9.9.9-x"));
+        assert_eq!(found.config.as_deref(), Some("CONFIG_A=y\n"));
+        assert_eq!(found.modules.transport().unwrap().len(), 1);
+        let other = companions(&image, Some("9.9.8-x"));
         assert!(other.config.is_none() && other.modules.transport().unwrap().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A comparison for people.
+//! A comparison as a table, for people.
 
 use super::Unit;
 use super::comparison::{
@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::form::Form;
 use crate::terminal::{Screen, Sheet};
 
-/// The row of this form.
+/// The entry of this form in the list of forms.
 pub(crate) const FORM: Form<Comparison> =
     Form { name: "table", about: "For people", file_name: "comparison.txt", render };
 

@@ -8,7 +8,7 @@ use crate::form::Form;
 use crate::forms::json::pretty;
 use serde::Serialize;
 
-/// The row of this form.
+/// The entry of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> = Form {
     name: "json",
     about: "All that is known",
@@ -16,7 +16,7 @@ pub(crate) const FORM: Form<Costs> = Form {
     render: |costs, _| pretty(&Document { schema: SCHEMA, content: costs }),
 };
 
-/// The row of this form for a comparison.
+/// The entry of this form in the list of forms of a comparison.
 pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
     name: "json",
     about: "All that is known",

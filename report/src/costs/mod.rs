@@ -23,7 +23,7 @@ use sudbox_protocol::Measurement;
 pub struct Measured {
     /// Id of the case that measured.
     pub id: String,
-    /// Operations in a batch.
+    /// Number of operations in a batch.
     pub operations: u32,
     /// Ticks of each batch.
     pub batches: Vec<u64>,
@@ -36,14 +36,14 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// A measurement with the id of its case.
+    /// Adds to a measurement the id of its case.
     #[must_use]
     pub fn of(id: &str, measurement: Measurement) -> Measured {
         let Measurement { operations, batches, empty, ticks, nanoseconds } = measurement;
         Measured { id: id.to_owned(), operations, batches, empty, ticks, nanoseconds }
     }
 
-    /// Costs of one operation in ticks.
+    /// The cost of one operation in ticks, without the empty loop.
     fn ticks(&self) -> Result<Spread, CostError> {
         let wrong = |what| CostError::Senseless { id: self.id.clone(), what };
         if self.operations == 0 {
@@ -85,7 +85,7 @@ pub enum CostError {
     },
     /// The machine does not count instructions exactly.
     #[error(
-        "{id}: {counted} instructions were counted where there are {there}: QEMU does not count \
+        "{id}: {counted} instructions were counted where there are {expected}: QEMU does not count \
          exactly"
     )]
     Inexact {
@@ -94,7 +94,7 @@ pub enum CostError {
         /// Instructions counted.
         counted: f64,
         /// Instructions in the assembly.
-        there: f64,
+        expected: f64,
     },
     /// The native call was not measured, so there is nothing to compare with.
     #[error("the cost of a call without dispatch is unknown")]
@@ -132,6 +132,7 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Converts to a unit of which there are `factor` in the old one.
     fn times(self, factor: f64) -> Spread {
         Spread {
             least: self.least * factor,
@@ -145,7 +146,7 @@ impl Spread {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
-    /// Name, without the prefix that all have in common.
+    /// Name, without the prefix that all names have in common.
     pub name: String,
     /// The operation, in one line.
     pub what: String,
@@ -169,7 +170,7 @@ pub struct Lack {
     pub name: String,
     /// Outcome of the case.
     pub outcome: Outcome,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -185,7 +186,7 @@ pub struct Costs {
     pub sudbox: String,
     /// The kernel.
     pub kernel: Kernel,
-    /// Backend and accelerator, and why these, in one line.
+    /// Backend and accelerator, and the reason for the choice, in one line.
     pub machine: String,
     /// Facts that the guest reported.
     pub guest: Vec<String>,
@@ -215,7 +216,7 @@ impl Costs {
             return Err(CostError::NoNative);
         }
         if let Unit::Instructions { hertz, of_loop } = unit {
-            check(&verdict.measured, hertz, of_loop)?;
+            check_exactness(&verdict.measured, hertz, of_loop)?;
         }
         let (mut costs, mut lacks) = (Vec::new(), Vec::new());
         for case in &verdict.cases {
@@ -263,22 +264,23 @@ impl Costs {
 
 /// Checks that instructions were counted exactly: the empty loop takes as many as there are in the
 /// assembly, and the guest's clock agrees with its counter.
-fn check(measured: &[Measured], hertz: u64, of_loop: u32) -> Result<(), CostError> {
+fn check_exactness(measured: &[Measured], hertz: u64, of_loop: u32) -> Result<(), CostError> {
     let instructions = 1e9 / float(hertz);
     let least = |measured: &Measured| sorted(&measured.empty).first().copied().map(float);
     for one in measured {
-        let inexact = |counted, there| CostError::Inexact { id: one.id.clone(), counted, there };
+        let inexact =
+            |counted, expected| CostError::Inexact { id: one.id.clone(), counted, expected };
         let tick = one.nanoseconds_of_tick()?;
         if (tick / instructions - 1.0).abs() > 0.001 {
             return Err(inexact(tick, instructions));
         }
-        // The difference of two loops of different length has no begin and no end.
+        // The difference of two loops of different length contains neither their beginning nor their end.
         for other in measured.iter().filter(|other| other.operations < one.operations) {
             let (Some(long), Some(short)) = (least(one), least(other)) else { continue };
             let counted = (long - short) * instructions;
-            let there = f64::from(of_loop) * f64::from(one.operations - other.operations);
-            if (counted - there).abs() > slack(hertz) {
-                return Err(inexact(counted, there));
+            let expected = f64::from(of_loop) * f64::from(one.operations - other.operations);
+            if (counted - expected).abs() > slack(hertz) {
+                return Err(inexact(counted, expected));
             }
         }
     }
@@ -307,7 +309,7 @@ fn quantile(sorted: &[u64], quarters: usize) -> f64 {
     low + (high - low) * [0.0, 0.25, 0.5, 0.75][rest]
 }
 
-/// Ticks of a measurement are far below 2^53.
+/// Converts ticks, which are far below 2^53, without a loss.
 #[allow(clippy::cast_precision_loss)]
 fn float(value: u64) -> f64 {
     value as f64

@@ -9,7 +9,7 @@ use crate::terminal::Screen;
 use crate::text;
 use std::fmt::Write as _;
 
-/// The row of this form.
+/// The entry of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> = Form {
     name: "html",
     about: "A page with a chart, for a browser",
@@ -43,7 +43,7 @@ fn render(costs: &Costs) -> String {
     html_page::whole(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
-/// Least multiple of a native call on the scale; a smaller cost is drawn as this.
+/// Least multiple of a native call that is drawn. Smaller costs are drawn as this.
 const LEAST_RATIO: f64 = 0.001;
 
 /// A bar for each cost, as a multiple of a native call, on a logarithmic scale.
@@ -94,7 +94,7 @@ fn chart(costs: &Costs) -> String {
     )
 }
 
-/// The text to the right of a bar.
+/// The text to the right of a bar: the least cost in the unit, else the ratio.
 fn label(unit: Unit, cost: &Cost) -> String {
     let word = match unit {
         Unit::Nanoseconds => " ns",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Costs for people.
+//! Costs as a table, for people.
 
 use super::{Costs, Spread, Unit};
 use crate::form::Form;
@@ -8,7 +8,7 @@ use crate::terminal::{Screen, Sheet};
 use crate::text;
 use std::fmt::Write as _;
 
-/// The row of this form.
+/// The entry of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> =
     Form { name: "table", about: "For people", file_name: "costs.txt", render };
 
@@ -81,7 +81,7 @@ fn description(unit: Unit) -> &'static str {
     }
 }
 
-/// A figure with its significant digits.
+/// Formats a figure: two decimals below 100, else one.
 pub(super) fn number(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

@@ -152,7 +152,7 @@ fn what_follows_a_message_is_refused() {
 #[test]
 fn unknown_tags_are_named() {
     let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
-    assert_eq!(GuestMessage::decode(&[9]), unknown("guest message", 9));
+    assert_eq!(GuestMessage::decode(&[10]), unknown("guest message", 10));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
     assert_eq!(GuestMessage::decode(&[5, 2]), unknown("stream", 2));
     assert_eq!(GuestMessage::decode(&[7, 3]), unknown("end of a program", 3));

@@ -94,6 +94,14 @@ const EVERY: &[&str] = &[
 const SHORT: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
 /// The one that stops nowhere else at a call that is executed than at one that is not.
 const SIGNALS: &[&str] = &["PTRACE_CONT"];
+
+/// The restriction of every way.
+const FRAMES: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "what may differ in a frame is described for x86-64 only",
+};
+
+/// The restriction of ways that watch stops.
 const STOPS: Only = Only {
     archs: &[Arch::X86_64],
     reason: "its gate with a breakpoint is written for x86-64 only",
@@ -558,7 +566,10 @@ pub(crate) const CASES: &[Case] = &{
             needs: way.needs,
             core: false,
             run: Run::Compare(at),
-            only: way.only,
+            only: match way.only {
+                Some(only) => Some(only),
+                None => Some(FRAMES),
+            },
             ..cases[at]
         };
         at += 1;

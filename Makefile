@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The verbs a person types. Thin: every rule is one call; scripts and CI call `sudbox` itself,
 # whose exit codes make does not pass on.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Builds guest-init as a static binary and embeds it, so that `cargo build` and
 //! `cargo install --path harness` alone give a working sudbox. Its sources are embedded too: for
 //! other architectures it is built from them when it is first needed.

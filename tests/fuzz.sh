@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Runs every fuzz target for so many seconds each; needs cargo-fuzz and a nightly toolchain.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Checks that the workspace builds with the Rust release that Cargo.toml states, where that very
 # release is installed; says loudly when it is not.
 set -eu

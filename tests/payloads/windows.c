@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 /*
  * A program of 64-bit Windows that makes its system calls itself, as programs do that do not want to
  * be watched. It imports nothing: what it knows of its process it has from the process's block.

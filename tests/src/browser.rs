@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A real browser without a screen, driven through WebDriver (W3C recommendation of that name).
 
 use serde_json::{Value, json};

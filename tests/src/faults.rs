@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The faults in `tests/faults/`: patches, each of which breaks one promise of a kernel.
 
 use crate::root;

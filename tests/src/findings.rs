@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the broken kernels have shown, kept in `tests/faults/findings.json` from run to run, so that
 //! a few faults can be tried again without the rest; `docs/faults.md` is made from it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A git repository with a kernel's release as its first commit, and histories on top of it.
 //!
 //! Commits go in through `git fast-import`: no work tree is needed, and the same commits have the

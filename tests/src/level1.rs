@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Level 1: a machine with KVM where there is none. The pinned kernel in flavour `kvm` runs on
 //! QEMU's TCG, whose emulated SVM a stock `kvm_amd` takes for real, and EL2 an aarch64 kernel; what
 //! runs on that KVM is level 2. It is booted by our own library, and our own init ([`wire`],

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Shared by the end-to-end tests: the `sudbox` command as a person runs it, kernel trees with
 //! faults, and a look for what a run left behind.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Mechanical mutants of the code that makes dispatch: negated conditions, dropped statements,
 //! values off by one, swapped operators, constants and operands.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What single tests need of the distribution.
 
 use crate::say;

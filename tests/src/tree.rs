@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel trees that tests break: one for each series, because every tree costs a build.
 
 use crate::faults::files_of;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which cases each architecture has, and why it does not have the others.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernels of other architectures than this machine's, from source, in QEMU's emulation: the
 //! outcome of each case that is not a plain pass, by name.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a run is given as its machine, on a machine with usable KVM as on one without.
 
 use sudbox_tests::{Ran, run, sudbox, sudbox_run};

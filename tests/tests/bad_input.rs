@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Mistakes and broken machines: the right exit code and one clear sentence.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `git bisect run sudbox run ...` as it is, and `sudbox bisect`, on made-up histories.
 
 use std::path::Path;

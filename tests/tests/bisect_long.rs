@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `sudbox bisect` on a long history of a real kernel: branches, commits that do not build, commits
 //! that do not boot; from its ends, and again after a kill.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What dispatch costs: counted exactly, and a slowdown is found where there is one.
 
 use std::process::Command;

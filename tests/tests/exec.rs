@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `sudbox exec`: programs of this machine on the pinned kernel.
 
 use std::fs::{self, Permissions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Broken kernels get their names, and only the case that met the fault has the blame.
 
 use std::collections::BTreeSet;

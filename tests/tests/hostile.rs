@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Kernels that mean no good, from `payloads/hostile.c`: whatever they do to the machine, they get
 //! their name, in time, and nothing of ours falls over.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Ctrl-C at each stage: exit code 130, nothing left, and the cache works afterwards.
 
 use std::fs;

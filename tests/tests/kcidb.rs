@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The form for KCIDB against the schema that it publishes, in the Python package `kcidb-io`.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `KERNEL=` takes beside versions, trees and images of our own: a real distribution's kernels,
 //! and what is wrong with others.
 

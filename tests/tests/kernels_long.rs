@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every prebuilt kernel that the distribution's packages offer, and what stands in for the latest.
 
 use sudbox_tests::{run, sudbox, sudbox_run};

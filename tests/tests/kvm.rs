@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The microVM on real KVM, in level 1 (docs/kvm.md): what a contributor waits for.
 
 use sudbox_tests::level1::Level1;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The microVM on aarch64 KVM, in level 1 (docs/kvm.md).
 
 use std::sync::OnceLock;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Other kernels than the pinned one on the microVM, in level 1 (docs/kvm.md): a broken one and a
 //! distribution's.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The microVM on real KVM, in level 1 (docs/kvm.md): what takes longer than a contributor waits.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What takes longer than a contributor waits.
 
 use std::process::{Child, Command};

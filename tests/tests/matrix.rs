@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Many kernels by one command, whole and in shards.
 
 use serde_json::{Value, json};

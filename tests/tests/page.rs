@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The pages of a run and of a matrix, in a real browser.
 
 use std::path::Path;

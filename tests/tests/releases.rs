@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every release that sudbox speaks of, built from source as its sources offer it today.
 
 use sudbox_tests::{expected_outcomes, run, sudbox_run};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernel that is running on this machine, judged without a VM.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `sudbox sandbox run`: a program of 64-bit Windows, built from C by the tools that build kernels.
 #![cfg(target_arch = "x86_64")]
 

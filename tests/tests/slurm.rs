@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The scripts for Slurm on a real slurmctld and slurmd, on this machine alone.
 
 use std::fs;

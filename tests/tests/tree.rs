@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A person's tree: judged, incrementally, and not a byte of it changed.
 
 use std::fs;

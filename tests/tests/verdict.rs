@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The pinned kernel, judged as a newcomer judges it.
 
 use std::collections::BTreeSet;

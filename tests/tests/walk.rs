@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Random walks with an oracle, `sudbox run --fuzz`.
 
 use sudbox_tests::{Tree, run, sudbox, sudbox_run};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The files that CI services read: valid, and their steps do what they say.
 
 use std::collections::BTreeMap;

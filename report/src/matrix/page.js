@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 // Draws the page from the data in it. Text of a guest only ever becomes text nodes.
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);

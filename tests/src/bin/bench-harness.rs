@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How long a run of `core`, and of every case, takes against a bare QEMU boot of the pinned kernel of
 //! an architecture: QEMU's and the kernel's defaults, and an init that restarts at once. All in turn,
 //! so that a machine whose speed drifts does not favour one; the figures say, they do not judge.

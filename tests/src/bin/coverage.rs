@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which instructions and branches of the kernel's dispatch code the cases together execute, on the
 //! very kernel that is judged: QEMU says of each block of code when it first translates it.
 //! Arguments: kernel and cases, as `sudbox run` takes them; empty for the pinned one and for all.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! PID 1 of level 1, a machine that has KVM: does what the host asks for over vsock, one request
 //! after the other ([`sudbox_tests::level1`] is the host's side). Static, because there is nothing
 //! else. What goes wrong ends it, and with it the machine; the console says why.

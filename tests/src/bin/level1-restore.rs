@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Runs in level 1: how long a guest takes to its first case, booted and restored, in turns.
 //!
 //! ```text

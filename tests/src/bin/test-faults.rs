@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Breaks kernels and demands that the cases notice: every patch of `tests/faults/`, and every
 //! mechanical mutant of the dispatch code. `make test-faults`; `FAULTS=` takes globs over
 //! `kernel/fault` and `kernel/mutants`. What is found is kept and told in `docs/faults.md`.

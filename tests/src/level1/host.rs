@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What level 1 is on each architecture whose KVM the microVM runs on.
 
 use sudbox_images::Arch;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Programs of another architecture, from the distribution's packages for it: unpacked beside the
 //! cache's other things of tests, not installed.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What host and level 1 say to each other over the vsock stream: JSON, each message behind its
 //! length in four bytes, little-endian. The host asks, level 1 answers, one at a time; while programs
 //! run there it says every [`BEAT`] how much it has done.

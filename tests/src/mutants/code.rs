@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Finds the conditions and statements of C code in the kernel's style, and their mutants.
 
 use super::Mutant;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The frame of a gate: 0 and 8 scratch, 16 the output, 24 that of vectors, the callee-saved registers.
 .macro SUDBOX_SAVE
     sub sp, sp, #192

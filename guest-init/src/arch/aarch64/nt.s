@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # A program that issues the system calls of Windows on ARM64 itself: the number is in the instruction,
 # eight arguments are in registers, the TEB is in x18. Its second page is writable.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
 # they run.
 .option push

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # No compression, no relaxation: lengths and addresses are under test, and copies must work.
 .option push
 # The target features of the whole program do not apply to this file.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The frame of a gate: 0 the place where it went on, 16 the output, 24 the output of floating point
 # registers, 32 to 47 scratch, 48 to 111 floating point registers that the C ABI wants kept, 112 the
 # condition code behind the call. The general registers that it wants kept are where it says, in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # A 32-bit program, which `compat.rs` packs into an ELF file at a fixed address. It reads orders from the
 # board, issues each through the gate that the order names, and stores the registers after it.
 

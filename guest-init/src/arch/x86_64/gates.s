@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 .macro SUDBOX_SAVE
     push rbx
     push rbp

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # A program of 64-bit Windows that issues its system calls itself: a whole PE file, with the same
 # offsets as in memory. Its preferred address differs from its real one, so it must be relocated.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Machine code of programs that use dispatch. All of it is outside the allowed range.
 
 .section .text.sudbox, "ax", @progbits

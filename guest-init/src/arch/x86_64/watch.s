@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # A gate and a handler that leave nothing unseen: each loads or stores every general register, the flags,
 # the segment registers and the floating point state, and neither writes to the stack it is entered on, but
 # for the flags right below the stack pointer of a call. What they store is in memory that has one user at

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a measured machine is on each architecture.
 
 use sudbox_images::Arch;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The microVM against QEMU's on the same KVM: both in one boot of level 1, in turns, with the same
 //! kernel, initramfs, command line and memory backing (docs/kvm.md). The figures say, they do not
 //! judge.

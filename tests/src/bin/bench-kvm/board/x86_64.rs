@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 use super::{Board, hex, page};
 use sudbox_tests::level1::host;
 

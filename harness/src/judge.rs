@@ -449,7 +449,8 @@ impl CaseRunner<'_> {
         (report.outcome, report.expected, report.got) = (outcome, expected, got);
         report.bug = recorded;
         if let Some(fault) = ended.report {
-            report.outcome = if fault.taints() { Outcome::Crash } else { Outcome::Fail };
+            report.outcome =
+                if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
             report.expected = "no fault reported by the kernel".to_owned();
             report.got = fault.headline;
             report.bug = None;

@@ -382,7 +382,8 @@ impl Slot<'_> {
         let size = cache::disk_usage(&new);
         let place = ctx.entry("images", key);
         if place.exists() {
-            // It is damaged: a whole one would have been found.
+            // Either a damaged image, which was not found, or one that another slot has stored
+            // in the meantime: replace it.
             fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
         }
         fs::rename(&new, &place).context("write", &place)?;
@@ -398,7 +399,7 @@ fn series_of(release: &str) -> Result<crate::version::Series, Error> {
 }
 
 fn full_disk() -> Error {
-    Error::DiskFull("write what the kernel's build makes (in the cache or in TMPDIR)".into())
+    Error::DiskFull("write the output of the kernel build (in the cache or in TMPDIR)".into())
 }
 
 /// The output of a build so far.
@@ -452,7 +453,8 @@ fn from_top(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }
 
-/// Whether a line is an error of a compiler, assembler, linker or Kconfig, not of the make above.
+/// Whether a line gives the cause of a failure: an error of a compiler, assembler, linker or
+/// Kconfig, or make's missing rule; not make's `Error 2`, which only passes a failure on.
 fn is_error(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
         .iter()

@@ -17,15 +17,16 @@ const RETURN: &str = "rt_sigreturn()";
 
 const X86_STATE: Only = Only {
     archs: &[Arch::X86_64],
-    reason: "registers/floating-kept says it of the others' registers",
+    reason: "registers/floating-kept checks this on the other architectures",
 };
 
-const X86_FLAGS: Only = Only { archs: &[Arch::X86_64], reason: "the flag is one of x86-64" };
+const X86_FLAGS: Only = Only { archs: &[Arch::X86_64], reason: "only x86-64 has this flag" };
 
 pub(super) const CASES: &[Case] = &[
     case(
         "registers/general-kept",
-        "every general register is in the frame as it was at the call, and there again after it",
+        "every general register has its value from the call both in the frame and after the \
+         handler",
         ROLLBACK,
         general_kept,
     )
@@ -38,8 +39,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "registers/no-call-kept",
-        "a dispatched call of number -1 has its first argument in the frame and behind it; allowed, it \
-         is ENOSYS",
+        "a dispatched call of number -1 keeps its first argument, in the frame and after the \
+         handler; an allowed one returns ENOSYS",
         ROLLBACK,
         on!("aarch64", registers::no_call_kept),
     )
@@ -49,8 +50,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/restart-numbers-kept",
-        "numbers or arguments in the result register that equal the kernel's own restart codes \
-         are kept like all others",
+        "a number or argument in the result register is kept even if it equals one of the kernel's \
+         restart codes",
         "handle_signal()",
         restart_numbers_kept,
     )
@@ -68,8 +69,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/trap-flag-kept",
-        "a program that steps itself finds its flag in the frame, clear in the handler, and traps behind \
-         the next instruction",
+        "if a program single-steps itself, the trap flag is set in the frame and clear in the \
+         handler, and the program traps after its next instruction",
         "handle_signal()",
         on!("x86_64", registers::trap_flag_kept),
     )
@@ -108,13 +109,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/scalable-cut",
-        "of scalable vectors the entry of a dispatched call leaves the 128 bits that it leaves at \
-         any call, and all else zero",
+        "a dispatched call keeps the low 128 bits of each scalable vector and zeroes the rest, like \
+         any call",
         "fpsimd_syscall_enter()",
         on!("aarch64", registers::scalable_cut),
     )
     .needs(&[Need::CpuFeature("sve")])
-    .only(Only { archs: &[Arch::Aarch64], reason: "scalable vectors are those of aarch64 here" }),
+    .only(Only { archs: &[Arch::Aarch64], reason: "this checks SVE, which only aarch64 has" }),
     case(
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
@@ -127,7 +128,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "registers/int80-kept",
-        "int 0x80 that is dispatched changes no register but the upper half of RAX, where no number is",
+        "a dispatched int 0x80 changes no register, except the upper half of RAX, which is not \
+         part of the number",
         ROLLBACK,
         on!("x86_64", registers::compat_kept),
     )
@@ -135,7 +137,7 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::INT80),
     case(
         "registers/injected-result",
-        "the result that a handler writes is what the program sees, also one like an error",
+        "the program sees the result that a handler writes, even one that looks like an error",
         RETURN,
         injected_result,
     ),
@@ -153,7 +155,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "registers/call-reissued",
-        "a handler that allows the call and steps back issues it with its arguments, once",
+        "if the handler sets ALLOW and steps back to the instruction, the call is issued once, with \
+         its arguments",
         ROLLBACK,
         call_reissued,
     )
@@ -398,19 +401,20 @@ pub(super) fn no_effect() -> Check {
         equal("si_syscall", i64::from(seen.number()), *call)?;
         ensure(
             is_left(&got, &regs),
-            &format!("result's register after it: {}", regs.result()),
+            &format!("result register after the call: {}", regs.result()),
             || got.result().to_string(),
         )?;
     }
     // SAFETY: the page belongs to this case.
     unsafe { page.write_volatile(1) };
-    // SAFETY: the mask is live.
-    let (descriptor, mask) = unsafe {
-        let size = sys::call(libc::SYS_lseek, &[descriptor, 0, 2]);
+    let end = i64::from(libc::SEEK_END).cast_unsigned();
+    // SAFETY: neither call takes a pointer.
+    let (size, umask) = unsafe {
+        let size = sys::call(libc::SYS_lseek, &[descriptor, 0, end]);
         (size, sys::call(libc::SYS_umask, &[0o022]))
     };
-    equal("size of the file", descriptor, Ok(0))?;
-    equal("umask", mask, Ok(0o022))?;
+    equal("size of the file", size, Ok(0))?;
+    equal("umask", umask, Ok(0o022))?;
     equal("signal mask", sys::sigmask(libc::SIG_BLOCK, 0), Ok(0))?;
     equal("children", sys::wait(-1, libc::WNOHANG), Err(sys::Errno(libc::ECHILD)))
 }

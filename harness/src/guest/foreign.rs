@@ -61,7 +61,7 @@ fn place(cache: &Cache, arch: Arch) -> PathBuf {
     cache.root().join(GUESTS).join(name(arch))
 }
 
-/// Looks for what builds it, and installs a linker that is missing, if it is not there yet.
+/// Unless guest-init is in the cache: checks that it can be built, and installs a missing linker.
 ///
 /// # Errors
 /// When something is missing and stays so.
@@ -174,7 +174,7 @@ fn build(
     std::fs::read(&binary).map_err(|error| failed(error.to_string()))
 }
 
-/// Keeps it for the next time, in one step.
+/// Stores the program in the cache atomically.
 fn keep(place: &Path, program: &[u8]) -> anyhow::Result<()> {
     let folder = place.parent().unwrap_or(place);
     std::fs::create_dir_all(folder)?;

@@ -129,7 +129,7 @@ impl<'a> CaseHandler<'a> {
         else {
             return ControlFlow::Continue(());
         };
-        let doubtful = report.taints();
+        let doubtful = report.invalidates_later_cases();
         last.report = Some(report);
         if doubtful { ControlFlow::Break(Ending::Finished) } else { ControlFlow::Continue(()) }
     }

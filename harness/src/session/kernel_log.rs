@@ -67,7 +67,7 @@ impl Report {
     /// Whether what runs on this kernel afterwards proves nothing. A warning, a data race and
     /// undefined behaviour leave a kernel that goes on; the rest does not, or leaves a kernel that
     /// has stopped looking (KASAN and lockdep report once).
-    pub(crate) fn taints(&self) -> bool {
+    pub(crate) fn invalidates_later_cases(&self) -> bool {
         self.kind.is_grave()
     }
 }

@@ -139,7 +139,7 @@ impl Qemu {
         Qemu { arch, accelerator, reason, options: String::new() }
     }
 
-    /// Adds options to `-machine`, each with a comma before it.
+    /// Sets the options that are appended to `-machine`; each begins with a comma.
     #[must_use]
     pub fn with_machine_options(self, options: &str) -> Qemu {
         Qemu { options: options.to_owned(), ..self }

@@ -47,7 +47,7 @@ fn an_oops_is_told_from_its_headline_to_the_end_of_its_trace() {
     assert_eq!(report.headline, "BUG: kernel NULL pointer dereference, address: 0000000000000010");
     assert!(report.excerpt.starts_with("[    0.512345] BUG: kernel NULL"));
     assert!(report.excerpt.ends_with("---[ end trace 0000000000000000 ]---"));
-    assert!(report.taints());
+    assert!(report.invalidates_later_cases());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_a_user_process_does_to_itself_is_no_report() {
 fn a_grave_report_outweighs_an_earlier_warning() {
     let warning = "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n---[ end trace 0 ]---\n";
     let first = scan(&format!("{warning}x\n")).unwrap();
-    assert_eq!((first.kind, first.taints()), (Kind::Warning, false));
+    assert_eq!((first.kind, first.invalidates_later_cases()), (Kind::Warning, false));
     assert_eq!(first.excerpt, warning.trim_end());
     assert_eq!(kind(&format!("{warning}{OOPS}")), Some(Kind::Bug));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What a bisection came to, for people.
+//! The result of a bisection as text for people.
 
 use super::LOG;
 use super::sought::{Seen, Sought};
@@ -145,8 +145,8 @@ fn tell_steps(text: &mut String, state: &State, sought: &Sought, folder: &Path) 
         let subject = line(&commit.subject);
         let _ = writeln!(
             text,
-            "  {step:10}{:14}{is:6}{make:>9}{vm:>9}{rest:>9}  {subject}",
-            &commit.id[..12]
+            "  {step:10}{:<14.12}{is:6}{make:>9}{vm:>9}{rest:>9}  {subject}",
+            commit.id
         );
     };
     for (trial, is_good) in state.ends.iter().zip([true, false]) {

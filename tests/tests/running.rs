@@ -51,7 +51,8 @@ fn what_a_run_by_sudo_leaves_is_the_users() {
     command.env("SUDBOX_CACHE", &cache).env("SUDO_UID", "65534").env("SUDO_GID", "65534");
     let _ = run(command).expect(0);
     let runs = cache.join("runs");
-    let folder = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    let mut entries = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
+    let folder = entries.find(|path| path.is_dir()).expect("the folder of the run");
     let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
     let all: Vec<_> = files.chain([runs, folder.clone()]).collect();
     assert!(all.contains(&folder.join("report.json")), "{all:?}");

@@ -108,7 +108,7 @@ fn what_is_no_program_is_refused_in_one_sentence() {
     let ran = sandbox(&[], &dir.path().join("nowhere.exe")).expect(129);
     assert!(ran.stderr.contains("cannot be read"), "{}", ran.stderr);
     let ran = sandbox(&[], Path::new("/dev/zero")).expect(129);
-    assert!(ran.stderr.contains("is no regular file"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not a regular file"), "{}", ran.stderr);
     let ran = sandbox(&["--engine", "warp"], &program).expect(129);
     assert!(ran.stderr.contains("notification"), "{}", ran.stderr);
 }

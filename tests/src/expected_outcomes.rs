@@ -28,8 +28,6 @@ const EXCEPTIONS: &[Exception] = &[
         outcome: "absent",
         before: Some("6.4"),
         cases: &[
-            "compare/armed-by-tracer",
-            "compare/armed-by-tracer-stops",
             "inheritance/child-reads-nothing-stale",
             "inheritance/child-reads-off",
             "ptrace/arms-tracee",
@@ -46,15 +44,28 @@ const EXCEPTIONS: &[Exception] = &[
         ],
         ..ANY
     },
+    Exception {
+        outcome: "absent",
+        archs: &["x86_64"],
+        before: Some("6.4"),
+        cases: &["compare/armed-by-tracer", "compare/armed-by-tracer-stops"],
+        ..ANY
+    },
     // PTRACE_SET_SYSCALL_INFO.
     Exception { outcome: "absent", before: Some("6.16"), cases: &["ptrace/call-info-set"], ..ANY },
     // PR_SYS_DISPATCH_INCLUSIVE_ON.
     Exception {
         outcome: "absent",
+        archs: &["x86_64"],
+        before: Some("6.17"),
+        cases: &["compare/inclusive"],
+        ..ANY
+    },
+    Exception {
+        outcome: "absent",
         before: Some("6.17"),
         cases: &[
             "arguments/inclusive-range-checked",
-            "compare/inclusive",
             "ptrace/inclusive-restores",
             "range/inclusive",
             "range/inclusive-outside-not-read",

@@ -270,7 +270,7 @@ impl Bench {
         // A run keeps the initramfs that it boots.
         let run = self.level1.run_all(vec![self.run(&["--cases", "boot"])]).remove(0);
         ensure!(run.code == 0, "{}\n{}", run.stdout, run.stderr);
-        let kept = run.stderr.lines().find_map(|line| line.trim().strip_prefix("kept "));
+        let kept = run.stderr.lines().find_map(|line| line.trim().strip_prefix("report "));
         let initramfs = format!("{}/initramfs.cpio", kept.context("a run keeps a folder")?.trim());
         let turns = TURNS.to_string();
         let ran = self.level1.run(&["level1-restore", &self.kernel, &initramfs, &turns]).expect(0);

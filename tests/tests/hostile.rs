@@ -24,7 +24,7 @@ const PRINTS: [&str; 3] = ["prints", "prints on the console without end", "and o
 const KICKS: [&str; 3] = ["kicks", "runs with interrupts off", "kicking"];
 const IGNORES: [&str; 3] = ["ignores", "the guest does not read what the host sends", "dialled"];
 const WANDERS: [&str; 3] = ["wanders", "KVM internal error", "wandering"];
-const SCRIBBLES: [&str; 3] = ["scribbles", "restarted without", "registers done"];
+const SCRIBBLES: [&str; 3] = ["scribbles", "restarted before", "registers done"];
 
 /// Compiles the kernel that does this.
 fn kernel(what: &str, dir: &Path) -> PathBuf {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is left of a process that a dispatch kills: what its parent is told, and its core.
+//! The remains of a process that a dispatch kills: its wait status as its parent sees it, and its core.
 
 use super::perform::{self, SOMEBODY};
 use super::record::{Moment, Record};
@@ -53,7 +53,7 @@ impl Death {
     }
 }
 
-/// Where cores go.
+/// The folder of cores.
 const PLACE: &std::ffi::CStr = c"/sudbox-core";
 const CORE: &str = "/sudbox-core/core";
 /// Exit code of a process that the call did not kill.

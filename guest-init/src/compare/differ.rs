@@ -9,9 +9,9 @@ use crate::support::mismatch;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-/// How many differences a failure names.
+/// Maximum number of differences that a failure names.
 const NAMED: usize = 8;
-/// How many bytes of a part are shown.
+/// Maximum number of bytes of a part that a failure shows.
 const SHOWN: usize = 16;
 
 /// A difference that nothing explains.

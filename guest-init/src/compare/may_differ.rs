@@ -58,7 +58,7 @@ pub(super) const RETURNED: &[MayDiffer] = &[
     },
 ];
 
-/// What is no state of the floating point unit.
+/// Parts of the XSAVE area that are not state of the floating point unit.
 pub(super) const NO_STATE: MayDiffer = MayDiffer {
     field: "floating",
     parts: &[
@@ -76,7 +76,7 @@ pub(super) const NO_STATE: MayDiffer = MayDiffer {
     )
 };
 
-/// What a handler begins with in place of the initial state.
+/// Values with which a handler begins in place of the initial state.
 pub(super) const DEFAULT_KEYS: MayDiffer = MayDiffer {
     field: "floating",
     parts: &["pkru"],

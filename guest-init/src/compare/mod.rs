@@ -34,7 +34,7 @@ struct Way {
     settings: [Setting; 2],
 }
 
-/// Who looks.
+/// The observer of a way.
 #[derive(Clone, Copy, Debug)]
 enum View {
     /// The program itself.
@@ -107,7 +107,7 @@ const STOPS: Only = Only {
     reason: "its gate with a breakpoint is written for x86-64 only",
 };
 
-/// What a tracer sees of a way that needs nothing special.
+/// A way without special needs, as its tracer sees it.
 const fn stops(
     id: &'static str,
     promise: &'static str,
@@ -124,7 +124,7 @@ const fn stops(
 /// Deaths of different paths of the kernel.
 const FEW: &[Death] = &[Death::Default, Death::BadValue];
 
-/// What is left of who dies in a way that needs nothing special.
+/// A way without special needs that ends in the program's death.
 const fn deaths(
     id: &'static str,
     promise: &'static str,

@@ -79,7 +79,7 @@ fn what_cannot_be_measured_gets_a_sentence() {
         (&["--only", "roundtrip"][..], "called `roundtrip`"),
         (&["running"], "not in it"),
         (&["--compare", "running", PINNED], "not in a VM"),
-        (&["--format", "html", "--compare", PINNED, PINNED], "of one kernel"),
+        (&["--format", "html", "--compare", PINNED, PINNED], "shows one kernel"),
         (&["--gdb"], "--gdb"),
     ] {
         let ran = run(bench(arguments)).expect(129);

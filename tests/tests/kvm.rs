@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The microVM on real KVM, in level 1 (docs/kvm.md): what a contributor waits for.
 
-use sudbox_tests::level1::Level1;
 use sudbox_tests::level1::host::X86_64;
+use sudbox_tests::level1::{Level1, WITHOUT_ORACLES};
 use sudbox_tests::{run, sudbox_run};
-
-/// Every case but the oracles, which take minutes in a VM under emulated SVM.
-const WITHOUT_ORACLES: &str = "all,!compare/*,!conserve/*,!grid/*";
 
 #[test]
 fn the_probe_finds_kvm_usable_and_auto_takes_it() {

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sudbox_tests::level1::host::X86_64;
-use sudbox_tests::level1::{Level1, sudbox_run};
+use sudbox_tests::level1::{Level1, WITHOUT_ORACLES, sudbox_run};
 use sudbox_tests::{Ran, run};
 
 /// Every case on KVM with these arguments ends as on TCG without KVM, with the same CPU.
 fn as_on_tcg(arguments: &[&str], cpus: &str) {
-    let common = ["--cases", "all", "--cpus", cpus];
+    let common = ["--cases", WITHOUT_ORACLES, "--cpus", cpus];
     let tcg = [&common[..], &["--backend", "tcg", "--cpu-model", X86_64.model]].concat();
     let tcg = run(sudbox_tests::sudbox_run(&tcg)).expect(0).outcomes();
     let kvm = [&common[..], &["--backend", "kvm"], arguments].concat();
@@ -39,7 +39,7 @@ fn every_case_ends_as_on_tcg_in_a_vm_of_its_own() {
 fn eight_vms_side_by_side_on_two_cpus_all_judge_right() {
     let _alone = alone();
     let level1 = Level1::shared();
-    let arguments = ["--cases", "all", "--backend", "kvm"];
+    let arguments = ["--cases", WITHOUT_ORACLES, "--backend", "kvm"];
     let alone = level1.sudbox_run(&arguments).expect(0).outcomes();
     for ended in level1.run_all(vec![sudbox_run(&arguments); 8]) {
         assert_eq!(Ran::from(ended).expect(0).outcomes(), alone);

@@ -36,7 +36,7 @@ impl Version {
 }
 
 /// What is known of a kernel before it boots.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Expectations {
     arch: Arch,
     version: Option<Version>,

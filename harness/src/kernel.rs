@@ -21,7 +21,7 @@ use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
 
 /// How a kernel is judged.
 #[derive(Clone, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct JudgeOptions {
     pub(crate) vm: VmArgs,
     /// Every case gets a VM of its own.
     pub(crate) isolate: bool,
@@ -31,6 +31,8 @@ pub(crate) struct Manner {
     pub(crate) repeat: u32,
     /// Without progress for so long a boot is a hang; a case has a sixth of it.
     pub(crate) timeout: Duration,
+    /// Most VMs at a time.
+    pub(crate) side_by_side: usize,
     pub(crate) rerun: Rerun,
 }
 
@@ -73,9 +75,9 @@ fn given_config(request: &Request) -> anyhow::Result<Option<String>> {
     Ok(Some(text))
 }
 
-impl Manner {
+impl JudgeOptions {
     /// The options that change what is run, as on the command line.
-    fn options(&self) -> String {
+    fn words(&self) -> String {
         let usual = [Duration::from_secs(cli::TIMEOUT), measure::TIMEOUT];
         let mut options = vec![self.rerun.options().to_owned()];
         options.extend(self.strict.then(|| "--strict".to_owned()));
@@ -95,11 +97,10 @@ impl Manner {
             case_deadline: timeout / 6,
             repeat: self.repeat,
             isolate: self.isolate,
-            snapshots: Vec::new(),
+            side_by_side: self.side_by_side,
             arguments: judge::boot_arguments(&self.vm),
             show_console: self.vm.console,
             rerun: self.rerun.clone(),
-            console_log: String::new(),
         }
     }
 }
@@ -211,7 +212,7 @@ pub(crate) fn judge_image(
     image: &KernelImage,
     request: &Request,
     machine: &dyn Machine,
-    manner: &Manner,
+    options: &JudgeOptions,
     selection: &Selection,
     folder: &RunFolder,
     progress: &mut Progress,
@@ -232,7 +233,7 @@ pub(crate) fn judge_image(
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
-        options: manner.options(),
+        options: options.words(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release: image.release.clone().unwrap_or_default(),
@@ -243,7 +244,7 @@ pub(crate) fn judge_image(
         },
         machine: machine.describe(discovery(image)),
         image: identity(&image.kernel),
-        strict: manner.strict,
+        strict: options.strict,
         boot_selected: selection.boot,
         ..Verdict::default()
     };
@@ -258,16 +259,17 @@ pub(crate) fn judge_image(
     progress.say("machine", machine_and_reason.split(": ").next().unwrap_or_default());
 
     // gdb may stop the guest for as long as a person thinks.
-    let timeout = if manner.vm.gdb { Duration::from_secs(1 << 20) } else { manner.timeout };
+    let timeout = if options.vm.gdb { Duration::from_secs(1 << 20) } else { options.timeout };
     let init = guest::of(request.arch, progress)?;
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
-    let mut spec = vm_spec(image, &manner.vm, initramfs, manner.vm.append.clone());
-    spec.snapshot = true;
-    let mut runner = manner.runner(Place::Vm { machine, spec }, timeout);
+    let spec = vm_spec(image, &options.vm, initramfs, options.vm.append.clone());
+    let mut runner = options.runner(Place::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.on(request.arch)?;
-    let judged = runner.judge(&selection, &mut expectations, &mut verdict, progress);
-    leave(folder.write("console.log", &runner.console_log), progress);
+    let mut console_log = String::new();
+    let judged =
+        runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
+    leave(folder.write("console.log", &console_log), progress);
     with_partial_verdict(judged, verdict, selection.cases.len())
 }
 
@@ -294,7 +296,7 @@ fn with_partial_verdict(
 /// When this machine is at fault, or a signal came.
 pub(crate) fn judge_running(
     request: &Request,
-    manner: &Manner,
+    options: &JudgeOptions,
     selection: &Selection,
     folder: &RunFolder,
     progress: &mut Progress,
@@ -305,7 +307,7 @@ pub(crate) fn judge_running(
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
-        options: manner.options(),
+        options: options.words(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release,
@@ -315,15 +317,17 @@ pub(crate) fn judge_running(
         },
         machine: "this one, without a VM, as an ordinary user".to_owned(),
         image: running::build(),
-        strict: manner.strict,
+        strict: options.strict,
         boot_selected: selection.boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {
         leave(folder.write("config", config), progress);
     }
-    let mut runner = manner.runner(Place::Running, manner.timeout);
-    let judged = runner.judge(selection, &mut expectations, &mut verdict, progress);
-    leave(folder.write("console.log", &runner.console_log), progress);
+    let runner = options.runner(Place::Running, options.timeout);
+    let mut console_log = String::new();
+    let judged =
+        runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
+    leave(folder.write("console.log", &console_log), progress);
     with_partial_verdict(judged, verdict, selection.cases.len())
 }

@@ -4,6 +4,7 @@
 
 mod arch;
 mod backend;
+mod capacity;
 mod cli;
 mod execute;
 mod expectations;

@@ -4,7 +4,7 @@
 
 use crate::cli::{BenchArgs, BuildArgs, By, VmArgs};
 use crate::failure::{Code, Failure};
-use crate::kernel::{self, Manner};
+use crate::kernel::{self, JudgeOptions};
 use crate::measure::{Means, TIMEOUT, costs_of, select, timed};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -57,8 +57,8 @@ fn measure_running(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8
     let mut progress = Progress::new();
     let request = kernel::request(&args.kernel, &args.build)?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    let manner = manner(&args.kernel, &args.vm, &args.build);
-    let verdict = kernel::judge_running(&request, &manner, selection, &folder, &mut progress)?;
+    let options = judge_options(&args.kernel, &args.vm, &args.build);
+    let verdict = kernel::judge_running(&request, &options, selection, &folder, &mut progress)?;
     reports::write(&verdict, &folder)?;
     tell(&costs_of(&verdict, timed(processor::is_emulated()))?, args.format, &folder, &mut progress)
 }
@@ -126,13 +126,15 @@ fn boots(unit: Unit) -> (usize, usize) {
     }
 }
 
-fn manner(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> Manner {
-    Manner {
+fn judge_options(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> JudgeOptions {
+    JudgeOptions {
         vm: vm.clone(),
         isolate: false,
         strict: false,
         repeat: 1,
         timeout: TIMEOUT,
+        // Nothing may disturb a measurement.
+        side_by_side: 1,
         rerun: Rerun::of(kernel, build, vm),
     }
 }
@@ -154,11 +156,11 @@ impl MeasureJob<'_> {
         folder: &RunFolder,
         progress: &mut Progress,
     ) -> anyhow::Result<Costs> {
-        let manner = manner(&request.reference, self.vm, self.build);
+        let options = judge_options(&request.reference, self.vm, self.build);
         let machine = &*self.means.machine;
         let selection = self.selection;
         let verdict =
-            kernel::judge_image(image, request, machine, &manner, selection, folder, progress)?;
+            kernel::judge_image(image, request, machine, &options, selection, folder, progress)?;
         // The report has the time of each batch.
         reports::write(&verdict, folder)?;
         costs_of(&verdict, self.means.unit)

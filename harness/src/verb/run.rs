@@ -4,13 +4,13 @@
 
 use crate::cli::{self, RunArgs};
 use crate::failure::{Failure, Interrupted};
-use crate::kernel::{self, Manner};
+use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::output::{archive, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
-use crate::{backend, running};
+use crate::{backend, capacity, running};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use sudbox_guest_init::case::Case;
@@ -37,12 +37,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .with_patches(&args.patches)
         .with_number("--timeout", args.timeout, cli::TIMEOUT)
         .with_number("--repeat", args.repeat.into(), 1);
-    let manner = Manner {
+    let options = JudgeOptions {
         vm: args.vm.clone(),
         isolate: args.isolate,
         strict: args.strict,
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
+        side_by_side: capacity::vms(&args.vm),
         rerun,
     };
     let (verdict, folder) = if args.kernel == running::NAME {
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
         }
         let folder = RunFolder::create(&Cache::open()?)?;
-        let verdict = kernel::judge_running(&request, &manner, &selection, &folder, &mut progress);
+        let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
         // First, so that a backend that cannot be had is refused before a kernel is built.
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             &image,
             &request,
             &*machine,
-            &manner,
+            &options,
             &selection,
             &folder,
             &mut progress,

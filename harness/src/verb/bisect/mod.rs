@@ -13,14 +13,14 @@ mod summary;
 
 use crate::cli::{self, BisectArgs, By};
 use crate::failure::{self, Code, Failure};
-use crate::kernel::{self, Manner};
+use crate::kernel::{self, JudgeOptions};
 use crate::measure::{self, Means};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
-use crate::{backend, setup};
+use crate::{backend, capacity, setup};
 use slower::Figure;
 use sought::{BUILD, Seen, Shown, Sought};
 use state::{State, Store, Times, Trial};
@@ -367,7 +367,7 @@ impl CommitJudge<'_> {
         let mut seen = Seen { shown: vec![build(Outcome::Pass, String::new())], unjudged: None };
         let Some(selection) = selection else { return Ok(seen) };
         let request = Request { reference: commit.id.clone(), ..self.request.clone() };
-        let manner = Manner {
+        let options = JudgeOptions {
             vm: args.vm.clone(),
             isolate: false,
             strict: false,
@@ -376,6 +376,7 @@ impl CommitJudge<'_> {
                 Some(_) => measure::TIMEOUT,
                 None => Duration::from_secs(args.timeout),
             },
+            side_by_side: capacity::vms(&args.vm),
             rerun: Rerun::of(&commit.id, &args.build, &args.vm),
         };
         let started = Instant::now();
@@ -383,7 +384,7 @@ impl CommitJudge<'_> {
             &image,
             &request,
             &*self.judge.machine,
-            &manner,
+            &options,
             selection,
             folder,
             &mut self.progress,

@@ -6,12 +6,12 @@ mod scheduler;
 
 use crate::cli::{BuildArgs, MatrixArgs};
 use crate::failure::{self, Code, Failure};
-use crate::kernel::{self, Manner};
+use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{self, Rerun};
 use crate::output::{archive, print, reports};
-use crate::{backend, running, selection};
+use crate::{backend, capacity, running, selection};
 use scheduler::Job;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -72,19 +72,21 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
         let cell = &plan.cells[job.place];
         let mut progress = Progress::beside(&cell.to_string());
         let folder = folder.within(&folder_name(job.place, cell))?;
-        let manner = Manner {
+        let options = JudgeOptions {
             vm: args.vm.clone(),
             isolate: false,
             strict: args.strict,
             repeat: 1,
             timeout: Duration::from_secs(args.timeout),
+            // The VMs of other kernels run beside it.
+            side_by_side: 1,
             rerun: Rerun::of(&cell.kernel, &build(args, cell), &args.vm),
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);
             let machine = machines.iter().find(|(arch, _)| *arch == request.arch);
             let (_, machine) = machine.expect("each has one");
-            kernel::judge_image(&image, request, &**machine, &manner, &selection, &folder, progress)
+            kernel::judge_image(&image, request, &**machine, &options, &selection, &folder, progress)
         });
         let found = match verdict {
             Ok(verdict) => {
@@ -97,7 +99,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
         progress.say("finished", &format!("{count} of {}", jobs.len()));
         Ok(found)
     };
-    let found = scheduler::run(&jobs, scheduler::vms(&args.vm), find, judge)?;
+    let found = scheduler::run(&jobs, capacity::vms(&args.vm), find, judge)?;
     let mut matrix = Matrix {
         shards: args.shard.map(|shard| shard.of),
         found: vec![None; plan.cells.len()],

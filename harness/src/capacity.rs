@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The number of VMs for which this machine has CPUs and memory.
+
+use crate::cli::VmArgs;
+use std::path::Path;
+
+/// Memory of a VM beside its guest's, in MiB: QEMU with the code it translates to.
+const BESIDE_GUEST: u64 = 128;
+
+/// The number of VMs that may run at once. They take at most half of the free memory.
+/// A VM whose console is shown, or that waits for gdb, runs alone.
+pub(crate) fn vms(vm: &VmArgs) -> usize {
+    if vm.console || vm.gdb {
+        return 1;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut fit = processors / usize::from(vm.cpus);
+    if let Some(free) = free_memory() {
+        let each = u64::from(vm.memory) + BESIDE_GUEST;
+        fit = fit.min(usize::try_from(free / 2 / each).unwrap_or(usize::MAX));
+    }
+    fit.max(1)
+}
+
+/// Memory in MiB that can be taken here: of the machine, or of the container if that has less.
+fn free_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024;
+    Some(container_memory().map_or(machine, |container| machine.min(container)))
+}
+
+/// The same of the control groups that this process is in (v2): the least that any of them leaves.
+fn container_memory() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let limits = Path::new(path).ancestors().filter_map(|group| {
+        // `max` is no limit and no number.
+        let number = |name: &str| -> Option<u64> {
+            std::fs::read_to_string(root.join(group).join(name)).ok()?.trim().parse().ok()
+        };
+        Some(number("memory.max")?.saturating_sub(number("memory.current")?) >> 20)
+    });
+    limits.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_always_a_vm_and_no_more_than_memory_allows() {
+        use clap::Parser as _;
+        let vm = |words: &str| {
+            let line = format!("sudbox matrix --kernels 6.12 {words}");
+            match crate::cli::Cli::try_parse_from(line.split(' ').filter(|w| !w.is_empty()))
+                .unwrap()
+                .verb
+            {
+                crate::cli::Verb::Matrix(args) => args.vm,
+                other => panic!("{other:?}"),
+            }
+        };
+        let processors = std::thread::available_parallelism().unwrap().get();
+        assert!((1..=processors).contains(&vms(&vm(""))));
+        let wide = vms(&vm("--cpus 8 --memory 65536"));
+        assert!(wide == 1 || wide * 8 <= processors, "{wide}");
+        assert!(free_memory().is_some());
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The cases of one group: in one VM, or in as many one after the other as it takes.
+//!
+//! A case that kills or hangs the kernel has the blame alone: the VM is started again and the
+//! cases after it run there.
+
+use super::outcome::{add_steps, merge};
+use super::shape::Group;
+use super::{CaseRunner, Place};
+use crate::expectations::Expectations;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::progress::Progress;
+use crate::session::cases::{CasesRun, run_cases};
+use crate::session::conversation::{Ending, InitError};
+use crate::session::runner::Runner;
+use crate::session::vm::VmGuest;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use sudbox_guest_init::case::Case;
+use sudbox_images::Monitor as _;
+use sudbox_protocol::{Hello, PlannedCase};
+use sudbox_report::CaseReport;
+use sudbox_report::costs::Measured;
+use sudbox_vmm::machine::Snapshot;
+use sudbox_vmm::session::Session;
+
+/// Most cases of one plan: their ids fit a frame of the protocol many times over.
+const BATCH: usize = 1000;
+
+/// Boot arguments that show all a kernel says, for one that did not reach its init.
+const TALKATIVE: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
+
+/// The result of booting the VMs of a group.
+#[derive(Debug, Default)]
+pub(super) enum Boot {
+    /// Every VM reached its init, so far.
+    #[default]
+    Fine,
+    /// One did not: what was seen, and its console.
+    Failed { got: String, console: String },
+}
+
+impl From<(String, String)> for Boot {
+    fn from((got, console): (String, String)) -> Boot {
+        Boot::Failed { got, console }
+    }
+}
+
+/// The results of a group.
+#[derive(Debug, Default)]
+pub(super) struct GroupResult {
+    pub(super) cases: Vec<CaseReport>,
+    pub(super) measured: Vec<Measured>,
+    /// Number of VMs that were booted.
+    pub(super) boots: u32,
+    /// Number of VMs that were restored from a snapshot.
+    pub(super) restored: u32,
+    /// The greeting of the first guest.
+    pub(super) hello: Option<Hello>,
+    /// The reason why the kernel cannot be judged.
+    pub(super) unjudged: Option<String>,
+    /// Everything that the consoles printed.
+    pub(super) console_log: String,
+}
+
+/// Runs the cases of a group.
+pub(super) struct GroupRunner<'a> {
+    runner: &'a CaseRunner<'a>,
+    group: &'a Group,
+    expectations: Expectations,
+    progress: &'a Mutex<&'a mut Progress>,
+    /// Gets a message when the first guest is ready for its cases.
+    ready: Option<Sender<()>>,
+    /// The snapshot of a VM whose guest was ready.
+    snapshot: Option<Snapshot>,
+    take_snapshots: bool,
+    result: GroupResult,
+}
+
+impl<'a> GroupRunner<'a> {
+    pub(super) fn new(
+        runner: &'a CaseRunner<'a>,
+        group: &'a Group,
+        expectations: Expectations,
+        progress: &'a Mutex<&'a mut Progress>,
+        ready: Option<Sender<()>>,
+    ) -> GroupRunner<'a> {
+        let (snapshot, result) = (None, GroupResult::default());
+        let take_snapshots = true;
+        GroupRunner {
+            runner,
+            group,
+            expectations,
+            progress,
+            ready,
+            snapshot,
+            take_snapshots,
+            result,
+        }
+    }
+
+    /// Runs all cases. Returns the results also after an error, as far as they go.
+    pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<Boot>) {
+        let boot = self.run_cases();
+        (self.result, boot)
+    }
+
+    fn progress(&self) -> MutexGuard<'a, &'a mut Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_cases(&mut self) -> anyhow::Result<Boot> {
+        // All cases once, then all again: a fault that one leaves behind shows in the others.
+        let mut left: Vec<&'static Case> =
+            (0..self.runner.repeat).flat_map(|_| self.group.cases.iter().copied()).collect();
+        loop {
+            let batch = &left[..left.len().min(if self.runner.isolate { 1 } else { BATCH })];
+            let mut run = self.run_guest(batch, self.runner.arguments)?;
+            if let Ending::InitFailed(error) = &run.conversation.ending {
+                self.result.unjudged = Some(match error {
+                    InitError::NoHost(reason) => format!(
+                        "the kernel reached its init, but that cannot reach the host over vsock \
+                         ({reason}): virtio-mmio and virtio-vsock have to be built in"
+                    ),
+                    InitError::Problem(reason) => format!("its init gave up: {reason}"),
+                });
+                return Ok(Boot::Fine);
+            }
+            let interrupted = run.conversation.ending == Ending::Interrupted;
+            let Some(hello) = run.hello.take() else {
+                if interrupted {
+                    return Err(Failure::interrupted());
+                }
+                return self.boot_failed(run).map(Boot::from);
+            };
+            self.expectations.learn(&hello.release, &hello.features);
+            let done = run.ended.len();
+            for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
+                let measurement = ended.measurement.take();
+                self.result.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
+                let mut report = self.runner.case_report(case, ended, &self.expectations)?;
+                add_steps(&mut report, case, &hello.features);
+                merge(&mut self.result.cases, report);
+            }
+            if interrupted {
+                return Err(Failure::interrupted());
+            }
+            let tried = match run.conversation.ending {
+                Ending::Finished => done,
+                _ => match run.running {
+                    Some(running) => {
+                        let mut report = self.runner.death_report(left[running], &run);
+                        add_steps(&mut report, left[running], &hello.features);
+                        merge(&mut self.result.cases, report);
+                        running + 1
+                    }
+                    // It died, hung or lied with no case to blame: between the greeting and the
+                    // first, or after the last.
+                    None => {
+                        let got = format!("{}, with no case running", run.conversation.cause());
+                        return Ok(Boot::Failed { got, console: run.conversation.console });
+                    }
+                },
+            };
+            self.result.hello.get_or_insert(hello);
+            left.drain(..tried);
+            if left.is_empty() {
+                return Ok(Boot::Fine);
+            }
+            if self.runner.isolate {
+                let done = self.result.boots + self.result.restored;
+                if done == 1 && self.snapshot.is_none() {
+                    let note = "every case gets a boot: this backend keeps no VMs";
+                    self.progress().say("isolate", note);
+                }
+                let total = u64::from(done) + left.len() as u64;
+                self.progress().progress(done.into(), total, "cases");
+            } else if !run.accounted {
+                self.progress().say("restart", &format!("{} cases are left", left.len()));
+            }
+        }
+    }
+
+    /// One guest from start to end.
+    fn run_guest(
+        &mut self,
+        cases: &[&'static Case],
+        arguments: &str,
+    ) -> anyhow::Result<CasesRun> {
+        if interrupt::pending() {
+            return Err(Failure::interrupted());
+        }
+        let plan = self.plan(cases);
+        let Place::Vm { machine, spec } = &self.runner.place else {
+            return self.run_here(plan);
+        };
+        let (shape, mut spec) = (&self.group.shape, spec.clone());
+        spec.cpus = shape.cpus;
+        spec.cpu_vendor = shape.vendor.map(str::to_owned);
+        spec.snapshot = self.take_snapshots;
+        // The arguments that the person appends come last and win.
+        let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
+        spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
+        // A snapshot was booted with the usual arguments.
+        let resumed = if arguments == self.runner.arguments { self.resume() } else { None };
+        let session = match resumed {
+            Some(session) => {
+                self.result.restored += 1;
+                session
+            }
+            None => {
+                self.result.boots += 1;
+                Session::boot(*machine, &spec)
+                    .map_err(|error| Failure::machine(error.to_string()))?
+            }
+        };
+        let vmlinux = self.runner.vmlinux.as_deref();
+        let mut vm =
+            VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress());
+        let ready = &mut self.ready;
+        let mut run = run_cases(&mut vm, plan, self.runner.patience, &mut |_| {
+            // The receiver is gone if nobody waits.
+            let _ = ready.take().map(|ready| ready.send(()));
+        });
+        self.result.console_log.push_str(&vm.console());
+        self.keep_snapshot(vm.snapshot());
+        vm.end(&mut run.conversation)?;
+        for line in &mut run.conversation.vcpus {
+            *line = self.runner.symbolised(line);
+        }
+        Ok(run)
+    }
+
+    /// A VM restored from the snapshot, if there is one. A snapshot that cannot be restored is dropped,
+    /// and no other is taken.
+    fn resume(&mut self) -> Option<Session> {
+        let snapshot = self.snapshot.as_ref()?;
+        match Session::resume(snapshot) {
+            Ok(session) => Some(session),
+            Err(error) => {
+                let note = format!("a VM cannot be restored from its snapshot: {error}");
+                self.progress().say("note", &note);
+                self.snapshot = None;
+                self.take_snapshots = false;
+                None
+            }
+        }
+    }
+
+    /// Keeps the snapshot for the next VM.
+    fn keep_snapshot(&mut self, snapshot: Option<Result<Snapshot, String>>) {
+        match snapshot {
+            Some(Ok(snapshot)) => self.snapshot = Some(snapshot),
+            Some(Err(why)) => {
+                self.progress().say("note", &format!("VMs are booted and not restored: {why}"));
+                self.take_snapshots = false;
+            }
+            None => {}
+        }
+    }
+
+    fn plan(&self, cases: &[&'static Case]) -> Vec<PlannedCase> {
+        let deadline_ms = u32::try_from(self.runner.case_deadline.as_millis()).unwrap_or(u32::MAX);
+        cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
+    }
+
+    /// The cases on the kernel that is running here. A runner that is lost is lost to this machine:
+    /// a kernel that dies takes us with it.
+    fn run_here(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
+        let mut runner = Runner::start()?;
+        let total = plan.len() as u64;
+        let run = run_cases(&mut runner, plan, self.runner.patience, &mut |done| {
+            self.progress().progress(done as u64, total, "cases");
+        });
+        let words = runner.words();
+        self.result.console_log.push_str(&words);
+        match &run.conversation.ending {
+            Ending::Finished | Ending::Stalled | Ending::Interrupted => Ok(run),
+            _ => Err(Failure::machine(format!(
+                "the runner was lost: {}; it said: {}",
+                run.conversation.cause(),
+                words.trim()
+            ))),
+        }
+    }
+
+    /// Boots a kernel that did not reach its init once more to hear all it has to say.
+    fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<(String, String)> {
+        let first = first.conversation;
+        let got = first.cause();
+        let once = match &self.runner.place {
+            Place::Vm { spec, .. } => spec.gdb,
+            Place::Running => true,
+        };
+        if matches!(first.ending, Ending::Flooded(_)) || once {
+            return Ok((got, self.runner.excerpt(&first)));
+        }
+        self.progress().say("restart", &format!("{got}; once more with all messages"));
+        let second = self.run_guest(&[], TALKATIVE)?.conversation;
+        if second.greeted {
+            let got = format!("{got}; a second boot reached its init");
+            return Ok((got, self.runner.excerpt(&first)));
+        }
+        Ok((second.cause(), self.runner.excerpt(&second)))
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Outcomes: what a case, or the VM that ran it, came to, against what is expected of the kernel.
+
+use super::{CaseRunner, Place};
+use crate::expectations::{Expectations, Expected};
+use crate::failure::Failure;
+use crate::known_bugs::{KnownBug, Presence};
+use crate::selection::{BOOT, BOOT_FUNCTION, BOOT_PROMISE};
+use crate::session::cases::{CasesRun, EndedCase};
+use crate::session::conversation::{Conversation, Ending};
+use crate::session::kernel_log;
+use crate::symbols::Symbols;
+use sudbox_guest_init::case::{Case, Need, Run};
+use sudbox_guest_init::walk;
+use sudbox_protocol::{CaseResult, Feature};
+use sudbox_report::{Bug, CaseReport, Outcome};
+use sudbox_vmm::machine::VmEnd;
+
+impl CaseRunner<'_> {
+    /// The outcome of a case that ended by itself, against what is expected of this kernel.
+    pub(super) fn case_report(
+        &self,
+        case: &'static Case,
+        ended: EndedCase,
+        expectations: &Expectations,
+    ) -> anyhow::Result<CaseReport> {
+        let mut report = self.blank(case);
+        report.micros = ended.micros;
+        report.log = ended.log;
+        let bugs = case.known_bugs.iter().filter_map(|id| expectations.known_bug(id));
+        let bugs: Vec<_> = bugs.collect();
+        let mut recorded = None;
+        let mut record = |bug: &KnownBug| {
+            recorded = Some(Bug { id: bug.id.to_owned(), citation: bug.citation.to_owned() });
+        };
+        let (outcome, expected, got) = match (ended.result, bugs.first()) {
+            (CaseResult::Pass, Some((bug, Presence::Certain))) => {
+                record(bug);
+                (Outcome::Fixed, String::new(), format!("{}: {}", bug.id, bug.citation))
+            }
+            (CaseResult::Pass, _) => (Outcome::Pass, String::new(), String::new()),
+            (CaseResult::Fail { expected, got }, first) => {
+                match bugs.iter().find(|(bug, _)| bug.looks_like(case.id, &got)) {
+                    Some((bug, _)) => {
+                        record(bug);
+                        (Outcome::Known, expected, format!("{got} ({}: {})", bug.id, bug.citation))
+                    }
+                    None => {
+                        report.log.extend(first.map(|(bug, _)| {
+                            format!("not what the recorded bug {} shows: {}", bug.id, bug.citation)
+                        }));
+                        (Outcome::Fail, expected, got)
+                    }
+                }
+            }
+            (CaseResult::Absent(feature), _) => match expectations.feature(feature) {
+                Expected::Present => (
+                    Outcome::Fail,
+                    format!("this kernel offers {feature}"),
+                    format!("{feature} is not there"),
+                ),
+                Expected::Absent | Expected::Unknown => {
+                    (Outcome::Absent, String::new(), feature.to_string())
+                }
+            },
+            // A feature that only a case finds out.
+            (CaseResult::Unmet(requirement), _) if expectations.lacks(&requirement) => {
+                (Outcome::Absent, String::new(), requirement)
+            }
+            (CaseResult::Unmet(requirement), _) => {
+                let by_design =
+                    matches!(self.place, Place::Running) && requirement == Need::Root.to_string();
+                let requirement = if by_design {
+                    format!("{requirement} (never used on the kernel of this machine; a VM has it)")
+                } else {
+                    requirement
+                };
+                (Outcome::Unmet, String::new(), requirement)
+            }
+            (CaseResult::Hang, _) => (
+                Outcome::Hang,
+                format!("an end within {} s", self.case_deadline.as_secs_f32()),
+                "none; its processes were killed".to_owned(),
+            ),
+            (CaseResult::Broken(reason), _) => {
+                return Err(Failure::machine(format!(
+                    "a fault of sudbox, not of the kernel: case {} could not be run: {reason}",
+                    case.id
+                )));
+            }
+        };
+        (report.outcome, report.expected, report.got) = (outcome, expected, got);
+        report.bug = recorded;
+        if let Some(fault) = ended.report {
+            report.outcome =
+                if fault.invalidates_later_cases() { Outcome::Crash } else { Outcome::Fail };
+            report.expected = "no fault reported by the kernel".to_owned();
+            report.got = fault.headline;
+            report.bug = None;
+            report.console = Some(self.symbolised(&fault.excerpt));
+        }
+        Ok(report)
+    }
+
+    /// The outcome of the case in which the VM ended.
+    pub(super) fn death_report(&self, case: &'static Case, run: &CasesRun) -> CaseReport {
+        let mut report = self.blank(case);
+        let conversation = &run.conversation;
+        report.outcome = match conversation.ending {
+            Ending::Stalled if kernel_log::scan(&conversation.console).is_none() => Outcome::Hang,
+            _ => Outcome::Crash,
+        };
+        report.expected = "the kernel goes on".to_owned();
+        report.got = conversation.cause();
+        report.log.clone_from(&run.log);
+        report.console = Some(self.excerpt(conversation)).filter(|text| !text.is_empty());
+        report
+    }
+
+    /// The part of the console, and the registers, that a report shows.
+    pub(super) fn excerpt(&self, conversation: &Conversation) -> String {
+        let mut text = match kernel_log::scan(&conversation.console) {
+            Some(fault) => fault.excerpt,
+            None => tail(&conversation.console, 40),
+        };
+        if let Some(VmEnd::TripleFault(registers) | VmEnd::VcpuError { registers, .. }) =
+            &conversation.vm_end
+        {
+            text.push('\n');
+            text.push_str(registers);
+        }
+        self.symbolised(text.trim())
+    }
+
+    pub(super) fn symbolised(&self, text: &str) -> String {
+        let symbols = self.vmlinux.as_deref().and_then(|path| Symbols::open(path).ok());
+        symbols.map_or_else(|| text.to_owned(), |symbols| symbols.symbolise(text))
+    }
+
+    fn blank(&self, case: &Case) -> CaseReport {
+        CaseReport {
+            id: case.id.to_owned(),
+            promise: case.promise.to_owned(),
+            kernel_function: case.kernel_function.to_owned(),
+            outcome: Outcome::Pass,
+            expected: String::new(),
+            got: String::new(),
+            bug: None,
+            log: Vec::new(),
+            console: None,
+            rerun: self.rerun.case(case),
+            micros: 0,
+        }
+    }
+
+    pub(super) fn boot_report(&self, outcome: Outcome, got: String, console: Option<String>) -> CaseReport {
+        CaseReport {
+            id: BOOT.to_owned(),
+            promise: BOOT_PROMISE.to_owned(),
+            kernel_function: BOOT_FUNCTION.to_owned(),
+            outcome,
+            expected: "a greeting from guest-init over vsock".to_owned(),
+            got,
+            bug: None,
+            log: Vec::new(),
+            console: console.filter(|text| !text.trim().is_empty()),
+            rerun: self.rerun.boot(),
+            micros: 0,
+        }
+    }
+}
+
+/// Adds what a walk did that failed and left no word of it: it died with the kernel, or the kernel
+/// reported a fault.
+pub(super) fn add_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
+    if let Run::Walk(seed) = case.run
+        && report.outcome.is_failure()
+        && report.log.is_empty()
+    {
+        report.log = walk::text(seed, features).lines().map(str::to_owned).collect();
+    }
+}
+
+/// Adds a report, or of two for the same case keeps the worse.
+pub(super) fn merge(cases: &mut Vec<CaseReport>, report: CaseReport) {
+    match cases.iter_mut().find(|other| other.id == report.id) {
+        // Outcomes are declared the worst first.
+        Some(other) if report.outcome < other.outcome => *other = report,
+        Some(_) => {}
+        None => cases.push(report),
+    }
+}
+
+/// The last `lines` lines.
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

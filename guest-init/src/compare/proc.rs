@@ -2,9 +2,10 @@
 //! What `/proc` says of a task.
 
 use super::record::{Moment, Record};
-use crate::{probe, sys};
+use crate::sys;
 
-/// Lines of `/proc/PID/status` that are the same whenever a program did the same.
+/// Lines of `/proc/PID/status` that are the same whenever a program did the same. `SigQ` is not among
+/// them: it counts the signals of all processes of the user. `conserve` checks that it grows by nothing.
 pub(crate) const STATUS: &[&str] = &[
     "Umask",
     "State",
@@ -16,7 +17,6 @@ pub(crate) const STATUS: &[&str] = &[
     "VmLib",
     "VmSwap",
     "Threads",
-    "SigQ",
     "SigPnd",
     "ShdPnd",
     "SigBlk",
@@ -69,10 +69,6 @@ pub(crate) fn lines(record: &Record, moment: Moment, text: &[u8]) {
     for line in text.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (key, value) = line.split_at(colon);
-        // Of all processes of the user: elsewhere than in a VM there are others.
-        if key == b"SigQ" && !probe::machine().vm {
-            continue;
-        }
         if let Some(name) = STATUS.iter().find(|name| name.as_bytes() == key) {
             record.put(moment, name, value);
         }

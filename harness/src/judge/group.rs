@@ -184,11 +184,7 @@ impl<'a> GroupRunner<'a> {
     }
 
     /// One guest from start to end.
-    fn run_guest(
-        &mut self,
-        cases: &[&'static Case],
-        arguments: &str,
-    ) -> anyhow::Result<CasesRun> {
+    fn run_guest(&mut self, cases: &[&'static Case], arguments: &str) -> anyhow::Result<CasesRun> {
         if interrupt::pending() {
             return Err(Failure::interrupted());
         }
@@ -217,8 +213,7 @@ impl<'a> GroupRunner<'a> {
             }
         };
         let vmlinux = self.runner.vmlinux.as_deref();
-        let mut vm =
-            VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress());
+        let mut vm = VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress());
         let ready = &mut self.ready;
         let mut run = run_cases(&mut vm, plan, self.runner.patience, &mut |_| {
             // The receiver is gone if nobody waits.

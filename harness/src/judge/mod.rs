@@ -167,8 +167,7 @@ impl CaseRunner<'_> {
         let ran: Vec<Mutex<Option<Ran>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let run = |at: usize, ready: Option<Sender<()>>| {
             let expectations = expectations.clone();
-            let result =
-                GroupRunner::new(self, &groups[at], expectations, &progress, ready).run();
+            let result = GroupRunner::new(self, &groups[at], expectations, &progress, ready).run();
             if !matches!(result.1, Ok(Boot::Fine)) || result.0.unjudged.is_some() {
                 stop.store(true, Ordering::SeqCst);
             }

@@ -154,7 +154,12 @@ impl CaseRunner<'_> {
         }
     }
 
-    pub(super) fn boot_report(&self, outcome: Outcome, got: String, console: Option<String>) -> CaseReport {
+    pub(super) fn boot_report(
+        &self,
+        outcome: Outcome,
+        got: String,
+        console: Option<String>,
+    ) -> CaseReport {
         CaseReport {
             id: BOOT.to_owned(),
             promise: BOOT_PROMISE.to_owned(),

@@ -75,9 +75,8 @@ pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
             list.push(*case);
             continue;
         }
-        let joined = further
-            .iter_mut()
-            .find_map(|group| Some((group.shape.joined(&shape)?, group)));
+        let joined =
+            further.iter_mut().find_map(|group| Some((group.shape.joined(&shape)?, group)));
         match joined {
             Some((joined, group)) => {
                 group.shape = joined;

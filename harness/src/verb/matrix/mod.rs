@@ -86,7 +86,9 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
             let (request, progress) = (&job.request, &mut progress);
             let machine = machines.iter().find(|(arch, _)| *arch == request.arch);
             let (_, machine) = machine.expect("each has one");
-            kernel::judge_image(&image, request, &**machine, &options, &selection, &folder, progress)
+            kernel::judge_image(
+                &image, request, &**machine, &options, &selection, &folder, progress,
+            )
         });
         let found = match verdict {
             Ok(verdict) => {

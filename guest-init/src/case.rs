@@ -49,7 +49,7 @@ pub enum Failure {
         /// The behaviour that was observed.
         got: String,
     },
-    /// The machine lacks this requirement, which only the check itself could find out.
+    /// The machine lacks this requirement, which the check itself found out.
     Unmet(String),
     /// The check could not be carried out: a fault of sudbox or of the machine, not of the kernel.
     Broken(String),
@@ -67,7 +67,7 @@ pub enum Run {
     Walk(u64),
     /// The comparison with this index in the table of `compare`.
     Compare(usize),
-    /// The deed with this index in the table of `conserve`.
+    /// The workload with this index in the table of `conserve`.
     Conserve(usize),
     /// This point of the grid.
     Point(crate::grid::dimension::Point),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Model of dispatch: `kernel/entry/syscall_user_dispatch.c` in a few lines. It predicts what
-//! setting a configuration answers and what becomes of a call. Random walks and the grid build
-//! their predictions on it.
+//! A model of dispatch, equivalent to `kernel/entry/syscall_user_dispatch.c`. It predicts the result of
+//! setting a configuration, and whether a call passes, is dispatched or kills the process. The models of
+//! random walks and of the grid build on it.
 
 use std::fmt;
 
@@ -20,18 +20,18 @@ pub struct Config {
     pub length: u64,
 }
 
-/// The fate of a call.
+/// The kernel's decision about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Dispatch lets it pass.
-    Passed,
-    /// It is handed back as SIGSYS.
-    Dispatched,
-    /// The process is killed by this signal, which no handler sees.
-    Killed(i32),
+pub enum Decision {
+    /// The kernel executes the call.
+    Pass,
+    /// The kernel sends SIGSYS and does not execute the call.
+    Dispatch,
+    /// The kernel kills the process by this signal, without running a handler.
+    Kill(i32),
 }
 
-/// The conditions under which a configuration is set.
+/// The kernel's properties that decide whether it accepts a configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Whether the kernel offers inclusive mode.
@@ -41,25 +41,25 @@ pub struct Rules {
 }
 
 impl Config {
-    /// The configuration that `prctl` or a tracer sets by these four arguments: mode, offset,
-    /// length, selector. `forbidden` says which selectors are addresses of the kernel's
-    /// (`task_set_syscall_user_dispatch()`).
+    /// The configuration that prctl(2) or a tracer sets with the arguments mode, offset, length and
+    /// selector (`task_set_syscall_user_dispatch()`). `forbidden` returns whether an address is not a
+    /// user address, as `access_ok()` decides.
     ///
     /// # Errors
-    /// The error number with which the kernel refuses them.
+    /// The error number that the kernel returns.
     pub fn set(
         [mode, offset, length, selector]: [u64; 4],
         rules: Rules,
         forbidden: impl FnOnce(u64) -> bool,
     ) -> Result<Config, i32> {
         let end = offset.wrapping_add(length);
-        let good = match mode {
+        let valid = match mode {
             0 => offset == 0 && length == 0 && selector == 0,
             1 => offset == 0 || end > offset,
             2 => rules.inclusive && length != 0 && end > offset,
             _ => false,
         };
-        if !good {
+        if !valid {
             return Err(libc::EINVAL);
         }
         if mode != 0 && !rules.permitted {
@@ -71,9 +71,10 @@ impl Config {
         Ok(Config { mode, selector, offset, length })
     }
 
-    /// Whether the range leaves a call to the selector. `at` is the address behind the instruction.
+    /// Whether the selector decides about a call, because the range does not allow it. `at` is the
+    /// address after the call's instruction.
     #[must_use]
-    pub fn concerns(&self, at: u64) -> bool {
+    pub fn selector_decides(&self, at: u64) -> bool {
         let within = at.wrapping_sub(self.offset) < self.length;
         match self.mode {
             0 => false,
@@ -82,20 +83,20 @@ impl Config {
         }
     }
 
-    /// The fate of a call whose instruction ends at `at`. `read` gives the byte at an address, or
-    /// nothing if it cannot be read (`syscall_user_dispatch()`).
-    pub fn fate(&self, at: u64, read: impl FnOnce(u64) -> Option<u8>) -> Fate {
-        if !self.concerns(at) {
-            return Fate::Passed;
+    /// The kernel's decision about a call (`syscall_user_dispatch()`). `at` is the address after the call's
+    /// instruction. `read` returns the byte at an address, or `None` if it cannot be read.
+    pub fn decide(&self, at: u64, read: impl FnOnce(u64) -> Option<u8>) -> Decision {
+        if !self.selector_decides(at) {
+            return Decision::Pass;
         }
         if self.selector == 0 {
-            return Fate::Dispatched;
+            return Decision::Dispatch;
         }
         match read(self.selector) {
-            None => Fate::Killed(libc::SIGSEGV),
-            Some(0) => Fate::Passed,
-            Some(1) => Fate::Dispatched,
-            Some(_) => Fate::Killed(libc::SIGSYS),
+            None => Decision::Kill(libc::SIGSEGV),
+            Some(0) => Decision::Pass,
+            Some(1) => Decision::Dispatch,
+            Some(_) => Decision::Kill(libc::SIGSYS),
         }
     }
 }

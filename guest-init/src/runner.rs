@@ -225,8 +225,8 @@ fn check(run: Run) -> Check {
     match run {
         Run::Check(check) => check(),
         Run::Walk(seed) => crate::walk::check(seed),
-        Run::Compare(way) => crate::compare::check(way),
-        Run::Conserve(deed) => crate::conserve::check(deed),
+        Run::Compare(index) => crate::compare::check(index),
+        Run::Conserve(index) => crate::conserve::check(index),
         Run::Point(point) => crate::grid::check(Product::One(point)),
         Run::Random(seed) => crate::grid::check(Product::Random(seed)),
     }

@@ -20,12 +20,12 @@ mod floating;
 #[cfg(foreign_programs)]
 mod foreign;
 mod gates;
+mod layout;
 mod programs;
 mod registers;
 mod repeats;
 #[cfg(not(target_arch = "x86_64"))]
 mod watch;
-mod watching;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use compat_call::*;
@@ -35,12 +35,12 @@ pub use floating::*;
 #[cfg(foreign_programs)]
 pub use foreign::*;
 pub use gates::*;
+pub use layout::*;
 pub use programs::*;
 pub use registers::*;
 pub use repeats::*;
 #[cfg(not(target_arch = "x86_64"))]
 pub use watch::*;
-pub use watching::*;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::*;

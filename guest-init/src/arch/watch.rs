@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A watched call on architectures without assembly of their own for it: returns the general registers and
-//! the floating point state after the call, and the content of its handler's signal frame. Call and
-//! handler run on the caller's stack.
+//! Watched calls on architectures without their own assembly for them. A watched call returns the general
+//! registers and the floating point state after the call; its signal frame can be copied in the handler.
+//! Call and handler run on the caller's stack.
 
-use super::{Context, Entry, FloatState, Part, Place, Reg, Registers, issue_with_floats};
+use super::{CallSite, Context, Entry, FloatState, Part, Reg, Registers, issue_with_floats};
 use crate::case::Need;
 use std::ops::Range;
 
@@ -12,22 +12,22 @@ pub type Floating = FloatState;
 
 /// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[];
-/// Flags with which a program can go on when it has set them.
+/// Processor flags that a program can set without being disturbed by them.
 pub const WATCH_FLAGS: u64 = super::FLAGS;
 /// The flag that traps after every instruction: there is none.
 pub const TRAP_FLAG: u64 = 0;
-/// Whether calls and handlers can run on a stack of the caller's choice.
-pub const STACKS_WATCHED: bool = false;
+/// Whether calls and handlers can run on a stack that the caller chooses.
+pub const CAN_CHOOSE_STACK: bool = false;
 
-/// The state at one moment.
+/// The CPU state at one moment.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct CpuState {
     /// General registers and flags; zero at the entry of a handler.
     pub registers: Registers,
     floating: Option<FloatState>,
 }
 
-impl Sight {
+impl CpuState {
     /// The segment registers: there are none.
     #[must_use]
     pub fn segments(&self) -> &[u8] {
@@ -42,53 +42,55 @@ impl Sight {
 }
 
 /// Issues a call with these registers, except the stack pointer, and this floating point state. Returns
-/// the state after it.
+/// the state after the call.
 ///
 /// # Safety
 /// Always safe on this architecture.
 #[must_use]
-pub unsafe fn watch(_: Place, registers: &Registers, floating: &Floating) -> Sight {
+pub unsafe fn watched_call(_: CallSite, registers: &Registers, floating: &Floating) -> CpuState {
     let (registers, floating) = issue_with_floats(registers, floating);
-    Sight { registers, floating: Some(floating) }
+    CpuState { registers, floating: Some(floating) }
 }
 
-/// The state at the entry of the handler: empty, since nothing records it on this architecture.
+/// The state at the entry of the handler: empty, since this architecture does not record it.
 #[must_use]
-pub fn entered() -> Sight {
-    Sight { registers: Registers::default(), floating: None }
+pub fn handler_entry() -> CpuState {
+    CpuState { registers: Registers::default(), floating: None }
 }
 
 /// The address after the instruction of a watched call.
 #[must_use]
-pub fn watched_after(_: Place) -> u64 {
+pub fn after_watched_call(_: CallSite) -> u64 {
     super::float_call() + super::CALL_LENGTH
 }
 
 /// The address range of watched calls.
 #[must_use]
 pub fn watched_range() -> Range<u64> {
-    super::float_call()..watched_after(Place(Entry::Native, false)) + 1
+    super::float_call()
+        ..after_watched_call(CallSite { entry: Entry::Native, breakpoint: false }) + 1
 }
 
 unsafe extern "C" {
-    fn sudbox_watch_event(signal: i32, info: *const [u8; 128], context: *mut Context);
+    /// The Rust part of the handler, in `compare`.
+    fn sudbox_record_signal(signal: i32, info: *const [u8; 128], context: *mut Context);
 }
 
-/// The address of a handler that calls `sudbox_watch_event` with its arguments.
+/// The address of a handler that calls `sudbox_record_signal` with its arguments.
 #[must_use]
-pub fn watching_handler() -> u64 {
-    sudbox_watch_event as *const () as u64
+pub fn recording_handler() -> u64 {
+    sudbox_record_signal as *const () as u64
 }
 
 const CONTEXT: usize = size_of::<Context>();
 
-/// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers, whichever is
-/// last.
-pub const WATCHED_FRAME: &[Part] = &[
+/// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers, whichever
+/// comes last.
+pub const SIGNAL_FRAME: &[Part] = &[
     Part("si_signo", 4),
     Part("si_errno", 4),
     Part("si_code", 4),
-    Part("hole behind si_code", 4),
+    Part("padding after si_code", 4),
     Part("si_call_addr", 8),
     Part("si_syscall", 4),
     Part("si_arch", 4),
@@ -100,7 +102,7 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("uc_stack.ss_size", 8),
 ];
 
-/// The layout of the floating point state: without names.
+/// The layout of the floating point state: its parts have no names.
 #[must_use]
 pub fn floating_parts() -> &'static [Part] {
     &[]
@@ -109,7 +111,7 @@ pub fn floating_parts() -> &'static [Part] {
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// A copy of the frame, laid out as [`WATCHED_FRAME`].
+    /// A copy of the frame, laid out as [`SIGNAL_FRAME`].
     pub bytes: [u8; 128 + CONTEXT],
 }
 
@@ -121,7 +123,7 @@ impl Frame {
     /// # Safety
     /// The arguments must be those of a handler that has not returned.
     #[must_use]
-    pub unsafe fn of(_: &Sight, info: *const [u8; 128], context: *const Context) -> Frame {
+    pub unsafe fn of(_: &CpuState, info: *const [u8; 128], context: *const Context) -> Frame {
         let mut bytes = [0; 128 + CONTEXT];
         // SAFETY: by the contract of this function.
         unsafe {
@@ -148,7 +150,7 @@ impl Frame {
 
     /// Returns `None`: on this architecture the frame is not in memory that the caller chose.
     #[must_use]
-    pub fn cut<'a>(&self, _: &'a [u8]) -> Option<[&'a [u8]; 4]> {
+    pub fn split_area<'a>(&self, _: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         None
     }
 }
@@ -157,14 +159,14 @@ impl Frame {
 ///
 /// # Safety
 /// Always safe on this architecture.
-pub unsafe fn stop_traps(_: *mut Context) {}
+pub unsafe fn clear_trap_flag(_: *mut Context) {}
 
 /// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
-/// A call of rt_tgsigqueueinfo(2) with these arguments, and the `si_arch` of it.
+/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
 #[must_use]
-pub fn queue_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+pub fn queue_signal_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     let [a, b, c, d] = arguments;
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
     (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
@@ -178,14 +180,14 @@ pub const fn first_arguments(_: Entry) -> [Reg; 2] {
 
 /// The base addresses of segments: there are none.
 #[must_use]
-pub fn bases() -> [u64; 0] {
+pub fn segment_bases() -> [u64; 0] {
     []
 }
 
-/// Whether a [`Place`] can stop a tracee right before a call.
-pub const STOPS_BEFORE_CALLS: bool = false;
+/// Whether a [`CallSite`] can have a breakpoint.
+pub const HAS_CALL_BREAKPOINTS: bool = false;
 
-/// Sets of registers that a tracer can read and write, and that a core dump contains
+/// The register sets that a tracer can read and write and a core dump contains: name and number
 /// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] = &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2)];
 
@@ -195,11 +197,11 @@ pub const fn first_argument_words(_: Entry) -> [usize; 2] {
     [Reg::ARGUMENTS[0] as usize, Reg::ARGUMENTS[1] as usize]
 }
 
-/// The layout of `NT_PRSTATUS`: without names.
-pub const WATCHED_STATUS: &[Part] = &[];
+/// The layout of `NT_PRSTATUS`: its parts have no names.
+pub const PRSTATUS_REGISTERS: &[Part] = &[];
 
 /// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: none.
 #[must_use]
-pub fn user_words() -> Range<u64> {
+pub fn debug_register_words() -> Range<u64> {
     0..0
 }

@@ -1,48 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reads the notes of a core (elf(5), fs/binfmt_elf.c).
+//! Records the notes of a core dump (elf(5), fs/binfmt_elf.c).
 
 use super::record::{Moment, Record};
 
-/// A note: its type (include/uapi/linux/elf.h), its name, and where in it something stands that is each
-/// process's own, ids and times.
-type Note = (u32, &'static str, Option<(usize, usize)>);
+/// A kind of note in a core dump.
+struct Note {
+    /// `NT_*` (include/uapi/linux/elf.h).
+    kind: u32,
+    /// The field's name in the record.
+    name: &'static str,
+    /// The byte range of ids and times, which differ from process to process.
+    ids: Option<(usize, usize)>,
+}
 
+const fn note(kind: u32, name: &'static str) -> Note {
+    Note { kind, name, ids: None }
+}
+
+const NT_PRSTATUS: u32 = 1;
+
+/// The recorded notes; others are skipped.
 const NOTES: &[Note] = &[
     // pr_pid to pr_sid, pr_utime to pr_cstime.
-    (1, "core's NT_PRSTATUS", Some((32, 112))),
+    Note { ids: Some((32, 112)), ..note(NT_PRSTATUS, "core's NT_PRSTATUS") },
     // pr_pid to pr_sid.
-    (3, "core's NT_PRPSINFO", Some((24, 40))),
-    (0x5349_4749, "core's NT_SIGINFO", None),
-    (2, "core's NT_PRFPREG", None),
-    (0x202, "core's NT_X86_XSTATE", None),
-    (0x200, "core's NT_386_TLS", None),
-    (0x205, "core's NT_X86_XSAVE_LAYOUT", None),
-    (6, "core's NT_AUXV", None),
+    Note { ids: Some((24, 40)), ..note(3, "core's NT_PRPSINFO") },
+    note(0x5349_4749, "core's NT_SIGINFO"),
+    note(2, "core's NT_PRFPREG"),
+    note(0x202, "core's NT_X86_XSTATE"),
+    note(0x200, "core's NT_386_TLS"),
+    note(0x205, "core's NT_X86_XSAVE_LAYOUT"),
+    note(6, "core's NT_AUXV"),
 ];
 
-fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
+fn bytes<const N: usize>(core: &[u8], at: usize) -> Option<[u8; N]> {
+    core.get(at..at + N)?.try_into().ok()
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(u64::from_ne_bytes(number(bytes, at)?)).ok()
+fn word(core: &[u8], at: usize) -> Option<usize> {
+    usize::try_from(u64::from_ne_bytes(bytes(core, at)?)).ok()
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(number(bytes, at)?))
+fn half(core: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes(core, at)?))
 }
 
-/// Records the notes of a core. `anonymous` takes who it was out of the registers.
-pub(super) fn look(
+/// Records the notes of a core dump; `None` if the dump is malformed. `replace_ids` replaces process
+/// and thread ids in the registers of a note.
+pub(super) fn record_notes(
     record: &Record,
     moment: Moment,
     core: &[u8],
-    anonymous: impl Fn(&mut [u8]),
+    replace_ids: impl Fn(&mut [u8]),
 ) -> Option<()> {
     let headers = word(core, 32)?;
-    let count = usize::from(u16::from_ne_bytes(number(core, 56)?));
+    let count = usize::from(u16::from_ne_bytes(bytes(core, 56)?));
     record.number(moment, "segments of the core", count as u64);
-    let mut seen = [0u32; NOTES.len()];
+    let mut found = [0u32; NOTES.len()];
     for header in (0..count).map(|i| headers + 56 * i) {
         // PT_NOTE
         if half(core, header)? != 4 {
@@ -51,26 +65,26 @@ pub(super) fn look(
         let (start, length) = (word(core, header + 8)?, word(core, header + 32)?);
         let mut rest = core.get(start..start + length)?;
         while rest.len() >= 12 {
-            let name = half(rest, 0)?.next_multiple_of(4) as usize;
+            let name_length = half(rest, 0)?.next_multiple_of(4) as usize;
             let length = half(rest, 4)? as usize;
             let kind = half(rest, 8)?;
-            let mut bytes = rest.get(12 + name..12 + name + length)?.to_vec();
-            rest = rest.get(12 + name + length.next_multiple_of(4)..)?;
-            let Some(at) = NOTES.iter().position(|(of, _, _)| *of == kind) else { continue };
-            let (_, name, own) = NOTES[at];
-            if let Some((start, end)) = own {
-                bytes.get_mut(start..end)?.fill(0);
+            let mut content = rest.get(12 + name_length..12 + name_length + length)?.to_vec();
+            rest = rest.get(12 + name_length + length.next_multiple_of(4)..)?;
+            let Some(index) = NOTES.iter().position(|note| note.kind == kind) else { continue };
+            let Note { name, ids, .. } = NOTES[index];
+            if let Some((start, end)) = ids {
+                content.get_mut(start..end)?.fill(0);
             }
-            if kind == 1 {
-                anonymous(bytes.get_mut(112..)?);
+            if kind == NT_PRSTATUS {
+                replace_ids(content.get_mut(112..)?);
             }
-            // The thread that died comes first.
-            let moment = match seen[at] {
+            // The notes of the thread that died come first.
+            let moment = match found[index] {
                 0 => moment,
                 more => Moment { step: "other thread", count: more, ..moment },
             };
-            record.put(moment, name, &bytes);
-            seen[at] += 1;
+            record.put(moment, name, &content);
+            found[index] += 1;
         }
     }
     Some(())

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The remains of a process that a dispatch kills: its wait status as its parent sees it, and its core.
+//! The parent as the observer: records the wait status and the core dump of a process that dies at the
+//! watched call.
 
-use super::perform::{self, SOMEBODY};
 use super::record::{Moment, Record};
-use super::setting::{Setting, Task, Watched};
+use super::scenario::{Monitor, Scenario, Task};
+use super::variants::{self, ID_PLACEHOLDER};
 use super::{core, program, tracer};
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -13,16 +14,16 @@ use crate::{ptrace, shared::shared};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Why a process dies at the watched call.
+/// The reason why a process dies at the watched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Death {
-    /// Nobody handles SIGSYS.
+    /// SIGSYS has its default action.
     Default,
-    /// It is ignored.
+    /// SIGSYS is ignored.
     Ignored,
-    /// It is handled, but blocked.
+    /// SIGSYS has a handler and is blocked.
     Blocked,
-    /// Its handler makes the call again.
+    /// The handler of SIGSYS makes the call again.
     InHandler,
     /// The selector is neither ALLOW nor BLOCK.
     BadValue,
@@ -30,7 +31,7 @@ pub(crate) enum Death {
     Unreadable,
 }
 
-/// Every death.
+/// All reasons.
 pub(crate) const DEATHS: &[Death] = &[
     Death::Default,
     Death::Ignored,
@@ -53,139 +54,157 @@ impl Death {
     }
 }
 
-/// The folder of cores.
-const PLACE: &std::ffi::CStr = c"/sudbox-core";
-const CORE: &str = "/sudbox-core/core";
-/// Exit code of a process that the call did not kill.
-const ALIVE: i32 = 93;
+/// The working directory of the processes, to which the kernel writes core dumps.
+const CORE_DIR: &std::ffi::CStr = c"/sudbox-core";
+const CORE_FILE: &str = "/sudbox-core/core";
+/// Exit code of a process that survived the call.
+const SURVIVED: i32 = 93;
 
-/// Has the kernel write a core of notes alone to [`CORE`], should this process die.
-fn ask_for_core() -> bool {
+/// Removes the size limit of core dumps and changes to the directory of [`CORE_FILE`]. Returns whether
+/// both succeeded.
+fn enable_core() -> bool {
     let limit = [u64::MAX; 2];
     // SAFETY: reads the limit and the path.
     unsafe {
         let core = u64::from(libc::RLIMIT_CORE);
         sys::call(libc::SYS_prlimit64, &[0, core, limit.as_ptr() as u64, 0]).is_ok()
-            && sys::call(libc::SYS_chdir, &[PLACE.as_ptr() as u64]).is_ok()
+            && sys::call(libc::SYS_chdir, &[CORE_DIR.as_ptr() as u64]).is_ok()
     }
 }
 
-/// Dies, in a task of the setting.
-fn die(setting: &Setting, death: Death, page: u64) -> i32 {
-    if setting.watched == Watched::Tracer {
+/// Sets up the scenario and the reason to die, then makes the watched call. Returns an exit code only
+/// if the task survives. `unreadable` is the address of a page without read permission.
+fn make_fatal_call(scenario: &Scenario, death: Death, unreadable: u64) -> i32 {
+    if scenario.monitor == Monitor::Tracer {
         if ptrace::trace_me().is_err() {
-            return perform::NOT_PREPARED;
+            return variants::NOT_PREPARED;
         }
         let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
     }
-    if let Err(code) = perform::set_up(setting) {
+    if let Err(code) = variants::set_up(scenario) {
         return code;
     }
-    perform::handle_plainly(libc::SIGSYS);
+    variants::install_handler(libc::SIGSYS);
     let ignore = Action { handler: 1, ..Action::default() };
-    // SAFETY: the default action, and none.
+    // SAFETY: sets the default action, or SIG_IGN.
     unsafe {
         let _ = match death {
             Death::Default => sys::sigaction(libc::SIGSYS, &Action::default()),
             Death::Ignored => sys::sigaction(libc::SIGSYS, &ignore),
             Death::Blocked => sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS)).map(drop),
             Death::InHandler => {
-                perform::repeat_in_handler(setting);
+                variants::repeat_in_handler(scenario);
                 Ok(())
             }
             Death::BadValue => Ok(()),
             Death::Unreadable => {
                 let inside = arch::inside().start;
-                sys::set_dispatch(EXCLUSIVE, inside, inside_length(), page)
+                sys::set_dispatch(EXCLUSIVE, inside, inside_length(), unreadable)
             }
         };
     }
-    let selector = if death == Death::BadValue { 2 } else { perform::selector(setting) };
+    let selector = if death == Death::BadValue { 2 } else { variants::selector(scenario) };
     set_mark(0, u64::from(sys::getpid().cast_unsigned()));
     set_mark(1, u64::from(sys::gettid().cast_unsigned()));
-    perform::call_once(setting, false, selector);
-    ALIVE
+    variants::call_once(scenario, false, selector);
+    SURVIVED
 }
 
-/// Lets processes of a setting die, and records what is left of each.
-pub(super) fn observe(record: &Record, setting: &Setting, deaths: &[Death]) -> Check {
+/// For each reason starts a process of the scenario that dies for it, and records its wait status, the
+/// SIGCHLD to this process and its core dump.
+pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) -> Check {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.trim() != "core" {
         return Err(Failure::Unmet(format!("cores go to `{}`", pattern.trim())));
     }
+    // Cores then hold notes only, and no memory.
     std::fs::write("/proc/self/coredump_filter", "0").map_err(broken("coredump_filter"))?;
-    let page = pages(1)?;
-    protect(page, 1, libc::PROT_NONE)?;
+    let unreadable = pages(1)?;
+    protect(unreadable, 1, libc::PROT_NONE)?;
     // SAFETY: reads the path.
-    unsafe { libc::mkdir(PLACE.as_ptr(), 0o700) };
-    let chld = sys::bit(libc::SIGCHLD);
-    let mask = sys::sigmask(libc::SIG_BLOCK, chld).map_err(broken("rt_sigprocmask"))?;
+    unsafe { libc::mkdir(CORE_DIR.as_ptr(), 0o700) };
+    let sigchld = sys::bit(libc::SIGCHLD);
+    let mask = sys::sigmask(libc::SIG_BLOCK, sigchld).map_err(broken("rt_sigprocmask"))?;
     for death in deaths {
-        let _ = std::fs::remove_file(CORE);
-        let moment = Moment { scene: death.name(), step: "death", count: 0 };
-        let pid = tracer::born(setting, || {
+        let _ = std::fs::remove_file(CORE_FILE);
+        let moment = Moment { variant: death.name(), step: "death", count: 0 };
+        let pid = tracer::start_process(scenario, || {
             let _ = sys::sigmask(libc::SIG_SETMASK, mask);
-            if !ask_for_core() {
-                return perform::NOT_PREPARED;
+            if !enable_core() {
+                return variants::NOT_PREPARED;
             }
-            match setting.task {
-                Task::Thread => program::in_thread(&|| die(setting, *death, page as u64)),
-                _ => die(setting, *death, page as u64),
+            let call = || make_fatal_call(scenario, *death, unreadable as u64);
+            match scenario.task {
+                Task::Thread => program::in_thread(&call),
+                _ => call(),
             }
         })?;
-        if setting.watched == Watched::Tracer {
-            follow(pid)?;
+        if scenario.monitor == Monitor::Tracer {
+            deliver_until_exit(pid)?;
         }
-        let mut info = [0u8; 128];
-        let options = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
-        // SAFETY: writes a siginfo_t.
-        unsafe {
-            let place = info.as_mut_ptr().cast::<libc::siginfo_t>();
-            libc::waitid(libc::P_PID, pid.cast_unsigned(), place, options);
-        }
-        info[16..20].fill(0);
-        record.put(moment, "waitid", &info);
-        let mut status = 0u32;
-        // SAFETY: writes the status.
-        let reaped = unsafe {
-            let pid = u64::from(pid.cast_unsigned());
-            sys::call(libc::SYS_wait4, &[pid, &raw mut status as u64, libc::__WALL as u64, 0])
-        };
-        reaped.map_err(broken("wait4"))?;
-        record.number(moment, "wait4", status.into());
-        let told = sys::sigtimedwait(chld, Duration::ZERO).map(|_| 0);
-        record.answer(moment, "SIGCHLD to the parent", told);
+        record_wait(record, moment, pid)?;
+        let sigchld = sys::sigtimedwait(sigchld, Duration::ZERO).map(|_| 0);
+        record.result(moment, "SIGCHLD to the parent", sigchld);
         record.number(moment, "handlers", shared().others.load(Ordering::SeqCst).into());
-        let file = std::fs::read(CORE).unwrap_or_default();
-        record.number(moment, "core written", u64::from(!file.is_empty()));
-        let anonymous = |registers: &mut [u8]| {
-            for (at, who) in arch::first_argument_words(setting.call).into_iter().zip([0, 1]) {
-                let Some(word) = registers.get_mut(8 * at..8 * at + 8) else { continue };
-                if *word == mark(who).to_ne_bytes() {
-                    word.copy_from_slice(&SOMEBODY.to_ne_bytes());
-                }
-            }
-        };
-        if !file.is_empty() {
-            core::look(record, moment, &file, anonymous)
-                .ok_or_else(|| Failure::Broken("a core that cannot be read".into()))?;
-        }
+        record_core(record, moment, scenario)?;
     }
-    let _ = std::fs::remove_file(CORE);
+    let _ = std::fs::remove_file(CORE_FILE);
     sys::sigmask(libc::SIG_SETMASK, mask).map_err(broken("rt_sigprocmask")).map(drop)
 }
 
-/// As its tracer, gives it all its signals until it is about to die.
-fn follow(pid: i32) -> Check {
+/// Records the results of waitid(2) and wait4(2) for a child, and reaps it.
+fn record_wait(record: &Record, moment: Moment, pid: i32) -> Check {
+    let mut info = wait_without_reaping(pid, libc::WEXITED);
+    // si_pid.
+    info[16..20].fill(0);
+    record.put(moment, "waitid", &info);
+    let mut status = 0u32;
+    // SAFETY: writes the status.
+    let reaped = unsafe {
+        let pid = u64::from(pid.cast_unsigned());
+        sys::call(libc::SYS_wait4, &[pid, &raw mut status as u64, libc::__WALL as u64, 0])
+    };
+    reaped.map_err(broken("wait4"))?;
+    record.number(moment, "wait4", status.into());
+    Ok(())
+}
+
+/// Records whether the process left a core dump, and the dump's notes.
+fn record_core(record: &Record, moment: Moment, scenario: &Scenario) -> Check {
+    let dump = std::fs::read(CORE_FILE).unwrap_or_default();
+    record.number(moment, "core written", u64::from(!dump.is_empty()));
+    if dump.is_empty() {
+        return Ok(());
+    }
+    let replace_ids = |registers: &mut [u8]| {
+        for (at, id) in arch::first_argument_words(scenario.convention).into_iter().zip([0, 1]) {
+            let Some(word) = registers.get_mut(8 * at..8 * at + 8) else { continue };
+            if *word == mark(id).to_ne_bytes() {
+                word.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes());
+            }
+        }
+    };
+    core::record_notes(record, moment, &dump, replace_ids)
+        .ok_or_else(|| Failure::Broken("a core that cannot be read".into()))
+}
+
+/// The siginfo of waitid(2) with `WNOWAIT`: waits for a change of a child and leaves it to be reaped.
+fn wait_without_reaping(pid: i32, options: i32) -> [u8; 128] {
+    let mut info = [0u8; 128];
+    // SAFETY: writes a siginfo_t.
+    unsafe {
+        let siginfo = info.as_mut_ptr().cast::<libc::siginfo_t>();
+        let options = options | libc::WNOWAIT | libc::__WALL;
+        libc::waitid(libc::P_PID, pid.cast_unsigned(), siginfo, options);
+    }
+    info
+}
+
+/// As the tracer of `pid`, delivers each of its signals until it has ended, and leaves it to be reaped.
+fn deliver_until_exit(pid: i32) -> Check {
     let mut signal = 0;
     loop {
-        let mut info = [0u8; 128];
-        let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
-        // SAFETY: writes a siginfo_t.
-        unsafe {
-            let place = info.as_mut_ptr().cast::<libc::siginfo_t>();
-            libc::waitid(libc::P_PID, pid.cast_unsigned(), place, options);
-        }
+        let info = wait_without_reaping(pid, libc::WEXITED | libc::WSTOPPED);
         // si_code: CLD_TRAPPED.
         if info[8] != 4 {
             return Ok(());

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What `/proc` says of a task.
+//! Records a task's state as `/proc` shows it.
 
 use super::record::{Moment, Record};
 use crate::sys;
 
-/// Lines of `/proc/PID/status` that are the same whenever a program did the same. `SigQ` is not among
-/// them: it counts the signals of all processes of the user. `conserve` checks that it grows by nothing.
+/// The lines of `/proc/PID/status` that are the same in every run of a scenario. `SigQ` is not among
+/// them, since it counts the signals of all the user's processes; `conserve` checks that it does not grow.
 pub(crate) const STATUS: &[&str] = &[
     "Umask",
     "State",
@@ -37,17 +37,18 @@ pub(crate) const STATUS: &[&str] = &[
     "x86_Thread_features_locked",
 ];
 
-/// Reads a file, from inside, as far as there is room.
-pub(crate) fn read<'a>(path: &std::ffi::CStr, room: &'a mut [u8]) -> &'a [u8] {
+/// Reads a file into a buffer, up to the buffer's length. All system calls are made inside the allowed
+/// range, so that they are not dispatched.
+pub(crate) fn read<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> &'a [u8] {
     let at = i64::from(libc::AT_FDCWD).cast_unsigned();
     let mut length = 0;
-    // SAFETY: reads the path and writes into the room.
+    // SAFETY: reads the path and writes into the buffer.
     unsafe {
         let Ok(fd) = sys::call(libc::SYS_openat, &[at, path.as_ptr() as u64, 0, 0]) else {
             return &[];
         };
-        while length < room.len() {
-            let rest = &mut room[length..];
+        while length < buffer.len() {
+            let rest = &mut buffer[length..];
             match sys::call(libc::SYS_read, &[fd, rest.as_mut_ptr() as u64, rest.len() as u64]) {
                 Ok(more @ 1..) => length += usize::try_from(more).unwrap_or(0),
                 _ => break,
@@ -55,17 +56,17 @@ pub(crate) fn read<'a>(path: &std::ffi::CStr, room: &'a mut [u8]) -> &'a [u8] {
         }
         let _ = sys::call(libc::SYS_close, &[fd]);
     }
-    &room[..length]
+    &buffer[..length]
 }
 
-/// Records the calling task's own lines.
+/// Records the calling task's status lines.
 pub(crate) fn status(record: &Record, moment: Moment) {
-    let mut room = [0; 4096];
-    lines(record, moment, read(c"/proc/thread-self/status", &mut room));
+    let mut buffer = [0; 4096];
+    status_lines(record, moment, read(c"/proc/thread-self/status", &mut buffer));
 }
 
-/// Records the lines of [`STATUS`] that are in this text.
-pub(crate) fn lines(record: &Record, moment: Moment, text: &[u8]) {
+/// Records the lines of a `status` file whose names are in [`STATUS`].
+pub(crate) fn status_lines(record: &Record, moment: Moment, text: &[u8]) {
     for line in text.split(|byte| *byte == b'\n') {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (key, value) = line.split_at(colon);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the program itself sees: starts the task of a setting, in which the scenes are played.
+//! The program as its own observer: starts the process of a scenario, which runs the variants and
+//! records what it sees.
 
-use super::perform;
 use super::record::{Moment, Record};
-use super::setting::{Armed, Parent, Setting, Task, Watched};
+use super::scenario::{Arming, Monitor, Parent, Scenario, Task};
 use super::tracer;
+use super::variants;
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::cases::audit::Audit;
@@ -15,25 +16,26 @@ use crate::sys::{self, Change};
 use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Has a setting and everything around it, in which `look` records what is seen.
-pub(super) fn within(setting: &Setting, look: impl FnOnce() -> Check) -> Check {
-    let trace = match setting.watched {
-        Watched::Tracepoints => {
+/// Runs `observe` while the scenario's system-wide monitor is on and, if the scenario asks for an
+/// armed parent, while this process is armed.
+pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Check) -> Check {
+    let trace = match scenario.monitor {
+        Monitor::Tracepoints => {
             Some(Tracefs::start_blind(&["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"])?)
         }
         _ => None,
     };
-    let audit = match setting.watched {
-        Watched::Audit => Some(Audit::start(libc::SYS_umask)?),
+    let audit = match scenario.monitor {
+        Monitor::Audit => Some(Audit::start(libc::SYS_umask)?),
         _ => None,
     };
-    if setting.parent == Parent::Armed {
+    if scenario.parent == Parent::Armed {
         handle(keep)?;
         arm()?;
         is_dispatched(&arch::gate())?;
     }
-    let looked = look();
-    if setting.parent == Parent::Armed {
+    let result = observe();
+    if scenario.parent == Parent::Armed {
         is_dispatched(&arch::gate())?;
         disarm()?;
         // SAFETY: the default action.
@@ -42,71 +44,72 @@ pub(super) fn within(setting: &Setting, look: impl FnOnce() -> Check) -> Check {
     }
     drop(trace);
     audit.map_or(Ok(()), Audit::stop)?;
-    looked
+    result
 }
 
-/// Plays all scenes of a setting and records them.
-pub(super) fn observe(record: &Record, setting: &Setting) -> Check {
-    match run(record, setting)? {
-        Change::Exited(perform::NOT_FILTERED) => {
+/// Runs the variants of a scenario and records what the program sees and how it ends.
+pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
+    match run(record, scenario)? {
+        Change::Exited(variants::NOT_FILTERED) => {
             Err(Failure::Broken("the filter is refused".into()))
         }
-        Change::Exited(perform::NOT_PREPARED) => {
+        Change::Exited(variants::NOT_PREPARED) => {
             Err(Failure::Broken("a handler is refused".into()))
         }
-        Change::Exited(perform::NOT_ARMED) => Err(mismatch("arming is accepted", "it is refused")),
+        Change::Exited(variants::NOT_ARMED) => Err(mismatch("arming is accepted", "it is refused")),
         end => {
             let text = end.to_string();
-            record.put(Moment { scene: "end", step: "death", count: 0 }, "end", text.as_bytes());
+            record.put(Moment { variant: "end", step: "death", count: 0 }, "end", text.as_bytes());
             Ok(())
         }
     }
 }
 
-/// How the process ended that played.
-fn run(record: &Record, setting: &Setting) -> Result<Change, Failure> {
-    let traced = matches!(setting.watched, Watched::Tracer | Watched::Rewriter)
-        || setting.armed == Armed::ByTracer;
+/// Runs the variants in a new process and returns how the process ended.
+fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
+    let traced = matches!(scenario.monitor, Monitor::Tracer | Monitor::Rewriter)
+        || scenario.arming == Arming::ByTracer;
     if traced {
-        return run_traced(record, setting);
+        return run_traced(record, scenario);
     }
-    end_of(tracer::born(setting, || match setting.task {
-        Task::Thread => in_thread(&|| perform::everything(record, setting)),
-        _ => perform::everything(record, setting),
+    end_of(tracer::start_process(scenario, || match scenario.task {
+        Task::Thread => in_thread(&|| variants::run_variants(record, scenario)),
+        _ => variants::run_variants(record, scenario),
     })?)
 }
 
-/// Does this in a thread, while the first thread only waits. Gives the exit code.
+/// Runs a function in a second thread while the first thread waits. Returns its exit code.
 pub(super) fn in_thread(run: &dyn Fn() -> i32) -> i32 {
     static CODE: AtomicU64 = AtomicU64::new(u64::MAX);
     extern "C" fn thread(argument: u64) -> u64 {
-        // SAFETY: the first thread passes the address of this, and waits.
+        // SAFETY: the first thread passes the address of this reference, and waits.
         let run = unsafe { *(argument as *const &dyn Fn() -> i32) };
         let code = run();
         CODE.store(u64::from(code.cast_unsigned()), Ordering::SeqCst);
         0
     }
     if spawn_thread(thread, &raw const run as u64).is_err() {
-        return perform::NOT_PREPARED;
+        return variants::NOT_PREPARED;
     }
     while CODE.load(Ordering::SeqCst) == u64::MAX {
         sys::sched_yield();
     }
-    i32::try_from(CODE.load(Ordering::SeqCst)).unwrap_or(perform::NOT_PREPARED)
+    i32::try_from(CODE.load(Ordering::SeqCst)).unwrap_or(variants::NOT_PREPARED)
 }
 
-/// The tracer arms, or asks for all calls; it gives back every signal.
-fn run_traced(record: &Record, setting: &Setting) -> Result<Change, Failure> {
+/// As [`run`], with this process as the tracer. The tracer arms the tracee and detaches, or stays
+/// attached and delivers every signal.
+fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        perform::everything(record, setting)
+        variants::run_variants(record, scenario)
     })?;
-    tracer::arm(setting, tracee.pid)?;
-    if matches!(setting.watched, Watched::Nobody) {
+    tracer::arm(scenario, tracee.pid)?;
+    if matches!(scenario.monitor, Monitor::None) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
         return end_of(tracee.pid);
     }
-    let rewrites = setting.watched == Watched::Rewriter;
+    let rewrites = scenario.monitor == Monitor::Rewriter;
     let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
     let mut signal = 0;
     loop {

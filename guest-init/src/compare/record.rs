@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What was seen, as a flat list of fields in memory that a case and its children share.
+//! A record of observed state: a flat list of named fields in memory that a case shares with its
+//! children.
 //!
-//! Writing neither allocates nor panics: handlers and threads without the C library do it.
+//! Adding a field neither allocates nor panics, since signal handlers and threads without the C
+//! library add fields.
 
 use crate::case::Failure;
 use crate::support::broken;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Bytes of a record. Only those that are written to become memory.
+/// The size of a record's mapping in bytes. Pages that are never written take no memory.
 const CAPACITY: usize = 8 << 20;
 
-/// Where in a performance a field was seen.
+/// The moment at which a field was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Moment {
-    /// The scene, by its name.
-    pub(crate) scene: &'static str,
-    /// The step: `handler`, `behind`, `stop`.
+    /// The name of the variant, of the death, or of the request that resumed the tracee.
+    pub(crate) variant: &'static str,
+    /// The step within the variant, such as `handler`, `after` or `stop`.
     pub(crate) step: &'static str,
-    /// Which of the steps of this name in this scene, from 0.
+    /// The number of earlier steps of this name in this variant.
     pub(crate) count: u32,
 }
 
-/// Before each field: who it is. The names are where they are in every process of a case.
+/// The header before each field's bytes. Its string pointers are valid in every process of a case,
+/// since all of them are forks of one program.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Header {
@@ -31,7 +34,7 @@ struct Header {
     length: usize,
 }
 
-/// One field.
+/// A recorded field.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
     pub(crate) moment: Moment,
@@ -39,26 +42,29 @@ pub(crate) struct Field<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// A list of fields.
+/// A list of fields in shared memory. The first word is the number of bytes used; the fields begin at
+/// [`START`].
 #[derive(Clone, Copy)]
 pub(crate) struct Record {
     base: *mut u8,
 }
 
+/// Offset of the first field in bytes.
 const START: usize = 64;
 
 impl Record {
-    /// An empty one.
+    /// Maps an empty record.
     pub(crate) fn new() -> Result<Record, Failure> {
         Ok(Record { base: sys::map(CAPACITY, true).map_err(broken("mmap of a record"))? })
     }
 
     fn used(&self) -> &AtomicU32 {
-        // SAFETY: the first word of the memory is this and nothing else.
+        // SAFETY: the first word of the memory is the counter and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>() }
     }
 
-    /// Adds a field. One task writes at a time; what there is no room for makes the record full.
+    /// Adds a field. Only one task may write at a time. A field that does not fit marks the record as
+    /// full, and [`fields`](Record::fields) then fails.
     pub(crate) fn put(&self, moment: Moment, name: &'static str, bytes: &[u8]) {
         let used = self.used().load(Ordering::SeqCst) as usize;
         let end = used + size_of::<Header>() + bytes.len().next_multiple_of(8);
@@ -66,28 +72,31 @@ impl Record {
             self.used().store(u32::MAX, Ordering::SeqCst);
             return;
         }
-        // SAFETY: the header and the bytes fit, as was asked.
+        // SAFETY: the header and the bytes fit, as checked above.
         unsafe {
-            let place = self.base.add(START + used);
-            place.cast::<Header>().write(Header { moment, name, length: bytes.len() });
-            let data = place.add(size_of::<Header>());
+            let start = self.base.add(START + used);
+            start.cast::<Header>().write(Header { moment, name, length: bytes.len() });
+            let data = start.add(size_of::<Header>());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
         }
         self.used().store(u32::try_from(end).unwrap_or(u32::MAX), Ordering::SeqCst);
     }
 
-    /// Adds a number.
+    /// Adds a field that holds a number.
     pub(crate) fn number(&self, moment: Moment, name: &'static str, value: u64) {
         self.put(moment, name, &value.to_ne_bytes());
     }
 
-    /// Adds an answer of the kernel.
-    pub(crate) fn answer(&self, moment: Moment, name: &'static str, value: sys::Result<u64>) {
+    /// Adds a field that holds the result of a system call: the value, or the negative error number.
+    pub(crate) fn result(&self, moment: Moment, name: &'static str, value: sys::Result<u64>) {
         let value = value.unwrap_or_else(|sys::Errno(error)| i64::from(-error).cast_unsigned());
         self.number(moment, name, value);
     }
 
-    /// The fields, when all who write are done.
+    /// The recorded fields. No task may still be writing.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] if the record is full.
     pub(crate) fn fields(&self) -> Result<Vec<Field<'_>>, Failure> {
         let used = self.used().load(Ordering::SeqCst) as usize;
         if START + used > CAPACITY {
@@ -96,7 +105,7 @@ impl Record {
         let mut fields = Vec::new();
         let mut at = 0;
         while at < used {
-            // SAFETY: `put` left a header here, whose names are static, and its bytes behind it.
+            // SAFETY: `put` wrote a header here, whose names are static, and the bytes after it.
             let field = unsafe {
                 let header = self.base.add(START + at).cast::<Header>().read();
                 let data = self.base.add(START + at + size_of::<Header>());

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a tracer sees: every request that reads is made at every stop, and written back where asked.
+//! The tracer as the observer: at each stop of the watched call it makes every ptrace(2) request that
+//! reads, and records the results.
 
-use super::perform::{self, SOMEBODY};
 use super::proc;
 use super::program;
 use super::record::{Moment, Record};
-use super::setting::{Armed, Parent, Setting, Task, Watched};
+use super::scenario::{Arming, Monitor, Parent, Scenario, Task};
+use super::variants::{self, ID_PLACEHOLDER};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
@@ -14,10 +15,12 @@ use crate::support::*;
 use crate::sys::{self, Change};
 use std::ffi::CString;
 
-/// A way to resume a tracee at the watched call, and how many stops of it are recorded.
+/// A request that resumes a tracee at the watched call.
 pub(crate) struct Resume {
     pub(crate) name: &'static str,
     request: u32,
+    /// The number of stops that are reached with this request and recorded. Later stops are reached
+    /// with `PTRACE_CONT`.
     stops: u32,
 }
 
@@ -25,7 +28,8 @@ const fn resume(name: &'static str, request: u32, stops: u32) -> Resume {
     Resume { name, request, stops }
 }
 
-/// Every way. What skips calls (`PTRACE_SYSEMU`) would skip the handler's return too.
+/// All requests that resume a tracee. Those that skip system calls (`PTRACE_SYSEMU`) are used for one
+/// stop, since they would also skip the handler's sigreturn.
 pub(crate) const RESUMES: &[Resume] = &[
     resume("PTRACE_CONT", libc::PTRACE_CONT, 4),
     resume("PTRACE_SINGLESTEP", libc::PTRACE_SINGLESTEP, 4),
@@ -35,54 +39,55 @@ pub(crate) const RESUMES: &[Resume] = &[
     resume("PTRACE_SYSEMU_SINGLESTEP", 32, 1),
 ];
 
-/// Requests of include/uapi/linux/ptrace.h that the C library does not name.
+/// Requests of include/uapi/linux/ptrace.h that the `libc` crate lacks.
 const PEEKSIGINFO: u32 = 0x4209;
 const GET_RSEQ: u32 = 0x420f;
 const GETSIGMASK: u32 = 0x420a;
 const SETSIGMASK: u32 = 0x420b;
 
-/// Marks in which the task says who it is: process and thread.
-const WHO: [usize; 2] = [6, 7];
+/// The marks in which the tracee stores its process id and thread id.
+const ID_MARKS: [usize; 2] = [6, 7];
 
-/// Replaces who calls in these words of memory.
-fn anonymous(words: &mut [u8], places: [usize; 2]) {
-    for (at, who) in places.into_iter().zip(WHO) {
+/// Replaces the tracee's process id and thread id in the words with these indices.
+fn replace_ids(words: &mut [u8], indices: [usize; 2]) {
+    for (at, id) in indices.into_iter().zip(ID_MARKS) {
         let Some(word) = words.get_mut(8 * at..8 * at + 8) else { continue };
-        if *word == mark(who).to_ne_bytes() {
-            word.copy_from_slice(&SOMEBODY.to_ne_bytes());
+        if *word == mark(id).to_ne_bytes() {
+            word.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes());
         }
     }
 }
 
-/// Reads with a request whose data is an address; what is said of an error instead.
-fn ask(pid: i32, what: u32, address: u64, length: usize) -> Vec<u8> {
+/// Makes a request that writes `length` bytes to the address in its data argument. Returns the bytes,
+/// or the error's text.
+fn read(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    match request(pid, what, address, bytes.as_mut_ptr() as u64) {
+    match request(pid, get, address, bytes.as_mut_ptr() as u64) {
         Ok(_) => bytes,
         Err(error) => error.to_string().into_bytes(),
     }
 }
 
-/// Records all that requests tell of a stopped tracee.
-pub(super) fn look(record: &Record, moment: Moment, setting: &Setting, pid: i32) {
+/// Records the results of all reading requests for a stopped tracee.
+pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, pid: i32) {
     for (name, kind) in arch::REGISTER_SETS {
         let mut bytes = vec![0; PAGE];
         let length = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes);
         bytes.truncate(length.unwrap_or(0));
         if *name == "NT_PRSTATUS" {
-            anonymous(&mut bytes, arch::first_argument_words(setting.call));
+            replace_ids(&mut bytes, arch::first_argument_words(scenario.convention));
         }
         record.put(moment, name, &bytes);
     }
     let mut words = Vec::new();
-    for word in arch::user_words() {
+    for word in arch::debug_register_words() {
         let mut value = 0u64;
         let _ = request(pid, libc::PTRACE_PEEKUSER, 8 * word, &raw mut value as u64);
         words.extend_from_slice(&value.to_ne_bytes());
     }
     record.put(moment, "debug registers", &words);
-    let mut info = ask(pid, libc::PTRACE_GETSIGINFO, 0, 128);
-    // Who sent it, or which task stopped: the information of a SIGSYS alone has nothing of the kind.
+    let mut info = read(pid, libc::PTRACE_GETSIGINFO, 0, 128);
+    // Clear the ids of the sender or of the stopped task. Only a forced SIGSYS has none.
     let field = |at: usize| {
         info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
     };
@@ -90,51 +95,54 @@ pub(super) fn look(record: &Record, moment: Moment, setting: &Setting, pid: i32)
         info[16..24].fill(0);
     }
     record.put(moment, "siginfo", &info);
-    record.put(moment, "event message", &ask(pid, libc::PTRACE_GETEVENTMSG, 0, 8));
-    record.put(moment, "mask", &ask(pid, GETSIGMASK, 8, 8));
+    record.put(moment, "event message", &read(pid, libc::PTRACE_GETEVENTMSG, 0, 8));
+    record.put(moment, "mask", &read(pid, GETSIGMASK, 8, 8));
     for (name, flags) in [("queue of the task", 0u32), ("queue of the process", 1)] {
-        let mut found = vec![0u8; 4 * 128];
+        let mut queued = vec![0u8; 4 * 128];
         // struct ptrace_peeksiginfo_args: offset, flags, number.
         let arguments: [u64; 2] = [0, u64::from(flags) | 4 << 32];
         let from = arguments.as_ptr() as u64;
-        let count = request(pid, PEEKSIGINFO, from, found.as_mut_ptr() as u64).unwrap_or(0);
-        found.truncate(128 * usize::try_from(count).unwrap_or(0));
-        record.put(moment, name, &found);
+        let count = request(pid, PEEKSIGINFO, from, queued.as_mut_ptr() as u64).unwrap_or(0);
+        queued.truncate(128 * usize::try_from(count).unwrap_or(0));
+        record.put(moment, name, &queued);
     }
     let mut info = [0u8; ptrace::CALL_INFO_LENGTH];
     let length =
         request(pid, libc::PTRACE_GET_SYSCALL_INFO, info.len() as u64, info.as_mut_ptr() as u64);
-    record.answer(moment, "length of the syscall info", length);
-    // The arguments of an entry: op 1, or 3 for a filter's.
+    record.result(moment, "length of the syscall info", length);
+    // A system call entry has the arguments: PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP.
     if matches!(info[0], 1 | 3) {
-        anonymous(&mut info, [4, 5]);
+        replace_ids(&mut info, [4, 5]);
     }
     record.put(moment, "syscall info", &info);
     let get =
-        |what: u64, size: u64, length| ask(pid, u32::try_from(what).unwrap_or(0), size, length);
+        |get: u64, size: u64, length| read(pid, u32::try_from(get).unwrap_or(0), size, length);
     record.put(moment, "dispatch", &get(PTRACE_GET_DISPATCH, 32, 32));
     record.put(moment, "rseq", &get(GET_RSEQ.into(), 24, 24));
 }
 
-/// Records what `/proc` says of a stopped tracee.
-pub(super) fn look_in_proc(record: &Record, moment: Moment, pid: i32) {
-    let mut room = [0; 4096];
+/// Records the files `status` and `syscall` in `/proc/PID` of a stopped tracee.
+pub(super) fn record_proc(record: &Record, moment: Moment, pid: i32) {
+    let mut buffer = [0; 4096];
     let mut text = |name: &str| {
         let path = CString::new(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        String::from_utf8_lossy(proc::read(&path, &mut room)).into_owned()
+        String::from_utf8_lossy(proc::read(&path, &mut buffer)).into_owned()
     };
-    proc::lines(record, moment, text("status").as_bytes());
+    proc::status_lines(record, moment, text("status").as_bytes());
     // Number, six arguments, stack pointer, next instruction.
     let call = text("syscall");
-    let who = WHO.map(|place| format!("{:#x}", mark(place)));
+    let ids = ID_MARKS.map(|id| format!("{:#x}", mark(id)));
     let words = call.split_whitespace().enumerate();
-    let words = words.map(|(at, word)| {
-        if matches!(at, 1 | 2) && who.iter().any(|who| who == word) { "who" } else { word }
-    });
+    let words =
+        words.map(
+            |(at, word)| {
+                if matches!(at, 1 | 2) && ids.iter().any(|id| id == word) { "id" } else { word }
+            },
+        );
     record.put(moment, "/proc/PID/syscall", words.collect::<Vec<_>>().join(" ").as_bytes());
 }
 
-/// Writes back all that can be read, as it is.
+/// Reads each piece of a stopped tracee's state that can be written, and writes the same value back.
 pub(super) fn write_back(pid: i32) {
     for (_, kind) in arch::REGISTER_SETS {
         let mut bytes = vec![0; PAGE];
@@ -158,38 +166,41 @@ pub(super) fn write_back(pid: i32) {
     }
 }
 
-/// In the tracee: asks to be traced, and plays once for each way to resume.
-fn be_traced(setting: &Setting, resumes: &[&str]) -> i32 {
+/// Runs in the tracee: asks to be traced, then makes the watched call once for each of `resumes`.
+fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
     if ptrace::trace_me().is_err() {
-        return perform::NOT_PREPARED;
+        return variants::NOT_PREPARED;
     }
-    let who = [sys::getpid(), sys::gettid()];
-    for (place, id) in WHO.into_iter().zip(who) {
-        set_mark(place, u64::from(id.cast_unsigned()));
+    let [process, thread] = [sys::getpid(), sys::gettid()];
+    for (mark, id) in ID_MARKS.into_iter().zip([process, thread]) {
+        set_mark(mark, u64::from(id.cast_unsigned()));
     }
     let pause = || {
-        let _ = sys::tgkill(who[0], who[1], libc::SIGSTOP);
+        let _ = sys::tgkill(process, thread, libc::SIGSTOP);
     };
     pause();
-    if let Err(code) = perform::set_up(setting) {
+    if let Err(code) = variants::set_up(scenario) {
         return code;
     }
-    perform::handle_plainly(libc::SIGSYS);
+    variants::install_handler(libc::SIGSYS);
     for _ in resumes {
         pause();
-        perform::call_once(setting, arch::STOPS_BEFORE_CALLS, perform::selector(setting));
+        variants::call_once(scenario, arch::HAS_CALL_BREAKPOINTS, variants::selector(scenario));
     }
-    perform::PLAYED
+    variants::COMPLETED
 }
 
-/// Starts the process of a setting.
-pub(super) fn born(setting: &Setting, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    match setting.parent {
+/// Starts the process of a scenario from the parent that the scenario asks for. Returns its process id.
+pub(super) fn start_process(
+    scenario: &Scenario,
+    run: impl FnOnce() -> i32,
+) -> Result<i32, Failure> {
+    match scenario.parent {
         Parent::Plain | Parent::Armed => {}
-        Parent::Stepped => return born_of(libc::PTRACE_SINGLESTEP, 1, run),
-        Parent::Traced => return born_of(libc::PTRACE_SYSCALL, 2, run),
+        Parent::Stepped => return start_child_of(libc::PTRACE_SINGLESTEP, 1, run),
+        Parent::Traced => return start_child_of(libc::PTRACE_SYSCALL, 2, run),
     }
-    if setting.task != Task::NamespaceInit {
+    if scenario.task != Task::NamespaceInit {
         return start(run);
     }
     let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
@@ -202,49 +213,49 @@ pub(super) fn born(setting: &Setting, run: impl FnOnce() -> i32) -> Result<i32, 
     i32::try_from(child).map_err(broken("clone"))
 }
 
-/// Mark in which the middle process says whom it bore.
-const BORN: usize = 5;
+/// The mark in which the forking process stores its child's process id.
+const CHILD: usize = 5;
 
-/// The same in a child of a process that its tracer resumes in this way for the birth, which stops
-/// so often. Nobody traces the child, and this process is its parent.
-fn born_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    set_mark(BORN, 0);
-    let middle = start(|| {
+/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by
+/// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
+fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
+    set_mark(CHILD, 0);
+    let forker = start(|| {
         if ptrace::trace_me().is_err() {
-            return perform::NOT_PREPARED;
+            return variants::NOT_PREPARED;
         }
         let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
-        match perform::fork_at_stop(libc::CLONE_PARENT | libc::SIGCHLD) {
+        match variants::fork_at_breakpoint(libc::CLONE_PARENT | libc::SIGCHLD) {
             0 => run(),
-            born => {
-                set_mark(BORN, born);
-                perform::PLAYED
+            child => {
+                set_mark(CHILD, child);
+                variants::COMPLETED
             }
         }
     })?;
-    let stop = |due: i32| equal("a parent", end_of(middle)?, Change::Stopped(due));
-    let go_on = |how: u32| request(middle, how, 0, 0).map(drop).map_err(broken("ptrace"));
-    stop(libc::SIGSTOP)?;
-    ptrace::set_options(middle).map_err(broken("PTRACE_SETOPTIONS"))?;
-    if arch::STOPS_BEFORE_CALLS {
-        go_on(libc::PTRACE_CONT)?;
-        stop(libc::SIGTRAP)?;
+    let expect_stop = |signal: i32| equal("a parent", end_of(forker)?, Change::Stopped(signal));
+    let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
+    expect_stop(libc::SIGSTOP)?;
+    ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
+    if arch::HAS_CALL_BREAKPOINTS {
+        resume_by(libc::PTRACE_CONT)?;
+        expect_stop(libc::SIGTRAP)?;
     }
     for _ in 0..stops {
-        go_on(resume)?;
-        end_of(middle)?;
+        resume_by(resume)?;
+        end_of(forker)?;
     }
-    go_on(libc::PTRACE_DETACH)?;
-    equal("a parent", end_of(middle)?, Change::Exited(perform::PLAYED))?;
-    i32::try_from(mark(BORN)).map_err(broken("a child's number"))
+    resume_by(libc::PTRACE_DETACH)?;
+    equal("a parent", end_of(forker)?, Change::Exited(variants::COMPLETED))?;
+    i32::try_from(mark(CHILD)).map_err(broken("a child's number"))
 }
 
-/// Sets what a setting's tracer arms with.
-pub(super) fn arm(setting: &Setting, pid: i32) -> Check {
-    if setting.armed != Armed::ByTracer {
+/// Arms a stopped tracee if the scenario asks for arming by the tracer.
+pub(super) fn arm(scenario: &Scenario, pid: i32) -> Check {
+    if scenario.arming != Arming::ByTracer {
         return Ok(());
     }
-    let [mode, offset, length, selector] = perform::configuration(setting);
+    let [mode, offset, length, selector] = variants::configuration(scenario);
     let config = [mode, selector, offset, length];
     let set = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
     request(pid, set, 32, config.as_ptr() as u64)
@@ -252,42 +263,41 @@ pub(super) fn arm(setting: &Setting, pid: i32) -> Check {
         .map_err(|error| mismatch("the tracer may arm", error.to_string()))
 }
 
-/// A stop, as `wait4(2)` and `waitid(2)` tell it.
+/// Waits for a change of the tracee. Returns it with the siginfo of waitid(2), without the process id.
 fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
     let mut info = [0u8; 128];
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT | libc::__WALL;
     // SAFETY: writes a siginfo_t.
     unsafe {
-        let place = info.as_mut_ptr().cast::<libc::siginfo_t>();
-        libc::waitid(libc::P_PID, pid.cast_unsigned(), place, options);
+        let siginfo = info.as_mut_ptr().cast::<libc::siginfo_t>();
+        libc::waitid(libc::P_PID, pid.cast_unsigned(), siginfo, options);
     }
     info[16..20].fill(0);
     Ok((end_of(pid)?, info))
 }
 
-/// Traces a task of a setting through the watched call, once for each way to resume.
-pub(super) fn observe(record: &Record, setting: &Setting, resumes: &[&str]) -> Check {
-    WHO.into_iter().for_each(|place| set_mark(place, 0));
-    let process = born(setting, || match setting.task {
-        Task::Thread => program::in_thread(&|| be_traced(setting, resumes)),
-        _ => be_traced(setting, resumes),
+/// Traces the task of a scenario through the watched call, once for each request in `resumes`.
+pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) -> Check {
+    ID_MARKS.into_iter().for_each(|mark| set_mark(mark, 0));
+    let process = start_process(scenario, || match scenario.task {
+        Task::Thread => program::in_thread(&|| run_traced_calls(scenario, resumes)),
+        _ => run_traced_calls(scenario, resumes),
     })?;
     let mut pid = process;
-    if setting.task == Task::Thread {
-        while mark(WHO[1]) == 0 {
+    if scenario.task == Task::Thread {
+        while mark(ID_MARKS[1]) == 0 {
             sys::sched_yield();
         }
-        pid = i32::try_from(mark(WHO[1])).unwrap_or(0);
+        pid = i32::try_from(mark(ID_MARKS[1])).unwrap_or(0);
     }
     let stopped = end_of(pid)?;
     equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
-    arm(setting, pid)?;
-    // To the first pause of its own.
-    let go_on = |how: u32, signal: i32| {
-        request(pid, how, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
+    arm(scenario, pid)?;
+    let resume_by = |by: u32, signal: i32| {
+        request(pid, by, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))
     };
-    let mut change = resume_to_pause(pid, 0)?;
+    let mut change = resume_to_pause(pid)?;
     for resume in RESUMES {
         if change != Change::Stopped(libc::SIGSTOP) {
             break;
@@ -296,58 +306,58 @@ pub(super) fn observe(record: &Record, setting: &Setting, resumes: &[&str]) -> C
             continue;
         }
         let mut signal = 0;
-        if arch::STOPS_BEFORE_CALLS {
-            go_on(libc::PTRACE_CONT, 0)?;
+        if arch::HAS_CALL_BREAKPOINTS {
+            resume_by(libc::PTRACE_CONT, 0)?;
             let before = end_of(pid)?;
             equal("right before the call", before, Change::Stopped(libc::SIGTRAP))?;
         }
         let mut count = 0;
         loop {
-            let how = if count < resume.stops { resume.request } else { libc::PTRACE_CONT };
-            go_on(how, signal)?;
-            let (now, info) = wait(pid)?;
-            change = now;
-            let Change::Stopped(stop) = now else { break };
+            let by = if count < resume.stops { resume.request } else { libc::PTRACE_CONT };
+            resume_by(by, signal)?;
+            let (next, info) = wait(pid)?;
+            change = next;
+            let Change::Stopped(stop) = next else { break };
             if stop == libc::SIGSTOP {
                 break;
             }
             signal = if matches!(stop, libc::SIGSYS | libc::SIGSEGV) { stop } else { 0 };
             if count < resume.stops {
-                let moment = Moment { scene: resume.name, step: "stop", count };
+                let moment = Moment { variant: resume.name, step: "stop", count };
                 record.number(moment, "status", u64::from(stop.cast_unsigned()));
                 record.put(moment, "waitid", &info);
-                look(record, moment, setting, pid);
+                record_stop(record, moment, scenario, pid);
                 if signal == libc::SIGSYS {
-                    look_in_proc(record, moment, pid);
+                    record_proc(record, moment, pid);
                 }
-                if setting.watched == Watched::Rewriter {
+                if scenario.monitor == Monitor::Rewriter {
                     write_back(pid);
                 }
             }
             count += 1;
         }
         record.number(
-            Moment { scene: resume.name, step: "stops", count: 0 },
+            Moment { variant: resume.name, step: "stops", count: 0 },
             "count",
             count.into(),
         );
     }
     while let Change::Stopped(stop) = change {
         let signal = if stop == libc::SIGSYS { stop } else { 0 };
-        go_on(libc::PTRACE_CONT, signal)?;
+        resume_by(libc::PTRACE_CONT, signal)?;
         change = end_of(pid)?;
     }
-    let moment = Moment { scene: "end", step: "death", count: 0 };
+    let moment = Moment { variant: "end", step: "death", count: 0 };
     record.put(moment, "end", change.to_string().as_bytes());
     if pid != process {
         change = end_of(process)?;
     }
-    equal("the tracee", change.to_string(), Change::Exited(perform::PLAYED).to_string())
+    equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
 }
 
-/// Goes on to the next pause of the tracee's own, or its end.
-fn resume_to_pause(pid: i32, first: i32) -> Result<Change, Failure> {
-    let mut signal = first;
+/// Resumes the tracee, delivering its signals, until it stops itself by SIGSTOP or ends.
+fn resume_to_pause(pid: i32) -> Result<Change, Failure> {
+    let mut signal: i32 = 0;
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
             .map_err(broken("ptrace"))?;

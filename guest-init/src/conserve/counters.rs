@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Counters of the process and of the kernel.
+//! Counters of the process and of the kernel, read from `/proc`.
 
 use crate::case::Failure;
 use crate::support::broken;
 
-/// Lines of `/proc/meminfo` in kB, and how much more may be there: caches keep what was freed.
+/// Lines of `/proc/meminfo` in kB, and the growth in kB that is allowed, since caches keep freed memory.
 const MEMORY: &[(&str, i64)] = &[
     ("SUnreclaim", 20),
     ("KernelStack", 48),
@@ -18,17 +18,18 @@ const MEMORY: &[(&str, i64)] = &[
     ("Mlocked", 0),
 ];
 
-/// Lines of `/proc/self/status` that may not change at all.
+/// Lines of `/proc/self/status` that may not grow.
 const EXACT: &[&str] =
     &["SigQ", "Threads", "FDSize", "SigPnd", "ShdPnd", "SigBlk", "VmLck", "VmPin"];
-/// The same in kB, and how much more there may be.
-const OWN: &[(&str, i64)] = &[("VmSize", 512), ("VmData", 512), ("VmPTE", 8), ("VmStk", 0)];
+/// Lines of `/proc/self/status` in kB, and the growth in kB that is allowed.
+const GROWING: &[(&str, i64)] = &[("VmSize", 512), ("VmData", 512), ("VmPTE", 8), ("VmStk", 0)];
 
-/// How many more timers may be there: those of the kernel come and go.
+/// The allowed growth of the number of active timers, since the kernel starts and stops its own.
 const TIMERS: i64 = 12;
 
-/// What was counted: name, value, and by how much it may grow.
+/// A reading of all counters.
 pub(super) struct Counters {
+    /// Name, value, and allowed growth.
     values: Vec<(String, i64, i64)>,
 }
 
@@ -36,7 +37,7 @@ fn read(path: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(broken(path))
 }
 
-/// The first number in the line of this name.
+/// The first number in the line `name:`.
 fn line(text: &str, name: &str, radix: u32) -> Option<i64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let number = line.trim().split(|c: char| !c.is_ascii_hexdigit()).next()?;
@@ -44,9 +45,11 @@ fn line(text: &str, name: &str, radix: u32) -> Option<i64> {
 }
 
 impl Counters {
+    /// Reads all counters.
     pub(super) fn read() -> Result<Counters, Failure> {
         let mut values = Vec::new();
-        // Has every CPU say what it counted; kernels without it are exact to a few pages.
+        // Folds the per-CPU counts into the totals. On kernels without this file the totals are exact
+        // to a few pages.
         let _ = std::fs::write("/proc/sys/vm/stat_refresh", "1");
         let memory = read("/proc/meminfo")?;
         for (name, slack) in MEMORY {
@@ -65,7 +68,7 @@ impl Counters {
                 values.push(((*name).to_owned(), value, 0));
             }
         }
-        for (name, slack) in OWN {
+        for (name, slack) in GROWING {
             if let Some(value) = line(&status, name, 10) {
                 values.push((format!("{name} (kB)"), value, *slack));
             }
@@ -83,9 +86,9 @@ impl Counters {
         Ok(Counters { values })
     }
 
-    /// What grew by more than it may since then: name, then and now.
-    pub(super) fn grown(&self, then: &Counters) -> Vec<(String, i64, i64)> {
-        let pairs = then.values.iter().zip(&self.values);
+    /// The counters that grew by more than is allowed since `earlier`: name, earlier value, value.
+    pub(super) fn grown(&self, earlier: &Counters) -> Vec<(String, i64, i64)> {
+        let pairs = earlier.values.iter().zip(&self.values);
         pairs
             .filter(|((_, from, slack), (_, to, _))| to - from > *slack)
             .map(|((name, from, _), (_, to, _))| (name.clone(), *from, *to))
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_grew_by_more_than_it_may_is_named() {
+    fn only_counters_that_grew_by_more_than_allowed_are_listed() {
         let of = |a, b| Counters { values: vec![("a".into(), a, 0), ("b".into(), b, 10)] };
         assert!(of(1, 10).grown(&of(1, 0)).is_empty());
         assert!(of(0, 0).grown(&of(1, 0)).is_empty());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is done many times leaves every counter where it was, and who did nothing as they were.
+//! Conservation: a workload that runs many times must leave the counters of the process and the kernel
+//! as they were, and must not change processes that took no part in it.
 
 mod counters;
-mod deeds;
+mod workloads;
 
 use crate::arch;
 use crate::case::{Case, Check, Failure, Need, Run, case};
@@ -13,151 +14,154 @@ use counters::Counters;
 use std::time::Duration;
 use sudbox_protocol::Feature;
 
-/// Something that is done many times.
-struct Deed {
+/// An operation that runs many times and must use up nothing.
+struct Workload {
+    /// The id of the workload's case.
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
     features: &'static [Feature],
+    /// The number of repetitions.
     count: u32,
+    /// Runs the operation so many times.
     run: fn(u32) -> Check,
 }
 
 const DISPATCH: &[Feature] = &[Feature::Dispatch];
 
-const fn deed(
+const fn workload(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
     count: u32,
     run: fn(u32) -> Check,
-) -> Deed {
-    Deed { id, promise, kernel_function, features: DISPATCH, count, run }
+) -> Workload {
+    Workload { id, promise, kernel_function, features: DISPATCH, count, run }
 }
 
-/// Every deed.
-const DEEDS: &[Deed] = &[
-    deed(
+/// All workloads.
+const WORKLOADS: &[Workload] = &[
+    workload(
         "conserve/dispatches",
         "a thousand dispatches use up nothing",
         "force_sig_info_to_task()",
         1000,
-        deeds::dispatches,
+        workloads::dispatches,
     ),
-    deed(
+    workload(
         "conserve/nested-dispatches",
         "dispatches in handlers use up nothing",
         "force_sig_info_to_task()",
         100,
-        deeds::nested,
+        workloads::nested,
     ),
-    deed(
+    workload(
         "conserve/allowed",
         "allowed calls, by range and by selector, use up nothing",
         "syscall_user_dispatch()",
         500,
-        deeds::allowed,
+        workloads::allowed,
     ),
-    deed(
+    workload(
         "conserve/arming",
         "arming, arming anew, disarming and being refused use up nothing",
         "task_set_syscall_user_dispatch()",
         200,
-        deeds::arming,
+        workloads::arming,
     ),
-    Deed {
+    Workload {
         features: &[Feature::Dispatch, Feature::PtraceConfig],
-        ..deed(
+        ..workload(
             "conserve/sets-by-tracer",
             "a tracer's reads and writes of the configuration use up nothing",
             "syscall_user_dispatch_set_config()",
             200,
-            deeds::sets_by_tracer,
+            workloads::sets_by_tracer,
         )
     },
-    deed(
+    workload(
         "conserve/traced-dispatches",
-        "dispatches of which a tracer is told use up nothing",
+        "dispatches that a tracer sees and delivers use up nothing",
         "ptrace_signal()",
         50,
-        deeds::traced,
+        workloads::traced,
     ),
-    deed(
+    workload(
         "conserve/suppressed-dispatches",
-        "dispatches whose signal a tracer keeps use up nothing",
+        "dispatches whose signal a tracer suppresses use up nothing",
         "ptrace_signal()",
         50,
-        deeds::suppressed,
+        workloads::suppressed,
     ),
-    deed(
+    workload(
         "conserve/kills-by-value",
         "deaths by a selector that is neither ALLOW nor BLOCK use up nothing",
         "force_exit_sig()",
         48,
-        deeds::kills_by_value,
+        workloads::kills_by_value,
     ),
-    deed(
+    workload(
         "conserve/kills-by-memory",
         "deaths by a selector that cannot be read use up nothing",
         "force_exit_sig()",
         48,
-        deeds::kills_by_memory,
+        workloads::kills_by_memory,
     ),
-    deed(
+    workload(
         "conserve/kills-by-signal",
         "deaths by a dispatch that is blocked, ignored or not handled use up nothing",
         "force_sig_info_to_task()",
         48,
-        deeds::kills_by_signal,
+        workloads::kills_by_signal,
     ),
-    deed(
+    workload(
         "conserve/kills-of-threads",
         "deaths of processes with threads use up nothing",
         "zap_other_threads()",
         10,
-        deeds::kills_of_threads,
+        workloads::kills_of_threads,
     ),
-    deed(
+    workload(
         "conserve/forks",
         "children of an armed process that arm and dispatch use up nothing",
         "dup_task_struct()",
         16,
-        deeds::forks,
+        workloads::forks,
     ),
-    deed(
+    workload(
         "conserve/threads",
         "threads of an armed process that arm and dispatch use up nothing",
         "dup_task_struct()",
         32,
-        deeds::threads,
+        workloads::threads,
     ),
-    deed(
+    workload(
         "conserve/execs",
         "armed processes that execute another program use up nothing",
         "begin_new_exec()",
         16,
-        deeds::execs,
+        workloads::execs,
     ),
-    deed(
+    workload(
         "conserve/failed-execs",
         "execs of an armed process that fail use up nothing",
         "bprm_execve()",
         100,
-        deeds::failed_execs,
+        workloads::failed_execs,
     ),
 ];
 
-/// The cases, one for each deed.
+/// The cases, one for each workload.
 pub(crate) const CASES: &[Case] = &{
-    let mut cases = [case("", "", "", nothing); DEEDS.len()];
+    let mut cases = [case("", "", "", nothing); WORKLOADS.len()];
     let mut at = 0;
-    while at < DEEDS.len() {
-        let deed = &DEEDS[at];
+    while at < WORKLOADS.len() {
+        let workload = &WORKLOADS[at];
         cases[at] = Case {
-            id: deed.id,
-            promise: deed.promise,
-            kernel_function: deed.kernel_function,
-            features: deed.features,
+            id: workload.id,
+            promise: workload.promise,
+            kernel_function: workload.kernel_function,
+            features: workload.features,
             needs: &[Need::Root, Need::Vm],
             core: false,
             run: Run::Conserve(at),
@@ -168,18 +172,19 @@ pub(crate) const CASES: &[Case] = &{
     cases
 };
 
+/// The check of a case that is not filled in yet.
 fn nothing() -> Check {
     Ok(())
 }
 
-/// Processes that do nothing meanwhile, stopped by their tracer.
-struct Idle {
+/// Tracees that stay stopped while the workload runs.
+struct IdleTracees {
     pids: Vec<i32>,
 }
 
-impl Idle {
-    /// One that is armed with a configuration of its own, and one that is not.
-    fn start() -> Result<Idle, Failure> {
+impl IdleTracees {
+    /// Starts two tracees: one armed with its own configuration, and one that is not armed.
+    fn start() -> Result<IdleTracees, Failure> {
         let mut pids = Vec::new();
         for armed in [true, false] {
             let pid = start(|| {
@@ -198,16 +203,17 @@ impl Idle {
             ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
         }
-        Ok(Idle { pids })
+        Ok(IdleTracees { pids })
     }
 
-    fn look(&self, record: &Record) {
+    /// Records everything that the tracer can see of them.
+    fn record(&self, record: &Record) {
         for (pid, name) in self.pids.iter().zip(["armed", "not armed"]) {
-            compare::look_at_idle(record, name, *pid);
+            compare::record_stopped(record, name, *pid);
         }
     }
 
-    fn end(self) -> Check {
+    fn kill(self) -> Check {
         for pid in self.pids {
             let _ = sys::kill(pid, libc::SIGKILL);
             end_of(pid)?;
@@ -216,28 +222,30 @@ impl Idle {
     }
 }
 
-/// How often counters are read until those of what is freed later have settled.
-const PATIENCE: usize = 40;
+/// Maximum number of times that grown counters are read again, 5 ms apart, since the kernel frees some
+/// memory later.
+const COUNTER_READS: usize = 40;
 
-/// Does it a few times, then so often, and compares.
+/// Runs the workload with this index: first some times to warm up, then so many times as its row says,
+/// between two readings of the counters.
 pub(crate) fn check(index: usize) -> Check {
-    let deed = &DEEDS[index];
+    let workload = &WORKLOADS[index];
     if let Some(need) = probe::machine().lacks(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
-    // On one CPU what each keeps for itself is bounded.
+    // Per-CPU caches of one CPU only then affect the counters.
     let cpu = [1u64; 1];
     // SAFETY: reads the mask.
     unsafe { sys::call(libc::SYS_sched_setaffinity, &[0, 8, cpu.as_ptr() as u64]) }
         .map_err(broken("sched_setaffinity"))?;
-    let idle = Idle::start()?;
+    let idle = IdleTracees::start()?;
     let [before, after] = [Record::new()?, Record::new()?];
-    (deed.run)(deed.count / 8 + 1)?;
-    idle.look(&before);
+    (workload.run)(workload.count / 8 + 1)?;
+    idle.record(&before);
     let start = Counters::read()?;
-    (deed.run)(deed.count)?;
+    (workload.run)(workload.count)?;
     let mut grown = Counters::read()?.grown(&start);
-    for _ in 0..PATIENCE {
+    for _ in 0..COUNTER_READS {
         if grown.is_empty() {
             break;
         }
@@ -246,11 +254,11 @@ pub(crate) fn check(index: usize) -> Check {
     }
     if let Some((name, from, to)) = grown.first() {
         return Err(mismatch(
-            format!("{name} after it was done {} times: {from}", deed.count),
-            format!("{name}: {to}; so grew {} counters", grown.len()),
+            format!("{name} after {} repetitions: {from}", workload.count),
+            format!("{name}: {to}; {} counters grew", grown.len()),
         ));
     }
-    idle.look(&after);
-    compare::same(deed.id, &before, &after)?;
-    idle.end()
+    idle.record(&after);
+    compare::same(workload.id, &before, &after)?;
+    idle.kill()
 }

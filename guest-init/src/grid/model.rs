@@ -8,7 +8,7 @@ use super::dimension::{
 };
 use super::ground::{Layout, Other};
 use crate::arch::{AUDIT_ARCH, CALL_LENGTH, NUMBER_BITS, Reg, Registers, UNUSED_NUMBER};
-use crate::oracle::{Config, Fate, Rules};
+use crate::oracle::{Config, Decision, Rules};
 use crate::support::seen_number;
 use crate::sys;
 
@@ -208,12 +208,12 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Sight>>
 /// What becomes of the call under test when it is issued first. `None` if setting the configuration
 /// is refused or dispatch is off: then dispatch has no say.
 #[must_use]
-pub fn first_fate(point: &Point, layout: &Layout) -> Option<Fate> {
+pub fn first_fate(point: &Point, layout: &Layout) -> Option<Decision> {
     let rules = Rules { inclusive: layout.offers.inclusive, permitted: true };
     let set = Config::set(arguments(point, layout), rules, |s| layout.is_forbidden(s));
     let config = set.ok().filter(|config| config.mode != 0)?;
     let at = layout.entry(point.entry())?.after();
-    Some(config.fate(at, |_| match point.selector() {
+    Some(config.decide(at, |_| match point.selector() {
         Selector::Code => Some(layout.code_byte),
         selector if selector.is_memory() => Some(point.value()),
         _ => None,
@@ -444,7 +444,7 @@ impl Life<'_> {
         } else {
             self.set(arguments, Sight::Set);
         }
-        let trapped = self.fate(layout.inside.start) != Fate::Passed;
+        let trapped = self.decide(layout.inside.start) != Decision::Pass;
         if trapped && (traced || point.seccomp() == Seccomp::Strict) {
             return Err(End::Senseless);
         }
@@ -492,8 +492,8 @@ impl Life<'_> {
         }
     }
 
-    fn fate(&self, at: u64) -> Fate {
-        self.config.fate(at, |selector| {
+    fn decide(&self, at: u64) -> Decision {
+        self.config.decide(at, |selector| {
             if selector == self.layout.spare {
                 return Some(0);
             }
@@ -515,13 +515,13 @@ impl Life<'_> {
         };
         let at = entry.after();
         loop {
-            match self.fate(at) {
-                Fate::Killed(signal) => {
+            match self.decide(at) {
+                Decision::Kill(signal) => {
                     self.phantom(at, signal);
                     return Err(End::Killed(signal));
                 }
-                Fate::Passed => return self.execute(at, number, &registers),
-                Fate::Dispatched => match self.deliver(at, number, &registers, (2, 0))? {
+                Decision::Pass => return self.execute(at, number, &registers),
+                Decision::Dispatch => match self.deliver(at, number, &registers, (2, 0))? {
                     Onward::Behind(result) => return Ok((Some(result), false)),
                     Onward::Again(again) => number = again,
                 },
@@ -554,19 +554,19 @@ impl Life<'_> {
         let [a, b, c] = self.layout.effect;
         let number = libc::SYS_getresuid.cast_unsigned();
         let registers = Registers::call(number, [a, b, c, 0, 0, 0]);
-        let executed = match self.fate(at) {
-            Fate::Killed(signal) => {
+        let executed = match self.decide(at) {
+            Decision::Kill(signal) => {
                 self.phantom(at, signal);
                 return Err(End::Killed(signal));
             }
-            Fate::Passed => {
+            Decision::Pass => {
                 if self.point.tracer().calls() {
                     self.see(Sight::Entered { number, at });
                     self.see(Sight::Left { at, result: Some(0) });
                 }
                 true
             }
-            Fate::Dispatched => {
+            Decision::Dispatch => {
                 let _ = self.deliver(at, registers[Reg::NUMBER], &registers, (2, 0))?;
                 false
             }
@@ -578,10 +578,10 @@ impl Life<'_> {
     /// A call from inside when even those are not allowed. It never comes back.
     fn inside(&mut self, registers: Registers) -> Result<(), End> {
         let at = self.layout.inside.start;
-        match self.fate(at) {
-            Fate::Passed => Ok(()),
-            Fate::Killed(signal) => Err(End::Killed(signal)),
-            Fate::Dispatched => {
+        match self.decide(at) {
+            Decision::Pass => Ok(()),
+            Decision::Kill(signal) => Err(End::Killed(signal)),
+            Decision::Dispatch => {
                 let _ = self.deliver(at, registers[Reg::NUMBER], &registers, (2, 0))?;
                 Err(End::Senseless)
             }

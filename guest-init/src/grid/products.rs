@@ -8,7 +8,7 @@ use super::dimension::{
 };
 use super::ground::Layout;
 use super::model::{Bugs, first_fate, predict};
-use crate::oracle::Fate;
+use crate::oracle::Decision;
 
 /// A product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,27 +130,28 @@ fn unhandled_selector() -> Choices {
 /// Dimensions in which other states than the first cost several times as much to try.
 const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Watch, Axis::Sysctl];
 
-fn is_dispatched(fate: Fate) -> bool {
-    fate == Fate::Dispatched
+fn is_dispatched(decision: Decision) -> bool {
+    decision == Decision::Dispatch
 }
 
-fn is_killed(fate: Fate) -> bool {
-    matches!(fate, Fate::Killed(_))
+fn is_killed(decision: Decision) -> bool {
+    matches!(decision, Decision::Kill(_))
 }
 
-fn is_passed(fate: Fate) -> bool {
-    fate == Fate::Passed
+fn is_passed(decision: Decision) -> bool {
+    decision == Decision::Pass
 }
 
-/// Every combination of so many of these choices in points of this fate.
+/// Points that cover every combination of `strength` choices, whose first call gets a decision that
+/// `wanted` accepts.
 fn covering_of(
     choices: &Choices,
     strength: usize,
-    fate: fn(Fate) -> bool,
+    wanted: fn(Decision) -> bool,
     layout: &Layout,
 ) -> Vec<Point> {
     let valid = |point: &Point| {
-        first_fate(point, layout).is_some_and(fate)
+        first_fate(point, layout).is_some_and(wanted)
             && predict(point, layout, Bugs::default()).is_some()
     };
     let candidates = if strength == 2 { 4 } else { 1 };

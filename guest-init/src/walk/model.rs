@@ -7,7 +7,7 @@ use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Selecto
 use crate::arch::{
     AUDIT_ARCH, AUDIT_ARCH_COMPAT, COMPAT_UMASK, Reg, Registers, UNUSED_NUMBER, compat_call,
 };
-use crate::oracle::{Config, Fate, Rules};
+use crate::oracle::{Config, Decision, Rules};
 use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 
 /// An observable event of a step.
@@ -286,10 +286,10 @@ impl Model<'_> {
             let byte = self.layout.selectors.iter().position(|address| *address == selector);
             byte.map(|byte| bytes[byte])
         };
-        match task.config.fate(at, read) {
-            Fate::Passed => Ok(false),
-            Fate::Dispatched => Ok(true),
-            Fate::Killed(signal) => Err(Death(signal)),
+        match task.config.decide(at, read) {
+            Decision::Pass => Ok(false),
+            Decision::Dispatch => Ok(true),
+            Decision::Kill(signal) => Err(Death(signal)),
         }
     }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A watched call: returns all registers, flags, segments and floating point state after the call, and at
-//! the entry of its handler, on a stack of the caller's choice.
+//! Watched calls. A watched call runs on a stack that the caller chooses. All general registers, flags,
+//! segment registers and the floating point state are recorded after the call and at the entry of its
+//! handler.
 
 use crate::arch::gates::address;
-use crate::arch::{Entry, Part, Place, Reg, Registers};
+use crate::arch::{CallSite, Entry, Part, Reg, Registers};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
 use std::ops::Range;
@@ -23,9 +24,9 @@ unsafe extern "C" {
     fn sudbox_watch_start();
     fn sudbox_watch_end();
     fn sudbox_watch_handler();
-    static mut sudbox_watch_behind_registers: Registers;
-    static mut sudbox_watch_behind_segments: [u8; 12];
-    static mut sudbox_watch_behind_floating: Floating;
+    static mut sudbox_watch_after_registers: Registers;
+    static mut sudbox_watch_after_segments: [u8; 12];
+    static mut sudbox_watch_after_floating: Floating;
     static mut sudbox_watch_entered_registers: Registers;
     static mut sudbox_watch_entered_segments: [u8; 12];
     static mut sudbox_watch_entered_floating: Floating;
@@ -36,22 +37,23 @@ unsafe extern "C" {
 #[repr(C, align(64))]
 pub struct Floating([u8; 4096]);
 
-/// The components that gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
+/// The XSAVE components that the gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
 const COMPONENTS: u64 = 0x2e7;
-/// Offset of the XSAVE header, behind the legacy area.
+/// Offset of the XSAVE header, after the legacy area.
 const HEADER: usize = 512;
 /// Index of the component PKRU.
 const PKRU: u32 = 9;
-/// The value of PKRU: key 0 permits everything, which the program needs; the others differ from the kernel's
-/// default.
+/// A value of PKRU in which key 0 permits everything, as the program needs, and the other keys differ from
+/// the kernel's default.
 const PKRU_PATTERN: u32 = 0x1b1b_1b18;
 
 /// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[Need::CpuFeature("xsave")];
-/// Whether calls and handlers can run on a stack of the caller's choice.
-pub const STACKS_WATCHED: bool = true;
+/// Whether calls and handlers can run on a stack that the caller chooses.
+pub const CAN_CHOOSE_STACK: bool = true;
 
-/// Flags with which a program can go on when it has set them: the arithmetic flags, DF, AC and ID.
+/// Processor flags that a program can set without being disturbed by them: the arithmetic flags, DF, AC
+/// and ID.
 pub const WATCH_FLAGS: u64 = 0x24_0cd5;
 /// The flag that traps after every instruction (TF).
 pub const TRAP_FLAG: u64 = 0x100;
@@ -87,8 +89,8 @@ impl Floating {
         state
     }
 
-    /// A state in which the bytes of each component depend on their offsets; rounding up, exceptions
-    /// masked.
+    /// A state in which each byte of a component depends on its offset. It rounds up and masks
+    /// exceptions.
     #[must_use]
     pub fn pattern() -> Floating {
         let mut state = Floating::initial();
@@ -125,16 +127,16 @@ impl Floating {
     }
 }
 
-/// The state at one moment.
+/// The CPU state at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub struct CpuState {
     /// The general registers and flags.
     pub registers: Registers,
     segments: &'static [u8],
     floating: &'static [u8],
 }
 
-impl Sight {
+impl CpuState {
     /// `cs`, `ss`, `ds`, `es`, `fs`, `gs`, two bytes each.
     #[must_use]
     pub fn segments(&self) -> &[u8] {
@@ -149,39 +151,51 @@ impl Sight {
 }
 
 /// Issues a call with these registers, including stack pointer and flags, and this floating point state.
-/// Returns the state after it.
+/// Returns the state after the call.
 ///
 /// # Safety
-/// 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only one
-/// task may do this at a time.
+/// The 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only
+/// one task may make watched calls at a time.
 #[must_use]
-pub unsafe fn watch(place: Place, registers: &Registers, floating: &Floating) -> Sight {
+pub unsafe fn watched_call(
+    place: CallSite,
+    registers: &Registers,
+    floating: &Floating,
+) -> CpuState {
     // SAFETY: the gate saves the callee-saved registers. Nothing else uses the memory that it stores to.
     unsafe {
         match place {
-            Place(Entry::Native, false) => sudbox_watch_native(registers, floating),
-            Place(Entry::Compat, false) => sudbox_watch_compat(registers, floating),
-            Place(Entry::Native, true) => sudbox_watch_native_stop(registers, floating),
-            Place(Entry::Compat, true) => sudbox_watch_compat_stop(registers, floating),
+            CallSite { entry: Entry::Native, breakpoint: false } => {
+                sudbox_watch_native(registers, floating)
+            }
+            CallSite { entry: Entry::Compat, breakpoint: false } => {
+                sudbox_watch_compat(registers, floating)
+            }
+            CallSite { entry: Entry::Native, breakpoint: true } => {
+                sudbox_watch_native_stop(registers, floating)
+            }
+            CallSite { entry: Entry::Compat, breakpoint: true } => {
+                sudbox_watch_compat_stop(registers, floating)
+            }
         }
         let (segments, floating) =
-            (&raw const sudbox_watch_behind_segments, &raw const sudbox_watch_behind_floating);
-        Sight {
-            registers: sudbox_watch_behind_registers,
+            (&raw const sudbox_watch_after_segments, &raw const sudbox_watch_after_floating);
+        CpuState {
+            registers: sudbox_watch_after_registers,
             segments: &*segments,
             floating: (*floating).bytes(),
         }
     }
 }
 
-/// The state at the entry of the handler. Call it in `sudbox_watch_event` only.
+/// The state at the entry of the handler. Only `sudbox_record_signal` may call this.
 #[must_use]
-pub fn entered() -> Sight {
+pub fn handler_entry() -> CpuState {
     // SAFETY: the handler has stored it, and no other handler runs.
     unsafe {
         let (segments, floating) =
             (&raw const sudbox_watch_entered_segments, &raw const sudbox_watch_entered_floating);
-        Sight {
+        CpuState {
             registers: sudbox_watch_entered_registers,
             segments: &*segments,
             floating: (*floating).bytes(),
@@ -191,13 +205,13 @@ pub fn entered() -> Sight {
 
 /// The address after the instruction of a watched call.
 #[must_use]
-pub fn watched_after(place: Place) -> u64 {
+pub fn after_watched_call(place: CallSite) -> u64 {
     super::CALL_LENGTH
         + address(match place {
-            Place(Entry::Native, false) => sudbox_watch_native_call,
-            Place(Entry::Compat, false) => sudbox_watch_compat_call,
-            Place(Entry::Native, true) => sudbox_watch_native_stop_call,
-            Place(Entry::Compat, true) => sudbox_watch_compat_stop_call,
+            CallSite { entry: Entry::Native, breakpoint: false } => sudbox_watch_native_call,
+            CallSite { entry: Entry::Compat, breakpoint: false } => sudbox_watch_compat_call,
+            CallSite { entry: Entry::Native, breakpoint: true } => sudbox_watch_native_stop_call,
+            CallSite { entry: Entry::Compat, breakpoint: true } => sudbox_watch_compat_stop_call,
         })
 }
 
@@ -207,20 +221,21 @@ pub fn watched_range() -> Range<u64> {
     address(sudbox_watch_start)..address(sudbox_watch_end)
 }
 
-/// The address of a handler that calls `sudbox_watch_event` with its arguments, on a separate stack.
+/// The address of a handler that records its entry state and calls `sudbox_record_signal` with its
+/// arguments, on a separate stack.
 #[must_use]
-pub fn watching_handler() -> u64 {
+pub fn recording_handler() -> u64 {
     address(sudbox_watch_handler)
 }
 
 /// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h).
-pub const WATCHED_FRAME: &[Part] = &[
+pub const SIGNAL_FRAME: &[Part] = &[
     Part("pretcode", 8),
     Part("uc_flags", 8),
     Part("uc_link", 8),
     Part("uc_stack.ss_sp", 8),
     Part("uc_stack.ss_flags", 4),
-    Part("hole behind ss_flags", 4),
+    Part("padding after ss_flags", 4),
     Part("uc_stack.ss_size", 8),
     Part("r8", 8),
     Part("r9", 8),
@@ -254,14 +269,14 @@ pub const WATCHED_FRAME: &[Part] = &[
     Part("si_signo", 4),
     Part("si_errno", 4),
     Part("si_code", 4),
-    Part("hole behind si_code", 4),
+    Part("padding after si_code", 4),
     Part("si_call_addr", 8),
     Part("si_syscall", 4),
     Part("si_arch", 4),
     Part("rest of siginfo", 96),
 ];
 
-/// The length of [`WATCHED_FRAME`] in bytes.
+/// The length of [`SIGNAL_FRAME`] in bytes.
 pub const FRAME_LENGTH: usize = 440;
 /// The offset of the general registers in the frame.
 const FRAME_REGISTERS: usize = 48;
@@ -320,7 +335,7 @@ pub fn floating_parts() -> &'static [Part] {
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// A copy of the frame, laid out as [`WATCHED_FRAME`].
+    /// A copy of the frame, laid out as [`SIGNAL_FRAME`].
     pub bytes: [u8; FRAME_LENGTH],
     start: u64,
 }
@@ -331,8 +346,8 @@ impl Frame {
     /// # Safety
     /// The handler must not have returned.
     #[must_use]
-    pub unsafe fn of(sight: &Sight, _: *const [u8; 128], _: *const super::Context) -> Frame {
-        let start = sight.registers[Reg::Sp];
+    pub unsafe fn of(state: &CpuState, _: *const [u8; 128], _: *const super::Context) -> Frame {
+        let start = state.registers[Reg::Sp];
         // SAFETY: by the contract of this function.
         Frame { bytes: unsafe { *(start as *const [u8; FRAME_LENGTH]) }, start }
     }
@@ -352,10 +367,10 @@ impl Frame {
         }
     }
 
-    /// The parts of the memory around the frame: below the frame, between the frame and its floating point
-    /// state, that state, and above. `None` if the frame is not in this memory.
+    /// Splits the memory that holds the frame into four parts: below the frame, between the frame and its
+    /// floating point state, the floating point state, and above. `None` if the frame is not in this memory.
     #[must_use]
-    pub fn cut<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
+    pub fn split_area<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
         let floating = u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_FLOATING + i]));
         let floating = usize::try_from(floating).ok()?.checked_sub(area.as_ptr() as usize)?;
@@ -377,11 +392,11 @@ impl Frame {
     }
 }
 
-/// Called in a handler: clears TF in its frame, which ends the single steps of the program.
+/// Clears TF in a handler's frame, which ends the program's single-step traps.
 ///
 /// # Safety
 /// The frame must be the handler's own.
-pub unsafe fn stop_traps(context: *mut super::Context) {
+pub unsafe fn clear_trap_flag(context: *mut super::Context) {
     // SAFETY: by the contract of this function.
     unsafe { (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG };
 }
@@ -392,9 +407,9 @@ pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
 /// `rt_tgsigqueueinfo` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 const COMPAT_QUEUE: u64 = 335;
 
-/// A call of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of it.
+/// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
 #[must_use]
-pub fn queue_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+pub fn queue_signal_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
     let [a, b, c, d] = arguments;
     match entry {
@@ -420,23 +435,23 @@ pub const fn first_arguments(entry: Entry) -> [Reg; 2] {
 
 /// The base addresses of the segments FS and GS.
 #[must_use]
-pub fn bases() -> [u64; 2] {
+pub fn segment_bases() -> [u64; 2] {
     let mut bases = [0u64; 2];
-    for (what, base) in
+    for (request, base) in
         [super::GET_THREAD_POINTER, super::GET_SECOND_THREAD_POINTER].into_iter().zip(&mut bases)
     {
         // SAFETY: writes the base.
         let _ = unsafe {
-            crate::sys::call(libc::SYS_arch_prctl, &[what, std::ptr::from_mut(base) as u64])
+            crate::sys::call(libc::SYS_arch_prctl, &[request, std::ptr::from_mut(base) as u64])
         };
     }
     bases
 }
 
-/// Whether a [`Place`] can stop a tracee right before a call.
-pub const STOPS_BEFORE_CALLS: bool = true;
+/// Whether a [`CallSite`] can have a breakpoint.
+pub const HAS_CALL_BREAKPOINTS: bool = true;
 
-/// Sets of registers that a tracer can read and write, and that a core dump contains
+/// The register sets that a tracer can read and write and a core dump contains: name and number
 /// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] =
     &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
@@ -451,7 +466,7 @@ pub const fn first_argument_words(entry: Entry) -> [usize; 2] {
 }
 
 /// `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
-pub const WATCHED_STATUS: &[Part] = &[
+pub const PRSTATUS_REGISTERS: &[Part] = &[
     Part("r15", 8),
     Part("r14", 8),
     Part("r13", 8),
@@ -483,6 +498,6 @@ pub const WATCHED_STATUS: &[Part] = &[
 
 /// Indices of the words of `struct user` that only `PTRACE_PEEKUSER` reads: the debug registers.
 #[must_use]
-pub fn user_words() -> Range<u64> {
+pub fn debug_register_words() -> Range<u64> {
     106..114
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# A gate and a handler that leave nothing unseen: each loads or stores every general register, the flags,
-# the segment registers and the floating point state, and neither writes to the stack it is entered on, but
-# for the flags right below the stack pointer of a call. What they store is in memory that has one user at
-# a time.
+# Gates and a handler that record the whole CPU state. A gate loads and stores every general register, the
+# flags, the segment registers and the floating point state; the handler stores them. Neither writes to the
+# stack that the call or the handler is on, except for the flags, which a gate pushes right below the stack
+# pointer of the call. The state is stored in static memory, so only one task may use them at a time.
 
 .macro SUDBOX_WATCH_STORE place
     mov [rip + \place], r8
@@ -23,11 +23,12 @@
     mov [rip + \place + 120], rsp
 .endm
 
-# Flags, then segment registers, then x87, SSE, AVX, AVX-512 and PKRU state, on a stack of ours.
+# Stores flags, segment registers and x87, SSE, AVX, AVX-512 and PKRU state. The stack pointer must be on a
+# private stack.
 .macro SUDBOX_WATCH_STATE place
     pushfq
     pop qword ptr [rip + \place\()_registers + 136]
-    # All off but the flag that says that there is cpuid, which no handler's return puts back.
+    # Clear all flags except ID, which sigreturn does not restore.
     push qword ptr [rip + \place\()_registers + 136]
     and qword ptr [rsp], 0x200202
     popfq
@@ -43,8 +44,8 @@
     xsave64 [rcx]
 .endm
 
-# As a C function: registers and floating point state to load.
-# What stops a tracee first, if anything, and what enters the kernel.
+# A C function with the arguments (registers to load, floating point state to load). `stop` is the
+# instruction that stops a tracee before the call, or nothing; `enter` is the instruction of the call.
 .macro SUDBOX_WATCH_GATE name, stop, enter:vararg
     .balign 64
     .globl \name
@@ -83,11 +84,11 @@
 \name\()_call:
     \enter
 7:
-    SUDBOX_WATCH_STORE sudbox_watch_behind_registers
+    SUDBOX_WATCH_STORE sudbox_watch_after_registers
     lea rax, [rip + 7b]
-    mov [rip + sudbox_watch_behind_registers + 128], rax
+    mov [rip + sudbox_watch_after_registers + 128], rax
     mov rsp, [rip + sudbox_watch_own_stack]
-    SUDBOX_WATCH_STATE sudbox_watch_behind
+    SUDBOX_WATCH_STATE sudbox_watch_after
     lea rcx, [rip + sudbox_watch_clean]
     mov eax, 0x2e7
     xor edx, edx
@@ -129,12 +130,12 @@ sudbox_watch_handler:
     mov rdi, r12
     mov rsi, r13
     mov rdx, r14
-    call sudbox_watch_event
+    call sudbox_record_signal
     mov rsp, rbx
     ret
 
 .section .data.sudbox_watch, "aw", @progbits
-# Initial state: no component present, the default of MXCSR.
+# The initial floating point state: no component present, MXCSR at its default.
 .balign 64
 sudbox_watch_clean:
     .skip 24
@@ -142,17 +143,17 @@ sudbox_watch_clean:
     .skip 4068
 .section .bss.sudbox_watch, "aw", @nobits
 .balign 64
-.globl sudbox_watch_behind_floating
+.globl sudbox_watch_after_floating
 .globl sudbox_watch_entered_floating
-sudbox_watch_behind_floating: .skip 4096
+sudbox_watch_after_floating: .skip 4096
 sudbox_watch_entered_floating: .skip 4096
-.globl sudbox_watch_behind_registers
+.globl sudbox_watch_after_registers
 .globl sudbox_watch_entered_registers
-.globl sudbox_watch_behind_segments
+.globl sudbox_watch_after_segments
 .globl sudbox_watch_entered_segments
-sudbox_watch_behind_registers: .skip 144
+sudbox_watch_after_registers: .skip 144
 sudbox_watch_entered_registers: .skip 144
-sudbox_watch_behind_segments: .skip 16
+sudbox_watch_after_segments: .skip 16
 sudbox_watch_entered_segments: .skip 16
 sudbox_watch_own_stack: .skip 16
 .balign 64

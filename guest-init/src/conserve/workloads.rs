@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is done many times.
+//! The operations of the workloads.
 
 use crate::arch::{self, Registers};
 use crate::case::{Check, Failure};
@@ -13,7 +13,7 @@ fn call() -> Registers {
     Registers::call(number(libc::SYS_getppid), [0; 6])
 }
 
-/// Many dispatches that are handled.
+/// Dispatches that are handled.
 pub(super) fn dispatches(count: u32) -> Check {
     handle(keep)?;
     arm()?;
@@ -29,7 +29,7 @@ fn handled() -> u32 {
     crate::support::dispatches()
 }
 
-/// Two dispatches, one in the handler of the other.
+/// Pairs of dispatches, one in the handler of the other.
 pub(super) fn nested(count: u32) -> Check {
     fn again(dispatch: Dispatch<'_>) {
         if dispatch.index.is_multiple_of(2) {
@@ -46,7 +46,7 @@ pub(super) fn nested(count: u32) -> Check {
     equal("SIGSYS handled", handled(), 2 * count)
 }
 
-/// Calls from inside, and from outside by the selector.
+/// Calls inside the allowed range, and calls outside it that the selector allows.
 pub(super) fn allowed(count: u32) -> Check {
     handle(keep)?;
     arm()?;
@@ -59,7 +59,7 @@ pub(super) fn allowed(count: u32) -> Check {
     equal("SIGSYS handled", handled(), 0)
 }
 
-/// Arms in each way, is refused in each way, disarms.
+/// Arms with and without a range, disarms, and makes requests that the kernel refuses.
 pub(super) fn arming(count: u32) -> Check {
     let selector = address(&SELECTOR);
     for _ in 0..count {
@@ -73,7 +73,7 @@ pub(super) fn arming(count: u32) -> Check {
     Ok(())
 }
 
-/// A tracer reads, sets, and is refused.
+/// Reads and sets of the configuration by a tracer, and sets that the kernel refuses.
 pub(super) fn sets_by_tracer(count: u32) -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
@@ -85,12 +85,13 @@ pub(super) fn sets_by_tracer(count: u32) -> Check {
         tracee.set(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
         equal("the configuration", tracee.config()?, config)?;
         let refused = tracee.set(&Config { mode: 9, ..config });
-        equal("a mode that is none", refused, Err(sys::Errno(libc::EINVAL)))?;
+        equal("setting an invalid mode", refused, Err(sys::Errno(libc::EINVAL)))?;
     }
     tracee.kill()
 }
 
-fn told(count: u32, give: bool) -> Check {
+/// Dispatches in a tracee whose tracer delivers or suppresses the SIGSYS.
+fn with_tracer(count: u32, deliver: bool) -> Check {
     handle(keep)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
@@ -106,29 +107,29 @@ fn told(count: u32, give: bool) -> Check {
     for _ in 0..count {
         tracee.expect_signal(libc::PTRACE_CONT, signal, libc::SIGSYS)?;
         ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
-        signal = if give { libc::SIGSYS } else { 0 };
+        signal = if deliver { libc::SIGSYS } else { 0 };
     }
     ends_well(tracee.run(libc::PTRACE_CONT, signal)?)
 }
 
-/// A tracer is told of each, and gives it.
+/// Dispatches that a tracer delivers.
 pub(super) fn traced(count: u32) -> Check {
-    told(count, true)
+    with_tracer(count, true)
 }
 
-/// A tracer is told of each, and keeps it.
+/// Dispatches that a tracer suppresses.
 pub(super) fn suppressed(count: u32) -> Check {
-    told(count, false)
+    with_tracer(count, false)
 }
 
-/// Runs this in a child that shares memory, on a stack of pages that were got once, and says how it
-/// ended; what it gives is its exit code.
+/// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`].
+/// Returns how the child ended; the function's result is its exit code.
 fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
-        // SAFETY: the parent passes the address of it, and waits.
+        // SAFETY: the parent passes the address of the reference, and waits.
         sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
     }
-    // SAFETY: the child before is over, so that nobody is on the stack.
+    // SAFETY: the previous child has ended, so the stack is unused.
     let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
     let top = arch::prepare_stack(slice, enter, &raw const run as u64);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -142,8 +143,8 @@ fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> 
 /// Pages of a child's stack.
 const PAGES: usize = 16;
 
-/// A stack that is kept from one round to the next.
-fn kept_stack() -> Result<*mut u8, Failure> {
+/// A stack that all repetitions use, one after the other.
+fn reused_stack() -> Result<*mut u8, Failure> {
     static STACK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
     if STACK.load(Ordering::SeqCst).is_null() {
         STACK.store(pages(PAGES)?, Ordering::SeqCst);
@@ -151,11 +152,13 @@ fn kept_stack() -> Result<*mut u8, Failure> {
     Ok(STACK.load(Ordering::SeqCst))
 }
 
-fn killed(count: u32, signal: i32, die: impl Fn(u32) -> bool) -> Check {
-    let stack = kept_stack()?;
+/// Children that make a fatal call and must be killed by `signal`. `prepare` makes the call fatal and
+/// returns whether it succeeded.
+fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
+    let stack = reused_stack()?;
     for round in 0..count {
         let end = subject_on(stack, &|| {
-            if !die(round) {
+            if !prepare(round) {
                 return 99;
             }
             let _ = arch::gate().issue(&call());
@@ -169,7 +172,7 @@ fn killed(count: u32, signal: i32, die: impl Fn(u32) -> bool) -> Check {
     Ok(())
 }
 
-/// The selector is 2.
+/// Deaths by a selector of value 2.
 pub(super) fn kills_by_value(count: u32) -> Check {
     killed(count, libc::SIGSYS, |_| {
         let armed = arm().is_ok();
@@ -178,16 +181,16 @@ pub(super) fn kills_by_value(count: u32) -> Check {
     })
 }
 
-/// The selector is at address 1.
+/// Deaths by a selector at the unmapped address 1.
 pub(super) fn kills_by_memory(count: u32) -> Check {
     killed(count, libc::SIGSEGV, |_| arm_with(1).is_ok())
 }
 
-/// SIGSYS is not handled, ignored, or handled and blocked.
+/// Deaths by a SIGSYS that is not handled, ignored, or handled and blocked.
 pub(super) fn kills_by_signal(count: u32) -> Check {
     killed(count, libc::SIGSYS, |round| {
         let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
-        // SAFETY: the default action, or none.
+        // SAFETY: sets the default action, or SIG_IGN.
         let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
         let mask = if round % 3 == 2 { sys::bit(libc::SIGSYS) } else { 0 };
         let set = set && (mask == 0 || handle(keep).is_ok());
@@ -197,7 +200,7 @@ pub(super) fn kills_by_signal(count: u32) -> Check {
     })
 }
 
-/// A second thread waits while the first is killed by its selector.
+/// Deaths by the selector of a process whose second thread waits.
 pub(super) fn kills_of_threads(count: u32) -> Check {
     extern "C" fn wait(_: u64) -> u64 {
         loop {
@@ -221,7 +224,7 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
     Ok(())
 }
 
-/// Children arm and dispatch once.
+/// Forked children that arm and make one dispatched call.
 pub(super) fn forks(count: u32) -> Check {
     handle(keep)?;
     arm()?;
@@ -236,7 +239,7 @@ pub(super) fn forks(count: u32) -> Check {
     disarm()
 }
 
-/// Threads arm and dispatch once.
+/// Threads that arm and make one dispatched call.
 pub(super) fn threads(count: u32) -> Check {
     extern "C" fn once(done: u64) -> u64 {
         let armed = arm().is_ok();
@@ -246,8 +249,8 @@ pub(super) fn threads(count: u32) -> Check {
     }
     handle(keep)?;
     arm()?;
-    // They all use this stack, one after the other.
-    let stack = kept_stack()?;
+    // All threads use this stack, one after the other.
+    let stack = reused_stack()?;
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
@@ -255,13 +258,13 @@ pub(super) fn threads(count: u32) -> Check {
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
     for round in 1..=u64::from(count) {
-        // SAFETY: the thread before is gone, so that nobody is on the stack.
+        // SAFETY: the previous thread has ended, so the stack is unused.
         let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
         let top = arch::prepare_stack(slice, once, round);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack was prepared and stays.
-        let born = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
-        let thread = i32::try_from(born.map_err(broken("clone"))?).map_err(broken("clone"))?;
+        let thread = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
+        let thread = i32::try_from(thread.map_err(broken("clone"))?).map_err(broken("clone"))?;
         while sys::tgkill(sys::getpid(), thread, 0).is_ok() {
             sys::sched_yield();
         }
@@ -270,11 +273,11 @@ pub(super) fn threads(count: u32) -> Check {
     disarm()
 }
 
-/// Armed children execute a program.
+/// Armed children that execute a program.
 pub(super) fn execs(count: u32) -> Check {
     use crate::cases::inheritance::{EXECUTED, execute, program};
     let file = program()?;
-    let stack = kept_stack()?;
+    let stack = reused_stack()?;
     for _ in 0..count {
         let end = subject_on(stack, &|| {
             if arm_with(0).is_err() {
@@ -288,7 +291,7 @@ pub(super) fn execs(count: u32) -> Check {
     sys::close(file).map_err(broken("close"))
 }
 
-/// The armed process tries to execute what it cannot.
+/// Failing execve(2) calls of an armed process.
 pub(super) fn failed_execs(count: u32) -> Check {
     arm()?;
     let none = [0u64];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Names of the parts of a watched call's state.
+//! Layout of the recorded state of a watched call: the names and lengths of its parts.
 
-use super::{Reg, WATCHED_FRAME, WATCHED_STATUS, floating_parts};
+use super::{PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
 use std::sync::OnceLock;
 
 /// A system call instruction.
@@ -13,15 +13,20 @@ pub enum Entry {
     Compat,
 }
 
-/// A place at which a call can be watched: by which instruction, and whether a tracee stops there first.
+/// The address at which a watched call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub Entry, pub bool);
+pub struct CallSite {
+    /// The instruction of the call.
+    pub entry: Entry,
+    /// Whether a breakpoint right before the call stops a tracee.
+    pub breakpoint: bool,
+}
 
 /// A part of a kernel structure: its name and its length in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Part(pub &'static str, pub usize);
 
-/// The parts of the field with this name in a record; empty if the field is not divided.
+/// The parts of the field with this name in a record of `compare`; empty if the field is not divided.
 #[must_use]
 pub fn layout(field: &str) -> &'static [Part] {
     match field {
@@ -40,19 +45,19 @@ pub fn layout(field: &str) -> &'static [Part] {
         | "NT_X86_XSTATE"
         | "core's NT_PRFPREG"
         | "core's NT_X86_XSTATE" => floating_parts(),
-        "frame" => WATCHED_FRAME,
-        "NT_PRSTATUS" => WATCHED_STATUS,
+        "frame" => SIGNAL_FRAME,
+        "NT_PRSTATUS" => PRSTATUS_REGISTERS,
         "alternate stack" => &[
             Part("ss_sp", 8),
             Part("ss_flags", 4),
-            Part("hole behind ss_flags", 4),
+            Part("padding after ss_flags", 4),
             Part("ss_size", 8),
         ],
         "siginfo" | "core's NT_SIGINFO" => &[
             Part("si_signo", 4),
             Part("si_errno", 4),
             Part("si_code", 4),
-            Part("hole behind si_code", 4),
+            Part("padding after si_code", 4),
             Part("si_call_addr", 8),
             Part("si_syscall", 4),
             Part("si_arch", 4),
@@ -60,7 +65,7 @@ pub fn layout(field: &str) -> &'static [Part] {
         ],
         "syscall info" => &[
             Part("op", 1),
-            Part("holes", 3),
+            Part("padding", 3),
             Part("arch", 4),
             Part("instruction_pointer", 8),
             Part("stack_pointer", 8),
@@ -73,7 +78,7 @@ pub fn layout(field: &str) -> &'static [Part] {
             Part("pr_sname", 1),
             Part("pr_zomb", 1),
             Part("pr_nice", 1),
-            Part("hole", 4),
+            Part("padding", 4),
             Part("pr_flag", 8),
             Part("pr_uid", 4),
             Part("pr_gid", 4),
@@ -92,12 +97,12 @@ fn core_status() -> &'static [Part] {
             Part("si_code", 4),
             Part("si_errno", 4),
             Part("pr_cursig", 2),
-            Part("hole", 2),
+            Part("padding", 2),
             Part("pr_sigpend", 8),
             Part("pr_sighold", 8),
             Part("ids and times", 80),
         ];
-        parts.extend_from_slice(WATCHED_STATUS);
+        parts.extend_from_slice(PRSTATUS_REGISTERS);
         parts
     })
 }

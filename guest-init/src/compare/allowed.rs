@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The allowed differences between two records, and the kernel function that writes each field. A
+//! comment above each row gives the reason.
+
+use super::record::Moment;
+
+/// A row of the table: a difference that does not fail a comparison.
+pub(super) struct AllowedDifference {
+    /// The comparisons for which the row holds, as ids without `compare/` and without the suffixes
+    /// `-stops` and `-death`. Empty for all comparisons.
+    pub(super) comparisons: &'static [&'static str],
+    /// The variant; empty for all variants.
+    pub(super) variant: &'static str,
+    /// The step; empty for all steps.
+    pub(super) step: &'static str,
+    /// The field; empty for all fields.
+    pub(super) field: &'static str,
+    /// The parts of the field. Empty if the whole field may differ or be missing.
+    pub(super) parts: &'static [&'static str],
+}
+
+impl AllowedDifference {
+    /// Whether this row allows a difference in this part of this field.
+    pub(super) fn allows(&self, moment: Moment, field: &str, part: &str) -> bool {
+        (self.variant.is_empty() || self.variant == moment.variant)
+            && (self.step.is_empty() || self.step == moment.step)
+            && (self.field.is_empty() || self.field == field)
+            && (self.parts.is_empty() || self.parts.contains(&part))
+    }
+}
+
+/// A row for a whole field in all comparisons.
+const fn field(field: &'static str) -> AllowedDifference {
+    AllowedDifference { comparisons: &[], variant: "", step: "", field, parts: &[] }
+}
+
+/// A row for parts of a field in all comparisons.
+const fn parts(name: &'static str, parts: &'static [&'static str]) -> AllowedDifference {
+    AllowedDifference { parts, ..field(name) }
+}
+
+impl AllowedDifference {
+    /// Restricts a row to these comparisons.
+    const fn of(self, comparisons: &'static [&'static str]) -> AllowedDifference {
+        AllowedDifference { comparisons, ..self }
+    }
+
+    /// Restricts a row to a variant.
+    const fn in_variant(self, variant: &'static str) -> AllowedDifference {
+        AllowedDifference { variant, ..self }
+    }
+
+    /// Restricts a row to a step.
+    const fn at_step(self, step: &'static str) -> AllowedDifference {
+        AllowedDifference { step, ..self }
+    }
+}
+
+/// Suffixes of the ids of comparisons whose observer is not the program.
+const SUFFIXES: [&str; 2] = ["-stops", "-death"];
+
+/// Differences between the state given to a call and the state in its signal frame or after it.
+pub(super) const RETURNED: &[AllowedDifference] = &[
+    // The frame has the next instruction's address. syscall leaves that address and the flags in rcx
+    // and r11.
+    parts("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
+    // The SIGTRAP handler clears TF.
+    parts("registers", &["Flags"]).at_step("after").in_variant("trap-flag"),
+    parts("registers", &["Flags"]).at_step("after").in_variant("alternate-disarming"),
+];
+
+/// Differences in parts of the XSAVE area that are not program state. The x87's last instruction and
+/// operand are lost unless an exception is pending.
+pub(super) const NOT_STATE: AllowedDifference = parts(
+    "floating",
+    &[
+        "x87 opcode",
+        "x87 instruction pointer",
+        "x87 data pointer",
+        "mxcsr mask",
+        "reserved bytes",
+        "xstate_bv",
+        "other components",
+    ],
+);
+
+/// The PKRU value at the entry of a handler, which the administrator sets (`init_pkru`).
+pub(super) const DEFAULT_KEYS: AllowedDifference = parts("floating", &["pkru"]);
+
+/// The result register of a call that is executed, between the given state and later states.
+pub(super) const EXECUTED_RETURNED: AllowedDifference =
+    parts("registers", &["Ax", "X0", "A0", "R2"]);
+
+/// The rows of [`TABLE`] that hold for the case `id`.
+pub(super) fn rows(id: &str) -> Vec<&'static AllowedDifference> {
+    let name = id.split_once('/').map_or(id, |(_, name)| name);
+    let name = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    let holds =
+        |row: &&AllowedDifference| row.comparisons.is_empty() || row.comparisons.contains(&name);
+    TABLE.iter().filter(holds).collect()
+}
+
+/// The comparisons with a seccomp trap.
+const TRAPPED: &[&str] = &["trap", "int80-trap"];
+
+const TABLE: &[AllowedDifference] = &[
+    // The processor may or may not report a component in its initial state as in use (XINUSE).
+    parts("floating", &["xstate_bv"]),
+    parts("NT_X86_XSTATE", &["xstate_bv"]),
+    parts("floating point frame", &["xstate_bv"]).in_variant("initial-state"),
+    // si_code is SYS_SECCOMP in place of SYS_USER_DISPATCH: force_sig_seccomp().
+    parts("frame", &["si_code"]).of(TRAPPED),
+    parts("siginfo", &["si_code"]).of(TRAPPED),
+    parts("core's NT_SIGINFO", &["si_code"]).of(TRAPPED),
+    // A core has the value that was saved at the last context switch: thread.pkru.
+    parts("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
+    // The call that queues the signal is executed and leaves its result.
+    parts("core's NT_PRSTATUS", &["ax"]).of(&["queued"]),
+    parts("frame", &["ax"]).of(&["queued"]),
+    parts("registers", &["Ax"]).of(&["queued"]),
+    parts("NT_PRSTATUS", &["ax"]).of(&["queued"]),
+    // The thread's stack is one more segment.
+    field("segments of the core").of(&["thread"]),
+    // The first thread waits, and the note describes the first thread: fill_psinfo().
+    parts("core's NT_PRPSINFO", &["pr_state", "pr_sname", "pr_flag"]).of(&["thread"]),
+    // The core has one more thread.
+    field("").at_step("other thread").of(&["thread"]),
+    // Installing a filter without privileges requires PR_SET_NO_NEW_PRIVS.
+    field("NoNewPrivs").of(&["filtered"]),
+    // The seccomp mode is SECCOMP_MODE_FILTER, with one filter.
+    field("Seccomp").of(&["filtered"]),
+    field("Seccomp_filters").of(&["filtered"]),
+    // The first thread waits beside the calling thread.
+    field("Threads").of(&["thread"]),
+    // The child has a copy of the parent's value, and the parent's last trap was a breakpoint.
+    parts("frame", &["trapno"]).of(&["born-of-stepped"]),
+    // Only one of the two tasks is armed.
+    field("dispatch").of(&["trap", "queued", "allowed", "disarmed", "allowed-trap"]),
+    // A tracer reads that there is no selector.
+    parts("dispatch", &["selector"]).of(&["no-selector"]),
+    // syscall leaves the next address and the flags in rcx and r11. The two instructions are at
+    // different addresses.
+    parts("registers", &["Cx", "R11", "Ip"]).of(&["int80"]),
+    // The same in the frame; si_arch names the calling convention.
+    parts("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).of(&["int80"]),
+];
+
+/// The kernel function that writes a field.
+pub(super) fn function(field: &str) -> &'static str {
+    match field {
+        "registers" | "segments" => "x64_setup_rt_frame(), restore_sigcontext()",
+        "floating" => "fpu__clear_user_states(), fpu__restore_sig()",
+        "floating point frame" => "copy_fpstate_to_sigframe()",
+        "frame" => "x64_setup_rt_frame(), trigger_sigsys()",
+        "mask" | "pending" => "signal_setup_done(), set_current_blocked()",
+        "alternate stack" => "save_altstack_ex(), restore_altstack()",
+        "the frame's stack"
+        | "below the frame"
+        | "after the frame"
+        | "above the frame"
+        | "the stack"
+        | "the alternate stack" => "get_sigframe()",
+        _ => "proc_pid_status()",
+    }
+}

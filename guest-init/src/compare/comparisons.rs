@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table of comparisons.
+
+use super::death::{DEATHS, Death};
+use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
+use crate::arch::Entry;
+use crate::case::{Need, Only};
+use sudbox_protocol::{Arch, Feature};
+
+/// A comparison of two scenarios that must look the same to an observer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    /// The id of the comparison's case.
+    pub(super) id: &'static str,
+    pub(super) promise: &'static str,
+    pub(super) kernel_function: &'static str,
+    pub(super) features: &'static [Feature],
+    pub(super) needs: &'static [Need],
+    /// The architectures that run it; `None` for those of [`FRAMES`].
+    pub(super) only: Option<Only>,
+    pub(super) observer: Observer,
+    /// The reference scenario, then the scenario that must give the same record.
+    pub(super) scenarios: [Scenario; 2],
+}
+
+/// The observer whose records are compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Observer {
+    /// The program itself.
+    Program,
+    /// Its tracer, which resumes it by the requests with these names.
+    Tracer(&'static [&'static str]),
+    /// Its parent and a reader of its core dump, when it dies for these reasons.
+    Parent(&'static [Death]),
+}
+
+const DISPATCH: &[Feature] = &[Feature::Dispatch];
+const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
+const SIGNAL: &str = "force_sig_info_to_task()";
+const SET: &str = "task_set_syscall_user_dispatch()";
+
+/// A comparison of [`PLAIN`] and this scenario, observed by the program.
+const fn comparison(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        id,
+        promise,
+        kernel_function,
+        features: DISPATCH,
+        needs: &[],
+        only: None,
+        observer: Observer::Program,
+        scenarios: [PLAIN, scenario],
+    }
+}
+
+/// A dispatch of a 32-bit call.
+const COMPAT: Scenario = Scenario { entry: Entry::Compat, convention: Entry::Compat, ..PLAIN };
+
+/// A dispatch in every variant.
+const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };
+
+/// A task that is not armed executes the call; every variant.
+const QUEUED_FULL: Scenario = Scenario { cause: Cause::Queued, arming: Arming::Never, ..FULL };
+
+/// A task that is not armed executes the call.
+const QUEUED: Scenario = Scenario { every_variant: false, ..QUEUED_FULL };
+
+/// An armed task executes the call because the selector is at ALLOW.
+const ALLOWED: Scenario = Scenario { cause: Cause::Queued, ..PLAIN };
+
+/// A task that has disarmed executes the call.
+const DISARMED: Scenario = Scenario { arming: Arming::Disarmed, ..ALLOWED };
+
+/// All requests that resume a tracee.
+const ALL_RESUMES: &[&str] = &[
+    "PTRACE_CONT",
+    "PTRACE_SINGLESTEP",
+    "PTRACE_SINGLEBLOCK",
+    "PTRACE_SYSCALL",
+    "PTRACE_SYSEMU",
+    "PTRACE_SYSEMU_SINGLESTEP",
+];
+/// The requests for the comparisons that do not need all of them.
+const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
+/// The request that gives the same stops whether the call is executed or not.
+const CONT: &[&str] = &["PTRACE_CONT"];
+
+/// The restriction of comparisons that set none of their own.
+pub(super) const FRAMES: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "the allowed differences of a signal frame are described for x86-64 only",
+};
+
+/// The restriction of comparisons of a tracer's stops.
+const STOPS: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "its gate with a breakpoint is written for x86-64 only",
+};
+
+/// A comparison of [`PLAIN`] and this scenario, observed by a tracer.
+const fn traced(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        only: Some(STOPS),
+        observer: Observer::Tracer(COMMON_RESUMES),
+        ..comparison(id, promise, kernel_function, scenario)
+    }
+}
+
+/// Two deaths that take different paths in the kernel: a signal without a handler, and an invalid
+/// selector.
+const TWO_DEATHS: &[Death] = &[Death::Default, Death::BadValue];
+
+/// A comparison of [`PLAIN`] and this scenario when the process dies, observed by its parent.
+const fn fatal(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        observer: Observer::Parent(TWO_DEATHS),
+        needs: &[Need::Root, Need::Vm],
+        ..comparison(id, promise, kernel_function, scenario)
+    }
+}
+
+/// All comparisons.
+pub(super) const COMPARISONS: &[Comparison] = &[
+    Comparison {
+        id: "compare/trap",
+        promise: "a dispatch leaves the same state as a filter's trap at the same instruction",
+        kernel_function: "trigger_sigsys()",
+        features: FILTERED,
+        needs: &[],
+        only: None,
+        observer: Observer::Program,
+        scenarios: [
+            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..FULL },
+            Scenario { filter: Filter::Trap, ..FULL },
+        ],
+    },
+    Comparison {
+        id: "compare/queued",
+        promise: "a dispatch leaves the same state as a queued SIGSYS with the same siginfo",
+        kernel_function: "trigger_sigsys()",
+        features: DISPATCH,
+        needs: &[],
+        only: None,
+        observer: Observer::Program,
+        scenarios: [QUEUED_FULL, FULL],
+    },
+    Comparison {
+        scenarios: [QUEUED, ALLOWED],
+        ..comparison(
+            "compare/allowed",
+            "a call that the selector allows leaves the same state as in a task that is not armed",
+            "syscall_user_dispatch()",
+            PLAIN,
+        )
+    },
+    Comparison {
+        scenarios: [QUEUED, DISARMED],
+        ..comparison(
+            "compare/disarmed",
+            "a task that has disarmed sees the same as one that never armed",
+            SET,
+            PLAIN,
+        )
+    },
+    Comparison {
+        scenarios: [QUEUED, ALLOWED],
+        ..traced(
+            "compare/allowed-stops",
+            "a tracer sees the same stops for an allowed call as in a task that is not armed",
+            "syscall_trace_enter()",
+            PLAIN,
+        )
+    },
+    Comparison {
+        scenarios: [QUEUED, DISARMED],
+        ..traced(
+            "compare/disarmed-stops",
+            "a tracer sees the same stops of a task that has disarmed as of one that never armed",
+            SET,
+            PLAIN,
+        )
+    },
+    Comparison {
+        features: FILTERED,
+        scenarios: [
+            Scenario { filter: Filter::Trap, cause: Cause::Trap, arming: Arming::Never, ..PLAIN },
+            Scenario { filter: Filter::Trap, cause: Cause::Trap, ..PLAIN },
+        ],
+        ..traced(
+            "compare/allowed-trap-stops",
+            "a tracer sees the same stops for a filter's trap of an allowed call as in a task that \
+             is not armed",
+            "__seccomp_filter()",
+            PLAIN,
+        )
+    },
+    comparison(
+        "compare/thousandth",
+        "a dispatch after a thousand others leaves the same state as the first",
+        "syscall_user_dispatch()",
+        Scenario { history: History::Dispatches(1000), ..PLAIN },
+    ),
+    comparison(
+        "compare/after-handler",
+        "a dispatch after one in another signal's handler leaves the same state as the first",
+        "syscall_user_dispatch_clear_on_dispatch()",
+        Scenario { history: History::Handler, ..PLAIN },
+    ),
+    comparison(
+        "compare/thread",
+        "a dispatch in a thread leaves the same state as one in the first thread",
+        SIGNAL,
+        Scenario { task: Task::Thread, ..PLAIN },
+    ),
+    comparison(
+        "compare/born-of-armed",
+        "a child of an armed parent that arms sees the same as other processes",
+        "dup_task_struct()",
+        Scenario { parent: Parent::Armed, ..PLAIN },
+    ),
+    Comparison {
+        only: Some(STOPS),
+        ..comparison(
+            "compare/born-of-stepped",
+            "a child of a single-stepped parent sees the same as other processes",
+            "copy_thread()",
+            Scenario { parent: Parent::Stepped, ..PLAIN },
+        )
+    },
+    comparison(
+        "compare/set-twice",
+        "a configuration that is set twice acts as one that is set once",
+        SET,
+        Scenario { arming: Arming::Twice, ..PLAIN },
+    ),
+    comparison(
+        "compare/set-a-thousand-times",
+        "arming after a thousand times of arming and disarming acts as the first arming",
+        SET,
+        Scenario { arming: Arming::Toggled, ..PLAIN },
+    ),
+    comparison(
+        "compare/refused-between",
+        "a refused configuration changes nothing",
+        SET,
+        Scenario { arming: Arming::Refused, ..PLAIN },
+    ),
+    comparison(
+        "compare/no-selector",
+        "a dispatch without a selector leaves the same state as one by the selector",
+        "syscall_user_dispatch()",
+        Scenario { cause: Cause::NoSelector, ..PLAIN },
+    ),
+    Comparison {
+        features: &[Feature::Dispatch, Feature::Inclusive],
+        ..comparison(
+            "compare/inclusive",
+            "a dispatch in an inclusive range leaves the same state as one outside an exclusive range",
+            SET,
+            Scenario { cause: Cause::Inclusive, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: FILTERED,
+        ..comparison(
+            "compare/filtered",
+            "a dispatch under a filter that allows all leaves the same state as one without a filter",
+            "syscall_trace_enter()",
+            Scenario { filter: Filter::Allow, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::PtraceConfig],
+        ..comparison(
+            "compare/armed-by-tracer",
+            "a task that its tracer armed sees the same as one that armed itself",
+            "syscall_user_dispatch_set_config()",
+            Scenario { arming: Arming::ByTracer, ..PLAIN },
+        )
+    },
+    comparison(
+        "compare/traced",
+        "a traced program sees the same at a dispatch as one without a tracer",
+        "ptrace_signal()",
+        Scenario { monitor: Monitor::Tracer, ..PLAIN },
+    ),
+    Comparison {
+        features: &[Feature::Dispatch, Feature::PidNamespace],
+        needs: &[Need::Root],
+        ..comparison(
+            "compare/namespace-init",
+            "the init of a PID namespace sees the same as other processes",
+            SIGNAL,
+            Scenario { task: Task::NamespaceInit, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::SyscallTracepoints],
+        needs: &[Need::Root, Need::Vm],
+        ..comparison(
+            "compare/tracepoints",
+            "a dispatch with system call tracepoints on leaves the same state as one without",
+            "syscall_trace_enter()",
+            Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::Audit],
+        needs: &[Need::Root, Need::Vm],
+        ..comparison(
+            "compare/audited",
+            "a dispatch with an audit rule leaves the same state as one without",
+            "syscall_trace_enter()",
+            Scenario { monitor: Monitor::Audit, ..PLAIN },
+        )
+    },
+    Comparison {
+        id: "compare/int80-trap",
+        promise: "a dispatched int 0x80 leaves the same state as a filter's trap at the same \
+                  instruction",
+        kernel_function: "trigger_sigsys()",
+        features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
+        needs: &[],
+        only: Some(Only::INT80),
+        observer: Observer::Program,
+        scenarios: [
+            Scenario { cause: Cause::Trap, filter: Filter::Trap, ..COMPAT },
+            Scenario { filter: Filter::Trap, ..COMPAT },
+        ],
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::Ia32],
+        only: Some(Only::INT80),
+        ..comparison(
+            "compare/int80",
+            "a dispatched int 0x80 leaves the same state as a dispatched syscall instruction",
+            "syscall_user_dispatch()",
+            Scenario { entry: Entry::Compat, ..PLAIN },
+        )
+    },
+    comparison(
+        "compare/written-back",
+        "a tracer that writes back the values it reads changes nothing",
+        "arch_ptrace()",
+        Scenario { monitor: Monitor::Rewriter, ..PLAIN },
+    ),
+    Comparison {
+        features: FILTERED,
+        observer: Observer::Tracer(CONT),
+        scenarios: [
+            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..PLAIN },
+            Scenario { filter: Filter::Trap, ..PLAIN },
+        ],
+        ..traced(
+            "compare/trap-stops",
+            "a tracer sees the same stops for a dispatch as for a filter's trap",
+            "ptrace_signal()",
+            PLAIN,
+        )
+    },
+    Comparison {
+        observer: Observer::Tracer(CONT),
+        scenarios: [QUEUED, PLAIN],
+        ..traced(
+            "compare/queued-stops",
+            "a tracer sees the same stops for a dispatch as for a queued SIGSYS",
+            "ptrace_signal()",
+            PLAIN,
+        )
+    },
+    Comparison {
+        observer: Observer::Tracer(ALL_RESUMES),
+        ..traced(
+            "compare/hundredth-stops",
+            "a tracer sees the same stops for a dispatch after a hundred others as for the first",
+            "ptrace_signal()",
+            Scenario { history: History::Dispatches(100), ..PLAIN },
+        )
+    },
+    Comparison {
+        observer: Observer::Tracer(ALL_RESUMES),
+        ..traced(
+            "compare/thread-stops",
+            "a tracer sees the same stops for a dispatch in a thread as in the first thread",
+            "ptrace_signal()",
+            Scenario { task: Task::Thread, ..PLAIN },
+        )
+    },
+    traced(
+        "compare/born-of-armed-stops",
+        "a tracer sees the same stops of a child of an armed parent as of other processes",
+        "dup_task_struct()",
+        Scenario { parent: Parent::Armed, ..PLAIN },
+    ),
+    traced(
+        "compare/born-of-stepped-stops",
+        "a tracer sees the same stops of a child of a single-stepped parent as of other processes",
+        "copy_thread()",
+        Scenario { parent: Parent::Stepped, ..PLAIN },
+    ),
+    traced(
+        "compare/born-of-traced-stops",
+        "a tracer sees the same stops of a child of a traced parent as of other processes",
+        "copy_process()",
+        Scenario { parent: Parent::Traced, ..PLAIN },
+    ),
+    traced(
+        "compare/no-selector-stops",
+        "a tracer sees the same stops for a dispatch without a selector as for other dispatches",
+        "ptrace_signal()",
+        Scenario { cause: Cause::NoSelector, ..PLAIN },
+    ),
+    Comparison {
+        features: &[Feature::Dispatch, Feature::PtraceConfig],
+        ..traced(
+            "compare/armed-by-tracer-stops",
+            "a tracer sees the same stops of a task that it armed as of one that armed itself",
+            "syscall_user_dispatch_set_config()",
+            Scenario { arming: Arming::ByTracer, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: FILTERED,
+        ..traced(
+            "compare/filtered-stops",
+            "a tracer sees the same stops for a dispatch under a filter as for one without",
+            "syscall_trace_enter()",
+            Scenario { filter: Filter::Allow, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::PidNamespace],
+        needs: &[Need::Root],
+        ..traced(
+            "compare/namespace-init-stops",
+            "a tracer sees the same stops of the init of a PID namespace as of other processes",
+            SIGNAL,
+            Scenario { task: Task::NamespaceInit, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::SyscallTracepoints],
+        needs: &[Need::Root, Need::Vm],
+        ..traced(
+            "compare/tracepoints-stops",
+            "a tracer sees the same stops with system call tracepoints on as without",
+            "syscall_trace_enter()",
+            Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
+        )
+    },
+    traced(
+        "compare/written-back-stops",
+        "a tracer that writes back the values it reads sees the same stops afterwards",
+        "arch_ptrace()",
+        Scenario { monitor: Monitor::Rewriter, ..PLAIN },
+    ),
+    Comparison {
+        features: FILTERED,
+        observer: Observer::Parent(&[
+            Death::Default,
+            Death::Ignored,
+            Death::Blocked,
+            Death::InHandler,
+        ]),
+        scenarios: [
+            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..PLAIN },
+            Scenario { filter: Filter::Trap, ..PLAIN },
+        ],
+        ..fatal(
+            "compare/trap-death",
+            "a fatal dispatch leaves the same wait status and core as a filter's fatal trap",
+            SIGNAL,
+            PLAIN,
+        )
+    },
+    Comparison {
+        observer: Observer::Parent(&[Death::Default]),
+        scenarios: [QUEUED, PLAIN],
+        ..fatal(
+            "compare/queued-death",
+            "a fatal dispatch leaves the same wait status and core as a queued SIGSYS",
+            SIGNAL,
+            PLAIN,
+        )
+    },
+    fatal(
+        "compare/hundredth-death",
+        "a fatal dispatch after a hundred others leaves the same wait status and core as the first",
+        SIGNAL,
+        Scenario { history: History::Dispatches(100), ..PLAIN },
+    ),
+    Comparison {
+        observer: Observer::Parent(DEATHS),
+        ..fatal(
+            "compare/thread-death",
+            "a fatal dispatch in a thread leaves the same wait status and core as in the first thread",
+            SIGNAL,
+            Scenario { task: Task::Thread, ..PLAIN },
+        )
+    },
+    fatal(
+        "compare/born-of-armed-death",
+        "a child of an armed parent dies as other processes do",
+        "dup_task_struct()",
+        Scenario { parent: Parent::Armed, ..PLAIN },
+    ),
+    fatal(
+        "compare/traced-death",
+        "a process whose tracer delivers all signals dies as other processes do",
+        SIGNAL,
+        Scenario { monitor: Monitor::Tracer, ..PLAIN },
+    ),
+    Comparison {
+        features: FILTERED,
+        ..fatal(
+            "compare/filtered-death",
+            "a process under a filter dies as other processes do",
+            "syscall_trace_enter()",
+            Scenario { filter: Filter::Allow, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::PidNamespace],
+        ..fatal(
+            "compare/namespace-init-death",
+            "the init of a PID namespace dies as other processes do",
+            SIGNAL,
+            Scenario { task: Task::NamespaceInit, ..PLAIN },
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::SyscallTracepoints],
+        ..fatal(
+            "compare/tracepoints-death",
+            "a process dies with system call tracepoints on as it does without",
+            "syscall_trace_enter()",
+            Scenario { monitor: Monitor::Tracepoints, ..PLAIN },
+        )
+    },
+];

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Compares two records field by field and reports the differences that are not allowed.
+
+use super::allowed::{self, AllowedDifference};
+use super::record::{Field, Moment, Record};
+use crate::arch::{self, Floating, Part};
+use crate::case::{Check, Failure};
+use crate::support::mismatch;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+/// Maximum number of differences that a failure lists.
+const MAX_DIFFERENCES: usize = 8;
+/// Maximum number of bytes of a part that a failure shows.
+const MAX_BYTES: usize = 16;
+
+/// A difference that is not allowed.
+struct Difference {
+    /// The moment, the field and the part.
+    location: String,
+    expected: String,
+    seen: String,
+    /// The kernel function that writes the field.
+    function: &'static str,
+}
+
+/// Checks that two records are the same, except for the allowed differences of the case `id`.
+pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
+    let (expected, seen) = (expected.fields()?, seen.fields()?);
+    let rows = allowed::rows(id);
+    let mut differences = Vec::new();
+    let key = |field: &Field<'_>| (field.moment, field.name);
+    let mut unmatched: HashMap<(Moment, &str), &[u8]> =
+        seen.iter().map(|field| (key(field), field.bytes)).collect();
+    if unmatched.len() != seen.len() {
+        return Err(Failure::Broken(format!("{id}: two fields of one name in a record")));
+    }
+    for field in &expected {
+        match unmatched.remove(&key(field)) {
+            Some(bytes) => compare_field(&rows, field, bytes, &mut differences),
+            None => add_missing(&rows, field, true, &mut differences),
+        }
+    }
+    for field in seen.iter().filter(|field| unmatched.contains_key(&key(field))) {
+        add_missing(&rows, field, false, &mut differences);
+    }
+    if expected.is_empty() {
+        return Err(Failure::Broken(format!("{id}: nothing was recorded")));
+    }
+    report(&differences)
+}
+
+/// Checks that the signal frame and the state after each call hold the values that were loaded before
+/// the call, and that each handler began with the initial floating point state. `executed` says that
+/// the call was executed, so that its result register may differ.
+pub(super) fn check_returned(record: &Record, executed: bool) -> Check {
+    let fields = record.fields()?;
+    let mut rows: Vec<_> = allowed::RETURNED.iter().chain([&allowed::NOT_STATE]).collect();
+    if executed {
+        rows.push(&allowed::EXECUTED_RETURNED);
+    }
+    let mut differences = Vec::new();
+    for given in fields.iter().filter(|field| field.moment.step == "given") {
+        let later_fields = fields.iter().filter(|field| {
+            let moment = field.moment;
+            moment.variant == given.moment.variant
+                && field.name == given.name
+                && moment.count == 0
+                && matches!(moment.step, "frame" | "after")
+        });
+        for field in later_fields {
+            let given = Field { moment: field.moment, ..*given };
+            compare_field(&rows, &given, field.bytes, &mut differences);
+        }
+    }
+    let initial = Floating::initial();
+    let is_entry = |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";
+    for field in fields.iter().filter(is_entry).filter(|field| !field.bytes.is_empty()) {
+        let expected = Field { bytes: initial.bytes(), ..*field };
+        let rows = [&allowed::DEFAULT_KEYS, &allowed::NOT_STATE];
+        compare_field(&rows, &expected, field.bytes, &mut differences);
+    }
+    report(&differences)
+}
+
+/// Adds a difference for a field that only one record has: the expected one if `in_expected`.
+fn add_missing(
+    rows: &[&AllowedDifference],
+    field: &Field<'_>,
+    in_expected: bool,
+    differences: &mut Vec<Difference>,
+) {
+    if rows.iter().any(|row| row.allows(field.moment, field.name, "")) {
+        return;
+    }
+    let present = format!("present, {}", hex(field.bytes));
+    let (expected, seen) =
+        if in_expected { (present, "missing".into()) } else { ("missing".into(), present) };
+    let function = allowed::function(field.name);
+    differences.push(Difference { location: location(field, ""), expected, seen, function });
+}
+
+/// Compares a field with the bytes of the same field in the other record, part by part, and adds the
+/// differences that no row allows.
+fn compare_field(
+    rows: &[&AllowedDifference],
+    field: &Field<'_>,
+    seen: &[u8],
+    differences: &mut Vec<Difference>,
+) {
+    if field.bytes == seen {
+        return;
+    }
+    if field.bytes.len() != seen.len() {
+        if !rows.iter().any(|row| row.allows(field.moment, field.name, "")) {
+            differences.push(Difference {
+                location: location(field, ""),
+                expected: format!("{} bytes", field.bytes.len()),
+                seen: format!("{} bytes", seen.len()),
+                function: allowed::function(field.name),
+            });
+        }
+        return;
+    }
+    let layout = arch::layout(field.name);
+    let mut at = 0;
+    let mut compare_part = |name: &str, start: usize, length: usize| {
+        let end = (start + length).min(seen.len());
+        let (expected, got) = (&field.bytes[start.min(end)..end], &seen[start.min(end)..end]);
+        if expected == got || rows.iter().any(|row| row.allows(field.moment, field.name, name)) {
+            return;
+        }
+        // Show the bytes from the first difference to the last.
+        let first = expected.iter().zip(got).position(|(a, b)| a != b).unwrap_or(0);
+        let last = expected.iter().zip(got).rposition(|(a, b)| a != b).unwrap_or(0);
+        let name = if name.is_empty() || first > 0 {
+            format!("{name}+{first:#x}")
+        } else {
+            name.to_owned()
+        };
+        differences.push(Difference {
+            location: location(field, &name),
+            expected: hex(&expected[first..=last]),
+            seen: hex(&got[first..=last]),
+            function: allowed::function(field.name),
+        });
+    };
+    for Part(name, length) in layout {
+        compare_part(name, at, *length);
+        at += length;
+    }
+    compare_part("", at, seen.len().saturating_sub(at));
+}
+
+/// The name of a field's part: moment, field and part.
+fn location(field: &Field<'_>, part: &str) -> String {
+    let Moment { variant, step, count } = field.moment;
+    let mut location = format!("{variant}: {step} {count}: {}", field.name);
+    if !part.is_empty() {
+        let _ = write!(location, ".{part}");
+    }
+    location
+}
+
+/// Bytes as text: a string if all but the last are printable, else a number or a hex dump.
+fn hex(bytes: &[u8]) -> String {
+    if let [bytes @ .., _] = bytes
+        && bytes.len() > 3
+        && bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+    {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    if let Ok(eight) = bytes.try_into() {
+        return format!("{:#x}", u64::from_ne_bytes(eight));
+    }
+    if let Ok(four) = bytes.try_into() {
+        return format!("{:#x}", u32::from_ne_bytes(four));
+    }
+    let mut text = String::new();
+    for byte in &bytes[..bytes.len().min(MAX_BYTES)] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    if bytes.len() > MAX_BYTES {
+        let _ = write!(text, "... ({} bytes)", bytes.len());
+    }
+    text
+}
+
+/// Succeeds if there are no differences; else fails with a list of the first ones.
+fn report(differences: &[Difference]) -> Check {
+    let list = |value: fn(&Difference) -> String| {
+        let first = differences.iter().take(MAX_DIFFERENCES);
+        let listed: Vec<_> = first.map(|d| format!("{} = {}", d.location, value(d))).collect();
+        listed.join("; ")
+    };
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let more = differences.len().saturating_sub(MAX_DIFFERENCES);
+    let more = if more > 0 { format!("; and {more} more differences") } else { String::new() };
+    let seen = list(|d| format!("{} [{}]", d.seen, d.function));
+    Err(mismatch(list(|d| d.expected.clone()), seen + &more))
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Scenarios in which a program makes the watched call, and variants of the call within a scenario.
+
+use crate::arch::{Entry, TRAP_FLAG, WATCH_FLAGS};
+use crate::support::PAGE;
+
+/// The cause of the SIGSYS at the watched call.
+///
+/// The call is the same for all causes: `rt_tgsigqueueinfo(2)`, asked to queue a SIGSYS to the
+/// caller with the same siginfo that a dispatch of this call gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Dispatch: the selector is at BLOCK, and the call is outside the allowed range.
+    Dispatch,
+    /// Dispatch without a selector: the call is outside the allowed range.
+    NoSelector,
+    /// Dispatch in inclusive mode: the call is inside the range.
+    Inclusive,
+    /// A seccomp filter that answers `SECCOMP_RET_TRAP`.
+    Trap,
+    /// The call itself: it is executed and queues the SIGSYS.
+    Queued,
+}
+
+/// The task that makes the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The first thread of a process.
+    Leader,
+    /// Another thread.
+    Thread,
+    /// The init of a PID namespace.
+    NamespaceInit,
+}
+
+/// The way in which the task is armed before the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arming {
+    /// The task arms itself once.
+    Once,
+    /// The task is never armed.
+    Never,
+    /// The task arms itself and disarms again.
+    Disarmed,
+    /// The task arms itself twice with the same configuration.
+    Twice,
+    /// The task arms and disarms itself a thousand times, then arms.
+    Toggled,
+    /// The task arms with another configuration, then with the usual one, then makes requests that
+    /// the kernel refuses.
+    Refused,
+    /// The tracer arms the task and then detaches.
+    ByTracer,
+}
+
+/// The events in the task before the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum History {
+    /// None.
+    Fresh,
+    /// This number of dispatches.
+    Dispatches(u32),
+    /// A dispatch in the handler of another signal, which returned.
+    Handler,
+}
+
+/// The state of the task's parent when it forked the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parent {
+    /// Neither armed nor traced.
+    Plain,
+    /// Armed, after a dispatch.
+    Armed,
+    /// Single-stepped by its tracer over the fork.
+    Stepped,
+    /// Stopped by its tracer at entry and exit of the fork.
+    Traced,
+}
+
+/// The mechanism that observes the task's calls besides the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Monitor {
+    None,
+    /// The tracepoints `raw_syscalls:*`.
+    Tracepoints,
+    /// An audit rule.
+    Audit,
+    /// A tracer that uses `PTRACE_SYSCALL` and delivers all signals.
+    Tracer,
+    /// A tracer that at each stop reads all state that it can and writes the same values back.
+    Rewriter,
+}
+
+/// The seccomp filter of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filter {
+    None,
+    /// Allows everything.
+    Allow,
+    /// Traps the watched call and allows all others.
+    Trap,
+}
+
+/// The conditions under which a program makes the watched call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    /// The cause of the SIGSYS.
+    pub(crate) cause: Cause,
+    /// The instruction of the call.
+    pub(crate) entry: Entry,
+    /// The instruction whose calling convention the registers follow. It can differ from `entry`:
+    /// a dispatched call is not executed.
+    pub(crate) convention: Entry,
+    pub(crate) task: Task,
+    pub(crate) arming: Arming,
+    pub(crate) history: History,
+    pub(crate) parent: Parent,
+    pub(crate) monitor: Monitor,
+    pub(crate) filter: Filter,
+    /// Whether every variant of [`VARIANTS`] runs, or only those with [`Variant::always`].
+    pub(crate) every_variant: bool,
+}
+
+/// A dispatch in a process without a filter, a monitor, a history or a special parent.
+pub(crate) const PLAIN: Scenario = Scenario {
+    cause: Cause::Dispatch,
+    entry: Entry::Native,
+    convention: Entry::Native,
+    task: Task::Leader,
+    arming: Arming::Once,
+    history: History::Fresh,
+    parent: Parent::Plain,
+    monitor: Monitor::None,
+    filter: Filter::None,
+    every_variant: false,
+};
+
+/// Size of the normal stack and of the alternate stack, in bytes each.
+pub(crate) const STACK: usize = PAGE + 1024;
+
+/// The alternate signal stack at the call (`sigaltstack(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AltStack {
+    /// None is set.
+    None,
+    /// One is set, and the handler has no `SA_ONSTACK`.
+    NotRequested,
+    /// One is set, and the handler has `SA_ONSTACK`.
+    Requested,
+    /// As `Requested`, with `SS_AUTODISARM`.
+    AutoDisarm,
+    /// The call is made on the alternate stack.
+    Current,
+    /// The call is made on an alternate stack with `SS_AUTODISARM`.
+    CurrentAutoDisarm,
+    /// The handler has `SA_ONSTACK`, and the stack's memory is read-only.
+    ReadOnly,
+}
+
+/// A variant of the watched call: stack, flags, handler and signal mask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    pub(crate) alt_stack: AltStack,
+    /// Processor flags that are set in addition to the fixed ones.
+    pub(crate) flags: u64,
+    /// `SA_*` flags of the handler.
+    pub(crate) action: i32,
+    /// Signals that the handler blocks.
+    pub(crate) handler_mask: u64,
+    /// Signals that are blocked at the call.
+    pub(crate) blocked: u64,
+    /// Whether the signals in `blocked` are pending.
+    pub(crate) pending: bool,
+    /// Bytes by which the stack pointer is misaligned.
+    pub(crate) misalignment: u64,
+    /// Whether the floating point state is the initial one instead of a pattern.
+    pub(crate) initial_floating: bool,
+    /// Whether the variant runs in every scenario.
+    pub(crate) always: bool,
+}
+
+const BASE: Variant = Variant {
+    name: "plain",
+    alt_stack: AltStack::None,
+    flags: 0,
+    action: libc::SA_SIGINFO,
+    handler_mask: 0,
+    blocked: 0,
+    pending: false,
+    misalignment: 0,
+    initial_floating: false,
+    always: false,
+};
+
+/// All variants.
+pub(crate) const VARIANTS: &[Variant] = &[
+    BASE,
+    Variant { name: "flags", flags: WATCH_FLAGS, always: true, ..BASE },
+    Variant { name: "trap-flag", flags: TRAP_FLAG, ..BASE },
+    Variant { name: "initial-state", initial_floating: true, ..BASE },
+    Variant { name: "skewed-stack", misalignment: 5, ..BASE },
+    Variant { name: "alternate-unasked", alt_stack: AltStack::NotRequested, ..BASE },
+    Variant {
+        name: "alternate",
+        alt_stack: AltStack::Requested,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..BASE
+    },
+    Variant {
+        name: "alternate-disarming",
+        alt_stack: AltStack::AutoDisarm,
+        always: true,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        flags: TRAP_FLAG,
+        ..BASE
+    },
+    Variant {
+        name: "alternate-entered",
+        alt_stack: AltStack::Current,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..BASE
+    },
+    Variant {
+        name: "alternate-entered-disarming",
+        alt_stack: AltStack::CurrentAutoDisarm,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        ..BASE
+    },
+    Variant {
+        name: "alternate-unwritable",
+        alt_stack: AltStack::ReadOnly,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
+        flags: WATCH_FLAGS,
+        ..BASE
+    },
+    Variant { name: "no-siginfo", action: 0, ..BASE },
+    Variant { name: "nodefer", action: libc::SA_SIGINFO | libc::SA_NODEFER, ..BASE },
+    Variant {
+        name: "resethand-restart",
+        action: libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_RESTART,
+        ..BASE
+    },
+    Variant {
+        name: "masks",
+        // SIGUSR1, SIGALRM and the last real-time signal.
+        blocked: 1 << 9 | 1 << 13 | 1 << 63,
+        // SIGUSR2 and a real-time signal.
+        handler_mask: 1 << 11 | 1 << 39,
+        pending: true,
+        always: true,
+        ..BASE
+    },
+];

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Runs the variants of a scenario in a task and records the state that the task itself can see.
+//!
+//! After arming, nothing here allocates or panics: the task may be a thread without the C library, and
+//! every system call outside the allowed range may be dispatched.
+
+use super::record::{Moment, Record};
+use super::scenario::{
+    AltStack, Arming, Cause, Filter, History, STACK, Scenario, VARIANTS, Variant,
+};
+use super::{proc, stacks};
+use crate::arch::{self, CallSite, Entry, Floating, Reg, Registers};
+use crate::filter::{self, statement};
+use crate::support::*;
+use crate::sys::{self, Action};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// The record to which the handler adds fields; null if it records nothing.
+static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
+/// The scenario whose call the next handler makes; null if it makes none.
+static REPEATED: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
+/// Index of the current variant.
+static VARIANT: AtomicUsize = AtomicUsize::new(0);
+/// Whether the registers of the call follow the 32-bit convention.
+static COMPAT: AtomicBool = AtomicBool::new(false);
+/// The number of signals handled in the current variant.
+static SIGNALS: AtomicU32 = AtomicU32::new(0);
+/// The process id and the thread id of the calling task, which are arguments of the call.
+static IDS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// The value in a record in place of the process id and the thread id of the calling task.
+pub(super) const ID_PLACEHOLDER: u64 = 0x1d;
+
+/// Exit code of a task that ran to its end.
+pub(crate) const COMPLETED: i32 = 0;
+/// Exit code of a task that could not arm.
+pub(crate) const NOT_ARMED: i32 = 90;
+/// Exit code of a task that could not install its filter.
+pub(crate) const NOT_FILTERED: i32 = 91;
+/// Exit code of a task that could not prepare otherwise.
+pub(crate) const NOT_PREPARED: i32 = 92;
+
+/// The registers of the watched call, which queues to its caller the siginfo that a dispatch of it would
+/// give.
+pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Registers {
+    let ids = [sys::getpid(), sys::gettid()].map(|id| u64::from(id.cast_unsigned()));
+    for (stored, id) in IDS.iter().zip(ids) {
+        stored.store(id, Ordering::SeqCst);
+    }
+    let signal = u64::from(libc::SIGSYS.cast_unsigned());
+    let siginfo = SIGINFO.as_ptr() as u64;
+    let (mut regs, audit) = arch::queue_signal_call(convention, [ids[0], ids[1], signal, siginfo]);
+    store_siginfo(site, &regs, audit);
+    if let Some(flags) = Reg::STATE {
+        regs[flags] |= variant.flags;
+    }
+    let alternate = matches!(variant.alt_stack, AltStack::Current | AltStack::CurrentAutoDisarm);
+    regs[Reg::Sp] = stacks::top(alternate) - 256 - variant.misalignment;
+    regs
+}
+
+/// The `siginfo_t` that the watched call queues.
+static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+/// Stores in [`SIGINFO`] the siginfo that a dispatch of this call gives (`trigger_sigsys()`).
+fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
+    let number = seen_number(regs[Reg::NUMBER]).cast_unsigned();
+    let pair = |first: u32, second: u32| {
+        let [a, b] = [first, second].map(u32::to_ne_bytes);
+        u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
+    };
+    let words = [
+        pair(libc::SIGSYS.cast_unsigned(), 0),
+        pair(USER_DISPATCH.cast_unsigned(), 0),
+        arch::after_watched_call(site),
+        pair(number, audit),
+    ];
+    for (stored, word) in SIGINFO.iter().zip(words) {
+        stored.store(word, Ordering::SeqCst);
+    }
+}
+
+/// The registers with [`ID_PLACEHOLDER`] in place of the ids in the argument registers. Registers in
+/// `except` stay as they are.
+fn replace_ids(registers: &Registers, convention: Entry, except: &[Reg]) -> Registers {
+    let mut registers = *registers;
+    for (reg, id) in arch::first_arguments(convention).into_iter().zip(&IDS) {
+        if registers[reg] == id.load(Ordering::SeqCst) && !except.contains(&reg) {
+            registers[reg] = ID_PLACEHOLDER;
+        }
+    }
+    registers
+}
+
+fn bytes<T>(value: &T) -> &[u8] {
+    // SAFETY: used on arrays of numbers alone, which have no padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// Records registers, segment registers and floating point state. Ids in the registers `except` are not
+/// replaced.
+fn record_cpu(record: &Record, moment: Moment, state: &arch::CpuState, except: &[Reg]) {
+    record.put(moment, "registers", bytes(&replace_ids(&state.registers, convention(), except)));
+    record.put(moment, "segments", state.segments());
+    record.put(moment, "floating", state.floating());
+}
+
+/// Records the task's signal mask, pending signals, alternate stack and segment bases, which system calls
+/// inside the allowed range return.
+fn record_task(record: &Record, moment: Moment) {
+    record.result(moment, "mask", sys::sigmask(libc::SIG_BLOCK, 0));
+    let mut pending = 0u64;
+    let mut stack = [0u64; 3];
+    // SAFETY: writes the mask and the description of the stack.
+    unsafe {
+        let _ = sys::call(libc::SYS_rt_sigpending, &[&raw mut pending as u64, 8]);
+        let _ = sys::call(libc::SYS_sigaltstack, &[0, stack.as_mut_ptr() as u64]);
+    }
+    record.number(moment, "pending", pending);
+    record.put(moment, "alternate stack", bytes(&stack));
+    record.put(moment, "bases", bytes(&arch::segment_bases()));
+}
+
+const STACK_NAMES: [&str; 2] = ["the stack", "the alternate stack"];
+const CHANGE_NAMES: [&str; 2] = ["change of the stack", "change of the alternate stack"];
+/// Names of the parts of the stack that holds a frame, as [`arch::Frame::split_area`] returns them.
+const PART_NAMES: [&str; 4] =
+    ["below the frame", "after the frame", "floating point frame", "above the frame"];
+
+/// The instruction whose calling convention the watched call's registers follow.
+fn convention() -> Entry {
+    if COMPAT.load(Ordering::SeqCst) { Entry::Compat } else { Entry::Native }
+}
+
+/// The Rust part of the handler of every signal. It runs on a separate stack.
+#[unsafe(no_mangle)]
+extern "C" fn sudbox_record_signal(
+    signal: i32,
+    info: *const [u8; 128],
+    context: *mut arch::Context,
+) {
+    let repeated = REPEATED.swap(std::ptr::null_mut(), Ordering::SeqCst);
+    if !repeated.is_null() {
+        // SAFETY: `repeat_in_handler` stored a scenario that outlives the process.
+        let scenario = unsafe { &*repeated };
+        call_once(scenario, false, selector(scenario));
+    }
+    let record = RECORD.load(Ordering::SeqCst);
+    if record.is_null() {
+        return;
+    }
+    // SAFETY: `run_variants` stored it before it installed the handler.
+    let record = unsafe { *record };
+    let count = SIGNALS.fetch_add(1, Ordering::SeqCst);
+    let variant = VARIANTS.get(VARIANT.load(Ordering::SeqCst)).unwrap_or(&VARIANTS[0]);
+    let moment = Moment { variant: variant.name, step: "handler", count };
+    if count < 8 {
+        record.number(moment, "signal", u64::from(signal.cast_unsigned()));
+        let state = arch::handler_entry();
+        record_cpu(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
+        // SAFETY: the arguments are those of this handler.
+        let mut frame = unsafe { arch::Frame::of(&state, info, context) };
+        let registers = replace_ids(&frame.registers(), convention(), &[]);
+        frame.set_registers(&registers);
+        record.put(Moment { step: "frame", ..moment }, "registers", bytes(&registers));
+        record.put(moment, "frame", &frame.bytes);
+        for (stack, stack_name) in stacks::contents().into_iter().zip(STACK_NAMES) {
+            match frame.split_area(stack) {
+                Some(parts) => {
+                    record.put(moment, "the frame's stack", stack_name.as_bytes());
+                    for (part, name) in parts.into_iter().zip(PART_NAMES) {
+                        record.put(moment, name, part);
+                    }
+                }
+                None if arch::CAN_CHOOSE_STACK => record.put(moment, stack_name, stack),
+                None => {}
+            }
+        }
+        record_task(&record, moment);
+    }
+    // SAFETY: the kernel hands the handler its frame.
+    unsafe { arch::clear_trap_flag(context) };
+    stacks::copy();
+}
+
+/// Installs the recording handler. Returns whether the kernel accepted it.
+fn install(signal: i32, flags: i32, mask: u64) -> bool {
+    set_action(signal, arch::recording_handler(), flags, mask)
+}
+
+fn set_action(signal: i32, handler: u64, flags: i32, mask: u64) -> bool {
+    let action = Action {
+        handler,
+        flags: u64::from(flags.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask,
+    };
+    // SAFETY: the address is that of a handler.
+    unsafe { sys::sigaction(signal, &action) }.is_ok()
+}
+
+fn set_alt_stack(alt_stack: AltStack) {
+    let auto_disarm = 1 << 31; // SS_AUTODISARM
+    let (start, flags) = match alt_stack {
+        AltStack::None => (0, libc::SS_DISABLE),
+        AltStack::NotRequested | AltStack::Requested | AltStack::Current => {
+            (stacks::alternate(), 0)
+        }
+        AltStack::AutoDisarm | AltStack::CurrentAutoDisarm => (stacks::alternate(), auto_disarm),
+        AltStack::ReadOnly => (stacks::read_only(), 0),
+    };
+    // SAFETY: memory that is never unmapped.
+    let _ = unsafe { sys::sigaltstack(start, STACK as u64, flags) };
+}
+
+/// Runs the variant with this index and records the task's state before, during and after the call.
+fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[Floating; 2]) {
+    let Some(variant) = VARIANTS.get(index) else { return };
+    let site = CallSite { entry: scenario.entry, breakpoint: false };
+    VARIANT.store(index, Ordering::SeqCst);
+    SIGNALS.store(0, Ordering::SeqCst);
+    stacks::fill();
+    install(libc::SIGSYS, variant.action, variant.handler_mask);
+    set_alt_stack(variant.alt_stack);
+    let _ = sys::sigmask(libc::SIG_SETMASK, variant.blocked);
+    let pending = |signal: &i32| variant.pending && variant.blocked & sys::bit(*signal) != 0;
+    let (process, thread) = (sys::getpid(), sys::gettid());
+    for signal in (1..=64).filter(pending) {
+        let _ = sys::tgkill(process, thread, signal);
+    }
+    let regs = call(scenario.convention, site, variant);
+    stacks::copy();
+    let floating = &floating[usize::from(variant.initial_floating)];
+    let moment = Moment { variant: variant.name, step: "given", count: 0 };
+    record.put(moment, "registers", bytes(&replace_ids(&regs, convention(), &[])));
+    record.put(moment, "floating", floating.bytes());
+    flip(selector(scenario));
+    // SAFETY: the stacks are used by this call and its signal frames only.
+    let state = unsafe { arch::watched_call(site, &regs, floating) };
+    flip(ALLOW);
+    let moment = Moment { variant: variant.name, step: "after", count: 0 };
+    record.number(moment, "events", SIGNALS.load(Ordering::SeqCst).into());
+    record_cpu(record, moment, &state, &[]);
+    if arch::CAN_CHOOSE_STACK {
+        for (changes, name) in stacks::changes().into_iter().zip(CHANGE_NAMES) {
+            record.put(moment, name, changes);
+        }
+    }
+    record_task(record, moment);
+    for signal in (1..=64).filter(pending) {
+        let _ = sys::sigtimedwait(sys::bit(signal), std::time::Duration::ZERO);
+    }
+    let _ = sys::sigmask(libc::SIG_SETMASK, 0);
+    set_alt_stack(AltStack::None);
+}
+
+/// Makes a call that is dispatched, without recording anything.
+fn plain_dispatch() {
+    flip(BLOCK);
+    let _ = arch::gate().issue(&Registers::call(number(libc::SYS_getpid), [0; 6]));
+    flip(ALLOW);
+}
+
+/// Installs a handler of SIGSYS that does nothing. Returns whether the kernel accepted it.
+fn ignore_dispatches() -> bool {
+    extern "C" fn nothing(_: i32, _: *const u8, _: *mut arch::Context) {}
+    set_action(libc::SIGSYS, nothing as *const () as u64, libc::SA_SIGINFO, 0)
+}
+
+/// Installs the scenario's filter. Returns whether the kernel accepted it.
+pub(super) fn set_filter(scenario: &Scenario) -> bool {
+    let action = match scenario.filter {
+        Filter::None => return true,
+        Filter::Allow => libc::SECCOMP_RET_ALLOW,
+        Filter::Trap => libc::SECCOMP_RET_TRAP,
+    };
+    let (regs, _) = arch::queue_signal_call(scenario.convention, [0; 4]);
+    let number = seen_number(regs[Reg::NUMBER]).cast_unsigned();
+    let mut program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    filter::install(&mut program, 0).is_ok()
+}
+
+/// The dispatch configuration for the scenario's cause: mode, offset, length, selector.
+pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
+    let inside = arch::inside().start;
+    let selector = address(&SELECTOR);
+    match scenario.cause {
+        Cause::Dispatch | Cause::Trap | Cause::Queued => {
+            [EXCLUSIVE, inside, inside_length(), selector]
+        }
+        Cause::NoSelector => [EXCLUSIVE, inside, inside_length(), 0],
+        Cause::Inclusive => {
+            let range = arch::watched_range();
+            [INCLUSIVE, range.start, range.end - range.start, 0]
+        }
+    }
+}
+
+fn set(mode: u64, offset: u64, length: u64, selector: u64) -> bool {
+    sys::set_dispatch(mode, offset, length, selector).is_ok()
+}
+
+/// Arms the calling task as the scenario asks. Returns whether the kernel gave the expected results.
+fn arm(scenario: &Scenario) -> bool {
+    let [mode, offset, length, selector] = configuration(scenario);
+    let arm = || set(mode, offset, length, selector);
+    let disarm = || set(OFF, 0, 0, 0);
+    match scenario.arming {
+        Arming::Once => arm(),
+        Arming::Twice => arm() && arm(),
+        Arming::Toggled => (0..1000).all(|_| arm() && disarm()) && arm(),
+        Arming::Refused => {
+            set(EXCLUSIVE, 0, u64::MAX, 0)
+                && arm()
+                && !set(EXCLUSIVE, 1, u64::MAX, selector)
+                && !set(OFF, 1, 0, 0)
+                && !set(9, 0, 0, 0)
+        }
+        Arming::Disarmed => arm() && disarm(),
+        Arming::Never | Arming::ByTracer => true,
+    }
+}
+
+/// Brings about the events of the history. Returns whether the kernel accepted all requests.
+fn apply_history(history: History) -> bool {
+    match history {
+        History::Fresh => true,
+        History::Dispatches(count) => {
+            let accepted = ignore_dispatches();
+            for _ in 0..count {
+                plain_dispatch();
+            }
+            accepted
+        }
+        History::Handler => {
+            extern "C" fn dispatch(_: i32, _: *const u8, _: *mut arch::Context) {
+                plain_dispatch();
+            }
+            let handler = dispatch as *const () as u64;
+            set_action(libc::SIGUSR1, handler, libc::SA_SIGINFO, 0)
+                && ignore_dispatches()
+                && sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_ok()
+                && {
+                    // SAFETY: the default action.
+                    unsafe { sys::sigaction(libc::SIGUSR1, &Action::default()) }.is_ok()
+                }
+        }
+    }
+}
+
+/// Prepares the task for its first watched call: handlers, filter, arming and history.
+///
+/// # Errors
+/// The exit code that names the step which failed.
+pub(super) fn set_up(scenario: &Scenario) -> Result<(), i32> {
+    COMPAT.store(scenario.convention == Entry::Compat, Ordering::SeqCst);
+    let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+    if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
+        return Err(NOT_PREPARED);
+    }
+    if !set_filter(scenario) {
+        return Err(NOT_FILTERED);
+    }
+    if !arm(scenario) || !apply_history(scenario.history) {
+        return Err(NOT_ARMED);
+    }
+    Ok(())
+}
+
+/// Installs the recording handler for a signal, with the flags of the first variant. The handler does
+/// nothing while there is no record.
+pub(super) fn install_handler(signal: i32) {
+    install(signal, VARIANTS[0].action, 0);
+}
+
+/// Makes the next handler issue the watched call again.
+pub(super) fn repeat_in_handler(scenario: &Scenario) {
+    REPEATED.store(std::ptr::from_ref(scenario).cast_mut(), Ordering::SeqCst);
+}
+
+/// Makes the watched call once, as the first variant does, without recording.
+pub(super) fn call_once(scenario: &Scenario, breakpoint: bool, selector: u8) {
+    let site = CallSite { entry: scenario.entry, breakpoint };
+    stacks::fill();
+    let regs = call(scenario.convention, site, &VARIANTS[0]);
+    let floating = Floating::pattern();
+    flip(selector);
+    // SAFETY: the stacks are used by this call and its signal frames only.
+    let _ = unsafe { arch::watched_call(site, &regs, &floating) };
+    flip(ALLOW);
+}
+
+/// Forks with these flags right after a breakpoint, if the architecture has one. Returns the child's
+/// process id, or 0 in the child.
+pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
+    let breakpoint = CallSite { entry: Entry::Native, breakpoint: true };
+    let mut regs = call(Entry::Native, breakpoint, &VARIANTS[0]);
+    let arguments = arch::clone_arguments(u64::from(flags.cast_unsigned()), 0);
+    for (reg, value) in Reg::ARGUMENTS.into_iter().zip(arguments.into_iter().chain([0; 4])) {
+        regs[reg] = value;
+    }
+    regs[Reg::NUMBER] = number(libc::SYS_clone);
+    let site = CallSite { entry: Entry::Native, breakpoint: arch::HAS_CALL_BREAKPOINTS };
+    // SAFETY: this task uses the stack, and the child has its own copy.
+    let after = unsafe { arch::watched_call(site, &regs, &Floating::initial()) };
+    after.registers[Reg::RESULT]
+}
+
+/// The value of the selector at the watched call.
+pub(super) fn selector(scenario: &Scenario) -> u8 {
+    if scenario.cause == Cause::Dispatch { BLOCK } else { ALLOW }
+}
+
+/// Runs the scenario's variants in the calling task, then records its `/proc` status. Returns an exit
+/// code.
+pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
+    RECORD.store(std::ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
+    if let Err(code) = set_up(scenario) {
+        return code;
+    }
+    let floating = [Floating::pattern(), Floating::initial()];
+    for (index, variant) in VARIANTS.iter().enumerate() {
+        let possible = arch::CAN_CHOOSE_STACK || variant.alt_stack == AltStack::None;
+        if possible && (variant.always || scenario.every_variant) {
+            run_variant(record, scenario, index, &floating);
+        }
+    }
+    proc::status(record, Moment { variant: "end", step: "status", count: 0 });
+    COMPLETED
+}

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Runs every fuzz target for so many seconds each; needs cargo-fuzz and a nightly toolchain.
+# Runs every fuzz target for this many seconds each; needs cargo-fuzz and a nightly toolchain.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-}
-for room in protocol vmm guest-init; do
-    for target in $(cd $room && cargo fuzz list); do
-        echo "== $room $target"
-        (cd $room && cargo +nightly fuzz run "$target" -- -max_total_time="${seconds:-600}" -timeout=10 -rss_limit_mb=4096)
+for crate in protocol vmm guest-init; do
+    for target in $(cd $crate && cargo fuzz list); do
+        echo "== $crate $target"
+        (cd $crate && cargo +nightly fuzz run "$target" -- -max_total_time="${seconds:-600}" -timeout=10 -rss_limit_mb=4096)
     done
 done

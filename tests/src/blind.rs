@@ -22,7 +22,7 @@ pub struct Slip {
     pub function: String,
     /// The patch.
     pub patch: PathBuf,
-    /// The C program that behaves otherwise on the broken kernel.
+    /// The C program that detects the slip.
     pub program: PathBuf,
 }
 
@@ -81,7 +81,7 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 /// Compiles the C program of a slip to a static executable in `folder`.
 ///
 /// # Errors
-/// What the compiler printed.
+/// The program does not compile; the error is the compiler's output.
 ///
 /// # Panics
 /// If there is no C compiler.

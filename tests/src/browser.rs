@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A real browser without a screen, driven through WebDriver (W3C recommendation of that name).
+//! A headless Chromium, driven through WebDriver (W3C Recommendation "WebDriver").
 
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{installed, say};
+use crate::{ensure_installed, print_uncaptured};
 
-/// The programs, which Debian has in the packages `chromium` and `chromium-driver`.
+/// The driver program, of Debian's package `chromium-driver`.
 const DRIVER: &str = "chromedriver";
 
-/// The key under which an answer names an element (WebDriver, section "Elements").
+/// The key of an element's reference in a response (WebDriver, section "Elements").
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one page.
@@ -26,15 +26,17 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one with a window of this size, in pixels. Installs it as root where it is missing;
-    /// `None`, loudly, where it cannot be had.
+    /// Starts a browser with a window of this size, in pixels. Installs Chromium if it is missing and
+    /// the test runs as root; else prints `NOT RUN` and returns `None`.
     ///
     /// # Panics
-    /// If it is there and does not work.
+    /// If the browser is installed and does not start.
     #[must_use]
     pub fn start(width: u32, height: u32, dark: bool) -> Option<Browser> {
-        if !installed(&[DRIVER, "chromium"], &["chromium", "chromium-driver"]) {
-            say("NOT RUN: the page in a browser: chromium and chromium-driver are not installed");
+        if !ensure_installed(&[DRIVER, "chromium"], &["chromium", "chromium-driver"]) {
+            print_uncaptured(
+                "NOT RUN: the page in a browser: chromium and chromium-driver are not installed",
+            );
             return None;
         }
         let mut driver = Command::new(DRIVER)
@@ -44,9 +46,9 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        // It says: `ChromeDriver was started successfully on port N.`
-        let said = BufReader::new(driver.stdout.take().expect("piped"));
-        let port = said.lines().map_while(Result::ok).find_map(|line| {
+        // The driver prints `ChromeDriver was started successfully on port N.`
+        let output = BufReader::new(driver.stdout.take().expect("piped"));
+        let port = output.lines().map_while(Result::ok).find_map(|line| {
             line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
         });
         let profile = tempfile::tempdir().expect("a directory");
@@ -58,7 +60,7 @@ impl Browser {
         };
         let mut arguments = vec![
             "--headless=new".to_owned(),
-            // Its sandbox does not work for root; what it shows is our own page.
+            // Chromium's sandbox does not work as root, and the page is ours.
             "--no-sandbox".to_owned(),
             "--disable-gpu".to_owned(),
             "--disable-dev-shm-usage".to_owned(),
@@ -68,33 +70,33 @@ impl Browser {
         if dark {
             arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
         }
-        // The window is no narrower than 500 pixels: what is a phone is the page's own size.
+        // Chromium's windows are at least 500 pixels wide; device emulation sets the page's own size.
         let device =
             json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1 } });
         let options = json!({ "args": arguments, "mobileEmulation": device });
-        let wishes = json!({ "capabilities": { "alwaysMatch": {
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
-        let session = browser.call("POST", "/session", &wishes);
+        let session = browser.call("POST", "/session", &capabilities);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
         Some(browser)
     }
 
-    /// Opens a file.
+    /// Opens a local file.
     pub fn open(&self, file: &Path) {
         let _ =
             self.command("POST", "url", &json!({ "url": format!("file://{}", file.display()) }));
     }
 
-    /// Clicks, as a person does, on the first element that the CSS selector names.
+    /// Clicks on the first element that matches the CSS selector.
     pub fn click(&self, selector: &str) {
         let element = self.find(selector);
         let _ = self.command("POST", &format!("element/{element}/click"), &json!({}));
     }
 
-    /// The text of it that a person sees.
+    /// The visible text of the first element that matches the CSS selector.
     #[must_use]
     pub fn text(&self, selector: &str) -> String {
         let element = self.find(selector);
@@ -102,30 +104,30 @@ impl Browser {
         text.as_str().expect("text").to_owned()
     }
 
-    /// Whether a person sees it.
+    /// Whether the first element that matches the CSS selector is visible.
     #[must_use]
     pub fn is_shown(&self, selector: &str) -> bool {
         let element = self.find(selector);
         self.command("GET", &format!("element/{element}/displayed"), &Value::Null) == json!(true)
     }
 
-    /// What a function body in JavaScript returns.
+    /// Runs the body of a JavaScript function in the page and returns its value.
     #[must_use]
     pub fn evaluate(&self, script: &str) -> Value {
         self.command("POST", "execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// What the browser complained of: errors of scripts, and what a policy forbade.
+    /// Messages of the browser's console: script errors and violations of the content security policy.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn console_messages(&self) -> Vec<String> {
         let log = self.command("POST", "se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().expect("a log").iter();
         entries.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// A picture of what is shown, as base64 of a PNG.
+    /// A screenshot: a PNG in base64.
     #[must_use]
-    pub fn picture(&self) -> String {
+    pub fn screenshot(&self) -> String {
         self.command("GET", "screenshot", &Value::Null).as_str().expect("a picture").to_owned()
     }
 
@@ -146,7 +148,7 @@ impl Browser {
         value
     }
 
-    /// One request in HTTP/1.1, and the value of its answer.
+    /// Sends one HTTP/1.1 request to the driver and returns the `value` of its response.
     fn request(&self, method: &str, path: &str, body: &str) -> std::io::Result<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -178,7 +180,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser, which would outlive its driver; without a session there is none.
+        // Deleting the session ends the browser, which would otherwise outlive the driver.
         if !self.session.is_empty() {
             let _ = self.request("DELETE", &format!("/session/{}", self.session), "");
         }

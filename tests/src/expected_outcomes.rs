@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The cases that do not end with `pass` on the kernels that tests judge, and their outcomes.
+//! The cases that end otherwise than `pass` on released kernels, and their outcomes.
 
-use crate::Ran;
+use crate::RunOutput;
 use std::collections::BTreeMap;
 
-/// An outcome of some cases on some kernels.
+/// An outcome other than `pass` that some cases have on some kernels.
 struct Exception {
     outcome: &'static str,
     /// Architectures; all if empty.
     archs: &'static [&'static str],
-    /// First series; any if `None`.
+    /// First series with this outcome; unbounded if `None`.
     since: Option<&'static str>,
-    /// First series that it is not about; none if `None`.
+    /// First series without this outcome any more; unbounded if `None`.
     before: Option<&'static str>,
     /// Flavours; all if empty.
     flavours: &'static [&'static str],
     cases: &'static [&'static str],
 }
 
-/// An exception about all kernels and no case, to fill in.
+/// Defaults: every kernel, no case.
 const ANY: Exception =
     Exception { outcome: "", archs: &[], since: None, before: None, flavours: &[], cases: &[] };
 
@@ -99,7 +99,7 @@ const EXCEPTIONS: &[Exception] = &[
         ],
         ..ANY
     },
-    // CONFIG_X86_X32_ABI and CONFIG_SWAP are of flavour full.
+    // Only flavour full has CONFIG_X86_X32_ABI and CONFIG_SWAP.
     Exception {
         outcome: "absent",
         archs: &["x86_64"],
@@ -113,7 +113,7 @@ const EXCEPTIONS: &[Exception] = &[
         cases: &["selector/swapped-out"],
         ..ANY
     },
-    // The boot argument ia32_emulation= came later.
+    // The boot argument ia32_emulation= exists since 6.7.
     Exception {
         outcome: "unmet",
         archs: &["x86_64"],
@@ -121,10 +121,10 @@ const EXCEPTIONS: &[Exception] = &[
         cases: &["entries/int80-refused"],
         ..ANY
     },
-    // The longer area of rseq(2).
+    // The extended area of rseq(2).
     Exception { outcome: "absent", before: Some("7.0"), cases: &["rseq/optimized-section"], ..ANY },
-    // Either one or the other: DEBUG_RSEQ kills who issues calls in critical sections. From 6.19 on it is a
-    // boot argument, with which a VM is booted.
+    // CONFIG_DEBUG_RSEQ kills a task that makes a system call in a critical section, so a kernel
+    // supports only one of the two cases. From 6.19 on a boot argument enables this check.
     Exception {
         outcome: "absent",
         before: Some("6.19"),
@@ -175,7 +175,7 @@ const EXCEPTIONS: &[Exception] = &[
         cases: &["signals/vdso-return-exempt"],
         ..ANY
     },
-    // The result's register is lost.
+    // These kernels lose the result register.
     Exception {
         outcome: "known",
         archs: &["s390x"],
@@ -189,30 +189,32 @@ const EXCEPTIONS: &[Exception] = &[
     },
 ];
 
+/// Major and minor number of a series such as `6.12`.
 fn number(release: &str) -> (u32, u32) {
     let (major, minor) = release.split_once('.').expect("X.Y");
     (major.parse().expect("a number"), minor.parse().expect("a number"))
 }
 
 impl Exception {
-    fn is_about(&self, arch: &str, release: &str, flavour: &str) -> bool {
-        let among = |all: &[&str], one: &str| all.is_empty() || all.contains(&one);
+    fn applies_to(&self, arch: &str, release: &str, flavour: &str) -> bool {
+        let matches = |all: &[&str], one: &str| all.is_empty() || all.contains(&one);
         self.since.is_none_or(|since| number(since) <= number(release))
             && self.before.is_none_or(|before| number(release) < number(before))
-            && among(self.archs, arch)
-            && among(self.flavours, flavour)
+            && matches(self.archs, arch)
+            && matches(self.flavours, flavour)
     }
 }
 
-/// The cases of a kernel that must not end with `pass`, with their outcomes.
+/// The cases that must end otherwise than `pass` on a kernel, with their outcomes.
 ///
 /// # Panics
-/// If the release is not a series such as `6.12`.
+/// If `release` is not a series such as `6.12`.
 #[must_use]
 pub fn expected(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, String> {
-    let about = EXCEPTIONS.iter().filter(|exception| exception.is_about(arch, release, flavour));
-    let each =
-        about.flat_map(|exception| exception.cases.iter().map(|case| (case, exception.outcome)));
+    let exceptions =
+        EXCEPTIONS.iter().filter(|exception| exception.applies_to(arch, release, flavour));
+    let each = exceptions
+        .flat_map(|exception| exception.cases.iter().map(|case| (case, exception.outcome)));
     each.map(|(case, outcome)| ((*case).to_owned(), outcome.to_owned())).collect()
 }
 
@@ -221,8 +223,8 @@ pub fn expected(arch: &str, release: &str, flavour: &str) -> BTreeMap<String, St
 /// # Panics
 /// If there is no report.
 #[must_use]
-pub fn found(ran: &Ran) -> BTreeMap<String, String> {
-    let mut outcomes = ran.outcomes();
+pub fn not_passed(result: &RunOutput) -> BTreeMap<String, String> {
+    let mut outcomes = result.outcomes();
     outcomes.retain(|_, outcome| outcome != "pass");
     outcomes
 }

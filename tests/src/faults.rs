@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The faults in `tests/faults/`: patches, each of which breaks one promise of a kernel.
+//! The faults of `tests/faults/`: patches, each of which makes a kernel break one promise.
 
 use crate::root;
 use std::fs;
 
-/// The kernels that are broken: the pinned one and the newest, and the pinned one of every other
+/// The kernels that faults apply to: pinned and newest of x86-64, and the pinned one of every other
 /// architecture.
 pub const KERNELS: [&str; 5] = ["6.12", "7.3", "6.12-riscv64", "6.12-s390x", "6.12-aarch64"];
 
-/// A patch that breaks a promise, and what its header says of it.
+/// A patch that breaks a promise, with the fields of its header.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// File in `tests/faults/`.
+    /// File name in `tests/faults/`.
     pub patch: String,
-    /// What becomes of the promise, in one sentence or two.
-    pub says: String,
-    /// `Cases:` ids or globs over them; of each, one at least must fail.
+    /// How the promise is broken, in one or two sentences.
+    pub description: String,
+    /// `Cases:` case ids or globs; of each, at least one case must fail.
     pub cases: Vec<String>,
-    /// `Kernels:` those to which the patch applies, of [`KERNELS`].
+    /// `Kernels:` the [`KERNELS`] to which the patch applies.
     pub kernels: Vec<String>,
-    /// `Run:` arguments of `sudbox run` where the fault shows only on a certain machine.
+    /// `Run:` more arguments of `sudbox run`, for a fault that only a certain machine shows.
     pub run: Vec<String>,
-    /// Whether it changes a header, so that a rebuild takes longer.
-    pub header: bool,
+    /// Whether the patch changes a C header, so that more is rebuilt.
+    pub changes_header: bool,
 }
 
 impl Fault {
-    /// The name of the fault: its file without the extension.
+    /// Name of the fault: its file name without the extension.
     #[must_use]
     pub fn name(&self) -> &str {
         self.patch.strip_suffix(".patch").unwrap_or(&self.patch)
     }
 }
 
-/// Every fault, those of one kind of rebuild together.
+/// Every fault; those that change a C header come last.
 ///
 /// # Panics
-/// If a file cannot be read or its header is not whole.
+/// If a file cannot be read or its header is incomplete.
 #[must_use]
 pub fn all() -> Vec<Fault> {
     let dir = root().join("tests/faults");
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Fault> {
             parse(&name, &text).unwrap_or_else(|what| panic!("{name}: {what}"))
         })
         .collect();
-    faults.sort_by(|a, b| (a.header, &a.patch).cmp(&(b.header, &b.patch)));
+    faults.sort_by(|a, b| (a.changes_header, &a.patch).cmp(&(b.changes_header, &b.patch)));
     faults
 }
 
@@ -59,23 +59,24 @@ pub(crate) fn files_of(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().filter_map(|line| line.strip_prefix("+++ b/"))
 }
 
-/// Reads a patch's header: a licence, what breaks, and `Cases:`, `Kernels:` and `Run:`.
+/// Parses a patch's header: licence, description, `Cases:`, `Kernels:` and, optionally, `Run:`.
 fn parse(patch: &str, text: &str) -> Result<Fault, String> {
     let (header, diff) = text.split_once("\n--- ").ok_or("no diff")?;
-    let (says, fields) = header.split_once("\nCases:").ok_or("no Cases:")?;
-    let says = says.strip_prefix("SPDX-License-Identifier: GPL-2.0-only\n").ok_or("no licence")?;
+    let (description, fields) = header.split_once("\nCases:").ok_or("no Cases:")?;
+    let description =
+        description.strip_prefix("SPDX-License-Identifier: GPL-2.0-only\n").ok_or("no licence")?;
     let (cases, fields) = fields.split_once("\nKernels:").ok_or("no Kernels:")?;
     let (kernels, run) = fields.split_once("\nRun:").unwrap_or((fields, ""));
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let fault = Fault {
         patch: patch.to_owned(),
-        says: words(says).join(" "),
+        description: words(description).join(" "),
         cases: words(cases),
         kernels: words(kernels),
         run: words(run),
-        header: files_of(diff).any(|file| file.ends_with(".h")),
+        changes_header: files_of(diff).any(|file| file.ends_with(".h")),
     };
-    if fault.says.is_empty() || fault.cases.is_empty() || fault.kernels.is_empty() {
+    if fault.description.is_empty() || fault.cases.is_empty() || fault.kernels.is_empty() {
         return Err("a field is empty".into());
     }
     match fault.kernels.iter().find(|kernel| !KERNELS.contains(&kernel.as_str())) {
@@ -94,13 +95,14 @@ mod tests {
     #[test]
     fn a_header_is_read() {
         let fault = parse("x.patch", PATCH).unwrap();
-        assert_eq!((fault.name(), fault.says.as_str(), fault.header), ("x", "It breaks.", true));
+        assert_eq!((fault.name(), fault.description.as_str()), ("x", "It breaks."));
+        assert!(fault.changes_header);
         assert_eq!((fault.cases, fault.kernels.len()), (vec!["a/b".to_owned(), "c/*".into()], 2));
         assert_eq!(fault.run, ["--cpus", "2"]);
     }
 
     #[test]
-    fn a_header_that_is_not_whole_is_refused() {
+    fn an_incomplete_header_is_refused() {
         for what in ["SPDX-License-Identifier: GPL-2.0-only", "Cases:", "Kernels:", "--- a/"] {
             assert!(parse("x.patch", &PATCH.replacen(what, "", 1)).is_err(), "{what}");
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the broken kernels have shown, kept in `tests/faults/findings.json` from run to run, so that
-//! a few faults can be tried again without the rest; `docs/faults.md` is made from it.
+//! The results of `make test-faults`, stored in `tests/faults/findings.json`, so that a run of a few
+//! faults keeps the results of the others. `docs/faults.md` is generated from them.
 
 use crate::faults::Fault;
 use crate::mutants::{self, Mutant};
@@ -13,43 +13,43 @@ use std::fs;
 const FILE: &str = "tests/faults/findings.json";
 const PAGE: &str = "docs/faults.md";
 
-/// What is known of the broken kernels.
+/// Results for all broken kernels.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Findings {
-    /// By kernel, the cases that fail as a recorded bug of it says.
+    /// By unmodified kernel, the cases with outcome `known`.
     pub known: BTreeMap<String, BTreeSet<String>>,
-    /// By fault and kernel, who noticed.
+    /// By fault and kernel, the tests that noticed the fault.
     pub faults: BTreeMap<String, BTreeMap<String, Noticed>>,
-    /// By kernel, what became of its mutants.
+    /// By kernel, the results of its mutants.
     pub mutants: BTreeMap<String, Mutants>,
 }
 
-/// Who noticed a fault.
+/// The tests that noticed a fault.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Noticed {
-    /// Cases of ours, of those that were asked.
+    /// Cases that failed.
     pub cases: BTreeSet<String>,
-    /// Whether the kernel's own selftests of dispatch did, where they were asked.
+    /// Whether the kernel's own selftests of dispatch failed; `None` if they were not run.
     pub selftests: Option<bool>,
 }
 
-/// What became of the mutants of a kernel.
+/// Results of the mutants of a kernel.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Mutants {
-    /// How many there are.
+    /// Number of mutants.
     pub all: usize,
-    /// How many a case noticed.
+    /// Number of mutants that a case noticed.
     pub noticed: usize,
-    /// How many the kernel's own selftests noticed.
+    /// Number of mutants that the kernel's own selftests noticed.
     pub selftests: usize,
-    /// Those that no case noticed.
+    /// Mutants that no case noticed.
     pub survivors: Vec<Mutant>,
-    /// Cases that noticed one.
+    /// Cases that noticed a mutant.
     pub cases: BTreeSet<String>,
 }
 
 impl Findings {
-    /// What earlier runs found of faults that there still are.
+    /// Loads the results of earlier runs, without those of faults that no longer exist.
     ///
     /// # Panics
     /// If the file cannot be read.
@@ -65,7 +65,7 @@ impl Findings {
         findings
     }
 
-    /// Keeps them, and writes the page.
+    /// Stores the results and generates the page.
     ///
     /// # Panics
     /// If a file cannot be written.
@@ -75,22 +75,23 @@ impl Findings {
         fs::write(root().join(PAGE), self.page(faults)).expect(PAGE);
     }
 
-    /// Cases that were seen to fail, on any kernel.
+    /// Cases that failed on some kernel.
     #[must_use]
-    pub fn seen(&self) -> BTreeSet<&str> {
+    pub fn failed_cases(&self) -> BTreeSet<&str> {
         let faults = self.faults.values().flat_map(BTreeMap::values).map(|noticed| &noticed.cases);
         let mutants = self.mutants.values().map(|mutants| &mutants.cases);
         faults.chain(mutants).chain(self.known.values()).flatten().map(String::as_str).collect()
     }
 
-    /// How many faults the kernel's own selftests noticed on some kernel.
-    fn by_selftests(&self) -> usize {
+    /// Number of faults that the kernel's own selftests noticed on some kernel.
+    fn noticed_by_selftests(&self) -> usize {
         self.faults
             .values()
             .filter(|kernels| kernels.values().any(|by| by.selftests == Some(true)))
             .count()
     }
 
+    /// The text of `docs/faults.md`.
     fn page(&self, faults: &[Fault]) -> String {
         let mut text = String::from(include_str!("findings-page.md"));
         let _ = write!(
@@ -99,7 +100,7 @@ impl Findings {
              `get_set_sud`, notice {}.\n\n| fault | what becomes of the promise | kernels | noticed \
              by | selftests |\n|---|---|---|---|---|\n",
             self.faults.len(),
-            self.by_selftests(),
+            self.noticed_by_selftests(),
         );
         for (name, kernels) in &self.faults {
             let Some(fault) = faults.iter().find(|fault| fault.name() == name) else { continue };
@@ -121,7 +122,7 @@ impl Findings {
                 text,
                 "| [{name}](../tests/faults/{}) | {} | {} | {} | {own} |",
                 fault.patch,
-                fault.says,
+                fault.description,
                 kernels.join(" "),
                 by.join(" ")
             );
@@ -140,10 +141,10 @@ impl Findings {
         }
         text.push_str("\nEquivalent, so that no case can notice:\n\n");
         let equivalents = mutants::equivalents();
-        let mut told = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for mutant in self.mutants.values().flat_map(|mutants| &mutants.survivors) {
-            if told.insert(mutant.to_string())
-                && let Some(entry) = equivalents.iter().find(|entry| entry.is(mutant))
+            if listed.insert(mutant.to_string())
+                && let Some(entry) = equivalents.iter().find(|entry| entry.matches(mutant))
             {
                 let _ = writeln!(text, "- {mutant}: {}", entry.reason);
             }
@@ -156,10 +157,10 @@ impl Findings {
     }
 }
 
-/// The cases that nothing makes fail, and why: `tests/faults/never-failed.txt`.
+/// The cases that no fault makes fail, with the reason, from `tests/faults/never-failed.txt`.
 ///
 /// # Panics
-/// If it cannot be read.
+/// If the file cannot be read.
 #[must_use]
 pub fn never_failed() -> BTreeMap<String, String> {
     let file = root().join("tests/faults/never-failed.txt");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A git repository with a kernel's release as its first commit, and histories on top of it.
+//! A git repository whose first commit is a released kernel, and made-up histories on top of it.
 //!
-//! Commits go in through `git fast-import`: no work tree is needed, and the same commits have the
-//! same names in every run.
+//! `git fast-import` creates the commits: it needs no work tree, and equal commits have equal object
+//! names in every run.
 
 use crate::faults::files_of;
 use crate::root;
-use crate::tree::{self, beside, held, source};
+use crate::tree::{self, lock_in_cache, source, with_suffix};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A repository, held by one test at a time.
+/// The repository of a series; one test at a time holds it.
 #[derive(Debug)]
 pub struct History {
     path: PathBuf,
@@ -24,22 +24,22 @@ pub struct History {
 
 /// A commit, and the files in which it differs from the release.
 #[derive(Clone, Debug)]
-pub struct Node {
-    /// Object name.
+pub struct Commit {
+    /// Object name of the commit.
     pub id: String,
     changed: BTreeMap<String, String>,
 }
 
 impl History {
-    /// Waits for the repository of a series such as `6.12`; its release is the commit `release`.
+    /// Waits for the repository of a series such as `6.12`; the tag `release` names its first commit.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the repository cannot be made.
     #[must_use]
     pub fn of(series: &str) -> History {
         let source = source(series);
-        let (path, lock) = held(&format!("history-{series}"));
-        let mark = beside(&path, "copy-of");
+        let (path, lock) = lock_in_cache(&format!("history-{series}"));
+        let mark = with_suffix(&path, "copy-of");
         let history = History { path, source, _lock: lock };
         let copied = history.source.to_str().expect("a UTF-8 path").to_owned();
         if fs::read_to_string(&mark).is_ok_and(|text| text == copied) {
@@ -74,67 +74,70 @@ impl History {
         history
     }
 
-    /// Where it is.
+    /// The repository's directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it is, as an argument.
+    /// The repository's directory as an argument for `--linux`.
     ///
     /// # Panics
-    /// If it is not UTF-8.
+    /// If the path is not UTF-8.
     #[must_use]
     pub fn argument(&self) -> &str {
         self.path.to_str().expect("a UTF-8 path")
     }
 
-    /// Runs a git in it that has to succeed; gives back what it said.
+    /// Runs git in the repository and returns its stdout.
+    ///
+    /// # Panics
+    /// If git fails.
     pub fn git(&self, arguments: &[&str]) -> String {
         crate::git(&self.path, arguments)
     }
 
-    /// The release.
+    /// The commit of the released kernel.
     #[must_use]
-    pub fn release(&self) -> Node {
-        Node { id: self.git(&["rev-parse", "release^{commit}"]), changed: BTreeMap::new() }
+    pub fn release(&self) -> Commit {
+        Commit { id: self.git(&["rev-parse", "release^{commit}"]), changed: BTreeMap::new() }
     }
 
-    /// Names a commit for a person.
-    pub fn tag(&self, name: &str, node: &Node) {
-        self.git(&["tag", "--force", name, &node.id]);
+    /// Creates or moves a tag.
+    pub fn tag(&self, name: &str, commit: &Commit) {
+        self.git(&["tag", "--force", name, &commit.id]);
     }
 
-    /// A commit that changes one file.
+    /// Commits a change of one file on top of `on`.
     ///
     /// # Panics
-    /// If the file does not change.
+    /// If `change` returns the same text.
     #[must_use]
     pub fn edit(
         &self,
-        on: &Node,
+        on: &Commit,
         subject: &str,
         name: &str,
         change: impl FnOnce(&str) -> String,
-    ) -> Node {
+    ) -> Commit {
         let text = self.text(on, name);
         let changed = change(&text);
         assert_ne!(text, changed, "{name} does not change");
         self.commit(&[on], subject, &[(name.to_owned(), changed)])
     }
 
-    /// A commit that adds a comment to a file.
+    /// Commits an added comment in a file.
     #[must_use]
-    pub fn comment(&self, on: &Node, subject: &str, name: &str) -> Node {
+    pub fn comment(&self, on: &Commit, subject: &str, name: &str) -> Commit {
         self.edit(on, subject, name, |text| format!("{text}\n/* {subject} */\n"))
     }
 
-    /// A commit that is a patch of `tests/faults/`.
+    /// Commits a patch of `tests/faults/`.
     ///
     /// # Panics
-    /// If it does not apply.
+    /// If the patch does not apply.
     #[must_use]
-    pub fn apply(&self, on: &Node, subject: &str, patch: &str) -> Node {
+    pub fn apply(&self, on: &Commit, subject: &str, patch: &str) -> Commit {
         let patch = root().join("tests/faults").join(patch);
         let text = fs::read_to_string(&patch).expect("a patch");
         let names: Vec<&str> = files_of(&text).collect();
@@ -152,19 +155,19 @@ impl History {
         self.commit(&[on], subject, &names.iter().map(read).collect::<Vec<_>>())
     }
 
-    /// A merge of a branch, which has changed these files and which the other has not.
+    /// Merges `branch` into `one`. `names` are the files that only `branch` has changed.
     #[must_use]
-    pub fn merge(&self, one: &Node, branch: &Node, names: &[&str], subject: &str) -> Node {
+    pub fn merge(&self, one: &Commit, branch: &Commit, names: &[&str], subject: &str) -> Commit {
         let changed = names.iter().map(|name| ((*name).to_owned(), self.text(branch, name)));
         self.commit(&[one, branch], subject, &changed.collect::<Vec<_>>())
     }
 
-    fn text(&self, node: &Node, name: &str) -> String {
+    fn text(&self, commit: &Commit, name: &str) -> String {
         let of_release = || fs::read_to_string(self.source.join(name)).expect("a file");
-        node.changed.get(name).cloned().unwrap_or_else(of_release)
+        commit.changed.get(name).cloned().unwrap_or_else(of_release)
     }
 
-    fn commit(&self, parents: &[&Node], subject: &str, files: &[(String, String)]) -> Node {
+    fn commit(&self, parents: &[&Commit], subject: &str, files: &[(String, String)]) -> Commit {
         let mut stream = Vec::new();
         header(&mut stream, "refs/sudbox/tip", subject);
         for (parent, word) in parents.iter().zip(["from", "merge"]) {
@@ -176,7 +179,7 @@ impl History {
             changed.insert(name.clone(), text.clone());
         }
         stream.extend_from_slice(b"\nget-mark :1\n");
-        Node { id: self.import(&stream), changed }
+        Commit { id: self.import(&stream), changed }
     }
 
     fn import(&self, stream: &[u8]) -> String {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Level 1: a machine with KVM where there is none. The pinned kernel in flavour `kvm` runs on
-//! QEMU's TCG, whose emulated SVM a stock `kvm_amd` takes for real, and EL2 an aarch64 kernel; what
-//! runs on that KVM is level 2. It is booted by our own library, and our own init ([`wire`],
-//! `src/bin/level1-init.rs`) runs there what the host asks for, so that one boot serves many commands.
+//! Level 1: an emulated machine with KVM, for tests on hosts without KVM.
+//!
+//! QEMU's TCG emulates SVM on x86-64 and EL2 on aarch64, so the unmodified KVM of the pinned kernel
+//! (flavour `kvm`) works there. VMs on that KVM are level 2 (docs/kvm.md). The library `sudbox-vmm`
+//! boots level 1; its init, `src/bin/level1-init.rs`, runs programs on request ([`wire`]), so that
+//! one boot serves many tests.
 
 pub mod host;
 mod packages;
@@ -21,45 +23,46 @@ use sudbox_images::{Cache, Ctx, KernelImage, Request as Kernel};
 use sudbox_vmm::machine::{Discovery, VmSpec};
 use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
-use wire::{Answer, Ended, Program, Request};
+use wire::{Program, ProgramEnd, Request, Response};
 
-use crate::{Ran, Told, say};
+use crate::{RunOutput, StderrMonitor, print_uncaptured};
 
-/// Every case but the oracles, which take minutes in level 2, and the one case for which QEMU's
-/// emulated SVM lacks something: a guest's watchpoints are never hit.
+/// Every case except the oracles, which take minutes in level 2, and one case that needs hardware
+/// watchpoints: under QEMU's emulated SVM a guest's watchpoint never fires.
 pub const WITHOUT_ORACLES: &str = "all,!compare/*,!conserve/*,!grid/*,!ptrace/watched-selector";
 
-/// Longest that level 1 may take to come up; alone on a machine it takes 3 s.
-const BOOT: Duration = Duration::from_secs(120);
+/// Time limit for booting level 1; on an idle host the boot takes 3 s.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
-/// What an answer may take beyond the time that was given to the programs.
-const ANSWER: Duration = Duration::from_secs(60);
+/// Time limit of a response, in addition to the limit of the programs that the request runs.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Longest time without doing anything: a case that hangs has 50 s of [`sudbox_run`]'s.
-const STILL: Duration = Duration::from_secs(120);
+/// Level 1 counts as stalled after this time without progress. A case that hangs takes 50 s under
+/// [`sudbox_run`].
+const STALL_LIMIT: Duration = Duration::from_secs(120);
 
-/// What its CPUs do beside, in that time: what counts as something.
-const SOMETHING: Duration = Duration::from_secs(5);
+/// CPU time in level 1 that counts as progress; an idle kernel uses less within [`STALL_LIMIT`].
+const MIN_PROGRESS: Duration = Duration::from_secs(5);
 
-/// How often another level 1 takes the place of one that stood still (docs/kvm.md).
-const REPLACED: u32 = 2;
+/// How many times a stalled level 1 is replaced by a new one (docs/kvm.md).
+const MAX_REPLACEMENTS: u32 = 2;
 
-/// Where level 1 keeps sudbox's cache.
+/// Directory of sudbox's cache in level 1.
 pub const CACHE: &str = "/cache";
 
-/// What level 1 is.
+/// Configuration of level 1.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The machine.
+    /// Architecture, CPU and machine.
     pub host: &'static Host,
     /// Number of CPUs, 1 to 8.
     pub cpus: u8,
-    /// Memory in MiB, of which the files take theirs.
+    /// Memory in MiB, including the initramfs.
     pub memory_mib: u32,
-    /// What is in its file system.
+    /// Files in the initramfs.
     pub files: Files,
-    /// Whether its CPU pages for guests in two stages, as processors do: VMs die of that here, the
-    /// more of their CPUs share one (docs/kvm.md).
+    /// Whether the CPU offers nested paging. VMs crash with it, more often the more vCPUs share a CPU
+    /// ([`host::X86_64`]).
     pub nested_paging: bool,
 }
 
@@ -75,33 +78,33 @@ impl Default for Options {
     }
 }
 
-/// Files for level 1.
+/// Files for level 1's initramfs.
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     entries: Vec<Entry>,
-    there: BTreeSet<PathBuf>,
+    taken: BTreeSet<PathBuf>,
 }
 
 impl Files {
-    /// Adds a file, with the directories above it; a place that is taken stays as it is.
+    /// Adds a file and its parent directories. A path that exists already is left unchanged.
     pub fn add(&mut self, place: impl AsRef<Path>, mode: u32, content: impl Into<Vec<u8>>) {
         let place = place.as_ref();
-        if !self.there.insert(place.to_owned()) {
+        if !self.taken.insert(place.to_owned()) {
             return;
         }
         let above: Vec<&Path> = place.ancestors().skip(1).collect();
         for directory in above.into_iter().rev().filter(|path| path.parent().is_some()) {
-            if self.there.insert(directory.to_owned()) {
+            if self.taken.insert(directory.to_owned()) {
                 self.entries.push(Entry::directory(directory.to_string_lossy(), 0o755));
             }
         }
         self.entries.push(Entry::file(place.to_string_lossy(), mode, content));
     }
 
-    /// Adds a copy of a file of the host's, with its mode.
+    /// Adds a copy of a host's file with its mode.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn copy(&mut self, from: &Path, place: impl AsRef<Path>) {
         use std::os::unix::fs::PermissionsExt as _;
         let read = || Ok((fs::metadata(from)?.permissions().mode(), fs::read(from)?));
@@ -110,12 +113,11 @@ impl Files {
         self.add(place, mode, content);
     }
 
-    /// Adds a program of the host's with the shared libraries that it needs, all at the places
-    /// where they are there.
+    /// Adds a program of the host and its shared libraries, at the same paths.
     ///
     /// # Panics
-    /// If it is not installed, or ldd(1) is not.
-    pub fn program(&mut self, name: &str) {
+    /// If the program or ldd(1) is not installed.
+    pub fn host_program(&mut self, name: &str) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
         let found = found.unwrap_or_else(|| panic!("{name} is not installed"));
@@ -127,32 +129,32 @@ impl Files {
                 self.copy(Path::new(word), word);
             }
         }
-        // With it the loader finds them as quickly as on the host.
+        // The loader's cache makes programs start as fast as on the host.
         let cache = Path::new("/etc/ld.so.cache");
         if cache.is_file() {
             self.copy(cache, cache);
         }
     }
 
-    /// Adds QEMU for this machine: the installed one with what its microvm loads; of another
-    /// architecture than ours, the distribution's, whose virt loads nothing.
+    /// Adds QEMU. For this architecture, it is the installed one with the firmware that `microvm`
+    /// loads; for another, it is the distribution's package, whose `virt` needs no firmware.
     ///
     /// # Panics
-    /// If it is not installed, or the package cannot be had.
+    /// If QEMU is not installed or the package cannot be downloaded.
     pub fn qemu(&mut self, host: &Host) {
         let program = qemu::program(host.arch);
         if let Some(foreign) = &host.foreign {
-            let root = packages::unpacked(foreign.qemu, foreign.packages);
+            let root = packages::unpacked(foreign.qemu_package, foreign.debian_arch);
             for (from, place) in packages::program(&root, program, host.target) {
                 self.copy(&from, place);
             }
             return;
         }
-        self.program(program);
-        // It says itself where its firmware is.
+        self.host_program(program);
+        // `-L help` prints QEMU's firmware directories.
         let help = Command::new(program).args(["-L", "help"]).output().expect("QEMU starts");
         for directory in String::from_utf8_lossy(&help.stdout).lines() {
-            // `/usr/bin/../share/qemu`; where it is not, there is nothing to copy.
+            // Such as `/usr/bin/../share/qemu`; QEMU lists directories that do not exist, too.
             let Ok(directory) = fs::canonicalize(directory) else { continue };
             for name in ["qboot.rom", "bios-microvm.bin", "linuxboot_dma.bin", "pvh.bin"] {
                 let file = directory.join(name);
@@ -163,11 +165,12 @@ impl Files {
         }
     }
 
-    /// Adds a static program of this package's or another's, `cargo` naming which, built now.
+    /// Builds a static program of the workspace with these arguments of cargo, and adds `built`, the
+    /// file below `release/`, at `place`.
     ///
     /// # Panics
-    /// If it does not compile.
-    pub fn own(&mut self, host: &Host, cargo: &[&str], built: &str, place: &str) {
+    /// If the program does not compile.
+    pub fn cargo_build(&mut self, host: &Host, cargo: &[&str], built: &str, place: &str) {
         let target = host.target;
         let mut command = Command::new(env!("CARGO"));
         if let Some(foreign) = &host.foreign {
@@ -177,22 +180,21 @@ impl Files {
         let status = command
             .args(["build", "--quiet", "--release", "--locked"])
             .args(cargo)
-            // With a target named, the flag is not for procedural macros.
+            // With --target, RUSTFLAGS does not apply to procedural macros.
             .args(["--target", target])
             .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
             .current_dir(crate::root())
             .status()
             .expect("cargo starts");
         assert!(status.success(), "building {built} failed");
-        self.copy(&crate::target().join(target).join("release").join(built), place);
+        self.copy(&crate::target_dir().join(target).join("release").join(built), place);
     }
 
-    /// Adds `sudbox`, the one that is tested, and of its cache what a run of the pinned kernel
-    /// needs: then `sudbox run` finds, without a network, the image that the host's would boot.
-    /// Returns where that is.
+    /// Adds the tested `sudbox` and the part of its cache with the pinned kernel, so that `sudbox run`
+    /// needs no network. Returns the path of the kernel's image in level 1.
     ///
     /// # Panics
-    /// If it is not static, or the kernel cannot be built.
+    /// If `sudbox` is not static or the kernel cannot be built.
     pub fn sudbox(&mut self) -> PathBuf {
         let program = crate::sudbox().get_program().to_owned();
         let ldd = Command::new("ldd").arg(&program).output().expect("ldd is installed");
@@ -206,34 +208,34 @@ impl Files {
         let key = folder.file_name().expect("its key");
         let place = Path::new(CACHE);
         let images = place.join("images").join(key);
-        self.below(folder, &images);
-        let from = crate::cache();
-        self.below(&from.join("resolved"), &place.join("resolved"));
-        let names_it = format!("\"{}\"", key.to_string_lossy());
+        self.copy_folder(folder, &images);
+        let from = crate::cache_dir();
+        self.copy_folder(&from.join("resolved"), &place.join("resolved"));
+        let quoted_key = format!("\"{}\"", key.to_string_lossy());
         for recipe in fs::read_dir(from.join("recipes")).expect("recipes").flatten() {
-            if fs::read_to_string(recipe.path()).is_ok_and(|text| text == names_it) {
+            if fs::read_to_string(recipe.path()).is_ok_and(|text| text == quoted_key) {
                 self.copy(&recipe.path(), place.join("recipes").join(recipe.file_name()));
             }
         }
-        // A recipe names the compiler by the first line of its `--version`.
-        self.program("gcc");
+        // A recipe contains the first line of `gcc --version`, so the same gcc must be found.
+        self.host_program("gcc");
         images.join(image.kernel.file_name().expect("its name"))
     }
 
-    /// Adds `sudbox` for an architecture that is not this machine's, built now, and that
-    /// architecture's pinned kernel, whose place is returned. The cache of this machine is of no use
-    /// there: its recipes are of cross compilers.
+    /// Builds and adds `sudbox` and the pinned kernel for another architecture. Returns the kernel's
+    /// path in level 1. The cache is not copied: its recipes name cross compilers, which level 1 does
+    /// not have.
     ///
     /// # Panics
-    /// If one of them cannot be built.
-    pub fn foreign(&mut self, host: &Host) -> &'static str {
+    /// If `sudbox` or the kernel cannot be built.
+    pub fn foreign_sudbox(&mut self, host: &Host) -> &'static str {
         const PLACE: &str = "/k/kernel";
-        self.own(host, &["--package", "sudbox"], "sudbox", "/bin/sudbox");
+        self.cargo_build(host, &["--package", "sudbox"], "sudbox", "/bin/sudbox");
         self.copy(&kernel(host, "default", &[]).kernel, PLACE);
         PLACE
     }
 
-    fn below(&mut self, from: &Path, place: &Path) {
+    fn copy_folder(&mut self, from: &Path, place: &Path) {
         let entries = fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
         for entry in entries.flatten() {
             self.copy(&entry.path(), place.join(entry.file_name()));
@@ -241,56 +243,57 @@ impl Files {
     }
 }
 
-/// The pinned kernel of this architecture in this flavour with these patches, files beside this one's
-/// modules; built if need be.
+/// The pinned kernel of an architecture in a flavour with patches, which are file names in
+/// `tests/src/level1/`. Builds it unless it is cached.
 ///
 /// # Panics
-/// If it cannot be built.
+/// If the kernel cannot be built or does not boot.
 #[must_use]
 pub fn kernel(host: &Host, flavour: &str, patches: &[&str]) -> KernelImage {
     let place = |name: &&str| crate::root().join("tests/src/level1").join(name);
     let patches: Vec<PathBuf> = patches.iter().map(place).collect();
-    // By the command, which also installs what a build needs, and says whether it boots.
+    // `sudbox run` also installs the tools of a build and checks that the kernel boots.
     let mut command = crate::sudbox_run(&["--arch", host.arch.name()]);
     command.args(["--flavour", flavour, "--cases", "boot"]);
     for patch in &patches {
         command.arg("--patches").arg(patch);
     }
-    let _ = crate::run(command).expect(0);
+    let _ = crate::run(command).expect_code(0);
     let request =
         Kernel { arch: host.arch, flavour: flavour.to_owned(), patches, ..Kernel::default() };
     let cache = Cache::open().expect("a cache");
-    sudbox_images::kernel(&mut Ctx::new(&cache, &mut Told), &request)
+    sudbox_images::kernel(&mut Ctx::new(&cache, &mut StderrMonitor), &request)
         .expect("a kernel that was just built")
 }
 
-/// A level 1 that runs. Dropping it stops it.
+/// A running level 1. Dropping it stops the machine.
 #[derive(Debug)]
 pub struct Level1 {
-    talk: Mutex<Talk>,
+    connection: Mutex<Connection>,
     host: &'static Host,
     spec: VmSpec,
     _dir: tempfile::TempDir,
 }
 
-/// The conversation with its init.
-struct Talk {
+/// The connection to level 1's init.
+struct Connection {
     session: Session,
-    arrived: Vec<u8>,
-    /// How many have come before it, of those that stood still.
+    /// Bytes received and not decoded yet.
+    received: Vec<u8>,
+    /// Number of stalled machines that this one and its predecessors have replaced.
     replaced: u32,
-    /// It gave no answer when it should have.
-    lost: bool,
+    /// Whether init failed to respond.
+    failed: bool,
 }
 
-impl std::fmt::Debug for Talk {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Talk").finish_non_exhaustive()
+        f.debug_struct("Connection").finish_non_exhaustive()
     }
 }
 
 impl Level1 {
-    /// The one that all tests of a process share: sudbox with the pinned kernel, on two CPUs.
+    /// The machine that all tests of a process share: sudbox and the pinned kernel, two CPUs.
     ///
     /// # Panics
     /// As [`Level1::boot`].
@@ -304,17 +307,17 @@ impl Level1 {
         })
     }
 
-    /// Boots it.
+    /// Boots level 1.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If its init does not connect.
     #[must_use]
     pub fn boot(options: Options) -> Level1 {
         let mut files = options.files;
         let host = options.host;
         let init = ["--package", "sudbox-tests", "--bin", "level1-init"];
-        files.own(host, &init, "level1-init", "/init");
-        // What the kernel opens for init before there is a devtmpfs.
+        files.cargo_build(host, &init, "level1-init", "/init");
+        // The kernel opens /dev/console for init before devtmpfs is mounted.
         files.entries.insert(0, Entry::directory("/dev", 0o755));
         files.entries.insert(1, Entry::char_device("/dev/console", 0o600, 5, 1));
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -335,107 +338,111 @@ impl Level1 {
             gdb: false,
             snapshot: false,
         };
-        Level1 { talk: Mutex::new(Talk::boot(host, &spec)), host, spec, _dir: dir }
+        Level1 { connection: Mutex::new(Connection::boot(host, &spec)), host, spec, _dir: dir }
     }
 
-    /// Asks init, which has `limit` for it; once more, of another level 1, if this one stands still.
+    /// Sends a request and waits for its response for `limit`. If level 1 stalls, boots a new one and
+    /// sends the request again.
     ///
     /// # Panics
-    /// If there is no answer, or it says that something failed.
-    fn ask(&self, request: &Request, limit: Duration) -> Answer {
-        // A test that has failed meanwhile has said so itself; the next may go on.
-        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(!talk.lost, "level 1 has failed to answer before");
-        let bytes = wire::frame(request).expect("a request is no larger than may be");
+    /// If there is no response, or it is [`Response::Failed`].
+    fn request(&self, request: &Request, limit: Duration) -> Response {
+        // A poisoned lock means that another test failed, which does not concern this one.
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!connection.failed, "level 1 failed to respond before");
+        let bytes = wire::frame(request).expect("a request is below the size limit");
         loop {
-            talk.session.send(&bytes, Instant::now() + ANSWER).expect("level 1 listens");
-            match talk.answer(limit + ANSWER) {
-                Some(Answer::Failed(why)) => panic!("level 1 cannot: {why}"),
+            connection
+                .session
+                .send(&bytes, Instant::now() + RESPONSE_LIMIT)
+                .expect("level 1 receives");
+            match connection.next_response(limit + RESPONSE_LIMIT) {
+                Some(Response::Failed(why)) => panic!("level 1 failed: {why}"),
                 Some(answer) => return answer,
                 None => {
-                    let replaced = talk.replaced + 1;
-                    assert!(replaced <= REPLACED, "{replaced} of level 1 have stood still");
-                    say("SEEN AGAIN: level 1 stood still (docs/kvm.md); booting another");
-                    talk.lost = true;
-                    *talk = Talk::boot(self.host, &self.spec);
-                    talk.replaced = replaced;
+                    let replaced = connection.replaced + 1;
+                    assert!(replaced <= MAX_REPLACEMENTS, "level 1 stalled {replaced} times");
+                    print_uncaptured("SEEN AGAIN: level 1 stalled (docs/kvm.md); booting another");
+                    connection.failed = true;
+                    *connection = Connection::boot(self.host, &self.spec);
+                    connection.replaced = replaced;
                 }
             }
         }
     }
 
-    /// Runs a program to its end, with the environment of a login.
+    /// Runs a program until it ends, with the environment and time limit of [`program`].
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If the program cannot be started.
     #[must_use]
-    pub fn run(&self, argv: &[&str]) -> Ran {
+    pub fn run(&self, argv: &[&str]) -> RunOutput {
         let [ended] = &self.run_all(vec![program(argv)])[..] else { panic!("one program") };
-        Ran::from(ended.clone())
+        RunOutput::from(ended.clone())
     }
 
-    /// `sudbox run --format json` with these arguments, as [`crate::sudbox_run`] and [`crate::run`]
-    /// on the host. Emulated twice, all takes longer.
+    /// Runs `sudbox run --format json` with these arguments and a longer timeout, because nested
+    /// emulation is slow.
     ///
     /// # Panics
-    /// If it cannot be started.
+    /// If `sudbox` cannot be started.
     #[must_use]
-    pub fn sudbox_run(&self, arguments: &[&str]) -> Ran {
+    pub fn sudbox_run(&self, arguments: &[&str]) -> RunOutput {
         let [ended] = &self.run_all(vec![sudbox_run(arguments)])[..] else { panic!("one program") };
-        Ran::from(ended.clone())
+        RunOutput::from(ended.clone())
     }
 
-    /// Runs programs side by side.
+    /// Runs programs in parallel until all have ended.
     ///
     /// # Panics
-    /// If one cannot be started.
+    /// If a program cannot be started.
     #[must_use]
-    pub fn run_all(&self, programs: Vec<Program>) -> Vec<Ended> {
+    pub fn run_all(&self, programs: Vec<Program>) -> Vec<ProgramEnd> {
         let limit = programs.iter().map(|program| program.limit).max().unwrap_or_default();
-        match self.ask(&Request::Run(programs), limit) {
-            Answer::Ran(ended) => ended,
+        match self.request(&Request::Run(programs), limit) {
+            Response::Ended(ended) => ended,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The text of a file there.
+    /// Reads a file of level 1.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the file cannot be read.
     #[must_use]
     pub fn read(&self, path: &str) -> String {
-        match self.ask(&Request::Read(path.to_owned()), Duration::ZERO) {
-            Answer::Text(text) => text,
+        match self.request(&Request::Read(path.to_owned()), Duration::ZERO) {
+            Response::Text(text) => text,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Writes a file there.
+    /// Writes a file of level 1.
     ///
     /// # Panics
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &str, text: &str) {
-        self.ask(&Request::Write(path.to_owned(), text.to_owned()), Duration::ZERO);
+        self.request(&Request::Write(path.to_owned(), text.to_owned()), Duration::ZERO);
     }
 
-    /// Every file below a directory there.
+    /// Lists every file below a directory of level 1.
     ///
     /// # Panics
     /// If there is no such directory.
     #[must_use]
     pub fn files(&self, path: &str) -> Vec<String> {
-        match self.ask(&Request::Files(path.to_owned()), Duration::ZERO) {
-            Answer::Names(names) => names,
+        match self.request(&Request::Files(path.to_owned()), Duration::ZERO) {
+            Response::Names(names) => names,
             other => panic!("{other:?}"),
         }
     }
 
-    /// What a VMM could leave behind in the file system, and KVM's VMs.
+    /// Temporary files and KVM's VMs, which a VMM could leave behind.
     ///
     /// # Panics
-    /// If it cannot be looked at.
+    /// If a directory cannot be listed.
     #[must_use]
-    pub fn traces(&self) -> Vec<String> {
+    pub fn leftovers(&self) -> Vec<String> {
         let cache = format!("{CACHE}/tmp");
         ["/tmp", "/dev/shm", &cache, "/sys/kernel/debug/kvm"]
             .into_iter()
@@ -443,51 +450,53 @@ impl Level1 {
             .collect()
     }
 
-    /// Ends every process there, and says which there were two seconds after the last program's
-    /// end.
+    /// Kills every process of level 1 except init. Returns those that were left after a grace period
+    /// of 2 s.
     ///
     /// # Panics
-    /// If it cannot be told.
+    /// If `/proc` cannot be read.
     #[must_use]
-    pub fn sweep(&self) -> Vec<String> {
-        match self.ask(&Request::Sweep, Duration::ZERO) {
-            Answer::Names(names) => names,
+    pub fn kill_all(&self) -> Vec<String> {
+        match self.request(&Request::KillAll, Duration::ZERO) {
+            Response::Names(names) => names,
             other => panic!("{other:?}"),
         }
     }
 }
 
-impl Talk {
-    /// Boots it and waits until its init listens.
-    fn boot(host: &Host, spec: &VmSpec) -> Talk {
-        let reason = "no machine has KVM for it".to_owned();
+impl Connection {
+    /// Boots level 1 and waits until its init is ready.
+    fn boot(host: &Host, spec: &VmSpec) -> Connection {
+        let reason = "level 1 emulates KVM".to_owned();
         let qemu =
             Qemu::new(host.arch, qemu::Accelerator::Tcg, reason).with_machine_options(host.options);
         let session = Session::boot(&qemu, spec).expect("QEMU starts");
-        let mut talk = Talk { session, arrived: Vec::new(), replaced: 0, lost: false };
-        match talk.answer(BOOT) {
-            Some(Answer::Ready) => talk,
-            other => panic!("level 1 begins with {other:?}"),
+        let mut connection =
+            Connection { session, received: Vec::new(), replaced: 0, failed: false };
+        match connection.next_response(BOOT_LIMIT) {
+            Some(Response::Ready) => connection,
+            other => panic!("the first response of level 1 is {other:?}"),
         }
     }
 
-    /// Waits for an answer. `None` if level 1 stands still: it runs, but has done nothing for too
-    /// long, or cannot end what has run for too long. Prints its state then.
+    /// Waits for a response. Prints the machine's state and returns `None` if level 1 stalls: its CPUs
+    /// made no progress for [`STALL_LIMIT`], or it exceeded `limit`.
     ///
-    /// Seen once, beside QEMU's microvm: both CPUs halted, the timer of init still firing, the VM never
-    /// ending. The cause was not found. In QEMU's source, `helper_vmrun()` and `do_vmexit()` change a
-    /// CPU's `interrupt_request` without the lock under which others set interrupts there. Emulation by
-    /// one thread (`-accel tcg,thread=single`) does not help: a VM in level 1 makes no progress then.
-    fn answer(&mut self, limit: Duration) -> Option<Answer> {
+    /// One stall was seen, while QEMU's microvm ran in level 1: both CPUs were halted, init's timer
+    /// still fired, and the VM never ended. The cause was not found. In QEMU's source,
+    /// `helper_vmrun()` and `do_vmexit()` change a CPU's `interrupt_request` without the lock that
+    /// other threads hold to set interrupts there. Single-threaded emulation
+    /// (`-accel tcg,thread=single`) is no remedy: a VM in level 1 makes no progress under it.
+    fn next_response(&mut self, limit: Duration) -> Option<Response> {
         let until = Instant::now() + limit;
-        let mut still = Instant::now() + STILL;
+        let mut still = Instant::now() + STALL_LIMIT;
         let mut done = Duration::ZERO;
         loop {
-            match wire::take(&mut self.arrived) {
-                Ok(Some(Answer::Busy(busy))) => {
-                    if busy >= done + SOMETHING {
+            match wire::take(&mut self.received) {
+                Ok(Some(Response::Busy(busy))) => {
+                    if busy >= done + MIN_PROGRESS {
                         done = busy;
-                        still = Instant::now() + STILL;
+                        still = Instant::now() + STALL_LIMIT;
                     }
                     continue;
                 }
@@ -496,10 +505,10 @@ impl Talk {
                 Err(error) => self.fail(&error.to_string()),
             }
             match self.session.next(until.min(still), None).expect("a session can be waited for") {
-                Event::Bytes(bytes) => self.arrived.extend(bytes),
+                Event::Bytes(bytes) => self.received.extend(bytes),
                 Event::Connected | Event::Console | Event::Interrupted => {}
                 Event::Deadline => {
-                    say(&self.state("it stands still"));
+                    print_uncaptured(&self.state("it stalled"));
                     return None;
                 }
                 event => self.fail(&format!("{event:?}")),
@@ -508,13 +517,13 @@ impl Talk {
     }
 
     fn fail(&mut self, what: &str) -> ! {
-        self.lost = true;
+        self.failed = true;
         panic!("{}", self.state(what))
     }
 
-    /// Where its CPUs are, and its console.
+    /// Registers and console of level 1, after the reason `what`.
     fn state(&mut self, what: &str) -> String {
-        let mut text = format!("no answer from level 1: {what}");
+        let mut text = format!("no response from level 1: {what}");
         for line in self.session.diagnose() {
             text = format!("{text}\n{line}");
         }
@@ -522,7 +531,7 @@ impl Talk {
     }
 }
 
-/// A program with the environment of a login and a quarter of an hour to end.
+/// A program with `HOME`, `PATH` and `SUDBOX_CACHE` as its environment and a limit of 15 minutes.
 #[must_use]
 pub fn program(argv: &[&str]) -> Program {
     let env = [("HOME", "/tmp"), ("PATH", "/bin:/usr/bin"), ("SUDBOX_CACHE", CACHE)];
@@ -530,19 +539,24 @@ pub fn program(argv: &[&str]) -> Program {
         argv: argv.iter().map(|&word| word.to_owned()).collect(),
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         limit: Duration::from_secs(900),
-        look: None,
+        inspection: None,
     }
 }
 
-/// `sudbox run --format json` with these arguments, for level 1.
+/// `sudbox run --format json` with these arguments and a timeout for level 1.
 #[must_use]
 pub fn sudbox_run(arguments: &[&str]) -> Program {
     let all = ["sudbox", "run", "--format", "json", "--timeout", "300"];
     program(&[&all, arguments].concat())
 }
 
-impl From<Ended> for Ran {
-    fn from(ended: Ended) -> Ran {
-        Ran { code: ended.code, stdout: ended.stdout, stderr: ended.stderr, took: ended.took }
+impl From<ProgramEnd> for RunOutput {
+    fn from(ended: ProgramEnd) -> RunOutput {
+        RunOutput {
+            code: ended.code,
+            stdout: ended.stdout,
+            stderr: ended.stderr,
+            elapsed: ended.elapsed,
+        }
     }
 }

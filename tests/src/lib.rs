@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Shared by the end-to-end tests: the `sudbox` command as a person runs it, kernel trees with
-//! faults, and a look for what a run left behind.
+//! What the end-to-end tests share: running the `sudbox` command as a user does, kernel trees with
+//! faults, and checks that a command leaves no process behind.
 
 pub mod blind;
 pub mod browser;
@@ -14,7 +14,7 @@ mod packages;
 pub mod python;
 mod tree;
 
-pub use packages::installed;
+pub use packages::ensure_installed;
 pub use tree::{PINNED, Tree, series_and_arch};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,27 +28,27 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longest that any run of a test may take: a cold kernel build on a busy machine is a third.
+/// Time limit of one command; a kernel build from scratch on a busy machine takes a third of it.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// What a run said and how it ended.
+/// Output and exit code of a finished command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct RunOutput {
     /// Exit code, or 128 + the signal.
     pub code: i32,
-    /// The report.
+    /// Standard output: the report.
     pub stdout: String,
-    /// Everything else.
+    /// Standard error: progress, notes and errors.
     pub stderr: String,
-    /// Wall time.
-    pub took: Duration,
+    /// Wall-clock time from start to exit.
+    pub elapsed: Duration,
 }
 
-impl Ran {
-    /// The report as JSON.
+impl RunOutput {
+    /// Parses stdout as JSON.
     ///
     /// # Panics
-    /// If it is not JSON.
+    /// If stdout is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
@@ -56,7 +56,7 @@ impl Ran {
         })
     }
 
-    /// Outcome by case id.
+    /// Outcome of each case by its id, from the JSON report.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, String> {
         let report = self.json();
@@ -71,10 +71,10 @@ impl Ran {
             .collect()
     }
 
-    /// The folder that a run says it left, in its last line.
+    /// The report folder, which the last line of stderr names.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the last line names none.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         let last = self.stderr.lines().last().unwrap_or_default();
@@ -82,49 +82,50 @@ impl Ran {
         folder.unwrap_or_else(|| panic!("no folder:\n{}", self.stderr)).trim().into()
     }
 
-    /// Checks the exit code, and shows all that was said if it is another.
+    /// Asserts the exit code.
     ///
     /// # Panics
-    /// If the code is another.
+    /// With stdout and stderr, if the command ended with another code.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Ran {
+    pub fn expect_code(self, code: i32) -> RunOutput {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// Checks the exit code, and that there is no report but one sentence, with these words.
+    /// Asserts the exit code, an empty stdout, and one `sudbox: ` line on stderr with these words.
     ///
     /// # Panics
-    /// If it is not so.
+    /// If one of them is otherwise.
     #[track_caller]
-    pub fn says(self, code: i32, words: &[&str]) {
-        let ran = self.expect(code);
-        assert!(ran.stdout.is_empty(), "a report: {}", ran.stdout);
+    pub fn expect_error(self, code: i32, words: &[&str]) {
+        let result = self.expect_code(code);
+        assert!(result.stdout.is_empty(), "a report: {}", result.stdout);
         let sentences: Vec<&str> =
-            ran.stderr.lines().filter(|line| line.starts_with("sudbox: ")).collect();
-        assert_eq!(sentences.len(), 1, "{}", ran.stderr);
+            result.stderr.lines().filter(|line| line.starts_with("sudbox: ")).collect();
+        assert_eq!(sentences.len(), 1, "{}", result.stderr);
         for word in words {
             assert!(sentences[0].contains(word), "`{word}` is not in: {}", sentences[0]);
         }
-        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        assert!(!result.stderr.contains("panicked"), "{}", result.stderr);
     }
 }
 
-/// The ids of the cases that run on x86-64, as `--list` shows them.
+/// The ids of the cases that run on x86-64, from `sudbox run --list`.
 ///
 /// # Panics
-/// If it cannot.
+/// If the command fails.
 #[must_use]
 pub fn listed_cases() -> BTreeSet<String> {
     let mut list = sudbox();
     list.args(["run", "--list"]);
-    let listed = run(list).expect(0).stdout;
-    // What follows an empty line is not on this architecture.
+    let listed = run(list).expect_code(0).stdout;
+    // An empty line separates the cases of other architectures.
     let lines = listed.lines().take_while(|line| !line.is_empty());
     lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// The `sudbox` that is tested: the one that `SUDBOX` names, else one built now.
+/// A command for the tested `sudbox`: the binary named by the environment variable `SUDBOX`, or a
+/// release build of this checkout.
 #[must_use]
 pub fn sudbox() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -138,15 +139,15 @@ pub fn sudbox() -> Command {
             .status()
             .expect("cargo starts");
         assert!(status.success(), "building sudbox failed");
-        target().join("release/sudbox")
+        target_dir().join("release/sudbox")
     });
     let mut command = Command::new(program);
     command.env_remove("NO_COLOR");
     command
 }
 
-/// Where cargo builds.
-pub(crate) fn target() -> PathBuf {
+/// Cargo's target directory.
+pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -158,28 +159,28 @@ pub fn sudbox_run(arguments: &[&str]) -> Command {
     command
 }
 
-/// The checkout.
+/// The root of the checkout.
 #[must_use]
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the checkout")
 }
 
-/// A run that has been started, in a session of its own so that its leftovers can be found.
+/// A started command. It runs in its own session (setsid(2)), by which its processes are found.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     child: Child,
     started: Instant,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
-    said: std::sync::Arc<Mutex<String>>,
+    stderr_so_far: std::sync::Arc<Mutex<String>>,
 }
 
-/// Starts a command.
+/// Starts a command with an empty stdin.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If the command cannot be started.
 #[must_use]
-pub fn start(mut command: Command) -> Running {
+pub fn start(mut command: Command) -> RunningCommand {
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe {
         command.pre_exec(|| {
@@ -193,11 +194,11 @@ pub fn start(mut command: Command) -> Running {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = std::sync::Arc::new(Mutex::new(String::new()));
+    let stderr_so_far = std::sync::Arc::new(Mutex::new(String::new()));
     let mut out = child.stdout.take().expect("piped");
     let mut err = child.stderr.take().expect("piped");
-    let shared = said.clone();
-    Running {
+    let shared = stderr_so_far.clone();
+    RunningCommand {
         child,
         started: Instant::now(),
         stdout: Some(std::thread::spawn(move || {
@@ -208,37 +209,37 @@ pub fn start(mut command: Command) -> Running {
         stderr: Some(std::thread::spawn(move || {
             let mut piece = [0; 4096];
             while let Ok(count @ 1..) = err.read(&mut piece) {
-                locked(&shared).push_str(&String::from_utf8_lossy(&piece[..count]));
+                lock(&shared).push_str(&String::from_utf8_lossy(&piece[..count]));
             }
-            locked(&shared).clone()
+            lock(&shared).clone()
         })),
-        said,
+        stderr_so_far,
     }
 }
 
 /// Runs a command to its end.
 #[must_use]
-pub fn run(command: Command) -> Ran {
+pub fn run(command: Command) -> RunOutput {
     start(command).finish()
 }
 
-impl Running {
+impl RunningCommand {
     /// Waits until stderr contains `text`.
     ///
     /// # Panics
-    /// If the run ends or five minutes pass before that.
+    /// If the command ends, or five minutes pass, without `text`.
     pub fn wait_for(&mut self, text: &str) {
         self.wait_for_in_order(&[text]);
     }
 
-    /// Waits until stderr contains all of these, one after the other.
+    /// Waits until stderr contains all of `texts`, in this order.
     ///
     /// # Panics
-    /// If the run ends or five minutes pass before that.
+    /// If the command ends, or five minutes pass, without them.
     pub fn wait_for_in_order(&mut self, texts: &[&str]) {
         let until = Instant::now() + Duration::from_secs(300);
         loop {
-            let mut rest = locked(&self.said).clone();
+            let mut rest = lock(&self.stderr_so_far).clone();
             let mut missing = texts.iter().skip_while(|text| {
                 let at = rest.find(**text);
                 rest = at.map_or_else(String::new, |at| rest[at + text.len()..].to_owned());
@@ -246,25 +247,25 @@ impl Running {
             });
             let Some(text) = missing.next() else { return };
             let ended = self.child.try_wait().expect("a child of ours");
-            let said = locked(&self.said).clone();
-            assert!(ended.is_none() && Instant::now() < until, "`{text}` was not said:\n{said}");
+            let stderr = lock(&self.stderr_so_far).clone();
+            assert!(ended.is_none() && Instant::now() < until, "no `{text}` in:\n{stderr}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Sends a signal to the process alone, as `kill` does.
+    /// Sends a signal to the process, not to its children.
     pub fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         // SAFETY: kill touches no memory; the child has not been waited for.
         unsafe { libc::kill(pid, signal) };
     }
 
-    /// Waits for the end, and for every process of the run to be gone.
+    /// Waits until the command has ended, and then up to 5 s for its other processes to end.
     ///
     /// # Panics
-    /// If a process is left, or the run takes longer than any may.
+    /// If a process is left, or the command takes longer than [`LIMIT`].
     #[must_use]
-    pub fn finish(mut self) -> Ran {
+    pub fn finish(mut self) -> RunOutput {
         use std::os::unix::process::ExitStatusExt as _;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
@@ -272,15 +273,15 @@ impl Running {
             }
             if self.started.elapsed() > LIMIT {
                 let _ = self.child.kill();
-                panic!("no end after {LIMIT:?}:\n{}", locked(&self.said));
+                panic!("still running after {LIMIT:?}:\n{}", lock(&self.stderr_so_far));
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let took = self.started.elapsed();
+        let elapsed = self.started.elapsed();
         let session = self.child.id();
         let until = Instant::now() + Duration::from_secs(5);
         loop {
-            let left = processes_of(session);
+            let left = processes_in_session(session);
             if left.is_empty() {
                 break;
             }
@@ -290,21 +291,21 @@ impl Running {
         let joined = |handle: Option<JoinHandle<String>>| {
             handle.expect("taken once").join().expect("a reader")
         };
-        Ran {
+        RunOutput {
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             stdout: joined(self.stdout.take()),
             stderr: joined(self.stderr.take()),
-            took,
+            elapsed,
         }
     }
 }
 
-fn locked<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
     held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Processes of a session, zombies left out: pid and name.
-fn processes_of(session: u32) -> Vec<String> {
+/// PID and name of each process of a session, without zombies.
+fn processes_in_session(session: u32) -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
@@ -319,10 +320,10 @@ fn processes_of(session: u32) -> Vec<String> {
         .collect()
 }
 
-/// Runs a git that has to succeed, as somebody; gives back what it said.
+/// Runs git with a made-up author and returns its stdout.
 ///
 /// # Panics
-/// If it fails.
+/// If git fails.
 pub fn git(dir: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "gc.auto=0"])
@@ -336,13 +337,13 @@ pub fn git(dir: &Path, arguments: &[&str]) -> String {
     text
 }
 
-/// What a write to anything in a folder would change: inode, size, mode, and times, of which that of
-/// the status's change catches what sets the others back.
+/// Inode, size, mode, mtime and ctime of everything below a folder. A write changes at least the
+/// ctime, which a program cannot set back.
 ///
 /// # Panics
-/// If it cannot be read.
+/// If a folder or file cannot be read.
 #[must_use]
-pub fn state(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, u32, [i64; 4])> {
+pub fn file_metadata(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, u32, [i64; 4])> {
     let mut all = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
@@ -359,11 +360,11 @@ pub fn state(folder: &Path) -> BTreeMap<PathBuf, (u64, u64, u32, [i64; 4])> {
     all
 }
 
-/// Says on stderr what a long build does.
+/// A build monitor that prints phases and notes to stderr.
 #[derive(Clone, Copy, Debug)]
-pub struct Told;
+pub struct StderrMonitor;
 
-impl sudbox_images::Monitor for Told {
+impl sudbox_images::Monitor for StderrMonitor {
     fn phase(&mut self, what: &str) {
         eprintln!("{what}");
     }
@@ -376,28 +377,30 @@ impl sudbox_images::Monitor for Told {
     }
 }
 
-/// Where sudbox keeps what it has built.
+/// The cache directory of sudbox, found as sudbox itself finds it.
 ///
 /// # Panics
 /// If there is no home directory.
 #[must_use]
-pub fn cache() -> PathBuf {
+pub fn cache_dir() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     variable("SUDBOX_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("sudbox")))
         .unwrap_or_else(|| std::env::home_dir().expect("a home").join(".cache/sudbox"))
 }
 
-/// Says something also of a test that passes: what the macros print is shown of failures only.
-pub fn say(line: &str) {
+/// Prints a line to stderr, also from a test that passes: cargo captures only what `println!` and
+/// `eprintln!` print.
+pub fn print_uncaptured(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// A directory with links to every program of this machine but those whose names begin so.
+/// A directory with a symlink to every program of `PATH`, except those whose names begin with one of
+/// `left_out`.
 ///
 /// # Panics
-/// If it cannot be made.
+/// If the directory cannot be created.
 #[must_use]
 pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
     let bin = tempfile::tempdir().expect("a directory");
@@ -405,7 +408,7 @@ pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !left_out.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                // Of two programs with one name, the first on the path counts.
+                // The first program of a name in PATH wins; a later symlink fails.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.path().join(name));
             }
         }
@@ -413,12 +416,12 @@ pub fn programs_without(left_out: &[&str]) -> tempfile::TempDir {
     bin
 }
 
-/// Makes a tree of which no kernel can be built. Returns its path.
+/// Writes a kernel tree that cannot be built into `dir`, and returns its path.
 ///
 /// # Panics
-/// If it cannot be written.
+/// If a file cannot be written.
 #[must_use]
-pub fn hopeless(dir: &Path) -> String {
+pub fn unbuildable_tree(dir: &Path) -> String {
     let makefile = "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n";
     fs::write(dir.join("Makefile"), makefile).expect("a file");
     fs::write(dir.join("Kconfig"), "").expect("a file");
@@ -426,15 +429,15 @@ pub fn hopeless(dir: &Path) -> String {
     dir.to_str().expect("text").to_owned()
 }
 
-/// Holds two reports in JSON equal but for the times; panics with the places that differ.
+/// Asserts that two JSON reports are equal, apart from times and the fields that contain them.
 pub fn assert_same_but_times(one: &str, other: &str) {
     let mut differences = Vec::new();
-    collect("", &without_times(one), &without_times(other), &mut differences);
+    collect_differences("", &without_times(one), &without_times(other), &mut differences);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-fn collect(
-    place: &str,
+fn collect_differences(
+    path: &str,
     one: &serde_json::Value,
     other: &serde_json::Value,
     differences: &mut Vec<String>,
@@ -443,20 +446,20 @@ fn collect(
     match (one, other) {
         (Object(one), Object(other)) if one.keys().eq(other.keys()) => {
             for (name, value) in one {
-                collect(&format!("{place}/{name}"), value, &other[name], differences);
+                collect_differences(&format!("{path}/{name}"), value, &other[name], differences);
             }
         }
         (Array(one), Array(other)) if one.len() == other.len() => {
             for (index, (one, other)) in one.iter().zip(other).enumerate() {
-                collect(&format!("{place}/{index}"), one, other, differences);
+                collect_differences(&format!("{path}/{index}"), one, other, differences);
             }
         }
         _ if one == other => {}
-        _ => differences.push(format!("{place}: {one}\n    and {other}")),
+        _ => differences.push(format!("{path}: {one}\n    and {other}")),
     }
 }
 
-/// A report in JSON without what differs from run to run.
+/// Parses a JSON report and blanks the fields that differ from run to run.
 fn without_times(text: &str) -> serde_json::Value {
     fn strip(value: &mut serde_json::Value) {
         match value {
@@ -464,7 +467,7 @@ fn without_times(text: &str) -> serde_json::Value {
                 for (name, value) in fields {
                     match name.as_str() {
                         "millis" | "micros" => *value = serde_json::json!(0),
-                        // They hold times.
+                        // Texts that contain times.
                         "machine" | "guest" | "date" => *value = serde_json::json!(""),
                         _ => strip(value),
                     }

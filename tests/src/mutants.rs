@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mechanical mutants of the code that makes dispatch: negated conditions, dropped statements,
-//! values off by one, swapped operators, constants and operands.
+//! Mutants of the kernel's dispatch code, made by rules: negated conditions, dropped statements,
+//! values off by one, replaced operators, constants and operands.
 //!
-//! One kernel has them all; the boot argument `sudbox_mutant=N` chooses one, so that a mutant
-//! costs a boot and not a build. For that, each condition or statement becomes a choice between
-//! itself and its mutants.
+//! One kernel contains all mutants: each condition or statement becomes an expression that selects
+//! the original or one of its mutants. The boot argument `sudbox_mutant=N` selects a mutant, so that
+//! trying one costs a boot and not a build.
 
 mod code;
 
@@ -15,11 +15,15 @@ use std::fs;
 
 const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
 
-/// Code that is mutated: from one text up to another, in a file.
+/// A section of code to mutate.
 struct Scope {
+    /// Series whose source has the section.
     kernels: &'static [&'static str],
+    /// File below the root of the tree.
     file: &'static str,
+    /// Text with which the section begins.
     from: &'static str,
+    /// Text before which the section ends; empty for the end of the file.
     to: &'static str,
 }
 
@@ -35,7 +39,7 @@ const fn new(file: &'static str, from: &'static str, to: &'static str) -> Scope 
     Scope { kernels: &["7.3"], file, from, to }
 }
 
-/// All of the dispatch code, and what concerns it elsewhere.
+/// The dispatch code, and the lines about dispatch in other files.
 const SCOPES: &[Scope] = &[
     old(DISPATCH, "static void trigger_sigsys(", ""),
     new(DISPATCH, "static void trigger_sigsys(", "\n#ifdef CONFIG_SYSCTL"),
@@ -80,8 +84,8 @@ const SCOPES: &[Scope] = &[
     ),
 ];
 
-/// Appended to the dispatch code: what chooses the mutant.
-const CHOICE: &str = "
+/// C code, appended to the dispatch code, that parses the boot argument.
+const BOOT_ARGUMENT: &str = "
 #include <linux/init.h>
 #include <linux/kstrtox.h>
 
@@ -99,27 +103,29 @@ __setup(\"sudbox_mutant=\", sudbox_mutant_setup);
 pub struct Mutant {
     /// Value of `sudbox_mutant=`.
     pub number: usize,
-    /// File in the tree; and `, place N` from the second place in it on of which the rest is true.
+    /// File in the tree, followed by `, place N` for the N-th equal mutant of a file, from the second.
     pub place: String,
-    /// The condition or statement.
-    pub was: String,
-    /// What it becomes; empty if it is dropped.
-    pub is: String,
+    /// The original condition or statement.
+    #[serde(rename = "was")]
+    pub original: String,
+    /// The code in its place; empty if the statement is dropped.
+    #[serde(rename = "is")]
+    pub replacement: String,
 }
 
 impl std::fmt::Display for Mutant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is = if self.is.is_empty() { "nothing" } else { &self.is };
-        write!(f, "{}: `{}` becomes `{is}`", self.place, self.was)
+        let new = if self.replacement.is_empty() { "nothing" } else { &self.replacement };
+        write!(f, "{}: `{}` becomes `{new}`", self.place, self.original)
     }
 }
 
-/// Puts every mutant into the tree of a kernel.
+/// Inserts all mutants into the tree of a kernel, and returns them.
 ///
 /// # Panics
-/// If code that is to be mutated is not there.
+/// If a section to mutate is not in its file.
 #[must_use]
-pub fn plant(tree: &Tree, kernel: &str) -> Vec<Mutant> {
+pub fn insert_all(tree: &Tree, kernel: &str) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     let mut files: Vec<&str> = SCOPES.iter().map(|scope| scope.file).collect();
     files.dedup();
@@ -143,12 +149,12 @@ pub fn plant(tree: &Tree, kernel: &str) -> Vec<Mutant> {
                 };
                 let end = begin + length.unwrap_or_else(|| panic!("{file} without {:?}", scope.to));
                 out.push_str(&rest[..begin]);
-                out.push_str(&code::mutated(&rest[begin..end], file, &mut mutants));
+                out.push_str(&code::mutate(&rest[begin..end], file, &mut mutants));
                 rest = &rest[end..];
             }
             out.push_str(rest);
             if file == DISPATCH {
-                out.push_str(CHOICE);
+                out.push_str(BOOT_ARGUMENT);
             }
             out
         });
@@ -156,28 +162,29 @@ pub fn plant(tree: &Tree, kernel: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// A mutant that no case can notice, and why.
+/// A mutant that behaves like the original, so that no case can notice it.
 #[derive(Clone, Debug)]
 pub struct Equivalent {
     place: String,
-    was: String,
-    is: String,
-    /// Why it is no fault.
+    original: String,
+    replacement: String,
+    /// Why the mutant is no fault.
     pub reason: String,
 }
 
 impl Equivalent {
-    /// Whether it speaks of this mutant.
+    /// Whether this entry describes `mutant`.
     #[must_use]
-    pub fn is(&self, mutant: &Mutant) -> bool {
-        (&self.place, &self.was, &self.is) == (&mutant.place, &mutant.was, &mutant.is)
+    pub fn matches(&self, mutant: &Mutant) -> bool {
+        (&self.place, &self.original, &self.replacement)
+            == (&mutant.place, &mutant.original, &mutant.replacement)
     }
 }
 
-/// What `tests/faults/equivalent.txt` says.
+/// Reads `tests/faults/equivalent.txt`.
 ///
 /// # Panics
-/// If it cannot be read.
+/// If the file cannot be read or an entry is incomplete.
 #[must_use]
 pub fn equivalents() -> Vec<Equivalent> {
     let file = root().join("tests/faults/equivalent.txt");
@@ -187,10 +194,14 @@ pub fn equivalents() -> Vec<Equivalent> {
         .split(|line| line.is_empty())
         .filter(|block| !block.is_empty())
         .map(|block| match block {
-            [place, was, is, reason @ ..] if !reason.is_empty() => Equivalent {
+            [place, original, replacement, reason @ ..] if !reason.is_empty() => Equivalent {
                 place: (*place).to_owned(),
-                was: was.strip_prefix("- ").expect("- what it was").to_owned(),
-                is: is.strip_prefix('+').expect("+ what it is").trim_start().to_owned(),
+                original: original.strip_prefix("- ").expect("`- ` and the original").to_owned(),
+                replacement: replacement
+                    .strip_prefix('+')
+                    .expect("`+` and the replacement")
+                    .trim_start()
+                    .to_owned(),
                 reason: reason.join(" "),
             },
             _ => panic!("place, -, + and a reason are needed: {block:?}"),

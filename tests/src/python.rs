@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs of the Python world that check what we write.
+//! Python packages that check sudbox's output formats.
 
-use crate::say;
-use crate::tree::held;
+use crate::print_uncaptured;
+use crate::tree::lock_in_cache;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The `bin` folder of an environment that has a package, and is kept; `None`, loudly, if it cannot
-/// be had.
+/// The `bin` folder of a virtual environment with a package, kept in the cache. Prints `NOT RUN` and
+/// returns `None` if the package cannot be installed.
 ///
 /// # Panics
 /// If the cache cannot be written.
 #[must_use]
-pub fn with(package: &str) -> Option<PathBuf> {
-    let (home, _lock) = held(&format!("python/{package}"));
+pub fn environment_with(package: &str) -> Option<PathBuf> {
+    let (home, _lock) = lock_in_cache(&format!("python/{package}"));
     let bin = home.join("bin");
-    // Written last: an environment that was interrupted is made again.
+    // Written last, so that an interrupted installation is repeated.
     let mark = home.join("installed");
     if !mark.exists() {
         let mut venv = Command::new("python3");
@@ -34,6 +34,6 @@ pub fn with(package: &str) -> Option<PathBuf> {
     if mark.exists() {
         return Some(bin);
     }
-    say(&format!("NOT RUN: pip cannot install {package} (python3-venv, a network?)"));
+    print_uncaptured(&format!("NOT RUN: pip cannot install {package} (python3-venv, a network?)"));
     None
 }

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kernel trees that tests break: one for each series, because every tree costs a build.
+//! Kernel trees that tests modify. The tests share one tree per series, because each costs a build.
 
 use crate::faults::files_of;
-use crate::{cache, locked, root, run, sudbox, sudbox_run};
+use crate::{cache_dir, lock, root, run, sudbox, sudbox_run};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-/// The pinned series, whose tree most tests share.
+/// The pinned series; most tests share its tree.
 pub const PINNED: &str = "6.12";
 
-/// Series and architecture of a kernel: `6.12` is x86-64's, `6.12-riscv64` that of riscv64.
+/// Splits a kernel's name into series and architecture: `6.12` is for x86-64, `6.12-riscv64` for
+/// riscv64.
 #[must_use]
 pub fn series_and_arch(kernel: &str) -> (&str, &str) {
     kernel.split_once('-').unwrap_or((kernel, "x86_64"))
 }
 
-/// What make wants for an architecture that is not this machine's.
+/// The variables of make for cross-compiling to an architecture.
 fn make_arguments(arch: &str) -> &'static [&'static str] {
     match arch {
         "riscv64" => &["ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"],
@@ -28,30 +29,30 @@ fn make_arguments(arch: &str) -> &'static [&'static str] {
     }
 }
 
-/// The patch that makes an architecture's pinned kernel, if there is one: it is part of the tree, so
-/// that it can be broken too.
+/// The patch that adds dispatch to the pinned kernel of an architecture. The tree contains it, so
+/// that faults can break it too.
 fn pinned_patch(arch: &str) -> Option<PathBuf> {
     let patches = root().join("kernel-config/patches");
     (arch == "aarch64").then(|| patches.join("aarch64/6.12-sud.patch"))
 }
 
-/// The unpacked source of a kernel, which a run has put into the cache.
+/// The unpacked source of a kernel in the cache. Runs sudbox once per kernel to fetch it.
 ///
 /// # Panics
-/// If it is not there.
+/// If the run fails or the source is not in the cache.
 pub(crate) fn source(kernel: &str) -> PathBuf {
     static FETCHED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let (series, arch) = series_and_arch(kernel);
-    if locked(&FETCHED).insert(kernel.to_owned()) {
-        let _ = run(sudbox_run(&[series, "--arch", arch, "--cases", "boot"])).expect(0);
+    if lock(&FETCHED).insert(kernel.to_owned()) {
+        let _ = run(sudbox_run(&[series, "--arch", arch, "--cases", "boot"])).expect_code(0);
     }
     let (version, level) = series.split_once('.').expect("a series");
-    let sources = cache().join("sources");
+    let sources = cache_dir().join("sources");
     let found = fs::read_dir(&sources)
         .unwrap_or_else(|error| panic!("{}: {error}", sources.display()))
         .flatten()
         .map(|entry| entry.path())
-        // Beside it may be what other architectures are built from.
+        // The cache may also hold the source for other architectures.
         .filter(|path| path.to_string_lossy().ends_with(&format!("-{arch}")))
         .find(|path| {
             fs::read_to_string(path.join("Makefile")).is_ok_and(|makefile| {
@@ -61,32 +62,33 @@ pub(crate) fn source(kernel: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("no source of {kernel} in {}", sources.display()))
 }
 
-/// Waits for a place of the tests in the cache: beside the sources, so that links can be made, and
-/// kept for the next clone. It is the caller's until the lock is dropped.
+/// Locks `tests/NAME` in the cache, waiting for its holder. Returns the path, at which there may be
+/// nothing yet, and the lock, which dropping releases. The cache has the sources too, so that files
+/// can be hard-linked.
 ///
 /// # Panics
-/// If it cannot be had.
-pub(crate) fn held(name: &str) -> (PathBuf, fs::File) {
-    let path = cache().join("tests").join(name);
+/// If the lock cannot be created.
+pub(crate) fn lock_in_cache(name: &str) -> (PathBuf, fs::File) {
+    let path = cache_dir().join("tests").join(name);
     fs::create_dir_all(path.parent().expect("a parent")).expect("a directory in the cache");
-    let lock = fs::File::create(beside(&path, "lock")).expect("a lock");
+    let lock = fs::File::create(with_suffix(&path, "lock")).expect("a lock");
     lock.lock().expect("the lock");
     (path, lock)
 }
 
-/// A file of ours beside such a place.
-pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
+/// `path` with `.what` appended to its last component.
+pub(crate) fn with_suffix(path: &Path, what: &str) -> PathBuf {
     let mut path = path.to_owned().into_os_string();
     path.push(format!(".{what}"));
     path.into()
 }
 
-/// Applies a patch to what is in a folder.
+/// Applies a patch to the files in a folder.
 ///
 /// # Errors
-/// It does not apply.
+/// The patch does not apply.
 pub(crate) fn apply(patch: &Path, folder: &Path) -> Result<(), String> {
-    // patch(1) writes a new file and renames it.
+    // patch(1) writes a new file and renames it, so a hard link's other name is not changed.
     let output = Command::new("patch")
         .args(["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-"])
         .arg("--input")
@@ -100,8 +102,8 @@ pub(crate) fn apply(patch: &Path, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A kernel tree that tests change, as somebody would have it who has begun a build in it. Held by
-/// one test at a time; a new holder gets it as released, with its patches applied.
+/// A kernel tree that tests modify. It has a `.config` and objects of its own, like a tree that a
+/// developer works in. One test at a time holds it, and gets it unmodified but for its patches.
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
@@ -114,7 +116,7 @@ impl Tree {
     /// Waits for the tree of the pinned kernel and applies these patches of `tests/faults/`.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the tree cannot be made or a patch does not apply.
     #[must_use]
     pub fn with(patches: &[&str]) -> Tree {
         let tree = Tree::of(PINNED);
@@ -127,52 +129,53 @@ impl Tree {
     /// Waits for the tree of a kernel such as `7.3` or `6.12-riscv64`.
     ///
     /// # Panics
-    /// If it cannot be made.
+    /// If the tree cannot be made.
     #[must_use]
     pub fn of(kernel: &str) -> Tree {
         let source = source(kernel);
         let arch = series_and_arch(kernel).1.to_owned();
-        let (path, lock) = held(&format!("tree-{kernel}"));
+        let (path, lock) = lock_in_cache(&format!("tree-{kernel}"));
         let tree = Tree { path, arch, source, _lock: lock };
-        tree.make();
+        tree.create();
         tree.reset();
         tree
     }
 
-    /// Where it is.
+    /// The tree's directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it is, as an argument.
+    /// The tree's directory as an argument for `sudbox run`.
     ///
     /// # Panics
-    /// If it is not UTF-8.
+    /// If the path is not UTF-8.
     #[must_use]
     pub fn argument(&self) -> &str {
         self.path.to_str().expect("a UTF-8 path")
     }
 
-    /// The architecture that it is for.
+    /// The architecture that the tree is built for, such as `x86_64`.
     #[must_use]
     pub fn arch(&self) -> &str {
         &self.arch
     }
 
-    fn changed(&self) -> PathBuf {
-        beside(&self.path, "changed")
+    /// The file that lists the names of the modified files.
+    fn changed_list(&self) -> PathBuf {
+        with_suffix(&self.path, "changed")
     }
 
-    /// Copies the source, if the tree is not a copy of it yet, and begins a build in it with a
-    /// configuration that is not ours.
-    fn make(&self) {
-        let mark = beside(&self.path, "copy-of");
+    /// Copies the source, unless the tree is a copy of it already, and prepares a build in the tree
+    /// with a configuration that sudbox does not use.
+    fn create(&self) {
+        let mark = with_suffix(&self.path, "copy-of");
         let source = self.source.to_str().expect("a UTF-8 path");
         if fs::read_to_string(&mark).is_ok_and(|text| text == source) {
             return;
         }
-        // Hard links where they can be had: whoever changes a file replaces it.
+        // Hard links where possible: a modified file is replaced, never written to.
         let copied = ["-al", "-a"].iter().any(|how| {
             let _ = fs::remove_dir_all(&self.path);
             let mut copy = Command::new("cp");
@@ -180,7 +183,7 @@ impl Tree {
             copy.status().is_ok_and(|status| status.success())
         });
         assert!(copied, "copying {source} failed");
-        // What sudbox builds in its own copies is not part of a person's tree.
+        // sudbox builds in `sudbox-*` of its own sources; a developer's tree has none.
         for entry in fs::read_dir(&self.path).expect("the copy").flatten() {
             if entry.file_name().to_string_lossy().starts_with("sudbox-") {
                 fs::remove_dir_all(entry.path()).expect("a directory of ours");
@@ -201,38 +204,41 @@ impl Tree {
         fs::write(&mark, source).expect("a mark");
     }
 
-    /// Puts every file that a holder changed back.
+    /// Restores every modified file.
     ///
     /// # Panics
-    /// If one cannot be read or written.
+    /// If a file cannot be read or written.
     pub fn reset(&self) {
         let _ = fs::remove_dir_all(self.path.join(".git"));
-        for name in fs::read_to_string(self.changed()).unwrap_or_default().lines() {
+        for name in fs::read_to_string(self.changed_list()).unwrap_or_default().lines() {
             let Ok(original) = fs::read(self.source.join(name)) else {
                 let _ = fs::remove_file(self.path.join(name));
                 continue;
             };
             let now = fs::read(self.path.join(name)).unwrap_or_default();
             if now != original {
-                self.put(name, &original);
+                self.replace_file(name, &original);
             }
         }
-        let _ = fs::remove_file(self.changed());
+        let _ = fs::remove_file(self.changed_list());
         if let Some(patch) = pinned_patch(&self.arch) {
             self.try_apply_file(&patch).unwrap_or_else(|why| panic!("{}: {why}", patch.display()));
         }
     }
 
-    /// Notes that a file is changed, before it is.
-    fn note(&self, name: &str) {
+    /// Adds a file to the list of modified files; called before the change.
+    fn record_change(&self, name: &str) {
         use std::io::Write as _;
-        let mut list =
-            fs::OpenOptions::new().append(true).create(true).open(self.changed()).expect("a list");
+        let mut list = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.changed_list())
+            .expect("a list");
         writeln!(list, "{name}").expect("a list");
     }
 
-    fn put(&self, name: &str, contents: &[u8]) {
-        // A new file, never a write into one that may be hard-linked to the cache's.
+    fn replace_file(&self, name: &str, contents: &[u8]) {
+        // The old file may be a hard link to the source in the cache, so it is unlinked first.
         let path = self.path.join(name);
         let _ = fs::remove_file(&path);
         fs::write(&path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -241,7 +247,7 @@ impl Tree {
     /// Applies a patch of `tests/faults/`.
     ///
     /// # Panics
-    /// If it does not apply.
+    /// If the patch does not apply.
     pub fn apply(&self, patch: &str) {
         self.try_apply(patch).unwrap_or_else(|why| panic!("{patch}: {why}"));
     }
@@ -249,21 +255,21 @@ impl Tree {
     /// Applies a patch of `tests/faults/`.
     ///
     /// # Errors
-    /// It does not apply, or changes nothing.
+    /// The patch does not apply, or leaves a file that it names unchanged.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the patch cannot be read.
     pub fn try_apply(&self, patch: &str) -> Result<(), String> {
         self.try_apply_file(&root().join("tests/faults").join(patch))
     }
 
-    /// Applies a patch file, wherever it lies.
+    /// Applies a patch file of any directory.
     ///
     /// # Errors
-    /// It does not apply, or changes nothing.
+    /// The patch does not apply, or leaves a file that it names unchanged.
     ///
     /// # Panics
-    /// If it cannot be read.
+    /// If the patch cannot be read.
     pub fn try_apply_file(&self, file: &Path) -> Result<(), String> {
         let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let names: Vec<&str> = files_of(&text).collect();
@@ -271,40 +277,40 @@ impl Tree {
             names.iter().map(|name| fs::read_to_string(self.path.join(name)).ok()).collect()
         };
         for name in &names {
-            self.note(name);
+            self.record_change(name);
         }
         let before = read();
         apply(file, &self.path)?;
         if before.iter().zip(read()).any(|(before, after)| *before == after) {
-            return Err("changes nothing in a file that it names".into());
+            return Err("leaves a file that it names unchanged".into());
         }
         Ok(())
     }
 
-    /// Changes the text of one file.
+    /// Replaces the text of one file by `change` of it.
     ///
     /// # Panics
-    /// If the file cannot be read or written, or does not change.
+    /// If the file cannot be read or written, or `change` returns the same text.
     pub fn edit(&self, name: &str, change: impl FnOnce(&str) -> String) {
         let text = fs::read_to_string(self.path.join(name)).expect("a file of the tree");
         let changed = change(&text);
         assert_ne!(text, changed, "{name} does not change");
-        self.note(name);
-        self.put(name, changed.as_bytes());
+        self.record_change(name);
+        self.replace_file(name, changed.as_bytes());
     }
 
-    /// Adds the selftests of dispatch, which a source in the cache is without. Who builds a kernel
-    /// does not look at them.
+    /// Adds the kernel's selftests of dispatch, which the cached source does not contain. They do not
+    /// affect the kernel's build.
     ///
     /// # Panics
-    /// If they cannot be had.
+    /// If they cannot be fetched or copied.
     pub fn add_selftests(&self, series: &str) {
         let mut command = sudbox();
         command.args(["kselftest", series]);
-        let _ = run(command).expect(0);
-        // A release's selftests are for any architecture, its source for one.
+        let _ = run(command).expect_code(0);
+        // Selftests are cached by release, sources by release and architecture.
         let source = self.source.file_name().expect("a name").to_string_lossy();
-        let from = fs::read_dir(cache().join("selftests"))
+        let from = fs::read_dir(cache_dir().join("selftests"))
             .expect("selftests in the cache")
             .flatten()
             .find(|entry| source.starts_with(&*entry.file_name().to_string_lossy()))
@@ -316,11 +322,11 @@ impl Tree {
         assert!(copied.is_ok_and(|status| status.success()), "copying {} failed", from.display());
     }
 
-    /// Adds a comment that no run before had, so that there is something to build.
+    /// Appends a comment with the current time to a file, so that make has to rebuild it.
     ///
     /// # Panics
     /// If the file cannot be read or written.
-    pub fn freshen(&self, name: &str) {
+    pub fn force_rebuild(&self, name: &str) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("a clock").as_nanos();
         self.edit(name, |text| format!("{text}\n/* {now} */\n"));

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which cases each architecture has, and why it does not have the others.
+//! `sudbox run --list`: the cases of each architecture, and why it lacks the others.
 
 use std::collections::BTreeSet;
 use sudbox_images::Arch;
 use sudbox_tests::{run, sudbox};
 
-/// Ids and what is said of each: of those that an architecture has, and of the others.
+/// Ids of cases, with the promise or the reason why the architecture lacks the case.
 type Listed = Vec<(String, String)>;
 
+/// The cases that an architecture has, and those that it lacks.
 fn list(arch: Arch) -> (Listed, Listed) {
     let mut command = sudbox();
     command.args(["run", "--list", "--arch", arch.name()]);
-    let ran = run(command).expect(0);
+    let result = run(command).expect_code(0);
     let line = |line: &str| {
         let (id, says) = line.split_once(' ').unwrap_or((line, ""));
         (id.to_owned(), says.trim().to_owned())
     };
     let heading = format!("\nnot on {}:\n", arch.name());
-    let (there, not) = ran.stdout.split_once(&heading).expect("cases that it has not");
+    let (there, not) = result.stdout.split_once(&heading).expect("cases that it has not");
     (there.lines().map(line).collect(), not.lines().map(line).collect())
 }
 

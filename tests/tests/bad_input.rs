@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Mistakes and broken machines: the right exit code and one clear sentence.
+//! Wrong arguments and unsuitable machines: each gives the right exit code and one line of error.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use sudbox_tests::{Ran, cache, programs_without, run, sudbox, sudbox_run};
+use sudbox_tests::{RunOutput, cache_dir, programs_without, run, sudbox, sudbox_run};
 
 #[test]
 fn a_text_file_is_no_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("notes.txt");
     fs::write(&file, "not a kernel\n").unwrap();
-    run(sudbox_run(&[file.to_str().unwrap()])).says(129, &["notes.txt"]);
+    run(sudbox_run(&[file.to_str().unwrap()])).expect_error(129, &["notes.txt"]);
 }
 
-/// A setup header as Documentation/arch/x86/boot.rst has it, of an image of 8192 bytes.
+/// A bzImage of 8192 bytes: a valid setup header (Documentation/arch/x86/boot.rst) and no code.
 fn whole_bzimage() -> Vec<u8> {
     let mut image = vec![0u8; 8192];
     image[0x1f1] = 4;
@@ -31,47 +31,49 @@ fn a_bzimage_that_is_cut_short_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bzImage");
     let mut image = whole_bzimage();
-    // More than there is.
+    // syssize, in units of 16 bytes: more than the file contains.
     image[0x1f4..0x1f8].copy_from_slice(&0x0010_0000_u32.to_le_bytes());
     fs::write(&file, image).unwrap();
-    run(sudbox_run(&[file.to_str().unwrap()])).says(129, &["bzImage"]);
+    run(sudbox_run(&[file.to_str().unwrap()])).expect_error(129, &["bzImage"]);
 }
 
 #[test]
 fn unknown_versions_and_missing_files_are_named() {
-    run(sudbox_run(&["banana"])).says(129, &["banana"]);
-    run(sudbox_run(&["./no/such/tree"])).says(129, &["no/such/tree"]);
+    run(sudbox_run(&["banana"])).expect_error(129, &["banana"]);
+    run(sudbox_run(&["./no/such/tree"])).expect_error(129, &["no/such/tree"]);
 }
 
 #[test]
 fn unknown_cases_flavours_and_architectures_are_named() {
-    run(sudbox_run(&["--cases", "selektor"])).says(129, &["selektor"]);
-    run(sudbox_run(&["--flavour", "vanilla"])).says(129, &["vanilla"]);
-    run(sudbox_run(&["--arch", "pdp11"])).says(129, &["pdp11"]);
+    run(sudbox_run(&["--cases", "selektor"])).expect_error(129, &["selektor"]);
+    run(sudbox_run(&["--flavour", "vanilla"])).expect_error(129, &["vanilla"]);
+    run(sudbox_run(&["--arch", "pdp11"])).expect_error(129, &["pdp11"]);
 }
 
 #[test]
-fn patches_that_are_none_or_have_nothing_to_change_are_named() {
+fn missing_and_unusable_patches_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (notes, patch, image) = (path("notes"), path("x.patch"), path("bzImage"));
     fs::write(&notes, "no patch\n").unwrap();
     fs::write(&patch, "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-1\n+2\n").unwrap();
     fs::write(&image, whole_bzimage()).unwrap();
-    let ran = |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
-    ran("6.12", &path("none")).says(129, &["none", "mailbox"]);
-    ran("6.12", &notes).says(129, &["notes", "changes no file"]);
-    ran(&image, &patch).says(129, &["bzImage", "prebuilt kernel"]);
+    let run_with_patches =
+        |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
+    run_with_patches("6.12", &path("none")).expect_error(129, &["none", "mailbox"]);
+    run_with_patches("6.12", &notes).expect_error(129, &["notes", "changes no file"]);
+    run_with_patches(&image, &patch).expect_error(129, &["bzImage", "prebuilt kernel"]);
 }
 
 #[test]
 fn a_pinned_kernel_of_another_architecture_is_refused() {
-    run(sudbox_run(&["6.12-sud"])).says(129, &["6.12-sud", "not for x86_64"]);
+    run(sudbox_run(&["6.12-sud"])).expect_error(129, &["6.12-sud", "not for x86_64"]);
 }
 
 #[test]
 fn packages_of_another_architecture_are_refused() {
-    run(sudbox_run(&["deb:6.12", "--arch", "aarch64"])).says(129, &["deb:6.12", "for aarch64"]);
+    run(sudbox_run(&["deb:6.12", "--arch", "aarch64"]))
+        .expect_error(129, &["deb:6.12", "for aarch64"]);
 }
 
 #[test]
@@ -83,21 +85,21 @@ fn usage_is_129_too() {
 
 #[test]
 fn without_qemu_the_machine_is_at_fault() {
-    // The kernel is in the cache, so that nothing else is missing first; without a package manager
-    // nothing is installed either.
-    let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
+    // With the kernel in the cache, only QEMU is missing; without a package manager, sudbox cannot
+    // install it.
+    let _ = run(sudbox_run(&["--cases", "boot"])).expect_code(0);
     let bin = programs_without(&["qemu-system-", "apt", "dnf", "pacman", "zypper"]);
     let mut command = sudbox_run(&[]);
     command.env("PATH", bin.path());
-    run(command).says(128, &["qemu-system-x86_64"]);
+    run(command).expect_error(128, &["qemu-system-x86_64"]);
 }
 
 #[test]
-fn what_an_init_is_built_with_is_missed_before_anything_is_built() {
+fn missing_tools_for_guest_init_are_named_before_anything_is_built() {
     let bin = programs_without(&["cargo", "riscv64-", "apt", "dnf", "pacman", "zypper"]);
     let add = |name: &str, script: &str| {
         let program = bin.path().join(name);
-        // What is there may be a link to this machine's own.
+        // Do not write through a symlink to the machine's own program.
         let _ = fs::remove_file(&program);
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -107,38 +109,38 @@ fn what_an_init_is_built_with_is_missed_before_anything_is_built() {
     let missed = |what: &str| {
         let mut command = sudbox_run(&["6.12", "--arch", "riscv64"]);
         command.env("SUDBOX_CACHE", cache.path()).env("PATH", bin.path());
-        let ran = run(command);
-        assert!(!ran.stderr.contains("looking for"), "{}", ran.stderr);
-        ran.says(128, &[what]);
+        let result = run(command);
+        assert!(!result.stderr.contains("looking for"), "{}", result.stderr);
+        result.expect_error(128, &[what]);
     };
     missed("riscv64-linux-gnu-gcc with a static C library");
     add("riscv64-linux-gnu-gcc", "echo /libc.a");
     missed("cargo is not here");
 }
 
-/// `sudbox run 6.12` with its cache on a disk of its own, prepared by `script`, in which `$disk` is
-/// where it is.
-fn on_a_small_disk(script: &str) -> Ran {
-    let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
+/// Runs a shell script that mounts a file system on `$disk` and executes `"$@"`, which is `sudbox run
+/// 6.12` with the cache in `$disk`. `$cached` is the ordinary cache.
+fn on_a_small_disk(script: &str) -> RunOutput {
+    let _ = run(sudbox_run(&["--cases", "boot"])).expect_code(0);
     let dir = tempfile::tempdir().unwrap();
-    // A mount namespace of its own: the disk goes with the last process in it.
+    // The file system disappears with the mount namespace's last process.
     let mut command = Command::new("unshare");
     command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
     let inner = sudbox_run(&["6.12"]);
     command.arg(inner.get_program()).args(inner.get_args());
-    command.env("SUDBOX_CACHE", dir.path()).env("cached", cache()).env("disk", dir.path());
+    command.env("SUDBOX_CACHE", dir.path()).env("cached", cache_dir()).env("disk", dir.path());
     run(command)
 }
 
 #[test]
 fn a_disk_that_is_full_during_the_download_is_the_machines_fault() {
-    let ran = on_a_small_disk("mount -t tmpfs -o size=48m tmpfs \"$disk\"; exec \"$@\"");
-    ran.says(128, &["disk is full"]);
+    let result = on_a_small_disk("mount -t tmpfs -o size=48m tmpfs \"$disk\"; exec \"$@\"");
+    result.expect_error(128, &["disk is full"]);
 }
 
 #[test]
 fn a_disk_that_is_full_during_the_build_is_the_machines_fault() {
-    let ran = on_a_small_disk(
+    let result = on_a_small_disk(
         "mount -t tmpfs -o size=6g tmpfs \"$disk\"
          mkdir \"$disk/sources\"
          cp -a \"$cached/sources\"/6.12.*-x86_64 \"$disk/sources\"
@@ -147,14 +149,14 @@ fn a_disk_that_is_full_during_the_build_is_the_machines_fault() {
          fallocate -l $((left - (6 << 20))) \"$disk/ballast\"
          exec \"$@\"",
     );
-    assert!(ran.stderr.contains("building"), "{}", ran.stderr);
-    ran.says(128, &["disk is full"]);
+    assert!(result.stderr.contains("building"), "{}", result.stderr);
+    result.expect_error(128, &["disk is full"]);
 }
 
 #[test]
 fn a_cache_that_cannot_be_written_is_named() {
     let mut command = sudbox_run(&[]);
     command.env("SUDBOX_CACHE", "/proc/sudbox");
-    run(command).says(128, &["/proc/sudbox"]);
-    assert!(cache().exists());
+    run(command).expect_error(128, &["/proc/sudbox"]);
+    assert!(cache_dir().exists());
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `git bisect run sudbox run ...` as it is, and `sudbox bisect`, on made-up histories.
+//! `git bisect run sudbox run ...` and `sudbox bisect` on made-up histories.
 
 use std::path::Path;
 use std::process::Command;
 use sudbox_tests::history::History;
-use sudbox_tests::{Ran, Tree, git, run, start, state, sudbox, sudbox_run};
+use sudbox_tests::{RunOutput, Tree, file_metadata, git, run, start, sudbox, sudbox_run};
 
 /// Changes one file and commits it.
 fn commit(tree: &Tree, subject: &str, file: &str, change: impl FnOnce(&str) -> String) {
@@ -21,7 +21,7 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
     let held = Tree::with(&[]);
     let tree = held.path();
     git(tree, &["init", "--quiet"]);
-    // The files that change are enough of a history; the rest is there but not tracked.
+    // Only the files that change are tracked.
     git(tree, &["add", "--force", "kernel/entry", MAIN]);
     git(tree, &["commit", "--quiet", "--message", "good"]);
     git(tree, &["tag", "good"]);
@@ -45,18 +45,18 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
         let mut command = Command::new("git");
         command.args(["bisect", "run"]).args(&words).current_dir(tree);
         if let Some(path) = path {
-            // git itself and what it needs, but no QEMU.
+            // A PATH with git and the programs that it needs, but without QEMU.
             command.env("PATH", path);
         }
-        let ran = run(command);
+        let result = run(command);
         git(tree, &["bisect", "reset"]);
-        ran
+        result
     };
-    let ran = bisect(None).expect(0);
-    assert!(ran.stdout.contains("is the first bad commit"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("    removes the hook"), "{}", ran.stdout);
+    let result = bisect(None).expect_code(0);
+    assert!(result.stdout.contains("is the first bad commit"), "{}", result.stdout);
+    assert!(result.stdout.contains("    removes the hook"), "{}", result.stdout);
 
-    // 128 and more stop git bisect: a machine without QEMU must not call a commit good or bad.
+    // An exit code from 128 on stops git bisect: without QEMU no commit is good or bad.
     let bin = tempfile::tempdir().unwrap();
     for program in ["git", "sh", "sed", "cat", "grep", "basename", "dirname", "tr", "wc", "printf"]
     {
@@ -68,9 +68,9 @@ fn git_bisect_run_finds_the_commit_and_stops_when_the_machine_is_at_fault() {
             }
         }
     }
-    let ran = bisect(bin.path().to_str());
-    assert_ne!(ran.code, 0, "{}", ran.stdout);
-    assert!(!ran.stdout.contains("is the first bad commit"), "{}", ran.stdout);
+    let result = bisect(bin.path().to_str());
+    assert_ne!(result.code, 0, "{}", result.stdout);
+    assert!(!result.stdout.contains("is the first bad commit"), "{}", result.stdout);
 }
 
 fn bisect(history: &History, arguments: &[&str]) -> Command {
@@ -82,15 +82,16 @@ fn bisect(history: &History, arguments: &[&str]) -> Command {
     command
 }
 
+/// Checks the commit that a bisection names; `word` is `bad` or `new`.
 #[track_caller]
-fn finds(ran: &Ran, word: &str, id: &str) {
-    let is = ran.stdout.starts_with(&format!("The first {word} commit between "))
-        && ran.stdout.contains(&format!("  commit    {id}\n"));
-    assert!(is, "{}{}", ran.stdout, ran.stderr);
+fn check_commit(result: &RunOutput, word: &str, id: &str) {
+    let is = result.stdout.starts_with(&format!("The first {word} commit between "))
+        && result.stdout.contains(&format!("  commit    {id}\n"));
+    assert!(is, "{}{}", result.stdout, result.stderr);
 }
 
 #[test]
-fn sudbox_bisect_finds_the_commit_and_goes_on_after_a_kill() {
+fn sudbox_bisect_finds_the_commit_and_resumes_after_a_kill() {
     let history = History::of("6.12");
     let fine = history.comment(&history.release(), "short: fine", DISPATCH);
     let not = history.edit(&fine, "short: not building", DISPATCH, |text| {
@@ -110,30 +111,36 @@ fn sudbox_bisect_finds_the_commit_and_goes_on_after_a_kill() {
     {
         history.tag(name, node);
     }
-    let before = state(history.path());
+    let before = file_metadata(history.path());
 
     let mut running = start(bisect(&history, &["--good", "short-fine", "--bad", "short-broken"]));
     running.wait_for("step  1 of about");
     running.signal(libc::SIGKILL);
-    let _ = running.finish().expect(128 + libc::SIGKILL);
+    let _ = running.finish().expect_code(128 + libc::SIGKILL);
     let mut command = sudbox();
     command.args(["bisect", "--resume", "--linux", history.argument()]);
-    let ran = run(command).expect(0);
-    finds(&ran, "bad", &culprit.id);
-    assert!(ran.stdout.contains("  sought    siginfo/code: pass, then fail\n"), "{}", ran.stdout);
-    assert!(!ran.stderr.contains("end  good"), "an end was judged again: {}", ran.stderr);
+    let result = run(command).expect_code(0);
+    check_commit(&result, "bad", &culprit.id);
+    assert!(
+        result.stdout.contains("  sought    siginfo/code: pass, then fail\n"),
+        "{}",
+        result.stdout
+    );
+    assert!(!result.stderr.contains("end  good"), "an end was judged again: {}", result.stderr);
 
-    let ran = run(bisect(&history, &["--good", "short-broken", "--bad", "short-mended"])).expect(0);
-    finds(&ran, "new", &fix.id);
-    assert!(ran.stderr.contains("the ends are the other way round"), "{}", ran.stderr);
+    let result =
+        run(bisect(&history, &["--good", "short-broken", "--bad", "short-mended"])).expect_code(0);
+    check_commit(&result, "new", &fix.id);
+    assert!(result.stderr.contains("the ends are the other way round"), "{}", result.stderr);
 
-    let ran = run(bisect(&history, &["--good", "short-fine", "--bad", "short-mended"])).expect(129);
-    assert!(ran.stderr.contains("nothing differs between short-fine and short-mended"));
-    assert_eq!(before, state(history.path()), "the user's repository was written to");
+    let result =
+        run(bisect(&history, &["--good", "short-fine", "--bad", "short-mended"])).expect_code(129);
+    assert!(result.stderr.contains("nothing differs between short-fine and short-mended"));
+    assert_eq!(before, file_metadata(history.path()), "the user's repository was written to");
 }
 
 #[test]
-fn what_cannot_be_bisected_gets_a_sentence_and_leaves_no_trace() {
+fn invalid_bisections_are_refused_in_one_line_and_leave_nothing_in_the_cache() {
     let dir = tempfile::tempdir().unwrap();
     let linux = dir.path().join("linux");
     std::fs::create_dir(&linux).unwrap();
@@ -158,13 +165,17 @@ fn what_cannot_be_bisected_gets_a_sentence_and_leaves_no_trace() {
     let refused = |tree: &str, arguments: &[&str], word: &str| {
         let mut command = sudbox();
         command.args(["bisect", "--linux"]).arg(dir.path().join(tree)).args(arguments);
-        let ran = run({
+        let result = run({
             command.env("SUDBOX_CACHE", &cache);
             command
         })
-        .expect(129);
-        assert!(ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{}", ran.stderr);
-        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+        .expect_code(129);
+        assert!(
+            result.stdout.is_empty() && result.stderr.lines().count() == 1,
+            "{}",
+            result.stderr
+        );
+        assert!(result.stderr.contains(word), "{}", result.stderr);
     };
     refused("linux", &["--good", "one", "--bad", "v99"], "no commit `v99`");
     refused("linux", &["--good", "-x", "--bad", "one"], "no commit `-x`");

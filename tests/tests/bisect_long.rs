@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `sudbox bisect` on a long history of a real kernel: branches, commits that do not build, commits
-//! that do not boot; from its ends, and again after a kill.
+//! `sudbox bisect` on a long history of a real kernel, with branches and with commits that do not
+//! build or boot; in one piece, and resumed after a kill.
 
 use std::process::Command;
-use sudbox_tests::history::{AUTHOR, History, Node};
-use sudbox_tests::{Ran, run, say, start, state, sudbox};
+use sudbox_tests::history::{AUTHOR, Commit, History};
+use sudbox_tests::{RunOutput, file_metadata, print_uncaptured, run, start, sudbox};
 
 const MAIN: &str = "kernel/entry/common.c";
 const BOOT: &str = "init/main.c";
@@ -15,20 +15,20 @@ const CULPRIT: &str = "x86/entry: clear the carry flag";
 const FIX: &str = "x86/entry: leave the carry flag alone";
 
 /// Breaks the build of a file.
-fn not_building(history: &History, on: &Node, subject: &str, name: &str) -> Node {
+fn not_building(history: &History, on: &Commit, subject: &str, name: &str) -> Commit {
     history.edit(on, subject, name, |text| format!("{text}\n#error not yet\n"))
 }
 
-fn building_again(history: &History, on: &Node, subject: &str, name: &str) -> Node {
+fn building_again(history: &History, on: &Commit, subject: &str, name: &str) -> Commit {
     history.edit(on, subject, name, |text| text.replace("\n#error not yet\n", ""))
 }
 
-/// 37 commits, with tags at what is sought between. The names are new in every run, so that
-/// every step has something to build.
-fn make(history: &History) -> Commits {
+/// Creates a history of 37 commits, with tags for the ends of bisections. A comment with the current
+/// time makes every commit new, so that every step has something to build.
+fn create(history: &History) -> Commits {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("a clock").as_nanos();
-    let comment = |on: &Node, subject: &str, file: &str| history.comment(on, subject, file);
+    let comment = |on: &Commit, subject: &str, file: &str| history.comment(on, subject, file);
     let fine = comment(&history.release(), &format!("fine, {now}"), MAIN);
     history.tag("fine", &fine);
 
@@ -42,7 +42,7 @@ fn make(history: &History) -> Commits {
     let side = building_again(history, &side, "calibrate: done", SIDE);
     let merged = history.merge(&two, &side, &[SIDE], "Merge calibrate");
     let four = comment(&merged, "entry: four", MAIN);
-    // For another reason, some do not boot.
+    // Commits that do not boot, for a reason other than the culprit.
     let panic = "\tdo_sysctl_args();\n\tpanic(\"not yet\");\n";
     let five = history
         .edit(&four, "init: check more", BOOT, |text| text.replace("\tdo_sysctl_args();\n", panic));
@@ -84,12 +84,13 @@ fn make(history: &History) -> Commits {
     Commits { wip, panics: five, before, culprit, fix }
 }
 
+/// Commits that the tests compare with the results.
 struct Commits {
-    wip: Node,
-    panics: Node,
-    before: Node,
-    culprit: Node,
-    fix: Node,
+    wip: Commit,
+    panics: Commit,
+    before: Commit,
+    culprit: Commit,
+    fix: Commit,
 }
 
 fn bisect(history: &History, arguments: &[&str]) -> Command {
@@ -104,23 +105,24 @@ fn resume() -> Command {
     command
 }
 
+/// Checks the commit that a bisection names; `word` is `bad` or `new`.
 #[track_caller]
-fn names(ran: &Ran, word: &str, commit: &Node, subject: &str) {
-    say(&ran.stdout);
+fn check_commit(result: &RunOutput, word: &str, commit: &Commit, subject: &str) {
+    print_uncaptured(&result.stdout);
     let first = format!("The first {word} commit between ");
-    assert!(ran.stdout.starts_with(&first), "{}", ran.stdout);
+    assert!(result.stdout.starts_with(&first), "{}", result.stdout);
     for line in [
         format!("  commit    {}\n", commit.id),
         format!("  author    {AUTHOR}\n"),
         format!("  subject   {subject}\n"),
     ] {
-        assert!(ran.stdout.contains(&line), "{line}{}", ran.stdout);
+        assert!(result.stdout.contains(&line), "{line}{}", result.stdout);
     }
 }
 
-/// Seconds of `make`, VM and the rest of every step but the ends.
-fn steps(ran: &Ran) -> Vec<[f64; 3]> {
-    let table = ran.stdout.split_once("\n  bad end ").expect("a table of steps").1;
+/// Seconds of `make`, of the VM and of the rest, for every step except the ends.
+fn steps(result: &RunOutput) -> Vec<[f64; 3]> {
+    let table = result.stdout.split_once("\n  bad end ").expect("a table of steps").1;
     let lines = table.lines().skip(1).take_while(|line| !line.is_empty());
     lines
         .map(|line| {
@@ -133,19 +135,19 @@ fn steps(ran: &Ran) -> Vec<[f64; 3]> {
 #[test]
 fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
     let history = History::of("6.12");
-    let commits = make(&history);
+    let commits = create(&history);
     let count = history.git(&["rev-list", "--count", "fine..mended"]);
     assert!(count.parse::<u32>().expect("a number") >= 24, "{count}");
-    // As somebody has it who is working on something else.
+    // A work tree and an index with unrelated changes, which must stay as they are.
     history.git(&["read-tree", "release"]);
     history.git(&["update-ref", "refs/heads/work", "release"]);
     history.git(&["checkout-index", "--force", "Makefile", MAIN, BOOT]);
     std::fs::write(history.path().join(MAIN), "what somebody is working on\n").unwrap();
     history.git(&["add", MAIN]);
     std::fs::write(history.path().join(BOOT), "and this is not added yet\n").unwrap();
-    let before = state(history.path());
+    let before = file_metadata(history.path());
 
-    // Killed in the middle of a build, gone on with, interrupted, and gone on with.
+    // Killed during a build, resumed, interrupted, and resumed again.
     let ends = ["--good", "fine", "--bad", "broken", "--cases", "registers,siginfo"];
     for (command, step, signal, code) in [
         (bisect(&history, &ends), "step  2 of about", libc::SIGKILL, 128 + libc::SIGKILL),
@@ -154,19 +156,19 @@ fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
         let mut running = start(command);
         running.wait_for_in_order(&[step, "building what changed"]);
         running.signal(signal);
-        let stopped = running.finish().expect(code);
+        let stopped = running.finish().expect_code(code);
         assert!(signal == libc::SIGKILL || stopped.stderr.contains("`sudbox bisect --resume`"));
     }
-    let resumed = run(resume()).expect(0);
-    names(&resumed, "bad", &commits.culprit, CULPRIT);
+    let resumed = run(resume()).expect_code(0);
+    check_commit(&resumed, "bad", &commits.culprit, CULPRIT);
     assert!(!resumed.stderr.contains("step  3 of about"), "{}", resumed.stderr);
     assert!(resumed.stdout.contains("  sought    registers/flags-kept: pass, then fail\n"));
     let before_it = format!("  before it {:.12} ctype: another comment", commits.before.id);
     assert!(resumed.stdout.contains(&before_it), "{}", resumed.stdout);
 
-    // In one piece it takes the same steps, and what was built is not built again.
-    let whole = run(bisect(&history, &ends)).expect(0);
-    names(&whole, "bad", &commits.culprit, CULPRIT);
+    // Without interruption it takes the same steps, and rebuilds nothing.
+    let whole = run(bisect(&history, &ends)).expect_code(0);
+    check_commit(&whole, "bad", &commits.culprit, CULPRIT);
     assert_eq!(steps(&whole).len(), steps(&resumed).len());
     for [make, _, rest] in steps(&whole) {
         assert!(make < 10.0 && rest < 10.0, "{}", whole.stdout);
@@ -175,29 +177,32 @@ fn the_commit_is_named_and_again_after_a_kill_and_in_both_directions() {
     let skips = "skip: this kernel does not boot: Kernel panic - not syncing: not yet";
     assert!(whole.stderr.contains(skips), "{}", whole.stderr);
 
-    // git takes the log.
+    // `git bisect replay` accepts the log.
     let log = whole.stdout.lines().find_map(|line| line.strip_prefix("  git bisect replay "));
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy");
     history.git(&["clone", "--quiet", "--shared", "--no-checkout", ".", copy.to_str().unwrap()]);
     let at = ["-C", copy.to_str().unwrap()];
     history.git(&[&at[..], &["config", "core.sparseCheckout", "true"]].concat());
-    let said = history.git(&[&at[..], &["bisect", "replay", log.unwrap()]].concat());
-    assert!(said.contains(&format!("{} is the first bad commit", commits.culprit.id)), "{said}");
+    let output = history.git(&[&at[..], &["bisect", "replay", log.unwrap()]].concat());
+    assert!(
+        output.contains(&format!("{} is the first bad commit", commits.culprit.id)),
+        "{output}"
+    );
 
     // The commit that fixed it, with the good end newer than the bad one.
-    let fixed = run(bisect(&history, &["--good", "mended", "--bad", "broken"])).expect(0);
-    names(&fixed, "new", &commits.fix, FIX);
+    let fixed = run(bisect(&history, &["--good", "mended", "--bad", "broken"])).expect_code(0);
+    check_commit(&fixed, "new", &commits.fix, FIX);
     assert!(!fixed.stderr.contains("the other way round"), "{}", fixed.stderr);
     assert!(fixed.stderr.contains("skip: this kernel does not build"), "{}", fixed.stderr);
 
-    // Where an end does not boot, or does not build, that is what is sought.
-    let boots = run(bisect(&history, &["--good", "fine", "--bad", "unbootable"])).expect(0);
-    names(&boots, "bad", &commits.panics, "init: check more");
+    // If the bad end does not boot, or does not build, the bisection looks for that.
+    let boots = run(bisect(&history, &["--good", "fine", "--bad", "unbootable"])).expect_code(0);
+    check_commit(&boots, "bad", &commits.panics, "init: check more");
     assert!(boots.stdout.contains("  sought    boot/reaches-init: pass, then fail\n"));
-    let builds = run(bisect(&history, &["--good", "fine", "--bad", "unbuildable"])).expect(0);
-    names(&builds, "bad", &commits.wip, "calibrate: work in progress");
+    let builds = run(bisect(&history, &["--good", "fine", "--bad", "unbuildable"])).expect_code(0);
+    check_commit(&builds, "bad", &commits.wip, "calibrate: work in progress");
     assert!(builds.stdout.contains("  sought    build: pass, then fail\n"));
 
-    assert_eq!(before, state(history.path()), "the user's repository was written to");
+    assert_eq!(before, file_metadata(history.path()), "the user's repository was written to");
 }

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What dispatch costs: counted exactly, and a slowdown is found where there is one.
+//! `sudbox bench` and `sudbox bisect --bench`: instructions are counted exactly, and a slower kernel
+//! is found.
 
 use std::process::Command;
 use sudbox_tests::history::History;
-use sudbox_tests::{PINNED, Ran, Tree, run, sudbox};
+use sudbox_tests::{PINNED, RunOutput, Tree, run, sudbox};
 
 const DISPATCH: &str = "kernel/entry/syscall_user_dispatch.c";
-const SENDS: &str = "\tforce_sig_info(&info);\n";
+/// The line of the dispatch path at which instructions are added.
+const FORCE_SIG_INFO: &str = "\tforce_sig_info(&info);\n";
 
-/// Adds so many instructions to the dispatch path.
+/// Adds this number of instructions to the dispatch path.
 fn slowed(text: &str, instructions: u32) -> String {
-    let more = format!("\tasm volatile(\".rept {instructions}\\n\\tnop\\n\\t.endr\");\n{SENDS}");
-    assert!(text.contains(SENDS), "{DISPATCH} does not send the signal as it did");
-    text.replacen(SENDS, &more, 1)
+    let more =
+        format!("\tasm volatile(\".rept {instructions}\\n\\tnop\\n\\t.endr\");\n{FORCE_SIG_INFO}");
+    assert!(text.contains(FORCE_SIG_INFO), "{DISPATCH} does not send the signal as it did");
+    text.replacen(FORCE_SIG_INFO, &more, 1)
 }
 
 fn bench(arguments: &[&str]) -> Command {
@@ -21,10 +24,10 @@ fn bench(arguments: &[&str]) -> Command {
     command
 }
 
-/// The change of this cost in a comparison's JSON, and what was found of it.
+/// The difference and the finding of one cost in a comparison's JSON.
 #[track_caller]
-fn line(ran: &Ran, name: &str) -> (f64, String) {
-    let document: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+fn line(result: &RunOutput, name: &str) -> (f64, String) {
+    let document: serde_json::Value = serde_json::from_str(&result.stdout).expect("JSON");
     let lines = document["lines"].as_array().expect("lines");
     let line = lines.iter().find(|line| line["name"] == name).expect(name);
     let first = line["first"][0].as_f64().expect("a figure");
@@ -33,19 +36,19 @@ fn line(ran: &Ran, name: &str) -> (f64, String) {
 }
 
 #[test]
-fn two_hundred_instructions_are_found_and_a_rebuild_is_nothing() {
+fn two_hundred_instructions_are_found_and_a_rebuild_makes_no_difference() {
     let tree = Tree::with(&[]);
-    tree.freshen(DISPATCH);
+    tree.force_rebuild(DISPATCH);
     let compare = |format| bench(&["--format", format, "--compare", PINNED, tree.argument()]);
-    let ran = run(compare("table")).expect(0);
-    assert!(ran.stdout.ends_with("COMPARED: no difference is real\n"), "{}", ran.stdout);
+    let result = run(compare("table")).expect_code(0);
+    assert!(result.stdout.ends_with("COMPARED: no difference is real\n"), "{}", result.stdout);
     tree.edit(DISPATCH, |text| slowed(text, 200));
-    let ran = run(compare("json")).expect(1);
-    let (change, finding) = line(&ran, "round-trip");
+    let result = run(compare("json")).expect_code(1);
+    let (change, finding) = line(&result, "round-trip");
     assert_eq!(finding, "slower");
     assert!((change - 200.0).abs() < 3.0, "{change} instructions more");
     for name in ["native", "inside", "allowed", "flip", "seccomp-trap", "ptrace-sysemu"] {
-        assert_eq!(line(&ran, name).1, "same", "{name}");
+        assert_eq!(line(&result, name).1, "same", "{name}");
     }
 }
 
@@ -62,19 +65,19 @@ fn a_bisection_finds_the_commit_that_slowed_it_down() {
     let mut command = sudbox();
     command.args(["bisect", "--bench", "round-trip", "--threshold", "4%", "--confirm", "1"]);
     command.args(["--linux", history.argument(), "--good", "costs-fine", "--bad", "costs-after"]);
-    let ran = run(command).expect(0);
-    let is = ran.stdout.starts_with("The first bad commit between ")
-        && ran.stdout.contains(&format!("  commit    {}\n", culprit.id));
-    assert!(is, "{}{}", ran.stdout, ran.stderr);
+    let result = run(command).expect_code(0);
+    let is = result.stdout.starts_with("The first bad commit between ")
+        && result.stdout.contains(&format!("  commit    {}\n", culprit.id));
+    assert!(is, "{}{}", result.stdout, result.stderr);
     let mut command = sudbox();
     command.args(["bisect", "--bench", "round-trip", "--threshold", "4%", "--confirm", "1"]);
     command.args(["--linux", history.argument(), "--good", "costs-fine", "--bad", &little.id]);
-    let ran = run(command).expect(129);
-    assert!(ran.stderr.contains("round-trip is not slower"), "{}", ran.stderr);
+    let result = run(command).expect_code(129);
+    assert!(result.stderr.contains("round-trip is not slower"), "{}", result.stderr);
 }
 
 #[test]
-fn what_cannot_be_measured_gets_a_sentence() {
+fn requests_that_cannot_be_measured_are_refused_in_one_line() {
     for (arguments, word) in [
         (&["--only", "roundtrip"][..], "called `roundtrip`"),
         (&["running"], "not in it"),
@@ -82,9 +85,13 @@ fn what_cannot_be_measured_gets_a_sentence() {
         (&["--format", "html", "--compare", PINNED, PINNED], "shows one kernel"),
         (&["--gdb"], "--gdb"),
     ] {
-        let ran = run(bench(arguments)).expect(129);
-        assert!(ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{}", ran.stderr);
-        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+        let result = run(bench(arguments)).expect_code(129);
+        assert!(
+            result.stdout.is_empty() && result.stderr.lines().count() == 1,
+            "{}",
+            result.stderr
+        );
+        assert!(result.stderr.contains(word), "{}", result.stderr);
     }
     for (arguments, word) in [
         (&["--threshold", "5%"][..], "--bench"),
@@ -93,16 +100,16 @@ fn what_cannot_be_measured_gets_a_sentence() {
     ] {
         let mut command = sudbox();
         command.args(["bisect", "--linux", "/", "--good", "a", "--bad", "b"]).args(arguments);
-        let ran = run(command).expect(129);
-        assert!(ran.stdout.is_empty() && ran.stderr.contains(word), "{}", ran.stderr);
+        let result = run(command).expect_code(129);
+        assert!(result.stdout.is_empty() && result.stderr.contains(word), "{}", result.stderr);
     }
 }
 
 #[test]
-fn a_processor_has_nanoseconds_and_emulation_has_none() {
+fn the_running_kernel_is_measured_in_nanoseconds_and_emulation_in_ratios() {
     let mut command = sudbox();
     command.args(["bench", "running", "--only", "round-trip", "--format", "json"]);
-    let here = run(command).expect(0).json();
+    let here = run(command).expect_code(0).json();
     assert_eq!(here["unit"]["kind"], "nanoseconds");
     assert!(
         here["costs"][0]["cost"]["least"].as_f64().is_some_and(|nanoseconds| nanoseconds > 5.0)
@@ -110,7 +117,7 @@ fn a_processor_has_nanoseconds_and_emulation_has_none() {
     let mut command = sudbox();
     command.args(["bench", PINNED, "--backend", "tcg", "--by", "time", "--only", "round-trip"]);
     command.args(["--format", "json"]);
-    let emulated = run(command).expect(0).json();
+    let emulated = run(command).expect_code(0).json();
     assert_eq!(emulated["unit"]["kind"], "ratio");
     for cost in emulated["costs"].as_array().expect("costs") {
         assert!(cost["cost"].is_null() && cost["ticks"].is_null(), "{cost}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `sudbox exec`: programs of this machine on the pinned kernel.
+//! `sudbox exec` and `sudbox kselftest`: programs of this machine on the pinned kernel.
 
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -14,19 +14,20 @@ fn exec(options: &[&str], program: &[&str]) -> Command {
     command
 }
 
-/// Runs it with this input.
-fn fed(mut command: Command, input: &[u8]) -> Output {
+/// Runs a command with this stdin.
+fn run_with_input(mut command: Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("sudbox");
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
-    // It may end before it has read all.
+    // A write error is fine: the command may end before it has read everything.
     let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("its end");
     feeder.join().expect("a thread");
     output
 }
 
+/// Writes an executable file.
 fn program(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("a file");
     fs::set_permissions(path, Permissions::from_mode(0o755)).expect("a mode");
@@ -40,7 +41,7 @@ fn streams_directory_environment_and_status_are_the_programs() {
                   exit 7";
     let mut command = exec(&[], &["sh", "-c", script, "zero"]);
     command.current_dir(&place).env("SUDBOX_WORD", "a b  c");
-    let got = fed(command, b"hello\n");
+    let got = run_with_input(command, b"hello\n");
     let (out, err) = (String::from_utf8_lossy(&got.stdout), String::from_utf8_lossy(&got.stderr));
     assert_eq!(got.status.code(), Some(7), "{err}");
     assert_eq!(out, format!("out\n{}\na b  c zero\nhello\n", place.display()));
@@ -48,22 +49,22 @@ fn streams_directory_environment_and_status_are_the_programs() {
 }
 
 #[test]
-fn a_signal_that_kills_the_program_is_told_as_a_shell_does() {
-    let _ = run(exec(&[], &["sh", "-c", "kill -SEGV $$"])).expect(128 + 11);
+fn the_exit_code_of_a_killed_program_is_128_plus_the_signal() {
+    let _ = run(exec(&[], &["sh", "-c", "kill -SEGV $$"])).expect_code(128 + 11);
 }
 
 #[test]
 fn input_and_output_of_any_length_come_through() {
     let input: Vec<u8> = (0..1_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
-    let got = fed(exec(&[], &["cat"]), &input);
+    let got = run_with_input(exec(&[], &["cat"]), &input);
     assert_eq!(got.status.code(), Some(0), "{}", String::from_utf8_lossy(&got.stderr));
     assert!(got.stdout == input, "{} bytes of {}", got.stdout.len(), input.len());
-    // Nor does input that nobody reads keep a program from its end.
-    assert_eq!(fed(exec(&[], &["true"]), &input).status.code(), Some(0));
+    // A program that does not read its input ends as well.
+    assert_eq!(run_with_input(exec(&[], &["true"]), &input).status.code(), Some(0));
 }
 
 #[test]
-fn output_that_nobody_reads_ends_it_as_a_pipe_does() {
+fn a_closed_stdout_ends_the_program_with_sigpipe() {
     let mut command = exec(&[], &["sh", "-c", "while :; do echo yes; done"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("sudbox");
@@ -76,12 +77,12 @@ fn a_script_runs_by_its_interpreter() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("script");
     program(&path, b"#!/bin/sh -e\necho \"$1 $#\"\nfalse\necho not here\n");
-    let ran = run(exec(&[], &[path.to_str().expect("UTF-8"), "one", "two"])).expect(1);
-    assert_eq!(ran.stdout, "one 2\n");
+    let result = run(exec(&[], &[path.to_str().expect("UTF-8"), "one", "two"])).expect_code(1);
+    assert_eq!(result.stdout, "one 2\n");
 }
 
 #[test]
-fn what_cannot_run_is_refused_in_one_sentence() {
+fn programs_that_cannot_run_are_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
     let whole = fs::read("/bin/true").expect("a program");
@@ -108,22 +109,27 @@ fn what_cannot_run_is_refused_in_one_sentence() {
         (".", "is a directory"),
     ] {
         let path = path(name);
-        let ran = run(exec(&[], &[path.to_str().expect("UTF-8")])).expect(129);
-        assert!(ran.stderr.starts_with("sudbox: ") && ran.stderr.contains(words), "{}", ran.stderr);
-        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
-        assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+        let result = run(exec(&[], &[path.to_str().expect("UTF-8")])).expect_code(129);
+        assert!(
+            result.stderr.starts_with("sudbox: ") && result.stderr.contains(words),
+            "{}",
+            result.stderr
+        );
+        assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+        assert!(result.stdout.is_empty(), "{}", result.stdout);
     }
-    let ran = run(exec(&[], &["no-such-program"])).expect(129);
-    assert!(ran.stderr.contains("is in PATH"), "{}", ran.stderr);
-    let _ = run(exec(&[], &[])).expect(129);
-    let ran = run(exec(&["--kernel", "running"], &["true"])).expect(129);
-    assert!(ran.stderr.contains("without sudbox"), "{}", ran.stderr);
+    let result = run(exec(&[], &["no-such-program"])).expect_code(129);
+    assert!(result.stderr.contains("is in PATH"), "{}", result.stderr);
+    let _ = run(exec(&[], &[])).expect_code(129);
+    let result = run(exec(&["--kernel", "running"], &["true"])).expect_code(129);
+    assert!(result.stderr.contains("without sudbox"), "{}", result.stderr);
 }
 
 #[test]
-fn a_program_without_end_ends_by_the_timeout() {
-    let ran = run(exec(&["--timeout", "2"], &["sh", "-c", "while :; do :; done"])).expect(124);
-    assert!(ran.stderr.contains("did not end within 2 s"), "{}", ran.stderr);
+fn an_endless_program_ends_at_the_timeout() {
+    let result =
+        run(exec(&["--timeout", "2"], &["sh", "-c", "while :; do :; done"])).expect_code(124);
+    assert!(result.stderr.contains("did not end within 2 s"), "{}", result.stderr);
 }
 
 #[test]
@@ -131,36 +137,41 @@ fn a_program_is_interrupted_and_nothing_is_left() {
     let mut running = start(exec(&[], &["sh", "-c", "echo ready >&2; while :; do :; done"]));
     running.wait_for("ready");
     running.signal(libc::SIGINT);
-    let _ = running.finish().expect(130);
+    let _ = running.finish().expect_code(130);
 }
 
 #[test]
-fn a_kernel_that_dies_is_not_taken_for_the_program() {
+fn a_crash_of_the_kernel_is_not_blamed_on_the_program() {
     let options = ["--append", "sysctl.vm.panic_on_oom=2", "--memory", "96"];
     let greedy = "echo start; a=aaaaaaaaaaaaaaaa; while :; do a=$a$a; done";
-    let ran = run(exec(&options, &["sh", "-c", greedy])).expect(125);
-    assert_eq!(ran.stdout, "start\n");
-    assert!(ran.stderr.contains("the kernel died while sh ran: "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("ut of memory"), "{}", ran.stderr);
-    let ran = run(exec(&["--append", "init=/nowhere rdinit=/nowhere"], &["true"])).expect(125);
-    assert!(ran.stderr.contains("the kernel died before true was started: "), "{}", ran.stderr);
+    let result = run(exec(&options, &["sh", "-c", greedy])).expect_code(125);
+    assert_eq!(result.stdout, "start\n");
+    assert!(result.stderr.contains("the kernel died while sh result: "), "{}", result.stderr);
+    assert!(result.stderr.contains("ut of memory"), "{}", result.stderr);
+    let result =
+        run(exec(&["--append", "init=/nowhere rdinit=/nowhere"], &["true"])).expect_code(125);
+    assert!(
+        result.stderr.contains("the kernel died before true was started: "),
+        "{}",
+        result.stderr
+    );
 }
 
 #[test]
 fn a_kernels_own_selftests_run_on_it() {
     let mut command = sudbox();
     command.arg("kselftest");
-    let ran = run(command).expect(0);
+    let result = run(command).expect_code(0);
     for line in ["ok 1 global.dispatch_trigger_sigsys", "ok 1 global.get_set_sud"] {
-        assert!(ran.stdout.lines().any(|told| told == line), "{}", ran.stdout);
+        assert!(result.stdout.lines().any(|printed| printed == line), "{}", result.stdout);
     }
-    assert!(!ran.stdout.contains("not ok"), "{}", ran.stdout);
+    assert!(!result.stdout.contains("not ok"), "{}", result.stdout);
     let mut command = sudbox();
     command.args(["kselftest", "/no/such/tree"]);
-    let _ = run(command).expect(129);
+    let _ = run(command).expect_code(129);
 }
 
-/// A program's interpreter may be a stranger's: the host reads it and does not run it.
+/// The host reads a program's ELF interpreter, which may be untrusted, but never runs it.
 #[test]
 fn an_interpreter_is_not_run_on_the_host() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -176,8 +187,8 @@ fn an_interpreter_is_not_run_on_the_host() {
         .status()
         .expect("gcc is installed");
     assert!(built.success());
-    // In the guest the script cannot be an interpreter either, so that the program does not start.
-    let ran = run(exec(&[], &[path.to_str().expect("UTF-8")]));
-    assert_ne!(ran.code, 0, "{}", ran.stderr);
+    // In the guest, the kernel does not accept a script as ELF interpreter, so the program fails.
+    let result = run(exec(&[], &[path.to_str().expect("UTF-8")]));
+    assert_ne!(result.code, 0, "{}", result.stderr);
     assert!(!mark.exists(), "the interpreter ran on the host");
 }

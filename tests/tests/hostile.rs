@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kernels that mean no good, from `payloads/hostile.c`: whatever they do to the machine, they get
-//! their name, in time, and nothing of ours falls over.
+//! Hostile kernels, built from `payloads/hostile.c`. Whatever such a kernel does, sudbox does not
+//! crash or hang, and the report says what the kernel did.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use sudbox_tests::level1::{self, Files, Level1, Options};
-use sudbox_tests::{Ran, root, start, sudbox_run};
+use sudbox_tests::{RunOutput, root, start, sudbox_run};
 
 /// Seconds without progress after which a boot is a hang.
-const PATIENCE: u64 = 6;
+const TIMEOUT: u64 = 6;
 
-/// Longest until one has its name: two boots, the second with all messages; or one that prints,
-/// which keeps it alive for ten times as long.
-const LIMIT: Duration = Duration::from_secs(10 * PATIENCE + 30);
+/// Time limit of a run. It may take two boots, the second with all kernel messages; a kernel that
+/// prints without end is stopped after ten times [`TIMEOUT`].
+const LIMIT: Duration = Duration::from_secs(10 * TIMEOUT + 30);
 
-/// What the kernel does, what it is called for that, and what it has printed by then.
+// Mode of the kernel (`MODE` of hostile.c), words of the report, words on the console.
 const HALTS: [&str; 3] = ["halts", "halted with interrupts off", "halting"];
 const SPINS: [&str; 3] = ["spins", "runs with interrupts off", "spinning"];
 const FAULTS: [&str; 3] = ["faults", "triple fault", "CPU#0"];
@@ -26,7 +26,7 @@ const IGNORES: [&str; 3] = ["ignores", "the guest does not read what the host se
 const WANDERS: [&str; 3] = ["wanders", "KVM internal error", "wandering"];
 const SCRIBBLES: [&str; 3] = ["scribbles", "restarted before", "registers done"];
 
-/// Compiles the kernel that does this.
+/// Compiles the kernel of a mode.
 fn kernel(what: &str, dir: &Path) -> PathBuf {
     let path = dir.join(what);
     let status = Command::new("gcc")
@@ -43,10 +43,10 @@ fn kernel(what: &str, dir: &Path) -> PathBuf {
     path
 }
 
-/// Checks what a run says of such a kernel, and how long it took.
+/// Checks the report of a hostile kernel.
 #[track_caller]
-fn named([what, name, printed]: [&str; 3], ran: Ran) {
-    let report = ran.expect(1).json();
+fn check_report([what, name, printed]: [&str; 3], result: RunOutput) {
+    let report = result.expect_code(1).json();
     let case = &report["cases"][0];
     assert_eq!((&case["id"], &case["outcome"]), (&"boot/reaches-init".into(), &"fail".into()));
     let text = |key: &str| case[key].as_str().expect("a text");
@@ -54,30 +54,30 @@ fn named([what, name, printed]: [&str; 3], ran: Ran) {
     assert!(text("console").contains(printed), "{what}: {}", text("console"));
 }
 
-fn arguments<'a>(kernel: &'a str, backend: &'a str, patience: &'a str) -> [&'a str; 7] {
-    [kernel, "--cases", "boot", "--backend", backend, "--timeout", patience]
+fn arguments<'a>(kernel: &'a str, backend: &'a str, timeout: &'a str) -> [&'a str; 7] {
+    [kernel, "--cases", "boot", "--backend", backend, "--timeout", timeout]
 }
 
 #[test]
-fn on_qemu_they_get_their_names() {
-    // Without the one that writes to every port: QEMU itself may not survive that (7.2 stops at an
-    // assertion when its serial interface is read more than a byte wide). Nor does it survive one
-    // that jumps to where nothing is: it says so and ends.
+fn hostile_kernels_on_qemu() {
+    // Without SCRIBBLES, which writes to every port: QEMU may crash (7.2 fails an assertion when its
+    // serial port is read with more than one byte). Without WANDERS, which jumps to unmapped memory:
+    // QEMU ends with an error.
     let dir = tempfile::tempdir().unwrap();
-    let patience = PATIENCE.to_string();
+    let timeout = TIMEOUT.to_string();
     let running = [FAULTS, HALTS, SPINS, PRINTS, KICKS, IGNORES].map(|hostile| {
         let kernel = kernel(hostile[0], dir.path());
-        (hostile, start(sudbox_run(&arguments(kernel.to_str().unwrap(), "tcg", &patience))))
+        (hostile, start(sudbox_run(&arguments(kernel.to_str().unwrap(), "tcg", &timeout))))
     });
     for (hostile, running) in running {
-        let ran = running.finish();
-        assert!(ran.took < LIMIT, "{hostile:?}: {ran:?}");
-        named(hostile, ran);
+        let result = running.finish();
+        assert!(result.elapsed < LIMIT, "{hostile:?}: {result:?}");
+        check_report(hostile, result);
     }
 }
 
 #[test]
-fn on_the_microvm_they_get_their_names() {
+fn hostile_kernels_on_the_microvm() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Files::default();
     files.sudbox();
@@ -86,21 +86,22 @@ fn on_the_microvm_they_get_their_names() {
         files.copy(&kernel(what, dir.path()), format!("/k/{what}"));
     }
     let level1 = Level1::boot(Options { files, ..Options::default() });
-    let program = |[what, ..]: [&str; 3], patience: &str| {
+    let program = |[what, ..]: [&str; 3], timeout: &str| {
         let kernel = format!("/k/{what}");
-        let arguments = arguments(&kernel, "kvm", patience);
+        let arguments = arguments(&kernel, "kvm", timeout);
         let argv = [&["sudbox", "run", "--format", "json"], &arguments[..]].concat();
         level1::program(&argv)
     };
-    // Exits are slow here, and that one makes ten thousands. The others run side by side.
+    // Exits are slow in level 1, and SCRIBBLES makes tens of thousands, so it runs alone and with a
+    // longer timeout. The others run in parallel.
     let [ended] = &level1.run_all(vec![program(SCRIBBLES, "60")])[..] else { panic!("one") };
-    named(SCRIBBLES, ended.clone().into());
+    check_report(SCRIBBLES, ended.clone().into());
 
-    let patience = PATIENCE.to_string();
-    let programs = all.map(|hostile| program(hostile, &patience));
+    let timeout = TIMEOUT.to_string();
+    let programs = all.map(|hostile| program(hostile, &timeout));
     for (hostile, ended) in all.into_iter().zip(level1.run_all(programs.into())) {
-        assert!(ended.took < LIMIT, "{hostile:?}: {ended:?}");
-        named(hostile, ended.into());
+        assert!(ended.elapsed < LIMIT, "{hostile:?}: {ended:?}");
+        check_report(hostile, ended.into());
     }
-    assert_eq!(level1.sweep(), [""; 0], "processes");
+    assert_eq!(level1.kill_all(), [""; 0], "processes");
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Ctrl-C at each stage: exit code 130, nothing left, and the cache works afterwards.
+//! Ctrl-C at each stage: exit code 130, no process is left, and the cache works afterwards.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use sudbox_tests::{Tree, run, start, sudbox_run};
 
-/// Interrupts a run once stderr says `stage`, and checks how it ends.
+/// Sends a signal to a run as soon as stderr contains `stage`, and checks how the run ends.
 #[track_caller]
 fn interrupted(arguments: &[&str], cache: Option<&Path>, stage: &str, signal: i32) {
     let mut command = sudbox_run(arguments);
@@ -16,44 +16,44 @@ fn interrupted(arguments: &[&str], cache: Option<&Path>, stage: &str, signal: i3
     let mut running = start(command);
     running.wait_for(stage);
     running.signal(signal);
-    let ran = running.finish().expect(130);
-    assert!(ran.stdout.is_empty(), "a report: {}", ran.stdout);
-    assert!(ran.stderr.contains("sudbox: interrupted"), "{}", ran.stderr);
+    let result = running.finish().expect_code(130);
+    assert!(result.stdout.is_empty(), "a report: {}", result.stdout);
+    assert!(result.stderr.contains("sudbox: interrupted"), "{}", result.stderr);
 }
 
 #[test]
 fn at_each_stage_of_making_a_kernel() {
-    // A cache of its own, so that every stage happens.
+    // An empty cache, so that every stage happens.
     let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     for stage in ["unpacking", "configuring", "building"] {
         interrupted(&["6.12"], Some(cache.path()), stage, libc::SIGINT);
     }
-    // What was interrupted goes on: the source is not fetched and unpacked again.
+    // The next run continues: it does not fetch and unpack the source again.
     let mut command = sudbox_run(&["6.12"]);
     command.env("SUDBOX_CACHE", cache.path());
     let mut running = start(command);
     running.wait_for("building");
     running.signal(libc::SIGINT);
-    let ran = running.finish().expect(130);
-    assert!(!ran.stderr.contains("unpacking"), "{}", ran.stderr);
+    let result = running.finish().expect_code(130);
+    assert!(!result.stderr.contains("unpacking"), "{}", result.stderr);
 }
 
 #[test]
 fn while_a_vm_runs() {
-    let _ = run(sudbox_run(&["--cases", "boot"])).expect(0);
+    let _ = run(sudbox_run(&["--cases", "boot"])).expect_code(0);
     for signal in [libc::SIGINT, libc::SIGTERM] {
         interrupted(&["--repeat", "100"], None, "machine", signal);
     }
-    let _ = run(sudbox_run(&["--cases", "core"])).expect(0);
+    let _ = run(sudbox_run(&["--cases", "core"])).expect_code(0);
 }
 
 #[test]
 fn an_incremental_build_goes_on_after_it() {
     let tree = Tree::with(&[]);
-    let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect(0);
-    tree.freshen("kernel/entry/common.c");
+    let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect_code(0);
+    tree.force_rebuild("kernel/entry/common.c");
     interrupted(&[tree.argument()], None, "building", libc::SIGINT);
-    let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect(0);
+    let _ = run(sudbox_run(&[tree.argument(), "--cases", "core"])).expect_code(0);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn while_an_init_is_built_for_another_architecture() {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    // A kernel by its header alone, for nothing boots it.
+    // A kernel that is only a header is enough, because nothing boots it.
     let mut image = vec![0; 4096];
     image[16..24].copy_from_slice(&8192u64.to_le_bytes());
     image[56..60].copy_from_slice(b"RSC\x05");
@@ -87,7 +87,7 @@ fn while_an_init_is_built_for_another_architecture() {
         let mut running = start(command);
         running.wait_for("building guest-init");
         running.signal(signal);
-        let ran = running.finish().expect(130);
-        assert!(ran.stderr.contains("sudbox: interrupted"), "{}", ran.stderr);
+        let result = running.finish().expect_code(130);
+        assert!(result.stderr.contains("sudbox: interrupted"), "{}", result.stderr);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The form for KCIDB against the schema that it publishes, in the Python package `kcidb-io`.
+//! The report form `kcidb`, validated with KCIDB's schema in the Python package `kcidb-io`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
 use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::{python, run, sudbox};
 
-/// Validates standard input, and says how many of each kind there are. Every id that is referred to
-/// must be there too, which a schema cannot say.
+/// Validates stdin and prints the numbers of checkouts, builds and tests. Also checks that every id
+/// is unique and every referenced id exists, which the schema cannot express.
 const VALIDATE: &str = r#"
 import sys, json, kcidb_io
 data = json.load(sys.stdin)
@@ -24,12 +24,12 @@ assert all(one["build_id"] in builds for one in data["tests"])
 print(len(checkouts), len(builds), len(tests))
 "#;
 
-/// A Python that has the package.
+/// A Python interpreter with the package; `None` if it cannot be installed.
 fn python() -> Option<PathBuf> {
-    python::with("kcidb-io").map(|bin| bin.join("python"))
+    python::environment_with("kcidb-io").map(|bin| bin.join("python"))
 }
 
-/// Whether it is valid, and what it holds.
+/// Runs [`VALIDATE`] on a report. Returns its stdout, or its stderr as the error.
 fn validate(python: &Path, report: &str) -> Result<String, String> {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("report.json");
@@ -40,12 +40,13 @@ fn validate(python: &Path, report: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// The report in the form for KCIDB.
+/// Renders a report in the form `kcidb`.
 fn kcidb<T: Report>(subject: &T) -> String {
     let form = T::form("kcidb").expect("there is such a form");
     (form.render)(subject, Screen::FILE)
 }
 
+/// A verdict in which every text contains control characters and markup.
 fn hostile() -> Verdict {
     let evil = || format!("\u{0}\u{1b}[2J </script> \u{202e} {}\n\u{0}", "\u{1f980}".repeat(1500));
     let case = |outcome| CaseReport {
@@ -83,13 +84,13 @@ fn a_run_is_valid_to_kcidb() {
     let Some(python) = python() else { return };
     let mut command = sudbox();
     command.args(["run", "--cases", "arguments", "--format", "kcidb"]);
-    let ran = run(command).expect(0);
-    let counts = validate(&python, &ran.stdout).unwrap();
+    let result = run(command).expect_code(0);
+    let counts = validate(&python, &result.stdout).unwrap();
     assert_eq!(counts, "1 1 12");
 }
 
 #[test]
-fn what_a_guest_says_keeps_to_the_schema() {
+fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
     let Some(python) = python() else { return };
     assert_eq!(validate(&python, &kcidb(&hostile())).unwrap(), "1 1 8");
     let nothing = kcidb(&Verdict::default());
@@ -132,7 +133,7 @@ fn what_a_guest_says_keeps_to_the_schema() {
         .collect();
     assert_eq!(status, ["PASS", "PASS", "FAIL", "ERROR"]);
 
-    // The test can fail.
+    // The validation does fail on an invalid report.
     let broken = kcidb(&hostile()).replace("\"PASS\"", "\"GREAT\"");
     assert!(validate(&python, &broken).unwrap_err().contains("GREAT"));
 }

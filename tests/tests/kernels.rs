@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What `KERNEL=` takes beside versions, trees and images of our own: a real distribution's kernels,
-//! and what is wrong with others.
+//! Prebuilt kernels of Debian as `KERNEL=`, and the errors for kernels that cannot be used.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,75 +7,80 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use sudbox_tests::{Ran, git, programs_without, run, say, sudbox, sudbox_run};
+use sudbox_tests::{RunOutput, git, print_uncaptured, programs_without, run, sudbox, sudbox_run};
 
-/// The reference of a prebuilt kernel that every suite of Debian has.
-const READY: &str = "deb:6.12";
+/// The reference of a prebuilt kernel that Debian offers.
+const DEBIAN_KERNEL: &str = "deb:6.12";
 
-/// Whether this machine's packages are Debian's, which have it; says loudly that they are not.
-fn is_offered() -> bool {
+/// Whether this machine's distribution is Debian. If not, prints `NOT RUN`.
+fn is_debian() -> bool {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let debian = release.lines().any(|line| line == "ID=debian");
     if !debian {
-        say("NOT RUN: prebuilt kernels: this distribution is not Debian");
+        print_uncaptured("NOT RUN: prebuilt kernels: this distribution is not Debian");
     }
     debian
 }
 
-/// That kernel's package, downloaded once, and unpacked beside it.
+/// The package of [`DEBIAN_KERNEL`].
 struct Package {
     _dir: tempfile::TempDir,
+    /// The package.
     file: PathBuf,
+    /// The kernel's image in the unpacked package.
     image: PathBuf,
+    /// The unpacked package.
     root: PathBuf,
 }
 
+/// The package, downloaded and unpacked once; `None` if this machine is not Debian.
 fn package() -> Option<&'static Package> {
     static PACKAGE: OnceLock<Package> = OnceLock::new();
     let package = || {
-        let report = run(sudbox_run(&[READY, "--cases", "boot"])).expect(0).json();
+        let report = run(sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"])).expect_code(0).json();
         let source = report["kernel"]["source"].as_str().expect("a source").to_owned();
         let mut words = source.split([' ', ',']);
         let name = words.find(|word| word.starts_with("linux-image-")).expect("a package");
         let version = words.next().expect("its version");
         let dir = tempfile::tempdir().expect("a directory");
-        plainly(dir.path(), "apt-get", &["download", "-q", &format!("{name}={version}")]);
+        run_checked(dir.path(), "apt-get", &["download", "-q", &format!("{name}={version}")]);
         let file = fs::read_dir(dir.path()).expect("a directory").flatten().next();
         let file = file.expect("a package").path();
         let root = dir.path().join("root");
-        plainly(dir.path(), "dpkg-deb", &["-x", text(&file), text(&root)]);
+        run_checked(dir.path(), "dpkg-deb", &["-x", text(&file), text(&root)]);
         let mut boot = fs::read_dir(root.join("boot")).expect("a boot directory").flatten();
         let image = boot.find(|e| e.file_name().to_string_lossy().starts_with("vmlinuz-"));
         Package { image: image.expect("an image").path(), file, root, _dir: dir }
     };
-    is_offered().then(|| PACKAGE.get_or_init(package))
+    is_debian().then(|| PACKAGE.get_or_init(package))
 }
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// Runs a program of this machine that has to succeed.
+/// Runs a program in `dir` and panics unless it succeeds.
 #[track_caller]
-fn plainly(dir: &Path, program: &str, arguments: &[&str]) {
+fn run_checked(dir: &Path, program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).current_dir(dir).output();
     let output = output.unwrap_or_else(|why| panic!("{program}: {why}"));
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Judges a few cases, which all come out as expected, on a machine with ACPI.
+/// Runs a command and checks that the verdict is as expected and the machine has ACPI. Returns the
+/// report.
 #[track_caller]
-fn is_judged(command: Command) -> serde_json::Value {
-    let report = run(command).expect(0).json();
+fn expect_judged(command: Command) -> serde_json::Value {
+    let report = run(command).expect_code(0).json();
     let machine = report["machine"].as_str().expect("a machine");
     assert!(machine.contains("ACPI"), "{machine}");
     report
 }
 
-/// Checks how the run ended and what it said, and that `cache` holds nothing.
+/// Checks the exit code and the error, and that the cache is empty.
 #[track_caller]
-fn refused(ran: Ran, cache: &Path, code: i32, words: &[&str]) {
-    ran.says(code, words);
+fn expect_refused(result: RunOutput, cache: &Path, code: i32, words: &[&str]) {
+    result.expect_error(code, words);
     for folder in ["images", "sources", "tmp", "resolved"] {
         let left: Vec<_> =
             fs::read_dir(cache.join(folder)).into_iter().flatten().flatten().collect();
@@ -84,54 +88,55 @@ fn refused(ran: Ran, cache: &Path, code: i32, words: &[&str]) {
     }
 }
 
-/// A run with a cache of its own.
-fn apart(kernel: &str) -> (tempfile::TempDir, Command) {
+/// `sudbox run KERNEL` with its own, empty cache.
+fn with_empty_cache(kernel: &str) -> (tempfile::TempDir, Command) {
     let cache = tempfile::tempdir().expect("a directory");
     let mut command = sudbox_run(&[kernel, "--cases", "boot"]);
     command.env("SUDBOX_CACHE", cache.path());
     (cache, command)
 }
 
+/// Checks that `sudbox run KERNEL` fails with this code and error and leaves the cache empty.
 #[track_caller]
-fn is_refused(kernel: &str, code: i32, words: &[&str]) {
-    let (cache, command) = apart(kernel);
-    refused(run(command), cache.path(), code, words);
+fn check_refused(kernel: &str, code: i32, words: &[&str]) {
+    let (cache, command) = with_empty_cache(kernel);
+    expect_refused(run(command), cache.path(), code, words);
 }
 
 #[test]
 fn the_newest_package_of_a_series_is_judged_and_then_needs_no_network() {
-    if !is_offered() {
+    if !is_debian() {
         return;
     }
-    let report = is_judged(sudbox_run(&[READY, "--cases", "core"]));
+    let report = expect_judged(sudbox_run(&[DEBIAN_KERNEL, "--cases", "core"]));
     let source = report["kernel"]["source"].as_str().expect("a source");
     assert!(source.starts_with("distribution package linux-image-6.12."), "{source}");
-    let mut again = sudbox_run(&[READY, "--cases", "boot"]);
+    let mut again = sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"]);
     for proxy in ["http_proxy", "https_proxy"] {
         again.env(proxy, "http://127.0.0.1:9");
     }
-    is_judged(again);
+    expect_judged(again);
 }
 
 #[test]
 fn a_package_by_its_file_and_by_its_name_are_the_same_kernel() {
     let Some(package) = package() else { return };
-    let file = is_judged(sudbox_run(&[text(&package.file), "--cases", "boot"]));
+    let file = expect_judged(sudbox_run(&[text(&package.file), "--cases", "boot"]));
     let name = package.file.file_name().expect("a name").to_string_lossy().into_owned();
     let name = name.split('_').next().expect("a name");
-    let named = is_judged(sudbox_run(&[&format!("deb:{name}"), "--cases", "boot"]));
+    let named = expect_judged(sudbox_run(&[&format!("deb:{name}"), "--cases", "boot"]));
     assert_eq!(file["kernel"]["release"], named["kernel"]["release"]);
 }
 
 #[test]
 fn an_image_has_its_modules_and_configuration_beside_it_or_is_refused() {
     let Some(package) = package() else { return };
-    let report = is_judged(sudbox_run(&[text(&package.image), "--cases", "entries"]));
-    // That there is no x32 is expected, as the configuration says.
+    let report = expect_judged(sudbox_run(&[text(&package.image), "--cases", "entries"]));
+    // x32 is expected to be absent only if the configuration was read.
     let cases = report["cases"].as_array().expect("cases");
     assert!(cases.iter().any(|case| case["id"] == "entries/x32" && case["outcome"] == "absent"));
 
-    // Alone, its configuration says that it needs modules.
+    // Without modules beside the image, its configuration says that virtio_mmio is one.
     let dir = tempfile::tempdir().expect("a directory");
     let boot = dir.path().join("boot");
     fs::create_dir(&boot).expect("a directory");
@@ -139,13 +144,13 @@ fn an_image_has_its_modules_and_configuration_beside_it_or_is_refused() {
         fs::copy(entry.path(), boot.join(entry.file_name())).expect("a copy");
     }
     let alone = boot.join(package.image.file_name().expect("a name"));
-    is_refused(text(&alone), 129, &["virtio_mmio is a module that is not at hand"]);
+    check_refused(text(&alone), 129, &["virtio_mmio is a module that is not at hand"]);
 }
 
 #[test]
 fn the_newest_installed_kernel_is_found() {
     let Some(package) = package() else { return };
-    // A mount namespace of its own in which that kernel is installed.
+    // A mount namespace in which the kernel is installed.
     let root = &package.root;
     let mut command = Command::new("unshare");
     let script = "mount --bind \"$root/boot\" /boot
@@ -154,25 +159,25 @@ fn the_newest_installed_kernel_is_found() {
     command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
     let inner = sudbox_run(&["installed", "--cases", "boot"]);
     command.arg(inner.get_program()).args(inner.get_args()).env("root", root);
-    let report = is_judged(command);
+    let report = expect_judged(command);
     let image = package.image.file_name().expect("a name").to_string_lossy().into_owned();
     let source = report["kernel"]["source"].as_str().expect("a source");
     assert_eq!(source, format!("/boot/{image}, as given"));
 }
 
 #[test]
-fn programs_run_on_a_ready_kernel() {
-    if !is_offered() {
+fn programs_run_on_a_prebuilt_kernel() {
+    if !is_debian() {
         return;
     }
     let mut command = sudbox();
-    command.args(["exec", "--kernel", READY, "--", "uname", "-r"]);
-    let ran = run(command).expect(0);
-    assert!(ran.stdout.starts_with("6.12."), "{}", ran.stdout);
+    command.args(["exec", "--kernel", DEBIAN_KERNEL, "--", "uname", "-r"]);
+    let result = run(command).expect_code(0);
+    assert!(result.stdout.starts_with("6.12."), "{}", result.stdout);
 }
 
-/// Makes a package of these files below `root`.
-fn built(dir: &Path, name: &str, arch: &str) -> PathBuf {
+/// Builds a package that contains one text file.
+fn build_package(dir: &Path, name: &str, arch: &str) -> PathBuf {
     let root = dir.join(name);
     fs::create_dir_all(root.join("DEBIAN")).expect("a directory");
     fs::write(root.join("hello"), "hello\n").expect("a file");
@@ -182,19 +187,19 @@ fn built(dir: &Path, name: &str, arch: &str) -> PathBuf {
     );
     fs::write(root.join("DEBIAN/control"), control).expect("a file");
     let file = dir.join(format!("{name}_1.0_{arch}.deb"));
-    plainly(dir, "dpkg-deb", &["--build", text(&root), text(&file)]);
+    run_checked(dir, "dpkg-deb", &["--build", text(&root), text(&file)]);
     file
 }
 
 #[test]
-fn packages_of_others_are_refused() {
+fn packages_without_a_kernel_for_this_architecture_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
-    let other = built(dir.path(), "hello", "amd64");
-    is_refused(text(&other), 129, &["hello 1.0", "no kernel"]);
-    let foreign = built(dir.path(), "linux-image-6.12.1-arm64", "arm64");
-    is_refused(text(&foreign), 129, &["is for arm64, not for amd64"]);
-    is_refused("deb:no-such-package-at-all", 129, &["no such package", READY]);
-    is_refused("deb:../etc", 129, &["not the name of a package"]);
+    let other = build_package(dir.path(), "hello", "amd64");
+    check_refused(text(&other), 129, &["hello 1.0", "no kernel"]);
+    let foreign = build_package(dir.path(), "linux-image-6.12.1-arm64", "arm64");
+    check_refused(text(&foreign), 129, &["is for arm64, not for amd64"]);
+    check_refused("deb:no-such-package-at-all", 129, &["no such package", DEBIAN_KERNEL]);
+    check_refused("deb:../etc", 129, &["not the name of a package"]);
 }
 
 #[test]
@@ -204,24 +209,24 @@ fn damaged_packages_and_images_are_refused() {
     let whole = fs::read(&package.file).expect("the package");
     let file = dir.path().join("kernel.deb");
     fs::write(&file, &whole[..whole.len() / 2]).expect("a file");
-    is_refused(text(&file), 129, &["kernel.deb", "truncated"]);
+    check_refused(text(&file), 129, &["kernel.deb", "truncated"]);
     let mut corrupt = whole;
     let middle = corrupt.len() / 2;
     corrupt[middle..middle + 4096].fill(0x55);
     fs::write(&file, corrupt).expect("a file");
-    is_refused(text(&file), 129, &["kernel.deb", "damaged"]);
+    check_refused(text(&file), 129, &["kernel.deb", "damaged"]);
 
     let mut image = fs::read(&package.image).expect("the image");
     let middle = image.len() / 2;
     image[middle..middle + 4096].fill(0x55);
     let file = dir.path().join("vmlinuz");
     fs::write(&file, image).expect("a file");
-    is_refused(text(&file), 129, &["vmlinuz", "damaged"]);
+    check_refused(text(&file), 129, &["vmlinuz", "damaged"]);
     let mut foreign = vec![0; 4096];
     foreign[..2].copy_from_slice(b"MZ");
     foreign[0x38..0x3c].copy_from_slice(b"ARM\x64");
     fs::write(&file, foreign).expect("a file");
-    is_refused(text(&file), 129, &["an Image for aarch64, not for x86_64"]);
+    check_refused(text(&file), 129, &["an Image for aarch64, not for x86_64"]);
 }
 
 #[test]
@@ -235,25 +240,25 @@ fn commits_that_are_not_there_are_refused() {
     let url = format!("file://{}", linux.display());
     git(dir.path(), &["clone", "--quiet", "--depth=1", &url, "shallow"]);
     let asked = |commit: &str, linux: &Path, words: &[&str]| {
-        let (cache, mut command) = apart(commit);
+        let (cache, mut command) = with_empty_cache(commit);
         command.arg("--linux").arg(linux);
-        refused(run(command), cache.path(), 129, words);
+        expect_refused(run(command), cache.path(), 129, words);
     };
     asked("no-such-branch", &linux, &["no-such-branch", "no such commit"]);
     asked("HEAD~1", &dir.path().join("shallow"), &["shallow clone", "--unshallow"]);
     asked("HEAD", dir.path(), &["not a git repository"]);
-    // It is there, and no Linux.
+    // The commit exists, but contains no Linux.
     asked("HEAD~1", &linux, &["Makefile"]);
 }
 
-/// The release that the default kernel is.
+/// The release of the default kernel.
 fn default_release() -> String {
-    let report = run(sudbox_run(&["--cases", "boot"])).expect(0).json();
+    let report = run(sudbox_run(&["--cases", "boot"])).expect_code(0).json();
     report["kernel"]["release"].as_str().expect("a release").to_owned()
 }
 
 #[test]
-fn latest_and_stable_are_what_upstream_says() {
+fn latest_and_stable_are_the_releases_that_upstream_lists() {
     let release = default_release();
     let mirror = tempfile::tempdir().expect("a directory");
     let releases = format!(
@@ -264,64 +269,64 @@ fn latest_and_stable_are_what_upstream_says() {
     let judged = |kernel: &str| {
         let mut command = sudbox_run(&[kernel, "--cases", "boot"]);
         command.env("SUDBOX_KERNEL_MIRROR", format!("file://{}", mirror.path().display()));
-        let report = run(command).expect(0).json();
+        let report = run(command).expect_code(0).json();
         assert_eq!(report["kernel"]["release"], release);
         report["kernel"]["stands_in"].as_str().map(str::to_owned)
     };
     assert_eq!(judged("stable"), None);
-    // A candidate that no source has.
-    let said = judged("latest").expect("a sentence");
-    assert!(said.contains("99.1-rc1") && said.contains(&release), "{said}");
+    // No source offers the release candidate, so the stable release stands in.
+    let note = judged("latest").expect("a note");
+    assert!(note.contains("99.1-rc1") && note.contains(&release), "{note}");
 }
 
 #[test]
-fn a_tarball_that_is_not_what_was_published_is_refused() {
+fn a_tarball_with_a_wrong_checksum_is_refused() {
     let mirror = tempfile::tempdir().expect("a directory");
     let folder = mirror.path().join("v99.x");
     fs::create_dir(&folder).expect("a directory");
     let sums = format!("{}  linux-99.1.tar.xz\n", "0".repeat(64));
     fs::write(folder.join("sha256sums.asc"), sums).expect("a file");
     fs::write(folder.join("linux-99.1.tar.xz"), "something else").expect("a file");
-    let (cache, mut command) = apart("v99.1");
+    let (cache, mut command) = with_empty_cache("v99.1");
     command.env("SUDBOX_KERNEL_MIRROR", format!("file://{}", mirror.path().display()));
-    refused(run(command), cache.path(), 128, &["is not what was published"]);
+    expect_refused(run(command), cache.path(), 128, &["is not what was published"]);
 }
 
 #[test]
-fn without_a_network_or_with_one_that_stalls_the_machine_is_at_fault() {
+fn a_network_that_is_down_or_stalls_is_named() {
     let bin = programs_without(&["apt"]);
-    // It takes connections and never says a word.
+    // A server that accepts connections and never sends.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let stalls = format!("http://{}", silent.local_addr().expect("an address"));
     for mirror in ["http://127.0.0.1:9", &stalls] {
         for kernel in ["v6.99.1", "latest"] {
-            let (cache, mut command) = apart(kernel);
+            let (cache, mut command) = with_empty_cache(kernel);
             command.env("SUDBOX_KERNEL_MIRROR", mirror).env("PATH", bin.path());
-            let ran = run(command);
-            assert!(ran.took.as_secs() < 20, "{:?}", ran.took);
-            refused(ran, cache.path(), 128, &["reached"]);
+            let result = run(command);
+            assert!(result.elapsed.as_secs() < 20, "{:?}", result.elapsed);
+            expect_refused(result, cache.path(), 128, &["reached"]);
         }
     }
-    let (cache, mut command) = apart(READY);
+    let (cache, mut command) = with_empty_cache(DEBIAN_KERNEL);
     command.env("PATH", bin.path());
-    refused(run(command), cache.path(), 128, &["apt"]);
-    // With apt, through a proxy that is not there.
-    for kernel in [READY, "deb:6.16"] {
-        let (cache, mut command) = apart(kernel);
+    expect_refused(run(command), cache.path(), 128, &["apt"]);
+    // With apt, through a proxy that does not run.
+    for kernel in [DEBIAN_KERNEL, "deb:6.16"] {
+        let (cache, mut command) = with_empty_cache(kernel);
         command.env("http_proxy", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9");
-        refused(run(command), cache.path(), 128, &[]);
+        expect_refused(run(command), cache.path(), 128, &[]);
     }
 }
 
 #[test]
 fn kernels_are_listed_and_old_ones_pruned() {
     let Some(package) = package() else { return };
-    let (cache, command) = apart(text(&package.file));
-    is_judged(command);
+    let (cache, command) = with_empty_cache(text(&package.file));
+    expect_judged(command);
     let kernels = |arguments: &[&str]| {
         let mut command = sudbox();
         command.arg("kernels").args(arguments).env("SUDBOX_CACHE", cache.path());
-        run(command).expect(0).stdout
+        run(command).expect_code(0).stdout
     };
     let prune = |arguments: &[&str]| kernels(&[&["prune"], arguments].concat());
     let listed = kernels(&[]);

@@ -7,12 +7,12 @@ use sudbox_tests::level1::host::AARCH64;
 use sudbox_tests::level1::{Files, Level1, Options, WITHOUT_ORACLES, kernel};
 use sudbox_tests::{run, sudbox_run};
 
-/// The one that all tests here share, and the place of the kernel to judge.
+/// The machine that all tests here share, and the path of its kernel to judge.
 fn level1() -> &'static (Level1, &'static str) {
     static ONE: OnceLock<(Level1, &'static str)> = OnceLock::new();
     ONE.get_or_init(|| {
         let mut files = Files::default();
-        let kernel = files.foreign(&AARCH64);
+        let kernel = files.foreign_sudbox(&AARCH64);
         (Level1::boot(Options { host: &AARCH64, files, ..Options::default() }), kernel)
     })
 }
@@ -20,37 +20,43 @@ fn level1() -> &'static (Level1, &'static str) {
 #[test]
 fn the_probe_finds_kvm_usable_and_auto_takes_it() {
     let (level1, kernel) = level1();
-    let ran = level1.run(&["sudbox", "doctor"]);
-    assert!(ran.stdout.contains("KVM  /dev/kvm runs kernels"), "{}\n{}", ran.stdout, ran.stderr);
-    // That it is this machine's own architecture is the default.
-    let ran = level1.sudbox_run(&["--cases", "boot", kernel]).expect(0);
-    let machine = ran.json()["machine"].as_str().expect("a machine").to_owned();
+    let result = level1.run(&["sudbox", "doctor"]);
+    assert!(
+        result.stdout.contains("KVM  /dev/kvm runs kernels"),
+        "{}\n{}",
+        result.stdout,
+        result.stderr
+    );
+    // Without --arch, the architecture is level 1's own.
+    let result = level1.sudbox_run(&["--cases", "boot", kernel]).expect_code(0);
+    let machine = result.json()["machine"].as_str().expect("a machine").to_owned();
     assert!(machine.starts_with("kvm (microVM)"), "{machine}");
 }
 
-/// Every case on KVM with these arguments ends as on TCG without KVM, with the same CPU.
-fn as_on_tcg(arguments: &[&str], cpus: &str) {
+/// Checks that every case has the same outcome on KVM with these arguments as on TCG with the same
+/// CPU model.
+fn check_same_as_on_tcg(arguments: &[&str], cpus: &str) {
     let image = kernel(&AARCH64, "default", &[]).kernel;
     let image = image.to_str().expect("a path in UTF-8");
     let common = ["--arch", AARCH64.arch.name(), "--cases", WITHOUT_ORACLES, "--cpus", cpus];
     let tcg = ["--backend", "tcg", "--cpu-model", AARCH64.model, image];
-    let tcg = run(sudbox_run(&[&common[..], &tcg].concat())).expect(0).outcomes();
+    let tcg = run(sudbox_run(&[&common[..], &tcg].concat())).expect_code(0).outcomes();
     let (level1, kernel) = level1();
     let kvm = [&common[..], &["--backend", "kvm", kernel], arguments].concat();
-    assert_eq!(level1.sudbox_run(&kvm).expect(0).outcomes(), tcg, "on {}", AARCH64.cpu);
+    assert_eq!(level1.sudbox_run(&kvm).expect_code(0).outcomes(), tcg, "on {}", AARCH64.cpu);
 }
 
 #[test]
 fn every_case_ends_as_on_tcg_with_the_same_cpu() {
-    as_on_tcg(&[], "1");
+    check_same_as_on_tcg(&[], "1");
 }
 
 #[test]
 fn every_case_ends_as_on_tcg_with_four_cpus() {
-    as_on_tcg(&[], "4");
+    check_same_as_on_tcg(&[], "4");
 }
 
 #[test]
 fn every_case_ends_as_on_tcg_in_a_vm_of_its_own() {
-    as_on_tcg(&["--isolate"], "1");
+    check_same_as_on_tcg(&["--isolate"], "1");
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Other kernels than the pinned one on the microVM, in level 1 (docs/kvm.md): a broken one and a
-//! distribution's.
+//! A broken kernel and a distribution's kernel on the microVM, in level 1 (docs/kvm.md).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sudbox_tests::level1::{Files, Level1, Options};
-use sudbox_tests::{Told, Tree, say};
+use sudbox_tests::{StderrMonitor, Tree, print_uncaptured};
 
 /// Level 1 with sudbox and one more kernel, at `/k/kernel`.
 fn level1_with(kernel: &Path) -> Level1 {
@@ -18,13 +17,13 @@ fn level1_with(kernel: &Path) -> Level1 {
 }
 
 #[test]
-fn what_comes_after_a_crash_goes_on_from_a_restored_vm() {
+fn cases_after_a_crash_run_in_a_restored_vm() {
     let tree = Tree::with(&["switchable.patch"]);
     let request =
         sudbox_images::Request { reference: tree.argument().to_owned(), ..Default::default() };
     let cache = sudbox_images::Cache::open().expect("a cache");
-    let mut told = Told;
-    let mut ctx = sudbox_images::Ctx::new(&cache, &mut told);
+    let mut monitor = StderrMonitor;
+    let mut ctx = sudbox_images::Ctx::new(&cache, &mut monitor);
     let image = sudbox_images::kernel(&mut ctx, &request).expect("a kernel that builds");
     let level1 = level1_with(&image.kernel);
     let judge = |fault: &str| {
@@ -32,13 +31,13 @@ fn what_comes_after_a_crash_goes_on_from_a_restored_vm() {
         let arguments = ["--backend", "kvm", "--cases", "core", "--append", &fault, "/k/kernel"];
         level1.sudbox_run(&arguments)
     };
-    let sound = judge("none").expect(0).outcomes();
-    let broken = judge("oops").expect(1);
+    let sound = judge("none").expect_code(0).outcomes();
+    let broken = judge("oops").expect_code(1);
     let report = broken.json();
     let outcomes = broken.outcomes();
     let crashed = outcomes.values().filter(|outcome| *outcome == "crash").count();
     assert!(crashed >= 1, "{report}");
-    // The last case may be one that crashes, and then nothing is left to restore a VM for.
+    // If the last case crashes, no VM is restored after it.
     let restored = report["restored"].as_u64().expect("a number");
     assert!((crashed as u64 - 1..=crashed as u64).contains(&restored), "{report}");
     assert_eq!(report["boots"], 1, "{report}");
@@ -48,7 +47,7 @@ fn what_comes_after_a_crash_goes_on_from_a_restored_vm() {
     }
 }
 
-/// A distribution's kernel for clouds, from its package, which is not installed.
+/// Debian's cloud kernel, downloaded and unpacked in `dir`; `None` if apt does not offer it.
 fn cloud_kernel(dir: &Path) -> Option<PathBuf> {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(dir).output().ok()?;
@@ -65,21 +64,21 @@ fn cloud_kernel(dir: &Path) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_ready_made_kernel_reaches_its_init_through_acpi() {
+fn a_prebuilt_kernel_reaches_its_init_through_acpi() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let Some(kernel) = cloud_kernel(dir.path()) else {
         assert!(std::env::var_os("CI").is_none(), "no cloud kernel from apt");
-        say("NOT RUN: apt has no package linux-image-cloud-amd64");
+        print_uncaptured("NOT RUN: apt has no package linux-image-cloud-amd64");
         return;
     };
     let level1 = level1_with(&kernel);
     for cpus in ["1", "4"] {
-        // No progress for long: its decompressor prints nothing.
+        // A long timeout: the kernel's decompressor prints nothing for a long time.
         let common = ["sudbox", "run", "--format", "json", "--backend", "kvm", "--cases", "core"];
         let more = ["--cpus", cpus, "--timeout", "200", "--append", "ignore_loglevel", "/k/kernel"];
-        let ran = level1.run(&[&common[..], &more[..]].concat()).expect(125);
-        // Its vsock is a module, which the initramfs does not have: its init says so.
-        let report = ran.json();
+        let result = level1.run(&[&common[..], &more[..]].concat()).expect_code(125);
+        // vsock is a module, which the initramfs does not contain, so init cannot connect.
+        let report = result.json();
         let why = report["unjudged"].as_str().unwrap_or_default();
         assert!(why.contains("the kernel reached its init"), "{report}");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What takes longer than a contributor waits.
+//! Tests of `sudbox run` that take minutes.
 
 use std::process::{Child, Command};
 use sudbox_tests::{run, sudbox_run};
@@ -9,11 +9,11 @@ fn a_verdict_from_empty_caches() {
     let cache = tempfile::tempdir().unwrap();
     let mut command = sudbox_run(&["--cases", "core"]);
     command.env("SUDBOX_CACHE", cache.path()).env("CCACHE_DISABLE", "1");
-    let ran = run(command).expect(0);
-    assert!(ran.stderr.contains("building"), "it was not built: {}", ran.stderr);
+    let result = run(command).expect_code(0);
+    assert!(result.stderr.contains("building"), "it was not built: {}", result.stderr);
 }
 
-/// A process that keeps a CPU busy.
+/// A process that uses a whole CPU; killed when dropped.
 struct Busy(Child);
 
 impl Busy {
@@ -31,15 +31,15 @@ impl Drop for Busy {
 
 #[test]
 fn fifty_repeats_beside_two_busy_processes_without_a_flake() {
-    let once = run(sudbox_run(&["--cases", "core"])).expect(0).outcomes();
+    let once = run(sudbox_run(&["--cases", "core"])).expect_code(0).outcomes();
     let _busy = [Busy::new(), Busy::new()];
     for cpus in ["1", "4"] {
         let often = run(sudbox_run(&["--cases", "core", "--repeat", "50", "--cpus", cpus]));
-        assert_eq!(often.expect(0).outcomes(), once, "{cpus} CPUs");
+        assert_eq!(often.expect_code(0).outcomes(), once, "{cpus} CPUs");
     }
 }
 
 #[test]
 fn flavour_full_keeps_every_promise() {
-    let _ = run(sudbox_run(&["--flavour", "full", "--cases", "all"])).expect(0);
+    let _ = run(sudbox_run(&["--flavour", "full", "--cases", "all"])).expect_code(0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The pages of a run and of a matrix, in a real browser.
+//! The HTML pages of a run and of a matrix in a browser.
 
 use std::path::Path;
 use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
@@ -28,7 +28,8 @@ fn judged(release: &str, cases: Vec<CaseReport>) -> Option<Found> {
     Some(Found::Judged(Box::new(Verdict { kernel, cases, ..Verdict::default() })))
 }
 
-fn of(found: Vec<(&str, Option<Found>)>) -> Matrix {
+/// A matrix of these kernels and their results.
+fn matrix_of(found: Vec<(&str, Option<Found>)>) -> Matrix {
     let cell = |kernel: &str| Cell {
         kernel: kernel.into(),
         arch: "x86_64".into(),
@@ -45,7 +46,7 @@ fn of(found: Vec<(&str, Option<Found>)>) -> Matrix {
     Matrix { plan, shards: None, found }
 }
 
-/// Ten kernels, one of which breaks two promises, and one that does not build.
+/// A matrix of ten kernels: one breaks two promises, one does not build.
 fn sample() -> Matrix {
     let names: Vec<String> = (1..=10).map(|minor| format!("deb:6.{minor}")).collect();
     let cells = names.iter().enumerate().map(|(at, name)| {
@@ -62,22 +63,17 @@ fn sample() -> Matrix {
         };
         (name.as_str(), found)
     });
-    of(cells.collect())
+    matrix_of(cells.collect())
 }
 
-/// The page of a report.
+/// Renders a report as HTML.
 fn html<T: Report>(subject: &T) -> String {
     let form = T::form("html").expect("there is a page");
     (form.render)(subject, Screen::FILE)
 }
 
-fn opened<T: Report>(
-    matrix: &T,
-    dir: &Path,
-    width: u32,
-    height: u32,
-    dark: bool,
-) -> Option<Browser> {
+/// Renders a report and opens it in a browser; `None` if there is no browser.
+fn open<T: Report>(matrix: &T, dir: &Path, width: u32, height: u32, dark: bool) -> Option<Browser> {
     let file = dir.join("matrix.html");
     std::fs::write(&file, html(matrix)).expect("a file");
     let browser = Browser::start(width, height, dark)?;
@@ -85,22 +81,23 @@ fn opened<T: Report>(
     Some(browser)
 }
 
-/// Keeps a picture for people where the environment asks for it.
-fn keep_picture(browser: &Browser, name: &str) {
+/// Saves a screenshot in the directory that the environment variable `SUDBOX_PICTURES` names, if it
+/// is set.
+fn save_screenshot(browser: &Browser, name: &str) {
     if let Some(dir) = std::env::var_os("SUDBOX_PICTURES") {
         let file = Path::new(&dir).join(format!("{name}.png.base64"));
-        std::fs::write(file, browser.picture()).expect("a file");
+        std::fs::write(file, browser.screenshot()).expect("a file");
     }
 }
 
 #[test]
-fn groups_fold_and_cells_tell_their_story() {
+fn groups_fold_and_cells_show_details() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = opened(&sample(), dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&sample(), dir.path(), 1300, 900, false) else { return };
     assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 10 kernels");
     assert_eq!(browser.evaluate("return document.querySelectorAll('thead button').length"), 10);
 
-    // Without a failure a group is folded, with one it is not.
+    // Groups without a failure are folded.
     let folds = "return [...document.querySelectorAll('tbody.group th button')].map((fold) => \
                  fold.textContent + ' ' + fold.getAttribute('aria-expanded'))";
     let folded =
@@ -119,8 +116,8 @@ fn groups_fold_and_cells_tell_their_story() {
 
     assert!(!browser.is_shown("#details"));
     browser.click("[aria-label='registers/kept on deb:6.3, x86_64, default: crash']");
-    keep_picture(&browser, "wide");
-    let told = browser.text("#details");
+    save_screenshot(&browser, "wide");
+    let details = browser.text("#details");
     for words in [
         "registers/kept on deb:6.3, x86_64, default",
         "a selector that is neither ALLOW nor BLOCK",
@@ -130,7 +127,7 @@ fn groups_fold_and_cells_tell_their_story() {
         "do_syscall_64+0x9e/0x1a0",
         "sudbox run 6.12 --cases registers/kept",
     ] {
-        assert!(told.contains(words), "`{words}` is not in: {told}");
+        assert!(details.contains(words), "`{words}` is not in: {details}");
     }
     browser.click("#details .close");
     assert!(!browser.is_shown("#details"));
@@ -151,20 +148,20 @@ fn groups_fold_and_cells_tell_their_story() {
     assert!(!browser.is_shown(console));
     browser.click("#failures details:nth-of-type(2) summary");
     assert!(browser.text(console).contains("do_syscall_64"));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_messages(), Vec::<String>::new());
 }
 
 #[test]
-fn a_phone_in_the_dark_shows_all_of_it() {
+fn a_narrow_screen_in_dark_mode_shows_everything() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = opened(&sample(), dir.path(), 390, 844, true) else { return };
+    let Some(browser) = open(&sample(), dir.path(), 390, 844, true) else { return };
     let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
     assert_eq!(width, serde_json::json!([390, 390]), "only the map scrolls sideways");
     let paper = browser.evaluate("return getComputedStyle(document.body).backgroundColor");
     assert_eq!(paper, "rgb(20, 23, 26)");
-    keep_picture(&browser, "phone");
+    save_screenshot(&browser, "phone");
     browser.click("[aria-label='selector/invalid-value-kills on deb:6.3, x86_64, default: fail']");
-    keep_picture(&browser, "phone-details");
+    save_screenshot(&browser, "phone-details");
     assert!(browser.text("#details").contains("death by SIGSYS"));
     let sheet = browser.evaluate(
         "const sheet = document.getElementById('details').getBoundingClientRect(); \
@@ -172,11 +169,11 @@ fn a_phone_in_the_dark_shows_all_of_it() {
          return [sheet.left, sheet.right, sheet.bottom <= innerHeight, cell.bottom <= sheet.top]",
     );
     assert_eq!(sheet, serde_json::json!([0, 390, true, true]), "the cell is not covered");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_messages(), Vec::<String>::new());
 }
 
 #[test]
-fn nothing_that_a_guest_says_becomes_part_of_the_page() {
+fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     const EVIL: &str = "</script><script>document.title='taken'</script><img src=x \
                         onerror=\"document.title='taken'\"><!--<script> ]]> {{7*7}} ${7*7} '\"&lt;b&gt;";
     let evil = || EVIL.to_owned();
@@ -201,7 +198,7 @@ fn nothing_that_a_guest_says_becomes_part_of_the_page() {
         ..Verdict::default()
     };
     let unjudged = Verdict { unjudged: Some(evil()), ..hostile.clone() };
-    let mut matrix = of(vec![
+    let mut matrix = matrix_of(vec![
         ("6.12", judged("6.12.1", vec![case(EVIL, Outcome::Pass)])),
         (EVIL, Some(Found::Judged(Box::new(hostile)))),
         ("6.13", Some(Found::Judged(Box::new(unjudged)))),
@@ -210,7 +207,7 @@ fn nothing_that_a_guest_says_becomes_part_of_the_page() {
     (matrix.plan.command, matrix.plan.sudbox) = (evil(), evil());
     (matrix.plan.cells[1].arch, matrix.plan.cells[1].flavour) = (evil(), evil());
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = opened(&matrix, dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&matrix, dir.path(), 1300, 900, false) else { return };
     for selector in [
         "tbody.group:nth-of-type(1) td:nth-child(3) button",
         "tbody.cases tr td:nth-child(3) button",
@@ -224,7 +221,7 @@ fn nothing_that_a_guest_says_becomes_part_of_the_page() {
     }
     assert!(browser.text("#details").contains("<script>document.title='taken'</script>"));
     assert_eq!(browser.evaluate("return document.title"), "Syscall User Dispatch on 4 kernels");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_messages(), Vec::<String>::new());
 }
 
 #[test]
@@ -244,31 +241,31 @@ fn the_page_of_a_run_explains_bugs_and_shows_the_console_of_failures() {
         ..Verdict::default()
     };
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = opened(&verdict, dir.path(), 1300, 900, false) else { return };
-    keep_picture(&browser, "run");
+    let Some(browser) = open(&verdict, dir.path(), 1300, 900, false) else { return };
+    save_screenshot(&browser, "run");
     let title = "Syscall User Dispatch on Linux 6.12.1";
     assert_eq!(browser.evaluate("return document.title"), title);
-    let said = browser.text("body");
+    let body = browser.text("body");
     for words in ["1 broken", "2026-11-29T19:43:58Z", "--memory 512", "see handle_signal()"] {
-        assert!(said.contains(words), "`{words}` is not in: {said}");
+        assert!(body.contains(words), "`{words}` is not in: {body}");
     }
-    // The failure is open, the case of the recorded bug is folded.
+    // The failure is unfolded, the recorded bug is folded.
     assert!(browser.text("#failures pre").contains("do_syscall_64+0x9e/0x1a0"));
     assert!(browser.is_shown("#failures pre") && !browser.is_shown("#known dl"));
     browser.click("#known summary");
     assert!(browser.text("#known dl").contains("registers/flags-kept was seen"));
     browser.click("#passes summary");
     assert!(browser.text("#passes").contains("arguments/check"));
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_messages(), Vec::<String>::new());
 
-    let Some(browser) = opened(&verdict, dir.path(), 390, 844, true) else { return };
+    let Some(browser) = open(&verdict, dir.path(), 390, 844, true) else { return };
     let width = browser.evaluate("return [document.documentElement.scrollWidth, innerWidth]");
     assert_eq!(width, serde_json::json!([390, 390]), "nothing is wider than a phone");
-    keep_picture(&browser, "run-phone");
+    save_screenshot(&browser, "run-phone");
 }
 
 #[test]
-fn nothing_that_a_guest_says_becomes_part_of_the_page_of_a_run() {
+fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
     let evil =
         || "</pre></p><img src=x onerror=\"document.title='taken'\"><script>x</script>".to_owned();
     let mut bad = case("a/b", Outcome::Crash);
@@ -298,10 +295,10 @@ fn nothing_that_a_guest_says_becomes_part_of_the_page_of_a_run() {
         ..Verdict::default()
     };
     let dir = tempfile::tempdir().unwrap();
-    let Some(browser) = opened(&verdict, dir.path(), 1300, 900, false) else { return };
+    let Some(browser) = open(&verdict, dir.path(), 1300, 900, false) else { return };
     let count = "return document.querySelectorAll('script, img').length";
     assert_eq!(browser.evaluate(count), 0);
     let title = browser.evaluate("return document.title");
     assert!(title.as_str().is_some_and(|title| title.starts_with("Syscall")), "{title}");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_messages(), Vec::<String>::new());
 }

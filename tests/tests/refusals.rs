@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! An option or a word that does not apply is refused with 129, not ignored.
+//! Options and arguments that do not apply are refused with exit code 129, not ignored.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,11 +8,12 @@ use sudbox_tests::{root, run, sudbox_run};
 #[test]
 fn options_that_do_not_apply_to_the_running_kernel() {
     let foreign = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
-    run(sudbox_run(&["running", "--arch", foreign])).says(129, &["--arch", "this machine's own"]);
+    run(sudbox_run(&["running", "--arch", foreign]))
+        .expect_error(129, &["--arch", "this machine's own"]);
     for (option, value) in
         [("--memory", "512"), ("--cpus", "2"), ("--linux", "/none"), ("--cc", "cc")]
     {
-        run(sudbox_run(&["running", option, value])).says(129, &[option]);
+        run(sudbox_run(&["running", option, value])).expect_error(129, &[option]);
     }
 }
 
@@ -24,23 +24,23 @@ fn a_fifo_is_not_waited_for() {
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
     let started = Instant::now();
     let fifo = fifo.to_str().expect("UTF-8");
-    run(sudbox_run(&[fifo])).says(129, &["not a regular file"]);
-    run(sudbox_run(&["/dev/null"])).says(129, &["not a regular file"]);
+    run(sudbox_run(&[fifo])).expect_error(129, &["not a regular file"]);
+    run(sudbox_run(&["/dev/null"])).expect_error(129, &["not a regular file"]);
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
 fn boot_arguments_for_init() {
-    let ran = run(sudbox_run(&["--append", "-- foo"])).expect(129);
-    assert!(ran.stderr.contains("leave the `--` out"), "{}", ran.stderr);
+    let result = run(sudbox_run(&["--append", "-- foo"])).expect_code(129);
+    assert!(result.stderr.contains("leave the `--` out"), "{}", result.stderr);
 }
 
 #[test]
 fn words_that_select_no_case() {
-    run(sudbox_run(&["--cases", ","])).says(129, &["names no case"]);
-    run(sudbox_run(&["--cases", "selctor/*"])).says(129, &["did you mean `selector/*`?"]);
-    run(sudbox_run(&["--cases", "selector !selector"])).says(129, &["selects no case"]);
-    let listed = run(sudbox_run(&["--list", "--cases", "!selector"])).expect(0);
+    run(sudbox_run(&["--cases", ","])).expect_error(129, &["names no case"]);
+    run(sudbox_run(&["--cases", "selctor/*"])).expect_error(129, &["did you mean `selector/*`?"]);
+    run(sudbox_run(&["--cases", "selector !selector"])).expect_error(129, &["selects no case"]);
+    let listed = run(sudbox_run(&["--list", "--cases", "!selector"])).expect_code(0);
     assert!(!listed.stdout.contains("selector/"), "{}", listed.stdout);
 }
 

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! What a verdict claims, and what stays of a run.
+//! The summary of a verdict, and the reports that runs leave in the cache.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use sudbox_tests::{Ran, run, say, sudbox, sudbox_run};
+use sudbox_tests::{RunOutput, print_uncaptured, run, sudbox, sudbox_run};
 
-/// `sudbox` with a cache of its own, in which the running kernel is judged without a build.
+/// A command for `sudbox` with its own cache. The tests judge the running kernel, which needs no
+/// build.
 fn in_cache(cache: &Path, arguments: &[&str]) -> Command {
     let mut command = sudbox();
     command.env("SUDBOX_CACHE", cache).args(arguments);
     command
 }
 
-fn table(cases: &str) -> Ran {
+/// Runs cases on the pinned kernel with the report as a table.
+fn table(cases: &str) -> RunOutput {
     let mut command = sudbox();
     command.args(["run", "--cases", cases]);
     run(command)
@@ -23,20 +24,20 @@ fn table(cases: &str) -> Ran {
 #[test]
 fn nothing_tested_is_no_success() {
     // Linux 6.12 has no sysctl of dispatch.
-    let ran = table("sysctl").expect(125);
-    let said = ran.stdout.replace('\n', " ");
-    assert!(said.contains("NOT JUDGED: no case could be tested: 0 tested, 6 absent"), "{said}");
-    let ran = table("absence");
-    ran.says(129, &["absence/", "kernels without dispatch"]);
+    let result = table("sysctl").expect_code(125);
+    let text = result.stdout.replace('\n', " ");
+    assert!(text.contains("NOT JUDGED: no case could be tested: 0 tested, 6 absent"), "{text}");
+    let result = table("absence");
+    result.expect_error(129, &["absence/", "kernels without dispatch"]);
 }
 
 #[test]
 fn a_part_of_the_cases_does_not_claim_every_promise() {
-    let ran = table("selector").expect(0);
-    let said = ran.stdout.replace('\n', " ");
-    assert!(said.contains("VERDICT: kept where tested: "), "{said}");
-    assert!(said.contains(" not selected") && !said.contains("every promise kept"), "{said}");
-    let report = run(sudbox_run(&["--cases", "selector"])).expect(0).json();
+    let result = table("selector").expect_code(0);
+    let text = result.stdout.replace('\n', " ");
+    assert!(text.contains("VERDICT: kept where tested: "), "{text}");
+    assert!(text.contains(" not selected") && !text.contains("every promise kept"), "{text}");
+    let report = run(sudbox_run(&["--cases", "selector"])).expect_code(0).json();
     let coverage = &report["coverage"];
     let count = |name: &str| coverage[name].as_u64().unwrap_or_else(|| panic!("{coverage}"));
     assert!(count("tested") > 10 && count("not_selected") > 100, "{coverage}");
@@ -46,80 +47,85 @@ fn a_part_of_the_cases_does_not_claim_every_promise() {
 fn the_options_and_the_machine_are_named_once() {
     let mut command = sudbox();
     command.args(["run", "--cases", "arguments", "--append", "loglevel=4", "--memory", "320"]);
-    let ran = run(command).expect(0);
+    let result = run(command).expect_code(0);
     assert!(
-        ran.stdout.contains("  options   --append loglevel=4 --memory 320\n"),
+        result.stdout.contains("  options   --append loglevel=4 --memory 320\n"),
         "{}",
-        ran.stdout
+        result.stdout
     );
-    assert!(ran.stdout.contains("  date      20"), "{}", ran.stdout);
-    let source = ran.stdout.lines().find(|line| line.starts_with("  source")).expect("a source");
+    assert!(result.stdout.contains("  date      20"), "{}", result.stdout);
+    let source = result.stdout.lines().find(|line| line.starts_with("  source")).expect("a source");
     let source = source.trim_start_matches("  source").trim();
-    assert!(!ran.stderr.contains(source), "named twice: {}", ran.stderr);
+    assert!(!result.stderr.contains(source), "named twice: {}", result.stderr);
 }
 
 #[test]
 fn runs_are_listed_shown_and_pruned() {
     let cache = tempfile::tempdir().unwrap();
-    let ran = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
-    ran(&["report", "show"]).says(129, &["no run has left a report yet"]);
-    assert_eq!(ran(&["report", "list"]).expect(0).stdout, "no run has left a report\n");
-    let first = ran(&["run", "running", "--cases", "arguments"]).expect(0);
-    let _ = ran(&["run", "running", "--cases", "siginfo"]).expect(0);
+    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
+    run_in_cache(&["report", "show"]).expect_error(129, &["no run has left a report yet"]);
+    assert_eq!(
+        run_in_cache(&["report", "list"]).expect_code(0).stdout,
+        "no run has left a report\n"
+    );
+    let first = run_in_cache(&["run", "running", "--cases", "arguments"]).expect_code(0);
+    let _ = run_in_cache(&["run", "running", "--cases", "siginfo"]).expect_code(0);
 
-    let list = ran(&["report", "list", "--format", "json"]).expect(0).json();
+    let list = run_in_cache(&["report", "list", "--format", "json"]).expect_code(0).json();
     assert_eq!(list["runs"].as_array().map(Vec::len), Some(2));
     assert_eq!(
         (&list["runs"][0]["kind"], &list["runs"][0]["exit_code"]),
         (&"run".into(), &0.into())
     );
-    let table = ran(&["report", "list"]).expect(0).stdout;
+    let table = run_in_cache(&["report", "list"]).expect_code(0).stdout;
     assert!(table.contains("  2  20") && table.contains("tested"), "{table}");
 
-    assert!(ran(&["report", "show"]).expect(0).stdout.contains("siginfo"));
-    assert_eq!(ran(&["report", "show", "2"]).expect(0).stdout, first.stdout);
+    assert!(run_in_cache(&["report", "show"]).expect_code(0).stdout.contains("siginfo"));
+    assert_eq!(run_in_cache(&["report", "show", "2"]).expect_code(0).stdout, first.stdout);
     let folder = first.folder();
     for (format, file) in
         [("json", "report.json"), ("html", "report.html"), ("ktap", "report.ktap")]
     {
-        let shown = ran(&["report", "show", folder.to_str().expect("text"), "--format", format]);
-        assert_eq!(shown.expect(0).stdout, fs::read_to_string(folder.join(file)).unwrap());
+        let shown =
+            run_in_cache(&["report", "show", folder.to_str().expect("text"), "--format", format]);
+        assert_eq!(shown.expect_code(0).stdout, fs::read_to_string(folder.join(file)).unwrap());
     }
-    ran(&["report", "show", "9"]).says(129, &["no run `9`", "report list"]);
-    ran(&["report", "show", "--format", "pdf"]).says(129, &["`pdf`", "ktap"]);
+    run_in_cache(&["report", "show", "9"]).expect_error(129, &["no run `9`", "report list"]);
+    run_in_cache(&["report", "show", "--format", "pdf"]).expect_error(129, &["`pdf`", "ktap"]);
 
-    let old = ran(&["report", "prune", "--days", "0"]).expect(0).stdout;
+    let old = run_in_cache(&["report", "prune", "--days", "0"]).expect_code(0).stdout;
     assert!(old.contains("2 runs at least 0 days old; --yes removes them"), "{old}");
     assert!(folder.exists());
-    let _ = ran(&["report", "prune", "--days", "0", "--yes"]).expect(0);
+    let _ = run_in_cache(&["report", "prune", "--days", "0", "--yes"]).expect_code(0);
     assert!(!folder.exists());
 }
 
 #[test]
 fn outcomes_are_recorded_and_a_flaky_case_is_named() {
     let cache = tempfile::tempdir().unwrap();
-    let ran = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
+    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
     for _ in 0..3 {
-        let _ = ran(&["run", "running", "--cases", "arguments"]).expect(0);
+        let _ = run_in_cache(&["run", "running", "--cases", "arguments"]).expect_code(0);
     }
-    let history = |case: &str| ran(&["report", "history", case]).expect(0).stdout;
+    let history = |case: &str| run_in_cache(&["report", "history", case]).expect_code(0).stdout;
     assert!(history("arguments/*").contains("3 times"), "{}", history("arguments/*"));
     assert!(!history("arguments").contains("FLAKY"));
-    // The second of these runs saw a failure.
+    // Turn a pass of the second run into a failure.
     let record = cache.path().join("runs/history.jsonl");
     let lines: Vec<String> =
         fs::read_to_string(&record).unwrap().lines().map(str::to_owned).collect();
     let broken = lines[1].replacen("\"pass\"", "\"fail\"", 1);
     fs::write(&record, [&lines[0], &broken, &lines[2]].map(|line| format!("{line}\n")).concat())
         .unwrap();
-    let said = history("arguments");
-    assert!(said.contains("FLAKY   1 fail, 2 pass on the same image of Linux"), "{said}");
-    let json = ran(&["report", "history", "arguments", "--format", "json"]).expect(0).json();
+    let history = history("arguments");
+    assert!(history.contains("FLAKY   1 fail, 2 pass on the same image of Linux"), "{history}");
+    let json =
+        run_in_cache(&["report", "history", "arguments", "--format", "json"]).expect_code(0).json();
     assert_eq!(json["cases"][0]["flaky"][0]["outcomes"]["fail"], 1);
-    ran(&["report", "history", "selektor"]).says(129, &["`selektor`"]);
+    run_in_cache(&["report", "history", "selektor"]).expect_error(129, &["`selektor`"]);
 }
 
-/// The verdict is known when its files are written: a cache that fills up then takes nothing away.
+/// A cache that fills up while the report's files are written does not affect the verdict.
 #[test]
 fn a_full_cache_takes_no_report_away() {
     let cache = tempfile::tempdir().unwrap();
@@ -131,12 +137,12 @@ fn a_full_cache_takes_no_report_away() {
         command
     };
     if run(unshare(mounted)).code != 0 {
-        say("NOT RUN: no file system can be mounted here, so no cache can be filled");
+        print_uncaptured("NOT RUN: no file system can be mounted here, so no cache can be filled");
         return;
     }
     let mut command = unshare(&format!("{mounted} && exec \"$@\""));
     command.arg(sudbox().get_program()).args(["run", "running", "--cases", "arguments,siginfo"]);
-    let ran = run(command).expect(0);
-    assert!(ran.stdout.contains("VERDICT: "), "{}", ran.stdout);
-    assert!(ran.stderr.contains("cannot write"), "the cache was not full: {}", ran.stderr);
+    let result = run(command).expect_code(0);
+    assert!(result.stdout.contains("VERDICT: "), "{}", result.stdout);
+    assert!(result.stderr.contains("cannot write"), "the cache was not full: {}", result.stderr);
 }

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kernel that is running on this machine, judged without a VM.
+//! `sudbox run running`: judges this machine's running kernel without a VM.
 
 use std::time::Duration;
 
-use sudbox_tests::{run, sudbox_run};
+use sudbox_tests::{print_uncaptured, run, sudbox_run};
 
 #[test]
 fn the_running_kernel_is_judged_in_no_time_and_without_root() {
-    let ran = run(sudbox_run(&["running"])).expect(0);
-    assert!(ran.took < Duration::from_secs(20), "{:?}", ran.took);
-    let report = ran.json();
+    let result = run(sudbox_run(&["running"])).expect_code(0);
+    assert!(result.elapsed < Duration::from_secs(20), "{:?}", result.elapsed);
+    let report = result.json();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
     assert_eq!(report["kernel"]["release"], release.trim());
     assert_eq!((&report["boots"], &report["restored"]), (&0.into(), &0.into()));
-    let outcomes = ran.outcomes();
-    // Who runs this test may be root; the cases never are.
+    let outcomes = result.outcomes();
+    // The cases run without privileges, even if this test runs as root.
     assert_eq!(outcomes["tracing/no-call-events"], "unmet");
     assert_eq!(outcomes["stress/flips"], "unmet");
     assert!(outcomes.contains_key("selector/flips"));
 }
 
 #[test]
-fn what_is_about_vms_or_booting_is_bad_usage() {
-    for wish in [["--isolate"].as_slice(), &["--backend", "tcg"], &["--append", "quiet"]] {
-        let arguments: Vec<&str> = ["running"].into_iter().chain(wish.to_vec()).collect();
-        let ran = run(sudbox_run(&arguments)).expect(129);
-        assert!(ran.stderr.contains("about VMs"), "{}", ran.stderr);
+fn options_for_vms_or_booting_are_bad_usage() {
+    for option in [["--isolate"].as_slice(), &["--backend", "tcg"], &["--append", "quiet"]] {
+        let arguments: Vec<&str> = ["running"].into_iter().chain(option.to_vec()).collect();
+        let result = run(sudbox_run(&arguments)).expect_code(129);
+        assert!(result.stderr.contains("about VMs"), "{}", result.stderr);
     }
-    let ran = run(sudbox_run(&["running", "--cases", "boot"])).expect(129);
-    assert!(ran.stderr.contains("has booted"), "{}", ran.stderr);
+    let result = run(sudbox_run(&["running", "--cases", "boot"])).expect_code(129);
+    assert!(result.stderr.contains("has booted"), "{}", result.stderr);
 }
 
 #[test]
-fn what_a_run_by_sudo_leaves_is_the_users() {
+fn files_of_a_run_under_sudo_belong_to_the_user() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     // SAFETY: geteuid() has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        eprintln!("NOT RUN: only root can act as somebody else");
+        print_uncaptured("NOT RUN: only root can create files of another user");
         return;
     }
     const USER: u32 = 65534;
@@ -49,7 +49,7 @@ fn what_a_run_by_sudo_leaves_is_the_users() {
     let cache = home.join("cache");
     let mut command = sudbox_run(&["running", "--cases", "selector/flips"]);
     command.env("SUDBOX_CACHE", &cache).env("SUDO_UID", "65534").env("SUDO_GID", "65534");
-    let _ = run(command).expect(0);
+    let _ = run(command).expect_code(0);
     let runs = cache.join("runs");
     let mut entries = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
     let folder = entries.find(|path| path.is_dir()).expect("the folder of the run");

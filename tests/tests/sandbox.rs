@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `sudbox sandbox run`: a program of 64-bit Windows, built from C by the tools that build kernels.
+//! `sudbox sandbox run` with a 64-bit Windows program, which cc and ld build from C.
 #![cfg(target_arch = "x86_64")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use sudbox_tests::{Ran, root, run, sudbox};
+use sudbox_tests::{RunOutput, root, run, sudbox};
 
-fn sandbox(options: &[&str], program: &Path) -> Ran {
+fn sandbox(options: &[&str], program: &Path) -> RunOutput {
     let mut command = sudbox();
     command.args(["sandbox", "run"]).args(options).arg(program);
     run(command)
 }
 
-fn done(command: &mut Command) {
+/// Runs a command and panics unless it succeeds.
+fn run_checked(command: &mut Command) {
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Builds it, to be loaded elsewhere than where it will be.
+/// Builds the program with relocations, so that it can be loaded at another address than its image
+/// base.
 fn build(to: &Path) -> PathBuf {
     let (object, program) = (to.join("windows.o"), to.join("program.exe"));
     let mut compiler = Command::new("cc");
@@ -33,14 +35,14 @@ fn build(to: &Path) -> PathBuf {
         ])
         .arg(&object)
         .arg(root().join("tests/payloads/windows.c"));
-    done(&mut compiler);
+    run_checked(&mut compiler);
     let mut linker = Command::new("ld");
     linker
         .args(["-m", "i386pep", "--subsystem", "native", "-e", "start", "--image-base"])
         .args(["0x180000000", "--dynamicbase", "--enable-reloc-section", "-o"])
         .arg(&program)
         .arg(&object);
-    done(&mut linker);
+    run_checked(&mut linker);
     program
 }
 
@@ -48,7 +50,7 @@ fn build(to: &Path) -> PathBuf {
 fn a_windows_program_gives_the_same_transcript_by_each_engine() {
     let dir = tempfile::tempdir().expect("a directory");
     let program = build(dir.path());
-    let first = sandbox(&[], &program).expect(0);
+    let first = sandbox(&[], &program).expect_code(0);
     for line in [
         "thread 0",
         "  0x1abc = STATUS_INVALID_SYSTEM_SERVICE",
@@ -61,18 +63,18 @@ fn a_windows_program_gives_the_same_transcript_by_each_engine() {
         "  primes counted",
         "end 0x0",
     ] {
-        assert!(first.stdout.lines().any(|told| told == line), "{line}: {}", first.stdout);
+        assert!(first.stdout.lines().any(|printed| printed == line), "{line}: {}", first.stdout);
     }
     for engine in ["exclusive", "filter", "notification", "trace"] {
-        let ran = sandbox(&["--kernel", "6.12", "--engine", engine], &program).expect(0);
-        assert_eq!(ran.stdout, first.stdout, "{engine}");
+        let result = sandbox(&["--kernel", "6.12", "--engine", engine], &program).expect_code(0);
+        assert_eq!(result.stdout, first.stdout, "{engine}");
     }
-    let ran = sandbox(&["--kernel", "6.12", "--engine", "inclusive"], &program).expect(125);
-    assert!(ran.stderr.contains("does not offer the engine inclusive"), "{}", ran.stderr);
+    let result = sandbox(&["--kernel", "6.12", "--engine", "inclusive"], &program).expect_code(125);
+    assert!(result.stderr.contains("does not offer the engine inclusive"), "{}", result.stderr);
 }
 
 #[test]
-fn what_is_no_program_is_refused_in_one_sentence() {
+fn invalid_programs_are_refused_in_one_line() {
     let dir = tempfile::tempdir().expect("a directory");
     let program = build(dir.path());
     let whole = fs::read(&program).expect("a program");
@@ -93,7 +95,7 @@ fn what_is_no_program_is_refused_in_one_sentence() {
         (whole[..200].to_vec(), "it is truncated"),
         (whole[..0x500].to_vec(), "it is truncated"),
         (with(header + 4, machine | 0xaa64), "it is for arm64"),
-        // Imports at the beginning of the code, where there is no end of a list.
+        // An import directory that points into the code.
         (with(optional + 112 + 8, 0x1000), "it has imports"),
         (empty, "its section 0 has no length"),
         (with(table + 40 + 12, 0x1000), "its section 1 overlaps"),
@@ -101,14 +103,14 @@ fn what_is_no_program_is_refused_in_one_sentence() {
         (with(optional + 56, 0x1000_0000), "larger in memory"),
     ] {
         fs::write(&broken, bytes).expect("a file");
-        let ran = sandbox(&[], &broken).expect(129);
-        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
-        assert_eq!((ran.stderr.lines().count(), &*ran.stdout), (1, ""), "{}", ran.stderr);
+        let result = sandbox(&[], &broken).expect_code(129);
+        assert!(result.stderr.contains(words), "{words}: {}", result.stderr);
+        assert_eq!((result.stderr.lines().count(), &*result.stdout), (1, ""), "{}", result.stderr);
     }
-    let ran = sandbox(&[], &dir.path().join("nowhere.exe")).expect(129);
-    assert!(ran.stderr.contains("cannot be read"), "{}", ran.stderr);
-    let ran = sandbox(&[], Path::new("/dev/zero")).expect(129);
-    assert!(ran.stderr.contains("is not a regular file"), "{}", ran.stderr);
-    let ran = sandbox(&["--engine", "warp"], &program).expect(129);
-    assert!(ran.stderr.contains("notification"), "{}", ran.stderr);
+    let result = sandbox(&[], &dir.path().join("nowhere.exe")).expect_code(129);
+    assert!(result.stderr.contains("cannot be read"), "{}", result.stderr);
+    let result = sandbox(&[], Path::new("/dev/zero")).expect_code(129);
+    assert!(result.stderr.contains("is not a regular file"), "{}", result.stderr);
+    let result = sandbox(&["--engine", "warp"], &program).expect_code(129);
+    assert!(result.stderr.contains("notification"), "{}", result.stderr);
 }

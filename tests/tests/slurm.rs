@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The scripts for Slurm on a real slurmctld and slurmd, on this machine alone.
+//! The scripts of `contrib/slurm` on a Slurm cluster that consists of this machine.
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use sudbox_tests::{assert_same_but_times, hopeless, installed, root, run, say, sudbox};
+use sudbox_tests::{
+    assert_same_but_times, ensure_installed, print_uncaptured, root, run, sudbox, unbuildable_tree,
+};
 
-/// How long the daemons may take to answer, and a job to end.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Time limit for the daemons to start and for a job to end.
+const LIMIT: Duration = Duration::from_secs(600);
 
-/// A cluster of this machine.
+/// A Slurm cluster that consists of this machine.
 struct Cluster {
     home: tempfile::TempDir,
-    /// Those that were started first end last.
+    /// Daemons in the order in which they were started; stopped in reverse order.
     daemons: Vec<Child>,
 }
 
 impl Cluster {
-    /// Starts one; `None`, loudly, where Slurm cannot be had.
+    /// Starts the daemons. Prints `NOT RUN` and returns `None` if Slurm cannot be installed.
     fn start() -> Option<Cluster> {
         let packages = ["slurmctld", "slurmd", "slurm-client", "munge"];
-        if !installed(&["slurmctld", "slurmd", "sbatch", "munged"], &packages) {
-            say(&format!("NOT RUN: Slurm: {} are not installed", packages.join(" ")));
+        if !ensure_installed(&["slurmctld", "slurmd", "sbatch", "munged"], &packages) {
+            print_uncaptured(&format!("NOT RUN: Slurm: {} are not installed", packages.join(" ")));
             return None;
         }
         let mut cluster =
@@ -96,14 +98,14 @@ impl Cluster {
     }
 
     fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LIMIT;
         while !done() {
             if Instant::now() > until {
                 let logs = fs::read_dir(self.home.path()).unwrap().flatten().map(|e| e.path());
                 let logs = logs.filter(|path| path.is_file() && !path.ends_with("key"));
-                let said: Vec<String> =
+                let logs: Vec<String> =
                     logs.filter_map(|path| fs::read_to_string(path).ok()).collect();
-                panic!("{what} is not done:\n{}", said.join("\n"));
+                panic!("{what} is not ready:\n{}", logs.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -116,7 +118,7 @@ impl Cluster {
         command
     }
 
-    /// Hands in a script; returns the number of the job.
+    /// Submits a script of `contrib/slurm` and returns the job's number.
     fn submit(&self, options: &[&str], script: &str, arguments: &[&str]) -> String {
         let script = root().join("contrib/slurm").join(script);
         let processors = format!("--cpus-per-task={}", processors());
@@ -132,11 +134,11 @@ impl Cluster {
         self.wait("a job", || text(&mut self.command("squeue", &["-h"])).trim().is_empty());
     }
 
-    /// The exit code of a job that ended.
+    /// The exit code and signal of an ended job, such as `125:0`.
     fn exit_code(&self, job: &str) -> String {
-        let told = text(&mut self.command("scontrol", &["show", "job", job]));
-        let code = told.split_whitespace().find_map(|word| word.strip_prefix("ExitCode="));
-        code.unwrap_or_else(|| panic!("no exit code: {told}")).to_owned()
+        let fields = text(&mut self.command("scontrol", &["show", "job", job]));
+        let code = fields.split_whitespace().find_map(|word| word.strip_prefix("ExitCode="));
+        code.unwrap_or_else(|| panic!("no exit code: {fields}")).to_owned()
     }
 }
 
@@ -158,27 +160,27 @@ fn processors() -> usize {
 fn text(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
-    // A controller that has just been started does not answer yet.
+    // A controller that has just been started does not accept connections yet.
     let refused = error.contains("Unable to contact slurm controller");
     assert!(output.status.success() || refused, "{command:?}: {error}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
-fn an_array_of_shards_is_merged_and_a_lost_one_run_again() {
+fn an_array_of_shards_is_merged_after_a_lost_shard_was_repeated() {
     let Some(cluster) = Cluster::start() else { return };
     let image = {
         let mut built = sudbox();
         built.args(["run", "--cases", "boot"]);
-        let _ = run(built).expect(0);
+        let _ = run(built).expect_code(0);
         let cache = sudbox_images::Cache::open().unwrap();
         let request = sudbox_images::Request::default();
-        let mut told = sudbox_tests::Told;
-        sudbox_images::kernel(&mut sudbox_images::Ctx::new(&cache, &mut told), &request).unwrap()
+        let mut monitor = sudbox_tests::StderrMonitor;
+        sudbox_images::kernel(&mut sudbox_images::Ctx::new(&cache, &mut monitor), &request).unwrap()
     };
     let image_path = image.kernel.display().to_string();
     let tree = tempfile::tempdir().unwrap();
-    let kernels = format!("6.12 {image_path} {}", hopeless(tree.path()));
+    let kernels = format!("6.12 {image_path} {}", unbuildable_tree(tree.path()));
     let matrix = ["--kernels", &kernels, "--cases", "arguments selector"];
 
     let folder: PathBuf = cluster.home.path().join("out");
@@ -187,21 +189,21 @@ fn an_array_of_shards_is_merged_and_a_lost_one_run_again() {
     let job = cluster.submit(&["--array=1-3", "--hold"], "shard.sbatch", &shards);
     let after = format!("--dependency=afterany:{job}");
     let merge = cluster.submit(&[&after], "merge.sbatch", &[&place]);
-    // One is lost.
+    // Shard 2 is lost.
     let _ = text(&mut cluster.command("scancel", &[&format!("{job}_2")]));
     let _ = text(&mut cluster.command("scontrol", &["release", &job]));
     cluster.drain();
     assert_eq!(cluster.exit_code(&format!("{job}_1")), "0:0");
     assert_eq!(cluster.exit_code(&format!("{job}_3")), "125:0");
     assert_eq!(cluster.exit_code(&merge), "128:0");
-    let said = fs::read_to_string(folder.join("merge.log")).unwrap();
-    let named: Vec<&str> = said.lines().filter(|line| line.contains("missing")).collect();
-    assert_eq!(named.len(), 1, "{said}");
-    assert!(named[0].contains("--shard 2/3"), "{said}");
+    let log = fs::read_to_string(folder.join("merge.log")).unwrap();
+    let missing: Vec<&str> = log.lines().filter(|line| line.contains("missing")).collect();
+    assert_eq!(missing.len(), 1, "{log}");
+    assert!(missing[0].contains("--shard 2/3"), "{log}");
     let table = fs::read_to_string(folder.join("matrix.txt")).unwrap();
     assert!(table.contains("2 of 3 kernels: 1 not judged, 1 as expected"), "{table}");
 
-    // Alone, and merged again.
+    // Shard 2 runs again, and the shards are merged again.
     let again = cluster.submit(&["--array=2"], "shard.sbatch", &shards);
     cluster.drain();
     assert_eq!(cluster.exit_code(&format!("{again}_2")), "0:0");
@@ -216,7 +218,7 @@ fn an_array_of_shards_is_merged_and_a_lost_one_run_again() {
 
     let mut unsplit = sudbox();
     unsplit.arg("matrix").args(matrix).args(["--format", "json"]);
-    let ran = run(unsplit).expect(125);
+    let result = run(unsplit).expect_code(125);
     let merged = fs::read_to_string(folder.join("matrix.json")).unwrap();
-    assert_same_but_times(&merged, &ran.stdout);
+    assert_same_but_times(&merged, &result.stdout);
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! A stdout or stderr that nobody reads, or that is full, changes no exit code but to 128.
+//! Exit codes with a stdout or stderr that is closed or full.
 
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 use sudbox_tests::sudbox;
 
-/// The exit code with these streams.
+/// The exit code of a command with these streams.
 fn code(mut command: Command, stdout: Stdio, stderr: Stdio) -> Option<i32> {
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     command.status().expect("sudbox").code()
@@ -18,12 +17,12 @@ fn quick(arguments: &[&str]) -> Command {
     command
 }
 
-/// A device on which there is never room.
+/// `/dev/full`, on which every write fails with `ENOSPC`.
 fn full() -> Stdio {
     OpenOptions::new().write(true).open("/dev/full").expect("/dev/full").into()
 }
 
-/// A pipe without a reader.
+/// A pipe without a reader: every write fails with `EPIPE`.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -31,7 +30,7 @@ fn closed() -> Stdio {
 }
 
 #[test]
-fn a_stderr_that_is_full_or_closed_is_nothing_to_a_run() {
+fn a_full_or_closed_stderr_does_not_change_the_exit_code() {
     let judged = || quick(&["run", "running", "--cases", "selector/flips"]);
     let expected = code(judged(), Stdio::null(), Stdio::null());
     assert!(matches!(expected, Some(0 | 1 | 125)), "{expected:?}");
@@ -41,7 +40,7 @@ fn a_stderr_that_is_full_or_closed_is_nothing_to_a_run() {
 }
 
 #[test]
-fn a_stdout_that_nobody_reads_is_nothing_to_any_verb() {
+fn a_closed_stdout_is_no_error_and_a_full_one_is() {
     for arguments in
         [&["run", "--list"][..], &["completions", "bash"], &["man"], &["run", "--help"]]
     {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The files that CI services read: valid, and their steps do what they say.
+//! The configuration files of CI services: they are valid, and their steps work when run locally.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn yaml(file: &str) -> Yaml {
     YamlLoader::load_from_str(&text).expect(file).remove(0)
 }
 
-/// The commands of the steps of a job or an action, with what the step adds to the environment.
+/// The command and the environment of each `run` step of a job or an action.
 fn steps(steps: &Yaml) -> Vec<(String, BTreeMap<String, String>)> {
     let steps = steps.as_vec().expect("steps").iter();
     let text = |yaml: &Yaml| yaml.as_str().expect("text").to_owned();
@@ -36,7 +36,7 @@ fn lines(list: &Yaml) -> Vec<String> {
     list.map(|line| line.as_str().expect("a line").to_owned()).collect()
 }
 
-/// Runs a step as a runner does.
+/// Runs a step with the shell options of GitHub's runner. Returns the exit code.
 fn step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
     let mut bash = Command::new("bash");
     bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).envs(env);
@@ -44,7 +44,7 @@ fn step(script: &str, env: &BTreeMap<String, String>, directory: &Path) -> i32 {
     status.code().expect("an exit code")
 }
 
-/// What a runner has: a PATH with the folder into which `make install` installs.
+/// The environment of a runner, with a PATH that contains the folder of `make install`.
 fn runner(home: &Path) -> BTreeMap<String, String> {
     let path = std::env::var("PATH").expect("PATH");
     let at = |name: &str| home.join(name).to_str().expect("UTF-8").to_owned();
@@ -61,8 +61,8 @@ fn runner(home: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn they_are_valid() {
-    if let Some(bin) = python::with("check-jsonschema") {
+fn configuration_files_are_valid() {
+    if let Some(bin) = python::environment_with("check-jsonschema") {
         for (schema, files) in [
             ("vendor.github-workflows", vec![CI, RELEASE]),
             ("vendor.github-actions", vec![ACTION]),
@@ -73,16 +73,16 @@ fn they_are_valid() {
             assert!(check.status().expect("it starts").success(), "{files:?}");
         }
     }
-    if let Some(bin) = python::with("zizmor") {
+    if let Some(bin) = python::environment_with("zizmor") {
         let mut lint = Command::new(bin.join("zizmor"));
         lint.args(["--offline", "--quiet", "--no-progress", ACTION, ".github"]);
         assert!(lint.current_dir(root()).status().expect("it starts").success());
     }
 }
 
-/// What the tests of the project are, on every service: the verbs of `.ci/run`, in its order.
+/// Every service runs the same targets of make as `.ci/run`, in the same order.
 #[test]
-fn the_project_is_tested_by_its_verbs() {
+fn every_service_runs_the_same_targets() {
     let verbs = ["make lint", "make setup", "make test-kernel", "make test"];
     let github = steps(&yaml(CI)["jobs"]["test"]["steps"]);
     let github: Vec<&str> = github.iter().map(|(run, _)| run.as_str()).collect();
@@ -91,7 +91,7 @@ fn the_project_is_tested_by_its_verbs() {
     let gitlab = &yaml(GITLAB)["test"];
     assert_eq!(lines(&gitlab["script"]), verbs);
     let run = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
-    // With `CI` set, a test that needs iasl fails without.
+    // With `CI` set, a test that needs iasl fails if iasl is missing.
     for prepare in [prepare, lines(&gitlab["before_script"]).join("\n").as_str(), run.as_str()] {
         assert!(prepare.contains("acpica-tools"), "{prepare}");
     }
@@ -100,7 +100,7 @@ fn the_project_is_tested_by_its_verbs() {
     assert!(places.is_sorted(), "{verbs:?}");
 }
 
-/// The steps of the action judge the pinned kernel, and one that there is not.
+/// The steps of the action judge the pinned kernel, and one that does not exist.
 #[test]
 fn the_action_reports() {
     let home = tempfile::tempdir().expect("a folder");
@@ -115,7 +115,7 @@ fn the_action_reports() {
                 "${{ inputs.cases }}" => "siginfo",
                 "${{ inputs.flavours }}" | "${{ inputs.linux }}" | "${{ inputs.shard }}" => "",
                 "${{ steps.judge.outputs.reports }}" => reports.to_str().expect("UTF-8"),
-                other => panic!("{name}: {other}: what a runner makes of it is not known here"),
+                other => panic!("{name}: this test has no value for {other}"),
             };
             env.insert(name, value.to_owned());
         }
@@ -139,7 +139,7 @@ fn the_action_reports() {
     assert!(read(&home.path().join("summary")).contains("siginfo"));
 }
 
-/// The same of the job for GitLab, whose `before_script` has cloned sudbox and installed it.
+/// The steps of the job for GitLab, whose `before_script` clones and installs sudbox, leave reports.
 #[test]
 fn the_job_reports() {
     let home = tempfile::tempdir().expect("a folder");
@@ -159,7 +159,7 @@ fn the_job_reports() {
     }
 }
 
-/// What is released is one file that runs where nothing of the checkout is.
+/// The released binary judges a kernel in a directory without the checkout.
 #[test]
 fn the_release_judges_a_kernel() {
     let home = tempfile::tempdir().expect("a folder");

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which instructions and branches of the kernel's dispatch code the cases together execute, on the
-//! very kernel that is judged: QEMU says of each block of code when it first translates it.
-//! Arguments: kernel and cases, as `sudbox run` takes them; empty for the pinned one and for all.
+//! Lists the instructions and branches of the kernel's dispatch code that no case executes.
+//!
+//!     coverage [KERNEL [CASES]]
+//!
+//! The arguments are those of `sudbox run`; the defaults are the pinned kernel and all cases. The
+//! kernel is not instrumented: QEMU's log (`-d in_asm`) has every block of code that TCG translates,
+//! which it does when the block is first reached.
 
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, HashSet};
@@ -11,17 +15,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use sudbox_images::{Cache, Ctx, Request};
 use sudbox_protocol::Arch;
-use sudbox_tests::Told;
+use sudbox_tests::StderrMonitor;
 use sudbox_vmm::qemu;
 
 /// An instruction of the kernel.
 struct Instruction {
     text: String,
-    /// Where a conditional jump goes.
+    /// Target address of a conditional jump.
     branch: Option<u64>,
 }
 
-/// By its name: address and instruction.
+/// By function name: addresses and instructions.
 type Functions = BTreeMap<String, Vec<(u64, Instruction)>>;
 
 fn main() -> anyhow::Result<()> {
@@ -29,7 +33,8 @@ fn main() -> anyhow::Result<()> {
     let reference = argument(1).unwrap_or_default();
     let cases = argument(2).unwrap_or_else(|| "all".to_owned());
     let request = Request { reference: reference.clone(), ..Request::default() };
-    let image = sudbox_images::kernel(&mut Ctx::new(&Cache::open()?, &mut Told), &request)?;
+    let image =
+        sudbox_images::kernel(&mut Ctx::new(&Cache::open()?, &mut StderrMonitor), &request)?;
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
     let functions = functions(vmlinux)?;
     ensure!(!functions.is_empty(), "no dispatch code in {}", vmlinux.display());
@@ -41,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The functions of kernel/entry/syscall_user_dispatch.c, and what x86 adds.
+/// Whether a function is in kernel/entry/syscall_user_dispatch.c or in x86's part of dispatch.
 fn is_dispatch(name: &str) -> bool {
     let name = name.split('.').next().unwrap_or(name);
     name == "trigger_sigsys"
@@ -66,7 +71,7 @@ fn functions(vmlinux: &Path) -> anyhow::Result<Functions> {
             functions.entry(name.clone()).or_default().push((address, instruction(text)));
         }
     }
-    // What stands behind the last jump or return fills up the line.
+    // Remove the padding after the last jump or return.
     for code in functions.values_mut() {
         while code.last().is_some_and(|(_, i)| i.text.contains("nop") || i.text == "int3") {
             code.pop();
@@ -82,8 +87,8 @@ fn instruction(text: &str) -> Instruction {
     Instruction { branch: branch.and_then(|at| u64::from_str_radix(at, 16).ok()), text }
 }
 
-/// Runs the cases, and gives the addresses that were translated, which is done when they are
-/// reached.
+/// Runs the cases and returns the addresses of the instructions that QEMU translated. A wrapper of
+/// QEMU in `PATH` adds the options for its log.
 fn executed(functions: &Functions, reference: &str, cases: &str) -> anyhow::Result<HashSet<u64>> {
     let ranges = functions.values().filter_map(|code| {
         let (first, last) = (code.first()?.0, code.last()?.0);
@@ -129,26 +134,29 @@ fn executed(functions: &Functions, reference: &str, cases: &str) -> anyhow::Resu
 
 fn row(name: &str, code: &[(u64, Instruction)], executed: &HashSet<u64>) {
     let reached = code.iter().filter(|(address, _)| executed.contains(address)).count();
-    let mut open = Vec::new();
-    let (mut ways, mut taken) = (0, 0);
+    let mut missed = Vec::new();
+    let (mut directions, mut covered) = (0, 0);
     for (index, (address, instruction)) in code.iter().enumerate() {
         let offset = address - code[0].0;
         let next = code.get(index + 1).map(|(address, _)| *address);
         if !executed.contains(address) {
-            open.push(format!("+{offset:#x} not reached: {}", instruction.text));
+            missed.push(format!("+{offset:#x} not reached: {}", instruction.text));
         }
         let Some(target) = instruction.branch else { continue };
-        for (way, at) in [("taken", Some(target)), ("passed", next)] {
-            ways += 1;
+        for (finding, at) in [("never taken", Some(target)), ("always taken", next)] {
+            directions += 1;
             if at.is_some_and(|at| executed.contains(&at)) {
-                taken += 1;
+                covered += 1;
             } else if executed.contains(address) {
-                open.push(format!("+{offset:#x} never {way}: {}", instruction.text));
+                missed.push(format!("+{offset:#x} {finding}: {}", instruction.text));
             }
         }
     }
-    println!("{name}: {reached} of {} instructions, {taken} of {ways} ways", code.len());
-    for line in open {
+    println!(
+        "{name}: {reached} of {} instructions, {covered} of {directions} branch directions",
+        code.len()
+    );
+    for line in missed {
         println!("  {line}");
     }
 }

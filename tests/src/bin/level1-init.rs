@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! PID 1 of level 1, a machine that has KVM: does what the host asks for over vsock, one request
-//! after the other ([`sudbox_tests::level1`] is the host's side). Static, because there is nothing
-//! else. What goes wrong ends it, and with it the machine; the console says why.
+//! PID 1 of level 1, an emulated machine with KVM. Serves the host's requests over vsock, one at a
+//! time; the host's side is [`sudbox_tests::level1`].
+//!
+//! The program is statically linked, because level 1 need not have libraries. An error outside of a
+//! request ends it, which panics the kernel; the console then has the error.
 
 use std::convert::Infallible;
 use std::fs::{self, File};
@@ -13,9 +15,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use sudbox_tests::level1::wire::{self, Answer, Ended, Program, Request};
+use sudbox_tests::level1::wire::{self, Program, ProgramEnd, Request, Response};
 
-/// Type and place of what a program of a host expects.
+/// Type and mount point of the file systems that programs expect.
 const MOUNTS: [(&str, &str); 7] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -26,48 +28,51 @@ const MOUNTS: [(&str, &str); 7] = [
     ("tmpfs", "/dev/shm"),
 ];
 
-/// What is killed from outside, or goes down with another, may take so long to go.
+/// Time for processes to end by themselves before [`kill_all`] kills them.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
     for (kind, place) in MOUNTS {
         mount(kind, place)?;
     }
-    let mut host = dial()?;
-    wire::send(&mut host, &Answer::Ready)?;
+    let mut host = connect()?;
+    wire::send(&mut host, &Response::Ready)?;
     loop {
         let answer = match wire::receive(&mut host)? {
             Request::Restart => restart(),
             request => serve(&request, &mut host)
-                .unwrap_or_else(|e| Answer::Failed(format!("{e}: {request:?}"))),
+                .unwrap_or_else(|e| Response::Failed(format!("{e}: {request:?}"))),
         };
         wire::send(&mut host, &answer)?;
     }
 }
 
-fn serve(request: &Request, host: &mut File) -> io::Result<Answer> {
+fn serve(request: &Request, host: &mut File) -> io::Result<Response> {
     Ok(match request {
-        Request::Run(programs) => Answer::Ran(run(programs, host)?),
-        Request::Read(path) => Answer::Text(String::from_utf8_lossy(&fs::read(path)?).into_owned()),
+        Request::Run(programs) => Response::Ended(run(programs, host)?),
+        Request::Read(path) => {
+            Response::Text(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+        }
         Request::Write(path, text) => {
             fs::write(path, text)?;
-            Answer::Text(String::new())
+            Response::Text(String::new())
         }
         Request::Files(path) => {
             let mut names = Vec::new();
             walk(Path::new(path), fs::metadata(path)?.dev(), &mut names)?;
             names.sort();
-            Answer::Names(names)
+            Response::Names(names)
         }
-        Request::Sweep => Answer::Names(sweep()?),
-        Request::Restart => unreachable!("does not come here"),
+        Request::KillAll => Response::Names(kill_all()?),
+        Request::Restart => unreachable!("main handles it"),
     })
 }
 
+/// Creates a directory and mounts a file system on it.
 fn mount(kind: &str, place: &str) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(place)?;
     let (kind, place) = (format!("{kind}\0"), format!("{place}\0"));
-    // SAFETY: reads terminated strings.
+    // SAFETY: both strings are NUL-terminated and outlive the call.
     let done = unsafe {
         libc::mount(
             kind.as_ptr().cast(),
@@ -80,14 +85,15 @@ fn mount(kind: &str, place: &str) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn dial() -> io::Result<File> {
-    // SAFETY: an all-zero address is one.
+/// Connects to the host's vsock port.
+fn connect() -> io::Result<File> {
+    // SAFETY: all zeros are a valid sockaddr_vm.
     let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
     address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).map_err(io::Error::other)?;
     address.svm_port = wire::PORT;
     address.svm_cid = libc::VMADDR_CID_HOST;
     let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the address is as long as said; the socket is new and becomes the file's.
+    // SAFETY: `length` is the address's size; the socket is new, so the File owns it alone.
     unsafe {
         let fd = libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         if fd < 0 {
@@ -101,8 +107,8 @@ fn dial() -> io::Result<File> {
     }
 }
 
-/// A program that runs, and where its words go: files, because a pipe would stay open for as long
-/// as something that it left behind lives.
+/// A running program and its output files. They are files and not pipes, because processes that the
+/// program leaves behind would keep a pipe open.
 struct Running {
     child: Child,
     started: Instant,
@@ -110,25 +116,26 @@ struct Running {
     stderr: File,
 }
 
-fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<Ended>> {
+/// Runs programs in parallel until all have ended, and sends [`Response::Busy`] meanwhile.
+fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<ProgramEnd>> {
     let running = programs.iter().map(start).collect::<io::Result<Vec<_>>>()?;
     let ended = std::thread::scope(|scope| {
-        // Each thread drops its end when its program has ended; nothing is ever sent.
-        let (lives, ended) = mpsc::channel::<Infallible>();
+        // A channel without messages: it disconnects when every thread has dropped its sender.
+        let (alive, ended) = mpsc::channel::<Infallible>();
         let waiting: Vec<_> = running
             .into_iter()
             .zip(programs)
             .map(|(running, program)| {
-                let lives = lives.clone();
+                let alive = alive.clone();
                 scope.spawn(move || {
-                    let _lives = lives;
-                    running.end(program)
+                    let _alive = alive;
+                    running.wait(program)
                 })
             })
             .collect();
-        drop(lives);
-        while ended.recv_timeout(wire::BEAT) == Err(RecvTimeoutError::Timeout) {
-            wire::send(host, &Answer::Busy(busy()?))?;
+        drop(alive);
+        while ended.recv_timeout(wire::HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+            wire::send(host, &Response::Busy(busy()?))?;
         }
         waiting.into_iter().map(|one| one.join().expect("does not panic")).collect()
     });
@@ -136,10 +143,10 @@ fn run(programs: &[Program], host: &mut File) -> io::Result<Vec<Ended>> {
     ended
 }
 
-/// How long the CPUs have not been idle, all together.
+/// Busy time of all CPUs since boot.
 fn busy() -> io::Result<Duration> {
-    // proc_stat(5): `cpu`, then user, nice, system, idle, iowait, irq, softirq, in hundredths of a
-    // second (`USER_HZ`); a guest's time is in user.
+    // proc_stat(5): `cpu` user nice system idle iowait irq softirq, in ticks of 10 ms (`USER_HZ` is
+    // 100). `user` includes the time of guests.
     let stat = fs::read_to_string("/proc/stat")?;
     let all = stat.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
     let ticks: u64 =
@@ -149,7 +156,7 @@ fn busy() -> io::Result<Duration> {
 
 fn start(program: &Program) -> io::Result<Running> {
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let (stdout, stderr) = (anonymous()?, anonymous()?);
+    let (stdout, stderr) = (memfd()?, memfd()?);
     let started = Instant::now();
     let child = Command::new(name)
         .args(arguments)
@@ -163,11 +170,11 @@ fn start(program: &Program) -> io::Result<Running> {
     Ok(Running { child, started, stdout, stderr })
 }
 
-/// A file without a name.
-fn anonymous() -> io::Result<File> {
-    // SAFETY: reads a terminated string; the descriptor is new and becomes the file's.
+/// Creates an anonymous file in memory.
+fn memfd() -> io::Result<File> {
+    // SAFETY: the string is NUL-terminated; the descriptor is new, so the File owns it alone.
     unsafe {
-        match libc::memfd_create(c"words".as_ptr(), libc::MFD_CLOEXEC) {
+        match libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC) {
             -1 => Err(io::Error::last_os_error()),
             fd => Ok(File::from_raw_fd(fd)),
         }
@@ -175,14 +182,16 @@ fn anonymous() -> io::Result<File> {
 }
 
 impl Running {
-    fn end(mut self, program: &Program) -> io::Result<Ended> {
+    /// Waits for the program's end, reads the files of its inspection before, and kills it at its
+    /// limit.
+    fn wait(mut self, program: &Program) -> io::Result<ProgramEnd> {
         let pid = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
-        let seen = match &program.look {
-            Some(look) if !ends_within(pid, look.after)? => {
+        let inspected = match &program.inspection {
+            Some(inspection) if !ends_within(pid, inspection.after)? => {
                 let read = |file: &String| {
                     fs::read_to_string(file.replace("/proc/child", &format!("/proc/{pid}")))
                 };
-                Some(look.files.iter().map(read).collect::<io::Result<_>>()?)
+                Some(inspection.files.iter().map(read).collect::<io::Result<_>>()?)
             }
             _ => None,
         };
@@ -190,7 +199,7 @@ impl Running {
             self.child.kill()?;
         }
         let mut status = 0;
-        // SAFETY: all zero is a valid rusage; both pointers are to values of ours.
+        // SAFETY: all zeros are a valid rusage; both pointers are to live variables.
         let usage = unsafe {
             let mut usage: libc::rusage = std::mem::zeroed();
             if libc::wait4(pid, &raw mut status, 0, &raw mut usage) != pid {
@@ -198,36 +207,36 @@ impl Running {
             }
             usage
         };
-        let took = self.started.elapsed();
-        Ok(Ended {
+        let elapsed = self.started.elapsed();
+        Ok(ProgramEnd {
             code: if libc::WIFSIGNALED(status) {
                 128 + libc::WTERMSIG(status)
             } else {
                 libc::WEXITSTATUS(status)
             },
-            stdout: words(&mut self.stdout)?,
-            stderr: words(&mut self.stderr)?,
-            took,
-            cpu: time(usage.ru_utime) + time(usage.ru_stime),
+            stdout: contents(&mut self.stdout)?,
+            stderr: contents(&mut self.stderr)?,
+            elapsed,
+            cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
             resident_kib: usage.ru_maxrss.unsigned_abs(),
-            seen,
+            inspected,
         })
     }
 }
 
-/// Waits for a child's end, which stays to be asked for.
+/// Waits up to `limit` for a child's end, without reaping the child. Whether the child has ended.
 fn ends_within(pid: libc::pid_t, limit: Duration) -> io::Result<bool> {
-    // SAFETY: takes numbers only; the child has not been waited for.
+    // SAFETY: pidfd_open takes no pointers; the child is not reaped yet, so `pid` is the child's.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is new and closes with the file.
-    let _open = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: the descriptor is new, so the File owns it alone.
+    let _pidfd = unsafe { File::from_raw_fd(fd) };
     let mut event = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: one entry of ours.
+    // SAFETY: the pointer is to one live pollfd.
     match unsafe { libc::poll(&raw mut event, 1, limit) } {
         0 => Ok(false),
         1 => Ok(true),
@@ -235,25 +244,27 @@ fn ends_within(pid: libc::pid_t, limit: Duration) -> io::Result<bool> {
     }
 }
 
-fn words(file: &mut File) -> io::Result<String> {
+/// Reads a file from its beginning.
+fn contents(file: &mut File) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn time(value: libc::timeval) -> Duration {
+fn duration(value: libc::timeval) -> Duration {
     Duration::from_secs(value.tv_sec.unsigned_abs())
         + Duration::from_micros(value.tv_usec.unsigned_abs())
 }
 
-/// Waits for the children that nobody waits for: those of others that have gone.
+/// Reaps orphans that have ended, which the kernel gives to PID 1 as children.
 fn reap() {
-    // SAFETY: asks for no status; no child of a request runs any more.
+    // SAFETY: the status pointer may be null. No thread waits for a child of its own at this time.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
 
-fn sweep() -> io::Result<Vec<String>> {
+/// Waits up to [`GRACE`] for all processes to end, then kills those that are left and returns them.
+fn kill_all() -> io::Result<Vec<String>> {
     let until = Instant::now() + GRACE;
     let mut left;
     loop {
@@ -264,15 +275,15 @@ fn sweep() -> io::Result<Vec<String>> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    // SAFETY: for PID 1 all but itself and the kernel's own.
+    // SAFETY: kill takes no pointers. Sent by PID 1 to -1, the signal spares PID 1 and kernel threads.
     unsafe { libc::kill(-1, libc::SIGKILL) };
     Ok(left)
 }
 
-/// Every process of user space but this one and those that are dead: pid and name.
+/// PID and name of every user process except PID 1 and zombies.
 fn processes() -> io::Result<Vec<String>> {
     /// `PF_KTHREAD` of include/linux/sched.h.
-    const KERNEL: u64 = 0x0020_0000;
+    const PF_KTHREAD: u64 = 0x0020_0000;
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else { continue };
@@ -280,13 +291,14 @@ fn processes() -> io::Result<Vec<String>> {
         // proc_pid_stat(5): state, ppid, pgrp, session, tty_nr, tpgid, flags.
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
-        if !name.starts_with("1 ") && fields.first() != Some(&"Z") && flags & KERNEL == 0 {
+        if !name.starts_with("1 ") && fields.first() != Some(&"Z") && flags & PF_KTHREAD == 0 {
             all.push(name.replace('(', ""));
         }
     }
     Ok(all)
 }
 
+/// Collects the paths of all files below `directory` on the file system `device`.
 fn walk(directory: &Path, device: u64, names: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -300,10 +312,11 @@ fn walk(directory: &Path, device: u64, names: &mut Vec<String>) -> io::Result<()
     Ok(())
 }
 
-/// A restart, not a power-off: without ACPI that would be a halt (kernel/reboot.c).
+/// Restarts the machine, which ends QEMU (`-no-reboot`). A power-off would only halt the CPUs, because
+/// the machine has no ACPI (kernel/reboot.c).
 fn restart() -> ! {
     loop {
-        // SAFETY: ends the machine, which is this program's own.
+        // SAFETY: reboot takes no pointers; no memory is used after it succeeds.
         unsafe { libc::reboot(libc::RB_AUTOBOOT) };
     }
 }

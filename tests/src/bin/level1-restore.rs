@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Runs in level 1: how long a guest takes to its first case, booted and restored, in turns.
+//! Measures in level 1 how long a VM takes until its first case, booted and restored from a snapshot.
 //!
 //! ```text
-//! level1-restore KERNEL INITRAMFS TURNS
+//! level1-restore KERNEL INITRAMFS ROUNDS
 //! ```
 //!
-//! The initramfs is sudbox's. Prints two times in seconds for each turn, of the boot and of the
-//! restored VM, each from the call into the library to the guest's word that the case is next.
+//! INITRAMFS is the one that sudbox makes. Prints two times in seconds per round, of the booted and of
+//! the restored VM: from the call of the library until the guest's message `Start`.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use sudbox_vmm::kvm::Kvm;
 use sudbox_vmm::machine::{Discovery, VmSpec};
 use sudbox_vmm::session::{Event, Session};
 
-/// Most that a guest may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit until the first case.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// Any case that there is.
+/// The case in the plan; any would do.
 const CASE: &str = "selector/invalid-value-kills";
 
 fn main() -> anyhow::Result<()> {
-    let [kernel, initramfs, turns] =
+    let [kernel, initramfs, rounds] =
         std::env::args().skip(1).collect::<Vec<_>>().try_into().ok().context("three arguments")?;
     let spec = VmSpec {
         kernel: kernel.into(),
@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
     let snapshot = to_first_case(session)?.snapshot().context("no snapshot was taken")?;
     let snapshot = snapshot.map_err(anyhow::Error::msg)?;
     let spec = VmSpec { snapshot: false, ..spec };
-    for _ in 0..turns.parse()? {
+    for _ in 0..rounds.parse()? {
         let started = Instant::now();
         let booted = to_first_case(Session::boot(&machine, &spec)?)?;
         let boot = started.elapsed();
@@ -57,9 +57,9 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Converses until the guest says that it is about to start the first case.
+/// Conducts the protocol until the guest announces the first case with `Start`.
 fn to_first_case(mut session: Session) -> anyhow::Result<Session> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LIMIT;
     let mut frames = FrameReader::default();
     loop {
         match session.next(deadline, None)? {
@@ -75,7 +75,7 @@ fn to_first_case(mut session: Session) -> anyhow::Result<Session> {
                     session.send(&plan.to_frame(), deadline)?;
                 }
                 GuestMessage::Start { case } => {
-                    ensure!(case == 0, "it begins with case {case}");
+                    ensure!(case == 0, "the guest starts with case {case}");
                     return Ok(session);
                 }
                 other => bail!("{other:?} before the first case"),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Asks the suite about a blind set: `make test-blind SET=name [SLIPS='globs']`.
+//! Runs all cases on the slips of a blind set: `make test-blind SET=name [SLIPS='globs']`.
 //!
-//! Each slip is applied to the kernel, which is built and booted twice: the C program of the slip
-//! must exit with 1 on it and with 0 on the right kernel, which shows that the slip is not
-//! equivalent; and every case runs. The first answer to each slip is kept in
-//! `tests/blind/SET/first-sight.txt` and is never overwritten.
+//! Each slip is applied to the kernel and built. The C program of the slip must exit with 0 on the
+//! right kernel and otherwise on the broken one, which proves that the slip changes behaviour. Then
+//! every case runs on the broken kernel. The first result of each slip is recorded in
+//! `tests/blind/SET/first-sight.txt` and never overwritten.
 
 use globset::{Glob, GlobMatcher};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,11 @@ use std::time::Instant;
 use sudbox_tests::blind::{self, KERNEL, Slip};
 use sudbox_tests::{Tree, run, sudbox, sudbox_run};
 
-/// Seconds without progress after which a boot is a hang.
+/// Value of `--timeout` in seconds: a boot without progress for this time counts as hung.
 const TIMEOUT: &str = "40";
 
-/// The answer of the suite to one slip.
-enum Answer {
+/// The result of the cases on one slip.
+enum SlipResult {
     /// Ids of the cases that failed, crashed or hung.
     Cases(BTreeSet<String>),
     /// The kernel could not be judged: it did not build or did not boot; the reason.
@@ -37,16 +37,16 @@ fn main() -> Result<(), String> {
     let programs = tempfile::tempdir().map_err(|error| error.to_string())?;
     let tree = Tree::of(KERNEL);
     let mut record = Record::load(&set);
-    let (mut noticed, mut asked, mut invalid) = (0, 0, Vec::new());
+    let (mut noticed, mut tried, mut invalid) = (0, 0, Vec::new());
     for slip in
         slips.iter().filter(|s| globs.is_empty() || globs.iter().any(|g| g.is_match(&s.name)))
     {
         let began = Instant::now();
-        match ask(&tree, slip, programs.path()) {
-            Ok(answer) => {
-                asked += 1;
-                let line = answer.line();
-                noticed += usize::from(answer.is_noticed());
+        match try_slip(&tree, slip, programs.path()) {
+            Ok(result) => {
+                tried += 1;
+                let line = result.line();
+                noticed += usize::from(result.is_noticed());
                 println!("{}: {line} ({:.0} s)", slip.name, began.elapsed().as_secs_f32());
                 record.add(&slip.name, &line)?;
             }
@@ -57,35 +57,38 @@ fn main() -> Result<(), String> {
         }
     }
     println!(
-        "{noticed} of {asked} slips noticed now; {}; {} invalid",
+        "{noticed} of {tried} slips noticed now; {}; {} invalid",
         record.summary(),
         invalid.len()
     );
     Ok(())
 }
 
-impl Answer {
-    /// A kernel that does not boot was noticed as well.
+impl SlipResult {
+    /// Whether the slip was noticed. A kernel that could not be judged counts as noticed.
     fn is_noticed(&self) -> bool {
         match self {
-            Answer::Cases(cases) => !cases.is_empty(),
-            Answer::NotJudged(_) => true,
+            SlipResult::Cases(cases) => !cases.is_empty(),
+            SlipResult::NotJudged(_) => true,
         }
     }
 
     fn line(&self) -> String {
         match self {
-            Answer::Cases(cases) if cases.is_empty() => "missed".into(),
-            Answer::Cases(cases) => {
+            SlipResult::Cases(cases) if cases.is_empty() => "missed".into(),
+            SlipResult::Cases(cases) => {
                 format!("noticed by {}", cases.iter().cloned().collect::<Vec<_>>().join(" "))
             }
-            Answer::NotJudged(why) => format!("noticed: not judged: {why}"),
+            SlipResult::NotJudged(why) => format!("noticed: not judged: {why}"),
         }
     }
 }
 
-/// Builds the kernel with the slip and asks the slip's own program and every case.
-fn ask(tree: &Tree, slip: &Slip, programs: &Path) -> Result<Answer, String> {
+/// Runs the slip's program on both kernels and every case on the broken one.
+///
+/// # Errors
+/// The slip is invalid: its program or patch is wrong; the error says how.
+fn try_slip(tree: &Tree, slip: &Slip, programs: &Path) -> Result<SlipResult, String> {
     let program = blind::compile(slip, programs)?;
     let program = program.to_str().ok_or("a path that is not UTF-8")?;
     let right = exit_of(program, KERNEL)?;
@@ -93,43 +96,44 @@ fn ask(tree: &Tree, slip: &Slip, programs: &Path) -> Result<Answer, String> {
         return Err(format!("its program exits with {right} on the right kernel"));
     }
     tree.try_apply_file(&slip.patch)?;
-    let result = ask_broken(tree, program);
+    let result = try_broken(tree, program);
     tree.reset();
     result
 }
 
-fn ask_broken(tree: &Tree, program: &str) -> Result<Answer, String> {
+fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
     let broken = exit_of(program, tree.argument())?;
     if broken == 0 {
         return Err("its program exits with 0 on the broken kernel".into());
     }
-    let ran = run(sudbox_run(&[tree.argument(), "--timeout", TIMEOUT, "--cases", "all"]));
-    if [0, 1].contains(&ran.code) {
-        let failed = ran
+    let result = run(sudbox_run(&[tree.argument(), "--timeout", TIMEOUT, "--cases", "all"]));
+    if [0, 1].contains(&result.code) {
+        let failed = result
             .outcomes()
             .into_iter()
             .filter(|(_, outcome)| ["fail", "crash", "hang"].contains(&outcome.as_str()))
             .map(|(id, _)| id)
             .collect();
-        return Ok(Answer::Cases(failed));
+        return Ok(SlipResult::Cases(failed));
     }
-    let why = ran.stderr.lines().rfind(|line| line.starts_with("sudbox: ")).unwrap_or("no reason");
-    Ok(Answer::NotJudged(why.to_owned()))
+    let why =
+        result.stderr.lines().rfind(|line| line.starts_with("sudbox: ")).unwrap_or("no reason");
+    Ok(SlipResult::NotJudged(why.to_owned()))
 }
 
-/// Runs a program on a kernel and returns its exit status; a program that hangs has 124, a kernel
-/// that dies 125.
+/// Runs a program on a kernel and returns the exit code: the program's, 124 if the program hangs, 125
+/// if the kernel crashes.
 fn exit_of(program: &str, kernel: &str) -> Result<i32, String> {
     let mut command = sudbox();
     command.args(["exec", "--kernel", kernel, "--timeout", "20", "--", program]);
-    let ran = run(command);
-    match ran.code {
-        128.. if ran.stderr.contains("sudbox: ") => Err(ran.stderr),
+    let result = run(command);
+    match result.code {
+        128.. if result.stderr.contains("sudbox: ") => Err(result.stderr),
         code => Ok(code),
     }
 }
 
-/// The first answers to the slips of a set.
+/// The first results of the slips of a set.
 struct Record {
     path: std::path::PathBuf,
     lines: BTreeMap<String, String>,
@@ -142,21 +146,21 @@ impl Record {
         let lines = text
             .lines()
             .filter_map(|line| line.split_once(": "))
-            .map(|(name, answer)| (name.to_owned(), answer.to_owned()))
+            .map(|(name, result)| (name.to_owned(), result.to_owned()))
             .collect();
         Record { path, lines }
     }
 
-    /// Adds the answer to a slip, unless an earlier one is there.
-    fn add(&mut self, name: &str, answer: &str) -> Result<(), String> {
-        self.lines.entry(name.to_owned()).or_insert_with(|| answer.to_owned());
+    /// Records the result of a slip, unless an earlier one is recorded.
+    fn add(&mut self, name: &str, result: &str) -> Result<(), String> {
+        self.lines.entry(name.to_owned()).or_insert_with(|| result.to_owned());
         let text: String =
-            self.lines.iter().map(|(name, answer)| format!("{name}: {answer}\n")).collect();
+            self.lines.iter().map(|(name, result)| format!("{name}: {result}\n")).collect();
         fs::write(&self.path, text).map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
     fn summary(&self) -> String {
-        let noticed = self.lines.values().filter(|answer| answer.starts_with("noticed")).count();
+        let noticed = self.lines.values().filter(|result| result.starts_with("noticed")).count();
         format!("{noticed} of {} at first sight", self.lines.len())
     }
 }

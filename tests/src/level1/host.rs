@@ -1,50 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What level 1 is on each architecture whose KVM the microVM runs on.
+//! The emulated machine of level 1 for each architecture that has a microVM.
 
 use sudbox_images::Arch;
 
-/// A machine with KVM, emulated.
+/// An emulated machine with KVM.
 #[derive(Debug)]
 pub struct Host {
-    /// Its architecture.
+    /// The architecture.
     pub arch: Arch,
-    /// The CPU in QEMU's words.
+    /// Value of QEMU's `-cpu`.
     pub cpu: &'static str,
-    /// What is added to it for paging in two stages, where that can be had or not.
+    /// Suffix of `cpu` that enables nested paging; empty if the architecture has no choice.
     pub nested_paging: &'static str,
-    /// More options of QEMU's machine.
+    /// More properties for QEMU's `-machine`.
     pub options: &'static str,
-    /// Patches for its kernel, files beside this one.
+    /// Patches for the kernel: file names in this directory.
     pub patches: &'static [&'static str],
-    /// The model that level 2 sees through KVM, for comparison.
+    /// The CPU model that level 2 sees, to run the same cases on TCG.
     pub model: &'static str,
-    /// The Rust target of programs for it.
+    /// Rust target of the programs in level 1.
     pub target: &'static str,
-    /// What makes programs for it, where it is not this machine's own architecture.
+    /// Tools for building programs; `None` for this machine's own architecture.
     pub foreign: Option<Foreign>,
 }
 
-/// Where programs of another architecture are from.
+/// Sources of programs for another architecture.
 #[derive(Debug)]
 pub struct Foreign {
-    /// The compiler, which links Rust's programs too.
+    /// C cross compiler, which also links Rust programs.
     pub compiler: &'static str,
-    /// What the distribution calls the architecture.
-    pub packages: &'static str,
-    /// Its package of QEMU.
-    pub qemu: &'static str,
+    /// Debian's name of the architecture.
+    pub debian_arch: &'static str,
+    /// Debian's package with QEMU for the architecture.
+    pub qemu_package: &'static str,
 }
 
-/// Stock `kvm_amd` runs guests on the SVM of `Opteron_G3` and of `qemu64`. Under `EPYC` and `max`, a
-/// guest's kernel dies in `prepare_creds()`.
+/// Level 1 on x86-64. The unmodified `kvm_amd` works on the emulated SVM of `Opteron_G3` and `qemu64`;
+/// on `EPYC` and `max`, a guest's kernel crashes in `prepare_creds()`.
 ///
-/// Nested paging is left out of tests: with `+npt`, VMs whose CPUs share those of level 1 die now and
-/// then in a triple fault, before their init or within a case. Of VMs with four CPUs, in turns in one
-/// level 1, 6 of 12 microVMs and 1 of 12 of QEMU's microvm died; without `+npt`, none of 23 and none of
-/// 8, nor any of 32 that ran eight at a time. One that was caught died of a page fault at the
-/// instruction fetch of a `rep stosb`, before the guest had an IDT. The cause was not found; QEMU's VMs
-/// die too, which points to the emulation or its KVM. Without nested paging, all cases with four CPUs
-/// take 14 s instead of 9.
+/// Tests do not use nested paging. With `+npt`, a VM whose vCPUs share the CPUs of level 1 sometimes
+/// ends in a triple fault, before its init or within a case. Measured with VMs of four vCPUs, in
+/// alternation in one level 1: with `+npt`, 6 of 12 microVMs and 1 of 12 VMs of QEMU's microvm
+/// crashed; without, none of 23 and none of 8, and none of 32 that ran eight at a time. One crash was
+/// traced to a page fault at the instruction fetch of a `rep stosb`, before the guest had an IDT. The
+/// cause was not found; it is probably in QEMU's emulation or in KVM, because QEMU's VMs crash too.
+/// Without nested paging, all cases with four vCPUs take 14 s instead of 9.
 pub static X86_64: Host = Host {
     arch: Arch::X86_64,
     cpu: "Opteron_G3,+svm",
@@ -56,7 +56,7 @@ pub static X86_64: Host = Host {
     foreign: None,
 };
 
-/// EL2 is the guest's; without the host extensions of newer processors, KVM is in nVHE mode.
+/// Level 1 on aarch64. `virtualization=on` emulates EL2; Cortex-A72 has no VHE, so KVM uses nVHE mode.
 pub static AARCH64: Host = Host {
     arch: Arch::Aarch64,
     cpu: "cortex-a72",
@@ -67,7 +67,7 @@ pub static AARCH64: Host = Host {
     target: "aarch64-unknown-linux-gnu",
     foreign: Some(Foreign {
         compiler: "aarch64-linux-gnu-gcc",
-        packages: "arm64",
-        qemu: "qemu-system-arm",
+        debian_arch: "arm64",
+        qemu_package: "qemu-system-arm",
     }),
 };

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Programs of another architecture, from the distribution's packages for it: unpacked beside the
-//! cache's other things of tests, not installed.
+//! Programs for another architecture from Debian packages, which are unpacked into the tests' part of
+//! the cache and not installed.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file to copy, and its place.
+/// A file on the host, and its path in level 1.
 pub(super) type Copied = (PathBuf, PathBuf);
 
-/// Downloads this package for that architecture, in Debian's words, with all that it needs, if that
-/// was not done before. Returns the folder that is its `/`.
+/// Downloads and unpacks a package and its dependencies for an architecture (Debian's name), unless
+/// the cache has them. Returns the folder that corresponds to `/`.
 ///
 /// # Panics
-/// If this is no Debian, or has no access to its packages.
+/// If apt-get or dpkg-deb fails.
 pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
-    let root = crate::cache().join("tests").join(format!("{package}-{architecture}"));
+    let root = crate::cache_dir().join("tests").join(format!("{package}-{architecture}"));
     if root.is_dir() {
         return root;
     }
@@ -27,8 +27,8 @@ pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
     for folder in ["state/lists/partial", "archives/partial"] {
         fs::create_dir_all(at(folder)).expect("room for a directory");
     }
-    // Nothing is installed there, so everything is downloaded; lists and packages of its own leave
-    // this machine's as they are.
+    // With an empty status file apt downloads every dependency; with its own state and cache it does
+    // not touch the machine's.
     fs::write(at("status"), "").expect("room for a file");
     let configuration = format!(
         "APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
@@ -38,25 +38,27 @@ pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
     fs::write(at("apt.conf"), configuration).expect("room for a file");
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        done(command.args(["-qq"]).args(arguments).env("APT_CONFIG", at("apt.conf")));
+        run_checked(command.args(["-qq"]).args(arguments).env("APT_CONFIG", at("apt.conf")));
     };
     apt(&["update"]);
     apt(&["install", "--yes", "--no-install-recommends", "--download-only", package]);
     for archive in fs::read_dir(at("archives")).expect("what apt-get downloads").flatten() {
         if archive.path().extension().is_some_and(|extension| extension == "deb") {
-            done(Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(at("root")));
+            run_checked(
+                Command::new("dpkg-deb").arg("--extract").arg(archive.path()).arg(at("root")),
+            );
         }
     }
-    // All at once, so that it is whole if it is there.
+    // The rename is atomic: a folder in the cache is complete.
     fs::rename(at("root"), &root).expect("a folder of ours is moved");
     root
 }
 
-/// A program below `root` with the shared libraries that it needs, which stand in `/lib`, where the
-/// loader looks too.
+/// The files of a program below `root`: the program, and the shared libraries that it needs, which go
+/// to `/lib`, one of the loader's default directories.
 ///
 /// # Panics
-/// If one is not there.
+/// If a library is missing.
 pub(super) fn program(root: &Path, name: &str, target: &str) -> Vec<Copied> {
     let triple = target.replace("-unknown", "");
     let folders = [format!("lib/{triple}"), format!("usr/lib/{triple}"), "lib".to_owned()];
@@ -84,7 +86,8 @@ pub(super) fn program(root: &Path, name: &str, target: &str) -> Vec<Copied> {
     libraries.chain([(file, Path::new("/usr/bin").join(name))]).collect()
 }
 
-fn done(command: &mut Command) {
+/// Runs a command and panics unless it succeeds.
+fn run_checked(command: &mut Command) {
     let status = command.status().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(status.success(), "{command:?}: {status}");
 }

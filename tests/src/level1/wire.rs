@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What host and level 1 say to each other over the vsock stream: JSON, each message behind its
-//! length in four bytes, little-endian. The host asks, level 1 answers, one at a time; while programs
-//! run there it says every [`BEAT`] how much it has done.
+//! The protocol between the host and level 1 on a vsock stream. A message is JSON after its length
+//! in bytes (4 bytes, little-endian). The host sends a request and level 1 sends its response, one at
+//! a time. While programs run, level 1 sends [`Response::Busy`] every [`HEARTBEAT`].
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,95 +9,96 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// vsock port at which the host listens.
+/// vsock port on which the host listens.
 pub const PORT: u32 = 1024;
 
-/// Time between two of its words on what it does.
-pub const BEAT: Duration = Duration::from_secs(5);
+/// Interval of [`Response::Busy`].
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Largest message in bytes: a trace of a whole boot is some 10 MiB.
+/// Maximum size of a message in bytes; a trace of a whole boot has about 10 MiB.
 const LIMIT: u32 = 256 << 20;
 
-/// What the host asks for.
+/// A request of the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Start these programs together and wait for all of them: [`Answer::Ran`].
+    /// Runs these programs in parallel until all have ended. Response: [`Response::Ended`].
     Run(Vec<Program>),
-    /// The text of a file: [`Answer::Text`].
+    /// Reads a file. Response: [`Response::Text`].
     Read(String),
-    /// Write a text to a file, which is made if it is not there: [`Answer::Text`], empty.
+    /// Writes a text to a file (path, text). Response: an empty [`Response::Text`].
     Write(String, String),
-    /// Every file below a directory, in order, without those of other file systems:
-    /// [`Answer::Names`].
+    /// Lists every file below a directory, sorted, without other file systems. Response:
+    /// [`Response::Names`].
     Files(String),
-    /// End every process but init, and say which there were: [`Answer::Names`].
-    Sweep,
-    /// Restart the machine; there is no answer.
+    /// Kills every process except init. Response: [`Response::Names`], the processes that were left
+    /// after a grace period.
+    KillAll,
+    /// Restarts the machine. No response.
     Restart,
 }
 
 /// A program to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Program {
-    /// Its path and its arguments.
+    /// Path and arguments.
     pub argv: Vec<String>,
-    /// Its environment, all of it.
+    /// The whole environment.
     pub env: BTreeMap<String, String>,
-    /// It is killed with SIGKILL after this time; what it started is not.
+    /// Time after which the program, but not its children, is killed with SIGKILL.
     pub limit: Duration,
-    /// Look at it while it runs.
-    pub look: Option<Look>,
+    /// Files to read while the program runs.
+    pub inspection: Option<Inspection>,
 }
 
-/// A look at a running program.
+/// Files to read while a program runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Look {
-    /// How long after its start.
+pub struct Inspection {
+    /// Time after the program's start.
     pub after: Duration,
-    /// At which files; `/proc/child` stands for its directory.
+    /// Paths; `/proc/child` stands for the program's directory in `/proc`.
     pub files: Vec<String>,
 }
 
 /// How a program ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Ended {
+pub struct ProgramEnd {
     /// Exit code, or 128 + the signal.
     pub code: i32,
     /// What it wrote to stdout.
     pub stdout: String,
     /// What it wrote to stderr.
     pub stderr: String,
-    /// From before its start until it was waited for.
-    pub took: Duration,
-    /// Its CPU time, user and system, with that of its children.
+    /// Wall-clock time from fork to wait.
+    pub elapsed: Duration,
+    /// CPU time, user and system, including waited-for children.
     pub cpu: Duration,
-    /// Its largest resident set in KiB.
+    /// Maximum resident set size in KiB.
     pub resident_kib: u64,
-    /// The texts that were looked at; `None` if it had ended before.
-    pub seen: Option<Vec<String>>,
+    /// Contents of the files of the [`Inspection`]; `None` if the program had ended before it.
+    pub inspected: Option<Vec<String>>,
 }
 
-/// What level 1 answers.
+/// A response of level 1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Answer {
-    /// It is up; the first message, which nobody asked for.
+pub enum Response {
+    /// Init is ready. This is the first message; it responds to no request.
     Ready,
-    /// It still runs what it was asked to run, and its CPUs have been busy for so long since it booted.
+    /// The programs are still running. The duration is the busy time of all CPUs since boot.
     Busy(Duration),
-    /// The programs' ends, in their order.
-    Ran(Vec<Ended>),
-    /// A file's text.
+    /// How the programs ended, in the order of the request.
+    Ended(Vec<ProgramEnd>),
+    /// Contents of a file.
     Text(String),
-    /// Names of files or of processes.
+    /// Names of files or processes.
     Names(Vec<String>),
-    /// It could not be done, and why.
+    /// The request failed, with the reason.
     Failed(String),
 }
 
-/// A message with its length in front.
+/// Encodes a message.
 ///
 /// # Errors
-/// If it is too large.
+/// If the message is larger than 256 MiB.
 pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len()).ok().filter(|length| *length <= LIMIT);
@@ -105,38 +106,39 @@ pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes(), &*text].concat())
 }
 
-/// Takes a message from the beginning of what has arrived; `None` if it is not whole yet.
+/// Decodes a message at the beginning of `received` and removes its bytes; `None` if the message is
+/// not complete yet.
 ///
 /// # Errors
-/// If it is no message.
-pub fn take<T: for<'a> Deserialize<'a>>(arrived: &mut Vec<u8>) -> io::Result<Option<T>> {
-    let Some((length, rest)) = arrived.split_first_chunk() else { return Ok(None) };
+/// If the length is above the limit or the JSON is invalid.
+pub fn take<T: for<'a> Deserialize<'a>>(received: &mut Vec<u8>) -> io::Result<Option<T>> {
+    let Some((length, rest)) = received.split_first_chunk() else { return Ok(None) };
     let length = u32::from_le_bytes(*length);
     if length > LIMIT {
         return Err(io::Error::new(ErrorKind::InvalidData, "too large"));
     }
     let Some(text) = rest.get(..length as usize) else { return Ok(None) };
     let message = serde_json::from_slice(text)?;
-    arrived.drain(..4 + length as usize);
+    received.drain(..4 + length as usize);
     Ok(Some(message))
 }
 
 /// Reads a message.
 ///
 /// # Errors
-/// If reading fails, or what is read is no message.
+/// If reading fails, or as [`take`].
 pub fn receive<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<T> {
-    let mut arrived = vec![0; 4];
-    from.read_exact(&mut arrived)?;
-    let length = u32::from_le_bytes([arrived[0], arrived[1], arrived[2], arrived[3]]);
-    from.take(length.into()).read_to_end(&mut arrived)?;
-    take(&mut arrived)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+    let mut received = vec![0; 4];
+    from.read_exact(&mut received)?;
+    let length = u32::from_le_bytes([received[0], received[1], received[2], received[3]]);
+    from.take(length.into()).read_to_end(&mut received)?;
+    take(&mut received)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
 /// Writes a message.
 ///
 /// # Errors
-/// If writing fails, or it is too large.
+/// If writing fails or the message is too large.
 pub fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&frame(message)?)
 }
@@ -146,17 +148,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_comes_back_from_any_pieces() {
+    fn messages_are_decoded_from_single_bytes() {
         let request = Request::Write("/a".to_owned(), "b\0".to_owned());
-        let bytes = [frame(&request).unwrap(), frame(&Request::Sweep).unwrap()].concat();
-        let mut arrived = Vec::new();
+        let bytes = [frame(&request).unwrap(), frame(&Request::KillAll).unwrap()].concat();
+        let mut received = Vec::new();
         let mut messages = Vec::new();
         for byte in &bytes {
-            arrived.push(*byte);
-            messages.extend(take::<Request>(&mut arrived).unwrap());
+            received.push(*byte);
+            messages.extend(take::<Request>(&mut received).unwrap());
         }
-        assert!(arrived.is_empty());
-        let [Request::Write(path, text), Request::Sweep] = &messages[..] else {
+        assert!(received.is_empty());
+        let [Request::Write(path, text), Request::KillAll] = &messages[..] else {
             panic!("{messages:?}")
         };
         assert_eq!((&**path, &**text), ("/a", "b\0"));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_an_error() {
+    fn invalid_messages_are_errors() {
         assert!(take::<Request>(&mut u32::MAX.to_le_bytes().to_vec()).is_err());
         assert!(take::<Request>(&mut vec![1, 0, 0, 0, b'x']).is_err());
         assert!(receive::<Request>(&mut &[5, 0, 0, 0, b'x'][..]).is_err());

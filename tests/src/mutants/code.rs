@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the conditions and statements of C code in the kernel's style, and their mutants.
+//! Finds conditions and statements in C code of the kernel's coding style, and makes mutants of them.
 
 use super::Mutant;
 use std::fmt::Write as _;
 
-/// Operators and what they become.
+/// Operators and their replacements.
 const OPERATORS: &[(&str, &str)] = &[
     (" < ", " <= "),
     (" <= ", " < "),
@@ -17,7 +17,7 @@ const OPERATORS: &[(&str, &str)] = &[
     (" & ", " | "),
 ];
 
-/// Constants, operands and functions, and what they become.
+/// Constants, operands and functions, and their replacements.
 const WORDS: &[(&str, &str)] = &[
     ("0", "1"),
     ("true", "false"),
@@ -50,51 +50,57 @@ const WORDS: &[(&str, &str)] = &[
     ("sym_vdso32_rt_sigreturn_landing_pad", "sym_vdso32_sigreturn_landing_pad"),
 ];
 
-/// Words with which a declaration begins.
+/// Keywords that begin a declaration.
 const TYPES: &[&str] = &["struct", "const", "unsigned", "char", "bool", "int", "long", "static"];
 
+/// A piece of code that has mutants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Condition,
-    /// The value of a declaration.
-    Value,
+    /// The initializer of a declaration.
+    Initializer,
     Statement,
-    /// The return without which a function would have no value.
+    /// The `return` at the end of a function. It cannot be dropped: the function would have no value.
     LastReturn,
 }
 
-/// The code with a choice at each condition and statement; the mutants are added to the list.
-pub(super) fn mutated(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> String {
+/// Returns the code with a selection of a mutant at each condition and statement, and adds the
+/// mutants to the list.
+pub(super) fn mutate(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> String {
     let mut out = String::new();
     let mut done = 0;
     for (kind, begin, end) in units(&without_comments(code)) {
-        let was = code[begin..end].split_whitespace().collect::<Vec<_>>().join(" ");
-        let mut choice = String::new();
-        for is in variants(kind, &was) {
+        let original = code[begin..end].split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut selection = String::new();
+        for replacement in variants(kind, &original) {
             let number = mutants.len() + 1;
             let _ = match kind {
-                Kind::Condition | Kind::Value => {
-                    write!(choice, "sudbox_mutant == {number} ? ({is}) : ")
+                Kind::Condition | Kind::Initializer => {
+                    write!(selection, "sudbox_mutant == {number} ? ({replacement}) : ")
                 }
                 Kind::Statement | Kind::LastReturn => {
-                    write!(choice, "if (sudbox_mutant == {number}) {{ {is} }} else ")
+                    write!(selection, "if (sudbox_mutant == {number}) {{ {replacement} }} else ")
                 }
             };
-            let like = |mutant: &&Mutant| {
+            let is_equal = |mutant: &&Mutant| {
                 let in_file = mutant.place.split(',').next() == Some(file);
-                in_file && (&mutant.was, &mutant.is) == (&was, &is)
+                in_file && (&mutant.original, &mutant.replacement) == (&original, &replacement)
             };
-            let place = match mutants.iter().filter(like).count() {
+            let place = match mutants.iter().filter(is_equal).count() {
                 0 => file.to_owned(),
                 before => format!("{file}, place {}", before + 1),
             };
-            mutants.push(Mutant { number, place, was: was.clone(), is });
+            mutants.push(Mutant { number, place, original: original.clone(), replacement });
         }
         out.push_str(&code[done..begin]);
         match kind {
-            _ if choice.is_empty() => out.push_str(&code[begin..end]),
-            Kind::Condition | Kind::Value => out.push_str(&format!("({choice}({was}))")),
-            Kind::Statement | Kind::LastReturn => out.push_str(&format!("{{ {choice}{was} }}")),
+            _ if selection.is_empty() => out.push_str(&code[begin..end]),
+            Kind::Condition | Kind::Initializer => {
+                out.push_str(&format!("({selection}({original}))"));
+            }
+            Kind::Statement | Kind::LastReturn => {
+                out.push_str(&format!("{{ {selection}{original} }}"));
+            }
         }
         done = end;
     }
@@ -102,7 +108,7 @@ pub(super) fn mutated(code: &str, file: &str, mutants: &mut Vec<Mutant>) -> Stri
     out
 }
 
-/// The mutants of one condition, value or statement.
+/// The replacements for one condition, initializer or statement.
 fn variants(kind: Kind, was: &str) -> Vec<String> {
     let mut all = Vec::new();
     if kind == Kind::Condition {
@@ -147,7 +153,7 @@ fn is_word(text: &str, at: usize, length: usize) -> bool {
         && !text[at + length..].chars().next().is_some_and(part)
 }
 
-/// The code with comments and lines of the preprocessor blank, all else where it was.
+/// The code with comments and preprocessor lines replaced by spaces; all other offsets stay.
 fn without_comments(code: &str) -> String {
     let mut out = String::new();
     let mut rest = code;
@@ -163,7 +169,7 @@ fn without_comments(code: &str) -> String {
         .collect()
 }
 
-/// Conditions and statements with their places, in order.
+/// Conditions, initializers and statements with their begin and end offsets, in order.
 fn units(code: &str) -> Vec<(Kind, usize, usize)> {
     let mut all = Vec::new();
     let mut at = 0;
@@ -192,18 +198,19 @@ fn units(code: &str) -> Vec<(Kind, usize, usize)> {
     all
 }
 
-/// The unit of the statement or declaration that ends with the semicolon at `end`.
+/// The statement from `begin` to the semicolon at `end`, or the initializer if it is a declaration;
+/// `None` for a declaration without one.
 fn statement(code: &str, begin: usize, end: usize) -> Option<(Kind, usize, usize)> {
     let text = &code[begin..end];
     if TYPES.iter().any(|word| text.starts_with(word) && is_word(text, 0, word.len())) {
         let value = begin + text.find(" = ")? + 3;
-        return Some((Kind::Value, value, end));
+        return Some((Kind::Initializer, value, end));
     }
     let last = text.starts_with("return") && code[end + 1..].starts_with("\n}");
     Some((if last { Kind::LastReturn } else { Kind::Statement }, begin, end + 1))
 }
 
-/// Where the first parenthesis of the text is closed.
+/// Offset of the parenthesis that closes the first one of the text.
 fn closing(text: &str) -> usize {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -214,7 +221,7 @@ fn closing(text: &str) -> usize {
             _ => {}
         }
     }
-    panic!("not closed: {text}")
+    panic!("no closing parenthesis: {text}")
 }
 
 #[cfg(test)]
@@ -223,7 +230,7 @@ mod tests {
 
     fn list(code: &str) -> Vec<String> {
         let mut mutants = Vec::new();
-        let _ = mutated(code, "f.c", &mut mutants);
+        let _ = mutate(code, "f.c", &mut mutants);
         mutants.iter().map(ToString::to_string).collect()
     }
 
@@ -260,19 +267,19 @@ static int f(struct task *task, unsigned long len)
     }
 
     #[test]
-    fn the_same_elsewhere_has_a_place_of_its_own() {
+    fn equal_mutants_of_a_file_are_numbered() {
         let expected =
             ["f.c: `break;` becomes `nothing`", "f.c, place 2: `break;` becomes `nothing`"];
         assert_eq!(list("{\ncase A:\n\tbreak;\ncase B:\n\tbreak;\n}\n"), expected);
     }
 
     #[test]
-    fn the_choice_is_code_and_the_rest_is_left() {
+    fn the_selection_is_inserted_and_other_code_stays() {
         let mut mutants = Vec::new();
         let code = "{\n\tif (!a)\n\t\tb = c; /* why */\n}\n";
         let expected = "{\n\tif ((sudbox_mutant == 1 ? (!(!a)) : sudbox_mutant == 2 ? (a) : (!a)))\
                         \n\t\t{ if (sudbox_mutant == 3) {  } else if (sudbox_mutant == 4) \
                         { b = c + 1; } else b = c; } /* why */\n}\n";
-        assert_eq!(mutated(code, "f.c", &mut mutants), expected);
+        assert_eq!(mutate(code, "f.c", &mut mutants), expected);
     }
 }

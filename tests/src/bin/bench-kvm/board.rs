@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a measured machine is on each architecture.
+//! The machine to measure on each architecture, and how to read KVM's trace events of it.
 
 use sudbox_images::Arch;
 use sudbox_tests::level1::host::Host;
@@ -7,34 +7,38 @@ use sudbox_tests::level1::host::Host;
 mod aarch64;
 mod x86_64;
 
-/// A machine to measure, and how it shows what happens in it.
+/// A machine to measure, and how to read KVM's trace events of it.
 pub(crate) struct Board {
+    /// Level 1 for this architecture.
     pub(crate) host: &'static Host,
-    /// QEMU's machine, without its memory.
+    /// QEMU's `-machine`, without its memory backend.
     pub(crate) machine: &'static str,
-    /// What QEMU's machine needs on the kernel's command line.
-    pub(crate) words: &'static str,
-    /// The event by which the guest's init marks itself (tests/bench/mark.c), and how that begins.
+    /// Kernel arguments for QEMU's machine.
+    pub(crate) cmdline: &'static str,
+    /// The event that the guest's init triggers (tests/bench/mark.c), and how its text begins.
     pub(crate) mark: (&'static str, &'static str),
-    /// Events that say what exits were for.
+    /// Events that say which device or register the guest accessed.
     pub(crate) accesses: &'static [&'static str],
-    /// Counters of KVM in debugfs, of all VMs that there are.
+    /// Counters in KVM's debugfs directory; they count all VMs together.
     pub(crate) counters: &'static [&'static str],
-    /// Exits that depend on how long a boot lasts, and those for memory, by [`Board::reason`].
-    pub(crate) aside: &'static [&'static str],
-    /// The reason in what `kvm_exit` says.
+    /// Reasons of exits to leave out: those whose number grows with the boot's duration, and those
+    /// for memory.
+    pub(crate) excluded_exits: &'static [&'static str],
+    /// Finds the exit reason in the text of a `kvm_exit` event.
     pub(crate) reason: fn(&str) -> Option<&str>,
-    /// What an event of [`Board::accesses`] shows an access to. `None` if it is shown a second time.
-    pub(crate) accessed: fn(&str) -> Option<String>,
+    /// Names the device or register of one of the events `accesses`. `None` for the second event of
+    /// an access.
+    pub(crate) access: fn(&str) -> Option<String>,
 }
 
-/// That of this architecture, if the microVM is for it.
+/// The board of an architecture; `None` if it has no microVM.
 pub(crate) fn of(arch: Arch) -> Option<&'static Board> {
     [&x86_64::BOARD, &aarch64::BOARD].into_iter().find(|board| board.host.arch == arch)
 }
 
-/// The page of an access that is shown as `mmio write len 4 gpa 0xfec00010 val 0x3e`; `None` of the
-/// question that stands before user space's answer, which is a `mmio read`.
+/// Page number of the guest-physical address in the text of a `kvm_mmio` event, such as `mmio write
+/// len 4 gpa 0xfec00010 val 0x3e`. `None` for `unsatisfied-read`, which precedes the `read` event with
+/// user space's value.
 fn page(words: &[&str]) -> Option<u64> {
     if *words.get(1)? == "unsatisfied-read" { None } else { Some(hex(words.get(5)?)? >> 12) }
 }

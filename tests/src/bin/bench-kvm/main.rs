@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The microVM against QEMU's on the same KVM: both in one boot of level 1, in turns, with the same
-//! kernel, initramfs, command line and memory backing (docs/kvm.md). The figures say, they do not
-//! judge.
+//! Compares the microVM with QEMU's `microvm` or `virt` on the same KVM.
+//!
+//! Both run in one boot of level 1, in alternation, with the same kernel, initramfs, command line and
+//! memory backing (docs/kvm.md). The program prints figures and does not judge them.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -11,109 +12,109 @@ use anyhow::{Context, ensure};
 use board::Board;
 use sudbox_images::Arch;
 use sudbox_images::initramfs::{self, Entry};
-use sudbox_tests::level1::wire::{Look, Program};
+use sudbox_tests::level1::wire::{Inspection, Program};
 use sudbox_tests::level1::{Files, Level1, Options, program};
 use sudbox_vmm::qemu;
 
 mod board;
 
-/// Turns of each, after one that does not count.
-const TURNS: usize = 5;
+/// Number of measured rounds, after a round of warm-up.
+const ROUNDS: usize = 5;
 
-/// Guest memory in MiB: what `vmm/examples/boot.rs` gives.
+/// Guest memory in MiB, as in `vmm/examples/boot.rs`.
 const MEMORY_MIB: u64 = 128;
 
 /// Events that count exits.
 const COUNTS: [&str; 2] = ["kvm/kvm_exit", "kvm/kvm_userspace_exit"];
 
-/// Where the initramfs with the marking init is.
+/// Path in level 1 of the initramfs whose init triggers the mark.
 const INITRAMFS: &str = "/bench/initramfs";
 
-/// A way to boot.
+/// The VMM that boots the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum Vmm {
     Ours,
     Qemu,
 }
 
-const SIDES: [Side; 2] = [Side::Ours, Side::Qemu];
+const VMMS: [Vmm; 2] = [Vmm::Ours, Vmm::Qemu];
 
-/// What a boot did until its init marked itself.
+/// Figures of one boot from the VMM's start to the mark of the guest's init.
 #[derive(Clone, Debug, Default)]
 struct Boot {
-    /// From the program's start to the first entry into the guest, in seconds.
+    /// Seconds from the VMM's exec to the first entry into the guest.
     entry: f64,
-    /// From there to the mark.
+    /// Seconds from the VMM's exec to the mark.
     init: f64,
     /// Exits by reason.
     exits: BTreeMap<String, usize>,
-    /// Those that went on to user space, by reason.
-    returns: BTreeMap<String, usize>,
-    /// What the guest accessed, in KVM or in user space.
+    /// Exits to user space by reason.
+    userspace_exits: BTreeMap<String, usize>,
+    /// The guest's accesses by device or register, emulated in KVM or in user space.
     accesses: BTreeMap<String, usize>,
 }
 
 impl Boot {
-    /// Exits that the guest caused: all but those for interrupts, of which there are as many as a
-    /// boot lasts ticks of the timer, and those for memory.
-    fn causes(&self, board: &Board) -> usize {
-        let other = board.aside.iter().filter_map(|name| self.exits.get(*name));
+    /// Number of exits without those for interrupts, which grow with the duration, and for memory.
+    fn guest_exits(&self, board: &Board) -> usize {
+        let other = board.excluded_exits.iter().filter_map(|name| self.exits.get(*name));
         sum(&self.exits) - other.sum::<usize>()
     }
 }
 
-/// What was seen of a boot whose init sleeps.
+/// Figures of a VM whose init sleeps.
 #[derive(Clone, Debug)]
-struct Held {
-    /// Resident memory without the guest's, in KiB.
+struct IdleFigures {
+    /// Resident memory of the VMM without the guest's memory, in KiB.
     resident_kib: u64,
-    /// KVM's own counters.
+    /// KVM's counters in debugfs.
     counters: BTreeMap<&'static str, u64>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arch = std::env::args().nth(1).filter(|arch| !arch.is_empty());
     let arch = arch.map_or(Ok(Arch::default()), |arch| arch.parse())?;
-    let bench = Bench::new(board::of(arch).context("the microVM is not for this architecture")?)?;
+    let bench =
+        Benchmark::new(board::of(arch).context("the microVM is not for this architecture")?)?;
 
     let mut rows: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
     let mut counted: [Vec<Boot>; 2] = Default::default();
-    for turn in 0..=TURNS {
-        for (place, side) in SIDES.into_iter().enumerate() {
-            let timed = bench.traced(side, &[])?;
-            let count = bench.traced(side, &COUNTS)?;
-            let verdict = bench.judged(side)?;
-            if turn > 0 {
+    for round in 0..=ROUNDS {
+        for (place, vmm) in VMMS.into_iter().enumerate() {
+            let timed = bench.trace_boot(vmm, &[])?;
+            let count = bench.trace_boot(vmm, &COUNTS)?;
+            let verdict = bench.time_run(vmm)?;
+            if round > 0 {
                 let mut add = |name, value| rows.entry(name).or_default()[place].push(value);
                 add("s, start to first guest instruction", timed.entry);
                 add("s, start to guest init", timed.init);
                 add("s, start to verdict, core cases", verdict);
-                add("exits to user space until init", whole(sum(&count.returns)));
-                add("exits but for interrupts, memory", whole(count.causes(bench.board)));
+                add("exits to user space until init", whole(sum(&count.userspace_exits)));
+                add("exits but for interrupts, memory", whole(count.guest_exits(bench.board)));
                 counted[place].push(count);
             }
         }
     }
-    println!("{TURNS} turns of each in level 1: least, median, most");
+    println!("{ROUNDS} rounds in level 1: minimum, median, maximum");
     println!("{:36}{:^28}{:^28}{:>8}", "", "ours", "qemu", "ratio");
     for (name, [ours, qemu]) in &rows {
         println!("{name:36}{}{}{:8.3}", row(ours), row(qemu), ratio(ours, qemu));
     }
-    for (place, side) in SIDES.into_iter().enumerate() {
-        counted[place].sort_by_key(|boot| boot.causes(bench.board));
-        let boot = &counted[place][TURNS / 2];
-        let accesses = bench.traced(side, bench.board.accesses)?.accesses;
-        let held = bench.held(side, median(&rows["s, start to guest init"][place]))?;
-        println!("\n{side:?}, until guest init, the turn in the middle");
-        println!("  exits to user space       {}", histogram(&boot.returns));
+    for (place, vmm) in VMMS.into_iter().enumerate() {
+        counted[place].sort_by_key(|boot| boot.guest_exits(bench.board));
+        let boot = &counted[place][ROUNDS / 2];
+        let accesses = bench.trace_boot(vmm, bench.board.accesses)?.accesses;
+        let held = bench.measure_idle(vmm, median(&rows["s, start to guest init"][place]))?;
+        println!("\n{vmm:?}, until guest init, the median round");
+        println!("  exits to user space       {}", histogram(&boot.userspace_exits));
         println!("  all exits                 {}", histogram(&boot.exits));
         println!("  accesses                  {}", histogram(&accesses));
         println!("  a second later, debugfs   {:?}", held.counters);
         println!("  resident less guest's     {} KiB", held.resident_kib);
     }
 
-    let (boot, restore) = bench.restored()?;
-    println!("\nto the first case, in the microVM  least, median, most");
+    let (boot, restore) = bench.time_to_first_case()?;
+    println!("\nto the first case, in the microVM  minimum, median, maximum");
     println!("booted                             {}", row(&boot));
     println!("restored                           {}", row(&restore));
     println!("ratio                               {:.3}", ratio(&restore, &boot));
@@ -124,12 +125,12 @@ fn sum(of: &BTreeMap<String, usize>) -> usize {
     of.values().sum()
 }
 
-/// A count as a figure of the table.
+/// A count as a table value.
 fn whole(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// Sum, and what it consists of, the most first.
+/// The sum, and the parts in descending order.
 fn histogram(of: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = of.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -141,17 +142,17 @@ fn tracing(file: &str) -> String {
     format!("/sys/kernel/tracing/{file}")
 }
 
-/// Level 1 with both sides, and the kernel that they boot there.
-struct Bench {
+/// Level 1 with both VMMs, and the kernel that they boot.
+struct Benchmark {
     board: &'static Board,
     level1: Level1,
     kernel: String,
-    /// How `sudbox run` is told of it.
-    named: Vec<String>,
+    /// The kernel as argument of `sudbox run`; empty for the pinned kernel in the cache.
+    kernel_argument: Vec<String>,
 }
 
-impl Bench {
-    fn new(board: &'static Board) -> anyhow::Result<Bench> {
+impl Benchmark {
+    fn new(board: &'static Board) -> anyhow::Result<Benchmark> {
         let host = board.host;
         let dir = tempfile::tempdir()?;
         let init = dir.path().join("init");
@@ -165,20 +166,20 @@ impl Bench {
         ensure!(status.success(), "the guest's init does not compile");
         let init = Entry::file("init", 0o755, std::fs::read(init)?);
         let mut files = Files::default();
-        let (kernel, named) = if host.foreign.is_some() {
-            let kernel = files.foreign(host).to_owned();
+        let (kernel, kernel_argument) = if host.foreign.is_some() {
+            let kernel = files.foreign_sudbox(host).to_owned();
             (kernel.clone(), vec![kernel])
         } else {
             (files.sudbox().to_str().context("a cache key is ASCII")?.to_owned(), Vec::new())
         };
         files.qemu(host);
-        files.own(
+        files.cargo_build(
             host,
             &["--package", "sudbox-vmm", "--example", "boot"],
             "examples/boot",
             "/bin/boot",
         );
-        files.own(
+        files.cargo_build(
             host,
             &["--package", "sudbox-tests", "--bin", "level1-restore"],
             "level1-restore",
@@ -189,16 +190,17 @@ impl Bench {
             Level1::boot(Options { host, files, nested_paging: true, ..Options::default() });
         level1.write(&tracing("trace_clock"), "mono");
         level1.write(&tracing("buffer_size_kb"), "65536");
-        Ok(Bench { board, level1, kernel, named })
+        Ok(Benchmark { board, level1, kernel, kernel_argument })
     }
 
-    /// What boots the kernel with the init that marks itself; `more` goes on its command line.
-    fn boot(&self, side: Side, more: &str) -> Program {
-        // The machine's own words come from the machine: its devices and its way to restart.
-        let words = format!("loglevel=5 {more}");
-        match side {
-            Side::Ours => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &words]),
-            Side::Qemu => program(&[
+    /// The program that boots the kernel with the marking init; `more` is appended to the command
+    /// line.
+    fn boot(&self, vmm: Vmm, more: &str) -> Program {
+        // `boot` adds the arguments for the microVM's devices itself.
+        let cmdline = format!("loglevel=5 {more}");
+        match vmm {
+            Vmm::Ours => program(&["/bin/boot", "kvm", &self.kernel, INITRAMFS, &cmdline]),
+            Vmm::Qemu => program(&[
                 qemu::program(self.board.host.arch),
                 "-M",
                 &format!("{},memory-backend=ram", self.board.machine),
@@ -222,86 +224,91 @@ impl Bench {
                 "-initrd",
                 INITRAMFS,
                 "-append",
-                &format!("{} {words}", self.board.words),
+                &format!("{} {cmdline}", self.board.cmdline),
             ]),
         }
     }
 
-    /// Boots while these events are recorded beside those that say when, up to the mark. Each event
-    /// takes time, in which the timer ticks: no more than are asked for.
-    fn traced(&self, side: Side, events: &[&str]) -> anyhow::Result<Boot> {
+    /// Boots and records these trace events, besides those for the times, up to the mark. Recording
+    /// an event takes time, so a measurement records as few as it needs.
+    fn trace_boot(&self, vmm: Vmm, events: &[&str]) -> anyhow::Result<Boot> {
         let mark = format!("kvm/{}", self.board.mark.0);
         let all = ["sched/sched_process_exec", "kvm/kvm_entry", &mark];
         let all = all.iter().chain(events);
         let all = all.map(|event| tracing(&format!("events/{event}/enable")));
         self.level1.write(&tracing("trace"), "");
         all.clone().for_each(|file| self.level1.write(&file, "1"));
-        let ended = self.level1.run_all(vec![self.boot(side, "")]).remove(0);
+        let ended = self.level1.run_all(vec![self.boot(vmm, "")]).remove(0);
         all.for_each(|file| self.level1.write(&file, "0"));
         let trace = self.level1.read(&tracing("trace"));
-        let (kept, written) = kept(&trace).context("a trace says how much it holds")?;
-        ensure!(kept == written, "the trace lost events: {kept} of {written}");
+        let (kept, written) = entry_counts(&trace).context("a trace says how much it holds")?;
+        ensure!(kept == written, "the trace failed events: {kept} of {written}");
         parse(&trace, self.board)
-            .with_context(|| format!("{side:?}: {}{}", ended.stdout, ended.stderr))
+            .with_context(|| format!("{vmm:?}: {}{}", ended.stdout, ended.stderr))
     }
 
-    /// How long a whole run took, in seconds: the tool on the cases that a person begins with.
-    fn judged(&self, side: Side) -> anyhow::Result<f64> {
-        let backend = match side {
-            Side::Ours => "kvm",
-            Side::Qemu => "qemu",
+    /// Seconds that `sudbox run --cases core` takes.
+    fn time_run(&self, vmm: Vmm) -> anyhow::Result<f64> {
+        let backend = match vmm {
+            Vmm::Ours => "kvm",
+            Vmm::Qemu => "qemu",
         };
         let judge = self.run(&["--cases", "core", "--backend", backend]);
         let ended = self.level1.run_all(vec![judge]).remove(0);
-        ensure!(ended.code == 0, "{side:?}: {}\n{}", ended.stdout, ended.stderr);
-        Ok(ended.took.as_secs_f64())
+        ensure!(ended.code == 0, "{vmm:?}: {}\n{}", ended.stdout, ended.stderr);
+        Ok(ended.elapsed.as_secs_f64())
     }
 
-    /// The tool on the kernel.
+    /// `sudbox run` of the kernel with these arguments.
     fn run(&self, arguments: &[&str]) -> Program {
-        let kernel = self.named.iter().map(String::as_str);
+        let kernel = self.kernel_argument.iter().map(String::as_str);
         program(
             &["sudbox", "run"].iter().chain(arguments).copied().chain(kernel).collect::<Vec<_>>(),
         )
     }
 
-    /// How long it takes to the first case in VMs that were booted and in VMs that were restored.
-    fn restored(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
-        // A run keeps the initramfs that it boots.
+    /// Seconds until the first case, of booted VMs and of restored VMs.
+    fn time_to_first_case(&self) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        // The report folder of a run contains its initramfs.
         let run = self.level1.run_all(vec![self.run(&["--cases", "boot"])]).remove(0);
         ensure!(run.code == 0, "{}\n{}", run.stdout, run.stderr);
-        let kept = run.stderr.lines().find_map(|line| line.trim().strip_prefix("report "));
-        let initramfs = format!("{}/initramfs.cpio", kept.context("a run keeps a folder")?.trim());
-        let turns = TURNS.to_string();
-        let ran = self.level1.run(&["level1-restore", &self.kernel, &initramfs, &turns]).expect(0);
-        let times = ran.stdout.lines().map(|line| {
+        let folder = run.stderr.lines().find_map(|line| line.trim().strip_prefix("report "));
+        let folder = folder.context("the run names no report folder")?.trim();
+        let initramfs = format!("{folder}/initramfs.cpio");
+        let rounds = ROUNDS.to_string();
+        let result =
+            self.level1.run(&["level1-restore", &self.kernel, &initramfs, &rounds]).expect_code(0);
+        let times = result.stdout.lines().map(|line| {
             let (boot, restore) = line.split_once(' ').context("two times")?;
             Ok((boot.parse::<f64>()?, restore.parse::<f64>()?))
         });
         Ok(times.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip())
     }
 
-    /// What boots, while its init sleeps, which it begins `to_init` seconds after the start.
-    fn held(&self, side: Side, to_init: f64) -> anyhow::Result<Held> {
-        let mut program = self.boot(side, "hold");
+    /// Boots and measures the VM while its init sleeps. `to_init` is the time from start to init in
+    /// seconds.
+    fn measure_idle(&self, vmm: Vmm, to_init: f64) -> anyhow::Result<IdleFigures> {
+        let mut program = self.boot(vmm, "hold");
         let counters = self.board.counters;
         let mut files = vec!["/proc/child/smaps".to_owned()];
         files.extend(counters.iter().map(|name| format!("/sys/kernel/debug/kvm/{name}")));
-        program.look = Some(Look { after: Duration::from_secs_f64(to_init * 1.5 + 1.0), files });
+        program.inspection =
+            Some(Inspection { after: Duration::from_secs_f64(to_init * 1.5 + 1.0), files });
         let ended = self.level1.run_all(vec![program]).remove(0);
-        let seen = ended.seen.with_context(|| format!("{side:?} had ended: {}", ended.stderr))?;
+        let seen =
+            ended.inspected.with_context(|| format!("{vmm:?} had ended: {}", ended.stderr))?;
         let (smaps, counts) = seen.split_first().context("every file was asked for")?;
         let counters = counters.iter().zip(counts);
         let counters = counters.map(|(name, text)| Ok((*name, text.trim().parse()?)));
-        Ok(Held {
-            resident_kib: resident(smaps).with_context(|| format!("{side:?}: {smaps}"))?,
+        Ok(IdleFigures {
+            resident_kib: resident(smaps).with_context(|| format!("{vmm:?}: {smaps}"))?,
             counters: counters.collect::<anyhow::Result<_>>()?,
         })
     }
 }
 
-/// The resident memory in KiB of all mappings but the guest's memory; `None` if that is not exactly
-/// one.
+/// Resident memory in KiB of all mappings in `smaps` except the guest's memory; `None` unless exactly
+/// one mapping has the size of the guest's memory.
 fn resident(smaps: &str) -> Option<u64> {
     let (mut size, mut total, mut guests) = (0, 0, 0);
     for line in smaps.lines() {
@@ -317,13 +324,14 @@ fn resident(smaps: &str) -> Option<u64> {
     (guests == 1).then_some(total)
 }
 
-/// `# entries-in-buffer/entries-written: 13715/13715   #P:2`
-fn kept(trace: &str) -> Option<(&str, &str)> {
+/// Numbers of entries in the buffer and of entries written, from a trace's line
+/// `# entries-in-buffer/entries-written: 13715/13715   #P:2`.
+fn entry_counts(trace: &str) -> Option<(&str, &str)> {
     let counts = trace.lines().find_map(|line| line.strip_prefix("# entries-in-buffer"))?;
     counts.split_once(": ")?.1.split_whitespace().next()?.split_once('/')
 }
 
-/// Reads a trace up to the mark; `None` if one of the marks is missing.
+/// Parses a trace up to the mark; `None` if the exec, the first entry or the mark is missing.
 fn parse(trace: &str, board: &Board) -> Option<Boot> {
     let mut boot = Boot::default();
     let (mut start, mut entry) = (None, None);
@@ -345,10 +353,10 @@ fn parse(trace: &str, board: &Board) -> Option<Boot> {
             }
             "kvm_userspace_exit" => {
                 let reason = what.strip_prefix("reason ")?.to_owned();
-                *boot.returns.entry(reason).or_default() += 1;
+                *boot.userspace_exits.entry(reason).or_default() += 1;
             }
             _ if board.accesses.iter().any(|access| access.ends_with(event)) => {
-                if let Some(access) = (board.accessed)(what) {
+                if let Some(access) = (board.access)(what) {
                     *boot.accesses.entry(access).or_default() += 1;
                 }
             }
@@ -364,7 +372,7 @@ fn row(times: &[f64]) -> String {
     format!(" {:9.3}{:9.3}{:9.3}", sorted[0], median(times), sorted[sorted.len() - 1])
 }
 
-/// The median of the pairs' ratios.
+/// Median of the rounds' ratios.
 fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
     median(&ours.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
@@ -407,9 +415,9 @@ mod tests {
         let boot = parse(trace, board).unwrap();
         assert_eq!((boot.entry, boot.init), (0.25, 0.5));
         assert_eq!(boot.exits, BTreeMap::from([("io".to_owned(), 1), ("npf".to_owned(), 1)]));
-        assert_eq!(boot.returns, BTreeMap::from([("KVM_EXIT_IO (2)".to_owned(), 1)]));
+        assert_eq!(boot.userspace_exits, BTreeMap::from([("KVM_EXIT_IO (2)".to_owned(), 1)]));
         assert_eq!(boot.accesses, BTreeMap::from([("serial".to_owned(), 1)]));
-        assert_eq!(kept(trace), Some(("9", "9")));
+        assert_eq!(entry_counts(trace), Some(("9", "9")));
         let unmarked: String = trace.lines().filter(|line| !line.contains("5ddb")).collect();
         assert!(parse(&unmarked, board).is_none());
     }

@@ -5,8 +5,8 @@ use sudbox_tests::level1::host;
 pub(super) static BOARD: Board = Board {
     host: &host::AARCH64,
     machine: "virt,gic-version=3",
-    words: "console=ttyAMA0 panic=-1",
-    // Its restart: nothing that a program does there goes to the hypervisor every time.
+    cmdline: "console=ttyAMA0 panic=-1",
+    // Init's restart of the machine, because no other action of a program always exits to user space.
     mark: ("kvm_userspace_exit", "reason KVM_EXIT_SYSTEM_EVENT"),
     accesses: &["kvm/kvm_mmio", "kvm/kvm_sys_access", "kvm/kvm_hvc_arm64"],
     counters: &[
@@ -17,13 +17,14 @@ pub(super) static BOARD: Board = Board {
         "wfi_exit_stat",
         "signal_exits",
     ],
-    // Accesses to devices are aborts too; they stand under accesses.
-    aside: &["IRQ", "DABT_LOW", "IABT_LOW"],
+    // Accesses to devices are data aborts too; the events `accesses` count them.
+    excluded_exits: &["IRQ", "DABT_LOW", "IABT_LOW"],
     reason,
-    accessed,
+    access,
 };
 
-/// `TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x...`; of an interrupt, `IRQ: HSR_EC: 0x0000 ...`.
+/// Exit reason of `TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x...`, or of an interrupt, `IRQ: HSR_EC:
+/// 0x0000 ...`.
 fn reason(what: &str) -> Option<&str> {
     match what.split_once(':')? {
         ("TRAP", rest) => Some(rest.split_once('(')?.1.split_once(')')?.0),
@@ -31,9 +32,9 @@ fn reason(what: &str) -> Option<&str> {
     }
 }
 
-/// `mmio write len 4 gpa 0x8000000 val 0x12`, `PC: ffff... OSLAR_EL1 (2,0,1,0,4) write`, `HVC at
-/// 0x... (r0: 0x84000000, imm: 0x0)`.
-fn accessed(what: &str) -> Option<String> {
+/// The device or register of `mmio write len 4 gpa 0x8000000 val 0x12`, `PC: ffff... OSLAR_EL1
+/// (2,0,1,0,4) write` or `HVC at 0x... (r0: 0x84000000, imm: 0x0)`.
+fn access(what: &str) -> Option<String> {
     let words: Vec<&str> = what.split_whitespace().collect();
     Some(match *words.first()? {
         "mmio" => match page(&words)? {
@@ -43,7 +44,7 @@ fn accessed(what: &str) -> Option<String> {
             0xa000..=0xa003 => "virtio-mmio".to_owned(),
             page => format!("page {page:#x}"),
         },
-        "HVC" => "call of the hypervisor".to_owned(),
+        "HVC" => "HVC".to_owned(),
         _ => format!("register {}", words.get(2)?),
     })
 }
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn accesses_have_names() {
-        let name = |what| accessed(what).unwrap_or_default();
+        let name = |what| access(what).unwrap_or_default();
         assert_eq!(name("mmio write len 4 gpa 0x8000000 val 0x12"), "GIC distributor");
         assert_eq!(name("mmio unsatisfied-read len 4 gpa 0x9000005 val 0x0"), "");
         assert_eq!(name("PC: ffff8000 SYS_OSLAR_EL1 (2,0,1,0,4) write"), "register SYS_OSLAR_EL1");

@@ -5,7 +5,7 @@ use sudbox_tests::level1::host;
 pub(super) static BOARD: Board = Board {
     host: &host::X86_64,
     machine: "microvm,acpi=off",
-    words: "console=ttyS0 reboot=t panic=-1",
+    cmdline: "console=ttyS0 reboot=t panic=-1",
     mark: ("kvm_cpuid", "func 5ddb0001 "),
     accesses: &["kvm/kvm_pio", "kvm/kvm_mmio", "kvm/kvm_msr"],
     counters: &[
@@ -17,20 +17,20 @@ pub(super) static BOARD: Board = Board {
         "pf_taken",
         "insn_emulation",
     ],
-    // The first is one of the host's, the second a guest's that waits until the guest takes it.
-    aside: &["interrupt", "vintr", "npf"],
+    // `interrupt`: a host's interrupt. `vintr`: the guest's interrupt window opened (SVM).
+    excluded_exits: &["interrupt", "vintr", "npf"],
     reason,
-    accessed,
+    access,
 };
 
-/// `vcpu 0 reason npf rip 0xfff0 info1 0x1`.
+/// Exit reason of `vcpu 0 reason npf rip 0xfff0 info1 0x1`.
 fn reason(what: &str) -> Option<&str> {
     what.split_once(" reason ")?.1.split_whitespace().next()
 }
 
-/// `pio_write at 0x510 size 2 ...`, `mmio write len 4 gpa 0xfec00010 val 0x3e`, `msr_write 6e0 =
-/// 0x...`.
-fn accessed(what: &str) -> Option<String> {
+/// The device or register of `pio_write at 0x510 size 2 ...`, `mmio write len 4 gpa 0xfec00010 val
+/// 0x3e` or `msr_write 6e0 = 0x...`.
+fn access(what: &str) -> Option<String> {
     let words: Vec<&str> = what.split_whitespace().collect();
     match *words.first()? {
         "mmio" => Some(match page(&words)? {
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn accesses_have_names() {
-        let name = |what| accessed(what).unwrap_or_default();
+        let name = |what| access(what).unwrap_or_default();
         assert_eq!(name("mmio write len 4 gpa 0xfec00010 val 0x3e"), "I/O APIC");
         assert_eq!(name("mmio unsatisfied-read len 4 gpa 0xfec00010 val 0x0"), "");
         assert_eq!(name("pio_read at 0x511 size 1 count 56 val 0x51"), "fw_cfg");

@@ -217,7 +217,7 @@ fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
 /// Checks the registers that the system call instruction may overwrite: no other values may be there.
 fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
     let values = Reg::SCRATCH.map(|reg| got[reg]);
-    let due = regs.scratch_behind(after);
+    let due = regs.scratch_after(after);
     ensure(due.contains(&values), &format!("{:?} {place}: one of {due:x?}", Reg::SCRATCH), || {
         format!("{values:x?}")
     })

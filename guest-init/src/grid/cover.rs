@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes products of dimensions: whole ones, and ones in which every pair or triple of states
-//! occurs, by few points. The same seed makes the same points for ever.
+//! Makes sets of points: full products, random points, and covering sets, in which few points contain every
+//! pair or triple of states. The same seed always gives the same points.
 
 use super::dimension::{Axis, COUNT, DIMENSIONS, Point, VALUES};
 
 /// The states of each dimension that a product uses.
 pub type Choices = [Vec<u8>; COUNT];
 
-/// Every state of every dimension, the selector's value by its sample.
+/// All states of all dimensions, with the sample [`VALUES`] of selector values.
 #[must_use]
 pub fn all_states() -> Choices {
     std::array::from_fn(|at| match DIMENSIONS[at].states.len() {
@@ -16,8 +16,8 @@ pub fn all_states() -> Choices {
     })
 }
 
-/// Every combination of these choices that is `valid`.
-pub fn whole(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Point> {
+/// The full product: every combination of these choices that is `valid`.
+pub fn full_product(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Point> {
     let mut points = vec![Point::default()];
     for (at, states) in choices.iter().enumerate() {
         points = points
@@ -35,7 +35,7 @@ pub fn whole(choices: &Choices, valid: impl Fn(&Point) -> bool) -> Vec<Point> {
     points
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// The random number generator SplitMix64 (Steele, Lea, Flood 2014), with its state.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -49,13 +49,13 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// A number below this limit, which is not 0.
+    /// A random number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.number() % limit as u64).unwrap_or(0)
     }
 }
 
-/// So many random points of these choices that are `valid`.
+/// `count` random points of these choices that are `valid`.
 pub fn random(
     choices: &Choices,
     seed: u64,
@@ -73,28 +73,27 @@ pub fn random(
     points
 }
 
-/// How many completions of a pair are tried before it counts as impossible, and of a larger
-/// combination, of which there are many.
+/// The number of random completions that are tried before a combination counts as impossible: of a pair, and
+/// of a larger combination.
 const TRIES: [usize; 2] = [600, 60];
 
-/// Points in which every combination of `strength` states of different dimensions occurs that occurs
-/// in any valid point, and the number of combinations that were given up: no valid point that has
-/// them was found.
+/// A covering set: points that contain every combination of `strength` states of different dimensions. Also
+/// returns the number of combinations for which no valid point was found.
 ///
-/// Greedy: takes the next combination that is not covered yet, completes it by random states
-/// until so many `candidates` are valid, and keeps the one that covers most. Of `dear` dimensions, three completions of four have the first
-/// state (after AETG: Cohen, Dalal, Fredman,
-/// Patton 1997).
+/// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next combination
+/// that is not covered, completes it by random states until `candidates` completions are valid, and keeps
+/// the completion that covers most. In three of four completions an `expensive` dimension has its first
+/// state.
 pub fn covering(
     choices: &Choices,
     strength: usize,
     seed: u64,
     candidates: usize,
-    dear: &[Axis],
+    expensive: &[Axis],
     valid: impl Fn(&Point) -> bool,
 ) -> (Vec<Point>, usize) {
     let mut random = Random(seed);
-    let mut open = Open::new(choices, strength);
+    let mut open = Uncovered::new(choices, strength);
     let mut points = Vec::new();
     let mut impossible = 0;
     while let Some(tuple) = open.first() {
@@ -103,7 +102,7 @@ pub fn covering(
         for _ in 0..TRIES[usize::from(strength > 2)] {
             let mut point =
                 Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
-            for axis in dear {
+            for axis in expensive {
                 let at = *axis as usize;
                 if random.below(4) != 0 {
                     point.0[at] = choices[at][0];
@@ -139,19 +138,20 @@ pub fn covering(
 }
 
 /// The combinations that no point covers yet.
-struct Open {
-    /// For each set of dimensions: which, and a flag for each combination of their states.
+struct Uncovered {
+    /// For each set of dimensions: their indices, and for each combination of their states whether it is
+    /// uncovered.
     sets: Vec<(Vec<usize>, Vec<bool>)>,
-    /// For each dimension, the index of each state among its choices.
+    /// For each dimension, the index of each state among the choices.
     index: [[u8; 256]; COUNT],
     sizes: [usize; COUNT],
     choices: Choices,
-    /// Where the search for the next open combination goes on.
+    /// The set and the combination at which the search for the next uncovered one continues.
     next: (usize, usize),
 }
 
-impl Open {
-    fn new(choices: &Choices, strength: usize) -> Open {
+impl Uncovered {
+    fn new(choices: &Choices, strength: usize) -> Uncovered {
         let mut index = [[0; 256]; COUNT];
         for (at, states) in choices.iter().enumerate() {
             for (number, state) in (0..).zip(states) {
@@ -167,27 +167,29 @@ impl Open {
                 (set, vec![true; count])
             })
             .collect();
-        Open { sets, index, sizes, choices: choices.clone(), next: (0, 0) }
+        Uncovered { sets, index, sizes, choices: choices.clone(), next: (0, 0) }
     }
 
-    fn place(&self, set: &[usize], point: &Point) -> usize {
-        set.iter().fold(0, |place, at| {
+    /// The index of the point's combination of states of these dimensions.
+    fn combination(&self, set: &[usize], point: &Point) -> usize {
+        set.iter().fold(0, |index, at| {
             let state = usize::from(self.index[*at][usize::from(point.0[*at])]);
-            place * self.sizes[*at] + state
+            index * self.sizes[*at] + state
         })
     }
 
+    /// The next uncovered combination: dimensions and states.
     fn first(&mut self) -> Option<Vec<(usize, u8)>> {
         while let Some((set, flags)) = self.sets.get(self.next.0) {
             match flags[self.next.1..].iter().position(|open| *open) {
                 None => self.next = (self.next.0 + 1, 0),
                 Some(further) => {
                     self.next.1 += further;
-                    let mut place = self.next.1;
+                    let mut index = self.next.1;
                     let mut tuple = Vec::new();
                     for at in set.iter().rev() {
-                        tuple.push((*at, self.choices[*at][place % self.sizes[*at]]));
-                        place /= self.sizes[*at];
+                        tuple.push((*at, self.choices[*at][index % self.sizes[*at]]));
+                        index /= self.sizes[*at];
                     }
                     return Some(tuple);
                 }
@@ -196,24 +198,28 @@ impl Open {
         None
     }
 
+    /// The number of uncovered combinations that the point contains.
     fn gain(&self, point: &Point) -> usize {
-        self.sets.iter().filter(|(set, flags)| flags[self.place(set, point)]).count()
+        self.sets.iter().filter(|(set, flags)| flags[self.combination(set, point)]).count()
     }
 
+    /// Marks the point's combinations as covered.
     fn cover(&mut self, point: &Point) {
-        let places: Vec<usize> = self.sets.iter().map(|(set, _)| self.place(set, point)).collect();
-        for ((_, flags), place) in self.sets.iter_mut().zip(places) {
-            flags[place] = false;
+        let found: Vec<usize> =
+            self.sets.iter().map(|(set, _)| self.combination(set, point)).collect();
+        for ((_, flags), index) in self.sets.iter_mut().zip(found) {
+            flags[index] = false;
         }
     }
 
+    /// Drops the combination that [`Self::first`] returned.
     fn give_up(&mut self) {
-        let (set, place) = self.next;
-        self.sets[set].1[place] = false;
+        let (set, index) = self.next;
+        self.sets[set].1[index] = false;
     }
 }
 
-/// Every subset of this size.
+/// All subsets of this size.
 fn subsets(of: &[usize], size: usize) -> Vec<Vec<usize>> {
     if size == 0 {
         return vec![Vec::new()];

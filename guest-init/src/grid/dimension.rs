@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The dimensions of the grid: each is a property of a call that the kernel's code branches on, with
-//! the states it can have. A point is one state of each.
+//! The dimensions of the grid. A dimension is a property of a call that the kernel's code branches on; its
+//! states are the values of that property. A point has one state of each dimension.
 //!
-//! A new state goes to the end of its dimension and a new dimension to the end of the list, so that
-//! ids of points stay what they are.
+//! A new state goes to the end of its dimension, and a new dimension to the end of the list, so that the
+//! ids of points do not change.
 
 use std::fmt;
 
-/// One dimension as data.
+/// The texts of a dimension.
 #[derive(Clone, Copy, Debug)]
 pub struct Dimension {
-    /// Its name in reports.
+    /// The dimension's name in reports.
     pub title: &'static str,
-    /// The name of each state in reports. Empty for the selector's value, whose states are the 256
-    /// values of a byte.
+    /// The names of the states in reports. Empty for the selector's value, whose states are the 256 values
+    /// of a byte.
     pub states: &'static [&'static str],
 }
 
@@ -31,7 +31,7 @@ macro_rules! dimensions {
             pub enum $Type { $($(#[$state_doc])* $State,)* }
 
             impl $Type {
-                /// Every state, in the order of the numbers in a point.
+                /// All states, in the order of their numbers in a point.
                 pub const ALL: &[$Type] = &[$($Type::$State,)*];
             }
         )*
@@ -41,7 +41,7 @@ macro_rules! dimensions {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Axis { Value, $($Type,)* }
 
-        /// Every dimension.
+        /// All dimensions.
         pub const DIMENSIONS: &[Dimension] = &[
             Dimension { title: "selector's value", states: &[] },
             $(Dimension { title: $title, states: &[$($words,)*] },)*
@@ -59,23 +59,23 @@ macro_rules! dimensions {
     };
 }
 
-/// How many dimensions there are.
+/// The number of dimensions.
 pub const COUNT: usize = DIMENSIONS.len();
 
-/// One state of each dimension, by its number.
+/// A point of the grid: the number of one state for each dimension.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Point(pub [u8; COUNT]);
 
 dimensions! {
-    /// `PR_SYS_DISPATCH_*`
+    /// The mode, `PR_SYS_DISPATCH_*`.
     mode: Mode, "mode" {
         Exclusive = "exclusive",
         Off = "off",
         Inclusive = "inclusive",
     }
-    /// The range, in relation to the address that the kernel compares with it: the one behind the
-    /// call under test, called `ip`. All calls that are not under test come from `inside`, which
-    /// lies below it.
+    /// The range, in relation to `ip`: the address after the instruction of the call under test, which
+    /// the kernel compares with the range. The calls that are not under test are made at addresses
+    /// `inside`, which is below `ip`.
     span: Span, "range" {
         Inside = "inside alone",
         ToIp = "from inside to ip, excluded",
@@ -102,7 +102,7 @@ dimensions! {
         ByteZero = "address 0 alone",
         LengthInHighHalf = "from inside, length with bit 40 set",
     }
-    /// What the selector points at.
+    /// The memory that holds the selector.
     selector: Selector, "selector" {
         Private = "private memory",
         Null = "none",
@@ -110,7 +110,7 @@ dimensions! {
         File = "a private mapping of a file, read-only",
         ReadOnly = "a shared mapping of a file, read-only",
         LastOfPage = "the last byte before memory that cannot be read",
-        FirstOfPage = "the first byte behind memory that cannot be read",
+        FirstOfPage = "the first byte after memory that cannot be read",
         NoAccess = "PROT_NONE",
         Unmapped = "nothing mapped",
         PastEnd = "a mapping past the end of its file",
@@ -118,7 +118,7 @@ dimensions! {
         Top = "the last address there is",
         Code = "a byte of the program's code",
     }
-    /// Where and how the call enters the kernel.
+    /// The gate of the call under test: its address and instruction.
     entry: Entry, "entry" {
         First = "the first gate",
         Second = "the second gate",
@@ -127,7 +127,7 @@ dimensions! {
         High = "a gate in the highest page",
         PageEnd = "an instruction that ends a page",
     }
-    /// What is in the number's register.
+    /// The value of the number register.
     number: Number, "number" {
         Effect = "getresuid",
         EffectFar = "getresuid, high half garbage",
@@ -148,22 +148,22 @@ dimensions! {
         FarMinusOne = "-1 in the low half alone",
         OtherTable = "getresuid with bit 30 set",
     }
-    /// What becomes of SIGSYS.
-    handling: Handling, "SIGSYS" {
+    /// The disposition of SIGSYS, its mask and the alternate stack.
+    disposition: Disposition, "SIGSYS" {
         Handler = "handled",
         OnStack = "handled, SA_ONSTACK",
-        BadStack = "handled, SA_ONSTACK, stack read-only",
+        ReadOnlyStack = "handled, SA_ONSTACK, stack read-only",
         NoDefer = "handled, SA_NODEFER",
-        Once = "handled, SA_RESETHAND",
+        ResetHand = "handled, SA_RESETHAND",
         Restart = "handled, SA_RESTART",
-        Plain = "handled, no SA_SIGINFO",
+        NoSiginfo = "handled, no SA_SIGINFO",
         Ignored = "ignored",
         Default = "default action",
         Blocked = "handled, blocked",
         IgnoredBlocked = "ignored, blocked",
         AutoDisarm = "handled, SA_ONSTACK, SS_AUTODISARM",
     }
-    /// What is pending when the call is issued.
+    /// The signal that is pending when the call is issued.
     pending: Pending, "pending" {
         Nothing = "nothing",
         Other = "SIGUSR1, blocked",
@@ -172,7 +172,7 @@ dimensions! {
         Fault = "SIGSEGV, blocked",
         RealTime = "a real-time signal, blocked",
     }
-    /// Who traces the caller and how the caller goes on from the stop before the call.
+    /// The tracer: how it attaches, and the request by which it resumes the tracee before the call.
     tracer: Tracer, "tracer" {
         None = "none",
         Continues = "PTRACE_CONT",
@@ -185,7 +185,7 @@ dimensions! {
         CallsSuppresses = "PTRACE_SYSCALL, SIGSYS suppressed",
         EmulatesSteps = "PTRACE_SYSEMU_SINGLESTEP",
     }
-    /// Which kind of task issues the call.
+    /// The kind of the task that issues the call.
     task: Task, "task" {
         Child = "a child that shares memory",
         Vfork = "a child of vfork",
@@ -194,7 +194,7 @@ dimensions! {
         Init = "the first process of a PID namespace",
         Session = "a child that shares memory, leader of a session",
     }
-    /// The caller's seccomp, set after dispatch.
+    /// The caller's seccomp mode and filter. Strict mode is set after dispatch.
     seccomp: Seccomp, "seccomp" {
         None = "none",
         Allow = "a filter that allows",
@@ -203,31 +203,31 @@ dimensions! {
         Kill = "a filter that kills for the call",
         Strict = "strict",
     }
-    /// Restartable sequences.
+    /// The registration for restartable sequences.
     rseq: Rseq, "rseq" {
         None = "not registered",
         Registered = "registered",
     }
-    /// How often the call is issued, with the same selector.
+    /// The number of times that the call is issued, with the same selector.
     times: Times, "issued" {
         Once = "once",
         Twice = "twice",
         Thrice = "three times",
     }
-    /// How the configuration is set.
-    armed: Armed, "set" {
+    /// The way in which the configuration is set.
+    arming: Arming, "set" {
         Once = "by prctl",
-        Again = "by prctl, over another one",
+        Replaced = "by prctl, over another one",
         Tracer = "by the tracer",
-        After = "by prctl, after OFF",
+        AfterOff = "by prctl, after OFF",
     }
-    /// The configuration of the caller's parent, and of the first thread for a second.
+    /// The configuration of the caller's parent; of the first thread if a second thread is the caller.
     parent: Parent, "parent" {
         Unarmed = "not armed",
-        Armed = "armed with a selector of its own",
+        Armed = "armed with its own selector",
     }
-    /// What in the kernel observes all tasks.
-    watch: Watch, "observed" {
+    /// The kernel mechanism that observes the calls of all tasks.
+    monitor: Monitor, "observed" {
         None = "by nobody",
         Tracepoints = "by tracepoints of calls",
         Audit = "by audit",
@@ -239,12 +239,12 @@ dimensions! {
     }
 }
 
-/// The values of a selector that stand for all others in products that take a sample of them: the
-/// two that mean something, their neighbours, and what differs from them in one bit or in the sign.
+/// The sample of selector values for products that do not use all 256: ALLOW, BLOCK, their neighbours, and
+/// values that differ from them in one bit or in the sign.
 pub const VALUES: &[u8] = &[0, 1, 2, 255, 3, 0x81, 0x80, 0xfe, 0x7f];
 
 impl Point {
-    /// The point of these states; all others are 0.
+    /// The point with these states; all other dimensions have state 0.
     #[must_use]
     pub fn of(states: &[(Axis, u8)]) -> Point {
         let mut point = Point::default();
@@ -260,7 +260,7 @@ impl Point {
         self.0[0]
     }
 
-    /// The end of the id: two hexadecimal digits for each dimension, without zeros at the end.
+    /// The point's code in its id: two hexadecimal digits for each dimension, without trailing zero states.
     #[must_use]
     pub fn code(&self) -> String {
         use fmt::Write as _;
@@ -271,7 +271,7 @@ impl Point {
         })
     }
 
-    /// The point of a [`Point::code`]. `None` if it is none.
+    /// The point with this [`Point::code`]. `None` if the code is invalid.
     #[must_use]
     pub fn parse(code: &str) -> Option<Point> {
         let mut point = Point::default();
@@ -293,10 +293,10 @@ impl Point {
     }
 }
 
-/// All states in words. Of the later dimensions those are left out that have their ordinary state.
+/// The states in words. State 0 of a dimension after [`Axis::Disposition`] is omitted.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALWAYS: usize = Axis::Handling as usize;
+        const ALWAYS: usize = Axis::Disposition as usize;
         write!(f, "selector's value {}", self.value())?;
         for (at, dimension) in DIMENSIONS.iter().enumerate().skip(1) {
             if at <= ALWAYS || self.0[at] != 0 {

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The grid: all that the kernel's code branches on when a call is issued, as dimensions with
-//! states, products of them, and a model that predicts what each point shows.
+//! The grid: the properties of a call that the kernel's code branches on are dimensions with states. A
+//! point has one state of each dimension, a product is a set of points, and a model predicts the
+//! observations of each point.
 //!
-//! [`dimension`], [`cover`] and [`model`] do nothing but think. A point is the case `grid/at-CODE`,
-//! in no table.
+//! [`dimension`], [`cover`] and [`model`] make no system calls. Each point is a case `grid/at-CODE` that
+//! is in no table.
 
+pub mod call;
 pub mod cover;
 pub mod dimension;
 mod execute;
-mod ground;
+mod memory;
 pub mod model;
+pub mod observation;
 mod products;
 mod report;
-mod surroundings;
+mod run_point;
+mod shared_state;
+mod system_state;
 mod trace;
 
 #[cfg(test)]
@@ -21,13 +26,13 @@ mod tests;
 use crate::case::{Case, Check, Only, Run, outside_core};
 use crate::probe;
 use dimension::Point;
-use ground::Offers;
+use memory::Platform;
 pub use products::Product;
 use sudbox_protocol::Arch;
 
-/// What the ids of points begin with; the code follows.
+/// The beginning of the ids of points; the point's code follows.
 const POINT: &str = "grid/at-";
-/// What the ids of random products begin with; the seed follows.
+/// The beginning of the ids of random products; the seed follows.
 const RANDOM: &str = "grid/random-";
 
 const DISPATCH: &str = "syscall_user_dispatch()";
@@ -48,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     product(
         "grid/selector",
-        "every value of the selector does the same whatever becomes of SIGSYS",
+        "every value of the selector acts the same with every disposition of SIGSYS",
         || check(Product::Selector),
     ),
     product(
@@ -58,7 +63,7 @@ pub(crate) const CASES: &[Case] = &[
     ),
 ];
 
-/// Larger products, which are run if they are named.
+/// Larger products, which run only if they are named.
 pub const MORE: &[Case] = &[
     product(
         "grid/pairs",
@@ -72,7 +77,7 @@ pub const MORE: &[Case] = &[
     ),
     product(
         "grid/passed",
-        "a call that passes does what it does unarmed, in every pair of states of two dimensions",
+        "a call that passes acts as in an unarmed task, in every pair of states of two dimensions",
         || check(Product::Passed),
     ),
     product(
@@ -87,7 +92,7 @@ pub const MORE: &[Case] = &[
     ),
     product(
         "grid/passed-all",
-        "a call that passes does what it does unarmed, traced and observed in each way",
+        "a call that passes acts as in an unarmed task, with every tracer and monitor",
         || check(Product::AllPassed),
     ),
     product(
@@ -97,53 +102,59 @@ pub const MORE: &[Case] = &[
     ),
 ];
 
-/// The case of this id, if it is a point or product that is in no table. It is never freed.
+/// The case with this id if it is a larger product, a point or a random product. The case is never freed.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
     if let Some(case) = MORE.iter().find(|case| case.id == id) {
         return Some(case);
     }
     let (promise, run) = if let Some(code) = id.strip_prefix(POINT) {
-        ("a point of the grid shows what the model predicts", Run::Point(Point::parse(code)?))
+        ("a point of the grid acts as the model predicts", Run::Point(Point::parse(code)?))
     } else {
         let seed = id.strip_prefix(RANDOM)?.parse().ok()?;
-        ("random points of the grid show what the model predicts", Run::Random(seed))
+        ("random points of the grid act as the model predicts", Run::Random(seed))
     };
     let id: &'static str = Box::leak(id.to_owned().into_boxed_str());
     Some(Box::leak(Box::new(Case { promise, run, ..product(id, "", || Ok(())) })))
 }
 
-/// Tries all points of a product.
+/// Runs all points of a product and compares their observations with the predictions.
 ///
 /// # Errors
-/// What differs from the predictions, of the first points.
+/// The first difference.
 pub(crate) fn check(product: Product) -> Check {
     let machine = probe::machine();
     // SAFETY: touches no memory.
     let root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
-    let offers = Offers::of(&machine.features, root, machine.vm);
-    execute::prepare(offers)?;
-    let layout = &execute::ground().layout;
+    shared_state::prepare(Platform::of(&machine.features, root, machine.vm))?;
+    let layout = &shared_state::memory().layout;
     let points = product.points(layout);
     let mut report = report::Report::new(layout);
-    let mut surroundings = surroundings::Surroundings::default();
+    let mut system_state = system_state::SystemState::default();
     let mut rest = points.as_slice();
-    while let Some(first) = rest.first() {
-        let mut batch = 0;
-        for point in rest.iter().take(64) {
-            if batch > 0 && !execute::companions(first, point) {
-                break;
-            }
-            batch += 1;
-            let due = model::predict(point, layout, model::Bugs::default());
-            if due.is_none_or(|due| model::is_last(point, &due)) {
-                break;
-            }
-        }
-        let outcome = execute::execute(&rest[..batch], &mut surroundings)?;
-        let tried = outcome.points.len();
-        report.add(&rest[..tried], &outcome);
-        rest = &rest[tried..];
+    while !rest.is_empty() {
+        let batch = &rest[..batch_length(rest, layout)];
+        let result = execute::execute(batch, &mut system_state)?;
+        let begun = result.points.len();
+        report.add(&rest[..begun], &result);
+        rest = &rest[begun..];
     }
     report.finish(points.len())
+}
+
+/// The number of points at the start of this list that one task can run: up to the first that is
+/// predicted to end the task.
+fn batch_length(points: &[Point], layout: &memory::Layout) -> usize {
+    let mut length = 0;
+    for point in points.iter().take(shared_state::MAX_POINTS) {
+        if length > 0 && !execute::can_share_task(&points[0], point) {
+            break;
+        }
+        length += 1;
+        let predicted = model::predict(point, layout, model::Bugs::default());
+        if predicted.is_none_or(|predicted| model::is_last(point, &predicted)) {
+            break;
+        }
+    }
+    length
 }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which points a product has.
+//! The products of the grid and the points of each.
 
 use super::cover::{self, Choices};
 use super::dimension::{
-    Armed, Axis, Entry, Handling, Mode, Number, Point, Rseq, Seccomp, Selector, Span, Sysctl, Task,
-    Tracer, VALUES, Watch,
+    Arming, Axis, Disposition, Entry, Mode, Monitor, Number, Point, Rseq, Seccomp, Selector, Span,
+    Sysctl, Task, Tracer, VALUES,
 };
-use super::ground::Layout;
-use super::model::{Bugs, first_fate, predict};
+use super::memory::Layout;
+use super::model::{Bugs, first_decision, predict};
 use crate::oracle::Decision;
 
-/// A product.
+/// A set of points that a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Every mode with every range, selector by kind of answer, and entry.
+    /// Every mode with every range, entry, and with a selector at ALLOW or BLOCK or without one.
     Range,
-    /// Every value of the selector; of each kind of memory, a sample where SIGSYS is not handled.
+    /// Every value of the selector, and a sample of values with each kind of memory and each disposition of
+    /// SIGSYS that acts differently.
     Selector,
     /// Every pair of states.
     Pairs,
@@ -29,51 +30,54 @@ pub enum Product {
     AllDispatched,
     /// Every triple of states in points whose call kills by its selector.
     AllKilled,
-    /// Every pair of states, dear ones too, in points whose call passes an armed dispatch.
+    /// As `Passed`, with the expensive states too.
     AllPassed,
     /// Every triple of states.
     Triples,
-    /// So many random points of this seed.
+    /// [`RANDOM`] random points of this seed.
     Random(u64),
-    /// This one.
+    /// This point.
     One(Point),
 }
 
-/// The number of points of a random product.
+/// The number of points in a random product.
 const RANDOM: usize = 10_000;
 
 impl Product {
-    /// Its points that make sense with this layout. Those that can share a task follow one another.
+    /// The points of the product that are possible with this layout. Points that can share a task are
+    /// neighbours.
     #[must_use]
     pub(super) fn points(self, layout: &Layout) -> Vec<Point> {
         let valid = |point: &Point| predict(point, layout, Bugs::default()).is_some();
         let mut points = match self {
-            Product::Range => cover::whole(&range(layout), valid),
+            Product::Range => cover::full_product(&range(layout), valid),
             Product::Selector => {
-                let mut points = cover::whole(&selector(), valid);
-                points.extend(cover::whole(&unhandled_selector(), valid));
+                let mut points = cover::full_product(&selector(), valid);
+                points.extend(cover::full_product(&sampled_selector(), valid));
                 points
             }
-            Product::Pairs => cover::covering(&lightly(pairs(layout)), 2, 1, 4, DEAR, valid).0,
+            Product::Pairs => {
+                cover::covering(&without_expensive(pairs(layout)), 2, 1, 4, EXPENSIVE, valid).0
+            }
             Product::Dispatched => {
-                covering_of(&lightly(dispatched(layout)), 2, is_dispatched, layout)
+                covering_of(&without_expensive(dispatched(layout)), 2, is_dispatched, layout)
             }
             Product::Killed => {
-                covering_of(&lightly(killed(layout, &[2, 0xff])), 2, is_killed, layout)
+                covering_of(&without_expensive(killed(layout, &[2, 0xff])), 2, is_killed, layout)
             }
             Product::Passed => {
-                covering_of(&lightly(narrowed(layout, &[0, 1])), 2, is_passed, layout)
+                covering_of(&without_expensive(narrowed(layout, &[0, 1])), 2, is_passed, layout)
             }
             Product::AllDispatched => covering_of(&dispatched(layout), 3, is_dispatched, layout),
             Product::AllKilled => covering_of(&killed(layout, VALUES), 3, is_killed, layout),
             Product::AllPassed => covering_of(&narrowed(layout, &[0, 1]), 2, is_passed, layout),
-            Product::Triples => cover::covering(&offered(layout), 3, 1, 1, &[], valid).0,
-            Product::Random(seed) => cover::random(&offered(layout), seed, RANDOM, valid),
+            Product::Triples => cover::covering(&available(layout), 3, 1, 1, &[], valid).0,
+            Product::Random(seed) => cover::random(&available(layout), seed, RANDOM, valid),
             Product::One(point) => vec![point],
         };
         points.sort_by_key(|point| {
             [
-                Axis::Watch,
+                Axis::Monitor,
                 Axis::Sysctl,
                 Axis::Parent,
                 Axis::Task,
@@ -87,17 +91,19 @@ impl Product {
     }
 }
 
+/// The numbers of the states that `keep` accepts.
 fn states<T: Copy>(all: &[T], keep: impl Fn(T) -> bool) -> Vec<u8> {
     (0u8..).zip(all).filter(|(_, state)| keep(**state)).map(|(number, _)| number).collect()
 }
 
-/// The first state of every dimension.
-fn ordinary() -> Choices {
+/// State 0 of every dimension.
+fn default_states() -> Choices {
     std::array::from_fn(|_| vec![0])
 }
 
+/// The states of [`Product::Range`].
 fn range(layout: &Layout) -> Choices {
-    let mut choices = ordinary();
+    let mut choices = default_states();
     choices[Axis::Value as usize] = vec![0, 1];
     choices[Axis::Mode as usize] = states(Mode::ALL, |_| true);
     choices[Axis::Span as usize] = states(Span::ALL, |_| true);
@@ -109,26 +115,26 @@ fn range(layout: &Layout) -> Choices {
     choices
 }
 
-/// Every value.
+/// All values of the selector.
 fn selector() -> Choices {
-    let mut choices = ordinary();
+    let mut choices = default_states();
     choices[Axis::Value as usize] = (0..=255).collect();
     choices
 }
 
-/// A sample of values where SIGSYS is not handled.
-fn unhandled_selector() -> Choices {
-    let mut choices = ordinary();
+/// A sample of values with each kind of memory, with SIGSYS ignored, blocked, or handled with `SA_NODEFER`.
+fn sampled_selector() -> Choices {
+    let mut choices = default_states();
     choices[Axis::Value as usize] = VALUES.to_vec();
     choices[Axis::Selector as usize] = states(Selector::ALL, Selector::is_memory);
-    choices[Axis::Handling as usize] = states(Handling::ALL, |handling| {
-        matches!(handling, Handling::Ignored | Handling::Blocked | Handling::NoDefer)
+    choices[Axis::Disposition as usize] = states(Disposition::ALL, |disposition| {
+        matches!(disposition, Disposition::Ignored | Disposition::Blocked | Disposition::NoDefer)
     });
     choices
 }
 
-/// Dimensions in which other states than the first cost several times as much to try.
-const DEAR: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Watch, Axis::Sysctl];
+/// Dimensions whose states other than the first take several times as long to run.
+const EXPENSIVE: &[Axis] = &[Axis::Tracer, Axis::Task, Axis::Seccomp, Axis::Monitor, Axis::Sysctl];
 
 fn is_dispatched(decision: Decision) -> bool {
     decision == Decision::Dispatch
@@ -151,16 +157,16 @@ fn covering_of(
     layout: &Layout,
 ) -> Vec<Point> {
     let valid = |point: &Point| {
-        first_fate(point, layout).is_some_and(wanted)
+        first_decision(point, layout).is_some_and(wanted)
             && predict(point, layout, Bugs::default()).is_some()
     };
     let candidates = if strength == 2 { 4 } else { 1 };
-    cover::covering(choices, strength, 1, candidates, DEAR, valid).0
+    cover::covering(choices, strength, 1, candidates, EXPENSIVE, valid).0
 }
 
-/// Without what costs most to try, for the share of every run.
-fn lightly(mut choices: Choices) -> Choices {
-    choices[Axis::Watch as usize] = vec![0];
+/// Removes the states that take longest to run, for products that are part of every run.
+fn without_expensive(mut choices: Choices) -> Choices {
+    choices[Axis::Monitor as usize] = vec![0];
     choices[Axis::Task as usize].retain(|state| {
         use Task::{Child, Forked, Init, Thread};
         [Child, Forked, Init, Thread].contains(&Task::ALL[usize::from(*state)])
@@ -178,50 +184,52 @@ fn lightly(mut choices: Choices) -> Choices {
     choices
 }
 
-/// A number of each kind, for calls that do not reach a handler.
+/// One call number of each kind, for calls that do not reach a handler.
 fn few_numbers() -> Vec<u8> {
     use Number::{Disarm, Effect, Exit, Minus513, MinusOne, Zero};
     states(Number::ALL, |number| [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number))
 }
 
-/// What is offered, of calls that are dispatched if the range does not except them.
+/// The states of calls that are dispatched unless the range allows them.
 fn dispatched(layout: &Layout) -> Choices {
-    let mut choices = concerned(narrowed(layout, &[1]), layout);
+    let mut choices = without_allowing_ranges(narrowed(layout, &[1]), layout);
     choices[Axis::Number as usize] = states(Number::ALL, |_| true);
     choices[Axis::Selector as usize]
         .retain(|state| is_state(Selector::ALL, *state, |s| s == Selector::Null || s.is_memory()));
     choices
 }
 
-/// What is offered, of calls that these values or memory that cannot be read kill.
+/// The states of calls that are killed by a selector with one of these values or in unreadable memory.
 fn killed(layout: &Layout, values: &[u8]) -> Choices {
-    let mut choices = concerned(narrowed(layout, values), layout);
+    let mut choices = without_allowing_ranges(narrowed(layout, values), layout);
     choices[Axis::Selector as usize].retain(|state| {
-        let none = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::Top);
-        is_state(Selector::ALL, *state, |s| !none(s))
+        let unused = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::Top);
+        is_state(Selector::ALL, *state, |s| !unused(s))
     });
     choices
 }
 
-/// Without ranges that except every call.
-fn concerned(mut choices: Choices, layout: &Layout) -> Choices {
+/// Removes ranges that allow the call under test in exclusive mode, if there is no inclusive mode.
+fn without_allowing_ranges(mut choices: Choices, layout: &Layout) -> Choices {
     choices[Axis::Span as usize].retain(|state| {
-        let excepts = |span| matches!(span, Span::Ip | Span::ThroughIp);
-        layout.offers.inclusive || is_state(Span::ALL, *state, |span| !excepts(span))
+        let allows = |span| matches!(span, Span::Ip | Span::ThroughIp);
+        layout.platform.inclusive || is_state(Span::ALL, *state, |span| !allows(span))
     });
     choices
 }
 
+/// Whether the state with this number is one that `is` accepts.
 fn is_state<T: Copy>(all: &[T], state: u8, is: impl Fn(T) -> bool) -> bool {
     is(all[usize::from(state)])
 }
 
-/// What is offered with these values of the selector, with few numbers, and ranges that are taken.
+/// The available states with these values of the selector, few call numbers, and ranges and selectors that
+/// the kernel accepts.
 fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
-    let mut choices = offered(layout);
+    let mut choices = available(layout);
     choices[Axis::Value as usize] = values.to_vec();
     choices[Axis::Mode as usize] = states(Mode::ALL, |mode| {
-        mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.offers.inclusive)
+        mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.platform.inclusive)
     });
     choices[Axis::Span as usize] = states(Span::ALL, |span| {
         matches!(
@@ -236,19 +244,19 @@ fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
     choices
 }
 
-/// The states of the pairs that are part of every run: fewer ranges, as [`Product::Range`] has
-/// them all, and fewer numbers, as [`Product::Dispatched`] has them all.
+/// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all, and fewer call numbers,
+/// since [`Product::Dispatched`] has all.
 fn pairs(layout: &Layout) -> Choices {
     use Span::{
         AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,
         ToIp, Wraps,
     };
-    let mut choices = offered(layout);
+    let mut choices = available(layout);
     choices[Axis::Number as usize] = few_numbers();
-    choices[Axis::Handling as usize].retain(|state| {
-        use Handling::{Blocked, Default, Handler, Ignored, NoDefer, Once, Plain};
-        [Handler, NoDefer, Once, Plain, Ignored, Default, Blocked]
-            .contains(&Handling::ALL[usize::from(*state)])
+    choices[Axis::Disposition as usize].retain(|state| {
+        use Disposition::{Blocked, Default, Handler, Ignored, NoDefer, NoSiginfo, ResetHand};
+        [Handler, NoDefer, ResetHand, NoSiginfo, Ignored, Default, Blocked]
+            .contains(&Disposition::ALL[usize::from(*state)])
     });
     choices[Axis::Span as usize] = states(Span::ALL, |span| {
         [
@@ -260,28 +268,28 @@ fn pairs(layout: &Layout) -> Choices {
     choices
 }
 
-/// Every state that the kernel and the machine offer.
-fn offered(layout: &Layout) -> Choices {
+/// All states that are possible on this kernel and machine.
+fn available(layout: &Layout) -> Choices {
     let mut choices = cover::all_states();
-    let offers = layout.offers;
+    let platform = layout.platform;
     let mut keep = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
     keep(Axis::Entry, states(Entry::ALL, |entry| layout.entry(entry).is_some()));
     keep(Axis::Selector, states(Selector::ALL, |s| layout.selector(s).is_some()));
-    keep(Axis::Armed, states(Armed::ALL, |a| offers.ptrace_config || a != Armed::Tracer));
-    keep(Axis::Task, states(Task::ALL, |task| offers.namespaces || task != Task::Init));
+    keep(Axis::Arming, states(Arming::ALL, |a| platform.ptrace_config || a != Arming::Tracer));
+    keep(Axis::Task, states(Task::ALL, |task| platform.namespaces || task != Task::Init));
     keep(
         Axis::Seccomp,
-        states(Seccomp::ALL, |s| offers.filter || matches!(s, Seccomp::None | Seccomp::Strict)),
+        states(Seccomp::ALL, |s| platform.filter || matches!(s, Seccomp::None | Seccomp::Strict)),
     );
-    keep(Axis::Rseq, states(Rseq::ALL, |r| offers.rseq || r == Rseq::None));
+    keep(Axis::Rseq, states(Rseq::ALL, |r| platform.rseq || r == Rseq::None));
     keep(
-        Axis::Watch,
-        states(Watch::ALL, |watch| match watch {
-            Watch::None => true,
-            Watch::Tracepoints => offers.tracepoints,
-            Watch::Audit => offers.audit,
+        Axis::Monitor,
+        states(Monitor::ALL, |monitor| match monitor {
+            Monitor::None => true,
+            Monitor::Tracepoints => platform.tracepoints,
+            Monitor::Audit => platform.audit,
         }),
     );
-    keep(Axis::Sysctl, states(Sysctl::ALL, |s| offers.sysctl || s == Sysctl::Permits));
+    keep(Axis::Sysctl, states(Sysctl::ALL, |s| platform.sysctl || s == Sysctl::Permits));
     choices
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-use super::cover::{all_states, covering, whole};
+use super::cover::{all_states, covering, full_product};
 use super::dimension::{
-    Axis, COUNT, DIMENSIONS, Entry, Handling, Mode, Number, Point, Selector, Span, Tracer,
+    Axis, COUNT, DIMENSIONS, Disposition, Entry, Mode, Number, Point, Selector, Span, Tracer,
 };
-use super::ground::{Layout, Offers};
-use super::model::{Bugs, Frame, Sight, Told, predict};
+use super::memory::{Layout, Platform};
+use super::model::{Bugs, predict};
+use super::observation::{Frame, Observation, Siginfo};
 use super::{Product, by_id};
 use crate::arch;
 use std::collections::HashSet;
 
 fn layout() -> Layout {
-    let offers = Offers {
+    let platform = Platform {
         inclusive: true,
         ptrace_config: true,
         ia32: true,
@@ -27,7 +28,7 @@ fn layout() -> Layout {
     let other = arch::other_entry();
     let gate = other.map(|other| other.gate);
     Layout {
-        offers,
+        platform,
         inside: arch::inside(),
         entries: [Some(first), Some(second), gate, Some(first), Some(second), Some(first)],
         other,
@@ -35,7 +36,7 @@ fn layout() -> Layout {
             Some(if kind == 1 { 0 } else { 0x100 + kind as u64 })
         }),
         code_byte: 2,
-        spare: 0x800,
+        allow_selector: 0x800,
         effect: [0x1000, 0x1004, 0x1008],
         restart_number: 219,
         zero_is_read: true,
@@ -43,47 +44,55 @@ fn layout() -> Layout {
     }
 }
 
-fn at(states: &[(Axis, u8)]) -> Vec<Sight> {
-    predict(&Point::of(states), &layout(), Bugs::default()).expect("a point that makes sense")
+fn at(states: &[(Axis, u8)]) -> Vec<Observation> {
+    predict(&Point::of(states), &layout(), Bugs::default()).expect("a valid point")
 }
 
-const PASSED: Sight = Sight::Behind { result: Some(0), kept: true, executed: true };
-const NEXT: Sight = Sight::Next { executed: true };
+const PASSED: Observation =
+    Observation::Returned { result: Some(0), preserved: true, executed: true };
+const NEXT: Observation = Observation::NextCall { executed: true };
 
-fn handled() -> Sight {
+fn handled() -> Observation {
     let at = arch::gate().after();
     let number = libc::SYS_getresuid;
     let registers =
         arch::Registers::call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
     let number = i32::try_from(number).expect("a small number");
-    let told = Told { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, at };
+    let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, at };
     let result = registers[arch::Reg::RESULT];
-    Sight::Handled(Some(Frame { told, on_stack: false, result, next: at, kept: true, mask: 0 }))
+    Observation::Handled(Some(Frame {
+        info,
+        on_stack: false,
+        result,
+        next: at,
+        preserved: true,
+        mask: 0,
+    }))
 }
 
 #[test]
 fn an_allowed_call_passes_and_a_blocked_one_is_handled() {
-    assert_eq!(at(&[]), [Sight::Set(0), PASSED, NEXT]);
+    assert_eq!(at(&[]), [Observation::Set(0), PASSED, NEXT]);
     let seen = at(&[(Axis::Value, 1)]);
-    let Sight::Behind { executed: false, .. } = seen[2] else { panic!("{seen:?}") };
-    assert_eq!((seen[0], seen[1], seen[3]), (Sight::Set(0), handled(), NEXT));
-    let killed = [Sight::Set(0), Sight::Killed(libc::SIGSYS)];
+    let Observation::Returned { executed: false, .. } = seen[2] else { panic!("{seen:?}") };
+    assert_eq!((seen[0], seen[1], seen[3]), (Observation::Set(0), handled(), NEXT));
+    let killed = [Observation::Set(0), Observation::Killed(libc::SIGSYS)];
     assert_eq!(at(&[(Axis::Value, 2)]), killed);
-    for handling in [Handling::Ignored, Handling::Default, Handling::Blocked] {
-        assert_eq!(at(&[(Axis::Value, 1), (Axis::Handling, handling as u8)]), killed);
+    for disposition in [Disposition::Ignored, Disposition::Default, Disposition::Blocked] {
+        assert_eq!(at(&[(Axis::Value, 1), (Axis::Disposition, disposition as u8)]), killed);
     }
     let unreadable = (Axis::Selector, Selector::NoAccess as u8);
-    assert_eq!(at(&[unreadable]), [Sight::Set(0), Sight::Killed(libc::SIGSEGV)]);
+    assert_eq!(at(&[unreadable]), [Observation::Set(0), Observation::Killed(libc::SIGSEGV)]);
 }
 
 #[test]
 fn without_a_selector_and_a_range_the_return_from_the_handler_kills() {
     let nothing = [(Axis::Selector, Selector::Null as u8), (Axis::Span, Span::Nothing as u8)];
-    assert_eq!(at(&nothing), [Sight::Set(0), handled(), Sight::Killed(libc::SIGSYS)]);
+    assert_eq!(at(&nothing), [Observation::Set(0), handled(), Observation::Killed(libc::SIGSYS)]);
 }
 
 #[test]
-fn what_a_recorded_bug_changes_is_predicted_too() {
+fn recorded_bugs_change_predictions() {
     let killed_while_traced = [(Axis::Value, 2), (Axis::Tracer, Tracer::Calls as u8)];
     let restart = [(Axis::Value, 1), (Axis::Number, Number::Minus513 as u8)];
     let bugs = Bugs { restart_number: true, phantom_exit: true };
@@ -101,20 +110,20 @@ fn what_a_recorded_bug_changes_is_predicted_too() {
     );
 }
 
-/// The range as a set of addresses, without a thought for wrapping.
+/// Compares the model with ranges as sets of integers that do not wrap.
 #[test]
 fn ranges_are_obeyed_to_the_byte() {
     let ip = u128::from(arch::gate().after());
     for span in Span::ALL {
         let layout = layout();
-        let [offset, length] = super::model::range(*span, arch::gate().after(), &layout);
+        let [offset, length] = super::call::range(*span, arch::gate().after(), &layout);
         let (start, end) = (u128::from(offset), u128::from(offset) + u128::from(length));
         for mode in [Mode::Exclusive, Mode::Inclusive] {
             let fits = end <= u128::from(u64::MAX) && end > start;
             let accepted = fits || (mode == Mode::Exclusive && offset == 0);
             let states = [(Axis::Value, 1), (Axis::Span, *span as u8), (Axis::Mode, mode as u8)];
             let seen = at(&states);
-            assert_eq!(seen[0] == Sight::Set(0), accepted, "{span:?} {mode:?}");
+            assert_eq!(seen[0] == Observation::Set(0), accepted, "{span:?} {mode:?}");
             let within = (start..end).contains(&ip);
             let dispatched = accepted && within == (mode == Mode::Inclusive);
             assert_eq!(seen[1] == handled(), dispatched, "{span:?} {mode:?}");
@@ -123,7 +132,7 @@ fn ranges_are_obeyed_to_the_byte() {
 }
 
 #[test]
-fn codes_lead_back_to_their_points() {
+fn codes_parse_to_their_points() {
     let mut random = super::cover::Random(3);
     let states = all_states();
     for _ in 0..100 {
@@ -139,7 +148,7 @@ fn codes_lead_back_to_their_points() {
     }
 }
 
-/// Every combination of states of so many dimensions.
+/// Every combination of states of `strength` dimensions.
 fn tuples(point: &Point, strength: usize) -> Vec<Vec<(usize, u8)>> {
     let mut all: Vec<Vec<(usize, u8)>> = vec![Vec::new()];
     for _ in 0..strength {
@@ -162,14 +171,14 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
     choices[Axis::Span as usize] = vec![0, 1, 2, 3];
     choices[Axis::Entry as usize] = vec![0, 1];
     choices[Axis::Tracer as usize] = vec![0, 3, 9];
-    // One pair cannot be, and one triple.
+    // One pair and one triple are invalid.
     let valid = |point: &Point| {
         let is = |axis: Axis, state| point.0[axis as usize] == state;
         let pair = is(Axis::Mode, 1) && is(Axis::Span, 3);
         let triple = is(Axis::Value, 255) && is(Axis::Entry, 1) && is(Axis::Tracer, 9);
         !pair && !triple
     };
-    let everything = whole(&choices, valid);
+    let everything = full_product(&choices, valid);
     for (strength, impossible) in [(2, 1), (3, 1 + 3 + 2 + 3)] {
         let (points, given_up) = covering(&choices, strength, 7, 4, &[Axis::Tracer], valid);
         assert!(points.iter().all(valid) && points.len() < everything.len() / 2);
@@ -181,13 +190,13 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
         assert_eq!(
             covering(&choices, strength, 7, 4, &[Axis::Tracer], valid).0,
             points,
-            "the same each time"
+            "a seed gives the same points each time"
         );
     }
 }
 
 #[test]
-fn products_have_every_state_that_makes_sense() {
+fn products_contain_every_state() {
     let pairs = Product::Pairs.points(&layout());
     let layout = layout();
     let points = [Product::Range, Product::Dispatched, Product::Killed, Product::Triples];

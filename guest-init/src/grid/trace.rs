@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tracer of a task that tries points.
+//! The tracer of a task that runs points.
 
-use super::dimension::{Armed, Point, Task};
-use super::execute::{announce, board, ground, normal, see, told, wait_while};
-use super::model::{self, PATIENCE, Sight};
+use super::call;
+use super::dimension::{Arming, Point, Task};
+use super::model::MAX_SIGSYS;
+use super::observation::Observation;
+use super::run_point::{normalize_address, siginfo};
+use super::shared_state::{memory, observe, shared_state, store_and_wake, wait_while};
 use crate::arch::{self, Gate};
 use crate::case::Failure;
 use crate::probe::PTRACE_SET_DISPATCH;
@@ -15,28 +18,28 @@ use std::sync::atomic::Ordering;
 
 const SYSEMU_SINGLESTEP: u32 = 32;
 
-/// Traces the task of this process that tries these points, to its end, which it gives.
+/// Traces the task of this process that runs these points. Returns how the task ended.
 ///
 /// # Errors
-/// If it cannot be traced.
-pub(super) fn follow(process: i32, points: &[Point]) -> Result<Change, Failure> {
+/// [`Failure::Broken`] if the task cannot be traced.
+pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failure> {
     let first = points[0];
     let tracer = first.tracer();
     let mut pid = process;
     let mut options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     if first.task() == Task::Thread {
-        while board().thread.load(Ordering::SeqCst) == 0 {
-            wait_while(&board().thread, 0);
+        while shared_state().thread.load(Ordering::SeqCst) == 0 {
+            wait_while(&shared_state().thread, 0);
         }
-        pid = i32::try_from(board().thread.load(Ordering::SeqCst)).unwrap_or(-1);
+        pid = i32::try_from(shared_state().thread.load(Ordering::SeqCst)).unwrap_or(-1);
     }
     if tracer.seizes() {
         options |= libc::PTRACE_O_TRACEEXIT;
         let options = u64::from(options.cast_unsigned());
         ptrace::request(pid, libc::PTRACE_SEIZE, 0, options).map_err(broken("PTRACE_SEIZE"))?;
-        announce(&board().attached, 1);
+        store_and_wake(&shared_state().attached, 1);
     }
-    let mut tracing = Tracing { pid, points, request: libc::PTRACE_CONT, stops: 0 };
+    let mut tracing = TraceState { pid, points, request: libc::PTRACE_CONT, stops: 0 };
     let mut set = tracer.seizes();
     loop {
         let waited = sys::wait(pid, libc::__WALL).map_err(broken("wait4"))?;
@@ -50,15 +53,15 @@ pub(super) fn follow(process: i32, points: &[Point]) -> Result<Change, Failure> 
                 .map_err(broken("PTRACE_SETOPTIONS"))?;
             set = true;
         }
-        let resumed = tracing.react(stop).and_then(|(request, signal)| {
+        let resumed = tracing.handle_stop(stop).and_then(|(request, signal)| {
             ptrace::request(pid, request, 0, u64::from(signal.cast_unsigned()))
         });
         match resumed {
-            // It is dying: how, the next wait says.
+            // The tracee is dying; the next wait4 reports how.
             Err(sys::Errno(libc::ESRCH)) => {}
-            // A call that should not have been executed may leave a tracee that is none any more.
+            // A call that should have been dispatched may have detached the tracee.
             Err(error) => {
-                see(Sight::Trouble(error.0));
+                observe(Observation::SetupFailed(error.0));
                 let _ = sys::kill(pid, libc::SIGKILL);
             }
             Ok(_) => {}
@@ -66,24 +69,25 @@ pub(super) fn follow(process: i32, points: &[Point]) -> Result<Change, Failure> 
     }
 }
 
-struct Tracing<'a> {
+/// The tracer's state.
+struct TraceState<'a> {
     pid: i32,
     points: &'a [Point],
-    /// With what the tracee is resumed.
+    /// The request that resumes the tracee.
     request: u32,
-    /// How often SIGSYS stopped it in this point.
+    /// The number of stops for SIGSYS in this point.
     stops: u32,
 }
 
-impl Tracing<'_> {
-    /// Sees a stop. Gives with which request and signal the tracee goes on.
-    fn react(&mut self, stop: i32) -> sys::Result<(u32, i32)> {
-        if board().active.load(Ordering::SeqCst) == 0 {
+impl TraceState<'_> {
+    /// Records a stop. Returns the request and the signal that resume the tracee.
+    fn handle_stop(&mut self, stop: i32) -> sys::Result<(u32, i32)> {
+        if shared_state().active.load(Ordering::SeqCst) == 0 {
             // Between two points.
             let signal = if stop >> 8 == 0 && stop != CALL_STOP { stop } else { 0 };
             return Ok((libc::PTRACE_CONT, signal));
         }
-        let index = board().current.load(Ordering::SeqCst) as usize;
+        let index = shared_state().current.load(Ordering::SeqCst) as usize;
         let Some(point) = self.points.get(index) else { return Ok((libc::PTRACE_CONT, 0)) };
         let tracer = point.tracer();
         match stop {
@@ -93,14 +97,14 @@ impl Tracing<'_> {
                 Ok((self.request, 0))
             }
             CALL_STOP => {
-                self.see_call()?;
+                self.observe_call()?;
                 if tracer.emulates() {
                     self.request = libc::PTRACE_CONT;
                 }
                 Ok((self.request, 0))
             }
             stop if stop >> 8 != 0 => {
-                see(Sight::Event(stop >> 8));
+                observe(Observation::Event(stop >> 8));
                 Ok((self.request, 0))
             }
             signal => {
@@ -109,21 +113,26 @@ impl Tracing<'_> {
                 let frame = registers.general(false);
                 let seen = Seen { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
                 let of_call = signal == libc::SIGSYS;
-                let told = of_call.then(|| told(&seen));
+                let info = of_call.then(|| siginfo(&seen));
                 let result = of_call.then_some(registers.result);
-                see(Sight::Stopped { signal, told, next: normal(registers.next), result });
+                observe(Observation::Stopped {
+                    signal,
+                    info,
+                    next: normalize_address(registers.next),
+                    result,
+                });
                 if of_call {
                     self.stops += 1;
-                    if self.stops == PATIENCE {
+                    if self.stops == MAX_SIGSYS {
                         sys::kill(self.pid, libc::SIGKILL)?;
-                        // Not resumed: that might let it go on from the stop for its exit, unseen.
+                        // Do not resume it: that could skip the stop for its exit.
                         return Err(sys::Errno(libc::ESRCH));
                     }
                 }
                 let request = self.request;
                 if tracer.steps() || tracer.emulates() {
                     self.request = libc::PTRACE_CONT;
-                    // The step that is on its way into a handler is told.
+                    // Keep single-stepping, so that the first step into the handler stops.
                     if of_call && request != SYSEMU {
                         return Ok((request, signal));
                     }
@@ -136,11 +145,12 @@ impl Tracing<'_> {
         }
     }
 
-    /// The tracee stands before the call under test.
+    /// Called when the tracee has stopped before the call under test: arms it if the point asks for that,
+    /// and chooses the request that resumes it.
     fn begin(&mut self, point: &Point) -> sys::Result<()> {
-        let layout = &ground().layout;
-        if point.armed() == Armed::Tracer {
-            let [mode, offset, length, selector] = model::arguments(point, layout);
+        let layout = &memory().layout;
+        if point.arming() == Arming::Tracer {
+            let [mode, offset, length, selector] = call::arguments(point, layout);
             // `struct ptrace_sud_config`
             let config = [mode, selector, offset, length];
             let request = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
@@ -150,7 +160,7 @@ impl Tracing<'_> {
                 size_of_val(&config) as u64,
                 config.as_ptr() as u64,
             );
-            see(Sight::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
+            observe(Observation::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
         }
         let tracer = point.tracer();
         self.request = if tracer.calls() {
@@ -168,10 +178,10 @@ impl Tracing<'_> {
         Ok(())
     }
 
-    /// Lets the tracee run to the gate's call, by a breakpoint that is gone afterwards.
+    /// Runs the tracee to the gate's call by a breakpoint, and removes the breakpoint.
     fn run_to(&self, gate: &Gate) -> sys::Result<()> {
         let call = gate.call_address();
-        // The word may not reach into the next page.
+        // An aligned word does not reach into the next page.
         let word = call & !7;
         let mut code = [0u64; 2];
         for (at, code) in (0..).zip(&mut code) {
@@ -203,8 +213,8 @@ impl Tracing<'_> {
         Ok(word)
     }
 
-    /// Sees the entry or exit of a call that is not from inside.
-    fn see_call(&self) -> sys::Result<()> {
+    /// Records a syscall stop, unless the call is inside the allowed range.
+    fn observe_call(&self) -> sys::Result<()> {
         const ENTRY: u64 = 1;
         let info = ptrace::call_info(self.pid)?;
         // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer,
@@ -214,10 +224,10 @@ impl Tracing<'_> {
         if arch::inside().contains(&at) {
             return Ok(());
         }
-        see(if info[0] == ENTRY.to_ne_bytes()[0] {
-            Sight::Entered { number: value, at }
+        observe(if info[0] == ENTRY.to_ne_bytes()[0] {
+            Observation::CallEntry { number: value, at }
         } else {
-            Sight::Left { at, result: Some(value) }
+            Observation::CallExit { at, result: Some(value) }
         });
         Ok(())
     }

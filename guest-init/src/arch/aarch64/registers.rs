@@ -48,7 +48,7 @@ impl Registers {
 
     /// The permitted values of [`Reg::SCRATCH`] after a call.
     #[must_use]
-    pub fn scratch_behind(&self, _after: u64) -> [[u64; 0]; 1] {
+    pub fn scratch_after(&self, _after: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }

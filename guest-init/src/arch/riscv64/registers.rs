@@ -43,7 +43,7 @@ pub fn fixed() -> [(Reg, u64); 1] {
 impl Registers {
     /// The permitted values of [`Reg::SCRATCH`] after a call.
     #[must_use]
-    pub fn scratch_behind(&self, _after: u64) -> [[u64; 0]; 1] {
+    pub fn scratch_after(&self, _after: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }

@@ -56,7 +56,7 @@ impl Registers {
     /// The permitted values of [`Reg::SCRATCH`] after a call; `after` is the address after its
     /// instruction. `syscall` sets RCX to that address and R11 to the flags; with FRED both are preserved.
     #[must_use]
-    pub fn scratch_behind(&self, after: u64) -> [[u64; 2]; 2] {
+    pub fn scratch_after(&self, after: u64) -> [[u64; 2]; 2] {
         [[after, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Where things are for the points of the grid: gates, selectors of each kind, stacks.
+//! Memory for the points of the grid: gates, a selector of each kind, and stacks.
 
-use super::dimension::{Entry, Handling, Selector};
+use super::dimension::{Disposition, Entry, Selector};
 pub(super) use crate::arch::OtherEntry as Other;
 use crate::arch::{self, CALL_LENGTH, Gate};
 use crate::case::Failure;
@@ -11,33 +11,38 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU8;
 use sudbox_protocol::Feature;
 
-/// What the kernel and the machine offer of what a point may have.
+/// Properties of the kernel and the machine on which the possible states depend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Offers {
+pub struct Platform {
+    /// Inclusive mode.
     pub inclusive: bool,
+    /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
     pub ptrace_config: bool,
+    /// 32-bit system calls.
     pub ia32: bool,
+    /// x32 system calls.
     pub x32: bool,
+    /// Seccomp filters.
     pub filter: bool,
+    /// Restartable sequences.
     pub rseq: bool,
-    /// PID namespaces, and the right to make them.
+    /// PID namespaces, and the privilege to create them.
     pub namespaces: bool,
-    /// Tracepoints of system calls, and a kernel of our own, in which to enable them.
+    /// System call tracepoints, in a VM where enabling them disturbs nobody.
     pub tracepoints: bool,
-    /// The same of audit.
+    /// Audit, in such a VM.
     pub audit: bool,
-    /// The same of the sysctl.
+    /// The sysctl `kernel.syscall_user_dispatch`, in such a VM.
     pub sysctl: bool,
 }
 
-impl Offers {
-    /// From the features that probes found, whether the user is root, and whether the kernel is one
-    /// of a VM made for the cases.
+impl Platform {
+    /// The platform with these kernel features. `root`: whether the user is root. `vm`: whether this is a
+    /// VM made for the cases.
     #[must_use]
-    pub fn of(features: &[Feature], root: bool, vm: bool) -> Offers {
+    pub fn of(features: &[Feature], root: bool, vm: bool) -> Platform {
         let has = |feature| features.contains(&feature);
-        Offers {
+        Platform {
             inclusive: has(Feature::Inclusive),
             ptrace_config: has(Feature::PtraceConfig),
             ia32: has(Feature::Ia32),
@@ -52,73 +57,74 @@ impl Offers {
     }
 }
 
-/// Addresses, as far as predictions depend on them.
+/// The addresses and properties on which predictions depend.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// What the kernel offers.
-    pub offers: Offers,
-    /// The range of all calls that are not under test.
+    /// The kernel and the machine.
+    pub platform: Platform,
+    /// The address range of all calls that are not under test.
     pub inside: Range<u64>,
-    /// The gates, in the order of [`Entry::ALL`], as far as there are any.
+    /// The gates, in the order of [`Entry::ALL`]; `None` for those that this machine lacks.
     pub entries: [Option<Gate>; 6],
-    /// The other entry, if there is one.
+    /// The other entry into the kernel, such as `int 0x80`, if there is one.
     pub other: Option<Other>,
-    /// The selectors, in the order of [`Selector::ALL`].
+    /// The addresses of the selectors, in the order of [`Selector::ALL`].
     pub selectors: [Option<u64>; 13],
-    /// What stands in the program's code at that selector.
+    /// The byte of code at the address of [`Selector::Code`].
     pub code_byte: u8,
-    /// A selector that always says ALLOW.
-    pub spare: u64,
-    /// Where the three effects of a call are: 4 bytes each, below 4 GiB.
+    /// The address of a selector that is always at ALLOW.
+    pub allow_selector: u64,
+    /// The addresses of the three 4-byte words that a call with effect writes, below 4 GiB.
     pub effect: [u64; 3],
     /// The number of `restart_syscall(2)`.
     pub restart_number: u64,
     /// Whether number 0 is `read(2)`.
     pub zero_is_read: bool,
-    /// Where the handlers begin: with information, and without.
+    /// The addresses of the handlers of SIGSYS: with `SA_SIGINFO`, and without.
     pub handlers: [u64; 2],
 }
 
 impl Layout {
-    /// The gate of this entry, if it can be used.
+    /// The gate of this entry, if the machine has it.
     #[must_use]
     pub fn entry(&self, entry: Entry) -> Option<Gate> {
         self.entries[entry as usize]
     }
 
-    /// A gate that is not that of this entry.
+    /// The gate of the next call, which differs from the gate of this entry.
     #[must_use]
     pub fn next_gate(&self, entry: Entry) -> Gate {
         if entry == Entry::Second { arch::gate() } else { arch::second_gate() }
     }
 
-    /// The address of this selector, if it can be used.
+    /// The address of this selector, if the machine has it.
     #[must_use]
     pub fn selector(&self, selector: Selector) -> Option<u64> {
         self.selectors[selector as usize]
     }
 
-    /// Whether an address cannot be a selector.
+    /// Whether the kernel refuses this address as a selector.
     #[must_use]
     pub fn is_forbidden(&self, selector: u64) -> bool {
         [Selector::Kernel, Selector::Top].into_iter().any(|of| self.selector(of) == Some(selector))
     }
 
-    /// Where the handler begins.
+    /// The address at which the handler of this disposition begins.
     #[must_use]
-    pub fn handler(&self, handling: Handling) -> u64 {
-        arch::entered_at(self.handlers[usize::from(handling == Handling::Plain)])
+    pub fn handler(&self, disposition: Disposition) -> u64 {
+        arch::entered_at(self.handlers[usize::from(disposition == Disposition::NoSiginfo)])
     }
 }
 
-/// Bytes of the alternate stacks.
+/// Size of the alternate stacks in bytes.
 pub(super) const STACK: usize = 16 * PAGE;
 
 /// Memory for points.
-pub(super) struct Ground {
-    /// Where to write what a selector of each kind is to say, in the order of [`Selector::ALL`].
+pub(super) struct Memory {
+    /// A writable byte for each selector, in the order of [`Selector::ALL`]. `None` if the selector's value
+    /// cannot be set.
     pub(super) bytes: [Option<&'static AtomicU8>; 13],
-    /// An alternate stack, and one that cannot be written.
+    /// The start of an alternate stack, and of one in read-only memory.
     pub(super) stacks: [u64; 2],
     pub(super) layout: Layout,
 }
@@ -126,13 +132,18 @@ pub(super) struct Ground {
 /// # Safety
 /// The address must be that of a byte that is never unmapped.
 unsafe fn byte(address: u64) -> &'static AtomicU8 {
-    // SAFETY: the caller vouches.
+    // SAFETY: by the contract of this function.
     unsafe { &*(address as *const AtomicU8) }
 }
 
-impl Ground {
-    /// Makes it. `effect` is memory below 4 GiB for the effects, the handlers are those of SIGSYS.
-    pub(super) fn new(offers: Offers, effect: u64, handlers: [u64; 2]) -> Result<Ground, Failure> {
+impl Memory {
+    /// Maps the memory. `effect` is the address of the effect words, and `handlers` are those of
+    /// [`Layout::handlers`].
+    pub(super) fn new(
+        platform: Platform,
+        effect: u64,
+        handlers: [u64; 2],
+    ) -> Result<Memory, Failure> {
         let private = pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;
         // SAFETY: the third of the three pages.
@@ -140,7 +151,7 @@ impl Ground {
         let private = private as u64;
         let page = PAGE as u64;
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
-        // SAFETY: sets the size of a file of our own.
+        // SAFETY: sets the size of the new file.
         unsafe { sys::call(libc::SYS_ftruncate, &[u64::from(file.cast_unsigned()), 3 * page]) }
             .map_err(broken("ftruncate"))?;
         let mapped = |length: u64, protection: i32, flags: i32| {
@@ -151,16 +162,16 @@ impl Ground {
                 .map_err(broken("mmap"))
         };
         let read_write = libc::PROT_READ | libc::PROT_WRITE;
-        let alias = mapped(3 * page, read_write, libc::MAP_SHARED)?;
+        let writable_file = mapped(3 * page, read_write, libc::MAP_SHARED)?;
         let read_only = mapped(4 * page, libc::PROT_READ, libc::MAP_SHARED)?;
         let copied = mapped(page, libc::PROT_READ, libc::MAP_PRIVATE)?;
-        let spare = pages(1)? as u64;
+        let allow_selector = pages(1)? as u64;
         let code = arch::gate().call_address();
         let selectors = Selector::ALL.iter().map(|selector| {
             Some(match selector {
                 Selector::Private => private + page + 0x123,
                 Selector::Null => 0,
-                Selector::Shared => alias + 2 * page + 7,
+                Selector::Shared => writable_file + 2 * page + 7,
                 Selector::File => copied + 0xabc,
                 Selector::ReadOnly => read_only + page + 1,
                 Selector::LastOfPage => private + 2 * page - 1,
@@ -178,8 +189,8 @@ impl Ground {
         let selectors: [Option<u64>; 13] = collected(selectors);
         let writable = Selector::ALL.iter().zip(selectors).map(|(selector, address)| {
             let address = match selector {
-                Selector::File => alias + 0xabc,
-                Selector::ReadOnly => alias + page + 1,
+                Selector::File => writable_file + 0xabc,
+                Selector::ReadOnly => writable_file + page + 1,
                 selector if selector.is_memory() => address?,
                 _ => return None,
             };
@@ -187,9 +198,9 @@ impl Ground {
             Some(unsafe { byte(address) })
         });
         let bytes = collected(writable);
-        let (good, bad) = (pages(STACK / PAGE)?, pages(STACK / PAGE)?);
-        protect(bad, STACK / PAGE, libc::PROT_READ)?;
-        let other = arch::other_entry().filter(|_| offers.ia32);
+        let (stack, read_only_stack) = (pages(STACK / PAGE)?, pages(STACK / PAGE)?);
+        protect(read_only_stack, STACK / PAGE, libc::PROT_READ)?;
+        let other = arch::other_entry().filter(|_| platform.ia32);
         let entries = Entry::ALL.iter().map(|entry| match entry {
             Entry::First => Some(arch::gate()),
             Entry::Second => Some(arch::second_gate()),
@@ -199,23 +210,24 @@ impl Ground {
             Entry::PageEnd => gate_at_page_end(),
         });
         let layout = Layout {
-            offers,
+            platform,
             inside: arch::inside(),
             entries: collected(entries),
             other,
             selectors,
             // SAFETY: a byte of the gate's code.
             code_byte: unsafe { *(code as *const u8) },
-            spare,
+            allow_selector,
             effect: [effect, effect + 4, effect + 8],
             restart_number: arch::number_of_restart(libc::SYS_getresuid).cast_unsigned(),
             zero_is_read: arch::ZERO_IS_READ,
             handlers,
         };
-        Ok(Ground { bytes, stacks: [good as u64, bad as u64], layout })
+        Ok(Memory { bytes, stacks: [stack as u64, read_only_stack as u64], layout })
     }
 }
 
+/// Collects `N` items into an array.
 fn collected<T, const N: usize>(items: impl Iterator<Item = Option<T>>) -> [Option<T>; N] {
     let mut items = items;
     std::array::from_fn(|_| items.next().flatten())
@@ -237,17 +249,18 @@ fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let flags = u64::from(flags.cast_unsigned());
     for address in addresses {
-        // SAFETY: without MAP_FIXED's right to replace what is there.
-        let place = unsafe { sys::mmap(&[*address, length, protection, flags, u64::MAX, 0]) };
-        let Ok(place) = place else { continue };
-        if place as u64 != *address {
-            // SAFETY: nobody uses it.
-            let _ = unsafe { sys::unmap(place, PAGE) };
+        // SAFETY: MAP_FIXED_NOREPLACE replaces no mapping.
+        let start = unsafe { sys::mmap(&[*address, length, protection, flags, u64::MAX, 0]) };
+        let Ok(start) = start else { continue };
+        // Kernels without MAP_FIXED_NOREPLACE choose another address.
+        if start as u64 != *address {
+            // SAFETY: nothing uses the page.
+            let _ = unsafe { sys::unmap(start, PAGE) };
             continue;
         }
         // SAFETY: a page is longer than a gate, and is made executable before it is used.
-        let gate = unsafe { arch::copy_gate(place.add(usize::try_from(offset).ok()?)) };
-        protect(place, 1, libc::PROT_READ | libc::PROT_EXEC).ok()?;
+        let gate = unsafe { arch::copy_gate(start.add(usize::try_from(offset).ok()?)) };
+        protect(start, 1, libc::PROT_READ | libc::PROT_EXEC).ok()?;
         return Some(gate);
     }
     None
@@ -255,14 +268,14 @@ fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
 
 /// A copy of the first gate whose call is the last instruction of its page.
 fn gate_at_page_end() -> Option<Gate> {
-    let place = pages(2).ok()?;
-    // SAFETY: tries where the call would be, and then puts it where it is wanted: both lie in the
-    // two pages, as a gate is much shorter than one.
+    let start = pages(2).ok()?;
+    // SAFETY: the first copy gives the offset of the call's end in a gate, the second puts the gate where
+    // the call ends the first page. A gate is much shorter than a page, so both are in the two pages.
     unsafe {
-        let first = arch::copy_gate(place);
-        let before = first.call_address() + CALL_LENGTH - place as u64;
-        let gate = arch::copy_gate(place.add(PAGE - usize::try_from(before).ok()?));
-        protect(place, 2, libc::PROT_READ | libc::PROT_EXEC).ok()?;
+        let first = arch::copy_gate(start);
+        let before = first.call_address() + CALL_LENGTH - start as u64;
+        let gate = arch::copy_gate(start.add(PAGE - usize::try_from(before).ok()?));
+        protect(start, 2, libc::PROT_READ | libc::PROT_EXEC).ok()?;
         Some(gate)
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The states of a point that belong to the whole kernel: what observes all tasks, and the sysctl.
-//! They are as they were when this is dropped.
+//! The states of a point that affect the whole kernel: the monitor of all tasks, and the sysctl. Dropping
+//! [`SystemState`] restores the kernel's previous state.
 
-use super::dimension::{Point, Sysctl, Watch};
+use super::dimension::{Monitor, Point, Sysctl};
 use crate::case::Failure;
 use crate::cases::audit::Audit;
 use crate::cases::tracefs::Tracefs;
@@ -10,41 +10,42 @@ use crate::support::broken;
 
 const SYSCTL: &str = "/proc/sys/kernel/syscall_user_dispatch";
 
-/// What is in force at the moment.
+/// The states that are set now.
 #[derive(Default)]
-pub(super) struct Surroundings {
-    watch: Option<Watch>,
+pub(super) struct SystemState {
+    monitor: Option<Monitor>,
     tracepoints: Option<Tracefs>,
     audit: Option<Audit>,
+    /// Whether the sysctl denies arming.
     denied: bool,
 }
 
-impl Surroundings {
-    /// Brings about what this point wants to observe it.
-    pub(super) fn observe(&mut self, point: &Point) -> Result<(), Failure> {
-        let watch = point.watch();
-        if self.watch == Some(watch) {
+impl SystemState {
+    /// Starts the point's monitor and stops any other.
+    pub(super) fn set_monitor(&mut self, point: &Point) -> Result<(), Failure> {
+        let monitor = point.monitor();
+        if self.monitor == Some(monitor) {
             return Ok(());
         }
         self.tracepoints = None;
         if let Some(audit) = self.audit.take() {
             audit.stop()?;
         }
-        self.watch = Some(watch);
-        match watch {
-            Watch::None => {}
-            Watch::Tracepoints => {
+        self.monitor = Some(monitor);
+        match monitor {
+            Monitor::None => {}
+            Monitor::Tracepoints => {
                 let events = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
                 self.tracepoints = Some(Tracefs::start_blind(&events)?);
             }
-            // The rule is about a call that no point makes: nobody has to read records.
-            Watch::Audit => self.audit = Some(Audit::start(libc::SYS_umask)?),
+            // No point makes this call, so that there are no audit records to read.
+            Monitor::Audit => self.audit = Some(Audit::start(libc::SYS_umask)?),
         }
         Ok(())
     }
 
-    /// Sets the sysctl as this point wants it.
-    pub(super) fn permit(&mut self, point: &Point) -> Result<(), Failure> {
+    /// Sets the sysctl to the point's state.
+    pub(super) fn set_sysctl(&mut self, point: &Point) -> Result<(), Failure> {
         let deny = point.sysctl() == Sysctl::Denies;
         if deny != self.denied {
             std::fs::write(SYSCTL, if deny { "0" } else { "1" }).map_err(broken("sysctl"))?;
@@ -54,7 +55,7 @@ impl Surroundings {
     }
 }
 
-impl Drop for Surroundings {
+impl Drop for SystemState {
     fn drop(&mut self) {
         if self.denied {
             let _ = std::fs::write(SYSCTL, "1");

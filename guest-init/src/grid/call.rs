@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The call under test of a point: its configuration, its registers, and properties of its states.
+
+use super::dimension::{Entry, Mode, Number, Point, Selector, Span, Times, Tracer};
+use super::memory::{Layout, Other};
+use crate::arch::{CALL_LENGTH, Registers, UNUSED_NUMBER};
+
+/// The code with which the call under test exits.
+pub const EXIT_CODE: u8 = 9;
+
+impl Tracer {
+    /// Whether the tracer resumes by `PTRACE_SYSCALL`.
+    #[must_use]
+    pub fn calls(self) -> bool {
+        matches!(self, Tracer::Calls | Tracer::SeizedCalls | Tracer::CallsSuppresses)
+    }
+
+    /// Whether the tracer skips the call under test (`PTRACE_SYSEMU*`).
+    #[must_use]
+    pub fn emulates(self) -> bool {
+        matches!(self, Tracer::Emulates | Tracer::EmulatesSteps)
+    }
+
+    /// Whether the tracer single-steps over the call under test.
+    #[must_use]
+    pub fn steps(self) -> bool {
+        matches!(self, Tracer::Steps | Tracer::EmulatesSteps)
+    }
+
+    /// Whether the tracer attaches by `PTRACE_SEIZE`. It then sees `PTRACE_EVENT_EXIT`.
+    #[must_use]
+    pub fn seizes(self) -> bool {
+        matches!(self, Tracer::SeizedContinues | Tracer::SeizedCalls)
+    }
+
+    /// Whether the tracer suppresses SIGSYS.
+    #[must_use]
+    pub fn suppresses(self) -> bool {
+        matches!(self, Tracer::Suppresses | Tracer::CallsSuppresses)
+    }
+}
+
+impl Times {
+    /// The number of times.
+    #[must_use]
+    pub fn count(self) -> usize {
+        match self {
+            Times::Once => 1,
+            Times::Twice => 2,
+            Times::Thrice => 3,
+        }
+    }
+}
+
+impl Number {
+    /// Whether the number is also an error code by which the kernel restarts calls (`ERESTART*`).
+    #[must_use]
+    pub fn is_restart_code(self) -> bool {
+        use Number::{Minus512, Minus513, Minus514, Minus516};
+        matches!(self, Minus512 | Minus513 | Minus514 | Minus516)
+    }
+}
+
+impl Selector {
+    /// Whether the selector is a byte that the program can set and the kernel can read.
+    #[must_use]
+    pub fn is_memory(self) -> bool {
+        matches!(
+            self,
+            Selector::Private
+                | Selector::Shared
+                | Selector::File
+                | Selector::ReadOnly
+                | Selector::LastOfPage
+                | Selector::FirstOfPage
+        )
+    }
+}
+
+/// The offset and length of a range. `ip` is the address after the instruction of the call under test.
+#[must_use]
+pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
+    let start = layout.inside.start;
+    let max = u64::MAX;
+    match span {
+        Span::Inside => [start, layout.inside.end - start],
+        Span::ToIp => [start, ip.wrapping_sub(start)],
+        Span::ThroughIp => [start, ip.wrapping_sub(start).wrapping_add(1)],
+        Span::ToBeforeIp => [start, ip.wrapping_sub(start).wrapping_sub(1)],
+        Span::Ip => [ip, 1],
+        Span::BeforeIp => [ip - 1, 1],
+        Span::AfterIp => [ip + 1, 1],
+        Span::Instruction => [ip - CALL_LENGTH, CALL_LENGTH],
+        Span::FromIp => [ip, max - ip],
+        Span::FromAfterIp => [ip + 1, max - ip - 1],
+        Span::Nothing => [0, 0],
+        Span::EmptyAtIp => [ip, 0],
+        Span::All => [0, max],
+        Span::AllButZero => [1, max - 1],
+        Span::WrapsToZero => [1, max],
+        Span::Wraps => [start, max],
+        Span::BelowIp => [0, ip],
+        Span::BelowAndIp => [0, ip + 1],
+        Span::KernelHalf => [1 << 63, (1 << 63) - 1],
+        Span::LastByte => [max - 1, 1],
+        Span::LowHalf => [ip & 0xffff_ffff, 1],
+        Span::WrapsToItself => [ip, max],
+        Span::ByteZero => [0, 1],
+        Span::LengthInHighHalf => [start, 1 << 40 | 1],
+    }
+}
+
+/// The prctl(2) arguments of the configuration: mode, offset, length and selector.
+#[must_use]
+pub fn arguments(point: &Point, layout: &Layout) -> [u64; 4] {
+    let ip = layout.entry(point.entry()).map_or(0, |entry| entry.after());
+    let mode = match point.mode() {
+        Mode::Off => 0,
+        Mode::Exclusive => 1,
+        Mode::Inclusive => 2,
+    };
+    let [offset, length] = range(point.span(), ip, layout);
+    [mode, offset, length, layout.selector(point.selector()).unwrap_or(0)]
+}
+
+/// The arguments of the configuration that is set before the one under test, if the point has one.
+#[must_use]
+pub fn earlier(layout: &Layout) -> [u64; 4] {
+    [1, layout.inside.start, layout.inside.end - layout.inside.start, layout.allow_selector]
+}
+
+/// The registers with which the call under test is issued.
+#[must_use]
+pub fn registers(point: &Point, layout: &Layout) -> Registers {
+    let other = layout.other.as_ref().filter(|_| point.entry() == Entry::Other);
+    let native = |call: i64| call.cast_unsigned();
+    let pick = |native: u64, of: fn(&Other) -> u32| other.map_or(native, |other| of(other).into());
+    let effect = pick(native(libc::SYS_getresuid), |other| other.getresuid);
+    let negative = |number: i64| number.cast_unsigned();
+    let disarm = [crate::sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned().into(), 0, 0, 0, 0, 0];
+    let [a, b, c] = layout.effect;
+    let effects = [a, b, c, 0, 0, 0];
+    let (number, arguments) = match point.number() {
+        Number::Effect => (effect, effects),
+        Number::EffectFar => (effect | 0x5e1f_beef << 32, effects),
+        Number::Zero => (0, effects),
+        Number::Unused => (UNUSED_NUMBER, effects),
+        Number::MinusOne => (negative(-1), effects),
+        Number::Lowest => (negative(i32::MIN.into()), effects),
+        Number::Minus512 => (negative(-512), effects),
+        Number::Minus513 => (negative(-513), effects),
+        Number::Minus514 => (negative(-514), effects),
+        Number::Minus515 => (negative(-515), effects),
+        Number::Minus516 => (negative(-516), effects),
+        Number::MinusErrno => (negative(-38), effects),
+        Number::Return => {
+            (pick(native(libc::SYS_rt_sigreturn), |other| other.rt_sigreturn), effects)
+        }
+        Number::Exit => {
+            (pick(native(libc::SYS_exit), |other| other.exit), [EXIT_CODE.into(), 0, 0, 0, 0, 0])
+        }
+        Number::ExitGroup => {
+            let number = pick(native(libc::SYS_exit_group), |other| other.exit_group);
+            (number, [EXIT_CODE.into(), 0, 0, 0, 0, 0])
+        }
+        Number::Disarm => (pick(native(libc::SYS_prctl), |other| other.prctl), disarm),
+        Number::FarMinusOne => (0xffff_ffff, effects),
+        Number::OtherTable => (effect | 0x4000_0000, effects),
+    };
+    match other {
+        Some(other) => (other.registers)(number, arguments),
+        None => Registers::call(number, arguments),
+    }
+}

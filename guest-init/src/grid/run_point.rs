@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Runs one point in the calling task: prepares signals and seccomp, sets the configuration, issues the
+//! calls, and clears all state that the next point must not see.
+
+use super::call;
+use super::dimension::{Arming, Disposition, Pending, Point, Seccomp, Tracer};
+use super::memory::STACK;
+use super::model::{FILTERED, MAX_SIGSYS, REAL_TIME, TRAPPED};
+use super::observation::{Frame, Observation, Siginfo};
+use super::shared_state::{memory, observe, shared_state};
+use crate::arch::{self, Context, Gate, Reg, Registers};
+use crate::filter::{self, statement};
+use crate::shared::Seen;
+use crate::sys::{self, Action};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+
+/// The selector that the handler of SIGSYS sets to ALLOW; null for none.
+static SELECTOR: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
+/// The registers of the current call.
+static CALL: AtomicPtr<Registers> = AtomicPtr::new(std::ptr::null_mut());
+/// The number of SIGSYS handled since [`use_selector`].
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the handler of SIGSYS set this selector to ALLOW, and resets the number of SIGSYS handled.
+pub(super) fn use_selector(selector: Option<&'static AtomicU8>) {
+    let selector =
+        selector.map_or(std::ptr::null_mut(), |byte| std::ptr::from_ref(byte).cast_mut());
+    SELECTOR.store(selector, Ordering::SeqCst);
+    HANDLED.store(0, Ordering::SeqCst);
+}
+
+/// The registers of a getresuid(2) that writes to [`SharedState::effect`](super::shared_state::SharedState).
+pub(super) fn effect_call() -> Registers {
+    let [a, b, c] = memory().layout.effect;
+    Registers::call(libc::SYS_getresuid.cast_unsigned(), [a, b, c, 0, 0, 0])
+}
+
+/// A value that getresuid(2) does not write.
+const UNWRITTEN: u32 = 0xa5a5_a5a5;
+
+/// Issues a call. Returns the registers after it and whether it took effect.
+pub(super) fn issue(gate: &Gate, registers: &Registers) -> (Registers, bool) {
+    let effect = &shared_state().effect[..3];
+    effect.iter().for_each(|word| word.store(UNWRITTEN, Ordering::SeqCst));
+    CALL.store(std::ptr::from_ref(registers).cast_mut(), Ordering::SeqCst);
+    let after = gate.issue(registers);
+    (after, effect.iter().all(|word| word.load(Ordering::SeqCst) != UNWRITTEN))
+}
+
+/// Runs a point in the calling task.
+///
+/// # Errors
+/// The error of a preparing system call.
+pub(super) fn run_point(point: &Point) -> sys::Result<()> {
+    let memory = memory();
+    let layout = &memory.layout;
+    let selector = memory.bytes[point.selector() as usize];
+    let set_selector = |value: u8| {
+        if let Some(byte) = selector {
+            byte.store(value, Ordering::SeqCst);
+        }
+    };
+    set_selector(0);
+    use_selector(selector);
+    prepare_signals(point)?;
+    install_filter(point)?;
+    let set = |arguments: [u64; 4]| {
+        let [mode, offset, length, selector] = arguments;
+        let answer = sys::set_dispatch(mode, offset, length, selector);
+        observe(Observation::Set(answer.map_or_else(|error| error.0, |()| 0)));
+    };
+    match point.arming() {
+        Arming::Replaced => set(call::earlier(layout)),
+        Arming::AfterOff => {
+            set(call::earlier(layout));
+            set([0; 4]);
+        }
+        Arming::Once | Arming::Tracer => {}
+    }
+    if point.arming() != Arming::Tracer {
+        set(call::arguments(point, layout));
+    }
+    // From here on even system calls inside the usual range may be dispatched.
+    if point.tracer() != Tracer::None {
+        shared_state().active.store(1, Ordering::SeqCst);
+        sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP)?;
+    }
+    if point.seccomp() == Seccomp::Strict {
+        // SAFETY: changes the calling task only.
+        unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) }?;
+    }
+    let registers = call::registers(point, layout);
+    let Some(gate) = layout.entry(point.entry()) else { return Ok(()) };
+    for _ in 0..point.times().count() {
+        set_selector(point.value());
+        let (after, executed) = issue(&gate, &registers);
+        set_selector(0);
+        let preserved =
+            registers_preserved(&after, &registers, gate.after(), point.tracer().steps());
+        let result = Some(after[Reg::RESULT]);
+        observe(Observation::Returned { result, preserved, executed });
+    }
+    if point.seccomp() == Seccomp::Strict {
+        let shared = shared_state();
+        shared.active.store(0, Ordering::SeqCst);
+        shared.records[shared.current_index()].done.store(1, Ordering::SeqCst);
+        // Strict mode allows exit(2), but not exit_group(2).
+        loop {
+            // SAFETY: ends the task.
+            let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
+        }
+    }
+    let (_, executed) = issue(&layout.next_gate(point.entry()), &effect_call());
+    observe(Observation::NextCall { executed });
+    sys::set_dispatch(0, 0, 0, 0)?;
+    clear_signals(point)
+}
+
+/// Whether all registers that the call preserves are unchanged. Registers that the call instruction
+/// overwrites are checked too, except if `steps`, since a single step leaves TF in the flags.
+fn registers_preserved(got: &Registers, due: &Registers, after: u64, steps: bool) -> bool {
+    let same = |reg: Reg| got[reg] == due[reg];
+    let arguments = Reg::ARGUMENTS.into_iter().filter(|reg| *reg != Reg::RESULT);
+    let scratch = Reg::SCRATCH.map(|reg| got[reg]);
+    Reg::preserved().filter(|reg| *reg != Reg::Sp).chain(arguments).all(same)
+        && (steps || due.scratch_after(after).contains(&scratch))
+}
+
+/// Blocks and raises the signal that must be pending, and sets the alternate stack and the disposition of
+/// SIGSYS.
+fn prepare_signals(point: &Point) -> sys::Result<()> {
+    let disposition = point.disposition();
+    let raise = |signal: i32| sys::tgkill(sys::getpid(), sys::gettid(), signal);
+    let mut blocked = 0;
+    if matches!(disposition, Disposition::Blocked | Disposition::IgnoredBlocked) {
+        blocked |= sys::bit(libc::SIGSYS);
+    }
+    let pending = match point.pending() {
+        Pending::Nothing | Pending::NoRoom => None,
+        Pending::Other => Some(libc::SIGUSR1),
+        Pending::Same => Some(libc::SIGSYS),
+        Pending::Fault => Some(libc::SIGSEGV),
+        Pending::RealTime => Some(REAL_TIME),
+    };
+    if let Some(signal) = pending {
+        blocked |= sys::bit(signal);
+    }
+    if blocked != 0 {
+        sys::sigmask(libc::SIG_SETMASK, blocked)?;
+    }
+    if let Some(signal) = pending {
+        match signal {
+            libc::SIGSYS => set_disposition(Disposition::Handler)?,
+            libc::SIGUSR1 | REAL_TIME => install(signal, on_other as *const () as u64, 0)?,
+            _ => {}
+        }
+        raise(signal)?;
+    }
+    if point.pending() == Pending::NoRoom {
+        limit_pending(0)?;
+    }
+    let [stack, read_only] = memory().stacks;
+    let stack = match disposition {
+        Disposition::OnStack => Some((stack, 0)),
+        Disposition::AutoDisarm => Some((stack, SS_AUTODISARM)),
+        Disposition::ReadOnlyStack => Some((read_only, 0)),
+        _ => None,
+    };
+    if let Some((stack, flags)) = stack {
+        // SAFETY: memory that stays mapped. No handler is expected to run on the read-only stack.
+        unsafe { sys::sigaltstack(stack, STACK as u64, flags) }?;
+    }
+    set_disposition(disposition)
+}
+
+/// `SS_AUTODISARM` (include/uapi/linux/signal.h).
+const SS_AUTODISARM: i32 = i32::MIN;
+
+/// Sets `RLIMIT_SIGPENDING`, the number of queued signals of this user, to at most the hard limit.
+fn limit_pending(limit: u64) -> sys::Result<()> {
+    let mut limits = [0u64; 2];
+    let resource = u64::from(libc::RLIMIT_SIGPENDING);
+    // SAFETY: reads and writes the two limits.
+    unsafe {
+        sys::call(libc::SYS_prlimit64, &[0, resource, 0, limits.as_mut_ptr() as u64])?;
+        limits[0] = limit.min(limits[1]);
+        sys::call(libc::SYS_prlimit64, &[0, resource, limits.as_ptr() as u64, 0])?;
+    }
+    Ok(())
+}
+
+/// Undoes [`prepare_signals`]: discards or handles pending signals, and resets mask and alternate stack.
+fn clear_signals(point: &Point) -> sys::Result<()> {
+    match point.pending() {
+        Pending::NoRoom => limit_pending(u64::MAX)?,
+        // Ignoring a signal discards a pending one.
+        Pending::Same => install(libc::SIGSYS, 1, 0)?,
+        Pending::Fault => {
+            install(libc::SIGSEGV, 1, 0)?;
+            install(libc::SIGSEGV, 0, 0)?;
+        }
+        _ => {}
+    }
+    if point.pending() != Pending::Nothing
+        || matches!(point.disposition(), Disposition::Blocked | Disposition::IgnoredBlocked)
+    {
+        sys::sigmask(libc::SIG_SETMASK, 0)?;
+    }
+    if matches!(
+        point.disposition(),
+        Disposition::OnStack | Disposition::AutoDisarm | Disposition::ReadOnlyStack
+    ) {
+        // SAFETY: nothing runs on the alternate stack.
+        unsafe { sys::sigaltstack(0, 0, libc::SS_DISABLE) }?;
+    }
+    Ok(())
+}
+
+/// Installs the point's seccomp filter, which recognises the call under test by its address.
+fn install_filter(point: &Point) -> sys::Result<()> {
+    let action = match point.seccomp() {
+        Seccomp::None | Seccomp::Strict => return Ok(()),
+        Seccomp::Allow => libc::SECCOMP_RET_ALLOW,
+        Seccomp::Errno => libc::SECCOMP_RET_ERRNO | FILTERED.cast_unsigned(),
+        Seccomp::Trap => libc::SECCOMP_RET_TRAP | TRAPPED.cast_unsigned(),
+        Seccomp::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    };
+    let Some(gate) = memory().layout.entry(point.entry()) else { return Ok(()) };
+    // Offset of the low half of `seccomp_data.instruction_pointer`.
+    let offset = 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
+    let low = u32::try_from(gate.after() & 0xffff_ffff).unwrap_or(0);
+    let mut program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, low),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    filter::install(&mut program, 0).map(drop)
+}
+
+/// The addresses of the handlers of SIGSYS: with `SA_SIGINFO`, and without.
+pub(super) fn handlers() -> [u64; 2] {
+    [on_sigsys as *const () as u64, on_sigsys_without_info as *const () as u64]
+}
+
+/// Sets the disposition of SIGSYS.
+pub(super) fn set_disposition(disposition: Disposition) -> sys::Result<()> {
+    let [handler, without_info] = handlers();
+    let (handler, flags) = match disposition {
+        Disposition::Handler | Disposition::Blocked => (handler, 0),
+        Disposition::OnStack | Disposition::ReadOnlyStack | Disposition::AutoDisarm => {
+            (handler, libc::SA_ONSTACK)
+        }
+        Disposition::NoDefer => (handler, libc::SA_NODEFER),
+        Disposition::ResetHand => (handler, libc::SA_RESETHAND),
+        Disposition::Restart => (handler, libc::SA_RESTART),
+        Disposition::NoSiginfo => (without_info, 0),
+        // SIG_IGN, SIG_DFL.
+        Disposition::Ignored | Disposition::IgnoredBlocked => (1, 0),
+        Disposition::Default => (0, 0),
+    };
+    let siginfo = if handler == without_info { 0 } else { libc::SA_SIGINFO };
+    install(libc::SIGSYS, handler, flags | siginfo)
+}
+
+fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
+    let flags = u64::from(flags.cast_unsigned()) | sys::SA_RESTORER;
+    let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
+    // SAFETY: the address is that of a handler, SIG_IGN or SIG_DFL.
+    unsafe { sys::sigaction(signal, &action) }
+}
+
+extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
+    let stack = arch::current_stack();
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
+    let (info, frame) = unsafe { (*info, &*frame) };
+    let registers = frame.registers;
+    let seen = Seen { info, registers, flags: 0, stack, frame_mask: frame.mask };
+    let alternate = memory().stacks[0]..memory().stacks[0] + STACK as u64;
+    // SAFETY: the registers of the call that `issue` makes, which live until the call returns.
+    let call = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
+    let info = siginfo(&seen);
+    let preserved = arch::inside().contains(&info.at)
+        || call.is_some_and(|call| registers_preserved(&registers, call, info.at, true));
+    observe(Observation::Handled(Some(Frame {
+        info: Siginfo { at: normalize_address(info.at), ..info },
+        on_stack: alternate.contains(&stack),
+        result: registers[Reg::RESULT],
+        next: normalize_address(registers[Reg::NEXT]),
+        preserved,
+        mask: frame.mask,
+    })));
+    allow_next_call();
+}
+
+extern "C" fn on_sigsys_without_info(_: i32) {
+    observe(Observation::Handled(None));
+    allow_next_call();
+}
+
+/// Sets the selector to ALLOW, or faults after [`MAX_SIGSYS`] signals. Both handlers of SIGSYS end with
+/// this.
+fn allow_next_call() {
+    // SAFETY: the selector is a byte that stays mapped.
+    if let Some(byte) = unsafe { SELECTOR.load(Ordering::SeqCst).as_ref() } {
+        byte.store(0, Ordering::SeqCst);
+    }
+    if HANDLED.fetch_add(1, Ordering::SeqCst) + 1 >= MAX_SIGSYS {
+        // SAFETY: the address is never mapped, so this ends the process, as intended.
+        unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() };
+    }
+}
+
+extern "C" fn on_other(signal: i32) {
+    observe(Observation::OtherSignal(signal));
+}
+
+/// An address as observations have it: the start of the allowed range for all addresses inside it.
+pub(super) fn normalize_address(address: u64) -> u64 {
+    let inside = arch::inside();
+    if inside.contains(&address) { inside.start } else { address }
+}
+
+/// The siginfo of a SIGSYS as observations have it.
+pub(super) fn siginfo(seen: &Seen) -> Siginfo {
+    let code = seen.code();
+    // SYS_SECCOMP, SYS_USER_DISPATCH.
+    if !matches!(code, 1 | 2) {
+        return Siginfo { code, ..Siginfo::default() };
+    }
+    Siginfo {
+        code,
+        errno: seen.errno(),
+        number: seen.number(),
+        arch: seen.arch(),
+        at: seen.call_address(),
+    }
+}

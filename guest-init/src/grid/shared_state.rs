@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! State that a task which runs points shares with its tracer and its parent: the observations, and words
+//! to synchronise.
+
+use super::dimension::Disposition;
+use super::memory::{Memory, Platform};
+use super::observation::Observation;
+use super::run_point::{handlers, set_disposition};
+use crate::case::Failure;
+use crate::support::{PAGE, broken};
+use crate::sys;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+/// Maximum number of recorded observations of a point.
+const MAX_OBSERVATIONS: usize = 48;
+
+/// Maximum number of points that one task runs.
+pub(super) const MAX_POINTS: usize = 64;
+
+/// The observations of one point.
+#[repr(C)]
+pub(super) struct Record {
+    pub(super) count: AtomicU32,
+    /// Whether the point is complete and its task lives.
+    pub(super) done: AtomicU32,
+    observations: [UnsafeCell<Observation>; MAX_OBSERVATIONS],
+}
+
+/// Memory that a task, its tracer and its parent share.
+#[repr(C)]
+pub(super) struct SharedState {
+    /// The words that a call with effect writes.
+    pub(super) effect: [AtomicU32; 4],
+    /// The index of the current point.
+    pub(super) current: AtomicU32,
+    /// Whether the tracer is to record observations.
+    pub(super) active: AtomicU32,
+    /// The id of a thread that waits for its tracer; 0 before.
+    pub(super) thread: AtomicU32,
+    /// 1 when the tracer is attached.
+    pub(super) attached: AtomicU32,
+    /// 1 when the tracer has reaped the thread. The thread's process must live until then, since its exit
+    /// code would replace the thread's.
+    pub(super) reaped: AtomicU32,
+    /// 0 when the thread is gone.
+    pub(super) thread_lives: AtomicU32,
+    pub(super) records: [Record; MAX_POINTS],
+    /// The observations of the control calls: one in the task before its first point, and one in its
+    /// parent after its last.
+    pub(super) control: Record,
+}
+
+static SHARED: AtomicPtr<SharedState> = AtomicPtr::new(std::ptr::null_mut());
+static MEMORY: AtomicPtr<Memory> = AtomicPtr::new(std::ptr::null_mut());
+/// Whether observations belong to a control call.
+pub(super) static IN_CONTROL_CALL: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn shared_state() -> &'static SharedState {
+    // SAFETY: `prepare` mapped it. Zero bytes are valid for the atomics, and an observation is read only
+    // after it was written.
+    unsafe { &*SHARED.load(Ordering::SeqCst) }
+}
+
+pub(super) fn memory() -> &'static Memory {
+    // SAFETY: `prepare` made it, and it is never freed.
+    unsafe { &*MEMORY.load(Ordering::SeqCst) }
+}
+
+/// Maps the shared state and the memory for points, and installs the handler of SIGSYS.
+pub(super) fn prepare(platform: Platform) -> Result<(), Failure> {
+    let length = size_of::<SharedState>().next_multiple_of(PAGE);
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    let shared = sys::map_at(0x2000_0000, length, flags, -1).map_err(broken("mmap"))?;
+    if shared as u64 >> 32 != 0 {
+        return Err(Failure::Broken("no memory below 4 GiB".into()));
+    }
+    SHARED.store(shared.cast(), Ordering::SeqCst);
+    let memory = Memory::new(platform, shared as u64, handlers())?;
+    MEMORY.store(Box::into_raw(Box::new(memory)), Ordering::SeqCst);
+    set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))
+}
+
+impl SharedState {
+    /// Clears the records of `points` points, the control record and all words.
+    pub(super) fn clear(&self, points: usize) {
+        for record in self.records[..points].iter().chain([&self.control]) {
+            record.count.store(0, Ordering::SeqCst);
+            record.done.store(0, Ordering::SeqCst);
+        }
+        let words = [&self.current, &self.active, &self.thread, &self.attached, &self.reaped];
+        for word in words {
+            word.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// The index of the current point.
+    pub(super) fn current_index(&self) -> usize {
+        self.current.load(Ordering::SeqCst) as usize % MAX_POINTS
+    }
+
+    /// The record of the current control call or point.
+    fn current_record(&self) -> &Record {
+        if IN_CONTROL_CALL.load(Ordering::SeqCst) {
+            return &self.control;
+        }
+        &self.records[self.current_index()]
+    }
+}
+
+/// Records an observation. Those beyond [`MAX_OBSERVATIONS`] are dropped.
+pub(super) fn observe(observation: Observation) {
+    let record = shared_state().current_record();
+    let index = record.count.fetch_add(1, Ordering::SeqCst) as usize;
+    if let Some(slot) = record.observations.get(index) {
+        // SAFETY: the counter returns each index once.
+        unsafe { *slot.get() = observation };
+    }
+}
+
+impl Record {
+    /// The recorded observations. All tasks that write them must have stopped or ended.
+    pub(super) fn observations(&self) -> Vec<Observation> {
+        let count = (self.count.load(Ordering::SeqCst) as usize).min(MAX_OBSERVATIONS);
+        // SAFETY: nothing writes them any more.
+        self.observations[..count].iter().map(|slot| unsafe { *slot.get() }).collect()
+    }
+}
+
+/// Sleeps while a word has this value. May return early.
+pub(super) fn wait_while(word: &AtomicU32, value: u32) {
+    let at = word.as_ptr() as u64;
+    // SAFETY: sleeps while the word has that value.
+    let _ = unsafe {
+        sys::call(libc::SYS_futex, &[at, libc::FUTEX_WAIT.cast_unsigned().into(), value.into(), 0])
+    };
+}
+
+/// Sets a word and wakes a task that waits for it.
+pub(super) fn store_and_wake(word: &AtomicU32, value: u32) {
+    word.store(value, Ordering::SeqCst);
+    let at = word.as_ptr() as u64;
+    // SAFETY: wakes sleepers only.
+    let _ =
+        unsafe { sys::call(libc::SYS_futex, &[at, libc::FUTEX_WAKE.cast_unsigned().into(), 1, 0]) };
+}

@@ -14,14 +14,32 @@ SUDBOX = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/sudbox
 # procedural macros, which cannot be static.
 STATIC = env RUSTFLAGS=-Ctarget-feature=+crt-static
 
-# A misspelt variable would be ignored, and another kernel judged than was meant.
-KNOWN := KERNEL ARCH CASES FUZZ SEED FLAVOUR LINUX CONFIG PATCHES APPEND CC LLVM CROSS_COMPILE \
-	KCFLAGS JOBS KERNELS ARCHES FLAVOURS BENCH COMPARE GOOD BAD THRESHOLD RESUME FAULTS SET SLIPS \
-	SECONDS CARGO HOST SUDBOX STATIC CARGO_TARGET_DIR SHELL MAKEFLAGS
+# The variables that each verb takes. Any other is refused: it would be ignored, and another kernel
+# judged than was meant.
+TOOLCHAIN := CC LLVM CROSS_COMPILE KCFLAGS JOBS
+BUILD := ARCH FLAVOUR LINUX EXACT CONFIG $(TOOLCHAIN)
+TAKES_test-kernel := KERNEL CASES FUZZ SEED PATCHES APPEND $(BUILD)
+TAKES_matrix := KERNELS ARCHES FLAVOURS CASES LINUX EXACT CONFIG APPEND $(TOOLCHAIN)
+TAKES_bench := KERNEL BENCH COMPARE PATCHES APPEND $(BUILD)
+TAKES_bisect := GOOD BAD CASES BENCH THRESHOLD RESUME APPEND $(BUILD)
+TAKES_kselftest := KERNEL APPEND $(BUILD)
+TAKES_coverage := KERNEL CASES
+TAKES_bench-kvm := ARCH
+TAKES_bench-harness := ARCH
+TAKES_test-faults := FAULTS
+TAKES_test-blind := SET SLIPS
+TAKES_test-all := FAULTS
+TAKES_fuzz := SECONDS
+TOOLS := CARGO HOST SUDBOX STATIC CARGO_TARGET_DIR CARGO_HOME SHELL MAKEFLAGS
+TAKEN := $(sort $(foreach verb,$(MAKECMDGOALS),$(TAKES_$(verb))))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command line,$(origin $(name))),$(name)))
-ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
-$(error unknown variable $(firstword $(filter-out $(KNOWN),$(GIVEN))): `make help` lists those that each verb takes)
+UNKNOWN := $(firstword $(filter-out $(TAKEN) $(TOOLS),$(GIVEN)))
+ifneq ($(UNKNOWN),)
+$(error $(UNKNOWN)= is unknown to `make $(or $(MAKECMDGOALS),help)`: `make help` lists the variables that each verb takes)
 endif
+# The values reach sudbox through the environment, so that no shell sees them a second time. CC has
+# a default in make, which nobody asked for.
+$(foreach name,$(TAKEN),$(if $(filter default undefined,$(origin $(name))),,$(if $($(name)),$(eval export SUDBOX_$(name) := $$($(name))))))
 
 .DEFAULT_GOAL := help
 .PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
@@ -29,64 +47,27 @@ endif
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
 	@echo
-	@echo "test-kernel takes KERNEL ARCH CASES FUZZ SEED FLAVOUR LINUX CONFIG PATCHES APPEND"
-	@echo "and for the kernel's own build CC LLVM CROSS_COMPILE KCFLAGS JOBS"
+	@$(foreach verb,$(patsubst TAKES_%,%,$(sort $(filter TAKES_%,$(.VARIABLES)))),printf '%-14s takes %s\n' '$(verb)' '$(sort $(TAKES_$(verb)))';)
 
 build: ## the sudbox command, one static file
 	@command -v cargo >/dev/null || { echo "sudbox is written in Rust: install rustup (https://rustup.rs) or your distribution's cargo, 1.95 or newer" >&2; exit 128; }
 	@$(STATIC) $(CARGO) build --quiet --release --locked --target $(HOST) --package sudbox
 
-# The values reach sudbox through the environment, so that no shell sees them a second time.
-# CC has a default in make, which nobody asked for.
-test-kernel matrix bench bisect: export SUDBOX_CC := $(if $(filter default undefined,$(origin CC)),,$(CC))
-test-kernel matrix bench bisect: export LLVM := $(LLVM)
-test-kernel matrix bench bisect: export CROSS_COMPILE := $(CROSS_COMPILE)
-test-kernel matrix bench bisect: export KCFLAGS := $(KCFLAGS)
-test-kernel matrix bench bisect: export JOBS := $(JOBS)
-test-kernel matrix bench bisect: export APPEND := $(APPEND)
-test-kernel matrix bench bisect kselftest: export LINUX := $(LINUX)
-test-kernel matrix bisect coverage: export CASES := $(CASES)
-test-kernel bench bisect kselftest: export FLAVOUR := $(FLAVOUR)
-test-kernel bench bisect bench-harness: export ARCH := $(ARCH)
-test-kernel bench bisect: export CONFIG := $(CONFIG)
-test-kernel bench kselftest coverage: export KERNEL := $(KERNEL)
-test-kernel: export FUZZ := $(FUZZ)
-test-kernel: export SEED := $(SEED)
-test-kernel bench: export PATCHES := $(PATCHES)
-bench bisect: export BENCH := $(BENCH)
-bench: export COMPARE := $(COMPARE)
-bisect: export THRESHOLD := $(THRESHOLD)
-matrix: export KERNELS := $(KERNELS)
-matrix: export ARCHES := $(ARCHES)
-matrix: export FLAVOURS := $(FLAVOURS)
-bisect: export GOOD := $(GOOD)
-bisect: export BAD := $(BAD)
-TOOLCHAIN = --cc "$$SUDBOX_CC" --llvm "$$LLVM" --cross-compile "$$CROSS_COMPILE" \
-	--kcflags "$$KCFLAGS" --jobs "$$JOBS"
-
 test-kernel: build ## judge a kernel: the pinned one, or KERNEL=version, tree or image
-	@$(SUDBOX) run --arch "$$ARCH" --cases "$$CASES" --flavour "$$FLAVOUR" --linux "$$LINUX" \
-		--config "$$CONFIG" --patches "$$PATCHES" --append "$$APPEND" $(TOOLCHAIN) \
-		$(if $(FUZZ),--fuzz "$$FUZZ") $(if $(SEED),--seed "$$SEED") -- "$$KERNEL"
+	@$(SUDBOX) run
 
 matrix: build ## judge many kernels and say what differs: KERNELS="6.1 6.12" [ARCHES=] [FLAVOURS=]
-	@$(SUDBOX) matrix --kernels "$$KERNELS" --arches "$$ARCHES" --flavours "$$FLAVOURS" \
-		--cases "$$CASES" --linux "$$LINUX" --append "$$APPEND" $(TOOLCHAIN)
+	@$(SUDBOX) matrix
 
 # COMPARE is the kernel that KERNEL is compared with: the older, or the one without the patches.
 bench: build ## what dispatch costs on KERNEL [BENCH=names]; COMPARE=kernel says which difference is real
-	@$(SUDBOX) bench --arch "$$ARCH" --only "$$BENCH" --flavour "$$FLAVOUR" --linux "$$LINUX" \
-		--config "$$CONFIG" --patches "$$PATCHES" --append "$$APPEND" $(TOOLCHAIN) \
-		$(if $(COMPARE),--compare "$$COMPARE" "$$KERNEL",-- "$$KERNEL")
+	@$(SUDBOX) bench
 
 bisect: build ## find the commit that broke or mended it: GOOD= BAD= LINUX=tree [CASES=], or slowed it: [BENCH= THRESHOLD=5%]; RESUME=1 goes on
-	@$(SUDBOX) bisect --linux "$$LINUX" $(if $(RESUME),--resume,--good "$$GOOD" --bad "$$BAD" \
-		--arch "$$ARCH" --cases "$$CASES" --flavour "$$FLAVOUR" --config "$$CONFIG" \
-		--append "$$APPEND" $(TOOLCHAIN) $(if $(BENCH),--bench "$$BENCH") \
-		$(if $(THRESHOLD),--threshold "$$THRESHOLD"))
+	@$(SUDBOX) bisect
 
 kselftest: build ## a kernel's own selftests of dispatch, built and run on it; KERNEL= as above
-	@$(SUDBOX) kselftest --flavour "$$FLAVOUR" --linux "$$LINUX" -- "$$KERNEL"
+	@$(SUDBOX) kselftest
 
 test: build ## what a contributor runs: unit tests and the end-to-end tests that take minutes
 	@$(CARGO) test --quiet --locked --workspace --exclude sudbox-tests
@@ -119,15 +100,14 @@ lint: ## formatting, clippy, the stated minimum Rust version
 fuzz: ## every fuzz target for SECONDS each (default 600); needs cargo-fuzz and a nightly toolchain
 	@./tests/fuzz.sh "$(SECONDS)"
 
-bench-kvm: export ARCH := $(ARCH)
 bench-kvm: build ## the microVM against QEMU on the same KVM: time, exits, memory; [ARCH=]
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-kvm -- "$$ARCH"
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-kvm -- "$$SUDBOX_ARCH"
 
 bench-harness: build ## time to a verdict against a bare QEMU boot of the same kernel; [ARCH=]
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-harness -- "$$ARCH"
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin bench-harness -- "$$SUDBOX_ARCH"
 
 coverage: build ## what the cases execute of the dispatch code of KERNEL, to the instruction
-	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin coverage -- "$$KERNEL" "$$CASES"
+	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) run --quiet --release --locked --package sudbox-tests --bin coverage -- "$$SUDBOX_KERNEL" "$$SUDBOX_CASES"
 
 doctor: build ## what this machine can do and what is missing
 	@$(SUDBOX) doctor

@@ -2,7 +2,7 @@
 
 //! The machine that kernels run on, from the table of backends.
 
-use crate::cli::{self, VmArgs};
+use crate::cli::VmArgs;
 use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::{guest, setup};
@@ -31,7 +31,7 @@ pub(crate) fn machine(
 pub(crate) fn offer(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
-        cpu_model: cli::given(&args.cpu_model).is_some(),
+        cpu_model: args.cpu_model.is_some(),
         gdb: args.gdb,
         instruction_clock,
     };

@@ -2,7 +2,7 @@
 
 //! A program on a kernel in a VM.
 
-use crate::cli::{BuildArgs, VmArgs};
+use crate::cli::{BuildArgs, Given, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -63,17 +63,15 @@ pub(crate) fn execute(
     kernel: &str,
     vm_args: &VmArgs,
     build: &BuildArgs,
+    given: &Given,
 ) -> anyhow::Result<u8> {
     let GuestCommand { name, packed: Packed { program, entries }, timeout, boot_timeout } = command;
-    let request = kernel::request(kernel, build)?;
+    let request = kernel::request(kernel, build, given)?;
     let mut progress = Progress::new();
     let machine = backend::machine(vm_args, request.arch, &mut progress)?;
     let cache = Cache::open()?;
     let image = kernel::find(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    if let Some(note) = &image.stands_in {
-        progress.say("note", note);
-    }
     let init = guest::of(request.arch, &mut progress)?;
     let mut files = guest::entries(&init, &image.modules)?;
     let taken: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
@@ -82,7 +80,11 @@ pub(crate) fn execute(
     };
     files.extend(entries.into_iter().filter(is_new));
     let initramfs = folder.write("initramfs.cpio", initramfs::pack(&files))?;
-    let arguments = format!("{} {}", judge::boot_arguments(vm_args), vm_args.append);
+    let arguments = format!(
+        "{} {}",
+        judge::boot_arguments(vm_args),
+        vm_args.append.as_deref().unwrap_or_default()
+    );
     let spec = kernel::vm_spec(&image, vm_args, initramfs, arguments);
     let session =
         Session::boot(&*machine, &spec).map_err(|error| Failure::machine(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 //! From what a person typed to a verdict, without a word of how it is shown.
 
-use crate::cli::{self, BuildArgs, VmArgs};
+use crate::cli::{self, BuildArgs, Given, Subject, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::{self, Code, Failure, Interrupted};
 use crate::judge::{self, CaseRunner, Place};
@@ -11,7 +11,7 @@ use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
 use crate::session::cases::Patience;
-use crate::{guest, measure, running, setup};
+use crate::{guest, running, setup};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
@@ -76,19 +76,6 @@ fn given_config(request: &Request) -> anyhow::Result<Option<String>> {
 }
 
 impl JudgeOptions {
-    /// The options that change what is run, as on the command line.
-    fn words(&self) -> String {
-        let usual = [Duration::from_secs(cli::TIMEOUT), measure::TIMEOUT];
-        let mut options = vec![self.rerun.options().to_owned()];
-        options.extend(self.strict.then(|| "--strict".to_owned()));
-        options.extend(self.isolate.then(|| "--isolate".to_owned()));
-        options.extend((self.repeat != 1).then(|| format!("--repeat {}", self.repeat)));
-        let seconds = self.timeout.as_secs();
-        options.extend((!usual.contains(&self.timeout)).then(|| format!("--timeout {seconds}")));
-        options.retain(|option| !option.is_empty());
-        options.join(" ")
-    }
-
     fn runner<'a>(&self, place: Place<'a>, timeout: Duration) -> CaseRunner<'a> {
         CaseRunner {
             place,
@@ -119,46 +106,51 @@ fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
 }
 
 /// The request of the command line.
-pub(crate) fn request(reference: &str, build: &BuildArgs) -> anyhow::Result<Request> {
-    let toolchain = &build.source.toolchain;
-    let jobs = cli::given(&toolchain.jobs)
-        .map(|jobs| {
-            jobs.parse().ok().filter(|jobs| *jobs > 0).ok_or_else(|| {
-                Failure::usage(format!("--jobs takes a number from 1 on, not `{jobs}`"))
-            })
-        })
-        .transpose()?;
-    let owned = |text: &str| cli::given(text).map(str::to_owned);
+///
+/// # Errors
+/// If `reference` is a special file, if the architecture is unknown, or if an option about building
+/// was given for a kernel that is built.
+pub(crate) fn request(
+    reference: &str,
+    build: &BuildArgs,
+    given: &Given,
+) -> anyhow::Result<Request> {
+    let toolchain = build.source.toolchain.clone();
     refuse_special_file(reference)?;
-    Ok(Request {
+    let request = Request {
         reference: reference.to_owned(),
-        arch: match cli::given(&build.arch) {
+        arch: match &build.arch {
             Some(arch) => arch.parse::<Arch>().map_err(sudbox_images::Error::from)?,
             None => Arch::default(),
         },
-        flavour: cli::given(&build.flavour).unwrap_or("default").to_owned(),
-        linux: cli::given(&build.source.linux).map(cli::path),
-        fragments: build
-            .source
-            .config
-            .iter()
-            .filter_map(|text| cli::given(text))
-            .map(cli::path)
-            .collect(),
+        flavour: build.flavour.clone().unwrap_or_else(|| "default".to_owned()),
+        exact: build.source.exact,
+        linux: build.source.linux.as_deref().map(cli::path),
+        fragments: build.source.config.iter().map(|text| cli::path(text)).collect(),
         toolchain: Toolchain {
-            cc: owned(&toolchain.cc),
-            llvm: owned(&toolchain.llvm),
-            cross_compile: owned(&toolchain.cross_compile),
-            kcflags: owned(&toolchain.kcflags),
-            jobs,
+            cc: toolchain.cc,
+            llvm: toolchain.llvm,
+            cross_compile: toolchain.cross_compile,
+            kcflags: toolchain.kcflags,
+            jobs: toolchain.jobs,
         },
         patches: Vec::new(),
-    })
+    };
+    // A configuration says which features the kernel should offer.
+    if let Some(option) = given.first_about(Subject::Build, &["arch", "config"])
+        && reference != running::NAME
+        && sudbox_images::is_prebuilt(&request)?
+    {
+        return Err(Failure::usage(format!(
+            "{option} is about building a kernel, and {reference} is built"
+        )));
+    }
+    Ok(request)
 }
 
 /// The same with these patches for a copy of its source.
 pub(crate) fn patched(request: Request, patches: &[String]) -> Request {
-    let patches = patches.iter().filter_map(|text| cli::given(text)).map(cli::path).collect();
+    let patches = patches.iter().map(|text| cli::path(text)).collect();
     Request { patches, ..request }
 }
 
@@ -194,7 +186,7 @@ pub(crate) fn vm_spec(
         cmdline,
         cpus: vm.cpus,
         memory_mib: vm.memory,
-        cpu_model: cli::given(&vm.cpu_model).map(str::to_owned),
+        cpu_model: vm.cpu_model.clone(),
         cpu_vendor: None,
         port: sudbox_protocol::PORT,
         gdb: vm.gdb,
@@ -233,12 +225,16 @@ pub(crate) fn judge_image(
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
-        options: options.words(),
+        options: options.rerun.options().to_owned(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release: image.release.clone().unwrap_or_default(),
             arch: request.arch.name().to_owned(),
-            flavour: request.flavour.clone(),
+            // Whoever built an image chose its configuration.
+            flavour: match sudbox_images::is_prebuilt(request) {
+                Ok(true) => String::new(),
+                _ => request.flavour.clone(),
+            },
             source: image.source.clone(),
             stands_in: image.stands_in.clone(),
         },
@@ -262,7 +258,8 @@ pub(crate) fn judge_image(
     let timeout = if options.vm.gdb { Duration::from_secs(1 << 20) } else { options.timeout };
     let init = guest::of(request.arch, progress)?;
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
-    let spec = vm_spec(image, &options.vm, initramfs, options.vm.append.clone());
+    let spec =
+        vm_spec(image, &options.vm, initramfs, options.vm.append.clone().unwrap_or_default());
     let mut runner = options.runner(Place::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
     let selection = selection.on(request.arch)?;
@@ -307,7 +304,7 @@ pub(crate) fn judge_running(
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
-        options: options.words(),
+        options: options.rerun.options().to_owned(),
         kernel: sudbox_report::Kernel {
             reference: request.reference.clone(),
             release,

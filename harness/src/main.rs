@@ -24,8 +24,8 @@ mod setup;
 mod symbols;
 mod verb;
 
-use clap::Parser;
-use cli::{Cli, ReportVerb, SandboxVerb, Verb};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use cli::{Cli, Given, ReportVerb, SandboxVerb, Verb};
 use failure::Code;
 use std::process::ExitCode;
 use verb::{
@@ -33,8 +33,8 @@ use verb::{
 };
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let (cli, given) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to stdout and are no error.
             let _ = error.print();
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         output::say(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
     }));
-    match std::panic::catch_unwind(|| run_verb(&cli.verb)) {
+    match std::panic::catch_unwind(|| run_verb(&cli.verb, &given)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
             output::say(&format!("sudbox: {error:#}"));
@@ -55,12 +55,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Parses the command line.
+fn parse() -> Result<(Cli, Given), clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, Given::of(&command, &matches)))
+}
+
 /// Does what the command line says. Returns the exit code.
-fn run_verb(verb: &Verb) -> anyhow::Result<u8> {
+fn run_verb(verb: &Verb, given: &Given) -> anyhow::Result<u8> {
     interrupt::install()?;
     match verb {
-        Verb::Run(args) => run::run(args),
-        Verb::Matrix(args) => matrix::matrix(args),
+        Verb::Run(args) => run::run(args, given),
+        Verb::Matrix(args) => matrix::matrix(args, given),
         Verb::Report { verb } => match verb {
             ReportVerb::List(args) => report::list(args),
             ReportVerb::Show(args) => report::show(args),
@@ -68,11 +76,11 @@ fn run_verb(verb: &Verb) -> anyhow::Result<u8> {
             ReportVerb::Prune(args) => report::prune(args),
             ReportVerb::Merge(args) => report::merge(args),
         },
-        Verb::Bench(args) => bench::bench(args),
-        Verb::Bisect(args) => bisect::bisect(args),
-        Verb::Exec(args) => exec::exec(args),
-        Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args),
-        Verb::Kselftest(args) => kselftest::kselftest(args),
+        Verb::Bench(args) => bench::bench(args, given),
+        Verb::Bisect(args) => bisect::bisect(args, given),
+        Verb::Exec(args) => exec::exec(args, given),
+        Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
+        Verb::Kselftest(args) => kselftest::kselftest(args, given),
         Verb::Kernels(args) => kernels::kernels(args),
         Verb::Doctor => doctor::doctor(),
         Verb::Setup => doctor::set_up(),

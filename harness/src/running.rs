@@ -2,7 +2,7 @@
 
 //! The kernel of this machine as an argument: its name, and the options that do not apply to it.
 
-use crate::cli::{self, Backend, BuildArgs, VmArgs};
+use crate::cli::{Given, Subject};
 use crate::failure::Failure;
 use sudbox_protocol::Arch;
 
@@ -22,48 +22,24 @@ pub(crate) fn build() -> String {
     words.map(|word| word.trim().to_owned()).join(" ")
 }
 
-/// Refuses the options that do not apply to the kernel of this machine: those about VMs, and those
-/// about building a kernel.
+/// Refuses the options that do not apply to the kernel of this machine: those about VMs, those about
+/// building a kernel, and another architecture.
 ///
 /// # Errors
 /// If one was given.
-pub(crate) fn refuse_options(
-    vm: &VmArgs,
-    build: &BuildArgs,
-    patches: &[String],
-) -> anyhow::Result<()> {
-    let about_vms = [
-        ("--backend", vm.backend != Backend::AUTO),
-        ("--cpus", vm.cpus != 1),
-        ("--memory", vm.memory != cli::MEMORY),
-        ("--gdb", vm.gdb),
-        ("--console", vm.console),
-        ("--cpu-model", !vm.cpu_model.is_empty()),
-        ("--append", !vm.append.is_empty()),
-    ];
-    if let Some((option, _)) = about_vms.iter().find(|(_, given)| *given) {
-        return Err(Failure::usage(no_vm(option)));
+pub(crate) fn refuse_options(given: &Given, arch: Arch) -> anyhow::Result<()> {
+    if let Some(option) = given.first_about(Subject::Vm, &[]) {
+        return Err(Failure::usage(no_vm(&option)));
     }
-    if let Some(arch) = cli::given(&build.arch)
-        && arch.parse().ok() != Arch::host()
-    {
+    if Some(arch) != Arch::host() {
         return Err(Failure::usage(format!(
-            "--arch {arch}: the kernel that is running is this machine's own, {}",
+            "--arch {}: the kernel that is running is this machine's own, {}",
+            arch.name(),
             std::env::consts::ARCH
         )));
     }
-    let source = &build.source;
-    let about_builds = [
-        ("--patches", patches.iter().any(|path| !path.is_empty())),
-        ("--flavour", !build.flavour.is_empty()),
-        ("--linux", !source.linux.is_empty()),
-        ("--cc", !source.toolchain.cc.is_empty()),
-        ("--llvm", !source.toolchain.llvm.is_empty()),
-        ("--cross-compile", !source.toolchain.cross_compile.is_empty()),
-        ("--kcflags", !source.toolchain.kcflags.is_empty()),
-    ];
-    match about_builds.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Failure::usage(format!(
+    match given.first_about(Subject::Build, &["arch"]) {
+        Some(option) => Err(Failure::usage(format!(
             "{option} is about building a kernel, and the one that is running is built"
         ))),
         None => Ok(()),

@@ -66,7 +66,7 @@ pub use lock::{Held, Mode};
 pub use monitor::Monitor;
 pub use packages::{Packages, Tool};
 pub use paths::expand_home;
-pub use plan::{Plan, check, kernel, missing_tools, plan, selftests};
+pub use plan::{Plan, check, is_prebuilt, kernel, missing_tools, plan, selftests};
 pub use prebuilt::config_of;
 pub use process::status_and_lines;
 pub use rust_toolchain::distribution_rust;

@@ -63,7 +63,7 @@ pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
         }
         Reference::Release { wanted, patches } => {
             let patches = Patches::read(patches, &request.patches)?;
-            let mut build = ReleaseBuild::new(wanted, request.linux.clone(), options, patches);
+            let mut build = ReleaseBuild::new(wanted, request, options, patches);
             match build.cached(ctx)? {
                 Some(image) => (Vec::new(), Step::Take(image)),
                 None => (build.missing_tools(ctx.cache), Step::BuildRelease(build)),
@@ -101,6 +101,14 @@ pub fn kernel(ctx: &mut Ctx<'_>, request: &Request) -> Result<KernelImage, Error
     plan.execute(ctx)
 }
 
+/// Whether a request names a kernel that somebody else has built: an image or a package.
+///
+/// # Errors
+/// [`Fault::Input`](crate::Fault::Input), as [`plan`] would find.
+pub fn is_prebuilt(request: &Request) -> Result<bool, Error> {
+    Ok(matches!(Reference::of(request)?, Reference::Prebuilt(_)))
+}
+
 /// Checks whether a request makes sense, by the files of this machine alone.
 ///
 /// # Errors
@@ -126,7 +134,7 @@ pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Erro
         }
         Reference::Release { wanted, patches } => {
             let patches = Patches::read(patches, &request.patches)?;
-            ReleaseBuild::new(wanted, request.linux.clone(), options, patches).missing_tools(cache)
+            ReleaseBuild::new(wanted, request, options, patches).missing_tools(cache)
         }
     })
 }

@@ -18,6 +18,8 @@ pub struct Request {
     pub arch: Arch,
     /// Flavour; empty means `default`.
     pub flavour: String,
+    /// `EXACT=`: refuse a release that would stand in for the one that is named.
+    pub exact: bool,
     /// `LINUX=`: a git tree, the first source of releases.
     pub linux: Option<PathBuf>,
     /// `CONFIG=`: configuration fragments; later ones win.

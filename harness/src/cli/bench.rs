@@ -3,7 +3,7 @@
 //! The command line of `sudbox bench`.
 
 use super::formats::form_of;
-use super::{BuildArgs, VmArgs};
+use super::{BUILD, BuildArgs, VM, VmArgs};
 use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use sudbox_report::Form;
@@ -30,16 +30,16 @@ Exit codes:
   130  interrupted")]
 pub(crate) struct BenchArgs {
     /// The kernel, as `run` takes it; the pinned one if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
-    pub(crate) kernel: String,
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    pub(crate) kernel: Option<String>,
 
-    /// Say which difference between two kernels is real; --patches are for the second
-    #[arg(long, value_names = ["FIRST", "SECOND"], num_args = 2, conflicts_with = "kernel", value_hint = ValueHint::AnyPath)]
-    pub(crate) compare: Option<Vec<String>>,
+    /// Say which difference between this kernel and KERNEL is real; --patches are for KERNEL
+    #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath, env = "SUDBOX_COMPARE", hide_env = true)]
+    pub(crate) compare: Option<String>,
 
     /// What to measure: names, separated by commas or spaces; all if not given
-    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
-    pub(crate) only: String,
+    #[arg(long, value_name = "NAMES", env = "SUDBOX_BENCH", hide_env = true)]
+    pub(crate) only: Option<String>,
 
     /// What to tell costs in: time where the kernel runs on a processor, else instructions, if not
     /// given
@@ -51,12 +51,12 @@ pub(crate) struct BenchArgs {
     pub(crate) format: &'static Form<Costs>,
 
     /// Patches for a copy of the source, as `run` takes them; may be given again
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD, env = "SUDBOX_PATCHES", hide_env = true)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 }

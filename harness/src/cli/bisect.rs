@@ -2,7 +2,7 @@
 
 //! The command line of `sudbox bisect`.
 
-use super::{BuildArgs, TIMEOUT, VmArgs};
+use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,32 +24,32 @@ pub(crate) struct BisectArgs {
     #[arg(
         long,
         value_name = "REF",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        env = "SUDBOX_GOOD",
+        hide_env = true
     )]
-    pub(crate) good: String,
+    pub(crate) good: Option<String>,
 
     /// Commit at which it is not
     #[arg(
         long,
         value_name = "REF",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        env = "SUDBOX_BAD",
+        hide_env = true
     )]
-    pub(crate) bad: String,
+    pub(crate) bad: Option<String>,
 
     /// Cases to compare, as `run` takes them; every one if not given
-    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true)]
-    pub(crate) cases: String,
+    #[arg(long, value_name = "GLOBS", env = "SUDBOX_CASES", hide_env = true)]
+    pub(crate) cases: Option<String>,
 
     /// Seek what slowed this down, as `bench` names it, instead of cases
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["cases", "timeout"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cases", "timeout"], env = "SUDBOX_BENCH", hide_env = true)]
     pub(crate) bench: Option<String>,
 
     /// By how much it must cost more instructions than at the good end
-    #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench")]
+    #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench", env = "SUDBOX_THRESHOLD", hide_env = true)]
     pub(crate) threshold: Threshold,
 
     /// Repeat a doubtful run so many times: an outcome of neither end, a crash, a hang; and what
@@ -62,14 +62,26 @@ pub(crate) struct BisectArgs {
     pub(crate) timeout: u64,
 
     /// Go on with the bisection that was interrupted last, or last in --linux
-    #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"])]
+    #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"], env = "SUDBOX_RESUME", hide_env = true)]
     pub(crate) resume: bool,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
+}
+
+impl BisectArgs {
+    /// The good end, as typed.
+    pub(crate) fn good(&self) -> &str {
+        self.good.as_deref().unwrap_or_default()
+    }
+
+    /// The bad end, as typed.
+    pub(crate) fn bad(&self) -> &str {
+        self.bad.as_deref().unwrap_or_default()
+    }
 }
 
 /// By how many thousandths something must be slower to be sought.

@@ -6,12 +6,14 @@ mod backend;
 mod bench;
 mod bisect;
 mod formats;
+mod given;
 mod suggested;
 
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
 use formats::form_of;
+pub(crate) use given::{Given, Subject};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,12 @@ pub(crate) const TIMEOUT: u64 = 60;
 
 /// Guest memory in MiB, if nothing else is said.
 pub(crate) const MEMORY: u32 = 256;
+
+/// The heading in the help above the options about VMs.
+const VM: &str = "VM";
+
+/// The heading in the help above the options about building a kernel.
+const BUILD: &str = "Kernel build";
 
 /// Judges whether a Linux kernel keeps the promises of Syscall User Dispatch.
 #[derive(Debug, Parser)]
@@ -121,21 +129,21 @@ pub(crate) struct RunArgs {
     /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
     /// commit of --linux, a vmlinux, bzImage or .deb file, deb:6.12 or deb:PACKAGE, `installed`, or
     /// `running`: the kernel of this machine, without a VM; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
-    pub(crate) kernel: String,
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    pub(crate) kernel: Option<String>,
 
     /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word that
     /// begins with `!` takes away what it matches
-    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(cases))]
-    pub(crate) cases: String,
+    #[arg(long, value_name = "GLOBS", hide_possible_values = true, value_parser = Suggested(cases), env = "SUDBOX_CASES", hide_env = true)]
+    pub(crate) cases: Option<String>,
 
     /// Walk at random: run this many sequences of operations and compare each with a model of
     /// dispatch; other cases only if selected
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), env = "SUDBOX_FUZZ", hide_env = true)]
     pub(crate) fuzz: Option<u32>,
 
     /// Seed of the first walk; each has the one after the one before. By the clock if not given
-    #[arg(long, value_name = "S", requires = "fuzz")]
+    #[arg(long, value_name = "S", requires = "fuzz", env = "SUDBOX_SEED", hide_env = true)]
     pub(crate) seed: Option<u64>,
 
     /// List the selected cases and stop
@@ -164,13 +172,13 @@ pub(crate) struct RunArgs {
 
     /// Patches for a copy of the source: a diff, a mailbox, or a folder of such files in the order
     /// of their names; may be given again
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD, env = "SUDBOX_PATCHES", hide_env = true)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 }
 
@@ -181,20 +189,20 @@ Exits with 1 if a kernel breaks a promise; else with the highest code that `run`
 else with 0.")]
 pub(crate) struct MatrixArgs {
     /// The kernels, as `run` takes them, separated by spaces
-    #[arg(long, value_name = "KERNELS")]
+    #[arg(long, value_name = "KERNELS", env = "SUDBOX_KERNELS", hide_env = true)]
     pub(crate) kernels: String,
 
     /// Architectures, separated by spaces, if not this machine's own
-    #[arg(long, value_name = "ARCHES", default_value = "", hide_default_value = true)]
-    pub(crate) arches: String,
+    #[arg(long, value_name = "ARCHES", env = "SUDBOX_ARCHES", hide_env = true)]
+    pub(crate) arches: Option<String>,
 
     /// Flavours, separated by spaces
-    #[arg(long, value_name = "NAMES", default_value = "", hide_default_value = true)]
-    pub(crate) flavours: String,
+    #[arg(long, value_name = "NAMES", env = "SUDBOX_FLAVOURS", hide_env = true)]
+    pub(crate) flavours: Option<String>,
 
     /// Cases to run, as `run` takes them
-    #[arg(long, value_name = "GLOBS", default_value = "", hide_default_value = true)]
-    pub(crate) cases: String,
+    #[arg(long, value_name = "GLOBS", env = "SUDBOX_CASES", hide_env = true)]
+    pub(crate) cases: Option<String>,
 
     /// Print the cells as JSON and stop
     #[arg(long)]
@@ -216,10 +224,10 @@ pub(crate) struct MatrixArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) source: SourceArgs,
 }
 
@@ -329,8 +337,8 @@ that of sudbox, 128 + N if signal N killed it. Where it has none:
   130  interrupted")]
 pub(crate) struct ExecArgs {
     /// The kernel, as `run` takes it; the pinned one if not given
-    #[arg(long, value_name = "KERNEL", default_value = "", hide_default_value = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) kernel: String,
+    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
+    pub(crate) kernel: Option<String>,
 
     /// Seconds that the program may take
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
@@ -339,10 +347,10 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 
     /// The program and its arguments, behind `--`
@@ -369,8 +377,8 @@ Exits with 0 if the program came to its end, whatever that was; else with
 pub(crate) struct SandboxArgs {
     /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else the
     /// pinned one
-    #[arg(long, value_name = "KERNEL", default_value = "", hide_default_value = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) kernel: String,
+    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
+    pub(crate) kernel: Option<String>,
 
     /// What hands the system calls over: exclusive or inclusive (dispatch), filter or notification
     /// (seccomp), trace (ptrace); the first that the kernel offers if not given
@@ -380,10 +388,10 @@ pub(crate) struct SandboxArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 
     /// The program
@@ -397,16 +405,16 @@ pub(crate) struct SandboxArgs {
 Exits with 1 if a test fails, else as `exec` does.")]
 pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, default_value = "", hide_default_value = true)]
-    pub(crate) kernel: String,
+    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    pub(crate) kernel: Option<String>,
 
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = "VM")]
+    #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = "Kernel build")]
+    #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 }
 
@@ -460,8 +468,8 @@ pub(crate) struct VmArgs {
     pub(crate) memory: u32,
 
     /// CPU model, in QEMU's words; QEMU emulates it
-    #[arg(long, value_name = "MODEL", default_value = "", hide_default_value = true)]
-    pub(crate) cpu_model: String,
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) cpu_model: Option<String>,
 
     /// Show the guest's console while it runs, on stderr
     #[arg(long)]
@@ -475,24 +483,22 @@ pub(crate) struct VmArgs {
     #[arg(
         long,
         value_name = "ARGS",
-        default_value = "",
-        hide_default_value = true,
         allow_hyphen_values = true,
         value_parser = boot_arguments
-    )]
-    pub(crate) append: String,
+    , env = "SUDBOX_APPEND", hide_env = true)]
+    pub(crate) append: Option<String>,
 }
 
 /// Which kernel is built, and how.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BuildArgs {
     /// Architecture of the kernel, if not this machine's own
-    #[arg(long, value_name = "ARCH", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(architectures))]
-    pub(crate) arch: String,
+    #[arg(long, value_name = "ARCH", hide_possible_values = true, value_parser = Suggested(architectures), env = "SUDBOX_ARCH", hide_env = true)]
+    pub(crate) arch: Option<String>,
 
     /// Flavour of the configuration: default, full, debug, kvm
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, hide_possible_values = true, value_parser = Suggested(flavours))]
-    pub(crate) flavour: String,
+    #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = Suggested(flavours), env = "SUDBOX_FLAVOUR", hide_env = true)]
+    pub(crate) flavour: Option<String>,
 
     #[command(flatten)]
     #[serde(flatten)]
@@ -503,11 +509,15 @@ pub(crate) struct BuildArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SourceArgs {
     /// A git tree to take versions from, before any other source
-    #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true, value_hint = ValueHint::DirPath)]
-    pub(crate) linux: String,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SUDBOX_LINUX", hide_env = true)]
+    pub(crate) linux: Option<String>,
+
+    /// Refuse a release that would stand in for the one that is named
+    #[arg(long, env = "SUDBOX_EXACT", hide_env = true)]
+    pub(crate) exact: bool,
 
     /// Configuration fragment that comes last; may be given again
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "SUDBOX_CONFIG", hide_env = true)]
     pub(crate) config: Vec<String>,
 
     #[command(flatten)]
@@ -518,36 +528,36 @@ pub(crate) struct SourceArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ToolchainArgs {
     /// C compiler for the kernel
-    #[arg(long, value_name = "CC", default_value = "", hide_default_value = true)]
-    pub(crate) cc: String,
+    #[arg(long, value_name = "CC", env = "SUDBOX_CC", hide_env = true)]
+    pub(crate) cc: Option<String>,
 
     /// As the kernel's LLVM=: 1, a version suffix or a directory
     #[arg(
         long,
         value_name = "LLVM",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        env = "SUDBOX_LLVM",
+        hide_env = true
     )]
-    pub(crate) llvm: String,
+    pub(crate) llvm: Option<String>,
 
     /// Prefix of the cross toolchain
-    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
-    pub(crate) cross_compile: String,
+    #[arg(long, value_name = "PREFIX", env = "SUDBOX_CROSS_COMPILE", hide_env = true)]
+    pub(crate) cross_compile: Option<String>,
 
     /// More flags for the C compiler
     #[arg(
         long,
         value_name = "FLAGS",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        env = "SUDBOX_KCFLAGS",
+        hide_env = true
     )]
-    pub(crate) kcflags: String,
+    pub(crate) kcflags: Option<String>,
 
     /// Compile jobs; one for each CPU if not given
-    #[arg(long, value_name = "N", default_value = "", hide_default_value = true)]
-    pub(crate) jobs: String,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "SUDBOX_JOBS", hide_env = true)]
+    pub(crate) jobs: Option<u32>,
 }
 
 /// Parses boot arguments.
@@ -559,11 +569,6 @@ fn boot_arguments(text: &str) -> Result<String, &'static str> {
         );
     }
     Ok(text.to_owned())
-}
-
-/// `None` for what make passes on unset.
-pub(crate) fn given(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A path as typed, with a leading `~` meaning the home directory.

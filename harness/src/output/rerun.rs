@@ -2,11 +2,41 @@
 
 //! The command that runs one case again on the same kernel, in make syntax when run from make.
 
-use crate::cli::{self, Backend, BuildArgs, MatrixArgs, VmArgs};
+use crate::cli::{Cli, Given};
 use crate::selection::BOOT;
+use clap::CommandFactory as _;
 use std::fmt::Write as _;
 use sudbox_guest_init::bench;
 use sudbox_guest_init::case::{Case, Run};
+
+/// The options that say which cases are run and how the report is shown: the command for one case
+/// has its own, or none.
+const NOT_REPEATED: [&str; 7] = ["cases", "fuzz", "seed", "list", "format", "only", "compare"];
+
+/// The verb of a command that runs a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RerunVerb {
+    /// `sudbox run`
+    Run,
+    /// `sudbox bench`
+    Bench,
+}
+
+impl RerunVerb {
+    fn name(self) -> &'static str {
+        match self {
+            RerunVerb::Run => "run",
+            RerunVerb::Bench => "bench",
+        }
+    }
+
+    fn make_target(self) -> &'static str {
+        match self {
+            RerunVerb::Run => "test-kernel",
+            RerunVerb::Bench => "bench",
+        }
+    }
+}
 
 /// The command without its case.
 #[derive(Clone, Debug)]
@@ -17,60 +47,50 @@ pub(crate) struct Rerun {
 }
 
 impl Rerun {
-    /// From what was typed.
-    pub(crate) fn of(kernel: &str, build: &BuildArgs, vm: &VmArgs) -> Rerun {
-        let by_make = std::env::var_os("SUDBOX_MAKE").is_some();
-        let mut line = String::from(if by_make { "make test-kernel" } else { "sudbox run" });
-        let mut add = |variable: &str, option: &str, value: &str| {
-            if !value.is_empty() {
-                let value = quoted(value);
-                let word = if by_make {
-                    format!(" {variable}={value}")
-                } else {
-                    format!(" {option}{value}")
-                };
-                line.push_str(&word);
-            }
+    /// The command for this kernel with the options that were given, as far as the verb has them.
+    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &Given) -> Rerun {
+        Rerun::of(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
+    }
+
+    fn of(verb: RerunVerb, kernel: &str, given: &Given, by_make: bool) -> Rerun {
+        let cli = Cli::command();
+        let command = cli.find_subcommand(verb.name());
+        let has = |name: &str| {
+            let mut arguments = command.iter().flat_map(|command| command.get_arguments());
+            arguments.any(|arg| arg.get_long() == Some(name))
         };
-        add("KERNEL", "", kernel);
-        add("FLAVOUR", "--flavour ", &build.flavour);
-        add("ARCH", "--arch ", &build.arch);
-        for (variable, option, value) in options(build, vm) {
-            // make passes on no option that has no variable.
-            if !(by_make && variable.is_empty()) {
-                add(variable, option, &value);
+        let given = given.clone().retain(|name| has(name) && !NOT_REPEATED.contains(&name));
+        let mut line = match by_make {
+            true => format!("make {}", verb.make_target()),
+            false => format!("sudbox {}", verb.name()),
+        };
+        if !kernel.is_empty() {
+            let name = if by_make { "KERNEL=" } else { "" };
+            let _ = write!(line, " {name}{}", quoted(kernel));
+        }
+        line.push_str(&if by_make { variables(&given) } else { options(&given) });
+        let shown = given.retain(|name| !["arch", "flavour"].contains(&name));
+        Rerun { line, by_make, options: options(&shown).trim_start().to_owned() }
+    }
+
+    /// The same for another architecture and flavour.
+    pub(crate) fn on(mut self, arch: &str, flavour: &str) -> Rerun {
+        for (name, value, usual) in
+            [("arch", arch, sudbox_images::Arch::default().name()), ("flavour", flavour, "default")]
+        {
+            if value != usual {
+                let _ = match self.by_make {
+                    true => write!(self.line, " {}={}", name.to_uppercase(), quoted(value)),
+                    false => write!(self.line, " --{name} {}", quoted(value)),
+                };
             }
         }
-        let shown: Vec<String> = options(build, vm)
-            .into_iter()
-            .filter(|(_, _, value)| !value.is_empty())
-            .map(|(_, option, value)| format!("{option}{}", quoted(&value)))
-            .collect();
-        Rerun { line, by_make, options: shown.join(" ") }
+        self
     }
 
     /// The options beside kernel, architecture and flavour, as on the command line.
     pub(crate) fn options(&self) -> &str {
         &self.options
-    }
-
-    /// The same with these patches.
-    pub(crate) fn with_patches(mut self, patches: &[String]) -> Rerun {
-        let option = if self.by_make { "PATCHES=" } else { "--patches " };
-        for path in patches.iter().filter(|path| !path.is_empty()) {
-            let _ = write!(self.line, " {option}{}", quoted(path));
-            let _ = write!(self.options, " --patches {}", quoted(path));
-        }
-        self
-    }
-
-    /// The same with this option, unless it has its default. make has no variable
-    /// for such options, and passes none on.
-    pub(crate) fn with_number(mut self, option: &str, value: u64, default: u64) -> Rerun {
-        if value != default && !self.by_make {
-            let _ = write!(self.line, " {option} {value}");
-        }
-        self
     }
 
     /// The command for this case.
@@ -91,71 +111,55 @@ impl Rerun {
     }
 
     fn listed(&self, id: &str) -> String {
-        if let Some(name) = id.strip_prefix(bench::PREFIX) {
-            let (of_run, of_bench, option) = if self.by_make {
-                ("make test-kernel", "make bench", "BENCH=")
-            } else {
-                ("sudbox run", "sudbox bench", "--only ")
-            };
-            return format!("{} {option}{name}", self.line.replacen(of_run, of_bench, 1));
-        }
-        let option = if self.by_make { "CASES=" } else { "--cases " };
+        let (option, id) = match (id.strip_prefix(bench::PREFIX), self.by_make) {
+            (Some(name), true) => ("BENCH=", name),
+            (Some(name), false) => ("--only ", name),
+            (None, true) => ("CASES=", id),
+            (None, false) => ("--cases ", id),
+        };
         format!("{} {option}{id}", self.line)
     }
 }
 
-/// The options that were given beside kernel, architecture and flavour: make variable, option, value.
-fn options(build: &BuildArgs, vm: &VmArgs) -> Vec<(&'static str, &'static str, String)> {
-    let mut options = vec![("LINUX", "--linux ", build.source.linux.clone())];
-    options.extend(
-        build.source.config.iter().map(|fragment| ("CONFIG", "--config ", fragment.clone())),
-    );
-    let toolchain = &build.source.toolchain;
-    for (variable, option, value) in [
-        ("APPEND", "--append ", &vm.append),
-        ("CC", "--cc ", &toolchain.cc),
-        ("LLVM", "--llvm ", &toolchain.llvm),
-        ("CROSS_COMPILE", "--cross-compile ", &toolchain.cross_compile),
-        ("KCFLAGS", "--kcflags ", &toolchain.kcflags),
-        ("", "--cpu-model ", &vm.cpu_model),
-    ] {
-        options.push((variable, option, value.clone()));
+/// The options as on the command line, each after a space.
+fn options(given: &Given) -> String {
+    let mut text = String::new();
+    for option in given.iter() {
+        if option.values.is_empty() {
+            let _ = write!(text, " --{}", option.name);
+        }
+        for value in &option.values {
+            let _ = write!(text, " --{} {}", option.name, quoted(value));
+        }
     }
-    if vm.backend != Backend::AUTO {
-        options.push(("", "--backend ", vm.backend.name().to_owned()));
+    text
+}
+
+/// The options as variables of make, each after a space. An option without a variable cannot have come
+/// from make.
+fn variables(given: &Given) -> String {
+    let mut text = String::new();
+    for option in given.iter() {
+        if let (Some(variable), Some(value)) = (&option.variable, option.values.first()) {
+            let _ = write!(text, " {variable}={}", quoted(value));
+        }
     }
-    if vm.cpus != 1 {
-        options.push(("", "--cpus ", vm.cpus.to_string()));
-    }
-    if vm.memory != cli::MEMORY {
-        options.push(("", "--memory ", vm.memory.to_string()));
-    }
-    options
+    text
 }
 
 /// The command that runs a matrix, as scripts call it.
-pub(crate) fn matrix(args: &MatrixArgs, build: &BuildArgs) -> String {
-    let mut line = String::from("sudbox matrix");
-    let mut add = |option: &str, value: &str| {
-        if !value.is_empty() {
-            let _ = write!(line, " {option}{}", quoted(value));
-        }
-    };
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    add("--kernels ", &words(&args.kernels));
-    add("--arches ", &words(&args.arches));
-    add("--flavours ", &words(&args.flavours));
-    add("--cases ", &args.cases);
-    for (_, option, value) in options(build, &args.vm) {
-        add(option, &value);
+pub(crate) fn matrix(given: &Given) -> String {
+    let mut given = given.clone().retain(|name| !["shard", "list", "format"].contains(&name));
+    let lists: Vec<(String, String)> = given
+        .iter()
+        .filter(|option| ["kernels", "arches", "flavours"].contains(&&*option.name))
+        .map(|option| (option.name.clone(), option.values.join(" ")))
+        .collect();
+    for (name, words) in lists {
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        given.replace(&name, vec![words]);
     }
-    if args.timeout != cli::TIMEOUT {
-        add("--timeout ", &args.timeout.to_string());
-    }
-    if args.strict {
-        line.push_str(" --strict");
-    }
-    line
+    format!("sudbox matrix{}", options(&given))
 }
 
 /// A word as a shell takes it back.
@@ -171,16 +175,56 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What is given by this command line.
+    fn given(line: &str) -> Given {
+        let mut command = Cli::command();
+        let matches = command.clone().get_matches_from(line.split(' '));
+        command.build();
+        Given::of(&command, &matches)
+    }
+
+    fn rerun(line: &str, by_make: bool) -> Rerun {
+        Rerun::of(RerunVerb::Run, "6.12", &given(line), by_make)
+    }
+
     #[test]
-    fn patches_are_named() {
-        let options = "--cpus 2".into();
-        let plain = Rerun { line: "sudbox run 6.12".into(), by_make: false, options };
-        let patched = plain.with_patches(&["a.mbox".into(), String::new(), "b c".into()]);
-        assert_eq!(patched.options(), "--cpus 2 --patches a.mbox --patches 'b c'");
+    fn every_option_that_was_given_is_repeated() {
+        let line = "sudbox run 6.12 --cases core --memory 512 --timeout 9 --repeat 2 --strict \
+                    --append a=1 --patches x.mbox --patches y";
+        let rerun = rerun(line, false);
         assert_eq!(
-            patched.boot(),
-            "sudbox run 6.12 --patches a.mbox --patches 'b c' --cases boot/reaches-init"
+            rerun.boot(),
+            "sudbox run 6.12 --strict --repeat 2 --timeout 9 --patches x.mbox --patches y \
+             --memory 512 --append a=1 --cases boot/reaches-init"
         );
+        assert!(rerun.options().starts_with("--strict --repeat 2"), "{}", rerun.options());
+    }
+
+    #[test]
+    fn architecture_and_flavour_are_no_options_of_the_report() {
+        let rerun = rerun("sudbox run --arch aarch64 --flavour full", false);
+        assert_eq!(rerun.options(), "");
+        assert!(rerun.boot().starts_with("sudbox run 6.12 --arch aarch64 --flavour full --cases"));
+    }
+
+    #[test]
+    fn make_gets_its_variables() {
+        let rerun = rerun("sudbox run 6.12 --flavour full --append a", true);
+        assert_eq!(
+            rerun.boot(),
+            "make test-kernel KERNEL=6.12 APPEND=a FLAVOUR=full CASES=boot/reaches-init"
+        );
+    }
+
+    #[test]
+    fn options_of_a_matrix_are_repeated_for_one_of_its_kernels() {
+        let given = given("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
+        let rerun = Rerun::of(RerunVerb::Run, "6.12", &given, false).on("aarch64", "default");
+        assert_eq!(
+            rerun.boot(),
+            "sudbox run 6.12 --cpus 2 --arch aarch64 --cases boot/reaches-init"
+        );
+        assert_eq!(matrix(&given), "sudbox matrix --kernels 6.12 --cpus 2");
     }
 
     #[test]

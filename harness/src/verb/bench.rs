@@ -2,14 +2,14 @@
 
 //! `sudbox bench`: what dispatch costs on a kernel, and which difference between two is real.
 
-use crate::cli::{BenchArgs, BuildArgs, By, VmArgs};
+use crate::cli::{BenchArgs, By, Given};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::measure::{Means, TIMEOUT, costs_of, select, timed};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
-use crate::output::rerun::Rerun;
+use crate::output::rerun::{Rerun, RerunVerb};
 use crate::running;
 use crate::selection::Selection;
 use sudbox_images::{Cache, KernelImage, Request};
@@ -21,53 +21,57 @@ use sudbox_report::{Form, Report as _};
 use sudbox_vmm::processor;
 
 /// Runs and returns the exit code.
-pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<u8> {
-    let selection = select(&args.only)?;
+pub(crate) fn bench(args: &BenchArgs, given: &Given) -> anyhow::Result<u8> {
+    let selection = select(args.only.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage("--gdb stops the clock: it goes with `sudbox run`"));
     }
+    let kernel = args.kernel.as_deref().unwrap_or_default();
     match &args.compare {
-        Some(kernels) => compare(args, kernels, &selection),
-        None if args.kernel == running::NAME => measure_running(args, &selection),
-        None => measure(args, &selection),
+        Some(other) => compare(args, given, [other, kernel], &selection),
+        None if kernel == running::NAME => measure_running(args, given, &selection),
+        None => measure(args, given, &selection),
     }
 }
 
 /// Costs on one kernel in VMs.
-fn measure(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8> {
+fn measure(args: &BenchArgs, given: &Given, selection: &Selection) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let request = kernel::patched(kernel::request(&args.kernel, &args.build)?, &args.patches);
+    let kernel = args.kernel.as_deref().unwrap_or_default();
+    let request = kernel::patched(kernel::request(kernel, &args.build, given)?, &args.patches);
     let means = Means::of(args.by, &args.vm, request.arch, &mut progress)?;
     let cache = Cache::open()?;
     let image = kernel::find(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { means: &means, vm: &args.vm, build: &args.build, selection };
+    let job = MeasureJob { means: &means, args, given, selection };
     let costs = job.boot(&image, &request, &folder, &mut progress)?;
     tell(&costs, args.format, &folder, &mut progress)
 }
 
 /// Costs on the kernel that is running here.
-fn measure_running(args: &BenchArgs, selection: &Selection) -> anyhow::Result<u8> {
+fn measure_running(args: &BenchArgs, given: &Given, selection: &Selection) -> anyhow::Result<u8> {
     if args.by == Some(By::Instructions) {
         return Err(Failure::usage(
             "instructions are counted in QEMU's emulation, and the kernel that is running is not in it",
         ));
     }
-    running::refuse_options(&args.vm, &args.build, &args.patches)?;
     let mut progress = Progress::new();
-    let request = kernel::request(&args.kernel, &args.build)?;
+    let request = kernel::request(running::NAME, &args.build, given)?;
+    running::refuse_options(given, request.arch)?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    let options = judge_options(&args.kernel, &args.vm, &args.build);
+    let options = judge_options(running::NAME, args, given);
     let verdict = kernel::judge_running(&request, &options, selection, &folder, &mut progress)?;
     reports::write(&verdict, &folder)?;
     tell(&costs_of(&verdict, timed(processor::is_emulated()))?, args.format, &folder, &mut progress)
 }
 
 /// Which difference between two kernels is real.
-fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyhow::Result<u8> {
-    let [first, second] = kernels else {
-        return Err(Failure::usage("--compare takes two kernels"));
-    };
+fn compare(
+    args: &BenchArgs,
+    given: &Given,
+    [first, second]: [&str; 2],
+    selection: &Selection,
+) -> anyhow::Result<u8> {
     let name = args.format.name;
     let format = Comparison::form(name).ok_or_else(|| {
         let names: Vec<&str> = Comparison::FORMS.iter().map(|form| form.name).collect();
@@ -76,15 +80,15 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
             names.join(" and ")
         ))
     })?;
-    if [first, second].iter().any(|kernel| *kernel == running::NAME) {
+    if [first, second].iter().any(|kernel| **kernel == *running::NAME) {
         return Err(Failure::usage(
             "the kernel that is running here is not in a VM: its times do not compare with another's",
         ));
     }
     let mut progress = Progress::new();
     let requests = [
-        kernel::request(first, &args.build)?,
-        kernel::patched(kernel::request(second, &args.build)?, &args.patches),
+        kernel::request(first, &args.build, given)?,
+        kernel::patched(kernel::request(second, &args.build, given)?, &args.patches),
     ];
     let means = Means::of(args.by, &args.vm, requests[0].arch, &mut progress)?;
     let cache = Cache::open()?;
@@ -93,7 +97,7 @@ fn compare(args: &BenchArgs, kernels: &[String], selection: &Selection) -> anyho
         images.push(kernel::find(&cache, request, &mut progress)?);
     }
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { means: &means, vm: &args.vm, build: &args.build, selection };
+    let job = MeasureJob { means: &means, args, given, selection };
     let (boots, most) = boots(means.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
@@ -126,24 +130,24 @@ fn boots(unit: Unit) -> (usize, usize) {
     }
 }
 
-fn judge_options(kernel: &str, vm: &VmArgs, build: &BuildArgs) -> JudgeOptions {
+fn judge_options(kernel: &str, args: &BenchArgs, given: &Given) -> JudgeOptions {
     JudgeOptions {
-        vm: vm.clone(),
+        vm: args.vm.clone(),
         isolate: false,
         strict: false,
         repeat: 1,
         timeout: TIMEOUT,
         // Nothing may disturb a measurement.
         side_by_side: 1,
-        rerun: Rerun::of(kernel, build, vm),
+        rerun: Rerun::new(RerunVerb::Bench, kernel, given),
     }
 }
 
 /// A measurement: of what, on which machine.
 struct MeasureJob<'a> {
     means: &'a Means,
-    vm: &'a VmArgs,
-    build: &'a BuildArgs,
+    args: &'a BenchArgs,
+    given: &'a Given,
     selection: &'a Selection,
 }
 
@@ -156,7 +160,7 @@ impl MeasureJob<'_> {
         folder: &RunFolder,
         progress: &mut Progress,
     ) -> anyhow::Result<Costs> {
-        let options = judge_options(&request.reference, self.vm, self.build);
+        let options = judge_options(&request.reference, self.args, self.given);
         let machine = &*self.means.machine;
         let selection = self.selection;
         let verdict =

@@ -2,14 +2,15 @@
 
 //! `sudbox exec`: a program of this machine on another kernel.
 
-use crate::cli::ExecArgs;
+use crate::cli::{ExecArgs, Given};
 use crate::execute::{self, GuestCommand};
 use crate::program;
 use std::time::Duration;
 
 /// Runs the program and returns its exit status.
-pub(crate) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
-    execute::refuse_running(&args.kernel)?;
+pub(crate) fn exec(args: &ExecArgs, given: &Given) -> anyhow::Result<u8> {
+    let kernel = args.kernel.as_deref().unwrap_or_default();
+    execute::refuse_running(kernel)?;
     // First, so that a bad program is refused before a kernel is built.
     let packed = program::pack(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();
@@ -17,8 +18,9 @@ pub(crate) fn exec(args: &ExecArgs) -> anyhow::Result<u8> {
     let boot_timeout = Duration::from_secs(args.boot.boot_timeout);
     execute::execute(
         GuestCommand { name, packed, timeout, boot_timeout },
-        &args.kernel,
+        kernel,
         &args.vm,
         &args.build,
+        given,
     )
 }

@@ -3,7 +3,7 @@
 //! `sudbox kselftest`: the selftests of dispatch that come with a kernel, built statically, on that
 //! kernel.
 
-use crate::cli::{self, KselftestArgs};
+use crate::cli::{Given, KselftestArgs};
 use crate::execute::{self, GuestCommand};
 use crate::failure::Failure;
 use crate::output::progress::Progress;
@@ -27,15 +27,16 @@ const LIMIT: Duration = Duration::from_secs(45);
 const SKIPPED: u8 = 4;
 
 /// Builds and runs the tests; 1 if one fails.
-pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
-    execute::refuse_running(&args.kernel)?;
+pub(crate) fn kselftest(args: &KselftestArgs, given: &Given) -> anyhow::Result<u8> {
+    let kernel = args.kernel.as_deref().unwrap_or_default();
+    execute::refuse_running(kernel)?;
     let mut progress = Progress::new();
     let cache = Cache::open()?;
-    let request = kernel::request(&args.kernel, &args.build)?;
+    let request = kernel::request(kernel, &args.build, given)?;
     let selftests = sudbox_images::selftests(&mut Ctx::new(&cache, &mut progress), &request)?;
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::machine(format!("no temporary directory: {error}")))?;
-    let compiler = cli::given(&args.build.source.toolchain.cc).unwrap_or("cc");
+    let compiler = args.build.source.toolchain.cc.as_deref().unwrap_or("cc");
     let mut built = Vec::new();
     for test in TESTS {
         match build(&selftests.tree, test, folder.path(), compiler)? {
@@ -59,7 +60,7 @@ pub(crate) fn kselftest(args: &KselftestArgs) -> anyhow::Result<u8> {
             timeout: Some(LIMIT),
             boot_timeout: Duration::from_secs(args.boot.boot_timeout),
         };
-        match execute::execute(command, &args.kernel, &args.vm, &args.build)? {
+        match execute::execute(command, kernel, &args.vm, &args.build, given)? {
             0 => {}
             SKIPPED => progress.say("note", &format!("{test} was skipped")),
             status => {

@@ -2,12 +2,12 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
-use crate::cli::{self, RunArgs};
+use crate::cli::{Given, RunArgs};
 use crate::failure::{Failure, Interrupted};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::Rerun;
+use crate::output::rerun::{Rerun, RerunVerb};
 use crate::output::{archive, print, reports};
 use crate::selection::{self, BOOT, BOOT_PROMISE, Selection};
 use crate::{backend, capacity, running};
@@ -19,24 +19,22 @@ use sudbox_report::history::{Entry, History};
 use sudbox_report::{Judgement, Verdict};
 
 /// Runs and returns the exit code.
-pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &RunArgs, given: &Given) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let mut selection = selection::select(&args.cases)?;
+    let cases = args.cases.as_deref().unwrap_or_default();
+    let kernel = args.kernel.as_deref().unwrap_or_default();
+    let mut selection = selection::select(cases)?;
     if let Some(count) = args.fuzz {
         let seed = args.seed.unwrap_or_else(seed_by_clock);
         progress.say("walk", &format!("--fuzz {count} --seed {seed}"));
-        selection::add_walks(&mut selection, &args.cases, count, seed);
+        selection::add_walks(&mut selection, cases, count, seed);
     }
-    let request = kernel::patched(kernel::request(&args.kernel, &args.build)?, &args.patches);
+    let request = kernel::patched(kernel::request(kernel, &args.build, given)?, &args.patches);
     if args.list {
         print(&list(&selection, request.arch))?;
         return Ok(0);
     }
     let selection = selection.on(request.arch)?;
-    let rerun = Rerun::of(&args.kernel, &args.build, &args.vm)
-        .with_patches(&args.patches)
-        .with_number("--timeout", args.timeout, cli::TIMEOUT)
-        .with_number("--repeat", args.repeat.into(), 1);
     let options = JudgeOptions {
         vm: args.vm.clone(),
         isolate: args.isolate,
@@ -44,10 +42,10 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
         side_by_side: capacity::vms(&args.vm),
-        rerun,
+        rerun: Rerun::new(RerunVerb::Run, kernel, given),
     };
-    let (verdict, folder) = if args.kernel == running::NAME {
-        running::refuse_options(&args.vm, &args.build, &args.patches)?;
+    let (verdict, folder) = if kernel == running::NAME {
+        running::refuse_options(given, request.arch)?;
         if args.isolate {
             return Err(Failure::usage(running::no_vm("--isolate")));
         }

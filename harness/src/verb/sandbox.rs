@@ -3,7 +3,7 @@
 //! `sudbox sandbox run`: a Windows program whose system calls guest-init emulates, on the kernel that
 //! is running if that offers dispatch, else on another.
 
-use crate::cli::{self, SandboxArgs};
+use crate::cli::{Given, SandboxArgs};
 use crate::execute::{self, GuestCommand};
 use crate::failure::{Code, Failure};
 use crate::program::Packed;
@@ -25,9 +25,9 @@ const ANY: &str = "any";
 const PLACE: &str = "/program.exe";
 
 /// Runs it and prints its transcript. Returns the exit code.
-pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &SandboxArgs, given: &Given) -> anyhow::Result<u8> {
     let name = args.program.display();
-    let other = cli::given(&args.build.arch).is_some_and(|arch| arch != "x86_64");
+    let other = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
     if other || !cfg!(target_arch = "x86_64") {
         return Err(Failure::usage("programs of 64-bit Windows run on x86-64 alone"));
     }
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
     // First, so that a bad program is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
     let engine = args.engine.as_deref().unwrap_or(ANY);
-    let kernel = cli::given(&args.kernel);
+    let kernel = args.kernel.as_deref();
     if kernel.is_none_or(|kernel| kernel == running::NAME) {
         let ran = here(&args.program, engine)?;
         if kernel.is_some() || ran.code != Code::Unjudged as u8 {
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &SandboxArgs) -> anyhow::Result<u8> {
         timeout: None,
         boot_timeout: Duration::from_secs(args.boot.boot_timeout),
     };
-    execute::execute(command, &args.kernel, &args.vm, &args.build)
+    execute::execute(command, kernel.unwrap_or_default(), &args.vm, &args.build, given)
 }
 
 /// The exit code on the kernel that is running, and the messages beside the transcript.

@@ -19,6 +19,8 @@ pub enum SourceError {
         "KERNEL={version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
     )]
     NoSuchSeries { version: Version, offers: String },
+    #[error("{stands_in}, which EXACT= (--exact) refuses")]
+    NotExact { stands_in: String },
     #[error("KERNEL={name}: upstream's releases.json names no release; name one, such as 6.12")]
     NothingReleased { name: &'static str },
     #[error(

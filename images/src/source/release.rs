@@ -17,7 +17,7 @@ use crate::mirror::Mirror;
 use crate::packages::Tool;
 use crate::patches::Patches;
 use crate::reference::Wanted;
-use crate::types::{KernelImage, Selftests};
+use crate::types::{KernelImage, Request, Selftests};
 use crate::{makefile, toolchain};
 
 /// Number of releases that are passed over because they cannot be downloaded.
@@ -29,6 +29,8 @@ pub(crate) struct ReleaseBuild {
     pub(crate) wanted: Wanted,
     /// `LINUX=`: the user's git tree.
     pub(crate) linux: Option<PathBuf>,
+    /// `EXACT=`: refuse a release that would stand in for the one that is named.
+    exact: bool,
     pub(crate) options: Options,
     pub(crate) patches: Patches,
     /// The release, once it was looked for.
@@ -38,11 +40,12 @@ pub(crate) struct ReleaseBuild {
 impl ReleaseBuild {
     pub(crate) fn new(
         wanted: Wanted,
-        linux: Option<PathBuf>,
+        request: &Request,
         options: Options,
         patches: Patches,
     ) -> ReleaseBuild {
-        ReleaseBuild { wanted, linux, options, patches, found: None }
+        let (linux, exact) = (request.linux.clone(), request.exact);
+        ReleaseBuild { wanted, linux, exact, options, patches, found: None }
     }
 
     /// The image, if it was built before. Looks for the release first, unless this machine lacks
@@ -106,9 +109,17 @@ impl ReleaseBuild {
         }
     }
 
+    /// Looks for the release. Says so if another stands in for it, before anything is built.
     fn look(&self, ctx: &mut Ctx<'_>, refused: &[Candidate]) -> Result<Found, Error> {
         let scope = Scope { arch: self.options.arch, linux: self.linux.as_deref(), refused };
-        find(ctx, &scope, &self.wanted)
+        let found = find(ctx, &scope, &self.wanted)?;
+        if let Some(stands_in) = &found.stands_in {
+            if self.exact {
+                return Err(SourceError::NotExact { stands_in: stands_in.clone() }.into());
+            }
+            ctx.monitor.note(stands_in);
+        }
+        Ok(found)
     }
 
     /// The image of a release, if it was built before.

@@ -11,13 +11,13 @@ mod sought;
 mod state;
 mod summary;
 
-use crate::cli::{self, BisectArgs, By};
+use crate::cli::{self, BisectArgs, By, Given};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::measure::{self, Means};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::Rerun;
+use crate::output::rerun::{Rerun, RerunVerb};
 use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, setup};
@@ -35,24 +35,22 @@ use sudbox_vmm::machine::Machine;
 const LOG: &str = "git-bisect.log";
 
 /// Runs and returns the exit code.
-pub(crate) fn bisect(args: &BisectArgs) -> anyhow::Result<u8> {
+pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cache = Cache::open()?;
-    let begun = args.resume && args.build.source.linux.is_empty();
-    let linux = if begun {
-        Store::last(&cache)?.args.build.source.linux
-    } else {
-        args.build.source.linux.clone()
+    let linux = match &args.build.source.linux {
+        None if args.resume => Store::last(&cache)?.args.build.source.linux,
+        linux => linux.clone(),
     };
-    if linux.is_empty() {
+    let Some(linux) = linux else {
         return Err(Failure::usage("in which history? --linux (LINUX=) names a git tree of Linux"));
-    }
+    };
     let mut history = History::open(&cache, &cli::path(&linux))?;
     let store = Store::of(&cache, history.key());
     if !args.resume {
         // Whatever is wrong with what was typed is told before anything is written.
-        let arch = kernel::request("", &args.build)?.arch;
-        let state = begin(args, arch, &history)?;
+        let arch = kernel::request("", &args.build, given)?.arch;
+        let state = begin(args, given, arch, &history)?;
         let judge = judge(args, arch, &mut progress)?;
         history.hold(&mut progress)?;
         if store.read().is_ok_and(|old| !old.over) {
@@ -69,13 +67,18 @@ pub(crate) fn bisect(args: &BisectArgs) -> anyhow::Result<u8> {
 }
 
 /// Understands what was typed.
-fn begin(args: &BisectArgs, arch: Arch, history: &History<'_>) -> anyhow::Result<State> {
-    if args.good.is_empty() || args.bad.is_empty() {
+fn begin(
+    args: &BisectArgs,
+    given: &Given,
+    arch: Arch,
+    history: &History<'_>,
+) -> anyhow::Result<State> {
+    let (Some(good_name), Some(bad_name)) = (&args.good, &args.bad) else {
         return Err(Failure::usage(
             "between which commits? --good (GOOD=) names one at which all is well, --bad (BAD=) one \
              at which it is not",
         ));
-    }
+    };
     if args.vm.gdb {
         return Err(Failure::usage("--gdb waits for a person, and a bisection does not"));
     }
@@ -85,26 +88,29 @@ fn begin(args: &BisectArgs, arch: Arch, history: &History<'_>) -> anyhow::Result
     {
         return Err(Failure::usage(format!("--bench takes one name, not `{name}`")));
     }
-    let (good, bad) = (history.commit(&args.good)?, history.commit(&args.bad)?);
+    let (good, bad) = (history.commit(good_name)?, history.commit(bad_name)?);
     if good.id == bad.id {
         return Err(Failure::usage(format!(
-            "{} and {} are the same commit, {:.12}: there is none between them",
-            args.good, args.bad, good.id
+            "{good_name} and {bad_name} are the same commit, {:.12}: there is none between them",
+            good.id
         )));
     }
     // Whoever goes on with it may be in another directory.
     let mut args = args.clone();
-    for path in std::iter::once(&mut args.build.source.linux).chain(&mut args.build.source.config) {
-        if let Some(given) = cli::given(path)
-            && let Ok(absolute) = std::path::absolute(cli::path(given))
+    let source = &mut args.build.source;
+    for path in source.linux.iter_mut().chain(&mut source.config) {
+        if let Ok(absolute) = std::path::absolute(cli::path(path))
             && let Some(absolute) = absolute.to_str()
         {
             absolute.clone_into(path);
         }
     }
+    let mut given = given.clone();
+    given.replace("linux", source.linux.iter().cloned().collect());
+    given.replace("config", source.config.clone());
     let good_is_new = history.is_ancestor(&bad, &good);
     let (ends, steps) = (Vec::new(), Vec::new());
-    Ok(State { args, good, bad, good_is_new, ends, sought: None, steps, over: false })
+    Ok(State { args, given, good, bad, good_is_new, ends, sought: None, steps, over: false })
 }
 
 /// Takes a bisection from where it is to its end.
@@ -115,7 +121,7 @@ fn go_on(
     known: Option<Judge>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
-    let request = kernel::request("", &state.args.build)?;
+    let request = kernel::request("", &state.args.build, &state.given)?;
     let judge = match known {
         Some(judge) => judge,
         None => judge(&state.args, request.arch, &mut progress)?,
@@ -242,8 +248,8 @@ impl CommitJudge<'_> {
                     return Err(Failure::usage(format!(
                         "what differs between {} and {} does not come out the same each time: {}; \
                          there is nothing to seek",
-                        state.args.good,
-                        state.args.bad,
+                        state.args.good(),
+                        state.args.bad(),
                         found.join(" ")
                     )));
                 }
@@ -271,7 +277,8 @@ impl CommitJudge<'_> {
         if (sought.terms == Terms::OldNew) != state.good_is_new {
             let what = format!(
                 "the ends are the other way round: {} is better than {}",
-                state.args.bad, state.args.good
+                state.args.bad(),
+                state.args.good()
             );
             self.progress.say("note", &what);
         }
@@ -377,7 +384,7 @@ impl CommitJudge<'_> {
                 None => Duration::from_secs(args.timeout),
             },
             side_by_side: capacity::vms(&args.vm),
-            rerun: Rerun::of(&commit.id, &args.build, &args.vm),
+            rerun: Rerun::new(RerunVerb::Run, &commit.id, &state.given),
         };
         let started = Instant::now();
         let verdict = kernel::judge_image(
@@ -433,7 +440,7 @@ impl Trial {
 fn asked_for(args: &BisectArgs) -> anyhow::Result<Selection> {
     match &args.bench {
         Some(name) => measure::select(name),
-        None => selection::select(&args.cases),
+        None => selection::select(args.cases.as_deref().unwrap_or_default()),
     }
 }
 
@@ -455,7 +462,7 @@ fn selection_of(sought: &Sought, args: &BisectArgs) -> anyhow::Result<Option<Sel
 }
 
 fn nothing_differs(state: &State) -> String {
-    let [good, bad] = [&state.args.good, &state.args.bad];
+    let [good, bad] = [state.args.good(), state.args.bad()];
     let (of_good, of_bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
     if let (Some(why), _) | (_, Some(why)) = (&of_good.unjudged, &of_bad.unjudged) {
         return format!("nothing is known to differ between {good} and {bad}, because {why}");

@@ -5,7 +5,7 @@
 
 use super::slower::Figure;
 use super::sought::{Seen, Sought};
-use crate::cli::BisectArgs;
+use crate::cli::{BisectArgs, Given};
 use crate::failure::Failure;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ impl Times {
 pub(super) struct State {
     /// As typed.
     pub(super) args: BisectArgs,
+    /// The options that were given, with absolute paths.
+    pub(super) given: Given,
     /// The ends, as they were when it began.
     pub(super) good: Commit,
     pub(super) bad: Commit,

@@ -85,8 +85,13 @@ pub(super) fn judged(trial: &Trial, mark: Mark, sought: &Sought) -> String {
 fn of(state: &State) -> String {
     let args = &state.args;
     let (old, new) =
-        if state.good_is_new { (&args.bad, &args.good) } else { (&args.good, &args.bad) };
-    format!(" between {} and {} of {}", line(old), line(new), line(&args.build.source.linux))
+        if state.good_is_new { (args.bad(), args.good()) } else { (args.good(), args.bad()) };
+    format!(
+        " between {} and {} of {}",
+        line(old),
+        line(new),
+        line(args.build.source.linux.as_deref().unwrap_or_default())
+    )
 }
 
 /// The run before the commit: of its parent, where that was judged, else of the last of its ancestors

@@ -4,12 +4,12 @@
 
 mod scheduler;
 
-use crate::cli::{BuildArgs, MatrixArgs};
+use crate::cli::{BuildArgs, Given, MatrixArgs};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::output::rerun::{self, Rerun};
+use crate::output::rerun::{self, Rerun, RerunVerb};
 use crate::output::{archive, print, reports};
 use crate::{backend, capacity, running, selection};
 use scheduler::Job;
@@ -20,9 +20,9 @@ use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
 /// Runs and returns the exit code.
-pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
+pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let selection = selection::select(&args.cases)?;
+    let selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage("--gdb is about one VM, and a matrix has many"));
     }
@@ -38,7 +38,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
     }
     let plan = Plan {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
-        command: rerun::matrix(args, &build(args, &cells[0])),
+        command: rerun::matrix(given),
         strict: args.strict,
         boot_selected: selection.boot,
         cells,
@@ -48,7 +48,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
     let mut jobs = Vec::new();
     for place in places {
         let cell = &plan.cells[place];
-        let request = kernel::request(&cell.kernel, &build(args, cell))?;
+        let request = kernel::request(&cell.kernel, &build(args, cell), &Given::default())?;
         sudbox_images::check(&request)?;
         jobs.push(Job { place, request });
     }
@@ -80,7 +80,7 @@ pub(crate) fn matrix(args: &MatrixArgs) -> anyhow::Result<u8> {
             timeout: Duration::from_secs(args.timeout),
             // The VMs of other kernels run beside it.
             side_by_side: 1,
-            rerun: Rerun::of(&cell.kernel, &build(args, cell), &args.vm),
+            rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given).on(&cell.arch, &cell.flavour),
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);
@@ -138,10 +138,10 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
         ));
     }
     let mut cells = Vec::new();
-    for arch in or(words(&args.arches), Arch::default().name()) {
+    for arch in or(words(args.arches.as_deref().unwrap_or_default()), Arch::default().name()) {
         // By its one name, however it was typed.
         let arch = arch.parse::<Arch>().map_err(sudbox_images::Error::from)?.name();
-        for flavour in or(words(&args.flavours), "default") {
+        for flavour in or(words(args.flavours.as_deref().unwrap_or_default()), "default") {
             for kernel in &kernels {
                 let cell = Cell {
                     kernel: kernel.clone(),
@@ -160,8 +160,8 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
 /// Build options of a cell.
 fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     BuildArgs {
-        arch: cell.arch.clone(),
-        flavour: cell.flavour.clone(),
+        arch: Some(cell.arch.clone()),
+        flavour: Some(cell.flavour.clone()),
         source: args.source.clone(),
     }
 }

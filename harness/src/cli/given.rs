@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The options that were given, on the command line or by a variable of make.
+
+use super::{BUILD, VM};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::{Deserialize, Serialize};
+
+/// The prefix that a variable of make gets in the environment.
+const VARIABLE_PREFIX: &str = "SUDBOX_";
+
+/// The subject of an option: its heading in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Subject {
+    /// VMs.
+    Vm,
+    /// The build of a kernel.
+    Build,
+    /// Anything else.
+    Other,
+}
+
+/// An option that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GivenOption {
+    /// The name without its dashes.
+    pub(crate) name: String,
+    /// The variable of make, if it has one.
+    pub(crate) variable: Option<String>,
+    pub(crate) subject: Subject,
+    /// The values; none for a flag.
+    pub(crate) values: Vec<String>,
+}
+
+/// Every option that was given, in the order of the help.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Given(Vec<GivenOption>);
+
+impl Given {
+    /// The options of the verb that `matches` has.
+    pub(crate) fn of(command: &Command, matches: &ArgMatches) -> Given {
+        if let Some((name, matches)) = matches.subcommand()
+            && let Some(command) = command.find_subcommand(name)
+        {
+            return Given::of(command, matches);
+        }
+        Given(command.get_arguments().filter_map(|arg| option(arg, matches)).collect())
+    }
+
+    /// Every option.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &GivenOption> {
+        self.0.iter()
+    }
+
+    /// The first option about this subject, but for those of these names, as typed: `--cc`.
+    pub(crate) fn first_about(&self, subject: Subject, but: &[&str]) -> Option<String> {
+        let about =
+            |option: &&GivenOption| option.subject == subject && !but.contains(&&*option.name);
+        self.0.iter().find(about).map(|option| format!("--{}", option.name))
+    }
+
+    /// Only the options whose name is accepted.
+    pub(crate) fn retain(mut self, accept: impl Fn(&str) -> bool) -> Given {
+        self.0.retain(|option| accept(&option.name));
+        self
+    }
+
+    /// Replaces the values of the option of this name, if it was given.
+    pub(crate) fn replace(&mut self, name: &str, values: Vec<String>) {
+        if let Some(option) = self.0.iter_mut().find(|option| option.name == name) {
+            option.values = values;
+        }
+    }
+}
+
+fn option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
+    let name = arg.get_long()?.to_owned();
+    let id = arg.get_id().as_str();
+    if matches.value_source(id).is_none_or(|source| source == ValueSource::DefaultValue) {
+        return None;
+    }
+    let values = match arg.get_action() {
+        ArgAction::SetTrue => {
+            if !matches.get_flag(id) {
+                return None;
+            }
+            Vec::new()
+        }
+        _ => matches.get_raw(id)?.map(|value| value.to_string_lossy().into_owned()).collect(),
+    };
+    let variable = arg.get_env().and_then(|name| name.to_str());
+    let variable = variable.and_then(|name| name.strip_prefix(VARIABLE_PREFIX));
+    let subject = match arg.get_help_heading() {
+        Some(VM) => Subject::Vm,
+        Some(BUILD) => Subject::Build,
+        _ => Subject::Other,
+    };
+    Some(GivenOption { name, variable: variable.map(str::to_owned), subject, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::CommandFactory as _;
+
+    fn given(line: &str) -> Given {
+        let mut command = Cli::command();
+        let matches = command.clone().get_matches_from(line.split(' '));
+        command.build();
+        Given::of(&command, &matches)
+    }
+
+    #[test]
+    fn options_have_values_subject_and_variable() {
+        let given = given("sudbox run 6.12 --memory 512 --strict --config a --config b --cc clang");
+        let names: Vec<&str> = given.iter().map(|option| &*option.name).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        let of = |name: &str| given.iter().find(|option| option.name == name).unwrap();
+        assert_eq!((of("memory").subject, &of("memory").variable), (Subject::Vm, &None));
+        assert!(of("strict").values.is_empty());
+        assert_eq!(of("config").values, ["a", "b"]);
+        assert_eq!(of("cc").variable.as_deref(), Some("CC"));
+        assert_eq!(given.first_about(Subject::Build, &["config"]).as_deref(), Some("--cc"));
+    }
+
+    #[test]
+    fn defaults_are_not_given() {
+        assert_eq!(given("sudbox run"), Given::default());
+        assert_eq!(given("sudbox report list"), Given::default());
+    }
+}

@@ -8,7 +8,7 @@ use crate::output::progress::Progress;
 use crate::{guest, setup};
 use sudbox_images::Arch;
 use sudbox_vmm::backend::{self, Offer, Refusal, Requirements};
-use sudbox_vmm::machine::Machine;
+use sudbox_vmm::machine::{BootError, Machine};
 
 /// The machine for a run of kernels of this architecture. Installs the program that it needs, and what
 /// the guest's init is built with.
@@ -41,6 +41,16 @@ pub(crate) fn offer(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyho
             "{why}; `sudbox doctor` shows what was tried, and --backend auto uses QEMU's emulation"
         )),
     })
+}
+
+/// The failure of a run whose VM did not start.
+pub(crate) fn boot_failure(error: BootError) -> anyhow::Error {
+    match error {
+        BootError::UnknownCpuModel { backend, model } => Failure::usage(format!(
+            "--cpu-model {model}: {backend} has no such CPU model; `{backend} -cpu help` lists them"
+        )),
+        error => Failure::machine(error.to_string()),
+    }
 }
 
 /// The machine that was offered. Installs its program if that is missing, and what the guest's init is

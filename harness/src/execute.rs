@@ -86,8 +86,7 @@ pub(crate) fn execute(
         vm_args.append.as_deref().unwrap_or_default()
     );
     let spec = kernel::vm_spec(&image, vm_args, initramfs, arguments);
-    let session =
-        Session::boot(&*machine, &spec).map_err(|error| Failure::machine(error.to_string()))?;
+    let session = Session::boot(&*machine, &spec).map_err(backend::boot_failure)?;
     let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
     // gdb may stop the guest for as long as a person thinks.

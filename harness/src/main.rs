@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
         }
     };
+    output::set_verbosity(cli.quiet, cli.verbose);
     // 101, which Rust has for a panic, would be a bad commit to `git bisect run`.
     std::panic::set_hook(Box::new(|panic| {
         output::say(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
@@ -82,7 +83,7 @@ fn run_verb(verb: &Verb, given: &Given) -> anyhow::Result<u8> {
         Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
         Verb::Kselftest(args) => kselftest::kselftest(args, given),
         Verb::Kernels(args) => kernels::kernels(args),
-        Verb::Doctor => doctor::doctor(),
+        Verb::Doctor { format } => doctor::doctor(format),
         Verb::Setup => doctor::set_up(),
         Verb::Completions { install: true, .. } | Verb::Completions { shell: None, .. } => {
             completions::install()

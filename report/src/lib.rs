@@ -6,11 +6,13 @@
 //! [`costs::comparison::Comparison`] are the results of measuring. Each implements [`Report`], whose
 //! [`Form`]s are a file and a row each: a table for people, KTAP, JUnit, JSON, KCIDB, HTML.
 //!
-//! [`runs::RunList`] and [`history::History`] are about earlier runs.
+//! [`runs::RunList`] and [`history::History`] are about earlier runs, [`kernels::KernelList`] is about
+//! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits.
 //!
 //! [`judgement`] decides what a verdict amounts to and the exit code. [`status_map`] translates outcomes
 //! into the words of other tools. [`text`] makes harmless what a guest printed.
 
+pub mod bisection;
 mod console_excerpt;
 pub mod costs;
 mod form;
@@ -18,6 +20,8 @@ mod forms;
 pub mod history;
 mod html_page;
 pub mod judgement;
+pub mod kernels;
+pub mod machine;
 pub mod matrix;
 pub mod runs;
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 //! The published schemas of the JSON forms, `schemas/*.json`, are those of the types that write them.
 
+use crate::bisection::Bisection;
 use crate::costs::Costs;
 use crate::costs::comparison::Comparison;
 use crate::costs::json::Document as CostsDocument;
 use crate::forms::json::Document;
 use crate::history::History;
+use crate::kernels::KernelList;
+use crate::machine::MachineReport;
 use crate::matrix::Matrix;
 use crate::matrix::json::Document as MatrixDocument;
 use crate::runs::RunList;
@@ -56,6 +59,9 @@ fn the_published_schemas_are_those_of_the_reports() {
     fits(&schema, &Matrix { plan, shards: None, found: Vec::new() });
     let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
     let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
+    fits(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
+    fits(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
+    fits(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
     fits(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
     let schema = published("report-history", &schema_for!(History));
     fits(&schema, &History::of(&[], |_| true));

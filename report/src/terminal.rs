@@ -15,17 +15,24 @@ const VALUE_LINES: usize = 16;
 pub struct Screen {
     colour: bool,
     width: usize,
+    verbose: bool,
 }
 
 impl Screen {
     /// A file or pipe: 100 columns, no colour.
-    pub const FILE: Screen = Screen { colour: false, width: 100 };
+    pub const FILE: Screen = Screen { colour: false, width: 100, verbose: false };
 
     /// A terminal of `width` columns, of which 40 to 200 are used. Whether colour may be used is for
     /// the caller to find out (`NO_COLOR`).
     #[must_use]
     pub fn terminal(width: usize, colour: bool) -> Screen {
-        Screen { colour, width: width.clamp(40, 200) }
+        Screen { colour, width: width.clamp(40, 200), verbose: false }
+    }
+
+    /// The same for a reader who asked for more than the usual.
+    #[must_use]
+    pub fn verbose(self) -> Screen {
+        Screen { verbose: true, ..self }
     }
 
     /// Columns.
@@ -57,6 +64,10 @@ impl Sheet {
 
     pub(crate) fn width(&self) -> usize {
         self.screen.width
+    }
+
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.screen.verbose
     }
 
     pub(crate) fn finish(self) -> String {

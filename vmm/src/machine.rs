@@ -172,7 +172,7 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// Why a VM did not start. The fault is this machine's, never the kernel's.
+/// The reason why a VM did not start. The kernel is never at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// A program that the backend runs is not installed.
@@ -180,6 +180,14 @@ pub enum BootError {
     Missing {
         /// Name of the program.
         program: String,
+    },
+    /// The backend has no processor of the model that was asked for.
+    #[error("{backend} has no CPU model `{model}`")]
+    UnknownCpuModel {
+        /// Name of the backend.
+        backend: String,
+        /// The model.
+        model: String,
     },
     /// The backend refused to start.
     #[error("{backend} did not start: {message}")]

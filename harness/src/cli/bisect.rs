@@ -2,11 +2,14 @@
 
 //! The command line of `sudbox bisect`.
 
+use super::formats::form_of;
 use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use sudbox_report::bisection::Bisection;
+use sudbox_report::{Form, Report as _};
 
 /// `sudbox bisect`
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -65,11 +68,21 @@ pub(crate) struct BisectArgs {
     #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"], env = "SUDBOX_RESUME", hide_env = true)]
     pub(crate) resume: bool,
 
+    /// Form of the report
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Bisection>(), default_value = "table")]
+    #[serde(skip, default = "table")]
+    pub(crate) format: &'static Form<Bisection>,
+
     #[command(flatten, next_help_heading = VM)]
     pub(crate) vm: VmArgs,
 
     #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
+}
+
+/// The form of a report if none was named.
+fn table() -> &'static Form<Bisection> {
+    &Bisection::FORMS[0]
 }
 
 impl BisectArgs {

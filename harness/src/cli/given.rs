@@ -33,7 +33,7 @@ pub(crate) struct GivenOption {
     pub(crate) values: Vec<String>,
 }
 
-/// Every option that was given, in the order of the help.
+/// Every option of a verb that was given, in the order of the help.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Given(Vec<GivenOption>);
 
@@ -75,6 +75,9 @@ impl Given {
 }
 
 fn option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
+    if arg.is_global_set() {
+        return None;
+    }
     let name = arg.get_long()?.to_owned();
     let id = arg.get_id().as_str();
     if matches.value_source(id).is_none_or(|source| source == ValueSource::DefaultValue) {

@@ -21,6 +21,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use sudbox_guest_init::sandbox::Engine;
 use sudbox_report::history::History;
+use sudbox_report::kernels::KernelList;
+use sudbox_report::machine::MachineReport;
 use sudbox_report::matrix::Matrix;
 use sudbox_report::runs::RunList;
 use sudbox_report::{Form, Verdict};
@@ -54,6 +56,14 @@ Environment:
   SUDBOX_CACHE  folder for sources, kernels and reports; ~/.cache/sudbox if not set
   NO_COLOR      no colour on a terminal")]
 pub(crate) struct Cli {
+    /// Print no progress, only the report and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say more: the report names every case that passed
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -87,7 +97,11 @@ pub(crate) enum Verb {
     /// List the kernels that are pinned, in the cache and on offer
     Kernels(KernelsArgs),
     /// Say what this machine can do and what is missing
-    Doctor,
+    Doctor {
+        /// Form of the report
+        #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
+        format: &'static Form<MachineReport>,
+    },
     /// Install what is missing; under CI, open /dev/kvm to this user
     Setup,
     /// Print a completion script for a shell, or install those and the man pages
@@ -424,6 +438,10 @@ pub(crate) struct KernelsArgs {
     /// What to do beside listing
     #[command(subcommand)]
     pub(crate) verb: Option<KernelsVerb>,
+
+    /// Form of the list
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<KernelList>(), default_value = "table")]
+    pub(crate) format: &'static Form<KernelList>,
 }
 
 #[derive(Clone, Debug, Subcommand)]

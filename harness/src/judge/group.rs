@@ -10,12 +10,12 @@ use super::shape::Group;
 use super::{CaseRunner, Place};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::output::progress::Progress;
 use crate::session::cases::{CasesRun, run_cases};
 use crate::session::conversation::{Ending, InitError};
 use crate::session::runner::Runner;
 use crate::session::vm::VmGuest;
+use crate::{backend, interrupt};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use sudbox_guest_init::case::Case;
@@ -208,8 +208,7 @@ impl<'a> GroupRunner<'a> {
             }
             None => {
                 self.result.boots += 1;
-                Session::boot(*machine, &spec)
-                    .map_err(|error| Failure::machine(error.to_string()))?
+                Session::boot(*machine, &spec).map_err(backend::boot_failure)?
             }
         };
         let vmlinux = self.runner.vmlinux.as_deref();

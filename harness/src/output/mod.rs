@@ -10,10 +10,29 @@ pub(crate) mod rerun;
 
 use crate::failure::Failure;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use sudbox_report::Screen;
 
-/// The screen or file that stdout is. Colour is only for a terminal without `NO_COLOR` (no-color.org).
+/// Whether progress is printed.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whether reports say more than the usual.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Sets the options `--quiet` and `--verbose`, for the whole process.
+pub(crate) fn set_verbosity(quiet: bool, verbose: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    VERBOSE.store(verbose, Ordering::Relaxed);
+}
+
+/// The screen or file that stdout is, for a reader who asked for more with `--verbose`.
 pub(crate) fn screen() -> Screen {
+    let screen = plain_screen();
+    if VERBOSE.load(Ordering::Relaxed) { screen.verbose() } else { screen }
+}
+
+/// The screen or file that stdout is. Colour is only for a terminal without `NO_COLOR` (no-color.org).
+fn plain_screen() -> Screen {
     if !std::io::stdout().is_terminal() {
         return Screen::FILE;
     }

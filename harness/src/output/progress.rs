@@ -7,6 +7,7 @@ use crate::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use sudbox_images::Monitor;
 
@@ -46,7 +47,9 @@ impl Progress {
     /// A line that stays.
     pub(crate) fn say(&mut self, label: &str, text: &str) {
         self.end_bar();
-        super::say(&format!("{label:>9}  {}{text}", self.about));
+        if !super::QUIET.load(Ordering::Relaxed) {
+            super::say(&format!("{label:>9}  {}{text}", self.about));
+        }
     }
 
     fn end_bar(&mut self) {
@@ -70,6 +73,9 @@ impl Monitor for Progress {
     }
 
     fn progress(&mut self, done: u64, expected: u64, unit: &str) {
+        if super::QUIET.load(Ordering::Relaxed) {
+            return;
+        }
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
                 // The total is not always known.

@@ -4,74 +4,66 @@
 
 use crate::output::{self, progress::Progress};
 use crate::setup::{self, Manager};
-use std::fmt::Write as _;
 use std::process::Command;
 use sudbox_images::{Arch, Cache, Request};
+use sudbox_report::machine::MachineReport;
+use sudbox_report::{Form, Report as _};
 use sudbox_vmm::backend::{self, Requirements};
 use sudbox_vmm::machine::Discovery;
 use sudbox_vmm::probe::{self, Finding};
 
 /// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
-pub(crate) fn doctor() -> anyhow::Result<u8> {
-    let mut text = String::new();
-    let mut line = |label: &str, what: &str| {
-        let _ = writeln!(text, "{label:>9}  {what}");
-    };
-    line("sudbox", env!("CARGO_PKG_VERSION"));
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    line("CPUs", &cpus.to_string());
+pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
+    let report = examine()?;
+    output::print(&(format.render)(&report, output::screen()))?;
+    Ok(if report.missing.is_empty() { 0 } else { 128 })
+}
+
+/// Finds out what this machine can do.
+fn examine() -> anyhow::Result<MachineReport> {
     let mut missing = Vec::new();
-    match Cache::open() {
+    let cache = match Cache::open() {
         Ok(cache) => {
-            line("cache", &cache.root().display().to_string());
             missing = sudbox_images::missing_tools(&cache, &Request::default())?;
+            cache.root().display().to_string()
         }
-        Err(error) => line("cache", &format!("not usable: {error}")),
-    }
+        Err(error) => format!("not usable: {error}"),
+    };
     let probe = probe::cached();
-    line("KVM", &format!("{}; {:.1} ms", probe.finding, probe.took.as_secs_f64() * 1000.0));
-    for step in &probe.trace {
-        line("", step);
-    }
     let own = Arch::default();
     let offer = backend::offer(
         None,
         &Requirements { arch: own, cpu_model: false, gdb: false, instruction_clock: false },
     )?;
     let qemu = setup::qemu(own);
-    if sudbox_images::is_on_path(&qemu.name) {
-        line("QEMU", &version(&qemu.name));
+    let qemu = if sudbox_images::is_on_path(&qemu.name) {
+        version(&qemu.name)
     } else if offer.program.is_some() {
+        let name = qemu.name.clone();
         missing.push(qemu);
+        format!("{name} is missing")
     } else {
-        line("QEMU", "not there; needed for --gdb and --cpu-model only");
-    }
-    line("machine", &offer.machine.describe(Discovery::default()));
-    line(
-        "ccache",
-        if sudbox_images::is_on_path("ccache") {
-            "there"
-        } else {
-            "not there; builds work without it"
-        },
-    );
-
-    let code = if missing.is_empty() {
-        line("missing", "nothing");
-        0
-    } else {
-        for tool in &missing {
-            line("missing", &tool.name);
-        }
-        if let Some(manager) = Manager::find() {
-            let packages: Vec<&'static str> =
-                missing.iter().flat_map(|tool| manager.packages(tool)).collect();
-            line("install", &manager.command(&packages).join(" "));
-        }
-        128
+        "not there; needed for --gdb and --cpu-model only".to_owned()
     };
-    output::print(&text)?;
-    Ok(code)
+    let install = Manager::find().filter(|_| !missing.is_empty()).map(|manager| {
+        let packages: Vec<&'static str> =
+            missing.iter().flat_map(|tool| manager.packages(tool)).collect();
+        manager.command(&packages).join(" ")
+    });
+    Ok(MachineReport {
+        schema: 1,
+        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cache,
+        kvm: probe.finding.to_string(),
+        kvm_micros: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
+        kvm_steps: probe.trace.clone(),
+        qemu,
+        machine: offer.machine.describe(Discovery::default()),
+        ccache: sudbox_images::is_on_path("ccache"),
+        missing: missing.into_iter().map(|tool| tool.name).collect(),
+        install,
+    })
 }
 
 /// Installs what is missing, then says what this machine can do. Where a VM could run on KVM if only
@@ -91,7 +83,7 @@ pub(crate) fn set_up() -> anyhow::Result<u8> {
     if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
         setup::open_kvm(&mut progress)?;
     }
-    doctor()
+    doctor(&MachineReport::FORMS[0])
 }
 
 fn version(program: &str) -> String {

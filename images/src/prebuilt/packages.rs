@@ -12,6 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
 use crate::types::KernelImage;
 use crate::version::{Release, Series};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A request for a package.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ pub(super) fn kernel(
         let (typed, arch) = (typed.to_owned(), arch.name());
         return Err(SourceError::ForeignPackage { typed, arch }.into());
     }
-    let record = format!("{}-{typed}", arch.name());
+    let record = record(arch, typed);
     let mut remembered = ctx.cache.read::<Found>("resolved", &record);
     let mut failed = None;
     let mut all_reached = false;
@@ -158,19 +159,37 @@ pub(crate) struct Offer {
     parts: Result<Vec<(String, String)>, String>,
 }
 
-/// The newest cloud kernel of each series that the suites have with all its parts.
+/// The cloud kernel that [`kernel`] takes for each series: the one that it took before, else the
+/// newest with all its parts in the first suites that have one.
 pub(crate) fn offers(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<(Series, Offer)>, Error> {
-    let mut all = Vec::new();
+    let mut offers: BTreeMap<Series, Offer> = BTreeMap::new();
     for suites in [Suites::System, Suites::Others] {
-        if apt::refresh(ctx, suites)? {
-            all.extend(cloud_kernels(ctx, arch, suites, "linux-image-")?);
+        if !apt::refresh(ctx, suites)? {
+            continue;
+        }
+        let all = cloud_kernels(ctx, arch, suites, "linux-image-")?;
+        let series: BTreeSet<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
+        for series in series {
+            if let Some(offer) = newest(series, all.clone()).filter(|offer| offer.parts.is_ok()) {
+                offers.entry(series).or_insert(offer);
+            }
         }
     }
-    let mut series: Vec<Series> = all.iter().filter_map(|o| Some(o.release?.series)).collect();
-    series.sort_unstable();
-    series.dedup();
-    let newest = |series| Some((series, newest(series, all.clone())?));
-    Ok(series.into_iter().filter_map(newest).filter(|(_, offer)| offer.parts.is_ok()).collect())
+    for (series, offer) in &mut offers {
+        let record = record(arch, &format!("deb:{series}"));
+        let taken = ctx.cache.read::<Found>("resolved", &record);
+        if let Some(Part { package, version, .. }) =
+            taken.and_then(|found| found.parts.into_iter().next())
+        {
+            (offer.package, offer.version) = (package, version);
+        }
+    }
+    Ok(offers.into_iter().collect())
+}
+
+/// The file in the cache's folder `resolved` that says which packages were taken.
+fn record(arch: Arch, typed: &str) -> String {
+    format!("{}-{typed}", arch.name())
 }
 
 /// The newest offer of a series. Offers with all parts take precedence, then releases over candidates, then

@@ -105,8 +105,19 @@ fn exceptions(sheet: &mut Sheet, verdict: &Verdict) {
     }
 }
 
-/// Passed cases of each group, as a grid.
+/// Passed cases of each group, as a grid; on a verbose screen, each with its promise.
 fn passes(sheet: &mut Sheet, verdict: &Verdict) {
+    if sheet.is_verbose() {
+        let passed = verdict.cases.iter().filter(|case| case.outcome == Outcome::Pass);
+        for (i, case) in passed.enumerate() {
+            if i == 0 {
+                heading(sheet, Colour::Green, "pass", "promises kept");
+            }
+            let (id, promise) = (text::line(&case.id), text::line(&case.promise));
+            sheet.wrapped("  ", "    ", &format!("{id}: {promise}"));
+        }
+        return;
+    }
     let mut groups: Vec<(&str, usize, usize)> = Vec::new();
     for case in &verdict.cases {
         let at = groups.iter().position(|group| group.0 == case.group()).unwrap_or_else(|| {

@@ -192,7 +192,14 @@ impl Machine for Qemu {
             Err(e) => return Err(system("start QEMU")(e)),
         };
         let mut vm = QemuVm { board, process, monitor, adapter, debugger, stop: Stop::default() };
-        vm.wait_until_ready(program)?;
+        vm.wait_until_ready(program).map_err(|error| match (error, &spec.cpu_model) {
+            (BootError::Refused { message, .. }, Some(model))
+                if message.contains("unable to find CPU model") =>
+            {
+                BootError::UnknownCpuModel { backend: program.to_owned(), model: model.clone() }
+            }
+            (error, _) => error,
+        })?;
         let stream = VsockStream::new(link, spec.port);
         Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
     }

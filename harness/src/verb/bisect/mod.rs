@@ -26,9 +26,12 @@ use sought::{BUILD, Seen, Shown, Sought};
 use state::{State, Store, Times, Trial};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
-use sudbox_images::{Arch, Bisection, Cache, Commit, Fault, History, Next, Request, Terms};
+use sudbox_images::{
+    Arch, Bisection as GitBisection, Cache, Commit, Fault, History, Next, Request, Terms,
+};
+use sudbox_report::bisection::Bisection;
 use sudbox_report::costs::Unit;
-use sudbox_report::{Outcome, Verdict};
+use sudbox_report::{Form, Outcome, Report as _, Screen, Verdict};
 use sudbox_vmm::machine::Machine;
 
 /// git's log of the bisection, in the bisection's folder.
@@ -58,12 +61,12 @@ pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
         }
         store.clear()?;
         store.write(&state)?;
-        return go_on(state, &store, &history, Some(judge), progress);
+        return go_on(state, &store, &history, Some(judge), args.format, progress);
     }
     store.read()?;
     history.hold(&mut progress)?;
     let state = store.read()?;
-    go_on(state, &store, &history, None, progress)
+    go_on(state, &store, &history, None, args.format, progress)
 }
 
 /// Understands what was typed.
@@ -119,6 +122,7 @@ fn go_on(
     store: &Store,
     history: &History<'_>,
     known: Option<Judge>,
+    format: &Form<Bisection>,
     mut progress: Progress,
 ) -> anyhow::Result<u8> {
     let request = kernel::request("", &state.args.build, &state.given)?;
@@ -146,21 +150,29 @@ fn go_on(
     };
     state.over = true;
     store.write(&state)?;
-    let text = match &next {
-        Next::Found(id) => summary::found(&state, &history.commit(id)?, history, store.path()),
+    let (text, found) = match &next {
+        Next::Found(id) => {
+            let commit = history.commit(id)?;
+            (summary::found(&state, &commit, history, store.path()), vec![commit])
+        }
         Next::Skipped(ids) => {
             let commits: Result<Vec<Commit>, _> = ids.iter().map(|id| history.commit(id)).collect();
-            summary::skipped(&state, &commits?, store.path())
+            let commits = commits?;
+            (summary::skipped(&state, &commits, store.path()), commits)
         }
         Next::ChangedBefore(id) => {
             return Err(Failure::usage(changed_before(&state, &history.commit(id)?)));
         }
         Next::Judge(..) => unreachable!("seek() ends where there is nothing left to judge"),
     };
-    store.keep("report.txt", &text)?;
-    output::print(&text)?;
+    let code = if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 };
+    let report = summary::report(&state, &found, code, store.path(), text);
+    for form in Bisection::FORMS {
+        store.keep(form.file_name, &(form.render)(&report, Screen::FILE))?;
+    }
+    output::print(&(format.render)(&report, output::screen()))?;
     commits.progress.say("report", &store.path().display().to_string());
-    Ok(if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 })
+    Ok(code)
 }
 
 fn how_to_go_on() -> String {
@@ -290,7 +302,7 @@ impl CommitJudge<'_> {
         let selection = selection_of(&sought, &state.args)?;
         let (old, new) = state.old_new();
         let (bisection, mut next) =
-            Bisection::begin(self.history, sought.terms, &old.id, &new.id, &mut self.progress)?;
+            GitBisection::begin(self.history, sought.terms, &old.id, &new.id, &mut self.progress)?;
         for (trial, mark) in &state.steps {
             next = bisection.mark(&trial.commit.id, *mark, &mut self.progress)?;
         }

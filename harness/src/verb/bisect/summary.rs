@@ -8,6 +8,7 @@ use super::state::{State, Times, Trial};
 use std::fmt::Write as _;
 use std::path::Path;
 use sudbox_images::{Commit, History, Mark};
+use sudbox_report::bisection::{BisectedCommit, Bisection, BisectionStep, SoughtCase};
 use sudbox_report::text::line;
 
 /// One commit is the one.
@@ -66,6 +67,43 @@ pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> Strin
     tell_sought(&mut text, sought);
     tell_steps(&mut text, state, sought, folder);
     text
+}
+
+/// The report: the commits that were found, the cases, the steps, and the text for people.
+pub(super) fn report(
+    state: &State,
+    found: &[Commit],
+    exit_code: u8,
+    folder: &Path,
+    text: String,
+) -> Bisection {
+    let commit =
+        |commit: &Commit| BisectedCommit { id: commit.id.clone(), subject: line(&commit.subject) };
+    let Some(sought) = &state.sought else { return Bisection { text, ..Bisection::default() } };
+    let step = |trial: &Trial, mark: Mark| BisectionStep {
+        commit: commit(&trial.commit),
+        is: mark.word(sought.terms).to_owned(),
+        make_millis: trial.times.make,
+        vm_millis: trial.times.vm,
+        millis: trial.times.all,
+    };
+    let ends = state.ends.iter().zip([true, false]).map(|(trial, is_good)| {
+        step(trial, if is_good == state.good_is_new { Mark::New } else { Mark::Old })
+    });
+    Bisection {
+        schema: 1,
+        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        exit_code,
+        commits: found.iter().map(commit).collect(),
+        sought: sought
+            .differences
+            .iter()
+            .map(|d| SoughtCase { id: d.id.clone(), old: d.old, new: d.new })
+            .collect(),
+        steps: ends.chain(state.steps.iter().map(|(trial, mark)| step(trial, *mark))).collect(),
+        folder: folder.display().to_string(),
+        text,
+    }
 }
 
 /// One line on the result of a step.

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The result of a bisection.
+
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::form::{Form, Report};
+use crate::forms::json::pretty;
+
+/// A commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BisectedCommit {
+    /// The full hash.
+    pub id: String,
+    /// First line of the message.
+    pub subject: String,
+}
+
+/// A case whose outcome differs between the ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SoughtCase {
+    /// The case.
+    pub id: String,
+    /// Its outcome at the older end.
+    pub old: Outcome,
+    /// Its outcome at the newer end.
+    pub new: Outcome,
+}
+
+/// A commit that was judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BisectionStep {
+    /// The commit.
+    #[serde(flatten)]
+    pub commit: BisectedCommit,
+    /// The commit's state in git's terms: `good`, `bad`, `old`, `new` or `skip`.
+    pub is: String,
+    /// Time of make in milliseconds.
+    pub make_millis: u64,
+    /// Time of the VMs in milliseconds.
+    pub vm_millis: u64,
+    /// Time of the whole step in milliseconds.
+    pub millis: u64,
+}
+
+/// The result of a bisection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Bisection {
+    /// Version of the schema.
+    pub schema: u32,
+    /// Version of sudbox.
+    pub sudbox: String,
+    /// The exit code.
+    pub exit_code: u8,
+    /// The first changed commit; or all that may be it, if the others cannot be judged.
+    pub commits: Vec<BisectedCommit>,
+    /// The cases whose change was sought.
+    pub sought: Vec<SoughtCase>,
+    /// The commits that were judged: the good end, the bad end, then the steps in their order.
+    pub steps: Vec<BisectionStep>,
+    /// The folder with the reports of each step.
+    pub folder: String,
+    /// The report for people.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Report for Bisection {
+    const FORMS: &'static [Form<Bisection>] = &[
+        Form {
+            name: "table",
+            about: "For people",
+            file_name: "report.txt",
+            render: |bisection, _| bisection.text.clone(),
+        },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "report.json",
+            render: |bisection, _| pretty(bisection),
+        },
+    ];
+}

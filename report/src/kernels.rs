@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The kernels that are pinned, in the cache and on offer.
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use crate::form::{Form, Report};
+use crate::forms::json::pretty;
+use crate::terminal::{Screen, Sheet};
+use crate::text;
+
+/// A kernel, or a part of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KernelEntry {
+    /// The kernel as typed after `KERNEL=`, or the name of the cache's entry.
+    pub name: String,
+    /// `pinned`, `pinned, default`, `on offer`, or `cached` and the kind of the cache's entry.
+    pub state: String,
+    /// Size in bytes, of an entry of the cache.
+    pub bytes: Option<u64>,
+    /// Seconds since it was used last, of an entry of the cache.
+    pub unused_seconds: Option<u64>,
+    /// The package, or the origin of an image.
+    pub origin: String,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KernelList {
+    /// Version of the schema.
+    pub schema: u32,
+    /// The kernels.
+    pub kernels: Vec<KernelEntry>,
+}
+
+impl KernelList {
+    /// The list of these kernels.
+    #[must_use]
+    pub fn of(kernels: Vec<KernelEntry>) -> KernelList {
+        KernelList { schema: 1, kernels }
+    }
+
+    /// The size of all entries in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.kernels.iter().filter_map(|entry| entry.bytes).sum()
+    }
+}
+
+impl Report for KernelList {
+    const FORMS: &'static [Form<KernelList>] = &[
+        Form { name: "table", about: "For people", file_name: "kernels.txt", render },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "kernels.json",
+            render: |list, _| pretty(list),
+        },
+    ];
+}
+
+fn render(list: &KernelList, screen: Screen) -> String {
+    let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
+    rows.extend(list.kernels.iter().map(|entry| {
+        [
+            text::line(&entry.name),
+            entry.state.clone(),
+            entry.bytes.map(size).unwrap_or_default(),
+            entry.unused_seconds.map(age).unwrap_or_default(),
+            text::line(&entry.origin),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| text::columns(&row[column])).max();
+    let widths: Vec<usize> = (0..5).map(|column| width(column).unwrap_or(0)).collect();
+    let mut sheet = Sheet::new(screen);
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| text::fill(cell, width + 2));
+        sheet.line(cells.collect::<String>().trim_end());
+    }
+    sheet.finish()
+}
+
+/// A size in the binary unit that fits, such as `5.0 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+fn age(seconds: u64) -> String {
+    match seconds / 3600 {
+        0 => "now".into(),
+        hours @ 1..=47 => format!("{hours} h ago"),
+        hours => format!("{} days ago", hours / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let entry = KernelEntry {
+            name: "6.12.117".into(),
+            state: "cached image".into(),
+            bytes: Some(5 << 20),
+            unused_seconds: Some(72 * 3600),
+            origin: "a".into(),
+        };
+        let offer = KernelEntry {
+            name: "deb:6.12".into(),
+            state: "on offer".into(),
+            bytes: None,
+            unused_seconds: None,
+            origin: "b".into(),
+        };
+        let list = KernelList::of(vec![entry, offer]);
+        assert_eq!(
+            render(&list, Screen::FILE),
+            "KERNEL    STATE         SIZE     USED        WHAT\n\
+             6.12.117  cached image  5.0 MiB  3 days ago  a\n\
+             deb:6.12  on offer                           b\n"
+        );
+        assert_eq!(list.bytes(), 5 << 20);
+        assert_eq!([age(0), age(3 * 3600), age(47 * 3600)], ["now", "3 h ago", "47 h ago"]);
+    }
+}

@@ -138,6 +138,9 @@ fn unknown(word: &str) -> String {
         .map(|name| (distance(if name.contains('/') { word } else { group }, name), name))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, name)| *distance <= name.len() / 3);
+    if let Some((0, name)) = nearest {
+        return format!("the group `{name}` has no case `{rest}`: `sudbox run --list` lists them");
+    }
     let hint = match nearest {
         Some((_, name)) if !name.contains('/') && !rest.is_empty() => {
             format!("; did you mean `{name}/{rest}`?")

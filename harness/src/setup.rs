@@ -90,7 +90,7 @@ pub(crate) fn install(tools: &[Tool], progress: &mut Progress) -> anyhow::Result
     if packages.is_empty() {
         return Err(Failure::machine(format!(
             "missing: {names}; no package is known for it, so install it by hand or name another \
-             with CC=, LLVM= or CROSS_COMPILE="
+             with --cc, --llvm or --cross-compile (CC=, LLVM=, CROSS_COMPILE=)"
         )));
     }
     let command = manager.command(&packages);

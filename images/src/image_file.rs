@@ -99,6 +99,8 @@ pub enum ImageError {
     Unknown,
     #[error("an ELF file for another machine ({machine}), not for {arch}")]
     ForeignElf { machine: u16, arch: &'static str },
+    #[error("a 32-bit ELF file: sudbox boots kernels of 64 bits")]
+    Elf32,
     #[error("an ELF file, which cannot be booted; name its {0}")]
     UnbootableElf(&'static str),
     #[error("an ELF object or core file, not a vmlinux")]
@@ -189,6 +191,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// Checks that an ELF file is a whole vmlinux.
 fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), ImageError> {
     let data = &ReadCache::new(file);
+    // EI_CLASS (elf(5)).
+    if head.get(4) == Some(&1) {
+        return Err(ImageError::Elf32);
+    }
     if head.len() < size_of::<FileHeader64<Endianness>>() {
         return Err(ImageError::TruncatedElf);
     }

@@ -94,7 +94,8 @@ impl Reference {
             return Ok(release(Wanted::Version(version)));
         }
         let path = expand_home(Path::new(text));
-        if path.exists() {
+        // The entry may be a symbolic link that leads nowhere.
+        if path.symlink_metadata().is_ok() {
             return of_path(text, &path, arch);
         }
         if linux.is_some() && !text.starts_with(['.', '/', '~']) {

@@ -83,7 +83,7 @@ impl fmt::Display for UnknownArch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "ARCH={}: this version of sudbox judges kernels for {} only",
+            "architecture {}: this version of sudbox judges kernels for {} only",
             self.0,
             Arch::ALL.map(Arch::name).join(", ")
         )

@@ -51,7 +51,12 @@ fn variables_of_make_that_are_unknown() {
     let output = make.output().expect("make");
     assert!(!output.status.success());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("unknown variable KERNL"), "{stderr}");
+    assert!(stderr.contains("KERNL= is unknown"), "{stderr}");
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(["-n", "bench", "CASES=core"]);
+    let output = make.output().expect("make");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("CASES= is unknown to `make bench`"));
     let mut make = Command::new("make");
     make.current_dir(root()).args(["-n", "test-kernel", "KERNEL=7.3"]);
     let output = make.output().expect("make");

@@ -78,7 +78,11 @@ fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut places = std::env::split_paths(&path).map(|place| directory.join(place).join(name));
         places.find(|path| is_executable(path)).ok_or_else(|| {
-            Failure::usage(format!("no program `{shown}` is in PATH; ./{shown} is one right here"))
+            let hint = match is_executable(&directory.join(name)) {
+                true => format!("; ./{shown} is one right here"),
+                false => String::new(),
+            };
+            Failure::usage(format!("no program `{shown}` is in PATH{hint}"))
         })?
     };
     match std::fs::metadata(&path) {

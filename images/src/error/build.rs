@@ -11,16 +11,16 @@ use crate::makefile::NotATree;
 /// A configuration that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("FLAVOUR={flavour}: unknown flavour; use one of {known}")]
+    #[error("flavour {flavour}: unknown; use one of {known}")]
     NoSuchFlavour { flavour: String, known: String },
     #[error(
-        "CONFIG={}: cannot be read: {why}; name a file with lines such as CONFIG_X=y",
+        "fragment {}: cannot be read: {why}; name a file with lines such as CONFIG_X=y",
         file.display()
     )]
     Unreadable { file: PathBuf, why: io::Error },
-    #[error("CONFIG={}: line {number} is not a setting such as CONFIG_X=y: {line}", file.display())]
+    #[error("fragment {}: line {number} is not a setting such as CONFIG_X=y: {line}", file.display())]
     NotASetting { file: PathBuf, number: usize, line: String },
-    #[error("CONFIG={fragment} takes out what sudbox needs: {missing}; leave these as they are")]
+    #[error("fragment {fragment} takes out what sudbox needs: {missing}; leave these as they are")]
     TakesOut { fragment: String, missing: String },
     #[error(
         "this kernel cannot be configured: its final .config lacks {missing}; see \
@@ -28,8 +28,8 @@ pub enum ConfigError {
     )]
     Lacks { missing: String },
     #[error(
-        "CONFIG= turns on {symbol}, whose headers are left out of the sources that sudbox keeps; \
-         give a source tree (KERNEL=directory) to build with it"
+        "a fragment turns on {symbol}, whose headers are left out of the sources that sudbox keeps; \
+         give a source tree to build with it"
     )]
     LeftOut { symbol: &'static str },
     #[error("sudbox was built with a broken required.list: {line}")]
@@ -51,15 +51,15 @@ impl ConfigError {
 /// A patch that cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
-    #[error("PATCHES={}: {why}; {GIVE}", path.display())]
+    #[error("patches {}: {why}; {GIVE}", path.display())]
     Unreadable { path: PathBuf, why: io::Error },
-    #[error("PATCHES={}: {label} cannot be read: {why}; {GIVE}", path.display())]
+    #[error("patches {}: {label} cannot be read: {why}; {GIVE}", path.display())]
     FileUnreadable { path: PathBuf, label: String, why: io::Error },
-    #[error("PATCHES={}: it changes no file; {GIVE}", path.display())]
+    #[error("patches {}: it changes no file; {GIVE}", path.display())]
     Empty { path: PathBuf },
-    #[error("PATCHES=: {label} is encoded as {encoding}: save the letters as plain text")]
+    #[error("patches: {label} is encoded as {encoding}: save the letters as plain text")]
     Encoded { label: String, encoding: String },
-    #[error("PATCHES=: {label} names a file outside the tree: {file}")]
+    #[error("patches: {label} names a file outside the tree: {file}")]
     OutsideTree { label: String, file: String },
     #[error("the patch {label} does not apply to this kernel: {said}")]
     DoesNotApply { label: String, said: String },
@@ -95,7 +95,7 @@ pub enum BuildError {
     UnusableCache { cache: PathBuf },
     #[error(
         "the compiler was killed, most likely because this machine ran out of memory; try again \
-         with a smaller JOBS="
+         with fewer --jobs (JOBS=)"
     )]
     CompilerKilled,
     #[error("cannot strip {}: {said}", file.display())]

@@ -10,39 +10,39 @@ use super::Fault;
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error(
-        "LINUX={}: not a git repository that git can read; name a checkout of Linux with its \
+        "git tree {}: not a git repository that git can read; name a checkout of Linux with its \
          history and tags",
         linux.display()
     )]
     NotARepository { linux: PathBuf },
     #[error(
-        "LINUX={0}: a shallow clone, which lacks commits; fetch them with `git -C {0} fetch \
+        "git tree {0}: a shallow clone, which lacks commits; fetch them with `git -C {0} fetch \
          --unshallow`",
         linux.display()
     )]
     Shallow { linux: PathBuf },
     #[error(
-        "LINUX={0}: a partial clone, which lacks the files of old commits; fetch them with `git -C \
+        "git tree {0}: a partial clone, which lacks the files of old commits; fetch them with `git -C \
          {0} fetch --refetch --no-filter`",
         linux.display()
     )]
     Partial { linux: PathBuf },
     #[error(
-        "LINUX={}: git knows no commit `{name}` there; name a tag, a branch or a commit that it has \
+        "git tree {}: git knows no commit `{name}` there; name a tag, a branch or a commit that it has \
          (`git fetch --tags` gets new ones)",
         linux.display()
     )]
     NoCommit { linux: PathBuf, name: String },
     #[error(
-        "KERNEL={name}: LINUX={} is a shallow clone that does not reach it; run git fetch \
+        "kernel {name}: the git tree {} is a shallow clone that does not reach it; run git fetch \
          --unshallow there",
         linux.display()
     )]
     BeyondShallow { linux: PathBuf, name: String },
-    #[error("KERNEL={name}: LINUX={} has no such commit, branch or tag", linux.display())]
+    #[error("kernel {name}: the git tree {} has no such commit, branch or tag", linux.display())]
     NoSuchCommit { linux: PathBuf, name: String },
     #[error(
-        "LINUX={}: commit `{name}` is not a Linux source tree: it has no {missing} at its top",
+        "git tree {}: commit `{name}` is not a Linux source tree: it has no {missing} at its top",
         linux.display()
     )]
     NotLinux { linux: PathBuf, name: String, missing: &'static str },

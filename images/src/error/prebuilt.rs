@@ -12,22 +12,22 @@ use crate::image_file::ImageError;
 #[derive(Debug, thiserror::Error)]
 pub enum PrebuiltError {
     #[error(
-        "KERNEL=installed: no kernel is installed here: there is neither /boot/vmlinuz-* nor \
+        "kernel installed: no kernel is installed here: there is neither /boot/vmlinuz-* nor \
          /usr/lib/modules/*/vmlinuz; name another"
     )]
     NothingInstalled,
-    #[error("KERNEL={typed}: {}: {why}", path.display())]
+    #[error("kernel {typed}: {}: {why}", path.display())]
     Installed { typed: String, path: PathBuf, why: ImageError },
-    #[error("KERNEL={typed}: cannot be read: {why}")]
+    #[error("kernel {typed}: cannot be read: {why}")]
     Unreadable { typed: String, why: io::Error },
-    #[error("KERNEL={typed}: {why}")]
+    #[error("kernel {typed}: {why}")]
     Package { typed: String, why: DebError },
-    #[error("KERNEL={typed}: {why}")]
+    #[error("kernel {typed}: {why}")]
     Image { typed: String, why: DamagedImage },
-    #[error("KERNEL={typed}: {why}")]
+    #[error("kernel {typed}: {why}")]
     Module { typed: String, why: ModuleError },
     #[error(
-        "KERNEL={typed}: its {module} is a module that is not at hand; give the package, or put \
+        "kernel {typed}: its {module} is a module that is not at hand; give the package, or put \
          lib/modules of this kernel beside its directory"
     )]
     ModuleMissing { typed: String, module: &'static str },

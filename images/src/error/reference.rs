@@ -10,35 +10,35 @@ use crate::makefile::NotATree;
 /// The accepted references, for messages.
 pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series such as 6.12, latest, \
      stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
-     deb:6.12 or deb:PACKAGE, or a commit of the git tree in LINUX=";
+     deb:6.12 or deb:PACKAGE, or a commit of the git tree of --linux (LINUX=)";
 
 /// A reference that names no kernel. `typed` is the reference.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    #[error("KERNEL={typed} is not for {arch}; pinned for it: {pinned}; {ACCEPTED}")]
+    #[error("kernel {typed} is not for {arch}; pinned for it: {pinned}; {ACCEPTED}")]
     NotForArch { typed: String, arch: &'static str, pinned: String },
-    #[error("KERNEL={typed}: the kernel that is running here has no image to boot; {ACCEPTED}")]
+    #[error("kernel {typed}: the kernel that is running here has no image to boot; {ACCEPTED}")]
     Running { typed: String },
-    #[error("KERNEL={typed}: there is no such file or directory; {ACCEPTED}")]
+    #[error("kernel {typed}: there is no such file or directory; {ACCEPTED}")]
     NoSuchFile { typed: String },
-    #[error("KERNEL={typed}: neither a version nor a file; pinned here: {pinned}; {ACCEPTED}")]
+    #[error("kernel {typed}: neither a version nor a file; pinned here: {pinned}; {ACCEPTED}")]
     NotAVersion { typed: String, pinned: String },
     #[error(
-        "KERNEL={typed}: not the name of a package; give a series such as deb:6.12 or a package \
+        "kernel {typed}: not the name of a package; give a series such as deb:6.12 or a package \
          such as deb:linux-image-6.12.117+deb12-cloud-amd64"
     )]
     NotAPackage { typed: String },
-    #[error("KERNEL={typed}: cannot be read: {why}")]
+    #[error("kernel {typed}: cannot be read: {why}")]
     Unreadable { typed: String, why: io::Error },
-    #[error("KERNEL={typed}: {why}")]
+    #[error("kernel {typed}: {why}")]
     NotAKernel { typed: String, why: ImageError },
     #[error(
-        "KERNEL={typed}: not a Linux source tree: {why}; name the directory that holds Linux's \
+        "kernel {typed}: not a Linux source tree: {why}; name the directory that holds Linux's \
          top Makefile"
     )]
     NotATree { typed: String, why: NotATree },
     #[error(
-        "KERNEL={typed} is a prebuilt kernel, which cannot be patched: name a release or a tree"
+        "kernel {typed} is a prebuilt kernel, which cannot be patched: name a release or a tree"
     )]
     PatchedPrebuilt { typed: String },
     #[error("{typed} is a prebuilt kernel and has no selftests: name a release or a tree")]

@@ -12,24 +12,24 @@ use crate::version::{Release, Version};
 pub enum SourceError {
     #[error(
         "no source of linux {version} can be reached: neither {sources}; connect this machine, set \
-         the proxy variables, or give a source tree (KERNEL=directory or LINUX=git tree)"
+         the proxy variables, or give a source tree, or a git tree with --linux (LINUX=)"
     )]
     Unreachable { version: Version, sources: String },
     #[error(
-        "KERNEL={version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
+        "kernel {version}: no source has a release of this series; on offer: {offers}; {ACCEPTED}"
     )]
     NoSuchSeries { version: Version, offers: String },
-    #[error("{stands_in}, which EXACT= (--exact) refuses")]
+    #[error("{stands_in}, which --exact (EXACT=) refuses")]
     NotExact { stands_in: String },
-    #[error("KERNEL={name}: upstream's releases.json names no release; name one, such as 6.12")]
+    #[error("kernel {name}: upstream's releases.json names no release; name one, such as 6.12")]
     NothingReleased { name: &'static str },
     #[error(
-        "KERNEL={name}: it is v{release}, which no source has; give a git tree (LINUX=), or name \
+        "kernel {name}: it is v{release}, which no source has; give a git tree with --linux (LINUX=), or name \
          another release"
     )]
     NewestNowhere { name: &'static str, release: Release },
     #[error(
-        "KERNEL={name}: neither upstream nor the distribution's packages can be reached; connect \
+        "kernel {name}: neither upstream nor the distribution's packages can be reached; connect \
          this machine, set the proxy variables, or name a release that is in the cache (sudbox \
          kernels)"
     )]
@@ -62,25 +62,25 @@ pub enum SourceError {
     )]
     DamagedRecord { version: String },
     #[error(
-        "KERNEL={typed}: packages are taken for this machine's own architecture only; for {arch} \
+        "kernel {typed}: packages are taken for this machine's own architecture only; for {arch} \
          name a release, a tree or an image"
     )]
     ForeignPackage { typed: String, arch: &'static str },
     #[error(
-        "KERNEL={typed}: the packages have it in part: {package} is there, its part {part} is not; \
+        "kernel {typed}: the packages have it in part: {package} is there, its part {part} is not; \
          name another (sudbox kernels lists those that are whole)"
     )]
     PackageInPart { typed: String, package: String, part: String },
     #[error(
-        "KERNEL={typed}: packages by name need apt, which this machine has not; give the .deb file"
+        "kernel {typed}: packages by name need apt, which this machine has not; give the .deb file"
     )]
     NeedsApt { typed: String },
     #[error(
-        "KERNEL={typed}: the distribution's packages cannot be reached; connect this machine, set \
+        "kernel {typed}: the distribution's packages cannot be reached; connect this machine, set \
          the proxy variables, or give the .deb file"
     )]
     PackagesUnreachable { typed: String },
-    #[error("KERNEL={typed}: the distribution has no such package; on offer: {offers}; {ACCEPTED}")]
+    #[error("kernel {typed}: the distribution has no such package; on offer: {offers}; {ACCEPTED}")]
     NoSuchPackage { typed: String, offers: String },
     #[error(
         "this machine's Rust has no standard library for {target} ({why}); with rustup: rustup \

@@ -29,7 +29,7 @@ enum Locator {
 
 impl Source for Git {
     fn name(&self) -> &'static str {
-        "the git tree in LINUX="
+        "the git tree of --linux (LINUX=)"
     }
 
     fn keys(&self) -> &'static [&'static str] {

@@ -153,7 +153,7 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     let url = format!("{}/{path}", ctx.net.archive);
     ctx.phase(&format!("downloading {url}"));
     if let Err(curl::Failed { said, .. }) = curl::download(ctx, &url, &to, TARBALL)? {
-        let advice = "try again, or give a source tree (KERNEL=directory)";
+        let advice = "try again, or give a source tree";
         return Err(SourceError::Download { what: url, said, advice }.into());
     }
     let sum = sha256_of(&to)?;

@@ -2,35 +2,35 @@
 
 //! Runs `git bisect` on a [`History`].
 //!
-//! The state of git is not relied on: the caller records the marks, and after an interruption
-//! replays them into a new bisection.
+//! The caller records the marks. After an interruption, the caller begins a new bisection and sets the
+//! recorded marks again, so that git's own state need not survive.
 
 use crate::error::{Error, GitError};
 use crate::history::History;
 use crate::monitor::Monitor;
 
-/// git's terms for the two ends.
+/// git's pair of terms (git-bisect(1), "Alternate terms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Terms {
-    /// The commit that broke something.
+    /// `good` and `bad`: looks for the commit that broke something.
     GoodBad,
-    /// The commit that changed something, for the better.
+    /// `old` and `new`: looks for the commit that fixed something.
     OldNew,
 }
 
-/// The judgement of a commit.
+/// The mark of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Mark {
-    /// As the old end.
+    /// The commit behaves like the old end.
     Old,
-    /// As the new end.
+    /// The commit behaves like the new end.
     New,
-    /// It cannot be judged.
+    /// The commit cannot be judged.
     Skip,
 }
 
 impl Mark {
-    /// git's term for it.
+    /// The subcommand of `git bisect` that sets this mark.
     #[must_use]
     pub fn word(self, terms: Terms) -> &'static str {
         match (self, terms) {
@@ -43,7 +43,7 @@ impl Mark {
     }
 }
 
-/// A bisection that is going on.
+/// A running bisection.
 #[derive(Debug)]
 pub struct Bisection<'a> {
     history: &'a History<'a>,
@@ -53,22 +53,23 @@ pub struct Bisection<'a> {
 /// The next step of a bisection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This commit is to be judged; the number is that of the commits that are left.
+    /// Judge this commit. The number is the count of candidates left.
     Judge(String, u64),
-    /// This is the first commit with what the new end has.
+    /// This commit is the first one that behaves like the new end.
     Found(String),
-    /// The first commit is one of these; all but the last one were skipped.
+    /// The first such commit is one of these; all but the last were skipped.
     Skipped(Vec<String>),
-    /// The ends' common ancestor already has what the new end has: it was changed on the old
-    /// end's side.
+    /// The merge base of the two ends already behaves like the new end, so the change happened on the
+    /// old end's branch.
     ChangedBefore(String),
 }
 
 impl<'a> Bisection<'a> {
-    /// Begins between two commits, named by their object names. A former bisection is dropped.
+    /// Begins a bisection between two commits, given by their object names. Discards an earlier
+    /// bisection.
     ///
     /// # Errors
-    /// [`GitError`] if git cannot.
+    /// [`GitError`] if git fails.
     pub fn begin(
         history: &'a History<'a>,
         terms: Terms,
@@ -76,10 +77,10 @@ impl<'a> Bisection<'a> {
         new: &str,
         monitor: &mut dyn Monitor,
     ) -> Result<(Bisection<'a>, Next), Error> {
-        history.begin(monitor)?;
+        history.recreate(monitor)?;
         let mut git = history.command();
         git.args(["update-ref", "--no-deref", "HEAD", new]);
-        history.done("begin a bisection", git, monitor)?;
+        history.run_checked("begin a bisection", git, monitor)?;
         let mut start = vec!["start"];
         if terms == Terms::OldNew {
             start.extend(["--term-old=old", "--term-new=new"]);
@@ -98,17 +99,17 @@ impl<'a> Bisection<'a> {
         self.bisect(&[mark.word(self.terms), commit], commit, monitor)
     }
 
-    /// The log of the bisection, as `git bisect replay` takes it.
+    /// The lines of `git bisect log`, which `git bisect replay` accepts.
     ///
     /// # Errors
     /// As [`Bisection::begin`].
     pub fn log(&self, monitor: &mut dyn Monitor) -> Result<Vec<String>, Error> {
         let mut git = self.history.command();
         git.args(["bisect", "log"]);
-        self.history.done("read git's log of the bisection", git, monitor)
+        self.history.run_checked("read git's log of the bisection", git, monitor)
     }
 
-    /// Runs `git bisect` with these arguments, which are about this commit.
+    /// Runs `git bisect` with these arguments, which mark or name `commit`.
     fn bisect(
         &self,
         arguments: &[&str],
@@ -117,18 +118,18 @@ impl<'a> Bisection<'a> {
     ) -> Result<Next, Error> {
         let mut git = self.history.command();
         git.arg("bisect").args(arguments);
-        let (status, said) = self.history.run(git, monitor)?;
-        if let Some(end) = self.end(&self.log(monitor)?) {
-            return Ok(end);
+        let (status, output) = self.history.run(git, monitor)?;
+        if let Some(result) = self.result(&self.log(monitor)?) {
+            return Ok(result);
         }
         if status.code() == Some(MERGE_BASE) {
             return Ok(Next::ChangedBefore(commit.to_owned()));
         }
-        self.proposed(&said, monitor)
+        self.proposed(&output, monitor)
     }
 
-    /// The end of the bisection, if git's log has one.
-    fn end(&self, log: &[String]) -> Option<Next> {
+    /// The result of the bisection, if git's log has one.
+    fn result(&self, log: &[String]) -> Option<Next> {
         let commits = |mark: &str| -> Vec<String> {
             let mark = format!("# {mark}first {} commit: [", Mark::New.word(self.terms));
             let ids =
@@ -142,15 +143,15 @@ impl<'a> Bisection<'a> {
         (!possible.is_empty()).then_some(Next::Skipped(possible))
     }
 
-    /// The commit that git proposes next. Its exit status does not tell: it is an error also when
-    /// git proposes the ends' common ancestor (`BISECT_INTERNAL_...` in git's bisect.h).
-    fn proposed(&self, said: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
+    /// The commit that git proposes next, from `BISECT_HEAD`. git's exit status is of no use: git also
+    /// exits with an error when it proposes the merge base (`BISECT_INTERNAL_...` in git's bisect.h).
+    fn proposed(&self, output: &[String], monitor: &mut dyn Monitor) -> Result<Next, Error> {
         let history = self.history;
         let mut git = history.command();
         git.args(["rev-parse", "--verify", "--quiet", "BISECT_HEAD"]);
         let (_, proposed) = history.run(git, monitor)?;
         let Some(commit) = proposed.first() else {
-            return Err(GitError::CannotBisect { said: said.join("; ") }.into());
+            return Err(GitError::CannotBisect { output: output.join("; ") }.into());
         };
         let mut git = history.command();
         git.args([
@@ -160,7 +161,7 @@ impl<'a> Bisection<'a> {
             "--not",
         ]);
         git.arg(format!("--glob=refs/bisect/{}-*", Mark::Old.word(self.terms)));
-        let left = history.done("count the commits that are left", git, monitor)?;
+        let left = history.run_checked("count the commits that are left", git, monitor)?;
         let left = left.first().and_then(|count| count.parse().ok()).unwrap_or_default();
         Ok(Next::Judge(commit.clone(), left))
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Configures and builds a kernel in a build slot, and puts the image into the cache.
+//! Configures and builds a kernel in a build slot, and stores the image in the cache.
 //!
-//! A build slot is an `O=` directory of one source, configuration and compiler. It is locked and
-//! kept, so that the next build of the same source is incremental.
+//! A build slot is the `O=` directory of one source, configuration and compiler. It stays in the
+//! cache, so that the next build of the same source is incremental, and is locked during a build.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,28 +16,28 @@ use crate::config::Configuration;
 use crate::ctx::Ctx;
 use crate::error::{BuildError, ConfigError, Context as _, Error, is_full_disk};
 use crate::hash::digest;
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::makefile;
 use crate::process::Event;
 use crate::toolchain::Toolchain;
 use crate::types::{KernelImage, Request};
 use crate::{cache, process, source_filter};
 
-/// Version of the image format. It changes whenever the same inputs give another image.
+/// Version of the image format, part of every key. Change it when the same inputs give another image.
 const FORMAT: &str = "sudbox image 2";
 
-/// Prefix of a build slot's name. Slots are directories in the source: only then are the paths on
-/// kbuild's command lines relative (`srcroot := ..` in the top Makefile), and ccache finds a file
-/// that was compiled in another tree, mirror or cache.
+/// Prefix of a build slot's name. A slot is a subdirectory of the source, so that kbuild's command
+/// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that were
+/// compiled in another tree, mirror or cache.
 const SLOT: &str = "sudbox-";
 
-/// Number of `CC` lines of a first build, for the progress bar, until one was counted.
+/// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
 const UNITS: u64 = 800;
 
-/// Number of last lines of a build that are shown if no line is an error.
+/// Number of the last lines of output to show if a build fails without an error line.
 const LAST_LINES: usize = 6;
 
-/// The settings of a build, whatever its source.
+/// The settings of a build that do not depend on its source.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) arch: Arch,
@@ -47,10 +47,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The options of a request.
+    /// The build settings of a request.
     ///
     /// # Errors
-    /// For an unknown flavour, or a fragment that cannot be read.
+    /// If the flavour is unknown, or a fragment cannot be read.
     pub(crate) fn of(request: &Request) -> Result<Options, Error> {
         let Request { arch, flavour, fragments, toolchain, .. } = request;
         let configuration = Configuration::new(*arch, flavour, fragments)?;
@@ -58,24 +58,24 @@ impl Options {
     }
 }
 
-/// The identity of a kernel source that can be built from.
+/// The identity of a kernel source. Its texts are hashed into cache keys.
 #[derive(Debug)]
 pub(crate) struct SourceIdentity {
-    /// Names the content.
+    /// Identifies the content of all files.
     pub(crate) content: String,
-    /// Names the part of the content that decides about the configuration.
+    /// Identifies the content of the files that can change the final .config.
     pub(crate) kconfig: String,
-    /// Names the directory, which has one build slot for each configuration and compiler.
-    pub(crate) place: String,
-    /// Its origin with its checksum, in one line for the report.
+    /// Identifies the directory, which has one build slot for each configuration and compiler.
+    pub(crate) directory: String,
+    /// The source and its checksum, in one line for the report.
     pub(crate) label: String,
-    /// One sentence, if it is not exactly the release that was asked for.
+    /// A note for the user if it is another release than the requested one.
     pub(crate) stands_in: Option<String>,
     /// Whether it lacks the headers of [`source_filter::LEFT_OUT_DRIVER`].
     pub(crate) trimmed: bool,
 }
 
-/// All that an image is made from, but the source tree itself.
+/// The inputs of an image: build settings, the source's identity and the compiler.
 pub(crate) struct Recipe<'a> {
     options: &'a Options,
     source: &'a SourceIdentity,
@@ -83,16 +83,19 @@ pub(crate) struct Recipe<'a> {
     compiler: Option<String>,
 }
 
-/// Metadata of an image, `meta.json`.
+/// Metadata of an image in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Meta {
+    /// Release as `uname -r` prints it.
     release: String,
+    /// Label of the source.
     source: String,
+    /// Number of files that this build compiled.
     units: u64,
 }
 
 impl<'a> Recipe<'a> {
-    /// A recipe for the compiler that is installed now.
+    /// The recipe with the currently installed compiler.
     pub(crate) fn new(
         ctx: &Ctx<'_>,
         options: &'a Options,
@@ -101,16 +104,18 @@ impl<'a> Recipe<'a> {
         Recipe { options, source, compiler: options.toolchain.identity(ctx.cache.owner) }
     }
 
+    /// The compiler and its flags, as text for keys.
     fn flags(&self) -> String {
         let Toolchain { cc, llvm, cross_compile, kcflags, jobs: _ } = &self.options.toolchain;
         format!("{cc:?} {llvm:?} {cross_compile:?} {kcflags:?} {:?}", self.compiler.as_deref())
     }
 
+    /// Key of this recipe in the cache's folder `recipes`.
     fn key(&self) -> String {
         digest(&[FORMAT, &self.source.content, &self.options.configuration.digest(), &self.flags()])
     }
 
-    /// The image, if it was built before.
+    /// The image, if the cache has it.
     pub(crate) fn cached(&self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
         let Some(image) = ctx.cache.read::<String>("recipes", &self.key()) else {
             return Ok(None);
@@ -118,6 +123,7 @@ impl<'a> Recipe<'a> {
         self.image(ctx, &image, false)
     }
 
+    /// The image with this key, if the cache has it.
     fn image(
         &self,
         ctx: &mut Ctx<'_>,
@@ -137,7 +143,8 @@ impl<'a> Recipe<'a> {
             config: Some(folder.join("config")),
             uapi: Some(folder.join("uapi.h")).filter(|path| path.exists()),
             release: Some(meta.release),
-            // The same content may have another origin; the report names the one of this request.
+            // The image may have been built from an equal source at another place; the report names
+            // the source of this request.
             source: self.source.label.clone(),
             stands_in: self.source.stands_in.clone(),
             build_log: Some(folder.join("build.log")),
@@ -158,9 +165,9 @@ impl<'a> Recipe<'a> {
             return Err(BuildError::UnusableCache { cache: root.to_owned() }.into());
         }
         let slot_key =
-            digest(&[&self.source.place, &self.options.configuration.name(), &self.flags()]);
+            digest(&[&self.source.directory, &self.options.configuration.name(), &self.flags()]);
         let slot_lock = ctx.lock("slots", &slot_key, Mode::Exclusive)?;
-        // Another run may have built it while this one waited.
+        // Another run may have built the image while this one waited for the lock.
         if let Some(image) = self.cached(ctx)? {
             return Ok(image);
         }
@@ -169,8 +176,8 @@ impl<'a> Recipe<'a> {
         fs::create_dir_all(&out).context("make", &out)?;
         let log_path = out.join("sudbox.log");
         let log = File::create(&log_path).context("write", &log_path)?;
-        let made = Duration::ZERO;
-        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, made };
+        let make_time = Duration::ZERO;
+        let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, make_time };
         slot.configure(ctx)?;
         let dot_config = slot.read(".config")?;
         let key = digest(&[FORMAT, &self.source.content, &dot_config, &self.flags()]);
@@ -184,7 +191,7 @@ impl<'a> Recipe<'a> {
         ctx.cache.write("recipes", &self.key(), &key)?;
         cache::record_slot_size(&slot.out);
         let image =
-            self.image(ctx, &key, true)?.map(|image| KernelImage { make: slot.made, ..image });
+            self.image(ctx, &key, true)?.map(|image| KernelImage { make: slot.make_time, ..image });
         ctx.cache.evict();
         image.ok_or_else(|| Error::Vanished {
             what: "the image that was just built",
@@ -193,27 +200,28 @@ impl<'a> Recipe<'a> {
     }
 }
 
-/// A build slot, locked.
+/// A locked build slot.
 struct Slot<'a> {
     recipe: &'a Recipe<'a>,
     src: &'a Path,
     out: PathBuf,
     log: File,
     log_path: PathBuf,
-    slot_lock: Held,
-    /// Whether nothing was built in it before.
+    slot_lock: EntryLock,
+    /// Whether the slot is new, so that everything is built.
     fresh: bool,
     /// Time that make has taken so far.
-    made: Duration,
+    make_time: Duration,
 }
 
 impl Slot<'_> {
+    /// Reads a file of the slot.
     fn read(&self, name: &str) -> Result<String, Error> {
         let path = self.out.join(name);
         fs::read_to_string(&path).context("read", &path)
     }
 
-    /// The command `make` in the slot.
+    /// The command `make TARGET` with the slot as `O=`.
     fn make(&self, ctx: &Ctx<'_>, target: &str) -> Command {
         let options = self.recipe.options;
         let mut make = ctx.command("make");
@@ -229,8 +237,8 @@ impl Slot<'_> {
         make
     }
 
-    /// Runs make; returns the number of files that it compiled. `expected` is that number, roughly;
-    /// 0 if unknown.
+    /// Runs make and returns the number of files that it compiled. `expected` is an estimate of this
+    /// number for the progress bar; 0 if unknown.
     fn run(&mut self, ctx: &mut Ctx<'_>, target: &str, expected: u64) -> Result<u64, Error> {
         let make = self.make(ctx, target);
         let mut output = Output::default();
@@ -243,13 +251,13 @@ impl Slot<'_> {
                 if let Err(e) = writeln!(log, "{line}") {
                     log_failed = Some(e);
                 }
-                if output.take(line) && expected != 0 {
+                if output.add(line) && expected != 0 {
                     monitor.progress(output.units, expected, "files");
                 } else if expected == 0 && output.units > 0 {
                     monitor.progress(output.units, 0, "files");
                 }
             })?;
-        self.made += started.elapsed();
+        self.make_time += started.elapsed();
         if let Some(e) = log_failed {
             return Err(Error::io("write", &self.log_path, e));
         }
@@ -259,7 +267,7 @@ impl Slot<'_> {
         Err(output.failure(target, &self.log_path))
     }
 
-    /// Makes the `.config` of the recipe, unless the slot has it already.
+    /// Writes the recipe's `.config`, unless the slot has it already.
     fn configure(&mut self, ctx: &mut Ctx<'_>) -> Result<(), Error> {
         let recipe = self.recipe;
         let stamp_path = self.out.join("sudbox.configured");
@@ -271,7 +279,7 @@ impl Slot<'_> {
         ]);
         let dot_config = self.out.join(".config");
         let is_current = fs::read_to_string(&stamp_path).is_ok_and(|old| {
-            // The stamp does not hold for a .config that was edited by hand.
+            // The stamp contains the digest of .config, in case that somebody edits .config.
             fs::read_to_string(&dot_config)
                 .is_ok_and(|now| old == format!("{stamp} {}", digest(&[&now])))
         });
@@ -288,8 +296,8 @@ impl Slot<'_> {
         recipe.options.configuration.merge(&dot_config)?;
         self.run(ctx, "olddefconfig", 0)?;
         let text = self.read(".config")?;
-        for said in recipe.options.configuration.check(&text, series)? {
-            ctx.monitor.note(&said);
+        for output in recipe.options.configuration.check(&text, series)? {
+            ctx.monitor.note(&output);
         }
         if recipe.source.trimmed && text.contains(&format!("{}=", source_filter::LEFT_OUT_DRIVER)) {
             let symbol = source_filter::LEFT_OUT_DRIVER;
@@ -304,7 +312,7 @@ impl Slot<'_> {
         let recipe = self.recipe;
         let counted =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
-        // The number of files of an incremental build is not known.
+        // How many files an incremental build compiles is unknown.
         let expected =
             if self.fresh { ctx.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
         ctx.phase(if self.fresh { "building" } else { "building what changed" });
@@ -315,12 +323,12 @@ impl Slot<'_> {
         Ok(units)
     }
 
-    /// Stores the headers prctl.h and ptrace.h, which tell the features of this kernel: between
-    /// releases its version does not.
+    /// Stores the headers prctl.h and ptrace.h. They tell which features of dispatch this kernel has;
+    /// the version does not, for a commit between releases.
     fn store_uapi(&self, to: &Path) -> Result<(), Error> {
         let mut text = String::new();
         for name in ["prctl.h", "ptrace.h"] {
-            // Without them the features are derived from the version.
+            // Without the headers, the features are derived from the version.
             let Ok(header) = fs::read_to_string(self.src.join("include/uapi/linux").join(name))
             else {
                 return Ok(());
@@ -330,27 +338,27 @@ impl Slot<'_> {
         fs::write(to, text).context("write", to)
     }
 
-    /// Copies a vmlinux without its symbols and debug information.
+    /// Writes a copy of a vmlinux without symbols and debug information.
     fn strip(&self, ctx: &mut Ctx<'_>, vmlinux: &Path, to: &Path) -> Result<(), Error> {
         let mut strip = ctx.command(self.recipe.options.toolchain.objcopy());
         strip.arg("-S").arg(vmlinux).arg(to);
-        let mut said = String::new();
+        let mut output = String::new();
         let statuses = process::run(vec![strip], &self.slot_lock, ctx.monitor, &mut |_, event| {
             if let Event::Line(line) = event {
-                said = line.to_owned();
+                output = line.to_owned();
             }
         })?;
         if !statuses.iter().all(std::process::ExitStatus::success) {
-            return Err(if is_full_disk(&said) {
+            return Err(if is_full_disk(&output) {
                 full_disk()
             } else {
-                BuildError::CannotStrip { file: vmlinux.to_owned(), said }.into()
+                BuildError::CannotStrip { file: vmlinux.to_owned(), output }.into()
             });
         }
         Ok(())
     }
 
-    /// Puts the image into the cache atomically.
+    /// Stores the image in the cache atomically.
     fn store(&self, ctx: &mut Ctx<'_>, image: Image, key: &str, units: u64) -> Result<(), Error> {
         let tmp = ctx.cache.temporary()?;
         let new = tmp.path().join("image");
@@ -382,8 +390,7 @@ impl Slot<'_> {
         let size = cache::disk_usage(&new);
         let place = ctx.entry("images", key);
         if place.exists() {
-            // Either a damaged image, which was not found, or one that another slot has stored
-            // in the meantime: replace it.
+            // Either a damaged entry, or the same image from another slot in the meantime.
             fs::rename(&place, tmp.path().join("broken")).context("replace", &place)?;
         }
         fs::rename(&new, &place).context("write", &place)?;
@@ -392,6 +399,7 @@ impl Slot<'_> {
     }
 }
 
+/// The series of a release such as `6.12.3-rc1`.
 fn series_of(release: &str) -> Result<crate::version::Series, Error> {
     let mut parts = release.splitn(3, '.');
     let series = format!("{}.{}", parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -402,19 +410,24 @@ fn full_disk() -> Error {
     Error::DiskFull("write the output of the kernel build (in the cache or in TMPDIR)".into())
 }
 
-/// The output of a build so far.
+/// What is known from the output of make so far.
 #[derive(Default)]
 struct Output {
+    /// Number of `CC` lines.
     units: u64,
+    /// First error line.
     error: Option<String>,
+    /// Whether a line is about a full disk.
     full_disk: bool,
+    /// Whether the compiler was killed.
     killed: bool,
+    /// The last lines that are not make's own.
     last: Vec<String>,
 }
 
 impl Output {
-    /// Takes a line; returns whether it is a `CC` line.
-    fn take(&mut self, line: &str) -> bool {
+    /// Evaluates a line of output. Returns whether it is a `CC` line.
+    fn add(&mut self, line: &str) -> bool {
         if line.starts_with("  CC ") {
             self.units += 1;
             return true;
@@ -447,14 +460,14 @@ impl Output {
     }
 }
 
-/// A compiler's message with paths from the top of the source: make builds in a directory of the
-/// source, so `../kernel/fork.c` is `kernel/fork.c`.
+/// A compiler's message with paths relative to the source: make runs in a subdirectory of the source,
+/// so the message has `../kernel/fork.c` for `kernel/fork.c`.
 fn from_top(line: &str) -> String {
     line.strip_prefix("../").unwrap_or(line).to_owned()
 }
 
-/// Whether a line gives the cause of a failure: an error of a compiler, assembler, linker or
-/// Kconfig, or make's missing rule; not make's `Error 2`, which only passes a failure on.
+/// Whether a line is the cause of a failure: an error of the compiler, assembler, linker or Kconfig,
+/// or a missing rule of make. make's `Error 2` is not a cause.
 fn is_error(line: &str) -> bool {
     [": error: ", ": fatal error: ", ": Error: ", "undefined reference to", ": syntax error"]
         .iter()

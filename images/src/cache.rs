@@ -3,17 +3,23 @@
 //! The cache: kernel sources, mirrors, build slots and images, shared by all runs of one user.
 //!
 //! ```text
-//! sources/  release sources, unpacked        trees/    mirrors and checkouts of users' trees
-//!   sudbox-*/  in either: build slots, one O= directory each
-//! guests/   guest-init of other architectures          toolchains/  Rust compilers for these
-//! bisections/  the states of bisections, and their runs    runs/  the folders of the last runs
-//! images/   finished images, by content      recipes/  request -> image
-//! resolved/ version -> source                apt/      the private apt root
-//! locks/    one file per entry: its lock; its time is the last use, its content the size in bytes
-//! tmp/      unfinished entries, renamed into place when they are finished
+//! sources/     unpacked sources of releases
+//! trees/       mirrors and checkouts of users' trees
+//!   sudbox-*/    in sources/ and trees/: build slots, one O= directory each
+//! selftests/   unpacked selftests of releases
+//! images/      finished images, by content
+//! recipes/     records: inputs of a build -> image
+//! resolved/    records: version -> source
+//! guests/      guest-init for other architectures
+//! toolchains/  Rust compilers for building them
+//! bisections/  states of bisections, and their runs
+//! runs/        report folders of the last runs
+//! apt/         the private apt root
+//! locks/       one lock file per entry: its mtime is the entry's last use, its content the size
+//! tmp/         unfinished entries, which are renamed into place when they are complete
 //! ```
 //!
-//! Whoever uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so
+//! A run that uses an entry holds its lock (flock(2)). A build passes the lock on to its children, so
 //! that the entry stays locked until the last process that writes to it has ended.
 
 use std::fs::{self, File};
@@ -25,21 +31,21 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Context as _, Error};
 use crate::file_owner::Owner;
 use crate::lock;
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::lock::Mode;
 use crate::monitor::Monitor;
 
 /// Limit of the cache in bytes; above it the least recently used entries are evicted.
 const LIMIT: u64 = 20 << 30;
 
-/// Age at which unfinished files of a killed run are removed.
+/// Age at which the unfinished files of killed runs are removed.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
 const ENTRIES: [&str; 7] =
     ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections"];
 
-/// All other folders of a cache that are there from its beginning.
+/// The other folders of a new cache.
 const FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
 
 /// An open cache.
@@ -57,18 +63,18 @@ pub(crate) struct Entry {
     pub(crate) folder: &'static str,
     pub(crate) key: String,
     pub(crate) path: PathBuf,
-    /// Size, build slots included.
+    /// Size in bytes, including build slots.
     pub(crate) bytes: u64,
-    /// When it was used last.
+    /// Time of the last use.
     pub(crate) used: SystemTime,
 }
 
 impl Cache {
-    /// Opens the cache of this user: `SUDBOX_CACHE`, else `XDG_CACHE_HOME/sudbox`, else
-    /// `~/.cache/sudbox`; under sudo, with neither set, the cache of the user who called sudo.
+    /// Opens this user's cache: `SUDBOX_CACHE`, `XDG_CACHE_HOME/sudbox` or `~/.cache/sudbox`, the
+    /// first that is set. Under sudo, `~` is the home of the user who called sudo.
     ///
     /// # Errors
-    /// If it cannot be made or written to.
+    /// If the cache cannot be created or written to.
     pub fn open() -> Result<Cache, Error> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let owner = Owner::of_sudo();
@@ -84,7 +90,7 @@ impl Cache {
         Cache::for_owner(root, owner)
     }
 
-    /// Opens the cache in this directory, which is made if it is not there.
+    /// Opens the cache in this directory, which is created if necessary.
     ///
     /// # Errors
     /// As [`Cache::open`].
@@ -94,7 +100,7 @@ impl Cache {
 
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
         let owner = owner.unless_owned_by_root(&root);
-        let _acting = owner.act();
+        let _acting = owner.impersonate();
         for folder in ENTRIES.iter().chain(&FOLDERS) {
             let path = root.join(folder);
             if !path.is_dir() {
@@ -110,13 +116,13 @@ impl Cache {
         Ok(Cache { root, limit: LIMIT, owner })
     }
 
-    /// Its directory.
+    /// The cache's directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The owner of files that are made in a folder of it.
+    /// The owner of new files in a folder of the cache.
     #[must_use]
     pub fn owner_of(&self, folder: &str) -> Owner {
         self.owner.unless_owned_by_root(&self.root.join(folder))
@@ -127,7 +133,7 @@ impl Cache {
         self.root.join(folder).join(key)
     }
 
-    /// A directory for unfinished work, removed when dropped.
+    /// A new directory in `tmp/`, removed when dropped.
     pub(crate) fn temporary(&self) -> Result<tempfile::TempDir, Error> {
         let parent = self.root.join("tmp");
         tempfile::tempdir_in(&parent).context("make a directory in", &parent)
@@ -152,32 +158,21 @@ impl Cache {
         let path = self.entry(folder, key);
         let text =
             serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", &path)?;
-        write_whole(&self.root.join("tmp"), &path, &text)
+        write_atomically(&self.root.join("tmp"), &path, &text)
     }
 
-    /// Locks an entry and marks it as used. Waits for other runs.
+    /// Locks an entry and sets its time of last use to now. Waits for other runs.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be locked; [`Error::Interrupted`].
-    pub fn hold(
+    /// [`Error::Io`] if the lock file cannot be opened or locked; [`Error::Interrupted`].
+    pub fn lock(
         &self,
         folder: &str,
         key: &str,
         mode: Mode,
         monitor: &mut dyn Monitor,
-    ) -> Result<Held, Error> {
-        let _acting = self.owner.act();
-        lock::lock(&self.lock_path(folder, key), mode, monitor)
-    }
-
-    /// Locks an entry and marks it as used, for callers that act as the owner already.
-    pub(crate) fn lock(
-        &self,
-        folder: &str,
-        key: &str,
-        mode: Mode,
-        monitor: &mut dyn Monitor,
-    ) -> Result<Held, Error> {
+    ) -> Result<EntryLock, Error> {
+        let _acting = self.owner.impersonate();
         lock::lock(&self.lock_path(folder, key), mode, monitor)
     }
 
@@ -185,8 +180,8 @@ impl Cache {
         self.root.join("locks").join(format!("{folder}-{key}"))
     }
 
-    /// Removes what killed runs left behind, and the least recently used entries that nobody holds,
-    /// until the cache is below its limit.
+    /// Removes unfinished files of killed runs, and the least recently used unlocked entries until the
+    /// cache is below its limit.
     pub(crate) fn evict(&self) {
         self.remove_stale();
         let mut entries = self.entries();
@@ -202,7 +197,7 @@ impl Cache {
         }
     }
 
-    /// All entries that can be removed.
+    /// All entries that may be removed.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for folder in ENTRIES {
@@ -226,7 +221,7 @@ impl Cache {
         entries
     }
 
-    /// Whether a bisection is not finished. Its state exists nowhere else, so it is never evicted.
+    /// Whether a bisection is unfinished. Its state exists nowhere else, so it is never evicted.
     fn is_unfinished_bisection(&self, key: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct State {
@@ -236,18 +231,19 @@ impl Cache {
         state.is_some_and(|state| !state.over)
     }
 
-    /// Whether nobody holds an entry.
+    /// Whether no run has locked an entry.
     pub(crate) fn is_free(&self, entry: &Entry) -> bool {
-        self.hold_alone(entry).is_some()
+        self.lock_exclusively(entry).is_some()
     }
 
-    fn hold_alone(&self, entry: &Entry) -> Option<File> {
-        lock::try_alone(&self.lock_path(entry.folder, &entry.key))
+    /// Locks an entry unless another run has locked it.
+    fn lock_exclusively(&self, entry: &Entry) -> Option<File> {
+        lock::try_exclusive(&self.lock_path(entry.folder, &entry.key))
     }
 
-    /// Removes an entry, unless somebody holds it.
+    /// Removes an entry, unless another run has locked it. Whether it was removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
-        let Some(_held) = self.hold_alone(entry) else { return false };
+        let Some(_held) = self.lock_exclusively(entry) else { return false };
         let Ok(trash) = self.temporary() else { return false };
         let gone = fs::rename(&entry.path, trash.path().join("evicted")).is_ok();
         if gone {
@@ -256,7 +252,7 @@ impl Cache {
         gone
     }
 
-    /// Removes what killed runs left behind.
+    /// Removes old files from `tmp/`, which killed runs left there.
     fn remove_stale(&self) {
         for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             let old = entry
@@ -270,8 +266,8 @@ impl Cache {
     }
 }
 
-/// Writes a file atomically, by renaming a temporary file in `tmp`.
-pub(crate) fn write_whole(tmp: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
+/// Writes a file atomically, by renaming a temporary file of the directory `tmp`.
+pub(crate) fn write_atomically(tmp: &Path, path: &Path, content: &[u8]) -> Result<(), Error> {
     tempfile::NamedTempFile::new_in(tmp)
         .and_then(|mut file| {
             file.write_all(content)?;
@@ -281,7 +277,7 @@ pub(crate) fn write_whole(tmp: &Path, path: &Path, content: &[u8]) -> Result<(),
         .context("write", path)
 }
 
-/// Disk space of the files below a directory, in bytes.
+/// Disk space that a file, or a directory and everything below, occupies, in bytes.
 pub(crate) fn disk_usage(path: &Path) -> u64 {
     let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
     let below: u64 = if meta.is_dir() {
@@ -292,15 +288,16 @@ pub(crate) fn disk_usage(path: &Path) -> u64 {
     meta.blocks() * 512 + below
 }
 
-/// Records the size of a build slot, in it.
+/// Records the size of a build slot in the slot.
 pub(crate) fn record_slot_size(slot: &Path) {
-    // A size that cannot be recorded only makes eviction less exact.
+    // An error only makes eviction less exact.
     let _ = fs::write(slot.join(SLOT_SIZE), disk_usage(slot).to_string());
 }
 
+/// The file in a build slot with the slot's size in bytes.
 const SLOT_SIZE: &str = "sudbox.size";
 
-/// Disk space of the build slots in a source, in bytes.
+/// Recorded disk space of all build slots in a source, in bytes.
 fn slot_sizes(source: &Path) -> u64 {
     let entries = fs::read_dir(source).into_iter().flatten().flatten();
     entries.filter_map(|entry| lock::recorded_size(&entry.path().join(SLOT_SIZE))).sum()

@@ -21,9 +21,9 @@ pub(crate) enum Compression {
     Lz4,
 }
 
-/// The first bytes of each. `.lzma` has no magic number: it begins with the properties, 5Dh, and
-/// the size of the dictionary, which is a multiple of 64 KiB in practice.
-const BEGINNINGS: [(&[u8], Compression); 7] = [
+/// The first bytes of each format. `.lzma` has no magic number: it begins with the properties byte
+/// 0x5d and the dictionary size, which is a multiple of 64 KiB in practice.
+const MAGICS: [(&[u8], Compression); 7] = [
     (b"\x1f\x8b\x08", Compression::Gzip),
     (b"\xfd7zXZ\0", Compression::Xz),
     (b"\x5d\0\0", Compression::Lzma),
@@ -33,17 +33,17 @@ const BEGINNINGS: [(&[u8], Compression); 7] = [
     (b"\x04\x22\x4d\x18", Compression::Lz4),
 ];
 
-/// Limit of decompressed data in bytes, against decompression bombs; no kernel or package comes
-/// near.
+/// Limit of decompressed data in bytes, against decompression bombs. Kernels and packages are far
+/// smaller.
 const LIMIT: u64 = 2 << 30;
 
 impl Compression {
-    /// The compression of a file, by its first bytes.
+    /// The compression of a file with these first bytes; `None` if it is not compressed.
     pub(crate) fn of(head: &[u8]) -> Option<Compression> {
-        BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
+        MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, known)| *known)
     }
 
-    /// Its name in messages.
+    /// The name for messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Compression::Gzip => "gzip",
@@ -58,14 +58,14 @@ impl Compression {
     /// A reader of the decompressed data of `from`.
     ///
     /// # Errors
-    /// If the header is damaged. Damage that comes later is an error of the reader.
+    /// If the header is damaged. The reader returns an error if later data is damaged.
     pub(crate) fn reader<'a, R: Read + 'a>(self, from: R) -> io::Result<Box<dyn Read + 'a>> {
         let from = BufReader::with_capacity(1 << 16, from);
         let plain: Box<dyn Read + 'a> = match self {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
             Compression::Xz => Box::new(lzma_rust2::XzReader::new(from, true)),
             Compression::Lzma => {
-                // As much as a dictionary of the largest preset takes, in KiB.
+                // Memory limit in KiB: enough for the dictionary of the largest preset.
                 Box::new(lzma_rust2::LzmaReader::new_mem_limit(from, 1 << 20, None)?)
             }
             Compression::Zstd => {
@@ -77,10 +77,10 @@ impl Compression {
         Ok(Box::new(plain.take(LIMIT)))
     }
 
-    /// Decompresses all of it.
+    /// Decompresses `packed`.
     ///
     /// # Errors
-    /// If it is damaged.
+    /// If the data is damaged.
     pub(crate) fn unpack(self, packed: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
         self.reader(Cursor::new(packed))?.read_to_end(&mut plain)?;
@@ -88,10 +88,10 @@ impl Compression {
     }
 }
 
-/// The content of a file that may be compressed.
+/// Decompresses the content of a file if it is compressed; otherwise returns it unchanged.
 ///
 /// # Errors
-/// If it is damaged.
+/// If the data is damaged.
 pub(crate) fn unpack_if_packed(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     match Compression::of(&bytes) {
         Some(compression) => compression.unpack(&bytes),

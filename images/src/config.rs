@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel's configuration: tinyconfig with fragments on top, and the check of the final
-//! .config.
+//! The kernel's configuration: merges fragments into tinyconfig, and checks the final .config.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,17 +28,17 @@ const FLAVOURS: [(&str, &str); 4] = [
 pub(crate) struct Configuration {
     arch: Arch,
     flavour: String,
-    /// Name and text, later ones win.
+    /// Names and texts of the fragments; later ones take precedence.
     fragments: Vec<(String, String)>,
-    /// Number of fragments, the first ones, that are sudbox's own.
+    /// Number of sudbox's own fragments, which come first.
     own: usize,
 }
 
 impl Configuration {
-    /// Reads the fragments of a flavour, and the user's (`files`).
+    /// The fragments of a flavour, and the user's (`files`).
     ///
     /// # Errors
-    /// [`ConfigError`].
+    /// [`ConfigError`] if the flavour is unknown, or a file cannot be read or is not a fragment.
     pub(crate) fn new(
         arch: Arch,
         flavour: &str,
@@ -89,8 +88,8 @@ impl Configuration {
         &self.flavour
     }
 
-    /// Appends the fragments to the .config that `make tinyconfig` has written. Of two settings of
-    /// a symbol the last one counts (`conf_read_simple()` in scripts/kconfig/confdata.c).
+    /// Merges the fragments into the .config that `make tinyconfig` wrote. The last setting of a symbol
+    /// counts, as in `conf_read_simple()` (scripts/kconfig/confdata.c).
     pub(crate) fn merge(&self, dot_config: &Path) -> Result<(), Error> {
         let tiny = fs::read_to_string(dot_config).context("read", dot_config)?;
         let fragments = self.fragments.iter().flat_map(|(_, text)| text.lines());
@@ -98,17 +97,17 @@ impl Configuration {
         let mut set = HashSet::new();
         let mut last: Vec<&str> = lines.into_iter().rev().collect();
         last.retain(|line| setting(line).is_some_and(|s| set.insert(s.0)));
-        // Of the symbols of a choice the last one counts too, so the order is kept.
+        // The last symbol of a choice counts too, so the order is kept.
         let text: String = last.iter().rev().flat_map(|line| [*line, "\n"]).collect();
         fs::write(dot_config, text).context("write", dot_config)
     }
 
-    /// Checks a final .config against `required.list`. Returns a sentence for each setting of the
-    /// user's fragments that had no effect.
+    /// Checks a final .config against `required.list`. Returns a note for each setting of the user's
+    /// fragments that had no effect.
     ///
     /// # Errors
-    /// [`ConfigError::Lacks`] with every symbol that is missing, [`ConfigError::TakesOut`] if a
-    /// user's fragment took one of them out.
+    /// [`ConfigError::TakesOut`] if a user's fragment changes a required symbol,
+    /// [`ConfigError::Lacks`] if required symbols are missing for another reason.
     pub(crate) fn check(&self, dot_config: &str, series: Series) -> Result<Vec<String>, Error> {
         let final_value = |symbol: &str| {
             dot_config.lines().filter_map(setting).find(|(s, _)| *s == symbol).map_or("n", |s| s.1)
@@ -152,7 +151,7 @@ impl Configuration {
     }
 }
 
-/// Reads `CONFIG_X=value` and `# CONFIG_X is not set`, the latter as `n`.
+/// Parses a line `CONFIG_X=value` or `# CONFIG_X is not set` into symbol and value, `n` for the latter.
 fn setting(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     if let Some(rest) = line.strip_prefix("# CONFIG_") {
@@ -163,6 +162,7 @@ fn setting(line: &str) -> Option<(&str, &str)> {
     symbol.starts_with("CONFIG_").then_some((symbol, value))
 }
 
+/// Checks that every line of a fragment is a setting, a comment or empty.
 fn check_fragment(file: &Path, text: &str) -> Result<(), Error> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -194,6 +194,7 @@ impl Need<'_> {
     }
 }
 
+/// Parses `required.list`.
 fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
     let mut needs = Vec::new();
     for line in text.lines() {

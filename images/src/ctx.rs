@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The context of all work: the cache, the network, and the caller who watches.
+//! The context that functions of this crate share: the cache, the network and the caller's monitor.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::monitor::Monitor;
 use crate::net::Net;
 use crate::process;
 
-/// The cache that work uses, the network that it may ask, and the monitor that it tells.
+/// The cache, the network settings, and the monitor that receives progress.
 pub struct Ctx<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) net: &'a Net,
@@ -20,16 +20,16 @@ pub struct Ctx<'a> {
 }
 
 impl<'a> Ctx<'a> {
-    /// A context on this cache, with the network that the environment describes.
+    /// A context for this cache, with network settings from the environment.
     pub fn new(cache: &'a Cache, monitor: &'a mut dyn Monitor) -> Ctx<'a> {
         Ctx { cache, net: Net::of_process(), monitor }
     }
 
-    /// Locks an entry of the cache and marks it as used. Waits for other runs.
+    /// Locks an entry of the cache and sets its time of last use to now. Waits for other runs.
     ///
     /// # Errors
-    /// As [`Cache::hold`].
-    pub(crate) fn lock(&mut self, folder: &str, key: &str, mode: Mode) -> Result<Held, Error> {
+    /// As [`Cache::lock`].
+    pub(crate) fn lock(&mut self, folder: &str, key: &str, mode: Mode) -> Result<EntryLock, Error> {
         self.cache.lock(folder, key, mode, self.monitor)
     }
 
@@ -43,7 +43,7 @@ impl<'a> Ctx<'a> {
         process::command(program, self.cache.owner)
     }
 
-    /// Runs a command to its end, and returns its output (stdout and stderr) if it succeeded.
+    /// Runs a command until it ends. Returns its stdout and stderr; `None` if it failed.
     ///
     /// # Errors
     /// If the command cannot be started; [`Error::Interrupted`].

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The owner of the files in the cache: under sudo, the user who called sudo.
+//! The owner of files in the cache. Under sudo, it is the user who called sudo.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The owner of files that this process makes. Under sudo it is the user who called it (user and
-/// group id); otherwise nothing is changed.
+/// The owner (user and group id) of files that this process creates. `None` leaves them to the user
+/// who runs the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner(Option<(u32, u32)>);
 
 impl Owner {
-    /// Reads `SUDO_UID` and `SUDO_GID` if this process runs as root.
+    /// The user who called sudo, by `SUDO_UID` and `SUDO_GID`, if this process runs as root.
     pub(crate) fn of_sudo() -> Owner {
         let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
         let root = rustix::process::geteuid().is_root();
@@ -23,7 +23,7 @@ impl Owner {
         }
     }
 
-    /// Leaves files to root in a cache that root owns.
+    /// This owner, unless root owns the directory `root`: new files there belong to root too.
     pub(crate) fn unless_owned_by_root(self, root: &Path) -> Owner {
         match std::fs::metadata(root) {
             Ok(meta) if meta.uid() == 0 => Owner(None),
@@ -31,26 +31,26 @@ impl Owner {
         }
     }
 
-    /// The user's home directory, by the user database: sudo sets HOME to root's.
+    /// The user's home directory from the user database, because sudo sets HOME to root's.
     pub(crate) fn home(self) -> Option<PathBuf> {
         let (uid, _) = self.0?;
-        // Not getpwuid(): a static program cannot load what the database is made of.
+        // getpwuid() does not work in a static program, which cannot load NSS modules.
         let output = Command::new("getent").args(["passwd", &uid.to_string()]).output().ok()?;
         let line = String::from_utf8(output.stdout).ok()?;
         line.trim_end().split(':').nth(5).filter(|home| home.starts_with('/')).map(PathBuf::from)
     }
 
-    /// Makes this thread, and threads that it starts, act on files as the owner until the guard is
-    /// dropped.
+    /// Makes this thread, and threads that it starts, access files as the owner (setfsuid(2)), until
+    /// the guard is dropped.
     #[must_use]
-    pub fn act(self) -> Acting {
-        Acting(self.0.map(|(uid, gid)| {
-            // SAFETY: both calls change only this thread's credentials for file access.
+    pub fn impersonate(self) -> OwnerGuard {
+        OwnerGuard(self.0.map(|(uid, gid)| {
+            // SAFETY: the calls take no pointers, and change only this thread's file credentials.
             unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) }
         }))
     }
 
-    /// Makes a child run as the owner.
+    /// Makes a command run as the owner.
     pub(crate) fn apply(self, command: &mut Command) {
         if let Some((uid, gid)) = self.0 {
             command.uid(uid).gid(gid);
@@ -61,14 +61,14 @@ impl Owner {
     }
 }
 
-/// Guard that restores the thread's file credentials when dropped.
+/// Guard of [`Owner::impersonate`]: restores the thread's file credentials when dropped.
 #[derive(Debug)]
-pub struct Acting(Option<(i32, i32)>);
+pub struct OwnerGuard(Option<(i32, i32)>);
 
-impl Drop for Acting {
+impl Drop for OwnerGuard {
     fn drop(&mut self) {
         if let Some((gid, uid)) = self.0 {
-            // SAFETY: the ids are those that setfsgid() and setfsuid() returned as the former ones.
+            // SAFETY: the calls take no pointers; the ids are the former ones of this thread.
             unsafe {
                 libc::setfsuid(uid.cast_unsigned());
                 libc::setfsgid(gid.cast_unsigned());
@@ -82,9 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_made_while_acting_belong_to_the_user() {
+    fn files_made_while_impersonating_belong_to_the_owner() {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("NOT RUN: only root can act as somebody else");
+            eprintln!("NOT RUN: only root can create files of another user");
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ mod tests {
             .unwrap();
         let owner = Owner(Some((65534, 65534)));
         {
-            let _acting = owner.act();
+            let _acting = owner.impersonate();
             std::fs::write(place.join("mine"), "").unwrap();
             std::thread::scope(|s| {
                 s.spawn(|| std::fs::write(place.join("threads"), "").unwrap());

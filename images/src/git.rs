@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! git commands that read a repository of the user's and write nothing into it.
+//! git commands that only read a user's repository.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,8 @@ use std::process::Command;
 use crate::cache::Cache;
 use crate::process;
 
-/// A git command that writes nothing into the repository: it refreshes no index and fetches no
-/// objects of a partial clone.
+/// A git command on the user's repository that does not refresh the index and does not fetch objects
+/// of a partial clone.
 pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     let mut git = process::command("git", cache.owner);
     git.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_NO_LAZY_FETCH", "1");
@@ -17,16 +17,16 @@ pub(crate) fn command(cache: &Cache, repository: &Path) -> Command {
     git
 }
 
-/// Like [`command`], without replacement refs (git-replace(1)), which the bare repository of a
-/// [`History`](crate::History) does not have either.
-pub(crate) fn reading(cache: &Cache, repository: &Path) -> Command {
+/// Like [`command`], but ignores replacement refs (git-replace(1)), as the bare repository of a
+/// [`History`](crate::History) has none.
+pub(crate) fn command_without_replacements(cache: &Cache, repository: &Path) -> Command {
     let mut git = command(cache, repository);
     git.arg("--no-replace-objects");
     git
 }
 
-/// The commit that is checked out. `rev-parse` writes nothing, unlike `status` and `describe
-/// --dirty`, which refresh the index.
+/// The abbreviated object name of the checked-out commit; `None` outside of git. Uses `rev-parse`,
+/// because `status` and `describe --dirty` would refresh the index.
 pub(crate) fn head(cache: &Cache, tree: &Path) -> Option<String> {
     if !tree.join(".git").exists() {
         return None;

@@ -10,23 +10,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Context as _, Error};
 
-/// The checksum of a file.
+/// The SHA-256 checksum of a file, in hexadecimal.
 pub(crate) fn sha256_of(path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher)).context("read", path)?;
     Ok(hex(&hasher.finalize()))
 }
 
-/// Lower-case hexadecimal.
+/// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first 128 bits of the SHA-256 of these texts, in hexadecimal. Each text is hashed with its
-/// length, so that no two lists of texts run together.
-pub(crate) fn digest(parts: &[&str]) -> String {
+/// The first 128 bits of the SHA-256 of these parts, in hexadecimal. Each part is preceded by its
+/// length, so that different lists of parts never hash the same bytes.
+pub(crate) fn digest<T: AsRef<[u8]>>(parts: &[T]) -> String {
     let mut hasher = Sha256::new();
-    for part in parts {
+    for part in parts.iter().map(AsRef::as_ref) {
         hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }

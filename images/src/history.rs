@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A history of kernels: commits of a git repository that the user has, built one after the other.
+//! Builds commits of the user's git repository one after the other, for bisections.
 //!
-//! The repository is only read: no worktree, ref or object is added to it. A bare repository in the
-//! cache borrows its objects (gitrepository-layout(5), "alternates") and has an index and a work
-//! tree of its own. Each commit is checked out over the last one, so that make rebuilds only the
-//! files that differ.
+//! The user's repository is only read: no worktree, ref or object is added to it. A bare repository
+//! in the cache uses its objects (gitrepository-layout(5), "alternates") and has its own index and
+//! work tree. Each commit is checked out over the previous one, so that make rebuilds only the files
+//! that differ.
 
 use std::fs;
 use std::io;
@@ -20,72 +20,72 @@ use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, GitError};
 use crate::git;
 use crate::hash::hex;
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::monitor::Monitor;
 use crate::packages::Tool;
 use crate::paths::expand_home;
-use crate::paths::plain_name;
+use crate::paths::name_for_cache;
 use crate::types::{KernelImage, Request};
 use crate::{cache, mirror, process, source_filter, toolchain};
 
-/// A history and the work tree from which its kernels are built.
+/// The user's repository, and the work tree in the cache from which its commits are built.
 #[derive(Debug)]
 pub struct History<'a> {
     cache: &'a Cache,
-    /// The directory that was named.
+    /// The directory that the user named.
     repository: PathBuf,
-    /// The directory of its objects.
+    /// The repository's directory of objects.
     objects: PathBuf,
-    /// `sha1` or `sha256`.
+    /// The repository's object format: `sha1` or `sha256`.
     format: String,
-    /// Entry of the cache.
+    /// Key of the entry in the cache.
     key: String,
-    held: Held,
-    _bisection: Held,
+    held: EntryLock,
+    _bisection: EntryLock,
 }
 
 /// A commit.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Commit {
-    /// Its object name, in full.
+    /// Full object name.
     pub id: String,
-    /// The object name of its tree.
+    /// Object name of the tree.
     pub tree: String,
-    /// The object names of its parents.
+    /// Object names of the parents.
     pub parents: Vec<String>,
-    /// Name and mail address.
+    /// Name and mail address of the author.
     pub author: String,
-    /// When the author wrote it, in the author's time zone (ISO 8601).
+    /// Author date in the author's time zone (ISO 8601).
     pub date: String,
-    /// First line of its message.
+    /// First line of the message.
     pub subject: String,
 }
 
 impl<'a> History<'a> {
-    /// Opens the history of the repository that this directory is in, and writes nothing.
+    /// Opens the repository that contains this directory. Writes nothing.
     ///
     /// # Errors
-    /// [`GitError`] if it is not a repository, or lacks files of its commits;
+    /// [`GitError`] if there is no repository, or if it is a shallow or partial clone;
     /// [`Error::ToolsMissing`] without git.
     pub fn open(cache: &'a Cache, repository: &Path) -> Result<History<'a>, Error> {
         let missing = toolchain::absent(&[toolchain::GIT]);
         if !missing.is_empty() {
-            return Err(toolchain::refusal(&missing));
+            return Err(toolchain::missing_tools_error(&missing));
         }
-        let _acting = cache.owner.act();
+        let _acting = cache.owner.impersonate();
         let repository =
             std::path::absolute(expand_home(repository)).unwrap_or_else(|_| repository.to_owned());
-        let mut asked = git::reading(cache, &repository);
+        let mut asked = git::command_without_replacements(cache, &repository);
         asked.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         asked.args(["--show-object-format", "--is-shallow-repository"]);
-        let said = process::output(asked).unwrap_or_default();
-        let [common, format, shallow] = said.lines().collect::<Vec<_>>()[..] else {
+        let output = process::output(asked).unwrap_or_default();
+        let [common, format, shallow] = output.lines().collect::<Vec<_>>()[..] else {
             return Err(GitError::NotARepository { linux: repository }.into());
         };
         if shallow == "true" {
             return Err(GitError::Shallow { linux: repository }.into());
         }
-        let mut asked = git::reading(cache, &repository);
+        let mut asked = git::command_without_replacements(cache, &repository);
         asked.args([
             "config",
             "--get-regexp",
@@ -94,39 +94,39 @@ impl<'a> History<'a> {
         if process::output(asked).is_some() {
             return Err(GitError::Partial { linux: repository }.into());
         }
-        let name = plain_name(&repository);
+        let name = name_for_cache(&repository);
         let key = format!("history-{name}-{}", hex(&Sha256::digest(common)[..8]));
         Ok(History {
             cache,
             objects: Path::new(common).join("objects"),
             format: format.to_owned(),
             key,
-            held: Held::default(),
-            _bisection: Held::default(),
+            held: EntryLock::default(),
+            _bisection: EntryLock::default(),
             repository,
         })
     }
 
-    /// Locks its work tree and its bisection; waits for another run that holds them. To be called
-    /// before a kernel is built or a bisection is begun.
+    /// Locks the work tree and the bisection in the cache, waiting for other runs. Call it before
+    /// building a kernel or beginning a bisection.
     ///
     /// # Errors
     /// If the cache cannot be written to; [`Error::Interrupted`].
-    pub fn hold(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let _acting = self.cache.owner.act();
+    pub fn lock(&mut self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let _acting = self.cache.owner.impersonate();
         self.held = self.cache.lock("trees", &self.key, Mode::Exclusive, monitor)?;
         self._bisection = self.cache.lock("bisections", &self.key, Mode::Exclusive, monitor)?;
         self.prepare(monitor)
     }
 
-    /// The tools that building its kernels needs and this machine lacks. Runs the compiler a few
-    /// times, some 20 ms.
+    /// The missing tools for building kernels. Runs the compiler a few times, which takes about
+    /// 20 ms.
     #[must_use]
     pub fn missing_tools(&self, request: &Request) -> Vec<Tool> {
         request.toolchain.targeting(request.arch).missing(self.cache.owner)
     }
 
-    /// Names the history: the same for every directory of the same repository.
+    /// The key in the cache. It is the same for every directory of a repository.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -143,8 +143,9 @@ impl<'a> History<'a> {
     fn prepare(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
         let (src, index) = (self.src(), self.dir().join("index"));
         fs::create_dir_all(&src).context("make", &src)?;
-        self.begin(monitor)?;
-        // A git that was killed leaves its lock behind. None runs now, as we hold the entry's lock.
+        self.recreate(monitor)?;
+        // A killed git leaves its lock file behind. No git runs now, because this run has locked the
+        // entry.
         let mut lock = index.into_os_string();
         lock.push(".lock");
         match fs::remove_file(&lock) {
@@ -156,9 +157,9 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Makes the bare repository anew: without refs, and with no bisection going on in it.
-    pub(crate) fn begin(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
-        let _acting = self.cache.owner.act();
+    /// Recreates the bare repository, without refs and without a running bisection.
+    pub(crate) fn recreate(&self, monitor: &mut dyn Monitor) -> Result<(), Error> {
+        let _acting = self.cache.owner.impersonate();
         let git = self.dir().join("git");
         if git.exists() {
             fs::remove_dir_all(&git).context("remove", &git)?;
@@ -166,7 +167,7 @@ impl<'a> History<'a> {
         let mut init = process::command("git", self.cache.owner);
         init.args(["init", "--quiet", "--bare", "--template="]);
         init.arg(format!("--object-format={}", self.format)).arg(&git);
-        self.done("make a repository in the cache", init, monitor)?;
+        self.run_checked("make a repository in the cache", init, monitor)?;
         let write = |name: &str, text: String| {
             let path = git.join(name);
             let parent = path.parent().unwrap_or(&git);
@@ -175,7 +176,8 @@ impl<'a> History<'a> {
         write("objects/info/alternates", format!("{}\n", self.objects.display()))
     }
 
-    /// git on the bare repository, without the user's configuration (hooks, filters, colours).
+    /// A git command on the bare repository, without the user's configuration (hooks, filters,
+    /// colours).
     pub(crate) fn command(&self) -> Command {
         let mut git = process::command("git", self.cache.owner);
         git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
@@ -184,12 +186,12 @@ impl<'a> History<'a> {
         git
     }
 
-    /// git on the bare repository with its work tree and index.
+    /// A git command on the bare repository with its work tree and index.
     fn checkout_command(&self) -> Command {
         let mut git = self.command();
         git.env("GIT_INDEX_FILE", self.dir().join("index"));
         git.args(["-c", "core.sparseCheckout=true", "-c", "core.bare=false"]);
-        // After a loss of power git sees truncated files by their sizes, if the index is whole.
+        // With the index synced, git detects files that a power loss truncated by their sizes.
         git.args(["-c", "core.fsync=index"]);
         git.arg("--work-tree").arg(self.src());
         git
@@ -204,8 +206,8 @@ impl<'a> History<'a> {
         process::status_and_lines(command, &self.held, monitor)
     }
 
-    /// Runs a git command that has to succeed; `what` names its purpose in the error.
-    pub(crate) fn done(
+    /// Runs a git command, which must succeed. `what` is its purpose in the error.
+    pub(crate) fn run_checked(
         &self,
         what: &'static str,
         command: Command,
@@ -218,36 +220,36 @@ impl<'a> History<'a> {
         if lines.iter().any(|line| crate::error::is_full_disk(line)) {
             return Err(Error::DiskFull(format!("{what} in {}", self.dir().display())));
         }
-        let said = lines.join("; ");
-        Err(GitError::Failed { what, linux: self.repository.clone(), said }.into())
+        let output = lines.join("; ");
+        Err(GitError::Failed { what, linux: self.repository.clone(), output }.into())
     }
 
-    /// The commit of that name: a tag, a branch, an object name, `HEAD~3`.
+    /// Finds the commit with this name, such as a tag, a branch, an object name or `HEAD~3`.
     ///
     /// # Errors
-    /// [`GitError`] if there is no such commit, or if it is not one of Linux.
+    /// [`GitError`] if there is no such commit, or if its tree is not a Linux source tree.
     pub fn commit(&self, name: &str) -> Result<Commit, Error> {
         let linux = self.repository.clone();
         let verified = |object: &str| {
-            let mut git = git::reading(self.cache, &self.repository);
+            let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["rev-parse", "--verify", "--quiet", "--end-of-options", object]);
             process::output(git).map(|id| id.trim().to_owned())
         };
-        // git has no names that begin with a dash; it would take one for an option.
+        // A name that begins with a dash would be an option; git has no such names.
         let found = Some(name).filter(|name| !name.starts_with('-')).and_then(verified);
         let Some(id) = found.and_then(|id| verified(&format!("{id}^{{commit}}"))) else {
             return Err(GitError::NoCommit { linux, name: name.to_owned() }.into());
         };
-        let mut git = git::reading(self.cache, &self.repository);
+        let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["show", "--no-patch", "--no-show-signature", "--no-notes"]);
         git.args(["--format=%H%n%T%n%P%n%an <%ae>%n%aI%n%s", &id]);
-        let said = process::output(git).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
+        let output = process::output(git).unwrap_or_default();
+        let lines: Vec<&str> = output.lines().collect();
         let [id, tree, parents, author, date, subject @ ..] = &lines[..] else {
             return Err(GitError::Unreadable { linux, id }.into());
         };
         let missing = ["Makefile", "Kconfig", "kernel"].into_iter().find(|path| {
-            let mut git = git::reading(self.cache, &self.repository);
+            let mut git = git::command_without_replacements(self.cache, &self.repository);
             git.args(["cat-file", "-e", &format!("{tree}:{path}")]);
             process::output(git).is_none()
         });
@@ -264,15 +266,15 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Whether one commit is an ancestor of the other.
+    /// Whether `commit` is an ancestor of `of`.
     #[must_use]
     pub fn is_ancestor(&self, commit: &Commit, of: &Commit) -> bool {
-        let mut git = git::reading(self.cache, &self.repository);
+        let mut git = git::command_without_replacements(self.cache, &self.repository);
         git.args(["merge-base", "--is-ancestor", &commit.id, &of.id]);
         process::output(git).is_some()
     }
 
-    /// Builds a commit, or finds its image in the cache. `request.reference` is not looked at.
+    /// Builds a commit, or finds its image in the cache. Ignores `request.reference`.
     ///
     /// # Errors
     /// As [`crate::kernel`].
@@ -282,13 +284,13 @@ impl<'a> History<'a> {
         commit: &Commit,
         monitor: &mut dyn Monitor,
     ) -> Result<KernelImage, Error> {
-        let _acting = self.cache.owner.act();
+        let _acting = self.cache.owner.impersonate();
         let options = Options::of(request)?;
         let source = SourceIdentity {
             // The same as for `sudbox run KERNEL=commit`, so that both share images.
             content: format!("release git-{}-{}", commit.tree, request.arch.name()),
             kconfig: format!("git {}", self.kconfig(commit, monitor)?),
-            place: self.key.clone(),
+            directory: self.key.clone(),
             label: format!(
                 "git {}, commit {:.12}, tree {}",
                 self.repository.display(),
@@ -305,13 +307,13 @@ impl<'a> History<'a> {
         }
         let missing = options.toolchain.missing(self.cache.owner);
         if !missing.is_empty() {
-            return Err(toolchain::refusal(&missing));
+            return Err(toolchain::missing_tools_error(&missing));
         }
         self.check_out(request, commit, ctx.monitor)?;
         recipe.build(ctx, &self.src())
     }
 
-    /// Brings the work tree to a commit.
+    /// Checks out a commit in the work tree.
     fn check_out(
         &self,
         request: &Request,
@@ -329,16 +331,15 @@ impl<'a> History<'a> {
             .context("write", &path)?;
         let unfinished = self.dir().join("unfinished");
         if unfinished.exists() {
-            // A checkout was killed: there may be files that are not in the index. The build slots
-            // stay.
+            // A killed checkout may have left files that are not in the index. Build slots are kept.
             let mut clean = self.checkout_command();
             clean.args(["clean", "-ffdxq", "--exclude=/sudbox-*"]);
-            self.done("clean the work tree", clean, monitor)?;
+            self.run_checked("clean the work tree", clean, monitor)?;
         }
         fs::write(&unfinished, &commit.id).context("write", &unfinished)?;
         let mut git = self.checkout_command();
         git.args(["read-tree", "--reset", "-u", &commit.tree]);
-        self.done("check out a commit", git, monitor)?;
+        self.run_checked("check out a commit", git, monitor)?;
         fs::remove_file(&unfinished).context("remove", &unfinished)?;
         if first {
             self.held.record_size(cache::disk_usage(&self.src()));
@@ -346,12 +347,12 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Digest of the files of a commit that decide about its configuration.
+    /// Digest of the commit's files that can change the final .config.
     fn kconfig(&self, commit: &Commit, monitor: &mut dyn Monitor) -> Result<String, Error> {
         let mut git = self.command();
         git.args(["-c", "core.quotePath=false", "ls-tree", "-r", &commit.tree]);
         let mut all = Sha256::new();
-        for line in self.done("list the files of a commit", git, monitor)? {
+        for line in self.run_checked("list the files of a commit", git, monitor)? {
             if line.split_once('\t').is_some_and(|(_, path)| mirror::decides_configuration(path)) {
                 all.update(&line);
                 all.update("\n");

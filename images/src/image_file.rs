@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Recognises kernel images, and checks that they are whole.
+//! Recognises the format of kernel images, and checks that they are not truncated.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,11 +18,11 @@ use crate::compression::Compression;
 /// A kernel image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageFile {
-    /// Its canonical path.
+    /// Canonical path.
     pub path: PathBuf,
-    /// Its format.
+    /// Format.
     pub format: Format,
-    /// Its release, if the format carries one.
+    /// Release, if the header has one.
     pub release: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Format {
     Vmlinux,
     /// A bzImage: setup code, then the compressed kernel.
     BzImage,
-    /// An image of another architecture than x86: an Image with a header of 64 bytes, a bzImage of
+    /// An image for another architecture than x86-64: an arm64 or RISC-V `Image`, or a bzImage for
     /// s390.
     Image,
 }
@@ -41,30 +41,38 @@ pub(crate) enum Format {
 /// The magic number of a Debian package, which is an ar(5) archive.
 pub(crate) const DEB_MAGIC: &[u8] = b"!<arch>\n";
 
-/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
+/// Offsets of fields of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
 /// Header").
-mod setup {
-    pub(super) const SETUP_SECTS: usize = 0x1f1;
+pub(crate) mod setup {
+    pub(crate) const SETUP_SECTS: usize = 0x1f1;
     pub(super) const SYSSIZE: usize = 0x1f4;
     pub(super) const BOOT_FLAG: usize = 0x1fe;
     pub(super) const MAGIC: usize = 0x202;
     pub(super) const VERSION: usize = 0x206;
     pub(super) const KERNEL_VERSION: usize = 0x20e;
     pub(super) const XLOADFLAGS: usize = 0x236;
+    pub(crate) const PAYLOAD_OFFSET: usize = 0x248;
+    pub(crate) const PAYLOAD_LENGTH: usize = 0x24c;
     pub(super) const END: usize = 0x268;
-    /// XLF_KERNEL_64: it has a 64-bit entry point.
-    pub(super) const KERNEL_64: u16 = 1;
+    /// Bit of `xloadflags`: the kernel has a 64-bit entry point.
+    pub(super) const XLF_KERNEL_64: u16 = 1;
+
+    /// Size of boot sector and setup code in bytes, from the field `setup_sects`, in which 0 means 4.
+    pub(crate) fn size(setup_sects: u8) -> usize {
+        let sectors = if setup_sects == 0 { 4 } else { usize::from(setup_sects) };
+        (sectors + 1) * 512
+    }
 }
 
-/// An image that carries its own decompressor as an EFI program
-/// (drivers/firmware/efi/libstub/zboot-header.S): x86 has none, and QEMU boots none.
+/// Offset and magic number of an EFI application that decompresses its kernel
+/// (drivers/firmware/efi/libstub/zboot-header.S). QEMU cannot boot these images; x86 has none.
 const EFI_ZBOOT: (usize, &[u8]) = (4, b"zimg");
 
 /// The magic numbers of an Image (Documentation/arch/riscv/boot-image-header.rst,
 /// Documentation/arch/arm64/booting.rst).
 const IMAGES: [(&[u8], Arch); 2] = [(b"RSC\x05", Arch::Riscv64), (b"ARM\x64", Arch::Aarch64)];
 
-/// Offsets of the header of an Image, in which the two agree.
+/// Offsets of fields of an Image's header, which are the same on both architectures.
 mod header {
     pub(super) const IMAGE_SIZE: usize = 16;
     pub(super) const MAGIC: usize = 56;
@@ -74,7 +82,7 @@ mod header {
 /// Offset and magic number of a kernel for s390 (`LINUX_MAGIC_ADDR`, arch/s390/boot/head.S).
 const S390_MAGIC: (u64, &[u8; 6]) = (0x10008, b"S390EP");
 
-/// A file that is not a kernel image that can boot.
+/// Error: the file is not a bootable kernel image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error("cannot be read: {0}")]
@@ -128,10 +136,10 @@ pub(crate) fn is_deb(path: &Path) -> bool {
     read.is_ok() && head == DEB_MAGIC
 }
 
-/// Recognises a kernel image for this architecture.
+/// Recognises and checks a kernel image for an architecture.
 ///
 /// # Errors
-/// The reason why the file is not a kernel that can boot.
+/// [`ImageError`] if the file is not a bootable kernel image for `arch`.
 pub(crate) fn inspect(path: &Path, arch: Arch) -> Result<ImageFile, ImageError> {
     let meta = std::fs::metadata(path).map_err(ImageError::Unreadable)?;
     if !meta.is_file() {
@@ -188,7 +196,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
-/// Checks that an ELF file is a whole vmlinux.
+/// Checks that an ELF file is a complete vmlinux for `arch`.
 fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), ImageError> {
     let data = &ReadCache::new(file);
     // EI_CLASS (elf(5)).
@@ -198,7 +206,7 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     if head.len() < size_of::<FileHeader64<Endianness>>() {
         return Err(ImageError::TruncatedElf);
     }
-    // Nothing but an ELF file of 64 bits passes.
+    // Parsing fails for a 32-bit ELF file.
     let header = FileHeader64::<Endianness>::parse(data)
         .map_err(|_| ImageError::ForeignElf { machine: u16_at(head, 18), arch: arch.name() })?;
     let endian = header.endian().map_err(|_| ImageError::TruncatedElf)?;
@@ -224,7 +232,7 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     match loaded().map(end).max() {
         None => Err(ImageError::ElfEmpty),
         Some(end) if end > size => Err(ImageError::TruncatedElf),
-        // The kernel is linked into the upper half of the address space; programs are not.
+        // A kernel's addresses are in the upper half of the address space, a program's are not.
         Some(_) if lowest_address.is_none_or(|lowest| lowest >> 63 == 0) && kind == ET_DYN => {
             Err(ImageError::ElfProgram)
         }
@@ -232,6 +240,7 @@ fn check_elf(file: &File, head: &[u8], size: u64, arch: Arch) -> Result<(), Imag
     }
 }
 
+/// Checks the header of an Image for `its` architecture.
 fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), ImageError> {
     if arch != its {
         return Err(ImageError::ForeignImage { its: its.name(), arch: arch.name() });
@@ -239,13 +248,14 @@ fn check_image(head: &[u8], size: u64, its: Arch, arch: Arch) -> Result<(), Imag
     if head.len() < header::END {
         return Err(ImageError::TruncatedHeader);
     }
-    // The size in memory, which includes .bss; the file is smaller.
+    // `image_size` is the size in memory, including .bss, so the file must not be larger.
     if size > u64_at(head, header::IMAGE_SIZE) {
         return Err(ImageError::LongImage);
     }
     Ok(())
 }
 
+/// Checks the setup header of a bzImage. Returns the release in it.
 fn check_bzimage(
     file: &File,
     head: &[u8],
@@ -258,17 +268,13 @@ fn check_bzimage(
     if head.len() < setup::END || u16_at(head, setup::BOOT_FLAG) != 0xaa55 {
         return Err(ImageError::TruncatedHeader);
     }
-    // 0 means 4, says the boot protocol.
-    let sectors = match head[setup::SETUP_SECTS] {
-        0 => 4,
-        sectors => u64::from(sectors),
-    };
-    let whole = (sectors + 1) * 512 + u64::from(u32_at(head, setup::SYSSIZE)) * 16;
+    let setup_size = setup::size(head[setup::SETUP_SECTS]) as u64;
+    let whole = setup_size + u64::from(u32_at(head, setup::SYSSIZE)) * 16;
     if size < whole {
         return Err(ImageError::TruncatedBzImage { size, whole });
     }
     if u16_at(head, setup::VERSION) < 0x020c
-        || u16_at(head, setup::XLOADFLAGS) & setup::KERNEL_64 == 0
+        || u16_at(head, setup::XLOADFLAGS) & setup::XLF_KERNEL_64 == 0
     {
         return Err(ImageError::BzImage32);
     }

@@ -3,7 +3,7 @@
 //! Packs an initramfs: a cpio archive in the "new ASCII" format that the kernel unpacks
 //! (Documentation/driver-api/early-userspace/buffer-format.rst, `do_header()` in init/initramfs.c).
 //!
-//! The same entries give the same bytes, always: no times, owners or inode numbers of the host.
+//! Equal entries give equal bytes: the archive has no times, owners or inode numbers of the host.
 
 /// One file system object of an initramfs, owned by root, with time 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Entry {
     pub path: String,
     /// Permission bits, such as 0o755.
     pub mode: u32,
-    /// Its type and content.
+    /// Type and content.
     pub kind: Kind,
 }
 
@@ -56,11 +56,12 @@ impl Entry {
     }
 }
 
-/// Archives are padded to this, as cpio(1) does and QEMU expects of several in a row.
+/// Size in bytes to a multiple of which archives are padded, as cpio(1) does. QEMU expects it of
+/// concatenated archives.
 const BLOCK: usize = 512;
 
-/// Packs the entries in their order. The kernel makes no missing parents: directories go before
-/// what is in them.
+/// Packs the entries in their order. A directory must come before its entries, because the kernel does
+/// not create parent directories.
 ///
 /// # Panics
 /// If a file or the archive does not fit the format's 32-bit fields (4 GiB).
@@ -83,7 +84,7 @@ pub fn pack(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-/// Appends one member: header, name, content, each padded to four bytes.
+/// Appends one member: header with name, and content, each padded to four bytes.
 fn member(
     out: &mut Vec<u8>,
     inode: u32,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Lists the kernels that are pinned, cached and on offer, and prunes the cache.
+//! Lists the pinned kernels, the entries of the cache and the distribution's kernels; prunes the
+//! cache.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,16 +15,16 @@ use crate::prebuilt::packages;
 /// A pinned kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    /// As typed after `KERNEL=`.
+    /// Name, as typed after `KERNEL=`.
     pub name: String,
-    /// Whether it is the default.
+    /// Whether an empty `KERNEL=` names this kernel.
     pub default: bool,
 }
 
-/// The pinned kernels.
+/// The pinned kernels of an architecture.
 ///
 /// # Errors
-/// If sudbox was built with a broken table.
+/// If the embedded table `kernels.toml` is invalid.
 pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
     let pins = Pins::embedded()?;
     let default = arch::facts(arch).default_kernel;
@@ -34,19 +35,19 @@ pub fn pinned(arch: Arch) -> Result<Vec<Pinned>, Error> {
 /// An entry of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// Its release, or its name in the cache.
+    /// Release of a kernel image; for other entries, the key in the cache.
     pub name: String,
     /// `image`, `source`, `tree`, `selftests`, `guest`, `toolchain` or `bisection`.
     pub kind: &'static str,
-    /// Its origin, if that is recorded.
+    /// Where the kernel's source or package is from, if it is recorded.
     pub source: Option<String>,
-    /// Size in bytes, build slots included.
+    /// Size in bytes, including build slots.
     pub bytes: u64,
-    /// When it was used last.
+    /// Time of the last use.
     pub used: SystemTime,
 }
 
-/// The entries of the cache, the last used first.
+/// The entries of the cache, most recently used first.
 #[must_use]
 pub fn cached(cache: &Cache) -> Vec<Cached> {
     let mut entries = cache.entries();
@@ -58,9 +59,9 @@ fn of_entry(entry: &Entry) -> Cached {
     #[derive(Default, serde::Deserialize)]
     struct Meta {
         release: Option<String>,
-        /// Of an image that was built here.
+        /// Present if the image was built from source.
         source: Option<String>,
-        /// Of a prebuilt image.
+        /// Present if the image is prebuilt.
         label: Option<String>,
     }
     let meta: Meta = std::fs::read(entry.path.join("meta.json"))
@@ -84,26 +85,26 @@ fn of_entry(entry: &Entry) -> Cached {
     }
 }
 
-/// The entries that were not used for that time and are not in use now. They are removed if
-/// `really`.
+/// The entries that were not used for the time `unused` and are not in use now. Removes them if
+/// `remove` is set.
 #[must_use]
-pub fn prune(cache: &Cache, unused: Duration, really: bool) -> Vec<Cached> {
-    let _acting = cache.owner.act();
+pub fn prune(cache: &Cache, unused: Duration, remove: bool) -> Vec<Cached> {
+    let _acting = cache.owner.impersonate();
     let old = |entry: &Entry| entry.used.elapsed().is_ok_and(|age| age >= unused);
-    let mut gone = Vec::new();
+    let mut pruned = Vec::new();
     for entry in cache.entries().into_iter().filter(old) {
         let described = of_entry(&entry);
-        if if really { cache.remove(&entry) } else { cache.is_free(&entry) } {
-            gone.push(described);
+        if if remove { cache.remove(&entry) } else { cache.is_free(&entry) } {
+            pruned.push(described);
         }
     }
-    gone
+    pruned
 }
 
 /// A prebuilt kernel in the distribution's packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
-    /// As typed after `KERNEL=`.
+    /// Reference, as typed after `KERNEL=`.
     pub reference: String,
     /// Name and version of the package.
     pub package: String,
@@ -114,7 +115,7 @@ pub struct Offered {
 /// # Errors
 /// If the caller interrupts, or the cache cannot be written to.
 pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
-    let _acting = ctx.cache.owner.act();
+    let _acting = ctx.cache.owner.impersonate();
     let offers = packages::offers(ctx, arch)?;
     Ok(offers
         .into_iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Gets the kernel of a `KERNEL=` reference as an image that boots, and packs an initramfs. This
-//! crate does not know of VMs.
+//! Builds, unpacks or finds the kernel that a `KERNEL=` reference names, and packs an initramfs. This
+//! crate knows nothing of VMs.
 //!
 //! ```text
 //! Request -> plan -> Reference: release -> source (git, upstream, packages) -> build slot
@@ -10,8 +10,8 @@
 //!                                                          -> cache -> KernelImage
 //! ```
 //!
-//! [`plan()`] looks for the image in the cache, and names the tools that are missing if it has to
-//! be built. [`Plan::execute`] does the work. images/README.md has the design and its limits.
+//! [`plan()`] looks for the image in the cache and, if the image has to be built, lists the missing
+//! tools. [`Plan::execute`] does the work. images/README.md has the design and its limits.
 
 mod apt;
 mod arch;
@@ -60,9 +60,9 @@ pub use bisection::{Bisection, Mark, Next, Terms};
 pub use cache::Cache;
 pub use ctx::Ctx;
 pub use error::{Error, Fault};
-pub use file_owner::{Acting, Owner};
+pub use file_owner::{Owner, OwnerGuard};
 pub use history::{Commit, History};
-pub use lock::{Held, Mode};
+pub use lock::{EntryLock, Mode};
 pub use monitor::Monitor;
 pub use packages::{Packages, Tool};
 pub use paths::expand_home;

@@ -16,13 +16,12 @@ use crate::monitor::Monitor;
 /// Pause between two attempts to get a lock.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A lock on an entry of the cache: the entry is not evicted while this lives.
-///
-/// The default holds no lock.
+/// Guard of a locked cache entry, which is not evicted while a clone of the guard exists. The default
+/// value locks nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Held(Option<Arc<File>>);
+pub struct EntryLock(Option<Arc<File>>);
 
-impl Held {
+impl EntryLock {
     /// The locked file. A child that inherits its descriptor keeps the lock until it exits.
     pub(crate) fn file(&self) -> Option<&File> {
         self.0.as_deref()
@@ -31,7 +30,7 @@ impl Held {
     /// Writes the size of the entry into the lock file, for eviction.
     pub(crate) fn record_size(&self, bytes: u64) {
         if let Some(mut file) = self.file() {
-            // Without a recorded size eviction is less exact, and nothing else.
+            // An error only makes eviction less exact.
             let _ =
                 file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{bytes}"));
         }
@@ -41,18 +40,18 @@ impl Held {
 /// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To read it.
+    /// For reading the entry.
     Shared,
-    /// To change it.
+    /// For changing the entry.
     Exclusive,
 }
 
-/// Locks a file, which is made if it is not there, and sets its modification time to now. Waits
-/// while another process holds the lock, and tells the monitor so once.
+/// Locks a file, creating it if necessary, and sets its mtime to now. Waits while another process
+/// holds the lock, and reports this to the monitor once.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be opened or locked; [`Error::Interrupted`].
-pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result<Held, Error> {
+pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result<EntryLock, Error> {
     let mut announced = false;
     loop {
         let file = open(path).context("open the lock", path)?;
@@ -61,11 +60,11 @@ pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result
             Mode::Exclusive => file.try_lock(),
         };
         match locked {
-            // An eviction may have removed the file between open() and flock().
-            Ok(()) if !is_at(&file, path) => {}
+            // An eviction removed the file between open() and flock(): try again with a new file.
+            Ok(()) if !is_same_file(&file, path) => {}
             Ok(()) => {
                 let _ = file.set_modified(SystemTime::now());
-                return Ok(Held(Some(Arc::new(file))));
+                return Ok(EntryLock(Some(Arc::new(file))));
             }
             Err(TryLockError::WouldBlock) => {
                 if !announced {
@@ -81,13 +80,13 @@ pub(crate) fn lock(path: &Path, mode: Mode, monitor: &mut dyn Monitor) -> Result
     }
 }
 
-/// Locks a file exclusively if nobody else holds a lock on it.
-pub(crate) fn try_alone(path: &Path) -> Option<File> {
+/// Locks a file exclusively, without waiting; `None` if it is locked.
+pub(crate) fn try_exclusive(path: &Path) -> Option<File> {
     let file = open(path).ok()?;
-    (file.try_lock().is_ok() && is_at(&file, path)).then_some(file)
+    (file.try_lock().is_ok() && is_same_file(&file, path)).then_some(file)
 }
 
-/// The size that [`Held::record_size`] wrote into a file.
+/// The size that [`EntryLock::record_size`] wrote into the lock file.
 pub(crate) fn recorded_size(path: &Path) -> Option<u64> {
     let mut text = String::new();
     File::open(path).ok()?.read_to_string(&mut text).ok()?;
@@ -98,8 +97,8 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// Whether an open file is still the one at `path`.
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether `path` still names the open file.
+fn is_same_file(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Why a directory is not a Linux source tree.
+/// Error: the directory is not a Linux source tree.
 #[derive(Debug, thiserror::Error)]
 pub enum NotATree {
     #[error("its Makefile cannot be read: {0}")]
@@ -17,7 +17,10 @@ pub enum NotATree {
     KernelMissing,
 }
 
-/// The release in a tree's Makefile, such as `6.12.0-rc3`.
+/// The release in the top Makefile of a tree, such as `6.12.0-rc3`.
+///
+/// # Errors
+/// [`NotATree`].
 pub(crate) fn tree_release(tree: &Path) -> Result<String, NotATree> {
     let makefile =
         fs::read_to_string(tree.join("Makefile")).map_err(NotATree::UnreadableMakefile)?;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A mirror of a user's source tree, which is updated by copying only the files that changed.
+//! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
-//! The tree is only read. A file whose content did not change keeps its time in the mirror,
-//! whatever its time in the tree is (after a checkout there and back), so that make does not
-//! rebuild it. A file whose content changed gets the present time, so that make rebuilds it even if
-//! its time in the tree went back.
+//! The tree is only read. A file with unchanged content keeps its mtime in the mirror, even if its
+//! mtime in the tree changed (by a checkout of another branch and back), so that make does not rebuild
+//! it. A file with changed content gets the current time, so that make rebuilds it, even if its mtime
+//! in the tree is older than before.
 //!
-//! The index has size, mtime, ctime and digest of every file. A file is read again only if its
+//! The mirror's index has size, mtime, ctime and digest of every file. A file is read again only if
 //! size, mtime or ctime differ.
 
 use std::collections::{HashMap, HashSet};
@@ -27,34 +27,34 @@ use crate::arch::Arch;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error};
 use crate::hash::hex;
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::lock::Mode;
 use crate::monitor;
 use crate::monitor::Monitor;
 use crate::patches::Patches;
-use crate::paths::plain_name;
+use crate::paths::name_for_cache;
 use crate::source_files;
 use crate::source_files::SourceFile;
 
-/// A file may change within this time, in nanoseconds, without a new mtime: the granularity of
-/// timestamps of some file systems.
+/// Granularity of timestamps, in nanoseconds, on coarse file systems: two writes within this time may
+/// leave the same mtime.
 const RACY_NS: i64 = 2_000_000_000;
 
 /// The locked mirror of a source directory, with patches applied.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    /// The mirrored tree, which is built from.
+    /// The copy of the tree, from which kernels are built.
     pub(crate) src: PathBuf,
-    /// Its name in the cache.
+    /// Key of the entry in the cache.
     pub(crate) key: String,
     pub(crate) state: State,
-    /// Digest of the patched files.
+    /// Digest of the patched files; empty without patches.
     pub(crate) patched: String,
-    _held: Held,
+    _held: EntryLock,
 }
 
 impl Mirror {
-    /// Locks the mirror of a tree and brings it up to date.
+    /// Locks the mirror of a tree and updates it.
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
@@ -67,12 +67,12 @@ impl Mirror {
         let key = key(tree, arch, patches);
         let held = ctx.lock("trees", &key, Mode::Exclusive)?;
         let dir = ctx.entry("trees", &key);
-        // First, so that nothing is copied if a patch does not apply.
-        let applied = patches.apply(ctx, tree)?;
+        // Patch before copying, so that a patch that does not apply is reported early.
+        let patched_files = patches.apply(ctx, tree)?;
         fs::create_dir_all(&dir).context("make", &dir)?;
         let state = sync(tree, &dir, arch, patches.files(), ctx.monitor)?;
         let src = dir.join("src");
-        let patched = applied.put(&src)?;
+        let patched = patched_files.copy_to(&src)?;
         if state.changed > 0 {
             held.record_size(state.bytes);
         }
@@ -80,14 +80,15 @@ impl Mirror {
     }
 }
 
-/// The name of a mirror: the tree's own name, and a digest of all that tells mirrors apart.
+/// Key of a mirror in the cache: the tree's directory name, and a digest of path, architecture and
+/// patches.
 fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
     let mut hasher = Sha256::new();
     hasher.update(tree.as_os_str().as_bytes());
     // The files of other architectures are not mirrored.
     hasher.update(arch.name());
     hasher.update(patches.digest());
-    format!("{}-{}", plain_name(tree), hex(&hasher.finalize()[..8]))
+    format!("{}-{}", name_for_cache(tree), hex(&hasher.finalize()[..8]))
 }
 
 /// The state of a mirror after [`sync`].
@@ -95,29 +96,28 @@ fn key(tree: &Path, arch: Arch, patches: &Patches) -> String {
 pub(crate) struct State {
     /// Digest of all paths, modes and contents.
     pub(crate) digest: String,
-    /// Digest of the files that decide about the configuration.
+    /// Digest of the files that can change the final .config.
     pub(crate) kconfig: String,
     /// Number of files that were written or removed.
     pub(crate) changed: usize,
-    /// Bytes of all files.
+    /// Size of all files in bytes.
     pub(crate) bytes: u64,
 }
 
 /// A file in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct IndexEntry {
-    /// Size, mtime and ctime in the tree; `None` if the file may have changed since without a new
-    /// mtime.
+    /// Size, mtime and ctime in the tree; `None` if the file was so new that a later change may have
+    /// the same mtime.
     stamp: Option<(u64, i64, i64)>,
     executable: bool,
-    /// Digest of the content, or of a link's target.
+    /// Digest of the content, or of a symbolic link's target.
     content: String,
 }
 
 type Index = HashMap<String, IndexEntry>;
 
-/// Brings `dir/src` to the state of `tree`. Paths in `foreign` are neither copied nor removed:
-/// patches write them.
+/// Updates `dir/src` to the state of `tree`. Leaves the paths in `foreign` alone, which patches write.
 pub(crate) fn sync(
     tree: &Path,
     dir: &Path,
@@ -152,16 +152,16 @@ pub(crate) fn sync(
     }
     if first {
         monitor.phase(&format!("copying {} (only what changed, next time)", tree.display()));
-        // A killed run may have left files of unknown content.
+        // A killed run may have left files that no index describes.
         remove(&src)?;
     }
-    // If this run is killed from here on, the index does not have the files that it was changing.
-    let mut safe = index.clone();
+    // Remove the files that are about to change from the index first, in case that this run is killed.
+    let mut unchanged = index.clone();
     for file in &to_read {
-        safe.remove(&file.path);
+        unchanged.remove(&file.path);
     }
     if !first {
-        write_index(&index_path, &safe)?;
+        write_index(&index_path, &unchanged)?;
     }
     for path in &gone {
         index.remove(path);
@@ -172,7 +172,7 @@ pub(crate) fn sync(
     let mut changed = gone.len();
     for (file, copied) in to_read.iter().zip(copied) {
         let Some((content, written)) = copied else {
-            // It vanished between the walk and the reading.
+            // The file was removed after it was found.
             index.remove(&file.path);
             remove(&src.join(&file.path))?;
             changed += 1;
@@ -194,7 +194,7 @@ pub(crate) fn sync(
 /// The digest of a file's content, and whether it was copied; `None` if the file has vanished.
 type Copied = Option<(String, bool)>;
 
-/// Copies the files whose content differs, on all processors.
+/// Copies the files whose content differs, in parallel. The results are in the order of `files`.
 fn copy_all(
     tree: &Path,
     src: &Path,
@@ -250,6 +250,7 @@ fn copy_all(
     Ok(copied)
 }
 
+/// Copies a file, unless the index has the same content.
 fn copy(
     tree: &Path,
     src: &Path,
@@ -260,7 +261,7 @@ fn copy(
     let (from, to) = (tree.join(&file.path), src.join(&file.path));
     let read = if file.link {
         fs::read_link(&from)
-            .map(|target| inside(tree, &file.path, target).into_os_string().into_vec())
+            .map(|target| link_target(tree, &file.path, target).into_os_string().into_vec())
     } else {
         fs::read(&from)
     };
@@ -304,8 +305,8 @@ fn copy(
     Ok(Some((content, true)))
 }
 
-/// The target of a link in the mirror: one that leads out of the tree is made absolute.
-fn inside(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
+/// The target of a symbolic link in the mirror. A relative target outside the tree becomes absolute.
+fn link_target(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
     let mut depth = Path::new(path).components().count().cast_signed() - 1;
     for component in target.components() {
         match component {
@@ -322,7 +323,7 @@ fn inside(tree: &Path, path: &str, target: PathBuf) -> PathBuf {
     target
 }
 
-/// Makes a directory below `src`, and removes files that are in its place.
+/// Creates a directory below `src`, and removes files at its path.
 fn make_directory(src: &Path, path: &Path) -> io::Result<()> {
     match fs::create_dir_all(path) {
         Err(e)
@@ -360,6 +361,7 @@ fn remove_empty_parents(src: &Path, path: &str) {
     }
 }
 
+/// Summarises an index.
 fn state(index: &Index, changed: usize, bytes: u64) -> State {
     let mut paths: Vec<&String> = index.keys().collect();
     paths.sort_unstable();
@@ -384,7 +386,8 @@ pub(crate) fn decides_configuration(path: &str) -> bool {
         || (path.starts_with("arch/") && path.contains("/configs/"))
 }
 
-/// Reads the index: one line for each file, with digest, `x` if executable, stamp or `-`, path.
+/// Reads an index. After a line with [`FORMAT`], each line has the digest, `x` if executable, size
+/// (or `-`), mtime, ctime and path of a file.
 fn read_index(path: &Path) -> Option<Index> {
     let text = fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
@@ -413,6 +416,7 @@ fn read_index(path: &Path) -> Option<Index> {
         .collect()
 }
 
+/// First line of an index.
 const FORMAT: &str = "sudbox mirror 1";
 
 fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
@@ -425,7 +429,7 @@ fn write_index(path: &Path, index: &Index) -> Result<(), Error> {
         };
         text.push_str(&format!("\n{} {x} {size} {mtime} {ctime} {file}", known.content));
     }
-    crate::cache::write_whole(path.parent().unwrap_or(path), path, text.as_bytes())
+    crate::cache::write_atomically(path.parent().unwrap_or(path), path, text.as_bytes())
 }
 
 fn nanoseconds(time: SystemTime) -> i64 {
@@ -438,7 +442,7 @@ impl SourceFile {
         (self.size, self.mtime, self.ctime)
     }
 
-    /// A file, by the result of stat(2).
+    /// Describes a file by the result of stat(2).
     pub(crate) fn new(path: String, meta: &fs::Metadata) -> SourceFile {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         SourceFile {

@@ -8,23 +8,23 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::poll;
 
-/// A caller that watches long work and can stop it.
+/// Receives the progress of long work, and can interrupt it. The caller implements it.
 pub trait Monitor {
-    /// A phase of the work begins, such as `unpacking linux 6.12.117`.
+    /// Reports the beginning of a phase, such as `unpacking linux 6.12.117`.
     fn phase(&mut self, what: &str);
 
-    /// The phase is at `done` of `of` units (such as `bytes` or `files`); `of` is 0 while the whole
-    /// is not known. May grow past `of`, which is an estimate.
+    /// Reports that the phase is at `done` of `of` units (`bytes` or `files`). `of` is an estimate,
+    /// which `done` may exceed; 0 means unknown.
     fn progress(&mut self, done: u64, of: u64, unit: &str);
 
-    /// One sentence that the user should read.
+    /// Reports one sentence that the user should read.
     fn note(&mut self, what: &str);
 
-    /// A descriptor that becomes readable when the work is to stop.
+    /// A descriptor that becomes readable when the work has to stop.
     fn interrupt(&self) -> Option<BorrowedFd<'_>>;
 }
 
-/// Waits, unless the caller interrupts.
+/// Waits for `time`, or until the caller interrupts.
 ///
 /// # Errors
 /// [`Error::Interrupted`].
@@ -44,7 +44,7 @@ pub(crate) mod tests {
     use super::*;
     use std::os::fd::AsFd as _;
 
-    /// Hears nothing and never stops.
+    /// Ignores all reports and never interrupts.
     pub(crate) struct Silent;
 
     impl Monitor for Silent {
@@ -56,7 +56,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Stops whatever waits, at once.
+    /// Interrupts at once.
     pub(crate) struct Interrupted(std::io::PipeReader);
 
     impl Interrupted {
@@ -75,22 +75,22 @@ pub(crate) mod tests {
         }
     }
 
-    /// Writes down what it hears.
+    /// Records all reports.
     #[derive(Debug, Default)]
     pub(crate) struct Recording {
-        pub(crate) heard: Vec<String>,
+        pub(crate) messages: Vec<String>,
         pub(crate) progress: Vec<(u64, u64)>,
     }
 
     impl Monitor for Recording {
         fn phase(&mut self, what: &str) {
-            self.heard.push(what.to_owned());
+            self.messages.push(what.to_owned());
         }
         fn progress(&mut self, done: u64, of: u64, _: &str) {
             self.progress.push((done, of));
         }
         fn note(&mut self, what: &str) {
-            self.heard.push(what.to_owned());
+            self.messages.push(what.to_owned());
         }
         fn interrupt(&self) -> Option<BorrowedFd<'_>> {
             None

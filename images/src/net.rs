@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The places on the network that kernels come from, as this process knows them.
+//! Network settings of this process: the address of the upstream archive, and its availability.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The upstream archive of Linux releases.
 pub(crate) const ARCHIVE: &str = "https://cdn.kernel.org/pub/linux/kernel";
 
-/// Environment variable that names another place with the same layout; `file://` works too.
+/// Environment variable with the address of a mirror of the archive; `file://` works too.
 const MIRROR: &str = "SUDBOX_KERNEL_MIRROR";
 
-/// The places on the network.
+/// Network settings.
 #[derive(Debug)]
 pub(crate) struct Net {
     /// Address of the upstream archive, without a slash at its end.
     pub(crate) archive: String,
-    /// Set once the archive did not answer: it is not asked again.
+    /// Whether a request to the archive failed; it is then not contacted again.
     archive_is_down: AtomicBool,
-    /// Whether the distribution's packages may be asked for. Unit tests say no.
+    /// Whether apt may be used. Unit tests set `false`.
     pub(crate) packages: bool,
 }
 
 impl Net {
-    /// The network of this process, from its environment.
+    /// The settings of this process, from its environment.
     pub(crate) fn of_process() -> &'static Net {
         static NET: OnceLock<Net> = OnceLock::new();
         NET.get_or_init(|| {
@@ -32,19 +32,19 @@ impl Net {
         })
     }
 
-    /// A network with its archive at this address.
+    /// Settings with this address of the archive.
     pub(crate) fn new(archive: &str, packages: bool) -> Net {
         let archive = archive.trim_end_matches('/').to_owned();
         Net { archive, archive_is_down: AtomicBool::new(false), packages }
     }
 
-    /// Whether the archive did not answer before.
+    /// Whether an earlier request to the archive failed.
     pub(crate) fn archive_is_down(&self) -> bool {
         self.archive_is_down.load(Ordering::Relaxed)
     }
 
-    /// Remembers that the archive does not answer.
-    pub(crate) fn give_archive_up(&self) {
+    /// Records that a request to the archive failed.
+    pub(crate) fn mark_archive_down(&self) {
         self.archive_is_down.store(true, Ordering::Relaxed);
     }
 }

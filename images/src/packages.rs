@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Tools that this machine may lack, and the packages that distributions have them in.
+//! Missing tools, and the packages of distributions that contain them.
 
-/// A tool that this machine lacks.
+/// A missing tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// Its name, such as `flex` or `the headers of libelf`.
+    /// Name, such as `flex` or `the headers of libelf`.
     pub name: String,
-    /// The packages that have it.
+    /// The packages that contain the tool.
     pub packages: Packages,
 }
 
-/// The packages of a tool, one field for each package manager; empty if there is none.
+/// The packages of a tool by package manager, separated by spaces; empty if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packages {
     /// Debian, Ubuntu.
@@ -24,6 +24,7 @@ pub struct Packages {
     pub zypper: &'static str,
 }
 
+/// Shorthand for constants of [`Packages`].
 pub(crate) const fn packages(
     apt: &'static str,
     dnf: &'static str,

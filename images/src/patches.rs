@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Patches of a pinned kernel, and those in `PATCHES=`. They are applied to the mirror of a source,
-//! never to the source itself.
+//! The patches of pinned kernels and those of `PATCHES=`. They are applied in the mirror of a source,
+//! never in the source itself.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,32 +12,33 @@ use sha2::{Digest as _, Sha256};
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, PatchError};
 use crate::hash::hex;
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::paths::expand_home;
 use crate::process;
 
 /// One patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Patch {
-    /// Its name in messages: the file, and the subject of a letter.
+    /// Name for messages: the file, and the subject if it is from a mail.
     pub(crate) label: String,
-    /// A unified diff, with or without text around it.
+    /// A unified diff, which may be surrounded by other text.
     pub(crate) text: String,
 }
 
-/// The patches of a request, in their order.
+/// The patches of a request in the order of application.
 #[derive(Debug, Default)]
 pub(crate) struct Patches {
     patches: Vec<Patch>,
+    /// Paths of the files that the patches change, relative to the root of the tree.
     files: HashSet<String>,
 }
 
 impl Patches {
-    /// Reads the patches of `PATCHES=` (files, mailboxes, folders of either), which are applied
-    /// after those of the pinned kernel.
+    /// Reads the patches of `PATCHES=` (files, mailboxes, and folders of them). They are applied after
+    /// the patches of the pinned kernel.
     ///
     /// # Errors
-    /// [`PatchError`].
+    /// [`PatchError`] if a file cannot be read, has no diff, or changes files outside the tree.
     pub(crate) fn read(pinned: Vec<Patch>, paths: &[PathBuf]) -> Result<Patches, Error> {
         let mut patches = pinned;
         for path in paths {
@@ -66,7 +67,7 @@ impl Patches {
                 let mut parts = Path::new(name).components();
                 parts.all(|part| matches!(part, Component::Normal(_)))
             };
-            let touched = touched(text);
+            let touched = changed_files(text);
             if let Some(name) = touched.iter().find(|name| !inside(name)) {
                 let (label, file) = (label.clone(), (*name).to_owned());
                 return Err(PatchError::OutsideTree { label, file }.into());
@@ -81,7 +82,7 @@ impl Patches {
         self.patches.is_empty()
     }
 
-    /// The files that they change, by their paths from the top of the tree.
+    /// Paths of the files that the patches change, relative to the root of the tree.
     pub(crate) fn files(&self) -> &HashSet<String> {
         &self.files
     }
@@ -95,7 +96,7 @@ impl Patches {
         hex(&hasher.finalize()[..16])
     }
 
-    /// The patches in a few words, to be appended to the label of the source.
+    /// A summary to append to the label of the source.
     pub(crate) fn label(&self) -> String {
         match self.patches.len() {
             0 => String::new(),
@@ -104,11 +105,11 @@ impl Patches {
         }
     }
 
-    /// Applies them to copies of the files that they change.
+    /// Applies the patches to copies of the files that they change.
     ///
     /// # Errors
     /// [`PatchError::DoesNotApply`].
-    pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<Applied<'_>, Error> {
+    pub(crate) fn apply(&self, ctx: &mut Ctx<'_>, tree: &Path) -> Result<PatchedFiles<'_>, Error> {
         let staging = ctx.cache.temporary()?;
         for file in &self.files {
             let (from, to) = (tree.join(file), staging.path().join(file));
@@ -122,30 +123,31 @@ impl Patches {
         for Patch { label, text } in &self.patches {
             fs::write(&file, text).context("write", &file)?;
             let mut patch = ctx.command("patch");
-            // Without fuzz: a hunk in other surroundings may be wrong there.
+            // No fuzz: with another context, a hunk may be applied at a wrong place.
             patch.args(["-p1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"]);
             patch.arg("-d");
             patch.arg(staging.path()).arg("-i").arg(&file);
-            let (status, said) = process::status_and_lines(patch, &Held::default(), ctx.monitor)?;
+            let (status, output) =
+                process::status_and_lines(patch, &EntryLock::default(), ctx.monitor)?;
             if !status.success() {
-                let (label, said) = (label.clone(), said.join("; "));
-                return Err(PatchError::DoesNotApply { label, said }.into());
+                let (label, output) = (label.clone(), output.join("; "));
+                return Err(PatchError::DoesNotApply { label, output }.into());
             }
         }
-        Ok(Applied { files: &self.files, staging })
+        Ok(PatchedFiles { files: &self.files, staging })
     }
 }
 
 /// Patched copies of the files that patches change.
-pub(crate) struct Applied<'a> {
+pub(crate) struct PatchedFiles<'a> {
     files: &'a HashSet<String>,
     staging: tempfile::TempDir,
 }
 
-impl Applied<'_> {
-    /// Copies them into `src`; a file with the same content there keeps its time. Returns a digest
-    /// of the files, which is empty if there are no patches.
-    pub(crate) fn put(&self, src: &Path) -> Result<String, Error> {
+impl PatchedFiles<'_> {
+    /// Copies the files into `src`. A file that has the same content there keeps its mtime. Returns a
+    /// digest of the files; empty without patches.
+    pub(crate) fn copy_to(&self, src: &Path) -> Result<String, Error> {
         if self.files.is_empty() {
             return Ok(String::new());
         }
@@ -164,7 +166,7 @@ impl Applied<'_> {
             hasher.update(&content);
             if fs::read(&to).ok().as_ref() != Some(&content) {
                 make_parent(&to)?;
-                // Scripts stay executable, which fs::write() would not see to.
+                // fs::write() does not copy the mode; scripts must stay executable.
                 let mode = fs::metadata(&from).context("read", &from)?.permissions();
                 fs::write(&to, &content)
                     .and_then(|()| fs::set_permissions(&to, mode))
@@ -175,7 +177,7 @@ impl Applied<'_> {
     }
 }
 
-/// The file itself, or the patches and mailboxes in a folder, by their names.
+/// The file itself, or the patches and mailboxes in a folder, sorted by name.
 fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !place.is_dir() {
         return Ok(vec![place.to_owned()]);
@@ -192,8 +194,8 @@ fn files_of(place: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The patches in a file: the file itself, or each letter of a mailbox that holds a diff. Cover
-/// letters and replies are left out.
+/// The patches in a file: the file itself, or each mail of a mailbox that contains a diff. Skips cover
+/// letters and replies.
 fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     if !text.starts_with("From ") {
         let one = Patch { label: label.to_owned(), text: text.to_owned() };
@@ -225,7 +227,7 @@ fn split(label: &str, text: &str) -> Result<Vec<Patch>, PatchError> {
     Ok(patches)
 }
 
-/// A header of a letter, unfolded (RFC 5322, 2.2.3).
+/// A header field of a mail, unfolded (RFC 5322, section 2.2.3).
 fn header(head: &str, name: &str) -> Option<String> {
     let mut lines = head.lines();
     let first = lines.by_ref().find_map(|line| {
@@ -236,20 +238,20 @@ fn header(head: &str, name: &str) -> Option<String> {
     Some(std::iter::once(first).chain(more).map(str::trim).collect::<Vec<_>>().join(" "))
 }
 
-/// Whether a text is a diff.
+/// Whether a text contains a diff.
 fn is_diff(text: &str) -> bool {
-    !touched(text).is_empty()
+    !changed_files(text).is_empty()
 }
 
-/// The files that a diff changes: those of its `---` and `+++` lines, and those that git renames.
-fn touched(text: &str) -> Vec<&str> {
+/// Paths of the files that a diff changes, from its lines `---`, `+++`, `rename from` and `rename to`.
+fn changed_files(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let hunks = lines
         .windows(2)
         .filter_map(|pair| Some([pair[0].strip_prefix("--- ")?, pair[1].strip_prefix("+++ ")?]));
     let in_tree = hunks.flatten().filter_map(|field| {
         let name = field.split('\t').next().unwrap_or_default().trim_end();
-        // The first folder is `a` or `b`.
+        // Strip the first component, `a` or `b`.
         name.split_once('/').map(|(_, name)| name).filter(|_| name != "/dev/null")
     });
     let renamed = lines.iter().filter_map(|line| {

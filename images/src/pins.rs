@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The pinned kernels: `kernel-config/kernels.toml`.
+//! The pinned kernels, from the embedded table `kernel-config/kernels.toml`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::version::Series;
 /// The table, embedded.
 const TEXT: &str = include_str!("../../kernel-config/kernels.toml");
 
-/// The patches that the table names, by their paths below `kernel-config/patches/`; embedded.
+/// The patches that the table names: path below `kernel-config/patches/`, and embedded text.
 const PATCHES: [(&str, &str); 1] = [(
     "aarch64/6.12-sud.patch",
     include_str!("../../kernel-config/patches/aarch64/6.12-sud.patch"),
@@ -28,7 +28,7 @@ pub(crate) struct Pins {
 #[derive(Debug, serde::Deserialize)]
 struct Pin {
     series: String,
-    /// The one architecture it is for, if not for all.
+    /// The only architecture of this kernel; `None` for all.
     arch: Option<String>,
     #[serde(default)]
     patches: Vec<String>,
@@ -40,12 +40,12 @@ impl Pins {
         toml::from_str(TEXT).map_err(|why| ConfigError::BrokenPins { why: why.to_string() }.into())
     }
 
-    /// The series of the pinned kernel of that name.
+    /// The series of the pinned kernel with this name.
     pub(crate) fn series(&self, name: &str) -> Option<Series> {
         self.kernel.get(name)?.series.parse().ok()
     }
 
-    /// The patches of ours that make the kernel of that name from the newest of its series.
+    /// sudbox's own patches for the pinned kernel with this name.
     pub(crate) fn patches(&self, name: &str) -> Vec<Patch> {
         let known = |wanted: &String| PATCHES.iter().find(|(name, _)| name == wanted);
         let names = self.kernel.get(name).map_or(&[][..], |pin| &pin.patches);
@@ -56,7 +56,7 @@ impl Pins {
         names.iter().filter_map(known).map(of).collect()
     }
 
-    /// All names of an architecture.
+    /// The names of all pinned kernels of an architecture.
     pub(crate) fn names(&self, arch: Arch) -> impl Iterator<Item = &str> {
         let is_for = move |pin: &Pin| pin.arch.as_ref().is_none_or(|name| name == arch.name());
         self.kernel.iter().filter(move |(_, pin)| is_for(pin)).map(|(name, _)| name.as_str())
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_types_for_something_else_is_never_patched() {
+    fn kernels_with_plain_versions_as_names_have_no_patches() {
         let pins = Pins::embedded().unwrap();
         for (name, pin) in &pins.kernel {
             let plain = name.parse::<Series>().is_ok() || name.parse::<Release>().is_ok();

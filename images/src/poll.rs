@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Waits for descriptors, by poll(2).
+//! Waits for readable descriptors with poll(2).
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until one of these descriptors is readable or at its end. Returns for each whether it is;
-/// all are `false` after `time`, or after a signal. `None` is never readable.
+/// Waits until a descriptor is readable or at its end. Returns for each descriptor whether it is. All
+/// are `false` after `time` or after a signal. `None` is never readable.
 ///
 /// # Errors
-/// As poll(2), but for EINTR.
+/// Those of poll(2), except EINTR.
 pub(crate) fn readable<const N: usize>(
     descriptors: [Option<BorrowedFd<'_>>; N],
     time: Duration,

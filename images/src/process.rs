@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs child processes: with a clean environment, in a process group of their own, killed when
+//! Runs child processes with a clean environment and in their own process group. They are killed when
 //! this process dies.
 
 use std::io::{self, PipeReader, Read as _};
@@ -14,20 +14,20 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::error::Error;
 use crate::file_owner::Owner;
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::monitor::Monitor;
 use crate::poll;
 
-/// Variables that children inherit. All others stay out: MAKEFLAGS, KBUILD_*,
-/// ARCH, CROSS_COMPILE, CC, LOCALVERSION and whatever else a shell or an outer make exports would
-/// change what is built.
+/// Environment variables that children inherit. All others are removed, because MAKEFLAGS, KBUILD_*,
+/// ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an outer make, would
+/// change the build.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
-/// Prefixes of more variables that children inherit: settings of ccache, of compilers outside /usr,
-/// of directories.
+/// Prefixes of other variables that children inherit: settings of ccache, of compilers outside /usr
+/// (Nix), and of directories (XDG).
 const KEPT_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
 
-/// Proxy settings, for children that go to the network.
+/// Proxy settings, inherited by children that use the network.
 const PROXIES: [&str; 8] = [
     "http_proxy",
     "https_proxy",
@@ -39,13 +39,13 @@ const PROXIES: [&str; 8] = [
     "NO_PROXY",
 ];
 
-/// Time between SIGTERM and SIGKILL to a group, in which make removes half-written targets.
+/// Time between SIGTERM and SIGKILL to a process group, for make to remove half-written targets.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Interval of [`Event::Tick`].
 const TICK: Duration = Duration::from_millis(200);
 
-/// A command with a clean environment, messages in English and no standard input.
+/// A command with a clean environment, English messages and an empty stdin.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
@@ -61,7 +61,7 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Com
     command
 }
 
-/// Like [`command`], for programs that use the network: keeps the proxy variables.
+/// Like [`command`], with the proxy variables, for programs that use the network.
 pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
     let mut command = command(program, owner);
     for name in PROXIES {
@@ -74,51 +74,51 @@ pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
 
 /// An event of running children.
 pub(crate) enum Event<'a> {
-    /// The child wrote this line, on stdout or stderr.
+    /// A child wrote this line to stdout or stderr.
     Line(&'a str),
-    /// [`TICK`] has passed without a line.
+    /// No line came for [`TICK`].
     Tick,
 }
 
-/// Runs a pipeline to its end. Each line of the last command's stdout, and of every stderr, goes to
-/// `watch`.
+/// Runs a pipeline until all its commands have ended. Calls `watch` for each line of the last
+/// command's stdout and of every command's stderr.
 ///
-/// The children inherit the lock `held`: if this process is killed, it is held until they have
-/// ended.
+/// The children inherit the lock `held`. If this process is killed, the entry stays locked until they
+/// have ended.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if one cannot be started; [`Error::Interrupted`], after all of them were
-/// killed.
+/// [`Error::CannotRun`] if a command cannot be started; [`Error::Interrupted`], after all children
+/// were killed.
 pub(crate) fn run(
     commands: Vec<Command>,
-    held: &Held,
+    held: &EntryLock,
     monitor: &mut dyn Monitor,
     watch: &mut dyn FnMut(&mut dyn Monitor, Event<'_>),
 ) -> Result<Vec<ExitStatus>, Error> {
     let (reader, mut group) = spawn(commands, held)?;
-    let told = read_lines(reader, monitor, watch);
-    if told.is_err() {
+    let result = read_lines(reader, monitor, watch);
+    if result.is_err() {
         group.stop();
     }
     let statuses = group.wait();
-    told?;
+    result?;
     statuses.map_err(|why| Error::Child { what: "wait for a child", why })
 }
 
-/// Runs one command. Returns its stdout if it succeeded.
+/// Runs one command. Returns its stdout; `None` if it failed or cannot be started.
 pub(crate) fn output(mut command: Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs one command to its end. Returns its exit status, and the lines of its stdout and stderr.
+/// Runs one command until it ends. Returns its exit status, and the lines of its stdout and stderr.
 ///
 /// # Errors
-/// [`Error::CannotRun`] if it cannot be started; [`Error::Interrupted`], after it and its children
-/// were killed.
+/// [`Error::CannotRun`] if the command cannot be started; [`Error::Interrupted`], after its process
+/// group was killed.
 pub fn status_and_lines(
     command: Command,
-    held: &Held,
+    held: &EntryLock,
     monitor: &mut dyn Monitor,
 ) -> Result<(ExitStatus, Vec<String>), Error> {
     let mut lines = Vec::new();
@@ -131,17 +131,17 @@ pub fn status_and_lines(
     Ok((status.expect("each command has one"), lines))
 }
 
-/// Like [`output`], for commands that may take seconds: the caller can interrupt them. The text has
-/// stderr too.
+/// Like [`output`], but the caller can interrupt the command, and the text includes stderr.
 pub(crate) fn capture(
     command: Command,
     monitor: &mut dyn Monitor,
 ) -> Result<Option<String>, Error> {
-    let (status, lines) = status_and_lines(command, &Held::default(), monitor)?;
+    let (status, lines) = status_and_lines(command, &EntryLock::default(), monitor)?;
     Ok(status.success().then(|| lines.iter().flat_map(|line| [line, "\n"]).collect()))
 }
 
-fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Error> {
+/// Starts a pipeline. Returns the pipe from which to read its output, and its process group.
+fn spawn(commands: Vec<Command>, held: &EntryLock) -> Result<(PipeReader, Group), Error> {
     let pipe = || io::pipe().map_err(|why| Error::Child { what: "make a pipe", why });
     let (reader, writer) = pipe()?;
     let lock = held.file().map(|file| file.as_raw_fd());
@@ -171,9 +171,9 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
                 return Err(Errno::SRCH.into());
             }
             if let Some(lock) = lock {
-                // SAFETY: the caller's `held` keeps the descriptor open until the child executes.
+                // SAFETY: the caller's `held` keeps the descriptor open until after exec.
                 let lock = unsafe { BorrowedFd::borrow_raw(lock) };
-                // Without close-on-exec the lock lives as long as the last child.
+                // Without close-on-exec, the children keep the lock until the last one exits.
                 rustix::io::fcntl_setfd(lock, FdFlags::empty())?;
             }
             Ok(())
@@ -199,24 +199,24 @@ fn spawn(commands: Vec<Command>, held: &Held) -> Result<(PipeReader, Group), Err
 /// The children of one pipeline.
 struct Group {
     children: Vec<Child>,
-    /// The first child, whose id is that of the group.
+    /// The first child, whose PID is the group's id.
     leader: Option<Pid>,
 }
 
 impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
-            // The group is ours: its leader is a child that has not been waited for. A group that
-            // has ended already needs no signal.
+            // The leader has not been waited for, so its PID still names this group. An error means
+            // that the group has ended.
             let _ = rustix::process::kill_process_group(leader, signal);
         }
     }
 
-    /// Ends the whole group: by SIGTERM, and after [`GRACE`] by SIGKILL.
+    /// Kills the group: by SIGTERM, and by SIGKILL after [`GRACE`].
     fn stop(&mut self) {
         self.signal(Signal::TERM);
         let until = Instant::now() + GRACE;
-        // The leader is not waited for before SIGKILL is sent: its id must stay the group's.
+        // Do not wait for the leader before SIGKILL is sent: its PID must keep naming the group.
         while Instant::now() < until {
             if self.children.iter().all(exited) {
                 break;
@@ -231,14 +231,15 @@ impl Group {
     }
 }
 
-/// Whether a child has ended, without taking its status.
+/// Whether a child has ended. Does not reap the child.
 fn exited(child: &Child) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let ended = rustix::process::waitid(WaitId::Pid(Pid::from_child(child)), options);
-    // An error means that there is no such child any more.
+    // An error means that the child was reaped before.
     ended.map_or(true, |status| status.is_some())
 }
 
+/// Reads lines from the pipe and passes them to `watch`, until all writers have closed the pipe.
 fn read_lines(
     mut reader: PipeReader,
     monitor: &mut dyn Monitor,

@@ -18,20 +18,20 @@ use crate::version::{Series, Version};
 /// A parsed reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
-    /// A release or commit, built from its source.
+    /// A release or commit, built from source.
     Release {
-        /// Which one.
+        /// The release or commit.
         wanted: Wanted,
-        /// sudbox's own patches for it: those of a pinned kernel.
+        /// sudbox's own patches, which some pinned kernels have.
         patches: Vec<Patch>,
     },
     /// A source tree, by its canonical path.
     Tree(PathBuf),
-    /// A kernel that somebody else has built.
+    /// A kernel that was built elsewhere.
     Prebuilt(Prebuilt),
 }
 
-/// A release or commit that a person asks for.
+/// The release or commit that the user requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// By its version.
@@ -40,22 +40,22 @@ pub(crate) enum Wanted {
     Latest,
     /// The newest release that is not a candidate.
     Stable,
-    /// A commit of the git tree in `LINUX=`, as git-rev-parse(1) takes it.
+    /// A commit of the git tree in `LINUX=`, in the syntax of gitrevisions(7).
     Commit(String),
 }
 
-/// A prebuilt kernel that a person asks for.
+/// The prebuilt kernel that the user requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Prebuilt {
-    /// An image, by its path.
+    /// An image file.
     Image(ImageFile),
-    /// The newest kernel that is installed here.
+    /// The newest kernel that is installed on this machine.
     Installed,
-    /// The file of a distribution package.
+    /// A Debian package file.
     PackageFile(PathBuf),
-    /// A distribution package, by its name.
+    /// A package of the distribution, by name.
     Package(String),
-    /// The distribution's newest package of a series, built for clouds.
+    /// The distribution's newest cloud kernel of a series.
     NewestPackage(Series),
 }
 
@@ -68,8 +68,8 @@ impl Reference {
         Reference::parse(&request.reference, request.arch, request.linux.as_deref())
     }
 
-    /// Parses a reference. Empty and `pinned` mean the pinned default. Where there is a git tree
-    /// (`linux`), a text that is nothing else is a commit of it.
+    /// Parses a reference. Empty and `pinned` mean the pinned default. If there is a git tree
+    /// (`linux`), a text that matches no other form is taken as a commit.
     ///
     /// # Errors
     /// [`ReferenceError`], whose message says what is wrong and what is accepted.
@@ -88,7 +88,7 @@ impl Reference {
             _ => {}
         }
         if let Some(package) = text.strip_prefix("deb:") {
-            return of_package(text, package).map(Reference::Prebuilt);
+            return parse_package(text, package).map(Reference::Prebuilt);
         }
         if let Ok(version) = text.parse() {
             return Ok(release(Wanted::Version(version)));
@@ -96,7 +96,7 @@ impl Reference {
         let path = expand_home(Path::new(text));
         // The entry may be a symbolic link that leads nowhere.
         if path.symlink_metadata().is_ok() {
-            return of_path(text, &path, arch);
+            return inspect_path(text, &path, arch);
         }
         if linux.is_some() && !text.starts_with(['.', '/', '~']) {
             return Ok(release(Wanted::Commit(text.to_owned())));
@@ -105,13 +105,13 @@ impl Reference {
         if text.contains('/') || text.starts_with('~') {
             return Err(ReferenceError::NoSuchFile { typed }.into());
         }
-        let pinned = names(&Pins::embedded()?, arch);
+        let pinned = pinned_names(&Pins::embedded()?, arch);
         Err(ReferenceError::NotAVersion { typed, pinned }.into())
     }
 }
 
-/// The names of the kernels that are pinned for an architecture, for a message.
-fn names(pins: &Pins, arch: Arch) -> String {
+/// The names of an architecture's pinned kernels, joined by commas.
+fn pinned_names(pins: &Pins, arch: Arch) -> String {
     pins.names(arch).collect::<Vec<_>>().join(", ")
 }
 
@@ -120,7 +120,7 @@ fn release(wanted: Wanted) -> Reference {
     Reference::Release { wanted, patches: Vec::new() }
 }
 
-/// The pinned kernel of that name, if there is one.
+/// The pinned kernel with the name `text`, if there is one.
 fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
     let pins = Pins::embedded()?;
     let name = match text {
@@ -129,15 +129,15 @@ fn pinned(text: &str, arch: Arch) -> Result<Option<Reference>, Error> {
     };
     let Some(series) = pins.series(name) else { return Ok(None) };
     if !pins.names(arch).any(|other| other == name) {
-        let (typed, arch, pinned) = (text.to_owned(), arch.name(), names(&pins, arch));
+        let (typed, arch, pinned) = (text.to_owned(), arch.name(), pinned_names(&pins, arch));
         return Err(ReferenceError::NotForArch { typed, arch, pinned }.into());
     }
     let wanted = Wanted::Version(Version::Newest(series));
     Ok(Some(Reference::Release { wanted, patches: pins.patches(name) }))
 }
 
-/// A package by its name (Debian policy, 5.6.1), or the newest of a series.
-fn of_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
+/// Parses the text after `deb:`: a package's name (Debian policy, 5.6.1) or a series.
+fn parse_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
     if let Ok(series) = package.parse() {
         return Ok(Prebuilt::NewestPackage(series));
     }
@@ -149,7 +149,8 @@ fn of_package(text: &str, package: &str) -> Result<Prebuilt, Error> {
     Ok(Prebuilt::Package(package.to_owned()))
 }
 
-fn of_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
+/// Recognises an existing file or directory as a package, an image or a source tree.
+fn inspect_path(text: &str, path: &Path, arch: Arch) -> Result<Reference, Error> {
     let typed = text.to_owned();
     let unreadable = |why| ReferenceError::Unreadable { typed: text.to_owned(), why };
     let path = fs::canonicalize(path).map_err(unreadable)?;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A Rust compiler with the standard library of another architecture, from the distribution's
-//! packages, for machines on which rustup cannot fetch that. It is unpacked into the ctx, and
-//! nothing is installed.
+//! A Rust compiler with the standard library of another architecture, unpacked from the distribution's
+//! packages into the cache. It is used on machines without rustup, and nothing is installed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,27 +9,27 @@ use crate::apt::{self, Suites};
 use crate::arch::Arch;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::process;
 
-/// The compiler that the distribution updates for its browsers, so that it is new enough.
+/// Debian's package of a recent compiler, which Debian updates for its browsers.
 const COMPILER: &str = "rustc-web";
-/// The standard library that belongs to it.
+/// The package of the compiler's standard library.
 const LIBRARY: &str = "libstd-rust-web-dev";
-/// Prefixes of the dependencies that are unpacked with it; all others are on every machine.
+/// Prefixes of the dependencies to unpack; every machine has the others.
 const PARTS: [&str; 2] = ["libstd-rust-web", "libllvm"];
 
-/// Unpacks the compiler into the cache, unless it is there. Returns its directory, and the lock
-/// that keeps it there. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
+/// Unpacks the compiler into the cache, unless the cache has it. Returns its directory, and the lock
+/// that keeps it in the cache. `bin/rustc` needs `lib` in LD_LIBRARY_PATH.
 ///
 /// # Errors
-/// [`SourceError::NoRustLibrary`] if this machine's distribution does not have it.
+/// [`SourceError::NoRustLibrary`] if the distribution's packages have no such compiler.
 pub fn distribution_rust(
     ctx: &mut Ctx<'_>,
     arch: Arch,
     target: &str,
-) -> Result<(PathBuf, Held), Error> {
-    let _acting = ctx.cache.owner.act();
+) -> Result<(PathBuf, EntryLock), Error> {
+    let _acting = ctx.cache.owner.impersonate();
     let key = format!("rust-{}", arch.name());
     let place = ctx.entry("toolchains", &key);
     let held = ctx.lock("toolchains", &key, Mode::Exclusive)?;

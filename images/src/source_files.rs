@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finds the source files of a kernel tree, without the products of builds and editors.
+//! Finds the source files of a kernel tree, without build products and editors' files.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,25 +13,25 @@ use crate::arch::Arch;
 use crate::error::Error;
 use crate::source_filter;
 
-/// A file or link of a tree.
+/// A file or symbolic link of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFile {
-    /// From the top of the tree.
+    /// Path relative to the root of the tree.
     pub(crate) path: String,
-    /// A symbolic link.
+    /// Whether it is a symbolic link.
     pub(crate) link: bool,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// Last change of the content, nanoseconds since 1970.
+    /// Time of the last change of the content, in nanoseconds since 1970.
     pub(crate) mtime: i64,
-    /// Last change of anything, nanoseconds since 1970.
+    /// Time of the last change of content or metadata, in nanoseconds since 1970.
     pub(crate) ctime: i64,
-    /// The owner may execute it.
+    /// Whether the owner may execute the file.
     pub(crate) executable: bool,
 }
 
-/// Ignored files: build products, for trees without the kernel's own .gitignore; files on which
-/// `make O=` refuses a source tree; and build slots.
+/// Rules for ignored files: build products, in case that the tree lacks the kernel's .gitignore; files
+/// with which `make O=` refuses a tree as not clean; and build slots.
 const PRODUCTS: &str = "
 .git
 .config
@@ -55,11 +55,11 @@ const PRODUCTS: &str = "
 /sudbox-*/
 ";
 
-/// Rules that are dropped from the top .gitignore, as they hide the kernel itself: Debian's source
-/// packages have `/*` and `!/debian/` there.
+/// Rules of the top .gitignore that are not followed, because they hide the kernel itself. Debian's
+/// source packages have `/*` and `!/debian/` there.
 const HIDES_ALL: [&str; 4] = ["/*", "*", "/**", "**"];
 
-/// The .gitignore rules for a folder: its own, then those of the folders above it.
+/// The .gitignore rules for a folder: its own, which take precedence, and those of its parents.
 struct Rules {
     own: Gitignore,
     above: Option<Arc<Rules>>,
@@ -75,10 +75,11 @@ impl Rules {
     }
 }
 
-/// Folders still to be read, shared by the threads.
+/// Folders still to read, shared by the threads.
 struct Queue {
+    /// Paths, and the rules of the parents.
     folders: Vec<(String, Arc<Rules>)>,
-    /// Threads that may still add folders.
+    /// Number of threads that are reading a folder and may add others.
     busy: usize,
     failed: Option<Error>,
 }
@@ -106,6 +107,7 @@ pub(crate) fn find(tree: &Path, arch: Arch) -> Result<Vec<SourceFile>, Error> {
     }
 }
 
+/// Reads folders of the queue until it is empty, and returns the files in them.
 fn worker(tree: &Path, arch: Arch, shared: &(Mutex<Queue>, Condvar)) -> Vec<SourceFile> {
     let (mutex, changed) = shared;
     let lock = || mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -167,7 +169,7 @@ fn read_folder(
         }
         let below = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let kind = entry.file_type().map_err(unreadable)?;
-        if kind.is_dir() && source_filter::leaves_out(&below, arch)
+        if kind.is_dir() && source_filter::is_left_out(&below, arch)
             || rules.ignore(&entry.path(), kind.is_dir())
         {
             continue;

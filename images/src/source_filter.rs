@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of a kernel tree that a build for an architecture does not read: half of its bytes and
-//! a third of its files. They are neither unpacked nor mirrored.
+//! The parts of a kernel tree that a build for an architecture does not read. These parts, half of the
+//! bytes and a third of the files, are neither unpacked nor mirrored.
 
 use crate::arch::{self, Arch};
 
-/// The header files of AMD's graphics chips: a quarter of all bytes of a kernel tree.
+/// The header files of AMD's graphics chips, a quarter of the bytes of a kernel tree.
 const AMD_REGISTERS: &str = "drivers/gpu/drm/amd/include/asic_reg";
 
-/// The driver that would need [`AMD_REGISTERS`].
+/// The driver that needs [`AMD_REGISTERS`].
 pub(crate) const LEFT_OUT_DRIVER: &str = "CONFIG_DRM_AMDGPU";
 
-/// Folders that are left out.
+/// Folders to leave out on every architecture.
 const FOLDERS: [&str; 3] = [AMD_REGISTERS, "tools/perf", "tools/testing"];
 
-/// Architectures of Linux. One that is missing here is kept, which costs only time. `um` must be
-/// missing: builds for x86 use its Makefiles (arch/x86/um).
+/// Folders of `arch/` to leave out unless they are the build's own. A missing entry costs only time.
+/// `um` is missing because builds for x86 use it (arch/x86/um).
 const ARCHITECTURES: [&str; 23] = [
     "alpha",
     "arc",
@@ -42,39 +42,40 @@ const ARCHITECTURES: [&str; 23] = [
     "xtensa",
 ];
 
-/// Folders of other architectures whose Kconfig is read by every build (by crypto/Kconfig and
+/// Subfolders of other architectures with a Kconfig that every build reads (by crypto/Kconfig and
 /// drivers/ras/Kconfig).
-const KCONFIG_KEEPERS: [&str; 2] = ["crypto", "ras"];
+const FOLDERS_WITH_KCONFIG: [&str; 2] = ["crypto", "ras"];
 
-/// The table of system calls that scripts/checksyscalls.sh compares every architecture's with. From
-/// 7.2 on a build fails without it.
-const CALLS: &str = "arch/x86/entry/syscalls";
+/// The folder with the system call table that scripts/checksyscalls.sh compares with every
+/// architecture's. From 7.2 on, a build fails without it.
+const SYSCALL_TABLE: &str = "arch/x86/entry/syscalls";
 
-/// Whether a folder of a user's tree, by its path from the top, is left out of the mirror.
-/// [`AMD_REGISTERS`] is not: a user may build any driver of a tree.
-pub(crate) fn leaves_out(folder: &str, arch: Arch) -> bool {
-    if folder == CALLS || CALLS.starts_with(&format!("{folder}/")) {
+/// Whether to leave a folder of a user's tree, given by its path in the tree, out of the mirror.
+/// [`AMD_REGISTERS`] is mirrored, because the user may build any driver.
+pub(crate) fn is_left_out(folder: &str, arch: Arch) -> bool {
+    if folder == SYSCALL_TABLE || SYSCALL_TABLE.starts_with(&format!("{folder}/")) {
         return false;
     }
     if let Some((name, below)) = folder.strip_prefix("arch/").and_then(|rest| rest.split_once('/'))
     {
         return ARCHITECTURES.contains(&name)
             && name != arch::facts(arch).folder
-            && !KCONFIG_KEEPERS.contains(&below);
+            && !FOLDERS_WITH_KCONFIG.contains(&below);
     }
     folder != AMD_REGISTERS && FOLDERS.contains(&folder)
-        // Its Kconfig, which is read, is in its top folder.
+        // `Documentation` itself has a Kconfig that builds read; its subfolders have none.
         || folder.strip_prefix("Documentation/").is_some_and(|rest| !rest.contains('/'))
 }
 
-/// The folders to leave out as patterns for tar's `--exclude`, below one top folder of any name.
+/// The folders to leave out, as patterns for tar's `--exclude`. The archive has one top folder of any
+/// name.
 pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
-    // tar has no patterns that include a file again, so these match all names but the kept ones.
+    // tar cannot include an excluded file again, so the patterns match all names except the kept ones.
     std::iter::once("*/Documentation/[!K]*".to_owned())
         .chain(others.flat_map(|name| {
             let all = ["[!Kcre]*", "c[!r]*", "crypto/[!K]*", "r[!a]*", "ras/[!K]*"];
-            let keeps = CALLS.starts_with(&format!("arch/{name}/"));
+            let keeps = SYSCALL_TABLE.starts_with(&format!("arch/{name}/"));
             let entry: &[&str] = if keeps { &["e[!n]*", "entry/[!s]*"] } else { &["e*"] };
             all.into_iter()
                 .chain(entry.iter().copied())
@@ -84,16 +85,17 @@ pub(crate) fn tar_patterns(arch: Arch) -> Vec<String> {
         .collect()
 }
 
-/// The folders of [`leaves_out`] as patterns of a sparse checkout (git-sparse-checkout(1)); the
-/// last one that matches counts.
+/// The folders to leave out, as patterns of a sparse checkout (git-sparse-checkout(1)), of which the
+/// last match counts.
 pub(crate) fn sparse_patterns(arch: Arch) -> String {
     let others = ARCHITECTURES.iter().filter(|name| **name != arch::facts(arch).folder);
     std::iter::once("/*\n!/Documentation/*/\n".to_owned())
         .chain(others.map(|name| {
-            let keep = KCONFIG_KEEPERS.map(|keeper| format!("/arch/{name}/{keeper}/\n")).concat();
-            format!("!/arch/{name}/*/\n{keep}")
+            let kept_folders =
+                FOLDERS_WITH_KCONFIG.map(|kept| format!("/arch/{name}/{kept}/\n")).concat();
+            format!("!/arch/{name}/*/\n{kept_folders}")
         }))
-        .chain(std::iter::once(format!("/{CALLS}/\n")))
+        .chain(std::iter::once(format!("/{SYSCALL_TABLE}/\n")))
         .chain(
             FOLDERS
                 .iter()
@@ -118,16 +120,16 @@ mod tests {
             "tools/objtool",
             "kernel",
         ] {
-            assert!(!leaves_out(folder, Arch::X86_64), "{folder}");
+            assert!(!is_left_out(folder, Arch::X86_64), "{folder}");
         }
         for folder in ["arch/arm64/kernel", "Documentation/admin-guide", "tools/perf"] {
-            assert!(leaves_out(folder, Arch::X86_64), "{folder}");
+            assert!(is_left_out(folder, Arch::X86_64), "{folder}");
         }
-        assert!(!leaves_out("Documentation", Arch::X86_64), "holds a Kconfig");
-        assert!(!leaves_out("arch/x86/ras", Arch::Riscv64), "holds a Kconfig that all read");
-        assert!(leaves_out("arch/x86/kernel", Arch::Riscv64));
-        assert!(!leaves_out("arch/x86/entry", Arch::Riscv64));
-        assert!(!leaves_out("arch/x86/entry/syscalls", Arch::Riscv64));
-        assert!(leaves_out("arch/x86/entry/vdso", Arch::Riscv64));
+        assert!(!is_left_out("Documentation", Arch::X86_64), "holds a Kconfig");
+        assert!(!is_left_out("arch/x86/ras", Arch::Riscv64), "holds a Kconfig that all read");
+        assert!(is_left_out("arch/x86/kernel", Arch::Riscv64));
+        assert!(!is_left_out("arch/x86/entry", Arch::Riscv64));
+        assert!(!is_left_out("arch/x86/entry/syscalls", Arch::Riscv64));
+        assert!(is_left_out("arch/x86/entry/vdso", Arch::Riscv64));
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The whole way from a request to an image, with a small thing in Linux's place: a tree whose
-//! Makefile knows the targets and prints the lines that sudbox relies on. Real kernels are built by
-//! the end-to-end tests.
+//! A fixture for unit tests of the whole pipeline from request to image. The source tree is not Linux:
+//! its small Makefile has the targets and prints the lines that sudbox relies on. The end-to-end
+//! tests build real kernels.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,8 @@ use crate::net::Net;
 use crate::plan::kernel;
 use crate::types::{KernelImage, Request};
 
-/// What the rest of the file needs of kbuild: objects in O=, rebuilt when newer, one line each.
+/// Makefile of the tree. Like kbuild, it writes objects to `O=`, rebuilds what changed, and prints a
+/// line per file.
 pub(crate) const MAKEFILE: &str = r#"# SPDX-License-Identifier: GPL-2.0
 VERSION = 6
 PATCHLEVEL = 12
@@ -47,6 +48,7 @@ olddefconfig:
 	@echo "MAKEFLAGS=$(MAKEFLAGS) ARCH=$(ARCH)" >> $(O)/environment
 "#;
 
+/// A temporary directory with a source tree and a cache.
 pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) cache: Cache,
@@ -62,7 +64,7 @@ impl Fixture {
         fixture.write("kernel/fork.c", "int entry(void) { return 1; }\n");
         fixture.write("kernel/exit.c", "int leave(void) { return 2; }\n");
         fixture.write("Makefile", MAKEFILE);
-        // What the real Kconfig selects without being asked.
+        // Settings that the real Kconfig selects by itself.
         fixture.write("selected", &crate::config::tests::sufficient());
         fixture.write("Kconfig", "mainmenu \"Fake\"\n");
         fixture
@@ -95,7 +97,7 @@ impl Fixture {
         kernel(&mut Ctx { cache: &self.cache, net: &self.net, monitor }, request)
     }
 
-    /// The compile units of the log of an image that was built now.
+    /// Builds the tree, which must not be cached, and returns the compiled files of the log.
     pub(crate) fn units(&self) -> Vec<String> {
         let image = self.kernel().unwrap();
         assert!(image.built);
@@ -106,6 +108,7 @@ impl Fixture {
         units
     }
 
+    /// Builds the tree, which must fail with this fault, and returns the error's message.
     pub(crate) fn message(&self, fault: Fault) -> String {
         let error = self.kernel().unwrap_err();
         assert_eq!(error.fault(), fault, "{error}");
@@ -114,14 +117,14 @@ impl Fixture {
         text
     }
 
-    /// The cache holds nothing unfinished.
+    /// Asserts that the cache has no unfinished files.
     pub(crate) fn assert_tidy(&self) {
         let left: Vec<_> = fs::read_dir(self.cache.root().join("tmp")).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
 
-/// Everything about a tree that a write into it would change.
+/// Inode, times, mode and content of everything below a directory; a write changes one of them.
 pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, [i64; 4], u32, Vec<u8>)> {
     let mut all = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];

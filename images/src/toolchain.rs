@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The compiler a kernel is built with, and the tools a build needs.
+//! The compiler of a kernel build, and the tools that builds need.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::packages::Tool;
 use crate::packages::{Packages, packages};
 use crate::process;
 
-/// The compiler settings of a request. `None` means not given.
+/// The compiler settings of a request. `None` means unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Toolchain {
     /// `CC=`, such as `gcc-13` or `ccache clang`.
@@ -21,9 +21,9 @@ pub struct Toolchain {
     pub llvm: Option<String>,
     /// `CROSS_COMPILE=`, such as `x86_64-linux-gnu-`.
     pub cross_compile: Option<String>,
-    /// `KCFLAGS=`, more flags for the kernel's C files.
+    /// `KCFLAGS=`: more flags for the kernel's C files.
     pub kcflags: Option<String>,
-    /// `JOBS=`; the number of processors if `None`.
+    /// `JOBS=`: the number of parallel jobs; `None` for the number of processors.
     pub jobs: Option<u32>,
 }
 
@@ -42,22 +42,22 @@ const PROGRAMS: [(&str, Packages); 6] = [
     ("cmp", packages("diffutils", "diffutils", "diffutils", "diffutils")),
 ];
 
-/// Unpacks releases.
+/// tar, for unpacking releases.
 pub(crate) const TAR: (&str, Packages) = ("tar", packages("tar", "tar", "tar", "tar"));
 
-/// Decompresses releases.
+/// xz, for decompressing releases.
 pub(crate) const XZ: (&str, Packages) = ("xz", packages("xz-utils", "xz", "xz", "xz"));
 
-/// Downloads releases from the upstream archive; where there is apt, it is not needed.
+/// curl, for downloading from the upstream archive. Not required on machines with apt.
 pub(crate) const CURL: (&str, Packages) = ("curl", packages("curl", "curl", "curl", "curl"));
 
-/// Reads the git tree in `LINUX=`.
+/// git, for reading the git tree in `LINUX=`.
 pub(crate) const GIT: (&str, Packages) = ("git", packages("git", "git", "git", "git-core"));
 
-/// Applies patches.
+/// patch, for applying patches.
 pub(crate) const PATCH: (&str, Packages) = ("patch", packages("patch", "patch", "patch", "patch"));
 
-/// Finds an executable on PATH.
+/// The path of an executable in PATH.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
@@ -70,31 +70,31 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     )
 }
 
-/// Whether a program is on PATH.
+/// Whether a program is in PATH.
 #[must_use]
 pub fn is_on_path(program: &str) -> bool {
     find(program).is_some()
 }
 
-/// The programs among these that are not installed.
+/// Those of the programs that are not installed.
 pub(crate) fn absent(programs: &[(&str, Packages)]) -> Vec<Tool> {
     let missing = programs.iter().filter(|(name, _)| find(name).is_none());
     missing.map(|(name, packages)| Tool { name: (*name).into(), packages: *packages }).collect()
 }
 
 impl Toolchain {
-    /// The toolchain for kernels of this architecture: with a cross compiler if it is not this
-    /// machine's and no compiler was asked for.
+    /// The toolchain for kernels of an architecture. If it is not this machine's, and no compiler is
+    /// set, the default cross compiler is added.
     pub(crate) fn targeting(&self, arch: Arch) -> Toolchain {
         let mut toolchain = self.clone();
-        let asked = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
-        if !asked && Arch::host() != Some(arch) {
+        let is_set = self.cc.is_some() || self.llvm.is_some() || self.cross_compile.is_some();
+        if !is_set && Arch::host() != Some(arch) {
             toolchain.cross_compile = Some(arch::facts(arch).cross_compile.to_owned());
         }
         toolchain
     }
 
-    /// The compiler's command, without a ccache in front of it.
+    /// The compiler's command, without ccache.
     fn compiler(&self) -> String {
         if let Some(cc) = &self.cc {
             return cc.clone();
@@ -107,8 +107,8 @@ impl Toolchain {
         }
     }
 
-    /// The first line of the compiler's `--version`, which tells compilers apart; `None` if there
-    /// is no such compiler.
+    /// The first line of the compiler's `--version`, which is part of cache keys; `None` if the
+    /// compiler cannot be run.
     pub(crate) fn identity(&self, owner: Owner) -> Option<String> {
         let compiler = self.compiler();
         let mut words = compiler.split_whitespace();
@@ -118,7 +118,7 @@ impl Toolchain {
         text.lines().next().map(str::to_owned)
     }
 
-    /// The program that copies and strips object files.
+    /// The name of objcopy.
     pub(crate) fn objcopy(&self) -> String {
         match self.llvm.as_deref() {
             Some(path) if path.ends_with('/') => format!("{path}llvm-objcopy"),
@@ -128,7 +128,7 @@ impl Toolchain {
         }
     }
 
-    /// Adds the settings to a make command line.
+    /// Adds the settings to the command line of make.
     pub(crate) fn arguments(&self, make: &mut Command) {
         if let Some(llvm) = &self.llvm {
             make.arg(format!("LLVM={llvm}"));
@@ -154,7 +154,7 @@ impl Toolchain {
         )
     }
 
-    /// The tools that a build needs and this machine lacks. Runs the compiler up to three times.
+    /// The missing tools for a build. Runs the compiler up to three times.
     pub(crate) fn missing(&self, owner: Owner) -> Vec<Tool> {
         let mut missing = absent(&PROGRAMS);
         let host = if self.llvm.is_some() { self.compiler() } else { "gcc".into() };
@@ -165,7 +165,7 @@ impl Toolchain {
             missing.push(Tool { name: "gcc, for the build's own tools".into(), packages: GCC });
         }
         if missing.iter().any(|tool| tool.packages == GCC) {
-            // Headers cannot be looked for without a compiler, and a set-up installs all at once.
+            // Without a compiler, headers cannot be checked, so assume that they are missing too.
             missing.push(Tool { name: "the C library's headers".into(), packages: LIBC });
             missing.push(Tool { name: "the headers of libelf".into(), packages: LIBELF });
             return missing;
@@ -195,15 +195,15 @@ impl Toolchain {
             (None, Some(_), _) => {
                 packages("clang lld llvm", "clang lld llvm", "clang lld llvm", "clang lld llvm")
             }
-            // Whoever names a compiler knows where it comes from.
+            // The package of a compiler that the user named is unknown.
             _ => NONE,
         };
         Tool { name, packages }
     }
 }
 
-/// The error for a machine that lacks tools.
-pub(crate) fn refusal(missing: &[Tool]) -> Error {
+/// The error for missing tools.
+pub(crate) fn missing_tools_error(missing: &[Tool]) -> Error {
     let names: Vec<&str> = missing.iter().map(|tool| tool.name.as_str()).collect();
     let mut packages: Vec<&str> =
         missing.iter().map(|tool| tool.packages.apt).filter(|name| !name.is_empty()).collect();
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_compiler_is_what_kbuild_would_take() {
+    fn the_compiler_is_the_one_that_kbuild_uses() {
         let with = |f: fn(&mut Toolchain)| {
             let mut toolchain = Toolchain::default();
             f(&mut toolchain);
@@ -236,12 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_that_is_not_there_is_named() {
+    fn a_missing_compiler_is_named() {
         let toolchain = Toolchain { cc: Some("gcc-99".into()), ..Toolchain::default() };
         assert_eq!(toolchain.identity(Owner::default()), None);
         let missing = toolchain.missing(Owner::default());
         assert!(missing.iter().any(|tool| tool.name == "gcc-99"), "{missing:?}");
-        let error = refusal(&missing);
+        let error = missing_tools_error(&missing);
         assert_eq!(error.fault(), crate::Fault::Machine);
         assert!(error.to_string().contains("gcc-99"));
     }
@@ -249,6 +249,6 @@ mod tests {
     #[test]
     fn packages_are_named() {
         let flex = Tool { name: "flex".into(), packages: PROGRAMS[2].1 };
-        assert!(refusal(&[flex]).to_string().ends_with("--no-install-recommends flex"));
+        assert!(missing_tools_error(&[flex]).to_string().ends_with("--no-install-recommends flex"));
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Builds a kernel from a user's source tree, which is only read.
+//! Builds a kernel from a user's source tree. Only reads the tree.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use crate::patches::Patches;
 use crate::types::KernelImage;
 use crate::{git, toolchain};
 
-/// A source tree that is to be built.
+/// A source tree to build.
 #[derive(Debug)]
 pub(crate) struct TreeBuild {
     pub(crate) tree: PathBuf,
     pub(crate) options: Options,
     pub(crate) patches: Patches,
-    /// The mirror of the tree, once it was made.
+    /// The mirror of the tree, after it was updated.
     mirror: Option<Mirror>,
 }
 
@@ -29,13 +29,13 @@ impl TreeBuild {
         TreeBuild { tree, options, patches, mirror: None }
     }
 
-    /// The image, if it was built before. Mirrors the tree first, by which its content is known,
-    /// unless this machine lacks the tool that applies the patches.
+    /// The image, if the cache has it. Updates the mirror first, which gives the identity of the tree's
+    /// content; `None` if this machine lacks the tool for patching.
     ///
     /// # Errors
     /// If the tree cannot be read, or a patch does not apply.
     pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
-        if !toolchain::absent(self.patching()).is_empty() {
+        if !toolchain::absent(self.patch_tools()).is_empty() {
             return Ok(None);
         }
         let mirror = Mirror::of(ctx, &self.tree, self.options.arch, &self.patches)?;
@@ -44,19 +44,19 @@ impl TreeBuild {
         Recipe::new(ctx, &self.options, &source).cached(ctx)
     }
 
-    /// The tools that patching needs.
-    fn patching(&self) -> &'static [(&'static str, crate::packages::Packages)] {
+    /// The tools for patching.
+    fn patch_tools(&self) -> &'static [(&'static str, crate::packages::Packages)] {
         if self.patches.is_empty() { &[] } else { &[toolchain::PATCH] }
     }
 
-    /// The tools that the build needs and this machine lacks.
+    /// The missing tools for patching and building.
     pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
-        let mut missing = toolchain::absent(self.patching());
+        let mut missing = toolchain::absent(self.patch_tools());
         missing.extend(self.options.toolchain.missing(cache.owner));
         missing
     }
 
-    /// Builds from the mirror.
+    /// Builds the kernel from the mirror.
     ///
     /// # Errors
     /// If the kernel does not build.
@@ -77,7 +77,7 @@ impl TreeBuild {
         SourceIdentity {
             content: format!("tree {} {patched}", state.digest),
             kconfig: format!("tree {} {patched}", state.kconfig),
-            place: format!("tree {}", mirror.key),
+            directory: format!("tree {}", mirror.key),
             label: format!(
                 "tree {}{head}, content sha256 {:.16}{}",
                 tree.display(),

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The request for a kernel, and the image that answers it.
+//! The request for a kernel, and the results: a kernel image or a tree of selftests.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::arch::Arch;
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::toolchain::Toolchain;
 
 /// A request for a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// As typed after `KERNEL=`; empty means the pinned default.
+    /// The reference as typed after `KERNEL=`; empty means the pinned default.
     pub reference: String,
     /// Architecture.
     pub arch: Arch,
@@ -37,37 +37,37 @@ pub struct KernelImage {
     pub kernel: PathBuf,
     /// The vmlinux with symbols, if there is one.
     pub vmlinux: Option<PathBuf>,
-    /// Its final .config, if it is known.
+    /// The final .config, if it is known.
     pub config: Option<PathBuf>,
-    /// A file with the text of its `include/uapi/linux/prctl.h` and `ptrace.h`, if it was built
-    /// from source.
+    /// The kernel's `include/uapi/linux/prctl.h` and `ptrace.h`, joined in one file, if the kernel was
+    /// built from source.
     pub uapi: Option<PathBuf>,
-    /// Its release, as `uname -r` prints it, if that is known.
+    /// The release as `uname -r` prints it, if it is known.
     pub release: Option<String>,
-    /// Its origin with the checksum of its source, in one line for the report.
+    /// The source and its checksum, in one line for the report.
     pub source: String,
-    /// One sentence, if it is not the release that was asked for.
+    /// A note for the user if another release than the requested one was taken.
     pub stands_in: Option<String>,
-    /// Modules that guest-init loads before it connects to the host, in this order.
+    /// Modules that guest-init loads, in this order, before it connects to the host.
     pub modules: Vec<PathBuf>,
-    /// Whether it finds virtio devices by ACPI only, and not by the command line.
+    /// Whether the kernel finds virtio devices only by ACPI, not by the command line.
     pub acpi: bool,
-    /// The log of the build that made it.
+    /// The log of the build.
     pub build_log: Option<PathBuf>,
-    /// Whether it was built now, rather than found in the cache.
+    /// Whether the image was built now; false if it was found in the cache.
     pub built: bool,
-    /// Time that make took to build it now.
+    /// Time that make took for this build; zero if nothing was built.
     pub make: Duration,
     /// Lock that keeps the files in the cache.
-    pub held: Held,
+    pub held: EntryLock,
 }
 
 /// The selftests of a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Selftests {
-    /// A tree that holds at least `tools/testing/selftests/{syscall_user_dispatch,ptrace}`, what
-    /// they include from there, and the headers `include/uapi/linux/{prctl,ptrace}.h`.
+    /// A source tree with at least `tools/testing/selftests/{syscall_user_dispatch,ptrace}`, the
+    /// kselftest headers, and `include/uapi/linux/{prctl,ptrace}.h`.
     pub tree: PathBuf,
     /// Lock that keeps the tree in the cache.
-    pub held: Held,
+    pub held: EntryLock,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Kernel version numbers, as tags, tarballs and packages write them.
+//! Kernel version numbers in the syntax of tags, tarballs and packages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,18 +14,19 @@ pub struct Series {
     pub minor: u32,
 }
 
-/// A release: a series' first (6.12), a point release (6.12.117) or a candidate (6.12-rc3).
+/// A release: the first of a series (6.12), a stable release (6.12.117) or a release candidate
+/// (6.12-rc3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
-    /// Its series.
+    /// The series.
     pub series: Series,
-    /// The third number, 0 for the first release.
+    /// The third number; 0 for the first release of the series.
     pub point: u32,
-    /// The number of the release candidate.
+    /// The number after `-rc`; `None` for a final release.
     pub candidate: Option<u32>,
 }
 
-/// A version that a person asks for.
+/// The version that the user requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// This release.
@@ -34,7 +35,7 @@ pub enum Version {
     Newest(Series),
 }
 
-/// The text is not a version number.
+/// Error: the text is not a version number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoVersion;
 
@@ -127,8 +128,8 @@ impl Version {
 }
 
 impl Release {
-    /// Sorts releases by age: candidates before what they are candidates of.
-    fn age(&self) -> (Series, u32, u32) {
+    /// Key for sorting from old to new: release candidates come before their final release.
+    fn sort_key(&self) -> (Series, u32, u32) {
         (self.series, self.point, self.candidate.unwrap_or(u32::MAX))
     }
 
@@ -147,7 +148,7 @@ impl PartialOrd for Release {
 
 impl Ord for Release {
     fn cmp(&self, other: &Release) -> std::cmp::Ordering {
-        self.age().cmp(&other.age())
+        self.sort_key().cmp(&other.sort_key())
     }
 }
 

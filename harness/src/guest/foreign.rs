@@ -13,7 +13,7 @@ use crate::setup;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use sudbox_images::{Arch, Cache, Ctx, Held, Mode, Monitor as _, Tool, status_and_lines};
+use sudbox_images::{Arch, Cache, Ctx, EntryLock, Mode, Monitor as _, Tool, status_and_lines};
 
 /// Folder of the cache.
 const GUESTS: &str = "guests";
@@ -34,20 +34,20 @@ pub(super) fn program(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec
     let cache = Cache::open()?;
     let target = arch::of(arch);
     let (name, place) = (name(arch), place(&cache, arch));
-    let shared = cache.hold(GUESTS, &name, Mode::Shared, progress)?;
+    let shared = cache.lock(GUESTS, &name, Mode::Shared, progress)?;
     if let Ok(program) = std::fs::read(&place) {
         return Ok(program);
     }
     drop(shared);
     // The kernels of a matrix ask at once; what the first builds is there for the others.
-    let _held = cache.hold(GUESTS, &name, Mode::Exclusive, progress)?;
+    let _held = cache.lock(GUESTS, &name, Mode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&place) {
         return Ok(program);
     }
     let (rust, _toolchain) = rust(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
     let program = build(&cache, target, &rust, progress)?;
-    let _acting = cache.owner_of(GUESTS).act();
+    let _acting = cache.owner_of(GUESTS).impersonate();
     keep(&place, &program)?;
     Ok(program)
 }
@@ -93,7 +93,7 @@ fn rust(
     arch: Arch,
     target: &Target,
     progress: &mut Progress,
-) -> anyhow::Result<(Environment, Held)> {
+) -> anyhow::Result<(Environment, EntryLock)> {
     if compiles(target) {
         return Ok(Default::default());
     }
@@ -102,7 +102,7 @@ fn rust(
         let mut rustup = Command::new("rustup");
         rustup.args(["target", "add", target.rust]).env("RUSTUP_MAX_RETRIES", "0");
         rustup.stdin(Stdio::null());
-        let (added, _) = status_and_lines(rustup, &Held::default(), progress)?;
+        let (added, _) = status_and_lines(rustup, &EntryLock::default(), progress)?;
         if added.success() && compiles(target) {
             return Ok(Default::default());
         }
@@ -165,7 +165,7 @@ fn build(
     cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS);
     cargo.env("CARGO_TARGET_DIR", folder.path().join("target"));
     cargo.envs(rust.iter().map(|(name, value)| (name, value)));
-    let (status, lines) = status_and_lines(cargo, &Held::default(), progress)?;
+    let (status, lines) = status_and_lines(cargo, &EntryLock::default(), progress)?;
     if !status.success() {
         let error = lines.iter().find(|line| line.starts_with("error")).cloned();
         return Err(failed(error.unwrap_or_else(|| lines.join("\n")).trim().to_owned()));

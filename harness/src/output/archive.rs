@@ -129,7 +129,7 @@ fn record_file(folder: &Path) -> PathBuf {
 }
 
 fn append(path: &Path, line: &str, owner: Owner) -> std::io::Result<()> {
-    let _acting = owner.act();
+    let _acting = owner.impersonate();
     let mut file = File::options().create(true).read(true).append(true).open(path)?;
     file.lock()?;
     if file.metadata()?.len() > RECORD_LIMIT {

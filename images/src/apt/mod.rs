@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! apt: what the distribution's packages offer, and downloads of them.
+//! Queries and downloads packages of the distribution with apt.
 //!
-//! The system's own suites are asked as they are configured. Other suites (backports, newer
-//! releases) are asked through a private apt root in the cache; the address of the mirror and the
-//! key are those of the system, whose configuration and lists stay untouched.
+//! The configured suites are queried with the system's lists. Other suites (backports, newer releases)
+//! are queried through a private apt root in the cache, which uses the system's mirror and keys. The
+//! system's configuration and lists are not changed.
 
 mod sources_list;
 
@@ -14,24 +14,24 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, SystemTime};
 
 use crate::arch::{self, Arch};
-use crate::cache::write_whole;
+use crate::cache::write_atomically;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError, is_full_disk};
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::monitor::Monitor;
 use crate::process::{self, Event};
 use crate::toolchain;
 use crate::version::Release;
 use sources_list::Choice;
 
-/// The suites that a package is looked for in.
+/// The suites to query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Suites {
-    /// Those that the system is configured for.
+    /// The suites that the system is configured for.
     System,
-    /// Those of the private root: all suites of the distribution.
+    /// All suites of the distribution, through a private root.
     Others,
-    /// Released suites, for another architecture, in a private root.
+    /// Released suites for another architecture, through a private root.
     #[serde(skip)]
     Foreign(Arch),
 }
@@ -47,9 +47,10 @@ impl Suites {
     }
 }
 
-/// Time for which the private root's lists are used before they are fetched again.
+/// Age at which the lists of a private root are fetched again.
 const FRESH: Duration = Duration::from_secs(24 * 3600);
 
+/// Whether apt is installed and may be used.
 pub(crate) fn is_usable(ctx: &Ctx<'_>) -> bool {
     ctx.net.packages && ["apt-get", "dpkg-deb"].iter().all(|tool| toolchain::find(tool).is_some())
 }
@@ -61,14 +62,14 @@ pub(crate) fn parse_madison(line: &str) -> Option<(&str, &str, &str)> {
     Some((name, version, columns.next()?.rsplit(' ').next()?))
 }
 
-/// The kernel's version in a package version such as `6.12.117-1~deb12u1` or `7.3~rc7-1~exp1`.
+/// The kernel release in a package version such as `6.12.117-1~deb12u1` or `7.3~rc7-1~exp1`.
 pub(crate) fn upstream_version(version: &str) -> Option<Release> {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     let upstream = version.rsplit_once('-').map_or(version, |(upstream, _)| upstream);
     upstream.replace("~rc", "-rc").parse().ok()
 }
 
-/// The SHA-256 checksums of packages, given with their versions.
+/// The SHA-256 checksums of packages (name, version), from the lists.
 pub(crate) fn checksums(
     ctx: &mut Ctx<'_>,
     packages: &[(String, String)],
@@ -90,21 +91,21 @@ pub(crate) fn checksums(
     packages.iter().map(sum_of).collect()
 }
 
-/// Unpacks a package.
+/// Unpacks the files of a package into a directory.
 pub(crate) fn unpack(ctx: &mut Ctx<'_>, package: &Path, to: &Path) -> Result<(), Error> {
     let mut extract = ctx.command("dpkg-deb");
     extract.arg("-x").arg(package).arg(to);
     match run(ctx, extract, &mut |_| {})? {
         None => Ok(()),
-        Some(said) if is_full_disk(&said) => Err(Error::DiskFull("unpack a package".into())),
-        Some(said) => {
+        Some(output) if is_full_disk(&output) => Err(Error::DiskFull("unpack a package".into())),
+        Some(output) => {
             let what = package.display().to_string();
-            Err(SourceError::CannotUnpack { what, said }.into())
+            Err(SourceError::CannotUnpack { what, output }.into())
         }
     }
 }
 
-/// Downloads packages, given with their versions. apt checks them against signed lists.
+/// Downloads packages (name, version). apt checks them against the signed lists.
 pub(crate) fn fetch(
     ctx: &mut Ctx<'_>,
     packages: &[(&str, &str)],
@@ -132,21 +133,21 @@ pub(crate) fn download_below(
     fs::create_dir(&folder).context("make", &folder)?;
     get.current_dir(&folder);
     ctx.phase(&format!("downloading {what}"));
-    let Some(said) = run(ctx, get, &mut |monitor| {
+    let Some(output) = run(ctx, get, &mut |monitor| {
         monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
     })?
     else {
         return Ok(folder);
     };
-    if is_full_disk(&said) {
+    if is_full_disk(&output) {
         return Err(Error::DiskFull(format!("download {what}")));
     }
-    // A file that fails apt's own check is fatal: it may be an attack.
-    if said.contains("Hash Sum mismatch") {
-        return Err(SourceError::TamperedPackage { what: what.to_owned(), said }.into());
+    // No other source is tried after a wrong checksum, which may be an attack.
+    if output.contains("Hash Sum mismatch") {
+        return Err(SourceError::TamperedPackage { what: what.to_owned(), output }.into());
     }
     let advice = "try again (after apt-get update, if the list of packages is old)";
-    Err(SourceError::Download { what: what.to_owned(), said, advice }.into())
+    Err(SourceError::Download { what: what.to_owned(), output, advice }.into())
 }
 
 /// The versions of a package, newest first.
@@ -161,8 +162,8 @@ pub(crate) fn versions(
     Ok(text.lines().filter_map(parse_madison).map(|(_, version, _)| version.to_owned()).collect())
 }
 
-/// The dependencies of a package in the system's suites: name and version, the newest version if
-/// none is required.
+/// The dependencies of a package in the system's suites (name, version), with the newest version of
+/// those that require none.
 pub(crate) fn depends(
     ctx: &mut Ctx<'_>,
     package: &str,
@@ -185,9 +186,13 @@ pub(crate) fn depends(
     Ok(all)
 }
 
-/// The size of a package, roughly, in bytes: the progress bar is drawn against it.
+/// Estimated size of a package in bytes, for the progress bar.
 const PACKAGE: u64 = 150 << 20;
 
+/// A file of a folder whose name begins and ends with these texts.
+///
+/// # Errors
+/// [`SourceError::NotInPackage`] if there is none.
 pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(folder).context("read", folder)?;
     let fits = |entry: &fs::DirEntry| {
@@ -198,32 +203,31 @@ pub(crate) fn first_file(folder: &Path, beginning: &str, end: &str) -> Result<Pa
     found.ok_or_else(|| SourceError::NotInPackage { wanted: format!("{beginning}*{end}") }.into())
 }
 
-/// Runs a command. Returns its error messages if it fails.
+/// Runs a command. Returns its error messages if it fails, `None` if it succeeds. `tick` is called
+/// while it runs.
 fn run(
     ctx: &mut Ctx<'_>,
     command: Command,
     tick: &mut dyn FnMut(&mut dyn Monitor),
 ) -> Result<Option<String>, Error> {
-    let mut said = Vec::new();
-    let statuses = process::run(
-        vec![command],
-        &Held::default(),
-        ctx.monitor,
-        &mut |monitor, event| match event {
-            Event::Line(line) if line.starts_with("E: ") || line.starts_with("dpkg-deb: ") => {
-                said.push(line.to_owned());
+    let mut output = Vec::new();
+    let statuses =
+        process::run(vec![command], &EntryLock::default(), ctx.monitor, &mut |monitor, event| {
+            match event {
+                Event::Line(line) if line.starts_with("E: ") || line.starts_with("dpkg-deb: ") => {
+                    output.push(line.to_owned());
+                }
+                Event::Line(_) => {}
+                Event::Tick => tick(monitor),
             }
-            Event::Line(_) => {}
-            Event::Tick => tick(monitor),
-        },
-    )?;
-    Ok((!statuses.iter().all(ExitStatus::success)).then(|| said.join("; ")))
+        })?;
+    Ok((!statuses.iter().all(ExitStatus::success)).then(|| output.join("; ")))
 }
 
-/// The command of an apt program on these suites.
+/// A command of apt (such as `apt-get`) that uses these suites.
 pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     let mut command = process::network_command(program, ctx.cache.owner);
-    // As root, apt would hand the download to a user who may not look into the cache.
+    // As root, apt would download as user _apt, who cannot write to the cache.
     command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]);
     command.args(["-o", "Acquire::http::Timeout=15", "-o", "Acquire::https::Timeout=15"]);
     if let Some(folder) = suites.folder() {
@@ -232,15 +236,15 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
         for option in [
             set("Dir::Etc::SourceList", "sources.list"),
             "Dir::Etc::SourceParts=/dev/null".into(),
-            // The system's pinning would hide packages.
+            // The system's pinning (apt_preferences(5)) would hide packages.
             "Dir::Etc::Preferences=/dev/null".into(),
             "Dir::Etc::PreferencesParts=/dev/null".into(),
             set("Dir::State::Lists", "lists"),
             set("Dir::Cache", "cache"),
-            // Containers switch this cache off, and then every call parses all lists again.
+            // Container images disable this cache; every call would then parse all lists again.
             "Dir::Cache::pkgcache=pkgcache.bin".into(),
             "Dir::Cache::srcpkgcache=".into(),
-            // Hooks that the system runs after an update do not run after this one.
+            // Disable the system's hooks after an update.
             "APT::Update::Post-Invoke-Success::=true".into(),
             "Acquire::Languages=none".into(),
             "Acquire::AllowReleaseInfoChange=true".into(),
@@ -258,8 +262,8 @@ pub(crate) fn command(ctx: &Ctx<'_>, program: &str, suites: Suites) -> Command {
     command
 }
 
-/// Fetches the package lists of a private root, unless they are fresh. Returns `false` if apt is
-/// not installed or no lists can be had.
+/// Fetches the package lists of a private root, unless they are recent. Returns `false` if apt is not
+/// installed or no list can be fetched.
 pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> {
     if !is_usable(ctx) {
         return Ok(false);
@@ -284,20 +288,20 @@ pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> 
         let path = root.join(folder);
         fs::create_dir_all(&path).context("make", &path)?;
     }
-    write_whole(&ctx.cache.root().join("tmp"), &list, text.as_bytes())?;
+    write_atomically(&ctx.cache.root().join("tmp"), &list, text.as_bytes())?;
     ctx.phase("reading what other suites of the distribution have");
     let mut update = command(ctx, "apt-get", suites);
     update.arg("update");
-    // apt fails if the mirror lacks one suite; the lists of the others are there.
+    // apt-get fails if the mirror lacks one suite, but fetches the lists of the others.
     let failed = run(ctx, update, &mut |_| {})?;
     let lists = fs::read_dir(root.join("lists")).into_iter().flatten().flatten();
-    // The names may have an ending such as .lz4.
+    // The files may be compressed: names may end in .lz4.
     let any = lists.filter(|e| e.file_name().to_string_lossy().contains("_Packages")).count() > 0;
     if !any {
-        let said = failed.unwrap_or_default();
-        ctx.monitor.note(&format!("the distribution's packages cannot be reached ({said})"));
+        let output = failed.unwrap_or_default();
+        ctx.monitor.note(&format!("the distribution's packages cannot be reached ({output})"));
     } else {
-        // A missing suite is not asked for again until then.
+        // Also after a failure, so that a missing suite is not requested at every run.
         fs::write(&stamp, "").context("write", &stamp)?;
     }
     Ok(any)

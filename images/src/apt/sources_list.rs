@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Makes the sources.list of the private apt root: mirror and keys are those of the system's own
-//! sources, suites are those of newer releases too. The system's files are only read.
+//! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of
+//! newer releases. The system's files are only read.
 
 use std::fs;
 use std::path::Path;
 
-/// Debian's releases from the oldest that is supported here to the newest, for machines without
-/// distro-info-data. The last one is testing.
+/// Debian's releases from the oldest one that sudbox supports to testing, for machines without
+/// distro-info-data.
 const DEBIAN: [&str; 3] = ["bookworm", "trixie", "forky"];
 
-/// Suites of Debian that are never released. Not the names that move on (stable, testing): a
-/// mirror's caches hold stale lists under them.
+/// Debian's suites that are never released. Codenames are used instead of `stable` and `testing`,
+/// under which a mirror's caches may have stale lists.
 const UNRELEASED: [&str; 2] = ["sid", "experimental"];
 
-/// The suites that a list is made of.
+/// The suites and kinds of packages in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// Binary and source packages of all suites.
@@ -23,7 +23,7 @@ pub(super) enum Choice {
     ReleasedBinaries,
 }
 
-/// An entry of the system's sources.
+/// A source of the system's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     uri: String,
@@ -31,8 +31,8 @@ struct Entry {
     signed_by: Option<String>,
 }
 
-/// The text of the private root's sources.list, by the files of a system whose top is `root`.
-/// `None` if the system's own sources name no mirror.
+/// The text of a private root's sources.list, made from the configuration below `root`, which is `/`
+/// except in tests. `None` if the configuration has no source for the system's own release.
 pub(super) fn private_list(root: &Path, choice: Choice) -> Option<String> {
     let etc = root.join("etc");
     let release = fs::read_to_string(etc.join("os-release")).ok()?;
@@ -55,7 +55,7 @@ struct Newer {
     unreleased: Vec<String>,
 }
 
-/// Debian's newer releases, by distro-info-data where it is installed.
+/// Debian's newer releases, from the table of distro-info-data if it is installed.
 fn newer_debian(root: &Path, codename: &str) -> Newer {
     let table = fs::read_to_string(root.join("usr/share/distro-info/debian.csv"));
     // Columns: version, codename, series, created, release. sid and experimental have no version.
@@ -78,13 +78,13 @@ fn newer_debian(root: &Path, codename: &str) -> Newer {
             false => newer.unreleased.push(series),
         }
     }
-    // Of the releases to come only the first, testing, has packages.
+    // Of the unreleased ones only the first, testing, has packages.
     newer.unreleased.truncate(1);
     newer.unreleased.extend(UNRELEASED.map(str::to_owned));
     newer
 }
 
-/// The entries of the system's sources.
+/// The sources of the system's configuration.
 fn configured(etc: &Path) -> Vec<Entry> {
     let mut files = vec![etc.join("apt/sources.list")];
     let parts = fs::read_dir(etc.join("apt/sources.list.d")).into_iter().flatten().flatten();
@@ -101,6 +101,7 @@ fn configured(etc: &Path) -> Vec<Entry> {
     entries
 }
 
+/// The text of a list: `codename` and newer suites, with mirrors and keys from `entries`.
 fn list_of(entries: &[Entry], codename: &str, newer: &Newer, choice: Choice) -> Option<String> {
     let of = |suite: &str| entries.iter().find(|entry| entry.suite == suite);
     let main = of(codename)?;
@@ -153,7 +154,7 @@ fn deb822(text: &str) -> Vec<Entry> {
         if !words("Types").any(|word| word == "deb") {
             continue;
         }
-        // A key that is written into the file itself has no path that could be named.
+        // Without an embedded key, which has no path.
         let signed_by = field("Signed-By").filter(|path| path.starts_with('/')).map(str::to_owned);
         for uri in words("URIs") {
             for suite in words("Suites") {

@@ -6,7 +6,7 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    // No release has dispatch here.
+    // No release has dispatch on arm64; a patch of sudbox adds it.
     default_kernel: "6.12-sud",
     make: "arm64",
     folder: "arm64",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The architectures that kernels are built for: one file of data for each.
+//! Data about each architecture for building kernels, one file per architecture.
 
 use crate::packages::Packages;
 
@@ -17,41 +17,41 @@ pub(crate) use x86_64::pvh_entry_works;
 pub(crate) struct Facts {
     /// The pinned kernel (`kernels.toml`) that an empty `KERNEL=` names.
     pub(crate) default_kernel: &'static str,
-    /// Its name for the kernel's Makefile, `ARCH=`.
+    /// Value of the kernel Makefile's `ARCH=`.
     pub(crate) make: &'static str,
-    /// The folder under `arch/` (`SRCARCH` in the kernel's Makefile).
+    /// The folder below `arch/` (`SRCARCH` in the kernel's Makefile).
     pub(crate) folder: &'static str,
-    /// `e_machine` of its ELF files (elf(5)).
+    /// `e_machine` of the architecture's ELF files (elf(5)).
     pub(crate) elf_machine: u16,
-    /// The fragment of every flavour: the file's name and text.
+    /// The configuration fragment for every flavour: file name and text.
     pub(crate) fragment: (&'static str, &'static str),
-    /// The image that a kernel with this final .config is booted from.
+    /// The image to boot, for a kernel with this final .config.
     pub(crate) image: fn(dot_config: &str) -> Image,
-    /// Prefix of the compiler on machines of another architecture, as `CROSS_COMPILE=` takes it.
+    /// Value of `CROSS_COMPILE=` on machines of another architecture.
     pub(crate) cross_compile: &'static str,
-    /// Its name in Debian.
+    /// Debian's name of the architecture.
     pub(crate) debian: &'static str,
-    /// The packages of that compiler.
+    /// The packages with the cross compiler.
     pub(crate) compiler: Packages,
 }
 
-/// A file that a kernel is booted from.
+/// The file of a build to boot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Image {
-    /// The goal that make is given.
+    /// Target of make.
     pub(crate) target: &'static str,
-    /// Its path in the output directory of make.
+    /// Path in make's output directory.
     pub(crate) file: &'static str,
-    /// Whether it is an ELF file.
+    /// Whether the file is an ELF file.
     pub(crate) elf: bool,
 }
 
 impl Image {
-    /// The ELF file that every kernel is linked to.
+    /// The linked kernel, an ELF file.
     pub(crate) const VMLINUX: Image = Image { target: "vmlinux", file: "vmlinux", elf: true };
 }
 
-/// The data of this architecture.
+/// The data of an architecture.
 pub(crate) fn facts(arch: Arch) -> &'static Facts {
     match arch {
         Arch::X86_64 => &x86_64::FACTS,

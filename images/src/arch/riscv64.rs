@@ -22,8 +22,8 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed image, which QEMU's firmware enters at its load address. A vmlinux has virtual
-/// addresses and cannot be entered before paging is on.
+/// An uncompressed Image, which QEMU's firmware enters at its load address. A vmlinux is linked to
+/// virtual addresses, so the firmware cannot enter it.
 fn image(_: &str) -> Image {
     Image { target: "Image", file: "arch/riscv/boot/Image", elf: false }
 }

@@ -22,7 +22,7 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// An uncompressed kernel (`KERNEL_UNCOMPRESSED`) with the loader in front that every s390 kernel
+/// An uncompressed kernel (`CONFIG_KERNEL_UNCOMPRESSED`) after the startup code that every s390 image
 /// has.
 fn image(_: &str) -> Image {
     Image { target: "bzImage", file: "arch/s390/boot/bzImage", elf: false }

@@ -6,7 +6,7 @@ use super::{Facts, Image};
 use crate::packages::Packages;
 
 pub(super) const FACTS: Facts = Facts {
-    // Long-term; the distribution's linux-source-6.12 on Debian 12 and 13.
+    // A long-term series; Debian 12 and 13 have it as the package linux-source-6.12.
     default_kernel: "6.12",
     make: "x86_64",
     folder: "x86",
@@ -23,16 +23,16 @@ pub(super) const FACTS: Facts = Facts {
     },
 };
 
-/// Compressed, entered at its 64-bit entry point.
+/// The compressed image, entered at its 64-bit entry point.
 const BZIMAGE: Image = Image { target: "bzImage", file: "arch/x86/boot/bzImage", elf: false };
 
-/// A vmlinux needs no decompression; it is entered at its PVH entry point, if that works.
+/// The vmlinux, which boots without decompression, if its PVH entry point works; else the bzImage.
 fn image(dot_config: &str) -> Image {
     if pvh_entry_works(dot_config) { Image::VMLINUX } else { BZIMAGE }
 }
 
-/// Whether the PVH entry point of a vmlinux with this .config works. With KASAN that entry dies in a
-/// memcmp() that KASAN checks before its shadow memory exists (seen with 6.12, `xen_prepare_pvh()`).
+/// Whether the PVH entry point of a vmlinux with this .config works. With KASAN, it crashes in an
+/// instrumented memcmp() before KASAN's shadow memory exists (seen in 6.12's `xen_prepare_pvh()`).
 pub(crate) fn pvh_entry_works(dot_config: &str) -> bool {
     dot_config.lines().all(|line| line != "CONFIG_KASAN=y")
 }

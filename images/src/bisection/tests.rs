@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Bisections of a small thing in Linux's place, by git itself.
+//! Bisections by real git; the repository contains a small tree in the place of Linux.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ struct Repository {
 }
 
 impl Repository {
-    /// `number` commits, tagged v1, v2 and so on; each returns its number.
+    /// Creates `number` commits, tagged v1, v2 and so on. The function in commit N returns N.
     fn new(number: u32) -> Repository {
         let repository = Repository { fixture: Fixture::new() };
         repository.git(&["init", "-q", "-b", "main"]);
@@ -53,7 +53,7 @@ impl Repository {
 
     fn open(&self) -> Result<History<'_>, Error> {
         let mut history = History::open(&self.fixture.cache, &self.path())?;
-        history.hold(&mut Silent)?;
+        history.lock(&mut Silent)?;
         Ok(history)
     }
 
@@ -68,7 +68,7 @@ fn kernel(history: &History<'_>, commit: &Commit) -> KernelImage {
     history.kernel(&Request::default(), commit, &mut Silent).unwrap()
 }
 
-/// Bisects to the end with an answer for each subject.
+/// Bisects until the end, with the mark that `judge` returns for each commit's subject.
 fn bisect(
     history: &History<'_>,
     terms: Terms,
@@ -123,28 +123,29 @@ fn kernels_of_another_architecture_are_built_by_its_compiler() {
     let history = repository.open().unwrap();
     let arch = Arch::ALL.into_iter().find(|arch| Some(*arch) != Arch::host()).unwrap();
     let request = Request { arch, ..Request::default() };
-    // It is missing here, or make is told of it; that there is nothing to make comes later.
+    // Either the cross compiler is missing, or make is given its prefix and fails later.
     let commit = history.commit("v1").unwrap();
     let refused = history.kernel(&request, &commit, &mut Silent).unwrap_err().to_string();
     let slots = fs::read_dir(history.dir().join("src")).unwrap().flatten();
     let told = slots.filter_map(|slot| fs::read_to_string(slot.path().join("environment")).ok());
     let prefix = arch::facts(arch).cross_compile;
-    let said = told.collect::<String>() + &refused;
+    let output = told.collect::<String>() + &refused;
     assert!(
-        said.contains(&format!("CROSS_COMPILE={prefix}")) || said.contains(&format!("{prefix}gcc")),
-        "{said}"
+        output.contains(&format!("CROSS_COMPILE={prefix}"))
+            || output.contains(&format!("{prefix}gcc")),
+        "{output}"
     );
 }
 
 #[test]
-fn a_checkout_that_was_killed_is_made_good() {
+fn a_killed_checkout_is_repaired() {
     let repository = Repository::new(2);
     let history = repository.open().unwrap();
     let second = history.commit("v2").unwrap();
     kernel(&history, &history.commit("v1").unwrap());
     let dir = history.dir();
     drop(history);
-    // As a git leaves it that was killed: files of another commit, a lock, a file cut short.
+    // The state after git was killed: files of another commit, a lock file, a truncated file.
     fs::write(dir.join("unfinished"), "x").unwrap();
     fs::write(dir.join("index.lock"), "x").unwrap();
     fs::write(dir.join("src/kernel/other.c"), "x").unwrap();
@@ -159,7 +160,7 @@ fn a_checkout_that_was_killed_is_made_good() {
 }
 
 #[test]
-fn git_finds_the_commit_in_its_own_words() {
+fn git_reports_the_commit_with_the_chosen_terms() {
     let repository = Repository::new(9);
     let history = repository.open().unwrap();
     let number = |subject: &str| subject.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
@@ -177,7 +178,7 @@ fn git_finds_the_commit_in_its_own_words() {
 }
 
 #[test]
-fn where_only_skipped_commits_are_left_they_are_named() {
+fn remaining_skipped_commits_are_named() {
     let repository = Repository::new(6);
     let history = repository.open().unwrap();
     let (next, ..) = bisect(&history, Terms::GoodBad, ("v1", "v6"), |subject| match subject {
@@ -193,7 +194,7 @@ fn where_only_skipped_commits_are_left_they_are_named() {
 }
 
 #[test]
-fn ends_on_two_branches_meet_in_their_ancestor() {
+fn a_merge_base_that_is_already_bad_is_reported() {
     let repository = Repository::new(3);
     repository.git(&["checkout", "-q", "-b", "side", "v2"]);
     for number in 10..13 {
@@ -210,7 +211,7 @@ fn ends_on_two_branches_meet_in_their_ancestor() {
 }
 
 #[test]
-fn what_cannot_be_bisected_is_refused_in_one_sentence() {
+fn invalid_bisections_are_refused_in_one_line() {
     let repository = Repository::new(2);
     let clone = |name: &str, arguments: &[&str]| {
         let status = Command::new("git")

@@ -14,13 +14,13 @@ use crate::types::Request;
 fn failure_of(lines: &[&str]) -> Error {
     let mut output = Output::default();
     for line in lines {
-        output.take(line);
+        output.add(line);
     }
     output.failure("vmlinux", Path::new("/cache/build.log"))
 }
 
 #[test]
-fn the_first_error_is_told_with_the_log() {
+fn the_message_has_the_first_error_and_the_log() {
     let error = failure_of(&[
         "  CC      kernel/fork.o",
         "../kernel/entry/common.c: In function 'f':",
@@ -35,7 +35,7 @@ fn the_first_error_is_told_with_the_log() {
 }
 
 #[test]
-fn without_an_error_the_last_lines_are_told() {
+fn without_an_error_line_the_message_has_the_last_lines() {
     let text = failure_of(&["  LD x", "objtool: bad", "make: *** [vmlinux] Error 255"]).to_string();
     assert!(text.contains("objtool: bad; make: ***"), "{text}");
 }
@@ -51,18 +51,18 @@ fn a_full_disk_and_lack_of_memory_are_the_machines_fault() {
 }
 
 #[test]
-fn only_what_changed_is_built_again() {
+fn only_changed_files_are_rebuilt() {
     let f = Fixture::new();
     assert_eq!(f.units(), ["kernel/exit.o", "kernel/fork.o"]);
     f.write("kernel/fork.c", "int entry(void) { return 7; }\n");
     assert_eq!(f.units(), ["kernel/fork.o"]);
-    // Back to what was built before: nothing is made, the image is there by its content.
+    // With the former content, the image is found in the cache and nothing is built.
     f.write("kernel/fork.c", "int entry(void) { return 1; }\n");
     assert!(!f.kernel().unwrap().built);
 }
 
 #[test]
-fn the_environment_of_an_outer_make_stays_out() {
+fn variables_of_an_outer_make_are_not_inherited() {
     let f = Fixture::new();
     let request = Request {
         toolchain: crate::Toolchain { kcflags: Some("-DASKED".into()), ..Default::default() },
@@ -83,10 +83,10 @@ fn the_environment_of_an_outer_make_stays_out() {
     assert!(environment.contains("ARCH=x86_64") && environment.contains("-DASKED"));
 }
 
-/// Two machines that have nothing in common but ccache's remote storage: each a process of its own,
-/// this test once more, because the settings of ccache are the environment's.
+/// Two machines share only ccache's remote storage. Each is simulated by a child process that runs this
+/// test again, because ccache is configured by environment variables.
 #[test]
-fn what_one_machine_compiled_is_not_compiled_by_the_next() {
+fn machines_share_objects_by_ccaches_remote_storage() {
     const MACHINE: &str = "SUDBOX_TEST_MACHINE";
     if std::env::var_os(MACHINE).is_some() {
         assert_eq!(Fixture::new().units().len(), 2);
@@ -100,10 +100,7 @@ fn what_one_machine_compiled_is_not_compiled_by_the_next() {
     let counters = |name: &str| -> BTreeMap<String, u64> {
         let own = dir.path().join(name);
         let mut machine = Command::new(std::env::current_exe().unwrap());
-        machine.args([
-            "--exact",
-            "build::tests::what_one_machine_compiled_is_not_compiled_by_the_next",
-        ]);
+        machine.args(["--exact", "build::tests::machines_share_objects_by_ccaches_remote_storage"]);
         machine.env(MACHINE, name).env("CCACHE_DIR", &own);
         let shared = format!("file:{}", dir.path().join("shared").display());
         let output = machine.env("CCACHE_REMOTE_STORAGE", shared).output().unwrap();
@@ -122,7 +119,7 @@ fn what_one_machine_compiled_is_not_compiled_by_the_next() {
 }
 
 #[test]
-fn a_kernel_that_does_not_build_says_the_first_error_and_where_the_log_is() {
+fn a_failed_build_names_the_first_error_and_the_log() {
     let f = Fixture::new();
     f.write("kernel/fork.c", "int entry(void) { return undeclared; }\n");
     let text = f.message(Fault::Kernel);
@@ -138,7 +135,7 @@ fn a_kernel_that_does_not_build_says_the_first_error_and_where_the_log_is() {
 #[test]
 fn a_disk_that_fills_up_during_the_build_is_the_machines_fault() {
     let f = Fixture::new();
-    // /dev/full answers every write as a full disk does.
+    // Every write to /dev/full fails with ENOSPC.
     f.write("hook", "mkdir -p $O/kernel; ln -sf /dev/full $O/kernel/fork.o\n");
     f.write("Makefile", &MAKEFILE.replace("cat hook 2>/dev/null | sh", "O=$(O) sh hook"));
     let text = f.message(Fault::Machine);

@@ -10,7 +10,7 @@ fn cache(limit: u64) -> (tempfile::TempDir, Cache) {
     (dir, cache)
 }
 
-fn fill(cache: &Cache, key: &str, age: u64) -> Held {
+fn fill(cache: &Cache, key: &str, age: u64) -> EntryLock {
     let path = cache.entry("images", key);
     fs::create_dir(&path).unwrap();
     fs::write(path.join("kernel"), vec![1; 64 << 10]).unwrap();
@@ -21,31 +21,31 @@ fn fill(cache: &Cache, key: &str, age: u64) -> Held {
     held
 }
 
-/// Drops it, also for the child that another test may just have forked, which has it too until
-/// it executes.
-fn let_go(held: Held) {
+/// Drops a lock and waits until it is free: a child that another test has just forked holds a copy of
+/// the descriptor until exec.
+fn release_lock(held: EntryLock) {
     held.file().unwrap().unlock().unwrap();
 }
 
 #[test]
-fn the_least_recently_used_go_and_what_is_held_stays() {
+fn eviction_removes_the_least_recently_used_and_keeps_locked_entries() {
     let (_dir, cache) = cache(150 << 10);
     let oldest_but_held = fill(&cache, "a", 300);
-    let_go(fill(&cache, "b", 200));
-    let_go(fill(&cache, "c", 100));
+    release_lock(fill(&cache, "b", 200));
+    release_lock(fill(&cache, "c", 100));
     cache.evict();
     assert!(cache.entry("images", "a").exists(), "held");
     assert!(!cache.entry("images", "b").exists(), "least recently used");
     assert!(cache.entry("images", "c").exists());
     assert!(!cache.lock_path("images", "b").exists());
-    let_go(oldest_but_held);
-    let_go(fill(&cache, "d", 0));
+    release_lock(oldest_but_held);
+    release_lock(fill(&cache, "d", 0));
     cache.evict();
     assert!(!cache.entry("images", "a").exists());
 }
 
 #[test]
-fn what_is_no_kernel_goes_too_but_a_bisection_that_goes_on() {
+fn eviction_covers_all_folders_and_keeps_unfinished_bisections() {
     let (_dir, cache) = cache(0);
     fs::write(cache.entry("guests", "init"), [1; 4096]).unwrap();
     for (folder, key) in [("toolchains", "rust"), ("bisections", "over"), ("bisections", "begun")] {
@@ -55,13 +55,13 @@ fn what_is_no_kernel_goes_too_but_a_bisection_that_goes_on() {
     let state = |over: bool| serde_json::json!({ "over": over, "steps": [] });
     cache.write("bisections", "over/state.json", &state(true)).unwrap();
     cache.write("bisections", "begun/state.json", &state(false)).unwrap();
-    let held = cache.hold("guests", "init", Mode::Shared, &mut Silent).unwrap();
+    let held = cache.lock("guests", "init", Mode::Shared, &mut Silent).unwrap();
     cache.evict();
     assert!(cache.entry("guests", "init").exists(), "held");
     assert!(!cache.entry("toolchains", "rust").exists());
     assert!(!cache.entry("bisections", "over").exists());
     assert!(cache.entry("bisections", "begun").exists(), "it can be gone on with");
-    let_go(held);
+    release_lock(held);
     cache.evict();
     assert!(!cache.entry("guests", "init").exists());
 }
@@ -80,7 +80,7 @@ fn a_lock_excludes_and_an_interrupt_ends_the_wait() {
 }
 
 #[test]
-fn records_survive_and_broken_ones_are_as_if_absent() {
+fn damaged_records_count_as_missing() {
     let (_dir, cache) = cache(LIMIT);
     cache.write("recipes", "k", &vec![1, 2]).unwrap();
     assert_eq!(cache.read::<Vec<i32>>("recipes", "k"), Some(vec![1, 2]));
@@ -90,7 +90,7 @@ fn records_survive_and_broken_ones_are_as_if_absent() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_the_machines_fault() {
+fn an_unwritable_directory_is_the_machines_fault() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -101,7 +101,7 @@ fn a_place_that_cannot_be_written_is_the_machines_fault() {
 
 #[test]
 fn a_full_disk_is_named() {
-    // /dev/full answers every write with ENOSPC.
+    // Every write to /dev/full fails with ENOSPC.
     let error = fs::write("/dev/full", "x").context("write", Path::new("/dev/full"));
     let error = error.unwrap_err();
     assert_eq!(error.fault(), crate::Fault::Machine);

@@ -4,7 +4,7 @@ use super::*;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// What a packer of this machine makes of it; `None` if it is not installed.
+/// Compresses data with a program of this machine; `None` if it is not installed.
 pub(crate) fn packed(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
     let mut child = Command::new(command[0])
         .args(&command[1..])
@@ -21,7 +21,7 @@ pub(crate) fn packed(command: &[&str], plain: &[u8]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-/// Each compression, as the kernel's build calls its packer (scripts/Makefile.lib).
+/// Each compression, with the command of the kernel's build (scripts/Makefile.lib).
 pub(crate) const PACKERS: [(Compression, &[&str]); 8] = [
     (Compression::Gzip, &["gzip", "-n", "-f", "-9"]),
     (Compression::Xz, &["xz", "--check=crc32", "--x86", "--lzma2=dict=32MiB"]),
@@ -38,7 +38,7 @@ fn sample() -> Vec<u8> {
 }
 
 #[test]
-fn what_the_packers_make_is_read() {
+fn output_of_the_compression_programs_is_decompressed() {
     let plain = sample();
     for (compression, packer) in PACKERS {
         let Some(bytes) = packed(packer, &plain) else {
@@ -51,13 +51,13 @@ fn what_the_packers_make_is_read() {
 }
 
 #[test]
-fn what_is_cut_short_or_damaged_is_an_error_or_less() {
+fn truncated_and_damaged_data_is_an_error_or_differs() {
     let plain = sample();
     for (compression, packer) in PACKERS {
         let Some(mut bytes) = packed(packer, &plain) else { continue };
         let cut = compression.unpack(&bytes[..bytes.len() / 2]);
         assert!(cut.is_err() || cut.is_ok_and(|cut| cut.len() < plain.len()), "{packer:?}");
-        // Without checksums (.lzma, lz4 -l) damage may only change the content.
+        // Formats without checksums (.lzma, lz4 -l) may decompress to other content.
         let middle = bytes.len() / 2;
         bytes[middle..middle + 64].fill(0xff);
         let damaged = compression.unpack(&bytes);
@@ -66,6 +66,6 @@ fn what_is_cut_short_or_damaged_is_an_error_or_less() {
 }
 
 #[test]
-fn what_is_not_packed_stays_as_it_is() {
+fn uncompressed_data_is_returned_unchanged() {
     assert_eq!(unpack_if_packed(b"\x7fELF".to_vec()).unwrap(), b"\x7fELF");
 }

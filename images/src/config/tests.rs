@@ -11,7 +11,7 @@ fn configuration(user: Option<&str>) -> Configuration {
     Configuration::new(Arch::X86_64, "default", &files).unwrap()
 }
 
-/// A .config with all that is required.
+/// A .config with all required settings.
 pub(crate) fn sufficient() -> String {
     let needs = required(REQUIRED).unwrap();
     let needs = needs.iter().filter(|n| n.applies(Arch::X86_64, "default", SERIES));
@@ -28,7 +28,7 @@ fn settings_are_read() {
 }
 
 #[test]
-fn the_last_word_counts() {
+fn the_last_setting_of_a_symbol_counts() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "# CONFIG_MINE is not set\nCONFIG_TINY=y\n").unwrap();
     configuration(Some("CONFIG_MINE=y\n# CONFIG_SMP is not set\n")).merge(file.path()).unwrap();
@@ -39,7 +39,7 @@ fn the_last_word_counts() {
 }
 
 #[test]
-fn the_last_word_counts_in_a_choice() {
+fn the_last_symbol_of_a_choice_counts() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "CONFIG_SLOB=y\n# CONFIG_SLUB is not set\n").unwrap();
     configuration(None).merge(file.path()).unwrap();
@@ -63,7 +63,7 @@ fn everything_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_fragment_that_takes_out_what_is_needed_is_bad_input() {
+fn a_fragment_that_unsets_a_required_symbol_is_bad_input() {
     let needs = required(REQUIRED).unwrap();
     let need = needs.iter().find(|n| n.applies(Arch::X86_64, "default", SERIES)).unwrap();
     let user = configuration(Some(&format!("# {} is not set\n", need.symbol)));
@@ -73,10 +73,10 @@ fn a_fragment_that_takes_out_what_is_needed_is_bad_input() {
 }
 
 #[test]
-fn a_setting_without_effect_is_said() {
-    let said = configuration(Some("CONFIG_NO_SUCH=y\n")).check(&sufficient(), SERIES).unwrap();
-    assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("CONFIG_NO_SUCH=y of "), "{said:?}");
+fn a_setting_without_effect_is_reported() {
+    let output = configuration(Some("CONFIG_NO_SUCH=y\n")).check(&sufficient(), SERIES).unwrap();
+    assert_eq!(output.len(), 1);
+    assert!(output[0].starts_with("CONFIG_NO_SUCH=y of "), "{output:?}");
 }
 
 #[test]

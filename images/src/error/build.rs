@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Fault;
 use crate::makefile::NotATree;
 
-/// A configuration that cannot be had.
+/// An error in configuring a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("flavour {flavour}: unknown; use one of {known}")]
@@ -48,7 +48,7 @@ impl ConfigError {
     }
 }
 
-/// A patch that cannot be applied.
+/// An error in reading or applying patches.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     #[error("patches {}: {why}; {GIVE}", path.display())]
@@ -61,8 +61,8 @@ pub enum PatchError {
     Encoded { label: String, encoding: String },
     #[error("patches: {label} names a file outside the tree: {file}")]
     OutsideTree { label: String, file: String },
-    #[error("the patch {label} does not apply to this kernel: {said}")]
-    DoesNotApply { label: String, said: String },
+    #[error("the patch {label} does not apply to this kernel: {output}")]
+    DoesNotApply { label: String, output: String },
 }
 
 /// The accepted values of `PATCHES=`, for messages.
@@ -78,7 +78,7 @@ impl PatchError {
     }
 }
 
-/// A build that failed.
+/// An error in building a kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("this kernel does not {what}: {why}; the full log is {}", log.display())]
@@ -98,8 +98,8 @@ pub enum BuildError {
          with fewer --jobs (JOBS=)"
     )]
     CompilerKilled,
-    #[error("cannot strip {}: {said}", file.display())]
-    CannotStrip { file: PathBuf, said: String },
+    #[error("cannot strip {}: {output}", file.display())]
+    CannotStrip { file: PathBuf, output: String },
 }
 
 impl BuildError {

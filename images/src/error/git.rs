@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Errors of the user's git repository, and of git commands.
+//! Errors about the user's git repository, and of git commands.
 
 use std::path::PathBuf;
 
 use super::Fault;
 
-/// A repository that cannot be used, or a git command that failed. `linux` is the repository.
+/// An error about the user's repository (`linux`), or of a git command.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error(
@@ -48,10 +48,10 @@ pub enum GitError {
     NotLinux { linux: PathBuf, name: String, missing: &'static str },
     #[error("git cannot read commit {id} of {}", linux.display())]
     Unreadable { linux: PathBuf, id: String },
-    #[error("cannot {what} for {}: {said}", linux.display())]
-    Failed { what: &'static str, linux: PathBuf, said: String },
-    #[error("git cannot bisect: {said}")]
-    CannotBisect { said: String },
+    #[error("cannot {what} for {}: {output}", linux.display())]
+    Failed { what: &'static str, linux: PathBuf, output: String },
+    #[error("git cannot bisect: {output}")]
+    CannotBisect { output: String },
 }
 
 impl GitError {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The errors of this crate, and who is at fault: the caller, this machine or the kernel.
+//! The errors of this crate. Each is the fault of the caller, of this machine or of the kernel.
 
 mod build;
 mod git;
@@ -17,12 +17,12 @@ pub(crate) use prebuilt::{DamagedImage, DebError, ModuleError, PrebuiltError};
 pub(crate) use reference::ReferenceError;
 pub(crate) use source::SourceError;
 
-/// The party at fault. The `sudbox` command turns it into its exit code.
+/// The party at fault, which decides the exit code of the `sudbox` command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The caller asked for something that makes no sense (exit code 129).
+    /// The request is invalid (exit code 129).
     Input,
-    /// This machine cannot do it: a tool, a source or disk space is missing (exit code 128).
+    /// A tool, a source or disk space is missing on this machine (exit code 128).
     Machine,
     /// This kernel cannot be configured or built (exit code 125).
     Kernel,
@@ -43,19 +43,19 @@ impl Fault {
     }
 }
 
-/// Why there is no image. Every message says what happened, why, and what to do next.
+/// An error of this crate. Every message says what happened, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text after `KERNEL=` names no kernel.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// The release or package cannot be had.
+    /// The release or package cannot be found, downloaded or unpacked.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The user's git repository cannot be used.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The configuration cannot be had.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A patch cannot be applied.
@@ -78,12 +78,12 @@ pub enum Error {
     /// A program cannot be started.
     #[error("cannot run {program}: {why}; install it or put it on the PATH")]
     CannotRun {
-        /// Its name.
+        /// The program's name.
         program: String,
         /// The error of the operating system.
         why: io::Error,
     },
-    /// A child, or the caller's interrupt, cannot be waited for.
+    /// An operation on a child process, or on the interrupt descriptor, failed.
     #[error("cannot {what}: {why}")]
     Child {
         /// The operation that failed.
@@ -91,7 +91,7 @@ pub enum Error {
         /// The error of the operating system.
         why: io::Error,
     },
-    /// There is no place for the cache.
+    /// No environment variable gives the cache's directory.
     #[error(
         "there is no place for the cache: neither SUDBOX_CACHE nor HOME is set; set one of them"
     )]
@@ -106,7 +106,7 @@ pub enum Error {
         /// The error of the operating system.
         why: io::Error,
     },
-    /// A file operation was refused.
+    /// A file operation failed for lack of permission.
     #[error(
         "cannot {what} {}: {why}; give yourself access to it, or let SUDBOX_CACHE name a directory \
          that you may write to",
@@ -128,15 +128,15 @@ pub enum Error {
         /// The error of the operating system.
         why: io::Error,
     },
-    /// Something was removed from the cache while it was used.
+    /// Another program removed something from the cache during its use.
     #[error("{what} has vanished from {}; is something else cleaning it?", place.display())]
     Vanished {
-        /// The thing that was there.
+        /// The removed thing.
         what: &'static str,
-        /// Its directory.
+        /// The directory from which it was removed.
         place: PathBuf,
     },
-    /// This machine's disk is full.
+    /// The disk is full; the text is the failed operation.
     #[error(
         "the disk is full: cannot {0}; free some space there, or let SUDBOX_CACHE name a \
          directory on another disk"
@@ -202,7 +202,7 @@ impl Error {
     }
 }
 
-/// Whether a tool's message is about a full disk.
+/// Whether a program's message says that the disk is full.
 pub(crate) fn is_full_disk(line: &str) -> bool {
     line.contains("No space left on device") || line.contains("Disk quota exceeded")
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::Fault;
 use crate::image_file::ImageError;
 
-/// A prebuilt kernel that cannot be used. `typed` is the reference.
+/// An error about a prebuilt kernel. `typed` is the reference.
 #[derive(Debug, thiserror::Error)]
 pub enum PrebuiltError {
     #[error(
@@ -28,7 +28,7 @@ pub enum PrebuiltError {
     Module { typed: String, why: ModuleError },
     #[error(
         "kernel {typed}: its {module} is a module that is not at hand; give the package, or put \
-         lib/modules of this kernel beside its directory"
+         lib/modules of this kernel beside the image's directory"
     )]
     ModuleMissing { typed: String, module: &'static str },
     #[error(
@@ -47,7 +47,7 @@ impl PrebuiltError {
     }
 }
 
-/// A package that holds no kernel that can be used.
+/// An error about a Debian package.
 #[derive(Debug, thiserror::Error)]
 pub enum DebError {
     #[error("cannot be read: {0}")]
@@ -71,7 +71,7 @@ pub enum DebError {
     NoKernel { name: String, version: String },
 }
 
-/// A bzImage that cannot be unpacked.
+/// An error in unpacking a bzImage.
 #[derive(Debug, thiserror::Error)]
 pub enum DamagedImage {
     #[error("truncated: the file ends before its compressed kernel does")]
@@ -80,7 +80,7 @@ pub enum DamagedImage {
     Payload { compression: &'static str, why: String },
 }
 
-/// A module that cannot be loaded.
+/// An error about a module.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
     #[error("its module {name} cannot be read: {why}")]

@@ -12,7 +12,7 @@ pub(crate) const ACCEPTED: &str = "give a release such as v6.12.117, a series su
      stable, installed, the directory of a Linux source tree, a vmlinux, bzImage or .deb file, \
      deb:6.12 or deb:PACKAGE, or a commit of the git tree of --linux (LINUX=)";
 
-/// A reference that names no kernel. `typed` is the reference.
+/// An invalid reference. `typed` is the reference.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
     #[error("kernel {typed} is not for {arch}; pinned for it: {pinned}; {ACCEPTED}")]

@@ -7,7 +7,7 @@ use super::reference::ACCEPTED;
 use crate::makefile::NotATree;
 use crate::version::{Release, Version};
 
-/// A release, or a package of one, that cannot be found, downloaded or unpacked.
+/// An error in finding, downloading or unpacking a release or package.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(
@@ -34,26 +34,26 @@ pub enum SourceError {
          kernels)"
     )]
     NewestUnknown { name: &'static str },
-    #[error("cannot download {what}: {said}; {advice}")]
-    Download { what: String, said: String, advice: &'static str },
+    #[error("cannot download {what}: {output}; {advice}")]
+    Download { what: String, output: String, advice: &'static str },
     #[error(
         "{url} is not what was published: its sha256 is {sum}, it should be {published}; somebody \
          between here and there changes files, use another network"
     )]
     Tampered { url: String, sum: String, published: String },
     #[error(
-        "cannot download {what}: {said}; it is not what was published, use another network or \
+        "cannot download {what}: {output}; it is not what was published, use another network or \
          mirror"
     )]
-    TamperedPackage { what: String, said: String },
+    TamperedPackage { what: String, output: String },
     #[error("apt does not know the checksum of {what}; run apt-get update")]
     NoChecksum { what: String },
     #[error("the archive of the source does not hold one folder; name another release")]
     NotOneFolder,
     #[error("{label}: {why}")]
     NotLinux { label: String, why: NotATree, named_by_user: bool },
-    #[error("cannot unpack {what}: {said}")]
-    CannotUnpack { what: String, said: String },
+    #[error("cannot unpack {what}: {output}")]
+    CannotUnpack { what: String, output: String },
     #[error("the package holds no {wanted} file; it is not what it was")]
     NotInPackage { wanted: String },
     #[error(

@@ -55,7 +55,7 @@ fn truncated_images_say_so_at_every_length() {
 }
 
 #[test]
-fn an_image_is_one_of_its_architecture_only() {
+fn an_image_for_another_architecture_is_refused() {
     for (magic, arch) in IMAGES {
         let mut image = vec![0; 4096];
         image[16..24].copy_from_slice(&8192u64.to_le_bytes());
@@ -72,7 +72,7 @@ fn an_image_is_one_of_its_architecture_only() {
 }
 
 #[test]
-fn a_kernel_for_s390_is_one_there_only() {
+fn a_kernel_for_s390_is_recognised() {
     let mut image = vec![0; 0x11000];
     image[0x10008..0x1000e].copy_from_slice(b"S390EP");
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -88,7 +88,7 @@ fn a_kernel_for_s390_is_one_there_only() {
 }
 
 #[test]
-fn others_are_named() {
+fn other_files_are_refused_with_a_reason() {
     let mut arm = vmlinux();
     arm[18] = 183;
     let mut old = bzimage();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What an independent reading of the format gives back.
+/// A member of an archive, as an independent parser of the format reads it.
 #[derive(Debug, PartialEq, Eq)]
 struct Member {
     inode: u32,
@@ -56,7 +56,7 @@ fn sample() -> Vec<Entry> {
 }
 
 #[test]
-fn an_independent_reader_finds_what_was_packed() {
+fn an_independent_parser_reads_the_entries() {
     let members = parse(&pack(&sample()));
     let names: Vec<_> = members.iter().map(|m| m.name.as_str()).collect();
     assert_eq!(names, ["dev", "dev/console", "init", "sh", "empty"]);
@@ -88,7 +88,7 @@ fn cpio_lists_it() {
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn();
-    // The independent reading above is the test; this one is for machines that have the tool.
+    // An extra check on machines that have cpio.
     let Ok(mut child) = child else {
         eprintln!("NOT RUN: cpio is not installed");
         return;

@@ -28,7 +28,7 @@ impl Fixture {
         fs::write(path, text).unwrap();
     }
 
-    /// Sets a file's time in the tree to some seconds since 1970.
+    /// Sets the mtime of a file in the tree, in seconds since 1970.
     fn date(&self, path: &str, seconds: u64) {
         let file = File::options().write(true).open(self.tree.join(path)).unwrap();
         file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
@@ -48,7 +48,7 @@ impl Fixture {
 }
 
 #[test]
-fn the_first_time_everything_is_copied_with_its_time() {
+fn the_first_copy_keeps_the_mtimes() {
     let f = Fixture::new(&[("Makefile", "VERSION = 6\n"), ("kernel/fork.c", "fork")]);
     f.write("scripts/run.sh", "#!/bin/sh\n");
     let x = fs::Permissions::from_mode(0o750);
@@ -64,11 +64,11 @@ fn the_first_time_everything_is_copied_with_its_time() {
 }
 
 #[test]
-fn a_new_time_with_the_old_content_changes_nothing() {
+fn a_new_mtime_with_the_old_content_changes_nothing() {
     let f = Fixture::new(&[("a.c", "a"), ("b.c", "b")]);
     let first = f.sync();
     let before = f.time("a.c");
-    // As a checkout of another branch and back leaves it.
+    // As after a checkout of another branch and back.
     fs::remove_file(f.tree.join("a.c")).unwrap();
     f.write("a.c", "a");
     f.date("a.c", 2_000_000_000);
@@ -77,25 +77,25 @@ fn a_new_time_with_the_old_content_changes_nothing() {
 }
 
 #[test]
-fn new_content_gets_the_present_time_whatever_the_trees_time_is() {
+fn new_content_gets_the_current_time() {
     let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
     f.date("a.c", 1_000_000);
     let first = f.sync();
     let start = SystemTime::now() - Duration::from_secs(1);
-    // The same size and the same time: only ctime tells.
+    // Size and mtime are the same; only the ctime differs.
     f.write("a.c", "new");
     f.date("a.c", 1_000_000);
     let second = f.sync();
     assert_eq!((second.changed, f.read("a.c").as_deref()), (1, Some("new")));
     assert_ne!(second.digest, first.digest);
     assert!(f.time("a.c") >= start);
-    // And back: the digest is one of the content, not of what happened.
+    // With the former content, the digest is the former one.
     f.write("a.c", "old");
     assert_eq!(f.sync().digest, first.digest);
 }
 
 #[test]
-fn what_vanishes_vanishes_and_may_change_its_kind() {
+fn removed_files_are_removed_and_kinds_may_change() {
     let f = Fixture::new(&[("lib/a/x.c", "x"), ("lib/b.c", "b"), ("c", "c")]);
     let first = f.sync();
     fs::remove_dir_all(f.tree.join("lib/a")).unwrap();
@@ -113,7 +113,7 @@ fn what_vanishes_vanishes_and_may_change_its_kind() {
 }
 
 #[test]
-fn links_lead_to_the_same_places() {
+fn symbolic_links_keep_their_targets() {
     let f = Fixture::new(&[("include/a.h", "a")]);
     symlink("../include", f.tree.join("include/self")).unwrap();
     symlink("../../outside", f.tree.join("include/out")).unwrap();
@@ -125,7 +125,7 @@ fn links_lead_to_the_same_places() {
 }
 
 #[test]
-fn a_kconfig_file_changes_the_configurations_digest_and_others_do_not() {
+fn only_kconfig_files_change_the_kconfig_digest() {
     let f = Fixture::new(&[("lib/Kconfig.debug", "a"), ("lib/x.c", "x")]);
     let first = f.sync();
     f.write("lib/x.c", "y");
@@ -136,10 +136,10 @@ fn a_kconfig_file_changes_the_configurations_digest_and_others_do_not() {
 }
 
 #[test]
-fn a_run_that_was_killed_leaves_nothing_that_is_taken_for_current() {
+fn files_of_a_killed_run_are_copied_again() {
     let f = Fixture::new(&[("a.c", "old"), ("b.c", "b")]);
     let first = f.sync();
-    // What such a run leaves: an index without the file, and the file half written.
+    // The state after a run was killed: an index without the file, and a partly written file.
     let index_path = f.mirror.join("index");
     let mut index = read_index(&index_path).unwrap();
     index.remove("a.c");
@@ -147,7 +147,7 @@ fn a_run_that_was_killed_leaves_nothing_that_is_taken_for_current() {
     fs::write(f.mirror.join("src/a.c"), "ne").unwrap();
     assert_eq!(f.sync().digest, first.digest);
     assert_eq!(f.read("a.c").as_deref(), Some("old"));
-    // An index that is no index means copying all.
+    // With an invalid index, everything is copied.
     fs::write(&index_path, "sudbox mirror 1\nbroken").unwrap();
     fs::write(f.mirror.join("src/stray.c"), "").unwrap();
     assert_eq!(f.sync().digest, first.digest);
@@ -155,12 +155,12 @@ fn a_run_that_was_killed_leaves_nothing_that_is_taken_for_current() {
 }
 
 #[test]
-fn an_interrupt_ends_it_and_the_next_one_goes_on() {
+fn an_interrupt_ends_the_copy_and_the_next_one_completes_it() {
     let files: Vec<String> = (0..4000).map(|n| format!("f{n}.c")).collect();
     let f = Fixture::new(&files.iter().map(|n| (n.as_str(), "x")).collect::<Vec<_>>());
     let mut interrupted = crate::monitor::tests::Interrupted::new();
     let none = HashSet::new();
-    // It may be through before it looks; then there is nothing to go on with either.
+    // The copy may be complete before it checks for an interrupt.
     if let Err(error) = sync(&f.tree, &f.mirror, Arch::X86_64, &none, &mut interrupted) {
         assert_eq!(error.fault(), crate::Fault::Interrupted);
     }

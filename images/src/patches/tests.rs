@@ -18,12 +18,12 @@ fn the_mirror_is_patched_and_the_tree_is_not() {
     let patches = Patches::read(Vec::new(), std::slice::from_ref(&diff)).unwrap();
     assert!(patches.files().contains("a.c"));
     let first =
-        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap();
+        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap();
     assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\nthree\n");
     assert_eq!(fs::read_to_string(tree.join("a.c")).unwrap(), "one\ntwo\n");
     let time = fs::metadata(src.join("a.c")).unwrap().modified().unwrap();
     assert_eq!(
-        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap(),
+        patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap(),
         first
     );
     assert_eq!(fs::metadata(src.join("a.c")).unwrap().modified().unwrap(), time);
@@ -35,7 +35,7 @@ fn the_mirror_is_patched_and_the_tree_is_not() {
 }
 
 #[test]
-fn what_is_no_patch_is_bad_input() {
+fn invalid_patches_are_bad_input() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("x");
     for text in ["hello\n", "--- a/../../etc/passwd\n+++ b/../../etc/passwd\n@@ -1 +1 @@\n"] {
@@ -86,7 +86,7 @@ Subject: [PATCH 2/2] second
 ";
 
 #[test]
-fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_named() {
+fn a_mailbox_is_applied_mail_by_mail_and_a_failing_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache")).unwrap();
     let (tree, src) = (dir.path().join("tree"), dir.path().join("src"));
@@ -97,7 +97,7 @@ fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_name
     fs::write(&mailbox, SERIES).unwrap();
     let patches = Patches::read(Vec::new(), &[mailbox]).unwrap();
     assert_eq!(patches.label(), ", with 2 patches");
-    patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().put(&src).unwrap();
+    patches.apply(&mut Ctx::new(&cache, &mut Silent), &tree).unwrap().copy_to(&src).unwrap();
     assert_eq!(fs::read_to_string(src.join("a.c")).unwrap(), "one\ntwo\nthree\n");
     assert_eq!(fs::read_to_string(src.join("d/new")).unwrap(), "text\n");
 
@@ -108,7 +108,7 @@ fn a_mailbox_is_applied_letter_by_letter_and_the_one_that_does_not_apply_is_name
 }
 
 #[test]
-fn a_folder_is_taken_by_names_behind_what_is_pinned() {
+fn patches_of_a_folder_are_sorted_and_follow_the_pinned_ones() {
     let dir = tempfile::tempdir().unwrap();
     let diff = |name: &str| format!("--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-1\n+2\n");
     for name in ["0002-b.patch", "0001-a.patch", "README"] {
@@ -121,7 +121,7 @@ fn a_folder_is_taken_by_names_behind_what_is_pinned() {
 }
 
 #[test]
-fn an_encoded_letter_is_refused_by_its_subject() {
+fn an_encoded_mail_is_refused_and_named_by_its_subject() {
     let letter = "From x\nSubject: s\nContent-Transfer-Encoding: Base64\n\naGVsbG8=\n";
     let why = split("m", letter).unwrap_err().to_string();
     assert!(why.contains("m: s is encoded as Base64"), "{why}");

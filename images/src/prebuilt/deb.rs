@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A Debian package, read without dpkg (deb(5)): a kernel's image, configuration and modules.
+//! Reads a kernel's image, configuration and modules from Debian packages (deb(5)), without dpkg.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
@@ -12,7 +12,7 @@ use crate::compression::Compression;
 use crate::error::DebError;
 use crate::image_file::DEB_MAGIC;
 
-/// Size of the header before each member, in bytes.
+/// Size of a member's header in bytes (ar(5)).
 const HEADER: usize = 60;
 
 /// The contents of the packages of one kernel.
@@ -29,11 +29,11 @@ pub(crate) struct Package {
     pub(crate) modules: Modules,
 }
 
-/// Reads the packages of one kernel: a distribution may put image, modules and configuration into
-/// separate packages.
+/// Reads the packages of one kernel. There may be several, because distributions put image, modules
+/// and configuration into separate packages.
 ///
 /// # Errors
-/// [`DebError`].
+/// [`DebError`] if a package is damaged, is for another architecture, or none has an image.
 pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
     let mut whole = Package::default();
     for path in paths {
@@ -45,14 +45,14 @@ pub(crate) fn read(paths: &[PathBuf], arch: Arch) -> Result<Package, DebError> {
     Ok(whole)
 }
 
-/// The part of a package's name that all packages of one kernel share: in
-/// `linux-image-7.3.4+deb13-cloud-amd64` all after `linux-image-`.
+/// The part of a package's name that all packages of one kernel share: `7.3.4+deb13-cloud-amd64` in
+/// `linux-image-7.3.4+deb13-cloud-amd64`.
 pub(crate) fn kernel_name(package: &str) -> Option<&str> {
     let (_, rest) = package.strip_prefix("linux-")?.split_once('-')?;
     rest.starts_with(|c: char| c.is_ascii_digit()).then_some(rest)
 }
 
-/// The files of the packages of one kernel: the given one, and its other parts in the same folder.
+/// The package files of one kernel: the given one, and its other parts in the same folder.
 pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     let of = |path: &Path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
@@ -70,7 +70,7 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Prefixes of the packages that a kernel is split into, by Debian from 6.19 on and by Ubuntu.
+/// Prefixes of the packages of a kernel. Ubuntu, and Debian from 6.19 on, split kernels into several.
 pub(crate) const PARTS: [&str; 4] =
     ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
@@ -118,7 +118,7 @@ impl Package {
     }
 }
 
-/// The archive in a member, whose name ends in the compression (`data.tar.xz`).
+/// The tar archive in a member. The member's name tells the compression (`data.tar.xz`).
 fn unpacked<'a>(
     name: &str,
     member: impl Read + 'a,
@@ -136,8 +136,8 @@ fn unpacked<'a>(
 }
 
 impl Package {
-    /// Reads name and version from the control archive, and checks the architecture. The outer result is the
-    /// archive's.
+    /// Reads name and version from the control archive, and checks the architecture. The outer result
+    /// has the errors of reading the archive.
     fn control(
         &mut self,
         mut archive: tar::Archive<impl Read>,
@@ -167,7 +167,7 @@ impl Package {
         Ok(Ok(()))
     }
 
-    /// Takes image, configuration and modules from the data archive.
+    /// Reads image, configuration and modules from the data archive.
     fn data(&mut self, mut archive: tar::Archive<impl Read>) -> io::Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
@@ -177,7 +177,7 @@ impl Package {
             let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
             let size = usize::try_from(entry.size()).unwrap_or(0);
             let mut content = || {
-                // The size in the header may be more than there is.
+                // The size in the header is not trusted for the allocation.
                 let mut content = Vec::with_capacity(size.min(1 << 20));
                 entry.read_to_end(&mut content).map(|_| content)
             };
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_package_or_ends_too_soon_says_so() {
+    fn damaged_and_truncated_packages_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.deb");
         let header = |name: &str, size: usize| {

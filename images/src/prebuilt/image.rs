@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Reads kernel images: unpacks the vmlinux in a bzImage, and finds release, configuration and
-//! entry point in a vmlinux.
+//! Unpacks the vmlinux in a bzImage, and finds release, configuration and PVH entry point in a
+//! vmlinux.
 
 use memchr::memmem;
 use object::Endianness;
@@ -10,31 +10,27 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use crate::compression::Compression;
 use crate::error::DamagedImage;
+use crate::image_file::setup;
 
-/// Offsets of the x86 setup header (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
-/// Header").
-const SETUP_SECTS: usize = 0x1f1;
-const PAYLOAD_OFFSET: usize = 0x248;
-const PAYLOAD_LENGTH: usize = 0x24c;
-
-/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH entry point.
+/// `XEN_ELFNOTE_PHYS32_ENTRY` (include/xen/interface/elfnote.h): type of the note with the PVH entry
+/// point.
 const PHYS32_ENTRY: u32 = 18;
 
-/// Marks around the compressed configuration (kernel/configs.c).
-const CONFIG_BEGINS: &[u8] = b"IKCFG_ST";
-const CONFIG_ENDS: &[u8] = b"IKCFG_ED";
+/// Markers before and after the compressed configuration (kernel/configs.c).
+const CONFIG_BEGIN: &[u8] = b"IKCFG_ST";
+const CONFIG_END: &[u8] = b"IKCFG_ED";
 
-/// The little-endian number at this offset, if it is within the bytes.
+/// The little-endian number at this offset; `None` beyond the end of `bytes`.
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(four.try_into().ok()?))
 }
 
-/// Unpacks the vmlinux in a bzImage; `None` if the compression is unknown (lzo) or the content is no ELF
-/// file.
+/// Unpacks the vmlinux in a bzImage; `None` if the compression is not supported (lzo) or the content
+/// is not an ELF file.
 ///
 /// # Errors
-/// [`DamagedImage`].
+/// [`DamagedImage`] if the image is truncated or the compressed data is damaged.
 pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
     let Some(payload) = payload(image) else {
         return Err(DamagedImage::Truncated);
@@ -54,25 +50,21 @@ pub(crate) fn unpack(image: &[u8]) -> Result<Option<Vec<u8>>, DamagedImage> {
 
 /// The compressed vmlinux in a bzImage; `None` if the image ends too early.
 fn payload(image: &[u8]) -> Option<&[u8]> {
-    let sectors = match *image.get(SETUP_SECTS)? {
-        // The value that 0 stands for (Documentation/arch/x86/boot.rst, `setup_sects`).
-        0 => 4,
-        sectors => usize::from(sectors),
-    };
-    let offset = usize::try_from(u32_at(image, PAYLOAD_OFFSET)?).ok()?;
-    let length = usize::try_from(u32_at(image, PAYLOAD_LENGTH)?).ok()?;
-    let start = (sectors + 1) * 512 + offset;
+    let setup_size = setup::size(*image.get(setup::SETUP_SECTS)?);
+    let offset = usize::try_from(u32_at(image, setup::PAYLOAD_OFFSET)?).ok()?;
+    let length = usize::try_from(u32_at(image, setup::PAYLOAD_LENGTH)?).ok()?;
+    let start = setup_size + offset;
     image.get(start..start.checked_add(length)?)
 }
 
-/// Facts about a kernel that are written in its vmlinux.
+/// Properties of a kernel that its vmlinux tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// Whether it has a PVH entry point.
+    /// Whether the kernel has a PVH entry point.
     pub(crate) pvh: bool,
-    /// Its release, as `uname -r` prints it.
+    /// The release as `uname -r` prints it.
     pub(crate) release: Option<String>,
-    /// Its .config (`CONFIG_IKCONFIG`).
+    /// The .config, if the kernel contains it (`CONFIG_IKCONFIG`).
     pub(crate) config: Option<String>,
     /// Whether virtio-mmio devices can be given on the command line (`vm_cmdline_set()`,
     /// drivers/virtio/virtio_mmio.c).
@@ -89,8 +81,8 @@ pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
     }
 }
 
-/// The offset in the file at which the loaded segments end; symbols and debug information follow.
-/// `head` is the beginning of the file, with its program headers.
+/// File offset of the end of the loaded segments, after which symbols and debug information follow.
+/// `head` is the beginning of the file with the program headers.
 pub(crate) fn loaded_end(head: &[u8]) -> Option<usize> {
     let header = FileHeader64::<Endianness>::parse(head).ok()?;
     let endian = header.endian().ok()?;
@@ -125,11 +117,11 @@ fn release(vmlinux: &[u8]) -> Option<String> {
     })
 }
 
-/// The configuration that `CONFIG_IKCONFIG` put into the image.
+/// The configuration that a kernel with `CONFIG_IKCONFIG` contains.
 fn config(vmlinux: &[u8]) -> Option<String> {
-    let start = memmem::find(vmlinux, CONFIG_BEGINS)? + CONFIG_BEGINS.len();
+    let start = memmem::find(vmlinux, CONFIG_BEGIN)? + CONFIG_BEGIN.len();
     let rest = vmlinux.get(start..)?;
-    let packed = &rest[..memmem::find(rest, CONFIG_ENDS)?];
+    let packed = &rest[..memmem::find(rest, CONFIG_END)?];
     let text = Compression::of(packed)?.unpack(packed).ok()?;
     String::from_utf8(text).ok()
 }

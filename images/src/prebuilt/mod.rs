@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prebuilt kernels. A prebuilt kernel is an image, its configuration, and the modules that a guest needs
-//! to reach the host (virtio-mmio, vsock).
+//! Prebuilt kernels: unpacks an image, its configuration, and the modules that a guest needs to reach
+//! the host (virtio-mmio, vsock).
 //!
 //! ```text
 //! package (file or name), installed, image by path
@@ -18,13 +18,11 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::arch::{self, Arch};
 use crate::cache;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, PrebuiltError, ReferenceError};
-use crate::hash::{hex, sha256_of};
+use crate::hash::{digest, sha256_of};
 use crate::image_file;
 use crate::image_file::{Format, ImageFile};
 use crate::lock::Mode;
@@ -36,11 +34,11 @@ use packages::Wanted;
 
 pub use places::config_of;
 
-/// Version of the layout of cache entries, part of every key. Change it whenever the layout changes, so that
-/// old entries are no longer found.
+/// Version of the layout of cache entries, part of every key. Change it when the layout changes, so
+/// that old entries are no longer found.
 const FORMAT: &str = "sudbox ready 1";
 
-/// Configuration symbols without which a guest cannot reach the host, and their modules.
+/// Configuration symbols that a guest needs to reach the host, and the names of their modules.
 const NEEDED: [(&str, &str); 2] = [
     ("CONFIG_VIRTIO_MMIO", "virtio_mmio"),
     ("CONFIG_VIRTIO_VSOCKETS", "vmw_vsock_virtio_transport"),
@@ -49,9 +47,9 @@ const NEEDED: [(&str, &str); 2] = [
 /// Metadata of a prebuilt kernel in the cache, `meta.json`.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Meta {
-    /// The kernel's origin, as reports show it.
+    /// The kernel's origin for reports.
     label: String,
-    /// As `uname -r` prints it.
+    /// The release as `uname -r` prints it.
     release: Option<String>,
     /// Names of the modules, in the order in which they are loaded.
     modules: Vec<String>,
@@ -69,10 +67,10 @@ pub(crate) struct PrebuiltKernel {
 }
 
 impl PrebuiltKernel {
-    /// Checks that the request needs no source.
+    /// Checks that a request for a prebuilt kernel has no patches.
     ///
     /// # Errors
-    /// [`ReferenceError::PatchedPrebuilt`] if the request has patches, which need a source.
+    /// [`ReferenceError::PatchedPrebuilt`] if it has, because patches need a source.
     pub(crate) fn new(prebuilt: Prebuilt, request: &Request) -> Result<PrebuiltKernel, Error> {
         let typed = request.reference.trim().to_owned();
         if !request.patches.is_empty() {
@@ -81,10 +79,10 @@ impl PrebuiltKernel {
         Ok(PrebuiltKernel { prebuilt, typed, arch: request.arch })
     }
 
-    /// Finds and unpacks the kernel, or takes it from the cache.
+    /// Finds and unpacks the kernel, unless the cache has it.
     ///
     /// # Errors
-    /// [`PrebuiltError`] if the kernel is damaged, or needs modules that were not found beside it.
+    /// [`PrebuiltError`] if the kernel is damaged, or needs modules that are not found.
     pub(crate) fn obtain(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let (typed, arch) = (self.typed.as_str(), self.arch);
         match &self.prebuilt {
@@ -109,7 +107,7 @@ impl PrebuiltKernel {
 struct Parts {
     /// The reference as typed, for messages.
     typed: String,
-    /// The kernel's origin, as reports show it.
+    /// The kernel's origin for reports.
     label: String,
     kernel: Kernel,
     /// The configuration that was found beside the image. A configuration in the image takes precedence.
@@ -131,20 +129,15 @@ enum Kernel {
     Image(Vec<u8>),
 }
 
-/// The name of a cache entry: a hash of everything it is made from.
+/// Key of a cache entry: a hash of everything that the entry is made from.
 fn key(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in [FORMAT.as_bytes()].iter().chain(parts) {
-        hasher.update(part.len().to_le_bytes());
-        hasher.update(part);
-    }
-    format!("ready-{}", hex(&hasher.finalize()[..16]))
+    format!("ready-{}", digest(&[&[FORMAT.as_bytes()], parts].concat()))
 }
 
-/// The kernel in an image file, with the configuration and modules that are found beside it.
+/// The kernel of an image file, with the configuration and modules that belong to it.
 ///
 /// # Errors
-/// [`PrebuiltError`] if it is damaged, or needs modules that were not found beside it.
+/// [`PrebuiltError`] if it is damaged, or needs modules that are not found.
 fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
     let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
     let bytes = read_loaded(image).map_err(cannot)?;
@@ -175,7 +168,7 @@ fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<Kerne
     store(ctx, &key, parts, users_vmlinux)
 }
 
-/// The kernel in a package file that the user named.
+/// The kernel of a package file.
 ///
 /// # Errors
 /// [`PrebuiltError`] if the file is damaged, or is not a package of a kernel for this architecture.
@@ -190,7 +183,7 @@ fn from_package_file(
     from_packages(ctx, &sums, typed, arch, |_| Ok(files))
 }
 
-/// The kernel in the packages with these checksums: from the cache, else unpacked from the files that `fetch`
+/// The kernel of the packages with these checksums, from the cache or from the files that `fetch`
 /// returns.
 ///
 /// # Errors
@@ -224,7 +217,7 @@ fn from_packages(
     store(ctx, &key, parts, None)
 }
 
-/// Reads an image, but not the symbols and debug information of a vmlinux.
+/// Reads an image, without the symbols and debug information of a vmlinux.
 fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut file = File::open(&image.path)?;
@@ -239,8 +232,8 @@ fn read_loaded(image: &ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The cache entry `key`, if it exists and is readable. `users_vmlinux` is the vmlinux that the user gave,
-/// which is booted instead of a kernel file in the entry.
+/// The cache entry `key`; `None` if it does not exist or is damaged. `users_vmlinux` is the vmlinux
+/// that the user gave; it is booted itself, because the entry has no copy of it.
 fn cached(
     ctx: &mut Ctx<'_>,
     key: &str,
@@ -266,7 +259,7 @@ fn cached(
     }))
 }
 
-/// Writes a kernel to the cache entry `key`, which appears whole or not at all, and returns it from there.
+/// Stores a kernel as the cache entry `key` atomically, and returns the entry.
 fn store(
     ctx: &mut Ctx<'_>,
     key: &str,
@@ -300,8 +293,8 @@ fn store(
         label,
         release: embedded_release.or(release),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
-        // If neither the image nor a configuration tells, assume a kernel that sudbox built: it takes
-        // virtio-mmio devices from the command line and needs no ACPI.
+        // If neither the image nor a configuration tells, assume a kernel like sudbox's own, which
+        // takes virtio-mmio devices from the command line and needs no ACPI.
         acpi: !command_line_devices
             .or(is_set("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y"))
             .unwrap_or(true),
@@ -339,8 +332,8 @@ fn store(
     })
 }
 
-/// Checks that a guest of this kernel can reach the host: that each driver in [`NEEDED`] is built in or among
-/// `modules`. Without a configuration nothing is checked.
+/// Checks that each driver of [`NEEDED`] is built in or among `modules`. Without a configuration,
+/// checks nothing.
 fn check_transport(typed: &str, config: Option<&str>, modules: &[Module]) -> Result<(), Error> {
     let Some(config) = config else { return Ok(()) };
     for (symbol, module) in NEEDED {

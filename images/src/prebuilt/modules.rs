@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The modules through which a guest reaches the host, and their dependencies.
+//! Finds the modules of virtio-mmio and vsock, through which a guest reaches the host, and their
+//! dependencies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ use memchr::memmem;
 use crate::compression;
 use crate::error::ModuleError;
 
-/// Modules of the connection between guest and host: the virtio bus and the vsock driver.
-const WANTED: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
+/// Modules for the connection to the host.
+const TRANSPORT: [&str; 2] = ["virtio_mmio", "vmw_vsock_virtio_transport"];
 
 /// The modules of a kernel, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Modules(BTreeMap<String, PackedModule>);
 
-/// A module as the distribution ships it: compressed or not.
+/// A module that may be compressed.
 #[derive(Debug)]
 enum PackedModule {
     /// The module's file on this machine.
@@ -27,30 +28,30 @@ enum PackedModule {
     Bytes(Vec<u8>),
 }
 
-/// A module that can be loaded.
+/// An uncompressed module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// Its name, as lsmod(8) shows it.
+    /// Name as lsmod(8) shows it.
     pub(crate) name: String,
-    /// The file, unpacked.
+    /// Content of the file.
     pub(crate) content: Vec<u8>,
 }
 
-/// The name of the module in a file such as `virtio-rng.ko.xz`, as the kernel spells it.
+/// The kernel's name of the module in a file such as `virtio-rng.ko.xz`: `virtio_rng`.
 fn name_of(file: &str) -> Option<String> {
     let (name, end) = file.split_once(".ko")?;
     ["", ".gz", ".xz", ".zst"].contains(&end).then(|| name.replace('-', "_"))
 }
 
 impl Modules {
-    /// The modules below `/lib/modules/RELEASE`; none if there is no such directory.
+    /// The modules below a directory such as `/lib/modules/RELEASE`; none if it does not exist.
     pub(crate) fn below(folder: &Path) -> Modules {
         let mut modules = Modules::default();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 match (entry.file_type(), entry.file_name().to_str().and_then(name_of)) {
-                    // Links are not followed: `build` and `source` lead to whole trees.
+                    // Symbolic links are not followed: `build` and `source` point to source trees.
                     (Ok(kind), _) if kind.is_dir() => folders.push(entry.path()),
                     (_, Some(name)) => {
                         modules.0.insert(name, PackedModule::File(entry.path()));
@@ -74,21 +75,21 @@ impl Modules {
         Ok(())
     }
 
-    /// The modules of the connection and their dependencies, in the order in which they are loaded.
-    /// A driver that is not a module is built in, or missing; the configuration tells which.
+    /// The modules of the transport and their dependencies, in loading order. Skips a driver that is
+    /// not a module: it is built in or missing, which the configuration tells.
     ///
     /// # Errors
-    /// [`ModuleError`].
+    /// [`ModuleError`] if a module cannot be read or dependencies are circular.
     pub(crate) fn transport(&self) -> Result<Vec<Module>, ModuleError> {
         let mut order = Vec::new();
-        for name in WANTED {
+        for name in TRANSPORT {
             self.add_with_dependencies(name, &mut order, 0)?;
         }
         Ok(order)
     }
 
-    /// Appends a module to `order`, after its dependencies. Skips a module that is there already, or that
-    /// the kernel does not have.
+    /// Appends a module to `order`, after its dependencies. Skips a module that is in `order` already,
+    /// or that the kernel does not have.
     fn add_with_dependencies(
         &self,
         name: &str,
@@ -106,7 +107,7 @@ impl Modules {
         let content = packed
             .and_then(compression::unpack_if_packed)
             .map_err(|why| ModuleError::Unreadable { name: name.to_owned(), why })?;
-        // Dependencies of a damaged module may be circular.
+        // Damaged modules may have circular dependencies.
         if depth == 16 {
             return Err(ModuleError::Circular { name: name.to_owned() });
         }
@@ -118,8 +119,8 @@ impl Modules {
     }
 }
 
-/// The dependencies that a module names (`add_depends()`, scripts/mod/modpost.c). depmod(8) makes
-/// modules.dep from them, but only when a package is installed.
+/// The field `depends` of a module's `.modinfo` (`add_depends()`, scripts/mod/modpost.c): names,
+/// separated by commas. The file modules.dep exists only in installed packages.
 fn depends(module: &[u8]) -> String {
     const FIELD: &[u8] = b"\0depends=";
     let Some(at) = memmem::find(module, FIELD) else { return String::new() };
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_depended_on_comes_first_and_once() {
+    fn dependencies_come_first_and_once() {
         let mut modules = Modules::default();
         for (file, depends) in [
             ("kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko", "virtio_ring,vsock,a-common"),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_and_damage_are_named() {
+    fn circular_dependencies_and_damaged_modules_are_named() {
         let mut modules = Modules::default();
         modules.add("virtio_mmio.ko", || Ok(module("virtio_mmio"))).unwrap();
         assert!(modules.transport().unwrap_err().to_string().contains("virtio_mmio"));

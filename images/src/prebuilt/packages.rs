@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prebuilt kernels in the distribution's packages: by name, or the newest cloud kernel of a
-//! series.
+//! Finds and downloads prebuilt kernels in the distribution's packages, by name or as the newest cloud
+//! kernel of a series.
 //!
-//! The system's own suites are asked first, then all others (`crate::apt`).
+//! The system's own suites are searched first, then all others (`crate::apt`).
 
 use super::deb;
 use crate::apt::{self, Suites};
@@ -14,7 +14,7 @@ use crate::types::KernelImage;
 use crate::version::{Release, Series};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A request for a package.
+/// The requested package.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted<'a> {
     /// The package with this name.
@@ -27,17 +27,17 @@ pub(crate) enum Wanted<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Found {
     suites: Suites,
-    /// The package that was asked for, and its parts.
+    /// The requested package, and its parts.
     parts: Vec<Part>,
 }
 
-/// The name of a package that the suites have, and of a part of it that they lack.
+/// Error: the suites have a package, but lack a part of it.
 struct MissingPart {
     package: String,
     part: String,
 }
 
-/// A package, or a part of it that has a package of its own.
+/// A package, or a part of a kernel that is in a separate package.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Part {
     package: String,
@@ -45,7 +45,7 @@ struct Part {
     sha256: String,
 }
 
-/// Finds, downloads and unpacks a package of a kernel, or finds it in the cache.
+/// Finds, downloads and unpacks a package of a kernel, unless the cache has it.
 pub(super) fn kernel(
     ctx: &mut Ctx<'_>,
     typed: &str,
@@ -62,7 +62,7 @@ pub(super) fn kernel(
     let mut all_reached = false;
     for suites in [None, Some(Suites::System), Some(Suites::Others)] {
         let found = match suites {
-            // The record of a former run, which needs no network.
+            // The record of an earlier run, which needs no network.
             None => remembered.take().map(Ok),
             Some(suites) => {
                 all_reached = apt::refresh(ctx, suites)?;
@@ -86,7 +86,7 @@ pub(super) fn kernel(
                 ctx.cache.write("resolved", &record, &found)?;
                 return Ok(image);
             }
-            // The list may be old: other suites may have the package.
+            // The list may be outdated; other suites may have the package.
             Err(Error::Source(error @ SourceError::Download { .. })) => failed = Some(error),
             Err(error) => return Err(error),
         }
@@ -118,7 +118,7 @@ fn unpack(ctx: &mut Ctx<'_>, typed: &str, arch: Arch, found: &Found) -> Result<K
     Ok(image)
 }
 
-/// Finds the kernel in these suites. `None` if they do not have it; [`MissingPart`] if they lack a part of
+/// Finds the kernel in these suites. `None` if they lack it; [`MissingPart`] if they lack a part of
 /// it.
 fn find(
     ctx: &mut Ctx<'_>,
@@ -153,7 +153,7 @@ pub(crate) struct Offer {
     pub(crate) package: String,
     /// The package's version.
     pub(crate) version: String,
-    /// The kernel's release, as far as the version tells it.
+    /// The kernel's release; `None` if the version has none.
     pub(crate) release: Option<Release>,
     /// Names and versions of this package and its parts, or the name of a part that is missing.
     parts: Result<Vec<(String, String)>, String>,
@@ -192,8 +192,8 @@ fn record(arch: Arch, typed: &str) -> String {
     format!("{}-{typed}", arch.name())
 }
 
-/// The newest offer of a series. Offers with all parts take precedence, then releases over candidates, then
-/// newer releases, then the name that sorts last.
+/// The best offer of a series. In this order: offers with all parts, final releases, newer releases,
+/// the name that sorts last.
 fn newest(series: Series, offers: Vec<Offer>) -> Option<Offer> {
     let of_series =
         offers.into_iter().filter(|offer| offer.release.is_some_and(|r| r.series == series));
@@ -214,34 +214,33 @@ fn cloud_kernels(
     names.args(["pkgnames", prefix]);
     let text = ctx.capture(names)?.unwrap_or_default();
     let end = format!("-cloud-{}", arch::facts(arch).debian);
-    // Not the meta packages, which have no release in their names.
+    // Without meta packages, which have no release in their names.
     let is_one = |name: &&str| name.ends_with(&end) && deb::kernel_name(name).is_some();
     let names: Vec<String> = text.lines().filter(is_one).map(str::to_owned).collect();
     let listed = look_up(ctx, suites, &names)?;
     with_parts(ctx, suites, listed)
 }
 
-/// A package, as the lists of apt describe it.
+/// A package in the lists of apt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listed {
     package: String,
     version: String,
-    /// The packages of the same kernel that it depends on; for a meta package, the kernel's
-    /// package.
+    /// Dependencies that are packages of the same kernel; for a meta package, the kernel's package.
     needs: Vec<String>,
 }
 
-/// Longest chain of dependencies: meta package, image, part, part of a part.
-const STEPS: usize = 4;
+/// Maximum length of a chain of dependencies: meta package, image, part, part of a part.
+const MAX_DEPTH: usize = 4;
 
-/// Looks up the parts of all these packages.
+/// Looks up the parts of packages.
 fn with_parts(
     ctx: &mut Ctx<'_>,
     suites: Suites,
     packages: Vec<Listed>,
 ) -> Result<Vec<Offer>, Error> {
     let mut all = packages.clone();
-    for _ in 0..STEPS {
+    for _ in 0..MAX_DEPTH {
         let mut wanted: Vec<String> = all.iter().flat_map(|listed| listed.needs.clone()).collect();
         wanted.retain(|name| all.iter().all(|listed| listed.package != *name));
         wanted.sort();
@@ -255,7 +254,7 @@ fn with_parts(
     Ok(packages.into_iter().map(|listed| offer(listed, &all)).collect())
 }
 
-/// The offer of a package, with its parts among `all`.
+/// The offer of a package; its parts are looked for in `all`.
 fn offer(listed: Listed, all: &[Listed]) -> Offer {
     let mut names: Vec<(String, String)> = Vec::new();
     let mut wanted = vec![listed.package.clone()];
@@ -267,7 +266,7 @@ fn offer(listed: Listed, all: &[Listed]) -> Offer {
                 names.push((name, one.version.clone()));
                 wanted.extend(one.needs.clone());
             }
-            // It has the configuration only, which is not required.
+            // linux-base-* has only the configuration, which is optional.
             None if name.starts_with("linux-base-") => {}
             None => missing = Some(name),
         }
@@ -280,7 +279,7 @@ fn offer(listed: Listed, all: &[Listed]) -> Offer {
     }
 }
 
-/// The packages among these names that the suites have.
+/// Those of the named packages that the suites have.
 fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Listed>, Error> {
     if names.is_empty() {
         return Ok(Vec::new());
@@ -290,8 +289,8 @@ fn look_up(ctx: &mut Ctx<'_>, suites: Suites, names: &[String]) -> Result<Vec<Li
     Ok(parse_showpkg(&ctx.capture(show)?.unwrap_or_default()))
 }
 
-/// Parses the output of `apt-cache showpkg`: for each package its versions, newest first, and after
-/// `Dependencies:` the dependencies of each version. Packages without a version are left out.
+/// Parses the output of `apt-cache showpkg`, which has for each package its versions, newest first,
+/// and after `Dependencies:` the dependencies of each version. Skips packages without a version.
 fn parse_showpkg(text: &str) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     let mut lines = text.lines();
@@ -315,7 +314,7 @@ fn parse_showpkg(text: &str) -> Vec<Listed> {
     all
 }
 
-/// The packages of the same kernel among these words; for a meta package, the kernel's package.
+/// The packages of the same kernel among these names; for a meta package, the kernel's package.
 fn related<'a>(package: &str, words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let kernel = deb::kernel_name(package);
     let is_part = |name: &&str| {
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_release_comes_before_any_candidate_and_after_none_that_lacks_parts() {
+    fn complete_offers_are_preferred_then_final_releases_then_newer_ones() {
         let offer = |version: &str, parts| Offer {
             release: version.parse().ok(),
             package: format!("linux-image-{version}"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finds a kernel's image, configuration and modules where distributions put them.
+//! Finds installed kernels, and the configuration and modules that belong to an image, in the places
+//! where distributions put them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ pub(super) struct Companions {
     pub(super) modules: Modules,
 }
 
-/// Finds the files that belong to an image: beside it, where its package was unpacked
-/// (`boot/vmlinuz-*` beside `lib/modules`), then on this machine by its release.
+/// Finds the files that belong to an image: beside the image, in the unpacked package
+/// (`boot/vmlinuz-*` and `lib/modules` have a common parent), and on this machine by the release.
 pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
     let folder = image.parent().unwrap_or(Path::new("/"));
     let Some(release) = release else {
@@ -29,7 +30,7 @@ pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
         folders.extend(["lib/modules", "usr/lib/modules"].map(|m| root.join(m).join(release)));
     }
     folders.push(Path::new("/lib/modules").join(release));
-    // An image in a folder of its own, `/usr/lib/modules/RELEASE/vmlinuz`, has its modules there.
+    // The modules of an image `/usr/lib/modules/RELEASE/vmlinuz` are in the same directory.
     let has_modules = |folder: &&PathBuf| {
         folder.is_dir() && folder.file_name().is_some_and(|name| name == release)
     };
@@ -44,8 +45,8 @@ pub(super) fn companions(image: &Path, release: Option<&str>) -> Companions {
     }
 }
 
-/// The configuration of a kernel of this machine: the file that distributions install, else
-/// `/proc/config.gz` if the kernel is the one that runs.
+/// The configuration of an installed kernel: a file that distributions install, or `/proc/config.gz`
+/// if it is the running kernel.
 pub fn config_of(release: &str) -> Option<String> {
     let places = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     places.iter().find_map(|path| fs::read_to_string(path).ok()).or_else(|| {
@@ -55,7 +56,7 @@ pub fn config_of(release: &str) -> Option<String> {
     })
 }
 
-/// The newest kernel that is installed: in `/boot`, or where its modules are.
+/// The newest installed kernel, in `/boot` or in its directory of modules.
 ///
 /// # Errors
 /// [`PrebuiltError::NothingInstalled`].
@@ -63,7 +64,7 @@ pub(crate) fn installed() -> Result<PathBuf, Error> {
     newest_below(Path::new("/")).ok_or_else(|| PrebuiltError::NothingInstalled.into())
 }
 
-/// The newest kernel that is installed below `root`.
+/// The newest kernel below `root`, which is `/` except in tests.
 fn newest_below(root: &Path) -> Option<PathBuf> {
     let entries = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
     let in_boot = entries("boot").filter_map(|entry| {
@@ -78,13 +79,13 @@ fn newest_below(root: &Path) -> Option<PathBuf> {
         .filter(|(release, path)| {
             release.starts_with(|c: char| c.is_ascii_digit()) && path.is_file()
         })
-        .max_by_key(|(release, _)| numbers(release))
+        .max_by_key(|(release, _)| sort_key(release))
         .map(|(_, path)| path)
 }
 
-/// The numbers in a release, which sort as releases do: `6.12.9+deb12` before `6.12.10+deb12`, and
-/// `6.12-rc7` before `6.12`.
-fn numbers(release: &str) -> Vec<i64> {
+/// Key for sorting releases by their numbers: `6.12.9+deb12` before `6.12.10+deb12`, and `6.12-rc7`
+/// before `6.12`.
+fn sort_key(release: &str) -> Vec<i64> {
     let text = release.replace("-rc", ".-");
     let mut all = Vec::new();
     let mut rest = text.as_str();
@@ -124,11 +125,11 @@ mod tests {
     #[test]
     fn numbers_sort_as_releases_do() {
         let sorted = ["6.1.0-9-amd64", "6.1.0-10-amd64", "6.12.0-rc7", "6.12.0-1", "6.12.10"];
-        assert!(sorted.map(numbers).is_sorted());
+        assert!(sorted.map(sort_key).is_sorted());
     }
 
     #[test]
-    fn what_lies_beside_an_image_belongs_to_it() {
+    fn configuration_and_modules_of_an_unpacked_package_are_found() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);

@@ -10,7 +10,7 @@ use crate::types::Request;
 #[test]
 fn an_image_of_another_architecture_is_booted_as_it_is() {
     let f = Fixture::new();
-    // Where a bzImage of x86 says how it is packed there is something else.
+    // The header of another architecture has other fields in the place of the payload's offset.
     let mut bytes = vec![0xa5; 0x11000];
     bytes[0x10008..0x1000e].copy_from_slice(b"S390EP");
     let path = f.dir.path().join("bzImage");

@@ -12,7 +12,7 @@ fn shell(script: &str) -> Command {
 
 fn lines_of(commands: Vec<Command>) -> (Vec<String>, Vec<ExitStatus>) {
     let mut lines = Vec::new();
-    let statuses = run(commands, &Held::default(), &mut Silent, &mut |_, event| {
+    let statuses = run(commands, &EntryLock::default(), &mut Silent, &mut |_, event| {
         if let Event::Line(line) = event {
             lines.push(line.to_owned());
         }
@@ -33,8 +33,8 @@ fn both_streams_are_read_by_lines_and_pipelines_joined() {
 }
 
 #[test]
-fn only_what_is_listed_reaches_a_child() {
-    // make exports these to what it runs; cargo test sets CARGO_*, which are not listed either.
+fn only_listed_variables_are_inherited() {
+    // make exports the first of these; cargo test sets CARGO_*.
     let (lines, _) = lines_of(vec![shell("env")]);
     for line in &lines {
         let name = line.split('=').next().unwrap();
@@ -54,7 +54,7 @@ fn an_interrupt_kills_the_whole_group() {
         format!("trap '' TERM; (trap '' TERM; echo $$ > {}; sleep 60) & wait", mark.display());
     let start = Instant::now();
     let mut late = Late(Interrupted::new(), start + Duration::from_millis(300));
-    let result = run(vec![shell(&script)], &Held::default(), &mut late, &mut |_, _| {});
+    let result = run(vec![shell(&script)], &EntryLock::default(), &mut late, &mut |_, _| {});
     assert!(matches!(result, Err(Error::Interrupted)));
     assert!(start.elapsed() < GRACE + Duration::from_secs(2));
     let pid: i32 = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
@@ -65,7 +65,7 @@ fn an_interrupt_kills_the_whole_group() {
     }
 }
 
-/// Whether a process of the group runs; zombies, which wait for PID 1, do not.
+/// Whether a process of the group is alive. Zombies that PID 1 has not reaped do not count.
 fn alive_in_group(group: i32) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
@@ -74,7 +74,7 @@ fn alive_in_group(group: i32) -> bool {
     })
 }
 
-/// An interrupt that comes after a while.
+/// A monitor that interrupts after some time.
 struct Late(Interrupted, Instant);
 
 impl Monitor for Late {
@@ -87,10 +87,10 @@ impl Monitor for Late {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn a_missing_program_is_named() {
     let error = run(
         vec![command("sudbox-no-such-program", Owner::default())],
-        &Held::default(),
+        &EntryLock::default(),
         &mut Silent,
         &mut |_, _| {},
     )

@@ -26,7 +26,7 @@ fn versions() {
     assert_eq!(parse("6.12.117").unwrap(), version("v6.12.117"));
     assert_eq!(parse("v7.3-rc7").unwrap(), version("v7.3-rc7"));
     assert_eq!(parse("6.1").unwrap(), version("6.1"));
-    // That no such release exists is found out by looking for its source.
+    // Whether the release exists is not checked here.
     assert_eq!(parse("v9.99").unwrap(), version("v9.99"));
 }
 
@@ -51,7 +51,7 @@ fn a_patched_kernel_is_for_its_architecture_only() {
 }
 
 #[test]
-fn nonsense_gets_one_sentence_with_what_is_accepted() {
+fn invalid_references_are_refused_with_the_accepted_forms() {
     assert!(refused("banana").contains("a series such as 6.12"));
     assert!(refused("./no/such/tree").contains("no such file"));
     assert!(refused("running").contains("no image"));
@@ -81,7 +81,7 @@ fn packages_by_series_name_and_file() {
 }
 
 #[test]
-fn in_a_git_tree_what_is_nothing_else_is_a_commit() {
+fn with_a_git_tree_any_other_text_is_a_commit() {
     let linux = Some(Path::new("linux"));
     let parse = |text| Reference::parse(text, Arch::X86_64, linux);
     for text in ["HEAD~3", "master", "origin/next", "0123abcd"] {

@@ -23,10 +23,10 @@ const SOURCE: &str = "linux";
 /// The packages of some of the distribution's suites.
 pub(super) struct Packages(Suites);
 
-/// A package.
+/// The place of a release in the packages.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
-    /// A binary package `linux-source-X.Y`, which holds a tarball.
+    /// The tarball in a binary package `linux-source-X.Y`.
     Binary { package: String, version: String, suites: Suites, sha256: String },
     /// The upstream tarball of the source package `linux`.
     Orig { version: String, file: String, sha256: String },
@@ -124,14 +124,14 @@ fn list(ctx: &mut Ctx<'_>, series: Series, suites: Suites) -> Result<List, Error
                 let package = package.clone();
                 binaries.push(candidate(Locator::Binary { package, version, suites, sha256 }));
             }
-            // The system's own sources may lack deb-src; the private root has it always.
+            // Only from the private root, because the system's configuration may lack deb-src.
             ("Sources", Suites::Others) if name == SOURCE => {
                 sources.push(candidate(Locator::Orig { version, file: String::new(), sha256 }));
             }
             _ => {}
         }
     }
-    // Binary packages first: they are what the distribution's users build kernels from.
+    // Binary packages are preferred, because users of the distribution build kernels from them.
     list.candidates = binaries;
     list.candidates.extend(sources);
     let mut names = apt::command(ctx, "apt-cache", suites);
@@ -156,7 +156,7 @@ fn orig_of(text: &str, version: &str) -> Option<(String, String)> {
     })
 }
 
-/// Downloads the package, which apt checks, and returns the tarball in it.
+/// Downloads a package and returns the path of its tarball. apt checks the checksums.
 fn download(ctx: &mut Ctx<'_>, locator: Locator, to: &Path) -> Result<PathBuf, Error> {
     match locator {
         Locator::Binary { package, version, suites, .. } => {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_upstream_part_is_found_by_its_version() {
+    fn the_upstream_tarball_is_found_by_its_version() {
         let text = "Package: linux\nVersion: 6.5.1-1\nChecksums-Sha256:\n aa 1 linux_6.5.1.orig.tar.xz\n\
                     \nPackage: linux\nVersion: 6.5.10-1\nFiles:\n 99 1 linux_6.5.10.orig.tar.xz\n\
                     Checksums-Sha256:\n bb 5 linux_6.5.10-1.dsc\n cc 7 linux_6.5.10.orig.tar.xz\nHomepage: x\n";

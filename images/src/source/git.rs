@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Releases and commits of a git tree that the user has, which is only read.
+//! Releases and commits in the user's git tree, which is only read.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ use crate::{git, process};
 /// The git tree in `LINUX=`.
 pub(super) struct Git;
 
-/// A commit.
+/// The place of a release or commit in the git tree.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
     Git {
         repository: PathBuf,
-        /// The tag; of a commit that was named otherwise, its name and object name.
+        /// The tag; for a commit, the name that the user typed and the object name.
         tag: String,
         /// Object name of the tree.
         tree: String,
@@ -45,7 +45,7 @@ impl Source for Git {
         let Some(linux) = query.linux else { return Ok(None) };
         let (repository, series) = (absolute(linux), query.series);
         let mut git = git::command(ctx.cache, &repository);
-        // The peeled name: what an annotated tag points at.
+        // `*tree` is the tree of an annotated tag's commit, `tree` that of a lightweight tag's.
         git.args(["for-each-ref", "--format=%(refname:strip=2) %(*tree)%(tree)"]);
         git.args([format!("refs/tags/v{series}"), format!("refs/tags/v{series}.*")]);
         git.arg(format!("refs/tags/v{series}-rc*"));
@@ -95,10 +95,10 @@ fn absolute(repository: &Path) -> PathBuf {
     std::path::absolute(&repository).unwrap_or(repository)
 }
 
-/// Finds a commit by any name that git-rev-parse(1) takes.
+/// Finds a commit by a name in the syntax of gitrevisions(7).
 ///
 /// # Errors
-/// [`GitError`] if there is no such commit, or no repository.
+/// [`GitError`] if there is no repository, or no such commit in it.
 pub(super) fn commit(ctx: &Ctx<'_>, linux: &Path, name: &str) -> Result<Candidate, Error> {
     let repository = absolute(linux);
     let ask = |arguments: &[&str]| {

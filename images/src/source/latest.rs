@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The newest release (`latest`) and the newest that is not a candidate (`stable`), by upstream's
-//! releases.json.
+//! Finds the newest release (`latest`) and the newest one that is not a release candidate (`stable`),
+//! by upstream's releases.json.
 
 use super::search::{self, Found, Scope};
 use super::upstream;
@@ -9,10 +9,10 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
-/// Number of releases that are tried, newest first, before giving up.
+/// Maximum number of releases to try, newest first.
 const TRIES: usize = 3;
 
-/// The newest releases, newest first; candidates only if they count.
+/// The releases in a releases.json, newest first, with release candidates if `candidates` is set.
 fn newest(text: &str, candidates: bool) -> Vec<Release> {
     #[derive(serde::Deserialize)]
     struct Releases {
@@ -23,7 +23,7 @@ fn newest(text: &str, candidates: bool) -> Vec<Release> {
         version: String,
     }
     let Ok(Releases { releases }) = serde_json::from_str(text) else { return Vec::new() };
-    // linux-next's is a date.
+    // linux-next is left out: its version is a date.
     let mut all: Vec<Release> =
         releases.iter().filter_map(|one| one.version.parse().ok()).collect();
     all.retain(|release| candidates || release.candidate.is_none());
@@ -32,8 +32,8 @@ fn newest(text: &str, candidates: bool) -> Vec<Release> {
     all
 }
 
-/// Finds the newest release, with candidates or without. Where upstream cannot be reached, the
-/// newest that the packages offer stands in for it.
+/// Finds the newest release, including release candidates if `candidates` is set. If upstream cannot
+/// be reached, the newest release in the distribution's packages stands in for it.
 ///
 /// # Errors
 /// [`SourceError`] if no source has it, or none can be reached.
@@ -41,13 +41,13 @@ pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, candidates: bool) -> Re
     let name = if candidates { "latest" } else { "stable" };
     ctx.phase(&format!("looking for the {name} release"));
     match upstream::releases(ctx)? {
-        Some(text) => named_by_upstream(ctx, scope, name, &newest(&text, candidates)),
-        None => offered_by_packages(ctx, scope, name, candidates),
+        Some(text) => find_first(ctx, scope, name, &newest(&text, candidates)),
+        None => find_in_packages(ctx, scope, name, candidates),
     }
 }
 
-/// The first of these releases, newest first, that a source has.
-fn named_by_upstream(
+/// Finds the first of these releases that a source has.
+fn find_first(
     ctx: &mut Ctx<'_>,
     scope: &Scope<'_>,
     name: &'static str,
@@ -75,8 +75,8 @@ fn named_by_upstream(
     Err(SourceError::NewestNowhere { name, release: *first }.into())
 }
 
-/// The newest release that the distribution's packages have.
-fn offered_by_packages(
+/// Finds the newest release in the distribution's packages.
+fn find_in_packages(
     ctx: &mut Ctx<'_>,
     scope: &Scope<'_>,
     name: &'static str,

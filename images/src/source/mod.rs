@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The sources that Linux releases are taken from: a git tree, the upstream archive, the
-//! distribution's packages.
+//! The sources of Linux releases: a git tree, the upstream archive and the distribution's packages.
 //!
-//! A source is a file here and a row of [`SOURCES`] (docs/adding-a-kernel-source.md). It lists what
-//! it has of a series; choosing a release is the same for all (search.rs), and so are caching and
-//! building it (release.rs).
+//! Each source is a file of this directory and a row of [`SOURCES`] (docs/adding-a-kernel-source.md).
+//! A source lists and fetches releases. Choosing (search.rs), caching and building (release.rs) are
+//! the same for all.
 
 mod apt;
 mod git;
@@ -26,42 +25,45 @@ use crate::error::{Error, SourceError};
 use crate::version::{Release, Series};
 use unpack::Part;
 
-/// All sources, in the order in which they are asked.
+/// All sources, in the order in which they are searched.
 const SOURCES: [&dyn Source; 4] = [&git::Git, &upstream::Upstream, &apt::SYSTEM, &apt::OTHERS];
 
-/// A place that Linux releases can be had from.
+/// A source of Linux releases.
 trait Source: Sync {
-    /// Its name in messages, such as `the upstream archive`.
+    /// Name for messages, such as `the upstream archive`.
     fn name(&self) -> &'static str;
 
-    /// The keys of its locators. Records in users' caches hold them, so they never change.
+    /// The keys of its locators ([`Candidate::locator`]). Records in users' caches contain them, so
+    /// they never change.
     fn keys(&self) -> &'static [&'static str];
 
-    /// Whether it is on this machine: it is asked at every run, and what it has is not recorded.
+    /// Whether the source is on this machine. A local source is searched at every run, and its
+    /// releases are not recorded.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// Lists its releases of a series. `None` if it cannot be reached, or is not configured.
+    /// Lists its releases of a series. `None` if the source cannot be reached or is not configured.
     ///
     /// # Errors
-    /// If the caller interrupts, or the user named a place that is not such a source.
+    /// If the caller interrupts, or the source that the user named cannot be used.
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error>;
 
-    /// Adds details that are too slow to look up for a whole list, such as the checksum.
+    /// Adds details to a candidate that are too slow to look up for a whole list, such as the
+    /// checksum.
     ///
     /// # Errors
-    /// If the source does not say it.
+    /// If the source does not have these details.
     fn complete(&self, ctx: &mut Ctx<'_>, candidate: &Candidate) -> Result<Candidate, Error> {
         let _ = ctx;
         Ok(candidate.clone())
     }
 
-    /// Downloads the release, checks it, and unpacks a part of it below the empty directory `to`.
-    /// Returns the top of the unpacked tree.
+    /// Downloads and checks a release, and unpacks a part of it below the empty directory `to`.
+    /// Returns the root of the unpacked tree.
     ///
     /// # Errors
-    /// [`SourceError::Download`] if another release may be had in its place; others if not.
+    /// [`SourceError::Download`] if another release may be tried instead; any other error is final.
     fn fetch(
         &self,
         ctx: &mut Ctx<'_>,
@@ -70,19 +72,19 @@ trait Source: Sync {
         to: &Path,
     ) -> Result<PathBuf, Error>;
 
-    /// Describes the release and where it is from, with its checksum, in one line for the report.
+    /// The release's origin and checksum, in one line for the report.
     ///
     /// # Errors
     /// If the locator is damaged.
     fn label(&self, candidate: &Candidate) -> Result<String, Error>;
 
-    /// Names the content: two candidates with the same identity have the same files.
+    /// Identity of the content, part of cache keys: candidates with equal ids have the same files.
     ///
     /// # Errors
     /// If the locator is damaged.
     fn id(&self, candidate: &Candidate) -> Result<String, Error>;
 
-    /// Names the file or commit, without the checksum.
+    /// Identity of the file or commit, without the checksum.
     ///
     /// # Errors
     /// If the locator is damaged.
@@ -101,43 +103,42 @@ struct Query<'a> {
 /// The releases of a source.
 #[derive(Debug, Default)]
 struct List {
-    /// Its releases of the series that was asked for. Of two with the same version the better one
-    /// comes first.
+    /// Releases of the queried series. Of two with the same version, the preferred one comes first.
     candidates: Vec<Candidate>,
-    /// The series of all its releases.
+    /// All series of which the source has releases.
     series: Vec<Series>,
 }
 
-/// A release that a source has. It is recorded in the cache as it is.
+/// A release in a source. The cache records this structure.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Candidate {
-    /// Its version, as [`Release`] writes it; of a commit, the name that the user typed.
+    /// The version, as [`Release`] prints it; for a commit, the name that the user typed.
     version: String,
-    /// Its place in its source: an object with one key, which is one of [`Source::keys`].
+    /// The place in the source: a JSON object with one key, which is one of [`Source::keys`].
     #[serde(rename = "origin")]
     locator: Value,
 }
 
 impl Candidate {
     fn new(version: String, locator: &impl Serialize) -> Candidate {
-        // Locators are structs of texts, which serde_json can always write.
+        // Locators consist of strings, so serialising them cannot fail.
         let locator = serde_json::to_value(locator).unwrap_or_default();
         Candidate { version, locator }
     }
 
-    /// The release; `None` for a commit.
+    /// The version as a release; `None` for a commit.
     fn release(&self) -> Option<Release> {
         self.version.parse().ok()
     }
 
-    /// The source that wrote the locator.
+    /// The source that this candidate is from.
     fn source(&self) -> Result<&'static dyn Source, Error> {
         let is_its_own =
             |source: &&&dyn Source| source.keys().iter().any(|key| self.locator.get(key).is_some());
         SOURCES.iter().find(is_its_own).copied().ok_or_else(|| self.damaged())
     }
 
-    /// The locator, as its source reads it.
+    /// The locator as the source's own type.
     fn locator<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_value(self.locator.clone()).map_err(|_| self.damaged())
     }
@@ -154,14 +155,14 @@ impl Candidate {
         self.source()?.label(self)
     }
 
-    /// Whether both are the same file or commit, whatever their checksums say.
+    /// Whether both are the same file or commit, regardless of checksums.
     fn is_same_place(&self, other: &Candidate) -> bool {
         let place = |candidate: &Candidate| candidate.source()?.place(candidate);
         matches!((place(self), place(other)), (Ok(a), Ok(b)) if a == b)
     }
 }
 
-/// The identity of a release with this checksum.
+/// The id of a release with this checksum.
 fn id_of(candidate: &Candidate, sha256: &str) -> String {
     format!("{}-{sha256:.24}", candidate.version)
 }

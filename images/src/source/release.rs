@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Builds a release or commit from its source.
+//! Fetches and builds a release or commit.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::build::{Options, Recipe, SourceIdentity};
 use crate::cache::{self, Cache};
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError};
-use crate::lock::{Held, Mode};
+use crate::lock::{EntryLock, Mode};
 use crate::mirror::Mirror;
 use crate::packages::Tool;
 use crate::patches::Patches;
@@ -20,10 +20,10 @@ use crate::reference::Wanted;
 use crate::types::{KernelImage, Request, Selftests};
 use crate::{makefile, toolchain};
 
-/// Number of releases that are passed over because they cannot be downloaded.
+/// Maximum number of releases to skip because they cannot be downloaded.
 const RETRIES: usize = 4;
 
-/// A release that is to be built.
+/// A release or commit to build.
 #[derive(Debug)]
 pub(crate) struct ReleaseBuild {
     pub(crate) wanted: Wanted,
@@ -33,7 +33,7 @@ pub(crate) struct ReleaseBuild {
     exact: bool,
     pub(crate) options: Options,
     pub(crate) patches: Patches,
-    /// The release, once it was looked for.
+    /// The release, after it was found.
     found: Option<Found>,
 }
 
@@ -48,33 +48,34 @@ impl ReleaseBuild {
         ReleaseBuild { wanted, linux, exact, options, patches, found: None }
     }
 
-    /// The image, if it was built before. Looks for the release first, unless this machine lacks
-    /// the tools to do so.
+    /// The image, if the cache has it. Finds the release first; `None` if this machine lacks the tools
+    /// for that.
     ///
     /// # Errors
     /// If there is no such release.
     pub(crate) fn cached(&mut self, ctx: &mut Ctx<'_>) -> Result<Option<KernelImage>, Error> {
-        if !self.can_be_looked_for(ctx) {
+        if !self.can_search(ctx) {
             return Ok(None);
         }
-        let found = self.look(ctx, &[])?;
+        let found = self.find(ctx, &[])?;
         let image = self.image_of(ctx, &found)?;
         self.found = Some(found);
         Ok(image)
     }
 
-    fn can_be_looked_for(&self, ctx: &Ctx<'_>) -> bool {
+    /// Whether this machine has the tools to find the release.
+    fn can_search(&self, ctx: &Ctx<'_>) -> bool {
         let has = |program: &str| toolchain::find(program).is_some();
         let needs_git = self.linux.is_some() || matches!(self.wanted, Wanted::Commit(_));
-        let answers = match self.wanted {
+        let is_known = match self.wanted {
             Wanted::Commit(_) => true,
             Wanted::Version(version) => search::recorded(ctx, self.options.arch, version).is_some(),
             Wanted::Latest | Wanted::Stable => false,
         };
-        (!needs_git || has("git")) && (answers || has("curl") || has("apt-get"))
+        (!needs_git || has("git")) && (is_known || has("curl") || has("apt-get"))
     }
 
-    /// The tools that the build needs and this machine lacks.
+    /// The missing tools for fetching and building.
     pub(crate) fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
         let mut missing = missing_tools(&self.wanted, self.linux.as_deref());
         if !self.patches.is_empty() {
@@ -84,23 +85,23 @@ impl ReleaseBuild {
         missing
     }
 
-    /// Downloads, unpacks, patches and builds the release. One that cannot be downloaded is passed
-    /// over, and the next best is taken.
+    /// Downloads, unpacks, patches and builds the release. If it cannot be downloaded, tries the next
+    /// best one.
     ///
     /// # Errors
-    /// If it cannot be had, or does not build.
+    /// If no release can be downloaded, or the kernel does not build.
     pub(crate) fn run(mut self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let mut refused = Vec::new();
         loop {
             let found = match self.found.take() {
                 Some(found) => found,
-                None => self.look(ctx, &refused)?,
+                None => self.find(ctx, &refused)?,
             };
             match self.build(ctx, &found) {
                 Err(Error::Source(error @ SourceError::Download { .. }))
                     if refused.len() < RETRIES =>
                 {
-                    // Lists of packages may name files that are gone.
+                    // Package lists may name files that the mirror no longer has.
                     ctx.monitor.note(&format!("{error}; looking further"));
                     refused.push(found.candidate);
                 }
@@ -109,8 +110,11 @@ impl ReleaseBuild {
         }
     }
 
-    /// Looks for the release. Says so if another stands in for it, before anything is built.
-    fn look(&self, ctx: &mut Ctx<'_>, refused: &[Candidate]) -> Result<Found, Error> {
+    /// Finds the release, except for the refused ones. Reports it if another release stands in.
+    ///
+    /// # Errors
+    /// [`SourceError::NotExact`] if another release stands in and the request is exact.
+    fn find(&self, ctx: &mut Ctx<'_>, refused: &[Candidate]) -> Result<Found, Error> {
         let scope = Scope { arch: self.options.arch, linux: self.linux.as_deref(), refused };
         let found = find(ctx, &scope, &self.wanted)?;
         if let Some(stands_in) = &found.stands_in {
@@ -122,7 +126,7 @@ impl ReleaseBuild {
         Ok(found)
     }
 
-    /// The image of a release, if it was built before.
+    /// The image of a release, if the cache has it.
     fn image_of(&self, ctx: &mut Ctx<'_>, found: &Found) -> Result<Option<KernelImage>, Error> {
         let source = self.identity(found)?;
         let image = Recipe::new(ctx, &self.options, &source).cached(ctx)?;
@@ -138,7 +142,7 @@ impl ReleaseBuild {
         }
         let arch = self.options.arch;
         let key = self.key(found)?;
-        // Keeps the source in the cache until the image is built.
+        // The lock keeps the source in the cache until the image is built.
         let _held = unpack(ctx, Part::Build(arch), &key, &found.candidate)?;
         self.remember(ctx, found)?;
         let tree = ctx.entry("sources", &key);
@@ -151,8 +155,8 @@ impl ReleaseBuild {
         recipe.build(ctx, &mirror.src)
     }
 
-    /// Records where the release is, now that it has proved to be there. `latest` and `stable` are
-    /// not recorded: they change.
+    /// Records where the release is, after it was fetched successfully. `latest` and `stable` are not
+    /// recorded, because they change.
     fn remember(&self, ctx: &Ctx<'_>, found: &Found) -> Result<(), Error> {
         match self.wanted {
             Wanted::Version(version) => search::remember(ctx, self.options.arch, version, found),
@@ -160,7 +164,7 @@ impl ReleaseBuild {
         }
     }
 
-    /// The name of the unpacked source in the cache.
+    /// Key of the unpacked source in the cache.
     fn key(&self, found: &Found) -> Result<String, Error> {
         Ok(format!("{}-{}", found.candidate.id()?, self.options.arch.name()))
     }
@@ -174,7 +178,7 @@ impl ReleaseBuild {
         Ok(SourceIdentity {
             content: name.clone(),
             kconfig: name.clone(),
-            place: name,
+            directory: name,
             label: found.candidate.label()? + &self.patches.label(),
             stands_in: found.stands_in.clone(),
             trimmed: true,
@@ -182,7 +186,7 @@ impl ReleaseBuild {
     }
 }
 
-/// The tools that finding and unpacking a release needs and this machine lacks.
+/// The missing tools for finding and unpacking a release.
 pub(crate) fn missing_tools(wanted: &Wanted, linux: Option<&Path>) -> Vec<Tool> {
     if let Wanted::Commit(_) = wanted {
         return toolchain::absent(&[toolchain::TAR, toolchain::GIT]);
@@ -197,10 +201,10 @@ pub(crate) fn missing_tools(wanted: &Wanted, linux: Option<&Path>) -> Vec<Tool> 
     missing
 }
 
-/// Unpacks the selftests of a release, and nothing else of its source.
+/// Unpacks only the selftests of a release.
 ///
 /// # Errors
-/// If there is no such release, or it cannot be had.
+/// If there is no such release, or it cannot be downloaded.
 pub(crate) fn selftests(
     ctx: &mut Ctx<'_>,
     wanted: &Wanted,
@@ -216,7 +220,7 @@ pub(crate) fn selftests(
     Ok(Selftests { tree: ctx.entry("selftests", &key), held })
 }
 
-/// Finds the release or commit that is meant, and where it can be had.
+/// Finds the requested release or commit, and its source.
 fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, wanted: &Wanted) -> Result<Found, Error> {
     match wanted {
         Wanted::Version(version) => search::find(ctx, scope, *version),
@@ -229,9 +233,14 @@ fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, wanted: &Wanted) -> Result<Found, 
     }
 }
 
-/// Fetches a part of a release into the cache, unless it is there. Returns the lock that keeps it
-/// there.
-fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Result<Held, Error> {
+/// Fetches a part of a release into the cache, unless the cache has it. Returns the lock that keeps
+/// it in the cache.
+fn unpack(
+    ctx: &mut Ctx<'_>,
+    part: Part,
+    key: &str,
+    candidate: &Candidate,
+) -> Result<EntryLock, Error> {
     let folder = part.folder();
     let place = ctx.entry(folder, key);
     let held = ctx.lock(folder, key, Mode::Shared)?;
@@ -247,7 +256,7 @@ fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Re
         if let Part::Build(_) = part {
             let label = candidate.label()?;
             makefile::tree_release(&tree).map_err(|why| {
-                // A local source is one that the user names, so it may be any.
+                // The user names a local source, so it may be any git repository.
                 SourceError::NotLinux { label, why, named_by_user: source.is_local() }
             })?;
         }
@@ -255,7 +264,7 @@ fn unpack(ctx: &mut Ctx<'_>, part: Part, key: &str, candidate: &Candidate) -> Re
         held.record_size(cache::disk_usage(&place));
     }
     drop(held);
-    // Shared from here on, so that other builds may use it too.
+    // A shared lock lets other builds use the source too.
     let held = ctx.lock(folder, key, Mode::Shared)?;
     if place.is_dir() {
         return Ok(held);

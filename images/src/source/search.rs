@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finds the release that a version means, and the source that has it.
+//! Finds the release for a version, and the source that has it.
 //!
-//! The answer is recorded in the cache, so that the next run asks nobody. This holds for a series
-//! too: `6.12` stays the release that it was first found to be, until the record is removed.
+//! The result is recorded in the cache, so that the next run needs no network. A series is recorded
+//! too: `6.12` keeps meaning the release that was found first, until the record is removed.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::ctx::Ctx;
 use crate::error::{Error, SourceError};
 use crate::version::{Release, Series, Version};
 
-/// The scope of a search.
+/// Parameters of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
-    /// The architecture that the kernel is for: each has records of its own.
+    /// The kernel's architecture; each has its own records.
     pub(super) arch: Arch,
     /// `LINUX=`: the user's git tree.
     pub(super) linux: Option<&'a Path>,
@@ -24,15 +24,15 @@ pub(super) struct Scope<'a> {
     pub(super) refused: &'a [Candidate],
 }
 
-/// A release that was found. It is recorded as it is.
+/// A release that was found. The cache records this structure.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Found {
     pub(super) candidate: Candidate,
-    /// One sentence, if it is not the release that was asked for.
+    /// A note for the user if it is not the requested release.
     pub(super) stands_in: Option<String>,
 }
 
-/// Finds a release: in a local source, in the records, or in the other sources.
+/// Finds a release in a local source, in the records, or in the other sources.
 ///
 /// # Errors
 /// [`SourceError`] if no source has a release of the series, or none can be reached.
@@ -52,7 +52,7 @@ pub(super) fn find(ctx: &mut Ctx<'_>, scope: &Scope<'_>, version: Version) -> Re
     }
 }
 
-/// Asks the sources that are not on this machine. `seen` is what the local ones have.
+/// Searches the sources that are not on this machine. `seen` has the candidates of the local ones.
 fn search(
     ctx: &mut Ctx<'_>,
     scope: &Scope<'_>,
@@ -97,12 +97,12 @@ fn names() -> Vec<&'static str> {
     names
 }
 
-/// The series that sources other than the upstream archive have releases of, newest first.
+/// The series that the distribution's packages have, newest first.
 ///
 /// # Errors
 /// If the caller interrupts.
 pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
-    // A list names all series, whichever is asked for.
+    // No source has releases of this series, so only the packages, which list all their series, count.
     let query = Query { series: Series { major: 0, minor: 0 }, linux: None };
     let mut all = Vec::new();
     for source in SOURCES {
@@ -113,18 +113,18 @@ pub(super) fn offered_series(ctx: &mut Ctx<'_>) -> Result<Vec<Series>, Error> {
     Ok(all)
 }
 
-/// The file in the cache's folder `resolved` that holds the answer.
+/// Key of a version's record in the cache's folder `resolved`.
 fn record(arch: Arch, version: Version) -> String {
     format!("{}-{version}", arch.name())
 }
 
-/// The answer of a former search, if it is recorded and the record is whole.
+/// The recorded result of an earlier search; `None` if there is none or the record is damaged.
 pub(super) fn recorded(ctx: &Ctx<'_>, arch: Arch, version: Version) -> Option<Found> {
     let found: Found = ctx.cache.read("resolved", &record(arch, version))?;
     found.candidate.id().is_ok().then_some(found)
 }
 
-/// Records an answer that has proved right.
+/// Records the result of a search.
 ///
 /// # Errors
 /// If the record cannot be written.
@@ -141,7 +141,7 @@ pub(super) fn remember(
     ctx.cache.write("resolved", &record(arch, version), found)
 }
 
-/// The candidate that a version means.
+/// The candidate for a version.
 pub(super) fn choose(version: Version, candidates: &[Candidate]) -> Option<&Candidate> {
     match version {
         Version::Exact(release) => candidates.iter().find(|c| c.release() == Some(release)),
@@ -149,8 +149,8 @@ pub(super) fn choose(version: Version, candidates: &[Candidate]) -> Option<&Cand
     }
 }
 
-/// The newest release of a series; a release candidate only if there is no release. Of equals the
-/// first.
+/// The newest candidate of a series: a release candidate only if there is no final release; the first
+/// of equal ones.
 pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candidate> {
     let of_series =
         |candidate: &&Candidate| candidate.release().is_some_and(|r| r.series == series);
@@ -159,7 +159,7 @@ pub(super) fn newest(series: Series, candidates: &[Candidate]) -> Option<&Candid
     candidates.iter().filter(of_series).reduce(newer)
 }
 
-/// The release of the same series that is nearest to one that cannot be had.
+/// The candidate of the same series that is nearest to `release`.
 pub(super) fn nearest(release: Release, candidates: &[Candidate]) -> Option<&Candidate> {
     candidates
         .iter()

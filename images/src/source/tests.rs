@@ -23,7 +23,7 @@ fn version(candidate: Option<&Candidate>) -> Option<&str> {
 }
 
 #[test]
-fn the_newest_of_a_series_is_no_candidate_unless_alone() {
+fn the_newest_of_a_series_is_a_candidate_only_if_there_is_no_release() {
     let list =
         candidates(&["6.12", "6.12.117", "6.12.9", "6.13", "7.3-rc7", "7.3-rc2", "8.0-rc1", "8.0"]);
     let of = |text: &str| version(search::newest(text.parse().unwrap(), &list));
@@ -34,7 +34,7 @@ fn the_newest_of_a_series_is_no_candidate_unless_alone() {
 }
 
 #[test]
-fn exact_is_exact_and_the_nearest_is_of_its_series() {
+fn an_exact_version_is_found_or_the_nearest_of_its_series() {
     let list = candidates(&["6.12.8", "6.12.38", "6.12.43", "6.13"]);
     let exact = |text: &str| version(search::choose(Version::Exact(text.parse().unwrap()), &list));
     assert_eq!(exact("6.12.38"), Some("6.12.38"));
@@ -45,7 +45,7 @@ fn exact_is_exact_and_the_nearest_is_of_its_series() {
     assert_eq!(near("6.14.1"), None);
 }
 
-/// An upstream archive on this disk.
+/// Creates an upstream archive in a local directory.
 fn archive(f: &mut Fixture, version: &str) -> PathBuf {
     let folder = f.dir.path().join("archive/v6.x");
     fs::create_dir_all(&folder).unwrap();
@@ -76,11 +76,15 @@ fn an_upstream_release_is_verified_built_and_then_needs_no_network() {
     let (image, monitor) = release(&f, "v6.12.3").unwrap();
     assert!(image.built && image.stands_in.is_none());
     assert!(image.source.starts_with("upstream linux-6.12.3.tar.xz, sha256 "), "{}", image.source);
-    assert!(monitor.heard.iter().any(|said| said.starts_with("unpacking")), "{:?}", monitor.heard);
+    assert!(
+        monitor.messages.iter().any(|output| output.starts_with("unpacking")),
+        "{:?}",
+        monitor.messages
+    );
     fs::remove_dir_all(f.dir.path().join("archive")).unwrap();
     let (image, monitor) = release(&f, "v6.12.3").unwrap();
     assert!(!image.built);
-    assert_eq!(monitor.heard, Vec::<String>::new(), "nobody is asked");
+    assert_eq!(monitor.messages, Vec::<String>::new(), "nobody is asked");
     f.assert_tidy();
 }
 
@@ -96,7 +100,7 @@ fn the_newest_of_a_series_is_remembered() {
 }
 
 #[test]
-fn a_tarball_that_is_not_what_was_published_is_refused() {
+fn a_tarball_with_a_wrong_checksum_is_refused() {
     let mut f = Fixture::new();
     let tarball = archive(&mut f, "6.12.3");
     let mut bytes = fs::read(&tarball).unwrap();
@@ -118,7 +122,7 @@ fn a_git_tree_comes_first_and_is_only_read() {
         git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
         assert!(git.args(arguments).status().unwrap().success());
     }
-    // What is checked out does not matter, the tag does.
+    // The tag counts, not the checked-out commit.
     f.write("kernel/fork.c", "broken");
     let before = snapshot(&f.tree());
     let request =
@@ -156,7 +160,7 @@ fn a_commit_of_a_git_tree_is_built_and_the_tree_is_only_read() {
 }
 
 #[test]
-fn latest_and_stable_are_asked_for_every_time() {
+fn latest_and_stable_are_not_recorded() {
     let mut f = Fixture::new();
     archive(&mut f, "6.12.2");
     archive(&mut f, "6.12.3");
@@ -171,7 +175,7 @@ fn latest_and_stable_are_asked_for_every_time() {
     }
     say("6.12.3");
     assert!(release(&f, "stable").unwrap().0.source.contains("linux-6.12.3.tar.xz"));
-    // A candidate counts for one of the two, and no source has it.
+    // The release candidate counts only for `latest`, and no source has it.
     say("6.12-rc9\"}, {\"version\": \"6.12.2");
     let (image, _) = release(&f, "stable").unwrap();
     assert!(image.source.contains("linux-6.12.2.tar.xz"));
@@ -181,20 +185,20 @@ fn latest_and_stable_are_asked_for_every_time() {
 }
 
 #[test]
-fn a_release_that_cannot_be_downloaded_is_passed_over() {
+fn a_release_that_cannot_be_downloaded_is_skipped() {
     let mut f = Fixture::new();
     archive(&mut f, "6.12.3");
     fs::remove_file(archive(&mut f, "6.12.4")).unwrap();
     let (image, monitor) = release(&f, "6.12").unwrap();
     assert!(image.source.contains("linux-6.12.3.tar.xz"), "{}", image.source);
-    assert!(monitor.heard.iter().any(|said| said.contains("looking further")));
+    assert!(monitor.messages.iter().any(|output| output.contains("looking further")));
     let (image, _) = release(&f, "v6.12.4").unwrap();
     assert!(image.stands_in.unwrap().starts_with("v6.12.4 cannot be had here; 6.12.3, "));
     f.assert_tidy();
 }
 
 #[test]
-fn an_unknown_version_is_bad_input_and_no_source_at_all_the_machines_fault() {
+fn an_unknown_version_is_bad_input_and_unreachable_sources_are_the_machines_fault() {
     let mut f = Fixture::new();
     let error = release(&f, "v6.12.3").unwrap_err();
     assert_eq!(error.fault(), Fault::Machine);
@@ -206,9 +210,9 @@ fn an_unknown_version_is_bad_input_and_no_source_at_all_the_machines_fault() {
     f.assert_tidy();
 }
 
-/// Records as sudbox 0.1.0 wrote them.
+/// Records in the format of sudbox 0.1.0.
 #[test]
-fn records_of_older_caches_are_read_and_keep_their_identity() {
+fn records_of_sudbox_0_1_0_are_read_and_keep_their_ids() {
     let f = Fixture::new();
     let binary = r#"{
         "candidate": { "version": "6.12.117", "origin": { "Binary": {
@@ -238,13 +242,13 @@ fn records_of_older_caches_are_read_and_keep_their_identity() {
     assert_eq!(found.candidate.id().unwrap(), "6.12.3-00112233445566778899aabb");
     assert!(found.stands_in.is_some());
     assert!(read("7.3").is_none() && read("7.2").is_none());
-    // What is written is what was read.
+    // Written again, the records are equal to those read.
     search::remember(&ctx, Arch::X86_64, "v6.12.5".parse().unwrap(), &found).unwrap();
     assert_eq!(read("v6.12.5"), Some(found));
 }
 
 #[test]
-fn every_locator_belongs_to_one_kind_of_source() {
+fn no_two_sources_share_a_locator_key() {
     for (place, source) in SOURCES.iter().enumerate() {
         let others = SOURCES[..place].iter().filter(|other| other.name() != source.name());
         for other in others {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Unpacks sources, without what no build for the architecture reads.
+//! Unpacks sources, except for the files that a build for the architecture does not read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use crate::arch::Arch;
 use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, SourceError, is_full_disk};
-use crate::lock::Held;
+use crate::lock::EntryLock;
 use crate::process::{self, Event};
 use crate::{git, source_filter};
 
@@ -22,7 +22,7 @@ const SELFTESTS: [&str; 5] = [
     "tools/testing/selftests/syscall_user_dispatch",
 ];
 
-/// The part of a source that is unpacked.
+/// The part of a source to unpack.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part {
     /// The files that a build for this architecture reads.
@@ -32,7 +32,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    /// The folder of the cache that holds it.
+    /// The folder of the cache for this part.
     pub(super) fn folder(self) -> &'static str {
         match self {
             Part::Build(_) => "sources",
@@ -41,7 +41,7 @@ impl Part {
     }
 }
 
-/// Unpacks a compressed tarball of a release below `to`; returns the top of the tree.
+/// Unpacks a compressed tarball of a release below `to`. Returns the root of the tree.
 pub(super) fn tar(
     ctx: &mut Ctx<'_>,
     version: &str,
@@ -52,18 +52,18 @@ pub(super) fn tar(
     ctx.phase(&format!("unpacking linux {version}"));
     let to = to.join("unpacked");
     fs::create_dir_all(&to).context("make", &to)?;
-    let mut tar = reader(ctx, &to, part);
+    let mut tar = tar_command(ctx, &to, part);
     if archive.extension().is_some_and(|extension| extension == "xz") {
-        // tar alone would use one processor.
+        // By itself, tar would run xz with one thread.
         tar.arg("--use-compress-program=xz -T0");
     }
     tar.arg("-f").arg(archive);
-    finish(ctx, vec![tar])?;
+    run(ctx, vec![tar])?;
     only_folder(&to)
 }
 
-/// Unpacks a tree object of a git repository below `to`; returns the top of the tree. The
-/// repository is only read.
+/// Unpacks a tree object of a git repository below `to`. Returns the root of the tree. Only reads the
+/// repository.
 pub(super) fn git(
     ctx: &mut Ctx<'_>,
     repository: &Path,
@@ -76,13 +76,13 @@ pub(super) fn git(
     fs::create_dir_all(&to).context("make", &to)?;
     let mut git = git::command(ctx.cache, repository);
     git.args(["archive", "--format=tar", "--prefix=linux/", tree]);
-    let mut tar = reader(ctx, &to, part);
+    let mut tar = tar_command(ctx, &to, part);
     tar.args(["-f", "-"]);
-    finish(ctx, vec![git, tar])?;
+    run(ctx, vec![git, tar])?;
     only_folder(&to)
 }
 
-/// The one folder in `parent`.
+/// The only directory in `parent`.
 fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(parent).context("read", parent)?;
     let mut folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
@@ -92,8 +92,8 @@ fn only_folder(parent: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A tar command that unpacks a part; the caller adds the archive.
-fn reader(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
+/// A tar command that unpacks a part of an archive; the caller adds the archive.
+fn tar_command(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
     let mut tar = ctx.command("tar");
     tar.arg("-x").arg("-C").arg(to).args(["--no-same-owner", "--anchored", "--wildcards"]);
     match part {
@@ -105,7 +105,7 @@ fn reader(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
             );
         }
         Part::Selftests => {
-            // The first star is the one folder of the archive.
+            // The first star matches the archive's only top directory.
             tar.arg("--no-wildcards-match-slash");
             tar.args(SELFTESTS.map(|name| format!("*/{name}")));
         }
@@ -113,9 +113,10 @@ fn reader(ctx: &Ctx<'_>, to: &Path, part: Part) -> Command {
     tar
 }
 
-fn finish(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
+/// Runs a pipeline that ends in tar.
+fn run(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     let mut first = None;
-    let statuses = process::run(commands, &Held::default(), ctx.monitor, &mut |_, event| {
+    let statuses = process::run(commands, &EntryLock::default(), ctx.monitor, &mut |_, event| {
         if let Event::Line(line) = event {
             first.get_or_insert_with(|| line.to_owned());
         }
@@ -123,9 +124,9 @@ fn finish(ctx: &mut Ctx<'_>, commands: Vec<Command>) -> Result<(), Error> {
     if statuses.iter().all(ExitStatus::success) {
         return Ok(());
     }
-    let said = first.unwrap_or_default();
-    if is_full_disk(&said) {
+    let output = first.unwrap_or_default();
+    if is_full_disk(&output) {
         return Err(Error::DiskFull("unpack the kernel's source, which takes 1 GB".into()));
     }
-    Err(SourceError::CannotUnpack { what: "the kernel's source".to_owned(), said }.into())
+    Err(SourceError::CannotUnpack { what: "the kernel's source".to_owned(), output }.into())
 }

@@ -14,17 +14,17 @@ use crate::net::ARCHIVE;
 use crate::version::{Release, Series};
 use crate::{curl, toolchain};
 
-/// The list of current releases. A mirror has it at its top.
+/// Address of the list of current releases. A mirror has the list at its root.
 const RELEASES: &str = "https://www.kernel.org/releases.json";
 
 /// The upstream archive.
 pub(super) struct Upstream;
 
-/// A tarball of the archive.
+/// The place of a release in the archive.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Locator {
     Upstream {
-        /// From the archive's top.
+        /// Path of the tarball, relative to the archive's root.
         path: String,
         sha256: String,
     },
@@ -41,11 +41,11 @@ impl Source for Upstream {
 
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
         let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, folder(query.series));
-        Ok(match ask(ctx, &url)? {
-            Answer::Text(text) => Some(read_sums(&text, query.series)),
-            // The archive answers, and has no releases with this major number.
-            Answer::NotFound => Some(List::default()),
-            Answer::Unreachable => None,
+        Ok(match get(ctx, &url)? {
+            Response::Text(text) => Some(read_sums(&text, query.series)),
+            // The archive has no releases with this major number.
+            Response::NotFound => Some(List::default()),
+            Response::Unreachable => None,
         })
     }
 
@@ -77,39 +77,40 @@ impl Source for Upstream {
     }
 }
 
-/// Upstream's releases.json; `None` if it cannot be had.
+/// Downloads upstream's releases.json; `None` if that fails.
 pub(super) fn releases(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
     let url = match ctx.net.archive.as_str() {
         ARCHIVE => RELEASES.to_owned(),
         mirror => format!("{mirror}/releases.json"),
     };
-    Ok(match ask(ctx, &url)? {
-        Answer::Text(text) => Some(text),
-        Answer::NotFound | Answer::Unreachable => None,
+    Ok(match get(ctx, &url)? {
+        Response::Text(text) => Some(text),
+        Response::NotFound | Response::Unreachable => None,
     })
 }
 
-/// An answer of the archive.
-enum Answer {
+/// The result of a request to the archive.
+enum Response {
     Text(String),
     NotFound,
     Unreachable,
 }
 
-/// Gets a small text file. An archive that does not answer is not asked again.
-fn ask(ctx: &mut Ctx<'_>, url: &str) -> Result<Answer, Error> {
+/// Downloads a small text file. After a failure, the archive is not contacted again.
+fn get(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
     if ctx.net.archive_is_down() || toolchain::find("curl").is_none() {
-        return Ok(Answer::Unreachable);
+        return Ok(Response::Unreachable);
     }
     let tmp = ctx.cache.temporary()?;
-    let to = tmp.path().join("answer");
+    let to = tmp.path().join("response");
     match curl::download(ctx, url, &to, 0)? {
-        Ok(()) => Ok(Answer::Text(fs::read_to_string(&to).context("read", &to)?)),
-        Err(failed) if failed.not_found => Ok(Answer::NotFound),
-        Err(curl::Failed { said, .. }) => {
-            ctx.net.give_archive_up();
-            ctx.monitor.note(&format!("the upstream archive cannot be reached ({said}); going on"));
-            Ok(Answer::Unreachable)
+        Ok(()) => Ok(Response::Text(fs::read_to_string(&to).context("read", &to)?)),
+        Err(failed) if failed.not_found => Ok(Response::NotFound),
+        Err(curl::Failed { output, .. }) => {
+            ctx.net.mark_archive_down();
+            ctx.monitor
+                .note(&format!("the upstream archive cannot be reached ({output}); going on"));
+            Ok(Response::Unreachable)
         }
     }
 }
@@ -123,7 +124,8 @@ fn folder(series: Series) -> String {
     format!("v{}.x", series.major)
 }
 
-/// Reads `sha256sums.asc`: lines of checksum, two spaces and name, between lines of a signature.
+/// Parses `sha256sums.asc`: lines with checksum, two spaces and file name, between the lines of a PGP
+/// signature.
 fn read_sums(text: &str, series: Series) -> List {
     let mut list = List::default();
     for line in text.lines() {
@@ -147,25 +149,25 @@ fn read_sums(text: &str, series: Series) -> List {
     list
 }
 
-/// Downloads a tarball and checks it.
+/// Downloads a tarball and checks its checksum.
 fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<PathBuf, Error> {
     let to = to.join(file_name(path));
     let url = format!("{}/{path}", ctx.net.archive);
     ctx.phase(&format!("downloading {url}"));
-    if let Err(curl::Failed { said, .. }) = curl::download(ctx, &url, &to, TARBALL)? {
+    if let Err(curl::Failed { output, .. }) = curl::download(ctx, &url, &to, TARBALL)? {
         let advice = "try again, or give a source tree";
-        return Err(SourceError::Download { what: url, said, advice }.into());
+        return Err(SourceError::Download { what: url, output, advice }.into());
     }
     let sum = sha256_of(&to)?;
     if sum != sha256 {
-        // Fatal: whoever can change a file can also make others unreachable.
+        // No other source is tried: an attacker who can change a file can also block the others.
         let published = sha256.to_owned();
         return Err(SourceError::Tampered { url, sum, published }.into());
     }
     Ok(to)
 }
 
-/// The size of a tarball, roughly, in bytes: the progress bar is drawn against it.
+/// Estimated size of a tarball in bytes, for the progress bar.
 const TARBALL: u64 = 150 << 20;
 
 #[cfg(test)]

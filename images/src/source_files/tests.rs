@@ -20,7 +20,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn products_stay_out_also_without_rules() {
+fn build_products_are_ignored_without_a_gitignore() {
     let dir = tree(&[
         "Makefile",
         ".config",
@@ -45,7 +45,7 @@ fn products_stay_out_also_without_rules() {
 }
 
 #[test]
-fn the_trees_own_rules_hold_and_the_nearest_wins() {
+fn the_nearest_gitignore_rule_wins() {
     let dir = tree(&["a/gen.h", "a/b/gen.h", "a/keep.s", "b.s", "Makefile"]);
     fs::write(dir.path().join(".gitignore"), ".*\n*.s\ngen.h\n").unwrap();
     fs::write(dir.path().join("a/.gitignore"), "!keep.s\n").unwrap();
@@ -54,7 +54,7 @@ fn the_trees_own_rules_hold_and_the_nearest_wins() {
 }
 
 #[test]
-fn a_packagings_rules_do_not_hide_the_kernel() {
+fn rules_that_ignore_everything_are_not_followed() {
     let dir = tree(&["Makefile", "kernel/fork.c", "kernel/x.o"]);
     fs::write(dir.path().join(".gitignore"), "*.o\n/*\n!/debian/\n").unwrap();
     let names = names(dir.path());
@@ -63,7 +63,7 @@ fn a_packagings_rules_do_not_hide_the_kernel() {
 }
 
 #[test]
-fn an_output_directory_in_the_tree_stays_out() {
+fn an_output_directory_in_the_tree_is_ignored() {
     let dir = tree(&["Makefile", "build/.config", "build/x.c"]);
     std::os::unix::fs::symlink("..", dir.path().join("build/source")).unwrap();
     assert_eq!(names(dir.path()), ["Makefile"]);

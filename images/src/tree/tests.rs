@@ -8,9 +8,9 @@ use crate::testing::{Fixture, snapshot};
 use crate::types::Request;
 
 #[test]
-fn a_tree_with_its_own_objects_is_built_and_not_a_byte_of_it_changes() {
+fn a_tree_with_objects_is_built_and_not_changed() {
     let f = Fixture::new();
-    // What an in-tree build leaves, on which a real `make O=` refuses, as the fake one does.
+    // Files of an in-tree build, with which `make O=` refuses the tree as not clean.
     f.write(".config", "CONFIG_THEIRS=y\n");
     f.write("include/config/auto.conf", "CONFIG_THEIRS=y\n");
     f.write("kernel/fork.o", "not an object");
@@ -20,7 +20,7 @@ fn a_tree_with_its_own_objects_is_built_and_not_a_byte_of_it_changes() {
         git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-C"]).arg(f.tree());
         assert!(git.args(arguments).status().unwrap().success());
     }
-    // An index that git would refresh if it were asked for the status.
+    // An index that `git status` would refresh.
     f.write("kernel/exit.c", "int leave(void) { return 2; }\n");
     let before = snapshot(&f.tree());
     let image = f.kernel().unwrap();

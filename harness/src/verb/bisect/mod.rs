@@ -55,7 +55,7 @@ pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
         let arch = kernel::request("", &args.build, given)?.arch;
         let state = begin(args, given, arch, &history)?;
         let judge = judge(args, arch, &mut progress)?;
-        history.hold(&mut progress)?;
+        history.lock(&mut progress)?;
         if store.read().is_ok_and(|old| !old.over) {
             progress.say("note", "the bisection of this tree that was not over is given up");
         }
@@ -64,7 +64,7 @@ pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
         return go_on(state, &store, &history, Some(judge), args.format, progress);
     }
     store.read()?;
-    history.hold(&mut progress)?;
+    history.lock(&mut progress)?;
     let state = store.read()?;
     go_on(state, &store, &history, None, args.format, progress)
 }

@@ -137,7 +137,7 @@ impl Store {
                 _ => {}
             }
         }
-        let _acting = self.owner.act();
+        let _acting = self.owner.impersonate();
         fs::create_dir_all(&self.path)
             .with_context(|| format!("cannot make {}", self.path.display()))
     }
@@ -164,7 +164,7 @@ impl Store {
     /// Writes a file in one step.
     pub(super) fn keep(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
-        let _acting = self.owner.act();
+        let _acting = self.owner.impersonate();
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
             file.write_all(text.as_bytes())?;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A system with these files below its top.
+/// A directory with these files, in the place of `/`.
 fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -61,7 +61,7 @@ fn releases_are_those_of_distro_info_where_it_is_installed() {
 }
 
 #[test]
-fn ubuntus_own_suites_are_released() {
+fn ubuntus_suites_count_as_released() {
     let root = system(&[
         ("etc/os-release", "ID=ubuntu\nVERSION_CODENAME=noble\n"),
         (

@@ -31,9 +31,9 @@ fn vmlinux(note: bool) -> Vec<u8> {
 
 fn bzimage(payload: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 5 * 512 + 64];
-    image[SETUP_SECTS] = 4;
-    image[PAYLOAD_OFFSET] = 64;
-    image[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4]
+    image[setup::SETUP_SECTS] = 4;
+    image[setup::PAYLOAD_OFFSET] = 64;
+    image[setup::PAYLOAD_LENGTH..setup::PAYLOAD_LENGTH + 4]
         .copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
     image.extend(payload);
     image.resize(image.len() + 100, 0xcc);
@@ -41,7 +41,7 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_vmlinux_tells_what_is_needed() {
+fn facts_are_found_in_a_vmlinux() {
     let elf = vmlinux(true);
     let all = facts(&elf);
     assert!(all.pvh && all.command_line_devices, "{all:?}");
@@ -57,12 +57,12 @@ fn a_vmlinux_tells_what_is_needed() {
 #[test]
 fn the_configuration_in_an_image_is_found() {
     let Some(gz) = packed(&["gzip", "-n"], b"CONFIG_A=y\n") else { panic!("gzip") };
-    let elf = [&vmlinux(true)[..], CONFIG_BEGINS, &gz, CONFIG_ENDS].concat();
+    let elf = [&vmlinux(true)[..], CONFIG_BEGIN, &gz, CONFIG_END].concat();
     assert_eq!(facts(&elf).config.as_deref(), Some("CONFIG_A=y\n"));
 }
 
 #[test]
-fn payloads_of_all_kinds_are_unpacked_and_damage_is_named() {
+fn payloads_are_unpacked_and_damaged_ones_refused() {
     let elf = vmlinux(true);
     let size = u32::try_from(elf.len()).unwrap().to_le_bytes();
     for (compression, packer) in PACKERS {

@@ -17,7 +17,7 @@ fn git(dir: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn tags_are_releases_and_others_are_not() {
+fn only_version_tags_are_releases() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache")).unwrap();
     let repository = dir.path().join("linux");
@@ -37,7 +37,7 @@ fn tags_are_releases_and_others_are_not() {
     list.sort_by_key(|c| c.release());
     let versions: Vec<_> = list.iter().map(|c| c.version.as_str()).collect();
     assert_eq!(versions, ["6.12-rc1", "6.12", "6.12.3"]);
-    // The empty tree, by whichever tag.
+    // Every tag has the empty tree.
     assert!(list.iter().all(|c| c.id().unwrap() == "git-4b825dc642cb6eb9a060e54bf8d69288fbee4904"));
 
     let error = ask(dir.path()).unwrap_err();
@@ -45,7 +45,7 @@ fn tags_are_releases_and_others_are_not() {
 }
 
 #[test]
-fn commits_are_found_by_any_name_and_what_is_missing_is_named() {
+fn commits_are_found_by_any_name_and_missing_ones_refused() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache")).unwrap();
     let repository = dir.path().join("linux");

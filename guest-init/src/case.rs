@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A case: one promise of the kernel and the code that checks it.
+//! The type of a case: one promise of the kernel and the code that checks it.
 //!
-//! This module imports none of the cases: every row of the table imports it.
+//! This module imports no case; the files with the cases import it.
 
 use std::fmt;
 pub(crate) use sudbox_protocol::Arch;
@@ -17,12 +17,12 @@ pub enum Need {
     Vm,
     /// At least this many CPUs online; the harness boots a VM with so many.
     Cpus(u8),
-    /// A CPU feature by its name in `/proc/cpuinfo`.
+    /// A CPU feature, named as in `/proc/cpuinfo`.
     CpuFeature(&'static str),
     /// A kernel boot argument; the harness boots a VM with it.
     BootArgument(&'static str),
-    /// A processor of this vendor, by its name in `/proc/cpuinfo`; where processors are emulated the
-    /// harness boots a VM with one.
+    /// A CPU of this vendor, named as in `/proc/cpuinfo`. If the machine emulates CPUs, the harness boots a
+    /// VM with one.
     CpuVendor(&'static str),
 }
 
@@ -58,7 +58,7 @@ pub enum Failure {
 /// The result of a check.
 pub type Check = Result<(), Failure>;
 
-/// The code that a case runs.
+/// The check that a case runs.
 #[derive(Clone, Copy, Debug)]
 pub enum Run {
     /// This function.
@@ -69,7 +69,7 @@ pub enum Run {
     Compare(usize),
     /// The workload with this index in the table of `conserve`.
     Conserve(usize),
-    /// This point of the grid.
+    /// This point of the grid (`grid`).
     Point(crate::grid::dimension::Point),
     /// Random points of the grid, of this seed.
     Random(u64),
@@ -93,7 +93,8 @@ impl Only {
         Only { archs: &[Arch::X86_64], reason: "its 32-bit program is written for x86-64 only" };
 }
 
-/// Every architecture except these: `all_but!(Riscv64)`. A new architecture is then included.
+/// All architectures except these, such as `all_but!(Riscv64)`. It includes architectures that are added
+/// later.
 macro_rules! all_but {
     ($($arch:ident),+) => {{
         const EXCLUDED: &[$crate::case::Arch] = &[$($crate::case::Arch::$arch),+];
@@ -104,7 +105,7 @@ macro_rules! all_but {
 }
 pub(crate) use all_but;
 
-/// The architectures that are not in `excluded`; there must be `N`.
+/// The `N` architectures that are not in `excluded`.
 pub(crate) const fn without<const N: usize>(excluded: &[Arch]) -> [Arch; N] {
     let mut archs = [Arch::ALL[0]; N];
     let (mut count, mut at) = (0, 0);
@@ -133,27 +134,26 @@ pub struct Case {
     pub promise: &'static str,
     /// The kernel function that keeps the promise.
     pub kernel_function: &'static str,
-    /// The kernel features it is about. A case ends as `absent` if the kernel lacks one of them.
+    /// The kernel features that the case needs. It ends as `absent` if the kernel lacks one of them.
     pub features: &'static [Feature],
-    /// Its requirements on the machine.
+    /// The case's requirements on the machine.
     pub needs: &'static [Need],
-    /// Ids of known kernel bugs that make it fail on some kernels. The harness's table of expected
+    /// Ids of known kernel bugs that make the case fail on some kernels. The harness's table of expected
     /// outcomes lists those kernels and cites the bugs.
     pub known_bugs: &'static [&'static str],
-    /// The architectures that run it; `None` for all.
+    /// The architectures that run the case; `None` for all.
     pub only: Option<Only>,
-    /// Checks that a kernel has no dispatch. Such a case is run on kernels without it only.
+    /// Whether the case checks that the kernel lacks dispatch. Such a case runs only on kernels without it.
     pub absence: bool,
-    /// Belongs to the selection `core`: cases of one process, its threads and its children that
-    /// take a few milliseconds each. A run of all of them takes at most 1.3 times a boot without
-    /// cases (`make bench-harness`). Not in `core` are 32-bit programs, system-wide tracers,
-    /// emulators and stress.
+    /// Whether the case belongs to the selection `core`: cases of one process, its threads and its children
+    /// that take a few milliseconds each. All of them together take at most 0.3 times as long as a boot
+    /// (`make bench-harness`). 32-bit programs, system-wide tracers, emulators and stress are not in `core`.
     pub core: bool,
-    /// The check. The runner forks a child for it.
+    /// The check. The runner runs it in a child process.
     pub run: Run,
 }
 
-/// A case of `core` that is about [`Feature::Dispatch`] and has no requirements and no known bug.
+/// A case in `core` that needs [`Feature::Dispatch`] and has no requirements and no known bug.
 pub(crate) const fn case(
     id: &'static str,
     promise: &'static str,
@@ -195,7 +195,7 @@ pub(crate) const fn absence(
 }
 
 impl Case {
-    /// Replaces the kernel features that the case is about.
+    /// Replaces the kernel features that the case needs.
     pub(crate) const fn features(self, features: &'static [Feature]) -> Case {
         Case { features, ..self }
     }

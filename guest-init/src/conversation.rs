@@ -6,7 +6,7 @@ use crate::sys;
 use std::io::{self, Read};
 use sudbox_protocol::{FrameReader, HostMessage};
 
-/// Why the conversation with the host ended early.
+/// The reason why the conversation with the host ended early.
 #[derive(Debug)]
 pub enum ConversationError {
     /// The stream failed or ended.

@@ -10,8 +10,8 @@ pub(crate) fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter 
     libc::sock_filter { code, jt, jf, k }
 }
 
-/// Installs a filter for this thread, and sets `PR_SET_NO_NEW_PRIVS`, which an ordinary user needs for
-/// that. Gives the result of `seccomp(2)`.
+/// Installs a filter for this thread. Sets `PR_SET_NO_NEW_PRIVS` first, as an ordinary user must. Returns the
+/// result of `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 /// console already, which the kernel opened.
 const FOR_RUNNER: &[(&CStr, &CStr)] = &[(c"proc", c"/proc")];
 
-/// Further file systems that programs expect.
+/// Further file systems that a program of `sudbox exec` expects.
 const FOR_PROGRAMS: &[(&CStr, &CStr)] = &[
     (c"devtmpfs", c"/dev"),
     (c"sysfs", c"/sys"),

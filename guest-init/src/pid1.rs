@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
 
-/// The devices to report a fatal error to, in this order, with their device numbers.
+/// The devices to which a fatal error is written, with their device numbers. The first that works is used.
 const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
 
 /// Runs the guest to its reboot. Errors are reported on the console.
@@ -28,8 +28,8 @@ pub fn run() -> ! {
     if let Err(error) = modules::load() {
         give_up(CONSOLE_PROBLEM, &error);
     }
-    // The host may take a snapshot of the VM when the guest connects, so everything that all VMs
-    // share is done before.
+    // The host may take a snapshot of the VM when the guest connects, so work that all VMs share is done
+    // before.
     let machine = probe::find(true);
     let mut stream = match connect() {
         Ok(stream) => stream,
@@ -87,7 +87,7 @@ fn give_up(prefix: &str, reason: &str) -> ! {
     reboot()
 }
 
-/// Reboots. Powering off would halt a machine without ACPI (kernel/reboot.c).
+/// Reboots, which ends the VM. Powering off would halt a machine without ACPI (kernel/reboot.c).
 fn reboot() -> ! {
     loop {
         // SAFETY: takes no pointers, and this program owns the machine.

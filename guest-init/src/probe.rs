@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Probes the machine and the kernel. Each probe is one or two system calls without a lasting effect,
-//! as its time adds to every boot.
+//! Probes the machine and the kernel. Each probe is one or two system calls without a lasting effect, since
+//! their time adds to every boot.
 //!
 //! The dispatch probes disarm their thread. Nothing is armed when the runner calls them: `execve(2)`
 //! disarms (`begin_new_exec()`), and no case has run.
@@ -11,18 +11,18 @@ use crate::{arch, sys};
 use std::sync::OnceLock;
 use sudbox_protocol::{Feature, Hello};
 
-/// The machine and the kernel, as far as they decide which cases can run.
+/// The properties of the machine and the kernel that decide which cases can run.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     /// The kernel's features.
     pub features: Vec<Feature>,
-    /// CPU features by the names of `/proc/cpuinfo`.
+    /// CPU features, named as in `/proc/cpuinfo`.
     pub cpu_features: Vec<String>,
     /// Vendor and model of the CPU.
     pub cpu_model: String,
     /// CPUs that this process may run on.
     pub cpus: u32,
-    /// This is a VM made for the cases.
+    /// Whether this is a VM made for the cases.
     pub vm: bool,
     /// The first two numbers of the kernel's release.
     pub release: (u32, u32),
@@ -30,7 +30,7 @@ pub struct Machine {
 
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// The result of [`find`]; empty before that was called.
+/// The result of [`find`]; empty before the first call of it.
 #[must_use]
 pub fn machine() -> &'static Machine {
     static EMPTY: Machine = Machine {
@@ -44,7 +44,7 @@ pub fn machine() -> &'static Machine {
     MACHINE.get().unwrap_or(&EMPTY)
 }
 
-/// Probes at the first call, and gives the same result at later ones. `/proc` must be mounted.
+/// Probes at the first call, and returns the same result at later ones. `/proc` must be mounted.
 pub fn find(vm: bool) -> &'static Machine {
     MACHINE.get_or_init(|| {
         let (cpu_model, cpu_features) = cpu();
@@ -99,7 +99,7 @@ impl Machine {
     }
 }
 
-/// The first two numbers of `uname -r`; 0 for what is none.
+/// The first two numbers of `uname -r`; 0 for a missing one.
 fn release() -> (u32, u32) {
     let (release, ..) = uname();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
@@ -139,8 +139,8 @@ fn cpus() -> u32 {
     written.map_or(1, |_| set.iter().map(|word| word.count_ones()).sum())
 }
 
-/// Model and features of the first CPU in `/proc/cpuinfo`, where features that the kernel has disabled
-/// are missing. One read(2) gives at most a page, so later CPUs are not read at all.
+/// Model and features of the first CPU in `/proc/cpuinfo`, which lacks features that the kernel disabled.
+/// One read(2) returns at most a page, so the later CPUs are not read.
 fn cpu() -> (String, Vec<String>) {
     use std::io::Read;
     let mut text = vec![0; 4096];
@@ -167,8 +167,9 @@ fn features() -> Vec<Feature> {
         .copied()
         .filter(|feature| match feature {
             Feature::Dispatch => sys::set_dispatch(0, 0, 0, 0).is_ok(),
-            // An unknown mode is EINVAL before the selector is checked. For a known mode this selector
-            // is EFAULT, or it is armed (s390x refuses no address), with address 0 as the range.
+            // The kernel checks the mode before the selector. For an unknown mode it returns EINVAL. For a
+            // known mode it returns EFAULT because of the selector, or it arms (s390x refuses no address)
+            // with address 0 as the range.
             Feature::Inclusive => {
                 let answer = sys::set_dispatch(2, 0, 1, u64::MAX);
                 let _ = sys::set_dispatch(0, 0, 0, 0);
@@ -198,10 +199,10 @@ fn features() -> Vec<Feature> {
                 is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
             Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
-            // A case is killed to find out.
+            // Only a case that is killed can tell.
             Feature::RseqChecks => false,
             Feature::PtraceSetCallInfo => has_ptrace_set_call_info(),
-            // The stub of kernels without slices gives an error.
+            // The stub of kernels without slices returns an error.
             // SAFETY: the kernel reads a flag of this thread.
             Feature::RseqSlices => unsafe { sys::prctl(SLICES, SLICES_GET, 0, 0, 0) == Ok(0) },
         })
@@ -222,24 +223,25 @@ fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Reads the dispatch configuration of a child, with the right size. A wrong size would not tell: the
-/// stub of kernels without dispatch gives `EINVAL` for it as the real function does.
+/// Reads the dispatch configuration of a child, with the right size. For a wrong size the stub of kernels
+/// without dispatch returns `EINVAL`, as the real function does.
 fn has_ptrace_config() -> bool {
     let mut config = [0u64; 4];
-    ask_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
+    request_of_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
 }
 
 /// Makes the request `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h) with length 0: `EINVAL`
 /// if the kernel has it, `EIO` if not.
 fn has_ptrace_set_call_info() -> bool {
-    ask_tracee(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
+    request_of_tracee(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
 }
 
-/// Makes a ptrace(2) request of a stopped child. The child shares memory, which makes it cheap.
+/// Makes a ptrace(2) request of a stopped child. The child shares this process's memory, so that its start is
+/// fast.
 ///
 /// # Errors
 /// As `ptrace(2)`; `ESRCH` if there is no such child.
-fn ask_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
+fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
     extern "C" fn stop(_: u64) -> u64 {
         // SAFETY: takes no pointers.
         let _ = unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
@@ -252,15 +254,15 @@ fn ask_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
     // SAFETY: the child has its own stack, which outlives it: the child is reaped below.
     let child =
         unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
-    let none = Err(sys::Errno(libc::ESRCH));
-    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return none };
+    let no_child = Err(sys::Errno(libc::ESRCH));
+    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return no_child };
     let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
     let words = [request, u64::from(pid.cast_unsigned()), address, data];
-    // SAFETY: the callers pass what the request reads or writes.
+    // SAFETY: the callers pass the address of the memory that the request reads or writes.
     let answer = unsafe { sys::call(libc::SYS_ptrace, &words) };
     let _ = sys::kill(pid, libc::SIGKILL);
     let _ = sys::wait(pid, 0);
-    if stopped { answer } else { none }
+    if stopped { answer } else { no_child }
 }
 
 /// `PR_RSEQ_SLICE_EXTENSION` and `PR_RSEQ_SLICE_EXTENSION_GET` (include/uapi/linux/prctl.h, since 7.0).

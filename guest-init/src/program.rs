@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs a program instead of cases, and carries its standard streams over the connection.
+//! Runs a program instead of cases, and transfers its standard streams over the connection to the host.
 
 use crate::conversation::{ConversationError, receive};
 use crate::{mounts, sys};
@@ -12,10 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Program, ProgramEnd};
 
-/// Most bytes in one [`GuestMessage::Output`].
+/// Maximum number of bytes in one [`GuestMessage::Output`].
 const MAX_OUTPUT: usize = 32 * 1024;
 
-/// Runs the program and reports its end. Processes that it leaves behind end with the machine.
+/// Runs the program and reports how it ended. Processes that it leaves behind end with the machine.
 ///
 /// # Errors
 /// [`ConversationError`] if the connection or the host fails.
@@ -37,7 +37,7 @@ pub(crate) fn run<S: Read + Write + AsFd>(
     loop {
         match receive(stream, frames)? {
             HostMessage::Acknowledge => return Ok(()),
-            // The host sent this before it knew of the end.
+            // The host sent this before it received `Ended`.
             HostMessage::Input(_) => {}
             other => {
                 return Err(ConversationError::Protocol(format!(
@@ -116,7 +116,7 @@ impl Running {
         Ok(Running { pid, stdin, unwritten: Vec::new(), outputs, sigchld })
     }
 
-    /// Carries the standard streams until the program has ended.
+    /// Transfers the standard streams until the program has ended.
     fn serve<S: Read + Write + AsFd>(
         mut self,
         stream: &mut S,
@@ -127,7 +127,7 @@ impl Running {
             let [host_wrote, child_died] = self.wait(stream.as_fd().as_raw_fd())?;
             self.send_output(stream)?;
             if child_died && let Some(end) = self.reap() {
-                // Output may have arrived between the first look and the death.
+                // Output may have arrived between the read above and the program's end.
                 self.send_output(stream)?;
                 return Ok(end);
             }
@@ -148,7 +148,8 @@ impl Running {
         }
     }
 
-    /// Waits until there is something to do. Gives whether the host wrote, and whether a child died.
+    /// Waits for the host, a child or a pipe (`poll(2)`). Returns whether the host wrote, and whether a child
+    /// ended.
     fn wait(&self, stream: RawFd) -> Result<[bool; 2], ConversationError> {
         let poll = |fd, events| libc::pollfd { fd, events, revents: 0 };
         let open = |output: &Output| output.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -185,7 +186,7 @@ impl Running {
                         let message = GuestMessage::Output { is_stderr: output.is_stderr, bytes };
                         stream.write_all(&message.to_frame())?;
                     }
-                    // Nothing to read now; poll(2) reports when there is.
+                    // Nothing to read now; poll(2) reports the next output.
                     Err(_) => break,
                 }
             }
@@ -193,7 +194,7 @@ impl Running {
         Ok(())
     }
 
-    /// Writes pending input to the program. True when the last of it is written.
+    /// Writes pending input to the program's stdin. Returns whether all of it is now written.
     fn write_stdin(&mut self) -> bool {
         if self.unwritten.is_empty() {
             return false;
@@ -217,7 +218,7 @@ impl Running {
         self.unwritten.is_empty()
     }
 
-    /// Reaps dead children. Gives the program's end if it is among them.
+    /// Reaps dead children. Returns the program's end if it is among them.
     fn reap(&self) -> Option<ProgramEnd> {
         let mut siginfo = [0u8; 128];
         // One SIGCHLD can stand for several deaths, so the content does not matter.

@@ -8,16 +8,17 @@ use crate::sys;
 /// `PTRACE_SYSEMU`, which has the same number on all architectures that have it.
 pub(crate) const SYSEMU: u32 = 31;
 
-/// `PTRACE_SEIZE`, `PTRACE_INTERRUPT` and the event of the stop that the latter brings about
-/// (include/uapi/linux/ptrace.h).
+/// `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
 const SEIZE: u32 = 0x4206;
+/// `PTRACE_INTERRUPT`.
 pub(crate) const INTERRUPT: u32 = 0x4207;
+/// `PTRACE_EVENT_STOP`, the event of the stop that `PTRACE_INTERRUPT` causes.
 pub(crate) const EVENT_STOP: i32 = 128;
 
 /// The signal of a stop at a system call with `PTRACE_O_TRACESYSGOOD`.
 pub(crate) const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
-/// Bytes of a buffer for `struct ptrace_syscall_info`, which is shorter.
+/// The size in bytes of a buffer for `struct ptrace_syscall_info`, which is shorter.
 pub(crate) const CALL_INFO_LENGTH: usize = 128;
 
 /// Makes a request of a stopped tracee.
@@ -38,7 +39,7 @@ pub(crate) fn trace_me() -> sys::Result<()> {
     request(0, libc::PTRACE_TRACEME, 0, 0).map(drop)
 }
 
-/// Makes a tracee die with its tracer, and report system calls as [`CALL_STOP`].
+/// Sets the options that kill a tracee when its tracer ends, and that report system calls as [`CALL_STOP`].
 ///
 /// # Errors
 /// As `ptrace(2)`.
@@ -47,7 +48,7 @@ pub(crate) fn set_options(pid: i32) -> sys::Result<()> {
     request(pid, libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned())).map(drop)
 }
 
-/// Begins to trace a task that runs, which does not notice; with the options of [`set_options`].
+/// Attaches to a running task without stopping it, with the options of [`set_options`].
 ///
 /// # Errors
 /// As `ptrace(2)`.
@@ -111,7 +112,7 @@ fn bytes(registers: &mut TraceeRegisters) -> &mut [u8] {
 }
 
 /// Makes the request `PTRACE_GETREGSET` or `PTRACE_SETREGSET` for a register set (`NT_*`,
-/// include/uapi/linux/elf.h). Gives the number of bytes read or written.
+/// include/uapi/linux/elf.h). Returns the number of bytes read or written.
 ///
 /// # Errors
 /// As `ptrace(2)`.

@@ -29,8 +29,8 @@ const NOT_SET_UP: i32 = 100;
 /// Exit code of a child that panicked.
 const PANICKED: i32 = 101;
 
-/// Resets signal dispositions, the alternate stack and rseq(2) to the state in which the kernel starts
-/// a process, for the children to inherit, and maps the shared memory.
+/// Maps the shared memory, and resets the state that children inherit (signal dispositions, the alternate
+/// stack and rseq) to that of a newly executed process.
 ///
 /// # Errors
 /// [`ConversationError::Setup`] if the shared memory cannot be mapped.
@@ -51,9 +51,9 @@ pub fn prepare() -> Result<(), ConversationError> {
     shared::create().map_err(ConversationError::Setup)
 }
 
-/// Greets the host and does what it answers: runs the cases of a plan, or a program. Returns after the
-/// host has acknowledged the last message. `table` has the cases; random walks and benchmarks are
-/// looked up elsewhere.
+/// Sends Hello to the host and carries out its answer: runs the cases of a plan, or a program. Returns after
+/// the host has acknowledged the last message. `table` has the cases, except for random walks, points of the
+/// grid and benchmarks.
 ///
 /// # Errors
 /// [`ConversationError`] if the connection or the host fails.
@@ -80,8 +80,9 @@ pub fn converse<S: Read + Write + AsFd>(
     }
 }
 
-/// Runs the cases and sends the account; gives the number of cases. The messages of one case and the
-/// start of the next are one write: a packet and its interrupt take longer than most cases.
+/// Runs the cases and sends the list of their results. Returns the number of cases. The messages of one case
+/// and the start of the next are sent in one write, since a vsock packet and its interrupt take longer than
+/// most cases.
 fn run_plan<S: Read + Write>(
     stream: &mut S,
     frames: &mut FrameReader,
@@ -104,15 +105,15 @@ fn run_plan<S: Read + Write>(
             }
         }
         let start = sys::now();
-        let (messages, result, is_gone) = run_one(machine, table, index, planned);
+        let (messages, result, cleaned_up) = run_one(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
         account.push(result.kind());
         for message in messages {
             out.extend_from_slice(&message.to_frame());
         }
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
-        if !is_gone && machine.vm {
-            // The next case would share the machine with the process.
+        if !cleaned_up && machine.vm {
+            // The next case would share the machine with the process that is left.
             out.extend_from_slice(&GuestMessage::Spent { case: index }.to_frame());
             stream.write_all(&out)?;
             let other = receive(stream, frames)?;
@@ -125,8 +126,8 @@ fn run_plan<S: Read + Write>(
     Ok(cases)
 }
 
-/// Finds a case and runs it if the machine and the kernel have what it needs. Gives its messages,
-/// its result, and whether none of its processes is left.
+/// Finds a case and runs it if the machine and the kernel meet its needs. Returns its messages, its result,
+/// and whether all its processes have ended.
 fn run_one(
     machine: &Machine,
     table: &[&[Case]],
@@ -154,14 +155,14 @@ fn run_one(
     run_child(case, index, Duration::from_millis(planned.deadline_ms.into()))
 }
 
-/// Runs a case in a child process, and kills all processes that it leaves behind. Gives what
-/// [`run_one`] gives.
+/// Runs a case in a child process, and kills all processes that it leaves behind. Returns the same as
+/// [`run_one`].
 fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>, CaseResult, bool) {
     shared().clear();
     let runner = sys::getpid();
     // SAFETY: the runner has one thread.
     let child = match unsafe { sys::fork() } {
-        Ok(0) => be_child(case, index, runner),
+        Ok(0) => run_in_child(case, index, runner),
         Ok(child) => child,
         Err(error) => return (vec![], CaseResult::Broken(format!("fork: {error}")), true),
     };
@@ -181,9 +182,9 @@ fn run_child(case: &Case, index: u32, deadline: Duration) -> (Vec<GuestMessage>,
     }
 }
 
-/// The case's child: runs the check and stores the report.
-fn be_child(case: &Case, index: u32, runner: i32) -> ! {
-    // In a session of its own the child cannot signal the runner's group.
+/// Runs in the case's child: runs the check and stores the report.
+fn run_in_child(case: &Case, index: u32, runner: i32) -> ! {
+    // In a new session the child cannot signal the runner's process group.
     // SAFETY: the name is terminated, and only read.
     let ready = unsafe {
         let name = format!("case-{index}\0");
@@ -240,7 +241,7 @@ pub fn exit_panicked_child(what: &str) -> ! {
     sys::exit(PANICKED);
 }
 
-/// Waits for the child's death without reaping it. `None` if the deadline comes first.
+/// Waits until the child ends, without reaping it. `None` if the deadline passes first.
 fn await_child(child: i32, deadline: Duration) -> Option<Change> {
     let end = sys::now() + deadline;
     loop {
@@ -248,12 +249,12 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
             return Some(change);
         }
         let left = end.checked_sub(sys::now())?;
-        // Whatever this gives, the loop looks at the child again.
+        // The result does not matter, since the loop checks the child again.
         let _ = sys::sigtimedwait(sys::bit(libc::SIGCHLD), left);
     }
 }
 
-/// The child's death, if it is dead. The child stays a zombie, so that its process group ID is not
+/// How the child ended, or `None` if it runs. The child stays a zombie, so that its process group ID is not
 /// reused.
 fn peek(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -275,8 +276,8 @@ fn peek(child: i32) -> Option<Change> {
     })
 }
 
-/// Kills and reaps the child, its process group and all further descendants, which have become
-/// children of the runner, a subreaper.
+/// Kills and reaps the child, its process group and all further descendants. Orphaned descendants become
+/// children of the runner, which is a subreaper.
 ///
 /// # Errors
 /// A message if a process survives [`KILL_TIMEOUT`].
@@ -295,8 +296,8 @@ fn clean_up(child: i32, alive: bool) -> Result<(), String> {
                 let Some(left) = end.checked_sub(sys::now()) else {
                     return Err("a process of the case does not die of SIGKILL".into());
                 };
-                // A death sends SIGCHLD only to the parent, so look again after 50 ms for
-                // processes that have lost theirs since.
+                // An orphan that becomes the runner's child sends no SIGCHLD then, so check again after
+                // 50 ms.
                 let _ =
                     sys::sigtimedwait(sys::bit(libc::SIGCHLD), left.min(Duration::from_millis(50)));
             }
@@ -304,7 +305,7 @@ fn clean_up(child: i32, alive: bool) -> Result<(), String> {
     }
 }
 
-/// Kills every descendant: as PID 1 all processes, otherwise the runner's children.
+/// Kills the runner's children; if the runner is PID 1, all other processes.
 fn kill_descendants() {
     if sys::getpid() == 1 {
         let _ = sys::kill(-1, libc::SIGKILL);
@@ -324,7 +325,7 @@ fn kill_descendants() {
     }
 }
 
-/// Makes the messages and the result of a case from its child's end and report.
+/// Returns the messages and the result of a case, from how its child ended and from its report.
 fn evaluate(change: Option<Change>, report: &[u8]) -> (Vec<GuestMessage>, CaseResult) {
     let mut messages = Vec::new();
     let mut result = None;

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Memory that the runner shares with a case's child and the processes that it starts: the case's
-//! report, and records of handled signals. Both survive the death of the process that wrote them.
+//! Memory that the runner shares with a case's child and with the processes that the child starts. It holds
+//! the case's report and the records of handled signals, which survive the process that wrote them.
 
 use crate::arch::Registers;
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Most bytes of a case's report. A failure has two texts, which the protocol cuts at 16 KiB each.
+/// Maximum number of bytes of a case's report. A failure has two texts, which the protocol cuts at 16 KiB each.
 const REPORT_BYTES: usize = 64 * 1024;
 
-/// Most dispatches of a case that are recorded in full; later ones are only counted.
+/// Maximum number of dispatches of a case that are recorded in full; later ones are only counted.
 pub const RECORDED: usize = 8;
 
-/// The record of one SIGSYS, made by its handler.
+/// The record that the handler makes of a SIGSYS.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Seen {
+pub struct SigsysRecord {
     /// The whole `siginfo_t`.
     pub info: [u8; 128],
     /// The registers in the signal frame.
@@ -36,10 +36,10 @@ pub struct Shared {
     /// The number of SIGSYS handled, in all processes of the case.
     pub dispatches: AtomicU32,
     /// The number of other signals handled.
-    pub others: AtomicU32,
+    pub other_signals: AtomicU32,
     /// Words for the case's own use, such as to synchronise its processes.
     pub marks: [AtomicU64; 16],
-    seen: UnsafeCell<[Seen; RECORDED]>,
+    records: UnsafeCell<[SigsysRecord; RECORDED]>,
     report_length: AtomicU32,
     report: UnsafeCell<[u8; REPORT_BYTES]>,
 }
@@ -71,22 +71,22 @@ impl Shared {
         unsafe { start.write_bytes(0, std::mem::offset_of!(Shared, report)) };
     }
 
-    /// Counts a dispatch, and stores its record if there is space. Gives the dispatch's index.
-    pub fn record(&self, seen: &Seen) -> u32 {
+    /// Counts a dispatch, and stores its record if there is space. Returns the dispatch's index.
+    pub fn record(&self, record: &SigsysRecord) -> u32 {
         let index = self.dispatches.fetch_add(1, Ordering::SeqCst);
         if (index as usize) < RECORDED {
             // SAFETY: the counter gives each index to one handler only.
-            unsafe { (*self.seen.get())[index as usize] = *seen };
+            unsafe { (*self.records.get())[index as usize] = *record };
         }
         index
     }
 
-    /// The record of the dispatch with this index, from 0.
+    /// The record of the dispatch with this index, from 0. `None` if there is no such record.
     #[must_use]
-    pub fn seen(&self, index: usize) -> Option<Seen> {
+    pub fn sigsys_record(&self, index: usize) -> Option<SigsysRecord> {
         let count = self.dispatches.load(Ordering::SeqCst) as usize;
-        // SAFETY: the handler wrote the record before it returned, and cases ask after that.
-        (index < count.min(RECORDED)).then(|| unsafe { (*self.seen.get())[index] })
+        // SAFETY: the handler wrote the record before it returned, and cases read it after that.
+        (index < count.min(RECORDED)).then(|| unsafe { (*self.records.get())[index] })
     }
 
     /// Stores the case's messages, as frames, for the runner.

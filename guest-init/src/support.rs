@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The vocabulary of cases: arming, the handler of SIGSYS, child processes, comparisons.
+//! Functions that cases share: arming, the handler of SIGSYS, child processes, and checks of values.
 //!
-//! While the selector is at BLOCK a case may issue calls only through gates and from inside. Anything else
-//! (allocating, formatting, the C library) could issue a system call from outside, which is dispatched.
+//! While the selector is at BLOCK, a case may issue system calls only through gates and in the allowed
+//! range. Anything else (allocating, formatting, the C library) could issue a call outside the range, which
+//! is dispatched.
 
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::case::{Check, Failure};
 use crate::probe;
-use crate::shared::{Seen, shared};
+use crate::shared::{SigsysRecord, shared};
 use crate::sys::{self, Action, Change};
 use std::fmt::Debug;
 use std::sync::Mutex;
@@ -45,7 +46,7 @@ pub(crate) fn flip(value: u8) {
     SELECTOR.store(value, Ordering::SeqCst);
 }
 
-/// Arms exclusive mode with the inside part as the allowed range, and [`SELECTOR`] at ALLOW.
+/// Arms exclusive mode with [`arch::inside`] as the allowed range, and [`SELECTOR`] at ALLOW.
 pub(crate) fn arm() -> Check {
     arm_with(address(&SELECTOR))
 }
@@ -56,7 +57,7 @@ pub(crate) fn arm_with(selector: u64) -> Check {
     accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
 }
 
-/// The length of the inside part in bytes.
+/// The length of the range [`arch::inside`] in bytes.
 pub(crate) fn inside_length() -> u64 {
     let inside = arch::inside();
     inside.end - inside.start
@@ -69,36 +70,40 @@ pub(crate) fn disarm() -> Check {
 
 /// Arms or disarms, which the kernel must accept.
 pub(crate) fn accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
-    answers(mode, offset, length, selector, Ok(()))
+    set_expecting(mode, offset, length, selector, Ok(()))
 }
 
 /// Arms or disarms, which the kernel must refuse with this error.
 pub(crate) fn refused(mode: u64, offset: u64, length: u64, selector: u64, errno: i32) -> Check {
-    answers(mode, offset, length, selector, Err(sys::Errno(errno)))
+    set_expecting(mode, offset, length, selector, Err(sys::Errno(errno)))
 }
 
 /// Arms or disarms, which must give this result.
-fn answers(mode: u64, offset: u64, length: u64, selector: u64, due: sys::Result<()>) -> Check {
-    let answer = sys::set_dispatch(mode, offset, length, selector);
-    if answer == due {
+fn set_expecting(
+    mode: u64,
+    offset: u64,
+    length: u64,
+    selector: u64,
+    expected: sys::Result<()>,
+) -> Check {
+    let result = sys::set_dispatch(mode, offset, length, selector);
+    if result == expected {
         return Ok(());
     }
-    let say = |answer| match answer {
+    let text = |result| match result {
         Ok(()) => "success".to_owned(),
         Err(error) => format!("{error}"),
     };
-    Err(mismatch(
-        format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x}) = {}", say(due)),
-        say(answer),
-    ))
+    let call = format!("prctl(59, {mode:#x}, {offset:#x}, {length:#x}, {selector:#x})");
+    Err(mismatch(format!("{call} = {}", text(expected)), text(result)))
 }
 
-/// A failure by a broken promise.
+/// The failure of a check whose promise the kernel broke.
 pub(crate) fn mismatch(expected: impl Into<String>, got: impl Into<String>) -> Failure {
     Failure::Mismatch { expected: expected.into(), got: got.into() }
 }
 
-/// Makes [`Failure::Broken`] of an error during the preparation of a check.
+/// Converts an error during the preparation of a check to [`Failure::Broken`].
 pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
@@ -108,7 +113,7 @@ pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) 
     if holds { Ok(()) } else { Err(mismatch(expected, got())) }
 }
 
-/// Checks that a value is the expected one.
+/// Checks that a value is the expected one. `what` names the value.
 pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
     if got == expected {
         return Ok(());
@@ -116,7 +121,7 @@ pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Ch
     Err(mismatch(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
 }
 
-/// As [`equal`], for numbers that are best read in hexadecimal.
+/// As [`equal`], with the values in hexadecimal in the failure.
 pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
     if got == expected {
         return Ok(());
@@ -139,7 +144,7 @@ pub(crate) fn take_logs() -> Vec<String> {
     LOGS.lock().map(|mut logs| std::mem::take(&mut *logs)).unwrap_or_default()
 }
 
-impl Seen {
+impl SigsysRecord {
     fn field(&self, at: usize) -> i32 {
         i32::from_ne_bytes(std::array::from_fn(|i| self.info[at + i]))
     }
@@ -175,16 +180,16 @@ impl Seen {
     }
 }
 
-/// A dispatch, as a reaction sees it.
+/// The argument of a reaction: a dispatch.
 pub(crate) struct Dispatch<'a> {
-    /// The number of dispatches before this one, since [`forget`].
+    /// The number of dispatches before this one, since [`reset_dispatches`].
     pub(crate) index: u32,
     /// The signal frame, which the handler's return restores.
     pub(crate) frame: &'a mut Context,
 }
 
-/// A reaction to a dispatch. It runs in the handler, with the selector perhaps at BLOCK.
-pub(crate) type React = fn(Dispatch<'_>);
+/// A function that the handler of SIGSYS calls. The selector may be at BLOCK.
+pub(crate) type Reaction = fn(Dispatch<'_>);
 
 /// The address of the current reaction.
 static REACTION: AtomicUsize = AtomicUsize::new(0);
@@ -193,7 +198,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let flags = arch::current_flags();
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
-    let seen = Seen {
+    let seen = SigsysRecord {
         info,
         registers: frame.registers,
         flags,
@@ -202,13 +207,13 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     };
     let index = shared().record(&seen);
     let reaction = REACTION.load(Ordering::SeqCst);
-    // SAFETY: a `React` was stored there before the handler was installed.
-    let reaction = unsafe { std::mem::transmute::<usize, React>(reaction) };
+    // SAFETY: a `Reaction` was stored there before the handler was installed.
+    let reaction = unsafe { std::mem::transmute::<usize, Reaction>(reaction) };
     reaction(Dispatch { index, frame });
 }
 
 extern "C" fn on_other(_: i32, _: *const u8, _: *mut Context) {
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
 /// The address of the handler of SIGSYS.
@@ -216,10 +221,10 @@ pub(crate) fn handler_address() -> u64 {
     on_sigsys as *const () as u64
 }
 
-/// Reaction: none.
-pub(crate) fn keep(_: Dispatch<'_>) {}
+/// Reaction: does nothing.
+pub(crate) fn noop(_: Dispatch<'_>) {}
 
-/// Reaction: sets [`SELECTOR`] to ALLOW, so that the handler can return from outside.
+/// Reaction: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is executed.
 pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
     flip(ALLOW);
 }
@@ -231,22 +236,22 @@ pub(crate) fn reissue(dispatch: Dispatch<'_>) {
 }
 
 /// Installs the handler of SIGSYS with this reaction.
-pub(crate) fn handle(reaction: React) -> Check {
+pub(crate) fn handle(reaction: Reaction) -> Check {
     handle_as(reaction, 0, 0)
 }
 
 /// As [`handle`], with further `SA_*` flags and a mask for the handler.
-pub(crate) fn handle_as(reaction: React, flags: i32, mask: u64) -> Check {
+pub(crate) fn handle_as(reaction: Reaction, flags: i32, mask: u64) -> Check {
     handle_returning(reaction, flags, mask, arch::restorer())
 }
 
 /// As [`handle_as`], with another restorer.
-pub(crate) fn handle_returning(reaction: React, flags: i32, mask: u64, restorer: u64) -> Check {
+pub(crate) fn handle_returning(reaction: Reaction, flags: i32, mask: u64, restorer: u64) -> Check {
     REACTION.store(reaction as usize, Ordering::SeqCst);
     install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
 }
 
-/// Counts this signal in [`Shared::others`](crate::shared::Shared::others).
+/// Counts this signal in [`Shared::other_signals`](crate::shared::Shared::other_signals).
 pub(crate) fn count_signal(signal: i32) -> Check {
     install_with(signal, on_other as *const () as u64, 0, 0, arch::restorer())
 }
@@ -263,76 +268,82 @@ fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64)
 }
 
 /// Resets the number of dispatches.
-pub(crate) fn forget() {
+pub(crate) fn reset_dispatches() {
     shared().dispatches.store(0, Ordering::SeqCst);
 }
 
-/// The number of dispatches since [`forget`].
+/// The number of dispatches since [`reset_dispatches`].
 pub(crate) fn dispatches() -> u32 {
     shared().dispatches.load(Ordering::SeqCst)
 }
 
 /// Issues a call with [`SELECTOR`] at BLOCK, and sets it to ALLOW afterwards.
-pub(crate) fn blocked(gate: &Gate, regs: &Registers) -> Registers {
+pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
     flip(BLOCK);
     let after = gate.issue(regs);
     flip(ALLOW);
     after
 }
 
-/// Issues a call with BLOCK, and checks that it is dispatched once. Gives the registers after it and the
-/// record of the dispatch.
-pub(crate) fn dispatched(gate: &Gate, regs: &Registers) -> Result<(Registers, Seen), Failure> {
-    forget();
-    let after = blocked(gate, regs);
+/// Issues a call with [`SELECTOR`] at BLOCK, and checks that it is dispatched once. Returns the registers
+/// after it and the record of the dispatch.
+pub(crate) fn issue_dispatched(
+    gate: &Gate,
+    regs: &Registers,
+) -> Result<(Registers, SigsysRecord), Failure> {
+    reset_dispatches();
+    let after = issue_blocked(gate, regs);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
+    let seen =
+        shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
     Ok((after, seen))
 }
 
-/// The umask that a [`touch`] sets, and the one before it.
+/// The umask that a [`touch`] sets.
 const TOUCHED: u64 = 0o137;
+/// The umask before a [`touch`].
 const UNTOUCHED: u64 = 0o022;
 
-/// The registers of a call with a visible effect: umask(2), which is private to the process.
+/// Resets the umask and returns the registers of a *touch*: a umask(2) call, whose effect only this process
+/// sees.
 pub(crate) fn touch() -> Registers {
     let _ = touched();
     Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
 }
 
-/// The value of the result register after a dispatched [`touch`], which is the one before it.
-pub(crate) fn undone() -> i64 {
+/// The value of the result register before a [`touch`], which a dispatch must keep.
+pub(crate) fn result_before_touch() -> i64 {
     Registers::call(number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
 }
 
-/// Whether a dispatched call left the result register unchanged. The value that a known kernel bug leaves
-/// is accepted too, as `registers/general-kept` is about that bug.
-pub(crate) fn is_left(got: &Registers, at_call: &Registers) -> bool {
-    is_left_in(got.result(), at_call)
+/// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted
+/// too, since the case `registers/general-kept` checks for that bug.
+pub(crate) fn is_result_kept(got: &Registers, at_call: &Registers) -> bool {
+    is_kept_result(got.result(), at_call)
 }
 
-/// The value that the known bug `result-register-lost` leaves in the result register, on kernels that
-/// have it: until 7.3.
-pub(crate) fn left_by_dispatch() -> Option<i64> {
-    arch::LEFT_BY_DISPATCH.filter(|_| probe::machine().release < (7, 3))
+/// The value that the known bug `result-register-lost` leaves in the result register. `None` on kernels
+/// without the bug, from 7.3 on.
+pub(crate) fn result_left_by_bug() -> Option<i64> {
+    arch::RESULT_AFTER_DISPATCH_BUG.filter(|_| probe::machine().release < (7, 3))
 }
 
-/// As [`is_left`], for the value of the register.
-pub(crate) fn is_left_in(result: i64, at_call: &Registers) -> bool {
-    result == at_call.result() || left_by_dispatch() == Some(result)
+/// As [`is_result_kept`], for the value of the result register.
+pub(crate) fn is_kept_result(result: i64, at_call: &Registers) -> bool {
+    result == at_call.result() || result_left_by_bug() == Some(result)
 }
 
 /// Checks the result register after a dispatched [`touch`].
-pub(crate) fn left_undone(place: &str, got: &Registers) -> Check {
-    let due = undone();
+pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
+    let due = result_before_touch();
     ensure(
-        got.result() == due || left_by_dispatch() == Some(got.result()),
-        &format!("result register {place}: {due}"),
+        got.result() == due || result_left_by_bug() == Some(got.result()),
+        &format!("result register {when}: {due}"),
         || got.result().to_string(),
     )
 }
 
-/// Whether a [`touch`] took effect since the last call of this function.
+/// Whether a [`touch`] took effect since the last call of this function. Resets the umask.
 pub(crate) fn touched() -> bool {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[UNTOUCHED]) == Ok(TOUCHED) }
@@ -340,13 +351,13 @@ pub(crate) fn touched() -> bool {
 
 /// Checks that a touch is dispatched and has no effect.
 pub(crate) fn is_dispatched(gate: &Gate) -> Check {
-    dispatched(gate, &touch())?;
+    issue_dispatched(gate, &touch())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())
 }
 
 /// Checks that a touch, with [`SELECTOR`] as it is, takes effect and is not dispatched.
 pub(crate) fn is_executed(gate: &Gate) -> Check {
-    forget();
+    reset_dispatches();
     let regs = touch();
     let after = gate.issue(&regs);
     was_executed(after.result())
@@ -354,9 +365,9 @@ pub(crate) fn is_executed(gate: &Gate) -> Check {
 
 /// As [`is_executed`], with the selector at BLOCK.
 pub(crate) fn is_executed_despite_block(gate: &Gate) -> Check {
-    forget();
+    reset_dispatches();
     let regs = touch();
-    let after = blocked(gate, &regs);
+    let after = issue_blocked(gate, &regs);
     was_executed(after.result())
 }
 
@@ -368,29 +379,29 @@ fn was_executed(result: i64) -> Check {
 
 /// Runs a function in a child and gives the child's end. The result of the function is the exit code.
 ///
-/// The child shares this process's memory on a stack of its own, and this process waits, as with
-/// vfork(2). Without a copy of the memory this takes an eighth of the time in an emulated machine.
-/// Signal dispositions, mask and dispatch belong to the child. The selector is shared, and is set to
-/// ALLOW afterwards.
-pub(crate) fn subject<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
+/// The child shares this process's memory on a separate stack, and this process waits, as with vfork(2). In
+/// an emulated machine this takes an eighth of the time of a fork, as no memory is copied. The child has its
+/// own signal dispositions, mask and dispatch configuration. The selector is shared, and is set to ALLOW
+/// afterwards.
+pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure> {
     extern "C" fn enter<F: FnOnce() -> i32>(slot: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let slot = unsafe { &mut *(slot as *mut Option<F>) };
         sys::exit(slot.take().map_or(97, |run| run()))
     }
     let mut slot = Some(run);
-    let stack = stack_for(enter::<F>, &raw mut slot as u64)?;
+    let stack = prepare_task_stack(enter::<F>, &raw mut slot as u64)?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), stack, 0, 0];
     // SAFETY: the stack is prepared and stays mapped.
     let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
     flip(ALLOW);
     let child = child.map_err(broken("clone"))?;
-    end_of(i32::try_from(child).map_err(broken("clone"))?)
+    wait_change(i32::try_from(child).map_err(broken("clone"))?)
 }
 
-/// Starts a child with its own memory, without waiting for it.
-pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
+/// Forks a child that runs a function and exits with its result. Returns the child's process id.
+pub(crate) fn spawn_child(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
     // SAFETY: cases that fork have one thread, or a child that takes no locks.
     match unsafe { sys::fork() }.map_err(broken("fork"))? {
         0 => {
@@ -402,46 +413,47 @@ pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<i32, Failure> {
     }
 }
 
-/// Waits for the next change of a child.
-pub(crate) fn end_of(child: i32) -> Result<Change, Failure> {
+/// Waits until a child ends or, if it is traced, stops.
+pub(crate) fn wait_change(child: i32) -> Result<Change, Failure> {
     let waited = sys::wait(child, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
 
 /// Checks that a child exited with 0.
-pub(crate) fn ends_well(change: Change) -> Check {
+pub(crate) fn expect_success(change: Change) -> Check {
     equal("the child", change.to_string(), Change::Exited(0).to_string())
 }
 
 /// Checks that a child was killed by this signal, after exactly `handled` dispatches were handled and no
 /// other signal was.
-pub(crate) fn is_killed(change: Change, signal: i32, handled: u32) -> Check {
+pub(crate) fn expect_killed(change: Change, signal: i32, handled: u32) -> Check {
     ensure(
         matches!(change, Change::Killed { signal: by, .. } if by == signal),
         &format!("the process is killed by {}", sys::signal_name(signal)),
         || format!("it {change}"),
     )?;
     equal("handlers of SIGSYS run", dispatches(), handled)?;
-    equal("handlers of other signals run", shared().others.load(Ordering::SeqCst), 0)
+    equal("handlers of other signals run", shared().other_signals.load(Ordering::SeqCst), 0)
 }
 
-/// The exit code of a child: 0 for true.
-pub(crate) fn code(good: bool) -> i32 {
-    i32::from(!good)
+/// The exit code for a child's success or failure: 0 for true, 1 for false.
+pub(crate) fn exit_code(success: bool) -> i32 {
+    i32::from(!success)
 }
 
 /// Maps zeroed pages.
-pub(crate) fn pages(count: usize) -> Result<*mut u8, Failure> {
+pub(crate) fn map_pages(count: usize) -> Result<*mut u8, Failure> {
     sys::map(count * PAGE, false).map_err(broken("mmap"))
 }
 
-/// Changes the protection of pages from [`pages`].
+/// Changes the protection of pages from [`map_pages`].
 pub(crate) fn protect(start: *mut u8, count: usize, protection: i32) -> Check {
     // SAFETY: cases pass pages that nothing else uses.
     unsafe { sys::protect(start, count * PAGE, protection) }.map_err(broken("mprotect"))
 }
 
-/// Waits until another task sets a mark to this value. Marks are words of [`Shared`](crate::shared::Shared).
+/// Waits until another task sets a mark to this value. Marks are words of
+/// [`Shared`](crate::shared::Shared).
 pub(crate) fn await_mark(mark: usize, value: u64) {
     while shared().marks[mark].load(Ordering::SeqCst) != value {
         sys::sched_yield();
@@ -458,7 +470,7 @@ pub(crate) fn mark(mark: usize) -> u64 {
     shared().marks[mark].load(Ordering::SeqCst)
 }
 
-/// The number that the kernel reads from this value of the number register.
+/// The system call number that the kernel reads from this value of the number register.
 pub(crate) fn seen_number(register: u64) -> i32 {
     let number = register & (u64::MAX >> (64 - arch::NUMBER_BITS));
     (number as u32).cast_signed()
@@ -469,17 +481,20 @@ pub(crate) fn number(call: i64) -> u64 {
     call.cast_unsigned()
 }
 
-/// Maps and prepares the stack of a task in this process's memory; gives its first stack pointer. The
-/// stack is never freed, as nothing reports when the task has left it.
-pub(crate) fn stack_for(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
+/// Maps the stack of a task that shares this process's memory, and prepares it to call `run`. Returns the
+/// first stack pointer. The stack is never freed, since nothing reports when the task has left it.
+pub(crate) fn prepare_task_stack(
+    run: extern "C" fn(u64) -> u64,
+    argument: u64,
+) -> Result<u64, Failure> {
     const PAGES: usize = 16;
     // SAFETY: newly mapped, and zeroed.
-    let stack = unsafe { std::slice::from_raw_parts_mut(pages(PAGES)?, PAGES * PAGE) };
+    let stack = unsafe { std::slice::from_raw_parts_mut(map_pages(PAGES)?, PAGES * PAGE) };
     Ok(arch::prepare_stack(stack, run, argument))
 }
 
-/// Starts a thread without the C library. It has no thread-local storage of its own, so it must neither
-/// allocate nor panic.
+/// Starts a thread without the C library. The thread shares its creator's thread-local storage, so it must
+/// neither allocate nor panic.
 pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Result<u64, Failure> {
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
@@ -487,7 +502,7 @@ pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Res
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
-    let arguments = [u64::from(flags.cast_unsigned()), stack_for(run, argument)?, 0, 0];
+    let arguments = [u64::from(flags.cast_unsigned()), prepare_task_stack(run, argument)?, 0, 0];
     // SAFETY: the stack is prepared and stays mapped.
     sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) }).map_err(broken("clone"))
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! System calls from the allowed range, which work while dispatch is armed and the selector is at
-//! BLOCK. The functions do not allocate, and use neither `errno` nor the C library, except where they
-//! say so.
+//! System calls in the allowed range, which work while dispatch is armed and the selector is at BLOCK. The
+//! functions do not allocate and use neither `errno` nor the C library, unless their documentation says so.
 
 use crate::arch;
 use std::ops::Range;
@@ -63,7 +62,7 @@ pub fn split(value: i64) -> Result<u64> {
 /// Issues a system call with up to six arguments.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// As the call requires.
@@ -79,6 +78,7 @@ fn word(value: i32) -> u64 {
     i64::from(value).cast_unsigned()
 }
 
+/// A result that is a process id or a descriptor; -1 if it is neither.
 fn pid_of(value: u64) -> i32 {
     i32::try_from(value).unwrap_or(-1)
 }
@@ -100,7 +100,7 @@ pub fn gettid() -> i32 {
 /// `fork(2)` without the C library's `atfork` handlers.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// The process must have one thread, or the child must take no locks.
@@ -121,16 +121,16 @@ pub fn exit(code: i32) -> ! {
 /// The change of a process that `wait4(2)` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It exited with this code.
+    /// The process exited with this code.
     Exited(i32),
-    /// A signal killed it.
+    /// A signal killed the process.
     Killed {
         /// The signal.
         signal: i32,
-        /// Whether it dumped core, or would have.
+        /// Whether the signal dumps core (`WCOREDUMP`).
         core: bool,
     },
-    /// It stopped. The signal is in the low 8 bits, the ptrace event above.
+    /// The process stopped. The low 8 bits are the signal; the bits above are the ptrace event.
     Stopped(i32),
 }
 
@@ -153,11 +153,11 @@ impl std::fmt::Display for Change {
         match self {
             Change::Exited(code) => write!(f, "exited with {code}"),
             Change::Killed { signal, .. } => write!(f, "killed by {}", signal_name(*signal)),
-            Change::Stopped(what) if what >> 8 == 0 => {
-                write!(f, "stopped with {}", signal_name(*what))
+            Change::Stopped(stop) if stop >> 8 == 0 => {
+                write!(f, "stopped with {}", signal_name(*stop))
             }
-            Change::Stopped(what) => {
-                write!(f, "stopped with {}, event {}", signal_name(what & 0xff), what >> 8)
+            Change::Stopped(stop) => {
+                write!(f, "stopped with {}, event {}", signal_name(stop & 0xff), stop >> 8)
             }
         }
     }
@@ -190,7 +190,7 @@ pub fn signal_name(signal: i32) -> String {
 /// `wait4(2)`, repeated after EINTR. `None` with `WNOHANG` if no child has changed.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
     let mut status = 0i32;
     loop {
@@ -209,7 +209,7 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
 /// `kill(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_kill, &[word(pid), word(signal)]) }.map(drop)
@@ -218,7 +218,7 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 /// `tgkill(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.
     unsafe { call(libc::SYS_tgkill, &[word(pid), word(tid), word(signal)]) }.map(drop)
@@ -227,7 +227,7 @@ pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
 /// `prctl(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// As the option requires.
@@ -242,7 +242,7 @@ pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 /// Arms or disarms dispatch with raw arguments.
 ///
 /// # Errors
-/// As `task_set_syscall_user_dispatch()` says.
+/// The error that `task_set_syscall_user_dispatch()` returns.
 pub fn set_dispatch(mode: u64, offset: u64, length: u64, selector: u64) -> Result<()> {
     // SAFETY: the kernel only reads the selector, and survives a bad address.
     unsafe { prctl(PR_SET_SYSCALL_USER_DISPATCH, mode, offset, length, selector) }.map(drop)
@@ -267,7 +267,7 @@ pub use arch::SA_RESTORER;
 /// `rt_sigaction(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// The handler's address must be that of a signal handler.
@@ -284,10 +284,10 @@ pub fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// `rt_sigprocmask(2)`. Gives the previous mask.
+/// `rt_sigprocmask(2)`. Returns the previous mask.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn sigmask(how: i32, mask: u64) -> Result<u64> {
     let mut old = 0u64;
     // SAFETY: reads and writes the two masks, 8 bytes each.
@@ -319,7 +319,7 @@ pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
 /// `sigaltstack(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// The memory must stay mapped as long as handlers can run on it.
@@ -336,7 +336,7 @@ pub unsafe fn sigaltstack(start: u64, length: u64, flags: i32) -> Result<()> {
 /// Maps anonymous memory, readable and writable.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
     let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
     map_at(0, length, kind | libc::MAP_ANONYMOUS, -1)
@@ -345,7 +345,7 @@ pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
 /// Maps a file from its start, readable and writable.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: no caller passes MAP_FIXED, so the kernel picks free addresses.
@@ -355,7 +355,7 @@ pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> 
 /// `mmap(2)` with all six arguments.
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// With `MAP_FIXED`, nothing may use the memory that is replaced.
@@ -368,7 +368,7 @@ pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
 /// `mprotect(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// Nothing may access the memory in a way that the new protection forbids.
@@ -380,7 +380,7 @@ pub unsafe fn protect(start: *mut u8, length: usize, protection: i32) -> Result<
 /// `munmap(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 ///
 /// # Safety
 /// Nothing may use the memory afterwards.
@@ -403,14 +403,14 @@ pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
 /// Opens an empty file in memory (`memfd_create(2)`).
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn memory_file() -> Result<i32> {
     // SAFETY: the string is terminated.
     unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
 }
 
-/// Mounts a file system without a mount point, and gives the descriptor of the mount. Closing that
-/// unmounts it.
+/// Mounts a file system without a mount point, and returns the descriptor of the mount. Closing the
+/// descriptor unmounts it.
 ///
 /// # Errors
 /// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
@@ -430,7 +430,7 @@ pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
 /// `close(2)`
 ///
 /// # Errors
-/// As the kernel says.
+/// The error that the kernel returns.
 pub fn close(fd: i32) -> Result<()> {
     // SAFETY: touches no memory; callers pass descriptors that they own.
     unsafe { call(libc::SYS_close, &[word(fd)]) }.map(drop)

@@ -36,25 +36,26 @@ pub(crate) struct Tracee {
     pub(crate) pid: i32,
 }
 
-/// Called in a tracee: stops it until the tracer resumes it.
+/// Stops the calling tracee by SIGSTOP until its tracer resumes it.
 pub(crate) fn pause_for_tracer() {
     let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
 }
 
-/// Exit code of a child that may not be traced, as in some containers.
+/// Exit code of a child for which `PTRACE_TRACEME` fails, as in some containers.
 const NOT_TRACED: i32 = 98;
 
 impl Tracee {
-    /// Starts a tracee that calls `run`, and waits for its first [`pause_for_tracer`].
+    /// Forks a tracee that calls `run` and exits with its result. Waits for its first
+    /// [`pause_for_tracer`].
     pub(crate) fn start(run: impl FnOnce() -> i32) -> Result<Tracee, Failure> {
-        let pid = start(|| {
+        let pid = spawn_child(|| {
             if ptrace::trace_me().is_err() {
                 return NOT_TRACED;
             }
             run()
         })?;
         let tracee = Tracee { pid };
-        let first = end_of(pid)?;
+        let first = wait_change(pid)?;
         if first == Change::Exited(NOT_TRACED) {
             return Err(Failure::Broken("PTRACE_TRACEME is refused".into()));
         }
@@ -65,19 +66,20 @@ impl Tracee {
         Ok(tracee)
     }
 
-    /// Traces a task that runs, a child or a thread of one, and stops it.
+    /// Attaches to a running task, a child or a thread of one, and stops it.
     pub(crate) fn seize(pid: i32) -> Result<Tracee, Failure> {
         ptrace::seize(pid).map_err(broken("PTRACE_SEIZE"))?;
         let tracee = Tracee { pid };
         tracee.interrupt()?;
-        equal("the seized task", end_of(pid)?, Tracee::INTERRUPTED)?;
+        equal("the seized task", wait_change(pid)?, Tracee::INTERRUPTED)?;
         Ok(tracee)
     }
 
-    /// The stop that [`Tracee::interrupt`] brings about.
+    /// The stop that [`Tracee::interrupt`] causes.
     pub(crate) const INTERRUPTED: Change = Change::Stopped(libc::SIGTRAP | ptrace::EVENT_STOP << 8);
 
-    /// Has a seized task stop, now or after the stop that it is in.
+    /// Stops a seized task (`PTRACE_INTERRUPT`). If it is stopped already, it stops again when it is
+    /// resumed.
     pub(crate) fn interrupt(&self) -> Check {
         self.request(ptrace::INTERRUPT, 0, 0).map_err(broken("PTRACE_INTERRUPT")).map(drop)
     }
@@ -90,17 +92,17 @@ impl Tracee {
     /// Resumes the tracee by `request`, delivering `signal`, and waits for its next change.
     pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
-        end_of(self.pid)
+        wait_change(self.pid)
     }
 
     fn expect(&self, request: u32, signal: i32, stop: i32) -> Check {
         let got = self.run(request, signal)?;
         let due = Change::Stopped(stop);
-        let say = |change: Change| match change {
+        let describe = |change: Change| match change {
             Change::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),
             other => other.to_string(),
         };
-        ensure(got == due, &format!("the tracee: {}", say(due)), || say(got))
+        ensure(got == due, &format!("the tracee: {}", describe(due)), || describe(got))
     }
 
     /// Resumes the tracee, and checks that it stops next for the signal `due`.
@@ -113,7 +115,8 @@ impl Tracee {
         self.expect(request, signal, CALL_STOP)
     }
 
-    /// Resumes the tracee, and checks that it stops next at this side of the system call `call`.
+    /// Resumes the tracee, and checks that it stops next at the entry or exit (`side`) of the system call
+    /// with the number `call`.
     pub(crate) fn expect_call(
         &self,
         request: u32,
@@ -127,10 +130,12 @@ impl Tracee {
         equal("number of the call", got, call)
     }
 
+    /// The general registers.
     pub(crate) fn registers(&self) -> Result<TraceeRegisters, Failure> {
         ptrace::registers(self.pid).map_err(broken("PTRACE_GETREGSET"))
     }
 
+    /// Sets the general registers.
     pub(crate) fn set_registers(&self, registers: &TraceeRegisters) -> Check {
         ptrace::set_registers(self.pid, registers).map_err(broken("PTRACE_SETREGSET"))
     }
@@ -143,12 +148,12 @@ impl Tracee {
         Ok(bytes)
     }
 
-    /// Sets a register set from bytes as [`Tracee::register_set`] gives them.
+    /// Sets a register set from bytes as [`Tracee::register_set`] returns them.
     pub(crate) fn set_register_set(&self, kind: i32, bytes: &[u8]) -> Check {
         self.regset(libc::PTRACE_SETREGSET, kind, &mut bytes.to_vec()).map(drop)
     }
 
-    /// Reads or writes a register set; gives the number of bytes.
+    /// Reads or writes a register set; returns the number of bytes.
     fn regset(&self, request: u32, kind: i32, bytes: &mut [u8]) -> Result<usize, Failure> {
         ptrace::regset(self.pid, request, kind, bytes)
             .map_err(broken("PTRACE_GETREGSET or PTRACE_SETREGSET"))
@@ -165,12 +170,12 @@ impl Tracee {
         })
     }
 
-    /// Reads the dispatch configuration with these arguments of the request.
+    /// Reads the dispatch configuration by a request with this size and address.
     pub(crate) fn get_at(&self, size: u64, address: u64) -> sys::Result<u64> {
         self.request(request(PTRACE_GET_DISPATCH), size, address)
     }
 
-    /// Sets the dispatch configuration with these arguments of the request.
+    /// Sets the dispatch configuration by a request with this size and address.
     pub(crate) fn set_at(&self, size: u64, address: u64) -> sys::Result<u64> {
         self.request(request(PTRACE_SET_DISPATCH), size, address)
     }
@@ -194,7 +199,7 @@ impl Tracee {
     /// Kills and reaps the tracee.
     pub(crate) fn kill(&self) -> Check {
         sys::kill(self.pid, libc::SIGKILL).map_err(broken("kill"))?;
-        while let Change::Stopped(_) = end_of(self.pid)? {}
+        while let Change::Stopped(_) = wait_change(self.pid)? {}
         Ok(())
     }
 }

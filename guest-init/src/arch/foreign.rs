@@ -47,7 +47,7 @@ pub fn escape_program() -> &'static [u8] {
 /// # Safety
 /// Always safe on this architecture.
 #[cfg(not(target_arch = "x86_64"))]
-pub unsafe fn set_block(_: u64) -> crate::sys::Result<()> {
+pub unsafe fn set_thread_register(_: u64) -> crate::sys::Result<()> {
     Ok(())
 }
 

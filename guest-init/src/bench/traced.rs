@@ -32,7 +32,7 @@ pub(super) fn sysemu() -> Check {
     let mut stops = 0;
     loop {
         ptrace::request(tracee.pid, SYSEMU, 0, 0).map_err(unmet("PTRACE_SYSEMU"))?;
-        let stop = end_of(tracee.pid)?;
+        let stop = wait_change(tracee.pid)?;
         ensure(stop == Change::Stopped(CALL_STOP), "the tracee stops at a call", || {
             format!("it {stop}")
         })?;

@@ -56,27 +56,27 @@ fn modes_refused() -> Check {
 
 fn filter_decides() -> Check {
     const ERRNO: i32 = 77;
-    handle(keep)?;
-    let kill = subject(|| {
+    handle(noop)?;
+    let kill = run_vforked(|| {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
         let _ = arch::gate().issue(&umask());
         0
     })?;
-    is_killed(kill, libc::SIGSYS, 0)?;
-    let error = subject(|| {
+    expect_killed(kill, libc::SIGSYS, 0)?;
+    let error = run_vforked(|| {
         if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
             return 99;
         }
-        code(arch::gate().issue(&umask()).result() == -i64::from(ERRNO))
+        exit_code(arch::gate().issue(&umask()).result() == -i64::from(ERRNO))
     })?;
-    ends_well(error)?;
+    expect_success(error)?;
     equal("SIGSYS handled", dispatches(), 0)?;
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask());
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_code", seen.code(), FROM_FILTER)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
@@ -90,7 +90,7 @@ fn tracer_sees_calls() -> Check {
         let executed = touched();
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        code(executed && !touched())
+        exit_code(executed && !touched())
     })?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
@@ -113,7 +113,7 @@ fn requests_refused() -> Check {
     let due = if release() < REQUESTS_SINCE { libc::EIO } else { libc::EINVAL };
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        code(is_executed_despite_block(&arch::gate()).is_ok())
+        exit_code(is_executed_despite_block(&arch::gate()).is_ok())
     })?;
     let config = [EXCLUSIVE, address(&SELECTOR), arch::inside().start, inside_length()];
     let at = config.as_ptr() as u64;
@@ -121,5 +121,5 @@ fn requests_refused() -> Check {
         equal("reading the configuration", tracee.get_at(size, at), Err(Errno(due)))?;
         equal("setting the configuration", tracee.set_at(size, at), Err(Errno(due)))?;
     }
-    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }

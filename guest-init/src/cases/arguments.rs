@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         "arguments/range-across-4-gib-32",
         "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
         SET,
-        on!("x86_64", narrow::range_across_compat_limit),
+        on!("x86_64", compat_programs::range_across_compat_limit),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::PROGRAMS_OF_32_BITS),
@@ -97,7 +97,7 @@ const EINVAL: i32 = libc::EINVAL;
 const EFAULT: i32 = libc::EFAULT;
 
 fn unknown_mode_refused() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let inside = arch::inside();
     for mode in [3, 4, 0xff, 0x100, 0x7fff_ffff, 1 << 32, 1 << 32 | 1, 1 << 63 | 1, u64::MAX] {
         refused(mode, 0, 0, 0, EINVAL)?;
@@ -107,7 +107,7 @@ fn unknown_mode_refused() -> Check {
 }
 
 fn off_refuses_arguments() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let selector = address(&SELECTOR);
     for (offset, length, selector) in
@@ -120,7 +120,7 @@ fn off_refuses_arguments() -> Check {
 }
 
 fn off_disarms() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     disarm()?;
     arm()?;
     is_dispatched(&arch::gate())?;
@@ -146,7 +146,7 @@ fn zero_offset_any_length() -> Check {
 }
 
 fn wrapping_range_refused() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let selector = address(&SELECTOR);
     for (offset, length) in [
         (1, 0),
@@ -170,7 +170,7 @@ fn wrapping_range_refused() -> Check {
 }
 
 fn inclusive_range_checked() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let selector = address(&SELECTOR);
     for (offset, length) in [
         (0, 0),
@@ -192,7 +192,7 @@ fn inclusive_range_checked() -> Check {
 }
 
 fn kernel_selector_refused() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let inside = arch::inside();
     for selector in [arch::KERNEL_ADDRESS, arch::KERNEL_BIT, u64::MAX] {
         refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
@@ -202,7 +202,7 @@ fn kernel_selector_refused() -> Check {
 }
 
 fn unmapped_selector_accepted() -> Check {
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     for selector in [1, 0xfff, page as u64] {
         arm_with(selector)?;
@@ -219,7 +219,7 @@ fn range_checked_before_selector() -> Check {
 }
 
 fn refusal_keeps_configuration() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let inside = arch::inside();
     let other = AtomicU8::new(ALLOW);
@@ -243,14 +243,14 @@ fn refusal_keeps_configuration() -> Check {
 }
 
 fn rearming_replaces() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     is_dispatched(&arch::gate())?;
     // A new selector: the value of the old one no longer matters.
     let other = AtomicU8::new(ALLOW);
     arm_with(address(&other))?;
     is_executed_despite_block(&arch::gate())?;
-    forget();
+    reset_dispatches();
     let regs = touch();
     other.store(BLOCK, Ordering::SeqCst);
     let _ = arch::gate().issue(&regs);

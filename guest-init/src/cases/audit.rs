@@ -6,7 +6,7 @@ use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys;
 
-/// Message types and constants of include/uapi/linux/audit.h.
+// Message types and constants of include/uapi/linux/audit.h.
 const SET: u16 = 1001;
 const ADD_RULE: u16 = 1011;
 const DELETE_RULE: u16 = 1012;
@@ -24,16 +24,16 @@ const HEADER: usize = 16;
 /// word.
 const RULE_WORDS: usize = 3 + 64 * 4 + 1;
 
-/// Time limit for a record, which kauditd sends.
-const PATIENCE_MS: i32 = 5000;
+/// Time limit in milliseconds for a record, which the thread kauditd sends.
+const RECORD_TIMEOUT_MS: i32 = 5000;
 
-/// Enabled audit, with a rule that records a system call of every task that starts from now on.
+/// Audit, enabled with a rule that records a system call of every task that starts from now on.
 pub(crate) struct Audit {
     socket: i32,
     call: i64,
     /// The texts of the system call records so far.
     records: Vec<String>,
-    on: bool,
+    enabled: bool,
 }
 
 impl Audit {
@@ -48,9 +48,9 @@ impl Audit {
             let error = std::io::Error::last_os_error();
             return Err(Failure::Broken(format!("audit's socket: {error}")));
         }
-        let mut audit = Audit { socket, call, records: Vec::new(), on: true };
-        // An earlier case may have left this rule: see `switch_off`.
-        let _ = audit.ask(DELETE_RULE, &rule(FILTER_TASK, NEVER, None));
+        let mut audit = Audit { socket, call, records: Vec::new(), enabled: true };
+        // An earlier case may have left this rule: see `disable`.
+        let _ = audit.request(DELETE_RULE, &rule(FILTER_TASK, NEVER, None));
         audit
             .set(1, sys::getpid())
             .and_then(|()| audit.add(&rule(FILTER_EXIT, ALWAYS, Some(call))))
@@ -88,14 +88,14 @@ impl Audit {
 
     /// Disables audit.
     pub(crate) fn stop(mut self) -> Check {
-        self.switch_off().map_err(broken("switching audit off"))
+        self.disable().map_err(broken("switching audit off"))
     }
 
-    /// Once audit was enabled, every new task is audited, even without rules, which would change the
-    /// entry path of later cases. So a rule that exempts new tasks stays. The other rule stays too, as
-    /// removing it takes long.
-    fn switch_off(&mut self) -> sys::Result<()> {
-        if !std::mem::take(&mut self.on) {
+    /// Disables audit and leaves a rule that exempts new tasks. Without the rule the kernel would still audit
+    /// every new task, which changes the entry path in later cases. The rule that records stays too, since
+    /// its removal takes long.
+    fn disable(&mut self) -> sys::Result<()> {
+        if !std::mem::take(&mut self.enabled) {
             return Ok(());
         }
         let rule = self.add(&rule(FILTER_TASK, NEVER, None));
@@ -104,7 +104,7 @@ impl Audit {
 
     /// Adds a rule, unless it exists already.
     fn add(&mut self, rule: &[u32]) -> sys::Result<()> {
-        match self.ask(ADD_RULE, rule) {
+        match self.request(ADD_RULE, rule) {
             Err(sys::Errno(libc::EEXIST)) => Ok(()),
             answer => answer,
         }
@@ -119,11 +119,11 @@ impl Audit {
             0,
             pid.cast_unsigned(),
         ]);
-        self.ask(SET, &status)
+        self.request(SET, &status)
     }
 
-    /// Sends a message and waits for its acknowledgement.
-    fn ask(&mut self, kind: u16, words: &[u32]) -> sys::Result<()> {
+    /// Sends a request and waits for its acknowledgement.
+    fn request(&mut self, kind: u16, words: &[u32]) -> sys::Result<()> {
         const REQUEST_ACKNOWLEDGED: u16 = 5; // NLM_F_REQUEST | NLM_F_ACK
         let length = HEADER + words.len() * 4;
         let mut message = Vec::with_capacity(length);
@@ -151,7 +151,7 @@ impl Audit {
         let mut poll = libc::pollfd { fd: self.socket, events: libc::POLLIN, revents: 0 };
         // SAFETY: writes at most the structure and the buffer.
         let length = unsafe {
-            if libc::poll(&raw mut poll, 1, PATIENCE_MS) != 1 {
+            if libc::poll(&raw mut poll, 1, RECORD_TIMEOUT_MS) != 1 {
                 return Err(sys::Errno(libc::ETIMEDOUT));
             }
             let fd = u64::from(self.socket.cast_unsigned());
@@ -160,7 +160,7 @@ impl Audit {
                 &[fd, message.as_mut_ptr() as u64, message.len() as u64, 0, 0, 0],
             )?
         };
-        // The header's length of a record is wrong (audit_log_end()); the packet's length is right.
+        // The length in the header of a record is wrong (audit_log_end()), so use the packet's length.
         message.truncate(usize::try_from(length).unwrap_or(0));
         if message.len() < HEADER + 4 {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        let _ = self.switch_off();
+        let _ = self.disable();
         let _ = sys::close(self.socket);
     }
 }

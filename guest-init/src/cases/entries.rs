@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
         "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers \
          are kept, and its handler returns by the kernel's page without a dispatch",
         "do_el0_svc_compat()",
-        on!("aarch64", entries::narrow),
+        on!("aarch64", entries::aarch32),
     )
     .only(Only { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
     outside_core(

@@ -133,7 +133,7 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 /// Their argument: the umask that is set already.
 const MASK: u64 = 0o111;
 
-/// Sets the umask, which the tasks of a sandbox share with this process; gives the previous one.
+/// Sets the umask, which the tasks of a sandbox share with this process; returns the previous one.
 pub(crate) fn file_mask(mask: u64) -> sys::Result<u64> {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mask]) }
@@ -202,10 +202,10 @@ pub(crate) fn signals_from_outside() -> Check {
         // SAFETY: takes no pointers.
         let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
         let fd = fd.map_err(broken("pidfd_open"))?;
-        let sender = start(|| send(fd))?;
+        let sender = spawn_child(|| send(fd))?;
         let finished = sandbox.finish();
         as_due(engine, finished, ALIEN)?;
-        ends_well(end_of(sender)?)?;
+        expect_success(wait_change(sender)?)?;
         signals += sandbox.signals();
     }
     ensure(signals > 0, "signals from outside arrive", || "none did".into())

@@ -26,13 +26,13 @@ pub(super) const CASES: &[Case] = &[
     case("inheritance/thread", "a new thread is not armed, its creator still is", COPY, thread),
     case(
         "inheritance/threads-independent",
-        "each thread has a configuration of its own",
+        "each thread has its own configuration",
         "task_set_syscall_user_dispatch()",
         threads_independent,
     ),
     case(
         "inheritance/off-is-own",
-        "OFF of one thread, or of a child that shares its memory, leaves all others armed",
+        "OFF in one thread, or in a child that shares its memory, leaves all others armed",
         "task_set_syscall_user_dispatch()",
         off_is_own,
     ),
@@ -45,14 +45,14 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "inheritance/child-reads-off",
-        "a forked child's configuration says mode off",
+        "a forked child's configuration has mode OFF",
         "syscall_user_dispatch_get_config()",
         child_reads_off,
     )
     .features(CONFIGURED),
     case(
         "inheritance/child-reads-nothing-stale",
-        "a forked child's configuration says nothing of its parent's range and selector",
+        "a forked child's configuration does not contain its parent's range and selector",
         COPY,
         child_reads_nothing_stale,
     )
@@ -74,20 +74,20 @@ extern "C" fn call_outside(_: u64) -> u64 {
 fn child_was_not_armed() -> Check {
     equal("SIGSYS handled in the child", dispatches(), 0)?;
     ensure(mark(0) == 1, "the child's call is executed", || match mark(0) {
-        0 => "the child did not come back from it".into(),
-        _ => "it was not".into(),
+        0 => "the call did not return".into(),
+        _ => "it was dispatched".into(),
     })?;
     is_dispatched(&arch::gate())
 }
 
 fn fork() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let child = start(|| {
+    let child = spawn_child(|| {
         flip(BLOCK);
         i32::try_from(call_outside(0)).unwrap_or(1)
     })?;
-    ends_well(end_of(child)?)?;
+    expect_success(wait_change(child)?)?;
     child_was_not_armed()
 }
 
@@ -98,14 +98,14 @@ fn shares_memory(flags: i32) -> u64 {
 fn shared_child(answer: i64) -> Check {
     flip(ALLOW);
     let child = sys::split(answer).map_err(broken("clone"))?;
-    ends_well(end_of(i32::try_from(child).map_err(broken("clone"))?)?)?;
+    expect_success(wait_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
     child_was_not_armed()
 }
 
 fn vfork() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let stack = stack_for(call_outside, 0)?;
+    let stack = prepare_task_stack(call_outside, 0)?;
     let arguments = [shares_memory(libc::SIGCHLD), stack, 0, 0];
     flip(BLOCK);
     // SAFETY: the stack was prepared and stays.
@@ -113,9 +113,9 @@ fn vfork() -> Check {
 }
 
 fn clone3() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let stack = stack_for(call_outside, 0)?;
+    let stack = prepare_task_stack(call_outside, 0)?;
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The child
     // starts at the end of the prepared stack.
     let size = 0x1000;
@@ -129,9 +129,9 @@ fn clone3() -> Check {
 }
 
 fn thread() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let stack = stack_for(call_outside, 0)?;
+    let stack = prepare_task_stack(call_outside, 0)?;
     let flags = libc::CLONE_VM
         | libc::CLONE_FS
         | libc::CLONE_FILES
@@ -149,11 +149,12 @@ fn thread() -> Check {
     child_was_not_armed()
 }
 
+/// The selector of another thread.
 static OTHER: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// Arms with [`OTHER`], then issues a call at each odd value of mark 0 and increments the mark. Mark 1
-/// gets the fate of the call: 1 for executed, 2 for dispatched.
-extern "C" fn armed_otherwise(_: u64) -> u64 {
+/// Arms with [`OTHER`], then issues a call at each odd value of mark 0 and increments the mark. Sets mark 1
+/// to 1 if the call was executed, and to 2 if it was dispatched.
+extern "C" fn armed_with_other(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
@@ -175,9 +176,9 @@ extern "C" fn armed_otherwise(_: u64) -> u64 {
 const ROUNDS: u64 = 4;
 
 fn threads_independent() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    spawn_thread(armed_otherwise, 0)?;
+    spawn_thread(armed_with_other, 0)?;
     while mark(0) == 0 {
         sys::sched_yield();
     }
@@ -201,14 +202,15 @@ fn threads_independent() -> Check {
     disarm()
 }
 
-/// Orders for [`sibling`], in mark 2.
+/// Commands for [`controlled_thread`], in mark 2.
 const ARM: u64 = 1;
 const DISARM: u64 = 2;
 const CALL: u64 = 3;
 
-/// A thread that obeys the order in mark 2 for each odd value of mark 0: 1 when done. It arms with [`OTHER`], and leaves
-/// in mark 1 what its call became: 1 executed, 2 dispatched; 3 what went wrong.
-extern "C" fn sibling(_: u64) -> u64 {
+/// A thread that carries out the command in mark 2 at each odd value of mark 0 and increments the mark. It
+/// arms with [`OTHER`]. Mark 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
+/// failed.
+extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
@@ -232,10 +234,10 @@ extern "C" fn sibling(_: u64) -> u64 {
     0
 }
 
-/// Has [`sibling`] obey these orders, and gives what became of the last call.
-fn order(round: &mut u64, orders: &[u64]) -> u64 {
-    for order in orders {
-        set_mark(2, *order);
+/// Makes [`controlled_thread`] carry out these commands. Returns mark 1, the result of its last call.
+fn command(round: &mut u64, commands: &[u64]) -> u64 {
+    for command in commands {
+        set_mark(2, *command);
         set_mark(0, 2 * *round + 1);
         await_mark(0, 2 * *round + 2);
         *round += 1;
@@ -244,26 +246,26 @@ fn order(round: &mut u64, orders: &[u64]) -> u64 {
 }
 
 fn off_is_own() -> Check {
-    const FATE: &str = "the other thread's call, 1 executed, 2 dispatched";
-    handle(keep)?;
+    const OUTCOME: &str = "the other thread's call, 1 executed, 2 dispatched";
+    handle(noop)?;
     arm()?;
     OTHER.store(BLOCK, Ordering::SeqCst);
-    spawn_thread(sibling, 0)?;
+    spawn_thread(controlled_thread, 0)?;
     let mut round = 0;
-    equal(FATE, order(&mut round, &[ARM, CALL]), 2)?;
-    // That of another thread.
-    equal(FATE, order(&mut round, &[DISARM, CALL]), 1)?;
+    equal(OUTCOME, command(&mut round, &[ARM, CALL]), 2)?;
+    // OFF in another thread.
+    equal(OUTCOME, command(&mut round, &[DISARM, CALL]), 1)?;
     is_dispatched(&arch::gate())?;
-    // That of a child, which shares memory or not.
-    let off = || code(sys::set_dispatch(OFF, 0, 0, 0).is_ok());
-    ends_well(subject(off)?)?;
-    ends_well(end_of(start(off)?)?)?;
+    // OFF in a child that shares memory, and in one that does not.
+    let off = || exit_code(sys::set_dispatch(OFF, 0, 0, 0).is_ok());
+    expect_success(run_vforked(off)?)?;
+    expect_success(wait_change(spawn_child(off)?)?)?;
     is_dispatched(&arch::gate())?;
-    // That of the first thread.
-    equal(FATE, order(&mut round, &[ARM, CALL]), 2)?;
+    // OFF in the first thread.
+    equal(OUTCOME, command(&mut round, &[ARM, CALL]), 2)?;
     disarm()?;
     is_executed_despite_block(&arch::gate())?;
-    equal(FATE, order(&mut round, &[CALL]), 2)
+    equal(OUTCOME, command(&mut round, &[CALL]), 2)
 }
 
 /// The exit code of the executed program.
@@ -271,9 +273,10 @@ pub(crate) const EXECUTED: u8 = 23;
 
 fn exec_disarms() -> Check {
     let fd = program()?;
-    handle(keep)?;
-    let end = subject(|| {
-        // Without a selector: if it stayed armed, every call would be dispatched, without a handler.
+    handle(noop)?;
+    let end = run_vforked(|| {
+        // Without a selector every call of a program that stayed armed would be dispatched, and SIGSYS has
+        // no handler there.
         if arm_with(0).is_err() {
             return 99;
         }
@@ -283,7 +286,7 @@ fn exec_disarms() -> Check {
     equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
 }
 
-/// A file with a program that exits with [`EXECUTED`] if its calls are executed.
+/// Creates a file with a program that exits with [`EXECUTED`] if its calls are executed.
 pub(crate) fn program() -> Result<i32, Failure> {
     let image = arch::tiny_program(EXECUTED);
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -298,7 +301,7 @@ pub(crate) fn program() -> Result<i32, Failure> {
     Ok(fd)
 }
 
-/// Executes that program; returns only on failure.
+/// Executes the program in this file; returns only on failure.
 pub(crate) fn execute(fd: i32) {
     let none = [0u64];
     let list = none.as_ptr() as u64;
@@ -313,7 +316,7 @@ pub(crate) fn execute(fd: i32) {
 }
 
 fn failed_exec_keeps() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let none = [0u64];
     let list = none.as_ptr() as u64;
@@ -342,9 +345,9 @@ fn child_reads_off() -> Check {
     equal("mode", child_config()?.mode, OFF)
 }
 
-/// The parent keeps what it has.
+/// Also checks that the parent stays armed.
 fn child_reads_nothing_stale() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     equal("the child's configuration", child_config()?, Config::default())?;
     is_dispatched(&arch::gate())
 }

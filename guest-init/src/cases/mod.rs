@@ -51,7 +51,7 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-/// The checks that this architecture alone has.
+/// The checks that only this architecture has.
 #[cfg(target_arch = "aarch64")]
 use aarch64 as own;
 #[cfg(target_arch = "s390x")]
@@ -59,9 +59,9 @@ use s390x as own;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as own;
 
-/// The check of a case that not all architectures can compile. `on!("x86_64", MODULE::FUNCTION)` is in the
-/// architecture's own folder; `on!(not "x86_64", ...)` is in a file for all others; `on!(cfg CFG, ...)` is
-/// in a file that `CFG` includes. Elsewhere it is [`elsewhere`], which is never planned.
+/// Names a check that is compiled only for some architectures; for others the check is [`elsewhere`].
+/// `on!("x86_64", MODULE::FUNCTION)` is a check in the folder of that architecture, `on!(not "x86_64", ...)`
+/// one in a file for all other architectures, and `on!(cfg CFG, ...)` one in a file that `CFG` includes.
 macro_rules! on {
     (cfg $cfg:ident, $($check:tt)::+) => {{
         #[cfg($cfg)]
@@ -96,9 +96,9 @@ macro_rules! on {
 }
 use on;
 
-/// The check of a case on architectures that do not have it.
+/// The check of a case on architectures that do not run it. It is never planned.
 fn elsewhere() -> Check {
-    Err(Failure::Broken("this case is one of another architecture".into()))
+    Err(Failure::Broken("this case belongs to another architecture".into()))
 }
 
 /// Every case, in the order in which they run.

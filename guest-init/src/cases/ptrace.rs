@@ -61,7 +61,7 @@ pub(super) const CASES: &[Case] = &[
     .only(STEPS),
     outside_core(
         "ptrace/step-allowed",
-        "a single step over an allowed call stops behind it",
+        "a single step over an allowed call stops after it",
         EXIT,
         on!(not "riscv64", stepping::step_allowed),
     )
@@ -75,14 +75,14 @@ pub(super) const CASES: &[Case] = &[
     .only(STEPS),
     case(
         "ptrace/suppressed-signal",
-        "if the tracer suppresses SIGSYS the program goes on behind the call, its number kept",
+        "if the tracer suppresses SIGSYS, the program continues after the call with its registers kept",
         "syscall_rollback()",
         suppressed_signal,
     )
     .known_bugs(&["result-register-lost"]),
     case(
         "ptrace/reads-configuration",
-        "the configuration that is read is the one that was set, and zero after OFF",
+        "a tracer reads the configuration that was set, and zeros after OFF",
         GET,
         reads_configuration,
     )
@@ -103,27 +103,27 @@ pub(super) const CASES: &[Case] = &[
     .features(CONFIGURED),
     case(
         "ptrace/validates-configuration",
-        "what prctl refuses the tracer is refused too, and nothing changes",
+        "the kernel refuses a tracer the same configurations as prctl, and nothing changes",
         SET,
         validates_configuration,
     )
     .features(CONFIGURED),
     case(
         "ptrace/set-at-entry",
-        "arming at the entry of a call leaves that call alone and dispatches the next",
+        "if a tracer arms at the entry of a call, that call is executed and the next is dispatched",
         SET,
         set_at_entry,
     )
     .features(CONFIGURED),
     case(
         "ptrace/siginfo-told",
-        "at the stop for SIGSYS the tracer is told the call's number, address and architecture",
+        "at the stop for SIGSYS the tracer reads the call's number, address and architecture",
         "ptrace_getsiginfo()",
         siginfo_told,
     ),
     case(
         "ptrace/killed-exit-event",
-        "for a call whose selector kills the tracer sees no signal, only the exit with SIGSYS",
+        "for a call that kills by its selector the tracer sees no signal, only the exit by SIGSYS",
         "force_exit_sig()",
         killed_exit_event,
     ),
@@ -131,21 +131,22 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/tracer-32",
         "a 32-bit tracer reads and sets the configuration of a 64-bit tracee in all its 64 bits",
         "compat_ptrace_request()",
-        on!("x86_64", narrow::tracer),
+        on!("x86_64", compat_programs::tracer),
     )
     .features(CONFIGURED_IA32)
     .only(Only::PROGRAMS_OF_32_BITS),
     outside_core(
         "ptrace/tracee-32",
-        "a 64-bit tracer sets and reads all 64 bits of a 32-bit tracee's configuration, and they count",
+        "a 64-bit tracer sets and reads all 64 bits of a 32-bit tracee's configuration, and they take \
+         effect",
         "syscall_user_dispatch_set_config()",
-        on!("x86_64", narrow::tracee),
+        on!("x86_64", compat_programs::tracee),
     )
     .features(CONFIGURED_IA32)
     .only(Only::PROGRAMS_OF_32_BITS),
     case(
         "ptrace/inclusive-restores",
-        "an inclusive configuration that was read can be set again and is the same",
+        "an inclusive configuration that a tracer reads can be set again with the same effect",
         GET,
         inclusive_restores,
     )
@@ -153,9 +154,9 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["inclusive-get-set"]),
 ];
 
-/// A tracee that arms, stops for its tracer, and issues a touch with this selector value.
+/// Starts a tracee that arms, stops for its tracer, and issues a touch with this selector value.
 pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
-    handle(keep)?;
+    handle(noop)?;
     Tracee::start(|| {
         let regs = touch();
         if arm().is_err() {
@@ -166,8 +167,8 @@ pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
         let got = arch::gate().issue(&regs);
         flip(ALLOW);
         let executed = touched();
-        let kept = is_left(&got, &regs);
-        code(executed == (selector == ALLOW) && kept != executed)
+        let kept = is_result_kept(&got, &regs);
+        exit_code(executed == (selector == ALLOW) && kept != executed)
     })
 }
 
@@ -175,14 +176,14 @@ fn no_call_stops() -> Check {
     let tracee = caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
 pub(super) fn next_call_stops() -> Check {
     let tracee = caller(BLOCK)?;
-    // The dispatched call of the first round is not traced: the flag that it leaves for its exit must
-    // not suppress the stops of the next call.
+    // In the second round the dispatched call is resumed by PTRACE_CONT. The flag that a dispatch leaves for
+    // its exit (`on_dispatch`) must not suppress the stops of the next call.
     for first in [SYSCALL, CONT] {
         let tracee = if first == SYSCALL { &tracee } else { &caller(BLOCK)? };
         tracee.expect_signal(first, 0, libc::SIGSYS)?;
@@ -191,7 +192,7 @@ pub(super) fn next_call_stops() -> Check {
         equal("kind of stop", tracee.info_kind()?, InfoKind::Exit)?;
         tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
         tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
-        ends_well(tracee.run(CONT, 0)?)?;
+        expect_success(tracee.run(CONT, 0)?)?;
     }
     equal("SIGSYS handled", dispatches(), 2)
 }
@@ -200,7 +201,7 @@ fn no_emulation_stop() -> Check {
     let tracee = caller(BLOCK)?;
     tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
     equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
-    // The handler's return stops, so SYSEMU was in force.
+    // The handler's sigreturn stops, which shows that SYSEMU was in effect.
     tracee.expect_call(SYSEMU, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     tracee.kill()
@@ -213,8 +214,8 @@ fn killed_without_stops() -> Check {
         log(format!("the stop is of kind {:?}", tracee.info_kind()?));
         tracee.kill()?;
     }
-    is_killed(end, libc::SIGSYS, 0)?;
-    // Calls that are executed still show both.
+    expect_killed(end, libc::SIGSYS, 0)?;
+    // Executed calls still stop at entry and exit.
     next_call_stops()
 }
 
@@ -223,9 +224,9 @@ fn suppressed_signal() -> Check {
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    equal("result's register at SIGSYS", at.result.cast_signed(), undone())?;
+    equal("result's register at SIGSYS", at.result.cast_signed(), result_before_touch())?;
     // The tracee itself checks the result register after the call.
-    ends_well(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
@@ -253,7 +254,7 @@ fn reads_configuration() -> Check {
         pause_for_tracer();
         let third = disarm();
         pause_for_tracer();
-        code(first.and(second).and(third).is_ok())
+        exit_code(first.and(second).and(third).is_ok())
     })?;
     let stop = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
     equal("configuration before arming", tracee.config()?, Config::default())?;
@@ -267,7 +268,7 @@ fn reads_configuration() -> Check {
     equal("setting", tracee.set(&armed()), Ok(()))?;
     stop()?;
     equal("configuration after OFF", tracee.config()?, Config::default())?;
-    ends_well(tracee.run(CONT, 0)?)
+    expect_success(tracee.run(CONT, 0)?)
 }
 
 fn checks_size_and_address() -> Check {
@@ -280,7 +281,7 @@ fn checks_size_and_address() -> Check {
     })?;
     let mut config = [0u64; 8];
     let good = config.as_mut_ptr() as u64;
-    let bad = pages(1)?;
+    let bad = map_pages(1)?;
     protect(bad, 1, libc::PROT_NONE)?;
     let both = |size, address| [tracee.get_at(size, address), tracee.set_at(size, address)];
     for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
@@ -302,25 +303,25 @@ fn checks_size_and_address() -> Check {
 }
 
 fn arms_tracee() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         let gate = arch::gate();
         pause_for_tracer();
         let first = is_dispatched(&gate).and_then(|()| is_executed(&gate));
         pause_for_tracer();
         let second = is_executed_despite_block(&gate);
-        code(first.and(second).is_ok())
+        exit_code(first.and(second).is_ok())
     })?;
     equal("setting", tracee.set(&armed()), Ok(()))?;
     is_executed_despite_block(&arch::gate())?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     equal("setting", tracee.set(&Config::default()), Ok(()))?;
-    ends_well(tracee.run(CONT, 0)?)
+    expect_success(tracee.run(CONT, 0)?)
 }
 
 fn validates_configuration() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = caller(BLOCK)?;
     let good = armed();
     let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT);
@@ -339,11 +340,11 @@ fn validates_configuration() -> Check {
         equal("configuration after it", tracee.config()?, good)?;
     }
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)
 }
 
 fn set_at_entry() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         let regs = touch();
         flip(BLOCK);
@@ -353,13 +354,13 @@ fn set_at_entry() -> Check {
         let _ = arch::gate().issue(&regs);
         let second = touched();
         flip(ALLOW);
-        code(first && !second)
+        exit_code(first && !second)
     })?;
     tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
     equal("setting", tracee.set(&armed()), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
@@ -376,8 +377,8 @@ fn siginfo_told() -> Check {
     equal_hex("si_call_addr", address, arch::gate().after())?;
     equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
     equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
-    equal("bytes behind si_arch", info[8..].iter().all(|word| *word == 0), true)?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)
+    equal("bytes after si_arch", info[8..].iter().all(|word| *word == 0), true)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)
 }
 
 fn killed_exit_event() -> Check {
@@ -391,13 +392,13 @@ fn killed_exit_event() -> Check {
     tracee
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
         .map_err(broken("PTRACE_GETEVENTMSG"))?;
-    equal("signal that the exit tells of", status & 0x7f, 31)?;
-    is_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
+    equal("signal in the exit status", status & 0x7f, 31)?;
+    expect_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
 }
 
 /// An inclusive configuration that is read and set again has the same effect.
 fn inclusive_restores() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let gate = arch::gate();
     let tracee = Tracee::start(|| {
         let regs = touch();
@@ -409,7 +410,7 @@ fn inclusive_restores() -> Check {
             flip(ALLOW);
             touched()
         };
-        code(armed && !effect(&gate) && effect(&arch::second_gate()))
+        exit_code(armed && !effect(&gate) && effect(&arch::second_gate()))
     })?;
     let read = tracee.config()?;
     log(format!("read: {read:x?}"));
@@ -418,6 +419,6 @@ fn inclusive_restores() -> Check {
     equal("setting what was read", again, Ok(()))?;
     equal("configuration after it", after, read)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }

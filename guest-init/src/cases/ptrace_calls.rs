@@ -76,9 +76,9 @@ fn call_info_set() -> Check {
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     let set = set_call(&tracee, libc::SYS_getpid, 0);
     equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
-    ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    forget();
+    reset_dispatches();
     let selector = shared_selector()?;
     let tracee = Tracee::start(|| {
         let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
@@ -89,7 +89,7 @@ fn call_info_set() -> Check {
         let _ = touched();
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        code(touched() && got.result() == 0o022)
+        exit_code(touched() && got.result() == 0o022)
     })?;
     loop {
         tracee.expect_call_stop(SYSCALL, 0)?;
@@ -102,7 +102,7 @@ fn call_info_set() -> Check {
     equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
     selector.store(ALLOW, Ordering::SeqCst);
-    ends_well(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
@@ -118,8 +118,8 @@ const GO: usize = 0;
 const WAITS: usize = 1;
 
 fn seized_interrupt() -> Check {
-    handle(keep)?;
-    let child = start(|| {
+    handle(noop)?;
+    let child = spawn_child(|| {
         let regs = touch();
         if arm().is_err() {
             return 99;
@@ -132,7 +132,7 @@ fn seized_interrupt() -> Check {
         }
         let got = arch::gate().issue(&regs);
         flip(ALLOW);
-        code(!touched() && is_left(&got, &regs))
+        exit_code(!touched() && is_result_kept(&got, &regs))
     })?;
     await_mark(WAITS, 1);
     let tracee = Tracee::seize(child)?;
@@ -151,7 +151,7 @@ fn seized_interrupt() -> Check {
     tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-    let end = end_of(child)?;
+    let end = wait_change(child)?;
     equal("the program", end, Change::Exited(0))?;
     equal("SIGSYS handled", dispatches(), 1)
 }

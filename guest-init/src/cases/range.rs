@@ -62,13 +62,13 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Arms with a range, issues a [`touch`] with BLOCK, and gives whether the kernel executed it.
+/// Arms with a range, issues a [`touch`] with BLOCK, and returns whether the kernel executed it.
 fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
     handle(flip_to_allow)?;
     let regs = touch();
-    forget();
+    reset_dispatches();
     accepted(mode, start, length, address(&SELECTOR))?;
-    let _ = blocked(gate, &regs);
+    let _ = issue_blocked(gate, &regs);
     disarm()?;
     match (dispatches(), touched()) {
         (0, true) => Ok(true),
@@ -171,29 +171,29 @@ fn inclusive() -> Check {
 }
 
 fn inclusive_outside_not_read() -> Check {
-    handle(keep)?;
-    let page = pages(1)?;
+    handle(noop)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     let other = arch::second_gate();
-    let end = subject(|| {
+    let end = run_vforked(|| {
         if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
-        code(is_executed(&other).is_ok())
+        exit_code(is_executed(&other).is_ok())
     })?;
-    ends_well(end)?;
+    expect_success(end)?;
     // A call from within the range must read the selector, and be killed.
-    let end = subject(|| {
+    let end = run_vforked(|| {
         if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
-        code(is_executed(&arch::gate()).is_ok())
+        exit_code(is_executed(&arch::gate()).is_ok())
     })?;
-    is_killed(end, libc::SIGSEGV, 0)
+    expect_killed(end, libc::SIGSEGV, 0)
 }
 
 fn no_selector() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let gate = arch::gate();
     let regs = touch();
     arm_with(0)?;
@@ -208,16 +208,16 @@ fn no_selector() -> Check {
 }
 
 fn prctl_too() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let off = Registers::call(number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
-    let (_, seen) = dispatched(&arch::gate(), &off)?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
     is_dispatched(&arch::gate())
 }
 
 fn vdso_fallback() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let Some(vdso) = vdso::find() else {
         return Err(Failure::Unmet("a vDSO".into()));
     };
@@ -226,14 +226,15 @@ fn vdso_fallback() -> Check {
     };
     let mut time = libc::timespec { tv_sec: -7, tv_nsec: -7 };
     arm()?;
-    forget();
+    reset_dispatches();
     flip(BLOCK);
     // The vDSO has no data on a process's CPU time, so its function issues a system call.
     // SAFETY: the function is clock_gettime() of the vDSO, and the structure is live.
     let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     flip(ALLOW);
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = crate::shared::shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen =
+        crate::shared::shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
     ensure(vdso.range.contains(&seen.call_address()), "si_call_addr in the vDSO", || {
         format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)
@@ -242,7 +243,7 @@ fn vdso_fallback() -> Check {
     // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
     let call = Registers::call(number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
-    ensure(is_left_in(answer.into(), &call), &format!("result: {}", call.result()), || {
+    ensure(is_kept_result(answer.into(), &call), &format!("result: {}", call.result()), || {
         answer.to_string()
     })
 }

@@ -5,7 +5,7 @@
 use super::on;
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Need, Only, all_but, case};
-use crate::shared::{Seen, shared};
+use crate::shared::{SigsysRecord, shared};
 use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Arch;
@@ -58,8 +58,8 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["restart-number", "result-register-lost"]),
     case(
         "registers/flags-kept",
-        "every arithmetic flag or condition survives, and the handler begins with x86-64's direction \
-         flag clear",
+        "a dispatch keeps every arithmetic flag or condition code, and on x86-64 the handler begins with \
+         the direction flag clear",
         RETURN,
         on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
     )
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86_FLAGS),
     case(
         "registers/alignment-flag-kept",
-        "the flag of alignment checks is in the frame and set again behind the call",
+        "the flag of alignment checks is in the frame and set again after the call",
         RETURN,
         on!("x86_64", registers::alignment_flag_kept),
     )
@@ -149,7 +149,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "registers/next-instruction-honoured",
-        "the program goes on where the handler says",
+        "the program continues at the address that the handler sets",
         RETURN,
         next_instruction_honoured,
     ),
@@ -183,38 +183,38 @@ fn overwrite(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
-/// Issues a dispatched call whose handler overwrites the floating point registers, and gives their state
+/// Issues a dispatched call whose handler overwrites the floating point registers, and returns their state
 /// after it. `call` is the address of the system call instruction of `issue`. Checks that the general
 /// registers are unchanged.
-pub(super) fn behind_overwriting_handler<State>(
+pub(super) fn after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,
 ) -> Result<State, Failure> {
     handle(overwrite)?;
     arm()?;
     let regs = pattern();
-    forget();
+    reset_dispatches();
     flip(BLOCK);
     let (got, after) = issue(&regs);
     flip(ALLOW);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
     Ok(after)
 }
 
-/// Every register except those that the system call instruction may overwrite.
+/// Checks every register except those that the system call instruction may overwrite.
 fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let due = if reg == Reg::Sp { sp } else { regs[reg] };
-        if reg != Reg::RESULT || !is_left(got, regs) {
+        if reg != Reg::RESULT || !is_result_kept(got, regs) {
             equal_hex(&format!("{reg:?} {place}"), got[reg], due)?;
         }
     }
     Ok(())
 }
 
-/// Checks the registers that the system call instruction may overwrite: no other values may be there.
+/// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
 fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
     let values = Reg::SCRATCH.map(|reg| got[reg]);
     let due = regs.scratch_after(after);
@@ -223,7 +223,12 @@ fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Che
     })
 }
 
-pub(super) fn round_trip(regs: &Registers, got: &Registers, seen: &Seen, after: u64) -> Check {
+pub(super) fn round_trip(
+    regs: &Registers,
+    got: &Registers,
+    seen: &SigsysRecord,
+    after: u64,
+) -> Check {
     let sp = got[Reg::Sp];
     kept_in("in the frame", &seen.registers, regs, sp)?;
     kept_in("after the handler", got, regs, sp)?;
@@ -231,14 +236,14 @@ pub(super) fn round_trip(regs: &Registers, got: &Registers, seen: &Seen, after: 
     equal_hex("next instruction", got[Reg::NEXT], after)
 }
 
-/// Checks that every register is unchanged, except for the value that a known bug leaves in the result
+/// Checks that a dispatch changes no register, except for the value that a known bug leaves in the result
 /// register.
 pub(super) fn others_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
         let regs = pattern();
-        let (got, seen) = dispatched(&gate, &regs)?;
+        let (got, seen) = issue_dispatched(&gate, &regs)?;
         round_trip(&regs, &got, &seen, gate.after())?;
         scratch_in("in the frame", &seen.registers, &regs, gate.after())?;
         scratch_in("after the handler", &got, &regs, gate.after())?;
@@ -249,14 +254,14 @@ pub(super) fn others_kept() -> Check {
 fn general_kept() -> Check {
     others_kept()?;
     let regs = pattern();
-    let (got, seen) = dispatched(&arch::gate(), &regs)?;
+    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     let result = |place: &str| format!("{:?} {place}", Reg::RESULT);
     equal_hex(&result("in the frame"), seen.registers[Reg::RESULT], regs[Reg::RESULT])?;
     equal_hex(&result("after the handler"), got[Reg::RESULT], regs[Reg::RESULT])
 }
 
 fn number_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let gate = arch::gate();
     for number in [
@@ -271,7 +276,7 @@ fn number_kept() -> Check {
         (-i64::from(libc::ENOSYS)).cast_unsigned(),
         (-i64::from(libc::EINTR)).cast_unsigned(),
     ] {
-        let (got, seen) = dispatched(&gate, &Registers::call(number, [0; 6]))?;
+        let (got, seen) = issue_dispatched(&gate, &Registers::call(number, [0; 6]))?;
         equal_hex("number in the frame", seen.registers[Reg::NUMBER], number)?;
         equal_hex("number after the handler", got[Reg::NUMBER], number)?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
@@ -279,8 +284,8 @@ fn number_kept() -> Check {
     Ok(())
 }
 
-/// Reaction: continues after the call even if the kernel has moved the frame back to restart it.
-fn leave_behind(dispatch: Dispatch<'_>) {
+/// Reaction: continues after the call even if the kernel prepared the frame to restart the call.
+fn skip_restart(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::gate().after();
 }
 
@@ -289,11 +294,11 @@ fn restart_numbers_kept() -> Check {
     arm()?;
     // include/linux/errno.h: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK.
     for flags in [0, libc::SA_RESTART] {
-        handle_as(leave_behind, flags, 0)?;
+        handle_as(skip_restart, flags, 0)?;
         for code in [-512i64, -513, -514, -516] {
             let mut regs = touch();
             regs[Reg::RESULT] = code.cast_unsigned();
-            let (_, seen) = dispatched(&gate, &regs)?;
+            let (_, seen) = issue_dispatched(&gate, &regs)?;
             let at = format!("of {code} with flags {flags:#x} in the frame");
             let got = seen.registers;
             equal(&format!("{:?} {at}", Reg::RESULT), got.result(), code)?;
@@ -303,6 +308,7 @@ fn restart_numbers_kept() -> Check {
     Ok(())
 }
 
+/// Reaction: sets the result register to mark 0.
 fn inject(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::RESULT] = mark(0);
 }
@@ -313,7 +319,7 @@ fn injected_result() -> Check {
     for result in [0, 1, -1, -4, -38, -512, -513, -514, -516, -4095, i64::MIN, 0x1234_5678_9abc] {
         set_mark(0, result.cast_unsigned());
         let regs = pattern();
-        let (got, seen) = dispatched(&arch::gate(), &regs)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         equal("result", got.result(), result)?;
         kept_in("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
         equal_hex("next instruction", got[Reg::NEXT], arch::gate().after())?;
@@ -326,6 +332,7 @@ fn edited(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
 
+/// Reaction: changes every register as [`edited`] does.
 fn edit(dispatch: Dispatch<'_>) {
     for reg in Reg::ALL {
         let registers = &mut dispatch.frame.registers;
@@ -339,7 +346,7 @@ fn edits_honoured() -> Check {
     let mut regs = pattern();
     // From the pattern to its inverse, and back.
     for _ in 0..2 {
-        let (got, seen) = dispatched(&arch::gate(), &regs)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         for reg in Reg::ALL {
             regs[reg] = edited(reg, seen.registers[reg]);
             let due = regs[reg] & reg.changeable_bits();
@@ -349,6 +356,7 @@ fn edits_honoured() -> Check {
     Ok(())
 }
 
+/// Reaction: continues at [`arch::Gate::elsewhere`].
 fn go_elsewhere(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::gate().elsewhere();
 }
@@ -357,7 +365,7 @@ fn next_instruction_honoured() -> Check {
     handle(go_elsewhere)?;
     arm()?;
     let regs = pattern();
-    let (got, seen) = dispatched(&arch::gate(), &regs)?;
+    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     equal_hex("next instruction", got[Reg::NEXT], arch::gate().elsewhere())?;
     kept_in("after the handler", &got, &regs, got[Reg::Sp])?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
@@ -366,14 +374,14 @@ fn next_instruction_honoured() -> Check {
 fn call_reissued() -> Check {
     handle(reissue)?;
     arm()?;
-    let (got, _) = dispatched(&arch::gate(), &touch())?;
+    let (got, _) = issue_dispatched(&arch::gate(), &touch())?;
     ensure(touched(), "the call takes effect", || "it had none".into())?;
     equal("its result", got.result(), 0o022)
 }
 
 pub(super) fn no_effect() -> Check {
-    handle(keep)?;
-    let page = pages(1)?;
+    handle(noop)?;
+    let page = map_pages(1)?;
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let me = u64::from(sys::getpid().cast_unsigned());
     let kill = libc::SIGKILL.cast_unsigned().into();
@@ -397,10 +405,10 @@ pub(super) fn no_effect() -> Check {
     let _ = touched();
     for (call, arguments) in calls.iter().chain(arch::MORE_CALLS) {
         let regs = Registers::call(number(*call), *arguments);
-        let (got, seen) = dispatched(&arch::gate(), &regs)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         equal("si_syscall", i64::from(seen.number()), *call)?;
         ensure(
-            is_left(&got, &regs),
+            is_result_kept(&got, &regs),
             &format!("result register after the call: {}", regs.result()),
             || got.result().to_string(),
         )?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Calls that the kernel restarts: each restart reads the selector again, for the same address.
+//! Calls that the kernel restarts. Each restart is dispatched or executed by the selector's value at that
+//! time.
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
@@ -18,21 +19,21 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "restart/dispatched-anew",
-        "an interrupted call that restarts without a handler is dispatched if BLOCK came meanwhile",
+        "an interrupted call that restarts without a handler is dispatched if the selector is BLOCK by then",
         RESTART,
         dispatched_anew,
     )
     .known_bugs(&["result-register-lost"]),
     outside_core(
         "restart/sleep-goes-on-in-handler",
-        "an interrupted sleep is dispatched as restart_syscall, and a handler that issues that \
-         sleeps the rest",
+        "an interrupted sleep is dispatched as restart_syscall, and a handler that issues restart_syscall \
+         sleeps for the remaining time",
         RESTART,
         sleep_goes_on_in_handler,
     ),
     outside_core(
         "restart/sleep-ends-with-handler",
-        "a restart_syscall that is issued again after its handler is EINTR, as after any handler",
+        "a restart_syscall that is issued again after the handler returns EINTR, as after any handler",
         "restore_sigcontext()",
         sleep_ends_with_handler,
     )
@@ -42,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     outside_core(
         "restart/stopped-sleep",
-        "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if BLOCK came meanwhile",
+        "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK by then",
         RESTART,
         stopped_sleep,
     ),
@@ -54,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "restart/failed-stays-failed",
-        "an interrupted call that does not restart is EINTR, whatever the selector says by then",
+        "an interrupted call that does not restart returns EINTR, whatever the selector's value",
         "handle_signal()",
         failed_stays_failed,
     ),
@@ -77,16 +78,16 @@ fn empty_pipe() -> Result<u64, Failure> {
     Ok(u64::from(ends[0].cast_unsigned()))
 }
 
-/// A tracee that has issued this call with ALLOW, and is stopped for the SIGUSR1 that interrupted it. The
-/// tracer sends the signal at the entry of the call, so it always arrives in time. `good` judges the
-/// registers after the call. Also gives a time before the call began. The tracee leaves the
-/// time after the call in mark [`AWAKE`].
+/// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the tracee,
+/// stopped for the signal, and a time before the call began. The signal is sent at the stop for the entry of
+/// the call, so that it always interrupts the call. `good` checks the registers after the call. The tracee
+/// stores the time after the call in mark [`AWAKE`].
 fn interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
     good: impl FnOnce(&Registers) -> bool,
 ) -> Result<(Tracee, Duration), Failure> {
-    forget();
+    reset_dispatches();
     let tracee = Tracee::start(|| {
         if arm_with(address(selector)).is_err() {
             return 99;
@@ -95,7 +96,7 @@ fn interrupted(
         let got = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
         set_mark(AWAKE, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
-        code(good(&got))
+        exit_code(good(&got))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
@@ -104,21 +105,21 @@ fn interrupted(
     Ok((tracee, entered))
 }
 
-/// Mark: when the tracee came back from its call, in nanoseconds.
+/// The mark with the time at which the tracee's call returned, in nanoseconds.
 const AWAKE: usize = 5;
 
 /// Checks that there was one dispatch: of this call, from the gate, with this value in the number
 /// register.
 fn dispatch_of(call: i64, register: i64) -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), call)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
     equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
 }
 
-/// Checks the same for a sleep that continues as `restart_syscall(2)`.
+/// As [`dispatch_of`], for a sleep that continues as `restart_syscall(2)`.
 fn is_restart() -> Check {
     dispatch_of(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
@@ -127,14 +128,14 @@ fn is_restart() -> Check {
 static LONG: [i64; 2] = [10, 0];
 
 fn dispatched_anew() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGUSR1)?;
     let selector = shared_selector()?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
     let fork = u64::from(libc::SIGCHLD.cast_unsigned());
-    // The error of each when it is interrupted (include/linux/errno.h): ERESTARTSYS, ERESTARTNOHAND,
-    // ERESTARTNOINTR (`copy_process()`).
+    // The internal error codes of these interrupted calls (include/linux/errno.h): ERESTARTSYS,
+    // ERESTARTNOHAND, ERESTARTNOINTR (`copy_process()`).
     for (call, arguments) in [
         (libc::SYS_read, [pipe, &raw const byte as u64, 1]),
         (libc::SYS_rt_sigsuspend, [&raw const NOTHING as u64, 8, 0]),
@@ -151,14 +152,14 @@ fn dispatched_anew() -> Check {
         })?;
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
-        ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+        expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
         dispatch_of(call, call)?;
-        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         for (reg, due) in Reg::ARGUMENTS.into_iter().zip(arguments) {
             equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], due)?;
         }
     }
-    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 0)
+    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 0)
 }
 
 /// An empty signal mask.
@@ -169,17 +170,16 @@ fn sleep(time: &[i64; 2]) -> Registers {
     Registers::call(number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
-/// Durations as `struct timespec`, each ten times the one before: on a busy machine a short sleep may end
-/// before the kernel looks at pending signals, or before the tracer lets the tracee go on.
+/// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep may end
+/// before the kernel checks for pending signals, or before the tracer resumes the tracee.
 static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// A sleep that is interrupted, is let go on by `go_on` to the end of the tracee, and must not be over
-/// before its time. `go_on` gives the time at which it let the tracee go for the last time: at least
-/// half of the sleep must be left then, for else one that is cut short could not be told from a whole
-/// one, and a longer one is tried. The result of the sleep must be `due`.
+/// Checks that an interrupted sleep returns `due` and does not end before its time. `resume` runs the
+/// stopped tracee to its end and returns the time at which it resumed the tracee last. If less than half of
+/// the sleep remained then, a sleep that was cut short could not be recognised, so a longer sleep is tried.
 fn sleeps_whole(
     due: i64,
-    go_on: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
+    resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
 ) -> Check {
     for time in &SHORT {
         let selector = shared_selector()?;
@@ -190,40 +190,40 @@ fn sleeps_whole(
             tracee.kill()?;
             continue;
         }
-        let let_go = go_on(&tracee, selector)?;
+        let resumed = resume(&tracee, selector)?;
         let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
         let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
         let (until, awake) = (entered + time, Duration::from_nanos(mark(AWAKE)));
-        if due == 0 && let_go + time / 2 > until {
+        if due == 0 && resumed + time / 2 > until {
             continue;
         }
         return ensure(due != 0 || awake >= until, &format!("a sleep until {until:?}"), || {
-            format!("let go on at {let_go:?}, awake at {awake:?}")
+            format!("resumed at {resumed:?}, awake at {awake:?}")
         });
     }
     Err(Failure::Broken("the machine is too busy to interrupt a sleep of three seconds".into()))
 }
 
-/// Reaction: issues the call in the handler, and gives its result to the program.
+/// Reaction: issues the call inside the allowed range, and passes its result to the program.
 fn issue_here(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
-    let Some(seen) = shared().seen(dispatch.index as usize) else { return };
+    let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
     // SAFETY: the call is the one that the program issued.
     let result = unsafe { arch::inside_call(number(seen.number().into()), arguments) };
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
-/// A sleep that is interrupted and dispatched; its result must be this.
+/// Checks that an interrupted sleep that is dispatched returns `due`.
 fn dispatched_sleep(due: i64) -> Check {
     sleeps_whole(due, |tracee, selector| {
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
-        let let_go = sys::now();
-        ends_well(tracee.run(CONT, libc::SIGSYS)?)?;
+        let resumed = sys::now();
+        expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
         is_restart()?;
-        Ok(let_go)
+        Ok(resumed)
     })
 }
 
@@ -238,19 +238,19 @@ fn sleep_ends_with_handler() -> Check {
 }
 
 fn allowed_goes_on() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     sleeps_whole(0, |tracee, _| {
-        let let_go = sys::now();
-        ends_well(tracee.run(CONT, 0)?)?;
+        let resumed = sys::now();
+        expect_success(tracee.run(CONT, 0)?)?;
         equal("SIGSYS handled", dispatches(), 0)?;
-        Ok(let_go)
+        Ok(resumed)
     })
 }
 
 fn stopped_sleep() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let selector = shared_selector()?;
-    let child = start(|| {
+    let child = spawn_child(|| {
         if arm_with(address(selector)).is_err() {
             return 99;
         }
@@ -258,7 +258,7 @@ fn stopped_sleep() -> Check {
         set_mark(0, 1);
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        code(
+        exit_code(
             got[Reg::NUMBER].cast_signed() == arch::number_of_restart(libc::SYS_nanosleep)
                 && got[Reg::NEXT] == arch::gate().after(),
         )
@@ -272,7 +272,7 @@ fn stopped_sleep() -> Check {
     equal("the child", stop, Some((child, Change::Stopped(libc::SIGSTOP))))?;
     selector.store(BLOCK, Ordering::SeqCst);
     sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
-    ends_well(end_of(child)?)?;
+    expect_success(wait_change(child)?)?;
     is_restart()
 }
 
@@ -289,13 +289,14 @@ fn sleeps(pid: i32) -> Result<bool, Failure> {
 
 static BLOCKED_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
 
+/// A handler that sets [`BLOCKED_BY_HANDLER`] to BLOCK.
 extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
     BLOCKED_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
 }
 
 fn failed_stays_failed() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let action = sys::Action {
         handler: block as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -307,21 +308,21 @@ fn failed_stays_failed() -> Check {
     let byte = 0u8;
     let pipe = empty_pipe()?;
     let read = Registers::call(number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
-    // Without SA_RESTART; a sleep also with it.
+    // The handler has no SA_RESTART.
     for regs in [read, sleep(&LONG)] {
-        shared().others.store(0, Ordering::SeqCst);
+        shared().other_signals.store(0, Ordering::SeqCst);
         let (tracee, _) = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
             got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
         })?;
-        ends_well(tracee.run(CONT, libc::SIGUSR1)?)?;
-        equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+        expect_success(tracee.run(CONT, libc::SIGUSR1)?)?;
+        equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
         equal("SIGSYS handled", dispatches(), 0)?;
     }
     Ok(())
 }
 
 fn suppressed_number_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let gate = arch::gate();
     for code in [-512i64, -513, -514, -516] {
         let tracee = Tracee::start(|| {
@@ -331,8 +332,8 @@ fn suppressed_number_kept() -> Check {
                 return 99;
             }
             pause_for_tracer();
-            let got = blocked(&gate, &regs);
-            crate::support::code(got.result() == code && got[Reg::NEXT] == gate.after())
+            let got = issue_blocked(&gate, &regs);
+            crate::support::exit_code(got.result() == code && got[Reg::NEXT] == gate.after())
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         let end = tracee.run(CONT, 0)?;
@@ -340,7 +341,7 @@ fn suppressed_number_kept() -> Check {
             log(format!("{code} came back as {}", tracee.registers()?.result.cast_signed()));
             tracee.kill()?;
         }
-        ends_well(end)?;
+        expect_success(end)?;
     }
     equal("SIGSYS handled", dispatches(), 0)
 }

@@ -110,7 +110,7 @@ const DISTURBED: i32 = 98;
 /// before the section.
 fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
-        let end = end_of(start(|| {
+        let end = wait_change(spawn_child(|| {
             let Ok(before) = switches() else { return 99 };
             if enter().is_err() {
                 return 99;
@@ -152,15 +152,15 @@ fn section_aborted() -> Check {
     if checks(&gate, area, section)? {
         return Err(Failure::Unmet("calls in critical sections".into()));
     }
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let (got, left) = loop {
         let regs = touch();
-        forget();
+        reset_dispatches();
         let before = switches()?;
         // Nothing else may issue a call after the section is set.
         area.section.store(section, Ordering::SeqCst);
-        let got = blocked(&gate, &regs);
+        let got = issue_blocked(&gate, &regs);
         let left = area.section.load(Ordering::SeqCst);
         area.section.store(0, Ordering::SeqCst);
         if switches()? == before {
@@ -169,11 +169,11 @@ fn section_aborted() -> Check {
     };
     disarm()?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex("si_call_addr", seen.call_address(), gate.after())?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.elsewhere())?;
     equal_hex("next instruction", got[Reg::NEXT], gate.elsewhere())?;
-    left_undone("behind it", &got)?;
+    expect_result_kept("after it", &got)?;
     equal_hex("the critical section", left, 0)?;
     equal("effect", touched(), false)
 }
@@ -181,7 +181,7 @@ fn section_aborted() -> Check {
 fn other_section_left() -> Check {
     let gate = arch::gate();
     let area = register(&gate)?;
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     // It ends with the instruction, or begins after the address that the kernel compares.
     for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
@@ -189,17 +189,17 @@ fn other_section_left() -> Check {
         let section = section(&gate, start, length);
         let got = loop {
             let regs = touch();
-            forget();
+            reset_dispatches();
             let before = switches()?;
             area.section.store(section, Ordering::SeqCst);
-            let got = blocked(&gate, &regs);
+            let got = issue_blocked(&gate, &regs);
             area.section.store(0, Ordering::SeqCst);
             if switches()? == before {
                 break got;
             }
         };
         equal("SIGSYS handled", dispatches(), 1)?;
-        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
         equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
         equal("effect", touched(), false)?;
@@ -214,11 +214,11 @@ fn section_checked() -> Check {
     if !checks(&gate, area, section)? {
         return Err(Failure::Unmet(Feature::RseqChecks.as_str().into()));
     }
-    handle(keep)?;
+    handle(noop)?;
     let regs = touch();
     let end = undisturbed(|| {
         // A try that was disturbed may have been dispatched.
-        forget();
+        reset_dispatches();
         arm()?;
         flip(BLOCK);
         area.section.store(section, Ordering::SeqCst);
@@ -226,5 +226,5 @@ fn section_checked() -> Check {
         flip(ALLOW);
         Ok(())
     })?;
-    is_killed(end, libc::SIGSEGV, 0)
+    expect_killed(end, libc::SIGSEGV, 0)
 }

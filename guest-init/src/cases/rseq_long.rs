@@ -78,24 +78,25 @@ fn optimized_section() -> Check {
         length: arch::CALL_LENGTH + 1,
         abort: gate.elsewhere(),
     }));
-    handle(keep)?;
+    handle(noop)?;
     let regs = touch();
     arm()?;
     // A timer's interrupt amid the section aborts it, rightly: then it is tried again.
     for _ in 0..100 {
-        forget();
+        reset_dispatches();
         AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);
-        let got = blocked(&gate, &regs);
+        let got = issue_blocked(&gate, &regs);
         let left = AREA.section.swap(0, Ordering::SeqCst);
         equal("SIGSYS handled", dispatches(), 1)?;
-        let seen = shared().seen(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
+        let seen =
+            shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
         if left == 0 {
             continue;
         }
         disarm()?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
         equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
-        left_undone("behind it", &got)?;
+        expect_result_kept("after it", &got)?;
         return equal("effect", touched(), false);
     }
     Err(mismatch("a section that is left alone in one of 100 calls", "none"))

@@ -25,14 +25,14 @@ pub(super) const CASES: &[Case] = &[
     .features(FILTERED),
     case(
         "seccomp/allowed-filtered",
-        "a filter decides on an allowed call, in range or by selector or issued again",
+        "a filter decides about every allowed call: in range, by selector, or issued again by a handler",
         ENTER,
         allowed_filtered,
     )
     .features(FILTERED),
     case(
         "seccomp/trap-told-apart",
-        "the SIGSYS of a filter and that of a dispatch differ in their code",
+        "the SIGSYS of a filter and that of a dispatch have different si_code values",
         "trigger_sigsys()",
         trap_told_apart,
     )
@@ -46,8 +46,8 @@ pub(super) const CASES: &[Case] = &[
     .features(FILTERED),
     outside_core(
         "seccomp/tsync-at-entry-stop",
-        "a filter that another thread installs for all while a thread is held in its entry stop \
-         decides on that very call",
+        "if another thread installs a filter for all threads while a thread is in its entry stop, the \
+         filter decides about that thread's call",
         ENTER,
         tsync_at_entry_stop,
     )
@@ -75,32 +75,32 @@ fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// A call that the filter acts on, without the umask(2) that [`touch`] itself issues.
+/// The registers of a umask(2) call. Unlike [`touch`], this issues no call itself, which the filter would see.
 pub(super) fn umask() -> Registers {
     Registers::call(number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
 
 fn dispatched_unseen() -> Check {
-    handle(keep)?;
-    let end = subject(|| {
+    handle(noop)?;
+    let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
-        let got = blocked(&arch::gate(), &umask());
-        code(is_left(&got, &umask()))
+        let got = issue_blocked(&arch::gate(), &umask());
+        exit_code(is_result_kept(&got, &umask()))
     })?;
-    ends_well(end)?;
+    expect_success(end)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    equal("si_code", shared().seen(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
-    // The filter kills for umask(2).
-    let end = subject(|| {
+    equal("si_code", shared().sigsys_record(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
+    // The filter is effective: it kills for an allowed umask(2).
+    let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
         let _ = arch::gate().issue(&umask());
         0
     })?;
-    is_killed(end, libc::SIGSYS, 1)
+    expect_killed(end, libc::SIGSYS, 1)
 }
 
 fn allowed_filtered() -> Check {
@@ -114,25 +114,25 @@ fn allowed_filtered() -> Check {
     let got = arch::gate().issue(&umask());
     equal("umask by selector", got.result(), -i64::from(ERRNO))?;
     equal("SIGSYS handled", dispatches(), 0)?;
-    let got = blocked(&arch::gate(), &umask());
+    let got = issue_blocked(&arch::gate(), &umask());
     equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
 fn trap_told_apart() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     filter_umask(SECCOMP_RET_TRAP | 55).map_err(broken("seccomp"))?;
     let gate = arch::gate();
     for (selector, code, errno) in
         [(ALLOW, FROM_FILTER, 55), (BLOCK, USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
     {
-        forget();
+        reset_dispatches();
         flip(selector);
         let _ = gate.issue(&umask());
         flip(ALLOW);
         equal("SIGSYS handled", dispatches(), 1)?;
-        let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+        let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal("si_code", seen.code(), code)?;
         equal("si_errno", seen.errno(), errno)?;
         equal_hex("si_call_addr", seen.call_address(), gate.after())?;
@@ -141,12 +141,15 @@ fn trap_told_apart() -> Check {
     Ok(())
 }
 
-/// Marks: the number of the thread that is held, whether it may issue its call, what that gave,
-/// whether the filter is wanted, and whether it is there.
+/// The mark with the id of the thread that is held.
 const THREAD: usize = 0;
+/// The mark that tells the thread to issue its call.
 const GO: usize = 1;
+/// The mark with the result of the call.
 const RESULT: usize = 2;
+/// The mark that tells the first thread to install the filter.
 const WANTED: usize = 3;
+/// The mark that says whether the filter is installed: 1 for yes, 2 for an error.
 const INSTALLED: usize = 4;
 /// Set in [`RESULT`] once there is a result.
 const ANSWERED: u64 = 1 << 32;
@@ -167,7 +170,7 @@ extern "C" fn held(_: u64) -> u64 {
     }
 }
 
-/// The process of [`held`]: its first thread installs the filter when that is wanted.
+/// Runs the process of [`held`]: its first thread installs the filter when [`WANTED`] is set.
 fn install_for_all() -> i32 {
     if spawn_thread(held, 0).is_err() {
         return 99;
@@ -182,11 +185,11 @@ fn install_for_all() -> i32 {
     }
 }
 
-/// The thread has no filter when it enters the kernel, and `syscall_trace_enter()` must look again
+/// The thread has no filter when it enters the kernel. `syscall_trace_enter()` must read its flags again
 /// after the stop (4a3591287fb7).
 fn tsync_at_entry_stop() -> Check {
-    handle(keep)?;
-    let process = start(install_for_all)?;
+    handle(noop)?;
+    let process = spawn_child(install_for_all)?;
     while mark(THREAD) == 0 {
         sys::sched_yield();
     }
@@ -211,14 +214,14 @@ fn tsync_at_entry_stop() -> Check {
         sys::sched_yield();
     }
     sys::kill(process, libc::SIGKILL).map_err(broken("kill"))?;
-    let _ = (end_of(thread.pid)?, end_of(process)?);
+    let _ = (wait_change(thread.pid)?, wait_change(process)?);
     let due = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
     equal_hex("result of the call that was held", mark(RESULT) & (ANSWERED - 1), due)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// Reaction: ends the thread by exit(2), which strict mode permits. It does not permit the return from a
-/// handler everywhere: on s390x sigreturn, but not rt_sigreturn.
+/// Reaction: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits sigreturn
+/// but not rt_sigreturn, so the handler cannot return there.
 fn leave(_: Dispatch<'_>) {
     // SAFETY: ends the child's only thread.
     let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
@@ -227,8 +230,8 @@ fn leave(_: Dispatch<'_>) {
 fn dispatched_unseen_strict() -> Check {
     handle(leave)?;
     for (selector, due) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
-        forget();
-        let end = subject(|| {
+        reset_dispatches();
+        let end = run_vforked(|| {
             // SAFETY: takes no pointers.
             let strict = || unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) };
             // Arm first: strict mode permits no prctl(2).

@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     case("selector/flips", "each flip applies from the next call on", DISPATCH, flips),
     outside_core(
         "selector/flip-from-afar",
-        "a flip by another process through shared memory applies",
+        "a flip by another process, through shared memory, applies",
         DISPATCH,
         flip_from_afar,
     ),
@@ -89,8 +89,8 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::PROTECTION_KEYS),
     case(
         "selector/protection-key-in-handler",
-        "a selector under a protection key kills a call of a handler, which has no right to the key, and \
-         is obeyed again behind the handler",
+        "a selector that a protection key protects kills the caller in a handler, which has no access to \
+         the key, and is obeyed again after the handler",
         DISPATCH,
         on!("x86_64", keys::protection_key_in_handler),
     )
@@ -99,7 +99,7 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::PROTECTION_KEYS),
     case(
         "selector/one-byte-read",
-        "exactly one byte is read: its neighbours may be unreadable",
+        "exactly one byte is read, and the bytes beside it may be unreadable",
         DISPATCH,
         one_byte_read,
     ),
@@ -130,40 +130,40 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn allow_executes() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     is_executed(&arch::gate())?;
     is_executed(&arch::second_gate())
 }
 
 fn allowed_number_unknown() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    // Allowed by the range, and by the selector.
+    // Each number is issued inside the range, and outside it with ALLOW.
     for number in [(-1i64).cast_unsigned(), 0xffff_ffff, arch::UNUSED_NUMBER] {
-        forget();
+        reset_dispatches();
         // SAFETY: the call does not exist.
         let inside = unsafe { arch::inside_call(number, [0; 6]) };
         let outside = arch::gate().issue(&Registers::call(number, [0; 6])).result();
         let due = -i64::from(libc::ENOSYS);
         equal(&format!("results of {number:#x} in range and out"), [inside, outside], [due; 2])?;
         equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
-        dispatched(&arch::gate(), &Registers::call(number, [0; 6]))?;
+        issue_dispatched(&arch::gate(), &Registers::call(number, [0; 6]))?;
     }
     Ok(())
 }
 
 fn block_dispatches() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     is_dispatched(&arch::gate())?;
     is_dispatched(&arch::second_gate())
 }
 
 fn flips() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    // Runs of both values in varying lengths: a cached value of an earlier call would show.
+    // Both values in runs of different lengths, so that a cached value of an earlier call is noticed.
     let mut pattern = 0x9d2c_5680_u32;
     for _ in 0..32 {
         if pattern & 1 == 1 {
@@ -177,12 +177,12 @@ fn flips() -> Check {
 }
 
 fn flip_from_afar() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
     // SAFETY: a byte of memory that is never unmapped, which two processes share.
     let selector: &AtomicU8 = unsafe { &*page.cast() };
     let rounds = 6;
-    let other = start(|| {
+    let other = spawn_child(|| {
         for round in 1..=rounds {
             await_mark(0, 2 * round - 1);
             selector.store(if round % 2 == 1 { BLOCK } else { ALLOW }, Ordering::SeqCst);
@@ -194,7 +194,7 @@ fn flip_from_afar() -> Check {
     let gate = arch::gate();
     let mut count = 0;
     for round in 1..=rounds {
-        forget();
+        reset_dispatches();
         let regs = touch();
         set_mark(0, 2 * round - 1);
         await_mark(0, 2 * round);
@@ -205,19 +205,19 @@ fn flip_from_afar() -> Check {
         }
     }
     disarm()?;
-    ends_well(end_of(other)?)?;
+    expect_success(wait_change(other)?)?;
     equal("calls that did not obey the other process", count, 0)
 }
 
-/// Checks that a child that is armed with this selector is killed by its call, and that the call has no
+/// Checks that a call of a child that is armed with this selector kills the child by this signal and has no
 /// effect.
 fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
-    forget();
-    // The effect of the call would outlive the child.
+    reset_dispatches();
+    // An effect of this call would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
     let enlarge = Registers::call(number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
-    let end = subject(|| {
+    let end = run_vforked(|| {
         prepare();
         if arm_with(selector).is_err() {
             return 99;
@@ -227,7 +227,7 @@ fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
         set_mark(15, 1);
         0
     })?;
-    is_killed(end, signal, 0)?;
+    expect_killed(end, signal, 0)?;
     equal("instructions run after the call", mark(15), 0)?;
     // SAFETY: takes no pointers.
     let size = unsafe { sys::call(libc::SYS_lseek, &[file, 0, 2]) }.map_err(broken("lseek"))?;
@@ -238,19 +238,19 @@ fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
 fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
     let selector = AtomicU8::new(value);
     kills(address(&selector), libc::SIGSYS, prepare)
-        .map_err(|why| at(&format!("selector {value:#x}"), why))
+        .map_err(|failure| with_context(&format!("selector {value:#x}"), failure))
 }
 
-/// Adds the place to a failure.
-fn at(place: &str, why: Failure) -> Failure {
-    match why {
-        Failure::Mismatch { expected, got } => mismatch(format!("{place}: {expected}"), got),
+/// Prefixes the expectation of a failure.
+fn with_context(context: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Mismatch { expected, got } => mismatch(format!("{context}: {expected}"), got),
         other => other,
     }
 }
 
 fn invalid_value_kills() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     // Each bit alone, and the values that a signed, a partial or a bounded comparison would accept.
     for value in [2, 3, 4, 8, 16, 32, 64, 0x7f, 0x80, 0x81, 0xfe, 0xff] {
         invalid(value, || {})?;
@@ -259,7 +259,7 @@ fn invalid_value_kills() -> Check {
 }
 
 fn invalid_value_kills_always() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let mask = sys::bit(libc::SIGSYS);
     invalid(2, || {
         let _ = sys::sigmask(libc::SIG_BLOCK, mask);
@@ -271,6 +271,7 @@ fn invalid_value_kills_always() -> Check {
     })
 }
 
+/// A thread that runs until its process is killed.
 extern "C" fn bystander(_: u64) -> u64 {
     set_mark(0, 1);
     loop {
@@ -279,16 +280,16 @@ extern "C" fn bystander(_: u64) -> u64 {
 }
 
 fn invalid_value_kills_all_threads() -> Check {
-    handle(keep)?;
-    // First the main thread is killed, then another one: each must end the whole process.
+    handle(noop)?;
+    // A call of the main thread kills the process, then a call of another thread.
     invalid(2, || {
         if spawn_thread(bystander, 0).is_ok() {
             await_mark(0, 1);
         }
     })?;
     equal("the other thread ran", mark(0), 1)?;
-    forget();
-    let end = subject(|| {
+    reset_dispatches();
+    let end = run_vforked(|| {
         extern "C" fn trip(_: u64) -> u64 {
             if arm().is_ok() {
                 flip(0x55);
@@ -303,19 +304,19 @@ fn invalid_value_kills_all_threads() -> Check {
             sys::sched_yield();
         }
     })?;
-    is_killed(end, libc::SIGSYS, 0)
+    expect_killed(end, libc::SIGSYS, 0)
 }
 
 fn kill_dumps_core() -> Check {
-    handle(keep)?;
-    let nowhere = pages(1)?;
+    handle(noop)?;
+    let nowhere = map_pages(1)?;
     protect(nowhere, 1, libc::PROT_NONE)?;
     let invalid = AtomicU8::new(2);
     for (selector, signal) in [(address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)] {
         // The kernel dumps core from one page on (`min_coredump` of ELF).
         for limit in [PAGE as u64, 0] {
             let limits = [limit; 2];
-            let child = start(|| {
+            let child = spawn_child(|| {
                 let of = u64::from(libc::RLIMIT_CORE);
                 // SAFETY: the structure is live.
                 let set =
@@ -327,34 +328,34 @@ fn kill_dumps_core() -> Check {
                 0
             })?;
             let due = sys::Change::Killed { signal, core: limit != 0 };
-            equal(&format!("the end with a limit of {limit}"), end_of(child)?, due)?;
+            equal(&format!("the end with a limit of {limit}"), wait_change(child)?, due)?;
         }
     }
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// Installs handlers of the signals in question, which must not run.
+/// Checks that a call with this selector kills with SIGSEGV, without running a handler.
 pub(super) fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGSEGV)?;
     count_signal(libc::SIGBUS)?;
     kills(selector, libc::SIGSEGV, prepare)
 }
 
 fn unreadable_kills() -> Check {
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     expect_segv(page as u64, || {})
 }
 
 fn unmapped_kills() -> Check {
-    let page = pages(1)?;
-    // Only in the child, before anything else is mapped there.
+    let page = map_pages(1)?;
+    // Unmap the page in the child only, so that nothing else is mapped there.
     expect_segv(page as u64, || {
         // SAFETY: the page belongs to this case, and is unused.
         let _ = unsafe { sys::unmap(page, PAGE) };
     })?;
-    // An address that nothing maps, and not null.
+    // An address that is never mapped, and not null.
     expect_segv(8, || {})
 }
 
@@ -364,12 +365,12 @@ fn past_end_of_file_kills() -> Check {
     expect_segv(page as u64, || {})
 }
 
-/// Checks that both values at this address are obeyed. `write` sets the value.
+/// Checks that the kernel obeys both values of a selector at this address. `write` sets the value.
 fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
     for (value, due) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
         disarm()?;
         write(value)?;
-        forget();
+        reset_dispatches();
         let regs = touch();
         arm_with(selector as u64)?;
         let _ = arch::gate().issue(&regs);
@@ -381,8 +382,8 @@ fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
 }
 
 fn one_byte_read() -> Check {
-    handle(keep)?;
-    let page = pages(3)?;
+    handle(noop)?;
+    let page = map_pages(3)?;
     protect(page, 1, libc::PROT_NONE)?;
     // SAFETY: the third of three pages.
     protect(unsafe { page.add(2 * PAGE) }, 1, libc::PROT_NONE)?;
@@ -399,8 +400,8 @@ fn one_byte_read() -> Check {
 }
 
 fn read_only_suffices() -> Check {
-    handle(keep)?;
-    let page = pages(1)?;
+    handle(noop)?;
+    let page = map_pages(1)?;
     is_obeyed(page, |value| {
         protect(page, 1, libc::PROT_READ | libc::PROT_WRITE)?;
         // SAFETY: writable now.
@@ -410,9 +411,9 @@ fn read_only_suffices() -> Check {
 }
 
 fn never_written() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     const FILL: u8 = 0xa5;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     // SAFETY: the page belongs to this case; one byte of it is the selector.
     let selector = unsafe {
         page.write_bytes(FILL, PAGE);
@@ -437,8 +438,8 @@ fn never_written() -> Check {
 }
 
 fn faulted_in() -> Check {
-    handle(keep)?;
-    let page = pages(1)?;
+    handle(noop)?;
+    let page = map_pages(1)?;
     let drop_page = || {
         // SAFETY: the page belongs to this case.
         unsafe {
@@ -460,7 +461,7 @@ fn faulted_in() -> Check {
     unsafe { sys::call(libc::SYS_write, &[file, &raw const BLOCK_BYTE as u64, 1]) }
         .map_err(broken("write"))?;
     let page = sys::map_at(0, PAGE, libc::MAP_PRIVATE, fd).map_err(broken("mmap"))?;
-    forget();
+    reset_dispatches();
     let regs = touch();
     arm_with(page as u64)?;
     let _ = arch::gate().issue(&regs);
@@ -473,11 +474,11 @@ static BLOCK_BYTE: u8 = BLOCK;
 const DONTNEED: u64 = libc::MADV_DONTNEED.cast_unsigned() as u64;
 
 fn not_read_in_range() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGSEGV)?;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
-    let end = subject(|| {
+    let end = run_vforked(|| {
         if arm_with(page as u64).is_err() {
             return 99;
         }
@@ -485,8 +486,8 @@ fn not_read_in_range() -> Check {
         let _ = touch();
         // SAFETY: takes no pointers.
         let old = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
-        code(old == Ok(0o022) && sys::getpid() > 0)
+        exit_code(old == Ok(0o022) && sys::getpid() > 0)
     })?;
-    ends_well(end)?;
+    expect_success(end)?;
     equal("SIGSYS handled", dispatches(), 0)
 }

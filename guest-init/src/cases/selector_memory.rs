@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// A page filled with this byte.
 fn full_of(value: u8) -> Result<*mut u8, Failure> {
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe { page.write_bytes(value, PAGE) };
     Ok(page)
@@ -78,14 +78,14 @@ fn full_of(value: u8) -> Result<*mut u8, Failure> {
 const OFFSET: usize = 0x123;
 
 fn userfault_waits() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     for value in [BLOCK, ALLOW] {
-        let page = pages(1)?;
+        let page = map_pages(1)?;
         set_mark(FAULTS, 0);
         Userfault::over(page, 1, full_of(value)?, 0)?
             .meanwhile(|| set_mark(1, u64::from(dispatches()) << 1 | mark(0)))
             .serve()?;
-        forget();
+        reset_dispatches();
         let regs = touch();
         set_mark(0, 0);
         arm_with(page as u64 + OFFSET as u64)?;
@@ -99,16 +99,16 @@ fn userfault_waits() -> Check {
         equal("effect", touched(), value == ALLOW)?;
     }
     // Any other filled value kills as usual.
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     Userfault::over(page, 1, full_of(2)?, 0)?.serve()?;
     dies(page, libc::SIGSYS)
 }
 
 /// Checks that a child that is armed with this selector is killed by its call.
 fn dies(selector: *mut u8, signal: i32) -> Check {
-    forget();
+    reset_dispatches();
     set_mark(0, 0);
-    let end = subject(|| {
+    let end = run_vforked(|| {
         let regs = touch();
         if arm_with(selector as u64).is_err() {
             return 99;
@@ -117,14 +117,14 @@ fn dies(selector: *mut u8, signal: i32) -> Check {
         set_mark(0, 1);
         0
     })?;
-    is_killed(end, signal, 0)?;
+    expect_killed(end, signal, 0)?;
     equal("instructions run after the call", mark(0), 0)
 }
 
 fn userfault_signal_retries() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGUSR1)?;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     Userfault::over(page, 1, full_of(BLOCK)?, 0)?
         .meanwhile(|| {
             let process = sys::getpid();
@@ -142,19 +142,19 @@ fn userfault_signal_retries() -> Check {
     equal("signals handled before the selector came", mark(1), 0)?;
     equal("SIGUSR1 handled", others(), 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    left_undone("after both", &got)?;
+    expect_result_kept("after both", &got)?;
     equal("effect", touched(), false)
 }
 
 fn others() -> u64 {
-    crate::shared::shared().others.load(Ordering::SeqCst).into()
+    crate::shared::shared().other_signals.load(Ordering::SeqCst).into()
 }
 
 static WAITING: AtomicI32 = AtomicI32::new(0);
 
 fn userfault_killable() -> Check {
-    handle(keep)?;
-    let page = pages(1)?;
+    handle(noop)?;
+    let page = map_pages(1)?;
     // The thread that fills pages kills the child before it fills the page.
     Userfault::over(page, 1, full_of(ALLOW)?, 0)?
         .meanwhile(|| {
@@ -162,7 +162,7 @@ fn userfault_killable() -> Check {
             await_mark(2, 1);
         })
         .serve()?;
-    let end = subject(|| {
+    let end = run_vforked(|| {
         WAITING.store(sys::getpid(), Ordering::SeqCst);
         if arm_with(page as u64).is_err() {
             return 99;
@@ -171,7 +171,7 @@ fn userfault_killable() -> Check {
         set_mark(0, 1);
         0
     })?;
-    is_killed(end, libc::SIGKILL, 0)?;
+    expect_killed(end, libc::SIGKILL, 0)?;
     equal("faults", mark(FAULTS), 1)?;
     equal("instructions run after the call", mark(0), 0)?;
     set_mark(2, 1);
@@ -179,19 +179,19 @@ fn userfault_killable() -> Check {
 }
 
 fn userfault_user_only_kills() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGSEGV)?;
     count_signal(libc::SIGBUS)?;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     Userfault::over(page, 1, full_of(ALLOW)?, USER_MODE_ONLY)?.serve()?;
     dies(page, libc::SIGSEGV)?;
     equal("faults", mark(FAULTS), 0)
 }
 
 fn execute_only_kills() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     count_signal(libc::SIGSEGV)?;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_EXEC)?;
     dies(page, libc::SIGSEGV)
 }
@@ -261,11 +261,11 @@ fn swap_out(value: u8) -> Result<*mut u8, Failure> {
 }
 
 fn swapped_out() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let _area = SwapArea::new()?;
     for value in [BLOCK, ALLOW] {
         let page = swap_out(value)?;
-        forget();
+        reset_dispatches();
         let regs = touch();
         arm_with(page as u64 + OFFSET as u64)?;
         let _ = arch::gate().issue(&regs);

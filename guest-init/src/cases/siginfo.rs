@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/arch-int80",
         "int 0x80 from 64-bit code has AUDIT_ARCH_I386, its own number and address",
         TRIGGER,
-        on!("x86_64", narrow::siginfo_arch),
+        on!("x86_64", compat_programs::siginfo_arch),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::INT80),
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/layout-32",
         "a 32-bit program gets the fields of SIGSYS in the layout of 32-bit programs",
         "__copy_siginfo_to_user32()",
-        on!("x86_64", narrow::siginfo_layout),
+        on!("x86_64", compat_programs::siginfo_layout),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(Only::PROGRAMS_OF_32_BITS),
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 pub(super) fn describes(gate: &Gate, number: u64, arch: u32) -> Check {
-    let (_, seen) = dispatched(gate, &Registers::call(number, [0; 6]))?;
+    let (_, seen) = issue_dispatched(gate, &Registers::call(number, [0; 6]))?;
     equal("si_signo", seen.signal(), libc::SIGSYS)?;
     equal("si_code", seen.code(), USER_DISPATCH)?;
     equal("si_errno", seen.errno(), 0)?;
@@ -78,26 +78,26 @@ pub(super) fn describes(gate: &Gate, number: u64, arch: u32) -> Check {
 }
 
 fn code_and_errno() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
     equal("si_signo", seen.signal(), libc::SIGSYS)?;
     equal("si_code", seen.code(), USER_DISPATCH)?;
     equal("si_errno", seen.errno(), 0)
 }
 
 fn call_address() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
-        let (_, seen) = dispatched(&gate, &touch())?;
+        let (_, seen) = issue_dispatched(&gate, &touch())?;
         equal_hex("si_call_addr", seen.call_address(), gate.after())?;
     }
     Ok(())
 }
 
 fn low_half_of_number() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let getpid = number(libc::SYS_getpid);
     for number in [
@@ -118,16 +118,16 @@ fn low_half_of_number() -> Check {
 }
 
 fn native_arch() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
 }
 
 fn rest_is_zero() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
     // Bytes 12 to 15 align the address; the fields end at byte 32.
     let noise = (0..seen.info.len())
         .filter(|i| (12..16).contains(i) || *i >= 32)
@@ -142,7 +142,7 @@ fn rest_is_zero() -> Check {
 }
 
 fn full_at_pending_limit() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let none = [0u64; 2];
     // SAFETY: the structure is live.
     unsafe {

@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "signals/alternate-stack",
-        "with SA_ONSTACK the handler runs on the alternate stack, and only then",
+        "the handler runs on the alternate stack if and only if it has SA_ONSTACK",
         FRAME,
         alternate_stack,
     ),
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "signals/mask",
-        "the handler runs with its mask and SIGSYS blocked, the old mask is back afterwards",
+        "the handler runs with its mask and SIGSYS blocked, and its return restores the old mask",
         "signal_setup_done()",
         mask_in_force,
     ),
@@ -62,24 +62,24 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "signals/return-is-a-call",
-        "the return from another signal's handler is dispatched too if it is outside",
+        "a sigreturn from another signal's handler is dispatched too if it is outside the range",
         "syscall_user_dispatch()",
         return_is_a_call,
     ),
     case(
         "signals/vdso-return-exempt",
-        "the return from a handler through the vDSO is executed, whatever the selector says",
+        "a sigreturn in the vDSO is executed, whatever the selector's value",
         "arch_syscall_is_vdso_sigreturn()",
         vdso_return_exempt,
     )
     .known_bugs(&["vdso-sigreturn-dispatched"])
     .only(Only {
         archs: all_but!(X86_64),
-        reason: "handlers return by SA_RESTORER; entries/sigreturn-exempt is about 32 bits",
+        reason: "handlers return by SA_RESTORER; entries/sigreturn-exempt checks 32-bit programs",
     }),
     case(
         "signals/restarted-call",
-        "a call that is restarted after a handler obeys what the handler did to the selector",
+        "a call that restarts after a handler obeys the selector value that the handler set",
         "arch_do_signal_or_restart()",
         restarted_call,
     ),
@@ -95,16 +95,16 @@ pub(super) const CASES: &[Case] = &[
 
 /// Checks that a child is killed by its one blocked call.
 fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
-    let end = subject(|| {
+    let end = run_vforked(|| {
         prepare();
         let regs = touch();
         if arm().is_err() {
             return 99;
         }
-        let _ = blocked(&arch::gate(), &regs);
-        code(touched())
+        let _ = issue_blocked(&arch::gate(), &regs);
+        exit_code(touched())
     })?;
-    is_killed(end, libc::SIGSYS, 0)
+    expect_killed(end, libc::SIGSYS, 0)
 }
 
 fn disposition(handler: u64) {
@@ -122,12 +122,13 @@ fn ignored_kills() -> Check {
 }
 
 fn blocked_kills() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     dies_of_dispatch(|| {
         let _ = sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS));
     })
 }
 
+/// Reaction: the first dispatch makes another call.
 fn once_more(dispatch: Dispatch<'_>) {
     if dispatch.index == 0 {
         let _ = arch::second_gate().issue(&touch());
@@ -137,20 +138,21 @@ fn once_more(dispatch: Dispatch<'_>) {
 
 fn second_in_handler_kills() -> Check {
     handle(once_more)?;
-    let end = subject(|| {
+    let end = run_vforked(|| {
         if arm().is_err() {
             return 99;
         }
-        let _ = blocked(&arch::gate(), &touch());
+        let _ = issue_blocked(&arch::gate(), &touch());
         0
     })?;
-    is_killed(end, libc::SIGSYS, 1)?;
+    expect_killed(end, libc::SIGSYS, 1)?;
     equal("instructions run after the second call", mark(0), 0)
 }
 
 /// The number of nested dispatches.
 const DEPTH: u32 = 4;
 
+/// Reaction: makes another call until [`DEPTH`] dispatches are nested, and sets a result.
 fn nest(dispatch: Dispatch<'_>) {
     if dispatch.index + 1 < DEPTH {
         let inner = arch::second_gate().issue(&touch());
@@ -162,9 +164,9 @@ fn nest(dispatch: Dispatch<'_>) {
 fn nesting() -> Check {
     handle_as(nest, libc::SA_NODEFER, 0)?;
     arm()?;
-    forget();
+    reset_dispatches();
     let regs = touch();
-    let got = blocked(&arch::gate(), &regs);
+    let got = issue_blocked(&arch::gate(), &regs);
     equal("SIGSYS handled", dispatches(), DEPTH)?;
     ensure(!touched(), "no call takes effect", || "one did".into())?;
     equal("result of the outermost call", got.result(), 100)?;
@@ -172,7 +174,7 @@ fn nesting() -> Check {
         let result = mark(level as usize - 1);
         equal(&format!("result of the call at level {level}"), result, 100 + u64::from(level))?;
     }
-    let seen = |index: u32| shared().seen(index as usize);
+    let seen = |index: u32| shared().sigsys_record(index as usize);
     for index in 0..DEPTH {
         let due = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
         let got = seen(index).map_or(0, |seen| seen.call_address());
@@ -187,31 +189,31 @@ fn nesting() -> Check {
 }
 
 fn reset_handler() -> Check {
-    handle_as(keep, libc::SA_RESETHAND, 0)?;
-    let end = subject(|| {
+    handle_as(noop, libc::SA_RESETHAND, 0)?;
+    let end = run_vforked(|| {
         if arm().is_err() {
             return 99;
         }
         let regs = touch();
-        let _ = blocked(&arch::gate(), &regs);
+        let _ = issue_blocked(&arch::gate(), &regs);
         set_mark(0, 1);
-        let _ = blocked(&arch::gate(), &regs);
+        let _ = issue_blocked(&arch::gate(), &regs);
         0
     })?;
-    is_killed(end, libc::SIGSYS, 1)?;
+    expect_killed(end, libc::SIGSYS, 1)?;
     equal("the first dispatch returned", mark(0), 1)
 }
 
 fn alternate_stack() -> Check {
     const LENGTH: usize = 16 * PAGE;
-    let stack = pages(LENGTH / PAGE)?;
+    let stack = map_pages(LENGTH / PAGE)?;
     let on_it = |sp: u64| (stack as u64..=stack as u64 + LENGTH as u64).contains(&sp);
     // SAFETY: the stack is never unmapped.
     unsafe { sys::sigaltstack(stack as u64, LENGTH as u64, 0) }.map_err(broken("sigaltstack"))?;
     arm()?;
     for (flags, due) in [(libc::SA_ONSTACK, true), (0, false)] {
-        handle_as(keep, flags, 0)?;
-        let (got, seen) = dispatched(&arch::gate(), &touch())?;
+        handle_as(noop, flags, 0)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &touch())?;
         let what = format!("handler with flags {flags:#x} on the alternate stack");
         equal(&what, on_it(seen.stack), due)?;
         equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
@@ -221,21 +223,22 @@ fn alternate_stack() -> Check {
 }
 
 fn bad_stack_kills() -> Check {
-    let stack = pages(16)?;
+    let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
-    handle_as(keep, libc::SA_ONSTACK, 0)?;
-    let end = subject(|| {
-        // SAFETY: handlers cannot run there, which is under test.
+    handle_as(noop, libc::SA_ONSTACK, 0)?;
+    let end = run_vforked(|| {
+        // SAFETY: no handler can run there, as the case checks.
         let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) };
         if arm().is_err() {
             return 99;
         }
-        let _ = blocked(&arch::gate(), &touch());
+        let _ = issue_blocked(&arch::gate(), &touch());
         0
     })?;
-    is_killed(end, libc::SIGSEGV, 0)
+    expect_killed(end, libc::SIGSEGV, 0)
 }
 
+/// Reaction: stores the current signal mask in mark 0.
 fn note_mask(_: Dispatch<'_>) {
     set_mark(0, sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(0));
 }
@@ -246,13 +249,14 @@ fn mask_in_force() -> Check {
     sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
     handle_as(note_mask, 0, added)?;
     arm()?;
-    let (_, seen) = dispatched(&arch::gate(), &touch())?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("mask in the handler", mark(0), before | added | sys::bit(libc::SIGSYS))?;
     equal_hex("mask in the frame", seen.frame_mask, before)?;
     let after = sys::sigmask(libc::SIG_SETMASK, 0).unwrap_or(0);
     equal_hex("mask after the handler", after, before)
 }
 
+/// Reaction: stores the thread id in mark 0.
 fn note_thread(_: Dispatch<'_>) {
     set_mark(0, u64::from(sys::gettid().cast_unsigned()));
 }
@@ -260,12 +264,12 @@ fn note_thread(_: Dispatch<'_>) {
 fn to_the_caller() -> Check {
     extern "C" fn caller(_: u64) -> u64 {
         if arm().is_ok() {
-            let _ = blocked(&arch::gate(), &touch());
+            let _ = issue_blocked(&arch::gate(), &touch());
         }
         set_mark(1, u64::from(sys::gettid().cast_unsigned()));
         0
     }
-    // A signal for the process would be delivered to the first thread.
+    // A signal sent to the process would be delivered to the first thread.
     handle(note_thread)?;
     let thread = spawn_thread(caller, 0)?;
     await_mark(1, thread);
@@ -273,8 +277,9 @@ fn to_the_caller() -> Check {
     equal("thread in which the handler ran", mark(0), thread)
 }
 
+/// A handler that sets the selector to BLOCK.
 extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
     flip(BLOCK);
 }
 
@@ -294,18 +299,18 @@ unsafe fn return_blocked_through(restorer: u64) -> Check {
     // SAFETY: the address is that of a handler; the restorer is the caller's duty.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     arm()?;
-    forget();
+    reset_dispatches();
     let sent = sys::kill(sys::getpid(), libc::SIGUSR1);
     flip(ALLOW);
     equal("kill", sent, Ok(()))?;
-    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)
+    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)
 }
 
 fn return_is_a_call() -> Check {
     // SAFETY: the address is that of a restorer.
     unsafe { return_blocked_through(arch::outside_restorer()) }?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
     let due = arch::outside_restorer_call() + arch::CALL_LENGTH;
     equal_hex("si_call_addr", seen.call_address(), due)
@@ -316,21 +321,21 @@ fn return_is_a_call() -> Check {
 fn vdso_return_exempt() -> Check {
     // SAFETY: the case runs on architectures whose vDSO has a restorer.
     unsafe { return_blocked_through(0) }?;
-    if let Some(seen) = shared().seen(0) {
+    if let Some(seen) = shared().sigsys_record(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
     }
     equal("SIGSYS handled", dispatches(), 0)
 }
 
 extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
     flip(BLOCK);
 }
 
-/// A tracer sends the signal while the child is stopped at the entry of its read, which the signal then
-/// always interrupts. There is nothing to read, so the read restarts, and must be dispatched.
+/// A tracer sends the signal while the child is stopped at the entry of its read, so that the signal always
+/// interrupts the read. There is nothing to read, so the read restarts and must be dispatched.
 fn restarted_call() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let mut ends = [0i32; 2];
     // SAFETY: writes two descriptors to a live array.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
@@ -354,23 +359,23 @@ fn restarted_call() -> Check {
         pause_for_tracer();
         let got = arch::gate().issue(&read);
         flip(ALLOW);
-        code(is_left(&got, &read) && got[Reg::NEXT] == arch::gate().after())
+        exit_code(is_result_kept(&got, &read) && got[Reg::NEXT] == arch::gate().after())
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
     tracee.expect_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
-    ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
-    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
+    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
     equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
 }
 
 fn namespace_init_killed() -> Check {
     for invalid in [false, true] {
-        forget();
+        reset_dispatches();
         let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
         // SAFETY: the process has one thread.
         let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
@@ -385,7 +390,7 @@ fn namespace_init_killed() -> Check {
             sys::exit(0);
         }
         let child = i32::try_from(child).map_err(broken("clone"))?;
-        is_killed(end_of(child)?, libc::SIGSYS, 0)?;
+        expect_killed(wait_change(child)?, libc::SIGSYS, 0)?;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ fn write_and_read() -> Check {
             equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
             equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
-            equal("bytes behind si_arch are zero", rest, true)?;
+            equal("bytes after si_arch are zero", rest, true)?;
         }
         let status = note(&core, NT_PRSTATUS)?;
         let bytes = status.get(REGISTERS..REGISTERS + size_of::<TraceeRegisters>());
@@ -58,7 +58,7 @@ fn write_and_read() -> Check {
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
         equal_hex("next instruction", registers.next, gate.after())?;
         if selector == BLOCK {
-            let kept = is_left_in(registers.result.cast_signed(), &pattern());
+            let kept = is_kept_result(registers.result.cast_signed(), &pattern());
             ensure(kept, &format!("result's register {:#x}", pattern().result()), || {
                 format!("{:#x}", registers.result)
             })?;
@@ -71,7 +71,7 @@ fn write_and_read() -> Check {
 fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
     let _ = std::fs::remove_dir_all(FOLDER);
     std::fs::create_dir_all(FOLDER).map_err(broken("a folder"))?;
-    let child = start(|| {
+    let child = spawn_child(|| {
         let limits = [1u64 << 24; 2];
         // Only the headers and notes are needed.
         let set = std::fs::write("/proc/self/coredump_filter", "0").is_ok()
@@ -90,7 +90,7 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
         0
     })?;
     let due = Change::Killed { signal: libc::SIGSYS, core: true };
-    equal("the end of the process", end_of(child)?, due)?;
+    equal("the end of the process", wait_change(child)?, due)?;
     let entry = std::fs::read_dir(FOLDER)
         .ok()
         .and_then(|mut folder| folder.next())

@@ -35,7 +35,7 @@ extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
     let next = unsafe { &*frame }.registers[Reg::NEXT];
     set_mark(0, next);
     set_mark(1, u64::from(dispatches()) + 1);
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
 fn noting(signal: i32) -> Check {
@@ -50,12 +50,12 @@ fn noting(signal: i32) -> Check {
 }
 
 fn before_pending() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     noting(libc::SIGUSR1)?;
-    let filler = pages(1)?;
+    let filler = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe { filler.write(BLOCK) };
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     // The signal arrives while the call waits for its selector, so both signals are pending at the end
     // of the call.
     Userfault::over(page, 1, filler, 0)?
@@ -68,7 +68,7 @@ fn before_pending() -> Check {
     arm_with(page as u64)?;
     let got = arch::gate().issue(&regs);
     disarm()?;
-    equal("SIGUSR1 handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     equal_hex(
         "instruction that SIGUSR1 interrupted",
@@ -76,32 +76,32 @@ fn before_pending() -> Check {
         arch::entered_at(handler_address()),
     )?;
     equal("SIGSYS handled before SIGUSR1", mark(1), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex(
         "next instruction in SIGSYS's frame",
         seen.registers[Reg::NEXT],
         arch::gate().after(),
     )?;
     equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
-    left_undone("after both", &got)?;
+    expect_result_kept("after both", &got)?;
     equal("effect", touched(), false)
 }
 
 fn bad_stack_told() -> Check {
-    let stack = pages(16)?;
+    let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
     noting(libc::SIGSEGV)?;
-    handle_as(keep, libc::SA_ONSTACK, 0)?;
+    handle_as(noop, libc::SA_ONSTACK, 0)?;
     // SAFETY: handlers cannot run there, which is under test.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;
-    let got = blocked(&arch::gate(), &touch());
+    let got = issue_blocked(&arch::gate(), &touch());
     disarm()?;
     equal("SIGSYS handled", dispatches(), 0)?;
-    equal("SIGSEGV handled", shared().others.load(Ordering::SeqCst), 1)?;
+    equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     equal_hex("instruction that SIGSEGV interrupted", mark(0), arch::gate().after())?;
-    left_undone("after it", &got)?;
+    expect_result_kept("after it", &got)?;
     equal("effect", touched(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
     equal_hex("mask after it", mask, 0)

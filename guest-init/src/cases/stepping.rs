@@ -44,7 +44,7 @@ fn step_with(step: u32) -> Check {
     equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    let kept = is_left_in(at.result.cast_signed(), &touch());
+    let kept = is_kept_result(at.result.cast_signed(), &touch());
     ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
     tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
     equal_hex(
@@ -52,10 +52,10 @@ fn step_with(step: u32) -> Check {
         tracee.registers()?.next,
         arch::entered_at(handler_address()),
     )?;
-    if arch::STEP_IS_TOLD_TWICE {
+    if arch::STEP_STOPS_TWICE {
         tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
     }
-    ends_well(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
@@ -66,6 +66,6 @@ pub(crate) fn step_allowed() -> Check {
     let at = tracee.registers()?;
     equal_hex("next instruction", at.next, arch::gate().after())?;
     equal("result", at.result.cast_signed(), 0o022)?;
-    ends_well(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
 }

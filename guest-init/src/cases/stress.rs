@@ -85,8 +85,8 @@ fn count(dispatch: Dispatch<'_>) {
     }
 }
 
-/// The factor of the `sudbox.stress=` boot argument, or 1.
-fn length(short: u32) -> u32 {
+/// `short` times the factor of the boot argument `sudbox.stress=`, if there is one.
+fn scaled(short: u32) -> u32 {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let factor = line.split_whitespace().find_map(|word| word.strip_prefix("sudbox.stress="));
     factor
@@ -94,16 +94,17 @@ fn length(short: u32) -> u32 {
         .map_or(short, |factor| short.saturating_mul(factor))
 }
 
-/// The fate of a call.
+/// The observed outcome of a call.
 #[derive(PartialEq, Eq)]
-struct Fate {
+struct CallOutcome {
     handled: u32,
     executed: bool,
-    good: bool,
+    /// Whether the registers are right after the call.
+    kept: bool,
 }
 
-/// Issues getcpu(2), whose effect, a written number, is visible to this thread only.
-fn try_call(index: u64, slot: &Slot) -> Fate {
+/// Issues getcpu(2), which writes a number that only this thread sees.
+fn check_call(index: u64, slot: &Slot) -> CallOutcome {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
     let regs = Registers::call(number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
@@ -112,9 +113,9 @@ fn try_call(index: u64, slot: &Slot) -> Fate {
     let handled = slot.handled.load(Ordering::SeqCst) - before;
     let executed = cpu.load(Ordering::SeqCst) != u32::MAX;
     slot.calls.fetch_add(1, Ordering::SeqCst);
-    let good = if executed { got.result() == 0 } else { is_left(&got, &regs) }
+    let kept = if executed { got.result() == 0 } else { is_result_kept(&got, &regs) }
         && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || got[*reg] == regs[*reg]);
-    Fate { handled, executed, good }
+    CallOutcome { handled, executed, kept }
 }
 
 impl Slot {
@@ -123,7 +124,7 @@ impl Slot {
         sys::set_dispatch(EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
     }
 
-    fn fault(&self) {
+    fn record_error(&self) {
         self.wrong.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -138,9 +139,11 @@ fn next_random(state: &mut u64) -> u64 {
     *state >> 40
 }
 
-/// Marks: the start signal, the number of calls, and the stop signal.
+/// The mark that starts the threads.
 const BEGIN: usize = 0;
+/// The mark with the number of calls of each thread.
 const CALLS: usize = 1;
+/// The mark that stops the threads.
 const STOP: usize = 2;
 
 /// A thread that flips its own selector before each call, until the number of calls or the stop.
@@ -149,14 +152,15 @@ extern "C" fn own_flips(index: u64) -> u64 {
     let mut random = index + 1;
     await_mark(BEGIN, 1);
     if !slot.arm() {
-        slot.fault();
+        slot.record_error();
     }
     while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) && mark(STOP) == 0 {
         let blocked = next_random(&mut random) & 1 == 1;
         slot.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
-        let fate = try_call(index, slot);
-        if fate != (Fate { handled: u32::from(blocked), executed: !blocked, good: true }) {
-            slot.fault();
+        let outcome = check_call(index, slot);
+        if outcome != (CallOutcome { handled: u32::from(blocked), executed: !blocked, kept: true })
+        {
+            slot.record_error();
         }
         // With fewer CPUs than threads this lets the others run.
         sys::sched_yield();
@@ -170,12 +174,12 @@ extern "C" fn others_flip(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     await_mark(BEGIN, 1);
     if !slot.arm() {
-        slot.fault();
+        slot.record_error();
     }
     while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) {
-        let fate = try_call(index, slot);
-        if fate.handled != u32::from(!fate.executed) || !fate.good {
-            slot.fault();
+        let outcome = check_call(index, slot);
+        if outcome.handled != u32::from(!outcome.executed) || !outcome.kept {
+            slot.record_error();
         }
     }
     slot.end();
@@ -201,7 +205,7 @@ fn sum(field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
 
 fn flips() -> Check {
     handle(count)?;
-    start_threads(own_flips, 0, length(200))?;
+    start_threads(own_flips, 0, scaled(200))?;
     while !ended(&SLOTS) {
         sys::sched_yield();
     }
@@ -212,7 +216,7 @@ fn flips() -> Check {
 fn flips_by_others() -> Check {
     handle(count)?;
     let mut random = 5;
-    start_threads(others_flip, 0, length(200))?;
+    start_threads(others_flip, 0, scaled(200))?;
     while !ended(&SLOTS) {
         for slot in &SLOTS {
             let value = next_random(&mut random) & 1 == 1 && slot.ended.load(Ordering::SeqCst) == 0;
@@ -223,8 +227,9 @@ fn flips_by_others() -> Check {
     equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
 }
 
-/// The thread whose handler forks, and the number of forks.
+/// The index of the thread whose handler forks.
 const FORKER: u64 = 1;
+/// The number of forks.
 const FORKS: u32 = 2;
 
 /// Reaction: counts the dispatch. The forking thread also forks, and the child must not be armed.
@@ -238,16 +243,16 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
     // SAFETY: the child takes no locks.
     match unsafe { sys::fork() } {
         Ok(0) => {
-            let fate = try_call(FORKER, slot);
-            sys::exit(code(fate.executed && fate.handled == 0 && fate.good));
+            let outcome = check_call(FORKER, slot);
+            sys::exit(exit_code(outcome.executed && outcome.handled == 0 && outcome.kept));
         }
         Ok(child) => {
             let end = sys::wait(child, libc::__WALL);
             if end != Ok(Some((child, Change::Exited(0)))) {
-                slot.fault();
+                slot.record_error();
             }
         }
-        Err(_) => slot.fault(),
+        Err(_) => slot.record_error(),
     }
 }
 
@@ -255,12 +260,12 @@ fn count_and_fork(dispatch: Dispatch<'_>) {
 extern "C" fn always_blocked(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     if !slot.arm() {
-        slot.fault();
+        slot.record_error();
     }
     slot.selector.store(BLOCK, Ordering::SeqCst);
     loop {
-        if try_call(index, slot) != (Fate { handled: 1, executed: false, good: true }) {
-            slot.fault();
+        if check_call(index, slot) != (CallOutcome { handled: 1, executed: false, kept: true }) {
+            slot.record_error();
         }
         sys::sched_yield();
     }
@@ -286,14 +291,15 @@ extern "C" fn replace(fd: u64) -> u64 {
 fn fork_and_exec() -> Check {
     let fd = program()?;
     handle(count_and_fork)?;
-    for round in 0..length(2) {
-        let child = start(|| {
+    for round in 0..scaled(2) {
+        let child = spawn_child(|| {
             for index in 1..THREADS as u64 {
                 if spawn_thread(always_blocked, index).is_err() {
                     return 97;
                 }
             }
-            // The first thread calls execve(2), or another one, which then becomes the first.
+            // In even rounds the first thread calls execve(2), in odd rounds another thread, which then
+            // becomes the first.
             if round % 2 == 0 {
                 let _ = replace(fd.cast_unsigned().into());
             } else if spawn_thread(replace, fd.cast_unsigned().into()).is_err() {
@@ -303,28 +309,28 @@ fn fork_and_exec() -> Check {
                 sys::sched_yield();
             }
         })?;
-        let end = end_of(child)?;
+        let end = wait_change(child)?;
         let due = Change::Exited(i32::from(EXECUTED)).to_string();
         equal(&format!("the program in round {round}"), end.to_string(), due)?;
     }
     Ok(())
 }
 
-/// The mark of the tracer's last setting: twice the round, plus 1 if armed.
+/// The mark with the tracer's last setting: twice the round, plus 1 if it armed.
 const SET: usize = 3;
 /// The mark in which the tracee counts its calls.
 const DONE: usize = 4;
 
-/// Runs in the tracee: issues calls until the stop, each of which must obey the tracer's setting.
-fn be_set(slot: &Slot) {
+/// Runs in the tracee: issues calls until [`STOP`]. Each call must obey the tracer's setting.
+fn call_until_stopped(slot: &Slot) {
     slot.selector.store(BLOCK, Ordering::SeqCst);
     while mark(STOP) == 0 {
         let before = mark(SET);
-        let fate = try_call(0, slot);
+        let outcome = check_call(0, slot);
         let after = mark(SET);
-        let once = fate.handled == u32::from(!fate.executed) && fate.good;
-        if !once || before == after && fate.executed == (before & 1 == 1) {
-            slot.fault();
+        let once = outcome.handled == u32::from(!outcome.executed) && outcome.kept;
+        if !once || before == after && outcome.executed == (before & 1 == 1) {
+            slot.record_error();
         }
         set_mark(DONE, mark(DONE) + 1);
     }
@@ -338,12 +344,12 @@ fn tracer_sets() -> Check {
         if start_threads(own_flips, 1, u32::MAX).is_err() {
             return 99;
         }
-        be_set(&SLOTS[0]);
+        call_until_stopped(&SLOTS[0]);
         while !ended(&SLOTS) {
             sys::sched_yield();
         }
-        let strays = dispatches() != sum(|slot| &slot.handled);
-        code(!strays && sum(|slot| &slot.wrong) == 0)
+        let unexpected = dispatches() != sum(|slot| &slot.handled);
+        exit_code(!unexpected && sum(|slot| &slot.wrong) == 0)
     })?;
     let armed = Config {
         mode: EXCLUSIVE,
@@ -351,18 +357,18 @@ fn tracer_sets() -> Check {
         offset: arch::inside().start,
         length: inside_length(),
     };
-    let go_on = |signal: i32| {
+    let resume = |signal: i32| {
         let signal = u64::from(signal.cast_unsigned());
         tracee.request(libc::PTRACE_CONT, 0, signal).map_err(broken("PTRACE_CONT"))
     };
-    for round in 1..=u64::from(length(20)) {
+    for round in 1..=u64::from(scaled(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };
         equal("setting", tracee.set(&config), Ok(()))?;
         equal("configuration", tracee.config()?, config)?;
         set_mark(SET, (2 * round) | (round % 2));
         let from = mark(DONE);
-        go_on(0)?;
-        // A few calls with this setting, then the next one.
+        resume(0)?;
+        // After a few calls with this setting, stop the tracee for the next one.
         let mut asked = false;
         loop {
             if !asked && mark(DONE) >= from + 2 {
@@ -372,7 +378,7 @@ fn tracer_sets() -> Check {
             match sys::wait(tracee.pid, libc::WNOHANG | libc::__WALL).map_err(broken("wait4"))? {
                 None => sys::sched_yield(),
                 Some((_, Change::Stopped(libc::SIGUSR2))) => break,
-                Some((_, Change::Stopped(libc::SIGSYS))) => drop(go_on(libc::SIGSYS)?),
+                Some((_, Change::Stopped(libc::SIGSYS))) => drop(resume(libc::SIGSYS)?),
                 Some((_, change)) => return Err(end_too_early(change)),
             }
         }
@@ -380,7 +386,7 @@ fn tracer_sets() -> Check {
     equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
     set_mark(SET, 0);
     set_mark(STOP, 1);
-    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
 fn end_too_early(change: Change) -> Failure {

@@ -15,7 +15,7 @@ const SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
 const SYSCTL_TRACED: &[Feature] = &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
 const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
 /// The sysctl is system-wide.
-const OWNED: &[Need] = &[Need::Root, Need::Vm];
+const SYSTEM_WIDE: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     case("sysctl/on-at-boot", "arming is permitted by default", SET, on_at_boot)
@@ -28,10 +28,10 @@ pub(super) const CASES: &[Case] = &[
         any_value_permits,
     )
     .features(SYSCTL)
-    .needs(OWNED),
+    .needs(SYSTEM_WIDE),
     case("sysctl/denies-arming", "with 0 arming is EPERM, for root too", SET, denies_arming)
         .features(SYSCTL)
-        .needs(OWNED),
+        .needs(SYSTEM_WIDE),
     case(
         "sysctl/armed-stay-armed",
         "with 0 an armed task stays armed, cannot arm anew, and can disarm",
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
         armed_stay_armed,
     )
     .features(SYSCTL)
-    .needs(OWNED),
+    .needs(SYSTEM_WIDE),
     case(
         "sysctl/denies-tracer",
         "with 0 a tracer cannot arm its tracee, but can disarm it",
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
         denies_tracer,
     )
     .features(SYSCTL_TRACED)
-    .needs(OWNED),
+    .needs(SYSTEM_WIDE),
     case(
         "sysctl/only-for-root",
         "neither an ordinary user nor root of a user namespace can change it",
@@ -55,14 +55,15 @@ pub(super) const CASES: &[Case] = &[
         only_for_root,
     )
     .features(SYSCTL)
-    .needs(OWNED),
+    .needs(SYSTEM_WIDE),
 ];
 
 fn write(text: &str) -> std::io::Result<()> {
     std::fs::write(PATH, text)
 }
 
-fn says(due: &str) -> Check {
+/// Checks that the sysctl reads as `due`.
+fn reads_as(due: &str) -> Check {
     let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
     equal("the sysctl", text.trim_end(), due)
 }
@@ -73,7 +74,7 @@ struct Denied;
 impl Denied {
     fn new() -> Result<Denied, Failure> {
         write("0").map_err(broken("sysctl"))?;
-        says("0").map(|()| Denied)
+        reads_as("0").map(|()| Denied)
     }
 }
 
@@ -84,15 +85,15 @@ impl Drop for Denied {
 }
 
 fn on_at_boot() -> Check {
-    says("1")
+    reads_as("1")
 }
 
 fn any_value_permits() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     for text in ["1", "2", "255"] {
         let _denied = Denied::new()?;
         write(text).map_err(|error| mismatch(format!("{text} is taken"), error.to_string()))?;
-        says("1")?;
+        reads_as("1")?;
         arm()?;
         is_dispatched(&arch::gate())?;
         disarm()?;
@@ -101,7 +102,7 @@ fn any_value_permits() -> Check {
 }
 
 fn denies_arming() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let _denied = Denied::new()?;
     let (start, length) = (arch::inside().start, inside_length());
     refused(EXCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
@@ -119,7 +120,7 @@ fn denies_arming() -> Check {
 }
 
 fn armed_stay_armed() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let denied = Denied::new()?;
     is_dispatched(&arch::gate())?;
@@ -136,13 +137,13 @@ fn armed_stay_armed() -> Check {
 }
 
 fn denies_tracer() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         let first = arm();
         pause_for_tracer();
         let second = is_executed_despite_block(&arch::gate());
-        code(first.and(second).is_ok())
+        exit_code(first.and(second).is_ok())
     })?;
     let armed = Config {
         mode: EXCLUSIVE,
@@ -159,32 +160,33 @@ fn denies_tracer() -> Check {
     equal("setting with 0", tracee.set(&Config { length: 1, ..armed }), Err(Errno(libc::EPERM)))?;
     equal("configuration after it", tracee.config()?, armed)?;
     equal("setting OFF with 0", tracee.set(&Config::default()), Ok(()))?;
-    ends_well(tracee.run(libc::PTRACE_CONT, 0)?)
+    expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
 fn only_for_root() -> Check {
     for namespace in [false, true] {
-        let child = start(|| {
-            if be_nobody().is_err() || namespace && be_root_of_namespace().is_err() {
+        let child = spawn_child(|| {
+            if become_nobody().is_err() || namespace && become_namespace_root().is_err() {
                 return 99;
             }
             let error = write("0").err().and_then(|error| error.raw_os_error());
-            code(matches!(error, Some(libc::EACCES | libc::EPERM)))
+            exit_code(matches!(error, Some(libc::EACCES | libc::EPERM)))
         })?;
-        let end = end_of(child)?;
+        let end = wait_change(child)?;
         let _ = write("1");
         if end == Change::Exited(99) {
             return Err(Failure::Unmet("user-namespace".into()));
         }
-        ends_well(end)?;
+        expect_success(end)?;
     }
-    says("1")
+    reads_as("1")
 }
 
 const NOBODY: u64 = 65534;
 
-fn be_nobody() -> sys::Result<u64> {
-    // The last call is PR_SET_DUMPABLE: without it root would own this process's files in /proc.
+/// Changes the process's user and group to nobody.
+fn become_nobody() -> sys::Result<u64> {
+    // Without PR_SET_DUMPABLE root would own this process's files in /proc.
     // SAFETY: takes no pointers.
     unsafe {
         sys::call(libc::SYS_setgroups, &[0, 0])?;
@@ -194,7 +196,8 @@ fn be_nobody() -> sys::Result<u64> {
     }
 }
 
-fn be_root_of_namespace() -> std::io::Result<()> {
+/// Makes the process root of a new user namespace.
+fn become_namespace_root() -> std::io::Result<()> {
     let user = u64::from(libc::CLONE_NEWUSER.cast_unsigned());
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_unshare, &[user]) }.map_err(std::io::Error::other)?;

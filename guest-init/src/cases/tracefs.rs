@@ -23,7 +23,7 @@ pub(crate) struct Tracefs {
 pub(crate) struct Event {
     /// The task.
     pub(crate) task: i32,
-    /// Its text, such as `sys_enter: NR 95 (...)`.
+    /// The event's text, such as `sys_enter: NR 95 (...)`.
     pub(crate) text: String,
 }
 
@@ -38,7 +38,7 @@ impl Tracefs {
         Tracefs::enable(events, false)
     }
 
-    fn enable(events: &[&str], keep: bool) -> Result<Tracefs, Failure> {
+    fn enable(events: &[&str], record: bool) -> Result<Tracefs, Failure> {
         let mount = sys::mount_detached(c"tracefs").map_err(broken("mounting tracefs"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let mount = unsafe { File::from_raw_fd(mount) };
@@ -53,7 +53,7 @@ impl Tracefs {
         if size.trim() != BUFFER_KB {
             tracefs.write("buffer_size_kb", BUFFER_KB)?;
         }
-        tracefs.write("tracing_on", if keep { "1" } else { "0" })?;
+        tracefs.write("tracing_on", if record { "1" } else { "0" })?;
         for event in events {
             let path = format!("events/{event}/enable");
             tracefs.write(&path, "1")?;
@@ -62,7 +62,7 @@ impl Tracefs {
         Ok(tracefs)
     }
 
-    /// Disables the events, and gives those of each of these tasks.
+    /// Disables the events, and returns those of each of these tasks.
     pub(crate) fn stop<const N: usize>(
         mut self,
         tasks: [i32; N],
@@ -134,8 +134,8 @@ impl Drop for Tracefs {
 /// Parses `COMM-TID [CPU] FLAGS TIME: TEXT`, where COMM may contain anything but a newline. Newer
 /// kernels print the arguments of a call with `0x` (kernel/trace/trace_syscalls.c); this removes it.
 fn event(line: &str) -> Option<Event> {
-    let (who, rest) = line.split_once(" [")?;
-    let task = who.trim_end().rsplit_once('-')?.1.parse().ok()?;
+    let (name_and_task, rest) = line.split_once(" [")?;
+    let task = name_and_task.trim_end().rsplit_once('-')?.1.parse().ok()?;
     let (_, text) = rest.split_once(": ")?;
     Some(Event { task, text: text.replace(": 0x", ": ") })
 }

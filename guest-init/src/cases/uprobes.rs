@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Uprobes: some kernels implement them by system calls of the probed program, which must not be
-//! dispatched.
+//! Uprobes. Some kernels implement them by system calls in the probed program, which must not be dispatched.
 
 use super::tracefs::Tracefs;
 use crate::arch::{self, Gate, Registers};
@@ -15,7 +14,7 @@ use sudbox_protocol::Feature;
 
 const PROBED: &[Feature] = &[Feature::Dispatch, Feature::Uprobes];
 /// Uprobes are system-wide, so these cases need root and a VM.
-const OWNED: &[Need] = &[Need::Root, Need::Vm];
+const SYSTEM_WIDE: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -25,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
         probed_call_dispatched,
     )
     .features(PROBED)
-    .needs(OWNED),
+    .needs(SYSTEM_WIDE),
     outside_core(
         "uprobes/entry-probe-unseen",
         "the call by which a probe on an instruction reports itself is not dispatched",
@@ -33,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
         entry_probe_unseen,
     )
     .features(PROBED)
-    .needs(OWNED)
+    .needs(SYSTEM_WIDE)
     .known_bugs(&["uprobe-dispatched"]),
     outside_core(
         "uprobes/return-probe-unseen",
@@ -42,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         return_probe_unseen,
     )
     .features(PROBED)
-    .needs(OWNED)
+    .needs(SYSTEM_WIDE)
     .known_bugs(&["uretprobe-dispatched"]),
 ];
 
@@ -68,7 +67,7 @@ impl Probe {
         Ok(enabled.then_some(Probe { traces, name }))
     }
 
-    /// The number of times that it was hit.
+    /// Removes the events from the trace, and returns the number of times that the probe was hit.
     fn reports(self) -> Result<usize, Failure> {
         let [seen] = self.traces.stop([sys::getpid()])?;
         Ok(seen.iter().filter(|event| event.starts_with(&self.name)).count())
@@ -79,7 +78,8 @@ impl Probe {
 struct Code {
     file: File,
     gate: Gate,
-    place: u64,
+    /// The address of the mapping.
+    start: u64,
 }
 
 /// The offset of each function in the file.
@@ -115,14 +115,14 @@ impl Code {
             ])
         }
         .map_err(broken("mmap"))?;
-        Ok(Code { file, gate, place: page as u64 })
+        Ok(Code { file, gate, start: page as u64 })
     }
 
     /// Calls the function at this offset, which adds [`arch::PROBED_ADDS`], with the selector at BLOCK.
-    fn call(&self, place: usize, value: u32) -> u32 {
+    fn call(&self, offset: usize, value: u32) -> u32 {
         // SAFETY: a function of this type is at that address.
         let function = unsafe {
-            std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.place + place as u64)
+            std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.start + offset as u64)
         };
         flip(BLOCK);
         let result = function(value);
@@ -132,15 +132,15 @@ impl Code {
 }
 
 fn probed_call_dispatched() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let code = Code::new()?;
     let regs = touch();
     arm()?;
-    let (without, _) = dispatched(&code.gate, &regs)?;
+    let (without, _) = issue_dispatched(&code.gate, &regs)?;
     let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| mismatch("a probe", "none"))?;
-    let (with, seen) = dispatched(&code.gate, &regs)?;
+    let (with, seen) = issue_dispatched(&code.gate, &regs)?;
     equal("effect", touched(), false)?;
-    equal("registers behind the call", with, without)?;
+    equal("registers after the call", with, without)?;
     equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
     equal("reports of the probe", probe.reports()?, 1)
 }
@@ -150,7 +150,7 @@ fn unseen(kind: char) -> Check {
     const CALLS: u32 = 3;
     handle(reissue)?;
     let code = Code::new()?;
-    forget();
+    reset_dispatches();
     for place in FUNCTIONS {
         let Some(probe) = Probe::new(kind, &code.file, place)? else {
             // Kernels that do not optimise nop10 refuse probes on it (`is_prefix_bad()`).
@@ -160,21 +160,21 @@ fn unseen(kind: char) -> Check {
         arm()?;
         for value in 0..CALLS {
             let due = value + arch::PROBED_ADDS;
-            equal("what the function gives", code.call(place, value), due)?;
+            equal("result of the function", code.call(place, value), due)?;
         }
         disarm()?;
         equal("reports of the probe", probe.reports()?, CALLS as usize)?;
     }
-    if let Some(seen) = shared().seen(0) {
+    if let Some(seen) = shared().sigsys_record(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
     }
     equal("SIGSYS handled", dispatches(), 0)?;
-    // What is excepted is the trampoline, not a number.
-    handle(keep)?;
+    // The kernel exempts the trampoline's address, not these numbers.
+    handle(noop)?;
     arm()?;
     for call in PROBE_CALLS {
         let regs = Registers::call(number(*call), [0; 6]);
-        let _ = dispatched(&arch::gate(), &regs)?;
+        let _ = issue_dispatched(&arch::gate(), &regs)?;
     }
     disarm()
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Real tracers of programs that use dispatch: one that saves and restores a process, as CRIU does, and
-//! one that records it, as rr does.
+//! Tracers of programs that use dispatch, as they exist: one saves and restores a process, as CRIU does, and
+//! one records a process, as rr does.
 
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -17,7 +17,7 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "users/checkpoint",
-        "a process that ptrace saves and restores into another one is dispatched there as before",
+        "a process that a tracer saves and restores into another one is dispatched there as before",
         "syscall_user_dispatch_set_config()",
         checkpoint,
     )
@@ -35,7 +35,7 @@ const CONT: u32 = libc::PTRACE_CONT;
 
 /// The program to save. At its second stop the selector is at BLOCK, and later calls depend on values in
 /// its memory and on its stack.
-fn saved() -> i32 {
+fn saved_program() -> i32 {
     let mut sum = 0u64;
     pause_for_tracer();
     let mut good = arm().is_ok();
@@ -46,7 +46,7 @@ fn saved() -> i32 {
         let got = arch::gate().issue(&regs);
         let dispatched = dispatches() - before;
         sum = sum * 10 + 1 + u64::from(dispatched);
-        good &= touched() != blocked && is_left(&got, &regs) == blocked;
+        good &= touched() != blocked && is_result_kept(&got, &regs) == blocked;
     };
     round(Some(BLOCK));
     round(Some(ALLOW));
@@ -56,11 +56,11 @@ fn saved() -> i32 {
     round(Some(ALLOW));
     round(Some(BLOCK));
     flip(ALLOW);
-    code(good && sum == 21212)
+    exit_code(good && sum == 21212)
 }
 
 /// The private writable mappings of a process (`/proc/PID/maps`).
-fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
+fn private_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).map_err(broken("maps"))?;
     let own = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -74,13 +74,13 @@ fn own_memory(pid: i32) -> Result<Vec<Range<u64>>, Failure> {
     Ok(own.collect())
 }
 
-/// Reads or writes the memory of a stopped tracee.
+/// Opens the memory of a stopped tracee (`/proc/PID/mem`).
 fn memory_of(tracee: &Tracee) -> Result<std::fs::File, Failure> {
     let path = format!("/proc/{}/mem", tracee.pid);
     std::fs::OpenOptions::new().read(true).write(true).open(path).map_err(broken("mem"))
 }
 
-/// A saved process.
+/// A saved_program process.
 struct Image {
     registers: arch::TraceeRegisters,
     floating: Vec<u8>,
@@ -92,7 +92,7 @@ fn save(tracee: &Tracee) -> Result<Image, Failure> {
     let floating = tracee.register_set(libc::NT_PRFPREG)?;
     let file = memory_of(tracee)?;
     let mut memory = Vec::new();
-    for range in own_memory(tracee.pid)? {
+    for range in private_memory(tracee.pid)? {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
         file.read_exact_at(&mut bytes, range.start).map_err(broken("reading memory"))?;
         memory.push((range.start, bytes));
@@ -111,14 +111,14 @@ fn restore(tracee: &Tracee, image: &Image) -> Check {
     equal("configuration after it", tracee.config()?, image.config)
 }
 
-/// Makes the stopped tracee issue a call from outside, as CRIU does to read state that only the process
-/// itself can ask for. Dispatch is disabled for the call and then restored.
-fn asks_from_within(tracee: &Tracee) -> Check {
+/// Makes the stopped tracee issue a call outside the allowed range, as CRIU does to read state that only the
+/// process itself can read. Dispatch is disabled for the call and then restored.
+fn call_in_tracee(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
     equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
-    let mut question = registers;
-    question.set_call(arch::gate().call_address(), number(libc::SYS_getppid));
-    tracee.set_registers(&question)?;
+    let mut at_call = registers;
+    at_call.set_call(arch::gate().call_address(), number(libc::SYS_getppid));
+    tracee.set_registers(&at_call)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_getppid)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_getppid)?;
     let answer = tracee.registers()?;
@@ -129,12 +129,12 @@ fn asks_from_within(tracee: &Tracee) -> Check {
 }
 
 fn checkpoint() -> Check {
-    handle(keep)?;
-    let old = Tracee::start(saved)?;
+    handle(noop)?;
+    let old = Tracee::start(saved_program)?;
     old.expect_signal(CONT, 0, libc::SIGSYS)?;
     old.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
     equal("mode", old.config()?.mode, EXCLUSIVE)?;
-    asks_from_within(&old)?;
+    call_in_tracee(&old)?;
     let image = save(&old)?;
     old.kill()?;
     // Restores into another process with the same memory layout, which never armed.
@@ -144,9 +144,9 @@ fn checkpoint() -> Check {
     })?;
     equal("configuration of the other process", new.config()?, Config::default())?;
     restore(&new, &image)?;
-    forget();
+    reset_dispatches();
     new.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
-    ends_well(end_of(new.pid)?)?;
+    expect_success(wait_change(new.pid)?)?;
     equal("SIGSYS handled after the restore", dispatches(), 2)
 }
 
@@ -168,7 +168,7 @@ enum Step {
     Arm,
 }
 
-const STORY: &[Step] = &[
+const STEPS: &[Step] = &[
     Step::Outside { call: libc::SYS_umask, blocked: true },
     Step::Outside { call: libc::SYS_getppid, blocked: false },
     Step::Outside { call: libc::SYS_getppid, blocked: true },
@@ -184,8 +184,8 @@ const STORY: &[Step] = &[
     Step::Outside { call: libc::SYS_getppid, blocked: false },
 ];
 
-fn play() -> i32 {
-    for step in STORY {
+fn run_steps() -> i32 {
+    for step in STEPS {
         match *step {
             Step::Outside { call, blocked } => {
                 flip(if blocked { BLOCK } else { ALLOW });
@@ -200,11 +200,11 @@ fn play() -> i32 {
     0
 }
 
-/// The events that the tracer must record.
-fn story() -> Vec<Event> {
+/// The events that the tracer must record for [`STEPS`].
+fn expected_events() -> Vec<Event> {
     let mut events = Vec::new();
     let both = |events: &mut Vec<Event>, call| events.extend([Event::Entry(call), Event::Exit]);
-    for step in STORY {
+    for step in STEPS {
         match *step {
             Step::Outside { call, blocked: true } => {
                 let number = seen_number(number(call)).into();
@@ -219,7 +219,7 @@ fn story() -> Vec<Event> {
     events
 }
 
-/// Runs the tracee to its next stop, and gives its event.
+/// Runs the tracee to its next stop, and returns its event.
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
         Change::Stopped(CALL_STOP) => match tracee.info_kind()? {
@@ -242,16 +242,16 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
 }
 
 fn recorder() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
             return 99;
         }
         pause_for_tracer();
-        play()
+        run_steps()
     })?;
     let (mut signal, mut at) = (0, 0);
-    for (place, due) in story().into_iter().enumerate() {
+    for (place, due) in expected_events().into_iter().enumerate() {
         let (event, next) = next_event(&tracee, signal)?;
         if event != due {
             let _ = sys::kill(tracee.pid, libc::SIGKILL);
@@ -259,7 +259,7 @@ fn recorder() -> Check {
         equal(&format!("event {place}"), event, due)?;
         (signal, at) = (next, place);
     }
-    equal("events", at + 1, story().len())?;
-    let blocked = STORY.iter().filter(|step| matches!(step, Step::Outside { blocked: true, .. }));
+    equal("events", at + 1, expected_events().len())?;
+    let blocked = STEPS.iter().filter(|step| matches!(step, Step::Outside { blocked: true, .. }));
     equal("SIGSYS handled", dispatches() as usize, blocked.count())
 }

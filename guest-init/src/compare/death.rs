@@ -119,7 +119,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
     }
     // Cores then hold notes only, and no memory.
     std::fs::write("/proc/self/coredump_filter", "0").map_err(broken("coredump_filter"))?;
-    let unreadable = pages(1)?;
+    let unreadable = map_pages(1)?;
     protect(unreadable, 1, libc::PROT_NONE)?;
     // SAFETY: reads the path.
     unsafe { libc::mkdir(CORE_DIR.as_ptr(), 0o700) };
@@ -145,7 +145,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
         record_wait(record, moment, pid)?;
         let sigchld = sys::sigtimedwait(sigchld, Duration::ZERO).map(|_| 0);
         record.result(moment, "SIGCHLD to the parent", sigchld);
-        record.number(moment, "handlers", shared().others.load(Ordering::SeqCst).into());
+        record.number(moment, "handlers", shared().other_signals.load(Ordering::SeqCst).into());
         record_core(record, moment, scenario)?;
     }
     let _ = std::fs::remove_file(CORE_FILE);
@@ -209,7 +209,7 @@ fn deliver_until_exit(pid: i32) -> Check {
         if info[8] != 4 {
             return Ok(());
         }
-        if let Change::Stopped(stop) = end_of(pid)?
+        if let Change::Stopped(stop) = wait_change(pid)?
             && stop != libc::SIGSTOP
         {
             signal = stop;

@@ -30,7 +30,7 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
         _ => None,
     };
     if scenario.parent == Parent::Armed {
-        handle(keep)?;
+        handle(noop)?;
         arm()?;
         is_dispatched(&arch::gate())?;
     }
@@ -72,7 +72,7 @@ fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     if traced {
         return run_traced(record, scenario);
     }
-    end_of(tracer::start_process(scenario, || match scenario.task {
+    wait_change(tracer::start_process(scenario, || match scenario.task {
         Task::Thread => in_thread(&|| variants::run_variants(record, scenario)),
         _ => variants::run_variants(record, scenario),
     })?)
@@ -107,7 +107,7 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     tracer::arm(scenario, tracee.pid)?;
     if matches!(scenario.monitor, Monitor::None) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
-        return end_of(tracee.pid);
+        return wait_change(tracee.pid);
     }
     let rewrites = scenario.monitor == Monitor::Rewriter;
     let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };

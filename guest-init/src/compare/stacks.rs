@@ -3,7 +3,7 @@
 //! every write to them is visible.
 
 use super::scenario::STACK;
-use crate::support::{PAGE, pages, protect};
+use crate::support::{PAGE, map_pages, protect};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Address of the memory of both stacks: the stack, the alternate stack, and a copy of each.
@@ -13,9 +13,9 @@ static READ_ONLY: AtomicUsize = AtomicUsize::new(0);
 
 /// Maps the stacks. Must be called once in a case, before the first variant runs.
 pub(super) fn map() -> crate::case::Check {
-    let start = pages((4 * STACK).div_ceil(PAGE))?;
+    let start = map_pages((4 * STACK).div_ceil(PAGE))?;
     STACKS.store(start as usize, Ordering::SeqCst);
-    let start = pages(2)?;
+    let start = map_pages(2)?;
     protect(start, 2, libc::PROT_READ)?;
     READ_ONLY.store(start as usize, Ordering::SeqCst);
     Ok(())

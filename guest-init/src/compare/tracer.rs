@@ -201,7 +201,7 @@ pub(super) fn start_process(
         Parent::Traced => return start_child_of(libc::PTRACE_SYSCALL, 2, run),
     }
     if scenario.task != Task::NamespaceInit {
-        return start(run);
+        return spawn_child(run);
     }
     let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
     // SAFETY: a fork; the case has one thread.
@@ -220,7 +220,7 @@ const CHILD: usize = 5;
 /// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
 fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
     set_mark(CHILD, 0);
-    let forker = start(|| {
+    let forker = spawn_child(|| {
         if ptrace::trace_me().is_err() {
             return variants::NOT_PREPARED;
         }
@@ -233,7 +233,8 @@ fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<
             }
         }
     })?;
-    let expect_stop = |signal: i32| equal("a parent", end_of(forker)?, Change::Stopped(signal));
+    let expect_stop =
+        |signal: i32| equal("a parent", wait_change(forker)?, Change::Stopped(signal));
     let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
     expect_stop(libc::SIGSTOP)?;
     ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
@@ -243,10 +244,10 @@ fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<
     }
     for _ in 0..stops {
         resume_by(resume)?;
-        end_of(forker)?;
+        wait_change(forker)?;
     }
     resume_by(libc::PTRACE_DETACH)?;
-    equal("a parent", end_of(forker)?, Change::Exited(variants::COMPLETED))?;
+    equal("a parent", wait_change(forker)?, Change::Exited(variants::COMPLETED))?;
     i32::try_from(mark(CHILD)).map_err(broken("a child's number"))
 }
 
@@ -273,7 +274,7 @@ fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
         libc::waitid(libc::P_PID, pid.cast_unsigned(), siginfo, options);
     }
     info[16..20].fill(0);
-    Ok((end_of(pid)?, info))
+    Ok((wait_change(pid)?, info))
 }
 
 /// Traces the task of a scenario through the watched call, once for each request in `resumes`.
@@ -290,7 +291,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         }
         pid = i32::try_from(mark(ID_MARKS[1])).unwrap_or(0);
     }
-    let stopped = end_of(pid)?;
+    let stopped = wait_change(pid)?;
     equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
     arm(scenario, pid)?;
@@ -308,7 +309,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         let mut signal = 0;
         if arch::HAS_CALL_BREAKPOINTS {
             resume_by(libc::PTRACE_CONT, 0)?;
-            let before = end_of(pid)?;
+            let before = wait_change(pid)?;
             equal("right before the call", before, Change::Stopped(libc::SIGTRAP))?;
         }
         let mut count = 0;
@@ -345,12 +346,12 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     while let Change::Stopped(stop) = change {
         let signal = if stop == libc::SIGSYS { stop } else { 0 };
         resume_by(libc::PTRACE_CONT, signal)?;
-        change = end_of(pid)?;
+        change = wait_change(pid)?;
     }
     let moment = Moment { variant: "end", step: "death", count: 0 };
     record.put(moment, "end", change.to_string().as_bytes());
     if pid != process {
-        change = end_of(process)?;
+        change = wait_change(process)?;
     }
     equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
 }
@@ -361,7 +362,7 @@ fn resume_to_pause(pid: i32) -> Result<Change, Failure> {
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
             .map_err(broken("ptrace"))?;
-        match end_of(pid)? {
+        match wait_change(pid)? {
             Change::Stopped(stop) if stop != libc::SIGSTOP => {
                 signal = if stop == libc::SIGTRAP { 0 } else { stop };
             }

@@ -187,7 +187,7 @@ impl IdleTracees {
     fn start() -> Result<IdleTracees, Failure> {
         let mut pids = Vec::new();
         for armed in [true, false] {
-            let pid = start(|| {
+            let pid = spawn_child(|| {
                 let _ = ptrace::trace_me();
                 if armed
                     && sys::set_dispatch(EXCLUSIVE, 0x1234_5678, 0x9abc, address(&SELECTOR))
@@ -198,7 +198,7 @@ impl IdleTracees {
                 let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
                 0
             })?;
-            let stopped = end_of(pid)?;
+            let stopped = wait_change(pid)?;
             equal("an idle process", stopped, sys::Change::Stopped(libc::SIGSTOP))?;
             ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
@@ -216,7 +216,7 @@ impl IdleTracees {
     fn kill(self) -> Check {
         for pid in self.pids {
             let _ = sys::kill(pid, libc::SIGKILL);
-            end_of(pid)?;
+            wait_change(pid)?;
         }
         Ok(())
     }

@@ -15,11 +15,11 @@ fn call() -> Registers {
 
 /// Dispatches that are handled.
 pub(super) fn dispatches(count: u32) -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    forget();
+    reset_dispatches();
     for _ in 0..count {
-        let _ = blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &call());
     }
     disarm()?;
     equal("SIGSYS handled", self::handled(), count)
@@ -38,9 +38,9 @@ pub(super) fn nested(count: u32) -> Check {
     }
     handle_as(again, libc::SA_NODEFER, 0)?;
     arm()?;
-    forget();
+    reset_dispatches();
     for _ in 0..count {
-        let _ = blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &call());
     }
     disarm()?;
     equal("SIGSYS handled", handled(), 2 * count)
@@ -48,9 +48,9 @@ pub(super) fn nested(count: u32) -> Check {
 
 /// Calls inside the allowed range, and calls outside it that the selector allows.
 pub(super) fn allowed(count: u32) -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
-    forget();
+    reset_dispatches();
     for _ in 0..count {
         let _ = sys::getpid();
         let _ = arch::gate().issue(&call());
@@ -92,14 +92,14 @@ pub(super) fn sets_by_tracer(count: u32) -> Check {
 
 /// Dispatches in a tracee whose tracer delivers or suppresses the SIGSYS.
 fn with_tracer(count: u32, deliver: bool) -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
             return 99;
         }
         pause_for_tracer();
         for _ in 0..count {
-            let _ = blocked(&arch::gate(), &call());
+            let _ = issue_blocked(&arch::gate(), &call());
         }
         0
     })?;
@@ -109,7 +109,7 @@ fn with_tracer(count: u32, deliver: bool) -> Check {
         ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"))?;
         signal = if deliver { libc::SIGSYS } else { 0 };
     }
-    ends_well(tracee.run(libc::PTRACE_CONT, signal)?)
+    expect_success(tracee.run(libc::PTRACE_CONT, signal)?)
 }
 
 /// Dispatches that a tracer delivers.
@@ -137,7 +137,7 @@ fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> 
     // SAFETY: the stack was prepared and stays.
     let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
     flip(ALLOW);
-    end_of(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
+    wait_change(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
 }
 
 /// Pages of a child's stack.
@@ -147,7 +147,7 @@ const PAGES: usize = 16;
 fn reused_stack() -> Result<*mut u8, Failure> {
     static STACK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
     if STACK.load(Ordering::SeqCst).is_null() {
-        STACK.store(pages(PAGES)?, Ordering::SeqCst);
+        STACK.store(map_pages(PAGES)?, Ordering::SeqCst);
     }
     Ok(STACK.load(Ordering::SeqCst))
 }
@@ -193,7 +193,7 @@ pub(super) fn kills_by_signal(count: u32) -> Check {
         // SAFETY: sets the default action, or SIG_IGN.
         let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
         let mask = if round % 3 == 2 { sys::bit(libc::SIGSYS) } else { 0 };
-        let set = set && (mask == 0 || handle(keep).is_ok());
+        let set = set && (mask == 0 || handle(noop).is_ok());
         let armed = arm().is_ok();
         flip(BLOCK);
         set && sys::sigmask(libc::SIG_SETMASK, mask).is_ok() && armed
@@ -209,7 +209,7 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
         }
     }
     for _ in 0..count {
-        let child = start(|| {
+        let child = spawn_child(|| {
             let ready = spawn_thread(wait, 0).is_ok() && arm().is_ok();
             flip(2);
             if ready {
@@ -217,7 +217,7 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
             }
             0
         })?;
-        let end = end_of(child)?;
+        let end = wait_change(child)?;
         let by = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
         ensure(by, "it is killed by SIGSYS", || format!("it {end}"))?;
     }
@@ -226,15 +226,15 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
 
 /// Forked children that arm and make one dispatched call.
 pub(super) fn forks(count: u32) -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     for _ in 0..count {
-        let child = start(|| {
+        let child = spawn_child(|| {
             let armed = arm().is_ok();
-            let _ = blocked(&arch::gate(), &call());
-            code(armed)
+            let _ = issue_blocked(&arch::gate(), &call());
+            exit_code(armed)
         })?;
-        ends_well(end_of(child)?)?;
+        expect_success(wait_change(child)?)?;
     }
     disarm()
 }
@@ -243,11 +243,11 @@ pub(super) fn forks(count: u32) -> Check {
 pub(super) fn threads(count: u32) -> Check {
     extern "C" fn once(done: u64) -> u64 {
         let armed = arm().is_ok();
-        let _ = blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &call());
         set_mark(0, if armed { done } else { u64::MAX });
         0
     }
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     // All threads use this stack, one after the other.
     let stack = reused_stack()?;

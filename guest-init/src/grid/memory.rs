@@ -5,7 +5,7 @@ use super::dimension::{Disposition, Entry, Selector};
 pub(super) use crate::arch::OtherEntry as Other;
 use crate::arch::{self, CALL_LENGTH, Gate};
 use crate::case::Failure;
-use crate::support::{PAGE, broken, pages, protect};
+use crate::support::{PAGE, broken, map_pages, protect};
 use crate::sys;
 use std::ops::Range;
 use std::sync::atomic::AtomicU8;
@@ -144,7 +144,7 @@ impl Memory {
         effect: u64,
         handlers: [u64; 2],
     ) -> Result<Memory, Failure> {
-        let private = pages(3)?;
+        let private = map_pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;
         // SAFETY: the third of the three pages.
         protect(unsafe { private.add(2 * PAGE) }, 1, libc::PROT_NONE)?;
@@ -165,7 +165,7 @@ impl Memory {
         let writable_file = mapped(3 * page, read_write, libc::MAP_SHARED)?;
         let read_only = mapped(4 * page, libc::PROT_READ, libc::MAP_SHARED)?;
         let copied = mapped(page, libc::PROT_READ, libc::MAP_PRIVATE)?;
-        let allow_selector = pages(1)? as u64;
+        let allow_selector = map_pages(1)? as u64;
         let code = arch::gate().call_address();
         let selectors = Selector::ALL.iter().map(|selector| {
             Some(match selector {
@@ -198,7 +198,7 @@ impl Memory {
             Some(unsafe { byte(address) })
         });
         let bytes = collected(writable);
-        let (stack, read_only_stack) = (pages(STACK / PAGE)?, pages(STACK / PAGE)?);
+        let (stack, read_only_stack) = (map_pages(STACK / PAGE)?, map_pages(STACK / PAGE)?);
         protect(read_only_stack, STACK / PAGE, libc::PROT_READ)?;
         let other = arch::other_entry().filter(|_| platform.ia32);
         let entries = Entry::ALL.iter().map(|entry| match entry {
@@ -268,7 +268,7 @@ fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
 
 /// A copy of the first gate whose call is the last instruction of its page.
 fn gate_at_page_end() -> Option<Gate> {
-    let start = pages(2).ok()?;
+    let start = map_pages(2).ok()?;
     // SAFETY: the first copy gives the offset of the call's end in a gate, the second puts the gate where
     // the call ends the first page. A gate is much shorter than a page, so both are in the two pages.
     unsafe {

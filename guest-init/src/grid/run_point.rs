@@ -10,7 +10,7 @@ use super::observation::{Frame, Observation, Siginfo};
 use super::shared_state::{memory, observe, shared_state};
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::filter::{self, statement};
-use crate::shared::Seen;
+use crate::shared::SigsysRecord;
 use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -275,7 +275,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &*frame) };
     let registers = frame.registers;
-    let seen = Seen { info, registers, flags: 0, stack, frame_mask: frame.mask };
+    let seen = SigsysRecord { info, registers, flags: 0, stack, frame_mask: frame.mask };
     let alternate = memory().stacks[0]..memory().stacks[0] + STACK as u64;
     // SAFETY: the registers of the call that `issue` makes, which live until the call returns.
     let call = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
@@ -322,7 +322,7 @@ pub(super) fn normalize_address(address: u64) -> u64 {
 }
 
 /// The siginfo of a SIGSYS as observations have it.
-pub(super) fn siginfo(seen: &Seen) -> Siginfo {
+pub(super) fn siginfo(seen: &SigsysRecord) -> Siginfo {
     let code = seen.code();
     // SYS_SECCOMP, SYS_USER_DISPATCH.
     if !matches!(code, 1 | 2) {

@@ -11,7 +11,7 @@ use crate::arch::{self, Gate};
 use crate::case::Failure;
 use crate::probe::PTRACE_SET_DISPATCH;
 use crate::ptrace::{self, CALL_STOP, SYSEMU};
-use crate::shared::Seen;
+use crate::shared::SigsysRecord;
 use crate::support::broken;
 use crate::sys::{self, Change};
 use std::sync::atomic::Ordering;
@@ -111,7 +111,8 @@ impl TraceState<'_> {
                 let info = ptrace::signal_info(self.pid)?;
                 let registers = ptrace::registers(self.pid)?;
                 let frame = registers.general(false);
-                let seen = Seen { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
+                let seen =
+                    SigsysRecord { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
                 let of_call = signal == libc::SIGSYS;
                 let info = of_call.then(|| siginfo(&seen));
                 let result = of_call.then_some(registers.result);

@@ -95,7 +95,7 @@ fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
             sys::sigaction(signal, &action(on_fault as *const () as u64))?;
         }
         if block != 0 {
-            arch::set_block(block)?;
+            arch::set_thread_register(block)?;
         }
         sys::sigmask(libc::SIG_SETMASK, 0)?;
     }

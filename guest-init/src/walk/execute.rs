@@ -2,22 +2,22 @@
 
 //! Executes a sequence on this kernel and records the observed events.
 //!
-//! From the first step on, all tasks issue system calls only through gates and from inside: they must
-//! not allocate, format or panic.
+//! From the first step on, all tasks issue system calls only through gates and in the allowed range. So
+//! they must not allocate, format or panic.
 
-use super::model::{Event, FIRST_MASK, What, number_and_arguments, registers};
-use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Step};
+use super::model::{Event, EventKind, FIRST_MASK, number_and_arguments, registers};
+use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Step};
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::case::Failure;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
-use crate::shared::Seen;
-use crate::support::{end_of, start};
+use crate::shared::SigsysRecord;
+use crate::support::{spawn_child, wait_change};
 use crate::sys::{self, Action, Change};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// Most events that are recorded: many times those of a generated sequence.
+/// Maximum number of events that are recorded. Generated sequences have far fewer.
 const MAX_EVENTS: usize = 1024;
 
 /// Seconds after which SIGALRM kills a sequence, which normally takes milliseconds.
@@ -26,7 +26,7 @@ const SECONDS: u64 = 3;
 /// Pages of the stack of a child or thread, on which signal frames nest.
 const STACK_PAGES: usize = 32;
 
-/// An event, and whether it is written completely.
+/// The memory of an event, and whether the event is written completely.
 #[repr(C)]
 struct Slot {
     complete: AtomicU32,
@@ -46,7 +46,7 @@ static LOG: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 
 static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
 
-/// The step in progress, for the signal handlers.
+/// A step in progress, as the signal handlers see it.
 struct Pending<'a> {
     step: &'a Step,
     traced: bool,
@@ -56,7 +56,7 @@ struct Pending<'a> {
 static CALL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
 static SIGNAL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The addresses in this program.
+/// The layout of this program.
 pub(super) fn layout() -> Layout {
     let inside = arch::inside();
     Layout {
@@ -87,23 +87,24 @@ fn shared() -> &'static Log {
     unsafe { &*LOG.load(Ordering::SeqCst) }
 }
 
-fn see(step: u16, what: What) {
+/// Records an event of a step.
+fn record(step: u16, kind: EventKind) {
     let slot = shared().count.fetch_add(1, Ordering::SeqCst) as usize;
     if let Some(slot) = shared().slots.get(slot) {
         // SAFETY: the counter gives each slot to one task only.
-        unsafe { *slot.event.get() = Event { step, what } };
+        unsafe { *slot.event.get() = Event { step, kind } };
         slot.complete.store(1, Ordering::SeqCst);
     }
 }
 
-/// Executes a sequence in a child process. Gives the observed events in order.
+/// Executes a sequence in a child process. Returns the observed events in order.
 ///
 /// # Errors
 /// If the child cannot be started.
 pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     // SAFETY: no other process uses the memory now, and zeros are valid.
     unsafe { LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<Log>()) };
-    let child = start(|| {
+    let child = spawn_child(|| {
         // `struct itimerval` for one signal.
         let timer = [0, 0, SECONDS, 0];
         let real = u64::from(libc::ITIMER_REAL.cast_unsigned());
@@ -113,38 +114,39 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
                 .and_then(|_| sys::call(libc::SYS_umask, &[FIRST_MASK]))
         };
         if let Err(error) =
-            set_up.and_then(|_| handle_usr1()).and_then(|()| handle(Handling::Handler))
+            set_up.and_then(|_| handle_usr1()).and_then(|()| handle(Disposition::Handler))
         {
-            see(0, What::Trouble(error.0));
+            record(0, EventKind::SetupFailed(error.0));
         }
-        walk(steps, false);
+        run_steps(steps, false);
         finish(0)
     })?;
-    ended(0, end_of(child)?);
-    let kept = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
-    let complete =
-        shared().slots[..kept].iter().take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
+    record_end(0, wait_change(child)?);
+    let preserved = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
+    let complete = shared().slots[..preserved]
+        .iter()
+        .take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
     // SAFETY: the events are complete, and all writers have ended.
     Ok(complete.map(|slot| unsafe { *slot.event.get() }).collect())
 }
 
-/// Records the umask of a process at its end, and gives the exit code.
+/// Records the umask of a process at its end, and returns the exit code.
 fn finish(step: u16) -> i32 {
     // SAFETY: touches no memory.
     match unsafe { sys::call(libc::SYS_umask, &[0]) } {
-        Ok(mask) => see(step, What::Mask(mask)),
-        Err(error) => see(step, What::Trouble(error.0)),
+        Ok(mask) => record(step, EventKind::FinalUmask(mask)),
+        Err(error) => record(step, EventKind::SetupFailed(error.0)),
     }
     0
 }
 
-fn ended(step: u16, change: Change) {
-    see(
+fn record_end(step: u16, change: Change) {
+    record(
         step,
         match change {
-            Change::Exited(code) => What::Exited(code),
-            Change::Killed { signal, .. } => What::Killed(signal),
-            Change::Stopped(signal) => What::Stopped(signal),
+            Change::Exited(code) => EventKind::Exited(code),
+            Change::Killed { signal, .. } => EventKind::Killed(signal),
+            Change::Stopped(signal) => EventKind::Stopped(signal),
         },
     );
 }
@@ -152,24 +154,24 @@ fn ended(step: u16, change: Change) {
 /// Waits for a child and records its end.
 fn await_end(step: u16, child: i32) {
     match sys::wait(child, libc::__WALL) {
-        Ok(Some((_, change))) => ended(step, change),
-        Ok(None) => see(step, What::Trouble(0)),
-        Err(error) => see(step, What::Trouble(error.0)),
+        Ok(Some((_, change))) => record_end(step, change),
+        Ok(None) => record(step, EventKind::SetupFailed(0)),
+        Err(error) => record(step, EventKind::SetupFailed(error.0)),
     }
 }
 
-fn walk(steps: &[Step], traced: bool) {
+fn run_steps(steps: &[Step], traced: bool) {
     for step in steps {
         let done = match &step.operation {
-            Operation::Call { place, call, .. } => {
-                issue(step, *place, *call, traced);
+            Operation::Call { site, call, .. } => {
+                issue(step, *site, *call, traced);
                 Ok(())
             }
             Operation::Flip { byte, value } => {
                 SELECTORS[*byte].store(*value, Ordering::SeqCst);
                 Ok(())
             }
-            Operation::Handle(handling) => handle(*handling),
+            Operation::Handle(disposition) => handle(*disposition),
             Operation::Block(blocked) => {
                 let how = if *blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
                 sys::sigmask(how, sys::bit(libc::SIGSYS)).map(drop)
@@ -177,7 +179,7 @@ fn walk(steps: &[Step], traced: bool) {
             Operation::Signal(_) => with_pending(&SIGNAL, step, traced, || {
                 sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
             }),
-            Operation::Birth(birth, body) => give_birth(step.number, *birth, body),
+            Operation::StartTask(new_task, body) => start_task(step.number, *new_task, body),
             Operation::Set(arguments) if traced => {
                 // SAFETY: the tracer reads it only while this task is stopped.
                 unsafe { *shared().wanted.get() = layout().arguments(*arguments) };
@@ -186,46 +188,46 @@ fn walk(steps: &[Step], traced: bool) {
             Operation::Set(_) => Ok(()),
         };
         if let Err(error) = done {
-            see(step.number, What::Trouble(error.0));
+            record(step.number, EventKind::SetupFailed(error.0));
         }
     }
 }
 
-/// Runs a function while the handlers know the step in progress.
+/// Runs a function while `site` holds the step in progress for the handlers.
 fn with_pending<T>(
-    place: &AtomicPtr<Pending<'static>>,
+    site: &AtomicPtr<Pending<'static>>,
     step: &Step,
     traced: bool,
     run: impl FnOnce() -> T,
 ) -> T {
     let mut pending = Pending { step, traced, handled: AtomicU32::new(0) };
     // Handlers use it only during this call, so the extended lifetime is not used.
-    let before = place.swap((&raw mut pending).cast(), Ordering::SeqCst);
+    let before = site.swap((&raw mut pending).cast(), Ordering::SeqCst);
     let result = run();
-    place.store(before, Ordering::SeqCst);
+    site.store(before, Ordering::SeqCst);
     result
 }
 
-fn issue(step: &Step, place: Place, call: Call, traced: bool) {
-    let gate = match place {
-        Place::Inside => {
-            let (number, arguments) = number_and_arguments(place, call, &layout());
+fn issue(step: &Step, site: CallSite, call: Call, traced: bool) {
+    let gate = match site {
+        CallSite::Inside => {
+            let (number, arguments) = number_and_arguments(site, call, &layout());
             // SAFETY: none of these calls touches memory; the selector is only read.
             let result = unsafe { arch::inside_call(number, arguments) }.cast_unsigned();
-            see(step.number, What::Returned { result, kept: true });
+            record(step.number, EventKind::Returned { result, preserved: true });
             return;
         }
-        Place::First => arch::gate(),
-        Place::Second => arch::second_gate(),
-        Place::Compat => arch::compat_gate(),
+        CallSite::First => arch::gate(),
+        CallSite::Second => arch::second_gate(),
+        CallSite::Compat => arch::compat_gate(),
     };
-    let regs = registers(place, call, &layout());
+    let regs = registers(site, call, &layout());
     let after = with_pending(&CALL, step, traced, || issue_from(&gate, &regs));
-    let kept = Reg::ALL.into_iter().all(|reg| {
+    let preserved = Reg::ALL.into_iter().all(|reg| {
         let excepted = [Reg::RESULT, Reg::Sp, Reg::NEXT].contains(&reg);
         excepted || Reg::SCRATCH.contains(&reg) || after[reg] == regs[reg]
     });
-    see(step.number, What::Returned { result: after[Reg::RESULT], kept });
+    record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
 }
 
 fn issue_from(gate: &Gate, regs: &Registers) -> Registers {
@@ -236,10 +238,10 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
     let (info, frame) = unsafe { (*info, &mut *frame) };
     let registers = frame.registers;
-    let seen = Seen { info, registers, flags: 0, stack: 0, frame_mask: 0 };
+    let seen = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
     // SAFETY: `with_pending` sets it while a call is issued, and it outlives the call.
     let pending = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
-    let what = What::Dispatched {
+    let event = EventKind::Dispatched {
         number: seen.number(),
         code: seen.code(),
         errno: seen.errno(),
@@ -247,13 +249,13 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
         at: seen.call_address(),
         result: registers[Reg::RESULT],
     };
-    let Some(pending) = pending else { return see(0, what) };
-    see(pending.step.number, what);
+    let Some(pending) = pending else { return record(0, event) };
+    record(pending.step.number, event);
     let Operation::Call { handler, again, .. } = &pending.step.operation else { return };
     if pending.handled.fetch_add(1, Ordering::SeqCst) > 0 {
         return;
     }
-    walk(handler, pending.traced);
+    run_steps(handler, pending.traced);
     if *again {
         frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
     }
@@ -262,18 +264,18 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
 extern "C" fn on_usr1(_: i32, _: *const u8, _: *mut Context) {
     // SAFETY: `with_pending` sets it until the signal is handled.
     if let Some(pending) = unsafe { SIGNAL.load(Ordering::SeqCst).as_ref() } {
-        walk(pending.step.body(), pending.traced);
+        run_steps(pending.step.body(), pending.traced);
     }
 }
 
-fn handle(handling: Handling) -> sys::Result<()> {
+fn handle(disposition: Disposition) -> sys::Result<()> {
     let handler = on_sigsys as *const () as u64;
-    let (handler, flags) = match handling {
-        Handling::Handler => (handler, 0),
-        Handling::Nesting => (handler, libc::SA_NODEFER),
-        Handling::Once => (handler, libc::SA_RESETHAND),
-        Handling::Default => (0, 0),
-        Handling::Ignored => (1, 0),
+    let (handler, flags) = match disposition {
+        Disposition::Handler => (handler, 0),
+        Disposition::NoDefer => (handler, libc::SA_NODEFER),
+        Disposition::ResetHand => (handler, libc::SA_RESETHAND),
+        Disposition::Default => (0, 0),
+        Disposition::Ignored => (1, 0),
     };
     install(libc::SIGSYS, handler, flags)
 }
@@ -290,32 +292,32 @@ fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
 }
 
 /// Executes steps in a new task and waits for its end.
-fn give_birth(step: u16, birth: Birth, body: &[Step]) -> sys::Result<()> {
+fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
     let (call, signal) = (CALL.load(Ordering::SeqCst), SIGNAL.load(Ordering::SeqCst));
-    let born = match birth {
-        Birth::Copied => fork(|| {
-            walk(body, false);
+    let result = match new_task {
+        NewTask::Fork => fork(|| {
+            run_steps(body, false);
             finish(step)
         })
         .map(|child| await_end(step, child)),
-        Birth::Traced { calls } => fork(|| {
+        NewTask::Traced { calls } => fork(|| {
             // SAFETY: takes no pointers.
             let asked =
                 unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
             if let Err(error) = asked.and_then(|_| sys::kill(sys::getpid(), libc::SIGSTOP)) {
-                see(step, What::Trouble(error.0));
+                record(step, EventKind::SetupFailed(error.0));
             }
-            walk(body, true);
+            run_steps(body, true);
             finish(step)
         })
         .and_then(|child| trace(step, child, calls)),
-        Birth::Shared => share(step, body),
-        Birth::Thread => thread(body),
+        NewTask::Vfork => share(step, body),
+        NewTask::Thread => thread(body),
     };
     // A child in the same memory may have been killed during a call.
     CALL.store(call, Ordering::SeqCst);
     SIGNAL.store(signal, Ordering::SeqCst);
-    born
+    result
 }
 
 fn fork(run: impl FnOnce() -> i32) -> sys::Result<i32> {
@@ -330,7 +332,7 @@ fn fork(run: impl FnOnce() -> i32) -> sys::Result<i32> {
     }
 }
 
-/// The work of a task on its own stack.
+/// The steps of a task that runs on its own stack.
 struct TaskBody<'a> {
     step: u16,
     body: &'a [Step],
@@ -347,8 +349,8 @@ impl TaskBody<'_> {
         let top = arch::prepare_stack(stack, enter, std::ptr::from_ref(self) as u64);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack is prepared and stays mapped.
-        let born = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
-        sys::split(born).map(|child| i32::try_from(child).unwrap_or(-1))
+        let result = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
+        sys::split(result).map(|child| i32::try_from(child).unwrap_or(-1))
     }
 }
 
@@ -356,7 +358,7 @@ fn share(step: u16, body: &[Step]) -> sys::Result<()> {
     extern "C" fn enter(body: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let body = unsafe { &*(body as *const TaskBody<'_>) };
-        walk(body.body, false);
+        run_steps(body.body, false);
         sys::exit(finish(body.step))
     }
     let body = TaskBody { step, body, done: AtomicU32::new(0) };
@@ -369,7 +371,7 @@ fn thread(body: &[Step]) -> sys::Result<()> {
     extern "C" fn enter(body: u64) -> u64 {
         // SAFETY: the starter passes the address of a live value, and waits until the task is done.
         let body = unsafe { &*(body as *const TaskBody<'_>) };
-        walk(body.body, false);
+        run_steps(body.body, false);
         let done = &raw const body.done as u64;
         body.done.store(1, Ordering::SeqCst);
         // SAFETY: FUTEX_WAKE does not access the memory.
@@ -396,12 +398,12 @@ fn futex(operation: i32) -> u64 {
     u64::from((operation | libc::FUTEX_PRIVATE_FLAG).cast_unsigned())
 }
 
-/// Traces a child to its end: records its stops, delivers its signals, sets the configurations that it
-/// asks for.
+/// Traces a child to its end: records its stops, delivers its signals, and sets the configurations that it
+/// requests.
 fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
     let pid = u64::from(child.cast_unsigned());
-    let ask = |request: u64, address: u64, data: u64| {
+    let request = |request: u64, address: u64, data: u64| {
         // SAFETY: the addresses are those of the structures that the requests read or write.
         unsafe { sys::call(libc::SYS_ptrace, &[request, pid, address, data]) }
     };
@@ -410,14 +412,14 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
         return Err(sys::Errno(libc::ESRCH));
     }
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
-    ask(libc::PTRACE_SETOPTIONS.into(), 0, u64::from(options.cast_unsigned()))?;
+    request(libc::PTRACE_SETOPTIONS.into(), 0, u64::from(options.cast_unsigned()))?;
     let resume = if calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
     let mut signal = 0;
     loop {
-        ask(resume.into(), 0, u64::from(i32::cast_unsigned(signal)))?;
+        request(resume.into(), 0, u64::from(i32::cast_unsigned(signal)))?;
         signal = match next_stop()? {
             Some(Change::Stopped(CALL_STOP)) => {
-                see_entry(step, &ask)?;
+                record_entry(step, &request)?;
                 0
             }
             Some(Change::Stopped(libc::SIGSTOP)) => {
@@ -425,21 +427,21 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
                 let [mode, offset, length, selector] = unsafe { *shared().wanted.get() };
                 let wanted = Config { mode, selector, offset, length };
                 let size = size_of::<Config>() as u64;
-                let answer = ask(PTRACE_SET_DISPATCH, size, &raw const wanted as u64);
-                see(step, What::Set(answer.map_or_else(|error| error.0, |_| 0)));
-                let mut told = Config::default();
-                ask(PTRACE_GET_DISPATCH, size, &raw mut told as u64)?;
-                see(step, What::Told(told));
+                let answer = request(PTRACE_SET_DISPATCH, size, &raw const wanted as u64);
+                record(step, EventKind::Set(answer.map_or_else(|error| error.0, |_| 0)));
+                let mut read = Config::default();
+                request(PTRACE_GET_DISPATCH, size, &raw mut read as u64)?;
+                record(step, EventKind::ConfigRead(read));
                 0
             }
-            // SIGCHLD of its own children, which are no events of the walk.
+            // SIGCHLD from the tracee's children is not an event of the walk.
             Some(Change::Stopped(libc::SIGCHLD)) => libc::SIGCHLD,
             Some(Change::Stopped(other)) => {
-                see(step, What::Stopped(other));
+                record(step, EventKind::Stopped(other));
                 other
             }
             Some(end) => {
-                ended(step, end);
+                record_end(step, end);
                 return Ok(());
             }
             None => return Err(sys::Errno(libc::ECHILD)),
@@ -447,19 +449,21 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     }
 }
 
-/// Records the entry of a call from outside. Calls from inside are not under test. Exits are not
-/// recorded: whether a kill by the selector shows one depends on a known kernel bug
-/// (`phantom-exit-stop`).
-fn see_entry(step: u16, ask: &impl Fn(u64, u64, u64) -> sys::Result<u64>) -> sys::Result<()> {
+/// Records the entry of a call outside the allowed range; calls inside are not under test. Exits are not
+/// recorded, since the known kernel bug `phantom-exit-stop` adds one when the selector kills.
+fn record_entry(
+    step: u16,
+    request: &impl Fn(u64, u64, u64) -> sys::Result<u64>,
+) -> sys::Result<()> {
     const GET_SYSCALL_INFO: u64 = 0x420e;
     const ENTRY: u64 = 1;
     // `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h): kind, instruction pointer,
     // stack pointer, number.
     let mut info = [0u64; 16];
-    ask(GET_SYSCALL_INFO, size_of_val(&info) as u64, info.as_mut_ptr() as u64)?;
+    request(GET_SYSCALL_INFO, size_of_val(&info) as u64, info.as_mut_ptr() as u64)?;
     let [kind, at, _, number, ..] = info;
     if kind & 0xff == ENTRY && !arch::inside().contains(&at) {
-        see(step, What::Entered { number, at });
+        record(step, EventKind::CallEntry { number, at });
     }
     Ok(())
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Generates the sequence of a seed.
+//! Generates the sequence of operations of a seed.
 
-use super::Offers;
+use super::Platform;
 use super::operations::{
-    Arguments, Birth, Call, Handling, Operation, Place, Selector, Span, Step, renumber,
+    Arguments, Call, CallSite, Disposition, NewTask, Operation, Selector, Span, Step, renumber,
 };
 
-/// Most steps of a sequence.
+/// Maximum number of steps of a sequence.
 const STEPS: usize = 40;
 
-/// Most levels of nested handlers and tasks.
+/// Maximum number of levels of nested handlers and tasks.
 const DEPTH: usize = 3;
 
-/// The sequence of this seed, for a kernel that offers these operations.
+/// The sequence of this seed, for a kernel with these operations.
 #[must_use]
-pub fn sequence(seed: u64, offers: Offers) -> Vec<Step> {
-    let mut generator = Generator { state: seed, offers, left: STEPS };
+pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
+    let mut generator = Generator { state: seed, platform, left: STEPS };
     let mut steps = generator.body(0, false, 6, 14);
     renumber(&mut steps, 1);
     steps
@@ -24,7 +24,7 @@ pub fn sequence(seed: u64, offers: Offers) -> Vec<Step> {
 
 struct Generator {
     state: u64,
-    offers: Offers,
+    platform: Platform,
     left: usize,
 }
 
@@ -51,7 +51,7 @@ impl Generator {
         from[self.below(from.len())]
     }
 
-    /// A list of steps for a task; `traced`: it is traced.
+    /// A list of steps for a task; `traced` says whether the task is a tracee.
     fn body(&mut self, depth: usize, traced: bool, least: usize, most: usize) -> Vec<Step> {
         let length = least + self.below(most - least + 1);
         let mut steps = Vec::new();
@@ -60,7 +60,7 @@ impl Generator {
             let span = self.pick(&[Span::Inside, Span::BeforeFirst, Span::ThroughFirst]);
             let selector = Selector::Byte(self.below(2));
             let call = Call::Prctl(Arguments { mode: 1, span, selector });
-            self.push(&mut steps, |_| plain(Place::Inside, call));
+            self.push(&mut steps, |_| plain(CallSite::Inside, call));
         }
         for _ in 0..length {
             self.push(&mut steps, |generator| generator.operation(depth, traced));
@@ -88,57 +88,57 @@ impl Generator {
                 Operation::Flip { byte: self.below(2), value }
             }
             28..32 => Operation::Handle(self.pick(&[
-                Handling::Handler,
-                Handling::Handler,
-                Handling::Nesting,
-                Handling::Nesting,
-                Handling::Nesting,
-                Handling::Once,
-                Handling::Default,
-                Handling::Ignored,
+                Disposition::Handler,
+                Disposition::Handler,
+                Disposition::NoDefer,
+                Disposition::NoDefer,
+                Disposition::NoDefer,
+                Disposition::ResetHand,
+                Disposition::Default,
+                Disposition::Ignored,
             ])),
             32..35 => Operation::Block(self.in_100(35)),
             35..41 if deeper => Operation::Signal(self.body(depth + 1, traced, 1, 4)),
             41..58 if deeper => {
-                let birth = self.birth();
-                let traced = matches!(birth, Birth::Traced { .. });
-                Operation::Birth(birth, self.body(depth + 1, traced, 2, 6))
+                let new_task = self.new_task();
+                let traced = matches!(new_task, NewTask::Traced { .. });
+                Operation::StartTask(new_task, self.body(depth + 1, traced, 2, 6))
             }
             58..76 if traced => Operation::Set(self.arguments()),
             _ => self.call(depth, traced),
         }
     }
 
-    fn birth(&mut self) -> Birth {
+    fn new_task(&mut self) -> NewTask {
         match self.below(10) {
-            0..2 => Birth::Copied,
-            2..4 => Birth::Shared,
-            4..6 => Birth::Thread,
-            _ if !self.offers.ptrace_config => Birth::Copied,
-            6..9 => Birth::Traced { calls: false },
-            _ => Birth::Traced { calls: true },
+            0..2 => NewTask::Fork,
+            2..4 => NewTask::Vfork,
+            4..6 => NewTask::Thread,
+            _ if !self.platform.ptrace_config => NewTask::Fork,
+            6..9 => NewTask::Traced { calls: false },
+            _ => NewTask::Traced { calls: true },
         }
     }
 
     fn call(&mut self, depth: usize, traced: bool) -> Operation {
-        let mut place = self.pick(&[
-            Place::Inside,
-            Place::Inside,
-            Place::First,
-            Place::First,
-            Place::First,
-            Place::First,
-            Place::Second,
-            Place::Second,
-            Place::Second,
-            Place::Compat,
+        let mut site = self.pick(&[
+            CallSite::Inside,
+            CallSite::Inside,
+            CallSite::First,
+            CallSite::First,
+            CallSite::First,
+            CallSite::First,
+            CallSite::Second,
+            CallSite::Second,
+            CallSite::Second,
+            CallSite::Compat,
         ]);
-        if place == Place::Compat && !self.offers.ia32 {
-            place = Place::First;
+        if site == CallSite::Compat && !self.platform.ia32 {
+            site = CallSite::First;
         }
         let value = u16::try_from(self.below(0o1000)).unwrap_or(0);
         let call = match self.below(100) {
-            _ if place == Place::Compat => Call::Umask(value),
+            _ if site == CallSite::Compat => Call::Umask(value),
             0..50 => Call::Umask(value),
             50..60 => Call::FarUmask(value),
             60..66 => Call::Unused,
@@ -146,11 +146,11 @@ impl Generator {
             _ => Call::Prctl(self.arguments()),
         };
         let mut handler = Vec::new();
-        if place != Place::Inside && depth < DEPTH && self.in_100(35) {
+        if site != CallSite::Inside && depth < DEPTH && self.in_100(35) {
             handler = self.body(depth + 1, traced, 1, 3);
         }
-        let again = place != Place::Inside && self.in_100(25);
-        Operation::Call { place, call, handler, again }
+        let again = site != CallSite::Inside && self.in_100(25);
+        Operation::Call { site, call, handler, again }
     }
 
     fn arguments(&mut self) -> Arguments {
@@ -177,6 +177,6 @@ impl Generator {
     }
 }
 
-fn plain(place: Place, call: Call) -> Operation {
-    Operation::Call { place, call, handler: Vec::new(), again: false }
+fn plain(site: CallSite, call: Call) -> Operation {
+    Operation::Call { site, call, handler: Vec::new(), again: false }
 }

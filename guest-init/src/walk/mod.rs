@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Random walks: a seed gives a sequence of operations on dispatch, and a model predicts everything that
-//! can be observed of it. A difference is a broken promise.
+//! Random walks: a seed determines a sequence of operations on dispatch, and a model predicts every event
+//! that can be observed. A difference is a broken promise.
 //!
-//! The sequence of a seed is the case `walk/SEED`. These cases are in no table: the host plans as many
-//! as it likes. [`operations`], [`generate`], [`model`] and [`shrink`] only compute; `execute` issues
-//! system calls.
+//! The sequence of a seed is the case `walk/SEED`. These cases are in no table; the host may plan any number
+//! of them. [`operations`], [`generate`], [`model`] and [`shrink`] make no system calls; `execute` does.
 
 mod execute;
 pub mod generate;
@@ -28,9 +27,9 @@ const PREFIX: &str = "walk/";
 /// Time limit for shrinking a sequence that differs.
 const SHRINK_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The optional operations that a kernel offers.
+/// The optional operations that a kernel supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offers {
+pub struct Platform {
     /// `PR_SYS_DISPATCH_INCLUSIVE_ON`
     pub inclusive: bool,
     /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`
@@ -39,11 +38,11 @@ pub struct Offers {
     pub ia32: bool,
 }
 
-impl Offers {
+impl Platform {
     /// The operations of a kernel with these features.
     #[must_use]
-    pub fn of(features: &[Feature]) -> Offers {
-        Offers {
+    pub fn of(features: &[Feature]) -> Platform {
+        Platform {
             inclusive: features.contains(&Feature::Inclusive),
             ptrace_config: features.contains(&Feature::PtraceConfig),
             ia32: features.contains(&Feature::Ia32),
@@ -56,14 +55,14 @@ impl Offers {
 pub fn case(seed: u64) -> &'static Case {
     Box::leak(Box::new(Case {
         id: Box::leak(format!("{PREFIX}{seed}").into_boxed_str()),
-        promise: "a random sequence of operations does what the model of dispatch says",
+        promise: "a random sequence of operations acts as the model of dispatch predicts",
         kernel_function: "syscall_user_dispatch()",
         features: &[Feature::Dispatch],
         needs: &[],
         known_bugs: &[],
         only: Some(Only {
             archs: &[Arch::X86_64, Arch::Aarch64],
-            reason: "the model of random walks takes numbers of calls to have 32 bits",
+            reason: "the model of random walks assumes call numbers of 32 bits",
         }),
         absence: false,
         core: false,
@@ -80,7 +79,7 @@ pub fn by_id(id: &str) -> Option<&'static Case> {
 /// The sequence of this seed as text, for a kernel with these features.
 #[must_use]
 pub fn text(seed: u64, features: &[Feature]) -> String {
-    listing(&generate::sequence(seed, Offers::of(features)))
+    listing(&generate::sequence(seed, Platform::of(features)))
 }
 
 /// A difference between predicted and observed events.
@@ -106,24 +105,24 @@ pub fn difference(expected: &[Event], observed: &[Event]) -> Option<Difference> 
 /// Executes the sequence of this seed and compares the observed events with the predicted ones.
 ///
 /// # Errors
-/// The difference of the shortest sequence found that shows one. That sequence is logged.
+/// The difference that the shortest failing sequence shows. That sequence is logged.
 pub(crate) fn check(seed: u64) -> Check {
-    let offers = Offers::of(&probe::machine().features);
+    let platform = Platform::of(&probe::machine().features);
     let layout = execute::layout();
     execute::prepare().map_err(broken("shared memory"))?;
-    let try_out = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
+    let run_and_compare = |steps: &[Step]| -> Result<Option<Difference>, Failure> {
         let observed = execute::execute(steps)?;
-        Ok(difference(&model::predict(steps, &layout, offers), &observed))
+        Ok(difference(&model::predict(steps, &layout, platform), &observed))
     };
-    let steps = generate::sequence(seed, offers);
-    let Some(first) = try_out(&steps)? else { return Ok(()) };
+    let steps = generate::sequence(seed, platform);
+    let Some(first) = run_and_compare(&steps)? else { return Ok(()) };
     let deadline = crate::sys::now() + SHRINK_TIMEOUT;
     let mut found = first;
     let shortest = shrink::shrink(&steps, |candidate| {
         if crate::sys::now() >= deadline {
             return false;
         }
-        match try_out(candidate) {
+        match run_and_compare(candidate) {
             Ok(Some(difference)) => {
                 found = difference;
                 true
@@ -135,8 +134,8 @@ pub(crate) fn check(seed: u64) -> Check {
     log(format!("{} of {} steps show it:", count(&shortest), count(&steps)));
     log(listing(&shortest));
     let describe = |event: Option<Event>| match event {
-        Some(Event { step: 0, what }) => format!("at the end, {}", what.describe(&layout)),
-        Some(Event { step, what }) => format!("in step {step}, {}", what.describe(&layout)),
+        Some(Event { step: 0, kind }) => format!("at the end, {}", kind.describe(&layout)),
+        Some(Event { step, kind }) => format!("in step {step}, {}", kind.describe(&layout)),
         None => "nothing more".to_owned(),
     };
     Err(mismatch(describe(found.expected), describe(found.observed)))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The oracle: a model of `kernel/entry/syscall_user_dispatch.c` that predicts the events of a walk.
+//! The model of random walks: predicts the events of a sequence of operations.
 
-use super::Offers;
-use super::operations::{Birth, Call, Handling, Layout, Operation, Place, Selector, Step};
+use super::Platform;
+use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Selector, Step};
 use crate::arch::{
     AUDIT_ARCH, AUDIT_ARCH_COMPAT, COMPAT_UMASK, Reg, Registers, UNUSED_NUMBER, compat_call,
 };
@@ -13,15 +13,15 @@ use crate::sys::PR_SET_SYSCALL_USER_DISPATCH;
 /// An observable event of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The step's number; 0 for the end of the sequence.
+    /// The number of the step; 0 for the end of the sequence.
     pub step: u16,
-    /// The event.
-    pub what: What,
+    /// The kind of the event, with its details.
+    pub kind: EventKind,
 }
 
 /// The kind of an event, with its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// The handler of SIGSYS was entered.
     Dispatched {
         /// `si_syscall`
@@ -41,13 +41,13 @@ pub enum What {
     Returned {
         /// The result register.
         result: u64,
-        /// Whether all other registers are unchanged.
-        kept: bool,
+        /// Whether all other registers have their values from the call.
+        preserved: bool,
     },
     /// The tracee stopped for this signal.
     Stopped(i32),
-    /// The tracee stopped at the entry of a call from outside.
-    Entered {
+    /// The tracee stopped at the entry of a call outside the allowed range.
+    CallEntry {
         /// The number.
         number: u64,
         /// The address after the system call instruction.
@@ -56,30 +56,31 @@ pub enum What {
     /// The tracer set the configuration, with this result: 0 or an error number.
     Set(i32),
     /// The tracer read this configuration.
-    Told(Config),
-    /// A process reported this umask(2) at its end.
-    Mask(u64),
+    ConfigRead(Config),
+    /// A process had this umask(2) at its end.
+    FinalUmask(u64),
     /// A process exited with this code.
     Exited(i32),
     /// A process was killed by this signal.
     Killed(i32),
     /// An operation that is not under test failed with this error number. Never predicted.
-    Trouble(i32),
+    SetupFailed(i32),
 }
 
-/// The last release in which the bugs were seen that [`Event::allows`] tolerates.
+/// The last release with the bugs that [`Event::allows`] tolerates.
 const BUGS_SEEN_IN: (u32, u32) = (7, 3);
 
 impl Event {
     /// Whether an observed event matches this predicted one.
     ///
-    /// Two known kernel bugs are tolerated on the releases up to the last one in which they were seen.
-    /// After a fork the fields of a disabled configuration stay, so only its mode is compared
-    /// (`stale-config-after-clear`). An inclusive configuration may read as the exclusive one of the
-    /// complement (`inclusive-get-set`).
+    /// Two known kernel bugs are tolerated on releases up to [`BUGS_SEEN_IN`]. After a fork the fields of
+    /// the disabled configuration stay, so only its mode is compared (`stale-config-after-clear`). An
+    /// inclusive configuration may read as the exclusive configuration of the complement
+    /// (`inclusive-get-set`).
     #[must_use]
     pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
-        let (What::Told(due), What::Told(told)) = (self.what, seen.what) else {
+        let (EventKind::ConfigRead(due), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
+        else {
             return self == seen;
         };
         let inverted = Config {
@@ -91,17 +92,18 @@ impl Event {
         let tolerated = release <= BUGS_SEEN_IN;
         self.step == seen.step
             && match due.mode {
-                0 if tolerated => told.mode == 0,
-                2 if tolerated => told == due || told == inverted,
-                _ => told == due,
+                0 if tolerated => read.mode == 0,
+                2 if tolerated => read == due || read == inverted,
+                _ => read == due,
             }
     }
 }
 
-/// The process is killed.
-struct Death(i32);
+/// The end of a process that this signal kills.
+struct Killed(i32);
 
-type Life = Result<(), Death>;
+/// The result of steps in a process.
+type Outcome = Result<(), Killed>;
 
 /// The state of a thread.
 #[derive(Clone, Copy)]
@@ -110,18 +112,18 @@ struct Task {
     config: Config,
     /// Whether SIGSYS is blocked.
     blocked: bool,
-    /// If it is traced: whether it stops at calls, and the step that started it.
+    /// For a tracee: whether it stops at calls, and the step that started it.
     traced: Option<(bool, u16)>,
 }
 
 /// The state that the threads of a process share.
 #[derive(Clone, Copy)]
 struct Process {
-    handling: Handling,
+    disposition: Disposition,
     mask: u64,
 }
 
-/// The state that tasks with the same memory share.
+/// The selector bytes, which tasks with the same memory share.
 type Bytes = [u8; 2];
 
 /// The umask(2) at the beginning of a sequence.
@@ -129,28 +131,28 @@ pub const FIRST_MASK: u64 = 0o22;
 
 /// Predicts all events of a sequence, in order.
 #[must_use]
-pub fn predict(steps: &[Step], layout: &Layout, offers: Offers) -> Vec<Event> {
-    let mut model = Model { layout, offers, events: Vec::new() };
+pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
+    let mut model = Model { layout, platform, events: Vec::new() };
     let mut bytes = [0; 2];
     let task = Task { config: Config::default(), blocked: false, traced: None };
-    let process = Process { handling: Handling::Handler, mask: FIRST_MASK };
-    model.live(0, steps, task, process, &mut bytes);
+    let process = Process { disposition: Disposition::Handler, mask: FIRST_MASK };
+    model.run_process(0, steps, task, process, &mut bytes);
     model.events
 }
 
 struct Model<'a> {
     layout: &'a Layout,
-    offers: Offers,
+    platform: Platform,
     events: Vec<Event>,
 }
 
 impl Model<'_> {
-    fn see(&mut self, step: u16, what: What) {
-        self.events.push(Event { step, what });
+    fn record(&mut self, step: u16, kind: EventKind) {
+        self.events.push(Event { step, kind });
     }
 
     /// Predicts the events of a process from its start to its end.
-    fn live(
+    fn run_process(
         &mut self,
         step: u16,
         steps: &[Step],
@@ -160,10 +162,10 @@ impl Model<'_> {
     ) {
         match self.steps(steps, &mut task, &mut process, bytes) {
             Ok(()) => {
-                self.see(step, What::Mask(process.mask));
-                self.see(step, What::Exited(0));
+                self.record(step, EventKind::FinalUmask(process.mask));
+                self.record(step, EventKind::Exited(0));
             }
-            Err(Death(signal)) => self.see(step, What::Killed(signal)),
+            Err(Killed(signal)) => self.record(step, EventKind::Killed(signal)),
         }
     }
 
@@ -173,29 +175,29 @@ impl Model<'_> {
         task: &mut Task,
         process: &mut Process,
         bytes: &mut Bytes,
-    ) -> Life {
+    ) -> Outcome {
         for step in steps {
             match &step.operation {
                 Operation::Call { .. } => self.call(step, task, process, bytes)?,
                 Operation::Flip { byte, value } => bytes[*byte] = *value,
-                Operation::Handle(handling) => process.handling = *handling,
+                Operation::Handle(disposition) => process.disposition = *disposition,
                 Operation::Block(blocked) => task.blocked = *blocked,
                 Operation::Signal(body) => {
                     if let Some((_, by)) = task.traced {
-                        self.see(by, What::Stopped(libc::SIGUSR1));
+                        self.record(by, EventKind::Stopped(libc::SIGUSR1));
                     }
                     let blocked = task.blocked;
                     self.steps(body, task, process, bytes)?;
                     task.blocked = blocked;
                 }
-                Operation::Birth(birth, body) => {
-                    self.birth(step.number, *birth, body, *task, process, bytes)?;
+                Operation::StartTask(new_task, body) => {
+                    self.new_task(step.number, *new_task, body, *task, process, bytes)?;
                 }
                 Operation::Set(arguments) => {
                     if let Some((_, by)) = task.traced {
                         let error = self.configure(task, self.layout.arguments(*arguments));
-                        self.see(by, What::Set(error));
-                        self.see(by, What::Told(task.config));
+                        self.record(by, EventKind::Set(error));
+                        self.record(by, EventKind::ConfigRead(task.config));
                     }
                 }
             }
@@ -203,69 +205,72 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Starts a task: it is not armed (`copy_process()`).
-    fn birth(
+    /// Starts a task, which is not armed (`copy_process()`).
+    fn new_task(
         &mut self,
         step: u16,
-        birth: Birth,
+        new_task: NewTask,
         body: &[Step],
         parent: Task,
         process: &mut Process,
         bytes: &mut Bytes,
-    ) -> Life {
+    ) -> Outcome {
         let mut task = Task { config: Config::default(), traced: None, ..parent };
-        match birth {
-            Birth::Thread => return self.steps(body, &mut task, process, bytes),
-            Birth::Shared => self.live(step, body, task, *process, bytes),
-            Birth::Copied => self.live(step, body, task, *process, &mut bytes.clone()),
-            Birth::Traced { calls } => {
+        match new_task {
+            NewTask::Thread => return self.steps(body, &mut task, process, bytes),
+            NewTask::Vfork => self.run_process(step, body, task, *process, bytes),
+            NewTask::Fork => self.run_process(step, body, task, *process, &mut bytes.clone()),
+            NewTask::Traced { calls } => {
                 task.traced = Some((calls, step));
-                self.live(step, body, task, *process, &mut bytes.clone());
+                self.run_process(step, body, task, *process, &mut bytes.clone());
             }
         }
         Ok(())
     }
 
-    /// Issues a call, runs its handler, and issues the call again if that says so.
+    /// Issues a call. If it is dispatched, runs the handler and issues the call again if the step says so.
     fn call(
         &mut self,
         step: &Step,
         task: &mut Task,
         process: &mut Process,
         bytes: &mut Bytes,
-    ) -> Life {
-        let Operation::Call { place, call, handler, again } = &step.operation else {
+    ) -> Outcome {
+        let Operation::Call { site, call, handler, again } = &step.operation else {
             return Ok(());
         };
-        let at = self.layout.after(*place);
-        let before = registers(*place, *call, self.layout);
+        let at = self.layout.after(*site);
+        let before = registers(*site, *call, self.layout);
         let result = before[Reg::RESULT];
-        // The kernel reads only the low half of the number register, and `si_syscall` holds that.
+        // The kernel reads only the low half of the number register and stores it in `si_syscall`.
         #[allow(clippy::cast_possible_truncation)]
         let number = before[Reg::NUMBER] as i32;
-        let arch = if *place == Place::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
+        let arch = if *site == CallSite::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
         for round in 0..2 {
             if !self.is_dispatched(task, at, bytes)? {
-                if let (Some((true, by)), true) = (task.traced, *place != Place::Inside) {
+                if let (Some((true, by)), true) = (task.traced, *site != CallSite::Inside) {
                     let number = i64::from(number).cast_unsigned();
-                    self.see(by, What::Entered { number, at });
+                    self.record(by, EventKind::CallEntry { number, at });
                 }
                 let result = self.execute(*call, task, process);
-                self.see(step.number, What::Returned { result, kept: true });
+                self.record(step.number, EventKind::Returned { result, preserved: true });
                 return Ok(());
             }
             if let Some((_, by)) = task.traced {
-                self.see(by, What::Stopped(libc::SIGSYS));
+                self.record(by, EventKind::Stopped(libc::SIGSYS));
             }
             // force_sig_info_to_task(): a blocked or ignored signal kills.
-            let nesting = process.handling == Handling::Nesting;
-            match process.handling {
-                _ if task.blocked => return Err(Death(libc::SIGSYS)),
-                Handling::Default | Handling::Ignored => return Err(Death(libc::SIGSYS)),
-                Handling::Once => process.handling = Handling::Default,
-                Handling::Handler | Handling::Nesting => {}
+            let nesting = process.disposition == Disposition::NoDefer;
+            match process.disposition {
+                _ if task.blocked => return Err(Killed(libc::SIGSYS)),
+                Disposition::Default | Disposition::Ignored => return Err(Killed(libc::SIGSYS)),
+                Disposition::ResetHand => process.disposition = Disposition::Default,
+                Disposition::Handler | Disposition::NoDefer => {}
             }
-            self.see(step.number, What::Dispatched { number, code: 2, errno: 0, arch, at, result });
+            self.record(
+                step.number,
+                EventKind::Dispatched { number, code: 2, errno: 0, arch, at, result },
+            );
             if round == 1 {
                 break;
             }
@@ -276,12 +281,12 @@ impl Model<'_> {
                 break;
             }
         }
-        self.see(step.number, What::Returned { result, kept: true });
+        self.record(step.number, EventKind::Returned { result, preserved: true });
         Ok(())
     }
 
-    /// Whether a call from there is dispatched.
-    fn is_dispatched(&self, task: &Task, at: u64, bytes: &Bytes) -> Result<bool, Death> {
+    /// Whether a call whose instruction ends at `at` is dispatched.
+    fn is_dispatched(&self, task: &Task, at: u64, bytes: &Bytes) -> Result<bool, Killed> {
         let read = |selector| {
             let byte = self.layout.selectors.iter().position(|address| *address == selector);
             byte.map(|byte| bytes[byte])
@@ -289,11 +294,11 @@ impl Model<'_> {
         match task.config.decide(at, read) {
             Decision::Pass => Ok(false),
             Decision::Dispatch => Ok(true),
-            Decision::Kill(signal) => Err(Death(signal)),
+            Decision::Kill(signal) => Err(Killed(signal)),
         }
     }
 
-    /// Executes a call: gives its result.
+    /// Executes a call and returns its result.
     fn execute(&self, call: Call, task: &mut Task, process: &mut Process) -> u64 {
         let failed = |errno: i32| i64::from(-errno).cast_unsigned();
         match call {
@@ -307,9 +312,9 @@ impl Model<'_> {
         }
     }
 
-    /// Sets a configuration. Gives 0 or an error number.
+    /// Sets a configuration. Returns 0 or an error number.
     fn configure(&self, task: &mut Task, arguments: [u64; 4]) -> i32 {
-        let rules = Rules { inclusive: self.offers.inclusive, permitted: true };
+        let rules = Rules { inclusive: self.platform.inclusive, permitted: true };
         let forbidden = |selector| selector == self.layout.selector(Selector::Kernel);
         match Config::set(arguments, rules, forbidden) {
             Ok(config) => {
@@ -323,8 +328,8 @@ impl Model<'_> {
 
 /// The value of the number register of a call, and its arguments.
 #[must_use]
-pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
-    let compat = place == Place::Compat;
+pub fn number_and_arguments(site: CallSite, call: Call, layout: &Layout) -> (u64, [u64; 6]) {
+    let compat = site == CallSite::Compat;
     let umask = if compat { COMPAT_UMASK } else { libc::SYS_umask.cast_unsigned() };
     match call {
         Call::Umask(mask) => (umask, [mask.into(), 0, 0, 0, 0, 0]),
@@ -342,44 +347,48 @@ pub fn number_and_arguments(place: Place, call: Call, layout: &Layout) -> (u64, 
 
 /// The registers of a call.
 #[must_use]
-pub fn registers(place: Place, call: Call, layout: &Layout) -> Registers {
-    let (number, arguments) = number_and_arguments(place, call, layout);
-    match place {
-        Place::Compat => compat_call(number, arguments),
+pub fn registers(site: CallSite, call: Call, layout: &Layout) -> Registers {
+    let (number, arguments) = number_and_arguments(site, call, layout);
+    match site {
+        CallSite::Compat => compat_call(number, arguments),
         _ => Registers::call(number, arguments),
     }
 }
 
-impl What {
+impl EventKind {
     /// A description for reports.
     #[must_use]
     pub fn describe(&self, layout: &Layout) -> String {
         match self {
-            What::Dispatched { number, code, errno, arch, at, result } => format!(
+            EventKind::Dispatched { number, code, errno, arch, at, result } => format!(
                 "dispatched: number {number}, code {code}, errno {errno}, arch {arch:#x}, from {}, \
                  result register {result:#x}",
                 layout.name(*at)
             ),
-            What::Returned { result, kept } => {
+            EventKind::Returned { result, preserved } => {
                 let result = result.cast_signed();
-                let kept = if *kept { "" } else { ", other registers changed" };
-                format!("the call gives {result}{kept}")
+                let preserved = if *preserved { "" } else { ", other registers changed" };
+                format!("the call gives {result}{preserved}")
             }
-            What::Stopped(signal) => {
+            EventKind::Stopped(signal) => {
                 format!("the tracer sees {}", crate::sys::signal_name(*signal))
             }
-            What::Entered { number, at } => {
+            EventKind::CallEntry { number, at } => {
                 format!("the tracer sees the entry of {number} from {}", layout.name(*at))
             }
-            What::Set(0) => "the tracer's setting is accepted".to_owned(),
-            What::Set(errno) => format!("the tracer's setting gives {}", crate::sys::Errno(*errno)),
-            What::Told(told) => format!("the tracer reads {told}"),
-            What::Mask(mask) => format!("the process ends with umask {mask:#o}"),
-            What::Exited(code) => format!("the process exits with {code}"),
-            What::Killed(signal) => {
+            EventKind::Set(0) => "the tracer's setting is accepted".to_owned(),
+            EventKind::Set(errno) => {
+                format!("the tracer's setting gives {}", crate::sys::Errno(*errno))
+            }
+            EventKind::ConfigRead(told) => format!("the tracer reads {told}"),
+            EventKind::FinalUmask(mask) => format!("the process ends with umask {mask:#o}"),
+            EventKind::Exited(code) => format!("the process exits with {code}"),
+            EventKind::Killed(signal) => {
                 format!("the process is killed by {}", crate::sys::signal_name(*signal))
             }
-            What::Trouble(errno) => format!("the walk fails: {}", crate::sys::Errno(*errno)),
+            EventKind::SetupFailed(errno) => {
+                format!("the walk fails: {}", crate::sys::Errno(*errno))
+            }
         }
     }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The operations of a walk, with their places and arguments.
+//! The operations of a random walk and their arguments.
 
 use std::fmt;
 use std::ops::Range;
 
-/// The place from which a call is issued.
+/// The code from which a call is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The inside part, the range that every exclusive configuration of a walk allows.
+pub enum CallSite {
+    /// Code in the range that every exclusive configuration of a walk allows.
     Inside,
     /// The first gate.
     First,
@@ -18,9 +18,10 @@ pub enum Place {
     Compat,
 }
 
-impl Place {
-    /// Every place, in the order of [`Layout::after`].
-    pub const ALL: [Place; 4] = [Place::Inside, Place::First, Place::Second, Place::Compat];
+impl CallSite {
+    /// All call sites, in the order of [`Layout::after`].
+    pub const ALL: [CallSite; 4] =
+        [CallSite::Inside, CallSite::First, CallSite::Second, CallSite::Compat];
 }
 
 /// A range as prctl(2) takes it, named after the addresses that it contains. The kernel compares it
@@ -29,15 +30,15 @@ impl Place {
 pub enum Span {
     /// Offset and length 0.
     Nothing,
-    /// The inside part only.
+    /// The code of [`CallSite::Inside`] only.
     Inside,
-    /// From inside to just before the first gate's compared address.
+    /// From inside up to the first gate's compared address, which is excluded.
     BeforeFirst,
-    /// From inside to that byte.
+    /// From inside up to the first gate's compared address, which is included.
     ThroughFirst,
-    /// From inside to just before the second gate's compared address.
+    /// From inside up to the second gate's compared address, which is excluded.
     BeforeSecond,
-    /// From inside to that byte.
+    /// From inside up to the second gate's compared address, which is included.
     ThroughSecond,
     /// From 0 to the address before the last one (2^64 - 2).
     Everything,
@@ -108,7 +109,7 @@ pub struct Arguments {
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `umask(2)`, whose effect shows in the result of the next one.
+    /// `umask(2)`. The result of the next `umask(2)` shows its effect.
     Umask(u16),
     /// `umask(2)` with a bit of the number register set that the kernel does not read.
     FarUmask(u16),
@@ -122,13 +123,13 @@ pub enum Call {
 
 /// The disposition of SIGSYS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handling {
+pub enum Disposition {
     /// A handler that runs with SIGSYS blocked.
     Handler,
     /// A handler that runs with SIGSYS unblocked (`SA_NODEFER`).
-    Nesting,
+    NoDefer,
     /// A handler for one signal (`SA_RESETHAND`).
-    Once,
+    ResetHand,
     /// The default action.
     Default,
     /// SIGSYS is ignored.
@@ -137,11 +138,11 @@ pub enum Handling {
 
 /// The kind of a new task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Birth {
+pub enum NewTask {
     /// A process with its own memory, as by `fork(2)`.
-    Copied,
+    Fork,
     /// A process in its parent's memory, as by `vfork(2)`.
-    Shared,
+    Vfork,
     /// A thread.
     Thread,
     /// A process with its own memory that its parent traces.
@@ -156,8 +157,8 @@ pub enum Birth {
 pub enum Operation {
     /// Issues a call.
     Call {
-        /// The place.
-        place: Place,
+        /// The site.
+        site: CallSite,
         /// The call.
         call: Call,
         /// The steps of the handler, if the call is dispatched.
@@ -173,13 +174,13 @@ pub enum Operation {
         value: u8,
     },
     /// Sets the disposition of SIGSYS.
-    Handle(Handling),
+    Handle(Disposition),
     /// Blocks or unblocks SIGSYS.
     Block(bool),
-    /// Raises another signal, whose handler does these steps.
+    /// Raises SIGUSR1, whose handler executes these steps.
     Signal(Vec<Step>),
-    /// Starts a task that does these steps, and waits for its end.
-    Birth(Birth, Vec<Step>),
+    /// Starts a task that executes these steps, and waits for its end.
+    StartTask(NewTask, Vec<Step>),
     /// Stops a traced task, whose tracer sets and reads the configuration.
     Set(Arguments),
 }
@@ -199,7 +200,7 @@ impl Step {
     pub fn body(&self) -> &[Step] {
         match &self.operation {
             Operation::Call { handler, .. } => handler,
-            Operation::Signal(body) | Operation::Birth(_, body) => body,
+            Operation::Signal(body) | Operation::StartTask(_, body) => body,
             _ => &[],
         }
     }
@@ -208,13 +209,13 @@ impl Step {
     pub fn body_mut(&mut self) -> Option<&mut Vec<Step>> {
         match &mut self.operation {
             Operation::Call { handler, .. } => Some(handler),
-            Operation::Signal(body) | Operation::Birth(_, body) => Some(body),
+            Operation::Signal(body) | Operation::StartTask(_, body) => Some(body),
             _ => None,
         }
     }
 }
 
-/// Numbers the steps in the order of the listing, starting with `next`. Gives the next free number.
+/// Numbers the steps in the order of the listing, starting with `next`. Returns the next free number.
 pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     for step in steps {
         step.number = next;
@@ -226,12 +227,12 @@ pub fn renumber(steps: &mut [Step], mut next: u16) -> u16 {
     next
 }
 
-/// The addresses in the walking program.
+/// The addresses in the program that executes walks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The range of calls that are not under test.
     pub inside: Range<u64>,
-    /// The address after the system call instruction, for each of [`Place::ALL`].
+    /// The address after the system call instruction, for each of [`CallSite::ALL`].
     pub after: [u64; 4],
     /// The addresses of the selector bytes.
     pub selectors: [u64; 2],
@@ -242,16 +243,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The address that the kernel compares with the range for a call from this place.
+    /// The address that the kernel compares with the range for a call from this site.
     #[must_use]
-    pub fn after(&self, place: Place) -> u64 {
-        self.after[place as usize]
+    pub fn after(&self, site: CallSite) -> u64 {
+        self.after[site as usize]
     }
 
     /// The offset and the length of a range.
     #[must_use]
     pub fn range(&self, span: Span) -> (u64, u64) {
-        let (first, second) = (self.after(Place::First), self.after(Place::Second));
+        let (first, second) = (self.after(CallSite::First), self.after(CallSite::Second));
         let start = self.inside.start;
         match span {
             Span::Nothing => (0, 0),
@@ -281,7 +282,7 @@ impl Layout {
         }
     }
 
-    /// Mode, offset, length and selector as the kernel takes them.
+    /// The arguments as the kernel takes them: mode, offset, length and selector.
     #[must_use]
     pub fn arguments(&self, arguments: Arguments) -> [u64; 4] {
         let (offset, length) = self.range(arguments.span);
@@ -291,21 +292,21 @@ impl Layout {
     /// The name of an address, for reports.
     #[must_use]
     pub fn name(&self, after: u64) -> String {
-        match Place::ALL.into_iter().find(|place| self.after(*place) == after) {
-            Some(place) => place.to_string(),
+        match CallSite::ALL.into_iter().find(|site| self.after(*site) == after) {
+            Some(site) => site.to_string(),
             None if self.inside.contains(&after) => "inside".to_owned(),
             None => format!("{after:#x}"),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CallSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Place::Inside => "inside",
-            Place::First => "the first gate",
-            Place::Second => "the second gate",
-            Place::Compat => "the int 0x80 gate",
+            CallSite::Inside => "inside",
+            CallSite::First => "the first gate",
+            CallSite::Second => "the second gate",
+            CallSite::Compat => "the int 0x80 gate",
         })
     }
 }
@@ -364,8 +365,8 @@ impl fmt::Display for Call {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Operation::Call { place, call, handler, again } => {
-                write!(f, "{call} from {place}")?;
+            Operation::Call { site, call, handler, again } => {
+                write!(f, "{call} from {site}")?;
                 match (handler.is_empty(), again) {
                     (true, true) => write!(f, "; if dispatched, once more"),
                     (false, true) => write!(f, "; if dispatched, once more after:"),
@@ -374,22 +375,22 @@ impl fmt::Display for Operation {
                 }
             }
             Operation::Flip { byte, value } => write!(f, "{} = {value}", Selector::Byte(*byte)),
-            Operation::Handle(handling) => f.write_str(match handling {
-                Handling::Handler => "SIGSYS is handled",
-                Handling::Nesting => "SIGSYS is handled, SA_NODEFER",
-                Handling::Once => "SIGSYS is handled, SA_RESETHAND",
-                Handling::Default => "SIGSYS has its default action",
-                Handling::Ignored => "SIGSYS is ignored",
+            Operation::Handle(disposition) => f.write_str(match disposition {
+                Disposition::Handler => "SIGSYS is handled",
+                Disposition::NoDefer => "SIGSYS is handled, SA_NODEFER",
+                Disposition::ResetHand => "SIGSYS is handled, SA_RESETHAND",
+                Disposition::Default => "SIGSYS has its default action",
+                Disposition::Ignored => "SIGSYS is ignored",
             }),
             Operation::Block(true) => f.write_str("SIGSYS is blocked"),
             Operation::Block(false) => f.write_str("SIGSYS is unblocked"),
             Operation::Signal(_) => f.write_str("SIGUSR1 is raised; its handler:"),
-            Operation::Birth(birth, _) => f.write_str(match birth {
-                Birth::Copied => "fork; the child:",
-                Birth::Shared => "vfork; the child:",
-                Birth::Thread => "a thread:",
-                Birth::Traced { calls: false } => "fork; the child, traced:",
-                Birth::Traced { calls: true } => "fork; the child, traced from call to call:",
+            Operation::StartTask(new_task, _) => f.write_str(match new_task {
+                NewTask::Fork => "fork; the child:",
+                NewTask::Vfork => "vfork; the child:",
+                NewTask::Thread => "a thread:",
+                NewTask::Traced { calls: false } => "fork; the child, traced:",
+                NewTask::Traced { calls: true } => "fork; the child, traced from call to call:",
             }),
             Operation::Set(arguments) => write!(f, "the tracer sets {arguments}"),
         }

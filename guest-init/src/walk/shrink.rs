@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Shrinks a sequence that shows a difference.
+//! Shrinks a sequence that shows a difference to a shorter one that still does.
 
 use super::operations::{Operation, Step, renumber};
 
-/// The shortest sequence found that still `fails`; `steps` itself does. To stop early, `fails` gives
-/// false from then on.
+/// Returns the shortest sequence found for which `fails` returns true, as it must for `steps`. To stop
+/// early, `fails` returns false from then on.
 pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Step> {
     let mut best = steps.to_vec();
     'smaller: loop {
@@ -20,7 +20,7 @@ pub fn shrink(steps: &[Step], mut fails: impl FnMut(&[Step]) -> bool) -> Vec<Ste
     }
 }
 
-/// All sequences that one change makes shorter, the largest changes first.
+/// All sequences that are shorter than `steps` by one change, the largest changes first.
 fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     let mut chunk = steps.len();
@@ -36,7 +36,7 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
         chunk /= 2;
     }
     for (at, step) in steps.iter().enumerate() {
-        // Replaced by the steps within it.
+        // Replace the step by the steps within it.
         if !step.body().is_empty() {
             all.push([&steps[..at], step.body(), &steps[at + 1..]].concat());
         }
@@ -47,9 +47,9 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
             steps[at] = step;
             all.push(steps);
         };
-        if let Operation::Call { place, call, handler, again: true } = &step.operation {
-            let (place, call, handler) = (*place, *call, handler.clone());
-            let operation = Operation::Call { place, call, handler, again: false };
+        if let Operation::Call { site, call, handler, again: true } = &step.operation {
+            let (site, call, handler) = (*site, *call, handler.clone());
+            let operation = Operation::Call { site, call, handler, again: false };
             replace(Step { operation, ..*step });
         }
         let bodies = match step.body() {
@@ -58,8 +58,8 @@ fn candidates(steps: &[Step]) -> Vec<Vec<Step>> {
         };
         for body in bodies {
             let mut step = step.clone();
-            if let Some(place) = step.body_mut() {
-                *place = body;
+            if let Some(site) = step.body_mut() {
+                *site = body;
             }
             replace(step);
         }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::generate::sequence;
-use super::model::{Event, What, predict};
+use super::model::{Event, EventKind, predict};
 use super::operations::{
-    Arguments, Birth, Call, Layout, Operation, Place, Selector, Span, Step, listing, renumber,
+    Arguments, Call, CallSite, Layout, NewTask, Operation, Selector, Span, Step, listing, renumber,
 };
 use super::shrink::shrink;
-use super::{Difference, Offers, difference};
+use super::{Difference, Platform, difference};
 use std::collections::BTreeSet;
 
-const ALL: Offers = Offers { inclusive: true, ptrace_config: true, ia32: true };
+const ALL: Platform = Platform { inclusive: true, ptrace_config: true, ia32: true };
 
 fn layout() -> Layout {
     Layout {
@@ -25,12 +25,12 @@ fn step(operation: Operation) -> Step {
     Step { number: 0, operation }
 }
 
-fn call(place: Place, call: Call) -> Step {
-    step(Operation::Call { place, call, handler: vec![], again: false })
+fn call(site: CallSite, call: Call) -> Step {
+    step(Operation::Call { site, call, handler: vec![], again: false })
 }
 
 fn arm(mode: u64, span: Span, selector: Selector) -> Step {
-    call(Place::Inside, Call::Prctl(Arguments { mode, span, selector }))
+    call(CallSite::Inside, Call::Prctl(Arguments { mode, span, selector }))
 }
 
 fn flip(value: u8) -> Step {
@@ -38,19 +38,19 @@ fn flip(value: u8) -> Step {
 }
 
 /// The predicted events with their step numbers, without the end of the sequence.
-fn seen(mut steps: Vec<Step>, offers: Offers) -> Vec<What> {
+fn seen(mut steps: Vec<Step>, platform: Platform) -> Vec<EventKind> {
     renumber(&mut steps, 1);
-    predict(&steps, &layout(), offers).into_iter().map(|event| event.what).collect()
+    predict(&steps, &layout(), platform).into_iter().map(|event| event.kind).collect()
 }
 
-fn gives(result: i64) -> What {
-    What::Returned { result: result.cast_unsigned(), kept: true }
+fn gives(result: i64) -> EventKind {
+    EventKind::Returned { result: result.cast_unsigned(), preserved: true }
 }
 
-fn dispatched(at: u64) -> What {
+fn dispatched(at: u64) -> EventKind {
     let (number, result) = (95, 95);
     let arch = crate::arch::AUDIT_ARCH;
-    What::Dispatched { number, code: 2, errno: 0, arch, at, result }
+    EventKind::Dispatched { number, code: 2, errno: 0, arch, at, result }
 }
 
 const A: Selector = Selector::Byte(0);
@@ -61,20 +61,26 @@ fn a_blocked_call_is_dispatched_and_has_no_effect() {
     let steps = vec![
         arm(1, Span::Inside, A),
         flip(1),
-        call(Place::First, UMASK),
+        call(CallSite::First, UMASK),
         flip(0),
-        call(Place::First, UMASK),
+        call(CallSite::First, UMASK),
     ];
-    let due =
-        [gives(0), dispatched(0x3002), gives(95), gives(0o22), What::Mask(0o77), What::Exited(0)];
+    let due = [
+        gives(0),
+        dispatched(0x3002),
+        gives(95),
+        gives(0o22),
+        EventKind::FinalUmask(0o77),
+        EventKind::Exited(0),
+    ];
     assert_eq!(seen(steps, ALL), due);
 }
 
 #[test]
-fn ranges_are_of_bytes_behind_the_instruction() {
+fn ranges_contain_the_address_after_the_instruction() {
     let through = |mode, span| {
-        let steps = vec![arm(mode, span, Selector::Null), call(Place::First, UMASK)];
-        !matches!(seen(steps, ALL)[1], What::Dispatched { .. })
+        let steps = vec![arm(mode, span, Selector::Null), call(CallSite::First, UMASK)];
+        !matches!(seen(steps, ALL)[1], EventKind::Dispatched { .. })
     };
     assert!(!through(1, Span::Inside) && !through(1, Span::BeforeFirst));
     assert!(through(1, Span::ThroughFirst) && through(1, Span::Everything));
@@ -97,11 +103,11 @@ fn wrong_arguments_have_their_errors_and_change_nothing() {
         let steps = vec![
             arm(1, Span::Inside, Selector::Null),
             arm(mode, span, selector),
-            call(Place::First, UMASK),
+            call(CallSite::First, UMASK),
         ];
         assert_eq!(seen(steps, ALL)[1..3], [gives(-i64::from(errno)), dispatched(0x3002)]);
     }
-    let without = Offers { inclusive: false, ..ALL };
+    let without = Platform { inclusive: false, ..ALL };
     let refused = seen(vec![arm(2, Span::First, Selector::Kernel)], without);
     assert_eq!(refused[0], gives(-i64::from(libc::EINVAL)));
 }
@@ -111,46 +117,46 @@ fn a_bad_selector_kills() {
     for (selector, value, signal) in
         [(A, 2, libc::SIGSYS), (A, 255, libc::SIGSYS), (Selector::Unmapped, 0, libc::SIGSEGV)]
     {
-        let steps = vec![arm(1, Span::Inside, selector), flip(value), call(Place::First, UMASK)];
-        assert_eq!(seen(steps, ALL), [gives(0), What::Killed(signal)]);
+        let steps = vec![arm(1, Span::Inside, selector), flip(value), call(CallSite::First, UMASK)];
+        assert_eq!(seen(steps, ALL), [gives(0), EventKind::Killed(signal)]);
     }
 }
 
 #[test]
-fn whoever_is_born_is_not_armed() {
-    for birth in [Birth::Copied, Birth::Shared, Birth::Thread] {
-        let body = vec![call(Place::First, UMASK)];
+fn a_new_task_is_not_armed() {
+    for new_task in [NewTask::Fork, NewTask::Vfork, NewTask::Thread] {
+        let body = vec![call(CallSite::First, UMASK)];
         let steps = vec![
             arm(1, Span::Inside, Selector::Null),
-            step(Operation::Birth(birth, body)),
-            call(Place::First, UMASK),
+            step(Operation::StartTask(new_task, body)),
+            call(CallSite::First, UMASK),
         ];
         let seen = seen(steps, ALL);
-        assert_eq!(seen[1], gives(0o22), "{birth:?}");
-        assert!(seen.contains(&dispatched(0x3002)), "{birth:?}");
+        assert_eq!(seen[1], gives(0o22), "{new_task:?}");
+        assert!(seen.contains(&dispatched(0x3002)), "{new_task:?}");
     }
 }
 
 #[test]
-fn a_handler_nests_only_if_it_may() {
-    use super::operations::Handling;
-    let nested = |handling| {
-        let handler = vec![call(Place::Second, UMASK)];
+fn dispatches_nest_only_with_nodefer() {
+    use super::operations::Disposition;
+    let nested = |disposition| {
+        let handler = vec![call(CallSite::Second, UMASK)];
         let steps = vec![
-            step(Operation::Handle(handling)),
+            step(Operation::Handle(disposition)),
             arm(1, Span::Inside, Selector::Null),
-            step(Operation::Call { place: Place::First, call: UMASK, handler, again: false }),
-            call(Place::First, UMASK),
+            step(Operation::Call { site: CallSite::First, call: UMASK, handler, again: false }),
+            call(CallSite::First, UMASK),
         ];
         seen(steps, ALL)
     };
     assert_eq!(
-        nested(Handling::Handler),
-        [gives(0), dispatched(0x3002), What::Killed(libc::SIGSYS)]
+        nested(Disposition::Handler),
+        [gives(0), dispatched(0x3002), EventKind::Killed(libc::SIGSYS)]
     );
-    assert_eq!(nested(Handling::Once)[2], What::Killed(libc::SIGSYS));
-    assert_eq!(nested(Handling::Default)[1], What::Killed(libc::SIGSYS));
-    assert_eq!(nested(Handling::Nesting)[2..4], [dispatched(0x3102), gives(95)]);
+    assert_eq!(nested(Disposition::ResetHand)[2], EventKind::Killed(libc::SIGSYS));
+    assert_eq!(nested(Disposition::Default)[1], EventKind::Killed(libc::SIGSYS));
+    assert_eq!(nested(Disposition::NoDefer)[2..4], [dispatched(0x3102), gives(95)]);
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn a_seed_is_a_sequence() {
     assert_ne!(sequence(7, ALL), sequence(8, ALL));
 }
 
-/// An operation that no short walk does would never be tested.
+/// Operations that do not occur in short walks would not be tested.
 #[test]
 fn two_hundred_sequences_see_everything() {
     let mut kinds = BTreeSet::new();
@@ -167,19 +173,19 @@ fn two_hundred_sequences_see_everything() {
     for seed in 0..200 {
         let events = predict(&sequence(seed, ALL), &layout(), ALL);
         most = most.max(events.len());
-        for Event { step, what } in events {
-            kinds.insert(match what {
-                What::Dispatched { number, arch, at, .. } => {
-                    let place = layout().name(at);
-                    format!("dispatched {number} {arch:#x} {place}")
+        for Event { step, kind } in events {
+            kinds.insert(match kind {
+                EventKind::Dispatched { number, arch, at, .. } => {
+                    let site = layout().name(at);
+                    format!("dispatched {number} {arch:#x} {site}")
                 }
-                What::Returned { result, .. } if result.cast_signed() < 0 => {
+                EventKind::Returned { result, .. } if result.cast_signed() < 0 => {
                     format!("gives {}", result.cast_signed())
                 }
-                What::Returned { .. } => "gives".into(),
-                What::Told(told) => format!("told {}", told.mode),
-                What::Mask(_) => "mask".into(),
-                What::Killed(signal) => format!("{} by {signal}", step == 0),
+                EventKind::Returned { .. } => "gives".into(),
+                EventKind::ConfigRead(config) => format!("reads {}", config.mode),
+                EventKind::FinalUmask(_) => "mask".into(),
+                EventKind::Killed(signal) => format!("{} by {signal}", step == 0),
                 other => format!("{other:?}"),
             });
         }
@@ -193,9 +199,9 @@ fn two_hundred_sequences_see_everything() {
         "gives -22",
         "gives -14",
         "gives -38",
-        "told 0",
-        "told 1",
-        "told 2",
+        "reads 0",
+        "reads 1",
+        "reads 2",
         "Stopped(31)",
         "Stopped(10)",
         "Set(0)",
@@ -207,39 +213,39 @@ fn two_hundred_sequences_see_everything() {
     ] {
         assert!(kinds.contains(due), "`{due}` is not among {kinds:#?}");
     }
-    assert!(kinds.iter().any(|kind| kind.starts_with("Entered")), "{kinds:#?}");
+    assert!(kinds.iter().any(|kind| kind.starts_with("CallEntry")), "{kinds:#?}");
     assert!(most < 300, "{most} events");
 }
 
 #[test]
 fn a_difference_is_the_first_and_may_be_an_end() {
-    let event = |what| Event { step: 1, what };
-    let (one, two) = (event(What::Exited(0)), event(What::Exited(1)));
+    let event = |kind| Event { step: 1, kind };
+    let (one, two) = (event(EventKind::Exited(0)), event(EventKind::Exited(1)));
     assert_eq!(difference(&[one, two], &[one, two]), None);
     let found = Difference { expected: Some(two), observed: None };
     assert_eq!(difference(&[one, two], &[one]), Some(found));
     assert_eq!(difference(&[], &[two]), Some(Difference { expected: None, observed: Some(two) }));
 }
 
-/// A stand-in for a kernel with a bug: a model that does not disarm children.
+/// A predicate on the model's events takes the place of a kernel with a bug.
 #[test]
 fn a_sequence_shrinks_to_what_shows_the_difference() {
     let body = vec![
         arm(1, Span::Inside, A),
         flip(1),
-        step(Operation::Signal(vec![call(Place::Second, UMASK)])),
-        call(Place::First, UMASK),
+        step(Operation::Signal(vec![call(CallSite::Second, UMASK)])),
+        call(CallSite::First, UMASK),
     ];
     let mut steps = vec![
-        call(Place::First, UMASK),
-        step(Operation::Birth(Birth::Copied, body)),
+        call(CallSite::First, UMASK),
+        step(Operation::StartTask(NewTask::Fork, body)),
         flip(0),
-        call(Place::Second, Call::Unused),
+        call(CallSite::Second, Call::Unused),
     ];
     renumber(&mut steps, 1);
     let fails = |steps: &[Step]| {
         let events = predict(steps, &layout(), ALL);
-        events.iter().any(|event| event.what == dispatched(0x3002))
+        events.iter().any(|event| event.kind == dispatched(0x3002))
     };
     assert!(fails(&steps));
     let small = shrink(&steps, fails);

@@ -41,7 +41,7 @@ pub const NT_FIRST_FRAME: u64 = 0;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::X0;
 /// The register of the thread's TEB, if it is a general register.
-pub const NT_BLOCK: Option<Reg> = Some(Reg::X18);
+pub const NT_TEB: Option<Reg> = Some(Reg::X18);
 /// The reason why user notification cannot carry Windows calls; `None` if it can.
 pub const NT_BEYOND_LINUX: Option<&str> = Some("its seventh and eighth arguments are in registers");
 

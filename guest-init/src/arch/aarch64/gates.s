@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# The frame of a gate: 0 and 8 scratch, 16 the output, 24 that of vectors, the callee-saved registers.
+# The frame of a gate, by offset: 0 and 8 scratch, 16 the address of the output, 24 the address of the
+# output of vector registers, from 32 on the callee-saved registers.
 .macro SUDBOX_SAVE
     sub sp, sp, #192
     stp x1, x3, [sp, #16]
@@ -24,7 +25,7 @@
     ldr x0, [x0]
 .endm
 
-# x0 and x1 are in the scratch; x0 holds the address of the continuation.
+# Expects x0 and x1 of the call in the scratch, and the address of the continuation in x0.
 .macro SUDBOX_STORE
     ldr x1, [sp, #16]
     str x0, [x1, #256]
@@ -78,8 +79,8 @@
 \name\()_end:
 .endm
 
-# A C function that repeats an operation (x0). It may use what is in x1, which is in x20 and in
-# x8 anew each time, and in x2, which is in x21. Gives what is in x0 behind the last.
+# A C function that repeats an operation x0 times. The operation finds the second argument in x20 and, each
+# time, in x8; and the third argument in x21. Returns x0 after the last repetition.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
     .globl \name
@@ -197,7 +198,7 @@ sudbox_trampoline:
 SUDBOX_GATE sudbox_first
 SUDBOX_GATE sudbox_second
 
-# As a gate, with the vector registers, FPSR and FPCR of x2 loaded, and stored to x3.
+# A gate that also loads the vector registers, FPSR and FPCR from the memory at x2, and stores them to x3.
 .balign 64
 .globl sudbox_float
 .globl sudbox_float_call
@@ -229,8 +230,8 @@ sudbox_float_call:
     SUDBOX_STORE
     SUDBOX_RETURN
 
-# As a gate, with the scalable registers of x2 loaded, and stored to x3: z0 to z31, p0 to p15, each
-# as long as the machine's vectors are.
+# A gate that also loads the scalable registers z0 to z31 and p0 to p15 from the memory at x2, and stores
+# them to x3. The machine's vector length gives the length of each.
 .arch_extension sve
 .balign 64
 .globl sudbox_scalable

@@ -2,19 +2,19 @@
 
 //! aarch64: gates, registers, signal frames, vector registers.
 
+mod aarch32;
 mod counter;
 mod foreign;
 mod gates;
-mod narrow;
 mod other;
 mod programs;
 mod registers;
 mod vectors;
 
+pub use aarch32::*;
 pub use counter::*;
 pub use foreign::*;
 pub use gates::*;
-pub use narrow::*;
 pub use other::*;
 pub use programs::*;
 pub use registers::*;
@@ -38,9 +38,9 @@ pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
 /// Whether a tracer gets two stops for a step over a call that a handler follows.
-pub const STEP_IS_TOLD_TWICE: bool = false;
+pub const STEP_STOPS_TWICE: bool = false;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
-pub const LEFT_BY_DISPATCH: Option<i64> = None;
+pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 /// An mmap(2) hint above 4 GiB that fits the smaller address spaces, of 39 bits.
 pub const HIGH_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/arm64/include/uapi/asm/signal.h).

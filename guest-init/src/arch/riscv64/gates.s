@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# No compression, no relaxation: lengths and addresses are under test, and copies must work.
+# No compression and no relaxation: lengths and addresses are under test, and copied code must work.
 .option push
 # The target features of the whole program do not apply to this file.
 .option arch, +f, +d
 .option norvc
 .option norelax
 
-# The frame of a gate: 0 and 8 scratch, 16 the output, the callee-saved registers, 144 the output of
-# floating point registers.
+# The frame of a gate, by offset: 0 and 8 scratch, 16 the address of the output, from 24 on the callee-saved
+# registers, 144 the address of the output of floating point registers.
 .macro SUDBOX_SAVE
     addi sp, sp, -160
     sd a1, 16(sp)
@@ -36,7 +36,7 @@
     ld a0, 80(a0)
 .endm
 
-# t0 and t1 are in the scratch; t1 holds the address of the continuation.
+# Expects t0 and t1 of the call in the scratch, and the address of the continuation in t1.
 .macro SUDBOX_STORE
     ld t0, 16(sp)
     sd t1, 0(t0)
@@ -95,8 +95,8 @@
 \name\()_end:
 .endm
 
-# A C function that repeats an operation (a0). It may use what is in a1, which is in s2 and in
-# a7 anew each time, and in a2, which is in s3. Gives what is in a0 behind the last.
+# A C function that repeats an operation a0 times. The operation finds the second argument in s2 and, each
+# time, in a7; and the third argument in s3. Returns a0 after the last repetition.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
     .globl \name
@@ -183,7 +183,7 @@ sudbox_handler:
     add t0, t0, t1
     ld ra, 8(t0)
     ld t1, 0(t0)
-    # A program under test may have changed gp, which our code needs.
+    # Reload gp, which the program under test may have changed.
     lla gp, __global_pointer$
     jr t1
 
@@ -223,7 +223,7 @@ sudbox_trampoline:
 SUDBOX_GATE sudbox_first
 SUDBOX_GATE sudbox_second
 
-# As a gate, with the floating point registers of a2 loaded, and stored to a3.
+# A gate that also loads the floating point registers from the memory at a2, and stores them to a3.
 .balign 64
 .globl sudbox_float
 .globl sudbox_float_call

@@ -35,7 +35,7 @@ pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
-pub const LEFT_BY_DISPATCH: Option<i64> = None;
+pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 /// An mmap(2) hint above 4 GiB that fits the smallest address space, of 39 bits (Sv39).
 pub const HIGH_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` does not exist.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# The frame of a gate: 0 the place where it went on, 16 the output, 24 the output of floating point
-# registers, 32 to 47 scratch, 48 to 111 floating point registers that the C ABI wants kept, 112 the
-# condition code behind the call. The general registers that it wants kept are where it says, in the
-# caller's frame.
+# The frame of a gate, by offset: 0 the address of the continuation, 16 the address of the output, 24 the
+# address of the output of floating point registers, 32 to 47 scratch, 48 to 111 the callee-saved floating
+# point registers, 112 the condition code after the call. The callee-saved general registers are in the save
+# area of the caller's frame.
 .macro SUDBOX_SAVE
     stmg %r6, %r15, 48(%r15)
     aghi %r15, -160
@@ -10,8 +10,8 @@
     stg %r5, 24(%r15)
 .endm
 
-# The condition code and the mask of exceptions stand in bits 40 to 45 of the mask, and in bits 24
-# to 29 of what SPM takes and IPM gives.
+# The condition code and the exception mask are bits 40 to 45 of the PSW mask, and bits 24 to 29 of the
+# operand of SPM and the result of IPM.
 .macro SUDBOX_LOAD
     lg %r0, 0(%r2)
     srlg %r0, %r0, 16
@@ -21,7 +21,8 @@
     lg %r2, 32(%r2)
 .endm
 
-# r0 and r1 are in the scratch; r1 is where the gate went on; r0 has what IPM gives.
+# Expects r0 and r1 of the call in the scratch, the address of the continuation in r1, and the result of IPM
+# in r0.
 .macro SUDBOX_STORE
     stg %r1, 0(%r15)
     lg %r1, 16(%r15)
@@ -65,8 +66,8 @@
 \name\()_end:
 .endm
 
-# A C function that repeats an operation (r2). It may use what is in r3, which is in r7 and in
-# r1 anew each time, and in r4, which is in r8. Gives what is in r2 behind the last.
+# A C function that repeats an operation r2 times. The operation finds the second argument in r7 and, each
+# time, in r1; and the third argument in r8. Returns r2 after the last repetition.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
     .globl \name
@@ -151,7 +152,8 @@ SUDBOX_REPEAT sudbox_repeat_flip, mvi 0(%r8), 0
 SUDBOX_REPEAT sudbox_repeat_rewritten, basr %r14, %r8
 
 # The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
-# preserves the registers that a system call preserves and a C function does not. The frame: 160 for whom it calls, then r0 to r5, r14.
+# preserves the registers that a system call preserves and a C function does not. Its frame: 160 bytes for
+# the callee, then r0 to r5 and r14.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:
@@ -169,7 +171,7 @@ sudbox_trampoline:
 SUDBOX_GATE sudbox_first
 SUDBOX_GATE sudbox_second
 
-# As a gate, with the floating point registers of r4 loaded, and stored to r5.
+# A gate that also loads the floating point registers from the memory at r4, and stores them to r5.
 .balign 64
 .globl sudbox_float
 .globl sudbox_float_call

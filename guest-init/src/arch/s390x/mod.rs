@@ -45,10 +45,10 @@ pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
 pub const CPU_FEATURES: &str = "features";
 /// Whether a tracer gets two stops for a step over a call that a handler follows: one for the signal's
 /// delivery (`signal_setup_done()`), and one for the PER event of the processor (`do_per_trap()`).
-pub const STEP_IS_TOLD_TWICE: bool = true;
+pub const STEP_STOPS_TWICE: bool = true;
 /// The value that `__do_syscall()` leaves in the result register of a dispatched call after
 /// `syscall_rollback()` restored it: -ENOSYS, a known kernel bug.
-pub const LEFT_BY_DISPATCH: Option<i64> = Some(-38);
+pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = Some(-38);
 
 /// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
 /// number: -1, as the kernel then no longer is in a call, which `syscall_get_nr()` converts to an unsigned

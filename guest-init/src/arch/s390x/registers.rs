@@ -54,7 +54,7 @@ pub struct Context {
     stack: [u64; 3],
     /// The registers that the handler's return restores.
     pub registers: Registers,
-    // Access registers, then floating point registers behind their control register.
+    // Access registers, then floating point registers after their control register.
     access: [u32; 16],
     floating: [u64; 17],
     /// The signal mask that the handler's return restores.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A 32-bit program (`compat.s`), as the 64-bit case that starts it sees it.
+//! A 32-bit program (`compat.s`) and the memory that it shares with the 64-bit case that starts it.
 //!
-//! The program maps a file, the *board*, that it shares with the case, copies the first page of its vDSO
-//! there, and waits. Then it carries out one [`Order`] after the other: sets the selector, loads the
-//! registers, jumps to a gate, and stores the registers after the call. All its addresses are fixed.
+//! The program maps a file that it shares with the case ([`SharedMemory`]), copies the first page of its
+//! vDSO there, and waits. Then it carries out one [`Request`] after the other: it sets the selector, loads
+//! the registers, jumps to a gate, and stores the registers after the call. All its addresses are fixed.
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ std::arch::global_asm!(include_str!("compat.s"));
 /// The address of the program, and the offset of its code (`BASE`, `HEADERS`).
 const BASE: u32 = 0x0804_8000;
 const HEADERS: u32 = 0x80;
-/// The address of the board (`BOARD`).
-pub const BOARD: u32 = 0x2000_0000;
-/// The length of the board in bytes (`BOARD_LENGTH`).
-pub const BOARD_LENGTH: usize = 0x8000;
-/// The descriptor on which the program expects the board's file (`BOARD_FILE`).
-pub const BOARD_FILE: u64 = 200;
-/// The offset of an area for data that orders point to.
+/// The address of the shared memory in the program (`SHARED`).
+pub const SHARED: u32 = 0x2000_0000;
+/// The length of the shared memory in bytes (`SHARED_LENGTH`).
+pub const SHARED_LENGTH: usize = 0x8000;
+/// The descriptor on which the program expects the shared file (`SHARED_FILE`).
+pub const SHARED_FILE: u64 = 200;
+/// The offset in the shared memory of data that requests point to.
 pub const DATA: usize = 0x5000;
-/// The offset of the end of an area for a signal stack.
-pub const STACK_END: usize = BOARD_LENGTH;
-/// Most orders on the board.
-pub const ORDERS: usize = 64;
-/// Most dispatches that are recorded (`SEEN_KEPT`).
+/// The offset in the shared memory of the end of a signal stack.
+pub const STACK_END: usize = SHARED_LENGTH;
+/// Maximum number of requests.
+pub const REQUESTS: usize = 64;
+/// Maximum number of dispatches that are recorded (`SEEN_KEPT`).
 pub const SEEN: usize = 4;
 
 /// The value of [`Head::reaction`] that makes the handler leave the selector unchanged.
@@ -48,14 +48,14 @@ pub mod number {
 /// The record of one SIGSYS by the 32-bit handler.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Seen {
+pub struct SigsysRecord {
     /// The whole `struct compat_siginfo`.
     pub info: [u8; 128],
     /// The first words of `struct ucontext_ia32`.
     pub context: [u32; 32],
 }
 
-/// Indices of words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in [`Seen::context`].
+/// Indices of words of `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h) in [`SigsysRecord::context`].
 #[allow(missing_docs)]
 pub mod context {
     pub const DI: usize = 9;
@@ -70,7 +70,7 @@ pub mod context {
     pub const CS: usize = 20;
 }
 
-/// The beginning of the board.
+/// The beginning of the shared memory.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Head {
@@ -78,8 +78,8 @@ pub struct Head {
     pub selector: u32,
     /// The value that the handler writes to the selector, or [`LEAVE`].
     pub reaction: u32,
-    /// The address at which the program continues after the handler; 0 for where it was.
-    pub go_on_at: u32,
+    /// The address at which the program continues after the handler; 0 for the interrupted address.
+    pub resume_at: u32,
     /// The number of SIGSYS handled.
     pub signals: u32,
     /// The number of faults handled.
@@ -88,15 +88,15 @@ pub struct Head {
     pub fast: u32,
     /// `AT_SYSINFO_EHDR`: the vDSO, or 0.
     pub vdso: u32,
-    /// 1 once the program waits for orders.
+    /// 1 once the program waits for requests.
     pub ready: u32,
-    /// The case sets this to 1 when the orders are written.
+    /// The case sets this to 1 when the requests are written.
     pub go: u32,
-    /// The number of orders carried out.
+    /// The number of requests carried out.
     pub done: u32,
     private: [u32; 54],
     /// The records of the handler of SIGSYS.
-    pub seen: [Seen; SEEN],
+    pub seen: [SigsysRecord; SEEN],
 }
 
 /// The values of argument registers that a call does not use.
@@ -134,10 +134,10 @@ impl Registers {
     }
 }
 
-/// A call to issue.
+/// A request to issue one call.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Order {
+pub struct Request {
     /// Address of the gate.
     pub gate: u32,
     /// The value of the selector during the call.
@@ -146,24 +146,24 @@ pub struct Order {
     pub registers: Registers,
     unused: u32,
     /// The registers after the call. After a fault, `bx` holds EIP and `ax` holds EAX at the fault.
-    pub behind: Registers,
+    pub after: Registers,
     /// The change of the stack pointer by the call.
     pub stack_change: u32,
     unused_too: [u32; 2],
 }
 
-impl Order {
-    /// An order with this selector.
+impl Request {
+    /// An request with this selector.
     #[must_use]
-    pub fn new(gate: u32, selector: u8, registers: Registers) -> Order {
-        Order { gate, selector: selector.into(), registers, ..Order::default() }
+    pub fn new(gate: u32, selector: u8, registers: Registers) -> Request {
+        Request { gate, selector: selector.into(), registers, ..Request::default() }
     }
 }
 
-/// The layout of the board.
+/// The layout of the shared memory.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Board {
+pub struct SharedMemory {
     /// The data that the program and its handlers share with the case.
     pub head: Head,
     rest: [u8; 0x1000 - size_of::<Head>()],
@@ -172,24 +172,25 @@ pub struct Board {
     /// The first bytes of `__kernel_vsyscall`.
     pub fast: [u8; 32],
     more: [u8; 0xfe0],
-    /// The orders, up to the first without a gate.
-    pub orders: [Order; ORDERS],
+    /// The requests, up to the first without a gate.
+    pub requests: [Request; REQUESTS],
 }
 
 const _: () = {
     assert!(std::mem::offset_of!(Head, seen) == 0x100);
-    assert!(std::mem::offset_of!(Board, orders) == 0x3000);
-    assert!(size_of::<Order>() == 80 && size_of::<Board>() <= DATA);
+    assert!(std::mem::offset_of!(SharedMemory, requests) == 0x3000);
+    assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA);
 };
 
-macro_rules! places {
+/// Declares functions that return the addresses of labels in the program.
+macro_rules! addresses {
     ($($(#[doc = $doc:literal])* $name:ident = $label:ident;)*) => {
         unsafe extern "C" { $(fn $label();)* }
-        $($(#[doc = $doc])* #[must_use] pub fn $name() -> u32 { place($label) })*
+        $($(#[doc = $doc])* #[must_use] pub fn $name() -> u32 { address($label) })*
     };
 }
 
-places! {
+addresses! {
     /// The handler of SIGSYS, with `SA_SIGINFO`.
     handler = sudbox32_handler;
     /// The handler of SIGSYS, without `SA_SIGINFO`.
@@ -199,7 +200,7 @@ places! {
     /// A gate that uses `int 0x80`, inside the range that cases allow.
     inside_gate = sudbox32_inside_gate;
     /// Issues no system call: writes ECX to the address in EBX.
-    poke_gate = sudbox32_poke_gate;
+    store_gate = sudbox32_store_gate;
     /// A restorer inside the range.
     restorer = sudbox32_restorer;
     /// An outside gate that uses `int 0x80`.
@@ -208,15 +209,15 @@ places! {
     gate_after = sudbox32_gate_after;
     /// An outside gate through `__kernel_vsyscall`.
     fast_gate = sudbox32_fast_gate;
-    /// The address after the system call instruction of [`fast_gate`]'s way into the kernel.
+    /// The address after [`fast_gate`]'s call of `__kernel_vsyscall`.
     fast_gate_after = sudbox32_fast_gate_after;
-    /// Jumps to the address in EBP, with the address in ESI to come back to.
+    /// Jumps to the address in EBP, with the return address in ESI.
     jump_gate = sudbox32_jump_gate;
-    /// `sysenter` with EBP for a stack, which never comes back here.
+    /// `sysenter` with EBP as the stack pointer; it never returns to the gate.
     sysenter_gate = sudbox32_sysenter_gate;
-    /// `syscall` with EBP for a stack, which never comes back here.
+    /// `syscall` with EBP as the stack pointer; it never returns to the gate.
     syscall_gate = sudbox32_syscall_gate;
-    /// Jumps to 64-bit code at the address in EBP, with the address in RSI to come back to.
+    /// Jumps to 64-bit code at the address in EBP, with the return address in RSI.
     long_gate = sudbox32_long_gate;
 }
 
@@ -227,7 +228,7 @@ unsafe extern "C" {
 }
 
 /// The address of a label of the assembly in the 32-bit program.
-fn place(label: unsafe extern "C" fn()) -> u32 {
+fn address(label: unsafe extern "C" fn()) -> u32 {
     let offset = label as *const () as usize - sudbox32_start as *const () as usize;
     BASE + HEADERS + u32::try_from(offset).expect("code is short")
 }
@@ -235,16 +236,16 @@ fn place(label: unsafe extern "C" fn()) -> u32 {
 /// The range that cases allow.
 #[must_use]
 pub fn inside() -> Range<u32> {
-    place(sudbox32_start)..place(sudbox32_inside_end)
+    address(sudbox32_start)..address(sudbox32_inside_end)
 }
 
 /// The program, an ELF image of one segment (elf(5)).
 #[must_use]
 pub fn program() -> Vec<u8> {
-    let length = place(sudbox32_end) - place(sudbox32_start);
+    let length = address(sudbox32_end) - address(sudbox32_start);
     let size = HEADERS + length;
     let mut image = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
-    for word in [place(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
+    for word in [address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
     for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {

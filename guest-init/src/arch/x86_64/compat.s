@@ -1,34 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# A 32-bit program, which `compat.rs` packs into an ELF file at a fixed address. It reads orders from the
-# board, issues each through the gate that the order names, and stores the registers after it.
+# A 32-bit program, which `compat.rs` packs into an ELF file at a fixed address. It reads requests from
+# shared memory, issues each through the gate that the request names, and stores the registers after the
+# call.
 
 .set BASE, 0x08048000
 .set HEADERS, 0x80
-.set BOARD, 0x20000000
-.set BOARD_LENGTH, 0x8000
-.set BOARD_FILE, 200
+.set SHARED, 0x20000000
+.set SHARED_LENGTH, 0x8000
+.set SHARED_FILE, 200
 
-# The head of the board, `struct Head`.
-.set SELECTOR, BOARD
-.set REACTION, BOARD + 4
-.set GO_ON_AT, BOARD + 8
-.set SIGNALS, BOARD + 12
-.set FAULTS, BOARD + 16
-.set SYSINFO, BOARD + 20
-.set VDSO, BOARD + 24
-.set READY, BOARD + 28
-.set GO, BOARD + 32
-.set DONE, BOARD + 36
-.set ORDER, BOARD + 40
-.set STACK, BOARD + 44
-.set TARGET, BOARD + 48
-.set SPILL, BOARD + 52
-.set SEEN, BOARD + 0x100
+# The head of the shared memory, `struct Head`.
+.set SELECTOR, SHARED
+.set REACTION, SHARED + 4
+.set RESUME_AT, SHARED + 8
+.set SIGNALS, SHARED + 12
+.set FAULTS, SHARED + 16
+.set SYSINFO, SHARED + 20
+.set VDSO, SHARED + 24
+.set READY, SHARED + 28
+.set GO, SHARED + 32
+.set DONE, SHARED + 36
+.set REQUEST, SHARED + 40
+.set STACK, SHARED + 44
+.set TARGET, SHARED + 48
+.set SPILL, SHARED + 52
+.set SEEN, SHARED + 0x100
 .set SEEN_KEPT, 4
-.set VDSO_COPY, BOARD + 0x1000
-.set FAST_COPY, BOARD + 0x2000
-.set ORDERS, BOARD + 0x3000
-.set ORDER_LENGTH, 80
+.set VDSO_COPY, SHARED + 0x1000
+.set FAST_COPY, SHARED + 0x2000
+.set REQUESTS, SHARED + 0x3000
+.set REQUEST_LENGTH, 80
 
 # In `struct ucontext_ia32` (arch/x86/include/asm/sigframe.h).
 .set CONTEXT_IP, 76
@@ -42,16 +43,16 @@
 .code32
 SUDBOX_AT sudbox32_start
     mov eax, 192                    # mmap2
-    mov ebx, BOARD
-    mov ecx, BOARD_LENGTH
+    mov ebx, SHARED
+    mov ecx, SHARED_LENGTH
     mov edx, 3                      # PROT_READ | PROT_WRITE
     mov esi, 0x11                   # MAP_SHARED | MAP_FIXED
-    mov edi, BOARD_FILE
+    mov edi, SHARED_FILE
     xor ebp, ebp
     int 0x80
-    cmp eax, BOARD
+    cmp eax, SHARED
     jne 9f
-    # Past the arguments and the environment to the auxiliary vector.
+    # Skip the arguments and the environment to reach the auxiliary vector.
     cld
     mov eax, [esp]
     lea esi, [esp + eax * 4 + 8]
@@ -81,7 +82,7 @@ SUDBOX_AT sudbox32_start
     mov edi, FAST_COPY
     mov ecx, 8
     rep movsd
-6:  mov dword ptr ds:[ORDER], ORDERS
+6:  mov dword ptr ds:[REQUEST], REQUESTS
     mov dword ptr ds:[STACK], esp
     mov dword ptr ds:[READY], 1
 7:  cmp dword ptr ds:[GO], 0
@@ -90,7 +91,7 @@ SUDBOX_AT sudbox32_start
     int 0x80
     jmp 7b
 
-8:  mov esi, dword ptr ds:[ORDER]
+8:  mov esi, dword ptr ds:[REQUEST]
     mov eax, [esi]
     test eax, eax
     jz 9f
@@ -107,9 +108,9 @@ SUDBOX_AT sudbox32_start
     jmp dword ptr ds:[TARGET]
 
 # The common continuation of all gates, and of the handler of faults.
-sudbox32_behind:
+sudbox32_after_call:
     mov dword ptr ds:[SPILL], esi
-    mov esi, dword ptr ds:[ORDER]
+    mov esi, dword ptr ds:[REQUEST]
     mov [esi + 40], eax
     mov [esi + 44], ebx
     mov [esi + 48], ecx
@@ -123,8 +124,8 @@ sudbox32_behind:
     mov [esi + 68], eax
     mov esp, dword ptr ds:[STACK]
     cld
-    add esi, ORDER_LENGTH
-    mov dword ptr ds:[ORDER], esi
+    add esi, REQUEST_LENGTH
+    mov dword ptr ds:[REQUEST], esi
     inc dword ptr ds:[DONE]
     jmp 8b
 
@@ -148,11 +149,11 @@ SUDBOX_AT sudbox32_handler
     mov esi, ebx
     mov ecx, 32
     rep movsd
-1:  mov eax, dword ptr ds:[GO_ON_AT]
+1:  mov eax, dword ptr ds:[RESUME_AT]
     test eax, eax
     jz 3f
     mov [ebx + CONTEXT_IP], eax
-# The same without SA_SIGINFO.
+# The handler of SIGSYS without SA_SIGINFO.
 SUDBOX_AT sudbox32_plain_handler
 3:  inc dword ptr ds:[SIGNALS]
     mov eax, dword ptr ds:[REACTION]
@@ -162,22 +163,22 @@ SUDBOX_AT sudbox32_plain_handler
 2:  ret
 
 # The handler of faults, on a signal stack: stores EAX and EIP of the fault, and continues after the
-# order.
+# request.
 SUDBOX_AT sudbox32_fault_handler
     inc dword ptr ds:[FAULTS]
     mov eax, [ecx + 64]
     mov ebx, [ecx + CONTEXT_IP]
     mov esp, dword ptr ds:[STACK]
-    jmp sudbox32_behind
+    jmp sudbox32_after_call
 
 SUDBOX_AT sudbox32_inside_gate
     int 0x80
-    jmp sudbox32_behind
+    jmp sudbox32_after_call
 
-# Four bytes of ECX to EBX.
-SUDBOX_AT sudbox32_poke_gate
+# Stores ECX to the address in EBX.
+SUDBOX_AT sudbox32_store_gate
     mov [ebx], ecx
-    jmp sudbox32_behind
+    jmp sudbox32_after_call
 
 SUDBOX_AT sudbox32_restorer
     mov eax, 173                    # rt_sigreturn
@@ -189,23 +190,23 @@ SUDBOX_AT sudbox32_inside_end
 SUDBOX_AT sudbox32_gate
     int 0x80
 SUDBOX_AT sudbox32_gate_after
-    jmp sudbox32_behind
+    jmp sudbox32_after_call
 
 # Through __kernel_vsyscall.
 .balign 64
 SUDBOX_AT sudbox32_fast_gate
     call dword ptr ds:[SYSINFO]
 SUDBOX_AT sudbox32_fast_gate_after
-    jmp sudbox32_behind
+    jmp sudbox32_after_call
 
 # Jumps to the address in EBP, which continues at ESI.
 .balign 64
 SUDBOX_AT sudbox32_jump_gate
     .byte 0xbe                      # mov esi, BEHIND
-    .long sudbox32_behind - sudbox32_start + BASE + HEADERS
+    .long sudbox32_after_call - sudbox32_start + BASE + HEADERS
     jmp ebp
 
-# The instructions of __kernel_vsyscall by hand, with EBP for a stack.
+# The instructions of __kernel_vsyscall, with EBP as the stack pointer.
 .balign 64
 SUDBOX_AT sudbox32_sysenter_gate
     sysenter
@@ -227,10 +228,10 @@ SUDBOX_AT sudbox32_long_gate
 .code64
 2:  mov ebp, ebp
     jmp rbp
-# Not by retfq: QEMU 7.2 reads the stack for that with the kernel's rights, which is a crash.
+# A far jump and not retfq, for which QEMU 7.2 reads the stack with kernel privilege, which faults.
 1:  .byte 0xff, 0x2d                # jmp far [rip + 3f]
     .long 3f - . - 4
-3:  .long sudbox32_behind - sudbox32_start + BASE + HEADERS
+3:  .long sudbox32_after_call - sudbox32_start + BASE + HEADERS
     .word 0x23                      # __USER32_CS
 SUDBOX_AT sudbox32_end
 .code64

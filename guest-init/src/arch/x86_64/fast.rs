@@ -14,26 +14,26 @@ unsafe extern "C" {
     static sudbox_fast_stack: AtomicU64;
 }
 
-/// Code segments of 32-bit and 64-bit mode: `__USER32_CS` and `__USER_CS` (arch/x86/include/asm/segment.h).
-const NARROW_CODE: u16 = 0x23;
-const WIDE_CODE: u16 = 0x33;
+/// Code segments of 32-bit and of 64-bit mode (arch/x86/include/asm/segment.h).
+const USER32_CS: u16 = 0x23;
+const USER_CS: u16 = 0x33;
 
-/// Issues a 32-bit call with one argument by the instruction at `place`, with a stack below 4 GiB. Returns
-/// the result register after a signal handler has called [`return_from_fast`].
+/// Issues a 32-bit call with one argument by the instruction at `instruction`, with a stack below 4 GiB.
+/// Returns the result register after a signal handler has called [`return_from_fast`].
 ///
 /// # Safety
-/// A system call instruction must be at `place`, and the handler of the signal that follows must call
+/// A system call instruction must be at `instruction`, and the handler of the signal that follows must call
 /// [`return_from_fast`].
 #[must_use]
-pub unsafe fn fast_call(place: u32, number: u32, argument: u32, stack: u32) -> u64 {
-    let target = [&place.to_le_bytes()[..], &NARROW_CODE.to_le_bytes()].concat();
+pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32) -> u64 {
+    let target = [&instruction.to_le_bytes()[..], &USER32_CS.to_le_bytes()].concat();
     // SAFETY: by the contract of this function; the assembly saves the callee-saved registers.
     unsafe { sudbox_fast(target.as_ptr(), number, argument, stack) }
 }
 
 /// Makes a handler return to the end of [`fast_call`].
 pub fn return_from_fast(frame: &mut Context) {
-    frame.set_code_segment(WIDE_CODE);
+    frame.set_code_segment(USER_CS);
     frame.registers[Reg::NEXT] = address(sudbox_fast_back);
     // SAFETY: an aligned word that only `fast.s` writes.
     frame.registers[Reg::Sp] = unsafe { &sudbox_fast_stack }.load(Ordering::SeqCst);

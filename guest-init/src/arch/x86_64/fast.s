@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # Jumps to 32-bit code at the far pointer in RDI, with ESI in EAX, EDX in EBX, and ECX as the stack
 # pointer. A signal handler continues at sudbox_fast_back, with the stack pointer from
-# sudbox_fast_stack. Gives RAX at that point.
+# sudbox_fast_stack. Returns RAX at that point.
 .section .text.sudbox, "ax", @progbits
 .balign 64
 .globl sudbox_fast

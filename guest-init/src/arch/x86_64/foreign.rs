@@ -42,7 +42,7 @@ pub const NT_FIRST_FRAME: u64 = 0x28;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::Cx;
 /// The register of the thread's TEB, if it is a general register.
-pub const NT_BLOCK: Option<Reg> = None;
+pub const NT_TEB: Option<Reg> = None;
 /// The reason why user notification cannot carry Windows calls; `None` if it can.
 pub const NT_BEYOND_LINUX: Option<&str> = None;
 

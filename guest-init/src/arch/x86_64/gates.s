@@ -30,7 +30,7 @@
     mov rdi, [rdi + 64]
 .endm
 
-# On the stack: the flags, rdi, then the registers of SUDBOX_SAVE. RIP is stored already.
+# Expects on the stack the flags, rdi, and the registers of SUDBOX_SAVE; RIP must be stored already.
 .macro SUDBOX_STORE
     mov [rdi], r8
     mov [rdi + 8], r9
@@ -51,7 +51,7 @@
     pop rax
     mov [rdi + 136], rax
     mov [rdi + 120], rsp
-    # No flag of the call's is left for code of a compiler, alignment checks and steps among them.
+    # Compiled code must not run with the call's flags, such as AC and TF.
     push 0x202
     popfq
 .endm
@@ -103,8 +103,8 @@
 \name\()_end:
 .endm
 
-# A C function that repeats an operation (rdi). It may use what is in rsi, which is in r12 and
-# in rax anew each time, and in rdx, which is in r13. Gives what is in rax behind the last.
+# A C function that repeats an operation rdi times. The operation finds the second argument in r12 and, each
+# time, in rax; and the third argument in r13. Returns rax after the last repetition.
 .macro SUDBOX_REPEAT name, something:vararg
     .balign 64
     .globl \name
@@ -193,7 +193,8 @@ SUDBOX_REPEAT sudbox_repeat_flip, mov byte ptr [r13], 0
 SUDBOX_REPEAT sudbox_repeat_rewritten, call r13
 
 # The trampoline of a rewritten call site: calls the emulator, a C function, with the number, and
-# preserves the registers that a system call preserves and a C function does not. One more register than that for the stack's sake.
+# preserves the registers that a system call preserves and a C function does not. r10 is pushed twice to
+# align the stack.
 .balign 64
 .globl sudbox_trampoline
 sudbox_trampoline:

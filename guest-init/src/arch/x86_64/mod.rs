@@ -50,9 +50,9 @@ pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
 pub const NUMBER_BITS: u32 = 32;
 /// Whether a tracer gets two stops for a step over a call that a handler follows.
-pub const STEP_IS_TOLD_TWICE: bool = false;
+pub const STEP_STOPS_TWICE: bool = false;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
-pub const LEFT_BY_DISPATCH: Option<i64> = None;
+pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 
 /// Whether a tracer sees all registers of a call at a stop of `PTRACE_SYSEMU`.
 pub const SYSEMU_SHOWS_ALL: bool = true;

@@ -37,7 +37,7 @@ pub unsafe fn read_second_thread_pointer() -> u64 {
 ///
 /// # Safety
 /// Our own code in the thread must not use `gs`.
-pub unsafe fn set_block(block: u64) -> crate::sys::Result<()> {
+pub unsafe fn set_thread_register(block: u64) -> crate::sys::Result<()> {
     // SAFETY: by the contract of this function.
     unsafe { crate::sys::call(libc::SYS_arch_prctl, &[SET_SECOND_THREAD_POINTER, block]) }.map(drop)
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The machine code (`users.s`) of programs that use dispatch: Wine, and a binary rewriter.
+//! Machine code (`users.s`) of the two kinds of programs that use dispatch: Wine, and a binary rewriter such
+//! as zpoline.
 
 use std::sync::atomic::AtomicU64;
 
@@ -11,12 +12,12 @@ std::arch::global_asm!(include_str!("users.s"));
 unsafe extern "C" {
     fn sudbox_nt_stub_call();
     fn sudbox_nt_dispatcher();
-    fn sudbox_nt_program(number: u32, arguments: *const u64, spoilt: *mut u64) -> u64;
-    fn sudbox_slide_entry();
-    fn sudbox_slide_resume();
-    static sudbox_slide_selector: AtomicU64;
-    static sudbox_slide_place: AtomicU64;
-    static sudbox_slide_calls: AtomicU64;
+    fn sudbox_nt_program(number: u32, arguments: *const u64, changed: *mut u64) -> u64;
+    fn sudbox_sled_entry();
+    fn sudbox_sled_resume();
+    static sudbox_sled_selector: AtomicU64;
+    static sudbox_sled_target: AtomicU64;
+    static sudbox_sled_calls: AtomicU64;
 }
 
 /// Bytes from the address after a Windows program's system call instruction to the address at which the
@@ -26,20 +27,20 @@ pub const NT_RETURN: u64 = 0xb;
 /// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
 pub const SET_THREAD_POINTER: u64 = 0x1002;
 
-/// The fields of a thread's block that are used here. The second thread pointer (`gs`) holds the block's
-/// address.
+/// The fields of a thread environment block (TEB) that are used here. The second thread pointer (`gs`) holds
+/// its address.
 #[repr(C)]
-pub struct NtBlock {
+pub struct Teb {
     head: [u64; 6],
-    /// The address of the block itself, at offset 0x30.
+    /// The address of the TEB itself, at offset 0x30.
     pub own: u64,
     middle: [u8; 0x340 - 0x38],
     /// The selector, offset 0x340.
     pub selector: std::sync::atomic::AtomicU8,
     gap: [u8; 15],
-    /// Thread pointer of the Unix side, offset 0x350.
+    /// The thread pointer of the C library, offset 0x350.
     pub unix_pointer: u64,
-    /// Thread pointer of the program.
+    /// The thread pointer of the Windows program.
     pub program_pointer: u64,
     /// The function that handles the call.
     pub work: Option<extern "C" fn(&mut NtFrame) -> u64>,
@@ -66,7 +67,7 @@ pub struct NtFrame {
     vectors: [u64; 4],
 }
 
-/// The address of the system call instruction in the stub of such a program.
+/// The address of the system call instruction in the Windows program's stub.
 #[must_use]
 pub fn nt_call() -> u64 {
     address(sudbox_nt_stub_call)
@@ -78,26 +79,26 @@ pub fn nt_dispatcher() -> u64 {
     address(sudbox_nt_dispatcher)
 }
 
-/// Issues a call as a Windows program does. Returns its result, and a bit for each register that changed
-/// although no call may change it.
+/// Issues a call as a Windows program does. Returns its result, and a bit for each register that the call
+/// must preserve but changed.
 ///
 /// # Safety
 /// As the call requires.
 #[must_use]
 pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
-    let mut spoilt = 0;
-    // SAFETY: preserves the registers that the C ABI requires; the caller vouches for the rest.
-    let result = unsafe { sudbox_nt_program(number, arguments.as_ptr(), &raw mut spoilt) };
-    (result, spoilt)
+    let mut changed = 0;
+    // SAFETY: preserves the registers that the C ABI requires; the rest is by this function's contract.
+    let result = unsafe { sudbox_nt_program(number, arguments.as_ptr(), &raw mut changed) };
+    (result, changed)
 }
 
-/// The block of the current thread.
+/// The TEB of the current thread.
 ///
 /// # Safety
-/// The second thread pointer must hold the address of a block.
+/// The second thread pointer must hold the address of a TEB.
 #[must_use]
-pub unsafe fn nt_block() -> &'static NtBlock {
-    let block: *const NtBlock;
+pub unsafe fn teb() -> &'static Teb {
+    let block: *const Teb;
     // SAFETY: by the contract of this function.
     unsafe {
         std::arch::asm!("mov {}, gs:[0x30]", out(reg) block, options(nostack, readonly));
@@ -105,48 +106,48 @@ pub unsafe fn nt_block() -> &'static NtBlock {
     }
 }
 
-/// The number of call numbers that [`slide`] supports.
-const SLIDE: usize = 512;
+/// The number of call numbers that [`sled`] supports.
+const SLED: usize = 512;
 
-/// The page of a rewriter at address 0: a slide of `nop` that ends in a jump. A call of the address that
-/// equals a call number reaches the code that issues this call with ALLOW.
+/// The page that a rewriter maps at address 0: a sled of `nop` that ends in a jump. Calling the address that
+/// equals a system call number leads to code that issues this call with the selector at ALLOW.
 #[must_use]
-pub fn slide() -> Vec<u8> {
-    let mut page = vec![0x90; SLIDE];
+pub fn sled() -> Vec<u8> {
+    let mut page = vec![0x90; SLED];
     // mov r11, entry; jmp r11
     page.extend_from_slice(&[0x49, 0xbb]);
-    page.extend_from_slice(&address(sudbox_slide_entry).to_le_bytes());
+    page.extend_from_slice(&address(sudbox_sled_entry).to_le_bytes());
     page.extend_from_slice(&[0x41, 0xff, 0xe3]);
     page
 }
 
-/// The replacement of the `syscall` instruction by a rewriter: `call rax`.
-pub const SLIDE_CALL: [u8; 2] = [0xff, 0xd0];
+/// The code that a rewriter puts in place of `syscall`: `call rax`.
+pub const SLED_CALL: [u8; 2] = [0xff, 0xd0];
 
 /// The address to which a rewriter's handler returns. The code there sets BLOCK and continues at
-/// [`slide_place`].
+/// [`sled_target`].
 #[must_use]
-pub fn slide_resume() -> u64 {
-    address(sudbox_slide_resume)
+pub fn sled_resume() -> u64 {
+    address(sudbox_sled_resume)
 }
 
 /// The address of the rewriter's selector.
 #[must_use]
-pub fn slide_selector() -> &'static AtomicU64 {
+pub fn sled_selector() -> &'static AtomicU64 {
     // SAFETY: an aligned word that only atomic operations and `users.s` access.
-    unsafe { &sudbox_slide_selector }
+    unsafe { &sudbox_sled_selector }
 }
 
 /// The address that was rewritten last.
 #[must_use]
-pub fn slide_place() -> &'static AtomicU64 {
+pub fn sled_target() -> &'static AtomicU64 {
     // SAFETY: as above.
-    unsafe { &sudbox_slide_place }
+    unsafe { &sudbox_sled_target }
 }
 
-/// The number of calls through the slide.
+/// The number of calls through the sled.
 #[must_use]
-pub fn slide_calls() -> &'static AtomicU64 {
+pub fn sled_calls() -> &'static AtomicU64 {
     // SAFETY: as above.
-    unsafe { &sudbox_slide_calls }
+    unsafe { &sudbox_sled_calls }
 }

@@ -21,8 +21,8 @@ sudbox_nt_stub_call:
     .byte 0x0f, 0x0b, 0x0f, 0x0b, 0x0f, 0x0b, 0xcc
     ret
 
-# u64 sudbox_nt_program(u32 number, const u64 arguments[6], u64 *spoilt): issues the call as such
-# a program does. `spoilt` gets a bit for each register that the call must preserve and did not.
+# u64 sudbox_nt_program(u32 number, const u64 arguments[6], u64 *changed): issues the call as a Windows
+# program does. `changed` gets a bit for each register that the call must preserve but changed.
 .balign 64
 .globl sudbox_nt_program
 sudbox_nt_program:
@@ -90,8 +90,8 @@ sudbox_nt_program:
     ret
 
 # The dispatcher, to which a handler redirects a call: rcx is the thread's frame, below which its stack
-# begins; gs is the block. As in ntdll.so, a byte of the block is the selector, and the dispatcher sets
-# fs by calls from outside, which that byte must allow.
+# begins; gs holds the TEB. As in ntdll.so, a byte of the TEB is the selector, and the dispatcher sets fs by
+# calls from outside the allowed range, which that byte must allow.
 .balign 64
 .globl sudbox_nt_dispatcher
 sudbox_nt_dispatcher:
@@ -142,33 +142,33 @@ sudbox_nt_dispatcher:
     mov rsp, [rcx + 40]
     jmp [rcx + 112]
 
-# A rewriter: the page at address 0 is a slide of nops that ends in a jump here, and each `syscall` is
-# replaced by `call rax`.
+# A rewriter: the page at address 0 is a sled of nops that ends in a jump here, and `call rax` replaces each
+# `syscall`.
 .balign 64
-.globl sudbox_slide_entry
-sudbox_slide_entry:
-    mov r11, [rip + sudbox_slide_selector]
+.globl sudbox_sled_entry
+sudbox_sled_entry:
+    mov r11, [rip + sudbox_sled_selector]
     mov byte ptr [r11], 0
-    inc qword ptr [rip + sudbox_slide_calls]
+    inc qword ptr [rip + sudbox_sled_calls]
     syscall
-    mov r11, [rip + sudbox_slide_selector]
+    mov r11, [rip + sudbox_sled_selector]
     mov byte ptr [r11], 1
     ret
 
 # The rewriter's handler returns here: sets BLOCK, and continues at the rewritten address.
-.globl sudbox_slide_resume
-sudbox_slide_resume:
-    mov r11, [rip + sudbox_slide_selector]
+.globl sudbox_sled_resume
+sudbox_sled_resume:
+    mov r11, [rip + sudbox_sled_selector]
     mov byte ptr [r11], 1
-    jmp [rip + sudbox_slide_place]
+    jmp [rip + sudbox_sled_target]
 
 .section .data.sudbox, "aw", @progbits
 .balign 8
-.globl sudbox_slide_selector
-sudbox_slide_selector: .quad 0
-.globl sudbox_slide_place
-sudbox_slide_place: .quad 0
-.globl sudbox_slide_calls
-sudbox_slide_calls: .quad 0
+.globl sudbox_sled_selector
+sudbox_sled_selector: .quad 0
+.globl sudbox_sled_target
+sudbox_sled_target: .quad 0
+.globl sudbox_sled_calls
+sudbox_sled_calls: .quad 0
 
 .text

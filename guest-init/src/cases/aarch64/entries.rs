@@ -2,7 +2,9 @@
 
 //! System calls of 32-bit programs.
 
-use crate::arch::{NARROW_AFTER, NARROW_AUDIT_ARCH, NARROW_BOARD, NARROW_PATTERNS, narrow_program};
+use crate::arch::{
+    AARCH32_AFTER, AARCH32_AUDIT_ARCH, AARCH32_OUTPUT, AARCH32_PATTERNS, aarch32_program,
+};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Change};
@@ -10,9 +12,9 @@ use crate::sys::{self, Change};
 /// Exit code of a child whose execve(2) failed.
 const NOT_EXECUTED: i32 = 98;
 
-/// Runs the program, and gives its records.
+/// Runs the program, and returns its records.
 fn run() -> Result<Vec<u32>, Failure> {
-    let image = narrow_program();
+    let image = aarch32_program();
     let file = sys::memory_file().map_err(broken("memfd_create"))?;
     let notes = sys::memory_file().map_err(broken("memfd_create"))?;
     let word = |fd: i32| u64::from(fd.cast_unsigned());
@@ -20,7 +22,7 @@ fn run() -> Result<Vec<u32>, Failure> {
     unsafe { sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64]) }
         .map_err(broken("write"))?;
     let _ = touched();
-    let child = start(|| {
+    let child = spawn_child(|| {
         let list = [0u64].as_ptr() as u64;
         let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
         // SAFETY: the path and the two lists are empty and terminated.
@@ -32,50 +34,50 @@ fn run() -> Result<Vec<u32>, Failure> {
         };
         NOT_EXECUTED
     })?;
-    let end = end_of(child)?;
+    let end = wait_change(child)?;
     if end == Change::Exited(NOT_EXECUTED) {
         return Err(Failure::Unmet("programs of 32 bits".into()));
     }
-    ends_well(end)?;
-    let mut bytes = [0u8; NARROW_BOARD];
+    expect_success(end)?;
+    let mut bytes = [0u8; AARCH32_OUTPUT];
     // SAFETY: writes at most the buffer.
     let read = unsafe {
         let (at, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
         sys::call(libc::SYS_pread64, &[word(notes), at, length, 0])
     };
-    equal("bytes noted", read.map_err(broken("pread64"))?, NARROW_BOARD as u64)?;
+    equal("bytes noted", read.map_err(broken("pread64"))?, AARCH32_OUTPUT as u64)?;
     Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
-pub(crate) fn narrow() -> Check {
+pub(crate) fn aarch32() -> Check {
     /// The number of words that the handler records, and that are recorded after a call.
     const SEEN: usize = 6 + 17;
-    const BEHIND: usize = 13;
+    const REGISTERS: usize = 13;
     /// The bit of the processor state for Thumb (`PSR_AA32_T_BIT`).
     const THUMB: u32 = 0x20;
     let all = run()?;
     let (end, mut rest) = (all[0], &all[1..]);
-    let noted = 1 + 2 * (SEEN + BEHIND) + BEHIND;
+    let noted = 1 + 2 * (SEEN + REGISTERS) + REGISTERS;
     equal("words noted", (end as usize & 0xfff) / 4, noted)?;
     for (state, after, pattern) in [
-        ("ARM", NARROW_AFTER[0], NARROW_PATTERNS[0]),
-        ("Thumb", NARROW_AFTER[1], NARROW_PATTERNS[1]),
+        ("ARM", AARCH32_AFTER[0], AARCH32_PATTERNS[0]),
+        ("Thumb", AARCH32_AFTER[1], AARCH32_PATTERNS[1]),
     ] {
         let (seen, more) = rest.split_at(SEEN);
-        let (behind, more) = more.split_at(BEHIND);
+        let (registers, more) = more.split_at(REGISTERS);
         rest = more;
         let number = pattern[7];
-        let due = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, NARROW_AUDIT_ARCH];
+        let due = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
         equal(&format!("siginfo of a call in {state} state"), &seen[..6], &due[..])?;
         let frame = &seen[6..];
         let what = format!("registers in the frame of a call in {state} state");
         equal(&what, &frame[..pattern.len()], pattern)?;
         equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
         equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
-        equal(&format!("registers after a call in {state} state"), behind, &frame[..BEHIND])?;
+        equal(&format!("registers after a call in {state} state"), registers, &frame[..REGISTERS])?;
     }
     equal("result of the allowed call", rest[0], UNTOUCHED)?;
-    equal("its other registers", &rest[1..BEHIND], &NARROW_PATTERNS[0][1..])
+    equal("its other registers", &rest[1..REGISTERS], &AARCH32_PATTERNS[0][1..])
 }
 
 /// The umask of the program before its calls.

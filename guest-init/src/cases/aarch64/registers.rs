@@ -4,7 +4,7 @@
 
 use crate::arch::{self, Reg, Registers, ScalableState};
 use crate::case::Check;
-use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
+use crate::cases::registers::{after_overwriting_handler, pattern, pattern_arguments, round_trip};
 use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
@@ -13,7 +13,7 @@ pub(crate) fn flags_kept() -> Check {
     let gate = arch::gate();
     let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
     for flags in single.chain([0, arch::FLAGS]) {
-        let (got, seen) = dispatched(&gate, &pattern().with_flags(flags))?;
+        let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
         equal_hex("flags in the frame", seen.registers[Reg::Pstate] & arch::FLAGS, flags)?;
         equal_hex("flags after the handler", got[Reg::Pstate] & arch::FLAGS, flags)?;
     }
@@ -28,16 +28,16 @@ fn clobber_flags(dispatch: Dispatch<'_>) {
 /// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector is read,
 /// for tracers.
 pub(crate) fn no_call_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let gate = arch::gate();
     // Only 32 bits of the number count, so both values are -1.
     for number in [u64::MAX, 0x1_ffff_ffff] {
         let regs = Registers::call(number, pattern_arguments());
-        let (got, seen) = dispatched(&gate, &regs)?;
+        let (got, seen) = issue_dispatched(&gate, &regs)?;
         round_trip(&regs, &got, &seen, gate.after())?;
         equal("si_syscall", seen.number(), -1)?;
-        forget();
+        reset_dispatches();
         let got = gate.issue(&regs);
         equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
         equal("result of an allowed call", got.result(), -i64::from(libc::ENOSYS))?;
@@ -53,7 +53,7 @@ pub(crate) fn thread_pointers_kept() -> Check {
     handle(read_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
-    dispatched(&arch::gate(), &touch())?;
+    issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("TPIDR_EL0 in the handler", mark(0), pointer)?;
     equal_hex("TPIDR_EL0", arch::thread_pointer(), pointer)
 }
@@ -63,9 +63,9 @@ pub(crate) fn thread_pointers_kept() -> Check {
 pub(crate) fn scalable_cut() -> Check {
     let before = ScalableState::pattern();
     let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);
-    let (_, behind_call) = issue(&pattern());
+    let (_, after_call) = issue(&pattern());
     let due = before.cut();
-    ensure(behind_call == due, "what any call leaves", || behind_call.difference(&due))?;
-    let after = behind_overwriting_handler(issue, arch::scalable_call())?;
+    ensure(after_call == due, "what any call leaves", || after_call.difference(&due))?;
+    let after = after_overwriting_handler(issue, arch::scalable_call())?;
     ensure(after == due, "what any call leaves", || after.difference(&due))
 }

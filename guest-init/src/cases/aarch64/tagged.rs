@@ -33,7 +33,7 @@ fn ask_for_tags(flags: u64) -> Check {
 }
 
 pub(crate) fn obeyed() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     ask_for_tags(0)?;
     for selector in tagged() {
         arm_with(selector)?;
@@ -45,10 +45,10 @@ pub(crate) fn obeyed() -> Check {
 }
 
 pub(crate) fn kills_unasked() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     for selector in tagged() {
-        forget();
-        let end = subject(|| {
+        reset_dispatches();
+        let end = run_vforked(|| {
             let regs = touch();
             if arm_with(selector).is_err() {
                 return 99;
@@ -56,13 +56,13 @@ pub(crate) fn kills_unasked() -> Check {
             let _ = arch::gate().issue(&regs);
             0
         })?;
-        is_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(end, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }
 
 pub(crate) fn set_by_tracer() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let tracee = Tracee::start(|| {
         if ask_for_tags(0).is_err() {
             return 99;
@@ -86,12 +86,12 @@ pub(crate) fn set_by_tracer() -> Check {
         equal("configuration after it", tracee.config()?, config)?;
         tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     }
-    ends_well(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
+    expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
 /// A selector in tagged memory (`PROT_MTE`). It can be read only at an address with the right tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
     let tagged = page as u64 | tag << 56;
     // SAFETY: the page belongs to the case and has tags.
@@ -101,14 +101,14 @@ fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
 
 pub(crate) fn memory_tag_checked() -> Check {
     const TAG: u64 = 5;
-    handle(keep)?;
+    handle(noop)?;
     ask_for_tags(CHECK_AT_ONCE)?;
     let own = selector_in_tagged_memory(TAG)?;
     // SAFETY: a byte of that page, by its right tag; it is never unmapped.
     let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
     arm_with(own)?;
     for (value, due) in [(BLOCK, 1), (ALLOW, 0)] {
-        forget();
+        reset_dispatches();
         let regs = touch();
         selector.store(value, Ordering::SeqCst);
         let _ = arch::gate().issue(&regs);
@@ -119,8 +119,8 @@ pub(crate) fn memory_tag_checked() -> Check {
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {
         let other = own ^ TAG << 56 ^ tag << 56;
-        forget();
-        let end = subject(|| {
+        reset_dispatches();
+        let end = run_vforked(|| {
             let regs = touch();
             if arm_with(other).is_err() {
                 return 99;
@@ -128,7 +128,7 @@ pub(crate) fn memory_tag_checked() -> Check {
             let _ = arch::gate().issue(&regs);
             0
         })?;
-        is_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(end, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }

@@ -8,12 +8,12 @@ use crate::cases::registers::pattern;
 use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     for condition in (0..4).map(|code| code << arch::FLAGS.trailing_zeros()) {
         let mut regs = pattern();
         regs[Reg::Mask] = condition;
-        let (got, seen) = dispatched(&arch::gate(), &regs)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         let in_frame = seen.registers[Reg::Mask] & arch::FLAGS;
         equal_hex("condition code in the frame", in_frame, condition)?;
         equal_hex("mask after the handler", got[Reg::Mask], condition)?;
@@ -29,7 +29,7 @@ pub(crate) fn thread_pointers_kept() -> Check {
     handle(read_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
-    dispatched(&arch::gate(), &touch())?;
+    issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("access registers 0 and 1 in the handler", mark(0), pointer)?;
     equal_hex("access registers 0 and 1", arch::thread_pointer(), pointer)
 }

@@ -3,7 +3,7 @@
 //! Runs the 32-bit program of `arch::compat` for a case.
 
 use crate::arch;
-use crate::arch::compat::{self, Board, Order, Registers, Seen, number};
+use crate::arch::compat::{self, Registers, Request, SharedMemory, SigsysRecord, number};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Change};
@@ -13,15 +13,15 @@ use std::sync::atomic::{Ordering, fence};
 /// The running program.
 pub(crate) struct Program {
     pid: i32,
-    board: *mut Board,
+    shared: *mut SharedMemory,
 }
 
-impl std::fmt::Display for Way {
+impl std::fmt::Display for EntryInstruction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Way::Sysenter => "SYSENTER",
-            Way::Syscall => "SYSCALL",
-            Way::Int80 => "int 0x80",
+            EntryInstruction::Sysenter => "SYSENTER",
+            EntryInstruction::Syscall => "SYSCALL",
+            EntryInstruction::Int80 => "int 0x80",
         })
     }
 }
@@ -37,13 +37,13 @@ pub(crate) struct Vdso {
     pub(crate) rt_sigreturn: u32,
     /// The mapping, which may be longer than the segment.
     pub(crate) mapping: Range<u32>,
-    /// The entry that the image uses.
-    pub(crate) way: Way,
+    /// The instruction by which `__kernel_vsyscall` enters the kernel.
+    pub(crate) entry: EntryInstruction,
 }
 
 /// The system call instruction of `__kernel_vsyscall`, which the kernel selects by the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum EntryInstruction {
     Sysenter,
     Syscall,
     Int80,
@@ -56,7 +56,7 @@ const ONSTACK: u32 = 0x0800_0000;
 const NODEFER: u32 = 0x4000_0000;
 
 impl Program {
-    /// Starts the program in a child, and waits until it is ready for orders.
+    /// Starts the program in a child, and waits until it is ready for requests.
     pub(crate) fn start() -> Result<Program, Failure> {
         Program::start_after(|| Ok(()))
     }
@@ -66,36 +66,39 @@ impl Program {
         let image = compat::program();
         let word = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
-        let shared = sys::memory_file().map_err(broken("memfd_create"))?;
-        let length = compat::BOARD_LENGTH;
+        let shared_file = sys::memory_file().map_err(broken("memfd_create"))?;
+        let length = compat::SHARED_LENGTH;
         // SAFETY: the image is live.
         unsafe {
             sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64])
-                .and_then(|_| sys::call(libc::SYS_ftruncate, &[word(shared), length as u64]))
+                .and_then(|_| sys::call(libc::SYS_ftruncate, &[word(shared_file), length as u64]))
         }
         .map_err(broken("writing a program"))?;
-        let board = sys::map_at(0, length, libc::MAP_SHARED, shared).map_err(broken("mmap"))?;
+        let shared =
+            sys::map_at(0, length, libc::MAP_SHARED, shared_file).map_err(broken("mmap"))?;
         let none = [0u64];
         let list = none.as_ptr() as u64;
-        let pid = start(|| {
+        let pid = spawn_child(|| {
             if first().is_err() {
                 return 98;
             }
             // SAFETY: the path and the two lists are empty and terminated.
             let _ = unsafe {
                 let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
-                sys::call(libc::SYS_dup2, &[word(shared), compat::BOARD_FILE]).and_then(|_| {
-                    sys::call(
-                        libc::SYS_execveat,
-                        &[word(file), c"".as_ptr() as u64, list, list, empty],
-                    )
-                })
+                sys::call(libc::SYS_dup2, &[word(shared_file), compat::SHARED_FILE]).and_then(
+                    |_| {
+                        sys::call(
+                            libc::SYS_execveat,
+                            &[word(file), c"".as_ptr() as u64, list, list, empty],
+                        )
+                    },
+                )
             };
             97
         })?;
-        let _ = sys::close(file).and(sys::close(shared));
-        let program = Program { pid, board: board.cast() };
-        while program.read(|board| board.head.ready) != 1 {
+        let _ = sys::close(file).and(sys::close(shared_file));
+        let program = Program { pid, shared: shared.cast() };
+        while program.read(|shared| shared.head.ready) != 1 {
             let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
             if let Some((_, change)) = gone {
                 return Err(mismatch("the 32-bit program runs", format!("it {change}")));
@@ -105,28 +108,28 @@ impl Program {
         Ok(program)
     }
 
-    /// The board.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
+    /// Reads the shared memory.
+    pub(crate) fn read<T>(&self, inspect: impl FnOnce(&SharedMemory) -> T) -> T {
         fence(Ordering::SeqCst);
-        // SAFETY: the board stays mapped, and any bytes are valid for its fields. The program waits or has
+        // SAFETY: the memory stays mapped, and any bytes are valid for its fields. The program waits or has
         // ended, except during its start, when it sets each word once.
-        look(unsafe { &*self.board })
+        inspect(unsafe { &*self.shared })
     }
 
-    /// The board, mutable, while the program waits.
-    pub(crate) fn write(&self, change: impl FnOnce(&mut Board)) {
+    /// Changes the shared memory. The program must be waiting.
+    pub(crate) fn write(&self, change: impl FnOnce(&mut SharedMemory)) {
         // SAFETY: as in `read`; the program waits in a loop that only reads one word.
-        change(unsafe { &mut *self.board });
+        change(unsafe { &mut *self.shared });
         fence(Ordering::SeqCst);
     }
 
-    /// Writes data to a slot of the board, and gives its address in the program.
+    /// Writes data to a 64-byte slot of the shared memory. Returns its address in the program.
     pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
         let at = compat::DATA + slot * 64;
         assert!(size_of::<T>() <= 64 && at + 64 <= 0x6000);
-        // SAFETY: the slot is on the board, outside `Board`.
-        unsafe { self.board.cast::<u8>().add(at).cast::<T>().write_unaligned(value) };
-        compat::BOARD + narrow(at)
+        // SAFETY: the slot is in the shared memory, after `SharedMemory`.
+        unsafe { self.shared.cast::<u8>().add(at).cast::<T>().write_unaligned(value) };
+        compat::SHARED + to_u32(at)
     }
 
     /// The content of a slot.
@@ -134,25 +137,28 @@ impl Program {
         fence(Ordering::SeqCst);
         // SAFETY: as in `put`; cases read structures of integers.
         unsafe {
-            self.board.cast::<u8>().add(compat::DATA + slot * 64).cast::<T>().read_unaligned()
+            self.shared.cast::<u8>().add(compat::DATA + slot * 64).cast::<T>().read_unaligned()
         }
     }
 
-    /// Runs these orders and ends the program. Gives the orders with the registers after each.
-    pub(crate) fn obey(&self, orders: &[Order]) -> Result<Vec<Order>, Failure> {
-        let (change, done) = self.try_to_obey(orders)?;
-        let all = i32::try_from(orders.len()).unwrap_or(-1);
+    /// Runs these requests and ends the program. Returns the requests with the registers after each.
+    pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
+        let (change, done) = self.run_until_end(requests)?;
+        let all = i32::try_from(requests.len()).unwrap_or(-1);
         equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
         Ok(done)
     }
 
-    /// Runs these orders; the program may be killed meanwhile.
-    pub(crate) fn try_to_obey(&self, orders: &[Order]) -> Result<(Change, Vec<Order>), Failure> {
-        assert!(orders.len() < compat::ORDERS);
-        self.write(|board| board.orders[..orders.len()].copy_from_slice(orders));
-        self.write(|board| board.head.go = 1);
-        let change = end_of(self.pid)?;
-        let done = self.read(|board| board.orders[..orders.len()].to_vec());
+    /// Runs these requests. Returns how the program ended, which it may have done early, and the requests.
+    pub(crate) fn run_until_end(
+        &self,
+        requests: &[Request],
+    ) -> Result<(Change, Vec<Request>), Failure> {
+        assert!(requests.len() < compat::REQUESTS);
+        self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
+        self.write(|shared| shared.head.go = 1);
+        let change = wait_change(self.pid)?;
+        let done = self.read(|shared| shared.requests[..requests.len()].to_vec());
         Ok((change, done))
     }
 
@@ -163,24 +169,24 @@ impl Program {
 
     /// The number of SIGSYS that the program handled.
     pub(crate) fn signals(&self) -> u32 {
-        self.read(|board| board.head.signals)
+        self.read(|shared| shared.head.signals)
     }
 
     /// The records of the handler.
-    pub(crate) fn seen(&self, index: usize) -> Result<Seen, Failure> {
+    pub(crate) fn seen(&self, index: usize) -> Result<SigsysRecord, Failure> {
         if self.signals() as usize > index && index < compat::SEEN {
-            return Ok(self.read(|board| board.head.seen[index]));
+            return Ok(self.read(|shared| shared.head.seen[index]));
         }
         Err(mismatch(format!("SIGSYS {index} handled"), format!("{} handled", self.signals())))
     }
 
     /// The program's vDSO.
     pub(crate) fn vdso(&self) -> Result<Vdso, Failure> {
-        let (base, fast) = self.read(|board| (board.head.vdso, board.head.fast));
+        let (base, fast) = self.read(|shared| (shared.head.vdso, shared.head.fast));
         if base == 0 || fast == 0 {
             return Err(Failure::Unmet("the 32-bit vDSO".into()));
         }
-        let (image, code) = self.read(|board| (board.vdso, board.fast));
+        let (image, code) = self.read(|shared| (shared.vdso, shared.fast));
         let symbol = |name| {
             symbol(&image, name)
                 .map(|offset| base + offset)
@@ -191,19 +197,19 @@ impl Program {
             .ok_or_else(|| Failure::Broken("the 32-bit vDSO is not mapped".into()))?;
         let has = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
         let int80 = has([0xcd, 0x80]).unwrap_or(code.len());
-        let way = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
-            Way::Sysenter
+        let entry = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
+            EntryInstruction::Sysenter
         } else if has([0x0f, 0x05]).is_some_and(|at| at < int80) {
-            Way::Syscall
+            EntryInstruction::Syscall
         } else {
-            Way::Int80
+            EntryInstruction::Int80
         };
         Ok(Vdso {
             fast,
             sigreturn: symbol("__kernel_sigreturn")?,
             rt_sigreturn: symbol("__kernel_rt_sigreturn")?,
             mapping,
-            way,
+            entry,
         })
     }
 }
@@ -211,11 +217,11 @@ impl Program {
 impl Vdso {
     /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel reports it for calls by all
     /// instructions there (`do_fast_syscall_32()`).
-    pub(crate) fn landing(&self, program: &Program) -> Result<u32, Failure> {
-        let code = program.read(|board| board.fast);
+    pub(crate) fn after_int80(&self, program: &Program) -> Result<u32, Failure> {
+        let code = program.read(|shared| shared.fast);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
         let at = at.ok_or_else(|| Failure::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
-        Ok(self.fast + narrow(at) + 2)
+        Ok(self.fast + to_u32(at) + 2)
     }
 }
 
@@ -255,11 +261,11 @@ fn symbol(image: &[u8], name: &str) -> Option<u32> {
 }
 
 /// An address or offset below 4 GiB as 32 bits.
-fn narrow(value: usize) -> u32 {
+fn to_u32(value: usize) -> u32 {
     u32::try_from(value).expect("below 4 GiB")
 }
 
-impl Seen {
+impl SigsysRecord {
     fn field(&self, at: usize) -> u32 {
         u32::from_le_bytes(std::array::from_fn(|i| self.info[at + i]))
     }
@@ -277,48 +283,48 @@ impl Seen {
 
 /// The siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which is
 /// zero after `si_arch`.
-pub(crate) fn describes(seen: &Seen, after: u32, number: u32) -> Check {
+pub(crate) fn describes(seen: &SigsysRecord, after: u32, number: u32) -> Check {
     equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
     equal("si_errno", seen.field(4), 0)?;
     equal("si_code", seen.field(8).cast_signed(), USER_DISPATCH)?;
     equal_hex("si_call_addr", seen.call_address().into(), after.into())?;
     equal("si_syscall", seen.field(16), number)?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    equal("bytes behind si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
+    equal("bytes after si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
 }
 
-/// An order for a call from inside.
-pub(crate) fn inside(number: u32, arguments: &[u32]) -> Order {
-    Order::new(compat::inside_gate(), ALLOW, Registers::call(number, arguments))
+/// A request for a call inside the allowed range.
+pub(crate) fn inside(number: u32, arguments: &[u32]) -> Request {
+    Request::new(compat::inside_gate(), ALLOW, Registers::call(number, arguments))
 }
 
-/// An order that arms with this range and the board's selector.
-pub(crate) fn arm_range(start: u32, length: u32) -> Order {
-    inside(number::PRCTL, &[59, 1, start, length, compat::BOARD])
+/// A request that arms with this range and the selector in the shared memory.
+pub(crate) fn arm_range(start: u32, length: u32) -> Request {
+    inside(number::PRCTL, &[59, 1, start, length, compat::SHARED])
 }
 
-/// An order that arms with the program's inside range.
-pub(crate) fn arm_inside() -> Order {
+/// A request that arms with the program's inside range.
+pub(crate) fn arm_inside() -> Request {
     let inside = compat::inside();
     arm_range(inside.start, inside.end - inside.start)
 }
 
-/// An order for `rt_sigaction(2)` with the 32-bit structure in a slot.
-fn action(program: &Program, slot: usize, signal: i32, handler: u32, flags: u32) -> Order {
+/// A request for `rt_sigaction(2)` with the 32-bit structure in a slot.
+fn action(program: &Program, slot: usize, signal: i32, handler: u32, flags: u32) -> Request {
     let at = program.put(slot, [handler, flags, compat::restorer(), 0, 0]);
     inside(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
 }
 
-/// An order that handles SIGSYS: by `compat::handler` with [`SIGINFO`], else by `compat::plain_handler`.
-pub(crate) fn handle_sigsys(program: &Program, flags: u32) -> Order {
+/// A request that handles SIGSYS: by `compat::handler` with [`SIGINFO`], else by `compat::plain_handler`.
+pub(crate) fn handle_sigsys(program: &Program, flags: u32) -> Request {
     let handler = if flags & SIGINFO != 0 { compat::handler() } else { compat::plain_handler() };
     action(program, 0, libc::SIGSYS, handler, flags)
 }
 
-/// Orders that handle faults on a signal stack.
-pub(crate) fn handle_faults(program: &Program) -> [Order; 2] {
+/// Requests that handle faults on a signal stack.
+pub(crate) fn handle_faults(program: &Program) -> [Request; 2] {
     let length = 0x2000;
-    let stack = compat::BOARD + narrow(compat::STACK_END) - length;
+    let stack = compat::SHARED + to_u32(compat::STACK_END) - length;
     let at = program.put(1, [stack, 0, length]);
     [
         inside(number::SIGALTSTACK, &[at, 0]),

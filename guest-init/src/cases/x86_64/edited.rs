@@ -18,7 +18,7 @@ const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const MADE: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let gate = arch::gate();
     let elsewhere = arch::second_gate().after();
     // Allowed by the range, and by the selector; the tracer then changes the register or byte that decided.
@@ -31,7 +31,7 @@ pub(crate) fn not_asked_again() -> Check {
             let armed = accepted(EXCLUSIVE, start, length, address(selector)).is_ok();
             pause_for_tracer();
             let got = gate.issue(&regs);
-            code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
+            exit_code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
         })?;
         loop {
             tracee.expect_call_stop(SYSCALL, 0)?;
@@ -51,7 +51,7 @@ pub(crate) fn not_asked_again() -> Check {
         tracee.set_registers(&registers)?;
         tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
         let mut registers = tracee.registers()?;
-        equal_hex("next instruction behind the call", registers.next, elsewhere)?;
+        equal_hex("next instruction after the call", registers.next, elsewhere)?;
         equal("result of the call", registers.result, 0o022)?;
         // The address at which the call would have continued.
         let mut general = registers.general(false);
@@ -59,7 +59,7 @@ pub(crate) fn not_asked_again() -> Check {
         registers.set_general(&general);
         tracee.set_registers(&registers)?;
         selector.store(ALLOW, Ordering::SeqCst);
-        ends_well(tracee.run(CONT, 0)?)?;
+        expect_success(tracee.run(CONT, 0)?)?;
         equal("SIGSYS handled", dispatches(), 0)?;
     }
     Ok(())
@@ -85,7 +85,7 @@ const WORKS: u8 = 1;
 /// A program whose stores before it arms are not told of has no working watchpoint: so it is under
 /// QEMU 7.2 with more than one emulated CPU, and under its emulated SVM, but on no real processor.
 pub(crate) fn watched_selector() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let works = shared_selector()?;
     let tracee = Tracee::start(|| {
         let regs = touch();
@@ -105,7 +105,7 @@ pub(crate) fn watched_selector() -> Check {
         // The store that the debugger must be told of.
         flip(ALLOW);
         let _ = arch::gate().issue(&regs);
-        code(dispatched && touched())
+        exit_code(dispatched && touched())
     })?;
     let poke = |register, value| {
         tracee
@@ -131,7 +131,7 @@ pub(crate) fn watched_selector() -> Check {
         .map_err(broken("PTRACE_PEEKUSER"))?;
     equal("the watchpoint that was hit", status & 0xf, 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    ends_well(tracee.run(CONT, 0)?)?;
+    expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 

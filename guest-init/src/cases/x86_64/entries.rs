@@ -3,7 +3,9 @@
 //! The system call entries that only x86-64 has.
 
 use super::compat::*;
-use crate::arch::compat::{self, Order, Registers as Narrow, context, number as compat_number};
+use crate::arch::compat::{
+    self, Registers as CompatRegisters, Request, context, number as compat_number,
+};
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Check, Failure};
 use crate::probe;
@@ -27,21 +29,21 @@ fn compat_touch() -> Registers {
 }
 
 pub(crate) fn int80() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let gate = arch::compat_gate();
     let after = gate.after();
     arm()?;
-    dispatched(&gate, &compat_touch())?;
+    issue_dispatched(&gate, &compat_touch())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
     // Only the low half of the number register counts, and only that is restored.
     let mut regs = compat_touch();
     regs[Reg::RESULT] |= 0xdead_beef << 32;
-    let (got, seen) = dispatched(&gate, &regs)?;
+    let (got, seen) = issue_dispatched(&gate, &regs)?;
     equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
     equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
     // Allowed by the selector, and by the range.
     let executed = |selector| -> Result<bool, Failure> {
-        forget();
+        reset_dispatches();
         let regs = compat_touch();
         flip(selector);
         let got = gate.issue(&regs);
@@ -66,18 +68,18 @@ pub(crate) fn int80() -> Check {
 }
 
 /// `umask(2)` with a pattern in all other registers.
-fn narrow_touch() -> Narrow {
-    Narrow::call(compat_number::UMASK, &[TOUCHED])
+fn touch32() -> CompatRegisters {
+    CompatRegisters::call(compat_number::UMASK, &[TOUCHED])
 }
 
-/// Resets the umask from inside, and gives the previous one.
-fn ask_touched() -> Order {
+/// Resets the umask from inside, and returns the previous one.
+fn ask_touched() -> Request {
     inside(compat_number::UMASK, &[UNTOUCHED])
 }
 
-/// Whether the order before this result of [`ask_touched`] took effect.
-fn effect(asked: &Order) -> bool {
-    asked.behind.ax == TOUCHED
+/// Whether the request before this result of [`ask_touched`] took effect.
+fn effect(asked: &Request) -> bool {
+    asked.after.ax == TOUCHED
 }
 
 pub(crate) fn int80_refused() -> Check {
@@ -86,7 +88,7 @@ pub(crate) fn int80_refused() -> Check {
     }
     handle(leave_through_gate)?;
     for selector in [ALLOW, BLOCK, 2] {
-        let end = subject(|| {
+        let end = run_vforked(|| {
             if arm().is_err() {
                 return 99;
             }
@@ -94,21 +96,21 @@ pub(crate) fn int80_refused() -> Check {
             let _ = arch::compat_gate().issue(&compat_touch());
             0
         })?;
-        is_killed(end, libc::SIGSEGV, 0)?;
+        expect_killed(end, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }
 
-/// Orders that arm with a range, issue a touch with BLOCK, and ask for its effect.
-fn round(gate: u32, range: &Range<u32>) -> [Order; 3] {
-    let touch = Order::new(gate, BLOCK, narrow_touch());
+/// Requests that arm with a range, issue a touch with BLOCK, and ask for its effect.
+fn round(gate: u32, range: &Range<u32>) -> [Request; 3] {
+    let touch = Request::new(gate, BLOCK, touch32());
     [arm_range(range.start, range.end - range.start), touch, ask_touched()]
 }
 
 /// Checks that calls of this gate are judged by the address `after`, and that a dispatch restores all
 /// registers. `wrong` is a range that must have no effect.
 fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
-    program.write(|board| board.head.reaction = ALLOW.into());
+    program.write(|shared| shared.head.reaction = ALLOW.into());
     let inside_range = compat::inside();
     let around = after - 0x10..after;
     let ranges = [
@@ -119,17 +121,21 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
         (around, false),
         (wrong_range, false),
     ];
-    let mut orders = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];
-    orders.extend([arm_inside(), Order::new(gate, ALLOW, narrow_touch()), ask_touched()]);
-    orders.extend(ranges.iter().flat_map(|(range, _)| round(gate, range)));
-    let done = program.obey(&orders)?;
+    let mut requests = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];
+    requests.extend([arm_inside(), Request::new(gate, ALLOW, touch32()), ask_touched()]);
+    requests.extend(ranges.iter().flat_map(|(range, _)| round(gate, range)));
+    let done = program.run(&requests)?;
     for (i, (range, due)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
         let [armed, call, asked] = &done[2 + 3 * i..5 + 3 * i] else { continue };
-        equal("prctl", armed.behind.ax, 0)?;
+        equal("prctl", armed.after.ax, 0)?;
         let place = format!("range {range:#x?} executes a call before {after:#x}");
         equal(&place, effect(asked), *due)?;
         let result = if *due { UNTOUCHED } else { compat_number::UMASK };
-        equal("registers behind the call", call.behind, Narrow { ax: result, ..call.registers })?;
+        equal(
+            "registers after the call",
+            call.after,
+            CompatRegisters { ax: result, ..call.registers },
+        )?;
         equal("change of the stack pointer", call.stack_change, 0)?;
     }
     let dispatched = ranges.iter().filter(|(_, executed)| !executed).count();
@@ -137,7 +143,7 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
     for index in 0..dispatched.min(compat::SEEN) {
         describes(&program.seen(index)?, after, compat_number::UMASK)?;
         let frame = program.seen(index)?.context;
-        let due = narrow_touch();
+        let due = touch32();
         for (name, at, due) in [
             ("EAX", context::AX, due.ax),
             ("EBX", context::BX, due.bx),
@@ -160,54 +166,54 @@ pub(crate) fn int80_from_compat() -> Check {
 }
 
 /// The program and its vDSO, if the vDSO uses this entry.
-fn entering(way: Way) -> Result<(Program, Vdso), Failure> {
+fn entering(entry: EntryInstruction) -> Result<(Program, Vdso), Failure> {
     let program = Program::start()?;
     let vdso = program.vdso()?;
-    if vdso.way == way {
+    if vdso.entry == entry {
         return Ok((program, vdso));
     }
-    Err(Failure::Unmet(format!("a processor on which the 32-bit vDSO enters by {way}")))
+    Err(Failure::Unmet(format!("a processor on which the 32-bit vDSO enters by {entry}")))
 }
 
-fn landing_pad(way: Way) -> Check {
-    let (program, vdso) = entering(way)?;
-    let landing = vdso.landing(&program)?;
+fn landing_pad(entry: EntryInstruction) -> Check {
+    let (program, vdso) = entering(entry)?;
+    let after_int80 = vdso.after_int80(&program)?;
     let caller = compat::fast_gate()..compat::fast_gate_after() + 1;
-    obeys(&program, compat::fast_gate(), landing, caller)
+    obeys(&program, compat::fast_gate(), after_int80, caller)
 }
 
-fn bad_stack(way: Way) -> Check {
+fn bad_stack(entry: EntryInstruction) -> Check {
     const NOWHERE: u32 = 0x1000;
     const EFAULT: u32 = (-libc::EFAULT).cast_unsigned();
-    let (program, vdso) = entering(way)?;
-    let landing = vdso.landing(&program)?;
-    let gate = match way {
-        Way::Sysenter => compat::sysenter_gate(),
+    let (program, vdso) = entering(entry)?;
+    let after_int80 = vdso.after_int80(&program)?;
+    let gate = match entry {
+        EntryInstruction::Sysenter => compat::sysenter_gate(),
         _ => compat::syscall_gate(),
     };
-    program.write(|board| board.head.reaction = ALLOW.into());
-    let bad = Narrow { bp: NOWHERE, ..narrow_touch() };
+    program.write(|shared| shared.head.reaction = ALLOW.into());
+    let bad = CompatRegisters { bp: NOWHERE, ..touch32() };
     let [stack, faults] = handle_faults(&program);
-    let done = program.obey(&[
+    let done = program.run(&[
         stack,
         faults,
         handle_sigsys(&program, SIGINFO | RESTORER),
         ask_touched(),
         arm_inside(),
-        Order::new(gate, BLOCK, bad),
+        Request::new(gate, BLOCK, bad),
         ask_touched(),
-        Order::new(gate, 2, bad),
+        Request::new(gate, 2, bad),
         // The program still works.
-        Order::new(compat::gate(), BLOCK, narrow_touch()),
+        Request::new(compat::gate(), BLOCK, touch32()),
         ask_touched(),
     ])?;
     for call in [&done[5], &done[7]] {
-        equal_hex("result of the call", call.behind.ax.into(), EFAULT.into())?;
-        equal_hex("place of the fault", call.behind.bx.into(), landing.into())?;
+        equal_hex("result of the call", call.after.ax.into(), EFAULT.into())?;
+        equal_hex("place of the fault", call.after.bx.into(), after_int80.into())?;
     }
     equal("effect of the call", effect(&done[6]), false)?;
     equal("effect of a dispatched call", effect(&done[9]), false)?;
-    equal("SIGSEGV handled", program.read(|board| board.head.faults), 2)?;
+    equal("SIGSEGV handled", program.read(|shared| shared.head.faults), 2)?;
     equal("SIGSYS handled", program.signals(), 1)
 }
 
@@ -217,12 +223,12 @@ pub(crate) fn sigreturn_exempt() -> Check {
     for flags in [SIGINFO, 0] {
         let program = Program::start()?;
         program.vdso()?;
-        program.write(|board| board.head.reaction = compat::LEAVE);
-        let call = Order::new(compat::gate(), BLOCK, narrow_touch());
+        program.write(|shared| shared.head.reaction = compat::LEAVE);
+        let call = Request::new(compat::gate(), BLOCK, touch32());
         let inside_range = compat::inside();
         let length = inside_range.end - inside_range.start;
         let kill = [program.pid().cast_unsigned(), libc::SIGSYS.cast_unsigned()];
-        let done = program.obey(&[
+        let done = program.run(&[
             handle_sigsys(&program, flags),
             ask_touched(),
             arm_inside(),
@@ -235,11 +241,11 @@ pub(crate) fn sigreturn_exempt() -> Check {
             inside(compat_number::PRCTL, &[59, 0, 0, 0, 0]),
         ])?;
         for (call, asked) in [(&done[3], &done[4]), (&done[5], &done[6])] {
-            equal("registers behind the call", call.behind, call.registers)?;
+            equal("registers after the call", call.after, call.registers)?;
             equal("effect of a dispatched call", effect(asked), false)?;
         }
-        for order in &done[7..] {
-            equal("a call from inside", order.behind.ax, 0)?;
+        for request in &done[7..] {
+            equal("a call from inside", request.after.ax, 0)?;
         }
         equal("SIGSYS handled", program.signals(), 3)?;
     }
@@ -252,24 +258,24 @@ fn exempt_addresses(vdso: &Vdso) -> [u32; 2] {
     [vdso.sigreturn + 8, vdso.rt_sigreturn + 7]
 }
 
-/// Orders that make the vDSO writable and write a `jmp rsi` (or `jmp esi`) at these addresses, so that the
+/// Requests that make the vDSO writable and write a `jmp rsi` (or `jmp esi`) at these addresses, so that the
 /// calls before them return.
-fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Order; 3] {
+fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] {
     let code = u32::from_le_bytes([call[0], call[1], 0xff, 0xe6]);
     let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).cast_unsigned();
     // The whole mapping: a special mapping cannot be split (special_mapping_split()).
     let length = vdso.mapping.end - vdso.mapping.start;
     let writable = inside(compat_number::MPROTECT, &[vdso.mapping.start, length, rights]);
     let [first, second] = places.map(|place| {
-        let registers = Narrow { bx: place - 2, cx: code, ..Narrow::default() };
-        Order::new(compat::poke_gate(), ALLOW, registers)
+        let registers = CompatRegisters { bx: place - 2, cx: code, ..CompatRegisters::default() };
+        Request::new(compat::store_gate(), ALLOW, registers)
     });
     [writable, first, second]
 }
 
 /// Makes an unmet requirement of the fault of [`patched`] on a sealed vDSO.
-fn patch_or_unmet(change: Change, done: &[Order], at: usize) -> Check {
-    match (change, done[at].behind.ax) {
+fn patch_or_unmet(change: Change, done: &[Request], at: usize) -> Check {
+    match (change, done[at].after.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
             Err(Failure::Unmet("a vDSO that can be written".into()))
         }
@@ -284,21 +290,22 @@ pub(crate) fn exempt_by_address() -> Check {
     let program = Program::start()?;
     let vdso = program.vdso()?;
     let places = exempt_addresses(&vdso);
-    program.write(|board| board.head.reaction = ALLOW.into());
-    let mut orders = vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
-    orders.extend(patched(&vdso, places, [0xcd, 0x80]));
-    let first = orders.len();
+    program.write(|shared| shared.head.reaction = ALLOW.into());
+    let mut requests =
+        vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+    requests.extend(patched(&vdso, places, [0xcd, 0x80]));
+    let first = requests.len();
     // With BLOCK, and with an invalid value.
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, 2)]) {
-        let registers = Narrow { bp: place - 2, ..narrow_touch() };
-        orders.push(Order::new(compat::jump_gate(), selector, registers));
-        orders.push(ask_touched());
+        let registers = CompatRegisters { bp: place - 2, ..touch32() };
+        requests.push(Request::new(compat::jump_gate(), selector, registers));
+        requests.push(ask_touched());
     }
-    let (change, done) = program.try_to_obey(&orders)?;
+    let (change, done) = program.run_until_end(&requests)?;
     patch_or_unmet(change, &done, 3)?;
     for pair in done[first..].chunks(2) {
         equal("effect of an exempt call", effect(&pair[1]), true)?;
-        equal("its result", pair[0].behind.ax, UNTOUCHED)?;
+        equal("its result", pair[0].after.ax, UNTOUCHED)?;
     }
     equal("SIGSYS handled", program.signals(), 0)
 }
@@ -307,22 +314,23 @@ pub(crate) fn exempt_only_compat() -> Check {
     let program = Program::start()?;
     let vdso = program.vdso()?;
     let places = exempt_addresses(&vdso);
-    program.write(|board| board.head.reaction = ALLOW.into());
-    let mut orders = vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
-    orders.extend(patched(&vdso, places, [0x0f, 0x05]));
-    let first = orders.len();
+    program.write(|shared| shared.head.reaction = ALLOW.into());
+    let mut requests =
+        vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+    requests.extend(patched(&vdso, places, [0x0f, 0x05]));
+    let first = requests.len();
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, ALLOW)]) {
-        let registers = Narrow { ax: umask, di: TOUCHED, bp: place - 2, ..narrow_touch() };
-        orders.push(Order::new(compat::long_gate(), selector, registers));
-        orders.push(ask_touched());
+        let registers = CompatRegisters { ax: umask, di: TOUCHED, bp: place - 2, ..touch32() };
+        requests.push(Request::new(compat::long_gate(), selector, registers));
+        requests.push(ask_touched());
     }
-    let (change, done) = program.try_to_obey(&orders)?;
+    let (change, done) = program.run_until_end(&requests)?;
     patch_or_unmet(change, &done, 3)?;
     for (pair, allowed) in done[first..].chunks(2).zip([false, true, false, true]) {
         equal("effect of a 64-bit call", effect(&pair[1]), allowed)?;
         let due = if allowed { UNTOUCHED } else { umask };
-        equal("its result", pair[0].behind.ax, due)?;
+        equal("its result", pair[0].after.ax, due)?;
     }
     equal("SIGSYS handled", program.signals(), 2)?;
     for (index, place) in places.into_iter().enumerate() {
@@ -361,16 +369,16 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     // SAFETY: the page is newly mapped, and made executable before its use.
     let gate = unsafe { arch::compat_gate_before(start as *mut u8) };
     protect(page as *mut u8, 1, libc::PROT_READ | libc::PROT_EXEC)?;
-    equal_hex("address behind the call", gate.after(), start)?;
+    equal_hex("address after the call", gate.after(), start)?;
     arm()?;
-    let (got, seen) = dispatched(&gate, &compat_touch())?;
+    let (got, seen) = issue_dispatched(&gate, &compat_touch())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
     equal_hex("si_call_addr", seen.call_address(), start)?;
     equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().elsewhere())
 }
 
 pub(crate) fn x32() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let gate = arch::gate();
     let call = || {
@@ -378,18 +386,18 @@ pub(crate) fn x32() -> Check {
         regs[Reg::RESULT] |= arch::X32_BIT;
         regs
     };
-    let (got, seen) = dispatched(&gate, &call())?;
+    let (got, seen) = issue_dispatched(&gate, &call())?;
     ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
     equal("si_syscall", i64::from(seen.number()), call().result())?;
     equal("number after the handler", got.result(), call().result())?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
     let regs = call();
-    forget();
+    reset_dispatches();
     let got = gate.issue(&regs);
     ensure(touched(), "an allowed call takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
     accepted(EXCLUSIVE, gate.after(), 1, address(&SELECTOR))?;
-    let got = blocked(&gate, &call());
+    let got = issue_blocked(&gate, &call());
     ensure(touched(), "a call in range takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
     equal("SIGSYS handled", dispatches(), 0)
@@ -399,7 +407,7 @@ pub(crate) fn vsyscall() -> Check {
     handle(flip_to_allow)?;
     let before = sys::clock(libc::CLOCK_REALTIME).as_secs();
     for selector in [ALLOW, BLOCK, 2] {
-        forget();
+        reset_dispatches();
         arm()?;
         let mut seconds = 0u64;
         flip(selector);
@@ -418,17 +426,17 @@ pub(crate) fn vsyscall() -> Check {
 }
 
 pub(crate) fn sysenter() -> Check {
-    landing_pad(Way::Sysenter)
+    landing_pad(EntryInstruction::Sysenter)
 }
 
 pub(crate) fn syscall32() -> Check {
-    landing_pad(Way::Syscall)
+    landing_pad(EntryInstruction::Syscall)
 }
 
 pub(crate) fn sysenter_bad_stack() -> Check {
-    bad_stack(Way::Sysenter)
+    bad_stack(EntryInstruction::Sysenter)
 }
 
 pub(crate) fn syscall32_bad_stack() -> Check {
-    bad_stack(Way::Syscall)
+    bad_stack(EntryInstruction::Syscall)
 }

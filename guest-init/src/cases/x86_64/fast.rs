@@ -2,7 +2,7 @@
 
 //! The fast system call instructions of 32-bit mode (`sysenter`, `syscall`) in a 64-bit program.
 
-use super::compat::{Program, Way};
+use super::compat::{EntryInstruction, Program};
 use crate::arch::compat::number as compat_number;
 use crate::arch::{self, Context, Reg};
 use crate::case::{Check, Failure};
@@ -23,7 +23,7 @@ fn back(dispatch: Dispatch<'_>) {
 }
 
 extern "C" fn back_from_fault(_: i32, _: *const u8, frame: *mut Context) {
-    shared().others.fetch_add(1, Ordering::SeqCst);
+    shared().other_signals.fetch_add(1, Ordering::SeqCst);
     flip(ALLOW);
     // SAFETY: the kernel passes the signal frame.
     arch::return_from_fast(unsafe { &mut *frame });
@@ -35,7 +35,7 @@ fn low(length: usize) -> Result<*mut u8, Failure> {
     sys::map_at(0, length, flags, -1).map_err(broken("mmap"))
 }
 
-fn narrow(address: *mut u8) -> u32 {
+fn to_u32(address: *mut u8) -> u32 {
     u32::try_from(address as u64).unwrap_or(0)
 }
 
@@ -44,21 +44,23 @@ fn narrow(address: *mut u8) -> u32 {
 /// an address without a meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
-    let narrow_vdso = program.vdso()?;
-    let offset = narrow_vdso.landing(&program)? - narrow_vdso.mapping.start;
-    let instruction = match narrow_vdso.way {
-        Way::Syscall => [0x0f, 0x05],
-        Way::Sysenter => [0x0f, 0x34],
-        Way::Int80 => return Err(Failure::Unmet("a processor with a fast 32-bit call".into())),
+    let compat_vdso = program.vdso()?;
+    let offset = compat_vdso.after_int80(&program)? - compat_vdso.mapping.start;
+    let instruction = match compat_vdso.entry {
+        EntryInstruction::Syscall => [0x0f, 0x05],
+        EntryInstruction::Sysenter => [0x0f, 0x34],
+        EntryInstruction::Int80 => {
+            return Err(Failure::Unmet("a processor with a fast 32-bit call".into()));
+        }
     };
     let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
-    let landing = vdso.range.start + u64::from(offset);
+    let after_int80 = vdso.range.start + u64::from(offset);
     let code = low(PAGE)?;
     // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     // SAFETY: the end of pages that belong to this case.
-    let stack = narrow(unsafe { low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
+    let stack = to_u32(unsafe { low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
     handle(back)?;
     let action = sys::Action {
         handler: back_from_fault as *const () as u64,
@@ -69,11 +71,11 @@ pub(crate) fn from_64_bit_program() -> Check {
     // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGSEGV, &action) }.map_err(broken("rt_sigaction"))?;
     let call = |selector| {
-        forget();
+        reset_dispatches();
         let _ = touched();
         flip(selector);
         // SAFETY: the instruction was written above, and the handlers of both signals return here.
-        let got = unsafe { arch::fast_call(narrow(code), compat_number::UMASK, MADE, stack) };
+        let got = unsafe { arch::fast_call(to_u32(code), compat_number::UMASK, MADE, stack) };
         flip(ALLOW);
         got
     };
@@ -81,31 +83,31 @@ pub(crate) fn from_64_bit_program() -> Check {
     equal_hex("result register after a dispatched call", call(BLOCK), compat_number::UMASK.into())?;
     equal("effect of a dispatched call", touched(), false)?;
     equal("SIGSYS handled", dispatches(), 1)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal_hex("si_call_addr", seen.call_address(), landing)?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
+    equal_hex("si_call_addr", seen.call_address(), after_int80)?;
     equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], landing)?;
-    equal("faults", shared().others.load(Ordering::SeqCst), 0)?;
+    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after_int80)?;
+    equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
     // With ALLOW, or from the range, the call is executed, and continues at the low half of that
     // address, which is not mapped.
     let ranges = [
         (arch::inside().start, inside_length(), ALLOW, true),
-        (landing, 1, BLOCK, true),
-        (landing - 1, 1, BLOCK, false),
-        (landing + 1, 1, BLOCK, false),
-        (narrow(code).into(), 4, BLOCK, false),
+        (after_int80, 1, BLOCK, true),
+        (after_int80 - 1, 1, BLOCK, false),
+        (after_int80 + 1, 1, BLOCK, false),
+        (to_u32(code).into(), 4, BLOCK, false),
     ];
     for (start, length, selector, due) in ranges {
         accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
-        shared().others.store(0, Ordering::SeqCst);
+        shared().other_signals.store(0, Ordering::SeqCst);
         handle(back_with_allow)?;
         let _ = call(selector);
         disarm()?;
         let what = format!("with {selector} and range {start:#x}+{length:#x}");
         equal(&format!("effect {what}"), touched(), due)?;
         equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(!due))?;
-        let faults = shared().others.load(Ordering::SeqCst);
+        let faults = shared().other_signals.load(Ordering::SeqCst);
         equal(&format!("faults {what}"), faults, u32::from(due))?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::sys;
 
 pub(crate) fn protection_key_kills() -> Check {
     const DISABLE_ACCESS: u64 = 1;
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe {
         let key =
@@ -31,7 +31,7 @@ fn call_outside(_: Dispatch<'_>) {
 /// (`fpu__clear_user_states()`, `init_pkru_value`), and the return from the handler gives the others
 /// back (`fpu__restore_sig()`).
 pub(crate) fn protection_key_in_handler() -> Check {
-    let page = pages(1)?;
+    let page = map_pages(1)?;
     // SAFETY: the page is the case's own, and accessible for it.
     unsafe {
         let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]).map_err(broken("pkey_alloc"))?;
@@ -44,7 +44,7 @@ pub(crate) fn protection_key_in_handler() -> Check {
     };
     count_signal(libc::SIGSEGV)?;
     // What is inside reads no selector, and the program's rights are there again afterwards.
-    handle(keep)?;
+    handle(noop)?;
     let regs = touch();
     arm_with(page as u64)?;
     for (value, due) in [(BLOCK, 1), (BLOCK, 2), (ALLOW, 2)] {
@@ -55,9 +55,9 @@ pub(crate) fn protection_key_in_handler() -> Check {
         equal("effect", touched(), value == ALLOW)?;
     }
     disarm()?;
-    forget();
+    reset_dispatches();
     handle(call_outside)?;
-    let end = subject(|| {
+    let end = run_vforked(|| {
         let regs = touch();
         if arm_with(page as u64).is_err() {
             return 99;
@@ -67,6 +67,6 @@ pub(crate) fn protection_key_in_handler() -> Check {
         set(ALLOW);
         0
     })?;
-    is_killed(end, libc::SIGSEGV, 1)?;
+    expect_killed(end, libc::SIGSEGV, 1)?;
     equal("instructions run after the call in the handler", mark(0), 0)
 }

@@ -3,11 +3,11 @@
 //! The checks of cases that only x86-64 has. Their rows are in the tables of their groups.
 
 pub(super) mod compat;
+pub(super) mod compat_programs;
 pub(super) mod edited;
 pub(super) mod entries;
 pub(super) mod fast;
 pub(super) mod keys;
-pub(super) mod narrow;
 pub(super) mod nt;
 pub(super) mod registers;
 pub(super) mod tagged;

@@ -4,18 +4,18 @@
 
 use crate::arch::{self, AvxState, Context, Reg, Registers, SseState};
 use crate::case::Check;
-use crate::cases::registers::{behind_overwriting_handler, pattern, pattern_arguments, round_trip};
+use crate::cases::registers::{after_overwriting_handler, pattern, pattern_arguments, round_trip};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
 
 pub(crate) fn flags_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let gate = arch::gate();
     let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
     for flags in single.chain([0, arch::FLAGS]) {
-        let (got, seen) = dispatched(&gate, &pattern().with_flags(flags))?;
+        let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
         equal_hex("flags in the frame", seen.registers[Reg::Flags] & arch::FLAGS, flags)?;
         equal_hex("flags after the handler", got[Reg::Flags] & arch::FLAGS, flags)?;
         equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
@@ -27,7 +27,7 @@ pub(crate) fn flags_kept() -> Check {
 const TRAPS: usize = 0;
 const FIRST_TRAP: usize = 1;
 
-/// Notes a trap, and ends the steps behind the gate's call.
+/// Notes a trap, and ends the steps after the gate's call.
 extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
@@ -41,12 +41,12 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
 }
 
 /// `handle_signal()` takes the flag out of the registers with which the handler begins, not out of the frame. A trap
-/// comes behind each instruction that began with the flag set: two before the call, and two behind it whether it was
+/// comes after each instruction that began with the flag set: two before the call, and two after it whether it was
 /// dispatched or not, as the kernel goes back without having executed one.
 pub(crate) fn trap_flag_kept() -> Check {
-    /// Of the instruction behind a gate's call, `pushfq`.
+    /// Of the instruction after a gate's call, `pushfq`.
     const LENGTH: u64 = 1;
-    handle(keep)?;
+    handle(noop)?;
     let action = sys::Action {
         handler: on_trap as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -60,7 +60,7 @@ pub(crate) fn trap_flag_kept() -> Check {
     for selector in [ALLOW, BLOCK] {
         let mut regs = touch();
         regs[Reg::Flags] |= arch::FLAG_TRAP;
-        forget();
+        reset_dispatches();
         set_mark(TRAPS, 0);
         flip(selector);
         let got = gate.issue(&regs);
@@ -71,15 +71,15 @@ pub(crate) fn trap_flag_kept() -> Check {
         equal(&format!("traps {what}"), mark(TRAPS), 2)?;
         let places = [FIRST_TRAP, FIRST_TRAP + 1].map(mark);
         equal_hex(&format!("place of the first trap {what}"), places[0], gate.call_address())?;
-        let behind = gate.after() + LENGTH;
-        equal_hex(&format!("place of the second trap {what}"), places[1], behind)?;
+        let second = gate.after() + LENGTH;
+        equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
         equal_hex(
             &format!("trap flag {what}"),
             got[Reg::Flags] & arch::FLAG_TRAP,
             arch::FLAG_TRAP,
         )?;
     }
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     let in_frame = seen.registers[Reg::Flags] & arch::FLAG_TRAP;
     equal_hex("trap flag in the frame", in_frame, arch::FLAG_TRAP)?;
     equal_hex("trap flag in the handler", seen.flags & arch::FLAG_TRAP, 0)
@@ -87,29 +87,29 @@ pub(crate) fn trap_flag_kept() -> Check {
 
 pub(crate) fn alignment_flag_kept() -> Check {
     const FLAG: u64 = arch::FLAG_ALIGNMENT;
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let mut regs = touch();
     regs[Reg::Flags] |= FLAG;
-    let (got, seen) = dispatched(&arch::gate(), &regs)?;
+    let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, FLAG)?;
-    equal_hex("alignment flag behind the call", got[Reg::Flags] & FLAG, FLAG)?;
-    let (got, seen) = dispatched(&arch::gate(), &touch())?;
+    equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, FLAG)?;
+    let (got, seen) = issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, 0)?;
-    equal_hex("alignment flag behind the call", got[Reg::Flags] & FLAG, 0)
+    equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, 0)
 }
 
 pub(crate) fn sse_kept() -> Check {
     let before = SseState::pattern();
     let issue = |regs: &Registers| arch::issue_with_sse(regs, &before);
-    let after = behind_overwriting_handler(issue, arch::sse_call())?;
+    let after = after_overwriting_handler(issue, arch::sse_call())?;
     ensure(before.same(&after), "x87 and SSE state as before", || before.difference(&after))
 }
 
 pub(crate) fn avx_kept() -> Check {
     let before = AvxState::pattern();
     let issue = |regs: &Registers| arch::issue_with_avx(regs, &before);
-    let after = behind_overwriting_handler(issue, arch::avx_call())?;
+    let after = after_overwriting_handler(issue, arch::avx_call())?;
     ensure(before == after, "AVX registers as before", || before.difference(&after))
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn thread_pointers_kept() -> Check {
         .map_err(broken("arch_prctl"))?;
     let first = thread_pointer(arch::GET_THREAD_POINTER);
     arm()?;
-    dispatched(&arch::gate(), &touch())?;
+    issue_dispatched(&arch::gate(), &touch())?;
     equal_hex("FS base in the handler", mark(0), first)?;
     equal_hex("GS base in the handler", mark(1), second)?;
     equal_hex("word at GS in the handler", mark(2), VALUE)?;
@@ -151,11 +151,11 @@ pub(crate) fn thread_pointers_kept() -> Check {
 }
 
 pub(crate) fn compat_kept() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     let gate = arch::compat_gate();
     let regs = Registers::call(arch::COMPAT_GETPID, pattern_arguments());
-    let (got, seen) = dispatched(&gate, &regs)?;
+    let (got, seen) = issue_dispatched(&gate, &regs)?;
     round_trip(&regs, &got, &seen, gate.after())?;
     for reg in Reg::SCRATCH {
         equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], regs[reg])?;

@@ -2,21 +2,24 @@
 
 //! Dispatch as real programs on x86-64 use it: Wine, and a binary rewriter of system calls.
 
-use crate::arch::{self, NtBlock, NtFrame, Reg, Registers};
+use crate::arch::{self, NtFrame, Reg, Registers, Teb};
 use crate::case::{Check, Failure};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Marks: the number of threads that are done, and the first error of any.
+/// The mark with the number of threads that are done.
 const DONE: usize = 0;
+/// The mark with the number of the first error of any thread.
 const WRONG: usize = 1;
+/// The mark with the value that caused the first error.
 const GOT: usize = 2;
-/// Calls that the Unix side handled, and those during which the thread pointer was wrong.
-static WORKED: AtomicU64 = AtomicU64::new(0);
-static MISPLACED: AtomicU64 = AtomicU64::new(0);
-/// The Unix side must disarm at the next call.
+/// The number of calls that the Unix side handled.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+/// The number of calls during which the thread pointer was wrong.
+static WRONG_POINTER: AtomicU64 = AtomicU64::new(0);
+/// Whether the handler must disarm at the next call.
 static DISABLED: AtomicU32 = AtomicU32::new(0);
 
 const WINDOWS_CALLS: u64 = 12;
@@ -32,9 +35,9 @@ fn to_dispatcher(dispatch: Dispatch<'_>) {
         }
         return;
     }
-    // SAFETY: threads with this handler have a block, which holds the address of a frame that nothing
-    // else uses now.
-    let frame = unsafe { &mut *(arch::nt_block().frame as *mut NtFrame) };
+    // SAFETY: threads with this handler have a TEB, which holds the address of a frame that nothing else
+    // uses now.
+    let frame = unsafe { &mut *(arch::teb().frame as *mut NtFrame) };
     frame.next = registers[Reg::NEXT] + arch::NT_RETURN;
     frame.flags = registers[Reg::Flags];
     registers[Reg::Cx] = std::ptr::from_ref(frame) as u64;
@@ -42,7 +45,7 @@ fn to_dispatcher(dispatch: Dispatch<'_>) {
     registers[Reg::NEXT] = arch::nt_dispatcher();
 }
 
-/// The Unix side: issues a real call, and gives a sum that depends on number and arguments.
+/// The Unix side: issues a real call, and returns a sum that depends on number and arguments.
 extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
     // SAFETY: two further arguments are above the return address and the four words of home space.
     let further = unsafe { [*frame.stack.add(5), *frame.stack.add(6)] };
@@ -51,12 +54,12 @@ extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
     let asked = unsafe {
         sys::call(libc::SYS_arch_prctl, &[arch::GET_THREAD_POINTER, &raw mut pointer as u64])
     };
-    // SAFETY: the thread has a block.
-    let due = unsafe { arch::nt_block() }.unix_pointer;
+    // SAFETY: the thread has a TEB.
+    let due = unsafe { arch::teb() }.unix_pointer;
     if asked.is_err() || pointer != due {
-        MISPLACED.fetch_add(1, Ordering::SeqCst);
+        WRONG_POINTER.fetch_add(1, Ordering::SeqCst);
     }
-    WORKED.fetch_add(1, Ordering::SeqCst);
+    HANDLED.fetch_add(1, Ordering::SeqCst);
     let sum = frame.arguments.iter().chain(&further).fold(0u64, |sum, value| sum * 10 + value);
     frame.number * 1_000_000 + sum
 }
@@ -66,56 +69,56 @@ fn set_pointer(which: u64, value: u64) -> bool {
     unsafe { sys::call(libc::SYS_arch_prctl, &[which, value]) }.is_ok()
 }
 
-fn complain(what: u64, got: u64) {
+fn report_error(what: u64, got: u64) {
     if mark(WRONG) == 0 {
         set_mark(GOT, got);
         set_mark(WRONG, what);
     }
 }
 
-/// A thread of a Windows program. Its argument is the address of its block.
+/// A thread of a Windows program. Its argument is the address of its TEB.
 extern "C" fn windows_thread(argument: u64) -> u64 {
     const STACK: usize = 16 * PAGE;
-    // SAFETY: the block belongs to this thread and is never freed.
-    let block = unsafe { &*(argument as *const NtBlock) };
+    // SAFETY: the TEB belongs to this thread and is never freed.
+    let teb = unsafe { &*(argument as *const Teb) };
     // SAFETY: the signal stack is never freed.
-    let ready = pages(STACK / PAGE)
+    let ready = map_pages(STACK / PAGE)
         .is_ok_and(|stack| unsafe { sys::sigaltstack(stack as u64, STACK as u64, 0).is_ok() })
         && set_pointer(arch::SET_SECOND_THREAD_POINTER, argument)
         && sys::set_dispatch(
             EXCLUSIVE,
             arch::inside().start,
             inside_length(),
-            address(&block.selector),
+            address(&teb.selector),
         )
         .is_ok()
-        && set_pointer(arch::SET_THREAD_POINTER, block.program_pointer);
+        && set_pointer(arch::SET_THREAD_POINTER, teb.program_pointer);
     if !ready {
-        complain(1, 0);
+        report_error(1, 0);
     }
-    block.selector.store(BLOCK, Ordering::SeqCst);
+    teb.selector.store(BLOCK, Ordering::SeqCst);
     for call in 0..WINDOWS_CALLS {
         let arguments = [call % 10, 2, 3, 4, 5, 6];
         let number = WINDOWS_NUMBER + u32::from(call % 2 == 1);
         // SAFETY: the call is dispatched, or fails for its arguments.
-        let (result, spoilt) = unsafe { arch::nt_program(number, &arguments) };
+        let (result, changed) = unsafe { arch::nt_program(number, &arguments) };
         if result != u64::from(number) * 1_000_000 + arguments[0] * 100_000 + 23_456 {
-            complain(2, result);
+            report_error(2, result);
         }
-        if spoilt != 0 {
-            complain(3, spoilt);
+        if changed != 0 {
+            report_error(3, changed);
         }
-        if block.selector.load(Ordering::SeqCst) != BLOCK {
-            complain(4, 0);
+        if teb.selector.load(Ordering::SeqCst) != BLOCK {
+            report_error(4, 0);
         }
         if call % 4 == 3 {
             // A signal whose handler returns through a restorer outside, as those of the C library do.
             if sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1).is_err() {
-                complain(5, 0);
+                report_error(5, 0);
             }
         }
     }
-    let _ = set_pointer(arch::SET_THREAD_POINTER, block.unix_pointer);
+    let _ = set_pointer(arch::SET_THREAD_POINTER, teb.unix_pointer);
     set_mark(DONE, mark(DONE) + 1);
     // The last action of the process disarms.
     await_mark(DONE + 3, 1);
@@ -125,25 +128,25 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
         unsafe { arch::nt_program(number, &[0; 6]) }
     };
     if result != u64::from(sys::gettid().cast_unsigned()) {
-        complain(6, result);
+        report_error(6, result);
     }
     set_mark(DONE, mark(DONE) + 1);
     0
 }
 
-/// A thread's block, and its frame and stack for the Unix side.
-fn windows_block() -> Result<u64, Failure> {
+/// Allocates a thread's TEB, and its frame and stack for the Unix side. Returns the TEB's address.
+fn windows_teb() -> Result<u64, Failure> {
     const STACK: usize = 8 * PAGE;
-    let page = pages(1)?;
-    let stack = pages(STACK / PAGE)?;
+    let page = map_pages(1)?;
+    let stack = map_pages(STACK / PAGE)?;
     let frame = stack as u64 + (STACK - size_of::<NtFrame>()) as u64;
-    // SAFETY: a zeroed page is a valid block, and is never freed.
-    let block = unsafe { &mut *page.cast::<NtBlock>() };
-    block.own = page as u64;
-    block.unix_pointer = arch::thread_pointer();
-    block.program_pointer = page as u64;
-    block.work = Some(unix_side);
-    block.frame = frame;
+    // SAFETY: a zeroed page is a valid TEB, and is never freed.
+    let teb = unsafe { &mut *page.cast::<Teb>() };
+    teb.own = page as u64;
+    teb.unix_pointer = arch::thread_pointer();
+    teb.program_pointer = page as u64;
+    teb.work = Some(unix_side);
+    teb.frame = frame;
     Ok(page as u64)
 }
 
@@ -164,7 +167,7 @@ pub(crate) fn wine() -> Check {
     count_signal(libc::SIGUSR1)?;
     for _ in 0..THREADS {
         let done = mark(DONE);
-        spawn_thread(windows_thread, windows_block()?)?;
+        spawn_thread(windows_thread, windows_teb()?)?;
         // One thread after the other, as the marks have one writer.
         await_mark(DONE, done + 1);
     }
@@ -186,18 +189,18 @@ pub(crate) fn wine() -> Check {
     ensure(wrong_at == 0, what.get(wrong_at).unwrap_or(&""), || format!("{:#x}", mark(GOT)))?;
     equal(
         "calls that the Unix side handled",
-        WORKED.load(Ordering::SeqCst),
+        HANDLED.load(Ordering::SeqCst),
         THREADS * WINDOWS_CALLS,
     )?;
-    equal("calls with the wrong thread pointer", MISPLACED.load(Ordering::SeqCst), 0)?;
+    equal("calls with the wrong thread pointer", WRONG_POINTER.load(Ordering::SeqCst), 0)?;
     equal("SIGSYS handled", u64::from(dispatches()), THREADS * (WINDOWS_CALLS + 1))?;
     let signals = THREADS * WINDOWS_CALLS / 4;
-    equal("SIGUSR1 handled", u64::from(shared().others.load(Ordering::SeqCst)), signals)?;
-    let seen = shared().seen(0).ok_or_else(|| mismatch("a record", "none"))?;
+    equal("SIGUSR1 handled", u64::from(shared().other_signals.load(Ordering::SeqCst)), signals)?;
+    let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
 }
 
-/// The handler of a rewriter: replaces the system call instruction by a call of the slide.
+/// Reaction of a rewriter: replaces the system call instruction by a call of the sled.
 fn rewrite(dispatch: Dispatch<'_>) {
     let place = dispatch.frame.registers[Reg::NEXT] - arch::CALL_LENGTH;
     let page = (place & !(PAGE as u64 - 1)) as *mut u8;
@@ -207,14 +210,14 @@ fn rewrite(dispatch: Dispatch<'_>) {
         if sys::protect(page, PAGE, all).is_err() {
             return;
         }
-        (place as *mut u8).copy_from_nonoverlapping(arch::SLIDE_CALL.as_ptr(), 2);
+        (place as *mut u8).copy_from_nonoverlapping(arch::SLED_CALL.as_ptr(), 2);
         let _ = sys::protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC);
     }
-    arch::slide_place().store(place, Ordering::SeqCst);
-    dispatch.frame.registers[Reg::NEXT] = arch::slide_resume();
+    arch::sled_target().store(place, Ordering::SeqCst);
+    dispatch.frame.registers[Reg::NEXT] = arch::sled_resume();
 }
 
-/// The entry of the handler: sets ALLOW before it issues a call.
+/// Reaction: as [`rewrite`], which makes system calls outside the range, after setting ALLOW.
 fn allow_and_rewrite(dispatch: Dispatch<'_>) {
     flip(ALLOW);
     rewrite(dispatch);
@@ -223,7 +226,7 @@ fn allow_and_rewrite(dispatch: Dispatch<'_>) {
 pub(crate) fn rewriter() -> Check {
     const SITES: usize = 2;
     const CALLS: u64 = 5;
-    let slide = arch::slide();
+    let sled = arch::sled();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let arguments = [
@@ -240,25 +243,25 @@ pub(crate) fn rewriter() -> Check {
         sys::call(libc::SYS_mmap, &arguments).map_err(|_| Failure::Unmet("mapping at 0".into()))?;
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         let file = u64::from(fd.cast_unsigned());
-        sys::call(libc::SYS_write, &[file, slide.as_ptr() as u64, slide.len() as u64])
-            .and_then(|_| sys::call(libc::SYS_pread64, &[file, 0, slide.len() as u64, 0]))
-            .map_err(broken("the slide"))?;
+        sys::call(libc::SYS_write, &[file, sled.as_ptr() as u64, sled.len() as u64])
+            .and_then(|_| sys::call(libc::SYS_pread64, &[file, 0, sled.len() as u64, 0]))
+            .map_err(broken("the sled"))?;
         let executable = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
         sys::call(libc::SYS_mprotect, &[0, PAGE as u64, executable.into()])
             .map_err(broken("mprotect"))?;
     }
     let mut gates = Vec::new();
     for _ in 0..SITES {
-        let page = pages(1)?;
+        let page = map_pages(1)?;
         // SAFETY: a newly mapped page, which is executable from here on.
         gates.push(unsafe { arch::copy_gate(page) });
         protect(page, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     }
-    arch::slide_selector().store(address(&SELECTOR), Ordering::SeqCst);
+    arch::sled_selector().store(address(&SELECTOR), Ordering::SeqCst);
     let regs: Vec<Registers> = (0..CALLS).map(|_| touch()).collect();
     // There is no allowed range, so the handler's return is executed because of ALLOW only.
     handle_returning(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
-    forget();
+    reset_dispatches();
     accepted(EXCLUSIVE, 0, 0, address(&SELECTOR))?;
     for (site, gate) in gates.iter().enumerate() {
         for (call, regs) in regs.iter().enumerate() {
@@ -267,18 +270,18 @@ pub(crate) fn rewriter() -> Check {
             let after = SELECTOR.load(Ordering::SeqCst);
             flip(ALLOW);
             let what = format!("call {call} at site {site}");
-            equal(&format!("selector behind {what}"), after, BLOCK)?;
+            equal(&format!("selector after {what}"), after, BLOCK)?;
             equal(&format!("effect of {what}"), touched(), true)?;
             equal(&format!("result of {what}"), got.result(), 0o022)?;
             for reg in
                 Reg::ARGUMENTS.into_iter().chain(Reg::preserved()).filter(|reg| *reg != Reg::Sp)
             {
-                equal_hex(&format!("{reg:?} behind {what}"), got[reg], regs[reg])?;
+                equal_hex(&format!("{reg:?} after {what}"), got[reg], regs[reg])?;
             }
             equal(&format!("SIGSYS handled by {what}"), dispatches() as usize, site + 1)?;
         }
     }
     disarm()?;
-    let calls = arch::slide_calls().load(Ordering::SeqCst);
-    equal("calls over the slide", calls, CALLS * SITES as u64)
+    let calls = arch::sled_calls().load(Ordering::SeqCst);
+    equal("calls over the sled", calls, CALLS * SITES as u64)
 }

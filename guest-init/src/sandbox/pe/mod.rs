@@ -65,7 +65,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Most bytes of a program in memory.
+/// Maximum number of bytes of a program in memory.
 const MAX_SIZE: u64 = program_memory::IMAGE;
 
 const AMD64: u16 = 0x8664;

@@ -306,7 +306,7 @@ fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Optio
     }
     let mut registers = Registers::start(entry, stack.end - arch::NT_FIRST_FRAME);
     registers[arch::NT_FIRST_ARGUMENT] = argument;
-    if let Some(reg) = arch::NT_BLOCK {
+    if let Some(reg) = arch::NT_TEB {
         registers[reg] = block;
     }
     call.set_start(thread, registers, block, block + SELECTOR);

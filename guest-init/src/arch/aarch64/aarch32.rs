@@ -10,16 +10,16 @@ const HEADERS: u32 = 52 + 32;
 const LENGTH: u32 = 0x2000;
 
 /// Bytes that the program writes to descriptor 1 at its end: an address, then its records.
-pub const NARROW_BOARD: usize = 0x200;
+pub const AARCH32_OUTPUT: usize = 0x200;
 /// The addresses after its system call instructions, in ARM and in Thumb state.
-pub const NARROW_AFTER: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
+pub const AARCH32_AFTER: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
 /// The registers of these calls, r0 to r12 and r0 to r7: `umask(0x5f)`.
-pub const NARROW_PATTERNS: [&[u32]; 2] = [
+pub const AARCH32_PATTERNS: [&[u32]; 2] = [
     &[0x5f, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 60, 0xa8, 0xa9, 0xaa, 0xab, 0xac],
     &[0x5f, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 60],
 ];
 /// `si_arch` of its calls (`AUDIT_ARCH_ARM`).
-pub const NARROW_AUDIT_ARCH: u32 = 0x4000_0028;
+pub const AARCH32_AUDIT_ARCH: u32 = 0x4000_0028;
 
 /// The program handles SIGSYS without a restorer, and arms with its first instructions as the range.
 /// Then it issues three calls: with BLOCK in ARM and in Thumb state, and with ALLOW in ARM state. It
@@ -139,7 +139,7 @@ const CODE: [u32; 100] = [
 
 /// The program as an ELF file.
 #[must_use]
-pub fn narrow_program() -> Vec<u8> {
+pub fn aarch32_program() -> Vec<u8> {
     let size = HEADERS + 4 * u32::try_from(CODE.len()).unwrap_or(0);
     let mut image = Vec::new();
     image.extend_from_slice(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0");

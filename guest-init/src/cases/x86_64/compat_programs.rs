@@ -6,7 +6,7 @@ use super::compat::{self, Program, RESTORER, SIGINFO};
 use crate::arch;
 use crate::arch::compat as program;
 use crate::arch::compat::number as compat_number;
-use crate::arch::compat::{Order, Registers as Narrow};
+use crate::arch::compat::{Registers as CompatRegisters, Request};
 use crate::case::Check;
 use crate::cases::ptrace::{STRANGE, armed};
 use crate::cases::siginfo::describes;
@@ -19,43 +19,44 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(crate) fn range_across_compat_limit() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let child = Program::start()?;
-    child.write(|board| board.head.reaction = ALLOW.into());
+    child.write(|shared| shared.head.reaction = ALLOW.into());
     // With 32-bit arithmetic the second range would contain the whole program.
     let ranges = [(0xffff_f000, 0x2000), (0xf000_0000, 0x2000_0000), (1, u32::MAX)];
-    let mut orders = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER)];
+    let mut requests = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER)];
     for (start, length) in ranges {
         let call = program::Registers::call(UMASK, &[0o22]);
-        orders.push(compat::arm_range(start, length));
-        orders.push(program::Order::new(program::gate(), BLOCK, call));
+        requests.push(compat::arm_range(start, length));
+        requests.push(program::Request::new(program::gate(), BLOCK, call));
     }
     // The length does not wrap either.
-    orders.push(compat::arm_range(0xffff_f000, 0));
-    let done = child.obey(&orders)?;
+    requests.push(compat::arm_range(0xffff_f000, 0));
+    let done = child.run(&requests)?;
     for (pair, (start, length)) in done[1..].chunks(2).zip(ranges) {
         let place = format!("range {start:#x}+{length:#x}");
-        equal(&format!("prctl with {place}"), pair[0].behind.ax, 0)?;
-        let dispatched = pair[1].behind.ax == UMASK;
+        equal(&format!("prctl with {place}"), pair[0].after.ax, 0)?;
+        let dispatched = pair[1].after.ax == UMASK;
         equal(&format!("{place} dispatches a call"), dispatched, start != 1)?;
     }
-    equal("prctl with no range", done[7].behind.ax.cast_signed(), -libc::EINVAL)?;
+    equal("prctl with no range", done[7].after.ax.cast_signed(), -libc::EINVAL)?;
     equal("SIGSYS handled", child.signals(), 2)
 }
 
 pub(crate) fn siginfo_arch() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     arm()?;
     describes(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
 }
 
 pub(crate) fn siginfo_layout() -> Check {
     let child = Program::start()?;
-    child.write(|board| board.head.reaction = ALLOW.into());
+    child.write(|shared| shared.head.reaction = ALLOW.into());
     let numbers = [program::number::GETPID, 0, 0x7fff_ffff, 0xffff_ffff];
-    let mut orders = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER), compat::arm_inside()];
-    orders.extend(numbers.map(|number| {
-        program::Order::new(program::gate(), BLOCK, program::Registers::call(number, &[]))
+    let mut requests =
+        vec![compat::handle_sigsys(&child, SIGINFO | RESTORER), compat::arm_inside()];
+    requests.extend(numbers.map(|number| {
+        program::Request::new(program::gate(), BLOCK, program::Registers::call(number, &[]))
     }));
-    child.obey(&orders)?;
+    child.run(&requests)?;
     equal("SIGSYS handled", child.signals(), 4)?;
     for (index, number) in numbers.into_iter().enumerate() {
         compat::describes(&child.seen(index)?, program::gate_after(), number)?;
@@ -64,7 +65,7 @@ pub(crate) fn siginfo_layout() -> Check {
 }
 
 pub(crate) fn tracer() -> Check {
-    handle(keep)?;
+    handle(noop)?;
     let longer = Config { length: inside_length() + 16, ..armed() };
     // The tracee is a child of the process that executes the 32-bit program.
     let program = Program::start_after(|| {
@@ -77,7 +78,7 @@ pub(crate) fn tracer() -> Check {
             pause_for_tracer();
             let got = arch::gate().issue(&regs);
             flip(ALLOW);
-            code(!touched() && got.result() == libc::SYS_umask)
+            exit_code(!touched() && got.result() == libc::SYS_umask)
         })?;
         set_mark(0, u64::from(tracee.pid.cast_unsigned()));
         Ok(())
@@ -103,9 +104,12 @@ pub(crate) fn tracer() -> Check {
     let (invalid, fault) = (-libc::EINVAL, -libc::EFAULT);
     let stops = i32::try_from(pid).unwrap_or(0);
     // The request arms the tracee and not the tracer, whose own call is executed.
-    let own =
-        Order::new(crate::arch::compat::gate(), BLOCK, Narrow::call(compat_number::GETPID, &[]));
-    let (orders, due): (Vec<_>, Vec<_>) = [
+    let own = Request::new(
+        crate::arch::compat::gate(),
+        BLOCK,
+        CompatRegisters::call(compat_number::GETPID, &[]),
+    );
+    let (requests, due): (Vec<_>, Vec<_>) = [
         (get(CONFIG_SIZE, first), 0),
         (get(CONFIG_SIZE - 1, first), invalid),
         (set(CONFIG_SIZE + 1, good), invalid),
@@ -126,15 +130,15 @@ pub(crate) fn tracer() -> Check {
     ]
     .into_iter()
     .unzip();
-    let done = program.obey(&orders)?;
-    let got: Vec<_> = done.iter().map(|order| order.behind.ax.cast_signed()).collect();
+    let done = program.run(&requests)?;
+    let got: Vec<_> = done.iter().map(|request| request.after.ax.cast_signed()).collect();
     equal("results of the tracer's calls", got, due)?;
     equal("configuration read", program.get::<Config>(8), armed())?;
     equal("configuration read after setting", program.get::<Config>(17), STRANGE)?;
     equal("configuration read after setting", program.get::<Config>(9), longer)?;
-    let end_of = |slot| Change::from_status(program.get(slot)).to_string();
-    equal("the tracee", end_of(14), Change::Stopped(libc::SIGSYS).to_string())?;
-    equal("the tracee", end_of(15), Change::Exited(0).to_string())?;
+    let child_change = |slot| Change::from_status(program.get(slot)).to_string();
+    equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
+    equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
@@ -145,11 +149,11 @@ pub(crate) fn tracee() -> Check {
     let inside = program::inside();
     for high in [0, 1 << 32] {
         let child = Program::start()?;
-        child.write(|board| board.head.reaction = ALLOW.into());
+        child.write(|shared| shared.head.reaction = ALLOW.into());
         let tracee = Tracee::seize(child.pid())?;
         let config = Config {
             mode: EXCLUSIVE,
-            selector: program::BOARD.into(),
+            selector: program::SHARED.into(),
             offset: high + u64::from(inside.start),
             length: u64::from(inside.end - inside.start),
         };
@@ -158,15 +162,16 @@ pub(crate) fn tracee() -> Check {
             equal("configuration", tracee.config()?, config)?;
         }
         equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-        let call = |gate, selector| Order::new(gate, selector, Narrow::call(UMASK, &[0o22]));
-        let done = child.obey(&[
+        let call =
+            |gate, selector| Request::new(gate, selector, CompatRegisters::call(UMASK, &[0o22]));
+        let done = child.run(&[
             compat::handle_sigsys(&child, SIGINFO | RESTORER),
             call(program::inside_gate(), BLOCK),
             call(program::gate(), BLOCK),
             call(program::gate(), ALLOW),
         ])?;
         // With 32 more bits the range is one that a 32-bit program has no address in.
-        let dispatched = [1, 2, 3].map(|index| done[index].behind.ax == UMASK);
+        let dispatched = [1, 2, 3].map(|index| done[index].after.ax == UMASK);
         equal("calls dispatched", dispatched, [high != 0, true, false])?;
         equal("SIGSYS handled", child.signals(), 1 + u32::from(high != 0))?;
     }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Runs `git bisect` on a [`History`].
 //!
 //! The caller records the marks. After an interruption, the caller begins a new bisection and sets the

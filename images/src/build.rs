@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Configures and builds a kernel in a build slot, and stores the image in the cache.
 //!
 //! A build slot is the `O=` directory of one source, configuration and compiler. It stays in the

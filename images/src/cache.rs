@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The cache: kernel sources, mirrors, build slots and images, shared by all runs of one user.
 //!
 //! ```text

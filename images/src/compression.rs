@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Compression formats of kernels, modules and packages.
 
 use std::io::{self, BufReader, Cursor, Read};

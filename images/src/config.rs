@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The kernel's configuration: merges fragments into tinyconfig, and checks the final .config.
 
 use std::collections::HashSet;

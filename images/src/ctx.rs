@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The context that functions of this crate share: the cache, the network and the caller's monitor.
 
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The owner of files in the cache. Under sudo, it is the user who called sudo.
 
 use std::os::unix::fs::MetadataExt as _;

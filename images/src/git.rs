@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! git commands that only read a user's repository.
 
 use std::path::Path;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! SHA-256 digests as text.
 
 use std::fs::File;

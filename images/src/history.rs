@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Builds commits of the user's git repository one after the other, for bisections.
 //!
 //! The user's repository is only read: no worktree, ref or object is added to it. A bare repository

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Recognises the format of kernel images, and checks that they are not truncated.
 
 use std::fs::File;

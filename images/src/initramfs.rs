@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Packs an initramfs: a cpio archive in the "new ASCII" format that the kernel unpacks
 //! (Documentation/driver-api/early-userspace/buffer-format.rst, `do_header()` in init/initramfs.c).
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Lists the pinned kernels, the entries of the cache and the distribution's kernels; prunes the
 //! cache.
 

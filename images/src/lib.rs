@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Builds, unpacks or finds the kernel that a `KERNEL=` reference names, and packs an initramfs. This
 //! crate knows nothing of VMs.
 //!

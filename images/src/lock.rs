@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! File locks (flock(2)) on the entries of the cache.
 
 use std::fs::{self, File, TryLockError};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Reads a kernel's release from its top Makefile.
 
 use std::fs;

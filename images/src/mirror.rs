@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A mirror of a user's source tree, updated by copying only the files that changed.
 //!
 //! The tree is only read. A file with unchanged content keeps its mtime in the mirror, even if its

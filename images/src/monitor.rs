@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Progress reports to the caller, and the caller's interrupt.
 
 use std::os::fd::BorrowedFd;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Network settings of this process: the address of the upstream archive, and its availability.
 
 use std::sync::OnceLock;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Missing tools, and the packages of distributions that contain them.
 
 /// A missing tool.

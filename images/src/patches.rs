@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The patches of pinned kernels and those of `PATCHES=`. They are applied in the mirror of a source,
 //! never in the source itself.
 

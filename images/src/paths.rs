@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Paths that users type, and directory names for the cache.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The pinned kernels, from the embedded table `kernel-config/kernels.toml`.
 
 use std::collections::BTreeMap;

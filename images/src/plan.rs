@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Plans the steps from a request to a kernel image, and executes them.
 
 use crate::build::Options;

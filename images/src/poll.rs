@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Waits for readable descriptors with poll(2).
 
 use std::io;

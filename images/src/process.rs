@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Runs child processes with a clean environment and in their own process group. They are killed when
 //! this process dies.
 

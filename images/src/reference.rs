@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Parses the text after `KERNEL=`.
 
 use std::fs;

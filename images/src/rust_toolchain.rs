@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A Rust compiler with the standard library of another architecture, unpacked from the distribution's
 //! packages into the cache. It is used on machines without rustup, and nothing is installed.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds the source files of a kernel tree, without build products and editors' files.
 
 use std::ffi::OsStr;

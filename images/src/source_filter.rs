@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The parts of a kernel tree that a build for an architecture does not read. These parts, half of the
 //! bytes and a third of the files, are neither unpacked nor mirrored.
 

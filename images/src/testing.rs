@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A fixture for unit tests of the whole pipeline from request to image. The source tree is not Linux:
 //! its small Makefile has the targets and prints the lines that sudbox relies on. The end-to-end
 //! tests build real kernels.

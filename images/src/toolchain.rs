@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The compiler of a kernel build, and the tools that builds need.
 
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Builds a kernel from a user's source tree. Only reads the tree.
 
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The request for a kernel, and the results: a kernel image or a tree of selftests.
 
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Kernel version numbers in the syntax of tags, tarballs and packages.
 
 use std::fmt;

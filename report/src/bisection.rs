@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The result of a bisection.
 
 use serde::Serialize;
@@ -57,11 +56,11 @@ pub struct Bisection {
     pub sudbox: String,
     /// The exit code.
     pub exit_code: u8,
-    /// The first changed commit; or all that may be it, if the others cannot be judged.
+    /// The first changed commit; several if commits between them could not be judged.
     pub commits: Vec<BisectedCommit>,
     /// The cases whose change was sought.
     pub sought: Vec<SoughtCase>,
-    /// The commits that were judged: the good end, the bad end, then the steps in their order.
+    /// The judged commits: the good end, the bad end, then the steps in order.
     pub steps: Vec<BisectionStep>,
     /// The folder with the reports of each step.
     pub folder: String,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Selects the most informative lines of a console.
 
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
 
-/// Rank of a line; 0 is the most informative.
+/// Rank of a console line; 0 is the most informative.
 fn rank(line: &str) -> u8 {
     const HEADLINES: [&str; 14] = [
         "Kernel panic",
@@ -22,7 +21,7 @@ fn rank(line: &str) -> u8 {
         CONSOLE_NO_HOST,
         CONSOLE_PROBLEM,
     ];
-    // The unwinder puts a question mark before frames that it is not sure of.
+    // The unwinder marks uncertain frames with a question mark.
     let frame = line.contains("+0x") && line.contains("/0x");
     if HEADLINES.iter().any(|h| line.contains(h)) {
         0
@@ -44,7 +43,7 @@ fn rank(line: &str) -> u8 {
     }
 }
 
-/// The most informative of `lines`, at most `limit`, in their order, and the number left out.
+/// The `limit` most informative lines in their original order, and the number of the others.
 pub(crate) fn most_informative(lines: &[String], limit: usize) -> (Vec<&str>, usize) {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by_key(|&i| (rank(&lines[i]), i));

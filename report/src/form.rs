@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The forms in which a report can be written.
 
 use crate::terminal::Screen;
 
-/// One form of the report on a `T`: a file of this crate and a row in [`Report::FORMS`].
+/// A form of the report on a `T`: a file of this crate and a row of [`Report::FORMS`].
 pub struct Form<T: 'static> {
     /// Name on the command line (`--format`).
     pub name: &'static str,
     /// One line of help.
     pub about: &'static str,
-    /// Name of the file that holds this form in the folder of a run.
+    /// Name of the file with this form in the report folder of a run.
     pub file_name: &'static str,
-    /// Writes the report. Only forms for people look at the screen.
+    /// Renders the report. Only forms for people depend on the screen.
     pub render: fn(&T, Screen) -> String,
 }
 
@@ -22,9 +21,9 @@ impl<T> std::fmt::Debug for Form<T> {
     }
 }
 
-/// A result that can be written in several forms.
+/// A result that can be rendered in several forms.
 pub trait Report: Sized + 'static {
-    /// The forms. The first is the one for people and the default.
+    /// The list of forms. The first one, for people, is the default.
     const FORMS: &'static [Form<Self>];
 
     /// The form with this name.

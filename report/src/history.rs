@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Outcomes of cases over time, by kernel.
 //!
-//! A verdict is one [`Entry`], a line of JSON in a file that only grows at its end. [`History`] selects
-//! from the entries and finds flaky cases: those with different outcomes on the same image and machine.
+//! Each verdict adds an [`Entry`], a line of JSON, to a file. [`History`] selects from the entries and
+//! finds flaky cases: those with different outcomes on the same image and machine.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::form::{Form, Report};
 use crate::forms::json::pretty;
-use crate::terminal::{Colour, Screen, Sheet};
+use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::{Outcome, Verdict, text};
 
 /// The outcomes of one verdict.
@@ -22,14 +21,14 @@ pub struct Entry {
     pub kernel: String,
     /// Identity of the image.
     pub image: String,
-    /// Machine, processor and options: the same image may answer differently on another machine.
+    /// Machine, processor and options, because outcomes may depend on them.
     pub machine: String,
     /// Ids of the cases by outcome.
     pub outcomes: BTreeMap<Outcome, Vec<String>>,
 }
 
 impl Entry {
-    /// The entry for a verdict; `None` if no case of it ended.
+    /// The entry for a verdict; `None` if the verdict has no cases.
     #[must_use]
     pub fn of(verdict: &Verdict) -> Option<Entry> {
         let mut outcomes: BTreeMap<Outcome, Vec<String>> = BTreeMap::new();
@@ -39,7 +38,7 @@ impl Entry {
         let kernel = &verdict.kernel;
         let words = [&kernel.release, &kernel.arch, &kernel.flavour].map(|word| text::line(word));
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        // Without the reason for this machine, which holds times.
+        // Without the reason for the choice of the machine, which contains times.
         let machine = verdict.machine.split(": ").next().unwrap_or_default();
         let processor = verdict.guest.get(1).map_or("", String::as_str);
         (!outcomes.is_empty()).then(|| Entry {
@@ -60,8 +59,7 @@ impl Entry {
         serde_json::to_string(self).expect("strings only") + "\n"
     }
 
-    /// The entries of a file. Lines that are not entries, such as one that a full disk cut off, are left
-    /// out.
+    /// Parses the entries of a file. Skips invalid lines, such as a truncated one.
     #[must_use]
     pub fn read(text: &str) -> Vec<Entry> {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -98,7 +96,7 @@ pub struct Flake {
 }
 
 impl Flake {
-    /// The outcomes with their numbers, as in `1 fail, 12 pass`.
+    /// The number of runs by outcome, as in `1 fail, 12 pass`.
     #[must_use]
     pub fn counts(&self) -> String {
         let counts = self.outcomes.iter();
@@ -114,7 +112,7 @@ impl Flake {
 pub struct CaseHistory {
     /// Id of the case.
     pub id: String,
-    /// The outcomes, the oldest first.
+    /// The outcomes, oldest first.
     pub points: Vec<Point>,
     /// The images on which the case is flaky.
     pub flaky: Vec<Flake>,
@@ -131,7 +129,7 @@ pub struct History {
 }
 
 impl History {
-    /// The history of the cases whose ids are selected, from entries in the order of time.
+    /// The history of the selected cases, from entries in chronological order.
     #[must_use]
     pub fn of(entries: &[Entry], is_selected: impl Fn(&str) -> bool) -> History {
         let mut ids: Vec<&String> = entries
@@ -190,12 +188,12 @@ impl Report for History {
     ];
 }
 
-/// The outcomes of each case, those that follow each other on one kernel in one line.
+/// The table: a line for each series of equal outcomes of a case on a kernel.
 fn render(history: &History, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     for case in &history.cases {
-        let id = sheet.paint(Colour::Bold, &text::line(&case.id));
-        sheet.line(&id);
+        let id = writer.paint(Colour::Bold, &text::line(&case.id));
+        writer.line(&id);
         let same = |a: &Point, b: &Point| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
         for points in case.points.chunk_by(same) {
             let (first, last) = (&points[0], &points[points.len() - 1]);
@@ -204,25 +202,25 @@ fn render(history: &History, screen: Screen) -> String {
                 Outcome::Pass => Colour::Green,
                 _ => Colour::Yellow,
             };
-            let word = sheet.paint(colour, &format!("{:<6}", first.outcome.as_str()));
+            let word = writer.paint(colour, &format!("{:<6}", first.outcome.as_str()));
             let when = match points.len() {
                 1 => first.date.clone(),
                 count => format!("{} to {}, {count} times", first.date, last.date),
             };
             let line = text::line(&format!("Linux {}: {when}", first.kernel));
-            sheet.wrapped(&format!("  {word}  "), "            ", &line);
+            writer.wrapped(&format!("  {word}  "), "            ", &line);
         }
         for flake in &case.flaky {
-            let word = sheet.paint(Colour::Red, "FLAKY ");
+            let word = writer.paint(Colour::Red, "FLAKY ");
             let kernel = text::line(&flake.kernel);
             let line = format!("{} on the same image of Linux {kernel}", flake.counts());
-            sheet.wrapped(&format!("  {word}  "), "            ", &line);
+            writer.wrapped(&format!("  {word}  "), "            ", &line);
         }
     }
     if history.cases.is_empty() {
-        sheet.line("no run of these cases is on record");
+        writer.line("no run of these cases is on record");
     }
-    sheet.finish()
+    writer.finish()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The frame of an HTML page: one file that loads nothing. Its content security policy allows its own
-//! style and script, by their digests, and no other.
+//! The frame of a self-contained HTML page. The page's content security policy allows only its own style
+//! and script, by their digests.
 
 use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
@@ -9,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 /// The style of pages about cases.
 pub(crate) const STYLE: &str = include_str!("html_page.css");
 
-/// A whole page. `title` is text. `body` is markup, in which text of a guest must be [`escaped`].
-pub(crate) fn whole(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
+/// A complete page. `title` is plain text. `body` is HTML, in which text of the guest must be
+/// [`escaped`].
+pub(crate) fn page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
     let title = escaped(title);
     let styles = digest(style);
     let scripts = script.map(|text| format!(" script-src '{}';", digest(text))).unwrap_or_default();
@@ -34,12 +34,12 @@ pub(crate) fn whole(title: &str, style: &str, script: Option<&str>, body: &str) 
     )
 }
 
-/// Text as HTML between tags.
+/// Escapes text for HTML, for use between tags.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The digest of a style or script as a content security policy names it: `sha256-` and base64.
+/// The digest of a style or script for a content security policy: `sha256-` and base64.
 fn digest(text: &str) -> String {
     format!("sha256-{}", Base64::encode_string(&Sha256::digest(text)))
 }

@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Decides what a verdict amounts to, and the exit code that says so.
+//! Decides the overall result of a verdict, and its exit code.
 
 use crate::verdict::{CaseReport, Coverage, Outcome, Verdict};
 
-/// Id of the case that the kernel boots as far as guest-init.
+/// Id of the case that checks whether the kernel boots until guest-init.
 pub const BOOT_CASE: &str = "boot/reaches-init";
 
-/// The result that a verdict amounts to.
+/// The overall result of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// Every selected case ended as expected.
     Kept,
-    /// This many cases failed, crashed or hung.
+    /// The number of cases that failed, crashed or hung.
     Broken(usize),
-    /// No promise is broken, but with `--strict` this many cases (`fixed`, `unmet`) are not as expected.
+    /// With `--strict`, if no promise is broken: the number of cases that are `fixed` or `unmet`.
     Surprised(usize),
-    /// The kernel cannot be judged: why, in one sentence.
+    /// The kernel cannot be judged, with the reason in one sentence.
     NotJudged(String),
 }
 
 impl Judgement {
-    /// Judges.
+    /// The judgement on a verdict.
     #[must_use]
     pub fn of(verdict: &Verdict) -> Judgement {
         let boot = verdict.cases.iter().find(|case| case.id == BOOT_CASE);
         let boot_failure = boot.filter(|case| case.outcome.is_failure());
         match (&verdict.unjudged, boot_failure) {
-            // Booting was the question, so this is the answer, whatever else is unknown.
+            // If booting was selected, a failure to boot is a broken promise like any other.
             (_, Some(_)) if verdict.boot_selected => {}
             (Some(reason), _) => return Judgement::NotJudged(reason.clone()),
             (None, Some(case)) => {
@@ -52,8 +51,8 @@ impl Judgement {
         }
     }
 
-    /// Exit code of `sudbox run`, as `git bisect run` understands it: 0 is good, 1 is bad, 125 is to be
-    /// skipped. The codes from 128 on, for which there is no verdict, are the caller's.
+    /// Exit code of `sudbox run`, in the convention of `git bisect run`: 0 is good, 1 bad, 125 skip. The
+    /// caller has codes from 128 on for errors without a verdict.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -63,8 +62,8 @@ impl Judgement {
         }
     }
 
-    /// The judgement on a kernel in which nothing unexpected was found, in words: it claims that every
-    /// promise is kept only if every promise that the kernel offers was tested.
+    /// The words for `Kept`. They claim that every promise is kept only if every promise that the kernel
+    /// offers was tested.
     #[must_use]
     pub(crate) fn claim(coverage: &Coverage) -> String {
         match (coverage.is_complete(), coverage.known) {
@@ -75,7 +74,7 @@ impl Judgement {
         }
     }
 
-    /// One word for scripts.
+    /// The name of the judgement in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -86,7 +85,7 @@ impl Judgement {
         }
     }
 
-    /// Why the kernel cannot be judged, if it cannot.
+    /// The reason of `NotJudged`.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -96,8 +95,8 @@ impl Judgement {
     }
 }
 
-/// Whether `case` is the failed boot case of a verdict for which booting was not selected. It is then
-/// the reason why the kernel cannot be judged, and not a broken promise.
+/// Whether `case` is the failed boot case of a verdict for which it was not selected. Then it is the
+/// reason why the kernel cannot be judged, and not a broken promise.
 pub(crate) fn is_unselected_boot_failure(case: &CaseReport, verdict: &Verdict) -> bool {
     !verdict.boot_selected && case.id == BOOT_CASE && case.outcome.is_failure()
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The kernels that are pinned, in the cache and on offer.
+//! The list of pinned, cached and offered kernels.
 
 use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::form::{Form, Report};
 use crate::forms::json::pretty;
-use crate::terminal::{Screen, Sheet};
+use crate::terminal::{ReportWriter, Screen};
 use crate::text;
 
 /// A kernel, or a part of the cache.
@@ -18,15 +17,15 @@ pub struct KernelEntry {
     pub name: String,
     /// `pinned`, `pinned, default`, `on offer`, or `cached` and the kind of the cache's entry.
     pub state: String,
-    /// Size in bytes, of an entry of the cache.
+    /// Size in bytes, for an entry of the cache.
     pub bytes: Option<u64>,
-    /// Seconds since it was used last, of an entry of the cache.
+    /// Seconds since the last use, for an entry of the cache.
     pub unused_seconds: Option<u64>,
     /// The package, or the origin of an image.
     pub origin: String,
 }
 
-/// All of them.
+/// The list of kernels and of entries of the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KernelList {
@@ -75,12 +74,12 @@ fn render(list: &KernelList, screen: Screen) -> String {
     }));
     let width = |column: usize| rows.iter().map(|row| text::columns(&row[column])).max();
     let widths: Vec<usize> = (0..5).map(|column| width(column).unwrap_or(0)).collect();
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| text::fill(cell, width + 2));
-        sheet.line(cells.collect::<String>().trim_end());
+        writer.line(cells.collect::<String>().trim_end());
     }
-    sheet.finish()
+    writer.finish()
 }
 
 /// A size in the binary unit that fits, such as `5.0 MiB`.

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Turns results into reports. Does no I/O.
 //!
-//! A [`Verdict`] is the result of judging one kernel, a [`matrix::Matrix`] of many, [`costs::Costs`] and
-//! [`costs::comparison::Comparison`] are the results of measuring. Each implements [`Report`], whose
-//! [`Form`]s are a file and a row each: a table for people, KTAP, JUnit, JSON, KCIDB, HTML.
+//! A [`Verdict`] is the result of judging one kernel, a [`matrix::Matrix`] that of many kernels.
+//! [`costs::Costs`] and [`costs::comparison::Comparison`] are results of measuring. Each implements
+//! [`Report`] and has several [`Form`]s, such as a table, KTAP, JUnit, JSON, KCIDB and HTML. A form is a
+//! file and a row in the list of forms.
 //!
 //! [`runs::RunList`] and [`history::History`] are about earlier runs, [`kernels::KernelList`] is about
 //! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits.
 //!
-//! [`judgement`] decides what a verdict amounts to and the exit code. [`status_map`] translates outcomes
-//! into the words of other tools. [`text`] makes harmless what a guest printed.
+//! [`judgement`] decides the result of a verdict and the exit code. [`status_map`] translates outcomes
+//! into the results of other tools' formats. [`text`] escapes text of the guest.
 
 pub mod bisection;
 mod console_excerpt;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The abilities of this machine, and what it lacks.
+//! The abilities of this machine, and its missing tools.
 
 use serde::Serialize;
 
 use crate::form::{Form, Report};
 use crate::forms::json::pretty;
-use crate::terminal::{Screen, Sheet};
+use crate::terminal::{ReportWriter, Screen};
 
 /// The abilities of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,13 +19,13 @@ pub struct MachineReport {
     pub cpus: usize,
     /// Path of the cache, or why it cannot be used.
     pub cache: String,
-    /// Whether /dev/kvm runs kernels, and why not.
+    /// Whether /dev/kvm runs kernels; if not, the reason.
     pub kvm: String,
     /// Time that the probe of KVM took, in microseconds.
     pub kvm_micros: u64,
     /// The steps of the probe of KVM.
     pub kvm_steps: Vec<String>,
-    /// Version of QEMU, or what its absence means.
+    /// Version of QEMU; if it is missing, what that means.
     pub qemu: String,
     /// The machine that kernels run on by default.
     pub machine: String,
@@ -51,21 +50,21 @@ impl Report for MachineReport {
 }
 
 fn render(machine: &MachineReport, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
-    sheet.labelled("sudbox", &machine.sudbox);
-    sheet.labelled("CPUs", &machine.cpus.to_string());
-    sheet.labelled("cache", &machine.cache);
+    let mut writer = ReportWriter::new(screen);
+    writer.labelled("sudbox", &machine.sudbox);
+    writer.labelled("CPUs", &machine.cpus.to_string());
+    writer.labelled("cache", &machine.cache);
     let (whole, tenth) = (machine.kvm_micros / 1000, machine.kvm_micros % 1000 / 100);
-    sheet.labelled("KVM", &format!("{}; {whole}.{tenth} ms", machine.kvm));
+    writer.labelled("KVM", &format!("{}; {whole}.{tenth} ms", machine.kvm));
     for step in &machine.kvm_steps {
-        sheet.labelled("", step);
+        writer.labelled("", step);
     }
-    sheet.labelled("QEMU", &machine.qemu);
-    sheet.labelled("machine", &machine.machine);
+    writer.labelled("QEMU", &machine.qemu);
+    writer.labelled("machine", &machine.machine);
     let ccache = if machine.ccache { "there" } else { "not there; builds work without it" };
-    sheet.labelled("ccache", ccache);
+    writer.labelled("ccache", ccache);
     let missing = machine.missing.join(", ");
-    sheet.labelled("missing", if missing.is_empty() { "nothing" } else { &missing });
-    sheet.labelled("install", machine.install.as_deref().unwrap_or_default());
-    sheet.finish()
+    writer.labelled("missing", if missing.is_empty() { "nothing" } else { &missing });
+    writer.labelled("install", machine.install.as_deref().unwrap_or_default());
+    writer.finish()
 }

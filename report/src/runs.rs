@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Summaries of earlier runs, and the list of them.
+//! Summaries of earlier runs, and the list of runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +9,10 @@ use crate::form::{Form, Report};
 use crate::forms::json::pretty;
 use crate::judgement::Judgement;
 use crate::matrix::Matrix;
-use crate::terminal::{Colour, Screen, Sheet};
+use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::{Kernel, Verdict, text};
 
-/// Name of the file in the folder of a run that holds its [`Summary`].
+/// Name of the file with the [`Summary`] in the folder of a run.
 pub const SUMMARY_FILE: &str = "summary.json";
 
 /// The kind of a run.
@@ -54,13 +53,13 @@ pub struct Summary {
     pub kernel: String,
     /// The result in words.
     pub result: String,
-    /// The exit code that the result amounts to.
+    /// The exit code of the run.
     pub exit_code: u8,
 }
 
 impl Summary {
-    /// Whether the folder of the run stays until it is pruned. That of another run goes when there are
-    /// enough newer ones.
+    /// Whether the folder of the run is kept until the user prunes it. Folders of other runs are removed
+    /// when there are enough newer ones.
     #[must_use]
     pub fn stays(&self) -> bool {
         self.kind == Kind::Matrix || self.exit_code != 0
@@ -73,6 +72,7 @@ pub trait Summarised {
     fn summary(&self) -> Summary;
 }
 
+/// Release (or reference), architecture and flavour of a kernel.
 fn name(kernel: &Kernel) -> String {
     let first = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let words = [first, &kernel.arch, &kernel.flavour];
@@ -137,22 +137,22 @@ impl Summarised for Comparison {
     }
 }
 
-/// A run that left a folder.
+/// A run with a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
-    /// Its number: 1 is the newest.
+    /// The number in the list; 1 is the newest run.
     pub number: usize,
     /// Start of the run in UTC, as in `2026-11-29 19:43`.
     pub date: String,
     /// The folder.
     pub folder: String,
-    /// The summary; a run that left no report has none.
+    /// The summary, if the run left a report.
     #[serde(flatten)]
     pub summary: Option<Summary>,
 }
 
-/// The runs that left folders, the newest first.
+/// The runs with folders, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunList {
@@ -183,7 +183,7 @@ impl RunList {
 }
 
 fn render(list: &RunList, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     for run in &list.runs {
         let (kind, code, words) = match &run.summary {
             None => ("-", None, "left no report".to_owned()),
@@ -198,12 +198,12 @@ fn render(list: &RunList, screen: Screen) -> String {
             _ => Colour::Yellow,
         };
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let code = sheet.paint(colour, &format!("{code:>3}"));
+        let code = writer.paint(colour, &format!("{code:>3}"));
         let first = format!("{:>3}  {}  {kind:<10} {code}  ", run.number, run.date);
-        sheet.wrapped(&first, "     ", &text::line(&words));
+        writer.wrapped(&first, "     ", &text::line(&words));
     }
     if list.runs.is_empty() {
-        sheet.line("no run has left a report");
+        writer.line("no run has left a report");
     }
-    sheet.finish()
+    writer.finish()
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The published schemas of the JSON forms, `schemas/*.json`, are those of the types that write them.
+//! Checks that the published schemas of the JSON forms, `schemas/*.json`, match the serialised types.
 
 use crate::bisection::Bisection;
 use crate::costs::Costs;
@@ -18,20 +17,21 @@ use schemars::schema_for;
 use serde_json::Value;
 use std::path::Path;
 
-/// The schema of a document, and the published one. `SUDBOX_WRITE_SCHEMAS=1` publishes it.
+/// Checks that the published schema equals `schema`, and returns it. With `SUDBOX_WRITE_SCHEMAS=1`,
+/// publishes `schema` first.
 fn published(name: &str, schema: &schemars::Schema) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{name}.json"));
     let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
     if std::env::var_os("SUDBOX_WRITE_SCHEMAS").is_some() {
         std::fs::write(&file, &text).unwrap();
     }
-    let there = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(there == text, "{} is old: SUDBOX_WRITE_SCHEMAS=1 writes it", file.display());
+    let published = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(published == text, "{} is outdated: SUDBOX_WRITE_SCHEMAS=1 writes it", file.display());
     serde_json::from_str(&text).unwrap()
 }
 
-/// Checks that a real document has the fields that its schema requires, and none that it does not name.
-fn fits<T: Report>(schema: &Value, subject: &T) {
+/// Checks that a rendered document has all required fields of its schema and no unknown ones.
+fn check_fields<T: Report>(schema: &Value, subject: &T) {
     let form = T::form("json").expect("a form for scripts");
     let document: Value = serde_json::from_str(&(form.render)(subject, Screen::FILE)).unwrap();
     let fields = document.as_object().unwrap();
@@ -47,7 +47,7 @@ fn fits<T: Report>(schema: &Value, subject: &T) {
 #[test]
 fn the_published_schemas_are_those_of_the_reports() {
     let schema = published("run", &schema_for!(Document<'_>));
-    fits(&schema, &Verdict::default());
+    check_fields(&schema, &Verdict::default());
     let plan = crate::matrix::Plan {
         sudbox: String::new(),
         command: String::new(),
@@ -56,13 +56,13 @@ fn the_published_schemas_are_those_of_the_reports() {
         cells: Vec::new(),
     };
     let schema = published("matrix", &schema_for!(MatrixDocument<'_>));
-    fits(&schema, &Matrix { plan, shards: None, found: Vec::new() });
+    check_fields(&schema, &Matrix { plan, shards: None, found: Vec::new() });
     let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
     let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
-    fits(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
-    fits(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
-    fits(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
-    fits(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
+    check_fields(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
+    check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
+    check_fields(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
+    check_fields(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
     let schema = published("report-history", &schema_for!(History));
-    fits(&schema, &History::of(&[], |_| true));
+    check_fields(&schema, &History::of(&[], |_| true));
 }

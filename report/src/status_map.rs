@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Translates outcomes into the test results of KTAP, JUnit and KCIDB.
 //!
-//! A fault of the machine is an error or a skip there, never a failed test. A fault of the kernel is a
-//! failed test, also if it took the kernel down.
+//! A fault of the machine becomes an error or a skip, never a failed test. A fault of the kernel becomes a
+//! failed test, even if it crashed the kernel.
 
 use crate::judgement::is_unselected_boot_failure;
 use crate::{CaseReport, Outcome, Verdict};
 
-/// The element that JUnit has for a result.
+/// The child element of a JUnit test case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Junit {
     /// No child element.
@@ -21,12 +20,12 @@ pub enum Junit {
     Skipped,
 }
 
-/// One outcome in the words of the three formats.
+/// The results for one outcome in the three formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     /// KTAP: `ok` or `not ok`.
     pub ktap_ok: bool,
-    /// KTAP: the directive after the hash sign, of those in `Documentation/dev-tools/ktap.rst`.
+    /// KTAP: the directive after the hash sign (`Documentation/dev-tools/ktap.rst`).
     pub ktap_directive: Option<&'static str>,
     /// JUnit: the element.
     pub junit: Junit,
@@ -34,7 +33,7 @@ pub struct Status {
     pub kcidb: &'static str,
 }
 
-/// The status of a kernel that cannot be judged: none of its tests failed, as none was done.
+/// The status of a kernel that cannot be judged: an error, because no test was run.
 pub const NOT_JUDGED: Status =
     Status { ktap_ok: false, ktap_directive: Some("ERROR"), junit: Junit::Error, kcidb: "MISS" };
 
@@ -46,15 +45,15 @@ pub const fn of(outcome: Outcome) -> Status {
         Outcome::Hang => (false, Some("TIMEOUT"), Junit::Failure, "FAIL"),
         Outcome::Fixed | Outcome::Pass => (true, None, Junit::Success, "PASS"),
         Outcome::Unmet | Outcome::Absent => (true, Some("SKIP"), Junit::Skipped, "SKIP"),
-        // As ksft_test_result_xfail() prints it. KCIDB has no such word: there a known bug is a failure
-        // that is linked to an issue.
+        // XFAIL as printed by ksft_test_result_xfail(). KCIDB has no expected failures; there a known bug
+        // is a failure that is linked to an issue.
         Outcome::Known => (true, Some("XFAIL"), Junit::Skipped, "FAIL"),
     };
     Status { ktap_ok, ktap_directive, junit, kcidb }
 }
 
-/// The status for a case of a verdict: by its outcome, unless it is the boot case, was not selected, and
-/// failed.
+/// The status of a case in a verdict: that of its outcome, or [`NOT_JUDGED`] for a failed boot case that
+/// was not selected.
 #[must_use]
 pub fn of_case(case: &CaseReport, verdict: &Verdict) -> Status {
     if is_unselected_boot_failure(case, verdict) { NOT_JUDGED } else { of(case.outcome) }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Lays out reports in lines of text, for a terminal or a file.
+//! Lays out reports as lines of text for a terminal or a file.
 
 use crate::text;
 use std::fmt::Write as _;
 
 /// Column at which the value of a labelled line starts.
 pub(crate) const INDENT: usize = 12;
-/// Most lines that are shown of one labelled value.
+/// Maximum number of lines of one labelled value.
 const VALUE_LINES: usize = 16;
 
-/// The screen or file that a report is laid out for.
+/// Properties of the terminal or file for which a report is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
     colour: bool,
@@ -22,27 +21,27 @@ impl Screen {
     /// A file or pipe: 100 columns, no colour.
     pub const FILE: Screen = Screen { colour: false, width: 100, verbose: false };
 
-    /// A terminal of `width` columns, of which 40 to 200 are used. Whether colour may be used is for
-    /// the caller to find out (`NO_COLOR`).
+    /// A terminal of `width` columns; the layout uses 40 to 200. The caller decides about colour
+    /// (`NO_COLOR`).
     #[must_use]
     pub fn terminal(width: usize, colour: bool) -> Screen {
         Screen { colour, width: width.clamp(40, 200), verbose: false }
     }
 
-    /// The same for a reader who asked for more than the usual.
+    /// The same screen for a verbose report.
     #[must_use]
     pub fn verbose(self) -> Screen {
         Screen { verbose: true, ..self }
     }
 
-    /// Columns.
+    /// The width in columns.
     #[must_use]
     pub fn width(self) -> usize {
         self.width
     }
 }
 
-/// Colours and weights of an ANSI terminal, by their SGR codes.
+/// Colours and bold type, by their SGR codes (ECMA-48, section 8.3.117).
 #[derive(Clone, Copy)]
 pub(crate) enum Colour {
     Bold = 1,
@@ -51,15 +50,15 @@ pub(crate) enum Colour {
     Yellow = 33,
 }
 
-/// A report in lines of text, as it grows.
-pub(crate) struct Sheet {
+/// Builds a report as lines of text.
+pub(crate) struct ReportWriter {
     out: String,
     screen: Screen,
 }
 
-impl Sheet {
-    pub(crate) fn new(screen: Screen) -> Sheet {
-        Sheet { out: String::new(), screen }
+impl ReportWriter {
+    pub(crate) fn new(screen: Screen) -> ReportWriter {
+        ReportWriter { out: String::new(), screen }
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -84,13 +83,13 @@ impl Sheet {
         self.out.push('\n');
     }
 
-    /// Adds escaped text, wrapped: `first` stands before its first line, `others` before the rest.
-    /// `others` is at least as wide as `first`, which may be painted.
+    /// Adds wrapped text, which the caller has escaped. `first` precedes the first line, `others` the
+    /// other lines. `others` is at least as wide as `first`, which may contain colour codes.
     pub(crate) fn wrapped(&mut self, first: &str, others: &str, text: &str) {
         self.wrapped_in(None, first, others, text);
     }
 
-    /// As [`Sheet::wrapped`], in a colour.
+    /// Like [`ReportWriter::wrapped`], in a colour.
     pub(crate) fn wrapped_in(
         &mut self,
         colour: Option<Colour>,
@@ -105,7 +104,7 @@ impl Sheet {
         }
     }
 
-    /// Adds a label and its value, or nothing if the value is empty.
+    /// Adds a label and its value; nothing if the value is empty.
     pub(crate) fn labelled(&mut self, label: &str, value: &str) {
         let width = self.width() - INDENT;
         let pieces: Vec<String> =
@@ -124,7 +123,8 @@ impl Sheet {
         }
     }
 
-    /// Adds a label and lines of a log, each cut to the width.
+    /// Adds a label and lines of a log, each cut to the width of the screen. `left_out` is the number of
+    /// lines that the caller left out.
     pub(crate) fn excerpt<'a>(
         &mut self,
         label: &str,
@@ -152,7 +152,7 @@ impl Sheet {
     }
 }
 
-/// The label of a value's first line, or the space below it.
+/// The label before line 0 of a value, and spaces before the other lines.
 fn label_of(label: &str, line: usize) -> String {
     let label = if line == 0 { format!("  {label}") } else { String::new() };
     format!("{label:<INDENT$}")

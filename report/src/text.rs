@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Escapes and lays out text that a guest chose.
+//! Escapes and lays out text of the guest.
 //!
-//! A guest chooses what its cases log and what its console prints. Unescaped, that text could control
-//! a terminal (escape sequences, bidirectional controls), break XML (characters that XML cannot hold),
-//! forge a line of KTAP, or fill the screen. [`line`] and [`lines`] return printable characters only.
+//! The guest controls the text of logs and of the console. Unescaped, this text could control a terminal
+//! (escape sequences, bidirectional controls), break XML (characters that XML does not allow), forge a
+//! line of KTAP, or fill the screen. [`line`] and [`lines`] return printable characters only.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Longest line that is returned, in characters; how much was cut off is written at its end.
+/// Maximum length of a line in characters. The rest is replaced by its length in bytes.
 pub const MAX_LINE: usize = 1000;
 
-/// One line: line ends and unprintable characters escaped as Rust does (`\u{1b}`), tabs turned into
-/// spaces, cut at [`MAX_LINE`].
+/// Escapes a text into one line: line ends and unprintable characters become Rust escapes (`\u{1b}`), tabs
+/// become spaces, and the line is cut at [`MAX_LINE`].
 #[must_use]
 pub fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_LINE));
@@ -29,8 +28,8 @@ pub fn line(text: &str) -> String {
     }
 }
 
-/// The lines of a text, each escaped by [`line`]. Carriage returns before line ends and empty lines at
-/// both ends are dropped.
+/// The lines of a text, each escaped by [`line`]. Removes carriage returns before line ends, and empty
+/// lines at both ends.
 #[must_use]
 pub fn lines(text: &str) -> Vec<String> {
     text.trim_matches(['\r', '\n']).lines().map(line).collect()
@@ -46,13 +45,13 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// Columns that a line takes on a terminal: wide characters (CJK, emoji) take two.
+/// Width of a line on a terminal in columns; wide characters (CJK, emoji) have two.
 #[must_use]
 pub fn columns(line: &str) -> usize {
     line.width()
 }
 
-/// The longest beginning of `line` that fits `width` columns, and the rest.
+/// Splits a line into the longest prefix of at most `width` columns and the rest.
 fn split_at_column(line: &str, width: usize) -> (&str, &str) {
     let mut used = 0;
     for (at, c) in line.char_indices() {
@@ -64,7 +63,7 @@ fn split_at_column(line: &str, width: usize) -> (&str, &str) {
     (line, "")
 }
 
-/// Cuts an escaped line to `width` columns; a cut line ends with three dots.
+/// Cuts an escaped line to `width` columns. A line that was cut ends with three dots.
 #[must_use]
 pub fn cut(line: &str, width: usize) -> String {
     if columns(line) <= width {
@@ -74,7 +73,7 @@ pub fn cut(line: &str, width: usize) -> String {
     format!("{}{dots}", split_at_column(line, width - dots.len()).0)
 }
 
-/// Fills an escaped line with spaces up to `width` columns, or cuts it there.
+/// Pads an escaped line with spaces to `width` columns, or cuts it.
 #[must_use]
 pub fn fill(line: &str, width: usize) -> String {
     let cut = cut(line, width);
@@ -82,8 +81,7 @@ pub fn fill(line: &str, width: usize) -> String {
     cut + &" ".repeat(spaces)
 }
 
-/// Breaks an escaped line at spaces into pieces of at most `width` columns. A longer word is broken
-/// inside.
+/// Wraps an escaped line at spaces into pieces of at most `width` columns. Splits longer words.
 #[must_use]
 pub fn wrap(line: &str, width: usize) -> Vec<String> {
     let width = width.max(2);
@@ -110,9 +108,8 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
     pieces
 }
 
-/// Breaks a shell command at spaces outside quotes into lines of at most `width` columns. Each line but
-/// the last ends with ` \`, so that the whole can be copied into a shell. A word that is longer than
-/// `width` stays whole.
+/// Wraps a shell command at spaces outside of quotes into lines of at most `width` columns. Each line
+/// except the last ends with ` \`, so that a shell accepts a copy of them. Longer words are not split.
 #[must_use]
 pub fn wrap_command(command: &str, width: usize) -> Vec<String> {
     const CONTINUED: &str = " \\";

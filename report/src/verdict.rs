@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The result of judging one kernel.
 
 use crate::costs::Measured;
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Outcome {
-    /// The kernel died, or reported a fault of its own, while the case ran.
+    /// The kernel crashed, or reported a fault, while the case ran.
     Crash,
     /// The case did not end before its deadline.
     Hang,
@@ -29,7 +28,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, the worst first.
+    /// Every outcome, worst first.
     pub const ALL: [Outcome; 8] = [
         Outcome::Crash,
         Outcome::Hang,
@@ -69,7 +68,7 @@ impl Outcome {
 pub struct Kernel {
     /// The kernel as the user named it.
     pub reference: String,
-    /// `uname -r`, or what is known of it before the kernel has booted.
+    /// The release as `uname -r` prints it; if the kernel did not boot, as far as it is known.
     pub release: String,
     /// Architecture.
     pub arch: String,
@@ -77,7 +76,7 @@ pub struct Kernel {
     pub flavour: String,
     /// Origin of the source or image, with its checksum.
     pub source: String,
-    /// One sentence, if another kernel stands in for the one that was named.
+    /// A note if another kernel stands in for the one that the user named.
     pub stands_in: Option<String>,
 }
 
@@ -87,7 +86,7 @@ pub struct Kernel {
 pub struct Bug {
     /// Id in sudbox's table of bugs.
     pub id: String,
-    /// The fault, and where it can be read.
+    /// The fault, and where it is described.
     pub citation: String,
 }
 
@@ -103,10 +102,10 @@ pub struct CaseReport {
     pub kernel_function: String,
     /// How the case ended.
     pub outcome: Outcome,
-    /// The result that the promise requires; empty where nothing was compared.
+    /// The result that the promise requires; empty if nothing was compared.
     pub expected: String,
-    /// The result of a failure; else the requirement that is not met, the feature that is absent, or the
-    /// recorded bug with its citation.
+    /// The actual result of a failure; for other outcomes the missing requirement, the absent feature, or
+    /// the recorded bug with its citation.
     pub got: String,
     /// The recorded bug, if the outcome is `known` or `fixed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,12 +138,12 @@ pub struct Verdict {
     pub date: String,
     /// The kernel.
     pub kernel: Kernel,
-    /// Backend and accelerator, and why these, in one line.
+    /// Backend and accelerator, and the reason for the choice, in one line.
     pub machine: String,
-    /// Identity of the image that was booted: the same for equal images. Empty if unknown.
+    /// Identity of the booted image, equal for equal images; empty if unknown.
     #[serde(default)]
     pub image: String,
-    /// Options that change what was run, as on the command line; empty if none was given.
+    /// Options of the command line that change what is run; empty if there are none.
     #[serde(default)]
     pub options: String,
     /// Facts that the guest reported: release, CPUs, features of dispatch.
@@ -152,22 +151,22 @@ pub struct Verdict {
     /// Whether `fixed` and `unmet` count as failures (`--strict`).
     #[serde(default)]
     pub strict: bool,
-    /// Whether `boot/reaches-init` was selected: if not, a kernel that does not boot is not judged.
+    /// Whether `boot/reaches-init` was selected. If not, a kernel that does not boot is not judged.
     #[serde(default)]
     pub boot_selected: bool,
-    /// Number of cases that this kernel could be tested with and that were not selected.
+    /// Number of cases that apply to this kernel and were not selected.
     #[serde(default)]
     pub not_selected: usize,
-    /// Why this kernel cannot be judged, in one sentence. Goes with exit code 125.
+    /// Why this kernel cannot be judged, in one sentence (exit code 125).
     pub unjudged: Option<String>,
-    /// The cases, in the order in which they were planned.
+    /// The cases, in the order of the plan.
     pub cases: Vec<CaseReport>,
-    /// Measurements of the cases that measure.
+    /// Measurements of cases that measure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<Measured>,
-    /// VMs that were booted.
+    /// Number of booted VMs.
     pub boots: u32,
-    /// VMs that were restored from the snapshot of a booted one.
+    /// Number of VMs that were restored from the snapshot of a booted one.
     #[serde(default)]
     pub restored: u32,
     /// Milliseconds from the start of the first VM to the end of the last.
@@ -191,7 +190,7 @@ impl Totals {
         Outcome::ALL.into_iter().filter(|outcome| condition(*outcome)).map(|o| self.of(o)).sum()
     }
 
-    /// The outcomes that occurred, the worst first, as in `1 fail, 12 pass`.
+    /// The number of cases by outcome, worst first, as in `1 fail, 12 pass`.
     #[must_use]
     pub fn list(&self) -> String {
         let counts = Outcome::ALL.into_iter().filter(|outcome| self.of(*outcome) > 0);
@@ -201,13 +200,13 @@ impl Totals {
     }
 }
 
-/// The cases behind a verdict, by whether they were tested.
+/// Number of cases by whether they were tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coverage {
     /// Tested, with an outcome that no recorded bug explains.
     pub tested: usize,
-    /// Tested, and failed as a recorded bug says.
+    /// Tested, and failed as a recorded bug predicts.
     pub known: usize,
     /// Not tested, because the kernel does not offer the feature.
     pub absent: usize,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Every form of one verdict, and of a hostile one.
+//! The forms of a verdict with every outcome, and of one with hostile text of the guest.
 
 mod common;
 
@@ -129,17 +128,17 @@ ok 12 range/inclusive-wraps # SKIP absent: inclusive
 "#;
 
 #[test]
-fn the_table_as_it_is() {
+fn the_table_of_every_outcome() {
     assert_eq!(rendered(&every_outcome(), "table"), TABLE);
 }
 
 #[test]
-fn ktap_as_it_is() {
+fn ktap_of_every_outcome() {
     assert_eq!(rendered(&every_outcome(), "ktap"), KTAP);
 }
 
 #[test]
-fn the_table_ends_with_what_it_comes_to() {
+fn the_table_ends_with_the_conclusion() {
     let last = |verdict: &Verdict| {
         rendered(verdict, "table").lines().last().unwrap_or_default().to_owned()
     };
@@ -162,7 +161,7 @@ fn the_table_ends_with_what_it_comes_to() {
 }
 
 #[test]
-fn every_promise_is_claimed_only_if_every_promise_was_tested() {
+fn keeping_every_promise_is_claimed_only_if_all_were_tested() {
     let ends_with = |cases: &[(&str, Outcome, &str)], not_selected, end: &str| {
         let cases = cases.iter().map(|(id, outcome, got)| case(id, *outcome, got)).collect();
         let table = rendered(&Verdict { cases, not_selected, ..Verdict::default() }, "table");
@@ -206,7 +205,7 @@ fn the_table_fits_from_40_to_200_columns() {
 }
 
 #[test]
-fn colour_changes_nothing_but_colour() {
+fn colour_only_adds_colour_codes() {
     let coloured = (Verdict::FORMS[0].render)(&every_outcome(), Screen::terminal(100, true));
     assert!(coloured.contains("\x1b[31mCRASH \x1b[0m \x1b[1mregisters/all-kept\x1b[0m"));
     let mut plain = coloured;
@@ -262,7 +261,7 @@ fn read_junit(xml: &str) -> (Vec<(String, String)>, Vec<String>) {
 }
 
 #[test]
-fn junit_says_of_each_case_how_it_ended() {
+fn junit_has_the_result_of_each_case() {
     let (cases, root) = read_junit(&rendered(&every_outcome(), "junit"));
     let cases: Vec<(&str, &str)> = cases.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert_eq!(
@@ -286,7 +285,7 @@ fn junit_says_of_each_case_how_it_ended() {
 }
 
 #[test]
-fn json_gives_the_verdict_back() {
+fn json_is_read_back_as_the_same_verdict() {
     let verdict = every_outcome();
     let text = rendered(&verdict, "json");
     assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
@@ -300,7 +299,7 @@ fn json_gives_the_verdict_back() {
 }
 
 #[test]
-fn a_kernel_that_is_not_judged_is_an_error_and_no_failure() {
+fn a_kernel_that_is_not_judged_is_an_error_not_a_failure() {
     let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
     let text = rendered(&unbuilt, "ktap");
     assert!(text.ends_with("1..1\nnot ok 1 kernel-can-be-judged # ERROR it does not build\n"));
@@ -313,7 +312,7 @@ fn a_kernel_that_is_not_judged_is_an_error_and_no_failure() {
 }
 
 #[test]
-fn a_boot_that_was_not_selected_fails_nothing() {
+fn a_failed_boot_that_was_not_selected_is_no_failure() {
     let mut dead = every_outcome();
     dead.cases = vec![case("boot/reaches-init", Outcome::Crash, "it panics")];
     let unselected = Verdict { boot_selected: false, ..dead.clone() };
@@ -329,7 +328,7 @@ fn a_boot_that_was_not_selected_fails_nothing() {
     assert!(rendered(&dead, "table").ends_with("BROKEN: 1 of 1\n"));
 }
 
-/// Everything that comes from a guest says something nasty.
+/// A verdict in which every text of the guest contains control characters and markup.
 fn hostile() -> Verdict {
     let nasty = format!(
         "x # SKIP\n# Subtest: y\nok 1 z\nnot ok 2 z\n1..99\nKTAP version 1\n\u{1b}[2J\u{9b}31m\u{202e}\0\u{ffff}\
@@ -349,7 +348,7 @@ fn hostile() -> Verdict {
 }
 
 #[test]
-fn no_form_lets_a_control_character_through() {
+fn no_form_contains_control_characters() {
     let verdict = hostile();
     let unjudged = Verdict { unjudged: verdict.cases[0].got.clone().into(), ..hostile() };
     for verdict in [verdict, unjudged] {
@@ -367,7 +366,7 @@ fn no_form_lets_a_control_character_through() {
 }
 
 #[test]
-fn a_hostile_guest_forges_no_line_of_ktap() {
+fn a_hostile_guest_cannot_forge_a_line_of_ktap() {
     let text = rendered(&hostile(), "ktap");
     let results = |text: &str| -> Vec<String> {
         let results = text.lines().filter(|l| !l.starts_with("# "));
@@ -382,20 +381,20 @@ fn a_hostile_guest_forges_no_line_of_ktap() {
         assert_eq!(line.contains(" # SKIP"), known.contains(" # SKIP"), "{line}");
         assert!(line.matches(" # ").count() <= 1, "{line}");
     }
-    // Where kunit_parser.py would stop reading.
+    // The phrases at which kunit_parser.py stops reading.
     assert!(!text.contains("reboot: System halted"));
     assert!(!text.contains("not syncing: VFS:"));
 }
 
 #[test]
-fn a_hostile_guest_changes_nothing_in_junit() {
+fn a_hostile_guest_does_not_change_junits_structure() {
     let (cases, root) = read_junit(&rendered(&hostile(), "junit"));
     let (expected, expected_root) = read_junit(&rendered(&every_outcome(), "junit"));
     assert_eq!((cases, root), (expected, expected_root));
 }
 
 #[test]
-fn a_hostile_guest_gets_a_bounded_table_and_all_of_json() {
+fn a_hostile_guests_table_is_bounded_and_its_json_complete() {
     let verdict = hostile();
     let text = rendered(&verdict, "table");
     assert!(text.lines().count() < 400, "{}", text.lines().count());

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The forms of many verdicts, and what is merged from shards.
+//! The forms of a matrix, and merging of shards.
 
 mod common;
 
 use common::{case, every_outcome, rendered};
 use proptest::prelude::*;
 use sudbox_report::matrix::{
-    Cell, Found, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
+    Cell, CellResult, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
 };
 use sudbox_report::{Kernel, Outcome, Report as _, Screen, Verdict};
 
@@ -17,12 +16,12 @@ fn cell(kernel: &str) -> Cell {
     Cell { kernel: kernel.into(), arch: "x86_64".into(), flavour: "default".into() }
 }
 
-fn judged(verdict: Verdict) -> Option<Found> {
-    Some(Found::Judged(Box::new(verdict)))
+fn judged(verdict: Verdict) -> Option<CellResult> {
+    Some(CellResult::Judged(Box::new(verdict)))
 }
 
-fn failed(exit_code: u8, reason: &str) -> Option<Found> {
-    Some(Found::Failed { exit_code, reason: reason.into() })
+fn failed(exit_code: u8, reason: &str) -> Option<CellResult> {
+    Some(CellResult::Failed { exit_code, reason: reason.into() })
 }
 
 fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
@@ -34,7 +33,7 @@ fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
     }
 }
 
-fn of(found: Vec<(&str, Option<Found>)>) -> Matrix {
+fn of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
     let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
     let plan = Plan {
         sudbox: "0.1.0".into(),
@@ -111,7 +110,7 @@ FAIL   selector/invalid-value-kills on 6.13, x86_64, default
 "#;
 
 #[test]
-fn the_table_says_what_differs_and_what_was_not_judged() {
+fn the_table_of_a_matrix_has_differences_and_unjudged_kernels() {
     let table = rendered(&sample(), "table");
     assert_eq!(table, TABLE, "{table}");
     let colourful = (Matrix::FORMS[0].render)(&sample(), Screen::terminal(100, true));
@@ -120,7 +119,7 @@ fn the_table_says_what_differs_and_what_was_not_judged() {
 
 #[test]
 fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
-    let code = |found: Vec<Option<Found>>| {
+    let code = |found: Vec<Option<CellResult>>| {
         of(found.into_iter().map(|found| ("6.12", found)).collect()).exit_code()
     };
     let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
@@ -135,7 +134,7 @@ fn a_broken_promise_is_the_worst_and_then_the_highest_code() {
 }
 
 #[test]
-fn only_kernels_that_were_judged_and_differ_in_one_thing_are_compared() {
+fn only_judged_neighbours_that_differ_in_one_part_are_compared() {
     let mut matrix = of(vec![
         ("6.1", judged(verdict(&[("a/b", Outcome::Absent), ("a/c", Outcome::Pass)]))),
         ("6.2", judged(verdict(&[]))),
@@ -151,7 +150,10 @@ fn only_kernels_that_were_judged_and_differ_in_one_thing_are_compared() {
     assert_eq!(places, [(0, 2), (3, 4)]);
     assert_eq!(found[0].changes.len(), 1);
     assert_eq!(found[0].changes[0].cases, ["a/b"]);
-    assert_eq!((found[1].changes[0].was, found[1].changes[0].is), (None, Some(Outcome::Pass)));
+    assert_eq!(
+        (found[1].changes[0].before, found[1].changes[0].after),
+        (None, Some(Outcome::Pass))
+    );
     assert!(rendered(&matrix, "table").contains("6.1 -> 6.3, full"));
 }
 
@@ -184,11 +186,11 @@ fn junit_has_the_suites_of_every_kernel_under_its_name() {
 }
 
 #[test]
-fn annotations_are_of_failures_and_of_what_was_not_judged() {
+fn annotations_name_failures_and_unjudged_kernels() {
     let said = rendered(&sample(), "annotations");
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{said}");
-    // A crash, a hang, a failure; a kernel that does not build; a failure; a release there is not.
+    // A crash, a hang, a failure; a kernel that does not build; a failure; an unknown release.
     assert_eq!(lines.len(), 6, "{said}");
     assert!(
         lines[3].starts_with("::error title=./broken%2C x86_64%2C default%3A not judged::make")
@@ -200,7 +202,7 @@ fn annotations_are_of_failures_and_of_what_was_not_judged() {
 }
 
 #[test]
-fn no_guest_gives_commands_to_a_ci() {
+fn a_guest_cannot_forge_workflow_commands() {
     let mut hostile = verdict(&[("a/b", Outcome::Fail), ("a/c", Outcome::Fail)]);
     for case in &mut hostile.cases {
         case.id = "a/b::x,y\n::add-mask::1".into();
@@ -215,7 +217,7 @@ fn no_guest_gives_commands_to_a_ci() {
 }
 
 #[test]
-fn what_is_cut_off_is_told_from_what_is_something_else() {
+fn a_truncated_matrix_is_distinguished_from_other_files() {
     let text = rendered(&sample(), "json");
     for end in [0, 1, text.len() / 2, text.len() - 3] {
         assert!(matches!(parse(&text[..end]), Err(Unreadable::CutOff)), "{end}");
@@ -238,7 +240,7 @@ fn parts_of_different_matrices_are_not_merged() {
 }
 
 #[test]
-fn two_verdicts_on_one_kernel_are_refused_but_one_counts_more_than_none() {
+fn two_verdicts_on_one_cell_are_refused_and_one_replaces_a_failure() {
     let one = |found| of(vec![("6.12", found)]);
     let merged = |a, b| {
         merge(vec![("a".to_owned(), one(a)), ("b".to_owned(), one(b))]).map(|m| m.found[0].clone())
@@ -267,9 +269,9 @@ prop_compose! {
         outcomes in prop::collection::vec(prop::sample::select(Outcome::ALL.to_vec()), 0..4),
         words in any::<String>(),
         millis in any::<u64>(),
-    ) -> Found {
+    ) -> CellResult {
         if kind == 0 {
-            return Found::Failed { exit_code: 128, reason: words };
+            return CellResult::Failed { exit_code: 128, reason: words };
         }
         let ids = ["boot/reaches-init", "a/b", "a/c", "d/e"];
         let mut verdict = verdict(&ids.into_iter().zip(outcomes).collect::<Vec<_>>());
@@ -278,7 +280,7 @@ prop_compose! {
             case.got.clone_from(&words);
             case.console = Some(words.clone());
         }
-        Found::Judged(Box::new(verdict))
+        CellResult::Judged(Box::new(verdict))
     }
 }
 
@@ -296,8 +298,8 @@ fn forms(matrix: &Matrix) -> [String; 6] {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Shards, each as it is read from what it printed, in any order, are the unsplit run to the
-    /// byte in every form; one that is lost is named and can come later.
+    /// Shards, parsed from their JSON and merged in any order, equal the unsplit run in every form. A lost
+    /// shard is named and can be merged later.
     #[test]
     fn merging_undoes_any_split(
         found in prop::collection::vec(any_found(), 1..9),
@@ -341,9 +343,9 @@ proptest! {
         }
     }
 
-    /// Also where parts overlap, and hold cells in no pattern.
+    /// Parts may overlap and have arbitrary cells.
     #[test]
-    fn merging_takes_every_cell_from_wherever_it_is(
+    fn overlapping_parts_are_merged(
         found in prop::collection::vec((any_found(), 1..8u8), 1..9),
     ) {
         let names: Vec<String> = (0..found.len()).map(|i| format!("6.{i}")).collect();

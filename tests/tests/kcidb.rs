@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
+use sudbox_report::matrix::{Cell, CellResult, Matrix, Plan};
 use sudbox_report::{CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::{python, run, sudbox};
 
@@ -101,8 +101,8 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
         arch: "x86_64".into(),
         flavour: flavour.into(),
     };
-    let judged = |verdict: Verdict| Some(Found::Judged(Box::new(verdict)));
-    let failed = |exit_code| Some(Found::Failed { exit_code, reason: "why\u{0}".into() });
+    let judged = |verdict: Verdict| Some(CellResult::Judged(Box::new(verdict)));
+    let failed = |exit_code| Some(CellResult::Failed { exit_code, reason: "why\u{0}".into() });
     let mut other = hostile();
     other.kernel.flavour = "full".into();
     let matrix = Matrix {

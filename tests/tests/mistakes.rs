@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Mistakes on the command line: none ends in a panic, a hang, a report or a code that is not
 //! documented, and each gets a message that names it.
 

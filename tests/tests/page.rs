@@ -2,7 +2,7 @@
 //! The HTML pages of a run and of a matrix in a browser.
 
 use std::path::Path;
-use sudbox_report::matrix::{Cell, Found, Matrix, Plan};
+use sudbox_report::matrix::{Cell, CellResult, Matrix, Plan};
 use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 use sudbox_tests::browser::Browser;
 
@@ -23,13 +23,13 @@ fn case(id: &str, outcome: Outcome) -> CaseReport {
     }
 }
 
-fn judged(release: &str, cases: Vec<CaseReport>) -> Option<Found> {
+fn judged(release: &str, cases: Vec<CaseReport>) -> Option<CellResult> {
     let kernel = Kernel { release: release.into(), ..Kernel::default() };
-    Some(Found::Judged(Box::new(Verdict { kernel, cases, ..Verdict::default() })))
+    Some(CellResult::Judged(Box::new(Verdict { kernel, cases, ..Verdict::default() })))
 }
 
 /// A matrix of these kernels and their results.
-fn matrix_of(found: Vec<(&str, Option<Found>)>) -> Matrix {
+fn matrix_of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
     let cell = |kernel: &str| Cell {
         kernel: kernel.into(),
         arch: "x86_64".into(),
@@ -58,7 +58,7 @@ fn sample() -> Matrix {
         cases.push(case("range/inclusive", if at < 5 { Outcome::Absent } else { Outcome::Pass }));
         cases.push(case("registers/kept", outcome(Outcome::Crash, Outcome::Known)));
         let found = match at {
-            6 => Some(Found::Failed { exit_code: 125, reason: "it does not build".into() }),
+            6 => Some(CellResult::Failed { exit_code: 125, reason: "it does not build".into() }),
             _ => judged(&format!("6.{}.7", at + 1), cases),
         };
         (name.as_str(), found)
@@ -200,9 +200,9 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     let unjudged = Verdict { unjudged: Some(evil()), ..hostile.clone() };
     let mut matrix = matrix_of(vec![
         ("6.12", judged("6.12.1", vec![case(EVIL, Outcome::Pass)])),
-        (EVIL, Some(Found::Judged(Box::new(hostile)))),
-        ("6.13", Some(Found::Judged(Box::new(unjudged)))),
-        ("6.14", Some(Found::Failed { exit_code: 125, reason: evil() })),
+        (EVIL, Some(CellResult::Judged(Box::new(hostile)))),
+        ("6.13", Some(CellResult::Judged(Box::new(unjudged)))),
+        ("6.14", Some(CellResult::Failed { exit_code: 125, reason: evil() })),
     ]);
     (matrix.plan.command, matrix.plan.sudbox) = (evil(), evil());
     (matrix.plan.cells[1].arch, matrix.plan.cells[1].flavour) = (evil(), evil());

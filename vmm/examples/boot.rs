@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Boots a kernel by hand and echoes what the guest sends.
 //!
 //! ```text

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Prints what /dev/kvm is good for, how that was found out and how long it took; the exit code is
 //! 0 if it runs kernels.
 //!

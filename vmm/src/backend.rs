@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The table of backends. A backend is a folder of this crate and a row here.
 
 use sudbox_protocol::Arch;

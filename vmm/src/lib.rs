@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Boots a Linux kernel in a VM and carries what a test harness needs from it: one byte stream, the
 //! console, and how the VM ended. It knows nothing of the tests.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The interface between a backend and everything else: what is booted ([`VmSpec`]), what a backend
 //! implements ([`Machine`], [`Vm`], [`HostStream`]), and how a VM ends ([`VmEnd`]).
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Files that exist only in memory.
 
 use std::ffi::CStr;

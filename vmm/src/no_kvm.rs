@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Stands in for the microVM on hosts of an architecture for which there is none.
 
 use crate::backend::{Backend, Refusal};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Waiting for descriptors with a deadline.
 
 use std::io;

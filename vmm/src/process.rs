@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Child processes that do not outlive their parent.
 
 use std::io;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! What every backend says in the same words of an x86-64 vCPU.
 
 /// `RFLAGS.IF`: maskable interrupts are enabled.

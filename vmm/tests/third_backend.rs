@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A session works with a backend that has nothing in common with the other two: no KVM, no QEMU, no
 //! vsock device. What holds here holds for any [`HostStream`](sudbox_vmm::machine::HostStream).
 

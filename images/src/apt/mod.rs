@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Queries and downloads packages of the distribution with apt.
 //!
 //! The configured suites are queried with the system's lists. Other suites (backports, newer releases)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Makes the sources.list of a private apt root: the system's mirror and keys, with the suites of
 //! newer releases. The system's files are only read.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! ARM, 64 bits.
 
 use super::{Facts, Image};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Data about each architecture for building kernels, one file per architecture.
 
 use crate::packages::Packages;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! IBM Z, 64 bits, big-endian.
 
 use super::{Facts, Image};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Bisections by real git; the repository contains a small tree in the place of Linux.
 
 use std::fs;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Errors about the user's git repository, and of git commands.
 
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The errors of this crate. Each is the fault of the caller, of this machine or of the kernel.
 
 mod build;

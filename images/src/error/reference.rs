@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Errors in the text after `KERNEL=`.
 
 use std::io;

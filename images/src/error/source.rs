@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Errors of finding, downloading and unpacking releases and packages.
 
 use super::Fault;

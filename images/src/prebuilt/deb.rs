@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Reads a kernel's image, configuration and modules from Debian packages (deb(5)), without dpkg.
 
 use std::fs::File;

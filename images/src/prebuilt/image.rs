@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Unpacks the vmlinux in a bzImage, and finds release, configuration and PVH entry point in a
 //! vmlinux.
 

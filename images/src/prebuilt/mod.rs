@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Prebuilt kernels: unpacks an image, its configuration, and the modules that a guest needs to reach
 //! the host (virtio-mmio, vsock).
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds the modules of virtio-mmio and vsock, through which a guest reaches the host, and their
 //! dependencies.
 

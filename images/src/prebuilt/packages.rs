@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds and downloads prebuilt kernels in the distribution's packages, by name or as the newest cloud
 //! kernel of a series.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds installed kernels, and the configuration and modules that belong to an image, in the places
 //! where distributions put them.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Releases in the distribution's packages: `linux-source-X.Y`, and the source package `linux`.
 
 use std::path::{Path, PathBuf};

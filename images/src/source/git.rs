@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Releases and commits in the user's git tree, which is only read.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds the newest release (`latest`) and the newest one that is not a release candidate (`stable`),
 //! by upstream's releases.json.
 

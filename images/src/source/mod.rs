@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The sources of Linux releases: a git tree, the upstream archive and the distribution's packages.
 //!
 //! Each source is a file of this directory and a row of [`SOURCES`] (docs/adding-a-kernel-source.md).

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Fetches and builds a release or commit.
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Finds the release for a version, and the source that has it.
 //!
 //! The result is recorded in the cache, so that the next run needs no network. A series is recorded

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Unpacks sources, except for the files that a build for the architecture does not read.
 
 use std::fs;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Releases in the upstream archive: tarballs and their published checksums.
 
 use std::fs;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Compares the costs on two kernels. A fixed test decides which differences are attributed to the kernels.
+//! Compares the costs on two kernels, and decides by a fixed test which differences are due to the
+//! kernels and not to chance.
 
 use super::{Cost, Costs, Unit, comparison_table, json};
 use crate::form::{Form, Report};
@@ -11,25 +11,25 @@ impl Report for Comparison {
     const FORMS: &'static [Form<Comparison>] = &[comparison_table::FORM, json::COMPARISON_FORM];
 }
 
-/// Where instructions are counted: the largest relative difference that is attributed to the boots. A larger
-/// one is attributed to the kernels.
+/// For counted instructions: the maximum relative difference that is attributed to chance. A larger one is
+/// attributed to the kernels.
 pub const COUNT_TOLERANCE: f64 = 0.001;
 
-/// Where time is measured: smaller relative differences are not reported, even if they are certain.
+/// For measured time: the minimum relative difference that is reported.
 pub const TIME_THRESHOLD: f64 = 0.01;
 
-/// Number of boots of each kernel where instructions are counted; the kernels take turns. The second boot
-/// shows that the count is repeatable. If the counts differ, more boots follow, up to
+/// Number of boots of each kernel for counting instructions. The kernels are booted alternately. The second
+/// boot shows whether the count is repeatable; if the counts differ, more boots follow, up to
 /// [`MAX_BOOTS_COUNTING`].
 pub const BOOTS_COUNTING: usize = 2;
 
-/// Largest number of boots of each kernel where instructions are counted. Counts of operations that switch
-/// tasks vary from boot to boot, but most boots agree.
+/// Maximum number of boots of each kernel for counting instructions. Counts of operations that switch tasks
+/// vary between boots, but most boots agree.
 pub const MAX_BOOTS_COUNTING: usize = 5;
 
-/// Number of boots of each kernel where time is measured; the kernels take turns. For equal kernels, the
-/// chance that all times of one exceed all times of the other is 1 in 462: 2 of the 924 ways to choose 6
-/// of 12.
+/// Number of boots of each kernel for measuring time. The kernels are booted alternately. For equal kernels,
+/// the probability that all times of one exceed all times of the other is 1/462: 2 of the 924 ways to choose
+/// 6 of 12.
 pub const BOOTS_TIMING: usize = 6;
 
 /// The result of comparing one cost.
@@ -37,13 +37,13 @@ pub const BOOTS_TIMING: usize = 6;
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Finding {
-    /// No difference that is attributed to the kernels.
+    /// No difference is attributed to the kernels.
     Same,
     /// The second kernel is slower.
     Slower,
     /// The second kernel is faster.
     Faster,
-    /// On one of the kernels (or both), no majority of the boots agrees on a count.
+    /// On at least one kernel, no majority of the boots agrees on a count.
     Unsteady,
 }
 
@@ -64,14 +64,14 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ComparedCost {
-    /// Its name.
+    /// Name of the cost.
     pub name: String,
-    /// The cost on the first kernel, one figure per boot, in the unit: the least of the boot where
-    /// instructions are counted, else the median.
+    /// The cost on the first kernel in the unit, one value per boot: the least for counted instructions,
+    /// else the median.
     pub first: Vec<f64>,
     /// The cost on the second kernel, likewise.
     pub second: Vec<f64>,
-    /// Relative change from the first kernel's median to the second's: 0.05 means that the second costs 5 %
+    /// Relative change from the first kernel's median to the second's; 0.05 means that the second costs 5 %
     /// more. `None` if the first median is within the measurement error.
     pub change: Option<f64>,
     /// Whether the change is attributed to the kernels.
@@ -82,13 +82,13 @@ pub struct ComparedCost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnmeasuredCost {
-    /// Its name.
+    /// Name of the cost.
     pub name: String,
-    /// The outcome on each kernel: that of the first boot that failed to measure the cost, else `Pass`.
+    /// The outcome on each kernel: that of the first boot that did not measure the cost, else `Pass`.
     pub outcomes: [Outcome; 2],
 }
 
-/// Two kernels, compared.
+/// The comparison of two kernels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Comparison {
@@ -105,7 +105,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two kernels by the costs in their boots; `None` if either kernel has no boot.
+    /// Compares two kernels by the costs in their boots; `None` if a kernel has no boot.
     #[must_use]
     pub fn of(first: &[Costs], second: &[Costs]) -> Option<Comparison> {
         let (one, other) = (first.first()?, second.first()?);
@@ -151,15 +151,15 @@ impl Comparison {
     }
 }
 
-/// The outcome of a measurement in the boots of a kernel: `Pass` if each boot measured it, else that of the
-/// first boot that did not.
+/// The outcome of a measurement on a kernel: `Pass` if every boot measured it, else the outcome in the first
+/// boot that did not.
 fn outcome(boots: &[Costs], name: &str) -> Outcome {
     let mut lacks = boots.iter().flat_map(|costs| &costs.lacks);
     lacks.find(|lack| lack.name == name).map_or(Outcome::Pass, |lack| lack.outcome)
 }
 
-/// The figure by which kernels are compared: the median where time is measured, the least where instructions
-/// are counted, else the ratio.
+/// The value of a cost for comparisons: the median of measured time, the least of counted instructions, else
+/// the ratio.
 #[must_use]
 pub fn value(unit: Unit, cost: &Cost) -> f64 {
     match (unit, cost.cost) {
@@ -180,8 +180,8 @@ impl ComparedCost {
         let (one, other) = (median(&first), median(&second));
         let change = (one > resolution).then(|| other / one - 1.0);
         let finding = match unit {
-            Unit::Instructions { .. } => counted(&first, &second, resolution),
-            Unit::Nanoseconds | Unit::Ratio => timed(&first, &second, resolution),
+            Unit::Instructions { .. } => compare_counts(&first, &second, resolution),
+            Unit::Nanoseconds | Unit::Ratio => compare_times(&first, &second, resolution),
         };
         ComparedCost { name: name.to_owned(), first, second, change, finding }
     }
@@ -191,9 +191,9 @@ fn slower_or_faster(change: f64) -> Finding {
     if change > 0.0 { Finding::Slower } else { Finding::Faster }
 }
 
-/// The finding where instructions are counted. The kernels differ if on each of them most counts agree, but
-/// the median of the one does not agree with that of the other.
-fn counted(first: &[f64], second: &[f64], resolution: f64) -> Finding {
+/// The finding for counted instructions. The kernels differ if most counts agree on each kernel, but the
+/// medians of the kernels do not agree.
+fn compare_counts(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let steady = |counts: &[f64]| {
         let like = |one: f64| counts.iter().filter(|count| agree(one, **count, resolution)).count();
         counts.iter().any(|one| 2 * like(*one) > counts.len())
@@ -213,9 +213,9 @@ fn agree(one: f64, other: f64, resolution: f64) -> bool {
     (one - other).abs() <= one.min(other) * COUNT_TOLERANCE + resolution
 }
 
-/// The finding where time is measured. The kernels differ if all times of one exceed all times of the other,
-/// and the medians differ by more than [`TIME_THRESHOLD`] and the counter's resolution.
-fn timed(first: &[f64], second: &[f64], resolution: f64) -> Finding {
+/// The finding for measured time. The kernels differ if all times of one exceed all times of the other, and
+/// the medians differ by more than [`TIME_THRESHOLD`] and the counter's resolution.
+fn compare_times(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let ((low, high), (second_low, second_high)) = (range(first), range(second));
     let separate = second_low > high || second_high < low;
     let (one, other) = (median(first), median(second));
@@ -223,7 +223,7 @@ fn timed(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     if separate && over_threshold { slower_or_faster(other - one) } else { Finding::Same }
 }
 
-/// The least and the greatest value.
+/// The minimum and maximum of the values.
 fn range(values: &[f64]) -> (f64, f64) {
     let fold = |with: fn(f64, f64) -> f64, from| values.iter().copied().fold(from, with);
     (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))

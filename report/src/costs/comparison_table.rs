@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! A comparison as a table, for people.
+//! A comparison as a table for people.
 
 use super::Unit;
 use super::comparison::{
@@ -9,42 +8,43 @@ use super::comparison::{
 use super::table::number;
 use crate::Outcome;
 use crate::form::Form;
-use crate::terminal::{Screen, Sheet};
+use crate::terminal::{ReportWriter, Screen};
 
-/// The entry of this form in the list of forms.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Comparison> =
     Form { name: "table", about: "For people", file_name: "comparison.txt", render };
 
 pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     for (label, kernel) in ["first", "second"].into_iter().zip(&comparison.kernels) {
-        sheet.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
+        writer.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
     }
-    sheet.labelled("machine", &comparison.machine);
+    writer.labelled("machine", &comparison.machine);
     let boots = comparison.lines.first().map_or(0, |line| line.first.len());
     let (figure, test) = unit_and_test(comparison.unit);
-    sheet.labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
-    sheet.labelled("test", &test);
-    sheet.empty_line();
+    writer.labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
+    writer.labelled("test", &test);
+    writer.empty_line();
     let width = comparison.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
-    sheet.line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
+    writer.line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
     for one in &comparison.lines {
         let [first, second] = [&one.first, &one.second].map(|boots| number(median(boots)));
         let change =
             one.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
         let finding = one.finding.as_str();
-        sheet.line(&format!("  {:width$}{first:>12}{second:>12}{change:>11}  {finding}", one.name));
+        writer
+            .line(&format!("  {:width$}{first:>12}{second:>12}{change:>11}  {finding}", one.name));
     }
     for UnmeasuredCost { name, outcomes } in &comparison.lacking {
         let [first, second] = outcomes.map(Outcome::as_str);
-        sheet.line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
+        writer.line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
     }
-    sheet.empty_line();
-    sheet.wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
-    sheet.finish()
+    writer.empty_line();
+    writer.wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
+    writer.finish()
 }
 
-/// The unit of the figures, and the test by which a difference is real.
+/// Descriptions of the unit, and of the test for real differences.
 fn unit_and_test(unit: Unit) -> (&'static str, String) {
     match unit {
         Unit::Instructions { .. } => (
@@ -69,7 +69,7 @@ fn unit_and_test(unit: Unit) -> (&'static str, String) {
     }
 }
 
-/// The names of the costs that differ or could not be compared.
+/// The last line: the names of the costs that differ or could not be compared.
 fn conclusion(comparison: &Comparison) -> String {
     let named = |finding: Finding| {
         let lines = comparison.lines.iter().filter(|line| line.finding == finding);

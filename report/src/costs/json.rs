@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Costs for scripts.
+//! Costs and comparisons as JSON for scripts.
 
 use super::Costs;
 use super::comparison::Comparison;
@@ -8,7 +7,7 @@ use crate::form::Form;
 use crate::forms::json::pretty;
 use serde::Serialize;
 
-/// The entry of this form in the list of forms.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> = Form {
     name: "json",
     about: "All that is known",
@@ -16,7 +15,7 @@ pub(crate) const FORM: Form<Costs> = Form {
     render: |costs, _| pretty(&Document { schema: SCHEMA, content: costs }),
 };
 
-/// The entry of this form in the list of forms of a comparison.
+/// The row of this form in the list of forms of a comparison.
 pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
     name: "json",
     about: "All that is known",
@@ -24,8 +23,7 @@ pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
     render: |comparison, _| pretty(&Document { schema: SCHEMA, content: comparison }),
 };
 
-/// Version of the schemas. It is raised when a field is removed or changes its meaning, not when one is
-/// added.
+/// Version of the schemas. It is raised if a field is removed or changes its meaning, not if one is added.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]

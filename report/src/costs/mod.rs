@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The costs of dispatch on a kernel, and their forms.
 //!
-//! The guest reports ticks of a counter for batches of an operation ([`Measured`]). [`Costs::of`] turns
-//! them into costs of one operation, without the loop around it, in a unit that is meaningful on the
-//! machine.
+//! The guest reports ticks of a counter for batches of an operation ([`Measured`]). [`Costs::of`] converts
+//! them into the cost of one operation, without the loop around the operation. The unit depends on what
+//! the machine can measure ([`Unit`]).
 
 pub mod comparison;
 mod comparison_table;
@@ -21,7 +20,7 @@ use sudbox_protocol::Measurement;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Measured {
-    /// Id of the case that measured.
+    /// Id of the measuring case.
     pub id: String,
     /// Number of operations in a batch.
     pub operations: u32,
@@ -36,7 +35,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Adds to a measurement the id of its case.
+    /// Combines a measurement with the id of its case.
     #[must_use]
     pub fn of(id: &str, measurement: Measurement) -> Measured {
         let Measurement { operations, batches, empty, ticks, nanoseconds } = measurement;
@@ -45,7 +44,7 @@ impl Measured {
 
     /// The cost of one operation in ticks, without the empty loop.
     fn ticks(&self) -> Result<Spread, CostError> {
-        let wrong = |what| CostError::Senseless { id: self.id.clone(), what };
+        let wrong = |what| CostError::Inconsistent { id: self.id.clone(), what };
         if self.operations == 0 {
             return Err(wrong("its batches hold no operation"));
         }
@@ -66,21 +65,21 @@ impl Measured {
     fn nanoseconds_of_tick(&self) -> Result<f64, CostError> {
         if self.ticks == 0 || self.nanoseconds == 0 {
             let what = "no time passed by the clock or by the counter";
-            return Err(CostError::Senseless { id: self.id.clone(), what });
+            return Err(CostError::Inconsistent { id: self.id.clone(), what });
         }
         Ok(float(self.nanoseconds) / float(self.ticks))
     }
 }
 
-/// Why costs cannot be computed.
+/// Error: the costs cannot be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CostError {
     /// A measurement is inconsistent.
     #[error("{id}: {what}")]
-    Senseless {
+    Inconsistent {
         /// Id of the measurement.
         id: String,
-        /// What is wrong with it.
+        /// The inconsistency.
         what: &'static str,
     },
     /// The machine does not count instructions exactly.
@@ -96,43 +95,44 @@ pub enum CostError {
         /// Instructions in the assembly.
         expected: f64,
     },
-    /// The native call was not measured, so there is nothing to compare with.
+    /// The call without dispatch, to which costs are compared, was not measured.
     #[error("the cost of a call without dispatch is unknown")]
     NoNative,
 }
 
-/// Unit in which the costs on a machine are meaningful.
+/// Unit of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Unit {
-    /// Nanoseconds, on a real processor; ticks of its counter are given too.
+    /// Nanoseconds, on a real processor. The ticks of its counter are reported too.
     Nanoseconds,
-    /// Instructions, where the emulator counts them.
+    /// Instructions, on an emulator that counts them.
     Instructions {
-        /// Ticks of the counter in a second of the guest, in which 10^9 instructions are executed.
+        /// Frequency of the counter in ticks per second of the guest. The guest executes 10^9 instructions
+        /// per second of its clock.
         hertz: u64,
-        /// Instructions of the empty loop, per iteration.
+        /// Number of instructions in an iteration of the empty loop.
         of_loop: u32,
     },
-    /// Multiples of a native call, where emulation keeps no time.
+    /// Multiples of a call without dispatch, on an emulator without a meaningful clock.
     Ratio,
 }
 
-/// Cost of one operation.
+/// Cost of one operation over the batches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Spread {
-    /// In the fastest batch.
+    /// Cost in the fastest batch.
     pub least: f64,
-    /// In the median batch.
+    /// Median over the batches.
     pub median: f64,
-    /// Interquartile range of the batches.
+    /// Interquartile range over the batches.
     pub spread: f64,
 }
 
 impl Spread {
-    /// Converts to a unit of which there are `factor` in the old one.
+    /// Multiplies all values by `factor`.
     fn times(self, factor: f64) -> Spread {
         Spread {
             least: self.least * factor,
@@ -146,31 +146,31 @@ impl Spread {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cost {
-    /// Name, without the prefix that all names have in common.
+    /// Name: the id of the case without the prefix of all measuring cases.
     pub name: String,
     /// The operation, in one line.
     pub what: String,
-    /// The cost in the unit; `None` if that is [`Unit::Ratio`].
+    /// The cost in the unit; `None` for [`Unit::Ratio`].
     pub cost: Option<Spread>,
-    /// The cost in ticks of the counter, if the unit is [`Unit::Nanoseconds`].
+    /// The cost in ticks of the counter, for [`Unit::Nanoseconds`].
     pub ticks: Option<Spread>,
-    /// Error of the cost by the resolution of the counter, in the unit; 0 if it ticks with each
+    /// Error of the cost by the resolution of the counter, in the unit; 0 if the counter counts every
     /// instruction.
     pub exact_to: f64,
-    /// The least cost as a multiple of the least cost of a call without dispatch. The least, because other
-    /// work of the machine only ever adds to a cost.
+    /// The least cost as a multiple of the least cost of a call without dispatch. Least costs are used
+    /// because interference by the machine only increases a cost.
     pub ratio: f64,
 }
 
 /// A cost that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Lack {
-    /// Its name.
+pub struct MissingCost {
+    /// Name of the cost.
     pub name: String,
     /// Outcome of the case.
     pub outcome: Outcome,
-    /// The reason.
+    /// The reason in the case's report.
     pub why: String,
 }
 
@@ -192,15 +192,15 @@ pub struct Costs {
     pub guest: Vec<String>,
     /// The unit.
     pub unit: Unit,
-    /// The costs, in the order in which they were measured.
+    /// The costs, in the order of measuring.
     pub costs: Vec<Cost>,
     /// The costs that were not measured.
-    pub lacks: Vec<Lack>,
+    pub lacks: Vec<MissingCost>,
 }
 
 impl Costs {
-    /// Computes the costs from a verdict. The ids of measurements begin with `prefix`; `native` is the id of
-    /// the call without dispatch.
+    /// Computes the costs from a verdict. `prefix` is the common prefix of the measuring cases' ids,
+    /// `native` the id of the call without dispatch.
     ///
     /// # Errors
     /// See [`CostError`].
@@ -224,7 +224,7 @@ impl Costs {
             let Some(measured) = measured(&case.id).filter(|_| case.outcome == Outcome::Pass)
             else {
                 let (outcome, why) = (case.outcome, case.got.clone());
-                lacks.push(Lack { name, outcome, why });
+                lacks.push(MissingCost { name, outcome, why });
                 continue;
             };
             let ticks = measured.ticks()?;
@@ -238,7 +238,7 @@ impl Costs {
             let what = case.promise.clone();
             let exact_to = match unit {
                 Unit::Nanoseconds => 2.0 * measured.nanoseconds_of_tick()?,
-                Unit::Instructions { hertz, .. } => slack(hertz),
+                Unit::Instructions { hertz, .. } => resolution(hertz),
                 Unit::Ratio => 2.0 / native,
             } / f64::from(measured.operations);
             let ratio = ticks.least / native;
@@ -262,8 +262,8 @@ impl Costs {
     }
 }
 
-/// Checks that instructions were counted exactly: the empty loop takes as many as there are in the
-/// assembly, and the guest's clock agrees with its counter.
+/// Checks that instructions were counted exactly: an iteration of the empty loop takes `of_loop`
+/// instructions, and the guest's clock agrees with its counter.
 fn check_exactness(measured: &[Measured], hertz: u64, of_loop: u32) -> Result<(), CostError> {
     let instructions = 1e9 / float(hertz);
     let least = |measured: &Measured| sorted(&measured.empty).first().copied().map(float);
@@ -274,12 +274,13 @@ fn check_exactness(measured: &[Measured], hertz: u64, of_loop: u32) -> Result<()
         if (tick / instructions - 1.0).abs() > 0.001 {
             return Err(inexact(tick, instructions));
         }
-        // The difference of two loops of different length contains neither their beginning nor their end.
+        // The difference of two loops with different numbers of iterations contains only iterations, not
+        // the code before and after the loop.
         for other in measured.iter().filter(|other| other.operations < one.operations) {
             let (Some(long), Some(short)) = (least(one), least(other)) else { continue };
             let counted = (long - short) * instructions;
             let expected = f64::from(of_loop) * f64::from(one.operations - other.operations);
-            if (counted - expected).abs() > slack(hertz) {
+            if (counted - expected).abs() > resolution(hertz) {
                 return Err(inexact(counted, expected));
             }
         }
@@ -287,9 +288,9 @@ fn check_exactness(measured: &[Measured], hertz: u64, of_loop: u32) -> Result<()
     Ok(())
 }
 
-/// Largest difference in instructions that two equal batches can show: each begins and ends somewhere
-/// within a tick, unless the counter ticks with each instruction.
-fn slack(hertz: u64) -> f64 {
+/// Maximum difference, in instructions, between the counts of two equal batches. A batch begins and ends
+/// within a tick of the counter, so the resolution of the counter limits the count.
+fn resolution(hertz: u64) -> f64 {
     let instructions = 1e9 / float(hertz);
     let whole = 1_000_000_000_u64.is_multiple_of(hertz);
     2.0 * if whole { instructions - 1.0 } else { instructions }
@@ -301,7 +302,7 @@ fn sorted(values: &[u64]) -> Vec<u64> {
     sorted
 }
 
-/// The quantile of sorted values below which `quarters` quarters of them are, interpolated.
+/// The quartile number `quarters` (0 to 4) of sorted values, interpolated.
 fn quantile(sorted: &[u64], quarters: usize) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let (at, rest) = (last * quarters / 4, last * quarters % 4);
@@ -309,7 +310,7 @@ fn quantile(sorted: &[u64], quarters: usize) -> f64 {
     low + (high - low) * [0.0, 0.25, 0.5, 0.75][rest]
 }
 
-/// Converts ticks, which are far below 2^53, without a loss.
+/// Converts ticks to a double. Ticks are far below 2^53, so the conversion is exact.
 #[allow(clippy::cast_precision_loss)]
 fn float(value: u64) -> f64 {
     value as f64

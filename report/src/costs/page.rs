@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Costs as a page: a chart and the table, without a script.
+//! Costs as an HTML page without a script: a chart and the table.
 
 use super::{Cost, Costs, Unit, table};
 use crate::form::Form;
@@ -9,7 +8,7 @@ use crate::terminal::Screen;
 use crate::text;
 use std::fmt::Write as _;
 
-/// The entry of this form in the list of forms.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> = Form {
     name: "html",
     about: "A page with a chart, for a browser",
@@ -27,26 +26,26 @@ svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: current
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #ddd; } }
 ";
 
-/// Width of the chart, in units of its own.
+/// Width of the chart in SVG units.
 const WIDTH: f64 = 900.0;
 /// Left end of the bars.
 const LEFT: f64 = 150.0;
 /// Right end of the longest possible bar.
 const RIGHT: f64 = 740.0;
-/// Height of a bar with the space around it.
+/// Height of a bar and the space around it.
 const ROW: f64 = 26.0;
 
 fn render(costs: &Costs) -> String {
     let release = text::line(&costs.kernel.release);
     let table = escaped(&table::render(costs, Screen::FILE));
     let body = format!("{}<pre>{table}</pre>", chart(costs));
-    html_page::whole(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
+    html_page::page(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
-/// Least multiple of a native call that is drawn. Smaller costs are drawn as this.
+/// Minimum of the logarithmic scale, in multiples of a native call. Smaller costs are drawn as this.
 const LEAST_RATIO: f64 = 0.001;
 
-/// A bar for each cost, as a multiple of a native call, on a logarithmic scale.
+/// The chart: a bar for each cost in multiples of a native call, on a logarithmic scale.
 fn chart(costs: &Costs) -> String {
     let shown = || costs.costs.iter();
     let ratio = |cost: &Cost| cost.ratio.max(LEAST_RATIO);
@@ -94,7 +93,7 @@ fn chart(costs: &Costs) -> String {
     )
 }
 
-/// The text to the right of a bar: the least cost in the unit, else the ratio.
+/// The text after a bar: the least cost in the unit, or the ratio.
 fn label(unit: Unit, cost: &Cost) -> String {
     let word = match unit {
         Unit::Nanoseconds => " ns",

@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! Costs as a table, for people.
+//! Costs as a table for people.
 
 use super::{Costs, Spread, Unit};
 use crate::form::Form;
-use crate::terminal::{Screen, Sheet};
+use crate::terminal::{ReportWriter, Screen};
 use crate::text;
 use std::fmt::Write as _;
 
-/// The entry of this form in the list of forms.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Costs> =
     Form { name: "table", about: "For people", file_name: "costs.txt", render };
 
 pub(super) fn render(costs: &Costs, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     let kernel = &costs.kernel;
     let named = [&kernel.release, &kernel.arch, &kernel.flavour];
     let named: Vec<String> =
         named.iter().filter(|word| !word.is_empty()).map(|word| text::line(word)).collect();
-    sheet.wrapped("", "  ", &format!("Linux {}", named.join(", ")));
+    writer.wrapped("", "  ", &format!("Linux {}", named.join(", ")));
     let note = kernel.stands_in.iter().map(|note| ("note", note));
     let facts = [("source", &kernel.source), ("machine", &costs.machine)];
     for (label, value) in note.chain(facts).chain(costs.guest.iter().map(|fact| ("guest", fact))) {
-        sheet.labelled(label, value);
+        writer.labelled(label, value);
     }
-    sheet.labelled("unit", description(costs.unit));
-    sheet.empty_line();
-    figures(&mut sheet, costs);
-    sheet.finish()
+    writer.labelled("unit", description(costs.unit));
+    writer.empty_line();
+    figures(&mut writer, costs);
+    writer.finish()
 }
 
-/// The costs in columns, and the reasons for those that are missing.
-fn figures(sheet: &mut Sheet, costs: &Costs) {
+/// Writes the costs in columns, and the reasons for missing ones.
+fn figures(writer: &mut ReportWriter, costs: &Costs) {
     let width = costs.costs.iter().map(|cost| cost.name.len()).max().unwrap_or(0).max(4);
     let columns = match costs.unit {
         Unit::Nanoseconds => &["least", "median", "spread", "ticks"][..],
@@ -44,7 +43,7 @@ fn figures(sheet: &mut Sheet, costs: &Costs) {
         let _ = write!(head, "{column:>10}");
     }
     let _ = write!(head, "{:>10}", "x native");
-    sheet.line(&head);
+    writer.line(&head);
     let indent = " ".repeat(2 + width + figures + 2);
     for cost in &costs.costs {
         let mut row = format!("  {:width$}", cost.name);
@@ -57,17 +56,17 @@ fn figures(sheet: &mut Sheet, costs: &Costs) {
             let _ = write!(row, "{:>10}", number(ticks.least));
         }
         let _ = write!(row, "{:>10}  ", format!("{:.2}", cost.ratio));
-        sheet.wrapped(&row, &indent, &text::line(&cost.what));
+        writer.wrapped(&row, &indent, &text::line(&cost.what));
     }
     for lack in &costs.lacks {
         let (name, outcome) = (&lack.name, lack.outcome.as_str());
         let first = format!("  {name:width$}  ");
         let indent = " ".repeat(first.len());
-        sheet.wrapped(&first, &indent, &format!("{outcome}: {}", text::line(&lack.why)));
+        writer.wrapped(&first, &indent, &format!("{outcome}: {}", text::line(&lack.why)));
     }
 }
 
-/// The unit of the figures, for people.
+/// Description of the unit.
 fn description(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds => {
@@ -81,7 +80,7 @@ fn description(unit: Unit) -> &'static str {
     }
 }
 
-/// Formats a figure: two decimals below 100, else one.
+/// Formats a value with two decimals below 100, else with one.
 pub(super) fn number(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

@@ -45,7 +45,7 @@ fn two() -> Vec<(Measured, Outcome)> {
 const COUNTING: Unit = Unit::Instructions { hertz: 500_000_000, of_loop: 3 };
 
 #[test]
-fn what_the_loop_takes_is_taken_away_and_ticks_become_a_unit() {
+fn the_empty_loop_is_subtracted_and_ticks_are_converted() {
     let of_time = costs(two(), Unit::Nanoseconds).unwrap();
     let trap = of_time.named("trap").unwrap();
     assert_eq!(trap.cost, Some(Spread { least: 2000.0, median: 2000.4, spread: 0.4 }));
@@ -71,7 +71,7 @@ fn an_inexact_count_is_refused() {
         all.iter_mut().for_each(|(measured, _)| measured.nanoseconds = nanoseconds);
         costs(all, COUNTING)
     };
-    // 48 times 3 instructions are 72 ticks of 2; a tick at each end may hold one more.
+    // 48 times 3 instructions are 72 ticks of 2 instructions; each end may add up to one tick.
     assert!(exact(2000, 54).is_ok());
     assert!(exact(2000, 53).is_ok());
     assert!(matches!(exact(2000, 51), Err(CostError::Inexact { .. })));
@@ -80,20 +80,20 @@ fn an_inexact_count_is_refused() {
 
 #[test]
 fn a_counter_may_be_coarse_or_uneven() {
-    assert_eq!(slack(1_000_000_000), 0.0);
-    assert_eq!(slack(62_500_000), 30.0);
-    assert_eq!(slack(4_096_000_000), 2.0 / 4.096);
+    assert_eq!(resolution(1_000_000_000), 0.0);
+    assert_eq!(resolution(62_500_000), 30.0);
+    assert_eq!(resolution(4_096_000_000), 2.0 / 4.096);
 }
 
 #[test]
-fn what_makes_no_sense_is_told() {
+fn inconsistent_measurements_are_refused() {
     let empty = vec![(measured("bench/native", 0, 1, 1), Outcome::Pass)];
-    assert!(matches!(costs(empty, Unit::Ratio), Err(CostError::Senseless { .. })));
+    assert!(matches!(costs(empty, Unit::Ratio), Err(CostError::Inconsistent { .. })));
     assert_eq!(costs(Vec::new(), Unit::Ratio), Err(CostError::NoNative));
 }
 
 #[test]
-fn forms_are_harmless_and_complete() {
+fn forms_escape_text_and_have_every_cost() {
     let costs = costs(two(), Unit::Nanoseconds).unwrap();
     let page = (page::FORM.render)(&costs, Screen::FILE);
     assert!(page.contains("a call &lt;&amp;") && !page.contains('\u{1b}'), "{page}");

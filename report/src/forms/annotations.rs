@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for GitHub's CI: workflow commands that put an error on the page of the run for each failure.
+//! The form for GitHub Actions: workflow commands that add an error annotation to the workflow run for each
+//! failure.
 //!
 //! <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
 
@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::matrix::{Found, Matrix};
+use crate::matrix::{CellResult, Matrix};
 use crate::text;
 
-/// The row of this form on many kernels.
+/// The row of this form in the list of forms of a matrix.
 pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     name: "annotations",
     about: "Workflow commands that put an error on the page of a GitHub run for each failure",
@@ -19,10 +19,10 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     render: |matrix, _| render_matrix(matrix),
 };
 
-/// GitHub shows ten errors of a step: nine failures, and the number of the others.
-const SHOWN: usize = 9;
+/// Maximum number of failures. GitHub shows ten errors per step; the tenth has the number of the others.
+const MAX_ERRORS: usize = 9;
 
-/// A line for each case that failed and each kernel that could not be judged.
+/// A line for each failed case and each kernel that could not be judged.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
     for (cell, found) in matrix.cells() {
@@ -30,7 +30,7 @@ fn render_matrix(matrix: &Matrix) -> String {
             all.push(format!("::error title={}::{}", property(&title), message(what)));
         };
         let mut named = false;
-        if let Found::Judged(verdict) = found {
+        if let CellResult::Judged(verdict) = found {
             for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
                 let what = format!(
                     "{}: expected {}, got {} ({}; again: {})",
@@ -49,21 +49,21 @@ fn render_matrix(matrix: &Matrix) -> String {
         }
     }
     let mut out = String::new();
-    for line in all.iter().take(SHOWN) {
+    for line in all.iter().take(MAX_ERRORS) {
         let _ = writeln!(out, "{line}");
     }
-    if all.len() > SHOWN {
-        let _ = writeln!(out, "::error::{} more: see the report", all.len() - SHOWN);
+    if all.len() > MAX_ERRORS {
+        let _ = writeln!(out, "::error::{} more: see the report", all.len() - MAX_ERRORS);
     }
     out
 }
 
-/// A value after `::`: one line of printable characters, in which `%` begins an escape.
+/// Escapes a command's message: one line of printable characters, with `%` escaped.
 fn message(what: &str) -> String {
     text::line(what).replace('%', "%25")
 }
 
-/// A value before `::`, in which separators must be escaped too.
+/// Escapes a command's property, in which separators must be escaped too.
 fn property(what: &str) -> String {
     message(what).replace(':', "%3A").replace(',', "%2C")
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for a browser: one page without a script. Failures with their logs and consoles come first,
-//! then the recorded bugs, each explained, then what was not tested and what passed.
+//! The form for a browser: one HTML page without a script. It has, in this order, failures with their logs
+//! and consoles, recorded bugs with explanations, cases that were not tested, and passes.
 
 use std::fmt::Write as _;
 
@@ -11,7 +10,7 @@ use crate::html_page::{self, STYLE, escaped};
 use crate::judgement::Judgement;
 use crate::{CaseReport, Outcome, Verdict, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
     name: "html",
     about: "A page for a browser",
@@ -39,15 +38,15 @@ fn render(verdict: &Verdict) -> String {
     let absent = by_reason(verdict, Outcome::Absent);
     section(&mut body, "absent", "Not tested: the kernel does not offer it, as expected", &absent);
     section(&mut body, "passes", "What passed", &passes(verdict));
-    html_page::whole(&title, STYLE, None, &body)
+    html_page::page(&title, STYLE, None, &body)
 }
 
-/// One line of a guest as markup.
+/// Escapes text of the guest into one line of HTML.
 fn line(text: &str) -> String {
     escaped(&text::line(text))
 }
 
-/// A heading and its content, or nothing if there is no content.
+/// Adds a heading and its content; nothing if the content is empty.
 fn section(body: &mut String, id: &str, heading: &str, content: &str) {
     if !content.is_empty() {
         let _ = write!(body, "<h2>{heading}</h2>\n<div id=\"{id}\">\n{content}</div>\n");
@@ -72,7 +71,7 @@ fn conclusion(body: &mut String, verdict: &Verdict) {
     );
 }
 
-/// Rows of a definition list; a row without a value is left out.
+/// A definition list. Leaves out rows without a value.
 fn rows(pairs: &[(&str, String)]) -> String {
     let mut out = String::from("<dl>\n");
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -81,7 +80,7 @@ fn rows(pairs: &[(&str, String)]) -> String {
     out + "</dl>\n"
 }
 
-/// Lines of a log or console, if there are any.
+/// A preformatted block of lines; empty if there are no lines.
 fn block(lines: &[String]) -> String {
     if lines.is_empty() {
         String::new()
@@ -114,7 +113,7 @@ fn facts(body: &mut String, verdict: &Verdict) {
     ]));
 }
 
-/// A case, folded, with everything that is known of it.
+/// A foldable element with all fields of a case.
 fn case(case: &CaseReport, open: bool) -> String {
     let log: Vec<String> = case.log.iter().flat_map(|entry| text::lines(entry)).collect();
     let console = case.console.as_deref().map(text::lines).unwrap_or_default();
@@ -136,20 +135,24 @@ fn case(case: &CaseReport, open: bool) -> String {
     )
 }
 
-fn of(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &CaseReport> {
+/// The cases with an outcome.
+fn cases_with(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &CaseReport> {
     verdict.cases.iter().filter(move |case| case.outcome == outcome)
 }
 
 fn failures(verdict: &Verdict) -> String {
     let failed = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
-    failed.flat_map(|outcome| of(verdict, outcome)).map(|failed| case(failed, true)).collect()
+    failed
+        .flat_map(|outcome| cases_with(verdict, outcome))
+        .map(|failed| case(failed, true))
+        .collect()
 }
 
-/// The bugs that cases showed, or no longer show, each with its citation and its cases.
+/// The recorded bugs of the cases with an outcome, each with its citation and its cases.
 fn bugs(verdict: &Verdict, outcome: Outcome) -> String {
     let mut bugs: Vec<(String, String, Vec<&CaseReport>)> = Vec::new();
-    for case in of(verdict, outcome) {
-        // Reports of older versions name the bug in `got` alone.
+    for case in cases_with(verdict, outcome) {
+        // Reports of older versions have the bug only in `got`.
         let (id, citation) = match &case.bug {
             Some(bug) => (line(&bug.id), line(&bug.citation)),
             None => (String::new(), line(&case.got)),
@@ -167,10 +170,10 @@ fn bugs(verdict: &Verdict, outcome: Outcome) -> String {
     out
 }
 
-/// The cases of an outcome, in a list for each reason.
+/// The cases with an outcome, grouped by reason.
 fn by_reason(verdict: &Verdict, outcome: Outcome) -> String {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-    for case in of(verdict, outcome) {
+    for case in cases_with(verdict, outcome) {
         let entry =
             format!("<li class=\"wrap\">{}: {}</li>\n", line(&case.id), line(&case.promise));
         match reasons.iter_mut().find(|(reason, _)| *reason == case.got) {
@@ -189,7 +192,7 @@ fn by_reason(verdict: &Verdict, outcome: Outcome) -> String {
 /// The passed cases, folded by group.
 fn passes(verdict: &Verdict) -> String {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
-    for case in of(verdict, Outcome::Pass) {
+    for case in cases_with(verdict, Outcome::Pass) {
         let entry =
             format!("<li class=\"wrap\">{}: {}</li>\n", line(&case.id), line(&case.promise));
         match groups.iter_mut().find(|(group, _)| *group == case.group()) {

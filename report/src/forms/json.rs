@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for scripts: all that is known, under a schema with a version.
+//! The form for scripts: the whole verdict as JSON with a versioned schema.
 
 use serde::Serialize;
 
@@ -10,7 +9,7 @@ use crate::judgement::Judgement;
 use crate::status_map;
 use crate::{CaseReport, Coverage, Kernel, Outcome, Verdict};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
     name: "json",
     about: "All that is known",
@@ -18,11 +17,10 @@ pub(crate) const FORM: Form<Verdict> = Form {
     render: |verdict, _| pretty(&Document::of(verdict)),
 };
 
-/// Version of the schema. It is raised when a field is removed or changes its meaning, not when one is
-/// added.
+/// Version of the schema. It is raised if a field is removed or changes its meaning, not if one is added.
 const SCHEMA: u32 = 1;
 
-/// The document. It can be read back as a [`Verdict`].
+/// The JSON document, which can be deserialised as a [`Verdict`].
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Document<'a> {
@@ -63,7 +61,7 @@ struct Case<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn of(verdict: &'a Verdict) -> Document<'a> {
-        // Without `..`, so that a new field cannot be forgotten here.
+        // Without `..`, so that the compiler reports a forgotten new field.
         let Verdict {
             sudbox,
             date,
@@ -112,16 +110,15 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A document as a JSON object and a line end.
+/// Serialises a document as indented JSON and a line end.
 ///
-/// The text is ASCII without control characters: all others are escaped (`\u001b`). So it is safe to
-/// print, though it holds all that a guest said.
+/// The result is ASCII without control characters, so it is safe to print although it contains text of the
+/// guest. Other characters are escaped (`\u001b`).
 pub(crate) fn pretty(document: &impl Serialize) -> String {
     ascii(&serde_json::to_string_pretty(document).expect("strings and numbers only")) + "\n"
 }
 
-/// Escapes the characters that serde_json does not: DEL, and those beyond ASCII. They occur only in
-/// strings, where an escape means the same.
+/// Escapes DEL and non-ASCII characters, which serde_json does not escape. They occur only in strings.
 pub(crate) fn ascii(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());

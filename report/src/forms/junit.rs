@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for CI servers: JUnit's XML, one suite for each group of cases.
+//! The form for CI servers: JUnit XML with a suite for each group of cases.
 
 use std::time::Duration;
 
@@ -8,11 +7,11 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::matrix::{Found, Matrix};
+use crate::matrix::{CellResult, Matrix};
 use crate::status_map::{self, Junit, Status};
 use crate::{CaseReport, Kernel, Outcome, Verdict, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
     name: "junit",
     about: "JUnit XML",
@@ -20,7 +19,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     render: |verdict, _| document(suites(verdict), verdict.millis),
 };
 
-/// The row of this form on many kernels.
+/// The row of this form in the list of forms of a matrix.
 pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     name: "junit",
     about: "JUnit XML",
@@ -28,21 +27,21 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     render: |matrix, _| render_matrix(matrix),
 };
 
-/// Suite and name of the test that fails if a kernel cannot be judged.
+/// Suite and name of the test for a kernel that cannot be judged.
 const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 
-/// The suites of every cell. Their names begin with the cell's.
+/// The suites of every cell, with the cell's name as the prefix of their names.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
     let mut millis = 0u64;
     for (cell, found) in matrix.cells() {
         let prefix = format!("{}.", text::line(&cell.to_string()).replace(", ", "."));
         let mut of_cell = match found {
-            Found::Judged(verdict) => {
+            CellResult::Judged(verdict) => {
                 millis = verdict.millis.saturating_add(millis);
                 suites(verdict)
             }
-            Found::Failed { reason, .. } => {
+            CellResult::Failed { reason, .. } => {
                 let kernel = Kernel {
                     reference: cell.kernel.clone(),
                     arch: cell.arch.clone(),
@@ -90,7 +89,7 @@ fn suites(verdict: &Verdict) -> Vec<TestSuite> {
     suites
 }
 
-/// The suite of a kernel that cannot be judged.
+/// The suite for a kernel that cannot be judged.
 fn not_judged(verdict: &Verdict, reason: &str) -> TestSuite {
     let mut element = element(status_map::NOT_JUDGED);
     element.set_message(text::line(reason)).set_type("not judged");
@@ -134,7 +133,7 @@ fn test(case: &CaseReport, group: &str, status: Status) -> TestCase {
     test.set_classname(group).set_time(Duration::from_micros(case.micros));
     let mut out = Vec::new();
     if case.outcome == Outcome::Fixed {
-        // A success has no message.
+        // JUnit has no message for a success.
         out.push(format!("fixed: {}", text::line(&case.got)));
     }
     out.extend(case.log.iter().flat_map(|l| text::lines(l)));

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for KCIDB, the Linux kernel community's database of test results: its I/O schema 5.3, from
-//! the package `kcidb-io`.
+//! The form for KCIDB, the Linux kernel community's database of test results, in I/O schema 5.3 (Python
+//! package `kcidb-io`).
 //!
-//! A kernel is a checkout with a build, each case a test. Ids are digests of what is reported: the same
-//! report has the same ids, another run has others.
+//! Each kernel becomes a checkout with a build, each case a test. Ids are digests of the reported data, so
+//! equal reports have equal ids, and every run has different ones.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,10 +13,10 @@ use std::collections::BTreeMap;
 use super::json::pretty;
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::matrix::{Cell, Found, Matrix};
+use crate::matrix::{Cell, CellResult, Matrix};
 use crate::{CaseReport, Kernel, Verdict, status_map, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
     name: "kcidb",
     about: "The input of KCIDB, the kernel community's database of test results",
@@ -25,7 +24,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     render: |verdict, _| render(verdict),
 };
 
-/// The row of this form on many kernels.
+/// The row of this form in the list of forms of a matrix.
 pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     name: FORM.name,
     about: FORM.about,
@@ -33,19 +32,19 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
     render: |m, _| render_matrix(m),
 };
 
-/// Name of the system that made the report. A submitter replaces it by the name that KCIDB gave them,
-/// also at the beginning of the ids.
+/// Origin of the report. A submitter replaces it by the origin that KCIDB assigned, also in the prefixes of
+/// the ids.
 const ORIGIN: &str = "sudbox";
 
-/// Longest excerpt of a log in the schema, in characters.
+/// Maximum length of a log excerpt in the schema, in characters.
 const EXCERPT: usize = 16384;
 
-/// The exit code of a kernel that cannot be built.
+/// The exit code for a kernel that cannot be built.
 const UNBUILT: u8 = 125;
 
 #[derive(Default)]
 struct Report {
-    /// By id: several builds can be of one checkout.
+    /// Checkouts by id, because several builds can have the same checkout.
     checkouts: BTreeMap<String, Value>,
     builds: Vec<Value>,
     tests: Vec<Value>,
@@ -57,13 +56,13 @@ fn render(verdict: &Verdict) -> String {
     report.finish()
 }
 
-/// A build for each cell.
+/// Renders a matrix, with a build for each cell.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut report = Report::default();
     for (cell, found) in matrix.cells() {
         match found {
-            Found::Judged(verdict) => report.judged(verdict),
-            Found::Failed { exit_code, reason } => report.failed(cell, *exit_code, reason),
+            CellResult::Judged(verdict) => report.judged(verdict),
+            CellResult::Failed { exit_code, reason } => report.failed(cell, *exit_code, reason),
         }
     }
     report.finish()
@@ -147,7 +146,7 @@ impl Report {
     }
 }
 
-/// A case, without the fields that all cases of its kernel share.
+/// The test for a case, without the fields that are the same for all cases of a kernel.
 fn test(case: &CaseReport, verdict: &Verdict) -> Value {
     let path: Vec<String> = case.id.split('/').map(word).collect();
     let mut log = case.log.join("\n");
@@ -180,20 +179,21 @@ fn test(case: &CaseReport, verdict: &Verdict) -> Value {
     test
 }
 
-/// The end of a log, as long as the schema allows.
+/// The last [`EXCERPT`] characters of a log.
 fn excerpt(log: &str) -> String {
     let lines = text::lines(log).join("\n");
     let skipped = lines.chars().count().saturating_sub(EXCERPT);
     lines.chars().skip(skipped).collect()
 }
 
-/// A part of a path, in the characters that the schema allows.
+/// A component of a test's path: replaces characters that the schema does not allow.
 fn word(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let word: String = text.chars().take(text::MAX_LINE).map(plain).collect();
     if word.is_empty() { "_".to_owned() } else { word }
 }
 
+/// An id: the first 80 bits of a SHA-256 in hexadecimal.
 fn digest(what: &impl Serialize) -> String {
     let text = serde_json::to_vec(what).expect("strings and numbers");
     Sha256::digest(text)[..10].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for kernel tooling: KTAP version 1, `Documentation/dev-tools/ktap.rst`.
+//! The form for kernel tooling: KTAP version 1 (`Documentation/dev-tools/ktap.rst`).
 //!
-//! A flat list of tests named by their ids. Details of a failure are diagnostic lines before its result.
+//! The cases are a flat list of tests. The details of a failure are diagnostic lines before its result.
 
 use std::fmt::Write as _;
 
@@ -11,7 +10,7 @@ use crate::judgement::Judgement;
 use crate::status_map::{self, Status};
 use crate::{CaseReport, Outcome, Verdict, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> = Form {
     name: "ktap",
     about: "Kernel Test Anything Protocol, version 1",
@@ -19,7 +18,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     render: |verdict, _| render(verdict),
 };
 
-/// Name of the test that fails if a kernel cannot be judged.
+/// Name of the test for a kernel that cannot be judged.
 const NOT_JUDGED: &str = "kernel-can-be-judged";
 
 fn render(verdict: &Verdict) -> String {
@@ -52,7 +51,7 @@ fn render(verdict: &Verdict) -> String {
     out
 }
 
-/// The text after the directive. It never begins with a word that is a directive.
+/// The text after the directive; it never begins with the name of a directive.
 fn reason(case: &CaseReport) -> String {
     let got = text::line(&case.got);
     match case.outcome {
@@ -74,30 +73,31 @@ fn diagnose_failure(out: &mut String, case: &CaseReport) {
     diagnose(out, "again", &case.rerun);
 }
 
-/// Diagnostic lines. Each begins with the label, so that none reads as another kind of line, such as
-/// KUnit's `# Subtest: name`.
+/// Adds diagnostic lines. Each begins with the label, so that text of the guest cannot forge a special line
+/// such as `# Subtest: name`.
 fn diagnose(out: &mut String, label: &str, value: &str) {
     for line in text::lines(value) {
         let _ = writeln!(out, "# {label}: {}", break_up_ends(&line));
     }
 }
 
+/// Adds a result line.
 fn result(out: &mut String, number: usize, name: &str, status: Status, reason: &str) {
     let result = if status.ktap_ok { "ok" } else { "not ok" };
-    // A description holds any character but the hash sign.
+    // A description may have any character except the hash sign.
     let name = text::line(name).replace('#', "_");
     let _ = write!(out, "{result} {number} {name}");
     let after: Vec<&str> =
         status.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();
     if !after.is_empty() {
-        // A hash sign would start another directive. TAP 14 escapes it with a backslash.
+        // A hash sign would begin another directive; TAP 14 escapes it with a backslash.
         let _ = write!(out, " # {}", break_up_ends(&after.join(" ")).replace('#', "\\#"));
     }
     out.push('\n');
 }
 
-/// Breaks up the words at which the kernel's parser (`tools/testing/kunit/kunit_parser.py`, `KTAP_END`)
-/// ends the report, anywhere in a line. The console of a kernel that died holds them.
+/// Changes the phrases at which the kernel's parser ends the report (`KTAP_END` in
+/// `tools/testing/kunit/kunit_parser.py`). The console of a crashed kernel contains such phrases.
 fn break_up_ends(line: &str) -> String {
     const ENDS: [(&str, &str); 3] = [
         ("List of all partitions:", "List of all partitions :"),

@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The form for people: failures first, then what was not tested, then counts.
+//! The form for people: a text with the failures, the cases that were not tested, the passes by group, and
+//! the totals.
 
 use sudbox_protocol::Feature;
 
 use crate::console_excerpt::most_informative;
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::terminal::{Colour, Screen, Sheet};
+use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::text;
 use crate::{CaseReport, Outcome, Verdict};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Verdict> =
     Form { name: "table", about: "For people", file_name: "report.txt", render };
 
-/// Lines of console shown with a failure.
+/// Number of console lines to show for a failure.
 const CONSOLE_LINES: usize = 12;
-/// Lines of a case's log shown with a failure: the last ones.
+/// Number of the last log lines to show for a failure.
 const LOG_LINES: usize = 8;
 
 fn render(verdict: &Verdict, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
-    head(&mut sheet, verdict);
+    let mut writer = ReportWriter::new(screen);
+    head(&mut writer, verdict);
     for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
         for case in verdict.cases.iter().filter(|case| case.outcome == outcome) {
-            failure(&mut sheet, case);
+            failure(&mut writer, case);
         }
     }
-    exceptions(&mut sheet, verdict);
-    passes(&mut sheet, verdict);
-    totals(&mut sheet, verdict);
-    sheet.finish()
+    exceptions(&mut writer, verdict);
+    passes(&mut writer, verdict);
+    totals(&mut writer, verdict);
+    writer.finish()
 }
 
-/// The kernel, its origin, and the machine.
-fn head(sheet: &mut Sheet, verdict: &Verdict) {
+/// Writes the kernel, its origin and the machine.
+fn head(writer: &mut ReportWriter, verdict: &Verdict) {
     let kernel = &verdict.kernel;
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let named = [name, &kernel.arch, &kernel.flavour];
@@ -43,40 +43,40 @@ fn head(sheet: &mut Sheet, verdict: &Verdict) {
         named.iter().filter(|word| !word.is_empty()).map(|word| text::line(word)).collect();
     let note = kernel.stands_in.as_ref().map(|note| format!(". {}", text::line(note)));
     let first = format!("Linux {}{}", named.join(", "), note.unwrap_or_default());
-    sheet.wrapped_in(Some(Colour::Bold), "", "  ", &first);
-    sheet.labelled("date", &verdict.date);
-    sheet.labelled("options", &verdict.options);
-    sheet.labelled("source", &kernel.source);
-    sheet.labelled("machine", &verdict.machine);
+    writer.wrapped_in(Some(Colour::Bold), "", "  ", &first);
+    writer.labelled("date", &verdict.date);
+    writer.labelled("options", &verdict.options);
+    writer.labelled("source", &kernel.source);
+    writer.labelled("machine", &verdict.machine);
     for fact in &verdict.guest {
-        sheet.labelled("guest", fact);
+        writer.labelled("guest", fact);
     }
 }
 
-fn failure(sheet: &mut Sheet, case: &CaseReport) {
-    let word = sheet.paint(Colour::Red, &format!("{:<6}", case.outcome.as_str().to_uppercase()));
-    let id = sheet.paint(Colour::Bold, &text::line(&case.id));
-    sheet.empty_line();
-    sheet.line(&format!("{word} {id}"));
-    sheet.labelled("promise", &case.promise);
-    sheet.labelled("expected", &case.expected);
-    sheet.labelled("got", &case.got);
-    sheet.labelled("kernel", &case.kernel_function);
+fn failure(writer: &mut ReportWriter, case: &CaseReport) {
+    let word = writer.paint(Colour::Red, &format!("{:<6}", case.outcome.as_str().to_uppercase()));
+    let id = writer.paint(Colour::Bold, &text::line(&case.id));
+    writer.empty_line();
+    writer.line(&format!("{word} {id}"));
+    writer.labelled("promise", &case.promise);
+    writer.labelled("expected", &case.expected);
+    writer.labelled("got", &case.got);
+    writer.labelled("kernel", &case.kernel_function);
     let log: Vec<String> = case.log.iter().flat_map(|line| text::lines(line)).collect();
     let skipped = log.len().saturating_sub(LOG_LINES);
-    sheet.excerpt("log", log[skipped..].iter().map(String::as_str), skipped);
+    writer.excerpt("log", log[skipped..].iter().map(String::as_str), skipped);
     if let Some(console) = &case.console {
         let lines = text::lines(console);
         let (shown, left_out) = most_informative(&lines, CONSOLE_LINES);
-        sheet.excerpt("console", shown.into_iter(), left_out);
+        writer.excerpt("console", shown.into_iter(), left_out);
     }
     if !case.rerun.is_empty() {
-        sheet.command("again", &case.rerun);
+        writer.command("again", &case.rerun);
     }
 }
 
-/// The cases that neither passed nor failed: each outcome by its reasons.
-fn exceptions(sheet: &mut Sheet, verdict: &Verdict) {
+/// Writes the cases that neither passed nor failed, grouped by outcome and reason.
+fn exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
     for (outcome, meaning) in [
         (Outcome::Fixed, "a recorded kernel bug no longer shows"),
         (Outcome::Unmet, "not tried: the machine lacks what it needs"),
@@ -93,28 +93,28 @@ fn exceptions(sheet: &mut Sheet, verdict: &Verdict) {
         if reasons.is_empty() {
             continue;
         }
-        heading(sheet, Colour::Yellow, outcome.as_str(), meaning);
+        heading(writer, Colour::Yellow, outcome.as_str(), meaning);
         for (reason, ids) in reasons {
             let (reason, all) = (text::line(reason), text::line(&ids.join(" ")));
             let line = match ids.len() {
                 1 => format!("{all}: {reason}"),
                 _ => format!("{reason}: {all}"),
             };
-            sheet.wrapped("  ", "    ", &line);
+            writer.wrapped("  ", "    ", &line);
         }
     }
 }
 
-/// Passed cases of each group, as a grid; on a verbose screen, each with its promise.
-fn passes(sheet: &mut Sheet, verdict: &Verdict) {
-    if sheet.is_verbose() {
+/// Writes the numbers of passes by group; on a verbose screen, each passed case with its promise.
+fn passes(writer: &mut ReportWriter, verdict: &Verdict) {
+    if writer.is_verbose() {
         let passed = verdict.cases.iter().filter(|case| case.outcome == Outcome::Pass);
         for (i, case) in passed.enumerate() {
             if i == 0 {
-                heading(sheet, Colour::Green, "pass", "promises kept");
+                heading(writer, Colour::Green, "pass", "promises kept");
             }
             let (id, promise) = (text::line(&case.id), text::line(&case.promise));
-            sheet.wrapped("  ", "    ", &format!("{id}: {promise}"));
+            writer.wrapped("  ", "    ", &format!("{id}: {promise}"));
         }
         return;
     }
@@ -138,24 +138,24 @@ fn passes(sheet: &mut Sheet, verdict: &Verdict) {
     if cells.is_empty() {
         return;
     }
-    heading(sheet, Colour::Green, "pass", "promises kept, by group");
-    let room = sheet.width() - 2;
+    heading(writer, Colour::Green, "pass", "promises kept, by group");
+    let room = writer.width() - 2;
     let widest = cells.iter().map(|cell| text::columns(cell)).max().unwrap_or(0);
     let cell = (widest + 2).min(room);
     for row in cells.chunks(room / cell) {
         let row: String = row.iter().map(|one| text::fill(one, cell)).collect();
-        sheet.line(&format!("  {row}"));
+        writer.line(&format!("  {row}"));
     }
 }
 
-fn heading(sheet: &mut Sheet, colour: Colour, word: &str, meaning: &str) {
-    sheet.empty_line();
-    let painted = sheet.paint(colour, &format!("{word:<10}"));
-    sheet.wrapped(&format!("{painted}  "), "            ", meaning);
+fn heading(writer: &mut ReportWriter, colour: Colour, word: &str, meaning: &str) {
+    writer.empty_line();
+    let painted = writer.paint(colour, &format!("{word:<10}"));
+    writer.wrapped(&format!("{painted}  "), "            ", meaning);
 }
 
-/// The counts, and what the verdict amounts to.
-fn totals(sheet: &mut Sheet, verdict: &Verdict) {
+/// Writes the totals and the conclusion.
+fn totals(writer: &mut ReportWriter, verdict: &Verdict) {
     let totals = verdict.totals();
     let all = verdict.cases.len();
     let list = totals.list();
@@ -173,17 +173,17 @@ fn totals(sheet: &mut Sheet, verdict: &Verdict) {
     let cases = if all == 1 { "case" } else { "cases" };
     let line = format!("{all} {cases}: {counts}{vms}{restored}, {} ms", verdict.millis);
     let (colour, word) = conclusion(verdict);
-    sheet.empty_line();
-    if text::columns(&line) + 2 + text::columns(&word) <= sheet.width() {
-        let word = sheet.paint(colour, &word);
-        sheet.line(&format!("{line}  {word}"));
+    writer.empty_line();
+    if text::columns(&line) + 2 + text::columns(&word) <= writer.width() {
+        let word = writer.paint(colour, &word);
+        writer.line(&format!("{line}  {word}"));
     } else {
-        sheet.wrapped("", "", &line);
-        sheet.wrapped_in(Some(colour), "", "", &word);
+        writer.wrapped("", "", &line);
+        writer.wrapped_in(Some(colour), "", "", &word);
     }
 }
 
-/// The claim of a verdict in which nothing unexpected was found, with what it stands on.
+/// The conclusion and the coverage for the judgement `Kept`.
 pub(crate) fn claim(verdict: &Verdict) -> String {
     let coverage = verdict.coverage();
     let claim = if is_without_dispatch(&verdict.cases) {
@@ -194,7 +194,7 @@ pub(crate) fn claim(verdict: &Verdict) -> String {
     format!("{claim}: {coverage}")
 }
 
-/// The last line of the report.
+/// The last line of the report, and its colour.
 fn conclusion(verdict: &Verdict) -> (Colour, String) {
     let all = verdict.cases.len();
     match Judgement::of(verdict) {
@@ -209,8 +209,8 @@ fn conclusion(verdict: &Verdict) -> (Colour, String) {
     }
 }
 
-/// Whether these are the cases of a kernel that has no dispatch and should have none. All cases of one
-/// feature are absent too if the kernel lacks that feature alone.
+/// Whether these are the cases of a kernel without dispatch that is expected to have none. If all cases are
+/// absent for another feature, the kernel may still have dispatch.
 fn is_without_dispatch(cases: &[CaseReport]) -> bool {
     let is_absence = |case: &CaseReport| case.group() == "absence";
     let lacks_it = |case: &CaseReport| case.got == Feature::Dispatch.as_str();

@@ -49,7 +49,7 @@ fn a_case_with_two_outcomes_on_one_image_and_machine_is_flaky() {
 }
 
 #[test]
-fn entries_are_read_back_and_a_line_that_is_cut_off_is_left_out() {
+fn entries_are_read_back_and_a_truncated_line_is_skipped() {
     let verdict = Verdict {
         date: "2026-11-29T19:43:58Z".into(),
         machine: "qemu on tcg: because, tried in 3 ms".into(),

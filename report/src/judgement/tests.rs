@@ -62,7 +62,7 @@ fn booting_counts_only_when_it_is_selected() {
 fn a_kernel_that_cannot_be_judged_is_skipped() {
     let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
     assert_eq!(exit_code(&unbuilt), 125);
-    // Also if cases failed before that became clear.
+    // Even if cases failed before it was known that the kernel cannot be judged.
     let mut half = verdict(&[("range/x", Outcome::Fail)]);
     half.unjudged = Some("the guest speaks another protocol".into());
     assert_eq!(exit_code(&half), 125);

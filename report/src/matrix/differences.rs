@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Compares each kernel of a matrix with the one before it.
 
 use super::{Cell, Matrix};
@@ -8,21 +7,21 @@ use crate::{Outcome, Verdict};
 /// The differences between two neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Place of the first in the plan.
+    /// Index of the first cell in the plan.
     pub from: usize,
-    /// Place of the second.
+    /// Index of the second cell in the plan.
     pub to: usize,
-    /// The changed cases, by outcomes; empty if there are none.
+    /// The changed cases, grouped by outcomes; empty if there are none.
     pub changes: Vec<Change>,
 }
 
 /// Cases whose outcome changed in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Outcome on the first kernel; `None` if it has no such case.
-    pub was: Option<Outcome>,
-    /// Outcome on the second.
-    pub is: Option<Outcome>,
+    /// Outcome in the first cell; `None` if it has no such case.
+    pub before: Option<Outcome>,
+    /// Outcome in the second cell; `None` if it has no such case.
+    pub after: Option<Outcome>,
     /// Ids of the cases.
     pub cases: Vec<String>,
 }
@@ -45,7 +44,7 @@ pub fn differences(matrix: &Matrix) -> Vec<Difference> {
         .collect()
 }
 
-/// In how many of kernel, architecture and flavour two cells differ.
+/// Number of the parts (kernel, architecture, flavour) in which two cells differ.
 fn differing_parts(first: &Cell, second: &Cell) -> usize {
     let Cell { kernel, arch, flavour } = first;
     [*kernel != second.kernel, *arch != second.arch, *flavour != second.flavour]
@@ -61,13 +60,13 @@ fn changes(first: &Verdict, second: &Verdict) -> Vec<Change> {
     };
     let only_in_second = second.cases.iter().filter(|case| outcome(first, &case.id).is_none());
     for case in first.cases.iter().chain(only_in_second) {
-        let (was, is) = (outcome(first, &case.id), outcome(second, &case.id));
-        if was == is {
+        let (before, after) = (outcome(first, &case.id), outcome(second, &case.id));
+        if before == after {
             continue;
         }
-        match changes.iter_mut().find(|change| (change.was, change.is) == (was, is)) {
+        match changes.iter_mut().find(|change| (change.before, change.after) == (before, after)) {
             Some(change) => change.cases.push(case.id.clone()),
-            None => changes.push(Change { was, is, cases: vec![case.id.clone()] }),
+            None => changes.push(Change { before, after, cases: vec![case.id.clone()] }),
         }
     }
     changes

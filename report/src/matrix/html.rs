@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! The matrix as one page: a heat map of cases by kernels, details on click, differences, and failures
-//! with their consoles.
+//! The matrix as one HTML page: a heat map of cases by kernels, details on click, differences, and
+//! failures with their consoles.
 //!
-//! Text of a guest is data of the page, never markup: a JSON block in which `<`, `>` and `&` are escaped,
-//! of which the script makes text nodes.
+//! The page contains the results as a JSON block, in which `<`, `>` and `&` are escaped. A script makes
+//! text nodes of them, so text of a guest never becomes markup.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use super::{Cell, Found, Matrix, differences, table};
+use super::{Cell, CellResult, Matrix, differences, table};
 use crate::form::Form;
 use crate::forms::json;
 use crate::html_page::{self, STYLE, escaped};
 use crate::judgement::is_unselected_boot_failure;
 use crate::{CaseReport, Judgement, Outcome, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> = Form {
     name: "html",
     about: "A page for a browser",
@@ -42,7 +41,7 @@ struct Case {
 
 #[derive(Default, Serialize)]
 struct Column {
-    /// Place in the plan, from 1.
+    /// Number of the cell in the plan, from 1.
     number: usize,
     name: String,
     /// The name without the parts that are the same in all cells.
@@ -60,9 +59,9 @@ struct Column {
     exit_code: u8,
     /// Console of a kernel that does not boot.
     console: Vec<String>,
-    /// A letter for the outcome of each case; a dot where the kernel has no such case.
+    /// A letter for the outcome of each case; a dot if the kernel has no such case.
     outcomes: String,
-    /// Details of the cases that did not pass, by their places.
+    /// Details of the cases that did not pass, by the index of the case.
     details: BTreeMap<usize, Details>,
 }
 
@@ -108,7 +107,7 @@ fn render(matrix: &Matrix) -> String {
 <aside id="details" aria-live="polite" hidden></aside>
 <script id="data" type="application/json">{data}</script>"#
     );
-    html_page::whole(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
+    html_page::page(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
 }
 
 fn data(matrix: &Matrix) -> Data {
@@ -146,12 +145,12 @@ fn data(matrix: &Matrix) -> Data {
     Data { cases, cells, differences }
 }
 
-/// The cases of a cell that have a place in the map: without the boot case if it is the reason why the
-/// kernel is not judged.
-fn reports(found: &Found) -> impl Iterator<Item = &CaseReport> {
+/// The cases of a cell for the map, without the boot case if it is the reason why the kernel is not
+/// judged.
+fn reports(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
     let verdict = match found {
-        Found::Judged(verdict) => Some(verdict),
-        Found::Failed { .. } => None,
+        CellResult::Judged(verdict) => Some(verdict),
+        CellResult::Failed { .. } => None,
     };
     verdict.into_iter().flat_map(|verdict| {
         verdict.cases.iter().filter(|case| !is_unselected_boot_failure(case, verdict))
@@ -162,7 +161,7 @@ fn column(
     matrix: &Matrix,
     place: usize,
     cell: &Cell,
-    found: &Found,
+    found: &CellResult,
     places: &BTreeMap<String, usize>,
     cases: usize,
 ) -> Column {
@@ -185,7 +184,7 @@ fn column(
         exit_code: Matrix::exit_code_of(found),
         ..Column::default()
     };
-    if let Found::Judged(verdict) = found {
+    if let CellResult::Judged(verdict) = found {
         let kernel = &verdict.kernel;
         column.release = text::line(&kernel.release);
         column.source = text::line(&kernel.source);

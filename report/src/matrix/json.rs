@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The matrix as JSON, for scripts and for merging shards.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cell, Found, Matrix, Plan};
+use super::{Cell, CellResult, Matrix, Plan};
 use crate::Verdict;
 use crate::form::Form;
 use crate::forms::json as verdict_json;
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> = Form {
     name: "json",
     about: "All that is known; shards are merged from it",
@@ -20,8 +19,7 @@ pub(crate) const FORM: Form<Matrix> = Form {
 /// Name of the file in the folder of a run.
 pub const FILE_NAME: &str = "matrix.json";
 
-/// Version of the schema. It is raised when a field is removed or changes its meaning, not when one is
-/// added.
+/// Version of the schema. It is raised if a field is removed or changes its meaning, not if one is added.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -35,12 +33,13 @@ pub(crate) struct Document<'a> {
     shards: Option<usize>,
     /// The worst exit code of the cells in this part.
     exit_code: u8,
-    cells: Vec<Written<'a>>,
+    cells: Vec<CellDocument<'a>>,
 }
 
+/// A cell and its result: `report`, `failed`, or neither if it is in another shard.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Written<'a> {
+struct CellDocument<'a> {
     #[serde(flatten)]
     cell: &'a Cell,
     /// The report of `sudbox run --format json`.
@@ -55,8 +54,9 @@ struct Failed {
     reason: String,
 }
 
+/// [`Document`] for reading.
 #[derive(Deserialize)]
-struct Read {
+struct ReadDocument {
     schema: u32,
     sudbox: String,
     command: String,
@@ -66,6 +66,7 @@ struct Read {
     cells: Vec<ReadCell>,
 }
 
+/// [`CellDocument`] for reading.
 #[derive(Deserialize)]
 struct ReadCell {
     #[serde(flatten)]
@@ -74,27 +75,27 @@ struct ReadCell {
     failed: Option<Failed>,
 }
 
-/// Why a text is not a matrix.
+/// Error: the text is not a matrix.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// It ends too early, as the output of a killed shard does.
+    /// The text is truncated, like the output of a killed shard.
     CutOff,
-    /// It is not a matrix: why.
+    /// The text is something else; the reason.
     Foreign(String),
 }
 
 fn render(matrix: &Matrix) -> String {
-    // Without `..`, so that a new field cannot be forgotten here.
+    // Without `..`, so that the compiler reports a forgotten new field.
     let Matrix { plan, shards, found } = matrix;
     let Plan { sudbox, command, strict, boot_selected, cells } = plan;
-    let written = cells.iter().zip(found).map(|(cell, found)| Written {
+    let documents = cells.iter().zip(found).map(|(cell, found)| CellDocument {
         cell,
         report: match found {
-            Some(Found::Judged(verdict)) => Some(verdict_json::Document::of(verdict)),
+            Some(CellResult::Judged(verdict)) => Some(verdict_json::Document::of(verdict)),
             _ => None,
         },
         failed: match found {
-            Some(Found::Failed { exit_code, reason }) => {
+            Some(CellResult::Failed { exit_code, reason }) => {
                 Some(Failed { exit_code: *exit_code, reason: reason.clone() })
             }
             _ => None,
@@ -108,7 +109,7 @@ fn render(matrix: &Matrix) -> String {
         boot_selected: *boot_selected,
         shards: *shards,
         exit_code: matrix.exit_code(),
-        cells: written.collect(),
+        cells: documents.collect(),
     };
     verdict_json::pretty(&document)
 }
@@ -118,7 +119,7 @@ fn render(matrix: &Matrix) -> String {
 /// # Errors
 /// See [`Unreadable`].
 pub fn parse(text: &str) -> Result<Matrix, Unreadable> {
-    let read: Read = serde_json::from_str(text).map_err(|error| {
+    let read: ReadDocument = serde_json::from_str(text).map_err(|error| {
         if error.is_eof() { Unreadable::CutOff } else { Unreadable::Foreign(error.to_string()) }
     })?;
     if read.schema != SCHEMA {
@@ -131,11 +132,12 @@ pub fn parse(text: &str) -> Result<Matrix, Unreadable> {
     let (mut cells, mut found) = (Vec::new(), Vec::new());
     for ReadCell { cell, report, failed } in read.cells {
         cells.push(cell);
-        let failed = failed.map(|Failed { exit_code, reason }| Found::Failed { exit_code, reason });
+        let failed =
+            failed.map(|Failed { exit_code, reason }| CellResult::Failed { exit_code, reason });
         let judged = report.map(|verdict| {
-            // The terms are those of the plan, also in documents that have them nowhere else.
+            // Take these settings from the plan; older documents have them only there.
             let (strict, boot_selected) = (read.strict, read.boot_selected);
-            Found::Judged(Box::new(Verdict { strict, boot_selected, ..verdict }))
+            CellResult::Judged(Box::new(Verdict { strict, boot_selected, ..verdict }))
         });
         found.push(judged.or(failed));
     }

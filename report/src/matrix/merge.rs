@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Merges the shards of a matrix.
 
-use super::{Found, Matrix};
+use super::{CellResult, Matrix};
 
-/// Why parts cannot be merged.
+/// Error: the parts cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// No part was given.
@@ -20,7 +19,7 @@ pub enum MergeError {
         /// The difference.
         what: String,
     },
-    /// Two parts hold different verdicts on the same cell.
+    /// Two parts have different verdicts on the same cell.
     #[error("`{one}` and `{other}` hold different verdicts on {cell}: give only one of them")]
     Contradiction {
         /// Name of the first part.
@@ -32,11 +31,11 @@ pub enum MergeError {
     },
 }
 
-/// Merges parts, each with its name for error messages. If a cell is in two parts, a verdict is taken
-/// before a reason for having none. The result does not depend on the order of the parts.
+/// Merges parts, each with a name for error messages. If two parts have the same cell, a verdict takes
+/// precedence over a failure. The result does not depend on the order of the parts.
 ///
 /// # Errors
-/// [`MergeError`], if they are not parts of one matrix.
+/// [`MergeError`] if they are not parts of one matrix.
 pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
     let mut parts = parts.into_iter();
     let (first, mut whole) = parts.next().ok_or(MergeError::Nothing)?;
@@ -69,15 +68,19 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
             let take = match (&*ours, &theirs) {
                 (_, None) => false,
                 (None, Some(_)) => true,
-                (Some(Found::Failed { .. }), Some(Found::Judged(_))) => true,
-                (Some(Found::Judged(_)), Some(Found::Failed { .. })) => false,
-                // One of two reasons, whichever comes first.
+                (Some(CellResult::Failed { .. }), Some(CellResult::Judged(_))) => true,
+                (Some(CellResult::Judged(_)), Some(CellResult::Failed { .. })) => false,
+                // Of two failures, one is chosen independently of the order.
                 (
-                    Some(Found::Failed { exit_code: one, reason: why }),
-                    Some(Found::Failed { exit_code: other, reason: because }),
+                    Some(CellResult::Failed { exit_code: one, reason: why }),
+                    Some(CellResult::Failed { exit_code: other, reason: because }),
                 ) => (other, because) > (one, why),
-                (Some(Found::Judged(one)), Some(Found::Judged(other))) if one == other => false,
-                (Some(Found::Judged(_)), Some(Found::Judged(_))) => {
+                (Some(CellResult::Judged(one)), Some(CellResult::Judged(other)))
+                    if one == other =>
+                {
+                    false
+                }
+                (Some(CellResult::Judged(_)), Some(CellResult::Judged(_))) => {
                     return Err(MergeError::Contradiction {
                         one: sources[place].clone(),
                         other: name.clone(),

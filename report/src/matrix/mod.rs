@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The result of judging many kernels: one cell for each kernel, architecture and flavour.
 //!
-//! A matrix can be run in shards, each of which holds some of the cells. [`merge()`] puts them together;
-//! the result depends neither on the split nor on the order.
+//! A matrix can be run in shards, each with some of the cells. [`merge()`] combines them. The result
+//! depends neither on the number of shards nor on their order.
 
 mod differences;
 mod html;
@@ -51,31 +50,31 @@ impl std::fmt::Display for Cell {
     }
 }
 
-/// The cells of a matrix and how they are judged; the same for all its shards.
+/// The cells of a matrix, and the settings for judging them. All shards have the same plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Version of sudbox.
     pub sudbox: String,
-    /// The command that runs the whole matrix. With `--shard I/N` added it runs a part.
+    /// The command that runs the whole matrix; with `--shard I/N` appended, it runs a shard.
     pub command: String,
     /// Whether `fixed` and `unmet` count as failures.
     pub strict: bool,
     /// Whether `boot/reaches-init` was selected.
     pub boot_selected: bool,
-    /// The cells. Neighbours are compared.
+    /// The cells. Each is compared with the one before it.
     pub cells: Vec<Cell>,
 }
 
 /// The result of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum CellResult {
     /// A verdict.
     Judged(Box<Verdict>),
-    /// No verdict, because something failed before.
+    /// No verdict, because of an error.
     Failed {
         /// The exit code of `sudbox run`: 125, 128 or 129.
         exit_code: u8,
-        /// Why, in one sentence.
+        /// The reason in one sentence.
         reason: String,
     },
 }
@@ -85,13 +84,13 @@ pub enum Found {
 pub struct Matrix {
     /// The plan.
     pub plan: Plan,
-    /// Number of shards of which this is a part; `None` if it is whole.
+    /// Number of shards, if this is a shard; `None` for a whole matrix.
     pub shards: Option<usize>,
     /// The result of each cell of the plan; `None` if it is in another shard.
-    pub found: Vec<Option<Found>>,
+    pub found: Vec<Option<CellResult>>,
 }
 
-/// The shard, from 1 to `shards`, that holds the cell at this place of the plan.
+/// The number of the shard, from 1 to `shards`, with the cell at this index of the plan.
 #[must_use]
 pub fn shard_of(place: usize, shards: usize) -> usize {
     place % shards + 1
@@ -99,7 +98,7 @@ pub fn shard_of(place: usize, shards: usize) -> usize {
 
 impl Matrix {
     /// The cells that have a result.
-    pub fn cells(&self) -> impl Iterator<Item = (&Cell, &Found)> {
+    pub fn cells(&self) -> impl Iterator<Item = (&Cell, &CellResult)> {
         self.plan
             .cells
             .iter()
@@ -109,24 +108,24 @@ impl Matrix {
 
     /// The judgement on a cell.
     #[must_use]
-    pub fn judgement(found: &Found) -> Judgement {
+    pub fn judgement(found: &CellResult) -> Judgement {
         match found {
-            Found::Judged(verdict) => Judgement::of(verdict),
-            Found::Failed { reason, .. } => Judgement::NotJudged(reason.clone()),
+            CellResult::Judged(verdict) => Judgement::of(verdict),
+            CellResult::Failed { reason, .. } => Judgement::NotJudged(reason.clone()),
         }
     }
 
     /// The exit code of `sudbox run` for a cell.
     #[must_use]
-    pub fn exit_code_of(found: &Found) -> u8 {
+    pub fn exit_code_of(found: &CellResult) -> u8 {
         match found {
-            Found::Judged(_) => Matrix::judgement(found).exit_code(),
-            Found::Failed { exit_code, .. } => *exit_code,
+            CellResult::Judged(_) => Matrix::judgement(found).exit_code(),
+            CellResult::Failed { exit_code, .. } => *exit_code,
         }
     }
 
-    /// The worst exit code of the cells: 1, a broken promise, is the worst, because no other cell can
-    /// take it back. Then the highest: bad input, the machine, a kernel that cannot be judged.
+    /// The worst exit code of the cells. 1, a broken promise, is the worst; among the others, the highest
+    /// counts (129 bad input, 128 the machine, 125 a kernel that cannot be judged).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let codes = self.cells().map(|(_, found)| Matrix::exit_code_of(found));
@@ -144,12 +143,12 @@ impl Matrix {
         (1..=shards).filter(missing).collect()
     }
 
-    /// The verdicts, each with the place of its cell; without those that are `NotJudged`.
+    /// The verdicts that are not `NotJudged`, with the indices of their cells.
     fn judged(&self) -> impl Iterator<Item = (usize, &Verdict)> {
         let found = self.found.iter().enumerate();
         found.filter_map(|(place, found)| Some((place, found.as_ref()?))).filter_map(
             |(place, found)| {
-                let Found::Judged(verdict) = found else { return None };
+                let CellResult::Judged(verdict) = found else { return None };
                 let judged = !matches!(Matrix::judgement(found), Judgement::NotJudged(_));
                 judged.then_some((place, &**verdict))
             },

@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The matrix as a table for people: the kernels, passes by group, differences between neighbours, and
+//! failures.
 
-//! The matrix for people: the kernels, passes by group, differences between neighbours, and failures.
-
-use super::{Cell, Change, Found, Matrix, differences};
+use super::{Cell, CellResult, Change, Matrix, differences};
 use crate::form::Form;
-use crate::terminal::{Colour, Screen, Sheet};
+use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::{Judgement, Outcome, Verdict, text};
 
-/// The row of this form.
+/// The row of this form in the list of forms.
 pub(crate) const FORM: Form<Matrix> =
     Form { name: "table", about: "For people", file_name: "matrix.txt", render };
 
-/// Width of a column of the grid: `23/24 absent` and a space.
+/// Width of a column of the grid, for `23/24 absent` and a space.
 const COLUMN: usize = 13;
-/// Widest name of a group in the grid.
+/// Maximum width of a group's name in the grid.
 const GROUP: usize = 16;
 
 fn render(matrix: &Matrix, screen: Screen) -> String {
-    let mut sheet = Sheet::new(screen);
+    let mut writer = ReportWriter::new(screen);
     for (place, (cell, found)) in matrix.plan.cells.iter().zip(&matrix.found).enumerate() {
         let says = found.as_ref().map_or_else(|| "in another shard".to_owned(), summary);
         let line = format!("{}: {}", text::line(&cell.to_string()), text::line(&says));
-        sheet.wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
+        writer.wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
     }
-    grid(&mut sheet, matrix);
-    differing(&mut sheet, matrix);
-    failures(&mut sheet, matrix);
-    total(&mut sheet, matrix);
-    sheet.finish()
+    grid(&mut writer, matrix);
+    differing(&mut writer, matrix);
+    failures(&mut writer, matrix);
+    total(&mut writer, matrix);
+    writer.finish()
 }
 
 /// The result of a cell in one line.
-fn summary(found: &Found) -> String {
+fn summary(found: &CellResult) -> String {
     let word = match (found, Matrix::judgement(found)) {
-        (Found::Judged(verdict), Judgement::Kept) => Judgement::claim(&verdict.coverage()),
-        (Found::Failed { .. }, Judgement::Kept) => String::new(),
+        (CellResult::Judged(verdict), Judgement::Kept) => Judgement::claim(&verdict.coverage()),
+        (CellResult::Failed { .. }, Judgement::Kept) => String::new(),
         (_, Judgement::Broken(n)) => format!("BROKEN: {n}"),
         (_, Judgement::Surprised(n)) => format!("NOT AS EXPECTED: {n} fixed or unmet"),
-        (Found::Judged(_), Judgement::NotJudged(why)) => return format!("NOT JUDGED: {why}"),
-        (Found::Failed { exit_code, .. }, Judgement::NotJudged(why)) => {
+        (CellResult::Judged(_), Judgement::NotJudged(why)) => return format!("NOT JUDGED: {why}"),
+        (CellResult::Failed { exit_code, .. }, Judgement::NotJudged(why)) => {
             return format!("NOT JUDGED ({exit_code}): {why}");
         }
     };
-    let Found::Judged(verdict) = found else { return word };
+    let CellResult::Judged(verdict) = found else { return word };
     let stands_in = verdict.kernel.stands_in.as_ref().map(|why| format!(" ({why})"));
     format!(
         "Linux {}, {word} ({}){}",
@@ -73,22 +73,22 @@ fn of_group(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
     Some((outcomes().filter(|o| *o == Outcome::Pass).count(), outcomes().count(), worst))
 }
 
-/// Passes of each group on each judged kernel, in as many blocks of columns as it takes.
-fn grid(sheet: &mut Sheet, matrix: &Matrix) {
+/// The passes of each group on each judged kernel. Kernels that do not fit the width go to another block.
+fn grid(writer: &mut ReportWriter, matrix: &Matrix) {
     let judged: Vec<(usize, &Verdict)> = matrix.judged().collect();
     let groups = groups(matrix);
     let names: Vec<String> =
         groups.iter().map(|name| text::cut(&text::line(name), GROUP)).collect();
     let title = names.iter().map(|name| text::columns(name)).max().unwrap_or(0).max(4) + 4;
-    for block in judged.chunks(((sheet.width() - title) / COLUMN).max(1)) {
-        let mut head = sheet.paint(Colour::Green, &text::fill("pass", title));
+    for block in judged.chunks(((writer.width() - title) / COLUMN).max(1)) {
+        let mut head = writer.paint(Colour::Green, &text::fill("pass", title));
         for (place, _) in block {
             let name = text::line(&matrix.plan.cells[*place].kernel);
             let label = text::cut(&format!("{} {name}", place + 1), COLUMN - 1);
             head.push_str(&text::fill(&label, COLUMN));
         }
-        sheet.empty_line();
-        sheet.line(&head);
+        writer.empty_line();
+        writer.line(&head);
         for (name, shown) in groups.iter().zip(&names) {
             let mut row = text::fill(&format!("  {shown}"), title);
             for (_, verdict) in block {
@@ -97,9 +97,9 @@ fn grid(sheet: &mut Sheet, matrix: &Matrix) {
                     Some((passed, all, worst)) => entry(passed, all, worst),
                 };
                 let text = text::fill(&text, COLUMN);
-                row.push_str(&colour.map_or_else(|| text.clone(), |c| sheet.paint(c, &text)));
+                row.push_str(&colour.map_or_else(|| text.clone(), |c| writer.paint(c, &text)));
             }
-            sheet.line(&row);
+            writer.line(&row);
         }
     }
 }
@@ -115,28 +115,28 @@ fn entry(passed: usize, all: usize, worst: Outcome) -> (String, Option<Colour>) 
 }
 
 /// The differences between neighbours.
-fn differing(sheet: &mut Sheet, matrix: &Matrix) {
+fn differing(writer: &mut ReportWriter, matrix: &Matrix) {
     let differences = differences(matrix);
     if differences.is_empty() {
         return;
     }
-    let word = sheet.paint(Colour::Yellow, &format!("{:<10}", "differs"));
-    sheet.empty_line();
-    sheet.line(&format!("{word}  from the one before it"));
+    let word = writer.paint(Colour::Yellow, &format!("{:<10}", "differs"));
+    writer.empty_line();
+    writer.line(&format!("{word}  from the one before it"));
     for difference in differences {
         let (from, to) = names(matrix, difference.from, difference.to);
         let kind = kind(matrix, difference.to);
         let nothing = if difference.changes.is_empty() { ": nothing" } else { "" };
         let line = format!("{from} -> {to}{kind}{nothing}");
-        sheet.line(&format!("  {}", text::cut(&line, sheet.width() - 2)));
+        writer.line(&format!("  {}", text::cut(&line, writer.width() - 2)));
         for change in &difference.changes {
             let line = format!("{}: {}", step(change), text::line(&change.cases.join(" ")));
-            sheet.wrapped("    ", "      ", &line);
+            writer.wrapped("    ", "      ", &line);
         }
     }
 }
 
-/// The names of two neighbours: of kernel, architecture or flavour, whichever differs.
+/// The names of the part (kernel, architecture or flavour) in which two neighbours differ.
 pub(super) fn names(matrix: &Matrix, from: usize, to: usize) -> (String, String) {
     let [from, to] = [from, to].map(|place| &matrix.plan.cells[place]);
     let (from, to) = if from.kernel != to.kernel {
@@ -149,7 +149,7 @@ pub(super) fn names(matrix: &Matrix, from: usize, to: usize) -> (String, String)
     (text::line(from), text::line(to))
 }
 
-/// Architecture and flavour of a cell, each only if it is not the same in the whole matrix.
+/// Architecture and flavour of a cell, each only if it is not the same in all cells.
 pub(super) fn kind(matrix: &Matrix, place: usize) -> String {
     let cells = &matrix.plan.cells;
     let differing = |of: fn(&Cell) -> &str| cells.iter().any(|cell| of(cell) != of(&cells[0]));
@@ -161,30 +161,30 @@ pub(super) fn kind(matrix: &Matrix, place: usize) -> String {
 /// The outcomes before and after a change.
 pub(super) fn step(change: &Change) -> String {
     let word = |outcome: Option<Outcome>| outcome.map_or("not there", Outcome::as_str);
-    format!("{} -> {}", word(change.was), word(change.is))
+    format!("{} -> {}", word(change.before), word(change.after))
 }
 
-/// The failures, without their consoles, which are in the reports of the cells.
-fn failures(sheet: &mut Sheet, matrix: &Matrix) {
+/// The failures. Their consoles are in the reports of the cells.
+fn failures(writer: &mut ReportWriter, matrix: &Matrix) {
     for (place, verdict) in matrix.judged() {
         for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
             let word = format!("{:<6}", case.outcome.as_str().to_uppercase());
-            let word = sheet.paint(Colour::Red, &word);
+            let word = writer.paint(Colour::Red, &word);
             let cell = text::line(&matrix.plan.cells[place].to_string());
             let id = text::line(&case.id);
-            let room = sheet.width().saturating_sub(11 + text::columns(&id)).clamp(20, 60);
-            let id = sheet.paint(Colour::Bold, &id);
-            sheet.empty_line();
-            sheet.line(&format!("{word} {id} on {}", text::cut(&cell, room)));
-            sheet.labelled("expected", &case.expected);
-            sheet.labelled("got", &case.got);
-            sheet.command("again", &case.rerun);
+            let room = writer.width().saturating_sub(11 + text::columns(&id)).clamp(20, 60);
+            let id = writer.paint(Colour::Bold, &id);
+            writer.empty_line();
+            writer.line(&format!("{word} {id} on {}", text::cut(&cell, room)));
+            writer.labelled("expected", &case.expected);
+            writer.labelled("got", &case.got);
+            writer.command("again", &case.rerun);
         }
     }
 }
 
-/// The number of kernels by judgement.
-fn total(sheet: &mut Sheet, matrix: &Matrix) {
+/// The last line: the number of kernels by judgement.
+fn total(writer: &mut ReportWriter, matrix: &Matrix) {
     let (mut kept, mut broken, mut surprised, mut unjudged) = (0, 0, 0, 0);
     for (_, found) in matrix.cells() {
         *match Matrix::judgement(found) {
@@ -208,9 +208,9 @@ fn total(sheet: &mut Sheet, matrix: &Matrix) {
     let parts: Vec<String> = parts
         .into_iter()
         .filter(|(count, ..)| *count > 0)
-        .map(|(count, what, colour)| sheet.paint(colour, &format!("{count} {what}")))
+        .map(|(count, what, colour)| writer.paint(colour, &format!("{count} {what}")))
         .collect();
     let kernels = if count == 1 { "kernel" } else { "kernels" };
-    sheet.empty_line();
-    sheet.line(&format!("{count}{of} {kernels}: {}", parts.join(", ")));
+    writer.empty_line();
+    writer.line(&format!("{count}{of} {kernels}: {}", parts.join(", ")));
 }

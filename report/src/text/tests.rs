@@ -9,7 +9,7 @@ fn printable_text_is_unchanged() {
 }
 
 #[test]
-fn nothing_that_controls_a_terminal_gets_through() {
+fn control_characters_are_escaped() {
     let hostile =
         "\x1b[2J\x1b]0;pwned\x07 a\rb\nc \u{9b}31m \u{202e}drow \u{2066} \u{feff}\0\x7f\u{ffff}";
     let safe = line(hostile);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
-//! A verdict with every outcome, and the forms by name.
+//! Shared by the tests: a verdict with every outcome, and rendering by the form's name.
 
 use sudbox_report::{Bug, CaseReport, Kernel, Outcome, Report, Screen, Verdict};
 
-/// The report in the form with this name, as it is written to a file.
+/// Renders a report for a file, in the form with this name.
 pub(crate) fn rendered<T: Report>(subject: &T, form: &str) -> String {
     let form = T::form(form).unwrap_or_else(|| panic!("there is no form {form}"));
     (form.render)(subject, Screen::FILE)

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Any accesses of a guest to ports and addresses, of all sizes, with any bytes in its memory and
 //! the device's thread coming by now and then. Nothing may panic or hang; only the reset command
 //! restarts, and only what is written to the serial interface is printed.

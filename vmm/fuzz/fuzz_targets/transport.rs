@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A driver that mostly does what Linux does, so that there are connections, and then anything at
 //! all in registers, rings and packets, while the host talks, the device is reset and snapshots
 //! are taken. Nothing may panic or hang, no queue may leave the guest's memory, and a snapshot is

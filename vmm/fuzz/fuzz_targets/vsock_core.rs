@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Any packets of the guest, mixed with any actions of the host. Beyond not panicking, the device
 //! must come to rest, keep within the guest's credit, and give the host the bytes that it took.
 

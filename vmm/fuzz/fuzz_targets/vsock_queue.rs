@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Any bytes as the memory of a guest, with its queues anywhere in it. Nothing may panic or hang,
 //! and no round may take more than a queue's worth.
 

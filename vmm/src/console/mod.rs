@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The guest's console: a pipe from the backend to the session, and a ring of bounded size.
 
 use std::collections::VecDeque;

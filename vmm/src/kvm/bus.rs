@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Dispatches the guest's MMIO accesses to the devices. x86-64 adds its I/O ports in its own folder.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

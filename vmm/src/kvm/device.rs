@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The thread that serves the transmit queue of the vsock device.
 
 use std::io;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Kicks: how another thread makes a vCPU thread return from `KVM_RUN`.
 //!
 //! The kicker sets `kvm_run.immediate_exit` and then sends a signal. If the vCPU thread is inside

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Parts of loading a kernel that all architectures share.
 
 use std::fs::File;

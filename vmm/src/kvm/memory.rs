@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Guest memory: one memfd, mapped shared while the guest boots, and copy-on-write once a snapshot
 //! of it was taken.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The microVM: a VM on KVM with just what a kernel needs to reach its init and to talk to the host:
 //! in-kernel interrupt controllers and timers, a 16550 UART, a way to restart, and a virtio-mmio
 //! vsock device.

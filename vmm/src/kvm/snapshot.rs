@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A snapshot of a VM, from which other VMs are resumed.
 
 use std::fs::File;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The threads that run the vCPUs.
 //!
 //! ```text

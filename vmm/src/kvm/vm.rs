@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The parts of one VM, and how they are put together.
 
 use std::io;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The probe: tests whether /dev/kvm can run a kernel, by running what a kernel does.
 //!
 //! The existence of /dev/kvm and its capabilities do not tell. A PVM hypervisor offers the whole

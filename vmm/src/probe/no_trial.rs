@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Stands in for the trial on hosts of an architecture that has none.
 
 use super::{Finding, Stop};

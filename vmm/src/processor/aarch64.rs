@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! QEMU's emulation of aarch64.
 
 /// QEMU's model `max` has implementer 0, which is not assigned, and part number 51h (QEMU's

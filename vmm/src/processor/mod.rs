@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Tells a real processor from QEMU's emulation.
 
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Architectures on which QEMU's emulation cannot be recognised.
 
 /// Returns false.

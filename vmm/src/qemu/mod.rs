@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The QEMU backend: a QEMU process, whose vsock device is served by this process.
 
 mod board;

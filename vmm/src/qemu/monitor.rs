@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! QEMU's monitor (QMP): when QEMU is ready, when the guest has reset the machine, and the registers.
 
 use std::io::{ErrorKind, Read, Write};

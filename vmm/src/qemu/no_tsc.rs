@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Stands in for the TSC on hosts of another architecture than x86-64.
 
 /// Does nothing.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The QEMU process: it dies with this process, and is watched through a pidfd.
 
 use std::ffi::OsString;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The frequency of the host's TSC. Under TCG, `rdtsc` in the guest reads that TSC (QEMU's
 //! `cpu_get_host_ticks`), and a guest that is told the frequency need not calibrate it. On a busy host
 //! the kernel's calibration against QEMU's PIT fails about every second time, and the guest then has

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A running VM, seen as a sequence of events.
 //!
 //! A session is one `poll(2)` loop over the guest's byte stream, the console, the backend's own

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Sessions with a guest and a backend that are played by the test.
 
 use super::*;

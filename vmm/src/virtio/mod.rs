@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The virtio-mmio vsock device of the microVM. It does not depend on KVM: interrupts and queue
 //! notifications are eventfds.
 //!

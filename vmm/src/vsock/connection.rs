@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! One connection between a guest port and a host port: buffers, credit and shutdown.
 //!
 //! Credit (virtio 1.2, section 5.10.6.3) is kept in counters modulo 2^32. In each direction, the

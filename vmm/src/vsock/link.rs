@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The vsock device as the session's thread and the backend's thread share it.
 //!
 //! Both work on one [`Device`] under a lock, so that bytes are copied once in each direction and the

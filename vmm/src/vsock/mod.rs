@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! virtio-vsock (virtio 1.2, section 5.10): one device for every backend, without I/O of its own.
 //!
 //! ```text

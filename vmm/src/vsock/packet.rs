@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The vsock packet header (virtio 1.2, section 5.10.6) and its fields.
 
 /// Bytes of a header on the wire (`struct virtio_vsock_hdr`).

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The guest's first connection to one port, as a [`HostStream`].
 
 use std::io::{self, ErrorKind};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A backend without a VM: the guest is a function in a thread of the test, and its byte stream is a
 //! unix socket pair. It is made of the public interface alone, as a backend in another crate is.
 

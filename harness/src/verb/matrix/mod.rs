@@ -16,7 +16,7 @@ use scheduler::Job;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use sudbox_images::{Arch, Cache, KernelImage};
-use sudbox_report::matrix::{self, Cell, Found, Matrix, Plan};
+use sudbox_report::matrix::{self, Cell, CellResult, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
 /// Runs and returns the exit code.
@@ -93,7 +93,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
         let found = match verdict {
             Ok(verdict) => {
                 reports::write(&verdict, &folder)?;
-                Found::Judged(Box::new(verdict))
+                CellResult::Judged(Box::new(verdict))
             }
             Err(error) => failed(&error, &folder)?,
         };
@@ -112,7 +112,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
     }
     reports::print(&matrix, args.format, &folder, &mut progress)?;
     for (_, found) in matrix.cells() {
-        if let Found::Judged(verdict) = found
+        if let CellResult::Judged(verdict) = found
             && let Err(error) = archive::record(verdict, &folder)
         {
             progress.say("note", &format!("{error:#}"));
@@ -167,7 +167,7 @@ fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
 }
 
 /// Why there is no verdict on a kernel; what ends the whole run is passed on.
-fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Found> {
+fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
     let code = failure::code(error);
     if code == Code::Interrupted {
         return Err(Failure::interrupted());
@@ -176,7 +176,7 @@ fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<Found> {
     if let Some(log) = images.and_then(sudbox_images::Error::log) {
         folder.keep("build.log", log)?;
     }
-    Ok(Found::Failed { exit_code: code as u8, reason: format!("{error:#}") })
+    Ok(CellResult::Failed { exit_code: code as u8, reason: format!("{error:#}") })
 }
 
 /// A name that any file system takes, different for each cell.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Screen;
-use crate::costs::Lack;
+use crate::costs::MissingCost;
 use crate::costs::comparison_table::render;
 
 const COUNTING: Unit = Unit::Instructions { hertz: 1_000_000_000, of_loop: 3 };
@@ -12,7 +12,7 @@ fn finding(unit: Unit, first: &[f64], second: &[f64]) -> Finding {
 }
 
 #[test]
-fn counts_differ_beyond_what_they_agree_to() {
+fn counts_beyond_the_tolerance_differ() {
     let same = [3000.0, 3000.5];
     assert_eq!(finding(COUNTING, &same, &[3002.0, 3001.0]), Finding::Same);
     assert_eq!(finding(COUNTING, &same, &[3200.0, 3200.0]), Finding::Slower);
@@ -38,7 +38,7 @@ fn most_counts_decide() {
 }
 
 #[test]
-fn a_coarse_counter_tells_less() {
+fn a_coarse_counter_hides_small_differences() {
     let finding = |second: f64| {
         ComparedCost::of("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second]).finding
     };
@@ -47,7 +47,7 @@ fn a_coarse_counter_tells_less() {
 }
 
 #[test]
-fn times_differ_if_all_of_one_are_beyond_all_of_the_other() {
+fn times_differ_if_they_do_not_overlap() {
     let first = [100.0, 101.0, 99.0, 102.0, 100.5, 98.0];
     let slower = [110.0, 103.0, 108.0, 109.0, 111.0, 107.0];
     assert_eq!(finding(Unit::Nanoseconds, &first, &slower), Finding::Slower);
@@ -59,7 +59,7 @@ fn times_differ_if_all_of_one_are_beyond_all_of_the_other() {
 }
 
 #[test]
-fn nothing_is_not_slower_than_nothing() {
+fn costs_near_zero_do_not_differ() {
     let line = |second| {
         ComparedCost::of("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6])
     };
@@ -68,9 +68,9 @@ fn nothing_is_not_slower_than_nothing() {
 }
 
 #[test]
-fn what_one_kernel_fails_at_is_told() {
+fn costs_that_one_kernel_fails_to_measure_are_named() {
     let costs = |outcome| {
-        let lack = Lack { name: "trap".to_owned(), outcome, why: String::new() };
+        let lack = MissingCost { name: "trap".to_owned(), outcome, why: String::new() };
         Costs {
             sudbox: String::new(),
             kernel: Kernel::default(),

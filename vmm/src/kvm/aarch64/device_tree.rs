@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The device tree, by which the kernel finds everything in the machine
 //! (`Documentation/devicetree/bindings/`).
 

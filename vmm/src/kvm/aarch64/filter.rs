@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The parts of the seccomp filters that depend on the architecture.
 
 use seccompiler::TargetArch;

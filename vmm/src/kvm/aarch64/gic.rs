@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! KVM's GICv3 (`Documentation/virt/kvm/devices/arm-vgic-v3.rst`).
 
 use kvm_bindings::{

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Loads an arm64 Image
 //! (`Documentation/arch/arm64/booting.rst`, section 4).
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The guest's physical address space. The kernel learns it from the device tree; the addresses are
 //! those of QEMU's virt machine.
 //!

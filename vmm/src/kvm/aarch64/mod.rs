@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The aarch64 part of the microVM: guest memory before the first instruction, the VM's parts inside
 //! KVM, and the handling of exits.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! KVM's ids of registers, and registers as text. The form is QEMU's, so that reports look the same
 //! with every backend.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The state of a VM's parts inside KVM, as plain data for snapshots.
 //!
 //! It is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).

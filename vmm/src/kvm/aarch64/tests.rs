@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Loading as a whole: files made here, and what a kernel would find in memory. Files that will not
 //! do are refused by name.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Seccomp filters of the vCPU threads and the device thread, which handle input from the guest. A
 //! filter allows the system calls in these lists, each with its reason, and no other.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The serial port COM1: a 16550A UART whose output is the guest's console. It receives nothing.
 
 use std::io::{self, Write};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The boot parameters: memory map and addresses of initramfs, command line and ACPI tables. A vmlinux
 //! gets them as PVH's start info, a bzImage as the zero page of the 64-bit boot protocol.
 

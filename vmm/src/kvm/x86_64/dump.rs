@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Registers as text. The form is QEMU's, so that reports look the same with every backend.
 
 use std::fmt::Write as _;

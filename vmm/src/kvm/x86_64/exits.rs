@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Exits of `KVM_RUN` and their handling.
 
 use kvm_bindings::kvm_run;

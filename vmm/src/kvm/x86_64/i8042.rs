@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The i8042 keyboard controller, reduced to its reset line.
 
 use crate::kvm::bus::Effect;

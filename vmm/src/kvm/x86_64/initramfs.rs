@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Loads the initramfs: page-aligned, as high in memory as the kernel can reach.
 
 use std::path::Path;

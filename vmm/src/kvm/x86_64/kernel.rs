@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Loads a vmlinux or a bzImage.
 //!
 //! The headers are checked here first, for error messages that name the problem; `linux-loader` then

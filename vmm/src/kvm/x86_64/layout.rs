@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The guest's physical address space: boot structures in the first MiB, devices in the hole below
 //! 4 GiB. The kernel looks for some of them at fixed addresses; the others are where it has nothing.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The x86-64 part of the microVM: guest memory and registers before the first instruction, the
 //! VM's parts inside KVM, and the handling of exits.
 //!

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The VM's parts inside KVM: interrupt controllers, PIT and vCPUs.
 
 use std::sync::Arc;

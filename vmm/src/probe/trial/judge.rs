@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Judges /dev/kvm by what the payload did.
 
 use super::Step;

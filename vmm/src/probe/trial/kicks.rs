@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A timer that makes this thread return from `KVM_RUN` periodically.
 
 use std::io;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The course of the probe, the same on every architecture: the capabilities of /dev/kvm, then a VM
 //! whose payload takes one step after the other. Each architecture has its own VM and steps
 //! ([`arch`]).

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Explains why /dev/kvm cannot be opened or makes no VM, with a remedy.
 
 use std::io;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! aarch64: QEMU's virt.
 
 use super::{Board, SERIAL, VSOCK, field};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The machines that QEMU emulates: one for each architecture, all that differs in a file each.
 
 mod aarch64;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! riscv64: QEMU's virt, with QEMU's own OpenSBI firmware.
 
 use super::{Board, SERIAL, VSOCK, field};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! s390x: QEMU's s390-ccw-virtio, with a vsock device on PCI.
 
 use super::{Board, field};

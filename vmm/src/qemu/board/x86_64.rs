@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! x86-64: QEMU's microvm.
 
 use super::{Board, SERIAL, VSOCK, field};

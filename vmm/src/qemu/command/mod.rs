@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! QEMU's command line: pure functions from a [`VmSpec`] to arguments.
 
 use std::ffi::OsString;

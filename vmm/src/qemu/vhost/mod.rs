@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The vhost-user back end: QEMU's vsock device, served by threads of this process.
 //!
 //! QEMU shares guest memory and passes a kick and a call descriptor for each queue. The guest's

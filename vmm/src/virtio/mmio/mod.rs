@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The virtio-mmio transport, version 2 (virtio 1.2, section 4.2.2), of the vsock device.
 //!
 //! The driver may write any value to any register at any time. A write that the specification forbids

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Drivers that keep the rules, and drivers that do not.
 
 use super::super::driver::{Driver, MEMORY, SIZE, event, parts};

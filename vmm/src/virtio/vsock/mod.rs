@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The queues of the virtio-mmio transport, as the vsock device uses them.
 
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! A guest's driver and the session's end of the link, over the registers and queues.
 
 use super::super::driver::{Driver, event, packet};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The device core: the table of connections, and how each packet of the guest changes it.
 //!
 //! It has no clock, no I/O and no threads. The guest can make it hold at most [`MAX_CONNECTIONS`]

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The device against guests that keep the rules, break them, or do anything at all.
 
 use super::super::BUFFER;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
 //!
 //! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue and

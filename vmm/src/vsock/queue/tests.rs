@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The queues of guests that keep the rules, and of those that do not.
 
 use super::super::device::{ConnectionId, Read as Found};

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. They
 //! are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power button, no SCI.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The tables against the specification's fields, and against ACPICA's own compiler.
 
 use std::fs;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! What a guest reads, for processors of both makers as KVM describes them.
 
 use super::*;

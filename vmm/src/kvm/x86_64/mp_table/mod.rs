@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The MP table (Intel MultiProcessor Specification 1.4, chapter 4): processors and interrupt routes
 //! for kernels without ACPI.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The table as a reader that follows the specification sees it.
 
 use vm_memory::GuestMemoryBackend as _;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! I/O ports: UART and i8042.
 
 use super::i8042;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
 //! to which they point. The other vCPUs wait for INIT and SIPI in the state in which KVM makes them.
 

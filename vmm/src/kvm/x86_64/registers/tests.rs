@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! What a processor makes of the registers, descriptors and page tables.
 
 use kvm_bindings::kvm_segment;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! Memory of the probe's VM: layout and page tables.
 
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};

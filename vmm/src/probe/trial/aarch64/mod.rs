@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The probe's VM on aarch64: one vCPU that starts in EL1 with the MMU off, and the GIC that the
 //! microVM has.
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The payload: the code that the probe's vCPU runs.
 //!
 //! It does once what a kernel does all the time. After each step that worked it writes a letter to

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-
 //! The probe's VM on x86-64: one vCPU that starts in 64-bit mode, and the interrupt controllers that
 //! the microVM has.
 

@@ -267,20 +267,21 @@ pub(crate) fn judge_image(
     let judged =
         runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
     leave(folder.write("console.log", &console_log), progress);
-    with_partial_verdict(judged, verdict, selection.cases.len())
+    let planned = runner.planned(&selection, &expectations);
+    with_partial_verdict(judged, verdict, planned)
 }
 
 /// The verdict; after an interrupt, an error that carries the verdict on the cases that were run.
 fn with_partial_verdict(
     judged: anyhow::Result<()>,
     mut verdict: Verdict,
-    selected: usize,
+    planned: usize,
 ) -> anyhow::Result<Verdict> {
     match judged {
         Ok(()) => Ok(verdict),
         Err(error) if failure::code(&error) == Code::Interrupted && !verdict.cases.is_empty() => {
             let run = verdict.cases.len();
-            verdict.unjudged = Some(format!("interrupted after {run} of {selected} cases"));
+            verdict.unjudged = Some(format!("interrupted after {run} of {planned} cases"));
             Err(Interrupted(Box::new(verdict)).into())
         }
         Err(error) => Err(error),
@@ -326,5 +327,6 @@ pub(crate) fn judge_running(
     let judged =
         runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
     leave(folder.write("console.log", &console_log), progress);
-    with_partial_verdict(judged, verdict, selection.cases.len())
+    let planned = runner.planned(selection, &expectations);
+    with_partial_verdict(judged, verdict, planned)
 }

@@ -117,11 +117,23 @@ impl RunOutput {
 #[must_use]
 pub fn listed_cases() -> BTreeSet<String> {
     let mut list = sudbox();
-    list.args(["run", "--list"]);
+    list.args(["run", "--list", "--cases", "all"]);
     let listed = run(list).expect_code(0).stdout;
-    // An empty line separates the cases of other architectures.
-    let lines = listed.lines().take_while(|line| !line.is_empty());
-    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    let (here, _) = listed.split_once("\nnot on ").expect("cases of other architectures");
+    let words = here.lines().filter_map(|line| line.split_whitespace().next());
+    words.filter(|word| word.contains('/')).map(str::to_owned).collect()
+}
+
+/// The vmlinux in the cache of the kernel that a report is about.
+///
+/// # Panics
+/// If the report is not about a kernel in the cache.
+#[must_use]
+pub fn built_kernel_of(report: &serde_json::Value) -> String {
+    let image = report["image"].as_str().expect("an image");
+    let entry = image.strip_prefix("cache ").expect("an entry of the cache");
+    let vmlinux = cache_dir().join("images").join(entry).join("vmlinux");
+    vmlinux.to_str().expect("a UTF-8 path").to_owned()
 }
 
 /// A command for the tested `sudbox`: the binary named by the environment variable `SUDBOX`, or a

@@ -48,6 +48,18 @@ fn while_a_vm_runs() {
 }
 
 #[test]
+fn the_cases_that_ran_are_reported() {
+    let mut running = start(sudbox_run(&["--isolate", "--backend", "tcg"]));
+    // Printed after the first case.
+    running.wait_for("isolate");
+    running.signal(libc::SIGINT);
+    let report = running.finish().expect_code(130).json();
+    let cases = report["cases"].as_array().expect("cases").len();
+    let reason = report["reason"].as_str().expect("a reason");
+    assert!(cases > 0 && reason.starts_with(&format!("interrupted after {cases} of ")), "{reason}");
+}
+
+#[test]
 fn an_incremental_build_goes_on_after_it() {
     let tree = Tree::with(&[]);
     let _ = run(sudbox_run(&[tree.argument(), "--cases", "boot"])).expect_code(0);

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use std::time::{Duration, Instant};
-use sudbox_tests::{root, run, sudbox_run};
+use sudbox_tests::{built_kernel_of, root, run, sudbox_run};
 
 #[test]
 fn options_that_do_not_apply_to_the_running_kernel() {
@@ -42,6 +42,35 @@ fn words_that_select_no_case() {
     run(sudbox_run(&["--cases", "selector !selector"])).expect_error(129, &["selects no case"]);
     let listed = run(sudbox_run(&["--list", "--cases", "!selector"])).expect_code(0);
     assert!(!listed.stdout.contains("selector/"), "{}", listed.stdout);
+}
+
+#[test]
+fn options_about_building_for_a_kernel_that_is_built() {
+    let vmlinux = std::env::current_exe().expect("this test");
+    let vmlinux = vmlinux.to_str().expect("UTF-8");
+    // An image is told by its content before its options are looked at.
+    run(sudbox_run(&[vmlinux, "--cc", "gcc"])).expect_error(129, &["not a vmlinux"]);
+    let kernel = built_kernel();
+    for option in [&["--cc", "gcc"][..], &["--flavour", "full"], &["--linux", "/none"]] {
+        let arguments = [&[kernel.as_str()], option].concat();
+        run(sudbox_run(&arguments)).expect_error(129, &[option[0], "is built"]);
+    }
+}
+
+/// The vmlinux of the pinned kernel in the cache.
+fn built_kernel() -> String {
+    built_kernel_of(&run(sudbox_run(&["--cases", "boot"])).expect_code(0).json())
+}
+
+#[test]
+fn a_vmlinux_that_a_vm_cannot_enter_is_not_judged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("vmlinux");
+    let mut objcopy = Command::new("objcopy");
+    objcopy.args(["--remove-section", ".notes", &built_kernel()]).arg(&file);
+    assert!(objcopy.status().expect("objcopy").success());
+    let ran = run(sudbox_run(&[file.to_str().expect("UTF-8")])).expect_code(125);
+    assert!(ran.stderr.contains("no PVH entry"), "{}", ran.stderr);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn the_options_and_the_machine_are_named_once() {
     command.args(["run", "--cases", "arguments", "--append", "loglevel=4", "--memory", "320"]);
     let result = run(command).expect_code(0);
     assert!(
-        result.stdout.contains("  options   --append loglevel=4 --memory 320\n"),
+        result.stdout.contains("  options   --memory 320 --append loglevel=4\n"),
         "{}",
         result.stdout
     );
@@ -98,6 +98,20 @@ fn runs_are_listed_shown_and_pruned() {
     assert!(folder.exists());
     let _ = run_in_cache(&["report", "prune", "--days", "0", "--yes"]).expect_code(0);
     assert!(!folder.exists());
+}
+
+#[test]
+fn a_failed_run_stays_while_ordinary_ones_make_room() {
+    let cache = tempfile::tempdir().unwrap();
+    let run_in_cache = |arguments: &[&str]| run(in_cache(cache.path(), arguments));
+    // Root is what the cases about tracing lack on the running kernel.
+    let failed = run_in_cache(&["run", "running", "--cases", "tracing,siginfo", "--strict"]);
+    let failed = failed.expect_code(1).folder();
+    let runs: Vec<_> = (0..12)
+        .map(|_| run_in_cache(&["run", "running", "--cases", "siginfo/code"]).folder())
+        .collect();
+    assert!(failed.exists(), "a run that failed stays until it is pruned");
+    assert!(!runs[0].exists() && runs[11].exists(), "of the others the newest stay");
 }
 
 #[test]

@@ -17,6 +17,13 @@ fn the_running_kernel_is_judged_in_no_time_and_without_root() {
     // The cases run without privileges, even if this test runs as root.
     assert_eq!(outcomes["tracing/no-call-events"], "unmet");
     assert_eq!(outcomes["stress/flips"], "unmet");
+    let root = report["cases"]
+        .as_array()
+        .expect("cases")
+        .iter()
+        .find(|case| case["got"].as_str().is_some_and(|got| got.starts_with("root")));
+    let says = root.expect("a case that needs root")["got"].as_str().expect("text");
+    assert!(says.contains("never used on the kernel of this machine"), "{says}");
     assert!(outcomes.contains_key("selector/flips"));
 }
 

@@ -90,6 +90,21 @@ fn every_form_of_the_report_is_printed_and_kept() {
 }
 
 #[test]
+fn the_console_is_shown_while_the_guest_runs() {
+    let result = run(sudbox_run(&["--cases", "boot", "--console"])).expect_code(0);
+    assert!(result.stderr.contains("Linux version 6.12"), "{}", result.stderr);
+}
+
+#[test]
+fn quiet_says_nothing_and_verbose_names_every_case() {
+    let result = run(sudbox_run(&["--cases", "siginfo", "--format", "table", "--quiet"]));
+    assert_eq!(result.expect_code(0).stderr, "");
+    let result = run(sudbox_run(&["--cases", "siginfo", "--format", "table", "--verbose"]));
+    let result = result.expect_code(0);
+    assert!(result.stdout.contains("siginfo/code:"), "{}", result.stdout);
+}
+
+#[test]
 fn repeats_and_more_cpus_change_no_outcome() {
     let once = run(sudbox_run(&["--cases", "core"])).expect_code(0).outcomes();
     let often = run(sudbox_run(&["--cases", "core", "--repeat", "5"])).expect_code(0).outcomes();

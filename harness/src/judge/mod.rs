@@ -127,6 +127,12 @@ impl CaseRunner<'_> {
         Ok(())
     }
 
+    /// The number of cases of the selection that are run.
+    pub(crate) fn planned(&self, selection: &Selection, expectations: &Expectations) -> usize {
+        let without = expectations.feature(Feature::Dispatch) == Expected::Absent;
+        selection.cases.iter().filter(|case| without || !case.absence).count()
+    }
+
     /// The groups of the selection: on the kernel that is running here, one. Cases about kernels
     /// without dispatch are in them if the kernel should be `without`.
     ///

@@ -114,21 +114,39 @@ fn seed_by_clock() -> u64 {
     now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
 }
 
-/// One line for each case: id and promise; then those that the architecture does not have, and why.
+/// One line for each case: id and promise; then those for kernels without dispatch, and those that the
+/// architecture does not have, and why; the last line counts them.
 fn list(selection: &Selection, arch: Arch) -> String {
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());
-    let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
+    if selection.boot {
+        let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
+    }
     let (absent, present): (Vec<&Case>, Vec<&Case>) =
         selection.cases.iter().partition(|case| case.not_on(arch).is_some());
-    for case in present {
-        let _ = writeln!(text, "{:width$}  {}", case.id, case.promise);
+    let (without, with): (Vec<&Case>, Vec<&Case>) =
+        present.into_iter().partition(|case| case.absence);
+    let mut section = |heading: &str, cases: &[&Case], say: fn(&Case, Arch) -> &'static str| {
+        if !heading.is_empty() && !cases.is_empty() {
+            let _ = writeln!(text, "\n{heading}:");
+        }
+        for case in cases {
+            let _ = writeln!(text, "{:width$}  {}", case.id, say(case, arch));
+        }
+    };
+    section("", &with, |case, _| case.promise);
+    section("on kernels without dispatch", &without, |case, _| case.promise);
+    section(&format!("not on {}", arch.name()), &absent, |case, arch| {
+        case.not_on(arch).unwrap_or_default()
+    });
+    let cases = with.len() + usize::from(selection.boot);
+    let _ = write!(text, "\n{cases} cases");
+    for (count, what) in
+        [(without.len(), "on kernels without dispatch"), (absent.len(), "on other architectures")]
+    {
+        if count > 0 {
+            let _ = write!(text, ", {count} more {what}");
+        }
     }
-    if !absent.is_empty() {
-        let _ = writeln!(text, "\nnot on {}:", arch.name());
-    }
-    for case in absent {
-        let _ = writeln!(text, "{:width$}  {}", case.id, case.not_on(arch).unwrap_or_default());
-    }
-    text
+    text + "\n"
 }

@@ -31,6 +31,11 @@ pub enum PrebuiltError {
     )]
     ModuleMissing { typed: String, module: &'static str },
     #[error(
+        "kernel {typed}: this vmlinux has no PVH entry, by which a VM enters it: give its bzImage, or \
+         build it with CONFIG_PVH=y"
+    )]
+    NoEntry { typed: String },
+    #[error(
         "this kernel cannot be judged: it is built without {symbol}, so its guest cannot reach the \
          host"
     )]
@@ -40,7 +45,7 @@ pub enum PrebuiltError {
 impl PrebuiltError {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            PrebuiltError::WithoutTransport { .. } => Fault::Kernel,
+            PrebuiltError::WithoutTransport { .. } | PrebuiltError::NoEntry { .. } => Fault::Kernel,
             _ => Fault::Input,
         }
     }

@@ -85,13 +85,13 @@ impl PrebuiltKernel {
     pub(crate) fn obtain(&self, ctx: &mut Ctx<'_>) -> Result<KernelImage, Error> {
         let (typed, arch) = (self.typed.as_str(), self.arch);
         match &self.prebuilt {
-            Prebuilt::Image(image) => from_image(ctx, image, typed),
+            Prebuilt::Image(image) => from_image(ctx, image, typed, arch),
             Prebuilt::Installed => {
                 let path = places::installed()?;
                 let image = image_file::inspect(&path, arch).map_err(|why| {
                     PrebuiltError::Installed { typed: typed.to_owned(), path, why }
                 })?;
-                from_image(ctx, &image, typed)
+                from_image(ctx, &image, typed, arch)
             }
             Prebuilt::PackageFile(path) => from_package_file(ctx, path, typed, arch),
             Prebuilt::Package(name) => packages::kernel(ctx, typed, arch, Wanted::Name(name)),
@@ -136,11 +136,20 @@ fn key(parts: &[&[u8]]) -> String {
 /// The kernel of an image file, with the configuration and modules that belong to it.
 ///
 /// # Errors
-/// [`PrebuiltError`] if it is damaged, or needs modules that are not found.
-fn from_image(ctx: &mut Ctx<'_>, image: &ImageFile, typed: &str) -> Result<KernelImage, Error> {
+/// [`PrebuiltError`] if it is damaged, has no entry for a VM, or needs modules that were not found
+/// beside it.
+fn from_image(
+    ctx: &mut Ctx<'_>,
+    image: &ImageFile,
+    typed: &str,
+    arch: Arch,
+) -> Result<KernelImage, Error> {
     let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
     let bytes = read_loaded(image).map_err(cannot)?;
     let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
+    if arch == Arch::X86_64 && facts.as_ref().is_some_and(|facts| !facts.pvh) {
+        return Err(PrebuiltError::NoEntry { typed: typed.to_owned() }.into());
+    }
     let release = facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
     let companions = places::companions(&image.path, release.as_deref());
     let modules = companions

@@ -100,6 +100,25 @@ fn the_newest_of_a_series_is_remembered() {
 }
 
 #[test]
+fn a_release_that_stands_in_is_said_first_and_refused_if_it_must_be_exact() {
+    let mut f = Fixture::new();
+    archive(&mut f, "6.12.3");
+    let exact = Request { reference: "v6.12.9".into(), exact: true, ..Request::default() };
+    let error = f.build(&exact, &mut Silent).unwrap_err();
+    assert_eq!(error.fault(), Fault::Machine);
+    assert!(error.to_string().contains("--exact"), "{error}");
+    let (image, monitor) = release(&f, "v6.12.9").unwrap();
+    assert!(image.built && image.stands_in.is_some());
+    let at = |text: &str| monitor.messages.iter().position(|said| said.contains(text));
+    assert!(at("stands in for it").unwrap() < at("unpacking").unwrap(), "{:?}", monitor.messages);
+    let (_, monitor) = release(&f, "v6.12.9").unwrap();
+    assert!(monitor.messages[0].contains("stands in for it"), "also from the cache");
+    assert!(f.build(&exact, &mut Silent).is_err(), "also from the cache");
+    let request = Request { reference: "v6.12.3".into(), exact: true, ..Request::default() };
+    f.build(&request, &mut Silent).unwrap();
+}
+
+#[test]
 fn a_tarball_with_a_wrong_checksum_is_refused() {
     let mut f = Fixture::new();
     let tarball = archive(&mut f, "6.12.3");

@@ -21,6 +21,11 @@ pub(crate) enum By {
 /// `sudbox bench`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
+  sudbox bench 7.3                                  what dispatch costs on a kernel
+  sudbox bench running --only 'native round-trip'   on this one, in nanoseconds
+  sudbox bench --compare 6.12 ~/src/linux           which difference is real
+
 Exit codes:
     0  everything was measured that there is; --compare: nothing is slower
     1  the kernel failed at what was measured; --compare: something is slower

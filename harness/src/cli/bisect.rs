@@ -14,6 +14,11 @@ use sudbox_report::{Form, Report as _};
 /// `sudbox bisect`
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(after_help = "\
+Examples:
+  sudbox bisect --linux ~/src/linux --good v6.16 --bad v6.17
+  sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --bench round-trip --threshold 3%
+  sudbox bisect --resume
+
 Both ends are judged first. What is sought are the cases whose outcome differs between them, or
 booting, or building. A commit shows what the newer end shows if one of those cases does, what the
 older end shows if all do, and is skipped else. Exit codes:

@@ -74,7 +74,14 @@ pub(crate) enum Verb {
     Run(Box<RunArgs>),
     /// Judge many kernels, and say what differs between neighbours
     Matrix(Box<MatrixArgs>),
-    /// What is done with reports
+    /// Show, list, compare over time, remove and merge the reports of earlier runs
+    #[command(after_help = "\
+Examples:
+  sudbox report list                        the runs, with their numbers
+  sudbox report show 3 --format html        any of them in any form
+  sudbox report history 'selector/*'        outcomes over time; flaky cases are named
+
+Exits with 0; with 129 if there is no such run or case.")]
     Report {
         /// What to do
         #[command(subcommand)]
@@ -86,7 +93,7 @@ pub(crate) enum Verb {
     Bisect(Box<BisectArgs>),
     /// Boot a kernel and run a program of this machine on it
     Exec(Box<ExecArgs>),
-    /// Foreign programs whose system calls are emulated
+    /// Run foreign programs whose system calls are emulated
     Sandbox {
         /// What to do
         #[command(subcommand)]
@@ -97,12 +104,16 @@ pub(crate) enum Verb {
     /// List the kernels that are pinned, in the cache and on offer
     Kernels(KernelsArgs),
     /// Say what this machine can do and what is missing
+    #[command(after_help = "\
+Exits with 0 if a kernel can be built and judged here, else with 128.")]
     Doctor {
         /// Form of the report
         #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
         format: &'static Form<MachineReport>,
     },
     /// Install what is missing; under CI, open /dev/kvm to this user
+    #[command(after_help = "\
+Exits with 0 if a kernel can be built and judged here afterwards, else with 128.")]
     Setup,
     /// Print a completion script for a shell, or install those and the man pages
     #[command(arg_required_else_help = true)]
@@ -199,6 +210,11 @@ pub(crate) struct RunArgs {
 /// `sudbox matrix`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
+  sudbox matrix --kernels '6.1 6.12 7.3'                 three releases, and what differs
+  sudbox matrix --kernels 6.12 --flavours 'default full' one release in two configurations
+  sudbox matrix --kernels '6.12 7.3' --shard 1/2         the first half, for a CI job
+
 Exits with 1 if a kernel breaks a promise; else with the highest code that `run` has for any of them;
 else with 0.")]
 pub(crate) struct MatrixArgs {
@@ -341,6 +357,10 @@ pub(crate) struct MergeArgs {
 /// `sudbox exec`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
+  sudbox exec -- uname -r                         on the pinned kernel
+  sudbox exec --kernel 7.3 -- ./program arguments  a program of this folder on another
+
 The program, the libraries it is linked with and nothing else of this machine are copied into the
 VM; it runs there as root, in the same directory, with the same environment. Its exit status is
 that of sudbox, 128 + N if signal N killed it. Where it has none:
@@ -381,6 +401,9 @@ pub(crate) enum SandboxVerb {
 /// `sudbox sandbox run`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Example:
+  sudbox sandbox run --engine exclusive program.exe
+
 This is emulation, not confinement: a program that knows of Linux gets at it.
 Exits with 0 if the program came to its end, whatever that was; else with
     1  its tasks died before it ended
@@ -416,6 +439,9 @@ pub(crate) struct SandboxArgs {
 /// `sudbox kselftest`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Example:
+  sudbox kselftest 7.3
+
 Exits with 1 if a test fails, else as `exec` does.")]
 pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
@@ -434,6 +460,12 @@ pub(crate) struct KselftestArgs {
 
 /// `sudbox kernels`
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  sudbox kernels                       what `run` can take without a build, and what fills the cache
+  sudbox kernels prune --days 7 --yes  free what was not used for a week
+
+Exits with 0; with 128 if the cache cannot be used.")]
 pub(crate) struct KernelsArgs {
     /// What to do beside listing
     #[command(subcommand)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Every case on the kernel of this machine, through the program as a caller uses it.
+//! Runs every case on the kernel of this machine: starts guest-init and speaks the host's side of the protocol.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -16,7 +16,7 @@ use sudbox_protocol::{
     ResultKind,
 };
 
-/// The host's side of the conversation.
+/// The host's side of the protocol, with a guest-init process as its peer.
 struct Host {
     stream: UnixStream,
     frames: FrameReader,
@@ -57,8 +57,8 @@ impl Host {
                 return GuestMessage::decode(&body).expect("a message");
             }
             let mut piece = [0; 4096];
-            let length = self.stream.read(&mut piece).expect("the guest's words");
-            assert!(length > 0, "the guest went silent");
+            let length = self.stream.read(&mut piece).expect("a readable stream");
+            assert!(length > 0, "the guest closed the stream");
             self.frames.push(&piece[..length]);
         }
     }
@@ -68,8 +68,7 @@ impl Host {
     }
 }
 
-/// Runs these cases and gives how they ended and what each measured, after the kernel has said who it
-/// is.
+/// Runs these cases. Returns the result of each, with its measurement if it made one.
 fn run(cases: &[&Case]) -> Vec<(CaseResult, Option<Measurement>)> {
     let (mut host, hello) = Host::start();
     assert_eq!(hello.version, sudbox_protocol::VERSION);
@@ -125,9 +124,9 @@ fn this_kernel_keeps_its_promises() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Or cannot be walked on at all.
+/// A kernel without dispatch passes too: the walks are absent there.
 #[test]
-fn this_kernel_does_what_the_model_of_a_walk_says() {
+fn this_kernel_agrees_with_the_model_of_walks() {
     let walks: Vec<&Case> = (0..200).map(walk::case).collect();
     let wrong: Vec<_> = walks
         .iter()
@@ -138,9 +137,9 @@ fn this_kernel_does_what_the_model_of_a_walk_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Ten thousand points of the grid.
+/// Runs ten thousand points of the grid.
 #[test]
-fn this_kernel_does_what_the_model_of_the_grid_says() {
+fn this_kernel_agrees_with_the_model_of_the_grid() {
     let random = grid::by_id("grid/random-0").expect("a random product");
     let wrong: Vec<_> = run(&[random])
         .into_iter()
@@ -150,24 +149,25 @@ fn this_kernel_does_what_the_model_of_the_grid_says() {
 }
 
 #[test]
-fn what_passes_has_measured_and_a_round_trip_costs_more_than_a_call() {
+fn each_passing_benchmark_measures_and_a_round_trip_costs_more_than_a_call() {
     let all: Vec<&Case> = bench::TABLE.iter().collect();
-    let mut least = Vec::new();
+    let mut fastest = Vec::new();
     for (case, (result, measured)) in all.iter().zip(run(&all)) {
         assert_eq!(result == CaseResult::Pass, measured.is_some(), "{}: {result:?}", case.id);
-        let elsewhere = matches!(result, CaseResult::Absent(_) | CaseResult::Unmet(_));
-        assert!(elsewhere || measured.is_some(), "{}: {result:?}", case.id);
+        let not_run = matches!(result, CaseResult::Absent(_) | CaseResult::Unmet(_));
+        assert!(not_run || measured.is_some(), "{}: {result:?}", case.id);
         let Some(Measurement { operations, batches, empty, ticks, nanoseconds }) = measured else {
             continue;
         };
         assert!(batches.len() >= 100 && batches.len() == empty.len(), "{}", case.id);
         assert!(ticks > batches.iter().sum() && nanoseconds > 0, "{}", case.id);
-        let one = batches.iter().min().copied().unwrap_or(0) / u64::from(operations);
-        least.push((case.id, one));
+        let ticks_per_operation =
+            batches.iter().min().copied().unwrap_or(0) / u64::from(operations);
+        fastest.push((case.id, ticks_per_operation));
     }
-    let of = |id| least.iter().find(|(of, _)| *of == id).map(|(_, ticks)| *ticks);
-    let native = of(bench::NATIVE).expect("every kernel has getpid()");
-    if let Some(round_trip) = of("bench/round-trip") {
+    let fastest_of = |id| fastest.iter().find(|(of, _)| *of == id).map(|(_, ticks)| *ticks);
+    let native = fastest_of(bench::NATIVE).expect("every kernel has getpid()");
+    if let Some(round_trip) = fastest_of("bench/round-trip") {
         assert!(round_trip > 2 * native, "{round_trip} ticks, {native} of a native call");
     }
 }

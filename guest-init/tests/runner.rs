@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The results of cases that misbehave. The runner forks, so it must have one thread: there is
-//! no test harness here, but a `main`.
+//! Tests of the runner with cases that misbehave and with hosts that break the protocol. The runner forks,
+//! so the process must have one thread: this file has a `main` instead of Rust's test harness.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,7 +49,7 @@ const TABLE: &[&[Case]] = &[&[
     Case { needs: &[Need::CpuFeature("no-such")], ..case("test/unmet", hang) },
 ]];
 
-/// Ignores what can be ignored, starts a child that does so too, and sleeps.
+/// Ignores every signal that can be ignored, forks a child with the same dispositions, and sleeps in both.
 fn hang() -> Check {
     let ignore = sys::Action { handler: 1, ..sys::Action::default() };
     for signal in (1..=64).filter(|s| *s != libc::SIGKILL && *s != libc::SIGSTOP) {
@@ -63,7 +63,7 @@ fn hang() -> Check {
     }
 }
 
-/// Leaves a grandchild in a session of its own, whose parent is gone.
+/// Leaves a grandchild behind, in a session of its own, whose parent has exited.
 fn stray() -> Check {
     // SAFETY: one thread.
     if unsafe { sys::fork() }.expect("fork") == 0 {
@@ -82,7 +82,7 @@ fn stray() -> Check {
     sys::wait(-1, 0).map(drop).map_err(|e| Failure::Broken(e.to_string()))
 }
 
-/// Finds the process as the kernel makes one, whatever ran before.
+/// Checks that signals, process name, alternate stack and rseq are as after execve(2), whatever case ran before.
 fn clean() -> Check {
     let mut problems = Vec::new();
     let mask = sys::sigmask(libc::SIG_BLOCK, 0);
@@ -111,15 +111,15 @@ fn clean() -> Check {
     if stack[1] & u64::from(libc::SS_DISABLE.cast_unsigned()) == 0 {
         problems.push(format!("alternate stack {stack:x?}"));
     }
-    // Only a thread that has no area can register one.
+    // A thread can register an rseq area only if none is registered.
     let mut area = vec![0u64; 16];
     let aligned = area.as_mut_ptr().align_offset(32);
     // SAFETY: the area outlives this process's use of it.
     let registered = unsafe {
-        let place = area.as_mut_ptr().add(aligned) as u64;
-        let registered = sys::call(libc::SYS_rseq, &[place, 32, 0, 0x5305_3053]);
+        let address = area.as_mut_ptr().add(aligned) as u64;
+        let registered = sys::call(libc::SYS_rseq, &[address, 32, 0, 0x5305_3053]);
         if registered.is_ok() {
-            sys::call(libc::SYS_rseq, &[place, 32, 1, 0x5305_3053]).expect("rseq");
+            sys::call(libc::SYS_rseq, &[address, 32, 1, 0x5305_3053]).expect("rseq");
         }
         registered
     };
@@ -141,8 +141,8 @@ impl Host {
                 return GuestMessage::decode(&body).expect("a message");
             }
             let mut piece = [0; 4096];
-            let length = self.stream.read(&mut piece).expect("words");
-            assert!(length > 0, "silence");
+            let length = self.stream.read(&mut piece).expect("a readable stream");
+            assert!(length > 0, "the stream ended");
             self.frames.push(&piece[..length]);
         }
     }
@@ -152,8 +152,8 @@ impl Host {
     }
 }
 
-/// Runs a runner in a child of this process against what `host` says.
-fn with_runner(host: impl FnOnce(&mut Host), ends_well: bool) {
+/// Runs the runner in a child process, with `host` as its peer, and checks whether the runner succeeds.
+fn with_runner(host: impl FnOnce(&mut Host), succeeds: bool) {
     let (ours, mut theirs) = UnixStream::pair().expect("socketpair");
     // SAFETY: one thread.
     let child = unsafe { sys::fork() }.expect("fork");
@@ -176,8 +176,8 @@ fn with_runner(host: impl FnOnce(&mut Host), ends_well: bool) {
     let mut peer = Host { stream: ours, frames: FrameReader::default() };
     host(&mut peer);
     drop(peer);
-    let (_, end) = sys::wait(child, 0).expect("wait").expect("an end");
-    assert_eq!(end, sys::Change::Exited(i32::from(!ends_well)));
+    let (_, change) = sys::wait(child, 0).expect("wait").expect("a wait status");
+    assert_eq!(change, sys::Change::Exited(i32::from(!succeeds)));
 }
 
 fn misbehaving_cases() {
@@ -223,12 +223,13 @@ fn misbehaving_cases() {
     }
 }
 
-/// No process whose parent was a runner is left: they would be ours, as the nearest reaper.
-fn nothing_is_left() {
+/// Checks that no descendant of a runner is left. This process is a child subreaper, so each would be its
+/// child.
+fn no_process_is_left() {
     assert_eq!(sys::wait(-1, libc::WNOHANG), Err(sys::Errno(libc::ECHILD)));
 }
 
-fn lying_hosts() {
+fn hosts_that_break_the_protocol() {
     let plan = || Plan { cases: vec![PlannedCase { id: "test/pass".into(), deadline_ms: 300 }] };
     with_runner(|host| host.send(&HostMessage::Acknowledge), false);
     with_runner(
@@ -239,10 +240,10 @@ fn lying_hosts() {
         false,
     );
     with_runner(|host| host.stream.write_all(&[0xff; 8]).expect("a listener"), false);
-    // The host goes away.
+    // The host closes the connection.
     with_runner(|_| {}, false);
     with_runner(|host| host.send(&HostMessage::Plan(plan())), false);
-    // An empty plan has an empty account.
+    // An empty plan is answered by an empty account.
     with_runner(
         |host| {
             assert!(matches!(host.receive(), GuestMessage::Hello(_)));
@@ -255,11 +256,11 @@ fn lying_hosts() {
 }
 
 fn main() {
-    // SAFETY: a flag of this process.
+    // SAFETY: sets only a flag of this process.
     unsafe { sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.expect("prctl");
     misbehaving_cases();
-    nothing_is_left();
-    lying_hosts();
-    nothing_is_left();
+    no_process_is_left();
+    hosts_that_break_the_protocol();
+    no_process_is_left();
     println!("runner: ok");
 }

@@ -3,12 +3,12 @@
 //! The encoding of integers, strings and lists: little-endian, with each length before its content.
 //! A decoder checks each length against the bytes that are left before it allocates.
 
-/// Why bytes are not a valid message.
+/// The reason why bytes are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// The body ends before the message does.
     Truncated,
-    /// The body goes on after the message; the number of bytes left over.
+    /// This number of bytes follows the message in the body.
     Trailing(usize),
     /// A tag without a meaning.
     UnknownTag {
@@ -19,7 +19,7 @@ pub enum DecodeError {
     },
     /// A string that is not UTF-8.
     NotUtf8,
-    /// A list with more entries than the bytes left can hold.
+    /// A list claims this number of entries, more than the bytes left can hold.
     ListTooLong(u32),
 }
 
@@ -83,7 +83,7 @@ impl Writer {
     }
 }
 
-/// Decodes the body of a message. Past its end every method gives [`DecodeError::Truncated`].
+/// Decodes the body of a message. Past its end every method returns [`DecodeError::Truncated`].
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel features that cases are about or depend on.
+//! The kernel features that cases test or depend on.
 
 use crate::codec::{DecodeError, Reader, Writer};
 
@@ -50,25 +50,25 @@ features! {
     Rseq = "rseq",
     /// tracefs with `events/syscalls` exists (`CONFIG_FTRACE_SYSCALLS`).
     SyscallTracepoints = "syscall-tracepoints",
-    /// `uprobe_events` in tracefs is there (`CONFIG_UPROBE_EVENTS`).
+    /// `uprobe_events` in tracefs exists (`CONFIG_UPROBE_EVENTS`).
     Uprobes = "uprobes",
     /// The audit netlink socket answers (`CONFIG_AUDIT`).
     Audit = "audit",
     /// A swap area can be set up (`CONFIG_SWAP`).
     Swap = "swap",
-    /// PID namespaces can be made (`CONFIG_PID_NS`).
+    /// PID namespaces can be created (`CONFIG_PID_NS`).
     PidNamespace = "pid-namespace",
-    /// `PTRACE_SET_SYSCALL_INFO` is there (6.16 on).
+    /// `PTRACE_SET_SYSCALL_INFO` exists (since 6.16).
     PtraceSetCallInfo = "ptrace-set-call-info",
-    /// `prctl(PR_RSEQ_SLICE_EXTENSION)` is there (7.0 on, `CONFIG_RSEQ_SLICE_EXTENSION`).
+    /// `prctl(PR_RSEQ_SLICE_EXTENSION)` exists (since 7.0, `CONFIG_RSEQ_SLICE_EXTENSION`).
     RseqSlices = "rseq-slices",
-    /// Calls in critical sections of `rseq(2)` kill (`CONFIG_DEBUG_RSEQ`; 6.19 on with `rseq_debug=1`).
-    /// Only the case about it finds out.
+    /// Calls in critical sections of `rseq(2)` kill (`CONFIG_DEBUG_RSEQ`; since 6.19 with `rseq_debug=1`).
+    /// Only the case that tests it can detect it.
     RseqChecks = "rseq-checks",
 }
 
 impl Feature {
-    /// The feature with this name.
+    /// The feature with this name in reports.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Feature> {
         Feature::ALL.iter().copied().find(|f| f.as_str() == name)

@@ -2,12 +2,12 @@
 
 //! Frames: the length of the body (`u32`, little-endian), then the body.
 
-/// Longest body of a frame, in bytes. No correct peer announces more.
+/// Maximum length of a frame's body in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
 
 const HEADER: usize = 4;
 
-/// Why the rest of a byte stream cannot be split into frames.
+/// The reason why the rest of a byte stream cannot be split into frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// A frame announces a body of this many bytes, more than [`MAX_BODY`].
@@ -23,7 +23,7 @@ impl std::fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Makes a frame of a body.
+/// Wraps a body in a frame.
 ///
 /// # Panics
 /// If the body is longer than [`MAX_BODY`]. Messages bound their strings but not their lists: the

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The messages between guest and host. This crate does no I/O, and no peer can make it allocate
-//! more than a message's own length.
+//! The messages between guest and host. This crate does no I/O, and a decoder never allocates more than the
+//! length of the message.
 //!
 //! A [frame](frame) is a little-endian length and that many bytes of body; a body is one message.
 //! After `Hello` the two sides strictly alternate, so that a crash is never blamed on the wrong case:
@@ -10,7 +10,7 @@
 //! guest                          host
 //! Hello  ----------------------->
 //!        <----------------------- Plan
-//! Start 0 ---------------------->        (the host has read the console up to here)
+//! Start 0 ---------------------->        (the host reads the console before it answers)
 //!        <----------------------- Go 0
 //! Log*, Measured*, End 0, Start 1
 //!        ----------------------->
@@ -22,7 +22,7 @@
 //! (restarts)
 //! ```
 //!
-//! A host that wants a [program] run instead of cases sends `Execute` instead of `Plan`.
+//! To run a [program] instead of cases, the host sends `Execute` instead of `Plan`.
 
 pub mod arch;
 pub mod codec;
@@ -47,10 +47,10 @@ pub const VERSION: u16 = 4;
 ///  (2, `include/uapi/linux/vm_sockets.h`).
 pub const PORT: u32 = 1059;
 
-/// Beginning of the console line by which guest-init reports that it cannot reach the host. The
-/// reason follows on the line.
+/// Beginning of the console line in which guest-init reports that it cannot reach the host. The reason follows
+/// on the same line.
 pub const CONSOLE_NO_HOST: &str = "sudbox-guest: no host: ";
 
-/// Beginning of the console line by which guest-init reports any other error that ends it. The error
-/// follows on the line.
+/// Beginning of the console line in which guest-init reports any other fatal error. The error follows on the
+/// same line.
 pub const CONSOLE_PROBLEM: &str = "sudbox-guest: problem: ";

@@ -4,18 +4,19 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 
-/// The times of batches that repeat one operation, by the processor's counter.
+/// The durations of batches that repeat one operation, in ticks of the processor's counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measurement {
     /// The number of operations in a batch.
     pub operations: u32,
-    /// Ticks of each batch, in the order of measurement.
+    /// The ticks of each batch, in the order of measurement.
     pub batches: Vec<u64>,
     /// Ticks of each batch of the empty loop.
     pub empty: Vec<u64>,
-    /// Duration of the whole measurement in ticks of the counter.
+    /// The duration of the whole measurement in ticks.
     pub ticks: u64,
-    /// The same duration by `CLOCK_MONOTONIC_RAW`, in nanoseconds. Both give the length of a tick.
+    /// The same duration by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host computes the length of a tick
+    /// from both.
     pub nanoseconds: u64,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The messages of guest and host.
+//! The messages of guest and host, and their encoding.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::feature::Feature;
@@ -12,7 +12,7 @@ use crate::program::{Program, ProgramEnd};
 /// of a case and its logs always fit a frame.
 pub const MAX_TEXT: usize = 16 * 1024;
 
-/// The guest's first message: the machine and kernel as guest-init found them.
+/// The guest's first message: the properties of the machine and the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
     /// [`crate::VERSION`] of the guest.
@@ -27,7 +27,7 @@ pub struct Hello {
     pub cpus: u32,
     /// Vendor and model of the CPU.
     pub cpu_model: String,
-    /// CPU features by the names of `/proc/cpuinfo`.
+    /// CPU features, named as in `/proc/cpuinfo`.
     pub cpu_features: Vec<String>,
     /// The kernel's features, as probed.
     pub features: Vec<Feature>,
@@ -35,7 +35,7 @@ pub struct Hello {
     pub boot_micros: u64,
 }
 
-/// A case that the host wants to run.
+/// A case that the guest must run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedCase {
     /// Stable id, such as `selector/invalid-value-kills`.
@@ -51,7 +51,7 @@ pub struct Plan {
     pub cases: Vec<PlannedCase>,
 }
 
-/// The result of a case, as the guest saw it.
+/// The result of a case in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaseResult {
     /// The kernel kept the promise.
@@ -63,7 +63,7 @@ pub enum CaseResult {
         /// The behaviour that was observed.
         got: String,
     },
-    /// The kernel lacks this feature, which the case is about.
+    /// The kernel lacks this feature, which the case needs.
     Absent(Feature),
     /// The machine does not meet this requirement (a CPU feature, a privilege, a number of CPUs).
     Unmet(String),
@@ -154,7 +154,7 @@ impl CaseResult {
 pub enum GuestMessage {
     /// The first message.
     Hello(Hello),
-    /// A case is next; the guest waits for [`HostMessage::Go`].
+    /// The guest is about to run a case and waits for [`HostMessage::Go`].
     Start {
         /// Index in the plan.
         case: u32,
@@ -173,8 +173,8 @@ pub enum GuestMessage {
         /// The measurement.
         measurement: Measurement,
     },
-    /// The case that ended left a process that SIGKILL does not end. No other case may run here: the
-    /// guest waits for the end of its VM.
+    /// The case that ended left a process that SIGKILL does not end. No other case may run in this VM, and
+    /// the guest waits until the host ends the VM.
     Spent {
         /// Index in the plan.
         case: u32,
@@ -192,14 +192,14 @@ pub enum GuestMessage {
     Account(Vec<ResultKind>),
     /// Bytes that the program wrote.
     Output {
-        /// They were written to stderr; otherwise to stdout.
+        /// Whether the program wrote them to stderr instead of stdout.
         is_stderr: bool,
         /// The bytes.
         bytes: Vec<u8>,
     },
     /// The program has read all input so far: the host may send more.
     StdinWanted,
-    /// The last message: the end of the program.
+    /// The last message: how the program ended.
     Ended(ProgramEnd),
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Frames in pieces, and frames that lie.
+//! Tests of frames that arrive in pieces, and of frames that announce too long a body.
 
 use sudbox_protocol::frame::wrap;
 use sudbox_protocol::{FrameError, FrameReader, MAX_BODY};
 
 #[test]
-fn a_frame_in_single_bytes_is_a_frame() {
+fn a_frame_may_arrive_byte_by_byte() {
     let mut reader = FrameReader::default();
     let frame = wrap(b"body");
     for (i, byte) in frame.iter().enumerate() {
@@ -20,7 +20,7 @@ fn a_frame_in_single_bytes_is_a_frame() {
 }
 
 #[test]
-fn frames_in_one_piece_come_one_by_one() {
+fn frames_in_one_piece_are_returned_one_by_one() {
     let mut reader = FrameReader::default();
     reader.push(&[wrap(b"a"), wrap(b""), wrap(b"c")].concat());
     for body in [b"a".as_slice(), b"", b"c"] {
@@ -30,14 +30,14 @@ fn frames_in_one_piece_come_one_by_one() {
 }
 
 #[test]
-fn the_longest_body_passes_and_one_more_does_not() {
+fn a_body_of_the_maximum_length_is_accepted_and_a_longer_one_refused() {
     let mut reader = FrameReader::default();
     reader.push(&wrap(&vec![7; MAX_BODY]));
     assert_eq!(reader.next_body().unwrap().map(|b| b.len()), Some(MAX_BODY));
 
     let announced = u32::try_from(MAX_BODY).unwrap() + 1;
     reader.push(&announced.to_le_bytes());
-    // Refused before any of it has come, and for good.
+    // The reader refuses the frame before its body arrives, and every frame after it.
     assert_eq!(reader.next_body(), Err(FrameError::TooLong(announced)));
     reader.push(&wrap(b"fine"));
     assert_eq!(reader.next_body(), Err(FrameError::TooLong(announced)));

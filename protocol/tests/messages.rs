@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Each message there and back, and what is refused.
+//! Tests that each message is decoded as it was encoded, and that invalid bodies are refused.
 
 use sudbox_protocol::message::MAX_TEXT;
 use sudbox_protocol::{
@@ -87,7 +87,7 @@ fn only_body(frame: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_message_comes_back_as_it_went() {
+fn every_message_is_decoded_as_it_was_encoded() {
     for message in guest_messages() {
         assert_eq!(GuestMessage::decode(&only_body(&message.to_frame())), Ok(message));
     }
@@ -97,8 +97,8 @@ fn every_message_comes_back_as_it_went() {
 }
 
 #[test]
-fn the_bytes_on_the_wire_stay_what_they_are() {
-    // A guest of one build talks to a host of another as long as VERSION stays.
+fn the_encoding_does_not_change() {
+    // A guest and a host of different builds understand each other if VERSION is the same.
     let end = GuestMessage::End {
         case: 0x0102_0304,
         result: CaseResult::Fail { expected: "a".into(), got: String::new() },
@@ -117,14 +117,14 @@ fn the_bytes_on_the_wire_stay_what_they_are() {
 }
 
 #[test]
-fn a_message_that_ends_early_is_refused_wherever_it_ends() {
+fn every_truncation_of_a_message_is_refused() {
     for message in guest_messages() {
         let body = only_body(&message.to_frame());
         for length in 0..body.len() {
             let error = GuestMessage::decode(&body[..length]).unwrap_err();
-            // A list can see sooner than its entries that there is too little.
-            let early = matches!(error, DecodeError::Truncated | DecodeError::ListTooLong(_));
-            assert!(early, "{message:?} cut at {length}: {error:?}");
+            // A list compares its length with the bytes left before it decodes its first entry.
+            let is_refused = matches!(error, DecodeError::Truncated | DecodeError::ListTooLong(_));
+            assert!(is_refused, "{message:?} cut at {length}: {error:?}");
         }
     }
     for message in host_messages() {
@@ -136,7 +136,7 @@ fn a_message_that_ends_early_is_refused_wherever_it_ends() {
 }
 
 #[test]
-fn what_follows_a_message_is_refused() {
+fn bytes_after_a_message_are_refused() {
     for message in guest_messages() {
         let mut body = only_body(&message.to_frame());
         body.extend([0, 1, 2]);
@@ -150,7 +150,7 @@ fn what_follows_a_message_is_refused() {
 }
 
 #[test]
-fn unknown_tags_are_named() {
+fn unknown_tags_are_refused() {
     let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
     assert_eq!(GuestMessage::decode(&[10]), unknown("guest message", 10));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
@@ -164,7 +164,7 @@ fn unknown_tags_are_named() {
 }
 
 #[test]
-fn lengths_that_lie_are_refused_before_anything_is_reserved() {
+fn too_large_lengths_are_refused_before_memory_is_allocated() {
     let log = |length: u32, text: &[u8]| {
         let mut body = vec![2, 0, 0, 0, 0];
         body.extend(length.to_le_bytes());
@@ -181,7 +181,7 @@ fn lengths_that_lie_are_refused_before_anything_is_reserved() {
 }
 
 #[test]
-fn a_long_text_is_cut_at_a_character() {
+fn a_long_text_is_cut_between_characters() {
     let text = "ü".repeat(MAX_TEXT);
     let frame = GuestMessage::Log { case: 0, text: format!("x{text}") }.to_frame();
     let GuestMessage::Log { text, .. } = GuestMessage::decode(&only_body(&frame)).unwrap() else {

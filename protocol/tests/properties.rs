@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Properties of all messages, all splits of the stream, and arbitrary bytes.
+//! Property tests with generated messages, generated splits of the stream, and arbitrary bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -110,7 +110,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
     ]
 }
 
-/// Pieces of `stream`, each of the next length of `lengths` taken round and round.
+/// Splits `stream` into pieces of the lengths in `lengths`, used cyclically.
 fn pieces<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = stream;
     lengths.iter().cycle().map_while(move |&length| {
@@ -122,7 +122,7 @@ fn pieces<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'
 
 proptest! {
     #[test]
-    fn guest_messages_survive_any_cut_of_the_stream(
+    fn guest_messages_are_decoded_however_the_stream_is_split(
         messages in vec(guest_message(), 1..6),
         lengths in vec(1..2000_usize, 1..8),
     ) {
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn host_messages_survive_any_cut_of_the_stream(
+    fn host_messages_are_decoded_however_the_stream_is_split(
         messages in vec(host_message(), 1..6),
         lengths in vec(1..2000_usize, 1..8),
     ) {
@@ -157,10 +157,10 @@ proptest! {
         prop_assert_eq!(read, messages);
     }
 
-    /// Any bytes are refused or are a message, and then they are exactly its bytes: no two byte
-    /// strings mean the same. (Texts beyond MAX_TEXT, which only a liar sends, would be cut.)
+    /// Arbitrary bytes are refused, or they are the encoding of the message that they are decoded to: each
+    /// message has one encoding. (Texts longer than MAX_TEXT, which no correct peer sends, would be cut.)
     #[test]
-    fn any_bytes_are_one_message_or_none(
+    fn each_message_has_one_encoding(
         tag in 0..7_u8,
         bytes in vec(prop_oneof![4 => Just(0_u8), 2 => 0..8_u8, 1 => any::<u8>()], 0..400),
     ) {
@@ -174,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_a_wrong_byte_is_another_or_none(
+    fn a_changed_byte_changes_the_message_or_makes_it_invalid(
         message in guest_message(),
         at: proptest::sample::Index,
         byte: u8,
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn any_stream_is_cut_into_bounded_bodies(
+    fn no_body_of_an_arbitrary_stream_is_longer_than_the_maximum(
         stream in vec(any::<u8>(), 0..4000),
         lengths in vec(1..500_usize, 1..8),
     ) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The PE reader refuses any bytes, or gives a program that fits its memory: segments in ascending order,
-//! in whole pages without overlap, within the space for images, and an entry in an executable one. The
-//! project's own program with changed bytes is tried too.
+//! Checks that the PE reader refuses its input or returns an image that fits the program's memory: segments
+//! in ascending order, in whole pages without overlap, within the space for images, and an entry point in an
+//! executable segment. The input is arbitrary bytes, or the project's own program with changed bytes.
 
 #![no_main]
 
@@ -30,11 +30,12 @@ fuzz_target!(|input: (Vec<(u16, u8)>, &[u8])| {
     let (changes, bytes) = input;
     check(bytes);
     let mut program = windows_program().to_vec();
-    for (place, value) in changes {
+    for (position, value) in changes {
         let length = program.len();
-        // The reader only looks at headers and relocations.
-        let place = if place & 1 == 0 { usize::from(place >> 1) % 0x200 } else { 0x3000 + usize::from(place >> 1) % 16 };
-        program[place % length] = value;
+        // The reader interprets only headers and relocations.
+        let index = usize::from(position >> 1);
+        let position = if position & 1 == 0 { index % 0x200 } else { 0x3000 + index % 16 };
+        program[position % length] = value;
     }
     check(&program);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Stand-ins for `int 0x80` on architectures with one way into the kernel: the ordinary gate and its
-//! registers. No random walk uses them, as [`Platform::ia32`](crate::walk::Platform) is false there.
+//! Substitutes for `int 0x80` on architectures with one entry into the kernel: the ordinary gate and its
+//! registers. No random walk uses them, since [`Platform::ia32`](crate::walk::Platform) is false there.
 
 use super::{AUDIT_ARCH, Registers};
 

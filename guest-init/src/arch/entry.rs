@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A second way into the kernel, where 64-bit programs have one.
+//! The second entry into the kernel, on architectures where 64-bit programs have one.
 
 use super::{Gate, Registers};
 
-/// A way into the kernel beside the ordinary one, with a table of calls of its own.
+/// An entry into the kernel besides the ordinary one, with its own system call table.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherEntry {
-    /// The gate that enters the kernel this way; it lies outside the allowed range.
+    /// The gate that uses this entry, outside the allowed range.
     pub gate: Gate,
     /// `si_arch` of calls through the gate.
     pub audit_arch: u32,

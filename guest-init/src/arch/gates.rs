@@ -2,11 +2,11 @@
 
 //! Gates: the code from which system calls are issued.
 //!
-//! Each architecture has its machine code in `gates.s`, in two parts. Cases arm with the *inside* part
-//! as the allowed range: it has the calls of the runner and of handlers, the restorer, and the start of
-//! threads. The gates in the *outside* part issue the calls under test. A gate loads all general
-//! registers and the flags from a [`Registers`], issues one call, and stores all of them, so that a
-//! case sees each register that the kernel changed.
+//! Each architecture has its machine code in `gates.s`, in two parts. The *inside* part is the allowed range
+//! with which cases arm. It has the calls of the runner and of handlers, the restorer, and the start of
+//! threads. The gates in the *outside* part issue the calls under test. A gate loads all general registers
+//! and the flags from a [`Registers`], issues one call, and stores all of them, so that a case sees each
+//! register that the kernel changed.
 
 use super::{CALL_LENGTH, FIRST_FRAME, Registers, clone_arguments, make_executable};
 use std::ops::Range;
@@ -144,8 +144,8 @@ fn start() -> u64 {
 /// [`copy_length`] bytes must be writable there, and executable when the gate is used.
 #[must_use]
 pub unsafe fn copy_gate(place: *mut u8) -> Gate {
-    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the
-    // caller's duty.
+    // SAFETY: the labels delimit the gate's code, which is position-independent; the rest is by the contract
+    // of this function.
     let function = unsafe {
         std::ptr::copy_nonoverlapping(start() as *const u8, place, copy_length());
         make_executable(place as u64..place as u64 + copy_length() as u64);

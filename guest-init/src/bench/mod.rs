@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Benchmarks of dispatch and of its alternatives. Each is a case that stores a [`Measurement`]. A
-//! benchmark sets no limit on times; it checks only that the operation it timed did happen.
+//! Benchmarks of dispatch and of its alternatives. Each is a case that stores a [`Measurement`]. A benchmark
+//! sets no limit on times; it checks only that the timed operation took place.
 
 mod calls;
 mod filters;
@@ -18,7 +18,7 @@ use sudbox_protocol::Measurement;
 /// The prefix of the ids of benchmarks.
 pub const PREFIX: &str = "bench/";
 
-/// The benchmark that the others are compared with.
+/// The benchmark with which the others are compared.
 pub const NATIVE: &str = "bench/native";
 
 /// The features that a benchmark without dispatch requires: none.

@@ -14,7 +14,7 @@ use crate::tracee::{Tracee, pause_for_tracer};
 /// The mark that the tracee sets after its last batch.
 const DONE: usize = 0;
 
-/// Times calls that stop at a tracer, which only resumes the tracee: a real emulator would also access
+/// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would also access
 /// its registers.
 pub(super) fn sysemu() -> Check {
     let mut watch = Watch::start(SWITCHES)?;

@@ -23,8 +23,8 @@ pub(super) const CALLS: Size = Size { operations: 64, batches: 256 };
 /// The size for operations that switch to another task and back.
 pub(super) const SWITCHES: Size = Size { operations: 16, batches: 128 };
 
-/// The number of batches per warm-up batch. Warm-up batches, which fill caches and predictors, come
-/// first and do not count.
+/// The number of measured batches per warm-up batch. Warm-up batches run first, fill caches and branch
+/// predictors, and are not measured.
 const BATCHES_PER_WARM_UP: usize = 8;
 
 /// Time to sleep before tasks become real-time tasks.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The answers of a kernel without dispatch, by which programs detect that it has none.
+//! The errors of a kernel without dispatch, by which programs detect its absence.
 
 use super::seccomp::{FROM_FILTER, filter_umask, umask};
 use crate::arch;
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
     .features(&[Feature::SeccompFilter]),
     absence(
         "absence/tracer-sees-calls",
-        "without dispatch a tracer still sees entry and exit of a call, and can have it skipped",
+        "without dispatch a tracer still sees entry and exit of a call, and can skip it",
         "ptrace_report_syscall()",
         tracer_sees_calls,
     ),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The system call entries: dispatch applies to each, by the address that the kernel records for it.
+//! The system call entries. Dispatch applies to each of them, by the address that the kernel records.
 
 use super::on;
 use crate::case::{Case, Need, Only, outside_core};
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sysenter",
-        "SYSENTER counts as coming from the landing pad in the vDSO, its registers are kept",
+        "SYSENTER has the address of the landing pad in the vDSO, and its registers are kept",
         FAST,
         on!("x86_64", entries::sysenter),
     )
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/syscall32",
-        "32-bit SYSCALL counts as coming from the landing pad in the vDSO, its registers are kept",
+        "32-bit SYSCALL has the address of the landing pad in the vDSO, and its registers are kept",
         FAST,
         on!("x86_64", entries::syscall32),
     )
@@ -58,8 +58,8 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/fast-call-from-64-bit-program",
-        "a fast 32-bit call of a 64-bit program counts as coming from where the 32-bit vDSO's landing pad \
-         would be in its own",
+        "a fast 32-bit call of a 64-bit program has the address that the 32-bit vDSO's landing pad would \
+         have in the 64-bit vDSO",
         FAST,
         on!("x86_64", fast::from_64_bit_program),
     )
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/sigreturn-exempt-by-address",
-        "the exemption of the 32-bit vDSO is by address, whatever the number",
+        "calls at the exempt addresses of the 32-bit vDSO are executed, whatever their number",
         EXEMPT,
         on!("x86_64", entries::exempt_by_address),
     )
@@ -116,8 +116,8 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/arm32",
-        "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers \
-         are kept, and its handler returns by the kernel's page without a dispatch",
+        "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers are \
+         kept, and its handler's sigreturn in the kernel's sigpage is not dispatched",
         "do_el0_svc_compat()",
         on!("aarch64", entries::aarch32),
     )
@@ -132,7 +132,7 @@ pub(super) const CASES: &[Case] = &[
     .only(X86),
     outside_core(
         "entries/vsyscall",
-        "the vsyscall page issues no system call: it works whatever the selector says",
+        "the vsyscall page issues no system call, so it works with every selector value",
         "emulate_vsyscall()",
         on!("x86_64", entries::vsyscall),
     )

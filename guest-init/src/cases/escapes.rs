@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways out of the sandbox for a program that knows it runs on Linux.
+//! Programs that know they run on Linux and escape from the sandbox.
 
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
@@ -8,8 +8,8 @@ use crate::cases::foreign::{file_mask, same};
 use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, program_memory};
 use crate::support::*;
 
-/// The personality `alien` for [`arch::escape_program`], which gets the addresses that it needs to
-/// escape, and the way to take.
+/// The personality `alien` for [`arch::escape_program`]. It passes the program the addresses that it needs to
+/// escape, and the number of the method.
 struct Escaping(u64);
 
 static NO_ESCAPE: Escaping = Escaping(0);
@@ -21,8 +21,8 @@ impl Personality for Escaping {
         "alien"
     }
 
-    fn beyond_linux(&self) -> Option<&'static str> {
-        Alien.beyond_linux()
+    fn notification_limit(&self) -> Option<&'static str> {
+        Alien.notification_limit()
     }
 
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {
@@ -32,8 +32,8 @@ impl Personality for Escaping {
         call.map_stack(0)?;
         // The inside function reads an argument above its return address.
         let mut registers = Registers::start(image.entry, program_memory::stack(0).end - 64);
-        let told = [arch::inside_entry(), selector, self.0];
-        for (reg, value) in REGISTERS.arguments.into_iter().zip(told) {
+        let arguments = [arch::inside_entry(), selector, self.0];
+        for (reg, value) in REGISTERS.arguments.into_iter().zip(arguments) {
             registers[reg] = value;
         }
         call.set_start(0, registers, 0, selector);
@@ -55,7 +55,7 @@ const ESCAPE_MASK: u64 = 0o123;
 pub(crate) fn escapes() -> Check {
     const BEFORE: u64 = 0o22;
     let image = Image::of_code(arch::escape_program());
-    for (told, escapes) in
+    for (personality, escapes) in
         [(&NO_ESCAPE, false), (&BY_JUMP, true), (&BY_SELECTOR, true), (&NO_ESCAPE, false)]
     {
         let emulated = if escapes {
@@ -65,7 +65,7 @@ pub(crate) fn escapes() -> Check {
         };
         let due = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
         file_mask(BEFORE).map_err(broken("umask"))?;
-        same(&image, told, &[Engine::Exclusive], &due)?;
+        same(&image, personality, &[Engine::Exclusive], &due)?;
         // The tasks share the umask with this process.
         let due = if escapes { ESCAPE_MASK } else { BEFORE };
         equal("umask after the program", file_mask(BEFORE), Ok(due))?;

@@ -144,8 +144,8 @@ impl Personality for Busy {
         Alien.name()
     }
 
-    fn beyond_linux(&self) -> Option<&'static str> {
-        Alien.beyond_linux()
+    fn notification_limit(&self) -> Option<&'static str> {
+        Alien.notification_limit()
     }
 
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {

@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "inheritance/exec-past-return-kills",
-        "an exec that fails after the old program is gone kills with SIGSEGV, whatever dispatch says",
+        "an exec that fails after the old program is gone kills with SIGSEGV, whatever the selector's value",
         "bprm_execve()",
         past_return,
     ),
@@ -35,7 +35,7 @@ const HEADER_COUNT: usize = 56;
 /// The offset of the first segment's address.
 const SEGMENT_ADDRESS: usize = HEADER + 16;
 
-/// An executable file with this content.
+/// Creates an executable file with this content.
 fn file(content: &[u8]) -> Result<i32, Failure> {
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let words = [u64::from(fd.cast_unsigned()), content.as_ptr() as u64, content.len() as u64];
@@ -44,14 +44,14 @@ fn file(content: &[u8]) -> Result<i32, Failure> {
     Ok(fd)
 }
 
-/// The program with other bytes at an offset.
+/// Creates a file with the program in which the bytes at an offset are replaced.
 fn program(at: usize, bytes: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
     image[at..at + bytes.len()].copy_from_slice(bytes);
     file(&image)
 }
 
-/// The program with this interpreter.
+/// Creates a file with the program and a `PT_INTERP` header with this path.
 fn interpreted(path: &[u8]) -> Result<i32, Failure> {
     let mut image = arch::tiny_program(EXECUTED);
     let first = image[HEADER..HEADER + PROGRAM_HEADER].to_vec();

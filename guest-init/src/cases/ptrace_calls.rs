@@ -45,8 +45,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     outside_core(
         "ptrace/watched-selector",
-        "a watchpoint of a debugger on the selector leaves dispatch as it is, and tells of the \
-         program's accesses alone",
+        "a debugger's watchpoint on the selector does not change dispatch, and reports only the program's \
+         own accesses",
         "hw_breakpoint_handler()",
         on!("x86_64", edited::watched_selector),
     )
@@ -106,15 +106,16 @@ fn call_info_set() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// A selector that tracer and tracee share, at ALLOW.
+/// Allocates a selector that tracer and tracee share. It is at ALLOW.
 pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
     // SAFETY: a byte of memory that is never unmapped.
     Ok(unsafe { &*page.cast() })
 }
 
-/// Marks: the program may issue its call; the program waits for that.
+/// The mark that lets the program issue its call.
 const GO: usize = 0;
+/// The mark that says that the program waits for [`GO`].
 const WAITS: usize = 1;
 
 fn seized_interrupt() -> Check {

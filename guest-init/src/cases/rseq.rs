@@ -15,7 +15,7 @@ const RSEQ: &[Feature] = &[Feature::Dispatch, Feature::Rseq];
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "rseq/section-aborted",
-        "a dispatch from a critical section aborts it, and the signal frame shows that",
+        "a dispatch in a critical section aborts the section, and the signal frame has the abort address",
         "rseq_signal_deliver()",
         section_aborted,
     )
@@ -60,8 +60,8 @@ struct Section {
 
 /// Registers an rseq area. Sections of this gate abort to [`Gate::elsewhere`].
 fn register(gate: &Gate) -> Result<&'static Area, Failure> {
-    // The kernel requires the registered signature before the abort address, and accepts any value: so
-    // register the bytes of the gate there.
+    // The kernel requires the registered signature before the abort address, and accepts any signature. So
+    // register the bytes of the gate that are there.
     // SAFETY: reads the gate's code.
     let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
     let area = Box::leak(Box::new(Area {
@@ -91,8 +91,8 @@ fn around(gate: &Gate) -> u64 {
     section(gate, gate.call_address(), arch::CALL_LENGTH + 1)
 }
 
-/// The number of context switches of this thread (getrusage(2)). After one outside the critical section
-/// the kernel forgets the section (`rseq_ip_fixup()`), and a trial is worth nothing.
+/// The number of context switches of this thread (getrusage(2)). At a context switch outside the critical
+/// section the kernel clears the section (`rseq_ip_fixup()`), so that the trial must be repeated.
 fn switches() -> Result<i64, Failure> {
     // SAFETY: a structure of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -106,8 +106,8 @@ fn switches() -> Result<i64, Failure> {
 /// Exit code of a child with a context switch before the section.
 const DISTURBED: i32 = 98;
 
-/// The end of a child that calls `enter` and then exits with 0. Repeated until there is no context switch
-/// before the section.
+/// Forks a child that calls `enter` and then exits with 0, and returns how it ended. Repeats this until no
+/// context switch comes before the section.
 fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
         let end = wait_change(spawn_child(|| {
@@ -183,7 +183,7 @@ fn other_section_left() -> Check {
     let area = register(&gate)?;
     handle(noop)?;
     arm()?;
-    // It ends with the instruction, or begins after the address that the kernel compares.
+    // One section ends with the instruction, the other begins after the address that the kernel compares.
     for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
     {
         let section = section(&gate, start, length);
@@ -217,7 +217,7 @@ fn section_checked() -> Check {
     handle(noop)?;
     let regs = touch();
     let end = undisturbed(|| {
-        // A try that was disturbed may have been dispatched.
+        // An earlier trial may have been dispatched.
         reset_dispatches();
         arm()?;
         flip(BLOCK);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Dispatch together with the longer form of restartable sequences, with which the kernel need not look at
-//! critical sections at every signal.
+//! Dispatch together with the extended rseq area, with which the kernel need not check critical sections at
+//! every signal.
 
 use crate::arch::{self, Gate, Reg};
 use crate::case::{Case, Check, Failure, outside_core};
@@ -22,8 +22,8 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )
 .features(RSEQ)];
 
-/// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h), in the size that makes the kernel
-/// take it for the second form of the interface.
+/// `struct rseq` with the fields of 7.0 (include/uapi/linux/rseq.h). By its size the kernel recognises the
+/// extended interface.
 #[repr(C, align(64))]
 struct Area {
     cpu_start: AtomicU32,
@@ -81,7 +81,7 @@ fn optimized_section() -> Check {
     handle(noop)?;
     let regs = touch();
     arm()?;
-    // A timer's interrupt amid the section aborts it, rightly: then it is tried again.
+    // A timer interrupt in the section aborts it, which is correct; then try again.
     for _ in 0..100 {
         reset_dispatches();
         AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);

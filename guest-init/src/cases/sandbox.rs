@@ -26,8 +26,8 @@ const INT80: Only = Only { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "sandbox/alien-exclusive",
-        "a program with a system call interface that nothing in Linux expects runs on dispatch of all \
-         but a range",
+        "a program with a system call interface unlike Linux's runs by dispatch of all calls outside a \
+         range",
         "syscall_user_dispatch()",
         on!(cfg foreign_programs, foreign::alien_exclusive),
     )
@@ -57,8 +57,8 @@ pub(super) const CASES: &[Case] = &[
     .only(EMULATED),
     outside_core(
         "sandbox/nt-exclusive",
-        "a Windows program that makes its system calls itself runs on dispatch of all but a \
-         range, with the selector where Wine has it, and its fault becomes an exception",
+        "a Windows program that issues its own system calls runs by dispatch of all calls outside a range, \
+         with the selector at Wine's offset, and its fault becomes an exception",
         "syscall_user_dispatch()",
         on!(cfg windows_programs, windows::nt_exclusive),
     )
@@ -89,8 +89,7 @@ pub(super) const CASES: &[Case] = &[
     .only(NOTIFIED),
     outside_core(
         "sandbox/nt-trace",
-        "the same Windows program runs the same on dispatch and under a tracer that makes none of its \
-         calls",
+        "the same Windows program runs the same on dispatch and under a tracer that skips all its calls",
         "syscall_user_dispatch()",
         on!(cfg windows_programs, windows::nt_trace),
     )

@@ -26,8 +26,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "siginfo/number",
-        "si_syscall is what the entry takes of the number register, the low half, on s390x 16 bits, \
-         whatever the kernel knows of it",
+        "si_syscall has the bits of the number register that the entry reads (32, on s390x 16), whether or \
+         not the call exists",
         TRIGGER,
         low_half_of_number,
     ),
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .only(Only::INT80),
     case(
         "siginfo/rest-is-zero",
-        "all bytes of siginfo beside the fields of SIGSYS are zero",
+        "all bytes of siginfo outside the fields of SIGSYS are zero",
         TRIGGER,
         rest_is_zero,
     ),
@@ -129,10 +129,10 @@ fn rest_is_zero() -> Check {
     arm()?;
     let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
     // Bytes 12 to 15 align the address; the fields end at byte 32.
-    let noise = (0..seen.info.len())
+    let nonzero = (0..seen.info.len())
         .filter(|i| (12..16).contains(i) || *i >= 32)
         .find(|i| seen.info[*i] != 0);
-    match noise {
+    match nonzero {
         None => Ok(()),
         Some(i) => Err(mismatch(
             "zero bytes beside the fields of SIGSYS",

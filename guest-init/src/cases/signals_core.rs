@@ -10,14 +10,14 @@ use crate::sys::{self, Change};
 
 pub(super) const CASES: &[Case] = &[outside_core(
     "signals/core-tells",
-    "the core of an unhandled dispatch holds its siginfo and the registers as they were at the call, \
-     that of a bad selector another code",
+    "the core dump of an unhandled dispatch has its siginfo and the registers of the call, that of an \
+     invalid selector the code SI_KERNEL",
     "fill_note_info()",
     core_tells,
 )
 .needs(&[Need::Root, Need::Vm])];
 
-/// The file name of core dumps by the default `core_pattern`, in the working directory of the process.
+/// The working directory of the process, to which the kernel writes the core dump.
 const FOLDER: &str = "/tmp/core-tells";
 const PATTERN: &str = "/proc/sys/kernel/core_pattern";
 /// Types of notes in a core (include/uapi/linux/elf.h).
@@ -67,7 +67,7 @@ fn write_and_read() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-/// The core of a process that a call with this selector killed.
+/// Runs a process that a call with this selector value kills, and returns its core dump.
 fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
     let _ = std::fs::remove_dir_all(FOLDER);
     std::fs::create_dir_all(FOLDER).map_err(broken("a folder"))?;

@@ -14,7 +14,8 @@ use sudbox_protocol::Feature;
 pub(super) const CASES: &[Case] = &[
     case(
         "signals/before-pending",
-        "SIGSYS is taken before a signal that waited longer, whose handler then interrupts its own",
+        "SIGSYS is delivered before a signal that was pending earlier, whose handler then interrupts the \
+         handler of SIGSYS",
         "dequeue_synchronous_signal()",
         before_pending,
     )
@@ -28,8 +29,8 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Handler of SIGUSR1: records where it interrupted the program, and the number of dispatches handled
-/// by then.
+/// A handler that records the address at which it interrupted the program, and the number of dispatches
+/// handled so far plus 1.
 extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
     // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::NEXT];
@@ -38,6 +39,7 @@ extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
+/// Installs [`note`] as the handler of a signal.
 fn noting(signal: i32) -> Check {
     let action = Action {
         handler: note as *const () as u64,
@@ -92,7 +94,7 @@ fn bad_stack_told() -> Check {
     protect(stack, 16, libc::PROT_READ)?;
     noting(libc::SIGSEGV)?;
     handle_as(noop, libc::SA_ONSTACK, 0)?;
-    // SAFETY: handlers cannot run there, which is under test.
+    // SAFETY: no handler can run there, as the case checks.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Selectors at tagged addresses: with bits set that some processors ignore.
+//! Selectors at tagged addresses, in which bits are set that some processors ignore.
 
 use super::on;
 use crate::case::{Case, Need, Only, outside_core};
@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .only(ARM),
     outside_core(
         "tagged/kills-unasked",
-        "in a thread that has not enabled them a tagged selector is accepted, and kills when it is read",
+        "in a thread that has not enabled tags a tagged selector is accepted, and kills when it is read",
         DISPATCH,
         on!("aarch64", tagged::kills_unasked),
     )
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     .only(ARM),
     outside_core(
         "tagged/memory-tag-checked",
-        "a selector in memory with tags is read by its tag, and another tag kills",
+        "a selector in tagged memory is read through an address with its tag, and another tag kills",
         DISPATCH,
         on!("aarch64", tagged::memory_tag_checked),
     )

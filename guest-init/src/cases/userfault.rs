@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Pages that a thread of the case fills at their first fault (`userfaultfd(2)`).
+//! Pages that a thread of the case fills when they are first accessed (`userfaultfd(2)`).
 
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -20,7 +20,7 @@ const VERSION: u64 = 0xaa;
 /// The mark that counts the handled faults.
 pub(crate) const FAULTS: usize = 12;
 
-/// Pages whose first faults a thread handles.
+/// Registered pages, whose faults a thread handles.
 pub(crate) struct Userfault {
     fd: u64,
     filler: *const u8,
@@ -54,8 +54,8 @@ impl Userfault {
     }
 
     /// Sets a function that the thread calls before it handles the first fault.
-    pub(crate) fn meanwhile(self, act: fn()) -> Userfault {
-        Userfault { meanwhile: act, ..self }
+    pub(crate) fn meanwhile(self, run: fn()) -> Userfault {
+        Userfault { meanwhile: run, ..self }
     }
 
     /// Starts the thread that handles faults until the process ends.

@@ -14,16 +14,16 @@ const X86: Only = Only {
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "users/wine",
-        "threads that emulate Windows calls as Wine does: selector in the thread's block, handler \
-         that goes on in a dispatcher on another stack, calls between two thread pointers",
+        "threads can emulate Windows calls as Wine does: the selector is in the TEB, the handler continues \
+         in a dispatcher on another stack, and calls switch between two thread pointers",
         "syscall_user_dispatch()",
         on!("x86_64", users::wine),
     )
     .only(X86),
     outside_core(
         "users/rewriter",
-        "a program that rewrites each system call when it is first dispatched, with no range at \
-         all, and returns from its handler under ALLOW",
+        "a program can rewrite each system call when it is first dispatched, without an allowed range, and \
+         return from its handler with ALLOW",
         "syscall_user_dispatch()",
         on!("x86_64", users::rewriter),
     )

@@ -43,7 +43,7 @@ pub(super) fn contents() -> [&'static [u8]; 2] {
 
 fn area(index: usize) -> &'static [u8] {
     let start = STACKS.load(Ordering::SeqCst) + index * STACK;
-    // SAFETY: `map` mapped it. Only signal frames are written there, while nobody holds this slice.
+    // SAFETY: `map` mapped it. Only signal frames are written there, and only while no such slice exists.
     unsafe { std::slice::from_raw_parts(start as *const u8, STACK) }
 }
 

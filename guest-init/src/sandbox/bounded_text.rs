@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Text of a bounded length, written without allocating: the tasks of a sandbox share the
-//! thread-local storage of one thread, so the allocator is not safe to call in them.
+//! Text of a bounded length that is written without allocating. The tasks of a sandbox share the
+//! thread-local storage of one thread, so they must not call the allocator.
 
 use std::fmt;
 
-/// Up to `N` bytes of text. More is dropped, and [`BoundedText::get`] reports that it was.
+/// Up to `N` bytes of text. Further bytes are dropped, and [`BoundedText::get`] reports that.
 pub struct BoundedText<const N: usize> {
     bytes: [u8; N],
     length: usize,
@@ -40,7 +40,7 @@ impl<const N: usize> fmt::Write for BoundedText<N> {
     }
 }
 
-/// Displays bytes of a foreign program: escaped, in quotes, the first 64 only.
+/// Displays the first 64 bytes of a foreign program's buffer, escaped and in quotes.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -57,7 +57,7 @@ mod tests {
     use std::fmt::Write;
 
     #[test]
-    fn what_does_not_fit_is_said_to_be_missing() {
+    fn dropped_bytes_are_reported() {
         let mut text = BoundedText::<4>::default();
         let _ = write!(text, "{}", 123);
         assert_eq!(text.get(), (&b"123"[..], false));

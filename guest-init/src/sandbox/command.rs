@@ -7,7 +7,7 @@ use super::personalities::Nt;
 use super::{pe, run};
 use crate::{arch, probe, runner};
 
-/// Exit codes, with the same meaning as those of `sudbox`.
+// Exit codes, with the same meaning as those of `sudbox`.
 const DIED: i32 = 1;
 const NOT_OFFERED: i32 = 125;
 const MACHINE: i32 = 128;
@@ -54,7 +54,7 @@ fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
     })
 }
 
-/// Returns the engine with this name, or for `any` the first that the kernel offers.
+/// Returns the engine with this name, or for `any` the first that the kernel supports.
 ///
 /// # Errors
 /// The exit code and the reason.
@@ -62,7 +62,7 @@ fn choose(name: &str) -> Result<Engine, (i32, String)> {
     let mut engines = Engine::ALL.into_iter();
     if name == "any" {
         return engines
-            .find(|engine| engine.offered().is_ok())
+            .find(|engine| engine.check_available().is_ok())
             .ok_or_else(|| (NOT_OFFERED, "this kernel offers no sandbox engine".to_owned()));
     }
     engines.find(|engine| engine.name() == name).ok_or_else(|| {

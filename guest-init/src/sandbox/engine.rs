@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The ways to intercept the system calls of foreign code.
+//! The mechanisms that intercept the system calls of foreign code.
 
 use super::personality::Personality;
 use crate::{probe, sys};
 use std::fmt;
 use sudbox_protocol::Feature;
 
-/// A way to intercept a foreign program's system calls.
+/// A mechanism that intercepts a foreign program's system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// Dispatch of all calls but those from a range, with a selector for each thread.
+    /// Dispatch of all calls outside an allowed range, with a selector for each thread.
     Exclusive,
-    /// Dispatch of calls from a range (6.17 and later), with a selector for each thread.
+    /// Dispatch of the calls in a range (6.17 and later), with a selector for each thread.
     Inclusive,
     /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_TRAP`.
     Filter,
-    /// The same filter with `SECCOMP_RET_USER_NOTIF`: a supervisor emulates.
+    /// A seccomp filter on the instruction pointer that returns `SECCOMP_RET_USER_NOTIF`; a supervisor
+    /// emulates.
     Notification,
-    /// `PTRACE_SYSEMU`: a tracer emulates.
+    /// `PTRACE_SYSEMU`; a tracer emulates.
     Trace,
 }
 
 impl Engine {
-    /// Every engine.
+    /// All engines.
     pub const ALL: [Engine; 5] =
         [Engine::Exclusive, Engine::Inclusive, Engine::Filter, Engine::Notification, Engine::Trace];
 
@@ -39,12 +40,15 @@ impl Engine {
         }
     }
 
-    /// Checks that the engine can carry the calls of a personality.
+    /// Checks that the engine can pass on the calls of a personality.
     ///
     /// # Errors
     /// [`SandboxError::Refused`]
-    pub(super) fn carries(self, personality: &dyn Personality) -> Result<(), SandboxError> {
-        match personality.beyond_linux() {
+    pub(super) fn check_personality(
+        self,
+        personality: &dyn Personality,
+    ) -> Result<(), SandboxError> {
+        match personality.notification_limit() {
             Some(why) if self == Engine::Notification => {
                 Err(SandboxError::Refused { engine: self, personality: personality.name(), why })
             }
@@ -52,12 +56,12 @@ impl Engine {
         }
     }
 
-    /// Checks that the kernel offers the engine. Whether `PTRACE_SYSEMU` shows all registers depends
-    /// on the architecture.
+    /// Checks that the kernel supports the engine, and that `PTRACE_SYSEMU` shows all registers on this
+    /// architecture.
     ///
     /// # Errors
     /// [`SandboxError::Missing`]
-    pub fn offered(self) -> Result<(), SandboxError> {
+    pub fn check_available(self) -> Result<(), SandboxError> {
         let feature = match self {
             Engine::Exclusive => Feature::Dispatch,
             Engine::Inclusive => Feature::Inclusive,
@@ -76,10 +80,10 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Why a program did not run to its end.
+/// The reason why a program did not run to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SandboxError {
-    /// The engine cannot carry the personality.
+    /// The engine cannot pass on the calls of the personality.
     Refused {
         /// The engine.
         engine: Engine,
@@ -88,7 +92,7 @@ pub enum SandboxError {
         /// The reason.
         why: &'static str,
     },
-    /// The kernel does not offer the engine.
+    /// The kernel does not support the engine.
     Missing(Engine),
     /// The program is larger than the memory for it.
     TooLarge,
@@ -127,12 +131,12 @@ mod tests {
     use crate::sandbox::Alien;
 
     #[test]
-    fn what_an_engine_cannot_carry_it_refuses_by_name() {
+    fn a_refusal_names_engine_and_personality() {
         for engine in Engine::ALL {
-            let answer = engine.carries(&Alien);
+            let answer = engine.check_personality(&Alien);
             assert_eq!(answer.is_err(), engine == Engine::Notification, "{engine}");
         }
-        let refusal = Engine::Notification.carries(&Alien).unwrap_err().to_string();
+        let refusal = Engine::Notification.check_personality(&Alien).unwrap_err().to_string();
         assert!(refusal.contains("notification") && refusal.contains("alien"), "{refusal}");
     }
 

@@ -7,22 +7,22 @@ use super::program_memory::{self, ProgramMemory};
 /// A part of a program with one protection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Its address, page-aligned.
+    /// The address of the segment, page-aligned.
     pub address: u64,
-    /// Its initial content.
+    /// The initial content.
     pub bytes: Vec<u8>,
-    /// Its length in bytes, whole pages. The rest after `bytes` is zero.
+    /// The length in bytes, a multiple of the page size. The memory after `bytes` is zero.
     pub length: u64,
     /// The protection, `PROT_*`.
     pub protection: i32,
 }
 
-/// A program as it lies in [`ProgramMemory`].
+/// A program to be loaded into [`ProgramMemory`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its parts, which do not overlap.
+    /// The segments, which do not overlap.
     pub segments: Vec<Segment>,
-    /// The address at which its first thread begins.
+    /// The address at which the first thread begins.
     pub entry: u64,
 }
 

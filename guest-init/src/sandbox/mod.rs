@@ -2,11 +2,11 @@
 
 //! Runs a foreign program natively and emulates its system calls.
 //!
-//! The program lies in its own [memory](program_memory) and knows nothing of Linux. An [`Engine`]
-//! intercepts its system calls and passes each to a [`Personality`], which reads the arguments from
-//! the registers, emulates the call, and writes the result to the registers. The program's tasks
-//! share memory with the process that runs the sandbox. So an engine can emulate in the task itself
-//! or from outside, and personalities do not depend on which.
+//! The program has its own [memory](program_memory) and is not written for Linux. An [`Engine`] intercepts
+//! its system calls and passes each to a [`Personality`], which reads the arguments from the registers,
+//! emulates the call, and writes the result to the registers. The program's tasks share memory with the
+//! process that runs the sandbox. So an engine can emulate in the task itself or in a supervisor, and
+//! personalities are the same for both.
 //!
 //! The sandbox emulates; it does not confine. A program that knows it runs on Linux can escape.
 
@@ -52,8 +52,8 @@ impl Sandbox {
         personality: &'static dyn Personality,
         engine: Engine,
     ) -> Result<Sandbox, SandboxError> {
-        engine.carries(personality)?;
-        engine.offered()?;
+        engine.check_personality(personality)?;
+        engine.check_available()?;
         let mut memory = ProgramMemory::new()
             .map_err(|errno| SandboxError::System("mapping the program's memory", errno))?;
         if !image.load(&mut memory) {

@@ -5,7 +5,7 @@
 use super::bounded_text::BoundedText;
 use super::image::Image;
 use super::program_memory::{self, ProgramMemory};
-use super::thread::{THREADS, TRANSCRIPT, ThreadState};
+use super::thread::{MAX_THREADS, TRANSCRIPT, ThreadState};
 use crate::arch::Registers;
 use std::fmt;
 use std::time::Duration;
@@ -18,9 +18,9 @@ pub trait Personality: Sync {
     /// The personality's name.
     fn name(&self) -> &'static str;
 
-    /// The reason why user notification cannot carry the calls of this system; `None` if it can. User
-    /// notification carries a 32-bit number, six arguments and one result.
-    fn beyond_linux(&self) -> Option<&'static str>;
+    /// The reason why user notification cannot pass on the calls of this system; `None` if it can. User
+    /// notification has a 32-bit number, six arguments and one result.
+    fn notification_limit(&self) -> Option<&'static str>;
 
     /// Prepares the first thread. Returns `None` if the memory is full.
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()>;
@@ -35,13 +35,13 @@ pub trait Personality: Sync {
 /// The action that follows an emulated call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The thread goes on.
+    /// The thread continues.
     Go,
-    /// The thread goes on after this time.
+    /// The thread continues after this time.
     Sleep(Duration),
-    /// The thread goes on when the thread with this index has ended.
+    /// The thread continues when the thread with this index has ended.
     Await(usize),
-    /// The thread with this index starts, and the calling one goes on.
+    /// The thread with this index starts, and the calling thread continues.
     Start(usize),
     /// The thread ends with this status.
     EndThread(u64),
@@ -125,7 +125,7 @@ pub struct Call<'a> {
     pub console: &'a mut BoundedText<TRANSCRIPT>,
     /// Words for the personality's own use, 0 at first.
     pub words: &'a mut [u64; 8],
-    pub(super) threads: &'a mut [ThreadState; THREADS],
+    pub(super) threads: &'a mut [ThreadState; MAX_THREADS],
 }
 
 impl Call<'_> {

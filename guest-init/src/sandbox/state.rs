@@ -8,14 +8,14 @@ use super::engine::SandboxError;
 use super::image::Image;
 use super::personality::{Call, Fault, Next, Personality};
 use super::program_memory::ProgramMemory;
-use super::thread::{THREADS, TRANSCRIPT, ThreadState};
+use super::thread::{MAX_THREADS, TRANSCRIPT, ThreadState};
 use crate::arch::{self, Reg, Registers};
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// Bytes of each of a task's two native stacks: one for signal handlers, one to begin on.
+/// Size in bytes of each of a task's two native stacks: one for signal handlers, one for the task's start.
 pub(super) const NATIVE_STACK: usize = 64 << 10;
 
 /// The Linux task that runs a foreign thread.
@@ -25,43 +25,42 @@ pub(super) struct Task {
     pub(super) selector: AtomicU8,
     /// The thread ID, 0 before the task exists and after its end.
     pub(super) tid: AtomicI32,
-    /// The descriptor of its seccomp listener plus 1, 0 for none.
+    /// The descriptor of the task's seccomp listener plus 1; 0 for none.
     pub(super) listener: AtomicI32,
 }
 
 /// The functions of an engine. The table of engines is [`super::engines`].
 pub(super) struct EngineMethods {
-    /// Whether a supervisor emulates the calls from outside the tasks. Each task is then a process of its
-    /// own.
+    /// Whether a supervisor emulates the calls. Each task is then a separate process.
     pub(super) supervised: bool,
-    /// The signal that a new task sends itself when it is set up: its handler enters the program,
-    /// or a tracer does.
+    /// The signal that a new task sends to itself when it is set up. The signal's handler, or the tracer at
+    /// its stop, makes the task enter the program.
     pub(super) enter_signal: i32,
-    /// Makes the calls of a thread reach the engine. Called in the thread's new task, with its index and
-    /// selector. Must not take the lock, as signal handlers can run already.
+    /// Makes the kernel pass the calls of a thread to the engine. Called in the thread's new task, with the
+    /// thread's index and selector. Must not take the lock, since signal handlers can already run.
     pub(super) intercept: fn(&SandboxState, usize, &AtomicU8) -> sys::Result<()>,
-    /// Emulates from outside until the program has ended; the argument is the first task.
+    /// Runs the supervisor until the program has ended. The argument is the first task's thread ID.
     pub(super) supervise: fn(&SandboxState, i32) -> Result<(), SandboxError>,
 }
 
-/// The part of the state that only the holder of the lock touches.
+/// The part of the state that the lock protects.
 struct Locked {
     /// `None` once the sandbox is closed.
     memory: Option<ProgramMemory>,
     console: BoundedText<TRANSCRIPT>,
-    transcripts: [BoundedText<TRANSCRIPT>; THREADS],
+    transcripts: [BoundedText<TRANSCRIPT>; MAX_THREADS],
     personality_words: [u64; 8],
-    threads: [ThreadState; THREADS],
+    threads: [ThreadState; MAX_THREADS],
     /// The exit status of the program, once it has ended.
     status: Option<u64>,
-    /// The reason why the program cannot go on.
+    /// The reason why the program cannot continue.
     error: Option<SandboxError>,
 }
 
 /// The state of a sandbox.
 pub(super) struct SandboxState {
     pub(super) methods: &'static EngineMethods,
-    pub(super) tasks: [Task; THREADS],
+    pub(super) tasks: [Task; MAX_THREADS],
     personality: &'static dyn Personality,
     /// The address of the native stacks of all tasks.
     native_stacks: u64,
@@ -89,7 +88,7 @@ impl SandboxState {
         personality: &'static dyn Personality,
         methods: &'static EngineMethods,
     ) -> Result<Box<SandboxState>, SandboxError> {
-        let native_stacks = sys::map(THREADS * 2 * NATIVE_STACK, false)
+        let native_stacks = sys::map(MAX_THREADS * 2 * NATIVE_STACK, false)
             .map_err(|errno| SandboxError::System("mmap", errno))?
             as u64;
         Ok(Box::new(SandboxState {
@@ -128,7 +127,7 @@ impl SandboxState {
         .ok_or(SandboxError::TooLarge)
     }
 
-    /// The address of a task's two native stacks: first that for signals, then the one to begin on.
+    /// The address of a task's two native stacks: the one for signal handlers, then the one for its start.
     pub(super) fn native_stacks(&self, thread: usize) -> u64 {
         self.native_stacks + (thread * 2 * NATIVE_STACK) as u64
     }
@@ -140,12 +139,12 @@ impl SandboxState {
     }
 
     /// Calls a function with the lock held.
-    fn with<T>(&self, what: impl FnOnce(&mut Locked) -> T) -> T {
+    fn with<T>(&self, run: impl FnOnce(&mut Locked) -> T) -> T {
         while self.lock.swap(true, Ordering::SeqCst) {
             sys::sched_yield();
         }
-        // SAFETY: nobody else has the lock.
-        let result = what(unsafe { &mut *self.locked.get() });
+        // SAFETY: this task holds the lock.
+        let result = run(unsafe { &mut *self.locked.get() });
         self.lock.store(false, Ordering::SeqCst);
         result
     }
@@ -160,14 +159,13 @@ impl SandboxState {
         self.with(|locked| locked.threads[thread].live && locked.status.is_none())
     }
 
-    /// Whether the program has ended or cannot go on.
+    /// Whether the program has ended or cannot continue.
     pub(super) fn is_over(&self) -> bool {
         self.with(|locked| locked.status.is_some() || locked.error.is_some())
     }
 
-    /// Emulates a call of a thread. `audit_arch` is the entry by which the call reached Linux
-    /// (`AUDIT_ARCH_*`): a foreign system knows no `int 0x80`, so that one is emulated as the fault
-    /// that it would be without Linux's 32-bit calls.
+    /// Emulates a call of a thread. `audit_arch` names the entry of the call (`AUDIT_ARCH_*`). Foreign systems
+    /// have no `int 0x80`, so it is emulated as a fault, as on a kernel without 32-bit calls.
     pub(super) fn call(&self, thread: usize, registers: &mut Registers, audit_arch: u32) -> Next {
         let personality = self.personality;
         if audit_arch != arch::AUDIT_ARCH {
@@ -183,15 +181,15 @@ impl SandboxState {
         self.step(thread, |call| personality.fault(call, registers, fault))
     }
 
-    /// Runs one call or fault of a thread, which adds a line to its transcript. Nothing happens once
-    /// the program has ended.
-    fn step(&self, thread: usize, what: impl FnOnce(&mut Call<'_>) -> Next) -> Next {
+    /// Emulates one call or fault of a thread by `emulate`, and adds a line to the thread's transcript. Does
+    /// nothing once the program has ended.
+    fn step(&self, thread: usize, emulate: impl FnOnce(&mut Call<'_>) -> Next) -> Next {
         self.with(|locked| {
             if let Some(status) = locked.status {
                 return Next::End(status);
             }
             let Some(mut call) = locked.call(thread) else { return Next::End(0) };
-            let mut next = what(&mut call);
+            let mut next = emulate(&mut call);
             call.transcript.add(b"\n");
             if let Next::EndThread(status) = next {
                 locked.threads[thread].live = false;
@@ -206,8 +204,8 @@ impl SandboxState {
         })
     }
 
-    /// Records the reason why the program cannot go on. Only the first reason is kept.
-    pub(super) fn give_up(&self, error: SandboxError) {
+    /// Records the reason why the program cannot continue. Only the first reason is stored.
+    pub(super) fn fail(&self, error: SandboxError) {
         self.with(|locked| locked.error = locked.error.take().or(Some(error)));
     }
 
@@ -221,7 +219,7 @@ impl SandboxState {
         self.signals.load(Ordering::SeqCst)
     }
 
-    /// The second thread's thread ID, also after its end; 0 if there never was one.
+    /// The thread ID of the second thread, also after its end; 0 if it was never started.
     pub(super) fn second_tid(&self) -> i32 {
         self.second_tid.load(Ordering::SeqCst)
     }
@@ -234,15 +232,16 @@ impl SandboxState {
         }
     }
 
-    /// Frees the program's memory. All tasks must be dead; one may have died holding the lock.
+    /// Frees the program's memory. All tasks must have ended; one may have held the lock then.
     pub(super) fn close(&self) {
         self.lock.store(false, Ordering::SeqCst);
         self.with(|locked| locked.memory = None);
         // SAFETY: the stacks of dead tasks.
-        let _ = unsafe { sys::unmap(self.native_stacks as *mut u8, THREADS * 2 * NATIVE_STACK) };
+        let _ =
+            unsafe { sys::unmap(self.native_stacks as *mut u8, MAX_THREADS * 2 * NATIVE_STACK) };
     }
 
-    /// The transcript, one thread after the other, so that their timing does not matter.
+    /// The transcript, sorted by thread, so that it does not depend on timing.
     ///
     /// # Errors
     /// The reason why the program could not go on; [`SandboxError::Died`] if it has no exit status.

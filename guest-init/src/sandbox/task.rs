@@ -2,10 +2,10 @@
 
 //! The Linux tasks that run foreign threads: how they start, enter the program and handle signals.
 //!
-//! A task starts in the code of guest-init, on one of its native stacks. It enters the program by the
-//! return from a signal handler that has put the program's registers into the signal frame. So no
-//! assembly is needed for the entry, and with the selector at BLOCK the entering call,
-//! `rt_sigreturn(2)`, still comes from the allowed range.
+//! A task starts in the code of guest-init, on one of its native stacks. It enters the program through a
+//! signal handler, which writes the program's registers to the signal frame and returns. So the entry needs
+//! no assembly, and the call that enters, `rt_sigreturn(2)`, is in the allowed range and executed even with
+//! the selector at BLOCK.
 
 use super::engine::SandboxError;
 use super::personality::{self, Fault, Next};
@@ -17,18 +17,18 @@ use crate::sys::{self, Action, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// A signal that tests send to a task from another process, and that the program must not notice.
+/// The signal that cases send to a task from another process. The program must not notice it.
 pub(super) const OUTSIDE_SIGNAL: i32 = libc::SIGUSR1;
 /// The signal by which a task without a tracer enters the program.
 pub(super) const ENTER_SIGNAL: i32 = libc::SIGUSR2;
 /// The signals that report faults.
 const FAULTS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
-/// Time between two looks at whether another thread has ended.
+/// Time between two checks whether another thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a thread
-/// of the first one; a supervised task is a process that shares everything with the supervisor but
+/// Starts the task of a thread and returns its thread ID. A task that emulates its own calls is a thread of
+/// the first task. A supervised task is a process that shares memory and files with the supervisor, but not
 /// the signal handlers.
 ///
 /// # Errors
@@ -40,12 +40,12 @@ pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
     } else {
         shared | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM
     };
-    // The task must get no signal before it has installed its handlers.
+    // Block all signals until the task has installed its handlers.
     let mask = sys::sigmask(libc::SIG_SETMASK, u64::MAX)?;
     // SAFETY: the stack belongs to this task, and stays mapped until all tasks are dead.
     let answer = unsafe {
-        let place = (state.native_stacks(thread) + NATIVE_STACK as u64) as *mut u8;
-        let stack = std::slice::from_raw_parts_mut(place, NATIVE_STACK);
+        let start = (state.native_stacks(thread) + NATIVE_STACK as u64) as *mut u8;
+        let stack = std::slice::from_raw_parts_mut(start, NATIVE_STACK);
         let top = arch::prepare_stack(stack, begin, thread as u64);
         let flags = u64::from(flags.cast_unsigned());
         arch::spawn(libc::SYS_clone.cast_unsigned(), [flags, top, 0, 0])
@@ -71,16 +71,16 @@ extern "C" fn begin(thread: u64) -> u64 {
     let thread = usize::try_from(thread).unwrap_or(0);
     let entered = prepare(state, thread)
         .and_then(|()| sys::tgkill(sys::getpid(), sys::gettid(), state.methods.enter_signal));
-    // The signal does not return here: only a task that could not be set up goes on.
+    // The signal's handler enters the program, so only a task that could not be set up continues here.
     let errno = entered.err().unwrap_or(Errno(0));
     let _ = sys::sigmask(libc::SIG_SETMASK, u64::MAX);
-    state.give_up(SandboxError::System("setting up a task", errno));
+    state.fail(SandboxError::System("setting up a task", errno));
     sys::exit(1)
 }
 
 /// Sets up the calling task: its handlers, its thread register, and the engine.
 fn prepare(state: &SandboxState, thread: usize) -> sys::Result<()> {
-    // Both take the lock, so they come before signals are unblocked: a handler may wait for it.
+    // Both take the lock. After signals are unblocked, a handler could wait for it for ever.
     let block = state.thread(thread).block;
     let selector = selector(state, thread);
     // SAFETY: the stack is this task's own, the functions are signal handlers, and guest-init
@@ -139,8 +139,8 @@ extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
     SandboxState::current().count_signal();
 }
 
-/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS that another process sent reports
-/// none.
+/// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no call and
+/// is counted.
 extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let state = SandboxState::current();
     let thread = state.thread_on(arch::current_stack());
@@ -165,7 +165,7 @@ extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context)
         let pc = registers[Reg::NEXT];
         // A jump to unmapped memory is the program's fault too.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
-            state.give_up(SandboxError::Died);
+            state.fail(SandboxError::Died);
             sys::exit(1);
         }
         let next = state.fault(thread, registers, fault);
@@ -186,7 +186,7 @@ fn with_calls_allowed<T>(state: &SandboxState, thread: usize, run: impl FnOnce()
 fn carry_out(state: &SandboxState, next: Next) {
     match next {
         Next::Go => {}
-        // Not interrupted: the handler runs with all signals blocked.
+        // The handler runs with all signals blocked, so that nothing interrupts the sleep.
         Next::Sleep(time) => sys::sleep(time),
         Next::Await(thread) => {
             while state.is_live(thread) {
@@ -195,11 +195,11 @@ fn carry_out(state: &SandboxState, next: Next) {
         }
         Next::Start(thread) => {
             if let Err(errno) = start(state, thread) {
-                state.give_up(SandboxError::System("clone", errno));
+                state.fail(SandboxError::System("clone", errno));
                 sys::exit(1);
             }
         }
-        // SAFETY: ends this thread, whose state nothing needs any more.
+        // SAFETY: ends this thread, whose state is not used any more.
         Next::EndThread(_) => drop(unsafe { sys::call(libc::SYS_exit, &[0]) }),
         Next::End(_) => sys::exit(0),
     }

@@ -43,7 +43,8 @@ pub const NT_FIRST_ARGUMENT: Reg = Reg::X0;
 /// The register of the thread's TEB, if it is a general register.
 pub const NT_TEB: Option<Reg> = Some(Reg::X18);
 /// The reason why user notification cannot carry Windows calls; `None` if it can.
-pub const NT_BEYOND_LINUX: Option<&str> = Some("its seventh and eighth arguments are in registers");
+pub const NT_NOTIFICATION_LIMIT: Option<&str> =
+    Some("its seventh and eighth arguments are in registers");
 
 /// The number of a call of `nt`, which is the immediate of its instruction (`svc #number`). Returns
 /// `u32::MAX` if the instruction cannot be read.

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
-# they run.
+# Foreign programs for the sandbox, copied to the address at which they run.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 
@@ -89,7 +88,7 @@ alien_fault:
     b alien_wrong_5
     .org sudbox_alien + 0x840
 alien_faulted:
-    # 5: where it faulted is in x23, what it touched in x24.
+    # 5: x23 is the address of the faulting instruction, x24 the address that it accessed.
     adr x19, alien_fault
     cmp x23, x19
     b.ne alien_wrong_5
@@ -139,7 +138,7 @@ alien_wrong_\n:
 
     .org sudbox_alien + 0xc00
 alien_thread:
-    # Its argument is in x19.
+    # The thread's argument is in x19.
     mov x25, x19
     adr x19, alien_other
     mov x20, #13
@@ -152,7 +151,7 @@ alien_thread:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in x19: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
+    # The argument is in x19. Callback 0 returns 1; callback n returns twice the result of callback n-1, plus 1.
     cbz x19, 8f
     sub x20, x19, #1
     adr x19, alien_nested
@@ -173,8 +172,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# Escapes by the two ways that the kernel's documentation names. x19: a function that calls the kernel from
-# the allowed range; x20: the selector; x21: 1 jumps to the function, 2 sets the selector, 0 does neither.
+# Escapes by the two methods in the kernel's documentation. x19: a function that calls the kernel in the
+# allowed range; x20: the selector; x21: 1 to call the function, 2 to set the selector, 0 for neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
-# they run.
+# Foreign programs for the sandbox, copied to the address at which they run.
 .option push
 .option norvc
 .option norelax
@@ -26,7 +25,7 @@
     ecall
 .endm
 
-# Branches reach 4 KiB: less than from one end to the other.
+# A conditional branch reaches 4 KiB, which is less than the length of the program.
 .macro WRONG_IF condition, a, b, n
     \condition \a, \b, 9f
     j 8f
@@ -93,7 +92,7 @@ alien_fault:
     j alien_wrong_5
     .org sudbox_alien + 0x840
 alien_faulted:
-    # 5: where it faulted is in s6, what it touched in s7.
+    # 5: s6 is the address of the faulting instruction, s7 the address that it accessed.
     lla t0, alien_fault
     WRONG_IF bne, s6, t0, 5
     WRONG_IF bne, s7, s8, 5
@@ -141,7 +140,7 @@ alien_wrong_\n:
 
     .org sudbox_alien + 0xc00
 alien_thread:
-    # Its argument is in s2.
+    # The thread's argument is in s2.
     mv s8, s2
     lla s2, alien_other
     li s3, 13
@@ -154,7 +153,7 @@ alien_thread:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in s2: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
+    # The argument is in s2. Callback 0 returns 1; callback n returns twice the result of callback n-1, plus 1.
     beqz s2, 7f
     addi s3, s2, -1
     lla s2, alien_nested
@@ -175,8 +174,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# Escapes by the two ways that the kernel's documentation names. s2: a function that calls the kernel from
-# the allowed range; s3: the selector; s4: 1 jumps to the function, 2 sets the selector, 0 does neither.
+# Escapes by the two methods in the kernel's documentation. s2: a function that calls the kernel in the
+# allowed range; s3: the selector; s4: 1 to call the function, 2 to set the selector, 0 for neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The second way into the kernel: 64-bit programs have none on this architecture.
+//! The second entry into the kernel: 64-bit programs have none on this architecture.
 
 use crate::arch::OtherEntry;
 
-/// Returns `None`: there is no second way into the kernel.
+/// Returns `None`: there is no second entry into the kernel.
 #[must_use]
 pub const fn other_entry() -> Option<OtherEntry> {
     None

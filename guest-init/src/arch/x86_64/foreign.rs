@@ -44,7 +44,7 @@ pub const NT_FIRST_ARGUMENT: Reg = Reg::Cx;
 /// The register of the thread's TEB, if it is a general register.
 pub const NT_TEB: Option<Reg> = None;
 /// The reason why user notification cannot carry Windows calls; `None` if it can.
-pub const NT_BEYOND_LINUX: Option<&str> = None;
+pub const NT_NOTIFICATION_LIMIT: Option<&str> = None;
 
 /// The number of a Windows call.
 #[must_use]

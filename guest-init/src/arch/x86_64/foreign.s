@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# Foreign programs for the sandbox. They know nothing of Linux, and are copied to the address at which
-# they run.
+# Foreign programs for the sandbox, copied to the address at which they run.
 
 .section .rodata.sudbox_foreign, "a", @progbits
 
@@ -89,7 +88,7 @@ alien_fault:
     jmp alien_wrong_5
     .org sudbox_alien + 0x840
 alien_faulted:
-    # 5: where it faulted is in rbx, what it touched in rbp.
+    # 5: rbx is the address of the faulting instruction, rbp the address that it accessed.
     lea r12, [rip + alien_fault]
     cmp rbx, r12
     jne alien_wrong_5
@@ -130,7 +129,7 @@ alien_faulted:
 
     .org sudbox_alien + 0xc00
 alien_thread:
-    # Its argument is in r12.
+    # The thread's argument is in r12.
     mov rdi, r12
     lea r12, [rip + alien_other]
     mov r13d, 13
@@ -149,7 +148,7 @@ alien_wrong_\n:
 
     .org sudbox_alien + 0xd00
 alien_nested:
-    # Its argument is in r12: callback 0 gives 1, callback n gives 1 more than twice the result of callback n-1.
+    # The argument is in r12. Callback 0 returns 1; callback n returns twice the result of callback n-1, plus 1.
     test r12, r12
     jz 8f
     lea r13, [r12 - 1]
@@ -170,8 +169,8 @@ alien_hello: .ascii "hello from elsewhere\n"
 alien_other: .ascii "and a thread\n"
 sudbox_alien_end:
 
-# Escapes by the two ways that the kernel's documentation names. r12: a function that calls the kernel from
-# the allowed range; r13: the selector; r14: 1 jumps to the function, 2 sets the selector, 0 does neither.
+# Escapes by the two methods in the kernel's documentation. r12: a function that calls the kernel in the
+# allowed range; r13: the selector; r14: 1 to call the function, 2 to set the selector, 0 for neither.
 # The call is umask(0123).
 .balign 4096
 .globl sudbox_escape

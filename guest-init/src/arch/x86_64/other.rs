@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `int 0x80`, the second way into the kernel.
+//! `int 0x80`, the second entry into the kernel.
 
 use super::{AUDIT_ARCH_COMPAT, Reg, compat_gate};
 use crate::arch::{OtherEntry, Registers};

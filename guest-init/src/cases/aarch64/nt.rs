@@ -31,7 +31,7 @@ console
 end 0x0
 "#;
 
-/// The transcript of its second entry.
+/// The transcript of the second entry point.
 pub(crate) const FAULTY: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140000c04: access to 0x1230
 end 0xc0000005

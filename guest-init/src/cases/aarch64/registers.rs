@@ -20,7 +20,7 @@ pub(crate) fn flags_kept() -> Check {
     Ok(())
 }
 
-/// Inverts the register values of the call.
+/// Reaction: inverts the flags of the call.
 fn clobber_flags(dispatch: Dispatch<'_>) {
     arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
 }
@@ -45,6 +45,7 @@ pub(crate) fn no_call_kept() -> Check {
     Ok(())
 }
 
+/// Reaction: stores the thread pointer in mark 0.
 fn read_pointer(_: Dispatch<'_>) {
     set_mark(0, arch::thread_pointer());
 }
@@ -65,7 +66,7 @@ pub(crate) fn scalable_cut() -> Check {
     let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);
     let (_, after_call) = issue(&pattern());
     let due = before.cut();
-    ensure(after_call == due, "what any call leaves", || after_call.difference(&due))?;
+    ensure(after_call == due, "the state after any call", || after_call.difference(&due))?;
     let after = after_overwriting_handler(issue, arch::scalable_call())?;
-    ensure(after == due, "what any call leaves", || after.difference(&due))
+    ensure(after == due, "the state after any call", || after.difference(&due))
 }

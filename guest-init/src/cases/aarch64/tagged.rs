@@ -25,7 +25,7 @@ fn tagged() -> impl Iterator<Item = u64> {
 }
 
 /// Enables tagged addresses in system calls (Documentation/arch/arm64/tagged-address-abi.rst).
-fn ask_for_tags(flags: u64) -> Check {
+fn enable_tags(flags: u64) -> Check {
     // SAFETY: takes no pointers.
     unsafe { sys::prctl(SET_TAGGED, ENABLE | flags, 0, 0, 0) }
         .map(drop)
@@ -34,7 +34,7 @@ fn ask_for_tags(flags: u64) -> Check {
 
 pub(crate) fn obeyed() -> Check {
     handle(noop)?;
-    ask_for_tags(0)?;
+    enable_tags(0)?;
     for selector in tagged() {
         arm_with(selector)?;
         is_dispatched(&arch::gate())?;
@@ -64,7 +64,7 @@ pub(crate) fn kills_unasked() -> Check {
 pub(crate) fn set_by_tracer() -> Check {
     handle(noop)?;
     let tracee = Tracee::start(|| {
-        if ask_for_tags(0).is_err() {
+        if enable_tags(0).is_err() {
             return 99;
         }
         for _ in tagged() {
@@ -89,7 +89,8 @@ pub(crate) fn set_by_tracer() -> Check {
     expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
-/// A selector in tagged memory (`PROT_MTE`). It can be read only at an address with the right tag.
+/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. It can be read only
+/// through an address with this tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_READ | libc::PROT_WRITE | PROT_MTE)?;
@@ -102,7 +103,7 @@ fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
 pub(crate) fn memory_tag_checked() -> Check {
     const TAG: u64 = 5;
     handle(noop)?;
-    ask_for_tags(CHECK_AT_ONCE)?;
+    enable_tags(CHECK_AT_ONCE)?;
     let own = selector_in_tagged_memory(TAG)?;
     // SAFETY: a byte of that page, by its right tag; it is never unmapped.
     let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };

@@ -14,14 +14,15 @@ use std::sync::atomic::Ordering;
 const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
-/// The argument of the umask(2) into which the tracer changes another call.
+/// The argument of umask(2), into which the tracer changes another call.
 const MADE: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
     handle(noop)?;
     let gate = arch::gate();
     let elsewhere = arch::second_gate().after();
-    // Allowed by the range, and by the selector; the tracer then changes the register or byte that decided.
+    // The call is allowed by the range, then by the selector. The tracer changes the address or the selector
+    // that allowed it.
     for in_range in [true, false] {
         let selector = shared_selector()?;
         let tracee = Tracee::start(|| {
@@ -53,7 +54,7 @@ pub(crate) fn not_asked_again() -> Check {
         let mut registers = tracee.registers()?;
         equal_hex("next instruction after the call", registers.next, elsewhere)?;
         equal("result of the call", registers.result, 0o022)?;
-        // The address at which the call would have continued.
+        // Continue after the original call.
         let mut general = registers.general(false);
         general[Reg::NEXT] = gate.after();
         registers.set_general(&general);
@@ -74,15 +75,15 @@ fn debug_register(index: usize) -> u64 {
 /// 18.2.4).
 const WATCH_ONE_BYTE: u64 = 1 | 3 << 16;
 
-/// The number of stores of which a watchpoint that works tells.
+/// The number of stores in which a working watchpoint must be hit.
 const STORES: usize = 1000;
-/// The value of a byte shared with the program that says that its watchpoint works.
+/// The value of the shared byte by which the tracer tells the program that the watchpoint works.
 const WORKS: u8 = 1;
 
 /// The kernel's read of the selector hits the watchpoint in kernel mode, which sends no signal
 /// (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). DR6 is not checked after it.
 ///
-/// A program whose stores before it arms are not told of has no working watchpoint: so it is under
+/// If no store before arming hits the watchpoint, the machine has no working watchpoints. That is so under
 /// QEMU 7.2 with more than one emulated CPU, and under its emulated SVM, but on no real processor.
 pub(crate) fn watched_selector() -> Check {
     handle(noop)?;
@@ -102,7 +103,7 @@ pub(crate) fn watched_selector() -> Check {
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
         let dispatched = !touched();
-        // The store that the debugger must be told of.
+        // This store must hit the watchpoint.
         flip(ALLOW);
         let _ = arch::gate().issue(&regs);
         exit_code(dispatched && touched())
@@ -114,12 +115,12 @@ pub(crate) fn watched_selector() -> Check {
     };
     poke(0, address(&SELECTOR))?;
     poke(7, WATCH_ONE_BYTE)?;
-    let told = tracee.run(CONT, 0)?;
-    if told == Change::Stopped(libc::SIGSTOP) {
+    let change = tracee.run(CONT, 0)?;
+    if change == Change::Stopped(libc::SIGSTOP) {
         return Err(Failure::Unmet("working hardware watchpoints".to_owned()));
     }
-    ensure(told == Change::Stopped(libc::SIGTRAP), "the tracee: stopped with SIGTRAP", || {
-        told.to_string()
+    ensure(change == Change::Stopped(libc::SIGTRAP), "the tracee: stopped with SIGTRAP", || {
+        change.to_string()
     })?;
     works.store(WORKS, Ordering::SeqCst);
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
@@ -135,5 +136,5 @@ pub(crate) fn watched_selector() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-/// Reads a word of `struct user` by `PTRACE_PEEKUSER`.
+/// The word of `struct user` that `PTRACE_PEEKUSER` reads.
 static STATUS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

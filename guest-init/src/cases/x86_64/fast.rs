@@ -17,7 +17,7 @@ const STACK: usize = 16;
 /// The argument of umask(2).
 const MADE: u32 = 0o137;
 
-/// Reaction: returns to 64-bit code.
+/// Reaction: returns to the 64-bit code of [`arch::fast_call`].
 fn back(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
@@ -39,9 +39,9 @@ fn to_u32(address: *mut u8) -> u32 {
     u32::try_from(address as u64).unwrap_or(0)
 }
 
-/// The address that the kernel records for such a call. `do_fast_syscall_32()` adds the landing pad's
-/// offset in the 32-bit vDSO to the address of the process's vDSO, which is the 64-bit one here: so it is
-/// an address without a meaning.
+/// `do_fast_syscall_32()` computes the address of such a call as the landing pad's offset in the 32-bit vDSO
+/// plus the address of the process's vDSO. In a 64-bit program that is the 64-bit vDSO, so the address has no
+/// meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let compat_vdso = program.vdso()?;

@@ -21,15 +21,14 @@ pub(crate) fn protection_key_kills() -> Check {
     expect_segv(page as u64, || {})
 }
 
-/// Reaction: a call from outside.
+/// Reaction: makes a call outside the allowed range.
 fn call_outside(_: Dispatch<'_>) {
     let _ = arch::second_gate().issue(&touch());
     set_mark(0, 1);
 }
 
-/// Handlers begin with the rights that a process begins with, which are those to key 0 alone
-/// (`fpu__clear_user_states()`, `init_pkru_value`), and the return from the handler gives the others
-/// back (`fpu__restore_sig()`).
+/// A handler begins with access to key 0 only, as a new process does (`fpu__clear_user_states()`,
+/// `init_pkru_value`). Its sigreturn restores access to the other keys (`fpu__restore_sig()`).
 pub(crate) fn protection_key_in_handler() -> Check {
     let page = map_pages(1)?;
     // SAFETY: the page is the case's own, and accessible for it.
@@ -43,7 +42,7 @@ pub(crate) fn protection_key_in_handler() -> Check {
         unsafe { page.write_volatile(value) };
     };
     count_signal(libc::SIGSEGV)?;
-    // What is inside reads no selector, and the program's rights are there again afterwards.
+    // Calls in the allowed range read no selector, and the program has access again after the handler.
     handle(noop)?;
     let regs = touch();
     arm_with(page as u64)?;

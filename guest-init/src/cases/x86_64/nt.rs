@@ -34,7 +34,7 @@ console
 end 0x0
 "#;
 
-/// The transcript of its second entry.
+/// The transcript of the second entry point.
 pub(crate) const FAULTY: &str = "thread 0
   exception STATUS_ACCESS_VIOLATION at 0x140001c15: access to 0x1230
 end 0xc0000005
@@ -58,7 +58,7 @@ pub(crate) fn int80() -> Check {
     let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80, ..image()? };
     file_mask(BEFORE).map_err(broken("umask"))?;
     for engine in Engine::ALL {
-        if engine.offered().is_ok() {
+        if engine.check_available().is_ok() {
             same(&image, &Nt, &[engine], INT80)?;
         }
     }

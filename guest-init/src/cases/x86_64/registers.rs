@@ -23,11 +23,12 @@ pub(crate) fn flags_kept() -> Check {
     Ok(())
 }
 
-/// Marks: how many traps there were, and where the program was at each.
+/// The mark with the number of traps.
 const TRAPS: usize = 0;
+/// The first of the marks with the program counter at each trap.
 const FIRST_TRAP: usize = 1;
 
-/// Notes a trap, and ends the steps after the gate's call.
+/// The handler of SIGTRAP: records the trap, and clears TF after the gate's call.
 extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
@@ -40,11 +41,11 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     }
 }
 
-/// `handle_signal()` takes the flag out of the registers with which the handler begins, not out of the frame. A trap
-/// comes after each instruction that began with the flag set: two before the call, and two after it whether it was
-/// dispatched or not, as the kernel goes back without having executed one.
+/// `handle_signal()` clears the flag in the registers with which the handler begins, but not in the frame. The
+/// CPU traps after each instruction that begins with the flag set: one before the call, and one after the
+/// call, whether or not the call is dispatched.
 pub(crate) fn trap_flag_kept() -> Check {
-    /// Of the instruction after a gate's call, `pushfq`.
+    /// The length of `pushfq`, the instruction after a gate's call.
     const LENGTH: u64 = 1;
     handle(noop)?;
     let action = sys::Action {
@@ -118,6 +119,7 @@ fn second_pointer_value() -> u64 {
     unsafe { arch::read_second_thread_pointer() }
 }
 
+/// Reaction: stores the thread pointers in marks.
 fn read_pointers(_: Dispatch<'_>) {
     set_mark(0, thread_pointer(arch::GET_THREAD_POINTER));
     set_mark(1, thread_pointer(arch::GET_SECOND_THREAD_POINTER));

@@ -11,7 +11,7 @@ use crate::support::{EXCLUSIVE as EXCLUSIVE_ON, INCLUSIVE as INCLUSIVE_ON, insid
 use crate::sys;
 use std::sync::atomic::AtomicU8;
 
-/// Dispatches all calls but those from the code of guest-init.
+/// Dispatches all calls outside the allowed range of guest-init.
 pub(super) const EXCLUSIVE: EngineMethods = EngineMethods {
     supervised: false,
     enter_signal: ENTER_SIGNAL,
@@ -19,7 +19,7 @@ pub(super) const EXCLUSIVE: EngineMethods = EngineMethods {
     supervise: task::wait_for_end,
 };
 
-/// Dispatches calls from the program's memory only (6.17 and later).
+/// Dispatches only calls in the program's memory (6.17 and later).
 pub(super) const INCLUSIVE: EngineMethods = EngineMethods {
     supervised: false,
     enter_signal: ENTER_SIGNAL,

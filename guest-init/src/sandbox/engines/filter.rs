@@ -23,15 +23,14 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
     supervise: task::wait_for_end,
 };
 
-/// Installs a filter for calls from the program's memory: it returns `action` for native calls and
-/// `SECCOMP_RET_TRAP` for those through another entry, such as `int 0x80`. Returns the result
-/// of `seccomp(2)`.
+/// Installs a filter for calls in the program's memory. The filter returns `action` for native calls, and
+/// `SECCOMP_RET_TRAP` for calls through another entry, such as `int 0x80`. Returns the result of
+/// `seccomp(2)`.
 ///
 /// # Errors
 /// As `seccomp(2)`.
 pub(super) fn install(action: u32, flags: u64) -> sys::Result<u64> {
-    // One comparison is enough: all addresses of the program's memory have the same bits above its
-    // length.
+    // One masked comparison suffices, since all addresses of the program's memory have the same high bits.
     const HIGH: u32 = (program_memory::BASE >> 32) as u32;
     const LOW: u32 = (program_memory::BASE & 0xffff_ffff) as u32;
     const MASK: u32 = !((program_memory::LENGTH & 0xffff_ffff) as u32 - 1);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The engine that emulates from outside with seccomp's user notification
-//! (`SECCOMP_RET_USER_NOTIF`).
+//! The engine whose supervisor emulates by seccomp's user notification (`SECCOMP_RET_USER_NOTIF`).
 //!
 //! A notification carries a 32-bit number, six arguments and the next instruction's address; its
 //! response carries one result. The stack pointer comes from `/proc/PID/syscall`.
@@ -13,7 +12,7 @@ use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::Next;
 use crate::sandbox::state::{EngineMethods, SandboxState};
 use crate::sandbox::task::ENTER_SIGNAL;
-use crate::sandbox::thread::THREADS;
+use crate::sandbox::thread::MAX_THREADS;
 use crate::sys::{self, Errno};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -28,12 +27,12 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
 /// Time between two reads of `/proc/PID/syscall` while a task goes to sleep in its call.
 const STACK_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// Time between two looks for dead tasks.
+/// Time between two checks for dead tasks.
 const DEATH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Called in a task: makes its calls from the program's memory notify the supervisor, which shares
-/// the task's descriptors. With `WAIT_KILLABLE_RECV` (5.19 and later) only a fatal signal interrupts
-/// a call that the supervisor has received, so that no call is emulated twice.
+/// Runs in a task: installs a filter that notifies the supervisor of calls in the program's memory. The
+/// supervisor shares the task's descriptors. With `WAIT_KILLABLE_RECV` (5.19 and later) only a fatal signal
+/// interrupts a call that the supervisor has received, so that no call is emulated twice.
 fn listen(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> {
     let flags =
         libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
@@ -43,7 +42,7 @@ fn listen(state: &SandboxState, thread: usize, _: &AtomicU8) -> sys::Result<()> 
     Ok(())
 }
 
-/// A call without a response so far.
+/// A call that has no response yet.
 #[derive(Clone, Copy, Default)]
 struct PendingCall {
     /// `struct seccomp_notif::id`
@@ -54,7 +53,7 @@ struct PendingCall {
 /// Emulates calls until the program has ended, then kills the tasks and closes their listeners.
 fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
     let mut waiting = WaitingThreads::default();
-    let mut pending = [PendingCall::default(); THREADS];
+    let mut pending = [PendingCall::default(); MAX_THREADS];
     let served = serve(state, &mut waiting, &mut pending);
     supervisor::kill_all(state);
     for task in &state.tasks {
@@ -69,7 +68,7 @@ fn supervise(state: &SandboxState) -> Result<(), SandboxError> {
 fn serve(
     state: &SandboxState,
     waiting: &mut WaitingThreads,
-    pending: &mut [PendingCall; THREADS],
+    pending: &mut [PendingCall; MAX_THREADS],
 ) -> Result<(), SandboxError> {
     while !state.is_over() {
         while let Some(thread) = waiting.take_ready(state) {
@@ -100,10 +99,10 @@ fn serve(
 
 /// Waits at most `time` for a thread's call.
 fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, SandboxError> {
-    let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; THREADS];
+    let mut fds = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; MAX_THREADS];
     let mut is_starting = false;
     for (fd, task) in fds.iter_mut().zip(&state.tasks) {
-        // Listeners of dead tasks are left out: they are always readable.
+        // Listeners of dead tasks are always readable, so skip them.
         if task.tid.load(Ordering::SeqCst) > 0 {
             fd.fd = task.listener.load(Ordering::SeqCst) - 1;
             is_starting |= fd.fd < 0;
@@ -113,8 +112,8 @@ fn wait_for_call(state: &SandboxState, time: Duration) -> Result<Option<usize>, 
     let time = if is_starting { Duration::from_millis(1) } else { time };
     // Round up, so as not to spin through the last millisecond.
     let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX).max(i32::from(!time.is_zero()));
-    // SAFETY: the array has `THREADS` entries.
-    let count = unsafe { libc::poll(fds.as_mut_ptr(), THREADS as libc::nfds_t, time) };
+    // SAFETY: the array has `MAX_THREADS` entries.
+    let count = unsafe { libc::poll(fds.as_mut_ptr(), MAX_THREADS as libc::nfds_t, time) };
     if count < 0 && last_errno() != libc::EINTR {
         return Err(SandboxError::System("poll", Errno(last_errno())));
     }
@@ -133,8 +132,8 @@ fn request<T>(state: &SandboxState, thread: usize, request: u64, data: &mut T) -
     unsafe { sys::call(libc::SYS_ioctl, &[u64::from(listener.cast_unsigned()), request, data]) }
 }
 
-/// Receives a thread's call: the registers as far as they can be known, and the call. `None` if a
-/// signal interrupted it.
+/// Receives a thread's call. Returns the registers that the notification shows, and the call; `None` if a
+/// signal interrupted the call.
 fn receive(
     state: &SandboxState,
     thread: usize,
@@ -158,8 +157,8 @@ fn receive(
     Ok(Some((registers, PendingCall { id: notification.id, result: 0 })))
 }
 
-/// The stack pointer of a task that sleeps in a call (`number arguments sp pc`, proc(5)). The
-/// notification can arrive before the task sleeps; until then the file says `running`.
+/// The stack pointer of a task that sleeps in a call (`number arguments sp pc`, proc(5)). The notification
+/// can arrive before the task sleeps; until then the file contains `running`.
 fn stack_pointer_of(pid: u32) -> Option<u64> {
     loop {
         let text = std::fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
@@ -171,7 +170,7 @@ fn stack_pointer_of(pid: u32) -> Option<u64> {
     }
 }
 
-/// Lets a call return with its result.
+/// Sends the response by which a call returns its result.
 fn respond(state: &SandboxState, thread: usize, call: PendingCall) -> Result<(), SandboxError> {
     let mut response = libc::seccomp_notif_resp {
         id: call.id,

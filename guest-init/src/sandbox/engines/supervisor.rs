@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The part that both supervising engines share: carrying out, in place of a task, the action that
-//! follows an emulated call.
+//! Functions that both supervising engines share: they carry out the action that follows an emulated call,
+//! on behalf of the task.
 
 use crate::sandbox::engine::SandboxError;
 use crate::sandbox::personality::Next;
 use crate::sandbox::state::SandboxState;
 use crate::sandbox::task;
-use crate::sandbox::thread::THREADS;
+use crate::sandbox::thread::MAX_THREADS;
 use crate::sys::{self, Change};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,14 +23,14 @@ enum Wait {
 
 /// The threads whose calls are emulated but do not return yet.
 #[derive(Default)]
-pub(super) struct WaitingThreads([Option<Wait>; THREADS]);
+pub(super) struct WaitingThreads([Option<Wait>; MAX_THREADS]);
 
-/// The step that the engine has to take after a call.
+/// The action of the engine after a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum EngineStep {
     /// Let the call return.
     Return,
-    /// Let the call return, and take over the new thread with this index.
+    /// Let the call return, and start to supervise the new thread with this index.
     ReturnAndAdopt(usize),
     /// Nothing: the thread waits or has ended.
     Nothing,
@@ -97,12 +97,12 @@ fn kill_task(state: &SandboxState, thread: usize) {
 
 /// Kills and reaps all tasks.
 pub(super) fn kill_all(state: &SandboxState) {
-    for thread in 0..THREADS {
+    for thread in 0..MAX_THREADS {
         kill_task(state, thread);
     }
 }
 
-/// Reaps a task that has died by itself. Returns false if there is none.
+/// Reaps a task that has ended. Returns false if there is none.
 pub(super) fn reap_dead(state: &SandboxState) -> bool {
     state.tasks.iter().any(|task| {
         let tid = task.tid.load(Ordering::SeqCst);

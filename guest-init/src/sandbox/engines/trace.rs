@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The engine that emulates from outside with ptrace(2): under `PTRACE_SYSEMU` a tracee stops at each
-//! call, and the kernel does not execute it.
+//! The engine whose tracer emulates by ptrace(2): under `PTRACE_SYSEMU` a tracee stops at each call, and the
+//! kernel does not execute the call.
 
 use super::supervisor::{self, EngineStep, WaitingThreads};
 use crate::arch::Reg;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub(super) const METHODS: EngineMethods = EngineMethods {
     supervised: true,
-    // The tracer puts the program's registers into the task while it is stopped.
+    // The tracer sets the program's registers while the task is stopped.
     enter_signal: libc::SIGSTOP,
     intercept: |_, _, _| ptrace::trace_me(),
     supervise: |state, _| {
@@ -26,7 +26,7 @@ pub(super) const METHODS: EngineMethods = EngineMethods {
     },
 };
 
-/// Time between two looks for stops and deaths while a thread waits for the clock.
+/// Time between two checks for stops and ends of tasks while a thread waits for a time.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Emulates calls and faults until the program has ended.
@@ -67,7 +67,7 @@ fn serve(state: &SandboxState) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Waits until a new task has stopped itself, gives it the registers of its thread, and lets it run.
+/// Waits until a new task has stopped itself, sets the registers of its thread, and resumes it.
 fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     let tid = tid(state, thread);
     loop {
@@ -118,7 +118,7 @@ fn ptrace_failed(errno: sys::Errno) -> SandboxError {
     SandboxError::System("ptrace", errno)
 }
 
-/// Lets a tracee run to its next call.
+/// Resumes a tracee until its next call.
 fn resume(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     ptrace::request(tid(state, thread), ptrace::SYSEMU, 0, 0).map(drop).map_err(ptrace_failed)
 }

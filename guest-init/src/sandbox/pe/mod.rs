@@ -9,7 +9,7 @@ use super::program_memory;
 use std::fmt;
 use std::ops::Range;
 
-/// Why the sandbox cannot run a file.
+/// The reason why the sandbox cannot run a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The file has no MZ or PE signature.
@@ -18,11 +18,11 @@ pub enum Refusal {
     Truncated(&'static str),
     /// The file is for this other machine (`IMAGE_FILE_MACHINE_*`).
     Machine(u16),
-    /// The file is this instead of a program.
+    /// The file is of this kind and not a program.
     Kind(&'static str),
-    /// The file needs this, which the sandbox does not have.
+    /// The file needs this feature, which the sandbox does not support.
     Needs(&'static str),
-    /// This in the headers is invalid.
+    /// The headers are invalid for this reason.
     Header(&'static str),
     /// The program is larger than the memory for its image.
     TooLarge,
@@ -131,17 +131,20 @@ struct Section {
     protection: i32,
 }
 
-/// The parts of the headers that matter.
+/// The fields of the headers that the reader uses.
 struct Headers {
     relocations_stripped: bool,
-    /// Offset of the section table in the file, and number of sections.
+    /// The offset of the section table in the file.
     table: u64,
+    /// The number of sections.
     sections: usize,
-    /// Bytes of the whole image, and of the headers, in memory.
+    /// The size of the whole image in memory, in bytes.
     size: u32,
+    /// The size of the headers in memory, in bytes.
     headers: u32,
+    /// The offset of the entry point.
     entry: u32,
-    /// The preferred address.
+    /// The preferred address of the image.
     base: u64,
     /// The data directories: offset in memory and length.
     directories: [(u32, u32); DIRECTORIES],
@@ -341,7 +344,7 @@ fn relocate(
     Ok(())
 }
 
-/// The segment of a section, without the zeros at its end.
+/// The segment of a section. The zeros at its end are not stored.
 fn segment(section: &Section, memory: &[u8]) -> Segment {
     let Range { start, end } = section.memory;
     let bytes = &memory[start as usize..end as usize];

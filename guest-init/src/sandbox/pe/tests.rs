@@ -139,7 +139,7 @@ fn a_program_at_home_needs_no_relocations() {
 #[test]
 fn every_truncation_is_refused() {
     let whole = Program::default().bytes();
-    // What is after the relocations nobody asks for: a section is held as far as it is in memory.
+    // 0x60c is the end of the relocations. The reader ignores the bytes after them.
     for length in 0..0x60c {
         assert!(read(&whole[..length]).is_err(), "{length:#x} bytes are taken");
     }

@@ -146,7 +146,7 @@ impl Personality for Alien {
         "alien"
     }
 
-    fn beyond_linux(&self) -> Option<&'static str> {
+    fn notification_limit(&self) -> Option<&'static str> {
         Some("its call numbers have 64 bits, its results are in other registers and in a flag")
     }
 

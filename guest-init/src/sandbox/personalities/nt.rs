@@ -80,16 +80,16 @@ const PROTECTIONS: [(u64, i32); 6] = [
 /// The time from 1601 to 1970 in units of 100 ns.
 const TO_UNIX: u64 = 116_444_736_000_000_000;
 
-/// Offsets in the thread's block (TEB): the stack, the address of the TEB itself, the IDs of process and
-/// thread, the address of the PEB, and the dispatch selector (where Wine has it).
+/// Offsets in the thread environment block (TEB): the stack, the address of the TEB itself, the IDs of process
+/// and thread, the address of the PEB, and the dispatch selector (at the same offset as in Wine).
 const STACK_BASE: u64 = 0x08;
 const STACK_LIMIT: u64 = 0x10;
 const OWN: u64 = 0x30;
 const CLIENT: u64 = 0x40;
 const PROCESS: u64 = 0x60;
 const SELECTOR: u64 = 0x340;
-/// The process's block (PEB) is in the second page of the first thread's block. It has the addresses of
-/// the image and of the process parameters, and those have the handle of the standard output.
+/// The process environment block (PEB) is in the second page of the first thread's block. It has the addresses
+/// of the image and of the process parameters, which contain the handle of the standard output.
 const PEB: u64 = PAGE;
 const PARAMETERS: u64 = PAGE + 0x800;
 const PEB_IMAGE: u64 = 0x10;
@@ -100,8 +100,8 @@ const PARAMETERS_OUTPUT: u64 = 0x28;
 struct Arguments<'a>(&'a Registers);
 
 impl Arguments<'_> {
-    /// The argument with this index, from 0: in a register, or on the stack if there are more than
-    /// argument registers.
+    /// The argument with this index, from 0. It is in a register, or on the stack if there is no register for
+    /// it.
     fn get(&self, call: &Call<'_>, index: usize) -> Result<u64, Status> {
         match arch::NT_ARGUMENTS.get(index) {
             Some(reg) => Ok(self.0[*reg]),
@@ -288,7 +288,7 @@ const SERVICES: [(u32, &str, Service); 9] = [
     (0xc1, "NtCreateThreadEx", create_thread),
 ];
 
-/// Sets up the block and the first registers of a thread.
+/// Sets up the TEB and the first registers of a thread.
 fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Option<()> {
     let (stack, block) = (program_memory::stack(thread), program_memory::block(thread).start);
     let both = libc::PROT_READ | libc::PROT_WRITE;
@@ -318,8 +318,8 @@ impl Personality for Nt {
         "nt"
     }
 
-    fn beyond_linux(&self) -> Option<&'static str> {
-        arch::NT_BEYOND_LINUX
+    fn notification_limit(&self) -> Option<&'static str> {
+        arch::NT_NOTIFICATION_LIMIT
     }
 
     fn prepare_first_thread(&self, call: &mut Call<'_>, image: &Image) -> Option<()> {

@@ -12,11 +12,11 @@ pub const BACKENDS: &[Backend] = &[kvm::BACKEND, qemu::BACKEND, qemu::TCG];
 /// One way to run VMs, which a user can choose by its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Backend {
-    /// Its name, as `--backend` takes it.
+    /// Name, as the option `--backend` takes it.
     pub name: &'static str,
     /// One line of help.
     pub summary: &'static str,
-    /// Begins slow preparations in the background. Called before the first [`Backend::offer`].
+    /// Starts slow preparations in the background. Called before the first [`Backend::offer`].
     pub prepare: fn(),
     /// Offers a machine that meets the requirements.
     pub offer: fn(&Requirements) -> Result<Offer, Refusal>,
@@ -27,11 +27,11 @@ pub struct Backend {
 pub struct Requirements {
     /// Architecture of the kernel.
     pub arch: Arch,
-    /// The CPU is a model that the user named.
+    /// Whether the user named a CPU model.
     pub cpu_model: bool,
-    /// A debugger attaches before the first instruction.
+    /// Whether a debugger attaches before the first instruction.
     pub gdb: bool,
-    /// The guest's clock counts instructions, as [`Clock::Instructions`] does.
+    /// Whether the guest's clock must count instructions ([`Clock::Instructions`]).
     pub instruction_clock: bool,
 }
 
@@ -56,19 +56,19 @@ pub enum Clock {
     Instructions,
 }
 
-/// Why a backend offers no machine.
+/// Error: the backend offers no machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It never meets one of the requirements; which, and what does.
+    /// The backend does not support a requirement; the text says which, and what to use instead.
     #[error("{0}")]
     Requirement(String),
-    /// It cannot be used on this machine; why.
+    /// The backend cannot be used on this machine; the text is the reason.
     #[error("{0}")]
     Machine(String),
 }
 
 impl Backend {
-    /// Finds the backend of this name.
+    /// Finds a backend by its name.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Backend> {
         BACKENDS.iter().find(|backend| backend.name == name)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn some_backend_has_each_requirement_on_each_architecture() {
+    fn some_backend_meets_each_requirement_on_each_architecture() {
         for arch in Arch::ALL {
             let plain =
                 Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Boots a Linux kernel in a VM and carries what a test harness needs from it: one byte stream, the
-//! console, and how the VM ended. It knows nothing of the tests.
+//! Boots a Linux kernel in a VM and gives a test harness one byte stream, the console, and the VM's end.
+//! This crate knows nothing of the tests.
 //!
 //! ```text
 //! session   Session::boot(&dyn Machine, &VmSpec) -> next, send, console, finish

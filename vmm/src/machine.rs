@@ -12,10 +12,10 @@ use crate::poll::PollFd;
 /// How a guest's kernel finds its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Discovery {
-    /// It is told on the command line.
+    /// By the kernel command line.
     #[default]
     CommandLine,
-    /// By ACPI alone, as the kernels of distributions do.
+    /// Only by ACPI, like distributions' kernels.
     Acpi,
 }
 
@@ -49,15 +49,15 @@ pub struct VmSpec {
 
 /// A backend: boots VMs of one kind. Threads may share it.
 pub trait Machine: Sync {
-    /// One line for people: the backend as it boots a kernel that finds its devices by `discovery`,
-    /// what it runs on and why it was chosen.
+    /// Describes the machine in one line for people: the backend and the machine type for `discovery`, the
+    /// accelerator, and the reason for the choice.
     fn describe(&self, discovery: Discovery) -> String;
 
-    /// Starts a VM and returns as soon as it runs. [`crate::session::Session::boot`] makes a session
-    /// of it, in which the caller sees whether the kernel comes up.
+    /// Starts a VM and returns as soon as it runs, before the kernel has booted.
+    /// [`crate::session::Session::boot`] turns it into a session.
     ///
     /// # Errors
-    /// [`BootError`] if the VM could not be started at all.
+    /// [`BootError`] if the VM could not be started.
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError>;
 }
 
@@ -76,17 +76,17 @@ pub trait Vm: Send {
     /// The descriptors whose readability means that [`Vm::advance`] has work.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
-    /// Does what can be done without waiting. Returns how the VM ended, once it is gone and nothing
-    /// of it runs any more.
+    /// Handles pending events without waiting. Returns how the VM ended, once all its processes and
+    /// threads have ended.
     fn advance(&mut self) -> Option<VmEnd>;
 
-    /// Returns gdb's argument for `target remote`, if the VM has a debugger's stub.
+    /// Returns the argument of gdb's `target remote`, if the VM has a gdb stub.
     fn debugger(&self) -> Option<&str> {
         None
     }
 
-    /// Returns the snapshot that [`VmSpec::snapshot`] asked for, or why it could not be taken.
-    /// `None` if it was not asked for, the guest has not connected yet, or the backend takes none.
+    /// Returns the snapshot requested by [`VmSpec::snapshot`], or why it could not be taken. `None` if
+    /// none was requested, the guest has not connected yet, or the backend has no snapshots.
     fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         None
     }
@@ -99,8 +99,8 @@ pub trait Vm: Send {
 
 /// The host's end of the byte stream between host and guest. No method waits.
 pub trait HostStream: Send {
-    /// Returns true if the guest has connected. Once true, it is not called again; a second
-    /// connection is not part of the stream.
+    /// Returns true if the guest has connected. It is not called again after that: the stream is the
+    /// guest's first connection only.
     ///
     /// # Errors
     /// If the transport fails, which is a fault of this machine.
@@ -109,7 +109,7 @@ pub trait HostStream: Send {
     /// Reads bytes that the guest has sent, as [`io::Read::read`] does: 0 at the end of the stream.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there are none at the moment.
+    /// [`io::ErrorKind::WouldBlock`] if no bytes are available now.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Writes bytes for the guest, as [`io::Write::write`] does.
@@ -125,17 +125,18 @@ pub trait HostStream: Send {
     /// The event to wait for until [`HostStream::write`] may succeed.
     fn writable(&self) -> PollFd<'_>;
 
-    /// Takes in what the guest had sent when its VM ended, so that [`HostStream::read`] returns it.
+    /// Fetches bytes that the guest had sent before its VM ended, so that [`HostStream::read`] returns
+    /// them.
     fn drain(&mut self) {}
 
-    /// Returns true if the guest leaves bytes unread that were written to it, as far as is known.
+    /// Returns true if it is known that the guest has not read all bytes that were written to it.
     fn has_unread(&self) -> bool {
         false
     }
 }
 
-/// A VM as it was when its guest connected. Any number of VMs can be resumed from it, one after the
-/// other or side by side; none of them changes it. They share its memory, copied on write.
+/// The state of a VM at the moment when its guest connected. Any number of VMs can be resumed from it, also
+/// concurrently. They share its memory copy-on-write, and do not change the snapshot.
 #[derive(Clone)]
 pub struct Snapshot(Arc<dyn Resume>);
 
@@ -171,7 +172,7 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// The reason why a VM did not start. The kernel is never at fault.
+/// Error: a VM did not start. The kernel is never at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// A program that the backend runs is not installed.
@@ -199,7 +200,7 @@ pub enum BootError {
     /// A system call of this process failed.
     #[error("cannot {what}: {source}")]
     System {
-        /// The action that failed, to follow "cannot".
+        /// The failed action, after "cannot" in the message.
         what: &'static str,
         /// Cause of the failure.
         source: io::Error,
@@ -211,24 +212,23 @@ pub enum BootError {
 pub enum VmEnd {
     /// The guest asked for a restart and had not panicked.
     Restart,
-    /// The kernel panicked; the line of its log that says so.
+    /// The kernel panicked. The text is its panic message.
     Panic(String),
-    /// Triple fault: a fault while the double fault handler was called. The registers, as the
-    /// backend prints them.
+    /// A triple fault: a fault while the double fault handler was called. The text has the registers.
     TripleFault(String),
-    /// KVM cannot run the vCPU any further: an instruction that it cannot emulate, or a state that
-    /// the processor refuses (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). A jump to an address
-    /// without memory ends so.
+    /// KVM could not continue to run the vCPU: it could not emulate an instruction, or the processor
+    /// rejected the state (`KVM_EXIT_INTERNAL_ERROR`, `KVM_EXIT_FAIL_ENTRY`). For example, the guest
+    /// jumped to an address without memory.
     VcpuError {
-        /// One line on the exit.
+        /// Description of the exit in one line.
         why: String,
-        /// The registers, as the backend prints them.
+        /// The registers as text.
         registers: String,
     },
     /// The host stopped the VM.
     Stopped,
-    /// A signal from outside killed the backend's process; its number.
+    /// A signal with this number, sent from outside, killed the backend's process.
     Killed(i32),
-    /// The backend failed; its own message.
+    /// The backend failed with this message.
     Failed(String),
 }

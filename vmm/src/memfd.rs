@@ -17,7 +17,7 @@ pub enum Use {
     Program,
 }
 
-/// Creates an empty file. `name` is what `/proc` shows of it.
+/// Creates an empty file. `/proc` shows it as `name`.
 ///
 /// # Errors
 /// If there is no descriptor or memory left, or `vm.memfd_noexec` forbids a program.

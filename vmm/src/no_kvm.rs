@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Stands in for the microVM on hosts of an architecture for which there is none.
+//! The replacement of module `kvm` on architectures without a microVM.
 
 use crate::backend::{Backend, Refusal};
 

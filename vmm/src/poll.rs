@@ -11,10 +11,10 @@ use vmm_sys_util::eventfd::EventFd;
 
 pub use rustix::event::{PollFd, PollFlags};
 
-/// Waits until one of `fds` has an event, or until the deadline; [`PollFd::revents`] then says which.
+/// Waits until one of `fds` has an event, or until the deadline. [`PollFd::revents`] has the events.
 ///
 /// # Errors
-/// As `ppoll(2)`, but never `EINTR`.
+/// Those of `ppoll(2)`, except `EINTR`.
 pub fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -30,8 +30,8 @@ pub fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     }
 }
 
-/// Waits until one of `fds` is readable or closed at its other end, or until the deadline. Returns
-/// for each whether it is.
+/// Waits until one of `fds` is readable or closed at its other end, or until the deadline. Returns true for
+/// each such descriptor.
 ///
 /// # Errors
 /// As [`wait`].

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What every backend says in the same words of an x86-64 vCPU.
+//! Describes x86-64 vCPUs in the same words for all backends.
 
 /// `RFLAGS.IF`: maskable interrupts are enabled.
 const RFLAGS_IF: u64 = 1 << 9;

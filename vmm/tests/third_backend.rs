@@ -2,14 +2,14 @@
 //! A session works with a backend that has nothing in common with the other two: no KVM, no QEMU, no
 //! vsock device. What holds here holds for any [`HostStream`](sudbox_vmm::machine::HostStream).
 
-mod played;
+mod fake_backend;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use played::{Guest, Played};
+use fake_backend::{FakeBackend, Guest};
 use sudbox_vmm::machine::{BootError, Discovery, Machine, VmEnd, VmSpec};
 use sudbox_vmm::session::{Event, Session};
 
@@ -30,7 +30,7 @@ fn spec() -> VmSpec {
 }
 
 fn boot(guest: fn(Guest) -> VmEnd) -> Session {
-    Session::boot(&Played::new(guest), &spec()).expect("it starts")
+    Session::boot(&FakeBackend::new(guest), &spec()).expect("it starts")
 }
 
 fn soon() -> Instant {
@@ -189,7 +189,7 @@ fn an_interrupt_comes_before_everything_else() {
 
 #[test]
 fn what_a_backend_cannot_do_is_refused_in_its_own_words() {
-    let machine = Played::new(|_| VmEnd::Restart);
+    let machine = FakeBackend::new(|_| VmEnd::Restart);
     assert_eq!(machine.describe(Discovery::Acpi), "played by the test");
     let error = Session::boot(&machine, &VmSpec { gdb: true, ..spec() }).err().expect("an error");
     assert!(matches!(error, BootError::Refused { .. }));

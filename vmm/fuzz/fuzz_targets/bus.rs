@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Any accesses of a guest to ports and addresses, of all sizes, with any bytes in its memory and
-//! the device's thread coming by now and then. Nothing may panic or hang; only the reset command
-//! restarts, and only what is written to the serial interface is printed.
+//! Fuzzes the bus: any accesses of a guest to ports and addresses, of all sizes, with any bytes in guest
+//! memory, and with the device thread running at times. Nothing may panic or hang, only the reset command
+//! may restart the VM, and only bytes written to the serial port may be printed.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ use sudbox_vmm::kvm::x86_64::layout::{SERIAL_PORT, VSOCK_MMIO, VSOCK_MMIO_SIZE};
 use sudbox_vmm::virtio::mmio::{QUEUES, Transport};
 use sudbox_vmm::virtio::vsock::TransportQueues;
 use sudbox_vmm::vsock::device::Device;
-use sudbox_vmm::vsock::link::Link;
+use sudbox_vmm::vsock::shared_device::SharedDevice;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -42,7 +42,7 @@ enum Step<'a> {
         data: [u8; 8],
         len: u8,
     },
-    /// A whole register of the vsock device, with a value that could be.
+    /// Writes a plausible value to a register of the vsock device.
     Register {
         register: u8,
         value: u8,
@@ -89,7 +89,7 @@ impl Addr {
     }
 }
 
-/// Counts what is printed.
+/// Counts the printed bytes.
 struct Printed(Arc<AtomicUsize>);
 
 impl Write for Printed {
@@ -109,12 +109,12 @@ fn event() -> EventFd {
 
 fuzz_target!(|steps: Vec<Step<'_>>| {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
-    let link = Arc::new(Link::new(Device::new()).expect("a descriptor"));
-    link.with(|device| device.listen(1024));
+    let shared_device = Arc::new(SharedDevice::new(Device::new()).expect("a descriptor"));
+    shared_device.with(|device| device.listen(1024));
     let kicks = [(); QUEUES].map(|()| event());
-    let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&link));
+    let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&shared_device));
     let transport = Arc::new(transport);
-    TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
+    TransportQueues::attach(&shared_device, transport.clone(), Arc::new(event()));
     let printed = Arc::new(AtomicUsize::new(0));
     let bus = Bus::new(Serial::new(event(), Box::new(Printed(printed.clone()))), transport);
     let mut sent = 0;
@@ -156,10 +156,10 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Memory { addr, data } => {
                 let _ = memory.write(data, GuestAddress(addr.into()));
             }
-            Step::Pump => link.receive_all(),
+            Step::Pump => shared_device.receive_all(),
         }
     }
-    link.receive_all();
+    shared_device.receive_all();
     assert!(printed.load(Ordering::Relaxed) <= sent);
     let saved = bus.save_serial();
     let again = Serial::restore(&saved, event(), Box::new(io::sink())).expect("what was saved");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver that mostly does what Linux does, so that there are connections, and then anything at
-//! all in registers, rings and packets, while the host talks, the device is reset and snapshots
-//! are taken. Nothing may panic or hang, no queue may leave the guest's memory, and a snapshot is
-//! the device.
+//! Fuzzes the virtio-mmio transport: the driver mostly acts like Linux, so that connections exist, and
+//! also writes anything to registers, rings and packets, while the host communicates, the device is reset
+//! and snapshots are taken. Nothing may panic or hang, no queue may leave guest memory, and a restored
+//! device must equal the saved one.
 
 #![no_main]
 
@@ -14,8 +14,8 @@ use sudbox_vmm::virtio::mmio::{FEATURES, QUEUES, Transport};
 use sudbox_vmm::virtio::vsock::TransportQueues;
 use sudbox_vmm::vsock::BUFFER;
 use sudbox_vmm::vsock::device::{ConnectionId, Device, Read};
-use sudbox_vmm::vsock::link::Link;
 use sudbox_vmm::vsock::packet::{GUEST_CID, HOST_CID, Header, TYPE_STREAM};
+use sudbox_vmm::vsock::shared_device::SharedDevice;
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -64,7 +64,7 @@ enum Step<'a> {
         flags: u8,
         next: u8,
     },
-    /// Makes a chain available, or more than there are.
+    /// Creates a chain available, or more than there are.
     Offer {
         queue: u8,
         head: u16,
@@ -96,7 +96,7 @@ enum Step<'a> {
         len: u16,
     },
     Close,
-    /// The VM goes on from a snapshot, with a link of its own.
+    /// The VM goes on from a snapshot, with a shared_device of its own.
     Restore,
 }
 
@@ -117,7 +117,7 @@ enum Value {
 
 struct Vm {
     memory: GuestMemoryMmap,
-    link: Arc<Link>,
+    shared_device: Arc<SharedDevice>,
     transport: Arc<Transport>,
     id: Option<ConnectionId>,
     /// Where the driver's queues are, and how many chains it made available in each.
@@ -129,10 +129,10 @@ fn event() -> EventFd {
     EventFd::new(EFD_NONBLOCK).expect("a descriptor")
 }
 
-fn link() -> Arc<Link> {
-    let link = Link::new(Device::new()).expect("a descriptor");
-    link.with(|device| device.listen(PORT));
-    Arc::new(link)
+fn shared_device() -> Arc<SharedDevice> {
+    let shared_device = SharedDevice::new(Device::new()).expect("a descriptor");
+    shared_device.with(|device| device.listen(PORT));
+    Arc::new(shared_device)
 }
 
 /// Where queues belong: descriptors, available ring, used ring; buffers are above.
@@ -148,23 +148,24 @@ fn buffer(queue: usize, slot: u16) -> u64 {
 impl Vm {
     fn new() -> Vm {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).expect("64 KiB");
-        let (link, kicks) = (link(), [(); QUEUES].map(|()| event()));
-        let transport = Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&link));
+        let (shared_device, kicks) = (shared_device(), [(); QUEUES].map(|()| event()));
+        let transport =
+            Transport::new(memory.clone(), event(), kicks, Arc::downgrade(&shared_device));
         let transport = Arc::new(transport);
-        TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
+        TransportQueues::attach(&shared_device, transport.clone(), Arc::new(event()));
         let parts = [0, 1, 2].map(home);
-        Vm { memory, link, transport, id: None, parts, offered: [0; QUEUES] }
+        Vm { memory, shared_device, transport, id: None, parts, offered: [0; QUEUES] }
     }
 
     fn restored(self) -> Vm {
         let state = self.transport.save();
-        let (link, kicks) = (link(), [(); QUEUES].map(|()| event()));
-        let theirs = Arc::downgrade(&link);
+        let (shared_device, kicks) = (shared_device(), [(); QUEUES].map(|()| event()));
+        let theirs = Arc::downgrade(&shared_device);
         let transport = Transport::restore(self.memory.clone(), event(), kicks, theirs, &state);
         let transport = Arc::new(transport.expect("what was saved"));
         assert_eq!(transport.save(), state);
-        TransportQueues::attach(&link, transport.clone(), Arc::new(event()));
-        Vm { link, transport, id: None, ..self }
+        TransportQueues::attach(&shared_device, transport.clone(), Arc::new(event()));
+        Vm { shared_device, transport, id: None, ..self }
     }
 
     fn write(&self, register: u64, value: u32) {
@@ -248,7 +249,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 let mut bytes = vec![0; BUFFER];
                 if let Some(id) = vm.id {
                     let read = |device: &mut Device| device.read(id, &mut bytes);
-                    assert_ne!(vm.link.with(read), Read::Empty, "nothing more will come");
+                    assert_ne!(vm.shared_device.with(read), Read::Empty, "nothing more will come");
                 }
             }
             Step::Register { which, value } => {
@@ -298,31 +299,31 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 vm.offer(1, slot, 1);
             }
             Step::Notify { queue } => vm.write(NOTIFY, queue),
-            Step::Pump => vm.link.receive_all(),
+            Step::Pump => vm.shared_device.receive_all(),
             Step::Accept => {
-                let id = vm.link.with(|device| device.accept(PORT));
+                let id = vm.shared_device.with(|device| device.accept(PORT));
                 vm.id = id.or(vm.id);
             }
             Step::Read { limit } => {
                 if let Some(id) = vm.id {
                     let mut bytes = vec![0; limit.into()];
-                    vm.link.with(|device| device.read(id, &mut bytes));
+                    vm.shared_device.with(|device| device.read(id, &mut bytes));
                 }
             }
             Step::Write { len } => {
                 if let Some(id) = vm.id {
-                    let _ = vm.link.with(|device| device.write(id, &vec![7; len.into()]));
+                    let _ = vm.shared_device.with(|device| device.write(id, &vec![7; len.into()]));
                 }
             }
             Step::Close => {
                 if let Some(id) = vm.id.take() {
-                    vm.link.with(|device| device.close(id));
+                    vm.shared_device.with(|device| device.close(id));
                 }
             }
             Step::Restore => vm = vm.restored(),
         }
         vm.check();
     }
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     vm.check();
 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Any packets of the guest, mixed with any actions of the host. Beyond not panicking, the device
-//! must come to rest, keep within the guest's credit, and give the host the bytes that it took.
+//! Fuzzes the device core: any packets of the guest, mixed with any actions of the host. The device must
+//! not panic, must run out of packets, must not exceed the guest's credit, and must return all received
+//! bytes to the host.
 
 #![no_main]
 
@@ -14,12 +15,12 @@ const PORTS: [u32; 2] = [1024, 1025];
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    /// A packet of any bytes.
+    /// Any bytes as a packet.
     Raw {
         wire: [[u8; 11]; 4],
         payload: u16,
     },
-    /// A packet that could be meant: few ports, few operations, a payload as long as it says.
+    /// A plausible packet: few ports, few operations, and a payload of the stated length.
     Meant {
         guest: u8,
         port: bool,
@@ -29,7 +30,7 @@ enum Step {
         buf_alloc: u32,
         fwd_cnt: u32,
     },
-    /// The guest offers so many buffers of that size.
+    /// The guest offers this number of buffers of this size.
     Buffers {
         count: u8,
         size: u16,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Any bytes as the memory of a guest, with its queues anywhere in it. Nothing may panic or hang,
-//! and no round may take more than a queue's worth.
+//! Fuzzes the queues: any bytes as guest memory, with queues at any addresses. Nothing may panic or hang,
+//! and no step may process more chains than a queue can have.
 
 #![no_main]
 

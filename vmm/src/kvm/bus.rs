@@ -19,26 +19,25 @@ pub enum Effect {
     Restart,
 }
 
-/// The devices. All vCPUs may access them at once; each device has a lock of its own.
+/// The devices. vCPUs may access them concurrently; each device has its own lock.
 pub struct Bus {
     serial: Mutex<Serial>,
     vsock: Arc<Transport>,
 }
 
 impl Bus {
-    /// Makes a bus with these devices.
+    /// Creates a bus with these devices.
     #[must_use]
     pub fn new(serial: Serial, vsock: Arc<Transport>) -> Bus {
         Bus { serial: Mutex::new(serial), vsock }
     }
 
-    /// Handles a read at a guest-physical address without memory. Reads as all ones where there is no
-    /// device.
+    /// Handles a read at a guest-physical address without memory. Without a device, reads as all ones.
     pub fn mmio_read(&self, addr: u64, data: &mut [u8]) {
         if let Some(offset) = vsock_offset(addr) {
             self.vsock.read(offset, data);
         } else if let Some(first) = serial_offset(addr) {
-            // Registers are 8 bits wide: a wider access is one of each register in turn.
+            // Registers have 8 bits: a wider access covers consecutive registers.
             for (offset, byte) in (first..).zip(data) {
                 *byte = if offset < SERIAL_REGISTERS { self.serial().read(offset) } else { 0xff };
             }
@@ -64,7 +63,7 @@ impl Bus {
     }
 
     pub(super) fn serial(&self) -> MutexGuard<'_, Serial> {
-        // Any state of the UART is valid, so a panic with the lock held does not matter.
+        // Every state of the UART is valid, even after a panic with the lock held.
         self.serial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

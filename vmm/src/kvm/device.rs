@@ -12,21 +12,21 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::seccomp::{self, Thread};
 use crate::poll;
-use crate::vsock::link::Link;
 use crate::vsock::queue::TX;
+use crate::vsock::shared_device::SharedDevice;
 
-/// Stack of the thread in bytes.
+/// Stack size of the thread in bytes.
 const STACK_SIZE: usize = 256 * 1024;
 
-/// Longest wait for an event. Nothing happens at its end; it only keeps a wait from being endless.
+/// Maximum duration of one wait for events. The loop just waits again, so the value does not matter.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// State that the thread and its owner share.
 struct Shared {
-    /// Wakes the thread after `stopping` or `paused` was changed, or if it has more to do.
+    /// Wakes the thread if `stopping` or `paused` has changed, or if the queue needs more work.
     wake_evt: Arc<EventFd>,
     stopping: AtomicBool,
-    /// The thread leaves packets in the transmit queue, because a snapshot is to be taken first.
+    /// Whether the thread leaves packets in the transmit queue until a snapshot is taken.
     paused: AtomicBool,
     /// Becomes readable when `connected` or `failure` has changed.
     changed_evt: EventFd,
@@ -41,14 +41,14 @@ pub(super) struct DeviceThread {
 }
 
 impl DeviceThread {
-    /// Starts the thread. The guest wakes it by `queue_evts`, its notifications for each queue, this
-    /// process by `wake_evt`. If `paused`, the thread leaves packets in the transmit queue until
+    /// Starts the thread. The guest's queue notifications (`queue_evts`) and this process (`wake_evt`)
+    /// wake it. If `paused`, the thread leaves packets in the transmit queue until
     /// [`DeviceThread::resume`].
     ///
     /// # Errors
-    /// If a thread or a descriptor cannot be had.
+    /// If a thread or a descriptor cannot be created.
     pub(super) fn start(
-        link: Arc<Link>,
+        shared_device: Arc<SharedDevice>,
         queue_evts: Vec<EventFd>,
         wake_evt: Arc<EventFd>,
         paused: bool,
@@ -65,7 +65,7 @@ impl DeviceThread {
         let thread = thread::Builder::new()
             .name("vsock".to_owned())
             .stack_size(STACK_SIZE)
-            .spawn(move || run_thread(&link, &queue_evts, &thread_shared))?;
+            .spawn(move || run_thread(&shared_device, &queue_evts, &thread_shared))?;
         Ok(DeviceThread { thread: Some(thread), shared })
     }
 
@@ -75,17 +75,17 @@ impl DeviceThread {
         &self.shared.changed_evt
     }
 
-    /// Returns true if the guest has sent its first packet while the thread was paused.
+    /// Returns true if the guest has sent a packet while the thread was paused.
     pub(super) fn has_connected(&self) -> bool {
         self.shared.connected.load(Ordering::SeqCst)
     }
 
-    /// Returns why the device does not work, if it does not.
+    /// Returns the reason if the thread has failed.
     pub(super) fn failure(&self) -> Option<&str> {
         self.shared.failure.get().map(String::as_str)
     }
 
-    /// Takes packets of the guest from now on.
+    /// Lets a paused thread take packets from the transmit queue.
     pub(super) fn resume(&self) {
         self.shared.paused.store(false, Ordering::SeqCst);
         // Fails only if the counter is full, and then the event is readable anyway.
@@ -103,20 +103,24 @@ impl Drop for DeviceThread {
     }
 }
 
-/// Body of the thread. If it ends without an order, by a panic too, the owner is told: the guest
-/// would look hung otherwise.
-fn run_thread(link: &Link, queue_evts: &[EventFd], shared: &Shared) {
-    let failure = match panic::catch_unwind(AssertUnwindSafe(|| serve(link, queue_evts, shared))) {
-        Ok(Ok(())) => return,
-        Ok(Err(message)) => message,
-        Err(_) => "the vsock device's thread panicked, which is a bug of sudbox".to_owned(),
-    };
+/// Runs the thread. Reports a failure or panic to the owner, because the guest would appear to hang.
+fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &Shared) {
+    let failure =
+        match panic::catch_unwind(AssertUnwindSafe(|| serve(shared_device, queue_evts, shared))) {
+            Ok(Ok(())) => return,
+            Ok(Err(message)) => message,
+            Err(_) => "the vsock device's thread panicked, which is a bug of sudbox".to_owned(),
+        };
     let _ = shared.failure.set(failure);
     let _ = shared.changed_evt.write(1);
 }
 
-/// Serves the queue until the thread is to end.
-fn serve(link: &Link, queue_evts: &[EventFd], shared: &Shared) -> Result<(), String> {
+/// Serves the queue until the owner stops the thread.
+fn serve(
+    shared_device: &SharedDevice,
+    queue_evts: &[EventFd],
+    shared: &Shared,
+) -> Result<(), String> {
     seccomp::confine(Thread::Device)
         .map_err(|e| format!("no seccomp filter for the vsock device: {e}"))?;
     let mut fds = vec![poll::event_fd(&shared.wake_evt)];
@@ -132,7 +136,7 @@ fn serve(link: &Link, queue_evts: &[EventFd], shared: &Shared) -> Result<(), Str
             return Ok(());
         }
         if !shared.paused.load(Ordering::SeqCst) {
-            link.receive_all();
+            shared_device.receive_all();
         } else if ready[1 + TX] {
             shared.connected.store(true, Ordering::SeqCst);
             let _ = shared.changed_evt.write(1);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kicks: how another thread makes a vCPU thread return from `KVM_RUN`.
+//! Kicks: make a vCPU thread return from `KVM_RUN`, from another thread.
 //!
 //! The kicker sets `kvm_run.immediate_exit` and then sends a signal. If the vCPU thread is inside
 //! `KVM_RUN`, the signal makes the call return `EINTR`; if it is about to enter, `immediate_exit`
-//! does (`Documentation/virt/kvm/api.rst`, section 5). The signal needs a handler, because a signal
-//! that is ignored interrupts nothing; the handler does nothing.
+//! does (`Documentation/virt/kvm/api.rst`, section 5). The signal has a handler that does nothing,
+//! because an ignored signal would not interrupt the call.
 
 use std::io;
 use std::mem::offset_of;
@@ -18,26 +18,25 @@ use libc::{c_int, c_void, siginfo_t};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
-/// Returns the signal: the first real-time one that the C library leaves to programs.
+/// Returns the signal for kicks: the first real-time signal that the C library does not use itself.
 pub(crate) fn kick_signal() -> c_int {
     SIGRTMIN()
 }
 
 extern "C" fn noop_handler(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
 
-/// Installs the handler of [`kick_signal`] for the whole process, without `SA_RESTART`. Calling it
-/// again changes nothing.
+/// Installs the handler of [`kick_signal`] for the process, without `SA_RESTART`. May be called again.
 ///
 /// # Errors
-/// As `sigaction(2)`, which has no reason to fail here.
+/// Those of `sigaction(2)`; none is expected.
 pub(crate) fn install_kick_handler() -> io::Result<()> {
     Ok(register_signal_handler(kick_signal(), noop_handler)?)
 }
 
-/// `kvm_run.immediate_exit` of one vCPU, for the thread that runs it and for those that kick it.
+/// The byte `kvm_run.immediate_exit` of one vCPU, shared by the vCPU thread and threads that kick it.
 ///
-/// It has a mapping of its own: the one in [`VcpuFd`] is borrowed mutably during `KVM_RUN`, and goes
-/// with the `VcpuFd`.
+/// It uses its own mapping of `kvm_run`, because the one in [`VcpuFd`] is mutably borrowed during
+/// `KVM_RUN`, and is unmapped with the `VcpuFd`.
 pub(super) struct ImmediateExit {
     page: NonNull<c_void>,
 }
@@ -51,7 +50,7 @@ unsafe impl Send for ImmediateExit {}
 unsafe impl Sync for ImmediateExit {}
 
 impl ImmediateExit {
-    /// Maps the byte of a vCPU.
+    /// Maps the page of a vCPU's `kvm_run` with the byte.
     ///
     /// # Errors
     /// As `mmap(2)`.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Parts of loading a kernel that all architectures share.
+//! Functions for loading a kernel that all architectures share.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use super::arch::LoadError;
 /// Smallest page size in bytes.
 pub(super) const PAGE: u64 = 0x1000;
 
-/// Checks that the kernel will see the whole command line. It reads at most `most` bytes, up to a NUL.
+/// Checks that the kernel will read the whole command line: at most `most` bytes, without a NUL.
 ///
 /// # Errors
 /// [`LoadError::CommandLineTooLong`], [`LoadError::CommandLineNul`].
@@ -27,11 +27,12 @@ pub(super) fn check_cmdline(cmdline: &str, most: usize) -> Result<(), LoadError>
     Ok(())
 }
 
-/// Reads the file `path` to the end of the memory from `begin` to `end`, at whole pages: at the
-/// beginning, the kernel would move or unpack itself over it. Returns its physical addresses.
+/// Reads the file `path` to the end of the memory range from `begin` to `end`, page-aligned. At the
+/// beginning of the range, the kernel could overwrite it while it relocates or unpacks itself. Returns the
+/// physical addresses.
 ///
 /// # Errors
-/// [`LoadError`] if the file cannot be read or there is no room.
+/// [`LoadError`] if the file cannot be read or does not fit.
 pub(super) fn initramfs(
     memory: &GuestMemoryMmap,
     path: &Path,
@@ -66,7 +67,7 @@ pub(super) fn read_file(
     memory.read_exact_volatile_from(GuestAddress(address), file, size).map_err(io_error)
 }
 
-/// Unwraps the I/O error in a memory error, if it holds one.
+/// Converts a memory error into the I/O error that caused it, if there is one.
 pub(super) fn io_error(error: GuestMemoryError) -> io::Error {
     match error {
         GuestMemoryError::IOError(error) => error,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Guest memory: one memfd, mapped shared while the guest boots, and copy-on-write once a snapshot
-//! of it was taken.
+//! Guest memory: a memfd, which is mapped shared at first, and copy-on-write after a snapshot was
+//! taken.
 //!
-//! It is mapped without `PROT_EXEC`: no byte of the guest is ever code of this process.
+//! The mapping has no `PROT_EXEC`, so this process can never execute bytes of the guest.
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Makes zeroed memory.
+    /// Creates zeroed memory.
     ///
     /// # Errors
     /// If there is no descriptor or address space left.
@@ -41,7 +41,7 @@ impl Memory {
         Ok(Memory { map, file })
     }
 
-    /// Makes memory with the contents of `file`, which writes do not change.
+    /// Creates memory with the contents of `file`. Writes to the memory do not change the file.
     ///
     /// # Errors
     /// As [`Memory::new`].
@@ -50,24 +50,24 @@ impl Memory {
         Ok(Memory { map, file: file.clone() })
     }
 
-    /// Returns its regions.
+    /// Returns address and size of each region.
     pub(super) fn ranges(&self) -> Ranges {
         self.map.iter().map(|region| (region.start_addr(), region.size())).collect()
     }
 
-    /// Returns its mapping in this process.
+    /// Returns the mapping in this process.
     pub(super) fn map(&self) -> &GuestMemoryMmap {
         &self.map
     }
 
-    /// Returns the file with the present contents of the memory, which never change any more: later
-    /// writes go to private copies of pages. Nothing may use the memory meanwhile.
+    /// Creates the memory copy-on-write, and returns the file with its current contents. Later writes go to
+    /// private copies of pages. No thread may access the memory meanwhile.
     ///
     /// # Errors
-    /// As `mmap(2)` and `mremap(2)`. The contents are the same then, and the memory can be used on.
+    /// Those of `mmap(2)` and `mremap(2)`. The memory is then unchanged and usable.
     pub(super) fn freeze(&self) -> io::Result<Arc<File>> {
-        // First make all mappings, then move them into place: `mremap` takes nothing away if it
-        // fails (`mremap_to()` in mm/mremap.c), unlike `mmap` with MAP_FIXED.
+        // Create all mappings first, then move them into place: if `mremap` fails, the old mapping
+        // remains (`mremap_to()` in mm/mremap.c), unlike with `mmap` and MAP_FIXED.
         let private: Vec<_> = self
             .map
             .iter()
@@ -80,7 +80,7 @@ impl Memory {
     }
 }
 
-/// A copy-on-write mapping of the file's part behind one region.
+/// A copy-on-write mapping of the part of the file that backs one region.
 struct PrivateMapping {
     address: *mut std::ffi::c_void,
     size: usize,
@@ -97,7 +97,7 @@ impl PrivateMapping {
         Ok(PrivateMapping { address, size: region.size() })
     }
 
-    /// Takes the place of the region's mapping.
+    /// Moves this mapping to the address of the region's mapping, which it replaces.
     fn move_over(self, region: &GuestRegionMmap) -> io::Result<()> {
         // SAFETY: both mappings are ours and of the same size, contents and rights, so that the
         // region stays as valid as it was. Nothing refers to the old address of `self`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The microVM: a VM on KVM with just what a kernel needs to reach its init and to talk to the host:
-//! in-kernel interrupt controllers and timers, a 16550 UART, a way to restart, and a virtio-mmio
-//! vsock device.
+//! The microVM: a VM on KVM with the few devices that a kernel needs to reach its init and to
+//! communicate with the host: in-kernel interrupt controllers and timers, a 16550 UART, a device to
+//! restart, and a virtio-mmio vsock device.
 //!
 //! ```text
 //! vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers; restart
@@ -14,10 +14,10 @@
 //! - `layout`: addresses and interrupts of the devices;
 //! - `memory_ranges`, `kernel_arguments`, `load`: guest memory before the first instruction; `load`
 //!   returns the `Entry`, where the kernel starts;
-//! - `boot`, `resume`: the VM's parts inside KVM, as `Chips` (interrupt controllers, timers) and one
+//! - `boot`, `resume`: the VM's parts inside KVM, as `IrqChips` (interrupt controllers, timers) and one
 //!   `Cpu` for each vCPU;
 //! - `Cpu::enter` sets the registers to an `Entry`, `Cpu::run` is one `KVM_RUN` with its exit,
-//!   `Cpu::save` returns a `VcpuState`; `Chips::save` returns a `VmState`;
+//!   `Cpu::save` returns a `VcpuState`; `IrqChips::save` returns a `VmState`;
 //! - `filter`: the system calls that only this architecture's threads make.
 
 #[cfg(target_arch = "aarch64")]
@@ -55,7 +55,7 @@ use crate::machine::{
 use crate::poll::event_fd;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
-use crate::vsock::link::Link;
+use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
 use device::DeviceThread;
 use snapshot::KvmSnapshot;
@@ -68,7 +68,7 @@ const PARK_LIMIT: Duration = Duration::from_secs(2);
 /// Name of the backend in messages.
 const NAME: &str = "the microVM";
 
-/// Reason why a VM cannot be set up.
+/// Error: the VM cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SetupError {
     /// An ioctl of KVM failed.
@@ -77,13 +77,13 @@ pub(super) enum SetupError {
     /// Another system call failed.
     #[error("cannot {what}: {source}")]
     System { what: &'static str, source: io::Error },
-    /// A saved state has contents that KVM never returns.
+    /// A saved state is invalid: KVM never returns such a state.
     #[error("{0}")]
     State(&'static str),
-    /// A register cannot be set to its saved value.
+    /// KVM did not accept the saved value of this register.
     #[error("failed to restore register {0:#x}")]
     Register(u64),
-    /// The kernel or the initramfs cannot be put into the guest.
+    /// The kernel or the initramfs cannot be loaded.
     #[error(transparent)]
     Load(#[from] arch::LoadError),
     /// The saved state of a device is invalid.
@@ -192,16 +192,18 @@ fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm,
     kick::install_kick_handler().map_err(SetupError::system("handle the kick's signal"))?;
     let mut device = Device::new();
     device.listen(port);
-    let link = Arc::new(Link::new(device).map_err(SetupError::system("make an eventfd"))?);
+    let shared_device =
+        Arc::new(SharedDevice::new(device).map_err(SetupError::system("make an eventfd"))?);
     let (console, writer) = console::pipe().map_err(SetupError::system("make the console"))?;
-    let (hardware, parts) = Hardware::new(&source, &link, writer)?;
-    let device = DeviceThread::start(link.clone(), parts.queue_evts, parts.wake_evt, snapshot)
-        .map_err(SetupError::system("start a thread"))?;
+    let (hardware, parts) = Hardware::new(&source, &shared_device, writer)?;
+    let device =
+        DeviceThread::start(shared_device.clone(), parts.queue_evts, parts.wake_evt, snapshot)
+            .map_err(SetupError::system("start a thread"))?;
     let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.console_abort_evt)
         .map_err(SetupError::system("start a thread"))?;
-    let stream = VsockStream::new(link.clone(), port);
+    let stream = VsockStream::new(shared_device.clone(), port);
     let snapshot = if snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
-    let vm = KvmVm { vcpus, device, hardware, link, port, snapshot };
+    let vm = KvmVm { vcpus, device, hardware, shared_device, port, snapshot };
     Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
 }
 
@@ -217,29 +219,29 @@ struct KvmVm {
     vcpus: Vcpus,
     device: DeviceThread,
     hardware: Hardware,
-    link: Arc<Link>,
+    shared_device: Arc<SharedDevice>,
     port: u32,
     snapshot: SnapshotState,
 }
 
-/// How far the snapshot of a VM has come.
+/// State of the snapshot of a VM.
 enum SnapshotState {
-    /// None is to be taken.
+    /// No snapshot was requested.
     Unwanted,
-    /// One is to be taken when the guest connects.
+    /// A snapshot is taken when the guest connects.
     Wanted,
-    /// It was taken, or could not be for this reason.
+    /// The snapshot was taken, or failed for this reason.
     Taken(Result<Arc<KvmSnapshot>, String>),
 }
 
 impl KvmVm {
-    /// Takes a snapshot. If that fails, the VM runs on all the same.
+    /// Takes a snapshot. The VM continues, even if this fails.
     fn take_snapshot(&mut self) -> Result<Arc<KvmSnapshot>, String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else {
             return Err("its vCPUs cannot be parked".to_owned());
         };
-        // The device's lock keeps the threads of this process from using guest memory.
-        let snapshot = self.link.with(|_| self.hardware.snapshot(states, self.port));
+        // While the device is locked, no thread of this process accesses guest memory.
+        let snapshot = self.shared_device.with(|_| self.hardware.snapshot(states, self.port));
         self.vcpus.resume();
         snapshot.map(Arc::new).map_err(|e| e.to_string())
     }
@@ -289,7 +291,7 @@ mod tests {
     use crate::probe::Finding;
 
     #[test]
-    fn it_is_offered_where_it_works_and_has_what_is_required() {
+    fn the_microvm_is_offered_if_it_works_and_meets_the_requirements() {
         let probe =
             |finding| Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
         let arch = Arch::host().expect("the microVM is for this machine");

@@ -9,12 +9,12 @@ use super::memory::Ranges;
 use super::serial::SerialState;
 use crate::virtio::mmio::TransportState;
 
-/// The whole state of a VM at the moment when its guest has put its first packet into the transmit
-/// queue and the device has not taken it yet.
+/// The state of a VM after the guest has put its first packet into the transmit queue, and before the
+/// device takes it.
 #[derive(Debug)]
 pub(super) struct KvmSnapshot {
     pub(super) ranges: Ranges,
-    /// Guest memory, which is never written any more.
+    /// Contents of guest memory; never modified.
     pub(super) memory: Arc<File>,
     pub(super) vm: VmState,
     pub(super) vcpus: Vec<Arc<VcpuState>>,

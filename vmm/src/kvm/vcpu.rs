@@ -9,8 +9,8 @@
 //!                  exit handled      Order::Run
 //! ```
 //!
-//! The session's thread gives the orders. A vCPU thread reads the order after each return from
-//! `KVM_RUN`; a kick forces one. The first thread whose guest ends records how, and ends.
+//! The session's thread gives the orders. A vCPU thread reads the order after each exit from `KVM_RUN`;
+//! a kick forces an exit. The first thread that sees the guest's end records it, and ends.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -28,15 +28,15 @@ use super::kick::{ImmediateExit, kick_signal};
 use super::seccomp::{self, Thread};
 use crate::machine::VmEnd;
 
-/// Time after which a kick is repeated: the first may have come just before the thread began a wait
-/// that `immediate_exit` does not end.
+/// Time after which a kick is repeated. A kick is lost if it arrives just before the thread begins a wait
+/// other than `KVM_RUN`, which `immediate_exit` does not end.
 const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Stack of a vCPU thread in bytes. Calls are shallow; the largest buffers are KVM's structures, of
-/// at most 4 KiB.
+/// Stack size of a vCPU thread in bytes. Calls are shallow, and the largest buffers are KVM's
+/// structures of at most 4 KiB.
 const STACK_SIZE: usize = 256 * 1024;
 
-/// Order to all vCPU threads.
+/// An order to all vCPU threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Order {
@@ -44,7 +44,7 @@ enum Order {
     Run,
     /// Leave the guest, save the vCPU's state and wait.
     Park,
-    /// End.
+    /// End the thread.
     Stop,
 }
 
@@ -74,11 +74,11 @@ struct Shared {
     console_abort_evt: EventFd,
 }
 
-/// What the vCPU threads report.
+/// Reports of the vCPU threads.
 struct Reports {
-    /// For each vCPU its state, while it is parked.
+    /// The state of each vCPU that is parked.
     parked: Vec<Option<Arc<VcpuState>>>,
-    /// How the guest ended, as the first thread to see its end reported it.
+    /// How the guest ended, reported by the first thread that saw it.
     end: Option<VmEnd>,
 }
 
@@ -108,7 +108,7 @@ impl Vcpus {
     /// Starts a thread for each vCPU, in the order of their ids.
     ///
     /// # Errors
-    /// If a thread, a descriptor or a mapping cannot be had.
+    /// If a thread, a descriptor or a mapping cannot be created.
     pub(super) fn start(
         cpus: Vec<Cpu>,
         bus: Arc<Bus>,
@@ -136,7 +136,7 @@ impl Vcpus {
         Ok(vcpus)
     }
 
-    /// Returns an event that is readable once [`Vcpus::end`] returns something.
+    /// Returns an event that is readable once [`Vcpus::end`] returns `Some`.
     pub(super) fn ended_evt(&self) -> &EventFd {
         &self.shared.ended_evt
     }
@@ -146,10 +146,10 @@ impl Vcpus {
         self.shared.reports().end.clone()
     }
 
-    /// Parks all vCPUs and returns their states; they wait for [`Vcpus::resume`]. Returns `None` if
-    /// the guest has ended, or if a vCPU is not parked within `patience`: then the vCPUs run on.
-    pub(super) fn park(&self, patience: Duration) -> Option<Vec<Arc<VcpuState>>> {
-        let deadline = Instant::now() + patience;
+    /// Parks all vCPUs and returns their states. They wait until [`Vcpus::resume`]. Returns `None` if the
+    /// guest has ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
+    pub(super) fn park(&self, limit: Duration) -> Option<Vec<Arc<VcpuState>>> {
+        let deadline = Instant::now() + limit;
         self.shared.order.give(Order::Park);
         let mut reports = self.shared.reports();
         while reports.parked.iter().any(Option::is_none) {
@@ -164,9 +164,9 @@ impl Vcpus {
         reports.parked.iter().cloned().collect()
     }
 
-    /// Lets parked vCPUs run on.
+    /// Lets parked vCPUs continue.
     pub(super) fn resume(&self) {
-        // The lock is held so that a thread which is about to wait does not miss the notification.
+        // With the lock held, a thread that is about to wait does not miss the notification.
         let reports = self.shared.reports();
         self.shared.order.give(Order::Run);
         self.shared.changed.notify_all();
@@ -183,7 +183,7 @@ impl Vcpus {
         let _ = self.shared.console_abort_evt.write(1);
         while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
             self.kick();
-            // There is no event to wait for at a thread's very end. A kick takes some 10 µs.
+            // No event signals the end of a thread, so poll. A kick takes about 10 µs.
             thread::sleep(Duration::from_micros(50));
         }
         for thread in self.threads.drain(..) {
@@ -208,11 +208,11 @@ impl Drop for Vcpus {
 
 impl Shared {
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        // No code that holds the lock leaves the reports half changed, so a panic does not matter.
+        // The reports are consistent whenever the lock is released, even by a panic.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports how the guest ended, unless another thread has.
+    /// Reports how the guest ended, unless another thread has reported it.
     fn report_end(&self, end: VmEnd) {
         self.reports().end.get_or_insert(end);
         self.changed.notify_all();
@@ -229,7 +229,7 @@ impl Shared {
     }
 }
 
-/// One vCPU, in its thread.
+/// A vCPU and what its thread needs.
 struct Vcpu {
     index: usize,
     cpu: Cpu,
@@ -238,7 +238,7 @@ struct Vcpu {
 }
 
 impl Vcpu {
-    /// Body of the thread. Whatever happens in it, a panic included, ends with a report.
+    /// Runs the vCPU until its thread ends. Reports every end except by [`Order::Stop`], including a panic.
     fn run_thread(mut self) {
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
             seccomp::confine(Thread::Vcpu)
@@ -253,14 +253,14 @@ impl Vcpu {
         self.shared.report_end(end);
     }
 
-    /// Obeys orders until [`Order::Stop`].
+    /// Follows orders until [`Order::Stop`].
     ///
     /// # Errors
-    /// How the guest ended, if it ends before.
+    /// How the guest ended, if it ended before.
     fn run(&mut self) -> Result<(), VmEnd> {
         loop {
-            // First this, then the order: a kick before this line has its order in place already, a
-            // kick after it makes KVM_RUN return.
+            // Clear the flag before reading the order: a kick before this line has set the order already,
+            // and a kick after this line makes KVM_RUN return.
             self.immediate_exit.set(0);
             if self.shared.order.is(Order::Stop) {
                 return Ok(());

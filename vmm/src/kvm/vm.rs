@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The parts of one VM, and how they are put together.
+//! Creates the parts of a VM and connects them.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::SetupError;
-use super::arch::{self, Chips, Cpu, Entry, VcpuState, layout};
+use super::arch::{self, Cpu, Entry, IrqChips, VcpuState, layout};
 use super::bus::Bus;
 use super::memory::Memory;
 use super::serial::{Output, Serial};
@@ -20,16 +20,16 @@ use super::snapshot::KvmSnapshot;
 use crate::machine::VmSpec;
 use crate::virtio::mmio::Transport;
 use crate::virtio::vsock::TransportQueues;
-use crate::vsock::link::Link;
+use crate::vsock::shared_device::SharedDevice;
 
 /// Bytes in a MiB.
 const MIB: u64 = 1 << 20;
 
-/// Number of queues whose notifications reach the device thread by ioeventfd, without an exit to user
-/// space: receive and transmit. The event queue is hardly ever notified.
+/// Number of queues (receive and transmit) whose notifications reach the device thread by ioeventfd,
+/// without an exit to user space. The event queue is almost never notified.
 const IOEVENTFD_QUEUES: u32 = 2;
 
-/// Source of a new VM's first state.
+/// The source of a new VM's initial state.
 pub(super) enum BootSource<'a> {
     /// A kernel to load.
     Kernel(&'a VmSpec),
@@ -37,20 +37,20 @@ pub(super) enum BootSource<'a> {
     Snapshot(&'a KvmSnapshot),
 }
 
-/// The parts of a VM that belong to none of its threads.
+/// The parts of a VM that no thread owns.
 pub(super) struct Hardware {
     vm: VmFd,
-    chips: Chips,
+    chips: IrqChips,
     memory: Memory,
     transport: Arc<Transport>,
     bus: Arc<Bus>,
 }
 
-/// The parts of a VM that its threads take.
+/// The parts of a VM that its threads own.
 pub(super) struct ThreadParts {
     pub(super) cpus: Vec<Cpu>,
     pub(super) bus: Arc<Bus>,
-    /// The guest's notifications, for each queue.
+    /// Written when the guest notifies a queue; one for each queue.
     pub(super) queue_evts: Vec<EventFd>,
     /// Wakes the device thread.
     pub(super) wake_evt: Arc<EventFd>,
@@ -59,19 +59,19 @@ pub(super) struct ThreadParts {
 }
 
 impl Hardware {
-    /// Makes a VM whose vsock device is `link`'s and whose console is `console`.
+    /// Creates a VM with this vsock device, whose console is written to `console`.
     ///
     /// # Errors
     /// If KVM refuses, this machine lacks a resource, or the kernel cannot be loaded.
     pub(super) fn new(
         source: &BootSource<'_>,
-        link: &Arc<Link>,
+        shared_device: &Arc<SharedDevice>,
         console: io::PipeWriter,
     ) -> Result<(Hardware, ThreadParts), SetupError> {
         let memory = source.memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
-            // The kernel is read while KVM makes the VM, which mostly waits for the host's RCU.
+            // The kernel is read in parallel, because KVM_CREATE_VM mostly waits for the host's RCU.
             let loading = match source {
                 BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
@@ -80,8 +80,8 @@ impl Hardware {
                 BootSource::Snapshot(_) => None,
             };
             let loading = loading.transpose().map_err(SetupError::system("start a thread"))?;
-            let assembled = Hardware::assemble(source, link, console, memory);
-            // If both failed, the kernel's error is reported: it is the one the user can mend.
+            let assembled = Hardware::assemble(source, shared_device, console, memory);
+            // If both failed, report the kernel's error, which the user can fix.
             let entry = loading.map(|thread| thread.join().expect("loading does not panic"));
             let entry = entry.transpose()?;
             let (hardware, parts) = assembled?;
@@ -92,10 +92,10 @@ impl Hardware {
         })
     }
 
-    /// Makes the VM, its devices and its vCPUs. The contents of `memory` do not matter here.
+    /// Creates the VM, its devices and its vCPUs. Does not access the contents of `memory`.
     fn assemble(
         source: &BootSource<'_>,
-        link: &Arc<Link>,
+        shared_device: &Arc<SharedDevice>,
         console: io::PipeWriter,
         memory: Memory,
     ) -> Result<(Hardware, ThreadParts), SetupError> {
@@ -109,7 +109,7 @@ impl Hardware {
         let output = Box::new(output);
         let (serial_irq, vsock_irq) = (device_events.serial_irq, device_events.vsock_irq);
         let (map, queue_evts) = (memory.map().clone(), device_events.queue_evts);
-        let weak = Arc::downgrade(link);
+        let weak = Arc::downgrade(shared_device);
         let (serial, transport) = match source {
             BootSource::Kernel(_) => {
                 (Serial::new(serial_irq, output), Transport::new(map, vsock_irq, queue_evts, weak))
@@ -123,7 +123,7 @@ impl Hardware {
         };
         let transport = Arc::new(transport);
         let wake_evt = Arc::new(events.wake_evt);
-        TransportQueues::attach(link, transport.clone(), wake_evt.clone());
+        TransportQueues::attach(shared_device, transport.clone(), wake_evt.clone());
         let bus = Arc::new(Bus::new(serial, transport.clone()));
         let (serial_irq, vsock_irq, queue_evts) =
             (events.serial_irq, events.vsock_irq, events.queue_evts);
@@ -146,11 +146,11 @@ impl Hardware {
         Ok((Hardware { vm, chips, memory, transport, bus }, parts))
     }
 
-    /// Takes a snapshot. The vCPUs must be parked and no thread may use guest memory meanwhile; the
-    /// VM may run on afterwards.
+    /// Takes a snapshot. The vCPUs must be parked, and no thread may access guest memory meanwhile. The
+    /// VM may continue afterwards.
     ///
     /// # Errors
-    /// If KVM refuses, or guest memory cannot be mapped anew.
+    /// If KVM refuses, or guest memory cannot be remapped.
     pub(super) fn snapshot(
         &self,
         vcpus: Vec<Arc<VcpuState>>,
@@ -189,7 +189,7 @@ impl Events {
         })
     }
 
-    /// Duplicates the descriptors: each event has two owners.
+    /// Duplicates the descriptors, because each event has two owners.
     fn try_clone(&self) -> io::Result<Events> {
         let [rx, tx, event] = &self.queue_evts;
         Ok(Events {
@@ -203,7 +203,7 @@ impl Events {
 }
 
 impl BootSource<'_> {
-    /// Makes the guest's memory: zeroed, or with the contents of the snapshot.
+    /// Creates guest memory: zeroed, or with the contents of the snapshot.
     fn memory(&self) -> io::Result<Memory> {
         match self {
             BootSource::Kernel(spec) => {
@@ -216,7 +216,7 @@ impl BootSource<'_> {
     }
 }
 
-/// Gives the VM its memory, one memory slot for each region.
+/// Adds the memory to the VM, one memory slot for each region.
 fn set_memory_regions(vm: &VmFd, memory: &Memory) -> Result<(), SetupError> {
     for (slot, region) in (0..).zip(memory.map().iter()) {
         let region = kvm_userspace_memory_region {
@@ -253,7 +253,7 @@ fn register_events(
     Ok(())
 }
 
-/// Loads the kernel and everything else that must be in memory, and returns where the kernel starts.
+/// Loads the kernel and its boot data into guest memory. Returns the kernel's entry point.
 fn load(memory: &GuestMemoryMmap, spec: &VmSpec) -> Result<Entry, SetupError> {
     let cmdline = format!("{} {}", arch::kernel_arguments(), spec.cmdline);
     let (kernel, initramfs) = (&spec.kernel, &spec.initramfs);

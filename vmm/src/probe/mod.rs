@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The probe: tests whether /dev/kvm can run a kernel, by running what a kernel does.
 //!
-//! The existence of /dev/kvm and its capabilities do not tell. A PVM hypervisor offers the whole
-//! interface and every capability, but only runs kernels that were written for it. So a VM with one
-//! vCPU takes the steps that every kernel takes: system registers, user mode and back, page tables, a
-//! timer interrupt, a page fault. This takes a millisecond or two where it works.
+//! The existence of /dev/kvm and its capabilities are not sufficient: a PVM hypervisor offers the whole
+//! interface and every capability, but only runs kernels that were written for it. So the probe runs a VM
+//! with one vCPU, which does what every kernel does: system registers, user mode and back, page tables, a
+//! timer interrupt, a page fault. If KVM works, this takes one or two milliseconds.
 //!
 //! Passing is necessary for a kernel to run, but not sufficient.
 
@@ -13,11 +13,11 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-// What takes a VM is in one module, of which other architectures have a stand-in.
-#[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "no_trial.rs")]
-mod trial;
+// The module with the VM has a replacement on other architectures.
+#[cfg_attr(not(any(target_arch = "aarch64", target_arch = "x86_64")), path = "no_test_vm.rs")]
+mod test_vm;
 
-use trial::attempt;
+use test_vm::attempt;
 
 /// Result of the probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,22 +26,22 @@ pub enum Finding {
     Usable,
     /// There is no KVM on this machine.
     Absent {
-        /// Reason, for a message.
+        /// The reason, for a message.
         why: String,
     },
     /// This process may not open /dev/kvm.
     NoPermission {
-        /// Remedy, for a message.
+        /// The remedy, for a message.
         hint: String,
     },
     /// KVM runs the VM, but lacks something that an unmodified kernel needs.
     Unsupported {
-        /// Where the probe stopped.
+        /// The reason why the probe stopped.
         stop: Stop,
     },
     /// KVM exists and does not work.
     Broken {
-        /// How the VM ended, or which call failed.
+        /// The last exit of the VM, or the failed call.
         exit: String,
     },
     /// KVM runs kernels, but emulates their instructions one by one.
@@ -58,7 +58,7 @@ pub enum Finding {
 pub enum Stop {
     /// The probe does not support the host's architecture.
     Architecture,
-    /// KVM lacks a capability or a device; which.
+    /// KVM lacks this capability or device.
     Lacks(String),
     /// The guest got an exception or an interrupt that a processor would not raise.
     Fault {
@@ -85,8 +85,8 @@ impl Finding {
         *self == Finding::Usable
     }
 
-    /// Returns true if QEMU may be able to use this KVM though the microVM cannot: QEMU does without what
-    /// is missing, or emulates it.
+    /// Returns true if QEMU may be able to use this KVM although the microVM cannot, because QEMU does not
+    /// need the missing feature or emulates it.
     #[must_use]
     pub fn may_do_for_qemu(&self) -> bool {
         matches!(self, Finding::Unsupported { stop: Stop::Lacks(_) | Stop::Architecture })
@@ -144,12 +144,12 @@ impl Display for Probe {
 /// Probes /dev/kvm. Takes a millisecond or two where it works. A guest that hangs costs 50 ms, more on
 /// slow machines.
 ///
-/// Leaves nothing behind but the handler of the kick signal.
+/// Afterwards, only the handler of the kick signal remains installed.
 #[must_use]
 pub fn probe() -> Probe {
     let start = Instant::now();
     let mut trace = Vec::new();
-    // In a thread of its own, because it changes the signal mask and makes a timer.
+    // In a separate thread, because the probe changes the signal mask and creates a timer.
     let finding = thread::scope(|scope| {
         thread::Builder::new()
             .name("kvm-probe".to_owned())
@@ -162,7 +162,7 @@ pub fn probe() -> Probe {
     Probe { finding, trace, took: start.elapsed() }
 }
 
-/// Returns the result of this process's first call, which probes.
+/// Probes at the first call in this process, and returns that result at later calls.
 pub fn cached() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();
     PROBE.get_or_init(probe)

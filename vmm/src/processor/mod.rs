@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tells a real processor from QEMU's emulation.
+//! Distinguishes a real processor from QEMU's emulation.
 
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
@@ -11,9 +11,8 @@ mod arch;
 #[expect(dead_code, reason = "only the parser is called")]
 mod aarch64;
 
-/// Returns true if this program is known to run on QEMU's emulation: times say nothing of a processor
-/// then, neither here nor in VMs on its KVM. An emulated model of a real processor is not recognised
-/// everywhere.
+/// Returns true if this program is known to run on QEMU's emulation. Measured times are then meaningless,
+/// also in VMs on its KVM. An emulated model of a real processor is not always recognised.
 #[must_use]
 pub fn is_emulated() -> bool {
     arch::is_emulated()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! QEMU's emulation of x86-64.
+//! Recognises QEMU's emulation of x86-64.
 
 /// TCG names itself in CPUID leaf 40000000h, as hypervisors do (QEMU's target/i386/cpu.c).
 pub(super) fn is_emulated() -> bool {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The QEMU backend: a QEMU process, whose vsock device is served by this process.
+//! The QEMU backend: runs a QEMU process and serves its vsock device (vhost-user).
 
 mod board;
 mod command;
@@ -25,7 +25,7 @@ use crate::machine::{BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec
 use crate::poll;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
-use crate::vsock::link::Link;
+use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
 use board::Board;
 use command::Inherited;
@@ -34,18 +34,19 @@ use process::Process;
 use sudbox_protocol::Arch;
 use vhost::Adapter;
 
-/// Time limit for QEMU to set up its machine, after which it counts as hung. It takes some 20 ms.
+/// Time limit for QEMU to set up its machine, which takes about 20 ms.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the boot arguments that are put before the caller's on TCG, for `cpus` CPUs and with this
-/// host's TSC frequency. May take 10 ms to measure that frequency.
+/// Returns the kernel arguments that precede the caller's on TCG, for `cpus` CPUs. They include this host's
+/// TSC frequency, whose measurement may take 10 ms.
 #[must_use]
 pub fn kernel_arguments(arch: Arch, cpus: u8) -> String {
     let (tcg, told) = (Accelerator::Tcg, Discovery::CommandLine);
     (board::of(arch).kernel_arguments)(tcg, cpus, told, tsc_khz(tcg))
 }
 
-/// Begins to measure the host's TSC frequency, which takes 10 ms and which a boot on TCG waits for.
+/// Starts measuring the host's TSC frequency in the background, because it takes 10 ms and a boot on TCG
+/// needs the result.
 pub fn start_clock() {
     tsc::start();
 }
@@ -57,12 +58,12 @@ fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
         Accelerator::Tcg => tsc::khz(),
         // One tick for each instruction, which takes 1 ns.
         Accelerator::Counting => Some(1_000_000),
-        // The guest learns it from kvm-clock.
+        // A guest of KVM gets it from kvm-clock.
         Accelerator::Kvm => None,
     }
 }
 
-/// The row in the table of backends: on KVM if that may work, else on TCG.
+/// The row in the table of backends: QEMU on KVM if that may work, else on TCG.
 pub const BACKEND: Backend = Backend {
     name: "qemu",
     summary: "QEMU, on KVM if the probe finds that usable",
@@ -70,7 +71,7 @@ pub const BACKEND: Backend = Backend {
     offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached))),
 };
 
-/// The row in the table of backends: on TCG.
+/// The row in the table of backends: QEMU on TCG.
 pub const TCG: Backend = Backend {
     name: "tcg",
     summary: "QEMU's emulation",
@@ -81,7 +82,7 @@ pub const TCG: Backend = Backend {
     },
 };
 
-/// Says that guests of this architecture must be emulated, if they must.
+/// Returns the reason why guests of `arch` must be emulated, if they must.
 fn foreign(arch: Arch) -> Option<String> {
     (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
 }
@@ -122,7 +123,7 @@ fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     }
 }
 
-/// A machine of QEMU's.
+/// A QEMU machine.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     arch: Arch,
@@ -132,7 +133,7 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// QEMU for guests of `arch` on an accelerator. `reason` says why that was chosen.
+    /// A machine for guests of `arch` on an accelerator, with the reason for the choice.
     #[must_use]
     pub fn new(arch: Arch, accelerator: Accelerator, reason: String) -> Qemu {
         Qemu { arch, accelerator, reason, options: String::new() }
@@ -159,9 +160,9 @@ impl Machine for Qemu {
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
         let mut device = Device::new();
         device.listen(spec.port);
-        let link = Arc::new(Link::new(device).map_err(system("make an eventfd"))?);
+        let shared_device = Arc::new(SharedDevice::new(device).map_err(system("make an eventfd"))?);
         let (adapter, vsock) =
-            Adapter::start(link.clone()).map_err(system("serve the vsock device"))?;
+            Adapter::start(shared_device.clone()).map_err(system("serve the vsock device"))?;
         let (console, console_writer) =
             console::pipe().map_err(system("make a pipe for the console"))?;
         let (monitor, monitor_peer) =
@@ -199,7 +200,7 @@ impl Machine for Qemu {
             }
             (error, _) => error,
         })?;
-        let stream = VsockStream::new(link, spec.port);
+        let stream = VsockStream::new(shared_device, spec.port);
         Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
     }
 }
@@ -207,10 +208,10 @@ impl Machine for Qemu {
 /// Time limit for QEMU to return the registers of an unresponsive guest.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
 
-/// How far the end of a VM has come before its process is gone.
+/// State of a VM before its process has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Stop {
-    /// The guest runs.
+    /// The guest is running.
     #[default]
     Running,
     /// The guest is stopped and its registers were requested.
@@ -254,7 +255,7 @@ impl QemuVm {
         }
     }
 
-    /// Acts on a message of QEMU.
+    /// Handles a message of QEMU.
     fn handle(&mut self, message: Message) {
         match (message, &self.stop) {
             (Message::Stopped, Stop::Running) => {
@@ -262,7 +263,7 @@ impl QemuVm {
                 self.stop = Stop::RegistersRequested;
             }
             (Message::Registers(registers), Stop::RegistersRequested) => {
-                // QEMU stays stopped now and has nothing to clean up.
+                // QEMU stays stopped and has nothing to clean up, so kill it.
                 self.process.kill();
                 self.stop = Stop::Killed((self.board.end_of_reset)(&registers));
             }
@@ -284,7 +285,7 @@ impl Vm for QemuVm {
     fn advance(&mut self) -> Option<VmEnd> {
         self.monitor.read().into_iter().for_each(|message| self.handle(message));
         if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
-            // Otherwise the guest would hang, and the kernel would be blamed.
+            // End the VM, because the guest would hang and the kernel would be blamed.
             let message = format!("its vsock device failed: {why}: {}", self.process.message());
             self.process.kill();
             self.stop = Stop::Killed(VmEnd::Failed(message));
@@ -324,9 +325,9 @@ impl Vm for QemuVm {
     }
 }
 
-/// Tells how a QEMU ended that was not killed by this process.
+/// Returns how the VM ended if QEMU ended without being killed by this process.
 fn ended_with(status: ExitStatus, message: String) -> VmEnd {
-    // QEMU catches SIGTERM and the like, names the signal on stderr and exits with 0.
+    // QEMU catches signals such as SIGTERM, names the signal on stderr and exits with 0.
     let caught = message
         .lines()
         .find_map(|line| line.split_once("terminating on signal "))
@@ -343,7 +344,7 @@ fn ended_with(status: ExitStatus, message: String) -> VmEnd {
     }
 }
 
-/// The debugger's socket, at a path that a person can type.
+/// The debugger's socket, at a path that is easy to type.
 struct Debugger {
     path: String,
     /// Removes the directory when it is dropped.

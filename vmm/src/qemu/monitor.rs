@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! QEMU's monitor (QMP): when QEMU is ready, when the guest has reset the machine, and the registers.
+//! The connection to QEMU's monitor (QMP), which reports when QEMU is ready, when the guest has reset the
+//! machine, and the registers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-/// Longest line in bytes. The registers of 8 CPUs take some 20 KiB.
+/// Maximum length of a line in bytes. The registers of 8 CPUs take about 20 KiB.
 const LINE_LIMIT: usize = 1024 * 1024;
 
 /// A message from QEMU.
@@ -28,11 +29,11 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Opens the monitor on one end of a socket pair, of which QEMU gets the other. Requests
+    /// Opens the monitor on one end of a socket pair; QEMU has the other end. Requests
     /// [`Message::Ready`].
     pub(super) fn new(mut stream: UnixStream) -> std::io::Result<Monitor> {
         stream.write_all(request("qmp_capabilities", &json!({}), "ready").as_bytes())?;
-        // The guest may end before QEMU reports events.
+        // Errors are ignored: the guest may end before QEMU reports events.
         stream.write_all(request("query-status", &json!({}), "status").as_bytes())?;
         stream.set_nonblocking(true)?;
         Ok(Monitor { stream, line: Vec::new() })
@@ -47,12 +48,12 @@ impl Monitor {
             .write_all(request("human-monitor-command", &arguments, "registers").as_bytes());
     }
 
-    /// Stops the CPUs, so that their registers are those of one moment.
+    /// Stops the CPUs, so that their registers are consistent.
     pub(super) fn pause(&mut self) {
         let _ = self.stream.write_all(request("stop", &json!({}), "paused").as_bytes());
     }
 
-    /// Returns the messages that have arrived, without waiting.
+    /// Returns the received messages, without waiting.
     pub(super) fn read(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut chunk = [0; 4096];
@@ -97,7 +98,7 @@ pub(super) fn vcpu_states(
         .collect()
 }
 
-/// Parses a line. `None` if it is none of [`Message`].
+/// Parses a line; `None` if it is not a [`Message`].
 fn parse(line: &[u8]) -> Option<Message> {
     let value: Value = serde_json::from_slice(line).ok()?;
     match (value["event"].as_str(), value["id"].as_str()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Stands in for the TSC on hosts of another architecture than x86-64.
+//! The replacement of module `tsc` on other architectures than x86-64.
 
 /// Does nothing.
 pub(super) fn start() {}

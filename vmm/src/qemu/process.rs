@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The QEMU process: it dies with this process, and is watched through a pidfd.
+//! The QEMU process. It is killed when this process ends, and watched by a pidfd.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::process::die_with;
 
-/// Most bytes that are kept of QEMU's stderr.
+/// Maximum number of bytes to keep of QEMU's stderr.
 const STDERR_LIMIT: usize = 16 * 1024;
 
 /// A running process. Dropping it kills and reaps it.
@@ -21,7 +21,7 @@ pub(super) struct Process {
     child: Child,
     pidfd: OwnedFd,
     stderr: Option<ChildStderr>,
-    /// Text from `stderr` so far.
+    /// Text read from stderr so far.
     message: Vec<u8>,
     status: Option<ExitStatus>,
     /// Ends `parent_thread` when it is dropped.
@@ -31,9 +31,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program that inherits `descriptors` under their numbers, and no others. It dies when
-    /// this process does, whatever ends it, and is in a process group of its own, so that Ctrl-C at
-    /// the terminal does not reach it.
+    /// Starts a program that inherits only `descriptors`, with the same numbers. It is killed when this
+    /// process ends for any reason. It is in its own process group, so that Ctrl-C at the terminal does
+    /// not reach it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such program; another if it could not be started.
@@ -51,7 +51,7 @@ impl Process {
         // allocates nor takes locks.
         unsafe {
             command.pre_exec(move || {
-                // Also descriptors that another thread has just received without FD_CLOEXEC.
+                // This includes descriptors that another thread has just received without FD_CLOEXEC.
                 if libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
                     && *libc::__errno_location() != libc::ENOSYS
                 {
@@ -66,14 +66,14 @@ impl Process {
             });
         }
 
-        // The kernel sends the parent-death signal when the *thread* that forked ends. A thread made
-        // for that lets the caller's thread end before the session does.
+        // The kernel sends the parent-death signal when the *thread* that forked ends. So a separate
+        // thread forks, and the caller's thread may end before the session.
         let (release, released) = mpsc::channel::<()>();
         let (give, child) = mpsc::sync_channel(1);
         let parent_thread =
             thread::Builder::new().name("qemu-parent".to_owned()).spawn(move || {
                 let child = command.spawn();
-                // From here on only the child has these open.
+                // From here on, only the child has these descriptors.
                 drop(descriptors);
                 drop(command);
                 if give.send(child).is_ok() {
@@ -105,7 +105,7 @@ impl Process {
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
-    /// Reads stderr, reaps the process if it is dead, and returns its status from then on.
+    /// Reads stderr, reaps the process if it has ended, and returns its status from then on.
     pub(super) fn advance(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
@@ -114,7 +114,7 @@ impl Process {
         self.status
     }
 
-    /// Sends SIGKILL. The process may live a moment longer.
+    /// Sends SIGKILL, without waiting for the process to end.
     pub(super) fn kill(&mut self) {
         // Fails only if it is dead already.
         let _ = self.child.kill();
@@ -128,7 +128,7 @@ impl Process {
     fn read_stderr(&mut self) {
         let Some(stderr) = &mut self.stderr else { return };
         let mut chunk = [0; 4096];
-        // At most as much as a pipe holds: the process may write faster than this reads.
+        // Read at most the size of a pipe, because the process may write faster than this reads.
         for _ in 0..16 {
             match stderr.read(&mut chunk) {
                 Ok(0) => {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The frequency of the host's TSC. Under TCG, `rdtsc` in the guest reads that TSC (QEMU's
-//! `cpu_get_host_ticks`), and a guest that is told the frequency need not calibrate it. On a busy host
-//! the kernel's calibration against QEMU's PIT fails about every second time, and the guest then has
-//! no clock finer than a millisecond.
+//! Measures the frequency of the host's TSC. Under TCG, `rdtsc` in the guest reads the host's TSC (QEMU's
+//! `cpu_get_host_ticks`). With the frequency on its command line, the guest need not calibrate the TSC: on
+//! a busy host, the kernel's calibration against QEMU's PIT fails about every second time, and the guest
+//! then has only a clock of a millisecond's resolution.
 
 use std::arch::x86_64::{__cpuid, _rdtsc};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-/// Least time between the two samples. A sample is uncertain by some 100 ns, so the frequency is
-/// uncertain by some 10 parts per million.
+/// Minimum time between the two samples. The error of a sample is about 100 ns, so the error of the
+/// frequency is about 10 ppm.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// TSC and clock at one moment.
+/// TSC and clock at the same time.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     ticks: u64,
@@ -23,7 +23,7 @@ struct Sample {
 /// The first sample.
 static FIRST: OnceLock<Sample> = OnceLock::new();
 
-/// Takes the first sample. The more time passes before [`khz`], the less that waits.
+/// Takes the first sample. [`khz`] waits the shorter, the earlier this is called.
 pub(super) fn start() {
     FIRST.get_or_init(sample);
 }
@@ -53,8 +53,8 @@ fn is_constant() -> bool {
     __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0
 }
 
-/// Takes a few samples and returns the one that took least time, as the thread may be interrupted
-/// during the others.
+/// Takes several samples and returns the one that took the least time, because the thread may be
+/// interrupted during the others.
 fn sample() -> Sample {
     let one = || {
         // SAFETY: every x86-64 processor has the instruction, and Linux lets processes use it unless
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn two_measurements_agree() {
         if let (Some(one), Some(two)) = (khz(), khz()) {
-            // Loose, because the machine that tests may be a busy one.
+            // A loose limit, because the machine may be busy.
             assert!(one.abs_diff(two) < one / 1000, "{one} kHz, {two} kHz");
         }
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sessions with a guest and a backend that are played by the test.
+//! Sessions with a guest and a backend that are fake_backend by the test.
 
 use super::*;
 use crate::console;
 use crate::vsock::device::Device;
-use crate::vsock::link::Link;
 use crate::vsock::packet::{GUEST_CID, HOST_CID, Header, SHUTDOWN_BOTH, TYPE_STREAM, op};
+use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use std::thread;
 const PORT: u32 = 1024;
 
 /// A VM whose end is set from outside, which also closes the console.
-struct Played {
+struct FakeBackend {
     end: Arc<Mutex<Option<VmEnd>>>,
     alive: io::PipeReader,
 }
 
-impl Vm for Played {
+impl Vm for FakeBackend {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.alive.as_fd()]
     }
@@ -34,7 +34,7 @@ impl Vm for Played {
 
 /// The guest's and the backend's side.
 struct Guest {
-    link: Arc<Link>,
+    shared_device: Arc<SharedDevice>,
     console: Option<io::PipeWriter>,
     end: Arc<Mutex<Option<VmEnd>>>,
     alive: Option<io::PipeWriter>,
@@ -54,7 +54,7 @@ impl Guest {
             buf_alloc: 1000,
             ..Header::default()
         };
-        self.link.with(|device| device.receive(&header, payload));
+        self.shared_device.with(|device| device.receive(&header, payload));
     }
 
     fn print(&mut self, text: &str) {
@@ -71,14 +71,14 @@ impl Guest {
 fn pair() -> (Session, Guest) {
     let mut device = Device::new();
     device.listen(PORT);
-    let link = Arc::new(Link::new(device).unwrap());
+    let shared_device = Arc::new(SharedDevice::new(device).unwrap());
     let (console, writer) = console::pipe().unwrap();
     let (alive, keep) = io::pipe().unwrap();
     let end = Arc::new(Mutex::new(None));
-    let vm = Played { end: end.clone(), alive };
-    let stream = Box::new(VsockStream::new(link.clone(), PORT));
+    let vm = FakeBackend { end: end.clone(), alive };
+    let stream = Box::new(VsockStream::new(shared_device.clone(), PORT));
     let session = Session::new(RunningVm { vm: Box::new(vm), stream, console });
-    (session, Guest { link, console: Some(writer), end, alive: Some(keep) })
+    (session, Guest { shared_device, console: Some(writer), end, alive: Some(keep) })
 }
 
 fn soon() -> Instant {
@@ -104,7 +104,8 @@ fn a_conversation_from_beginning_to_end() {
     assert_eq!(next(&mut session), Event::Connected);
     assert_eq!(next(&mut session), Event::Bytes(b"hello".to_vec()));
     session.send(b"answer", soon()).unwrap();
-    let packets = guest.link.with(|d| std::iter::from_fn(|| d.next_packet(99)).collect::<Vec<_>>());
+    let packets =
+        guest.shared_device.with(|d| std::iter::from_fn(|| d.next_packet(99)).collect::<Vec<_>>());
     assert_eq!(packets.last().unwrap().payload, b"answer");
     guest.packet(op::RW, b"bye");
     guest.packet(op::SHUTDOWN, &[]);
@@ -132,7 +133,7 @@ fn only_the_first_connection_is_the_sessions() {
         op: op::REQUEST,
         ..Header::default()
     };
-    let answer = guest.link.with(|d| {
+    let answer = guest.shared_device.with(|d| {
         while d.next_packet(0).is_some() {}
         d.receive(&other, &[]);
         d.next_packet(0).unwrap().header
@@ -251,7 +252,7 @@ fn a_send_goes_on_when_the_guest_takes_it_and_ends_with_the_guest() {
         let player = thread::spawn(move || {
             let mut taken = 0;
             while taken < total {
-                let packet = guest.link.with(|d| d.next_packet(4096));
+                let packet = guest.shared_device.with(|d| d.next_packet(4096));
                 taken += packet.map_or(0, |p| p.payload.len());
                 // As if it had read everything: room for all that was ever sent.
                 let credit = Header {
@@ -266,7 +267,7 @@ fn a_send_goes_on_when_the_guest_takes_it_and_ends_with_the_guest() {
                         ..Header::default()
                     }
                 };
-                guest.link.with(|d| d.receive(&credit, &[]));
+                guest.shared_device.with(|d| d.receive(&credit, &[]));
                 if dies && taken > 10_000 {
                     guest.end(VmEnd::Killed(9));
                     return guest;
@@ -313,7 +314,7 @@ fn a_guest_that_sends_without_end_is_stopped_all_the_same() {
         while !stopped.load(Ordering::Relaxed) {
             // Less than the credit, so that the connection lives.
             guest.packet(op::RW, &[0; 64]);
-            while guest.link.with(|d| d.next_packet(0)).is_some() {}
+            while guest.shared_device.with(|d| d.next_packet(0)).is_some() {}
         }
     });
     let start = Instant::now();

@@ -10,9 +10,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::mmio::{FEATURES, QUEUES, Transport, TransportState};
-use crate::vsock::link::Link;
 use crate::vsock::packet::{GUEST_CID, HEADER_LEN, HOST_CID, Header, TYPE_STREAM};
 use crate::vsock::queue::{RX, TX};
+use crate::vsock::shared_device::SharedDevice;
 
 /// Size of guest memory in bytes.
 pub(crate) const MEMORY: usize = 1 << 20;
@@ -33,7 +33,7 @@ pub(crate) struct Driver {
     offered: [u16; QUEUES],
 }
 
-/// Makes an eventfd.
+/// Creates an eventfd.
 pub(crate) fn event() -> EventFd {
     EventFd::new(EFD_NONBLOCK).unwrap()
 }
@@ -48,7 +48,7 @@ fn buffer(index: usize, slot: u16) -> u64 {
     0x10000 * (index as u64 + 1) + u64::from(BUFFER) * u64::from(slot)
 }
 
-/// Makes the header of a packet from the guest's port 5.
+/// Creates the header of a packet from the guest's port 5.
 pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
     Header {
         src_cid: GUEST_CID,
@@ -64,13 +64,13 @@ pub(crate) fn packet(op: u16, host_port: u32, len: usize) -> Header {
 }
 
 impl Driver {
-    /// Makes a guest whose driver has done nothing yet.
-    pub(crate) fn new(link: Weak<Link>) -> Driver {
+    /// Creates a guest whose driver has done nothing yet.
+    pub(crate) fn new(shared_device: Weak<SharedDevice>) -> Driver {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
         let (interrupt, queue_evts) = (event(), [(); QUEUES].map(|()| event()));
         let clones = queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let transport =
-            Transport::new(memory.clone(), interrupt.try_clone().unwrap(), clones, link);
+            Transport::new(memory.clone(), interrupt.try_clone().unwrap(), clones, shared_device);
         Driver {
             transport: Arc::new(transport),
             memory,
@@ -81,11 +81,16 @@ impl Driver {
     }
 
     /// Replaces the device by one in a saved state.
-    pub(crate) fn restored(self, link: Weak<Link>, state: &TransportState) -> Driver {
+    pub(crate) fn restored(
+        self,
+        shared_device: Weak<SharedDevice>,
+        state: &TransportState,
+    ) -> Driver {
         let clones = self.queue_evts.each_ref().map(|event| event.try_clone().unwrap());
         let interrupt = self.interrupt.try_clone().unwrap();
         let transport =
-            Transport::restore(self.memory.clone(), interrupt, clones, link, state).unwrap();
+            Transport::restore(self.memory.clone(), interrupt, clones, shared_device, state)
+                .unwrap();
         Driver { transport: Arc::new(transport), ..self }
     }
 
@@ -181,7 +186,7 @@ impl Driver {
         }
     }
 
-    /// Makes a packet available and notifies the device of it.
+    /// Creates a packet available and notifies the device of it.
     pub(crate) fn send(&mut self, header: &Header, payload: &[u8]) {
         let at = buffer(TX, self.offered[TX] % SIZE);
         let bytes = [header.encode().as_slice(), payload].concat();

@@ -6,9 +6,9 @@
 //! vCPU threads --registers--> mmio::Transport <--queues-- vsock::TransportQueues <--packets-- Device
 //! ```
 //!
-//! Lock order: the device's lock ([`crate::vsock::link::Link`]), then the transport's. The link locks
-//! the device, then the transport for each queue on which it moves packets; the transport calls the
-//! link only while it holds no lock itself.
+//! Lock order: the lock of [`SharedDevice`](crate::vsock::shared_device::SharedDevice), then the
+//! transport's. `SharedDevice` locks the device, then the transport for each queue on which it moves
+//! packets. The transport calls `SharedDevice` only while it holds no lock.
 
 #[cfg(test)]
 pub(crate) mod driver;

@@ -14,16 +14,15 @@ use std::collections::VecDeque;
 use super::packet::{GUEST_CID, HOST_CID, Header, Packet, SHUTDOWN_BOTH, TYPE_STREAM, op};
 use super::packet::{SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 
-/// Size in bytes of the buffer for each direction of a connection; also the `buf_alloc` that the
-/// guest is told.
+/// Size of the buffer for each direction of a connection in bytes; also the host's `buf_alloc`.
 pub const BUFFER: usize = 256 * 1024;
 
-/// [`BUFFER`], as a header holds it.
+/// [`BUFFER`] as a header field.
 #[expect(clippy::cast_possible_truncation, reason = "256 KiB fit")]
 const BUF_ALLOC: u32 = BUFFER as u32;
 
-/// The guest is sent a credit update once this many bytes were read since the last: not one for each
-/// read, and early enough that a guest which sends steadily never waits.
+/// Number of bytes read since the last credit update after which another is sent. Updates are rarer than
+/// reads, but early enough that a guest that sends steadily never waits.
 const UPDATE_AFTER: u32 = BUF_ALLOC / 4;
 
 /// The two ports that identify a connection.
@@ -36,12 +35,12 @@ pub(super) struct Ports {
 /// State of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Both sides may send.
+    /// The connection is open; both sides may send.
     Open,
-    /// The host has closed it. What the host wrote is still sent, then a shutdown, which the guest
+    /// The host has closed the connection. Written bytes are still sent, then a shutdown, which the guest
     /// answers with a reset.
     Closing,
-    /// It does not exist for the guest any more. The host may still read what was received.
+    /// The connection no longer exists for the guest. The host may still read received bytes.
     Gone,
 }
 
@@ -51,7 +50,7 @@ pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) ports: Ports,
     pub(super) state: State,
-    /// The host has accepted it ([`super::device::Device::accept`]).
+    /// Whether the host has accepted the connection ([`super::device::Device::accept`]).
     pub(super) accepted: bool,
     /// Bytes received and not read.
     inbox: VecDeque<u8>,
@@ -68,24 +67,24 @@ pub(super) struct Connection {
     peer_fwd_cnt: u32,
     /// Halves that the guest has shut down: `VIRTIO_VSOCK_SHUTDOWN_F_*`.
     guest_shutdown: u32,
-    /// The request is to be answered.
+    /// Whether a response must be sent.
     response_due: bool,
-    /// A credit update is to be sent.
+    /// Whether a credit update must be sent.
     update_due: bool,
-    /// A credit request was sent since the last packet from the guest.
+    /// Whether a credit request was sent since the last packet from the guest.
     credit_requested: bool,
-    /// The shutdown of [`State::Closing`] was sent.
+    /// Whether the shutdown of [`State::Closing`] was sent.
     shutdown_sent: bool,
-    /// The last write of the host was short.
+    /// Whether the last write of the host was short.
     writer_waits: bool,
 }
 
-/// The guest broke the protocol; the connection is to be reset.
+/// Error: the guest violated the protocol, so the connection must be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation;
 
 impl Connection {
-    /// Makes the connection that a request of the guest asks for.
+    /// Creates the connection for a request of the guest.
     pub(super) fn new(id: u64, request: &Header) -> Connection {
         Connection {
             id,
@@ -108,14 +107,14 @@ impl Connection {
         }
     }
 
-    /// Takes the credit information in a packet of the guest.
+    /// Stores the credit information of a packet from the guest.
     pub(super) fn take_credit(&mut self, header: &Header) {
         self.peer_buf_alloc = header.buf_alloc;
         self.peer_fwd_cnt = header.fwd_cnt;
         self.credit_requested = false;
     }
 
-    /// Takes data from the guest.
+    /// Receives data from the guest.
     ///
     /// # Errors
     /// [`Violation`] if the guest has shut down sending, or has no credit for the data.
@@ -124,7 +123,7 @@ impl Connection {
             return Err(Violation);
         }
         if self.state == State::Closing {
-            // It was in flight when the host closed. Nobody will read it, so it counts as read.
+            // The data was in flight when the host closed. Nobody will read it, so it counts as read.
             self.count_read(payload.len());
             return Ok(());
         }
@@ -135,8 +134,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a shutdown from the guest. Returns true if both halves are shut down: the guest then
-    /// waits for a reset.
+    /// Handles a shutdown from the guest. Returns true if both halves are shut down; the guest then waits
+    /// for a reset.
     pub(super) fn take_shutdown(&mut self, flags: u32) -> bool {
         self.guest_shutdown |= flags & SHUTDOWN_BOTH;
         if self.guest_shutdown & SHUTDOWN_RECEIVE != 0 {
@@ -145,7 +144,7 @@ impl Connection {
         self.guest_shutdown == SHUTDOWN_BOTH
     }
 
-    /// Takes a credit request from the guest.
+    /// Handles a credit request from the guest.
     pub(super) fn take_credit_request(&mut self) {
         self.update_due = true;
     }
@@ -157,7 +156,7 @@ impl Connection {
         self.outbox = VecDeque::new();
     }
 
-    /// Moves received bytes into `buffer`, as many as fit, and returns how many.
+    /// Moves as many received bytes into `buffer` as fit, and returns their number.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let count = buffer.len().min(self.inbox.len());
         let (front, back) = self.inbox.as_slices();
@@ -169,7 +168,7 @@ impl Connection {
         count
     }
 
-    /// Counts bytes that left the inbox, and has a credit update sent if it is time.
+    /// Counts bytes that left the inbox, and requests a credit update if enough were read.
     fn count_read(&mut self, count: usize) {
         self.fwd_cnt = self.fwd_cnt.wrapping_add(wire_len(count));
         if self.fwd_cnt.wrapping_sub(self.last_fwd_cnt) >= UPDATE_AFTER
@@ -184,7 +183,7 @@ impl Connection {
         !self.inbox.is_empty()
     }
 
-    /// Returns true if the guest will send no more. Received bytes can still be read.
+    /// Returns true if the guest sends no more. Received bytes can still be read.
     pub(super) fn is_finished(&self) -> bool {
         self.guest_shutdown & SHUTDOWN_SEND != 0
     }
@@ -194,12 +193,12 @@ impl Connection {
         self.state != State::Gone
     }
 
-    /// Returns true if the host has closed it.
+    /// Returns true if the host has closed the connection.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closing
     }
 
-    /// Returns true if the host has no use for it any more.
+    /// Returns true if the host no longer needs the connection.
     pub(super) fn is_dispensable(&self) -> bool {
         self.state == State::Closing || (self.state == State::Gone && !self.accepted)
     }
@@ -209,7 +208,7 @@ impl Connection {
         self.state != State::Open || self.guest_shutdown & SHUTDOWN_RECEIVE != 0
     }
 
-    /// Takes bytes for the guest, as many as there is room for, and returns how many.
+    /// Stores as many bytes for the guest as the outbox has room for, and returns their number.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(BUFFER - self.outbox.len());
         self.outbox.extend(&bytes[..count]);
@@ -222,14 +221,14 @@ impl Connection {
         self.outbox.len() < BUFFER && std::mem::take(&mut self.writer_waits)
     }
 
-    /// Closes it for the host: nothing more is read, and what was written is still sent.
+    /// Closes the connection for the host. Received bytes are dropped; written bytes are still sent.
     pub(super) fn close(&mut self) {
         self.state = State::Closing;
         self.count_read(self.inbox.len());
         self.inbox = VecDeque::new();
     }
 
-    /// Returns how many more bytes the guest has room for.
+    /// Returns the number of bytes that the guest has credit for.
     fn credit(&self) -> u32 {
         // 0 if the guest claims to have read more than was sent, or has made its buffer smaller than
         // the bytes in flight.
@@ -268,7 +267,7 @@ impl Connection {
         } else if self.state == State::Closing && !self.shutdown_sent {
             return Some(op::SHUTDOWN);
         }
-        // Every packet tells the credit, so an update is sent only if there is no other packet.
+        // Every packet has the credit, so an update is sent only if there is no other packet.
         self.update_due.then_some(op::CREDIT_UPDATE)
     }
 
@@ -316,7 +315,7 @@ impl Connection {
 
 #[cfg(test)]
 impl Connection {
-    /// Returns how many bytes it holds.
+    /// Returns the number of bytes in the buffers.
     pub(super) fn buffered(&self) -> usize {
         self.inbox.len() + self.outbox.len()
     }
@@ -328,8 +327,7 @@ impl Connection {
     }
 }
 
-/// Converts a length to 32 bits, as headers hold it. It must be at most [`BUFFER`], or come from a
-/// header.
+/// Converts a length to the 32 bits of a header field. It must be at most [`BUFFER`], or come from a header.
 #[expect(clippy::cast_possible_truncation, reason = "bounded by BUFFER or a u32 from the wire")]
 fn wire_len(len: usize) -> u32 {
     len as u32

@@ -2,12 +2,12 @@
 //! virtio-vsock (virtio 1.2, section 5.10): one device for every backend, without I/O of its own.
 //!
 //! ```text
-//! guest memory <--queue--> Device <--link--> stream <--> session
-//!                packets             bytes
+//! guest memory <--queue--> Device (in a SharedDevice) <--> stream <--> session
+//!                packets                              bytes
 //! ```
 //!
 //! [`device::Device`] takes packets and returns packets; [`queue`] moves them between the device and
-//! the guest's virtqueues; [`link::Link`] shares the device between threads; [`stream::VsockStream`]
+//! the guest's virtqueues; [`shared_device::SharedDevice`] shares the device between threads; [`stream::VsockStream`]
 //! is the guest's connection as bytes. The guest is not trusted: buffers and tables have limits, and
 //! every length and index from the guest is checked where it is read.
 //!
@@ -50,9 +50,9 @@
 
 mod connection;
 pub mod device;
-pub mod link;
 pub mod packet;
 pub mod queue;
+pub mod shared_device;
 pub mod stream;
 
 pub use connection::BUFFER;

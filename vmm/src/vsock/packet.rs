@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The vsock packet header (virtio 1.2, section 5.10.6) and its fields.
 
-/// Bytes of a header on the wire (`struct virtio_vsock_hdr`).
+/// Size of a header on the wire in bytes (`struct virtio_vsock_hdr`).
 pub const HEADER_LEN: usize = 44;
 
 /// The CID of the host (`VMADDR_CID_HOST`).
 pub const HOST_CID: u64 = 2;
 
-/// The CID of every guest. Each VM has a device of its own, so that guests need no unique CIDs.
+/// The CID of every guest. Each VM has its own device, so guests may have the same CID.
 pub const GUEST_CID: u64 = 3;
 
 /// `VIRTIO_VSOCK_TYPE_STREAM`, the only type this device offers.
@@ -40,7 +40,7 @@ pub mod op {
     pub const CREDIT_REQUEST: u16 = 7;
 }
 
-/// A decoded packet header. Any bytes decode; the device checks what they mean.
+/// A decoded packet header. All bytes can be decoded; the device checks the values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// CID of the sender.

@@ -5,44 +5,44 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use super::device::{ConnectionId, Device, Read};
-use super::link::Link;
+use super::shared_device::SharedDevice;
 use crate::machine::HostStream;
 use crate::poll::{self, PollFd, PollFlags};
 
-/// Host's end of the guest's first connection to one port. Later connections are reset.
+/// The host's end of the guest's first connection to a port. Later connections are reset.
 pub struct VsockStream {
-    link: Arc<Link>,
+    shared_device: Arc<SharedDevice>,
     port: u32,
     connection: Option<ConnectionId>,
 }
 
 impl VsockStream {
-    /// Makes a stream on `link`, whose device must listen on `port`.
+    /// Creates the stream for `port`, on which the device must listen.
     #[must_use]
-    pub fn new(link: Arc<Link>, port: u32) -> VsockStream {
-        VsockStream { link, port, connection: None }
+    pub fn new(shared_device: Arc<SharedDevice>, port: u32) -> VsockStream {
+        VsockStream { shared_device, port, connection: None }
     }
 
-    /// Works on the device and the connection. The event is cleared before, so that what happens
-    /// from now on sets it again.
+    /// Runs `work` on the device and the connection. Clears the event before, so that any later change sets
+    /// it again.
     fn with<R>(
         &self,
         work: impl FnOnce(&mut Device, ConnectionId) -> io::Result<R>,
     ) -> io::Result<R> {
         let connection = self.connection.ok_or(ErrorKind::NotConnected)?;
-        self.link.clear_changed();
-        self.link.with(|device| work(device, connection))
+        self.shared_device.clear_changed();
+        self.shared_device.with(|device| work(device, connection))
     }
 
     fn event(&self) -> PollFd<'_> {
-        PollFd::from_borrowed_fd(poll::event_fd(self.link.changed_evt()), PollFlags::IN)
+        PollFd::from_borrowed_fd(poll::event_fd(self.shared_device.changed_evt()), PollFlags::IN)
     }
 }
 
 impl HostStream for VsockStream {
     fn accept(&mut self) -> io::Result<bool> {
-        self.link.clear_changed();
-        self.connection = self.link.with(|device| {
+        self.shared_device.clear_changed();
+        self.connection = self.shared_device.with(|device| {
             let connection = device.accept(self.port)?;
             device.stop_listening(self.port);
             Some(connection)
@@ -75,10 +75,10 @@ impl HostStream for VsockStream {
     }
 
     fn drain(&mut self) {
-        self.link.receive_all();
+        self.shared_device.receive_all();
     }
 
     fn has_unread(&self) -> bool {
-        self.link.with(|device| device.has_packet())
+        self.shared_device.with(|device| device.has_packet())
     }
 }

@@ -29,7 +29,7 @@ const TIMERS: [u32; 4] = [13, 14, 11, 10];
 /// Clock of a PC's 16550 in hertz. The emulated one ignores the baud rate.
 const SERIAL_CLOCK: u32 = 1_843_200;
 
-/// Makes the device tree of a machine with `cpus` CPUs and `memory` bytes of memory.
+/// Creates the device tree of a machine with `cpus` CPUs and `memory` bytes of memory.
 ///
 /// # Errors
 /// If the command line holds a NUL byte.

@@ -45,7 +45,7 @@ impl Register {
 }
 
 impl Gic {
-    /// Makes the GIC of a VM. All vCPUs must exist.
+    /// Creates the GIC of a VM. All vCPUs must exist.
     ///
     /// # Errors
     /// If KVM refuses, for example because the host has no GICv3.

@@ -28,7 +28,7 @@ use vm_memory::{
 
 pub use state::{VcpuState, VmState};
 
-pub(super) use setup::{Chips, Cpu, boot, resume};
+pub(super) use setup::{Cpu, IrqChips, boot, resume};
 
 use super::load;
 use layout::{BOOT_MEMORY, CMDLINE_SIZE, DEVICE_TREE_SIZE, MAX_CPUS, MEMORY};

@@ -21,12 +21,12 @@ pub(in crate::kvm) struct Cpu {
 }
 
 /// The GIC, and the number of vCPUs whose registers it has.
-pub(in crate::kvm) struct Chips {
+pub(in crate::kvm) struct IrqChips {
     gic: Gic,
     cpus: u8,
 }
 
-/// Makes the GIC and vCPUs as after power-on. The first vCPU is to enter the kernel, the others are off
+/// Creates the GIC and vCPUs as after power-on. The first vCPU is to enter the kernel, the others are off
 /// until the kernel starts them (PSCI). `connect` is called once the GIC exists, to register
 /// interrupts.
 ///
@@ -37,14 +37,14 @@ pub(in crate::kvm) fn boot(
     vm: &VmFd,
     cpus: u8,
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
-) -> Result<(Chips, Vec<Cpu>), SetupError> {
+) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let all = (0..cpus).map(|index| create_vcpu(kvm, vm, index)).collect::<Result<_, _>>()?;
-    let chips = Chips { gic: Gic::new(vm)?, cpus };
+    let chips = IrqChips { gic: Gic::new(vm)?, cpus };
     connect(vm)?;
     Ok((chips, all))
 }
 
-/// Makes the GIC and vCPUs in a saved state; see [`boot`].
+/// Creates the GIC and vCPUs in a saved state; see [`boot`].
 ///
 /// # Errors
 /// If KVM refuses.
@@ -53,7 +53,7 @@ pub(in crate::kvm) fn resume(
     vm: &VmFd,
     (machine, states): (&VmState, &[Arc<VcpuState>]),
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
-) -> Result<(Chips, Vec<Cpu>), SetupError> {
+) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let cpus = u8::try_from(states.len()).map_err(|_| SetupError::State("too many vCPUs"))?;
     let (chips, all) = boot(kvm, vm, cpus, connect)?;
     for (state, cpu) in states.iter().zip(&all) {
@@ -63,7 +63,7 @@ pub(in crate::kvm) fn resume(
     Ok((chips, all))
 }
 
-/// Makes a vCPU with the features of the host's processors.
+/// Creates a vCPU with the features of the host's processors.
 fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
     let mut init = kvm_vcpu_init::default();
@@ -91,7 +91,7 @@ fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     Ok(Cpu { fd })
 }
 
-impl Chips {
+impl IrqChips {
     /// Returns the state of the GIC. Every vCPU must be parked.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub use cpuid::cpuid;
 pub use registers::{boot_msrs, boot_registers};
 pub use state::{VcpuState, VmState};
 
-pub(super) use setup::{Chips, Cpu, boot, resume};
+pub(super) use setup::{Cpu, IrqChips, boot, resume};
 
 use super::load::check_cmdline;
 use layout::{CMDLINE, CMDLINE_SIZE, MAX_CPUS, MMIO_HOLE, MMIO_HOLE_END};

@@ -22,7 +22,7 @@ pub(in crate::kvm) struct Cpu {
 }
 
 /// Interrupt controllers and PIT. They are accessed by the VM's descriptor alone.
-pub(in crate::kvm) struct Chips;
+pub(in crate::kvm) struct IrqChips;
 
 /// Makes interrupt controllers, PIT and vCPUs as after power-on. The first vCPU is to enter the
 /// kernel, the others wait for its start-up IPI. `connect` is called once the interrupt controllers
@@ -35,7 +35,7 @@ pub(in crate::kvm) fn boot(
     vm: &VmFd,
     cpus: u8,
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
-) -> Result<(Chips, Vec<Cpu>), SetupError> {
+) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_chips(vm)?;
     connect(vm)?;
     let supported = kvm
@@ -68,7 +68,7 @@ pub(in crate::kvm) fn resume(
     vm: &VmFd,
     (machine, states): (&VmState, &[Arc<VcpuState>]),
     connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
-) -> Result<(Chips, Vec<Cpu>), SetupError> {
+) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let chips = create_chips(vm)?;
     connect(vm)?;
     let list = msr_list(kvm)?;
@@ -85,8 +85,8 @@ pub(in crate::kvm) fn resume(
     Ok((chips, all))
 }
 
-/// Makes the in-kernel interrupt controllers and PIT. KVM requires this before the first vCPU.
-fn create_chips(vm: &VmFd) -> Result<Chips, SetupError> {
+/// Creates the in-kernel interrupt controllers and PIT. KVM requires this before the first vCPU.
+fn create_chips(vm: &VmFd) -> Result<IrqChips, SetupError> {
     vm.set_identity_map_address(layout::KVM_IDENTITY_MAP)
         .map_err(SetupError::kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
     let tss = usize::try_from(layout::KVM_TSS).unwrap_or(usize::MAX);
@@ -95,14 +95,14 @@ fn create_chips(vm: &VmFd) -> Result<Chips, SetupError> {
     // With port 61h, which a kernel uses to calibrate its clocks.
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(SetupError::kvm("KVM_CREATE_PIT2"))?;
-    Ok(Chips)
+    Ok(IrqChips)
 }
 
 fn msr_list(kvm: &Kvm) -> Result<Arc<MsrList>, SetupError> {
     kvm.get_msr_index_list().map(Arc::new).map_err(SetupError::kvm("KVM_GET_MSR_INDEX_LIST"))
 }
 
-impl Chips {
+impl IrqChips {
     /// Returns their state. Every vCPU must be parked.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-aarch64",
     name: |_| "virt",
     machine,
-    // All that QEMU emulates, which takes no longer to boot than its Cortex-A72 (0.42 s of CPU time
-    // either, 7.2), but pointer authentication by a function of its own: the one of the architecture
-    // makes a boot ten times as long.
+    // All features that QEMU emulates. A boot takes as long as with Cortex-A72 (0.42 s of CPU time, QEMU
+    // 7.2). pauth-impdef selects a fast algorithm of pointer authentication; with the architecture's
+    // algorithm a boot takes ten times as long.
     cpu: "max,pauth-impdef=on",
     // A task that has used SVE, as the C library's memcpy() does, pays 64 instructions in each system
     // call (`fpsimd_syscall_enter()`) until the scheduler happens to take SVE away again (`task_fpsimd_load()`).
@@ -23,8 +23,8 @@ pub(super) const BOARD: Board = Board {
     describe_cpu,
 };
 
-/// Devices are found in the device tree. Memory has tags where the CPU knows them, of which QEMU says
-/// nothing but that it refuses others; of those it emulates it is this one (7.2).
+/// Argument of `-machine`. Devices are found in the device tree. Memory tagging (`mte=on`) is only accepted
+/// with a CPU model that supports it: `max`, of the models in QEMU 7.2.
 fn machine(accelerator: Accelerator, _: Discovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",
@@ -39,7 +39,7 @@ fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> Stri
     "console=ttyAMA0 panic=-1".to_owned()
 }
 
-/// A restart is a call of the firmware's (PSCI); nothing resets the machine by mistake.
+/// A reset is always a restart: the kernel calls the firmware (PSCI), and no fault resets the machine.
 fn end_of_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }

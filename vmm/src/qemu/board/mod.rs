@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machines that QEMU emulates: one for each architecture, all that differs in a file each.
+//! The machines that QEMU emulates: a file for each architecture.
 
 mod aarch64;
 mod riscv64;
@@ -10,18 +10,18 @@ use crate::machine::{Discovery, VmEnd};
 use crate::qemu::Accelerator;
 use sudbox_protocol::Arch;
 
-/// What differs between architectures.
+/// Properties of a QEMU machine that depend on the architecture.
 pub(super) struct Board {
     /// QEMU's program.
     pub(super) program: &'static str,
     /// Name of the machine, for messages.
     pub(super) name: fn(Discovery) -> &'static str,
-    /// Argument of `-machine`, for a CPU model.
+    /// Returns the argument of `-machine` for a CPU model.
     pub(super) machine: fn(Accelerator, Discovery, cpu: &str) -> &'static str,
     /// Default CPU model with TCG.
     pub(super) cpu: &'static str,
-    /// Default CPU model when instructions are counted: without features that make the count of one
-    /// program differ from run to run.
+    /// Default CPU model for counting instructions, without features that make the count of a program vary
+    /// between runs.
     pub(super) counted_cpu: &'static str,
     /// Returns the boot arguments for the machine, given accelerator, number of CPUs, how the kernel
     /// finds devices, and the frequency of the guest's TSC in kHz if it is known.
@@ -30,9 +30,9 @@ pub(super) struct Board {
     pub(super) console: &'static [&'static str],
     /// QEMU's arguments for the vsock device, on chardev `vsock`.
     pub(super) vsock: &'static [&'static str],
-    /// Tells from QEMU's dump of the registers how a guest that reset the machine has ended.
+    /// Returns how a guest that reset the machine has ended, from QEMU's dump of the registers.
     pub(super) end_of_reset: fn(&str) -> VmEnd,
-    /// Describes in one line what a CPU is doing, from its part of the dump.
+    /// Describes the state of a CPU in one line, from its part of the dump.
     pub(super) describe_cpu: fn(cpu: usize, registers: &str) -> Option<String>,
 }
 

@@ -10,7 +10,7 @@ pub(super) const BOARD: Board = Board {
     name: |_| "virt",
     // Devices are found in the device tree.
     machine: |_, _, _| "virt",
-    // Further extensions cost time at boot: the kernel probes them and patches itself.
+    // Without more extensions, because the kernel probes them and patches itself, which slows the boot.
     cpu: "rv64",
     counted_cpu: "rv64",
     kernel_arguments,
@@ -26,7 +26,7 @@ fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> Stri
     "console=ttyS0 panic=-1".to_owned()
 }
 
-/// A reset is always a restart: the kernel asks the firmware for it, and no fault causes one.
+/// A reset is always a restart: the kernel calls the firmware (SBI), and no fault resets the machine.
 fn end_of_reset(_: &str) -> VmEnd {
     VmEnd::Restart
 }

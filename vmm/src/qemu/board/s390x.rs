@@ -31,8 +31,8 @@ fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> Stri
 const WAITS: u64 = 1 << 49;
 const INTERRUPTIBLE: u64 = 3 << 56;
 
-/// Tells a restart from a disabled wait: a kernel that gives up waits with interrupts disabled
-/// (`disabled_wait()`), and QEMU then ends the machine.
+/// Distinguishes a restart from a disabled wait: a kernel that gives up waits with interrupts disabled
+/// (`disabled_wait()`), on which QEMU ends the machine.
 fn end_of_reset(registers: &str) -> VmEnd {
     let mut masks = registers.split("CPU#").filter_map(|cpu| field(cpu, "PSW=mask "));
     if masks.any(|mask| mask & WAITS != 0 && mask & INTERRUPTIBLE == 0) {

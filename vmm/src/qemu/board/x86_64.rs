@@ -9,7 +9,7 @@ pub(super) const BOARD: Board = Board {
     program: "qemu-system-x86_64",
     name,
     machine,
-    // All features that TCG emulates; its default model is a CPU of 2003.
+    // All features that TCG emulates; QEMU's default model is a CPU of 2003.
     cpu: "max",
     counted_cpu: "max",
     kernel_arguments,
@@ -75,7 +75,7 @@ fn machine(_: Accelerator, discovery: Discovery, _: &str) -> &'static str {
     }
 }
 
-/// Tells a restart from a crash. On microvm without ACPI, both reset the machine by a triple fault.
+/// Distinguishes a restart from a crash. On microvm without ACPI, both reset the machine by a triple fault.
 fn end_of_reset(registers: &str) -> VmEnd {
     if restarts_on_purpose(registers) {
         VmEnd::Restart

@@ -44,10 +44,10 @@ fn what_a_stopped_queue_holds_is_not_lost() {
 
 #[test]
 fn a_guest_reads_its_cid() {
-    let link = Arc::new(Link::new(Device::new()).unwrap());
+    let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
     let wake_evt = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let backend = Backend { link, memory, wake_evt, stopping: AtomicBool::new(false) };
+    let backend = Backend { shared_device, memory, wake_evt, stopping: AtomicBool::new(false) };
     assert_eq!(backend.get_config(0, 8), GUEST_CID.to_le_bytes());
     assert_eq!(backend.get_config(4, 100), [0; 4]);
     assert!(backend.get_config(9, u32::MAX).is_empty());
@@ -70,7 +70,8 @@ fn flags_of(name: &str) -> Vec<FdFlags> {
 
 #[test]
 fn no_child_inherits_guest_memory() {
-    let (adapter, peer) = Adapter::start(Arc::new(Link::new(Device::new()).unwrap())).unwrap();
+    let (adapter, peer) =
+        Adapter::start(Arc::new(SharedDevice::new(Device::new()).unwrap())).unwrap();
     let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Use::Data).unwrap();
     file.set_len(0x10000).unwrap();
     // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
@@ -95,15 +96,15 @@ fn no_child_inherits_guest_memory() {
 
 #[test]
 fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
-    let link = || Arc::new(Link::new(Device::new()).unwrap());
-    let (adapter, peer) = Adapter::start(link()).unwrap();
+    let shared_device = || Arc::new(SharedDevice::new(Device::new()).unwrap());
+    let (adapter, peer) = Adapter::start(shared_device()).unwrap();
     // A request that does not exist.
     (&peer).write_all(&[0xff; 12]).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(poll::readable(&[adapter.descriptor()], soon).unwrap()[0]);
     assert!(adapter.failure().is_some());
 
-    let (mut adapter, peer) = Adapter::start(link()).unwrap();
+    let (mut adapter, peer) = Adapter::start(shared_device()).unwrap();
     drop(peer);
     adapter.watcher.take().unwrap().join().unwrap();
     assert_eq!(adapter.failure(), None);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A guest's driver and the session's end of the link, over the registers and queues.
+//! A guest's driver and the host's end of the device, connected by registers and queues.
 
 use super::super::driver::{Driver, event, packet};
 use super::*;
@@ -14,18 +14,18 @@ use vmm_sys_util::eventfd::EventFd;
 const PORT: u32 = 7;
 
 struct Vm {
-    link: Arc<Link>,
+    shared_device: Arc<SharedDevice>,
     driver: Driver,
     wake_evt: Arc<EventFd>,
 }
 
 fn vm() -> Vm {
-    let link = Arc::new(Link::new(Device::new()).unwrap());
-    link.with(|device| device.listen(PORT));
-    let driver = Driver::new(Arc::downgrade(&link));
+    let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
+    shared_device.with(|device| device.listen(PORT));
+    let driver = Driver::new(Arc::downgrade(&shared_device));
     let wake_evt = Arc::new(event());
-    TransportQueues::attach(&link, driver.transport.clone(), wake_evt.clone());
-    Vm { link, driver, wake_evt }
+    TransportQueues::attach(&shared_device, driver.transport.clone(), wake_evt.clone());
+    Vm { shared_device, driver, wake_evt }
 }
 
 /// A VM whose guest has connected.
@@ -40,14 +40,14 @@ impl Vm {
         self.driver.start();
         self.driver.offer_buffers(4);
         self.driver.send(&packet(op::REQUEST, PORT, 0), b"");
-        self.link.receive_all();
+        self.shared_device.receive_all();
         assert_eq!(self.driver.received(0).0.op, op::RESPONSE);
-        self.link.with(|device| device.accept(PORT)).unwrap()
+        self.shared_device.with(|device| device.accept(PORT)).unwrap()
     }
 
     fn read(&self, id: ConnectionId) -> (Vec<u8>, Read) {
         let mut bytes = vec![0; 1 << 20];
-        let found = self.link.with(|device| device.read(id, &mut bytes));
+        let found = self.shared_device.with(|device| device.read(id, &mut bytes));
         bytes.truncate(if let Read::Bytes(count) = found { count } else { 0 });
         (bytes, found)
     }
@@ -59,10 +59,10 @@ fn bytes_pass_both_ways() {
     assert_eq!(vm.driver.interrupt.read().unwrap(), 2, "sent, and answered");
     vm.driver.send(&packet(op::RW, PORT, 5), b"hello");
     assert!(vm.driver.queue_evts[TX].read().is_ok());
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     assert_eq!(vm.read(id), (b"hello".to_vec(), Read::Bytes(5)));
 
-    assert_eq!(vm.link.with(|device| device.write(id, b"you")), Ok(3));
+    assert_eq!(vm.shared_device.with(|device| device.write(id, b"you")), Ok(3));
     let (header, payload) = vm.driver.received(1);
     assert_eq!((header.op, payload.as_slice()), (op::RW, b"you".as_slice()));
     assert_eq!(vm.driver.used(RX), 2);
@@ -72,12 +72,12 @@ fn bytes_pass_both_ways() {
 #[test]
 fn nothing_moves_before_the_driver_is_ready() {
     let mut vm = vm();
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     vm.driver.start();
     vm.driver.offer_buffers(1);
     vm.driver.send(&packet(op::REQUEST, PORT, 0), b"");
     vm.driver.write(virtio_bindings::bindings::virtio_mmio::VIRTIO_MMIO_STATUS, 15 | 128);
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     assert_eq!(vm.driver.used(TX), 0, "the driver has given up");
 }
 
@@ -85,41 +85,41 @@ fn nothing_moves_before_the_driver_is_ready() {
 fn more_packets_than_a_round_takes_ask_for_another() {
     let (mut vm, id) = connected();
     // More than a ring of buffers of 1 KiB.
-    vm.link.with(|device| device.write(id, &[1; 40 << 10])).unwrap();
+    vm.shared_device.with(|device| device.write(id, &[1; 40 << 10])).unwrap();
     assert!(vm.wake_evt.read().is_err(), "four buffers, three left");
     vm.driver.offer_buffers(12);
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     vm.driver.offer_buffers(4);
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     assert_eq!(vm.driver.used(RX), 20);
     // A whole ring at once.
     vm.driver.offer_buffers(16);
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     assert!(vm.wake_evt.read().is_ok());
 }
 
 #[test]
 fn a_reset_ends_connections_behind_their_last_bytes() {
     let (mut vm, id) = connected();
-    vm.link.clear_changed();
+    vm.shared_device.clear_changed();
     vm.driver.send(&packet(op::RW, PORT, 4), b"done");
     // A kernel that restarts resets its devices before anyone saw the kick.
     vm.driver.reset();
     assert!(
         crate::poll::readable(
-            &[crate::poll::event_fd(vm.link.changed_evt())],
+            &[crate::poll::event_fd(vm.shared_device.changed_evt())],
             std::time::Instant::now()
         )
         .unwrap()[0]
     );
     assert_eq!(vm.read(id), (b"done".to_vec(), Read::Bytes(4)));
     assert_eq!(vm.read(id), (vec![], Read::End));
-    assert!(vm.link.with(|device| device.write(id, b"x")).is_err());
+    assert!(vm.shared_device.with(|device| device.write(id, b"x")).is_err());
 
     // The next driver meets a device that knows of nothing.
     let id = vm.connect();
     vm.driver.send(&packet(op::RW, PORT, 2), b"on");
-    vm.link.receive_all();
+    vm.shared_device.receive_all();
     assert_eq!(vm.read(id), (b"on".to_vec(), Read::Bytes(2)));
 }
 
@@ -140,13 +140,13 @@ fn a_restored_device_is_attached_at_once() {
     vm.driver.offer_buffers(4);
     let state = vm.driver.transport.save();
 
-    let link = Arc::new(Link::new(Device::new()).unwrap());
-    link.with(|device| device.listen(PORT));
-    let mut driver = vm.driver.restored(Arc::downgrade(&link), &state);
-    TransportQueues::attach(&link, driver.transport.clone(), vm.wake_evt);
+    let shared_device = Arc::new(SharedDevice::new(Device::new()).unwrap());
+    shared_device.with(|device| device.listen(PORT));
+    let mut driver = vm.driver.restored(Arc::downgrade(&shared_device), &state);
+    TransportQueues::attach(&shared_device, driver.transport.clone(), vm.wake_evt);
     driver.send(&packet(op::REQUEST, PORT, 0), b"");
-    link.receive_all();
-    assert!(link.with(|device| device.accept(PORT)).is_some());
+    shared_device.receive_all();
+    assert!(shared_device.with(|device| device.accept(PORT)).is_some());
     assert_eq!(driver.received(0).0.op, op::RESPONSE);
 }
 
@@ -154,11 +154,11 @@ fn a_restored_device_is_attached_at_once() {
 fn resets_and_rounds_do_not_lock_each_other_up() {
     let (mut vm, id) = connected();
     let (done, wait) = mpsc::channel();
-    let (link, transport) = (vm.link.clone(), vm.driver.transport.clone());
+    let (shared_device, transport) = (vm.shared_device.clone(), vm.driver.transport.clone());
     let work = thread::spawn(move || {
         for _ in 0..2000 {
-            link.with(|device| device.write(id, b"x")).ok();
-            link.receive_all();
+            shared_device.with(|device| device.write(id, b"x")).ok();
+            shared_device.receive_all();
         }
         done.send(()).unwrap();
     });

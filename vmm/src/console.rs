@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The guest's console: a pipe from the backend to the session, and a bounded buffer.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Size of the console's pipe in bytes. A guest that prints more before the session reads has to wait.
+const PIPE_SIZE: usize = 1024 * 1024;
+
+/// Number of bytes kept from the beginning, where a kernel prints its version and machine.
+const HEAD: usize = 64 * 1024;
+
+/// Number of bytes kept from the end, where a kernel prints why it crashed.
+const TAIL: usize = 448 * 1024;
+
+/// The guest's console output, of which the first 64 KiB and the last 448 KiB are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Console {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    total: u64,
+}
+
+impl Console {
+    /// Number of bytes that the guest has written so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The text from byte `mark` on, an earlier value of [`Console::total`]. Invalid UTF-8 is replaced,
+    /// and a line says how much text was dropped.
+    #[must_use]
+    pub fn since(&self, mark: u64) -> String {
+        let head_end = self.head.len() as u64;
+        let tail_start = self.total - self.tail.len() as u64;
+        let mut bytes = Vec::new();
+        if let Some(head) = self.head.get(offset(mark)..) {
+            bytes.extend(head);
+        }
+        let mut gap = None;
+        if mark < tail_start && head_end < tail_start {
+            gap = Some((bytes.len(), tail_start - mark.max(head_end)));
+        }
+        bytes.extend(
+            self.tail.range(offset(mark.saturating_sub(tail_start)).min(self.tail.len())..),
+        );
+        match gap {
+            None => String::from_utf8_lossy(&bytes).into_owned(),
+            Some((at, count)) => {
+                let (before, after) = bytes.split_at(at);
+                let (before, after) =
+                    (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
+                format!("{before}\n[{count} bytes of console output dropped here]\n{after}")
+            }
+        }
+    }
+
+    /// The kernel's panic message, from "Kernel panic" to the end of the line.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let text = self.since(0);
+        let from = text.find("Kernel panic - not syncing")?;
+        text[from..].lines().next().map(|line| line.trim_end().to_owned())
+    }
+
+    /// Appends output of the guest.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
+        self.head.extend(head);
+        let rest = &rest[rest.len().saturating_sub(TAIL)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        self.tail.extend(rest);
+    }
+}
+
+/// Creates the console's pipe. Returns the non-blocking read end, for [`crate::machine::RunningVm`], and
+/// the write end, for the backend.
+///
+/// # Errors
+/// As `pipe2(2)`.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    // This fails if the user's pipes exceed fs.pipe-user-pages-soft; the default size works too.
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_SIZE);
+    Ok((reader, writer))
+}
+
+/// Reads the console's pipe into a [`Console`].
+pub(crate) struct ConsoleReader {
+    pipe: PipeReader,
+    ring: Console,
+    closed: bool,
+}
+
+impl ConsoleReader {
+    pub(crate) fn new(pipe: PipeReader) -> ConsoleReader {
+        ConsoleReader { pipe, ring: Console::default(), closed: false }
+    }
+
+    /// Reads the bytes that are in the pipe now. The amount is limited, so that a guest that prints without
+    /// end cannot keep the caller here.
+    pub(crate) fn drain(&mut self) {
+        let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.pipe.read(&mut chunk) {
+                Ok(0) => {
+                    self.closed = true;
+                    return;
+                }
+                Ok(count) => {
+                    self.ring.push(&chunk[..count]);
+                    left = left.saturating_sub(count as u64);
+                    if left == 0 {
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Returns the console output that was read so far.
+    pub(crate) fn ring(&self) -> &Console {
+        &self.ring
+    }
+
+    /// Returns true once the write end is closed and everything was read.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+impl AsFd for ConsoleReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// A position as an index; one beyond memory is beyond every buffer too.
+fn offset(position: u64) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

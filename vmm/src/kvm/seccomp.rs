@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Seccomp filters of the vCPU threads and the device thread, which handle input from the guest. A
+//! filter allows the system calls in these lists, each with its reason, and no other.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule,
+};
+
+use super::arch::filter;
+
+/// An allowed system call.
+pub(super) struct Allowed {
+    number: i64,
+    arguments: Arguments,
+    /// The reason; a test checks that it is not empty.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people"))]
+    reason: &'static str,
+}
+
+/// Arguments with which a system call is allowed.
+enum Arguments {
+    /// Any arguments.
+    Any,
+    /// The argument of this index has one of these values.
+    Values(u8, &'static [u64]),
+    /// Argument 2, the protection of mmap and mprotect, is without `PROT_EXEC`.
+    NoExec,
+}
+
+/// Allows a system call with all arguments.
+pub(super) const fn any(number: i64, reason: &'static str) -> Allowed {
+    Allowed { number, arguments: Arguments::Any, reason }
+}
+
+/// `KVM_RUN`, `_IO(KVMIO, 0x80)`: the only request of a vCPU thread while the guest runs.
+pub(super) const KVM_RUN: u64 = 0xae80;
+
+/// System calls of every filtered thread.
+const COMMON: &[Allowed] = &[
+    any(libc::SYS_read, "empties an eventfd"),
+    any(libc::SYS_write, "interrupts the guest, wakes the session, prints a panic"),
+    any(libc::SYS_futex, "locks and condition variables"),
+    any(libc::SYS_rt_sigreturn, "returns from the handler of the kick signal"),
+    any(libc::SYS_restart_syscall, "continues a wait after a stop by job control"),
+    any(libc::SYS_clock_gettime, "deadlines of waits, where the vDSO cannot tell the time"),
+    any(libc::SYS_sched_yield, "a lock of the allocator that is taken for a moment"),
+    any(libc::SYS_brk, "the allocator"),
+    any(libc::SYS_munmap, "the allocator; the thread's signal stack at its end"),
+    any(libc::SYS_mremap, "the allocator"),
+    any(libc::SYS_madvise, "the thread's stack is given back at its end"),
+    Allowed { number: libc::SYS_mmap, arguments: Arguments::NoExec, reason: "the allocator" },
+    Allowed { number: libc::SYS_mprotect, arguments: Arguments::NoExec, reason: "the allocator" },
+    any(libc::SYS_close, "a channel's end"),
+    Allowed {
+        number: libc::SYS_fcntl,
+        arguments: Arguments::Values(1, &[libc::F_GETFD as u64]),
+        reason: "a debug build checks that what it closes is open",
+    },
+    any(libc::SYS_sigaltstack, "the thread's signal stack is taken down at its end"),
+    any(libc::SYS_rt_sigprocmask, "the end of the thread; abort"),
+    any(libc::SYS_rt_sigaction, "abort"),
+    any(libc::SYS_getpid, "abort"),
+    any(libc::SYS_gettid, "abort; the name of a thread that panics"),
+    any(libc::SYS_tgkill, "abort"),
+    any(libc::SYS_exit, "the end of the thread"),
+    any(libc::SYS_exit_group, "ends the process after a denied call is reported"),
+];
+
+/// Further system calls of a vCPU thread.
+const VCPU: &[Allowed] = &[
+    Allowed {
+        number: libc::SYS_ioctl,
+        arguments: Arguments::Values(1, filter::VCPU_IOCTLS),
+        reason: "runs the guest; reads the vCPU's state",
+    },
+    any(libc::SYS_ppoll, "waits for room in the console's pipe"),
+];
+
+/// Further system calls of the device thread.
+const DEVICE: &[Allowed] = &[any(libc::SYS_ppoll, "waits for the guest's kicks")];
+
+/// Kinds of threads with a filter.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Thread {
+    /// Runs a vCPU.
+    Vcpu,
+    /// Serves the vsock device.
+    Device,
+}
+
+/// Installs the filter of the calling thread permanently. A denied call ends the process with a message
+/// and exit code 128.
+///
+/// # Errors
+/// If the kernel has no seccomp filters.
+pub(super) fn confine(thread: Thread) -> Result<(), seccompiler::Error> {
+    static PROGRAMS: [OnceLock<BpfProgram>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (slot, more) = match thread {
+        Thread::Vcpu => (&PROGRAMS[0], VCPU),
+        Thread::Device => (&PROGRAMS[1], DEVICE),
+    };
+    if slot.get().is_none() {
+        let _ = slot.set(compile(more)?);
+    }
+    report_denials();
+    seccompiler::apply_filter(slot.get().expect("set above"))
+}
+
+fn compile(more: &[Allowed]) -> Result<BpfProgram, BackendError> {
+    let mut rules = BTreeMap::new();
+    for allowed in COMMON.iter().chain(filter::ARCH_SYSCALLS).chain(more) {
+        rules.insert(allowed.number, conditions(&allowed.arguments)?);
+    }
+    SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, filter::TARGET)?.try_into()
+}
+
+fn conditions(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |index, operator, value| {
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+    };
+    match arguments {
+        Arguments::Any => Ok(Vec::new()),
+        Arguments::Values(index, values) => {
+            values.iter().map(|&value| rule(*index, SeccompCmpOp::Eq, value)).collect()
+        }
+        Arguments::NoExec => {
+            let exec = u64::from(libc::PROT_EXEC.cast_unsigned());
+            Ok(vec![rule(2, SeccompCmpOp::MaskedEq(exec), 0)?])
+        }
+    }
+}
+
+/// Installs the SIGSYS handler that names a denied call before the process ends.
+fn report_denials() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        // SAFETY: the handler makes only calls that are safe in one and that every filter allows;
+        // all zero is a valid sigaction.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = denied as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut());
+        }
+    });
+}
+
+/// Offset of `si_syscall` in `siginfo_t` on 64-bit machines
+/// (`include/uapi/asm-generic/siginfo.h`): after three ints, padding and the address of the call.
+const SI_SYSCALL: usize = 24;
+
+extern "C" fn denied(_: libc::c_int, info: *const libc::siginfo_t, _: *const libc::c_void) {
+    let mut line =
+        *b"sudbox: a thread of the microVM made system call 0000, which its filter denies\n";
+    // SAFETY: the kernel passes a whole siginfo_t, and for SIGSYS the number is at this offset.
+    let mut number = unsafe { info.byte_add(SI_SYSCALL).cast::<u32>().read_unaligned() };
+    let digits = line.iter().position(|&byte| byte == b'0').unwrap_or(0);
+    for place in (digits..digits + 4).rev() {
+        line[place] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    // SAFETY: both calls are async-signal-safe, and the buffer is valid. Exit code 128 means a fault
+    // of sudbox.
+    unsafe {
+        libc::write(2, line.as_ptr().cast(), line.len());
+        libc::_exit(128);
+    }
+}
+
+#[cfg(test)]
+mod tests;

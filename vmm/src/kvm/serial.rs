@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The serial port COM1: a 16550A UART whose output is the guest's console. It has no input.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use serde::{Deserialize, Serialize};
+use vm_superio::Trigger;
+use vm_superio::serial::NoEvents;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::poll::{self, PollFd, PollFlags};
+
+/// A 16550A UART whose output goes to a writer.
+pub struct Serial {
+    uart: vm_superio::Serial<Interrupt, NoEvents, Box<dyn Write + Send>>,
+}
+
+/// State of a UART: the registers with their names in the data sheet, and the receive buffer, which is
+/// filled only in loopback mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SerialState {
+    /// DLL.
+    pub divisor_low: u8,
+    /// DLM.
+    pub divisor_high: u8,
+    /// IER.
+    pub interrupt_enable: u8,
+    /// IIR.
+    pub interrupt_identification: u8,
+    /// LCR.
+    pub line_control: u8,
+    /// LSR.
+    pub line_status: u8,
+    /// MCR.
+    pub modem_control: u8,
+    /// MSR.
+    pub modem_status: u8,
+    /// SCR.
+    pub scratch: u8,
+    /// Bytes in the receive buffer.
+    pub received: Vec<u8>,
+}
+
+/// Error: the UART of a snapshot cannot be restored.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot restore the serial port: {0}")]
+pub struct RestoreError(String);
+
+impl Serial {
+    /// Creates a UART in its power-on state. Writing `interrupt` asserts its interrupt line. The vCPU
+    /// thread writes each byte of the guest to `output` at once; see [`Output`].
+    #[must_use]
+    pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
+        Serial { uart: vm_superio::Serial::new(Interrupt(interrupt), output) }
+    }
+
+    /// Creates a UART in a saved state. A pending interrupt is asserted again.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the receive buffer is too large.
+    pub fn restore(
+        state: &SerialState,
+        interrupt: EventFd,
+        output: Box<dyn Write + Send>,
+    ) -> Result<Serial, RestoreError> {
+        let state = vm_superio::SerialState {
+            baud_divisor_low: state.divisor_low,
+            baud_divisor_high: state.divisor_high,
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            in_buffer: state.received.clone(),
+        };
+        vm_superio::Serial::from_state(&state, Interrupt(interrupt), NoEvents, output)
+            .map(|uart| Serial { uart })
+            .map_err(|e| RestoreError(e.to_string()))
+    }
+
+    /// Returns the UART's state.
+    #[must_use]
+    pub fn save(&self) -> SerialState {
+        let state = self.uart.state();
+        SerialState {
+            divisor_low: state.baud_divisor_low,
+            divisor_high: state.baud_divisor_high,
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            received: state.in_buffer,
+        }
+    }
+
+    /// Reads the register at `offset`, 0 to 7.
+    pub(super) fn read(&mut self, offset: u16) -> u8 {
+        u8::try_from(offset).map_or(0xff, |offset| self.uart.read(offset))
+    }
+
+    /// Writes the register at `offset`, 0 to 7.
+    pub(super) fn write(&mut self, offset: u16, value: u8) {
+        if let Ok(offset) = u8::try_from(offset) {
+            // If the output fails, the byte is lost, as on an unconnected line.
+            let _ = self.uart.write(offset, value);
+        }
+    }
+}
+
+/// The interrupt line.
+struct Interrupt(EventFd);
+
+impl Trigger for Interrupt {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        match self.0.write(1) {
+            // The counter is full: the interrupt is pending anyway.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Write end of the session's console pipe.
+///
+/// If a guest prints faster than the session reads, its vCPU thread waits, as for a slow line. To stop the
+/// thread, the owner writes `abort_evt`: bytes that do not fit into the pipe are then dropped. A signal
+/// alone does not end the wait.
+pub struct Output {
+    pipe: io::PipeWriter,
+    abort_evt: EventFd,
+}
+
+impl Output {
+    /// Creates an output that waits for the reader of `pipe` until `abort_evt` is readable.
+    ///
+    /// # Errors
+    /// If the pipe cannot be made non-blocking.
+    pub fn new(pipe: io::PipeWriter, abort_evt: EventFd) -> io::Result<Output> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Output { pipe, abort_evt })
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.pipe.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            if wait_writable(self.pipe.as_fd(), poll::event_fd(&self.abort_evt))? {
+                // Neither `Interrupted` nor Ok(0), after which callers would try again.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until `pipe` is writable or has no reader, or until `stop` is readable. Returns true if `stop` is
+/// readable.
+///
+/// # Errors
+/// Those of `ppoll(2)`, except `EINTR`.
+fn wait_writable(pipe: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [
+        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(pipe, PollFlags::OUT),
+    ];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
+    Ok(!fds[0].revents().is_empty())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The CPUID leaves of the guest.
+
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+
+/// Leaf 1, ecx: a hypervisor is present, with leaves from 40000000h on.
+const HYPERVISOR: u32 = 1 << 31;
+/// Leaf 1, ecx: the local APIC timer has TSC deadline mode.
+const TSC_DEADLINE: u32 = 1 << 24;
+/// Leaf 1, edx: the count of logical processors in ebx is valid.
+const HTT: u32 = 1 << 28;
+/// Leaf 80000001h, ecx (AMD): HTT means cores, not threads.
+const CMP_LEGACY: u32 = 1 << 1;
+/// Leaf 80000001h, ecx (AMD): six performance counters.
+const PERFCTR_CORE: u32 = 1 << 23;
+/// Leaf 0, ebx: start of the vendor name "AuthenticAMD".
+const AMD: u32 = u32::from_le_bytes(*b"Auth");
+
+/// Returns the CPUID leaves of vCPU `index` of `cpus`. `supported` is the result of
+/// `KVM_GET_SUPPORTED_CPUID`: what the host's processor and KVM support, with the ids and topology of
+/// the host CPU that answered. These leaves are changed:
+///
+/// - The APIC id (leaves 1, 0Bh, 1Fh, 8000001Eh) is the vCPU's index.
+/// - The topology (leaves 1, 4, 0Bh, 1Fh, 80000001h, 80000008h, 8000001Dh, 8000001Eh) is one package
+///   of `cpus` cores with one thread each. Cores share caches from the third level on.
+/// - A hypervisor is announced, so that the kernel looks for kvm-clock.
+/// - The local APIC timer has TSC deadline mode, so that the kernel need not calibrate it. KVM always
+///   supports it, but does not list it in old releases.
+/// - Performance counters are hidden (leaves 0Ah, 80000001h, 80000022h). Nothing uses them, and the
+///   kernel's check of them costs a dozen exits.
+#[must_use]
+pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
+    let (id, count) = (u32::from(index), u32::from(cpus));
+    // Number of APIC id bits that distinguish cores, and the highest id in that many bits.
+    let shift = count.next_power_of_two().trailing_zeros();
+    let highest = (1 << shift) - 1;
+    let mut entries = supported.as_slice().to_vec();
+    let leaf_0 = entries.iter().find(|e| e.function == 0).copied().unwrap_or_default();
+    let (basic, amd) = (leaf_0.eax, leaf_0.ebx == AMD);
+
+    // Topology by level: the host's is removed, the guest's is added below.
+    entries.retain(|e| !matches!(e.function, 0xb | 0x1f | 0x8000_0026));
+    for entry in &mut entries {
+        match entry.function {
+            1 => {
+                entry.ebx = entry.ebx & 0xffff | count << 16 | id << 24;
+                entry.ecx |= HYPERVISOR | TSC_DEADLINE;
+                set(&mut entry.edx, HTT, cpus > 1);
+            }
+            4 => {
+                share_cache(entry, highest);
+                if cache_type(entry) != 0 {
+                    entry.eax = entry.eax & 0x03ff_ffff | highest << 26;
+                }
+            }
+            0xa => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
+            0x8000_0001 if amd => {
+                set(&mut entry.ecx, CMP_LEGACY, cpus > 1);
+                set(&mut entry.ecx, PERFCTR_CORE, false);
+            }
+            0x8000_0008 if amd => {
+                entry.ecx = entry.ecx & !0xf0ff | shift << 12 | count.saturating_sub(1)
+            }
+            0x8000_001d => share_cache(entry, highest),
+            0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
+            0x8000_0022 => (entry.eax, entry.ebx) = (0, 0),
+            _ => {}
+        }
+    }
+    for function in [0xb, 0x1f].into_iter().filter(|function| *function <= basic) {
+        // Level, type (1 thread, 2 core), shift of the id to the next level, number of processors.
+        for (level, kind, shift, count) in [(0, 1, 0, 1), (1, 2, shift, count), (2, 0, 0, 0)] {
+            entries.push(kvm_cpuid_entry2 {
+                function,
+                index: level,
+                flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+                eax: shift,
+                ebx: count,
+                ecx: kind << 8 | level,
+                edx: id,
+                ..Default::default()
+            });
+        }
+    }
+    CpuId::from_entries(&entries).expect("KVM lists far fewer leaves than it takes")
+}
+
+fn set(register: &mut u32, bits: u32, on: bool) {
+    *register = if on { *register | bits } else { *register & !bits };
+}
+
+/// Returns the cache type in a subleaf of leaf 4 or 8000001Dh; 0 after the last cache.
+fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
+    entry.eax & 0x1f
+}
+
+/// Creates all cores share a cache of the third level or above, and none share one below.
+fn share_cache(entry: &mut kvm_cpuid_entry2, highest: u32) {
+    let level = entry.eax >> 5 & 7;
+    if cache_type(entry) != 0 {
+        let sharing = if level >= 3 { highest } else { 0 };
+        entry.eax = entry.eax & !(0xfff << 14) | sharing << 14;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
+//! to which they point. The other vCPUs wait for INIT and SIPI in the state in which KVM makes them.
+
+use kvm_bindings::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::layout::{GDT, PAGE_TABLES, PVH_START_INFO, ZERO_PAGE};
+use super::{Entry, LoadError};
+
+const CR0_PROTECTED: u64 = 1 << 0;
+/// Extension type: always 1 since the Pentium Pro.
+const CR0_ET: u64 = 1 << 4;
+const CR0_PAGING: u64 = 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+const EFER_LONG_MODE_ENABLE: u64 = 1 << 8;
+const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
+/// `RFLAGS` with interrupts off: bit 1 is always set.
+const RFLAGS: u64 = 1 << 1;
+
+/// Selectors: the 64-bit boot protocol requires these values of `__BOOT_CS` and `__BOOT_DS`, and none
+/// of the TSS.
+const CODE: u16 = 0x10;
+const DATA: u16 = 0x18;
+const TSS: u16 = 0x20;
+/// Number of descriptors: null, unused, code, data, and two for the TSS, as 64-bit mode needs.
+const GDT_ENTRIES: usize = 6;
+
+/// Type of a code segment: executable, readable, accessed (Intel SDM 3A, table 3-1).
+const TYPE_CODE: u8 = 0xb;
+/// Type of a data segment: writable, accessed.
+const TYPE_DATA: u8 = 0x3;
+/// Type of a busy 32-bit or 64-bit TSS (table 3-2).
+const TYPE_BUSY_TSS: u8 = 0xb;
+/// Segment limit of a TSS.
+const TSS_LIMIT: u32 = 0x67;
+
+/// Page table entry: present and writable.
+const PRESENT: u64 = 0x3;
+/// Page directory entry: a 2 MiB page.
+const LARGE: u64 = 0x80;
+const PAGE: u64 = 0x1000;
+const ENTRIES: u64 = 512;
+/// Number of page directories, one for each GiB.
+const DIRECTORIES: u64 = 4;
+
+/// Creates a segment of 4 GiB at base 0.
+fn flat(selector: u16, type_: u8) -> kvm_segment {
+    kvm_segment {
+        base: 0,
+        limit: u32::MAX,
+        selector,
+        type_,
+        present: 1,
+        dpl: 0,
+        db: 1,
+        s: 1,
+        l: 0,
+        g: 1,
+        ..Default::default()
+    }
+}
+
+fn code(entry: &Entry) -> kvm_segment {
+    match entry {
+        Entry::Pvh { .. } => flat(CODE, TYPE_CODE),
+        Entry::Linux64 { .. } => kvm_segment { l: 1, db: 0, ..flat(CODE, TYPE_CODE) },
+    }
+}
+
+fn data() -> kvm_segment {
+    flat(DATA, TYPE_DATA)
+}
+
+fn tss() -> kvm_segment {
+    kvm_segment { limit: TSS_LIMIT, s: 0, db: 0, g: 0, ..flat(TSS, TYPE_BUSY_TSS) }
+}
+
+/// Encodes a segment as a descriptor of the GDT (Intel SDM 3A, figure 3-8).
+fn descriptor(segment: &kvm_segment) -> u64 {
+    let limit = u64::from(if segment.g == 1 { segment.limit >> 12 } else { segment.limit });
+    let flags = u64::from(segment.type_)
+        | u64::from(segment.s) << 4
+        | u64::from(segment.dpl) << 5
+        | u64::from(segment.present) << 7
+        | u64::from(segment.avl) << 12
+        | u64::from(segment.l) << 13
+        | u64::from(segment.db) << 14
+        | u64::from(segment.g) << 15;
+    (limit & 0xffff)
+        | (segment.base & 0xff_ffff) << 16
+        | flags << 40
+        | (limit >> 16 & 0xf) << 48
+        | (segment.base >> 24 & 0xff) << 56
+}
+
+/// Writes the descriptor table for the selectors of [`boot_registers`].
+///
+/// # Errors
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
+pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &Entry) -> Result<(), LoadError> {
+    let mut table = [0; GDT_ENTRIES];
+    for segment in [code(entry), data(), tss()] {
+        table[usize::from(segment.selector / 8)] = descriptor(&segment);
+    }
+    for (at, descriptor) in (GDT..).step_by(8).zip(table) {
+        memory.write_obj::<u64>(descriptor, GuestAddress(at))?;
+    }
+    Ok(())
+}
+
+/// Writes page tables that map the first 4 GiB to themselves with 2 MiB pages. The boot protocol
+/// requires this for the kernel, the zero page and the command line.
+///
+/// # Errors
+/// [`LoadError::Memory`] if the addresses are not in guest memory.
+pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadError> {
+    let (pdpt, directories) = (PAGE_TABLES + PAGE, PAGE_TABLES + 2 * PAGE);
+    memory.write_obj(pdpt | PRESENT, GuestAddress(PAGE_TABLES))?;
+    let mut table = Vec::new();
+    for index in 0..DIRECTORIES {
+        table.extend(((directories + index * PAGE) | PRESENT).to_le_bytes());
+    }
+    memory.write_slice(&table, GuestAddress(pdpt))?;
+    table.clear();
+    for index in 0..DIRECTORIES * ENTRIES {
+        table.extend((index << 21 | PRESENT | LARGE).to_le_bytes());
+    }
+    memory.write_slice(&table, GuestAddress(directories))?;
+    Ok(())
+}
+
+/// Returns the registers of the boot CPU for `entry`, and sets those in `sregs`, the result of
+/// `KVM_GET_SREGS`, that the boot protocols define.
+#[must_use]
+pub fn boot_registers(entry: &Entry, sregs: &mut kvm_sregs) -> kvm_regs {
+    sregs.cs = code(entry);
+    for segment in [&mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss] {
+        *segment = data();
+    }
+    sregs.tr = tss();
+    let limit = GDT_ENTRIES * 8 - 1;
+    sregs.gdt = kvm_dtable {
+        base: GDT,
+        limit: u16::try_from(limit).expect("a few descriptors"),
+        ..Default::default()
+    };
+    // No IDT: a fault before the kernel has its own is a triple fault.
+    sregs.idt = kvm_dtable::default();
+    sregs.cr0 = CR0_PROTECTED | CR0_ET;
+    sregs.cr3 = 0;
+    sregs.cr4 = 0;
+    sregs.efer = 0;
+    match *entry {
+        Entry::Pvh { entry } => {
+            kvm_regs { rip: entry, rbx: PVH_START_INFO, rflags: RFLAGS, ..Default::default() }
+        }
+        Entry::Linux64 { entry } => {
+            sregs.cr0 |= CR0_PAGING;
+            sregs.cr3 = PAGE_TABLES;
+            sregs.cr4 = CR4_PAE;
+            sregs.efer = EFER_LONG_MODE_ENABLE | EFER_LONG_MODE_ACTIVE;
+            kvm_regs { rip: entry, rsi: ZERO_PAGE, rflags: RFLAGS, ..Default::default() }
+        }
+    }
+}
+
+const MSR_IA32_MISC_ENABLE: u32 = 0x1a0;
+const MSR_MTRR_DEF_TYPE: u32 = 0x2ff;
+
+/// Returns the MSRs of every vCPU that firmware would set and KVM does not:
+///
+/// - `IA32_MISC_ENABLE`: fast strings, or the kernel takes `rep movs` for slow on Intel
+///   (`early_init_intel`); BTS and PEBS unavailable, which is KVM's default.
+/// - `IA32_MTRRdefType`: MTRRs on, all memory write-back. With MTRRs off, the kernel would not use
+///   PAT (`mtrr_bp_init`) and would take memory for uncached.
+#[must_use]
+pub fn boot_msrs() -> Vec<kvm_msr_entry> {
+    let fast_strings = 1 << 0;
+    let (no_bts, no_pebs) = (1 << 11, 1 << 12);
+    let (enabled, write_back) = (1 << 11, 6);
+    let msr = |index, data| kvm_msr_entry { index, data, ..Default::default() };
+    vec![
+        msr(MSR_IA32_MISC_ENABLE, fast_strings | no_bts | no_pebs),
+        msr(MSR_MTRR_DEF_TYPE, enabled | write_back),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The probe's VM on aarch64: one vCPU that starts in EL1 with the MMU off, and the GIC that the
+//! microVM has.
+
+use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, kvm_vcpu_init};
+use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
+use vm_memory::{GuestMemoryError, GuestMemoryMmap};
+
+use super::judge::Anomaly;
+use super::{Exit, Step, refused};
+use crate::kvm::aarch64::gic::Gic;
+use crate::kvm::aarch64::registers::{self, PC, PSTATE, PSTATE_BOOT};
+use crate::probe::{Finding, Stop};
+
+pub(super) mod memory;
+pub(super) mod payload;
+
+/// Usual reason for a machine without KVM.
+pub(super) const NO_KVM: &str = "the kernel has no KVM or was not started in EL2";
+
+/// Capabilities that the microVM and its snapshots use. A GICv3 is needed too.
+pub(super) const CAPABILITIES: [(Cap, &str); 10] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::OneReg, "KVM_CAP_ONE_REG"),
+    (Cap::DeviceCtrl, "KVM_CAP_DEVICE_CTRL"),
+    (Cap::ArmPsci02, "KVM_CAP_ARM_PSCI_0_2"),
+    (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+    (Cap::Irqfd, "KVM_CAP_IRQFD"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::SyncMmu, "KVM_CAP_SYNC_MMU"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::VcpuEvents, "KVM_CAP_VCPU_EVENTS"),
+];
+
+/// Steps of the payload, in their order.
+pub(super) const STEPS: [Step; 7] = [
+    Step { success: "EL1", failure: "EL1 is not reached" },
+    Step { success: "system registers", failure: "system registers cannot be set" },
+    Step { success: "MMU on", failure: "the MMU cannot be used" },
+    Step { success: "eret to EL0, a loop, back by svc", failure: "EL0 does not get back by svc" },
+    Step { success: "eret, an exception in EL0", failure: "an exception of EL0 does not work" },
+    Step {
+        success: "wfi until the virtual timer, through the GIC",
+        failure: "the virtual timer does not wake it",
+    },
+    Step {
+        success: "page fault in EL1, page mapped, access repeated",
+        failure: "a page fault cannot be handled",
+    },
+];
+
+/// Index of the step whose loop is timed.
+pub(super) const LOOP: usize = 3;
+
+/// Time between two kicks in runs of the payload's loop on the host, so that slow machines, such as
+/// emulated ones, get more time. At 3 GHz the loop takes 7 µs, and the shortest period applies.
+pub(super) const KICK_LOOPS: u32 = 1000;
+
+/// The vCPU, and what must live as long.
+pub(super) struct Guest {
+    vcpu: VcpuFd,
+    _gic: Gic,
+    report: payload::Report,
+}
+
+impl Guest {
+    /// Creates the vCPU at the payload's entry point.
+    ///
+    /// # Errors
+    /// If KVM refuses.
+    pub(super) fn make(_: &Kvm, vm: &VmFd) -> Result<Guest, Finding> {
+        let vcpu = vm.create_vcpu(0).map_err(refused("making a vCPU"))?;
+        let mut init = kvm_vcpu_init::default();
+        vm.get_preferred_target(&mut init).map_err(refused("KVM_ARM_PREFERRED_TARGET"))?;
+        init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+        vcpu.vcpu_init(&init).map_err(refused("KVM_ARM_VCPU_INIT"))?;
+        // KVM has a GICv3 if the host has one, or a later GIC that is compatible.
+        let gic = Gic::new(vm).map_err(|error| Finding::Unsupported {
+            stop: Stop::Lacks(format!("GICv3 for guests ({error})")),
+        })?;
+        for (name, value) in [(PSTATE, PSTATE_BOOT), (PC, payload::entry())] {
+            registers::set(&vcpu, name, value).map_err(refused("KVM_SET_ONE_REG"))?;
+        }
+        Ok(Guest { vcpu, _gic: gic, report: payload::Report::default() })
+    }
+
+    /// Runs the payload until its next letter, or another exit. Collects its report on the way.
+    ///
+    /// # Errors
+    /// As `KVM_RUN`.
+    pub(super) fn run(&mut self) -> Result<Exit, kvm_ioctls::Error> {
+        loop {
+            match self.vcpu.run()? {
+                VcpuExit::MmioWrite(memory::PORT, &[byte]) => return Ok(Exit::Letter(byte)),
+                VcpuExit::MmioWrite(address @ memory::PORT.., data) => {
+                    self.report.take(address - memory::PORT, data);
+                }
+                exit => return Ok(Exit::Other(format!("{exit:?}"))),
+            }
+        }
+    }
+
+    /// Returns the payload's report, and the ticks that its loop took in EL0 (0 before step D).
+    ///
+    /// # Errors
+    /// None on this architecture: the report is not in guest memory.
+    pub(super) fn report(&self, _: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
+        Ok((self.report.anomaly(), self.report.ticks()))
+    }
+
+    /// Returns PC and PSTATE as text; 0 for a register that KVM does not tell.
+    pub(super) fn describe(&self) -> String {
+        let value = |name| registers::get(&self.vcpu, name).unwrap_or(0);
+        format!("PC {:X}h, PSTATE {:X}h", value(PC), value(PSTATE))
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Runs the probe: checks the capabilities of /dev/kvm, then runs a VM whose payload performs one step
+//! after the other. Each architecture has its own VM and steps ([`arch`]).
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod judge;
+mod kick_timer;
+mod open;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+use aarch64 as arch;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as arch;
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use kvm_bindings::{KVM_API_VERSION, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VmFd};
+use vm_memory::{
+    Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap,
+};
+
+use super::{Finding, Stop};
+use arch::memory::{GIVEN, SIZE};
+use arch::{CAPABILITIES, Guest, KICK_LOOPS, LOOP, STEPS, payload};
+use judge::{Anomaly, End, Speed, judge};
+use kick_timer::KickTimer;
+
+/// A step of the payload.
+#[derive(Debug)]
+struct Step {
+    /// Meaning of success, for the trace.
+    success: &'static str,
+    /// Meaning of failure, for a message.
+    failure: &'static str,
+}
+
+/// Result of one `KVM_RUN`.
+enum Exit {
+    /// The payload wrote a letter: that of a completed step, or [`STOPPED`].
+    Letter(u8),
+    /// Another exit, as kvm-ioctls formats it.
+    Other(String),
+}
+
+/// Letter that the payload writes when it stops early; its report has the reason.
+const STOPPED: u8 = b'!';
+
+/// Contents of the page [`GIVEN`], which the last step maps: before the step, and written by the step.
+const BEFORE: u64 = 0x5375_6442_6f78_2131;
+const AFTER: u64 = 0x5375_6442_6f78_2132;
+
+/// Number of kicks without a completed step after which the guest counts as hung. One is not enough, because
+/// on a busy processor the guest may not have run since the last kick.
+const HUNG_AFTER: u32 = 5;
+
+/// Minimum time between two kicks. With [`HUNG_AFTER`], a hang is detected after 50 ms.
+const KICK_PERIOD: Duration = Duration::from_millis(10);
+
+/// Runs the probe; see [`super::probe`]. Adds a line to `trace` for each step.
+pub(super) fn attempt(trace: &mut Vec<String>) -> Finding {
+    match examine(trace) {
+        Ok(finding) | Err(finding) => finding,
+    }
+}
+
+/// Runs the probe.
+///
+/// # Errors
+/// The finding, if the payload could not be run.
+fn examine(trace: &mut Vec<String>) -> Result<Finding, Finding> {
+    let kvm = Kvm::new().map_err(|error| {
+        trace.push(format!("open /dev/kvm: {error}"));
+        open::explain_open(&error.into(), &open::Node::examine())
+    })?;
+    trace.push("open /dev/kvm: done".to_owned());
+    check_capabilities(&kvm, trace)?;
+
+    let start = Instant::now();
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)])
+        .map_err(refused("mapping memory"))?;
+    payload::write(&memory).map_err(refused("writing to memory"))?;
+    let vm = kvm.create_vm().map_err(|error| open::explain_create_vm(&error.into()))?;
+    set_memory_region(&vm, &memory)?;
+    let mut guest = Guest::make(&kvm, &vm)?;
+    trace.push(format!("VM with interrupt controllers and a vCPU: {}", time(start.elapsed())));
+
+    let (host, loop_time) = payload::speed_here();
+    let period = KICK_PERIOD.max(loop_time * KICK_LOOPS);
+    let kick_timer = KickTimer::start(period)
+        .map_err(|error| Finding::Broken { exit: format!("cannot make a timer: {error}") })?;
+    let (done, end) = run(&mut guest, trace);
+    drop(kick_timer);
+
+    let (mut report, ticks) = guest.report(&memory).map_err(refused("reading its memory"))?;
+    if end == End::Done && report == Anomaly::Nothing {
+        report = written_through(&memory).map_err(refused("reading its memory"))?;
+    }
+    if done > LOOP {
+        trace.push(format!("loop in a program: {ticks} ticks, outside: {host} ticks"));
+    }
+    Ok(judge(&STEPS, done, &end, report, Speed { guest: ticks, host }))
+}
+
+/// Checks API version and capabilities.
+fn check_capabilities(kvm: &Kvm, trace: &mut Vec<String>) -> Result<(), Finding> {
+    let version = kvm.get_api_version();
+    trace.push(format!("API version: {version}"));
+    if version < 0 {
+        return Err(Finding::Broken { exit: "it is not KVM's device".to_owned() });
+    }
+    if version.cast_unsigned() != KVM_API_VERSION {
+        let lacks = format!("API version {KVM_API_VERSION}, but {version}");
+        return Err(Finding::Unsupported { stop: Stop::Lacks(lacks) });
+    }
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(capability, _)| !kvm.check_extension(*capability))
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        trace.push(format!("capabilities: all {} that are needed", CAPABILITIES.len()));
+        Ok(())
+    } else {
+        let missing = missing.join(", ");
+        trace.push(format!("capabilities: no {missing}"));
+        Err(Finding::Unsupported { stop: Stop::Lacks(missing) })
+    }
+}
+
+/// Returns the finding for a failed call.
+fn refused<E: Display>(what: &'static str) -> impl Fn(E) -> Finding {
+    move |error| Finding::Broken { exit: format!("{what}: {error}") }
+}
+
+/// Adds the memory to the VM.
+fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding> {
+    let userspace_addr =
+        memory.get_host_address(GuestAddress(0)).map_err(refused("finding memory"))?.addr() as u64;
+    let region = kvm_userspace_memory_region {
+        memory_size: SIZE as u64,
+        userspace_addr,
+        ..Default::default()
+    };
+    // SAFETY: The mapping has this size, and in `examine` it lives longer than VM and vCPU.
+    unsafe { vm.set_user_memory_region(region) }.map_err(refused("KVM_SET_USER_MEMORY_REGION"))
+}
+
+/// Checks that the last step's write reached the page that it mapped.
+///
+/// # Errors
+/// If the memory is smaller than [`SIZE`].
+fn written_through(memory: &GuestMemoryMmap) -> Result<Anomaly, GuestMemoryError> {
+    let value = memory.read_obj(GuestAddress(GIVEN))?;
+    Ok(if value == AFTER {
+        Anomaly::Nothing
+    } else {
+        Anomaly::Wrong { what: "a write to the page that was mapped is lost: value", value }
+    })
+}
+
+/// Runs the guest. Returns the number of completed steps, and how the guest ended.
+fn run(guest: &mut Guest, trace: &mut Vec<String>) -> (usize, End) {
+    let mut kicks = 0;
+    let mut start = Instant::now();
+    let mut steps = (b'A'..).zip(&STEPS).enumerate();
+    let mut next = steps.next();
+    while let Some((done, (letter, step))) = next {
+        let label = char::from(letter);
+        let exit = guest.run();
+        let at_place = |words: &str| End::Exit(format!("{words}, {}", guest.describe()));
+        let end = match exit {
+            Ok(Exit::Letter(written)) if written == letter => {
+                trace.push(format!("{label} {}: {}", step.success, time(start.elapsed())));
+                (kicks, start) = (0, Instant::now());
+                next = steps.next();
+                continue;
+            }
+            Ok(Exit::Letter(STOPPED)) => End::Reported,
+            Ok(Exit::Letter(other)) => at_place(&format!("the letter {other:#x} out of turn")),
+            Ok(Exit::Other(words)) => at_place(&words),
+            Err(error) if error.errno() == libc::EINTR => {
+                kicks += 1;
+                if kicks < HUNG_AFTER {
+                    continue;
+                }
+                End::Hang { place: guest.describe() }
+            }
+            Err(error) => at_place(&format!("KVM_RUN: {error}")),
+        };
+        trace.push(format!("{label} {}: no, after {}", step.success, time(start.elapsed())));
+        return (done, end);
+    }
+    (STEPS.len(), End::Done)
+}
+
+/// Formats a time in milliseconds.
+fn time(duration: Duration) -> String {
+    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
+}

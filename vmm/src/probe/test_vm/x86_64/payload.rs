@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The payload: the code that the probe's vCPU runs.
+//!
+//! The payload performs operations that every kernel performs. After each successful step it writes a
+//! letter to [`PORT`]. On an error, it writes the report page, then [`STOPPED`] to the port; the report can
+//! be read even if that write fails. Each of the 256 vectors has a gate, so every fault is reported and
+//! none becomes a triple fault without a reason.
+
+use std::arch::{asm, global_asm};
+use std::fmt::Write as _;
+use std::mem::offset_of;
+use std::time::{Duration, Instant};
+
+use vm_memory::{ByteValued, Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
+
+use super::memory::{
+    self, ABSENT, ABSENT_ENTRY, ENTRY, GIVEN, KERNEL, KERNEL_CODE, KERNEL_STACK, REPORT, USER,
+    USER_CODE, USER_CODE_32, USER_DATA, USER_STACK,
+};
+use crate::kvm::x86_64::layout::LOCAL_APIC;
+use crate::probe::test_vm::judge::Anomaly;
+use crate::probe::test_vm::{AFTER, BEFORE, STOPPED};
+
+/// I/O port for the letters.
+pub(super) const PORT: u16 = 0xe9;
+
+/// Vector of the local APIC timer.
+const TIMER: u8 = 0x40;
+
+/// First period of the timer in nanoseconds, which KVM's APIC counts (`APIC_BUS_CYCLE_NS_DEFAULT`).
+const TIMER_COUNT: u32 = 100_000;
+
+/// Number of further periods of the timer. QEMU's emulated SVM (7.2) sometimes ignores the interrupt shadow
+/// of `sti`, so the interrupt arrives before `hlt` and does not wake it. A kernel's timer continues, and so
+/// does this one.
+const TIMER_AGAIN: u32 = 5_000_000;
+
+/// Iterations of the timed loop. The fastest of [`ROUNDS`] runs counts.
+const SPINS: u32 = 2000;
+const ROUNDS: u32 = 4;
+
+/// Base addresses of GS, to check `swapgs`.
+const GS: u32 = 0x1111_0000;
+const OTHER_GS: u32 = 0x2222_0000;
+
+// Values of `Report::kind`.
+const FAULT: u32 = 1;
+const WRONG: u32 = 2;
+
+// Numbers of wrong results in `Report::number`; see `WRONGS`.
+const BAD_RING: u32 = 0;
+const BAD_MSR: u32 = 1;
+const BAD_SYSCALL_RING: u32 = 2;
+const BAD_RETURN: u32 = 3;
+const BAD_MASK: u32 = 4;
+const BAD_GS: u32 = 5;
+const BAD_STACK: u32 = 6;
+const BAD_CPUID: u32 = 7;
+const BAD_TSC: u32 = 8;
+const BAD_CR2: u32 = 9;
+const BAD_ERROR: u32 = 10;
+const BAD_PAGE: u32 = 11;
+
+/// Texts for wrong results, by number.
+const WRONGS: [&str; 12] = [
+    "the first instruction does not run in ring 0: cs",
+    "an MSR does not keep what was written: LSTAR",
+    "syscall does not lead to ring 0: cs",
+    "syscall does not save where it came from: rcx",
+    "syscall does not mask the flags: rflags",
+    "swapgs does not swap: GS base",
+    "a fault in ring 3 does not switch to the stack of the TSS: rsp",
+    "cpuid does not know of 64-bit mode: edx of leaf 80000001h",
+    "the time stamp counter stands still: difference",
+    "a page fault names another address: cr2",
+    "a page fault gives another reason: error code",
+    "the page that was mapped holds something else: value",
+];
+
+/// The report page, which the payload writes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Report {
+    kind: u64,
+    number: u64,
+    /// Error code of a fault, or the wrong value.
+    value: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+    cr2: u64,
+    timer: u64,
+    ticks: u64,
+}
+
+// SAFETY: Nothing but integers of one size, so no padding, and every value is valid.
+unsafe impl ByteValued for Report {}
+
+impl Report {
+    /// Describes the fault. Only PVM hypervisors were seen to run ring 0 code in ring 3.
+    fn fault(&self) -> String {
+        let Report { number, value, rip, cs, cr2, .. } = self;
+        let mut text = format!("(vector {number}, error code {value:X}h, rip {rip:X}h, cs {cs:X}h");
+        if *number == 14 {
+            let _ = write!(text, ", cr2 {cr2:X}h");
+        }
+        text.push(')');
+        if (KERNEL..USER).contains(rip) && cs & 3 == 3 {
+            text.push_str("; its ring 0 is ring 3 - looks like a PVM hypervisor");
+        }
+        text
+    }
+}
+
+/// The timed loop, for ring 3 and the host: counts ecx down to 0.
+macro_rules! spin {
+    () => {
+        "2: decl %ecx; jnz 2b"
+    };
+}
+
+global_asm!(
+    // The host never executes this section.
+    ".pushsection .rodata.sudbox_probe, \"a\", @progbits",
+    ".balign 16",
+    ".globl sudbox_probe_kernel, sudbox_probe_kernel_end, sudbox_probe_entry",
+    ".globl sudbox_probe_invalid_opcode, sudbox_probe_page_fault, sudbox_probe_timer",
+    ".globl sudbox_probe_user, sudbox_probe_user_end",
+    ".hidden sudbox_probe_kernel, sudbox_probe_kernel_end, sudbox_probe_entry",
+    ".hidden sudbox_probe_invalid_opcode, sudbox_probe_page_fault, sudbox_probe_timer",
+    ".hidden sudbox_probe_user, sudbox_probe_user_end",
+    "sudbox_probe_kernel:",
+    ".Lvectors:",
+
+    // Entry points of the vectors: push vector and error code.
+    ".set .Lvector, 0",
+    ".rept 256",
+    ".balign {ENTRY}",
+    ".if (.Lvector != 8) && (.Lvector < 10 || .Lvector > 14) && (.Lvector != 17) && (.Lvector != 21) && (.Lvector != 29) && (.Lvector != 30)",
+    "pushq $0",
+    ".endif",
+    "pushq $.Lvector",
+    "jmp .Lunexpected",
+    ".set .Lvector, .Lvector + 1",
+    ".endr",
+
+    ".Lunexpected:",
+    "cmpq $0, {REPORT}",
+    "jne .Lstop", // Only the first fault is reported.
+    "movq ${FAULT}, {REPORT} + {kind}",
+    "popq {REPORT} + {number}",
+    "popq {REPORT} + {value}",
+    "popq {REPORT} + {rip}",
+    "popq {REPORT} + {cs}",
+    "popq {REPORT} + {rflags}",
+    "popq {REPORT} + {rsp}",
+    "popq {REPORT} + {ss}",
+    "movq %cr2, %rax",
+    "movq %rax, {REPORT} + {cr2}",
+    "jmp .Lstop",
+
+    // edi: number of the wrong result; rsi: its value.
+    ".Lwrong:",
+    "cmpq $0, {REPORT}",
+    "jne .Lstop",
+    "movq %rdi, {REPORT} + {number}",
+    "movq %rsi, {REPORT} + {value}",
+    "movq ${WRONG}, {REPORT} + {kind}",
+    ".Lstop:",
+    "movb ${STOPPED}, %al",
+    "outb %al, ${PORT}",
+    "cli",
+    "3: hlt",
+    "jmp 3b",
+
+    // A: ring 0.
+    "sudbox_probe_entry:",
+    "xorl %esi, %esi",
+    "movw %cs, %si",
+    "movl ${BAD_RING}, %edi",
+    "cmpl ${KERNEL_CODE}, %esi",
+    "jne .Lwrong",
+    "movb $'A', %al",
+    "outb %al, ${PORT}",
+
+    // B: the MSRs of syscall and of swapgs.
+    "movl $0xc0000081, %ecx", // STAR
+    "xorl %eax, %eax",
+    "movl ${USER_CODE_32} << 16 | {KERNEL_CODE}, %edx",
+    "wrmsr",
+    "movl $0xc0000082, %ecx", // LSTAR
+    "movl $(.Lsyscall - sudbox_probe_kernel + {KERNEL}), %eax",
+    "xorl %edx, %edx",
+    "wrmsr",
+    "movl $0xc0000084, %ecx", // SFMASK: trap, interrupt and direction flags
+    "movl $0x700, %eax",
+    "wrmsr",
+    "movl $0xc0000101, %ecx", // GS_BASE
+    "movl ${GS}, %eax",
+    "wrmsr",
+    "movl $0xc0000102, %ecx", // KERNEL_GS_BASE
+    "movl ${OTHER_GS}, %eax",
+    "wrmsr",
+    "movl $0xc0000082, %ecx",
+    "rdmsr",
+    "movl %eax, %esi",
+    "movl ${BAD_MSR}, %edi",
+    "cmpl $(.Lsyscall - sudbox_probe_kernel + {KERNEL}), %eax",
+    "jne .Lwrong",
+    "movb $'B', %al",
+    "outb %al, ${PORT}",
+
+    // C: to ring 3 with interrupts on, and back by syscall.
+    "pushq ${USER_DATA}",
+    "pushq ${USER_STACK}",
+    "pushq $0x202",
+    "pushq ${USER_CODE}",
+    "pushq ${USER}",
+    "iretq",
+
+    ".Lsyscall:",
+    "xorl %esi, %esi",
+    "movw %cs, %si",
+    "movl ${BAD_SYSCALL_RING}, %edi",
+    "cmpl ${KERNEL_CODE}, %esi",
+    "jne .Lwrong",
+    "movq %rcx, %rsi",
+    "movl ${BAD_RETURN}, %edi",
+    "cmpq $(.Lback - sudbox_probe_user + {USER}), %rcx",
+    "jne .Lwrong",
+    "pushfq",
+    "popq %rsi",
+    "movl ${BAD_MASK}, %edi",
+    "testl $0x700, %esi",
+    "jnz .Lwrong",
+    "movq %rbx, {REPORT} + {ticks}",
+    "movb $'C', %al",
+    "outb %al, ${PORT}",
+
+    // D: swapgs both ways, sysret, and an exception in ring 3, which takes its stack from the TSS.
+    "movq %rcx, %rbx",
+    "swapgs",
+    "movl $0xc0000101, %ecx",
+    "rdmsr",
+    "movl %eax, %esi",
+    "movl ${BAD_GS}, %edi",
+    "cmpl ${OTHER_GS}, %eax",
+    "jne .Lwrong",
+    "swapgs",
+    "rdmsr",
+    "movl %eax, %esi",
+    "cmpl ${GS}, %eax",
+    "jne .Lwrong",
+    "movq %rbx, %rcx",
+    "sysretq",
+
+    "sudbox_probe_invalid_opcode:",
+    "cmpq $(.Lback - sudbox_probe_user + {USER}), (%rsp)",
+    "jne .Lvectors + {ENTRY} * 6",
+    "cmpq ${USER_CODE}, 8(%rsp)",
+    "jne .Lvectors + {ENTRY} * 6",
+    "movq %rsp, %rsi",
+    "movl ${BAD_STACK}, %edi",
+    "cmpq ${KERNEL_STACK} - 40, %rsp",
+    "jne .Lwrong",
+    "movb $'D', %al",
+    "outb %al, ${PORT}",
+
+    // E: mov to cr3, invlpg, cpuid, rdtsc.
+    "movq %cr3, %rax",
+    "movq %rax, %cr3",
+    "invlpg {USER_STACK} - 8",
+    "movl $0x80000001, %eax",
+    "cpuid",
+    "movl %edx, %esi",
+    "movl ${BAD_CPUID}, %edi",
+    "btl $29, %edx",
+    "jnc .Lwrong",
+    "rdtsc",
+    "movl %eax, %ebx",
+    "movl $100, %ecx",
+    spin!(),
+    "rdtsc",
+    "subl %ebx, %eax",
+    "movl %eax, %esi",
+    "movl ${BAD_TSC}, %edi",
+    "jz .Lwrong",
+    "movb $'E', %al",
+    "outb %al, ${PORT}",
+
+    // F: the local APIC timer, one-shot and undivided, wakes hlt.
+    "movl ${LOCAL_APIC}, %ebx",
+    "movl $0x1ff, 0xf0(%rbx)",
+    "movl $0xb, 0x3e0(%rbx)",
+    "movl ${TIMER}, 0x320(%rbx)",
+    "movl ${TIMER_COUNT}, 0x380(%rbx)",
+    "4: sti",
+    "hlt",
+    "cli",
+    "cmpq $0, {REPORT} + {timer}",
+    "je 4b",
+    "movl ${TIMER} + 0x10000, 0x320(%rbx)", // Mask the timer.
+    "movb $'F', %al",
+    "outb %al, ${PORT}",
+
+    // G: a page fault; the access is repeated after it and works.
+    "movabsq ${AFTER}, %rax",
+    ".Laccess:",
+    "xchgq %rax, {ABSENT}",
+    "movq %rax, %rsi",
+    "movl ${BAD_PAGE}, %edi",
+    "movabsq ${BEFORE}, %rcx",
+    "cmpq %rcx, %rax",
+    "jne .Lwrong",
+    "movb $'G', %al",
+    "outb %al, ${PORT}",
+    "5: hlt",
+    "jmp 5b",
+
+    "sudbox_probe_timer:",
+    "movq $1, {REPORT} + {timer}",
+    "movl ${TIMER_AGAIN}, 0x380(%rbx)",
+    "movl $0, 0xb0(%rbx)", // End of interrupt.
+    "iretq",
+
+    "sudbox_probe_page_fault:",
+    "cmpq $(.Laccess - sudbox_probe_kernel + {KERNEL}), 8(%rsp)",
+    "jne .Lvectors + {ENTRY} * 14",
+    "cmpq $0, {ABSENT_ENTRY}",
+    "jne .Lvectors + {ENTRY} * 14", // A second page fault at the same access.
+    "movq %cr2, %rsi",
+    "movl ${BAD_CR2}, %edi",
+    "cmpq ${ABSENT}, %rsi",
+    "jne .Lwrong",
+    "movq (%rsp), %rsi",
+    "movl ${BAD_ERROR}, %edi",
+    "cmpq $2, %rsi", // A write, by ring 0, to a page that is not present.
+    "jne .Lwrong",
+    "movq ${GIVEN} + 3, {ABSENT_ENTRY}",
+    "invlpg {ABSENT}",
+    "addq $8, %rsp",
+    "iretq",
+    "sudbox_probe_kernel_end:",
+
+    // Ring 3: the loop, with the fastest run in rbx.
+    "sudbox_probe_user:",
+    "movl $-1, %ebx",
+    "movl ${ROUNDS}, %edi",
+    "6: rdtsc",
+    "movl %eax, %esi",
+    "movl ${SPINS}, %ecx",
+    spin!(),
+    "rdtsc",
+    "subl %esi, %eax",
+    "cmpl %ebx, %eax",
+    "cmovbl %eax, %ebx",
+    "decl %edi",
+    "jnz 6b",
+    "syscall",
+    ".Lback:",
+    "ud2",
+    "sudbox_probe_user_end:",
+    ".popsection",
+    kind = const offset_of!(Report, kind),
+    number = const offset_of!(Report, number),
+    value = const offset_of!(Report, value),
+    rip = const offset_of!(Report, rip),
+    cs = const offset_of!(Report, cs),
+    rflags = const offset_of!(Report, rflags),
+    rsp = const offset_of!(Report, rsp),
+    ss = const offset_of!(Report, ss),
+    cr2 = const offset_of!(Report, cr2),
+    timer = const offset_of!(Report, timer),
+    ticks = const offset_of!(Report, ticks),
+    REPORT = const REPORT,
+    FAULT = const FAULT,
+    WRONG = const WRONG,
+    STOPPED = const STOPPED,
+    PORT = const PORT,
+    KERNEL = const KERNEL,
+    ENTRY = const ENTRY,
+    USER = const USER,
+    USER_STACK = const USER_STACK,
+    KERNEL_STACK = const KERNEL_STACK,
+    KERNEL_CODE = const KERNEL_CODE,
+    USER_CODE_32 = const USER_CODE_32,
+    USER_CODE = const USER_CODE,
+    USER_DATA = const USER_DATA,
+    GS = const GS,
+    OTHER_GS = const OTHER_GS,
+    LOCAL_APIC = const LOCAL_APIC,
+    TIMER = const TIMER,
+    TIMER_COUNT = const TIMER_COUNT,
+    TIMER_AGAIN = const TIMER_AGAIN,
+    ABSENT = const ABSENT,
+    ABSENT_ENTRY = const ABSENT_ENTRY,
+    GIVEN = const GIVEN,
+    BEFORE = const BEFORE,
+    AFTER = const AFTER,
+    SPINS = const SPINS,
+    ROUNDS = const ROUNDS,
+    BAD_RING = const BAD_RING,
+    BAD_MSR = const BAD_MSR,
+    BAD_SYSCALL_RING = const BAD_SYSCALL_RING,
+    BAD_RETURN = const BAD_RETURN,
+    BAD_MASK = const BAD_MASK,
+    BAD_GS = const BAD_GS,
+    BAD_STACK = const BAD_STACK,
+    BAD_CPUID = const BAD_CPUID,
+    BAD_TSC = const BAD_TSC,
+    BAD_CR2 = const BAD_CR2,
+    BAD_ERROR = const BAD_ERROR,
+    BAD_PAGE = const BAD_PAGE,
+    options(att_syntax)
+);
+
+unsafe extern "C" {
+    static sudbox_probe_kernel: u8;
+    static sudbox_probe_kernel_end: u8;
+    static sudbox_probe_entry: u8;
+    static sudbox_probe_invalid_opcode: u8;
+    static sudbox_probe_page_fault: u8;
+    static sudbox_probe_timer: u8;
+    static sudbox_probe_user: u8;
+    static sudbox_probe_user_end: u8;
+}
+
+/// Returns the bytes between two labels of the payload.
+///
+/// # Safety
+/// `from` and `to` are labels of the payload, in this order.
+unsafe fn between(from: *const u8, to: *const u8) -> &'static [u8] {
+    // SAFETY: the caller guarantees that both are in one read-only section of this program.
+    unsafe { std::slice::from_raw_parts(from, to.addr() - from.addr()) }
+}
+
+/// Returns the guest address of a label in the code of ring 0.
+fn guest_address(label: *const u8) -> u64 {
+    KERNEL + (label.addr() - (&raw const sudbox_probe_kernel).addr()) as u64
+}
+
+/// Returns the address of the payload's first instruction.
+pub(super) fn entry() -> u64 {
+    guest_address(&raw const sudbox_probe_entry)
+}
+
+/// Writes the payload and all its tables into guest memory.
+///
+/// # Errors
+/// If the memory is smaller than [`SIZE`](super::memory::SIZE).
+pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), GuestMemoryError> {
+    let handlers = [
+        (6, guest_address(&raw const sudbox_probe_invalid_opcode)),
+        (14, guest_address(&raw const sudbox_probe_page_fault)),
+        (TIMER, guest_address(&raw const sudbox_probe_timer)),
+    ];
+    memory::write_tables(memory, &handlers)?;
+    memory.write_obj(BEFORE, GuestAddress(GIVEN))?;
+    // SAFETY: The labels are the payload's, in this order.
+    let (kernel, user) = unsafe {
+        (
+            between(&raw const sudbox_probe_kernel, &raw const sudbox_probe_kernel_end),
+            between(&raw const sudbox_probe_user, &raw const sudbox_probe_user_end),
+        )
+    };
+    memory.write_slice(kernel, GuestAddress(KERNEL))?;
+    memory.write_slice(user, GuestAddress(USER))
+}
+
+/// Reads the payload's report, and the ticks that its loop took in ring 3 (0 before step C).
+///
+/// # Errors
+/// If the memory is smaller than [`SIZE`](super::memory::SIZE).
+pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMemoryError> {
+    let report: Report = memory.read_obj(GuestAddress(REPORT))?;
+    let said = if report.kind == u64::from(FAULT) {
+        Anomaly::Fault(report.fault())
+    } else if report.kind == u64::from(WRONG) {
+        let what = usize::try_from(report.number).ok().and_then(|number| WRONGS.get(number));
+        Anomaly::Wrong { what: what.copied().unwrap_or("an unknown check"), value: report.value }
+    } else {
+        Anomaly::Nothing
+    };
+    Ok((said, report.ticks))
+}
+
+/// Times the loop on the host: ticks of the TSC and duration of the fastest run.
+pub(in crate::probe::test_vm) fn speed_here() -> (u64, Duration) {
+    let round = || {
+        let (start, before) = (Instant::now(), rdtsc());
+        // SAFETY: Counts a register down, which is declared as changed.
+        unsafe {
+            asm!(spin!(), inout("ecx") SPINS => _, options(att_syntax, nomem, nostack));
+        }
+        (rdtsc().wrapping_sub(before), start.elapsed())
+    };
+    (0..ROUNDS).map(|_| round()).min().unwrap_or((u64::MAX, Duration::ZERO))
+}
+
+fn rdtsc() -> u64 {
+    // SAFETY: every 64-bit processor has rdtsc, and Linux lets programs use it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+use super::*;
+use crate::probe::test_vm::written_through;
+use crate::probe::test_vm::x86_64::memory::SIZE;
+
+fn written() -> GuestMemoryMmap {
+    let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
+    write(&memory).unwrap();
+    memory
+}
+
+#[test]
+fn every_vector_has_an_entry_that_tells_its_number() {
+    let memory = written();
+    for vector in 0..=255u8 {
+        let mut code = [0u8; 16];
+        let address = KERNEL + ENTRY * u64::from(vector);
+        memory.read_slice(&mut code, GuestAddress(address)).unwrap();
+        // Intel SDM, volume 3, table 7-1, and AMD's 29 and 30.
+        let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
+        let rest = match (with_error, &code[..]) {
+            (true, rest) => rest,
+            (false, [0x6a, 0, rest @ ..]) => rest,
+            (false, _) => panic!("vector {vector} pushes no error code"),
+        };
+        let pushed = match *rest {
+            [0x6a, byte, 0xe9 | 0xeb, ..] if byte < 128 => u32::from(byte),
+            [0x68, a, b, c, d, 0xe9 | 0xeb, ..] => u32::from_le_bytes([a, b, c, d]),
+            _ => panic!("the entry of vector {vector} is {code:x?}"),
+        };
+        assert_eq!(pushed, u32::from(vector));
+    }
+}
+
+#[test]
+fn the_code_of_ring_0_ends_before_that_of_ring_3() {
+    let end = guest_address(&raw const sudbox_probe_kernel_end);
+    assert!((KERNEL + 256 * ENTRY..=USER).contains(&entry()));
+    assert!(end <= USER, "{end:x}");
+}
+
+#[test]
+fn reports_are_read_as_the_payload_writes_them() {
+    let memory = written();
+    let put = |report: Report| memory.write_obj(report, GuestAddress(REPORT)).unwrap();
+    assert_eq!(report(&memory).unwrap(), (Anomaly::Nothing, 0));
+
+    let faulted = Report {
+        kind: FAULT.into(),
+        number: 13,
+        value: 8,
+        rip: KERNEL + 9,
+        cs: 8,
+        cr2: 7,
+        ticks: 5,
+        ..Report::default()
+    };
+    put(faulted);
+    let fault = format!("(vector 13, error code 8h, rip {:X}h, cs 8h)", KERNEL + 9);
+    assert_eq!(report(&memory).unwrap(), (Anomaly::Fault(fault), 5));
+
+    put(Report { kind: WRONG.into(), number: BAD_CR2.into(), value: 1, ..faulted });
+    let Anomaly::Wrong { what, value: 1 } = report(&memory).unwrap().0 else { panic!() };
+    assert!(what.ends_with("cr2"), "{what}");
+    put(Report { kind: WRONG.into(), number: u64::MAX, ..faulted });
+    assert!(matches!(report(&memory).unwrap().0, Anomaly::Wrong { .. }));
+}
+
+#[test]
+fn a_ring_0_that_is_ring_3_looks_like_pvm() {
+    // As measured on such a machine.
+    let seen =
+        Report { number: 14, value: 5, rip: 0x9103, cs: 0x2b, cr2: 0x9103, ..Report::default() };
+    assert_eq!(
+        seen.fault(),
+        "(vector 14, error code 5h, rip 9103h, cs 2Bh, cr2 9103h); its ring 0 is ring 3 - looks \
+         like a PVM hypervisor"
+    );
+    assert!(!Report { rip: USER, ..seen }.fault().contains("PVM"));
+    assert!(!Report { cs: 8, ..seen }.fault().contains("PVM"));
+}
+
+#[test]
+fn a_lost_write_is_noticed() {
+    let memory = written();
+    assert!(matches!(written_through(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
+    memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
+    assert_eq!(written_through(&memory).unwrap(), Anomaly::Nothing);
+}

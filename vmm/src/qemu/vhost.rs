@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The vhost-user back end: QEMU's vsock device, served by threads of this process.
+//!
+//! QEMU shares guest memory and passes a kick and a call descriptor for each queue. The guest's
+//! notification wakes the worker thread of vhost-user-backend directly.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
+use rustix::io::FdFlags;
+
+use vhost::vhost_user::Listener;
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{
+    Error, ShutdownHandle, VhostUserBackend, VhostUserDaemon, VringMutex, VringT,
+};
+use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::bindings::virtio_ring::{
+    VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
+};
+use virtio_queue::QueueT;
+use vm_memory::{
+    GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use crate::poll::event_fd;
+use crate::vsock::device::Device;
+use crate::vsock::packet::GUEST_CID;
+use crate::vsock::queue::TX;
+use crate::vsock::shared_device::{GuestQueues, QueueStep, SharedDevice};
+
+/// Number of queues that the back end serves. QEMU keeps the event queue itself
+/// (`vhost-vsock-common.c`).
+const QUEUES: usize = 2;
+
+/// Maximum size of a queue in descriptors that QEMU's virtio-mmio allows the guest (`VIRTQUEUE_MAX_SIZE`),
+/// regardless of the device.
+const QUEUE_SIZE: usize = 1024;
+
+/// The event number of [`Backend::wake_evt`]. vhost-user-backend uses the numbers up to [`QUEUES`].
+const WAKE_EVENT: u16 = 3;
+
+type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+type Vring = VringMutex<Memory>;
+
+/// The device, shared by the threads of vhost-user-backend.
+struct Backend {
+    shared_device: Arc<SharedDevice>,
+    memory: Memory,
+    /// Wakes the worker to continue or to end.
+    wake_evt: Arc<EventFd>,
+    stopping: AtomicBool,
+}
+
+/// The guest's queues of vhost-user-backend.
+struct Vrings {
+    vrings: [Vring; QUEUES],
+    memory: Memory,
+    wake_evt: Arc<EventFd>,
+}
+
+impl GuestQueues for Vrings {
+    fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool {
+        let mut vring = self.vrings[index].get_mut();
+        let memory = self.memory.memory();
+        let processed = step(device, vring.get_queue_mut(), &memory);
+        if processed.interrupt {
+            // Fails only if the counter is full, and then the interrupt is pending anyway.
+            let _ = vring.signal_used_queue();
+        }
+        processed.more
+    }
+
+    fn wake(&self) {
+        let _ = self.wake_evt.write(1);
+    }
+
+    fn receive_last(&self, device: &mut Device) {
+        // QEMU's message that stops the queue may overtake the guest's last kick. Take the packets that
+        // are still in the queue, because they may tell why the guest ended.
+        self.vrings[TX].get_mut().get_queue_mut().set_ready(true);
+        self.receive(device);
+        self.vrings[TX].get_mut().get_queue_mut().set_ready(false);
+    }
+}
+
+impl VhostUserBackend for Backend {
+    type Bitmap = ();
+    type Vring = Vring;
+
+    fn num_queues(&self) -> usize {
+        QUEUES
+    }
+
+    fn max_queue_size(&self) -> usize {
+        QUEUE_SIZE
+    }
+
+    fn features(&self) -> u64 {
+        1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::CONFIG
+    }
+
+    fn set_event_idx(&self, _enabled: bool) {
+        // vhost-user-backend configures the queues itself.
+    }
+
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        // struct virtio_vsock_config: the guest's CID (virtio 1.2, section 5.10.4).
+        let config = GUEST_CID.to_le_bytes();
+        let from = config.len().min(offset as usize);
+        let to = config.len().min(from.saturating_add(size as usize));
+        config[from..to].to_vec()
+    }
+
+    fn update_memory(&self, memory: Memory) -> io::Result<()> {
+        // `memory` is the same object that this backend has already.
+        for region in memory.memory().iter() {
+            if let Some(file) = region.file_offset() {
+                close_on_exec(file.file().as_raw_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_vring(&self, index: u32) -> io::Result<()> {
+        if index as usize == TX {
+            self.shared_device.receive_last();
+        }
+        Ok(())
+    }
+
+    fn handle_event(
+        &self,
+        event: u16,
+        _events: EventSet,
+        vrings: &[Vring],
+        _thread: usize,
+    ) -> io::Result<()> {
+        if event == WAKE_EVENT {
+            let _ = self.wake_evt.read();
+            if self.stopping.load(Ordering::Acquire) {
+                // Return an error to end the worker, because `exit_event` of vhost-user-backend 0.24
+                // leaks a descriptor.
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        let [rx, tx] = vrings else { return Ok(()) };
+        self.shared_device.attach(|| {
+            for vring in [rx, tx] {
+                let state = vring.get_ref();
+                let kick = state.get_kick().as_ref().map(AsRawFd::as_raw_fd);
+                let call = state.get_call().as_ref().map(AsRawFd::as_raw_fd);
+                // Fails for no open descriptor.
+                let _ = kick.into_iter().chain(call).try_for_each(close_on_exec);
+            }
+            Box::new(Vrings {
+                vrings: [rx.clone(), tx.clone()],
+                memory: self.memory.clone(),
+                wake_evt: self.wake_evt.clone(),
+            })
+        });
+        self.shared_device.receive_all();
+        Ok(())
+    }
+}
+
+/// Sets `FD_CLOEXEC` on a descriptor that QEMU has sent, so that children do not inherit it.
+/// `ScmSocket::recv_with_fds()` of vmm-sys-util does not set it.
+fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the caller owns the descriptor.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?)
+}
+
+/// The running back end. Dropping it joins its threads, so QEMU must have been killed before.
+pub(super) struct Adapter {
+    shutdown: ShutdownHandle,
+    /// Waits for the daemon's thread and records why the device failed, if it did.
+    watcher: Option<JoinHandle<()>>,
+    failure: Arc<Failure>,
+}
+
+/// Reason why the device stopped working while QEMU runs.
+struct Failure {
+    message: OnceLock<String>,
+    event: EventFd,
+}
+
+impl Adapter {
+    /// Starts serving the device. Returns the end of the connection for QEMU.
+    pub(super) fn start(shared_device: Arc<SharedDevice>) -> io::Result<(Adapter, UnixStream)> {
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        let backend = Arc::new(Backend {
+            shared_device,
+            memory: memory.clone(),
+            wake_evt: Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?),
+            stopping: AtomicBool::new(false),
+        });
+        let failure = Arc::new(Failure {
+            message: OnceLock::new(),
+            event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
+        });
+        let mut server = Server::start(backend, memory)?;
+        let (peer, shutdown) = server.connect()?;
+        let watcher_failure = failure.clone();
+        let watcher = thread::Builder::new()
+            .name("vhost-watch".to_owned())
+            .spawn(move || server.watch(&watcher_failure))?;
+        Ok((Adapter { shutdown, watcher: Some(watcher), failure }, peer))
+    }
+
+    /// Returns the reason if the device stopped working although QEMU did not close the connection.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.message.get().map(String::as_str)
+    }
+
+    /// Returns a descriptor that is readable once there is a failure.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        event_fd(&self.failure.event)
+    }
+}
+
+/// The daemon of vhost-user-backend. Dropping it ends and joins its worker.
+struct Server {
+    daemon: VhostUserDaemon<Arc<Backend>>,
+    backend: Arc<Backend>,
+}
+
+impl Server {
+    fn start(backend: Arc<Backend>, memory: Memory) -> io::Result<Server> {
+        let daemon = VhostUserDaemon::new("vhost-user".to_owned(), backend.clone(), memory)
+            .map_err(|e| io::Error::other(e.to_string()))?;
+        for handler in daemon.get_epoll_handlers() {
+            let wake_evt = backend.wake_evt.as_raw_fd();
+            if let Err(e) = handler.register_listener(wake_evt, EventSet::IN, u64::from(WAKE_EVENT))
+            {
+                // If the event cannot be written, the worker does not end, so it must not be joined.
+                std::mem::forget(daemon);
+                return Err(e);
+            }
+        }
+        Ok(Server { daemon, backend })
+    }
+
+    /// Connects the daemon, which requires a listener with a path. The path is in a temporary directory
+    /// that is removed before QEMU starts, so that no VM can reach another VM's socket.
+    fn connect(&mut self) -> io::Result<(UnixStream, ShutdownHandle)> {
+        let dir = tempfile::Builder::new().prefix("sudbox-").tempdir()?;
+        let path = dir.path().join("vsock");
+        let mut listener =
+            Listener::new(&path, false).map_err(|e| io::Error::other(e.to_string()))?;
+        let peer = UnixStream::connect(&path)?;
+        self.daemon.start(&mut listener).map_err(|e| io::Error::other(e.to_string()))?;
+        let shutdown = self.daemon.shutdown_handle();
+        Ok((peer, shutdown.ok_or_else(|| io::Error::other("the daemon is not connected"))?))
+    }
+
+    /// Waits until the connection ends. Records the reason, unless one of the sides closed it.
+    fn watch(mut self, failure: &Failure) {
+        use vhost::vhost_user::Error as Broken;
+        match self.daemon.wait() {
+            Ok(()) | Err(Error::HandleRequest(Broken::Disconnected | Broken::PartialMessage)) => {}
+            Err(e) => {
+                let _ = failure.message.set(e.to_string());
+                let _ = failure.event.write(1);
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.backend.stopping.store(true, Ordering::Release);
+        let _ = self.backend.wake_evt.write(1);
+    }
+}
+
+impl Drop for Adapter {
+    fn drop(&mut self) {
+        self.shutdown.shutdown();
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The virtio-mmio transport, version 2 (virtio 1.2, section 4.2.2), of the vsock device.
+//!
+//! The driver may write any value to any register at any time. A write that the specification forbids
+//! has no effect, and an invalid queue makes the device ask for a reset (`DEVICE_NEEDS_RESET`, section
+//! 2.1.2). A [`Queue`] exists only while the driver has set `QUEUE_READY`; its size is then a power of
+//! two, and its three parts are in guest memory.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+use serde::{Deserialize, Serialize};
+use virtio_bindings::bindings::virtio_config::{
+    VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK,
+    VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
+    VIRTIO_F_VERSION_1,
+};
+use virtio_bindings::bindings::virtio_mmio::*;
+use virtio_bindings::bindings::virtio_ring::{
+    VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
+};
+use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
+use virtio_queue::{Queue, QueueState, QueueT};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::vsock::packet::GUEST_CID;
+use crate::vsock::queue::TX;
+use crate::vsock::shared_device::SharedDevice;
+
+/// Number of queues of a vsock device: receive, transmit, event (section 5.10.2). The event queue is
+/// never used, but the driver requires it.
+pub const QUEUES: usize = 3;
+
+/// Maximum size of a queue in descriptors. The driver fills the receive queue with buffers of 4 KiB at boot:
+/// 512 KiB, twice the credit that the host gives.
+pub const QUEUE_SIZE: u16 = 128;
+
+/// Feature bits that the device offers.
+pub const FEATURES: u64 =
+    1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
+
+/// `MagicValue`: "virt".
+const MAGIC: u32 = 0x7472_6976;
+
+/// `Version`: 2 is the non-legacy interface.
+const VERSION: u32 = 2;
+
+/// `VendorID`. No vendor has this one, and Linux does not check it.
+const VENDOR: u32 = u32::from_le_bytes(*b"sudb");
+
+/// Status bits in the order in which a driver sets them (section 3.1.1).
+const STATUS_ORDER: [u32; 4] = [
+    VIRTIO_CONFIG_S_ACKNOWLEDGE,
+    VIRTIO_CONFIG_S_DRIVER,
+    VIRTIO_CONFIG_S_FEATURES_OK,
+    VIRTIO_CONFIG_S_DRIVER_OK,
+];
+
+/// Status bits that a driver may set.
+const DRIVER_BITS: u32 =
+    STATUS_ORDER[0] | STATUS_ORDER[1] | STATUS_ORDER[2] | STATUS_ORDER[3] | VIRTIO_CONFIG_S_FAILED;
+
+/// The virtio-mmio registers of the vsock device. Several vCPUs may access them at once.
+pub struct Transport {
+    memory: GuestMemoryMmap,
+    /// Asserts the interrupt line.
+    interrupt_evt: EventFd,
+    /// `InterruptStatus`. It is outside the lock because the driver reads and acknowledges it at each
+    /// interrupt, while packets are moved under the lock.
+    interrupt_status: AtomicU32,
+    /// Written when the driver notifies a queue; one for each queue.
+    queue_evts: [EventFd; QUEUES],
+    /// Weak, because the shared device owns the queues of this transport.
+    shared_device: Weak<SharedDevice>,
+    registers: Mutex<Registers>,
+}
+
+/// Registers that the driver writes.
+#[derive(Default)]
+struct Registers {
+    status: u32,
+    device_features_select: u32,
+    driver_features: u64,
+    driver_features_select: u32,
+    queue_select: u32,
+    queues: [QueueRegisters; QUEUES],
+}
+
+/// Registers of one queue.
+struct QueueRegisters {
+    size: u32,
+    descriptors: u64,
+    available: u64,
+    used: u64,
+    /// The queue at these addresses, while `QueueReady` is 1.
+    queue: Option<Queue>,
+}
+
+/// State of a queue in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedQueue {
+    /// `QueueNum`: size in descriptors, as the driver wrote it.
+    pub size: u32,
+    /// Guest-physical address of the descriptor table.
+    pub descriptors: u64,
+    /// Guest-physical address of the available ring.
+    pub available: u64,
+    /// Guest-physical address of the used ring.
+    pub used: u64,
+    /// The device's next available and next used index, if the queue is ready.
+    pub indices: Option<(u16, u16)>,
+}
+
+/// State of the transport in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransportState {
+    /// Device status.
+    pub status: u32,
+    /// `DeviceFeaturesSel`: which half of the device's features is read.
+    pub device_features_select: u32,
+    /// Features that the driver has accepted.
+    pub driver_features: u64,
+    /// `DriverFeaturesSel`: which half of the driver's features is written.
+    pub driver_features_select: u32,
+    /// `QueueSel`: the queue to which the queue registers belong.
+    pub queue_select: u32,
+    /// Interrupts that the driver has not acknowledged.
+    pub interrupt_status: u32,
+    /// The queues.
+    pub queues: [SavedQueue; QUEUES],
+}
+
+/// Error: a queue of a snapshot is not valid in guest memory.
+#[derive(Debug, thiserror::Error)]
+#[error("the snapshot's virtqueue {index} is not in the guest's memory")]
+pub struct RestoreError {
+    /// Index of the queue.
+    pub index: usize,
+}
+
+impl Transport {
+    /// Creates a device in its reset state. Writing `interrupt_evt` asserts its interrupt line;
+    /// `queue_evts` are written when the driver notifies a queue. All are non-blocking. The transport
+    /// reports resets to `shared_device`.
+    #[must_use]
+    pub fn new(
+        memory: GuestMemoryMmap,
+        interrupt_evt: EventFd,
+        queue_evts: [EventFd; QUEUES],
+        shared_device: Weak<SharedDevice>,
+    ) -> Transport {
+        Transport {
+            memory,
+            interrupt_evt,
+            interrupt_status: AtomicU32::new(0),
+            queue_evts,
+            shared_device,
+            registers: Mutex::default(),
+        }
+    }
+
+    /// Creates a device in a saved state. Notifies all queues and repeats unacknowledged interrupts, as
+    /// redundant ones do no harm.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if a queue that was ready is not in `memory`.
+    pub fn restore(
+        memory: GuestMemoryMmap,
+        interrupt_evt: EventFd,
+        queue_evts: [EventFd; QUEUES],
+        shared_device: Weak<SharedDevice>,
+        state: &TransportState,
+    ) -> Result<Transport, RestoreError> {
+        let mut registers = Registers {
+            status: state.status,
+            device_features_select: state.device_features_select,
+            driver_features: state.driver_features,
+            driver_features_select: state.driver_features_select,
+            queue_select: state.queue_select,
+            queues: Default::default(),
+        };
+        let event_idx = registers.event_idx();
+        for (index, (slot, saved)) in registers.queues.iter_mut().zip(&state.queues).enumerate() {
+            (slot.size, slot.descriptors) = (saved.size, saved.descriptors);
+            (slot.available, slot.used) = (saved.available, saved.used);
+            if let Some(indices) = saved.indices {
+                let queue = slot.make_queue(&memory, event_idx, indices);
+                slot.queue = Some(queue.ok_or(RestoreError { index })?);
+            }
+        }
+        let mut transport = Transport::new(memory, interrupt_evt, queue_evts, shared_device);
+        transport.registers = Mutex::new(registers);
+        for event in &transport.queue_evts {
+            let _ = event.write(1);
+        }
+        if state.interrupt_status != 0 {
+            transport.raise(state.interrupt_status);
+        }
+        Ok(transport)
+    }
+
+    /// Returns the device's state. No vCPU may run and no thread may move packets meanwhile.
+    #[must_use]
+    pub fn save(&self) -> TransportState {
+        let registers = self.lock();
+        TransportState {
+            status: registers.status,
+            device_features_select: registers.device_features_select,
+            driver_features: registers.driver_features,
+            driver_features_select: registers.driver_features_select,
+            queue_select: registers.queue_select,
+            interrupt_status: self.interrupt_status.load(Ordering::SeqCst),
+            queues: registers.queues.each_ref().map(|slot| SavedQueue {
+                size: slot.size,
+                descriptors: slot.descriptors,
+                available: slot.available,
+                used: slot.used,
+                indices: slot.queue.as_ref().map(|q| (q.next_avail(), q.next_used())),
+            }),
+        }
+    }
+
+    /// Runs `work` on a queue, if the driver has set `DRIVER_OK` and the queue is ready. `work` may
+    /// call [`Transport::interrupt`], but must not access registers.
+    ///
+    /// If the available index is further ahead than the size of the queue, the driver is broken, and the
+    /// device asks for a reset.
+    pub fn with_queue<R>(
+        &self,
+        index: usize,
+        work: impl FnOnce(&mut Queue, &GuestMemoryMmap) -> R,
+    ) -> Option<R> {
+        let mut registers = self.lock();
+        if !registers.is_running() {
+            return None;
+        }
+        let queue = registers.queues.get_mut(index)?.queue.as_mut()?;
+        let result = work(queue, &self.memory);
+        if is_overrun(queue, &self.memory) {
+            registers.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+            self.raise(VIRTIO_MMIO_INT_CONFIG);
+        }
+        Some(result)
+    }
+
+    /// Interrupts the driver because buffers were used (section 4.2.2.5).
+    pub fn interrupt(&self) {
+        self.raise(VIRTIO_MMIO_INT_VRING);
+    }
+
+    /// Handles a read at `offset`. Registers are 32 bits wide, the configuration space can be read in
+    /// any width; any other access reads as 0.
+    pub fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if let Some(from) = offset.checked_sub(u64::from(VIRTIO_MMIO_CONFIG)) {
+            // struct virtio_vsock_config: the guest's CID (section 5.10.4).
+            let config = GUEST_CID.to_le_bytes();
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let config = config.get(from..).unwrap_or(&[]);
+            data.iter_mut().zip(config).for_each(|(byte, &value)| *byte = value);
+        } else if let (Some(register), 4) = (register(offset), data.len()) {
+            data.copy_from_slice(&self.read_register(register).to_le_bytes());
+        }
+    }
+
+    /// Handles a write at `offset`. Writes that are not of a whole register have no effect.
+    pub fn write(&self, offset: u64, data: &[u8]) {
+        if let (Some(register), Ok(data)) = (register(offset), data.try_into()) {
+            self.write_register(register, u32::from_le_bytes(data));
+        }
+    }
+
+    fn read_register(&self, register: u32) -> u32 {
+        if register == VIRTIO_MMIO_INTERRUPT_STATUS {
+            return self.interrupt_status.load(Ordering::SeqCst);
+        }
+        let mut registers = self.lock();
+        match register {
+            VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
+            VIRTIO_MMIO_VERSION => VERSION,
+            VIRTIO_MMIO_DEVICE_ID => VIRTIO_ID_VSOCK,
+            VIRTIO_MMIO_VENDOR_ID => VENDOR,
+            VIRTIO_MMIO_DEVICE_FEATURES => half(FEATURES, registers.device_features_select),
+            VIRTIO_MMIO_QUEUE_NUM_MAX => {
+                registers.selected_queue().map_or(0, |_| QUEUE_SIZE.into())
+            }
+            VIRTIO_MMIO_QUEUE_READY => {
+                registers.selected_queue().map_or(0, |s| s.queue.is_some().into())
+            }
+            VIRTIO_MMIO_STATUS => registers.status,
+            // There is no shared memory region (section 4.2.2).
+            VIRTIO_MMIO_SHM_LEN_LOW
+            | VIRTIO_MMIO_SHM_LEN_HIGH
+            | VIRTIO_MMIO_SHM_BASE_LOW
+            | VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
+            // ConfigGeneration is among these: the configuration never changes.
+            _ => 0,
+        }
+    }
+
+    fn write_register(&self, register: u32, value: u32) {
+        match register {
+            VIRTIO_MMIO_QUEUE_NOTIFY => {
+                // KVM handles most notifications itself (ioeventfd).
+                let event =
+                    usize::try_from(value).ok().and_then(|index| self.queue_evts.get(index));
+                if let Some(event) = event {
+                    // Fails only if the counter is full, and then the event is readable anyway.
+                    let _ = event.write(1);
+                }
+            }
+            VIRTIO_MMIO_INTERRUPT_ACK => {
+                self.interrupt_status.fetch_and(!value, Ordering::SeqCst);
+            }
+            VIRTIO_MMIO_STATUS if value == 0 => self.reset(),
+            VIRTIO_MMIO_QUEUE_READY if value == 0 => self.stop_queue(),
+            _ => self.lock().write(register, value, &self.memory),
+        }
+    }
+
+    /// Handles a reset by the driver (section 2.4). Packets in the transmit queue are taken first, because
+    /// a restarting kernel resets its devices right after its last message, before the device thread may
+    /// have seen it.
+    fn reset(&self) {
+        let shared_device = self.shared_device.upgrade();
+        if let Some(shared_device) = &shared_device {
+            shared_device.receive_last();
+        }
+        let mut registers = self.lock();
+        *registers = Registers::default();
+        self.interrupt_status.store(0, Ordering::SeqCst);
+        // Lock order: the shared device's lock comes before this one.
+        drop(registers);
+        if let Some(shared_device) = &shared_device {
+            shared_device.with(|device| device.reset_by_driver());
+        }
+    }
+
+    /// Handles a write of 0 to `QueueReady` (section 4.2.2.2).
+    fn stop_queue(&self) {
+        let is_tx = usize::try_from(self.lock().queue_select).is_ok_and(|index| index == TX);
+        if is_tx && let Some(shared_device) = self.shared_device.upgrade() {
+            shared_device.receive_last();
+        }
+        if let Some(slot) = self.lock().selected_queue() {
+            slot.queue = None;
+        }
+    }
+
+    /// Sets bits of `InterruptStatus` and asserts the interrupt line.
+    fn raise(&self, bits: u32) {
+        self.interrupt_status.fetch_or(bits, Ordering::SeqCst);
+        // Fails only if the counter is full, and then the interrupt is pending anyway.
+        let _ = self.interrupt_evt.write(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registers> {
+        // All values of the registers are valid, even after a panic with the lock held.
+        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registers {
+    /// Handles a write that affects no other part of the device.
+    fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
+        let negotiates = self.has(VIRTIO_CONFIG_S_DRIVER) && !self.has(VIRTIO_CONFIG_S_FEATURES_OK);
+        match register {
+            VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.device_features_select = value,
+            VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.driver_features_select = value,
+            VIRTIO_MMIO_DRIVER_FEATURES if negotiates => {
+                set_half(&mut self.driver_features, self.driver_features_select, value);
+            }
+            VIRTIO_MMIO_QUEUE_SEL => self.queue_select = value,
+            VIRTIO_MMIO_STATUS => self.write_status(value),
+            VIRTIO_MMIO_QUEUE_READY => {
+                if value == 1 && self.start_queue(memory).is_err() {
+                    self.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+                }
+            }
+            _ => {
+                if let Some(slot) = self.configurable_queue() {
+                    slot.write(register, value);
+                }
+            }
+        }
+    }
+
+    /// Handles a write to `Status` (sections 2.1.1 and 3.1.1). Only a reset clears bits, and a bit is
+    /// set only after the one before it in [`STATUS_ORDER`].
+    fn write_status(&mut self, value: u32) {
+        let new = value & DRIVER_BITS;
+        if self.status & DRIVER_BITS & !new != 0 {
+            return;
+        }
+        for step in STATUS_ORDER {
+            if new & step == 0
+                || step == VIRTIO_CONFIG_S_FEATURES_OK && !self.features_are_supported()
+            {
+                break;
+            }
+            self.status |= step;
+        }
+        self.status |= new & VIRTIO_CONFIG_S_FAILED;
+    }
+
+    /// Returns true if the device supports the features that the driver has accepted.
+    fn features_are_supported(&self) -> bool {
+        self.driver_features & !FEATURES == 0 && self.driver_features & 1 << VIRTIO_F_VERSION_1 != 0
+    }
+
+    /// Returns true while the device may move packets.
+    fn is_running(&self) -> bool {
+        self.status
+            & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED)
+            == VIRTIO_CONFIG_S_DRIVER_OK
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.status & bit != 0
+    }
+
+    fn event_idx(&self) -> bool {
+        self.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0
+    }
+
+    /// Returns the queue that `QueueSel` selects, if it exists.
+    fn selected_queue(&mut self) -> Option<&mut QueueRegisters> {
+        self.queues.get_mut(usize::try_from(self.queue_select).ok()?)
+    }
+
+    /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
+    /// `DRIVER_OK` (section 3.1.1), and not while it is ready (section 4.2.2.2).
+    fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
+        let may = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
+        self.selected_queue().filter(|slot| may && slot.queue.is_none())
+    }
+
+    /// Handles a write of 1 to `QueueReady`.
+    fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), InvalidQueue> {
+        let event_idx = self.event_idx();
+        if let Some(slot) = self.configurable_queue() {
+            slot.queue = Some(slot.make_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
+        }
+        Ok(())
+    }
+}
+
+/// The queue is not in guest memory, or has an invalid size.
+struct InvalidQueue;
+
+impl Default for QueueRegisters {
+    fn default() -> QueueRegisters {
+        QueueRegisters {
+            size: QUEUE_SIZE.into(),
+            descriptors: 0,
+            available: 0,
+            used: 0,
+            queue: None,
+        }
+    }
+}
+
+impl QueueRegisters {
+    fn write(&mut self, register: u32, value: u32) {
+        match register {
+            VIRTIO_MMIO_QUEUE_NUM => self.size = value,
+            VIRTIO_MMIO_QUEUE_DESC_LOW => set_half(&mut self.descriptors, 0, value),
+            VIRTIO_MMIO_QUEUE_DESC_HIGH => set_half(&mut self.descriptors, 1, value),
+            VIRTIO_MMIO_QUEUE_AVAIL_LOW => set_half(&mut self.available, 0, value),
+            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => set_half(&mut self.available, 1, value),
+            VIRTIO_MMIO_QUEUE_USED_LOW => set_half(&mut self.used, 0, value),
+            VIRTIO_MMIO_QUEUE_USED_HIGH => set_half(&mut self.used, 1, value),
+            _ => {}
+        }
+    }
+
+    /// Creates the queue that these registers describe. `None` if its size or alignment is invalid
+    /// (section 2.7), or it is not in guest memory.
+    fn make_queue(
+        &self,
+        memory: &GuestMemoryMmap,
+        event_idx: bool,
+        (next_avail, next_used): (u16, u16),
+    ) -> Option<Queue> {
+        let state = QueueState {
+            max_size: QUEUE_SIZE,
+            next_avail,
+            next_used,
+            event_idx_enabled: event_idx,
+            size: u16::try_from(self.size).ok()?,
+            ready: true,
+            desc_table: self.descriptors,
+            avail_ring: self.available,
+            used_ring: self.used,
+        };
+        Queue::try_from(state).ok().filter(|queue| queue.is_valid(memory))
+    }
+}
+
+/// Returns true if the driver's available index is further ahead than the queue is long.
+fn is_overrun(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
+    let ahead = queue.avail_idx(memory, Ordering::Relaxed).map(|index| index.0);
+    ahead.map_or(true, |index| index.wrapping_sub(queue.next_avail()) > queue.size())
+}
+
+/// Returns the register at an offset, if one begins there.
+fn register(offset: u64) -> Option<u32> {
+    u32::try_from(offset).ok().filter(|offset| offset % 4 == 0)
+}
+
+/// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for 1,
+/// else 0.
+fn half(value: u64, select: u32) -> u32 {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    match select {
+        0 => u32::from_le_bytes([a, b, c, d]),
+        1 => u32::from_le_bytes([e, f, g, h]),
+        _ => 0,
+    }
+}
+
+/// Replaces the 32 bits of a value that a selector register selects.
+fn set_half(value: &mut u64, select: u32, new: u32) {
+    let (low, high) = (half(*value, 0), half(*value, 1));
+    match select {
+        0 => *value = u64::from(high) << 32 | u64::from(new),
+        1 => *value = u64::from(new) << 32 | u64::from(low),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

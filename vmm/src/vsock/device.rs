@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The device core: the table of connections, and the effect of each packet on it.
+//!
+//! The core has no clock, no I/O and no threads. Its memory is bounded: at most [`MAX_CONNECTIONS`]
+//! connections with two [`BUFFER`](super::BUFFER)s each, and [`MAX_RESETS`] resets. A packet whose answer
+//! would exceed that is dropped. Handling a packet of the guest never waits for the guest to receive one,
+//! so there is no deadlock.
+
+use std::collections::VecDeque;
+
+use super::connection::{Connection, Ports, State};
+use super::packet::{GUEST_CID, HOST_CID, Header, Packet, TYPE_STREAM, op};
+
+/// Maximum number of connections in the table, in any state.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// Maximum number of resets that wait to be sent.
+pub const MAX_RESETS: usize = 64;
+
+/// Identifies a connection for the host. Ids are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId(u64);
+
+/// Result of [`Device::read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The number of bytes that were read, at least one.
+    Bytes(usize),
+    /// No bytes are available yet.
+    Empty,
+    /// No bytes are left, and no more will come.
+    End,
+}
+
+/// Error: the guest receives no more on this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guest has closed the connection")]
+pub struct Closed;
+
+/// A vsock device with the host's ends of all connections.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    connections: Vec<Connection>,
+    listening: Vec<u32>,
+    resets: VecDeque<Header>,
+    next_id: u64,
+    /// Index of the last connection that sent a packet. The search for the next packet begins after it.
+    last_sender: usize,
+    /// See [`Device::take_changed`].
+    changed: bool,
+}
+
+impl Device {
+    /// Creates a device without connections and listening ports.
+    #[must_use]
+    pub fn new() -> Device {
+        Device::default()
+    }
+
+    /// Handles a packet from the guest. `payload` is shorter than the header's `len` if the guest's
+    /// buffer was too small, which violates the protocol.
+    pub fn receive(&mut self, header: &Header, payload: &[u8]) {
+        if header.src_cid != GUEST_CID {
+            // Drop packets with another source than the guest's CID (section 5.10.6.2); nobody would
+            // receive an answer.
+            return;
+        }
+        if header.dst_cid != HOST_CID || header.kind != TYPE_STREAM {
+            self.reset(header);
+            return;
+        }
+        let ports = Ports { guest: header.src_port, host: header.dst_port };
+        let Some(at) = self.connections.iter().position(|c| c.ports == ports && c.is_live()) else {
+            if header.op == op::REQUEST && self.listening.contains(&ports.host) && self.make_room()
+            {
+                self.next_id += 1;
+                self.connections.push(Connection::new(self.next_id, header));
+                self.changed = true;
+            } else {
+                self.reset(header);
+            }
+            return;
+        };
+
+        let connection = &mut self.connections[at];
+        connection.take_credit(header);
+        let lives = match header.op {
+            _ if header.len as usize != payload.len() => false,
+            op::RW => connection.take_data(payload).is_ok(),
+            op::CREDIT_UPDATE => true,
+            op::CREDIT_REQUEST => {
+                connection.take_credit_request();
+                true
+            }
+            // Both halves end a connection, and the guest waits for a reset (section 5.10.6.5).
+            op::SHUTDOWN => !connection.take_shutdown(header.flags),
+            // A reset; a request for an existing connection; a response, although the host never sends
+            // requests; an unknown operation.
+            _ => false,
+        };
+        if !lives {
+            if connection.is_closed() {
+                self.connections.remove(at);
+            } else {
+                connection.set_gone();
+            }
+            self.reset(header);
+        }
+        self.changed |= !lives || matches!(header.op, op::RW | op::SHUTDOWN);
+    }
+
+    /// Returns the next packet for the guest, with at most `max_payload` bytes after the header;
+    /// `None` if there is none that fits.
+    pub fn next_packet(&mut self, max_payload: usize) -> Option<Packet> {
+        if let Some(header) = self.resets.pop_front() {
+            return Some(Packet { header, payload: Vec::new() });
+        }
+        let count = self.connections.len();
+        for step in 1..=count {
+            let at = (self.last_sender + step) % count;
+            if let Some(packet) = self.connections[at].next_packet(max_payload) {
+                self.last_sender = at;
+                self.changed |= self.connections[at].take_writable();
+                return Some(packet);
+            }
+        }
+        None
+    }
+
+    /// Returns true if [`Device::next_packet`] returns a packet, given room enough.
+    #[must_use]
+    pub fn has_packet(&self) -> bool {
+        !self.resets.is_empty() || self.connections.iter().any(Connection::has_packet)
+    }
+
+    /// Accepts connections to this port from now on.
+    pub fn listen(&mut self, port: u32) {
+        if !self.listening.contains(&port) {
+            self.listening.push(port);
+        }
+    }
+
+    /// Refuses connections to this port from now on, and resets those that the host has not accepted.
+    pub fn stop_listening(&mut self, port: u32) {
+        self.listening.retain(|&p| p != port);
+        while let Some(at) =
+            self.connections.iter().position(|c| c.ports.host == port && !c.accepted)
+        {
+            self.evict(at);
+        }
+    }
+
+    /// Accepts the oldest connection to `port` that waits to be accepted.
+    pub fn accept(&mut self, port: u32) -> Option<ConnectionId> {
+        let new = self.connections.iter_mut().find(|c| c.ports.host == port && !c.accepted)?;
+        new.accepted = true;
+        Some(ConnectionId(new.id))
+    }
+
+    /// Moves received bytes into `buffer`. They stay readable after the guest has closed the connection or
+    /// reset the device.
+    pub fn read(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Read {
+        match self.open(id) {
+            None => Read::End,
+            Some(c) if c.is_readable() && !buffer.is_empty() => Read::Bytes(c.read(buffer)),
+            Some(c) if c.is_finished() && !c.is_readable() => Read::End,
+            Some(_) => Read::Empty,
+        }
+    }
+
+    /// Writes as many of these bytes as the buffer has room for, and returns their number, which may be 0.
+    /// After a short write, [`Device::take_changed`] tells when there is room.
+    ///
+    /// # Errors
+    /// [`Closed`] if the guest receives no more.
+    pub fn write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, Closed> {
+        match self.open(id) {
+            Some(c) if !c.is_write_closed() => Ok(c.write(bytes)),
+            _ => Err(Closed),
+        }
+    }
+
+    /// Closes a connection. Bytes that were written are still sent if the guest receives them.
+    pub fn close(&mut self, id: ConnectionId) {
+        let Some(at) = self.connections.iter().position(|c| c.id == id.0) else { return };
+        match self.connections[at].state {
+            State::Open => self.connections[at].close(),
+            State::Closing => {}
+            State::Gone => drop(self.connections.remove(at)),
+        }
+    }
+
+    /// Handles a reset of the device by the driver: for the guest, no connection exists any more. Received
+    /// bytes stay readable, and the listening ports stay.
+    pub fn reset_by_driver(&mut self) {
+        self.changed |= !self.connections.is_empty();
+        self.resets.clear();
+        self.connections.retain_mut(|connection| {
+            let in_use = connection.accepted && !connection.is_closed();
+            connection.set_gone();
+            in_use
+        });
+    }
+
+    /// Returns true once after each change for which the host may wait: a new connection, bytes to read,
+    /// room to write, or the end of a connection.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Returns the connection with this id, unless the host has closed it.
+    fn open(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|c| c.id == id.0 && c.state != State::Closing)
+    }
+
+    /// Answers a packet with a reset, unless the packet is a reset or [`MAX_RESETS`] wait already.
+    fn reset(&mut self, header: &Header) {
+        if header.op != op::RST && self.resets.len() < MAX_RESETS {
+            self.resets.push_back(header.reset());
+        }
+    }
+
+    /// Makes room for a connection in the table. If the table is full, removes a connection that the host
+    /// does not need: one that the guest dropped before it was accepted, or one that the host has closed
+    /// and the guest does not reset. Returns false if there is none.
+    fn make_room(&mut self) -> bool {
+        if self.connections.len() < MAX_CONNECTIONS {
+            return true;
+        }
+        let dispensable = self.connections.iter().position(Connection::is_dispensable);
+        dispensable.map(|at| self.evict(at)).is_some()
+    }
+
+    /// Removes a connection, and sends a reset if it exists for the guest.
+    fn evict(&mut self, at: usize) {
+        let connection = self.connections.remove(at);
+        if connection.is_live() && self.resets.len() < MAX_RESETS {
+            self.resets.push_back(connection.reset());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

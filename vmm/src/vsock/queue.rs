@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Moves packets between the device core and the guest's virtqueues (virtio 1.2, section 2.7).
+//!
+//! Descriptors, ring indices and lengths come from the guest and may have any value. virtio-queue and
+//! vm-memory keep every access inside guest memory and every chain finite. This module checks the
+//! rest: an available index out of range, a buffer too small for a header, a header whose `len`
+//! exceeds its buffer.
+//!
+//! The event queue needs no code. Its only event is the transport reset after a migration, and
+//! snapshots are taken before the guest has a connection.
+
+use std::io::{Read, Write};
+
+use virtio_queue::{DescriptorChain, Queue, QueueT};
+use vm_memory::GuestMemoryMmap;
+
+use super::BUFFER;
+use super::device::Device;
+use super::packet::{HEADER_LEN, Header};
+
+/// Index of the receive queue: buffers for packets to the guest.
+pub const RX: usize = 0;
+
+/// Index of the transmit queue: packets from the guest.
+pub const TX: usize = 1;
+
+/// Result of one step on a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Processed {
+    /// The guest wants an interrupt for the used buffers.
+    pub interrupt: bool,
+    /// The step ended at its limit and must be repeated. Steps are limited so that a guest that sends
+    /// without end cannot keep the device locked.
+    pub more: bool,
+}
+
+/// Moves packets from the guest's transmit queue to the device.
+pub fn from_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
+    let mut payload = Vec::new();
+    let mut used = 0;
+    while used < queue.size() {
+        let Some(chain) = pop(queue, mem) else { return processed(queue, mem, used, false) };
+        let head = chain.head_index();
+        if let Some(header) = read_packet(chain, mem, &mut payload) {
+            device.receive(&header, &payload);
+        }
+        add_used(queue, mem, head, 0);
+        used += 1;
+    }
+    processed(queue, mem, used, true)
+}
+
+/// Moves packets from the device to the guest's receive queue.
+pub fn to_guest(device: &mut Device, queue: &mut Queue, mem: &GuestMemoryMmap) -> Processed {
+    let mut used = 0;
+    while device.has_packet() {
+        if used >= queue.size() {
+            return processed(queue, mem, used, true);
+        }
+        let Some(chain) = pop(queue, mem) else { break };
+        let head = chain.head_index();
+        let written = write_packet(chain, mem, device);
+        add_used(queue, mem, head, written);
+        used += 1;
+    }
+    processed(queue, mem, used, false)
+}
+
+/// Returns the next chain that the guest made available. If there is none, enables the guest's
+/// notification of the next one.
+fn pop<'m>(
+    queue: &mut Queue,
+    mem: &'m GuestMemoryMmap,
+) -> Option<DescriptorChain<&'m GuestMemoryMmap>> {
+    if let Some(chain) = queue.pop_descriptor_chain(mem) {
+        return Some(chain);
+    }
+    // The guest may have added a chain before it saw that notifications are enabled, so check once more.
+    // This is no loop, because a queue with an invalid available index always claims to have more.
+    match queue.enable_notification(mem) {
+        Ok(true) => queue.pop_descriptor_chain(mem),
+        _ => None,
+    }
+}
+
+/// Puts a chain on the used ring. This fails if the guest made an invalid index available or placed the ring
+/// outside its memory; the chain is then lost to the guest.
+fn add_used(queue: &mut Queue, mem: &GuestMemoryMmap, head: u16, written: u32) {
+    let _ = queue.add_used(mem, head, written);
+}
+
+fn processed(queue: &mut Queue, mem: &GuestMemoryMmap, used: u16, more: bool) -> Processed {
+    // If the guest's suppression of interrupts cannot be read, interrupt: this does no harm.
+    Processed { interrupt: used > 0 && queue.needs_notification(mem).unwrap_or(true), more }
+}
+
+/// Reads the packet in a chain: returns the header and stores the data in `payload`. Returns `None` if the
+/// chain is too short for a header. If the chain is shorter than the header's `len`, or `len` exceeds the
+/// largest possible credit, `payload` stays empty, and the device rejects the packet.
+fn read_packet(
+    chain: DescriptorChain<&GuestMemoryMmap>,
+    mem: &GuestMemoryMmap,
+    payload: &mut Vec<u8>,
+) -> Option<Header> {
+    let mut reader = chain.reader(mem).ok()?;
+    let mut wire = [0; HEADER_LEN];
+    reader.read_exact(&mut wire).ok()?;
+    let header = Header::decode(&wire);
+    payload.clear();
+    let len = header.len as usize;
+    if len <= BUFFER && len <= reader.available_bytes() {
+        payload.resize(len, 0);
+        reader.read_exact(payload).ok()?;
+    }
+    Some(header)
+}
+
+/// Writes a packet of the device into a chain and returns the number of bytes written: 0 if the
+/// chain is too small.
+fn write_packet(
+    chain: DescriptorChain<&GuestMemoryMmap>,
+    mem: &GuestMemoryMmap,
+    device: &mut Device,
+) -> u32 {
+    let Ok(mut writer) = chain.writer(mem) else { return 0 };
+    let Some(room) = writer.available_bytes().checked_sub(HEADER_LEN) else { return 0 };
+    let Some(packet) = device.next_packet(room) else { return 0 };
+    let written = writer
+        .write_all(&packet.header.encode())
+        .and_then(|()| writer.write_all(&packet.payload))
+        .map(|()| writer.bytes_written());
+    written.ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

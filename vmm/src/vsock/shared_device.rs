@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The vsock device, shared by the session's thread and the backend's thread.
+//!
+//! Both work on one [`Device`] under a lock, so that bytes are copied once in each direction and the
+//! guest's credit is the only flow control. A packet for the guest is put into the receive queue by
+//! the thread that caused it.
+
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use virtio_queue::Queue;
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::device::Device;
+use super::queue::{self, Processed, RX, TX};
+
+/// The virtqueues of a guest. Each backend implements this trait.
+pub trait GuestQueues: Send + Sync {
+    /// Runs `step` on the queue with this index, if the driver has set it up, and interrupts the guest if
+    /// the guest wants that. Returns true if `step` must be repeated.
+    fn process(&self, index: usize, device: &mut Device, step: QueueStep) -> bool;
+
+    /// Wakes the thread that calls [`SharedDevice::receive_all`].
+    fn wake(&self);
+
+    /// Moves packets from the transmit queue to the device. Returns true if there are more.
+    fn receive(&self, device: &mut Device) -> bool {
+        self.process(TX, device, queue::from_guest)
+    }
+
+    /// Moves packets from the device to the receive queue while it has buffers. The amount of work is
+    /// limited; the backend's thread is woken for the rest.
+    fn deliver(&self, device: &mut Device) {
+        if device.has_packet() && self.process(RX, device, queue::to_guest) {
+            self.wake();
+        }
+    }
+
+    /// Moves the remaining packets of a transmit queue that stops to the device. One step takes as many
+    /// chains as a queue can have, so one step is enough.
+    fn receive_last(&self, device: &mut Device) {
+        self.receive(device);
+    }
+}
+
+/// A limited amount of work on a queue: [`queue::from_guest`] or [`queue::to_guest`].
+pub type QueueStep = fn(&mut Device, &mut Queue, &GuestMemoryMmap) -> Processed;
+
+/// A device that several threads share.
+pub struct SharedDevice {
+    device: Mutex<Device>,
+    queues: OnceLock<Box<dyn GuestQueues>>,
+    changed_evt: EventFd,
+}
+
+impl SharedDevice {
+    /// Wraps a device. The guest's queues are attached later.
+    ///
+    /// # Errors
+    /// If there is no descriptor left for the event.
+    pub fn new(device: Device) -> io::Result<SharedDevice> {
+        let changed_evt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
+        Ok(SharedDevice { device: Mutex::new(device), queues: OnceLock::new(), changed_evt })
+    }
+
+    /// Attaches the guest's queues. Only the first call has an effect.
+    pub fn attach(&self, queues: impl FnOnce() -> Box<dyn GuestQueues>) {
+        self.queues.get_or_init(queues);
+    }
+
+    /// Runs `work` on the device, then delivers the device's packets for the guest.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Device) -> R) -> R {
+        // The device is consistent between its methods, even after a panic with the lock held.
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut device);
+        if let Some(queues) = self.queues.get() {
+            queues.deliver(&mut device);
+        }
+        if device.take_changed() {
+            // Fails only if the counter is full, and then the event is readable anyway.
+            let _ = self.changed_evt.write(1);
+        }
+        result
+    }
+
+    /// Takes all packets that the guest has sent so far.
+    pub fn receive_all(&self) {
+        let Some(queues) = self.queues.get() else { return };
+        // The lock is released after each step, so that a guest that sends without end does not block the
+        // session.
+        while self.with(|device| queues.receive(device)) {}
+    }
+
+    /// Takes the packets that were left in the transmit queue when it stopped.
+    pub fn receive_last(&self) {
+        if let Some(queues) = self.queues.get() {
+            self.with(|device| queues.receive_last(device));
+        }
+    }
+
+    /// Makes [`SharedDevice::changed_evt`] unreadable until the device changes again.
+    pub fn clear_changed(&self) {
+        let _ = self.changed_evt.read();
+    }
+
+    /// Returns an event that is readable when the device has changed in a way for which the host may
+    /// wait: see [`Device::take_changed`].
+    pub fn changed_evt(&self) -> &EventFd {
+        &self.changed_evt
+    }
+}

@@ -152,6 +152,11 @@ fn run_one(
     if let Some(feature) = machine.without(case.features) {
         return (vec![], CaseResult::Absent(feature), true);
     }
+    if let Run::Compare(_) = case.run
+        && let Err(failure) = crate::compare::references::map()
+    {
+        return (vec![], CaseResult::Broken(format!("{failure:?}")), true);
+    }
     run_child(case, index, Duration::from_millis(planned.deadline_ms.into()))
 }
 

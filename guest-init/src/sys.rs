@@ -316,6 +316,17 @@ pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
     .map(pid_of)
 }
 
+/// The alternate stack by `sigaltstack(2)`: start, length in bytes, flags.
+///
+/// # Errors
+/// None is known.
+pub fn alternate_stack() -> Result<(u64, u64, i32)> {
+    let mut stack = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: writes the structure.
+    unsafe { call(libc::SYS_sigaltstack, &[0, &raw mut stack as u64]) }?;
+    Ok((stack.ss_sp as u64, stack.ss_size as u64, stack.ss_flags))
+}
+
 /// `sigaltstack(2)`
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 use crate::case::{Case, Check, Failure};
 mod absence;
+mod alternate_stack;
 mod arguments;
 pub(crate) mod audit;
 mod entries;
@@ -26,6 +27,7 @@ mod sandbox;
 mod seccomp;
 mod selector;
 mod selector_memory;
+mod siblings;
 mod siginfo;
 mod signals;
 mod signals_core;
@@ -111,10 +113,12 @@ pub const TABLE: &[&[Case]] = &[
     selector_memory::CASES,
     range::CASES,
     signals::CASES,
+    alternate_stack::CASES,
     signals_core::CASES,
     signals_order::CASES,
     inheritance::CASES,
     inheritance_exec::CASES,
+    siblings::CASES,
     ptrace::CASES,
     ptrace_calls::CASES,
     seccomp::CASES,

@@ -64,7 +64,7 @@ pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
 }
 
 /// As [`filter_umask`], with `SECCOMP_FILTER_FLAG_*`.
-fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
+pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),

@@ -24,7 +24,7 @@ pub(super) struct Comparison {
 }
 
 /// The observer whose records are compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Observer {
     /// The program itself.
     Program,

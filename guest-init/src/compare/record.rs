@@ -42,12 +42,17 @@ pub(crate) struct Field<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// A list of fields in shared memory. The first word is the number of bytes used; the fields begin at
-/// [`START`].
-#[derive(Clone, Copy)]
+/// A list of fields in shared memory. The first word is the number of bytes used, the second says
+/// whether the record is complete; the fields begin at [`START`].
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     base: *mut u8,
 }
+
+// SAFETY: the memory is shared and never unmapped; whoever writes is alone, as `put` demands.
+unsafe impl Send for Record {}
+// SAFETY: as above.
+unsafe impl Sync for Record {}
 
 /// Offset of the first field in bytes.
 const START: usize = 64;
@@ -61,6 +66,26 @@ impl Record {
     fn used(&self) -> &AtomicU32 {
         // SAFETY: the first word of the memory is the counter and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>() }
+    }
+
+    fn completed(&self) -> &AtomicU32 {
+        // SAFETY: the second word of the memory is the mark and nothing else.
+        unsafe { &*self.base.cast::<AtomicU32>().add(1) }
+    }
+
+    /// Marks the record as complete: nothing is added any more.
+    pub(crate) fn complete(&self) {
+        self.completed().store(1, Ordering::SeqCst);
+    }
+
+    /// Whether the record is complete.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.completed().load(Ordering::SeqCst) == 1
+    }
+
+    /// Removes all fields, which a case may have left that did not come to its end.
+    pub(crate) fn clear(&self) {
+        self.used().store(0, Ordering::SeqCst);
     }
 
     /// Adds a field. Only one task may write at a time. A field that does not fit marks the record as

@@ -102,7 +102,7 @@ pub(crate) enum Filter {
 }
 
 /// The conditions under which a program makes the watched call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scenario {
     /// The cause of the SIGSYS.
     pub(crate) cause: Cause,

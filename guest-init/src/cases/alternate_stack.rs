@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The settings of the alternate signal stack (`sigaltstack(2)`) across a dispatch.
+
+use crate::arch;
+use crate::case::{Case, Check, outside_core};
+use crate::support::*;
+use crate::sys;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+pub(super) const CASES: &[Case] = &[outside_core(
+    "signals/alternate-stack-settings",
+    "in the handler of a dispatch an alternate stack with SS_AUTODISARM is disabled, one without is as \
+     it was, on whichever stack the handler runs, and after the return it is as before",
+    "save_altstack()",
+    settings,
+)];
+
+/// `SS_AUTODISARM` (include/uapi/linux/signal.h).
+const AUTODISARM: i32 = i32::MIN;
+const LENGTH: usize = 16 * PAGE;
+
+/// The settings that the handler saw: start, length, flags.
+static SEEN: (AtomicU64, AtomicU64, AtomicI32) =
+    (AtomicU64::new(0), AtomicU64::new(0), AtomicI32::new(0));
+
+/// Reaction: stores the settings.
+fn note_settings(_: Dispatch<'_>) {
+    let (start, length, flags) = sys::alternate_stack().unwrap_or_default();
+    SEEN.0.store(start, Ordering::SeqCst);
+    SEEN.1.store(length, Ordering::SeqCst);
+    SEEN.2.store(flags, Ordering::SeqCst);
+}
+
+fn settings() -> Check {
+    let stack = map_pages(LENGTH / PAGE)? as u64;
+    arm()?;
+    for mode in [0, AUTODISARM] {
+        for action in [0, libc::SA_ONSTACK] {
+            // SAFETY: the stack is never unmapped.
+            unsafe { sys::sigaltstack(stack, LENGTH as u64, mode) }
+                .map_err(broken("sigaltstack"))?;
+            handle_as(note_settings, action, 0)?;
+            let _ = issue_blocked(&arch::gate(), &touch());
+            let case = format!("flags {mode:#x} of the stack, {action:#x} of the handler");
+            equal(&format!("SIGSYS handled, {case}"), dispatches(), 1)?;
+            let flags = match (mode, action) {
+                (AUTODISARM, _) => libc::SS_DISABLE,
+                (_, 0) => mode,
+                _ => mode | libc::SS_ONSTACK,
+            };
+            equal(
+                &format!("flags seen by the handler, {case}"),
+                SEEN.2.load(Ordering::SeqCst),
+                flags,
+            )?;
+            let start = if mode == AUTODISARM { 0 } else { stack };
+            equal_hex(
+                &format!("start seen by the handler, {case}"),
+                SEEN.0.load(Ordering::SeqCst),
+                start,
+            )?;
+            let after = sys::alternate_stack().map_err(broken("sigaltstack"))?;
+            equal(
+                &format!("settings after the return, {case}"),
+                after,
+                (stack, LENGTH as u64, mode),
+            )?;
+            reset_dispatches();
+        }
+    }
+    Ok(())
+}

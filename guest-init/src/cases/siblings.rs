@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Threads beside one that arms, disarms or installs filters: dispatch is each thread's own.
+
+use super::seccomp::{filter_umask, filter_umask_with};
+use crate::arch;
+use crate::case::{Case, Check, outside_core};
+use crate::support::*;
+use crate::sys;
+use std::sync::atomic::{AtomicU8, Ordering};
+use sudbox_protocol::Feature;
+
+pub(super) const CASES: &[Case] = &[outside_core(
+    "inheritance/siblings-kept",
+    "whatever one thread sets, dispatch or filters, an armed sibling stays armed as it was, and one \
+     that is not armed stays so",
+    "seccomp_sync_threads()",
+    siblings_kept,
+)
+.features(&[Feature::Dispatch, Feature::SeccompFilter])];
+
+/// An operation of the first thread. Returns whether it did what it should.
+type Operation = (&'static str, fn() -> bool);
+
+const OPERATIONS: [Operation; 8] = [
+    ("nothing", || true),
+    ("arming", || arm().is_ok()),
+    ("arming again", || arm().is_ok()),
+    ("a refused setting", || refused(EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
+    ("a filter", || filter_umask(libc::SECCOMP_RET_ALLOW).is_ok()),
+    ("a filter for all threads while armed", filter_for_all),
+    ("disarming", || disarm().is_ok()),
+    ("a filter for all threads while not armed", filter_for_all),
+];
+
+fn filter_for_all() -> bool {
+    filter_umask_with(libc::SECCOMP_RET_ALLOW, libc::SECCOMP_FILTER_FLAG_TSYNC).is_ok()
+}
+
+/// The selector of the armed sibling.
+static OWN: AtomicU8 = AtomicU8::new(ALLOW);
+
+/// The mark with the number of the round in which the siblings are to issue a call, from 1 on.
+const ROUND: usize = 0;
+/// The marks with the answers: of the sibling that is not armed, of the armed one.
+const ANSWERS: [usize; 2] = [1, 2];
+/// Added to the number of a round in an answer: the call was executed.
+const EXECUTED: u64 = 1 << 32;
+/// Added to the number of a round in an answer: the call was dispatched.
+const DISPATCHED: u64 = 1 << 33;
+
+/// A sibling that issues a call in each round. `index` is that of its answer.
+extern "C" fn sibling(index: u64) -> u64 {
+    let answer = ANSWERS[usize::from(index == 1)];
+    if index == 1 && arm_with(address(&OWN)).is_err() {
+        return 0;
+    }
+    let mut round = 1;
+    loop {
+        // One after the other: the umask and the count of SIGSYS are those of the process.
+        await_mark(ROUND, 2 * round + index);
+        let before = dispatches();
+        let call = touch();
+        let _ = arch::gate().issue(&call);
+        let executed = if touched() { EXECUTED } else { 0 };
+        let dispatched = if dispatches() == before { 0 } else { DISPATCHED };
+        set_mark(answer, round | executed | dispatched);
+        round += 1;
+    }
+}
+
+fn siblings_kept() -> Check {
+    handle(noop)?;
+    for index in [0, 1] {
+        spawn_thread(sibling, index)?;
+    }
+    for (round, (name, operation)) in (1..).zip(OPERATIONS) {
+        flip(ALLOW);
+        ensure(operation(), &format!("{name} succeeds"), || "it failed".into())?;
+        // Calls of a sibling that uses this thread's configuration would be dispatched.
+        flip(BLOCK);
+        OWN.store(BLOCK, Ordering::SeqCst);
+        for (index, (whose, due)) in
+            [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
+        {
+            set_mark(ROUND, 2 * round + index as u64);
+            while mark(ANSWERS[index]) & (EXECUTED - 1) != round {
+                sys::sched_yield();
+            }
+            let got = mark(ANSWERS[index]) & !(EXECUTED - 1);
+            let text = |bits: u64| match bits {
+                EXECUTED => "executed",
+                DISPATCHED => "dispatched",
+                0 => "neither executed nor dispatched",
+                _ => "executed and dispatched",
+            };
+            ensure(
+                got == due,
+                &format!("after {name}, a call of the sibling that is {whose}: {}", text(due)),
+                || text(got).to_owned(),
+            )?;
+        }
+    }
+    flip(ALLOW);
+    Ok(())
+}

@@ -187,7 +187,7 @@ fn features() -> Vec<Feature> {
                 is_implemented(sys::call(libc::SYS_userfaultfd, &[u64::MAX]))
             },
             Feature::Ia32 | Feature::X32 | Feature::Vsyscall | Feature::Pkeys => {
-                arch::offers(*feature)
+                arch::has_arch_feature(*feature)
             }
             // SAFETY: the kernel refuses unknown flags before it registers anything.
             Feature::Rseq => is_implemented(unsafe { sys::call(libc::SYS_rseq, &[0, 0, 0xff, 0]) }),

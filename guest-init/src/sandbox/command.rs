@@ -9,7 +9,7 @@ use crate::{arch, probe, runner};
 
 // Exit codes, with the same meaning as those of `sudbox`.
 const DIED: i32 = 1;
-const NOT_OFFERED: i32 = 125;
+const NOT_AVAILABLE: i32 = 125;
 const MACHINE: i32 = 128;
 const USAGE: i32 = 129;
 
@@ -45,7 +45,7 @@ fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
     runner::prepare().map_err(|problem| (MACHINE, problem.to_string()))?;
     run(&image, &Nt, engine).map_err(|problem| {
         let code = match problem {
-            SandboxError::Missing(_) => NOT_OFFERED,
+            SandboxError::Missing(_) => NOT_AVAILABLE,
             SandboxError::Refused { .. } | SandboxError::TooLarge => USAGE,
             SandboxError::System(..) => MACHINE,
             SandboxError::Died => DIED,
@@ -63,7 +63,7 @@ fn choose(name: &str) -> Result<Engine, (i32, String)> {
     if name == "any" {
         return engines
             .find(|engine| engine.check_available().is_ok())
-            .ok_or_else(|| (NOT_OFFERED, "this kernel offers no sandbox engine".to_owned()));
+            .ok_or_else(|| (NOT_AVAILABLE, "this kernel offers no sandbox engine".to_owned()));
     }
     engines.find(|engine| engine.name() == name).ok_or_else(|| {
         let names = Engine::ALL.map(Engine::name).join(", ");

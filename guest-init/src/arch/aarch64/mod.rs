@@ -62,10 +62,10 @@ pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Whether the kernel offers this feature, if it is looked for on this architecture only: always false, as
-/// there is no such feature.
+/// Whether the kernel has this feature, for features that exist on this architecture only. Always false: there
+/// are none.
 #[must_use]
-pub fn offers(_: Feature) -> bool {
+pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 

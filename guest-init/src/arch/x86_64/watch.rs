@@ -8,7 +8,6 @@ use crate::arch::{CallSite, Entry, Part, Reg, Registers};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 std::arch::global_asm!(include_str!("watch.s"));
 
@@ -40,9 +39,9 @@ pub struct Floating([u8; 4096]);
 /// The XSAVE components that the gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
 const COMPONENTS: u64 = 0x2e7;
 /// Offset of the XSAVE header, after the legacy area.
-const HEADER: usize = 512;
+pub(super) const HEADER: usize = 512;
 /// Index of the component PKRU.
-const PKRU: u32 = 9;
+pub(super) const PKRU: u32 = 9;
 /// A value of PKRU in which key 0 permits everything, as the program needs, and the other keys differ from
 /// the kernel's default.
 const PKRU_PATTERN: u32 = 0x1b1b_1b18;
@@ -59,7 +58,7 @@ pub const WATCH_FLAGS: u64 = 0x24_0cd5;
 pub const TRAP_FLAG: u64 = 0x100;
 
 /// The components that this CPU and kernel support.
-fn components() -> u64 {
+pub(super) fn components() -> u64 {
     let low: u32;
     // SAFETY: the cases need `xsave`, which includes the instruction.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
@@ -67,7 +66,7 @@ fn components() -> u64 {
 }
 
 /// The range of a component in the standard format (Intel SDM volume 1, 13.4.3).
-fn component(index: u32) -> Range<usize> {
+pub(super) fn component(index: u32) -> Range<usize> {
     let found = __cpuid_count(0xd, index);
     let start = found.ebx as usize;
     start..start + found.eax as usize
@@ -157,14 +156,10 @@ impl CpuState {
 /// The 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only
 /// one task may make watched calls at a time.
 #[must_use]
-pub unsafe fn watched_call(
-    place: CallSite,
-    registers: &Registers,
-    floating: &Floating,
-) -> CpuState {
+pub unsafe fn watched_call(site: CallSite, registers: &Registers, floating: &Floating) -> CpuState {
     // SAFETY: the gate saves the callee-saved registers. Nothing else uses the memory that it stores to.
     unsafe {
-        match place {
+        match site {
             CallSite { entry: Entry::Native, breakpoint: false } => {
                 sudbox_watch_native(registers, floating)
             }
@@ -205,9 +200,9 @@ pub fn handler_entry() -> CpuState {
 
 /// The address after the instruction of a watched call.
 #[must_use]
-pub fn after_watched_call(place: CallSite) -> u64 {
+pub fn after_watched_call(site: CallSite) -> u64 {
     super::CALL_LENGTH
-        + address(match place {
+        + address(match site {
             CallSite { entry: Entry::Native, breakpoint: false } => sudbox_watch_native_call,
             CallSite { entry: Entry::Compat, breakpoint: false } => sudbox_watch_compat_call,
             CallSite { entry: Entry::Native, breakpoint: true } => sudbox_watch_native_stop_call,
@@ -226,170 +221,6 @@ pub fn watched_range() -> Range<u64> {
 #[must_use]
 pub fn recording_handler() -> u64 {
     address(sudbox_watch_handler)
-}
-
-/// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h).
-pub const SIGNAL_FRAME: &[Part] = &[
-    Part("pretcode", 8),
-    Part("uc_flags", 8),
-    Part("uc_link", 8),
-    Part("uc_stack.ss_sp", 8),
-    Part("uc_stack.ss_flags", 4),
-    Part("padding after ss_flags", 4),
-    Part("uc_stack.ss_size", 8),
-    Part("r8", 8),
-    Part("r9", 8),
-    Part("r10", 8),
-    Part("r11", 8),
-    Part("r12", 8),
-    Part("r13", 8),
-    Part("r14", 8),
-    Part("r15", 8),
-    Part("di", 8),
-    Part("si", 8),
-    Part("bp", 8),
-    Part("bx", 8),
-    Part("dx", 8),
-    Part("ax", 8),
-    Part("cx", 8),
-    Part("sp", 8),
-    Part("ip", 8),
-    Part("flags", 8),
-    Part("cs", 2),
-    Part("gs", 2),
-    Part("fs", 2),
-    Part("ss", 2),
-    Part("err", 8),
-    Part("trapno", 8),
-    Part("oldmask", 8),
-    Part("cr2", 8),
-    Part("fpstate", 8),
-    Part("reserved1", 64),
-    Part("uc_sigmask", 8),
-    Part("si_signo", 4),
-    Part("si_errno", 4),
-    Part("si_code", 4),
-    Part("padding after si_code", 4),
-    Part("si_call_addr", 8),
-    Part("si_syscall", 4),
-    Part("si_arch", 4),
-    Part("rest of siginfo", 96),
-];
-
-/// The length of [`SIGNAL_FRAME`] in bytes.
-pub const FRAME_LENGTH: usize = 440;
-/// The offset of the general registers in the frame.
-const FRAME_REGISTERS: usize = 48;
-/// The offset of the address of the floating point state in the frame.
-const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
-
-/// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy format first.
-const LEGACY: &[Part] = &[
-    Part("x87 control", 2),
-    Part("x87 status", 2),
-    Part("x87 tags", 2),
-    Part("x87 opcode", 2),
-    Part("x87 instruction pointer", 8),
-    Part("x87 data pointer", 8),
-    Part("mxcsr", 4),
-    Part("mxcsr mask", 4),
-    Part("x87 registers", 128),
-    Part("xmm registers", 256),
-    Part("reserved bytes", 48),
-    Part("sw_reserved.magic1", 4),
-    Part("sw_reserved.extended_size", 4),
-    Part("sw_reserved.xfeatures", 8),
-    Part("sw_reserved.xstate_size", 4),
-    Part("sw_reserved.padding", 28),
-    Part("xstate_bv", 8),
-    Part("xcomp_bv", 8),
-    Part("reserved header", 48),
-    Part("ymm registers, upper halves", 256),
-];
-
-/// The layout of the floating point state: [`LEGACY`], then the further components of this CPU.
-#[must_use]
-pub fn floating_parts() -> &'static [Part] {
-    static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
-    PARTS.get_or_init(|| {
-        let names = [
-            (5, "opmask registers"),
-            (6, "zmm registers, upper halves"),
-            (7, "zmm registers 16 to 31"),
-            (PKRU, "pkru"),
-        ];
-        let present = names.into_iter().filter(|(index, _)| components() & 1 << index != 0);
-        let mut found: Vec<_> = present.map(|(index, name)| (component(index), name)).collect();
-        found.sort_by_key(|(range, _)| range.start);
-        let mut parts = LEGACY.to_vec();
-        let mut at: usize = LEGACY.iter().map(|Part(_, length)| length).sum();
-        for (range, name) in found {
-            parts.push(Part("other components", range.start.saturating_sub(at)));
-            parts.push(Part(name, range.len()));
-            at = range.end;
-        }
-        parts
-    })
-}
-
-/// The signal frame of a handler.
-#[derive(Debug)]
-pub struct Frame {
-    /// A copy of the frame, laid out as [`SIGNAL_FRAME`].
-    pub bytes: [u8; FRAME_LENGTH],
-    start: u64,
-}
-
-impl Frame {
-    /// Copies the frame of a handler that was entered with this stack pointer.
-    ///
-    /// # Safety
-    /// The handler must not have returned.
-    #[must_use]
-    pub unsafe fn of(state: &CpuState, _: *const [u8; 128], _: *const super::Context) -> Frame {
-        let start = state.registers[Reg::Sp];
-        // SAFETY: by the contract of this function.
-        Frame { bytes: unsafe { *(start as *const [u8; FRAME_LENGTH]) }, start }
-    }
-
-    /// The general registers in the frame.
-    #[must_use]
-    pub fn registers(&self) -> Registers {
-        let (words, _) = self.bytes[FRAME_REGISTERS..].as_chunks::<8>();
-        Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
-    }
-
-    /// Replaces the general registers in the copy.
-    pub fn set_registers(&mut self, registers: &Registers) {
-        let places = self.bytes[FRAME_REGISTERS..].as_chunks_mut::<8>().0;
-        for (place, value) in places.iter_mut().zip(registers.all()) {
-            *place = value.to_ne_bytes();
-        }
-    }
-
-    /// Splits the memory that holds the frame into four parts: below the frame, between the frame and its
-    /// floating point state, the floating point state, and above. `None` if the frame is not in this memory.
-    #[must_use]
-    pub fn split_area<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
-        let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
-        let floating = u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_FLOATING + i]));
-        let floating = usize::try_from(floating).ok()?.checked_sub(area.as_ptr() as usize)?;
-        let end = start + FRAME_LENGTH;
-        let state = area.get(floating..)?;
-        let word = |at: usize| {
-            let bytes = state.get(at..at + 4)?;
-            Some(u32::from_ne_bytes(std::array::from_fn(|i| bytes[i])))
-        };
-        // FP_XSTATE_MAGIC1; FP_XSTATE_MAGIC2 follows the state.
-        let extended = word(464)? == 0x4650_5853;
-        let length = if extended { word(480)? as usize + 4 } else { HEADER };
-        Some([
-            area.get(..start)?,
-            area.get(end..floating)?,
-            state.get(..length)?,
-            state.get(length..)?,
-        ])
-    }
 }
 
 /// Clears TF in a handler's frame, which ends the program's single-step traps.

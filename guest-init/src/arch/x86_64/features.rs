@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Kernel features that are looked for on x86-64 only.
+//! Detects the kernel features that exist on x86-64 only.
 
 use super::{COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_skip};
 use crate::arch::{Registers, inside_call, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
-/// Whether the kernel offers this feature, if it is looked for on x86-64 only; false for all other features.
+/// Whether the kernel has this feature, for features that exist on x86-64 only. False for all others.
 #[must_use]
-pub fn offers(feature: Feature) -> bool {
+pub fn has_arch_feature(feature: Feature) -> bool {
     match feature {
         Feature::Ia32 => compat_calls(),
         Feature::X32 => x32_calls(),
@@ -26,7 +26,7 @@ fn compat_calls() -> bool {
         // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
         context.registers[Reg::NEXT] = compat_skip();
-        // Until now it holds the number of the call, which may be the PID.
+        // It still holds the number of the call, which may be the PID.
         context.registers[Reg::RESULT] = u64::MAX;
     }
     let action = sys::Action {
@@ -51,7 +51,7 @@ fn x32_calls() -> bool {
     unsafe { inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
 }
 
-/// Whether the vsyscall page is mapped. `/proc/self/maps` is asked because the page itself may be
+/// Whether the vsyscall page is mapped. `/proc/self/maps` is read because the page itself may be
 /// execute-only.
 fn vsyscall_page() -> bool {
     std::fs::read_to_string("/proc/self/maps")

@@ -122,8 +122,8 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         finish(0)
     })?;
     record_end(0, wait_change(child)?);
-    let preserved = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
-    let complete = shared().slots[..preserved]
+    let recorded = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
+    let complete = shared().slots[..recorded]
         .iter()
         .take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
     // SAFETY: the events are complete, and all writers have ended.

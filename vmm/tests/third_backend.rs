@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A session works with a backend that has nothing in common with the other two: no KVM, no QEMU, no
-//! vsock device. What holds here holds for any [`HostStream`](sudbox_vmm::machine::HostStream).
+//! Tests of a session with a third backend, which has no KVM, no QEMU and no vsock device. They show what
+//! any [`HostStream`](sudbox_vmm::machine::HostStream) can rely on.
 
 mod fake_backend;
 
@@ -37,7 +37,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// The next event but the console's.
+/// The next event other than [`Event::Console`].
 fn next(session: &mut Session) -> Event {
     loop {
         match session.next(soon(), None).unwrap() {
@@ -47,7 +47,7 @@ fn next(session: &mut Session) -> Event {
     }
 }
 
-/// Answers each line with itself, as many as `count` says.
+/// Echoes `count` lines.
 fn echo(stream: &mut UnixStream, count: usize) -> io::Result<()> {
     for _ in 0..count {
         let mut line = Vec::new();
@@ -62,7 +62,7 @@ fn echo(stream: &mut UnixStream, count: usize) -> io::Result<()> {
 }
 
 #[test]
-fn a_guest_boots_converses_and_restarts() {
+fn a_guest_boots_communicates_and_restarts() {
     let mut session = boot(|mut guest| {
         writeln!(guest.console, "Linux version 0, {}", guest.spec.cmdline).unwrap();
         guest.stream.write_all(b"ready\n").unwrap();
@@ -80,7 +80,7 @@ fn a_guest_boots_converses_and_restarts() {
     }
     assert!(session.snapshot().is_none() && session.debugger().is_none());
     assert!(session.diagnose().is_empty());
-    // The VM's end closes the stream, so which of both is seen first is chance.
+    // The VM's end closes the stream; either may be reported first.
     if next(&mut session) == Event::Disconnected {
         assert_eq!(next(&mut session), Event::Ended);
     }
@@ -89,7 +89,7 @@ fn a_guest_boots_converses_and_restarts() {
 }
 
 #[test]
-fn a_panic_is_how_it_ended() {
+fn a_panic_is_reported_as_the_end() {
     let session = boot(|mut guest| {
         writeln!(guest.console, "[    1.0] Kernel panic - not syncing: played").unwrap();
         VmEnd::Restart
@@ -124,7 +124,7 @@ fn a_long_message_waits_for_a_guest_that_reads_slowly() {
 }
 
 #[test]
-fn a_guest_that_does_not_read_is_given_up_at_the_deadline() {
+fn sending_to_a_guest_that_does_not_read_ends_at_the_deadline() {
     let mut session = boot(|mut guest| {
         guest.stream.write_all(b"x").unwrap();
         std::thread::sleep(Duration::from_millis(300));
@@ -136,9 +136,9 @@ fn a_guest_that_does_not_read_is_given_up_at_the_deadline() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
 
-/// A closed socket stays readable for ever, and a session that polled it would not sleep.
+/// A closed socket stays readable, so a session that polled it would not sleep.
 #[test]
-fn a_stream_that_is_closed_costs_no_time() {
+fn a_closed_stream_uses_no_cpu_time() {
     let mut session = boot(|mut guest| {
         guest.stream.write_all(b"x").unwrap();
         guest.stream.shutdown(std::net::Shutdown::Both).unwrap();
@@ -162,7 +162,7 @@ fn cpu_time() -> Duration {
 }
 
 #[test]
-fn a_session_that_is_dropped_ends_its_guest() {
+fn dropping_a_session_ends_its_guest() {
     let start = Instant::now();
     let mut session = boot(|mut guest| {
         guest.stream.write_all(b"x").unwrap();
@@ -188,7 +188,7 @@ fn an_interrupt_comes_before_everything_else() {
 }
 
 #[test]
-fn what_a_backend_cannot_do_is_refused_in_its_own_words() {
+fn a_backends_refusal_is_returned() {
     let machine = FakeBackend::new(|_| VmEnd::Restart);
     assert_eq!(machine.describe(Discovery::Acpi), "played by the test");
     let error = Session::boot(&machine, &VmSpec { gdb: true, ..spec() }).err().expect("an error");

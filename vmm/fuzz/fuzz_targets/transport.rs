@@ -24,12 +24,12 @@ const MEMORY: usize = 1 << 16;
 const SIZE: u16 = 16;
 const PORT: u32 = 1024;
 
-/// Offsets of registers that steps write by themselves (virtio 1.2, section 4.2.2).
+/// Offsets of the registers that single steps write (virtio 1.2, section 4.2.2).
 const FEATURES_SELECT: u64 = 0x24;
 const QUEUE_SELECT: u64 = 0x30;
 const NOTIFY: u64 = 0x50;
 const STATUS: u64 = 0x70;
-/// Those that a guest writes: the place of a queue, its size and all the rest.
+/// Offsets of all registers that a driver may write.
 const WRITABLE: [u64; 18] = [
     0x14, 0x20, 0x24, 0x30, 0x38, 0x44, 0x50, 0x64, 0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xac,
     0xc0, 0x100,
@@ -96,7 +96,7 @@ enum Step<'a> {
         len: u16,
     },
     Close,
-    /// The VM goes on from a snapshot, with a shared_device of its own.
+    /// Continues with a device that is restored from a snapshot.
     Restore,
 }
 

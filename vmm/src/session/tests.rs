@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sessions with a guest and a backend that are fake_backend by the test.
+//! Tests of sessions, in which the test acts as the guest and the backend.
 
 use super::*;
 use crate::console;
@@ -14,7 +14,7 @@ use std::thread;
 
 const PORT: u32 = 1024;
 
-/// A VM whose end is set from outside, which also closes the console.
+/// A VM whose end the test sets, which also closes the console.
 struct FakeBackend {
     end: Arc<Mutex<Option<VmEnd>>>,
     alive: io::PipeReader,
@@ -32,7 +32,7 @@ impl Vm for FakeBackend {
     }
 }
 
-/// The guest's and the backend's side.
+/// The guest's and the backend's side of a session.
 struct Guest {
     shared_device: Arc<SharedDevice>,
     console: Option<io::PipeWriter>,
@@ -89,13 +89,13 @@ fn next(session: &mut Session) -> Event {
     session.next(soon(), None).unwrap()
 }
 
-/// What there is now.
+/// The event that is ready now.
 fn now(session: &mut Session) -> Event {
     session.next(Instant::now(), None).unwrap()
 }
 
 #[test]
-fn a_conversation_from_beginning_to_end() {
+fn events_of_a_whole_session() {
     let (mut session, mut guest) = pair();
     assert_eq!(now(&mut session), Event::Deadline);
     assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::NotConnected);
@@ -143,7 +143,7 @@ fn only_the_first_connection_is_the_sessions() {
 }
 
 #[test]
-fn what_was_sent_before_the_end_comes_before_it() {
+fn bytes_sent_before_the_end_are_reported_before_it() {
     let (mut session, mut guest) = pair();
     guest.packet(op::REQUEST, &[]);
     guest.packet(op::RW, b"last words");
@@ -157,7 +157,7 @@ fn what_was_sent_before_the_end_comes_before_it() {
 }
 
 #[test]
-fn with_bytes_comes_the_console_that_was_written_before_them() {
+fn the_console_written_before_bytes_is_read_with_them() {
     let (mut session, mut guest) = pair();
     guest.packet(op::REQUEST, &[]);
     assert_eq!(next(&mut session), Event::Connected);
@@ -180,7 +180,7 @@ fn with_bytes_comes_the_console_that_was_written_before_them() {
 }
 
 #[test]
-fn a_console_without_end_starves_nobody() {
+fn endless_console_output_does_not_hide_other_events() {
     let (mut session, mut guest) = pair();
     let mut writer = guest.console.take().unwrap();
     let flood = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
@@ -200,7 +200,7 @@ fn a_console_without_end_starves_nobody() {
 }
 
 #[test]
-fn the_console_is_an_event_once_for_what_is_new() {
+fn new_console_output_is_reported_once() {
     let (mut session, mut guest) = pair();
     guest.print("one");
     assert_eq!(next(&mut session), Event::Console);
@@ -232,7 +232,7 @@ fn waiting_ends_when_something_happens() {
 }
 
 #[test]
-fn a_guest_that_does_not_read_is_given_up_at_the_deadline() {
+fn sending_to_a_guest_that_does_not_read_ends_at_the_deadline() {
     let (mut session, guest) = pair();
     guest.packet(op::REQUEST, &[]);
     assert_eq!(next(&mut session), Event::Connected);
@@ -243,7 +243,7 @@ fn a_guest_that_does_not_read_is_given_up_at_the_deadline() {
 }
 
 #[test]
-fn a_send_goes_on_when_the_guest_takes_it_and_ends_with_the_guest() {
+fn sending_continues_when_the_guest_reads_and_ends_with_the_guest() {
     for dies in [false, true] {
         let (mut session, mut guest) = pair();
         guest.packet(op::REQUEST, &[]);
@@ -254,7 +254,7 @@ fn a_send_goes_on_when_the_guest_takes_it_and_ends_with_the_guest() {
             while taken < total {
                 let packet = guest.shared_device.with(|d| d.next_packet(4096));
                 taken += packet.map_or(0, |p| p.payload.len());
-                // As if it had read everything: room for all that was ever sent.
+                // Credit as if the guest had read everything.
                 let credit = Header {
                     buf_alloc: u32::MAX,
                     ..Header {
@@ -285,7 +285,7 @@ fn a_send_goes_on_when_the_guest_takes_it_and_ends_with_the_guest() {
 }
 
 #[test]
-fn a_panic_is_the_end_whatever_came_after_it() {
+fn a_panic_is_reported_whatever_ended_the_vm_afterwards() {
     let panic = "Kernel panic - not syncing: why";
     for (end, said) in [
         (Some(VmEnd::Restart), VmEnd::Panic(panic.into())),
@@ -304,7 +304,7 @@ fn a_panic_is_the_end_whatever_came_after_it() {
 }
 
 #[test]
-fn a_guest_that_sends_without_end_is_stopped_all_the_same() {
+fn a_guest_that_sends_without_end_is_stopped() {
     let (mut session, guest) = pair();
     guest.packet(op::REQUEST, &[]);
     assert_eq!(next(&mut session), Event::Connected);
@@ -312,7 +312,7 @@ fn a_guest_that_sends_without_end_is_stopped_all_the_same() {
     let stopped = stop.clone();
     let flood = thread::spawn(move || {
         while !stopped.load(Ordering::Relaxed) {
-            // Less than the credit, so that the connection lives.
+            // Less than the credit, so that the connection is not reset.
             guest.packet(op::RW, &[0; 64]);
             while guest.shared_device.with(|d| d.next_packet(0)).is_some() {}
         }
@@ -325,7 +325,7 @@ fn a_guest_that_sends_without_end_is_stopped_all_the_same() {
 }
 
 #[test]
-fn finishing_takes_no_longer_than_the_patience() {
+fn finishing_takes_no_longer_than_its_limit() {
     let (session, guest) = pair();
     guest.packet(op::REQUEST, &[]);
     let start = Instant::now();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A driver for the tests. It does what Linux does with the device's registers and queues
+//! A driver for tests. It uses the device's registers and queues like Linux
 //! (`drivers/virtio/virtio_mmio.c`, `net/vmw_vsock/virtio_transport.c`), one buffer at a time.
 
 use std::sync::{Arc, Weak};

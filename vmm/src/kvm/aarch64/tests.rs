@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Loading as a whole: files made here, and what a kernel would find in memory. Files that will not
-//! do are refused by name.
+//! Tests of loading: generated files, and the memory contents that a kernel finds. Invalid files are
+//! refused with their names.
 
 use std::fs;
 use std::sync::Weak;
@@ -18,7 +18,7 @@ use crate::virtio::driver::{Driver, event};
 const MIB: u64 = 1 << 20;
 const INITRAMFS: &[u8] = b"070701, an archive of some length";
 
-/// An Image as Linux 6.12 has it: no offset, 2 MiB with its `.bss`, little-endian.
+/// An Image like that of Linux 6.12: no offset, 2 MiB including `.bss`, little-endian.
 fn image() -> Vec<u8> {
     let mut bytes = vec![0; 128];
     bytes[16..24].copy_from_slice(&(2 * MIB).to_le_bytes());
@@ -47,7 +47,7 @@ fn bytes(memory: &GuestMemoryMmap, at: u64, size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn everything_is_where_the_kernel_looks_for_it() {
+fn kernel_initramfs_and_device_tree_are_at_their_addresses() {
     let memory = memory(64 * MIB);
     let entry = load_into(&memory, &image(), "console=ttyS0").unwrap();
     assert_eq!(entry, Entry { entry: MEMORY, device_tree: MEMORY + 62 * MIB });
@@ -64,7 +64,7 @@ fn everything_is_where_the_kernel_looks_for_it() {
 }
 
 #[test]
-fn an_old_or_moved_kernel_is_put_where_it_wants_to_be() {
+fn text_offset_is_respected() {
     let mut old = image();
     old[16..24].fill(0);
     assert_eq!(load_into(&memory(64 * MIB), &old, "").unwrap().entry, MEMORY + 0x8_0000);
@@ -74,7 +74,7 @@ fn an_old_or_moved_kernel_is_put_where_it_wants_to_be() {
 }
 
 #[test]
-fn what_will_not_do_is_refused() {
+fn invalid_files_are_refused() {
     let memory = memory(16 * MIB);
     let refused = |image: &[u8], cmdline: &str| load_into(&memory, image, cmdline).unwrap_err();
     assert!(matches!(refused(b"short", ""), LoadError::NotAKernel { .. }));
@@ -111,7 +111,7 @@ fn mmio(bus: &Bus, addr: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_devices_are_where_the_layout_says() {
+fn devices_are_at_the_addresses_of_the_layout() {
     let (bus, screen) = bus();
     for byte in b"boot\n" {
         bus.mmio_write(SERIAL, &[*byte]);
@@ -128,7 +128,7 @@ fn the_devices_are_where_the_layout_says() {
 }
 
 #[test]
-fn a_wide_access_is_one_of_each_register_and_elsewhere_is_nothing() {
+fn a_wide_access_covers_consecutive_registers() {
     let (bus, screen) = bus();
     bus.mmio_write(SERIAL + 7, &[0x11, 0x22, 0x33, 0x44]);
     assert_eq!(mmio(&bus, SERIAL + 7, 4), [0x11, 0xff, 0xff, 0xff]);

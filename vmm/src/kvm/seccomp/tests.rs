@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn reasons_are_given_once_for_each_call() {
+fn every_system_call_is_listed_once_with_a_reason() {
     for list in [VCPU, DEVICE] {
         let mut seen = Vec::new();
         for allowed in COMMON.iter().chain(filter::ARCH_SYSCALLS).chain(list) {
@@ -34,7 +34,7 @@ fn confined(thread: Thread, work: fn()) -> i32 {
 }
 
 #[test]
-fn what_is_not_listed_ends_the_process_and_what_is_does_not() {
+fn only_calls_that_are_not_listed_end_the_process() {
     assert_eq!(confined(Thread::Device, || ()), 7);
     // SAFETY: touches no memory.
     let socket = || unsafe {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What was printed.
+/// The printed bytes.
 #[derive(Clone, Default)]
 pub(crate) struct Screen(Arc<Mutex<Vec<u8>>>);
 
@@ -27,7 +27,7 @@ impl Write for Screen {
     }
 }
 
-/// An output that nobody is at the end of.
+/// An output on which every write fails.
 struct Dead;
 
 impl Write for Dead {
@@ -46,7 +46,7 @@ const IIR: u16 = 2;
 const MCR: u16 = 4;
 
 #[test]
-fn the_transmitter_interrupts_when_it_is_asked_to() {
+fn the_transmitter_interrupts_if_enabled() {
     let interrupt = event();
     let mut serial = Serial::new(interrupt.try_clone().unwrap(), Box::new(Screen::default()));
     serial.write(THR, b'a');
@@ -59,7 +59,7 @@ fn the_transmitter_interrupts_when_it_is_asked_to() {
 }
 
 #[test]
-fn a_line_with_nobody_at_its_end_is_no_error() {
+fn a_failing_output_is_no_error() {
     let interrupt = event();
     let mut serial = Serial::new(interrupt.try_clone().unwrap(), Box::new(Dead));
     serial.write(IER, 2);
@@ -70,7 +70,7 @@ fn a_line_with_nobody_at_its_end_is_no_error() {
 }
 
 #[test]
-fn a_restored_interface_is_the_one_that_was_saved() {
+fn a_restored_uart_equals_the_saved_one() {
     let screen = Screen::default();
     let mut serial = Serial::new(event(), Box::new(screen.clone()));
     serial.write(MCR, 0x10);
@@ -107,13 +107,13 @@ fn a_full_pipe_waits_for_its_reader() {
 }
 
 #[test]
-fn a_vcpu_that_is_to_stop_waits_for_nobody() {
+fn after_an_abort_a_full_pipe_does_not_wait() {
     let (reader, writer) = io::pipe().unwrap();
     let stop = event();
     let output = Output::new(writer, stop.try_clone().unwrap()).unwrap();
     let mut serial = Serial::new(event(), Box::new(output));
     let printing = thread::spawn(move || {
-        // More than a pipe holds.
+        // More bytes than a pipe has room for.
         for _ in 0..200_000 {
             serial.write(THR, b'x');
         }
@@ -129,7 +129,7 @@ fn a_vcpu_that_is_to_stop_waits_for_nobody() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_wait() {
+fn a_closed_reader_ends_the_wait() {
     let (reader, writer) = io::pipe().unwrap();
     let mut output = Output::new(writer, event()).unwrap();
     let printing = thread::spawn(move || output.write_all(&vec![0; 1 << 20]));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Loading as a whole: files made here, and what a kernel would find in memory. Files that will not
-//! do are refused by name.
+//! Tests of loading: generated files, and the memory contents that a kernel finds. Invalid files are
+//! refused with their names.
 
 use std::fs;
 use std::ops::Range;
@@ -21,7 +21,7 @@ const TEXT: &[u8] = b"the kernel's instructions";
 const INITRAMFS: &[u8] = b"070701, an archive of some length";
 const CMDLINE_TEXT: &str = "console=ttyS0 panic=-1";
 
-/// A vmlinux: one segment with `.bss` behind it, and notes of which the second is PVH's.
+/// A vmlinux: one segment followed by `.bss`, and two notes, the second of which is PVH's.
 #[derive(Clone)]
 struct Vmlinux {
     header: Elf64_Ehdr,
@@ -76,7 +76,7 @@ fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
     [header.as_slice(), name, content].concat()
 }
 
-/// A setup header as Linux 6.12 has it, with one sector of setup.
+/// A setup header like that of Linux 6.12, with one setup sector.
 fn bz_header() -> setup_header {
     setup_header {
         setup_sects: 1,
@@ -128,7 +128,7 @@ fn memory(bytes: u64) -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&memory_ranges(bytes)).unwrap()
 }
 
-/// What loading this kernel into 64 MiB says.
+/// The error of loading this kernel into 64 MiB of memory.
 fn refused(kernel: &[u8]) -> LoadError {
     Files::new(kernel).load(&memory(64 * MIB)).expect_err("it was taken")
 }
@@ -140,7 +140,7 @@ fn bytes(memory: &GuestMemoryMmap, at: u64, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn memory_goes_on_behind_the_hole() {
+fn memory_continues_above_the_mmio_hole() {
     assert_eq!(memory_ranges(128 * MIB), [(GuestAddress(0), 128 << 20)]);
     assert_eq!(memory_ranges(MMIO_HOLE), [(GuestAddress(0), 3 << 30)]);
     let above = (GuestAddress(1 << 32), 4096);
@@ -148,10 +148,10 @@ fn memory_goes_on_behind_the_hole() {
 }
 
 #[test]
-fn nothing_lies_over_anything_else() {
+fn loaded_parts_do_not_overlap() {
     let from = |start: u64, size: u64| start..start + size;
     let mut ranges: Vec<Range<u64>> = vec![
-        // The real-mode interrupt table and the BIOS's data, which a kernel may look at.
+        // The real-mode interrupt table and the BIOS data area, which a kernel may read.
         0..0x500,
         from(GDT, 6 * 8),
         from(PVH_START_INFO, 0x1000),
@@ -178,15 +178,14 @@ fn nothing_lies_over_anything_else() {
 }
 
 #[test]
-fn the_machine_s_arguments_name_its_device() {
+fn kernel_arguments_announce_the_vsock_device() {
     assert_eq!(
         kernel_arguments(),
         "console=ttyS0 reboot=k panic=-1 no_timer_check virtio_mmio.device=4K@0xc0000000:5"
     );
 }
 
-/// Checks a memory map: in order, without overlaps, usable where there is memory that no table
-/// lies in, and nowhere else.
+/// Checks a memory map: it is sorted and without overlaps, and exactly the memory without tables is usable.
 fn check_map(map: &[(u64, u64, u32)], memory: &GuestMemoryMmap) {
     for ((start, size, _), (next, ..)) in map.iter().zip(map.iter().skip(1)) {
         assert!(start + size <= *next);
@@ -229,7 +228,7 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
         assert!(info.modlist_paddr + 32 <= PVH_START_INFO + 0x1000);
         assert_eq!(module.size, INITRAMFS.len() as u64);
         assert_eq!(bytes(&memory, module.paddr, INITRAMFS.len()), INITRAMFS);
-        // Whole pages, and as high as there is memory below the hole.
+        // Page-aligned, at the end of memory below the hole.
         assert_eq!(module.paddr, size.min(MMIO_HOLE) - 0x1000);
         let cmdline = bytes(&memory, CMDLINE, CMDLINE_TEXT.len() + 1);
         assert_eq!(cmdline, [CMDLINE_TEXT.as_bytes(), b"\0"].concat());
@@ -260,12 +259,12 @@ fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
         .collect();
     check_map(&map, &memory);
     assert_eq!(params.sentinel, 0);
-    // The page tables are there: the first entry leads to the next table.
+    // The page tables exist: the first entry points to the next table.
     assert_eq!(memory.read_obj::<u64>(GuestAddress(PAGE_TABLES)).unwrap() & !0xfff, 0xa000);
 }
 
 #[test]
-fn a_bzimage_says_how_high_its_initramfs_may_lie_and_how_long_its_arguments_may_be() {
+fn limits_of_a_bzimages_header_are_respected() {
     let low = setup_header { initrd_addr_max: 0x1ff_ffff, ..bz_header() };
     let memory = memory(64 * MIB);
     Files::new(&bz_image(&low)).load(&memory).unwrap();
@@ -277,7 +276,7 @@ fn a_bzimage_says_how_high_its_initramfs_may_lie_and_how_long_its_arguments_may_
 }
 
 #[test]
-fn arguments_end_where_the_kernel_stops_reading() {
+fn command_lines_that_the_kernel_would_cut_are_refused() {
     let files = Files::new(&Vmlinux::new().bytes());
     let memory = memory(64 * MIB);
     let load = |cmdline: &str| load(&memory, &files.kernel(), &files.initramfs(), cmdline, 1);
@@ -300,11 +299,11 @@ fn there_are_1_to_8_cpus() {
 }
 
 #[test]
-fn a_file_that_is_cut_anywhere_is_refused() {
+fn truncated_files_are_refused() {
     for whole in [Vmlinux::new().bytes(), bz_image(&bz_header())] {
         for length in 0..whole.len() {
             let error = refused(&whole[..length]);
-            // Before its magic number is there, it could be anything.
+            // Without its magic number, the file is not recognised.
             let magic = if whole.starts_with(b"\x7fELF") { 4 } else { 0x206 };
             let named = match error {
                 LoadError::NotAKernel { .. } => length < magic,
@@ -351,7 +350,7 @@ fn other_files_are_refused_by_name() {
 }
 
 #[test]
-fn what_does_not_fit_says_what_is_missing() {
+fn kernels_and_initramfs_that_do_not_fit_are_refused() {
     let with = |address, size| {
         let mut kernel = Vmlinux::new();
         (kernel.segments[0].p_paddr, kernel.segments[0].p_memsz) = (address, size);
@@ -365,7 +364,7 @@ fn what_does_not_fit_says_what_is_missing() {
     assert!(matches!(with(KERNEL_AT, u64::MAX), LoadError::KernelTooBig { .. }));
     assert!(matches!(with(u64::MAX, 1), LoadError::KernelTooBig { .. }));
     assert!(matches!(with(0x8000, MIB), LoadError::TooLow { address: 0x8000, .. }));
-    // Up to the last byte: then the initramfs has no room.
+    // The kernel fits exactly, so the initramfs does not.
     assert!(matches!(
         with(KERNEL_AT, 48 * MIB),
         LoadError::InitramfsTooBig { size: 33, room: 0, .. }
@@ -389,14 +388,14 @@ fn missing_files_are_named() {
     fs::remove_file(files.kernel()).unwrap();
     let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
     assert!(error.contains("kernel: No such file"), "{error}");
-    // A folder opens and does not read.
+    // A directory can be opened but not read.
     fs::create_dir(files.kernel()).unwrap();
     let error = files.load(&memory(64 * MIB)).unwrap_err().to_string();
     assert!(error.contains("Is a directory"), "{error}");
 }
 
 proptest! {
-    /// A kernel with some of its bytes changed boots, or is refused; it never ends this process.
+    /// A kernel with some changed bytes is loaded or refused, without a panic.
     #[test]
     fn damaged_kernels_do_not_panic(
         vmlinux: bool,
@@ -410,7 +409,7 @@ proptest! {
         let _ = Files::new(&kernel).load(&memory(64 * MIB));
     }
 
-    /// So do files of nothing but garbage behind a magic number.
+    /// A file with a magic number and random bytes is loaded or refused, without a panic.
     #[test]
     fn garbage_does_not_panic(
         vmlinux: bool,

@@ -45,13 +45,13 @@ fn memory_is_shared_and_as_large_as_the_machines() {
 }
 
 #[test]
-fn a_kernel_that_finds_devices_by_acpi_gets_it() {
+fn a_kernel_that_needs_acpi_gets_it() {
     let line = line(&VmSpec { discovery: Discovery::Acpi, ..spec() }, None);
     assert_eq!(after(&line, "-machine"), ["microvm,acpi=on,memory-backend=ram"]);
 }
 
 #[test]
-fn instructions_are_counted_where_that_is_asked_for() {
+fn instructions_are_counted_on_request() {
     let counting = line_on(Accelerator::Counting, &spec(), None);
     assert_eq!(after(&counting, "-icount"), ["shift=0,sleep=on"]);
     assert_eq!(after(&counting, "-accel"), ["tcg"]);
@@ -70,7 +70,7 @@ fn the_callers_arguments_come_last() {
 }
 
 #[test]
-fn paths_that_are_arguments_stay_as_they_are() {
+fn paths_are_not_escaped_as_separate_arguments() {
     assert_eq!(after(&line(&spec(), None), "-kernel"), ["/k/vm linux,1"]);
 }
 
@@ -90,7 +90,7 @@ fn descriptors_reach_their_devices() {
 }
 
 #[test]
-fn a_debugger_is_waited_for_at_its_path() {
+fn the_gdb_stub_waits_at_its_path() {
     let line = line(&spec(), Some(Path::new("/tmp/a,b/gdb")));
     let chardev = "socket,id=gdb,server=on,wait=off,path=/tmp/a,,b/gdb";
     assert!(after(&line, "-chardev").contains(&chardev));
@@ -99,7 +99,7 @@ fn a_debugger_is_waited_for_at_its_path() {
 }
 
 #[test]
-fn the_cpu_is_the_best_or_the_one_asked_for() {
+fn the_cpu_model_is_the_default_or_the_requested_one() {
     assert_eq!(after(&line(&spec(), None), "-cpu"), ["max"]);
     let other = VmSpec { cpu_model: Some("qemu64,+avx".into()), ..spec() };
     assert_eq!(after(&line(&other, None), "-cpu"), ["qemu64,+avx"]);

@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 #[test]
-fn what_a_stopped_queue_holds_is_not_lost() {
+fn packets_in_a_stopped_queue_are_not_lost() {
     let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)]).unwrap();
     let request = Header {
         src_cid: GUEST_CID,
@@ -98,7 +98,7 @@ fn no_child_inherits_guest_memory() {
 fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
     let shared_device = || Arc::new(SharedDevice::new(Device::new()).unwrap());
     let (adapter, peer) = Adapter::start(shared_device()).unwrap();
-    // A request that does not exist.
+    // An unknown request.
     (&peer).write_all(&[0xff; 12]).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
     assert!(poll::readable(&[adapter.descriptor()], soon).unwrap()[0]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Drivers that keep the rules, and drivers that do not.
+//! Tests with drivers that follow the specification, and with drivers that violate it.
 
 use super::super::driver::{Driver, MEMORY, SIZE, event, parts};
 use super::*;
@@ -37,7 +37,7 @@ fn a_driver_finds_a_vsock_device() {
 }
 
 #[test]
-fn registers_are_32_bits_wide_and_the_configuration_is_any() {
+fn registers_have_32_bits_and_the_configuration_space_any_width() {
     let driver = driver();
     let read = |offset, len| {
         let mut data = vec![0xaa; len];
@@ -66,7 +66,7 @@ fn registers_are_32_bits_wide_and_the_configuration_is_any() {
 }
 
 #[test]
-fn steps_are_taken_in_order_and_never_back() {
+fn status_bits_are_set_in_order_and_never_cleared() {
     let driver = driver();
     let write = |value| {
         driver.write(VIRTIO_MMIO_STATUS, value);
@@ -119,7 +119,7 @@ fn features_are_the_devices_and_version_1_is_one_of_them() {
 }
 
 #[test]
-fn a_queue_is_set_up_in_its_time() {
+fn a_queue_can_be_set_up_only_between_features_ok_and_driver_ok() {
     let driver = driver();
     let ready = || driver.read(VIRTIO_MMIO_QUEUE_READY);
     let set_up = |index, size| {
@@ -154,7 +154,7 @@ fn a_queue_is_set_up_in_its_time() {
 }
 
 #[test]
-fn an_impossible_queue_needs_a_reset() {
+fn an_invalid_queue_needs_a_reset() {
     let [descriptors, available, used] = parts(0);
     let end = MEMORY as u64;
     for (size, parts) in [
@@ -184,7 +184,7 @@ fn an_impossible_queue_needs_a_reset() {
         assert_eq!(driver.transport.with_queue(0, |_, _| ()), None);
         driver.reset();
     }
-    // The last that fit.
+    // The highest addresses that are in memory.
     let driver = driver();
     driver.negotiate();
     driver.configure_queue(0, 16, [end - 0x100, 0x1000, end - 0x100 - 140]);
@@ -193,7 +193,7 @@ fn an_impossible_queue_needs_a_reset() {
 }
 
 #[test]
-fn a_driver_that_runs_away_is_stopped() {
+fn an_available_index_out_of_range_needs_a_reset() {
     let mut driver = driver();
     driver.start();
     driver.advertise(RX, SIZE);
@@ -210,7 +210,7 @@ fn a_driver_that_runs_away_is_stopped() {
 }
 
 #[test]
-fn a_notification_wakes_whoever_serves_the_queue() {
+fn a_notification_writes_the_queues_event() {
     let driver = driver();
     for index in [2, 0, 3, u32::MAX, 0x1_0001] {
         driver.write(VIRTIO_MMIO_QUEUE_NOTIFY, index);
@@ -236,7 +236,7 @@ fn an_interrupt_stays_until_it_is_acknowledged() {
 }
 
 #[test]
-fn a_restored_device_goes_on_where_it_was() {
+fn a_restored_device_continues() {
     let mut driver = driver();
     driver.start();
     driver.offer_buffers(3);
@@ -281,7 +281,7 @@ fn a_queue_outside_memory_is_not_restored() {
     assert_eq!(restored.err().unwrap().index, 1);
 }
 
-/// Mostly a register that matters, with a value that could.
+/// A write, mostly of a plausible value to an existing register.
 fn a_write() -> impl Strategy<Value = (u64, u32)> {
     let registers = [
         VIRTIO_MMIO_STATUS,
@@ -302,10 +302,10 @@ fn a_write() -> impl Strategy<Value = (u64, u32)> {
 }
 
 proptest! {
-    /// Whatever is written, in whatever order: steps are a prefix, queues are whole, and reads
-    /// tell what `save` does.
+    /// After any writes in any order: the status bits are a prefix of the required order, ready queues are
+    /// valid, and reads agree with `save`.
     #[test]
-    fn no_driver_gets_it_wrong(
+    fn any_writes_keep_the_registers_consistent(
         begin in any::<bool>(),
         writes in prop::collection::vec(a_write(), 0..200),
         memory in prop::collection::vec(any::<u8>(), 0..64),

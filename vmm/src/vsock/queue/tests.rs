@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The queues of guests that keep the rules, and of those that do not.
+//! Tests with queues of guests that follow the specification, and of guests that violate it.
 
 use super::super::device::{ConnectionId, Read as Found};
 use super::super::packet::{GUEST_CID, HOST_CID, TYPE_STREAM, op};
@@ -21,7 +21,7 @@ const NEXT: u32 = VRING_DESC_F_NEXT;
 const WRITE: u32 = VRING_DESC_F_WRITE;
 const INDIRECT: u32 = VRING_DESC_F_INDIRECT;
 
-/// A guest's memory with one queue in it.
+/// Guest memory with one queue.
 struct Ring {
     mem: GuestMemoryMmap,
     queue: Queue,
@@ -59,7 +59,7 @@ impl Ring {
         self.mem.write_obj(self.available.to_le(), GuestAddress(AVAILABLE + 2)).unwrap();
     }
 
-    /// Offers a chain of buffers with these contents; the address of the first.
+    /// Makes a chain of buffers with these contents available. Returns the address of the first buffer.
     fn chain(&mut self, pieces: &[&[u8]], flags: u32) -> u64 {
         let (head, start) = (self.free, self.buffer);
         for (i, piece) in pieces.iter().enumerate() {
@@ -75,7 +75,7 @@ impl Ring {
         start
     }
 
-    /// Head and length of each entry that came back.
+    /// Head and length of each entry of the used ring.
     fn used(&self) -> Vec<(u32, u32)> {
         let idx: u16 = self.mem.read_obj(GuestAddress(USED + 2)).unwrap();
         (0..idx)
@@ -136,7 +136,7 @@ fn received(device: &mut Device, id: ConnectionId) -> Vec<u8> {
 }
 
 #[test]
-fn a_packet_arrives_however_it_is_cut() {
+fn a_packet_may_be_split_into_any_descriptors() {
     let wire = header(op::RW, 6).encode();
     let cuts: [&[&[u8]]; 4] = [
         &[&[&wire[..], b"abcdef"].concat()],
@@ -155,7 +155,7 @@ fn a_packet_arrives_however_it_is_cut() {
 }
 
 #[test]
-fn an_indirect_table_is_followed_and_one_within_it_is_not() {
+fn an_indirect_table_is_followed_but_not_a_nested_one() {
     for nested in [false, true] {
         let (mut device, id) = connected();
         let mut ring = Ring::new();
@@ -193,11 +193,11 @@ fn a_length_beyond_the_buffer_resets_the_connection() {
 }
 
 #[test]
-fn chains_without_a_packet_come_back_and_do_no_harm() {
+fn invalid_chains_are_returned_unused() {
     let (mut device, id) = connected();
     let mut ring = Ring::new();
     let wire = header(op::RW, 1).encode();
-    // Too short; for the device to write; outside memory; over its end.
+    // Too short; device-writable; outside memory; across the end of memory.
     ring.chain(&[&wire[..43]], 0);
     ring.chain(&[&wire, b"x"], WRITE);
     for (addr, len) in [(1 << 40, 45), (MEMORY as u64 - 10, 45), (u64::MAX - 3, 45)] {
@@ -206,15 +206,15 @@ fn chains_without_a_packet_come_back_and_do_no_harm() {
         ring.free += 1;
         ring.offer(head);
     }
-    // A chain that bites its tail.
+    // A circular chain.
     let head = ring.free;
     ring.descriptor(DESCRIPTORS + 16 * u64::from(head), BUFFERS, 1, NEXT, head);
     ring.free += 1;
     ring.offer(head);
-    // No such descriptor.
+    // An invalid descriptor index.
     ring.offer(SIZE);
     ring.offer(u16::MAX);
-    // And one that is as it should be.
+    // A valid chain.
     ring.chain(&[&wire, b"!"], 0);
     assert!(!ring.send(&mut device).more);
     assert_eq!(received(&mut device, id), b"!");
@@ -224,7 +224,7 @@ fn chains_without_a_packet_come_back_and_do_no_harm() {
 }
 
 #[test]
-fn an_available_index_that_runs_away_is_no_work() {
+fn an_available_index_out_of_range_is_ignored() {
     for runaway in [SIZE + 1, 0x8000, u16::MAX] {
         let (mut device, id) = connected();
         device.write(id, b"x").unwrap();
@@ -237,7 +237,7 @@ fn an_available_index_that_runs_away_is_no_work() {
 }
 
 #[test]
-fn a_queue_that_is_not_ready_or_not_in_memory_is_no_work() {
+fn a_queue_that_is_not_ready_or_not_in_memory_is_ignored() {
     let (mut device, _) = connected();
     let mut ring = Ring::new();
     ring.chain(&[&header(op::RST, 0).encode()], 0);
@@ -251,7 +251,7 @@ fn a_queue_that_is_not_ready_or_not_in_memory_is_no_work() {
 }
 
 #[test]
-fn a_round_takes_no_more_than_the_queue_holds() {
+fn a_step_processes_no_more_chains_than_the_queue_has() {
     let (mut device, id) = connected();
     let mut ring = Ring::new();
     for _ in 0..SIZE {
@@ -263,7 +263,7 @@ fn a_round_takes_no_more_than_the_queue_holds() {
 }
 
 #[test]
-fn packets_fill_the_buffers_that_there_are() {
+fn packets_fill_the_available_buffers() {
     let (mut device, id) = connected();
     let mut ring = Ring::new();
     device.write(id, b"0123456789").unwrap();
@@ -282,7 +282,7 @@ fn packets_fill_the_buffers_that_there_are() {
 }
 
 #[test]
-fn buffers_that_are_too_small_come_back_empty_and_the_packet_waits() {
+fn too_small_buffers_are_returned_empty_and_the_packet_waits() {
     let (mut device, id) = connected();
     let mut ring = Ring::new();
     device.write(id, b"x").unwrap();
@@ -297,19 +297,19 @@ fn buffers_that_are_too_small_come_back_empty_and_the_packet_waits() {
 }
 
 #[test]
-fn interrupts_and_kicks_are_as_asked_for() {
+fn interrupts_and_notifications_follow_the_event_index() {
     let (mut device, _) = connected();
     let mut ring = Ring::new();
     let used_event = GuestAddress(AVAILABLE + 4 + 2 * u64::from(SIZE));
     let available_event = GuestAddress(USED + 4 + 8 * u64::from(SIZE));
-    // "Interrupt me when entry 1 is used."
+    // used_event: the guest wants an interrupt when entry 1 is used.
     ring.mem.write_obj(1u16.to_le(), used_event).unwrap();
     assert!(!ring.send(&mut device).interrupt, "nothing was used");
     ring.chain(&[&header(op::CREDIT_UPDATE, 0).encode()], 0);
     assert!(!ring.send(&mut device).interrupt);
     ring.chain(&[&header(op::CREDIT_UPDATE, 0).encode()], 0);
     assert!(ring.send(&mut device).interrupt);
-    // "Kick me for entry 2."
+    // avail_event: the device wants a notification for entry 2.
     assert_eq!(ring.mem.read_obj::<u16>(available_event).unwrap(), 2);
 }
 
@@ -317,7 +317,7 @@ proptest! {
     /// GuestQueues and descriptors of any content: nothing panics, nothing hangs, no round takes more
     /// than a queue's worth.
     #[test]
-    fn any_memory_will_do(
+    fn any_memory_contents_are_handled(
         descriptors in prop::collection::vec(
             (0u64..0x11000, 0usize..0x3000, 0u32..8, 0u16..20), usize::from(SIZE),
         ),
@@ -332,7 +332,7 @@ proptest! {
         for (i, byte) in noise.chunks(64).enumerate() {
             let at = BUFFERS + 512 * i as u64;
             ring.mem.write_slice(byte, GuestAddress(at)).unwrap();
-            // Some of them look like packets.
+            // Some contents are valid packets.
             if i % 2 == 0 {
                 let wire = header(u16::from(byte[0] % 9), usize::from(byte[1])).encode();
                 ring.mem.write_slice(&wire, GuestAddress(at)).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tables against the specification's fields, and against ACPICA's own compiler.
+//! Checks the tables against the fields of the specification, and with ACPICA's compiler.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -27,7 +27,7 @@ fn sum(bytes: &[u8]) -> u8 {
 }
 
 #[test]
-fn tables_lie_apart_in_the_firmware_s_memory() {
+fn tables_do_not_overlap_and_are_in_the_bios_area() {
     for cpus in 1..=MAX_CPUS {
         let mut all = tables(cpus);
         all.sort_by_key(|table| table.address);
@@ -90,7 +90,7 @@ fn the_madt_has_every_processor_and_one_io_apic() {
             assert_eq!(entries[..8], [0, 8, id, id, 1, 0, 0, 0]);
             entries = &entries[8..];
         }
-        // I/O APIC (5.2.12.3): an id that is no processor's, address, first interrupt.
+        // I/O APIC (5.2.12.3): an id that no processor has, address, first interrupt.
         assert_eq!(entries[..4], [1, 12, IO_APIC_ID, 0]);
         assert!(IO_APIC_ID >= cpus);
         assert_eq!(u64::from(u32_at(entries, 4)), IO_APIC);
@@ -99,7 +99,7 @@ fn the_madt_has_every_processor_and_one_io_apic() {
     }
 }
 
-/// Runs `iasl` in `folder`; what it says, if it is content.
+/// Runs `iasl` in `folder`, which must succeed, and returns its output.
 fn iasl(folder: &Path, arguments: &[&str]) -> String {
     let run = Command::new("iasl").args(arguments).current_dir(folder).output().unwrap();
     let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -115,10 +115,10 @@ fn iasl(folder: &Path, arguments: &[&str]) -> String {
 /// Disassembles every table that has a table's header, which the RSDP has not, and compiles what
 /// comes out: the same bytes again, without a complaint.
 #[test]
-fn acpica_reads_the_tables_and_makes_the_same_ones() {
+fn acpica_disassembles_and_recompiles_the_tables() {
     if Command::new("iasl").arg("-v").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "iasl (package acpica-tools) is not installed");
-        // Past the capture of what tests that pass print.
+        // Not eprintln!, whose output cargo hides for tests that pass.
         let _ = writeln!(io::stderr(), "NOT RUN: iasl (package acpica-tools) is not installed");
         return;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a guest reads, for processors of both makers as KVM describes them.
+//! The guest's CPUID leaves for Intel and AMD hosts.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn intel() -> CpuId {
     .unwrap()
 }
 
-/// An AMD host of many cores.
+/// An AMD host with many cores.
 fn amd() -> CpuId {
     CpuId::from_entries(&[
         leaf(0, 0, [0x10, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
@@ -52,14 +52,14 @@ fn read(cpuid: &CpuId, function: u32, index: u32) -> [u32; 4] {
 }
 
 #[test]
-fn the_fourth_of_four_has_id_3_wherever_it_looks() {
+fn the_fourth_vcpu_has_apic_id_3_in_every_leaf() {
     let cpuid_intel = cpuid(&intel(), 3, 4);
     let [_, ebx, ecx, edx] = read(&cpuid_intel, 1, 0);
     assert_eq!(ebx, 0x0304_0800);
     assert_eq!(ecx, 0x8100_2001, "hypervisor, TSC deadline, and what the host has");
     assert_eq!(edx & 1 << 28, 1 << 28, "HTT");
     for function in [0xb, 0x1f] {
-        // One thread to a core, two bits to tell cores apart, four in the package.
+        // One thread per core, two bits for the core's id, four logical processors in the package.
         assert_eq!(read(&cpuid_intel, function, 0), [0, 1, 0x100, 3]);
         assert_eq!(read(&cpuid_intel, function, 1), [2, 4, 0x201, 3]);
         assert_eq!(read(&cpuid_intel, function, 2), [0, 0, 2, 3]);
@@ -71,8 +71,8 @@ fn the_fourth_of_four_has_id_3_wherever_it_looks() {
 }
 
 #[test]
-fn cores_share_the_third_cache_and_no_other() {
-    // Bits 25:14, sharing less one; 31:26, ids of cores less one.
+fn cores_share_only_the_third_level_cache() {
+    // Bits 25:14: number of sharing processors minus 1; bits 31:26: number of core ids minus 1.
     let intel = cpuid(&intel(), 0, 4);
     for (index, sharing) in [(0, 0), (1, 0), (2, 3)] {
         let [eax, ..] = read(&intel, 4, index);
@@ -86,7 +86,7 @@ fn cores_share_the_third_cache_and_no_other() {
 }
 
 #[test]
-fn amd_s_own_leaves_count_cores() {
+fn amds_leaves_count_cores() {
     for (cpus, ecx_8, legacy) in [(1, 0x0001_0000, 0), (4, 0x0001_2003, 2), (6, 0x0001_3005, 2)] {
         let cpuid = cpuid(&amd(), 0, cpus);
         assert_eq!(read(&cpuid, 0x8000_0008, 0)[2], ecx_8, "{cpus} CPUs");
@@ -97,7 +97,7 @@ fn amd_s_own_leaves_count_cores() {
 }
 
 #[test]
-fn one_cpu_is_no_multiprocessor() {
+fn one_vcpu_is_reported_as_a_single_core() {
     let cpuid = cpuid(&intel(), 0, 1);
     let [_, ebx, _, edx] = read(&cpuid, 1, 0);
     assert_eq!((ebx >> 16 & 0xff, edx & 1 << 28), (1, 0));
@@ -106,7 +106,7 @@ fn one_cpu_is_no_multiprocessor() {
 }
 
 #[test]
-fn no_leaf_appears_that_the_processor_is_too_old_for() {
+fn no_leaf_is_added_above_the_processors_maximum() {
     let old = CpuId::from_entries(&[
         leaf(0, 0, [5, 0x6874_7541, 0x444d_4163, 0x6974_6e65]),
         leaf(1, 0, [0x0010_0f23, 0x0800, 0, 0]),
@@ -117,7 +117,7 @@ fn no_leaf_appears_that_the_processor_is_too_old_for() {
 }
 
 #[test]
-fn performance_counters_are_hidden_and_the_rest_is_kvm_s() {
+fn performance_counters_are_hidden_and_other_leaves_unchanged() {
     let intel_host = intel();
     let patched = cpuid(&intel_host, 0, 2);
     assert_eq!(read(&patched, 0xa, 0), [0; 4]);
@@ -128,9 +128,9 @@ fn performance_counters_are_hidden_and_the_rest_is_kvm_s() {
     assert_eq!(read(&patched, 0x8000_0001, 0)[2] & 1 << 23, 0);
 }
 
-/// Subleaves differ only by index, which KVM must be told to look at.
+/// KVM compares the index of a leaf only if a flag is set.
 #[test]
-fn indexed_leaves_say_that_they_are() {
+fn indexed_leaves_have_the_significant_index_flag() {
     for entry in cpuid(&intel(), 0, 2).as_slice() {
         if matches!(entry.function, 0xb | 0x1f) {
             assert_eq!(entry.flags, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The table as a reader that follows the specification sees it.
+//! Parses the table as the specification describes it.
 
 use vm_memory::GuestMemoryBackend as _;
 
@@ -45,7 +45,7 @@ fn entries(table: &[u8]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn a_kernel_finds_the_pointer_and_trusts_the_table() {
+fn pointer_and_table_are_valid() {
     for cpus in 1..=MAX_CPUS {
         let (pointer, table) = written(cpus);
         assert_eq!(pointer[..4], *b"_MP_");
@@ -64,7 +64,7 @@ fn a_kernel_finds_the_pointer_and_trusts_the_table() {
 }
 
 #[test]
-fn every_processor_is_there_and_the_first_boots() {
+fn every_processor_is_listed_and_the_first_is_the_boot_processor() {
     for cpus in 1..=MAX_CPUS {
         let (_, table) = written(cpus);
         let processors: Vec<_> =
@@ -78,7 +78,7 @@ fn every_processor_is_there_and_the_first_boots() {
 }
 
 #[test]
-fn interrupts_take_the_ways_that_kvm_has() {
+fn interrupts_are_routed_as_in_kvm() {
     let (_, table) = written(8);
     let of_type = |kind: u8| entries(&table).into_iter().filter(move |entry| entry[0] == kind);
     let buses: Vec<_> = of_type(1).collect();
@@ -88,7 +88,7 @@ fn interrupts_take_the_ways_that_kvm_has() {
     let routes: Vec<_> = of_type(3).map(|entry| (entry[5], entry[7])).collect();
     let expected: Vec<_> = (0..16).filter(|irq| *irq != 2).map(|irq| (irq, irq)).collect();
     assert_eq!(routes, expected);
-    // As the bus has it: edge, active high; to the I/O APIC.
+    // Flags 0: as the bus specifies (edge-triggered, active high); to the I/O APIC.
     assert!(of_type(3).all(|entry| entry[1..4] == [0, 0, 0] && entry[6] == 8));
     let local: Vec<_> = of_type(4).map(|entry| (entry[1], entry[6], entry[7])).collect();
     assert_eq!(local, [(3, 0xff, 0), (1, 0xff, 1)]);

@@ -28,7 +28,7 @@ fn mmio(bus: &Bus, addr: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn where_there_is_nothing_all_ones_are_read() {
+fn unused_addresses_read_as_all_ones() {
     let (bus, screen) = bus();
     for port in [0, 0x20, 0x60, 0x63, 0x65, 0x3f7, 0x400, 0xcf8, 0xffff] {
         assert_eq!(pio(&bus, port, 1), [0xff], "{port:x}");
@@ -42,7 +42,7 @@ fn where_there_is_nothing_all_ones_are_read() {
 }
 
 #[test]
-fn the_serial_interface_takes_bytes() {
+fn written_bytes_are_printed() {
     let (bus, screen) = bus();
     for byte in b"boot\n" {
         assert_eq!(bus.pio_write(0x3f8, &[*byte]), Effect::None);
@@ -54,7 +54,7 @@ fn the_serial_interface_takes_bytes() {
 }
 
 #[test]
-fn a_wide_access_is_one_of_each_port() {
+fn a_wide_access_covers_consecutive_ports() {
     let (bus, screen) = bus();
     bus.pio_write(0x3fe, &[b'-', 0x11, 0x22, 0x33]);
     assert_eq!(pio(&bus, 0x3ff, 2), [0x11, 0xff]);
@@ -81,7 +81,7 @@ fn only_the_reset_command_restarts() {
 }
 
 #[test]
-fn the_vsock_device_is_where_the_layout_says() {
+fn the_vsock_device_is_at_the_address_of_the_layout() {
     let (bus, _) = bus();
     assert_eq!(mmio(&bus, VSOCK_MMIO, 4), *b"virt");
     assert_eq!(mmio(&bus, VSOCK_MMIO + 0x100, 1), [3]);
@@ -91,7 +91,7 @@ fn the_vsock_device_is_where_the_layout_says() {
 }
 
 #[test]
-fn all_vcpus_may_print_at_once() {
+fn vcpus_may_print_concurrently() {
     let (bus, screen) = bus();
     thread::scope(|scope| {
         for letter in b"abcd" {

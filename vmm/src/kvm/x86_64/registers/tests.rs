@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a processor makes of the registers, descriptors and page tables.
+//! Interprets registers, descriptors and page tables as a processor does.
 
 use kvm_bindings::kvm_segment;
 
@@ -36,7 +36,7 @@ fn loaded(memory: &GuestMemoryMmap, table: &kvm_dtable, selector: u16) -> kvm_se
 }
 
 #[test]
-fn segments_are_what_their_descriptors_say() {
+fn segments_match_their_descriptors() {
     for entry in [PVH, LINUX] {
         let memory = memory();
         write_gdt(&memory, &entry).unwrap();
@@ -56,7 +56,7 @@ fn segments_are_what_their_descriptors_say() {
 /// The state that `arch/x86/platform/pvh/head.S` lists.
 #[test]
 fn pvh_begins_in_flat_protected_mode() {
-    // What a reset leaves, and must go: caches off, real mode.
+    // The state after a reset, which must be changed: caches off, real mode.
     let mut sregs = kvm_sregs { cr0: 0x6000_0010, cr3: 5, cr4: 7, efer: 1, ..Default::default() };
     sregs.apic_base = 0xfee0_0900;
     let regs = boot_registers(&PVH, &mut sregs);

@@ -7,6 +7,7 @@ mod absence;
 mod alternate_stack;
 mod arguments;
 pub(crate) mod audit;
+mod births;
 mod entries;
 #[cfg(foreign_programs)]
 mod escapes;
@@ -118,6 +119,7 @@ pub const TABLE: &[&[Case]] = &[
     signals_order::CASES,
     inheritance::CASES,
     inheritance_exec::CASES,
+    births::CASES,
     siblings::CASES,
     ptrace::CASES,
     ptrace_calls::CASES,

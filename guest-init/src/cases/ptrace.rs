@@ -53,6 +53,13 @@ pub(super) const CASES: &[Case] = &[
     )
     .known_bugs(&["phantom-exit-stop"]),
     outside_core(
+        "ptrace/selector-death-cannot-be-refused",
+        "a call that kills by the selector's value, or because the selector cannot be read, kills without \
+         a stop that lets the tracer discard the signal",
+        "syscall_user_dispatch()",
+        selector_death_cannot_be_refused,
+    ),
+    outside_core(
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT,
@@ -217,6 +224,27 @@ fn killed_without_stops() -> Check {
     expect_killed(end, libc::SIGSYS, 0)?;
     // Executed calls still stop at entry and exit.
     next_call_stops()
+}
+
+fn selector_death_cannot_be_refused() -> Check {
+    for (unreadable, signal) in [(false, libc::SIGSYS), (true, libc::SIGSEGV)] {
+        handle(noop)?;
+        count_signal(libc::SIGSEGV)?;
+        let page = map_pages(1)?;
+        let tracee = Tracee::start(|| {
+            let regs = touch();
+            let selector = if unreadable { page as u64 } else { address(&SELECTOR) };
+            if arm_with(selector).is_err() || protect(page, 1, libc::PROT_NONE).is_err() {
+                return 99;
+            }
+            flip(2);
+            pause_for_tracer();
+            let _ = arch::gate().issue(&regs);
+            0
+        })?;
+        expect_killed(tracee.run(CONT, 0)?, signal, 0)?;
+    }
+    Ok(())
 }
 
 fn suppressed_signal() -> Check {

@@ -104,6 +104,13 @@ pub(super) fn rows(id: &str) -> Vec<&'static AllowedDifference> {
 const TRAPPED: &[&str] = &["trap", "int80-trap"];
 
 const TABLE: &[AllowedDifference] = &[
+    // The number of the signal is an argument of the call and of the handler, and the handler blocks it.
+    parts("registers", &["Dx"]).of(&["other-signal"]),
+    parts("registers", &["Di"]).at_step("handler").of(&["other-signal"]),
+    field("signal").of(&["other-signal"]),
+    parts("frame", &["dx", "si_signo"]).of(&["other-signal"]),
+    field("mask").at_step("handler").of(&["other-signal"]),
+    field("SigCgt").of(&["other-signal"]),
     // The processor may or may not report a component in its initial state as in use (XINUSE).
     parts("floating", &["xstate_bv"]),
     parts("NT_X86_XSTATE", &["xstate_bv"]),

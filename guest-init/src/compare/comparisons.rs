@@ -160,6 +160,18 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         scenarios: [QUEUED_FULL, FULL],
     },
     Comparison {
+        scenarios: [
+            QUEUED_FULL,
+            Scenario { cause: Cause::QueuedOther, arming: Arming::Never, ..FULL },
+        ],
+        ..comparison(
+            "compare/other-signal",
+            "a queued SIGSYS leaves the same state as another signal with the same siginfo",
+            "get_sigframe()",
+            PLAIN,
+        )
+    },
+    Comparison {
         scenarios: [QUEUED, ALLOWED],
         ..comparison(
             "compare/allowed",

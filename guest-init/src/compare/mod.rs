@@ -92,7 +92,10 @@ pub(crate) fn check(index: usize) -> Check {
         Observer::Program => {
             let runs = [&expected, &seen].into_iter().zip(&comparison.scenarios);
             runs.into_iter().try_for_each(|(record, scenario)| {
-                difference::check_returned(record, scenario.cause == Cause::Queued)
+                difference::check_returned(
+                    record,
+                    matches!(scenario.cause, Cause::Queued | Cause::QueuedOther),
+                )
             })
         }
         Observer::Tracer(_) | Observer::Parent(_) => Ok(()),

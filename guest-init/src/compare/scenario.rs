@@ -20,6 +20,8 @@ pub(crate) enum Cause {
     Trap,
     /// The call itself: it is executed and queues the SIGSYS.
     Queued,
+    /// The call itself: it is executed and queues another signal with the same siginfo otherwise.
+    QueuedOther,
 }
 
 /// The task that makes the call.

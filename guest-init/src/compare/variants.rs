@@ -13,7 +13,9 @@ use crate::arch::{self, CallSite, Entry, Floating, Reg, Registers};
 use crate::filter::{self, statement};
 use crate::support::*;
 use crate::sys::{self, Action};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 /// The record to which the handler adds fields; null if it records nothing.
 static RECORD: AtomicPtr<Record> = AtomicPtr::new(std::ptr::null_mut());
@@ -47,7 +49,7 @@ pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Regi
     for (stored, id) in IDS.iter().zip(ids) {
         stored.store(id, Ordering::SeqCst);
     }
-    let signal = u64::from(libc::SIGSYS.cast_unsigned());
+    let signal = u64::from(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned());
     let siginfo = SIGINFO.as_ptr() as u64;
     let (mut regs, audit) = arch::queue_signal_call(convention, [ids[0], ids[1], signal, siginfo]);
     store_siginfo(site, &regs, audit);
@@ -58,6 +60,12 @@ pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Regi
     regs[Reg::Sp] = stacks::top(alternate) - 256 - variant.misalignment;
     regs
 }
+
+/// The signal of [`Cause::QueuedOther`]. No variant blocks it.
+const OTHER_SIGNAL: i32 = libc::SIGUSR2;
+
+/// The signal that the watched call queues.
+static WATCHED_SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGSYS);
 
 /// The `siginfo_t` that the watched call queues.
 static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
@@ -70,7 +78,7 @@ fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
         u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
     };
     let words = [
-        pair(libc::SIGSYS.cast_unsigned(), 0),
+        pair(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
         pair(USER_DISPATCH.cast_unsigned(), 0),
         arch::after_watched_call(site),
         pair(number, audit),
@@ -220,7 +228,9 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     VARIANT.store(index, Ordering::SeqCst);
     SIGNALS.store(0, Ordering::SeqCst);
     stacks::fill();
-    install(libc::SIGSYS, variant.action, variant.handler_mask);
+    let signal = if scenario.cause == Cause::QueuedOther { OTHER_SIGNAL } else { libc::SIGSYS };
+    WATCHED_SIGNAL.store(signal, Ordering::SeqCst);
+    install(signal, variant.action, variant.handler_mask);
     set_alt_stack(variant.alt_stack);
     let _ = sys::sigmask(libc::SIG_SETMASK, variant.blocked);
     let pending = |signal: &i32| variant.pending && variant.blocked & sys::bit(*signal) != 0;
@@ -290,7 +300,7 @@ pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     let inside = arch::inside().start;
     let selector = address(&SELECTOR);
     match scenario.cause {
-        Cause::Dispatch | Cause::Trap | Cause::Queued => {
+        Cause::Dispatch | Cause::Trap | Cause::Queued | Cause::QueuedOther => {
             [EXCLUSIVE, inside, inside_length(), selector]
         }
         Cause::NoSelector => [EXCLUSIVE, inside, inside_length(), 0],

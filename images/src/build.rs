@@ -311,7 +311,7 @@ impl Slot<'_> {
         let recipe = self.recipe;
         let counted =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
-        // How many files an incremental build compiles is unknown.
+        // The number of files of an incremental build is unknown.
         let expected =
             if self.fresh { ctx.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
         ctx.phase(if self.fresh { "building" } else { "building what changed" });
@@ -409,7 +409,7 @@ fn full_disk() -> Error {
     Error::DiskFull("write the output of the kernel build (in the cache or in TMPDIR)".into())
 }
 
-/// What is known from the output of make so far.
+/// The information from make's output so far.
 #[derive(Default)]
 struct Output {
     /// Number of `CC` lines.

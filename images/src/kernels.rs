@@ -38,7 +38,7 @@ pub struct Cached {
     pub name: String,
     /// `image`, `source`, `tree`, `selftests`, `guest`, `toolchain` or `bisection`.
     pub kind: &'static str,
-    /// Where the kernel's source or package is from, if it is recorded.
+    /// The origin of the kernel's source or package, if it is recorded.
     pub source: Option<String>,
     /// Size in bytes, including build slots.
     pub bytes: u64,

@@ -16,7 +16,7 @@ pub const KERNEL: &str = "7.3";
 pub struct Slip {
     /// Name of the slip: its file names without the extension.
     pub name: String,
-    /// What is wrong with the kernel, in one or two sentences.
+    /// The fault of the kernel, in one or two sentences.
     pub description: String,
     /// The kernel function that the patch changes.
     pub function: String,

@@ -13,7 +13,7 @@ pub const KERNELS: [&str; 5] = ["6.12", "7.3", "6.12-riscv64", "6.12-s390x", "6.
 pub struct Fault {
     /// File name in `tests/faults/`.
     pub patch: String,
-    /// How the promise is broken, in one or two sentences.
+    /// The way in which the promise is broken, in one or two sentences.
     pub description: String,
     /// `Cases:` case ids or globs; of each, at least one case must fail.
     pub cases: Vec<String>,

@@ -44,7 +44,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(120);
 /// CPU time in level 1 that counts as progress; an idle kernel uses less within [`STALL_LIMIT`].
 const MIN_PROGRESS: Duration = Duration::from_secs(5);
 
-/// How many times a stalled level 1 is replaced by a new one (docs/kvm.md).
+/// Maximum number of times that a stalled level 1 is replaced by a new one (docs/kvm.md).
 const MAX_REPLACEMENTS: u32 = 2;
 
 /// Directory of sudbox's cache in level 1.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the end-to-end tests share: running the `sudbox` command as a user does, kernel trees with
+//! Shared by the end-to-end tests: running the `sudbox` command as a user does, kernel trees with
 //! faults, and checks that a command leaves no process behind.
 
 pub mod blind;

@@ -9,7 +9,7 @@ use crate::{kvm, qemu};
 /// All backends, in the order in which they are tried when the user names none.
 pub const BACKENDS: &[Backend] = &[kvm::BACKEND, qemu::BACKEND, qemu::TCG];
 
-/// One way to run VMs, which a user can choose by its name.
+/// A backend, which a user can choose by its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Backend {
     /// Name, as the option `--backend` takes it.
@@ -41,11 +41,11 @@ pub struct Offer {
     pub machine: Box<dyn Machine>,
     /// Name of the program that must be installed to boot it.
     pub program: Option<&'static str>,
-    /// How time passes in its guests.
+    /// The unit of the guests' clock.
     pub clock: Clock,
 }
 
-/// What a guest's clock measures.
+/// The quantity that a guest's clock measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// Time on this machine's processor.

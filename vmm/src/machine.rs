@@ -194,7 +194,7 @@ pub enum BootError {
     Refused {
         /// Name of the backend.
         backend: String,
-        /// Its reason, as it wrote it to stderr if it is a program.
+        /// The reason; if the backend is a program, its stderr.
         message: String,
     },
     /// A system call of this process failed.

@@ -59,14 +59,14 @@ pub struct Inspection {
     pub files: Vec<String>,
 }
 
-/// How a program ended.
+/// The exit status, output and resource usage of a program.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProgramEnd {
     /// Exit code, or 128 + the signal.
     pub code: i32,
-    /// What it wrote to stdout.
+    /// Output on stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Output on stderr.
     pub stderr: String,
     /// Wall-clock time from fork to wait.
     pub elapsed: Duration,
@@ -85,7 +85,7 @@ pub enum Response {
     Ready,
     /// The programs are still running. The duration is the busy time of all CPUs since boot.
     Busy(Duration),
-    /// How the programs ended, in the order of the request.
+    /// The ends of the programs, in the order of the request.
     Ended(Vec<ProgramEnd>),
     /// Contents of a file.
     Text(String),

@@ -37,7 +37,7 @@ const WRITABLE: [u64; 18] = [
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    /// What a driver does from the reset on, with queues where they belong or anywhere.
+    /// Initialises the device like a driver, with queues at valid or at any addresses.
     Start {
         features: u8,
         elsewhere: Option<[Place; QUEUES]>,
@@ -120,7 +120,7 @@ struct Vm {
     shared_device: Arc<SharedDevice>,
     transport: Arc<Transport>,
     id: Option<ConnectionId>,
-    /// Where the driver's queues are, and how many chains it made available in each.
+    /// Addresses of the driver's queues, and the number of chains made available in each.
     parts: [[u64; 3]; QUEUES],
     offered: [u16; QUEUES],
 }
@@ -135,7 +135,7 @@ fn shared_device() -> Arc<SharedDevice> {
     Arc::new(shared_device)
 }
 
-/// Where queues belong: descriptors, available ring, used ring; buffers are above.
+/// Valid addresses of a queue's descriptor table, available ring and used ring; buffers are above.
 fn home(index: usize) -> [u64; 3] {
     let base = 0x1000 * (1 + index as u64);
     [base, base + 0x400, base + 0x800]
@@ -225,7 +225,7 @@ impl Vm {
         self.put(&self.offered[queue].to_le_bytes(), available.wrapping_add(2));
     }
 
-    /// What holds whatever the guest does.
+    /// Checks the invariants.
     fn check(&self) {
         let state = self.transport.save();
         let steps = [1, 2, 8, 4].map(|step| state.status & step != 0);

@@ -256,7 +256,7 @@ impl Vcpu {
     /// Follows orders until [`Order::Stop`].
     ///
     /// # Errors
-    /// How the guest ended, if it ended before.
+    /// The guest's end, if the guest ended before.
     fn run(&mut self) -> Result<(), VmEnd> {
         loop {
             // Clear the flag before reading the order: a kick before this line has set the order already,

@@ -21,7 +21,7 @@ use super::{Entry, LoadError, low_memory_end};
 /// A kernel in guest memory.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
-    /// Where the boot CPU enters it.
+    /// The entry point for the boot CPU.
     pub(super) entry: Entry,
     /// End of the memory that the kernel uses before it reads the memory map.
     pub(super) end: u64,

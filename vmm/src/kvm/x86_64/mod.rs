@@ -100,7 +100,7 @@ pub enum LoadError {
     NotVmlinux {
         /// The file.
         file: PathBuf,
-        /// What distinguishes it from one.
+        /// The difference from an x86-64 kernel.
         why: &'static str,
     },
     /// The vmlinux has no `XEN_ELFNOTE_PHYS32_ENTRY` note.

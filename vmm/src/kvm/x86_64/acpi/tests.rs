@@ -131,7 +131,7 @@ fn acpica_disassembles_and_recompiles_the_tables() {
         iasl(folder.path(), &["-d", &format!("{name}.aml")]);
         iasl(folder.path(), &["-p", "again", &format!("{name}.dsl")]);
         let again = fs::read(folder.path().join("again.aml")).unwrap();
-        // What the compiler signs with its own name: creator, its version, and so the checksum.
+        // The compiler writes its own name and version as creator, so the checksum differs too.
         let unsigned = |bytes: &[u8]| {
             let mut bytes = bytes.to_vec();
             bytes[9] = 0;

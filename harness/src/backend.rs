@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The machine that kernels run on, from the table of backends.
+//! Chooses the machine that boots kernels from the table of backends.
 
 use crate::cli::VmArgs;
 use crate::failure::Failure;
@@ -10,25 +10,25 @@ use sudbox_images::Arch;
 use sudbox_vmm::backend::{self, Offer, Refusal, Requirements};
 use sudbox_vmm::machine::{BootError, Machine};
 
-/// The machine for a run of kernels of this architecture. Installs the program that it needs, and what
-/// the guest's init is built with.
+/// Chooses a machine for kernels of this architecture. Installs the program that it needs, and the
+/// tools that build guest-init.
 ///
 /// # Errors
-/// If no backend has what was asked for, or something cannot be installed.
+/// If no backend meets the request, or something cannot be installed.
 pub(crate) fn machine(
     args: &VmArgs,
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
-    ready(offer(args, arch, false)?, arch, progress)
+    prepare(choose(args, arch, false)?, arch, progress)
 }
 
-/// What the backend that was asked for offers, or the first that has what is needed. With
-/// `instruction_clock`, time in the guest counts instructions.
+/// Chooses the backend of `--backend`, or the first that meets the request. With
+/// `instruction_clock`, the clock of the guest counts instructions.
 ///
 /// # Errors
-/// If no backend has what was asked for.
-pub(crate) fn offer(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyhow::Result<Offer> {
+/// If no backend meets the request.
+pub(crate) fn choose(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
         cpu_model: args.cpu_model.is_some(),
@@ -43,7 +43,7 @@ pub(crate) fn offer(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyho
     })
 }
 
-/// The failure of a run whose VM did not start.
+/// Turns a boot error into a failure with an exit code.
 pub(crate) fn boot_failure(error: BootError) -> anyhow::Error {
     match error {
         BootError::UnknownCpuModel { backend, model } => Failure::usage(format!(
@@ -53,19 +53,19 @@ pub(crate) fn boot_failure(error: BootError) -> anyhow::Error {
     }
 }
 
-/// The machine that was offered. Installs its program if that is missing, and what the guest's init is
-/// built with.
+/// Installs the program of the chosen backend if it is missing, and the tools that build
+/// guest-init. Returns the machine.
 ///
 /// # Errors
 /// If something cannot be installed.
-pub(crate) fn ready(
+pub(crate) fn prepare(
     offer: Offer,
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
     if let Some(program) = offer.program.filter(|program| !sudbox_images::is_on_path(program)) {
-        setup::install(&[setup::emulator(program, arch)], progress)?;
+        setup::install(&[setup::emulator_tool(program, arch)], progress)?;
     }
-    guest::check(arch, progress)?;
+    guest::install_requirements(arch, progress)?;
     Ok(offer.machine)
 }

@@ -6,18 +6,18 @@ use crate::cli::VmArgs;
 use std::path::Path;
 
 /// Memory of a VM beside its guest's, in MiB: QEMU with the code it translates to.
-const BESIDE_GUEST: u64 = 128;
+const VM_OVERHEAD_MIB: u64 = 128;
 
 /// The number of VMs that may run at once. They take at most half of the free memory.
 /// A VM whose console is shown, or that waits for gdb, runs alone.
-pub(crate) fn vms(vm: &VmArgs) -> usize {
+pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     if vm.console || vm.gdb {
         return 1;
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut fit = processors / usize::from(vm.cpus);
     if let Some(free) = free_memory() {
-        let each = u64::from(vm.memory) + BESIDE_GUEST;
+        let each = u64::from(vm.memory) + VM_OVERHEAD_MIB;
         fit = fit.min(usize::try_from(free / 2 / each).unwrap_or(usize::MAX));
     }
     fit.max(1)
@@ -64,8 +64,8 @@ mod tests {
             }
         };
         let processors = std::thread::available_parallelism().unwrap().get();
-        assert!((1..=processors).contains(&vms(&vm(""))));
-        let wide = vms(&vm("--cpus 8 --memory 65536"));
+        assert!((1..=processors).contains(&max_vms(&vm(""))));
+        let wide = max_vms(&vm("--cpus 8 --memory 65536"));
         assert!(wide == 1 || wide * 8 <= processors, "{wide}");
         assert!(free_memory().is_some());
     }

@@ -2,11 +2,11 @@
 
 //! A program on a kernel in a VM.
 
-use crate::cli::{BuildArgs, Given, VmArgs};
+use crate::cli::{BuildArgs, GivenOptions, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
-use crate::program::Packed;
+use crate::program::PackedProgram;
 use crate::session::conversation::{Conversation, Ending, Limits};
 use crate::session::kernel_log;
 use crate::session::program::{ProgramResult, ProgramRun, run_program};
@@ -23,7 +23,7 @@ use sudbox_vmm::session::Session;
 const NO_LIMIT: Duration = Duration::from_secs(1 << 25);
 
 /// A shell adds this to the number of the signal that killed a program.
-const SIGNALLED: u8 = 128;
+const SIGNAL_STATUS_BASE: u8 = 128;
 
 /// The signal that a program gets which writes to a pipe without a reader.
 const SIGPIPE: u8 = 13;
@@ -32,7 +32,7 @@ const SIGPIPE: u8 = 13;
 ///
 /// # Errors
 /// If `kernel` names it.
-pub(crate) fn refuse_running(kernel: &str) -> anyhow::Result<()> {
+pub(crate) fn refuse_running_kernel(kernel: &str) -> anyhow::Result<()> {
     if kernel == running::NAME {
         return Err(Failure::usage(
             "the kernel that is running here runs programs without sudbox: name another",
@@ -46,7 +46,7 @@ pub(crate) struct GuestCommand {
     /// Its name in messages.
     pub(crate) name: String,
     /// The program and its files.
-    pub(crate) packed: Packed,
+    pub(crate) packed: PackedProgram,
     /// Longest time from the start of the program to its end.
     pub(crate) timeout: Option<Duration>,
     /// Longest time without a word from the kernel while it boots.
@@ -63,16 +63,17 @@ pub(crate) fn execute(
     kernel: &str,
     vm_args: &VmArgs,
     build: &BuildArgs,
-    given: &Given,
+    given: &GivenOptions,
 ) -> anyhow::Result<u8> {
-    let GuestCommand { name, packed: Packed { program, entries }, timeout, boot_timeout } = command;
+    let GuestCommand { name, packed: PackedProgram { program, entries }, timeout, boot_timeout } =
+        command;
     let request = kernel::request(kernel, build, given)?;
     let mut progress = Progress::new();
     let machine = backend::machine(vm_args, request.arch, &mut progress)?;
     let cache = Cache::open()?;
-    let image = kernel::find(&cache, &request, &mut progress)?;
+    let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    let init = guest::of(request.arch, &mut progress)?;
+    let init = guest::guest_init(request.arch, &mut progress)?;
     let mut files = guest::entries(&init, &image.modules)?;
     let taken: Vec<String> = files.iter().map(|entry| entry.path.clone()).collect();
     let is_new = |entry: &initramfs::Entry| {
@@ -90,7 +91,8 @@ pub(crate) fn execute(
     let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
     // gdb may stop the guest for as long as a person thinks.
-    let boot = if vm_args.gdb { Limits::clock(NO_LIMIT) } else { Limits::progress(boot_timeout) };
+    let boot =
+        if vm_args.gdb { Limits::total_only(NO_LIMIT) } else { Limits::progress(boot_timeout) };
     let mut run = run_program(&mut vm, program, boot, timeout.unwrap_or(NO_LIMIT))
         .map_err(|error| Failure::machine(format!("cannot read stdin: {error}")))?;
     let console_log = folder.write("console.log", vm.console())?;
@@ -112,20 +114,20 @@ fn status(
         ProgramResult::Ended(end) => {
             if let Some(report) = kernel_log::scan(&conversation.console) {
                 let log = console_log.display();
-                crate::output::say(&format!(
+                crate::output::stderr_line(&format!(
                     "sudbox: the kernel reported a fault: {} ({log})",
                     text::line(&report.headline)
                 ));
             }
             match end {
                 ProgramEnd::Exited(code) => Ok(code),
-                ProgramEnd::Killed(signal) => Ok(SIGNALLED + signal),
+                ProgramEnd::Killed(signal) => Ok(SIGNAL_STATUS_BASE + signal),
                 ProgramEnd::NotStarted(why) => {
                     Err(Failure::usage(format!("{name} cannot be started on this kernel: {why}")))
                 }
             }
         }
-        ProgramResult::StdoutClosed => Ok(SIGNALLED + SIGPIPE),
+        ProgramResult::StdoutClosed => Ok(SIGNAL_STATUS_BASE + SIGPIPE),
         ProgramResult::OutputFailed(error) => {
             Err(Failure::machine(format!("cannot write the program's output: {error}")))
         }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What each kernel is expected to offer and which recorded bugs it has: the one table.
+//! The features that a kernel should offer and the recorded bugs that it should have, by its
+//! release, configuration and headers.
 //!
-//! Every row says where it was read: a kernel source file, or a running kernel.
+//! Comments name the kernel source file or commit of each rule.
 
 use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence};
 use std::collections::HashSet;
@@ -10,12 +11,12 @@ use sudbox_images::Arch;
 use sudbox_protocol::Feature;
 use sudbox_report::{CaseReport, Outcome};
 
-/// Whether a feature should be there.
+/// Whether a kernel should offer a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Present,
     Absent,
-    /// Neither version nor configuration is known well enough to say.
+    /// Release and configuration do not decide it, or are not known.
     Unknown,
 }
 
@@ -24,7 +25,7 @@ pub(crate) enum Expected {
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
 impl Version {
-    /// Reads the numbers that a release string begins with: `6.12.117+deb12` is 6.12.117.
+    /// Reads the leading numbers of a release string: `6.12.117+deb12` is 6.12.117.
     pub(crate) fn parse(release: &str) -> Option<Version> {
         let numbers = release.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
         let mut parts = numbers.split('.').filter(|part| !part.is_empty()).map(str::parse);
@@ -35,22 +36,22 @@ impl Version {
     }
 }
 
-/// What is known of a kernel before it boots.
+/// The facts about a kernel from which its features and bugs are predicted.
 #[derive(Clone, Debug)]
 pub(crate) struct Expectations {
     arch: Arch,
     version: Option<Version>,
     /// Symbols set to `y` in the final configuration.
     config: Option<HashSet<String>>,
-    /// Text of the headers that user space sees, where the source is at hand: between releases
-    /// the version number lies.
+    /// Text of the UAPI headers, if the source is available. Between releases they are right and
+    /// the version number is not.
     headers: Option<String>,
     /// Whether a guest of this kernel offered dispatch.
     dispatch_seen: bool,
 }
 
 impl Expectations {
-    /// From what is at hand of the release string, the final `.config` and the text of
+    /// Takes the release string, the final `.config`, and the text of
     /// `include/uapi/linux/{prctl,ptrace}.h`.
     pub(crate) fn new(
         arch: Arch,
@@ -74,8 +75,9 @@ impl Expectations {
         self.arch
     }
 
-    /// Takes the release from the guest where nothing said it before, and that it offers dispatch.
-    pub(crate) fn learn(&mut self, release: &str, features: &[Feature]) {
+    /// Adds facts from a running guest: its release if it was not known, and whether it offers
+    /// dispatch.
+    pub(crate) fn update(&mut self, release: &str, features: &[Feature]) {
         self.version = self.version.or_else(|| Version::parse(release));
         self.dispatch_seen |= features.contains(&Feature::Dispatch);
     }
@@ -83,8 +85,8 @@ impl Expectations {
     /// Whether the kernel should offer `feature`.
     pub(crate) fn feature(&self, feature: Feature) -> Expected {
         match feature {
-            // kernel/entry/Makefile: built with GENERIC_ENTRY until 7.2, and by a symbol of its
-            // own from 7.3 (8383e05af734).
+            // kernel/entry/Makefile: depends on GENERIC_ENTRY until 7.2, and on
+            // SYSCALL_USER_DISPATCH from 7.3 (8383e05af734).
             Feature::Dispatch => match (self.dispatch(), self.dispatch_seen) {
                 (Expected::Unknown, true) => Expected::Present,
                 (expected, _) => expected,
@@ -92,16 +94,16 @@ impl Expectations {
             // a2fc422ed757, include/uapi/linux/prctl.h.
             Feature::Inclusive => both(
                 self.feature(Feature::Dispatch),
-                self.named("PR_SYS_DISPATCH_INCLUSIVE_ON", Version(6, 17, 0)),
+                self.by_header("PR_SYS_DISPATCH_INCLUSIVE_ON", Version(6, 17, 0)),
             ),
             // include/uapi/linux/ptrace.h.
             Feature::PtraceConfig => both(
                 self.feature(Feature::Dispatch),
-                self.named("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", Version(6, 4, 0)),
+                self.by_header("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", Version(6, 4, 0)),
             ),
             Feature::Sysctl => both(
                 self.feature(Feature::Dispatch),
-                both(self.since(Version(7, 3, 0)), self.config("CONFIG_SYSCTL")),
+                both(self.since_release(Version(7, 3, 0)), self.config("CONFIG_SYSCTL")),
             ),
             Feature::SeccompFilter => self.config("CONFIG_SECCOMP_FILTER"),
             Feature::Userfaultfd => self.config("CONFIG_USERFAULTFD"),
@@ -112,7 +114,7 @@ impl Expectations {
                 Expected::Present => Expected::Absent,
                 _ => self.config("CONFIG_X86_VSYSCALL_EMULATION"),
             },
-            // Of the CPU as much as of the configuration, so its absence alone says nothing.
+            // It depends on the CPU too, so its absence is no failure.
             Feature::Pkeys => Expected::Unknown,
             Feature::Rseq => self.config("CONFIG_RSEQ"),
             Feature::SyscallTracepoints => self.config("CONFIG_FTRACE_SYSCALLS"),
@@ -121,20 +123,23 @@ impl Expectations {
             Feature::Swap => self.config("CONFIG_SWAP"),
             Feature::PidNamespace => self.config("CONFIG_PID_NS"),
             // include/uapi/linux/ptrace.h (26bb32768fe6).
-            Feature::PtraceSetCallInfo => self.named("PTRACE_SET_SYSCALL_INFO", Version(6, 16, 0)),
+            Feature::PtraceSetCallInfo => {
+                self.by_header("PTRACE_SET_SYSCALL_INFO", Version(6, 16, 0))
+            }
             // kernel/rseq.c: a boot argument from 6.19 on.
             Feature::RseqChecks => {
-                either(self.since(Version(6, 19, 0)), self.config("CONFIG_DEBUG_RSEQ"))
+                either(self.since_release(Version(6, 19, 0)), self.config("CONFIG_DEBUG_RSEQ"))
             }
             // kernel/rseq.c.
-            Feature::RseqSlices => {
-                both(self.since(Version(7, 0, 0)), self.config("CONFIG_RSEQ_SLICE_EXTENSION"))
-            }
+            Feature::RseqSlices => both(
+                self.since_release(Version(7, 0, 0)),
+                self.config("CONFIG_RSEQ_SLICE_EXTENSION"),
+            ),
         }
     }
 
-    /// Why the outcomes of these cases are no verdict: the kernel offers no dispatch, and nobody knows
-    /// whether it should, so it may have lost it.
+    /// The reason why these outcomes allow no verdict: the kernel offers no dispatch, and it is not
+    /// known whether it should.
     pub(crate) fn why_unjudged(&self, cases: &[CaseReport]) -> Option<String> {
         let lacks_dispatch = |case: &CaseReport| {
             case.outcome == Outcome::Absent && case.got == Feature::Dispatch.as_str()
@@ -150,13 +155,13 @@ impl Expectations {
 
     /// Whether the kernel should offer dispatch, by its release and configuration.
     fn dispatch(&self) -> Expected {
-        match self.since(Version(7, 3, 0)) {
-            // It can be switched off from then on: "Syscall User Dispatch" in arch/Kconfig.
+        match self.since_release(Version(7, 3, 0)) {
+            // From 7.3 it is a configuration option: "Syscall User Dispatch" in arch/Kconfig.
             Expected::Present => self.config("CONFIG_SYSCALL_USER_DISPATCH"),
             Expected::Absent if self.config.is_none() => self.dispatch_by_release(),
-            // By that symbol too in a kernel to which our patches gave it.
+            // Our patches add that symbol to older kernels.
             Expected::Absent => both(
-                self.since(Version(5, 11, 0)),
+                self.since_release(Version(5, 11, 0)),
                 either(
                     self.config("CONFIG_GENERIC_ENTRY"),
                     self.config("CONFIG_SYSCALL_USER_DISPATCH"),
@@ -166,26 +171,25 @@ impl Expectations {
         }
     }
 
-    /// Whether a kernel before 7.3, of which no configuration is at hand, should offer dispatch. Where an
-    /// architecture selects GENERIC_ENTRY (`config X86`, `config RISCV`, `config S390`), no
-    /// configuration is without it.
+    /// Whether a kernel before 7.3 with unknown configuration should offer dispatch. Architectures
+    /// that select GENERIC_ENTRY (`config X86`, `config RISCV`, `config S390`) always have it.
     fn dispatch_by_release(&self) -> Expected {
         match self.arch {
-            Arch::X86_64 => self.since(Version(5, 11, 0)),
-            Arch::S390x => self.since(Version(5, 12, 0)),
-            Arch::Riscv64 => self.since(Version(6, 4, 0)),
-            // No release has it, and kernels with our patch have the number of one.
+            Arch::X86_64 => self.since_release(Version(5, 11, 0)),
+            Arch::S390x => self.since_release(Version(5, 12, 0)),
+            Arch::Riscv64 => self.since_release(Version(6, 4, 0)),
+            // No release has it, but a kernel with our patch has the same release number.
             Arch::Aarch64 => Expected::Unknown,
         }
     }
 
-    /// Whether this is the name of a feature that the kernel should not offer.
+    /// Whether `name` is a feature that the kernel should not offer.
     pub(crate) fn lacks(&self, name: &str) -> bool {
         let feature = Feature::from_name(name);
         feature.is_some_and(|feature| self.feature(feature) == Expected::Absent)
     }
 
-    /// The recorded bug of that id, if this kernel has it or may have it.
+    /// The recorded bug with this id, if this kernel has it or may have it.
     pub(crate) fn known_bug(&self, id: &str) -> Option<(&'static KnownBug, Presence)> {
         let version = self.version?;
         KNOWN_BUGS
@@ -194,7 +198,7 @@ impl Expectations {
             .find_map(|bug| Some((bug, bug.presence(self.arch, version)?)))
     }
 
-    fn since(&self, first: Version) -> Expected {
+    fn since_release(&self, first: Version) -> Expected {
         match self.version {
             None => Expected::Unknown,
             Some(version) if version >= first => Expected::Present,
@@ -210,12 +214,13 @@ impl Expectations {
         }
     }
 
-    /// By the headers where they are at hand, else by the release that brought the name.
-    fn named(&self, name: &str, first: Version) -> Expected {
+    /// Whether the kernel defines `name`: by the headers if available, else by the first release
+    /// that has it.
+    fn by_header(&self, name: &str, first: Version) -> Expected {
         match &self.headers {
             Some(headers) if headers.contains(name) => Expected::Present,
             Some(_) => Expected::Absent,
-            None => self.since(first),
+            None => self.since_release(first),
         }
     }
 }
@@ -283,7 +288,7 @@ mod tests {
     fn an_image_without_a_configuration_is_judged_by_its_version_when_that_is_enough() {
         let mut image = Expectations::new(Arch::X86_64, None, None, None);
         assert_eq!(image.feature(Feature::Inclusive), Expected::Unknown);
-        image.learn("6.12.1", &[]);
+        image.update("6.12.1", &[]);
         assert_eq!(image.feature(Feature::Inclusive), Expected::Absent);
         assert_eq!(image.feature(Feature::Dispatch), Expected::Present);
         assert_eq!(image.feature(Feature::Userfaultfd), Expected::Unknown);
@@ -306,7 +311,7 @@ mod tests {
         let mut newer = at(Arch::X86_64, "7.3.4");
         assert_eq!(newer.feature(Feature::Dispatch), Expected::Unknown);
         assert_eq!(newer.feature(Feature::Inclusive), Expected::Unknown);
-        newer.learn("7.3.4", &[Feature::Dispatch]);
+        newer.update("7.3.4", &[Feature::Dispatch]);
         assert_eq!(newer.feature(Feature::Inclusive), Expected::Present);
     }
 
@@ -358,7 +363,7 @@ mod tests {
         for case in crate::selection::table() {
             for id in case.known_bugs {
                 let mut bugs = KNOWN_BUGS.iter().filter(|bug| bug.id == *id);
-                assert!(bugs.any(|bug| bug.is_seen_in(case.id)), "{} names {id}", case.id);
+                assert!(bugs.any(|bug| bug.has_symptom_in(case.id)), "{} names {id}", case.id);
             }
         }
     }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! From what a person typed to a verdict, without a word of how it is shown.
+//! Finds, builds and judges a kernel: from the arguments to a `Verdict`.
 
-use crate::cli::{self, BuildArgs, Given, Subject, VmArgs};
+use crate::cli::{self, BuildArgs, GivenOptions, Subject, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::{self, Code, Failure, Interrupted};
-use crate::judge::{self, CaseRunner, Place};
+use crate::judge::{self, CaseRunner, Environment};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
-use crate::session::cases::Patience;
+use crate::session::cases::Timeouts;
 use crate::{guest, running, setup};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -19,27 +19,27 @@ use sudbox_protocol::Arch;
 use sudbox_report::Verdict;
 use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
 
-/// How a kernel is judged.
+/// Options of judging a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct JudgeOptions {
     pub(crate) vm: VmArgs,
-    /// Every case gets a VM of its own.
+    /// Run every case in a VM of its own.
     pub(crate) isolate: bool,
-    /// `fixed` and `unmet` count as failures.
+    /// Count `fixed` and `unmet` as failures.
     pub(crate) strict: bool,
-    /// How often every case is run.
+    /// Number of runs of every case.
     pub(crate) repeat: u32,
-    /// Without progress for so long a boot is a hang; a case has a sixth of it.
+    /// Time without progress after which a boot is a hang. A case has a sixth of it.
     pub(crate) timeout: Duration,
-    /// Most VMs at a time.
+    /// Number of VMs that may run at a time.
     pub(crate) side_by_side: usize,
     pub(crate) rerun: Rerun,
 }
 
-/// Says that a file of the run could not be written, which changes nothing in its result.
-fn leave<T>(written: anyhow::Result<T>, progress: &mut Progress) {
+/// Prints a note if a file of the run could not be written. The result of the run stays valid.
+fn note_failure<T>(written: anyhow::Result<T>, progress: &mut Progress) {
     if let Err(error) = written {
-        progress.say("note", &format!("{error:#}"));
+        progress.print("note", &format!("{error:#}"));
     }
 }
 
@@ -48,9 +48,9 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// A name that is the same for equal images: in the cache, which is by content, the name of the entry;
-/// elsewhere path, size, and time of the last change.
-fn identity(kernel: &Path) -> String {
+/// A text that identifies a kernel image: the name of its cache entry, which is a hash, or else
+/// path, size and modification time.
+fn image_id(kernel: &Path) -> String {
     let entry = kernel.parent().and_then(|entry| Some((entry.parent()?, entry.file_name()?)));
     if let Some((images, entry)) = entry
         && images.ends_with("images")
@@ -64,23 +64,23 @@ fn identity(kernel: &Path) -> String {
     format!("{} {size} {}", kernel.display(), changed.unwrap_or_default())
 }
 
-/// The configuration that was named for a kernel of which none is known.
-fn given_config(request: &Request) -> anyhow::Result<Option<String>> {
+/// The `--config` file, for a kernel image whose configuration is not known.
+fn config_option(request: &Request) -> anyhow::Result<Option<String>> {
     let Some(path) = request.fragments.last() else { return Ok(None) };
     let bad = |why: &str| Failure::usage(format!("--config {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(&error.to_string()))?;
     if !text.lines().any(|line| line.starts_with("CONFIG_") && line.ends_with("=y")) {
-        return Err(bad("this is not a kernel's .config: no line is CONFIG_...=y"));
+        return Err(bad("not a kernel .config: no line is CONFIG_...=y"));
     }
     Ok(Some(text))
 }
 
 impl JudgeOptions {
-    fn runner<'a>(&self, place: Place<'a>, timeout: Duration) -> CaseRunner<'a> {
+    fn runner<'a>(&self, environment: Environment<'a>, timeout: Duration) -> CaseRunner<'a> {
         CaseRunner {
-            place,
+            environment,
             vmlinux: None,
-            patience: Patience { boot: timeout, case: timeout / 3 },
+            timeouts: Timeouts { boot: timeout, case: timeout / 3 },
             case_deadline: timeout / 6,
             repeat: self.repeat,
             isolate: self.isolate,
@@ -105,15 +105,15 @@ fn refuse_special_file(reference: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The request of the command line.
+/// Turns the arguments into a request.
 ///
 /// # Errors
-/// If `reference` is a special file, if the architecture is unknown, or if an option about building
-/// was given for a kernel that is built.
+/// If `reference` is a special file, if the architecture is unknown, or if a build option was given
+/// for a prebuilt kernel.
 pub(crate) fn request(
     reference: &str,
     build: &BuildArgs,
-    given: &Given,
+    given: &GivenOptions,
 ) -> anyhow::Result<Request> {
     let toolchain = build.source.toolchain.clone();
     refuse_special_file(reference)?;
@@ -136,26 +136,26 @@ pub(crate) fn request(
         },
         patches: Vec::new(),
     };
-    // A configuration says which features the kernel should offer.
+    // A prebuilt kernel may have --config: it tells which features to expect.
     if let Some(option) = given.first_about(Subject::Build, &["arch", "config"])
         && reference != running::NAME
         && sudbox_images::is_prebuilt(&request)?
     {
         return Err(Failure::usage(format!(
-            "{option} is about building a kernel, and {reference} is built"
+            "{option} is a build option, and {reference} is a prebuilt kernel"
         )));
     }
     Ok(request)
 }
 
-/// The same with these patches for a copy of its source.
-pub(crate) fn patched(request: Request, patches: &[String]) -> Request {
+/// The request with patches, which are applied to a copy of the source.
+pub(crate) fn with_patches(request: Request, patches: &[String]) -> Request {
     let patches = patches.iter().map(|text| cli::path(text)).collect();
     Request { patches, ..request }
 }
 
-/// The kernel, built if need be with tools installed if need be.
-pub(crate) fn find(
+/// Finds the kernel in the cache or builds it, and installs missing tools for that.
+pub(crate) fn find_or_build(
     cache: &Cache,
     request: &Request,
     progress: &mut Progress,
@@ -167,7 +167,7 @@ pub(crate) fn find(
     Ok(plan.execute(&mut Ctx::new(cache, progress))?)
 }
 
-/// How the kernel finds its devices, which decides about the machine.
+/// The method by which the kernel discovers its devices.
 pub(crate) fn discovery(image: &KernelImage) -> Discovery {
     if image.acpi { Discovery::Acpi } else { Discovery::CommandLine }
 }
@@ -194,12 +194,11 @@ pub(crate) fn vm_spec(
     }
 }
 
-/// Runs the selected cases, as far as its architecture has them, on a kernel that was found, in VMs of
-/// this machine. Its configuration,
-/// build log and console are kept in the folder.
+/// Runs the selected cases in VMs with this kernel image. Cases of other architectures are left
+/// out. Writes the configuration, build log and console log into the folder.
 ///
 /// # Errors
-/// When this machine is at fault, or a signal came.
+/// If this machine is at fault, or a signal came.
 pub(crate) fn judge_image(
     image: &KernelImage,
     request: &Request,
@@ -214,7 +213,7 @@ pub(crate) fn judge_image(
     };
     let config = match text(&image.config) {
         Some(config) => Some(config),
-        None => given_config(request)?,
+        None => config_option(request)?,
     };
     let mut expectations = Expectations::new(
         request.arch,
@@ -230,7 +229,7 @@ pub(crate) fn judge_image(
             reference: request.reference.clone(),
             release: image.release.clone().unwrap_or_default(),
             arch: request.arch.name().to_owned(),
-            // Whoever built an image chose its configuration.
+            // A prebuilt kernel has a configuration of its own, and no flavour.
             flavour: match sudbox_images::is_prebuilt(request) {
                 Ok(true) => String::new(),
                 _ => request.flavour.clone(),
@@ -239,39 +238,40 @@ pub(crate) fn judge_image(
             stands_in: image.stands_in.clone(),
         },
         machine: machine.describe(discovery(image)),
-        image: identity(&image.kernel),
+        image: image_id(&image.kernel),
         strict: options.strict,
         boot_selected: selection.boot,
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        leave(folder.write("config", config), progress);
+        note_failure(folder.write("config", config), progress);
     }
     if let Some(log) = &image.build_log {
-        leave(folder.keep("build.log", log), progress);
+        note_failure(folder.copy_in("build.log", log), progress);
     }
-    // The report gives the reason for this machine.
+    // The reason for the choice of machine is in the report.
     let machine_and_reason = machine.describe(discovery(image));
-    progress.say("machine", machine_and_reason.split(": ").next().unwrap_or_default());
+    progress.print("machine", machine_and_reason.split(": ").next().unwrap_or_default());
 
-    // gdb may stop the guest for as long as a person thinks.
+    // A user of gdb may stop the guest for any time.
     let timeout = if options.vm.gdb { Duration::from_secs(1 << 20) } else { options.timeout };
-    let init = guest::of(request.arch, progress)?;
+    let init = guest::guest_init(request.arch, progress)?;
     let initramfs = folder.write("initramfs.cpio", guest::initramfs(&init, &image.modules)?)?;
     let spec =
         vm_spec(image, &options.vm, initramfs, options.vm.append.clone().unwrap_or_default());
-    let mut runner = options.runner(Place::Vm { machine, spec }, timeout);
+    let mut runner = options.runner(Environment::Vm { machine, spec }, timeout);
     runner.vmlinux.clone_from(&image.vmlinux);
-    let selection = selection.on(request.arch)?;
+    let selection = selection.for_arch(request.arch)?;
     let mut console_log = String::new();
     let judged =
         runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
-    leave(folder.write("console.log", &console_log), progress);
+    note_failure(folder.write("console.log", &console_log), progress);
     let planned = runner.planned(&selection, &expectations);
     with_partial_verdict(judged, verdict, planned)
 }
 
-/// The verdict; after an interrupt, an error that carries the verdict on the cases that were run.
+/// Returns the verdict; after an interrupt, an [`Interrupted`] error with the verdict on the cases
+/// that ran.
 fn with_partial_verdict(
     judged: anyhow::Result<()>,
     mut verdict: Verdict,
@@ -288,10 +288,10 @@ fn with_partial_verdict(
     }
 }
 
-/// Runs the selected cases on the kernel that is running here.
+/// Runs the selected cases on the host's kernel.
 ///
 /// # Errors
-/// When this machine is at fault, or a signal came.
+/// If this machine is at fault, or a signal came.
 pub(crate) fn judge_running(
     request: &Request,
     options: &JudgeOptions,
@@ -320,13 +320,13 @@ pub(crate) fn judge_running(
         ..Verdict::default()
     };
     if let Some(config) = &config {
-        leave(folder.write("config", config), progress);
+        note_failure(folder.write("config", config), progress);
     }
-    let runner = options.runner(Place::Running, options.timeout);
+    let runner = options.runner(Environment::Running, options.timeout);
     let mut console_log = String::new();
     let judged =
         runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
-    leave(folder.write("console.log", &console_log), progress);
+    note_failure(folder.write("console.log", &console_log), progress);
     let planned = runner.planned(selection, &expectations);
     with_partial_verdict(judged, verdict, planned)
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The recorded bugs of kernels: which releases have each, and what is seen of it.
+//! The table of known kernel bugs: the releases that have each, and its symptoms.
 //!
-//! A failure that does not look like the recorded bug is a failure.
+//! A failure that does not match the symptom of a known bug is reported as a failure.
 
 use crate::expectations::Version;
 use sudbox_protocol::Arch;
@@ -12,67 +12,67 @@ use sudbox_protocol::Arch;
 pub(crate) struct KnownBug {
     /// The id that the case table uses.
     pub(crate) id: &'static str,
-    /// What is wrong and where it can be read.
+    /// A description with its source, as reports show it.
     pub(crate) citation: &'static str,
     /// The architectures that have it.
     archs: &'static [Arch],
     /// First release that has it.
     since: Version,
-    /// First releases that do not have it any more: one of the mainline, whose last number is 0, and
-    /// one of each stable series that was given the cure.
+    /// The first releases with the fix: the mainline release, whose last number is 0, and one of
+    /// each stable series with a backport.
     fixed: &'static [Version],
-    /// Stable series that were given the cure with a release that is not recorded, or may have been.
-    unsure: &'static [Version],
-    /// What the cases say that show it: the id of each, and its `got`, in which `*` stands for
-    /// anything.
-    signs: &'static [(&'static str, &'static str)],
+    /// Stable series that may have a backport of the fix in an unknown release.
+    maybe_fixed: &'static [Version],
+    /// The cases that fail because of it: the id of each, and a pattern for its `got`, in which `*`
+    /// matches any text.
+    symptoms: &'static [(&'static str, &'static str)],
 }
 
 /// Whether a release has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
     Certain,
-    /// It may have been given the cure.
+    /// The release may contain a backport of the fix.
     Possible,
 }
 
 impl KnownBug {
-    /// Whether a release has it; `None` if it does not.
+    /// Whether a release has the bug; `None` if it does not.
     pub(crate) fn presence(&self, arch: Arch, version: Version) -> Option<Presence> {
         let same_series = |other: &Version| (other.0, other.1) == (version.0, version.1);
-        let fixed = |cure: &Version| version >= *cure && (cure.2 == 0 || same_series(cure));
+        let fixed = |fix: &Version| version >= *fix && (fix.2 == 0 || same_series(fix));
         if !self.archs.contains(&arch) || version < self.since || self.fixed.iter().any(fixed) {
             return None;
         }
-        let unsure = self.unsure.iter().any(same_series);
-        Some(if unsure { Presence::Possible } else { Presence::Certain })
+        let maybe_fixed = self.maybe_fixed.iter().any(same_series);
+        Some(if maybe_fixed { Presence::Possible } else { Presence::Certain })
     }
 
-    /// Whether this case shows it.
+    /// Whether the bug has a symptom in this case.
     #[cfg(test)]
-    pub(crate) fn is_seen_in(&self, case: &str) -> bool {
-        self.signs.iter().any(|(of, _)| *of == case)
+    pub(crate) fn has_symptom_in(&self, case: &str) -> bool {
+        self.symptoms.iter().any(|(of, _)| *of == case)
     }
 
-    /// Whether what a case got is what it gets when this bug shows.
-    pub(crate) fn looks_like(&self, case: &str, got: &str) -> bool {
-        self.signs.iter().any(|(of, pattern)| *of == case && matches(pattern, got))
+    /// Whether the failure `got` of a case matches a symptom of the bug.
+    pub(crate) fn matches_failure(&self, case: &str, got: &str) -> bool {
+        self.symptoms.iter().any(|(of, pattern)| *of == case && matches(pattern, got))
     }
 }
 
-/// Whether a text is this pattern, in which `*` stands for anything.
+/// Whether a text matches a pattern, in which `*` matches any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
-    while let Some((part, behind)) = rest.split_once('*') {
+    while let Some((part, after)) = rest.split_once('*') {
         let Some(at) = text.find(part) else { return false };
         text = &text[at + part.len()..];
-        rest = behind;
+        rest = after;
     }
     text.ends_with(rest)
 }
 
-/// Every architecture whose entry is the generic one.
+/// The architectures with GENERIC_ENTRY.
 const GENERIC: &[Arch] = &[Arch::X86_64, Arch::Riscv64, Arch::S390x];
 
 pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
@@ -84,8 +84,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &Arch::ALL,
         since: Version(6, 17, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[("ptrace/inclusive-restores", "setting what was read: Err(EINVAL)")],
+        maybe_fixed: &[],
+        symptoms: &[("ptrace/inclusive-restores", "setting what was read: Err(EINVAL)")],
     },
     KnownBug {
         id: "phantom-exit-stop",
@@ -94,8 +94,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &Arch::ALL,
         since: Version(5, 11, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[
+        maybe_fixed: &[],
+        symptoms: &[
             ("ptrace/killed-without-stops", "it stopped with signal 133"),
             (
                 "tracing/killed-without-events",
@@ -110,47 +110,47 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::X86_64, Arch::Riscv64, Arch::Aarch64],
         since: Version(5, 11, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[
+        maybe_fixed: &[],
+        symptoms: &[
             ("registers/restart-numbers-kept", "* of -512 with flags 0x0 in the frame: -4"),
             ("restart/suppressed-number-kept", "the child: \"stopped with SIGSYS\""),
         ],
     },
     KnownBug {
         id: "rseq-ignores-signals-of-calls",
-        citation: "rseq_signal_deliver() looks at the critical section only on the way back from \
-                   an interrupt; the rules of rseq(2) forbid calls there, but before and after \
-                   these releases a signal aborts it at a call too, but for areas longer than the \
-                   first",
+        citation: "rseq_signal_deliver() checks the critical section only on return from an \
+                   interrupt; rseq(2) forbids system calls in it, but before and after these \
+                   releases a signal aborts it at a call too, except with areas longer than the \
+                   original one",
         archs: &Arch::ALL,
         since: Version(6, 19, 0),
         fixed: &[Version(7, 0, 10), Version(7, 1, 0)],
-        unsure: &[Version(6, 19, 0)],
-        signs: &[("rseq/section-aborted", "next instruction in the frame: 0x*")],
+        maybe_fixed: &[Version(6, 19, 0)],
+        symptoms: &[("rseq/section-aborted", "next instruction in the frame: 0x*")],
     },
     KnownBug {
         id: "tagged-selector-accepted",
-        citation: "access_ok() of x86-64 asks for the sign bit alone (6.4) until it compares with \
+        citation: "access_ok() of x86-64 checks only the sign bit (since 6.4), until it compares with \
                    USER_PTR_MAX (86e6b1547b3d in 6.12 and 6.11.6)",
         archs: &[Arch::X86_64],
         since: Version(6, 4, 0),
         fixed: &[Version(6, 11, 6), Version(6, 12, 0)],
-        unsure: &[],
-        signs: &[
+        maybe_fixed: &[],
+        symptoms: &[
             ("tagged/refused", "success"),
             ("tagged/refused-to-tracer", "setting selector 0x*: Ok(())"),
         ],
     },
     KnownBug {
         id: "tsync-bypassed",
-        citation: "syscall_trace_enter() does not look at its flags again behind the stop for a \
-                   tracer, so a filter that came by TSYNC meanwhile is not asked (since 5.9, fixed by \
+        citation: "syscall_trace_enter() does not reload its flags after the ptrace entry stop, \
+                   so a filter installed by TSYNC meanwhile is bypassed (since 5.9, fixed by \
                    4a3591287fb7 in 7.3, 6.12.110 and 6.1.188)",
         archs: GENERIC,
         since: Version(5, 9, 0),
-        // The last as read in 7.2.13.
+        // 7.2.13 is the oldest 7.2 release whose source was checked.
         fixed: &[Version(6, 1, 188), Version(6, 12, 110), Version(7, 2, 13), Version(7, 3, 0)],
-        unsure: &[
+        maybe_fixed: &[
             Version(5, 10, 0),
             Version(5, 15, 0),
             Version(6, 6, 0),
@@ -158,8 +158,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
             Version(7, 1, 0),
             Version(7, 2, 0),
         ],
-        // What umask(2) gives when it is executed.
-        signs: &[("seccomp/tsync-at-entry-stop", "result of the call that was held: 0x12")],
+        // The result of umask(2) if it is executed.
+        symptoms: &[("seccomp/tsync-at-entry-stop", "result of the call that was held: 0x12")],
     },
     KnownBug {
         id: "uprobe-dispatched",
@@ -168,8 +168,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::X86_64],
         since: Version(6, 18, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[("uprobes/entry-probe-unseen", "SIGSYS handled: *")],
+        maybe_fixed: &[],
+        symptoms: &[("uprobes/entry-probe-unseen", "SIGSYS handled: *")],
     },
     KnownBug {
         id: "uretprobe-dispatched",
@@ -179,8 +179,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::X86_64],
         since: Version(6, 11, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[("uprobes/return-probe-unseen", "SIGSYS handled: *")],
+        maybe_fixed: &[],
+        symptoms: &[("uprobes/return-probe-unseen", "SIGSYS handled: *")],
     },
     KnownBug {
         id: "vdso-sigreturn-dispatched",
@@ -190,8 +190,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::Riscv64],
         since: Version(6, 4, 0),
         fixed: &[Version(7, 3, 0)],
-        unsure: &[],
-        signs: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
+        maybe_fixed: &[],
+        symptoms: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
     },
     KnownBug {
         id: "vdso-sigreturn-dispatched",
@@ -202,8 +202,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::S390x],
         since: Version(5, 12, 0),
         fixed: &[Version(7, 3, 0)],
-        unsure: &[],
-        signs: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
+        maybe_fixed: &[],
+        symptoms: &[("signals/vdso-return-exempt", "SIGSYS handled: 1")],
     },
     KnownBug {
         id: "result-register-lost",
@@ -214,8 +214,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &[Arch::S390x],
         since: Version(5, 12, 0),
         fixed: &[Version(7, 3, 0)],
-        unsure: &[],
-        signs: &[
+        maybe_fixed: &[],
+        symptoms: &[
             ("registers/general-kept", "* in the frame: 0xffffffffffffffda"),
             ("registers/restart-numbers-kept", "* of -512 with flags 0x0 in the frame: -38"),
             ("registers/call-reissued", "it had none"),
@@ -232,8 +232,8 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         archs: &Arch::ALL,
         since: Version(6, 4, 0),
         fixed: &[],
-        unsure: &[],
-        signs: &[(
+        maybe_fixed: &[],
+        symptoms: &[(
             "inheritance/child-reads-nothing-stale",
             "the child's configuration: Config { mode: 0, selector: *, offset: *, length: * }",
         )],
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn patterns_match_from_end_to_end() {
-        for (pattern, text, due) in [
+        for (pattern, text, expected) in [
             ("SIGSYS handled: 1", "SIGSYS handled: 1", true),
             ("SIGSYS handled: 1", "SIGSYS handled: 12", false),
             ("a: *", "a: b", true),
@@ -256,7 +256,7 @@ mod tests {
             ("[*, *]", "[1, 2]", true),
             ("[*, *]", "[1]", false),
         ] {
-            assert_eq!(matches(pattern, text), due, "{pattern} {text}");
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
     }
 
@@ -264,8 +264,8 @@ mod tests {
     fn a_failure_of_another_look_is_not_the_recorded_bug() {
         let bug = KNOWN_BUGS.iter().find(|bug| bug.id == "inclusive-get-set").unwrap();
         let case = "ptrace/inclusive-restores";
-        assert!(bug.looks_like(case, "setting what was read: Err(EINVAL)"));
-        assert!(!bug.looks_like(case, "setting what was read: Err(EFAULT)"));
-        assert!(!bug.looks_like("ptrace/arms-tracee", "setting what was read: Err(EINVAL)"));
+        assert!(bug.matches_failure(case, "setting what was read: Err(EINVAL)"));
+        assert!(!bug.matches_failure(case, "setting what was read: Err(EFAULT)"));
+        assert!(!bug.matches_failure("ptrace/arms-tracee", "setting what was read: Err(EINVAL)"));
     }
 }

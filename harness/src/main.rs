@@ -25,7 +25,7 @@ mod symbols;
 mod verb;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use cli::{Cli, Given, ReportVerb, SandboxVerb, Verb};
+use cli::{Cli, GivenOptions, ReportVerb, SandboxVerb, Verb};
 use failure::Code;
 use std::process::ExitCode;
 use verb::{
@@ -44,12 +44,12 @@ fn main() -> ExitCode {
     output::set_verbosity(cli.quiet, cli.verbose);
     // 101, which Rust has for a panic, would be a bad commit to `git bisect run`.
     std::panic::set_hook(Box::new(|panic| {
-        output::say(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
+        output::stderr_line(&format!("sudbox: a fault of sudbox, not of the kernel: {panic}"));
     }));
     match std::panic::catch_unwind(|| run_verb(&cli.verb, &given)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
-            output::say(&format!("sudbox: {error:#}"));
+            output::stderr_line(&format!("sudbox: {error:#}"));
             ExitCode::from(failure::code(&error) as u8)
         }
         Err(_) => ExitCode::from(Code::Machine as u8),
@@ -57,15 +57,15 @@ fn main() -> ExitCode {
 }
 
 /// Parses the command line.
-fn parse() -> Result<(Cli, Given), clap::Error> {
+fn parse() -> Result<(Cli, GivenOptions), clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    Ok((cli, Given::of(&command, &matches)))
+    Ok((cli, GivenOptions::of(&command, &matches)))
 }
 
 /// Does what the command line says. Returns the exit code.
-fn run_verb(verb: &Verb, given: &Given) -> anyhow::Result<u8> {
+fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
     interrupt::install()?;
     match verb {
         Verb::Run(args) => run::run(args, given),

@@ -4,7 +4,7 @@
 
 use crate::arch;
 use crate::backend;
-use crate::cli::{By, VmArgs};
+use crate::cli::{CostUnit, VmArgs};
 use crate::failure::{Code, Failure};
 use crate::output::progress::Progress;
 use crate::selection::{BOOT, Selection};
@@ -43,39 +43,39 @@ pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
 }
 
 /// A machine that measures, and the unit of its figures.
-pub(crate) struct Means {
+pub(crate) struct MeasuringMachine {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) unit: Unit,
 }
 
-impl Means {
+impl MeasuringMachine {
     /// The machine for kernels of this architecture.
     ///
     /// # Errors
     /// If what was asked for cannot be had here.
     pub(crate) fn of(
-        by: Option<By>,
+        by: Option<CostUnit>,
         vm: &VmArgs,
         arch: Arch,
         progress: &mut Progress,
-    ) -> anyhow::Result<Means> {
-        let offer = backend::offer(vm, arch, false)?;
+    ) -> anyhow::Result<MeasuringMachine> {
+        let offer = backend::choose(vm, arch, false)?;
         let unit = unit(by, offer.clock, arch, processor::is_emulated());
         let offer = match unit {
-            Unit::Instructions { .. } => backend::offer(vm, arch, true)?,
+            Unit::Instructions { .. } => backend::choose(vm, arch, true)?,
             _ => offer,
         };
-        Ok(Means { machine: backend::ready(offer, arch, progress)?, unit })
+        Ok(MeasuringMachine { machine: backend::prepare(offer, arch, progress)?, unit })
     }
 }
 
 /// The unit of figures from a guest with this clock. Instructions are counted where an emulator runs
 /// the guest, and where that is asked for. KVM runs kernels on this machine's processor, which may be
 /// emulated itself.
-fn unit(by: Option<By>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
+fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
     match (by, clock) {
-        (Some(By::Time), Clock::Emulator) => Unit::Ratio,
-        (None | Some(By::Time), Clock::Processor) => timed(emulated),
+        (Some(CostUnit::Time), Clock::Emulator) => Unit::Ratio,
+        (None | Some(CostUnit::Time), Clock::Processor) => timed(emulated),
         _ => {
             let target = arch::of(arch);
             Unit::Instructions { hertz: target.counter_hertz, of_loop: target.loop_instructions }
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn nanoseconds_are_those_of_a_processor() {
         let of = |by, clock, emulated| unit(by, clock, Arch::X86_64, emulated);
-        let (time, counted) = (Some(By::Time), Some(By::Instructions));
+        let (time, counted) = (Some(CostUnit::Time), Some(CostUnit::Instructions));
         assert_eq!(of(None, Clock::Processor, false), Unit::Nanoseconds);
         assert_eq!(of(None, Clock::Processor, true), Unit::Ratio, "KVM on an emulated machine");
         assert_eq!(of(time, Clock::Emulator, false), Unit::Ratio);

@@ -2,7 +2,7 @@
 
 //! The kernel of this machine as an argument: its name, and the options that do not apply to it.
 
-use crate::cli::{Given, Subject};
+use crate::cli::{GivenOptions, Subject};
 use crate::failure::Failure;
 use sudbox_protocol::Arch;
 
@@ -27,9 +27,9 @@ pub(crate) fn build() -> String {
 ///
 /// # Errors
 /// If one was given.
-pub(crate) fn refuse_options(given: &Given, arch: Arch) -> anyhow::Result<()> {
+pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result<()> {
     if let Some(option) = given.first_about(Subject::Vm, &[]) {
-        return Err(Failure::usage(no_vm(&option)));
+        return Err(Failure::usage(no_vm_message(&option)));
     }
     if Some(arch) != Arch::host() {
         return Err(Failure::usage(format!(
@@ -47,6 +47,6 @@ pub(crate) fn refuse_options(given: &Given, arch: Arch) -> anyhow::Result<()> {
 }
 
 /// The message that refuses an option about VMs.
-pub(crate) fn no_vm(option: &str) -> String {
+pub(crate) fn no_vm_message(option: &str) -> String {
     format!("{option} is about VMs, and the kernel that is running has none")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Which cases to run: what a person types after `--cases`.
+//! Parses `--cases` and selects the cases to run.
 
 use crate::failure::Failure;
 use globset::GlobBuilder;
@@ -9,34 +9,34 @@ use sudbox_guest_init::cases;
 use sudbox_guest_init::{grid, walk};
 use sudbox_images::Arch;
 
-/// The case that is about booting; the harness judges it itself.
+/// Id of the case about booting. The harness judges it, not the guest.
 pub(crate) const BOOT: &str = "boot/reaches-init";
 
-/// What is promised by [`BOOT`].
+/// The promise of [`BOOT`].
 pub(crate) const BOOT_PROMISE: &str = "the kernel boots to its init and the init reaches the host";
 
-/// The kernel function behind [`BOOT`].
+/// The kernel function that [`BOOT`] tests.
 pub(crate) const BOOT_FUNCTION: &str = "kernel_init";
 
-/// Selects every product of the grid, also those that are in no table.
-const GRID: &str = "grid-all";
+/// Word that selects every product of the grid, also those outside the table.
+const GRID_ALL: &str = "grid-all";
 
-/// The cases of a run.
+/// The cases selected for a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     /// The selected cases, in the order of the table.
     pub(crate) cases: Vec<&'static Case>,
-    /// Whether `boot/reaches-init` was asked for: then a kernel that does not boot is bad, else
-    /// it cannot be judged.
+    /// Whether `boot/reaches-init` is selected. If so, a kernel that does not boot fails; else it
+    /// cannot be judged.
     pub(crate) boot: bool,
 }
 
 impl Selection {
-    /// Those of the selection that an architecture has.
+    /// The selected cases that exist on an architecture.
     ///
     /// # Errors
-    /// If it has none of them: why it lacks the first.
-    pub(crate) fn on(&self, arch: Arch) -> anyhow::Result<Selection> {
+    /// If none exists there; the message gives the reason for the first.
+    pub(crate) fn for_arch(&self, arch: Arch) -> anyhow::Result<Selection> {
         let mut on = self.clone();
         on.cases.retain(|case| case.not_on(arch).is_none());
         if on.cases.is_empty()
@@ -44,15 +44,15 @@ impl Selection {
                 self.cases.iter().find_map(|case| Some((case, case.not_on(arch)?)))
         {
             let (id, arch) = (case.id, arch.name());
-            return Err(Failure::usage(format!("{id} is no case of {arch}: {reason}")));
+            return Err(Failure::usage(format!("{id} does not exist on {arch}: {reason}")));
         }
         Ok(on)
     }
 }
 
 impl Selection {
-    /// Number of cases of the table that an architecture has and that are not selected. Those for
-    /// kernels without dispatch count only if this kernel is one.
+    /// Number of cases of an architecture that are not selected. Cases for kernels without dispatch
+    /// count only if `without_dispatch`.
     pub(crate) fn not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
         let selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
         table()
@@ -67,69 +67,69 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Case> {
     cases::TABLE.iter().copied().flatten()
 }
 
-/// Reads globs over ids, group names, `core`, `all`, `grid-all` and ids of single points and random
-/// products of the grid, separated by commas or spaces; a word that begins with `!` takes away what it
-/// matches. An empty text means every case of the table; so do words that only take away.
+/// Parses words separated by commas or spaces: globs over ids, group names, `core`, `all`,
+/// `grid-all`, and ids of points and random products of the grid. A word with a leading `!` removes
+/// its matches. If the text is empty, or removes only, it starts from every case of the table.
 ///
 /// # Errors
-/// A word that is not a glob or selects nothing, and a text of separators alone.
+/// If a word is not a glob or matches nothing, or if the text has separators only.
 pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> =
         text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty()).collect();
     if words.is_empty() && text.contains(',') {
         return Err(Failure::usage(format!("`{text}` names no case")));
     }
-    let only_takes_away = words.iter().all(|word| word.starts_with('!'));
-    let mut chosen = vec![only_takes_away; table().count()];
+    let only_removes = words.iter().all(|word| word.starts_with('!'));
+    let mut chosen = vec![only_removes; table().count()];
     let mut boot = false;
-    let mut beside = Vec::new();
+    let mut outside_table = Vec::new();
     for word in words {
         let (word, add) = match word.strip_prefix('!') {
             Some(rest) => (rest, false),
             None => (word, true),
         };
-        let mut hit = false;
+        let mut matched = false;
         let mut more: Vec<&'static Case> = Vec::new();
-        if word == GRID {
+        if word == GRID_ALL {
             more.extend(grid::MORE);
         } else if let Some(case) = grid::by_id(word) {
             more.push(case);
-            hit = true;
+            matched = true;
         }
         if add {
-            beside.extend(more);
+            outside_table.extend(more);
         } else {
-            beside.retain(|case: &&Case| more.iter().all(|other| other.id != case.id));
+            outside_table.retain(|case: &&Case| more.iter().all(|other| other.id != case.id));
         }
         let matches = matcher(word)?;
         for (case, chosen) in table().zip(&mut chosen) {
             if matches(case.id)
                 || (word == "core" && case.core)
                 || word == "all"
-                || (word == GRID && case.id.starts_with("grid/"))
+                || (word == GRID_ALL && case.id.starts_with("grid/"))
             {
                 *chosen = add;
-                hit = true;
+                matched = true;
             }
         }
         if matches(BOOT) || word == "all" {
             boot = add;
-            hit = true;
+            matched = true;
         }
-        if !hit {
+        if !matched {
             return Err(Failure::usage(unknown(word)));
         }
     }
     let mut cases: Vec<_> =
         table().zip(chosen).filter(|(_, chosen)| *chosen).map(|(case, _)| case).collect();
-    cases.extend(beside);
+    cases.extend(outside_table);
     if cases.is_empty() && !boot {
         return Err(Failure::usage(format!("`{text}` selects no case")));
     }
     Ok(Selection { cases, boot })
 }
 
-/// The message for a word that selects nothing, with the nearest name if one is near.
+/// The message for a word that matches nothing, with the most similar name if there is one.
 fn unknown(word: &str) -> String {
     let groups = groups();
     let names = groups.iter().map(String::as_str).chain(table().map(|case| case.id));
@@ -183,7 +183,8 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Adds so many walks, the first with this seed. Where no words were typed, they are all there is.
+/// Adds `count` walks with consecutive seeds from `seed` on. If `words` is empty, the selection has
+/// only walks.
 pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed: u64) {
     if words.trim().is_empty() {
         selection.cases.clear();
@@ -192,11 +193,11 @@ pub(crate) fn add_walks(selection: &mut Selection, words: &str, count: u32, seed
     selection.cases.extend(seeds.map(walk::case));
 }
 
-/// A test for ids: the glob, or the group of that name.
+/// Returns a predicate for case ids: they match the glob `word`, or belong to the group `word`.
 pub(crate) fn matcher(word: &str) -> anyhow::Result<impl Fn(&str) -> bool> {
     let glob = GlobBuilder::new(word)
         .build()
-        .map_err(|error| Failure::usage(format!("`{word}` is no glob: {}", error.kind())))?
+        .map_err(|error| Failure::usage(format!("`{word}` is not a glob: {}", error.kind())))?
         .compile_matcher();
     let group = format!("{word}/");
     Ok(move |id: &str| glob.is_match(id) || id.starts_with(&group))
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_and_ids_add_up_without_repeats() {
+    fn globs_and_ids_are_combined_without_repeats() {
         let first = table().next().unwrap();
         let both = select(&format!("{},{}", first.id, first.id)).unwrap();
         assert_eq!(both.cases.len(), 1);
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn cases_that_are_not_selected_are_counted() {
         let arch = Arch::X86_64;
-        let all = select("").unwrap().on(arch).unwrap();
+        let all = select("").unwrap().for_arch(arch).unwrap();
         assert_eq!(all.not_selected(arch, false), 0);
         let one = select("entries/int80").unwrap();
         let absence = all.cases.iter().filter(|case| case.absence).count();
@@ -254,8 +255,8 @@ mod tests {
             select(words).unwrap().cases.iter().map(|case| case.id.to_owned()).collect()
         };
         assert_eq!(ids("grid/at-01 grid/random-7"), ["grid/at-01", "grid/random-7"]);
-        assert!(ids(GRID).len() > ids("grid").len());
-        assert!(ids(GRID).contains(&"grid/triples".to_owned()));
+        assert!(ids(GRID_ALL).len() > ids("grid").len());
+        assert!(ids(GRID_ALL).contains(&"grid/triples".to_owned()));
         assert!(!ids("all").contains(&"grid/triples".to_owned()));
         assert!(select("grid/at-0102030405ff").is_err());
     }
@@ -274,14 +275,14 @@ mod tests {
     #[test]
     fn what_an_architecture_lacks_is_left_out_and_alone_refused() {
         let all = select("").unwrap();
-        let has = |arch, id| all.on(arch).unwrap().cases.iter().any(|case| case.id == id);
+        let has = |arch, id| all.for_arch(arch).unwrap().cases.iter().any(|case| case.id == id);
         for arch in Arch::ALL {
-            let count = all.on(arch).unwrap().cases.len();
+            let count = all.for_arch(arch).unwrap().cases.len();
             assert!(count < all.cases.len() && count > 100, "{}", arch.name());
             assert_eq!(has(arch, "entries/int80"), arch == Arch::X86_64);
             assert_eq!(has(arch, "entries/arm32"), arch == Arch::Aarch64);
         }
-        let error = select("entries/int80").unwrap().on(Arch::Riscv64).unwrap_err();
+        let error = select("entries/int80").unwrap().for_arch(Arch::Riscv64).unwrap_err();
         assert!(error.to_string().contains("one way into the kernel"), "{error}");
     }
 

@@ -82,42 +82,42 @@ impl Symbols {
     /// number on purpose (`RIP=ffffffff81000123`, `[<ffffffff81000123>]`). Whatever is resolved
     /// already stays as it is.
     ///
-    /// A kernel that was moved (`CONFIG_RANDOMIZE_BASE`) says by how much when it panics
+    /// A kernel that was offset (`CONFIG_RANDOMIZE_BASE`) says by how much when it panics
     /// (`Kernel Offset: 0x...`, dump_kernel_offset()); where it says nothing it is taken to run
     /// where it was linked.
     pub(crate) fn symbolise(&self, text: &str) -> String {
-        let moved = OnceCell::new();
-        let moved = || *moved.get_or_init(|| kernel_offset(text));
+        let offset = OnceCell::new();
+        let offset = || *offset.get_or_init(|| kernel_offset(text));
         let mut out = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
             if line.contains("Kernel Offset:") {
                 out.push_str(line);
             } else {
-                self.line(line, &moved, &mut out);
+                self.line(line, &offset, &mut out);
             }
         }
         out
     }
 
-    fn line(&self, line: &str, moved: &impl Fn() -> u64, out: &mut String) {
+    fn line(&self, line: &str, offset: &impl Fn() -> u64, out: &mut String) {
         // Beside a symbol, a number is there for the number's sake.
         let resolved = line.contains("+0x");
         let mut rest = line;
         while let Some(digits) = next_address(rest) {
             let (before, after) = (&rest[..digits], &rest[digits + 16..]);
             let address = u64::from_str_radix(&rest[digits..digits + 16], 16);
-            let form = Form::of(before, after);
+            let notation = Notation::of(before, after);
             let exact = !is_frame(before, line.len() - rest.len());
             let symbol = address
                 .ok()
                 .filter(|_| !resolved)
-                .and_then(|address| self.find(address.checked_sub(moved())?, exact));
-            match (form, symbol) {
-                (Form::Resolvable, Some(symbol)) => {
+                .and_then(|address| self.find(address.checked_sub(offset())?, exact));
+            match (notation, symbol) {
+                (Notation::Resolvable, Some(symbol)) => {
                     out.push_str(&before[..before.len() - 2]);
                     out.push_str(&symbol);
                 }
-                (Form::Raw(tail), Some(symbol)) => {
+                (Notation::Raw(tail), Some(symbol)) => {
                     let kept = digits + 16 + tail;
                     let _ = write!(out, "{} ({symbol})", &rest[..kept]);
                     rest = &rest[kept..];
@@ -145,7 +145,7 @@ impl Symbols {
 }
 
 /// The notation of an address in a line.
-enum Form {
+enum Notation {
     /// As `%pS` and `%pB` print one that they have no symbol for: after `0x`.
     Resolvable,
     /// As a number with a name in front or in brackets; so many bytes after it belong to it.
@@ -154,19 +154,19 @@ enum Form {
     Other,
 }
 
-impl Form {
-    fn of(before: &str, after: &str) -> Form {
+impl Notation {
+    fn of(before: &str, after: &str) -> Notation {
         if before.ends_with("0x") {
-            Form::Resolvable
+            Notation::Resolvable
         } else if before.ends_with("[<") && after.starts_with(">]") {
-            Form::Raw(2)
+            Notation::Raw(2)
         } else if before.ends_with("RIP=") || before.ends_with(" PC=") || before == "PC=" {
-            Form::Raw(0)
+            Notation::Raw(0)
         } else if before.ends_with(':') && before.contains(" IP ") {
             // early_fixup_exception(): `PANIC: early exception 0x0d IP 10:ffffffff81000123 error`
-            Form::Raw(0)
+            Notation::Raw(0)
         } else {
-            Form::Other
+            Notation::Other
         }
     }
 }
@@ -199,7 +199,7 @@ fn is_frame(before: &str, consumed: usize) -> bool {
     consumed == 0 && (words.is_empty() || words.ends_with(']') || words.ends_with('>'))
 }
 
-/// By how much the kernel says that it was moved; 0 if it does not.
+/// By how much the kernel says that it was offset; 0 if it does not.
 fn kernel_offset(text: &str) -> u64 {
     text.split_once("Kernel Offset: 0x")
         .map(|(_, after)| after.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default())

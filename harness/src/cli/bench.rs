@@ -11,7 +11,7 @@ use sudbox_report::costs::Costs;
 
 /// What costs are told in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub(crate) enum By {
+pub(crate) enum CostUnit {
     /// Time: nanoseconds on a processor, under emulation only ratios
     Time,
     /// Instructions, which QEMU's emulation counts exactly
@@ -49,7 +49,7 @@ pub(crate) struct BenchArgs {
     /// What to tell costs in: time where the kernel runs on a processor, else instructions, if not
     /// given
     #[arg(long, value_enum)]
-    pub(crate) by: Option<By>,
+    pub(crate) by: Option<CostUnit>,
 
     /// Form of the report; that of a comparison has no page
     #[arg(long, value_name = "FORMAT", value_parser = form_of::<Costs>(), default_value = "table")]

@@ -35,17 +35,17 @@ pub(crate) struct GivenOption {
 
 /// Every option of a verb that was given, in the order of the help.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Given(Vec<GivenOption>);
+pub(crate) struct GivenOptions(Vec<GivenOption>);
 
-impl Given {
+impl GivenOptions {
     /// The options of the verb that `matches` has.
-    pub(crate) fn of(command: &Command, matches: &ArgMatches) -> Given {
+    pub(crate) fn of(command: &Command, matches: &ArgMatches) -> GivenOptions {
         if let Some((name, matches)) = matches.subcommand()
             && let Some(command) = command.find_subcommand(name)
         {
-            return Given::of(command, matches);
+            return GivenOptions::of(command, matches);
         }
-        Given(command.get_arguments().filter_map(|arg| option(arg, matches)).collect())
+        GivenOptions(command.get_arguments().filter_map(|arg| option(arg, matches)).collect())
     }
 
     /// Every option.
@@ -61,7 +61,7 @@ impl Given {
     }
 
     /// Only the options whose name is accepted.
-    pub(crate) fn retain(mut self, accept: impl Fn(&str) -> bool) -> Given {
+    pub(crate) fn retain(mut self, accept: impl Fn(&str) -> bool) -> GivenOptions {
         self.0.retain(|option| accept(&option.name));
         self
     }
@@ -108,11 +108,11 @@ mod tests {
     use crate::cli::Cli;
     use clap::CommandFactory as _;
 
-    fn given(line: &str) -> Given {
+    fn given(line: &str) -> GivenOptions {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        Given::of(&command, &matches)
+        GivenOptions::of(&command, &matches)
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn defaults_are_not_given() {
-        assert_eq!(given("sudbox run"), Given::default());
-        assert_eq!(given("sudbox report list"), Given::default());
+        assert_eq!(given("sudbox run"), GivenOptions::default());
+        assert_eq!(given("sudbox report list"), GivenOptions::default());
     }
 }

@@ -13,7 +13,7 @@ pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
 use formats::form_of;
-pub(crate) use given::{Given, Subject};
+pub(crate) use given::{GivenOptions, Subject};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::{Deserialize, Serialize};

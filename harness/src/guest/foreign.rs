@@ -30,43 +30,43 @@ const MEMBERS: [&str; 2] = [
 ///
 /// # Errors
 /// When it cannot be built here.
-pub(super) fn program(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
+pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
     let cache = Cache::open()?;
     let target = arch::of(arch);
-    let (name, place) = (name(arch), place(&cache, arch));
+    let (name, path) = (cache_key(arch), cached_path(&cache, arch));
     let shared = cache.lock(GUESTS, &name, Mode::Shared, progress)?;
-    if let Ok(program) = std::fs::read(&place) {
+    if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
     drop(shared);
     // The kernels of a matrix ask at once; what the first builds is there for the others.
     let _held = cache.lock(GUESTS, &name, Mode::Exclusive, progress)?;
-    if let Ok(program) = std::fs::read(&place) {
+    if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
     }
-    let (rust, _toolchain) = rust(&cache, arch, target, progress)?;
+    let (rust, _toolchain) = rust_toolchain(&cache, arch, target, progress)?;
     progress.phase(&format!("building guest-init for {}", arch.name()));
     let program = build(&cache, target, &rust, progress)?;
     let _acting = cache.owner_of(GUESTS).impersonate();
-    keep(&place, &program)?;
+    store(&path, &program)?;
     Ok(program)
 }
 
-fn name(arch: Arch) -> String {
+fn cache_key(arch: Arch) -> String {
     format!("{SOURCES_DIGEST:016x}-{}", arch.name())
 }
 
 /// Where it is kept.
-fn place(cache: &Cache, arch: Arch) -> PathBuf {
-    cache.root().join(GUESTS).join(name(arch))
+fn cached_path(cache: &Cache, arch: Arch) -> PathBuf {
+    cache.root().join(GUESTS).join(cache_key(arch))
 }
 
 /// Unless guest-init is in the cache: checks that it can be built, and installs a missing linker.
 ///
 /// # Errors
 /// When something is missing and stays so.
-pub(super) fn check(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
-    if place(&Cache::open()?, arch).is_file() {
+pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
+    if cached_path(&Cache::open()?, arch).is_file() {
         return Ok(());
     }
     let target = arch::of(arch);
@@ -85,15 +85,15 @@ pub(super) fn check(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
 }
 
 /// A compiler: what to set so that cargo uses it.
-type Environment = Vec<(&'static str, OsString)>;
+type EnvVars = Vec<(&'static str, OsString)>;
 
 /// Finds or fetches a compiler with the target's standard library.
-fn rust(
+fn rust_toolchain(
     cache: &Cache,
     arch: Arch,
     target: &Target,
     progress: &mut Progress,
-) -> anyhow::Result<(Environment, EntryLock)> {
+) -> anyhow::Result<(EnvVars, EntryLock)> {
     if compiles(target) {
         return Ok(Default::default());
     }
@@ -135,7 +135,7 @@ fn links_statically(target: &Target) -> bool {
 fn build(
     cache: &Cache,
     target: &Target,
-    rust: &Environment,
+    rust: &EnvVars,
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<u8>> {
     let failed = |what: String| Failure::machine(format!("guest-init cannot be built: {what}"));
@@ -175,12 +175,12 @@ fn build(
 }
 
 /// Stores the program in the cache atomically.
-fn keep(place: &Path, program: &[u8]) -> anyhow::Result<()> {
-    let folder = place.parent().unwrap_or(place);
+fn store(path: &Path, program: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(path);
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     std::io::Write::write_all(&mut file, program)?;
-    file.persist(place)?;
+    file.persist(path)?;
     Ok(())
 }
 

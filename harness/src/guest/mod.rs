@@ -17,7 +17,7 @@ use sudbox_images::initramfs::{self, Entry};
 const GUEST_INIT: &[u8] = include_bytes!(env!("SUDBOX_GUEST_INIT"));
 
 /// guest-init for this machine as a program.
-pub(crate) fn program() -> &'static [u8] {
+pub(crate) fn embedded() -> &'static [u8] {
     GUEST_INIT
 }
 
@@ -25,20 +25,23 @@ pub(crate) fn program() -> &'static [u8] {
 ///
 /// # Errors
 /// When it has to be built and cannot be.
-pub(crate) fn of(arch: Arch, progress: &mut Progress) -> anyhow::Result<Cow<'static, [u8]>> {
+pub(crate) fn guest_init(
+    arch: Arch,
+    progress: &mut Progress,
+) -> anyhow::Result<Cow<'static, [u8]>> {
     if arch::is_own(arch) {
         return Ok(Cow::Borrowed(GUEST_INIT));
     }
-    foreign::program(arch, progress).map(Cow::Owned)
+    foreign::guest_init(arch, progress).map(Cow::Owned)
 }
 
-/// Whether [`of`] has what it needs for an architecture, as far as that is seen without building.
+/// Whether [`guest_init`] has what it needs for an architecture, as far as that is seen without building.
 /// Installs a linker that is missing.
 ///
 /// # Errors
 /// When something is missing and stays so.
-pub(crate) fn check(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
-    if arch::is_own(arch) { Ok(()) } else { foreign::check(arch, progress) }
+pub(crate) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
+    if arch::is_own(arch) { Ok(()) } else { foreign::install_requirements(arch, progress) }
 }
 
 /// An initramfs with guest-init as `/init` and the nodes and mount points it starts with.

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The cases of one group: in one VM, or in as many one after the other as it takes.
+//! Runs the cases of one group, in one VM or, after crashes, in several one after the other.
 //!
-//! A case that kills or hangs the kernel has the blame alone: the VM is started again and the
-//! cases after it run there.
+//! Only the case that was running is blamed for a crash or hang; the cases after it run in a new
+//! VM.
 
-use super::outcome::{add_steps, merge};
+use super::outcome::{add_or_keep_worse, add_walk_steps};
 use super::shape::Group;
-use super::{CaseRunner, Place};
+use super::{CaseRunner, Environment};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::session::cases::{CasesRun, run_cases};
 use crate::session::conversation::{Ending, InitError};
-use crate::session::runner::Runner;
+use crate::session::host_process::HostProcess;
 use crate::session::vm::VmGuest;
 use crate::{backend, interrupt};
 use std::sync::mpsc::Sender;
@@ -26,25 +26,26 @@ use sudbox_report::costs::Measured;
 use sudbox_vmm::machine::Snapshot;
 use sudbox_vmm::session::Session;
 
-/// Most cases of one plan: their ids fit a frame of the protocol many times over.
-const BATCH: usize = 1000;
+/// Most cases of one plan, so that it fits a frame of the protocol.
+const MAX_PLAN_CASES: usize = 1000;
 
-/// Boot arguments that show all a kernel says, for one that did not reach its init.
-const TALKATIVE: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
+/// Boot arguments that print every kernel message, for the second boot of a kernel that did not
+/// reach its init.
+const VERBOSE_BOOT: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
 
 /// The result of booting the VMs of a group.
 #[derive(Debug, Default)]
-pub(super) enum Boot {
+pub(super) enum BootResult {
     /// Every VM reached its init, so far.
     #[default]
-    Fine,
-    /// One did not: what was seen, and its console.
+    Booted,
+    /// A VM did not: the observed behaviour, and an excerpt of its console.
     Failed { got: String, console: String },
 }
 
-impl From<(String, String)> for Boot {
-    fn from((got, console): (String, String)) -> Boot {
-        Boot::Failed { got, console }
+impl From<(String, String)> for BootResult {
+    fn from((got, console): (String, String)) -> BootResult {
+        BootResult::Failed { got, console }
     }
 }
 
@@ -57,7 +58,7 @@ pub(super) struct GroupResult {
     pub(super) boots: u32,
     /// Number of VMs that were restored from a snapshot.
     pub(super) restored: u32,
-    /// The greeting of the first guest.
+    /// The `Hello` of the first guest.
     pub(super) hello: Option<Hello>,
     /// The reason why the kernel cannot be judged.
     pub(super) unjudged: Option<String>,
@@ -102,7 +103,7 @@ impl<'a> GroupRunner<'a> {
     }
 
     /// Runs all cases. Returns the results also after an error, as far as they go.
-    pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<Boot>) {
+    pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<BootResult>) {
         let boot = self.run_cases();
         (self.result, boot)
     }
@@ -111,12 +112,13 @@ impl<'a> GroupRunner<'a> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_cases(&mut self) -> anyhow::Result<Boot> {
-        // All cases once, then all again: a fault that one leaves behind shows in the others.
+    fn run_cases(&mut self) -> anyhow::Result<BootResult> {
+        // All cases once, then all again, so that damage done by one case shows in the others.
         let mut left: Vec<&'static Case> =
             (0..self.runner.repeat).flat_map(|_| self.group.cases.iter().copied()).collect();
         loop {
-            let batch = &left[..left.len().min(if self.runner.isolate { 1 } else { BATCH })];
+            let batch =
+                &left[..left.len().min(if self.runner.isolate { 1 } else { MAX_PLAN_CASES })];
             let mut run = self.run_guest(batch, self.runner.arguments)?;
             if let Ending::InitFailed(error) = &run.conversation.ending {
                 self.result.unjudged = Some(match error {
@@ -126,23 +128,23 @@ impl<'a> GroupRunner<'a> {
                     ),
                     InitError::Problem(reason) => format!("its init gave up: {reason}"),
                 });
-                return Ok(Boot::Fine);
+                return Ok(BootResult::Booted);
             }
             let interrupted = run.conversation.ending == Ending::Interrupted;
             let Some(hello) = run.hello.take() else {
                 if interrupted {
                     return Err(Failure::interrupted());
                 }
-                return self.boot_failed(run).map(Boot::from);
+                return self.boot_failed(run).map(BootResult::from);
             };
-            self.expectations.learn(&hello.release, &hello.features);
+            self.expectations.update(&hello.release, &hello.features);
             let done = run.ended.len();
             for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
                 let measurement = ended.measurement.take();
                 self.result.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
                 let mut report = self.runner.case_report(case, ended, &self.expectations)?;
-                add_steps(&mut report, case, &hello.features);
-                merge(&mut self.result.cases, report);
+                add_walk_steps(&mut report, case, &hello.features);
+                add_or_keep_worse(&mut self.result.cases, report);
             }
             if interrupted {
                 return Err(Failure::interrupted());
@@ -152,51 +154,51 @@ impl<'a> GroupRunner<'a> {
                 _ => match run.running {
                     Some(running) => {
                         let mut report = self.runner.death_report(left[running], &run);
-                        add_steps(&mut report, left[running], &hello.features);
-                        merge(&mut self.result.cases, report);
+                        add_walk_steps(&mut report, left[running], &hello.features);
+                        add_or_keep_worse(&mut self.result.cases, report);
                         running + 1
                     }
-                    // It died, hung or lied with no case to blame: between the greeting and the
-                    // first, or after the last.
+                    // No case was running: the guest ended between its `Hello` and the first case,
+                    // or after the last.
                     None => {
                         let got = format!("{}, with no case running", run.conversation.cause());
-                        return Ok(Boot::Failed { got, console: run.conversation.console });
+                        return Ok(BootResult::Failed { got, console: run.conversation.console });
                     }
                 },
             };
             self.result.hello.get_or_insert(hello);
             left.drain(..tried);
             if left.is_empty() {
-                return Ok(Boot::Fine);
+                return Ok(BootResult::Booted);
             }
             if self.runner.isolate {
                 let done = self.result.boots + self.result.restored;
                 if done == 1 && self.snapshot.is_none() {
-                    let note = "every case gets a boot: this backend keeps no VMs";
-                    self.progress().say("isolate", note);
+                    let note = "every case gets a boot: this backend takes no snapshots";
+                    self.progress().print("isolate", note);
                 }
                 let total = u64::from(done) + left.len() as u64;
                 self.progress().progress(done.into(), total, "cases");
             } else if !run.accounted {
-                self.progress().say("restart", &format!("{} cases are left", left.len()));
+                self.progress().print("restart", &format!("{} cases are left", left.len()));
             }
         }
     }
 
-    /// One guest from start to end.
+    /// Starts a guest, runs the cases in it, and ends it.
     fn run_guest(&mut self, cases: &[&'static Case], arguments: &str) -> anyhow::Result<CasesRun> {
         if interrupt::pending() {
             return Err(Failure::interrupted());
         }
         let plan = self.plan(cases);
-        let Place::Vm { machine, spec } = &self.runner.place else {
-            return self.run_here(plan);
+        let Environment::Vm { machine, spec } = &self.runner.environment else {
+            return self.run_on_host(plan);
         };
         let (shape, mut spec) = (&self.group.shape, spec.clone());
         spec.cpus = shape.cpus;
         spec.cpu_vendor = shape.vendor.map(str::to_owned);
         spec.snapshot = self.take_snapshots;
-        // The arguments that the person appends come last and win.
+        // The user's arguments come last, so that they override.
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
         // A snapshot was booted with the usual arguments.
@@ -214,28 +216,28 @@ impl<'a> GroupRunner<'a> {
         let vmlinux = self.runner.vmlinux.as_deref();
         let mut vm = VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress());
         let ready = &mut self.ready;
-        let mut run = run_cases(&mut vm, plan, self.runner.patience, &mut |_| {
-            // The receiver is gone if nobody waits.
+        let mut run = run_cases(&mut vm, plan, self.runner.timeouts, &mut |_| {
+            // Sending fails if nobody waits for this group.
             let _ = ready.take().map(|ready| ready.send(()));
         });
         self.result.console_log.push_str(&vm.console());
-        self.keep_snapshot(vm.snapshot());
+        self.store_snapshot(vm.snapshot());
         vm.end(&mut run.conversation)?;
         for line in &mut run.conversation.vcpus {
-            *line = self.runner.symbolised(line);
+            *line = self.runner.with_symbols(line);
         }
         Ok(run)
     }
 
-    /// A VM restored from the snapshot, if there is one. A snapshot that cannot be restored is dropped,
-    /// and no other is taken.
+    /// Restores a VM from the snapshot, if there is one. If that fails, the snapshot is dropped and
+    /// no other is taken.
     fn resume(&mut self) -> Option<Session> {
         let snapshot = self.snapshot.as_ref()?;
         match Session::resume(snapshot) {
             Ok(session) => Some(session),
             Err(error) => {
                 let note = format!("a VM cannot be restored from its snapshot: {error}");
-                self.progress().say("note", &note);
+                self.progress().print("note", &note);
                 self.snapshot = None;
                 self.take_snapshots = false;
                 None
@@ -243,12 +245,13 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Keeps the snapshot for the next VM.
-    fn keep_snapshot(&mut self, snapshot: Option<Result<Snapshot, String>>) {
+    /// Stores the snapshot for the next VM.
+    fn store_snapshot(&mut self, snapshot: Option<Result<Snapshot, String>>) {
         match snapshot {
             Some(Ok(snapshot)) => self.snapshot = Some(snapshot),
             Some(Err(why)) => {
-                self.progress().say("note", &format!("VMs are booted and not restored: {why}"));
+                self.progress()
+                    .print("note", &format!("VMs are booted, not restored from a snapshot: {why}"));
                 self.take_snapshots = false;
             }
             None => {}
@@ -260,39 +263,40 @@ impl<'a> GroupRunner<'a> {
         cases.iter().map(|case| PlannedCase { id: case.id.to_owned(), deadline_ms }).collect()
     }
 
-    /// The cases on the kernel that is running here. A runner that is lost is lost to this machine:
-    /// a kernel that dies takes us with it.
-    fn run_here(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
-        let mut runner = Runner::start()?;
+    /// Runs the cases on the host's kernel. If the process dies, this machine is at fault: a kernel
+    /// that dies would take sudbox with it.
+    fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
+        let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
-        let run = run_cases(&mut runner, plan, self.runner.patience, &mut |done| {
+        let run = run_cases(&mut process, plan, self.runner.timeouts, &mut |done| {
             self.progress().progress(done as u64, total, "cases");
         });
-        let words = runner.words();
-        self.result.console_log.push_str(&words);
+        let stderr = process.stderr();
+        self.result.console_log.push_str(&stderr);
         match &run.conversation.ending {
             Ending::Finished | Ending::Stalled | Ending::Interrupted => Ok(run),
             _ => Err(Failure::machine(format!(
-                "the runner was lost: {}; it said: {}",
+                "guest-init died on this machine: {}; its stderr: {}",
                 run.conversation.cause(),
-                words.trim()
+                stderr.trim()
             ))),
         }
     }
 
-    /// Boots a kernel that did not reach its init once more to hear all it has to say.
+    /// Boots a kernel that did not reach its init once more, with all messages. Returns the
+    /// observed behaviour and an excerpt of the console.
     fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<(String, String)> {
         let first = first.conversation;
         let got = first.cause();
-        let once = match &self.runner.place {
-            Place::Vm { spec, .. } => spec.gdb,
-            Place::Running => true,
+        let once = match &self.runner.environment {
+            Environment::Vm { spec, .. } => spec.gdb,
+            Environment::Running => true,
         };
         if matches!(first.ending, Ending::Flooded(_)) || once {
             return Ok((got, self.runner.excerpt(&first)));
         }
-        self.progress().say("restart", &format!("{got}; once more with all messages"));
-        let second = self.run_guest(&[], TALKATIVE)?.conversation;
+        self.progress().print("restart", &format!("{got}; once more with all messages"));
+        let second = self.run_guest(&[], VERBOSE_BOOT)?.conversation;
         if second.greeted {
             let got = format!("{got}; a second boot reached its init");
             return Ok((got, self.runner.excerpt(&first)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Runs the selected cases in as many VMs as it takes, side by side where there are CPUs for them, and
-//! says how each case ended.
+//! Runs the selected cases in VMs, several at a time if CPUs and memory allow, and compares their
+//! results with the expectations.
 
 mod group;
 mod outcome;
@@ -13,8 +13,8 @@ use crate::failure::Failure;
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
-use crate::session::cases::Patience;
-use group::{Boot, GroupResult, GroupRunner};
+use crate::session::cases::Timeouts;
+use group::{BootResult, GroupResult, GroupRunner};
 use shape::{Group, Shape, groups};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -25,31 +25,31 @@ use sudbox_protocol::{Feature, Hello};
 use sudbox_report::{CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, VmSpec};
 
-/// Boot arguments of every run. An oops ends the VM, so that the running case is blamed at once; a
-/// panic restarts at once; addresses are as they are in vmlinux. A console costs time for each byte, so
-/// it prints warnings and worse (`quiet` would leave out what WARN() and lockdep print).
-const QUIET: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
+/// Boot arguments of every run. An oops panics and a panic restarts at once, so that the running
+/// case is blamed; without KASLR, addresses are those of vmlinux. Each byte on the console costs
+/// time, so only warnings and worse are printed (`quiet` would hide those of WARN() and lockdep).
+const HIDDEN_CONSOLE: &str = "loglevel=5 panic=-1 oops=panic nokaslr";
 
-/// The same for a console that is shown: as much as a kernel prints by itself
+/// Boot arguments of runs with `--console`: the log level is the default
 /// (`CONSOLE_LOGLEVEL_DEFAULT`).
-const SHOWN: &str = "loglevel=7 panic=-1 oops=panic nokaslr";
+const SHOWN_CONSOLE: &str = "loglevel=7 panic=-1 oops=panic nokaslr";
 
-/// Boot arguments of sudbox's own.
+/// The boot arguments that sudbox adds.
 pub(crate) fn boot_arguments(vm: &VmArgs) -> &'static str {
-    if vm.console { SHOWN } else { QUIET }
+    if vm.console { SHOWN_CONSOLE } else { HIDDEN_CONSOLE }
 }
 
 /// Runs cases and judges how they end.
 pub(crate) struct CaseRunner<'a> {
-    pub(crate) place: Place<'a>,
-    /// Where addresses in registers and traces are looked up.
+    pub(crate) environment: Environment<'a>,
+    /// The vmlinux in which addresses of registers and traces are looked up.
     pub(crate) vmlinux: Option<PathBuf>,
-    pub(crate) patience: Patience,
+    pub(crate) timeouts: Timeouts,
     pub(crate) case_deadline: Duration,
     pub(crate) repeat: u32,
-    /// Every case gets a VM of its own.
+    /// Run every case in a VM of its own.
     pub(crate) isolate: bool,
-    /// Most VMs at a time.
+    /// Number of VMs that may run at a time.
     pub(crate) side_by_side: usize,
     /// Boot arguments, from [`boot_arguments`].
     pub(crate) arguments: &'static str,
@@ -59,22 +59,22 @@ pub(crate) struct CaseRunner<'a> {
 }
 
 /// Where the cases run.
-pub(crate) enum Place<'a> {
-    /// In VMs like this one.
+pub(crate) enum Environment<'a> {
+    /// In VMs with this specification.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
-    /// On the kernel that is running here.
+    /// On the host's kernel, without a VM.
     Running,
 }
 
-/// A group that ran: its results, and how its VMs booted.
-type Ran = (GroupResult, anyhow::Result<Boot>);
+/// The results of a group, and whether its VMs booted.
+type GroupRun = (GroupResult, anyhow::Result<BootResult>);
 
 impl CaseRunner<'_> {
     /// Runs the selection and fills in the verdict. Everything that the consoles printed is added to
     /// `console_log`, also before an error.
     ///
     /// # Errors
-    /// When this machine is at fault, or a signal came.
+    /// If this machine is at fault, or a signal came.
     pub(crate) fn judge(
         &self,
         selection: &Selection,
@@ -84,10 +84,10 @@ impl CaseRunner<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        let without = expectations.feature(Feature::Dispatch) == Expected::Absent;
-        let groups = self.groups(selection, without)?;
-        verdict.not_selected = selection.not_selected(expectations.arch(), without);
-        let mut boot = Ok(Boot::Fine);
+        let without_dispatch = expectations.feature(Feature::Dispatch) == Expected::Absent;
+        let groups = self.groups(selection, without_dispatch)?;
+        verdict.not_selected = selection.not_selected(expectations.arch(), without_dispatch);
+        let mut boot = Ok(BootResult::Booted);
         for (result, booted) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
             verdict.measured.extend(result.measured);
@@ -95,7 +95,7 @@ impl CaseRunner<'_> {
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
             if let Some(hello) = &result.hello {
-                expectations.learn(&hello.release, &hello.features);
+                expectations.update(&hello.release, &hello.features);
                 if verdict.guest.is_empty() {
                     describe_guest(hello, verdict);
                 }
@@ -103,23 +103,23 @@ impl CaseRunner<'_> {
             if verdict.unjudged.is_none() {
                 verdict.unjudged = result.unjudged;
             }
-            if matches!(boot, Ok(Boot::Fine)) {
+            if matches!(boot, Ok(BootResult::Booted)) {
                 boot = booted;
             }
         }
         verdict.millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Back into the order of the table, whatever VM each ran in.
-        let place = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
-        verdict.cases.sort_by_key(place);
+        // The groups ran in another order than that of the table.
+        let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
+        verdict.cases.sort_by_key(position);
         if verdict.unjudged.is_none() {
             verdict.unjudged = expectations.why_unjudged(&verdict.cases);
         }
         match boot? {
-            Boot::Fine if selection.boot => {
+            BootResult::Booted if selection.boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
-            Boot::Fine => {}
-            Boot::Failed { got, console } => {
+            BootResult::Booted => {}
+            BootResult::Failed { got, console } => {
                 let report = self.boot_report(Outcome::Fail, got, Some(console));
                 verdict.cases.insert(0, report);
             }
@@ -129,52 +129,56 @@ impl CaseRunner<'_> {
 
     /// The number of cases of the selection that are run.
     pub(crate) fn planned(&self, selection: &Selection, expectations: &Expectations) -> usize {
-        let without = expectations.feature(Feature::Dispatch) == Expected::Absent;
-        selection.cases.iter().filter(|case| without || !case.absence).count()
+        let without_dispatch = expectations.feature(Feature::Dispatch) == Expected::Absent;
+        selection.cases.iter().filter(|case| without_dispatch || !case.absence).count()
     }
 
-    /// The groups of the selection: on the kernel that is running here, one. Cases about kernels
-    /// without dispatch are in them if the kernel should be `without`.
+    /// The groups of the selection; a single one on the host's kernel. Cases for kernels without
+    /// dispatch are included only if `without_dispatch`.
     ///
     /// # Errors
     /// If no case is left and booting was not selected.
-    fn groups(&self, selection: &Selection, without: bool) -> anyhow::Result<Vec<Group>> {
-        let cases: Vec<_> =
-            selection.cases.iter().copied().filter(|case| without || !case.absence).collect();
+    fn groups(&self, selection: &Selection, without_dispatch: bool) -> anyhow::Result<Vec<Group>> {
+        let cases: Vec<_> = selection
+            .cases
+            .iter()
+            .copied()
+            .filter(|case| without_dispatch || !case.absence)
+            .collect();
         if cases.is_empty() && !selection.boot {
             return Err(Failure::usage(match selection.cases.first() {
                 Some(case) => format!(
-                    "{} is for kernels without dispatch, and this kernel should have it: no case is \
+                    "{} is tests kernels without dispatch, but this kernel should have it: no case is \
                      left",
                     case.id
                 ),
                 None => "no case is selected".to_owned(),
             }));
         }
-        Ok(match &self.place {
-            Place::Running => vec![Group { shape: Shape::default(), cases }],
-            Place::Vm { spec, .. } if cases.is_empty() => {
+        Ok(match &self.environment {
+            Environment::Running => vec![Group { shape: Shape::default(), cases }],
+            Environment::Vm { spec, .. } if cases.is_empty() => {
                 vec![Group { shape: Shape::with_cpus(spec.cpus), cases }]
             }
-            Place::Vm { spec, .. } => groups(&cases, spec.cpus),
+            Environment::Vm { spec, .. } => groups(&cases, spec.cpus),
         })
     }
 
-    /// Runs the groups, the first alone until its guest is ready. The groups after one that did not
-    /// boot, or had an error, are left out.
+    /// Runs the groups. The first runs alone until its guest is ready; after a group that did not
+    /// boot or had an error, no other is started.
     fn run_groups(
         &self,
         groups: &[Group],
         expectations: &Expectations,
         progress: &mut Progress,
-    ) -> Vec<Ran> {
+    ) -> Vec<GroupRun> {
         let progress = Mutex::new(progress);
         let (next, stop) = (AtomicUsize::new(1), AtomicBool::new(false));
-        let ran: Vec<Mutex<Option<Ran>>> = groups.iter().map(|_| Mutex::new(None)).collect();
+        let ran: Vec<Mutex<Option<GroupRun>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let run = |at: usize, ready: Option<Sender<()>>| {
             let expectations = expectations.clone();
             let result = GroupRunner::new(self, &groups[at], expectations, &progress, ready).run();
-            if !matches!(result.1, Ok(Boot::Fine)) || result.0.unjudged.is_some() {
+            if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged.is_some() {
                 stop.store(true, Ordering::SeqCst);
             }
             if let Ok(mut slot) = ran[at].lock() {

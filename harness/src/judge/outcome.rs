@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Outcomes: what a case, or the VM that ran it, came to, against what is expected of the kernel.
+//! Compares the result of a case, or the end of its VM, with the expectations, and makes a
+//! `CaseReport` of it.
 
-use super::{CaseRunner, Place};
+use super::{CaseRunner, Environment};
 use crate::expectations::{Expectations, Expected};
 use crate::failure::Failure;
 use crate::known_bugs::{KnownBug, Presence};
@@ -18,14 +19,14 @@ use sudbox_report::{Bug, CaseReport, Outcome};
 use sudbox_vmm::machine::VmEnd;
 
 impl CaseRunner<'_> {
-    /// The outcome of a case that ended by itself, against what is expected of this kernel.
+    /// The report on a case that ended by itself.
     pub(super) fn case_report(
         &self,
         case: &'static Case,
         ended: EndedCase,
         expectations: &Expectations,
     ) -> anyhow::Result<CaseReport> {
-        let mut report = self.blank(case);
+        let mut report = self.empty_report(case);
         report.micros = ended.micros;
         report.log = ended.log;
         let bugs = case.known_bugs.iter().filter_map(|id| expectations.known_bug(id));
@@ -41,7 +42,7 @@ impl CaseRunner<'_> {
             }
             (CaseResult::Pass, _) => (Outcome::Pass, String::new(), String::new()),
             (CaseResult::Fail { expected, got }, first) => {
-                match bugs.iter().find(|(bug, _)| bug.looks_like(case.id, &got)) {
+                match bugs.iter().find(|(bug, _)| bug.matches_failure(case.id, &got)) {
                     Some((bug, _)) => {
                         record(bug);
                         (Outcome::Known, expected, format!("{got} ({}: {})", bug.id, bug.citation))
@@ -64,13 +65,13 @@ impl CaseRunner<'_> {
                     (Outcome::Absent, String::new(), feature.to_string())
                 }
             },
-            // A feature that only a case finds out.
+            // A feature that is not in `Hello` because only the case can detect it.
             (CaseResult::Unmet(requirement), _) if expectations.lacks(&requirement) => {
                 (Outcome::Absent, String::new(), requirement)
             }
             (CaseResult::Unmet(requirement), _) => {
-                let by_design =
-                    matches!(self.place, Place::Running) && requirement == Need::Root.to_string();
+                let by_design = matches!(self.environment, Environment::Running)
+                    && requirement == Need::Root.to_string();
                 let requirement = if by_design {
                     format!("{requirement} (never used on the kernel of this machine; a VM has it)")
                 } else {
@@ -98,14 +99,14 @@ impl CaseRunner<'_> {
             report.expected = "no fault reported by the kernel".to_owned();
             report.got = fault.headline;
             report.bug = None;
-            report.console = Some(self.symbolised(&fault.excerpt));
+            report.console = Some(self.with_symbols(&fault.excerpt));
         }
         Ok(report)
     }
 
-    /// The outcome of the case in which the VM ended.
+    /// The report on the case during which the VM ended.
     pub(super) fn death_report(&self, case: &'static Case, run: &CasesRun) -> CaseReport {
-        let mut report = self.blank(case);
+        let mut report = self.empty_report(case);
         let conversation = &run.conversation;
         report.outcome = match conversation.ending {
             Ending::Stalled if kernel_log::scan(&conversation.console).is_none() => Outcome::Hang,
@@ -118,7 +119,7 @@ impl CaseRunner<'_> {
         report
     }
 
-    /// The part of the console, and the registers, that a report shows.
+    /// The excerpt of the console that a report shows, with the registers of a VM that crashed.
     pub(super) fn excerpt(&self, conversation: &Conversation) -> String {
         let mut text = match kernel_log::scan(&conversation.console) {
             Some(fault) => fault.excerpt,
@@ -130,15 +131,15 @@ impl CaseRunner<'_> {
             text.push('\n');
             text.push_str(registers);
         }
-        self.symbolised(text.trim())
+        self.with_symbols(text.trim())
     }
 
-    pub(super) fn symbolised(&self, text: &str) -> String {
+    pub(super) fn with_symbols(&self, text: &str) -> String {
         let symbols = self.vmlinux.as_deref().and_then(|path| Symbols::open(path).ok());
         symbols.map_or_else(|| text.to_owned(), |symbols| symbols.symbolise(text))
     }
 
-    fn blank(&self, case: &Case) -> CaseReport {
+    fn empty_report(&self, case: &Case) -> CaseReport {
         CaseReport {
             id: case.id.to_owned(),
             promise: case.promise.to_owned(),
@@ -176,9 +177,9 @@ impl CaseRunner<'_> {
     }
 }
 
-/// Adds what a walk did that failed and left no word of it: it died with the kernel, or the kernel
-/// reported a fault.
-pub(super) fn add_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
+/// Adds the steps of a failed walk that could not log them, because it died with the kernel or the
+/// kernel reported a fault.
+pub(super) fn add_walk_steps(report: &mut CaseReport, case: &Case, features: &[Feature]) {
     if let Run::Walk(seed) = case.run
         && report.outcome.is_failure()
         && report.log.is_empty()
@@ -187,17 +188,17 @@ pub(super) fn add_steps(report: &mut CaseReport, case: &Case, features: &[Featur
     }
 }
 
-/// Adds a report, or of two for the same case keeps the worse.
-pub(super) fn merge(cases: &mut Vec<CaseReport>, report: CaseReport) {
+/// Adds a report. Of two reports on the same case, the worse is kept.
+pub(super) fn add_or_keep_worse(cases: &mut Vec<CaseReport>, report: CaseReport) {
     match cases.iter_mut().find(|other| other.id == report.id) {
-        // Outcomes are declared the worst first.
+        // `Outcome` orders from the worst to the best.
         Some(other) if report.outcome < other.outcome => *other = report,
         Some(_) => {}
         None => cases.push(report),
     }
 }
 
-/// The last `lines` lines.
+/// The last `lines` lines of a text.
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")

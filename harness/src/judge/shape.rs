@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The VMs that a selection needs: which cases share one.
+//! Groups the selected cases by the VM that they need.
 
 use sudbox_guest_init::case::{Case, Need};
 
-/// The groups of cases that an oracle generates (docs/oracles.md). They take as long as all others.
+/// The case groups that oracles generate (docs/oracles.md). They take as long as all others
+/// together, so they get a VM of their own.
 const ORACLES: [&str; 4] = ["compare", "conserve", "grid", "walk"];
 
 /// The shape of a VM: CPUs, their vendor, and further boot arguments.
@@ -34,8 +35,8 @@ impl Shape {
         Shape { cpus, ..Shape::default() }
     }
 
-    /// The shape that serves both. Boot arguments may take features away, so cases with arguments
-    /// and cases without share no VM.
+    /// The shape that satisfies both, if there is one. Boot arguments may disable features, so
+    /// cases with arguments and cases without share no VM.
     fn joined(&self, other: &Shape) -> Option<Shape> {
         let key = |argument: &'static str| argument.split('=').next();
         let conflict = |argument: &&'static str| {
@@ -55,15 +56,15 @@ impl Shape {
     }
 }
 
-/// The cases of one VM.
+/// Cases that share a VM.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) shape: Shape,
     pub(super) cases: Vec<&'static Case>,
 }
 
-/// Sorts cases into groups, each with a VM of its own: cases that need no particular VM, those of them
-/// that the oracles generate, and as few further groups as serve the rest.
+/// Sorts cases into groups, one for each VM: cases without particular needs, cases of oracles
+/// without particular needs, and as few further groups as possible for the rest.
 pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
     let usual = Shape::with_cpus(cpus);
     let (mut checks, mut oracles, mut further) = (Vec::new(), Vec::new(), Vec::<Group>::new());

@@ -18,27 +18,27 @@ use sudbox_report::runs::{Run, RunList, SUMMARY_FILE, Summary};
 use sudbox_report::{Verdict, text};
 
 /// Runs that stay although they neither failed nor are a matrix.
-const ORDINARY: usize = 10;
+const ORDINARY_RUNS: usize = 10;
 
 /// Largest record of outcomes, in bytes: a verdict on all cases takes 5 KiB.
 const RECORD_LIMIT: u64 = 8 << 20;
 
 /// The folder of a run that has ended or goes on.
-pub(crate) struct Archived {
+pub(crate) struct ArchivedRun {
     pub(crate) path: PathBuf,
     /// Time since 1970 at which the run began.
     pub(crate) began: Duration,
     pub(crate) summary: Option<Summary>,
 }
 
-impl Archived {
-    fn at(path: PathBuf) -> Option<Archived> {
+impl ArchivedRun {
+    fn at(path: PathBuf) -> Option<ArchivedRun> {
         // Named by `RunFolder::create`.
         let (nanos, _) = path.file_name()?.to_str()?.split_once('-')?;
         let began = Duration::from_nanos(nanos.parse().ok()?);
         let summary = fs::read(path.join(SUMMARY_FILE)).ok();
         let summary = summary.and_then(|text| serde_json::from_slice(&text).ok());
-        path.is_dir().then_some(Archived { path, began, summary })
+        path.is_dir().then_some(ArchivedRun { path, began, summary })
     }
 
     fn stays(&self) -> bool {
@@ -58,14 +58,15 @@ impl Archived {
 }
 
 /// The folder of the cache that holds the runs.
-pub(crate) fn folder(cache: &Cache) -> PathBuf {
+pub(crate) fn runs_folder(cache: &Cache) -> PathBuf {
     cache.root().join("runs")
 }
 
 /// The runs, the newest first.
-pub(crate) fn runs(folder: &Path) -> Vec<Archived> {
+pub(crate) fn runs(folder: &Path) -> Vec<ArchivedRun> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut runs: Vec<Archived> = entries.filter_map(|entry| Archived::at(entry.path())).collect();
+    let mut runs: Vec<ArchivedRun> =
+        entries.filter_map(|entry| ArchivedRun::at(entry.path())).collect();
     runs.sort_by(|a, b| b.path.cmp(&a.path));
     runs
 }
@@ -85,7 +86,7 @@ pub(crate) fn list(folder: &Path) -> RunList {
 /// Removes ordinary runs but the newest. A run that cannot be removed now is tried again by the next.
 pub(super) fn remove_old(folder: &Path) {
     let ordinary = runs(folder).into_iter().filter(|run| !run.stays());
-    for run in ordinary.skip(ORDINARY).filter(|run| !run.is_held()) {
+    for run in ordinary.skip(ORDINARY_RUNS).filter(|run| !run.is_held()) {
         let _ = fs::remove_dir_all(run.path);
     }
 }
@@ -94,7 +95,11 @@ pub(super) fn remove_old(folder: &Path) {
 ///
 /// # Errors
 /// If a folder cannot be removed.
-pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Result<Vec<Archived>> {
+pub(crate) fn prune(
+    folder: &Path,
+    unix: Duration,
+    remove: bool,
+) -> anyhow::Result<Vec<ArchivedRun>> {
     let mut old = runs(folder);
     old.retain(|run| run.began <= unix && !run.is_held());
     if remove {

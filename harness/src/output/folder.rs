@@ -22,7 +22,7 @@ impl RunFolder {
     /// Makes the folder of this run in the cache, and removes those of old runs by the rule of
     /// [`archive`].
     pub(crate) fn create(cache: &Cache) -> anyhow::Result<RunFolder> {
-        let runs = archive::folder(cache);
+        let runs = archive::runs_folder(cache);
         // Sorted by name is sorted by time: nanoseconds since 1970 have 19 digits until 2286.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let path = runs.join(format!("{:019}-{}", now.as_nanos(), std::process::id()));
@@ -32,7 +32,7 @@ impl RunFolder {
     }
 
     /// Makes an empty folder elsewhere, which the caller removes.
-    pub(crate) fn at(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
+    pub(crate) fn create_at(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
         if path.exists() {
             fs::remove_dir_all(&path)
                 .with_context(|| format!("cannot remove {}", path.display()))?;
@@ -50,7 +50,7 @@ impl RunFolder {
     }
 
     /// A folder in this one, for a part of the run.
-    pub(crate) fn within(&self, name: &str) -> anyhow::Result<RunFolder> {
+    pub(crate) fn create_subfolder(&self, name: &str) -> anyhow::Result<RunFolder> {
         let path = self.path.join(name);
         let _acting = self.owner.impersonate();
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -74,7 +74,7 @@ impl RunFolder {
     }
 
     /// Copies a file that the run used.
-    pub(crate) fn keep(&self, name: &str, original: &Path) -> anyhow::Result<()> {
+    pub(crate) fn copy_in(&self, name: &str, original: &Path) -> anyhow::Result<()> {
         let _acting = self.owner.impersonate();
         fs::copy(original, self.path.join(name))
             .with_context(|| format!("cannot keep {}", original.display()))?;

@@ -42,7 +42,7 @@ fn plain_screen() -> Screen {
 }
 
 /// Writes a line to stderr. Nobody may read it any more; that does not end the run.
-pub(crate) fn say(line: &str) {
+pub(crate) fn stderr_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

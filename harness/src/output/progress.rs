@@ -12,43 +12,43 @@ use std::time::{Duration, Instant};
 use sudbox_images::Monitor;
 
 /// Between two lines of one long phase where there is no terminal.
-const QUIET: Duration = Duration::from_secs(30);
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
     /// The kernel that is worked on, if it is one of many.
-    about: String,
+    prefix: String,
     bar: Option<ProgressBar>,
     terminal: bool,
     phase: String,
-    said: Instant,
+    last_printed: Instant,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
         Progress {
-            about: String::new(),
+            prefix: String::new(),
             bar: None,
             terminal: std::io::stderr().is_terminal(),
             phase: String::new(),
-            said: Instant::now(),
+            last_printed: Instant::now(),
         }
     }
 
     /// The voice of one of many that work at the same time: its lines begin with its name, and it
     /// has no bar, which would need the terminal for itself.
-    pub(crate) fn beside(name: &str) -> Self {
+    pub(crate) fn labelled(name: &str) -> Self {
         let mut progress = Progress::new();
-        progress.about = format!("{name}: ");
+        progress.prefix = format!("{name}: ");
         progress.terminal = false;
         progress
     }
 
     /// A line that stays.
-    pub(crate) fn say(&mut self, label: &str, text: &str) {
+    pub(crate) fn print(&mut self, label: &str, text: &str) {
         self.end_bar();
         if !super::QUIET.load(Ordering::Relaxed) {
-            super::say(&format!("{label:>9}  {}{text}", self.about));
+            super::stderr_line(&format!("{label:>9}  {}{text}", self.prefix));
         }
     }
 
@@ -67,9 +67,9 @@ impl Drop for Progress {
 
 impl Monitor for Progress {
     fn phase(&mut self, phase: &str) {
-        self.say("", phase);
+        self.print("", phase);
         phase.clone_into(&mut self.phase);
-        self.said = Instant::now();
+        self.last_printed = Instant::now();
     }
 
     fn progress(&mut self, done: u64, expected: u64, unit: &str) {
@@ -92,15 +92,18 @@ impl Monitor for Progress {
             bar.set_length(expected.max(done));
             bar.set_message(unit.to_owned());
             bar.set_position(done);
-        } else if self.said.elapsed() >= QUIET {
-            self.said = Instant::now();
+        } else if self.last_printed.elapsed() >= LINE_INTERVAL {
+            self.last_printed = Instant::now();
             let of = if expected == 0 { String::new() } else { format!(" of about {expected}") };
-            super::say(&format!("{:>9}  {}{}: {done}{of} {unit}", "", self.about, self.phase));
+            super::stderr_line(&format!(
+                "{:>9}  {}{}: {done}{of} {unit}",
+                "", self.prefix, self.phase
+            ));
         }
     }
 
     fn note(&mut self, text: &str) {
-        self.say("note", text);
+        self.print("note", text);
     }
 
     fn interrupt(&self) -> Option<BorrowedFd<'_>> {

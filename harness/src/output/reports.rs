@@ -12,7 +12,7 @@ use sudbox_report::{Form, Report, Screen};
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(crate) fn print<T: Report + Summarised>(
+pub(crate) fn print_and_write<T: Report + Summarised>(
     subject: &T,
     form: &Form<T>,
     folder: &RunFolder,
@@ -22,9 +22,9 @@ pub(crate) fn print<T: Report + Summarised>(
     let printed = (form.render)(subject, screen);
     let outcome = super::print(&printed);
     if let Err(error) = write_all(subject, form, &printed, screen, folder) {
-        progress.say("note", &format!("{error:#}"));
+        progress.print("note", &format!("{error:#}"));
     }
-    progress.say("report", &folder.path().display().to_string());
+    progress.print("report", &folder.path().display().to_string());
     outcome
 }
 
@@ -51,7 +51,7 @@ fn write_all<T: Report + Summarised>(
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub(crate) fn write<T: Report>(subject: &T, folder: &RunFolder) -> anyhow::Result<()> {
+pub(crate) fn write_forms<T: Report>(subject: &T, folder: &RunFolder) -> anyhow::Result<()> {
     for form in T::FORMS {
         folder.write(form.file_name, (form.render)(subject, Screen::FILE))?;
     }

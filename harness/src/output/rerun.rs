@@ -2,7 +2,7 @@
 
 //! The command that runs one case again on the same kernel, in make syntax when run from make.
 
-use crate::cli::{Cli, Given};
+use crate::cli::{Cli, GivenOptions};
 use crate::selection::BOOT;
 use clap::CommandFactory as _;
 use std::fmt::Write as _;
@@ -48,11 +48,11 @@ pub(crate) struct Rerun {
 
 impl Rerun {
     /// The command for this kernel with the options that were given, as far as the verb has them.
-    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &Given) -> Rerun {
+    pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &GivenOptions) -> Rerun {
         Rerun::of(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
     }
 
-    fn of(verb: RerunVerb, kernel: &str, given: &Given, by_make: bool) -> Rerun {
+    fn of(verb: RerunVerb, kernel: &str, given: &GivenOptions, by_make: bool) -> Rerun {
         let cli = Cli::command();
         let command = cli.find_subcommand(verb.name());
         let has = |name: &str| {
@@ -66,7 +66,7 @@ impl Rerun {
         };
         if !kernel.is_empty() {
             let name = if by_make { "KERNEL=" } else { "" };
-            let _ = write!(line, " {name}{}", quoted(kernel));
+            let _ = write!(line, " {name}{}", shell_quoted(kernel));
         }
         line.push_str(&if by_make { variables(&given) } else { options(&given) });
         let shown = given.retain(|name| !["arch", "flavour"].contains(&name));
@@ -74,14 +74,14 @@ impl Rerun {
     }
 
     /// The same for another architecture and flavour.
-    pub(crate) fn on(mut self, arch: &str, flavour: &str) -> Rerun {
+    pub(crate) fn with_arch_and_flavour(mut self, arch: &str, flavour: &str) -> Rerun {
         for (name, value, usual) in
             [("arch", arch, sudbox_images::Arch::default().name()), ("flavour", flavour, "default")]
         {
             if value != usual {
                 let _ = match self.by_make {
-                    true => write!(self.line, " {}={}", name.to_uppercase(), quoted(value)),
-                    false => write!(self.line, " --{name} {}", quoted(value)),
+                    true => write!(self.line, " {}={}", name.to_uppercase(), shell_quoted(value)),
+                    false => write!(self.line, " --{name} {}", shell_quoted(value)),
                 };
             }
         }
@@ -99,7 +99,7 @@ impl Rerun {
             (
                 Run::Check(_) | Run::Compare(_) | Run::Conserve(_) | Run::Point(_) | Run::Random(_),
                 _,
-            ) => self.listed(case.id),
+            ) => self.with_case(case.id),
             (Run::Walk(seed), true) => format!("{} FUZZ=1 SEED={seed}", self.line),
             (Run::Walk(seed), false) => format!("{} --fuzz 1 --seed {seed}", self.line),
         }
@@ -107,10 +107,10 @@ impl Rerun {
 
     /// The command for the case that is about booting.
     pub(crate) fn boot(&self) -> String {
-        self.listed(BOOT)
+        self.with_case(BOOT)
     }
 
-    fn listed(&self, id: &str) -> String {
+    fn with_case(&self, id: &str) -> String {
         let (option, id) = match (id.strip_prefix(bench::PREFIX), self.by_make) {
             (Some(name), true) => ("BENCH=", name),
             (Some(name), false) => ("--only ", name),
@@ -122,14 +122,14 @@ impl Rerun {
 }
 
 /// The options as on the command line, each after a space.
-fn options(given: &Given) -> String {
+fn options(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
         if option.values.is_empty() {
             let _ = write!(text, " --{}", option.name);
         }
         for value in &option.values {
-            let _ = write!(text, " --{} {}", option.name, quoted(value));
+            let _ = write!(text, " --{} {}", option.name, shell_quoted(value));
         }
     }
     text
@@ -137,18 +137,18 @@ fn options(given: &Given) -> String {
 
 /// The options as variables of make, each after a space. An option without a variable cannot have come
 /// from make.
-fn variables(given: &Given) -> String {
+fn variables(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
         if let (Some(variable), Some(value)) = (&option.variable, option.values.first()) {
-            let _ = write!(text, " {variable}={}", quoted(value));
+            let _ = write!(text, " {variable}={}", shell_quoted(value));
         }
     }
     text
 }
 
 /// The command that runs a matrix, as scripts call it.
-pub(crate) fn matrix(given: &Given) -> String {
+pub(crate) fn matrix(given: &GivenOptions) -> String {
     let mut given = given.clone().retain(|name| !["shard", "list", "format"].contains(&name));
     let lists: Vec<(String, String)> = given
         .iter()
@@ -163,7 +163,7 @@ pub(crate) fn matrix(given: &Given) -> String {
 }
 
 /// A word as a shell takes it back.
-fn quoted(word: &str) -> String {
+fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
@@ -176,11 +176,11 @@ mod tests {
     use super::*;
 
     /// What is given by this command line.
-    fn given(line: &str) -> Given {
+    fn given(line: &str) -> GivenOptions {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));
         command.build();
-        Given::of(&command, &matches)
+        GivenOptions::of(&command, &matches)
     }
 
     fn rerun(line: &str, by_make: bool) -> Rerun {
@@ -219,7 +219,8 @@ mod tests {
     #[test]
     fn options_of_a_matrix_are_repeated_for_one_of_its_kernels() {
         let given = given("sudbox matrix --kernels 6.12 --cpus 2 --shard 1/2");
-        let rerun = Rerun::of(RerunVerb::Run, "6.12", &given, false).on("aarch64", "default");
+        let rerun = Rerun::of(RerunVerb::Run, "6.12", &given, false)
+            .with_arch_and_flavour("aarch64", "default");
         assert_eq!(
             rerun.boot(),
             "sudbox run 6.12 --cpus 2 --arch aarch64 --cases boot/reaches-init"
@@ -229,8 +230,8 @@ mod tests {
 
     #[test]
     fn words_come_back_from_a_shell_as_they_were() {
-        assert_eq!(quoted("~/src"), "'~/src'");
-        assert_eq!(quoted("v6.12"), "v6.12");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted("~/src"), "'~/src'");
+        assert_eq!(shell_quoted("v6.12"), "v6.12");
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Finds the shared libraries of a program by reading ELF files. Nothing of the program is run: its
-//! interpreter may be anybody's.
+//! Finds the shared libraries of a program by reading ELF files. The program is not run, because it
+//! may be untrusted.
 //!
-//! The order of search is that of ld.so(8): `DT_RPATH`, `LD_LIBRARY_PATH`, `DT_RUNPATH`, the
+//! The search order is that of ld.so(8): `DT_RPATH`, `LD_LIBRARY_PATH`, `DT_RUNPATH`, the
 //! directories of `/etc/ld.so.conf`, the default directories.
 
 use object::Endianness;
@@ -29,7 +29,7 @@ const INCLUDE_LIMIT: usize = 200;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LibraryError {
     /// A library is in none of the directories that are searched.
-    #[error("{name}, which {needed_by} needs, is not found; LD_LIBRARY_PATH says where to look")]
+    #[error("{name}, which {needed_by} needs, is not found; set LD_LIBRARY_PATH to its directory")]
     Missing {
         /// The library's `DT_NEEDED` name.
         name: String,
@@ -41,7 +41,7 @@ pub(crate) enum LibraryError {
     Damaged {
         /// The file.
         path: String,
-        /// The parser's words.
+        /// The message of the parser.
         what: String,
     },
     /// The program needs more libraries than any real one.
@@ -49,7 +49,7 @@ pub(crate) enum LibraryError {
     TooMany,
 }
 
-/// The dynamic section of an ELF file, as far as the search for libraries needs it.
+/// The entries of a dynamic section that the search for libraries needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Dynamic {
     needed: Vec<Vec<u8>>,
@@ -57,11 +57,11 @@ struct Dynamic {
     runpath: Option<Vec<u8>>,
 }
 
-/// A file whose libraries are searched: the program or a library of it.
+/// A file whose libraries are searched: the program, or one of its libraries.
 struct Loaded {
     path: PathBuf,
     dynamic: Dynamic,
-    /// `DT_RPATH` directories that it inherits from the file that needs it.
+    /// `DT_RPATH` directories inherited from the file that needs this one.
     inherited: Vec<PathBuf>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A program of this machine, and what it needs to run elsewhere: its interpreter, its libraries.
+//! Packs a program of this machine with its interpreter and libraries, to run it in a guest.
 
 mod libraries;
 
@@ -17,38 +17,38 @@ use std::path::{Component, Path, PathBuf};
 use sudbox_images::initramfs::Entry;
 use sudbox_protocol::Program;
 
-/// A program and the files of it that are to be in the guest.
+/// A program and the files that the guest needs to run it.
 #[derive(Debug)]
-pub(crate) struct Packed {
-    /// The program to execute.
+pub(crate) struct PackedProgram {
+    /// The command, environment and working directory.
     pub(crate) program: Program,
     /// The files it needs, directories before their contents.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Finds the program as a shell does, and what it needs. It starts in the directory in which we are,
-/// with our environment.
+/// Finds the program as a shell does, and the files it needs. In the guest it starts in the current
+/// directory and with the environment of sudbox.
 ///
 /// # Errors
-/// A [`Failure`] of usage that says what is not as it should be.
-pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<Packed> {
+/// A usage [`Failure`] if the program or a file that it needs cannot be used.
+pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<PackedProgram> {
     let Some(name) = command.first() else {
         return Err(Failure::usage("no program: `sudbox exec -- PROGRAM ARGUMENTS`"));
     };
     let directory = std::env::current_dir()
-        .map_err(|error| Failure::usage(format!("the directory that this is in: {error}")))?;
+        .map_err(|error| Failure::usage(format!("cannot find the current directory: {error}")))?;
     let path = find(name, &directory)?;
     let mut arguments = command.to_vec();
     let mut files = Files::default();
     let mut start = path.clone();
     if let Some((interpreter, argument)) = files.add_program(&path)? {
-        // As the kernel does it (fs/binfmt_script.c), which may be built without.
+        // As fs/binfmt_script.c does; the guest kernel may be built without it.
         arguments[0] = path.into();
         arguments.splice(0..0, argument);
         arguments.insert(0, interpreter.clone().into());
         if files.add_program(&interpreter)?.is_some() {
             return Err(Failure::usage(format!(
-                "{} is a script, and so is its interpreter {}: name the program that runs them",
+                "{} is a script, and so is its interpreter {}: give the interpreter of the latter instead",
                 name.display(),
                 interpreter.display()
             )));
@@ -66,7 +66,7 @@ pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<Packed> {
     if !program.fits() {
         return Err(Failure::usage("arguments and environment together are longer than 256 KiB"));
     }
-    Ok(Packed { program, entries: files.entries })
+    Ok(PackedProgram { program, entries: files.entries })
 }
 
 /// The path of a program: a name without a slash is looked up in `PATH`.
@@ -76,10 +76,11 @@ fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
         directory.join(name)
     } else {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).map(|place| directory.join(place).join(name));
-        places.find(|path| is_executable(path)).ok_or_else(|| {
+        let mut candidates =
+            std::env::split_paths(&path).map(|folder| directory.join(folder).join(name));
+        candidates.find(|path| is_executable(path)).ok_or_else(|| {
             let hint = match is_executable(&directory.join(name)) {
-                true => format!("; ./{shown} is one right here"),
+                true => format!("; did you mean `./{shown}`?"),
                 false => String::new(),
             };
             Failure::usage(format!("no program `{shown}` is in PATH{hint}"))
@@ -87,14 +88,14 @@ fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
     };
     match std::fs::metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(Failure::usage(format!("{shown}: there is no such program")))
+            Err(Failure::usage(format!("{shown}: no such program")))
         }
         Err(error) => Err(Failure::usage(format!("{shown}: {error}"))),
         Ok(file) if file.is_dir() => Err(Failure::usage(format!("{shown} is a directory"))),
-        Ok(_) if !is_executable(&path) => Err(Failure::usage(format!(
-            "{shown} is not executable: `chmod +x {shown}` makes it so"
-        ))),
-        Ok(_) => Ok(normal(&path)),
+        Ok(_) if !is_executable(&path) => {
+            Err(Failure::usage(format!("{shown} is not executable: run `chmod +x {shown}`")))
+        }
+        Ok(_) => Ok(normalized(&path)),
     }
 }
 
@@ -103,43 +104,43 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// Without `.` and `..`, which would need directories that nothing else does.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
+/// The path without `.` and `..`, which would need further directories in the guest.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
     for part in path.components() {
         match part {
             Component::CurDir => {}
             Component::ParentDir => {
-                normal.pop();
+                normalized.pop();
             }
-            part => normal.push(part),
+            part => normalized.push(part),
         }
     }
-    normal
+    normalized
 }
 
-/// The way a program is started.
-enum Kind {
-    /// Nothing.
+/// The kind of a program file.
+enum ProgramKind {
+    /// A static ELF file.
     Static,
-    /// This interpreter, and the libraries of the file's dynamic section.
+    /// A dynamic ELF file with this interpreter.
     Dynamic(PathBuf),
-    /// It is a script: this program with this argument.
+    /// A script: its interpreter and the one argument of its first line.
     Script(PathBuf, Option<OsString>),
 }
 
 #[derive(Default)]
 struct Files {
     entries: Vec<Entry>,
-    there: BTreeSet<PathBuf>,
+    paths: BTreeSet<PathBuf>,
 }
 
 impl Files {
-    /// Adds a program with its libraries. Gives interpreter and argument if it is a script.
+    /// Adds a program with its libraries. Returns interpreter and argument if it is a script.
     fn add_program(&mut self, path: &Path) -> anyhow::Result<Option<(PathBuf, Option<OsString>)>> {
         let content = read(path)?;
-        let kind = kind(path, &content)?;
-        if let Kind::Dynamic(interpreter) = &kind {
+        let kind = detect_kind(path, &content)?;
+        if let ProgramKind::Dynamic(interpreter) = &kind {
             self.add(interpreter, read(interpreter)?);
             let found = libraries::libraries(path, &content, interpreter)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
@@ -149,8 +150,8 @@ impl Files {
         }
         self.add(path, content);
         match kind {
-            Kind::Static | Kind::Dynamic(_) => Ok(None),
-            Kind::Script(interpreter, argument) => Ok(Some((interpreter, argument))),
+            ProgramKind::Static | ProgramKind::Dynamic(_) => Ok(None),
+            ProgramKind::Script(interpreter, argument) => Ok(Some((interpreter, argument))),
         }
     }
 
@@ -158,17 +159,17 @@ impl Files {
         if let Some(parent) = path.parent() {
             self.add_directory(parent);
         }
-        if self.there.insert(path.to_owned()) {
+        if self.paths.insert(path.to_owned()) {
             self.entries.push(Entry::file(path.to_string_lossy(), 0o755, content));
         }
     }
 
     fn add_directory(&mut self, path: &Path) {
-        let above: Vec<&Path> = path.ancestors().collect();
-        for place in above.into_iter().rev().skip(1) {
-            if self.there.insert(place.to_owned()) {
-                // As wide as /tmp has to be.
-                self.entries.push(Entry::directory(place.to_string_lossy(), 0o1777));
+        let ancestors: Vec<&Path> = path.ancestors().collect();
+        for directory in ancestors.into_iter().rev().skip(1) {
+            if self.paths.insert(directory.to_owned()) {
+                // Writable for all, as /tmp must be.
+                self.entries.push(Entry::directory(directory.to_string_lossy(), 0o1777));
             }
         }
     }
@@ -181,40 +182,55 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
-fn kind(path: &Path, content: &[u8]) -> anyhow::Result<Kind> {
+fn detect_kind(path: &Path, content: &[u8]) -> anyhow::Result<ProgramKind> {
     let shown = path.display();
     if let Some(rest) = content.strip_prefix(b"#!") {
         let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
         let mut words = line.splitn(2, |byte| b" \t".contains(byte));
         let interpreter = words.next().unwrap_or_default();
         if !interpreter.starts_with(b"/") {
-            return Err(Failure::usage(format!("{shown} is a script that names no interpreter")));
+            return Err(Failure::usage(format!(
+                "{shown} is a script whose first line has no absolute interpreter path"
+            )));
         }
         let argument = words.next().map(|rest| OsStr::from_bytes(rest.trim_ascii()).to_owned());
-        return Ok(Kind::Script(PathBuf::from(OsStr::from_bytes(interpreter)), argument));
+        return Ok(ProgramKind::Script(PathBuf::from(OsStr::from_bytes(interpreter)), argument));
     }
-    let odd = |what: String| Failure::usage(format!("{shown} is no program for x86_64: {what}"));
+    let refused =
+        |what: String| Failure::usage(format!("{shown} is not a program for x86_64: {what}"));
     let interpreter = match content.get(4) {
-        _ if !content.starts_with(b"\x7fELF") => return Err(odd("it is no ELF file".into())),
+        _ if !content.starts_with(b"\x7fELF") => return Err(refused("it is no ELF file".into())),
         Some(1) => interpreter::<FileHeader32<Endianness>>(content, EM_386),
         _ => interpreter::<FileHeader64<Endianness>>(content, EM_X86_64),
     };
-    Ok(interpreter.map_err(odd)?.map_or(Kind::Static, Kind::Dynamic))
+    Ok(interpreter
+        .map_err(|error| refused(error.to_string()))?
+        .map_or(ProgramKind::Static, ProgramKind::Dynamic))
 }
 
-/// The interpreter that an ELF file for this machine names.
+/// The reason why an ELF file cannot be run.
+#[derive(Debug, thiserror::Error)]
+enum ElfError {
+    /// Its headers contradict each other.
+    #[error("its ELF headers are damaged: {0}")]
+    Damaged(#[from] object::Error),
+    /// It is for another machine.
+    #[error("its machine is number {0} of elf.h")]
+    Machine(u16),
+}
+
+/// The interpreter of an ELF file, which must be for `machine`; `None` if it is static.
 fn interpreter<E: FileHeader<Endian = Endianness>>(
     content: &[u8],
     machine: Machine,
-) -> Result<Option<PathBuf>, String> {
-    let damaged = |error: object::Error| format!("its ELF headers are damaged: {error}");
-    let header = E::parse(content).map_err(damaged)?;
-    let endian = header.endian().map_err(damaged)?;
+) -> Result<Option<PathBuf>, ElfError> {
+    let header = E::parse(content)?;
+    let endian = header.endian()?;
     if header.e_machine(endian) != machine {
-        return Err(format!("its machine is number {} of elf.h", header.e_machine(endian).0));
+        return Err(ElfError::Machine(header.e_machine(endian).0));
     }
-    for part in header.program_headers(endian, content).map_err(damaged)? {
-        if let Some(name) = part.interpreter(endian, content).map_err(damaged)? {
+    for part in header.program_headers(endian, content)? {
+        if let Some(name) = part.interpreter(endian, content)? {
             return Ok(Some(PathBuf::from(OsStr::from_bytes(name))));
         }
     }
@@ -225,28 +241,28 @@ fn interpreter<E: FileHeader<Endian = Endianness>>(
 mod tests {
     use super::*;
 
-    fn script(text: &str) -> anyhow::Result<Kind> {
-        kind(Path::new("x"), text.as_bytes())
+    fn script(text: &str) -> anyhow::Result<ProgramKind> {
+        detect_kind(Path::new("x"), text.as_bytes())
     }
 
     #[test]
     fn a_script_names_its_interpreter_and_one_argument() {
-        let Ok(Kind::Script(program, argument)) = script("#! /bin/sh -e x \nrest") else {
+        let Ok(ProgramKind::Script(program, argument)) = script("#! /bin/sh -e x \nrest") else {
             panic!()
         };
         assert_eq!(program, Path::new("/bin/sh"));
         assert_eq!(argument.as_deref(), Some(OsStr::new("-e x")));
-        let Ok(Kind::Script(_, None)) = script("#!/bin/sh") else { panic!() };
+        let Ok(ProgramKind::Script(_, None)) = script("#!/bin/sh") else { panic!() };
         assert!(script("#!\n").is_err());
     }
 
     #[test]
-    fn what_is_no_program_of_this_machine_is_refused() {
+    fn files_that_are_not_programs_for_x86_64_are_refused() {
         let mut arm = std::fs::read("/proc/self/exe").expect("this program");
-        assert!(kind(Path::new("x"), &arm).is_ok());
-        assert!(kind(Path::new("x"), &arm[..70]).is_err());
+        assert!(detect_kind(Path::new("x"), &arm).is_ok());
+        assert!(detect_kind(Path::new("x"), &arm[..70]).is_err());
         arm[18] = 183;
-        let Err(error) = kind(Path::new("x"), &arm) else { panic!() };
+        let Err(error) = detect_kind(Path::new("x"), &arm) else { panic!() };
         assert!(error.to_string().contains("number 183"), "{error}");
         assert!(script("hello").is_err());
         assert!(script("").is_err());
@@ -254,11 +270,11 @@ mod tests {
 
     #[test]
     fn paths_lose_their_dots() {
-        assert_eq!(normal(Path::new("/a/./b/../c")), Path::new("/a/c"));
+        assert_eq!(normalized(Path::new("/a/./b/../c")), Path::new("/a/c"));
     }
 
     #[test]
-    fn directories_come_before_what_is_in_them_and_once() {
+    fn directories_come_once_and_before_their_files() {
         let mut files = Files::default();
         files.add(Path::new("/a/b/c"), vec![]);
         files.add_directory(Path::new("/a/b"));

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Cases in one guest: plan, start, end and account, with what the console printed during each.
+//! Runs cases in one guest: sends the plan, follows the start and end of each case, and assigns
+//! console output to cases.
 
-use super::conversation::{Conversation, Ending, GuestSession, Handler, Limits, converse, name};
+use super::conversation::{
+    Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
+};
 use super::guest::Guest;
 use super::kernel_log::{self, Report};
 use std::ops::ControlFlow;
@@ -14,13 +17,13 @@ use sudbox_protocol::{
 /// Most lines of log that are kept of one case.
 const LOG_LINES: usize = 200;
 
-/// Longest waits without progress.
+/// Longest times without progress.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Until the guest greets: from one line on its console to the next.
+pub(crate) struct Timeouts {
+    /// Before `Hello`: between two console outputs.
     pub(crate) boot: Duration,
-    /// From message to message after that. Longer than the deadline by which the guest itself
-    /// ends a case.
+    /// After `Hello`: between two messages. It is longer than the deadline by which the guest
+    /// itself ends a case.
     pub(crate) case: Duration,
 }
 
@@ -35,43 +38,43 @@ pub(crate) struct EndedCase {
     pub(crate) report: Option<Report>,
 }
 
-/// The cases of one guest that ran, and how the conversation about them ended.
+/// The results of the cases in one guest, and the end of the conversation.
 #[derive(Debug)]
 pub(crate) struct CasesRun {
     pub(crate) hello: Option<Hello>,
-    /// The cases that ended, in the order of the plan: always a prefix of it.
+    /// The cases that ended: a prefix of the plan.
     pub(crate) ended: Vec<EndedCase>,
     /// Index in the plan of the case that was running when the conversation ended.
     pub(crate) running: Option<usize>,
     /// Log of the running case.
     pub(crate) log: Vec<String>,
-    /// Whether the guest accounted for every case of the plan.
+    /// Whether the guest sent a correct `Account` of all cases.
     pub(crate) accounted: bool,
     pub(crate) conversation: Conversation,
 }
 
-/// Takes a guest that has just been started through the whole plan. `on_progress` is given the
-/// number of cases that have ended.
+/// Runs the plan in a guest that was just started. `on_progress` gets the number of cases that have
+/// ended.
 pub(crate) fn run_cases(
     guest: &mut dyn Guest,
     plan: Vec<PlannedCase>,
-    patience: Patience,
+    timeouts: Timeouts,
     on_progress: &mut dyn FnMut(usize),
 ) -> CasesRun {
-    let mut handler = CaseHandler::new(plan, patience, on_progress);
-    let conversation = converse(guest, Limits::progress(patience.boot), &mut handler);
+    let mut handler = CaseHandler::new(plan, timeouts, on_progress);
+    let conversation = converse(guest, Limits::progress(timeouts.boot), &mut handler);
     handler.into_run(conversation)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The guest is to start the first case.
+    /// The plan was sent; no case has started.
     Planned,
-    /// This case runs.
+    /// The case with this index runs.
     Running(usize),
-    /// A case ended; the guest is to start the next or to account.
+    /// A case ended. `Start` or `Account` comes next.
     Between,
-    /// The guest accounted for all.
+    /// The account was received.
     Accounted,
 }
 
@@ -91,12 +94,12 @@ pub(crate) struct CaseHandler<'a> {
 impl<'a> CaseHandler<'a> {
     pub(crate) fn new(
         plan: Vec<PlannedCase>,
-        patience: Patience,
+        timeouts: Timeouts,
         on_progress: &'a mut dyn FnMut(usize),
     ) -> Self {
         CaseHandler {
             plan,
-            limits: Limits::progress(patience.case),
+            limits: Limits::progress(timeouts.case),
             on_progress,
             state: State::Planned,
             hello: None,
@@ -120,9 +123,9 @@ impl<'a> CaseHandler<'a> {
         }
     }
 
-    /// Reads what the console printed while the last case ran. The guest waits meanwhile, so every
-    /// byte up to here belongs to that case. Ends the conversation after a fault that makes all later
-    /// results doubtful.
+    /// Scans the console output of the last case for faults. The guest waits meanwhile, so all
+    /// output up to here belongs to that case. Ends the conversation after a fault that invalidates
+    /// later results.
     fn close_case(&mut self, session: &mut GuestSession<'_>) -> ControlFlow<Ending> {
         let (Some(report), Some(last)) =
             (kernel_log::scan(&session.take_console()), self.ended.last_mut())
@@ -148,7 +151,7 @@ impl Handler for CaseHandler<'_> {
         session: &mut GuestSession<'_>,
         message: GuestMessage,
     ) -> ControlFlow<Ending> {
-        let broken = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        let protocol_error = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
         match (self.state, message) {
             (State::Planned | State::Between, GuestMessage::Start { case })
                 if case as usize == self.ended.len() && self.ended.len() < self.plan.len() =>
@@ -188,15 +191,17 @@ impl Handler for CaseHandler<'_> {
                 let reported: Vec<ResultKind> =
                     self.ended.iter().map(|ended| ended.result.kind()).collect();
                 if kinds != reported || reported.len() != self.plan.len() {
-                    return broken("its account is not what it reported case by case".into());
+                    return protocol_error(
+                        "its account differs from the results that it reported".into(),
+                    );
                 }
                 self.state = State::Accounted;
-                // The account is complete: a guest that is gone by now takes nothing with it.
+                // All results are here, so it does not matter if the guest is gone.
                 session.send(&HostMessage::Acknowledge);
                 return ControlFlow::Break(Ending::Finished);
             }
             (state, message) => {
-                return broken(format!("{} in state {state:?}", name(&message)));
+                return protocol_error(format!("{} in state {state:?}", message_name(&message)));
             }
         }
         (self.on_progress)(self.ended.len());

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The conversation with one guest, from its start to its end.
+//! The protocol with one guest, from its start to its end.
 //!
-//! [`GuestSession`] has what every conversation needs: it reads frames, waits no longer than the
-//! limits say, ends a guest that prints or talks without end, refuses another version of the
-//! protocol, and reads the console for the reason why guest-init gave up. What the messages mean
-//! is the [`Handler`]'s: one for cases, one for a program.
+//! [`GuestSession`] reads frames, enforces time and flood limits, checks the protocol version, and
+//! finds on the console why guest-init gave up. A [`Handler`] interprets the messages; there is one
+//! for cases and one for a program.
 
 use super::guest::Guest;
 use super::kernel_log;
@@ -17,17 +16,17 @@ use sudbox_report::text;
 use sudbox_vmm::machine::VmEnd;
 use sudbox_vmm::session::Event;
 
-/// Most bytes that a kernel may print before it reaches its init or while one case runs, and most
-/// bytes of messages from one case. A debug kernel's whole log is a tenth of it.
+/// Most bytes that a guest may print, or send in messages, during its boot or one case. The whole
+/// log of a debug kernel is a tenth of it.
 pub(crate) const FLOOD: u64 = 4 << 20;
 
-/// Time for a guest that closed its stream to print why.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time in which a guest that closed its stream may still print the reason.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
-/// A boot or a case may last this many times its longest silence, whatever the guest prints or says.
-const TOTAL: u32 = 10;
+/// A boot or a case may last this many times the silence limit, whatever the guest prints or sends.
+const TOTAL_FACTOR: u32 = 10;
 
-/// Longest wait for the guest to take a message.
+/// Longest wait for the guest to accept a message.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
 /// Limits of one phase of a conversation: the boot, a case, a program.
@@ -37,19 +36,18 @@ pub(crate) struct Limits {
     silence: Duration,
     /// Longest time in all.
     total: Duration,
-    /// Most bytes on the console, and most bytes of messages. `None` where both may go on for ever;
-    /// then the clock is looked at after each message.
+    /// Most bytes on the console, and most bytes of messages; `None` if neither is limited.
     flood: Option<u64>,
 }
 
 impl Limits {
-    /// Limits of a boot or a case, which must get on.
+    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long in all.
     pub(crate) fn progress(silence: Duration) -> Limits {
-        Limits { silence, total: silence * TOTAL, flood: Some(FLOOD) }
+        Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD) }
     }
 
-    /// Limits of a program, which may be silent, print and write as long as it runs.
-    pub(crate) fn clock(total: Duration) -> Limits {
+    /// Limits of a program, which may be silent or print without limit for `total`.
+    pub(crate) fn total_only(total: Duration) -> Limits {
         Limits { silence: total, total, flood: None }
     }
 }
@@ -57,15 +55,15 @@ impl Limits {
 /// The end of a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The handler has what it waited for.
+    /// The handler received everything it waits for.
     Finished,
-    /// The guest closed its stream or is gone.
+    /// The guest closed its stream, or its VM ended.
     Died,
-    /// No progress for as long as is allowed.
+    /// The guest made no progress within the limit.
     Stalled,
-    /// The guest printed or talked without end: too much, or for too long.
+    /// The guest printed or sent more bytes than allowed, or did so for too long.
     Flooded(Flood),
-    /// The guest broke the protocol; how.
+    /// The guest broke the protocol, as the text says.
     ProtocolError(String),
     /// guest-init printed on the console why it cannot go on.
     InitFailed(InitError),
@@ -82,10 +80,10 @@ pub(crate) enum Flood {
     Messages,
 }
 
-/// Why guest-init gave up, in its own words.
+/// The reason for which guest-init gave up, as it printed it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InitError {
-    /// It has no vsock, or reaches no host over it.
+    /// It cannot reach the host over vsock.
     NoHost(String),
     /// Anything else.
     Problem(String),
@@ -114,25 +112,25 @@ pub(crate) trait Handler {
     }
 }
 
-/// A conversation that is over.
+/// The result of a finished conversation.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub(crate) ending: Ending,
-    /// Whether the guest introduced itself.
+    /// Whether the guest sent `Hello`.
     pub(crate) greeted: bool,
     /// Console output that the handler has not taken: of the boot, or of the case that was running.
     pub(crate) console: String,
-    /// The longest silence that the last phase allowed.
+    /// The silence limit of the last phase.
     pub(crate) silence: Duration,
-    /// The end of the VM; `None` until it has ended, and where the guest is no VM.
+    /// The end of the VM; `None` before it ended, or if the guest is a process of the host.
     pub(crate) vm_end: Option<VmEnd>,
-    /// A line for each vCPU of a VM that stalled: what it was doing.
+    /// For a VM that stalled, one line for each vCPU with its state.
     pub(crate) vcpus: Vec<String>,
 }
 
 impl Conversation {
-    /// One printable line on why the guest ended before its work was done. A fault that the kernel
-    /// reported comes first.
+    /// The reason why the guest ended before its work was done, as one printable line. A fault that
+    /// the kernel reported takes precedence.
     pub(crate) fn cause(&self) -> String {
         text::line(&self.raw_cause())
     }
@@ -171,23 +169,23 @@ impl Conversation {
     }
 }
 
-/// A conversation that is going on.
+/// A running conversation with a guest.
 pub(crate) struct GuestSession<'a> {
     guest: &'a mut dyn Guest,
     limits: Limits,
-    /// The phase may last until then.
-    latest: Instant,
-    /// The next event must come until then; not after `latest`.
+    /// End of the current phase at the latest.
+    phase_deadline: Instant,
+    /// Time until which the next progress must come; never after `phase_deadline`.
     deadline: Instant,
-    /// Console position up to which the output was taken.
+    /// Console position, in bytes, up to which the output was taken.
     console_start: u64,
     /// Bytes of messages in this phase.
     received: u64,
     greeted: bool,
 }
 
-/// Converses with a guest that has just been started until the handler has what it waits for or the
-/// guest has ended.
+/// Runs the conversation with a guest that was just started, until its handler finishes or the
+/// guest ends.
 pub(crate) fn converse(
     guest: &mut dyn Guest,
     boot: Limits,
@@ -197,7 +195,7 @@ pub(crate) fn converse(
     let mut session = GuestSession {
         guest,
         limits: boot,
-        latest: now + boot.total,
+        phase_deadline: now + boot.total,
         deadline: now + boot.silence,
         console_start: 0,
         received: 0,
@@ -215,16 +213,16 @@ pub(crate) fn converse(
 }
 
 impl GuestSession<'_> {
-    /// Begins a phase, whose limits hold from now on.
+    /// Begins a phase with these limits.
     pub(crate) fn begin_phase(&mut self, limits: Limits) {
         let now = Instant::now();
         self.limits = limits;
-        self.latest = now + limits.total;
+        self.phase_deadline = now + limits.total;
         self.deadline = now + limits.silence;
         self.received = 0;
     }
 
-    /// Console output since it was last taken.
+    /// Takes the console output since the last call.
     pub(crate) fn take_console(&mut self) -> String {
         let position = self.guest.printed();
         let text = self.guest.console_since(self.console_start);
@@ -232,8 +230,7 @@ impl GuestSession<'_> {
         text
     }
 
-    /// Sends a message. A stream that takes no message is not an error here: the next event says what
-    /// became of the guest.
+    /// Sends a message. Errors are ignored, because the next event tells how the guest ended.
     pub(crate) fn send(&mut self, message: &HostMessage) {
         let limit = self.limits.silence.min(SEND_LIMIT);
         let _ = self.guest.send(&message.to_frame(), Instant::now() + limit);
@@ -241,17 +238,17 @@ impl GuestSession<'_> {
 
     fn run(&mut self, handler: &mut dyn Handler) -> Ending {
         let mut frames = FrameReader::default();
-        let mut hung_up = false;
+        let mut stream_closed = false;
         loop {
             let flow = match self.guest.next(self.deadline, handler.wake()) {
                 Event::Interrupted => handler.woken(self),
                 Event::Ended => ControlFlow::Break(Ending::Died),
-                Event::Deadline if hung_up => ControlFlow::Break(Ending::Died),
-                Event::Deadline => ControlFlow::Break(self.overdue()),
+                Event::Deadline if stream_closed => ControlFlow::Break(Ending::Died),
+                Event::Deadline => ControlFlow::Break(self.timeout_ending()),
                 Event::Disconnected => {
-                    // The VM's end, or what the kernel prints on its way there, says more.
-                    hung_up = true;
-                    self.deadline = self.deadline.min(Instant::now() + LAST_WORDS);
+                    // Wait a moment: the VM's end, or its last output, explains more.
+                    stream_closed = true;
+                    self.deadline = self.deadline.min(Instant::now() + CLOSE_GRACE);
                     ControlFlow::Continue(())
                 }
                 Event::Connected => {
@@ -273,19 +270,19 @@ impl GuestSession<'_> {
     }
 
     fn made_progress(&mut self) {
-        self.deadline = self.latest.min(Instant::now() + self.limits.silence);
+        self.deadline = self.phase_deadline.min(Instant::now() + self.limits.silence);
     }
 
-    /// The ending of a guest that let the deadline pass. Where the phase as a whole took too long, it
-    /// was not silent: something kept moving the deadline.
-    fn overdue(&self) -> Ending {
-        if self.deadline < self.latest || self.limits.flood.is_none() {
+    /// The ending after the deadline passed. If the whole phase took too long, the guest was not
+    /// silent, but flooded the host.
+    fn timeout_ending(&self) -> Ending {
+        if self.deadline < self.phase_deadline || self.limits.flood.is_none() {
             return Ending::Stalled;
         }
         Ending::Flooded(if self.greeted { Flood::Messages } else { Flood::Console })
     }
 
-    /// The console printed something: progress as long as the kernel boots.
+    /// Handles console output. It counts as progress only before `Hello`.
     fn printed(&mut self) -> ControlFlow<Ending> {
         let printed = self.guest.printed() - self.console_start;
         if self.limits.flood.is_some_and(|flood| printed > flood) {
@@ -303,7 +300,7 @@ impl GuestSession<'_> {
         bytes: &[u8],
         handler: &mut dyn Handler,
     ) -> ControlFlow<Ending> {
-        let broken = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
+        let protocol_error = |how: String| ControlFlow::Break(Ending::ProtocolError(how));
         self.received += bytes.len() as u64;
         if self.limits.flood.is_some_and(|flood| self.received > flood) {
             return ControlFlow::Break(Ending::Flooded(Flood::Messages));
@@ -313,17 +310,17 @@ impl GuestSession<'_> {
             let body = match frames.next_body() {
                 Ok(Some(body)) => body,
                 Ok(None) => break,
-                Err(error) => return broken(error.to_string()),
+                Err(error) => return protocol_error(error.to_string()),
             };
             let message = match GuestMessage::decode(&body) {
                 Ok(message) => message,
-                Err(error) => return broken(error.to_string()),
+                Err(error) => return protocol_error(error.to_string()),
             };
             self.made_progress();
             match message {
                 GuestMessage::Hello(hello) if !self.greeted => {
                     if hello.version != sudbox_protocol::VERSION {
-                        return broken(format!(
+                        return protocol_error(format!(
                             "it speaks version {} of the protocol, not {}",
                             hello.version,
                             sudbox_protocol::VERSION
@@ -333,19 +330,19 @@ impl GuestSession<'_> {
                     handler.greeted(self, hello);
                 }
                 message if !self.greeted => {
-                    return broken(format!("{} before Hello", name(&message)));
+                    return protocol_error(format!("{} before Hello", message_name(&message)));
                 }
                 message => handler.message(self, message)?,
             }
         }
-        // A guest that always has more to say never lets a deadline be reported.
-        if self.limits.flood.is_none() && Instant::now() >= self.latest {
+        // A guest that sends without pause would never reach `Event::Deadline`.
+        if self.limits.flood.is_none() && Instant::now() >= self.phase_deadline {
             return ControlFlow::Break(Ending::Stalled);
         }
         ControlFlow::Continue(())
     }
 
-    /// The reason that guest-init printed for giving up, if it did.
+    /// The reason that guest-init printed for giving up, if any.
     fn init_error(&mut self) -> Option<InitError> {
         let console = self.guest.console_since(self.console_start);
         let after = |prefix: &str| {
@@ -359,7 +356,7 @@ impl GuestSession<'_> {
 }
 
 /// The name of a message's kind.
-pub(crate) fn name(message: &GuestMessage) -> &'static str {
+pub(crate) fn message_name(message: &GuestMessage) -> &'static str {
     match message {
         GuestMessage::Hello(_) => "Hello",
         GuestMessage::Start { .. } => "Start",

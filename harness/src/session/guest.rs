@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The host's view of a guest: a stream of messages, a console, an end.
+//! The interface to a guest: a message stream and a console.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 use sudbox_vmm::session::Event;
 
-/// A guest that runs. A VM is one, and so are guest-init as a process of this machine and the
-/// scripts of the tests.
+/// A running guest: a VM, guest-init as a process of this machine, or a script in tests.
 pub(crate) trait Guest {
-    /// Waits for the next event, at most until the deadline. [`Event::Interrupted`] says that
-    /// `wake` is readable.
+    /// Waits for the next event, at most until `deadline`. Returns [`Event::Interrupted`] if `wake`
+    /// is readable.
     fn next(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event;
 
     /// Writes to the stream.
     ///
     /// # Errors
-    /// If the guest closed the stream, or did not take all of it until the deadline.
+    /// If the guest closed the stream, or did not accept all bytes before the deadline.
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
 
     /// Number of bytes that the console has printed up to now.
     fn printed(&mut self) -> u64;
 
-    /// The console's output from this position on.
+    /// The console output from this position, in bytes, on.
     fn console_since(&mut self, position: u64) -> String;
 }
 
@@ -33,22 +32,22 @@ pub(crate) mod script {
     use std::collections::VecDeque;
     use sudbox_protocol::{FrameReader, GuestMessage, Hello, HostMessage};
 
-    /// A guest that does what its script says, whatever it is told; then it is silent for ever.
+    /// A guest that plays a fixed list of events, and is silent afterwards.
     pub(crate) struct Script {
         events: Box<dyn Iterator<Item = (Event, &'static str)>>,
         /// The console output so far.
         pub(crate) console: String,
         /// The messages of the host.
-        pub(crate) heard: VecDeque<HostMessage>,
+        pub(crate) received_messages: VecDeque<HostMessage>,
     }
 
     impl Script {
-        /// Each event comes after the console has printed the text beside it.
+        /// Each event comes with text that the console prints before it.
         pub(crate) fn new(
             events: impl IntoIterator<Item = (Event, &'static str)> + 'static,
         ) -> Script {
             let events = Box::new(events.into_iter());
-            Script { events, console: String::new(), heard: VecDeque::new() }
+            Script { events, console: String::new(), received_messages: VecDeque::new() }
         }
     }
 
@@ -63,7 +62,7 @@ pub(crate) mod script {
             let mut frames = FrameReader::default();
             frames.push(bytes);
             let body = frames.next_body().unwrap().unwrap();
-            self.heard.push_back(HostMessage::decode(&body).unwrap());
+            self.received_messages.push_back(HostMessage::decode(&body).unwrap());
             Ok(())
         }
 
@@ -76,8 +75,8 @@ pub(crate) mod script {
         }
     }
 
-    /// The event that brings these messages.
-    pub(crate) fn say(messages: &[GuestMessage]) -> (Event, &'static str) {
+    /// The event in which these messages arrive.
+    pub(crate) fn messages(messages: &[GuestMessage]) -> (Event, &'static str) {
         (Event::Bytes(messages.iter().flat_map(GuestMessage::to_frame).collect()), "")
     }
 

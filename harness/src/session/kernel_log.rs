@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Finds what a kernel reports of its own faults in the text of its console.
+//! Finds reports of kernel faults in console output.
 //!
-//! The patterns are those of Linux 6.12 and of its neighbours as far as they differ; each names the
-//! function that prints it. They must not match what the kernel says of a *user's* fault, such as
-//! `traps: case[77] general protection fault`: cases provoke those on purpose.
+//! The patterns are those of Linux 6.12 and of other releases where they differ; comments name the
+//! functions that print them. They must not match reports of *user space* faults, such as `traps:
+//! case[77] general protection fault`: cases provoke those on purpose.
 //!
-//! Text of a process that looks like a report would be taken for one. Nothing but sudbox's own
-//! init writes to the console of a guest, so that is accepted.
+//! Output of a process could be mistaken for a report; this is accepted, because only guest-init
+//! writes to the console.
 //!
-//! All of it is linear in the length of the text, and what is kept is bounded, whatever the guest
-//! prints: no line end need ever come, and the text may begin and end inside of a line.
+//! The scan is linear in the length of the text and its result is bounded. The text may begin and
+//! end within a line and may have no line ends.
 
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
 
@@ -21,20 +21,21 @@ const LINE: usize = 500;
 /// Most lines of an excerpt.
 const LINES: usize = 160;
 /// Most lines between `cut here` and the headline it belongs to.
-const CUT_HERE_REACH: usize = 3;
+const CUT_HERE_LINES: usize = 3;
 
 /// The kind of a fault that a kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It cannot go on.
+    /// A panic.
     Panic,
-    /// An exception in the kernel that it has no answer to.
+    /// An oops: an unhandled exception in the kernel.
     Oops,
-    /// A state that must not be, found by a check (`BUG:`, `BUG_ON`, list and reference counts).
+    /// A failed check that the kernel treats as a bug (`BUG:`, `BUG_ON`, list and reference
+    /// counts).
     Bug,
-    /// A state that should not be, found by a check (`WARN_ON`).
+    /// A failed check with a warning (`WARN_ON`).
     Warning,
-    /// A CPU that does not get out of the kernel.
+    /// A CPU that is stuck in the kernel.
     Lockup,
     /// An RCU grace period that does not end.
     RcuStall,
@@ -57,29 +58,29 @@ pub(crate) enum Kind {
 pub(crate) struct Report {
     /// The kind of the fault.
     pub(crate) kind: Kind,
-    /// The line that says it, without time stamp.
+    /// The line that reports the fault, without time stamp.
     pub(crate) headline: String,
-    /// From the headline to the end of the trace, bounded.
+    /// The console output from the headline to the end of the trace, at most [`LINES`] lines.
     pub(crate) excerpt: String,
 }
 
 impl Report {
-    /// Whether what runs on this kernel afterwards proves nothing. A warning, a data race and
-    /// undefined behaviour leave a kernel that goes on; the rest does not, or leaves a kernel that
-    /// has stopped looking (KASAN and lockdep report once).
+    /// Whether results of later cases on this kernel are invalid. After a warning, a data race or
+    /// undefined behaviour the kernel continues; after other faults it does not, or no longer
+    /// checks (KASAN and lockdep report only once).
     pub(crate) fn invalidates_later_cases(&self) -> bool {
-        self.kind.is_grave()
+        self.kind.invalidates_later_cases()
     }
 }
 
 impl Kind {
-    fn is_grave(self) -> bool {
+    fn invalidates_later_cases(self) -> bool {
         !matches!(self, Kind::Warning | Kind::Race | Kind::Undefined)
     }
 }
 
-/// The first grave report in `text`, or else the first one. If an oops leads to a panic, the oops is
-/// returned.
+/// The first report in `text` that invalidates later cases, or else the first one. If an oops leads
+/// to a panic, the oops is returned.
 pub(crate) fn scan(text: &str) -> Option<Report> {
     let mut found: Option<(usize, Kind, &str)> = None;
     let mut cut_here = None;
@@ -89,14 +90,14 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
             continue;
         }
         let Some((kind, headline)) = classify(line) else { continue };
-        if found.is_some() && !kind.is_grave() {
+        if found.is_some() && !kind.invalidates_later_cases() {
             continue;
         }
         // WARN() prints its message between this line and the headline (__warn_printk()).
         let start =
-            cut_here.filter(|cut| number - cut <= CUT_HERE_REACH).map_or(number, |cut| cut + 1);
+            cut_here.filter(|cut| number - cut <= CUT_HERE_LINES).map_or(number, |cut| cut + 1);
         found = Some((start, kind, headline));
-        if kind.is_grave() {
+        if kind.invalidates_later_cases() {
             break;
         }
     }
@@ -110,7 +111,7 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
     Some(Report { kind, headline, excerpt })
 }
 
-/// The kind of report that begins with this line, and the part of the line that says it.
+/// The kind of report that begins with this line, and the line from the headline on.
 fn classify(line: &str) -> Option<(Kind, &str)> {
     let line = line.trim_end();
     let message = message(line);
@@ -133,7 +134,7 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
             )
         })
         .or_else(|| sanitizer(line))
-        .or_else(|| stuck(line, message))
+        .or_else(|| stall(line, message))
         .or_else(|| locking(line))
         .or_else(|| bug(line))
         .or_else(|| is_oops(line).then_some((Kind::Oops, message)))
@@ -145,20 +146,20 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
 /// KASAN (start_report(), print_error_description()), KFENCE (kfence_report_error()), KMSAN
 /// (kmsan_report()), KCSAN (print_report()), UBSAN (ubsan_prologue()).
 fn sanitizer(line: &str) -> Option<(Kind, &str)> {
-    const SAYS: [(&str, Kind); 5] = [
+    const PATTERNS: [(&str, Kind); 5] = [
         ("BUG: KASAN: ", Kind::Memory),
         ("BUG: KFENCE: ", Kind::Memory),
         ("BUG: KMSAN: ", Kind::Memory),
         ("BUG: KCSAN: ", Kind::Race),
         ("UBSAN: ", Kind::Undefined),
     ];
-    SAYS.iter().find_map(|(says, kind)| line.find(says).map(|at| (*kind, &line[at..])))
+    PATTERNS.iter().find_map(|(pattern, kind)| line.find(pattern).map(|at| (*kind, &line[at..])))
 }
 
 /// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(), wq_watchdog_timer_fn();
 /// print_cpu_stall(), print_other_cpu_stall(), synchronize_rcu_expedited_wait(),
 /// check_holdout_task(); check_hung_task().
-fn stuck<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
+fn stall<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
     let has = |needle: &str| line.contains(needle);
     if has("BUG: soft lockup") || has("detected hard LOCKUP") || has("BUG: workqueue lockup") {
         Some((Kind::Lockup, message))
@@ -174,7 +175,7 @@ fn stuck<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
 /// The reports of kernel/locking/lockdep.c, in the order of the functions that print them, and
 /// DEBUG_LOCKS_WARN_ON() of include/linux/debug_locks.h.
 fn locking(line: &str) -> Option<(Kind, &str)> {
-    const SAYS: [&str; 16] = [
+    const PATTERNS: [&str; 16] = [
         "INFO: trying to register non-static key", // assign_lock_key()
         "WARNING: possible circular locking",      // print_circular_bug_header()
         "-unsafe lock order detected",             // print_bad_irq_dependency()
@@ -192,14 +193,14 @@ fn locking(line: &str) -> Option<(Kind, &str)> {
         "WARNING: suspicious RCU usage",           // lockdep_rcu_suspicious()
         "DEBUG_LOCKS_WARN_ON(",
     ];
-    SAYS.iter().any(|says| line.contains(says)).then(|| (Kind::Locking, message(line)))
+    PATTERNS.iter().any(|pattern| line.contains(pattern)).then(|| (Kind::Locking, message(line)))
 }
 
-/// Checks that found what must not be. show_fault_oops() of x86, __schedule_bug(),
-/// __might_resched(), bad_page(), spin_dump() and others begin with `BUG: `; then report_bug();
-/// lib/list_debug.c; refcount_warn_saturate().
+/// Failed checks: show_fault_oops() of x86, __schedule_bug(), __might_resched(), bad_page(),
+/// spin_dump() and others begin with `BUG: `; then report_bug(); lib/list_debug.c;
+/// refcount_warn_saturate().
 fn bug(line: &str) -> Option<(Kind, &str)> {
-    const SAYS: [&str; 6] = [
+    const PATTERNS: [&str; 6] = [
         "kernel BUG at ",
         "Kernel BUG at ",
         "list_add corruption",
@@ -207,11 +208,11 @@ fn bug(line: &str) -> Option<(Kind, &str)> {
         "list_del corruption",
         "refcount_t: ",
     ];
-    // A word of its own: `DEBUG: ` ends like it.
+    // Must be a whole word: `DEBUG: ` ends with it too.
     line.match_indices("BUG: ")
         .map(|(at, _)| at)
         .find(|&at| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
-        .or_else(|| SAYS.iter().find_map(|says| line.find(says)))
+        .or_else(|| PATTERNS.iter().find_map(|pattern| line.find(pattern)))
         .map(|at| (Kind::Bug, &line[at..]))
 }
 
@@ -224,14 +225,14 @@ fn is_oops(line: &str) -> bool {
     })
 }
 
-/// Whether what begins with `WARNING: ` is the headline of __warn(): `WARNING: CPU: 0 PID: 1 at file:line function`, from
-/// 6.18 on `WARNING: file:line at function, CPU#0: comm/1`. Other lines that begin so are advice
-/// (`WARNING: Unprivileged eBPF is enabled`) or the unwinder's own doubts.
+/// Whether a line with `WARNING: ` is a headline of __warn(): `WARNING: CPU: 0 PID: 1 at file:line
+/// function`, from 6.18 on `WARNING: file:line at function, CPU#0: comm/1`. Other such lines are
+/// advice (`WARNING: Unprivileged eBPF is enabled`) or come from the unwinder.
 fn is_warning(message: &str) -> bool {
     message.contains(" at ") && (message.contains("CPU: ") || message.contains(", CPU#"))
 }
 
-/// A line without what printk puts in front: level, time, caller (info_print_prefix()).
+/// A line without the prefix of printk: level, time, caller (info_print_prefix()).
 fn message(line: &str) -> &str {
     let mut rest = line;
     loop {
@@ -249,8 +250,7 @@ fn message(line: &str) -> &str {
     }
 }
 
-/// From the first of `lines` to the end of the trace: the panic's end, or the end of a trace that
-/// no panic follows, or [`LINES`].
+/// The lines up to the end of the panic, or of the trace if no panic follows; at most [`LINES`].
 fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let lines: Vec<&str> = lines.take(LINES).collect();
     let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
@@ -262,11 +262,11 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
         (None, Some(end)) if !dies => end + 1,
         _ => lines.len(),
     };
-    let kept: Vec<String> = lines[..end].iter().map(|l| bounded(l.trim_end(), LINE)).collect();
-    kept.join("\n")
+    let shortened: Vec<String> = lines[..end].iter().map(|l| bounded(l.trim_end(), LINE)).collect();
+    shortened.join("\n")
 }
 
-/// At most `most` characters of `text`, and dots if something went.
+/// The first `most` characters of `text`, with `...` if it is longer.
 fn bounded(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A program in one guest: its stdin, its output, how it ended.
+//! Runs a program in one guest and forwards its stdin and output.
 
-use super::conversation::{Conversation, Ending, GuestSession, Handler, Limits, converse, name};
+use super::conversation::{
+    Conversation, Ending, GuestSession, Handler, Limits, converse, message_name,
+};
 use super::guest::Guest;
 use super::stdin::Stdin;
 use crate::interrupt;
@@ -15,15 +17,15 @@ use sudbox_protocol::{GuestMessage, Hello, HostMessage, Program, ProgramEnd};
 /// The end of a program.
 #[derive(Debug)]
 pub(crate) enum ProgramResult {
-    /// By itself, or it could not be started.
+    /// It ended by itself, or could not be started.
     Ended(ProgramEnd),
-    /// Nobody reads what it writes.
+    /// sudbox's stdout or stderr has no reader any more.
     StdoutClosed,
-    /// Its output could not be written.
+    /// Its output could not be written to sudbox's stdout or stderr.
     OutputFailed(io::Error),
 }
 
-/// A program that ran in a guest, and how the conversation about it ended.
+/// The result of a program, and the end of the conversation.
 #[derive(Debug)]
 pub(crate) struct ProgramRun {
     /// `None` if it did not end.
@@ -31,7 +33,7 @@ pub(crate) struct ProgramRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the program in a guest that has just been started, for at most `limit` from its start on.
+/// Runs the program in a guest that was just started. It may run for `limit`.
 ///
 /// # Errors
 /// If stdin cannot be read.
@@ -75,7 +77,7 @@ impl<'a> ProgramHandler<'a> {
 impl Handler for ProgramHandler<'_> {
     fn greeted(&mut self, session: &mut GuestSession<'_>, _: Hello) {
         session.take_console();
-        session.begin_phase(Limits::clock(self.limit));
+        session.begin_phase(Limits::total_only(self.limit));
         if let Some(program) = self.program.take() {
             session.send(&HostMessage::Execute(program));
         }
@@ -87,12 +89,12 @@ impl Handler for ProgramHandler<'_> {
         message: GuestMessage,
     ) -> ControlFlow<Ending> {
         match message {
-            GuestMessage::StdinWanted if self.stdin.is_awaited() => {
+            GuestMessage::StdinWanted if self.stdin.is_requested() => {
                 let how = "it asks for input while it waits for input";
                 ControlFlow::Break(Ending::ProtocolError(how.to_owned()))
             }
             GuestMessage::StdinWanted => {
-                self.stdin.want();
+                self.stdin.request();
                 ControlFlow::Continue(())
             }
             GuestMessage::Output { is_stderr, bytes } => match (self.output)(is_stderr, &bytes) {
@@ -107,7 +109,7 @@ impl Handler for ProgramHandler<'_> {
                 self.finish(ProgramResult::Ended(end))
             }
             other => {
-                let how = format!("{} while a program runs", name(&other));
+                let how = format!("{} while a program runs", message_name(&other));
                 ControlFlow::Break(Ending::ProtocolError(how))
             }
         }

@@ -1,80 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Stdin, read only when the guest wants it, and waited for together with signals.
+//! Reads stdin on request of the guest, without blocking the wait for the guest and for signals.
 
 use rustix::event::epoll;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Most bytes of one piece.
-const PIECE: usize = 32 * 1024;
+/// Size of a chunk in bytes.
+const CHUNK: usize = 32 * 1024;
 
-/// Stdin, read by a thread piece by piece. A piece is read only after [`Stdin::want`].
+/// Stdin, read by a thread. Each chunk is read only after [`Stdin::request`].
 pub(crate) struct Stdin {
-    /// An epoll descriptor: readable when a piece is there, or `interrupt` is readable.
+    /// An epoll descriptor: readable when a chunk was read, or when `interrupt` is readable.
     ready: OwnedFd,
-    /// Holds a byte for each piece that is there.
-    pieces_there: io::PipeReader,
-    pieces: Receiver<Vec<u8>>,
+    /// Pipe with one byte for each chunk that was read and not taken.
+    chunk_ready: io::PipeReader,
+    chunks: Receiver<Vec<u8>>,
     requests: SyncSender<()>,
-    awaited: bool,
+    requested: bool,
 }
 
 impl Stdin {
-    /// Starts the thread. It may wait for a terminal or a file for as long as the process lives, and
-    /// ends with it.
+    /// Starts the thread. It may block in `read(2)` until the process ends.
     ///
     /// # Errors
     /// If the process has no descriptors or threads left.
     pub(crate) fn new(interrupt: Option<BorrowedFd<'_>>) -> io::Result<Stdin> {
-        let (pieces_there, mut piece_is_there) = io::pipe()?;
+        let (chunk_ready, mut chunk_ready_writer) = io::pipe()?;
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for fd in [Some(pieces_there.as_fd()), interrupt].into_iter().flatten() {
+        for fd in [Some(chunk_ready.as_fd()), interrupt].into_iter().flatten() {
             let data = epoll::EventData::new_u64(0);
             epoll::add(&ready, fd, data, epoll::EventFlags::IN)?;
         }
         let (requests, wanted) = sync_channel(1);
-        let (sender, pieces) = sync_channel(1);
+        let (sender, chunks) = sync_channel(1);
         std::thread::Builder::new().name("stdin".into()).spawn(move || {
             while wanted.recv().is_ok() {
-                let mut piece = vec![0; PIECE];
-                // A stdin that cannot be read is at its end.
-                let count = io::stdin().read(&mut piece).unwrap_or(0);
-                piece.truncate(count);
-                if sender.send(piece).is_err() || piece_is_there.write_all(&[0]).is_err() {
+                let mut chunk = vec![0; CHUNK];
+                // A read error counts as the end of stdin.
+                let count = io::stdin().read(&mut chunk).unwrap_or(0);
+                chunk.truncate(count);
+                if sender.send(chunk).is_err() || chunk_ready_writer.write_all(&[0]).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Stdin { ready, pieces_there, pieces, requests, awaited: false })
+        Ok(Stdin { ready, chunk_ready, chunks, requests, requested: false })
     }
 
-    /// Readable when a piece is there, or the interrupt descriptor is readable.
+    /// A descriptor that is readable when a chunk was read or the interrupt descriptor is readable.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
     }
 
-    /// Whether a piece was asked for and has not been taken.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited
+    /// Whether a chunk was requested and not yet taken.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.requested
     }
 
-    /// Asks for a piece.
-    pub(crate) fn want(&mut self) {
-        self.awaited = true;
-        // It fails only if the thread is gone, and then no piece comes.
+    /// Requests a chunk.
+    pub(crate) fn request(&mut self) {
+        self.requested = true;
+        // It fails only if the thread is gone, and then no chunk comes.
         let _ = self.requests.try_send(());
     }
 
-    /// The piece that is there; empty at the end of stdin. Waits for it if there is none yet and
-    /// [`Stdin::descriptor`] is not readable.
+    /// Takes the requested chunk; an empty one is the end of stdin. Blocks unless
+    /// [`Stdin::descriptor`] is readable.
     pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
-        if !self.awaited {
+        if !self.requested {
             return None;
         }
-        let _ = self.pieces_there.read(&mut [0]);
-        self.awaited = false;
-        self.pieces.try_recv().ok()
+        let _ = self.chunk_ready.read(&mut [0]);
+        self.requested = false;
+        self.chunks.try_recv().ok()
     }
 }

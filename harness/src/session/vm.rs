@@ -14,22 +14,22 @@ use sudbox_report::text;
 use sudbox_vmm::machine::{Snapshot, VmEnd};
 use sudbox_vmm::session::{Event, Session};
 
-/// Time for a VM whose stream is lost to end by itself.
-const LAST_MOMENTS: Duration = Duration::from_millis(500);
+/// Time in which a VM that closed its stream may end by itself.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
-/// A line of the console is shown before its end from this length on, in bytes.
+/// Length in bytes from which a console line is printed before it is complete.
 const LONGEST_LINE: usize = 4096;
 
-/// A running VM, its console shown on stderr if that was asked for.
+/// A running VM. Prints its console on stderr if requested.
 pub(crate) struct VmGuest {
     session: Session,
-    /// `None` where the console is not shown.
-    shown: Option<Shown>,
+    /// `None` if the console is not printed.
+    printer: Option<ConsolePrinter>,
 }
 
-/// Progress of showing the console.
+/// State of printing the console.
 #[derive(Default)]
-struct Shown {
+struct ConsolePrinter {
     /// Console position up to which it was read.
     position: u64,
     /// The line that is not complete yet.
@@ -37,7 +37,7 @@ struct Shown {
 }
 
 impl VmGuest {
-    /// A VM that has just been started. Prints the command that attaches gdb if the VM waits for it.
+    /// Wraps a VM that was just started. If it waits for gdb, prints the command that attaches gdb.
     pub(crate) fn new(
         session: Session,
         show_console: bool,
@@ -46,29 +46,29 @@ impl VmGuest {
     ) -> VmGuest {
         if let Some(target) = session.debugger() {
             let vmlinux = vmlinux.unwrap_or(Path::new("VMLINUX")).display();
-            progress.say("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
+            progress.print("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
         }
-        VmGuest { session, shown: show_console.then(Shown::default) }
+        VmGuest { session, printer: show_console.then(ConsolePrinter::default) }
     }
 
-    /// Shows the lines that the console has completed; at the end, also the last one.
-    fn show(&mut self, at_end: bool) {
-        let Some(shown) = &mut self.shown else { return };
+    /// Prints the console lines that are complete; with `at_end`, also an incomplete last line.
+    fn print_console(&mut self, at_end: bool) {
+        let Some(printer) = &mut self.printer else { return };
         let console = self.session.console();
-        shown.line.push_str(&console.since(shown.position));
-        shown.position = console.total();
-        let whole = match shown.line.rfind('\n') {
-            Some(at) if !at_end && shown.line.len() < LONGEST_LINE => at + 1,
-            None if !at_end && shown.line.len() < LONGEST_LINE => return,
-            _ => shown.line.len(),
+        printer.line.push_str(&console.since(printer.position));
+        printer.position = console.total();
+        let complete = match printer.line.rfind('\n') {
+            Some(at) if !at_end && printer.line.len() < LONGEST_LINE => at + 1,
+            None if !at_end && printer.line.len() < LONGEST_LINE => return,
+            _ => printer.line.len(),
         };
-        let whole: String = shown.line.drain(..whole).collect();
-        let lines: String = text::lines(&whole).iter().map(|line| format!("{line}\n")).collect();
-        // Nobody may read stderr any more; that does not end the run.
+        let complete: String = printer.line.drain(..complete).collect();
+        let lines: String = text::lines(&complete).iter().map(|line| format!("{line}\n")).collect();
+        // A closed stderr does not end the run.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     }
 
-    /// The whole console.
+    /// The whole console output.
     pub(crate) fn console(&mut self) -> String {
         self.session.console().since(0)
     }
@@ -78,23 +78,23 @@ impl VmGuest {
         self.session.snapshot()
     }
 
-    /// Ends the VM after the conversation and adds to it how the VM ended.
+    /// Ends the VM after the conversation, and sets `vm_end` and `vcpus` of the conversation.
     ///
     /// # Errors
-    /// If the VM was ended from outside, or by its backend, while the guest was at work: that says
-    /// nothing about the kernel.
+    /// If the VM was killed from outside, or failed in its backend, before its work was done: then
+    /// the kernel is not to blame.
     pub(crate) fn end(mut self, conversation: &mut Conversation) -> anyhow::Result<()> {
         if conversation.ending == Ending::Stalled {
             conversation.vcpus = self.session.diagnose();
         }
         let died = conversation.ending == Ending::Died;
-        self.show(true);
-        let patience = match conversation.ending {
-            Ending::Died | Ending::InitFailed(_) => LAST_MOMENTS,
-            // The way the guest goes down adds nothing.
+        self.print_console(true);
+        let grace = match conversation.ending {
+            Ending::Died | Ending::InitFailed(_) => SHUTDOWN_GRACE,
+            // The shutdown of the guest adds no information.
             _ => Duration::ZERO,
         };
-        let end = self.session.finish(patience);
+        let end = self.session.finish(grace);
         match &end {
             VmEnd::Killed(signal) if died => {
                 return Err(Failure::machine(format!(
@@ -113,9 +113,9 @@ impl VmGuest {
 
 impl Guest for VmGuest {
     fn next(&mut self, deadline: Instant, wake: Option<BorrowedFd<'_>>) -> Event {
-        // Waiting fails only when the descriptors are beyond use, and then the VM is lost too.
+        // Waiting fails only on invalid descriptors, and then the VM is lost too.
         let event = self.session.next(deadline, wake).unwrap_or(Event::Ended);
-        self.show(false);
+        self.print_console(false);
         event
     }
 

@@ -2,10 +2,10 @@
 
 //! `sudbox bench`: what dispatch costs on a kernel, and which difference between two is real.
 
-use crate::cli::{BenchArgs, By, Given};
+use crate::cli::{BenchArgs, CostUnit, GivenOptions};
 use crate::failure::{Code, Failure};
 use crate::kernel::{self, JudgeOptions};
-use crate::measure::{Means, TIMEOUT, costs_of, select, timed};
+use crate::measure::{MeasuringMachine, TIMEOUT, costs_of, select, timed};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::reports;
@@ -21,7 +21,7 @@ use sudbox_report::{Form, Report as _};
 use sudbox_vmm::processor;
 
 /// Runs and returns the exit code.
-pub(crate) fn bench(args: &BenchArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let selection = select(args.only.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage("--gdb stops the clock: it goes with `sudbox run`"));
@@ -35,22 +35,26 @@ pub(crate) fn bench(args: &BenchArgs, given: &Given) -> anyhow::Result<u8> {
 }
 
 /// Costs on one kernel in VMs.
-fn measure(args: &BenchArgs, given: &Given, selection: &Selection) -> anyhow::Result<u8> {
+fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    let request = kernel::patched(kernel::request(kernel, &args.build, given)?, &args.patches);
-    let means = Means::of(args.by, &args.vm, request.arch, &mut progress)?;
+    let request = kernel::with_patches(kernel::request(kernel, &args.build, given)?, &args.patches);
+    let machine = MeasuringMachine::of(args.by, &args.vm, request.arch, &mut progress)?;
     let cache = Cache::open()?;
-    let image = kernel::find(&cache, &request, &mut progress)?;
+    let image = kernel::find_or_build(&cache, &request, &mut progress)?;
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { means: &means, args, given, selection };
+    let job = MeasureJob { machine: &machine, args, given, selection };
     let costs = job.boot(&image, &request, &folder, &mut progress)?;
-    tell(&costs, args.format, &folder, &mut progress)
+    print_costs(&costs, args.format, &folder, &mut progress)
 }
 
 /// Costs on the kernel that is running here.
-fn measure_running(args: &BenchArgs, given: &Given, selection: &Selection) -> anyhow::Result<u8> {
-    if args.by == Some(By::Instructions) {
+fn measure_running(
+    args: &BenchArgs,
+    given: &GivenOptions,
+    selection: &Selection,
+) -> anyhow::Result<u8> {
+    if args.by == Some(CostUnit::Instructions) {
         return Err(Failure::usage(
             "instructions are counted in QEMU's emulation, and the kernel that is running is not in it",
         ));
@@ -61,14 +65,19 @@ fn measure_running(args: &BenchArgs, given: &Given, selection: &Selection) -> an
     let folder = RunFolder::create(&Cache::open()?)?;
     let options = judge_options(running::NAME, args, given);
     let verdict = kernel::judge_running(&request, &options, selection, &folder, &mut progress)?;
-    reports::write(&verdict, &folder)?;
-    tell(&costs_of(&verdict, timed(processor::is_emulated()))?, args.format, &folder, &mut progress)
+    reports::write_forms(&verdict, &folder)?;
+    print_costs(
+        &costs_of(&verdict, timed(processor::is_emulated()))?,
+        args.format,
+        &folder,
+        &mut progress,
+    )
 }
 
 /// Which difference between two kernels is real.
 fn compare(
     args: &BenchArgs,
-    given: &Given,
+    given: &GivenOptions,
     [first, second]: [&str; 2],
     selection: &Selection,
 ) -> anyhow::Result<u8> {
@@ -88,24 +97,24 @@ fn compare(
     let mut progress = Progress::new();
     let requests = [
         kernel::request(first, &args.build, given)?,
-        kernel::patched(kernel::request(second, &args.build, given)?, &args.patches),
+        kernel::with_patches(kernel::request(second, &args.build, given)?, &args.patches),
     ];
-    let means = Means::of(args.by, &args.vm, requests[0].arch, &mut progress)?;
+    let machine = MeasuringMachine::of(args.by, &args.vm, requests[0].arch, &mut progress)?;
     let cache = Cache::open()?;
     let mut images = Vec::new();
     for request in &requests {
-        images.push(kernel::find(&cache, request, &mut progress)?);
+        images.push(kernel::find_or_build(&cache, request, &mut progress)?);
     }
     let folder = RunFolder::create(&cache)?;
-    let job = MeasureJob { means: &means, args, given, selection };
-    let (boots, most) = boots(means.unit);
+    let job = MeasureJob { machine: &machine, args, given, selection };
+    let (boots, most) = boots(machine.unit);
     let mut costs: [Vec<Costs>; 2] = [Vec::new(), Vec::new()];
     let mut boot = 0;
     let compared = loop {
         boot += 1;
         for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
-            progress.say("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
-            let folder = folder.within(&format!("{boot}-{}", at + 1))?;
+            progress.print("boot", &format!("{boot} of {}, kernel {}", boots.max(boot), at + 1));
+            let folder = folder.create_subfolder(&format!("{boot}-{}", at + 1))?;
             costs[at].push(job.boot(image, request, &folder, &mut progress)?);
         }
         let compared = Comparison::of(&costs[0], &costs[1])
@@ -114,7 +123,7 @@ fn compare(
             break compared;
         }
     };
-    reports::print(&compared, format, &folder, &mut progress)?;
+    reports::print_and_write(&compared, format, &folder, &mut progress)?;
     Ok(match () {
         () if compared.found(Finding::Slower) || compared.failed().next().is_some() => 1,
         () if compared.found(Finding::Unsteady) => Code::Unjudged as u8,
@@ -130,7 +139,7 @@ fn boots(unit: Unit) -> (usize, usize) {
     }
 }
 
-fn judge_options(kernel: &str, args: &BenchArgs, given: &Given) -> JudgeOptions {
+fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeOptions {
     JudgeOptions {
         vm: args.vm.clone(),
         isolate: false,
@@ -145,9 +154,9 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &Given) -> JudgeOptions 
 
 /// A measurement: of what, on which machine.
 struct MeasureJob<'a> {
-    means: &'a Means,
+    machine: &'a MeasuringMachine,
     args: &'a BenchArgs,
-    given: &'a Given,
+    given: &'a GivenOptions,
     selection: &'a Selection,
 }
 
@@ -161,24 +170,24 @@ impl MeasureJob<'_> {
         progress: &mut Progress,
     ) -> anyhow::Result<Costs> {
         let options = judge_options(&request.reference, self.args, self.given);
-        let machine = &*self.means.machine;
+        let machine = &*self.machine.machine;
         let selection = self.selection;
         let verdict =
             kernel::judge_image(image, request, machine, &options, selection, folder, progress)?;
         // The report has the time of each batch.
-        reports::write(&verdict, folder)?;
-        costs_of(&verdict, self.means.unit)
+        reports::write_forms(&verdict, folder)?;
+        costs_of(&verdict, self.machine.unit)
     }
 }
 
 /// Prints the costs. Gives the exit code.
-fn tell(
+fn print_costs(
     costs: &Costs,
     format: &Form<Costs>,
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<u8> {
-    reports::print(costs, format, folder, progress)?;
+    reports::print_and_write(costs, format, folder, progress)?;
     let failed = costs.lacks.iter().any(|lack| lack.outcome.is_failure());
     Ok(u8::from(failed))
 }

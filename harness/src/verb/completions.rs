@@ -54,13 +54,13 @@ pub(crate) fn install() -> anyhow::Result<u8> {
     ] {
         make_folder(path.parent().unwrap_or(&data))?;
         fs::write(&path, script(shell)).map_err(|error| not_written(&path, &error))?;
-        progress.say("installed", &path.display().to_string());
+        progress.print("installed", &path.display().to_string());
     }
     let pages = data.join("man/man1");
     make_folder(&pages)?;
     clap_mangen::generate_to(Cli::command(), &pages)
         .map_err(|error| not_written(&pages, &error))?;
-    progress.say("installed", &format!("{} for man(1)", pages.display()));
+    progress.print("installed", &format!("{} for man(1)", pages.display()));
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 //! `sudbox doctor`: what this machine can do and what to install.
 
 use crate::output::{self, progress::Progress};
-use crate::setup::{self, Manager};
+use crate::setup::{self, PackageManager};
 use std::process::Command;
 use sudbox_images::{Arch, Cache, Request};
 use sudbox_report::machine::MachineReport;
@@ -35,7 +35,7 @@ fn examine() -> anyhow::Result<MachineReport> {
         None,
         &Requirements { arch: own, cpu_model: false, gdb: false, instruction_clock: false },
     )?;
-    let qemu = setup::qemu(own);
+    let qemu = setup::qemu_tool(own);
     let qemu = if sudbox_images::is_on_path(&qemu.name) {
         version(&qemu.name)
     } else if offer.program.is_some() {
@@ -45,7 +45,7 @@ fn examine() -> anyhow::Result<MachineReport> {
     } else {
         "not there; needed for --gdb and --cpu-model only".to_owned()
     };
-    let install = Manager::find().filter(|_| !missing.is_empty()).map(|manager| {
+    let install = PackageManager::find().filter(|_| !missing.is_empty()).map(|manager| {
         let packages: Vec<&'static str> =
             missing.iter().flat_map(|tool| manager.packages(tool)).collect();
         manager.command(&packages).join(" ")
@@ -73,7 +73,7 @@ pub(crate) fn set_up() -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
     // Also where KVM works: for CPU models, gdb and what the microVM lacks.
-    let qemu = setup::qemu(Arch::default());
+    let qemu = setup::qemu_tool(Arch::default());
     if !sudbox_images::is_on_path(&qemu.name) {
         missing.push(qemu);
     }

@@ -2,15 +2,15 @@
 
 //! `sudbox exec`: a program of this machine on another kernel.
 
-use crate::cli::{ExecArgs, Given};
+use crate::cli::{ExecArgs, GivenOptions};
 use crate::execute::{self, GuestCommand};
 use crate::program;
 use std::time::Duration;
 
 /// Runs the program and returns its exit status.
-pub(crate) fn exec(args: &ExecArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn exec(args: &ExecArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    execute::refuse_running(kernel)?;
+    execute::refuse_running_kernel(kernel)?;
     // First, so that a bad program is refused before a kernel is built.
     let packed = program::pack(&args.command)?;
     let name = args.command[0].to_string_lossy().into_owned();

@@ -3,7 +3,7 @@
 //! `sudbox kselftest`: the selftests of dispatch that come with a kernel, built statically, on that
 //! kernel.
 
-use crate::cli::{Given, KselftestArgs};
+use crate::cli::{GivenOptions, KselftestArgs};
 use crate::execute::{self, GuestCommand};
 use crate::failure::Failure;
 use crate::output::progress::Progress;
@@ -27,9 +27,9 @@ const LIMIT: Duration = Duration::from_secs(45);
 const SKIPPED: u8 = 4;
 
 /// Builds and runs the tests; 1 if one fails.
-pub(crate) fn kselftest(args: &KselftestArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let kernel = args.kernel.as_deref().unwrap_or_default();
-    execute::refuse_running(kernel)?;
+    execute::refuse_running_kernel(kernel)?;
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let request = kernel::request(kernel, &args.build, given)?;
@@ -41,7 +41,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &Given) -> anyhow::Result<u
     for test in TESTS {
         match build(&selftests.tree, test, folder.path(), compiler)? {
             Some(path) => built.push((test, path)),
-            None => progress.say("note", &format!("this kernel has no selftest {test}")),
+            None => progress.print("note", &format!("this kernel has no selftest {test}")),
         }
     }
     if built.is_empty() {
@@ -52,7 +52,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &Given) -> anyhow::Result<u
     }
     let mut answer = 0;
     for (test, path) in built {
-        progress.say("selftest", test);
+        progress.print("selftest", test);
         let packed = program::pack(&[path.into()])?;
         let command = GuestCommand {
             name: test.to_owned(),
@@ -62,9 +62,9 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &Given) -> anyhow::Result<u
         };
         match execute::execute(command, kernel, &args.vm, &args.build, given)? {
             0 => {}
-            SKIPPED => progress.say("note", &format!("{test} was skipped")),
+            SKIPPED => progress.print("note", &format!("{test} was skipped")),
             status => {
-                progress.say("failed", &format!("{test} exits with {status}"));
+                progress.print("failed", &format!("{test} exits with {status}"));
                 answer = 1;
             }
         }

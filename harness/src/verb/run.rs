@@ -2,7 +2,7 @@
 
 //! `sudbox run`: judges one kernel and prints the report.
 
-use crate::cli::{Given, RunArgs};
+use crate::cli::{GivenOptions, RunArgs};
 use crate::failure::{Failure, Interrupted};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -19,35 +19,35 @@ use sudbox_report::history::{Entry, History};
 use sudbox_report::{Judgement, Verdict};
 
 /// Runs and returns the exit code.
-pub(crate) fn run(args: &RunArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cases = args.cases.as_deref().unwrap_or_default();
     let kernel = args.kernel.as_deref().unwrap_or_default();
     let mut selection = selection::select(cases)?;
     if let Some(count) = args.fuzz {
         let seed = args.seed.unwrap_or_else(seed_by_clock);
-        progress.say("walk", &format!("--fuzz {count} --seed {seed}"));
+        progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
         selection::add_walks(&mut selection, cases, count, seed);
     }
-    let request = kernel::patched(kernel::request(kernel, &args.build, given)?, &args.patches);
+    let request = kernel::with_patches(kernel::request(kernel, &args.build, given)?, &args.patches);
     if args.list {
         print(&list(&selection, request.arch))?;
         return Ok(0);
     }
-    let selection = selection.on(request.arch)?;
+    let selection = selection.for_arch(request.arch)?;
     let options = JudgeOptions {
         vm: args.vm.clone(),
         isolate: args.isolate,
         strict: args.strict,
         repeat: args.repeat,
         timeout: Duration::from_secs(args.timeout),
-        side_by_side: capacity::vms(&args.vm),
+        side_by_side: capacity::max_vms(&args.vm),
         rerun: Rerun::new(RerunVerb::Run, kernel, given),
     };
     let (verdict, folder) = if kernel == running::NAME {
         running::refuse_options(given, request.arch)?;
         if args.isolate {
-            return Err(Failure::usage(running::no_vm("--isolate")));
+            return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
         if selection.boot {
             return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &RunArgs, given: &Given) -> anyhow::Result<u8> {
         // First, so that a backend that cannot be had is refused before a kernel is built.
         let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
-        let image = kernel::find(&cache, &request, &mut progress)?;
+        let image = kernel::find_or_build(&cache, &request, &mut progress)?;
         let folder = RunFolder::create(&cache)?;
         let verdict = kernel::judge_image(
             &image,
@@ -77,15 +77,15 @@ pub(crate) fn run(args: &RunArgs, given: &Given) -> anyhow::Result<u8> {
         Ok(verdict) => verdict,
         Err(error) => {
             if let Some(Interrupted(verdict)) = error.downcast_ref() {
-                reports::print(&**verdict, args.format, &folder, &mut progress)?;
+                reports::print_and_write(&**verdict, args.format, &folder, &mut progress)?;
             }
             return Err(error);
         }
     };
     name_flaky(&verdict, &folder, &mut progress);
-    reports::print(&verdict, args.format, &folder, &mut progress)?;
+    reports::print_and_write(&verdict, args.format, &folder, &mut progress)?;
     if let Err(error) = archive::record(&verdict, &folder) {
-        progress.say("note", &format!("{error:#}"));
+        progress.print("note", &format!("{error:#}"));
     }
     Ok(Judgement::of(&verdict).exit_code())
 }
@@ -103,7 +103,7 @@ fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
     entries.extend(Entry::of(verdict));
     for case in History::of(&entries, |id| failed.contains(&id)).cases {
         if let Some(flake) = case.flaky.iter().find(|flake| flake.image == verdict.image) {
-            progress.say("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
+            progress.print("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
         }
     }
 }

@@ -3,10 +3,10 @@
 //! `sudbox sandbox run`: a Windows program whose system calls guest-init emulates, on the kernel that
 //! is running if that offers dispatch, else on another.
 
-use crate::cli::{Given, SandboxArgs};
+use crate::cli::{GivenOptions, SandboxArgs};
 use crate::execute::{self, GuestCommand};
 use crate::failure::{Code, Failure};
-use crate::program::Packed;
+use crate::program::PackedProgram;
 use crate::{guest, interrupt, output, running};
 use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
@@ -19,13 +19,13 @@ use sudbox_protocol::Program;
 use sudbox_vmm::memfd;
 
 /// The engine that guest-init picks itself.
-const ANY: &str = "any";
+const FIRST_OFFERED: &str = "any";
 
 /// Path of the program in a guest.
-const PLACE: &str = "/program.exe";
+const GUEST_PATH: &str = "/program.exe";
 
 /// Runs it and prints its transcript. Returns the exit code.
-pub(crate) fn run(args: &SandboxArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let name = args.program.display();
     let other = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
     if other || !cfg!(target_arch = "x86_64") {
@@ -39,27 +39,27 @@ pub(crate) fn run(args: &SandboxArgs, given: &Given) -> anyhow::Result<u8> {
     let content = std::fs::read(&args.program).map_err(unread)?;
     // First, so that a bad program is refused before a kernel is built.
     pe::read(&content).map_err(|refusal| Failure::usage(format!("{name}: {refusal}")))?;
-    let engine = args.engine.as_deref().unwrap_or(ANY);
+    let engine = args.engine.as_deref().unwrap_or(FIRST_OFFERED);
     let kernel = args.kernel.as_deref();
     if kernel.is_none_or(|kernel| kernel == running::NAME) {
-        let ran = here(&args.program, engine)?;
+        let ran = run_on_host(&args.program, engine)?;
         if kernel.is_some() || ran.code != Code::Unjudged as u8 {
-            output::say(ran.words.trim_end());
+            output::stderr_line(ran.stderr.trim_end());
             return Ok(ran.code);
         }
-        output::say("sudbox: the kernel that is running cannot do it; the pinned one can");
+        output::stderr_line("sudbox: the kernel that is running cannot do it; the pinned one can");
     }
-    let words = ["guest-init", "--sandbox", engine, PLACE];
+    let arguments = ["guest-init", "--sandbox", engine, GUEST_PATH];
     let program = Program {
         path: b"/init".to_vec(),
-        arguments: words.map(|word| word.as_bytes().to_vec()).to_vec(),
+        arguments: arguments.map(|word| word.as_bytes().to_vec()).to_vec(),
         environment: Vec::new(),
         directory: b"/".to_vec(),
     };
-    let entries = vec![Entry::file(PLACE, 0o644, content)];
+    let entries = vec![Entry::file(GUEST_PATH, 0o644, content)];
     let command = GuestCommand {
         name: name.to_string(),
-        packed: Packed { program, entries },
+        packed: PackedProgram { program, entries },
         timeout: None,
         boot_timeout: Duration::from_secs(args.boot.boot_timeout),
     };
@@ -67,17 +67,17 @@ pub(crate) fn run(args: &SandboxArgs, given: &Given) -> anyhow::Result<u8> {
 }
 
 /// The exit code on the kernel that is running, and the messages beside the transcript.
-struct Here {
+struct HostRun {
     code: u8,
-    words: String,
+    stderr: String,
 }
 
-fn here(program: &Path, engine: &str) -> anyhow::Result<Here> {
+fn run_on_host(program: &Path, engine: &str) -> anyhow::Result<HostRun> {
     let failed = |error: std::io::Error| {
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
     let mut init = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
-    init.write_all(guest::program()).map_err(failed)?;
+    init.write_all(guest::embedded()).map_err(failed)?;
     let output = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])
         .arg(program)
@@ -89,7 +89,7 @@ fn here(program: &Path, engine: &str) -> anyhow::Result<Here> {
         return Err(Failure::interrupted());
     }
     let code = output.status.code().and_then(|code| u8::try_from(code).ok());
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    let code = code.ok_or_else(|| Failure::machine(format!("guest-init died: {words}")))?;
-    Ok(Here { code, words })
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = code.ok_or_else(|| Failure::machine(format!("guest-init died: {stderr}")))?;
+    Ok(HostRun { code, stderr })
 }

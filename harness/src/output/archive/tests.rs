@@ -26,24 +26,24 @@ fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     .map(|run| run.path().to_owned());
     let gone = [run(&cache, Some((Kind::Run, 0))), run(&cache, None)];
     let gone = gone.map(|run| run.path().to_owned());
-    for _ in 0..=ORDINARY {
+    for _ in 0..=ORDINARY_RUNS {
         let _ = run(&cache, Some((Kind::Bench, 0)));
     }
     assert!(kept.iter().all(|path| path.exists()));
     assert!(held.path().exists());
     assert!(gone.iter().all(|path| !path.exists()));
 
-    let list = list(&folder(&cache));
+    let list = list(&runs_folder(&cache));
     let numbers: Vec<usize> = list.runs.iter().map(|run| run.number).collect();
     assert_eq!(numbers, (1..=list.runs.len()).collect::<Vec<_>>());
     assert_eq!(list.runs.iter().filter(|run| run.summary.is_none()).count(), 0);
 
     let all = Duration::MAX;
-    assert_eq!(prune(&folder(&cache), Duration::ZERO, true).unwrap().len(), 0);
-    let old = prune(&folder(&cache), all, false).unwrap().len();
+    assert_eq!(prune(&runs_folder(&cache), Duration::ZERO, true).unwrap().len(), 0);
+    let old = prune(&runs_folder(&cache), all, false).unwrap().len();
     assert_eq!(old, list.runs.len() - 1, "all but the one that is held");
-    assert_eq!(prune(&folder(&cache), all, true).unwrap().len(), old);
-    assert_eq!(runs(&folder(&cache)).len(), 1);
+    assert_eq!(prune(&runs_folder(&cache), all, true).unwrap().len(), old);
+    assert_eq!(runs(&runs_folder(&cache)).len(), 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::*;
 use crate::session::conversation::Flood;
 use crate::session::conversation::InitError;
-use crate::session::guest::script::{Script, hello, leaked, say};
+use crate::session::guest::script::{Script, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
 fn start(case: u32) -> GuestMessage {
@@ -16,7 +16,7 @@ fn end(case: u32, result: CaseResult) -> GuestMessage {
     GuestMessage::End { case, result, micros: 7 }
 }
 
-const SECOND: Patience = Patience { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
+const SECOND: Timeouts = Timeouts { boot: Duration::from_secs(1), case: Duration::from_secs(1) };
 
 fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (CasesRun, Script) {
     let plan =
@@ -35,10 +35,10 @@ fn is_protocol_error(run: &CasesRun) -> bool {
 fn a_whole_conversation_is_accounted_and_acknowledged() {
     let (run, guest) = play(
         vec![
-            say(&[hello()]),
-            say(&[start(0)]),
-            say(&[end(0, CaseResult::Pass), start(1)]),
-            say(&[
+            messages(&[hello()]),
+            messages(&[start(0)]),
+            messages(&[end(0, CaseResult::Pass), start(1)]),
+            messages(&[
                 end(1, CaseResult::Hang),
                 GuestMessage::Account(vec![ResultKind::Pass, ResultKind::Hang]),
             ]),
@@ -49,17 +49,17 @@ fn a_whole_conversation_is_accounted_and_acknowledged() {
     assert!(run.accounted);
     assert_eq!(run.ended.len(), 2);
     assert_eq!(run.running, None);
-    assert_eq!(guest.heard.back(), Some(&HostMessage::Acknowledge));
-    assert_eq!(guest.heard.len(), 4);
+    assert_eq!(guest.received_messages.back(), Some(&HostMessage::Acknowledge));
+    assert_eq!(guest.received_messages.len(), 4);
 }
 
 #[test]
 fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() {
     let (run, _) = play(
         vec![
-            say(&[hello()]),
-            say(&[start(0)]),
-            say(&[end(0, CaseResult::Pass), start(1)]),
+            messages(&[hello()]),
+            messages(&[start(0)]),
+            messages(&[end(0, CaseResult::Pass), start(1)]),
             (Event::Ended, "Kernel panic - not syncing: oh\n"),
         ],
         3,
@@ -74,9 +74,9 @@ fn a_restart_without_an_account_is_a_death_and_the_running_case_has_the_blame() 
 fn an_account_that_differs_from_what_was_reported_is_a_lie() {
     let (run, guest) = play(
         vec![
-            say(&[hello()]),
-            say(&[start(0)]),
-            say(&[
+            messages(&[hello()]),
+            messages(&[start(0)]),
+            messages(&[
                 end(0, CaseResult::Fail { expected: "a".into(), got: "b".into() }),
                 GuestMessage::Account(vec![ResultKind::Pass]),
             ]),
@@ -84,12 +84,12 @@ fn an_account_that_differs_from_what_was_reported_is_a_lie() {
         1,
     );
     assert!(is_protocol_error(&run), "{run:?}");
-    assert!(!guest.heard.contains(&HostMessage::Acknowledge));
+    assert!(!guest.received_messages.contains(&HostMessage::Acknowledge));
 }
 
 #[test]
 fn an_account_of_fewer_cases_than_planned_is_a_lie() {
-    let (run, _) = play(vec![say(&[hello()]), say(&[GuestMessage::Account(vec![])])], 1);
+    let (run, _) = play(vec![messages(&[hello()]), messages(&[GuestMessage::Account(vec![])])], 1);
     assert!(is_protocol_error(&run), "{run:?}");
 }
 
@@ -102,8 +102,8 @@ fn messages_out_of_turn_are_lies() {
         (hello(), Some(end(0, CaseResult::Pass))),
         (hello(), Some(GuestMessage::Log { case: 0, text: "x".into() })),
     ] {
-        let mut events = vec![say(&[first])];
-        events.extend(second.map(|message| say(&[message])));
+        let mut events = vec![messages(&[first])];
+        events.extend(second.map(|message| messages(&[message])));
         let (run, _) = play(events, 1);
         assert!(is_protocol_error(&run), "{run:?}");
     }
@@ -119,10 +119,10 @@ fn bytes_that_are_no_message_are_a_lie() {
 fn what_the_console_says_belongs_to_the_case_that_ran() {
     let (run, _) = play(
         vec![
-            say(&[hello()]),
-            say(&[start(0)]),
+            messages(&[hello()]),
+            messages(&[start(0)]),
             (
-                say(&[end(0, CaseResult::Pass), start(1)]).0,
+                messages(&[end(0, CaseResult::Pass), start(1)]).0,
                 "[    1.0] BUG: KASAN: use-after-free in f+0x1/0x2\n",
             ),
         ],
@@ -142,7 +142,7 @@ fn printing_keeps_a_boot_alive_but_not_for_ever() {
 
     // Little, but for so long that the limit came before the silence.
     let mut guest = Script::new([(Event::Console, "on and on\n")]);
-    let none = Patience { boot: Duration::ZERO, case: Duration::ZERO };
+    let none = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
     let run = run_cases(&mut guest, Vec::new(), none, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
     let (run, _) = play(vec![(Event::Console, "on and off\n")], 1);
@@ -151,8 +151,8 @@ fn printing_keeps_a_boot_alive_but_not_for_ever() {
 
 #[test]
 fn a_case_cannot_talk_for_ever() {
-    let log = |text: String| say(&[GuestMessage::Log { case: 0, text }]);
-    let begun = || vec![say(&[hello()]), say(&[start(0)])];
+    let log = |text: String| messages(&[GuestMessage::Log { case: 0, text }]);
+    let begun = || vec![messages(&[hello()]), messages(&[start(0)])];
 
     // Much: without a limit, the host would read without end.
     let endless =
@@ -165,8 +165,8 @@ fn a_case_cannot_talk_for_ever() {
 
     // Little, but for so long that the limit of the case came before a silence.
     let mut guest = Script::new(begun().into_iter().chain([log("still here".into())]));
-    let patience = Patience { case: Duration::ZERO, ..SECOND };
-    let run = run_cases(&mut guest, plan, patience, &mut |_| {});
+    let timeouts = Timeouts { case: Duration::ZERO, ..SECOND };
+    let run = run_cases(&mut guest, plan, timeouts, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
 }
 
@@ -174,9 +174,9 @@ fn a_case_cannot_talk_for_ever() {
 fn another_version_of_the_protocol_is_refused() {
     let version = sudbox_protocol::VERSION + 1;
     let other = GuestMessage::Hello(Hello { version, ..Hello::default() });
-    let (run, guest) = play(vec![say(&[other])], 1);
+    let (run, guest) = play(vec![messages(&[other])], 1);
     assert!(is_protocol_error(&run), "{run:?}");
-    assert!(guest.heard.is_empty());
+    assert!(guest.received_messages.is_empty());
 }
 
 #[test]
@@ -190,9 +190,9 @@ fn an_init_without_a_host_says_so_on_the_console() {
 #[test]
 fn the_log_of_a_case_is_bounded() {
     let text = "line\n".repeat(3000);
-    let mut events = vec![say(&[hello()]), say(&[start(0)])];
+    let mut events = vec![messages(&[hello()]), messages(&[start(0)])];
     for _ in 0..5 {
-        events.push(say(&[GuestMessage::Log { case: 0, text: text.clone() }]));
+        events.push(messages(&[GuestMessage::Log { case: 0, text: text.clone() }]));
     }
     let (run, _) = play(events, 1);
     assert_eq!(run.log.len(), LOG_LINES);

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::session::conversation::{Flood, InitError};
-use crate::session::guest::script::{Script, hello, leaked, say};
+use crate::session::guest::script::{Script, hello, leaked, messages};
 use sudbox_vmm::session::Event;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,7 +43,8 @@ fn output(text: &str) -> GuestMessage {
 #[test]
 fn output_and_status_are_the_programs() {
     let ended = GuestMessage::Ended(ProgramEnd::Exited(7));
-    let (run, stdout) = play([say(&[hello()]), say(&[output("hi"), ended])], SECOND, SECOND);
+    let (run, stdout) =
+        play([messages(&[hello()]), messages(&[output("hi"), ended])], SECOND, SECOND);
     assert!(matches!(run.result, Some(ProgramResult::Ended(ProgramEnd::Exited(7)))), "{run:?}");
     assert_eq!(stdout, "hi");
 }
@@ -63,7 +64,7 @@ fn a_kernel_that_prints_for_ever_before_its_init_is_ended() {
 fn another_version_of_the_protocol_is_refused() {
     let other = Hello { version: sudbox_protocol::VERSION + 1, ..Hello::default() };
     let ended = GuestMessage::Ended(ProgramEnd::Exited(0));
-    let (run, _) = play([say(&[GuestMessage::Hello(other), ended])], SECOND, SECOND);
+    let (run, _) = play([messages(&[GuestMessage::Hello(other), ended])], SECOND, SECOND);
     let Ending::ProtocolError(how) = &run.conversation.ending else { panic!("{run:?}") };
     assert!(how.contains("version"), "{how}");
 }
@@ -71,8 +72,8 @@ fn another_version_of_the_protocol_is_refused() {
 #[test]
 fn the_last_words_of_the_kernel_are_heard_after_it_hung_up() {
     let panic = leaked("[ 1.0] Kernel panic - not syncing: late\n".into());
-    let hung_up = (Event::Disconnected, "");
-    let events = [say(&[hello()]), hung_up, (Event::Console, panic), (Event::Ended, "")];
+    let stream_closed = (Event::Disconnected, "");
+    let events = [messages(&[hello()]), stream_closed, (Event::Console, panic), (Event::Ended, "")];
     let (run, _) = play(events, SECOND, SECOND);
     assert_eq!(run.conversation.ending, Ending::Died);
     assert!(run.conversation.cause().contains("late"), "{}", run.conversation.cause());
@@ -88,8 +89,9 @@ fn an_init_that_gives_up_says_why() {
 
 #[test]
 fn a_program_that_writes_without_end_still_ends_in_time() {
-    let events =
-        [say(&[hello()])].into_iter().chain(std::iter::repeat_with(|| say(&[output("yes")])));
+    let events = [messages(&[hello()])]
+        .into_iter()
+        .chain(std::iter::repeat_with(|| messages(&[output("yes")])));
     let (run, stdout) = play(events, SECOND, Duration::from_millis(20));
     assert_eq!(run.conversation.ending, Ending::Stalled);
     assert!(stdout.starts_with("yesyes"), "{stdout:.100}");
@@ -98,6 +100,6 @@ fn a_program_that_writes_without_end_still_ends_in_time() {
 #[test]
 fn a_guest_may_not_ask_for_input_while_it_waits_for_input() {
     let wants = || GuestMessage::StdinWanted;
-    let (run, _) = play([say(&[hello(), wants(), wants()])], SECOND, SECOND);
+    let (run, _) = play([messages(&[hello(), wants(), wants()])], SECOND, SECOND);
     assert!(matches!(run.conversation.ending, Ending::ProtocolError(_)), "{run:?}");
 }

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox bisect`: finds the commit between two that changed how a kernel keeps its promises.
+//! `sudbox bisect`: finds the commit that changed the outcome of a case, the boot or the build.
 //!
-//! Both ends are judged as `run` judges a kernel; what differs is sought by git's own bisection.
-//! What is known is written down after every step: a bisection that was interrupted, killed or cut
-//! off goes on where it was.
+//! Both ends are judged as `run` judges a kernel. `git bisect` then chooses the commits between
+//! them, and each is judged by the cases whose outcomes differ. The state is saved after every
+//! step, so `--resume` continues after an interrupt, a kill or a power loss.
 
-mod slower;
-mod sought;
+mod differences;
+mod slowdown;
 mod state;
 mod summary;
 
-use crate::cli::{self, BisectArgs, By, Given};
+use crate::cli::{self, BisectArgs, CostUnit, GivenOptions};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
-use crate::measure::{self, Means};
+use crate::measure::{self, MeasuringMachine};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{Rerun, RerunVerb};
 use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, setup};
-use slower::Figure;
-use sought::{BUILD, Seen, Shown, Sought};
-use state::{State, Store, Times, Trial};
+use differences::{BUILD, BisectedCases, CaseOutcome, RunOutcomes};
+use slowdown::MilliInstructions;
+use state::{JudgedCommit, State, Store, Times};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::bench::TABLE;
 use sudbox_images::{
@@ -34,11 +34,11 @@ use sudbox_report::costs::Unit;
 use sudbox_report::{Form, Outcome, Report as _, Screen, Verdict};
 use sudbox_vmm::machine::Machine;
 
-/// git's log of the bisection, in the bisection's folder.
+/// File name of the `git bisect log` output, in the folder of the bisection.
 const LOG: &str = "git-bisect.log";
 
-/// Runs and returns the exit code.
-pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
+/// Runs the bisection. Returns the exit code.
+pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cache = Cache::open()?;
     let linux = match &args.build.source.linux {
@@ -46,59 +46,63 @@ pub(crate) fn bisect(args: &BisectArgs, given: &Given) -> anyhow::Result<u8> {
         linux => linux.clone(),
     };
     let Some(linux) = linux else {
-        return Err(Failure::usage("in which history? --linux (LINUX=) names a git tree of Linux"));
+        return Err(Failure::usage(
+            "--linux (LINUX=) is missing: name the git tree of Linux to bisect",
+        ));
     };
     let mut history = History::open(&cache, &cli::path(&linux))?;
     let store = Store::of(&cache, history.key());
     if !args.resume {
-        // Whatever is wrong with what was typed is told before anything is written.
+        // Invalid arguments are reported before anything is written.
         let arch = kernel::request("", &args.build, given)?.arch;
-        let state = begin(args, given, arch, &history)?;
+        let state = new_state(args, given, arch, &history)?;
         let judge = judge(args, arch, &mut progress)?;
         history.lock(&mut progress)?;
-        if store.read().is_ok_and(|old| !old.over) {
-            progress.say("note", "the bisection of this tree that was not over is given up");
+        if store.read().is_ok_and(|old| !old.finished) {
+            progress.print("note", "the unfinished bisection of this tree is discarded");
         }
         store.clear()?;
         store.write(&state)?;
-        return go_on(state, &store, &history, Some(judge), args.format, progress);
+        return proceed(state, &store, &history, Some(judge), args.format, progress);
     }
     store.read()?;
     history.lock(&mut progress)?;
     let state = store.read()?;
-    go_on(state, &store, &history, None, args.format, progress)
+    proceed(state, &store, &history, None, args.format, progress)
 }
 
-/// Understands what was typed.
-fn begin(
+/// Checks the arguments and returns the state of a new bisection.
+fn new_state(
     args: &BisectArgs,
-    given: &Given,
+    given: &GivenOptions,
     arch: Arch,
     history: &History<'_>,
 ) -> anyhow::Result<State> {
     let (Some(good_name), Some(bad_name)) = (&args.good, &args.bad) else {
         return Err(Failure::usage(
-            "between which commits? --good (GOOD=) names one at which all is well, --bad (BAD=) one \
-             at which it is not",
+            "--good (GOOD=) or --bad (BAD=) is missing: name a commit that works and one that does \
+             not",
         ));
     };
     if args.vm.gdb {
-        return Err(Failure::usage("--gdb waits for a person, and a bisection does not"));
+        return Err(Failure::usage(
+            "--gdb waits for a debugger, and a bisection runs unattended: leave it out",
+        ));
     }
-    asked_for(args)?.on(arch)?;
+    requested_cases(args)?.for_arch(arch)?;
     if let Some(name) = &args.bench
-        && !TABLE.iter().any(|case| case.id == slower::id(name))
+        && !TABLE.iter().any(|case| case.id == slowdown::case_id(name))
     {
         return Err(Failure::usage(format!("--bench takes one name, not `{name}`")));
     }
     let (good, bad) = (history.commit(good_name)?, history.commit(bad_name)?);
     if good.id == bad.id {
         return Err(Failure::usage(format!(
-            "{good_name} and {bad_name} are the same commit, {:.12}: there is none between them",
+            "{good_name} and {bad_name} are the same commit, {:.12}: nothing lies between them",
             good.id
         )));
     }
-    // Whoever goes on with it may be in another directory.
+    // `--resume` may be called from another directory.
     let mut args = args.clone();
     let source = &mut args.build.source;
     for path in source.linux.iter_mut().chain(&mut source.config) {
@@ -113,11 +117,11 @@ fn begin(
     given.replace("config", source.config.clone());
     let good_is_new = history.is_ancestor(&bad, &good);
     let (ends, steps) = (Vec::new(), Vec::new());
-    Ok(State { args, given, good, bad, good_is_new, ends, sought: None, steps, over: false })
+    Ok(State { args, given, good, bad, good_is_new, ends, bisected: None, steps, finished: false })
 }
 
-/// Takes a bisection from where it is to its end.
-fn go_on(
+/// Runs the remaining steps of a bisection, then prints and saves the report.
+fn proceed(
     mut state: State,
     store: &Store,
     history: &History<'_>,
@@ -135,20 +139,20 @@ fn go_on(
         setup::install(&missing, &mut progress)?;
     }
     let mut commits = CommitJudge { history, judge, request, store, progress };
-    let ended = commits.judge_ends(&mut state).and_then(|()| commits.seek(&mut state));
+    let ended = commits.judge_ends(&mut state).and_then(|()| commits.search(&mut state));
     let next = match ended {
         Ok(next) => next,
         Err(error) => {
             if matches!(failure::code(&error), Code::Interrupted | Code::Machine) {
-                commits.progress.say("note", &how_to_go_on());
+                commits.progress.print("note", &resume_hint());
             } else {
-                state.over = true;
+                state.finished = true;
                 store.write(&state)?;
             }
             return Err(error);
         }
     };
-    state.over = true;
+    state.finished = true;
     store.write(&state)?;
     let (text, found) = match &next {
         Next::Found(id) => {
@@ -161,40 +165,39 @@ fn go_on(
             (summary::skipped(&state, &commits, store.path()), commits)
         }
         Next::ChangedBefore(id) => {
-            return Err(Failure::usage(changed_before(&state, &history.commit(id)?)));
+            return Err(Failure::usage(ancestor_message(&state, &history.commit(id)?)));
         }
-        Next::Judge(..) => unreachable!("seek() ends where there is nothing left to judge"),
+        Next::Judge(..) => unreachable!("search() returns when no commit is left to judge"),
     };
     let code = if matches!(next, Next::Found(_)) { 0 } else { Code::Unjudged as u8 };
     let report = summary::report(&state, &found, code, store.path(), text);
     for form in Bisection::FORMS {
-        store.keep(form.file_name, &(form.render)(&report, Screen::FILE))?;
+        store.write_file(form.file_name, &(form.render)(&report, Screen::FILE))?;
     }
     output::print(&(format.render)(&report, output::screen()))?;
-    commits.progress.say("report", &store.path().display().to_string());
+    commits.progress.print("report", &store.path().display().to_string());
     Ok(code)
 }
 
-fn how_to_go_on() -> String {
+fn resume_hint() -> String {
     let command = if std::env::var_os("SUDBOX_MAKE").is_some() {
         "make bisect RESUME=1"
     } else {
         "sudbox bisect --resume"
     };
-    format!("what is known is kept; `{command}` goes on from here")
+    format!("the state is saved; `{command}` continues from here")
 }
 
-fn changed_before(state: &State, base: &Commit) -> String {
+fn ancestor_message(state: &State, base: &Commit) -> String {
     let (old, new) = state.old_new();
     format!(
-        "{:.12} and {:.12} are on two branches, and their common ancestor {:.12} is already as the \
-         second: what differs was changed on the first one's branch; bisect between {:.12} and \
-         {:.12}",
+        "{:.12} and {:.12} are on two branches, and their common ancestor {:.12} has the outcomes of \
+         the second: the change is on the branch of the first; bisect between {:.12} and {:.12}",
         old.id, new.id, base.id, base.id, old.id
     )
 }
 
-/// The machine that runs commits, and the unit of costs if a slowdown is bisected.
+/// The machine that boots the kernels, and the unit of costs if a slowdown is bisected.
 struct Judge {
     machine: Box<dyn Machine>,
     unit: Option<Unit>,
@@ -204,11 +207,12 @@ fn judge(args: &BisectArgs, arch: Arch, progress: &mut Progress) -> anyhow::Resu
     if args.bench.is_none() {
         return Ok(Judge { machine: backend::machine(&args.vm, arch, progress)?, unit: None });
     }
-    let Means { machine, unit } = Means::of(Some(By::Instructions), &args.vm, arch, progress)?;
+    let MeasuringMachine { machine, unit } =
+        MeasuringMachine::of(Some(CostUnit::Instructions), &args.vm, arch, progress)?;
     Ok(Judge { machine, unit: Some(unit) })
 }
 
-/// Judges commits.
+/// Builds and judges commits.
 struct CommitJudge<'a> {
     history: &'a History<'a>,
     judge: Judge,
@@ -218,48 +222,48 @@ struct CommitJudge<'a> {
 }
 
 impl CommitJudge<'_> {
-    /// Judges what is not judged yet of the ends, and learns what is sought.
+    /// Judges the ends that are not judged yet, and finds the cases to bisect: those whose outcomes differ in every run.
     fn judge_ends(&mut self, state: &mut State) -> anyhow::Result<()> {
         while state.ends.len() < 2 {
             let is_good = state.ends.is_empty();
             let (commit, name) =
                 if is_good { (&state.good, "good-end") } else { (&state.bad, "bad-end") };
-            self.progress.say("end", &line_of(commit, if is_good { "good" } else { "bad" }));
-            let selection = with_boot(asked_for(&state.args)?);
+            self.progress.print("end", &commit_line(commit, if is_good { "good" } else { "bad" }));
+            let selection = with_boot(requested_cases(&state.args)?);
             let started = Instant::now();
-            let mut trial = Trial::of(commit);
-            self.run(&mut trial, Some(&selection), name, state)?;
-            trial.times.all = millis(started.elapsed());
-            state.ends.push(trial);
+            let mut judged_commit = JudgedCommit::of(commit);
+            self.run(&mut judged_commit, Some(&selection), name, state)?;
+            judged_commit.times.all = millis(started.elapsed());
+            state.ends.push(judged_commit);
             self.store.write(state)?;
         }
-        if state.sought.is_some() {
+        if state.bisected.is_some() {
             return Ok(());
         }
         let (good, bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
         let (old, new) = if state.good_is_new { (bad, good) } else { (good, bad) };
-        let Some((mut sought, aside)) = Sought::between(old, new, !state.good_is_new) else {
-            return Err(Failure::usage(nothing_differs(state)));
+        let Some((mut bisected, opposite)) = BisectedCases::between(old, new, !state.good_is_new)
+        else {
+            return Err(Failure::usage(no_difference_message(state)));
         };
-        let found: Vec<String> = sought.differences.iter().map(|d| d.id.clone()).collect();
+        let found: Vec<String> = bisected.differences.iter().map(|d| d.id.clone()).collect();
         let mut ends = state.ends.clone();
         for again in 1..=state.args.confirm {
             for (end, name) in ends.iter_mut().zip(["good-end", "bad-end"]) {
                 let is_new = (name == "good-end") == state.good_is_new;
-                let selection = selection_of(&sought, &state.args)?;
+                let selection = bisected_selection(&bisected, &state.args)?;
                 let name = format!("{name}-again-{again}");
                 let started = Instant::now();
                 self.run(end, selection.as_ref(), &name, state)?;
                 end.times.all += millis(started.elapsed());
-                for id in sought.confirm(end.runs.last().expect("it has just run"), is_new) {
-                    let what =
-                        format!("{id} does not come out the same each time, and is not sought");
-                    self.progress.say("note", &what);
+                for id in bisected.confirm(end.runs.last().expect("it has just run"), is_new) {
+                    let what = format!("{id} is not bisected: its outcome changes from run to run");
+                    self.progress.print("note", &what);
                 }
-                if sought.differences.is_empty() {
+                if bisected.differences.is_empty() {
                     return Err(Failure::usage(format!(
-                        "what differs between {} and {} does not come out the same each time: {}; \
-                         there is nothing to seek",
+                        "nothing to bisect: the cases that differ between {} and {} change their \
+                         outcome from run to run: {}",
                         state.args.good(),
                         state.args.bad(),
                         found.join(" ")
@@ -268,103 +272,115 @@ impl CommitJudge<'_> {
             }
         }
         state.ends = ends;
-        self.tell_sought(state, &sought, &aside.iter().map(|d| d.id.as_str()).collect::<Vec<_>>());
-        state.sought = Some(sought);
+        self.write_bisected(
+            state,
+            &bisected,
+            &opposite.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(),
+        );
+        state.bisected = Some(bisected);
         self.store.write(state)
     }
 
-    fn tell_sought(&mut self, state: &State, sought: &Sought, aside: &[&str]) {
-        for d in &sought.differences {
+    fn write_bisected(&mut self, state: &State, bisected: &BisectedCases, opposite: &[&str]) {
+        for d in &bisected.differences {
             let what = format!("{}: {}, then {}", d.id, d.old.as_str(), d.new.as_str());
-            self.progress.say("sought", &what);
+            self.progress.print("bisected", &what);
         }
-        if sought.terms == Terms::OldNew {
-            let what = "it was mended: looking for the commit that did, in git's terms old and new";
-            self.progress.say("note", what);
+        if bisected.terms == Terms::OldNew {
+            let what = "bisecting a fix: the new end is better than the old one";
+            self.progress.print("note", what);
         }
-        if !aside.is_empty() {
-            let what = format!("the other way round, and left aside: {}", aside.join(" "));
-            self.progress.say("note", &what);
+        if !opposite.is_empty() {
+            let what = format!(
+                "not bisected, because they changed in the other direction: {}",
+                opposite.join(" ")
+            );
+            self.progress.print("note", &what);
         }
-        if (sought.terms == Terms::OldNew) != state.good_is_new {
+        if (bisected.terms == Terms::OldNew) != state.good_is_new {
             let what = format!(
                 "the ends are the other way round: {} is better than {}",
                 state.args.bad(),
                 state.args.good()
             );
-            self.progress.say("note", &what);
+            self.progress.print("note", &what);
         }
     }
 
-    /// Lets git choose commits until there is none left to judge.
-    fn seek(&mut self, state: &mut State) -> anyhow::Result<Next> {
-        let sought = state.sought.clone().expect("known, once both ends are judged");
-        let selection = selection_of(&sought, &state.args)?;
+    /// Judges the commits that git chooses until none is left. Returns git's result.
+    fn search(&mut self, state: &mut State) -> anyhow::Result<Next> {
+        let bisected = state.bisected.clone().expect("known, once both ends are judged");
+        let selection = bisected_selection(&bisected, &state.args)?;
         let (old, new) = state.old_new();
-        let (bisection, mut next) =
-            GitBisection::begin(self.history, sought.terms, &old.id, &new.id, &mut self.progress)?;
-        for (trial, mark) in &state.steps {
-            next = bisection.mark(&trial.commit.id, *mark, &mut self.progress)?;
+        let (bisection, mut next) = GitBisection::begin(
+            self.history,
+            bisected.terms,
+            &old.id,
+            &new.id,
+            &mut self.progress,
+        )?;
+        for (judged_commit, mark) in &state.steps {
+            next = bisection.mark(&judged_commit.commit.id, *mark, &mut self.progress)?;
         }
         loop {
             let log = bisection.log(&mut self.progress)?.join("\n");
-            self.store.keep(LOG, &format!("{log}\n"))?;
+            self.store.write_file(LOG, &format!("{log}\n"))?;
             let Next::Judge(id, left) = &next else { return Ok(next) };
             let started = Instant::now();
             let commit = self.history.commit(id)?;
             let number = state.steps.len() + 1;
             let about = u64::BITS - left.leading_zeros();
             let of = format!("{number} of about {}", state.steps.len() as u64 + u64::from(about));
-            self.progress.say("step", &line_of(&commit, &of));
-            let mut trial = Trial::of(&commit);
+            self.progress.print("step", &commit_line(&commit, &of));
+            let mut judged_commit = JudgedCommit::of(&commit);
             let name = format!("{number:02}-{:.12}", commit.id);
-            self.run(&mut trial, selection.as_ref(), &name, state)?;
+            self.run(&mut judged_commit, selection.as_ref(), &name, state)?;
             let mut again = 0;
             while again < state.args.confirm
-                && trial.runs.last().is_some_and(|run| sought.is_doubtful(run))
+                && judged_commit.runs.last().is_some_and(|run| bisected.is_doubtful(run))
             {
                 again += 1;
                 self.progress
-                    .say("doubtful", &format!("once more ({again} of {})", state.args.confirm));
+                    .print("doubtful", &format!("once more ({again} of {})", state.args.confirm));
                 let name = format!("{name}-again-{again}");
-                self.run(&mut trial, selection.as_ref(), &name, state)?;
+                self.run(&mut judged_commit, selection.as_ref(), &name, state)?;
             }
-            let mark = sought.mark(&trial.runs);
+            let mark = bisected.mark(&judged_commit.runs);
             next = bisection.mark(&commit.id, mark, &mut self.progress)?;
-            trial.times.all = millis(started.elapsed());
-            self.progress.say("is", &summary::judged(&trial, mark, &sought));
-            state.steps.push((trial, mark));
+            judged_commit.times.all = millis(started.elapsed());
+            self.progress.print("is", &summary::step_line(&judged_commit, mark, &bisected));
+            state.steps.push((judged_commit, mark));
             self.store.write(state)?;
         }
     }
 
-    /// One run of a commit: built if need be, and booted if anything but its build is of interest.
+    /// Runs a commit once and adds the outcomes to `judged_commit`. Builds its kernel unless it is cached, and boots it unless `selection` is `None`.
     fn run(
         &mut self,
-        trial: &mut Trial,
+        judged_commit: &mut JudgedCommit,
         selection: Option<&Selection>,
         name: &str,
         state: &State,
     ) -> anyhow::Result<()> {
-        let folder = RunFolder::at(self.store.path().join(name), self.store.owner())?;
-        trial.folders.push(name.to_owned());
-        let Trial { commit, times, .. } = trial;
-        let seen = self.seen(commit, selection, &folder, times, state)?;
-        trial.runs.push(seen);
+        let folder = RunFolder::create_at(self.store.path().join(name), self.store.owner())?;
+        judged_commit.folders.push(name.to_owned());
+        let JudgedCommit { commit, times, .. } = judged_commit;
+        let outcomes = self.run_outcomes(commit, selection, &folder, times, state)?;
+        judged_commit.runs.push(outcomes);
         Ok(())
     }
 
-    fn seen(
+    fn run_outcomes(
         &mut self,
         commit: &Commit,
         selection: Option<&Selection>,
         folder: &RunFolder,
         times: &mut Times,
         state: &State,
-    ) -> anyhow::Result<Seen> {
+    ) -> anyhow::Result<RunOutcomes> {
         let args = &state.args;
         let build =
-            |outcome, got: String| Shown { id: BUILD.to_owned(), outcome, got, figure: None };
+            |outcome, got: String| CaseOutcome { id: BUILD.to_owned(), outcome, got, cost: None };
         let started = Instant::now();
         let image = match self.history.kernel(&self.request, commit, &mut self.progress) {
             Ok(image) => image,
@@ -372,19 +388,20 @@ impl CommitJudge<'_> {
                 times.make += millis(started.elapsed());
                 let mut why = error.to_string();
                 if let Some(log) = error.log() {
-                    folder.keep("build.log", log)?;
-                    // The next step writes over the one in the build slot.
+                    folder.copy_in("build.log", log)?;
+                    // The next step overwrites the log in the build slot.
                     let kept = folder.path().join("build.log").display().to_string();
                     why = why.replace(&log.display().to_string(), &kept);
                 }
-                let shown = vec![build(Outcome::Fail, why.clone())];
-                return Ok(Seen { shown, unjudged: Some(why) });
+                let cases = vec![build(Outcome::Fail, why.clone())];
+                return Ok(RunOutcomes { cases, unjudged: Some(why) });
             }
             Err(error) => return Err(error.into()),
         };
         times.make += millis(image.make);
-        let mut seen = Seen { shown: vec![build(Outcome::Pass, String::new())], unjudged: None };
-        let Some(selection) = selection else { return Ok(seen) };
+        let mut outcomes =
+            RunOutcomes { cases: vec![build(Outcome::Pass, String::new())], unjudged: None };
+        let Some(selection) = selection else { return Ok(outcomes) };
         let request = Request { reference: commit.id.clone(), ..self.request.clone() };
         let options = JudgeOptions {
             vm: args.vm.clone(),
@@ -395,7 +412,7 @@ impl CommitJudge<'_> {
                 Some(_) => measure::TIMEOUT,
                 None => Duration::from_secs(args.timeout),
             },
-            side_by_side: capacity::vms(&args.vm),
+            side_by_side: capacity::max_vms(&args.vm),
             rerun: Rerun::new(RerunVerb::Run, &commit.id, &state.given),
         };
         let started = Instant::now();
@@ -409,79 +426,93 @@ impl CommitJudge<'_> {
             &mut self.progress,
         )?;
         times.vm += millis(started.elapsed());
-        reports::write(&verdict, folder)?;
-        // The same in every step, and larger than all the rest.
+        reports::write_forms(&verdict, folder)?;
+        // The initramfs is the same in every step and larger than the other files.
         let _ = std::fs::remove_file(folder.path().join("initramfs.cpio"));
-        seen.unjudged.clone_from(&verdict.unjudged);
+        outcomes.unjudged.clone_from(&verdict.unjudged);
         let measured = self.measured(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT && case.outcome.is_failure() {
-                seen.unjudged = Some(format!("this kernel does not boot: {}", case.got));
+                outcomes.unjudged = Some(format!("this kernel does not boot: {}", case.got));
             }
-            let (case, figure) = match (&args.bench, measured) {
-                (Some(name), Some(figure)) if case.id == slower::id(name) => {
-                    let good = state.figure_of_good(&case.id);
-                    (slower::weigh(case, figure, good, args.threshold), Some(figure))
+            let (case, cost) = match (&args.bench, measured) {
+                (Some(name), Some(cost)) if case.id == slowdown::case_id(name) => {
+                    let good = state.cost_at_good_end(&case.id);
+                    (slowdown::judge_cost(case, cost, good, args.threshold), Some(cost))
                 }
                 _ => (case, None),
             };
-            seen.shown.push(Shown { id: case.id, outcome: case.outcome, got: case.got, figure });
+            outcomes.cases.push(CaseOutcome {
+                id: case.id,
+                outcome: case.outcome,
+                got: case.got,
+                cost,
+            });
         }
-        Ok(seen)
+        Ok(outcomes)
     }
 
-    /// The cost of the bisected benchmark, if one is bisected and it was measured.
-    fn measured(&self, verdict: &Verdict, args: &BisectArgs) -> anyhow::Result<Option<Figure>> {
+    /// The cost of the bisected benchmark; `None` if cases are bisected or the benchmark did not run.
+    fn measured(
+        &self,
+        verdict: &Verdict,
+        args: &BisectArgs,
+    ) -> anyhow::Result<Option<MilliInstructions>> {
         let (Some(name), Some(unit)) = (&args.bench, self.judge.unit) else { return Ok(None) };
-        match slower::figure(verdict, unit, name) {
+        match slowdown::cost(verdict, unit, name) {
             // The verdict says why nothing was measured.
             Err(error) if failure::code(&error) == Code::Unjudged => Ok(None),
-            figure => figure,
+            cost => cost,
         }
     }
 }
 
-impl Trial {
-    fn of(commit: &Commit) -> Trial {
+impl JudgedCommit {
+    fn of(commit: &Commit) -> JudgedCommit {
         let (runs, folders, times) = (Vec::new(), Vec::new(), Times::default());
-        Trial { commit: commit.clone(), runs, folders, times }
+        JudgedCommit { commit: commit.clone(), runs, folders, times }
     }
 }
 
-/// The cases that a person asked for.
-fn asked_for(args: &BisectArgs) -> anyhow::Result<Selection> {
+/// The cases that the arguments select.
+fn requested_cases(args: &BisectArgs) -> anyhow::Result<Selection> {
     match &args.bench {
         Some(name) => measure::select(name),
         None => selection::select(args.cases.as_deref().unwrap_or_default()),
     }
 }
 
-/// These cases, and booting.
+/// The selection with `boot/reaches-init` added.
 fn with_boot(selection: Selection) -> Selection {
     Selection { boot: true, ..selection }
 }
 
-/// The cases that are sought, and booting; `None` if only the build is.
-fn selection_of(sought: &Sought, args: &BisectArgs) -> anyhow::Result<Option<Selection>> {
-    if sought.only_build() {
+/// The bisected cases and `boot/reaches-init`; `None` if only the build is bisected.
+fn bisected_selection(
+    bisected: &BisectedCases,
+    args: &BisectArgs,
+) -> anyhow::Result<Option<Selection>> {
+    if bisected.only_build() {
         return Ok(None);
     }
     let selection = match &args.bench {
-        Some(_) => asked_for(args)?,
-        None => selection::select(&sought.cases())?,
+        Some(_) => requested_cases(args)?,
+        None => selection::select(&bisected.cases())?,
     };
     Ok(Some(with_boot(selection)))
 }
 
-fn nothing_differs(state: &State) -> String {
+fn no_difference_message(state: &State) -> String {
     let [good, bad] = [state.args.good(), state.args.bad()];
     let (of_good, of_bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
     if let (Some(why), _) | (_, Some(why)) = (&of_good.unjudged, &of_bad.unjudged) {
-        return format!("nothing is known to differ between {good} and {bad}, because {why}");
+        return format!("{good} and {bad} cannot be compared: {why}");
     }
     if let Some(name) = &state.args.bench {
-        let got = |seen: &Seen| {
-            seen.of(&slower::id(name)).map_or_else(|| "nothing".to_owned(), |it| it.got.clone())
+        let got = |outcomes: &RunOutcomes| {
+            outcomes
+                .case(&slowdown::case_id(name))
+                .map_or_else(|| "nothing".to_owned(), |it| it.got.clone())
         };
         return format!(
             "{name} is not slower at {bad} by more than {}: it takes {}, and {} at {good}",
@@ -490,21 +521,21 @@ fn nothing_differs(state: &State) -> String {
             got(of_good)
         );
     }
-    let broken = of_bad.shown.iter().filter(|shown| shown.outcome.is_failure());
-    let broken: Vec<&str> = broken.map(|shown| shown.id.as_str()).collect();
-    let cases = of_bad.shown.len() - 1;
+    let broken = of_bad.cases.iter().filter(|case| case.outcome.is_failure());
+    let broken: Vec<&str> = broken.map(|case| case.id.as_str()).collect();
+    let cases = of_bad.cases.len() - 1;
     let what = if broken.is_empty() {
-        "no promise is broken at either".to_owned()
+        "and none fails".to_owned()
     } else {
-        format!("broken at both: {}", broken.join(" "))
+        format!("and these fail: {}", broken.join(" "))
     };
     format!(
-        "nothing differs between {good} and {bad}: all {cases} cases come out the same at both \
-         ends, {what}; there is no commit to seek"
+        "nothing differs between {good} and {bad}: all {cases} cases have the same outcome at both \
+         ends, {what}; there is no commit to find"
     )
 }
 
-fn line_of(commit: &Commit, what: &str) -> String {
+fn commit_line(commit: &Commit, what: &str) -> String {
     format!("{what}: {:.12} {}", commit.id, sudbox_report::text::line(&commit.subject))
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! What is known of a bisection, written down after every step, so that it goes on after a kill or a
-//! reboot.
+//! The state of a bisection. It is saved after every step, so that `--resume` works after a kill or
+//! a reboot. Field names in the file are older than those in the code.
 
-use super::slower::Figure;
-use super::sought::{Seen, Sought};
-use crate::cli::{BisectArgs, Given};
+use super::differences::{BisectedCases, RunOutcomes};
+use super::slowdown::MilliInstructions;
+use crate::cli::{BisectArgs, GivenOptions};
 use crate::failure::Failure;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use sudbox_images::{Cache, Commit, Mark, Owner};
 
-/// A commit that was judged.
+/// A commit and the results of its runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Trial {
+pub(super) struct JudgedCommit {
     pub(super) commit: Commit,
     /// The result of each run; more than one where the first was doubtful.
-    pub(super) runs: Vec<Seen>,
-    /// The folder of each run, in that of the bisection.
+    pub(super) runs: Vec<RunOutcomes>,
+    /// Name of the folder of each run, within the folder of the bisection.
     pub(super) folders: Vec<String>,
     pub(super) times: Times,
 }
@@ -28,16 +28,16 @@ pub(super) struct Trial {
 /// Times of the parts of a step, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Times {
-    /// make.
+    /// Building.
     pub(super) make: u64,
-    /// VMs, from their start to the last outcome.
+    /// Running VMs, from the start to the last outcome.
     pub(super) vm: u64,
     /// The whole step.
     pub(super) all: u64,
 }
 
 impl Times {
-    /// Time for all but make and VM: checkout, git, storing the image, reports.
+    /// Time for everything but make and VMs, in milliseconds: git, checkout, storing the image, reports.
     pub(super) fn rest(self) -> u64 {
         self.all.saturating_sub(self.make + self.vm)
     }
@@ -49,41 +49,43 @@ impl Times {
     }
 }
 
-/// A bisection.
+/// A bisection, finished or not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
-    /// As typed.
+    /// The arguments of the command line, with absolute paths.
     pub(super) args: BisectArgs,
-    /// The options that were given, with absolute paths.
-    pub(super) given: Given,
-    /// The ends, as they were when it began.
+    /// The options that were given on the command line or by make, with absolute paths.
+    pub(super) given: GivenOptions,
+    /// The good end. A branch may move later; this is the commit at the start.
     pub(super) good: Commit,
     pub(super) bad: Commit,
     /// Whether the good end is the newer one.
     pub(super) good_is_new: bool,
-    /// The ends, judged: good, bad.
-    pub(super) ends: Vec<Trial>,
-    /// Known once both ends are judged.
-    pub(super) sought: Option<Sought>,
-    /// In their order, with what each commit is.
-    pub(super) steps: Vec<(Trial, Mark)>,
-    /// It is over.
-    pub(super) over: bool,
+    /// The results of the ends: the good one, then the bad one. Empty until they are judged.
+    pub(super) ends: Vec<JudgedCommit>,
+    /// The bisected cases; `None` until both ends are judged.
+    #[serde(rename = "sought")]
+    pub(super) bisected: Option<BisectedCases>,
+    /// The judged commits between the ends with their marks, in the order of judging.
+    pub(super) steps: Vec<(JudgedCommit, Mark)>,
+    /// Whether the bisection has ended.
+    #[serde(rename = "over")]
+    pub(super) finished: bool,
 }
 
 impl State {
-    /// The commit that is older, and the other.
+    /// The older end and the newer end.
     pub(super) fn old_new(&self) -> (&Commit, &Commit) {
         if self.good_is_new { (&self.bad, &self.good) } else { (&self.good, &self.bad) }
     }
 
-    /// The cost of this benchmark at the good end, once that is judged.
-    pub(super) fn figure_of_good(&self, id: &str) -> Option<Figure> {
-        self.ends.first()?.runs.first()?.of(id)?.figure
+    /// The cost of the benchmark with this case id at the good end; `None` until it is judged.
+    pub(super) fn cost_at_good_end(&self, id: &str) -> Option<MilliInstructions> {
+        self.ends.first()?.runs.first()?.case(id)?.cost
     }
 }
 
-/// The folder of the bisections of one history, of which there is one at a time.
+/// The folder in the cache with the bisection of one git history. Each history has at most one.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     path: PathBuf,
@@ -91,26 +93,26 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The one of this history.
+    /// The folder for this history; it need not exist.
     pub(super) fn of(cache: &Cache, history: &str) -> Store {
         let path = cache.root().join("bisections").join(history);
         Store { path, owner: cache.owner_of("bisections") }
     }
 
-    /// The one that goes on if nothing else is said: the last that is not over, else the last.
+    /// The state of the most recent unfinished bisection, or of the most recent one if all have ended.
     ///
     /// # Errors
-    /// There is none.
+    /// If no bisection was saved.
     pub(super) fn last(cache: &Cache) -> anyhow::Result<State> {
         let entries = fs::read_dir(cache.root().join("bisections")).into_iter().flatten().flatten();
         let states = entries.filter_map(|entry| {
             let store = Store { path: entry.path(), owner: Owner::default() };
             let written = fs::metadata(store.file()).and_then(|meta| meta.modified()).ok()?;
             let state = store.read().ok()?;
-            Some((!state.over, written, state))
+            Some((!state.finished, written, state))
         });
         let last = states.max_by_key(|(open, written, _)| (*open, *written));
-        last.map(|(.., state)| state).ok_or_else(nothing)
+        last.map(|(.., state)| state).ok_or_else(none_saved)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -125,11 +127,11 @@ impl Store {
         self.path.join("state.json")
     }
 
-    /// Begins anew; what was there goes.
+    /// Makes the folder anew, without the files of an earlier bisection.
     pub(super) fn clear(&self) -> anyhow::Result<()> {
-        // The state first: without it the rest is nothing to go on with.
-        for gone in [fs::remove_file(self.file()), fs::remove_dir_all(&self.path)] {
-            match gone {
+        // The state goes first, so that no half removed bisection can be resumed.
+        for removal in [fs::remove_file(self.file()), fs::remove_dir_all(&self.path)] {
+            match removal {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error)
                         .with_context(|| format!("cannot remove {}", self.path.display()));
@@ -145,24 +147,24 @@ impl Store {
     pub(super) fn read(&self) -> anyhow::Result<State> {
         let path = self.file();
         let text = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(nothing()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none_saved()),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
         serde_json::from_slice(&text).map_err(|error| {
             Failure::usage(format!(
-                "{} is not of this version of sudbox ({error}); begin the bisection again",
+                "{} was written by another version of sudbox ({error}): start a new one with --good and --bad",
                 path.display()
             ))
         })
     }
 
-    /// Writes the state in one step that outlasts a loss of power.
+    /// Saves the state atomically and durably.
     pub(super) fn write(&self, state: &State) -> anyhow::Result<()> {
-        self.keep("state.json", &serde_json::to_string_pretty(state)?).map(|_| ())
+        self.write_file("state.json", &serde_json::to_string_pretty(state)?).map(|_| ())
     }
 
-    /// Writes a file in one step.
-    pub(super) fn keep(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    /// Writes a file of the folder atomically, and syncs it. Returns its path.
+    pub(super) fn write_file(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         let _acting = self.owner.impersonate();
         let write = || -> std::io::Result<()> {
@@ -177,6 +179,6 @@ impl Store {
     }
 }
 
-fn nothing() -> anyhow::Error {
-    Failure::usage("there is no bisection to go on with: begin one with --good and --bad")
+fn none_saved() -> anyhow::Error {
+    Failure::usage("no bisection to resume: start one with --good and --bad")
 }

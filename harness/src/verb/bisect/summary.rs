@@ -3,23 +3,24 @@
 //! The result of a bisection as text for people.
 
 use super::LOG;
-use super::sought::{Seen, Sought};
-use super::state::{State, Times, Trial};
+use super::differences::{BisectedCases, RunOutcomes};
+use super::state::{JudgedCommit, State, Times};
 use std::fmt::Write as _;
 use std::path::Path;
 use sudbox_images::{Commit, History, Mark};
 use sudbox_report::bisection::{BisectedCommit, Bisection, BisectionStep, SoughtCase};
 use sudbox_report::text::line;
 
-/// One commit is the one.
+/// The text for a bisection that found the commit.
 pub(super) fn found(
     state: &State,
     commit: &Commit,
     history: &History<'_>,
     folder: &Path,
 ) -> String {
-    let Some(sought) = &state.sought else { return String::new() };
-    let mut text = format!("The first {} commit{}\n\n", Mark::New.word(sought.terms), of(state));
+    let Some(bisected) = &state.bisected else { return String::new() };
+    let mut text =
+        format!("The first {} commit{}\n\n", Mark::New.word(bisected.terms), range(state));
     for (label, value) in [
         ("commit", &commit.id),
         ("author", &commit.author),
@@ -29,43 +30,49 @@ pub(super) fn found(
         let _ = writeln!(text, "  {label:10}{}", line(value));
     }
     text.push('\n');
-    tell_sought(&mut text, sought);
-    let judged = state.ends.iter().chain(state.steps.iter().map(|(trial, _)| trial));
-    if let Some(trial) = judged.clone().find(|trial| trial.commit.id == commit.id)
-        && let Some((run, shown)) = sought.first(&trial.runs)
+    write_bisected(&mut text, bisected);
+    let judged =
+        state.ends.iter().chain(state.steps.iter().map(|(judged_commit, _)| judged_commit));
+    if let Some(judged_commit) =
+        judged.clone().find(|judged_commit| judged_commit.commit.id == commit.id)
+        && let Some((run, case)) = bisected.first(&judged_commit.runs)
     {
         let got =
-            if shown.got.is_empty() { String::new() } else { format!(": {}", line(&shown.got)) };
-        let _ = writeln!(text, "  {:10}{} {}{got}", "on it", shown.id, shown.outcome.as_str());
-        let _ = writeln!(text, "  {:10}{}", "", folder.join(&trial.folders[run]).display());
+            if case.got.is_empty() { String::new() } else { format!(": {}", line(&case.got)) };
+        let _ = writeln!(text, "  {:10}{} {}{got}", "on it", case.id, case.outcome.as_str());
+        let _ = writeln!(text, "  {:10}{}", "", folder.join(&judged_commit.folders[run]).display());
     }
-    if let Some(trial) = before(state, commit, history) {
-        let (id, subject) = (&trial.commit.id, line(&trial.commit.subject));
-        let _ =
-            writeln!(text, "  {:10}{id:.12} {subject}: {}", "before it", outcomes(trial, sought));
-        if let Some(name) = trial.folders.last() {
+    if let Some(judged_commit) = last_before(state, commit, history) {
+        let (id, subject) = (&judged_commit.commit.id, line(&judged_commit.commit.subject));
+        let _ = writeln!(
+            text,
+            "  {:10}{id:.12} {subject}: {}",
+            "before it",
+            outcomes(judged_commit, bisected)
+        );
+        if let Some(name) = judged_commit.folders.last() {
             let _ = writeln!(text, "  {:10}{}", "", folder.join(name).display());
         }
     }
-    tell_steps(&mut text, state, sought, folder);
+    write_steps(&mut text, state, bisected, folder);
     text
 }
 
-/// All that are left but one could not be judged.
+/// The text for a bisection in which only commits that cannot be judged are left.
 pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> String {
-    let Some(sought) = &state.sought else { return String::new() };
+    let Some(bisected) = &state.bisected else { return String::new() };
     let mut text = format!(
         "The first {} commit is one of these {}, of which all but the last cannot be judged{}\n\n",
-        Mark::New.word(sought.terms),
+        Mark::New.word(bisected.terms),
         commits.len(),
-        of(state)
+        range(state)
     );
     for commit in commits {
         let _ = writeln!(text, "  {:.12}  {}", commit.id, line(&commit.subject));
     }
     text.push('\n');
-    tell_sought(&mut text, sought);
-    tell_steps(&mut text, state, sought, folder);
+    write_bisected(&mut text, bisected);
+    write_steps(&mut text, state, bisected, folder);
     text
 }
 
@@ -79,48 +86,54 @@ pub(super) fn report(
 ) -> Bisection {
     let commit =
         |commit: &Commit| BisectedCommit { id: commit.id.clone(), subject: line(&commit.subject) };
-    let Some(sought) = &state.sought else { return Bisection { text, ..Bisection::default() } };
-    let step = |trial: &Trial, mark: Mark| BisectionStep {
-        commit: commit(&trial.commit),
-        is: mark.word(sought.terms).to_owned(),
-        make_millis: trial.times.make,
-        vm_millis: trial.times.vm,
-        millis: trial.times.all,
+    let Some(bisected) = &state.bisected else { return Bisection { text, ..Bisection::default() } };
+    let step = |judged_commit: &JudgedCommit, mark: Mark| BisectionStep {
+        commit: commit(&judged_commit.commit),
+        is: mark.word(bisected.terms).to_owned(),
+        make_millis: judged_commit.times.make,
+        vm_millis: judged_commit.times.vm,
+        millis: judged_commit.times.all,
     };
-    let ends = state.ends.iter().zip([true, false]).map(|(trial, is_good)| {
-        step(trial, if is_good == state.good_is_new { Mark::New } else { Mark::Old })
+    let ends = state.ends.iter().zip([true, false]).map(|(judged_commit, is_good)| {
+        step(judged_commit, if is_good == state.good_is_new { Mark::New } else { Mark::Old })
     });
     Bisection {
         schema: 1,
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         exit_code,
         commits: found.iter().map(commit).collect(),
-        sought: sought
+        sought: bisected
             .differences
             .iter()
             .map(|d| SoughtCase { id: d.id.clone(), old: d.old, new: d.new })
             .collect(),
-        steps: ends.chain(state.steps.iter().map(|(trial, mark)| step(trial, *mark))).collect(),
+        steps: ends
+            .chain(state.steps.iter().map(|(judged_commit, mark)| step(judged_commit, *mark)))
+            .collect(),
         folder: folder.display().to_string(),
         text,
     }
 }
 
-/// One line on the result of a step.
-pub(super) fn judged(trial: &Trial, mark: Mark, sought: &Sought) -> String {
-    let Times { make, vm, .. } = trial.times;
-    let rest = seconds(trial.times.rest());
+/// One line with the result of a step.
+pub(super) fn step_line(
+    judged_commit: &JudgedCommit,
+    mark: Mark,
+    bisected: &BisectedCases,
+) -> String {
+    let Times { make, vm, .. } = judged_commit.times;
+    let rest = seconds(judged_commit.times.rest());
     format!(
         "{}: {}; make {}, VM {}, rest {rest}",
-        mark.word(sought.terms),
-        outcomes(trial, sought),
+        mark.word(bisected.terms),
+        outcomes(judged_commit, bisected),
         seconds(make),
         seconds(vm)
     )
 }
 
-/// ` between v6.16 and v6.17 of ~/src/linux`.
-fn of(state: &State) -> String {
+/// The ends and the tree in words, as in ` between v6.16 and v6.17 of ~/src/linux`.
+fn range(state: &State) -> String {
     let args = &state.args;
     let (old, new) =
         if state.good_is_new { (args.bad(), args.good()) } else { (args.good(), args.bad()) };
@@ -132,22 +145,26 @@ fn of(state: &State) -> String {
     )
 }
 
-/// The run before the commit: of its parent, where that was judged, else of the last of its ancestors
-/// that was.
-fn before<'a>(state: &'a State, commit: &Commit, history: &History<'_>) -> Option<&'a Trial> {
+/// The judged commit before `commit`: its parent if that was judged, else the ancestor that was
+/// judged last.
+fn last_before<'a>(
+    state: &'a State,
+    commit: &Commit,
+    history: &History<'_>,
+) -> Option<&'a JudgedCommit> {
     let old_end = state.ends.get(usize::from(state.good_is_new))?;
     let old = || {
         let steps = state.steps.iter().filter(|(_, mark)| *mark == Mark::Old);
-        std::iter::once(old_end).chain(steps.map(|(trial, _)| trial))
+        std::iter::once(old_end).chain(steps.map(|(judged_commit, _)| judged_commit))
     };
     old()
-        .find(|trial| commit.parents.contains(&trial.commit.id))
-        .or_else(|| old().rfind(|trial| history.is_ancestor(&trial.commit, commit)))
+        .find(|judged_commit| commit.parents.contains(&judged_commit.commit.id))
+        .or_else(|| old().rfind(|judged_commit| history.is_ancestor(&judged_commit.commit, commit)))
 }
 
-fn tell_sought(text: &mut String, sought: &Sought) {
+fn write_bisected(text: &mut String, bisected: &BisectedCases) {
     let mut label = "sought";
-    for d in &sought.differences {
+    for d in &bisected.differences {
         let (old, new) = (d.old.as_str(), d.new.as_str());
         let _ = writeln!(text, "  {label:10}{}: {old}, then {new}", d.id);
         label = "";
@@ -155,35 +172,35 @@ fn tell_sought(text: &mut String, sought: &Sought) {
 }
 
 /// The outcomes of the bisected cases in each run.
-fn outcomes(trial: &Trial, sought: &Sought) -> String {
-    let of_run = |seen: &Seen| {
-        let known = sought.differences.iter().filter_map(|d| seen.of(&d.id));
-        let mut told: Vec<String> =
-            known.map(|shown| format!("{} {}", shown.id, shown.outcome.as_str())).collect();
-        if told.len() > 3 {
-            let more = told.split_off(3).len();
-            told.push(format!("and {more} more"));
+fn outcomes(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
+    let of_run = |run: &RunOutcomes| {
+        let known = bisected.differences.iter().filter_map(|d| run.case(&d.id));
+        let mut texts: Vec<String> =
+            known.map(|case| format!("{} {}", case.id, case.outcome.as_str())).collect();
+        if texts.len() > 3 {
+            let more = texts.split_off(3).len();
+            texts.push(format!("and {more} more"));
         }
-        if told.is_empty() {
-            return line(seen.unjudged.as_deref().unwrap_or("the bisected cases did not run"));
+        if texts.is_empty() {
+            return line(run.unjudged.as_deref().unwrap_or("the bisected cases did not run"));
         }
-        told.join(", ")
+        texts.join(", ")
     };
-    let runs: Vec<String> = trial.runs.iter().map(of_run).collect();
+    let runs: Vec<String> = judged_commit.runs.iter().map(of_run).collect();
     match runs.split_first() {
         Some((first, rest)) if rest.iter().all(|run| run == first) => first.clone(),
         _ => runs.join("; then "),
     }
 }
 
-fn tell_steps(text: &mut String, state: &State, sought: &Sought, folder: &Path) {
+fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folder: &Path) {
     let _ = writeln!(
         text,
         "\n  {:10}{:14}{:6}{:>9}{:>9}{:>9}  subject",
         "step", "commit", "is", "make", "VM", "rest"
     );
-    let mut row = |step: &str, trial: &Trial, is: &str| {
-        let Trial { commit, times, .. } = trial;
+    let mut row = |step: &str, judged_commit: &JudgedCommit, is: &str| {
+        let JudgedCommit { commit, times, .. } = judged_commit;
         let [make, vm, rest] = [times.make, times.vm, times.rest()].map(seconds);
         let subject = line(&commit.subject);
         let _ = writeln!(
@@ -192,14 +209,14 @@ fn tell_steps(text: &mut String, state: &State, sought: &Sought, folder: &Path) 
             commit.id
         );
     };
-    for (trial, is_good) in state.ends.iter().zip([true, false]) {
+    for (judged_commit, is_good) in state.ends.iter().zip([true, false]) {
         let is = if is_good == state.good_is_new { Mark::New } else { Mark::Old };
-        row(if is_good { "good end" } else { "bad end" }, trial, is.word(sought.terms));
+        row(if is_good { "good end" } else { "bad end" }, judged_commit, is.word(bisected.terms));
     }
     let mut sum = Times::default();
-    for (number, (trial, mark)) in (1..).zip(&state.steps) {
-        row(&number.to_string(), trial, mark.word(sought.terms));
-        sum.add(trial.times);
+    for (number, (judged_commit, mark)) in (1..).zip(&state.steps) {
+        row(&number.to_string(), judged_commit, mark.word(bisected.terms));
+        sum.add(judged_commit.times);
     }
     let skipped = state.steps.iter().filter(|(_, mark)| *mark == Mark::Skip).count();
     let _ = writeln!(

@@ -4,7 +4,7 @@
 
 mod scheduler;
 
-use crate::cli::{BuildArgs, Given, MatrixArgs};
+use crate::cli::{BuildArgs, GivenOptions, MatrixArgs};
 use crate::failure::{self, Code, Failure};
 use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
@@ -20,19 +20,19 @@ use sudbox_report::matrix::{self, Cell, CellResult, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
 /// Runs and returns the exit code.
-pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
+pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
         return Err(Failure::usage("--gdb is about one VM, and a matrix has many"));
     }
     let cells = cells(args)?;
-    let here = |place: usize| {
-        args.shard.is_none_or(|shard| matrix::shard_of(place, shard.of) == shard.which)
+    let here = |index: usize| {
+        args.shard.is_none_or(|shard| matrix::shard_of(index, shard.of) == shard.which)
     };
-    let places: Vec<usize> = (0..cells.len()).filter(|place| here(*place)).collect();
+    let indices: Vec<usize> = (0..cells.len()).filter(|index| here(*index)).collect();
     if args.list {
-        let listed: Vec<&Cell> = places.iter().map(|place| &cells[*place]).collect();
+        let listed: Vec<&Cell> = indices.iter().map(|index| &cells[*index]).collect();
         print(&(serde_json::to_string_pretty(&listed)? + "\n"))?;
         return Ok(0);
     }
@@ -46,11 +46,11 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
 
     // Whatever was mistyped is told before anything is built.
     let mut jobs = Vec::new();
-    for place in places {
-        let cell = &plan.cells[place];
-        let request = kernel::request(&cell.kernel, &build(args, cell), &Given::default())?;
+    for index in indices {
+        let cell = &plan.cells[index];
+        let request = kernel::request(&cell.kernel, &build(args, cell), &GivenOptions::default())?;
         sudbox_images::check(&request)?;
-        jobs.push(Job { place, request });
+        jobs.push(Job { index, request });
     }
     let mut machines: Vec<(Arch, Box<dyn Machine>)> = Vec::new();
     for job in &jobs {
@@ -64,14 +64,14 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
     let finished = AtomicUsize::new(0);
     let find = |job: &Job| {
         // Not built for nothing.
-        selection.on(job.request.arch)?;
-        let name = plan.cells[job.place].to_string();
-        kernel::find(&cache, &job.request, &mut Progress::beside(&name))
+        selection.for_arch(job.request.arch)?;
+        let name = plan.cells[job.index].to_string();
+        kernel::find_or_build(&cache, &job.request, &mut Progress::labelled(&name))
     };
     let judge = |job: &Job, image: anyhow::Result<KernelImage>| {
-        let cell = &plan.cells[job.place];
-        let mut progress = Progress::beside(&cell.to_string());
-        let folder = folder.within(&folder_name(job.place, cell))?;
+        let cell = &plan.cells[job.index];
+        let mut progress = Progress::labelled(&cell.to_string());
+        let folder = folder.create_subfolder(&folder_name(job.index, cell))?;
         let options = JudgeOptions {
             vm: args.vm.clone(),
             isolate: false,
@@ -80,7 +80,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
             timeout: Duration::from_secs(args.timeout),
             // The VMs of other kernels run beside it.
             side_by_side: 1,
-            rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given).on(&cell.arch, &cell.flavour),
+            rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given)
+                .with_arch_and_flavour(&cell.arch, &cell.flavour),
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);
@@ -92,30 +93,30 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &Given) -> anyhow::Result<u8> {
         });
         let found = match verdict {
             Ok(verdict) => {
-                reports::write(&verdict, &folder)?;
+                reports::write_forms(&verdict, &folder)?;
                 CellResult::Judged(Box::new(verdict))
             }
             Err(error) => failed(&error, &folder)?,
         };
         let count = finished.fetch_add(1, Ordering::Relaxed) + 1;
-        progress.say("finished", &format!("{count} of {}", jobs.len()));
+        progress.print("finished", &format!("{count} of {}", jobs.len()));
         Ok(found)
     };
-    let found = scheduler::run(&jobs, capacity::vms(&args.vm), find, judge)?;
+    let found = scheduler::run(&jobs, capacity::max_vms(&args.vm), find, judge)?;
     let mut matrix = Matrix {
         shards: args.shard.map(|shard| shard.of),
         found: vec![None; plan.cells.len()],
         plan,
     };
     for (job, found) in jobs.iter().zip(found) {
-        matrix.found[job.place] = Some(found);
+        matrix.found[job.index] = Some(found);
     }
-    reports::print(&matrix, args.format, &folder, &mut progress)?;
+    reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
     for (_, found) in matrix.cells() {
         if let CellResult::Judged(verdict) = found
             && let Err(error) = archive::record(verdict, &folder)
         {
-            progress.say("note", &format!("{error:#}"));
+            progress.print("note", &format!("{error:#}"));
         }
     }
     Ok(matrix.exit_code())
@@ -174,14 +175,14 @@ fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResul
     }
     let images = error.downcast_ref::<sudbox_images::Error>();
     if let Some(log) = images.and_then(sudbox_images::Error::log) {
-        folder.keep("build.log", log)?;
+        folder.copy_in("build.log", log)?;
     }
     Ok(CellResult::Failed { exit_code: code as u8, reason: format!("{error:#}") })
 }
 
 /// A name that any file system takes, different for each cell.
-fn folder_name(place: usize, cell: &Cell) -> String {
+fn folder_name(index: usize, cell: &Cell) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || ".-+".contains(c) { c } else { '_' };
     let name = format!("{}-{}-{}", cell.kernel, cell.arch, cell.flavour);
-    format!("{:04}-{}", place + 1, name.chars().map(plain).take(80).collect::<String>())
+    format!("{:04}-{}", index + 1, name.chars().map(plain).take(80).collect::<String>())
 }

@@ -17,8 +17,8 @@ const BUILD_NICENESS: i32 = 10;
 
 /// A kernel to be judged.
 pub(crate) struct Job {
-    /// Its place in the plan.
-    pub(crate) place: usize,
+    /// Its index in the plan.
+    pub(crate) index: usize,
     pub(crate) request: Request,
 }
 
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn jobs(count: usize) -> Vec<Job> {
-        (0..count).map(|place| Job { place, request: Request::default() }).collect()
+        (0..count).map(|index| Job { index, request: Request::default() }).collect()
     }
 
     #[test]
@@ -118,13 +118,13 @@ mod tests {
             2,
             |job| {
                 building.add();
-                if job.place == 2 {
+                if job.index == 2 {
                     // Goes on only when both VMs run beside it.
                     running.wait_for(2);
                     judged.add();
                 }
                 building.subtract();
-                if job.place == 4 {
+                if job.index == 4 {
                     Err(Failure::machine("no source"))
                 } else {
                     Ok(KernelImage::default())
@@ -132,11 +132,11 @@ mod tests {
             },
             |job, image| {
                 running.add();
-                if job.place < 2 {
+                if job.index < 2 {
                     judged.wait_for(1);
                 }
                 running.subtract();
-                Ok((job.place, image.is_ok()))
+                Ok((job.index, image.is_ok()))
             },
         )
         .unwrap();
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_a_judge_cannot_go_on_after_ends_the_run() {
         let judge = |job: &Job, _| {
-            if job.place == 1 { Err(Failure::machine("disk full")) } else { Ok(()) }
+            if job.index == 1 { Err(Failure::machine("disk full")) } else { Ok(()) }
         };
         let error = run(&jobs(3), 2, |_| Ok(KernelImage::default()), judge).unwrap_err();
         assert_eq!(error.to_string(), "disk full");

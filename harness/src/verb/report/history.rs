@@ -13,7 +13,7 @@ use sudbox_report::history::History;
 pub(crate) fn history(args: &HistoryArgs) -> anyhow::Result<u8> {
     let words = args.cases.split([',', ' ']).filter(|word| !word.is_empty());
     let matchers = words.map(selection::matcher).collect::<anyhow::Result<Vec<_>>>()?;
-    let entries = archive::recorded(&archive::folder(&Cache::open()?));
+    let entries = archive::recorded(&archive::runs_folder(&Cache::open()?));
     let history = History::of(&entries, |id| matchers.iter().any(|matches| matches(id)));
     // A case that has not run yet is no mistake, a name that no case has is one.
     if history.cases.is_empty() && selection::select(&args.cases).is_err() {

@@ -18,12 +18,12 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     for path in &args.parts {
         match read(path)? {
             Some(part) => parts.push((path.display().to_string(), part)),
-            None => progress.say("note", &format!("{} is not whole: left out", path.display())),
+            None => progress.print("note", &format!("{} is not whole: left out", path.display())),
         }
     }
     let whole = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
     let folder = RunFolder::create(&Cache::open()?)?;
-    reports::print(&whole, args.format, &folder, &mut progress)?;
+    reports::print_and_write(&whole, args.format, &folder, &mut progress)?;
     let missing = whole.missing_shards();
     if missing.is_empty() {
         return Ok(whole.exit_code());
@@ -31,7 +31,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     let of = whole.shards.unwrap_or(1);
     for shard in missing {
         let command = &whole.plan.command;
-        progress.say("missing", &format!("{command} --shard {shard}/{of} --format json"));
+        progress.print("missing", &format!("{command} --shard {shard}/{of} --format json"));
     }
     Ok(Code::Machine as u8)
 }

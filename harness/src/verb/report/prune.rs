@@ -12,7 +12,8 @@ use sudbox_images::Cache;
 pub(crate) fn prune(args: &PruneRunsArgs) -> anyhow::Result<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let age = Duration::from_secs(u64::from(args.days) * 24 * 3600);
-    let old = archive::prune(&archive::folder(&Cache::open()?), now.saturating_sub(age), args.yes)?;
+    let old =
+        archive::prune(&archive::runs_folder(&Cache::open()?), now.saturating_sub(age), args.yes)?;
     let mut text = String::new();
     for run in &old {
         let _ = writeln!(text, "{}", run.path.display());

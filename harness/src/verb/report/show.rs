@@ -42,7 +42,7 @@ pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
 
 /// The folder of a run, by its number, its name or its path; the newest with a result if not named.
 fn find(run: Option<&str>) -> anyhow::Result<PathBuf> {
-    let folder = archive::folder(&Cache::open()?);
+    let folder = archive::runs_folder(&Cache::open()?);
     let runs = archive::runs(&folder);
     let Some(run) = run else {
         let newest = runs.into_iter().find(|run| run.summary.is_some());

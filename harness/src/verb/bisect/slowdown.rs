@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A slowdown as an outcome of a case: what is measured fails where it costs more than at the good end
-//! by more than a threshold. Instructions are counted, as a bisection cannot live with noise.
+//! Turns a slowdown into an outcome: a benchmark fails if it costs more than at the good end by
+//! more than a threshold. Costs are counted instructions, because times are too noisy to bisect.
 
 use crate::cli::Threshold;
 use crate::measure;
@@ -10,36 +10,41 @@ use sudbox_report::costs::Unit;
 use sudbox_report::costs::comparison::value;
 use sudbox_report::{CaseReport, Outcome, Verdict};
 
-/// A figure in thousandths of an instruction.
-pub(super) type Figure = u64;
+/// A cost in thousandths of an instruction.
+pub(super) type MilliInstructions = u64;
 
-/// The figure of this name in a verdict, if it was come to.
+/// The cost of the benchmark `name` in a verdict; `None` if it was not measured.
 ///
 /// # Errors
-/// If instructions were not counted exactly.
-pub(super) fn figure(verdict: &Verdict, unit: Unit, name: &str) -> anyhow::Result<Option<Figure>> {
+/// If the verdict holds no costs, or inconsistent ones.
+pub(super) fn cost(
+    verdict: &Verdict,
+    unit: Unit,
+    name: &str,
+) -> anyhow::Result<Option<MilliInstructions>> {
     let costs = measure::costs_of(verdict, unit)?;
     Ok(costs.named(name).map(|cost| {
         let thousandths = (value(unit, cost) * 1000.0).round();
-        // A float becomes the nearest number that there is.
+        // A cast saturates, and no cost is negative or near the limit.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let figure = thousandths as Figure;
+        let figure = thousandths as MilliInstructions;
         figure
     }))
 }
 
-/// The case with this figure: failed if it costs more than `good` by over the threshold.
-pub(super) fn weigh(
+/// Sets the outcome of a benchmark: it fails if `cost` exceeds `good` by more than the threshold.
+pub(super) fn judge_cost(
     mut case: CaseReport,
-    figure: Figure,
-    good: Option<Figure>,
+    cost: MilliInstructions,
+    good: Option<MilliInstructions>,
     threshold: Threshold,
 ) -> CaseReport {
-    let instructions = |figure: Figure| format!("{}.{:03}", figure / 1000, figure % 1000);
-    case.got = format!("{} instructions", instructions(figure));
+    let instructions =
+        |figure: MilliInstructions| format!("{}.{:03}", figure / 1000, figure % 1000);
+    case.got = format!("{} instructions", instructions(cost));
     if let Some(good) = good {
         let limit = u128::from(good) * u128::from(1000 + threshold.thousandths());
-        if u128::from(figure) * 1000 > limit {
+        if u128::from(cost) * 1000 > limit {
             case.outcome = Outcome::Fail;
             case.expected = format!("at most {threshold} more than {}", instructions(good));
         }
@@ -47,8 +52,8 @@ pub(super) fn weigh(
     case
 }
 
-/// The id of what is measured under this name.
-pub(super) fn id(name: &str) -> String {
+/// The case id of the benchmark `name`.
+pub(super) fn case_id(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
@@ -57,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_costs_more_than_the_threshold_allows_fails() {
+    fn a_cost_above_the_threshold_fails() {
         let case = |figure, good| {
             let blank = CaseReport {
-                id: id("round-trip"),
+                id: case_id("round-trip"),
                 promise: String::new(),
                 kernel_function: String::new(),
                 outcome: Outcome::Pass,
@@ -72,7 +77,7 @@ mod tests {
                 rerun: String::new(),
                 micros: 0,
             };
-            weigh(blank, figure, good, Threshold::DEFAULT)
+            judge_cost(blank, figure, good, Threshold::DEFAULT)
         };
         assert_eq!(case(3_000_000, None).outcome, Outcome::Pass);
         assert_eq!(case(3_150_000, Some(3_000_000)).outcome, Outcome::Pass);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel that is running right now: guest-init as an ordinary process of this machine, without
-//! a VM. What endangers a kernel, or needs root, says `unmet` there.
+//! guest-init as an ordinary process on the host's kernel, without a VM (`sudbox run running`).
+//! Cases that endanger a kernel or need root are `unmet` there.
 
 use super::guest::Guest;
 use crate::failure::Failure;
@@ -16,71 +16,71 @@ use std::time::{Duration, Instant};
 use sudbox_vmm::session::Event;
 use sudbox_vmm::{console, memfd, poll, process};
 
-/// The user that owns nothing, on every distribution.
+/// Id of the user and group `nobody`.
 const NOBODY: u32 = 65534;
 
-/// Most bytes of the runner's stderr that are kept.
-const WORDS: usize = 64 * 1024;
+/// Most bytes of the process's stderr that are kept.
+const STDERR_LIMIT: usize = 64 * 1024;
 
 /// The guest-init process. Dropping it kills the process and its cases.
-pub(crate) struct Runner {
+pub(crate) struct HostProcess {
     child: Child,
     stream: UnixStream,
-    stderr: io::PipeReader,
-    words: Vec<u8>,
+    stderr_pipe: io::PipeReader,
+    stderr: Vec<u8>,
 }
 
-impl Runner {
-    /// Starts the runner as an ordinary user: root's rights are given up, as the machine is not
-    /// ours.
+impl HostProcess {
+    /// Starts guest-init as an ordinary user. Root privileges are dropped, because the machine is
+    /// not a throwaway VM.
     ///
     /// # Errors
-    /// If this machine cannot run it.
-    pub(crate) fn start() -> anyhow::Result<Runner> {
+    /// If the process cannot be started.
+    pub(crate) fn start() -> anyhow::Result<HostProcess> {
         let failed = |error: io::Error| {
             Failure::machine(format!("cannot run guest-init on this machine: {error}"))
         };
         let mut program = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
-        program.write_all(guest::program()).map_err(failed)?;
+        program.write_all(guest::embedded()).map_err(failed)?;
         let (stream, theirs) = UnixStream::pair().map_err(failed)?;
-        let (stderr, words) = console::pipe().map_err(failed)?;
+        let (stderr_pipe, stderr) = console::pipe().map_err(failed)?;
         let descriptor = c"3";
         let (program_fd, stream_fd) = (program.as_raw_fd(), theirs.as_raw_fd());
         let user = ordinary_user();
         let parent = std::process::id();
         let mut command = Command::new("guest-init");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(words);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         // SAFETY: the closure runs between fork and exec and makes only system calls.
         unsafe {
             command
-                .pre_exec(move || become_runner(program_fd, stream_fd, descriptor, user, parent));
+                .pre_exec(move || exec_guest_init(program_fd, stream_fd, descriptor, user, parent));
         }
         let child = command.spawn().map_err(failed)?;
-        Ok(Runner { child, stream, stderr, words: Vec::new() })
+        Ok(HostProcess { child, stream, stderr_pipe, stderr: Vec::new() })
     }
 
-    /// The stderr of the runner.
-    pub(crate) fn words(&mut self) -> String {
-        self.take_words();
-        String::from_utf8_lossy(&self.words).into_owned()
+    /// The stderr of the process so far.
+    pub(crate) fn stderr(&mut self) -> String {
+        self.read_stderr();
+        String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    fn take_words(&mut self) {
+    fn read_stderr(&mut self) {
         let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = self.stderr.read(&mut chunk) {
-            let room = WORDS - self.words.len();
-            self.words.extend_from_slice(&chunk[..count.min(room)]);
+        while let Ok(count @ 1..) = self.stderr_pipe.read(&mut chunk) {
+            let room = STDERR_LIMIT - self.stderr.len();
+            self.stderr.extend_from_slice(&chunk[..count.min(room)]);
         }
     }
 }
 
-impl Guest for Runner {
+impl Guest for HostProcess {
     fn next(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
         let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
         match poll::readable(&fds, deadline).as_deref() {
             Ok([_, true]) => return Event::Interrupted,
             Ok([false, ..]) => return Event::Deadline,
-            // Waiting fails only when the descriptors are beyond use.
+            // Waiting fails only on invalid descriptors.
             _ => {}
         }
         let mut bytes = vec![0; 4096];
@@ -100,7 +100,8 @@ impl Guest for Runner {
     }
 
     fn printed(&mut self) -> u64 {
-        // The kernel's log is not the runner's to read, and other programs write to it.
+        // There is no console: the kernel log of the host needs privileges, and other programs
+        // write to it.
         0
     }
 
@@ -109,16 +110,16 @@ impl Guest for Runner {
     }
 }
 
-impl Drop for Runner {
+impl Drop for HostProcess {
     fn drop(&mut self) {
-        // Both fail only if it is dead already.
+        // Both fail only if the process is dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// In the child: takes the place of the runner. Comes back only with an error.
-fn become_runner(
+/// Executes guest-init in the child process, after fork. Returns only on error.
+fn exec_guest_init(
     program: RawFd,
     stream: RawFd,
     descriptor: &CStr,
@@ -137,7 +138,7 @@ fn become_runner(
         {
             return Err(io::Error::last_os_error());
         }
-        // After the change of user, which takes it back.
+        // Must come after the change of user, which resets it.
         process::die_with(parent)?;
         // The program's descriptor must not be where the stream goes; it is closed on exec.
         let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, 10);
@@ -156,7 +157,7 @@ fn become_runner(
     Err(io::Error::last_os_error())
 }
 
-/// The user and group to become, for root: who called sudo, or nobody.
+/// The user and group to switch to if this process is root: those of sudo's caller, or nobody.
 fn ordinary_user() -> Option<(u32, u32)> {
     // SAFETY: has no preconditions.
     if unsafe { libc::geteuid() } != 0 {

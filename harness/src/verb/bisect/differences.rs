@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The cases whose outcomes differ between the ends of a bisection, and the mark that a commit gets
+//! by them.
+
+use super::slowdown::MilliInstructions;
+use crate::selection::BOOT;
+use serde::{Deserialize, Serialize};
+use sudbox_images::{Mark, Terms};
+use sudbox_report::Outcome;
+
+/// Id that stands for the build. It is bisected like a case if only one end builds.
+pub(super) const BUILD: &str = "build";
+
+/// The outcome of one case, of booting or of building.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CaseOutcome {
+    /// Id of a case, or [`BUILD`].
+    pub(super) id: String,
+    pub(super) outcome: Outcome,
+    /// The observed behaviour, if it is not the promised one.
+    pub(super) got: String,
+    /// Its cost, if a slowdown is bisected; in thousandths of an instruction.
+    #[serde(rename = "figure")]
+    pub(super) cost: Option<MilliInstructions>,
+}
+
+/// The outcomes of one run of a commit. Cases that did not run are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RunOutcomes {
+    /// In the order of the table.
+    #[serde(rename = "shown")]
+    pub(super) cases: Vec<CaseOutcome>,
+    /// The reason why the kernel could not be judged.
+    pub(super) unjudged: Option<String>,
+}
+
+impl RunOutcomes {
+    pub(super) fn case(&self, id: &str) -> Option<&CaseOutcome> {
+        self.cases.iter().find(|case| case.id == id)
+    }
+
+    fn outcome(&self, id: &str) -> Option<Outcome> {
+        self.case(id).map(|case| case.outcome)
+    }
+}
+
+/// A case whose outcome differs between the ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Difference {
+    pub(super) id: String,
+    /// Its outcome at the old end.
+    pub(super) old: Outcome,
+    /// Its outcome at the new end.
+    pub(super) new: Outcome,
+}
+
+/// The cases that are bisected, and the direction of their change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BisectedCases {
+    /// In the order of the table; at least one.
+    pub(super) differences: Vec<Difference>,
+    pub(super) terms: Terms,
+}
+
+impl BisectedCases {
+    /// Compares the old with the new end. If some cases became worse and others better, those are
+    /// bisected that are worse at the bad end; `bad_is_new` says which end is the bad one. The
+    /// second value has the cases that changed in the other direction. `None` if nothing differs.
+    pub(super) fn between(
+        old: &RunOutcomes,
+        new: &RunOutcomes,
+        bad_is_new: bool,
+    ) -> Option<(BisectedCases, Vec<Difference>)> {
+        let differences = old.cases.iter().filter_map(|case| {
+            let (id, old, new) = (case.id.clone(), case.outcome, new.outcome(&case.id)?);
+            (old != new).then_some(Difference { id, old, new })
+        });
+        // `Outcome` orders from the worst to the best.
+        let (worse, better): (Vec<_>, Vec<_>) = differences.partition(|d| d.new < d.old);
+        let (terms, differences, opposite) = match (bad_is_new, worse.is_empty(), better.is_empty())
+        {
+            (_, true, true) => return None,
+            (true, false, _) | (false, _, true) => (Terms::GoodBad, worse, better),
+            (true, true, _) | (false, _, false) => (Terms::OldNew, better, worse),
+        };
+        Some((BisectedCases { differences, terms }, opposite))
+    }
+
+    /// Removes the cases whose outcome is another one in a further run of an end, and returns their
+    /// ids. `is_new` says which end was run.
+    pub(super) fn confirm(&mut self, run: &RunOutcomes, is_new: bool) -> Vec<String> {
+        let is_stable =
+            |d: &Difference| run.outcome(&d.id) == Some(if is_new { d.new } else { d.old });
+        let (stable, unstable) =
+            std::mem::take(&mut self.differences).into_iter().partition(is_stable);
+        self.differences = stable;
+        unstable.into_iter().map(|d: Difference| d.id).collect()
+    }
+
+    /// The mark of a commit by one run: new if at least one bisected case has the new end's
+    /// outcome, old if all have the old end's, else skip.
+    fn mark_of_run(&self, run: &RunOutcomes) -> Mark {
+        let is = |d: &Difference, outcome| run.outcome(&d.id) == Some(outcome);
+        if self.differences.iter().any(|d| is(d, d.new)) {
+            Mark::New
+        } else if self.differences.iter().all(|d| is(d, d.old)) {
+            Mark::Old
+        } else {
+            Mark::Skip
+        }
+    }
+
+    /// Whether another run might give another mark: a bisected case has the outcome of neither end,
+    /// or killed or hung the kernel.
+    pub(super) fn is_doubtful(&self, run: &RunOutcomes) -> bool {
+        self.differences.iter().any(|d| {
+            run.outcome(&d.id).is_some_and(|outcome| {
+                matches!(outcome, Outcome::Crash | Outcome::Hang)
+                    || (d.id == BOOT && outcome.is_failure())
+                    || ![d.old, d.new].contains(&outcome)
+            })
+        })
+    }
+
+    /// The mark of a commit by all of its runs: skip if some runs say old and others new.
+    pub(super) fn mark(&self, runs: &[RunOutcomes]) -> Mark {
+        let mut marks =
+            runs.iter().map(|run| self.mark_of_run(run)).filter(|mark| *mark != Mark::Skip);
+        match marks.next() {
+            Some(first) if marks.all(|mark| mark == first) => first,
+            _ => Mark::Skip,
+        }
+    }
+
+    /// The first bisected case with the new end's outcome, and the index of the run that showed it.
+    pub(super) fn first<'a>(&self, runs: &'a [RunOutcomes]) -> Option<(usize, &'a CaseOutcome)> {
+        self.differences.iter().find_map(|d| {
+            runs.iter().enumerate().find_map(|(index, run)| {
+                let case = run.case(&d.id).filter(|case| case.outcome == d.new)?;
+                Some((index, case))
+            })
+        })
+    }
+
+    /// Whether only the build is bisected.
+    pub(super) fn only_build(&self) -> bool {
+        self.differences.iter().all(|d| d.id == BUILD)
+    }
+
+    /// The ids of the cases, separated by spaces, for `--cases`.
+    pub(super) fn cases(&self) -> String {
+        let ids: Vec<&str> = self.differences.iter().map(|d| d.id.as_str()).collect();
+        ids.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Outcome::{Absent, Crash, Fail, Hang, Known, Pass};
+
+    fn seen(shown: &[(&str, Outcome)]) -> RunOutcomes {
+        let shown = shown.iter().map(|(id, outcome)| CaseOutcome {
+            id: (*id).to_owned(),
+            outcome: *outcome,
+            got: String::new(),
+            cost: None,
+        });
+        RunOutcomes { cases: shown.collect(), unjudged: None }
+    }
+
+    fn between(
+        old: &RunOutcomes,
+        new: &RunOutcomes,
+        bad_is_new: bool,
+    ) -> (BisectedCases, Vec<String>) {
+        let (bisected, opposite) = BisectedCases::between(old, new, bad_is_new).unwrap();
+        (bisected, opposite.into_iter().map(|d| d.id).collect())
+    }
+
+    #[test]
+    fn differences_are_bisected_in_the_direction_of_the_ends() {
+        let fine =
+            seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Pass), ("a/y", Pass), ("a/z", Fail)]);
+        let broken =
+            seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Fail), ("a/y", Known), ("a/z", Fail)]);
+        for (old, new, bad_is_new, terms) in [
+            (&fine, &broken, true, Terms::GoodBad),
+            (&broken, &fine, true, Terms::OldNew),
+            (&broken, &fine, false, Terms::OldNew),
+            (&fine, &broken, false, Terms::GoodBad),
+        ] {
+            let (bisected, opposite) = between(old, new, bad_is_new);
+            assert_eq!((bisected.terms, bisected.cases().as_str()), (terms, "a/x a/y"));
+            assert!(opposite.is_empty());
+        }
+        assert_eq!(BisectedCases::between(&fine, &fine, true), None);
+    }
+
+    #[test]
+    fn if_cases_changed_in_both_directions_the_bad_end_decides() {
+        let one = seen(&[("a/x", Pass), ("a/y", Absent)]);
+        let other = seen(&[("a/x", Fail), ("a/y", Pass)]);
+        let (bisected, opposite) = between(&one, &other, true);
+        assert_eq!(
+            (bisected.terms, bisected.cases(), opposite),
+            (Terms::GoodBad, "a/x".into(), vec!["a/y".into()])
+        );
+        let (bisected, opposite) = between(&one, &other, false);
+        assert_eq!(
+            (bisected.terms, bisected.cases(), opposite),
+            (Terms::OldNew, "a/y".into(), vec!["a/x".into()])
+        );
+    }
+
+    #[test]
+    fn a_case_that_ran_at_one_end_only_is_not_bisected() {
+        let runs = seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Pass)]);
+        let (bisected, _) = between(&runs, &seen(&[(BUILD, Pass), (BOOT, Fail)]), true);
+        assert_eq!(bisected.cases(), BOOT);
+        let (bisected, _) = between(&runs, &seen(&[(BUILD, Fail)]), true);
+        assert!(bisected.only_build());
+        assert_eq!(bisected.mark(&[seen(&[(BUILD, Pass)])]), Mark::Old);
+    }
+
+    #[test]
+    fn one_new_outcome_makes_a_commit_new_and_all_old_ones_make_it_old() {
+        let fine = seen(&[("a/x", Pass), ("a/y", Pass)]);
+        let (bisected, _) = between(&fine, &seen(&[("a/x", Fail), ("a/y", Crash)]), true);
+        let mark = |shown: &[(&str, Outcome)]| bisected.mark(&[seen(shown)]);
+        assert_eq!(mark(&[("a/x", Fail), ("a/y", Pass)]), Mark::New);
+        assert_eq!(mark(&[("a/x", Hang), ("a/y", Crash)]), Mark::New);
+        assert_eq!(mark(&[("a/x", Pass), ("a/y", Pass)]), Mark::Old);
+        assert_eq!(mark(&[("a/x", Pass), ("a/y", Hang)]), Mark::Skip);
+        assert_eq!(mark(&[(BUILD, Fail)]), Mark::Skip);
+        assert!(!bisected.is_doubtful(&fine));
+        assert!(!bisected.is_doubtful(&seen(&[(BUILD, Fail)])), "it would not build again");
+        assert!(bisected.is_doubtful(&seen(&[("a/x", Known), ("a/y", Pass)])));
+        assert!(bisected.is_doubtful(&seen(&[("a/x", Pass), ("a/y", Crash)])));
+        let first = [fine, seen(&[("a/x", Pass), ("a/y", Crash)])];
+        let (run, shown) = bisected.first(&first).unwrap();
+        assert_eq!((run, shown.id.as_str()), (1, "a/y"));
+    }
+
+    #[test]
+    fn a_flake_does_not_mislead() {
+        let fine = seen(&[("a/x", Pass), ("a/y", Pass)]);
+        let broken = seen(&[("a/x", Crash), ("a/y", Fail)]);
+        let hung = seen(&[("a/x", Hang), ("a/y", Pass)]);
+        let (mut bisected, _) = between(&fine, &broken, true);
+        assert_eq!(bisected.mark(&[hung.clone(), fine.clone()]), Mark::Old);
+        assert_eq!(bisected.mark(&[hung.clone(), hung.clone()]), Mark::Skip);
+        assert_eq!(bisected.mark(&[broken.clone(), fine.clone()]), Mark::Skip, "they disagree");
+        // A difference that an end does not show again is not bisected.
+        assert_eq!(bisected.confirm(&broken, true), Vec::<String>::new());
+        assert_eq!(bisected.confirm(&hung, false), ["a/x"]);
+        assert_eq!(bisected.cases(), "a/y");
+    }
+}

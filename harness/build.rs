@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Builds guest-init as a static binary and embeds it, so that `cargo build` and
-//! `cargo install --path harness` alone give a working sudbox. Its sources are embedded too: for
-//! other architectures it is built from them when it is first needed.
+//! Builds guest-init as a static binary and embeds it, so that `cargo build` and `cargo install
+//! --path harness` alone give a working sudbox. The sources of guest-init are embedded too, to
+//! build it for other architectures on first use.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -9,7 +9,8 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What guest-init is built from, below the top of the project. Its manifest names the tests.
+/// The sources of guest-init, relative to the workspace. The tests are included because its
+/// manifest names them.
 const INPUTS: [&str; 8] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -21,8 +22,8 @@ const INPUTS: [&str; 8] = [
     "protocol/src",
 ];
 
-/// How it is compiled: static, and not position-independent, so that there is nothing to relocate
-/// before main, and addresses in reports stand as they are in the file.
+/// Compiler flags: static and not position-independent, so that nothing is relocated before main
+/// and addresses in reports are those in the file.
 const RUSTFLAGS: &str = "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static";
 
 fn main() {
@@ -45,8 +46,8 @@ fn main() {
         .arg(guest_init.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target_dir);
-    // What is set for building the harness (lints, wrappers, flags of its target) is not for the
-    // guest; what links programs of its target is.
+    // Settings for building the harness (lints, wrappers, target flags) do not apply to the guest;
+    // a linker does.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let inherited = !name.ends_with("_LINKER")
@@ -74,8 +75,7 @@ fn main() {
     std::fs::write(place, sources(&top)).expect("OUT_DIR can be written to");
 }
 
-/// The text of a module that holds what guest-init is built from, a number that changes with it, and
-/// how it is compiled.
+/// Generates a module with the sources of guest-init, their hash and the compiler flags.
 fn sources(top: &Path) -> String {
     let mut files = Vec::new();
     for input in INPUTS {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The number of VMs for which this machine has CPUs and memory.
+//! Computes the number of VMs for which this machine has CPUs and memory.
 
 use crate::cli::VmArgs;
 use std::path::Path;
 
-/// Memory of a VM beside its guest's, in MiB: QEMU with the code it translates to.
+/// Memory of a VM besides that of its guest, in MiB: QEMU with its translated code.
 const VM_OVERHEAD_MIB: u64 = 128;
 
-/// The number of VMs that may run at once. They take at most half of the free memory.
-/// A VM whose console is shown, or that waits for gdb, runs alone.
+/// The number of VMs that may run at once: one for every `vm.cpus` CPUs, within half of the free
+/// memory. A VM whose console is shown, or that waits for gdb, runs alone.
 pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     if vm.console || vm.gdb {
         return 1;
@@ -23,7 +23,7 @@ pub(crate) fn max_vms(vm: &VmArgs) -> usize {
     fit.max(1)
 }
 
-/// Memory in MiB that can be taken here: of the machine, or of the container if that has less.
+/// Available memory in MiB, of the machine or of the container, whichever has less.
 fn free_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -31,13 +31,14 @@ fn free_memory() -> Option<u64> {
     Some(container_memory().map_or(machine, |container| machine.min(container)))
 }
 
-/// The same of the control groups that this process is in (v2): the least that any of them leaves.
+/// Available memory in MiB within the limits of the cgroups (v2) of this process; `None` without
+/// limits.
 fn container_memory() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let root = Path::new("/sys/fs/cgroup");
     let limits = Path::new(path).ancestors().filter_map(|group| {
-        // `max` is no limit and no number.
+        // The value `max` means no limit, and does not parse.
         let number = |name: &str| -> Option<u64> {
             std::fs::read_to_string(root.join(group).join(name)).ok()?.trim().parse().ok()
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A program on a kernel in a VM.
+//! Runs a program in a VM: finds the kernel, boots it, and reports the exit status.
 
 use crate::cli::{BuildArgs, GivenOptions, VmArgs};
 use crate::failure::{Code, Failure};
@@ -19,19 +19,19 @@ use sudbox_protocol::ProgramEnd;
 use sudbox_report::text;
 use sudbox_vmm::session::Session;
 
-/// A limit for what has none, in seconds: a year. Adding it to a clock overflows nothing.
+/// Stands for no time limit: a year, which can be added to a clock without overflow.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 25);
 
-/// A shell adds this to the number of the signal that killed a program.
+/// Exit status of a program that was killed by a signal, less the signal number, as in shells.
 const SIGNAL_STATUS_BASE: u8 = 128;
 
-/// The signal that a program gets which writes to a pipe without a reader.
+/// Number of SIGPIPE, which kills a program that writes to a pipe without a reader.
 const SIGPIPE: u8 = 13;
 
-/// Refuses the kernel that is running here, which needs no VM to run a program.
+/// Refuses the host's kernel, which needs no VM to run a program.
 ///
 /// # Errors
-/// If `kernel` names it.
+/// If `kernel` is `running`.
 pub(crate) fn refuse_running_kernel(kernel: &str) -> anyhow::Result<()> {
     if kernel == running::NAME {
         return Err(Failure::usage(
@@ -49,15 +49,14 @@ pub(crate) struct GuestCommand {
     pub(crate) packed: PackedProgram,
     /// Longest time from the start of the program to its end.
     pub(crate) timeout: Option<Duration>,
-    /// Longest time without a word from the kernel while it boots.
+    /// Longest time without console output while the kernel boots.
     pub(crate) boot_timeout: Duration,
 }
 
-/// Runs the program on this kernel. Returns its exit status.
+/// Runs the program on a kernel. Returns its exit status.
 ///
 /// # Errors
-/// If the program has none: the kernel cannot be had or does not boot, or dies before the program
-/// ends.
+/// If the kernel cannot be built or does not boot, or dies before the program ends.
 pub(crate) fn execute(
     command: GuestCommand,
     kernel: &str,
@@ -90,7 +89,7 @@ pub(crate) fn execute(
     let session = Session::boot(&*machine, &spec).map_err(backend::boot_failure)?;
     let mut vm = VmGuest::new(session, vm_args.console, image.vmlinux.as_deref(), &mut progress);
     drop(progress);
-    // gdb may stop the guest for as long as a person thinks.
+    // A user of gdb may stop the guest for any time.
     let boot =
         if vm_args.gdb { Limits::total_only(NO_LIMIT) } else { Limits::progress(boot_timeout) };
     let mut run = run_program(&mut vm, program, boot, timeout.unwrap_or(NO_LIMIT))
@@ -103,7 +102,7 @@ pub(crate) fn execute(
     Err(failure(&run, &name, timeout, &console_log).into())
 }
 
-/// The exit status of a program that ended. Says so if the kernel reported a fault meanwhile.
+/// The exit status of a program that ended. Prints a note if the kernel reported a fault.
 fn status(
     result: ProgramResult,
     name: &str,
@@ -153,5 +152,5 @@ fn failure(run: &ProgramRun, name: &str, timeout: Option<Duration>, console_log:
         (_, false) => format!("this kernel does not boot: {cause}"),
     };
     let log = console_log.display();
-    Failure { code: Code::Unjudged, message: format!("{what}; {log} has what the kernel said") }
+    Failure { code: Code::Unjudged, message: format!("{what}; the console log is {log}") }
 }

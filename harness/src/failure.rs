@@ -2,15 +2,15 @@
 
 //! Errors that end a run without a verdict, with their exit codes.
 
-/// Exit code of a run that did not come to a verdict (see the README's table).
+/// Exit codes of runs without a verdict (see the table in the README).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
-    /// A program that was executed did not end in time, as timeout(1) says it.
+    /// The program did not end in time; the code is that of timeout(1).
     TimedOut = 124,
     /// This kernel cannot be judged.
     Unjudged = 125,
-    /// This machine can judge no kernel, or a fault of ours.
+    /// This machine can judge no kernel, or sudbox has a bug.
     Machine = 128,
     /// Usage, bad input.
     Usage = 129,
@@ -18,7 +18,7 @@ pub(crate) enum Code {
     Interrupted = 130,
 }
 
-/// An error that carries the exit code it ends the run with.
+/// An error message with the exit code of the run.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// A signal came before every case was run: the verdict on those that were.
+/// The error of a run that a signal interrupted, with the verdict on the cases that ran.
 #[derive(Debug)]
 pub(crate) struct Interrupted(pub(crate) Box<sudbox_report::Verdict>);
 
@@ -59,8 +59,7 @@ impl std::fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// The exit code for an error: its own where it carries one, else it is a fault of this machine
-/// or of ours.
+/// The exit code for an error; [`Code::Machine`] if the error has none of its own.
 pub(crate) fn code(error: &anyhow::Error) -> Code {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.code;

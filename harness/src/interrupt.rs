@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! SIGINT, SIGTERM and SIGHUP as a descriptor that becomes readable, for those who wait.
+//! Turns SIGINT, SIGTERM and SIGHUP into a descriptor that becomes readable.
 
 use crate::failure::Code;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Set by the first signal, with a pipe that is readable from then on.
+/// A flag that the first signal sets, and a pipe that is readable from then on.
 static SIGNALS: OnceLock<(Arc<AtomicBool>, PipeReader)> = OnceLock::new();
 
-/// Turns the first signal into an event. A second one ends the process at once; its children die
-/// with it by their parent-death signal.
+/// Installs the signal handlers. The first signal makes the descriptor readable; a second one ends
+/// the process at once, and its children by their parent-death signal.
 ///
 /// # Errors
 /// If the pipe or a handler cannot be made.
@@ -27,7 +27,7 @@ pub(crate) fn install() -> io::Result<()> {
         flag::register(signal, came.clone())?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
-    // Called once: there is nothing to replace.
+    // This function is called once, so the cell is empty.
     let _ = SIGNALS.set((came, reader));
     Ok(())
 }

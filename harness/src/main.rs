@@ -64,7 +64,7 @@ fn parse() -> Result<(Cli, GivenOptions), clap::Error> {
     Ok((cli, GivenOptions::of(&command, &matches)))
 }
 
-/// Does what the command line says. Returns the exit code.
+/// Runs the verb of the command line. Returns the exit code.
 fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
     interrupt::install()?;
     match verb {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Measuring on a kernel: which figures, on what machine, in which unit.
+//! Selects benchmarks, the machine that runs them, and the unit of their costs.
 
 use crate::arch;
 use crate::backend;
@@ -17,21 +17,22 @@ use sudbox_vmm::backend::Clock;
 use sudbox_vmm::machine::Machine;
 use sudbox_vmm::processor;
 
-/// Without progress for so long a boot is a hang; a measurement has a sixth of it. Ten times what `run`
-/// has: nothing is judged by how quick it is here, and a busy machine may take its time.
+/// Time without progress after which a boot is a hang; a benchmark has a sixth of it. It is ten
+/// times that of `run`, because a slow measurement is no failure.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The measurements of these names, and the one that all are compared with.
+/// Selects the benchmarks with these names, and `native`, with which all are compared. No name
+/// selects all.
 ///
 /// # Errors
-/// A name that none has.
+/// If no benchmark has one of the names.
 pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
     let words: Vec<&str> = names.split([',', ' ']).filter(|word| !word.is_empty()).collect();
     let all = || TABLE.iter().map(|case| case.id.trim_start_matches(PREFIX));
     if let Some(word) = words.iter().find(|word| !all().any(|name| name == **word)) {
         let all: Vec<&str> = all().collect();
         return Err(Failure::usage(format!(
-            "nothing that is measured is called `{word}`: there are {}",
+            "no benchmark is called `{word}`: there are {}",
             all.join(" ")
         )));
     }
@@ -42,17 +43,17 @@ pub(crate) fn select(names: &str) -> anyhow::Result<Selection> {
     Ok(Selection { cases, boot: false })
 }
 
-/// A machine that measures, and the unit of its figures.
+/// A machine for benchmarks, and the unit of their costs.
 pub(crate) struct MeasuringMachine {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) unit: Unit,
 }
 
 impl MeasuringMachine {
-    /// The machine for kernels of this architecture.
+    /// Chooses the machine for kernels of this architecture, and the unit of `--by` or the best one.
     ///
     /// # Errors
-    /// If what was asked for cannot be had here.
+    /// If no backend meets the request, or something cannot be installed.
     pub(crate) fn of(
         by: Option<CostUnit>,
         vm: &VmArgs,
@@ -69,9 +70,8 @@ impl MeasuringMachine {
     }
 }
 
-/// The unit of figures from a guest with this clock. Instructions are counted where an emulator runs
-/// the guest, and where that is asked for. KVM runs kernels on this machine's processor, which may be
-/// emulated itself.
+/// The unit of costs from a guest with this clock: instructions on an emulator or on request, else
+/// time. With KVM, `emulated` tells whether this machine's processor is emulated itself.
 fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit {
     match (by, clock) {
         (Some(CostUnit::Time), Clock::Emulator) => Unit::Ratio,
@@ -83,15 +83,15 @@ fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit 
     }
 }
 
-/// The unit of times: only ratios if this machine's processor is emulated.
+/// The unit of times: ratios if this machine's processor is emulated, else nanoseconds.
 pub(crate) fn timed(emulated: bool) -> Unit {
     if emulated { Unit::Ratio } else { Unit::Nanoseconds }
 }
 
-/// The costs that a verdict holds.
+/// Extracts the costs from a verdict.
 ///
 /// # Errors
-/// If the kernel did not get to it, or if the figures make no sense.
+/// If the kernel was not judged, or failed before the benchmarks, or if the costs are inconsistent.
 pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
     let unjudged =
         |message: String| -> anyhow::Error { Failure { code: Code::Unjudged, message }.into() };

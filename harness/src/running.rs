@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The kernel of this machine as an argument: its name, and the options that do not apply to it.
+//! The host's kernel as a KERNEL argument: its name, its release, and the options that it refuses.
 
 use crate::cli::{GivenOptions, Subject};
 use crate::failure::Failure;
 use sudbox_protocol::Arch;
 
-/// The word that names this kernel on the command line.
+/// The KERNEL argument that means the host's kernel.
 pub(crate) const NAME: &str = "running";
 
-/// The output of `uname -r`.
+/// The release, as in `uname -r`.
 pub(crate) fn release() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().to_owned()
 }
 
-/// The build of the running kernel, `uname -rv`.
+/// The release and version, as in `uname -rv`.
 pub(crate) fn build() -> String {
     let read = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     let words = ["osrelease", "version"].map(|name| read(name).unwrap_or_default());
     words.map(|word| word.trim().to_owned()).join(" ")
 }
 
-/// Refuses the options that do not apply to the kernel of this machine: those about VMs, those about
-/// building a kernel, and another architecture.
+/// Refuses the options that do not apply to the host's kernel: those about VMs or building, and
+/// another architecture.
 ///
 /// # Errors
 /// If one was given.
@@ -40,7 +40,7 @@ pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result
     }
     match given.first_about(Subject::Build, &["arch"]) {
         Some(option) => Err(Failure::usage(format!(
-            "{option} is about building a kernel, and the one that is running is built"
+            "{option} is a build option, and the running kernel is built already"
         ))),
         None => Ok(()),
     }
@@ -48,5 +48,5 @@ pub(crate) fn refuse_options(given: &GivenOptions, arch: Arch) -> anyhow::Result
 
 /// The message that refuses an option about VMs.
 pub(crate) fn no_vm_message(option: &str) -> String {
-    format!("{option} is about VMs, and the kernel that is running has none")
+    format!("{option} is about VMs, and the running kernel is tested without one")
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Turns raw kernel addresses in text into symbols, for kernels built without `CONFIG_KALLSYMS` and
-//! for register dumps of QEMU, which knows no symbols.
+//! Replaces raw kernel addresses in text by symbols, for kernels built without `CONFIG_KALLSYMS`
+//! and for register dumps of QEMU, which knows no symbols.
 
 use std::cell::OnceCell;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use object::{
 /// The code symbols of a vmlinux.
 #[derive(Debug)]
 pub(crate) struct Symbols {
-    /// By address, no two at the same one.
+    /// Sorted by address, one symbol for each.
     code: Vec<Symbol>,
 }
 
@@ -31,7 +31,7 @@ struct Symbol {
 }
 
 impl Symbols {
-    /// Reads the symbol table of a vmlinux; of the rest of the file, its headers only.
+    /// Reads the symbol table of a vmlinux.
     ///
     /// # Errors
     /// If the file cannot be read, is no ELF file of 64 bits, or has no symbols of code.
@@ -53,7 +53,7 @@ impl Symbols {
                 let SymbolSection::Section(index) = symbol.section() else { return None };
                 let (_, end) = *sections.iter().find(|(section, _)| *section == index)?;
                 let name = symbol.name().ok().filter(|n| !n.is_empty() && !n.starts_with(".L"))?;
-                // Of several names for one place a global function's is the one people know.
+                // If several symbols share an address, that of a global function is preferred.
                 let minor = symbol.kind() != SymbolKind::Text || symbol.is_local();
                 Some((minor, Symbol { start: symbol.address(), end, name: name.to_owned() }))
             })
@@ -77,14 +77,13 @@ impl Symbols {
         Ok(Symbols { code })
     }
 
-    /// The text with addresses of code as `symbol+0xoffset/0xsize`: in place of what the kernel
-    /// would have resolved itself (`0xffffffff81000123`), and after what it or QEMU leaves as a
-    /// number on purpose (`RIP=ffffffff81000123`, `[<ffffffff81000123>]`). Whatever is resolved
-    /// already stays as it is.
+    /// Returns the text with code addresses as `symbol+0xoffset/0xsize`. The symbol replaces
+    /// addresses that the kernel would resolve itself (`0xffffffff81000123`), and follows those
+    /// that the kernel or QEMU prints as numbers (`RIP=ffffffff81000123`, `[<ffffffff81000123>]`).
+    /// Lines with symbols stay unchanged.
     ///
-    /// A kernel that was offset (`CONFIG_RANDOMIZE_BASE`) says by how much when it panics
-    /// (`Kernel Offset: 0x...`, dump_kernel_offset()); where it says nothing it is taken to run
-    /// where it was linked.
+    /// A relocated kernel (`CONFIG_RANDOMIZE_BASE`) prints its offset when it panics (`Kernel
+    /// Offset: 0x...`, dump_kernel_offset()). Without that line the offset is taken to be 0.
     pub(crate) fn symbolise(&self, text: &str) -> String {
         let offset = OnceCell::new();
         let offset = || *offset.get_or_init(|| kernel_offset(text));
@@ -100,7 +99,7 @@ impl Symbols {
     }
 
     fn line(&self, line: &str, offset: &impl Fn() -> u64, out: &mut String) {
-        // Beside a symbol, a number is there for the number's sake.
+        // In a line with a symbol, other numbers are not to be resolved.
         let resolved = line.contains("+0x");
         let mut rest = line;
         while let Some(digits) = next_address(rest) {
@@ -146,11 +145,12 @@ impl Symbols {
 
 /// The notation of an address in a line.
 enum Notation {
-    /// As `%pS` and `%pB` print one that they have no symbol for: after `0x`.
+    /// After `0x`, as `%pS` and `%pB` print an address without symbol.
     Resolvable,
-    /// As a number with a name in front or in brackets; so many bytes after it belong to it.
+    /// With a register name before it, or in brackets. The value is the number of bytes that follow
+    /// the digits and belong to the notation.
     Raw(usize),
-    /// As a number of which it is not known what it is.
+    /// Any other number, which may not be an address.
     Other,
 }
 
@@ -190,8 +190,8 @@ fn next_address(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether an address is an entry of a call trace (printk_stack_address()): nothing stands before
-/// it in its line but what printk puts there, brackets, and the unwinder's question mark.
+/// Whether an address is an entry of a call trace (printk_stack_address()): only the printk prefix,
+/// brackets and the question mark of the unwinder precede it.
 fn is_frame(before: &str, consumed: usize) -> bool {
     let words = before.strip_suffix("0x").unwrap_or(before);
     let words = words.strip_suffix("[<").unwrap_or(words);
@@ -199,7 +199,7 @@ fn is_frame(before: &str, consumed: usize) -> bool {
     consumed == 0 && (words.is_empty() || words.ends_with(']') || words.ends_with('>'))
 }
 
-/// By how much the kernel says that it was offset; 0 if it does not.
+/// The relocation offset that the kernel printed; 0 if it printed none.
 fn kernel_offset(text: &str) -> u64 {
     text.split_once("Kernel Offset: 0x")
         .map(|(_, after)| after.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default())

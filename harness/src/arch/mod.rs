@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! How guests of each architecture are built and emulated: one file of data for each.
+//! Data about guests of each architecture, one file each: packages, toolchain, emulated counter.
 
 mod aarch64;
 mod riscv64;
@@ -10,23 +10,23 @@ mod x86_64;
 use sudbox_images::Packages;
 use sudbox_protocol::Arch;
 
-/// The facts that the harness needs of an architecture.
+/// The data of an architecture.
 pub(crate) struct Target {
     /// The packages that have its QEMU.
     pub(crate) qemu: Packages,
     /// The Rust target of its guest-init.
     pub(crate) rust: &'static str,
-    /// The linker for it on other machines.
+    /// The cross C compiler that links guest-init.
     pub(crate) linker: &'static str,
     /// The packages that have the linker and a static C library.
     pub(crate) libc: Packages,
-    /// Frequency in Hz of the counter of QEMU's processor that benchmarks read.
+    /// Frequency in Hz of the counter that benchmarks read, on the CPU that QEMU emulates.
     pub(crate) counter_hertz: u64,
-    /// Instructions of the loop around what benchmarks repeat, each time (`SUDBOX_REPEAT`).
+    /// Instructions per iteration of the loop in benchmarks, without its body (`SUDBOX_REPEAT`).
     pub(crate) loop_instructions: u32,
 }
 
-/// The facts of an architecture.
+/// Returns the data of an architecture.
 pub(crate) fn of(arch: Arch) -> &'static Target {
     match arch {
         Arch::X86_64 => &x86_64::TARGET,

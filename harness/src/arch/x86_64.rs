@@ -20,7 +20,7 @@ pub(super) const TARGET: Target = Target {
         pacman: "",
         zypper: "cross-x86_64-gcc",
     },
-    // The TSC, which the kernel is told that it ticks with each instruction where they are counted.
+    // The TSC. With counted instructions, it ticks once per instruction, and the kernel is told so.
     counter_hertz: 1_000_000_000,
     loop_instructions: 3,
 };

@@ -7,7 +7,7 @@ use clap::builder::PossibleValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sudbox_vmm::backend::{self, BACKENDS};
 
-/// What to run kernels on.
+/// A backend, or `auto`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backend(Option<&'static backend::Backend>);
 
@@ -30,7 +30,7 @@ impl Backend {
         self.0.map_or("auto", |backend| backend.name)
     }
 
-    /// Its row in the table; `None` if any will do.
+    /// Its row in the table; `None` for `auto`.
     pub(crate) fn row(self) -> Option<&'static backend::Backend> {
         self.0
     }
@@ -64,7 +64,7 @@ impl Serialize for Backend {
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Backend, D::Error> {
         let name = String::deserialize(deserializer)?;
-        // Records of older versions have the names capitalised.
+        // Older versions wrote capitalised names.
         Backend::from_str(&name, true).map_err(de::Error::custom)
     }
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use sudbox_report::Form;
 use sudbox_report::costs::Costs;
 
-/// What costs are told in.
+/// The unit of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum CostUnit {
-    /// Time: nanoseconds on a processor, under emulation only ratios
+    /// Time: nanoseconds on a real processor, ratios under emulation
     Time,
-    /// Instructions, which QEMU's emulation counts exactly
+    /// Instructions, counted exactly by QEMU's emulation
     Instructions,
 }
 
@@ -24,11 +24,11 @@ pub(crate) enum CostUnit {
 Examples:
   sudbox bench 7.3                                  what dispatch costs on a kernel
   sudbox bench running --only 'native round-trip'   on this one, in nanoseconds
-  sudbox bench --compare 6.12 ~/src/linux           which difference is real
+  sudbox bench --compare 6.12 ~/src/linux           which differences are real
 
 Exit codes:
-    0  everything was measured that there is; --compare: nothing is slower
-    1  the kernel failed at what was measured; --compare: something is slower
+    0  every benchmark ran; --compare: nothing is slower
+    1  a benchmark failed; --compare: something is slower
   125  this kernel does not build or boot, or counts of one kernel do not agree
   128  this machine can measure no kernel
   129  usage, bad input
@@ -38,20 +38,19 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
-    /// Say which difference between this kernel and KERNEL is real; --patches are for KERNEL
+    /// Compare this kernel with KERNEL; --patches are for KERNEL
     #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath, env = "SUDBOX_COMPARE", hide_env = true)]
     pub(crate) compare: Option<String>,
 
-    /// What to measure: names, separated by commas or spaces; all if not given
+    /// Benchmarks to run, separated by commas or spaces; all if not given
     #[arg(long, value_name = "NAMES", env = "SUDBOX_BENCH", hide_env = true)]
     pub(crate) only: Option<String>,
 
-    /// What to tell costs in: time where the kernel runs on a processor, else instructions, if not
-    /// given
+    /// Unit of costs; if not given, time on a real processor, else instructions
     #[arg(long, value_enum)]
     pub(crate) by: Option<CostUnit>,
 
-    /// Form of the report; that of a comparison has no page
+    /// Form of the report; comparisons have no HTML page
     #[arg(long, value_name = "FORMAT", value_parser = form_of::<Costs>(), default_value = "table")]
     pub(crate) format: &'static Form<Costs>,
 

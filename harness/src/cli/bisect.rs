@@ -19,16 +19,16 @@ Examples:
   sudbox bisect --linux ~/src/linux --good v6.16 --bad HEAD --bench round-trip --threshold 3%
   sudbox bisect --resume
 
-Both ends are judged first. What is sought are the cases whose outcome differs between them, or
-booting, or building. A commit shows what the newer end shows if one of those cases does, what the
-older end shows if all do, and is skipped else. Exit codes:
+Both ends are judged first. The cases whose outcomes differ are bisected, or the boot or the build
+if those differ. A commit is new if one of the cases has the outcome of the newer end, old if all
+have that of the older end, and skipped otherwise. Exit codes:
     0  the commit is found
   125  only commits that cannot be judged are left; they are named
   128  this machine can judge no kernel
   129  usage, bad input, or nothing differs between the ends
   130  interrupted; --resume goes on")]
 pub(crate) struct BisectArgs {
-    /// Commit at which all is well: a tag, a branch, anything that git understands
+    /// Commit that works: a tag, a branch, anything that git understands
     #[arg(
         long,
         value_name = "REF",
@@ -38,7 +38,7 @@ pub(crate) struct BisectArgs {
     )]
     pub(crate) good: Option<String>,
 
-    /// Commit at which it is not
+    /// Commit at which something fails
     #[arg(
         long,
         value_name = "REF",
@@ -52,16 +52,16 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "GLOBS", env = "SUDBOX_CASES", hide_env = true)]
     pub(crate) cases: Option<String>,
 
-    /// Seek what slowed this down, as `bench` names it, instead of cases
+    /// Bisect a slowdown of this benchmark instead of cases
     #[arg(long, value_name = "NAME", conflicts_with_all = ["cases", "timeout"], env = "SUDBOX_BENCH", hide_env = true)]
     pub(crate) bench: Option<String>,
 
-    /// By how much it must cost more instructions than at the good end
+    /// Smallest slowdown to bisect, in instructions, compared with the good end
     #[arg(long, value_name = "PERCENT", default_value_t = Threshold::DEFAULT, requires = "bench", env = "SUDBOX_THRESHOLD", hide_env = true)]
     pub(crate) threshold: Threshold,
 
-    /// Repeat a doubtful run so many times: an outcome of neither end, a crash, a hang; and what
-    /// is sought at each end
+    /// Number of repeated runs at each end, and of a doubtful commit: an outcome of neither end, a
+    /// crash, a hang
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,
 
@@ -69,7 +69,7 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
-    /// Go on with the bisection that was interrupted last, or last in --linux
+    /// Continue the last unfinished bisection, or the one of --linux
     #[arg(long, conflicts_with_all = ["good", "bad", "cases", "bench", "confirm", "timeout"], env = "SUDBOX_RESUME", hide_env = true)]
     pub(crate) resume: bool,
 
@@ -85,7 +85,7 @@ pub(crate) struct BisectArgs {
     pub(crate) build: BuildArgs,
 }
 
-/// The form of a report if none was named.
+/// The default form of a report.
 fn table() -> &'static Form<Bisection> {
     &Bisection::FORMS[0]
 }
@@ -102,12 +102,12 @@ impl BisectArgs {
     }
 }
 
-/// By how many thousandths something must be slower to be sought.
+/// The smallest slowdown that is bisected, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Threshold(u32);
 
 impl Threshold {
-    /// If nothing else is said.
+    /// The default: 5%.
     pub(crate) const DEFAULT: Threshold = Threshold(50);
 
     /// The threshold in thousandths.

@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 
-/// The prefix that a variable of make gets in the environment.
+/// Prefix of the environment variables by which make hands its variables over.
 const VARIABLE_PREFIX: &str = "SUDBOX_";
 
 /// The subject of an option: its heading in the help.
@@ -17,16 +17,16 @@ pub(crate) enum Subject {
     Vm,
     /// The build of a kernel.
     Build,
-    /// Anything else.
+    /// Any other subject.
     Other,
 }
 
 /// An option that was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GivenOption {
-    /// The name without its dashes.
+    /// The long name, without dashes.
     pub(crate) name: String,
-    /// The variable of make, if it has one.
+    /// The make variable of the option, if it has one.
     pub(crate) variable: Option<String>,
     pub(crate) subject: Subject,
     /// The values; none for a flag.
@@ -38,7 +38,7 @@ pub(crate) struct GivenOption {
 pub(crate) struct GivenOptions(Vec<GivenOption>);
 
 impl GivenOptions {
-    /// The options of the verb that `matches` has.
+    /// The options that `matches` has for its verb.
     pub(crate) fn of(command: &Command, matches: &ArgMatches) -> GivenOptions {
         if let Some((name, matches)) = matches.subcommand()
             && let Some(command) = command.find_subcommand(name)
@@ -48,19 +48,20 @@ impl GivenOptions {
         GivenOptions(command.get_arguments().filter_map(|arg| option(arg, matches)).collect())
     }
 
-    /// Every option.
+    /// All options that were given.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &GivenOption> {
         self.0.iter()
     }
 
-    /// The first option about this subject, but for those of these names, as typed: `--cc`.
+    /// The first option with this subject, except those named in `but`. Returns it with dashes, as
+    /// in `--cc`.
     pub(crate) fn first_about(&self, subject: Subject, but: &[&str]) -> Option<String> {
         let about =
             |option: &&GivenOption| option.subject == subject && !but.contains(&&*option.name);
         self.0.iter().find(about).map(|option| format!("--{}", option.name))
     }
 
-    /// Only the options whose name is accepted.
+    /// Keeps only the options whose name is accepted.
     pub(crate) fn retain(mut self, accept: impl Fn(&str) -> bool) -> GivenOptions {
         self.0.retain(|option| accept(&option.name));
         self

@@ -28,16 +28,16 @@ use sudbox_report::runs::RunList;
 use sudbox_report::{Form, Verdict};
 use suggested::{Suggested, architectures, cases, flavours};
 
-/// Seconds without progress after which a boot is a hang, if nothing else is said.
+/// Default of `--timeout`, in seconds.
 pub(crate) const TIMEOUT: u64 = 60;
 
-/// Guest memory in MiB, if nothing else is said.
+/// Default of `--memory`, in MiB.
 pub(crate) const MEMORY: u32 = 256;
 
-/// The heading in the help above the options about VMs.
+/// Help heading of the options about VMs.
 const VM: &str = "VM";
 
-/// The heading in the help above the options about building a kernel.
+/// Help heading of the options about building a kernel.
 const BUILD: &str = "Kernel build";
 
 /// Judges whether a Linux kernel keeps the promises of Syscall User Dispatch.
@@ -72,7 +72,7 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Find, configure, build and boot a kernel, run the cases in it, and judge it
     Run(Box<RunArgs>),
-    /// Judge many kernels, and say what differs between neighbours
+    /// Judge many kernels and show what differs between neighbours
     Matrix(Box<MatrixArgs>),
     /// Show, list, compare over time, remove and merge the reports of earlier runs
     #[command(after_help = "\
@@ -87,7 +87,7 @@ Exits with 0; with 129 if there is no such run or case.")]
         #[command(subcommand)]
         verb: ReportVerb,
     },
-    /// Measure what dispatch costs on a kernel, and what its alternatives do
+    /// Measure the cost of dispatch and of its alternatives on a kernel
     Bench(Box<BenchArgs>),
     /// Find the commit that changed how a kernel keeps its promises
     Bisect(Box<BisectArgs>),
@@ -103,7 +103,7 @@ Exits with 0; with 129 if there is no such run or case.")]
     Kselftest(Box<KselftestArgs>),
     /// List the kernels that are pinned, in the cache and on offer
     Kernels(KernelsArgs),
-    /// Say what this machine can do and what is missing
+    /// Show what this machine can do and what is missing
     #[command(after_help = "\
 Exits with 0 if a kernel can be built and judged here, else with 128.")]
     Doctor {
@@ -111,19 +111,18 @@ Exits with 0 if a kernel can be built and judged here, else with 128.")]
         #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
         format: &'static Form<MachineReport>,
     },
-    /// Install what is missing; under CI, open /dev/kvm to this user
+    /// Install missing tools; in CI, also open /dev/kvm to all users
     #[command(after_help = "\
 Exits with 0 if a kernel can be built and judged here afterwards, else with 128.")]
     Setup,
-    /// Print a completion script for a shell, or install those and the man pages
+    /// Print the completion script of a shell, or install all scripts and man pages
     #[command(arg_required_else_help = true)]
     Completions {
         /// The shell
         #[arg(required_unless_present = "install")]
         shell: Option<clap_complete::Shell>,
 
-        /// Write the man pages and the scripts for bash, zsh and fish to where this user's shells and
-        /// man(1) look
+        /// Install the man pages and the scripts for bash, zsh and fish for this user
         #[arg(long, conflicts_with = "shell")]
         install: bool,
     },
@@ -157,17 +156,17 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
-    /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word that
-    /// begins with `!` takes away what it matches
+    /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word
+    /// with a leading `!` removes its matches
     #[arg(long, value_name = "GLOBS", hide_possible_values = true, value_parser = Suggested(cases), env = "SUDBOX_CASES", hide_env = true)]
     pub(crate) cases: Option<String>,
 
-    /// Walk at random: run this many sequences of operations and compare each with a model of
-    /// dispatch; other cases only if selected
+    /// Run this many random sequences of operations and compare each with a model of dispatch;
+    /// other cases only if selected
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), env = "SUDBOX_FUZZ", hide_env = true)]
     pub(crate) fuzz: Option<u32>,
 
-    /// Seed of the first walk; each has the one after the one before. By the clock if not given
+    /// Seed of the first walk, counted up for the others; from the clock if not given
     #[arg(long, value_name = "S", requires = "fuzz", env = "SUDBOX_SEED", hide_env = true)]
     pub(crate) seed: Option<u64>,
 
@@ -183,7 +182,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) strict: bool,
 
-    /// Give every case a VM of its own: restored from a kept one on KVM, booted on QEMU
+    /// Give every case a VM of its own: restored from a snapshot on KVM, booted on QEMU
     #[arg(long)]
     pub(crate) isolate: bool,
 
@@ -246,7 +245,7 @@ pub(crate) struct MatrixArgs {
     #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
     pub(crate) format: &'static Form<Matrix>,
 
-    /// Take `fixed` and `unmet` for broken promises too
+    /// Count `fixed` and `unmet` as failures
     #[arg(long)]
     pub(crate) strict: bool,
 
@@ -261,10 +260,10 @@ pub(crate) struct MatrixArgs {
     pub(crate) source: SourceArgs,
 }
 
-/// Which of how many parts.
+/// A part of a matrix, as in `--shard 2/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
-    /// From 1 on.
+    /// Number of the part, from 1 on.
     pub(crate) which: usize,
     pub(crate) of: usize,
 }
@@ -290,7 +289,7 @@ pub(crate) enum ReportVerb {
     Show(ShowArgs),
     /// Print the outcomes of cases over time, and name flaky ones
     History(HistoryArgs),
-    /// Say which runs are old; --yes removes them
+    /// List old runs; --yes removes them
     Prune(PruneRunsArgs),
     /// Make one report of the parts of a matrix
     #[command(after_help = "\
@@ -333,7 +332,7 @@ pub(crate) struct HistoryArgs {
 /// `sudbox report prune`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PruneRunsArgs {
-    /// Old is a run that began so many days ago; 0 is every run that has ended
+    /// Days after which a run is old; 0 means every run that has ended
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(crate) days: u32,
 
@@ -345,7 +344,7 @@ pub(crate) struct PruneRunsArgs {
 /// `sudbox report merge`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MergeArgs {
-    /// What `matrix --shard I/N --format json` printed, or folders that hold a matrix.json
+    /// Output files of `matrix --shard I/N --format json`, or folders with a matrix.json
     #[arg(value_name = "PART", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) parts: Vec<PathBuf>,
 
@@ -387,7 +386,7 @@ pub(crate) struct ExecArgs {
     #[command(flatten, next_help_heading = BUILD)]
     pub(crate) build: BuildArgs,
 
-    /// The program and its arguments, behind `--`
+    /// The program and its arguments, after `--`
     #[arg(value_name = "PROGRAM", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) command: Vec<OsString>,
 }
@@ -404,8 +403,8 @@ pub(crate) enum SandboxVerb {
 Example:
   sudbox sandbox run --engine exclusive program.exe
 
-This is emulation, not confinement: a program that knows of Linux gets at it.
-Exits with 0 if the program came to its end, whatever that was; else with
+This is emulation, not confinement: a hostile program can reach the Linux kernel.
+Exits with 0 if the program ended, with any status; else with
     1  its tasks died before it ended
   125  the kernel does not offer the engine, or does not build or boot
   128  this machine can run no kernel
@@ -417,8 +416,8 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
     pub(crate) kernel: Option<String>,
 
-    /// What hands the system calls over: exclusive or inclusive (dispatch), filter or notification
-    /// (seccomp), trace (ptrace); the first that the kernel offers if not given
+    /// Mechanism that intercepts system calls: exclusive or inclusive (dispatch), filter or
+    /// notification (seccomp), trace (ptrace); the first that the kernel offers if not given
     #[arg(long, value_name = "NAME", value_parser = Engine::ALL.map(Engine::name))]
     pub(crate) engine: Option<String>,
 
@@ -462,12 +461,12 @@ pub(crate) struct KselftestArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  sudbox kernels                       what `run` can take without a build, and what fills the cache
+  sudbox kernels                       kernels that need no build, and the contents of the cache
   sudbox kernels prune --days 7 --yes  free what was not used for a week
 
 Exits with 0; with 128 if the cache cannot be used.")]
 pub(crate) struct KernelsArgs {
-    /// What to do beside listing
+    /// Action other than listing
     #[command(subcommand)]
     pub(crate) verb: Option<KernelsVerb>,
 
@@ -478,34 +477,34 @@ pub(crate) struct KernelsArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum KernelsVerb {
-    /// Say what of the cache is old and how much it takes; --yes frees it
+    /// List old cache entries and their size; --yes removes them
     Prune(PruneArgs),
 }
 
 /// `sudbox kernels prune`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PruneArgs {
-    /// Old is what was not used for so many days; 0 is all that is not in use now
+    /// Days without use after which an entry is old; 0 means all that are not in use now
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(crate) days: u32,
 
-    /// Free it
+    /// Remove them
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
-/// The boot of a kernel that is to run a program.
+/// Options about the boot before a program runs.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct BootArgs {
-    /// Seconds without a word from the kernel after which its boot is a hang
+    /// Seconds without console output after which a boot is a hang
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) boot_timeout: u64,
 }
 
-/// The VM.
+/// Options about the VM.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct VmArgs {
-    /// What to run the kernel on
+    /// Backend that runs the kernel
     #[arg(long, value_enum, default_value_t = Backend::AUTO)]
     pub(crate) backend: Backend,
 
@@ -517,7 +516,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "MIB", default_value_t = MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
     pub(crate) memory: u32,
 
-    /// CPU model, in QEMU's words; QEMU emulates it
+    /// CPU model, by its QEMU name; QEMU emulates it
     #[arg(long, value_name = "MODEL")]
     pub(crate) cpu_model: Option<String>,
 
@@ -525,7 +524,7 @@ pub(crate) struct VmArgs {
     #[arg(long)]
     pub(crate) console: bool,
 
-    /// Wait for a debugger before the first instruction; prints the line to type
+    /// Wait for gdb before the first instruction; prints the gdb command
     #[arg(long)]
     pub(crate) gdb: bool,
 
@@ -539,7 +538,7 @@ pub(crate) struct VmArgs {
     pub(crate) append: Option<String>,
 }
 
-/// Which kernel is built, and how.
+/// Options about the kernel build.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BuildArgs {
     /// Architecture of the kernel, if not this machine's own
@@ -555,18 +554,18 @@ pub(crate) struct BuildArgs {
     pub(crate) source: SourceArgs,
 }
 
-/// What a kernel is built from, of whichever architecture and flavour.
+/// Options about the kernel build other than architecture and flavour.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SourceArgs {
     /// A git tree to take versions from, before any other source
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SUDBOX_LINUX", hide_env = true)]
     pub(crate) linux: Option<String>,
 
-    /// Refuse a release that would stand in for the one that is named
+    /// Fail if exactly this release is not available, instead of taking a near one
     #[arg(long, env = "SUDBOX_EXACT", hide_env = true)]
     pub(crate) exact: bool,
 
-    /// Configuration fragment that comes last; may be given again
+    /// Configuration fragment, applied last; may be given again
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "SUDBOX_CONFIG", hide_env = true)]
     pub(crate) config: Vec<String>,
 
@@ -574,14 +573,14 @@ pub(crate) struct SourceArgs {
     pub(crate) toolchain: ToolchainArgs,
 }
 
-/// What the kernel's own build takes; nothing else of the environment reaches it.
+/// Options that are passed to make of the kernel. Its environment has nothing else from outside.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ToolchainArgs {
     /// C compiler for the kernel
     #[arg(long, value_name = "CC", env = "SUDBOX_CC", hide_env = true)]
     pub(crate) cc: Option<String>,
 
-    /// As the kernel's LLVM=: 1, a version suffix or a directory
+    /// The kernel's LLVM=: 1, a version suffix or a directory
     #[arg(
         long,
         value_name = "LLVM",
@@ -614,8 +613,8 @@ pub(crate) struct ToolchainArgs {
 fn boot_arguments(text: &str) -> Result<String, &'static str> {
     if text.split_whitespace().any(|word| word == "--") {
         return Err(
-            "the kernel gives what stands after `--` to init, and sudbox's init takes nothing: \
-                    leave the `--` out",
+            "the kernel passes arguments after `--` to init, and guest-init takes none: leave the \
+             `--` out",
         );
     }
     Ok(text.to_owned())

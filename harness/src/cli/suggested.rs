@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Values that completion scripts offer for an argument which takes other texts too.
+//! Suggestions of completion scripts for arguments that also take other values.
 
 use crate::selection;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 use std::ffi::OsStr;
 use sudbox_protocol::Arch;
 
-/// Parses any text, and lists the values that are offered.
+/// A value parser that accepts any text and lists suggestions.
 #[derive(Clone, Copy)]
 pub(super) struct Suggested(pub(super) fn() -> Vec<String>);
 
@@ -30,7 +30,7 @@ impl TypedValueParser for Suggested {
     }
 }
 
-/// The words for cases: `core`, `all`, the groups, the ids.
+/// Words for `--cases`: `core`, `all`, the groups, the ids.
 pub(super) fn cases() -> Vec<String> {
     let ids = selection::table().map(|case| case.id.to_owned());
     let words = ["core", "all"].map(str::to_owned);

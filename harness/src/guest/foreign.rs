@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Builds guest-init for another architecture from the sources that are embedded, once.
+//! Builds guest-init for another architecture from the embedded sources, and caches it.
 //!
-//! It takes a Rust compiler with the standard library for that architecture: this machine's own, or
-//! rustup's when it has fetched that, or the distribution's, which sudbox keeps in its cache. And a
-//! C compiler for it, which the kernel needs too.
+//! This needs a Rust compiler with the standard library of that architecture: this machine's, that
+//! of rustup, which may have to fetch the library, or that of the distribution, which is unpacked
+//! into the cache. It also needs a cross C compiler as linker.
 
 use crate::arch::{self, Target};
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use sudbox_images::{Arch, Cache, Ctx, EntryLock, Mode, Monitor as _, Tool, status_and_lines};
 
-/// Folder of the cache.
+/// Name of the folder in the cache.
 const GUESTS: &str = "guests";
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
@@ -26,10 +26,10 @@ const MEMBERS: [&str; 2] = [
     r#"members = ["protocol", "guest-init"]"#,
 ];
 
-/// guest-init for this architecture.
+/// Returns guest-init for an architecture, from the cache or built now.
 ///
 /// # Errors
-/// When it cannot be built here.
+/// If it cannot be built.
 pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<Vec<u8>> {
     let cache = Cache::open()?;
     let target = arch::of(arch);
@@ -39,7 +39,7 @@ pub(super) fn guest_init(arch: Arch, progress: &mut Progress) -> anyhow::Result<
         return Ok(program);
     }
     drop(shared);
-    // The kernels of a matrix ask at once; what the first builds is there for the others.
+    // Another thread or process may have built it before this one got the lock.
     let _held = cache.lock(GUESTS, &name, Mode::Exclusive, progress)?;
     if let Ok(program) = std::fs::read(&path) {
         return Ok(program);
@@ -56,7 +56,7 @@ fn cache_key(arch: Arch) -> String {
     format!("{SOURCES_DIGEST:016x}-{}", arch.name())
 }
 
-/// Where it is kept.
+/// Its path in the cache.
 fn cached_path(cache: &Cache, arch: Arch) -> PathBuf {
     cache.root().join(GUESTS).join(cache_key(arch))
 }
@@ -64,7 +64,7 @@ fn cached_path(cache: &Cache, arch: Arch) -> PathBuf {
 /// Unless guest-init is in the cache: checks that it can be built, and installs a missing linker.
 ///
 /// # Errors
-/// When something is missing and stays so.
+/// If something is missing and cannot be installed.
 pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
     if cached_path(&Cache::open()?, arch).is_file() {
         return Ok(());
@@ -76,7 +76,7 @@ pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
     }
     if !sudbox_images::is_on_path("cargo") {
         return Err(Failure::machine(format!(
-            "the init of {} guests is built with Rust, and cargo is not here: install rustup or your \
+            "the init of {} guests is built with Rust, and cargo is missing: install rustup or your \
              distribution's cargo",
             arch.name()
         )));
@@ -84,10 +84,11 @@ pub(super) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
     Ok(())
 }
 
-/// A compiler: what to set so that cargo uses it.
+/// Environment variables that select a Rust compiler for cargo.
 type EnvVars = Vec<(&'static str, OsString)>;
 
-/// Finds or fetches a compiler with the target's standard library.
+/// Finds or fetches a Rust compiler with the standard library of the target. The lock protects a
+/// compiler in the cache.
 fn rust_toolchain(
     cache: &Cache,
     arch: Arch,
@@ -124,11 +125,11 @@ fn compiles(target: &Target) -> bool {
     files.any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
-/// Whether the linker is there and finds a C library.
+/// Whether the linker exists and finds a static C library.
 fn links_statically(target: &Target) -> bool {
     let mut linker = Command::new(target.linker);
     linker.args(["-print-file-name=libc.a"]).stderr(Stdio::null());
-    // A name that it does not find it gives back as it is.
+    // The linker prints a file that it does not find without a path.
     linker.output().is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 

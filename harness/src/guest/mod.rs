@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! guest-init and the initramfs made of it. That of this machine's architecture is embedded; others
-//! are built when they are first needed.
+//! Provides guest-init and its initramfs. guest-init for the host's architecture is embedded in
+//! sudbox; for others it is built on first use.
 
 mod foreign;
 
@@ -16,15 +16,15 @@ use sudbox_images::initramfs::{self, Entry};
 /// guest-init as built for this architecture by the build script.
 const GUEST_INIT: &[u8] = include_bytes!(env!("SUDBOX_GUEST_INIT"));
 
-/// guest-init for this machine as a program.
+/// The embedded guest-init, an ELF file for the host's architecture.
 pub(crate) fn embedded() -> &'static [u8] {
     GUEST_INIT
 }
 
-/// guest-init for an architecture.
+/// guest-init for an architecture: embedded, cached or built now.
 ///
 /// # Errors
-/// When it has to be built and cannot be.
+/// If it must be built and cannot be.
 pub(crate) fn guest_init(
     arch: Arch,
     progress: &mut Progress,
@@ -35,16 +35,16 @@ pub(crate) fn guest_init(
     foreign::guest_init(arch, progress).map(Cow::Owned)
 }
 
-/// Whether [`guest_init`] has what it needs for an architecture, as far as that is seen without building.
-/// Installs a linker that is missing.
+/// Checks that [`guest_init`] can build for an architecture, and installs a missing linker.
 ///
 /// # Errors
-/// When something is missing and stays so.
+/// If something is missing and cannot be installed.
 pub(crate) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyhow::Result<()> {
     if arch::is_own(arch) { Ok(()) } else { foreign::install_requirements(arch, progress) }
 }
 
-/// An initramfs with guest-init as `/init` and the nodes and mount points it starts with.
+/// Makes an initramfs with guest-init as `/init`, the kernel modules, and the device nodes and
+/// mount points that guest-init needs.
 ///
 /// # Errors
 /// If a module cannot be read.
@@ -52,7 +52,7 @@ pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(initramfs::pack(&entries(init, modules)?))
 }
 
-/// What is in it, for who adds to it: with the modules that guest-init loads, which it does in the
+/// The entries of the initramfs, for callers that add more. guest-init loads the modules in the
 /// order of their names.
 ///
 /// # Errors
@@ -60,7 +60,7 @@ pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<
 pub(crate) fn entries(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<Entry>> {
     let mut all = vec![
         Entry::directory("dev", 0o755),
-        // Without it the kernel gives its init no standard streams (`console_on_rootfs`).
+        // Without /dev/console, init has no standard streams (console_on_rootfs()).
         Entry::char_device("dev/console", 0o600, 5, 1),
         Entry::directory("proc", 0o555),
         Entry::directory("sys", 0o555),

@@ -2,9 +2,9 @@
 
 //! The runs that left folders in the cache, and the record of outcomes.
 //!
-//! A run that failed, and a matrix, stay until `sudbox report prune` removes them. Of the others the
-//! newest ten stay. The record of outcomes, `runs/history.jsonl`, has a line for each verdict; it stays
-//! when the folders go, and its older half goes when it reaches 8 MiB.
+//! Failed runs and matrices stay until `sudbox report prune` removes them; of all other runs, the
+//! newest ten stay. The record of outcomes, `runs/history.jsonl`, has a line for each verdict and
+//! outlives the folders. When it reaches 8 MiB, its older half is dropped.
 
 use super::folder::RunFolder;
 use anyhow::Context;
@@ -17,13 +17,13 @@ use sudbox_report::history::Entry;
 use sudbox_report::runs::{Run, RunList, SUMMARY_FILE, Summary};
 use sudbox_report::{Verdict, text};
 
-/// Runs that stay although they neither failed nor are a matrix.
+/// Number of runs that are kept, apart from failed ones and matrices.
 const ORDINARY_RUNS: usize = 10;
 
-/// Largest record of outcomes, in bytes: a verdict on all cases takes 5 KiB.
+/// Largest size of the record of outcomes, in bytes. A verdict on all cases takes 5 KiB.
 const RECORD_LIMIT: u64 = 8 << 20;
 
-/// The folder of a run that has ended or goes on.
+/// The folder of a run, which may still be running.
 pub(crate) struct ArchivedRun {
     pub(crate) path: PathBuf,
     /// Time since 1970 at which the run began.
@@ -33,7 +33,7 @@ pub(crate) struct ArchivedRun {
 
 impl ArchivedRun {
     fn at(path: PathBuf) -> Option<ArchivedRun> {
-        // Named by `RunFolder::create`.
+        // `RunFolder::create` chose the name.
         let (nanos, _) = path.file_name()?.to_str()?.split_once('-')?;
         let began = Duration::from_nanos(nanos.parse().ok()?);
         let summary = fs::read(path.join(SUMMARY_FILE)).ok();
@@ -45,7 +45,7 @@ impl ArchivedRun {
         self.summary.as_ref().is_some_and(Summary::stays)
     }
 
-    /// Whether a run that goes on holds the folder.
+    /// Whether the run is still running, and holds the lock.
     fn is_held(&self) -> bool {
         File::open(self.path.join("lock")).is_ok_and(|lock| lock.try_lock().is_err())
     }
@@ -83,7 +83,7 @@ pub(crate) fn list(folder: &Path) -> RunList {
     RunList::of(runs.collect())
 }
 
-/// Removes ordinary runs but the newest. A run that cannot be removed now is tried again by the next.
+/// Removes all but the newest ordinary runs. Errors are ignored, because the next run tries again.
 pub(super) fn remove_old(folder: &Path) {
     let ordinary = runs(folder).into_iter().filter(|run| !run.stays());
     for run in ordinary.skip(ORDINARY_RUNS).filter(|run| !run.is_held()) {
@@ -111,7 +111,7 @@ pub(crate) fn prune(
     Ok(old)
 }
 
-/// Adds the outcomes of a verdict to the record beside the folder of the run.
+/// Adds the outcomes of a verdict to the record, which lies next to the folder of the run.
 ///
 /// # Errors
 /// If the record cannot be written.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The folder that every run leaves.
+//! The folder in the cache to which a run writes its files.
 
 use super::archive;
 use anyhow::Context;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use sudbox_images::{Cache, Owner};
 
-/// The folder of a run. A lock holds it, so that another run does not remove it.
+/// The folder of a run, locked so that another run does not remove it.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
@@ -19,8 +19,7 @@ pub(crate) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of this run in the cache, and removes those of old runs by the rule of
-    /// [`archive`].
+    /// Makes the folder of this run in the cache, and removes old runs by the rule of [`archive`].
     pub(crate) fn create(cache: &Cache) -> anyhow::Result<RunFolder> {
         let runs = archive::runs_folder(cache);
         // Sorted by name is sorted by time: nanoseconds since 1970 have 19 digits until 2286.
@@ -31,7 +30,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Makes an empty folder elsewhere, which the caller removes.
+    /// Makes an empty folder at `path`. It replaces one that exists; the caller removes it.
     pub(crate) fn create_at(path: PathBuf, owner: Owner) -> anyhow::Result<RunFolder> {
         if path.exists() {
             fs::remove_dir_all(&path)
@@ -49,7 +48,7 @@ impl RunFolder {
         Ok(RunFolder { path, owner, _lock: Arc::new(lock) })
     }
 
-    /// A folder in this one, for a part of the run.
+    /// Makes a subfolder, for a part of the run.
     pub(crate) fn create_subfolder(&self, name: &str) -> anyhow::Result<RunFolder> {
         let path = self.path.join(name);
         let _acting = self.owner.impersonate();
@@ -65,7 +64,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes one file of the run.
+    /// Writes a file. Returns its path.
     pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         let _acting = self.owner.impersonate();
@@ -73,11 +72,11 @@ impl RunFolder {
         Ok(path)
     }
 
-    /// Copies a file that the run used.
+    /// Copies a file into the folder.
     pub(crate) fn copy_in(&self, name: &str, original: &Path) -> anyhow::Result<()> {
         let _acting = self.owner.impersonate();
         fs::copy(original, self.path.join(name))
-            .with_context(|| format!("cannot keep {}", original.display()))?;
+            .with_context(|| format!("cannot copy {}", original.display()))?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Everything a run leaves: the report on stdout, progress on stderr, the run's folder.
+//! The output of a run: the report on stdout, progress on stderr, files in the folder of the run.
 
 pub(crate) mod archive;
 pub(crate) mod folder;
@@ -13,10 +13,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use sudbox_report::Screen;
 
-/// Whether progress is printed.
+/// Whether `--quiet` was given: no progress is printed.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Whether reports say more than the usual.
+/// Whether `--verbose` was given.
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Sets the options `--quiet` and `--verbose`, for the whole process.
@@ -25,13 +25,13 @@ pub(crate) fn set_verbosity(quiet: bool, verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
-/// The screen or file that stdout is, for a reader who asked for more with `--verbose`.
+/// The kind of stdout, terminal or file, with the setting of `--verbose`.
 pub(crate) fn screen() -> Screen {
     let screen = plain_screen();
     if VERBOSE.load(Ordering::Relaxed) { screen.verbose() } else { screen }
 }
 
-/// The screen or file that stdout is. Colour is only for a terminal without `NO_COLOR` (no-color.org).
+/// The kind of stdout, terminal or file. Colour needs a terminal without `NO_COLOR` (no-color.org).
 fn plain_screen() -> Screen {
     if !std::io::stdout().is_terminal() {
         return Screen::FILE;
@@ -41,12 +41,12 @@ fn plain_screen() -> Screen {
     Screen::terminal(width, colour)
 }
 
-/// Writes a line to stderr. Nobody may read it any more; that does not end the run.
+/// Writes a line to stderr. A closed stderr is ignored.
 pub(crate) fn stderr_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Writes the report to stdout; a reader that has gone away is not an error of this run.
+/// Writes the report to stdout. A closed pipe is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

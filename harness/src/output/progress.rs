@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use sudbox_images::Monitor;
 
-/// Between two lines of one long phase where there is no terminal.
+/// Time between two lines of one phase if stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
-    /// The kernel that is worked on, if it is one of many.
+    /// Prefix of every line, if several kernels are worked on at a time.
     prefix: String,
     bar: Option<ProgressBar>,
     terminal: bool,
@@ -35,8 +35,8 @@ impl Progress {
         }
     }
 
-    /// The voice of one of many that work at the same time: its lines begin with its name, and it
-    /// has no bar, which would need the terminal for itself.
+    /// Progress of one of several kernels. Its lines begin with `name`, and it shows no bar,
+    /// because the others print to the same terminal.
     pub(crate) fn labelled(name: &str) -> Self {
         let mut progress = Progress::new();
         progress.prefix = format!("{name}: ");
@@ -44,7 +44,7 @@ impl Progress {
         progress
     }
 
-    /// A line that stays.
+    /// Prints a line with a label, and removes the bar.
     pub(crate) fn print(&mut self, label: &str, text: &str) {
         self.end_bar();
         if !super::QUIET.load(Ordering::Relaxed) {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Prints a report and writes its forms into the folder of the run.
+//! Prints reports, and writes all their forms into the folder of the run.
 
 use super::folder::RunFolder;
 use super::progress::Progress;
 use sudbox_report::runs::{SUMMARY_FILE, Summarised};
 use sudbox_report::{Form, Report, Screen};
 
-/// Prints `subject` in one form, then writes every form into the folder. A form that cannot be written
-/// is a note on stderr: the result is known, and printed.
+/// Prints `subject` in one form, then writes every form into the folder. A form that cannot be
+/// written only causes a note on stderr.
 ///
 /// # Errors
 /// If stdout cannot be written.
@@ -28,7 +28,7 @@ pub(crate) fn print_and_write<T: Report + Summarised>(
     outcome
 }
 
-/// Writes every form and the summary. `printed` is `form` on `screen`.
+/// Writes every form and the summary. `printed` is the text of `form` for `screen`.
 fn write_all<T: Report + Summarised>(
     subject: &T,
     form: &Form<T>,

@@ -9,11 +9,10 @@ use std::fmt::Write as _;
 use sudbox_guest_init::bench;
 use sudbox_guest_init::case::{Case, Run};
 
-/// The options that say which cases are run and how the report is shown: the command for one case
-/// has its own, or none.
+/// Options that the command does not repeat: they select cases or the form of the report.
 const NOT_REPEATED: [&str; 7] = ["cases", "fuzz", "seed", "list", "format", "only", "compare"];
 
-/// The verb of a command that runs a case.
+/// The verb of a rerun command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RerunVerb {
     /// `sudbox run`
@@ -38,7 +37,7 @@ impl RerunVerb {
     }
 }
 
-/// The command without its case.
+/// A rerun command, without the case.
 #[derive(Clone, Debug)]
 pub(crate) struct Rerun {
     line: String,
@@ -47,7 +46,7 @@ pub(crate) struct Rerun {
 }
 
 impl Rerun {
-    /// The command for this kernel with the options that were given, as far as the verb has them.
+    /// The command for this kernel, with the given options that the verb has.
     pub(crate) fn new(verb: RerunVerb, kernel: &str, given: &GivenOptions) -> Rerun {
         Rerun::of(verb, kernel, given, std::env::var_os("SUDBOX_MAKE").is_some())
     }
@@ -73,7 +72,7 @@ impl Rerun {
         Rerun { line, by_make, options: options(&shown).trim_start().to_owned() }
     }
 
-    /// The same for another architecture and flavour.
+    /// Adds architecture and flavour, unless they are the default.
     pub(crate) fn with_arch_and_flavour(mut self, arch: &str, flavour: &str) -> Rerun {
         for (name, value, usual) in
             [("arch", arch, sudbox_images::Arch::default().name()), ("flavour", flavour, "default")]
@@ -88,7 +87,7 @@ impl Rerun {
         self
     }
 
-    /// The options beside kernel, architecture and flavour, as on the command line.
+    /// The options other than kernel, architecture and flavour, as on the command line.
     pub(crate) fn options(&self) -> &str {
         &self.options
     }
@@ -105,7 +104,7 @@ impl Rerun {
         }
     }
 
-    /// The command for the case that is about booting.
+    /// The command for the case about booting.
     pub(crate) fn boot(&self) -> String {
         self.with_case(BOOT)
     }
@@ -135,8 +134,8 @@ fn options(given: &GivenOptions) -> String {
     text
 }
 
-/// The options as variables of make, each after a space. An option without a variable cannot have come
-/// from make.
+/// The options as make variables, each after a space. Options without a variable are left out,
+/// because make cannot have passed them.
 fn variables(given: &GivenOptions) -> String {
     let mut text = String::new();
     for option in given.iter() {
@@ -147,7 +146,7 @@ fn variables(given: &GivenOptions) -> String {
     text
 }
 
-/// The command that runs a matrix, as scripts call it.
+/// The `sudbox matrix` command without `--shard`, `--list` and `--format`.
 pub(crate) fn matrix(given: &GivenOptions) -> String {
     let mut given = given.clone().retain(|name| !["shard", "list", "format"].contains(&name));
     let lists: Vec<(String, String)> = given
@@ -162,7 +161,7 @@ pub(crate) fn matrix(given: &GivenOptions) -> String {
     format!("sudbox matrix{}", options(&given))
 }
 
-/// A word as a shell takes it back.
+/// Quotes a word for a shell, if necessary.
 fn shell_quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -175,7 +174,7 @@ fn shell_quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What is given by this command line.
+    /// The options that a command line gives.
     fn given(line: &str) -> GivenOptions {
         let mut command = Cli::command();
         let matches = command.clone().get_matches_from(line.split(' '));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox bench`: what dispatch costs on a kernel, and which difference between two is real.
+//! `sudbox bench`: measures the cost of dispatch on a kernel, or compares two kernels.
 
 use crate::cli::{BenchArgs, CostUnit, GivenOptions};
 use crate::failure::{Code, Failure};
@@ -20,11 +20,13 @@ use sudbox_report::costs::{Costs, Unit};
 use sudbox_report::{Form, Report as _};
 use sudbox_vmm::processor;
 
-/// Runs and returns the exit code.
+/// Runs the benchmarks. Returns the exit code.
 pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let selection = select(args.only.as_deref().unwrap_or_default())?;
     if args.vm.gdb {
-        return Err(Failure::usage("--gdb stops the clock: it goes with `sudbox run`"));
+        return Err(Failure::usage(
+            "--gdb stops the guest and spoils the times: use it with `sudbox run`",
+        ));
     }
     let kernel = args.kernel.as_deref().unwrap_or_default();
     match &args.compare {
@@ -34,7 +36,7 @@ pub(crate) fn bench(args: &BenchArgs, given: &GivenOptions) -> anyhow::Result<u8
     }
 }
 
-/// Costs on one kernel in VMs.
+/// Measures one kernel in a VM.
 fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let kernel = args.kernel.as_deref().unwrap_or_default();
@@ -48,7 +50,7 @@ fn measure(args: &BenchArgs, given: &GivenOptions, selection: &Selection) -> any
     print_costs(&costs, args.format, &folder, &mut progress)
 }
 
-/// Costs on the kernel that is running here.
+/// Measures the host's kernel.
 fn measure_running(
     args: &BenchArgs,
     given: &GivenOptions,
@@ -56,7 +58,7 @@ fn measure_running(
 ) -> anyhow::Result<u8> {
     if args.by == Some(CostUnit::Instructions) {
         return Err(Failure::usage(
-            "instructions are counted in QEMU's emulation, and the kernel that is running is not in it",
+            "instructions are counted in QEMU's emulation, and the running kernel is not in it",
         ));
     }
     let mut progress = Progress::new();
@@ -74,7 +76,7 @@ fn measure_running(
     )
 }
 
-/// Which difference between two kernels is real.
+/// Measures two kernels in turn, and prints which differences are real.
 fn compare(
     args: &BenchArgs,
     given: &GivenOptions,
@@ -91,7 +93,7 @@ fn compare(
     })?;
     if [first, second].iter().any(|kernel| **kernel == *running::NAME) {
         return Err(Failure::usage(
-            "the kernel that is running here is not in a VM: its times do not compare with another's",
+            "the running kernel is not in a VM, so its times cannot be compared with those of another",
         ));
     }
     let mut progress = Progress::new();
@@ -131,7 +133,8 @@ fn compare(
     })
 }
 
-/// The number of boots of each kernel for a comparison, and the most if they do not agree.
+/// Number of boots of each kernel for a comparison, and the largest number if their results
+/// disagree.
 fn boots(unit: Unit) -> (usize, usize) {
     match unit {
         Unit::Instructions { .. } => (BOOTS_COUNTING, MAX_BOOTS_COUNTING),
@@ -146,13 +149,13 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         strict: false,
         repeat: 1,
         timeout: TIMEOUT,
-        // Nothing may disturb a measurement.
+        // Other VMs would disturb the measurement.
         side_by_side: 1,
         rerun: Rerun::new(RerunVerb::Bench, kernel, given),
     }
 }
 
-/// A measurement: of what, on which machine.
+/// The benchmarks to run and the machine that runs them.
 struct MeasureJob<'a> {
     machine: &'a MeasuringMachine,
     args: &'a BenchArgs,
@@ -161,7 +164,7 @@ struct MeasureJob<'a> {
 }
 
 impl MeasureJob<'_> {
-    /// Costs by one boot of a kernel.
+    /// Boots a kernel once and measures it.
     fn boot(
         &self,
         image: &KernelImage,
@@ -180,7 +183,7 @@ impl MeasureJob<'_> {
     }
 }
 
-/// Prints the costs. Gives the exit code.
+/// Prints the costs. Returns the exit code.
 fn print_costs(
     costs: &Costs,
     format: &Form<Costs>,

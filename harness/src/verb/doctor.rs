@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox doctor`: what this machine can do and what to install.
+//! `sudbox doctor` and `sudbox setup`: examine this machine and install missing tools.
 
 use crate::output::{self, progress::Progress};
 use crate::setup::{self, PackageManager};
@@ -19,7 +19,7 @@ pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     Ok(if report.missing.is_empty() { 0 } else { 128 })
 }
 
-/// Finds out what this machine can do.
+/// Examines this machine.
 fn examine() -> anyhow::Result<MachineReport> {
     let mut missing = Vec::new();
     let cache = match Cache::open() {
@@ -43,7 +43,7 @@ fn examine() -> anyhow::Result<MachineReport> {
         missing.push(qemu);
         format!("{name} is missing")
     } else {
-        "not there; needed for --gdb and --cpu-model only".to_owned()
+        "missing; needed for --gdb and --cpu-model only".to_owned()
     };
     let install = PackageManager::find().filter(|_| !missing.is_empty()).map(|manager| {
         let packages: Vec<&'static str> =
@@ -66,13 +66,14 @@ fn examine() -> anyhow::Result<MachineReport> {
     })
 }
 
-/// Installs what is missing, then says what this machine can do. Where a VM could run on KVM if only
-/// /dev/kvm could be opened, CI has it opened: after the packages, because installing those of QEMU
-/// makes udev set its permissions anew.
+/// Installs missing tools, then prints the findings. In CI, also opens /dev/kvm to all users if
+/// only permissions are missing. That comes last, because installing QEMU makes udev reset the
+/// permissions.
 pub(crate) fn set_up() -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
-    // Also where KVM works: for CPU models, gdb and what the microVM lacks.
+    // QEMU is needed even if KVM works: for CPU models, for gdb, and for kernels that the microVM
+    // cannot boot.
     let qemu = setup::qemu_tool(Arch::default());
     if !sudbox_images::is_on_path(&qemu.name) {
         missing.push(qemu);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox exec`: a program of this machine on another kernel.
+//! `sudbox exec`: runs a program of this machine on another kernel.
 
 use crate::cli::{ExecArgs, GivenOptions};
 use crate::execute::{self, GuestCommand};

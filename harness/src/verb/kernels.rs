@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox kernels`: what is pinned, in the cache and on offer; and making room.
+//! `sudbox kernels`: lists pinned, cached and available kernels, and prunes the cache.
 
 use crate::cli::{KernelsArgs, KernelsVerb, PruneArgs};
 use crate::output::progress::Progress;

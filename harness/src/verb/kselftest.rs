@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox kselftest`: the selftests of dispatch that come with a kernel, built statically, on that
-//! kernel.
+//! `sudbox kselftest`: builds the selftests of dispatch from a kernel tree, statically, and runs
+//! them on that kernel.
 
 use crate::cli::{GivenOptions, KselftestArgs};
 use crate::execute::{self, GuestCommand};
@@ -14,13 +14,13 @@ use std::process::Command;
 use std::time::Duration;
 use sudbox_images::{Cache, Ctx};
 
-/// Below `tools/testing/selftests`.
+/// The selftests of dispatch, below `tools/testing/selftests`.
 const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"];
 
-/// Headers of the kernel that the tests are about; the rest is this machine's.
+/// UAPI headers taken from the kernel tree; all others are this machine's.
 const HEADERS: [&str; 2] = ["linux/prctl.h", "linux/ptrace.h"];
 
-/// kselftest's own limit (tools/testing/selftests/kselftest/runner.sh).
+/// Time limit of a test, that of kselftest (tools/testing/selftests/kselftest/runner.sh).
 const LIMIT: Duration = Duration::from_secs(45);
 
 /// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
@@ -72,7 +72,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
     Ok(answer)
 }
 
-/// Builds one; `None` if the kernel does not have it.
+/// Builds one selftest; `None` if the tree does not have it.
 fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<Option<PathBuf>> {
     let tests = tree.join("tools/testing/selftests");
     let source = tests.join(format!("{test}.c"));
@@ -80,7 +80,7 @@ fn build(tree: &Path, test: &str, to: &Path, compiler: &str) -> anyhow::Result<O
         return Ok(None);
     }
     let failed = |error: std::io::Error| Failure::machine(format!("cannot copy headers: {error}"));
-    // They alone: what else is there is not meant for programs before `make headers`.
+    // Other UAPI headers cannot be used by programs before `make headers`.
     let include = to.join("include");
     fs::create_dir_all(include.join("linux")).map_err(failed)?;
     for header in HEADERS {

@@ -18,7 +18,7 @@ use sudbox_images::{Arch, Cache};
 use sudbox_report::history::{Entry, History};
 use sudbox_report::{Judgement, Verdict};
 
-/// Runs and returns the exit code.
+/// Judges the kernel. Returns the exit code.
 pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let cases = args.cases.as_deref().unwrap_or_default();
@@ -50,13 +50,13 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
             return Err(Failure::usage(running::no_vm_message("--isolate")));
         }
         if selection.boot {
-            return Err(Failure::usage(format!("{BOOT}: the kernel that is running has booted")));
+            return Err(Failure::usage(format!("{BOOT}: the running kernel has booted already")));
         }
         let folder = RunFolder::create(&Cache::open()?)?;
         let verdict = kernel::judge_running(&request, &options, &selection, &folder, &mut progress);
         (verdict, folder)
     } else {
-        // First, so that a backend that cannot be had is refused before a kernel is built.
+        // First, so that an unavailable backend is reported before a kernel is built.
         let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     Ok(Judgement::of(&verdict).exit_code())
 }
 
-/// Names the failed cases that had other outcomes on the same image.
+/// Prints the failed cases that had other outcomes on the same image in earlier runs.
 fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
     let failed: Vec<&str> = verdict
         .cases
@@ -114,8 +114,8 @@ fn seed_by_clock() -> u64 {
     now.as_secs() % 1_000_000 * 1000 + u64::from(now.subsec_millis())
 }
 
-/// One line for each case: id and promise; then those for kernels without dispatch, and those that the
-/// architecture does not have, and why; the last line counts them.
+/// The text of `--list`: one line for each case with its promise, then the cases for kernels
+/// without dispatch, then those that the architecture lacks with the reason, and a count.
 fn list(selection: &Selection, arch: Arch) -> String {
     let mut text = String::new();
     let width = selection.cases.iter().map(|case| case.id.len()).max().unwrap_or(0).max(BOOT.len());

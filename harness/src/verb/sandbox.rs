@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox sandbox run`: a Windows program whose system calls guest-init emulates, on the kernel that
-//! is running if that offers dispatch, else on another.
+//! `sudbox sandbox run`: runs a Windows program whose system calls guest-init emulates, on the
+//! host's kernel if that offers the engine, else on the pinned kernel in a VM.
 
 use crate::cli::{GivenOptions, SandboxArgs};
 use crate::execute::{self, GuestCommand};
@@ -18,18 +18,18 @@ use sudbox_images::initramfs::Entry;
 use sudbox_protocol::Program;
 use sudbox_vmm::memfd;
 
-/// The engine that guest-init picks itself.
+/// Engine argument that lets guest-init pick the first engine that the kernel offers.
 const FIRST_OFFERED: &str = "any";
 
 /// Path of the program in a guest.
 const GUEST_PATH: &str = "/program.exe";
 
-/// Runs it and prints its transcript. Returns the exit code.
+/// Runs the program and prints its transcript. Returns the exit code.
 pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let name = args.program.display();
     let other = args.build.arch.as_ref().is_some_and(|arch| arch != "x86_64");
     if other || !cfg!(target_arch = "x86_64") {
-        return Err(Failure::usage("programs of 64-bit Windows run on x86-64 alone"));
+        return Err(Failure::usage("programs of 64-bit Windows run on x86-64 only"));
     }
     let unread = |error: std::io::Error| Failure::usage(format!("{name} cannot be read: {error}"));
     // A FIFO or device may never reach EOF.
@@ -47,7 +47,9 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
             output::stderr_line(ran.stderr.trim_end());
             return Ok(ran.code);
         }
-        output::stderr_line("sudbox: the kernel that is running cannot do it; the pinned one can");
+        output::stderr_line(
+            "sudbox: the running kernel does not offer the engine; using the pinned kernel",
+        );
     }
     let arguments = ["guest-init", "--sandbox", engine, GUEST_PATH];
     let program = Program {
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &SandboxArgs, given: &GivenOptions) -> anyhow::Result<u8
     execute::execute(command, kernel.unwrap_or_default(), &args.vm, &args.build, given)
 }
 
-/// The exit code on the kernel that is running, and the messages beside the transcript.
+/// The exit code of guest-init on the host's kernel, and its stderr.
 struct HostRun {
     code: u8,
     stderr: String,

@@ -19,7 +19,7 @@ use sudbox_images::{Arch, Cache, KernelImage};
 use sudbox_report::matrix::{self, Cell, CellResult, Matrix, Plan};
 use sudbox_vmm::machine::Machine;
 
-/// Runs and returns the exit code.
+/// Judges the kernels. Returns the exit code.
 pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
@@ -44,7 +44,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         cells,
     };
 
-    // Whatever was mistyped is told before anything is built.
+    // Invalid arguments are reported before anything is built.
     let mut jobs = Vec::new();
     for index in indices {
         let cell = &plan.cells[index];
@@ -63,7 +63,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     let folder = RunFolder::create(&cache)?;
     let finished = AtomicUsize::new(0);
     let find = |job: &Job| {
-        // Not built for nothing.
+        // Fails before the build if no selected case exists on this architecture.
         selection.for_arch(job.request.arch)?;
         let name = plan.cells[job.index].to_string();
         kernel::find_or_build(&cache, &job.request, &mut Progress::labelled(&name))
@@ -122,8 +122,8 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     Ok(matrix.exit_code())
 }
 
-/// Every kernel in every flavour on every architecture: kernels last, so that those of the same
-/// kind are neighbours.
+/// The cells: every kernel in every flavour on every architecture. Kernels vary fastest, so that
+/// neighbours differ in the kernel only.
 fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let or = |words: Vec<String>, other: &str| {
@@ -135,12 +135,12 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     }
     if kernels.iter().any(|kernel| kernel == running::NAME) {
         return Err(Failure::usage(
-            "the kernel that is running has no VM and no cell of a matrix: `sudbox run running`",
+            "a matrix runs kernels in VMs only: judge the running one with `sudbox run running`",
         ));
     }
     let mut cells = Vec::new();
     for arch in or(words(args.arches.as_deref().unwrap_or_default()), Arch::default().name()) {
-        // By its one name, however it was typed.
+        // An architecture has several names; the cell gets the canonical one.
         let arch = arch.parse::<Arch>().map_err(sudbox_images::Error::from)?.name();
         for flavour in or(words(args.flavours.as_deref().unwrap_or_default()), "default") {
             for kernel in &kernels {
@@ -158,7 +158,7 @@ fn cells(args: &MatrixArgs) -> anyhow::Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Build options of a cell.
+/// The build options of a cell.
 fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     BuildArgs {
         arch: Some(cell.arch.clone()),
@@ -167,7 +167,8 @@ fn build(args: &MatrixArgs, cell: &Cell) -> BuildArgs {
     }
 }
 
-/// Why there is no verdict on a kernel; what ends the whole run is passed on.
+/// The result of a cell without verdict. An interrupt is returned as an error, which ends the
+/// matrix.
 fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResult> {
     let code = failure::code(error);
     if code == Code::Interrupted {
@@ -180,7 +181,7 @@ fn failed(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Result<CellResul
     Ok(CellResult::Failed { exit_code: code as u8, reason: format!("{error:#}") })
 }
 
-/// A name that any file system takes, different for each cell.
+/// A unique folder name for a cell, valid on any file system.
 fn folder_name(index: usize, cell: &Cell) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || ".-+".contains(c) { c } else { '_' };
     let name = format!("{}-{}-{}", cell.kernel, cell.arch, cell.flavour);

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Builds and VMs of many kernels at the same time, as far as processors and memory allow.
+//! Builds kernels and runs VMs at the same time, within the limits of CPUs and memory.
 //!
-//! Kernels are found or built one after the other, since one build takes all processors. The VMs of
-//! those that are ready run beside that: as many as there are processors for, and as fit in half
-//! of the memory that is free, the other half being for the build.
+//! Kernels are built one after the other, because one build uses all CPUs. Meanwhile the VMs of
+//! finished kernels run: as many as there are CPUs for, within half of the free memory; the other
+//! half is for the build.
 
 use crate::failure::Failure;
 use crate::interrupt;
 use std::sync::{Mutex, PoisonError, mpsc};
 use sudbox_images::{KernelImage, Request};
 
-/// Niceness of a build (nice(2)), below that of a VM: a case has a deadline, a
-/// compiler none.
+/// Niceness of a build (nice(2)), so that VMs take precedence: cases have deadlines.
 const BUILD_NICENESS: i32 = 10;
 
 /// A kernel to be judged.
@@ -22,11 +21,11 @@ pub(crate) struct Job {
     pub(crate) request: Request,
 }
 
-/// Finds every kernel and judges it in at most so many VMs at once. What came of each, in the order
-/// of the jobs.
+/// Finds every kernel with `find`, and judges at most `vms` of them at a time with `judge`. Returns
+/// the results in the order of the jobs.
 ///
 /// # Errors
-/// The first that `judge` returns; an interrupt ends all.
+/// The first error of `judge`, or an interrupt.
 pub(crate) fn run<T: Send>(
     jobs: &[Job],
     vms: usize,
@@ -39,7 +38,7 @@ pub(crate) fn run<T: Send>(
         Mutex::new(jobs.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Taken along, so that who waits hears of the end.
+            // Moves the sender into this thread, so that the channel closes at its end.
             let sender = sender;
             // SAFETY: plain numbers; on Linux 0 is the calling thread alone, and what it starts
             // inherits it. Failing changes nothing but the speed.
@@ -75,7 +74,7 @@ mod tests {
     use std::sync::Condvar;
     use std::time::Duration;
 
-    /// Counts what happens, for those who wait for it.
+    /// Counts concurrent calls; tests wait on it.
     #[derive(Default)]
     struct Counter(Mutex<(usize, usize)>, Condvar);
 
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_judge_cannot_go_on_after_ends_the_run() {
+    fn an_error_of_judge_ends_the_run() {
         let judge = |job: &Job, _| {
             if job.index == 1 { Err(Failure::machine("disk full")) } else { Ok(()) }
         };

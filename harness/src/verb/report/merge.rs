@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! `sudbox report merge`: one report of the parts of a matrix.
+//! `sudbox report merge`: merges the parts of a matrix into one report.
 
 use crate::cli::MergeArgs;
 use crate::failure::{Code, Failure};
@@ -11,14 +11,14 @@ use std::path::Path;
 use sudbox_images::Cache;
 use sudbox_report::matrix::{FILE_NAME, Matrix, Unreadable, merge as merged, parse};
 
-/// Merges and returns the exit code.
+/// Merges the parts. Returns the exit code.
 pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut parts = Vec::new();
     for path in &args.parts {
         match read(path)? {
             Some(part) => parts.push((path.display().to_string(), part)),
-            None => progress.print("note", &format!("{} is not whole: left out", path.display())),
+            None => progress.print("note", &format!("{} is truncated: left out", path.display())),
         }
     }
     let whole = merged(parts).map_err(|error| Failure::usage(error.to_string()))?;
@@ -36,7 +36,7 @@ pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
     Ok(Code::Machine as u8)
 }
 
-/// A part; `None` if it is cut off, as what a killed shard leaves.
+/// Reads a part; `None` if the file is truncated, as a killed shard leaves it.
 fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
     let file = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
     let bad = |why: &dyn std::fmt::Display| {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sudbox_images::Cache;
 
-/// Removes old runs, or says which are old. Returns the exit code.
+/// Lists old runs, or removes them with `--yes`. Returns the exit code.
 pub(crate) fn prune(args: &PruneRunsArgs) -> anyhow::Result<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let age = Duration::from_secs(u64::from(args.days) * 24 * 3600);

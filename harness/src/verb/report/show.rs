@@ -17,7 +17,7 @@ use sudbox_report::{Report, Verdict};
 pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let folder = find(args.run.as_deref())?;
     let format = &args.format;
-    // A matrix, a bench and a comparison hold the reports of their kernels too.
+    // The order matters: the folder of a matrix, bench or comparison also has verdicts.
     let text = if let Some(text) = read(&folder, Matrix::form("json").map(|form| form.file_name))? {
         let matrix = matrix::parse(&text).map_err(|error| match error {
             Unreadable::CutOff => unreadable(&folder, "its matrix.json is cut off"),
@@ -40,7 +40,7 @@ pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The folder of a run, by its number, its name or its path; the newest with a result if not named.
+/// Finds the folder of a run by number, name or path; the newest with a result if `run` is `None`.
 fn find(run: Option<&str>) -> anyhow::Result<PathBuf> {
     let folder = archive::runs_folder(&Cache::open()?);
     let runs = archive::runs(&folder);
@@ -62,7 +62,7 @@ fn unreadable(folder: &Path, why: &str) -> anyhow::Error {
     Failure::usage(format!("{} cannot be shown: {why}", folder.display()))
 }
 
-/// A file of the folder, if it is there.
+/// Reads a file of the folder; `None` if it does not exist.
 fn read(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
     let Some(path) = name.map(|name| folder.join(name)).filter(|path| path.exists()) else {
         return Ok(None);
@@ -71,7 +71,7 @@ fn read(folder: &Path, name: Option<&str>) -> anyhow::Result<Option<String>> {
     text.map(Some).map_err(|error| unreadable(folder, &format!("{}: {error}", path.display())))
 }
 
-/// The result that the JSON form in the folder holds, if it is there.
+/// Parses the JSON form of `T` in the folder; `None` if it does not exist.
 fn parsed<T: Report + DeserializeOwned>(folder: &Path) -> anyhow::Result<Option<T>> {
     let Some(text) = read(folder, T::form("json").map(|form| form.file_name))? else {
         return Ok(None);

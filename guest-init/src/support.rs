@@ -54,7 +54,7 @@ pub(crate) fn arm() -> Check {
 /// As [`arm`], with another selector.
 pub(crate) fn arm_with(selector: u64) -> Check {
     flip(ALLOW);
-    accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
+    expect_accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
 }
 
 /// The length of the range [`arch::inside`] in bytes.
@@ -65,16 +65,22 @@ pub(crate) fn inside_length() -> u64 {
 
 /// Disarms, which the kernel must accept.
 pub(crate) fn disarm() -> Check {
-    accepted(OFF, 0, 0, 0)
+    expect_accepted(OFF, 0, 0, 0)
 }
 
 /// Arms or disarms, which the kernel must accept.
-pub(crate) fn accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
+pub(crate) fn expect_accepted(mode: u64, offset: u64, length: u64, selector: u64) -> Check {
     set_expecting(mode, offset, length, selector, Ok(()))
 }
 
 /// Arms or disarms, which the kernel must refuse with this error.
-pub(crate) fn refused(mode: u64, offset: u64, length: u64, selector: u64, errno: i32) -> Check {
+pub(crate) fn expect_refused(
+    mode: u64,
+    offset: u64,
+    length: u64,
+    selector: u64,
+    errno: i32,
+) -> Check {
     set_expecting(mode, offset, length, selector, Err(sys::Errno(errno)))
 }
 
@@ -212,7 +218,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     reaction(Dispatch { index, frame });
 }
 
-extern "C" fn on_other(_: i32, _: *const u8, _: *mut Context) {
+extern "C" fn on_other_signal(_: i32, _: *const u8, _: *mut Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -242,18 +248,23 @@ pub(crate) fn handle(reaction: Reaction) -> Check {
 
 /// As [`handle`], with further `SA_*` flags and a mask for the handler.
 pub(crate) fn handle_as(reaction: Reaction, flags: i32, mask: u64) -> Check {
-    handle_returning(reaction, flags, mask, arch::restorer())
+    handle_with_restorer(reaction, flags, mask, arch::restorer())
 }
 
 /// As [`handle_as`], with another restorer.
-pub(crate) fn handle_returning(reaction: Reaction, flags: i32, mask: u64, restorer: u64) -> Check {
+pub(crate) fn handle_with_restorer(
+    reaction: Reaction,
+    flags: i32,
+    mask: u64,
+    restorer: u64,
+) -> Check {
     REACTION.store(reaction as usize, Ordering::SeqCst);
     install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
 }
 
 /// Counts this signal in [`Shared::other_signals`](crate::shared::Shared::other_signals).
 pub(crate) fn count_signal(signal: i32) -> Check {
-    install_with(signal, on_other as *const () as u64, 0, 0, arch::restorer())
+    install_with(signal, on_other_signal as *const () as u64, 0, 0, arch::restorer())
 }
 
 fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64) -> Check {
@@ -307,7 +318,7 @@ const UNTOUCHED: u64 = 0o022;
 /// Resets the umask and returns the registers of a *touch*: a umask(2) call, whose effect only this process
 /// sees.
 pub(crate) fn touch() -> Registers {
-    let _ = touched();
+    let _ = take_touched();
     Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
 }
 
@@ -319,7 +330,7 @@ pub(crate) fn result_before_touch() -> i64 {
 /// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted
 /// too, since the case `registers/general-kept` checks for that bug.
 pub(crate) fn is_result_kept(got: &Registers, at_call: &Registers) -> bool {
-    is_kept_result(got.result(), at_call)
+    is_result_value_kept(got.result(), at_call)
 }
 
 /// The value that the known bug `result-register-lost` leaves in the result register. `None` on kernels
@@ -329,7 +340,7 @@ pub(crate) fn result_left_by_bug() -> Option<i64> {
 }
 
 /// As [`is_result_kept`], for the value of the result register.
-pub(crate) fn is_kept_result(result: i64, at_call: &Registers) -> bool {
+pub(crate) fn is_result_value_kept(result: i64, at_call: &Registers) -> bool {
     result == at_call.result() || result_left_by_bug() == Some(result)
 }
 
@@ -344,36 +355,36 @@ pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
 }
 
 /// Whether a [`touch`] took effect since the last call of this function. Resets the umask.
-pub(crate) fn touched() -> bool {
+pub(crate) fn take_touched() -> bool {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[UNTOUCHED]) == Ok(TOUCHED) }
 }
 
 /// Checks that a touch is dispatched and has no effect.
-pub(crate) fn is_dispatched(gate: &Gate) -> Check {
+pub(crate) fn expect_dispatched(gate: &Gate) -> Check {
     issue_dispatched(gate, &touch())?;
-    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())
+    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())
 }
 
 /// Checks that a touch, with [`SELECTOR`] as it is, takes effect and is not dispatched.
-pub(crate) fn is_executed(gate: &Gate) -> Check {
+pub(crate) fn expect_executed(gate: &Gate) -> Check {
     reset_dispatches();
     let regs = touch();
     let after = gate.issue(&regs);
-    was_executed(after.result())
+    expect_touch_executed(after.result())
 }
 
-/// As [`is_executed`], with the selector at BLOCK.
-pub(crate) fn is_executed_despite_block(gate: &Gate) -> Check {
+/// As [`expect_executed`], with the selector at BLOCK.
+pub(crate) fn expect_executed_despite_block(gate: &Gate) -> Check {
     reset_dispatches();
     let regs = touch();
     let after = issue_blocked(gate, &regs);
-    was_executed(after.result())
+    expect_touch_executed(after.result())
 }
 
-fn was_executed(result: i64) -> Check {
+fn expect_touch_executed(result: i64) -> Check {
     equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
-    ensure(touched(), "an allowed call takes effect", || "it had none".into())?;
+    ensure(take_touched(), "an allowed call takes effect", || "it had none".into())?;
     equal("result of an allowed call", result, UNTOUCHED.cast_signed())
 }
 
@@ -428,7 +439,7 @@ pub(crate) fn expect_success(change: Change) -> Check {
 /// other signal was.
 pub(crate) fn expect_killed(change: Change, signal: i32, handled: u32) -> Check {
     ensure(
-        matches!(change, Change::Killed { signal: by, .. } if by == signal),
+        matches!(change, Change::Killed { signal: killer, .. } if killer == signal),
         &format!("the process is killed by {}", sys::signal_name(signal)),
         || format!("it {change}"),
     )?;
@@ -471,7 +482,7 @@ pub(crate) fn mark(mark: usize) -> u64 {
 }
 
 /// The system call number that the kernel reads from this value of the number register.
-pub(crate) fn seen_number(register: u64) -> i32 {
+pub(crate) fn number_read_by_kernel(register: u64) -> i32 {
     let number = register & (u64::MAX >> (64 - arch::NUMBER_BITS));
     (number as u32).cast_signed()
 }

@@ -19,12 +19,12 @@ pub(crate) struct Config {
     pub(crate) length: u64,
 }
 
-/// Bytes of a [`Config`].
+/// The size of a [`Config`] in bytes.
 pub(crate) const CONFIG_SIZE: u64 = size_of::<Config>() as u64;
 
 /// The kind of a stop, `PTRACE_SYSCALL_INFO_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InfoKind {
+pub(crate) enum StopKind {
     None,
     Entry,
     Exit,
@@ -95,7 +95,8 @@ impl Tracee {
         wait_change(self.pid)
     }
 
-    fn expect(&self, request: u32, signal: i32, stop: i32) -> Check {
+    /// Resumes the tracee, and checks that it stops next with the status `stop`.
+    fn expect_stop(&self, request: u32, signal: i32, stop: i32) -> Check {
         let got = self.run(request, signal)?;
         let due = Change::Stopped(stop);
         let describe = |change: Change| match change {
@@ -107,12 +108,12 @@ impl Tracee {
 
     /// Resumes the tracee, and checks that it stops next for the signal `due`.
     pub(crate) fn expect_signal(&self, request: u32, signal: i32, due: i32) -> Check {
-        self.expect(request, signal, due)
+        self.expect_stop(request, signal, due)
     }
 
     /// Resumes the tracee, and checks that it stops next at a system call.
     pub(crate) fn expect_call_stop(&self, request: u32, signal: i32) -> Check {
-        self.expect(request, signal, CALL_STOP)
+        self.expect_stop(request, signal, CALL_STOP)
     }
 
     /// Resumes the tracee, and checks that it stops next at the entry or exit (`side`) of the system call
@@ -121,11 +122,11 @@ impl Tracee {
         &self,
         request: u32,
         signal: i32,
-        side: InfoKind,
+        side: StopKind,
         call: i64,
     ) -> Check {
         self.expect_call_stop(request, signal)?;
-        equal("kind of stop", self.info_kind()?, side)?;
+        equal("kind of stop", self.stop_kind()?, side)?;
         let got = self.registers()?.number.cast_signed();
         equal("number of the call", got, call)
     }
@@ -160,30 +161,30 @@ impl Tracee {
     }
 
     /// The kind of the stop by `PTRACE_GET_SYSCALL_INFO`.
-    pub(crate) fn info_kind(&self) -> Result<InfoKind, Failure> {
+    pub(crate) fn stop_kind(&self) -> Result<StopKind, Failure> {
         let info = ptrace::call_info(self.pid).map_err(broken("PTRACE_GET_SYSCALL_INFO"))?;
         Ok(match info[0] {
-            0 => InfoKind::None,
-            1 => InfoKind::Entry,
-            2 => InfoKind::Exit,
-            other => InfoKind::Other(other),
+            0 => StopKind::None,
+            1 => StopKind::Entry,
+            2 => StopKind::Exit,
+            other => StopKind::Other(other),
         })
     }
 
     /// Reads the dispatch configuration by a request with this size and address.
-    pub(crate) fn get_at(&self, size: u64, address: u64) -> sys::Result<u64> {
-        self.request(request(PTRACE_GET_DISPATCH), size, address)
+    pub(crate) fn get_config_at(&self, size: u64, address: u64) -> sys::Result<u64> {
+        self.request(request_code(PTRACE_GET_DISPATCH), size, address)
     }
 
     /// Sets the dispatch configuration by a request with this size and address.
-    pub(crate) fn set_at(&self, size: u64, address: u64) -> sys::Result<u64> {
-        self.request(request(PTRACE_SET_DISPATCH), size, address)
+    pub(crate) fn set_config_at(&self, size: u64, address: u64) -> sys::Result<u64> {
+        self.request(request_code(PTRACE_SET_DISPATCH), size, address)
     }
 
     /// The dispatch configuration.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let mut config = Config { mode: 9, selector: 9, offset: 9, length: 9 };
-        match self.get_at(CONFIG_SIZE, &raw mut config as u64) {
+        match self.get_config_at(CONFIG_SIZE, &raw mut config as u64) {
             Ok(_) => Ok(config),
             Err(error) => {
                 Err(mismatch("the tracer can read the dispatch configuration", error.to_string()))
@@ -192,8 +193,8 @@ impl Tracee {
     }
 
     /// Sets the dispatch configuration.
-    pub(crate) fn set(&self, config: &Config) -> sys::Result<()> {
-        self.set_at(CONFIG_SIZE, std::ptr::from_ref(config) as u64).map(drop)
+    pub(crate) fn set_config(&self, config: &Config) -> sys::Result<()> {
+        self.set_config_at(CONFIG_SIZE, std::ptr::from_ref(config) as u64).map(drop)
     }
 
     /// Kills and reaps the tracee.
@@ -204,6 +205,7 @@ impl Tracee {
     }
 }
 
-fn request(number: u64) -> u32 {
+/// A request number as ptrace(2) takes it.
+fn request_code(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

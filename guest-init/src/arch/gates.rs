@@ -8,7 +8,7 @@
 //! and the flags from a [`Registers`], issues one call, and stores all of them, so that a case sees each
 //! register that the kernel changed.
 
-use super::{CALL_LENGTH, FIRST_FRAME, Registers, clone_arguments, make_executable};
+use super::{CALL_LENGTH, RESERVED_ABOVE_STACK, Registers, clone_arguments, make_executable};
 use std::ops::Range;
 
 /// The machine code of a gate: registers in and out, and floating point state in and out for the gates
@@ -16,7 +16,8 @@ use std::ops::Range;
 pub(super) type GateFunction =
     unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
-/// A function in machine code that issues one system call.
+/// A function in machine code that issues one system call at a known address. Outside gates are where calls are
+/// dispatched from, unless a case arms with a range that contains them.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     pub(super) function: GateFunction,
@@ -202,13 +203,13 @@ pub unsafe fn spawn(number: u64, arguments: [u64; 4]) -> i64 {
 pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
     let top = (stack.as_mut_ptr_range().end as u64) & !15;
     let place = top - 16;
-    assert!(stack.len() as u64 >= FIRST_FRAME + 64);
+    assert!(stack.len() as u64 >= RESERVED_ABOVE_STACK + 64);
     // SAFETY: the 16 bytes below the aligned end are in the stack, which is longer.
     unsafe {
         (place as *mut u64).write(run as *const () as u64);
         ((place + 8) as *mut u64).write(argument);
     }
-    place - FIRST_FRAME
+    place - RESERVED_ABOVE_STACK
 }
 
 /// The address of a restorer inside, whose `rt_sigreturn(2)` is never dispatched.

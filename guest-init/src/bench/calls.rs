@@ -96,7 +96,7 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
 fn arm_around() -> Check {
     let Range { start, end } = arch::outside();
     flip(ALLOW);
-    accepted(INCLUSIVE, start, end - start, address(&SELECTOR))
+    expect_accepted(INCLUSIVE, start, end - start, address(&SELECTOR))
 }
 
 pub(super) fn inclusive_free() -> Check {

@@ -2,7 +2,7 @@
 
 //! Times batches of an operation by the processor's counter.
 
-use crate::arch::{Repeat, counter, emulated};
+use crate::arch::{Repeat, clock_counter, emulated};
 use crate::case::Failure;
 use crate::support::{broken, equal};
 use crate::sys;
@@ -109,9 +109,9 @@ fn fill(batches: &mut [u64], operations: u32, run: &impl Fn(u64)) {
         run(count);
     }
     for ticks in batches {
-        let start = counter();
+        let start = clock_counter();
         run(count);
-        *ticks = counter().wrapping_sub(start);
+        *ticks = clock_counter().wrapping_sub(start);
     }
 }
 
@@ -135,8 +135,8 @@ fn make_real_time() -> Result<(), Failure> {
 /// has delayed.
 fn moment() -> (u64, Duration) {
     let sample = |_| {
-        let (before, clock) = (counter(), sys::clock(libc::CLOCK_MONOTONIC_RAW));
-        (counter().wrapping_sub(before), before, clock)
+        let (before, clock) = (clock_counter(), sys::clock(libc::CLOCK_MONOTONIC_RAW));
+        (clock_counter().wrapping_sub(before), before, clock)
     };
     let (_, count, clock) = (0..8).map(sample).min_by_key(|(took, ..)| *took).unwrap_or_default();
     (count, clock)

@@ -2,14 +2,14 @@
 
 //! The errors of a kernel without dispatch, by which programs detect its absence.
 
-use super::seccomp::{FROM_FILTER, filter_umask, umask};
+use super::seccomp::{FROM_FILTER, filter_umask, umask_call};
 use crate::arch;
 use crate::case::{Case, Check, absence};
 use crate::ptrace::SYSEMU;
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{Change, Errno};
-use crate::tracee::{CONFIG_SIZE, InfoKind, Tracee, pause_for_tracer};
+use crate::tracee::{CONFIG_SIZE, StopKind, Tracee, pause_for_tracer};
 use libc::{SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
@@ -47,8 +47,8 @@ fn modes_refused() -> Check {
         for (offset, length, selector) in
             [(0, 0, 0), (start, length, selector), (start, length, arch::KERNEL_ADDRESS)]
         {
-            refused(mode, offset, length, selector, libc::EINVAL)?;
-            is_executed_despite_block(&arch::gate())?;
+            expect_refused(mode, offset, length, selector, libc::EINVAL)?;
+            expect_executed_despite_block(&arch::gate())?;
         }
     }
     Ok(())
@@ -61,7 +61,7 @@ fn filter_decides() -> Check {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
-        let _ = arch::gate().issue(&umask());
+        let _ = arch::gate().issue(&umask_call());
         0
     })?;
     expect_killed(kill, libc::SIGSYS, 0)?;
@@ -69,12 +69,12 @@ fn filter_decides() -> Check {
         if filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).is_err() {
             return 99;
         }
-        exit_code(arch::gate().issue(&umask()).result() == -i64::from(ERRNO))
+        exit_code(arch::gate().issue(&umask_call()).result() == -i64::from(ERRNO))
     })?;
     expect_success(error)?;
     equal("SIGSYS handled", dispatches(), 0)?;
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
-    let _ = arch::gate().issue(&umask());
+    let _ = arch::gate().issue(&umask_call());
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_code", seen.code(), FROM_FILTER)?;
@@ -87,15 +87,15 @@ fn tracer_sees_calls() -> Check {
         let regs = touch();
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let executed = touched();
+        let executed = take_touched();
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        exit_code(executed && !touched())
+        exit_code(executed && !take_touched())
     })?;
-    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
-    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
-    tracee.expect_call(SYSEMU, 0, InfoKind::Entry, libc::SYS_umask)?;
+    tracee.expect_call(SYSEMU, 0, StopKind::Entry, libc::SYS_umask)?;
     equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
 }
 
@@ -113,13 +113,13 @@ fn requests_refused() -> Check {
     let due = if release() < REQUESTS_SINCE { libc::EIO } else { libc::EINVAL };
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        exit_code(is_executed_despite_block(&arch::gate()).is_ok())
+        exit_code(expect_executed_despite_block(&arch::gate()).is_ok())
     })?;
     let config = [EXCLUSIVE, address(&SELECTOR), arch::inside().start, inside_length()];
     let at = config.as_ptr() as u64;
     for size in [0, CONFIG_SIZE] {
-        equal("reading the configuration", tracee.get_at(size, at), Err(Errno(due)))?;
-        equal("setting the configuration", tracee.set_at(size, at), Err(Errno(due)))?;
+        equal("reading the configuration", tracee.get_config_at(size, at), Err(Errno(due)))?;
+        equal("setting the configuration", tracee.set_config_at(size, at), Err(Errno(due)))?;
     }
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }

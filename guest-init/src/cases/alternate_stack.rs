@@ -17,54 +17,55 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )];
 
 /// `SS_AUTODISARM` (include/uapi/linux/signal.h).
-const AUTODISARM: i32 = i32::MIN;
-const LENGTH: usize = 16 * PAGE;
+const SS_AUTODISARM: i32 = i32::MIN;
+/// The length of the alternate stack in bytes.
+const STACK_LENGTH: usize = 16 * PAGE;
 
 /// The settings that the handler saw: start, length, flags.
-static SEEN: (AtomicU64, AtomicU64, AtomicI32) =
+static SETTINGS_IN_HANDLER: (AtomicU64, AtomicU64, AtomicI32) =
     (AtomicU64::new(0), AtomicU64::new(0), AtomicI32::new(0));
 
-/// Reaction: stores the settings.
+/// Reaction: stores the settings of the alternate stack in [`SETTINGS_IN_HANDLER`].
 fn note_settings(_: Dispatch<'_>) {
     let (start, length, flags) = sys::alternate_stack().unwrap_or_default();
-    SEEN.0.store(start, Ordering::SeqCst);
-    SEEN.1.store(length, Ordering::SeqCst);
-    SEEN.2.store(flags, Ordering::SeqCst);
+    SETTINGS_IN_HANDLER.0.store(start, Ordering::SeqCst);
+    SETTINGS_IN_HANDLER.1.store(length, Ordering::SeqCst);
+    SETTINGS_IN_HANDLER.2.store(flags, Ordering::SeqCst);
 }
 
 fn settings() -> Check {
-    let stack = map_pages(LENGTH / PAGE)? as u64;
+    let stack = map_pages(STACK_LENGTH / PAGE)? as u64;
     arm()?;
-    for mode in [0, AUTODISARM] {
+    for mode in [0, SS_AUTODISARM] {
         for action in [0, libc::SA_ONSTACK] {
             // SAFETY: the stack is never unmapped.
-            unsafe { sys::sigaltstack(stack, LENGTH as u64, mode) }
+            unsafe { sys::sigaltstack(stack, STACK_LENGTH as u64, mode) }
                 .map_err(broken("sigaltstack"))?;
             handle_as(note_settings, action, 0)?;
             let _ = issue_blocked(&arch::gate(), &touch());
             let case = format!("flags {mode:#x} of the stack, {action:#x} of the handler");
             equal(&format!("SIGSYS handled, {case}"), dispatches(), 1)?;
             let flags = match (mode, action) {
-                (AUTODISARM, _) => libc::SS_DISABLE,
+                (SS_AUTODISARM, _) => libc::SS_DISABLE,
                 (_, 0) => mode,
                 _ => mode | libc::SS_ONSTACK,
             };
             equal(
                 &format!("flags seen by the handler, {case}"),
-                SEEN.2.load(Ordering::SeqCst),
+                SETTINGS_IN_HANDLER.2.load(Ordering::SeqCst),
                 flags,
             )?;
-            let start = if mode == AUTODISARM { 0 } else { stack };
+            let start = if mode == SS_AUTODISARM { 0 } else { stack };
             equal_hex(
                 &format!("start seen by the handler, {case}"),
-                SEEN.0.load(Ordering::SeqCst),
+                SETTINGS_IN_HANDLER.0.load(Ordering::SeqCst),
                 start,
             )?;
             let after = sys::alternate_stack().map_err(broken("sigaltstack"))?;
             equal(
                 &format!("settings after the return, {case}"),
                 after,
-                (stack, LENGTH as u64, mode),
+                (stack, STACK_LENGTH as u64, mode),
             )?;
             reset_dispatches();
         }

@@ -100,10 +100,10 @@ fn unknown_mode_refused() -> Check {
     handle(noop)?;
     let inside = arch::inside();
     for mode in [3, 4, 0xff, 0x100, 0x7fff_ffff, 1 << 32, 1 << 32 | 1, 1 << 63 | 1, u64::MAX] {
-        refused(mode, 0, 0, 0, EINVAL)?;
-        refused(mode, inside.start, inside_length(), address(&SELECTOR), EINVAL)?;
+        expect_refused(mode, 0, 0, 0, EINVAL)?;
+        expect_refused(mode, inside.start, inside_length(), address(&SELECTOR), EINVAL)?;
     }
-    is_executed_despite_block(&arch::gate())
+    expect_executed_despite_block(&arch::gate())
 }
 
 fn off_refuses_arguments() -> Check {
@@ -113,8 +113,8 @@ fn off_refuses_arguments() -> Check {
     for (offset, length, selector) in
         [(1, 0, 0), (0, 1, 0), (0, 0, selector), (1 << 32, 0, 0), (0, 1 << 63, 0), (1, 1, selector)]
     {
-        refused(OFF, offset, length, selector, EINVAL)?;
-        is_dispatched(&arch::gate())?;
+        expect_refused(OFF, offset, length, selector, EINVAL)?;
+        expect_dispatched(&arch::gate())?;
     }
     Ok(())
 }
@@ -123,24 +123,24 @@ fn off_disarms() -> Check {
     handle(noop)?;
     disarm()?;
     arm()?;
-    is_dispatched(&arch::gate())?;
+    expect_dispatched(&arch::gate())?;
     disarm()?;
-    is_executed_despite_block(&arch::gate())?;
+    expect_executed_despite_block(&arch::gate())?;
     disarm()?;
-    is_executed_despite_block(&arch::gate())
+    expect_executed_despite_block(&arch::gate())
 }
 
 fn zero_offset_any_length() -> Check {
     handle(flip_to_allow)?;
     // The gate is in none of these ranges, so its calls show whether dispatch is armed.
     for length in [0, 1, 4096] {
-        accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
-        is_dispatched(&arch::gate())?;
+        expect_accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        expect_dispatched(&arch::gate())?;
     }
     // These contain every address: dispatch is armed, without an effect.
     for length in [1 << 63, u64::MAX] {
-        accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
-        is_executed_despite_block(&arch::gate())?;
+        expect_accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        expect_executed_despite_block(&arch::gate())?;
     }
     Ok(())
 }
@@ -159,11 +159,11 @@ fn wrapping_range_refused() -> Check {
         (0x1000, u64::MAX - 0xffe),
         (1 << 63, 1 << 63),
     ] {
-        refused(EXCLUSIVE, offset, length, selector, EINVAL)?;
+        expect_refused(EXCLUSIVE, offset, length, selector, EINVAL)?;
     }
-    is_executed_despite_block(&arch::gate())?;
+    expect_executed_despite_block(&arch::gate())?;
     for (offset, length) in [(1, u64::MAX - 1), (u64::MAX - 1, 1), (1 << 63, (1 << 63) - 1)] {
-        accepted(EXCLUSIVE, offset, length, selector)?;
+        expect_accepted(EXCLUSIVE, offset, length, selector)?;
         disarm()?;
     }
     Ok(())
@@ -181,11 +181,11 @@ fn inclusive_range_checked() -> Check {
         (0x1000, u64::MAX - 0xfff),
         (1 << 63, 1 << 63),
     ] {
-        refused(INCLUSIVE, offset, length, selector, EINVAL)?;
+        expect_refused(INCLUSIVE, offset, length, selector, EINVAL)?;
     }
-    is_executed_despite_block(&arch::gate())?;
+    expect_executed_despite_block(&arch::gate())?;
     for (offset, length) in [(0, 1), (0, u64::MAX), (1, u64::MAX - 1), (0x40_0000, 0x1000)] {
-        accepted(INCLUSIVE, offset, length, selector)?;
+        expect_accepted(INCLUSIVE, offset, length, selector)?;
         disarm()?;
     }
     Ok(())
@@ -194,11 +194,11 @@ fn inclusive_range_checked() -> Check {
 fn kernel_selector_refused() -> Check {
     handle(noop)?;
     let inside = arch::inside();
-    for selector in [arch::KERNEL_ADDRESS, arch::KERNEL_BIT, u64::MAX] {
-        refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
-        refused(EXCLUSIVE, 0, 0, selector, EFAULT)?;
+    for selector in [arch::KERNEL_ADDRESS, arch::UPPER_HALF_BIT, u64::MAX] {
+        expect_refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
+        expect_refused(EXCLUSIVE, 0, 0, selector, EFAULT)?;
     }
-    is_executed_despite_block(&arch::gate())
+    expect_executed_despite_block(&arch::gate())
 }
 
 fn unmapped_selector_accepted() -> Check {
@@ -212,10 +212,10 @@ fn unmapped_selector_accepted() -> Check {
 
 fn range_checked_before_selector() -> Check {
     let selector = arch::KERNEL_ADDRESS;
-    refused(EXCLUSIVE, 1, 0, selector, EINVAL)?;
-    refused(EXCLUSIVE, 1, u64::MAX, selector, EINVAL)?;
-    refused(OFF, 0, 0, selector, EINVAL)?;
-    refused(9, 0, 0, selector, EINVAL)
+    expect_refused(EXCLUSIVE, 1, 0, selector, EINVAL)?;
+    expect_refused(EXCLUSIVE, 1, u64::MAX, selector, EINVAL)?;
+    expect_refused(OFF, 0, 0, selector, EINVAL)?;
+    expect_refused(9, 0, 0, selector, EINVAL)
 }
 
 fn refusal_keeps_configuration() -> Check {
@@ -235,9 +235,9 @@ fn refusal_keeps_configuration() -> Check {
     .into_iter()
     .chain(bad_selectors.into_iter().filter(|_| arch::REFUSES_KERNEL_ADDRESSES))
     {
-        refused(mode, offset, length, selector, errno)?;
-        is_dispatched(&arch::gate())?;
-        is_executed(&arch::gate())?;
+        expect_refused(mode, offset, length, selector, errno)?;
+        expect_dispatched(&arch::gate())?;
+        expect_executed(&arch::gate())?;
     }
     Ok(())
 }
@@ -245,24 +245,24 @@ fn refusal_keeps_configuration() -> Check {
 fn rearming_replaces() -> Check {
     handle(noop)?;
     arm()?;
-    is_dispatched(&arch::gate())?;
+    expect_dispatched(&arch::gate())?;
     // A new selector: the value of the old one no longer matters.
     let other = AtomicU8::new(ALLOW);
     arm_with(address(&other))?;
-    is_executed_despite_block(&arch::gate())?;
+    expect_executed_despite_block(&arch::gate())?;
     reset_dispatches();
     let regs = touch();
     other.store(BLOCK, Ordering::SeqCst);
     let _ = arch::gate().issue(&regs);
     other.store(ALLOW, Ordering::SeqCst);
     equal("SIGSYS handled for the new selector", dispatches(), 1)?;
-    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
     // A new range, with the first gate but not the second.
     let start = arch::inside().start;
     let length = arch::gate().after() + 1 - start;
-    accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
-    is_executed_despite_block(&arch::gate())?;
-    is_dispatched(&arch::second_gate())?;
+    expect_accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
+    expect_executed_despite_block(&arch::gate())?;
+    expect_dispatched(&arch::second_gate())?;
     arm()?;
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Births in the states of a parent that the kernel's fork path looks at.
+//! New processes and threads of parents in different states: with and without a filter, in a handler and not.
 
 use super::seccomp::filter_umask;
 use crate::arch;
@@ -17,47 +17,50 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )
 .features(&[Feature::Dispatch, Feature::SeccompFilter])];
 
-/// The mark with the result of a new thread's call.
-const RESULT: usize = 0;
-/// The mark with the result of the births in a handler: [`FINE`], or the number of the birth that failed.
-const IN_HANDLER: usize = 1;
-const FINE: u64 = 99;
+/// The mark with the result of a new thread's call: 1 if it is executed, 2 if it is dispatched.
+const THREAD_RESULT: usize = 0;
+/// The mark for the children of a handler: [`NONE_FAILED`], or the number of the first whose call was dispatched,
+/// as [`expect_children_not_armed`] counts.
+const FAILED_IN_HANDLER: usize = 1;
+const NONE_FAILED: u64 = 99;
 
-/// The child's exit code: 0 if its call is executed.
-fn child() -> i32 {
+/// Issues a call in the child. Returns the exit code: 0 if the call is executed, 1 if it is dispatched.
+fn check_call_executed() -> i32 {
     let before = dispatches();
     let call = touch();
     let _ = issue_blocked(&arch::gate(), &call);
-    exit_code(touched() && dispatches() == before)
+    exit_code(take_touched() && dispatches() == before)
 }
 
-extern "C" fn thread(_: u64) -> u64 {
-    set_mark(RESULT, 1 + u64::from(child().cast_unsigned()));
+extern "C" fn run_thread(_: u64) -> u64 {
+    set_mark(THREAD_RESULT, 1 + u64::from(check_call_executed().cast_unsigned()));
     loop {
         crate::sys::sched_yield();
     }
 }
 
-/// A child by fork, by vfork, and a thread.
-fn births() -> Result<(), (u64, Failure)> {
-    let forked = || -> Check { expect_success(wait_change(spawn_child(child)?)?) };
+/// Creates a child by fork, another by vfork, and a thread, and checks that the calls of each are executed. The
+/// error has the number of the child that failed, from 1 on.
+fn expect_children_not_armed() -> Result<(), (u64, Failure)> {
+    let forked = || -> Check { expect_success(wait_change(spawn_child(check_call_executed)?)?) };
     forked().map_err(|failure| (1, failure))?;
-    let vforked = || -> Check { expect_success(run_vforked(child)?) };
+    let vforked = || -> Check { expect_success(run_vforked(check_call_executed)?) };
     vforked().map_err(|failure| (2, failure))?;
-    set_mark(RESULT, 0);
-    spawn_thread(thread, 0).map_err(|failure| (3, failure))?;
-    while mark(RESULT) == 0 {
+    set_mark(THREAD_RESULT, 0);
+    spawn_thread(run_thread, 0).map_err(|failure| (3, failure))?;
+    while mark(THREAD_RESULT) == 0 {
         crate::sys::sched_yield();
     }
-    equal("the new thread's call, 1 for executed", mark(RESULT), 1).map_err(|failure| (3, failure))
+    equal("the new thread's call, 1 for executed", mark(THREAD_RESULT), 1)
+        .map_err(|failure| (3, failure))
 }
 
-/// Reaction: gives birth in the first handler that runs.
-fn give_birth(_: Dispatch<'_>) {
-    if mark(IN_HANDLER) == 0 {
-        set_mark(IN_HANDLER, FINE);
-        if let Err((number, _)) = births() {
-            set_mark(IN_HANDLER, number);
+/// Reaction: creates children in the first handler that runs.
+fn create_children(_: Dispatch<'_>) {
+    if mark(FAILED_IN_HANDLER) == 0 {
+        set_mark(FAILED_IN_HANDLER, NONE_FAILED);
+        if let Err((number, _)) = expect_children_not_armed() {
+            set_mark(FAILED_IN_HANDLER, number);
         }
     }
 }
@@ -69,22 +72,24 @@ fn in_every_state() -> Check {
             filter_umask(libc::SECCOMP_RET_ALLOW).map_err(broken("seccomp"))?;
         }
         arm()?;
-        births().map_err(|(_, failure)| failure)?;
-        is_dispatched(&arch::gate())?;
-        set_mark(IN_HANDLER, 0);
-        handle(give_birth)?;
+        expect_children_not_armed().map_err(|(_, failure)| failure)?;
+        expect_dispatched(&arch::gate())?;
+        set_mark(FAILED_IN_HANDLER, 0);
+        handle(create_children)?;
         let _ = issue_blocked(&arch::gate(), &touch());
         let text = |number| match number {
-            FINE => "every child's call is executed",
+            NONE_FAILED => "every child's call is executed",
             1 => "the call of a forked child is dispatched",
             2 => "the call of a vforked child is dispatched",
             3 => "the call of a thread is dispatched",
             _ => "the handler did not run",
         };
-        let got = text(mark(IN_HANDLER));
-        ensure(got == text(FINE), &format!("in a handler, {}", text(FINE)), || got.to_owned())?;
+        let got = text(mark(FAILED_IN_HANDLER));
+        ensure(got == text(NONE_FAILED), &format!("in a handler, {}", text(NONE_FAILED)), || {
+            got.to_owned()
+        })?;
         handle(noop)?;
-        is_dispatched(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
     }
     Ok(())
 }

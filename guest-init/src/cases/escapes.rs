@@ -4,7 +4,7 @@
 
 use crate::arch::{self, ALIEN as REGISTERS, Registers};
 use crate::case::Check;
-use crate::cases::foreign::{file_mask, same};
+use crate::cases::foreign::{expect_transcript, set_umask};
 use crate::sandbox::{Alien, Call, Engine, Fault, Image, Next, Personality, program_memory};
 use crate::support::*;
 
@@ -64,11 +64,11 @@ pub(crate) fn escapes() -> Check {
             format!("  unknown({:#x}) fails\n", libc::SYS_umask)
         };
         let due = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
-        file_mask(BEFORE).map_err(broken("umask"))?;
-        same(&image, personality, &[Engine::Exclusive], &due)?;
+        set_umask(BEFORE).map_err(broken("umask"))?;
+        expect_transcript(&image, personality, &[Engine::Exclusive], &due)?;
         // The tasks share the umask with this process.
         let due = if escapes { ESCAPE_MASK } else { BEFORE };
-        equal("umask after the program", file_mask(BEFORE), Ok(due))?;
+        equal("umask after the program", set_umask(BEFORE), Ok(due))?;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ end 0x0
 "#;
 
 fn alien_on(engines: &[Engine]) -> Check {
-    same(&Image::of_code(arch::alien_program()), &Alien, engines, ALIEN)
+    expect_transcript(&Image::of_code(arch::alien_program()), &Alien, engines, ALIEN)
 }
 
 pub(crate) fn alien_exclusive() -> Check {
@@ -69,7 +69,7 @@ pub(crate) fn alien_trace() -> Check {
 }
 
 /// The Linux calls that tasks of a sandbox issue for themselves.
-const NATIVE: &[i64] = &[
+const EMULATOR_CALLS: &[i64] = &[
     libc::SYS_prctl,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigaction,
@@ -88,11 +88,11 @@ const NATIVE: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Calls that a task issues at most once. The foreign program issues calls whose low 32 bits are the same
-/// numbers.
-const ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
+/// Linux calls that the emulator issues at most once for a task. The program's own calls have the same numbers
+/// in their low 32 bits, so a second one would be the program's.
+const CALLED_ONCE: [i64; 3] = [libc::SYS_getpid, libc::SYS_exit, libc::SYS_exit_group];
 
-pub(crate) fn unseen() -> Check {
+pub(crate) fn calls_unseen_by_linux() -> Check {
     for engine in Engine::ALL {
         let trace = Tracefs::start(&["raw_syscalls/sys_enter"])?;
         let image = Image::of_code(arch::alien_program());
@@ -102,44 +102,46 @@ pub(crate) fn unseen() -> Check {
         };
         let finished = sandbox.finish();
         let [first, second] = trace.stop(sandbox.tasks())?;
-        as_due(engine, finished, ALIEN)?;
+        check_transcript(engine, finished, ALIEN)?;
         for events in [first, second] {
-            only_native(engine, &events)?;
+            expect_only_native(engine, &events)?;
         }
     }
     Ok(())
 }
 
 /// Checks that these `sys_enter` events contain no call of the program.
-fn only_native(engine: Engine, events: &[String]) -> Check {
+fn expect_only_native(engine: Engine, events: &[String]) -> Check {
     let what = format!("{engine}: Linux sees calls of the emulator alone");
     let number =
         |text: &String| text.strip_prefix("sys_enter: NR ")?.split(' ').next()?.parse().ok();
     let numbers: Option<Vec<i64>> = events.iter().map(number).collect();
     let numbers = numbers.ok_or_else(|| mismatch(&*what, format!("{events:?}")))?;
     ensure(numbers.contains(&libc::SYS_sigaltstack), "its own are seen", || format!("{events:?}"))?;
-    let all = numbers.iter().all(|number| NATIVE.contains(number));
+    let all = numbers.iter().all(|number| EMULATOR_CALLS.contains(number));
     let count = |call| numbers.iter().filter(|number| **number == call).count();
-    ensure(all && ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
+    ensure(all && CALLED_ONCE.iter().all(|call| count(*call) <= 1), &what, || format!("{events:?}"))
 }
 
-/// The personality `alien`, emulated with additional Linux calls from inside and from outside.
-struct Busy;
+/// The personality `alien`, which issues two Linux calls of its own for each emulated call: one from inside the
+/// allowed range and one from outside.
+struct AlienWithNativeCalls;
 
-/// The number of these calls that Linux executed, and of all of them.
-static ANSWERED: AtomicU64 = AtomicU64::new(0);
-static MADE: AtomicU64 = AtomicU64::new(0);
+/// The number of calls of [`AlienWithNativeCalls`] that Linux executed.
+static NATIVE_CALLS_EXECUTED: AtomicU64 = AtomicU64::new(0);
+/// The number of calls that [`AlienWithNativeCalls`] issued.
+static NATIVE_CALLS_ISSUED: AtomicU64 = AtomicU64::new(0);
 
-/// Their argument: the umask that is set already.
-const MASK: u64 = 0o111;
+/// The argument of these calls, umask(2): the umask that is set already.
+const CURRENT_UMASK: u64 = 0o111;
 
 /// Sets the umask, which the tasks of a sandbox share with this process; returns the previous one.
-pub(crate) fn file_mask(mask: u64) -> sys::Result<u64> {
+pub(crate) fn set_umask(mask: u64) -> sys::Result<u64> {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mask]) }
 }
 
-impl Personality for Busy {
+impl Personality for AlienWithNativeCalls {
     fn name(&self) -> &'static str {
         Alien.name()
     }
@@ -153,11 +155,11 @@ impl Personality for Busy {
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
-        let elsewhere = Registers::call(number(libc::SYS_umask), [MASK, 0, 0, 0, 0, 0]);
+        let elsewhere = Registers::call(number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
         let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
-        for got in [Ok(elsewhere), file_mask(MASK)] {
-            MADE.fetch_add(1, Ordering::SeqCst);
-            ANSWERED.fetch_add(u64::from(got == Ok(MASK)), Ordering::SeqCst);
+        for got in [Ok(elsewhere), set_umask(CURRENT_UMASK)] {
+            NATIVE_CALLS_ISSUED.fetch_add(1, Ordering::SeqCst);
+            NATIVE_CALLS_EXECUTED.fetch_add(u64::from(got == Ok(CURRENT_UMASK)), Ordering::SeqCst);
         }
         Alien.call(call, registers)
     }
@@ -170,22 +172,23 @@ impl Personality for Busy {
 pub(crate) fn native_untouched() -> Check {
     let image = Image::of_code(arch::alien_program());
     let calls = ALIEN.lines().filter(|line| line.contains('(')).count() as u64;
-    file_mask(MASK).map_err(broken("umask"))?;
+    set_umask(CURRENT_UMASK).map_err(broken("umask"))?;
     for engine in Engine::ALL {
-        MADE.store(0, Ordering::SeqCst);
-        ANSWERED.store(0, Ordering::SeqCst);
-        match sandbox::run(&image, &Busy, engine) {
+        NATIVE_CALLS_ISSUED.store(0, Ordering::SeqCst);
+        NATIVE_CALLS_EXECUTED.store(0, Ordering::SeqCst);
+        match sandbox::run(&image, &AlienWithNativeCalls, engine) {
             Err(SandboxError::Missing(_) | SandboxError::Refused { .. }) => continue,
-            ran => as_due(engine, ran, ALIEN)?,
+            ran => check_transcript(engine, ran, ALIEN)?,
         }
-        let counts = [&MADE, &ANSWERED].map(|count| count.load(Ordering::SeqCst));
+        let counts = [&NATIVE_CALLS_ISSUED, &NATIVE_CALLS_EXECUTED]
+            .map(|count| count.load(Ordering::SeqCst));
         equal(&format!("{engine}: calls of its own, and those answered"), counts, [2 * calls; 2])?;
     }
     Ok(())
 }
 
 /// Time between two signals.
-const PAUSE: Duration = Duration::from_micros(200);
+const SIGNAL_INTERVAL: Duration = Duration::from_micros(200);
 
 /// The signals to send, among them those by which the kernel reports calls and faults.
 const SIGNALS: [i32; 4] = [libc::SIGUSR1, libc::SIGSYS, libc::SIGSEGV, libc::SIGTRAP];
@@ -202,9 +205,9 @@ pub(crate) fn signals_from_outside() -> Check {
         // SAFETY: takes no pointers.
         let fd = unsafe { sys::call(libc::SYS_pidfd_open, &[task, 0]) };
         let fd = fd.map_err(broken("pidfd_open"))?;
-        let sender = spawn_child(|| send(fd))?;
+        let sender = spawn_child(|| send_signals(fd))?;
         let finished = sandbox.finish();
-        as_due(engine, finished, ALIEN)?;
+        check_transcript(engine, finished, ALIEN)?;
         expect_success(wait_change(sender)?)?;
         signals += sandbox.signals();
     }
@@ -212,32 +215,33 @@ pub(crate) fn signals_from_outside() -> Check {
 }
 
 /// Sends signals until the task has been reaped.
-fn send(fd: u64) -> i32 {
+fn send_signals(fd: u64) -> i32 {
     for signal in SIGNALS.into_iter().cycle() {
         let signal = u64::from(signal.cast_unsigned());
         // SAFETY: takes no pointers.
         if unsafe { sys::call(libc::SYS_pidfd_send_signal, &[fd, signal, 0, 0]) }.is_err() {
             break;
         }
-        sys::sleep(PAUSE);
+        sys::sleep(SIGNAL_INTERVAL);
     }
     0
 }
 
-/// Checks that a program has this transcript on each engine.
-pub(crate) fn same(
+/// Runs a program on each engine, and checks that its transcript is `due`.
+pub(crate) fn expect_transcript(
     image: &Image,
     personality: &'static dyn Personality,
     engines: &[Engine],
     due: &str,
 ) -> Check {
-    engines
-        .iter()
-        .try_for_each(|engine| as_due(*engine, sandbox::run(image, personality, *engine), due))
+    engines.iter().try_for_each(|engine| {
+        check_transcript(*engine, sandbox::run(image, personality, *engine), due)
+    })
 }
 
-/// Checks a transcript. If it differs, logs all of it, and reports the first line that differs.
-fn as_due(engine: Engine, ran: Result<String, SandboxError>, due: &str) -> Check {
+/// Checks that the transcript of a run is `due`. If it differs, logs all of it, and reports the first line that
+/// differs.
+fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, due: &str) -> Check {
     let got =
         ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;
     if got == due {

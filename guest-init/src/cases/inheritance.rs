@@ -66,18 +66,19 @@ extern "C" fn call_outside(_: u64) -> u64 {
     let regs = touch();
     let before = dispatches();
     let _ = arch::gate().issue(&regs);
-    let executed = touched() && dispatches() == before;
+    let executed = take_touched() && dispatches() == before;
     set_mark(0, if executed { 1 } else { 2 });
     0
 }
 
-fn child_was_not_armed() -> Check {
+/// Checks that the call of [`call_outside`] in the child was executed, and that this process is still armed.
+fn expect_child_not_armed() -> Check {
     equal("SIGSYS handled in the child", dispatches(), 0)?;
     ensure(mark(0) == 1, "the child's call is executed", || match mark(0) {
         0 => "the call did not return".into(),
         _ => "it was dispatched".into(),
     })?;
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }
 
 fn fork() -> Check {
@@ -88,28 +89,30 @@ fn fork() -> Check {
         i32::try_from(call_outside(0)).unwrap_or(1)
     })?;
     expect_success(wait_change(child)?)?;
-    child_was_not_armed()
+    expect_child_not_armed()
 }
 
-fn shares_memory(flags: i32) -> u64 {
+/// The flags of a child that shares memory with its parent, which waits for it.
+fn sharing_flags(flags: i32) -> u64 {
     u64::from((flags | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned())
 }
 
-fn shared_child(answer: i64) -> Check {
+/// Checks that a child that shares memory ended well and was not armed. `answer` is the result of its creation.
+fn expect_sharing_child_not_armed(answer: i64) -> Check {
     flip(ALLOW);
     let child = sys::split(answer).map_err(broken("clone"))?;
     expect_success(wait_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
-    child_was_not_armed()
+    expect_child_not_armed()
 }
 
 fn vfork() -> Check {
     handle(noop)?;
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
-    let arguments = [shares_memory(libc::SIGCHLD), stack, 0, 0];
+    let arguments = [sharing_flags(libc::SIGCHLD), stack, 0, 0];
     flip(BLOCK);
     // SAFETY: the stack was prepared and stays.
-    shared_child(unsafe { arch::spawn(number(libc::SYS_clone), arguments) })
+    expect_sharing_child_not_armed(unsafe { arch::spawn(number(libc::SYS_clone), arguments) })
 }
 
 fn clone3() -> Check {
@@ -120,12 +123,14 @@ fn clone3() -> Check {
     // starts at the end of the prepared stack.
     let size = 0x1000;
     let signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    let arguments = [shares_memory(0), 0, 0, 0, signal, stack - size, size, 0];
+    let arguments = [sharing_flags(0), 0, 0, 0, signal, stack - size, size, 0];
     let pointer = arguments.as_ptr() as u64;
     let size = size_of_val(&arguments) as u64;
     flip(BLOCK);
     // SAFETY: the stack was prepared and stays.
-    shared_child(unsafe { arch::spawn(number(libc::SYS_clone3), [pointer, size, 0, 0]) })
+    expect_sharing_child_not_armed(unsafe {
+        arch::spawn(number(libc::SYS_clone3), [pointer, size, 0, 0])
+    })
 }
 
 fn thread() -> Check {
@@ -146,19 +151,19 @@ fn thread() -> Check {
     }
     flip(ALLOW);
     sys::split(thread).map_err(broken("clone"))?;
-    child_was_not_armed()
+    expect_child_not_armed()
 }
 
 /// The selector of another thread.
-static OTHER: AtomicU8 = AtomicU8::new(ALLOW);
+static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// Arms with [`OTHER`], then issues a call at each odd value of mark 0 and increments the mark. Sets mark 1
+/// Arms with [`OTHER_SELECTOR`], then issues a call at each odd value of mark 0 and increments the mark. Sets mark 1
 /// to 1 if the call was executed, and to 2 if it was dispatched.
 extern "C" fn armed_with_other(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
-    if sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER)).is_err() {
+    if sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER_SELECTOR)).is_err() {
         set_mark(0, u64::MAX);
         return 0;
     }
@@ -185,7 +190,7 @@ fn threads_independent() -> Check {
     equal("the other thread armed", mark(0), 2)?;
     for round in 1..=ROUNDS {
         let (mine, others) = (round & 1 == 1, round & 2 == 2);
-        OTHER.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
+        OTHER_SELECTOR.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
         flip(if mine { BLOCK } else { ALLOW });
         set_mark(0, 2 * round + 1);
         await_mark(0, 2 * round + 2);
@@ -197,7 +202,7 @@ fn threads_independent() -> Check {
         flip(ALLOW);
         equal("the other thread's call, 1 executed, 2 dispatched", theirs, 1 + u64::from(others))?;
         equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
-        equal("effect of this thread's call", touched(), !mine)?;
+        equal("effect of this thread's call", take_touched(), !mine)?;
     }
     disarm()
 }
@@ -208,7 +213,7 @@ const DISARM: u64 = 2;
 const CALL: u64 = 3;
 
 /// A thread that carries out the command in mark 2 at each odd value of mark 0 and increments the mark. It
-/// arms with [`OTHER`]. Mark 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
+/// arms with [`OTHER_SELECTOR`]. Mark 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
 /// failed.
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
@@ -217,7 +222,9 @@ extern "C" fn controlled_thread(_: u64) -> u64 {
     for round in 0.. {
         await_mark(0, 2 * round + 1);
         let done = match mark(2) {
-            ARM => sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER)).is_ok(),
+            ARM => {
+                sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER_SELECTOR)).is_ok()
+            }
             DISARM => sys::set_dispatch(OFF, 0, 0, 0).is_ok(),
             _ => {
                 let before = dispatches();
@@ -235,7 +242,7 @@ extern "C" fn controlled_thread(_: u64) -> u64 {
 }
 
 /// Makes [`controlled_thread`] carry out these commands. Returns mark 1, the result of its last call.
-fn command(round: &mut u64, commands: &[u64]) -> u64 {
+fn send_commands(round: &mut u64, commands: &[u64]) -> u64 {
     for command in commands {
         set_mark(2, *command);
         set_mark(0, 2 * *round + 1);
@@ -246,26 +253,26 @@ fn command(round: &mut u64, commands: &[u64]) -> u64 {
 }
 
 fn off_is_own() -> Check {
-    const OUTCOME: &str = "the other thread's call, 1 executed, 2 dispatched";
+    const OTHER_CALL: &str = "the other thread's call, 1 executed, 2 dispatched";
     handle(noop)?;
     arm()?;
-    OTHER.store(BLOCK, Ordering::SeqCst);
+    OTHER_SELECTOR.store(BLOCK, Ordering::SeqCst);
     spawn_thread(controlled_thread, 0)?;
     let mut round = 0;
-    equal(OUTCOME, command(&mut round, &[ARM, CALL]), 2)?;
+    equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
     // OFF in another thread.
-    equal(OUTCOME, command(&mut round, &[DISARM, CALL]), 1)?;
-    is_dispatched(&arch::gate())?;
+    equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), 1)?;
+    expect_dispatched(&arch::gate())?;
     // OFF in a child that shares memory, and in one that does not.
     let off = || exit_code(sys::set_dispatch(OFF, 0, 0, 0).is_ok());
     expect_success(run_vforked(off)?)?;
     expect_success(wait_change(spawn_child(off)?)?)?;
-    is_dispatched(&arch::gate())?;
+    expect_dispatched(&arch::gate())?;
     // OFF in the first thread.
-    equal(OUTCOME, command(&mut round, &[ARM, CALL]), 2)?;
+    equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
     disarm()?;
-    is_executed_despite_block(&arch::gate())?;
-    equal(OUTCOME, command(&mut round, &[CALL]), 2)
+    expect_executed_despite_block(&arch::gate())?;
+    equal(OTHER_CALL, send_commands(&mut round, &[CALL]), 2)
 }
 
 /// The exit code of the executed program.
@@ -324,7 +331,7 @@ fn failed_exec_keeps() -> Check {
         // SAFETY: the path and the two lists are terminated.
         let answer = unsafe { sys::call(libc::SYS_execve, &[path.as_ptr() as u64, list, list]) };
         ensure(answer.is_err(), "execve fails", || format!("{answer:?}"))?;
-        is_dispatched(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
     }
     Ok(())
 }
@@ -349,5 +356,5 @@ fn child_reads_off() -> Check {
 fn child_reads_nothing_stale() -> Check {
     handle(noop)?;
     equal("the child's configuration", child_config()?, Config::default())?;
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }

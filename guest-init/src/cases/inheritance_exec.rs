@@ -103,8 +103,8 @@ fn keeps_late() -> Check {
     arm()?;
     for (what, fd, arguments, errno) in stages {
         equal(&format!("an exec with {what}"), execute(fd, arguments), Err(Errno(errno)))?;
-        is_dispatched(&arch::gate())?;
-        is_executed(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
+        expect_executed(&arch::gate())?;
     }
     disarm()
 }

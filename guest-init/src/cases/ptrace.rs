@@ -8,7 +8,7 @@ use crate::case::{Case, Check, Failure, Only, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
-use crate::tracee::{CONFIG_SIZE, Config, InfoKind, Tracee, pause_for_tracer};
+use crate::tracee::{CONFIG_SIZE, Config, StopKind, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
 const ENTER: &str = "syscall_trace_enter()";
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/next-call-stops",
         "the call after a dispatched one shows the tracer entry and exit",
         EXIT,
-        next_call_stops,
+        expect_call_stops,
     ),
     case(
         "ptrace/no-emulation-stop",
@@ -162,7 +162,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Starts a tracee that arms, stops for its tracer, and issues a touch with this selector value.
-pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
+pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
     handle(noop)?;
     Tracee::start(|| {
         let regs = touch();
@@ -173,57 +173,57 @@ pub(super) fn caller(selector: u8) -> Result<Tracee, Failure> {
         pause_for_tracer();
         let got = arch::gate().issue(&regs);
         flip(ALLOW);
-        let executed = touched();
+        let executed = take_touched();
         let kept = is_result_kept(&got, &regs);
         exit_code(executed == (selector == ALLOW) && kept != executed)
     })
 }
 
 fn no_call_stops() -> Check {
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-pub(super) fn next_call_stops() -> Check {
-    let tracee = caller(BLOCK)?;
+pub(super) fn expect_call_stops() -> Check {
+    let tracee = start_caller(BLOCK)?;
     // In the second round the dispatched call is resumed by PTRACE_CONT. The flag that a dispatch leaves for
     // its exit (`on_dispatch`) must not suppress the stops of the next call.
     for first in [SYSCALL, CONT] {
-        let tracee = if first == SYSCALL { &tracee } else { &caller(BLOCK)? };
+        let tracee = if first == SYSCALL { &tracee } else { &start_caller(BLOCK)? };
         tracee.expect_signal(first, 0, libc::SIGSYS)?;
-        tracee.expect_call(SYSCALL, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+        tracee.expect_call(SYSCALL, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
         tracee.expect_call_stop(SYSCALL, 0)?;
-        equal("kind of stop", tracee.info_kind()?, InfoKind::Exit)?;
-        tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
-        tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+        equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
+        tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
+        tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
         expect_success(tracee.run(CONT, 0)?)?;
     }
     equal("SIGSYS handled", dispatches(), 2)
 }
 
 fn no_emulation_stop() -> Check {
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     // The handler's sigreturn stops, which shows that SYSEMU was in effect.
-    tracee.expect_call(SYSEMU, libc::SIGSYS, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+    tracee.expect_call(SYSEMU, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     tracee.kill()
 }
 
 fn killed_without_stops() -> Check {
-    let tracee = caller(2)?;
+    let tracee = start_caller(2)?;
     let end = tracee.run(SYSCALL, 0)?;
     if let Change::Stopped(_) = end {
-        log(format!("the stop is of kind {:?}", tracee.info_kind()?));
+        log(format!("the stop is of kind {:?}", tracee.stop_kind()?));
         tracee.kill()?;
     }
     expect_killed(end, libc::SIGSYS, 0)?;
     // Executed calls still stop at entry and exit.
-    next_call_stops()
+    expect_call_stops()
 }
 
 fn selector_death_cannot_be_refused() -> Check {
@@ -248,7 +248,7 @@ fn selector_death_cannot_be_refused() -> Check {
 }
 
 fn suppressed_signal() -> Check {
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
@@ -259,7 +259,7 @@ fn suppressed_signal() -> Check {
 }
 
 /// The configuration that [`arm`] sets.
-pub(super) fn armed() -> Config {
+pub(super) fn armed_config() -> Config {
     Config {
         mode: EXCLUSIVE,
         selector: address(&SELECTOR),
@@ -277,8 +277,8 @@ fn reads_configuration() -> Check {
         pause_for_tracer();
         let first = arm();
         pause_for_tracer();
-        let Config { mode, selector, offset, length } = armed();
-        let second = accepted(mode, offset, length + 16, selector);
+        let Config { mode, selector, offset, length } = armed_config();
+        let second = expect_accepted(mode, offset, length + 16, selector);
         pause_for_tracer();
         let third = disarm();
         pause_for_tracer();
@@ -287,13 +287,13 @@ fn reads_configuration() -> Check {
     let stop = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
     equal("configuration before arming", tracee.config()?, Config::default())?;
     stop()?;
-    equal("configuration", tracee.config()?, armed())?;
+    equal("configuration", tracee.config()?, armed_config())?;
     stop()?;
-    let due = Config { length: inside_length() + 16, ..armed() };
+    let due = Config { length: inside_length() + 16, ..armed_config() };
     equal("configuration after arming again", tracee.config()?, due)?;
-    equal("setting", tracee.set(&STRANGE), Ok(()))?;
+    equal("setting", tracee.set_config(&STRANGE), Ok(()))?;
     equal("configuration that the tracer set", tracee.config()?, STRANGE)?;
-    equal("setting", tracee.set(&armed()), Ok(()))?;
+    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     stop()?;
     equal("configuration after OFF", tracee.config()?, Config::default())?;
     expect_success(tracee.run(CONT, 0)?)
@@ -311,7 +311,8 @@ fn checks_size_and_address() -> Check {
     let good = config.as_mut_ptr() as u64;
     let bad = map_pages(1)?;
     protect(bad, 1, libc::PROT_NONE)?;
-    let both = |size, address| [tracee.get_at(size, address), tracee.set_at(size, address)];
+    let both =
+        |size, address| [tracee.get_config_at(size, address), tracee.set_config_at(size, address)];
     for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
         let due = [Err(Errno(libc::EINVAL)); 2];
         equal(&format!("reading and setting {size:#x} bytes"), both(size, good), due)?;
@@ -335,23 +336,23 @@ fn arms_tracee() -> Check {
     let tracee = Tracee::start(|| {
         let gate = arch::gate();
         pause_for_tracer();
-        let first = is_dispatched(&gate).and_then(|()| is_executed(&gate));
+        let first = expect_dispatched(&gate).and_then(|()| expect_executed(&gate));
         pause_for_tracer();
-        let second = is_executed_despite_block(&gate);
+        let second = expect_executed_despite_block(&gate);
         exit_code(first.and(second).is_ok())
     })?;
-    equal("setting", tracee.set(&armed()), Ok(()))?;
-    is_executed_despite_block(&arch::gate())?;
+    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
+    expect_executed_despite_block(&arch::gate())?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
-    equal("setting", tracee.set(&Config::default()), Ok(()))?;
+    equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.run(CONT, 0)?)
 }
 
 fn validates_configuration() -> Check {
     handle(noop)?;
-    let tracee = caller(BLOCK)?;
-    let good = armed();
+    let tracee = start_caller(BLOCK)?;
+    let good = armed_config();
     let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT);
     for (config, errno) in [
         (Config { mode: 3, ..good }, libc::EINVAL),
@@ -364,7 +365,7 @@ fn validates_configuration() -> Check {
     .into_iter()
     .chain(arch::REFUSES_KERNEL_ADDRESSES.then_some(bad_selector))
     {
-        equal(&format!("setting {config:x?}"), tracee.set(&config), Err(Errno(errno)))?;
+        equal(&format!("setting {config:x?}"), tracee.set_config(&config), Err(Errno(errno)))?;
         equal("configuration after it", tracee.config()?, good)?;
     }
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
@@ -378,22 +379,22 @@ fn set_at_entry() -> Check {
         flip(BLOCK);
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let first = touched();
+        let first = take_touched();
         let _ = arch::gate().issue(&regs);
-        let second = touched();
+        let second = take_touched();
         flip(ALLOW);
         exit_code(first && !second)
     })?;
-    tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_umask)?;
-    equal("setting", tracee.set(&armed()), Ok(()))?;
-    tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
+    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
+    tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
     equal("SIGSYS handled", dispatches(), 1)
 }
 
 fn siginfo_told() -> Check {
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let mut info = [0u32; 32];
     tracee
@@ -410,7 +411,7 @@ fn siginfo_told() -> Check {
 }
 
 fn killed_exit_event() -> Check {
-    let tracee = caller(2)?;
+    let tracee = start_caller(2)?;
     let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXIT;
     tracee
         .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
@@ -430,19 +431,19 @@ fn inclusive_restores() -> Check {
     let gate = arch::gate();
     let tracee = Tracee::start(|| {
         let regs = touch();
-        let armed = accepted(INCLUSIVE, gate.after(), 1, address(&SELECTOR)).is_ok();
+        let armed = expect_accepted(INCLUSIVE, gate.after(), 1, address(&SELECTOR)).is_ok();
         pause_for_tracer();
         let effect = |gate: &arch::Gate| {
             flip(BLOCK);
             let _ = gate.issue(&regs);
             flip(ALLOW);
-            touched()
+            take_touched()
         };
         exit_code(armed && !effect(&gate) && effect(&arch::second_gate()))
     })?;
     let read = tracee.config()?;
     log(format!("read: {read:x?}"));
-    let again = tracee.set(&read);
+    let again = tracee.set_config(&read);
     let after = tracee.config()?;
     equal("setting what was read", again, Ok(()))?;
     equal("configuration after it", after, read)?;

@@ -3,13 +3,13 @@
 //! Tracers that change calls, and tracers that attach to an armed program.
 
 use super::on;
-use super::ptrace::caller;
+use super::ptrace::start_caller;
 use crate::arch;
 use crate::case::{Case, Check, Failure, Only, case, outside_core};
 use crate::ptrace::{self, INTERRUPT};
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
-use crate::tracee::{InfoKind, Tracee, pause_for_tracer};
+use crate::tracee::{StopKind, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::{Arch, Feature};
 
@@ -72,7 +72,7 @@ fn set_call(tracee: &Tracee, number: i64, argument: u64) -> sys::Result<()> {
 
 fn call_info_set() -> Check {
     // The stop for SIGSYS is not a stop of a call.
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     let set = set_call(&tracee, libc::SYS_getpid, 0);
     equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
@@ -86,21 +86,21 @@ fn call_info_set() -> Check {
             return 99;
         }
         pause_for_tracer();
-        let _ = touched();
+        let _ = take_touched();
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        exit_code(touched() && got.result() == 0o022)
+        exit_code(take_touched() && got.result() == 0o022)
     })?;
     loop {
         tracee.expect_call_stop(SYSCALL, 0)?;
-        let entry = tracee.info_kind()? == InfoKind::Entry;
+        let entry = tracee.stop_kind()? == StopKind::Entry;
         if entry && tracee.registers()?.number.cast_signed() == libc::SYS_getppid {
             break;
         }
     }
     selector.store(BLOCK, Ordering::SeqCst);
     equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
-    tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+    tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     selector.store(ALLOW, Ordering::SeqCst);
     expect_success(tracee.run(CONT, 0)?)?;
     equal("SIGSYS handled", dispatches(), 0)
@@ -133,23 +133,23 @@ fn seized_interrupt() -> Check {
         }
         let got = arch::gate().issue(&regs);
         flip(ALLOW);
-        exit_code(!touched() && is_result_kept(&got, &regs))
+        exit_code(!take_touched() && is_result_kept(&got, &regs))
     })?;
     await_mark(WAITS, 1);
     let tracee = Tracee::seize(child)?;
-    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     set_mark(GO, 1);
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    equal("kind of stop at SIGSYS", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
     equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
     // The tracee stops again before it returns to user mode and enters the handler.
     equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
     equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
-    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let begun = arch::entered_at(handler_address());
     equal_hex("next instruction", tracee.registers()?.next, begun)?;
     equal("SIGSYS handled so far", dispatches(), 0)?;
-    tracee.expect_call(SYSCALL, 0, InfoKind::Entry, libc::SYS_rt_sigreturn)?;
+    tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
     let end = wait_change(child)?;

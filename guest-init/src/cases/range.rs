@@ -63,14 +63,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Arms with a range, issues a [`touch`] with BLOCK, and returns whether the kernel executed it.
-fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
+fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
     handle(flip_to_allow)?;
     let regs = touch();
     reset_dispatches();
-    accepted(mode, start, length, address(&SELECTOR))?;
+    expect_accepted(mode, start, length, address(&SELECTOR))?;
     let _ = issue_blocked(gate, &regs);
     disarm()?;
-    match (dispatches(), touched()) {
+    match (dispatches(), take_touched()) {
         (0, true) => Ok(true),
         (1, false) => Ok(false),
         (signals, effect) => Err(mismatch(
@@ -80,45 +80,46 @@ fn executes(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Fai
     }
 }
 
-fn allows(start: u64, length: u64, due: bool) -> Check {
+/// Checks whether a call of the first gate is executed with this allowed range and BLOCK.
+fn expect_allowed(start: u64, length: u64, due: bool) -> Check {
     let gate = arch::gate();
-    let got = executes(EXCLUSIVE, start, length, &gate)?;
+    let got = is_executed(EXCLUSIVE, start, length, &gate)?;
     let after = gate.after();
     equal(&format!("range {start:#x}+{length:#x} allows a call before {after:#x}"), got, due)
 }
 
 fn first_byte() -> Check {
-    allows(arch::gate().after(), 1, true)
+    expect_allowed(arch::gate().after(), 1, true)
 }
 
 fn instruction_itself() -> Check {
     let gate = arch::gate();
-    allows(gate.call_address(), arch::CALL_LENGTH, false)?;
-    allows(gate.call_address(), arch::CALL_LENGTH + 1, true)
+    expect_allowed(gate.call_address(), arch::CALL_LENGTH, false)?;
+    expect_allowed(gate.call_address(), arch::CALL_LENGTH + 1, true)
 }
 
 fn end_excluded() -> Check {
     let after = arch::gate().after();
-    allows(after - 0x1000, 0x1000, false)?;
-    allows(after - 0x1000, 0x1001, true)?;
-    allows(0, after, false)?;
-    allows(0, after + 1, true)
+    expect_allowed(after - 0x1000, 0x1000, false)?;
+    expect_allowed(after - 0x1000, 0x1001, true)?;
+    expect_allowed(0, after, false)?;
+    expect_allowed(0, after + 1, true)
 }
 
 fn start_included() -> Check {
     let after = arch::gate().after();
-    allows(after + 1, 0x1000, false)?;
-    allows(after, 0x1000, true)?;
-    allows(after + 1, u64::MAX - after - 1, false)?;
-    allows(after, u64::MAX - after, true)
+    expect_allowed(after + 1, 0x1000, false)?;
+    expect_allowed(after, 0x1000, true)?;
+    expect_allowed(after + 1, u64::MAX - after - 1, false)?;
+    expect_allowed(after, u64::MAX - after, true)
 }
 
 fn everything() -> Check {
-    allows(0, u64::MAX, true)
+    expect_allowed(0, u64::MAX, true)
 }
 
 fn nothing() -> Check {
-    allows(0, 0, false)
+    expect_allowed(0, 0, false)
 }
 
 fn full_width() -> Check {
@@ -141,7 +142,7 @@ fn full_width() -> Check {
         // All bits of the length count too.
         (after - 0x1000, HIGH, true),
     ] {
-        let got = executes(EXCLUSIVE, start, length, &high)?;
+        let got = is_executed(EXCLUSIVE, start, length, &high)?;
         let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");
         equal(&what, got, due)?;
     }
@@ -163,7 +164,7 @@ fn inclusive() -> Check {
         (after, u64::MAX - after, false),
         (after + 1, u64::MAX - after - 1, true),
     ] {
-        let got = executes(INCLUSIVE, start, length, &gate)?;
+        let got = is_executed(INCLUSIVE, start, length, &gate)?;
         let what = format!("inclusive {start:#x}+{length:#x} executes a call before {after:#x}");
         equal(&what, got, due)?;
     }
@@ -176,18 +177,18 @@ fn inclusive_outside_not_read() -> Check {
     protect(page, 1, libc::PROT_NONE)?;
     let other = arch::second_gate();
     let end = run_vforked(|| {
-        if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
-        exit_code(is_executed(&other).is_ok())
+        exit_code(expect_executed(&other).is_ok())
     })?;
     expect_success(end)?;
     // A call from within the range must read the selector, and be killed.
     let end = run_vforked(|| {
-        if accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
-        exit_code(is_executed(&arch::gate()).is_ok())
+        exit_code(expect_executed(&arch::gate()).is_ok())
     })?;
     expect_killed(end, libc::SIGSEGV, 0)
 }
@@ -200,11 +201,11 @@ fn no_selector() -> Check {
     for _ in 0..3 {
         let _ = gate.issue(&regs);
     }
-    let effect = touched();
+    let effect = take_touched();
     disarm()?;
     equal("SIGSYS handled for three calls", dispatches(), 3)?;
     equal("effect of the dispatched calls", effect, false)?;
-    is_executed(&gate)
+    expect_executed(&gate)
 }
 
 fn prctl_too() -> Check {
@@ -213,7 +214,7 @@ fn prctl_too() -> Check {
     let off = Registers::call(number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
     let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }
 
 fn vdso_fallback() -> Check {
@@ -243,7 +244,9 @@ fn vdso_fallback() -> Check {
     // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
     let call = Registers::call(number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
-    ensure(is_kept_result(answer.into(), &call), &format!("result: {}", call.result()), || {
-        answer.to_string()
-    })
+    ensure(
+        is_result_value_kept(answer.into(), &call),
+        &format!("result: {}", call.result()),
+        || answer.to_string(),
+    )
 }

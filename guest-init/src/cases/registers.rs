@@ -199,12 +199,12 @@ pub(super) fn after_overwriting_handler<State>(
     flip(ALLOW);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
+    expect_round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
     Ok(after)
 }
 
 /// Checks every register except those that the system call instruction may overwrite.
-fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
+fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let due = if reg == Reg::Sp { sp } else { regs[reg] };
         if reg != Reg::RESULT || !is_result_kept(got, regs) {
@@ -215,7 +215,7 @@ fn kept_in(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
 }
 
 /// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
-fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
+fn expect_scratch(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
     let values = Reg::SCRATCH.map(|reg| got[reg]);
     let due = regs.scratch_after(after);
     ensure(due.contains(&values), &format!("{:?} {place}: one of {due:x?}", Reg::SCRATCH), || {
@@ -223,15 +223,17 @@ fn scratch_in(place: &str, got: &Registers, regs: &Registers, after: u64) -> Che
     })
 }
 
-pub(super) fn round_trip(
+/// Checks the registers in the frame and after the handler of a dispatched call. `after` is the address after the
+/// system call instruction.
+pub(super) fn expect_round_trip(
     regs: &Registers,
     got: &Registers,
     seen: &SigsysRecord,
     after: u64,
 ) -> Check {
     let sp = got[Reg::Sp];
-    kept_in("in the frame", &seen.registers, regs, sp)?;
-    kept_in("after the handler", got, regs, sp)?;
+    expect_kept("in the frame", &seen.registers, regs, sp)?;
+    expect_kept("after the handler", got, regs, sp)?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after)?;
     equal_hex("next instruction", got[Reg::NEXT], after)
 }
@@ -244,9 +246,9 @@ pub(super) fn others_kept() -> Check {
     for gate in [arch::gate(), arch::second_gate()] {
         let regs = pattern();
         let (got, seen) = issue_dispatched(&gate, &regs)?;
-        round_trip(&regs, &got, &seen, gate.after())?;
-        scratch_in("in the frame", &seen.registers, &regs, gate.after())?;
-        scratch_in("after the handler", &got, &regs, gate.after())?;
+        expect_round_trip(&regs, &got, &seen, gate.after())?;
+        expect_scratch("in the frame", &seen.registers, &regs, gate.after())?;
+        expect_scratch("after the handler", &got, &regs, gate.after())?;
     }
     Ok(())
 }
@@ -321,7 +323,7 @@ fn injected_result() -> Check {
         let regs = pattern();
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         equal("result", got.result(), result)?;
-        kept_in("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
+        expect_kept("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
         equal_hex("next instruction", got[Reg::NEXT], arch::gate().after())?;
     }
     Ok(())
@@ -367,7 +369,7 @@ fn next_instruction_honoured() -> Check {
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     equal_hex("next instruction", got[Reg::NEXT], arch::gate().elsewhere())?;
-    kept_in("after the handler", &got, &regs, got[Reg::Sp])?;
+    expect_kept("after the handler", &got, &regs, got[Reg::Sp])?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
 }
 
@@ -375,7 +377,7 @@ fn call_reissued() -> Check {
     handle(reissue)?;
     arm()?;
     let (got, _) = issue_dispatched(&arch::gate(), &touch())?;
-    ensure(touched(), "the call takes effect", || "it had none".into())?;
+    ensure(take_touched(), "the call takes effect", || "it had none".into())?;
     equal("its result", got.result(), 0o022)
 }
 
@@ -402,8 +404,8 @@ pub(super) fn no_effect() -> Check {
         (libc::SYS_umask, [0o777, 0, 0, 0, 0, 0]),
     ];
     arm()?;
-    let _ = touched();
-    for (call, arguments) in calls.iter().chain(arch::MORE_CALLS) {
+    let _ = take_touched();
+    for (call, arguments) in calls.iter().chain(arch::LEGACY_CALLS) {
         let regs = Registers::call(number(*call), *arguments);
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         equal("si_syscall", i64::from(seen.number()), *call)?;

@@ -79,10 +79,10 @@ fn empty_pipe() -> Result<u64, Failure> {
 }
 
 /// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the tracee,
-/// stopped for the signal, and a time before the call began. The signal is sent at the stop for the entry of
-/// the call, so that it always interrupts the call. `good` checks the registers after the call. The tracee
-/// stores the time after the call in mark [`AWAKE`].
-fn interrupted(
+/// stopped for the signal, and a time before the call began. The signal is sent while the tracee is stopped at
+/// the entry of the call, so that it always interrupts the call. The tracee exits with 0 if `good` accepts the
+/// registers after the call, and stores the time after the call in mark [`RETURN_TIME`].
+fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
     good: impl FnOnce(&Registers) -> bool,
@@ -95,7 +95,7 @@ fn interrupted(
         pause_for_tracer();
         let got = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        set_mark(AWAKE, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
+        set_mark(RETURN_TIME, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
         exit_code(good(&got))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
@@ -106,11 +106,11 @@ fn interrupted(
 }
 
 /// The mark with the time at which the tracee's call returned, in nanoseconds.
-const AWAKE: usize = 5;
+const RETURN_TIME: usize = 5;
 
 /// Checks that there was one dispatch: of this call, from the gate, with this value in the number
 /// register.
-fn dispatch_of(call: i64, register: i64) -> Check {
+fn expect_dispatch(call: i64, register: i64) -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), call)?;
@@ -119,13 +119,13 @@ fn dispatch_of(call: i64, register: i64) -> Check {
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
 }
 
-/// As [`dispatch_of`], for a sleep that continues as `restart_syscall(2)`.
-fn is_restart() -> Check {
-    dispatch_of(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
+/// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep continues.
+fn expect_restart() -> Check {
+    expect_dispatch(libc::SYS_restart_syscall, arch::number_of_restart(libc::SYS_nanosleep))
 }
 
 /// Ten seconds as a `struct timespec`: longer than any case waits.
-static LONG: [i64; 2] = [10, 0];
+static LONG_SLEEP: [i64; 2] = [10, 0];
 
 fn dispatched_anew() -> Check {
     handle(noop)?;
@@ -138,7 +138,7 @@ fn dispatched_anew() -> Check {
     // ERESTARTNOHAND, ERESTARTNOINTR (`copy_process()`).
     for (call, arguments) in [
         (libc::SYS_read, [pipe, &raw const byte as u64, 1]),
-        (libc::SYS_rt_sigsuspend, [&raw const NOTHING as u64, 8, 0]),
+        (libc::SYS_rt_sigsuspend, [&raw const EMPTY_MASK as u64, 8, 0]),
         (
             libc::SYS_clone,
             [arch::clone_arguments(fork, 0)[0], arch::clone_arguments(fork, 0)[1], 0],
@@ -146,14 +146,14 @@ fn dispatched_anew() -> Check {
     ] {
         let [a, b, c] = arguments;
         let regs = Registers::call(number(call), [a, b, c, 0, 0, 0]);
-        let (tracee, _) = interrupted(selector, &regs, |got| {
+        let (tracee, _) = start_interrupted(selector, &regs, |got| {
             got.result() == regs.result()
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
         })?;
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-        dispatch_of(call, call)?;
+        expect_dispatch(call, call)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         for (reg, due) in Reg::ARGUMENTS.into_iter().zip(arguments) {
             equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], due)?;
@@ -163,37 +163,39 @@ fn dispatched_anew() -> Check {
 }
 
 /// An empty signal mask.
-static NOTHING: u64 = 0;
+static EMPTY_MASK: u64 = 0;
 
-/// A nanosleep(2) of this duration.
-fn sleep(time: &[i64; 2]) -> Registers {
+/// The registers of a nanosleep(2) of this duration.
+fn sleep_call(time: &[i64; 2]) -> Registers {
     Registers::call(number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
 /// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep may end
 /// before the kernel checks for pending signals, or before the tracer resumes the tracee.
-static SHORT: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
+static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
 /// Checks that an interrupted sleep returns `due` and does not end before its time. `resume` runs the
-/// stopped tracee to its end and returns the time at which it resumed the tracee last. If less than half of
-/// the sleep remained then, a sleep that was cut short could not be recognised, so a longer sleep is tried.
-fn sleeps_whole(
+/// stopped tracee to its end and returns the time at which it last resumed the tracee. If less than half of
+/// the sleep remained at that time, the check could not notice a sleep that was cut short, so it tries a longer
+/// one.
+fn expect_whole_sleep(
     due: i64,
     resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
 ) -> Check {
-    for time in &SHORT {
+    for time in &SHORT_SLEEPS {
         let selector = shared_selector()?;
-        let (tracee, entered) = interrupted(selector, &sleep(time), |got| got.result() == due)?;
-        let held = tracee.registers()?;
-        if !held.restarts_sleep(arch::gate().after()) {
-            equal("a sleep that is over", held.result, 0)?;
+        let (tracee, entered) =
+            start_interrupted(selector, &sleep_call(time), |got| got.result() == due)?;
+        let at_signal = tracee.registers()?;
+        if !at_signal.restarts_sleep(arch::gate().after()) {
+            equal("a sleep that is over", at_signal.result, 0)?;
             tracee.kill()?;
             continue;
         }
         let resumed = resume(&tracee, selector)?;
         let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
         let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
-        let (until, awake) = (entered + time, Duration::from_nanos(mark(AWAKE)));
+        let (until, awake) = (entered + time, Duration::from_nanos(mark(RETURN_TIME)));
         if due == 0 && resumed + time / 2 > until {
             continue;
         }
@@ -205,7 +207,7 @@ fn sleeps_whole(
 }
 
 /// Reaction: issues the call inside the allowed range, and passes its result to the program.
-fn issue_here(dispatch: Dispatch<'_>) {
+fn issue_inside(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
     let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
@@ -214,32 +216,32 @@ fn issue_here(dispatch: Dispatch<'_>) {
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
-/// Checks that an interrupted sleep that is dispatched returns `due`.
-fn dispatched_sleep(due: i64) -> Check {
-    sleeps_whole(due, |tracee, selector| {
+/// Checks that an interrupted sleep is dispatched when it continues, and returns `due`.
+fn expect_dispatched_sleep(due: i64) -> Check {
+    expect_whole_sleep(due, |tracee, selector| {
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
         let resumed = sys::now();
         expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-        is_restart()?;
+        expect_restart()?;
         Ok(resumed)
     })
 }
 
 fn sleep_goes_on_in_handler() -> Check {
-    handle(issue_here)?;
-    dispatched_sleep(0)
+    handle(issue_inside)?;
+    expect_dispatched_sleep(0)
 }
 
 fn sleep_ends_with_handler() -> Check {
     handle(reissue)?;
-    dispatched_sleep(-i64::from(libc::EINTR))
+    expect_dispatched_sleep(-i64::from(libc::EINTR))
 }
 
 fn allowed_goes_on() -> Check {
     handle(noop)?;
-    sleeps_whole(0, |tracee, _| {
+    expect_whole_sleep(0, |tracee, _| {
         let resumed = sys::now();
         expect_success(tracee.run(CONT, 0)?)?;
         equal("SIGSYS handled", dispatches(), 0)?;
@@ -254,7 +256,7 @@ fn stopped_sleep() -> Check {
         if arm_with(address(selector)).is_err() {
             return 99;
         }
-        let regs = sleep(&LONG);
+        let regs = sleep_call(&LONG_SLEEP);
         set_mark(0, 1);
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
@@ -264,7 +266,7 @@ fn stopped_sleep() -> Check {
         )
     })?;
     await_mark(0, 1);
-    while !sleeps(child)? {
+    while !is_asleep(child)? {
         sys::sched_yield();
     }
     sys::kill(child, libc::SIGSTOP).map_err(broken("kill"))?;
@@ -273,11 +275,11 @@ fn stopped_sleep() -> Check {
     selector.store(BLOCK, Ordering::SeqCst);
     sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
     expect_success(wait_change(child)?)?;
-    is_restart()
+    expect_restart()
 }
 
 /// Whether a single-threaded process is in an interruptible sleep (`/proc/PID/stat`).
-fn sleeps(pid: i32) -> Result<bool, Failure> {
+fn is_asleep(pid: i32) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(broken("stat"))?;
     let state = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
     match state {
@@ -290,7 +292,7 @@ fn sleeps(pid: i32) -> Result<bool, Failure> {
 static BLOCKED_BY_HANDLER: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// A handler that sets [`BLOCKED_BY_HANDLER`] to BLOCK.
-extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
+extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     BLOCKED_BY_HANDLER.store(BLOCK, Ordering::SeqCst);
 }
@@ -298,7 +300,7 @@ extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
 fn failed_stays_failed() -> Check {
     handle(noop)?;
     let action = sys::Action {
-        handler: block as *const () as u64,
+        handler: set_block as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
         mask: 0,
@@ -309,9 +311,9 @@ fn failed_stays_failed() -> Check {
     let pipe = empty_pipe()?;
     let read = Registers::call(number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
     // The handler has no SA_RESTART.
-    for regs in [read, sleep(&LONG)] {
+    for regs in [read, sleep_call(&LONG_SLEEP)] {
         shared().other_signals.store(0, Ordering::SeqCst);
-        let (tracee, _) = interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
+        let (tracee, _) = start_interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
             got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
         })?;
         expect_success(tracee.run(CONT, libc::SIGUSR1)?)?;

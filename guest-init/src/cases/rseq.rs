@@ -59,9 +59,9 @@ struct Section {
 }
 
 /// Registers an rseq area. Sections of this gate abort to [`Gate::elsewhere`].
-fn register(gate: &Gate) -> Result<&'static Area, Failure> {
-    // The kernel requires the registered signature before the abort address, and accepts any signature. So
-    // register the bytes of the gate that are there.
+fn register_area(gate: &Gate) -> Result<&'static Area, Failure> {
+    // The kernel compares the four bytes before the abort address with the signature that is registered here.
+    // It accepts any signature, so register the bytes that the gate has there.
     // SAFETY: reads the gate's code.
     let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
     let area = Box::leak(Box::new(Area {
@@ -78,22 +78,23 @@ fn register(gate: &Gate) -> Result<&'static Area, Failure> {
     Ok(area)
 }
 
-/// A critical section with this start and length, which aborts to `gate.elsewhere()`.
-fn section(gate: &Gate, start: u64, length: u64) -> u64 {
+/// Creates a critical section with this start and length, which aborts to `gate.elsewhere()`. Returns the
+/// address of its [`Section`].
+fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
     let abort = gate.elsewhere();
     let section = Box::leak(Box::new(Section { version: 0, flags: 0, start, length, abort }));
     std::ptr::from_ref(section) as u64
 }
 
-/// A critical section that contains the address after the system call instruction, which the kernel
-/// compares.
-fn around(gate: &Gate) -> u64 {
-    section(gate, gate.call_address(), arch::CALL_LENGTH + 1)
+/// Creates a critical section around the system call instruction of a gate. It contains the address after the
+/// instruction, which is the one that the kernel looks for. Returns the address of its [`Section`].
+fn section_around_call(gate: &Gate) -> u64 {
+    section_address(gate, gate.call_address(), arch::CALL_LENGTH + 1)
 }
 
 /// The number of context switches of this thread (getrusage(2)). At a context switch outside the critical
 /// section the kernel clears the section (`rseq_ip_fixup()`), so that the trial must be repeated.
-fn switches() -> Result<i64, Failure> {
+fn context_switches() -> Result<i64, Failure> {
     // SAFETY: a structure of integers.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     let who = u64::from(libc::RUSAGE_THREAD.cast_unsigned());
@@ -108,14 +109,14 @@ const DISTURBED: i32 = 98;
 
 /// Forks a child that calls `enter` and then exits with 0, and returns how it ended. Repeats this until no
 /// context switch comes before the section.
-fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
+fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
         let end = wait_change(spawn_child(|| {
-            let Ok(before) = switches() else { return 99 };
+            let Ok(before) = context_switches() else { return 99 };
             if enter().is_err() {
                 return 99;
             }
-            match switches() {
+            match context_switches() {
                 Ok(after) if after == before => 0,
                 Ok(_) => DISTURBED,
                 Err(_) => 99,
@@ -129,9 +130,9 @@ fn undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
 
 /// Whether this kernel kills for a call in a critical section (`CONFIG_DEBUG_RSEQ`; since 6.19 a boot
 /// argument).
-fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
+fn kills_in_section(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
     let regs = touch();
-    let end = undisturbed(|| {
+    let end = run_undisturbed(|| {
         area.section.store(section, Ordering::SeqCst);
         let _ = gate.issue(&regs);
         Ok(())
@@ -147,24 +148,24 @@ fn checks(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failur
 
 fn section_aborted() -> Check {
     let gate = arch::gate();
-    let area = register(&gate)?;
-    let section = around(&gate);
-    if checks(&gate, area, section)? {
+    let area = register_area(&gate)?;
+    let section = section_around_call(&gate);
+    if kills_in_section(&gate, area, section)? {
         return Err(Failure::Unmet("calls in critical sections".into()));
     }
     handle(noop)?;
     arm()?;
-    let (got, left) = loop {
+    let (got, section_after) = loop {
         let regs = touch();
         reset_dispatches();
-        let before = switches()?;
+        let before = context_switches()?;
         // Nothing else may issue a call after the section is set.
         area.section.store(section, Ordering::SeqCst);
         let got = issue_blocked(&gate, &regs);
-        let left = area.section.load(Ordering::SeqCst);
+        let section_after = area.section.load(Ordering::SeqCst);
         area.section.store(0, Ordering::SeqCst);
-        if switches()? == before {
-            break (got, left);
+        if context_switches()? == before {
+            break (got, section_after);
         }
     };
     disarm()?;
@@ -174,27 +175,28 @@ fn section_aborted() -> Check {
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.elsewhere())?;
     equal_hex("next instruction", got[Reg::NEXT], gate.elsewhere())?;
     expect_result_kept("after it", &got)?;
-    equal_hex("the critical section", left, 0)?;
-    equal("effect", touched(), false)
+    equal_hex("the critical section", section_after, 0)?;
+    equal("effect", take_touched(), false)
 }
 
 fn other_section_left() -> Check {
     let gate = arch::gate();
-    let area = register(&gate)?;
+    let area = register_area(&gate)?;
     handle(noop)?;
     arm()?;
-    // One section ends with the instruction, the other begins after the address that the kernel compares.
+    // The kernel looks for the address after the instruction. One section ends just before that address, the
+    // other begins just after it.
     for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
     {
-        let section = section(&gate, start, length);
+        let section = section_address(&gate, start, length);
         let got = loop {
             let regs = touch();
             reset_dispatches();
-            let before = switches()?;
+            let before = context_switches()?;
             area.section.store(section, Ordering::SeqCst);
             let got = issue_blocked(&gate, &regs);
             area.section.store(0, Ordering::SeqCst);
-            if switches()? == before {
+            if context_switches()? == before {
                 break got;
             }
         };
@@ -202,21 +204,21 @@ fn other_section_left() -> Check {
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
         equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
-        equal("effect", touched(), false)?;
+        equal("effect", take_touched(), false)?;
     }
     disarm()
 }
 
 fn section_checked() -> Check {
     let gate = arch::gate();
-    let area = register(&gate)?;
-    let section = around(&gate);
-    if !checks(&gate, area, section)? {
+    let area = register_area(&gate)?;
+    let section = section_around_call(&gate);
+    if !kills_in_section(&gate, area, section)? {
         return Err(Failure::Unmet(Feature::RseqChecks.as_str().into()));
     }
     handle(noop)?;
     let regs = touch();
-    let end = undisturbed(|| {
+    let end = run_undisturbed(|| {
         // An earlier trial may have been dispatched.
         reset_dispatches();
         arm()?;

@@ -60,7 +60,7 @@ struct Section {
 }
 
 /// Registers [`AREA`]; sections of this gate are aborted to [`Gate::elsewhere`].
-fn register(gate: &Gate) -> Check {
+fn register_area(gate: &Gate) -> Check {
     // SAFETY: the four bytes before that place are code of the gate.
     let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
     let words = [&raw const AREA as u64, size_of::<Area>() as u64, 0, signature.into()];
@@ -70,7 +70,7 @@ fn register(gate: &Gate) -> Check {
 
 fn optimized_section() -> Check {
     let gate = arch::gate();
-    register(&gate)?;
+    register_area(&gate)?;
     let section = Box::leak(Box::new(Section {
         version: 0,
         flags: 0,
@@ -97,7 +97,7 @@ fn optimized_section() -> Check {
         equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
         equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
         expect_result_kept("after it", &got)?;
-        return equal("effect", touched(), false);
+        return equal("effect", take_touched(), false);
     }
     Err(mismatch("a section that is left alone in one of 100 calls", "none"))
 }

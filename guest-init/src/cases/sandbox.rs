@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/unseen",
         "with every engine no tracepoint sees a system call of a foreign program",
         "syscall_trace_enter()",
-        on!(cfg foreign_programs, foreign::unseen),
+        on!(cfg foreign_programs, foreign::calls_unseen_by_linux),
     )
     .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
     .needs(&[Need::Root, Need::Vm])

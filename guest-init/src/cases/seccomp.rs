@@ -8,7 +8,7 @@ use crate::filter::{self, statement};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Change};
-use crate::tracee::{InfoKind, Tracee};
+use crate::tracee::{StopKind, Tracee};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
 /// `SYS_SECCOMP`, the `si_code` of a filter's SIGSYS.
 pub(super) const FROM_FILTER: i32 = 1;
 
-/// Installs a filter that returns this action for umask(2), and allows all other calls.
+/// Installs a filter that returns this action for umask_call(2), and allows all other calls.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
     filter_umask_with(action, 0)
 }
@@ -75,8 +75,8 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// The registers of a umask(2) call. Unlike [`touch`], this issues no call itself, which the filter would see.
-pub(super) fn umask() -> Registers {
+/// The registers of a umask_call(2) call. Unlike [`touch`], this issues no call itself, which the filter would see.
+pub(super) fn umask_call() -> Registers {
     Registers::call(number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
 
@@ -86,18 +86,18 @@ fn dispatched_unseen() -> Check {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
-        let got = issue_blocked(&arch::gate(), &umask());
-        exit_code(is_result_kept(&got, &umask()))
+        let got = issue_blocked(&arch::gate(), &umask_call());
+        exit_code(is_result_kept(&got, &umask_call()))
     })?;
     expect_success(end)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     equal("si_code", shared().sigsys_record(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
-    // The filter is effective: it kills for an allowed umask(2).
+    // The filter is effective: it kills for an allowed umask_call(2).
     let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
         }
-        let _ = arch::gate().issue(&umask());
+        let _ = arch::gate().issue(&umask_call());
         0
     })?;
     expect_killed(end, libc::SIGSYS, 1)
@@ -111,10 +111,10 @@ fn allowed_filtered() -> Check {
     // SAFETY: takes no pointers.
     let inside = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
     equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
-    let got = arch::gate().issue(&umask());
+    let got = arch::gate().issue(&umask_call());
     equal("umask by selector", got.result(), -i64::from(ERRNO))?;
     equal("SIGSYS handled", dispatches(), 0)?;
-    let got = issue_blocked(&arch::gate(), &umask());
+    let got = issue_blocked(&arch::gate(), &umask_call());
     equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
     equal("SIGSYS handled", dispatches(), 1)
 }
@@ -129,7 +129,7 @@ fn trap_told_apart() -> Check {
     {
         reset_dispatches();
         flip(selector);
-        let _ = gate.issue(&umask());
+        let _ = gate.issue(&umask_call());
         flip(ALLOW);
         equal("SIGSYS handled", dispatches(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
@@ -163,7 +163,7 @@ extern "C" fn held(_: u64) -> u64 {
     }
     set_mark(THREAD, u64::from(sys::gettid().cast_unsigned()));
     await_mark(GO, 1);
-    let got = arch::gate().issue(&umask());
+    let got = arch::gate().issue(&umask_call());
     set_mark(RESULT, got.result().cast_unsigned() & (ANSWERED - 1) | ANSWERED);
     loop {
         sys::sched_yield();
@@ -198,7 +198,7 @@ fn tsync_at_entry_stop() -> Check {
     loop {
         thread.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
         let number = thread.registers()?.number.cast_signed();
-        if thread.info_kind()? == InfoKind::Entry && number == libc::SYS_umask {
+        if thread.stop_kind()? == StopKind::Entry && number == libc::SYS_umask {
             break;
         }
     }
@@ -239,7 +239,7 @@ fn dispatched_unseen_strict() -> Check {
                 return 99;
             }
             flip(selector);
-            let _ = arch::gate().issue(&umask());
+            let _ = arch::gate().issue(&umask_call());
             // Strict mode permits no exit_group(2) either.
             // SAFETY: ends the child's only thread.
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };

@@ -132,8 +132,8 @@ pub(super) const CASES: &[Case] = &[
 fn allow_executes() -> Check {
     handle(noop)?;
     arm()?;
-    is_executed(&arch::gate())?;
-    is_executed(&arch::second_gate())
+    expect_executed(&arch::gate())?;
+    expect_executed(&arch::second_gate())
 }
 
 fn allowed_number_unknown() -> Check {
@@ -156,8 +156,8 @@ fn allowed_number_unknown() -> Check {
 fn block_dispatches() -> Check {
     handle(noop)?;
     arm()?;
-    is_dispatched(&arch::gate())?;
-    is_dispatched(&arch::second_gate())
+    expect_dispatched(&arch::gate())?;
+    expect_dispatched(&arch::second_gate())
 }
 
 fn flips() -> Check {
@@ -167,9 +167,9 @@ fn flips() -> Check {
     let mut pattern = 0x9d2c_5680_u32;
     for _ in 0..32 {
         if pattern & 1 == 1 {
-            is_dispatched(&arch::gate())?;
+            expect_dispatched(&arch::gate())?;
         } else {
-            is_executed(&arch::gate())?;
+            expect_executed(&arch::gate())?;
         }
         pattern >>= 1;
     }
@@ -200,7 +200,7 @@ fn flip_from_afar() -> Check {
         await_mark(0, 2 * round);
         let _ = gate.issue(&regs);
         let due = u32::from(round % 2 == 1);
-        if dispatches() != due || touched() == (due == 1) {
+        if dispatches() != due || take_touched() == (due == 1) {
             count += 1;
         }
     }
@@ -211,7 +211,7 @@ fn flip_from_afar() -> Check {
 
 /// Checks that a call of a child that is armed with this selector kills the child by this signal and has no
 /// effect.
-fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
+fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     reset_dispatches();
     // An effect of this call would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -235,9 +235,10 @@ fn kills(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     equal("bytes in the file that the call would enlarge", size, 0)
 }
 
-fn invalid(value: u8, prepare: impl FnOnce()) -> Check {
+/// Checks that a call with this selector, which is neither ALLOW nor BLOCK, kills the child with SIGSYS.
+fn expect_invalid_kills(value: u8, prepare: impl FnOnce()) -> Check {
     let selector = AtomicU8::new(value);
-    kills(address(&selector), libc::SIGSYS, prepare)
+    expect_kill(address(&selector), libc::SIGSYS, prepare)
         .map_err(|failure| with_context(&format!("selector {value:#x}"), failure))
 }
 
@@ -253,7 +254,7 @@ fn invalid_value_kills() -> Check {
     handle(noop)?;
     // Each bit alone, and the values that a signed, a partial or a bounded comparison would accept.
     for value in [2, 3, 4, 8, 16, 32, 64, 0x7f, 0x80, 0x81, 0xfe, 0xff] {
-        invalid(value, || {})?;
+        expect_invalid_kills(value, || {})?;
     }
     Ok(())
 }
@@ -261,11 +262,11 @@ fn invalid_value_kills() -> Check {
 fn invalid_value_kills_always() -> Check {
     handle(noop)?;
     let mask = sys::bit(libc::SIGSYS);
-    invalid(2, || {
+    expect_invalid_kills(2, || {
         let _ = sys::sigmask(libc::SIG_BLOCK, mask);
     })?;
     let ignore = Action { handler: 1, ..Action::default() };
-    invalid(0xff, || {
+    expect_invalid_kills(0xff, || {
         // SAFETY: SIG_IGN has no handler.
         let _ = unsafe { sys::sigaction(libc::SIGSYS, &ignore) };
     })
@@ -282,7 +283,7 @@ extern "C" fn bystander(_: u64) -> u64 {
 fn invalid_value_kills_all_threads() -> Check {
     handle(noop)?;
     // A call of the main thread kills the process, then a call of another thread.
-    invalid(2, || {
+    expect_invalid_kills(2, || {
         if spawn_thread(bystander, 0).is_ok() {
             await_mark(0, 1);
         }
@@ -339,7 +340,7 @@ pub(super) fn expect_segv(selector: u64, prepare: impl FnOnce()) -> Check {
     handle(noop)?;
     count_signal(libc::SIGSEGV)?;
     count_signal(libc::SIGBUS)?;
-    kills(selector, libc::SIGSEGV, prepare)
+    expect_kill(selector, libc::SIGSEGV, prepare)
 }
 
 fn unreadable_kills() -> Check {
@@ -366,7 +367,7 @@ fn past_end_of_file_kills() -> Check {
 }
 
 /// Checks that the kernel obeys both values of a selector at this address. `write` sets the value.
-fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
+fn expect_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
     for (value, due) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
         disarm()?;
         write(value)?;
@@ -376,7 +377,7 @@ fn is_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
         let _ = arch::gate().issue(&regs);
         disarm()?;
         equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
-        equal(&format!("effect with selector {value}"), touched(), due == 0)?;
+        equal(&format!("effect with selector {value}"), take_touched(), due == 0)?;
     }
     disarm()
 }
@@ -390,7 +391,7 @@ fn one_byte_read() -> Check {
     for offset in [PAGE, 2 * PAGE - 1] {
         // SAFETY: in the second of three pages, which is readable and writable.
         let selector = unsafe { page.add(offset) };
-        is_obeyed(selector, |value| {
+        expect_obeyed(selector, |value| {
             // SAFETY: as above.
             unsafe { selector.write_volatile(value) };
             Ok(())
@@ -402,7 +403,7 @@ fn one_byte_read() -> Check {
 fn read_only_suffices() -> Check {
     handle(noop)?;
     let page = map_pages(1)?;
-    is_obeyed(page, |value| {
+    expect_obeyed(page, |value| {
         protect(page, 1, libc::PROT_READ | libc::PROT_WRITE)?;
         // SAFETY: writable now.
         unsafe { page.write_volatile(value) };
@@ -452,7 +453,7 @@ fn faulted_in() -> Check {
     unsafe { page.write_volatile(BLOCK) };
     drop_page()?;
     arm_with(page as u64)?;
-    is_executed(&arch::gate())?;
+    expect_executed(&arch::gate())?;
     disarm()?;
     // A dropped file page has the file's content again.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -467,7 +468,7 @@ fn faulted_in() -> Check {
     let _ = arch::gate().issue(&regs);
     disarm()?;
     equal("SIGSYS handled with BLOCK in the file", dispatches(), 1)?;
-    equal("effect of the dispatched call", touched(), false)
+    equal("effect of the dispatched call", take_touched(), false)
 }
 
 static BLOCK_BYTE: u8 = BLOCK;

@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A page filled with this byte.
-fn full_of(value: u8) -> Result<*mut u8, Failure> {
+fn page_filled_with(value: u8) -> Result<*mut u8, Failure> {
     let page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe { page.write_bytes(value, PAGE) };
@@ -82,7 +82,7 @@ fn userfault_waits() -> Check {
     for value in [BLOCK, ALLOW] {
         let page = map_pages(1)?;
         set_mark(FAULTS, 0);
-        Userfault::over(page, 1, full_of(value)?, 0)?
+        Userfault::over(page, 1, page_filled_with(value)?, 0)?
             .meanwhile(|| set_mark(1, u64::from(dispatches()) << 1 | mark(0)))
             .serve()?;
         reset_dispatches();
@@ -96,16 +96,16 @@ fn userfault_waits() -> Check {
         equal("faults", mark(FAULTS), 1)?;
         equal("dispatches and instructions run while the selector was not there", mark(1), 0)?;
         equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
-        equal("effect", touched(), value == ALLOW)?;
+        equal("effect", take_touched(), value == ALLOW)?;
     }
     // Any other filled value kills as usual.
     let page = map_pages(1)?;
-    Userfault::over(page, 1, full_of(2)?, 0)?.serve()?;
-    dies(page, libc::SIGSYS)
+    Userfault::over(page, 1, page_filled_with(2)?, 0)?.serve()?;
+    expect_death(page, libc::SIGSYS)
 }
 
 /// Checks that a child that is armed with this selector is killed by its call.
-fn dies(selector: *mut u8, signal: i32) -> Check {
+fn expect_death(selector: *mut u8, signal: i32) -> Check {
     reset_dispatches();
     set_mark(0, 0);
     let end = run_vforked(|| {
@@ -125,14 +125,14 @@ fn userfault_signal_retries() -> Check {
     handle(noop)?;
     count_signal(libc::SIGUSR1)?;
     let page = map_pages(1)?;
-    Userfault::over(page, 1, full_of(BLOCK)?, 0)?
+    Userfault::over(page, 1, page_filled_with(BLOCK)?, 0)?
         .meanwhile(|| {
             let process = sys::getpid();
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
             // Long enough for a handler that comes too early, on one CPU and a busy host too: this
             // thread leaves the CPU to the other.
             sys::sleep(Duration::from_millis(20));
-            set_mark(1, others() << 1 | u64::from(dispatches()));
+            set_mark(1, other_signals() << 1 | u64::from(dispatches()));
         })
         .serve()?;
     let regs = touch();
@@ -140,13 +140,14 @@ fn userfault_signal_retries() -> Check {
     let got = arch::gate().issue(&regs);
     disarm()?;
     equal("signals handled before the selector came", mark(1), 0)?;
-    equal("SIGUSR1 handled", others(), 1)?;
+    equal("SIGUSR1 handled", other_signals(), 1)?;
     equal("SIGSYS handled", dispatches(), 1)?;
     expect_result_kept("after both", &got)?;
-    equal("effect", touched(), false)
+    equal("effect", take_touched(), false)
 }
 
-fn others() -> u64 {
+/// The number of signals other than SIGSYS that were handled.
+fn other_signals() -> u64 {
     crate::shared::shared().other_signals.load(Ordering::SeqCst).into()
 }
 
@@ -156,7 +157,7 @@ fn userfault_killable() -> Check {
     handle(noop)?;
     let page = map_pages(1)?;
     // The thread that fills pages kills the child before it fills the page.
-    Userfault::over(page, 1, full_of(ALLOW)?, 0)?
+    Userfault::over(page, 1, page_filled_with(ALLOW)?, 0)?
         .meanwhile(|| {
             let _ = sys::kill(WAITING.load(Ordering::SeqCst), libc::SIGKILL);
             await_mark(2, 1);
@@ -183,8 +184,8 @@ fn userfault_user_only_kills() -> Check {
     count_signal(libc::SIGSEGV)?;
     count_signal(libc::SIGBUS)?;
     let page = map_pages(1)?;
-    Userfault::over(page, 1, full_of(ALLOW)?, USER_MODE_ONLY)?.serve()?;
-    dies(page, libc::SIGSEGV)?;
+    Userfault::over(page, 1, page_filled_with(ALLOW)?, USER_MODE_ONLY)?.serve()?;
+    expect_death(page, libc::SIGSEGV)?;
     equal("faults", mark(FAULTS), 0)
 }
 
@@ -193,7 +194,7 @@ fn execute_only_kills() -> Check {
     count_signal(libc::SIGSEGV)?;
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_EXEC)?;
-    dies(page, libc::SIGSEGV)
+    expect_death(page, libc::SIGSEGV)
 }
 
 /// The first RAM disk (Documentation/admin-guide/devices.txt).
@@ -245,7 +246,7 @@ fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
 
 /// A swapped-out page with this selector value at [`OFFSET`].
 fn swap_out(value: u8) -> Result<*mut u8, Failure> {
-    let page = full_of(value ^ 0xff)?;
+    let page = page_filled_with(value ^ 0xff)?;
     // SAFETY: the byte is in the page.
     unsafe { page.add(OFFSET).write_volatile(value) };
     for _ in 0..100 {
@@ -271,10 +272,10 @@ fn swapped_out() -> Check {
         let _ = arch::gate().issue(&regs);
         disarm()?;
         equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
-        equal("effect", touched(), value == ALLOW)?;
+        equal("effect", take_touched(), value == ALLOW)?;
         equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
     }
     let page = swap_out(0x80)?;
     // SAFETY: the byte is in the page.
-    dies(unsafe { page.add(OFFSET) }, libc::SIGSYS)
+    expect_death(unsafe { page.add(OFFSET) }, libc::SIGSYS)
 }

@@ -19,30 +19,32 @@ pub(super) const CASES: &[Case] = &[outside_core(
 )
 .features(&[Feature::Dispatch, Feature::SeccompFilter])];
 
-/// An operation of the first thread. Returns whether it did what it should.
+/// The name of an operation of the first thread, and the operation, which returns whether it had the expected
+/// result.
 type Operation = (&'static str, fn() -> bool);
 
 const OPERATIONS: [Operation; 8] = [
     ("nothing", || true),
     ("arming", || arm().is_ok()),
     ("arming again", || arm().is_ok()),
-    ("a refused setting", || refused(EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
+    ("a refused setting", || expect_refused(EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
     ("a filter", || filter_umask(libc::SECCOMP_RET_ALLOW).is_ok()),
     ("a filter for all threads while armed", filter_for_all),
     ("disarming", || disarm().is_ok()),
     ("a filter for all threads while not armed", filter_for_all),
 ];
 
+/// Installs a filter in all threads, and returns whether the kernel accepted it.
 fn filter_for_all() -> bool {
     filter_umask_with(libc::SECCOMP_RET_ALLOW, libc::SECCOMP_FILTER_FLAG_TSYNC).is_ok()
 }
 
 /// The selector of the armed sibling.
-static OWN: AtomicU8 = AtomicU8::new(ALLOW);
+static SIBLING_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// The mark with the number of the round in which the siblings are to issue a call, from 1 on.
 const ROUND: usize = 0;
-/// The marks with the answers: of the sibling that is not armed, of the armed one.
+/// The marks with the answers of the siblings: of the one that is not armed, then of the armed one.
 const ANSWERS: [usize; 2] = [1, 2];
 /// Added to the number of a round in an answer: the call was executed.
 const EXECUTED: u64 = 1 << 32;
@@ -52,17 +54,17 @@ const DISPATCHED: u64 = 1 << 33;
 /// A sibling that issues a call in each round. `index` is that of its answer.
 extern "C" fn sibling(index: u64) -> u64 {
     let answer = ANSWERS[usize::from(index == 1)];
-    if index == 1 && arm_with(address(&OWN)).is_err() {
+    if index == 1 && arm_with(address(&SIBLING_SELECTOR)).is_err() {
         return 0;
     }
     let mut round = 1;
     loop {
-        // One after the other: the umask and the count of SIGSYS are those of the process.
+        // The siblings take turns, because the umask and the count of SIGSYS are those of the process.
         await_mark(ROUND, 2 * round + index);
         let before = dispatches();
         let call = touch();
         let _ = arch::gate().issue(&call);
-        let executed = if touched() { EXECUTED } else { 0 };
+        let executed = if take_touched() { EXECUTED } else { 0 };
         let dispatched = if dispatches() == before { 0 } else { DISPATCHED };
         set_mark(answer, round | executed | dispatched);
         round += 1;
@@ -79,7 +81,7 @@ fn siblings_kept() -> Check {
         ensure(operation(), &format!("{name} succeeds"), || "it failed".into())?;
         // Calls of a sibling that uses this thread's configuration would be dispatched.
         flip(BLOCK);
-        OWN.store(BLOCK, Ordering::SeqCst);
+        SIBLING_SELECTOR.store(BLOCK, Ordering::SeqCst);
         for (index, (whose, due)) in
             [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
         {

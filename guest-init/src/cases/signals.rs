@@ -94,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Checks that a child is killed by its one blocked call.
-fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
+fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
     let end = run_vforked(|| {
         prepare();
         let regs = touch();
@@ -102,34 +102,35 @@ fn dies_of_dispatch(prepare: impl FnOnce()) -> Check {
             return 99;
         }
         let _ = issue_blocked(&arch::gate(), &regs);
-        exit_code(touched())
+        exit_code(take_touched())
     })?;
     expect_killed(end, libc::SIGSYS, 0)
 }
 
-fn disposition(handler: u64) {
+/// Sets the disposition of SIGSYS: 0 for the default, 1 for ignored.
+fn set_disposition(handler: u64) {
     let action = Action { handler, ..Action::default() };
     // SAFETY: SIG_DFL and SIG_IGN have no handler.
     let _ = unsafe { sys::sigaction(libc::SIGSYS, &action) };
 }
 
 fn default_kills() -> Check {
-    dies_of_dispatch(|| disposition(0))
+    expect_death_by_dispatch(|| set_disposition(0))
 }
 
 fn ignored_kills() -> Check {
-    dies_of_dispatch(|| disposition(1))
+    expect_death_by_dispatch(|| set_disposition(1))
 }
 
 fn blocked_kills() -> Check {
     handle(noop)?;
-    dies_of_dispatch(|| {
+    expect_death_by_dispatch(|| {
         let _ = sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS));
     })
 }
 
 /// Reaction: the first dispatch makes another call.
-fn once_more(dispatch: Dispatch<'_>) {
+fn call_in_first_handler(dispatch: Dispatch<'_>) {
     if dispatch.index == 0 {
         let _ = arch::second_gate().issue(&touch());
         set_mark(0, 1);
@@ -137,7 +138,7 @@ fn once_more(dispatch: Dispatch<'_>) {
 }
 
 fn second_in_handler_kills() -> Check {
-    handle(once_more)?;
+    handle(call_in_first_handler)?;
     let end = run_vforked(|| {
         if arm().is_err() {
             return 99;
@@ -168,7 +169,7 @@ fn nesting() -> Check {
     let regs = touch();
     let got = issue_blocked(&arch::gate(), &regs);
     equal("SIGSYS handled", dispatches(), DEPTH)?;
-    ensure(!touched(), "no call takes effect", || "one did".into())?;
+    ensure(!take_touched(), "no call takes effect", || "one did".into())?;
     equal("result of the outermost call", got.result(), 100)?;
     for level in 1..DEPTH {
         let result = mark(level as usize - 1);
@@ -327,7 +328,7 @@ fn vdso_return_exempt() -> Check {
     equal("SIGSYS handled", dispatches(), 0)
 }
 
-extern "C" fn block(_: i32, _: *const u8, _: *mut arch::Context) {
+extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
     flip(BLOCK);
 }
@@ -341,7 +342,7 @@ fn restarted_call() -> Check {
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
         .map_err(broken("pipe2"))?;
     let action = Action {
-        handler: block as *const () as u64,
+        handler: set_block as *const () as u64,
         flags: u64::from((libc::SA_SIGINFO | libc::SA_RESTART).cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
         mask: 0,

@@ -58,7 +58,7 @@ fn write_and_read() -> Check {
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
         equal_hex("next instruction", registers.next, gate.after())?;
         if selector == BLOCK {
-            let kept = is_kept_result(registers.result.cast_signed(), &pattern());
+            let kept = is_result_value_kept(registers.result.cast_signed(), &pattern());
             ensure(kept, &format!("result's register {:#x}", pattern().result()), || {
                 format!("{:#x}", registers.result)
             })?;

@@ -40,7 +40,7 @@ extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
 }
 
 /// Installs [`note`] as the handler of a signal.
-fn noting(signal: i32) -> Check {
+fn install_note(signal: i32) -> Check {
     let action = Action {
         handler: note as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -53,7 +53,7 @@ fn noting(signal: i32) -> Check {
 
 fn before_pending() -> Check {
     handle(noop)?;
-    noting(libc::SIGUSR1)?;
+    install_note(libc::SIGUSR1)?;
     let filler = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe { filler.write(BLOCK) };
@@ -86,13 +86,13 @@ fn before_pending() -> Check {
     )?;
     equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
     expect_result_kept("after both", &got)?;
-    equal("effect", touched(), false)
+    equal("effect", take_touched(), false)
 }
 
 fn bad_stack_told() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
-    noting(libc::SIGSEGV)?;
+    install_note(libc::SIGSEGV)?;
     handle_as(noop, libc::SA_ONSTACK, 0)?;
     // SAFETY: no handler can run there, as the case checks.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
@@ -104,7 +104,7 @@ fn bad_stack_told() -> Check {
     equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
     equal_hex("instruction that SIGSEGV interrupted", mark(0), arch::gate().after())?;
     expect_result_kept("after it", &got)?;
-    equal("effect", touched(), false)?;
+    equal("effect", take_touched(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
     equal_hex("mask after it", mask, 0)
 }

@@ -4,9 +4,9 @@
 
 use crate::arch;
 use crate::case::Check;
-use crate::cases::ptrace::caller;
+use crate::cases::ptrace::start_caller;
 use crate::support::*;
-use crate::tracee::{InfoKind, Tracee};
+use crate::tracee::{StopKind, Tracee};
 
 const CONT: u32 = libc::PTRACE_CONT;
 const STEP: u32 = libc::PTRACE_SINGLESTEP;
@@ -38,13 +38,13 @@ pub(crate) fn step_emulated() -> Check {
 }
 
 fn step_with(step: u32) -> Check {
-    let tracee = caller(BLOCK)?;
+    let tracee = start_caller(BLOCK)?;
     run_to_call(&tracee)?;
     tracee.expect_signal(step, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.info_kind()?, InfoKind::None)?;
+    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let at = tracee.registers()?;
     equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    let kept = is_kept_result(at.result.cast_signed(), &touch());
+    let kept = is_result_value_kept(at.result.cast_signed(), &touch());
     ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
     tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
     equal_hex(
@@ -60,7 +60,7 @@ fn step_with(step: u32) -> Check {
 }
 
 pub(crate) fn step_allowed() -> Check {
-    let tracee = caller(ALLOW)?;
+    let tracee = start_caller(ALLOW)?;
     run_to_call(&tracee)?;
     tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
     let at = tracee.registers()?;

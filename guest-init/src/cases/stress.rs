@@ -96,7 +96,7 @@ fn scaled(short: u32) -> u32 {
 
 /// The observed outcome of a call.
 #[derive(PartialEq, Eq)]
-struct CallOutcome {
+struct CallObservation {
     handled: u32,
     executed: bool,
     /// Whether the registers are right after the call.
@@ -104,7 +104,7 @@ struct CallOutcome {
 }
 
 /// Issues getcpu(2), which writes a number that only this thread sees.
-fn check_call(index: u64, slot: &Slot) -> CallOutcome {
+fn check_call(index: u64, slot: &Slot) -> CallObservation {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
     let regs = Registers::call(number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
@@ -115,7 +115,7 @@ fn check_call(index: u64, slot: &Slot) -> CallOutcome {
     slot.calls.fetch_add(1, Ordering::SeqCst);
     let kept = if executed { got.result() == 0 } else { is_result_kept(&got, &regs) }
         && Reg::ARGUMENTS.iter().all(|reg| *reg == Reg::RESULT || got[*reg] == regs[*reg]);
-    CallOutcome { handled, executed, kept }
+    CallObservation { handled, executed, kept }
 }
 
 impl Slot {
@@ -158,7 +158,8 @@ extern "C" fn own_flips(index: u64) -> u64 {
         let blocked = next_random(&mut random) & 1 == 1;
         slot.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
         let outcome = check_call(index, slot);
-        if outcome != (CallOutcome { handled: u32::from(blocked), executed: !blocked, kept: true })
+        if outcome
+            != (CallObservation { handled: u32::from(blocked), executed: !blocked, kept: true })
         {
             slot.record_error();
         }
@@ -264,7 +265,8 @@ extern "C" fn always_blocked(index: u64) -> u64 {
     }
     slot.selector.store(BLOCK, Ordering::SeqCst);
     loop {
-        if check_call(index, slot) != (CallOutcome { handled: 1, executed: false, kept: true }) {
+        if check_call(index, slot) != (CallObservation { handled: 1, executed: false, kept: true })
+        {
             slot.record_error();
         }
         sys::sched_yield();
@@ -363,7 +365,7 @@ fn tracer_sets() -> Check {
     };
     for round in 1..=u64::from(scaled(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };
-        equal("setting", tracee.set(&config), Ok(()))?;
+        equal("setting", tracee.set_config(&config), Ok(()))?;
         equal("configuration", tracee.config()?, config)?;
         set_mark(SET, (2 * round) | (round % 2));
         let from = mark(DONE);
@@ -383,7 +385,7 @@ fn tracer_sets() -> Check {
             }
         }
     }
-    equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
+    equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
     set_mark(SET, 0);
     set_mark(STOP, 1);
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)

@@ -58,44 +58,45 @@ pub(super) const CASES: &[Case] = &[
     .needs(SYSTEM_WIDE),
 ];
 
-fn write(text: &str) -> std::io::Result<()> {
+fn write_sysctl(text: &str) -> std::io::Result<()> {
     std::fs::write(PATH, text)
 }
 
 /// Checks that the sysctl reads as `due`.
-fn reads_as(due: &str) -> Check {
+fn expect_value(due: &str) -> Check {
     let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
     equal("the sysctl", text.trim_end(), due)
 }
 
 /// Denies arming for the duration of the case.
-struct Denied;
+struct ArmingDenied;
 
-impl Denied {
-    fn new() -> Result<Denied, Failure> {
-        write("0").map_err(broken("sysctl"))?;
-        reads_as("0").map(|()| Denied)
+impl ArmingDenied {
+    fn new() -> Result<ArmingDenied, Failure> {
+        write_sysctl("0").map_err(broken("sysctl"))?;
+        expect_value("0").map(|()| ArmingDenied)
     }
 }
 
-impl Drop for Denied {
+impl Drop for ArmingDenied {
     fn drop(&mut self) {
-        let _ = write("1");
+        let _ = write_sysctl("1");
     }
 }
 
 fn on_at_boot() -> Check {
-    reads_as("1")
+    expect_value("1")
 }
 
 fn any_value_permits() -> Check {
     handle(noop)?;
     for text in ["1", "2", "255"] {
-        let _denied = Denied::new()?;
-        write(text).map_err(|error| mismatch(format!("{text} is taken"), error.to_string()))?;
-        reads_as("1")?;
+        let _denied = ArmingDenied::new()?;
+        write_sysctl(text)
+            .map_err(|error| mismatch(format!("{text} is taken"), error.to_string()))?;
+        expect_value("1")?;
         arm()?;
-        is_dispatched(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
         disarm()?;
     }
     Ok(())
@@ -103,37 +104,43 @@ fn any_value_permits() -> Check {
 
 fn denies_arming() -> Check {
     handle(noop)?;
-    let _denied = Denied::new()?;
+    let _denied = ArmingDenied::new()?;
     let (start, length) = (arch::inside().start, inside_length());
-    refused(EXCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
-    refused(EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
+    expect_refused(EXCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+    expect_refused(EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
     if machine().features.contains(&Feature::Inclusive) {
-        refused(INCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+        expect_refused(INCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
     }
     // The checks of mode and range come before the sysctl, that of the selector after it.
-    refused(3, 0, 0, 0, libc::EINVAL)?;
-    refused(EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
-    refused(OFF, 1, 0, 0, libc::EINVAL)?;
-    refused(EXCLUSIVE, start, length, arch::KERNEL_ADDRESS, libc::EPERM)?;
+    expect_refused(3, 0, 0, 0, libc::EINVAL)?;
+    expect_refused(EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
+    expect_refused(OFF, 1, 0, 0, libc::EINVAL)?;
+    expect_refused(EXCLUSIVE, start, length, arch::KERNEL_ADDRESS, libc::EPERM)?;
     disarm()?;
-    is_executed_despite_block(&arch::gate())
+    expect_executed_despite_block(&arch::gate())
 }
 
 fn armed_stay_armed() -> Check {
     handle(noop)?;
     arm()?;
-    let denied = Denied::new()?;
-    is_dispatched(&arch::gate())?;
+    let denied = ArmingDenied::new()?;
+    expect_dispatched(&arch::gate())?;
     // Neither the same configuration nor another one.
-    refused(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR), libc::EPERM)?;
-    refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
-    is_dispatched(&arch::gate())?;
-    is_executed(&arch::gate())?;
+    expect_refused(
+        EXCLUSIVE,
+        arch::inside().start,
+        inside_length(),
+        address(&SELECTOR),
+        libc::EPERM,
+    )?;
+    expect_refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
+    expect_dispatched(&arch::gate())?;
+    expect_executed(&arch::gate())?;
     disarm()?;
-    is_executed_despite_block(&arch::gate())?;
+    expect_executed_despite_block(&arch::gate())?;
     drop(denied);
     arm()?;
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }
 
 fn denies_tracer() -> Check {
@@ -142,7 +149,7 @@ fn denies_tracer() -> Check {
         pause_for_tracer();
         let first = arm();
         pause_for_tracer();
-        let second = is_executed_despite_block(&arch::gate());
+        let second = expect_executed_despite_block(&arch::gate());
         exit_code(first.and(second).is_ok())
     })?;
     let armed = Config {
@@ -151,15 +158,19 @@ fn denies_tracer() -> Check {
         offset: arch::inside().start,
         length: inside_length(),
     };
-    let denied = Denied::new()?;
-    equal("setting with 0", tracee.set(&armed), Err(Errno(libc::EPERM)))?;
+    let denied = ArmingDenied::new()?;
+    equal("setting with 0", tracee.set_config(&armed), Err(Errno(libc::EPERM)))?;
     equal("configuration after it", tracee.config()?, Config::default())?;
     drop(denied);
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
-    let _denied = Denied::new()?;
-    equal("setting with 0", tracee.set(&Config { length: 1, ..armed }), Err(Errno(libc::EPERM)))?;
+    let _denied = ArmingDenied::new()?;
+    equal(
+        "setting with 0",
+        tracee.set_config(&Config { length: 1, ..armed }),
+        Err(Errno(libc::EPERM)),
+    )?;
     equal("configuration after it", tracee.config()?, armed)?;
-    equal("setting OFF with 0", tracee.set(&Config::default()), Ok(()))?;
+    equal("setting OFF with 0", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
@@ -169,17 +180,17 @@ fn only_for_root() -> Check {
             if become_nobody().is_err() || namespace && become_namespace_root().is_err() {
                 return 99;
             }
-            let error = write("0").err().and_then(|error| error.raw_os_error());
+            let error = write_sysctl("0").err().and_then(|error| error.raw_os_error());
             exit_code(matches!(error, Some(libc::EACCES | libc::EPERM)))
         })?;
         let end = wait_change(child)?;
-        let _ = write("1");
+        let _ = write_sysctl("1");
         if end == Change::Exited(99) {
             return Err(Failure::Unmet("user-namespace".into()));
         }
         expect_success(end)?;
     }
-    reads_as("1")
+    expect_value("1")
 }
 
 const NOBODY: u64 = 65534;

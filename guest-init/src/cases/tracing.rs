@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
 ];
 
-/// Arguments of umask(2) that identify the calls in the events: the first and the last call of a child,
+/// Arguments of umask_call(2) that identify the calls in the events: the first and the last call of a child,
 /// the one that is dispatched or kills, one that the selector allows, and one in the range.
 const BEGIN: u64 = 0o101;
 const END: u64 = 0o102;
@@ -104,10 +104,12 @@ const CALL_EVENTS: [&str; 4] =
 const SIGNAL_EVENTS: [&str; 3] =
     ["raw_syscalls/sys_enter", "signal/signal_generate", "signal/signal_deliver"];
 
-fn umask(mode: u64) -> Registers {
+/// The registers of a umask(2).
+fn umask_call(mode: u64) -> Registers {
     Registers::call(number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
 }
 
+/// Issues umask(2) inside the allowed range.
 fn umask_inside(mode: u64) -> u64 {
     // SAFETY: takes no pointers.
     unsafe { sys::call(libc::SYS_umask, &[mode]) }.unwrap_or(u64::MAX)
@@ -120,12 +122,12 @@ fn dispatched_and_allowed() -> i32 {
         return 99;
     }
     umask_inside(BEGIN);
-    let undone = issue_blocked(&arch::gate(), &umask(DISPATCHED));
-    let by_selector = arch::gate().issue(&umask(BY_SELECTOR));
+    let undone = issue_blocked(&arch::gate(), &umask_call(DISPATCHED));
+    let by_selector = arch::gate().issue(&umask_call(BY_SELECTOR));
     let in_range = umask_inside(IN_RANGE);
     let last = umask_inside(END);
     exit_code(
-        is_result_kept(&undone, &umask(DISPATCHED))
+        is_result_kept(&undone, &umask_call(DISPATCHED))
             && by_selector.result() == BEGIN.cast_signed()
             && in_range == BY_SELECTOR
             && last == IN_RANGE,
@@ -133,24 +135,24 @@ fn dispatched_and_allowed() -> i32 {
 }
 
 /// Makes a call that kills the process by its selector.
-fn killed(selector: u64, value: u8) -> i32 {
+fn call_that_kills(selector: u64, value: u8) -> i32 {
     if arm_with(selector).is_err() {
         return 99;
     }
     umask_inside(BEGIN);
     flip(value);
-    let _ = arch::gate().issue(&umask(DISPATCHED));
+    let _ = arch::gate().issue(&umask_call(DISPATCHED));
     umask_inside(END);
     0
 }
 
 fn killed_by_value() -> i32 {
-    killed(address(&SELECTOR), 2)
+    call_that_kills(address(&SELECTOR), 2)
 }
 
 fn killed_by_fault() -> i32 {
     const NOWHERE: u64 = 1;
-    killed(NOWHERE, ALLOW)
+    call_that_kills(NOWHERE, ALLOW)
 }
 
 /// Runs each function in a child while these events are enabled. Returns the end of each child, and its
@@ -187,7 +189,7 @@ fn trace<const N: usize>(
 }
 
 /// Checks that `seen` has exactly these events; `due` has the beginning of each.
-fn are(seen: &[String], due: &[&str]) -> Check {
+fn expect_events(seen: &[String], due: &[&str]) -> Check {
     let same = seen.len() == due.len() && seen.iter().zip(due).all(|(s, d)| s.starts_with(d));
     ensure(same, &format!("events {due:?}"), || format!("{seen:?}"))
 }
@@ -201,13 +203,13 @@ fn no_call_events() -> Check {
     let nr = libc::SYS_umask;
     let returned = arch::number_after_sigreturn(nr);
     let left = match result_left_by_bug() {
-        None => self::umask(DISPATCHED).result().to_string(),
+        None => self::umask_call(DISPATCHED).result().to_string(),
         // On kernels with the bug this case accepts any result.
         Some(_) => String::new(),
     };
     let enter = |mode: u64| format!("sys_enter: NR {nr} ({mode:x},");
     let exit = |result: u64| format!("sys_exit: NR {nr} = {result}");
-    are(
+    expect_events(
         &every,
         &[
             &enter(BEGIN),
@@ -234,7 +236,7 @@ fn no_call_events() -> Check {
     if returned == nr {
         due.insert(2, "sys_umask -> 0x43");
     }
-    are(&umask, &due)
+    expect_events(&umask, &due)
 }
 
 fn signal_events() -> Check {
@@ -242,7 +244,7 @@ fn signal_events() -> Check {
     let [(change, mut seen)] = trace(&SIGNAL_EVENTS, [dispatched_and_allowed])?;
     expect_success(change)?;
     seen.retain(|text| text.starts_with("signal"));
-    are(
+    expect_events(
         &seen,
         &["signal_generate: sig=31 errno=0 code=2 ", "signal_deliver: sig=31 errno=0 code=2 "],
     )?;
@@ -258,7 +260,7 @@ fn killed_without_events() -> Check {
         expect_killed(change, signal, 0)?;
         let nr = libc::SYS_umask;
         let enter = format!("sys_enter: NR {nr} ({BEGIN:x},");
-        are(&seen, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
+        expect_events(&seen, &[&enter, &format!("sys_exit: NR {nr} = ")])?;
     }
     Ok(())
 }
@@ -267,16 +269,16 @@ fn dispatch_while_traced() -> Check {
     let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
     registers::others_kept()?;
     registers::no_effect()?;
-    is_executed(&arch::gate())
+    expect_executed(&arch::gate())
 }
 
 fn ptrace_while_traced() -> Check {
     let _tracefs = Tracefs::start_blind(&EVERY_CALL)?;
-    ptrace::next_call_stops()
+    ptrace::expect_call_stops()
 }
 
 /// Runs each function in an audited child, and then a child whose record must come last. Returns the ends
-/// of the children, and the arguments of umask(2) in all records up to the last.
+/// of the children, and the arguments of umask_call(2) in all records up to the last.
 fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
     let (mut pids, mut ends) = (Vec::new(), Vec::new());
@@ -315,10 +317,10 @@ fn dispatch_while_audited() -> Check {
     let audit = Audit::start(libc::SYS_umask)?;
     // Only tasks that start while audit is enabled are audited.
     let child = spawn_child(|| {
-        exit_code(registers::others_kept().and_then(|()| is_executed(&arch::gate())).is_ok())
+        exit_code(registers::others_kept().and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
     expect_success(wait_change(child)?)?;
     reset_dispatches();
-    ptrace::next_call_stops()?;
+    ptrace::expect_call_stops()?;
     audit.stop()
 }

@@ -139,14 +139,14 @@ fn probed_call_dispatched() -> Check {
     let (without, _) = issue_dispatched(&code.gate, &regs)?;
     let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| mismatch("a probe", "none"))?;
     let (with, seen) = issue_dispatched(&code.gate, &regs)?;
-    equal("effect", touched(), false)?;
+    equal("effect", take_touched(), false)?;
     equal("registers after the call", with, without)?;
     equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
     equal("reports of the probe", probe.reports()?, 1)
 }
 
 /// Calls the functions under a probe of this kind, and checks that nothing is dispatched.
-fn unseen(kind: char) -> Check {
+fn expect_probe_unseen(kind: char) -> Check {
     const CALLS: u32 = 3;
     handle(reissue)?;
     let code = Code::new()?;
@@ -183,9 +183,9 @@ fn unseen(kind: char) -> Check {
 const PROBE_CALLS: &[i64] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
 
 fn entry_probe_unseen() -> Check {
-    unseen('p')
+    expect_probe_unseen('p')
 }
 
 fn return_probe_unseen() -> Check {
-    unseen('r')
+    expect_probe_unseen('r')
 }

@@ -8,7 +8,7 @@ use crate::case::{Case, Check, Failure, outside_core};
 use crate::ptrace::{self, CALL_STOP};
 use crate::support::*;
 use crate::sys::{self, Change};
-use crate::tracee::{Config, InfoKind, Tracee, pause_for_tracer};
+use crate::tracee::{Config, StopKind, Tracee, pause_for_tracer};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
@@ -46,7 +46,7 @@ fn saved_program() -> i32 {
         let got = arch::gate().issue(&regs);
         let dispatched = dispatches() - before;
         sum = sum * 10 + 1 + u64::from(dispatched);
-        good &= touched() != blocked && is_result_kept(&got, &regs) == blocked;
+        good &= take_touched() != blocked && is_result_kept(&got, &regs) == blocked;
     };
     round(Some(BLOCK));
     round(Some(ALLOW));
@@ -107,7 +107,7 @@ fn restore(tracee: &Tracee, image: &Image) -> Check {
     }
     tracee.set_register_set(libc::NT_PRFPREG, &image.floating)?;
     tracee.set_registers(&image.registers)?;
-    equal("setting what was read", tracee.set(&image.config), Ok(()))?;
+    equal("setting what was read", tracee.set_config(&image.config), Ok(()))?;
     equal("configuration after it", tracee.config()?, image.config)
 }
 
@@ -115,17 +115,17 @@ fn restore(tracee: &Tracee, image: &Image) -> Check {
 /// process itself can read. Dispatch is disabled for the call and then restored.
 fn call_in_tracee(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
-    equal("setting OFF", tracee.set(&Config::default()), Ok(()))?;
+    equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
     let mut at_call = registers;
     at_call.set_call(arch::gate().call_address(), number(libc::SYS_getppid));
     tracee.set_registers(&at_call)?;
-    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Entry, libc::SYS_getppid)?;
-    tracee.expect_call(libc::PTRACE_SYSCALL, 0, InfoKind::Exit, libc::SYS_getppid)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_getppid)?;
+    tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_getppid)?;
     let answer = tracee.registers()?;
     equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
     equal_hex("next instruction", answer.next, arch::gate().after())?;
     tracee.set_registers(&registers)?;
-    equal("setting what was read", tracee.set(&config), Ok(()))
+    equal("setting what was read", tracee.set_config(&config), Ok(()))
 }
 
 fn checkpoint() -> Check {
@@ -207,7 +207,7 @@ fn expected_events() -> Vec<Event> {
     for step in STEPS {
         match *step {
             Step::Outside { call, blocked: true } => {
-                let number = seen_number(number(call)).into();
+                let number = number_read_by_kernel(number(call)).into();
                 events.push(Event::Signal { number, code: USER_DISPATCH });
                 both(&mut events, libc::SYS_rt_sigreturn);
             }
@@ -222,9 +222,9 @@ fn expected_events() -> Vec<Event> {
 /// Runs the tracee to its next stop, and returns its event.
 fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
     Ok(match tracee.run(libc::PTRACE_SYSCALL, signal)? {
-        Change::Stopped(CALL_STOP) => match tracee.info_kind()? {
-            InfoKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
-            InfoKind::Exit => (Event::Exit, 0),
+        Change::Stopped(CALL_STOP) => match tracee.stop_kind()? {
+            StopKind::Entry => (Event::Entry(tracee.registers()?.number.cast_signed()), 0),
+            StopKind::Exit => (Event::Exit, 0),
             other => {
                 return Err(mismatch(
                     "a stop at the entry or exit of a call",

@@ -2,7 +2,7 @@
 
 //! A Windows program that issues its system calls itself: all engines must give the same transcript.
 
-use super::foreign::same;
+use super::foreign::expect_transcript;
 use super::own::nt;
 use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
@@ -10,9 +10,9 @@ use crate::sandbox::{Engine, Image, Nt};
 /// Checks the transcripts of the program and of its faulting entry on these engines.
 fn nt_on(engines: &[Engine]) -> Check {
     let image = nt::image()?;
-    same(&image, &Nt, engines, nt::TRANSCRIPT)?;
+    expect_transcript(&image, &Nt, engines, nt::TRANSCRIPT)?;
     let faulty = Image { entry: nt::FAULTY_ENTRY, ..image };
-    same(&faulty, &Nt, engines, nt::FAULTY)
+    expect_transcript(&faulty, &Nt, engines, nt::FAULTY)
 }
 
 pub(crate) fn nt_exclusive() -> Check {

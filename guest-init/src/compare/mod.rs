@@ -70,7 +70,7 @@ pub(crate) fn check(index: usize) -> Check {
     // SAFETY: the name is terminated, and only read.
     unsafe { sys::prctl(libc::PR_SET_NAME, c"compare".as_ptr() as u64, 0, 0, 0) }
         .map_err(broken("PR_SET_NAME"))?;
-    let expected = match references::of(index) {
+    let expected = match references::reference_record(index) {
         Some(record) => record,
         None => Record::new()?,
     };

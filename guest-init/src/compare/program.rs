@@ -32,11 +32,11 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
     if scenario.parent == Parent::Armed {
         handle(noop)?;
         arm()?;
-        is_dispatched(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
     }
     let result = observe();
     if scenario.parent == Parent::Armed {
-        is_dispatched(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
         disarm()?;
         // SAFETY: the default action.
         unsafe { sys::sigaction(libc::SIGSYS, &sys::Action::default()) }

@@ -7,31 +7,31 @@ use super::record::Record;
 use crate::case::Failure;
 use std::sync::OnceLock;
 
-/// The records, by the index of the first comparison with the reference.
+/// The records, each at the index of the first comparison with its reference. The other elements are `None`.
 static RECORDS: OnceLock<Vec<Option<Record>>> = OnceLock::new();
 
-/// Maps the records. The runner calls it before it forks the child of a comparison, so that all
-/// children share them at the same addresses.
+/// Maps the records. The runner calls this function before it forks the child of a comparison, so that all
+/// children share the records at the same addresses.
 ///
 /// # Errors
 /// If the memory cannot be mapped.
 pub(crate) fn map() -> Result<(), Failure> {
     if RECORDS.get().is_none() {
         let records: Result<Vec<_>, Failure> = (0..COMPARISONS.len())
-            .map(|index| (first(index) == index).then(Record::new).transpose())
+            .map(|index| (first_with_same_reference(index) == index).then(Record::new).transpose())
             .collect();
         let _ = RECORDS.set(records?);
     }
     Ok(())
 }
 
-/// The record of the reference of a comparison.
-pub(super) fn of(index: usize) -> Option<Record> {
-    *RECORDS.get()?.get(first(index))?
+/// The record of the reference of a comparison, by the comparison's index. `None` before [`map`].
+pub(super) fn reference_record(index: usize) -> Option<Record> {
+    *RECORDS.get()?.get(first_with_same_reference(index))?
 }
 
 /// The index of the first comparison with the same reference and the same observer.
-fn first(index: usize) -> usize {
+fn first_with_same_reference(index: usize) -> usize {
     let same = |other: &usize| {
         let (one, other) = (&COMPARISONS[index], &COMPARISONS[*other]);
         (&one.observer, &one.scenarios[0]) == (&other.observer, &other.scenarios[0])

@@ -72,7 +72,7 @@ static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
 /// Stores in [`SIGINFO`] the siginfo that a dispatch of this call gives (`trigger_sigsys()`).
 fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
-    let number = seen_number(regs[Reg::NUMBER]).cast_unsigned();
+    let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
     let pair = |first: u32, second: u32| {
         let [a, b] = [first, second].map(u32::to_ne_bytes);
         u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
@@ -285,7 +285,7 @@ pub(super) fn set_filter(scenario: &Scenario) -> bool {
         Filter::Trap => libc::SECCOMP_RET_TRAP,
     };
     let (regs, _) = arch::queue_signal_call(scenario.convention, [0; 4]);
-    let number = seen_number(regs[Reg::NUMBER]).cast_unsigned();
+    let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),

@@ -64,11 +64,11 @@ pub(super) fn arming(count: u32) -> Check {
     let selector = address(&SELECTOR);
     for _ in 0..count {
         arm()?;
-        accepted(EXCLUSIVE, 0, 0, selector)?;
-        refused(EXCLUSIVE, 8, u64::MAX, selector, libc::EINVAL)?;
-        refused(9, 0, 0, 0, libc::EINVAL)?;
+        expect_accepted(EXCLUSIVE, 0, 0, selector)?;
+        expect_refused(EXCLUSIVE, 8, u64::MAX, selector, libc::EINVAL)?;
+        expect_refused(9, 0, 0, 0, libc::EINVAL)?;
         disarm()?;
-        refused(OFF, 1, 0, 0, libc::EINVAL)?;
+        expect_refused(OFF, 1, 0, 0, libc::EINVAL)?;
     }
     Ok(())
 }
@@ -82,9 +82,9 @@ pub(super) fn sets_by_tracer(count: u32) -> Check {
     let inside = arch::inside().start;
     let config = Config { mode: EXCLUSIVE, selector: 0, offset: inside, length: inside_length() };
     for _ in 0..count {
-        tracee.set(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
+        tracee.set_config(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
         equal("the configuration", tracee.config()?, config)?;
-        let refused = tracee.set(&Config { mode: 9, ..config });
+        let refused = tracee.set_config(&Config { mode: 9, ..config });
         equal("setting an invalid mode", refused, Err(sys::Errno(libc::EINVAL)))?;
     }
     tracee.kill()
@@ -164,7 +164,7 @@ fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
             let _ = arch::gate().issue(&call());
             0
         })?;
-        let by = matches!(end, Change::Killed { signal: by, .. } if by == signal);
+        let by = matches!(end, Change::Killed { signal: killer, .. } if killer == signal);
         ensure(by, &format!("it is killed by {}", sys::signal_name(signal)), || {
             format!("it {end}")
         })?;

@@ -13,7 +13,7 @@ use super::memory::Layout;
 use super::observation::Observation;
 use crate::arch::{NUMBER_BITS, Reg, Registers};
 use crate::oracle::{Config, Decision, Rules};
-use crate::support::seen_number;
+use crate::support::number_read_by_kernel;
 
 /// The recorded kernel bugs that change predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -359,7 +359,7 @@ impl Simulation<'_> {
         registers: &Registers,
     ) -> Result<(Option<u64>, bool), End> {
         let tracer = self.point.tracer();
-        let number = i64::from(seen_number(register)).cast_unsigned();
+        let number = i64::from(number_read_by_kernel(register)).cast_unsigned();
         let not_implemented = (Some(failed(libc::ENOSYS)), false);
         if tracer.calls() || (tracer.emulates() && self.before_first_stop) {
             self.observe(Observation::CallEntry { number, at });

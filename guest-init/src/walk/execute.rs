@@ -5,7 +5,7 @@
 //! From the first step on, all tasks issue system calls only through gates and in the allowed range. So
 //! they must not allocate, format or panic.
 
-use super::model::{Event, EventKind, FIRST_MASK, number_and_arguments, registers};
+use super::model::{Event, EventKind, FIRST_UMASK, number_and_arguments, registers};
 use super::operations::{Call, CallSite, Disposition, Layout, NewTask, Operation, Step};
 use crate::arch::{self, Context, Gate, Reg, Registers};
 use crate::case::Failure;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 const MAX_EVENTS: usize = 1024;
 
 /// Seconds after which SIGALRM kills a sequence, which normally takes milliseconds.
-const SECONDS: u64 = 3;
+const TIME_LIMIT_SECONDS: u64 = 3;
 
 /// Pages of the stack of a child or thread, on which signal frames nest.
 const STACK_PAGES: usize = 32;
@@ -42,8 +42,10 @@ struct Log {
     slots: [Slot; MAX_EVENTS],
 }
 
+/// The address of the events, which [`prepare`] maps.
 static LOG: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 
+/// The selectors of a sequence.
 static SELECTORS: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
 
 /// A step in progress, as the signal handlers see it.
@@ -53,8 +55,10 @@ struct Pending<'a> {
     handled: AtomicU32,
 }
 
-static CALL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
-static SIGNAL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
+/// The step whose call is in progress in this task, for the handler of SIGSYS.
+static PENDING_CALL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
+/// The step that sends SIGUSR1, for its handler.
+static PENDING_SIGNAL: AtomicPtr<Pending<'static>> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The layout of this program.
 pub(super) fn layout() -> Layout {
@@ -106,12 +110,12 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
     unsafe { LOG.load(Ordering::SeqCst).cast::<u8>().write_bytes(0, size_of::<Log>()) };
     let child = spawn_child(|| {
         // `struct itimerval` for one signal.
-        let timer = [0, 0, SECONDS, 0];
+        let timer = [0, 0, TIME_LIMIT_SECONDS, 0];
         let real = u64::from(libc::ITIMER_REAL.cast_unsigned());
         // SAFETY: reads the timer.
         let set_up = unsafe {
             sys::call(libc::SYS_setitimer, &[real, timer.as_ptr() as u64, 0])
-                .and_then(|_| sys::call(libc::SYS_umask, &[FIRST_MASK]))
+                .and_then(|_| sys::call(libc::SYS_umask, &[FIRST_UMASK]))
         };
         if let Err(error) =
             set_up.and_then(|_| handle_usr1()).and_then(|()| handle(Disposition::Handler))
@@ -176,7 +180,7 @@ fn run_steps(steps: &[Step], traced: bool) {
                 let how = if *blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
                 sys::sigmask(how, sys::bit(libc::SIGSYS)).map(drop)
             }
-            Operation::Signal(_) => with_pending(&SIGNAL, step, traced, || {
+            Operation::Signal(_) => with_pending(&PENDING_SIGNAL, step, traced, || {
                 sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
             }),
             Operation::StartTask(new_task, body) => start_task(step.number, *new_task, body),
@@ -222,7 +226,7 @@ fn issue(step: &Step, site: CallSite, call: Call, traced: bool) {
         CallSite::Compat => arch::compat_gate(),
     };
     let regs = registers(site, call, &layout());
-    let after = with_pending(&CALL, step, traced, || issue_from(&gate, &regs));
+    let after = with_pending(&PENDING_CALL, step, traced, || issue_from(&gate, &regs));
     let preserved = Reg::ALL.into_iter().all(|reg| {
         let excepted = [Reg::RESULT, Reg::Sp, Reg::NEXT].contains(&reg);
         excepted || Reg::SCRATCH.contains(&reg) || after[reg] == regs[reg]
@@ -240,7 +244,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let registers = frame.registers;
     let seen = SigsysRecord { info, registers, flags: 0, stack: 0, frame_mask: 0 };
     // SAFETY: `with_pending` sets it while a call is issued, and it outlives the call.
-    let pending = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
+    let pending = unsafe { PENDING_CALL.load(Ordering::SeqCst).as_ref() };
     let event = EventKind::Dispatched {
         number: seen.number(),
         code: seen.code(),
@@ -263,7 +267,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
 
 extern "C" fn on_usr1(_: i32, _: *const u8, _: *mut Context) {
     // SAFETY: `with_pending` sets it until the signal is handled.
-    if let Some(pending) = unsafe { SIGNAL.load(Ordering::SeqCst).as_ref() } {
+    if let Some(pending) = unsafe { PENDING_SIGNAL.load(Ordering::SeqCst).as_ref() } {
         run_steps(pending.step.body(), pending.traced);
     }
 }
@@ -293,7 +297,8 @@ fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
 
 /// Executes steps in a new task and waits for its end.
 fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
-    let (call, signal) = (CALL.load(Ordering::SeqCst), SIGNAL.load(Ordering::SeqCst));
+    let (call, signal) =
+        (PENDING_CALL.load(Ordering::SeqCst), PENDING_SIGNAL.load(Ordering::SeqCst));
     let result = match new_task {
         NewTask::Fork => fork(|| {
             run_steps(body, false);
@@ -315,8 +320,8 @@ fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
         NewTask::Thread => thread(body),
     };
     // A child in the same memory may have been killed during a call.
-    CALL.store(call, Ordering::SeqCst);
-    SIGNAL.store(signal, Ordering::SeqCst);
+    PENDING_CALL.store(call, Ordering::SeqCst);
+    PENDING_SIGNAL.store(signal, Ordering::SeqCst);
     result
 }
 

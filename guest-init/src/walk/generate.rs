@@ -8,15 +8,15 @@ use super::operations::{
 };
 
 /// Maximum number of steps of a sequence.
-const STEPS: usize = 40;
+const MAX_STEPS: usize = 40;
 
 /// Maximum number of levels of nested handlers and tasks.
-const DEPTH: usize = 3;
+const MAX_DEPTH: usize = 3;
 
 /// The sequence of this seed, for a kernel with these operations.
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
-    let mut generator = Generator { state: seed, platform, left: STEPS };
+    let mut generator = Generator { state: seed, platform, left: MAX_STEPS };
     let mut steps = generator.body(0, false, 6, 14);
     renumber(&mut steps, 1);
     steps
@@ -77,7 +77,7 @@ impl Generator {
     }
 
     fn operation(&mut self, depth: usize, traced: bool) -> Operation {
-        let deeper = depth < DEPTH;
+        let deeper = depth < MAX_DEPTH;
         match self.below(100) {
             0..28 => {
                 let value = match self.below(100) {
@@ -146,7 +146,7 @@ impl Generator {
             _ => Call::Prctl(self.arguments()),
         };
         let mut handler = Vec::new();
-        if site != CallSite::Inside && depth < DEPTH && self.in_100(35) {
+        if site != CallSite::Inside && depth < MAX_DEPTH && self.in_100(35) {
             handler = self.body(depth + 1, traced, 1, 3);
         }
         let again = site != CallSite::Inside && self.in_100(25);

@@ -68,12 +68,12 @@ pub enum EventKind {
 }
 
 /// The last release with the bugs that [`Event::allows`] tolerates.
-const BUGS_SEEN_IN: (u32, u32) = (7, 3);
+const LAST_RELEASE_WITH_BUGS: (u32, u32) = (7, 3);
 
 impl Event {
     /// Whether an observed event matches this predicted one.
     ///
-    /// Two known kernel bugs are tolerated on releases up to [`BUGS_SEEN_IN`]. After a fork the fields of
+    /// Two known kernel bugs are tolerated on releases up to [`LAST_RELEASE_WITH_BUGS`]. After a fork the fields of
     /// the disabled configuration stay, so only its mode is compared (`stale-config-after-clear`). An
     /// inclusive configuration may read as the exclusive configuration of the complement
     /// (`inclusive-get-set`).
@@ -89,7 +89,7 @@ impl Event {
             length: due.length.wrapping_neg(),
             ..due
         };
-        let tolerated = release <= BUGS_SEEN_IN;
+        let tolerated = release <= LAST_RELEASE_WITH_BUGS;
         self.step == seen.step
             && match due.mode {
                 0 if tolerated => read.mode == 0,
@@ -102,8 +102,8 @@ impl Event {
 /// The end of a process that this signal kills.
 struct Killed(i32);
 
-/// The result of steps in a process.
-type Outcome = Result<(), Killed>;
+/// The result of running steps in a process: an error if a signal killed it.
+type StepsResult = Result<(), Killed>;
 
 /// The state of a thread.
 #[derive(Clone, Copy)]
@@ -111,7 +111,7 @@ struct Task {
     /// The configuration; mode 0 is off.
     config: Config,
     /// Whether SIGSYS is blocked.
-    blocked: bool,
+    sigsys_blocked: bool,
     /// For a tracee: whether it stops at calls, and the step that started it.
     traced: Option<(bool, u16)>,
 }
@@ -120,22 +120,22 @@ struct Task {
 #[derive(Clone, Copy)]
 struct Process {
     disposition: Disposition,
-    mask: u64,
+    umask: u64,
 }
 
 /// The selector bytes, which tasks with the same memory share.
-type Bytes = [u8; 2];
+type SelectorBytes = [u8; 2];
 
 /// The umask(2) at the beginning of a sequence.
-pub const FIRST_MASK: u64 = 0o22;
+pub const FIRST_UMASK: u64 = 0o22;
 
 /// Predicts all events of a sequence, in order.
 #[must_use]
 pub fn predict(steps: &[Step], layout: &Layout, platform: Platform) -> Vec<Event> {
     let mut model = Model { layout, platform, events: Vec::new() };
     let mut bytes = [0; 2];
-    let task = Task { config: Config::default(), blocked: false, traced: None };
-    let process = Process { disposition: Disposition::Handler, mask: FIRST_MASK };
+    let task = Task { config: Config::default(), sigsys_blocked: false, traced: None };
+    let process = Process { disposition: Disposition::Handler, umask: FIRST_UMASK };
     model.run_process(0, steps, task, process, &mut bytes);
     model.events
 }
@@ -158,11 +158,11 @@ impl Model<'_> {
         steps: &[Step],
         mut task: Task,
         mut process: Process,
-        bytes: &mut Bytes,
+        bytes: &mut SelectorBytes,
     ) {
         match self.steps(steps, &mut task, &mut process, bytes) {
             Ok(()) => {
-                self.record(step, EventKind::FinalUmask(process.mask));
+                self.record(step, EventKind::FinalUmask(process.umask));
                 self.record(step, EventKind::Exited(0));
             }
             Err(Killed(signal)) => self.record(step, EventKind::Killed(signal)),
@@ -174,30 +174,30 @@ impl Model<'_> {
         steps: &[Step],
         task: &mut Task,
         process: &mut Process,
-        bytes: &mut Bytes,
-    ) -> Outcome {
+        bytes: &mut SelectorBytes,
+    ) -> StepsResult {
         for step in steps {
             match &step.operation {
                 Operation::Call { .. } => self.call(step, task, process, bytes)?,
                 Operation::Flip { byte, value } => bytes[*byte] = *value,
                 Operation::Handle(disposition) => process.disposition = *disposition,
-                Operation::Block(blocked) => task.blocked = *blocked,
+                Operation::Block(blocked) => task.sigsys_blocked = *blocked,
                 Operation::Signal(body) => {
-                    if let Some((_, by)) = task.traced {
-                        self.record(by, EventKind::Stopped(libc::SIGUSR1));
+                    if let Some((_, tracer)) = task.traced {
+                        self.record(tracer, EventKind::Stopped(libc::SIGUSR1));
                     }
-                    let blocked = task.blocked;
+                    let blocked = task.sigsys_blocked;
                     self.steps(body, task, process, bytes)?;
-                    task.blocked = blocked;
+                    task.sigsys_blocked = blocked;
                 }
                 Operation::StartTask(new_task, body) => {
                     self.new_task(step.number, *new_task, body, *task, process, bytes)?;
                 }
                 Operation::Set(arguments) => {
-                    if let Some((_, by)) = task.traced {
+                    if let Some((_, tracer)) = task.traced {
                         let error = self.configure(task, self.layout.arguments(*arguments));
-                        self.record(by, EventKind::Set(error));
-                        self.record(by, EventKind::ConfigRead(task.config));
+                        self.record(tracer, EventKind::Set(error));
+                        self.record(tracer, EventKind::ConfigRead(task.config));
                     }
                 }
             }
@@ -213,8 +213,8 @@ impl Model<'_> {
         body: &[Step],
         parent: Task,
         process: &mut Process,
-        bytes: &mut Bytes,
-    ) -> Outcome {
+        bytes: &mut SelectorBytes,
+    ) -> StepsResult {
         let mut task = Task { config: Config::default(), traced: None, ..parent };
         match new_task {
             NewTask::Thread => return self.steps(body, &mut task, process, bytes),
@@ -234,8 +234,8 @@ impl Model<'_> {
         step: &Step,
         task: &mut Task,
         process: &mut Process,
-        bytes: &mut Bytes,
-    ) -> Outcome {
+        bytes: &mut SelectorBytes,
+    ) -> StepsResult {
         let Operation::Call { site, call, handler, again } = &step.operation else {
             return Ok(());
         };
@@ -248,21 +248,21 @@ impl Model<'_> {
         let arch = if *site == CallSite::Compat { AUDIT_ARCH_COMPAT } else { AUDIT_ARCH };
         for round in 0..2 {
             if !self.is_dispatched(task, at, bytes)? {
-                if let (Some((true, by)), true) = (task.traced, *site != CallSite::Inside) {
+                if let (Some((true, tracer)), true) = (task.traced, *site != CallSite::Inside) {
                     let number = i64::from(number).cast_unsigned();
-                    self.record(by, EventKind::CallEntry { number, at });
+                    self.record(tracer, EventKind::CallEntry { number, at });
                 }
                 let result = self.execute(*call, task, process);
                 self.record(step.number, EventKind::Returned { result, preserved: true });
                 return Ok(());
             }
-            if let Some((_, by)) = task.traced {
-                self.record(by, EventKind::Stopped(libc::SIGSYS));
+            if let Some((_, tracer)) = task.traced {
+                self.record(tracer, EventKind::Stopped(libc::SIGSYS));
             }
             // force_sig_info_to_task(): a blocked or ignored signal kills.
             let nesting = process.disposition == Disposition::NoDefer;
             match process.disposition {
-                _ if task.blocked => return Err(Killed(libc::SIGSYS)),
+                _ if task.sigsys_blocked => return Err(Killed(libc::SIGSYS)),
                 Disposition::Default | Disposition::Ignored => return Err(Killed(libc::SIGSYS)),
                 Disposition::ResetHand => process.disposition = Disposition::Default,
                 Disposition::Handler | Disposition::NoDefer => {}
@@ -274,9 +274,9 @@ impl Model<'_> {
             if round == 1 {
                 break;
             }
-            task.blocked = !nesting;
+            task.sigsys_blocked = !nesting;
             self.steps(handler, task, process, bytes)?;
-            task.blocked = false;
+            task.sigsys_blocked = false;
             if !again {
                 break;
             }
@@ -286,7 +286,7 @@ impl Model<'_> {
     }
 
     /// Whether a call whose instruction ends at `at` is dispatched.
-    fn is_dispatched(&self, task: &Task, at: u64, bytes: &Bytes) -> Result<bool, Killed> {
+    fn is_dispatched(&self, task: &Task, at: u64, bytes: &SelectorBytes) -> Result<bool, Killed> {
         let read = |selector| {
             let byte = self.layout.selectors.iter().position(|address| *address == selector);
             byte.map(|byte| bytes[byte])
@@ -303,7 +303,7 @@ impl Model<'_> {
         let failed = |errno: i32| i64::from(-errno).cast_unsigned();
         match call {
             Call::Umask(value) | Call::FarUmask(value) => {
-                std::mem::replace(&mut process.mask, value.into())
+                std::mem::replace(&mut process.umask, value.into())
             }
             Call::Unused | Call::MinusOne => failed(libc::ENOSYS),
             Call::Prctl(arguments) => {

@@ -37,7 +37,7 @@ pub const NT_ARGUMENTS: [Reg; 8] =
 /// The offset of the further arguments from the stack pointer.
 pub const NT_STACK: u64 = 0;
 /// Bytes between the first stack pointer of a new thread and the end of its stack: none.
-pub const NT_FIRST_FRAME: u64 = 0;
+pub const NT_RESERVED_ABOVE_STACK: u64 = 0;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::X0;
 /// The register of the thread's TEB, if it is a general register.

@@ -14,8 +14,8 @@ unsafe extern "C" {
     pub(super) fn sudbox_vector_length() -> usize;
 }
 
-/// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
-pub const FIRST_FRAME: u64 = 0;
+/// Bytes above a new thread's first stack pointer that belong to the functions it calls: none.
+pub const RESERVED_ABOVE_STACK: u64 = 0;
 
 /// Makes written instructions executable: cleans and invalidates the caches (Arm ARM, B2.7.4), in steps
 /// of the smallest cache line.

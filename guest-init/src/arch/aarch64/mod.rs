@@ -3,19 +3,19 @@
 //! aarch64: gates, registers, signal frames, vector registers.
 
 mod aarch32;
-mod counter;
+mod clock_counter;
 mod foreign;
 mod gates;
-mod other;
+mod other_entry;
 mod programs;
 mod registers;
 mod vectors;
 
 pub use aarch32::*;
-pub use counter::*;
+pub use clock_counter::*;
 pub use foreign::*;
 pub use gates::*;
-pub use other::*;
+pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
 pub use vectors::*;
@@ -31,8 +31,9 @@ pub const CALL_LENGTH: u64 = 4;
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// A kernel address. Its tag bits are all set.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The bit that is set in kernel addresses only; the bits above it are a tag.
-pub const KERNEL_BIT: u64 = 1 << 55;
+/// The address bit that is set in the upper half of the address space, which is the kernel's. The bits above it
+/// are a tag.
+pub const UPPER_HALF_BIT: u64 = 1 << 55;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
@@ -69,8 +70,8 @@ pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls of architectures with an older system call table: none here.
-pub const MORE_CALLS: &[(i64, [u64; 6])] = &[];
+/// Calls that only older system call tables have, and their arguments: none on this architecture.
+pub const LEGACY_CALLS: &[(i64, [u64; 6])] = &[];
 
 /// The arguments of `clone(2)` in this architecture's order.
 #[must_use]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of gates. The kernel has no `SA_RESTORER` on this architecture. So it enters handlers through a
-//! stub, which replaces the return address in `ra`, that of the vDSO, by the address of the restorer.
+//! The machine code of gates, and the entry to signal handlers. The kernel has no `SA_RESTORER` on this
+//! architecture: it passes the address of the vDSO's restorer in `ra`. A stub at the handler's address replaces
+//! that by the address of the case's own restorer, then jumps to the handler.
 
 use crate::arch::gates::{address, inside_call, symbols};
 use crate::sys::Action;
@@ -10,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-symbols!(sudbox_handler;);
+symbols!(sudbox_handler_stub;);
 
-/// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
-pub const FIRST_FRAME: u64 = 0;
+/// Bytes above a new thread's first stack pointer that belong to the functions it calls: none.
+pub const RESERVED_ABOVE_STACK: u64 = 0;
 
 /// `riscv_flush_icache` (arch/riscv/include/uapi/asm/unistd.h).
 const FLUSH_CODE: u64 = 259;
@@ -27,10 +28,11 @@ pub unsafe fn make_executable(range: Range<u64>) {
     unsafe { inside_call(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
 }
 
-/// The addresses of handler and restorer for each signal, which the stub reads.
+/// The addresses of handler and restorer for each signal, which `sudbox_handler_stub` reads.
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
-static sudbox_handlers: [[AtomicU64; 2]; 65] = [const { [const { AtomicU64::new(0) }; 2] }; 65];
+static sudbox_handler_table: [[AtomicU64; 2]; 65] =
+    [const { [const { AtomicU64::new(0) }; 2] }; 65];
 
 /// `struct sigaction` as `rt_sigaction(2)` takes it (include/linux/signal_types.h, without
 /// `SA_RESTORER`).
@@ -48,7 +50,7 @@ pub struct KernelAction {
 pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
     let Action { handler, flags, restorer, mask } = *action;
     let signal = usize::try_from(signal).unwrap_or(0);
-    let Some(slot) = sudbox_handlers.get(signal).filter(|_| restorer != 0) else {
+    let Some(slot) = sudbox_handler_table.get(signal).filter(|_| restorer != 0) else {
         return KernelAction { handler, flags, mask };
     };
     slot[0].store(handler, Ordering::SeqCst);
@@ -59,5 +61,5 @@ pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
 /// The address at which the kernel enters a handler with a restorer: the stub.
 #[must_use]
 pub fn entered_at(_: u64) -> u64 {
-    address(sudbox_handler)
+    address(sudbox_handler_stub)
 }

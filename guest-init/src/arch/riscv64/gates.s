@@ -176,9 +176,9 @@ sudbox_inside_end:
 
 # The stub at which the kernel enters handlers, with the vDSO's restorer in ra. As SA_RESTORER does not
 # exist, a table gives the handler and its restorer for each signal.
-.globl sudbox_handler
-sudbox_handler:
-    lla t0, sudbox_handlers
+.globl sudbox_handler_stub
+sudbox_handler_stub:
+    lla t0, sudbox_handler_table
     slli t1, a0, 4
     add t0, t0, t1
     ld ra, 8(t0)

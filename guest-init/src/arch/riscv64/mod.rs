@@ -2,19 +2,19 @@
 
 //! riscv64: gates, registers, signal frames, floating point state.
 
-mod counter;
+mod clock_counter;
 mod floating;
 mod foreign;
 mod gates;
-mod other;
+mod other_entry;
 mod programs;
 mod registers;
 
-pub use counter::*;
+pub use clock_counter::*;
 pub use floating::*;
 pub use foreign::*;
 pub use gates::*;
-pub use other::*;
+pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
 
@@ -28,8 +28,8 @@ pub const CALL_LENGTH: u64 = 4;
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
 /// A kernel address, with the top bit set: `access_ok()` refuses it in every version.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffd8_0000_0000;
-/// The bit that is set in kernel addresses only.
-pub const KERNEL_BIT: u64 = 1 << 63;
+/// The address bit that is set in the upper half of the address space, which is the kernel's.
+pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`].
 pub const REFUSES_KERNEL_ADDRESSES: bool = true;
 /// The number of bits of the number register that the kernel reads.
@@ -60,8 +60,8 @@ pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls of architectures with an older system call table: none here.
-pub const MORE_CALLS: &[(i64, [u64; 6])] = &[];
+/// Calls that only older system call tables have, and their arguments: none on this architecture.
+pub const LEGACY_CALLS: &[(i64, [u64; 6])] = &[];
 
 /// The arguments of `clone(2)` in this architecture's order.
 #[must_use]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of gates.
+//! The machine code of gates, and the entry to signal handlers.
 
 use super::SA_RESTORER;
 use crate::sys::Action;
@@ -8,9 +8,9 @@ use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-/// Bytes above a new thread's first stack pointer that the functions it calls may write to (the
-/// register save area of the ABI).
-pub const FIRST_FRAME: u64 = 160;
+/// Bytes above a new thread's first stack pointer that belong to the functions it calls: the register save area
+/// of the ABI.
+pub const RESERVED_ABOVE_STACK: u64 = 160;
 
 /// Does nothing: the processor executes written instructions without further steps, as its caches are
 /// coherent.

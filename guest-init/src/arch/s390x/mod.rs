@@ -2,17 +2,17 @@
 
 //! s390x: gates, registers, signal frames, floating point state.
 
-mod counter;
+mod clock_counter;
 mod floating;
 mod gates;
-mod other;
+mod other_entry;
 mod programs;
 mod registers;
 
-pub use counter::*;
+pub use clock_counter::*;
 pub use floating::*;
 pub use gates::*;
-pub use other::*;
+pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
 
@@ -24,11 +24,12 @@ pub const AUDIT_ARCH: u32 = 0x8000_0016;
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x7fe0;
-/// The last page, which no program can map (`TASK_SIZE_MAX`). All others can belong to a program: the
-/// kernel has its own address space.
+/// The address of the last page, the only one that no program can map (`TASK_SIZE_MAX`). The kernel has an
+/// address space of its own.
 pub const KERNEL_ADDRESS: u64 = 0xffff_ffff_ffff_f000;
-/// The top bit, although it is not specific to kernel addresses here.
-pub const KERNEL_BIT: u64 = 1 << 63;
+/// The address bit that is set in the upper half of the address space. Programs can map memory there, unlike on
+/// the other architectures.
+pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// Whether the kernel refuses a selector at or above [`KERNEL_ADDRESS`]: `__access_ok()` refuses nothing.
 pub const REFUSES_KERNEL_ADDRESSES: bool = false;
 /// The number of bits of the number register that the kernel reads (`do_syscall()`).
@@ -43,16 +44,15 @@ pub const RSEQ_SIGNATURE: u64 = 0xb2ff_0fff;
 pub const CPU_MODEL: [&str; 2] = ["vendor_id", "processor 0"];
 /// The field of `/proc/cpuinfo` that lists the CPU's features.
 pub const CPU_FEATURES: &str = "features";
-/// Whether a tracer gets two stops for a step over a call that a handler follows: one for the signal's
-/// delivery (`signal_setup_done()`), and one for the PER event of the processor (`do_per_trap()`).
+/// Whether a single step over a dispatched call stops the tracee twice. It does: the delivery of SIGSYS causes one
+/// stop (`signal_setup_done()`), and the PER event of the processor another (`do_per_trap()`).
 pub const STEP_STOPS_TWICE: bool = true;
-/// The value that `__do_syscall()` leaves in the result register of a dispatched call after
-/// `syscall_rollback()` restored it: -ENOSYS, a known kernel bug.
+/// The value that a known kernel bug leaves in the result register of a dispatched call: -ENOSYS, which
+/// `__do_syscall()` writes after `syscall_rollback()` has restored the register.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = Some(-38);
 
-/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returned from a call of this
-/// number: -1, as the kernel then no longer is in a call, which `syscall_get_nr()` converts to an unsigned
-/// number of 32 bits.
+/// The number in the `sys_exit` event of an `rt_sigreturn(2)` that returns to a call of this number. It is -1 as
+/// an unsigned number of 32 bits, because the kernel is no longer in a call then (`syscall_get_nr()`).
 #[must_use]
 pub const fn number_after_sigreturn(_: i64) -> i64 {
     0xffff_ffff
@@ -65,8 +65,9 @@ pub fn has_arch_feature(_: Feature) -> bool {
     false
 }
 
-/// Calls of architectures with an older system call table.
-pub const MORE_CALLS: &[(i64, [u64; 6])] = &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
+/// Calls that only older system call tables have, and their arguments.
+pub const LEGACY_CALLS: &[(i64, [u64; 6])] =
+    &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
 /// The arguments of `clone(2)` in this architecture's order (`CLONE_BACKWARDS2`).
 #[must_use]

@@ -38,7 +38,7 @@ pub const NT_ARGUMENTS: [Reg; 4] = [Reg::R10, Reg::Dx, Reg::R8, Reg::R9];
 pub const NT_STACK: u64 = 0x28;
 /// Bytes between the first stack pointer of a new thread and the end of its stack: the return address and
 /// the home space.
-pub const NT_FIRST_FRAME: u64 = 0x28;
+pub const NT_RESERVED_ABOVE_STACK: u64 = 0x28;
 /// The register of a new thread's argument.
 pub const NT_FIRST_ARGUMENT: Reg = Reg::Cx;
 /// The register of the thread's TEB, if it is a general register.

@@ -20,8 +20,8 @@ symbols!(
     sudbox_avx
 );
 
-/// Bytes above a new thread's first stack pointer that the functions it calls may write to: none.
-pub const FIRST_FRAME: u64 = 0;
+/// Bytes above a new thread's first stack pointer that belong to the functions it calls: none.
+pub const RESERVED_ABOVE_STACK: u64 = 0;
 
 /// Does nothing: the processor executes written instructions without further steps, as its caches are
 /// coherent.

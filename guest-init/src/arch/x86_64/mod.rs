@@ -4,15 +4,15 @@
 
 use std::ops::Range;
 
+mod clock_counter;
 pub mod compat;
 mod compat_call;
-mod counter;
 mod fast;
 mod features;
 mod floating;
 mod foreign;
 mod gates;
-mod other;
+mod other_entry;
 mod programs;
 mod registers;
 mod signal_frame;
@@ -20,14 +20,14 @@ mod threads;
 mod users;
 mod watch;
 
+pub use clock_counter::*;
 pub use compat_call::*;
-pub use counter::*;
 pub use fast::*;
 pub use features::*;
 pub use floating::*;
 pub use foreign::*;
 pub use gates::*;
-pub use other::*;
+pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
 pub use signal_frame::*;
@@ -62,8 +62,8 @@ pub const SYSEMU_SHOWS_ALL: bool = true;
 /// `getpid` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
 pub const COMPAT_GETPID: u64 = 20;
 
-/// The bit that is set in kernel addresses only.
-pub const KERNEL_BIT: u64 = 1 << 63;
+/// The address bit that is set in the upper half of the address space, which is the kernel's.
+pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// An mmap(2) hint above 4 GiB.
 pub const HIGH_HINT: u64 = 0x7e57_0000_0000;
 /// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
@@ -82,8 +82,9 @@ pub const fn number_after_sigreturn(_: i64) -> i64 {
     -1
 }
 
-/// Calls of architectures with an older system call table.
-pub const MORE_CALLS: &[(i64, [u64; 6])] = &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
+/// Calls that only older system call tables have, and their arguments.
+pub const LEGACY_CALLS: &[(i64, [u64; 6])] =
+    &[(libc::SYS_vfork, [0; 6]), (libc::SYS_pause, [0; 6])];
 
 /// The arguments of `clone(2)` in this architecture's order.
 #[must_use]

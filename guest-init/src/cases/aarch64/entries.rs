@@ -21,7 +21,7 @@ fn run() -> Result<Vec<u32>, Failure> {
     // SAFETY: the image is live.
     unsafe { sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64]) }
         .map_err(broken("write"))?;
-    let _ = touched();
+    let _ = take_touched();
     let child = spawn_child(|| {
         let list = [0u64].as_ptr() as u64;
         let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());

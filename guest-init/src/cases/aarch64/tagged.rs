@@ -37,8 +37,8 @@ pub(crate) fn obeyed() -> Check {
     enable_tags(0)?;
     for selector in tagged() {
         arm_with(selector)?;
-        is_dispatched(&arch::gate())?;
-        is_executed(&arch::gate())?;
+        expect_dispatched(&arch::gate())?;
+        expect_executed(&arch::gate())?;
         disarm()?;
     }
     Ok(())
@@ -69,7 +69,8 @@ pub(crate) fn set_by_tracer() -> Check {
         }
         for _ in tagged() {
             pause_for_tracer();
-            let both = is_dispatched(&arch::gate()).and_then(|()| is_executed(&arch::gate()));
+            let both =
+                expect_dispatched(&arch::gate()).and_then(|()| expect_executed(&arch::gate()));
             if both.and_then(|()| disarm()).is_err() {
                 return 1;
             }
@@ -82,7 +83,7 @@ pub(crate) fn set_by_tracer() -> Check {
         }
         let (offset, length) = (arch::inside().start, inside_length());
         let config = Config { mode: EXCLUSIVE, selector, offset, length };
-        equal(&format!("setting selector {selector:#x}"), tracee.set(&config), Ok(()))?;
+        equal(&format!("setting selector {selector:#x}"), tracee.set_config(&config), Ok(()))?;
         equal("configuration after it", tracee.config()?, config)?;
         tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     }
@@ -115,7 +116,7 @@ pub(crate) fn memory_tag_checked() -> Check {
         let _ = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
         equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
-        equal("effect", touched(), due == 0)?;
+        equal("effect", take_touched(), due == 0)?;
     }
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {

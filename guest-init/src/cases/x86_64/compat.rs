@@ -283,7 +283,7 @@ impl SigsysRecord {
 
 /// The siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which is
 /// zero after `si_arch`.
-pub(crate) fn describes(seen: &SigsysRecord, after: u32, number: u32) -> Check {
+pub(crate) fn expect_siginfo(seen: &SigsysRecord, after: u32, number: u32) -> Check {
     equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
     equal("si_errno", seen.field(4), 0)?;
     equal("si_code", seen.field(8).cast_signed(), USER_DISPATCH)?;

@@ -8,8 +8,8 @@ use crate::arch::compat as program;
 use crate::arch::compat::number as compat_number;
 use crate::arch::compat::{Registers as CompatRegisters, Request};
 use crate::case::Check;
-use crate::cases::ptrace::{STRANGE, armed};
-use crate::cases::siginfo::describes;
+use crate::cases::ptrace::{STRANGE, armed_config};
+use crate::cases::siginfo::expect_siginfo;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::support::*;
 use crate::sys::Change;
@@ -44,7 +44,7 @@ pub(crate) fn range_across_compat_limit() -> Check {
 pub(crate) fn siginfo_arch() -> Check {
     handle(noop)?;
     arm()?;
-    describes(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
+    expect_siginfo(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
 }
 
 pub(crate) fn siginfo_layout() -> Check {
@@ -59,14 +59,14 @@ pub(crate) fn siginfo_layout() -> Check {
     child.run(&requests)?;
     equal("SIGSYS handled", child.signals(), 4)?;
     for (index, number) in numbers.into_iter().enumerate() {
-        compat::describes(&child.seen(index)?, program::gate_after(), number)?;
+        compat::expect_siginfo(&child.seen(index)?, program::gate_after(), number)?;
     }
     Ok(())
 }
 
 pub(crate) fn tracer() -> Check {
     handle(noop)?;
-    let longer = Config { length: inside_length() + 16, ..armed() };
+    let longer = Config { length: inside_length() + 16, ..armed_config() };
     // The tracee is a child of the process that executes the 32-bit program.
     let program = Program::start_after(|| {
         let tracee = Tracee::start(|| {
@@ -78,7 +78,7 @@ pub(crate) fn tracer() -> Check {
             pause_for_tracer();
             let got = arch::gate().issue(&regs);
             flip(ALLOW);
-            exit_code(!touched() && got.result() == libc::SYS_umask)
+            exit_code(!take_touched() && got.result() == libc::SYS_umask)
         })?;
         set_mark(0, u64::from(tracee.pid.cast_unsigned()));
         Ok(())
@@ -92,9 +92,9 @@ pub(crate) fn tracer() -> Check {
     let set = |size, address| ptrace(PTRACE_SET_DISPATCH, size, address);
     let nowhere = 0x1000;
     let [first, second] = [8, 9].map(|slot| program.put(slot, [0u8; 32]));
-    let unknown = program.put(10, Config { mode: 3, ..armed() });
-    let kernel = program.put(11, Config { selector: arch::KERNEL_ADDRESS, ..armed() });
-    let wraps = program.put(12, Config { offset: u64::MAX, ..armed() });
+    let unknown = program.put(10, Config { mode: 3, ..armed_config() });
+    let kernel = program.put(11, Config { selector: arch::KERNEL_ADDRESS, ..armed_config() });
+    let wraps = program.put(12, Config { offset: u64::MAX, ..armed_config() });
     let good = program.put(13, longer);
     let wide = program.put(16, STRANGE);
     let third = program.put(17, [0u8; 32]);
@@ -133,7 +133,7 @@ pub(crate) fn tracer() -> Check {
     let done = program.run(&requests)?;
     let got: Vec<_> = done.iter().map(|request| request.after.ax.cast_signed()).collect();
     equal("results of the tracer's calls", got, due)?;
-    equal("configuration read", program.get::<Config>(8), armed())?;
+    equal("configuration read", program.get::<Config>(8), armed_config())?;
     equal("configuration read after setting", program.get::<Config>(17), STRANGE)?;
     equal("configuration read after setting", program.get::<Config>(9), longer)?;
     let child_change = |slot| Change::from_status(program.get(slot)).to_string();
@@ -158,7 +158,7 @@ pub(crate) fn tracee() -> Check {
             length: u64::from(inside.end - inside.start),
         };
         for config in [STRANGE, config] {
-            equal("setting", tracee.set(&config), Ok(()))?;
+            equal("setting", tracee.set_config(&config), Ok(()))?;
             equal("configuration", tracee.config()?, config)?;
         }
         equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;

@@ -7,7 +7,7 @@ use crate::case::{Check, Failure};
 use crate::cases::ptrace_calls::shared_selector;
 use crate::support::*;
 use crate::sys::Change;
-use crate::tracee::{InfoKind, Tracee, pause_for_tracer};
+use crate::tracee::{StopKind, Tracee, pause_for_tracer};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
@@ -29,7 +29,7 @@ pub(crate) fn not_asked_again() -> Check {
             let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
             let (start, length) =
                 if in_range { (gate.after(), 1) } else { (arch::inside().start, inside_length()) };
-            let armed = accepted(EXCLUSIVE, start, length, address(selector)).is_ok();
+            let armed = expect_accepted(EXCLUSIVE, start, length, address(selector)).is_ok();
             pause_for_tracer();
             let got = gate.issue(&regs);
             exit_code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
@@ -37,7 +37,7 @@ pub(crate) fn not_asked_again() -> Check {
         loop {
             tracee.expect_call_stop(SYSCALL, 0)?;
             let call = tracee.registers()?.number.cast_signed();
-            if tracee.info_kind()? == InfoKind::Entry && call == libc::SYS_getppid {
+            if tracee.stop_kind()? == StopKind::Entry && call == libc::SYS_getppid {
                 break;
             }
         }
@@ -50,7 +50,7 @@ pub(crate) fn not_asked_again() -> Check {
         registers.number = number(libc::SYS_umask);
         registers.result = i64::from(-libc::ENOSYS).cast_unsigned();
         tracee.set_registers(&registers)?;
-        tracee.expect_call(SYSCALL, 0, InfoKind::Exit, libc::SYS_umask)?;
+        tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
         let mut registers = tracee.registers()?;
         equal_hex("next instruction after the call", registers.next, elsewhere)?;
         equal("result of the call", registers.result, 0o022)?;
@@ -97,16 +97,18 @@ pub(crate) fn watched_selector() -> Check {
                 break;
             }
         }
-        if accepted(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR)).is_err() {
+        if expect_accepted(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR))
+            .is_err()
+        {
             return 99;
         }
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let dispatched = !touched();
+        let dispatched = !take_touched();
         // This store must hit the watchpoint.
         flip(ALLOW);
         let _ = arch::gate().issue(&regs);
-        exit_code(dispatched && touched())
+        exit_code(dispatched && take_touched())
     })?;
     let poke = |register, value| {
         tracee

@@ -21,7 +21,7 @@ const UNTOUCHED: u32 = 0o022;
 
 /// `umask(2)` in the 32-bit table.
 fn compat_touch() -> Registers {
-    let _ = touched();
+    let _ = take_touched();
     let mut regs = touch();
     regs[Reg::RESULT] = compat_number::UMASK.into();
     regs[Reg::Bx] = TOUCHED.into();
@@ -34,7 +34,7 @@ pub(crate) fn int80() -> Check {
     let after = gate.after();
     arm()?;
     issue_dispatched(&gate, &compat_touch())?;
-    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
     // Only the low half of the number register counts, and only that is restored.
     let mut regs = compat_touch();
     regs[Reg::RESULT] |= 0xdead_beef << 32;
@@ -48,7 +48,7 @@ pub(crate) fn int80() -> Check {
         flip(selector);
         let got = gate.issue(&regs);
         flip(ALLOW);
-        let effect = touched();
+        let effect = take_touched();
         let due = if effect { UNTOUCHED } else { compat_number::UMASK };
         equal("result", got.result(), due.into())?;
         equal("SIGSYS handled", dispatches(), u32::from(!effect))?;
@@ -56,7 +56,7 @@ pub(crate) fn int80() -> Check {
     };
     equal("a call with ALLOW executes", executed(ALLOW)?, true)?;
     for (start, due) in [(after, true), (after - 1, false), (after + 1, false)] {
-        accepted(EXCLUSIVE, start, 1, address(&SELECTOR))?;
+        expect_accepted(EXCLUSIVE, start, 1, address(&SELECTOR))?;
         handle(flip_to_allow)?;
         equal(
             &format!("range {start:#x}+1 allows a call before {after:#x}"),
@@ -78,7 +78,7 @@ fn ask_touched() -> Request {
 }
 
 /// Whether the request before this result of [`ask_touched`] took effect.
-fn effect(asked: &Request) -> bool {
+fn took_effect(asked: &Request) -> bool {
     asked.after.ax == TOUCHED
 }
 
@@ -102,14 +102,14 @@ pub(crate) fn int80_refused() -> Check {
 }
 
 /// Requests that arm with a range, issue a touch with BLOCK, and ask for its effect.
-fn round(gate: u32, range: &Range<u32>) -> [Request; 3] {
+fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
     let touch = Request::new(gate, BLOCK, touch32());
     [arm_range(range.start, range.end - range.start), touch, ask_touched()]
 }
 
 /// Checks that calls of this gate are judged by the address `after`, and that a dispatch restores all
 /// registers. `wrong` is a range that must have no effect.
-fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
+fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let inside_range = compat::inside();
     let around = after - 0x10..after;
@@ -123,13 +123,13 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
     ];
     let mut requests = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];
     requests.extend([arm_inside(), Request::new(gate, ALLOW, touch32()), ask_touched()]);
-    requests.extend(ranges.iter().flat_map(|(range, _)| round(gate, range)));
+    requests.extend(ranges.iter().flat_map(|(range, _)| trial_requests(gate, range)));
     let done = program.run(&requests)?;
     for (i, (range, due)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
         let [armed, call, asked] = &done[2 + 3 * i..5 + 3 * i] else { continue };
         equal("prctl", armed.after.ax, 0)?;
         let place = format!("range {range:#x?} executes a call before {after:#x}");
-        equal(&place, effect(asked), *due)?;
+        equal(&place, took_effect(asked), *due)?;
         let result = if *due { UNTOUCHED } else { compat_number::UMASK };
         equal(
             "registers after the call",
@@ -141,7 +141,7 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
     let dispatched = ranges.iter().filter(|(_, executed)| !executed).count();
     equal("SIGSYS handled", program.signals() as usize, dispatched)?;
     for index in 0..dispatched.min(compat::SEEN) {
-        describes(&program.seen(index)?, after, compat_number::UMASK)?;
+        expect_siginfo(&program.seen(index)?, after, compat_number::UMASK)?;
         let frame = program.seen(index)?.context;
         let due = touch32();
         for (name, at, due) in [
@@ -162,7 +162,7 @@ fn obeys(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> C
 
 pub(crate) fn int80_from_compat() -> Check {
     let fast = compat::fast_gate()..compat::fast_gate_after() + 1;
-    obeys(&Program::start()?, compat::gate(), compat::gate_after(), fast)
+    expect_obeyed(&Program::start()?, compat::gate(), compat::gate_after(), fast)
 }
 
 /// The program and its vDSO, if the vDSO uses this entry.
@@ -179,7 +179,7 @@ fn landing_pad(entry: EntryInstruction) -> Check {
     let (program, vdso) = entering(entry)?;
     let after_int80 = vdso.after_int80(&program)?;
     let caller = compat::fast_gate()..compat::fast_gate_after() + 1;
-    obeys(&program, compat::fast_gate(), after_int80, caller)
+    expect_obeyed(&program, compat::fast_gate(), after_int80, caller)
 }
 
 fn bad_stack(entry: EntryInstruction) -> Check {
@@ -211,8 +211,8 @@ fn bad_stack(entry: EntryInstruction) -> Check {
         equal_hex("result of the call", call.after.ax.into(), EFAULT.into())?;
         equal_hex("place of the fault", call.after.bx.into(), after_int80.into())?;
     }
-    equal("effect of the call", effect(&done[6]), false)?;
-    equal("effect of a dispatched call", effect(&done[9]), false)?;
+    equal("effect of the call", took_effect(&done[6]), false)?;
+    equal("effect of a dispatched call", took_effect(&done[9]), false)?;
     equal("SIGSEGV handled", program.read(|shared| shared.head.faults), 2)?;
     equal("SIGSYS handled", program.signals(), 1)
 }
@@ -242,7 +242,7 @@ pub(crate) fn sigreturn_exempt() -> Check {
         ])?;
         for (call, asked) in [(&done[3], &done[4]), (&done[5], &done[6])] {
             equal("registers after the call", call.after, call.registers)?;
-            equal("effect of a dispatched call", effect(asked), false)?;
+            equal("effect of a dispatched call", took_effect(asked), false)?;
         }
         for request in &done[7..] {
             equal("a call from inside", request.after.ax, 0)?;
@@ -260,7 +260,7 @@ fn exempt_addresses(vdso: &Vdso) -> [u32; 2] {
 
 /// Requests that make the vDSO writable and write a `jmp rsi` (or `jmp esi`) at these addresses, so that the
 /// calls before them return.
-fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] {
+fn patch_requests(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] {
     let code = u32::from_le_bytes([call[0], call[1], 0xff, 0xe6]);
     let rights = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).cast_unsigned();
     // The whole mapping: a special mapping cannot be split (special_mapping_split()).
@@ -273,8 +273,8 @@ fn patched(vdso: &Vdso, places: [u32; 2], call: [u8; 2]) -> [Request; 3] {
     [writable, first, second]
 }
 
-/// Makes an unmet requirement of the fault of [`patched`] on a sealed vDSO.
-fn patch_or_unmet(change: Change, done: &[Request], at: usize) -> Check {
+/// Makes an unmet requirement of the fault of [`patch_requests`] on a sealed vDSO.
+fn expect_patched(change: Change, done: &[Request], at: usize) -> Check {
     match (change, done[at].after.ax) {
         (Change::Killed { signal: libc::SIGSEGV, .. }, refused) if refused != 0 => {
             Err(Failure::Unmet("a vDSO that can be written".into()))
@@ -293,7 +293,7 @@ pub(crate) fn exempt_by_address() -> Check {
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let mut requests =
         vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
-    requests.extend(patched(&vdso, places, [0xcd, 0x80]));
+    requests.extend(patch_requests(&vdso, places, [0xcd, 0x80]));
     let first = requests.len();
     // With BLOCK, and with an invalid value.
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, 2)]) {
@@ -302,9 +302,9 @@ pub(crate) fn exempt_by_address() -> Check {
         requests.push(ask_touched());
     }
     let (change, done) = program.run_until_end(&requests)?;
-    patch_or_unmet(change, &done, 3)?;
+    expect_patched(change, &done, 3)?;
     for pair in done[first..].chunks(2) {
-        equal("effect of an exempt call", effect(&pair[1]), true)?;
+        equal("effect of an exempt call", took_effect(&pair[1]), true)?;
         equal("its result", pair[0].after.ax, UNTOUCHED)?;
     }
     equal("SIGSYS handled", program.signals(), 0)
@@ -317,7 +317,7 @@ pub(crate) fn exempt_only_compat() -> Check {
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let mut requests =
         vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
-    requests.extend(patched(&vdso, places, [0x0f, 0x05]));
+    requests.extend(patch_requests(&vdso, places, [0x0f, 0x05]));
     let first = requests.len();
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, ALLOW)]) {
@@ -326,9 +326,9 @@ pub(crate) fn exempt_only_compat() -> Check {
         requests.push(ask_touched());
     }
     let (change, done) = program.run_until_end(&requests)?;
-    patch_or_unmet(change, &done, 3)?;
+    expect_patched(change, &done, 3)?;
     for (pair, allowed) in done[first..].chunks(2).zip([false, true, false, true]) {
-        equal("effect of a 64-bit call", effect(&pair[1]), allowed)?;
+        equal("effect of a 64-bit call", took_effect(&pair[1]), allowed)?;
         let due = if allowed { UNTOUCHED } else { umask };
         equal("its result", pair[0].after.ax, due)?;
     }
@@ -372,7 +372,7 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     equal_hex("address after the call", gate.after(), start)?;
     arm()?;
     let (got, seen) = issue_dispatched(&gate, &compat_touch())?;
-    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
     equal_hex("si_call_addr", seen.call_address(), start)?;
     equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().elsewhere())
 }
@@ -387,18 +387,18 @@ pub(crate) fn x32() -> Check {
         regs
     };
     let (got, seen) = issue_dispatched(&gate, &call())?;
-    ensure(!touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
     equal("si_syscall", i64::from(seen.number()), call().result())?;
     equal("number after the handler", got.result(), call().result())?;
     equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
     let regs = call();
     reset_dispatches();
     let got = gate.issue(&regs);
-    ensure(touched(), "an allowed call takes effect", || "it had none".into())?;
+    ensure(take_touched(), "an allowed call takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
-    accepted(EXCLUSIVE, gate.after(), 1, address(&SELECTOR))?;
+    expect_accepted(EXCLUSIVE, gate.after(), 1, address(&SELECTOR))?;
     let got = issue_blocked(&gate, &call());
-    ensure(touched(), "a call in range takes effect", || "it had none".into())?;
+    ensure(take_touched(), "a call in range takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
     equal("SIGSYS handled", dispatches(), 0)
 }
@@ -422,7 +422,7 @@ pub(crate) fn vsyscall() -> Check {
         equal("the time written", seconds, answer)?;
     }
     // The system call of the same function is dispatched as usual.
-    is_dispatched(&arch::gate())
+    expect_dispatched(&arch::gate())
 }
 
 pub(crate) fn sysenter() -> Check {

@@ -51,7 +51,7 @@ pub(crate) fn protection_key_in_handler() -> Check {
         let _ = arch::gate().issue(&regs);
         set(ALLOW);
         equal("SIGSYS handled", dispatches(), due)?;
-        equal("effect", touched(), value == ALLOW)?;
+        equal("effect", take_touched(), value == ALLOW)?;
     }
     disarm()?;
     reset_dispatches();

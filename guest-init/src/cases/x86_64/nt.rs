@@ -4,7 +4,7 @@
 
 use crate::arch;
 use crate::case::{Check, Failure};
-use crate::cases::foreign::{file_mask, same};
+use crate::cases::foreign::{expect_transcript, set_umask};
 use crate::sandbox::{Engine, Image, Nt, pe, program_memory};
 use crate::support::*;
 
@@ -56,12 +56,12 @@ end 0xc0000005
 pub(crate) fn int80() -> Check {
     const BEFORE: u64 = 0o22;
     let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80, ..image()? };
-    file_mask(BEFORE).map_err(broken("umask"))?;
+    set_umask(BEFORE).map_err(broken("umask"))?;
     for engine in Engine::ALL {
         if engine.check_available().is_ok() {
-            same(&image, &Nt, &[engine], INT80)?;
+            expect_transcript(&image, &Nt, &[engine], INT80)?;
         }
     }
     // The tasks share the umask with this process.
-    equal("umask after the program", file_mask(BEFORE), Ok(BEFORE))
+    equal("umask after the program", set_umask(BEFORE), Ok(BEFORE))
 }

@@ -19,16 +19,16 @@ pub(crate) fn refused_by_prctl() -> Check {
     handle(noop)?;
     let (start, length) = (arch::inside().start, inside_length());
     for selector in tagged() {
-        refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
-        is_executed_despite_block(&arch::gate())?;
+        expect_refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+        expect_executed_despite_block(&arch::gate())?;
     }
     // An armed task stays armed as before.
     arm()?;
     for selector in tagged() {
-        refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+        expect_refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
     }
-    is_dispatched(&arch::gate())?;
-    is_executed(&arch::gate())
+    expect_dispatched(&arch::gate())?;
+    expect_executed(&arch::gate())
 }
 
 pub(crate) fn refused_to_tracer() -> Check {
@@ -39,7 +39,7 @@ pub(crate) fn refused_to_tracer() -> Check {
     for selector in tagged() {
         let (offset, length) = (arch::inside().start, inside_length());
         let config = Config { mode: EXCLUSIVE, selector, offset, length };
-        let answer = tracee.set(&config);
+        let answer = tracee.set_config(&config);
         equal(&format!("setting selector {selector:#x}"), answer, Err(Errno(libc::EFAULT)))?;
         equal("configuration after it", tracee.config()?, Config::default())?;
     }

@@ -260,9 +260,9 @@ pub(crate) fn rewriter() -> Check {
     arch::sled_selector().store(address(&SELECTOR), Ordering::SeqCst);
     let regs: Vec<Registers> = (0..CALLS).map(|_| touch()).collect();
     // There is no allowed range, so the handler's return is executed because of ALLOW only.
-    handle_returning(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
+    handle_with_restorer(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
     reset_dispatches();
-    accepted(EXCLUSIVE, 0, 0, address(&SELECTOR))?;
+    expect_accepted(EXCLUSIVE, 0, 0, address(&SELECTOR))?;
     for (site, gate) in gates.iter().enumerate() {
         for (call, regs) in regs.iter().enumerate() {
             flip(BLOCK);
@@ -271,7 +271,7 @@ pub(crate) fn rewriter() -> Check {
             flip(ALLOW);
             let what = format!("call {call} at site {site}");
             equal(&format!("selector after {what}"), after, BLOCK)?;
-            equal(&format!("effect of {what}"), touched(), true)?;
+            equal(&format!("effect of {what}"), take_touched(), true)?;
             equal(&format!("result of {what}"), got.result(), 0o022)?;
             for reg in
                 Reg::ARGUMENTS.into_iter().chain(Reg::preserved()).filter(|reg| *reg != Reg::Sp)

@@ -5,7 +5,7 @@ use super::{Action, Continuation, End, MAX_SIGSYS, REAL_TIME, Simulation, failed
 use crate::arch::{AUDIT_ARCH, CALL_LENGTH, Reg, Registers};
 use crate::grid::dimension::{Disposition, Entry, Pending, Task};
 use crate::grid::observation::{Frame, Observation, Siginfo};
-use crate::support::seen_number;
+use crate::support::number_read_by_kernel;
 use crate::sys;
 
 impl Simulation<'_> {
@@ -31,7 +31,7 @@ impl Simulation<'_> {
         let info = Siginfo {
             code,
             errno,
-            number: seen_number(number),
+            number: number_read_by_kernel(number),
             arch: other.map_or(AUDIT_ARCH, |other| other.audit_arch),
             at,
         };
@@ -126,8 +126,8 @@ impl Simulation<'_> {
 
     /// The restart code for which a kernel with the bug `restart-number` mistakes the result register.
     fn restart_code(&self, result: u64, other: bool) -> Option<i64> {
-        let code = if other { seen_number(result).into() } else { result.cast_signed() };
-        let number = seen_number(result);
+        let code = if other { number_read_by_kernel(result).into() } else { result.cast_signed() };
+        let number = number_read_by_kernel(result);
         (self.bugs.restart_number && number != -1 && matches!(code, -516 | -514 | -513 | -512))
             .then_some(code)
     }

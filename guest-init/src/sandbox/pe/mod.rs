@@ -94,8 +94,8 @@ const NEEDED: [(usize, &str); 3] =
 const IMPORT: u32 = 20;
 
 /// Types of relocations: `IMAGE_REL_BASED_ABSOLUTE` (padding) and `IMAGE_REL_BASED_DIR64`.
-const NOTHING: u16 = 0;
-const POINTER: u16 = 10;
+const RELOCATION_PADDING: u16 = 0;
+const RELOCATION_ADDRESS: u16 = 10;
 
 /// The content of a file, with checked reads.
 struct File<'a>(&'a [u8]);
@@ -323,8 +323,8 @@ fn relocate(
         for entry in (8..size).step_by(2) {
             let entry = table.u16(at + entry, BLOCK)?;
             match entry >> 12 {
-                NOTHING => continue,
-                POINTER => {}
+                RELOCATION_PADDING => continue,
+                RELOCATION_ADDRESS => {}
                 _ => return Err(wrong("one is of a kind that x86-64 does not have")),
             }
             let place = page.checked_add(u32::from(entry & 0xfff));

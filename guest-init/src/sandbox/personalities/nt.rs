@@ -304,7 +304,7 @@ fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Optio
     ] {
         store(call, block + offset, value).ok()?;
     }
-    let mut registers = Registers::start(entry, stack.end - arch::NT_FIRST_FRAME);
+    let mut registers = Registers::start(entry, stack.end - arch::NT_RESERVED_ABOVE_STACK);
     registers[arch::NT_FIRST_ARGUMENT] = argument;
     if let Some(reg) = arch::NT_TEB {
         registers[reg] = block;

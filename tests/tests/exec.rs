@@ -146,7 +146,7 @@ fn a_crash_of_the_kernel_is_not_blamed_on_the_program() {
     let greedy = "echo start; a=aaaaaaaaaaaaaaaa; while :; do a=$a$a; done";
     let result = run(exec(&options, &["sh", "-c", greedy])).expect_code(125);
     assert_eq!(result.stdout, "start\n");
-    assert!(result.stderr.contains("the kernel died while sh result: "), "{}", result.stderr);
+    assert!(result.stderr.contains("the kernel died while sh ran: "), "{}", result.stderr);
     assert!(result.stderr.contains("ut of memory"), "{}", result.stderr);
     let result =
         run(exec(&["--append", "init=/nowhere rdinit=/nowhere"], &["true"])).expect_code(125);

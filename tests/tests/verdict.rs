@@ -97,10 +97,13 @@ fn the_console_is_shown_while_the_guest_runs() {
 
 #[test]
 fn quiet_says_nothing_and_verbose_names_every_case() {
-    let result = run(sudbox_run(&["--cases", "siginfo", "--format", "table", "--quiet"]));
-    assert_eq!(result.expect_code(0).stderr, "");
-    let result = run(sudbox_run(&["--cases", "siginfo", "--format", "table", "--verbose"]));
-    let result = result.expect_code(0);
+    let table = |option| {
+        let mut command = sudbox();
+        command.args(["run", "--cases", "siginfo", option]);
+        run(command).expect_code(0)
+    };
+    assert_eq!(table("--quiet").stderr, "");
+    let result = table("--verbose");
     assert!(result.stdout.contains("siginfo/code:"), "{}", result.stdout);
 }
 

@@ -50,7 +50,8 @@ pub(crate) struct MeasuringMachine {
 }
 
 impl MeasuringMachine {
-    /// Chooses the machine for kernels of this architecture, and the unit of `--by` or the best one.
+    /// Chooses the machine for kernels of this architecture, and the unit of `--by` or the best
+    /// one.
     ///
     /// # Errors
     /// If no backend meets the request, or something cannot be installed.

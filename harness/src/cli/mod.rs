@@ -393,7 +393,8 @@ pub(crate) struct ExecArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum SandboxVerb {
-    /// Run a program of 64-bit Windows without imports, and print the transcript of its system calls
+    /// Run a program of 64-bit Windows without imports, and print the transcript of its system
+    /// calls
     Run(Box<SandboxArgs>),
 }
 
@@ -411,8 +412,8 @@ Exits with 0 if the program ended, with any status; else with
   129  usage, bad input: no program that can be run
   130  interrupted")]
 pub(crate) struct SandboxArgs {
-    /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else the
-    /// pinned one
+    /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else
+    /// the pinned one
     #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
     pub(crate) kernel: Option<String>,
 

@@ -70,8 +70,8 @@ pub(crate) enum Environment<'a> {
 type GroupRun = (GroupResult, anyhow::Result<BootResult>);
 
 impl CaseRunner<'_> {
-    /// Runs the selection and fills in the verdict. Everything that the consoles printed is added to
-    /// `console_log`, also before an error.
+    /// Runs the selection and fills in the verdict. Everything that the consoles printed is added
+    /// to `console_log`, also before an error.
     ///
     /// # Errors
     /// If this machine is at fault, or a signal came.

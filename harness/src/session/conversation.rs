@@ -41,7 +41,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long in all.
+    /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long
+    /// in all.
     pub(crate) fn progress(silence: Duration) -> Limits {
         Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD) }
     }

@@ -156,9 +156,9 @@ fn sanitizer(line: &str) -> Option<(Kind, &str)> {
     PATTERNS.iter().find_map(|(pattern, kind)| line.find(pattern).map(|at| (*kind, &line[at..])))
 }
 
-/// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(), wq_watchdog_timer_fn();
-/// print_cpu_stall(), print_other_cpu_stall(), synchronize_rcu_expedited_wait(),
-/// check_holdout_task(); check_hung_task().
+/// Lockups, stalls and hung tasks: watchdog_timer_fn(), watchdog_hardlockup_check(),
+/// wq_watchdog_timer_fn(); print_cpu_stall(), print_other_cpu_stall(),
+/// synchronize_rcu_expedited_wait(), check_holdout_task(); check_hung_task().
 fn stall<'a>(line: &str, message: &'a str) -> Option<(Kind, &'a str)> {
     let has = |needle: &str| line.contains(needle);
     if has("BUG: soft lockup") || has("detected hard LOCKUP") || has("BUG: workqueue lockup") {

@@ -64,7 +64,8 @@ pub(crate) fn install() -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The completion script of a shell. The generator panics if it cannot write, so it writes to memory.
+/// The completion script of a shell. The generator panics if it cannot write, so it writes to
+/// memory.
 fn script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "sudbox", &mut script);

@@ -126,12 +126,12 @@ fn list(selection: &Selection, arch: Arch) -> String {
         selection.cases.iter().partition(|case| case.not_on(arch).is_some());
     let (without, with): (Vec<&Case>, Vec<&Case>) =
         present.into_iter().partition(|case| case.absence);
-    let mut section = |heading: &str, cases: &[&Case], say: fn(&Case, Arch) -> &'static str| {
+    let mut section = |heading: &str, cases: &[&Case], text_of: fn(&Case, Arch) -> &'static str| {
         if !heading.is_empty() && !cases.is_empty() {
             let _ = writeln!(text, "\n{heading}:");
         }
         for case in cases {
-            let _ = writeln!(text, "{:width$}  {}", case.id, say(case, arch));
+            let _ = writeln!(text, "{:width$}  {}", case.id, text_of(case, arch));
         }
     };
     section("", &with, |case, _| case.promise);

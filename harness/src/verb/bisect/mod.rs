@@ -222,7 +222,8 @@ struct CommitJudge<'a> {
 }
 
 impl CommitJudge<'_> {
-    /// Judges the ends that are not judged yet, and finds the cases to bisect: those whose outcomes differ in every run.
+    /// Judges the ends that are not judged yet, and finds the cases to bisect: those whose outcomes
+    /// differ in every run.
     fn judge_ends(&mut self, state: &mut State) -> anyhow::Result<()> {
         while state.ends.len() < 2 {
             let is_good = state.ends.is_empty();
@@ -354,7 +355,8 @@ impl CommitJudge<'_> {
         }
     }
 
-    /// Runs a commit once and adds the outcomes to `judged_commit`. Builds its kernel unless it is cached, and boots it unless `selection` is `None`.
+    /// Runs a commit once and adds the outcomes to `judged_commit`. Builds its kernel unless it is
+    /// cached, and boots it unless `selection` is `None`.
     fn run(
         &mut self,
         judged_commit: &mut JudgedCommit,
@@ -452,7 +454,8 @@ impl CommitJudge<'_> {
         Ok(outcomes)
     }
 
-    /// The cost of the bisected benchmark; `None` if cases are bisected or the benchmark did not run.
+    /// The cost of the bisected benchmark; `None` if cases are bisected or the benchmark did not
+    /// run.
     fn measured(
         &self,
         verdict: &Verdict,

@@ -37,7 +37,8 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Time for everything but make and VMs, in milliseconds: git, checkout, storing the image, reports.
+    /// Time for everything but make and VMs, in milliseconds: git, checkout, storing the image,
+    /// reports.
     pub(super) fn rest(self) -> u64 {
         self.all.saturating_sub(self.make + self.vm)
     }
@@ -99,7 +100,8 @@ impl Store {
         Store { path, owner: cache.owner_of("bisections") }
     }
 
-    /// The state of the most recent unfinished bisection, or of the most recent one if all have ended.
+    /// The state of the most recent unfinished bisection, or of the most recent one if all have
+    /// ended.
     ///
     /// # Errors
     /// If no bisection was saved.

@@ -86,11 +86,11 @@ fn optimized_section() -> Check {
         reset_dispatches();
         AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);
         let got = issue_blocked(&gate, &regs);
-        let left = AREA.section.swap(0, Ordering::SeqCst);
+        let section_after = AREA.section.swap(0, Ordering::SeqCst);
         equal("SIGSYS handled", dispatches(), 1)?;
         let seen =
             shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
-        if left == 0 {
+        if section_after == 0 {
             continue;
         }
         disarm()?;

@@ -202,8 +202,8 @@ fn no_call_events() -> Check {
         seen.into_iter().partition(|text| text.starts_with("sys_umask"));
     let nr = libc::SYS_umask;
     let returned = arch::number_after_sigreturn(nr);
-    let left = match result_left_by_bug() {
-        None => self::umask_call(DISPATCHED).result().to_string(),
+    let kept_result = match result_left_by_bug() {
+        None => umask_call(DISPATCHED).result().to_string(),
         // On kernels with the bug this case accepts any result.
         Some(_) => String::new(),
     };
@@ -216,7 +216,7 @@ fn no_call_events() -> Check {
             &format!("sys_exit: NR {nr} = "),
             // The dispatch caused no event; this is the return of its handler.
             &format!("sys_enter: NR {} (", libc::SYS_rt_sigreturn),
-            &format!("sys_exit: NR {returned} = {left}"),
+            &format!("sys_exit: NR {returned} = {kept_result}"),
             &enter(BY_SELECTOR),
             &exit(BEGIN),
             &enter(IN_RANGE),

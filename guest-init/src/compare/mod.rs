@@ -29,7 +29,7 @@ use scenario::{Cause, PLAIN};
 
 /// The cases, one for each comparison.
 pub(crate) const CASES: &[Case] = &{
-    let mut cases = [case("", "", "", nothing); COMPARISONS.len()];
+    let mut cases = [case("", "", "", unfilled_check); COMPARISONS.len()];
     let mut at = 0;
     while at < COMPARISONS.len() {
         let comparison = &COMPARISONS[at];
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &{
 };
 
 /// The check of a case that is not filled in yet.
-fn nothing() -> Check {
+fn unfilled_check() -> Check {
     Ok(())
 }
 
@@ -110,6 +110,6 @@ pub(crate) fn record_stopped(record: &Record, name: &'static str, pid: i32) {
 }
 
 /// Checks that two records are the same, except for the allowed differences of the case `id`.
-pub(crate) fn same(id: &str, expected: &Record, seen: &Record) -> Check {
+pub(crate) fn expect_same(id: &str, expected: &Record, seen: &Record) -> Check {
     difference::compare(id, expected, seen)
 }

@@ -32,9 +32,9 @@ pub(super) fn reference_record(index: usize) -> Option<Record> {
 
 /// The index of the first comparison with the same reference and the same observer.
 fn first_with_same_reference(index: usize) -> usize {
-    let same = |other: &usize| {
+    let has_same_reference = |other: &usize| {
         let (one, other) = (&COMPARISONS[index], &COMPARISONS[*other]);
         (&one.observer, &one.scenarios[0]) == (&other.observer, &other.scenarios[0])
     };
-    (0..index).find(same).unwrap_or(index)
+    (0..index).find(has_same_reference).unwrap_or(index)
 }

@@ -314,8 +314,8 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         }
         let mut count = 0;
         loop {
-            let by = if count < resume.stops { resume.request } else { libc::PTRACE_CONT };
-            resume_by(by, signal)?;
+            let request = if count < resume.stops { resume.request } else { libc::PTRACE_CONT };
+            resume_by(request, signal)?;
             let (next, info) = wait(pid)?;
             change = next;
             let Change::Stopped(stop) = next else { break };

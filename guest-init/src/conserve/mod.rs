@@ -153,7 +153,7 @@ const WORKLOADS: &[Workload] = &[
 
 /// The cases, one for each workload.
 pub(crate) const CASES: &[Case] = &{
-    let mut cases = [case("", "", "", nothing); WORKLOADS.len()];
+    let mut cases = [case("", "", "", unfilled_check); WORKLOADS.len()];
     let mut at = 0;
     while at < WORKLOADS.len() {
         let workload = &WORKLOADS[at];
@@ -173,7 +173,7 @@ pub(crate) const CASES: &[Case] = &{
 };
 
 /// The check of a case that is not filled in yet.
-fn nothing() -> Check {
+fn unfilled_check() -> Check {
     Ok(())
 }
 
@@ -259,6 +259,6 @@ pub(crate) fn check(index: usize) -> Check {
         ));
     }
     idle.record(&after);
-    compare::same(workload.id, &before, &after)?;
+    compare::expect_same(workload.id, &before, &after)?;
     idle.kill()
 }

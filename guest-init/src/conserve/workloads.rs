@@ -164,8 +164,8 @@ fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
             let _ = arch::gate().issue(&call());
             0
         })?;
-        let by = matches!(end, Change::Killed { signal: killer, .. } if killer == signal);
-        ensure(by, &format!("it is killed by {}", sys::signal_name(signal)), || {
+        let is_killed = matches!(end, Change::Killed { signal: killer, .. } if killer == signal);
+        ensure(is_killed, &format!("it is killed by {}", sys::signal_name(signal)), || {
             format!("it {end}")
         })?;
     }
@@ -218,8 +218,8 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
             0
         })?;
         let end = wait_change(child)?;
-        let by = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
-        ensure(by, "it is killed by SIGSYS", || format!("it {end}"))?;
+        let is_killed = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
+        ensure(is_killed, "it is killed by SIGSYS", || format!("it {end}"))?;
     }
     Ok(())
 }

@@ -112,13 +112,13 @@ fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
 fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u32>) -> Check {
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let inside_range = compat::inside();
-    let around = after - 0x10..after;
+    let up_to_call = after - 0x10..after;
     let ranges = [
         (inside_range, false),
         (after..after + 1, true),
         (after - 1..after, false),
         (after + 1..after + 2, false),
-        (around, false),
+        (up_to_call, false),
         (wrong_range, false),
     ];
     let mut requests = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];

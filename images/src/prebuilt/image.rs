@@ -58,7 +58,7 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
 
 /// Properties of a kernel that its vmlinux tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct VmlinuxFacts {
     /// Whether the kernel has a PVH entry point.
     pub(crate) pvh: bool,
     /// The release as `uname -r` prints it.
@@ -71,8 +71,8 @@ pub(crate) struct Facts {
 }
 
 /// Collects the facts about a vmlinux.
-pub(crate) fn facts(vmlinux: &[u8]) -> Facts {
-    Facts {
+pub(crate) fn vmlinux_facts(vmlinux: &[u8]) -> VmlinuxFacts {
+    VmlinuxFacts {
         pvh: has_pvh_note(vmlinux).unwrap_or(false),
         release: release(vmlinux),
         config: config(vmlinux),

@@ -27,7 +27,7 @@ use crate::image_file::{Format, ImageFile};
 use crate::lock::Mode;
 use crate::reference::Prebuilt;
 use crate::types::{KernelImage, Request};
-use image::Facts;
+use image::VmlinuxFacts;
 use modules::Module;
 use packages::Wanted;
 
@@ -35,7 +35,7 @@ pub use places::config_of;
 
 /// Version of the layout of cache entries, part of every key. Change it when the layout changes, so
 /// that old entries are no longer found.
-const FORMAT: &str = "sudbox ready 1";
+const CACHE_LAYOUT: &str = "sudbox ready 1";
 
 /// Configuration symbols that a guest needs to reach the host, and the names of their modules.
 const NEEDED: [(&str, &str); 2] = [
@@ -117,7 +117,7 @@ struct Parts {
 /// A kernel image, not yet in the cache.
 enum Kernel {
     /// A vmlinux that the user gave. It is booted from its own path and not copied into the cache.
-    Vmlinux(Facts),
+    Vmlinux(VmlinuxFacts),
     /// A bzImage, booted as it is or as the vmlinux in it.
     BzImage {
         bytes: Vec<u8>,
@@ -125,12 +125,12 @@ enum Kernel {
         release: Option<String>,
     },
     /// The boot image of an architecture other than x86-64, booted without unpacking.
-    Image(Vec<u8>),
+    BootImage(Vec<u8>),
 }
 
 /// Key of a cache entry: a hash of everything that the entry is made from.
 fn key(parts: &[&[u8]]) -> String {
-    format!("ready-{}", digest(&[&[FORMAT.as_bytes()], parts].concat()))
+    format!("ready-{}", digest(&[&[CACHE_LAYOUT.as_bytes()], parts].concat()))
 }
 
 /// The kernel of an image file, with the configuration and modules that belong to it.
@@ -146,11 +146,12 @@ fn from_image(
 ) -> Result<KernelImage, Error> {
     let cannot = |why| PrebuiltError::Unreadable { typed: typed.to_owned(), why };
     let bytes = read_loaded(image).map_err(cannot)?;
-    let facts = (image.format == Format::Vmlinux).then(|| image::facts(&bytes));
-    if arch == Arch::X86_64 && facts.as_ref().is_some_and(|facts| !facts.pvh) {
+    let vmlinux_facts = (image.format == Format::Vmlinux).then(|| image::vmlinux_facts(&bytes));
+    if arch == Arch::X86_64 && vmlinux_facts.as_ref().is_some_and(|facts| !facts.pvh) {
         return Err(PrebuiltError::NoEntry { typed: typed.to_owned() }.into());
     }
-    let release = facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
+    let release =
+        vmlinux_facts.as_ref().map_or(image.release.clone(), |facts| facts.release.clone());
     let companions = places::companions(&image.path, release.as_deref());
     let modules = companions
         .modules
@@ -166,9 +167,9 @@ fn from_image(
         found.source = label;
         return Ok(found);
     }
-    let kernel = match facts {
-        Some(facts) => Kernel::Vmlinux(facts),
-        None if image.format == Format::Image => Kernel::Image(bytes),
+    let kernel = match vmlinux_facts {
+        Some(vmlinux_facts) => Kernel::Vmlinux(vmlinux_facts),
+        None if image.format == Format::Image => Kernel::BootImage(bytes),
         None => Kernel::BzImage { bytes, release },
     };
     let typed = typed.to_owned();
@@ -275,20 +276,20 @@ fn store(
     users_vmlinux: Option<&Path>,
 ) -> Result<KernelImage, Error> {
     let Parts { typed, label, kernel, config, modules } = parts;
-    let (facts, packed, unpacked, release) = match kernel {
-        Kernel::Vmlinux(facts) => (Some(facts), None, None, None),
-        Kernel::Image(bytes) => (None, Some(bytes), None, None),
+    let (vmlinux_facts, packed, unpacked, release) = match kernel {
+        Kernel::Vmlinux(vmlinux_facts) => (Some(vmlinux_facts), None, None, None),
+        Kernel::BootImage(bytes) => (None, Some(bytes), None, None),
         Kernel::BzImage { bytes, release } => {
             ctx.phase("unpacking the kernel");
             let vmlinux = image::unpack(&bytes)
                 .map_err(|why| PrebuiltError::Image { typed: typed.clone(), why })?;
-            (vmlinux.as_deref().map(image::facts), Some(bytes), vmlinux, release)
+            (vmlinux.as_deref().map(image::vmlinux_facts), Some(bytes), vmlinux, release)
         }
     };
-    let command_line_devices = facts.as_ref().map(|facts| facts.command_line_devices);
-    let pvh = facts.as_ref().is_some_and(|facts| facts.pvh);
+    let command_line_devices = vmlinux_facts.as_ref().map(|facts| facts.command_line_devices);
+    let pvh = vmlinux_facts.as_ref().is_some_and(|facts| facts.pvh);
     let (embedded_config, embedded_release) =
-        facts.map(|f| (f.config, f.release)).unwrap_or_default();
+        vmlinux_facts.map(|f| (f.config, f.release)).unwrap_or_default();
     let config = embedded_config.or(config);
     let is_set = |line: &str| config.as_deref().map(|text| text.lines().any(|l| l == line));
     check_transport(&typed, config.as_deref(), &modules)?;

@@ -28,8 +28,8 @@ use super::kick::{ImmediateExit, kick_signal};
 use super::seccomp::{self, Thread};
 use crate::machine::VmEnd;
 
-/// Time after which a kick is repeated. A kick is lost if it arrives just before the thread begins a wait
-/// other than `KVM_RUN`, which `immediate_exit` does not end.
+/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread begins to wait
+/// outside `KVM_RUN`, because `immediate_exit` ends only `KVM_RUN`.
 const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Stack size of a vCPU thread in bytes. Calls are shallow, and the largest buffers are KVM's

@@ -37,17 +37,17 @@ use vhost::Adapter;
 /// Time limit for QEMU to set up its machine, which takes about 20 ms.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the kernel arguments that precede the caller's on TCG, for `cpus` CPUs. They include this host's
-/// TSC frequency, whose measurement may take 10 ms.
+/// Returns the kernel arguments that QEMU's board needs on TCG with `cpus` CPUs. A boot puts them before the
+/// caller's. They include this host's TSC frequency, and measuring it may take 10 ms.
 #[must_use]
 pub fn kernel_arguments(arch: Arch, cpus: u8) -> String {
-    let (tcg, told) = (Accelerator::Tcg, Discovery::CommandLine);
-    (board::of(arch).kernel_arguments)(tcg, cpus, told, tsc_khz(tcg))
+    let (tcg, discovery) = (Accelerator::Tcg, Discovery::CommandLine);
+    (board::of(arch).kernel_arguments)(tcg, cpus, discovery, tsc_khz(tcg))
 }
 
 /// Starts measuring the host's TSC frequency in the background, because it takes 10 ms and a boot on TCG
 /// needs the result.
-pub fn start_clock() {
+pub fn start_tsc_measurement() {
     tsc::start();
 }
 
@@ -67,7 +67,7 @@ fn tsc_khz(accelerator: Accelerator) -> Option<u64> {
 pub const BACKEND: Backend = Backend {
     name: "qemu",
     summary: "QEMU, on KVM if the probe finds that usable",
-    prepare: start_clock,
+    prepare: start_tsc_measurement,
     offer: |requirements| Ok(offer(requirements, choose(requirements, probe::cached))),
 };
 
@@ -75,15 +75,15 @@ pub const BACKEND: Backend = Backend {
 pub const TCG: Backend = Backend {
     name: "tcg",
     summary: "QEMU's emulation",
-    prepare: start_clock,
+    prepare: start_tsc_measurement,
     offer: |requirements| {
-        let reason = foreign(requirements.arch).unwrap_or_else(|| "asked for".to_owned());
+        let reason = emulation_reason(requirements.arch).unwrap_or_else(|| "asked for".to_owned());
         Ok(offer(requirements, (Accelerator::Tcg, reason)))
     },
 };
 
 /// Returns the reason why guests of `arch` must be emulated, if they must.
-fn foreign(arch: Arch) -> Option<String> {
+fn emulation_reason(arch: Arch) -> Option<String> {
     (Arch::host() != Some(arch)).then(|| format!("this machine is no {}", arch.name()))
 }
 
@@ -92,7 +92,7 @@ fn choose<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,
 ) -> (Accelerator, String) {
-    if let Some(reason) = foreign(requirements.arch) {
+    if let Some(reason) = emulation_reason(requirements.arch) {
         return (Accelerator::Tcg, reason);
     }
     if requirements.cpu_model {
@@ -160,16 +160,18 @@ impl Machine for Qemu {
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
         let mut device = Device::new();
         device.listen(spec.port);
-        let shared_device = Arc::new(SharedDevice::new(device).map_err(system("make an eventfd"))?);
-        let (adapter, vsock) =
-            Adapter::start(shared_device.clone()).map_err(system("serve the vsock device"))?;
+        let shared_device =
+            Arc::new(SharedDevice::new(device).map_err(system_error("make an eventfd"))?);
+        let (adapter, vsock) = Adapter::start(shared_device.clone())
+            .map_err(system_error("serve the vsock device"))?;
         let (console, console_writer) =
-            console::pipe().map_err(system("make a pipe for the console"))?;
+            console::pipe().map_err(system_error("make a pipe for the console"))?;
         let (monitor, monitor_peer) =
-            UnixStream::pair().map_err(system("make a socket for the monitor"))?;
-        let monitor = Monitor::new(monitor).map_err(system("speak to the monitor"))?;
+            UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
+        let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
         let debugger = spec.gdb.then(Debugger::new).transpose();
-        let debugger = debugger.map_err(system("make a directory for the debugger's socket"))?;
+        let debugger =
+            debugger.map_err(system_error("make a directory for the debugger's socket"))?;
 
         let inherited = Inherited {
             vsock: vsock.as_raw_fd(),
@@ -189,7 +191,7 @@ impl Machine for Qemu {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(BootError::Missing { program: program.to_owned() });
             }
-            Err(e) => return Err(system("start QEMU")(e)),
+            Err(e) => return Err(system_error("start QEMU")(e)),
         };
         let mut vm = QemuVm { board, process, monitor, adapter, debugger, stop: Stop::default() };
         vm.wait_until_ready(program).map_err(|error| match (error, &spec.cpu_model) {
@@ -251,7 +253,7 @@ impl QemuVm {
             if Instant::now() >= deadline {
                 return Err(refused(format!("nothing for {} s", START_LIMIT.as_secs())));
             }
-            poll::readable(&self.descriptors(), deadline).map_err(system("wait for QEMU"))?;
+            poll::readable(&self.descriptors(), deadline).map_err(system_error("wait for QEMU"))?;
         }
     }
 
@@ -360,7 +362,7 @@ impl Debugger {
     }
 }
 
-fn system(what: &'static str) -> impl Fn(io::Error) -> BootError {
+fn system_error(what: &'static str) -> impl Fn(io::Error) -> BootError {
     move |source| BootError::System { what, source }
 }
 

@@ -43,14 +43,14 @@ fn bzimage(payload: &[u8]) -> Vec<u8> {
 #[test]
 fn facts_are_found_in_a_vmlinux() {
     let elf = vmlinux(true);
-    let all = facts(&elf);
+    let all = vmlinux_facts(&elf);
     assert!(all.pvh && all.command_line_devices, "{all:?}");
     assert_eq!(all.release.as_deref(), Some("6.12.1-x"));
     assert_eq!(all.config, None);
-    assert!(!facts(&vmlinux(false)).pvh);
+    assert!(!vmlinux_facts(&vmlinux(false)).pvh);
     assert_eq!(loaded_end(&elf), Some(elf.len()));
     for length in 0..elf.len() {
-        let _ = facts(&elf[..length]);
+        let _ = vmlinux_facts(&elf[..length]);
     }
 }
 
@@ -58,7 +58,7 @@ fn facts_are_found_in_a_vmlinux() {
 fn the_configuration_in_an_image_is_found() {
     let Some(gz) = packed(&["gzip", "-n"], b"CONFIG_A=y\n") else { panic!("gzip") };
     let elf = [&vmlinux(true)[..], CONFIG_BEGIN, &gz, CONFIG_END].concat();
-    assert_eq!(facts(&elf).config.as_deref(), Some("CONFIG_A=y\n"));
+    assert_eq!(vmlinux_facts(&elf).config.as_deref(), Some("CONFIG_A=y\n"));
 }
 
 #[test]

@@ -118,7 +118,10 @@ fn try_broken(tree: &Tree, program: &str) -> Result<SlipResult, String> {
     }
     let why =
         result.stderr.lines().rfind(|line| line.starts_with("sudbox: ")).unwrap_or("no reason");
-    Ok(SlipResult::NotJudged(why.to_owned()))
+    match result.code {
+        125 => Ok(SlipResult::NotJudged(why.to_owned())),
+        code => Err(format!("this machine could not judge it, exit code {code}: {why}")),
+    }
 }
 
 /// Runs a program on a kernel and returns the exit code: the program's, 124 if the program hangs, 125

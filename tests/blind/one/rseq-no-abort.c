@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+// A dispatch inside of a restartable sequence aborts it: the frame holds the
+// address of the abort handler.
+
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define SUD 59
+#define OFF 0
+#define EXCLUSIVE 1
+#define INCLUSIVE 2
+#define ALLOW 0
+#define BLOCK 1
+#define SETUP(c) do { if (!(c)) _exit(2); } while (0)
+#define CHECK(c) do { if (!(c)) _exit(1); } while (0)
+
+extern char stub_begin[], stub_ip[], stub80_ip[], stub_end[];
+long stub_call(long nr, long a, long b, long c);
+long stub80_call(long nr, long a);
+asm(".pushsection .text\n"
+    ".balign 64\n"
+    ".globl stub_begin, stub_ip, stub80_ip, stub_end, stub_call, stub80_call\n"
+    "stub_begin:\n"
+    "stub_call:\n"
+    "  mov %rdi, %rax\n  mov %rsi, %rdi\n  mov %rdx, %rsi\n  mov %rcx, %rdx\n"
+    "  syscall\n"
+    "stub_ip:\n"
+    "  ret\n"
+    "  nop\n"
+    "stub80_call:\n"
+    "  push %rbx\n  mov %rdi, %rax\n  mov %rsi, %rbx\n"
+    "  int $0x80\n"
+    "stub80_ip:\n"
+    "  pop %rbx\n"
+    "  ret\n"
+    "  nop\n"
+    "stub_end:\n"
+    ".popsection\n");
+
+static volatile int hits;
+static volatile long answer = 0x5a5a;
+static siginfo_t seen;
+static volatile greg_t seen_reg[NGREG];
+
+static void on_sigsys(int sig, siginfo_t *si, void *v)
+{
+	ucontext_t *uc = v;
+	int i;
+
+	seen = *si;
+	for (i = 0; i < NGREG; i++)
+		seen_reg[i] = uc->uc_mcontext.gregs[i];
+	uc->uc_mcontext.gregs[REG_RAX] = answer;
+	hits++;
+}
+
+static void install(int flags)
+{
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_sigaction = on_sigsys;
+	sa.sa_flags = SA_SIGINFO | flags;
+	SETUP(!sigaction(SIGSYS, &sa, NULL));
+}
+
+/* The calls of the stub are dispatched, those of the C library are not. */
+static void arm(volatile char *selector)
+{
+	SETUP(!prctl(SUD, INCLUSIVE, stub_begin, stub_end - stub_begin, selector));
+}
+
+static void disarm(void)
+{
+	SETUP(!prctl(SUD, OFF, 0, 0, 0));
+}
+
+static int status_of(int pid)
+{
+	int status;
+
+	SETUP(waitpid(pid, &status, __WALL) == pid);
+	return status;
+}
+
+/* The wait status of a child that runs f(). */
+static int in_child(int (*f)(void))
+{
+	struct rlimit none = { 0, 0 };
+	int pid = fork();
+
+	SETUP(pid >= 0);
+	if (!pid) {
+		setrlimit(RLIMIT_CORE, &none);
+		_exit(f());
+	}
+	return status_of(pid);
+}
+
+static int exited(int status, int code)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+static int killed(int status, int sig)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == sig;
+}
+
+#define RSEQ_SIG 0x53053053
+
+struct sequence {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+} __attribute__((aligned(32)));
+
+static struct { char area[64]; } rseq __attribute__((aligned(64)));
+extern char rs_begin[], rs_end[], rs_start[], rs_post[], rs_abort[];
+long rs_call(uint64_t *rseq_cs, struct sequence *cs);
+asm(".pushsection .text\n"
+    ".globl rs_begin, rs_end, rs_start, rs_post, rs_abort, rs_call\n"
+    "rs_begin:\n"
+    "rs_call:\n"
+    "  mov %rsi, (%rdi)\n"
+    "rs_start:\n"
+    "  mov $39, %eax\n  syscall\n"
+    "  nop\n"
+    "rs_post:\n"
+    "  mov $1, %eax\n"
+    "  ret\n"
+    "  .long 0x53053053\n"
+    "rs_abort:\n"
+    "  mov $2, %eax\n"
+    "  ret\n"
+    "rs_end:\n"
+    ".popsection\n");
+
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+int main(void)
+{
+	static char sel = BLOCK;
+	struct sequence cs = { 0, 0, (unsigned long)rs_start, rs_post - rs_start, (unsigned long)rs_abort };
+	char *area;
+	int i;
+
+	if (&__rseq_size && __rseq_size)
+		area = (char *)__builtin_thread_pointer() + __rseq_offset;
+	else {
+		area = rseq.area;
+		SETUP(!syscall(SYS_rseq, area, 32, 0, RSEQ_SIG));
+	}
+	install(0);
+	SETUP(!prctl(SUD, INCLUSIVE, rs_begin, rs_end - rs_begin, &sel));
+	/* A preemption may abort it before the call. */
+	for (i = 0; i < 1000 && !hits; i++)
+		rs_call((uint64_t *)(area + 8), &cs);
+	SETUP(hits == 1);
+	return seen_reg[REG_RIP] == (long)rs_abort ? 0 : 1;
+}

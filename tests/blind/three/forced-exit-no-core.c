@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+/* An invalid selector value must leave a core. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <elf.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <pthread.h>
+#include <ucontext.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+static volatile unsigned char sel;
+static volatile int hits;
+static siginfo_t si;
+static ucontext_t uc;
+
+static void h(int s, siginfo_t *i, void *u)
+{
+	sel = 0;
+	hits++;
+	si = *i;
+	memcpy(&uc, u, offsetof(ucontext_t, __fpregs_mem));
+}
+
+static void handler(int flags)
+{
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_sigaction = h;
+	sa.sa_flags = SA_SIGINFO | flags;
+	sigaction(SIGSYS, &sa, NULL);
+}
+
+static int arm(volatile unsigned char *s)
+{
+	return prctl(59, 1L, 0L, 0L, s);
+}
+
+/* One system call with the selector at BLOCK. */
+static __attribute__((noinline)) long blk(long n)
+{
+	long r;
+
+	sel = 1;
+	asm volatile("syscall" : "=a"(r) : "a"(n), "D"(0), "S"(0), "d"(0)
+		     : "rcx", "r11", "memory");
+	sel = 0;
+	return r;
+}
+
+static void *shared(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+struct cfg { unsigned long mode, sel, off, len; };
+
+static int prepare(void)
+{
+	char b[256];
+	int fd = open("/proc/sys/kernel/core_pattern", O_RDWR), n;
+
+	mkdir("/tmp/sudcore", 0755);
+	if (chdir("/tmp/sudcore") || fd < 0)
+		return -1;
+	n = read(fd, b, sizeof(b));
+	if (n < 4 || memcmp(b, "core", 4))
+		if (pwrite(fd, "core", 4, 0) != 4)
+			return -1;
+	close(fd);
+	return 0;
+}
+static void limit(void)
+{
+	struct rlimit r = { RLIM_INFINITY, RLIM_INFINITY };
+
+	setrlimit(RLIMIT_CORE, &r);
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+static char corename[300];
+static char *find(void)
+{
+	DIR *d = opendir(".");
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (!strncmp(e->d_name, "core", 4))
+			strcpy(corename, e->d_name);
+	return corename;
+}
+
+int main(void)
+{
+	int st;
+	pid_t p;
+
+	if (prepare())
+		return 2;
+	/* Any other death must dump, or else this says nothing. */
+	p = fork();
+	if (!p) {
+		limit();
+		raise(SIGQUIT);
+	}
+	if (waitpid(p, &st, 0) != p || !WIFSIGNALED(st) || !WCOREDUMP(st))
+		return 2;
+	unlink(find());
+	p = fork();
+	if (!p) {
+		limit();
+		if (arm(&sel))
+			_exit(2);
+		sel = 7;
+		syscall(39);
+		_exit(2);
+	}
+	if (waitpid(p, &st, 0) != p || !WIFSIGNALED(st) || WTERMSIG(st) != SIGSYS)
+		return 2;
+	unlink(find());
+	return WCOREDUMP(st) ? 0 : 1;
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+/* A dispatched call with a uprobe on its instruction must still raise SIGSYS. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <elf.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <pthread.h>
+#include <ucontext.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+static volatile unsigned char sel;
+static volatile int hits;
+static siginfo_t si;
+static ucontext_t uc;
+
+static void h(int s, siginfo_t *i, void *u)
+{
+	sel = 0;
+	hits++;
+	si = *i;
+	memcpy(&uc, u, offsetof(ucontext_t, __fpregs_mem));
+}
+
+static void handler(int flags)
+{
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_sigaction = h;
+	sa.sa_flags = SA_SIGINFO | flags;
+	sigaction(SIGSYS, &sa, NULL);
+}
+
+static int arm(volatile unsigned char *s)
+{
+	return prctl(59, 1L, 0L, 0L, s);
+}
+
+/* One system call with the selector at BLOCK. */
+static __attribute__((noinline)) long blk(long n)
+{
+	long r;
+
+	sel = 1;
+	asm volatile("syscall" : "=a"(r) : "a"(n), "D"(0), "S"(0), "d"(0)
+		     : "rcx", "r11", "memory");
+	sel = 0;
+	return r;
+}
+
+static void *shared(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+struct cfg { unsigned long mode, sel, off, len; };
+
+#include <linux/perf_event.h>
+long probed(volatile unsigned char *s);
+extern char probed_insn[];
+asm(".globl probed, probed_insn\nprobed:\n movb $1, (%rdi)\n mov $39, %eax\n"
+    "probed_insn:\n syscall\n movb $0, (%rdi)\n ret\n");
+int main(void)
+{
+	char path[512], b[64];
+	struct perf_event_attr a;
+	unsigned long off = 0;
+	int fd, n, i;
+	Elf64_Ehdr e;
+	Elf64_Phdr ph;
+
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	if (n < 0)
+		return 2;
+	path[n] = 0;
+	fd = open("/proc/self/exe", O_RDONLY);
+	if (fd < 0 || read(fd, &e, sizeof(e)) != sizeof(e))
+		return 2;
+	for (i = 0; i < e.e_phnum; i++) {
+		pread(fd, &ph, sizeof(ph), e.e_phoff + i * sizeof(ph));
+		if (ph.p_type == PT_LOAD && (unsigned long)probed_insn >= ph.p_vaddr &&
+		    (unsigned long)probed_insn < ph.p_vaddr + ph.p_filesz)
+			off = (unsigned long)probed_insn - ph.p_vaddr + ph.p_offset;
+	}
+	close(fd);
+	fd = open("/sys/bus/event_source/devices/uprobe/type", O_RDONLY);
+	if (fd < 0 || !off || (n = read(fd, b, sizeof(b) - 1)) < 1)
+		return 2;
+	b[n] = 0;
+	memset(&a, 0, sizeof(a));
+	a.size = sizeof(a);
+	a.type = atoi(b);
+	a.config1 = (unsigned long)path;
+	a.config2 = off;
+	fd = syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
+	if (fd < 0)
+		return 2;
+	if (*(unsigned char *)probed_insn != 0xcc)
+		return 2;
+	handler(0);
+	if (arm(&sel))
+		return 2;
+	probed(&sel);
+	i = hits;
+	return i == 1 ? 0 : 1;
+}

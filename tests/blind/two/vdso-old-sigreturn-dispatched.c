@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+/* A 32-bit program whose handler has no SA_SIGINFO returns through the vDSO with dispatch on everywhere else. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <elf.h>
+
+volatile char sel;			/* 0: allow, 1: block */
+static volatile int hits;
+static siginfo_t gi;
+static greg_t gr[NGREG];
+
+/* One system call, with no arguments that matter */
+static __attribute__((noinline)) long raw(long nr)
+{
+	long r;
+
+	asm volatile("syscall" : "=a"(r) : "a"(nr), "D"(0), "S"(0), "d"(0)
+		     : "rcx", "r11", "memory");
+	return r;
+}
+
+static void on_sys(int sig, siginfo_t *si, void *uc)
+{
+	sel = 0;
+	hits++;
+	gi = *si;
+	memcpy(gr, ((ucontext_t *)uc)->uc_mcontext.gregs, sizeof(gr));
+}
+
+static void setup(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sys, .sa_flags = SA_SIGINFO };
+
+	if (sigaction(SIGSYS, &sa, NULL))
+		_exit(2);
+}
+
+static long sud(unsigned long mode, unsigned long off, unsigned long len, volatile void *s)
+{
+	return syscall(SYS_prctl, 59, mode, off, len, s);
+}
+
+static void arm(void)
+{
+	if (sud(1, 0, 0, &sel))
+		_exit(2);
+}
+
+/* One system call with the selector at "block" */
+static __attribute__((noinline)) long go(long nr)
+{
+	long r;
+
+	sel = 1;
+	r = raw(nr);
+	sel = 0;
+	return r;
+}
+
+/* Run f in a child and give its wait status */
+static __attribute__((unused)) int child(int (*f)(void))
+{
+	int st;
+	pid_t p = fork();
+
+	if (p < 0)
+		exit(2);
+	if (!p)
+		_exit(f());
+	if (waitpid(p, &st, __WALL) != p)
+		exit(2);
+	return st;
+}
+
+static __attribute__((unused)) int verdict(int st)
+{
+	return WIFEXITED(st) ? WEXITSTATUS(st) : 1;
+}
+
+static __attribute__((unused)) volatile int *shared(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		exit(2);
+	return p;
+}
+
+/* Stop as tracee */
+static __attribute__((unused)) void traceme(void)
+{
+	if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+		_exit(2);
+	syscall(SYS_kill, getpid(), SIGSTOP);
+}
+
+static __attribute__((unused)) int next(pid_t p)
+{
+	int st;
+
+	if (waitpid(p, &st, __WALL) != p)
+		exit(2);
+	return st;
+}
+
+/* Start f as a tracee stopped by SIGSTOP */
+static __attribute__((unused)) pid_t tracee(int (*f)(void))
+{
+	int st;
+	pid_t p = fork();
+
+	if (p < 0)
+		exit(2);
+	if (!p)
+		_exit(f());
+	st = next(p);
+	if (!WIFSTOPPED(st) || WSTOPSIG(st) != SIGSTOP)
+		exit(2);
+	if (ptrace(PTRACE_SETOPTIONS, p, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL))
+		exit(2);
+	return p;
+}
+
+static __attribute__((unused)) int done(pid_t p, int ret)
+{
+	kill(p, SIGKILL);
+	waitpid(p, NULL, __WALL);
+	return ret;
+}
+
+asm(".text\n"
+    "blob: .code32\n"
+    "call 1f\n"
+    "1: pop %ebp\n"
+    "lea handler32-1b(%ebp), %eax\n"
+    "push $0\n"			/* restorer */
+    "push $0\n"			/* flags */
+    "push $0\n"			/* mask */
+    "push %eax\n"
+    "mov %esp, %ecx\n"
+    "mov $31, %ebx\n"
+    "xor %edx, %edx\n"
+    "mov $67, %eax\n"
+    "int $0x80\n"
+    "test %eax, %eax\n"
+    "jnz 9f\n"
+    "movl $0x00c380cd, 0x08049000\n"	/* int $0x80; ret */
+    "movl $0, 0x08049010\n"
+    "mov $172, %eax\n"
+    "mov $59, %ebx\n"
+    "mov $1, %ecx\n"
+    "mov $0x08048000, %edx\n"
+    "mov $0x1000, %esi\n"
+    "xor %edi, %edi\n"
+    "int $0x80\n"
+    "test %eax, %eax\n"
+    "jnz 9f\n"
+    "mov $20, %eax\n"
+    "mov $0x08049000, %ecx\n"
+    "call *%ecx\n"
+    "xor %ebx, %ebx\n"
+    "cmpl $1, 0x08049010\n"
+    "je 8f\n"
+    "mov $3, %ebx\n"
+    "8: mov $1, %eax\n"
+    "int $0x80\n"
+    "9: mov $2, %ebx\n"
+    "jmp 8b\n"
+    "handler32: incl 0x08049010\n"
+    "ret\n"
+    "blob_end: .code64\n");
+extern char blob[], blob_end[];
+static char name[64];
+static int f(void)
+{
+	char *av[] = { name, NULL };
+
+	execve(name, av, av + 1);
+	return 2;
+}
+int main(void)
+{
+	static char img[4096];
+	Elf32_Ehdr *e = (void *)img;
+	Elf32_Phdr *p = (void *)(e + 1);
+	int len = sizeof(*e) + sizeof(*p), st, fd;
+
+	memcpy(img + len, blob, blob_end - blob);
+	memcpy(e->e_ident, ELFMAG, SELFMAG);
+	e->e_ident[EI_CLASS] = ELFCLASS32;
+	e->e_ident[EI_DATA] = ELFDATA2LSB;
+	e->e_ident[EI_VERSION] = EV_CURRENT;
+	e->e_type = ET_EXEC;
+	e->e_machine = EM_386;
+	e->e_version = EV_CURRENT;
+	e->e_entry = 0x08048000 + len;
+	e->e_phoff = sizeof(*e);
+	e->e_ehsize = sizeof(*e);
+	e->e_phentsize = sizeof(*p);
+	e->e_phnum = 1;
+	p->p_type = PT_LOAD;
+	p->p_vaddr = p->p_paddr = 0x08048000;
+	p->p_filesz = len + (blob_end - blob);
+	p->p_memsz = 0x2000;
+	p->p_flags = PF_R | PF_W | PF_X;
+	p->p_align = 4096;
+	sprintf(name, "/tmp/elf32-%d", getpid());
+	fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0755);
+	if (fd < 0 || write(fd, img, sizeof(img)) != sizeof(img))
+		return 2;
+	close(fd);
+	st = child(f);
+	unlink(name);
+	if (WIFEXITED(st) && WEXITSTATUS(st) == 3)
+		return 2;
+	return verdict(st);
+}

@@ -62,7 +62,8 @@ fn missing_and_unusable_patches_are_named() {
         |kernel: &str, patches: &str| run(sudbox_run(&[kernel, "--patches", patches]));
     run_with_patches("6.12", &path("none")).expect_error(129, &["none", "mailbox"]);
     run_with_patches("6.12", &notes).expect_error(129, &["notes", "changes no file"]);
-    run_with_patches(&image, &patch).expect_error(129, &["--patches", "bzImage is built"]);
+    run_with_patches(&image, &patch)
+        .expect_error(129, &["--patches", "bzImage is a prebuilt kernel"]);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn missing_tools_for_guest_init_are_named_before_anything_is_built() {
     };
     missed("riscv64-linux-gnu-gcc with a static C library");
     add("riscv64-linux-gnu-gcc", "echo /libc.a");
-    missed("cargo is not here");
+    missed("cargo is missing");
 }
 
 /// Runs a shell script that mounts a file system on `$disk` and executes `"$@"`, which is `sudbox run

@@ -182,7 +182,7 @@ fn invalid_bisections_are_refused_in_one_line_and_leave_nothing_in_the_cache() {
     refused("linux", &["--good", "one", "--bad", "--all"], "no commit `--all`");
     refused("linux", &["--good", "one", "--bad", "no-makefile"], "no Makefile");
     refused("linux", &["--good", "one", "--bad", "one^0"], "the same commit");
-    refused("linux", &["--good", "one"], "between which commits");
+    refused("linux", &["--good", "one"], "(BAD=) is missing");
     refused("linux", &["--good", "one", "--bad", "one~0", "--cases", "selektor"], "`selektor`");
     refused("linux", &["--resume"], "no bisection");
     refused("shallow", &["--good", "HEAD", "--bad", "HEAD"], "shallow");

@@ -16,7 +16,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("run --cases zzz", "zzz"),
     ("run --cases arguments/zzz", "has no case `zzz`"),
     ("run --cases \"!zzz\"", "`zzz`"),
-    ("run --cases \"[\"", "no glob"),
+    ("run --cases \"[\"", "not a glob"),
     ("run --casse core", "--casse"),
     ("run --repeat 0", "--repeat"),
     ("run --repeat 1001", "--repeat"),

@@ -53,7 +53,7 @@ fn options_about_building_for_a_kernel_that_is_built() {
     let kernel = built_kernel();
     for option in [&["--cc", "gcc"][..], &["--flavour", "full"], &["--linux", "/none"]] {
         let arguments = [&[kernel.as_str()], option].concat();
-        run(sudbox_run(&arguments)).expect_error(129, &[option[0], "is built"]);
+        run(sudbox_run(&arguments)).expect_error(129, &[option[0], "is a prebuilt kernel"]);
     }
 }
 

@@ -259,7 +259,7 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
     }
 }
 
-/// How the child ended, or `None` if it runs. The child stays a zombie, so that its process group ID is not
+/// The end of the child, or `None` if it runs. The child stays a zombie, so that its process group ID is not
 /// reused.
 fn peek(child: i32) -> Option<Change> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;

@@ -4,7 +4,7 @@
 
 use crate::cli::{self, BuildArgs, GivenOptions, Subject, VmArgs};
 use crate::expectations::Expectations;
-use crate::failure::{self, Code, Failure, Interrupted};
+use crate::failure::Failure;
 use crate::judge::{self, CaseRunner, Environment};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
@@ -230,10 +230,7 @@ pub(crate) fn judge_image(
             release: image.release.clone().unwrap_or_default(),
             arch: request.arch.name().to_owned(),
             // A prebuilt kernel has a configuration of its own, and no flavour.
-            flavour: match sudbox_images::is_prebuilt(request) {
-                Ok(true) => String::new(),
-                _ => request.flavour.clone(),
-            },
+            flavour: if image.prebuilt { String::new() } else { request.flavour.clone() },
             source: image.source.clone(),
             stands_in: image.stands_in.clone(),
         },
@@ -266,26 +263,7 @@ pub(crate) fn judge_image(
     let judged =
         runner.judge(&selection, &mut expectations, &mut verdict, &mut console_log, progress);
     note_failure(folder.write("console.log", &console_log), progress);
-    let planned = runner.planned(&selection, &expectations);
-    with_partial_verdict(judged, verdict, planned)
-}
-
-/// Returns the verdict; after an interrupt, an [`Interrupted`] error with the verdict on the cases
-/// that ran.
-fn with_partial_verdict(
-    judged: anyhow::Result<()>,
-    mut verdict: Verdict,
-    planned: usize,
-) -> anyhow::Result<Verdict> {
-    match judged {
-        Ok(()) => Ok(verdict),
-        Err(error) if failure::code(&error) == Code::Interrupted && !verdict.cases.is_empty() => {
-            let run = verdict.cases.len();
-            verdict.unjudged = Some(format!("interrupted after {run} of {planned} cases"));
-            Err(Interrupted(Box::new(verdict)).into())
-        }
-        Err(error) => Err(error),
-    }
+    judged.map(|()| verdict)
 }
 
 /// Runs the selected cases on the host's kernel.
@@ -327,6 +305,5 @@ pub(crate) fn judge_running(
     let judged =
         runner.judge(selection, &mut expectations, &mut verdict, &mut console_log, progress);
     note_failure(folder.write("console.log", &console_log), progress);
-    let planned = runner.planned(selection, &expectations);
-    with_partial_verdict(judged, verdict, planned)
+    judged.map(|()| verdict)
 }

@@ -53,6 +53,8 @@ pub struct KernelImage {
     pub acpi: bool,
     /// The log of the build.
     pub build_log: Option<PathBuf>,
+    /// Whether somebody else built it: the configuration is its own.
+    pub prebuilt: bool,
     /// Whether the image was built now; false if it was found in the cache.
     pub built: bool,
     /// Time that make took for this build; zero if nothing was built.

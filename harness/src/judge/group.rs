@@ -34,19 +34,12 @@ const MAX_PLAN_CASES: usize = 1000;
 const VERBOSE_BOOT: &str = "panic=-1 oops=panic nokaslr ignore_loglevel";
 
 /// The result of booting the VMs of a group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum BootResult {
     /// Every VM reached its init, so far.
-    #[default]
     Booted,
     /// A VM did not: the observed behaviour, and an excerpt of its console.
     Failed { got: String, console: String },
-}
-
-impl From<(String, String)> for BootResult {
-    fn from((got, console): (String, String)) -> BootResult {
-        BootResult::Failed { got, console }
-    }
 }
 
 /// The results of a group.
@@ -88,17 +81,15 @@ impl<'a> GroupRunner<'a> {
         progress: &'a Mutex<&'a mut Progress>,
         ready: Option<Sender<()>>,
     ) -> GroupRunner<'a> {
-        let (snapshot, result) = (None, GroupResult::default());
-        let take_snapshots = true;
         GroupRunner {
             runner,
             group,
             expectations,
             progress,
             ready,
-            snapshot,
-            take_snapshots,
-            result,
+            snapshot: None,
+            take_snapshots: true,
+            result: GroupResult::default(),
         }
     }
 
@@ -135,9 +126,10 @@ impl<'a> GroupRunner<'a> {
                 if interrupted {
                     return Err(Failure::interrupted());
                 }
-                return self.boot_failed(run).map(BootResult::from);
+                return self.boot_failed(run);
             };
             self.expectations.update(&hello.release, &hello.features);
+            self.result.hello.get_or_insert_with(|| hello.clone());
             let done = run.ended.len();
             for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
                 let measurement = ended.measurement.take();
@@ -166,7 +158,6 @@ impl<'a> GroupRunner<'a> {
                     }
                 },
             };
-            self.result.hello.get_or_insert(hello);
             left.drain(..tried);
             if left.is_empty() {
                 return Ok(BootResult::Booted);
@@ -283,9 +274,8 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Boots a kernel that did not reach its init once more, with all messages. Returns the
-    /// observed behaviour and an excerpt of the console.
-    fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<(String, String)> {
+    /// Boots a kernel that did not reach its init once more, with all messages.
+    fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<BootResult> {
         let first = first.conversation;
         let got = first.cause();
         let once = match &self.runner.environment {
@@ -293,14 +283,15 @@ impl<'a> GroupRunner<'a> {
             Environment::Running => true,
         };
         if matches!(first.ending, Ending::Flooded(_)) || once {
-            return Ok((got, self.runner.excerpt(&first)));
+            return Ok(BootResult::Failed { got, console: self.runner.excerpt(&first) });
         }
         self.progress().print("restart", &format!("{got}; once more with all messages"));
         let second = self.run_guest(&[], VERBOSE_BOOT)?.conversation;
         if second.greeted {
             let got = format!("{got}; a second boot reached its init");
-            return Ok((got, self.runner.excerpt(&first)));
+            return Ok(BootResult::Failed { got, console: self.runner.excerpt(&first) });
         }
-        Ok((second.cause(), self.runner.excerpt(&second)))
+        let (got, console) = (second.cause(), self.runner.excerpt(&second));
+        Ok(BootResult::Failed { got, console })
     }
 }

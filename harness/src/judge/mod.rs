@@ -9,7 +9,7 @@ mod shape;
 
 use crate::cli::VmArgs;
 use crate::expectations::{Expectations, Expected};
-use crate::failure::Failure;
+use crate::failure::{self, Code, Failure, Interrupted};
 use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
@@ -21,6 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
+use sudbox_guest_init::case::Case;
 use sudbox_protocol::{Feature, Hello};
 use sudbox_report::{CaseReport, Outcome, Verdict};
 use sudbox_vmm::machine::{Machine, VmSpec};
@@ -58,7 +59,7 @@ pub(crate) struct CaseRunner<'a> {
     pub(crate) rerun: Rerun,
 }
 
-/// Where the cases run.
+/// The kernel that the cases run on.
 pub(crate) enum Environment<'a> {
     /// In VMs with this specification.
     Vm { machine: &'a dyn Machine, spec: VmSpec },
@@ -74,7 +75,7 @@ impl CaseRunner<'_> {
     /// to `console_log`, also before an error.
     ///
     /// # Errors
-    /// If this machine is at fault, or a signal came.
+    /// If this machine is at fault, or a signal came: [`Interrupted`] if cases had run by then.
     pub(crate) fn judge(
         &self,
         selection: &Selection,
@@ -114,7 +115,18 @@ impl CaseRunner<'_> {
         if verdict.unjudged.is_none() {
             verdict.unjudged = expectations.why_unjudged(&verdict.cases);
         }
-        match boot? {
+        let boot = match boot {
+            Err(error)
+                if failure::code(&error) == Code::Interrupted && !verdict.cases.is_empty() =>
+            {
+                let (run, planned) =
+                    (verdict.cases.len(), planned(selection, without_dispatch).len());
+                verdict.unjudged = Some(format!("interrupted after {run} of {planned} cases"));
+                return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
+            }
+            boot => boot?,
+        };
+        match boot {
             BootResult::Booted if selection.boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
@@ -127,28 +139,17 @@ impl CaseRunner<'_> {
         Ok(())
     }
 
-    /// The number of cases of the selection that are run.
-    pub(crate) fn planned(&self, selection: &Selection, expectations: &Expectations) -> usize {
-        let without_dispatch = expectations.feature(Feature::Dispatch) == Expected::Absent;
-        selection.cases.iter().filter(|case| without_dispatch || !case.absence).count()
-    }
-
     /// The groups of the selection; a single one on the host's kernel. Cases for kernels without
     /// dispatch are included only if `without_dispatch`.
     ///
     /// # Errors
     /// If no case is left and booting was not selected.
     fn groups(&self, selection: &Selection, without_dispatch: bool) -> anyhow::Result<Vec<Group>> {
-        let cases: Vec<_> = selection
-            .cases
-            .iter()
-            .copied()
-            .filter(|case| without_dispatch || !case.absence)
-            .collect();
+        let cases = planned(selection, without_dispatch);
         if cases.is_empty() && !selection.boot {
             return Err(Failure::usage(match selection.cases.first() {
                 Some(case) => format!(
-                    "{} is tests kernels without dispatch, but this kernel should have it: no case is \
+                    "{} is about kernels without dispatch, but this kernel should have it: no case is \
                      left",
                     case.id
                 ),
@@ -208,6 +209,13 @@ impl CaseRunner<'_> {
         });
         ran.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
     }
+}
+
+/// The cases of the selection that are run. Those for kernels without dispatch are among them only if
+/// `without_dispatch`.
+fn planned(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
+    let cases = selection.cases.iter().copied();
+    cases.filter(|case| without_dispatch || !case.absence).collect()
 }
 
 /// Adds the release, the processor and the features of the guest.

@@ -263,6 +263,7 @@ fn cached(
         source: meta.label,
         modules: meta.modules.iter().map(|name| folder.join(format!("{name}.ko"))).collect(),
         acpi: meta.acpi,
+        prebuilt: true,
         held,
         ..KernelImage::default()
     }))

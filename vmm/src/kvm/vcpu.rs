@@ -78,7 +78,7 @@ struct Shared {
 struct Reports {
     /// The state of each vCPU that is parked.
     parked: Vec<Option<Arc<VcpuState>>>,
-    /// How the guest ended, reported by the first thread that saw it.
+    /// The end of the guest, reported by the first thread that saw it.
     end: Option<VmEnd>,
 }
 

@@ -16,6 +16,7 @@ use crate::session::conversation::{Ending, InitError};
 use crate::session::host_process::HostProcess;
 use crate::session::vm::VmGuest;
 use crate::{backend, interrupt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use sudbox_guest_init::case::Case;
@@ -59,12 +60,41 @@ pub(super) struct GroupResult {
     pub(super) console_log: String,
 }
 
+/// The progress of all groups of a run.
+pub(super) struct RunProgress<'a> {
+    printer: Mutex<&'a mut Progress>,
+    /// Number of cases with a VM of their own that have run.
+    isolated: AtomicU64,
+    /// Number of cases of all groups, repeats included.
+    total: u64,
+}
+
+impl<'a> RunProgress<'a> {
+    pub(super) fn new(printer: &'a mut Progress, total: u64) -> RunProgress<'a> {
+        RunProgress { printer: Mutex::new(printer), isolated: AtomicU64::new(0), total }
+    }
+
+    fn printer(&self) -> MutexGuard<'_, &'a mut Progress> {
+        self.printer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a case with a VM of its own. Says so once if that VM left no snapshot for the next.
+    fn isolated_case_ended(&self, has_snapshot: bool) {
+        let done = self.isolated.fetch_add(1, Ordering::SeqCst) + 1;
+        if done == 1 && !has_snapshot {
+            let note = "every case gets a boot: this backend takes no snapshots";
+            self.printer().print("isolate", note);
+        }
+        self.printer().progress(done, self.total, "cases");
+    }
+}
+
 /// Runs the cases of a group.
 pub(super) struct GroupRunner<'a> {
     runner: &'a CaseRunner<'a>,
     group: &'a Group,
     expectations: Expectations,
-    progress: &'a Mutex<&'a mut Progress>,
+    progress: &'a RunProgress<'a>,
     /// Gets a message when the first guest is ready for its cases.
     ready: Option<Sender<()>>,
     /// The snapshot of a VM whose guest was ready.
@@ -78,7 +108,7 @@ impl<'a> GroupRunner<'a> {
         runner: &'a CaseRunner<'a>,
         group: &'a Group,
         expectations: Expectations,
-        progress: &'a Mutex<&'a mut Progress>,
+        progress: &'a RunProgress<'a>,
         ready: Option<Sender<()>>,
     ) -> GroupRunner<'a> {
         GroupRunner {
@@ -97,10 +127,6 @@ impl<'a> GroupRunner<'a> {
     pub(super) fn run(mut self) -> (GroupResult, anyhow::Result<BootResult>) {
         let boot = self.run_cases();
         (self.result, boot)
-    }
-
-    fn progress(&self) -> MutexGuard<'a, &'a mut Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run_cases(&mut self) -> anyhow::Result<BootResult> {
@@ -163,15 +189,9 @@ impl<'a> GroupRunner<'a> {
                 return Ok(BootResult::Booted);
             }
             if self.runner.isolate {
-                let done = self.result.boots + self.result.restored;
-                if done == 1 && self.snapshot.is_none() {
-                    let note = "every case gets a boot: this backend takes no snapshots";
-                    self.progress().print("isolate", note);
-                }
-                let total = u64::from(done) + left.len() as u64;
-                self.progress().progress(done.into(), total, "cases");
+                self.progress.isolated_case_ended(self.snapshot.is_some());
             } else if !run.accounted {
-                self.progress().print("restart", &format!("{} cases are left", left.len()));
+                self.progress.printer().print("restart", &format!("{} cases are left", left.len()));
             }
         }
     }
@@ -205,7 +225,8 @@ impl<'a> GroupRunner<'a> {
             }
         };
         let vmlinux = self.runner.vmlinux.as_deref();
-        let mut vm = VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress());
+        let mut vm =
+            VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress.printer());
         let ready = &mut self.ready;
         let mut run = run_cases(&mut vm, plan, self.runner.timeouts, &mut |_| {
             // Sending fails if nobody waits for this group.
@@ -228,7 +249,7 @@ impl<'a> GroupRunner<'a> {
             Ok(session) => Some(session),
             Err(error) => {
                 let note = format!("a VM cannot be restored from its snapshot: {error}");
-                self.progress().print("note", &note);
+                self.progress.printer().print("note", &note);
                 self.snapshot = None;
                 self.take_snapshots = false;
                 None
@@ -241,7 +262,8 @@ impl<'a> GroupRunner<'a> {
         match snapshot {
             Some(Ok(snapshot)) => self.snapshot = Some(snapshot),
             Some(Err(why)) => {
-                self.progress()
+                self.progress
+                    .printer()
                     .print("note", &format!("VMs are booted, not restored from a snapshot: {why}"));
                 self.take_snapshots = false;
             }
@@ -260,7 +282,7 @@ impl<'a> GroupRunner<'a> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
         let run = run_cases(&mut process, plan, self.runner.timeouts, &mut |done| {
-            self.progress().progress(done as u64, total, "cases");
+            self.progress.printer().progress(done as u64, total, "cases");
         });
         let stderr = process.stderr();
         self.result.console_log.push_str(&stderr);
@@ -285,7 +307,7 @@ impl<'a> GroupRunner<'a> {
         if matches!(first.ending, Ending::Flooded(_)) || once {
             return Ok(BootResult::Failed { got, console: self.runner.excerpt(&first) });
         }
-        self.progress().print("restart", &format!("{got}; once more with all messages"));
+        self.progress.printer().print("restart", &format!("{got}; once more with all messages"));
         let second = self.run_guest(&[], VERBOSE_BOOT)?.conversation;
         if second.greeted {
             let got = format!("{got}; a second boot reached its init");

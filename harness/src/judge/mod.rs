@@ -14,7 +14,7 @@ use crate::output::progress::Progress;
 use crate::output::rerun::Rerun;
 use crate::selection::Selection;
 use crate::session::cases::Timeouts;
-use group::{BootResult, GroupResult, GroupRunner};
+use group::{BootResult, GroupResult, GroupRunner, RunProgress};
 use shape::{Group, Shape, groups};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -173,7 +173,8 @@ impl CaseRunner<'_> {
         expectations: &Expectations,
         progress: &mut Progress,
     ) -> Vec<GroupRun> {
-        let progress = Mutex::new(progress);
+        let cases: usize = groups.iter().map(|group| group.cases.len()).sum();
+        let progress = RunProgress::new(progress, cases as u64 * u64::from(self.repeat));
         let (next, stop) = (AtomicUsize::new(1), AtomicBool::new(false));
         let ran: Vec<Mutex<Option<GroupRun>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let run = |at: usize, ready: Option<Sender<()>>| {

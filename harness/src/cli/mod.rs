@@ -7,6 +7,9 @@ mod bench;
 mod bisect;
 mod formats;
 mod given;
+mod kernel;
+mod programs;
+mod report;
 mod suggested;
 
 pub(crate) use backend::Backend;
@@ -14,19 +17,17 @@ pub(crate) use bench::*;
 pub(crate) use bisect::*;
 use formats::form_of;
 pub(crate) use given::{GivenOptions, Subject};
+pub(crate) use kernel::*;
+pub(crate) use programs::*;
+pub(crate) use report::*;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use sudbox_guest_init::sandbox::Engine;
-use sudbox_report::history::History;
 use sudbox_report::kernels::KernelList;
 use sudbox_report::machine::MachineReport;
 use sudbox_report::matrix::Matrix;
-use sudbox_report::runs::RunList;
 use sudbox_report::{Form, Verdict};
-use suggested::{Suggested, architectures, cases, flavours};
+use suggested::{Suggested, cases};
 
 /// Default of `--timeout`, in seconds.
 pub(crate) const TIMEOUT: u64 = 60;
@@ -280,184 +281,6 @@ impl std::str::FromStr for Shard {
     }
 }
 
-/// `sudbox report`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReportVerb {
-    /// List the runs that left a report, the newest first
-    List(ListArgs),
-    /// Print the report of an earlier run
-    Show(ShowArgs),
-    /// Print the outcomes of cases over time, and name flaky ones
-    History(HistoryArgs),
-    /// List old runs; --yes removes them
-    Prune(PruneRunsArgs),
-    /// Make one report of the parts of a matrix
-    #[command(after_help = "\
-Exits with 128 if a part is missing, else as `matrix` does.")]
-    Merge(MergeArgs),
-}
-
-/// `sudbox report list`
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ListArgs {
-    /// Form of the list
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<RunList>(), default_value = "table")]
-    pub(crate) format: &'static Form<RunList>,
-}
-
-/// `sudbox report show`
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ShowArgs {
-    /// The run: its number in `report list`, or its folder; the newest if not given
-    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
-    pub(crate) run: Option<String>,
-
-    /// Form of the report, as `run`, `matrix` or `bench` have it
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) format: String,
-}
-
-/// `sudbox report history`
-#[derive(Args, Clone, Debug)]
-pub(crate) struct HistoryArgs {
-    /// The cases: globs over ids, groups; separated by commas or spaces
-    #[arg(value_name = "CASE")]
-    pub(crate) cases: String,
-
-    /// Form of the history
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<History>(), default_value = "table")]
-    pub(crate) format: &'static Form<History>,
-}
-
-/// `sudbox report prune`
-#[derive(Args, Clone, Debug)]
-pub(crate) struct PruneRunsArgs {
-    /// Days after which a run is old; 0 means every run that has ended
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    pub(crate) days: u32,
-
-    /// Remove them
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
-/// `sudbox report merge`
-#[derive(Args, Clone, Debug)]
-pub(crate) struct MergeArgs {
-    /// Output files of `matrix --shard I/N --format json`, or folders with a matrix.json
-    #[arg(value_name = "PART", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) parts: Vec<PathBuf>,
-
-    /// Form of the report
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<Matrix>(), default_value = "table")]
-    pub(crate) format: &'static Form<Matrix>,
-}
-
-/// `sudbox exec`
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Examples:
-  sudbox exec -- uname -r                         on the pinned kernel
-  sudbox exec --kernel 7.3 -- ./program arguments  a program of this folder on another
-
-The program, the libraries it is linked with and nothing else of this machine are copied into the
-VM; it runs there as root, in the same directory, with the same environment. Its exit status is
-that of sudbox, 128 + N if signal N killed it. Where it has none:
-  124  it did not end within --timeout
-  125  this kernel does not build or boot, or died while the program ran
-  128  this machine can run no kernel
-  129  usage, bad input: no such program, a library missing
-  130  interrupted")]
-pub(crate) struct ExecArgs {
-    /// The kernel, as `run` takes it; the pinned one if not given
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
-    pub(crate) kernel: Option<String>,
-
-    /// Seconds that the program may take
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
-    pub(crate) timeout: Option<u64>,
-
-    #[command(flatten)]
-    pub(crate) boot: BootArgs,
-
-    #[command(flatten, next_help_heading = VM)]
-    pub(crate) vm: VmArgs,
-
-    #[command(flatten, next_help_heading = BUILD)]
-    pub(crate) build: BuildArgs,
-
-    /// The program and its arguments, after `--`
-    #[arg(value_name = "PROGRAM", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
-    pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum SandboxVerb {
-    /// Run a program of 64-bit Windows without imports, and print the transcript of its system
-    /// calls
-    Run(Box<SandboxArgs>),
-}
-
-/// `sudbox sandbox run`
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Example:
-  sudbox sandbox run --engine exclusive program.exe
-
-This is emulation, not confinement: a hostile program can reach the Linux kernel.
-Exits with 0 if the program ended, with any status; else with
-    1  its tasks died before it ended
-  125  the kernel does not offer the engine, or does not build or boot
-  128  this machine can run no kernel
-  129  usage, bad input: no program that can be run
-  130  interrupted")]
-pub(crate) struct SandboxArgs {
-    /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else
-    /// the pinned one
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
-    pub(crate) kernel: Option<String>,
-
-    /// Mechanism that intercepts system calls: exclusive or inclusive (dispatch), filter or
-    /// notification (seccomp), trace (ptrace); the first that the kernel offers if not given
-    #[arg(long, value_name = "NAME", value_parser = Engine::ALL.map(Engine::name))]
-    pub(crate) engine: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) boot: BootArgs,
-
-    #[command(flatten, next_help_heading = VM)]
-    pub(crate) vm: VmArgs,
-
-    #[command(flatten, next_help_heading = BUILD)]
-    pub(crate) build: BuildArgs,
-
-    /// The program
-    #[arg(value_name = "PROGRAM", value_hint = ValueHint::FilePath)]
-    pub(crate) program: PathBuf,
-}
-
-/// `sudbox kselftest`
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "\
-Example:
-  sudbox kselftest 7.3
-
-Exits with 1 if a test fails, else as `exec` does.")]
-pub(crate) struct KselftestArgs {
-    /// A version or a source tree, as `run` takes it; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
-    pub(crate) kernel: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) boot: BootArgs,
-
-    #[command(flatten, next_help_heading = VM)]
-    pub(crate) vm: VmArgs,
-
-    #[command(flatten, next_help_heading = BUILD)]
-    pub(crate) build: BuildArgs,
-}
-
 /// `sudbox kernels`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -492,133 +315,6 @@ pub(crate) struct PruneArgs {
     /// Remove them
     #[arg(long)]
     pub(crate) yes: bool,
-}
-
-/// Options about the boot before a program runs.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct BootArgs {
-    /// Seconds without console output after which a boot is a hang
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    pub(crate) boot_timeout: u64,
-}
-
-/// Options about the VM.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct VmArgs {
-    /// Backend that runs the kernel
-    #[arg(long, value_enum, default_value_t = Backend::AUTO)]
-    pub(crate) backend: Backend,
-
-    /// vCPUs of the VM
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
-    pub(crate) cpus: u8,
-
-    /// Guest memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
-    pub(crate) memory: u32,
-
-    /// CPU model, by its QEMU name; QEMU emulates it
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) cpu_model: Option<String>,
-
-    /// Show the guest's console while it runs, on stderr
-    #[arg(long)]
-    pub(crate) console: bool,
-
-    /// Wait for gdb before the first instruction; prints the gdb command
-    #[arg(long)]
-    pub(crate) gdb: bool,
-
-    /// More boot arguments
-    #[arg(
-        long,
-        value_name = "ARGS",
-        allow_hyphen_values = true,
-        value_parser = boot_arguments
-    , env = "SUDBOX_APPEND", hide_env = true)]
-    pub(crate) append: Option<String>,
-}
-
-/// Options about the kernel build.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct BuildArgs {
-    /// Architecture of the kernel, if not this machine's own
-    #[arg(long, value_name = "ARCH", hide_possible_values = true, value_parser = Suggested(architectures), env = "SUDBOX_ARCH", hide_env = true)]
-    pub(crate) arch: Option<String>,
-
-    /// Flavour of the configuration: default, full, debug, kvm
-    #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = Suggested(flavours), env = "SUDBOX_FLAVOUR", hide_env = true)]
-    pub(crate) flavour: Option<String>,
-
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) source: SourceArgs,
-}
-
-/// Options about the kernel build other than architecture and flavour.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SourceArgs {
-    /// A git tree to take versions from, before any other source
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, env = "SUDBOX_LINUX", hide_env = true)]
-    pub(crate) linux: Option<String>,
-
-    /// Fail if exactly this release is not available, instead of taking a near one
-    #[arg(long, env = "SUDBOX_EXACT", hide_env = true)]
-    pub(crate) exact: bool,
-
-    /// Configuration fragment, applied last; may be given again
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, env = "SUDBOX_CONFIG", hide_env = true)]
-    pub(crate) config: Vec<String>,
-
-    #[command(flatten)]
-    pub(crate) toolchain: ToolchainArgs,
-}
-
-/// Options that are passed to make of the kernel. Its environment has nothing else from outside.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ToolchainArgs {
-    /// C compiler for the kernel
-    #[arg(long, value_name = "CC", env = "SUDBOX_CC", hide_env = true)]
-    pub(crate) cc: Option<String>,
-
-    /// The kernel's LLVM=: 1, a version suffix or a directory
-    #[arg(
-        long,
-        value_name = "LLVM",
-        allow_hyphen_values = true,
-        env = "SUDBOX_LLVM",
-        hide_env = true
-    )]
-    pub(crate) llvm: Option<String>,
-
-    /// Prefix of the cross toolchain
-    #[arg(long, value_name = "PREFIX", env = "SUDBOX_CROSS_COMPILE", hide_env = true)]
-    pub(crate) cross_compile: Option<String>,
-
-    /// More flags for the C compiler
-    #[arg(
-        long,
-        value_name = "FLAGS",
-        allow_hyphen_values = true,
-        env = "SUDBOX_KCFLAGS",
-        hide_env = true
-    )]
-    pub(crate) kcflags: Option<String>,
-
-    /// Compile jobs; one for each CPU if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "SUDBOX_JOBS", hide_env = true)]
-    pub(crate) jobs: Option<u32>,
-}
-
-/// Parses boot arguments.
-fn boot_arguments(text: &str) -> Result<String, &'static str> {
-    if text.split_whitespace().any(|word| word == "--") {
-        return Err(
-            "the kernel passes arguments after `--` to init, and guest-init takes none: leave the \
-             `--` out",
-        );
-    }
-    Ok(text.to_owned())
 }
 
 /// A path as typed, with a leading `~` meaning the home directory.

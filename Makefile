@@ -92,9 +92,10 @@ test-releases: build ## every release, in every flavour, from source: an hour wh
 test-kvm: build ## the microVM on real KVM, under emulated SVM; a short form is in test, all in test-all
 	@SUDBOX=$(abspath $(SUDBOX)) $(CARGO) test --locked --no-fail-fast --package sudbox-tests --features all --test kvm --test kvm_long --test kvm_kernels --test kvm_aarch64
 
-lint: ## formatting, clippy, the stated minimum Rust version
+lint: ## formatting, clippy, the fuzz targets, the stated minimum Rust version
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
+	@$(foreach crate,protocol vmm guest-init,$(CARGO) check --quiet --locked --bins --manifest-path $(crate)/fuzz/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)/fuzz &&) true
 	@./tests/minimum-rust.sh
 
 fuzz: ## every fuzz target for SECONDS each (default 600); needs cargo-fuzz and a nightly toolchain

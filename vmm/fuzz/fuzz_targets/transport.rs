@@ -233,7 +233,7 @@ impl Vm {
         for (index, queue) in state.queues.iter().enumerate() {
             let valid = self.transport.with_queue(index, |queue, memory| queue.is_valid(memory));
             assert!(valid.unwrap_or(true));
-            assert!(valid.is_none() || queue.progress.is_some());
+            assert!(valid.is_none() || queue.indices.is_some());
         }
     }
 }

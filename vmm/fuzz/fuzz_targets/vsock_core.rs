@@ -84,7 +84,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut device = Device::new();
     device.listen(PORTS[0]);
     let mut ids = Vec::new();
-    let (mut given, mut got) = (0usize, Vec::new());
+    let (mut given, mut got) = (0usize, Vec::<u8>::new());
     let mut written = 0usize;
     for step in steps {
         match step {

@@ -94,7 +94,7 @@ test-kvm: build ## the microVM on real KVM, under emulated SVM; a short form is 
 
 lint: ## formatting, clippy, the fuzz targets, the stated minimum Rust version
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --quiet --locked --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --locked --workspace --all-targets --features sudbox-tests/all -- -D warnings
 	@$(foreach crate,protocol vmm guest-init,$(CARGO) check --quiet --locked --bins --manifest-path $(crate)/fuzz/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)/fuzz &&) true
 	@./tests/minimum-rust.sh
 

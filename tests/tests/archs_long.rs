@@ -15,11 +15,11 @@ fn is_available(arch: &str) -> bool {
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
     };
     let needed = [format!("qemu-system-{arch}"), format!("{arch}-linux-gnu-gcc")];
-    if let Some(lacks) = needed.iter().find(|program| !on_path(program)) {
-        if std::env::var_os("CI").is_none() {
-            print_uncaptured(&format!("NOT RUN: kernels of {arch}: {lacks} is not installed"));
-            return false;
-        }
+    if let Some(lacks) = needed.iter().find(|program| !on_path(program))
+        && std::env::var_os("CI").is_none()
+    {
+        print_uncaptured(&format!("NOT RUN: kernels of {arch}: {lacks} is not installed"));
+        return false;
     }
     true
 }

@@ -7,7 +7,13 @@ use sudbox_tests::{expected_outcomes, run, sudbox_run};
 fn judge(release: &str, flavour: &str, arguments: &[&str]) {
     let common = ["--cases", "all", "--flavour", flavour];
     let result = run(sudbox_run(&[&common[..], arguments, &[release]].concat())).expect_code(0);
-    let due = expected_outcomes::expected("x86_64", release, flavour);
+    let mut due = expected_outcomes::expected("x86_64", release, flavour);
+    let report = result.json();
+    let machine = report["machine"].as_str().expect("a machine");
+    // QEMU that emulates several CPUs has no working watchpoints.
+    if machine.contains("on tcg") && arguments == ["--cpus", "4"] {
+        due.insert("ptrace/watched-selector".to_owned(), "unmet".to_owned());
+    }
     assert_eq!(
         expected_outcomes::not_passed(&result),
         due,

@@ -134,6 +134,9 @@ const TABLE: &[AllowedDifference] = &[
     field("").at_step("other thread").of(&["thread"]),
     // Installing a filter without privileges requires PR_SET_NO_NEW_PRIVS.
     field("NoNewPrivs").of(&["filtered"]),
+    // The compiler of filters asks whether the task has CAP_SYS_ADMIN, which sets PF_SUPERPRIV:
+    // emit_spectre_bhb_barrier(), ns_capable_noaudit().
+    parts("core's NT_PRPSINFO", &["pr_flag"]).of(&["filtered"]),
     // The seccomp mode is SECCOMP_MODE_FILTER, with one filter.
     field("Seccomp").of(&["filtered"]),
     field("Seccomp_filters").of(&["filtered"]),

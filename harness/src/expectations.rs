@@ -6,6 +6,7 @@
 //! Comments name the kernel source file or commit of each rule.
 
 use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence};
+use crate::version::Version;
 use std::collections::HashSet;
 use sudbox_images::Arch;
 use sudbox_protocol::Feature;
@@ -18,22 +19,6 @@ pub(crate) enum Expected {
     Absent,
     /// Release and configuration do not decide it, or are not known.
     Unknown,
-}
-
-/// A release, such as 6.12.117.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
-
-impl Version {
-    /// Reads the leading numbers of a release string: `6.12.117+deb12` is 6.12.117.
-    pub(crate) fn parse(release: &str) -> Option<Version> {
-        let numbers = release.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
-        let mut parts = numbers.split('.').filter(|part| !part.is_empty()).map(str::parse);
-        let major = parts.next()?.ok()?;
-        let minor = parts.next()?.ok()?;
-        let patch = parts.next().transpose().ok()?.unwrap_or(0);
-        Some(Version(major, minor, patch))
-    }
 }
 
 /// The facts about a kernel from which its features and bugs are predicted.
@@ -247,14 +232,6 @@ mod tests {
 
     const ENTRY: &str =
         "CONFIG_GENERIC_ENTRY=y\nCONFIG_SYSCTL=y\n# CONFIG_X86_X32_ABI is not set\n";
-
-    #[test]
-    fn versions_are_read_from_release_strings() {
-        assert_eq!(Version::parse("6.12.117+deb12-amd64"), Some(Version(6, 12, 117)));
-        assert_eq!(Version::parse("6.12"), Some(Version(6, 12, 0)));
-        assert_eq!(Version::parse("7.3.0-rc1"), Some(Version(7, 3, 0)));
-        assert_eq!(Version::parse("linux"), None);
-    }
 
     #[test]
     fn features_come_with_their_release() {

@@ -4,7 +4,7 @@
 //!
 //! A failure that does not match the symptom of a known bug is reported as a failure.
 
-use crate::expectations::Version;
+use crate::version::Version;
 use sudbox_protocol::Arch;
 
 /// A bug of the kernel that is recorded upstream or in its own source.

@@ -23,6 +23,7 @@ mod session;
 mod setup;
 mod symbols;
 mod verb;
+mod version;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use cli::{Cli, GivenOptions, ReportVerb, SandboxVerb, Verb};

@@ -23,6 +23,7 @@ pub mod judgement;
 pub mod kernels;
 pub mod machine;
 pub mod matrix;
+mod measured;
 pub mod runs;
 #[cfg(test)]
 mod schemas;
@@ -33,5 +34,6 @@ pub mod verdict;
 
 pub use form::{Form, Report};
 pub use judgement::Judgement;
+pub use measured::Measured;
 pub use terminal::Screen;
 pub use verdict::{Bug, CaseReport, Coverage, Kernel, Outcome, Totals, Verdict};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The result of judging one kernel.
 
-use crate::costs::Measured;
+use crate::measured::Measured;
 use serde::{Deserialize, Serialize};
 
 /// Outcome of a case.

@@ -5,7 +5,7 @@
 use super::record::{Moment, Record};
 use super::scenario::{Monitor, Scenario, Task};
 use super::variants::{self, ID_PLACEHOLDER};
-use super::{core, program, tracer};
+use super::{core, process};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -128,14 +128,14 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
     for death in deaths {
         let _ = std::fs::remove_file(CORE_FILE);
         let moment = Moment { variant: death.name(), step: "death", count: 0 };
-        let pid = tracer::start_process(scenario, || {
+        let pid = process::start_process(scenario, || {
             let _ = sys::sigmask(libc::SIG_SETMASK, mask);
             if !enable_core() {
                 return variants::NOT_PREPARED;
             }
             let call = || make_fatal_call(scenario, *death, unreadable as u64);
             match scenario.task {
-                Task::Thread => program::in_thread(&call),
+                Task::Thread => process::in_thread(&call),
                 _ => call(),
             }
         })?;

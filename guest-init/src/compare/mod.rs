@@ -10,6 +10,7 @@ mod death;
 mod difference;
 
 mod proc;
+mod process;
 mod program;
 mod record;
 pub(crate) mod references;

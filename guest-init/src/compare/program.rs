@@ -2,6 +2,7 @@
 //! The program as its own observer: starts the process of a scenario, which runs the variants and
 //! records what it sees.
 
+use super::process::{in_thread, start_process};
 use super::record::{Moment, Record};
 use super::scenario::{Arming, Monitor, Parent, Scenario, Task};
 use super::tracer;
@@ -14,7 +15,6 @@ use crate::ptrace::CALL_STOP;
 use crate::support::*;
 use crate::sys::{self, Change};
 use crate::tracee::{Tracee, pause_for_tracer};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs `observe` while the scenario's system-wide monitor is on and, if the scenario asks for an
 /// armed parent, while this process is armed.
@@ -72,29 +72,10 @@ fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     if traced {
         return run_traced(record, scenario);
     }
-    wait_change(tracer::start_process(scenario, || match scenario.task {
+    wait_change(start_process(scenario, || match scenario.task {
         Task::Thread => in_thread(&|| variants::run_variants(record, scenario)),
         _ => variants::run_variants(record, scenario),
     })?)
-}
-
-/// Runs a function in a second thread while the first thread waits. Returns its exit code.
-pub(super) fn in_thread(run: &dyn Fn() -> i32) -> i32 {
-    static CODE: AtomicU64 = AtomicU64::new(u64::MAX);
-    extern "C" fn thread(argument: u64) -> u64 {
-        // SAFETY: the first thread passes the address of this reference, and waits.
-        let run = unsafe { *(argument as *const &dyn Fn() -> i32) };
-        let code = run();
-        CODE.store(u64::from(code.cast_unsigned()), Ordering::SeqCst);
-        0
-    }
-    if spawn_thread(thread, &raw const run as u64).is_err() {
-        return variants::NOT_PREPARED;
-    }
-    while CODE.load(Ordering::SeqCst) == u64::MAX {
-        sys::sched_yield();
-    }
-    i32::try_from(CODE.load(Ordering::SeqCst)).unwrap_or(variants::NOT_PREPARED)
 }
 
 /// As [`run`], with this process as the tracer. The tracer arms the tracee and detaches, or stays

@@ -3,9 +3,9 @@
 //! reads, and records the results.
 
 use super::proc;
-use super::program;
+use super::process::{in_thread, start_process};
 use super::record::{Moment, Record};
-use super::scenario::{Arming, Monitor, Parent, Scenario, Task};
+use super::scenario::{Arming, Monitor, Scenario, Task};
 use super::variants::{self, ID_PLACEHOLDER};
 use crate::arch;
 use crate::case::{Check, Failure};
@@ -190,67 +190,6 @@ fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
     variants::COMPLETED
 }
 
-/// Starts the process of a scenario from the parent that the scenario asks for. Returns its process id.
-pub(super) fn start_process(
-    scenario: &Scenario,
-    run: impl FnOnce() -> i32,
-) -> Result<i32, Failure> {
-    match scenario.parent {
-        Parent::Plain | Parent::Armed => {}
-        Parent::Stepped => return start_child_of(libc::PTRACE_SINGLESTEP, 1, run),
-        Parent::Traced => return start_child_of(libc::PTRACE_SYSCALL, 2, run),
-    }
-    if scenario.task != Task::NamespaceInit {
-        return spawn_child(run);
-    }
-    let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
-    // SAFETY: a fork; the case has one thread.
-    let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
-        .map_err(broken("clone"))?;
-    if child == 0 {
-        sys::exit(run());
-    }
-    i32::try_from(child).map_err(broken("clone"))
-}
-
-/// The mark in which the forking process stores its child's process id.
-const CHILD: usize = 5;
-
-/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by
-/// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
-fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    set_mark(CHILD, 0);
-    let forker = spawn_child(|| {
-        if ptrace::trace_me().is_err() {
-            return variants::NOT_PREPARED;
-        }
-        let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
-        match variants::fork_at_breakpoint(libc::CLONE_PARENT | libc::SIGCHLD) {
-            0 => run(),
-            child => {
-                set_mark(CHILD, child);
-                variants::COMPLETED
-            }
-        }
-    })?;
-    let expect_stop =
-        |signal: i32| equal("a parent", wait_change(forker)?, Change::Stopped(signal));
-    let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
-    expect_stop(libc::SIGSTOP)?;
-    ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
-    if arch::HAS_CALL_BREAKPOINTS {
-        resume_by(libc::PTRACE_CONT)?;
-        expect_stop(libc::SIGTRAP)?;
-    }
-    for _ in 0..stops {
-        resume_by(resume)?;
-        wait_change(forker)?;
-    }
-    resume_by(libc::PTRACE_DETACH)?;
-    equal("a parent", wait_change(forker)?, Change::Exited(variants::COMPLETED))?;
-    i32::try_from(mark(CHILD)).map_err(broken("a child's number"))
-}
-
 /// Arms a stopped tracee if the scenario asks for arming by the tracer.
 pub(super) fn arm(scenario: &Scenario, pid: i32) -> Check {
     if scenario.arming != Arming::ByTracer {
@@ -281,7 +220,7 @@ fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
 pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) -> Check {
     ID_MARKS.into_iter().for_each(|mark| set_mark(mark, 0));
     let process = start_process(scenario, || match scenario.task {
-        Task::Thread => program::in_thread(&|| run_traced_calls(scenario, resumes)),
+        Task::Thread => in_thread(&|| run_traced_calls(scenario, resumes)),
         _ => run_traced_calls(scenario, resumes),
     })?;
     let mut pid = process;

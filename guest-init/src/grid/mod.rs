@@ -25,7 +25,8 @@ mod tests;
 
 use crate::case::{Case, Check, Only, Run, outside_core};
 use crate::probe;
-use dimension::Point;
+use crate::support::broken;
+use dimension::{Disposition, Point};
 use memory::Platform;
 pub use products::Product;
 use sudbox_protocol::Arch;
@@ -126,7 +127,9 @@ pub(crate) fn check(product: Product) -> Check {
     let machine = probe::machine();
     // SAFETY: touches no memory.
     let root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
-    shared_state::prepare(Platform::of(&machine.features, root, machine.vm))?;
+    let platform = Platform::of(&machine.features, root, machine.vm);
+    shared_state::prepare(platform, run_point::handlers())?;
+    run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;
     let points = product.points(layout);
     let mut report = report::Report::new(layout);

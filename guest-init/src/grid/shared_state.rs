@@ -2,10 +2,8 @@
 //! State that a task which runs points shares with its tracer and its parent: the observations, and words
 //! to synchronise.
 
-use super::dimension::Disposition;
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
-use super::run_point::{handlers, set_disposition};
 use crate::case::Failure;
 use crate::support::{PAGE, broken};
 use crate::sys;
@@ -67,8 +65,9 @@ pub(super) fn memory() -> &'static Memory {
     unsafe { &*MEMORY.load(Ordering::SeqCst) }
 }
 
-/// Maps the shared state and the memory for points, and installs the handler of SIGSYS.
-pub(super) fn prepare(platform: Platform) -> Result<(), Failure> {
+/// Maps the shared state and the memory for points. `handlers` are the addresses of the two handlers
+/// of SIGSYS.
+pub(super) fn prepare(platform: Platform, handlers: [u64; 2]) -> Result<(), Failure> {
     let length = size_of::<SharedState>().next_multiple_of(PAGE);
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
     let shared = sys::map_at(0x2000_0000, length, flags, -1).map_err(broken("mmap"))?;
@@ -76,9 +75,9 @@ pub(super) fn prepare(platform: Platform) -> Result<(), Failure> {
         return Err(Failure::Broken("no memory below 4 GiB".into()));
     }
     SHARED.store(shared.cast(), Ordering::SeqCst);
-    let memory = Memory::new(platform, shared as u64, handlers())?;
+    let memory = Memory::new(platform, shared as u64, handlers)?;
     MEMORY.store(Box::into_raw(Box::new(memory)), Ordering::SeqCst);
-    set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))
+    Ok(())
 }
 
 impl SharedState {

@@ -23,7 +23,7 @@ use sudbox_guest_init::case::Case;
 use sudbox_images::Monitor as _;
 use sudbox_protocol::{Hello, PlannedCase};
 use sudbox_report::CaseReport;
-use sudbox_report::costs::Measured;
+use sudbox_report::Measured;
 use sudbox_vmm::machine::Snapshot;
 use sudbox_vmm::session::Session;
 

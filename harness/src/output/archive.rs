@@ -6,7 +6,6 @@
 //! newest ten stay. The record of outcomes, `runs/history.jsonl`, has a line for each verdict and
 //! outlives the folders. When it reaches 8 MiB, its older half is dropped.
 
-use super::folder::RunFolder;
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -111,15 +110,13 @@ pub(crate) fn prune(
     Ok(old)
 }
 
-/// Adds the outcomes of a verdict to the record, which lies next to the folder of the run.
+/// Adds the outcomes of a verdict to the record in `folder`, the folder of the runs.
 ///
 /// # Errors
 /// If the record cannot be written.
-pub(crate) fn record(verdict: &Verdict, run: &RunFolder) -> anyhow::Result<()> {
-    let (Some(entry), Some(folder)) = (Entry::of(verdict), run.path().parent()) else {
-        return Ok(());
-    };
-    append(&record_file(folder), &entry.to_line(), run.owner())
+pub(crate) fn record(verdict: &Verdict, folder: &Path, owner: Owner) -> anyhow::Result<()> {
+    let Some(entry) = Entry::of(verdict) else { return Ok(()) };
+    append(&record_file(folder), &entry.to_line(), owner)
         .with_context(|| format!("cannot write {}", record_file(folder).display()))
 }
 

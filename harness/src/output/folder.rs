@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use sudbox_images::{Cache, Owner};
+use sudbox_report::Verdict;
 
 /// The folder of a run, locked so that another run does not remove it.
 #[derive(Debug)]
@@ -56,8 +57,12 @@ impl RunFolder {
         Ok(RunFolder { path, owner: self.owner, _lock: self._lock.clone() })
     }
 
-    pub(super) fn owner(&self) -> Owner {
-        self.owner
+    /// Adds the outcomes of a verdict to the record of all runs, which lies next to this folder.
+    ///
+    /// # Errors
+    /// If the record cannot be written.
+    pub(crate) fn record(&self, verdict: &Verdict) -> anyhow::Result<()> {
+        self.path.parent().map_or(Ok(()), |runs| archive::record(verdict, runs, self.owner))
     }
 
     pub(crate) fn path(&self) -> &Path {

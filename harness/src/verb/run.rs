@@ -84,7 +84,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     };
     name_flaky(&verdict, &folder, &mut progress);
     reports::print_and_write(&verdict, args.format, &folder, &mut progress)?;
-    if let Err(error) = archive::record(&verdict, &folder) {
+    if let Err(error) = folder.record(&verdict) {
         progress.print("note", &format!("{error:#}"));
     }
     Ok(Judgement::of(&verdict).exit_code())

@@ -2,14 +2,9 @@
 //! Compares the costs on two kernels, and decides by a fixed test which differences are due to the
 //! kernels and not to chance.
 
-use super::{Cost, Costs, Unit, comparison_table, json};
-use crate::form::{Form, Report};
+use super::{Cost, Costs, Unit};
 use crate::{Kernel, Outcome};
 use serde::{Deserialize, Serialize};
-
-impl Report for Comparison {
-    const FORMS: &'static [Form<Comparison>] = &[comparison_table::FORM, json::COMPARISON_FORM];
-}
 
 /// For counted instructions: the maximum relative difference that is attributed to chance. A larger one is
 /// attributed to the kernels.

@@ -7,41 +7,16 @@
 
 pub mod comparison;
 mod comparison_table;
+mod forms;
 pub(crate) mod json;
 mod page;
 mod table;
 
-use crate::form::{Form, Report};
+use crate::measured::Measured;
 use crate::{Kernel, Outcome, Verdict};
 use serde::{Deserialize, Serialize};
-use sudbox_protocol::Measurement;
-
-/// One measurement, as the guest reported it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Measured {
-    /// Id of the measuring case.
-    pub id: String,
-    /// Number of operations in a batch.
-    pub operations: u32,
-    /// Ticks of each batch.
-    pub batches: Vec<u64>,
-    /// Ticks of each batch of the empty loop.
-    pub empty: Vec<u64>,
-    /// Ticks of the counter during the whole measurement.
-    pub ticks: u64,
-    /// Nanoseconds of the clock during the whole measurement.
-    pub nanoseconds: u64,
-}
 
 impl Measured {
-    /// Combines a measurement with the id of its case.
-    #[must_use]
-    pub fn of(id: &str, measurement: Measurement) -> Measured {
-        let Measurement { operations, batches, empty, ticks, nanoseconds } = measurement;
-        Measured { id: id.to_owned(), operations, batches, empty, ticks, nanoseconds }
-    }
-
     /// The cost of one operation in ticks, without the empty loop.
     fn ticks(&self) -> Result<Spread, CostError> {
         let wrong = |what| CostError::Inconsistent { id: self.id.clone(), what };
@@ -172,10 +147,6 @@ pub struct MissingCost {
     pub outcome: Outcome,
     /// The reason in the case's report.
     pub why: String,
-}
-
-impl Report for Costs {
-    const FORMS: &'static [Form<Costs>] = &[table::FORM, json::FORM, page::FORM];
 }
 
 /// All costs on one kernel.

@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::costs::Measured;
 use crate::form::Form;
 use crate::judgement::Judgement;
+use crate::measured::Measured;
 use crate::status_map;
 use crate::{CaseReport, Coverage, Kernel, Outcome, Verdict};
 

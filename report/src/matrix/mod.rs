@@ -5,6 +5,7 @@
 //! depends neither on the number of shards nor on their order.
 
 mod differences;
+mod forms;
 mod html;
 pub(crate) mod json;
 mod merge;
@@ -13,24 +14,11 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::Verdict;
-use crate::form::{Form, Report};
-use crate::forms::{annotations, junit, kcidb};
 use crate::judgement::Judgement;
 
 pub use differences::{Change, Difference, differences};
 pub use json::{FILE_NAME, Unreadable, parse};
 pub use merge::{MergeError, merge};
-
-impl Report for Matrix {
-    const FORMS: &'static [Form<Matrix>] = &[
-        table::FORM,
-        html::FORM,
-        json::FORM,
-        junit::MATRIX_FORM,
-        kcidb::MATRIX_FORM,
-        annotations::MATRIX_FORM,
-    ];
-}
 
 /// One kernel, architecture and flavour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

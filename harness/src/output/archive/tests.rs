@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
+use super::super::folder::RunFolder;
 use super::*;
 use sudbox_report::runs::Kind;
 

@@ -10,7 +10,7 @@ use crate::kernel::{self, JudgeOptions};
 use crate::output::folder::RunFolder;
 use crate::output::progress::Progress;
 use crate::output::rerun::{self, Rerun, RerunVerb};
-use crate::output::{archive, print, reports};
+use crate::output::{print, reports};
 use crate::{backend, capacity, running, selection};
 use scheduler::Job;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,7 +114,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
     for (_, found) in matrix.cells() {
         if let CellResult::Judged(verdict) = found
-            && let Err(error) = archive::record(verdict, &folder)
+            && let Err(error) = folder.record(verdict)
         {
             progress.print("note", &format!("{error:#}"));
         }

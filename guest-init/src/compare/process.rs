@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Starts the process or thread in which the task of a scenario runs.
+
+use super::scenario::{Parent, Scenario, Task};
+use super::variants;
+use crate::arch;
+use crate::case::Failure;
+use crate::ptrace::{self, request};
+use crate::support::*;
+use crate::sys::{self, Change};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Starts the process of a scenario from the parent that the scenario asks for. Returns its process id.
+pub(super) fn start_process(
+    scenario: &Scenario,
+    run: impl FnOnce() -> i32,
+) -> Result<i32, Failure> {
+    match scenario.parent {
+        Parent::Plain | Parent::Armed => {}
+        Parent::Stepped => return start_child_of(libc::PTRACE_SINGLESTEP, 1, run),
+        Parent::Traced => return start_child_of(libc::PTRACE_SYSCALL, 2, run),
+    }
+    if scenario.task != Task::NamespaceInit {
+        return spawn_child(run);
+    }
+    let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
+    // SAFETY: a fork; the case has one thread.
+    let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
+        .map_err(broken("clone"))?;
+    if child == 0 {
+        sys::exit(run());
+    }
+    i32::try_from(child).map_err(broken("clone"))
+}
+
+/// The mark in which the forking process stores its child's process id.
+const CHILD: usize = 5;
+
+/// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by
+/// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
+fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
+    set_mark(CHILD, 0);
+    let forker = spawn_child(|| {
+        if ptrace::trace_me().is_err() {
+            return variants::NOT_PREPARED;
+        }
+        let _ = sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGSTOP);
+        match variants::fork_at_breakpoint(libc::CLONE_PARENT | libc::SIGCHLD) {
+            0 => run(),
+            child => {
+                set_mark(CHILD, child);
+                variants::COMPLETED
+            }
+        }
+    })?;
+    let expect_stop =
+        |signal: i32| equal("a parent", wait_change(forker)?, Change::Stopped(signal));
+    let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
+    expect_stop(libc::SIGSTOP)?;
+    ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
+    if arch::HAS_CALL_BREAKPOINTS {
+        resume_by(libc::PTRACE_CONT)?;
+        expect_stop(libc::SIGTRAP)?;
+    }
+    for _ in 0..stops {
+        resume_by(resume)?;
+        wait_change(forker)?;
+    }
+    resume_by(libc::PTRACE_DETACH)?;
+    equal("a parent", wait_change(forker)?, Change::Exited(variants::COMPLETED))?;
+    i32::try_from(mark(CHILD)).map_err(broken("a child's number"))
+}
+
+/// Runs a function in a second thread while the first thread waits. Returns its exit code.
+pub(super) fn in_thread(run: &dyn Fn() -> i32) -> i32 {
+    static CODE: AtomicU64 = AtomicU64::new(u64::MAX);
+    extern "C" fn thread(argument: u64) -> u64 {
+        // SAFETY: the first thread passes the address of this reference, and waits.
+        let run = unsafe { *(argument as *const &dyn Fn() -> i32) };
+        let code = run();
+        CODE.store(u64::from(code.cast_unsigned()), Ordering::SeqCst);
+        0
+    }
+    if spawn_thread(thread, &raw const run as u64).is_err() {
+        return variants::NOT_PREPARED;
+    }
+    while CODE.load(Ordering::SeqCst) == u64::MAX {
+        sys::sched_yield();
+    }
+    i32::try_from(CODE.load(Ordering::SeqCst)).unwrap_or(variants::NOT_PREPARED)
+}

@@ -44,31 +44,45 @@ enum Step {
 /// [`Error::fault`] names the party at fault.
 pub fn plan(ctx: &mut Ctx<'_>, request: &Request) -> Result<Plan, Error> {
     let _acting = ctx.cache.owner.impersonate();
-    let options = Options::of(request)?;
-    let reference = Reference::of(request)?;
-    let (tools, step) = match reference {
-        Reference::Prebuilt(prebuilt) => {
-            let prebuilt = PrebuiltKernel::new(prebuilt, request)?;
-            (Vec::new(), Step::UnpackPrebuilt(prebuilt))
-        }
-        Reference::Tree(tree) => {
-            let patches = Patches::read(Vec::new(), &request.patches)?;
-            let mut build = TreeBuild::new(tree, options, patches);
-            match build.cached(ctx)? {
-                Some(image) => (Vec::new(), Step::UseCached(image)),
-                None => (build.missing_tools(ctx.cache), Step::BuildTree(build)),
-            }
-        }
-        Reference::Release { wanted, patches } => {
-            let patches = Patches::read(patches, &request.patches)?;
-            let mut build = ReleaseBuild::new(wanted, request, options, patches);
-            match build.cached(ctx)? {
-                Some(image) => (Vec::new(), Step::UseCached(image)),
-                None => (build.missing_tools(ctx.cache), Step::BuildRelease(build)),
-            }
-        }
+    let mut step = Step::of(request)?;
+    let cached = match &mut step {
+        Step::BuildRelease(build) => build.cached(ctx)?,
+        Step::BuildTree(build) => build.cached(ctx)?,
+        Step::UseCached(_) | Step::UnpackPrebuilt(_) => None,
     };
-    Ok(Plan { tools, step })
+    Ok(match cached {
+        Some(image) => Plan { tools: Vec::new(), step: Step::UseCached(image) },
+        None => Plan { tools: step.missing_tools(ctx.cache), step },
+    })
+}
+
+impl Step {
+    /// The step for a request if the cache has no image.
+    fn of(request: &Request) -> Result<Step, Error> {
+        let options = Options::of(request)?;
+        Ok(match Reference::of(request)? {
+            Reference::Prebuilt(prebuilt) => {
+                Step::UnpackPrebuilt(PrebuiltKernel::new(prebuilt, request)?)
+            }
+            Reference::Tree(tree) => {
+                let patches = Patches::read(Vec::new(), &request.patches)?;
+                Step::BuildTree(TreeBuild::new(tree, options, patches))
+            }
+            Reference::Release { wanted, patches } => {
+                let patches = Patches::read(patches, &request.patches)?;
+                Step::BuildRelease(ReleaseBuild::new(wanted, request, options, patches))
+            }
+        })
+    }
+
+    /// The tools that the step runs and this machine lacks.
+    fn missing_tools(&self, cache: &Cache) -> Vec<Tool> {
+        match self {
+            Step::BuildRelease(build) => build.missing_tools(cache),
+            Step::BuildTree(build) => build.missing_tools(cache),
+            Step::UseCached(_) | Step::UnpackPrebuilt(_) => Vec::new(),
+        }
+    }
 }
 
 impl Plan {
@@ -123,18 +137,7 @@ pub fn check(request: &Request) -> Result<(), Error> {
 /// # Errors
 /// [`Fault::Input`](crate::Fault::Input) for an invalid request.
 pub fn missing_tools(cache: &Cache, request: &Request) -> Result<Vec<Tool>, Error> {
-    let options = Options::of(request)?;
-    Ok(match Reference::of(request)? {
-        Reference::Prebuilt(_) => Vec::new(),
-        Reference::Tree(tree) => {
-            let patches = Patches::read(Vec::new(), &request.patches)?;
-            TreeBuild::new(tree, options, patches).missing_tools(cache)
-        }
-        Reference::Release { wanted, patches } => {
-            let patches = Patches::read(patches, &request.patches)?;
-            ReleaseBuild::new(wanted, request, options, patches).missing_tools(cache)
-        }
-    })
+    Ok(Step::of(request)?.missing_tools(cache))
 }
 
 /// Finds the selftests of a kernel: in the user's tree, or in the release's source, from which only

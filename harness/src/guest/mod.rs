@@ -49,7 +49,8 @@ pub(crate) fn install_requirements(arch: Arch, progress: &mut Progress) -> anyho
 /// # Errors
 /// If a module cannot be read.
 pub(crate) fn initramfs(init: &[u8], modules: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
-    Ok(initramfs::pack(&entries(init, modules)?))
+    let entries = entries(init, modules)?;
+    Ok(initramfs::pack(&entries))
 }
 
 /// The entries of the initramfs, for callers that add more. guest-init loads the modules in the

@@ -5,6 +5,7 @@
 //!
 //! Comments name the kernel source file or commit of each rule.
 
+use crate::arch;
 use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence};
 use crate::version::Version;
 use std::collections::HashSet;
@@ -156,16 +157,10 @@ impl Expectations {
         }
     }
 
-    /// Whether a kernel before 7.3 with unknown configuration should offer dispatch. Architectures
-    /// that select GENERIC_ENTRY (`config X86`, `config RISCV`, `config S390`) always have it.
+    /// Whether a kernel before 7.3 with unknown configuration should offer dispatch.
     fn dispatch_by_release(&self) -> Expected {
-        match self.arch {
-            Arch::X86_64 => self.since_release(Version(5, 11, 0)),
-            Arch::S390x => self.since_release(Version(5, 12, 0)),
-            Arch::Riscv64 => self.since_release(Version(6, 4, 0)),
-            // No release has it, but a kernel with our patch has the same release number.
-            Arch::Aarch64 => Expected::Unknown,
-        }
+        let first = arch::of(self.arch).dispatch_since;
+        first.map_or(Expected::Unknown, |first| self.since_release(first))
     }
 
     /// Whether `name` is a feature that the kernel should not offer.

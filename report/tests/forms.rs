@@ -352,15 +352,10 @@ fn no_form_contains_control_characters() {
     let verdict = hostile();
     let unjudged = Verdict { unjudged: verdict.cases[0].got.clone().into(), ..hostile() };
     for verdict in [verdict, unjudged] {
-        for text in [
-            rendered(&verdict, "table"),
-            rendered(&verdict, "ktap"),
-            rendered(&verdict, "junit"),
-            rendered(&verdict, "json"),
-            rendered(&verdict, "html"),
-        ] {
+        for form in Verdict::FORMS {
+            let text = rendered(&verdict, form.name);
             let bad = text.chars().find(|c| *c != '\n' && !(' '..='~').contains(c));
-            assert_eq!(bad, None);
+            assert_eq!(bad, None, "{}", form.name);
         }
     }
 }

@@ -7,6 +7,7 @@ mod riscv64;
 mod s390x;
 mod x86_64;
 
+use crate::version::Version;
 use sudbox_images::Packages;
 use sudbox_protocol::Arch;
 
@@ -24,6 +25,9 @@ pub(crate) struct Target {
     pub(crate) counter_hertz: u64,
     /// Instructions per iteration of the loop in benchmarks, without its body (`SUDBOX_REPEAT`).
     pub(crate) loop_instructions: u32,
+    /// The first release whose every configuration offers dispatch; `None` if the release does not
+    /// tell.
+    pub(crate) dispatch_since: Option<Version>,
 }
 
 /// Returns the data of an architecture.

@@ -3,6 +3,7 @@
 //! riscv64.
 
 use super::Target;
+use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
@@ -24,4 +25,6 @@ pub(super) const TARGET: Target = Target {
     // `RISCV_ACLINT_DEFAULT_TIMEBASE_FREQ` of QEMU.
     counter_hertz: 10_000_000,
     loop_instructions: 3,
+    // `config RISCV` selects GENERIC_ENTRY.
+    dispatch_since: Some(Version(6, 4, 0)),
 };

@@ -3,6 +3,7 @@
 //! s390x.
 
 use super::Target;
+use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
@@ -24,4 +25,6 @@ pub(super) const TARGET: Target = Target {
     // Bit 51 of the clock is a microsecond.
     counter_hertz: 4_096_000_000,
     loop_instructions: 2,
+    // `config S390` selects GENERIC_ENTRY.
+    dispatch_since: Some(Version(5, 12, 0)),
 };

@@ -3,6 +3,7 @@
 //! x86-64.
 
 use super::Target;
+use crate::version::Version;
 use sudbox_images::Packages;
 
 pub(super) const TARGET: Target = Target {
@@ -23,4 +24,6 @@ pub(super) const TARGET: Target = Target {
     // The TSC. With counted instructions, it ticks once per instruction, and the kernel is told so.
     counter_hertz: 1_000_000_000,
     loop_instructions: 3,
+    // `config X86` selects GENERIC_ENTRY.
+    dispatch_since: Some(Version(5, 11, 0)),
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Layout of the recorded state of a watched call: the names and lengths of its parts.
 
-use super::{PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
+use super::{DEVIATIONS, PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
 use std::sync::OnceLock;
 
 /// A system call instruction.
@@ -10,6 +10,17 @@ pub enum Entry {
     /// The instruction of 64-bit programs.
     Native,
     /// The instruction of 32-bit programs, if 64-bit programs can use it too.
+    Compat,
+    /// The instruction of 32-bit programs, in 32-bit code, if a 64-bit program can have such code.
+    CompatCode,
+}
+
+/// The format of a signal frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFormat {
+    /// That of handlers that a 64-bit call installed.
+    Native,
+    /// That of handlers that a 32-bit call installed, with and without `SA_SIGINFO`.
     Compat,
 }
 
@@ -46,6 +57,7 @@ pub fn layout(field: &str) -> &'static [Part] {
         | "core's NT_PRFPREG"
         | "core's NT_X86_XSTATE" => floating_parts(),
         "frame" => SIGNAL_FRAME,
+        "deviations of the frame" => DEVIATIONS,
         "NT_PRSTATUS" => PRSTATUS_REGISTERS,
         "alternate stack" => &[
             Part("ss_sp", 8),

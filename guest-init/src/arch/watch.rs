@@ -3,7 +3,9 @@
 //! registers and the floating point state after the call; its signal frame can be copied in the handler.
 //! Call and handler run on the caller's stack.
 
-use super::{CallSite, Context, Entry, FloatState, Part, Reg, Registers, issue_with_floats};
+use super::{
+    CallSite, Context, Entry, FloatState, FrameFormat, Part, Reg, Registers, issue_with_floats,
+};
 use crate::case::Need;
 use std::ops::Range;
 
@@ -123,7 +125,12 @@ impl Frame {
     /// # Safety
     /// The arguments must be those of a handler that has not returned.
     #[must_use]
-    pub unsafe fn of(_: &CpuState, info: *const [u8; 128], context: *const Context) -> Frame {
+    pub unsafe fn of(
+        _: FrameFormat,
+        _: &CpuState,
+        info: *const [u8; 128],
+        context: *const Context,
+    ) -> Frame {
         let mut bytes = [0; 128 + CONTEXT];
         // SAFETY: by the contract of this function.
         unsafe {
@@ -131,6 +138,19 @@ impl Frame {
             bytes[128..].copy_from_slice(&*context.cast::<[u8; CONTEXT]>());
         }
         Frame { bytes }
+    }
+
+    /// The signal mask that the handler's return restores.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        let at = 128 + std::mem::offset_of!(Context, mask);
+        u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[at + i]))
+    }
+
+    /// Differences between the frame and values that follow from other values: none are known here.
+    #[must_use]
+    pub fn deviations(&self) -> &[u8] {
+        &[]
     }
 
     /// The general registers in the frame.
@@ -159,7 +179,28 @@ impl Frame {
 ///
 /// # Safety
 /// Always safe on this architecture.
-pub unsafe fn clear_trap_flag(_: *mut Context) {}
+pub unsafe fn clear_trap_flag(_: FrameFormat, _: &CpuState, _: *mut Context) {}
+
+/// Whether this architecture has frames in [`FrameFormat::Compat`] and calls in 32-bit code.
+pub const HAS_COMPAT_CODE: bool = false;
+
+/// Prepares calls in 32-bit code.
+///
+/// # Errors
+/// Always: there are none here.
+pub fn map_compat_code() -> crate::sys::Result<()> {
+    Err(crate::sys::Errno(libc::ENOSYS))
+}
+
+/// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the kernel
+/// accepted it: there are no such frames here.
+#[must_use]
+pub fn set_compat_handler(_: i32, _: i32, _: u64) -> bool {
+    false
+}
+
+/// The parts of [`Frame::deviations`].
+pub const DEVIATIONS: &[Part] = &[];
 
 /// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
@@ -191,10 +232,10 @@ pub const HAS_CALL_BREAKPOINTS: bool = false;
 /// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] = &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2)];
 
-/// Indices of the words of `NT_PRSTATUS` that hold the first two arguments of a call.
+/// The places of the first two arguments of a call in an `NT_PRSTATUS` of this length.
 #[must_use]
-pub const fn first_argument_words(_: Entry) -> [usize; 2] {
-    [Reg::ARGUMENTS[0] as usize, Reg::ARGUMENTS[1] as usize]
+pub fn first_argument_places(_: Entry, _: usize) -> [Range<usize>; 2] {
+    [0, 1].map(|argument| Reg::ARGUMENTS[argument] as usize).map(|index| 8 * index..8 * index + 8)
 }
 
 /// The layout of `NT_PRSTATUS`: its parts have no names.

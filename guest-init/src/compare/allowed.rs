@@ -101,7 +101,7 @@ pub(super) fn rows(id: &str) -> Vec<&'static AllowedDifference> {
 }
 
 /// The comparisons with a seccomp trap.
-const TRAPPED: &[&str] = &["trap", "int80-trap"];
+const TRAPPED: &[&str] = &["trap", "int80-trap", "trap-32"];
 
 const TABLE: &[AllowedDifference] = &[
     // The number of the signal is an argument of the call and of the handler, and the handler blocks it.
@@ -145,7 +145,7 @@ const TABLE: &[AllowedDifference] = &[
     // The child has a copy of the parent's value, and the parent's last trap was a breakpoint.
     parts("frame", &["trapno"]).of(&["born-of-stepped"]),
     // Only one of the two tasks is armed.
-    field("dispatch").of(&["trap", "queued", "allowed", "disarmed", "allowed-trap"]),
+    field("dispatch").of(&["trap", "queued", "allowed", "disarmed", "allowed-trap", "trap-32"]),
     // A tracer reads that there is no selector.
     parts("dispatch", &["selector"]).of(&["no-selector"]),
     // syscall leaves the next address and the flags in rcx and r11. The two instructions are at
@@ -153,6 +153,41 @@ const TABLE: &[AllowedDifference] = &[
     parts("registers", &["Cx", "R11", "Ip"]).of(&["int80"]),
     // The same in the frame; si_arch names the calling convention.
     parts("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).of(&["int80"]),
+    // A 32-bit handler is called with other arguments, on a frame with another length.
+    parts("registers", &["Ax", "Cx", "Dx", "Di", "Si", "Sp"]).at_step("handler").of(&["frame-32"]),
+    field("the stack").of(&["frame-32"]),
+    field("below the frame").of(&["frame-32"]),
+    field("after the frame").of(&["frame-32"]),
+    field("above the frame").of(&["frame-32"]),
+    field("change of the stack").of(&["frame-32"]),
+    field("change of the alternate stack").of(&["frame-32"]),
+    // The segments of data are loaded for a 32-bit handler.
+    parts("segments", &["ds", "es"]).at_step("handler").of(&["frame-32"]),
+    // The flags of the context tell of segments in 64-bit frames only, and the state of floating point
+    // instructions is at another address.
+    parts("frame", &["uc_flags", "padding after ss_flags", "fpstate", "reserved1"])
+        .of(&["frame-32"]),
+    // The extended size counts the state in the format of fsave, which comes before.
+    parts("floating point frame", &["sw_reserved.extended_size"]).of(&["frame-32"]),
+    // Without SA_SIGINFO a 32-bit frame has no context.
+    parts(
+        "frame",
+        &[
+            "uc_stack.ss_sp",
+            "uc_stack.ss_flags",
+            "uc_stack.ss_size",
+            "si_signo",
+            "si_errno",
+            "si_code",
+            "padding after si_code",
+            "si_call_addr",
+            "si_syscall",
+            "si_arch",
+            "rest of siginfo",
+        ],
+    )
+    .of(&["frame-32"])
+    .in_variant("no-siginfo"),
 ];
 
 /// The kernel function that writes a field.
@@ -161,10 +196,12 @@ pub(super) fn function(field: &str) -> &'static str {
         "registers" | "segments" => "x64_setup_rt_frame(), restore_sigcontext()",
         "floating" => "fpu__clear_user_states(), fpu__restore_sig()",
         "floating point frame" => "copy_fpstate_to_sigframe()",
-        "frame" => "x64_setup_rt_frame(), trigger_sigsys()",
+        "frame" => "x64_setup_rt_frame(), ia32_setup_frame(), trigger_sigsys()",
+        "deviations of the frame" => "ia32_setup_rt_frame(), ia32_setup_frame()",
         "mask" | "pending" => "signal_setup_done(), set_current_blocked()",
         "alternate stack" => "save_altstack_ex(), restore_altstack()",
         "the frame's stack"
+        | "words written outside the frame"
         | "below the frame"
         | "after the frame"
         | "above the frame"

@@ -3,7 +3,7 @@
 
 use super::death::{DEATHS, Death};
 use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
-use crate::arch::Entry;
+use crate::arch::{Entry, FrameFormat};
 use crate::case::{Need, Only};
 use sudbox_protocol::{Arch, Feature};
 
@@ -60,6 +60,10 @@ const fn comparison(
 
 /// A dispatch of a 32-bit call.
 const COMPAT: Scenario = Scenario { entry: Entry::Compat, convention: Entry::Compat, ..PLAIN };
+
+/// A dispatch of a 32-bit call in 32-bit code.
+const CODE_32: Scenario =
+    Scenario { entry: Entry::CompatCode, convention: Entry::CompatCode, ..PLAIN };
 
 /// A dispatch in every variant.
 const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };
@@ -365,6 +369,17 @@ pub(super) const COMPARISONS: &[Comparison] = &[
             Scenario { entry: Entry::Compat, ..PLAIN },
         )
     },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::Ia32],
+        only: Some(Only::INT80),
+        scenarios: [CODE_32, Scenario { frames: FrameFormat::Compat, ..CODE_32 }],
+        ..comparison(
+            "compare/frame-32",
+            "32-bit signal frames, with and without SA_SIGINFO, hold and restore what 64-bit ones do",
+            "ia32_setup_rt_frame(), ia32_setup_frame()",
+            PLAIN,
+        )
+    },
     comparison(
         "compare/written-back",
         "a tracer that writes back the values it reads changes nothing",
@@ -382,6 +397,20 @@ pub(super) const COMPARISONS: &[Comparison] = &[
             "compare/trap-stops",
             "a tracer sees the same stops for a dispatch as for a filter's trap",
             "ptrace_signal()",
+            PLAIN,
+        )
+    },
+    Comparison {
+        features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
+        observer: Observer::Tracer(CONT),
+        scenarios: [
+            Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..CODE_32 },
+            Scenario { filter: Filter::Trap, ..CODE_32 },
+        ],
+        ..traced(
+            "compare/trap-32-stops",
+            "in 32-bit code a tracer sees the same stops for a dispatch as for a filter's trap",
+            "task_user_regset_view()",
             PLAIN,
         )
     },

@@ -4,8 +4,8 @@
 
 use super::record::{Moment, Record};
 use super::scenario::{Monitor, Scenario, Task};
-use super::variants::{self, ID_PLACEHOLDER};
-use super::{core, process};
+use super::variants;
+use super::{core, process, tracer};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -177,12 +177,8 @@ fn record_core(record: &Record, moment: Moment, scenario: &Scenario) -> Check {
         return Ok(());
     }
     let replace_ids = |registers: &mut [u8]| {
-        for (at, id) in arch::first_argument_words(scenario.convention).into_iter().zip([0, 1]) {
-            let Some(word) = registers.get_mut(8 * at..8 * at + 8) else { continue };
-            if *word == mark(id).to_ne_bytes() {
-                word.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes());
-            }
-        }
+        let places = arch::first_argument_places(scenario.convention, registers.len());
+        tracer::replace_ids(registers, places, [0, 1]);
     };
     core::record_notes(record, moment, &dump, replace_ids)
         .ok_or_else(|| Failure::Broken("a core that cannot be read".into()))

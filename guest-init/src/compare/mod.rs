@@ -66,7 +66,12 @@ pub(crate) fn check(index: usize) -> Check {
     if let Some(need) = probe::machine().lacks(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
-    stacks::map()?;
+    let [reference, other] = &comparison.scenarios;
+    let has_compat_code = reference.has_compat_code() || other.has_compat_code();
+    stacks::map(has_compat_code)?;
+    if has_compat_code {
+        arch::map_compat_code().map_err(broken("mapping 32-bit code"))?;
+    }
     // The name of a case is in its core dump; the reference may be of another case.
     // SAFETY: the name is terminated, and only read.
     unsafe { sys::prctl(libc::PR_SET_NAME, c"compare".as_ptr() as u64, 0, 0, 0) }

@@ -3,7 +3,7 @@
 //! records what it sees.
 
 use super::process::{in_thread, start_process};
-use super::record::{Moment, Record};
+use super::record::Record;
 use super::scenario::{Arming, Monitor, Parent, Scenario, Task};
 use super::tracer;
 use super::variants;
@@ -57,11 +57,8 @@ pub(super) fn observe(record: &Record, scenario: &Scenario) -> Check {
             Err(Failure::Broken("a handler is refused".into()))
         }
         Change::Exited(variants::NOT_ARMED) => Err(mismatch("arming is accepted", "it is refused")),
-        end => {
-            let text = end.to_string();
-            record.put(Moment { variant: "end", step: "death", count: 0 }, "end", text.as_bytes());
-            Ok(())
-        }
+        Change::Exited(variants::COMPLETED) => Ok(()),
+        end => Err(mismatch("the program runs to its end", format!("it {end}"))),
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Scenarios in which a program makes the watched call, and variants of the call within a scenario.
 
-use crate::arch::{Entry, TRAP_FLAG, WATCH_FLAGS};
+use crate::arch::{Entry, FrameFormat, TRAP_FLAG, WATCH_FLAGS};
 use crate::support::PAGE;
 
 /// The cause of the SIGSYS at the watched call.
@@ -113,6 +113,8 @@ pub(crate) struct Scenario {
     /// The instruction whose calling convention the registers follow. It can differ from `entry`:
     /// a dispatched call is not executed.
     pub(crate) convention: Entry,
+    /// The format of the signal frames.
+    pub(crate) frames: FrameFormat,
     pub(crate) task: Task,
     pub(crate) arming: Arming,
     pub(crate) history: History,
@@ -123,11 +125,24 @@ pub(crate) struct Scenario {
     pub(crate) every_variant: bool,
 }
 
+impl Scenario {
+    /// Whether the scenario has 32-bit code. Its stacks are then below 4 GiB.
+    pub(crate) fn has_compat_code(&self) -> bool {
+        self.entry == Entry::CompatCode
+    }
+
+    /// Whether a variant runs in this scenario.
+    pub(crate) fn runs(&self, variant: &Variant) -> bool {
+        self.every_variant || variant.always || (self.has_compat_code() && variant.with_compat_code)
+    }
+}
+
 /// A dispatch in a process without a filter, a monitor, a history or a special parent.
 pub(crate) const PLAIN: Scenario = Scenario {
     cause: Cause::Dispatch,
     entry: Entry::Native,
     convention: Entry::Native,
+    frames: FrameFormat::Native,
     task: Task::Leader,
     arming: Arming::Once,
     history: History::Fresh,
@@ -180,6 +195,8 @@ pub(crate) struct Variant {
     pub(crate) initial_floating: bool,
     /// Whether the variant runs in every scenario.
     pub(crate) always: bool,
+    /// Whether the variant runs in every scenario with 32-bit code.
+    pub(crate) with_compat_code: bool,
 }
 
 const BASE: Variant = Variant {
@@ -193,6 +210,7 @@ const BASE: Variant = Variant {
     misalignment: 0,
     initial_floating: false,
     always: false,
+    with_compat_code: false,
 };
 
 /// All variants.
@@ -236,7 +254,17 @@ pub(crate) const VARIANTS: &[Variant] = &[
         flags: WATCH_FLAGS,
         ..BASE
     },
-    Variant { name: "no-siginfo", action: 0, ..BASE },
+    Variant {
+        name: "no-siginfo",
+        action: 0,
+        // SIGUSR1, SIGALRM and two real-time signals.
+        blocked: 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63,
+        handler_mask: 1 << 11 | 1 << 39,
+        pending: true,
+        flags: WATCH_FLAGS,
+        with_compat_code: true,
+        ..BASE
+    },
     Variant { name: "nodefer", action: libc::SA_SIGINFO | libc::SA_NODEFER, ..BASE },
     Variant {
         name: "resethand-restart",

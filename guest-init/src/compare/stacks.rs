@@ -3,17 +3,29 @@
 //! every write to them is visible.
 
 use super::scenario::STACK;
-use crate::support::{PAGE, map_pages, protect};
+use crate::support::{PAGE, broken, map_pages, protect};
+use crate::sys;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Address of the memory of both stacks: the stack, the alternate stack, and a copy of each.
 static STACKS: AtomicUsize = AtomicUsize::new(0);
+/// The pattern that fills the stacks.
+const PATTERN: u64 = 0xa5a5_0000_5a5a_0000;
 /// Address of a stack in read-only memory.
 static READ_ONLY: AtomicUsize = AtomicUsize::new(0);
 
-/// Maps the stacks. Must be called once in a case, before the first variant runs.
-pub(super) fn map() -> crate::case::Check {
-    let start = map_pages((4 * STACK).div_ceil(PAGE))?;
+/// An address for the stacks of 32-bit code.
+const LOW: usize = 0x7100_0000;
+
+/// Maps the stacks, below 4 GiB if `low`. Must be called once in a case, before the first variant runs.
+pub(super) fn map(low: bool) -> crate::case::Check {
+    let length = (4 * STACK).next_multiple_of(PAGE);
+    let start = if low {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        sys::map_at(LOW as u64, length, flags, -1).map_err(broken("mmap"))?
+    } else {
+        map_pages(length / PAGE)?
+    };
     STACKS.store(start as usize, Ordering::SeqCst);
     let start = map_pages(2)?;
     protect(start, 2, libc::PROT_READ)?;
@@ -69,11 +81,34 @@ pub(super) fn changes() -> [&'static [u8]; 2] {
     [area(2), area(3)]
 }
 
-/// Fills both stacks with a pattern that depends on the offset.
+/// Counts the words of the stack below 4 GiB that were written since [`fill`]: those outside the addresses
+/// from `start` to `end`. `None` if the stack is not below 4 GiB.
+pub(super) fn written_outside(start: u64, end: u64) -> Option<u64> {
+    let stack = area(0);
+    if stack.as_ptr() as usize != LOW {
+        return None;
+    }
+    // The first word may belong to the frame in its upper half only.
+    let [start, end] = [start & !7, end].map(|address| address.saturating_sub(LOW as u64));
+    let (words, _) = stack.as_chunks::<8>();
+    let written = words
+        .iter()
+        .zip((0u64..).step_by(8))
+        .filter(|(word, at)| !(start..end).contains(at) && u64::from_ne_bytes(**word) != PATTERN);
+    Some(written.count() as u64)
+}
+
+/// Fills both stacks with a pattern that depends on the offset. Below 4 GiB the pattern is the same
+/// everywhere, since the signal frames to compare there have different offsets.
 pub(super) fn fill() {
-    let start = STACKS.load(Ordering::SeqCst) as *mut u64;
+    let start = STACKS.load(Ordering::SeqCst);
+    let offsets = if start == LOW { 0 } else { u64::MAX };
     for at in 0..2 * STACK / 8 {
+        let offset = at as u64 & offsets;
         // SAFETY: as above.
-        unsafe { start.add(at).write(0xa5a5_0000_5a5a_0000 | (at as u64) << 32 | at as u64) };
+        unsafe {
+            let place = (start as *mut u64).add(at);
+            place.write(PATTERN | offset << 32 | offset);
+        }
     }
 }

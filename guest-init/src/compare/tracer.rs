@@ -14,6 +14,7 @@ use crate::ptrace::{self, request};
 use crate::support::*;
 use crate::sys::{self, Change};
 use std::ffi::CString;
+use std::ops::Range;
 
 /// A request that resumes a tracee at the watched call.
 pub(crate) struct Resume {
@@ -48,12 +49,14 @@ const SETSIGMASK: u32 = 0x420b;
 /// The marks in which the tracee stores its process id and thread id.
 const ID_MARKS: [usize; 2] = [6, 7];
 
-/// Replaces the tracee's process id and thread id in the words with these indices.
-fn replace_ids(words: &mut [u8], indices: [usize; 2]) {
-    for (at, id) in indices.into_iter().zip(ID_MARKS) {
-        let Some(word) = words.get_mut(8 * at..8 * at + 8) else { continue };
-        if *word == mark(id).to_ne_bytes() {
-            word.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes());
+/// Replaces the tracee's process id and thread id in these places of the bytes, with the marks that hold
+/// the ids. The processors are little-endian on which a place can be shorter than a mark.
+pub(super) fn replace_ids(bytes: &mut [u8], places: [Range<usize>; 2], marks: [usize; 2]) {
+    for (place, id) in places.into_iter().zip(marks) {
+        let Some(value) = bytes.get_mut(place) else { continue };
+        let width = value.len();
+        if mark(id).to_ne_bytes().get(..width) == Some(&*value) {
+            value.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes()[..width]);
         }
     }
 }
@@ -75,7 +78,8 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         let length = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes);
         bytes.truncate(length.unwrap_or(0));
         if *name == "NT_PRSTATUS" {
-            replace_ids(&mut bytes, arch::first_argument_words(scenario.convention));
+            let places = arch::first_argument_places(scenario.convention, bytes.len());
+            replace_ids(&mut bytes, places, ID_MARKS);
         }
         record.put(moment, name, &bytes);
     }
@@ -112,7 +116,7 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     record.result(moment, "length of the syscall info", length);
     // A system call entry has the arguments: PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP.
     if matches!(info[0], 1 | 3) {
-        replace_ids(&mut info, [4, 5]);
+        replace_ids(&mut info, [32..40, 40..48], ID_MARKS);
     }
     record.put(moment, "syscall info", &info);
     let get =

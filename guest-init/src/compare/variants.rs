@@ -9,7 +9,7 @@ use super::scenario::{
     AltStack, Arming, Cause, Filter, History, STACK, Scenario, VARIANTS, Variant,
 };
 use super::{proc, stacks};
-use crate::arch::{self, CallSite, Entry, Floating, Reg, Registers};
+use crate::arch::{self, CallSite, Entry, Floating, FrameFormat, Reg, Registers};
 use crate::filter::{self, statement};
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -25,6 +25,8 @@ static REPEATED: AtomicPtr<Scenario> = AtomicPtr::new(std::ptr::null_mut());
 static VARIANT: AtomicUsize = AtomicUsize::new(0);
 /// Whether the registers of the call follow the 32-bit convention.
 static COMPAT: AtomicBool = AtomicBool::new(false);
+/// Whether handlers are installed with frames in [`FrameFormat::Compat`].
+static COMPAT_FRAMES: AtomicBool = AtomicBool::new(false);
 /// The number of signals handled in the current variant.
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
 /// The process id and the thread id of the calling task, which are arguments of the call.
@@ -140,6 +142,11 @@ fn convention() -> Entry {
     if COMPAT.load(Ordering::SeqCst) { Entry::Compat } else { Entry::Native }
 }
 
+/// The format of the signal frames of handlers.
+fn frame_format() -> FrameFormat {
+    if COMPAT_FRAMES.load(Ordering::SeqCst) { FrameFormat::Compat } else { FrameFormat::Native }
+}
+
 /// The Rust part of the handler of every signal. It runs on a separate stack.
 #[unsafe(no_mangle)]
 extern "C" fn sudbox_record_signal(
@@ -167,10 +174,17 @@ extern "C" fn sudbox_record_signal(
         let state = arch::handler_entry();
         record_cpu(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
         // SAFETY: the arguments are those of this handler.
-        let mut frame = unsafe { arch::Frame::of(&state, info, context) };
+        let mut frame = unsafe { arch::Frame::of(frame_format(), &state, info, context) };
         let registers = replace_ids(&frame.registers(), convention(), &[]);
         frame.set_registers(&registers);
-        record.put(Moment { step: "frame", ..moment }, "registers", bytes(&registers));
+        let in_frame = Moment { step: "frame", ..moment };
+        record.put(in_frame, "registers", bytes(&registers));
+        record.number(in_frame, "mask", frame.mask());
+        record.put(moment, "deviations of the frame", frame.deviations());
+        let [start, end] = [state.registers[Reg::Sp], registers[Reg::Sp]];
+        if let Some(written) = stacks::written_outside(start, end).filter(|_| count == 0) {
+            record.number(moment, "words written outside the frame", written);
+        }
         record.put(moment, "frame", &frame.bytes);
         for (stack, stack_name) in stacks::contents().into_iter().zip(STACK_NAMES) {
             match frame.split_area(stack) {
@@ -187,12 +201,15 @@ extern "C" fn sudbox_record_signal(
         record_task(&record, moment);
     }
     // SAFETY: the kernel hands the handler its frame.
-    unsafe { arch::clear_trap_flag(context) };
+    unsafe { arch::clear_trap_flag(frame_format(), &arch::handler_entry(), context) };
     stacks::copy();
 }
 
 /// Installs the recording handler. Returns whether the kernel accepted it.
 fn install(signal: i32, flags: i32, mask: u64) -> bool {
+    if frame_format() == FrameFormat::Compat {
+        return arch::set_compat_handler(signal, flags, mask);
+    }
     set_action(signal, arch::recording_handler(), flags, mask)
 }
 
@@ -244,6 +261,7 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     let moment = Moment { variant: variant.name, step: "given", count: 0 };
     record.put(moment, "registers", bytes(&replace_ids(&regs, convention(), &[])));
     record.put(moment, "floating", floating.bytes());
+    record_task(record, moment);
     flip(selector(scenario));
     // SAFETY: the stacks are used by this call and its signal frames only.
     let state = unsafe { arch::watched_call(site, &regs, floating) };
@@ -368,7 +386,8 @@ fn apply_history(history: History) -> bool {
 /// # Errors
 /// The exit code that names the step which failed.
 pub(super) fn set_up(scenario: &Scenario) -> Result<(), i32> {
-    COMPAT.store(scenario.convention == Entry::Compat, Ordering::SeqCst);
+    COMPAT.store(scenario.convention != Entry::Native, Ordering::SeqCst);
+    COMPAT_FRAMES.store(scenario.frames == FrameFormat::Compat, Ordering::SeqCst);
     let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
     if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
         return Err(NOT_PREPARED);
@@ -436,7 +455,7 @@ pub(super) fn run_variants(record: &Record, scenario: &Scenario) -> i32 {
     let floating = [Floating::pattern(), Floating::initial()];
     for (index, variant) in VARIANTS.iter().enumerate() {
         let possible = arch::CAN_CHOOSE_STACK || variant.alt_stack == AltStack::None;
-        if possible && (variant.always || scenario.every_variant) {
+        if possible && scenario.runs(variant) {
             run_variant(record, scenario, index, &floating);
         }
     }

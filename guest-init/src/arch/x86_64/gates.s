@@ -175,6 +175,26 @@ sudbox_restorer:
 
 SUDBOX_REPEAT sudbox_repeat_inside, syscall
 
+# A C function with the number and four arguments of a 32-bit call.
+.globl sudbox_compat_syscall
+sudbox_compat_syscall:
+    push rbx
+    mov eax, edi
+    mov ebx, esi
+    mov r9d, ecx
+    mov ecx, edx
+    mov edx, r9d
+    mov esi, r8d
+    int 0x80
+    pop rbx
+    ret
+
+# A 32-bit sigreturn; its number is in EAX.
+.globl sudbox_compat_restorer
+sudbox_compat_restorer:
+    int 0x80
+    ud2
+
 .globl sudbox_inside_end
 sudbox_inside_end:
 

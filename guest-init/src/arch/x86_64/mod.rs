@@ -19,6 +19,7 @@ mod signal_frame;
 mod threads;
 mod users;
 mod watch;
+mod watch_compat;
 
 pub use clock_counter::*;
 pub use compat_call::*;
@@ -34,6 +35,7 @@ pub use signal_frame::*;
 pub use threads::*;
 pub use users::*;
 pub use watch::*;
+pub use watch_compat::*;
 
 /// `si_arch` of a system call through `syscall` (`AUDIT_ARCH_X86_64`, uapi/linux/audit.h).
 pub const AUDIT_ARCH: u32 = 0xc000_003e;

@@ -2,7 +2,8 @@
 //! The layout of a signal frame and of the floating point state in it.
 
 use super::watch::{CpuState, HEADER, PKRU, component, components};
-use crate::arch::{Part, Reg, Registers};
+use super::watch_compat::{DEVIATIONS_LENGTH, FSAVE_LENGTH, read_compat_frame};
+use crate::arch::{FrameFormat, Part, Reg, Registers};
 use std::sync::OnceLock;
 
 /// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h).
@@ -59,6 +60,8 @@ pub const FRAME_LENGTH: usize = 440;
 const FRAME_REGISTERS: usize = 48;
 /// The offset of the address of the floating point state in the frame.
 const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
+/// The offset of the mask in the frame.
+const FRAME_MASK: usize = FRAME_FLOATING + 8 + 64;
 
 /// `struct _xstate` (arch/x86/include/uapi/asm/sigcontext.h), the legacy format first.
 const LEGACY: &[Part] = &[
@@ -112,9 +115,15 @@ pub fn floating_parts() -> &'static [Part] {
 /// The signal frame of a handler.
 #[derive(Debug)]
 pub struct Frame {
-    /// A copy of the frame, laid out as [`SIGNAL_FRAME`].
+    /// The content of the frame, laid out as [`SIGNAL_FRAME`]. For a 32-bit frame, the fields that it
+    /// lacks are 0 or, if they are registers, have their values at the entry of the handler.
     pub bytes: [u8; FRAME_LENGTH],
     start: u64,
+    /// The length of the frame without its floating point state.
+    length: usize,
+    /// The distance from the frame's address of the floating point state to the format that `xsave` writes.
+    floating_offset: u64,
+    deviations: [u8; DEVIATIONS_LENGTH],
 }
 
 impl Frame {
@@ -123,10 +132,46 @@ impl Frame {
     /// # Safety
     /// The handler must not have returned.
     #[must_use]
-    pub unsafe fn of(state: &CpuState, _: *const [u8; 128], _: *const super::Context) -> Frame {
+    pub unsafe fn of(
+        format: FrameFormat,
+        state: &CpuState,
+        _: *const [u8; 128],
+        _: *const super::Context,
+    ) -> Frame {
         let start = state.registers[Reg::Sp];
+        let mut frame = Frame {
+            bytes: [0; FRAME_LENGTH],
+            start,
+            length: FRAME_LENGTH,
+            floating_offset: 0,
+            deviations: [0; DEVIATIONS_LENGTH],
+        };
         // SAFETY: by the contract of this function.
-        Frame { bytes: unsafe { *(start as *const [u8; FRAME_LENGTH]) }, start }
+        unsafe {
+            match format {
+                FrameFormat::Native => frame.bytes = *(start as *const [u8; FRAME_LENGTH]),
+                FrameFormat::Compat => {
+                    let compat = read_compat_frame(state);
+                    frame.bytes = compat.native;
+                    frame.deviations = compat.deviations;
+                    frame.length = compat.length;
+                    frame.floating_offset = FSAVE_LENGTH;
+                }
+            }
+        }
+        frame
+    }
+
+    /// The signal mask that the handler's return restores.
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_MASK + i]))
+    }
+
+    /// Differences between values in the frame and values that follow from others; 0 in a correct frame.
+    #[must_use]
+    pub fn deviations(&self) -> &[u8] {
+        &self.deviations
     }
 
     /// The general registers in the frame.
@@ -150,8 +195,9 @@ impl Frame {
     pub fn split_area<'a>(&self, area: &'a [u8]) -> Option<[&'a [u8]; 4]> {
         let start = usize::try_from(self.start).ok()?.checked_sub(area.as_ptr() as usize)?;
         let floating = u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_FLOATING + i]));
+        let floating = floating.checked_add(self.floating_offset)?;
         let floating = usize::try_from(floating).ok()?.checked_sub(area.as_ptr() as usize)?;
-        let end = start + FRAME_LENGTH;
+        let end = start + self.length;
         let state = area.get(floating..)?;
         let word = |at: usize| {
             let bytes = state.get(at..at + 4)?;

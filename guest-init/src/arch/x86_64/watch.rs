@@ -3,6 +3,7 @@
 //! segment registers and the floating point state are recorded after the call and at the entry of its
 //! handler.
 
+use super::watch_compat::call_in_compat_code;
 use crate::arch::gates::address;
 use crate::arch::{CallSite, Entry, Part, Reg, Registers};
 use crate::case::Need;
@@ -16,6 +17,8 @@ unsafe extern "C" {
     fn sudbox_watch_compat(registers: *const Registers, floating: *const Floating);
     fn sudbox_watch_native_stop(registers: *const Registers, floating: *const Floating);
     fn sudbox_watch_compat_stop(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_code32(registers: *const Registers, floating: *const Floating);
+    fn sudbox_watch_code32_stop(registers: *const Registers, floating: *const Floating);
     fn sudbox_watch_native_stop_call();
     fn sudbox_watch_compat_stop_call();
     fn sudbox_watch_native_call();
@@ -172,6 +175,12 @@ pub unsafe fn watched_call(site: CallSite, registers: &Registers, floating: &Flo
             CallSite { entry: Entry::Compat, breakpoint: true } => {
                 sudbox_watch_compat_stop(registers, floating)
             }
+            CallSite { entry: Entry::CompatCode, breakpoint: false } => {
+                sudbox_watch_code32(registers, floating)
+            }
+            CallSite { entry: Entry::CompatCode, breakpoint: true } => {
+                sudbox_watch_code32_stop(registers, floating)
+            }
         }
         let (segments, floating) =
             (&raw const sudbox_watch_after_segments, &raw const sudbox_watch_after_floating);
@@ -202,12 +211,21 @@ pub fn handler_entry() -> CpuState {
 #[must_use]
 pub fn after_watched_call(site: CallSite) -> u64 {
     super::CALL_LENGTH
-        + address(match site {
-            CallSite { entry: Entry::Native, breakpoint: false } => sudbox_watch_native_call,
-            CallSite { entry: Entry::Compat, breakpoint: false } => sudbox_watch_compat_call,
-            CallSite { entry: Entry::Native, breakpoint: true } => sudbox_watch_native_stop_call,
-            CallSite { entry: Entry::Compat, breakpoint: true } => sudbox_watch_compat_stop_call,
-        })
+        + match site {
+            CallSite { entry: Entry::Native, breakpoint: false } => {
+                address(sudbox_watch_native_call)
+            }
+            CallSite { entry: Entry::Compat, breakpoint: false } => {
+                address(sudbox_watch_compat_call)
+            }
+            CallSite { entry: Entry::Native, breakpoint: true } => {
+                address(sudbox_watch_native_stop_call)
+            }
+            CallSite { entry: Entry::Compat, breakpoint: true } => {
+                address(sudbox_watch_compat_stop_call)
+            }
+            CallSite { entry: Entry::CompatCode, breakpoint } => call_in_compat_code(breakpoint),
+        }
 }
 
 /// The address range of watched calls.
@@ -223,15 +241,6 @@ pub fn recording_handler() -> u64 {
     address(sudbox_watch_handler)
 }
 
-/// Clears TF in a handler's frame, which ends the program's single-step traps.
-///
-/// # Safety
-/// The frame must be the handler's own.
-pub unsafe fn clear_trap_flag(context: *mut super::Context) {
-    // SAFETY: by the contract of this function.
-    unsafe { (&mut (*context).registers)[Reg::Flags] &= !TRAP_FLAG };
-}
-
 /// The registers of a handler's arguments.
 pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
 
@@ -245,10 +254,17 @@ pub fn queue_signal_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) 
     let [a, b, c, d] = arguments;
     match entry {
         Entry::Native => (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH),
-        Entry::Compat => {
+        Entry::Compat | Entry::CompatCode => {
             let mut registers = Registers::call(COMPAT_QUEUE, [!0; 6]);
             for (reg, value) in [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si].into_iter().zip(arguments) {
                 registers[reg] = value;
+            }
+            if entry == Entry::CompatCode {
+                // The registers of 32-bit code.
+                use Reg::{Ax, Bp, Bx, Cx, Di, Dx, Si};
+                for reg in [Ax, Bx, Cx, Dx, Si, Di, Bp] {
+                    registers[reg] &= u64::from(u32::MAX);
+                }
             }
             (registers, super::AUDIT_ARCH_COMPAT)
         }
@@ -260,7 +276,7 @@ pub fn queue_signal_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) 
 pub const fn first_arguments(entry: Entry) -> [Reg; 2] {
     match entry {
         Entry::Native => [Reg::Di, Reg::Si],
-        Entry::Compat => [Reg::Bx, Reg::Cx],
+        Entry::Compat | Entry::CompatCode => [Reg::Bx, Reg::Cx],
     }
 }
 
@@ -287,13 +303,17 @@ pub const HAS_CALL_BREAKPOINTS: bool = true;
 pub const REGISTER_SETS: &[(&str, i32)] =
     &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
 
-/// Indices of the words of `NT_PRSTATUS` that hold the first two arguments of a call.
+/// The places of the first two arguments of a call in an `NT_PRSTATUS` of this length. Its 32-bit form,
+/// `struct user_regs_struct32`, is that of a task in 32-bit code (`task_user_regset_view()`).
 #[must_use]
-pub const fn first_argument_words(entry: Entry) -> [usize; 2] {
-    match entry {
-        Entry::Native => [14, 13],
-        Entry::Compat => [5, 11],
-    }
+pub fn first_argument_places(entry: Entry, length: usize) -> [Range<usize>; 2] {
+    const NARROW_LENGTH: usize = 17 * 4;
+    let (indices, width) = match entry {
+        _ if length == NARROW_LENGTH => ([0, 1], 4),
+        Entry::Native => ([14, 13], 8),
+        Entry::Compat | Entry::CompatCode => ([5, 11], 8),
+    };
+    indices.map(|index| index * width..(index + 1) * width)
 }
 
 /// `struct user_regs_struct` (arch/x86/include/asm/user_64.h).

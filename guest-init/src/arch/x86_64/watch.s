@@ -50,6 +50,7 @@
     .balign 64
     .globl \name
     .globl \name\()_call
+    .globl \name\()_back
 \name:
     push rbx
     push rbp
@@ -83,6 +84,7 @@
     \stop
 \name\()_call:
     \enter
+\name\()_back:
 7:
     SUDBOX_WATCH_STORE sudbox_watch_after_registers
     lea rax, [rip + 7b]
@@ -111,6 +113,9 @@ SUDBOX_WATCH_GATE sudbox_watch_native, , syscall
 SUDBOX_WATCH_GATE sudbox_watch_compat, , int 0x80
 SUDBOX_WATCH_GATE sudbox_watch_native_stop, int3, syscall
 SUDBOX_WATCH_GATE sudbox_watch_compat_stop, int3, int 0x80
+# Through 32-bit code in low memory, which has the instructions and jumps back.
+SUDBOX_WATCH_GATE sudbox_watch_code32, , jmp fword ptr [rip + sudbox_watch_code32_call_target]
+SUDBOX_WATCH_GATE sudbox_watch_code32_stop, , jmp fword ptr [rip + sudbox_watch_code32_stop_target]
 
 .globl sudbox_watch_end
 sudbox_watch_end:
@@ -134,7 +139,49 @@ sudbox_watch_handler:
     mov rsp, rbx
     ret
 
+# As sudbox_watch_handler, for a handler with a 32-bit frame, after a jump to 64-bit code. EAX is the
+# signal, EDX the address of the siginfo, ECX that of the context; the latter two are 0 without SA_SIGINFO.
+.balign 64
+.globl sudbox_watch_handler32
+sudbox_watch_handler32:
+    SUDBOX_WATCH_STORE sudbox_watch_entered_registers
+    lea rbx, [rip + sudbox_watch_handler]
+    mov [rip + sudbox_watch_entered_registers + 128], rbx
+    mov rbx, rsp
+    mov r12d, eax
+    mov r13d, edx
+    mov r14d, ecx
+    lea rsp, [rip + sudbox_watch_handler_stack_end]
+    SUDBOX_WATCH_STATE sudbox_watch_entered
+    mov rdi, r12
+    mov rsi, r13
+    mov rdx, r14
+    call sudbox_record_signal
+    # Skip the return address, and without SA_SIGINFO the signal too. A 32-bit frame has no registers R8 to
+    # R15.
+    lea rsp, [rbx + 4]
+    mov eax, 173                    # rt_sigreturn
+    test r13d, r13d
+    jnz 8f
+    add rsp, 4
+    mov eax, 119                    # sigreturn
+8:  mov r8, [rip + sudbox_watch_entered_registers]
+    mov r9, [rip + sudbox_watch_entered_registers + 8]
+    mov r10, [rip + sudbox_watch_entered_registers + 16]
+    mov r11, [rip + sudbox_watch_entered_registers + 24]
+    mov r12, [rip + sudbox_watch_entered_registers + 32]
+    mov r13, [rip + sudbox_watch_entered_registers + 40]
+    mov r14, [rip + sudbox_watch_entered_registers + 48]
+    mov r15, [rip + sudbox_watch_entered_registers + 56]
+    jmp sudbox_compat_restorer
+
 .section .data.sudbox_watch, "aw", @progbits
+# Far pointers to 32-bit code.
+.globl sudbox_watch_code32_call_target
+.globl sudbox_watch_code32_stop_target
+.balign 8
+sudbox_watch_code32_call_target: .skip 8
+sudbox_watch_code32_stop_target: .skip 8
 # The initial floating point state: no component present, MXCSR at its default.
 .balign 64
 sudbox_watch_clean:

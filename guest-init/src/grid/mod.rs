@@ -58,6 +58,11 @@ pub(crate) const CASES: &[Case] = &[
         || check(Product::Selector),
     ),
     product(
+        "grid/deaths",
+        "a call that is fatal is so in every kind of task, whoever traces it",
+        || check(Product::Deaths),
+    ),
+    product(
         "grid/dispatched",
         "a dispatched call keeps its promises in every pair of states of two dimensions",
         || check(Product::Dispatched),

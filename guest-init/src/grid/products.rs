@@ -18,6 +18,8 @@ pub enum Product {
     /// Every value of the selector, and a sample of values with each kind of memory and each disposition of
     /// SIGSYS that acts differently.
     Selector,
+    /// Each way in which a call is fatal, in each kind of task, with each tracer that acts differently.
+    Deaths,
     /// Every pair of states.
     Pairs,
     /// Every pair of states in points whose call is dispatched.
@@ -54,6 +56,11 @@ impl Product {
             Product::Selector => {
                 let mut points = cover::full_product(&selector(), valid);
                 points.extend(cover::full_product(&sampled_selector(), valid));
+                points
+            }
+            Product::Deaths => {
+                let mut points = cover::full_product(&deaths_by_selector(), valid);
+                points.extend(cover::full_product(&deaths_by_signal(), valid));
                 points
             }
             Product::Pairs => {
@@ -130,6 +137,38 @@ fn sampled_selector() -> Choices {
     choices[Axis::Disposition as usize] = states(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Ignored | Disposition::Blocked | Disposition::NoDefer)
     });
+    choices
+}
+
+/// Invalid selectors, by value and by memory, in each kind of task, with each tracer that acts differently.
+fn deaths_by_selector() -> Choices {
+    use Tracer::{Calls, Continues, None, SeizedContinues};
+    let mut choices = deaths();
+    choices[Axis::Value as usize] = vec![2];
+    choices[Axis::Selector as usize] =
+        states(Selector::ALL, |s| matches!(s, Selector::Private | Selector::NoAccess));
+    choices[Axis::Tracer as usize] =
+        states(Tracer::ALL, |tracer| matches!(tracer, None | Continues | Calls | SeizedContinues));
+    choices
+}
+
+/// Dispatches without a handler, in each kind of task, with and without a tracer.
+fn deaths_by_signal() -> Choices {
+    let mut choices = deaths();
+    choices[Axis::Value as usize] = vec![1];
+    choices[Axis::Disposition as usize] = states(Disposition::ALL, |disposition| {
+        matches!(disposition, Disposition::Default | Disposition::Ignored | Disposition::Blocked)
+    });
+    choices[Axis::Tracer as usize] =
+        states(Tracer::ALL, |tracer| matches!(tracer, Tracer::None | Tracer::Continues));
+    choices
+}
+
+/// The kinds of tasks that die differently from an ordinary process.
+fn deaths() -> Choices {
+    let mut choices = default_states();
+    choices[Axis::Task as usize] =
+        states(Task::ALL, |task| matches!(task, Task::Thread | Task::Init));
     choices
 }
 

@@ -34,6 +34,11 @@ use verb::{
 };
 
 fn main() -> ExitCode {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return failed(&error),
+    }
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -49,12 +54,15 @@ fn main() -> ExitCode {
     }));
     match std::panic::catch_unwind(|| run_verb(&cli.verb, &given)) {
         Ok(Ok(code)) => ExitCode::from(code),
-        Ok(Err(error)) => {
-            output::stderr_line(&format!("sudbox: {error:#}"));
-            ExitCode::from(failure::code(&error) as u8)
-        }
+        Ok(Err(error)) => failed(&error),
         Err(_) => ExitCode::from(Code::Machine as u8),
     }
+}
+
+/// Prints an error. Returns its exit code.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    output::stderr_line(&format!("sudbox: {error:#}"));
+    ExitCode::from(failure::code(error) as u8)
 }
 
 /// Parses the command line.

@@ -2,6 +2,8 @@
 //! Lists the pinned kernels, the entries of the cache and the distribution's kernels; prunes the
 //! cache.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, SystemTime};
 
 use crate::arch::{self, Arch};
@@ -10,6 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::pins::Pins;
 use crate::prebuilt::packages;
+use crate::version::Version;
 
 /// A pinned kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,18 +112,49 @@ pub struct Offered {
     pub package: String,
 }
 
-/// The newest prebuilt kernel of each series that the distribution's packages offer.
+/// The newest prebuilt kernel of each series that the distribution's packages offer. Records the
+/// references in the cache, for [`references`].
 ///
 /// # Errors
 /// If the caller interrupts, or the cache cannot be written to.
 pub fn on_offer(ctx: &mut Ctx<'_>, arch: Arch) -> Result<Vec<Offered>, Error> {
     let _acting = ctx.cache.owner.impersonate();
     let offers = packages::offers(ctx, arch)?;
-    Ok(offers
+    let offers: Vec<Offered> = offers
         .into_iter()
         .map(|(series, offer)| Offered {
             reference: format!("deb:{series}"),
             package: format!("{} {}", offer.package, offer.version),
         })
-        .collect())
+        .collect();
+    let references: Vec<&str> = offers.iter().map(|offer| offer.reference.as_str()).collect();
+    ctx.cache.write("resolved", &offers_record(arch), &references)?;
+    Ok(offers)
+}
+
+/// The record in the cache's folder `resolved` that has the references of [`on_offer`]. The other
+/// records there begin with the architecture.
+fn offers_record(arch: Arch) -> String {
+    format!("offers-{}", arch.name())
+}
+
+/// The kernels that are known without the network, as typed after `KERNEL=`: pinned ones, those that
+/// were taken or offered before, and the releases of images in the cache.
+#[must_use]
+pub fn references(cache: &Cache, arch: Arch) -> BTreeSet<String> {
+    let pinned = pinned(arch).unwrap_or_default().into_iter();
+    let mut all: BTreeSet<String> = pinned.map(|pinned| pinned.name).collect();
+    all.extend(cache.read::<Vec<String>>("resolved", &offers_record(arch)).unwrap_or_default());
+    let taken = fs::read_dir(cache.root().join("resolved")).into_iter().flatten().flatten();
+    let prefix = format!("{}-", arch.name());
+    all.extend(
+        taken.filter_map(|entry| {
+            Some(entry.file_name().to_str()?.strip_prefix(&prefix)?.to_owned())
+        }),
+    );
+    let images = cached(cache).into_iter().filter(|entry| entry.kind == "image");
+    all.extend(images.map(|image| format!("v{}", image.name)).filter(|reference| {
+        reference.parse().is_ok_and(|version| matches!(version, Version::Exact(_)))
+    }));
+    all
 }

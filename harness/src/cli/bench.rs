@@ -3,7 +3,7 @@
 //! The command line of `sudbox bench`.
 
 use super::formats::form_of;
-use super::{BUILD, BuildArgs, VM, VmArgs};
+use super::{BUILD, BuildArgs, VM, VmArgs, completers};
 use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use sudbox_report::Form;
@@ -35,11 +35,11 @@ Exit codes:
   130  interrupted")]
 pub(crate) struct BenchArgs {
     /// The kernel, as `run` takes it; the pinned one if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
     /// Compare this kernel with KERNEL; --patches are for KERNEL
-    #[arg(long, value_name = "OTHER", value_hint = ValueHint::AnyPath, env = "SUDBOX_COMPARE", hide_env = true)]
+    #[arg(long, value_name = "OTHER", add = completers::kernel(), env = "SUDBOX_COMPARE", hide_env = true)]
     pub(crate) compare: Option<String>,
 
     /// Benchmarks to run, separated by commas or spaces; all if not given

@@ -3,7 +3,7 @@
 //! The command line of `sudbox bisect`.
 
 use super::formats::form_of;
-use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs};
+use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs, completers};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,7 +49,7 @@ pub(crate) struct BisectArgs {
     pub(crate) bad: Option<String>,
 
     /// Cases to compare, as `run` takes them; every one if not given
-    #[arg(long, value_name = "GLOBS", env = "SUDBOX_CASES", hide_env = true)]
+    #[arg(long, value_name = "GLOBS", add = completers::cases(), env = "SUDBOX_CASES", hide_env = true)]
     pub(crate) cases: Option<String>,
 
     /// Bisect a slowdown of this benchmark instead of cases

@@ -2,8 +2,7 @@
 
 //! The options about VMs and about building a kernel, which several verbs have.
 
-use super::suggested::{Suggested, architectures, flavours};
-use super::{Backend, MEMORY};
+use super::{Backend, MEMORY, completers};
 use clap::{Args, ValueHint};
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +47,11 @@ pub(crate) struct VmArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct BuildArgs {
     /// Architecture of the kernel, if not this machine's own
-    #[arg(long, value_name = "ARCH", hide_possible_values = true, value_parser = Suggested(architectures), env = "SUDBOX_ARCH", hide_env = true)]
+    #[arg(long, value_name = "ARCH", add = completers::arch(), env = "SUDBOX_ARCH", hide_env = true)]
     pub(crate) arch: Option<String>,
 
     /// Flavour of the configuration: default, full, debug, kvm
-    #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = Suggested(flavours), env = "SUDBOX_FLAVOUR", hide_env = true)]
+    #[arg(long, value_name = "NAME", add = completers::flavour(), env = "SUDBOX_FLAVOUR", hide_env = true)]
     pub(crate) flavour: Option<String>,
 
     #[command(flatten)]

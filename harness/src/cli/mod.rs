@@ -5,12 +5,12 @@
 mod backend;
 mod bench;
 mod bisect;
+mod completers;
 mod formats;
 mod given;
 mod kernel;
 mod programs;
 mod report;
-mod suggested;
 
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
@@ -27,7 +27,6 @@ use sudbox_report::kernels::KernelList;
 use sudbox_report::machine::MachineReport;
 use sudbox_report::matrix::Matrix;
 use sudbox_report::{Form, Verdict};
-use suggested::{Suggested, cases};
 
 /// Default of `--timeout`, in seconds.
 pub(crate) const TIMEOUT: u64 = 60;
@@ -154,12 +153,12 @@ pub(crate) struct RunArgs {
     /// A version (v6.12.5 exact, 6.12 newest of its series, latest, stable), a source tree, a
     /// commit of --linux, a vmlinux, bzImage or .deb file, deb:6.12 or deb:PACKAGE, `installed`, or
     /// `running`: the kernel of this machine, without a VM; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
     /// Cases to run: globs over ids, groups, `core`, `all`; separated by commas or spaces. A word
     /// with a leading `!` removes its matches
-    #[arg(long, value_name = "GLOBS", hide_possible_values = true, value_parser = Suggested(cases), env = "SUDBOX_CASES", hide_env = true)]
+    #[arg(long, value_name = "GLOBS", add = completers::cases(), env = "SUDBOX_CASES", hide_env = true)]
     pub(crate) cases: Option<String>,
 
     /// Run this many random sequences of operations and compare each with a model of dispatch;
@@ -219,19 +218,19 @@ Exits with 1 if a kernel breaks a promise; else with the highest code that `run`
 else with 0.")]
 pub(crate) struct MatrixArgs {
     /// The kernels, as `run` takes them, separated by spaces
-    #[arg(long, value_name = "KERNELS", env = "SUDBOX_KERNELS", hide_env = true)]
+    #[arg(long, value_name = "KERNELS", add = completers::kernels(), env = "SUDBOX_KERNELS", hide_env = true)]
     pub(crate) kernels: String,
 
     /// Architectures, separated by spaces, if not this machine's own
-    #[arg(long, value_name = "ARCHES", env = "SUDBOX_ARCHES", hide_env = true)]
+    #[arg(long, value_name = "ARCHES", add = completers::arches(), env = "SUDBOX_ARCHES", hide_env = true)]
     pub(crate) arches: Option<String>,
 
     /// Flavours, separated by spaces
-    #[arg(long, value_name = "NAMES", env = "SUDBOX_FLAVOURS", hide_env = true)]
+    #[arg(long, value_name = "NAMES", add = completers::flavours(), env = "SUDBOX_FLAVOURS", hide_env = true)]
     pub(crate) flavours: Option<String>,
 
     /// Cases to run, as `run` takes them
-    #[arg(long, value_name = "GLOBS", env = "SUDBOX_CASES", hide_env = true)]
+    #[arg(long, value_name = "GLOBS", add = completers::cases(), env = "SUDBOX_CASES", hide_env = true)]
     pub(crate) cases: Option<String>,
 
     /// Print the cells as JSON and stop

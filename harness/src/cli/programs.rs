@@ -2,7 +2,7 @@
 
 //! The command lines of the verbs that run a program: `sudbox exec`, `sandbox` and `kselftest`.
 
-use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs};
+use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs, completers};
 use clap::{Args, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ that of sudbox, 128 + N if signal N killed it. Where it has none:
   130  interrupted")]
 pub(crate) struct ExecArgs {
     /// The kernel, as `run` takes it; the pinned one if not given
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "KERNEL", add = completers::kernel())]
     pub(crate) kernel: Option<String>,
 
     /// Seconds that the program may take
@@ -42,7 +42,7 @@ pub(crate) struct ExecArgs {
     pub(crate) build: BuildArgs,
 
     /// The program and its arguments, after `--`
-    #[arg(value_name = "PROGRAM", required = true, last = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(value_name = "PROGRAM", required = true, last = true, value_hint = ValueHint::AnyPath)]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -69,7 +69,7 @@ Exits with 0 if the program ended, with any status; else with
 pub(crate) struct SandboxArgs {
     /// The kernel, as `run` takes it; if not given, the one that is running if it can do it, else
     /// the pinned one
-    #[arg(long, value_name = "KERNEL", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "KERNEL", add = completers::kernel())]
     pub(crate) kernel: Option<String>,
 
     /// Mechanism that intercepts system calls: exclusive or inclusive (dispatch), filter or
@@ -100,7 +100,7 @@ Example:
 Exits with 1 if a test fails, else as `exec` does.")]
 pub(crate) struct KselftestArgs {
     /// A version or a source tree, as `run` takes it; the pinned kernel if not given
-    #[arg(value_name = "KERNEL", value_hint = ValueHint::AnyPath, env = "SUDBOX_KERNEL", hide_env = true)]
+    #[arg(value_name = "KERNEL", add = completers::kernel(), env = "SUDBOX_KERNEL", hide_env = true)]
     pub(crate) kernel: Option<String>,
 
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 //! The command line of `sudbox report`.
 
+use super::completers;
 use super::formats::form_of;
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -39,7 +40,7 @@ pub(crate) struct ListArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShowArgs {
     /// The run: its number in `report list`, or its folder; the newest if not given
-    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "RUN", add = completers::run())]
     pub(crate) run: Option<String>,
 
     /// Form of the report, as `run`, `matrix` or `bench` have it
@@ -51,7 +52,7 @@ pub(crate) struct ShowArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HistoryArgs {
     /// The cases: globs over ids, groups; separated by commas or spaces
-    #[arg(value_name = "CASE")]
+    #[arg(value_name = "CASE", add = completers::cases())]
     pub(crate) cases: String,
 
     /// Form of the history

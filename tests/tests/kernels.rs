@@ -340,3 +340,40 @@ fn kernels_are_listed_and_old_ones_pruned() {
     assert!(prune(&["--days", "0", "--yes"]).contains(": 1 entries"));
     assert!(!kernels(&[]).contains("cached image"));
 }
+
+/// The package of `deb:6.1` that `kernels` offers is the one that `run` takes, also when another was
+/// taken before.
+#[test]
+fn the_package_that_is_offered_is_the_one_that_is_taken() {
+    if !is_debian() {
+        return;
+    }
+    let cache = tempfile::tempdir().expect("a directory");
+    let offered = || {
+        let mut command = sudbox();
+        command.args(["kernels", "--format", "json"]).env("SUDBOX_CACHE", cache.path());
+        let list = run(command).expect_code(0).json();
+        let mut kernels = list["kernels"].as_array().expect("kernels").iter();
+        let kernel = kernels.find(|kernel| kernel["name"] == "deb:6.1").expect("deb:6.1");
+        kernel["origin"].as_str().expect("a package").to_owned()
+    };
+    let taken = || {
+        let mut command = sudbox_run(&["deb:6.1", "--cases", "boot"]);
+        command.env("SUDBOX_CACHE", cache.path());
+        let report = run(command).expect_code(0).json();
+        report["kernel"]["source"].as_str().expect("a source").to_owned()
+    };
+    let newest = offered();
+    let source = taken();
+    assert!(source.starts_with(&format!("distribution package {newest}, ")), "{newest}: {source}");
+
+    // As if an earlier run had taken another package.
+    let mut other = sudbox_run(&[DEBIAN_KERNEL, "--cases", "boot"]);
+    other.env("SUDBOX_CACHE", cache.path());
+    let _ = run(other).expect_code(0);
+    let record = |kernel: &str| cache.path().join("resolved").join(format!("x86_64-{kernel}"));
+    fs::copy(record(DEBIAN_KERNEL), record("deb:6.1")).expect("a copy");
+    let (offer, source) = (offered(), taken());
+    assert_ne!(offer, newest);
+    assert!(source.starts_with(&format!("distribution package {offer}, ")), "{offer}: {source}");
+}

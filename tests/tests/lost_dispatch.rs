@@ -2,7 +2,11 @@
 //! A kernel that has lost dispatch and answers EINVAL is never judged as good, in whichever form it is
 //! given.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use sudbox_tests::{RunOutput, Tree, built_kernel_of, run, sudbox_run};
 
 /// Checks that the cases failed, or that the kernel could not be judged.
@@ -12,22 +16,103 @@ fn is_no_success(result: &RunOutput) {
     assert!(!result.stdout.contains("every promise kept"), "{}", result.stdout);
 }
 
+/// Judges a kernel with every case and with the core cases.
+#[track_caller]
+fn is_never_good(kernel: &str) {
+    is_no_success(&run(sudbox_run(&[kernel])));
+    is_no_success(&run(sudbox_run(&[kernel, "--cases", "core"])));
+}
+
 #[test]
-fn as_a_tree_and_as_a_vmlinux() {
+fn as_a_source_and_as_a_file() {
     let tree = Tree::with(&[]);
-    tree.edit("kernel/entry/syscall_user_dispatch.c", |text| {
-        text.replacen(
-            "switch (mode) {",
-            "if (mode || !mode)\n\t\treturn -EINVAL;\n\tswitch (mode) {",
-            1,
-        )
+    let source = "kernel/entry/syscall_user_dispatch.c";
+    tree.edit(source, |text| {
+        let lost = "if (mode || !mode)\n\t\treturn -EINVAL;\n\tswitch (mode) {";
+        text.replacen("switch (mode) {", lost, 1)
     });
-    let result = run(sudbox_run(&[tree.argument()]));
-    is_no_success(&result);
-    assert_eq!(result.code, 1, "its source says that it has dispatch");
-    let vmlinux = built_kernel_of(&result.json());
-    is_no_success(&run(sudbox_run(&[&vmlinux])));
-    is_no_success(&run(sudbox_run(&[&vmlinux, "--cases", "core"])));
+    // So that the kernel is built now, and the bzImage with it.
+    tree.force_rebuild(source);
+    let folder = tempfile::tempdir().expect("a folder");
+    let bzimage = folder.path().join("bzImage");
+    let bin = make_with_bzimage(&bzimage);
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut command = sudbox_run(&[tree.argument()]);
+    command.env("PATH", format!("{}:{path}", text(bin.path())));
+    let judged = run(command);
+    is_no_success(&judged);
+    assert_eq!(judged.code, 1, "its source says that it has dispatch");
+    let vmlinux = built_kernel_of(&judged.json());
+    is_never_good(&vmlinux);
+
+    let release = judged.json()["kernel"]["release"].as_str().expect("a release").to_owned();
+    is_never_good(text(&bzimage));
+
+    // As a distribution has it: the configuration is beside it.
+    let root = folder.path().join("root");
+    let boot = root.join("boot");
+    fs::create_dir_all(&boot).expect("a folder");
+    let installed = boot.join(format!("vmlinuz-{release}"));
+    fs::copy(&bzimage, &installed).expect("a copy");
+    let config = Path::new(&vmlinux).with_file_name("config");
+    fs::copy(config, boot.join(format!("config-{release}"))).expect("a copy");
+    is_no_success(&run(sudbox_run(&[text(&installed)])));
+    is_no_success(&run(with_boot(&boot, sudbox_run(&["installed"]))));
+    is_no_success(&run(sudbox_run(&[text(&package_of(&root, &release))])));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// A folder with a `make` for `PATH` that makes the bzImage with each vmlinux, and copies it to `to`.
+fn make_with_bzimage(to: &Path) -> tempfile::TempDir {
+    let bin = tempfile::tempdir().expect("a folder");
+    let script = format!(
+        "#!/bin/sh -e
+         PATH=${{PATH#*:}}
+         for word; do case $word in O=*) slot=${{word#O=}} ;; esac; done
+         make \"$@\"
+         if [ \"$word\" = vmlinux ]; then
+             make \"$@\" bzImage
+             cp \"$slot/arch/x86/boot/bzImage\" {}
+         fi
+        ",
+        text(to)
+    );
+    let make = bin.path().join("make");
+    fs::write(&make, script).expect("a script");
+    fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).expect("a mode");
+    bin
+}
+
+/// Makes a package of an image and its configuration in the folder `root`.
+fn package_of(root: &Path, release: &str) -> PathBuf {
+    let name = format!("linux-image-{release}");
+    fs::create_dir(root.join("DEBIAN")).expect("a folder");
+    let control = format!(
+        "Package: {name}\nVersion: 1.0\nArchitecture: amd64\nMaintainer: A <a@example.org>\n\
+         Description: a kernel without dispatch\n"
+    );
+    fs::write(root.join("DEBIAN/control"), control).expect("a file");
+    let package = root.with_file_name(format!("{name}_1.0_amd64.deb"));
+    succeeds(Command::new("dpkg-deb").arg("--build").args([root, &package]));
+    package
+}
+
+/// The command in a mount namespace that has this folder as `/boot`.
+fn with_boot(boot: &Path, inner: Command) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$boot\" /boot; exec \"$@\"";
+    command.args(["--mount", "--map-root-user", "sh", "-e", "-c", script, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args()).env("boot", boot);
+    command
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The running kernel, with a seccomp filter that answers EINVAL in its place.

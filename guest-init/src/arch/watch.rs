@@ -147,6 +147,15 @@ impl Frame {
         u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[at + i]))
     }
 
+    /// Changes nothing here: the mask stays, and the floating point state is not known.
+    ///
+    /// # Safety
+    /// Always safe on this architecture.
+    #[must_use]
+    pub unsafe fn edit(&self, _: u64) -> Option<Floating> {
+        None
+    }
+
     /// Differences between the frame and values that follow from other values: none are known here.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {

@@ -64,6 +64,9 @@ pub(super) const RETURNED: &[AllowedDifference] = &[
     // The frame has the next instruction's address. syscall leaves that address and the flags in rcx
     // and r11.
     parts("registers", &["Ip", "Cx", "R11", "Sp", "Pc", "Pswa", "Psw"]),
+    // The arguments of a handler: signal, siginfo, context, and 0 as the result of a call. Its flags DF, RF
+    // and TF are clear.
+    parts("registers", &["Ax", "Di", "Si", "Dx", "Flags"]).at_step("handler"),
     // The SIGTRAP handler clears TF.
     parts("registers", &["Flags"]).at_step("after").in_variant("trap-flag"),
     parts("registers", &["Flags"]).at_step("after").in_variant("alternate-disarming"),
@@ -83,6 +86,12 @@ pub(super) const NOT_STATE: AllowedDifference = parts(
         "other components",
     ],
 );
+
+/// A handler's frame begins at the end of an alternate stack with `SS_AUTODISARM` although the program is on
+/// that stack: `on_sig_stack()`.
+pub(super) const STACK_REUSED: AllowedDifference =
+    parts("deviations of the frame", &["bytes in the red zone"])
+        .in_variant("alternate-entered-disarming");
 
 /// The PKRU value at the entry of a handler, which the administrator sets (`init_pkru`).
 pub(super) const DEFAULT_KEYS: AllowedDifference = parts("floating", &["pkru"]);
@@ -197,7 +206,7 @@ pub(super) fn function(field: &str) -> &'static str {
         "floating" => "fpu__clear_user_states(), fpu__restore_sig()",
         "floating point frame" => "copy_fpstate_to_sigframe()",
         "frame" => "x64_setup_rt_frame(), ia32_setup_frame(), trigger_sigsys()",
-        "deviations of the frame" => "ia32_setup_rt_frame(), ia32_setup_frame()",
+        "deviations of the frame" => "get_sigframe(), x64_setup_rt_frame(), ia32_setup_frame()",
         "mask" | "pending" => "signal_setup_done(), set_current_blocked()",
         "alternate stack" => "save_altstack_ex(), restore_altstack()",
         "the frame's stack"

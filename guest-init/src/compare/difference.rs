@@ -61,17 +61,27 @@ pub(super) fn check_returned(record: &Record, executed: bool) -> Check {
     }
     let mut differences = Vec::new();
     for given in fields.iter().filter(|field| field.moment.step == "given") {
-        let later_fields = fields.iter().filter(|field| {
-            let moment = field.moment;
-            moment.variant == given.moment.variant
+        let of_call = |field: &&Field<'_>| {
+            field.moment.variant == given.moment.variant
                 && field.name == given.name
-                && moment.count == 0
-                && matches!(moment.step, "frame" | "after")
-        });
-        for field in later_fields {
+                && field.moment.count == 0
+        };
+        let edited = fields.iter().filter(of_call).find(|field| field.moment.step == "edited");
+        for field in fields.iter().filter(of_call) {
+            let given = match (field.moment.step, edited) {
+                ("after", Some(edited)) => edited,
+                ("frame" | "after", _) => given,
+                ("handler", _) if given.name == "registers" => given,
+                _ => continue,
+            };
             let given = Field { moment: field.moment, ..*given };
             compare_field(&rows, &given, field.bytes, &mut differences);
         }
+    }
+    for field in fields.iter().filter(|field| field.name == "deviations of the frame") {
+        let zeros = vec![0; field.bytes.len()];
+        let expected = Field { bytes: &zeros, ..*field };
+        compare_field(&[&allowed::STACK_REUSED], &expected, field.bytes, &mut differences);
     }
     let initial = Floating::initial();
     let is_entry = |field: &&Field<'_>| field.moment.step == "handler" && field.name == "floating";

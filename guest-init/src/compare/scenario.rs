@@ -197,6 +197,8 @@ pub(crate) struct Variant {
     pub(crate) always: bool,
     /// Whether the variant runs in every scenario with 32-bit code.
     pub(crate) with_compat_code: bool,
+    /// Whether the handler changes the mask and the floating point state in its frame.
+    pub(crate) edits: bool,
 }
 
 const BASE: Variant = Variant {
@@ -211,6 +213,7 @@ const BASE: Variant = Variant {
     initial_floating: false,
     always: false,
     with_compat_code: false,
+    edits: false,
 };
 
 /// All variants.
@@ -262,6 +265,15 @@ pub(crate) const VARIANTS: &[Variant] = &[
         handler_mask: 1 << 11 | 1 << 39,
         pending: true,
         flags: WATCH_FLAGS,
+        with_compat_code: true,
+        edits: true,
+        ..BASE
+    },
+    Variant { name: "edited", edits: true, with_compat_code: true, ..BASE },
+    Variant {
+        name: "edited-initial-state",
+        edits: true,
+        initial_floating: true,
         with_compat_code: true,
         ..BASE
     },

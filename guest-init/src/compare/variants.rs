@@ -63,6 +63,10 @@ pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Regi
     regs
 }
 
+/// The mask to which handlers change that of the program: the signals that a variant blocks, SIGTTIN and a
+/// real-time signal.
+const EDITED_MASK: u64 = 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63 | 1 << 20 | 1 << 40;
+
 /// The signal of [`Cause::QueuedOther`]. No variant blocks it.
 const OTHER_SIGNAL: i32 = libc::SIGUSR2;
 
@@ -199,6 +203,14 @@ extern "C" fn sudbox_record_signal(
             }
         }
         record_task(&record, moment);
+        if variant.edits {
+            let edited = Moment { step: "edited", ..moment };
+            record.number(edited, "mask", EDITED_MASK);
+            // SAFETY: the frame is that of this handler, and is not used again before its return.
+            if let Some(floating) = unsafe { frame.edit(EDITED_MASK) } {
+                record.put(edited, "floating", floating.bytes());
+            }
+        }
     }
     // SAFETY: the kernel hands the handler its frame.
     unsafe { arch::clear_trap_flag(frame_format(), &arch::handler_entry(), context) };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The layout of a signal frame and of the floating point state in it.
 
-use super::watch::{CpuState, HEADER, PKRU, component, components};
-use super::watch_compat::{DEVIATIONS_LENGTH, FSAVE_LENGTH, read_compat_frame};
+use super::frame_deviations::{self, StateInFrame};
+use super::watch::{CpuState, Floating, HEADER, PKRU, component, components};
+use super::watch_compat::{FSAVE_LENGTH, low_half, read_compat_frame};
 use crate::arch::{FrameFormat, Part, Reg, Registers};
 use std::sync::OnceLock;
 
@@ -58,6 +59,8 @@ pub const SIGNAL_FRAME: &[Part] = &[
 pub const FRAME_LENGTH: usize = 440;
 /// The offset of the general registers in the frame.
 const FRAME_REGISTERS: usize = 48;
+/// The offset of the segment registers in the frame: cs, gs, fs, ss.
+const FRAME_SEGMENTS: usize = FRAME_REGISTERS + 18 * 8;
 /// The offset of the address of the floating point state in the frame.
 const FRAME_FLOATING: usize = 48 + 18 * 8 + 8 + 4 * 8;
 /// The offset of the mask in the frame.
@@ -123,7 +126,10 @@ pub struct Frame {
     length: usize,
     /// The distance from the frame's address of the floating point state to the format that `xsave` writes.
     floating_offset: u64,
-    deviations: [u8; DEVIATIONS_LENGTH],
+    /// The offsets of the low and the high half of the mask that sigreturn restores.
+    mask: [usize; 2],
+    /// [`DEVIATIONS`](super::DEVIATIONS)
+    deviations: [u64; frame_deviations::COUNT],
 }
 
 impl Frame {
@@ -144,22 +150,63 @@ impl Frame {
             start,
             length: FRAME_LENGTH,
             floating_offset: 0,
-            deviations: [0; DEVIATIONS_LENGTH],
+            mask: [FRAME_MASK, FRAME_MASK + 4],
+            deviations: [0; frame_deviations::COUNT],
         };
+        let (first, rest) = frame.deviations.split_at_mut(frame_deviations::FORMAT_COUNT);
+        let mut uc_flags_known = true;
         // SAFETY: by the contract of this function.
         unsafe {
             match format {
-                FrameFormat::Native => frame.bytes = *(start as *const [u8; FRAME_LENGTH]),
+                FrameFormat::Native => {
+                    frame.bytes = *(start as *const [u8; FRAME_LENGTH]);
+                    let return_address = (start as *const u64).read_unaligned();
+                    first.copy_from_slice(&frame_deviations::of_native(state, return_address));
+                }
                 FrameFormat::Compat => {
                     let compat = read_compat_frame(state);
                     frame.bytes = compat.native;
-                    frame.deviations = compat.deviations;
+                    first.copy_from_slice(&compat.deviations);
+                    frame.mask = compat.mask;
+                    uc_flags_known = compat.has_context;
                     frame.length = compat.length;
                     frame.floating_offset = FSAVE_LENGTH;
                 }
             }
+            let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| frame.bytes[at + i]));
+            let code_segment =
+                u16::from_ne_bytes(std::array::from_fn(|i| frame.bytes[FRAME_SEGMENTS + i]));
+            let floating = word(FRAME_FLOATING);
+            if floating != 0 {
+                rest.copy_from_slice(&frame_deviations::of_state(&StateInFrame {
+                    format,
+                    start,
+                    stack: word(FRAME_REGISTERS + 8 * Reg::Sp as usize),
+                    code_segment,
+                    uc_flags: uc_flags_known.then(|| word(8)),
+                    floating: floating + frame.floating_offset,
+                    before: frame.floating_offset,
+                }));
+            }
         }
         frame
+    }
+
+    /// Changes the mask and the floating point state in the frame. Returns the state that the handler's return
+    /// restores then.
+    ///
+    /// # Safety
+    /// The handler must not have returned, and nothing else may use its frame.
+    #[must_use]
+    pub unsafe fn edit(&self, mask: u64) -> Option<Floating> {
+        let floating = u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_FLOATING + i]));
+        // SAFETY: by the contract of this function.
+        unsafe {
+            for (offset, half) in self.mask.into_iter().zip([mask, mask >> 32]) {
+                ((self.start + offset as u64) as *mut u32).write_unaligned(low_half(half));
+            }
+            Some(edit_state((floating + self.floating_offset) as *mut u8))
+        }
     }
 
     /// The signal mask that the handler's return restores.
@@ -171,7 +218,9 @@ impl Frame {
     /// Differences between values in the frame and values that follow from others; 0 in a correct frame.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
-        &self.deviations
+        let (start, length) = (self.deviations.as_ptr(), size_of_val(&self.deviations));
+        // SAFETY: the bytes of numbers, which have no padding.
+        unsafe { std::slice::from_raw_parts(start.cast(), length) }
     }
 
     /// The general registers in the frame.
@@ -212,5 +261,35 @@ impl Frame {
             state.get(..length)?,
             state.get(length..)?,
         ])
+    }
+}
+
+/// The component of AVX in `xstate_bv`.
+const AVX: u64 = 1 << 2;
+
+/// Changes MXCSR, the registers of SSE and the upper halves of those of AVX in a state that `xsave` wrote.
+/// Returns the state.
+///
+/// # Safety
+/// The state must be writable, and nothing else may use it.
+unsafe fn edit_state(state: *mut u8) -> Floating {
+    // SAFETY: by the contract of this function; the components follow the header.
+    unsafe {
+        // MXCSR: rounds down, all exceptions masked.
+        state.add(24).cast::<u32>().write_unaligned(0x3f80);
+        for at in 160..416 {
+            state.add(at).write(!state.add(at).read());
+        }
+        let features = state.add(HEADER).cast::<u64>();
+        let mut present = features.read_unaligned() | 2;
+        if components() & AVX != 0 {
+            for at in component(AVX.trailing_zeros()) {
+                let byte = if present & AVX != 0 { !state.add(at).read() } else { 0x3c };
+                state.add(at).write(byte);
+            }
+            present |= AVX;
+        }
+        features.write_unaligned(present);
+        Floating::stored_at(state)
     }
 }

@@ -120,6 +120,23 @@ impl Floating {
         state
     }
 
+    /// The state that `xsave` stored at an address, without bytes that are not part of it.
+    ///
+    /// # Safety
+    /// The state must be readable.
+    pub(super) unsafe fn stored_at(state: *const u8) -> Floating {
+        let mut copy = Floating::initial();
+        let length = copy.bytes().len();
+        // SAFETY: by the contract of this function.
+        unsafe { std::ptr::copy_nonoverlapping(state, copy.0.as_mut_ptr(), length) };
+        // An x87 register is the first ten of sixteen bytes.
+        for (at, byte) in copy.0[32..160].iter_mut().enumerate() {
+            *byte = if at % 16 < 10 { *byte } else { 0 };
+        }
+        copy.0[416..512].fill(0);
+        copy
+    }
+
     /// The bytes with a meaning, at least as many as a signal frame has.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -5,7 +5,7 @@
 use super::watch::TRAP_FLAG;
 use super::{Context, Reg};
 use crate::arch::gates::address;
-use crate::arch::{CpuState, FrameFormat, Part};
+use crate::arch::{CpuState, FrameFormat};
 use crate::sys;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -144,7 +144,7 @@ const PLAIN_LENGTH: usize = 732;
 pub(super) const FSAVE_LENGTH: u64 = 112;
 
 /// The low half of a register.
-fn low_half(value: u64) -> u32 {
+pub(super) fn low_half(value: u64) -> u32 {
     let [a, b, c, d, ..] = value.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -160,29 +160,17 @@ fn compat_context(state: &CpuState) -> u64 {
     state.registers[Reg::Sp] + offset as u64
 }
 
-/// Names of the deviations of a frame: differences between values in the frame and values that follow from
-/// others.
-pub const DEVIATIONS: &[Part] = &[
-    Part("return address", 4),
-    Part("signal", 4),
-    Part("address of the siginfo", 4),
-    Part("address of the context", 4),
-    Part("sp_at_signal", 4),
-    Part("retcode", 8),
-    Part("end of the siginfo", 8),
-    Part("alignment", 4),
-];
-
-/// The number of bytes of [`DEVIATIONS`].
-pub(super) const DEVIATIONS_LENGTH: usize = 40;
-
 /// A 32-bit frame, in the layout of a 64-bit one.
 pub(super) struct CompatFrame {
     /// `struct rt_sigframe` with the values of the 32-bit frame. Registers that the frame lacks have their
     /// values at the entry of the handler.
     pub(super) native: [u8; super::FRAME_LENGTH],
-    /// [`DEVIATIONS`]; all bytes of a correct frame are 0.
-    pub(super) deviations: [u8; DEVIATIONS_LENGTH],
+    /// The first of [`DEVIATIONS`](super::DEVIATIONS), which are 0 in a correct frame.
+    pub(super) deviations: [u64; 8],
+    /// The offset of the mask's two halves in the frame.
+    pub(super) mask: [usize; 2],
+    /// Whether the frame has a context.
+    pub(super) has_context: bool,
     /// The length of the frame without floating point state.
     pub(super) length: usize,
 }
@@ -265,23 +253,19 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     } else {
         (0, 0, PLAIN_RETCODE)
     };
-    let words = [
-        word(0).wrapping_sub(COMPAT_RESTORER),
-        word(4).wrapping_sub(signal),
-        info,
-        context_address,
-        word(at + 68).wrapping_sub(word(at + 28)),
-        word(length - 8) ^ retcode[0],
-        word(length - 4) ^ retcode[1],
+    let deviations = [
+        u64::from(word(0).wrapping_sub(COMPAT_RESTORER)),
+        u64::from(word(4).wrapping_sub(signal)),
+        u64::from(info),
+        u64::from(context_address),
+        u64::from(word(at + 68).wrapping_sub(word(at + 28))),
+        u64::from(word(length - 8) ^ retcode[0]) | u64::from(word(length - 4) ^ retcode[1]) << 32,
+        u64::from_ne_bytes(end_of_siginfo),
+        // At the entry of a function the stack pointer is 4 below a multiple of 16.
+        u64::from((start + 4) & 15),
     ];
-    let mut deviations = [0; DEVIATIONS_LENGTH];
-    for (place, value) in deviations.chunks_exact_mut(4).zip(words) {
-        place.copy_from_slice(&value.to_ne_bytes());
-    }
-    deviations[28..36].copy_from_slice(&end_of_siginfo);
-    // At the entry of a function the stack pointer is 4 below a multiple of 16.
-    deviations[36..].copy_from_slice(&((start + 4) & 15).to_ne_bytes());
-    CompatFrame { native, deviations, length }
+    let mask = if with_siginfo { [length - 16, length - 12] } else { [at + 80, length - 12] };
+    CompatFrame { native, deviations, mask, has_context: with_siginfo, length }
 }
 
 /// The code at the end of a frame (`ia32_setup_rt_frame()`, `ia32_setup_frame()`): `mov eax, 173; int 0x80`

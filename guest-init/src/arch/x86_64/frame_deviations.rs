@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Values of a signal frame that follow from others: pointers, sizes, constants and alignment. They are
+//! recorded as differences to what they must be, so that a fault that all frames have is seen.
+
+use super::watch::{CpuState, HEADER, component};
+use crate::arch::{FrameFormat, Part, Reg};
+
+/// The deviations of a frame, eight bytes each. All are 0 in a correct frame.
+pub const DEVIATIONS: &[Part] = &[
+    Part("return address", 8),
+    Part("signal", 8),
+    Part("address of the siginfo", 8),
+    Part("address of the context", 8),
+    // The difference of sp_at_signal to sp in a 32-bit frame; the result register of a 64-bit handler.
+    Part("sp_at_signal, or the result register", 8),
+    Part("retcode", 8),
+    Part("end of the siginfo", 8),
+    Part("alignment", 8),
+    Part("uc_flags", 8),
+    Part("bytes in the red zone", 8),
+    Part("sw_reserved.magic1", 8),
+    Part("sw_reserved.extended_size", 8),
+    Part("sw_reserved.xfeatures", 8),
+    Part("sw_reserved.xstate_size", 8),
+    Part("magic2", 8),
+    Part("x87 and SSE missing in xstate_bv", 8),
+    Part("alignment of the floating point state", 8),
+];
+
+/// The number of [`DEVIATIONS`].
+pub(super) const COUNT: usize = 17;
+
+/// The deviations that depend on the format of the frame.
+pub(super) const FORMAT_COUNT: usize = 8;
+
+/// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h): offsets of the context and of the siginfo.
+const CONTEXT: u64 = 8;
+const SIGINFO: u64 = 312;
+
+/// The first deviations of a 64-bit frame, whose handler was entered with this state.
+pub(super) fn of_native(state: &CpuState, return_address: u64) -> [u64; FORMAT_COUNT] {
+    let start = state.registers[Reg::Sp];
+    let signal = state.registers[Reg::Di];
+    [
+        return_address.wrapping_sub(crate::arch::restorer()),
+        u64::from(!(1..=64).contains(&signal)),
+        state.registers[Reg::Si].wrapping_sub(start + SIGINFO),
+        state.registers[Reg::Dx].wrapping_sub(start + CONTEXT),
+        state.registers[Reg::Ax],
+        0,
+        0,
+        // At the entry of a function the stack pointer is 8 below a multiple of 16.
+        (start + 8) & 15,
+    ]
+}
+
+/// The value of `uc_flags` (arch/x86/include/uapi/asm/ucontext.h), without which the code segment of the
+/// interrupted code is 64-bit code: `UC_FP_XSTATE`, and in a 64-bit frame `UC_SIGCONTEXT_SS` and, for 64-bit
+/// code, `UC_STRICT_RESTORE_SS` (`frame_uc_flags()`).
+fn uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
+    const USER_CS: u16 = 0x33;
+    match format {
+        FrameFormat::Compat => 1,
+        FrameFormat::Native if code_segment == USER_CS => 7,
+        FrameFormat::Native => 3,
+    }
+}
+
+/// A frame's values for [`of_state`].
+pub(super) struct StateInFrame {
+    pub(super) format: FrameFormat,
+    /// The address of the frame.
+    pub(super) start: u64,
+    /// The program's stack pointer.
+    pub(super) stack: u64,
+    pub(super) code_segment: u16,
+    /// `None` if the frame has no context.
+    pub(super) uc_flags: Option<u64>,
+    /// The address of the state that `xsave` wrote.
+    pub(super) floating: u64,
+    /// The length of the state before it.
+    pub(super) before: u64,
+}
+
+/// The deviations of the floating point state and of the frame's place.
+///
+/// # Safety
+/// The state must be readable.
+pub(super) unsafe fn of_state(frame: &StateInFrame) -> [u64; COUNT - FORMAT_COUNT] {
+    // SAFETY: by the contract of this function.
+    let word =
+        |at: u64| u64::from(unsafe { ((frame.floating + at) as *const u32).read_unaligned() });
+    let pair = |at: u64| word(at) | word(at + 4) << 32;
+    let features = user_features();
+    let size = size_of_state(features);
+    let end = frame.floating + size + 4;
+    let red_zone = if frame.format == FrameFormat::Native { 128 } else { 0 };
+    let below = frame.stack.wrapping_sub(frame.start) < 1 << 16;
+    let overlap = if below { (end + red_zone).saturating_sub(frame.stack) } else { 0 };
+    let expected_flags = uc_flags(frame.format, frame.code_segment);
+    [
+        frame.uc_flags.map_or(0, |flags| flags ^ expected_flags),
+        overlap,
+        word(464) ^ 0x4650_5853,
+        word(468) ^ (size + 4 + frame.before),
+        pair(472) ^ features,
+        word(480) ^ size,
+        word(size) ^ 0x4650_5845,
+        !word(HEADER as u64) & 3,
+        frame.floating % 64,
+    ]
+}
+
+/// The features in the state of a program that has not asked for dynamic ones (AMX):
+/// `fpu_user_cfg.default_features`.
+fn user_features() -> u64 {
+    const TILES: u32 = 3 << 17;
+    let low: u32;
+    // SAFETY: watched calls need `xsave`, which includes the instruction.
+    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
+    u64::from(low & !TILES)
+}
+
+/// The size of the standard format of these features in bytes.
+fn size_of_state(features: u64) -> u64 {
+    let ends = (2..32).filter(|index| features & 1 << index != 0).map(|index| component(index).end);
+    ends.max().unwrap_or(HEADER + 64).max(HEADER + 64) as u64
+}

@@ -37,23 +37,23 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// The address of a selector, as prctl(2) takes it.
-pub(crate) fn address(selector: &AtomicU8) -> u64 {
+pub(crate) fn selector_address(selector: &AtomicU8) -> u64 {
     std::ptr::from_ref(selector) as u64
 }
 
 /// Sets [`SELECTOR`].
-pub(crate) fn flip(value: u8) {
+pub(crate) fn set_selector(value: u8) {
     SELECTOR.store(value, Ordering::SeqCst);
 }
 
 /// Arms exclusive mode with [`arch::inside`] as the allowed range, and [`SELECTOR`] at ALLOW.
 pub(crate) fn arm() -> Check {
-    arm_with(address(&SELECTOR))
+    arm_with(selector_address(&SELECTOR))
 }
 
 /// As [`arm`], with another selector.
 pub(crate) fn arm_with(selector: u64) -> Check {
-    flip(ALLOW);
+    set_selector(ALLOW);
     expect_accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
 }
 
@@ -232,12 +232,12 @@ pub(crate) fn noop(_: Dispatch<'_>) {}
 
 /// Reaction: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is executed.
 pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
-    flip(ALLOW);
+    set_selector(ALLOW);
 }
 
 /// Reaction: sets ALLOW and makes the program issue the call again.
 pub(crate) fn reissue(dispatch: Dispatch<'_>) {
-    flip(ALLOW);
+    set_selector(ALLOW);
     dispatch.frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
 }
 
@@ -290,9 +290,9 @@ pub(crate) fn dispatches() -> u32 {
 
 /// Issues a call with [`SELECTOR`] at BLOCK, and sets it to ALLOW afterwards.
 pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
-    flip(BLOCK);
+    set_selector(BLOCK);
     let after = gate.issue(regs);
-    flip(ALLOW);
+    set_selector(ALLOW);
     after
 }
 
@@ -324,7 +324,7 @@ pub(crate) fn touch() -> Registers {
 
 /// The value of the result register before a [`touch`], which a dispatch must keep.
 pub(crate) fn result_before_touch() -> i64 {
-    Registers::call(number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
+    Registers::call(call_number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
 }
 
 /// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted
@@ -346,10 +346,10 @@ pub(crate) fn is_result_value_kept(result: i64, at_call: &Registers) -> bool {
 
 /// Checks the result register after a dispatched [`touch`].
 pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
-    let due = result_before_touch();
+    let expected = result_before_touch();
     ensure(
-        got.result() == due || result_left_by_bug() == Some(got.result()),
-        &format!("result register {when}: {due}"),
+        got.result() == expected || result_left_by_bug() == Some(got.result()),
+        &format!("result register {when}: {expected}"),
         || got.result().to_string(),
     )
 }
@@ -405,8 +405,8 @@ pub(crate) fn run_vforked<F: FnOnce() -> i32>(run: F) -> Result<Change, Failure>
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), stack, 0, 0];
     // SAFETY: the stack is prepared and stays mapped.
-    let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
-    flip(ALLOW);
+    let child = sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
+    set_selector(ALLOW);
     let child = child.map_err(broken("clone"))?;
     wait_change(i32::try_from(child).map_err(broken("clone"))?)
 }
@@ -488,7 +488,7 @@ pub(crate) fn number_read_by_kernel(register: u64) -> i32 {
 }
 
 /// A system call number as the value of a register.
-pub(crate) fn number(call: i64) -> u64 {
+pub(crate) fn call_number(call: i64) -> u64 {
     call.cast_unsigned()
 }
 
@@ -515,5 +515,6 @@ pub(crate) fn spawn_thread(run: extern "C" fn(u64) -> u64, argument: u64) -> Res
         | libc::CLONE_SYSVSEM;
     let arguments = [u64::from(flags.cast_unsigned()), prepare_task_stack(run, argument)?, 0, 0];
     // SAFETY: the stack is prepared and stays mapped.
-    sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) }).map_err(broken("clone"))
+    sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) })
+        .map_err(broken("clone"))
 }

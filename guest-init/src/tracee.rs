@@ -98,17 +98,17 @@ impl Tracee {
     /// Resumes the tracee, and checks that it stops next with the status `stop`.
     fn expect_stop(&self, request: u32, signal: i32, stop: i32) -> Check {
         let got = self.run(request, signal)?;
-        let due = Change::Stopped(stop);
+        let expected = Change::Stopped(stop);
         let describe = |change: Change| match change {
             Change::Stopped(CALL_STOP) => "stopped at a system call".to_owned(),
             other => other.to_string(),
         };
-        ensure(got == due, &format!("the tracee: {}", describe(due)), || describe(got))
+        ensure(got == expected, &format!("the tracee: {}", describe(expected)), || describe(got))
     }
 
-    /// Resumes the tracee, and checks that it stops next for the signal `due`.
-    pub(crate) fn expect_signal(&self, request: u32, signal: i32, due: i32) -> Check {
-        self.expect_stop(request, signal, due)
+    /// Resumes the tracee, and checks that it stops next for the signal `expected`.
+    pub(crate) fn expect_signal(&self, request: u32, signal: i32, expected: i32) -> Check {
+        self.expect_stop(request, signal, expected)
     }
 
     /// Resumes the tracee, and checks that it stops next at a system call.

@@ -91,7 +91,7 @@ pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
         let mut matched = false;
         let mut more: Vec<&'static Case> = Vec::new();
         if word == GRID_ALL {
-            more.extend(grid::MORE);
+            more.extend(grid::LARGER_PRODUCTS);
         } else if let Some(case) = grid::by_id(word) {
             more.push(case);
             matched = true;

@@ -2,7 +2,7 @@
 
 //! Floating point registers, as a gate loads and stores them.
 
-use super::gates::{address, symbols};
+use super::gates::{symbol_address, symbols};
 use super::{FLOAT_CONTROLS, FLOAT_LETTER, FLOAT_REGISTERS, FLOAT_WORDS, Registers};
 
 symbols!(sudbox_float_call; sudbox_float);
@@ -72,5 +72,5 @@ pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, Fl
 /// The address of the system call instruction of [`issue_with_floats`].
 #[must_use]
 pub fn float_call() -> u64 {
-    address(sudbox_float_call)
+    symbol_address(sudbox_float_call)
 }

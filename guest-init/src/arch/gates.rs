@@ -24,7 +24,7 @@ pub struct Gate {
     /// Address of the system call instruction.
     pub(super) call: u64,
     /// Another address at which a handler may continue the gate.
-    pub(super) elsewhere: u64,
+    pub(super) other_continuation: u64,
 }
 
 impl Gate {
@@ -43,8 +43,8 @@ impl Gate {
     /// Another address at which a handler may continue the gate. [`Gate::issue`] reports the address of
     /// the continuation in [`Reg::NEXT`](super::Reg::NEXT).
     #[must_use]
-    pub fn elsewhere(&self) -> u64 {
-        self.elsewhere
+    pub fn other_continuation(&self) -> u64 {
+        self.other_continuation
     }
 
     /// Issues a call and returns all registers after it. The values of `regs` for the stack pointer and
@@ -96,14 +96,15 @@ unsafe extern "C" {
 }
 
 /// The address of a label.
-pub(super) fn address(label: unsafe extern "C" fn()) -> u64 {
+pub(super) fn symbol_address(label: unsafe extern "C" fn()) -> u64 {
     label as usize as u64
 }
 
 /// The bytes between two labels.
 #[cfg(not(target_arch = "s390x"))]
 pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()) -> &'static [u8] {
-    let length = usize::try_from(address(end) - address(start)).expect("code fits memory");
+    let length =
+        usize::try_from(symbol_address(end) - symbol_address(start)).expect("code fits memory");
     // SAFETY: the labels delimit constant bytes.
     unsafe { std::slice::from_raw_parts(start as *const u8, length) }
 }
@@ -113,8 +114,8 @@ pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()
 pub fn gate() -> Gate {
     Gate {
         function: sudbox_first,
-        call: address(sudbox_first_call),
-        elsewhere: address(sudbox_first_elsewhere),
+        call: symbol_address(sudbox_first_call),
+        other_continuation: symbol_address(sudbox_first_elsewhere),
     }
 }
 
@@ -123,15 +124,15 @@ pub fn gate() -> Gate {
 pub fn second_gate() -> Gate {
     Gate {
         function: sudbox_second,
-        call: address(sudbox_second_call),
-        elsewhere: address(sudbox_second_elsewhere),
+        call: symbol_address(sudbox_second_call),
+        other_continuation: symbol_address(sudbox_second_elsewhere),
     }
 }
 
 /// The length of a copy by [`copy_gate`], in bytes.
 #[must_use]
 pub fn copy_length() -> usize {
-    usize::try_from(address(sudbox_first_end) - start()).expect("code fits memory")
+    usize::try_from(symbol_address(sudbox_first_end) - start()).expect("code fits memory")
 }
 
 /// The address of the machine code of [`gate`].
@@ -155,15 +156,15 @@ pub unsafe fn copy_gate(place: *mut u8) -> Gate {
     let base = place as u64;
     Gate {
         function,
-        call: base + (address(sudbox_first_call) - start()),
-        elsewhere: base + (address(sudbox_first_elsewhere) - start()),
+        call: base + (symbol_address(sudbox_first_call) - start()),
+        other_continuation: base + (symbol_address(sudbox_first_elsewhere) - start()),
     }
 }
 
 /// The address range of the inside part, which cases allow.
 #[must_use]
 pub fn inside() -> Range<u64> {
-    address(sudbox_inside_start)..address(sudbox_inside_end)
+    symbol_address(sudbox_inside_start)..symbol_address(sudbox_inside_end)
 }
 
 /// The address of the function of [`inside_call`]: it takes the number, then the arguments.
@@ -215,17 +216,17 @@ pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument:
 /// The address of a restorer inside, whose `rt_sigreturn(2)` is never dispatched.
 #[must_use]
 pub fn restorer() -> u64 {
-    address(sudbox_restorer)
+    symbol_address(sudbox_restorer)
 }
 
 /// The address of a restorer outside, whose `rt_sigreturn(2)` is under test.
 #[must_use]
 pub fn outside_restorer() -> u64 {
-    address(sudbox_outside_restorer)
+    symbol_address(sudbox_outside_restorer)
 }
 
 /// The address of the system call instruction of [`outside_restorer`].
 #[must_use]
 pub fn outside_restorer_call() -> u64 {
-    address(sudbox_outside_restorer_call)
+    symbol_address(sudbox_outside_restorer_call)
 }

@@ -3,7 +3,7 @@
 //! Loops in `gates.s` that repeat one operation for benchmarks. The time of the empty loop can be
 //! subtracted from that of the others.
 
-use super::gates::address;
+use super::gates::symbol_address;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,7 +53,7 @@ impl Repeat {
     /// # Safety
     /// The byte must be writable, and no reference to it may forbid the write.
     #[must_use]
-    pub unsafe fn flip(address: u64) -> Repeat {
+    pub unsafe fn store_zero(address: u64) -> Repeat {
         Repeat { function: sudbox_repeat_flip, number: 0, address }
     }
 
@@ -64,7 +64,7 @@ impl Repeat {
         Repeat {
             function: sudbox_repeat_rewritten,
             number: number.cast_unsigned(),
-            address: address(sudbox_trampoline),
+            address: symbol_address(sudbox_trampoline),
         }
     }
 
@@ -73,7 +73,7 @@ impl Repeat {
     #[inline]
     pub fn run(&self, count: u64) -> i64 {
         // SAFETY: the loops follow the C ABI, calls without arguments touch no memory, and the maker of
-        // a `flip` vouched for its address.
+        // the caller of `store_zero` vouched for its address.
         unsafe { (self.function)(count, self.number, self.address) }
     }
 }
@@ -81,7 +81,7 @@ impl Repeat {
 /// The address range of the loop of [`Repeat::outside`].
 #[must_use]
 pub fn outside() -> Range<u64> {
-    sudbox_repeat_outside as *const () as u64..address(sudbox_repeat_outside_end)
+    sudbox_repeat_outside as *const () as u64..symbol_address(sudbox_repeat_outside_end)
 }
 
 static EMULATED: AtomicU64 = AtomicU64::new(0);

@@ -38,13 +38,13 @@ pub(super) fn time_getpid(watch: &mut Watch, repeat: Repeat) -> Check {
     equal("getpid()", repeat.run(1), sys::getpid().into())
 }
 
-pub(super) fn native() -> Check {
+pub(super) fn bench_native() -> Check {
     let mut watch = Watch::start(CALLS)?;
     time_getpid(&mut watch, Repeat::outside(GETPID))?;
     watch.store()
 }
 
-pub(super) fn inside() -> Check {
+pub(super) fn bench_inside() -> Check {
     time_exempt(arm)
 }
 
@@ -54,18 +54,18 @@ fn time_exempt(arm: fn() -> Check) -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     arm()?;
-    flip(BLOCK);
+    set_selector(BLOCK);
     watch.time(|count| {
         let _ = Repeat::inside(GETPID).run(count);
     });
     let got = Repeat::inside(GETPID).run(1);
-    flip(ALLOW);
+    set_selector(ALLOW);
     equal("getpid()", got, sys::getpid().into())?;
     watch.expect_emulated(0)?;
     watch.store()
 }
 
-pub(super) fn allowed() -> Check {
+pub(super) fn bench_allowed() -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     arm()?;
@@ -73,7 +73,7 @@ pub(super) fn allowed() -> Check {
     watch.store()
 }
 
-pub(super) fn round_trip() -> Check {
+pub(super) fn bench_round_trip() -> Check {
     time_dispatched(arm)
 }
 
@@ -83,11 +83,11 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     arm()?;
-    flip(BLOCK);
+    set_selector(BLOCK);
     watch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    flip(ALLOW);
+    set_selector(ALLOW);
     watch.expect_emulated(watch.total())?;
     watch.store()
 }
@@ -95,24 +95,24 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
 /// Arms dispatch in inclusive mode: only calls from the loop of [`Repeat::outside`] are dispatched.
 fn arm_around() -> Check {
     let Range { start, end } = arch::outside();
-    flip(ALLOW);
-    expect_accepted(INCLUSIVE, start, end - start, address(&SELECTOR))
+    set_selector(ALLOW);
+    expect_accepted(INCLUSIVE, start, end - start, selector_address(&SELECTOR))
 }
 
-pub(super) fn inclusive_free() -> Check {
+pub(super) fn bench_inclusive_free() -> Check {
     time_exempt(arm_around)
 }
 
-pub(super) fn inclusive_trip() -> Check {
+pub(super) fn bench_inclusive_trip() -> Check {
     time_dispatched(arm_around)
 }
 
-pub(super) fn flip_alone() -> Check {
+pub(super) fn bench_flip_alone() -> Check {
     let mut watch = Watch::start(CALLS)?;
     arm()?;
-    flip(BLOCK);
+    set_selector(BLOCK);
     // SAFETY: the selector is an atomic byte of this process.
-    let repeat = unsafe { Repeat::flip(address(&SELECTOR)) };
+    let repeat = unsafe { Repeat::store_zero(selector_address(&SELECTOR)) };
     watch.time(|count| {
         let _ = repeat.run(count);
     });
@@ -121,15 +121,16 @@ pub(super) fn flip_alone() -> Check {
 }
 
 /// Times pairs of arming and disarming dispatch by prctl().
-pub(super) fn prctl() -> Check {
+pub(super) fn bench_prctl() -> Check {
     let call = libc::SYS_prctl.cast_unsigned();
     let option = u64::from(sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned());
-    let on = [option, EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR), 0];
+    let on =
+        [option, EXCLUSIVE, arch::inside().start, inside_length(), selector_address(&SELECTOR), 0];
     let off = [option, OFF, 0, 0, 0, 0];
     time_pair(call, [on, off], 0)
 }
 
-pub(super) fn personality() -> Check {
+pub(super) fn bench_personality() -> Check {
     const ADDR_NO_RANDOMIZE: u64 = 0x0004_0000;
     let call = libc::SYS_personality.cast_unsigned();
     // SAFETY: touches no memory.
@@ -160,7 +161,7 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
     watch.store()
 }
 
-pub(super) fn rewritten() -> Check {
+pub(super) fn bench_rewritten() -> Check {
     let mut watch = Watch::start(CALLS)?;
     watch.time(|count| {
         let _ = Repeat::rewritten(GETPID).run(count);

@@ -44,14 +44,14 @@ fn install(mut program: Vec<sock_filter>, flags: u64) -> Result<u64, Failure> {
     filter::install(&mut program, flags).map_err(unmet("a seccomp filter"))
 }
 
-pub(super) fn allow_all() -> Check {
+pub(super) fn bench_allow_all() -> Check {
     let mut watch = Watch::start(CALLS)?;
     install(vec![statement(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)], 0)?;
     time_getpid(&mut watch, Repeat::outside(GETPID))?;
     watch.store()
 }
 
-pub(super) fn inside() -> Check {
+pub(super) fn bench_inside() -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
@@ -59,7 +59,7 @@ pub(super) fn inside() -> Check {
     watch.store()
 }
 
-pub(super) fn trap() -> Check {
+pub(super) fn bench_trap() -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
     install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
@@ -104,7 +104,7 @@ extern "C" fn supervise(_: u64) -> u64 {
     }
 }
 
-pub(super) fn notify() -> Check {
+pub(super) fn bench_notify() -> Check {
     let mut watch = Watch::start(SWITCHES)?;
     // Before the filter, which the thread would inherit.
     spawn_thread(supervise, 0)?;

@@ -30,85 +30,95 @@ const FILTER_FEATURES: &[Feature] = &[Feature::SeccompFilter];
 
 /// Every benchmark, in the order of the report.
 pub const TABLE: &[Case] = &[
-    case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::native)
+    case(NATIVE, "getpid(), no dispatch", "syscall_enter_from_user_mode()", calls::bench_native)
         .features(NO_FEATURES),
     case(
         "bench/inside",
         "getpid() inside the gate, armed",
         "syscall_user_dispatch()",
-        calls::inside,
+        calls::bench_inside,
     ),
     case(
         "bench/allowed",
         "getpid(), the selector allows",
         "syscall_user_dispatch()",
-        calls::allowed,
+        calls::bench_allowed,
     ),
     case(
         "bench/round-trip",
         "dispatch to the end of sigreturn",
         "trigger_sigsys()",
-        calls::round_trip,
+        calls::bench_round_trip,
     ),
     case(
         "bench/inclusive-free",
         "getpid() outside of the range",
         "syscall_user_dispatch()",
-        calls::inclusive_free,
+        calls::bench_inclusive_free,
     )
     .features(INCLUSIVE_FEATURES),
     case(
         "bench/inclusive-trip",
         "a round trip, inclusive range",
         "trigger_sigsys()",
-        calls::inclusive_trip,
+        calls::bench_inclusive_trip,
     )
     .features(INCLUSIVE_FEATURES),
-    case("bench/flip", "a flip of the selector", "syscall_user_dispatch()", calls::flip_alone),
+    case(
+        "bench/flip",
+        "a flip of the selector",
+        "syscall_user_dispatch()",
+        calls::bench_flip_alone,
+    ),
     case(
         "bench/prctl",
         "arming and disarming by prctl()",
         "task_set_syscall_user_dispatch()",
-        calls::prctl,
+        calls::bench_prctl,
     ),
     case(
         "bench/personality",
         "personality(), there and back",
         "ksys_personality()",
-        calls::personality,
+        calls::bench_personality,
     )
     .features(NO_FEATURES),
     case(
         "bench/seccomp-allow",
         "getpid(), a filter allows all",
         "__seccomp_filter()",
-        filters::allow_all,
+        filters::bench_allow_all,
     )
     .features(FILTER_FEATURES),
     case(
         "bench/seccomp-inside",
         "getpid(), a filter by pointer",
         "__seccomp_filter()",
-        filters::inside,
+        filters::bench_inside,
     )
     .features(FILTER_FEATURES),
     case(
         "bench/seccomp-trap",
         "RET_TRAP to the end of sigreturn",
         "__seccomp_filter()",
-        filters::trap,
+        filters::bench_trap,
     )
     .features(FILTER_FEATURES),
     case(
         "bench/seccomp-notify",
         "answered by user notification",
         "seccomp_do_user_notification()",
-        filters::notify,
+        filters::bench_notify,
     )
     .features(FILTER_FEATURES),
-    case("bench/ptrace-sysemu", "stopped by a tracer", "ptrace_report_syscall()", traced::sysemu)
-        .features(NO_FEATURES),
-    case("bench/rewritten", "a trampoline in place of a call", "", calls::rewritten)
+    case(
+        "bench/ptrace-sysemu",
+        "stopped by a tracer",
+        "ptrace_report_syscall()",
+        traced::bench_sysemu,
+    )
+    .features(NO_FEATURES),
+    case("bench/rewritten", "a trampoline in place of a call", "", calls::bench_rewritten)
         .features(NO_FEATURES),
 ];
 

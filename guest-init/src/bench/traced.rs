@@ -16,7 +16,7 @@ const DONE: usize = 0;
 
 /// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would also access
 /// its registers.
-pub(super) fn sysemu() -> Check {
+pub(super) fn bench_sysemu() -> Check {
     let mut watch = Watch::start(SWITCHES)?;
     let total = watch.total();
     let tracee = Tracee::start(|| {

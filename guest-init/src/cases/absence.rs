@@ -42,7 +42,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn modes_refused() -> Check {
-    let (start, length, selector) = (arch::inside().start, inside_length(), address(&SELECTOR));
+    let (start, length, selector) =
+        (arch::inside().start, inside_length(), selector_address(&SELECTOR));
     for mode in [OFF, EXCLUSIVE, INCLUSIVE, 3, u64::MAX] {
         for (offset, length, selector) in
             [(0, 0, 0), (start, length, selector), (start, length, arch::KERNEL_ADDRESS)]
@@ -110,16 +111,16 @@ fn release() -> [u32; 2] {
 }
 
 fn requests_refused() -> Check {
-    let due = if release() < REQUESTS_SINCE { libc::EIO } else { libc::EINVAL };
+    let expected = if release() < REQUESTS_SINCE { libc::EIO } else { libc::EINVAL };
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         exit_code(expect_executed_despite_block(&arch::gate()).is_ok())
     })?;
-    let config = [EXCLUSIVE, address(&SELECTOR), arch::inside().start, inside_length()];
+    let config = [EXCLUSIVE, selector_address(&SELECTOR), arch::inside().start, inside_length()];
     let at = config.as_ptr() as u64;
     for size in [0, CONFIG_SIZE] {
-        equal("reading the configuration", tracee.get_config_at(size, at), Err(Errno(due)))?;
-        equal("setting the configuration", tracee.set_config_at(size, at), Err(Errno(due)))?;
+        equal("reading the configuration", tracee.get_config_at(size, at), Err(Errno(expected)))?;
+        equal("setting the configuration", tracee.set_config_at(size, at), Err(Errno(expected)))?;
     }
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }

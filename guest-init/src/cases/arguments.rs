@@ -9,50 +9,50 @@ use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
-const SET: &str = "task_set_syscall_user_dispatch()";
+const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 
 pub(super) const CASES: &[Case] = &[
     case(
         "arguments/unknown-mode-refused",
         "a mode that does not exist is EINVAL in all its 64 bits, and arms nothing",
-        SET,
+        SET_FUNCTION,
         unknown_mode_refused,
     ),
     case(
         "arguments/off-refuses-arguments",
         "OFF with an offset, length or selector is EINVAL and leaves dispatch armed",
-        SET,
+        SET_FUNCTION,
         off_refuses_arguments,
     ),
     case(
         "arguments/off-disarms",
         "OFF disarms, whatever the selector says, and may be repeated",
-        SET,
+        SET_FUNCTION,
         off_disarms,
     ),
     case(
         "arguments/zero-offset-any-length",
         "an exclusive range from 0 is accepted with any length, and armed",
-        SET,
+        SET_FUNCTION,
         zero_offset_any_length,
     ),
     case(
         "arguments/wrapping-range-refused",
         "an exclusive range that is empty or wraps is EINVAL, one up to the last address is not",
-        SET,
+        SET_FUNCTION,
         wrapping_range_refused,
     ),
     case(
         "arguments/inclusive-range-checked",
         "an inclusive range that is empty or wraps is EINVAL, also from 0; others are accepted",
-        SET,
+        SET_FUNCTION,
         inclusive_range_checked,
     )
     .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "arguments/kernel-selector-refused",
         "a selector at a kernel address is EFAULT and arms nothing",
-        SET,
+        SET_FUNCTION,
         kernel_selector_refused,
     )
     .only(Only {
@@ -62,31 +62,31 @@ pub(super) const CASES: &[Case] = &[
     case(
         "arguments/unmapped-selector-accepted",
         "an unreadable selector is accepted: the kernel first reads it at a call outside the range",
-        SET,
+        SET_FUNCTION,
         unmapped_selector_accepted,
     ),
     case(
         "arguments/range-checked-before-selector",
         "a bad mode or range is EINVAL even if the selector is bad too",
-        SET,
+        SET_FUNCTION,
         range_checked_before_selector,
     ),
     case(
         "arguments/refusal-keeps-configuration",
         "a refused call leaves range, selector and arming as they were",
-        SET,
+        SET_FUNCTION,
         refusal_keeps_configuration,
     ),
     case(
         "arguments/rearming-replaces",
         "arming again replaces range and selector, the old ones no longer count",
-        SET,
+        SET_FUNCTION,
         rearming_replaces,
     ),
     outside_core(
         "arguments/range-across-4-gib-32",
         "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
-        SET,
+        SET_FUNCTION,
         on!("x86_64", compat_programs::range_across_compat_limit),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
@@ -101,7 +101,7 @@ fn unknown_mode_refused() -> Check {
     let inside = arch::inside();
     for mode in [3, 4, 0xff, 0x100, 0x7fff_ffff, 1 << 32, 1 << 32 | 1, 1 << 63 | 1, u64::MAX] {
         expect_refused(mode, 0, 0, 0, EINVAL)?;
-        expect_refused(mode, inside.start, inside_length(), address(&SELECTOR), EINVAL)?;
+        expect_refused(mode, inside.start, inside_length(), selector_address(&SELECTOR), EINVAL)?;
     }
     expect_executed_despite_block(&arch::gate())
 }
@@ -109,7 +109,7 @@ fn unknown_mode_refused() -> Check {
 fn off_refuses_arguments() -> Check {
     handle(noop)?;
     arm()?;
-    let selector = address(&SELECTOR);
+    let selector = selector_address(&SELECTOR);
     for (offset, length, selector) in
         [(1, 0, 0), (0, 1, 0), (0, 0, selector), (1 << 32, 0, 0), (0, 1 << 63, 0), (1, 1, selector)]
     {
@@ -134,12 +134,12 @@ fn zero_offset_any_length() -> Check {
     handle(flip_to_allow)?;
     // The gate is in none of these ranges, so its calls show whether dispatch is armed.
     for length in [0, 1, 4096] {
-        expect_accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        expect_accepted(EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_dispatched(&arch::gate())?;
     }
     // These contain every address: dispatch is armed, without an effect.
     for length in [1 << 63, u64::MAX] {
-        expect_accepted(EXCLUSIVE, 0, length, address(&SELECTOR))?;
+        expect_accepted(EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_executed_despite_block(&arch::gate())?;
     }
     Ok(())
@@ -147,7 +147,7 @@ fn zero_offset_any_length() -> Check {
 
 fn wrapping_range_refused() -> Check {
     handle(noop)?;
-    let selector = address(&SELECTOR);
+    let selector = selector_address(&SELECTOR);
     for (offset, length) in [
         (1, 0),
         (0x40_0000, 0),
@@ -171,7 +171,7 @@ fn wrapping_range_refused() -> Check {
 
 fn inclusive_range_checked() -> Check {
     handle(noop)?;
-    let selector = address(&SELECTOR);
+    let selector = selector_address(&SELECTOR);
     for (offset, length) in [
         (0, 0),
         (1, 0),
@@ -228,9 +228,9 @@ fn refusal_keeps_configuration() -> Check {
         (EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
     ];
     for (mode, offset, length, selector, errno) in [
-        (9, inside.start, inside_length(), address(&other), EINVAL),
+        (9, inside.start, inside_length(), selector_address(&other), EINVAL),
         (OFF, 1, 0, 0, EINVAL),
-        (EXCLUSIVE, 1, u64::MAX, address(&other), EINVAL),
+        (EXCLUSIVE, 1, u64::MAX, selector_address(&other), EINVAL),
     ]
     .into_iter()
     .chain(bad_selectors.into_iter().filter(|_| arch::REFUSES_KERNEL_ADDRESSES))
@@ -248,7 +248,7 @@ fn rearming_replaces() -> Check {
     expect_dispatched(&arch::gate())?;
     // A new selector: the value of the old one no longer matters.
     let other = AtomicU8::new(ALLOW);
-    arm_with(address(&other))?;
+    arm_with(selector_address(&other))?;
     expect_executed_despite_block(&arch::gate())?;
     reset_dispatches();
     let regs = touch();
@@ -260,7 +260,7 @@ fn rearming_replaces() -> Check {
     // A new range, with the first gate but not the second.
     let start = arch::inside().start;
     let length = arch::gate().after() + 1 - start;
-    expect_accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
+    expect_accepted(EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
     expect_executed_despite_block(&arch::gate())?;
     expect_dispatched(&arch::second_gate())?;
     arm()?;

@@ -7,8 +7,8 @@ use crate::case::{Case, Need, Only, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-const FAST: &str = "do_fast_syscall_32()";
-const EXEMPT: &str = "arch_syscall_is_vdso_sigreturn()";
+const FAST_FUNCTION: &str = "do_fast_syscall_32()";
+const EXEMPT_FUNCTION: &str = "arch_syscall_is_vdso_sigreturn()";
 const IA32: &[Feature] = &[Feature::Dispatch, Feature::Ia32];
 
 const X86: Only =
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/sysenter",
         "SYSENTER has the address of the landing pad in the vDSO, and its registers are kept",
-        FAST,
+        FAST_FUNCTION,
         on!("x86_64", entries::sysenter),
     )
     .features(IA32)
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/syscall32",
         "32-bit SYSCALL has the address of the landing pad in the vDSO, and its registers are kept",
-        FAST,
+        FAST_FUNCTION,
         on!("x86_64", entries::syscall32),
     )
     .features(IA32)
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/fast-call-from-64-bit-program",
         "a fast 32-bit call of a 64-bit program has the address that the 32-bit vDSO's landing pad would \
          have in the 64-bit vDSO",
-        FAST,
+        FAST_FUNCTION,
         on!("x86_64", fast::from_64_bit_program),
     )
     .features(IA32)
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/syscall32-bad-stack",
         "32-bit SYSCALL without a readable stack is -EFAULT before anything is dispatched",
-        FAST,
+        FAST_FUNCTION,
         on!("x86_64", entries::syscall32_bad_stack),
     )
     .features(IA32)
@@ -85,7 +85,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/sigreturn-exempt",
         "both sigreturns of the 32-bit vDSO are always executed, and read no selector",
-        EXEMPT,
+        EXEMPT_FUNCTION,
         on!("x86_64", entries::sigreturn_exempt),
     )
     .features(IA32)
@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/sigreturn-exempt-by-address",
         "calls at the exempt addresses of the 32-bit vDSO are executed, whatever their number",
-        EXEMPT,
+        EXEMPT_FUNCTION,
         on!("x86_64", entries::exempt_by_address),
     )
     .features(IA32)
@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/sigreturn-exempt-only-32",
         "a 64-bit call from the exempt addresses of the 32-bit vDSO is dispatched",
-        EXEMPT,
+        EXEMPT_FUNCTION,
         on!("x86_64", entries::exempt_only_compat),
     )
     .features(IA32)
@@ -109,7 +109,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "entries/sigreturn-exempt-only-vdso32",
         "no address of the 64-bit vDSO is exempt, not even for int 0x80 right before its start",
-        EXEMPT,
+        EXEMPT_FUNCTION,
         on!("x86_64", entries::exempt_only_in_compat_vdso),
     )
     .features(IA32)

@@ -63,12 +63,12 @@ pub(crate) fn escapes() -> Check {
         } else {
             format!("  unknown({:#x}) fails\n", libc::SYS_umask)
         };
-        let due = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
+        let expected = format!("thread 0\n{emulated}  stop(0)\nend 0x0\n");
         set_umask(BEFORE).map_err(broken("umask"))?;
-        expect_transcript(&image, personality, &[Engine::Exclusive], &due)?;
+        expect_transcript(&image, personality, &[Engine::Exclusive], &expected)?;
         // The tasks share the umask with this process.
-        let due = if escapes { ESCAPE_MASK } else { BEFORE };
-        equal("umask after the program", set_umask(BEFORE), Ok(due))?;
+        let expected = if escapes { ESCAPE_MASK } else { BEFORE };
+        equal("umask after the program", set_umask(BEFORE), Ok(expected))?;
     }
     Ok(())
 }

@@ -155,7 +155,8 @@ impl Personality for AlienWithNativeCalls {
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
-        let elsewhere = Registers::call(number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
+        let elsewhere =
+            Registers::call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
         let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
         for got in [Ok(elsewhere), set_umask(CURRENT_UMASK)] {
             NATIVE_CALLS_ISSUED.fetch_add(1, Ordering::SeqCst);
@@ -227,27 +228,27 @@ fn send_signals(fd: u64) -> i32 {
     0
 }
 
-/// Runs a program on each engine, and checks that its transcript is `due`.
+/// Runs a program on each engine, and checks that its transcript is `expected`.
 pub(crate) fn expect_transcript(
     image: &Image,
     personality: &'static dyn Personality,
     engines: &[Engine],
-    due: &str,
+    expected: &str,
 ) -> Check {
     engines.iter().try_for_each(|engine| {
-        check_transcript(*engine, sandbox::run(image, personality, *engine), due)
+        check_transcript(*engine, sandbox::run(image, personality, *engine), expected)
     })
 }
 
-/// Checks that the transcript of a run is `due`. If it differs, logs all of it, and reports the first line that
+/// Checks that the transcript of a run is `expected`. If it differs, logs all of it, and reports the first line that
 /// differs.
-fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, due: &str) -> Check {
+fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, expected: &str) -> Check {
     let got =
         ran.map_err(|problem| mismatch("the program ends", format!("{engine}: {problem}")))?;
-    if got == due {
+    if got == expected {
         return Ok(());
     }
-    let line = (0..).find(|n| due.lines().nth(*n) != got.lines().nth(*n)).unwrap_or(0);
+    let line = (0..).find(|n| expected.lines().nth(*n) != got.lines().nth(*n)).unwrap_or(0);
     let say = |text: &str| {
         format!(
             "{engine}, line {}: {}",
@@ -255,7 +256,7 @@ fn check_transcript(engine: Engine, ran: Result<String, SandboxError>, due: &str
             text.lines().nth(line).unwrap_or("the end").trim()
         )
     };
-    let answer = Err(mismatch(say(due), say(&got)));
+    let answer = Err(mismatch(say(expected), say(&got)));
     log(got);
     answer
 }

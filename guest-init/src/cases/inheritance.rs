@@ -10,20 +10,35 @@ use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
-const COPY: &str = "dup_task_struct()";
-const EXEC: &str = "begin_new_exec()";
+const COPY_FUNCTION: &str = "dup_task_struct()";
+const EXEC_FUNCTION: &str = "begin_new_exec()";
 const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
 
 pub(super) const CASES: &[Case] = &[
-    case("inheritance/fork", "a forked child is not armed, its parent still is", COPY, fork),
+    case(
+        "inheritance/fork",
+        "a forked child is not armed, its parent still is",
+        COPY_FUNCTION,
+        fork,
+    ),
     case(
         "inheritance/vfork",
         "a child that shares memory is not armed, its parent still is",
-        COPY,
+        COPY_FUNCTION,
         vfork,
     ),
-    case("inheritance/clone3", "a child of clone3 is not armed, its parent still is", COPY, clone3),
-    case("inheritance/thread", "a new thread is not armed, its creator still is", COPY, thread),
+    case(
+        "inheritance/clone3",
+        "a child of clone3 is not armed, its parent still is",
+        COPY_FUNCTION,
+        clone3,
+    ),
+    case(
+        "inheritance/thread",
+        "a new thread is not armed, its creator still is",
+        COPY_FUNCTION,
+        thread,
+    ),
     case(
         "inheritance/threads-independent",
         "each thread has its own configuration",
@@ -34,13 +49,18 @@ pub(super) const CASES: &[Case] = &[
         "inheritance/off-is-own",
         "OFF in one thread, or in a child that shares its memory, leaves all others armed",
         "task_set_syscall_user_dispatch()",
-        off_is_own,
+        off_affects_one_thread,
     ),
-    case("inheritance/exec-disarms", "after exec the process is not armed", EXEC, exec_disarms),
+    case(
+        "inheritance/exec-disarms",
+        "after exec the process is not armed",
+        EXEC_FUNCTION,
+        exec_disarms,
+    ),
     case(
         "inheritance/failed-exec-keeps",
         "an execve that fails leaves dispatch armed",
-        EXEC,
+        EXEC_FUNCTION,
         failed_exec_keeps,
     ),
     case(
@@ -53,7 +73,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "inheritance/child-reads-nothing-stale",
         "a forked child's configuration does not contain its parent's range and selector",
-        COPY,
+        COPY_FUNCTION,
         child_reads_nothing_stale,
     )
     .features(CONFIGURED)
@@ -85,7 +105,7 @@ fn fork() -> Check {
     handle(noop)?;
     arm()?;
     let child = spawn_child(|| {
-        flip(BLOCK);
+        set_selector(BLOCK);
         i32::try_from(call_outside(0)).unwrap_or(1)
     })?;
     expect_success(wait_change(child)?)?;
@@ -99,7 +119,7 @@ fn sharing_flags(flags: i32) -> u64 {
 
 /// Checks that a child that shares memory ended well and was not armed. `answer` is the result of its creation.
 fn expect_sharing_child_not_armed(answer: i64) -> Check {
-    flip(ALLOW);
+    set_selector(ALLOW);
     let child = sys::split(answer).map_err(broken("clone"))?;
     expect_success(wait_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
     expect_child_not_armed()
@@ -110,9 +130,9 @@ fn vfork() -> Check {
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
     let arguments = [sharing_flags(libc::SIGCHLD), stack, 0, 0];
-    flip(BLOCK);
+    set_selector(BLOCK);
     // SAFETY: the stack was prepared and stays.
-    expect_sharing_child_not_armed(unsafe { arch::spawn(number(libc::SYS_clone), arguments) })
+    expect_sharing_child_not_armed(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) })
 }
 
 fn clone3() -> Check {
@@ -126,10 +146,10 @@ fn clone3() -> Check {
     let arguments = [sharing_flags(0), 0, 0, 0, signal, stack - size, size, 0];
     let pointer = arguments.as_ptr() as u64;
     let size = size_of_val(&arguments) as u64;
-    flip(BLOCK);
+    set_selector(BLOCK);
     // SAFETY: the stack was prepared and stays.
     expect_sharing_child_not_armed(unsafe {
-        arch::spawn(number(libc::SYS_clone3), [pointer, size, 0, 0])
+        arch::spawn(call_number(libc::SYS_clone3), [pointer, size, 0, 0])
     })
 }
 
@@ -143,13 +163,13 @@ fn thread() -> Check {
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD;
     let arguments = [u64::from(flags.cast_unsigned()), stack, 0, 0];
-    flip(BLOCK);
+    set_selector(BLOCK);
     // SAFETY: the stack was prepared and stays.
-    let thread = unsafe { arch::spawn(number(libc::SYS_clone), arguments) };
+    let thread = unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) };
     while mark(0) == 0 && thread > 0 {
         sys::sched_yield();
     }
-    flip(ALLOW);
+    set_selector(ALLOW);
     sys::split(thread).map_err(broken("clone"))?;
     expect_child_not_armed()
 }
@@ -159,11 +179,13 @@ static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
 /// Arms with [`OTHER_SELECTOR`], then issues a call at each odd value of mark 0 and increments the mark. Sets mark 1
 /// to 1 if the call was executed, and to 2 if it was dispatched.
-extern "C" fn armed_with_other(_: u64) -> u64 {
+extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
-    let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
-    if sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER_SELECTOR)).is_err() {
+    let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
+    if sys::set_dispatch(EXCLUSIVE, inside.start, length, selector_address(&OTHER_SELECTOR))
+        .is_err()
+    {
         set_mark(0, u64::MAX);
         return 0;
     }
@@ -183,7 +205,7 @@ const ROUNDS: u64 = 4;
 fn threads_independent() -> Check {
     handle(noop)?;
     arm()?;
-    spawn_thread(armed_with_other, 0)?;
+    spawn_thread(thread_with_other_selector, 0)?;
     while mark(0) == 0 {
         sys::sched_yield();
     }
@@ -191,7 +213,7 @@ fn threads_independent() -> Check {
     for round in 1..=ROUNDS {
         let (mine, others) = (round & 1 == 1, round & 2 == 2);
         OTHER_SELECTOR.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
-        flip(if mine { BLOCK } else { ALLOW });
+        set_selector(if mine { BLOCK } else { ALLOW });
         set_mark(0, 2 * round + 1);
         await_mark(0, 2 * round + 2);
         let theirs = mark(1);
@@ -199,7 +221,7 @@ fn threads_independent() -> Check {
         let regs = touch();
         let _ = arch::gate().issue(&regs);
         let dispatched = dispatches() - before;
-        flip(ALLOW);
+        set_selector(ALLOW);
         equal("the other thread's call, 1 executed, 2 dispatched", theirs, 1 + u64::from(others))?;
         equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
         equal("effect of this thread's call", take_touched(), !mine)?;
@@ -218,13 +240,17 @@ const CALL: u64 = 3;
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
-    let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+    let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
     for round in 0.. {
         await_mark(0, 2 * round + 1);
         let done = match mark(2) {
-            ARM => {
-                sys::set_dispatch(EXCLUSIVE, inside.start, length, address(&OTHER_SELECTOR)).is_ok()
-            }
+            ARM => sys::set_dispatch(
+                EXCLUSIVE,
+                inside.start,
+                length,
+                selector_address(&OTHER_SELECTOR),
+            )
+            .is_ok(),
             DISARM => sys::set_dispatch(OFF, 0, 0, 0).is_ok(),
             _ => {
                 let before = dispatches();
@@ -252,7 +278,7 @@ fn send_commands(round: &mut u64, commands: &[u64]) -> u64 {
     mark(1)
 }
 
-fn off_is_own() -> Check {
+fn off_affects_one_thread() -> Check {
     const OTHER_CALL: &str = "the other thread's call, 1 executed, 2 dispatched";
     handle(noop)?;
     arm()?;

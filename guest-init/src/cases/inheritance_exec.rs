@@ -119,7 +119,7 @@ fn past_return() -> Check {
             if arm().is_err() {
                 return 99;
             }
-            flip(selector);
+            set_selector(selector);
             let _ = execute(fd, 0);
             98
         })?;

@@ -62,7 +62,7 @@ use s390x as own;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as own;
 
-/// Names a check that is compiled only for some architectures; for others the check is [`elsewhere`].
+/// Names a check that is compiled only for some architectures; for others the check is [`check_of_other_architecture`].
 /// `on!("x86_64", MODULE::FUNCTION)` is a check in the folder of that architecture, `on!(not "x86_64", ...)`
 /// one in a file for all other architectures, and `on!(cfg CFG, ...)` one in a file that `CFG` includes.
 macro_rules! on {
@@ -73,7 +73,7 @@ macro_rules! on {
         }
         #[cfg(not($cfg))]
         {
-            $crate::cases::elsewhere
+            $crate::cases::check_of_other_architecture
         }
     }};
     (not $arch:literal, $($check:tt)::+) => {{
@@ -83,7 +83,7 @@ macro_rules! on {
         }
         #[cfg(target_arch = $arch)]
         {
-            $crate::cases::elsewhere
+            $crate::cases::check_of_other_architecture
         }
     }};
     ($($arch:literal)|+, $($check:tt)::+) => {{
@@ -93,14 +93,14 @@ macro_rules! on {
         }
         #[cfg(not(any($(target_arch = $arch),+)))]
         {
-            $crate::cases::elsewhere
+            $crate::cases::check_of_other_architecture
         }
     }};
 }
 use on;
 
 /// The check of a case on architectures that do not run it. It is never planned.
-fn elsewhere() -> Check {
+fn check_of_other_architecture() -> Check {
     Err(Failure::Broken("this case belongs to another architecture".into()))
 }
 

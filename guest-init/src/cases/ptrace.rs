@@ -11,10 +11,10 @@ use crate::sys::{self, Change, Errno};
 use crate::tracee::{CONFIG_SIZE, Config, StopKind, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
-const ENTER: &str = "syscall_trace_enter()";
-const EXIT: &str = "syscall_exit_work()";
-const GET: &str = "syscall_user_dispatch_get_config()";
-const SET: &str = "syscall_user_dispatch_set_config()";
+const ENTER_FUNCTION: &str = "syscall_trace_enter()";
+const EXIT_FUNCTION: &str = "syscall_exit_work()";
+const GET_FUNCTION: &str = "syscall_user_dispatch_get_config()";
+const SET_FUNCTION: &str = "syscall_user_dispatch_set_config()";
 const CONFIGURED: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig];
 const CONFIGURED_INCLUSIVE: &[Feature] =
     &[Feature::Dispatch, Feature::PtraceConfig, Feature::Inclusive];
@@ -30,25 +30,25 @@ pub(super) const CASES: &[Case] = &[
     case(
         "ptrace/no-call-stops",
         "a dispatched call shows the tracer neither entry nor exit, only SIGSYS",
-        ENTER,
+        ENTER_FUNCTION,
         no_call_stops,
     ),
     case(
         "ptrace/next-call-stops",
         "the call after a dispatched one shows the tracer entry and exit",
-        EXIT,
+        EXIT_FUNCTION,
         expect_call_stops,
     ),
     case(
         "ptrace/no-emulation-stop",
         "PTRACE_SYSEMU does not see a dispatched call, only SIGSYS",
-        ENTER,
+        ENTER_FUNCTION,
         no_emulation_stop,
     ),
     case(
         "ptrace/killed-without-stops",
         "a call that kills by its selector shows the tracer neither entry nor exit",
-        EXIT,
+        EXIT_FUNCTION,
         killed_without_stops,
     )
     .known_bugs(&["phantom-exit-stop"]),
@@ -62,21 +62,21 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
-        EXIT,
+        EXIT_FUNCTION,
         on!(not "riscv64", stepping::step_dispatched),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops after it",
-        EXIT,
+        EXIT_FUNCTION,
         on!(not "riscv64", stepping::step_allowed),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
-        ENTER,
+        ENTER_FUNCTION,
         on!(not "riscv64", stepping::step_emulated),
     )
     .only(STEPS),
@@ -90,35 +90,35 @@ pub(super) const CASES: &[Case] = &[
     case(
         "ptrace/reads-configuration",
         "a tracer reads the configuration that was set, and zeros after OFF",
-        GET,
+        GET_FUNCTION,
         reads_configuration,
     )
     .features(CONFIGURED),
     case(
         "ptrace/checks-size-and-address",
         "a wrong size is EINVAL, a bad address EFAULT, a running tracee ESRCH",
-        SET,
+        SET_FUNCTION,
         checks_size_and_address,
     )
     .features(CONFIGURED),
     case(
         "ptrace/arms-tracee",
         "setting the configuration arms and disarms the tracee, and not the tracer",
-        SET,
+        SET_FUNCTION,
         arms_tracee,
     )
     .features(CONFIGURED),
     case(
         "ptrace/validates-configuration",
         "the kernel refuses a tracer the same configurations as prctl, and nothing changes",
-        SET,
+        SET_FUNCTION,
         validates_configuration,
     )
     .features(CONFIGURED),
     case(
         "ptrace/set-at-entry",
         "if a tracer arms at the entry of a call, that call is executed and the next is dispatched",
-        SET,
+        SET_FUNCTION,
         set_at_entry,
     )
     .features(CONFIGURED),
@@ -126,7 +126,7 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/siginfo-told",
         "at the stop for SIGSYS the tracer reads the call's number, address and architecture",
         "ptrace_getsiginfo()",
-        siginfo_told,
+        siginfo_at_stop,
     ),
     case(
         "ptrace/killed-exit-event",
@@ -154,7 +154,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "ptrace/inclusive-restores",
         "an inclusive configuration that a tracer reads can be set again with the same effect",
-        GET,
+        GET_FUNCTION,
         inclusive_restores,
     )
     .features(CONFIGURED_INCLUSIVE)
@@ -169,10 +169,10 @@ pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
         if arm().is_err() {
             return 99;
         }
-        flip(selector);
+        set_selector(selector);
         pause_for_tracer();
         let got = arch::gate().issue(&regs);
-        flip(ALLOW);
+        set_selector(ALLOW);
         let executed = take_touched();
         let kept = is_result_kept(&got, &regs);
         exit_code(executed == (selector == ALLOW) && kept != executed)
@@ -233,11 +233,11 @@ fn selector_death_cannot_be_refused() -> Check {
         let page = map_pages(1)?;
         let tracee = Tracee::start(|| {
             let regs = touch();
-            let selector = if unreadable { page as u64 } else { address(&SELECTOR) };
+            let selector = if unreadable { page as u64 } else { selector_address(&SELECTOR) };
             if arm_with(selector).is_err() || protect(page, 1, libc::PROT_NONE).is_err() {
                 return 99;
             }
-            flip(2);
+            set_selector(2);
             pause_for_tracer();
             let _ = arch::gate().issue(&regs);
             0
@@ -262,14 +262,14 @@ fn suppressed_signal() -> Check {
 pub(super) fn armed_config() -> Config {
     Config {
         mode: EXCLUSIVE,
-        selector: address(&SELECTOR),
+        selector: selector_address(&SELECTOR),
         offset: arch::inside().start,
         length: inside_length(),
     }
 }
 
 /// A configuration in which all 64 bits of each field matter.
-pub(super) const STRANGE: Config =
+pub(super) const ALL_BITS_CONFIG: Config =
     Config { mode: EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
 
 fn reads_configuration() -> Check {
@@ -289,10 +289,10 @@ fn reads_configuration() -> Check {
     stop()?;
     equal("configuration", tracee.config()?, armed_config())?;
     stop()?;
-    let due = Config { length: inside_length() + 16, ..armed_config() };
-    equal("configuration after arming again", tracee.config()?, due)?;
-    equal("setting", tracee.set_config(&STRANGE), Ok(()))?;
-    equal("configuration that the tracer set", tracee.config()?, STRANGE)?;
+    let expected = Config { length: inside_length() + 16, ..armed_config() };
+    equal("configuration after arming again", tracee.config()?, expected)?;
+    equal("setting", tracee.set_config(&ALL_BITS_CONFIG), Ok(()))?;
+    equal("configuration that the tracer set", tracee.config()?, ALL_BITS_CONFIG)?;
     equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     stop()?;
     equal("configuration after OFF", tracee.config()?, Config::default())?;
@@ -314,8 +314,8 @@ fn checks_size_and_address() -> Check {
     let both =
         |size, address| [tracee.get_config_at(size, address), tracee.set_config_at(size, address)];
     for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
-        let due = [Err(Errno(libc::EINVAL)); 2];
-        equal(&format!("reading and setting {size:#x} bytes"), both(size, good), due)?;
+        let expected = [Err(Errno(libc::EINVAL)); 2];
+        equal(&format!("reading and setting {size:#x} bytes"), both(size, good), expected)?;
     }
     let fault = [Err(Errno(libc::EFAULT)); 2];
     equal("reading and setting at PROT_NONE", both(CONFIG_SIZE, bad as u64), fault)?;
@@ -376,13 +376,13 @@ fn set_at_entry() -> Check {
     handle(noop)?;
     let tracee = Tracee::start(|| {
         let regs = touch();
-        flip(BLOCK);
+        set_selector(BLOCK);
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
         let first = take_touched();
         let _ = arch::gate().issue(&regs);
         let second = take_touched();
-        flip(ALLOW);
+        set_selector(ALLOW);
         exit_code(first && !second)
     })?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
@@ -393,7 +393,7 @@ fn set_at_entry() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-fn siginfo_told() -> Check {
+fn siginfo_at_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let mut info = [0u32; 32];
@@ -431,12 +431,13 @@ fn inclusive_restores() -> Check {
     let gate = arch::gate();
     let tracee = Tracee::start(|| {
         let regs = touch();
-        let armed = expect_accepted(INCLUSIVE, gate.after(), 1, address(&SELECTOR)).is_ok();
+        let armed =
+            expect_accepted(INCLUSIVE, gate.after(), 1, selector_address(&SELECTOR)).is_ok();
         pause_for_tracer();
         let effect = |gate: &arch::Gate| {
-            flip(BLOCK);
+            set_selector(BLOCK);
             let _ = gate.issue(&regs);
-            flip(ALLOW);
+            set_selector(ALLOW);
             take_touched()
         };
         exit_code(armed && !effect(&gate) && effect(&arch::second_gate()))

@@ -13,7 +13,7 @@ use crate::tracee::{StopKind, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::{Arch, Feature};
 
-const ENTER: &str = "syscall_trace_enter()";
+const ENTER_FUNCTION: &str = "syscall_trace_enter()";
 const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/edited-call-not-asked-again",
         "an allowed call whose address, number, arguments or selector the tracer changes at its \
          entry is executed as changed, and not dispatched",
-        ENTER,
+        ENTER_FUNCTION,
         on!("x86_64", edited::not_asked_again),
     )
     .only(Only {
@@ -81,8 +81,8 @@ fn call_info_set() -> Check {
     reset_dispatches();
     let selector = shared_selector()?;
     let tracee = Tracee::start(|| {
-        let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
-        if arm_with(address(selector)).is_err() {
+        let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
+        if arm_with(selector_address(selector)).is_err() {
             return 99;
         }
         pause_for_tracer();
@@ -125,14 +125,14 @@ fn seized_interrupt() -> Check {
         if arm().is_err() {
             return 99;
         }
-        flip(BLOCK);
+        set_selector(BLOCK);
         set_mark(WAITS, 1);
         // Waits without a system call, so that none is interrupted.
         while mark(GO) == 0 {
             std::hint::spin_loop();
         }
         let got = arch::gate().issue(&regs);
-        flip(ALLOW);
+        set_selector(ALLOW);
         exit_code(!take_touched() && is_result_kept(&got, &regs))
     })?;
     await_mark(WAITS, 1);

@@ -8,26 +8,46 @@ use crate::support::*;
 use crate::{sys, vdso};
 use sudbox_protocol::Feature;
 
-const DISPATCH: &str = "syscall_user_dispatch()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 
 pub(super) const CASES: &[Case] = &[
     case(
         "range/first-byte",
         "a range of one byte, at the address after the instruction, allows the call",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         first_byte,
     ),
     case(
         "range/instruction-itself",
         "a range that contains the instruction but ends with it does not allow the call",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         instruction_itself,
     ),
-    case("range/end-excluded", "the end of the range is not part of it", DISPATCH, end_excluded),
-    case("range/start-included", "the start of the range is part of it", DISPATCH, start_included),
-    case("range/everything", "a range from 0 over all addresses allows all", DISPATCH, everything),
-    case("range/nothing", "a range from 0 of length 0 allows nothing", DISPATCH, nothing),
-    case("range/full-width", "all 64 bits of addresses are compared", DISPATCH, full_width),
+    case(
+        "range/end-excluded",
+        "the end of the range is not part of it",
+        DISPATCH_FUNCTION,
+        end_excluded,
+    ),
+    case(
+        "range/start-included",
+        "the start of the range is part of it",
+        DISPATCH_FUNCTION,
+        start_included,
+    ),
+    case(
+        "range/everything",
+        "a range from 0 over all addresses allows all",
+        DISPATCH_FUNCTION,
+        everything,
+    ),
+    case("range/nothing", "a range from 0 of length 0 allows nothing", DISPATCH_FUNCTION, nothing),
+    case(
+        "range/full-width",
+        "all 64 bits of addresses are compared",
+        DISPATCH_FUNCTION,
+        full_width,
+    ),
     case(
         "range/inclusive",
         "an inclusive range dispatches the calls from its exact bytes, and no others",
@@ -38,26 +58,26 @@ pub(super) const CASES: &[Case] = &[
     case(
         "range/inclusive-outside-not-read",
         "for calls outside an inclusive range the selector is not read",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         inclusive_outside_not_read,
     )
     .features(&[Feature::Dispatch, Feature::Inclusive]),
     case(
         "range/no-selector",
         "without a selector every call outside the range is dispatched",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         no_selector,
     ),
     case(
         "range/prctl-too",
         "the prctl(2) that would disarm is dispatched like any other call",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         prctl_too,
     ),
     case(
         "range/vdso-fallback",
         "a system call that the vDSO issues is dispatched, with an address in the vDSO",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         vdso_fallback,
     ),
 ];
@@ -67,7 +87,7 @@ fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, 
     handle(flip_to_allow)?;
     let regs = touch();
     reset_dispatches();
-    expect_accepted(mode, start, length, address(&SELECTOR))?;
+    expect_accepted(mode, start, length, selector_address(&SELECTOR))?;
     let _ = issue_blocked(gate, &regs);
     disarm()?;
     match (dispatches(), take_touched()) {
@@ -81,11 +101,11 @@ fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, 
 }
 
 /// Checks whether a call of the first gate is executed with this allowed range and BLOCK.
-fn expect_allowed(start: u64, length: u64, due: bool) -> Check {
+fn expect_allowed(start: u64, length: u64, expected: bool) -> Check {
     let gate = arch::gate();
     let got = is_executed(EXCLUSIVE, start, length, &gate)?;
     let after = gate.after();
-    equal(&format!("range {start:#x}+{length:#x} allows a call before {after:#x}"), got, due)
+    equal(&format!("range {start:#x}+{length:#x} allows a call before {after:#x}"), got, expected)
 }
 
 fn first_byte() -> Check {
@@ -132,7 +152,7 @@ fn full_width() -> Check {
     let after = high.after();
     ensure(after > HIGH, "memory above 4 GiB", || format!("{after:#x}"))?;
     let low = after & (HIGH - 1);
-    for (start, length, due) in [
+    for (start, length, expected) in [
         (after, 1, true),
         (low, 1, false),
         (after - HIGH, 1, false),
@@ -144,7 +164,7 @@ fn full_width() -> Check {
     ] {
         let got = is_executed(EXCLUSIVE, start, length, &high)?;
         let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");
-        equal(&what, got, due)?;
+        equal(&what, got, expected)?;
     }
     Ok(())
 }
@@ -152,7 +172,7 @@ fn full_width() -> Check {
 fn inclusive() -> Check {
     let gate = arch::gate();
     let after = gate.after();
-    for (start, length, due) in [
+    for (start, length, expected) in [
         (after, 1, false),
         (after - 1, 1, true),
         (after + 1, 1, true),
@@ -166,7 +186,7 @@ fn inclusive() -> Check {
     ] {
         let got = is_executed(INCLUSIVE, start, length, &gate)?;
         let what = format!("inclusive {start:#x}+{length:#x} executes a call before {after:#x}");
-        equal(&what, got, due)?;
+        equal(&what, got, expected)?;
     }
     Ok(())
 }
@@ -211,7 +231,7 @@ fn no_selector() -> Check {
 fn prctl_too() -> Check {
     handle(noop)?;
     arm()?;
-    let off = Registers::call(number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
+    let off = Registers::call(call_number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
     let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
     expect_dispatched(&arch::gate())
@@ -228,11 +248,11 @@ fn vdso_fallback() -> Check {
     let mut time = libc::timespec { tv_sec: -7, tv_nsec: -7 };
     arm()?;
     reset_dispatches();
-    flip(BLOCK);
+    set_selector(BLOCK);
     // The vDSO has no data on a process's CPU time, so its function issues a system call.
     // SAFETY: the function is clock_gettime() of the vDSO, and the structure is live.
     let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    flip(ALLOW);
+    set_selector(ALLOW);
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen =
         crate::shared::shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
@@ -243,7 +263,7 @@ fn vdso_fallback() -> Check {
     equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
     // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
-    let call = Registers::call(number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
+    let call = Registers::call(call_number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
     ensure(
         is_result_value_kept(answer.into(), &call),
         &format!("result: {}", call.result()),

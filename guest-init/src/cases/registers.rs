@@ -11,9 +11,9 @@ use crate::sys;
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-const ROLLBACK: &str = "syscall_rollback()";
-const DISPATCH: &str = "syscall_user_dispatch()";
-const RETURN: &str = "rt_sigreturn()";
+const ROLLBACK_FUNCTION: &str = "syscall_rollback()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
+const RETURN_FUNCTION: &str = "rt_sigreturn()";
 
 const X86_STATE: Only = Only {
     archs: &[Arch::X86_64],
@@ -27,21 +27,21 @@ pub(super) const CASES: &[Case] = &[
         "registers/general-kept",
         "every general register has its value from the call both in the frame and after the \
          handler",
-        ROLLBACK,
+        ROLLBACK_FUNCTION,
         general_kept,
     )
     .known_bugs(&["result-register-lost"]),
     case(
         "registers/number-kept",
         "the number register holds all 64 bits that the program put there",
-        ROLLBACK,
+        ROLLBACK_FUNCTION,
         number_kept,
     ),
     case(
         "registers/no-call-kept",
         "a dispatched call of number -1 keeps its first argument, in the frame and after the \
          handler; an allowed one returns ENOSYS",
-        ROLLBACK,
+        ROLLBACK_FUNCTION,
         on!("aarch64", registers::no_call_kept),
     )
     .only(Only {
@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
         "registers/flags-kept",
         "a dispatch keeps every arithmetic flag or condition code, and on x86-64 the handler begins with \
          the direction flag clear",
-        RETURN,
+        RETURN_FUNCTION,
         on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
     )
     .only(Only {
@@ -78,21 +78,21 @@ pub(super) const CASES: &[Case] = &[
     case(
         "registers/alignment-flag-kept",
         "the flag of alignment checks is in the frame and set again after the call",
-        RETURN,
+        RETURN_FUNCTION,
         on!("x86_64", registers::alignment_flag_kept),
     )
     .only(X86_FLAGS),
     case(
         "registers/sse-kept",
         "x87 and SSE registers and control words survive a handler that overwrites them",
-        RETURN,
+        RETURN_FUNCTION,
         on!("x86_64", registers::sse_kept),
     )
     .only(X86_STATE),
     case(
         "registers/avx-kept",
         "AVX registers survive a handler that overwrites them",
-        RETURN,
+        RETURN_FUNCTION,
         on!("x86_64", registers::avx_kept),
     )
     .needs(&[Need::CpuFeature("avx")])
@@ -100,7 +100,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "registers/floating-kept",
         "floating point registers and their status survive a handler that overwrites them",
-        RETURN,
+        RETURN_FUNCTION,
         on!(not "x86_64", floating::floating_kept),
     )
     .only(Only {
@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         on!("x86_64" | "aarch64" | "s390x", registers::thread_pointers_kept),
     )
     .only(Only {
@@ -130,7 +130,7 @@ pub(super) const CASES: &[Case] = &[
         "registers/int80-kept",
         "a dispatched int 0x80 changes no register, except the upper half of RAX, which is not \
          part of the number",
-        ROLLBACK,
+        ROLLBACK_FUNCTION,
         on!("x86_64", registers::compat_kept),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
@@ -138,40 +138,40 @@ pub(super) const CASES: &[Case] = &[
     case(
         "registers/injected-result",
         "the program sees the result that a handler writes, even one that looks like an error",
-        RETURN,
+        RETURN_FUNCTION,
         injected_result,
     ),
     case(
         "registers/edits-honoured",
         "every register that a handler edits in the frame has that value after it",
-        RETURN,
+        RETURN_FUNCTION,
         edits_honoured,
     ),
     case(
         "registers/next-instruction-honoured",
         "the program continues at the address that the handler sets",
-        RETURN,
+        RETURN_FUNCTION,
         next_instruction_honoured,
     ),
     case(
         "registers/call-reissued",
         "if the handler sets ALLOW and steps back to the instruction, the call is issued once, with \
          its arguments",
-        ROLLBACK,
+        ROLLBACK_FUNCTION,
         call_reissued,
     )
     .known_bugs(&["result-register-lost"]),
     case(
         "registers/no-effect",
         "a dispatched call does nothing at all, whichever it is",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         no_effect,
     ),
 ];
 
 /// The registers of a call with a pattern in every register.
 pub(super) fn pattern() -> Registers {
-    Registers::call(number(libc::SYS_umask), pattern_arguments())
+    Registers::call(call_number(libc::SYS_umask), pattern_arguments())
 }
 
 pub(super) fn pattern_arguments() -> [u64; 6] {
@@ -179,7 +179,7 @@ pub(super) fn pattern_arguments() -> [u64; 6] {
 }
 
 /// Reaction: overwrites the floating point registers.
-fn overwrite(_: Dispatch<'_>) {
+fn overwrite_floating(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
 
@@ -190,13 +190,13 @@ pub(super) fn after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,
 ) -> Result<State, Failure> {
-    handle(overwrite)?;
+    handle(overwrite_floating)?;
     arm()?;
     let regs = pattern();
     reset_dispatches();
-    flip(BLOCK);
+    set_selector(BLOCK);
     let (got, after) = issue(&regs);
-    flip(ALLOW);
+    set_selector(ALLOW);
     equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
@@ -206,9 +206,9 @@ pub(super) fn after_overwriting_handler<State>(
 /// Checks every register except those that the system call instruction may overwrite.
 fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
     for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
-        let due = if reg == Reg::Sp { sp } else { regs[reg] };
+        let expected = if reg == Reg::Sp { sp } else { regs[reg] };
         if reg != Reg::RESULT || !is_result_kept(got, regs) {
-            equal_hex(&format!("{reg:?} {place}"), got[reg], due)?;
+            equal_hex(&format!("{reg:?} {place}"), got[reg], expected)?;
         }
     }
     Ok(())
@@ -217,10 +217,12 @@ fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check
 /// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
 fn expect_scratch(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
     let values = Reg::SCRATCH.map(|reg| got[reg]);
-    let due = regs.scratch_after(after);
-    ensure(due.contains(&values), &format!("{:?} {place}: one of {due:x?}", Reg::SCRATCH), || {
-        format!("{values:x?}")
-    })
+    let expected = regs.scratch_after(after);
+    ensure(
+        expected.contains(&values),
+        &format!("{:?} {place}: one of {expected:x?}", Reg::SCRATCH),
+        || format!("{values:x?}"),
+    )
 }
 
 /// Checks the registers in the frame and after the handler of a dispatched call. `after` is the address after the
@@ -268,7 +270,7 @@ fn number_kept() -> Check {
     let gate = arch::gate();
     for number in [
         0,
-        number(libc::SYS_getpid),
+        call_number(libc::SYS_getpid),
         1 << 32,
         0x8000_0027,
         0xffff_ffff,
@@ -311,12 +313,12 @@ fn restart_numbers_kept() -> Check {
 }
 
 /// Reaction: sets the result register to mark 0.
-fn inject(dispatch: Dispatch<'_>) {
+fn set_result_from_mark(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::RESULT] = mark(0);
 }
 
 fn injected_result() -> Check {
-    handle(inject)?;
+    handle(set_result_from_mark)?;
     arm()?;
     for result in [0, 1, -1, -4, -38, -512, -513, -514, -516, -4095, i64::MIN, 0x1234_5678_9abc] {
         set_mark(0, result.cast_unsigned());
@@ -329,46 +331,46 @@ fn injected_result() -> Check {
     Ok(())
 }
 
-/// The value that [`edit`] gives a register: all bits that a program may set are inverted.
-fn edited(reg: Reg, value: u64) -> u64 {
+/// The value that [`edit_registers`] gives a register: all bits that a program may set are inverted.
+fn edited_value(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
 
-/// Reaction: changes every register as [`edited`] does.
-fn edit(dispatch: Dispatch<'_>) {
+/// Reaction: changes every register as [`edited_value`] does.
+fn edit_registers(dispatch: Dispatch<'_>) {
     for reg in Reg::ALL {
         let registers = &mut dispatch.frame.registers;
-        registers[reg] = edited(reg, registers[reg]);
+        registers[reg] = edited_value(reg, registers[reg]);
     }
 }
 
 fn edits_honoured() -> Check {
-    handle(edit)?;
+    handle(edit_registers)?;
     arm()?;
     let mut regs = pattern();
     // From the pattern to its inverse, and back.
     for _ in 0..2 {
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         for reg in Reg::ALL {
-            regs[reg] = edited(reg, seen.registers[reg]);
-            let due = regs[reg] & reg.changeable_bits();
-            equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), due)?;
+            regs[reg] = edited_value(reg, seen.registers[reg]);
+            let expected = regs[reg] & reg.changeable_bits();
+            equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), expected)?;
         }
     }
     Ok(())
 }
 
 /// Reaction: continues at [`arch::Gate::elsewhere`].
-fn go_elsewhere(dispatch: Dispatch<'_>) {
-    dispatch.frame.registers[Reg::NEXT] = arch::gate().elsewhere();
+fn continue_elsewhere(dispatch: Dispatch<'_>) {
+    dispatch.frame.registers[Reg::NEXT] = arch::gate().other_continuation();
 }
 
 fn next_instruction_honoured() -> Check {
-    handle(go_elsewhere)?;
+    handle(continue_elsewhere)?;
     arm()?;
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    equal_hex("next instruction", got[Reg::NEXT], arch::gate().elsewhere())?;
+    equal_hex("next instruction", got[Reg::NEXT], arch::gate().other_continuation())?;
     expect_kept("after the handler", &got, &regs, got[Reg::Sp])?;
     equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
 }
@@ -406,7 +408,7 @@ pub(super) fn no_effect() -> Check {
     arm()?;
     let _ = take_touched();
     for (call, arguments) in calls.iter().chain(arch::LEGACY_CALLS) {
-        let regs = Registers::call(number(*call), *arguments);
+        let regs = Registers::call(call_number(*call), *arguments);
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         equal("si_syscall", i64::from(seen.number()), *call)?;
         ensure(

@@ -13,14 +13,14 @@ use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-const RESTART: &str = "arch_do_signal_or_restart()";
+const RESTART_FUNCTION: &str = "arch_do_signal_or_restart()";
 const CONT: u32 = libc::PTRACE_CONT;
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "restart/dispatched-anew",
         "an interrupted call that restarts without a handler is dispatched if the selector is BLOCK by then",
-        RESTART,
+        RESTART_FUNCTION,
         dispatched_anew,
     )
     .known_bugs(&["result-register-lost"]),
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
         "restart/sleep-goes-on-in-handler",
         "an interrupted sleep is dispatched as restart_syscall, and a handler that issues restart_syscall \
          sleeps for the remaining time",
-        RESTART,
+        RESTART_FUNCTION,
         sleep_goes_on_in_handler,
     ),
     outside_core(
@@ -44,13 +44,13 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "restart/stopped-sleep",
         "a sleep that SIGSTOP and SIGCONT interrupt is dispatched if the selector is BLOCK by then",
-        RESTART,
+        RESTART_FUNCTION,
         stopped_sleep,
     ),
     outside_core(
         "restart/allowed-goes-on",
         "with ALLOW an interrupted call restarts without a dispatch",
-        RESTART,
+        RESTART_FUNCTION,
         allowed_goes_on,
     ),
     outside_core(
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
         "restart/suppressed-number-kept",
         "if a tracer suppresses SIGSYS, numbers or arguments in the result's register that equal \
          restart codes are kept like all others",
-        RESTART,
+        RESTART_FUNCTION,
         suppressed_number_kept,
     )
     .known_bugs(&["restart-number", "result-register-lost"]),
@@ -89,7 +89,7 @@ fn start_interrupted(
 ) -> Result<(Tracee, Duration), Failure> {
     reset_dispatches();
     let tracee = Tracee::start(|| {
-        if arm_with(address(selector)).is_err() {
+        if arm_with(selector_address(selector)).is_err() {
             return 99;
         }
         pause_for_tracer();
@@ -145,7 +145,7 @@ fn dispatched_anew() -> Check {
         ),
     ] {
         let [a, b, c] = arguments;
-        let regs = Registers::call(number(call), [a, b, c, 0, 0, 0]);
+        let regs = Registers::call(call_number(call), [a, b, c, 0, 0, 0]);
         let (tracee, _) = start_interrupted(selector, &regs, |got| {
             got.result() == regs.result()
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
@@ -155,8 +155,8 @@ fn dispatched_anew() -> Check {
         expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
         expect_dispatch(call, call)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        for (reg, due) in Reg::ARGUMENTS.into_iter().zip(arguments) {
-            equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], due)?;
+        for (reg, expected) in Reg::ARGUMENTS.into_iter().zip(arguments) {
+            equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], expected)?;
         }
     }
     equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 0)
@@ -167,25 +167,25 @@ static EMPTY_MASK: u64 = 0;
 
 /// The registers of a nanosleep(2) of this duration.
 fn sleep_call(time: &[i64; 2]) -> Registers {
-    Registers::call(number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
+    Registers::call(call_number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
 /// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep may end
 /// before the kernel checks for pending signals, or before the tracer resumes the tracee.
 static SHORT_SLEEPS: [[i64; 2]; 4] = [[0, 3_000_000], [0, 30_000_000], [0, 300_000_000], [3, 0]];
 
-/// Checks that an interrupted sleep returns `due` and does not end before its time. `resume` runs the
+/// Checks that an interrupted sleep returns `expected` and does not end before its time. `resume` runs the
 /// stopped tracee to its end and returns the time at which it last resumed the tracee. If less than half of
 /// the sleep remained at that time, the check could not notice a sleep that was cut short, so it tries a longer
 /// one.
 fn expect_whole_sleep(
-    due: i64,
+    expected: i64,
     resume: impl Fn(&Tracee, &AtomicU8) -> Result<Duration, Failure>,
 ) -> Check {
     for time in &SHORT_SLEEPS {
         let selector = shared_selector()?;
         let (tracee, entered) =
-            start_interrupted(selector, &sleep_call(time), |got| got.result() == due)?;
+            start_interrupted(selector, &sleep_call(time), |got| got.result() == expected)?;
         let at_signal = tracee.registers()?;
         if !at_signal.restarts_sleep(arch::gate().after()) {
             equal("a sleep that is over", at_signal.result, 0)?;
@@ -196,12 +196,14 @@ fn expect_whole_sleep(
         let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
         let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
         let (until, awake) = (entered + time, Duration::from_nanos(mark(RETURN_TIME)));
-        if due == 0 && resumed + time / 2 > until {
+        if expected == 0 && resumed + time / 2 > until {
             continue;
         }
-        return ensure(due != 0 || awake >= until, &format!("a sleep until {until:?}"), || {
-            format!("resumed at {resumed:?}, awake at {awake:?}")
-        });
+        return ensure(
+            expected != 0 || awake >= until,
+            &format!("a sleep until {until:?}"),
+            || format!("resumed at {resumed:?}, awake at {awake:?}"),
+        );
     }
     Err(Failure::Broken("the machine is too busy to interrupt a sleep of three seconds".into()))
 }
@@ -212,13 +214,13 @@ fn issue_inside(dispatch: Dispatch<'_>) {
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
     let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
     // SAFETY: the call is the one that the program issued.
-    let result = unsafe { arch::inside_call(number(seen.number().into()), arguments) };
+    let result = unsafe { arch::inside_call(call_number(seen.number().into()), arguments) };
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
-/// Checks that an interrupted sleep is dispatched when it continues, and returns `due`.
-fn expect_dispatched_sleep(due: i64) -> Check {
-    expect_whole_sleep(due, |tracee, selector| {
+/// Checks that an interrupted sleep is dispatched when it continues, and returns `expected`.
+fn expect_dispatched_sleep(expected: i64) -> Check {
+    expect_whole_sleep(expected, |tracee, selector| {
         selector.store(BLOCK, Ordering::SeqCst);
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         selector.store(ALLOW, Ordering::SeqCst);
@@ -253,7 +255,7 @@ fn stopped_sleep() -> Check {
     handle(noop)?;
     let selector = shared_selector()?;
     let child = spawn_child(|| {
-        if arm_with(address(selector)).is_err() {
+        if arm_with(selector_address(selector)).is_err() {
             return 99;
         }
         let regs = sleep_call(&LONG_SLEEP);
@@ -309,7 +311,8 @@ fn failed_stays_failed() -> Check {
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
-    let read = Registers::call(number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
+    let read =
+        Registers::call(call_number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
     // The handler has no SA_RESTART.
     for regs in [read, sleep_call(&LONG_SLEEP)] {
         shared().other_signals.store(0, Ordering::SeqCst);

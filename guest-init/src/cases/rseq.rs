@@ -58,12 +58,12 @@ struct Section {
     abort: u64,
 }
 
-/// Registers an rseq area. Sections of this gate abort to [`Gate::elsewhere`].
+/// Registers an rseq area. Sections of this gate abort to [`Gate::other_continuation`].
 fn register_area(gate: &Gate) -> Result<&'static Area, Failure> {
     // The kernel compares the four bytes before the abort address with the signature that is registered here.
     // It accepts any signature, so register the bytes that the gate has there.
     // SAFETY: reads the gate's code.
-    let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
+    let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
     let area = Box::leak(Box::new(Area {
         cpu_start: AtomicU32::new(0),
         cpu: AtomicU32::new(u32::MAX),
@@ -78,10 +78,10 @@ fn register_area(gate: &Gate) -> Result<&'static Area, Failure> {
     Ok(area)
 }
 
-/// Creates a critical section with this start and length, which aborts to `gate.elsewhere()`. Returns the
+/// Creates a critical section with this start and length, which aborts to `gate.other_continuation()`. Returns the
 /// address of its [`Section`].
 fn section_address(gate: &Gate, start: u64, length: u64) -> u64 {
-    let abort = gate.elsewhere();
+    let abort = gate.other_continuation();
     let section = Box::leak(Box::new(Section { version: 0, flags: 0, start, length, abort }));
     std::ptr::from_ref(section) as u64
 }
@@ -172,8 +172,12 @@ fn section_aborted() -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal_hex("si_call_addr", seen.call_address(), gate.after())?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.elsewhere())?;
-    equal_hex("next instruction", got[Reg::NEXT], gate.elsewhere())?;
+    equal_hex(
+        "next instruction in the frame",
+        seen.registers[Reg::NEXT],
+        gate.other_continuation(),
+    )?;
+    equal_hex("next instruction", got[Reg::NEXT], gate.other_continuation())?;
     expect_result_kept("after it", &got)?;
     equal_hex("the critical section", section_after, 0)?;
     equal("effect", take_touched(), false)
@@ -222,10 +226,10 @@ fn section_checked() -> Check {
         // An earlier trial may have been dispatched.
         reset_dispatches();
         arm()?;
-        flip(BLOCK);
+        set_selector(BLOCK);
         area.section.store(section, Ordering::SeqCst);
         let _ = gate.issue(&regs);
-        flip(ALLOW);
+        set_selector(ALLOW);
         Ok(())
     })?;
     expect_killed(end, libc::SIGSEGV, 0)

@@ -59,10 +59,10 @@ struct Section {
     abort: u64,
 }
 
-/// Registers [`AREA`]; sections of this gate are aborted to [`Gate::elsewhere`].
+/// Registers [`AREA`]; sections of this gate are aborted to [`Gate::other_continuation`].
 fn register_area(gate: &Gate) -> Check {
     // SAFETY: the four bytes before that place are code of the gate.
-    let signature = unsafe { ((gate.elsewhere() - 4) as *const u32).read_unaligned() };
+    let signature = unsafe { ((gate.other_continuation() - 4) as *const u32).read_unaligned() };
     let words = [&raw const AREA as u64, size_of::<Area>() as u64, 0, signature.into()];
     // SAFETY: the area is a static whose fields are atomics.
     unsafe { sys::call(libc::SYS_rseq, &words) }.map_err(broken("rseq")).map(drop)
@@ -76,7 +76,7 @@ fn optimized_section() -> Check {
         flags: 0,
         start: gate.call_address(),
         length: arch::CALL_LENGTH + 1,
-        abort: gate.elsewhere(),
+        abort: gate.other_continuation(),
     }));
     handle(noop)?;
     let regs = touch();

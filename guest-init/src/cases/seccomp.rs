@@ -12,21 +12,21 @@ use crate::tracee::{StopKind, Tracee};
 use libc::{SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
-const ENTER: &str = "syscall_trace_enter()";
+const ENTER_FUNCTION: &str = "syscall_trace_enter()";
 const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
 
 pub(super) const CASES: &[Case] = &[
     case(
         "seccomp/dispatched-unseen",
         "a filter that kills does not see a dispatched call",
-        ENTER,
+        ENTER_FUNCTION,
         dispatched_unseen,
     )
     .features(FILTERED),
     case(
         "seccomp/allowed-filtered",
         "a filter decides about every allowed call: in range, by selector, or issued again by a handler",
-        ENTER,
+        ENTER_FUNCTION,
         allowed_filtered,
     )
     .features(FILTERED),
@@ -34,13 +34,13 @@ pub(super) const CASES: &[Case] = &[
         "seccomp/trap-told-apart",
         "the SIGSYS of a filter and that of a dispatch have different si_code values",
         "trigger_sigsys()",
-        trap_told_apart,
+        trap_code_differs,
     )
     .features(FILTERED),
     outside_core(
         "seccomp/dispatched-unseen-strict",
         "strict mode does not see a dispatched call, and kills an allowed one",
-        ENTER,
+        ENTER_FUNCTION,
         dispatched_unseen_strict,
     )
     .features(FILTERED),
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         "seccomp/tsync-at-entry-stop",
         "if another thread installs a filter for all threads while a thread is in its entry stop, the \
          filter decides about that thread's call",
-        ENTER,
+        ENTER_FUNCTION,
         tsync_at_entry_stop,
     )
     .features(FILTERED)
@@ -77,7 +77,7 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
 
 /// The registers of a umask_call(2) call. Unlike [`touch`], this issues no call itself, which the filter would see.
 pub(super) fn umask_call() -> Registers {
-    Registers::call(number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
+    Registers::call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
 
 fn dispatched_unseen() -> Check {
@@ -119,7 +119,7 @@ fn allowed_filtered() -> Check {
     equal("SIGSYS handled", dispatches(), 1)
 }
 
-fn trap_told_apart() -> Check {
+fn trap_code_differs() -> Check {
     handle(noop)?;
     arm()?;
     filter_umask(SECCOMP_RET_TRAP | 55).map_err(broken("seccomp"))?;
@@ -128,9 +128,9 @@ fn trap_told_apart() -> Check {
         [(ALLOW, FROM_FILTER, 55), (BLOCK, USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
     {
         reset_dispatches();
-        flip(selector);
+        set_selector(selector);
         let _ = gate.issue(&umask_call());
-        flip(ALLOW);
+        set_selector(ALLOW);
         equal("SIGSYS handled", dispatches(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         equal("si_code", seen.code(), code)?;
@@ -157,7 +157,7 @@ const ANSWERED: u64 = 1 << 32;
 const DENIED: i32 = 77;
 
 /// A thread that arms and issues a call that its selector allows.
-extern "C" fn held(_: u64) -> u64 {
+extern "C" fn thread_held_at_entry(_: u64) -> u64 {
     if arm().is_err() {
         return 0;
     }
@@ -170,9 +170,9 @@ extern "C" fn held(_: u64) -> u64 {
     }
 }
 
-/// Runs the process of [`held`]: its first thread installs the filter when [`WANTED`] is set.
+/// Runs the process of [`thread_held_at_entry`]: its first thread installs the filter when [`WANTED`] is set.
 fn install_for_all() -> i32 {
-    if spawn_thread(held, 0).is_err() {
+    if spawn_thread(thread_held_at_entry, 0).is_err() {
         return 99;
     }
     await_mark(WANTED, 1);
@@ -215,21 +215,21 @@ fn tsync_at_entry_stop() -> Check {
     }
     sys::kill(process, libc::SIGKILL).map_err(broken("kill"))?;
     let _ = (wait_change(thread.pid)?, wait_change(process)?);
-    let due = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
-    equal_hex("result of the call that was held", mark(RESULT) & (ANSWERED - 1), due)?;
+    let expected = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
+    equal_hex("result of the call that was held", mark(RESULT) & (ANSWERED - 1), expected)?;
     equal("SIGSYS handled", dispatches(), 0)
 }
 
 /// Reaction: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits sigreturn
 /// but not rt_sigreturn, so the handler cannot return there.
-fn leave(_: Dispatch<'_>) {
+fn exit_thread(_: Dispatch<'_>) {
     // SAFETY: ends the child's only thread.
     let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
 }
 
 fn dispatched_unseen_strict() -> Check {
-    handle(leave)?;
-    for (selector, due) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
+    handle(exit_thread)?;
+    for (selector, expected) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
         reset_dispatches();
         let end = run_vforked(|| {
             // SAFETY: takes no pointers.
@@ -238,14 +238,14 @@ fn dispatched_unseen_strict() -> Check {
             if arm().is_err() || strict().is_err() {
                 return 99;
             }
-            flip(selector);
+            set_selector(selector);
             let _ = arch::gate().issue(&umask_call());
             // Strict mode permits no exit_group(2) either.
             // SAFETY: ends the child's only thread.
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };
             1
         });
-        equal("the subject", end?.to_string(), due.to_string())?;
+        equal("the subject", end?.to_string(), expected.to_string())?;
         equal("SIGSYS handled", dispatches(), u32::from(selector == BLOCK))?;
     }
     Ok(())

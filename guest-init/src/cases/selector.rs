@@ -11,11 +11,11 @@ use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
 
-const DISPATCH: &str = "syscall_user_dispatch()";
-const EXIT: &str = "force_exit_sig()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
+const EXIT_FUNCTION: &str = "force_exit_sig()";
 
 pub(super) const CASES: &[Case] = &[
-    case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH, allow_executes),
+    case("selector/allow-executes", "with ALLOW a call is executed", DISPATCH_FUNCTION, allow_executes),
     case(
         "selector/allowed-number-unknown",
         "with ALLOW an unknown number is ENOSYS, also -1, the number of skipped calls",
@@ -25,32 +25,32 @@ pub(super) const CASES: &[Case] = &[
     case(
         "selector/block-dispatches",
         "with BLOCK a call is dispatched",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         block_dispatches,
     ),
-    case("selector/flips", "each flip applies from the next call on", DISPATCH, flips),
+    case("selector/flips", "each flip applies from the next call on", DISPATCH_FUNCTION, flips),
     outside_core(
         "selector/flip-from-afar",
         "a flip by another process, through shared memory, applies",
-        DISPATCH,
-        flip_from_afar,
+        DISPATCH_FUNCTION,
+        flip_by_other_process,
     ),
     case(
         "selector/invalid-value-kills",
         "any other value kills with SIGSYS, past the handler",
-        EXIT,
+        EXIT_FUNCTION,
         invalid_value_kills,
     ),
     case(
         "selector/invalid-value-kills-always",
         "any other value kills also if SIGSYS is blocked or ignored",
-        EXIT,
-        invalid_value_kills_always,
+        EXIT_FUNCTION,
+        invalid_value_kills_if_blocked_or_ignored,
     ),
     case(
         "selector/invalid-value-kills-all-threads",
         "any other value kills the whole process, not only the thread",
-        EXIT,
+        EXIT_FUNCTION,
         invalid_value_kills_all_threads,
     ),
     outside_core(
@@ -63,25 +63,25 @@ pub(super) const CASES: &[Case] = &[
     case(
         "selector/unreadable-kills",
         "a selector without read permission kills with SIGSEGV, past any handler",
-        EXIT,
+        EXIT_FUNCTION,
         unreadable_kills,
     ),
     case(
         "selector/unmapped-kills",
         "an unmapped selector kills with SIGSEGV, past any handler",
-        EXIT,
+        EXIT_FUNCTION,
         unmapped_kills,
     ),
     case(
         "selector/past-end-of-file-kills",
         "a selector past the end of its file kills with SIGSEGV, past any handler",
-        EXIT,
+        EXIT_FUNCTION,
         past_end_of_file_kills,
     ),
     case(
         "selector/protection-key-kills",
         "a selector that a protection key protects kills with SIGSEGV, past any handler",
-        EXIT,
+        EXIT_FUNCTION,
         on!("x86_64", keys::protection_key_kills),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
@@ -91,7 +91,7 @@ pub(super) const CASES: &[Case] = &[
         "selector/protection-key-in-handler",
         "a selector that a protection key protects kills the caller in a handler, which has no access to \
          the key, and is obeyed again after the handler",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         on!("x86_64", keys::protection_key_in_handler),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
@@ -100,31 +100,31 @@ pub(super) const CASES: &[Case] = &[
     case(
         "selector/one-byte-read",
         "exactly one byte is read, and the bytes beside it may be unreadable",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         one_byte_read,
     ),
     case(
         "selector/read-only-suffices",
         "a selector on a read-only page is obeyed",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         read_only_suffices,
     ),
     case(
         "selector/never-written",
         "neither the selector nor a byte around it is ever written",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         never_written,
     ),
     case(
         "selector/faulted-in",
         "a selector whose page was dropped is read from the new page",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         faulted_in,
     ),
     case(
         "selector/not-read-in-range",
         "a call from the allowed range does not read the selector",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         not_read_in_range,
     ),
 ];
@@ -145,8 +145,12 @@ fn allowed_number_unknown() -> Check {
         // SAFETY: the call does not exist.
         let inside = unsafe { arch::inside_call(number, [0; 6]) };
         let outside = arch::gate().issue(&Registers::call(number, [0; 6])).result();
-        let due = -i64::from(libc::ENOSYS);
-        equal(&format!("results of {number:#x} in range and out"), [inside, outside], [due; 2])?;
+        let expected = -i64::from(libc::ENOSYS);
+        equal(
+            &format!("results of {number:#x} in range and out"),
+            [inside, outside],
+            [expected; 2],
+        )?;
         equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
         issue_dispatched(&arch::gate(), &Registers::call(number, [0; 6]))?;
     }
@@ -176,7 +180,7 @@ fn flips() -> Check {
     Ok(())
 }
 
-fn flip_from_afar() -> Check {
+fn flip_by_other_process() -> Check {
     handle(noop)?;
     let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
     // SAFETY: a byte of memory that is never unmapped, which two processes share.
@@ -199,8 +203,8 @@ fn flip_from_afar() -> Check {
         set_mark(0, 2 * round - 1);
         await_mark(0, 2 * round);
         let _ = gate.issue(&regs);
-        let due = u32::from(round % 2 == 1);
-        if dispatches() != due || take_touched() == (due == 1) {
+        let expected = u32::from(round % 2 == 1);
+        if dispatches() != expected || take_touched() == (expected == 1) {
             count += 1;
         }
     }
@@ -216,7 +220,7 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     // An effect of this call would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
-    let enlarge = Registers::call(number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
+    let enlarge = Registers::call(call_number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
     let end = run_vforked(|| {
         prepare();
         if arm_with(selector).is_err() {
@@ -238,7 +242,7 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
 /// Checks that a call with this selector, which is neither ALLOW nor BLOCK, kills the child with SIGSYS.
 fn expect_invalid_kills(value: u8, prepare: impl FnOnce()) -> Check {
     let selector = AtomicU8::new(value);
-    expect_kill(address(&selector), libc::SIGSYS, prepare)
+    expect_kill(selector_address(&selector), libc::SIGSYS, prepare)
         .map_err(|failure| with_context(&format!("selector {value:#x}"), failure))
 }
 
@@ -259,7 +263,7 @@ fn invalid_value_kills() -> Check {
     Ok(())
 }
 
-fn invalid_value_kills_always() -> Check {
+fn invalid_value_kills_if_blocked_or_ignored() -> Check {
     handle(noop)?;
     let mask = sys::bit(libc::SIGSYS);
     expect_invalid_kills(2, || {
@@ -291,14 +295,14 @@ fn invalid_value_kills_all_threads() -> Check {
     equal("the other thread ran", mark(0), 1)?;
     reset_dispatches();
     let end = run_vforked(|| {
-        extern "C" fn trip(_: u64) -> u64 {
+        extern "C" fn make_blocked_call(_: u64) -> u64 {
             if arm().is_ok() {
-                flip(0x55);
+                set_selector(0x55);
                 let _ = arch::gate().issue(&touch());
             }
             0
         }
-        if spawn_thread(trip, 0).is_err() {
+        if spawn_thread(make_blocked_call, 0).is_err() {
             return 99;
         }
         loop {
@@ -313,7 +317,9 @@ fn kill_dumps_core() -> Check {
     let nowhere = map_pages(1)?;
     protect(nowhere, 1, libc::PROT_NONE)?;
     let invalid = AtomicU8::new(2);
-    for (selector, signal) in [(address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)] {
+    for (selector, signal) in
+        [(selector_address(&invalid), libc::SIGSYS), (nowhere as u64, libc::SIGSEGV)]
+    {
         // The kernel dumps core from one page on (`min_coredump` of ELF).
         for limit in [PAGE as u64, 0] {
             let limits = [limit; 2];
@@ -328,8 +334,8 @@ fn kill_dumps_core() -> Check {
                 let _ = arch::gate().issue(&touch());
                 0
             })?;
-            let due = sys::Change::Killed { signal, core: limit != 0 };
-            equal(&format!("the end with a limit of {limit}"), wait_change(child)?, due)?;
+            let expected = sys::Change::Killed { signal, core: limit != 0 };
+            equal(&format!("the end with a limit of {limit}"), wait_change(child)?, expected)?;
         }
     }
     equal("SIGSYS handled", dispatches(), 0)
@@ -368,7 +374,7 @@ fn past_end_of_file_kills() -> Check {
 
 /// Checks that the kernel obeys both values of a selector at this address. `write` sets the value.
 fn expect_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
-    for (value, due) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
+    for (value, expected) in [(BLOCK, 1), (ALLOW, 0), (BLOCK, 1)] {
         disarm()?;
         write(value)?;
         reset_dispatches();
@@ -376,8 +382,8 @@ fn expect_obeyed(selector: *mut u8, write: impl Fn(u8) -> Check) -> Check {
         arm_with(selector as u64)?;
         let _ = arch::gate().issue(&regs);
         disarm()?;
-        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
-        equal(&format!("effect with selector {value}"), take_touched(), due == 0)?;
+        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), expected)?;
+        equal(&format!("effect with selector {value}"), take_touched(), expected == 0)?;
     }
     disarm()
 }
@@ -429,8 +435,8 @@ fn never_written() -> Check {
         disarm()?;
         // SAFETY: nothing else uses the page.
         let bytes = unsafe { std::slice::from_raw_parts(page, PAGE) };
-        let due = |i: usize| if i == PAGE / 2 { value } else { FILL };
-        let written = (0..PAGE).find(|i| bytes[*i] != due(*i));
+        let expected = |i: usize| if i == PAGE / 2 { value } else { FILL };
+        let written = (0..PAGE).find(|i| bytes[*i] != expected(*i));
         ensure(written.is_none(), "the selector's page as it was", || {
             format!("byte {written:?} written, the selector is byte {}", PAGE / 2)
         })?;

@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use sudbox_protocol::Feature;
 
-const DISPATCH: &str = "syscall_user_dispatch()";
-const EXIT: &str = "force_exit_sig()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
+const EXIT_FUNCTION: &str = "force_exit_sig()";
 const USERFAULT: &[Feature] = &[Feature::Dispatch, Feature::Userfaultfd];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "selector/userfault-waits",
         "the kernel waits for a selector that userfaultfd fills, and uses the filled value",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         userfault_waits,
     )
     .features(USERFAULT)
@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "selector/userfault-signal-retries",
         "a signal does not end the wait for a selector; it is handled after the fault",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         userfault_signal_retries,
     )
     .features(USERFAULT)
@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "selector/userfault-killable",
         "SIGKILL ends a wait for a selector that never comes",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         userfault_killable,
     )
     .features(USERFAULT)
@@ -43,14 +43,14 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "selector/userfault-user-only-kills",
         "a selector that userfaultfd fills for user-mode faults only kills with SIGSEGV",
-        EXIT,
+        EXIT_FUNCTION,
         userfault_user_only_kills,
     )
     .features(USERFAULT),
     case(
         "selector/execute-only-kills",
         "a selector in execute-only memory kills with SIGSEGV, past any handler",
-        EXIT,
+        EXIT_FUNCTION,
         execute_only_kills,
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
@@ -59,7 +59,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "selector/swapped-out",
         "a selector that was swapped out is read from swap",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         swapped_out,
     )
     .features(&[Feature::Dispatch, Feature::Swap])

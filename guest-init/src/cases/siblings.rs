@@ -54,7 +54,7 @@ const DISPATCHED: u64 = 1 << 33;
 /// A sibling that issues a call in each round. `index` is that of its answer.
 extern "C" fn sibling(index: u64) -> u64 {
     let answer = ANSWERS[usize::from(index == 1)];
-    if index == 1 && arm_with(address(&SIBLING_SELECTOR)).is_err() {
+    if index == 1 && arm_with(selector_address(&SIBLING_SELECTOR)).is_err() {
         return 0;
     }
     let mut round = 1;
@@ -77,12 +77,12 @@ fn siblings_kept() -> Check {
         spawn_thread(sibling, index)?;
     }
     for (round, (name, operation)) in (1..).zip(OPERATIONS) {
-        flip(ALLOW);
+        set_selector(ALLOW);
         ensure(operation(), &format!("{name} succeeds"), || "it failed".into())?;
         // Calls of a sibling that uses this thread's configuration would be dispatched.
-        flip(BLOCK);
+        set_selector(BLOCK);
         SIBLING_SELECTOR.store(BLOCK, Ordering::SeqCst);
-        for (index, (whose, due)) in
+        for (index, (whose, expected)) in
             [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
         {
             set_mark(ROUND, 2 * round + index as u64);
@@ -97,12 +97,12 @@ fn siblings_kept() -> Check {
                 _ => "executed and dispatched",
             };
             ensure(
-                got == due,
-                &format!("after {name}, a call of the sibling that is {whose}: {}", text(due)),
+                got == expected,
+                &format!("after {name}, a call of the sibling that is {whose}: {}", text(expected)),
                 || text(got).to_owned(),
             )?;
         }
     }
-    flip(ALLOW);
+    set_selector(ALLOW);
     Ok(())
 }

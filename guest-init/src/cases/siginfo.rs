@@ -9,38 +9,38 @@ use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
 
-const TRIGGER: &str = "trigger_sigsys()";
+const TRIGGER_FUNCTION: &str = "trigger_sigsys()";
 
 pub(super) const CASES: &[Case] = &[
     case(
         "siginfo/code",
         "a dispatch is SIGSYS with code SYS_USER_DISPATCH and errno 0",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         code_and_errno,
     ),
     case(
         "siginfo/call-address",
         "si_call_addr is the address after the system call instruction",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         call_address,
     ),
     case(
         "siginfo/number",
         "si_syscall has the bits of the number register that the entry reads (32, on s390x 16), whether or \
          not the call exists",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         low_half_of_number,
     ),
     case(
         "siginfo/arch",
         "si_arch names the entry of the call: AUDIT_ARCH_X86_64",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         native_arch,
     ),
     case(
         "siginfo/arch-int80",
         "int 0x80 from 64-bit code has AUDIT_ARCH_I386, its own number and address",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         on!("x86_64", compat_programs::siginfo_arch),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "siginfo/rest-is-zero",
         "all bytes of siginfo outside the fields of SIGSYS are zero",
-        TRIGGER,
+        TRIGGER_FUNCTION,
         rest_is_zero,
     ),
     outside_core(
@@ -100,7 +100,7 @@ fn call_address() -> Check {
 fn low_half_of_number() -> Check {
     handle(noop)?;
     arm()?;
-    let getpid = number(libc::SYS_getpid);
+    let getpid = call_number(libc::SYS_getpid);
     for number in [
         0,
         getpid,
@@ -154,5 +154,5 @@ fn full_at_pending_limit() -> Check {
     }
     .map_err(broken("prlimit64"))?;
     arm()?;
-    expect_siginfo(&arch::gate(), number(libc::SYS_getpid), arch::AUDIT_ARCH)
+    expect_siginfo(&arch::gate(), call_number(libc::SYS_getpid), arch::AUDIT_ARCH)
 }

@@ -11,35 +11,50 @@ use crate::tracee::{Tracee, pause_for_tracer};
 use std::sync::atomic::Ordering;
 use sudbox_protocol::Feature;
 
-const FORCE: &str = "force_sig_info_to_task()";
-const FRAME: &str = "setup_rt_frame()";
+const FORCE_FUNCTION: &str = "force_sig_info_to_task()";
+const FRAME_FUNCTION: &str = "setup_rt_frame()";
 
 pub(super) const CASES: &[Case] = &[
-    case("signals/default-kills", "without a handler a dispatch kills", FORCE, default_kills),
-    case("signals/ignored-kills", "a dispatch kills if SIGSYS is ignored", FORCE, ignored_kills),
-    case("signals/blocked-kills", "a dispatch kills if SIGSYS is blocked", FORCE, blocked_kills),
+    case(
+        "signals/default-kills",
+        "without a handler a dispatch kills",
+        FORCE_FUNCTION,
+        default_kills,
+    ),
+    case(
+        "signals/ignored-kills",
+        "a dispatch kills if SIGSYS is ignored",
+        FORCE_FUNCTION,
+        ignored_kills,
+    ),
+    case(
+        "signals/blocked-kills",
+        "a dispatch kills if SIGSYS is blocked",
+        FORCE_FUNCTION,
+        blocked_kills,
+    ),
     case(
         "signals/second-in-handler-kills",
         "a dispatch in the handler of a dispatch kills",
-        FORCE,
+        FORCE_FUNCTION,
         second_in_handler_kills,
     ),
     case(
         "signals/nesting",
         "with SA_NODEFER dispatches nest, and each level returns to its own call",
-        FORCE,
+        FORCE_FUNCTION,
         nesting,
     ),
     case(
         "signals/reset-handler",
         "with SA_RESETHAND the first dispatch is handled and the second kills",
-        FORCE,
+        FORCE_FUNCTION,
         reset_handler,
     ),
     case(
         "signals/alternate-stack",
         "the handler runs on the alternate stack if and only if it has SA_ONSTACK",
-        FRAME,
+        FRAME_FUNCTION,
         alternate_stack,
     ),
     case(
@@ -57,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
     case(
         "signals/to-the-caller",
         "SIGSYS goes to the thread that issued the call",
-        FORCE,
+        FORCE_FUNCTION,
         to_the_caller,
     ),
     case(
@@ -86,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "signals/namespace-init-killed",
         "the first process of a PID namespace is killed like any other",
-        FORCE,
+        FORCE_FUNCTION,
         namespace_init_killed,
     )
     .features(&[Feature::Dispatch, Feature::PidNamespace])
@@ -154,7 +169,7 @@ fn second_in_handler_kills() -> Check {
 const DEPTH: u32 = 4;
 
 /// Reaction: makes another call until [`DEPTH`] dispatches are nested, and sets a result.
-fn nest(dispatch: Dispatch<'_>) {
+fn nest_dispatches(dispatch: Dispatch<'_>) {
     if dispatch.index + 1 < DEPTH {
         let inner = arch::second_gate().issue(&touch());
         set_mark(dispatch.index as usize, inner[Reg::RESULT]);
@@ -163,7 +178,7 @@ fn nest(dispatch: Dispatch<'_>) {
 }
 
 fn nesting() -> Check {
-    handle_as(nest, libc::SA_NODEFER, 0)?;
+    handle_as(nest_dispatches, libc::SA_NODEFER, 0)?;
     arm()?;
     reset_dispatches();
     let regs = touch();
@@ -177,9 +192,9 @@ fn nesting() -> Check {
     }
     let seen = |index: u32| shared().sigsys_record(index as usize);
     for index in 0..DEPTH {
-        let due = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
+        let expected = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
         let got = seen(index).map_or(0, |seen| seen.call_address());
-        equal_hex(&format!("si_call_addr at level {index}"), got, due)?;
+        equal_hex(&format!("si_call_addr at level {index}"), got, expected)?;
     }
     for index in 1..DEPTH {
         let (outer, inner) = (seen(index - 1), seen(index));
@@ -212,11 +227,11 @@ fn alternate_stack() -> Check {
     // SAFETY: the stack is never unmapped.
     unsafe { sys::sigaltstack(stack as u64, LENGTH as u64, 0) }.map_err(broken("sigaltstack"))?;
     arm()?;
-    for (flags, due) in [(libc::SA_ONSTACK, true), (0, false)] {
+    for (flags, expected) in [(libc::SA_ONSTACK, true), (0, false)] {
         handle_as(noop, flags, 0)?;
         let (got, seen) = issue_dispatched(&arch::gate(), &touch())?;
         let what = format!("handler with flags {flags:#x} on the alternate stack");
-        equal(&what, on_it(seen.stack), due)?;
+        equal(&what, on_it(seen.stack), expected)?;
         equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
         equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
     }
@@ -281,7 +296,7 @@ fn to_the_caller() -> Check {
 /// A handler that sets the selector to BLOCK.
 extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
-    flip(BLOCK);
+    set_selector(BLOCK);
 }
 
 /// Handles SIGUSR1 with the selector at BLOCK; the handler returns through `restorer`.
@@ -302,7 +317,7 @@ unsafe fn return_blocked_through(restorer: u64) -> Check {
     arm()?;
     reset_dispatches();
     let sent = sys::kill(sys::getpid(), libc::SIGUSR1);
-    flip(ALLOW);
+    set_selector(ALLOW);
     equal("kill", sent, Ok(()))?;
     equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)
 }
@@ -313,8 +328,8 @@ fn return_is_a_call() -> Check {
     equal("SIGSYS handled", dispatches(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
-    let due = arch::outside_restorer_call() + arch::CALL_LENGTH;
-    equal_hex("si_call_addr", seen.call_address(), due)
+    let expected = arch::outside_restorer_call() + arch::CALL_LENGTH;
+    equal_hex("si_call_addr", seen.call_address(), expected)
 }
 
 /// Documentation/admin-guide/syscall-user-dispatch.rst: "if a signal trampoline code lives in vDSO,
@@ -330,7 +345,7 @@ fn vdso_return_exempt() -> Check {
 
 extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
-    flip(BLOCK);
+    set_selector(BLOCK);
 }
 
 /// A tracer sends the signal while the child is stopped at the entry of its read, so that the signal always
@@ -351,15 +366,17 @@ fn restarted_call() -> Check {
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let from = u64::from(ends[0].cast_unsigned());
-    let read =
-        arch::Registers::call(number(libc::SYS_read), [from, &raw const byte as u64, 1, 0, 0, 0]);
+    let read = arch::Registers::call(
+        call_number(libc::SYS_read),
+        [from, &raw const byte as u64, 1, 0, 0, 0],
+    );
     let tracee = Tracee::start(|| {
         if arm().is_err() {
             return 99;
         }
         pause_for_tracer();
         let got = arch::gate().issue(&read);
-        flip(ALLOW);
+        set_selector(ALLOW);
         exit_code(is_result_kept(&got, &read) && got[Reg::NEXT] == arch::gate().after())
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
@@ -386,7 +403,7 @@ fn namespace_init_killed() -> Check {
                 sys::exit(99);
             }
             let regs = touch();
-            flip(if invalid { 2 } else { BLOCK });
+            set_selector(if invalid { 2 } else { BLOCK });
             let _ = arch::gate().issue(&regs);
             sys::exit(0);
         }

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[outside_core(
     "the core dump of an unhandled dispatch has its siginfo and the registers of the call, that of an \
      invalid selector the code SI_KERNEL",
     "fill_note_info()",
-    core_tells,
+    core_has_siginfo_and_registers,
 )
 .needs(&[Need::Root, Need::Vm])];
 
@@ -28,7 +28,7 @@ const REGISTERS: usize = 112;
 /// `SI_KERNEL`, the `si_code` of signals by `force_exit_sig()`.
 const FROM_KERNEL: i32 = 0x80;
 
-fn core_tells() -> Check {
+fn core_has_siginfo_and_registers() -> Check {
     let text = std::fs::read_to_string(PATTERN).map_err(broken("core_pattern"))?;
     let result = write_and_read();
     let _ = std::fs::write(PATTERN, text);
@@ -41,10 +41,11 @@ fn write_and_read() -> Check {
     for (selector, code) in [(BLOCK, USER_DISPATCH), (2, FROM_KERNEL)] {
         let core = core_of(selector)?;
         let info = note(&core, NT_SIGINFO)?;
-        let field = |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(quad(b)));
+        let field =
+            |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)));
         equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
         if selector == BLOCK {
-            let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(octet(b)));
+            let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
             equal_hex("si_call_addr", address, gate.after())?;
             equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
             equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
@@ -85,12 +86,12 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
             return 99;
         }
         let regs = pattern();
-        flip(selector);
+        set_selector(selector);
         let _ = arch::gate().issue(&regs);
         0
     })?;
-    let due = Change::Killed { signal: libc::SIGSYS, core: true };
-    equal("the end of the process", wait_change(child)?, due)?;
+    let expected = Change::Killed { signal: libc::SIGSYS, core: true };
+    equal("the end of the process", wait_change(child)?, expected)?;
     let entry = std::fs::read_dir(FOLDER)
         .ok()
         .and_then(|mut folder| folder.next())
@@ -99,11 +100,11 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
     std::fs::read(entry.path()).map_err(broken("reading the core"))
 }
 
-fn quad(bytes: &[u8]) -> [u8; 4] {
+fn four_bytes(bytes: &[u8]) -> [u8; 4] {
     std::array::from_fn(|i| bytes[i])
 }
 
-fn octet(bytes: &[u8]) -> [u8; 8] {
+fn eight_bytes(bytes: &[u8]) -> [u8; 8] {
     std::array::from_fn(|i| bytes[i])
 }
 

@@ -25,13 +25,13 @@ pub(super) const CASES: &[Case] = &[
         "signals/bad-stack-told",
         "if the frame cannot be written, SIGSEGV is sent and the call is not executed",
         "signal_setup_done()",
-        bad_stack_told,
+        bad_stack_reported,
     ),
 ];
 
 /// A handler that records the address at which it interrupted the program, and the number of dispatches
 /// handled so far plus 1.
-extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
+extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::Context) {
     // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::NEXT];
     set_mark(0, next);
@@ -39,10 +39,10 @@ extern "C" fn note(_: i32, _: *const u8, frame: *mut arch::Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Installs [`note`] as the handler of a signal.
-fn install_note(signal: i32) -> Check {
+/// Installs [`record_interruption`] as the handler of a signal.
+fn install_recorder(signal: i32) -> Check {
     let action = Action {
-        handler: note as *const () as u64,
+        handler: record_interruption as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
         mask: 0,
@@ -53,7 +53,7 @@ fn install_note(signal: i32) -> Check {
 
 fn before_pending() -> Check {
     handle(noop)?;
-    install_note(libc::SIGUSR1)?;
+    install_recorder(libc::SIGUSR1)?;
     let filler = map_pages(1)?;
     // SAFETY: the page belongs to this case.
     unsafe { filler.write(BLOCK) };
@@ -89,10 +89,10 @@ fn before_pending() -> Check {
     equal("effect", take_touched(), false)
 }
 
-fn bad_stack_told() -> Check {
+fn bad_stack_reported() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
-    install_note(libc::SIGSEGV)?;
+    install_recorder(libc::SIGSEGV)?;
     handle_as(noop, libc::SA_ONSTACK, 0)?;
     // SAFETY: no handler can run there, as the case checks.
     unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }

@@ -12,21 +12,21 @@ use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use sudbox_protocol::Feature;
 
-const DISPATCH: &str = "syscall_user_dispatch()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const NEEDS: &[Need] = &[Need::Vm, Need::Cpus(2)];
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "stress/flips",
         "in threads that each flip their own selector, each call obeys its own, once",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         flips,
     )
     .needs(NEEDS),
     outside_core(
         "stress/flips-by-others",
         "while other threads flip its selector, each call is either executed or dispatched",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         flips_by_others,
     )
     .needs(NEEDS),
@@ -107,7 +107,7 @@ struct CallObservation {
 fn check_call(index: u64, slot: &Slot) -> CallObservation {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
-    let regs = Registers::call(number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
+    let regs = Registers::call(call_number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
     let before = slot.handled.load(Ordering::SeqCst);
     let got = arch::gate().issue(&regs);
     let handled = slot.handled.load(Ordering::SeqCst) - before;
@@ -120,7 +120,7 @@ fn check_call(index: u64, slot: &Slot) -> CallObservation {
 
 impl Slot {
     fn arm(&self) -> bool {
-        let selector = address(&self.selector);
+        let selector = selector_address(&self.selector);
         sys::set_dispatch(EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
     }
 
@@ -312,8 +312,8 @@ fn fork_and_exec() -> Check {
             }
         })?;
         let end = wait_change(child)?;
-        let due = Change::Exited(i32::from(EXECUTED)).to_string();
-        equal(&format!("the program in round {round}"), end.to_string(), due)?;
+        let expected = Change::Exited(i32::from(EXECUTED)).to_string();
+        equal(&format!("the program in round {round}"), end.to_string(), expected)?;
     }
     Ok(())
 }
@@ -355,7 +355,7 @@ fn tracer_sets() -> Check {
     })?;
     let armed = Config {
         mode: EXCLUSIVE,
-        selector: address(&SLOTS[0].selector),
+        selector: selector_address(&SLOTS[0].selector),
         offset: arch::inside().start,
         length: inside_length(),
     };

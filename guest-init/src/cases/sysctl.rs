@@ -10,7 +10,7 @@ use crate::sys::{self, Change, Errno};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use sudbox_protocol::Feature;
 
-const SET: &str = "task_set_syscall_user_dispatch()";
+const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 const SYSCTL: &[Feature] = &[Feature::Dispatch, Feature::Sysctl];
 const SYSCTL_TRACED: &[Feature] = &[Feature::Dispatch, Feature::Sysctl, Feature::PtraceConfig];
 const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
@@ -18,7 +18,7 @@ const PATH: &str = "/proc/sys/kernel/syscall_user_dispatch";
 const SYSTEM_WIDE: &[Need] = &[Need::Root, Need::Vm];
 
 pub(super) const CASES: &[Case] = &[
-    case("sysctl/on-at-boot", "arming is permitted by default", SET, on_at_boot)
+    case("sysctl/on-at-boot", "arming is permitted by default", SET_FUNCTION, on_at_boot)
         .features(SYSCTL)
         .needs(&[Need::Vm]),
     case(
@@ -29,13 +29,18 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(SYSCTL)
     .needs(SYSTEM_WIDE),
-    case("sysctl/denies-arming", "with 0 arming is EPERM, for root too", SET, denies_arming)
-        .features(SYSCTL)
-        .needs(SYSTEM_WIDE),
+    case(
+        "sysctl/denies-arming",
+        "with 0 arming is EPERM, for root too",
+        SET_FUNCTION,
+        denies_arming,
+    )
+    .features(SYSCTL)
+    .needs(SYSTEM_WIDE),
     case(
         "sysctl/armed-stay-armed",
         "with 0 an armed task stays armed, cannot arm anew, and can disarm",
-        SET,
+        SET_FUNCTION,
         armed_stay_armed,
     )
     .features(SYSCTL)
@@ -62,10 +67,10 @@ fn write_sysctl(text: &str) -> std::io::Result<()> {
     std::fs::write(PATH, text)
 }
 
-/// Checks that the sysctl reads as `due`.
-fn expect_value(due: &str) -> Check {
+/// Checks that the sysctl reads as `expected`.
+fn expect_value(expected: &str) -> Check {
     let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
-    equal("the sysctl", text.trim_end(), due)
+    equal("the sysctl", text.trim_end(), expected)
 }
 
 /// Denies arming for the duration of the case.
@@ -106,10 +111,10 @@ fn denies_arming() -> Check {
     handle(noop)?;
     let _denied = ArmingDenied::new()?;
     let (start, length) = (arch::inside().start, inside_length());
-    expect_refused(EXCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+    expect_refused(EXCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     expect_refused(EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
     if machine().features.contains(&Feature::Inclusive) {
-        expect_refused(INCLUSIVE, start, length, address(&SELECTOR), libc::EPERM)?;
+        expect_refused(INCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     }
     // The checks of mode and range come before the sysctl, that of the selector after it.
     expect_refused(3, 0, 0, 0, libc::EINVAL)?;
@@ -130,7 +135,7 @@ fn armed_stay_armed() -> Check {
         EXCLUSIVE,
         arch::inside().start,
         inside_length(),
-        address(&SELECTOR),
+        selector_address(&SELECTOR),
         libc::EPERM,
     )?;
     expect_refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
@@ -154,7 +159,7 @@ fn denies_tracer() -> Check {
     })?;
     let armed = Config {
         mode: EXCLUSIVE,
-        selector: address(&SELECTOR),
+        selector: selector_address(&SELECTOR),
         offset: arch::inside().start,
         length: inside_length(),
     };

@@ -17,14 +17,14 @@ const ARM: Only = Only {
     reason: "elsewhere tags are refused or unknown, or an extension of the processor that is not \
              emulated here",
 };
-const DISPATCH: &str = "syscall_user_dispatch()";
-const SET: &str = "task_set_syscall_user_dispatch()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
+const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
         "tagged/refused",
         "a tagged selector is EFAULT in a process that has not enabled tags, and arms nothing",
-        SET,
+        SET_FUNCTION,
         on!("x86_64", tagged::refused_by_prctl),
     )
     .known_bugs(&["tagged-selector-accepted"])
@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tagged/refused-to-tracer",
         "a tracer cannot set a tagged selector in such a process either",
-        SET,
+        SET_FUNCTION,
         on!("x86_64", tagged::refused_to_tracer),
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig])
@@ -41,21 +41,21 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tagged/obeyed",
         "a tagged selector works in a thread that has enabled tagged addresses in calls",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         on!("aarch64", tagged::obeyed),
     )
     .only(ARM),
     outside_core(
         "tagged/kills-unasked",
         "in a thread that has not enabled tags a tagged selector is accepted, and kills when it is read",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         on!("aarch64", tagged::kills_unasked),
     )
     .only(ARM),
     outside_core(
         "tagged/set-by-tracer",
         "a tracer that has not enabled tags can set a tagged selector, which works in the tracee",
-        SET,
+        SET_FUNCTION,
         on!("aarch64", tagged::set_by_tracer),
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig])
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tagged/memory-tag-checked",
         "a selector in tagged memory is read through an address with its tag, and another tag kills",
-        DISPATCH,
+        DISPATCH_FUNCTION,
         on!("aarch64", tagged::memory_tag_checked),
     )
     .needs(&[Need::CpuFeature("mte")])

@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn an_event_is_read_from_its_line() {
         let line = "          case-7-61      [000] .....     1.205: sys_enter: NR 95 (5f, 0, 0)";
-        let due = Event { task: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
-        assert_eq!(event(line), Some(due));
+        let expected = Event { task: 61, text: "sys_enter: NR 95 (5f, 0, 0)".into() };
+        assert_eq!(event(line), Some(expected));
         let line = "a - b-61 [001] d..1. 1.2: sys_umask(mask: 0x41)";
         assert_eq!(event(line), Some(Event { task: 61, text: "sys_umask(mask: 41)".into() }));
         assert_eq!(event("what is this"), None);

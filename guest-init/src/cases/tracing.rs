@@ -12,8 +12,8 @@ use crate::support::*;
 use crate::sys::{self, Change};
 use sudbox_protocol::Feature;
 
-const ENTER: &str = "syscall_trace_enter()";
-const EXIT: &str = "syscall_exit_work()";
+const ENTER_FUNCTION: &str = "syscall_trace_enter()";
+const EXIT_FUNCTION: &str = "syscall_exit_work()";
 const TRACED: &[Feature] = &[Feature::Dispatch, Feature::SyscallTracepoints];
 const AUDITED: &[Feature] = &[Feature::Dispatch, Feature::Audit];
 /// Tracepoints and audit rules are system-wide.
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/no-call-events",
         "a dispatched call causes no sys_enter and no sys_exit, the calls around it cause both",
-        ENTER,
+        ENTER_FUNCTION,
         no_call_events,
     )
     .features(TRACED)
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/killed-without-events",
         "a call whose selector kills causes neither sys_enter nor sys_exit",
-        EXIT,
+        EXIT_FUNCTION,
         killed_without_events,
     )
     .features(TRACED)
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/dispatch-while-traced",
         "tracepoints change nothing: a dispatched call is not executed, an allowed one is",
-        EXIT,
+        EXIT_FUNCTION,
         dispatch_while_traced,
     )
     .features(TRACED)
@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/ptrace-while-traced",
         "tracepoints change nothing for a tracer: no stop at a dispatched call, two at the next",
-        EXIT,
+        EXIT_FUNCTION,
         ptrace_while_traced,
     )
     .features(TRACED)
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/no-audit-record",
         "a dispatched call causes no audit record, the allowed calls around it cause one each",
-        ENTER,
+        ENTER_FUNCTION,
         no_audit_record,
     )
     .features(AUDITED)
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/killed-without-audit-record",
         "a call whose selector kills causes no audit record of a system call",
-        EXIT,
+        EXIT_FUNCTION,
         killed_without_audit_record,
     )
     .features(AUDITED)
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     outside_core(
         "tracing/dispatch-while-audited",
         "audit changes nothing: a dispatched call is not executed, and a tracer does not see it",
-        EXIT,
+        EXIT_FUNCTION,
         dispatch_while_audited,
     )
     .features(AUDITED)
@@ -96,7 +96,7 @@ const BY_SELECTOR: u64 = 0o104;
 const IN_RANGE: u64 = 0o105;
 
 /// The argument of the call that ends the records of a case.
-const WITNESS: u64 = 0o106;
+const LAST_RECORD: u64 = 0o106;
 
 const EVERY_CALL: [&str; 2] = ["raw_syscalls/sys_enter", "raw_syscalls/sys_exit"];
 const CALL_EVENTS: [&str; 4] =
@@ -106,7 +106,7 @@ const SIGNAL_EVENTS: [&str; 3] =
 
 /// The registers of a umask(2).
 fn umask_call(mode: u64) -> Registers {
-    Registers::call(number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
+    Registers::call(call_number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
 }
 
 /// Issues umask(2) inside the allowed range.
@@ -140,14 +140,14 @@ fn call_that_kills(selector: u64, value: u8) -> i32 {
         return 99;
     }
     umask_inside(BEGIN);
-    flip(value);
+    set_selector(value);
     let _ = arch::gate().issue(&umask_call(DISPATCHED));
     umask_inside(END);
     0
 }
 
 fn killed_by_value() -> i32 {
-    call_that_kills(address(&SELECTOR), 2)
+    call_that_kills(selector_address(&SELECTOR), 2)
 }
 
 fn killed_by_fault() -> i32 {
@@ -188,10 +188,11 @@ fn trace<const N: usize>(
     parts.try_into().map_err(|_| Failure::Broken("a child is missing".into()))
 }
 
-/// Checks that `seen` has exactly these events; `due` has the beginning of each.
-fn expect_events(seen: &[String], due: &[&str]) -> Check {
-    let same = seen.len() == due.len() && seen.iter().zip(due).all(|(s, d)| s.starts_with(d));
-    ensure(same, &format!("events {due:?}"), || format!("{seen:?}"))
+/// Checks that `seen` has exactly these events; `expected` has the beginning of each.
+fn expect_events(seen: &[String], expected: &[&str]) -> Check {
+    let same =
+        seen.len() == expected.len() && seen.iter().zip(expected).all(|(s, d)| s.starts_with(d));
+    ensure(same, &format!("events {expected:?}"), || format!("{seen:?}"))
 }
 
 fn no_call_events() -> Check {
@@ -223,7 +224,7 @@ fn no_call_events() -> Check {
             &exit(BY_SELECTOR),
         ],
     )?;
-    let mut due = vec![
+    let mut expected = vec![
         "sys_umask(mask: 41)",
         "sys_umask -> ",
         "sys_umask(mask: 44)",
@@ -234,9 +235,9 @@ fn no_call_events() -> Check {
     // On some architectures sigreturn has restored the number register by then, so that its sys_exit names
     // the dispatched call.
     if returned == nr {
-        due.insert(2, "sys_umask -> 0x43");
+        expected.insert(2, "sys_umask -> 0x43");
     }
-    expect_events(&umask, &due)
+    expect_events(&umask, &expected)
 }
 
 fn signal_events() -> Check {
@@ -287,12 +288,12 @@ fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64
         ends.push(wait_change(pids[pids.len() - 1])?);
     }
     let witness = spawn_child(|| {
-        umask_inside(WITNESS);
+        umask_inside(LAST_RECORD);
         0
     })?;
     expect_success(wait_change(witness)?)?;
     pids.push(witness);
-    let records = audit.first_arguments(&pids, WITNESS)?;
+    let records = audit.first_arguments(&pids, LAST_RECORD)?;
     audit.stop()?;
     Ok((ends, records))
 }

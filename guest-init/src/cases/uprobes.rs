@@ -124,9 +124,9 @@ impl Code {
         let function = unsafe {
             std::mem::transmute::<u64, extern "C" fn(u32) -> u32>(self.start + offset as u64)
         };
-        flip(BLOCK);
+        set_selector(BLOCK);
         let result = function(value);
-        flip(ALLOW);
+        set_selector(ALLOW);
         result
     }
 }
@@ -159,8 +159,8 @@ fn expect_probe_unseen(kind: char) -> Check {
         };
         arm()?;
         for value in 0..CALLS {
-            let due = value + arch::PROBED_ADDS;
-            equal("result of the function", code.call(place, value), due)?;
+            let expected = value + arch::PROBED_ADDS;
+            equal("result of the function", code.call(place, value), expected)?;
         }
         disarm()?;
         equal("reports of the probe", probe.reports()?, CALLS as usize)?;
@@ -173,7 +173,7 @@ fn expect_probe_unseen(kind: char) -> Check {
     handle(noop)?;
     arm()?;
     for call in PROBE_CALLS {
-        let regs = Registers::call(number(*call), [0; 6]);
+        let regs = Registers::call(call_number(*call), [0; 6]);
         let _ = issue_dispatched(&arch::gate(), &regs)?;
     }
     disarm()

@@ -41,7 +41,7 @@ fn saved_program() -> i32 {
     let mut good = arm().is_ok();
     let mut round = |value: Option<u8>| {
         let (regs, before) = (touch(), dispatches());
-        value.inspect(|value| flip(*value));
+        value.inspect(|value| set_selector(*value));
         let blocked = SELECTOR.load(Ordering::SeqCst) == BLOCK;
         let got = arch::gate().issue(&regs);
         let dispatched = dispatches() - before;
@@ -50,12 +50,12 @@ fn saved_program() -> i32 {
     };
     round(Some(BLOCK));
     round(Some(ALLOW));
-    flip(BLOCK);
+    set_selector(BLOCK);
     pause_for_tracer();
     round(None);
     round(Some(ALLOW));
     round(Some(BLOCK));
-    flip(ALLOW);
+    set_selector(ALLOW);
     exit_code(good && sum == 21212)
 }
 
@@ -117,7 +117,7 @@ fn call_in_tracee(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
     equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
     let mut at_call = registers;
-    at_call.set_call(arch::gate().call_address(), number(libc::SYS_getppid));
+    at_call.set_call(arch::gate().call_address(), call_number(libc::SYS_getppid));
     tracee.set_registers(&at_call)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_getppid)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_getppid)?;
@@ -188,8 +188,8 @@ fn run_steps() -> i32 {
     for step in STEPS {
         match *step {
             Step::Outside { call, blocked } => {
-                flip(if blocked { BLOCK } else { ALLOW });
-                let _ = arch::gate().issue(&Registers::call(number(call), [0; 6]));
+                set_selector(if blocked { BLOCK } else { ALLOW });
+                let _ = arch::gate().issue(&Registers::call(call_number(call), [0; 6]));
             }
             // SAFETY: takes no pointers.
             Step::Inside(call) => drop(unsafe { sys::call(call, &[]) }),
@@ -207,7 +207,7 @@ fn expected_events() -> Vec<Event> {
     for step in STEPS {
         match *step {
             Step::Outside { call, blocked: true } => {
-                let number = number_read_by_kernel(number(call)).into();
+                let number = number_read_by_kernel(call_number(call)).into();
                 events.push(Event::Signal { number, code: USER_DISPATCH });
                 both(&mut events, libc::SYS_rt_sigreturn);
             }
@@ -251,12 +251,12 @@ fn recorder() -> Check {
         run_steps()
     })?;
     let (mut signal, mut at) = (0, 0);
-    for (place, due) in expected_events().into_iter().enumerate() {
+    for (place, expected) in expected_events().into_iter().enumerate() {
         let (event, next) = next_event(&tracee, signal)?;
-        if event != due {
+        if event != expected {
             let _ = sys::kill(tracee.pid, libc::SIGKILL);
         }
-        equal(&format!("event {place}"), event, due)?;
+        equal(&format!("event {place}"), event, expected)?;
         (signal, at) = (next, place);
     }
     equal("events", at + 1, expected_events().len())?;

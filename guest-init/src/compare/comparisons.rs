@@ -36,8 +36,8 @@ pub(super) enum Observer {
 
 const DISPATCH: &[Feature] = &[Feature::Dispatch];
 const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
-const SIGNAL: &str = "force_sig_info_to_task()";
-const SET: &str = "task_set_syscall_user_dispatch()";
+const SIGNAL_FUNCTION: &str = "force_sig_info_to_task()";
+const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
 
 /// A comparison of [`PLAIN`] and this scenario, observed by the program.
 const fn comparison(
@@ -189,7 +189,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..comparison(
             "compare/disarmed",
             "a task that has disarmed sees the same as one that never armed",
-            SET,
+            SET_FUNCTION,
             PLAIN,
         )
     },
@@ -207,7 +207,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..traced(
             "compare/disarmed-stops",
             "a tracer sees the same stops of a task that has disarmed as of one that never armed",
-            SET,
+            SET_FUNCTION,
             PLAIN,
         )
     },
@@ -240,7 +240,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     comparison(
         "compare/thread",
         "a dispatch in a thread leaves the same state as one in the first thread",
-        SIGNAL,
+        SIGNAL_FUNCTION,
         Scenario { task: Task::Thread, ..PLAIN },
     ),
     comparison(
@@ -261,19 +261,19 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     comparison(
         "compare/set-twice",
         "a configuration that is set twice acts as one that is set once",
-        SET,
+        SET_FUNCTION,
         Scenario { arming: Arming::Twice, ..PLAIN },
     ),
     comparison(
         "compare/set-a-thousand-times",
         "arming after a thousand times of arming and disarming acts as the first arming",
-        SET,
+        SET_FUNCTION,
         Scenario { arming: Arming::Toggled, ..PLAIN },
     ),
     comparison(
         "compare/refused-between",
         "a refused configuration changes nothing",
-        SET,
+        SET_FUNCTION,
         Scenario { arming: Arming::Refused, ..PLAIN },
     ),
     comparison(
@@ -287,7 +287,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..comparison(
             "compare/inclusive",
             "a dispatch in an inclusive range leaves the same state as one outside an exclusive range",
-            SET,
+            SET_FUNCTION,
             Scenario { cause: Cause::Inclusive, ..PLAIN },
         )
     },
@@ -321,7 +321,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..comparison(
             "compare/namespace-init",
             "the init of a PID namespace sees the same as other processes",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },
@@ -490,7 +490,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..traced(
             "compare/namespace-init-stops",
             "a tracer sees the same stops of the init of a PID namespace as of other processes",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },
@@ -525,7 +525,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..fatal(
             "compare/trap-death",
             "a fatal dispatch leaves the same wait status and core as a filter's fatal trap",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             PLAIN,
         )
     },
@@ -535,14 +535,14 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..fatal(
             "compare/queued-death",
             "a fatal dispatch leaves the same wait status and core as a queued SIGSYS",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             PLAIN,
         )
     },
     fatal(
         "compare/hundredth-death",
         "a fatal dispatch after a hundred others leaves the same wait status and core as the first",
-        SIGNAL,
+        SIGNAL_FUNCTION,
         Scenario { history: History::Dispatches(100), ..PLAIN },
     ),
     Comparison {
@@ -550,7 +550,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..fatal(
             "compare/thread-death",
             "a fatal dispatch in a thread leaves the same wait status and core as in the first thread",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             Scenario { task: Task::Thread, ..PLAIN },
         )
     },
@@ -563,7 +563,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     fatal(
         "compare/traced-death",
         "a process whose tracer delivers all signals dies as other processes do",
-        SIGNAL,
+        SIGNAL_FUNCTION,
         Scenario { monitor: Monitor::Tracer, ..PLAIN },
     ),
     Comparison {
@@ -580,7 +580,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         ..fatal(
             "compare/namespace-init-death",
             "the init of a PID namespace dies as other processes do",
-            SIGNAL,
+            SIGNAL_FUNCTION,
             Scenario { task: Task::NamespaceInit, ..PLAIN },
         )
     },

@@ -274,10 +274,10 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     record.put(moment, "registers", bytes(&replace_ids(&regs, convention(), &[])));
     record.put(moment, "floating", floating.bytes());
     record_task(record, moment);
-    flip(selector(scenario));
+    set_selector(selector(scenario));
     // SAFETY: the stacks are used by this call and its signal frames only.
     let state = unsafe { arch::watched_call(site, &regs, floating) };
-    flip(ALLOW);
+    set_selector(ALLOW);
     let moment = Moment { variant: variant.name, step: "after", count: 0 };
     record.number(moment, "events", SIGNALS.load(Ordering::SeqCst).into());
     record_cpu(record, moment, &state, &[]);
@@ -296,9 +296,9 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
 
 /// Makes a call that is dispatched, without recording anything.
 fn plain_dispatch() {
-    flip(BLOCK);
-    let _ = arch::gate().issue(&Registers::call(number(libc::SYS_getpid), [0; 6]));
-    flip(ALLOW);
+    set_selector(BLOCK);
+    let _ = arch::gate().issue(&Registers::call(call_number(libc::SYS_getpid), [0; 6]));
+    set_selector(ALLOW);
 }
 
 /// Installs a handler of SIGSYS that does nothing. Returns whether the kernel accepted it.
@@ -328,7 +328,7 @@ pub(super) fn set_filter(scenario: &Scenario) -> bool {
 /// The dispatch configuration for the scenario's cause: mode, offset, length, selector.
 pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     let inside = arch::inside().start;
-    let selector = address(&SELECTOR);
+    let selector = selector_address(&SELECTOR);
     match scenario.cause {
         Cause::Dispatch | Cause::Trap | Cause::Queued | Cause::QueuedOther => {
             [EXCLUSIVE, inside, inside_length(), selector]
@@ -430,10 +430,10 @@ pub(super) fn call_once(scenario: &Scenario, breakpoint: bool, selector: u8) {
     stacks::fill();
     let regs = call(scenario.convention, site, &VARIANTS[0]);
     let floating = Floating::pattern();
-    flip(selector);
+    set_selector(selector);
     // SAFETY: the stacks are used by this call and its signal frames only.
     let _ = unsafe { arch::watched_call(site, &regs, &floating) };
-    flip(ALLOW);
+    set_selector(ALLOW);
 }
 
 /// Forks with these flags right after a breakpoint, if the architecture has one. Returns the child's
@@ -445,7 +445,7 @@ pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
     for (reg, value) in Reg::ARGUMENTS.into_iter().zip(arguments.into_iter().chain([0; 4])) {
         regs[reg] = value;
     }
-    regs[Reg::NUMBER] = number(libc::SYS_clone);
+    regs[Reg::NUMBER] = call_number(libc::SYS_clone);
     let site = CallSite { entry: Entry::Native, breakpoint: arch::HAS_CALL_BREAKPOINTS };
     // SAFETY: this task uses the stack, and the child has its own copy.
     let after = unsafe { arch::watched_call(site, &regs, &Floating::initial()) };

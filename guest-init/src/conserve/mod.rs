@@ -76,7 +76,7 @@ const WORKLOADS: &[Workload] = &[
             "a tracer's reads and writes of the configuration use up nothing",
             "syscall_user_dispatch_set_config()",
             200,
-            workloads::sets_by_tracer,
+            workloads::tracer_configurations,
         )
     },
     workload(
@@ -98,28 +98,28 @@ const WORKLOADS: &[Workload] = &[
         "deaths by a selector that is neither ALLOW nor BLOCK use up nothing",
         "force_exit_sig()",
         48,
-        workloads::kills_by_value,
+        workloads::deaths_by_selector_value,
     ),
     workload(
         "conserve/kills-by-memory",
         "deaths by a selector that cannot be read use up nothing",
         "force_exit_sig()",
         48,
-        workloads::kills_by_memory,
+        workloads::deaths_by_unreadable_selector,
     ),
     workload(
         "conserve/kills-by-signal",
         "deaths by a dispatch that is blocked, ignored or not handled use up nothing",
         "force_sig_info_to_task()",
         48,
-        workloads::kills_by_signal,
+        workloads::deaths_by_unhandled_sigsys,
     ),
     workload(
         "conserve/kills-of-threads",
         "deaths of processes with threads use up nothing",
         "zap_other_threads()",
         10,
-        workloads::kills_of_threads,
+        workloads::deaths_of_threads,
     ),
     workload(
         "conserve/forks",
@@ -190,8 +190,13 @@ impl IdleTracees {
             let pid = spawn_child(|| {
                 let _ = ptrace::trace_me();
                 if armed
-                    && sys::set_dispatch(EXCLUSIVE, 0x1234_5678, 0x9abc, address(&SELECTOR))
-                        .is_err()
+                    && sys::set_dispatch(
+                        EXCLUSIVE,
+                        0x1234_5678,
+                        0x9abc,
+                        selector_address(&SELECTOR),
+                    )
+                    .is_err()
                 {
                     return 1;
                 }

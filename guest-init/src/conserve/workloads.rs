@@ -9,59 +9,61 @@ use crate::sys::{self, Change};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-fn call() -> Registers {
-    Registers::call(number(libc::SYS_getppid), [0; 6])
+/// The registers of the call that workloads issue.
+fn harmless_call() -> Registers {
+    Registers::call(call_number(libc::SYS_getppid), [0; 6])
 }
 
-/// Dispatches that are handled.
+/// Issues calls that are dispatched and handled.
 pub(super) fn dispatches(count: u32) -> Check {
     handle(noop)?;
     arm()?;
     reset_dispatches();
     for _ in 0..count {
-        let _ = issue_blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", self::handled(), count)
+    equal("SIGSYS handled", dispatches_handled(), count)
 }
 
-fn handled() -> u32 {
+/// The number of SIGSYS handled since [`reset_dispatches`].
+fn dispatches_handled() -> u32 {
     crate::support::dispatches()
 }
 
-/// Pairs of dispatches, one in the handler of the other.
+/// Issues pairs of dispatched calls, the second in the handler of the first.
 pub(super) fn nested(count: u32) -> Check {
     fn again(dispatch: Dispatch<'_>) {
         if dispatch.index.is_multiple_of(2) {
-            let _ = arch::second_gate().issue(&call());
+            let _ = arch::second_gate().issue(&harmless_call());
         }
     }
     handle_as(again, libc::SA_NODEFER, 0)?;
     arm()?;
     reset_dispatches();
     for _ in 0..count {
-        let _ = issue_blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", handled(), 2 * count)
+    equal("SIGSYS handled", dispatches_handled(), 2 * count)
 }
 
-/// Calls inside the allowed range, and calls outside it that the selector allows.
+/// Issues calls inside the allowed range, and calls outside it that the selector allows.
 pub(super) fn allowed(count: u32) -> Check {
     handle(noop)?;
     arm()?;
     reset_dispatches();
     for _ in 0..count {
         let _ = sys::getpid();
-        let _ = arch::gate().issue(&call());
+        let _ = arch::gate().issue(&harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", handled(), 0)
+    equal("SIGSYS handled", dispatches_handled(), 0)
 }
 
 /// Arms with and without a range, disarms, and makes requests that the kernel refuses.
 pub(super) fn arming(count: u32) -> Check {
-    let selector = address(&SELECTOR);
+    let selector = selector_address(&SELECTOR);
     for _ in 0..count {
         arm()?;
         expect_accepted(EXCLUSIVE, 0, 0, selector)?;
@@ -73,8 +75,8 @@ pub(super) fn arming(count: u32) -> Check {
     Ok(())
 }
 
-/// Reads and sets of the configuration by a tracer, and sets that the kernel refuses.
-pub(super) fn sets_by_tracer(count: u32) -> Check {
+/// Sets and reads the configuration as a tracer, and makes requests that the kernel refuses.
+pub(super) fn tracer_configurations(count: u32) -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         0
@@ -90,7 +92,7 @@ pub(super) fn sets_by_tracer(count: u32) -> Check {
     tracee.kill()
 }
 
-/// Dispatches in a tracee whose tracer delivers or suppresses the SIGSYS.
+/// Traces a child whose calls are dispatched, and delivers or suppresses each SIGSYS.
 fn with_tracer(count: u32, deliver: bool) -> Check {
     handle(noop)?;
     let tracee = Tracee::start(|| {
@@ -99,7 +101,7 @@ fn with_tracer(count: u32, deliver: bool) -> Check {
         }
         pause_for_tracer();
         for _ in 0..count {
-            let _ = issue_blocked(&arch::gate(), &call());
+            let _ = issue_blocked(&arch::gate(), &harmless_call());
         }
         0
     })?;
@@ -112,19 +114,19 @@ fn with_tracer(count: u32, deliver: bool) -> Check {
     expect_success(tracee.run(libc::PTRACE_CONT, signal)?)
 }
 
-/// Dispatches that a tracer delivers.
+/// Traces a child and delivers each SIGSYS.
 pub(super) fn traced(count: u32) -> Check {
     with_tracer(count, true)
 }
 
-/// Dispatches that a tracer suppresses.
+/// Traces a child and suppresses each SIGSYS.
 pub(super) fn suppressed(count: u32) -> Check {
     with_tracer(count, false)
 }
 
 /// Runs a function in a child that shares this process's memory, on a stack from [`reused_stack`].
 /// Returns how the child ended; the function's result is its exit code.
-fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
+fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> {
     extern "C" fn enter(run: u64) -> u64 {
         // SAFETY: the parent passes the address of the reference, and waits.
         sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
@@ -135,15 +137,15 @@ fn subject_on(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure> 
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
     // SAFETY: the stack was prepared and stays.
-    let child = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
-    flip(ALLOW);
+    let child = sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
+    set_selector(ALLOW);
     wait_change(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
 }
 
 /// Pages of a child's stack.
 const PAGES: usize = 16;
 
-/// A stack that all repetitions use, one after the other.
+/// The stack that all repetitions use, one after the other.
 fn reused_stack() -> Result<*mut u8, Failure> {
     static STACK: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
     if STACK.load(Ordering::SeqCst).is_null() {
@@ -152,16 +154,16 @@ fn reused_stack() -> Result<*mut u8, Failure> {
     Ok(STACK.load(Ordering::SeqCst))
 }
 
-/// Children that make a fatal call and must be killed by `signal`. `prepare` makes the call fatal and
+/// Starts children that make a fatal call, and checks that `signal` kills each. `prepare` makes the call fatal and
 /// returns whether it succeeded.
 fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     let stack = reused_stack()?;
     for round in 0..count {
-        let end = subject_on(stack, &|| {
+        let end = run_on_stack(stack, &|| {
             if !prepare(round) {
                 return 99;
             }
-            let _ = arch::gate().issue(&call());
+            let _ = arch::gate().issue(&harmless_call());
             0
         })?;
         let is_killed = matches!(end, Change::Killed { signal: killer, .. } if killer == signal);
@@ -172,22 +174,22 @@ fn killed(count: u32, signal: i32, prepare: impl Fn(u32) -> bool) -> Check {
     Ok(())
 }
 
-/// Deaths by a selector of value 2.
-pub(super) fn kills_by_value(count: u32) -> Check {
+/// Starts children that a selector of value 2 kills.
+pub(super) fn deaths_by_selector_value(count: u32) -> Check {
     killed(count, libc::SIGSYS, |_| {
         let armed = arm().is_ok();
-        flip(2);
+        set_selector(2);
         armed
     })
 }
 
-/// Deaths by a selector at the unmapped address 1.
-pub(super) fn kills_by_memory(count: u32) -> Check {
+/// Starts children that a selector at the unmapped address 1 kills.
+pub(super) fn deaths_by_unreadable_selector(count: u32) -> Check {
     killed(count, libc::SIGSEGV, |_| arm_with(1).is_ok())
 }
 
-/// Deaths by a SIGSYS that is not handled, ignored, or handled and blocked.
-pub(super) fn kills_by_signal(count: u32) -> Check {
+/// Starts children that a SIGSYS kills because it is not handled, ignored or blocked.
+pub(super) fn deaths_by_unhandled_sigsys(count: u32) -> Check {
     killed(count, libc::SIGSYS, |round| {
         let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
         // SAFETY: sets the default action, or SIG_IGN.
@@ -195,13 +197,13 @@ pub(super) fn kills_by_signal(count: u32) -> Check {
         let mask = if round % 3 == 2 { sys::bit(libc::SIGSYS) } else { 0 };
         let set = set && (mask == 0 || handle(noop).is_ok());
         let armed = arm().is_ok();
-        flip(BLOCK);
+        set_selector(BLOCK);
         set && sys::sigmask(libc::SIG_SETMASK, mask).is_ok() && armed
     })
 }
 
-/// Deaths by the selector of a process whose second thread waits.
-pub(super) fn kills_of_threads(count: u32) -> Check {
+/// Starts children that the selector kills while a second thread waits.
+pub(super) fn deaths_of_threads(count: u32) -> Check {
     extern "C" fn wait(_: u64) -> u64 {
         loop {
             // SAFETY: waits, and touches no memory.
@@ -211,9 +213,9 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
     for _ in 0..count {
         let child = spawn_child(|| {
             let ready = spawn_thread(wait, 0).is_ok() && arm().is_ok();
-            flip(2);
+            set_selector(2);
             if ready {
-                let _ = arch::gate().issue(&call());
+                let _ = arch::gate().issue(&harmless_call());
             }
             0
         })?;
@@ -224,14 +226,14 @@ pub(super) fn kills_of_threads(count: u32) -> Check {
     Ok(())
 }
 
-/// Forked children that arm and make one dispatched call.
+/// Forks children that arm and make one dispatched call.
 pub(super) fn forks(count: u32) -> Check {
     handle(noop)?;
     arm()?;
     for _ in 0..count {
         let child = spawn_child(|| {
             let armed = arm().is_ok();
-            let _ = issue_blocked(&arch::gate(), &call());
+            let _ = issue_blocked(&arch::gate(), &harmless_call());
             exit_code(armed)
         })?;
         expect_success(wait_change(child)?)?;
@@ -239,11 +241,11 @@ pub(super) fn forks(count: u32) -> Check {
     disarm()
 }
 
-/// Threads that arm and make one dispatched call.
+/// Starts threads that arm and make one dispatched call.
 pub(super) fn threads(count: u32) -> Check {
     extern "C" fn once(done: u64) -> u64 {
         let armed = arm().is_ok();
-        let _ = issue_blocked(&arch::gate(), &call());
+        let _ = issue_blocked(&arch::gate(), &harmless_call());
         set_mark(0, if armed { done } else { u64::MAX });
         0
     }
@@ -263,7 +265,7 @@ pub(super) fn threads(count: u32) -> Check {
         let top = arch::prepare_stack(slice, once, round);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack was prepared and stays.
-        let thread = sys::split(unsafe { arch::spawn(number(libc::SYS_clone), arguments) });
+        let thread = sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
         let thread = i32::try_from(thread.map_err(broken("clone"))?).map_err(broken("clone"))?;
         while sys::tgkill(sys::getpid(), thread, 0).is_ok() {
             sys::sched_yield();
@@ -273,13 +275,13 @@ pub(super) fn threads(count: u32) -> Check {
     disarm()
 }
 
-/// Armed children that execute a program.
+/// Starts armed children that execute a program.
 pub(super) fn execs(count: u32) -> Check {
     use crate::cases::inheritance::{EXECUTED, execute, program};
     let file = program()?;
     let stack = reused_stack()?;
     for _ in 0..count {
-        let end = subject_on(stack, &|| {
+        let end = run_on_stack(stack, &|| {
             if arm_with(0).is_err() {
                 return 99;
             }
@@ -291,7 +293,7 @@ pub(super) fn execs(count: u32) -> Check {
     sys::close(file).map_err(broken("close"))
 }
 
-/// Failing execve(2) calls of an armed process.
+/// Makes execve(2) calls of an armed process that fail.
 pub(super) fn failed_execs(count: u32) -> Check {
     arm()?;
     let none = [0u64];

@@ -11,31 +11,31 @@ pub const EXIT_CODE: u8 = 9;
 impl Tracer {
     /// Whether the tracer resumes by `PTRACE_SYSCALL`.
     #[must_use]
-    pub fn calls(self) -> bool {
+    pub fn stops_at_calls(self) -> bool {
         matches!(self, Tracer::Calls | Tracer::SeizedCalls | Tracer::CallsSuppresses)
     }
 
     /// Whether the tracer skips the call under test (`PTRACE_SYSEMU*`).
     #[must_use]
-    pub fn emulates(self) -> bool {
+    pub fn skips_call(self) -> bool {
         matches!(self, Tracer::Emulates | Tracer::EmulatesSteps)
     }
 
     /// Whether the tracer single-steps over the call under test.
     #[must_use]
-    pub fn steps(self) -> bool {
+    pub fn single_steps(self) -> bool {
         matches!(self, Tracer::Steps | Tracer::EmulatesSteps)
     }
 
     /// Whether the tracer attaches by `PTRACE_SEIZE`. It then sees `PTRACE_EVENT_EXIT`.
     #[must_use]
-    pub fn seizes(self) -> bool {
+    pub fn attaches_by_seize(self) -> bool {
         matches!(self, Tracer::SeizedContinues | Tracer::SeizedCalls)
     }
 
     /// Whether the tracer suppresses SIGSYS.
     #[must_use]
-    pub fn suppresses(self) -> bool {
+    pub fn suppresses_sigsys(self) -> bool {
         matches!(self, Tracer::Suppresses | Tracer::CallsSuppresses)
     }
 }
@@ -112,7 +112,7 @@ pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
 
 /// The prctl(2) arguments of the configuration: mode, offset, length and selector.
 #[must_use]
-pub fn arguments(point: &Point, layout: &Layout) -> [u64; 4] {
+pub fn configuration_arguments(point: &Point, layout: &Layout) -> [u64; 4] {
     let ip = layout.entry(point.entry()).map_or(0, |entry| entry.after());
     let mode = match point.mode() {
         Mode::Off => 0,
@@ -125,13 +125,13 @@ pub fn arguments(point: &Point, layout: &Layout) -> [u64; 4] {
 
 /// The arguments of the configuration that is set before the one under test, if the point has one.
 #[must_use]
-pub fn earlier(layout: &Layout) -> [u64; 4] {
+pub fn earlier_arguments(layout: &Layout) -> [u64; 4] {
     [1, layout.inside.start, layout.inside.end - layout.inside.start, layout.allow_selector]
 }
 
 /// The registers with which the call under test is issued.
 #[must_use]
-pub fn registers(point: &Point, layout: &Layout) -> Registers {
+pub fn call_registers(point: &Point, layout: &Layout) -> Registers {
     let other = layout.other.as_ref().filter(|_| point.entry() == Entry::Other);
     let native = |call: i64| call.cast_unsigned();
     let pick = |native: u64, of: fn(&Other) -> u32| other.map_or(native, |other| of(other).into());

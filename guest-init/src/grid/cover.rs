@@ -56,7 +56,7 @@ impl Random {
 }
 
 /// `count` random points of these choices that are `valid`.
-pub fn random(
+pub fn random_points(
     choices: &Choices,
     seed: u64,
     count: usize,
@@ -114,9 +114,9 @@ pub fn covering(
             if !valid(&point) {
                 continue;
             }
-            let gain = open.gain(&point);
-            if best.is_none_or(|(most, _)| gain > most) {
-                best = Some((gain, point));
+            let newly_covered = open.newly_covered(&point);
+            if best.is_none_or(|(most, _)| newly_covered > most) {
+                best = Some((newly_covered, point));
             }
             found += 1;
             if found >= candidates {
@@ -129,7 +129,7 @@ pub fn covering(
                 points.push(point);
             }
             None => {
-                open.give_up();
+                open.skip_first();
                 impossible += 1;
             }
         }
@@ -199,7 +199,7 @@ impl Uncovered {
     }
 
     /// The number of uncovered combinations that the point contains.
-    fn gain(&self, point: &Point) -> usize {
+    fn newly_covered(&self, point: &Point) -> usize {
         self.sets.iter().filter(|(set, flags)| flags[self.combination(set, point)]).count()
     }
 
@@ -213,7 +213,7 @@ impl Uncovered {
     }
 
     /// Drops the combination that [`Self::first`] returned.
-    fn give_up(&mut self) {
+    fn skip_first(&mut self) {
         let (set, index) = self.next;
         self.sets[set].1[index] = false;
     }

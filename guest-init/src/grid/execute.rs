@@ -7,7 +7,7 @@
 
 use super::dimension::{Parent, Point, Rseq, Seccomp, Sysctl, Task, Tracer};
 use super::observation::Observation;
-use super::run_point::{self, effect_call, issue, run_point, set_disposition};
+use super::run_point::{self, effect_call, issue_call, run_point, set_disposition};
 use super::shared_state::{
     IN_CONTROL_CALL, MAX_POINTS, observe, shared_state, store_and_wake, wait_while,
 };
@@ -80,7 +80,7 @@ pub(super) fn execute(
     system_state.set_sysctl(first)?;
     let process = start_task(first.task(), &input)?;
     let traced = first.tracer() != Tracer::None;
-    let end = if traced { trace::trace_task(process, points) } else { end_of(process) };
+    let end = if traced { trace::trace_task(process, points) } else { wait_for_end(process) };
     let end = end.inspect_err(|_| {
         // The task must not outlive its input.
         let _ = sys::kill(process, libc::SIGKILL);
@@ -89,7 +89,7 @@ pub(super) fn execute(
     // The first thread waits for this, then makes its control call.
     store_and_wake(&shared.reaped, 1);
     let process_end =
-        if traced && first.task() == Task::Thread { Some(end_of(process)?) } else { None };
+        if traced && first.task() == Task::Thread { Some(wait_for_end(process)?) } else { None };
     IN_CONTROL_CALL.store(false, Ordering::SeqCst);
     let current = shared.current_index();
     if shared.records[current].done.load(Ordering::SeqCst) == 0 {
@@ -113,7 +113,7 @@ pub(super) fn execute(
     Ok(TaskResult { points, control: shared.control.observations() })
 }
 
-fn end_of(process: i32) -> Result<Change, Failure> {
+fn wait_for_end(process: i32) -> Result<Change, Failure> {
     let waited = sys::wait(process, libc::__WALL).map_err(broken("wait4"))?;
     waited.map(|(_, change)| change).ok_or_else(|| Failure::Broken("wait4 gave nothing".into()))
 }
@@ -132,20 +132,35 @@ fn start_task(task: Task, input: &TaskInput<'_>) -> Result<i32, Failure> {
                 child => return Ok(child),
             }
         }
-        Task::Thread => spawn(libc::CLONE_VM | libc::SIGCHLD, first_thread, input, 0),
-        Task::Init => {
-            spawn(libc::CLONE_VM | libc::CLONE_NEWPID | libc::SIGCHLD, run_points, input, 0)
+        Task::Thread => {
+            spawn_sharing_memory(libc::CLONE_VM | libc::SIGCHLD, first_thread, input, 0)
         }
-        Task::Vfork => {
-            spawn(libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, run_points, input, 0)
+        Task::Init => spawn_sharing_memory(
+            libc::CLONE_VM | libc::CLONE_NEWPID | libc::SIGCHLD,
+            run_points,
+            input,
+            0,
+        ),
+        Task::Vfork => spawn_sharing_memory(
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            run_points,
+            input,
+            0,
+        ),
+        Task::Child | Task::Session => {
+            spawn_sharing_memory(libc::CLONE_VM | libc::SIGCHLD, run_points, input, 0)
         }
-        Task::Child | Task::Session => spawn(libc::CLONE_VM | libc::SIGCHLD, run_points, input, 0),
     };
     child.map_err(broken("clone"))
 }
 
 /// Starts a task that shares this process's memory, on the stack with this index (0 or 1).
-fn spawn(flags: i32, run: extern "C" fn(u64) -> u64, input: u64, stack: usize) -> sys::Result<i32> {
+fn spawn_sharing_memory(
+    flags: i32,
+    run: extern "C" fn(u64) -> u64,
+    input: u64,
+    stack: usize,
+) -> sys::Result<i32> {
     static STACKS: [AtomicPtr<u8>; 2] =
         [AtomicPtr::new(std::ptr::null_mut()), AtomicPtr::new(std::ptr::null_mut())];
     let length = STACK_PAGES * PAGE;
@@ -178,7 +193,7 @@ extern "C" fn first_thread(input: u64) -> u64 {
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM;
-    if let Err(error) = spawn(flags, run_points, input, 1) {
+    if let Err(error) = spawn_sharing_memory(flags, run_points, input, 1) {
         observe(Observation::SetupFailed(error.0));
         sys::exit(1);
     }
@@ -221,7 +236,7 @@ fn parent_control_call(armed: bool) {
 fn control_call(with_result: bool) {
     run_point::use_selector(Some(&PARENT_SELECTOR));
     PARENT_SELECTOR.store(1, Ordering::SeqCst);
-    let (after, executed) = issue(&arch::second_gate(), &effect_call());
+    let (after, executed) = issue_call(&arch::second_gate(), &effect_call());
     PARENT_SELECTOR.store(0, Ordering::SeqCst);
     let result = Some(after[Reg::RESULT]).filter(|_| with_result);
     observe(Observation::Returned { result, preserved: true, executed });
@@ -271,7 +286,7 @@ fn set_up_task(first: &Point) -> sys::Result<()> {
     }
     let tracer = first.tracer();
     let id = sys::gettid().cast_unsigned();
-    if tracer.seizes() {
+    if tracer.attaches_by_seize() {
         store_and_wake(&shared.thread, id);
         while shared.attached.load(Ordering::SeqCst) == 0 {
             wait_while(&shared.attached, 0);

@@ -117,7 +117,7 @@ impl Layout {
 }
 
 /// Size of the alternate stacks in bytes.
-pub(super) const STACK: usize = 16 * PAGE;
+pub(super) const ALTERNATE_STACK_SIZE: usize = 16 * PAGE;
 
 /// Memory for points.
 pub(super) struct Memory {
@@ -186,7 +186,7 @@ impl Memory {
                 Selector::Code => code,
             })
         });
-        let selectors: [Option<u64>; 13] = collected(selectors);
+        let selectors: [Option<u64>; 13] = collect_array(selectors);
         let writable = Selector::ALL.iter().zip(selectors).map(|(selector, address)| {
             let address = match selector {
                 Selector::File => writable_file + 0xabc,
@@ -197,9 +197,10 @@ impl Memory {
             // SAFETY: in one of the mappings above.
             Some(unsafe { byte(address) })
         });
-        let bytes = collected(writable);
-        let (stack, read_only_stack) = (map_pages(STACK / PAGE)?, map_pages(STACK / PAGE)?);
-        protect(read_only_stack, STACK / PAGE, libc::PROT_READ)?;
+        let bytes = collect_array(writable);
+        let (stack, read_only_stack) =
+            (map_pages(ALTERNATE_STACK_SIZE / PAGE)?, map_pages(ALTERNATE_STACK_SIZE / PAGE)?);
+        protect(read_only_stack, ALTERNATE_STACK_SIZE / PAGE, libc::PROT_READ)?;
         let other = arch::other_entry().filter(|_| platform.ia32);
         let entries = Entry::ALL.iter().map(|entry| match entry {
             Entry::First => Some(arch::gate()),
@@ -212,7 +213,7 @@ impl Memory {
         let layout = Layout {
             platform,
             inside: arch::inside(),
-            entries: collected(entries),
+            entries: collect_array(entries),
             other,
             selectors,
             // SAFETY: a byte of the gate's code.
@@ -228,7 +229,7 @@ impl Memory {
 }
 
 /// Collects `N` items into an array.
-fn collected<T, const N: usize>(items: impl Iterator<Item = Option<T>>) -> [Option<T>; N] {
+fn collect_array<T, const N: usize>(items: impl Iterator<Item = Option<T>>) -> [Option<T>; N] {
     let mut items = items;
     std::array::from_fn(|_| items.next().flatten())
 }

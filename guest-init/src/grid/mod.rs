@@ -32,17 +32,17 @@ pub use products::Product;
 use sudbox_protocol::Arch;
 
 /// The beginning of the ids of points; the point's code follows.
-const POINT: &str = "grid/at-";
+const POINT_PREFIX: &str = "grid/at-";
 /// The beginning of the ids of random products; the seed follows.
-const RANDOM: &str = "grid/random-";
+const RANDOM_PREFIX: &str = "grid/random-";
 
-const DISPATCH: &str = "syscall_user_dispatch()";
+const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 
 const fn product(id: &'static str, promise: &'static str, run: fn() -> Check) -> Case {
-    outside_core(id, promise, DISPATCH, run).only(ONLY)
+    outside_core(id, promise, DISPATCH_FUNCTION, run).only(X86_64_ONLY)
 }
 
-const ONLY: Only = Only {
+const X86_64_ONLY: Only = Only {
     archs: &[Arch::X86_64],
     reason: "the model of the grid was compared with kernels of x86-64 only",
 };
@@ -70,7 +70,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Larger products, which run only if they are named.
-pub const MORE: &[Case] = &[
+pub const LARGER_PRODUCTS: &[Case] = &[
     product(
         "grid/pairs",
         "dispatch keeps its promises in every pair of states of two dimensions",
@@ -111,13 +111,13 @@ pub const MORE: &[Case] = &[
 /// The case with this id if it is a larger product, a point or a random product. The case is never freed.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Case> {
-    if let Some(case) = MORE.iter().find(|case| case.id == id) {
+    if let Some(case) = LARGER_PRODUCTS.iter().find(|case| case.id == id) {
         return Some(case);
     }
-    let (promise, run) = if let Some(code) = id.strip_prefix(POINT) {
+    let (promise, run) = if let Some(code) = id.strip_prefix(POINT_PREFIX) {
         ("a point of the grid acts as the model predicts", Run::Point(Point::parse(code)?))
     } else {
-        let seed = id.strip_prefix(RANDOM)?.parse().ok()?;
+        let seed = id.strip_prefix(RANDOM_PREFIX)?.parse().ok()?;
         ("random points of the grid act as the model predicts", Run::Random(seed))
     };
     let id: &'static str = Box::leak(id.to_owned().into_boxed_str());

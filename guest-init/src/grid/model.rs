@@ -4,7 +4,7 @@
 
 mod delivery;
 
-use super::call::{EXIT_CODE, arguments, earlier, registers};
+use super::call::{EXIT_CODE, call_registers, configuration_arguments, earlier_arguments};
 use super::dimension::{
     Arming, Disposition, Entry, Number, Parent, Pending, Point, Seccomp, Selector, Sysctl, Task,
     Tracer,
@@ -25,14 +25,14 @@ pub struct Bugs {
 }
 
 /// The error number of the filter that fails the call.
-pub const FILTERED: i32 = 77;
+pub const FILTER_ERRNO: i32 = 77;
 /// The `si_errno` of the filter that traps the call.
-pub const TRAPPED: i32 = 55;
+pub const TRAP_ERRNO: i32 = 55;
 /// The number of SIGSYS in one point, handled or seen by the tracer, after which the point ends: the
 /// handler faults, or the tracer kills the tracee.
 pub const MAX_SIGSYS: u32 = 4;
 /// The real-time signal that may be pending.
-pub const REAL_TIME: i32 = 40;
+pub const REAL_TIME_SIGNAL: i32 = 40;
 
 /// The end of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
             _ => Action::Handler,
         },
         // The kernel discards pending signals that are ignored.
-        same_pending: point.pending() == Pending::Same && !ignored,
+        sigsys_pending: point.pending() == Pending::Same && !ignored,
         handled: 0,
         stops: 0,
         before_first_stop: true,
@@ -98,7 +98,8 @@ pub fn predict(point: &Point, layout: &Layout, bugs: Bugs) -> Option<Vec<Observa
 #[must_use]
 pub fn first_decision(point: &Point, layout: &Layout) -> Option<Decision> {
     let rules = Rules { inclusive: layout.platform.inclusive, permitted: true };
-    let set = Config::set(arguments(point, layout), rules, |s| layout.is_forbidden(s));
+    let set =
+        Config::set(configuration_arguments(point, layout), rules, |s| layout.is_forbidden(s));
     let config = set.ok().filter(|config| config.mode != 0)?;
     let at = layout.entry(point.entry())?.after();
     Some(config.decide(at, |_| match point.selector() {
@@ -119,12 +120,12 @@ pub fn is_last(point: &Point, observations: &[Observation]) -> bool {
 /// Whether the states of a point can occur together on this machine.
 fn is_valid(point: &Point, layout: &Layout) -> bool {
     let traced = point.tracer() != Tracer::None;
-    let steps = point.tracer().steps();
+    let steps = point.tracer().single_steps();
     // A parent that waits in vfork(2) cannot trace.
     !(traced && point.task() == Task::Vfork)
         && (traced || point.arming() != Arming::Tracer)
         // The tracee's next call must be the one under test, and not the prctl for strict mode.
-        && !((steps || point.tracer().emulates()) && point.seccomp() == Seccomp::Strict)
+        && !((steps || point.tracer().skips_call()) && point.seccomp() == Seccomp::Strict)
         && !(steps && point.seccomp() == Seccomp::Trap)
         // After a filter's trap, too, the kernel treats these numbers as restart codes. Dispatch is not
         // involved.
@@ -159,7 +160,7 @@ struct Simulation<'a> {
     action: Action,
     /// Whether a SIGSYS from tgkill(2) is pending. A dispatch is then merged with it and keeps the older
     /// siginfo.
-    same_pending: bool,
+    sigsys_pending: bool,
     /// The number of SIGSYS handled.
     handled: u32,
     /// The number of SIGSYS that the tracer saw.
@@ -169,7 +170,7 @@ struct Simulation<'a> {
 }
 
 /// The value of a result register for an error number.
-fn failed(errno: i32) -> u64 {
+fn error_result(errno: i32) -> u64 {
     i64::from(-errno).cast_unsigned()
 }
 
@@ -190,11 +191,11 @@ impl Simulation<'_> {
     /// Simulates the whole point.
     fn run(&mut self) -> Result<(), End> {
         let (point, layout) = (self.point, self.layout);
-        let arguments = arguments(point, layout);
+        let arguments = configuration_arguments(point, layout);
         match point.arming() {
-            Arming::Replaced => self.set(earlier(layout), Observation::Set),
+            Arming::Replaced => self.set(earlier_arguments(layout), Observation::Set),
             Arming::AfterOff => {
-                self.set(earlier(layout), Observation::Set);
+                self.set(earlier_arguments(layout), Observation::Set);
                 self.set([0; 4], Observation::Set);
             }
             Arming::Once | Arming::Tracer => {}
@@ -224,7 +225,7 @@ impl Simulation<'_> {
         }
         match point.pending() {
             Pending::Other => self.unblock(libc::SIGUSR1),
-            Pending::RealTime => self.unblock(REAL_TIME),
+            Pending::RealTime => self.unblock(REAL_TIME_SIGNAL),
             _ => {}
         }
         Ok(())
@@ -269,7 +270,7 @@ impl Simulation<'_> {
     /// Issues the call under test. Returns its result, unless dispatch does not determine it, and
     /// whether the call took effect.
     fn call_under_test(&mut self) -> Result<(Option<u64>, bool), End> {
-        let registers = registers(self.point, self.layout);
+        let registers = call_registers(self.point, self.layout);
         let mut number = registers[Reg::NUMBER];
         let Some(entry) = self.layout.entry(self.point.entry()) else {
             return Err(End::Invalid);
@@ -299,11 +300,11 @@ impl Simulation<'_> {
         }
         let pending = match self.point.pending() {
             Pending::Fault => signal == libc::SIGSEGV,
-            Pending::Same => signal == libc::SIGSYS && self.same_pending,
+            Pending::Same => signal == libc::SIGSYS && self.sigsys_pending,
             _ => false,
         };
-        if self.point.tracer().calls() {
-            self.observe(Observation::CallExit { at, result: Some(failed(libc::ENOSYS)) });
+        if self.point.tracer().stops_at_calls() {
+            self.observe(Observation::CallExit { at, result: Some(error_result(libc::ENOSYS)) });
         } else if self.point.tracer() == Tracer::Steps && self.before_first_stop && pending {
             self.observe_stop(libc::SIGTRAP, at);
         }
@@ -322,7 +323,7 @@ impl Simulation<'_> {
                 return Err(End::Killed(signal));
             }
             Decision::Pass => {
-                if self.point.tracer().calls() {
+                if self.point.tracer().stops_at_calls() {
                     self.observe(Observation::CallEntry { number, at });
                     self.observe(Observation::CallExit { at, result: Some(0) });
                 }
@@ -360,11 +361,11 @@ impl Simulation<'_> {
     ) -> Result<(Option<u64>, bool), End> {
         let tracer = self.point.tracer();
         let number = i64::from(number_read_by_kernel(register)).cast_unsigned();
-        let not_implemented = (Some(failed(libc::ENOSYS)), false);
-        if tracer.calls() || (tracer.emulates() && self.before_first_stop) {
+        let not_implemented = (Some(error_result(libc::ENOSYS)), false);
+        if tracer.stops_at_calls() || (tracer.skips_call() && self.before_first_stop) {
             self.observe(Observation::CallEntry { number, at });
         }
-        if tracer.emulates() && self.before_first_stop {
+        if tracer.skips_call() && self.before_first_stop {
             self.before_first_stop = false;
             return Ok(not_implemented);
         }
@@ -373,24 +374,24 @@ impl Simulation<'_> {
                 return Err(End::ThreadKilled(libc::SIGKILL));
             }
             Seccomp::Errno => {
-                let result = Some(failed(FILTERED));
+                let result = Some(error_result(FILTER_ERRNO));
                 self.exit_call(at, result);
                 return Ok((result, false));
             }
             Seccomp::Trap => {
-                if tracer.calls() {
+                if tracer.stops_at_calls() {
                     self.observe(Observation::CallExit { at, result: None });
                 }
-                return match self.deliver(at, register, registers, (1, TRAPPED))? {
+                return match self.deliver(at, register, registers, (1, TRAP_ERRNO))? {
                     Continuation::Return(result) => Ok((Some(result), false)),
                     Continuation::Reissue(_) => Err(End::Invalid),
                 };
             }
             Seccomp::Kill => {
-                if tracer.calls() {
+                if tracer.stops_at_calls() {
                     self.observe(Observation::CallExit { at, result: None });
                 }
-                if tracer == Tracer::Steps && self.before_first_stop && self.same_pending {
+                if tracer == Tracer::Steps && self.before_first_stop && self.sigsys_pending {
                     // The kernel dequeues the step's SIGTRAP before the SIGSYS that was pending.
                     self.observe_stop(libc::SIGTRAP, at);
                 }
@@ -422,10 +423,10 @@ impl Simulation<'_> {
 
     /// The exit path of a call that was not dispatched.
     fn exit_call(&mut self, at: u64, result: Option<u64>) {
-        if self.point.tracer().calls() {
+        if self.point.tracer().stops_at_calls() {
             self.observe(Observation::CallExit { at, result });
         }
-        if self.point.tracer().steps() && self.before_first_stop {
+        if self.point.tracer().single_steps() && self.before_first_stop {
             self.observe_stop(libc::SIGTRAP, at);
         }
         self.before_first_stop = false;
@@ -443,7 +444,7 @@ impl Simulation<'_> {
 
     /// Adds the observations of the task's end.
     fn observe_end(&mut self, end: End) {
-        if self.point.tracer().seizes() {
+        if self.point.tracer().attaches_by_seize() {
             self.observe(Observation::Event(libc::PTRACE_EVENT_EXIT));
         }
         let thread = self.point.task() == Task::Thread;

@@ -36,14 +36,14 @@ pub enum Product {
     AllPassed,
     /// Every triple of states.
     Triples,
-    /// [`RANDOM`] random points of this seed.
+    /// [`RANDOM_POINTS`] random points of this seed.
     Random(u64),
     /// This point.
     One(Point),
 }
 
 /// The number of points in a random product.
-const RANDOM: usize = 10_000;
+const RANDOM_POINTS: usize = 10_000;
 
 impl Product {
     /// The points of the product that are possible with this layout. Points that can share a task are
@@ -52,10 +52,10 @@ impl Product {
     pub(super) fn points(self, layout: &Layout) -> Vec<Point> {
         let valid = |point: &Point| predict(point, layout, Bugs::default()).is_some();
         let mut points = match self {
-            Product::Range => cover::full_product(&range(layout), valid),
+            Product::Range => cover::full_product(&range_states(layout), valid),
             Product::Selector => {
-                let mut points = cover::full_product(&selector(), valid);
-                points.extend(cover::full_product(&sampled_selector(), valid));
+                let mut points = cover::full_product(&selector_states(), valid);
+                points.extend(cover::full_product(&sampled_selector_states(), valid));
                 points
             }
             Product::Deaths => {
@@ -64,22 +64,40 @@ impl Product {
                 points
             }
             Product::Pairs => {
-                cover::covering(&without_expensive(pairs(layout)), 2, 1, 4, EXPENSIVE, valid).0
+                cover::covering(&without_expensive(pair_states(layout)), 2, 1, 4, EXPENSIVE, valid)
+                    .0
             }
-            Product::Dispatched => {
-                covering_of(&without_expensive(dispatched(layout)), 2, is_dispatched, layout)
+            Product::Dispatched => covering_points(
+                &without_expensive(dispatched_states(layout)),
+                2,
+                is_dispatched,
+                layout,
+            ),
+            Product::Killed => covering_points(
+                &without_expensive(killed_states(layout, &[2, 0xff])),
+                2,
+                is_killed,
+                layout,
+            ),
+            Product::Passed => covering_points(
+                &without_expensive(narrowed_states(layout, &[0, 1])),
+                2,
+                is_passed,
+                layout,
+            ),
+            Product::AllDispatched => {
+                covering_points(&dispatched_states(layout), 3, is_dispatched, layout)
             }
-            Product::Killed => {
-                covering_of(&without_expensive(killed(layout, &[2, 0xff])), 2, is_killed, layout)
+            Product::AllKilled => {
+                covering_points(&killed_states(layout, VALUES), 3, is_killed, layout)
             }
-            Product::Passed => {
-                covering_of(&without_expensive(narrowed(layout, &[0, 1])), 2, is_passed, layout)
+            Product::AllPassed => {
+                covering_points(&narrowed_states(layout, &[0, 1]), 2, is_passed, layout)
             }
-            Product::AllDispatched => covering_of(&dispatched(layout), 3, is_dispatched, layout),
-            Product::AllKilled => covering_of(&killed(layout, VALUES), 3, is_killed, layout),
-            Product::AllPassed => covering_of(&narrowed(layout, &[0, 1]), 2, is_passed, layout),
-            Product::Triples => cover::covering(&available(layout), 3, 1, 1, &[], valid).0,
-            Product::Random(seed) => cover::random(&available(layout), seed, RANDOM, valid),
+            Product::Triples => cover::covering(&available_states(layout), 3, 1, 1, &[], valid).0,
+            Product::Random(seed) => {
+                cover::random_points(&available_states(layout), seed, RANDOM_POINTS, valid)
+            }
             Product::One(point) => vec![point],
         };
         points.sort_by_key(|point| {
@@ -99,7 +117,7 @@ impl Product {
 }
 
 /// The numbers of the states that `keep` accepts.
-fn states<T: Copy>(all: &[T], keep: impl Fn(T) -> bool) -> Vec<u8> {
+fn state_numbers<T: Copy>(all: &[T], keep: impl Fn(T) -> bool) -> Vec<u8> {
     (0u8..).zip(all).filter(|(_, state)| keep(**state)).map(|(number, _)| number).collect()
 }
 
@@ -109,32 +127,32 @@ fn default_states() -> Choices {
 }
 
 /// The states of [`Product::Range`].
-fn range(layout: &Layout) -> Choices {
+fn range_states(layout: &Layout) -> Choices {
     let mut choices = default_states();
     choices[Axis::Value as usize] = vec![0, 1];
-    choices[Axis::Mode as usize] = states(Mode::ALL, |_| true);
-    choices[Axis::Span as usize] = states(Span::ALL, |_| true);
+    choices[Axis::Mode as usize] = state_numbers(Mode::ALL, |_| true);
+    choices[Axis::Span as usize] = state_numbers(Span::ALL, |_| true);
     choices[Axis::Selector as usize] =
-        states(Selector::ALL, |s| matches!(s, Selector::Private | Selector::Null));
-    choices[Axis::Entry as usize] = states(Entry::ALL, |entry| {
+        state_numbers(Selector::ALL, |s| matches!(s, Selector::Private | Selector::Null));
+    choices[Axis::Entry as usize] = state_numbers(Entry::ALL, |entry| {
         layout.entry(entry).is_some() && !matches!(entry, Entry::Second | Entry::Low)
     });
     choices
 }
 
 /// All values of the selector.
-fn selector() -> Choices {
+fn selector_states() -> Choices {
     let mut choices = default_states();
     choices[Axis::Value as usize] = (0..=255).collect();
     choices
 }
 
 /// A sample of values with each kind of memory, with SIGSYS ignored, blocked, or handled with `SA_NODEFER`.
-fn sampled_selector() -> Choices {
+fn sampled_selector_states() -> Choices {
     let mut choices = default_states();
     choices[Axis::Value as usize] = VALUES.to_vec();
-    choices[Axis::Selector as usize] = states(Selector::ALL, Selector::is_memory);
-    choices[Axis::Disposition as usize] = states(Disposition::ALL, |disposition| {
+    choices[Axis::Selector as usize] = state_numbers(Selector::ALL, Selector::is_memory);
+    choices[Axis::Disposition as usize] = state_numbers(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Ignored | Disposition::Blocked | Disposition::NoDefer)
     });
     choices
@@ -146,9 +164,10 @@ fn deaths_by_selector() -> Choices {
     let mut choices = deaths();
     choices[Axis::Value as usize] = vec![2];
     choices[Axis::Selector as usize] =
-        states(Selector::ALL, |s| matches!(s, Selector::Private | Selector::NoAccess));
-    choices[Axis::Tracer as usize] =
-        states(Tracer::ALL, |tracer| matches!(tracer, None | Continues | Calls | SeizedContinues));
+        state_numbers(Selector::ALL, |s| matches!(s, Selector::Private | Selector::NoAccess));
+    choices[Axis::Tracer as usize] = state_numbers(Tracer::ALL, |tracer| {
+        matches!(tracer, None | Continues | Calls | SeizedContinues)
+    });
     choices
 }
 
@@ -156,11 +175,11 @@ fn deaths_by_selector() -> Choices {
 fn deaths_by_signal() -> Choices {
     let mut choices = deaths();
     choices[Axis::Value as usize] = vec![1];
-    choices[Axis::Disposition as usize] = states(Disposition::ALL, |disposition| {
+    choices[Axis::Disposition as usize] = state_numbers(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Default | Disposition::Ignored | Disposition::Blocked)
     });
     choices[Axis::Tracer as usize] =
-        states(Tracer::ALL, |tracer| matches!(tracer, Tracer::None | Tracer::Continues));
+        state_numbers(Tracer::ALL, |tracer| matches!(tracer, Tracer::None | Tracer::Continues));
     choices
 }
 
@@ -168,7 +187,7 @@ fn deaths_by_signal() -> Choices {
 fn deaths() -> Choices {
     let mut choices = default_states();
     choices[Axis::Task as usize] =
-        states(Task::ALL, |task| matches!(task, Task::Thread | Task::Init));
+        state_numbers(Task::ALL, |task| matches!(task, Task::Thread | Task::Init));
     choices
 }
 
@@ -189,7 +208,7 @@ fn is_passed(decision: Decision) -> bool {
 
 /// Points that cover every combination of `strength` choices, whose first call gets a decision that
 /// `wanted` accepts.
-fn covering_of(
+fn covering_points(
     choices: &Choices,
     strength: usize,
     wanted: fn(Decision) -> bool,
@@ -224,23 +243,25 @@ fn without_expensive(mut choices: Choices) -> Choices {
 }
 
 /// One call number of each kind, for calls that do not reach a handler.
-fn few_numbers() -> Vec<u8> {
+fn one_number_of_each_kind() -> Vec<u8> {
     use Number::{Disarm, Effect, Exit, Minus513, MinusOne, Zero};
-    states(Number::ALL, |number| [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number))
+    state_numbers(Number::ALL, |number| {
+        [Effect, MinusOne, Minus513, Exit, Zero, Disarm].contains(&number)
+    })
 }
 
 /// The states of calls that are dispatched unless the range allows them.
-fn dispatched(layout: &Layout) -> Choices {
-    let mut choices = without_allowing_ranges(narrowed(layout, &[1]), layout);
-    choices[Axis::Number as usize] = states(Number::ALL, |_| true);
+fn dispatched_states(layout: &Layout) -> Choices {
+    let mut choices = without_allowing_ranges(narrowed_states(layout, &[1]), layout);
+    choices[Axis::Number as usize] = state_numbers(Number::ALL, |_| true);
     choices[Axis::Selector as usize]
         .retain(|state| is_state(Selector::ALL, *state, |s| s == Selector::Null || s.is_memory()));
     choices
 }
 
 /// The states of calls that are killed by a selector with one of these values or in unreadable memory.
-fn killed(layout: &Layout, values: &[u8]) -> Choices {
-    let mut choices = without_allowing_ranges(narrowed(layout, values), layout);
+fn killed_states(layout: &Layout, values: &[u8]) -> Choices {
+    let mut choices = without_allowing_ranges(narrowed_states(layout, values), layout);
     choices[Axis::Selector as usize].retain(|state| {
         let unused = |s| matches!(s, Selector::Null | Selector::Kernel | Selector::Top);
         is_state(Selector::ALL, *state, |s| !unused(s))
@@ -264,19 +285,19 @@ fn is_state<T: Copy>(all: &[T], state: u8, is: impl Fn(T) -> bool) -> bool {
 
 /// The available states with these values of the selector, few call numbers, and ranges and selectors that
 /// the kernel accepts.
-fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
-    let mut choices = available(layout);
+fn narrowed_states(layout: &Layout, values: &[u8]) -> Choices {
+    let mut choices = available_states(layout);
     choices[Axis::Value as usize] = values.to_vec();
-    choices[Axis::Mode as usize] = states(Mode::ALL, |mode| {
+    choices[Axis::Mode as usize] = state_numbers(Mode::ALL, |mode| {
         mode == Mode::Exclusive || (mode == Mode::Inclusive && layout.platform.inclusive)
     });
-    choices[Axis::Span as usize] = states(Span::ALL, |span| {
+    choices[Axis::Span as usize] = state_numbers(Span::ALL, |span| {
         matches!(
             span,
             Span::Inside | Span::ToIp | Span::ThroughIp | Span::Ip | Span::Nothing | Span::BelowIp
         )
     });
-    choices[Axis::Number as usize] = few_numbers();
+    choices[Axis::Number as usize] = one_number_of_each_kind();
     choices[Axis::Selector as usize].retain(|state| {
         is_state(Selector::ALL, *state, |s| !matches!(s, Selector::Kernel | Selector::Top))
     });
@@ -285,19 +306,19 @@ fn narrowed(layout: &Layout, values: &[u8]) -> Choices {
 
 /// The states of [`Product::Pairs`]: fewer ranges, since [`Product::Range`] has all, and fewer call numbers,
 /// since [`Product::Dispatched`] has all.
-fn pairs(layout: &Layout) -> Choices {
+fn pair_states(layout: &Layout) -> Choices {
     use Span::{
         AfterIp, All, BeforeIp, BelowAndIp, BelowIp, EmptyAtIp, Inside, Ip, Nothing, ThroughIp,
         ToIp, Wraps,
     };
-    let mut choices = available(layout);
-    choices[Axis::Number as usize] = few_numbers();
+    let mut choices = available_states(layout);
+    choices[Axis::Number as usize] = one_number_of_each_kind();
     choices[Axis::Disposition as usize].retain(|state| {
         use Disposition::{Blocked, Default, Handler, Ignored, NoDefer, NoSiginfo, ResetHand};
         [Handler, NoDefer, ResetHand, NoSiginfo, Ignored, Default, Blocked]
             .contains(&Disposition::ALL[usize::from(*state)])
     });
-    choices[Axis::Span as usize] = states(Span::ALL, |span| {
+    choices[Axis::Span as usize] = state_numbers(Span::ALL, |span| {
         [
             Inside, ToIp, ThroughIp, Ip, BeforeIp, AfterIp, Nothing, EmptyAtIp, All, Wraps,
             BelowIp, BelowAndIp,
@@ -308,27 +329,32 @@ fn pairs(layout: &Layout) -> Choices {
 }
 
 /// All states that are possible on this kernel and machine.
-fn available(layout: &Layout) -> Choices {
+fn available_states(layout: &Layout) -> Choices {
     let mut choices = cover::all_states();
     let platform = layout.platform;
     let mut keep = |axis: Axis, states: Vec<u8>| choices[axis as usize] = states;
-    keep(Axis::Entry, states(Entry::ALL, |entry| layout.entry(entry).is_some()));
-    keep(Axis::Selector, states(Selector::ALL, |s| layout.selector(s).is_some()));
-    keep(Axis::Arming, states(Arming::ALL, |a| platform.ptrace_config || a != Arming::Tracer));
-    keep(Axis::Task, states(Task::ALL, |task| platform.namespaces || task != Task::Init));
+    keep(Axis::Entry, state_numbers(Entry::ALL, |entry| layout.entry(entry).is_some()));
+    keep(Axis::Selector, state_numbers(Selector::ALL, |s| layout.selector(s).is_some()));
+    keep(
+        Axis::Arming,
+        state_numbers(Arming::ALL, |a| platform.ptrace_config || a != Arming::Tracer),
+    );
+    keep(Axis::Task, state_numbers(Task::ALL, |task| platform.namespaces || task != Task::Init));
     keep(
         Axis::Seccomp,
-        states(Seccomp::ALL, |s| platform.filter || matches!(s, Seccomp::None | Seccomp::Strict)),
+        state_numbers(Seccomp::ALL, |s| {
+            platform.filter || matches!(s, Seccomp::None | Seccomp::Strict)
+        }),
     );
-    keep(Axis::Rseq, states(Rseq::ALL, |r| platform.rseq || r == Rseq::None));
+    keep(Axis::Rseq, state_numbers(Rseq::ALL, |r| platform.rseq || r == Rseq::None));
     keep(
         Axis::Monitor,
-        states(Monitor::ALL, |monitor| match monitor {
+        state_numbers(Monitor::ALL, |monitor| match monitor {
             Monitor::None => true,
             Monitor::Tracepoints => platform.tracepoints,
             Monitor::Audit => platform.audit,
         }),
     );
-    keep(Axis::Sysctl, states(Sysctl::ALL, |s| platform.sysctl || s == Sysctl::Permits));
+    keep(Axis::Sysctl, state_numbers(Sysctl::ALL, |s| platform.sysctl || s == Sysctl::Permits));
     choices
 }

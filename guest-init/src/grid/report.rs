@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Compares observations with predictions and describes the differences in words.
 
-use super::POINT;
+use super::POINT_PREFIX;
 use super::dimension::{Entry, Parent, Point, Task};
 use super::execute::TaskResult;
 use super::memory::Layout;
@@ -87,7 +87,7 @@ impl<'a> Report<'a> {
                 observations.iter().map(|one| self.describe(one, point)).collect();
             described.join("; ")
         };
-        let id = format!("{POINT}{}", point.code());
+        let id = format!("{POINT_PREFIX}{}", point.code());
         log(format!("{id}: {point}"));
         log(format!("  expected: {}", all(expected)));
         log(format!("  seen:     {}", all(seen)));

@@ -4,8 +4,8 @@
 
 use super::call;
 use super::dimension::{Arming, Disposition, Pending, Point, Seccomp, Tracer};
-use super::memory::STACK;
-use super::model::{FILTERED, MAX_SIGSYS, REAL_TIME, TRAPPED};
+use super::memory::ALTERNATE_STACK_SIZE;
+use super::model::{FILTER_ERRNO, MAX_SIGSYS, REAL_TIME_SIGNAL, TRAP_ERRNO};
 use super::observation::{Frame, Observation, Siginfo};
 use super::shared_state::{memory, observe, shared_state};
 use crate::arch::{self, Context, Gate, Reg, Registers};
@@ -15,18 +15,18 @@ use crate::sys::{self, Action};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 /// The selector that the handler of SIGSYS sets to ALLOW; null for none.
-static SELECTOR: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
+static HANDLER_SELECTOR: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::null_mut());
 /// The registers of the current call.
-static CALL: AtomicPtr<Registers> = AtomicPtr::new(std::ptr::null_mut());
+static CURRENT_CALL: AtomicPtr<Registers> = AtomicPtr::new(std::ptr::null_mut());
 /// The number of SIGSYS handled since [`use_selector`].
-static HANDLED: AtomicU32 = AtomicU32::new(0);
+static HANDLED_COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the handler of SIGSYS set this selector to ALLOW, and resets the number of SIGSYS handled.
 pub(super) fn use_selector(selector: Option<&'static AtomicU8>) {
     let selector =
         selector.map_or(std::ptr::null_mut(), |byte| std::ptr::from_ref(byte).cast_mut());
-    SELECTOR.store(selector, Ordering::SeqCst);
-    HANDLED.store(0, Ordering::SeqCst);
+    HANDLER_SELECTOR.store(selector, Ordering::SeqCst);
+    HANDLED_COUNT.store(0, Ordering::SeqCst);
 }
 
 /// The registers of a getresuid(2) that writes to [`SharedState::effect`](super::shared_state::SharedState).
@@ -39,10 +39,10 @@ pub(super) fn effect_call() -> Registers {
 const UNWRITTEN: u32 = 0xa5a5_a5a5;
 
 /// Issues a call. Returns the registers after it and whether it took effect.
-pub(super) fn issue(gate: &Gate, registers: &Registers) -> (Registers, bool) {
+pub(super) fn issue_call(gate: &Gate, registers: &Registers) -> (Registers, bool) {
     let effect = &shared_state().effect[..3];
     effect.iter().for_each(|word| word.store(UNWRITTEN, Ordering::SeqCst));
-    CALL.store(std::ptr::from_ref(registers).cast_mut(), Ordering::SeqCst);
+    CURRENT_CALL.store(std::ptr::from_ref(registers).cast_mut(), Ordering::SeqCst);
     let after = gate.issue(registers);
     (after, effect.iter().all(|word| word.load(Ordering::SeqCst) != UNWRITTEN))
 }
@@ -70,15 +70,15 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
         observe(Observation::Set(answer.map_or_else(|error| error.0, |()| 0)));
     };
     match point.arming() {
-        Arming::Replaced => set(call::earlier(layout)),
+        Arming::Replaced => set(call::earlier_arguments(layout)),
         Arming::AfterOff => {
-            set(call::earlier(layout));
+            set(call::earlier_arguments(layout));
             set([0; 4]);
         }
         Arming::Once | Arming::Tracer => {}
     }
     if point.arming() != Arming::Tracer {
-        set(call::arguments(point, layout));
+        set(call::configuration_arguments(point, layout));
     }
     // From here on even system calls inside the usual range may be dispatched.
     if point.tracer() != Tracer::None {
@@ -89,14 +89,14 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
         // SAFETY: changes the calling task only.
         unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) }?;
     }
-    let registers = call::registers(point, layout);
+    let registers = call::call_registers(point, layout);
     let Some(gate) = layout.entry(point.entry()) else { return Ok(()) };
     for _ in 0..point.times().count() {
         set_selector(point.value());
-        let (after, executed) = issue(&gate, &registers);
+        let (after, executed) = issue_call(&gate, &registers);
         set_selector(0);
         let preserved =
-            registers_preserved(&after, &registers, gate.after(), point.tracer().steps());
+            registers_preserved(&after, &registers, gate.after(), point.tracer().single_steps());
         let result = Some(after[Reg::RESULT]);
         observe(Observation::Returned { result, preserved, executed });
     }
@@ -110,7 +110,7 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
             let _ = unsafe { sys::call(libc::SYS_exit, &[0]) };
         }
     }
-    let (_, executed) = issue(&layout.next_gate(point.entry()), &effect_call());
+    let (_, executed) = issue_call(&layout.next_gate(point.entry()), &effect_call());
     observe(Observation::NextCall { executed });
     sys::set_dispatch(0, 0, 0, 0)?;
     clear_signals(point)
@@ -118,12 +118,12 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
 
 /// Whether all registers that the call preserves are unchanged. Registers that the call instruction
 /// overwrites are checked too, except if `steps`, since a single step leaves TF in the flags.
-fn registers_preserved(got: &Registers, due: &Registers, after: u64, steps: bool) -> bool {
-    let same = |reg: Reg| got[reg] == due[reg];
+fn registers_preserved(got: &Registers, expected: &Registers, after: u64, steps: bool) -> bool {
+    let same = |reg: Reg| got[reg] == expected[reg];
     let arguments = Reg::ARGUMENTS.into_iter().filter(|reg| *reg != Reg::RESULT);
     let scratch = Reg::SCRATCH.map(|reg| got[reg]);
     Reg::preserved().filter(|reg| *reg != Reg::Sp).chain(arguments).all(same)
-        && (steps || due.scratch_after(after).contains(&scratch))
+        && (steps || expected.scratch_after(after).contains(&scratch))
 }
 
 /// Blocks and raises the signal that must be pending, and sets the alternate stack and the disposition of
@@ -140,7 +140,7 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
         Pending::Other => Some(libc::SIGUSR1),
         Pending::Same => Some(libc::SIGSYS),
         Pending::Fault => Some(libc::SIGSEGV),
-        Pending::RealTime => Some(REAL_TIME),
+        Pending::RealTime => Some(REAL_TIME_SIGNAL),
     };
     if let Some(signal) = pending {
         blocked |= sys::bit(signal);
@@ -151,7 +151,9 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
     if let Some(signal) = pending {
         match signal {
             libc::SIGSYS => set_disposition(Disposition::Handler)?,
-            libc::SIGUSR1 | REAL_TIME => install(signal, on_other as *const () as u64, 0)?,
+            libc::SIGUSR1 | REAL_TIME_SIGNAL => {
+                install_handler(signal, on_other_signal as *const () as u64, 0)?
+            }
             _ => {}
         }
         raise(signal)?;
@@ -168,7 +170,7 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
     };
     if let Some((stack, flags)) = stack {
         // SAFETY: memory that stays mapped. No handler is expected to run on the read-only stack.
-        unsafe { sys::sigaltstack(stack, STACK as u64, flags) }?;
+        unsafe { sys::sigaltstack(stack, ALTERNATE_STACK_SIZE as u64, flags) }?;
     }
     set_disposition(disposition)
 }
@@ -194,10 +196,10 @@ fn clear_signals(point: &Point) -> sys::Result<()> {
     match point.pending() {
         Pending::NoRoom => limit_pending(u64::MAX)?,
         // Ignoring a signal discards a pending one.
-        Pending::Same => install(libc::SIGSYS, 1, 0)?,
+        Pending::Same => install_handler(libc::SIGSYS, 1, 0)?,
         Pending::Fault => {
-            install(libc::SIGSEGV, 1, 0)?;
-            install(libc::SIGSEGV, 0, 0)?;
+            install_handler(libc::SIGSEGV, 1, 0)?;
+            install_handler(libc::SIGSEGV, 0, 0)?;
         }
         _ => {}
     }
@@ -221,8 +223,8 @@ fn install_filter(point: &Point) -> sys::Result<()> {
     let action = match point.seccomp() {
         Seccomp::None | Seccomp::Strict => return Ok(()),
         Seccomp::Allow => libc::SECCOMP_RET_ALLOW,
-        Seccomp::Errno => libc::SECCOMP_RET_ERRNO | FILTERED.cast_unsigned(),
-        Seccomp::Trap => libc::SECCOMP_RET_TRAP | TRAPPED.cast_unsigned(),
+        Seccomp::Errno => libc::SECCOMP_RET_ERRNO | FILTER_ERRNO.cast_unsigned(),
+        Seccomp::Trap => libc::SECCOMP_RET_TRAP | TRAP_ERRNO.cast_unsigned(),
         Seccomp::Kill => libc::SECCOMP_RET_KILL_PROCESS,
     };
     let Some(gate) = memory().layout.entry(point.entry()) else { return Ok(()) };
@@ -260,10 +262,10 @@ pub(super) fn set_disposition(disposition: Disposition) -> sys::Result<()> {
         Disposition::Default => (0, 0),
     };
     let siginfo = if handler == without_info { 0 } else { libc::SA_SIGINFO };
-    install(libc::SIGSYS, handler, flags | siginfo)
+    install_handler(libc::SIGSYS, handler, flags | siginfo)
 }
 
-fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
+fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from(flags.cast_unsigned()) | sys::SA_RESTORER;
     let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
     // SAFETY: the address is that of a handler, SIG_IGN or SIG_DFL.
@@ -276,10 +278,10 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let (info, frame) = unsafe { (*info, &*frame) };
     let registers = frame.registers;
     let seen = SigsysRecord { info, registers, flags: 0, stack, frame_mask: frame.mask };
-    let alternate = memory().stacks[0]..memory().stacks[0] + STACK as u64;
-    // SAFETY: the registers of the call that `issue` makes, which live until the call returns.
-    let call = unsafe { CALL.load(Ordering::SeqCst).as_ref() };
-    let info = siginfo(&seen);
+    let alternate = memory().stacks[0]..memory().stacks[0] + ALTERNATE_STACK_SIZE as u64;
+    // SAFETY: the registers of the call that `issue_call` makes, which live until the call returns.
+    let call = unsafe { CURRENT_CALL.load(Ordering::SeqCst).as_ref() };
+    let info = observed_siginfo(&seen);
     let preserved = arch::inside().contains(&info.at)
         || call.is_some_and(|call| registers_preserved(&registers, call, info.at, true));
     observe(Observation::Handled(Some(Frame {
@@ -302,16 +304,16 @@ extern "C" fn on_sigsys_without_info(_: i32) {
 /// this.
 fn allow_next_call() {
     // SAFETY: the selector is a byte that stays mapped.
-    if let Some(byte) = unsafe { SELECTOR.load(Ordering::SeqCst).as_ref() } {
+    if let Some(byte) = unsafe { HANDLER_SELECTOR.load(Ordering::SeqCst).as_ref() } {
         byte.store(0, Ordering::SeqCst);
     }
-    if HANDLED.fetch_add(1, Ordering::SeqCst) + 1 >= MAX_SIGSYS {
+    if HANDLED_COUNT.fetch_add(1, Ordering::SeqCst) + 1 >= MAX_SIGSYS {
         // SAFETY: the address is never mapped, so this ends the process, as intended.
         unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() };
     }
 }
 
-extern "C" fn on_other(signal: i32) {
+extern "C" fn on_other_signal(signal: i32) {
     observe(Observation::OtherSignal(signal));
 }
 
@@ -322,7 +324,7 @@ pub(super) fn normalize_address(address: u64) -> u64 {
 }
 
 /// The siginfo of a SIGSYS as observations have it.
-pub(super) fn siginfo(seen: &SigsysRecord) -> Siginfo {
+pub(super) fn observed_siginfo(seen: &SigsysRecord) -> Siginfo {
     let code = seen.code();
     // SYS_SECCOMP, SYS_USER_DISPATCH.
     if !matches!(code, 1 | 2) {

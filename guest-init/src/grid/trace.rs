@@ -5,7 +5,7 @@ use super::call;
 use super::dimension::{Arming, Point, Task};
 use super::model::MAX_SIGSYS;
 use super::observation::Observation;
-use super::run_point::{normalize_address, siginfo};
+use super::run_point::{normalize_address, observed_siginfo};
 use super::shared_state::{memory, observe, shared_state, store_and_wake, wait_while};
 use crate::arch::{self, Gate};
 use crate::case::Failure;
@@ -33,14 +33,14 @@ pub(super) fn trace_task(process: i32, points: &[Point]) -> Result<Change, Failu
         }
         pid = i32::try_from(shared_state().thread.load(Ordering::SeqCst)).unwrap_or(-1);
     }
-    if tracer.seizes() {
+    if tracer.attaches_by_seize() {
         options |= libc::PTRACE_O_TRACEEXIT;
         let options = u64::from(options.cast_unsigned());
         ptrace::request(pid, libc::PTRACE_SEIZE, 0, options).map_err(broken("PTRACE_SEIZE"))?;
         store_and_wake(&shared_state().attached, 1);
     }
     let mut tracing = TraceState { pid, points, request: libc::PTRACE_CONT, stops: 0 };
-    let mut set = tracer.seizes();
+    let mut set = tracer.attaches_by_seize();
     loop {
         let waited = sys::wait(pid, libc::__WALL).map_err(broken("wait4"))?;
         let Some((_, change)) = waited else {
@@ -98,7 +98,7 @@ impl TraceState<'_> {
             }
             CALL_STOP => {
                 self.observe_call()?;
-                if tracer.emulates() {
+                if tracer.skips_call() {
                     self.request = libc::PTRACE_CONT;
                 }
                 Ok((self.request, 0))
@@ -114,7 +114,7 @@ impl TraceState<'_> {
                 let seen =
                     SigsysRecord { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
                 let of_call = signal == libc::SIGSYS;
-                let info = of_call.then(|| siginfo(&seen));
+                let info = of_call.then(|| observed_siginfo(&seen));
                 let result = of_call.then_some(registers.result);
                 observe(Observation::Stopped {
                     signal,
@@ -131,14 +131,14 @@ impl TraceState<'_> {
                     }
                 }
                 let request = self.request;
-                if tracer.steps() || tracer.emulates() {
+                if tracer.single_steps() || tracer.skips_call() {
                     self.request = libc::PTRACE_CONT;
                     // Keep single-stepping, so that the first step into the handler stops.
                     if of_call && request != SYSEMU {
                         return Ok((request, signal));
                     }
                 }
-                if signal == libc::SIGTRAP || (of_call && tracer.suppresses()) {
+                if signal == libc::SIGTRAP || (of_call && tracer.suppresses_sigsys()) {
                     return Ok((self.request, 0));
                 }
                 Ok((self.request, signal))
@@ -151,7 +151,7 @@ impl TraceState<'_> {
     fn begin(&mut self, point: &Point) -> sys::Result<()> {
         let layout = &memory().layout;
         if point.arming() == Arming::Tracer {
-            let [mode, offset, length, selector] = call::arguments(point, layout);
+            let [mode, offset, length, selector] = call::configuration_arguments(point, layout);
             // `struct ptrace_sud_config`
             let config = [mode, selector, offset, length];
             let request = u32::try_from(PTRACE_SET_DISPATCH).unwrap_or(0);
@@ -164,14 +164,14 @@ impl TraceState<'_> {
             observe(Observation::SetByTracer(answer.map_or_else(|error| error.0, |_| 0)));
         }
         let tracer = point.tracer();
-        self.request = if tracer.calls() {
+        self.request = if tracer.stops_at_calls() {
             libc::PTRACE_SYSCALL
-        } else if tracer.steps() {
+        } else if tracer.single_steps() {
             if let Some(gate) = layout.entry(point.entry()) {
-                self.run_to(&gate)?;
+                self.run_to_call(&gate)?;
             }
-            if tracer.emulates() { SYSEMU_SINGLESTEP } else { libc::PTRACE_SINGLESTEP }
-        } else if tracer.emulates() {
+            if tracer.skips_call() { SYSEMU_SINGLESTEP } else { libc::PTRACE_SINGLESTEP }
+        } else if tracer.skips_call() {
             SYSEMU
         } else {
             libc::PTRACE_CONT
@@ -180,13 +180,13 @@ impl TraceState<'_> {
     }
 
     /// Runs the tracee to the gate's call by a breakpoint, and removes the breakpoint.
-    fn run_to(&self, gate: &Gate) -> sys::Result<()> {
+    fn run_to_call(&self, gate: &Gate) -> sys::Result<()> {
         let call = gate.call_address();
         // An aligned word does not reach into the next page.
         let word = call & !7;
         let mut code = [0u64; 2];
         for (at, code) in (0..).zip(&mut code) {
-            *code = self.peek(word + 8 * at).unwrap_or(0);
+            *code = self.read_word(word + 8 * at).unwrap_or(0);
         }
         let [first, second] = code.map(u64::to_ne_bytes);
         let bytes: [u8; 16] = std::array::from_fn(|i| if i < 8 { first[i] } else { second[i - 8] });
@@ -208,7 +208,7 @@ impl TraceState<'_> {
         ptrace::set_registers(self.pid, &registers)
     }
 
-    fn peek(&self, address: u64) -> sys::Result<u64> {
+    fn read_word(&self, address: u64) -> sys::Result<u64> {
         let mut word = 0u64;
         ptrace::request(self.pid, libc::PTRACE_PEEKTEXT, address, &raw mut word as u64)?;
         Ok(word)

@@ -85,7 +85,7 @@ pub(super) fn prepare() -> sys::Result<()> {
     Ok(())
 }
 
-fn shared() -> &'static Log {
+fn log() -> &'static Log {
     // SAFETY: `prepare` maps it before any sequence; zeros are valid in all fields that are read before
     // they are written: an event is read only when it is complete.
     unsafe { &*LOG.load(Ordering::SeqCst) }
@@ -93,8 +93,8 @@ fn shared() -> &'static Log {
 
 /// Records an event of a step.
 fn record(step: u16, kind: EventKind) {
-    let slot = shared().count.fetch_add(1, Ordering::SeqCst) as usize;
-    if let Some(slot) = shared().slots.get(slot) {
+    let slot = log().count.fetch_add(1, Ordering::SeqCst) as usize;
+    if let Some(slot) = log().slots.get(slot) {
         // SAFETY: the counter gives each slot to one task only.
         unsafe { *slot.event.get() = Event { step, kind } };
         slot.complete.store(1, Ordering::SeqCst);
@@ -117,8 +117,9 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
             sys::call(libc::SYS_setitimer, &[real, timer.as_ptr() as u64, 0])
                 .and_then(|_| sys::call(libc::SYS_umask, &[FIRST_UMASK]))
         };
-        if let Err(error) =
-            set_up.and_then(|_| handle_usr1()).and_then(|()| handle(Disposition::Handler))
+        if let Err(error) = set_up
+            .and_then(|_| install_usr1_handler())
+            .and_then(|()| set_disposition(Disposition::Handler))
         {
             record(0, EventKind::SetupFailed(error.0));
         }
@@ -126,10 +127,9 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         finish(0)
     })?;
     record_end(0, wait_change(child)?);
-    let recorded = (shared().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
-    let complete = shared().slots[..recorded]
-        .iter()
-        .take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
+    let recorded = (log().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
+    let complete =
+        log().slots[..recorded].iter().take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
     // SAFETY: the events are complete, and all writers have ended.
     Ok(complete.map(|slot| unsafe { *slot.event.get() }).collect())
 }
@@ -168,14 +168,14 @@ fn run_steps(steps: &[Step], traced: bool) {
     for step in steps {
         let done = match &step.operation {
             Operation::Call { site, call, .. } => {
-                issue(step, *site, *call, traced);
+                issue_call(step, *site, *call, traced);
                 Ok(())
             }
             Operation::Flip { byte, value } => {
                 SELECTORS[*byte].store(*value, Ordering::SeqCst);
                 Ok(())
             }
-            Operation::Handle(disposition) => handle(*disposition),
+            Operation::Handle(disposition) => set_disposition(*disposition),
             Operation::Block(blocked) => {
                 let how = if *blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
                 sys::sigmask(how, sys::bit(libc::SIGSYS)).map(drop)
@@ -186,7 +186,7 @@ fn run_steps(steps: &[Step], traced: bool) {
             Operation::StartTask(new_task, body) => start_task(step.number, *new_task, body),
             Operation::Set(arguments) if traced => {
                 // SAFETY: the tracer reads it only while this task is stopped.
-                unsafe { *shared().wanted.get() = layout().arguments(*arguments) };
+                unsafe { *log().wanted.get() = layout().arguments(*arguments) };
                 sys::kill(sys::getpid(), libc::SIGSTOP)
             }
             Operation::Set(_) => Ok(()),
@@ -212,7 +212,7 @@ fn with_pending<T>(
     result
 }
 
-fn issue(step: &Step, site: CallSite, call: Call, traced: bool) {
+fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
     let gate = match site {
         CallSite::Inside => {
             let (number, arguments) = number_and_arguments(site, call, &layout());
@@ -228,8 +228,8 @@ fn issue(step: &Step, site: CallSite, call: Call, traced: bool) {
     let regs = registers(site, call, &layout());
     let after = with_pending(&PENDING_CALL, step, traced, || issue_from(&gate, &regs));
     let preserved = Reg::ALL.into_iter().all(|reg| {
-        let excepted = [Reg::RESULT, Reg::Sp, Reg::NEXT].contains(&reg);
-        excepted || Reg::SCRATCH.contains(&reg) || after[reg] == regs[reg]
+        let may_differ = [Reg::RESULT, Reg::Sp, Reg::NEXT].contains(&reg);
+        may_differ || Reg::SCRATCH.contains(&reg) || after[reg] == regs[reg]
     });
     record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
 }
@@ -272,7 +272,7 @@ extern "C" fn on_usr1(_: i32, _: *const u8, _: *mut Context) {
     }
 }
 
-fn handle(disposition: Disposition) -> sys::Result<()> {
+fn set_disposition(disposition: Disposition) -> sys::Result<()> {
     let handler = on_sigsys as *const () as u64;
     let (handler, flags) = match disposition {
         Disposition::Handler => (handler, 0),
@@ -281,14 +281,14 @@ fn handle(disposition: Disposition) -> sys::Result<()> {
         Disposition::Default => (0, 0),
         Disposition::Ignored => (1, 0),
     };
-    install(libc::SIGSYS, handler, flags)
+    install_handler(libc::SIGSYS, handler, flags)
 }
 
-fn handle_usr1() -> sys::Result<()> {
-    install(libc::SIGUSR1, on_usr1 as *const () as u64, libc::SA_NODEFER)
+fn install_usr1_handler() -> sys::Result<()> {
+    install_handler(libc::SIGUSR1, on_usr1 as *const () as u64, libc::SA_NODEFER)
 }
 
-fn install(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
+fn install_handler(signal: i32, handler: u64, flags: i32) -> sys::Result<()> {
     let flags = u64::from((flags | libc::SA_SIGINFO).cast_unsigned()) | sys::SA_RESTORER;
     let action = Action { handler, flags, restorer: arch::restorer(), mask: 0 };
     // SAFETY: both addresses are those of signal handlers.
@@ -300,12 +300,12 @@ fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
     let (call, signal) =
         (PENDING_CALL.load(Ordering::SeqCst), PENDING_SIGNAL.load(Ordering::SeqCst));
     let result = match new_task {
-        NewTask::Fork => fork(|| {
+        NewTask::Fork => fork_task(|| {
             run_steps(body, false);
             finish(step)
         })
         .map(|child| await_end(step, child)),
-        NewTask::Traced { calls } => fork(|| {
+        NewTask::Traced { calls } => fork_task(|| {
             // SAFETY: takes no pointers.
             let asked =
                 unsafe { sys::call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME), 0, 0, 0]) };
@@ -315,9 +315,9 @@ fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
             run_steps(body, true);
             finish(step)
         })
-        .and_then(|child| trace(step, child, calls)),
-        NewTask::Vfork => share(step, body),
-        NewTask::Thread => thread(body),
+        .and_then(|child| trace_child(step, child, calls)),
+        NewTask::Vfork => run_in_shared_memory(step, body),
+        NewTask::Thread => run_thread(body),
     };
     // A child in the same memory may have been killed during a call.
     PENDING_CALL.store(call, Ordering::SeqCst);
@@ -325,7 +325,7 @@ fn start_task(step: u16, new_task: NewTask, body: &[Step]) -> sys::Result<()> {
     result
 }
 
-fn fork(run: impl FnOnce() -> i32) -> sys::Result<i32> {
+fn fork_task(run: impl FnOnce() -> i32) -> sys::Result<i32> {
     // SAFETY: the child takes no locks.
     match unsafe { sys::fork() }? {
         0 => {
@@ -359,7 +359,7 @@ impl TaskBody<'_> {
     }
 }
 
-fn share(step: u16, body: &[Step]) -> sys::Result<()> {
+fn run_in_shared_memory(step: u16, body: &[Step]) -> sys::Result<()> {
     extern "C" fn enter(body: u64) -> u64 {
         // SAFETY: the parent passes the address of a live value, and waits.
         let body = unsafe { &*(body as *const TaskBody<'_>) };
@@ -372,7 +372,7 @@ fn share(step: u16, body: &[Step]) -> sys::Result<()> {
     Ok(())
 }
 
-fn thread(body: &[Step]) -> sys::Result<()> {
+fn run_thread(body: &[Step]) -> sys::Result<()> {
     extern "C" fn enter(body: u64) -> u64 {
         // SAFETY: the starter passes the address of a live value, and waits until the task is done.
         let body = unsafe { &*(body as *const TaskBody<'_>) };
@@ -405,7 +405,7 @@ fn futex(operation: i32) -> u64 {
 
 /// Traces a child to its end: records its stops, delivers its signals, and sets the configurations that it
 /// requests.
-fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
+fn trace_child(step: u16, child: i32, calls: bool) -> sys::Result<()> {
     const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
     let pid = u64::from(child.cast_unsigned());
     let request = |request: u64, address: u64, data: u64| {
@@ -429,7 +429,7 @@ fn trace(step: u16, child: i32, calls: bool) -> sys::Result<()> {
             }
             Some(Change::Stopped(libc::SIGSTOP)) => {
                 // SAFETY: the tracee wrote it, and is stopped.
-                let [mode, offset, length, selector] = unsafe { *shared().wanted.get() };
+                let [mode, offset, length, selector] = unsafe { *log().wanted.get() };
                 let wanted = Config { mode, selector, offset, length };
                 let size = size_of::<Config>() as u64;
                 let answer = request(PTRACE_SET_DISPATCH, size, &raw const wanted as u64);

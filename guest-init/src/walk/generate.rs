@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 3;
 /// The sequence of this seed, for a kernel with these operations.
 #[must_use]
 pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
-    let mut generator = Generator { state: seed, platform, left: MAX_STEPS };
+    let mut generator = Generator { state: seed, platform, steps_left: MAX_STEPS };
     let mut steps = generator.body(0, false, 6, 14);
     renumber(&mut steps, 1);
     steps
@@ -25,7 +25,7 @@ pub fn sequence(seed: u64, platform: Platform) -> Vec<Step> {
 struct Generator {
     state: u64,
     platform: Platform,
-    left: usize,
+    steps_left: usize,
 }
 
 impl Generator {
@@ -43,8 +43,8 @@ impl Generator {
     }
 
     /// True with a probability of this many percent.
-    fn in_100(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
+    fn happens(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -56,7 +56,7 @@ impl Generator {
         let length = least + self.below(most - least + 1);
         let mut steps = Vec::new();
         // A new task is not armed, so most steps would have no effect: arm first.
-        if self.in_100(60) {
+        if self.happens(60) {
             let span = self.pick(&[Span::Inside, Span::BeforeFirst, Span::ThroughFirst]);
             let selector = Selector::Byte(self.below(2));
             let call = Call::Prctl(Arguments { mode: 1, span, selector });
@@ -69,8 +69,8 @@ impl Generator {
     }
 
     fn push(&mut self, steps: &mut Vec<Step>, make: impl FnOnce(&mut Self) -> Operation) {
-        if let Some(left) = self.left.checked_sub(1) {
-            self.left = left;
+        if let Some(steps_left) = self.steps_left.checked_sub(1) {
+            self.steps_left = steps_left;
             let operation = make(self);
             steps.push(Step { number: 0, operation });
         }
@@ -97,7 +97,7 @@ impl Generator {
                 Disposition::Default,
                 Disposition::Ignored,
             ])),
-            32..35 => Operation::Block(self.in_100(35)),
+            32..35 => Operation::Block(self.happens(35)),
             35..41 if deeper => Operation::Signal(self.body(depth + 1, traced, 1, 4)),
             41..58 if deeper => {
                 let new_task = self.new_task();
@@ -146,10 +146,10 @@ impl Generator {
             _ => Call::Prctl(self.arguments()),
         };
         let mut handler = Vec::new();
-        if site != CallSite::Inside && depth < MAX_DEPTH && self.in_100(35) {
+        if site != CallSite::Inside && depth < MAX_DEPTH && self.happens(35) {
             handler = self.body(depth + 1, traced, 1, 3);
         }
-        let again = site != CallSite::Inside && self.in_100(25);
+        let again = site != CallSite::Inside && self.happens(25);
         Operation::Call { site, call, handler, again }
     }
 
@@ -161,7 +161,7 @@ impl Generator {
             _ => 3,
         };
         let span = match mode {
-            0 if self.in_100(70) => {
+            0 if self.happens(70) => {
                 return Arguments { mode, span: Span::Nothing, selector: Selector::Null };
             }
             1 => self.pick(&Span::EXCLUSIVE),

@@ -79,22 +79,22 @@ impl Event {
     /// (`inclusive-get-set`).
     #[must_use]
     pub fn allows(&self, seen: &Event, release: (u32, u32)) -> bool {
-        let (EventKind::ConfigRead(due), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
+        let (EventKind::ConfigRead(expected), EventKind::ConfigRead(read)) = (self.kind, seen.kind)
         else {
             return self == seen;
         };
         let inverted = Config {
             mode: 1,
-            offset: due.offset.wrapping_add(due.length),
-            length: due.length.wrapping_neg(),
-            ..due
+            offset: expected.offset.wrapping_add(expected.length),
+            length: expected.length.wrapping_neg(),
+            ..expected
         };
         let tolerated = release <= LAST_RELEASE_WITH_BUGS;
         self.step == seen.step
-            && match due.mode {
+            && match expected.mode {
                 0 if tolerated => read.mode == 0,
-                2 if tolerated => read == due || read == inverted,
-                _ => read == due,
+                2 if tolerated => read == expected || read == inverted,
+                _ => read == expected,
             }
     }
 }
@@ -380,7 +380,7 @@ impl EventKind {
             EventKind::Set(errno) => {
                 format!("the tracer's setting gives {}", crate::sys::Errno(*errno))
             }
-            EventKind::ConfigRead(told) => format!("the tracer reads {told}"),
+            EventKind::ConfigRead(config) => format!("the tracer reads {config}"),
             EventKind::FinalUmask(mask) => format!("the process ends with umask {mask:#o}"),
             EventKind::Exited(code) => format!("the process exits with {code}"),
             EventKind::Killed(signal) => {

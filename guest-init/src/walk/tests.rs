@@ -33,7 +33,7 @@ fn arm(mode: u64, span: Span, selector: Selector) -> Step {
     call(CallSite::Inside, Call::Prctl(Arguments { mode, span, selector }))
 }
 
-fn flip(value: u8) -> Step {
+fn set_selector(value: u8) -> Step {
     step(Operation::Flip { byte: 0, value })
 }
 
@@ -60,12 +60,12 @@ const UMASK: Call = Call::Umask(0o77);
 fn a_blocked_call_is_dispatched_and_has_no_effect() {
     let steps = vec![
         arm(1, Span::Inside, A),
-        flip(1),
+        set_selector(1),
         call(CallSite::First, UMASK),
-        flip(0),
+        set_selector(0),
         call(CallSite::First, UMASK),
     ];
-    let due = [
+    let expected = [
         gives(0),
         dispatched(0x3002),
         gives(95),
@@ -73,7 +73,7 @@ fn a_blocked_call_is_dispatched_and_has_no_effect() {
         EventKind::FinalUmask(0o77),
         EventKind::Exited(0),
     ];
-    assert_eq!(seen(steps, ALL), due);
+    assert_eq!(seen(steps, ALL), expected);
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn a_bad_selector_kills() {
     for (selector, value, signal) in
         [(A, 2, libc::SIGSYS), (A, 255, libc::SIGSYS), (Selector::Unmapped, 0, libc::SIGSEGV)]
     {
-        let steps = vec![arm(1, Span::Inside, selector), flip(value), call(CallSite::First, UMASK)];
+        let steps =
+            vec![arm(1, Span::Inside, selector), set_selector(value), call(CallSite::First, UMASK)];
         assert_eq!(seen(steps, ALL), [gives(0), EventKind::Killed(signal)]);
     }
 }
@@ -190,7 +191,7 @@ fn two_hundred_sequences_see_everything() {
             });
         }
     }
-    for due in [
+    for expected in [
         "dispatched 95 0xc000003e the first gate",
         "dispatched 95 0xc000003e the second gate",
         "dispatched 60 0x40000003 the int 0x80 gate",
@@ -211,7 +212,7 @@ fn two_hundred_sequences_see_everything() {
         "true by 31",
         "false by 11",
     ] {
-        assert!(kinds.contains(due), "`{due}` is not among {kinds:#?}");
+        assert!(kinds.contains(expected), "`{expected}` is not among {kinds:#?}");
     }
     assert!(kinds.iter().any(|kind| kind.starts_with("CallEntry")), "{kinds:#?}");
     assert!(most < 300, "{most} events");
@@ -232,14 +233,14 @@ fn a_difference_is_the_first_and_may_be_an_end() {
 fn a_sequence_shrinks_to_what_shows_the_difference() {
     let body = vec![
         arm(1, Span::Inside, A),
-        flip(1),
+        set_selector(1),
         step(Operation::Signal(vec![call(CallSite::Second, UMASK)])),
         call(CallSite::First, UMASK),
     ];
     let mut steps = vec![
         call(CallSite::First, UMASK),
         step(Operation::StartTask(NewTask::Fork, body)),
-        flip(0),
+        set_selector(0),
         call(CallSite::Second, Call::Unused),
     ];
     renumber(&mut steps, 1);

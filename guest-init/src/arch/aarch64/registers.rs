@@ -63,7 +63,7 @@ pub struct Context {
     stack: [u64; 3],
     /// The signal mask that the handler's return restores.
     pub mask: u64,
-    // Room for masks of 1024 signals, and the alignment of what follows.
+    // Space for masks of 1024 signals, and the alignment of what follows.
     reserved: [u64; 16],
     fault: u64,
     /// The registers that the handler's return restores.

@@ -4,7 +4,7 @@
 
 use super::gates::{sudbox_scalable, sudbox_scalable_call, sudbox_vector_length};
 use crate::arch::Registers;
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 
 /// The number of 128-bit vector registers.
 pub const FLOAT_REGISTERS: usize = 32;
@@ -54,21 +54,22 @@ impl ScalableState {
         // SAFETY: reads a number; the CPU has the instruction.
         let length = unsafe { sudbox_vector_length() };
         let mut state = ScalableState { length, bytes: vec![0; 34 * LONGEST] };
-        let used = state.used();
+        let used = state.size();
         for (i, byte) in state.bytes[..used].iter_mut().enumerate() {
             *byte = 0x80 | u8::try_from(i / length + i % length % 16).unwrap_or(0);
         }
         state
     }
 
-    fn used(&self) -> usize {
+    /// The size of the state in bytes.
+    fn size(&self) -> usize {
         34 * self.length
     }
 
     /// The state after the entry of a call, which keeps only the 128 bits that each Z register shares with
     /// V (Documentation/arch/arm64/sve.rst, section 3, `fpsimd_syscall_enter()`).
     #[must_use]
-    pub fn cut(&self) -> ScalableState {
+    pub fn after_call_entry(&self) -> ScalableState {
         let mut cut = self.clone();
         for (i, byte) in cut.bytes.iter_mut().enumerate() {
             if i / self.length >= 32 || i % self.length >= 16 {
@@ -88,7 +89,7 @@ impl ScalableState {
                 format!("p{}", ((register - 32) * self.length + byte) / (self.length / 8))
             }
         };
-        let differ = (0..self.used()).filter(|&i| self.bytes[i] != other.bytes[i]);
+        let differ = (0..self.size()).filter(|&i| self.bytes[i] != other.bytes[i]);
         let mut names: Vec<_> = differ.map(name).collect();
         names.dedup();
         format!("different: {}", names.join(", "))
@@ -110,5 +111,5 @@ pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Register
 /// The address of the system call instruction of [`issue_with_scalable`].
 #[must_use]
 pub fn scalable_call() -> u64 {
-    address(sudbox_scalable_call)
+    symbol_address(sudbox_scalable_call)
 }

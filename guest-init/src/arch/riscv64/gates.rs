@@ -4,7 +4,7 @@
 //! architecture: it passes the address of the vDSO's restorer in `ra`. A stub at the handler's address replaces
 //! that by the address of the case's own restorer, then jumps to the handler.
 
-use crate::arch::gates::{address, inside_call, symbols};
+use crate::arch::gates::{inside_call, symbol_address, symbols};
 use crate::sys::Action;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,5 +61,5 @@ pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
 /// The address at which the kernel enters a handler with a restorer: the stub.
 #[must_use]
 pub fn entered_at(_: u64) -> u64 {
-    address(sudbox_handler_stub)
+    symbol_address(sudbox_handler_stub)
 }

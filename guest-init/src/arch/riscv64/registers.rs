@@ -58,7 +58,7 @@ pub struct Context {
     stack: [u64; 3],
     /// The signal mask that the handler's return restores.
     pub mask: u64,
-    // Room for masks of 1024 signals, and the alignment of the floating point state.
+    // Space for masks of 1024 signals, and the alignment of the floating point state.
     reserved: [u64; 16],
     /// The registers that the handler's return restores.
     pub registers: Registers,

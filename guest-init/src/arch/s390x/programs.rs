@@ -35,7 +35,7 @@ pub const PROBED_FUNCTIONS: [&[u8]; 2] = [
     &[0xc0, 0x10, 0x00, 0x00, 0x00, 0x00, 0xa7, 0x2a, 0x00, 0x07, 0x07, 0xfe],
 ];
 
-/// Code, as a tracer reads it, with a breakpoint in place of what it begins with
+/// Eight bytes of code, as a tracer reads them, whose first instruction is replaced by a breakpoint
 /// (`S390_BREAKPOINT_U16`, arch/s390/include/uapi/asm/ptrace.h).
 #[must_use]
 pub const fn with_breakpoint(code: u64) -> u64 {

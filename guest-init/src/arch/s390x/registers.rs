@@ -6,9 +6,9 @@ use crate::arch::registers::{Registers, registers};
 
 registers! {
     /// Index of a register in [`Registers`]: the order of `_s390_regs_common`
-    /// (arch/s390/include/uapi/asm/sigcontext.h), in which the program status word comes first: its
-    /// mask, of which gates load and store the condition code and which arithmetic exceptions are
-    /// wanted, and the next instruction.
+    /// (arch/s390/include/uapi/asm/sigcontext.h). The program status word comes first: its mask, then
+    /// the address of the next instruction. Of the mask, gates load and store the condition code and
+    /// the enabled arithmetic exceptions.
     Mask, Next, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, R11, R12, R13, R14, Sp
 }
 
@@ -61,7 +61,7 @@ pub struct Context {
     pub mask: u64,
 }
 
-/// The current flags register: the condition code is not one to be set for a handler.
+/// Returns 0: no case needs the condition code at the entry of a handler.
 #[inline]
 #[must_use]
 pub fn current_flags() -> u64 {

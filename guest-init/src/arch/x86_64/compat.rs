@@ -153,7 +153,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// An request with this selector.
+    /// A request with this selector.
     #[must_use]
     pub fn new(gate: u32, selector: u8, registers: Registers) -> Request {
         Request { gate, selector: selector.into(), registers, ..Request::default() }
@@ -186,7 +186,7 @@ const _: () = {
 macro_rules! addresses {
     ($($(#[doc = $doc:literal])* $name:ident = $label:ident;)*) => {
         unsafe extern "C" { $(fn $label();)* }
-        $($(#[doc = $doc])* #[must_use] pub fn $name() -> u32 { address($label) })*
+        $($(#[doc = $doc])* #[must_use] pub fn $name() -> u32 { symbol_address($label) })*
     };
 }
 
@@ -228,7 +228,7 @@ unsafe extern "C" {
 }
 
 /// The address of a label of the assembly in the 32-bit program.
-fn address(label: unsafe extern "C" fn()) -> u32 {
+fn symbol_address(label: unsafe extern "C" fn()) -> u32 {
     let offset = label as *const () as usize - sudbox32_start as *const () as usize;
     BASE + HEADERS + u32::try_from(offset).expect("code is short")
 }
@@ -236,16 +236,16 @@ fn address(label: unsafe extern "C" fn()) -> u32 {
 /// The range that cases allow.
 #[must_use]
 pub fn inside() -> Range<u32> {
-    address(sudbox32_start)..address(sudbox32_inside_end)
+    symbol_address(sudbox32_start)..symbol_address(sudbox32_inside_end)
 }
 
 /// The program, an ELF image of one segment (elf(5)).
 #[must_use]
 pub fn program() -> Vec<u8> {
-    let length = address(sudbox32_end) - address(sudbox32_start);
+    let length = symbol_address(sudbox32_end) - symbol_address(sudbox32_start);
     let size = HEADERS + length;
     let mut image = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
-    for word in [address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
+    for word in [symbol_address(sudbox32_start), 52, 0, 0, 32 << 16 | 52, 1, 0] {
         image.extend_from_slice(&u32::to_le_bytes(word));
     }
     for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {

@@ -3,7 +3,7 @@
 //! The fast system call instructions of 32-bit mode in a 64-bit program (`fast.s`).
 
 use super::{Context, Reg};
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 std::arch::global_asm!(include_str!("fast.s"));
@@ -34,7 +34,7 @@ pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32
 /// Makes a handler return to the end of [`fast_call`].
 pub fn return_from_fast(frame: &mut Context) {
     frame.set_code_segment(USER_CS);
-    frame.registers[Reg::NEXT] = address(sudbox_fast_back);
+    frame.registers[Reg::NEXT] = symbol_address(sudbox_fast_back);
     // SAFETY: an aligned word that only `fast.s` writes.
     frame.registers[Reg::Sp] = unsafe { &sudbox_fast_stack }.load(Ordering::SeqCst);
 }

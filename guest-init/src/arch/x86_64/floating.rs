@@ -4,7 +4,7 @@
 
 use super::gates::{sudbox_avx, sudbox_avx_call, sudbox_sse, sudbox_sse_call};
 use crate::arch::Registers;
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 use std::ops::Range;
 
 /// The legacy area of floating point state as `fxsave64` stores it: x87, MXCSR, XMM.
@@ -67,7 +67,7 @@ pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseStat
 /// The address of the system call instruction of [`issue_with_sse`].
 #[must_use]
 pub fn sse_call() -> u64 {
-    address(sudbox_sse_call)
+    symbol_address(sudbox_sse_call)
 }
 
 /// The registers YMM0 to YMM15.
@@ -113,7 +113,7 @@ pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxStat
 /// The address of the system call instruction of [`issue_with_avx`].
 #[must_use]
 pub fn avx_call() -> u64 {
-    address(sudbox_avx_call)
+    symbol_address(sudbox_avx_call)
 }
 
 /// Overwrites the x87 and XMM registers and resets their control words, as a handler that computes with

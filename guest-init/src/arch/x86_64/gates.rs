@@ -3,7 +3,7 @@
 //! The parts of gates, and the gates of 32-bit calls.
 
 use super::CALL_LENGTH;
-use crate::arch::gates::{Gate, GateFunction, address, symbols};
+use crate::arch::gates::{Gate, GateFunction, symbol_address, symbols};
 use crate::sys::Action;
 use std::ops::Range;
 
@@ -35,19 +35,19 @@ pub unsafe fn make_executable(_: Range<u64>) {}
 pub fn compat_gate() -> Gate {
     Gate {
         function: sudbox_compat,
-        call: address(sudbox_compat_call),
-        elsewhere: address(sudbox_compat_elsewhere),
+        call: symbol_address(sudbox_compat_call),
+        other_continuation: symbol_address(sudbox_compat_elsewhere),
     }
 }
 
 /// The address at which a fault handler can continue [`compat_gate`] if `int 0x80` faults.
 #[must_use]
 pub fn compat_skip() -> u64 {
-    address(sudbox_compat_skip)
+    symbol_address(sudbox_compat_skip)
 }
 
 /// Copies the part of [`compat_gate`] up to its `int 0x80`, so that this is the last instruction
-/// before `end`. As the rest is missing, a handler must continue at [`Gate::elsewhere`] of the whole
+/// before `end`. As the rest is missing, a handler must continue at [`Gate::other_continuation`] of the whole
 /// gate.
 ///
 /// # Safety
@@ -63,7 +63,11 @@ pub unsafe fn compat_gate_before(end: *mut u8) -> Gate {
         std::ptr::copy_nonoverlapping(start.cast(), place, usize::try_from(length).unwrap_or(0));
         std::mem::transmute::<*mut u8, GateFunction>(place)
     };
-    Gate { function, call: end as u64 - CALL_LENGTH, elsewhere: compat_gate().elsewhere() }
+    Gate {
+        function,
+        call: end as u64 - CALL_LENGTH,
+        other_continuation: compat_gate().other_continuation(),
+    }
 }
 
 /// `time(2)` through the vsyscall page (arch/x86/include/uapi/asm/vsyscall.h).

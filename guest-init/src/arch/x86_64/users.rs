@@ -5,7 +5,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 
 std::arch::global_asm!(include_str!("users.s"));
 
@@ -70,13 +70,13 @@ pub struct NtFrame {
 /// The address of the system call instruction in the Windows program's stub.
 #[must_use]
 pub fn nt_call() -> u64 {
-    address(sudbox_nt_stub_call)
+    symbol_address(sudbox_nt_stub_call)
 }
 
 /// The address of the dispatcher, to which the handler redirects a call with the frame in RCX.
 #[must_use]
 pub fn nt_dispatcher() -> u64 {
-    address(sudbox_nt_dispatcher)
+    symbol_address(sudbox_nt_dispatcher)
 }
 
 /// Issues a call as a Windows program does. Returns its result, and a bit for each register that the call
@@ -116,7 +116,7 @@ pub fn sled() -> Vec<u8> {
     let mut page = vec![0x90; SLED];
     // mov r11, entry; jmp r11
     page.extend_from_slice(&[0x49, 0xbb]);
-    page.extend_from_slice(&address(sudbox_sled_entry).to_le_bytes());
+    page.extend_from_slice(&symbol_address(sudbox_sled_entry).to_le_bytes());
     page.extend_from_slice(&[0x41, 0xff, 0xe3]);
     page
 }
@@ -128,7 +128,7 @@ pub const SLED_CALL: [u8; 2] = [0xff, 0xd0];
 /// [`sled_target`].
 #[must_use]
 pub fn sled_resume() -> u64 {
-    address(sudbox_sled_resume)
+    symbol_address(sudbox_sled_resume)
 }
 
 /// The address of the rewriter's selector.

@@ -4,7 +4,7 @@
 //! handler.
 
 use super::watch_compat::call_in_compat_code;
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 use crate::arch::{CallSite, Entry, Part, Reg, Registers};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
@@ -230,16 +230,16 @@ pub fn after_watched_call(site: CallSite) -> u64 {
     super::CALL_LENGTH
         + match site {
             CallSite { entry: Entry::Native, breakpoint: false } => {
-                address(sudbox_watch_native_call)
+                symbol_address(sudbox_watch_native_call)
             }
             CallSite { entry: Entry::Compat, breakpoint: false } => {
-                address(sudbox_watch_compat_call)
+                symbol_address(sudbox_watch_compat_call)
             }
             CallSite { entry: Entry::Native, breakpoint: true } => {
-                address(sudbox_watch_native_stop_call)
+                symbol_address(sudbox_watch_native_stop_call)
             }
             CallSite { entry: Entry::Compat, breakpoint: true } => {
-                address(sudbox_watch_compat_stop_call)
+                symbol_address(sudbox_watch_compat_stop_call)
             }
             CallSite { entry: Entry::CompatCode, breakpoint } => call_in_compat_code(breakpoint),
         }
@@ -248,14 +248,14 @@ pub fn after_watched_call(site: CallSite) -> u64 {
 /// The address range of watched calls.
 #[must_use]
 pub fn watched_range() -> Range<u64> {
-    address(sudbox_watch_start)..address(sudbox_watch_end)
+    symbol_address(sudbox_watch_start)..symbol_address(sudbox_watch_end)
 }
 
 /// The address of a handler that records its entry state and calls `sudbox_record_signal` with its
 /// arguments, on a separate stack.
 #[must_use]
 pub fn recording_handler() -> u64 {
-    address(sudbox_watch_handler)
+    symbol_address(sudbox_watch_handler)
 }
 
 /// The registers of a handler's arguments.

@@ -4,7 +4,7 @@
 
 use super::watch::TRAP_FLAG;
 use super::{Context, Reg};
-use crate::arch::gates::address;
+use crate::arch::gates::symbol_address;
 use crate::arch::{CpuState, FrameFormat};
 use crate::sys;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,9 +53,9 @@ pub fn map_compat_code() -> sys::Result<()> {
     let int80 = [0xcd, 0x80];
     let int3_int80 = [0xcc, 0xcd, 0x80];
     let places = [
-        (CALL, &int80[..], address(sudbox_watch_code32_back)),
-        (STOP, &int3_int80[..], address(sudbox_watch_code32_stop_back)),
-        (HANDLER, &[][..], address(sudbox_watch_handler32)),
+        (CALL, &int80[..], symbol_address(sudbox_watch_code32_back)),
+        (STOP, &int3_int80[..], symbol_address(sudbox_watch_code32_stop_back)),
+        (HANDLER, &[][..], symbol_address(sudbox_watch_handler32)),
     ];
     for (place, instructions, target) in places {
         let long = place + 0x10;

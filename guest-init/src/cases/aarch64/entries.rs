@@ -51,33 +51,37 @@ fn run() -> Result<Vec<u32>, Failure> {
 
 pub(crate) fn aarch32() -> Check {
     /// The number of words that the handler records, and that are recorded after a call.
-    const SEEN: usize = 6 + 17;
-    const REGISTERS: usize = 13;
+    const WORDS_PER_DISPATCH: usize = 6 + 17;
+    const WORDS_PER_CALL: usize = 13;
     /// The bit of the processor state for Thumb (`PSR_AA32_T_BIT`).
     const THUMB: u32 = 0x20;
     let all = run()?;
     let (end, mut rest) = (all[0], &all[1..]);
-    let noted = 1 + 2 * (SEEN + REGISTERS) + REGISTERS;
+    let noted = 1 + 2 * (WORDS_PER_DISPATCH + WORDS_PER_CALL) + WORDS_PER_CALL;
     equal("words noted", (end as usize & 0xfff) / 4, noted)?;
     for (state, after, pattern) in [
         ("ARM", AARCH32_AFTER[0], AARCH32_PATTERNS[0]),
         ("Thumb", AARCH32_AFTER[1], AARCH32_PATTERNS[1]),
     ] {
-        let (seen, more) = rest.split_at(SEEN);
-        let (registers, more) = more.split_at(REGISTERS);
+        let (seen, more) = rest.split_at(WORDS_PER_DISPATCH);
+        let (registers, more) = more.split_at(WORDS_PER_CALL);
         rest = more;
         let number = pattern[7];
-        let due = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
-        equal(&format!("siginfo of a call in {state} state"), &seen[..6], &due[..])?;
+        let expected = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
+        equal(&format!("siginfo of a call in {state} state"), &seen[..6], &expected[..])?;
         let frame = &seen[6..];
         let what = format!("registers in the frame of a call in {state} state");
         equal(&what, &frame[..pattern.len()], pattern)?;
         equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
         equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
-        equal(&format!("registers after a call in {state} state"), registers, &frame[..REGISTERS])?;
+        equal(
+            &format!("registers after a call in {state} state"),
+            registers,
+            &frame[..WORDS_PER_CALL],
+        )?;
     }
     equal("result of the allowed call", rest[0], UNTOUCHED)?;
-    equal("its other registers", &rest[1..REGISTERS], &AARCH32_PATTERNS[0][1..])
+    equal("its other registers", &rest[1..WORDS_PER_CALL], &AARCH32_PATTERNS[0][1..])
 }
 
 /// The umask of the program before its calls.

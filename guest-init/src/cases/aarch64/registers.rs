@@ -67,8 +67,10 @@ pub(crate) fn scalable_cut() -> Check {
     let before = ScalableState::pattern();
     let issue = |regs: &Registers| arch::issue_with_scalable(regs, &before);
     let (_, after_call) = issue(&pattern());
-    let due = before.cut();
-    ensure(after_call == due, "the state after any call", || after_call.difference(&due))?;
+    let expected = before.after_call_entry();
+    ensure(after_call == expected, "the state after any call", || {
+        after_call.difference(&expected)
+    })?;
     let after = after_overwriting_handler(issue, arch::scalable_call())?;
-    ensure(after == due, "the state after any call", || after.difference(&due))
+    ensure(after == expected, "the state after any call", || after.difference(&expected))
 }

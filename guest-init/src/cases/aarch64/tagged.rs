@@ -21,7 +21,7 @@ const PROT_MTE: i32 = 0x20;
 fn tagged() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
-    single.chain([all]).map(|tag| address(&SELECTOR) | tag)
+    single.chain([all]).map(|tag| selector_address(&SELECTOR) | tag)
 }
 
 /// Enables tagged addresses in system calls (Documentation/arch/arm64/tagged-address-abi.rst).
@@ -109,14 +109,14 @@ pub(crate) fn memory_tag_checked() -> Check {
     // SAFETY: a byte of that page, by its right tag; it is never unmapped.
     let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
     arm_with(own)?;
-    for (value, due) in [(BLOCK, 1), (ALLOW, 0)] {
+    for (value, expected) in [(BLOCK, 1), (ALLOW, 0)] {
         reset_dispatches();
         let regs = touch();
         selector.store(value, Ordering::SeqCst);
         let _ = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), due)?;
-        equal("effect", take_touched(), due == 0)?;
+        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), expected)?;
+        equal("effect", take_touched(), expected == 0)?;
     }
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {

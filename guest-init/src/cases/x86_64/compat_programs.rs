@@ -8,7 +8,7 @@ use crate::arch::compat as program;
 use crate::arch::compat::number as compat_number;
 use crate::arch::compat::{Registers as CompatRegisters, Request};
 use crate::case::Check;
-use crate::cases::ptrace::{STRANGE, armed_config};
+use crate::cases::ptrace::{ALL_BITS_CONFIG, armed_config};
 use crate::cases::siginfo::expect_siginfo;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::support::*;
@@ -74,10 +74,10 @@ pub(crate) fn tracer() -> Check {
             if arm().is_err() {
                 return 99;
             }
-            flip(BLOCK);
+            set_selector(BLOCK);
             pause_for_tracer();
             let got = arch::gate().issue(&regs);
-            flip(ALLOW);
+            set_selector(ALLOW);
             exit_code(!take_touched() && got.result() == libc::SYS_umask)
         })?;
         set_mark(0, u64::from(tracee.pid.cast_unsigned()));
@@ -96,7 +96,7 @@ pub(crate) fn tracer() -> Check {
     let kernel = program.put(11, Config { selector: arch::KERNEL_ADDRESS, ..armed_config() });
     let wraps = program.put(12, Config { offset: u64::MAX, ..armed_config() });
     let good = program.put(13, longer);
-    let wide = program.put(16, STRANGE);
+    let wide = program.put(16, ALL_BITS_CONFIG);
     let third = program.put(17, [0u8; 32]);
     let [stop, end] = [14, 15].map(|slot| program.put(slot, 0i32));
     let wait = |status| compat::inside(compat_number::WAIT4, &[pid, status, 0, 0]);
@@ -109,7 +109,7 @@ pub(crate) fn tracer() -> Check {
         BLOCK,
         CompatRegisters::call(compat_number::GETPID, &[]),
     );
-    let (requests, due): (Vec<_>, Vec<_>) = [
+    let (requests, expected): (Vec<_>, Vec<_>) = [
         (get(CONFIG_SIZE, first), 0),
         (get(CONFIG_SIZE - 1, first), invalid),
         (set(CONFIG_SIZE + 1, good), invalid),
@@ -132,9 +132,9 @@ pub(crate) fn tracer() -> Check {
     .unzip();
     let done = program.run(&requests)?;
     let got: Vec<_> = done.iter().map(|request| request.after.ax.cast_signed()).collect();
-    equal("results of the tracer's calls", got, due)?;
+    equal("results of the tracer's calls", got, expected)?;
     equal("configuration read", program.get::<Config>(8), armed_config())?;
-    equal("configuration read after setting", program.get::<Config>(17), STRANGE)?;
+    equal("configuration read after setting", program.get::<Config>(17), ALL_BITS_CONFIG)?;
     equal("configuration read after setting", program.get::<Config>(9), longer)?;
     let child_change = |slot| Change::from_status(program.get(slot)).to_string();
     equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
@@ -157,7 +157,7 @@ pub(crate) fn tracee() -> Check {
             offset: high + u64::from(inside.start),
             length: u64::from(inside.end - inside.start),
         };
-        for config in [STRANGE, config] {
+        for config in [ALL_BITS_CONFIG, config] {
             equal("setting", tracee.set_config(&config), Ok(()))?;
             equal("configuration", tracee.config()?, config)?;
         }

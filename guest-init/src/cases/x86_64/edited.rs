@@ -15,7 +15,7 @@ const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
 /// The argument of umask(2), into which the tracer changes another call.
-const MADE: u64 = 0o135;
+const CHANGED_MASK: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
     handle(noop)?;
@@ -26,10 +26,11 @@ pub(crate) fn not_asked_again() -> Check {
     for in_range in [true, false] {
         let selector = shared_selector()?;
         let tracee = Tracee::start(|| {
-            let regs = arch::Registers::call(number(libc::SYS_getppid), [0; 6]);
+            let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
             let (start, length) =
                 if in_range { (gate.after(), 1) } else { (arch::inside().start, inside_length()) };
-            let armed = expect_accepted(EXCLUSIVE, start, length, address(selector)).is_ok();
+            let armed =
+                expect_accepted(EXCLUSIVE, start, length, selector_address(selector)).is_ok();
             pause_for_tracer();
             let got = gate.issue(&regs);
             exit_code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
@@ -44,10 +45,10 @@ pub(crate) fn not_asked_again() -> Check {
         selector.store(BLOCK, Ordering::SeqCst);
         let mut registers = tracee.registers()?;
         let mut general = registers.general(true);
-        general[Reg::ARGUMENTS[0]] = MADE;
+        general[Reg::ARGUMENTS[0]] = CHANGED_MASK;
         general[Reg::NEXT] = elsewhere;
         registers.set_general(&general);
-        registers.number = number(libc::SYS_umask);
+        registers.number = call_number(libc::SYS_umask);
         registers.result = i64::from(-libc::ENOSYS).cast_unsigned();
         tracee.set_registers(&registers)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
@@ -92,13 +93,18 @@ pub(crate) fn watched_selector() -> Check {
         let regs = touch();
         pause_for_tracer();
         for _ in 0..STORES {
-            flip(BLOCK);
+            set_selector(BLOCK);
             if works.load(Ordering::SeqCst) == WORKS {
                 break;
             }
         }
-        if expect_accepted(EXCLUSIVE, arch::inside().start, inside_length(), address(&SELECTOR))
-            .is_err()
+        if expect_accepted(
+            EXCLUSIVE,
+            arch::inside().start,
+            inside_length(),
+            selector_address(&SELECTOR),
+        )
+        .is_err()
         {
             return 99;
         }
@@ -106,7 +112,7 @@ pub(crate) fn watched_selector() -> Check {
         let _ = arch::gate().issue(&regs);
         let dispatched = !take_touched();
         // This store must hit the watchpoint.
-        flip(ALLOW);
+        set_selector(ALLOW);
         let _ = arch::gate().issue(&regs);
         exit_code(dispatched && take_touched())
     })?;
@@ -115,7 +121,7 @@ pub(crate) fn watched_selector() -> Check {
             .request(libc::PTRACE_POKEUSER, debug_register(register), value)
             .map_err(broken("PTRACE_POKEUSER"))
     };
-    poke(0, address(&SELECTOR))?;
+    poke(0, selector_address(&SELECTOR))?;
     poke(7, WATCH_ONE_BYTE)?;
     let change = tracee.run(CONT, 0)?;
     if change == Change::Stopped(libc::SIGSTOP) {

@@ -45,23 +45,23 @@ pub(crate) fn int80() -> Check {
     let executed = |selector| -> Result<bool, Failure> {
         reset_dispatches();
         let regs = compat_touch();
-        flip(selector);
+        set_selector(selector);
         let got = gate.issue(&regs);
-        flip(ALLOW);
+        set_selector(ALLOW);
         let effect = take_touched();
-        let due = if effect { UNTOUCHED } else { compat_number::UMASK };
-        equal("result", got.result(), due.into())?;
+        let expected = if effect { UNTOUCHED } else { compat_number::UMASK };
+        equal("result", got.result(), expected.into())?;
         equal("SIGSYS handled", dispatches(), u32::from(!effect))?;
         Ok(effect)
     };
     equal("a call with ALLOW executes", executed(ALLOW)?, true)?;
-    for (start, due) in [(after, true), (after - 1, false), (after + 1, false)] {
-        expect_accepted(EXCLUSIVE, start, 1, address(&SELECTOR))?;
+    for (start, expected) in [(after, true), (after - 1, false), (after + 1, false)] {
+        expect_accepted(EXCLUSIVE, start, 1, selector_address(&SELECTOR))?;
         handle(flip_to_allow)?;
         equal(
             &format!("range {start:#x}+1 allows a call before {after:#x}"),
             executed(BLOCK)?,
-            due,
+            expected,
         )?;
     }
     disarm()
@@ -73,11 +73,11 @@ fn touch32() -> CompatRegisters {
 }
 
 /// Resets the umask from inside, and returns the previous one.
-fn ask_touched() -> Request {
+fn umask_request() -> Request {
     inside(compat_number::UMASK, &[UNTOUCHED])
 }
 
-/// Whether the request before this result of [`ask_touched`] took effect.
+/// Whether the request before this result of [`umask_request`] took effect.
 fn took_effect(asked: &Request) -> bool {
     asked.after.ax == TOUCHED
 }
@@ -92,7 +92,7 @@ pub(crate) fn int80_refused() -> Check {
             if arm().is_err() {
                 return 99;
             }
-            flip(selector);
+            set_selector(selector);
             let _ = arch::compat_gate().issue(&compat_touch());
             0
         })?;
@@ -104,7 +104,7 @@ pub(crate) fn int80_refused() -> Check {
 /// Requests that arm with a range, issue a touch with BLOCK, and ask for its effect.
 fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
     let touch = Request::new(gate, BLOCK, touch32());
-    [arm_range(range.start, range.end - range.start), touch, ask_touched()]
+    [arm_range(range.start, range.end - range.start), touch, umask_request()]
 }
 
 /// Checks that calls of this gate are judged by the address `after`, and that a dispatch restores all
@@ -121,16 +121,16 @@ fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u3
         (up_to_call, false),
         (wrong_range, false),
     ];
-    let mut requests = vec![handle_sigsys(program, SIGINFO | RESTORER), ask_touched()];
-    requests.extend([arm_inside(), Request::new(gate, ALLOW, touch32()), ask_touched()]);
+    let mut requests = vec![handle_sigsys(program, SIGINFO | RESTORER), umask_request()];
+    requests.extend([arm_inside(), Request::new(gate, ALLOW, touch32()), umask_request()]);
     requests.extend(ranges.iter().flat_map(|(range, _)| trial_requests(gate, range)));
     let done = program.run(&requests)?;
-    for (i, (range, due)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
+    for (i, (range, expected)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
         let [armed, call, asked] = &done[2 + 3 * i..5 + 3 * i] else { continue };
         equal("prctl", armed.after.ax, 0)?;
         let place = format!("range {range:#x?} executes a call before {after:#x}");
-        equal(&place, took_effect(asked), *due)?;
-        let result = if *due { UNTOUCHED } else { compat_number::UMASK };
+        equal(&place, took_effect(asked), *expected)?;
+        let result = if *expected { UNTOUCHED } else { compat_number::UMASK };
         equal(
             "registers after the call",
             call.after,
@@ -143,18 +143,18 @@ fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u3
     for index in 0..dispatched.min(compat::SEEN) {
         expect_siginfo(&program.seen(index)?, after, compat_number::UMASK)?;
         let frame = program.seen(index)?.context;
-        let due = touch32();
-        for (name, at, due) in [
-            ("EAX", context::AX, due.ax),
-            ("EBX", context::BX, due.bx),
-            ("ECX", context::CX, due.cx),
-            ("EDX", context::DX, due.dx),
-            ("ESI", context::SI, due.si),
-            ("EDI", context::DI, due.di),
-            ("EBP", context::BP, due.bp),
+        let expected = touch32();
+        for (name, at, expected) in [
+            ("EAX", context::AX, expected.ax),
+            ("EBX", context::BX, expected.bx),
+            ("ECX", context::CX, expected.cx),
+            ("EDX", context::DX, expected.dx),
+            ("ESI", context::SI, expected.si),
+            ("EDI", context::DI, expected.di),
+            ("EBP", context::BP, expected.bp),
             ("EIP", context::IP, after),
         ] {
-            equal_hex(&format!("{name} in the frame"), frame[at].into(), due.into())?;
+            equal_hex(&format!("{name} in the frame"), frame[at].into(), expected.into())?;
         }
     }
     Ok(())
@@ -198,14 +198,14 @@ fn bad_stack(entry: EntryInstruction) -> Check {
         stack,
         faults,
         handle_sigsys(&program, SIGINFO | RESTORER),
-        ask_touched(),
+        umask_request(),
         arm_inside(),
         Request::new(gate, BLOCK, bad),
-        ask_touched(),
+        umask_request(),
         Request::new(gate, 2, bad),
         // The program still works.
         Request::new(compat::gate(), BLOCK, touch32()),
-        ask_touched(),
+        umask_request(),
     ])?;
     for call in [&done[5], &done[7]] {
         equal_hex("result of the call", call.after.ax.into(), EFAULT.into())?;
@@ -230,12 +230,12 @@ pub(crate) fn sigreturn_exempt() -> Check {
         let kill = [program.pid().cast_unsigned(), libc::SIGSYS.cast_unsigned()];
         let done = program.run(&[
             handle_sigsys(&program, flags),
-            ask_touched(),
+            umask_request(),
             arm_inside(),
             call,
-            ask_touched(),
+            umask_request(),
             call,
-            ask_touched(),
+            umask_request(),
             inside(compat_number::PRCTL, &[59, 1, inside_range.start, length, NOWHERE]),
             inside(compat_number::KILL, &kill),
             inside(compat_number::PRCTL, &[59, 0, 0, 0, 0]),
@@ -292,14 +292,14 @@ pub(crate) fn exempt_by_address() -> Check {
     let places = exempt_addresses(&vdso);
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let mut requests =
-        vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+        vec![handle_sigsys(&program, SIGINFO | RESTORER), umask_request(), arm_inside()];
     requests.extend(patch_requests(&vdso, places, [0xcd, 0x80]));
     let first = requests.len();
     // With BLOCK, and with an invalid value.
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, 2)]) {
         let registers = CompatRegisters { bp: place - 2, ..touch32() };
         requests.push(Request::new(compat::jump_gate(), selector, registers));
-        requests.push(ask_touched());
+        requests.push(umask_request());
     }
     let (change, done) = program.run_until_end(&requests)?;
     expect_patched(change, &done, 3)?;
@@ -316,21 +316,21 @@ pub(crate) fn exempt_only_compat() -> Check {
     let places = exempt_addresses(&vdso);
     program.write(|shared| shared.head.reaction = ALLOW.into());
     let mut requests =
-        vec![handle_sigsys(&program, SIGINFO | RESTORER), ask_touched(), arm_inside()];
+        vec![handle_sigsys(&program, SIGINFO | RESTORER), umask_request(), arm_inside()];
     requests.extend(patch_requests(&vdso, places, [0x0f, 0x05]));
     let first = requests.len();
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, ALLOW)]) {
         let registers = CompatRegisters { ax: umask, di: TOUCHED, bp: place - 2, ..touch32() };
         requests.push(Request::new(compat::long_gate(), selector, registers));
-        requests.push(ask_touched());
+        requests.push(umask_request());
     }
     let (change, done) = program.run_until_end(&requests)?;
     expect_patched(change, &done, 3)?;
     for (pair, allowed) in done[first..].chunks(2).zip([false, true, false, true]) {
         equal("effect of a 64-bit call", took_effect(&pair[1]), allowed)?;
-        let due = if allowed { UNTOUCHED } else { umask };
-        equal("its result", pair[0].after.ax, due)?;
+        let expected = if allowed { UNTOUCHED } else { umask };
+        equal("its result", pair[0].after.ax, expected)?;
     }
     equal("SIGSYS handled", program.signals(), 2)?;
     for (index, place) in places.into_iter().enumerate() {
@@ -343,8 +343,8 @@ pub(crate) fn exempt_only_compat() -> Check {
 
 /// Reaction: continues an `int 0x80` at the end of the whole gate, which partial copies do not have.
 fn leave_through_gate(dispatch: Dispatch<'_>) {
-    flip(ALLOW);
-    dispatch.frame.registers[Reg::NEXT] = arch::compat_gate().elsewhere();
+    set_selector(ALLOW);
+    dispatch.frame.registers[Reg::NEXT] = arch::compat_gate().other_continuation();
 }
 
 pub(crate) fn exempt_only_in_compat_vdso() -> Check {
@@ -374,7 +374,7 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
     let (got, seen) = issue_dispatched(&gate, &compat_touch())?;
     ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
     equal_hex("si_call_addr", seen.call_address(), start)?;
-    equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().elsewhere())
+    equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().other_continuation())
 }
 
 pub(crate) fn x32() -> Check {
@@ -396,7 +396,7 @@ pub(crate) fn x32() -> Check {
     let got = gate.issue(&regs);
     ensure(take_touched(), "an allowed call takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
-    expect_accepted(EXCLUSIVE, gate.after(), 1, address(&SELECTOR))?;
+    expect_accepted(EXCLUSIVE, gate.after(), 1, selector_address(&SELECTOR))?;
     let got = issue_blocked(&gate, &call());
     ensure(take_touched(), "a call in range takes effect", || "it had none".into())?;
     equal("its result", got.result(), UNTOUCHED.into())?;
@@ -410,9 +410,9 @@ pub(crate) fn vsyscall() -> Check {
         reset_dispatches();
         arm()?;
         let mut seconds = 0u64;
-        flip(selector);
+        set_selector(selector);
         let answer = arch::vsyscall_time(&mut seconds);
-        flip(ALLOW);
+        set_selector(ALLOW);
         equal("SIGSYS handled", dispatches(), 0)?;
         let now = sys::clock(libc::CLOCK_REALTIME).as_secs();
         // time(2) gives the seconds of the last tick.

@@ -15,22 +15,22 @@ use std::sync::atomic::Ordering;
 /// Pages of the signal stack.
 const STACK: usize = 16;
 /// The argument of umask(2).
-const MADE: u32 = 0o137;
+const UMASK_ARGUMENT: u32 = 0o137;
 
 /// Reaction: returns to the 64-bit code of [`arch::fast_call`].
-fn back(dispatch: Dispatch<'_>) {
+fn return_to_64_bit(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
 
-extern "C" fn back_from_fault(_: i32, _: *const u8, frame: *mut Context) {
+extern "C" fn return_from_fault(_: i32, _: *const u8, frame: *mut Context) {
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
-    flip(ALLOW);
+    set_selector(ALLOW);
     // SAFETY: the kernel passes the signal frame.
     arch::return_from_fast(unsafe { &mut *frame });
 }
 
 /// Maps private memory below 4 GiB.
-fn low(length: usize) -> Result<*mut u8, Failure> {
+fn map_low(length: usize) -> Result<*mut u8, Failure> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     sys::map_at(0, length, flags, -1).map_err(broken("mmap"))
 }
@@ -55,15 +55,15 @@ pub(crate) fn from_64_bit_program() -> Check {
     };
     let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
     let after_int80 = vdso.range.start + u64::from(offset);
-    let code = low(PAGE)?;
+    let code = map_low(PAGE)?;
     // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     // SAFETY: the end of pages that belong to this case.
-    let stack = to_u32(unsafe { low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
-    handle(back)?;
+    let stack = to_u32(unsafe { map_low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
+    handle(return_to_64_bit)?;
     let action = sys::Action {
-        handler: back_from_fault as *const () as u64,
+        handler: return_from_fault as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
         restorer: arch::restorer(),
         mask: 0,
@@ -73,10 +73,11 @@ pub(crate) fn from_64_bit_program() -> Check {
     let call = |selector| {
         reset_dispatches();
         let _ = take_touched();
-        flip(selector);
+        set_selector(selector);
         // SAFETY: the instruction was written above, and the handlers of both signals return here.
-        let got = unsafe { arch::fast_call(to_u32(code), compat_number::UMASK, MADE, stack) };
-        flip(ALLOW);
+        let got =
+            unsafe { arch::fast_call(to_u32(code), compat_number::UMASK, UMASK_ARGUMENT, stack) };
+        set_selector(ALLOW);
         got
     };
     arm()?;
@@ -98,23 +99,23 @@ pub(crate) fn from_64_bit_program() -> Check {
         (after_int80 + 1, 1, BLOCK, false),
         (to_u32(code).into(), 4, BLOCK, false),
     ];
-    for (start, length, selector, due) in ranges {
-        expect_accepted(EXCLUSIVE, start, length, address(&SELECTOR))?;
+    for (start, length, selector, expected) in ranges {
+        expect_accepted(EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
         shared().other_signals.store(0, Ordering::SeqCst);
-        handle(back_with_allow)?;
+        handle(return_with_allow)?;
         let _ = call(selector);
         disarm()?;
         let what = format!("with {selector} and range {start:#x}+{length:#x}");
-        equal(&format!("effect {what}"), take_touched(), due)?;
-        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(!due))?;
+        equal(&format!("effect {what}"), take_touched(), expected)?;
+        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(!expected))?;
         let faults = shared().other_signals.load(Ordering::SeqCst);
-        equal(&format!("faults {what}"), faults, u32::from(due))?;
+        equal(&format!("faults {what}"), faults, u32::from(expected))?;
     }
     Ok(())
 }
 
 /// Reaction: returns to 64-bit code, for a handler that returns from outside the range.
-fn back_with_allow(dispatch: Dispatch<'_>) {
-    flip(ALLOW);
-    back(dispatch);
+fn return_with_allow(dispatch: Dispatch<'_>) {
+    set_selector(ALLOW);
+    return_to_64_bit(dispatch);
 }

@@ -46,11 +46,11 @@ pub(crate) fn protection_key_in_handler() -> Check {
     handle(noop)?;
     let regs = touch();
     arm_with(page as u64)?;
-    for (value, due) in [(BLOCK, 1), (BLOCK, 2), (ALLOW, 2)] {
+    for (value, expected) in [(BLOCK, 1), (BLOCK, 2), (ALLOW, 2)] {
         set(value);
         let _ = arch::gate().issue(&regs);
         set(ALLOW);
-        equal("SIGSYS handled", dispatches(), due)?;
+        equal("SIGSYS handled", dispatches(), expected)?;
         equal("effect", take_touched(), value == ALLOW)?;
     }
     disarm()?;

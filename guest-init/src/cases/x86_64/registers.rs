@@ -65,9 +65,9 @@ pub(crate) fn trap_flag_kept() -> Check {
         regs[Reg::Flags] |= arch::FLAG_TRAP;
         reset_dispatches();
         set_mark(TRAPS, 0);
-        flip(selector);
+        set_selector(selector);
         let got = gate.issue(&regs);
-        flip(ALLOW);
+        set_selector(ALLOW);
         let what = format!("with selector {selector}");
         equal(&format!("effect {what}"), take_touched(), selector == ALLOW)?;
         equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(selector == BLOCK))?;

@@ -12,7 +12,7 @@ use crate::tracee::{Config, Tracee, pause_for_tracer};
 fn tagged() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
-    single.chain([all]).map(|tag| address(&SELECTOR) | tag)
+    single.chain([all]).map(|tag| selector_address(&SELECTOR) | tag)
 }
 
 pub(crate) fn refused_by_prctl() -> Check {

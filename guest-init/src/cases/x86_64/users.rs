@@ -55,8 +55,8 @@ extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
         sys::call(libc::SYS_arch_prctl, &[arch::GET_THREAD_POINTER, &raw mut pointer as u64])
     };
     // SAFETY: the thread has a TEB.
-    let due = unsafe { arch::teb() }.unix_pointer;
-    if asked.is_err() || pointer != due {
+    let expected = unsafe { arch::teb() }.unix_pointer;
+    if asked.is_err() || pointer != expected {
         WRONG_POINTER.fetch_add(1, Ordering::SeqCst);
     }
     HANDLED.fetch_add(1, Ordering::SeqCst);
@@ -89,7 +89,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
             EXCLUSIVE,
             arch::inside().start,
             inside_length(),
-            address(&teb.selector),
+            selector_address(&teb.selector),
         )
         .is_ok()
         && set_pointer(arch::SET_THREAD_POINTER, teb.program_pointer);
@@ -219,7 +219,7 @@ fn rewrite(dispatch: Dispatch<'_>) {
 
 /// Reaction: as [`rewrite`], which makes system calls outside the range, after setting ALLOW.
 fn allow_and_rewrite(dispatch: Dispatch<'_>) {
-    flip(ALLOW);
+    set_selector(ALLOW);
     rewrite(dispatch);
 }
 
@@ -257,18 +257,18 @@ pub(crate) fn rewriter() -> Check {
         gates.push(unsafe { arch::copy_gate(page) });
         protect(page, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     }
-    arch::sled_selector().store(address(&SELECTOR), Ordering::SeqCst);
+    arch::sled_selector().store(selector_address(&SELECTOR), Ordering::SeqCst);
     let regs: Vec<Registers> = (0..CALLS).map(|_| touch()).collect();
     // There is no allowed range, so the handler's return is executed because of ALLOW only.
     handle_with_restorer(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
     reset_dispatches();
-    expect_accepted(EXCLUSIVE, 0, 0, address(&SELECTOR))?;
+    expect_accepted(EXCLUSIVE, 0, 0, selector_address(&SELECTOR))?;
     for (site, gate) in gates.iter().enumerate() {
         for (call, regs) in regs.iter().enumerate() {
-            flip(BLOCK);
+            set_selector(BLOCK);
             let got = gate.issue(regs);
             let after = SELECTOR.load(Ordering::SeqCst);
-            flip(ALLOW);
+            set_selector(ALLOW);
             let what = format!("call {call} at site {site}");
             equal(&format!("selector after {what}"), after, BLOCK)?;
             equal(&format!("effect of {what}"), take_touched(), true)?;

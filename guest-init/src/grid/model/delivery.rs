@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The model of a SIGSYS: its delivery, its handler, and the continuation of the program.
 
-use super::{Action, Continuation, End, MAX_SIGSYS, REAL_TIME, Simulation, failed};
+use super::{Action, Continuation, End, MAX_SIGSYS, REAL_TIME_SIGNAL, Simulation, error_result};
 use crate::arch::{AUDIT_ARCH, CALL_LENGTH, Reg, Registers};
 use crate::grid::dimension::{Disposition, Entry, Pending, Task};
 use crate::grid::observation::{Frame, Observation, Siginfo};
@@ -37,8 +37,8 @@ impl Simulation<'_> {
         };
         // SI_TKILL
         let info =
-            if self.same_pending { Siginfo { code: -6, ..Siginfo::default() } } else { info };
-        self.same_pending = false;
+            if self.sigsys_pending { Siginfo { code: -6, ..Siginfo::default() } } else { info };
+        self.sigsys_pending = false;
         if self.blocked || self.action == Action::Ignored {
             self.action = Action::Default;
             self.blocked = false;
@@ -53,19 +53,19 @@ impl Simulation<'_> {
             }
         }
         let init = self.point.task() == Task::Init;
-        if tracer.suppresses() || self.action == Action::Default {
+        if tracer.suppresses_sigsys() || self.action == Action::Default {
             // The kernel drops a fatal signal that a tracer delivers to an init.
             let dropped = init && self.is_traced();
-            if !tracer.suppresses() && !dropped {
+            if !tracer.suppresses_sigsys() && !dropped {
                 return Err(End::Killed(libc::SIGSYS));
             }
-            if !tracer.suppresses() && tracer.steps() {
+            if !tracer.suppresses_sigsys() && tracer.single_steps() {
                 return Err(End::Invalid);
             }
             self.before_first_stop = false;
             return Ok(self.restart_without_handler(result, other.is_some()));
         }
-        let steps = tracer.steps() && self.before_first_stop;
+        let steps = tracer.single_steps() && self.before_first_stop;
         self.before_first_stop = false;
         let (result, next) = self.restart_with_handler(result, at, other.is_some());
         if self.point.disposition() == Disposition::ReadOnlyStack {
@@ -108,7 +108,7 @@ impl Simulation<'_> {
         self.blocked = disposition != Disposition::NoDefer;
         self.call_inside(Registers::call(libc::SYS_rt_sigreturn.cast_unsigned(), [0; 6]))?;
         self.blocked = false;
-        if self.point.tracer().calls() {
+        if self.point.tracer().stops_at_calls() {
             self.observe(Observation::CallExit { at: next, result: Some(result) });
         }
         Ok(())
@@ -119,7 +119,7 @@ impl Simulation<'_> {
         match self.point.pending() {
             Pending::Other => sys::bit(libc::SIGUSR1),
             Pending::Fault => sys::bit(libc::SIGSEGV),
-            Pending::RealTime => sys::bit(REAL_TIME),
+            Pending::RealTime => sys::bit(REAL_TIME_SIGNAL),
             _ => 0,
         }
     }
@@ -138,7 +138,7 @@ impl Simulation<'_> {
         match self.restart_code(result, other) {
             Some(-513) => (result, at - CALL_LENGTH),
             Some(-512) if restart => (result, at - CALL_LENGTH),
-            Some(_) => (failed(libc::EINTR), at),
+            Some(_) => (error_result(libc::EINTR), at),
             None => (result, at),
         }
     }

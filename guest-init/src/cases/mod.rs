@@ -17,8 +17,10 @@ mod floating;
 mod foreign;
 pub(crate) mod inheritance;
 mod inheritance_exec;
+mod other_calls;
 mod ptrace;
 mod ptrace_calls;
+mod ptrace_signal;
 mod range;
 mod registers;
 mod restart;
@@ -119,10 +121,12 @@ pub const TABLE: &[&[Case]] = &[
     signals_order::CASES,
     inheritance::CASES,
     inheritance_exec::CASES,
+    other_calls::CASES,
     births::CASES,
     siblings::CASES,
     ptrace::CASES,
     ptrace_calls::CASES,
+    ptrace_signal::CASES,
     seccomp::CASES,
     entries::CASES,
     tracing::CASES,

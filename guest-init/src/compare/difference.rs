@@ -71,7 +71,7 @@ pub(super) fn check_returned(record: &Record, executed: bool) -> Check {
             let given = match (field.moment.step, edited) {
                 ("after", Some(edited)) => edited,
                 ("frame" | "after", _) => given,
-                ("handler", _) if given.name == "registers" => given,
+                ("handler", _) if matches!(given.name, "registers" | "signal") => given,
                 _ => continue,
             };
             let given = Field { moment: field.moment, ..*given };

@@ -152,6 +152,9 @@ pub(crate) const PLAIN: Scenario = Scenario {
     every_variant: false,
 };
 
+/// Size of an alternate stack that is too small for a frame with extended state, in bytes: `MINSIGSTKSZ`.
+pub(crate) const SMALL_STACK: usize = 2048;
+
 /// Size of the normal stack and of the alternate stack, in bytes each.
 pub(crate) const STACK: usize = PAGE + 1024;
 
@@ -172,6 +175,8 @@ pub(crate) enum AltStack {
     CurrentAutoDisarm,
     /// The handler has `SA_ONSTACK`, and the stack's memory is read-only.
     ReadOnly,
+    /// The handler has `SA_ONSTACK`, and the stack is too small for a frame.
+    Small,
 }
 
 /// A variant of the watched call: stack, flags, handler and signal mask.
@@ -199,6 +204,18 @@ pub(crate) struct Variant {
     pub(crate) with_compat_code: bool,
     /// Whether the handler changes the mask and the floating point state in its frame.
     pub(crate) edits: bool,
+}
+
+impl Variant {
+    /// The first signal of the call, if the variant determines it; `watched` is the signal that the call
+    /// causes.
+    pub(crate) fn first_signal(&self, watched: i32) -> Option<i32> {
+        match self.alt_stack {
+            AltStack::ReadOnly | AltStack::Small => Some(libc::SIGSEGV),
+            _ if self.flags & TRAP_FLAG != 0 => None,
+            _ => Some(watched),
+        }
+    }
 }
 
 const BASE: Variant = Variant {
@@ -255,6 +272,12 @@ pub(crate) const VARIANTS: &[Variant] = &[
         alt_stack: AltStack::ReadOnly,
         action: libc::SA_SIGINFO | libc::SA_ONSTACK,
         flags: WATCH_FLAGS,
+        ..BASE
+    },
+    Variant {
+        name: "alternate-small",
+        alt_stack: AltStack::Small,
+        action: libc::SA_SIGINFO | libc::SA_ONSTACK,
         ..BASE
     },
     Variant {

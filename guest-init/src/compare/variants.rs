@@ -6,7 +6,7 @@
 
 use super::record::{Moment, Record};
 use super::scenario::{
-    AltStack, Arming, Cause, Filter, History, STACK, Scenario, VARIANTS, Variant,
+    AltStack, Arming, Cause, Filter, History, SMALL_STACK, STACK, Scenario, VARIANTS, Variant,
 };
 use super::{proc, stacks};
 use crate::arch::{self, CallSite, Entry, Floating, FrameFormat, Reg, Registers};
@@ -245,9 +245,11 @@ fn set_alt_stack(alt_stack: AltStack) {
         }
         AltStack::AutoDisarm | AltStack::CurrentAutoDisarm => (stacks::alternate(), auto_disarm),
         AltStack::ReadOnly => (stacks::read_only(), 0),
+        AltStack::Small => (stacks::alternate(), 0),
     };
+    let length = if alt_stack == AltStack::Small { SMALL_STACK } else { STACK };
     // SAFETY: memory that is never unmapped.
-    let _ = unsafe { sys::sigaltstack(start, STACK as u64, flags) };
+    let _ = unsafe { sys::sigaltstack(start, length as u64, flags) };
 }
 
 /// Runs the variant with this index and records the task's state before, during and after the call.
@@ -274,6 +276,10 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     record.put(moment, "registers", bytes(&replace_ids(&regs, convention(), &[])));
     record.put(moment, "floating", floating.bytes());
     record_task(record, moment);
+    if let Some(first) = variant.first_signal(signal) {
+        record.number(moment, "signal", u64::from(first.cast_unsigned()));
+        record.number(moment, "events", 1);
+    }
     set_selector(selector(scenario));
     // SAFETY: the stacks are used by this call and its signal frames only.
     let state = unsafe { arch::watched_call(site, &regs, floating) };

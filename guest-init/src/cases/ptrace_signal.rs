@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Tracers that change the SIGSYS of a dispatch at its stop.
+
+use crate::arch::{self, Reg};
+use crate::case::{Case, Check, Failure, Only, case};
+use crate::ptrace;
+use crate::shared::{SigsysRecord, shared};
+use crate::support::*;
+use crate::sys::{self, Action};
+use crate::tracee::{Tracee, pause_for_tracer};
+use sudbox_protocol::Arch;
+
+const CONT: u32 = libc::PTRACE_CONT;
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "ptrace/signal-changed",
+        "a tracer that at the stop for SIGSYS delivers another signal, changes the siginfo, blocks the \
+         signal or changes the registers gives the program just that",
+        "ptrace_signal()",
+        signal_changed,
+    )
+    .only(Only {
+        archs: &[Arch::X86_64],
+        reason: "what the program gets was compared with kernels of x86-64 only",
+    }),
+    case(
+        "ptrace/detached-stays-armed",
+        "a program that armed itself stays armed when its tracer attaches and detaches",
+        "__ptrace_unlink()",
+        detached_stays_armed,
+    ),
+];
+
+/// The result register that the tracer sets.
+const RESULT: u64 = 0x1234_5678_9abc;
+
+/// The number of the dispatched call whose signal is blocked.
+const BLOCKED_CALL: usize = 2;
+/// The number of dispatched calls.
+const CALLS: usize = 4;
+
+fn start_program() -> Result<Tracee, Failure> {
+    handle(noop)?;
+    let action = Action {
+        handler: handler_address(),
+        flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
+        restorer: arch::restorer(),
+        mask: 0,
+    };
+    // SAFETY: the address of the handler of SIGSYS, which records any signal.
+    unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
+    Tracee::start(|| {
+        let call = touch();
+        if arm().is_err() {
+            return 99;
+        }
+        pause_for_tracer();
+        for index in 0..CALLS {
+            let got = issue_blocked(&arch::gate(), &call);
+            let due = if index == CALLS - 1 { RESULT } else { call[Reg::RESULT] };
+            if got[Reg::RESULT] != due || take_touched() {
+                return 1;
+            }
+            if index == BLOCKED_CALL {
+                let _ = sys::sigmask(libc::SIG_UNBLOCK, sys::bit(libc::SIGSYS));
+            }
+        }
+        0
+    })
+}
+
+/// The record of the signal with this index.
+fn record(index: u32) -> Result<SigsysRecord, Failure> {
+    equal("signals handled", dispatches(), index + 1)?;
+    shared().sigsys_record(index as usize).ok_or_else(|| Failure::Broken("no record".into()))
+}
+
+fn signal_changed() -> Check {
+    let tracee = start_program()?;
+    let info = || ptrace::signal_info(tracee.pid).map_err(broken("PTRACE_GETSIGINFO"));
+    let pause = |signal| tracee.expect_signal(CONT, signal, libc::SIGSYS);
+    // Another signal: it is from the tracer.
+    pause(0)?;
+    pause(libc::SIGUSR1)?;
+    let mut due = [0u8; 128];
+    due[0..4].copy_from_slice(&libc::SIGUSR1.to_ne_bytes());
+    due[16..20].copy_from_slice(&sys::getpid().to_ne_bytes());
+    // SAFETY: takes no pointers.
+    let user = unsafe { sys::call(libc::SYS_getuid, &[]) }.map_err(broken("getuid"))?;
+    due[20..24].copy_from_slice(&u32::try_from(user).unwrap_or(0).to_ne_bytes());
+    let seen = record(0)?;
+    equal("siginfo of a signal in place of SIGSYS", seen.info, due)?;
+    equal_hex("next instruction in its frame", seen.registers[Reg::NEXT], arch::gate().after())?;
+    // Another siginfo.
+    let mut changed = info()?;
+    for (at, value) in [(4, 77u32), (8, 1), (16, 0x1111_2222), (20, 3), (24, 4), (28, 5)] {
+        changed[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    tracee
+        .request(libc::PTRACE_SETSIGINFO, 0, changed.as_ptr() as u64)
+        .map_err(broken("PTRACE_SETSIGINFO"))?;
+    pause(libc::SIGSYS)?;
+    equal("siginfo that the tracer set", record(1)?.info, changed)?;
+    // The signal is blocked: it stays pending until the program unblocks it.
+    let told = info()?;
+    let mask = sys::bit(libc::SIGSYS);
+    tracee.request(SET_MASK, 8, &raw const mask as u64).map_err(broken("PTRACE_SETSIGMASK"))?;
+    pause(libc::SIGSYS)?;
+    equal("signals handled while SIGSYS is blocked", dispatches(), 2)?;
+    equal("siginfo of the signal that was pending", info()?, told)?;
+    pause(libc::SIGSYS)?;
+    equal("siginfo after unblocking", record(2)?.info, told)?;
+    // Other registers.
+    let mut registers = tracee.registers()?;
+    registers.result = RESULT;
+    tracee.set_registers(&registers)?;
+    expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
+    equal_hex("the register that the tracer set", record(3)?.registers[Reg::RESULT], RESULT)
+}
+
+/// `PTRACE_SETSIGMASK` (include/uapi/linux/ptrace.h).
+const SET_MASK: u32 = 0x420b;
+
+fn detached_stays_armed() -> Check {
+    handle(noop)?;
+    let tracee = Tracee::start(|| {
+        // A tracer attaches to a program that is not armed, then to one that is.
+        let armed = arm();
+        pause_for_tracer();
+        let dispatched = expect_dispatched(&arch::gate());
+        exit_code(armed.and(dispatched).and_then(|()| expect_executed(&arch::gate())).is_ok())
+    })?;
+    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    expect_success(wait_change(tracee.pid)?)?;
+    let child = spawn_child(|| {
+        if arm().is_err() {
+            return 99;
+        }
+        set_mark(0, 1);
+        while mark(1) == 0 {
+            sys::sched_yield();
+        }
+        let dispatched = expect_dispatched(&arch::gate());
+        exit_code(dispatched.and_then(|()| expect_executed(&arch::gate())).is_ok())
+    })?;
+    await_mark(0, 1);
+    let tracee = Tracee::seize(child)?;
+    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    set_mark(1, 1);
+    expect_success(wait_change(child)?)
+}

@@ -39,7 +39,7 @@ impl fmt::Display for Need {
     }
 }
 
-/// Why a check did not pass.
+/// The reason why a check did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The kernel broke its promise: the case ends as `fail`.
@@ -80,7 +80,7 @@ pub enum Run {
 pub struct Only {
     /// The architectures that run it.
     pub archs: &'static [Arch],
-    /// Why the others do not run it.
+    /// The reason why the others do not run it.
     pub reason: &'static str,
 }
 
@@ -210,7 +210,7 @@ impl Case {
         Case { only: Some(only), ..self }
     }
 
-    /// Why `arch` does not run this case, or `None` if it does.
+    /// The reason why `arch` does not run this case, or `None` if it does.
     #[must_use]
     pub fn not_on(&self, arch: Arch) -> Option<&'static str> {
         self.only.filter(|only| !only.archs.contains(&arch)).map(|only| only.reason)

@@ -73,7 +73,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// The architectures with GENERIC_ENTRY.
-const GENERIC: &[Arch] = &[Arch::X86_64, Arch::Riscv64, Arch::S390x];
+const GENERIC_ENTRY_ARCHS: &[Arch] = &[Arch::X86_64, Arch::Riscv64, Arch::S390x];
 
 pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
     KnownBug {
@@ -146,7 +146,7 @@ pub(crate) const KNOWN_BUGS: &[KnownBug] = &[
         citation: "syscall_trace_enter() does not reload its flags after the ptrace entry stop, \
                    so a filter installed by TSYNC meanwhile is bypassed (since 5.9, fixed by \
                    4a3591287fb7 in 7.3, 6.12.110 and 6.1.188)",
-        archs: GENERIC,
+        archs: GENERIC_ENTRY_ARCHS,
         since: Version(5, 9, 0),
         // 7.2.13 is the oldest 7.2 release whose source was checked.
         fixed: &[Version(6, 1, 188), Version(6, 12, 110), Version(7, 2, 13), Version(7, 3, 0)],

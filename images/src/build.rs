@@ -23,15 +23,15 @@ use crate::types::{KernelImage, Request};
 use crate::{cache, process, source_filter};
 
 /// Version of the image format, part of every key. Change it when the same inputs give another image.
-const FORMAT: &str = "sudbox image 2";
+const IMAGE_FORMAT: &str = "sudbox image 2";
 
 /// Prefix of a build slot's name. A slot is a subdirectory of the source, so that kbuild's command
 /// lines have relative paths (`srcroot := ..` in the top Makefile). ccache then finds files that were
 /// compiled in another tree, mirror or cache.
-const SLOT: &str = "sudbox-";
+const SLOT_PREFIX: &str = "sudbox-";
 
 /// Assumed number of `CC` lines of a first build, for the progress bar, until a build was counted.
-const UNITS: u64 = 800;
+const ESTIMATED_UNITS: u64 = 800;
 
 /// Number of the last lines of output to show if a build fails without an error line.
 const LAST_LINES: usize = 6;
@@ -111,7 +111,12 @@ impl<'a> Recipe<'a> {
 
     /// Key of this recipe in the cache's folder `recipes`.
     fn key(&self) -> String {
-        digest(&[FORMAT, &self.source.content, &self.options.configuration.digest(), &self.flags()])
+        digest(&[
+            IMAGE_FORMAT,
+            &self.source.content,
+            &self.options.configuration.digest(),
+            &self.flags(),
+        ])
     }
 
     /// The image, if the cache has it.
@@ -170,7 +175,7 @@ impl<'a> Recipe<'a> {
         if let Some(image) = self.cached(ctx)? {
             return Ok(image);
         }
-        let out = src.join(format!("{SLOT}{slot_key}"));
+        let out = src.join(format!("{SLOT_PREFIX}{slot_key}"));
         let fresh = !out.exists();
         fs::create_dir_all(&out).context("make", &out)?;
         let log_path = out.join("sudbox.log");
@@ -179,7 +184,7 @@ impl<'a> Recipe<'a> {
         let mut slot = Slot { recipe: self, src, out, log, log_path, slot_lock, fresh, make_time };
         slot.configure(ctx)?;
         let dot_config = slot.read(".config")?;
-        let key = digest(&[FORMAT, &self.source.content, &dot_config, &self.flags()]);
+        let key = digest(&[IMAGE_FORMAT, &self.source.content, &dot_config, &self.flags()]);
         if let Some(image) = self.image(ctx, &key, false)? {
             ctx.cache.write("recipes", &self.key(), &key)?;
             return Ok(image);
@@ -271,7 +276,7 @@ impl Slot<'_> {
         let recipe = self.recipe;
         let stamp_path = self.out.join("sudbox.configured");
         let stamp = digest(&[
-            FORMAT,
+            IMAGE_FORMAT,
             &recipe.source.kconfig,
             &recipe.options.configuration.digest(),
             &recipe.flags(),
@@ -312,8 +317,11 @@ impl Slot<'_> {
         let counted =
             digest(&["units", recipe.options.arch.name(), &recipe.options.configuration.name()]);
         // The number of files of an incremental build is unknown.
-        let expected =
-            if self.fresh { ctx.cache.read("recipes", &counted).unwrap_or(UNITS) } else { 0 };
+        let expected = if self.fresh {
+            ctx.cache.read("recipes", &counted).unwrap_or(ESTIMATED_UNITS)
+        } else {
+            0
+        };
         ctx.phase(if self.fresh { "building" } else { "building what changed" });
         let units = self.run(ctx, image.target, expected)?;
         if self.fresh {

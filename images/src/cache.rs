@@ -38,14 +38,14 @@ use crate::monitor::Monitor;
 const LIMIT: u64 = 20 << 30;
 
 /// Age at which the unfinished files of killed runs are removed.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
-const ENTRIES: [&str; 7] =
+const EVICTABLE_FOLDERS: [&str; 7] =
     ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections"];
 
 /// The other folders of a new cache.
-const FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
+const OTHER_FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
 
 /// An open cache.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct Cache {
 /// An entry that can be evicted.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// One of [`ENTRIES`].
+    /// One of [`EVICTABLE_FOLDERS`].
     pub(crate) folder: &'static str,
     pub(crate) key: String,
     pub(crate) path: PathBuf,
@@ -100,7 +100,7 @@ impl Cache {
     fn for_owner(root: PathBuf, owner: Owner) -> Result<Cache, Error> {
         let owner = owner.unless_owned_by_root(&root);
         let _acting = owner.impersonate();
-        for folder in ENTRIES.iter().chain(&FOLDERS) {
+        for folder in EVICTABLE_FOLDERS.iter().chain(&OTHER_FOLDERS) {
             let path = root.join(folder);
             if !path.is_dir() {
                 fs::create_dir_all(&path).context("make the cache directory", &path)?;
@@ -199,7 +199,7 @@ impl Cache {
     /// All entries that may be removed.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for folder in ENTRIES {
+        for folder in EVICTABLE_FOLDERS {
             for entry in fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten() {
                 let Ok(key) = entry.file_name().into_string() else { continue };
                 let lock = self.lock_path(folder, &key);
@@ -240,7 +240,7 @@ impl Cache {
         lock::try_exclusive(&self.lock_path(entry.folder, &entry.key))
     }
 
-    /// Removes an entry, unless another run has locked it. Whether it was removed.
+    /// Removes an entry, unless another run has locked it. Returns whether it was removed.
     pub(crate) fn remove(&self, entry: &Entry) -> bool {
         let Some(_held) = self.lock_exclusively(entry) else { return false };
         let Ok(trash) = self.temporary() else { return false };
@@ -257,7 +257,7 @@ impl Cache {
             let old = entry
                 .metadata()
                 .and_then(|meta| meta.modified())
-                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE));
+                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_MAX_AGE));
             if old {
                 let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
             }

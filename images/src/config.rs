@@ -175,7 +175,7 @@ fn check_fragment(file: &Path, text: &str) -> Result<(), Error> {
 
 /// A line of `required.list`: `CONFIG_X=y [arch=A] [flavour=F] [since=V] [before=V]`.
 #[derive(Debug, PartialEq, Eq)]
-struct Need<'a> {
+struct RequiredSymbol<'a> {
     symbol: &'a str,
     value: &'a str,
     arch: Option<&'a str>,
@@ -184,7 +184,7 @@ struct Need<'a> {
     before: Option<Series>,
 }
 
-impl Need<'_> {
+impl RequiredSymbol<'_> {
     fn applies(&self, arch: Arch, flavour: &str, series: Series) -> bool {
         self.arch.is_none_or(|a| a == arch.name())
             && self.flavour.is_none_or(|f| f == flavour)
@@ -194,7 +194,7 @@ impl Need<'_> {
 }
 
 /// Parses `required.list`.
-fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
+fn required(text: &str) -> Result<Vec<RequiredSymbol<'_>>, Error> {
     let mut needs = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
@@ -202,7 +202,8 @@ fn required(text: &str) -> Result<Vec<Need<'_>>, Error> {
         let Some(first) = words.next() else { continue };
         let broken = || ConfigError::BrokenList { line: line.to_owned() };
         let (symbol, value) = setting(first).ok_or_else(broken)?;
-        let mut need = Need { symbol, value, arch: None, flavour: None, since: None, before: None };
+        let mut need =
+            RequiredSymbol { symbol, value, arch: None, flavour: None, since: None, before: None };
         for word in words {
             match word.split_once('=').ok_or_else(broken)? {
                 ("arch", arch) => need.arch = Some(arch),

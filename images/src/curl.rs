@@ -17,7 +17,7 @@ const NOT_FOUND: [i32; 2] = [22, 37];
 const CANNOT_WRITE: i32 = 23;
 
 /// A failed download.
-pub(crate) struct Failed {
+pub(crate) struct FailedDownload {
     /// Whether the server was reached and does not have the file.
     pub(crate) not_found: bool,
     /// The last line of curl's output.
@@ -34,7 +34,7 @@ pub(crate) fn download(
     url: &str,
     to: &Path,
     expected: u64,
-) -> Result<Result<(), Failed>, Error> {
+) -> Result<Result<(), FailedDownload>, Error> {
     let mut curl: Command = process::network_command("curl", ctx.cache.owner);
     // -q ignores the user's curlrc. The limits detect a dead network within seconds.
     curl.args(["-q", "--fail", "--silent", "--show-error", "--location"]);
@@ -67,5 +67,5 @@ pub(crate) fn download(
     // statuses may come from a proxy.
     let not_found = code.is_some_and(|code| NOT_FOUND.contains(&code))
         && (code == Some(37) || output.contains("404"));
-    Ok(Err(Failed { not_found, output }))
+    Ok(Err(FailedDownload { not_found, output }))
 }

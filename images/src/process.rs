@@ -20,11 +20,12 @@ use crate::poll;
 /// Environment variables that children inherit. All others are removed, because MAKEFLAGS, KBUILD_*,
 /// ARCH, CROSS_COMPILE, CC, LOCALVERSION and others, exported by a shell or an outer make, would
 /// change the build.
-const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
+const INHERITED: [&str; 7] =
+    ["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LD_LIBRARY_PATH", "SHELL"];
 
 /// Prefixes of other variables that children inherit: settings of ccache, of compilers outside /usr
 /// (Nix), and of directories (XDG).
-const KEPT_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
+const INHERITED_PREFIXES: [&str; 3] = ["CCACHE_", "NIX_", "XDG_"];
 
 /// Proxy settings, inherited by children that use the network.
 const PROXIES: [&str; 8] = [
@@ -39,10 +40,10 @@ const PROXIES: [&str; 8] = [
 ];
 
 /// Time between SIGTERM and SIGKILL to a process group, for make to remove half-written targets.
-const GRACE: Duration = Duration::from_secs(3);
+const KILL_DELAY: Duration = Duration::from_secs(3);
 
 /// Interval of [`Event::Tick`].
-const TICK: Duration = Duration::from_millis(200);
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A command with a clean environment, English messages and an empty stdin.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Command {
@@ -50,7 +51,7 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, owner: Owner) -> Com
     command.env_clear().env("LC_ALL", "C").stdin(Stdio::null());
     for (name, value) in std::env::vars_os() {
         let known = name.to_str().is_some_and(|name| {
-            KEPT.contains(&name) || KEPT_PREFIXES.iter().any(|p| name.starts_with(p))
+            INHERITED.contains(&name) || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
         });
         if known {
             command.env(name, value);
@@ -75,7 +76,7 @@ pub(crate) fn network_command(program: &str, owner: Owner) -> Command {
 pub(crate) enum Event<'a> {
     /// A child wrote this line to stdout or stderr.
     Line(&'a str),
-    /// No line came for [`TICK`].
+    /// No line came for [`TICK_INTERVAL`].
     Tick,
 }
 
@@ -211,10 +212,10 @@ impl Group {
         }
     }
 
-    /// Kills the group: by SIGTERM, and by SIGKILL after [`GRACE`].
+    /// Kills the group: by SIGTERM, and by SIGKILL after [`KILL_DELAY`].
     fn stop(&mut self) {
         self.signal(Signal::TERM);
-        let until = Instant::now() + GRACE;
+        let until = Instant::now() + KILL_DELAY;
         // Do not wait for the leader before SIGKILL is sent: its PID must keep naming the group.
         while Instant::now() < until {
             if self.children.iter().all(exited) {
@@ -249,7 +250,7 @@ fn read_lines(
     let mut buffer = [0; 16 << 10];
     loop {
         let descriptors = [Some(reader.as_fd()), monitor.interrupt()];
-        let [input, interrupted] = poll::readable(descriptors, TICK).map_err(failed)?;
+        let [input, interrupted] = poll::readable(descriptors, TICK_INTERVAL).map_err(failed)?;
         if interrupted {
             return Err(Error::Interrupted);
         }

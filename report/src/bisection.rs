@@ -20,7 +20,7 @@ pub struct BisectedCommit {
 /// A case whose outcome differs between the ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SoughtCase {
+pub struct BisectedCase {
     /// The case.
     pub id: String,
     /// Its outcome at the older end.
@@ -59,7 +59,7 @@ pub struct Bisection {
     /// The first changed commit; several if commits between them could not be judged.
     pub commits: Vec<BisectedCommit>,
     /// The cases whose change was sought.
-    pub sought: Vec<SoughtCase>,
+    pub sought: Vec<BisectedCase>,
     /// The judged commits: the good end, the bad end, then the steps in order.
     pub steps: Vec<BisectionStep>,
     /// The folder with the reports of each step.

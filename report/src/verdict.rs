@@ -100,7 +100,7 @@ pub struct CaseReport {
     pub promise: String,
     /// Kernel function that makes the promise.
     pub kernel_function: String,
-    /// How the case ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The result that the promise requires; empty if nothing was compared.
     pub expected: String,
@@ -157,7 +157,7 @@ pub struct Verdict {
     /// Number of cases that apply to this kernel and were not selected.
     #[serde(default)]
     pub not_selected: usize,
-    /// Why this kernel cannot be judged, in one sentence (exit code 125).
+    /// The reason why this kernel cannot be judged, in one sentence (exit code 125).
     pub unjudged: Option<String>,
     /// The cases, in the order of the plan.
     pub cases: Vec<CaseReport>,

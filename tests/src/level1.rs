@@ -322,7 +322,7 @@ impl Level1 {
         files.entries.insert(1, Entry::char_device("/dev/console", 0o600, 5, 1));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("initramfs");
-        fs::write(&path, initramfs::pack(&files.entries)).expect("room for an initramfs");
+        fs::write(&path, initramfs::pack(&files.entries)).expect("space for an initramfs");
         let spec = VmSpec {
             kernel: kernel(host, "kvm", host.patches).kernel,
             initramfs: path,

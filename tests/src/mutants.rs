@@ -168,7 +168,7 @@ pub struct Equivalent {
     place: String,
     original: String,
     replacement: String,
-    /// Why the mutant is no fault.
+    /// The reason why the mutant is no fault.
     pub reason: String,
 }
 

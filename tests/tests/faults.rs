@@ -47,7 +47,7 @@ fn a_panic_before_init_cannot_be_judged_and_shows_its_console() {
 fn a_loop_before_init_ends_by_the_deadline() {
     let result = with_fault("loop", &["--timeout", "3"]).expect_code(125);
     let (got, _) = boot_failure(&result);
-    assert!(got.contains("nothing for 3 s"), "{got}");
+    assert!(got.contains("no progress for 3 s"), "{got}");
     assert!(result.elapsed.as_secs() < 60, "{:?}", result.elapsed);
 }
 
@@ -114,7 +114,7 @@ fn an_oops_is_blamed_on_its_case_and_the_rest_runs() {
 
 #[test]
 fn a_hang_with_interrupts_off_is_blamed_on_its_case_and_the_rest_runs() {
-    check_only_affected_cases("hang", "hang", "nothing for 4 s");
+    check_only_affected_cases("hang", "hang", "no progress for 4 s");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::poll::PollFd;
 
-/// How a guest's kernel finds its devices.
+/// The way in which a guest's kernel finds its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Discovery {
     /// By the kernel command line.
@@ -27,7 +27,7 @@ pub struct VmSpec {
     pub kernel: PathBuf,
     /// An uncompressed or compressed cpio archive.
     pub initramfs: PathBuf,
-    /// How the kernel finds its devices.
+    /// The way in which the kernel finds its devices.
     pub discovery: Discovery,
     /// The caller's boot arguments. The backend puts its own before them (console, reboot, devices).
     pub cmdline: String,
@@ -207,7 +207,7 @@ pub enum BootError {
     },
 }
 
-/// How a VM ended.
+/// The end of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VmEnd {
     /// The guest asked for a restart and had not panicked.

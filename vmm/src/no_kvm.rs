@@ -6,7 +6,7 @@ use crate::backend::{Backend, Refusal};
 /// The row of a backend that is never offered.
 pub const BACKEND: Backend = Backend {
     name: "kvm",
-    summary: "The microVM on KVM, which this machine's architecture has not",
+    summary: "The microVM on KVM, which does not exist for this machine's architecture",
     prepare: || {},
     offer: |_| Err(Refusal::Machine(format!("there is no microVM for {}", std::env::consts::ARCH))),
 };

@@ -6,12 +6,12 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-/// Creates the kernel send SIGKILL to this process when the thread of process `parent` that forked it ends
+/// Makes the kernel send SIGKILL to this process when the thread of process `parent` that forked it ends
 /// (`PR_SET_PDEATHSIG`). Only makes system calls, so a child may call it between fork and exec.
 ///
 /// # Errors
 /// `ESRCH` if the parent has ended already.
-pub fn die_with(parent: u32) -> io::Result<()> {
+pub fn die_with_parent(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // If the parent has ended before the call, no signal is sent.
     let parent_now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());

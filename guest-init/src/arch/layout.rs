@@ -18,9 +18,9 @@ pub enum Entry {
 /// The format of a signal frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameFormat {
-    /// That of handlers that a 64-bit call installed.
+    /// The frame of handlers that a 64-bit call installed.
     Native,
-    /// That of handlers that a 32-bit call installed, with and without `SA_SIGINFO`.
+    /// The frame of handlers that a 32-bit call installed, with and without `SA_SIGINFO`.
     Compat,
 }
 

@@ -3,7 +3,7 @@
 //! The command line of `sudbox bench`.
 
 use super::formats::form_of;
-use super::{BUILD, BuildArgs, VM, VmArgs, completers};
+use super::{BUILD_HEADING, BuildArgs, VM_HEADING, VmArgs, completers};
 use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use sudbox_report::Form;
@@ -55,12 +55,12 @@ pub(crate) struct BenchArgs {
     pub(crate) format: &'static Form<Costs>,
 
     /// Patches for a copy of the source, as `run` takes them; may be given again
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD, env = "SUDBOX_PATCHES", hide_env = true)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD_HEADING, env = "SUDBOX_PATCHES", hide_env = true)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 }

@@ -3,7 +3,7 @@
 //! The command line of `sudbox bisect`.
 
 use super::formats::form_of;
-use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs, completers};
+use super::{BUILD_HEADING, BuildArgs, DEFAULT_TIMEOUT, VM_HEADING, VmArgs, completers};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -66,7 +66,7 @@ pub(crate) struct BisectArgs {
     pub(crate) confirm: u32,
 
     /// Seconds without progress after which a boot is a hang; a case has a sixth of it
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
     /// Continue the last unfinished bisection, or the one of --linux
@@ -78,10 +78,10 @@ pub(crate) struct BisectArgs {
     #[serde(skip, default = "table")]
     pub(crate) format: &'static Form<Bisection>,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 }
 

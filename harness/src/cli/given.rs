@@ -2,7 +2,7 @@
 
 //! The options that were given, on the command line or by a variable of make.
 
-use super::{BUILD, VM};
+use super::{BUILD_HEADING, VM_HEADING};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
@@ -96,8 +96,8 @@ fn option(arg: &Arg, matches: &ArgMatches) -> Option<GivenOption> {
     let variable = arg.get_env().and_then(|name| name.to_str());
     let variable = variable.and_then(|name| name.strip_prefix(VARIABLE_PREFIX));
     let subject = match arg.get_help_heading() {
-        Some(VM) => Subject::Vm,
-        Some(BUILD) => Subject::Build,
+        Some(VM_HEADING) => Subject::Vm,
+        Some(BUILD_HEADING) => Subject::Build,
         _ => Subject::Other,
     };
     Some(GivenOption { name, variable: variable.map(str::to_owned), subject, values })

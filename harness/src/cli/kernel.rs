@@ -2,7 +2,7 @@
 
 //! The options about VMs and about building a kernel, which several verbs have.
 
-use super::{Backend, MEMORY, completers};
+use super::{Backend, DEFAULT_MEMORY, completers};
 use clap::{Args, ValueHint};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub(crate) struct VmArgs {
     pub(crate) cpus: u8,
 
     /// Guest memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY, value_parser = clap::value_parser!(u32).range(64..=65536))]
     pub(crate) memory: u32,
 
     /// CPU model, by its QEMU name; QEMU emulates it

@@ -29,16 +29,16 @@ use sudbox_report::matrix::Matrix;
 use sudbox_report::{Form, Verdict};
 
 /// Default of `--timeout`, in seconds.
-pub(crate) const TIMEOUT: u64 = 60;
+pub(crate) const DEFAULT_TIMEOUT: u64 = 60;
 
 /// Default of `--memory`, in MiB.
-pub(crate) const MEMORY: u32 = 256;
+pub(crate) const DEFAULT_MEMORY: u32 = 256;
 
 /// Help heading of the options about VMs.
-const VM: &str = "VM";
+const VM_HEADING: &str = "VM";
 
 /// Help heading of the options about building a kernel.
-const BUILD: &str = "Kernel build";
+const BUILD_HEADING: &str = "Kernel build";
 
 /// Judges whether a Linux kernel keeps the promises of Syscall User Dispatch.
 #[derive(Debug, Parser)]
@@ -191,18 +191,18 @@ pub(crate) struct RunArgs {
     pub(crate) repeat: u32,
 
     /// Seconds without progress after which a boot is a hang; a case has a sixth of it
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
     /// Patches for a copy of the source: a diff, a mailbox, or a folder of such files in the order
     /// of their names; may be given again
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD, env = "SUDBOX_PATCHES", hide_env = true)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = BUILD_HEADING, env = "SUDBOX_PATCHES", hide_env = true)]
     pub(crate) patches: Vec<String>,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 }
 
@@ -250,13 +250,13 @@ pub(crate) struct MatrixArgs {
     pub(crate) strict: bool,
 
     /// Seconds without progress after which a boot is a hang; a case has a sixth of it
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) timeout: u64,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) source: SourceArgs,
 }
 

@@ -2,7 +2,7 @@
 
 //! The command lines of the verbs that run a program: `sudbox exec`, `sandbox` and `kselftest`.
 
-use super::{BUILD, BuildArgs, TIMEOUT, VM, VmArgs, completers};
+use super::{BUILD_HEADING, BuildArgs, DEFAULT_TIMEOUT, VM_HEADING, VmArgs, completers};
 use clap::{Args, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,10 +35,10 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 
     /// The program and its arguments, after `--`
@@ -80,10 +80,10 @@ pub(crate) struct SandboxArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 
     /// The program
@@ -106,10 +106,10 @@ pub(crate) struct KselftestArgs {
     #[command(flatten)]
     pub(crate) boot: BootArgs,
 
-    #[command(flatten, next_help_heading = VM)]
+    #[command(flatten, next_help_heading = VM_HEADING)]
     pub(crate) vm: VmArgs,
 
-    #[command(flatten, next_help_heading = BUILD)]
+    #[command(flatten, next_help_heading = BUILD_HEADING)]
     pub(crate) build: BuildArgs,
 }
 
@@ -117,6 +117,6 @@ pub(crate) struct KselftestArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct BootArgs {
     /// Seconds without console output after which a boot is a hang
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) boot_timeout: u64,
 }

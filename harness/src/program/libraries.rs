@@ -25,7 +25,7 @@ const SIZE_LIMIT: u64 = 1 << 30;
 /// Most files that `/etc/ld.so.conf` may include.
 const INCLUDE_LIMIT: usize = 200;
 
-/// Why the libraries of a program were not found.
+/// Error: the libraries of a program were not found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LibraryError {
     /// A library is in none of the directories that are searched.

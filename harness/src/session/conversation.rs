@@ -18,7 +18,7 @@ use sudbox_vmm::session::Event;
 
 /// Most bytes that a guest may print, or send in messages, during its boot or one case. The whole
 /// log of a debug kernel is a tenth of it.
-pub(crate) const FLOOD: u64 = 4 << 20;
+pub(crate) const FLOOD_LIMIT: u64 = 4 << 20;
 
 /// Time in which a guest that closed its stream may still print the reason.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ impl Limits {
     /// Limits of a boot or a case: `silence` without progress, and [`TOTAL_FACTOR`] times as long
     /// in all.
     pub(crate) fn progress(silence: Duration) -> Limits {
-        Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD) }
+        Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD_LIMIT) }
     }
 
     /// Limits of a program, which may be silent or print without limit for `total`.
@@ -149,7 +149,7 @@ impl Conversation {
             }
             (Ending::Died, _) => "the guest hung up before its work was done".to_owned(),
             (Ending::Stalled, _) => {
-                let silence = format!("nothing for {} s", self.silence.as_secs());
+                let silence = format!("no progress for {} s", self.silence.as_secs());
                 let lines = std::iter::once(&silence).chain(&self.vcpus);
                 lines.map(String::as_str).collect::<Vec<_>>().join("; ")
             }

@@ -17,7 +17,7 @@ use sudbox_vmm::session::Event;
 use sudbox_vmm::{console, memfd, poll, process};
 
 /// Id of the user and group `nobody`.
-const NOBODY: u32 = 65534;
+const NOBODY_ID: u32 = 65534;
 
 /// Most bytes of the process's stderr that are kept.
 const STDERR_LIMIT: usize = 64 * 1024;
@@ -139,7 +139,7 @@ fn exec_guest_init(
             return Err(io::Error::last_os_error());
         }
         // Must come after the change of user, which resets it.
-        process::die_with(parent)?;
+        process::die_with_parent(parent)?;
         // The program's descriptor must not be where the stream goes; it is closed on exec.
         let program = libc::fcntl(program, libc::F_DUPFD_CLOEXEC, 10);
         if program < 0 || libc::dup2(stream, 3) < 0 || libc::fcntl(3, libc::F_SETFD, 0) < 0 {
@@ -164,5 +164,5 @@ fn ordinary_user() -> Option<(u32, u32)> {
         return None;
     }
     let number = |name| std::env::var(name).ok()?.parse().ok().filter(|id| *id != 0);
-    Some((number("SUDO_UID").unwrap_or(NOBODY), number("SUDO_GID").unwrap_or(NOBODY)))
+    Some((number("SUDO_UID").unwrap_or(NOBODY_ID), number("SUDO_GID").unwrap_or(NOBODY_ID)))
 }

@@ -15,11 +15,11 @@
 use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
 
 /// Longest headline, in characters.
-const HEADLINE: usize = 300;
+const MAX_HEADLINE_CHARS: usize = 300;
 /// Longest line of an excerpt, in characters.
-const LINE: usize = 500;
+const MAX_LINE_CHARS: usize = 500;
 /// Most lines of an excerpt.
-const LINES: usize = 160;
+const MAX_EXCERPT_LINES: usize = 160;
 /// Most lines between `cut here` and the headline it belongs to.
 const CUT_HERE_LINES: usize = 3;
 
@@ -60,7 +60,7 @@ pub(crate) struct Report {
     pub(crate) kind: Kind,
     /// The line that reports the fault, without time stamp.
     pub(crate) headline: String,
-    /// The console output from the headline to the end of the trace, at most [`LINES`] lines.
+    /// The console output from the headline to the end of the trace, at most [`MAX_EXCERPT_LINES`] lines.
     pub(crate) excerpt: String,
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn scan(text: &str) -> Option<Report> {
     }
     let (start, kind, headline) = found?;
     let mut excerpt = excerpt(text.lines().skip(start));
-    let headline = bounded(headline, HEADLINE);
+    let headline = bounded(headline, MAX_HEADLINE_CHARS);
     // Other output may precede the headline on its line.
     if !excerpt.contains(headline.trim_end_matches("...")) {
         excerpt = format!("{headline}\n{excerpt}");
@@ -250,9 +250,9 @@ fn message(line: &str) -> &str {
     }
 }
 
-/// The lines up to the end of the panic, or of the trace if no panic follows; at most [`LINES`].
+/// The lines up to the end of the panic, or of the trace if no panic follows; at most [`MAX_EXCERPT_LINES`].
 fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let lines: Vec<&str> = lines.take(LINES).collect();
+    let lines: Vec<&str> = lines.take(MAX_EXCERPT_LINES).collect();
     let panic = lines.iter().position(|l| l.contains("---[ end Kernel panic"));
     let trace = lines.iter().position(|l| l.contains("---[ end trace"));
     let dies = lines.iter().any(|l| l.contains("Kernel panic - not syncing"));
@@ -262,7 +262,8 @@ fn excerpt<'a>(lines: impl Iterator<Item = &'a str>) -> String {
         (None, Some(end)) if !dies => end + 1,
         _ => lines.len(),
     };
-    let shortened: Vec<String> = lines[..end].iter().map(|l| bounded(l.trim_end(), LINE)).collect();
+    let shortened: Vec<String> =
+        lines[..end].iter().map(|l| bounded(l.trim_end(), MAX_LINE_CHARS)).collect();
     shortened.join("\n")
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Size of a chunk in bytes.
-const CHUNK: usize = 32 * 1024;
+const CHUNK_SIZE: usize = 32 * 1024;
 
 /// Stdin, read by a thread. Each chunk is read only after [`Stdin::request`].
 pub(crate) struct Stdin {
@@ -37,7 +37,7 @@ impl Stdin {
         let (sender, chunks) = sync_channel(1);
         std::thread::Builder::new().name("stdin".into()).spawn(move || {
             while wanted.recv().is_ok() {
-                let mut chunk = vec![0; CHUNK];
+                let mut chunk = vec![0; CHUNK_SIZE];
                 // A read error counts as the end of stdin.
                 let count = io::stdin().read(&mut chunk).unwrap_or(0);
                 chunk.truncate(count);

@@ -21,7 +21,7 @@ const TESTS: [&str; 2] = ["syscall_user_dispatch/sud_test", "ptrace/get_set_sud"
 const HEADERS: [&str; 2] = ["linux/prctl.h", "linux/ptrace.h"];
 
 /// Time limit of a test, that of kselftest (tools/testing/selftests/kselftest/runner.sh).
-const LIMIT: Duration = Duration::from_secs(45);
+const TEST_TIME_LIMIT: Duration = Duration::from_secs(45);
 
 /// Exit status of a test that cannot run here (`KSFT_SKIP`, kselftest.h).
 const SKIPPED: u8 = 4;
@@ -57,7 +57,7 @@ pub(crate) fn kselftest(args: &KselftestArgs, given: &GivenOptions) -> anyhow::R
         let command = GuestCommand {
             name: test.to_owned(),
             packed,
-            timeout: Some(LIMIT),
+            timeout: Some(TEST_TIME_LIMIT),
             boot_timeout: Duration::from_secs(args.boot.boot_timeout),
         };
         match execute::execute(command, kernel, &args.vm, &args.build, given)? {

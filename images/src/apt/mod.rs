@@ -47,7 +47,7 @@ impl Suites {
 }
 
 /// Age at which the lists of a private root are fetched again.
-const FRESH: Duration = Duration::from_secs(24 * 3600);
+const LISTS_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether apt is installed and may be used.
 pub(crate) fn is_usable(ctx: &Ctx<'_>) -> bool {
@@ -133,7 +133,7 @@ pub(crate) fn download_below(
     get.current_dir(&folder);
     ctx.phase(&format!("downloading {what}"));
     let Some(output) = run(ctx, get, &mut |monitor| {
-        monitor.progress(crate::cache::disk_usage(&folder), PACKAGE, "bytes");
+        monitor.progress(crate::cache::disk_usage(&folder), PACKAGE_SIZE_ESTIMATE, "bytes");
     })?
     else {
         return Ok(folder);
@@ -186,7 +186,7 @@ pub(crate) fn depends(
 }
 
 /// Estimated size of a package in bytes, for the progress bar.
-const PACKAGE: u64 = 150 << 20;
+const PACKAGE_SIZE_ESTIMATE: u64 = 150 << 20;
 
 /// A file of a folder whose name begins and ends with these texts.
 ///
@@ -277,9 +277,9 @@ pub(crate) fn refresh(ctx: &mut Ctx<'_>, suites: Suites) -> Result<bool, Error> 
     let Some(text) = sources_list::private_list(Path::new("/"), choice) else { return Ok(false) };
     let list = root.join("sources.list");
     let stamp = root.join("updated");
-    let fresh = fs::metadata(&stamp)
-        .and_then(|meta| meta.modified())
-        .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < FRESH));
+    let fresh = fs::metadata(&stamp).and_then(|meta| meta.modified()).is_ok_and(|time| {
+        SystemTime::now().duration_since(time).is_ok_and(|age| age < LISTS_MAX_AGE)
+    });
     if fresh && fs::read_to_string(&list).is_ok_and(|old| old == text) {
         return Ok(true);
     }

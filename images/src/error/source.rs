@@ -71,7 +71,7 @@ pub enum SourceError {
     )]
     PackageInPart { typed: String, package: String, part: String },
     #[error(
-        "kernel {typed}: packages by name need apt, which this machine has not; give the .deb file"
+        "kernel {typed}: packages by name need apt, which this machine does not have; give the .deb file"
     )]
     NeedsApt { typed: String },
     #[error(

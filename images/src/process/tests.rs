@@ -38,8 +38,8 @@ fn only_listed_variables_are_inherited() {
     let (lines, _) = lines_of(vec![shell("env")]);
     for line in &lines {
         let name = line.split('=').next().unwrap();
-        let allowed = KEPT.contains(&name)
-            || KEPT_PREFIXES.iter().any(|p| name.starts_with(p))
+        let allowed = INHERITED.contains(&name)
+            || INHERITED_PREFIXES.iter().any(|p| name.starts_with(p))
             || ["LC_ALL", "PWD", "SHLVL", "_", "OLDPWD"].contains(&name);
         assert!(allowed, "{line} leaked");
     }
@@ -56,7 +56,7 @@ fn an_interrupt_kills_the_whole_group() {
     let mut late = Late(Interrupted::new(), start + Duration::from_millis(300));
     let result = run(vec![shell(&script)], &EntryLock::default(), &mut late, &mut |_, _| {});
     assert!(matches!(result, Err(Error::Interrupted)));
-    assert!(start.elapsed() < GRACE + Duration::from_secs(2));
+    assert!(start.elapsed() < KILL_DELAY + Duration::from_secs(2));
     let pid: i32 = std::fs::read_to_string(mark).unwrap().trim().parse().unwrap();
     let until = Instant::now() + Duration::from_secs(2);
     while alive_in_group(pid) {

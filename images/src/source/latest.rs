@@ -9,16 +9,16 @@ use crate::error::{Error, Fault, SourceError};
 use crate::version::{Release, Version};
 
 /// Maximum number of releases to try, newest first.
-const TRIES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 /// The releases in a releases.json, newest first, with release candidates if `candidates` is set.
 fn newest(text: &str, candidates: bool) -> Vec<Release> {
     #[derive(serde::Deserialize)]
     struct Releases {
-        releases: Vec<One>,
+        releases: Vec<ReleaseEntry>,
     }
     #[derive(serde::Deserialize)]
-    struct One {
+    struct ReleaseEntry {
         version: String,
     }
     let Ok(Releases { releases }) = serde_json::from_str(text) else { return Vec::new() };
@@ -55,7 +55,7 @@ fn find_first(
     let Some(first) = releases.first() else {
         return Err(SourceError::NothingReleased { name }.into());
     };
-    for release in releases.iter().take(TRIES) {
+    for release in releases.iter().take(MAX_TRIES) {
         match search::find(ctx, scope, Version::Exact(*release)) {
             Ok(Found { candidate, stands_in: None }) => {
                 let stands_in = (release != first).then(|| {

@@ -40,7 +40,7 @@ impl Source for Upstream {
 
     fn list(&self, ctx: &mut Ctx<'_>, query: &Query<'_>) -> Result<Option<List>, Error> {
         let url = format!("{}/{}/sha256sums.asc", ctx.net.archive, folder(query.series));
-        Ok(match get(ctx, &url)? {
+        Ok(match download_text(ctx, &url)? {
             Response::Text(text) => Some(read_sums(&text, query.series)),
             // The archive has no releases with this major number.
             Response::NotFound => Some(List::default()),
@@ -82,7 +82,7 @@ pub(super) fn releases(ctx: &mut Ctx<'_>) -> Result<Option<String>, Error> {
         ARCHIVE => RELEASES.to_owned(),
         mirror => format!("{mirror}/releases.json"),
     };
-    Ok(match get(ctx, &url)? {
+    Ok(match download_text(ctx, &url)? {
         Response::Text(text) => Some(text),
         Response::NotFound | Response::Unreachable => None,
     })
@@ -96,7 +96,7 @@ enum Response {
 }
 
 /// Downloads a small text file. After a failure, the archive is not contacted again.
-fn get(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
+fn download_text(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
     if ctx.net.archive_is_down() || toolchain::find("curl").is_none() {
         return Ok(Response::Unreachable);
     }
@@ -105,7 +105,7 @@ fn get(ctx: &mut Ctx<'_>, url: &str) -> Result<Response, Error> {
     match curl::download(ctx, url, &to, 0)? {
         Ok(()) => Ok(Response::Text(fs::read_to_string(&to).context("read", &to)?)),
         Err(failed) if failed.not_found => Ok(Response::NotFound),
-        Err(curl::Failed { output, .. }) => {
+        Err(curl::FailedDownload { output, .. }) => {
             ctx.net.mark_archive_down();
             ctx.monitor
                 .note(&format!("the upstream archive cannot be reached ({output}); going on"));
@@ -153,7 +153,9 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
     let to = to.join(file_name(path));
     let url = format!("{}/{path}", ctx.net.archive);
     ctx.phase(&format!("downloading {url}"));
-    if let Err(curl::Failed { output, .. }) = curl::download(ctx, &url, &to, TARBALL)? {
+    if let Err(curl::FailedDownload { output, .. }) =
+        curl::download(ctx, &url, &to, TARBALL_SIZE_ESTIMATE)?
+    {
         let advice = "try again, or give a source tree";
         return Err(SourceError::Download { what: url, output, advice }.into());
     }
@@ -167,7 +169,7 @@ fn download(ctx: &mut Ctx<'_>, path: &str, sha256: &str, to: &Path) -> Result<Pa
 }
 
 /// Estimated size of a tarball in bytes, for the progress bar.
-const TARBALL: u64 = 150 << 20;
+const TARBALL_SIZE_ESTIMATE: u64 = 150 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,7 @@ pub(crate) struct Document<'a> {
     date: &'a str,
     judgement: &'static str,
     exit_code: u8,
-    /// Why the kernel was not judged, if it was not.
+    /// The reason why the kernel was not judged, if it was not.
     reason: Option<String>,
     kernel: &'a Kernel,
     machine: &'a str,

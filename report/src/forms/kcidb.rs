@@ -37,10 +37,10 @@ pub(crate) const MATRIX_FORM: Form<Matrix> = Form {
 const ORIGIN: &str = "sudbox";
 
 /// Maximum length of a log excerpt in the schema, in characters.
-const EXCERPT: usize = 16384;
+const MAX_EXCERPT_CHARS: usize = 16384;
 
 /// The exit code for a kernel that cannot be built.
-const UNBUILT: u8 = 125;
+const EXIT_NOT_BUILT: u8 = 125;
 
 #[derive(Default)]
 struct Report {
@@ -99,7 +99,7 @@ impl Report {
     fn failed(&mut self, cell: &Cell, exit_code: u8, reason: &str) {
         let Cell { kernel, arch, flavour } = cell.clone();
         let kernel = Kernel { reference: kernel, arch, flavour, ..Kernel::default() };
-        let status = if exit_code == UNBUILT { "FAIL" } else { "ERROR" };
+        let status = if exit_code == EXIT_NOT_BUILT { "FAIL" } else { "ERROR" };
         let _ = self.build(&kernel, status, Some(reason));
     }
 
@@ -179,10 +179,10 @@ fn test(case: &CaseReport, verdict: &Verdict) -> Value {
     test
 }
 
-/// The last [`EXCERPT`] characters of a log.
+/// The last [`MAX_EXCERPT_CHARS`] characters of a log.
 fn excerpt(log: &str) -> String {
     let lines = text::lines(log).join("\n");
-    let skipped = lines.chars().count().saturating_sub(EXCERPT);
+    let skipped = lines.chars().count().saturating_sub(MAX_EXCERPT_CHARS);
     lines.chars().skip(skipped).collect()
 }
 
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!((word(""), word("a.b c/\u{fc}")), ("_".into(), "a_b_c__".into()));
         let long = format!("{}\nthe end", "x".repeat(100).repeat(400));
         let cut = excerpt(&long.replace("xx", "x\n"));
-        assert_eq!(cut.chars().count(), EXCERPT);
+        assert_eq!(cut.chars().count(), MAX_EXCERPT_CHARS);
         assert!(cut.ends_with("the end"));
     }
 }

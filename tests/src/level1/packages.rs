@@ -21,11 +21,11 @@ pub(super) fn unpacked(package: &str, architecture: &str) -> PathBuf {
         return root;
     }
     let above = root.parent().expect("a folder");
-    fs::create_dir_all(above).expect("room for a directory");
+    fs::create_dir_all(above).expect("space for a directory");
     let dir = tempfile::tempdir_in(above).expect("a temporary directory");
     let at = |name: &str| dir.path().join(name);
     for folder in ["state/lists/partial", "archives/partial"] {
-        fs::create_dir_all(at(folder)).expect("room for a directory");
+        fs::create_dir_all(at(folder)).expect("space for a directory");
     }
     // With an empty status file apt downloads every dependency; with its own state and cache it does
     // not touch the machine's.

@@ -64,7 +64,7 @@ enum Step<'a> {
         flags: u8,
         next: u8,
     },
-    /// Creates a chain available, or more than there are.
+    /// Makes a descriptor chain available; the head may be beyond the end of the queue.
     Offer {
         queue: u8,
         head: u16,

@@ -27,7 +27,7 @@ pub(super) fn check_cmdline(cmdline: &str, most: usize) -> Result<(), LoadError>
     Ok(())
 }
 
-/// Reads the file `path` to the end of the memory range from `begin` to `end`, page-aligned. At the
+/// Reads the file `path` into guest memory, page-aligned, so that it ends at `end`. At the
 /// beginning of the range, the kernel could overwrite it while it relocates or unpacks itself. Returns the
 /// physical addresses.
 ///

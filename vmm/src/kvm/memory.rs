@@ -60,7 +60,7 @@ impl Memory {
         &self.map
     }
 
-    /// Creates the memory copy-on-write, and returns the file with its current contents. Later writes go to
+    /// Makes the mapping copy-on-write, and returns the file with the current contents. Later writes go to
     /// private copies of pages. No thread may access the memory meanwhile.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ impl Finding {
     /// Returns true if QEMU may be able to use this KVM although the microVM cannot, because QEMU does not
     /// need the missing feature or emulates it.
     #[must_use]
-    pub fn may_do_for_qemu(&self) -> bool {
+    pub fn may_work_for_qemu(&self) -> bool {
         matches!(self, Finding::Unsupported { stop: Stop::Lacks(_) | Stop::Architecture })
     }
 }

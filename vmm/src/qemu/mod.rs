@@ -99,7 +99,7 @@ fn choose<'p>(
         return (Accelerator::Tcg, "it emulates the CPU model that was asked for".to_owned());
     }
     let probe = probe();
-    let kvm = probe.finding.is_usable() || probe.finding.may_do_for_qemu();
+    let kvm = probe.finding.is_usable() || probe.finding.may_work_for_qemu();
     (if kvm { Accelerator::Kvm } else { Accelerator::Tcg }, probe.to_string())
 }
 
@@ -251,7 +251,10 @@ impl QemuVm {
                 return Err(refused(if message.is_empty() { status.to_string() } else { message }));
             }
             if Instant::now() >= deadline {
-                return Err(refused(format!("nothing for {} s", START_LIMIT.as_secs())));
+                return Err(refused(format!(
+                    "it set up no machine within {} s",
+                    START_LIMIT.as_secs()
+                )));
             }
             poll::readable(&self.descriptors(), deadline).map_err(system_error("wait for QEMU"))?;
         }

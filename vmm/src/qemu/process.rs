@@ -11,7 +11,7 @@ use std::thread;
 
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::process::die_with;
+use crate::process::die_with_parent;
 
 /// Maximum number of bytes to keep of QEMU's stderr.
 const STDERR_LIMIT: usize = 16 * 1024;
@@ -62,7 +62,7 @@ impl Process {
                         return Err(io::Error::last_os_error());
                     }
                 }
-                die_with(parent)
+                die_with_parent(parent)
             });
         }
 

@@ -186,7 +186,7 @@ impl Driver {
         }
     }
 
-    /// Creates a packet available and notifies the device of it.
+    /// Makes a packet available and notifies the device of it.
     pub(crate) fn send(&mut self, header: &Header, payload: &[u8]) {
         let at = buffer(TX, self.offered[TX] % SIZE);
         let bytes = [header.encode().as_slice(), payload].concat();

@@ -57,7 +57,7 @@ pub struct Header {
     pub kind: u16,
     /// Operation, one of [`op`].
     pub op: u16,
-    /// Which halves a shutdown ends; 0 for other operations.
+    /// The halves that a shutdown ends (`SHUTDOWN_*`); 0 for other operations.
     pub flags: u32,
     /// Size of the sender's receive buffer for this connection in bytes.
     pub buf_alloc: u32,

@@ -171,12 +171,12 @@ fn hostile_text_costs_no_more_than_its_length() {
     for unit in unit {
         let text = unit.repeat((1 << 20) / unit.len());
         if let Some(report) = scan(&text) {
-            assert!(report.headline.chars().count() <= HEADLINE + 3);
-            assert!(report.excerpt.len() < 4 * LINES * (LINE + 4));
+            assert!(report.headline.chars().count() <= MAX_HEADLINE_CHARS + 3);
+            assert!(report.excerpt.len() < 4 * MAX_EXCERPT_LINES * (MAX_LINE_CHARS + 4));
         }
     }
     let text = "Kernel panic - not syncing: x\n".repeat(30_000);
     let report = scan(&text).unwrap();
-    assert_eq!(report.excerpt.lines().count(), LINES);
+    assert_eq!(report.excerpt.lines().count(), MAX_EXCERPT_LINES);
     assert!(cpu_seconds() - started < LINEAR_SECONDS);
 }

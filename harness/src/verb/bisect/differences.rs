@@ -10,12 +10,12 @@ use sudbox_images::{Mark, Terms};
 use sudbox_report::Outcome;
 
 /// Id that stands for the build. It is bisected like a case if only one end builds.
-pub(super) const BUILD: &str = "build";
+pub(super) const BUILD_ID: &str = "build";
 
 /// The outcome of one case, of booting or of building.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CaseOutcome {
-    /// Id of a case, or [`BUILD`].
+    /// Id of a case, or [`BUILD_ID`].
     pub(super) id: String,
     pub(super) outcome: Outcome,
     /// The observed behaviour, if it is not the promised one.
@@ -145,7 +145,7 @@ impl BisectedCases {
 
     /// Whether only the build is bisected.
     pub(super) fn only_build(&self) -> bool {
-        self.differences.iter().all(|d| d.id == BUILD)
+        self.differences.iter().all(|d| d.id == BUILD_ID)
     }
 
     /// The ids of the cases, separated by spaces, for `--cases`.
@@ -182,9 +182,9 @@ mod tests {
     #[test]
     fn differences_are_bisected_in_the_direction_of_the_ends() {
         let fine =
-            seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Pass), ("a/y", Pass), ("a/z", Fail)]);
+            seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Pass), ("a/y", Pass), ("a/z", Fail)]);
         let broken =
-            seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Fail), ("a/y", Known), ("a/z", Fail)]);
+            seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Fail), ("a/y", Known), ("a/z", Fail)]);
         for (old, new, bad_is_new, terms) in [
             (&fine, &broken, true, Terms::GoodBad),
             (&broken, &fine, true, Terms::OldNew),
@@ -216,12 +216,12 @@ mod tests {
 
     #[test]
     fn a_case_that_ran_at_one_end_only_is_not_bisected() {
-        let runs = seen(&[(BUILD, Pass), (BOOT, Pass), ("a/x", Pass)]);
-        let (bisected, _) = between(&runs, &seen(&[(BUILD, Pass), (BOOT, Fail)]), true);
+        let runs = seen(&[(BUILD_ID, Pass), (BOOT, Pass), ("a/x", Pass)]);
+        let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Pass), (BOOT, Fail)]), true);
         assert_eq!(bisected.cases(), BOOT);
-        let (bisected, _) = between(&runs, &seen(&[(BUILD, Fail)]), true);
+        let (bisected, _) = between(&runs, &seen(&[(BUILD_ID, Fail)]), true);
         assert!(bisected.only_build());
-        assert_eq!(bisected.mark(&[seen(&[(BUILD, Pass)])]), Mark::Old);
+        assert_eq!(bisected.mark(&[seen(&[(BUILD_ID, Pass)])]), Mark::Old);
     }
 
     #[test]
@@ -233,9 +233,9 @@ mod tests {
         assert_eq!(mark(&[("a/x", Hang), ("a/y", Crash)]), Mark::New);
         assert_eq!(mark(&[("a/x", Pass), ("a/y", Pass)]), Mark::Old);
         assert_eq!(mark(&[("a/x", Pass), ("a/y", Hang)]), Mark::Skip);
-        assert_eq!(mark(&[(BUILD, Fail)]), Mark::Skip);
+        assert_eq!(mark(&[(BUILD_ID, Fail)]), Mark::Skip);
         assert!(!bisected.is_doubtful(&fine));
-        assert!(!bisected.is_doubtful(&seen(&[(BUILD, Fail)])), "it would not build again");
+        assert!(!bisected.is_doubtful(&seen(&[(BUILD_ID, Fail)])), "it would not build again");
         assert!(bisected.is_doubtful(&seen(&[("a/x", Known), ("a/y", Pass)])));
         assert!(bisected.is_doubtful(&seen(&[("a/x", Pass), ("a/y", Crash)])));
         let first = [fine, seen(&[("a/x", Pass), ("a/y", Crash)])];

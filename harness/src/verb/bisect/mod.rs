@@ -21,7 +21,7 @@ use crate::output::rerun::{Rerun, RerunVerb};
 use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, setup};
-use differences::{BUILD, BisectedCases, CaseOutcome, RunOutcomes};
+use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
 use slowdown::MilliInstructions;
 use state::{JudgedCommit, State, Store, Times};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ use sudbox_report::{Form, Outcome, Report as _, Screen, Verdict};
 use sudbox_vmm::machine::Machine;
 
 /// File name of the `git bisect log` output, in the folder of the bisection.
-const LOG: &str = "git-bisect.log";
+const LOG_FILE: &str = "git-bisect.log";
 
 /// Runs the bisection. Returns the exit code.
 pub(crate) fn bisect(args: &BisectArgs, given: &GivenOptions) -> anyhow::Result<u8> {
@@ -325,7 +325,7 @@ impl CommitJudge<'_> {
         }
         loop {
             let log = bisection.log(&mut self.progress)?.join("\n");
-            self.store.write_file(LOG, &format!("{log}\n"))?;
+            self.store.write_file(LOG_FILE, &format!("{log}\n"))?;
             let Next::Judge(id, left) = &next else { return Ok(next) };
             let started = Instant::now();
             let commit = self.history.commit(id)?;
@@ -381,8 +381,12 @@ impl CommitJudge<'_> {
         state: &State,
     ) -> anyhow::Result<RunOutcomes> {
         let args = &state.args;
-        let build =
-            |outcome, got: String| CaseOutcome { id: BUILD.to_owned(), outcome, got, cost: None };
+        let build = |outcome, got: String| CaseOutcome {
+            id: BUILD_ID.to_owned(),
+            outcome,
+            got,
+            cost: None,
+        };
         let started = Instant::now();
         let image = match self.history.kernel(&self.request, commit, &mut self.progress) {
             Ok(image) => image,

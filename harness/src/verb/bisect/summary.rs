@@ -2,13 +2,13 @@
 
 //! The result of a bisection as text for people.
 
-use super::LOG;
+use super::LOG_FILE;
 use super::differences::{BisectedCases, RunOutcomes};
 use super::state::{JudgedCommit, State, Times};
 use std::fmt::Write as _;
 use std::path::Path;
 use sudbox_images::{Commit, History, Mark};
-use sudbox_report::bisection::{BisectedCommit, Bisection, BisectionStep, SoughtCase};
+use sudbox_report::bisection::{BisectedCase, BisectedCommit, Bisection, BisectionStep};
 use sudbox_report::text::line;
 
 /// The text for a bisection that found the commit.
@@ -105,7 +105,7 @@ pub(super) fn report(
         sought: bisected
             .differences
             .iter()
-            .map(|d| SoughtCase { id: d.id.clone(), old: d.old, new: d.new })
+            .map(|d| BisectedCase { id: d.id.clone(), old: d.old, new: d.new })
             .collect(),
         steps: ends
             .chain(state.steps.iter().map(|(judged_commit, mark)| step(judged_commit, *mark)))
@@ -228,7 +228,7 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
         seconds(sum.vm),
         seconds(sum.rest())
     );
-    let _ = writeln!(text, "  git bisect replay {}", folder.join(LOG).display());
+    let _ = writeln!(text, "  git bisect replay {}", folder.join(LOG_FILE).display());
 }
 
 fn seconds(millis: u64) -> String {

@@ -48,7 +48,7 @@ pub const MEMORY: u64 = 0x4000_0000;
 /// requires the initramfs within 32 GiB of itself.
 pub const BOOT_MEMORY: u64 = 16 << 30;
 
-/// Room for the device tree in bytes, and its alignment: as much as the kernel maps (`MAX_FDT_SIZE`).
+/// Space for the device tree in bytes, and its alignment: the kernel maps this much (`MAX_FDT_SIZE`).
 pub const DEVICE_TREE_SIZE: u64 = 0x20_0000;
 
 /// Size of the command line in bytes with its terminator: arm64's `COMMAND_LINE_SIZE`.

@@ -84,7 +84,7 @@ pub enum LoadError {
     },
     /// Guest memory is too small for the initramfs.
     #[error(
-        "{} has {size} bytes, and between the kernel and the device tree are {room}: give the VM more memory",
+        "{} has {size} bytes, but only {room} are free between the kernel and the device tree: give the VM more memory",
         file.display()
     )]
     InitramfsTooBig {
@@ -112,7 +112,7 @@ pub enum LoadError {
     /// The device tree cannot be written.
     #[error("cannot write the device tree: {0}")]
     DeviceTree(#[from] vm_fdt::Error),
-    /// Guest memory lacks addresses that are to be written.
+    /// Guest memory does not contain an address that must be written.
     #[error("guest memory is too small: {0}")]
     Memory(#[from] GuestMemoryError),
 }

@@ -47,17 +47,17 @@ pub(crate) const PSTATE_BOOT: u64 = 0x3c5;
 pub(super) const PSTATE_I: u64 = 1 << 7;
 
 /// Returns the size in bytes of the register with this id.
-pub(super) fn size(name: u64) -> usize {
-    1 << ((name & KVM_REG_SIZE_MASK) >> KVM_REG_SIZE_SHIFT)
+pub(super) fn size(id: u64) -> usize {
+    1 << ((id & KVM_REG_SIZE_MASK) >> KVM_REG_SIZE_SHIFT)
 }
 
 /// Reads a register of eight bytes. The vCPU must not be running.
 ///
 /// # Errors
 /// As `KVM_GET_ONE_REG`.
-pub(crate) fn get(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::Error> {
+pub(crate) fn get(vcpu: &VcpuFd, id: u64) -> Result<u64, kvm_ioctls::Error> {
     let mut value = [0; 8];
-    vcpu.get_one_reg(name, &mut value)?;
+    vcpu.get_one_reg(id, &mut value)?;
     Ok(u64::from_le_bytes(value))
 }
 
@@ -65,13 +65,13 @@ pub(crate) fn get(vcpu: &VcpuFd, name: u64) -> Result<u64, kvm_ioctls::Error> {
 ///
 /// # Errors
 /// As `KVM_SET_ONE_REG`.
-pub(crate) fn set(vcpu: &VcpuFd, name: u64, value: u64) -> Result<(), kvm_ioctls::Error> {
-    vcpu.set_one_reg(name, &value.to_le_bytes()).map(drop)
+pub(crate) fn set(vcpu: &VcpuFd, id: u64, value: u64) -> Result<(), kvm_ioctls::Error> {
+    vcpu.set_one_reg(id, &value.to_le_bytes()).map(drop)
 }
 
 /// Formats the registers of a vCPU that is not running.
 pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
-    text(index, |name| get(vcpu, name))
+    text(index, |id| get(vcpu, id))
         .unwrap_or_else(|e| format!("CPU#{index}: its registers cannot be read: {e}"))
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_kvm() {
+    fn ids_are_those_of_kvm() {
         // Documentation/virt/kvm/api.rst, 4.68.
         assert_eq!(x(0), 0x6030_0000_0010_0000);
         assert_eq!(x(1), 0x6030_0000_0010_0002);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn registers_read_as_qemus_do() {
-        let text = text::<()>(1, |name| Ok(if name == PC { 0xffff_8000_8001_0000 } else { 7 }));
+        let text = text::<()>(1, |id| Ok(if id == PC { 0xffff_8000_8001_0000 } else { 7 }));
         let text = text.unwrap();
         assert!(
             text.starts_with("CPU#1\n PC=ffff800080010000 X00=0000000000000007 X01="),

@@ -94,7 +94,8 @@ fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
     entry.eax & 0x1f
 }
 
-/// Creates all cores share a cache of the third level or above, and none share one below.
+/// Sets the topology of a cache: all cores share a cache of the third level or above; a lower one belongs
+/// to one core.
 fn share_cache(entry: &mut kvm_cpuid_entry2, highest: u32) {
     let level = entry.eax >> 5 & 7;
     if cache_type(entry) != 0 {

@@ -155,7 +155,7 @@ pub enum LoadError {
     },
     /// Guest memory is too small for the initramfs.
     #[error(
-        "{} has {size} bytes, and between the kernel and the end of memory are {room}: give the VM more memory",
+        "{} has {size} bytes, but only {room} are free between the kernel and the end of memory: give the VM more memory",
         file.display()
     )]
     InitramfsTooBig {

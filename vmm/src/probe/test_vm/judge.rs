@@ -8,7 +8,7 @@ use crate::probe::{Finding, Stop};
 /// as emulated. Measured: 1 on a processor and under QEMU's TCG; 2000 in KVM's instruction emulator.
 const EMULATION_RATIO: u64 = 50;
 
-/// How the payload ended.
+/// The end of the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The payload completed the last step.

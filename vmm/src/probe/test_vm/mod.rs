@@ -89,7 +89,7 @@ fn examine(trace: &mut Vec<String>) -> Result<Finding, Finding> {
     let mut guest = Guest::make(&kvm, &vm)?;
     trace.push(format!("VM with interrupt controllers and a vCPU: {}", time(start.elapsed())));
 
-    let (host, loop_time) = payload::speed_here();
+    let (host, loop_time) = payload::time_loop_on_host();
     let period = KICK_PERIOD.max(loop_time * KICK_LOOPS);
     let kick_timer = KickTimer::start(period)
         .map_err(|error| Finding::Broken { exit: format!("cannot make a timer: {error}") })?;
@@ -98,7 +98,7 @@ fn examine(trace: &mut Vec<String>) -> Result<Finding, Finding> {
 
     let (mut report, ticks) = guest.report(&memory).map_err(refused("reading its memory"))?;
     if end == End::Done && report == Anomaly::Nothing {
-        report = written_through(&memory).map_err(refused("reading its memory"))?;
+        report = check_last_write(&memory).map_err(refused("reading its memory"))?;
     }
     if done > LOOP {
         trace.push(format!("loop in a program: {ticks} ticks, outside: {host} ticks"));
@@ -154,7 +154,7 @@ fn set_memory_region(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), Finding>
 ///
 /// # Errors
 /// If the memory is smaller than [`SIZE`].
-fn written_through(memory: &GuestMemoryMmap) -> Result<Anomaly, GuestMemoryError> {
+fn check_last_write(memory: &GuestMemoryMmap) -> Result<Anomaly, GuestMemoryError> {
     let value = memory.read_obj(GuestAddress(GIVEN))?;
     Ok(if value == AFTER {
         Anomaly::Nothing

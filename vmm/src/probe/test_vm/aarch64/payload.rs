@@ -81,11 +81,11 @@ global_asm!(
     ".rept 16",
     ".balign 128",
     "mov x27, #.Lvector",
-    ".if .Lvector == 4", // Of EL1, at once.
+    ".if .Lvector == 4", // Synchronous, from EL1.
     "b .Lfault",
-    ".elseif .Lvector == 5", // Of EL1, an interrupt.
+    ".elseif .Lvector == 5", // Interrupt, from EL1.
     "b .Linterrupt",
-    ".elseif .Lvector == 8", // Of EL0, at once.
+    ".elseif .Lvector == 8", // Synchronous, from EL0.
     "b .Lprogram",
     ".else",
     "b .Lunexpected",
@@ -281,7 +281,7 @@ global_asm!(
     "mov x22, #1",
     "mrs x2, esr_el1",
     "lsr x2, x2, #26",
-    "cmp x2, #0x25", // Data, of EL1
+    "cmp x2, #0x25", // Data abort, from EL1
     "b.ne .Lunexpected",
     "mrs x2, far_el1",
     "mov x1, #{BAD_ADDRESS}",
@@ -437,7 +437,7 @@ pub(in crate::probe::test_vm) fn write(memory: &GuestMemoryMmap) -> Result<(), G
 }
 
 /// Times the loop on the host: ticks of the virtual counter and duration of the fastest run.
-pub(in crate::probe::test_vm) fn speed_here() -> (u64, Duration) {
+pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), counter());
         // SAFETY: Counts a register down, which is declared as changed.
@@ -460,7 +460,7 @@ fn counter() -> u64 {
 mod tests {
     use super::*;
     use crate::probe::test_vm::aarch64::memory::SIZE;
-    use crate::probe::test_vm::written_through;
+    use crate::probe::test_vm::check_last_write;
 
     #[test]
     fn code_ends_before_what_follows() {
@@ -495,8 +495,8 @@ mod tests {
     fn a_lost_write_is_noticed() {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), SIZE)]).unwrap();
         write(&memory).unwrap();
-        assert!(matches!(written_through(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
+        assert!(matches!(check_last_write(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
         memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-        assert_eq!(written_through(&memory).unwrap(), Anomaly::Nothing);
+        assert_eq!(check_last_write(&memory).unwrap(), Anomaly::Nothing);
     }
 }

@@ -487,7 +487,7 @@ pub(super) fn report(memory: &GuestMemoryMmap) -> Result<(Anomaly, u64), GuestMe
 }
 
 /// Times the loop on the host: ticks of the TSC and duration of the fastest run.
-pub(in crate::probe::test_vm) fn speed_here() -> (u64, Duration) {
+pub(in crate::probe::test_vm) fn time_loop_on_host() -> (u64, Duration) {
     let round = || {
         let (start, before) = (Instant::now(), rdtsc());
         // SAFETY: Counts a register down, which is declared as changed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use crate::probe::test_vm::written_through;
+use crate::probe::test_vm::check_last_write;
 use crate::probe::test_vm::x86_64::memory::SIZE;
 
 fn written() -> GuestMemoryMmap {
@@ -84,7 +84,7 @@ fn a_ring_0_that_is_ring_3_looks_like_pvm() {
 #[test]
 fn a_lost_write_is_noticed() {
     let memory = written();
-    assert!(matches!(written_through(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
+    assert!(matches!(check_last_write(&memory).unwrap(), Anomaly::Wrong { value: BEFORE, .. }));
     memory.write_obj(AFTER, GuestAddress(GIVEN)).unwrap();
-    assert_eq!(written_through(&memory).unwrap(), Anomaly::Nothing);
+    assert_eq!(check_last_write(&memory).unwrap(), Anomaly::Nothing);
 }

@@ -195,6 +195,12 @@ pub(crate) const fn absence(
 }
 
 impl Case {
+    /// The part of the id before the slash.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        self.id.split_once('/').map_or(self.id, |(group, _)| group)
+    }
+
     /// Replaces the kernel features that the case needs.
     pub(crate) const fn features(self, features: &'static [Feature]) -> Case {
         Case { features, ..self }

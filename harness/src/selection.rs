@@ -159,7 +159,7 @@ fn unknown(word: &str) -> String {
 pub(crate) fn groups() -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
     for case in table() {
-        let group = case.id.split('/').next().unwrap_or(case.id);
+        let group = case.group();
         if groups.last().is_none_or(|last| last != group) && !groups.iter().any(|g| g == group) {
             groups.push(group.to_owned());
         }

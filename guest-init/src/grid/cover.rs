@@ -77,18 +77,20 @@ pub fn random_points(
 /// of a larger combination.
 const TRIES: [usize; 2] = [600, 60];
 
+/// The number of completions of a pair by [`Uncovered::greedy_completion`] that are tried before random ones.
+const GREEDY_TRIES: usize = 4;
+
 /// A covering set: points that contain every combination of `strength` states of different dimensions. Also
 /// returns the number of combinations for which no valid point was found.
 ///
 /// The algorithm is greedy, after AETG (Cohen, Dalal, Fredman, Patton 1997). It takes the next combination
-/// that is not covered, completes it by random states until `candidates` completions are valid, and keeps
-/// the completion that covers most. In three of four completions an `expensive` dimension has its first
-/// state.
+/// that is not covered and completes it to a valid point. Pairs are completed dimension by dimension, by the
+/// state that covers most; if that gives no valid point, and for larger combinations, by random states, of
+/// which in three of four completions an `expensive` dimension has its first.
 pub fn covering(
     choices: &Choices,
     strength: usize,
     seed: u64,
-    candidates: usize,
     expensive: &[Axis],
     valid: impl Fn(&Point) -> bool,
 ) -> (Vec<Point>, usize) {
@@ -96,45 +98,46 @@ pub fn covering(
     let mut open = Uncovered::new(choices, strength);
     let mut points = Vec::new();
     let mut impossible = 0;
+    let (tries, greedy_tries) =
+        if strength == 2 { (TRIES[0], GREEDY_TRIES) } else { (TRIES[1], 0) };
     while let Some(tuple) = open.first() {
-        let mut best: Option<(usize, Point)> = None;
-        let mut found = 0;
-        for _ in 0..TRIES[usize::from(strength > 2)] {
-            let mut point =
-                Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
-            for axis in expensive {
-                let at = *axis as usize;
-                if random.below(4) != 0 {
-                    point.0[at] = choices[at][0];
-                }
-            }
-            for (at, state) in &tuple {
-                point.0[*at] = *state;
-            }
-            if !valid(&point) {
-                continue;
-            }
-            let newly_covered = open.newly_covered(&point);
-            if best.is_none_or(|(most, _)| newly_covered > most) {
-                best = Some((newly_covered, point));
-            }
-            found += 1;
-            if found >= candidates {
-                break;
-            }
-        }
-        match best {
-            Some((_, point)) => {
-                open.cover(&point);
-                points.push(point);
-            }
-            None => {
-                open.skip_first();
-                impossible += 1;
-            }
+        let completion = (0..tries).find_map(|attempt| {
+            let point = if attempt < greedy_tries {
+                open.greedy_completion(&tuple, &mut random)
+            } else {
+                random_completion(&tuple, choices, expensive, &mut random)
+            };
+            valid(&point).then_some(point)
+        });
+        if let Some(point) = completion {
+            open.cover(&point);
+            points.push(point);
+        } else {
+            open.skip_first();
+            impossible += 1;
         }
     }
     (points, impossible)
+}
+
+/// A point with these states and random states of the other dimensions.
+fn random_completion(
+    tuple: &[(usize, u8)],
+    choices: &Choices,
+    expensive: &[Axis],
+    random: &mut Random,
+) -> Point {
+    let mut point = Point(std::array::from_fn(|at| choices[at][random.below(choices[at].len())]));
+    for axis in expensive {
+        let at = *axis as usize;
+        if random.below(4) != 0 {
+            point.0[at] = choices[at][0];
+        }
+    }
+    for (at, state) in tuple {
+        point.0[*at] = *state;
+    }
+    point
 }
 
 /// The combinations that no point covers yet.
@@ -198,9 +201,37 @@ impl Uncovered {
         None
     }
 
-    /// The number of uncovered combinations that the point contains.
-    fn newly_covered(&self, point: &Point) -> usize {
-        self.sets.iter().filter(|(set, flags)| flags[self.combination(set, point)]).count()
+    /// A point with these states. The other dimensions get, one after the other in a random order, the first
+    /// state that covers most together with the states that are given or chosen already.
+    fn greedy_completion(&self, tuple: &[(usize, u8)], random: &mut Random) -> Point {
+        let mut point = Point(std::array::from_fn(|at| self.choices[at][0]));
+        let mut chosen = [false; COUNT];
+        for (at, state) in tuple {
+            point.0[*at] = *state;
+            chosen[*at] = true;
+        }
+        let mut left: Vec<usize> =
+            (0..COUNT).filter(|at| self.sizes[*at] > 1 && !chosen[*at]).collect();
+        while !left.is_empty() {
+            let at = left.swap_remove(random.below(left.len()));
+            chosen[at] = true;
+            let complete = |set: &[usize]| set.contains(&at) && set.iter().all(|d| chosen[*d]);
+            let sets: Vec<_> = self.sets.iter().filter(|(set, _)| complete(set)).collect();
+            let gain = |state: &u8| {
+                let mut point = point;
+                point.0[at] = *state;
+                sets.iter().filter(|(set, flags)| flags[self.combination(set, &point)]).count()
+            };
+            let mut best = (0, self.choices[at][0]);
+            for state in &self.choices[at] {
+                let gain = gain(state);
+                if gain > best.0 {
+                    best = (gain, *state);
+                }
+            }
+            point.0[at] = best.1;
+        }
+        point
     }
 
     /// Marks the point's combinations as covered.

@@ -64,8 +64,7 @@ impl Product {
                 points
             }
             Product::Pairs => {
-                cover::covering(&without_expensive(pair_states(layout)), 2, 1, 4, EXPENSIVE, valid)
-                    .0
+                cover::covering(&without_expensive(pair_states(layout)), 2, 1, EXPENSIVE, valid).0
             }
             Product::Dispatched => covering_points(
                 &without_expensive(dispatched_states(layout)),
@@ -94,7 +93,7 @@ impl Product {
             Product::AllPassed => {
                 covering_points(&narrowed_states(layout, &[0, 1]), 2, is_passed, layout)
             }
-            Product::Triples => cover::covering(&available_states(layout), 3, 1, 1, &[], valid).0,
+            Product::Triples => cover::covering(&available_states(layout), 3, 1, &[], valid).0,
             Product::Random(seed) => {
                 cover::random_points(&available_states(layout), seed, RANDOM_POINTS, valid)
             }
@@ -218,8 +217,7 @@ fn covering_points(
         first_decision(point, layout).is_some_and(wanted)
             && predict(point, layout, Bugs::default()).is_some()
     };
-    let candidates = if strength == 2 { 4 } else { 1 };
-    cover::covering(choices, strength, 1, candidates, EXPENSIVE, valid).0
+    cover::covering(choices, strength, 1, EXPENSIVE, valid).0
 }
 
 /// Removes the states that take longest to run, for products that are part of every run.

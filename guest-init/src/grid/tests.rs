@@ -180,7 +180,7 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
     };
     let everything = full_product(&choices, valid);
     for (strength, impossible) in [(2, 1), (3, 1 + 3 + 2 + 3)] {
-        let (points, given_up) = covering(&choices, strength, 7, 4, &[Axis::Tracer], valid);
+        let (points, given_up) = covering(&choices, strength, 7, &[Axis::Tracer], valid);
         assert!(points.iter().all(valid) && points.len() < everything.len() / 2);
         let of = |points: &[Point]| -> HashSet<_> {
             points.iter().flat_map(|point| tuples(point, strength)).collect()
@@ -188,7 +188,7 @@ fn a_covering_product_has_every_combination_that_a_whole_one_has() {
         assert_eq!(of(&points), of(&everything));
         assert_eq!(given_up, impossible, "of strength {strength}");
         assert_eq!(
-            covering(&choices, strength, 7, 4, &[Axis::Tracer], valid).0,
+            covering(&choices, strength, 7, &[Axis::Tracer], valid).0,
             points,
             "a seed gives the same points each time"
         );

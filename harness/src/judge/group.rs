@@ -16,8 +16,7 @@ use crate::session::conversation::{Ending, InitError};
 use crate::session::host_process::HostProcess;
 use crate::session::vm::VmGuest;
 use crate::{backend, interrupt};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use sudbox_guest_init::case::Case;
 use sudbox_images::Monitor as _;
@@ -41,6 +40,8 @@ pub(super) enum BootResult {
     Booted,
     /// A VM did not: the observed behaviour, and an excerpt of its console.
     Failed { got: String, console: String },
+    /// A VM did not, nor did one of another group, which reports it.
+    FailedInAnotherGroup,
 }
 
 /// The results of a group.
@@ -67,11 +68,18 @@ pub(super) struct RunProgress<'a> {
     isolated: AtomicU64,
     /// Number of cases of all groups, repeats included.
     total: u64,
+    /// Whether a VM of any group failed to boot.
+    boot_failed: AtomicBool,
 }
 
 impl<'a> RunProgress<'a> {
     pub(super) fn new(printer: &'a mut Progress, total: u64) -> RunProgress<'a> {
-        RunProgress { printer: Mutex::new(printer), isolated: AtomicU64::new(0), total }
+        RunProgress {
+            printer: Mutex::new(printer),
+            isolated: AtomicU64::new(0),
+            total,
+            boot_failed: AtomicBool::new(false),
+        }
     }
 
     fn printer(&self) -> MutexGuard<'_, &'a mut Progress> {
@@ -95,8 +103,6 @@ pub(super) struct GroupRunner<'a> {
     group: &'a Group,
     expectations: Expectations,
     progress: &'a RunProgress<'a>,
-    /// Gets a message when the first guest is ready for its cases.
-    ready: Option<Sender<()>>,
     /// The snapshot of a VM whose guest was ready.
     snapshot: Option<Snapshot>,
     take_snapshots: bool,
@@ -109,14 +115,12 @@ impl<'a> GroupRunner<'a> {
         group: &'a Group,
         expectations: Expectations,
         progress: &'a RunProgress<'a>,
-        ready: Option<Sender<()>>,
     ) -> GroupRunner<'a> {
         GroupRunner {
             runner,
             group,
             expectations,
             progress,
-            ready,
             snapshot: None,
             take_snapshots: true,
             result: GroupResult::default(),
@@ -227,11 +231,7 @@ impl<'a> GroupRunner<'a> {
         let vmlinux = self.runner.vmlinux.as_deref();
         let mut vm =
             VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress.printer());
-        let ready = &mut self.ready;
-        let mut run = run_cases(&mut vm, plan, self.runner.timeouts, &mut |_| {
-            // Sending fails if nobody waits for this group.
-            let _ = ready.take().map(|ready| ready.send(()));
-        });
+        let mut run = run_cases(&mut vm, plan, self.runner.timeouts, &mut |_| {});
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
         vm.end(&mut run.conversation)?;
@@ -296,8 +296,12 @@ impl<'a> GroupRunner<'a> {
         }
     }
 
-    /// Boots a kernel that did not reach its init once more, with all messages.
+    /// Boots a kernel that did not reach its init once more, with all messages, unless a VM of another
+    /// group failed to boot before.
     fn boot_failed(&mut self, first: CasesRun) -> anyhow::Result<BootResult> {
+        if self.progress.boot_failed.swap(true, Ordering::SeqCst) {
+            return Ok(BootResult::FailedInAnotherGroup);
+        }
         let first = first.conversation;
         let got = first.cause();
         let once = match &self.runner.environment {

@@ -19,7 +19,6 @@ use shape::{Group, Shape, groups};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::case::Case;
 use sudbox_protocol::{Feature, Hello};
@@ -104,7 +103,7 @@ impl CaseRunner<'_> {
             if verdict.unjudged.is_none() {
                 verdict.unjudged = result.unjudged;
             }
-            if matches!(boot, Ok(BootResult::Booted)) {
+            if matches!(boot, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
                 boot = booted;
             }
         }
@@ -130,7 +129,7 @@ impl CaseRunner<'_> {
             BootResult::Booted if selection.boot => {
                 verdict.cases.insert(0, self.boot_report(Outcome::Pass, String::new(), None));
             }
-            BootResult::Booted => {}
+            BootResult::Booted | BootResult::FailedInAnotherGroup => {}
             BootResult::Failed { got, console } => {
                 let report = self.boot_report(Outcome::Fail, got, Some(console));
                 verdict.cases.insert(0, report);
@@ -165,8 +164,8 @@ impl CaseRunner<'_> {
         })
     }
 
-    /// Runs the groups. The first runs alone until its guest is ready; after a group that did not
-    /// boot or had an error, no other is started.
+    /// Runs the groups, `side_by_side` at a time. After a group that did not boot or had an error, no
+    /// other is started.
     fn run_groups(
         &self,
         groups: &[Group],
@@ -175,37 +174,24 @@ impl CaseRunner<'_> {
     ) -> Vec<GroupRun> {
         let cases: usize = groups.iter().map(|group| group.cases.len()).sum();
         let progress = RunProgress::new(progress, cases as u64 * u64::from(self.repeat));
-        let (next, stop) = (AtomicUsize::new(1), AtomicBool::new(false));
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let ran: Vec<Mutex<Option<GroupRun>>> = groups.iter().map(|_| Mutex::new(None)).collect();
-        let run = |at: usize, ready: Option<Sender<()>>| {
-            let expectations = expectations.clone();
-            let result = GroupRunner::new(self, &groups[at], expectations, &progress, ready).run();
-            if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged.is_some() {
-                stop.store(true, Ordering::SeqCst);
-            }
-            if let Ok(mut slot) = ran[at].lock() {
-                *slot = Some(result);
-            }
-        };
-        let run_rest = || {
+        let run = || {
             while !stop.load(Ordering::SeqCst) {
                 let at = next.fetch_add(1, Ordering::SeqCst);
-                if at >= groups.len() {
-                    break;
+                let Some(group) = groups.get(at) else { break };
+                let result = GroupRunner::new(self, group, expectations.clone(), &progress).run();
+                if !matches!(result.1, Ok(BootResult::Booted)) || result.0.unjudged.is_some() {
+                    stop.store(true, Ordering::SeqCst);
                 }
-                run(at, None);
+                if let Ok(mut slot) = ran[at].lock() {
+                    *slot = Some(result);
+                }
             }
         };
         std::thread::scope(|scope| {
-            let (ready, is_ready) = mpsc::channel();
-            scope.spawn(|| {
-                run(0, Some(ready));
-                run_rest();
-            });
-            if is_ready.recv().is_ok() {
-                for _ in 1..self.side_by_side.min(groups.len()) {
-                    scope.spawn(run_rest);
-                }
+            for _ in 0..self.side_by_side.min(groups.len()) {
+                scope.spawn(run);
             }
         });
         ran.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()

@@ -3,10 +3,14 @@
 //! Groups the selected cases by the VM that they need.
 
 use sudbox_guest_init::case::{Case, Need};
+use sudbox_protocol::Feature;
 
 /// The case groups that oracles generate (docs/oracles.md). They take as long as all others
 /// together, so they get a VM of their own.
 const ORACLES: [&str; 4] = ["compare", "conserve", "grid", "walk"];
+
+/// Boot arguments that disable a feature. The other arguments that cases need disable none.
+const DISABLING: [(&str, Feature); 1] = [("ia32_emulation=off", Feature::Ia32)];
 
 /// The shape of a VM: CPUs, their vendor, and further boot arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub(crate) struct Shape {
     pub(super) cpus: u8,
     pub(super) vendor: Option<&'static str>,
     pub(super) arguments: Vec<&'static str>,
+    /// Features that no argument may disable.
+    pub(super) features: Vec<Feature>,
 }
 
 impl Shape {
@@ -28,6 +34,8 @@ impl Shape {
                 Need::Root | Need::Vm | Need::CpuFeature(_) => {}
             }
         }
+        let disabled = DISABLING.iter().map(|(_, feature)| *feature);
+        shape.features.extend(disabled.filter(|feature| case.features.contains(feature)));
         shape
     }
 
@@ -35,24 +43,28 @@ impl Shape {
         Shape { cpus, ..Shape::default() }
     }
 
-    /// The shape that satisfies both, if there is one. Boot arguments may disable features, so
-    /// cases with arguments and cases without share no VM.
+    /// Whether a VM of the usual shape will do.
+    fn is_usual(&self, cpus: u8) -> bool {
+        self.cpus == cpus && self.vendor.is_none() && self.arguments.is_empty()
+    }
+
+    /// The shape that satisfies both, if there is one.
     fn joined(&self, other: &Shape) -> Option<Shape> {
-        let key = |argument: &'static str| argument.split('=').next();
-        let conflict = |argument: &&'static str| {
-            self.arguments.iter().any(|ours| ours != argument && key(ours) == key(argument))
-        };
-        if self.arguments.is_empty() != other.arguments.is_empty()
-            || self.vendor.is_some() && other.vendor.is_some() && self.vendor != other.vendor
-            || other.arguments.iter().any(conflict)
-        {
-            return None;
-        }
         let mut joined = self.clone();
         joined.cpus = joined.cpus.max(other.cpus);
         joined.vendor = joined.vendor.or(other.vendor);
         joined.arguments.extend(other.arguments.iter().filter(|a| !self.arguments.contains(a)));
-        Some(joined)
+        joined.features.extend(other.features.iter().filter(|f| !self.features.contains(f)));
+        let key = |argument: &'static str| argument.split('=').next();
+        let twice = |at: usize, argument: &'static str| {
+            joined.arguments[..at].iter().any(|earlier| key(earlier) == key(argument))
+        };
+        let conflict = other.vendor.is_some_and(|vendor| joined.vendor != Some(vendor))
+            || (0..).zip(&joined.arguments).any(|(at, argument)| twice(at, argument))
+            || DISABLING.iter().any(|(argument, feature)| {
+                joined.arguments.contains(argument) && joined.features.contains(feature)
+            });
+        (!conflict).then_some(joined)
     }
 }
 
@@ -63,21 +75,34 @@ pub(super) struct Group {
     pub(super) cases: Vec<&'static Case>,
 }
 
-/// Sorts cases into groups, one for each VM: cases without particular needs, cases of oracles
-/// without particular needs, and as few further groups as possible for the rest.
+/// Sorts cases into groups, one for each VM: cases without particular needs, cases of oracles, and as
+/// few further groups as possible for the rest. Oracles bear any vendor, so cases that need one join
+/// them; further CPUs and boot arguments would slow or change them.
 pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
     let usual = Shape::with_cpus(cpus);
-    let (mut checks, mut oracles, mut further) = (Vec::new(), Vec::new(), Vec::<Group>::new());
+    let mut checks = Group { shape: usual.clone(), cases: Vec::new() };
+    let mut oracles = checks.clone();
+    let mut particular = Vec::new();
     for case in cases {
         let shape = Shape::of(case, cpus);
-        if shape == usual {
-            let group = case.id.split('/').next().unwrap_or_default();
-            let list = if ORACLES.contains(&group) { &mut oracles } else { &mut checks };
-            list.push(*case);
-            continue;
+        if !shape.is_usual(cpus) {
+            particular.push((shape, *case));
+        } else if ORACLES.contains(&case.group()) {
+            oracles.cases.push(case);
+            if let Some(joined) = oracles.shape.joined(&shape) {
+                oracles.shape = joined;
+            }
+        } else {
+            checks.cases.push(case);
         }
+    }
+    let mut further = Vec::<Group>::new();
+    for (shape, case) in particular {
+        let vendor_only = shape.cpus == cpus && shape.arguments.is_empty();
+        let hosts = vendor_only && !oracles.cases.is_empty();
+        let groups = hosts.then_some(&mut oracles).into_iter().chain(&mut further);
         let joined =
-            further.iter_mut().find_map(|group| Some((group.shape.joined(&shape)?, group)));
+            groups.into_iter().find_map(|group| Some((group.shape.joined(&shape)?, group)));
         match joined {
             Some((joined, group)) => {
                 group.shape = joined;
@@ -86,12 +111,7 @@ pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
             None => further.push(Group { shape, cases: vec![case] }),
         }
     }
-    [checks, oracles]
-        .into_iter()
-        .filter(|cases| !cases.is_empty())
-        .map(|cases| Group { shape: usual.clone(), cases })
-        .chain(further)
-        .collect()
+    [checks, oracles].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
 }
 
 #[cfg(test)]
@@ -123,23 +143,30 @@ mod tests {
     }
 
     #[test]
-    fn needs_are_served_by_few_vms_and_boot_arguments_by_others() {
+    fn needs_are_served_by_few_vms() {
         let groups = grouped("", 1);
-        let further: Vec<&Shape> = groups[2..].iter().map(|group| &group.shape).collect();
-        assert_eq!(further.len(), 2, "{further:?}");
-        assert!(further.iter().any(|shape| shape.vendor.is_some() && shape.cpus == 2));
-        assert!(further.iter().any(|shape| shape.arguments.len() == 2));
+        assert_eq!(groups.len(), 3);
+        assert_eq!(groups[1].shape.vendor, Some("GenuineIntel"), "with the oracles");
+        assert_eq!((groups[1].shape.cpus, groups[1].shape.arguments.len()), (1, 0));
+        assert_eq!((groups[2].shape.cpus, groups[2].shape.arguments.len()), (2, 2));
+        let alone = grouped("entries/sysenter", 1);
+        assert_eq!(alone[0].shape.vendor, Some("GenuineIntel"));
     }
 
     #[test]
     fn contradictions_share_no_vm() {
-        let shape = |vendor, arguments| Shape { cpus: 1, vendor, arguments };
+        let shape = |vendor, arguments| Shape { cpus: 1, vendor, arguments, features: vec![] };
         let intel = shape(Some("GenuineIntel"), vec![]);
         assert_eq!(intel.joined(&shape(Some("AuthenticAMD"), vec![])), None);
-        assert_eq!(intel.joined(&shape(None, vec!["a=1"])), None);
+        assert_eq!(intel.joined(&shape(None, vec!["a=1"])).unwrap().arguments, ["a=1"]);
         let one = shape(None, vec!["a=1"]);
         assert_eq!(one.joined(&shape(None, vec!["a=2"])), None);
         assert_eq!(one.joined(&shape(None, vec!["b=2"])), Some(shape(None, vec!["a=1", "b=2"])));
         assert_eq!(one.joined(&one), Some(one.clone()));
+        let off = shape(None, vec!["ia32_emulation=off"]);
+        let needs_it = Shape { features: vec![Feature::Ia32], ..shape(None, vec![]) };
+        assert_eq!(off.joined(&needs_it), None);
+        assert_eq!(needs_it.joined(&off), None);
+        assert!(one.joined(&needs_it).is_some());
     }
 }

@@ -100,7 +100,7 @@ fn the_gdb_stub_waits_at_its_path() {
 
 #[test]
 fn the_cpu_model_is_the_default_or_the_requested_one() {
-    assert_eq!(after(&line(&spec(), None), "-cpu"), ["max"]);
+    assert_eq!(after(&line(&spec(), None), "-cpu"), ["max,erms=off,fsrm=off"]);
     let other = VmSpec { cpu_model: Some("qemu64,+avx".into()), ..spec() };
     assert_eq!(after(&line(&other, None), "-cpu"), ["qemu64,+avx"]);
 }

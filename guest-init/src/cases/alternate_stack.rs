@@ -3,18 +3,31 @@
 //! The settings of the alternate signal stack (`sigaltstack(2)`) across a dispatch.
 
 use crate::arch;
-use crate::case::{Case, Check, outside_core};
+use crate::case::{Case, Check, Only, case, outside_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use sudbox_protocol::Arch;
 
-pub(super) const CASES: &[Case] = &[outside_core(
-    "signals/alternate-stack-settings",
-    "in the handler of a dispatch an alternate stack with SS_AUTODISARM is disabled, one without is as \
-     it was, on whichever stack the handler runs, and after the return it is as before",
-    "save_altstack()",
-    settings,
-)];
+pub(super) const CASES: &[Case] = &[
+    outside_core(
+        "signals/alternate-stack-settings",
+        "in the handler of a dispatch an alternate stack with SS_AUTODISARM is disabled, one without is as \
+         it was, on whichever stack the handler runs, and after the return it is as before",
+        "save_altstack()",
+        settings,
+    ),
+    case(
+        "signals/alternate-stack-overflow-kills",
+        "a dispatch on an alternate stack that has no room for another frame kills with SIGSEGV",
+        "get_sigframe()",
+        overflow_kills,
+    )
+    .only(Only {
+        archs: &[Arch::X86_64],
+        reason: "the room that a frame needs was compared with kernels of x86-64 only",
+    }),
+];
 
 /// `SS_AUTODISARM` (include/uapi/linux/signal.h).
 const SS_AUTODISARM: i32 = i32::MIN;
@@ -69,6 +82,32 @@ fn settings() -> Check {
             )?;
             reset_dispatches();
         }
+    }
+    Ok(())
+}
+
+/// The room below the stack pointer of the call, in bytes: less than the 64-bit frame with the state of
+/// `fxsave` and the red zone.
+const ROOM: u64 = 1024;
+
+fn overflow_kills() -> Check {
+    for action in [0, libc::SA_ONSTACK] {
+        handle_as(noop, action, 0)?;
+        count_signal(libc::SIGSEGV)?;
+        reset_dispatches();
+        let end = run_vforked(|| {
+            let call = touch();
+            // The current stack becomes the alternate stack.
+            let start = arch::current_stack() - ROOM;
+            // SAFETY: memory below and above the stack pointer of this task, which has a stack of its own.
+            let set = unsafe { sys::sigaltstack(start, 2 * PAGE as u64, 0) };
+            if set.is_err() || arm().is_err() {
+                return 99;
+            }
+            let _ = issue_blocked(&arch::gate(), &call);
+            98
+        })?;
+        expect_killed(end, libc::SIGSEGV, 0)?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod inheritance_exec;
 mod other_calls;
 mod ptrace;
 mod ptrace_calls;
+mod ptrace_events;
 mod ptrace_signal;
 mod range;
 mod registers;
@@ -126,6 +127,7 @@ pub const TABLE: &[&[Case]] = &[
     siblings::CASES,
     ptrace::CASES,
     ptrace_calls::CASES,
+    ptrace_events::CASES,
     ptrace_signal::CASES,
     seccomp::CASES,
     entries::CASES,

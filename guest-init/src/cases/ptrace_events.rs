@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! A tracer that reads and sets the configuration at the events of its tracee: fork, vfork, clone, exec.
+
+use super::inheritance::{execute, program};
+use super::ptrace::armed_config;
+use crate::arch;
+use crate::case::{Case, Check, Failure, Only, case};
+use crate::support::*;
+use crate::sys::{self, Change};
+use crate::tracee::{Config, Tracee, pause_for_tracer};
+use sudbox_protocol::{Arch, Feature};
+
+pub(super) const CASES: &[Case] = &[case(
+    "ptrace/configuration-at-events",
+    "at the events of fork, vfork and clone a tracer finds the parent armed and the child not, at that \
+     of exec the program not armed, and what it sets there stays",
+    "begin_new_exec()",
+    configuration_at_events,
+)
+.features(&[Feature::Dispatch, Feature::PtraceConfig])
+.only(Only {
+    archs: &[Arch::X86_64],
+    reason: "the order of the events was compared with kernels of x86-64 only",
+})];
+
+/// The events of `include/uapi/linux/ptrace.h` in the order in which the tracee causes them.
+const EVENTS: [i32; 4] = [
+    libc::PTRACE_EVENT_FORK,
+    libc::PTRACE_EVENT_VFORK,
+    libc::PTRACE_EVENT_CLONE,
+    libc::PTRACE_EVENT_EXEC,
+];
+
+/// The mark that a new thread sets at its end.
+const THREAD_DONE: usize = 0;
+
+/// Issues a call with the selector at BLOCK. Returns the exit code: 0 if the call was executed.
+fn check_executed() -> i32 {
+    let call = touch();
+    set_selector(BLOCK);
+    let _ = arch::gate().issue(&call);
+    set_selector(ALLOW);
+    exit_code(take_touched())
+}
+
+extern "C" fn thread(_: u64) -> u64 {
+    set_mark(THREAD_DONE, 1);
+    0
+}
+
+/// Runs in the tracee.
+fn cause_events(fd: i32) -> Result<i32, Failure> {
+    arm()?;
+    pause_for_tracer();
+    expect_success(wait_change(spawn_child(check_executed)?)?)?;
+    expect_success(run_vforked(check_executed)?)?;
+    spawn_thread(thread, 0)?;
+    await_mark(THREAD_DONE, 1);
+    execute(fd);
+    Ok(98)
+}
+
+fn configuration_at_events() -> Check {
+    handle(noop)?;
+    let fd = program()?;
+    let tracee = Tracee::start(|| cause_events(fd).unwrap_or(97))?;
+    let options = libc::PTRACE_O_EXITKILL
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEEXEC;
+    tracee
+        .request(libc::PTRACE_SETOPTIONS, 0, u64::from(options.cast_unsigned()))
+        .map_err(broken("PTRACE_SETOPTIONS"))?;
+    let resume = |pid: i32, signal: i32| {
+        Tracee { pid }
+            .request(libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
+            .map_err(broken("PTRACE_CONT"))
+    };
+    resume(tracee.pid, 0)?;
+    let mut events = Vec::new();
+    let mut children = 0;
+    loop {
+        let waited = sys::wait(-1, libc::__WALL).map_err(broken("wait4"))?;
+        let Some((pid, change)) = waited else { return Err(Failure::Broken("wait4".into())) };
+        let own = pid == tracee.pid;
+        match change {
+            Change::Stopped(stop) if own && stop >> 8 != 0 => {
+                events.push(stop >> 8);
+                if stop >> 8 == libc::PTRACE_EVENT_EXEC {
+                    break;
+                }
+                equal("configuration of a parent", tracee.config()?, armed_config())?;
+                resume(pid, 0)?;
+            }
+            Change::Stopped(libc::SIGSTOP) if !own => {
+                equal("mode of a child at its first stop", Tracee { pid }.config()?.mode, OFF)?;
+                children += 1;
+                resume(pid, 0)?;
+            }
+            Change::Stopped(libc::SIGCHLD) => drop(resume(pid, libc::SIGCHLD)?),
+            Change::Exited(0) if !own => {}
+            other => {
+                let who = if own { "the tracee" } else { "a child" };
+                return Err(mismatch(
+                    "children end, then the tracee executes",
+                    format!("{who} {other}"),
+                ));
+            }
+        }
+    }
+    equal("events", events.as_slice(), &EVENTS[..])?;
+    equal("children that stopped", children, 3)?;
+    equal("mode at the event of exec", tracee.config()?.mode, OFF)?;
+    // Every call outside an empty range is dispatched, and the new program has no handler.
+    equal("setting", tracee.set_config(&Config { mode: EXCLUSIVE, ..Config::default() }), Ok(()))?;
+    tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
+    expect_killed(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?, libc::SIGSYS, 0)
+}

@@ -1,167 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The table of comparisons.
 
+use super::comparison::*;
 use super::death::{DEATHS, Death};
 use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
 use crate::arch::{Entry, FrameFormat};
 use crate::case::{Need, Only};
-use sudbox_protocol::{Arch, Feature};
-
-/// A comparison of two scenarios that must look the same to an observer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Comparison {
-    /// The id of the comparison's case.
-    pub(super) id: &'static str,
-    pub(super) promise: &'static str,
-    pub(super) kernel_function: &'static str,
-    pub(super) features: &'static [Feature],
-    pub(super) needs: &'static [Need],
-    /// The architectures that run it; `None` for those of [`FRAMES`].
-    pub(super) only: Option<Only>,
-    pub(super) observer: Observer,
-    /// The reference scenario, then the scenario that must give the same record.
-    pub(super) scenarios: [Scenario; 2],
-}
-
-/// The observer whose records are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Observer {
-    /// The program itself.
-    Program,
-    /// Its tracer, which resumes it by the requests with these names.
-    Tracer(&'static [&'static str]),
-    /// Its parent and a reader of its core dump, when it dies for these reasons.
-    Parent(&'static [Death]),
-}
-
-const DISPATCH: &[Feature] = &[Feature::Dispatch];
-const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
-const SIGNAL_FUNCTION: &str = "force_sig_info_to_task()";
-const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
-
-/// A comparison of [`PLAIN`] and this scenario, observed by the program.
-const fn comparison(
-    id: &'static str,
-    promise: &'static str,
-    kernel_function: &'static str,
-    scenario: Scenario,
-) -> Comparison {
-    Comparison {
-        id,
-        promise,
-        kernel_function,
-        features: DISPATCH,
-        needs: &[],
-        only: None,
-        observer: Observer::Program,
-        scenarios: [PLAIN, scenario],
-    }
-}
-
-/// A dispatch of a 32-bit call.
-const COMPAT: Scenario = Scenario { entry: Entry::Compat, convention: Entry::Compat, ..PLAIN };
-
-/// A dispatch of a 32-bit call in 32-bit code.
-const CODE_32: Scenario =
-    Scenario { entry: Entry::CompatCode, convention: Entry::CompatCode, ..PLAIN };
-
-/// A dispatch in every variant.
-const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };
-
-/// A task that is not armed executes the call; every variant.
-const QUEUED_FULL: Scenario = Scenario { cause: Cause::Queued, arming: Arming::Never, ..FULL };
-
-/// A task that is not armed executes the call.
-const QUEUED: Scenario = Scenario { every_variant: false, ..QUEUED_FULL };
-
-/// An armed task executes the call because the selector is at ALLOW.
-const ALLOWED: Scenario = Scenario { cause: Cause::Queued, ..PLAIN };
-
-/// A task that has disarmed executes the call.
-const DISARMED: Scenario = Scenario { arming: Arming::Disarmed, ..ALLOWED };
-
-/// All requests that resume a tracee.
-const ALL_RESUMES: &[&str] = &[
-    "PTRACE_CONT",
-    "PTRACE_SINGLESTEP",
-    "PTRACE_SINGLEBLOCK",
-    "PTRACE_SYSCALL",
-    "PTRACE_SYSEMU",
-    "PTRACE_SYSEMU_SINGLESTEP",
-];
-/// The requests for the comparisons that do not need all of them.
-const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
-/// The request that gives the same stops whether the call is executed or not.
-const CONT: &[&str] = &["PTRACE_CONT"];
-
-/// The restriction of comparisons that set none of their own.
-pub(super) const FRAMES: Only = Only {
-    archs: &[Arch::X86_64],
-    reason: "the allowed differences of a signal frame are described for x86-64 only",
-};
-
-/// The restriction of comparisons of a tracer's stops.
-const STOPS: Only = Only {
-    archs: &[Arch::X86_64],
-    reason: "its gate with a breakpoint is written for x86-64 only",
-};
-
-/// A comparison of [`PLAIN`] and this scenario, observed by a tracer.
-const fn traced(
-    id: &'static str,
-    promise: &'static str,
-    kernel_function: &'static str,
-    scenario: Scenario,
-) -> Comparison {
-    Comparison {
-        only: Some(STOPS),
-        observer: Observer::Tracer(COMMON_RESUMES),
-        ..comparison(id, promise, kernel_function, scenario)
-    }
-}
-
-/// Two deaths that take different paths in the kernel: a signal without a handler, and an invalid
-/// selector.
-const TWO_DEATHS: &[Death] = &[Death::Default, Death::BadValue];
-
-/// A comparison of [`PLAIN`] and this scenario when the process dies, observed by its parent.
-const fn fatal(
-    id: &'static str,
-    promise: &'static str,
-    kernel_function: &'static str,
-    scenario: Scenario,
-) -> Comparison {
-    Comparison {
-        observer: Observer::Parent(TWO_DEATHS),
-        needs: &[Need::Root, Need::Vm],
-        ..comparison(id, promise, kernel_function, scenario)
-    }
-}
+use sudbox_protocol::Feature;
 
 /// All comparisons.
 pub(super) const COMPARISONS: &[Comparison] = &[
     Comparison {
-        id: "compare/trap",
-        promise: "a dispatch leaves the same state as a filter's trap at the same instruction",
-        kernel_function: "trigger_sigsys()",
         features: FILTERED,
-        needs: &[],
-        only: None,
-        observer: Observer::Program,
         scenarios: [
             Scenario { cause: Cause::Trap, filter: Filter::Trap, arming: Arming::Never, ..FULL },
             Scenario { filter: Filter::Trap, ..FULL },
         ],
+        ..comparison(
+            "compare/trap",
+            "a dispatch leaves the same state as a filter's trap at the same instruction",
+            "trigger_sigsys()",
+            PLAIN,
+        )
     },
     Comparison {
-        id: "compare/queued",
-        promise: "a dispatch leaves the same state as a queued SIGSYS with the same siginfo",
-        kernel_function: "trigger_sigsys()",
-        features: DISPATCH,
-        needs: &[],
-        only: None,
-        observer: Observer::Program,
         scenarios: [QUEUED_FULL, FULL],
+        ..comparison(
+            "compare/queued",
+            "a dispatch leaves the same state as a queued SIGSYS with the same siginfo",
+            "trigger_sigsys()",
+            PLAIN,
+        )
     },
     Comparison {
         scenarios: [
@@ -346,18 +215,19 @@ pub(super) const COMPARISONS: &[Comparison] = &[
         )
     },
     Comparison {
-        id: "compare/int80-trap",
-        promise: "a dispatched int 0x80 leaves the same state as a filter's trap at the same \
-                  instruction",
-        kernel_function: "trigger_sigsys()",
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
-        needs: &[],
         only: Some(Only::INT80),
-        observer: Observer::Program,
         scenarios: [
             Scenario { cause: Cause::Trap, filter: Filter::Trap, ..COMPAT },
             Scenario { filter: Filter::Trap, ..COMPAT },
         ],
+        ..comparison(
+            "compare/int80-trap",
+            "a dispatched int 0x80 leaves the same state as a filter's trap at the same \
+                  instruction",
+            "trigger_sigsys()",
+            PLAIN,
+        )
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::Ia32],

@@ -4,6 +4,7 @@
 //! comparison finds faults that no case describes.
 
 mod allowed;
+mod comparison;
 mod comparisons;
 mod core;
 mod death;
@@ -24,7 +25,8 @@ use crate::case::{Case, Check, Failure, Run, case};
 use crate::probe;
 use crate::support::broken;
 use crate::sys;
-use comparisons::{COMPARISONS, FRAMES, Observer};
+use comparison::{FRAMES, Observer};
+use comparisons::COMPARISONS;
 pub(crate) use record::Record;
 use scenario::{Cause, PLAIN};
 

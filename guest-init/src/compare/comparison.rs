@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The type of a comparison, and the scenarios and restrictions that comparisons share.
+
+use super::death::Death;
+use super::scenario::{Arming, Cause, PLAIN, Scenario};
+use crate::arch::Entry;
+use crate::case::{Need, Only};
+use sudbox_protocol::{Arch, Feature};
+
+/// A comparison of two scenarios that must look the same to an observer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    /// The id of the comparison's case.
+    pub(super) id: &'static str,
+    pub(super) promise: &'static str,
+    pub(super) kernel_function: &'static str,
+    pub(super) features: &'static [Feature],
+    pub(super) needs: &'static [Need],
+    /// The architectures that run it; `None` for those of [`FRAMES`].
+    pub(super) only: Option<Only>,
+    pub(super) observer: Observer,
+    /// The reference scenario, then the scenario that must give the same record.
+    pub(super) scenarios: [Scenario; 2],
+}
+
+/// The observer whose records are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observer {
+    /// The program itself.
+    Program,
+    /// Its tracer, which resumes it by the requests with these names.
+    Tracer(&'static [&'static str]),
+    /// Its parent and a reader of its core dump, when it dies for these reasons.
+    Parent(&'static [Death]),
+}
+
+pub(super) const DISPATCH: &[Feature] = &[Feature::Dispatch];
+pub(super) const FILTERED: &[Feature] = &[Feature::Dispatch, Feature::SeccompFilter];
+pub(super) const SIGNAL_FUNCTION: &str = "force_sig_info_to_task()";
+pub(super) const SET_FUNCTION: &str = "task_set_syscall_user_dispatch()";
+
+/// A comparison of [`PLAIN`] and this scenario, observed by the program.
+pub(super) const fn comparison(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        id,
+        promise,
+        kernel_function,
+        features: DISPATCH,
+        needs: &[],
+        only: None,
+        observer: Observer::Program,
+        scenarios: [PLAIN, scenario],
+    }
+}
+
+/// A dispatch of a 32-bit call.
+pub(super) const COMPAT: Scenario =
+    Scenario { entry: Entry::Compat, convention: Entry::Compat, ..PLAIN };
+
+/// A dispatch of a 32-bit call in 32-bit code.
+pub(super) const CODE_32: Scenario =
+    Scenario { entry: Entry::CompatCode, convention: Entry::CompatCode, ..PLAIN };
+
+/// A dispatch in every variant.
+pub(super) const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };
+
+/// A task that is not armed executes the call; every variant.
+pub(super) const QUEUED_FULL: Scenario =
+    Scenario { cause: Cause::Queued, arming: Arming::Never, ..FULL };
+
+/// A task that is not armed executes the call.
+pub(super) const QUEUED: Scenario = Scenario { every_variant: false, ..QUEUED_FULL };
+
+/// An armed task executes the call because the selector is at ALLOW.
+pub(super) const ALLOWED: Scenario = Scenario { cause: Cause::Queued, ..PLAIN };
+
+/// A task that has disarmed executes the call.
+pub(super) const DISARMED: Scenario = Scenario { arming: Arming::Disarmed, ..ALLOWED };
+
+/// All requests that resume a tracee.
+pub(super) const ALL_RESUMES: &[&str] = &[
+    "PTRACE_CONT",
+    "PTRACE_SINGLESTEP",
+    "PTRACE_SINGLEBLOCK",
+    "PTRACE_SYSCALL",
+    "PTRACE_SYSEMU",
+    "PTRACE_SYSEMU_SINGLESTEP",
+];
+/// The requests for the comparisons that do not need all of them.
+pub(super) const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP", "PTRACE_SYSCALL"];
+/// The request that gives the same stops whether the call is executed or not.
+pub(super) const CONT: &[&str] = &["PTRACE_CONT"];
+
+/// The restriction of comparisons that set none of their own.
+pub(super) const FRAMES: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "the allowed differences of a signal frame are described for x86-64 only",
+};
+
+/// The restriction of comparisons of a tracer's stops.
+pub(super) const STOPS: Only = Only {
+    archs: &[Arch::X86_64],
+    reason: "its gate with a breakpoint is written for x86-64 only",
+};
+
+/// A comparison of [`PLAIN`] and this scenario, observed by a tracer.
+pub(super) const fn traced(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        only: Some(STOPS),
+        observer: Observer::Tracer(COMMON_RESUMES),
+        ..comparison(id, promise, kernel_function, scenario)
+    }
+}
+
+/// Two deaths that take different paths in the kernel: a signal without a handler, and an invalid
+/// selector.
+pub(super) const TWO_DEATHS: &[Death] = &[Death::Default, Death::BadValue];
+
+/// A comparison of [`PLAIN`] and this scenario when the process dies, observed by its parent.
+pub(super) const fn fatal(
+    id: &'static str,
+    promise: &'static str,
+    kernel_function: &'static str,
+    scenario: Scenario,
+) -> Comparison {
+    Comparison {
+        observer: Observer::Parent(TWO_DEATHS),
+        needs: &[Need::Root, Need::Vm],
+        ..comparison(id, promise, kernel_function, scenario)
+    }
+}

@@ -68,7 +68,7 @@ fn image_id(kernel: &Path) -> String {
 fn config_option(request: &Request) -> anyhow::Result<Option<String>> {
     let Some(path) = request.fragments.last() else { return Ok(None) };
     let bad = |why: &str| Failure::usage(format!("--config {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| bad(&error.to_string()))?;
+    let text = sudbox_images::read_text(path).map_err(|error| bad(&error.to_string()))?;
     if !text.lines().any(|line| line.starts_with("CONFIG_") && line.ends_with("=y")) {
         return Err(bad("not a kernel .config: no line is CONFIG_...=y"));
     }
@@ -136,8 +136,7 @@ pub(crate) fn request(
         },
         patches: Vec::new(),
     };
-    // A prebuilt kernel may have --config: it tells which features to expect.
-    if let Some(option) = given.first_about(Subject::Build, &["arch", "config"])
+    if let Some(option) = given.first_about(Subject::Build, &["arch"])
         && reference != running::NAME
         && sudbox_images::is_prebuilt(&request)?
     {
@@ -146,6 +145,24 @@ pub(crate) fn request(
         )));
     }
     Ok(request)
+}
+
+/// Refuses `--config` where it does not apply: for a prebuilt kernel whose configuration is known, and
+/// more than once for one.
+///
+/// # Errors
+/// If it was given so.
+pub(crate) fn refuse_config(image: &KernelImage, request: &Request) -> anyhow::Result<()> {
+    let kernel = &request.reference;
+    match request.fragments.len() {
+        1.. if image.prebuilt && image.config.is_some() => Err(Failure::usage(format!(
+            "--config does not apply: {kernel} is a prebuilt kernel, and its configuration is known"
+        ))),
+        2.. if image.prebuilt => Err(Failure::usage(format!(
+            "--config is given more than once: {kernel} is a prebuilt kernel with one configuration"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The request with patches, which are applied to a copy of the source.

@@ -27,7 +27,8 @@ mod version;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use cli::{Cli, GivenOptions, ReportVerb, SandboxVerb, Verb};
-use failure::Code;
+use failure::{Code, Failure};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use verb::{
     bench, bisect, completions, doctor, exec, kernels, kselftest, matrix, report, run, sandbox,
@@ -42,9 +43,17 @@ fn main() -> ExitCode {
     let (cli, given) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
+            if error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::from(Code::Usage as u8);
+            }
             // Help and version go to stdout and are no error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { 0 });
+            return match error.print() {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    failed(&Failure::machine(format!("the help cannot be written: {error}")))
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     output::set_verbosity(cli.quiet, cli.verbose);

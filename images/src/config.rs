@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::arch::{self, Arch};
 use crate::error::{ConfigError, Context as _, Error};
 use crate::hash::hex;
-use crate::paths::expand_home;
+use crate::paths::{expand_home, read_text};
 use crate::version::Series;
 
 const BASE: &str = include_str!("../../kernel-config/base.config");
@@ -57,7 +57,7 @@ impl Configuration {
         ];
         let own = fragments.len();
         for file in files {
-            let text = fs::read_to_string(expand_home(file))
+            let text = read_text(&expand_home(file))
                 .map_err(|why| ConfigError::Unreadable { file: file.clone(), why })?;
             check_fragment(file, &text)?;
             fragments.push((file.display().to_string(), text));

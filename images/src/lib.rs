@@ -64,7 +64,7 @@ pub use history::{Commit, History};
 pub use lock::{EntryLock, Mode};
 pub use monitor::Monitor;
 pub use packages::{Packages, Tool};
-pub use paths::expand_home;
+pub use paths::{expand_home, read_text};
 pub use plan::{Plan, check, is_prebuilt, kernel, missing_tools, plan, selftests};
 pub use prebuilt::config_of;
 pub use process::status_and_lines;

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::error::{Context as _, Error, PatchError};
 use crate::hash::hex;
 use crate::lock::EntryLock;
-use crate::paths::expand_home;
+use crate::paths::{expand_home, read_text};
 use crate::process;
 
 /// One patch.
@@ -50,7 +50,7 @@ impl Patches {
                     true => place.display().to_string(),
                     false => format!("{}/{name}", place.display()),
                 };
-                let text = fs::read_to_string(&file).map_err(|why| {
+                let text = read_text(&file).map_err(|why| {
                     let (path, label) = (path.clone(), label.clone());
                     PatchError::FileUnreadable { path, label, why }
                 })?;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Paths that users type, and directory names for the cache.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Expands `~` and `~/...` as a shell does. In variables of make, the shell does not expand them.
@@ -14,6 +17,23 @@ pub fn expand_home(path: &Path) -> PathBuf {
     }
 }
 
+/// Reads a text file that the user named. Does not wait for a FIFO to get a writer.
+///
+/// # Errors
+/// If the file cannot be read, is not UTF-8, or is a FIFO without a writer.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    // Not for reading: a shell's `<(command)` is a FIFO whose writer needs time.
+    rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+    let is_fifo = file.metadata()?.file_type().is_fifo();
+    let mut text = String::new();
+    (&file).read_to_string(&mut text)?;
+    if is_fifo && text.is_empty() {
+        return Err(io::Error::other("a FIFO to which nothing writes"));
+    }
+    Ok(text)
+}
+
 /// The name of a directory, without characters that are not used in cache keys.
 pub(crate) fn name_for_cache(tree: &Path) -> String {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
@@ -24,6 +44,22 @@ pub(crate) fn name_for_cache(tree: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_is_read_if_something_writes_to_it() {
+        use std::process::{Command, Stdio};
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert!(read_text(&fifo).unwrap_err().to_string().contains("nothing writes"));
+        let mut writer = Command::new("sh");
+        writer.args(["-c", "sleep 0.2; echo text"]).stdout(Stdio::piped());
+        let mut writer = writer.spawn().unwrap();
+        let pipe = writer.stdout.take().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        assert_eq!(read_text(Path::new(&path)).unwrap(), "text\n");
+        assert!(writer.wait().unwrap().success());
+    }
 
     #[test]
     fn home_is_expanded() {

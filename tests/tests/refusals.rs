@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Options and arguments that do not apply are refused with exit code 129, not ignored.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use sudbox_tests::{built_kernel_of, root, run, sudbox_run};
+use sudbox_tests::{built_kernel_of, root, run, sudbox, sudbox_run};
 
 #[test]
 fn options_that_do_not_apply_to_the_running_kernel() {
@@ -55,6 +56,14 @@ fn options_about_building_for_a_kernel_that_is_built() {
         let arguments = [&[kernel.as_str()], option].concat();
         run(sudbox_run(&arguments)).expect_error(129, &[option[0], "is a prebuilt kernel"]);
     }
+    // Its configuration is beside it.
+    let config = Path::new(&kernel).with_file_name("config");
+    let config = config.to_str().expect("UTF-8");
+    run(sudbox_run(&[&kernel, "--config", config]))
+        .expect_error(129, &["--config", "its configuration is known"]);
+    let mut exec = sudbox();
+    exec.args(["exec", "--kernel", &kernel, "--config", config, "--", "true"]);
+    run(exec).expect_error(129, &["--config is a build option"]);
 }
 
 /// The vmlinux of the pinned kernel in the cache.

@@ -46,7 +46,9 @@ pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<PackedProgram> {
         arguments[0] = path.into();
         arguments.splice(0..0, argument);
         arguments.insert(0, interpreter.clone().into());
-        if files.add_program(&interpreter)?.is_some() {
+        let unusable =
+            |error| Failure::usage(format!("{}: its interpreter: {error:#}", name.display()));
+        if files.add_program(&interpreter).map_err(unusable)?.is_some() {
             return Err(Failure::usage(format!(
                 "{} is a script, and so is its interpreter {}: give the interpreter of the latter instead",
                 name.display(),
@@ -92,6 +94,9 @@ fn find(name: &OsStr, directory: &Path) -> anyhow::Result<PathBuf> {
         }
         Err(error) => Err(Failure::usage(format!("{shown}: {error}"))),
         Ok(file) if file.is_dir() => Err(Failure::usage(format!("{shown} is a directory"))),
+        Ok(file) if !file.is_file() => {
+            Err(Failure::usage(format!("{shown} is not a regular file")))
+        }
         Ok(_) if !is_executable(&path) => {
             Err(Failure::usage(format!("{shown} is not executable: run `chmod +x {shown}`")))
         }

@@ -29,7 +29,10 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         progress.print("walk", &format!("--fuzz {count} --seed {seed}"));
         selection::add_walks(&mut selection, cases, count, seed);
     }
-    let request = kernel::with_patches(kernel::request(kernel, &args.build, given)?, &args.patches);
+    // A prebuilt kernel may have --config, which tells the features to expect.
+    let but_config = given.clone().retain(|name| name != "config");
+    let request = kernel::request(kernel, &args.build, &but_config)?;
+    let request = kernel::with_patches(request, &args.patches);
     if args.list {
         print(&list(&selection, request.arch))?;
         return Ok(0);
@@ -60,6 +63,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         let machine = backend::machine(&args.vm, request.arch, &mut progress)?;
         let cache = Cache::open()?;
         let image = kernel::find_or_build(&cache, &request, &mut progress)?;
+        kernel::refuse_config(&image, &request)?;
         let folder = RunFolder::create(&cache)?;
         let verdict = kernel::judge_image(
             &image,

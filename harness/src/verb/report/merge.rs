@@ -42,7 +42,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
     let bad = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("{} is no part of a matrix: {why}", file.display()))
     };
-    let text = std::fs::read_to_string(&file).map_err(|error| bad(&error))?;
+    let text = sudbox_images::read_text(&file).map_err(|error| bad(&error))?;
     match parse(&text) {
         Ok(matrix) => Ok(Some(matrix)),
         Err(Unreadable::CutOff) => Ok(None),

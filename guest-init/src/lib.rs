@@ -22,6 +22,7 @@ pub mod pid1;
 pub mod probe;
 mod program;
 mod ptrace;
+mod recording;
 mod rseq;
 pub mod runner;
 #[cfg(foreign_programs)]

@@ -10,6 +10,7 @@ use crate::conversation::{ConversationError, receive};
 use crate::grid::Product;
 use crate::probe::Machine;
 use crate::program;
+use crate::recording;
 use crate::shared::{self, shared};
 use crate::sys::{self, Change};
 use std::io::{Read, Write};
@@ -66,6 +67,10 @@ pub fn converse<S: Read + Write + AsFd>(
     stream.write_all(&GuestMessage::Hello(machine.hello()).to_frame())?;
     let plan = match receive(stream, &mut frames)? {
         HostMessage::Plan(plan) => plan,
+        HostMessage::Record(plan) => {
+            recording::start().map_err(ConversationError::Setup)?;
+            plan
+        }
         HostMessage::Execute(wanted) => return program::run(stream, &mut frames, &wanted),
         other => {
             return Err(ConversationError::Protocol(format!("{other:?} instead of a plan")));
@@ -104,6 +109,7 @@ fn run_plan<S: Read + Write>(
                 )));
             }
         }
+        recording::begin(index);
         let start = sys::now();
         let (messages, result, cleaned_up) = run_one(machine, table, index, planned);
         let micros = u64::try_from((sys::now() - start).as_micros()).unwrap_or(u64::MAX);
@@ -111,6 +117,7 @@ fn run_plan<S: Read + Write>(
         for message in messages {
             out.extend_from_slice(&message.to_frame());
         }
+        out.append(&mut recording::frames());
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
         if !cleaned_up && machine.vm {
             // The next case would share the machine with the process that is left.

@@ -22,7 +22,9 @@
 //! (restarts)
 //! ```
 //!
-//! To run a [program] instead of cases, the host sends `Execute` instead of `Plan`.
+//! To run a [program] instead of cases, the host sends `Execute` instead of `Plan`. To get the
+//! [observations](observation) of the cases too, the host sends `Record` instead of `Plan`; the guest then sends
+//! `Observed*` before each `End`.
 
 pub mod arch;
 pub mod codec;
@@ -30,6 +32,7 @@ pub mod feature;
 pub mod frame;
 pub mod measurement;
 pub mod message;
+pub mod observation;
 pub mod program;
 
 pub use arch::{Arch, UnknownArch};
@@ -38,10 +41,11 @@ pub use feature::Feature;
 pub use frame::{FrameError, FrameReader, MAX_BODY};
 pub use measurement::Measurement;
 pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCase, ResultKind};
+pub use observation::{Observation, ObservedPart};
 pub use program::{Program, ProgramEnd};
 
 /// Version of this protocol. The guest sends it in [`Hello`], and the host refuses any other.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// The vsock port on which the host listens. The guest connects to it at `VMADDR_CID_HOST`
 ///  (2, `include/uapi/linux/vm_sockets.h`).

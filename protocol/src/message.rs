@@ -6,6 +6,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::feature::Feature;
 use crate::frame;
 use crate::measurement::Measurement;
+use crate::observation::Observation;
 use crate::program::{Program, ProgramEnd};
 
 /// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer ones, so that the end
@@ -49,6 +50,22 @@ pub struct PlannedCase {
 pub struct Plan {
     /// The cases.
     pub cases: Vec<PlannedCase>,
+}
+
+impl Plan {
+    fn encode(&self, out: &mut Writer) {
+        out.list(&self.cases, |out, case| {
+            out.str(bounded(&case.id));
+            out.u32(case.deadline_ms);
+        });
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Plan {
+            cases: input
+                .list(|input| Ok(PlannedCase { id: input.str()?, deadline_ms: input.u32()? }))?,
+        })
+    }
 }
 
 /// The result of a case in the guest.
@@ -173,6 +190,13 @@ pub enum GuestMessage {
         /// The measurement.
         measurement: Measurement,
     },
+    /// An observation of the running case. Sent only if the host asked to record.
+    Observed {
+        /// Index in the plan.
+        case: u32,
+        /// The observation.
+        observation: Observation,
+    },
     /// The case that ended left a process that SIGKILL does not end. No other case may run in this VM, and
     /// the guest waits until the host ends the VM.
     Spent {
@@ -219,13 +243,15 @@ pub enum HostMessage {
     Execute(Program),
     /// Answer to [`GuestMessage::StdinWanted`]: input for the program. Empty input is end of file.
     Input(Vec<u8>),
+    /// As [`HostMessage::Plan`], and send the observations of each case.
+    Record(Plan),
 }
 
 impl GuestMessage {
-    /// The message as a frame, its texts cut at [`MAX_TEXT`].
+    /// The message as a frame, its texts cut at [`MAX_TEXT`], except those of an observation.
     ///
     /// # Panics
-    /// If a list makes the message longer than [`frame::MAX_BODY`].
+    /// If a list or an observation makes the message longer than [`frame::MAX_BODY`].
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
@@ -280,6 +306,11 @@ impl GuestMessage {
                 out.u8(9);
                 out.u32(*case);
             }
+            GuestMessage::Observed { case, observation } => {
+                out.u8(10);
+                out.u32(*case);
+                observation.encode(&mut out);
+            }
         }
         frame::wrap(&out.into_bytes())
     }
@@ -325,6 +356,10 @@ impl GuestMessage {
                 measurement: Measurement::decode(&mut input)?,
             },
             9 => GuestMessage::Spent { case: input.u32()? },
+            10 => GuestMessage::Observed {
+                case: input.u32()?,
+                observation: Observation::decode(&mut input)?,
+            },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
         };
         input.finish()?;
@@ -344,10 +379,7 @@ impl HostMessage {
         match self {
             HostMessage::Plan(plan) => {
                 out.u8(0);
-                out.list(&plan.cases, |out, case| {
-                    out.str(bounded(&case.id));
-                    out.u32(case.deadline_ms);
-                });
+                plan.encode(&mut out);
             }
             HostMessage::Go { case } => {
                 out.u8(1);
@@ -362,6 +394,10 @@ impl HostMessage {
                 out.u8(4);
                 out.bytes(bytes);
             }
+            HostMessage::Record(plan) => {
+                out.u8(5);
+                plan.encode(&mut out);
+            }
         }
         frame::wrap(&out.into_bytes())
     }
@@ -373,15 +409,12 @@ impl HostMessage {
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
         let message = match input.u8()? {
-            0 => HostMessage::Plan(Plan {
-                cases: input.list(|input| {
-                    Ok(PlannedCase { id: input.str()?, deadline_ms: input.u32()? })
-                })?,
-            }),
+            0 => HostMessage::Plan(Plan::decode(&mut input)?),
             1 => HostMessage::Go { case: input.u32()? },
             2 => HostMessage::Acknowledge,
             3 => HostMessage::Execute(Program::decode(&mut input)?),
             4 => HostMessage::Input(input.bytes()?),
+            5 => HostMessage::Record(Plan::decode(&mut input)?),
             tag => return Err(DecodeError::UnknownTag { what: "host message", tag }),
         };
         input.finish()?;

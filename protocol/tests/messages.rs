@@ -5,7 +5,8 @@
 use sudbox_protocol::message::MAX_TEXT;
 use sudbox_protocol::{
     CaseResult, DecodeError, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY,
-    Measurement, Plan, PlannedCase, Program, ProgramEnd, ResultKind, VERSION,
+    Measurement, Observation, ObservedPart, Plan, PlannedCase, Program, ProgramEnd, ResultKind,
+    VERSION,
 };
 
 fn hello() -> Hello {
@@ -48,6 +49,20 @@ fn guest_messages() -> Vec<GuestMessage> {
                 nanoseconds: 3,
             },
         },
+        GuestMessage::Observed { case: 4, observation: Observation::default() },
+        GuestMessage::Observed {
+            case: 4,
+            observation: Observation {
+                scenario: "plain".into(),
+                step: "handler 0".into(),
+                field: "frame".into(),
+                function: "x64_setup_rt_frame()".into(),
+                parts: vec![
+                    ObservedPart { name: "si_code".into(), bytes: vec![2, 0, 0, 0] },
+                    ObservedPart { name: String::new(), bytes: vec![] },
+                ],
+            },
+        },
         GuestMessage::Account(results.iter().map(CaseResult::kind).collect()),
         GuestMessage::Account(vec![]),
         GuestMessage::Output { is_stderr: true, bytes: vec![0, 0xff] },
@@ -65,6 +80,7 @@ fn host_messages() -> Vec<HostMessage> {
     vec![
         HostMessage::Plan(Plan { cases: vec![case("selector/allow-passes", 2000), case("", 0)] }),
         HostMessage::Plan(Plan::default()),
+        HostMessage::Record(Plan { cases: vec![case("grid/range", 1)] }),
         HostMessage::Go { case: 3 },
         HostMessage::Acknowledge,
         HostMessage::Execute(Program {
@@ -152,15 +168,15 @@ fn bytes_after_a_message_are_refused() {
 #[test]
 fn unknown_tags_are_refused() {
     let unknown = |what, tag| Err(DecodeError::UnknownTag { what, tag });
-    assert_eq!(GuestMessage::decode(&[10]), unknown("guest message", 10));
+    assert_eq!(GuestMessage::decode(&[11]), unknown("guest message", 11));
     assert_eq!(GuestMessage::decode(&[4, 1, 0, 0, 0, 6]), unknown("result", 6));
     assert_eq!(GuestMessage::decode(&[5, 2]), unknown("stream", 2));
     assert_eq!(GuestMessage::decode(&[7, 3]), unknown("end of a program", 3));
     let count = u8::try_from(Feature::ALL.len()).unwrap();
     let absent = [3, 0, 0, 0, 0, ResultKind::Absent as u8, count];
     assert_eq!(GuestMessage::decode(&absent), unknown("feature", count));
-    let host: Result<HostMessage, _> = HostMessage::decode(&[5]);
-    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 5 }));
+    let host: Result<HostMessage, _> = HostMessage::decode(&[6]);
+    assert_eq!(host, Err(DecodeError::UnknownTag { what: "host message", tag: 6 }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sudbox_protocol::{
     CaseResult, Feature, FrameReader, GuestMessage, Hello, HostMessage, MAX_BODY, Measurement,
-    Plan, PlannedCase, Program, ProgramEnd, ResultKind,
+    Observation, ObservedPart, Plan, PlannedCase, Program, ProgramEnd, ResultKind,
 };
 
 fn feature() -> impl Strategy<Value = Feature> {
@@ -81,6 +81,16 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn observation()(
+        (scenario, step, field, function) in (text(), text(), text(), text()),
+        parts in vec((text(), bytes()), 0..6),
+    ) -> Observation {
+        let parts = parts.into_iter().map(|(name, bytes)| ObservedPart { name, bytes }).collect();
+        Observation { scenario, step, field, function, parts }
+    }
+}
+
 fn guest_message() -> impl Strategy<Value = GuestMessage> {
     prop_oneof![
         hello().prop_map(GuestMessage::Hello),
@@ -96,13 +106,18 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
         (any::<u32>(), measurement())
             .prop_map(|(case, measurement)| GuestMessage::Measured { case, measurement }),
         program_end().prop_map(GuestMessage::Ended),
+        (any::<u32>(), observation())
+            .prop_map(|(case, observation)| GuestMessage::Observed { case, observation }),
     ]
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
     let case = (text(), any::<u32>()).prop_map(|(id, deadline_ms)| PlannedCase { id, deadline_ms });
     prop_oneof![
-        vec(case, 0..50).prop_map(|cases| HostMessage::Plan(Plan { cases })),
+        vec(case, 0..50).prop_map(|cases| Plan { cases }).prop_flat_map(|plan| prop_oneof![
+            Just(HostMessage::Plan(plan.clone())),
+            Just(HostMessage::Record(plan)),
+        ]),
         any::<u32>().prop_map(|case| HostMessage::Go { case }),
         Just(HostMessage::Acknowledge),
         program().prop_map(HostMessage::Execute),

@@ -100,13 +100,59 @@ pub(super) const DEFAULT_KEYS: AllowedDifference = parts("floating", &["pkru"]);
 pub(super) const EXECUTED_RETURNED: AllowedDifference =
     parts("registers", &["Ax", "X0", "A0", "R2"]);
 
+/// Differences between two kernels, or two boots of one, that are not about dispatch. These parts are
+/// not recorded. The comparisons within one kernel compare them.
+const UNRECORDED: &[AllowedDifference] = &[
+    // The processor may or may not report a component in its initial state as in use (XINUSE).
+    parts("floating", &["xstate_bv"]),
+    parts("floating point frame", &["xstate_bv"]),
+    parts("NT_X86_XSTATE", &["xstate_bv"]),
+    // A core has the value that was saved at the last context switch: thread.pkru.
+    parts("core's NT_X86_XSTATE", &["pkru", "xstate_bv"]),
+    // Another thread of the dead process is anywhere in its code when it is stopped.
+    field("").at_step("other thread"),
+    // The arguments of init are those boot arguments that the kernel does not know. The flags are the
+    // kernel's own: their bits change meaning from release to release.
+    parts("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
+    // The first thread, which the note describes, may have begun to wait or not: fill_psinfo().
+    parts("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).of(&["thread"]),
+    // The vDSO has more or fewer mappings.
+    field("segments of the core"),
+    // Addresses of the vDSO and of the process's stack.
+    parts(
+        "core's NT_AUXV",
+        &["AT_SYSINFO_EHDR", "AT_RANDOM", "AT_EXECFN", "AT_PLATFORM", "AT_BASE"],
+    ),
+    // The memory of the C library's thread, at a random place.
+    parts("bases", &["fs"]),
+    parts("NT_PRSTATUS", &["fs_base"]),
+    parts("core's NT_PRSTATUS", &["fs_base"]),
+    // An idle process waits in no watched call: addresses of its stack, process ids, and what the C
+    // library left there.
+    field("NT_PRSTATUS").at_step("idle"),
+    field("NT_PRFPREG").at_step("idle"),
+    field("NT_X86_XSTATE").at_step("idle"),
+    parts("syscall info", &["stack_pointer"]).at_step("idle"),
+    field("/proc/PID/syscall").at_step("idle"),
+];
+
+/// The rows for parts of the case `id` that are not recorded.
+pub(super) fn unrecorded(id: &str) -> Vec<&'static AllowedDifference> {
+    of_case(UNRECORDED, id)
+}
+
 /// The rows of [`TABLE`] that hold for the case `id`.
 pub(super) fn rows(id: &str) -> Vec<&'static AllowedDifference> {
+    of_case(TABLE, id)
+}
+
+/// The rows that hold for the case `id`.
+fn of_case(rows: &'static [AllowedDifference], id: &str) -> Vec<&'static AllowedDifference> {
     let name = id.split_once('/').map_or(id, |(_, name)| name);
     let name = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     let holds =
         |row: &&AllowedDifference| row.comparisons.is_empty() || row.comparisons.contains(&name);
-    TABLE.iter().filter(holds).collect()
+    rows.iter().filter(holds).collect()
 }
 
 /// The comparisons with a seccomp trap.
@@ -216,6 +262,20 @@ pub(super) fn function(field: &str) -> &'static str {
         | "above the frame"
         | "the stack"
         | "the alternate stack" => "get_sigframe()",
+        "siginfo" => "ptrace_getsiginfo(), trigger_sigsys()",
+        "queue of the task" | "queue of the process" => "ptrace_peek_siginfo()",
+        "dispatch" => "syscall_user_dispatch_get_config()",
+        "rseq" => "ptrace_get_rseq_configuration()",
+        "syscall info" | "length of the syscall info" => "ptrace_get_syscall_info()",
+        "/proc/PID/syscall" => "proc_pid_syscall()",
+        "NT_PRSTATUS" => "genregs_get()",
+        "NT_PRFPREG" | "NT_X86_XSTATE" => "xfpregs_get(), xstateregs_get()",
+        "debug registers" => "ptrace_get_debugreg()",
+        "status" | "waitid" | "wait4" | "end" | "count" | "event message" => {
+            "ptrace_stop(), do_wait()"
+        }
+        "core's NT_AUXV" => "create_elf_tables()",
+        name if name.starts_with("core's ") => "fill_note_info()",
         _ => "proc_pid_status()",
     }
 }

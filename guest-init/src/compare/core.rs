@@ -2,6 +2,7 @@
 //! Records the notes of a core dump (elf(5), fs/binfmt_elf.c).
 
 use super::record::{Moment, Record};
+use sudbox_protocol::ObservedPart;
 
 /// A kind of note in a core dump.
 struct Note {
@@ -19,6 +20,50 @@ const fn note(kind: u32, name: &'static str) -> Note {
 
 const NT_PRSTATUS: u32 = 1;
 
+/// The field with the auxiliary vector.
+pub(super) const AUXILIARY_VECTOR: &str = "core's NT_AUXV";
+
+/// The names of entries of the auxiliary vector (include/uapi/linux/auxvec.h and
+/// arch/x86/include/uapi/asm/auxvec.h).
+const ENTRIES: &[(u64, &str)] = &[
+    (0, "AT_NULL"),
+    (3, "AT_PHDR"),
+    (4, "AT_PHENT"),
+    (5, "AT_PHNUM"),
+    (6, "AT_PAGESZ"),
+    (7, "AT_BASE"),
+    (8, "AT_FLAGS"),
+    (9, "AT_ENTRY"),
+    (11, "AT_UID"),
+    (12, "AT_EUID"),
+    (13, "AT_GID"),
+    (14, "AT_EGID"),
+    (15, "AT_PLATFORM"),
+    (16, "AT_HWCAP"),
+    (17, "AT_CLKTCK"),
+    (23, "AT_SECURE"),
+    (25, "AT_RANDOM"),
+    (26, "AT_HWCAP2"),
+    (27, "AT_RSEQ_FEATURE_SIZE"),
+    (28, "AT_RSEQ_ALIGN"),
+    (31, "AT_EXECFN"),
+    (32, "AT_SYSINFO"),
+    (33, "AT_SYSINFO_EHDR"),
+    (51, "AT_MINSIGSTKSZ"),
+];
+
+/// The entries of an auxiliary vector as parts of a field.
+pub(super) fn auxiliary_vector(bytes: &[u8]) -> Vec<ObservedPart> {
+    let words: Vec<_> = bytes.as_chunks::<8>().0.iter().map(|w| u64::from_ne_bytes(*w)).collect();
+    let part = |pair: &[u64; 2]| {
+        let known = ENTRIES.iter().find(|(kind, _)| *kind == pair[0]);
+        let name =
+            known.map_or_else(|| format!("entry {}", pair[0]), |(_, name)| (*name).to_owned());
+        ObservedPart { name, bytes: pair[1].to_ne_bytes().to_vec() }
+    };
+    words.as_chunks::<2>().0.iter().map(part).collect()
+}
+
 /// The recorded notes; others are skipped.
 const NOTES: &[Note] = &[
     // pr_pid to pr_sid, pr_utime to pr_cstime.
@@ -30,7 +75,7 @@ const NOTES: &[Note] = &[
     note(0x202, "core's NT_X86_XSTATE"),
     note(0x200, "core's NT_386_TLS"),
     note(0x205, "core's NT_X86_XSAVE_LAYOUT"),
-    note(6, "core's NT_AUXV"),
+    note(6, AUXILIARY_VECTOR),
 ];
 
 fn bytes<const N: usize>(core: &[u8], at: usize) -> Option<[u8; N]> {

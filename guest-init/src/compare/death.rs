@@ -5,7 +5,7 @@
 use super::record::{Moment, Record};
 use super::scenario::{Monitor, Scenario, Task};
 use super::variants;
-use super::{core, process, tracer};
+use super::{core, process, stacks, tracer};
 use crate::arch;
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -73,8 +73,8 @@ fn enable_core() -> bool {
 }
 
 /// Sets up the scenario and the reason to die, then makes the watched call. Returns an exit code only
-/// if the task survives. `unreadable` is the address of a page without read permission.
-fn make_fatal_call(scenario: &Scenario, death: Death, unreadable: u64) -> i32 {
+/// if the task survives.
+fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
     if scenario.monitor == Monitor::Tracer {
         if ptrace::trace_me().is_err() {
             return variants::NOT_PREPARED;
@@ -99,7 +99,7 @@ fn make_fatal_call(scenario: &Scenario, death: Death, unreadable: u64) -> i32 {
             Death::BadValue => Ok(()),
             Death::Unreadable => {
                 let inside = arch::inside().start;
-                sys::set_dispatch(EXCLUSIVE, inside, inside_length(), unreadable)
+                sys::set_dispatch(EXCLUSIVE, inside, inside_length(), stacks::unreadable())
             }
         };
     }
@@ -119,8 +119,6 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
     }
     // Cores then hold notes only, and no memory.
     std::fs::write("/proc/self/coredump_filter", "0").map_err(broken("coredump_filter"))?;
-    let unreadable = map_pages(1)?;
-    protect(unreadable, 1, libc::PROT_NONE)?;
     // SAFETY: reads the path.
     unsafe { libc::mkdir(CORE_DIR.as_ptr(), 0o700) };
     let sigchld = sys::bit(libc::SIGCHLD);
@@ -133,7 +131,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
             if !enable_core() {
                 return variants::NOT_PREPARED;
             }
-            let call = || make_fatal_call(scenario, *death, unreadable as u64);
+            let call = || make_fatal_call(scenario, *death);
             match scenario.task {
                 Task::Thread => process::in_thread(&call),
                 _ => call(),

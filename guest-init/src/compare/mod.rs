@@ -23,6 +23,7 @@ mod variants;
 use crate::arch;
 use crate::case::{Case, Check, Failure, Run, case};
 use crate::probe;
+use crate::recording;
 use crate::support::broken;
 use crate::sys;
 use comparison::{FRAMES, Observer};
@@ -94,6 +95,12 @@ pub(crate) fn check(index: usize) -> Check {
             Observer::Parent(deaths) => death::observe(record, scenario, deaths),
         })?;
         record.complete();
+    }
+    if recording::is_on() {
+        if references::is_first(index) {
+            expected.export(comparison.id, "reference: ")?;
+        }
+        seen.export(comparison.id, "")?;
     }
     difference::compare(comparison.id, &expected, &seen)?;
     match comparison.observer {

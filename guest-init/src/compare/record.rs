@@ -5,10 +5,14 @@
 //! Adding a field neither allocates nor panics, since signal handlers and threads without the C
 //! library add fields.
 
-use crate::case::Failure;
+use super::{allowed, core};
+use crate::arch::{self, Part};
+use crate::case::{Check, Failure};
+use crate::recording;
 use crate::support::broken;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, Ordering};
+use sudbox_protocol::{Observation, ObservedPart};
 
 /// The size of a record's mapping in bytes. Pages that are never written take no memory.
 const CAPACITY: usize = 8 << 20;
@@ -142,4 +146,59 @@ impl Record {
         }
         Ok(fields)
     }
+
+    /// Adds the fields to the observations of the case `id`, except for parts that say nothing about
+    /// dispatch. `prefix` precedes the names of the variants.
+    ///
+    /// # Errors
+    /// As [`Record::fields`] and [`recording::add`].
+    pub(crate) fn export(&self, id: &str, prefix: &str) -> Check {
+        let unrecorded = allowed::unrecorded(id);
+        for field in self.fields()? {
+            let Moment { variant, step, count } = field.moment;
+            let mut parts = split(&field);
+            parts.retain(|part| {
+                !unrecorded.iter().any(|row| row.allows(field.moment, field.name, &part.name))
+            });
+            if parts.is_empty() {
+                continue;
+            }
+            recording::add(Observation {
+                scenario: format!("{prefix}{variant}"),
+                step: format!("{step} {count}"),
+                field: field.name.to_owned(),
+                function: allowed::function(field.name).to_owned(),
+                parts,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a field, by [`arch::layout`]. Bytes after the last part have no name.
+fn split(field: &Field<'_>) -> Vec<ObservedPart> {
+    if field.name == core::AUXILIARY_VECTOR {
+        return core::auxiliary_vector(field.bytes);
+    }
+    let mut parts = Vec::new();
+    let mut rest = field.bytes;
+    for Part(name, length) in arch::layout(field.name) {
+        let (part, after) = rest.split_at((*length).min(rest.len()));
+        rest = after;
+        if !part.is_empty() {
+            // Some structures have several parts of one name, such as padding.
+            let earlier = parts
+                .iter()
+                .filter(|other: &&ObservedPart| other.name.split(" no. ").next() == Some(*name));
+            let name = match earlier.count() {
+                0 => (*name).to_owned(),
+                count => format!("{name} no. {}", count + 1),
+            };
+            parts.push(ObservedPart { name, bytes: part.to_vec() });
+        }
+    }
+    if !rest.is_empty() || parts.is_empty() {
+        parts.push(ObservedPart { name: String::new(), bytes: rest.to_vec() });
+    }
+    parts
 }

@@ -18,7 +18,7 @@ static RECORDS: OnceLock<Vec<Option<Record>>> = OnceLock::new();
 pub(crate) fn map() -> Result<(), Failure> {
     if RECORDS.get().is_none() {
         let records: Result<Vec<_>, Failure> = (0..COMPARISONS.len())
-            .map(|index| (first_with_same_reference(index) == index).then(Record::new).transpose())
+            .map(|index| is_first(index).then(Record::new).transpose())
             .collect();
         let _ = RECORDS.set(records?);
     }
@@ -28,6 +28,11 @@ pub(crate) fn map() -> Result<(), Failure> {
 /// The record of the reference of a comparison, by the comparison's index. `None` before [`map`].
 pub(super) fn reference_record(index: usize) -> Option<Record> {
     *RECORDS.get()?.get(first_with_same_reference(index))?
+}
+
+/// Whether no earlier comparison has the same reference and the same observer.
+pub(super) fn is_first(index: usize) -> bool {
+    first_with_same_reference(index) == index
 }
 
 /// The index of the first comparison with the same reference and the same observer.

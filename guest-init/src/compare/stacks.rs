@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The stack and the alternate signal stack of watched calls. Both are filled with a pattern, so that
-//! every write to them is visible.
+//! every write to them is visible. Beside them is a page that cannot be read.
 
 use super::scenario::STACK;
-use crate::support::{PAGE, broken, map_pages, protect};
+use crate::support::{PAGE, broken, protect};
 use crate::sys;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,22 +14,31 @@ const PATTERN: u64 = 0xa5a5_0000_5a5a_0000;
 /// Address of a stack in read-only memory.
 static READ_ONLY: AtomicUsize = AtomicUsize::new(0);
 
+/// Address of a page that cannot be read.
+static UNREADABLE: AtomicUsize = AtomicUsize::new(0);
+
 /// An address for the stacks of 32-bit code.
 const LOW: usize = 0x7100_0000;
+/// An address for the stacks of 64-bit code. It is the same on every kernel, so that records of two
+/// kernels can be compared.
+const HIGH: u64 = 0x6000_0000_0000;
 
 /// Maps the stacks, below 4 GiB if `low`. Must be called once in a case, before the first variant runs.
 pub(super) fn map(low: bool) -> crate::case::Check {
-    let length = (4 * STACK).next_multiple_of(PAGE);
-    let start = if low {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        sys::map_at(LOW as u64, length, flags, -1).map_err(broken("mmap"))?
-    } else {
-        map_pages(length / PAGE)?
+    let (address, fixed) = if low { (LOW as u64, libc::MAP_FIXED_NOREPLACE) } else { (HIGH, 0) };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed;
+    let map = |address: u64, pages: usize| {
+        sys::map_at(address, pages * PAGE, flags, -1).map_err(broken("mmap"))
     };
-    STACKS.store(start as usize, Ordering::SeqCst);
-    let start = map_pages(2)?;
+    let pages = (4 * STACK).div_ceil(PAGE);
+    STACKS.store(map(address, pages)? as usize, Ordering::SeqCst);
+    let end = address + (pages * PAGE) as u64;
+    let start = map(end, 2)?;
     protect(start, 2, libc::PROT_READ)?;
     READ_ONLY.store(start as usize, Ordering::SeqCst);
+    let start = map(end + (2 * PAGE) as u64, 1)?;
+    protect(start, 1, libc::PROT_NONE)?;
+    UNREADABLE.store(start as usize, Ordering::SeqCst);
     Ok(())
 }
 
@@ -46,6 +55,11 @@ pub(super) fn alternate() -> u64 {
 /// The start of the stack in read-only memory.
 pub(super) fn read_only() -> u64 {
     READ_ONLY.load(Ordering::SeqCst) as u64
+}
+
+/// The page that cannot be read.
+pub(super) fn unreadable() -> u64 {
+    UNREADABLE.load(Ordering::SeqCst) as u64
 }
 
 /// The stack, and the alternate stack.

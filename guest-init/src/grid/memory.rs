@@ -85,6 +85,15 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// This layout for a kernel that has the interfaces for dispatch which came after its first release,
+    /// except the sysctl.
+    #[must_use]
+    pub(super) fn with_later_interfaces(&self) -> Layout {
+        let platform =
+            Platform { inclusive: true, ptrace_config: true, sysctl: false, ..self.platform };
+        Layout { platform, ..self.clone() }
+    }
+
     /// The gate of this entry, if the machine has it.
     #[must_use]
     pub fn entry(&self, entry: Entry) -> Option<Gate> {

@@ -24,8 +24,8 @@ mod trace;
 mod tests;
 
 use crate::case::{Case, Check, Only, Run, outside_core};
-use crate::probe;
 use crate::support::broken;
+use crate::{probe, recording};
 use dimension::{Disposition, Point};
 use memory::Platform;
 pub use products::Product;
@@ -136,8 +136,12 @@ pub(crate) fn check(product: Product) -> Check {
     shared_state::prepare(platform, run_point::handlers())?;
     run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;
-    let points = product.points(layout);
-    let mut report = report::Report::new(layout);
+    // The same points on every kernel, if they are recorded.
+    let points = match recording::is_on() {
+        true => product.points(&layout.with_later_interfaces()),
+        false => product.points(layout),
+    };
+    let mut report = report::Report::new(layout, recording::is_on());
     let mut system_state = system_state::SystemState::default();
     let mut rest = points.as_slice();
     while !rest.is_empty() {
@@ -145,9 +149,22 @@ pub(crate) fn check(product: Product) -> Check {
         let result = execute::execute(batch, &mut system_state)?;
         let begun = result.points.len();
         report.add(&rest[..begun], &result);
+        if recording::is_on() {
+            record(&report, &rest[..begun], &result)?;
+        }
         rest = &rest[begun..];
     }
     report.finish(points.len())
+}
+
+/// Records the observations of points that ran in one task. Those of its control calls belong to no
+/// single point; they are only judged.
+fn record(report: &report::Report<'_>, points: &[Point], result: &execute::TaskResult) -> Check {
+    for (point, seen) in points.iter().zip(&result.points) {
+        let (scenario, seen) = (format!("at-{}", point.code()), report.describe_all(seen, point));
+        recording::add_text(&scenario, "observations", DISPATCH_FUNCTION, &seen)?;
+    }
+    Ok(())
 }
 
 /// The number of points at the start of this list that one task can run: up to the first that is

@@ -2,7 +2,7 @@
 //! Compares observations with predictions and describes the differences in words.
 
 use super::POINT_PREFIX;
-use super::dimension::{Entry, Parent, Point, Task};
+use super::dimension::{Arming, Entry, Mode, Parent, Point, Task};
 use super::execute::TaskResult;
 use super::memory::Layout;
 use super::model::{Bugs, predict};
@@ -32,11 +32,22 @@ pub(super) struct Report<'a> {
     first: Option<(String, String)>,
     /// The number of points that show a recorded bug.
     known: BTreeMap<&'static str, usize>,
+    /// Whether points with interfaces that this kernel lacks are left out. They are recorded on every
+    /// kernel, and the model does not cover them.
+    only_offered: bool,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(layout: &'a Layout) -> Report<'a> {
-        Report { layout, differing: 0, first: None, known: BTreeMap::new() }
+    pub(super) fn new(layout: &'a Layout, only_offered: bool) -> Report<'a> {
+        Report { layout, differing: 0, first: None, known: BTreeMap::new(), only_offered }
+    }
+
+    /// Whether the point is compared with its prediction.
+    fn is_judged(&self, point: &Point) -> bool {
+        let platform = self.layout.platform;
+        !self.only_offered
+            || (platform.inclusive || point.mode() != Mode::Inclusive)
+                && (platform.ptrace_config || point.arming() != Arming::Tracer)
     }
 
     /// Adds points that ran in one task.
@@ -44,6 +55,9 @@ impl<'a> Report<'a> {
         let mut bugs = Bugs::default();
         for (point, seen) in points.iter().zip(&result.points) {
             bugs = Bugs::default();
+            if !self.is_judged(point) {
+                continue;
+            }
             let expected = predict(point, self.layout, Bugs::default()).unwrap_or_default();
             let Some(at) = first_difference(&expected, seen) else { continue };
             let bug = KNOWN.iter().find(|(_, bugs)| {
@@ -58,7 +72,7 @@ impl<'a> Report<'a> {
                 None => self.add_difference(point, at, &expected, seen),
             }
         }
-        if let Some(last) = points.last() {
+        if let Some(last) = points.last().filter(|last| self.is_judged(last)) {
             let expected = predict_control(last, self.layout, bugs);
             if let Some(at) = first_difference(&expected, &result.control) {
                 self.add_difference(last, at, &expected, &result.control);
@@ -82,11 +96,7 @@ impl<'a> Report<'a> {
             let observation = observations.get(at);
             observation.map_or("nothing more".to_owned(), |one| self.describe(one, point))
         };
-        let all = |observations: &[Observation]| {
-            let described: Vec<_> =
-                observations.iter().map(|one| self.describe(one, point)).collect();
-            described.join("; ")
-        };
+        let all = |observations: &[Observation]| self.describe_all(observations, point);
         let id = format!("{POINT_PREFIX}{}", point.code());
         log(format!("{id}: {point}"));
         log(format!("  expected: {}", all(expected)));
@@ -94,6 +104,12 @@ impl<'a> Report<'a> {
         if self.first.is_none() {
             self.first = Some((format!("{} ({id}: {point})", one(expected)), one(seen)));
         }
+    }
+
+    /// Describes observations of a point in words.
+    pub(super) fn describe_all(&self, observations: &[Observation], point: &Point) -> String {
+        let described: Vec<_> = observations.iter().map(|one| self.describe(one, point)).collect();
+        described.join("; ")
     }
 
     /// Ends the report of a product with this number of points.

@@ -11,11 +11,15 @@ use super::kernel_log::{self, Report};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use sudbox_protocol::{
-    CaseResult, GuestMessage, Hello, HostMessage, Measurement, Plan, PlannedCase, ResultKind,
+    CaseResult, GuestMessage, Hello, HostMessage, Measurement, Observation, Plan, PlannedCase,
+    ResultKind,
 };
 
 /// Most lines of log that are kept of one case.
 const LOG_LINES: usize = 200;
+
+/// Most bytes of messages of a case that sends its observations.
+const OBSERVATIONS: u64 = 64 << 20;
 
 /// Longest times without progress.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,8 @@ pub(crate) struct EndedCase {
     pub(crate) micros: u64,
     pub(crate) log: Vec<String>,
     pub(crate) measurement: Option<Measurement>,
+    /// The observations, if they were asked for.
+    pub(crate) observations: Vec<Observation>,
     /// The first fault that the kernel reported while the case ran.
     pub(crate) report: Option<Report>,
 }
@@ -53,15 +59,16 @@ pub(crate) struct CasesRun {
     pub(crate) conversation: Conversation,
 }
 
-/// Runs the plan in a guest that was just started. `on_progress` gets the number of cases that have
-/// ended.
+/// Runs the plan in a guest that was just started. If `record`, the guest sends the observations of the
+/// cases. `on_progress` gets the number of cases that have ended.
 pub(crate) fn run_cases(
     guest: &mut dyn Guest,
     plan: Vec<PlannedCase>,
+    record: bool,
     timeouts: Timeouts,
     on_progress: &mut dyn FnMut(usize),
 ) -> CasesRun {
-    let mut handler = CaseHandler::new(plan, timeouts, on_progress);
+    let mut handler = CaseHandler::new(plan, record, timeouts, on_progress);
     let conversation = converse(guest, Limits::progress(timeouts.boot), &mut handler);
     handler.into_run(conversation)
 }
@@ -81,6 +88,8 @@ enum State {
 /// Handles the messages about cases.
 pub(crate) struct CaseHandler<'a> {
     plan: Vec<PlannedCase>,
+    /// Whether the guest is to send observations.
+    record: bool,
     limits: Limits,
     on_progress: &'a mut dyn FnMut(usize),
     state: State,
@@ -89,23 +98,29 @@ pub(crate) struct CaseHandler<'a> {
     log: Vec<String>,
     /// Measurement of the running case.
     measurement: Option<Measurement>,
+    /// Observations of the running case.
+    observations: Vec<Observation>,
 }
 
 impl<'a> CaseHandler<'a> {
     pub(crate) fn new(
         plan: Vec<PlannedCase>,
+        record: bool,
         timeouts: Timeouts,
         on_progress: &'a mut dyn FnMut(usize),
     ) -> Self {
+        let limits = Limits::progress(timeouts.case);
         CaseHandler {
             plan,
-            limits: Limits::progress(timeouts.case),
+            record,
+            limits: if record { limits.with_flood(OBSERVATIONS) } else { limits },
             on_progress,
             state: State::Planned,
             hello: None,
             ended: Vec::new(),
             log: Vec::new(),
             measurement: None,
+            observations: Vec::new(),
         }
     }
 
@@ -143,7 +158,11 @@ impl Handler for CaseHandler<'_> {
         self.hello = Some(hello);
         session.take_console();
         session.begin_phase(self.limits);
-        session.send(&HostMessage::Plan(Plan { cases: self.plan.clone() }));
+        let plan = Plan { cases: self.plan.clone() };
+        session.send(&match self.record {
+            true => HostMessage::Record(plan),
+            false => HostMessage::Plan(plan),
+        });
     }
 
     fn message(
@@ -172,12 +191,25 @@ impl Handler for CaseHandler<'_> {
             {
                 self.measurement = Some(measurement);
             }
+            (State::Running(running), GuestMessage::Observed { case, observation })
+                if case as usize == running && self.record =>
+            {
+                self.observations.push(observation);
+            }
             (State::Running(running), GuestMessage::End { case, result, micros })
                 if case as usize == running =>
             {
                 let log = std::mem::take(&mut self.log);
                 let measurement = self.measurement.take();
-                self.ended.push(EndedCase { result, micros, log, measurement, report: None });
+                let observations = std::mem::take(&mut self.observations);
+                self.ended.push(EndedCase {
+                    result,
+                    micros,
+                    log,
+                    measurement,
+                    observations,
+                    report: None,
+                });
                 self.state = State::Between;
             }
             (State::Between, GuestMessage::Spent { case })

@@ -47,6 +47,11 @@ impl Limits {
         Limits { silence, total: silence * TOTAL_FACTOR, flood: Some(FLOOD_LIMIT) }
     }
 
+    /// The same limits with another one for the bytes on the console and of messages.
+    pub(crate) fn with_flood(self, bytes: u64) -> Limits {
+        Limits { flood: Some(bytes), ..self }
+    }
+
     /// Limits of a program, which may be silent or print without limit for `total`.
     pub(crate) fn total_only(total: Duration) -> Limits {
         Limits { silence: total, total, flood: None }
@@ -363,6 +368,7 @@ pub(crate) fn message_name(message: &GuestMessage) -> &'static str {
         GuestMessage::Start { .. } => "Start",
         GuestMessage::Log { .. } => "Log",
         GuestMessage::Measured { .. } => "Measured",
+        GuestMessage::Observed { .. } => "Observed",
         GuestMessage::Spent { .. } => "Spent",
         GuestMessage::End { .. } => "End",
         GuestMessage::Account(_) => "Account",

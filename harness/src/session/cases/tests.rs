@@ -22,7 +22,7 @@ fn play(events: Vec<(Event, &'static str)>, cases: usize) -> (CasesRun, Script) 
     let plan =
         (0..cases).map(|i| PlannedCase { id: format!("g/{i}"), deadline_ms: 1000 }).collect();
     let mut guest = Script::new(events);
-    let run = run_cases(&mut guest, plan, SECOND, &mut |_| {});
+    let run = run_cases(&mut guest, plan, false, SECOND, &mut |_| {});
     (run, guest)
 }
 
@@ -143,7 +143,7 @@ fn printing_keeps_a_boot_alive_but_not_for_ever() {
     // Little, but for so long that the limit came before the silence.
     let mut guest = Script::new([(Event::Console, "on and on\n")]);
     let none = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
-    let run = run_cases(&mut guest, Vec::new(), none, &mut |_| {});
+    let run = run_cases(&mut guest, Vec::new(), false, none, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
     let (run, _) = play(vec![(Event::Console, "on and off\n")], 1);
     assert_eq!(run.conversation.ending, Ending::Stalled);
@@ -159,14 +159,14 @@ fn a_case_cannot_talk_for_ever() {
         begun().into_iter().chain(std::iter::repeat_with(move || log("x".repeat(16_000))));
     let mut guest = Script::new(endless);
     let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
-    let run = run_cases(&mut guest, plan.clone(), SECOND, &mut |_| {});
+    let run = run_cases(&mut guest, plan.clone(), false, SECOND, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
     assert_eq!(run.running, Some(0));
 
     // Little, but for so long that the limit of the case came before a silence.
     let mut guest = Script::new(begun().into_iter().chain([log("still here".into())]));
     let timeouts = Timeouts { case: Duration::ZERO, ..SECOND };
-    let run = run_cases(&mut guest, plan, timeouts, &mut |_| {});
+    let run = run_cases(&mut guest, plan, false, timeouts, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Messages));
 }
 
@@ -196,4 +196,26 @@ fn the_log_of_a_case_is_bounded() {
     }
     let (run, _) = play(events, 1);
     assert_eq!(run.log.len(), LOG_LINES);
+}
+
+#[test]
+fn observations_belong_to_the_running_case_and_come_only_on_request() {
+    let observed = |case| GuestMessage::Observed {
+        case,
+        observation: Observation { field: "frame".into(), ..Observation::default() },
+    };
+    let events = |case| {
+        vec![messages(&[hello()]), messages(&[start(0), observed(case), end(0, CaseResult::Pass)])]
+    };
+    let record = |case| {
+        let plan = vec![PlannedCase { id: "g/0".into(), deadline_ms: 1000 }];
+        let mut guest = Script::new(events(case));
+        let run = run_cases(&mut guest, plan, true, SECOND, &mut |_| {});
+        (run, guest)
+    };
+    let (run, guest) = record(0);
+    assert_eq!(run.ended[0].observations.len(), 1);
+    assert!(matches!(guest.received_messages.front(), Some(HostMessage::Record(_))));
+    assert!(is_protocol_error(&record(1).0));
+    assert!(is_protocol_error(&play(events(0), 1).0), "nobody asked for it");
 }

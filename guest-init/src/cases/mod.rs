@@ -21,6 +21,7 @@ mod other_calls;
 mod ptrace;
 mod ptrace_calls;
 mod ptrace_events;
+mod ptrace_numbers;
 mod ptrace_signal;
 mod range;
 mod registers;
@@ -128,6 +129,7 @@ pub const TABLE: &[&[Case]] = &[
     ptrace::CASES,
     ptrace_calls::CASES,
     ptrace_events::CASES,
+    ptrace_numbers::CASES,
     ptrace_signal::CASES,
     seccomp::CASES,
     entries::CASES,

@@ -21,6 +21,7 @@ BUILD := ARCH FLAVOUR LINUX EXACT CONFIG $(TOOLCHAIN)
 TAKES_test-kernel := KERNEL CASES FUZZ SEED PATCHES APPEND $(BUILD)
 TAKES_matrix := KERNELS ARCHES FLAVOURS CASES LINUX EXACT CONFIG APPEND $(TOOLCHAIN)
 TAKES_bench := KERNEL BENCH COMPARE PATCHES APPEND $(BUILD)
+TAKES_diff := KERNELS CASES PATCHES APPEND $(BUILD)
 TAKES_bisect := GOOD BAD CASES BENCH THRESHOLD RESUME APPEND $(BUILD)
 TAKES_kselftest := KERNEL APPEND $(BUILD)
 TAKES_coverage := KERNEL CASES
@@ -42,7 +43,7 @@ endif
 $(foreach name,$(TAKEN),$(if $(filter default undefined,$(origin $(name))),,$(if $($(name)),$(eval export SUDBOX_$(name) := $$($(name))))))
 
 .DEFAULT_GOAL := help
-.PHONY: help build test-kernel matrix bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
+.PHONY: help build test-kernel matrix diff bench bisect kselftest test test-all test-long test-faults test-blind test-releases test-kvm lint fuzz bench-kvm bench-harness coverage doctor setup dist install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 24
@@ -58,6 +59,9 @@ test-kernel: build ## judge a kernel: the pinned one, or KERNEL=version, tree or
 
 matrix: build ## judge many kernels and say what differs: KERNELS="6.1 6.12" [ARCHES=] [FLAVOURS=]
 	@$(SUDBOX) matrix
+
+diff: build ## what user space can see of one kernel and not of another: KERNELS="6.12 7.3"; PATCHES= are for the second
+	@$(SUDBOX) diff
 
 # COMPARE is the kernel that KERNEL is compared with: the older, or the one without the patches.
 bench: build ## what dispatch costs on KERNEL [BENCH=names]; COMPARE=kernel says which difference is real

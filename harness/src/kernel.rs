@@ -2,6 +2,7 @@
 
 //! Finds, builds and judges a kernel: from the arguments to a `Verdict`.
 
+use crate::behaviour::Recorder;
 use crate::cli::{self, BuildArgs, GivenOptions, Subject, VmArgs};
 use crate::expectations::Expectations;
 use crate::failure::Failure;
@@ -13,6 +14,7 @@ use crate::selection::Selection;
 use crate::session::cases::Timeouts;
 use crate::{guest, running, setup};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
 use sudbox_protocol::Arch;
@@ -34,6 +36,8 @@ pub(crate) struct JudgeOptions {
     /// Number of VMs that may run at a time.
     pub(crate) side_by_side: usize,
     pub(crate) rerun: Rerun,
+    /// Gets the observations of the cases.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// Prints a note if a file of the run could not be written. The result of the run stays valid.
@@ -50,7 +54,7 @@ fn now() -> String {
 
 /// A text that identifies a kernel image: the name of its cache entry, which is a hash, or else
 /// path, size and modification time.
-fn image_id(kernel: &Path) -> String {
+pub(crate) fn image_id(kernel: &Path) -> String {
     let entry = kernel.parent().and_then(|entry| Some((entry.parent()?, entry.file_name()?)));
     if let Some((images, entry)) = entry
         && images.ends_with("images")
@@ -88,6 +92,7 @@ impl JudgeOptions {
             arguments: judge::boot_arguments(&self.vm),
             show_console: self.vm.console,
             rerun: self.rerun.clone(),
+            recorder: self.recorder.clone(),
         }
     }
 }
@@ -211,6 +216,25 @@ pub(crate) fn vm_spec(
     }
 }
 
+/// The kernel as reports describe it.
+pub(crate) fn described(image: &KernelImage, request: &Request) -> sudbox_report::Kernel {
+    sudbox_report::Kernel {
+        reference: request.reference.clone(),
+        release: image.release.clone().unwrap_or_default(),
+        arch: request.arch.name().to_owned(),
+        // A prebuilt kernel has a configuration of its own, and no flavour.
+        flavour: if image.prebuilt { String::new() } else { request.flavour.clone() },
+        source: image.source.clone(),
+        stands_in: image.stands_in.clone(),
+    }
+}
+
+/// The facts from which the features and bugs of a kernel are predicted. `config` is its configuration.
+fn expectations(image: &KernelImage, request: &Request, config: Option<&str>) -> Expectations {
+    let headers = image.uapi.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    Expectations::new(request.arch, image.release.as_deref(), config, headers)
+}
+
 /// Runs the selected cases in VMs with this kernel image. Cases of other architectures are left
 /// out. Writes the configuration, build log and console log into the folder.
 ///
@@ -225,32 +249,17 @@ pub(crate) fn judge_image(
     folder: &RunFolder,
     progress: &mut Progress,
 ) -> anyhow::Result<Verdict> {
-    let text = |path: &Option<PathBuf>| {
-        path.as_deref().and_then(|path| std::fs::read_to_string(path).ok())
-    };
-    let config = match text(&image.config) {
+    let config = image.config.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    let config = match config {
         Some(config) => Some(config),
         None => config_option(request)?,
     };
-    let mut expectations = Expectations::new(
-        request.arch,
-        image.release.as_deref(),
-        config.as_deref(),
-        text(&image.uapi),
-    );
+    let mut expectations = expectations(image, request, config.as_deref());
     let mut verdict = Verdict {
         sudbox: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
         options: options.rerun.options().to_owned(),
-        kernel: sudbox_report::Kernel {
-            reference: request.reference.clone(),
-            release: image.release.clone().unwrap_or_default(),
-            arch: request.arch.name().to_owned(),
-            // A prebuilt kernel has a configuration of its own, and no flavour.
-            flavour: if image.prebuilt { String::new() } else { request.flavour.clone() },
-            source: image.source.clone(),
-            stands_in: image.stands_in.clone(),
-        },
+        kernel: described(image, request),
         machine: machine.describe(discovery(image)),
         image: image_id(&image.kernel),
         strict: options.strict,

@@ -4,6 +4,7 @@
 
 mod arch;
 mod backend;
+mod behaviour;
 mod capacity;
 mod cli;
 mod execute;
@@ -31,7 +32,8 @@ use failure::{Code, Failure};
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use verb::{
-    bench, bisect, completions, doctor, exec, kernels, kselftest, matrix, report, run, sandbox,
+    bench, bisect, completions, diff, doctor, exec, kernels, kselftest, matrix, report, run,
+    sandbox,
 };
 
 fn main() -> ExitCode {
@@ -97,6 +99,7 @@ fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
         },
         Verb::Bench(args) => bench::bench(args, given),
         Verb::Bisect(args) => bisect::bisect(args, given),
+        Verb::Diff(args) => diff::diff(args, given),
         Verb::Exec(args) => exec::exec(args, given),
         Verb::Sandbox { verb: SandboxVerb::Run(args) } => sandbox::run(args, given),
         Verb::Kselftest(args) => kselftest::kselftest(args, given),

@@ -12,6 +12,7 @@
 //! guests/      guest-init for other architectures
 //! toolchains/  Rust compilers for building them
 //! bisections/  states of bisections, and their runs
+//! behaviours/  recorded behaviour of kernels, by image, guest-init and machine
 //! runs/        report folders of the last runs
 //! apt/         the private apt root
 //! locks/       one lock file per entry: its mtime is the entry's last use, its content the size
@@ -41,8 +42,8 @@ const LIMIT: u64 = 20 << 30;
 const UNFINISHED_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Folders whose entries can be evicted.
-const EVICTABLE_FOLDERS: [&str; 7] =
-    ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections"];
+const EVICTABLE_FOLDERS: [&str; 8] =
+    ["images", "trees", "sources", "selftests", "guests", "toolchains", "bisections", "behaviours"];
 
 /// The other folders of a new cache.
 const OTHER_FOLDERS: [&str; 5] = ["recipes", "resolved", "locks", "tmp", "apt"];
@@ -158,6 +159,21 @@ impl Cache {
         let text =
             serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", &path)?;
         write_atomically(&self.root.join("tmp"), &path, &text)
+    }
+
+    /// Reads the file of an entry; `None` if it is missing.
+    #[must_use]
+    pub fn read_file(&self, folder: &str, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.entry(folder, key)).ok()
+    }
+
+    /// Writes the file of an entry atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn write_file(&self, folder: &str, key: &str, content: &[u8]) -> Result<(), Error> {
+        let _acting = self.owner_of(folder).impersonate();
+        write_atomically(&self.root.join("tmp"), &self.entry(folder, key), content)
     }
 
     /// Locks an entry and sets its time of last use to now. Waits for other runs.

@@ -23,7 +23,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// The first 128 bits of the SHA-256 of these parts, in hexadecimal. Each part is preceded by its
 /// length, so that different lists of parts never hash the same bytes.
-pub(crate) fn digest<T: AsRef<[u8]>>(parts: &[T]) -> String {
+#[must_use]
+pub fn digest<T: AsRef<[u8]>>(parts: &[T]) -> String {
     let mut hasher = Sha256::new();
     for part in parts.iter().map(AsRef::as_ref) {
         hasher.update(part.len().to_le_bytes());

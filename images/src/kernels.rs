@@ -79,6 +79,7 @@ fn of_entry(entry: &Entry) -> Cached {
             "guests" => "guest",
             "toolchains" => "toolchain",
             "bisections" => "bisection",
+            "behaviours" => "behaviour",
             other => other,
         },
         source: meta.source.or(meta.label),

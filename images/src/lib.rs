@@ -60,6 +60,7 @@ pub use cache::Cache;
 pub use ctx::Ctx;
 pub use error::{Error, Fault};
 pub use file_owner::{Owner, OwnerGuard};
+pub use hash::digest;
 pub use history::{Commit, History};
 pub use lock::{EntryLock, Mode};
 pub use monitor::Monitor;

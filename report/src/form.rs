@@ -38,6 +38,7 @@ mod tests {
     use super::*;
     use crate::costs::Costs;
     use crate::costs::comparison::Comparison;
+    use crate::diff::Diff;
     use crate::matrix::Matrix;
     use crate::verdict::Verdict;
     use std::collections::BTreeSet;
@@ -55,5 +56,6 @@ mod tests {
         names_are_distinct::<Matrix>();
         names_are_distinct::<Costs>();
         names_are_distinct::<Comparison>();
+        names_are_distinct::<Diff>();
     }
 }

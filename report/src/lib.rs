@@ -2,7 +2,8 @@
 //! Turns results into reports. Does no I/O.
 //!
 //! A [`Verdict`] is the result of judging one kernel, a [`matrix::Matrix`] that of many kernels.
-//! [`costs::Costs`] and [`costs::comparison::Comparison`] are results of measuring. Each implements
+//! [`diff::Diff`] is the comparison of two
+//! kernels. [`costs::Costs`] and [`costs::comparison::Comparison`] are results of measuring. Each implements
 //! [`Report`] and has several [`Form`]s, such as a table, KTAP, JUnit, JSON, KCIDB and HTML. A form is a
 //! file and a row in the list of forms.
 //!
@@ -15,6 +16,7 @@
 pub mod bisection;
 mod console_excerpt;
 pub mod costs;
+pub mod diff;
 mod form;
 mod forms;
 pub mod history;

@@ -28,6 +28,8 @@ pub enum Kind {
     Bench,
     /// Costs on two kernels, compared.
     Comparison,
+    /// The behaviour of two kernels, compared.
+    Diff,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Matrix => "matrix",
             Kind::Bench => "bench",
             Kind::Comparison => "comparison",
+            Kind::Diff => "diff",
         }
     }
 }

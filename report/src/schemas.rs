@@ -5,6 +5,7 @@ use crate::bisection::Bisection;
 use crate::costs::Costs;
 use crate::costs::comparison::Comparison;
 use crate::costs::json::Document as CostsDocument;
+use crate::diff::Diff;
 use crate::forms::json::Document;
 use crate::history::History;
 use crate::kernels::KernelList;
@@ -59,6 +60,7 @@ fn the_published_schemas_are_those_of_the_reports() {
     check_fields(&schema, &Matrix { plan, shards: None, found: Vec::new() });
     let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
     let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
+    check_fields(&published("diff", &schema_for!(Diff)), &Diff::default());
     check_fields(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
     check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
     check_fields(&published("bisect", &schema_for!(Bisection)), &Bisection::default());

@@ -6,6 +6,7 @@ mod backend;
 mod bench;
 mod bisect;
 mod completers;
+mod diff;
 mod formats;
 mod given;
 mod kernel;
@@ -15,6 +16,7 @@ mod report;
 pub(crate) use backend::Backend;
 pub(crate) use bench::*;
 pub(crate) use bisect::*;
+pub(crate) use diff::*;
 use formats::form_of;
 pub(crate) use given::{GivenOptions, Subject};
 pub(crate) use kernel::*;
@@ -91,6 +93,8 @@ Exits with 0; with 129 if there is no such run or case.")]
     Bench(Box<BenchArgs>),
     /// Find the commit that changed how a kernel keeps its promises
     Bisect(Box<BisectArgs>),
+    /// Record what user space can see of two kernels, and say what differs
+    Diff(Box<DiffArgs>),
     /// Boot a kernel and run a program of this machine on it
     Exec(Box<ExecArgs>),
     /// Run foreign programs whose system calls are emulated

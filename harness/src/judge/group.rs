@@ -162,6 +162,9 @@ impl<'a> GroupRunner<'a> {
             self.result.hello.get_or_insert_with(|| hello.clone());
             let done = run.ended.len();
             for (case, mut ended) in left.iter().zip(std::mem::take(&mut run.ended)) {
+                if let Some(recorder) = &self.runner.recorder {
+                    recorder.add(case.id, &mut ended);
+                }
                 let measurement = ended.measurement.take();
                 self.result.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
                 let mut report = self.runner.case_report(case, ended, &self.expectations)?;
@@ -175,6 +178,9 @@ impl<'a> GroupRunner<'a> {
                 Ending::Finished => done,
                 _ => match run.running {
                     Some(running) => {
+                        if let Some(recorder) = &self.runner.recorder {
+                            recorder.add_death(left[running].id, &run.conversation.cause());
+                        }
                         let mut report = self.runner.death_report(left[running], &run);
                         add_walk_steps(&mut report, left[running], &hello.features);
                         add_or_keep_worse(&mut self.result.cases, report);
@@ -231,7 +237,8 @@ impl<'a> GroupRunner<'a> {
         let vmlinux = self.runner.vmlinux.as_deref();
         let mut vm =
             VmGuest::new(session, self.runner.show_console, vmlinux, &mut self.progress.printer());
-        let mut run = run_cases(&mut vm, plan, self.runner.timeouts, &mut |_| {});
+        let record = self.runner.recorder.is_some();
+        let mut run = run_cases(&mut vm, plan, record, self.runner.timeouts, &mut |_| {});
         self.result.console_log.push_str(&vm.console());
         self.store_snapshot(vm.snapshot());
         vm.end(&mut run.conversation)?;
@@ -281,7 +288,7 @@ impl<'a> GroupRunner<'a> {
     fn run_on_host(&mut self, plan: Vec<PlannedCase>) -> anyhow::Result<CasesRun> {
         let mut process = HostProcess::start()?;
         let total = plan.len() as u64;
-        let run = run_cases(&mut process, plan, self.runner.timeouts, &mut |done| {
+        let run = run_cases(&mut process, plan, false, self.runner.timeouts, &mut |done| {
             self.progress.printer().progress(done as u64, total, "cases");
         });
         let stderr = process.stderr();

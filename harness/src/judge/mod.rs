@@ -7,6 +7,7 @@ mod group;
 mod outcome;
 mod shape;
 
+use crate::behaviour::Recorder;
 use crate::cli::VmArgs;
 use crate::expectations::{Expectations, Expected};
 use crate::failure::{self, Code, Failure, Interrupted};
@@ -17,8 +18,8 @@ use crate::session::cases::Timeouts;
 use group::{BootResult, GroupResult, GroupRunner, RunProgress};
 use shape::{Group, Shape, groups};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use sudbox_guest_init::case::Case;
 use sudbox_protocol::{Feature, Hello};
@@ -56,6 +57,8 @@ pub(crate) struct CaseRunner<'a> {
     /// Show the console while the guest runs.
     pub(crate) show_console: bool,
     pub(crate) rerun: Rerun,
+    /// Gets the observations of the cases, which VMs then record.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// The kernel that the cases run on.
@@ -98,6 +101,9 @@ impl CaseRunner<'_> {
                 expectations.update(&hello.release, &hello.features);
                 if verdict.guest.is_empty() {
                     describe_guest(hello, verdict);
+                    if let Some(recorder) = &self.recorder {
+                        recorder.add_guest(hello);
+                    }
                 }
             }
             if verdict.unjudged.is_none() {

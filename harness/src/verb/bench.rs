@@ -152,6 +152,7 @@ fn judge_options(kernel: &str, args: &BenchArgs, given: &GivenOptions) -> JudgeO
         // Other VMs would disturb the measurement.
         side_by_side: 1,
         rerun: Rerun::new(RerunVerb::Bench, kernel, given),
+        recorder: None,
     }
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 pub(crate) mod bisect;
 pub(crate) mod completions;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod kernels;

@@ -46,6 +46,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
         timeout: Duration::from_secs(args.timeout),
         side_by_side: capacity::max_vms(&args.vm),
         rerun: Rerun::new(RerunVerb::Run, kernel, given),
+        recorder: None,
     };
     let (verdict, folder) = if kernel == running::NAME {
         running::refuse_options(given, request.arch)?;

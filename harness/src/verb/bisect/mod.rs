@@ -420,6 +420,7 @@ impl CommitJudge<'_> {
             },
             side_by_side: capacity::max_vms(&args.vm),
             rerun: Rerun::new(RerunVerb::Run, &commit.id, &state.given),
+            recorder: None,
         };
         let started = Instant::now();
         let verdict = kernel::judge_image(

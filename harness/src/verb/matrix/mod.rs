@@ -82,6 +82,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
             side_by_side: 1,
             rerun: Rerun::new(RerunVerb::Run, &cell.kernel, given)
                 .with_arch_and_flavour(&cell.arch, &cell.flavour),
+            recorder: None,
         };
         let verdict = image.and_then(|image| {
             let (request, progress) = (&job.request, &mut progress);

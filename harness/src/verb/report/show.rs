@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sudbox_images::Cache;
 use sudbox_report::costs::Costs;
 use sudbox_report::costs::comparison::Comparison;
+use sudbox_report::diff::Diff;
 use sudbox_report::matrix::{self, Matrix, Unreadable};
 use sudbox_report::{Report, Verdict};
 
@@ -17,7 +18,7 @@ use sudbox_report::{Report, Verdict};
 pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     let folder = find(args.run.as_deref())?;
     let format = &args.format;
-    // The order matters: the folder of a matrix, bench or comparison also has verdicts.
+    // The order matters: the folder of a matrix, bench, comparison or diff may also have verdicts.
     let text = if let Some(text) = read(&folder, Matrix::form("json").map(|form| form.file_name))? {
         let matrix = matrix::parse(&text).map_err(|error| match error {
             Unreadable::CutOff => unreadable(&folder, "its matrix.json is cut off"),
@@ -26,6 +27,8 @@ pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
         rendered(&matrix, format)?
     } else if let Some(comparison) = parsed::<Comparison>(&folder)? {
         rendered(&comparison, format)?
+    } else if let Some(diff) = parsed::<Diff>(&folder)? {
+        rendered(&diff, format)?
     } else if let Some(costs) = parsed::<Costs>(&folder)? {
         rendered(&costs, format)?
     } else if let Some(verdict) = parsed::<Verdict>(&folder)? {

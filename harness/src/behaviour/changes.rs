@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The table of changes: the differences in behaviour that a known change of the kernel explains, by
+//! commit and release.
+//!
+//! A change explains a difference only between kernels one of which has it, and only if both values
+//! are as the table says. The fixes of recorded bugs (`known_bugs.rs`) are changes too.
+
+use super::differences::{FEATURE, MISSING, RESULT, RawDifference};
+use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence, matches};
+use crate::version::Version;
+use std::collections::BTreeSet;
+use sudbox_guest_init::grid::dimension::{Arming, Axis, Mode, Point};
+use sudbox_protocol::{Arch, Feature};
+
+/// A change of the kernel that user space can observe.
+struct Change {
+    /// The commit in Linus' tree; the release if it is not one commit.
+    commit: &'static str,
+    /// The change in words.
+    about: &'static str,
+    /// The releases with the change: the mainline release, whose last number is 0, and one of each
+    /// stable series with a backport. Not used if there is a feature.
+    since: &'static [Version],
+    /// The feature that came with the change. A guest that finds it has the change.
+    feature: Option<Feature>,
+    /// The differences that the change makes, besides that of the feature.
+    signs: &'static [Sign],
+}
+
+/// Differences that a change makes. In patterns, `*` matches any text.
+struct Sign {
+    /// Pattern for the id of the case.
+    case: &'static str,
+    /// The field.
+    field: &'static str,
+    /// The state that a point of the grid has; `None` if the case is not a product of the grid.
+    state: Option<(Axis, u8)>,
+    /// Patterns for the values before and after the change.
+    values: [&'static str; 2],
+}
+
+const fn sign(case: &'static str, field: &'static str, values: [&'static str; 2]) -> Sign {
+    Sign { case, field, state: None, values }
+}
+
+/// A difference in the first observation of points of the grid with this state.
+const fn points(axis: Axis, state: u8, values: [&'static str; 2]) -> Sign {
+    Sign { state: Some((axis, state)), ..sign("grid/*", "observations", values) }
+}
+
+const INCLUSIVE: u8 = Mode::Inclusive as u8;
+const BY_TRACER: u8 = Arming::Tracer as u8;
+
+const CHANGES: &[Change] = &[
+    Change {
+        commit: "6.4",
+        about: "PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG and its GET",
+        since: &[Version(6, 4, 0)],
+        feature: Some(Feature::PtraceConfig),
+        signs: &[
+            points(
+                Axis::Arming,
+                BY_TRACER,
+                ["setting by the tracer: *", "setting by the tracer: *"],
+            ),
+            sign("compare/*-stops", "dispatch", ["*", "*"]),
+        ],
+    },
+    Change {
+        commit: "26bb32768fe6",
+        about: "PTRACE_SET_SYSCALL_INFO (6.16)",
+        since: &[Version(6, 16, 0)],
+        feature: Some(Feature::PtraceSetCallInfo),
+        signs: &[],
+    },
+    Change {
+        commit: "a2fc422ed757",
+        about: "inclusive mode, PR_SYS_DISPATCH_INCLUSIVE_ON (6.17)",
+        since: &[Version(6, 17, 0)],
+        feature: Some(Feature::Inclusive),
+        signs: &[
+            points(Axis::Mode, INCLUSIVE, ["prctl: EINVAL", "prctl: *"]),
+            points(
+                Axis::Mode,
+                INCLUSIVE,
+                ["setting by the tracer: EINVAL", "setting by the tracer: *"],
+            ),
+        ],
+    },
+    Change {
+        commit: "6.19",
+        about: "checks of rseq(2) are a boot argument, without CONFIG_DEBUG_RSEQ",
+        since: &[Version(6, 19, 0)],
+        // Only a case finds the feature.
+        feature: None,
+        signs: &[sign("rseq/*", RESULT, ["unmet: rseq-checks", "pass"])],
+    },
+    Change {
+        commit: "7.0",
+        about: "the rseq area is longer and has slices, for threads that ask for a longer time",
+        since: &[Version(7, 0, 0)],
+        feature: Some(Feature::RseqSlices),
+        signs: &[
+            sign("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", ["0x1c", "0x21"]),
+            sign("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", ["0x20", "0x40"]),
+        ],
+    },
+    Change {
+        commit: "7.3",
+        about: "the sysctl kernel.syscall_user_dispatch denies arming",
+        since: &[Version(7, 3, 0)],
+        feature: Some(Feature::Sysctl),
+        signs: &[],
+    },
+    Change {
+        commit: "05c033db7e9a",
+        about: "the entry code of x86-64 tells by a bool, not by the number -1, whether a call is \
+                skipped, and leaves the result of an unknown number as it is (7.3)",
+        since: &[Version(7, 3, 0)],
+        feature: None,
+        signs: &[sign(
+            "ptrace/number-replaced",
+            "result",
+            ["0xffffffffffffffda or -38", "0x5eed or *"],
+        )],
+    },
+    Change {
+        commit: "uprobe-dispatched",
+        about: "probes of a nop are entered by a system call too, which is dispatched (6.18)",
+        since: &[Version(6, 18, 0)],
+        feature: None,
+        signs: &[sign(
+            "uprobes/return-probe-unseen",
+            RESULT,
+            ["fail: SIGSYS handled: 3", "fail: SIGSYS handled: 6"],
+        )],
+    },
+];
+
+/// A kernel of a comparison.
+pub(super) struct Side<'a> {
+    /// `uname -r`.
+    pub(super) release: &'a str,
+    /// The names of the features that its guest found.
+    pub(super) features: &'a BTreeSet<String>,
+}
+
+impl Side<'_> {
+    fn version(&self) -> Option<Version> {
+        Version::parse(self.release)
+    }
+
+    fn has(&self, change: &Change) -> bool {
+        if let Some(feature) = change.feature {
+            return self.features.contains(feature.as_str());
+        }
+        let includes = |version: Version, since: &Version| {
+            version >= *since && (since.2 == 0 || (since.0, since.1) == (version.0, version.1))
+        };
+        self.version()
+            .is_some_and(|version| change.since.iter().any(|since| includes(version, since)))
+    }
+}
+
+/// An explanation of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Explanation {
+    /// The commit, release or recorded bug.
+    pub(super) commit: &'static str,
+    /// The change in words.
+    pub(super) about: &'static str,
+}
+
+/// The change that explains a difference between two kernels, if there is one.
+pub(super) fn explanation(
+    difference: &RawDifference,
+    sides: &[Side<'_>; 2],
+    arch: Arch,
+) -> Option<Explanation> {
+    let change =
+        CHANGES.iter().find(|change| match sides.each_ref().map(|side| side.has(change)) {
+            [false, true] => change.explains(difference, [0, 1]),
+            [true, false] => change.explains(difference, [1, 0]),
+            _ => false,
+        });
+    change
+        .map(|change| Explanation { commit: change.commit, about: change.about })
+        .or_else(|| by_bug(difference, sides, arch))
+}
+
+impl Change {
+    /// Whether the change makes this difference. `order` has the indices of the kernel without the
+    /// change and of the kernel with it.
+    fn explains(&self, difference: &RawDifference, order: [usize; 2]) -> bool {
+        let [before, after] = order.map(|index| difference.values[index].as_str());
+        if let Some(feature) = self.feature {
+            let field = difference.field.strip_prefix(FEATURE).map(str::trim_start);
+            if field == Some(feature.as_str()) && before == MISSING {
+                return true;
+            }
+            let absent = before.strip_prefix("absent: ");
+            if difference.field == RESULT && absent == Some(feature.as_str()) {
+                return true;
+            }
+        }
+        self.signs.iter().any(|sign| {
+            let has_state = sign.state.is_none_or(|(axis, state)| {
+                let code = difference.place.scenario.strip_prefix("at-");
+                code.and_then(Point::parse).is_some_and(|point| point.0[axis as usize] == state)
+            });
+            has_state
+                && matches(sign.case, &difference.place.case)
+                && difference.field == sign.field
+                && matches(sign.values[0], before)
+                && matches(sign.values[1], after)
+        })
+    }
+}
+
+/// The recorded bug that one of the kernels has, or may have, and that explains why a case failed on it.
+fn by_bug(difference: &RawDifference, sides: &[Side<'_>; 2], arch: Arch) -> Option<Explanation> {
+    if difference.field != RESULT {
+        return None;
+    }
+    let failed = |index: usize| difference.values[index].strip_prefix("fail: ");
+    let explains = |bug: &&KnownBug, ill: usize| {
+        let presence =
+            |index: usize| sides[index].version().and_then(|version| bug.presence(arch, version));
+        failed(ill).is_some_and(|got| bug.matches_failure(&difference.place.case, got))
+            && presence(ill).is_some()
+            && presence(1 - ill) != Some(Presence::Certain)
+    };
+    let bug = KNOWN_BUGS.iter().find(|bug| explains(bug, 0) || explains(bug, 1))?;
+    Some(Explanation { commit: bug.id, about: bug.citation })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! Compares the behaviours of two kernels value by value.
+
+use super::{Behaviour, CaseBehaviour, PartName};
+use std::collections::{HashMap, HashSet};
+use sudbox_protocol::{Observation, ObservedPart};
+use sudbox_report::diff::Place;
+
+/// Most bytes of a value that a report shows.
+const MAX_BYTES: usize = 16;
+
+/// The field of a difference in results.
+pub(super) const RESULT: &str = "result";
+/// The field of a difference in the features that the guests found.
+pub(super) const FEATURE: &str = "feature";
+/// The value of something that one kernel lacks.
+pub(super) const MISSING: &str = "missing";
+/// The value of something that one kernel has, without its bytes.
+pub(super) const PRESENT: &str = "present";
+
+/// One difference at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RawDifference {
+    pub(super) place: Place,
+    /// The field and its part, such as `frame.si_code`.
+    pub(super) field: String,
+    pub(super) function: String,
+    /// The values on both kernels, as text.
+    pub(super) values: [String; 2],
+}
+
+/// The differences, and the number of values that were compared.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub(super) differences: Vec<RawDifference>,
+    pub(super) values: usize,
+    /// Number of cases.
+    pub(super) cases: usize,
+}
+
+/// Compares the cases that `selected` accepts. `big_endian` is the byte order of the guests.
+pub(super) fn compare(
+    behaviours: [&Behaviour; 2],
+    selected: impl Fn(&str) -> bool,
+    big_endian: bool,
+) -> Compared {
+    let [first, second] = behaviours;
+    let mut compared = Compared::default();
+    for feature in first.features.symmetric_difference(&second.features) {
+        let offered = |behaviour: &Behaviour| match behaviour.features.contains(feature) {
+            true => "offered".to_owned(),
+            false => MISSING.to_owned(),
+        };
+        compared.differences.push(RawDifference {
+            place: Place::default(),
+            field: format!("{FEATURE} {feature}"),
+            function: String::new(),
+            values: [offered(first), offered(second)],
+        });
+    }
+    for (id, case) in first.cases.iter().filter(|(id, _)| selected(id)) {
+        let Some(other) = second.cases.get(id) else { continue };
+        compared.cases += 1;
+        CaseComparison { id, cases: [case, other], big_endian, compared: &mut compared }.run();
+    }
+    compared
+}
+
+/// The comparison of one case.
+struct CaseComparison<'a> {
+    id: &'a str,
+    cases: [&'a CaseBehaviour; 2],
+    big_endian: bool,
+    compared: &'a mut Compared,
+}
+
+/// A moment and a field.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+fn key(observation: &Observation) -> Key<'_> {
+    (&observation.scenario, &observation.step, &observation.field)
+}
+
+impl CaseComparison<'_> {
+    fn run(&mut self) {
+        let [first, second] = self.cases;
+        if first.is_result_unstable() || second.is_result_unstable() {
+            return;
+        }
+        self.compared.values += 1;
+        if first.result != second.result {
+            self.add(
+                ["", ""],
+                RESULT.to_owned(),
+                "",
+                [&first.result, &second.result].map(Clone::clone),
+            );
+        }
+        // A case that did not run has no observations.
+        let ran = |case: &CaseBehaviour| case.result == "pass" || case.result.starts_with("fail: ");
+        if !ran(first) || !ran(second) {
+            return;
+        }
+        let others: HashMap<Key<'_>, &Observation> =
+            second.observations.iter().map(|observation| (key(observation), observation)).collect();
+        let mut seen = HashSet::new();
+        for observation in &first.observations {
+            seen.insert(key(observation));
+            match others.get(&key(observation)) {
+                Some(other) => self.compare(observation, other),
+                None => self.add_missing(observation, 0),
+            }
+        }
+        for observation in &second.observations {
+            if !seen.contains(&key(observation)) {
+                self.add_missing(observation, 1);
+            }
+        }
+    }
+
+    fn add(&mut self, moment: [&str; 2], field: String, function: &str, values: [String; 2]) {
+        let [scenario, step] = moment.map(str::to_owned);
+        self.compared.differences.push(RawDifference {
+            place: Place { case: self.id.to_owned(), scenario, step },
+            field,
+            function: function.to_owned(),
+            values,
+        });
+    }
+
+    /// Whether a part of an observation differs between boots of one of the kernels.
+    fn is_unstable(&self, observation: &Observation, part: &str) -> bool {
+        let name = PartName::of(observation, part);
+        self.cases.iter().any(|case| case.unstable.contains(&name))
+    }
+
+    /// Adds an observation that only the kernel with this index has, unless it is unstable on the other.
+    /// If the other kernel never came to the moment, only the moment is added.
+    fn add_missing(&mut self, observation: &Observation, index: usize) {
+        let stable = |part: &&ObservedPart| !self.is_unstable(observation, &part.name);
+        if observation.parts.iter().filter(stable).count() == 0 {
+            return;
+        }
+        let Observation { scenario, step, field, function, .. } = observation;
+        let came = self.cases[1 - index]
+            .observations
+            .iter()
+            .any(|other| other.scenario == *scenario && other.step == *step);
+        let mut values = [MISSING.to_owned(), MISSING.to_owned()];
+        values[index] = PRESENT.to_owned();
+        let (field, function) =
+            if came { (field.as_str(), function.as_str()) } else { ("the step itself", "") };
+        let added = self.compared.differences.last().is_some_and(|last| {
+            !came
+                && last.place.scenario == *scenario
+                && last.place.step == *step
+                && last.field == field
+        });
+        if !added {
+            self.add([scenario, step], field.to_owned(), function, values);
+        }
+    }
+
+    /// Compares an observation of both kernels part by part.
+    fn compare(&mut self, first: &Observation, second: &Observation) {
+        let Observation { scenario, step, field, function, .. } = first;
+        let others: HashMap<&str, &[u8]> =
+            second.parts.iter().map(|part| (part.name.as_str(), part.bytes.as_slice())).collect();
+        let mut seen = HashSet::new();
+        for ObservedPart { name, bytes } in &first.parts {
+            seen.insert(name.as_str());
+            let whole = if name.is_empty() { field.clone() } else { format!("{field}.{name}") };
+            match others.get(name.as_str()) {
+                Some(other) if *other == bytes.as_slice() => self.compared.values += 1,
+                Some(other) => {
+                    self.compared.values += 1;
+                    let (place, values) = shown([bytes, other], self.big_endian);
+                    self.add([scenario, step], format!("{whole}{place}"), function, values);
+                }
+                None if self.is_unstable(first, name) => {}
+                None => {
+                    let values = [PRESENT.to_owned(), MISSING.to_owned()];
+                    self.add([scenario, step], whole, function, values);
+                }
+            }
+        }
+        for ObservedPart { name, .. } in &second.parts {
+            if !seen.contains(name.as_str()) && !self.is_unstable(second, name) {
+                let values = [MISSING.to_owned(), PRESENT.to_owned()];
+                self.add([scenario, step], format!("{field}.{name}"), function, values);
+            }
+        }
+    }
+}
+
+/// Two different values as text, and the offset of the first difference if it is shown apart.
+fn shown(values: [&[u8]; 2], big_endian: bool) -> (String, [String; 2]) {
+    if let [Some(first), Some(second)] = values.map(text) {
+        // Of two lists, the first items that differ.
+        let (mut one, mut other) = (first.split("; "), second.split("; "));
+        let pair = loop {
+            match (one.next(), other.next()) {
+                (Some(a), Some(b)) if a == b => {}
+                (a, b) => break [a, b].map(|item| item.unwrap_or("nothing more").to_owned()),
+            }
+        };
+        return (String::new(), pair);
+    }
+    let [first, second] = values;
+    if first.len() != second.len() {
+        return (String::new(), values.map(|value| format!("{} bytes", value.len())));
+    }
+    if matches!(first.len(), 1 | 2 | 4 | 8) {
+        let number = |bytes: &[u8]| {
+            let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+            let value = match big_endian {
+                true => bytes.iter().fold(0, fold),
+                false => bytes.iter().rev().fold(0, fold),
+            };
+            format!("{value:#x}")
+        };
+        return (String::new(), values.map(number));
+    }
+    let differs = |(a, b): (&u8, &u8)| a != b;
+    let start = first.iter().zip(second).position(differs).unwrap_or(0);
+    let end = first.iter().zip(second).rposition(differs).unwrap_or(0) + 1;
+    let hex = |bytes: &[u8]| {
+        let shown = &bytes[start..end.min(start + MAX_BYTES)];
+        let more = end - start - shown.len();
+        let digits: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+        if more > 0 { format!("{digits}... ({more} more bytes)") } else { digits }
+    };
+    (format!("+{start:#x}"), values.map(hex))
+}
+
+/// The bytes as text if they are text and not a number.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    let printable = |c: char| c == '\t' || c == '\n' || !c.is_control();
+    let number = matches!(bytes.len(), 1 | 2 | 4 | 8) && !text.starts_with(':');
+    (!number && text.chars().all(printable)).then(|| text.trim_start_matches(':').trim())
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The behaviour of a kernel: what user space can observe in the cases, as guests record it.
+
+mod changes;
+mod differences;
+mod store;
+
+pub(crate) use store::Store;
+
+use crate::session::cases::EndedCase;
+use changes::{Explanation, Side};
+use differences::RawDifference;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use sudbox_guest_init::grid::dimension::{DIMENSIONS, Point};
+use sudbox_protocol::{Arch, CaseResult, Hello, Observation, ObservedPart};
+use sudbox_report::Kernel;
+use sudbox_report::diff::{Diff, Difference, ExpectedChange, Place, SCHEMA, UnstablePart};
+
+/// The observations of one boot, or those on which two boots agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Behaviour {
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// The names of the features that the guest found.
+    pub(crate) features: BTreeSet<String>,
+    /// The recorded cases by id.
+    pub(crate) cases: BTreeMap<String, CaseBehaviour>,
+}
+
+/// The behaviour of a kernel in one case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CaseBehaviour {
+    /// The result, such as `pass` or `absent: sysctl`. Empty if two boots had different results.
+    pub(crate) result: String,
+    pub(crate) observations: Vec<Observation>,
+    /// The parts of observations that two boots showed differently: their bytes are left out.
+    pub(crate) unstable: BTreeSet<PartName>,
+}
+
+/// The name of a part of an observation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct PartName {
+    pub(crate) scenario: String,
+    pub(crate) step: String,
+    pub(crate) field: String,
+    pub(crate) part: String,
+}
+
+impl PartName {
+    pub(crate) fn of(observation: &Observation, part: &str) -> PartName {
+        PartName {
+            scenario: observation.scenario.clone(),
+            step: observation.step.clone(),
+            field: observation.field.clone(),
+            part: part.to_owned(),
+        }
+    }
+}
+
+impl CaseBehaviour {
+    /// Whether the result of the case was different in two boots.
+    pub(crate) fn is_result_unstable(&self) -> bool {
+        self.result.is_empty()
+    }
+
+    /// The observations on which both boots agree. The names of the other parts are in `unstable`.
+    fn agreed(first: CaseBehaviour, second: &CaseBehaviour) -> CaseBehaviour {
+        let result = if first.result == second.result { first.result } else { String::new() };
+        let mut agreed = CaseBehaviour { result, ..CaseBehaviour::default() };
+        let key = |observation: &Observation| {
+            let Observation { scenario, step, field, .. } = observation;
+            (scenario.clone(), step.clone(), field.clone())
+        };
+        let mut others: HashMap<_, &Observation> =
+            second.observations.iter().map(|observation| (key(observation), observation)).collect();
+        for mut observation in first.observations {
+            let other = others.remove(&key(&observation));
+            let is_same =
+                |part: &ObservedPart| other.is_some_and(|other| other.parts.contains(part));
+            let (same, different): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut observation.parts).into_iter().partition(is_same);
+            for part in different {
+                agreed.unstable.insert(PartName::of(&observation, &part.name));
+            }
+            observation.parts = same;
+            if !observation.parts.is_empty() {
+                agreed.observations.push(observation);
+            }
+        }
+        for observation in others.into_values() {
+            let names = observation.parts.iter().map(|part| PartName::of(observation, &part.name));
+            agreed.unstable.extend(names);
+        }
+        agreed
+    }
+}
+
+impl Behaviour {
+    /// The behaviour on which two boots of one kernel agree, in the cases that ran in both.
+    pub(crate) fn agreed(first: Behaviour, mut second: Behaviour) -> Behaviour {
+        let both = first.cases.into_iter().filter_map(|(id, case)| {
+            let other = second.cases.remove(&id)?;
+            Some((id, CaseBehaviour::agreed(case, &other)))
+        });
+        Behaviour { cases: both.collect(), release: first.release, features: first.features }
+    }
+}
+
+/// Collects the behaviour of a kernel while its cases run, from several VMs at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Behaviour>);
+
+impl Recorder {
+    /// Adds a case that ended, and takes its observations.
+    pub(crate) fn add(&self, id: &str, ended: &mut EndedCase) {
+        let result = match (&ended.report, &ended.result) {
+            (Some(fault), _) => format!("kernel fault: {}", fault.headline),
+            (None, CaseResult::Pass) => "pass".to_owned(),
+            (None, CaseResult::Fail { got, .. }) => format!("fail: {got}"),
+            (None, CaseResult::Absent(feature)) => format!("absent: {feature}"),
+            (None, CaseResult::Unmet(need)) => format!("unmet: {need}"),
+            (None, CaseResult::Hang) => "hang".to_owned(),
+            (None, CaseResult::Broken(reason)) => format!("broken: {reason}"),
+        };
+        let observations = std::mem::take(&mut ended.observations);
+        self.insert(id, CaseBehaviour { result, observations, ..CaseBehaviour::default() });
+    }
+
+    /// Adds a case during which the VM ended.
+    pub(crate) fn add_death(&self, id: &str, cause: &str) {
+        let result = format!("crash: {cause}");
+        self.insert(id, CaseBehaviour { result, ..CaseBehaviour::default() });
+    }
+
+    /// Adds the facts about the guest.
+    pub(crate) fn add_guest(&self, hello: &Hello) {
+        let mut behaviour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        behaviour.release.clone_from(&hello.release);
+        if behaviour.features.is_empty() {
+            behaviour.features = hello.features.iter().map(ToString::to_string).collect();
+        }
+    }
+
+    fn insert(&self, id: &str, case: CaseBehaviour) {
+        let mut behaviour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        behaviour.cases.insert(id.to_owned(), case);
+    }
+
+    /// The behaviour that was collected.
+    pub(crate) fn take(&self) -> Behaviour {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Compares two behaviours in the cases that `selected` accepts.
+pub(crate) fn diff(
+    behaviours: [&Behaviour; 2],
+    kernels: [Kernel; 2],
+    machine: String,
+    selected: impl Fn(&str) -> bool,
+    arch: Arch,
+) -> Diff {
+    let compared = differences::compare(behaviours, &selected, arch == Arch::S390x);
+    let mut unstable = Vec::new();
+    for behaviour in behaviours {
+        for (id, case) in behaviour.cases.iter().filter(|(id, _)| selected(id)) {
+            let place = |name: &PartName| Place {
+                case: id.clone(),
+                scenario: name.scenario.clone(),
+                step: name.step.clone(),
+            };
+            let field = |name: &PartName| format!("{}.{}", name.field, name.part);
+            unstable.extend(case.unstable.iter().map(|name| UnstablePart {
+                kernel: behaviour.release.clone(),
+                place: place(name),
+                field: field(name).trim_end_matches('.').to_owned(),
+            }));
+            if case.is_result_unstable() {
+                let place = Place { case: id.clone(), ..Place::default() };
+                let kernel = behaviour.release.clone();
+                let field = differences::RESULT.to_owned();
+                unstable.push(UnstablePart { kernel, place, field });
+            }
+        }
+    }
+    let sides = behaviours
+        .map(|behaviour| Side { release: &behaviour.release, features: &behaviour.features });
+    let mut expected: BTreeMap<Explanation, Vec<RawDifference>> = BTreeMap::new();
+    let mut unexpected = Vec::new();
+    for difference in compared.differences {
+        match changes::explanation(&difference, &sides, arch) {
+            Some(explanation) => expected.entry(explanation).or_default().push(difference),
+            None => unexpected.push(difference),
+        }
+    }
+    let change = |(explanation, differences): (Explanation, Vec<RawDifference>)| ExpectedChange {
+        commit: explanation.commit.to_owned(),
+        about: explanation.about.to_owned(),
+        differences: grouped(&differences),
+    };
+    Diff {
+        schema: SCHEMA,
+        kernels,
+        machine,
+        cases: compared.cases,
+        compared: compared.values,
+        expected: expected.into_iter().map(change).collect(),
+        unexpected: grouped(&unexpected),
+        unstable,
+    }
+}
+
+/// Groups differences of one field with the same values.
+fn grouped(differences: &[RawDifference]) -> Vec<Difference> {
+    let mut groups: Vec<Difference> = Vec::new();
+    let mut index: HashMap<(&str, &[String; 2]), usize> = HashMap::new();
+    for RawDifference { place, field, function, values } in differences {
+        let at = *index.entry((field, values)).or_insert(groups.len());
+        if at == groups.len() {
+            let [first, second] = values.clone();
+            groups.push(Difference {
+                field: field.clone(),
+                first,
+                second,
+                function: function.clone(),
+                ..Difference::default()
+            });
+        }
+        groups[at].places.push(place.clone());
+    }
+    for group in &mut groups {
+        group.common = common_states(&group.places);
+    }
+    groups
+}
+
+/// The states that all these points of the grid have in common, in words; empty if a place is not a
+/// point. The first state of a dimension, which most points have, is left out.
+fn common_states(places: &[Place]) -> String {
+    let point = |place: &Place| Point::parse(place.scenario.strip_prefix("at-")?);
+    let Some(points) = places.iter().map(point).collect::<Option<Vec<Point>>>() else {
+        return String::new();
+    };
+    let Some(first) = points.first() else { return String::new() };
+    let shared = DIMENSIONS.iter().enumerate().skip(1).filter(|(at, _)| {
+        first.0[*at] != 0 && points.iter().all(|point| point.0[*at] == first.0[*at])
+    });
+    let words = shared.map(|(at, dimension)| {
+        format!("{} {}", dimension.title, dimension.states[usize::from(first.0[at])])
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! `sudbox diff`: records the behaviour of two kernels and prints the differences.
+
+use crate::behaviour::{self, Behaviour, Recorder, Store};
+use crate::cli::{DiffArgs, GivenOptions};
+use crate::failure::{Code, Failure};
+use crate::kernel::{self, JudgeOptions};
+use crate::output::folder::RunFolder;
+use crate::output::progress::Progress;
+use crate::output::reports;
+use crate::output::rerun::{Rerun, RerunVerb};
+use crate::selection::{self, BOOT, Selection};
+use crate::{backend, capacity, guest, running};
+use std::sync::Arc;
+use std::time::Duration;
+use sudbox_images::{Cache, KernelImage, Request};
+use sudbox_report::{Outcome, Verdict};
+use sudbox_vmm::machine::Machine;
+
+/// Time without progress after which a boot is a hang; a case has a sixth of it. It is twice that of
+/// `run`, because recording takes longer.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Compares the behaviour of two kernels. Returns the exit code.
+pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> {
+    let [first, second] = args.pair().ok_or_else(|| {
+        Failure::usage("two kernels are compared: sudbox diff 6.12 7.3 (KERNELS=\"6.12 7.3\")")
+    })?;
+    if [first, second].contains(&running::NAME) {
+        return Err(Failure::usage(
+            "the running kernel is not in a VM, so its behaviour cannot be compared with that of another",
+        ));
+    }
+    if args.vm.gdb {
+        return Err(Failure::usage(
+            "--gdb stops the guest, and both kernels are booted twice: use it with `sudbox run`",
+        ));
+    }
+    let mut progress = Progress::new();
+    let requests = [
+        kernel::request(first, &args.build, given)?,
+        kernel::with_patches(kernel::request(second, &args.build, given)?, &args.patches),
+    ];
+    let arch = requests[0].arch;
+    let mut selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
+    // They run on kernels without dispatch only, which have nothing else to compare.
+    selection.cases.retain(|case| !case.absence);
+    let selection = selection.for_arch(arch)?;
+    if selection.cases.is_empty() {
+        return Err(Failure::usage("no case is left that records anything"));
+    }
+    let machine = backend::machine(&args.vm, arch, &mut progress)?;
+    let cache = Cache::open()?;
+    let images = [
+        kernel::find_or_build(&cache, &requests[0], &mut progress)?,
+        kernel::find_or_build(&cache, &requests[1], &mut progress)?,
+    ];
+    let folder = RunFolder::create(&cache)?;
+    let job = RecordJob { machine: &*machine, cache: &cache, args, given, selection: &selection };
+    let mut behaviours = Vec::new();
+    for (at, (image, request)) in images.iter().zip(&requests).enumerate() {
+        behaviours.push(job.behaviour(at + 1, image, request, &folder, &mut progress)?);
+    }
+    let [one, other] = [&behaviours[0], &behaviours[1]];
+    let kernels = [0, 1].map(|at| sudbox_report::Kernel {
+        release: behaviours[at].release.clone(),
+        ..kernel::described(&images[at], &requests[at])
+    });
+    let machine = machine.describe(kernel::discovery(&images[0]));
+    let selected = |id: &str| selection.cases.iter().any(|case| case.id == id);
+    let compared = behaviour::diff([one, other], kernels, machine, selected, arch);
+    reports::print_and_write(&compared, args.format, &folder, &mut progress)?;
+    Ok(compared.exit_code())
+}
+
+/// The cases to record and the machine that runs them.
+struct RecordJob<'a> {
+    machine: &'a dyn Machine,
+    cache: &'a Cache,
+    args: &'a DiffArgs,
+    given: &'a GivenOptions,
+    selection: &'a Selection,
+}
+
+impl RecordJob<'_> {
+    /// The behaviour of a kernel in the selected cases. Those that are not in the cache are recorded in
+    /// two boots. `number` tells the kernels apart on stderr and in the folder.
+    fn behaviour(
+        &self,
+        number: usize,
+        image: &KernelImage,
+        request: &Request,
+        folder: &RunFolder,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Behaviour> {
+        let init = guest::guest_init(request.arch, progress)?;
+        let id = kernel::image_id(&image.kernel);
+        let machine = self.machine.describe(kernel::discovery(image));
+        let machine = machine.split(": ").next().unwrap_or_default();
+        let vm = &self.args.vm;
+        let options = format!(
+            "{} {} {} {}",
+            vm.cpus,
+            vm.memory,
+            vm.cpu_model.as_deref().unwrap_or_default(),
+            vm.append.as_deref().unwrap_or_default()
+        );
+        let identity: [&[u8]; 4] = [id.as_bytes(), &init, machine.as_bytes(), options.as_bytes()];
+        let store = Store::open(self.cache, &identity, progress)?;
+        let mut behaviour = store.read();
+        let mut missing = self.selection.clone();
+        missing.cases.retain(|case| !behaviour.cases.contains_key(case.id));
+        missing.boot = false;
+        if missing.cases.is_empty() {
+            return Ok(behaviour);
+        }
+        let mut boots = Vec::new();
+        for boot in 1..=2 {
+            let what =
+                format!("{} cases of kernel {number}, boot {boot} of 2", missing.cases.len());
+            progress.print("record", &what);
+            let folder = folder.create_subfolder(&format!("{number}-{boot}"))?;
+            boots.push(self.record(image, request, &missing, &folder, progress)?);
+        }
+        let (Some(second), Some(first)) = (boots.pop(), boots.pop()) else { return Ok(behaviour) };
+        let recorded = Behaviour::agreed(first, second);
+        behaviour.release = recorded.release;
+        behaviour.features = recorded.features;
+        behaviour.cases.extend(recorded.cases);
+        store.write(&behaviour)?;
+        Ok(behaviour)
+    }
+
+    /// Records cases in one boot.
+    fn record(
+        &self,
+        image: &KernelImage,
+        request: &Request,
+        selection: &Selection,
+        folder: &RunFolder,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Behaviour> {
+        let recorder = Arc::new(Recorder::default());
+        let options = JudgeOptions {
+            vm: self.args.vm.clone(),
+            isolate: false,
+            strict: false,
+            repeat: 1,
+            timeout: TIMEOUT,
+            side_by_side: capacity::max_vms(&self.args.vm),
+            rerun: Rerun::new(RerunVerb::Run, &request.reference, self.given),
+            recorder: Some(recorder.clone()),
+        };
+        let verdict = kernel::judge_image(
+            image,
+            request,
+            self.machine,
+            &options,
+            selection,
+            folder,
+            progress,
+        )?;
+        reports::write_forms(&verdict, folder)?;
+        match why_unusable(&verdict) {
+            Some(why) => Err(Failure {
+                code: Code::Unjudged,
+                message: format!("{}: nothing can be recorded: {why}", request.reference),
+            }
+            .into()),
+            None => Ok(recorder.take()),
+        }
+    }
+}
+
+/// The reason why a kernel has no behaviour that could be compared, if there is one.
+fn why_unusable(verdict: &Verdict) -> Option<String> {
+    let failed_boot =
+        |case: &&sudbox_report::CaseReport| case.id == BOOT && case.outcome != Outcome::Pass;
+    let boot = verdict.cases.iter().find(failed_boot).map(|case| case.got.clone());
+    verdict.unjudged.clone().or(boot)
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The differences between two kernels as a table for people.
+
+use super::{Diff, Difference, Place};
+use crate::terminal::{Colour, ReportWriter, Screen};
+use crate::text;
+use std::collections::BTreeMap;
+
+/// Maximum number of differences of one change, and of places of one difference, that are listed
+/// unless the report is verbose.
+const LISTED: usize = 6;
+
+pub(super) fn render(diff: &Diff, screen: Screen) -> String {
+    let mut writer = ReportWriter::new(screen);
+    for (label, kernel) in ["first", "second"].into_iter().zip(&diff.kernels) {
+        writer.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
+    }
+    writer.labelled("machine", &diff.machine);
+    writer.labelled("compared", &compared(diff));
+    for change in &diff.expected {
+        writer.empty_line();
+        writer.wrapped_in(
+            Some(Colour::Green),
+            "expected    ",
+            "            ",
+            &text::line(&format!("{} ({})", change.about, change.commit)),
+        );
+        list(&mut writer, &change.differences);
+    }
+    if !diff.unexpected.is_empty() {
+        writer.empty_line();
+        writer.wrapped_in(Some(Colour::Red), "", "", "not expected");
+        list(&mut writer, &diff.unexpected);
+    }
+    writer.empty_line();
+    let places = |differences: &[Difference]| -> usize {
+        differences.iter().map(|difference| difference.places.len()).sum()
+    };
+    let explained: usize = diff.expected.iter().map(|change| places(&change.differences)).sum();
+    let conclusion = match (diff.expected.len(), diff.unexpected.len()) {
+        (0, 0) => "no difference".to_owned(),
+        (changes, 0) => format!("{changes} expected changes explain all {explained} differences"),
+        (changes, unexpected) => format!(
+            "{unexpected} differences in {} places are not expected; {changes} expected changes \
+             explain {explained} others",
+            places(&diff.unexpected)
+        ),
+    };
+    writer.wrapped("", "  ", &format!("COMPARED: {conclusion}"));
+    writer.finish()
+}
+
+/// The line about what was compared and what was left out.
+fn compared(diff: &Diff) -> String {
+    let mut line = format!("{} values in {} cases", diff.compared, diff.cases);
+    if !diff.unstable.is_empty() {
+        line += &format!(
+            "; {} more differ from boot to boot and are left out (--format json names them)",
+            diff.unstable.len()
+        );
+    }
+    line
+}
+
+fn list(writer: &mut ReportWriter, differences: &[Difference]) {
+    let limit = if writer.is_verbose() { usize::MAX } else { LISTED };
+    for difference in differences.iter().take(limit) {
+        let Difference { field, first, second, function, common, places } = difference;
+        let function = if function.is_empty() { String::new() } else { format!("  [{function}]") };
+        writer.wrapped(
+            "  ",
+            "      ",
+            &text::line(&format!("{field}: {first} -> {second}{function}")),
+        );
+        let places = match places.as_slice() {
+            [place] if place.case.is_empty() => continue,
+            places => described(places, limit),
+        };
+        let common = if common.is_empty() { String::new() } else { format!("; all have {common}") };
+        writer.wrapped("      in ", "         ", &text::line(&format!("{places}{common}")));
+    }
+    if differences.len() > limit {
+        let more = differences.len() - limit;
+        writer.line(&format!("  and {more} more differences (--verbose lists them)"));
+    }
+}
+
+/// The places by case.
+fn described(places: &[Place], limit: usize) -> String {
+    let mut by_case: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Place { case, scenario, step } in places {
+        let words = [scenario.as_str(), step.as_str()];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        by_case.entry(case).or_default().push(words.join(" "));
+    }
+    let mut listed: Vec<String> = by_case
+        .iter()
+        .take(limit)
+        .map(|(case, moments)| match moments.as_slice() {
+            [moment] if moment.is_empty() => (*case).to_owned(),
+            [moment] => format!("{case} ({moment})"),
+            [moment, rest @ ..] => format!("{case} ({moment} and {} more)", rest.len()),
+            [] => String::new(),
+        })
+        .collect();
+    if by_case.len() > limit {
+        listed.push(format!("{} more cases", by_case.len() - limit));
+    }
+    listed.join(", ")
+}

@@ -6,7 +6,6 @@ use super::record::{Field, Moment, Record};
 use crate::arch::{self, Floating, Part};
 use crate::case::{Check, Failure};
 use crate::support::mismatch;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Maximum number of differences that a failure lists.
@@ -30,18 +29,21 @@ pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
     let rows = allowed::rows(id);
     let mut differences = Vec::new();
     let key = |field: &Field<'_>| (field.moment, field.name);
-    let mut unmatched: HashMap<(Moment, &str), &[u8]> =
-        seen.iter().map(|field| (key(field), field.bytes)).collect();
-    if unmatched.len() != seen.len() {
-        return Err(Failure::Broken(format!("{id}: two fields of one name in a record")));
-    }
+    let mut unmatched = vec![true; seen.len()];
+    // Most fields have the same place in both records.
+    let mut next = 0;
     for field in &expected {
-        match unmatched.remove(&key(field)) {
-            Some(bytes) => compare_field(&rows, field, bytes, &mut differences),
+        let is_same = |at: &usize| unmatched[*at] && key(&seen[*at]) == key(field);
+        match (next..seen.len()).chain(0..next).find(is_same) {
+            Some(at) => {
+                unmatched[at] = false;
+                next = at + 1;
+                compare_field(&rows, field, seen[at].bytes, &mut differences);
+            }
             None => add_missing(&rows, field, true, &mut differences),
         }
     }
-    for field in seen.iter().filter(|field| unmatched.contains_key(&key(field))) {
+    for (field, _) in seen.iter().zip(&unmatched).filter(|(_, unmatched)| **unmatched) {
         add_missing(&rows, field, false, &mut differences);
     }
     if expected.is_empty() {

@@ -18,7 +18,7 @@ use sudbox_protocol::{Observation, ObservedPart};
 const CAPACITY: usize = 8 << 20;
 
 /// The moment at which a field was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// The name of the variant, of the death, or of the request that resumed the tracee.
     pub(crate) variant: &'static str,

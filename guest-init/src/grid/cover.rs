@@ -145,6 +145,8 @@ struct Uncovered {
     /// For each set of dimensions: their indices, and for each combination of their states whether it is
     /// uncovered.
     sets: Vec<(Vec<usize>, Vec<bool>)>,
+    /// For each dimension, the indices of the sets that contain it.
+    sets_with: [Vec<usize>; COUNT],
     /// For each dimension, the index of each state among the choices.
     index: [[u8; 256]; COUNT],
     sizes: [usize; COUNT],
@@ -163,14 +165,17 @@ impl Uncovered {
         }
         let sizes: [usize; COUNT] = std::array::from_fn(|at| choices[at].len());
         let free: Vec<usize> = (0..COUNT).filter(|at| sizes[*at] > 1).collect();
-        let sets = subsets(&free, strength.min(free.len()))
+        let sets: Vec<_> = subsets(&free, strength.min(free.len()))
             .into_iter()
             .map(|set| {
                 let count = set.iter().map(|at| sizes[*at]).product();
                 (set, vec![true; count])
             })
             .collect();
-        Uncovered { sets, index, sizes, choices: choices.clone(), next: (0, 0) }
+        let sets_with = std::array::from_fn(|at| {
+            (0..sets.len()).filter(|index| sets[*index].0.contains(&at)).collect()
+        });
+        Uncovered { sets, sets_with, index, sizes, choices: choices.clone(), next: (0, 0) }
     }
 
     /// The index of the point's combination of states of these dimensions.
@@ -215,8 +220,9 @@ impl Uncovered {
         while !left.is_empty() {
             let at = left.swap_remove(random.below(left.len()));
             chosen[at] = true;
-            let complete = |set: &[usize]| set.contains(&at) && set.iter().all(|d| chosen[*d]);
-            let sets: Vec<_> = self.sets.iter().filter(|(set, _)| complete(set)).collect();
+            let sets = self.sets_with[at].iter().map(|index| &self.sets[*index]);
+            let sets: Vec<_> =
+                sets.filter(|(set, _)| set.iter().all(|other| chosen[*other])).collect();
             let gain = |state: &u8| {
                 let mut point = point;
                 point.0[at] = *state;

@@ -4,25 +4,56 @@
 use crate::case::Failure;
 use crate::support::broken;
 
-/// Lines of `/proc/meminfo` in kB, and the growth in kB that is allowed, since caches keep freed memory.
-const MEMORY: &[(&str, i64)] = &[
-    ("SUnreclaim", 20),
-    ("KernelStack", 48),
-    ("PageTables", 32),
-    ("SecPageTables", 0),
-    ("Percpu", 16),
-    ("VmallocUsed", 96),
-    ("AnonPages", 64),
-    ("Shmem", 64),
-    ("Unevictable", 0),
-    ("Mlocked", 0),
+/// A line `name: number` of a file in `/proc` that is a counter.
+struct Line {
+    name: &'static str,
+    radix: u32,
+    unit: &'static str,
+    /// The growth that is allowed, since caches keep freed memory.
+    slack: i64,
+}
+
+const fn kilobytes(name: &'static str, slack: i64) -> Line {
+    Line { name, radix: 10, unit: " (kB)", slack }
+}
+
+const fn exact(name: &'static str) -> Line {
+    Line { name, radix: 10, unit: "", slack: 0 }
+}
+
+const fn signal_mask(name: &'static str) -> Line {
+    Line { name, radix: 16, unit: "", slack: 0 }
+}
+
+/// Lines of `/proc/meminfo`.
+const MEMORY: &[Line] = &[
+    kilobytes("SUnreclaim", 20),
+    kilobytes("KernelStack", 48),
+    kilobytes("PageTables", 32),
+    kilobytes("SecPageTables", 0),
+    kilobytes("Percpu", 16),
+    kilobytes("VmallocUsed", 96),
+    kilobytes("AnonPages", 64),
+    kilobytes("Shmem", 64),
+    kilobytes("Unevictable", 0),
+    kilobytes("Mlocked", 0),
 ];
 
-/// Lines of `/proc/self/status` that may not grow.
-const EXACT: &[&str] =
-    &["SigQ", "Threads", "FDSize", "SigPnd", "ShdPnd", "SigBlk", "VmLck", "VmPin"];
-/// Lines of `/proc/self/status` in kB, and the growth in kB that is allowed.
-const GROWING: &[(&str, i64)] = &[("VmSize", 512), ("VmData", 512), ("VmPTE", 8), ("VmStk", 0)];
+/// Lines of `/proc/self/status`.
+const STATUS: &[Line] = &[
+    exact("SigQ"),
+    exact("Threads"),
+    exact("FDSize"),
+    signal_mask("SigPnd"),
+    signal_mask("ShdPnd"),
+    signal_mask("SigBlk"),
+    kilobytes("VmLck", 0),
+    kilobytes("VmPin", 0),
+    kilobytes("VmSize", 512),
+    kilobytes("VmData", 512),
+    kilobytes("VmPTE", 8),
+    kilobytes("VmStk", 0),
+];
 
 /// The allowed growth of the number of active timers, since the kernel starts and stops its own.
 const TIMERS: i64 = 12;
@@ -37,11 +68,15 @@ fn read(path: &str) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(broken(path))
 }
 
-/// The first number in the line `name:`.
-fn line(text: &str, name: &str, radix: u32) -> Option<i64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let number = line.trim().split(|c: char| !c.is_ascii_hexdigit()).next()?;
-    i64::from_str_radix(number, radix).ok()
+/// The counters in a file: name with unit, value, and allowed growth.
+fn counters<'a>(text: &'a str, table: &'a [Line]) -> impl Iterator<Item = (String, i64, i64)> + 'a {
+    text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let row = table.iter().find(|row| row.name == name)?;
+        let number = value.trim().split(|c: char| !c.is_ascii_hexdigit()).next()?;
+        let value = i64::from_str_radix(number, row.radix).ok()?;
+        Some((format!("{name}{}", row.unit), value, row.slack))
+    })
 }
 
 impl Counters {
@@ -51,28 +86,8 @@ impl Counters {
         // Folds the per-CPU counts into the totals. On kernels without this file the totals are exact
         // to a few pages.
         let _ = std::fs::write("/proc/sys/vm/stat_refresh", "1");
-        let memory = read("/proc/meminfo")?;
-        for (name, slack) in MEMORY {
-            if let Some(value) = line(&memory, name, 10) {
-                values.push((format!("{name} (kB)"), value, *slack));
-            }
-        }
-        let status = read("/proc/self/status")?;
-        for name in EXACT {
-            let radix = if name.starts_with("Sig") && *name != "SigQ" || *name == "ShdPnd" {
-                16
-            } else {
-                10
-            };
-            if let Some(value) = line(&status, name, radix) {
-                values.push(((*name).to_owned(), value, 0));
-            }
-        }
-        for (name, slack) in GROWING {
-            if let Some(value) = line(&status, name, 10) {
-                values.push((format!("{name} (kB)"), value, *slack));
-            }
-        }
+        values.extend(counters(&read("/proc/meminfo")?, MEMORY));
+        values.extend(counters(&read("/proc/self/status")?, STATUS));
         let tasks = read("/proc/loadavg")?;
         let tasks = tasks.split_whitespace().nth(3).and_then(|word| word.split_once('/'));
         let tasks = tasks.and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
@@ -101,13 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_read_from_its_line() {
+    fn numbers_are_read_from_their_lines() {
         let text =
             "Slab:  4321 kB\nSUnreclaim:       1234 kB\nSigQ:\t5/100\nSigBlk:\t00000000000000ff\n";
-        assert_eq!(line(text, "SUnreclaim", 10), Some(1234));
-        assert_eq!(line(text, "SigQ", 10), Some(5));
-        assert_eq!(line(text, "SigBlk", 16), Some(255));
-        assert_eq!(line(text, "Nothing", 10), None);
+        let of = |table| counters(text, table).collect::<Vec<_>>();
+        assert_eq!(of(MEMORY), [("SUnreclaim (kB)".to_owned(), 1234, 20)]);
+        assert_eq!(of(STATUS), [("SigQ".to_owned(), 5, 0), ("SigBlk".to_owned(), 255, 0)]);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 use sudbox_guest_init::case::{Case, Need};
 use sudbox_protocol::Feature;
 
-/// The case groups that oracles generate (docs/oracles.md). They take as long as all others
-/// together, so they get a VM of their own.
-const ORACLES: [&str; 4] = ["compare", "conserve", "grid", "walk"];
+/// The case groups that share the second VM: those that oracles generate (docs/second.md), and the
+/// longest of the others, so that two VMs side by side end at about the same time.
+const SECOND_VM: [&str; 5] = ["compare", "conserve", "grid", "walk", "sandbox"];
 
 /// Boot arguments that disable a feature. The other arguments that cases need disable none.
 const DISABLING: [(&str, Feature); 1] = [("ia32_emulation=off", Feature::Ia32)];
@@ -75,22 +75,22 @@ pub(super) struct Group {
     pub(super) cases: Vec<&'static Case>,
 }
 
-/// Sorts cases into groups, one for each VM: cases without particular needs, cases of oracles, and as
-/// few further groups as possible for the rest. Oracles bear any vendor, so cases that need one join
-/// them; further CPUs and boot arguments would slow or change them.
+/// Sorts cases into groups, one for each VM: two of cases without particular needs, and as few further
+/// groups as possible for the rest. The cases of [`SECOND_VM`] run on a CPU of any vendor, so cases that
+/// need one join them.
 pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
     let usual = Shape::with_cpus(cpus);
     let mut checks = Group { shape: usual.clone(), cases: Vec::new() };
-    let mut oracles = checks.clone();
+    let mut second = checks.clone();
     let mut particular = Vec::new();
     for case in cases {
         let shape = Shape::of(case, cpus);
         if !shape.is_usual(cpus) {
             particular.push((shape, *case));
-        } else if ORACLES.contains(&case.group()) {
-            oracles.cases.push(case);
-            if let Some(joined) = oracles.shape.joined(&shape) {
-                oracles.shape = joined;
+        } else if SECOND_VM.contains(&case.group()) {
+            second.cases.push(case);
+            if let Some(joined) = second.shape.joined(&shape) {
+                second.shape = joined;
             }
         } else {
             checks.cases.push(case);
@@ -99,8 +99,8 @@ pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
     let mut further = Vec::<Group>::new();
     for (shape, case) in particular {
         let vendor_only = shape.cpus == cpus && shape.arguments.is_empty();
-        let hosts = vendor_only && !oracles.cases.is_empty();
-        let groups = hosts.then_some(&mut oracles).into_iter().chain(&mut further);
+        let hosts = vendor_only && !second.cases.is_empty();
+        let groups = hosts.then_some(&mut second).into_iter().chain(&mut further);
         let joined =
             groups.into_iter().find_map(|group| Some((group.shape.joined(&shape)?, group)));
         match joined {
@@ -111,7 +111,7 @@ pub(super) fn groups(cases: &[&'static Case], cpus: u8) -> Vec<Group> {
             None => further.push(Group { shape, cases: vec![case] }),
         }
     }
-    [checks, oracles].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
+    [checks, second].into_iter().filter(|group| !group.cases.is_empty()).chain(further).collect()
 }
 
 #[cfg(test)]

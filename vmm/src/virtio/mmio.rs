@@ -6,23 +6,23 @@
 //! 2.1.2). A [`Queue`] exists only while the driver has set `QUEUE_READY`; its size is then a power of
 //! two, and its three parts are in guest memory.
 
+mod registers;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
-use virtio_bindings::bindings::virtio_config::{
-    VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK,
-    VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
-    VIRTIO_F_VERSION_1,
-};
+use virtio_bindings::bindings::virtio_config::{VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1};
 use virtio_bindings::bindings::virtio_mmio::*;
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
-use virtio_queue::{Queue, QueueState, QueueT};
+use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
+
+use registers::{Registers, half};
 
 use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
@@ -49,18 +49,6 @@ const VERSION: u32 = 2;
 /// `VendorID`. No vendor has this one, and Linux does not check it.
 const VENDOR: u32 = u32::from_le_bytes(*b"sudb");
 
-/// Status bits in the order in which a driver sets them (section 3.1.1).
-const STATUS_ORDER: [u32; 4] = [
-    VIRTIO_CONFIG_S_ACKNOWLEDGE,
-    VIRTIO_CONFIG_S_DRIVER,
-    VIRTIO_CONFIG_S_FEATURES_OK,
-    VIRTIO_CONFIG_S_DRIVER_OK,
-];
-
-/// Status bits that a driver may set.
-const DRIVER_BITS: u32 =
-    STATUS_ORDER[0] | STATUS_ORDER[1] | STATUS_ORDER[2] | STATUS_ORDER[3] | VIRTIO_CONFIG_S_FAILED;
-
 /// The virtio-mmio registers of the vsock device. Several vCPUs may access them at once.
 pub struct Transport {
     memory: GuestMemoryMmap,
@@ -74,27 +62,6 @@ pub struct Transport {
     /// Weak, because the shared device owns the queues of this transport.
     shared_device: Weak<SharedDevice>,
     registers: Mutex<Registers>,
-}
-
-/// Registers that the driver writes.
-#[derive(Default)]
-struct Registers {
-    status: u32,
-    device_features_select: u32,
-    driver_features: u64,
-    driver_features_select: u32,
-    queue_select: u32,
-    queues: [QueueRegisters; QUEUES],
-}
-
-/// Registers of one queue.
-struct QueueRegisters {
-    size: u32,
-    descriptors: u64,
-    available: u64,
-    used: u64,
-    /// The queue at these addresses, while `QueueReady` is 1.
-    queue: Option<Queue>,
 }
 
 /// State of a queue in a snapshot.
@@ -361,143 +328,6 @@ impl Transport {
     }
 }
 
-impl Registers {
-    /// Handles a write that affects no other part of the device.
-    fn write(&mut self, register: u32, value: u32, memory: &GuestMemoryMmap) {
-        let negotiates = self.has(VIRTIO_CONFIG_S_DRIVER) && !self.has(VIRTIO_CONFIG_S_FEATURES_OK);
-        match register {
-            VIRTIO_MMIO_DEVICE_FEATURES_SEL => self.device_features_select = value,
-            VIRTIO_MMIO_DRIVER_FEATURES_SEL => self.driver_features_select = value,
-            VIRTIO_MMIO_DRIVER_FEATURES if negotiates => {
-                set_half(&mut self.driver_features, self.driver_features_select, value);
-            }
-            VIRTIO_MMIO_QUEUE_SEL => self.queue_select = value,
-            VIRTIO_MMIO_STATUS => self.write_status(value),
-            VIRTIO_MMIO_QUEUE_READY => {
-                if value == 1 && self.start_queue(memory).is_err() {
-                    self.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-                }
-            }
-            _ => {
-                if let Some(slot) = self.configurable_queue() {
-                    slot.write(register, value);
-                }
-            }
-        }
-    }
-
-    /// Handles a write to `Status` (sections 2.1.1 and 3.1.1). Only a reset clears bits, and a bit is
-    /// set only after the one before it in [`STATUS_ORDER`].
-    fn write_status(&mut self, value: u32) {
-        let new = value & DRIVER_BITS;
-        if self.status & DRIVER_BITS & !new != 0 {
-            return;
-        }
-        for step in STATUS_ORDER {
-            if new & step == 0
-                || step == VIRTIO_CONFIG_S_FEATURES_OK && !self.features_are_supported()
-            {
-                break;
-            }
-            self.status |= step;
-        }
-        self.status |= new & VIRTIO_CONFIG_S_FAILED;
-    }
-
-    /// Returns true if the device supports the features that the driver has accepted.
-    fn features_are_supported(&self) -> bool {
-        self.driver_features & !FEATURES == 0 && self.driver_features & 1 << VIRTIO_F_VERSION_1 != 0
-    }
-
-    /// Returns true while the device may move packets.
-    fn is_running(&self) -> bool {
-        self.status
-            & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED)
-            == VIRTIO_CONFIG_S_DRIVER_OK
-    }
-
-    fn has(&self, bit: u32) -> bool {
-        self.status & bit != 0
-    }
-
-    fn event_idx(&self) -> bool {
-        self.driver_features & 1 << VIRTIO_RING_F_EVENT_IDX != 0
-    }
-
-    /// Returns the queue that `QueueSel` selects, if it exists.
-    fn selected_queue(&mut self) -> Option<&mut QueueRegisters> {
-        self.queues.get_mut(usize::try_from(self.queue_select).ok()?)
-    }
-
-    /// Returns the selected queue if the driver may configure it: between `FEATURES_OK` and
-    /// `DRIVER_OK` (section 3.1.1), and not while it is ready (section 4.2.2.2).
-    fn configurable_queue(&mut self) -> Option<&mut QueueRegisters> {
-        let may = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
-        self.selected_queue().filter(|slot| may && slot.queue.is_none())
-    }
-
-    /// Handles a write of 1 to `QueueReady`.
-    fn start_queue(&mut self, memory: &GuestMemoryMmap) -> Result<(), InvalidQueue> {
-        let event_idx = self.event_idx();
-        if let Some(slot) = self.configurable_queue() {
-            slot.queue = Some(slot.make_queue(memory, event_idx, (0, 0)).ok_or(InvalidQueue)?);
-        }
-        Ok(())
-    }
-}
-
-/// The queue is not in guest memory, or has an invalid size.
-struct InvalidQueue;
-
-impl Default for QueueRegisters {
-    fn default() -> QueueRegisters {
-        QueueRegisters {
-            size: QUEUE_SIZE.into(),
-            descriptors: 0,
-            available: 0,
-            used: 0,
-            queue: None,
-        }
-    }
-}
-
-impl QueueRegisters {
-    fn write(&mut self, register: u32, value: u32) {
-        match register {
-            VIRTIO_MMIO_QUEUE_NUM => self.size = value,
-            VIRTIO_MMIO_QUEUE_DESC_LOW => set_half(&mut self.descriptors, 0, value),
-            VIRTIO_MMIO_QUEUE_DESC_HIGH => set_half(&mut self.descriptors, 1, value),
-            VIRTIO_MMIO_QUEUE_AVAIL_LOW => set_half(&mut self.available, 0, value),
-            VIRTIO_MMIO_QUEUE_AVAIL_HIGH => set_half(&mut self.available, 1, value),
-            VIRTIO_MMIO_QUEUE_USED_LOW => set_half(&mut self.used, 0, value),
-            VIRTIO_MMIO_QUEUE_USED_HIGH => set_half(&mut self.used, 1, value),
-            _ => {}
-        }
-    }
-
-    /// Creates the queue that these registers describe. `None` if its size or alignment is invalid
-    /// (section 2.7), or it is not in guest memory.
-    fn make_queue(
-        &self,
-        memory: &GuestMemoryMmap,
-        event_idx: bool,
-        (next_avail, next_used): (u16, u16),
-    ) -> Option<Queue> {
-        let state = QueueState {
-            max_size: QUEUE_SIZE,
-            next_avail,
-            next_used,
-            event_idx_enabled: event_idx,
-            size: u16::try_from(self.size).ok()?,
-            ready: true,
-            desc_table: self.descriptors,
-            avail_ring: self.available,
-            used_ring: self.used,
-        };
-        Queue::try_from(state).ok().filter(|queue| queue.is_valid(memory))
-    }
-}
-
 /// Returns true if the driver's available index is further ahead than the queue is long.
 fn is_overrun(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
     let ahead = queue.avail_idx(memory, Ordering::Relaxed).map(|index| index.0);
@@ -507,27 +337,6 @@ fn is_overrun(queue: &Queue, memory: &GuestMemoryMmap) -> bool {
 /// Returns the register at an offset, if one begins there.
 fn register(offset: u64) -> Option<u32> {
     u32::try_from(offset).ok().filter(|offset| offset % 4 == 0)
-}
-
-/// Returns the 32 bits of a value that a selector register selects: the lower for 0, the upper for 1,
-/// else 0.
-fn half(value: u64, select: u32) -> u32 {
-    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-    match select {
-        0 => u32::from_le_bytes([a, b, c, d]),
-        1 => u32::from_le_bytes([e, f, g, h]),
-        _ => 0,
-    }
-}
-
-/// Replaces the 32 bits of a value that a selector register selects.
-fn set_half(value: &mut u64, select: u32, new: u32) {
-    let (low, high) = (half(*value, 0), half(*value, 1));
-    match select {
-        0 => *value = u64::from(high) << 32 | u64::from(new),
-        1 => *value = u64::from(new) << 32 | u64::from(low),
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! step, so `--resume` continues after an interrupt, a kill or a power loss.
 
 mod differences;
+mod messages;
 mod slowdown;
 mod state;
 mod summary;
@@ -22,6 +23,7 @@ use crate::output::{self, reports};
 use crate::selection::{self, BOOT, Selection};
 use crate::{backend, capacity, setup};
 use differences::{BUILD_ID, BisectedCases, CaseOutcome, RunOutcomes};
+use messages::{ancestor_message, no_difference_message, resume_hint};
 use slowdown::MilliInstructions;
 use state::{JudgedCommit, State, Store, Times};
 use std::time::{Duration, Instant};
@@ -177,24 +179,6 @@ fn proceed(
     output::print(&(format.render)(&report, output::screen()))?;
     commits.progress.print("report", &store.path().display().to_string());
     Ok(code)
-}
-
-fn resume_hint() -> String {
-    let command = if std::env::var_os("SUDBOX_MAKE").is_some() {
-        "make bisect RESUME=1"
-    } else {
-        "sudbox bisect --resume"
-    };
-    format!("the state is saved; `{command}` continues from here")
-}
-
-fn ancestor_message(state: &State, base: &Commit) -> String {
-    let (old, new) = state.old_new();
-    format!(
-        "{:.12} and {:.12} are on two branches, and their common ancestor {:.12} has the outcomes of \
-         the second: the change is on the branch of the first; bisect between {:.12} and {:.12}",
-        old.id, new.id, base.id, base.id, old.id
-    )
 }
 
 /// The machine that boots the kernels, and the unit of costs if a slowdown is bisected.
@@ -508,39 +492,6 @@ fn bisected_selection(
         None => selection::select(&bisected.cases())?,
     };
     Ok(Some(with_boot(selection)))
-}
-
-fn no_difference_message(state: &State) -> String {
-    let [good, bad] = [state.args.good(), state.args.bad()];
-    let (of_good, of_bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
-    if let (Some(why), _) | (_, Some(why)) = (&of_good.unjudged, &of_bad.unjudged) {
-        return format!("{good} and {bad} cannot be compared: {why}");
-    }
-    if let Some(name) = &state.args.bench {
-        let got = |outcomes: &RunOutcomes| {
-            outcomes
-                .case(&slowdown::case_id(name))
-                .map_or_else(|| "nothing".to_owned(), |it| it.got.clone())
-        };
-        return format!(
-            "{name} is not slower at {bad} by more than {}: it takes {}, and {} at {good}",
-            state.args.threshold,
-            got(of_bad),
-            got(of_good)
-        );
-    }
-    let broken = of_bad.cases.iter().filter(|case| case.outcome.is_failure());
-    let broken: Vec<&str> = broken.map(|case| case.id.as_str()).collect();
-    let cases = of_bad.cases.len() - 1;
-    let what = if broken.is_empty() {
-        "and none fails".to_owned()
-    } else {
-        format!("and these fail: {}", broken.join(" "))
-    };
-    format!(
-        "nothing differs between {good} and {bad}: all {cases} cases have the same outcome at both \
-         ends, {what}; there is no commit to find"
-    )
 }
 
 fn commit_line(commit: &Commit, what: &str) -> String {

@@ -2,6 +2,7 @@
 //! Tests with drivers that follow the specification, and with drivers that violate it.
 
 use super::super::driver::{Driver, MEMORY, SIZE, event, parts};
+use super::registers::STATUS_ORDER;
 use super::*;
 use crate::vsock::queue::RX;
 use proptest::prelude::*;

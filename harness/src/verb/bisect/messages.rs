@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+
+//! The messages of a bisection that ends without a commit.
+
+use super::differences::RunOutcomes;
+use super::slowdown;
+use super::state::State;
+use sudbox_images::Commit;
+
+/// The hint that names the command by which an interrupted bisection continues.
+pub(super) fn resume_hint() -> String {
+    let command = if std::env::var_os("SUDBOX_MAKE").is_some() {
+        "make bisect RESUME=1"
+    } else {
+        "sudbox bisect --resume"
+    };
+    format!("the state is saved; `{command}` continues from here")
+}
+
+/// The message for ends on two branches whose common ancestor `base` behaves like the newer end.
+pub(super) fn ancestor_message(state: &State, base: &Commit) -> String {
+    let (old, new) = state.old_new();
+    format!(
+        "{:.12} and {:.12} are on two branches, and their common ancestor {:.12} has the outcomes of \
+         the second: the change is on the branch of the first; bisect between {:.12} and {:.12}",
+        old.id, new.id, base.id, base.id, old.id
+    )
+}
+
+/// The message for ends with equal outcomes, or with an end that could not be judged.
+pub(super) fn no_difference_message(state: &State) -> String {
+    let [good, bad] = [state.args.good(), state.args.bad()];
+    let (of_good, of_bad) = (&state.ends[0].runs[0], &state.ends[1].runs[0]);
+    if let (Some(why), _) | (_, Some(why)) = (&of_good.unjudged, &of_bad.unjudged) {
+        return format!("{good} and {bad} cannot be compared: {why}");
+    }
+    if let Some(name) = &state.args.bench {
+        let got = |outcomes: &RunOutcomes| {
+            outcomes
+                .case(&slowdown::case_id(name))
+                .map_or_else(|| "nothing".to_owned(), |it| it.got.clone())
+        };
+        return format!(
+            "{name} is not slower at {bad} by more than {}: it takes {}, and {} at {good}",
+            state.args.threshold,
+            got(of_bad),
+            got(of_good)
+        );
+    }
+    let broken = of_bad.cases.iter().filter(|case| case.outcome.is_failure());
+    let broken: Vec<&str> = broken.map(|case| case.id.as_str()).collect();
+    let cases = of_bad.cases.len() - 1;
+    let what = if broken.is_empty() {
+        "and none fails".to_owned()
+    } else {
+        format!("and these fail: {}", broken.join(" "))
+    };
+    format!(
+        "nothing differs between {good} and {bad}: all {cases} cases have the same outcome at both \
+         ends, {what}; there is no commit to find"
+    )
+}

@@ -61,6 +61,8 @@ impl Report for KernelList {
     ];
 }
 
+/// The table: a line for each entry. On a terminal that is too narrow, the last column is on lines of
+/// its own, and if that is not enough, each entry is a paragraph.
 fn render(list: &KernelList, screen: Screen) -> String {
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     rows.extend(list.kernels.iter().map(|entry| {
@@ -73,13 +75,33 @@ fn render(list: &KernelList, screen: Screen) -> String {
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| text::columns(&row[column])).max();
-    let widths: Vec<usize> = (0..5).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| width(column).unwrap_or(0) + 2);
+    let fits = |columns: usize| widths[..columns].iter().sum::<usize>() <= screen.width() + 2;
     let mut writer = ReportWriter::new(screen);
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| text::fill(cell, width + 2));
-        writer.line(cells.collect::<String>().trim_end());
+    if !screen.is_terminal() || fits(5) {
+        for row in &rows {
+            writer.line(&in_columns(row, &widths));
+        }
+    } else if fits(4) {
+        for row in &rows {
+            writer.line(&in_columns(&row[..4], &widths));
+            writer.wrapped(WRAPPED, WRAPPED, &row[4]);
+        }
+    } else {
+        for row in &rows[1..] {
+            let cells: Vec<&str> =
+                row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
+            writer.wrapped("", WRAPPED, &cells.join(", "));
+        }
     }
     writer.finish()
+}
+
+/// The indent of a continued line.
+const WRAPPED: &str = "    ";
+
+fn in_columns(cells: &[String], widths: &[usize]) -> String {
+    cells.iter().zip(widths).map(|(cell, width)| text::fill(cell, *width)).collect()
 }
 
 /// A size in the binary unit that fits, such as `5.0 MiB`.

@@ -185,6 +185,9 @@ impl RunList {
     }
 }
 
+/// Width of the exit code in the table.
+const CODE_COLUMNS: usize = 3;
+
 fn render(list: &RunList, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for run in &list.runs {
@@ -201,9 +204,16 @@ fn render(list: &RunList, screen: Screen) -> String {
             _ => Colour::Yellow,
         };
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let code = writer.paint(colour, &format!("{code:>3}"));
-        let first = format!("{:>3}  {}  {kind:<10} {code}  ", run.number, run.date);
-        writer.wrapped(&first, "     ", &text::line(&words));
+        let code = writer.paint(colour, &format!("{code:>CODE_COLUMNS$}"));
+        let first = format!("{:>3}  {}  {kind:<10} ", run.number, run.date);
+        let indent = text::columns(&first) + CODE_COLUMNS + 2;
+        let (first, words) = (format!("{first}{code}  "), text::line(&words));
+        if screen.width() < 2 * indent {
+            writer.line(&first);
+            writer.wrapped("     ", "     ", &words);
+        } else {
+            writer.wrapped(&first, &" ".repeat(indent), &words);
+        }
     }
     if list.runs.is_empty() {
         writer.line("no run has left a report");

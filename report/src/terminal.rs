@@ -15,17 +15,19 @@ pub struct Screen {
     colour: bool,
     width: usize,
     verbose: bool,
+    is_terminal: bool,
 }
 
 impl Screen {
     /// A file or pipe: 100 columns, no colour.
-    pub const FILE: Screen = Screen { colour: false, width: 100, verbose: false };
+    pub const FILE: Screen =
+        Screen { colour: false, width: 100, verbose: false, is_terminal: false };
 
     /// A terminal of `width` columns; the layout uses 40 to 200. The caller decides about colour
     /// (`NO_COLOR`).
     #[must_use]
     pub fn terminal(width: usize, colour: bool) -> Screen {
-        Screen { colour, width: width.clamp(40, 200), verbose: false }
+        Screen { colour, width: width.clamp(40, 200), verbose: false, is_terminal: true }
     }
 
     /// The same screen for a verbose report.
@@ -38,6 +40,11 @@ impl Screen {
     #[must_use]
     pub fn width(self) -> usize {
         self.width
+    }
+
+    /// Whether it is a terminal, not a file or pipe.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.is_terminal
     }
 }
 

@@ -10,9 +10,16 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use sudbox_images::Monitor;
+use sudbox_report::text;
 
 /// Time between two lines of one phase if stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Columns before the text of a line.
+const INDENT: usize = 11;
+
+/// Columns of a terminal from which on a bar fits with its numbers.
+const BAR_WIDTH: usize = 100;
 
 /// Prints the progress of a run to stderr.
 pub(crate) struct Progress {
@@ -48,7 +55,10 @@ impl Progress {
     pub(crate) fn print(&mut self, label: &str, text: &str) {
         self.end_bar();
         if !super::QUIET.load(Ordering::Relaxed) {
-            super::stderr_line(&format!("{label:>9}  {}{text}", self.prefix));
+            let text = format!("{}{text}", self.prefix);
+            for line in labelled_lines(label, &text, terminal_width()) {
+                super::stderr_line(&line);
+            }
         }
     }
 
@@ -56,6 +66,43 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// The width of the terminal that stderr is, in columns; `None` if it is a file or pipe.
+fn terminal_width() -> Option<usize> {
+    let size = console::Term::stderr().size_checked().filter(|_| std::io::stderr().is_terminal());
+    size.map(|(_, columns)| columns.into())
+}
+
+/// A labelled line, wrapped at spaces for a terminal of this width. A longer word, such as a path, is
+/// not split, so that it can be copied.
+fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> {
+    let mut line = format!("{label:>9}  ");
+    let Some(width) = width else { return vec![line + text] };
+    let mut lines = Vec::new();
+    let mut is_empty = true;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        if !is_empty && text::columns(&line) + 1 + text::columns(word) > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+/// The template of the bar. There is room for the bar itself from [`BAR_WIDTH`] columns on.
+fn bar_template(total_is_known: bool, width: Option<usize>) -> &'static str {
+    match (total_is_known, width.is_some_and(|width| width < BAR_WIDTH)) {
+        (false, _) => "           {spinner} {pos} {msg}  {elapsed}",
+        (true, false) => "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}",
+        (true, true) => "  {pos}/{len} {msg}  {elapsed}",
     }
 }
 
@@ -78,12 +125,7 @@ impl Monitor for Progress {
         }
         if self.terminal {
             let bar = self.bar.get_or_insert_with(|| {
-                // The total is not always known.
-                let template = if expected == 0 {
-                    "           {spinner} {pos} {msg}  {elapsed}"
-                } else {
-                    "           [{bar:40}] {pos}/{len} {msg}  {elapsed} of about {duration}"
-                };
+                let template = bar_template(expected != 0, terminal_width());
                 let style = ProgressStyle::with_template(template)
                     .expect("the template is a constant")
                     .progress_chars("=> ");
@@ -108,5 +150,56 @@ impl Monitor for Progress {
 
     fn interrupt(&self) -> Option<BorrowedFd<'_>> {
         interrupt::descriptor()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTHS: [usize; 7] = [40, 60, 80, 100, 120, 160, 200];
+
+    #[test]
+    fn lines_fit_terminals_and_keep_every_word() {
+        let text = "v6.12.5 cannot be had here; 6.12.8, the nearest of its series, stands in for \
+                    it; the report is in /home/user/.cache/sudbox/runs/2026-11-30T04-52-54-1234567";
+        let path = text.rsplit(' ').next().unwrap();
+        for width in WIDTHS {
+            let lines = labelled_lines("note", text, Some(width));
+            for line in &lines {
+                assert!(text::columns(line) <= width || line.trim() == path, "{width}: {lines:?}");
+                assert!(line.starts_with("     "), "{lines:?}");
+            }
+            let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+            let expected: Vec<&str> = std::iter::once("note").chain(text.split(' ')).collect();
+            assert_eq!(words, expected, "{width}");
+        }
+        let whole = labelled_lines("note", text, None);
+        assert_eq!(whole, [format!("     note  {text}")], "a file or pipe has whole lines");
+    }
+
+    #[test]
+    fn bars_fit_terminals() {
+        let filled = |template: &str| {
+            // The longest: a package of hundreds of MB, in bytes.
+            let pieces = [
+                ("[{bar:40}]", "[========================================]"),
+                ("{pos}", "123456789"),
+                ("{len}", "123456789"),
+                ("{msg}", "objects"),
+                ("{elapsed}", "59m"),
+                ("{duration}", "59m"),
+                ("{spinner}", "/"),
+            ];
+            let fill = |text: String, (name, value): &(&str, &str)| text.replace(name, value);
+            pieces.iter().fold(template.to_owned(), fill)
+        };
+        for width in WIDTHS {
+            for total_is_known in [false, true] {
+                let line = filled(bar_template(total_is_known, Some(width)));
+                assert!(!line.contains('{') && line.len() <= width, "{width}: {line}");
+            }
+        }
+        assert!(bar_template(true, Some(200)).contains("{bar"));
     }
 }

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use sudbox_images::kernels::{self, Cached};
 use sudbox_images::{Arch, Cache, Ctx};
+use sudbox_report::Report as _;
 use sudbox_report::kernels::{KernelEntry, KernelList, size};
-use sudbox_report::{Report as _, Screen};
 
 /// Prints the list, or prunes. Returns the exit code.
 pub(crate) fn kernels(args: &KernelsArgs) -> anyhow::Result<u8> {
@@ -50,7 +50,7 @@ fn prune(cache: &Cache, args: &PruneArgs) -> anyhow::Result<u8> {
     let (bytes, count) = (size(gone.bytes()), gone.kernels.len());
     let mut text = String::new();
     if count > 0 {
-        text.push_str(&(KernelList::FORMS[0].render)(&gone, Screen::FILE));
+        text.push_str(&(KernelList::FORMS[0].render)(&gone, screen()));
     }
     let age = format!("not used for {} days", args.days);
     let _ = match (args.yes, count) {

@@ -13,6 +13,8 @@ pub(crate) const FORM: Form<Matrix> =
 
 /// Width of a column of the grid, for `23/24 absent` and a space.
 const COLUMN: usize = 13;
+/// Minimum width of a cell's name beside a case.
+const CELL: usize = 20;
 /// Maximum width of a group's name in the grid.
 const GROUP: usize = 16;
 
@@ -172,10 +174,15 @@ fn failures(writer: &mut ReportWriter, matrix: &Matrix) {
             let word = writer.paint(Colour::Red, &word);
             let cell = text::line(&matrix.plan.cells[place].to_string());
             let id = text::line(&case.id);
-            let room = writer.width().saturating_sub(11 + text::columns(&id)).clamp(20, 60);
+            let room = writer.width().saturating_sub(11 + text::columns(&id)).min(60);
             let id = writer.paint(Colour::Bold, &id);
             writer.empty_line();
-            writer.line(&format!("{word} {id} on {}", text::cut(&cell, room)));
+            if room < CELL {
+                writer.line(&format!("{word} {id}"));
+                writer.labelled("on", &cell);
+            } else {
+                writer.line(&format!("{word} {id} on {}", text::cut(&cell, room)));
+            }
             writer.labelled("expected", &case.expected);
             writer.labelled("got", &case.got);
             writer.command("again", &case.rerun);
@@ -205,12 +212,20 @@ fn total(writer: &mut ReportWriter, matrix: &Matrix) {
         (unjudged, "not judged", Colour::Yellow),
         (kept, "as expected", Colour::Green),
     ];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, what, colour)| writer.paint(colour, &format!("{count} {what}")))
-        .collect();
+    let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+    let (plain, painted): (Vec<String>, Vec<String>) = parts
+        .map(|(count, what, colour)| {
+            let part = format!("{count} {what}");
+            let painted = writer.paint(colour, &part);
+            (part, painted)
+        })
+        .unzip();
     let kernels = if count == 1 { "kernel" } else { "kernels" };
     writer.empty_line();
-    writer.line(&format!("{count}{of} {kernels}: {}", parts.join(", ")));
+    let first = format!("{count}{of} {kernels}: ");
+    let fits = text::columns(&first) + text::columns(&plain.join(", ")) <= writer.width();
+    let between = if fits { ", " } else { ",\n  " };
+    for line in format!("{first}{}", painted.join(between)).lines() {
+        writer.line(line);
+    }
 }

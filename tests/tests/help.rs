@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The layout of the help, the number of cases that `--list` says, and the width of terminals.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::process::{Command, Stdio};
+use sudbox_tests::{run, sudbox, sudbox_run};
+
+/// Verbs with the words that their help must have.
+const VERBS: &[(&str, &[&str])] = &[
+    ("run", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "125", "128", "129", "130"]),
+    ("matrix", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "Exits with 1"]),
+    ("bench", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
+    ("bisect", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "Exit codes:\n", "125"]),
+    ("diff", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "\nExit codes:\n", "125"]),
+    ("exec", &["\nVM:\n", "\nKernel build:\n", "\nExamples:\n", "124", "125", "128 + N", "130"]),
+    ("sandbox run", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "Exits with 0", "125"]),
+    ("kselftest", &["\nVM:\n", "\nKernel build:\n", "\nExample:\n", "Exits with 1"]),
+    ("kernels", &["\nExamples:\n", "Exits with 0"]),
+    ("report", &["\nExamples:\n", "Exits with 0"]),
+    ("doctor", &["Exits with 0", "128"]),
+    ("setup", &["Exits with 0", "128"]),
+];
+
+fn printed(line: &str) -> String {
+    let mut command = sudbox();
+    command.args(line.split(' '));
+    run(command).expect_code(0).stdout
+}
+
+#[test]
+fn the_help_is_grouped_with_examples_and_exit_codes() {
+    for (verb, words) in VERBS {
+        let help = printed(&format!("{verb} --help"));
+        for word in *words {
+            assert!(help.contains(word), "{verb}: no `{word}` in:\n{help}");
+        }
+    }
+    let help = printed("--help");
+    for word in ["Exit codes of `run`", "SUDBOX_CACHE", "NO_COLOR"] {
+        assert!(help.contains(word), "no `{word}` in:\n{help}");
+    }
+}
+
+#[test]
+fn the_help_has_no_empty_default() {
+    for line in VERBS.iter().map(|(verb, _)| format!("{verb} --help")).chain(["--help".into()]) {
+        let help = printed(&line);
+        assert!(!help.contains("[default: ]") && !help.contains("[default: \"\"]"), "{help}");
+    }
+}
+
+/// The number at the start of the last line of `run --list`.
+fn counted(cases: &str) -> usize {
+    let list = printed(&format!("run --list --cases {cases}"));
+    let last = list.lines().last().expect("a line");
+    let number = last.split(' ').next().and_then(|word| word.parse().ok());
+    number.unwrap_or_else(|| panic!("no number of cases: {last}"))
+}
+
+#[test]
+fn a_run_has_as_many_cases_as_the_list_says() {
+    let judged = |cases: &str| {
+        let report = run(sudbox_run(&["--cases", cases])).expect_code(0).json();
+        report["cases"].as_array().expect("cases").len()
+    };
+    assert_eq!(counted("selector"), judged("selector"));
+    assert_eq!(counted("all"), judged("all"));
+}
+
+/// What a command prints on a terminal of this width, without escape sequences. Stdout and stderr are
+/// the terminal.
+fn on_terminal(width: u16, arguments: &[&str]) -> String {
+    let size = libc::winsize { ws_row: 50, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    let (mut host, mut terminal) = (-1, -1);
+    // SAFETY: the pointers are to live variables; name and termios may be null.
+    let opened = unsafe {
+        libc::openpty(&mut host, &mut terminal, std::ptr::null_mut(), std::ptr::null(), &size)
+    };
+    assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
+    // SAFETY: openpty has just returned the two descriptors, which nobody else owns.
+    let (host, terminal) = unsafe { (OwnedFd::from_raw_fd(host), OwnedFd::from_raw_fd(terminal)) };
+    let mut command: Command = sudbox();
+    command.args(arguments).env("TERM", "xterm").stdin(Stdio::null());
+    command.stdout(Stdio::from(terminal.try_clone().expect("a copy"))).stderr(terminal);
+    let mut child = command.spawn().expect("sudbox");
+    // The command holds copies of the terminal, which would keep the end from being seen.
+    drop(command);
+    let mut bytes = Vec::new();
+    // Linux ends a terminal that nobody has open with EIO.
+    let _ = File::from(host).read_to_end(&mut bytes);
+    let code = child.wait().expect("its end").code();
+    assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&bytes));
+    without_escapes(&String::from_utf8_lossy(&bytes))
+}
+
+/// Removes control sequences (ECMA-48, section 5.4).
+fn without_escapes(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|c: char| ('\x40'..='\x7e').contains(&c)).map_or(0, |at| at + 1);
+        plain.push_str(&piece[end..]);
+    }
+    plain
+}
+
+#[test]
+fn what_is_printed_fits_the_terminal() {
+    for width in [40, 60, 80, 100, 120, 160, 200] {
+        for line in [
+            "run --cases selector,entries",
+            "matrix --kernels 6.12 --cases boot",
+            "report list",
+            "kernels",
+            "doctor",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let text = on_terminal(width, &words);
+            assert!(!text.trim().is_empty(), "{line}");
+            for printed in text.split(['\r', '\n']) {
+                // Only a path of one word, as that of the report folder, may be longer.
+                let printed = printed.trim_end();
+                let value = printed.trim().trim_start_matches("report").trim();
+                let is_path = value.starts_with('/') && !value.contains(' ');
+                let fits = printed.chars().count() <= usize::from(width);
+                assert!(fits || is_path, "{line}, {width} columns: {printed}");
+            }
+        }
+    }
+}

@@ -279,6 +279,29 @@ fn latest_and_stable_are_the_releases_that_upstream_lists() {
     assert!(note.contains("99.1-rc1") && note.contains(&release), "{note}");
 }
 
+/// Distributions have no package of v6.12.1, which is years old, so another release stands in.
+#[test]
+fn a_release_that_stands_in_is_said_first_and_refused_by_exact() {
+    if !is_debian() {
+        return;
+    }
+    const MIRROR: (&str, &str) = ("SUDBOX_KERNEL_MIRROR", "http://127.0.0.1:9");
+    let (cache, mut command) = with_empty_cache("v6.12.1");
+    command.arg("--exact").env(MIRROR.0, MIRROR.1);
+    let words = ["v6.12.1 cannot be had here", "stands in for it", "--exact"];
+    expect_refused(run(command), cache.path(), 128, &words);
+
+    // Without it, the note comes before the compiler of the build is looked for.
+    let mut command = sudbox_run(&["v6.12.1", "--cases", "boot", "--cc", "no-such-compiler"]);
+    command.env(MIRROR.0, MIRROR.1);
+    let result = run(command).expect_code(128);
+    let at = |words: &str| {
+        let at = result.stderr.find(words);
+        at.unwrap_or_else(|| panic!("no `{words}` in:\n{}", result.stderr))
+    };
+    assert!(at("stands in for it") < at("no-such-compiler"), "{}", result.stderr);
+}
+
 #[test]
 fn a_tarball_with_a_wrong_checksum_is_refused() {
     let mirror = tempfile::tempdir().expect("a directory");

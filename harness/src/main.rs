@@ -105,7 +105,7 @@ fn run_verb(verb: &Verb, given: &GivenOptions) -> anyhow::Result<u8> {
         Verb::Kselftest(args) => kselftest::kselftest(args, given),
         Verb::Kernels(args) => kernels::kernels(args),
         Verb::Doctor { format } => doctor::doctor(format),
-        Verb::Setup => doctor::set_up(),
+        Verb::Setup { format } => doctor::set_up(format),
         Verb::Completions { install: true, .. } | Verb::Completions { shell: None, .. } => {
             completions::install()
         }

@@ -118,7 +118,11 @@ Exits with 0 if a kernel can be built and judged here, else with 128.")]
     /// Install missing tools; in CI, also open /dev/kvm to all users
     #[command(after_help = "\
 Exits with 0 if a kernel can be built and judged here afterwards, else with 128.")]
-    Setup,
+    Setup {
+        /// Form of the report
+        #[arg(long, value_name = "FORMAT", value_parser = form_of::<MachineReport>(), default_value = "table")]
+        format: &'static Form<MachineReport>,
+    },
     /// Print the completion script of a shell, or install all scripts and man pages
     #[command(arg_required_else_help = true)]
     Completions {
@@ -218,8 +222,8 @@ Examples:
   sudbox matrix --kernels 6.12 --flavours 'default full' one release in two configurations
   sudbox matrix --kernels '6.12 7.3' --shard 1/2         the first half, for a CI job
 
-Exits with 1 if a kernel breaks a promise; else with the highest code that `run` has for any of them;
-else with 0.")]
+Exits with 1 if a kernel breaks a promise; else with the highest code that `run` has for any of
+them; else with 0.")]
 pub(crate) struct MatrixArgs {
     /// The kernels, as `run` takes them, separated by spaces
     #[arg(long, value_name = "KERNELS", add = completers::kernels(), env = "SUDBOX_KERNELS", hide_env = true)]

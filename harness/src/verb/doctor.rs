@@ -6,8 +6,8 @@ use crate::output::{self, progress::Progress};
 use crate::setup::{self, PackageManager};
 use std::process::Command;
 use sudbox_images::{Arch, Cache, Request};
+use sudbox_report::Form;
 use sudbox_report::machine::MachineReport;
-use sudbox_report::{Form, Report as _};
 use sudbox_vmm::backend::{self, Requirements};
 use sudbox_vmm::machine::Discovery;
 use sudbox_vmm::probe::{self, Finding};
@@ -69,7 +69,7 @@ fn examine() -> anyhow::Result<MachineReport> {
 /// Installs missing tools, then prints the findings. In CI, also opens /dev/kvm to all users if
 /// only permissions are missing. That comes last, because installing QEMU makes udev reset the
 /// permissions.
-pub(crate) fn set_up() -> anyhow::Result<u8> {
+pub(crate) fn set_up(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
     let mut missing = sudbox_images::missing_tools(&Cache::open()?, &Request::default())?;
     // QEMU is needed even if KVM works: for CPU models, for gdb, and for kernels that the microVM
@@ -84,7 +84,7 @@ pub(crate) fn set_up() -> anyhow::Result<u8> {
     if matches!(probe::probe().finding, Finding::NoPermission { .. }) && setup::in_ci() {
         setup::open_kvm(&mut progress)?;
     }
-    doctor(&MachineReport::FORMS[0])
+    doctor(format)
 }
 
 fn version(program: &str) -> String {

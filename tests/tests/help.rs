@@ -44,10 +44,16 @@ fn the_help_is_grouped_with_examples_and_exit_codes() {
 }
 
 #[test]
-fn the_help_has_no_empty_default() {
+fn the_help_has_no_empty_default_and_fits_the_terminal() {
     for line in VERBS.iter().map(|(verb, _)| format!("{verb} --help")).chain(["--help".into()]) {
-        let help = printed(&line);
-        assert!(!help.contains("[default: ]") && !help.contains("[default: \"\"]"), "{help}");
+        let words: Vec<&str> = line.split(' ').collect();
+        for width in [60, 100] {
+            let help = on_terminal(width, &words);
+            assert!(!help.contains("[default: ]") && !help.contains("[default: \"\"]"), "{help}");
+            let columns = |printed: &str| printed.trim_end().chars().count();
+            let long = help.lines().find(|printed| columns(printed) > usize::from(width));
+            assert_eq!(long, None, "{line}, {width} columns");
+        }
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) struct Scenario {
     pub(crate) parent: Parent,
     pub(crate) monitor: Monitor,
     pub(crate) filter: Filter,
-    /// Whether every variant of [`VARIANTS`] runs, or only those with [`Variant::always`].
+    /// Whether the variants of [`RunIn::Full`] run too.
     pub(crate) every_variant: bool,
 }
 
@@ -133,7 +133,12 @@ impl Scenario {
 
     /// Whether a variant runs in this scenario.
     pub(crate) fn runs(&self, variant: &Variant) -> bool {
-        self.every_variant || variant.always || (self.has_compat_code() && variant.with_compat_code)
+        match variant.scenarios {
+            RunIn::All => true,
+            RunIn::Full => self.every_variant,
+            RunIn::FullAndCompatCode => self.every_variant || self.has_compat_code(),
+            RunIn::CompatCode => self.has_compat_code(),
+        }
     }
 }
 
@@ -179,6 +184,19 @@ pub(crate) enum AltStack {
     Small,
 }
 
+/// The scenarios that run a variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunIn {
+    /// All.
+    All,
+    /// Those that run every variant.
+    Full,
+    /// Those that run every variant, and those with 32-bit code.
+    FullAndCompatCode,
+    /// Those with 32-bit code. They have frames of both formats.
+    CompatCode,
+}
+
 /// A variant of the watched call: stack, flags, handler and signal mask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variant {
@@ -198,10 +216,8 @@ pub(crate) struct Variant {
     pub(crate) misalignment: u64,
     /// Whether the floating point state is the initial one instead of a pattern.
     pub(crate) initial_floating: bool,
-    /// Whether the variant runs in every scenario.
-    pub(crate) always: bool,
-    /// Whether the variant runs in every scenario with 32-bit code.
-    pub(crate) with_compat_code: bool,
+    /// The scenarios that run the variant.
+    pub(crate) scenarios: RunIn,
     /// Whether the handler changes the mask and the floating point state in its frame.
     pub(crate) edits: bool,
 }
@@ -228,15 +244,14 @@ const BASE: Variant = Variant {
     pending: false,
     misalignment: 0,
     initial_floating: false,
-    always: false,
-    with_compat_code: false,
+    scenarios: RunIn::Full,
     edits: false,
 };
 
 /// All variants.
 pub(crate) const VARIANTS: &[Variant] = &[
     BASE,
-    Variant { name: "flags", flags: WATCH_FLAGS, always: true, ..BASE },
+    Variant { name: "flags", flags: WATCH_FLAGS, scenarios: RunIn::All, ..BASE },
     Variant { name: "trap-flag", flags: TRAP_FLAG, ..BASE },
     Variant { name: "initial-state", initial_floating: true, ..BASE },
     Variant { name: "skewed-stack", misalignment: 5, ..BASE },
@@ -250,7 +265,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
     Variant {
         name: "alternate-disarming",
         alt_stack: AltStack::AutoDisarm,
-        always: true,
+        scenarios: RunIn::All,
         action: libc::SA_SIGINFO | libc::SA_ONSTACK,
         flags: TRAP_FLAG,
         ..BASE
@@ -288,16 +303,16 @@ pub(crate) const VARIANTS: &[Variant] = &[
         handler_mask: 1 << 11 | 1 << 39,
         pending: true,
         flags: WATCH_FLAGS,
-        with_compat_code: true,
+        scenarios: RunIn::FullAndCompatCode,
         edits: true,
         ..BASE
     },
-    Variant { name: "edited", edits: true, with_compat_code: true, ..BASE },
+    Variant { name: "edited", edits: true, scenarios: RunIn::CompatCode, ..BASE },
     Variant {
         name: "edited-initial-state",
         edits: true,
         initial_floating: true,
-        with_compat_code: true,
+        scenarios: RunIn::CompatCode,
         ..BASE
     },
     Variant { name: "nodefer", action: libc::SA_SIGINFO | libc::SA_NODEFER, ..BASE },
@@ -313,7 +328,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
         // SIGUSR2 and a real-time signal.
         handler_mask: 1 << 11 | 1 << 39,
         pending: true,
-        always: true,
+        scenarios: RunIn::All,
         ..BASE
     },
 ];

@@ -116,8 +116,9 @@ const UNRECORDED: &[AllowedDifference] = &[
     parts("core's NT_PRPSINFO", &["pr_psargs", "pr_flag"]),
     // The first thread, which the note describes, may have begun to wait or not: fill_psinfo().
     parts("core's NT_PRPSINFO", &["pr_state", "pr_sname"]).of(&["thread"]),
-    // The vDSO has more or fewer mappings.
+    // The vDSO has more or fewer mappings and pages.
     field("segments of the core"),
+    field("VmLib"),
     // Addresses of the vDSO and of the process's stack.
     parts(
         "core's NT_AUXV",

@@ -6,7 +6,7 @@
 //! A change explains a difference only between kernels one of which has it, and only if both values
 //! are as the table says. The fixes of recorded bugs (`known_bugs.rs`) are changes too.
 
-use super::differences::{FEATURE, MISSING, RESULT, RawDifference};
+use super::differences::{FEATURE, MISSING, PRESENT, RESULT, RawDifference};
 use crate::known_bugs::{KNOWN_BUGS, KnownBug, Presence, matches};
 use crate::version::Version;
 use std::collections::BTreeSet;
@@ -54,6 +54,18 @@ const BY_TRACER: u8 = Arming::Tracer as u8;
 
 const CHANGES: &[Change] = &[
     Change {
+        commit: "6.3",
+        about: "the rseq area may be longer than the original one: the auxiliary vector has its size \
+                and alignment, and a tracer reads no size before it is registered",
+        since: &[Version(6, 3, 0)],
+        feature: None,
+        signs: &[
+            sign("compare/*", "core's NT_AUXV.AT_RSEQ_FEATURE_SIZE", [MISSING, PRESENT]),
+            sign("compare/*", "core's NT_AUXV.AT_RSEQ_ALIGN", [MISSING, PRESENT]),
+            sign("*", "rseq+0x8", ["20", "00"]),
+        ],
+    },
+    Change {
         commit: "6.4",
         about: "PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG and its GET",
         since: &[Version(6, 4, 0)],
@@ -64,8 +76,37 @@ const CHANGES: &[Change] = &[
                 BY_TRACER,
                 ["setting by the tracer: *", "setting by the tracer: *"],
             ),
-            sign("compare/*-stops", "dispatch", ["*", "*"]),
+            // The text of the error has no parts.
+            sign("*", "dispatch.mode", ["3 bytes", "8 bytes"]),
+            sign("*", "dispatch.selector", [MISSING, PRESENT]),
+            sign("*", "dispatch.offset", [MISSING, PRESENT]),
+            sign("*", "dispatch.length", [MISSING, PRESENT]),
         ],
+    },
+    Change {
+        commit: "6.4",
+        about: "linear address masking: /proc/PID/status has untag_mask",
+        since: &[Version(6, 4, 0)],
+        feature: None,
+        signs: &[sign("*", "untag_mask", [MISSING, PRESENT])],
+    },
+    Change {
+        commit: "6.7",
+        about: "the boot argument ia32_emulation",
+        since: &[Version(6, 7, 0)],
+        feature: None,
+        signs: &[sign(
+            "entries/int80-refused",
+            RESULT,
+            ["unmet: a kernel without int 0x80 (ia32_emulation=off)", "pass"],
+        )],
+    },
+    Change {
+        commit: "ba386777a30b",
+        about: "core dumps have a note with the layout of the XSAVE area (6.12)",
+        since: &[Version(6, 12, 0)],
+        feature: None,
+        signs: &[sign("compare/*", "core's NT_X86_XSAVE_LAYOUT", [MISSING, PRESENT])],
     },
     Change {
         commit: "26bb32768fe6",

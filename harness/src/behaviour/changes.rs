@@ -102,6 +102,20 @@ const CHANGES: &[Change] = &[
         )],
     },
     Change {
+        commit: "6.12",
+        about: "the return from a 32-bit handler keeps a null selector in FS and GS as it is: \
+                fixup_rpl() in arch/x86/kernel/signal_32.c (not in 6.1)",
+        since: &[Version(6, 12, 0)],
+        feature: None,
+        signs: &[
+            sign("compare/frame-32", RESULT, ["fail: flags: after 0: segments.fs = 03 *", "pass"]),
+            sign("compare/frame-32", "segments.fs", ["0x3", "0x0"]),
+            sign("compare/frame-32", "segments.gs", ["0x3", "0x0"]),
+            sign("compare/frame-32", "frame.fs", ["0x3", "0x0"]),
+            sign("compare/frame-32", "frame.gs", ["0x3", "0x0"]),
+        ],
+    },
+    Change {
         commit: "ba386777a30b",
         about: "core dumps have a note with the layout of the XSAVE area (6.12)",
         since: &[Version(6, 12, 0)],

@@ -15,6 +15,7 @@ Examples:
   sudbox diff 6.12 7.3                             what changed between two releases
   sudbox diff 7.3 ~/src/linux --cases compare      a tree beside a release, some cases
   sudbox diff 7.3 7.3 --patches series.mbox        what a series of patches changes
+  git bisect run sudbox diff v7.2 . --linux .      the commit that changed something, in a tree
 
 Exit codes:
     0  no difference, or only those that the table of changes names with their commit

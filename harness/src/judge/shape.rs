@@ -5,7 +5,7 @@
 use sudbox_guest_init::case::{Case, Need};
 use sudbox_protocol::Feature;
 
-/// The case groups that share the second VM: those that oracles generate (docs/second.md), and the
+/// The case groups that share the second VM: those that oracles generate (docs/oracles.md), and the
 /// longest of the others, so that two VMs side by side end at about the same time.
 const SECOND_VM: [&str; 5] = ["compare", "conserve", "grid", "walk", "sandbox"];
 

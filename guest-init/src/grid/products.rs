@@ -59,8 +59,8 @@ impl Product {
                 points
             }
             Product::Deaths => {
-                let mut points = cover::full_product(&deaths_by_selector(), valid);
-                points.extend(cover::full_product(&deaths_by_signal(), valid));
+                let mut points = cover::full_product(&deaths_by_selector(layout), valid);
+                points.extend(cover::full_product(&deaths_by_signal(layout), valid));
                 points
             }
             Product::Pairs => {
@@ -158,9 +158,9 @@ fn sampled_selector_states() -> Choices {
 }
 
 /// Invalid selectors, by value and by memory, in each kind of task, with each tracer that acts differently.
-fn deaths_by_selector() -> Choices {
+fn deaths_by_selector(layout: &Layout) -> Choices {
     use Tracer::{Calls, Continues, None, SeizedContinues};
-    let mut choices = deaths();
+    let mut choices = deaths(layout);
     choices[Axis::Value as usize] = vec![2];
     choices[Axis::Selector as usize] =
         state_numbers(Selector::ALL, |s| matches!(s, Selector::Private | Selector::NoAccess));
@@ -171,8 +171,8 @@ fn deaths_by_selector() -> Choices {
 }
 
 /// Dispatches without a handler, in each kind of task, with and without a tracer.
-fn deaths_by_signal() -> Choices {
-    let mut choices = deaths();
+fn deaths_by_signal(layout: &Layout) -> Choices {
+    let mut choices = deaths(layout);
     choices[Axis::Value as usize] = vec![1];
     choices[Axis::Disposition as usize] = state_numbers(Disposition::ALL, |disposition| {
         matches!(disposition, Disposition::Default | Disposition::Ignored | Disposition::Blocked)
@@ -182,11 +182,12 @@ fn deaths_by_signal() -> Choices {
     choices
 }
 
-/// The kinds of tasks that die differently from an ordinary process.
-fn deaths() -> Choices {
+/// The kinds of tasks that die differently from an ordinary process, and are possible here.
+fn deaths(layout: &Layout) -> Choices {
     let mut choices = default_states();
-    choices[Axis::Task as usize] =
-        state_numbers(Task::ALL, |task| matches!(task, Task::Thread | Task::Init));
+    choices[Axis::Task as usize] = state_numbers(Task::ALL, |task| {
+        task == Task::Thread || (task == Task::Init && layout.platform.namespaces)
+    });
     choices
 }
 

@@ -218,3 +218,30 @@ fn products_contain_every_state() {
     assert!(entries > 10 && pairs.len() < 500, "{} pairs", pairs.len());
     assert_eq!(Product::Pairs.points(&layout), pairs);
 }
+
+#[test]
+fn no_product_needs_a_privilege_that_the_user_lacks() {
+    let mut layout = layout();
+    layout.platform.namespaces = false;
+    use Product::{
+        AllDispatched, AllKilled, AllPassed, Deaths, Dispatched, Killed, Pairs, Passed, Random,
+        Range, Selector,
+    };
+    let products = [
+        Range,
+        Selector,
+        Deaths,
+        Pairs,
+        Dispatched,
+        Killed,
+        Passed,
+        AllDispatched,
+        AllKilled,
+        AllPassed,
+        Random(1),
+    ];
+    for product in products {
+        let is_init = |point: &Point| point.task() == super::dimension::Task::Init;
+        assert!(!product.points(&layout).iter().any(is_init), "{product:?}");
+    }
+}

@@ -17,12 +17,19 @@ pub(super) struct AllowedDifference {
     pub(super) field: &'static str,
     /// The parts of the field. Empty if the whole field may differ or be missing.
     pub(super) parts: &'static [&'static str],
+    /// The first bytes that a part must have in the second record, before zeros; empty for any bytes.
+    pub(super) seen: &'static [u8],
 }
 
 impl AllowedDifference {
-    /// Whether this row allows a difference in this part of this field.
-    pub(super) fn allows(&self, moment: Moment, field: &str, part: &str) -> bool {
-        (self.variant.is_empty() || self.variant == moment.variant)
+    /// Whether this row allows a difference in this part of this field. `seen` is the part in the second
+    /// record.
+    pub(super) fn allows(&self, moment: Moment, field: &str, part: &str, seen: &[u8]) -> bool {
+        let has_seen = seen
+            .strip_prefix(self.seen)
+            .is_some_and(|rest| self.seen.is_empty() || rest.iter().all(|byte| *byte == 0));
+        has_seen
+            && (self.variant.is_empty() || self.variant == moment.variant)
             && (self.step.is_empty() || self.step == moment.step)
             && (self.field.is_empty() || self.field == field)
             && (self.parts.is_empty() || self.parts.contains(&part))
@@ -31,7 +38,7 @@ impl AllowedDifference {
 
 /// A row for a whole field in all comparisons.
 const fn field(field: &'static str) -> AllowedDifference {
-    AllowedDifference { comparisons: &[], variant: "", step: "", field, parts: &[] }
+    AllowedDifference { comparisons: &[], variant: "", step: "", field, parts: &[], seen: &[] }
 }
 
 /// A row for parts of a field in all comparisons.
@@ -48,6 +55,11 @@ impl AllowedDifference {
     /// Restricts a row to a variant.
     const fn in_variant(self, variant: &'static str) -> AllowedDifference {
         AllowedDifference { variant, ..self }
+    }
+
+    /// Restricts a row to parts that have these bytes in the second record.
+    const fn if_seen(self, seen: &'static [u8]) -> AllowedDifference {
+        AllowedDifference { seen, ..self }
     }
 
     /// Restricts a row to a step.
@@ -92,6 +104,10 @@ pub(super) const NOT_STATE: AllowedDifference = parts(
 pub(super) const STACK_REUSED: AllowedDifference =
     parts("deviations of the frame", &["bytes in the red zone"])
         .in_variant("alternate-entered-disarming");
+
+/// As the rows of `frame-32` about null selectors, between the state given to a call and later states.
+pub(super) const NULL_SELECTORS: [AllowedDifference; 2] =
+    [parts("segments", &["fs", "gs"]).if_seen(&[3]), parts("bases", &["fs"]).if_seen(&[0])];
 
 /// The PKRU value at the entry of a handler, which the administrator sets (`init_pkru`).
 pub(super) const DEFAULT_KEYS: AllowedDifference = parts("floating", &["pkru"]);
@@ -219,6 +235,11 @@ const TABLE: &[AllowedDifference] = &[
     field("change of the alternate stack").of(&["frame-32"]),
     // The segments of data are loaded for a 32-bit handler.
     parts("segments", &["ds", "es"]).at_step("handler").of(&["frame-32"]),
+    // Kernels without fixup_rpl() in arch/x86/kernel/signal_32.c, such as 6.1, set the RPL of null
+    // selectors at the return from a 32-bit handler. Loading FS with one clears its base.
+    parts("segments", &["fs", "gs"]).of(&["frame-32"]).if_seen(&[3]),
+    parts("frame", &["fs", "gs"]).of(&["frame-32"]).if_seen(&[3]),
+    parts("bases", &["fs"]).of(&["frame-32"]).if_seen(&[0]),
     // The flags of the context tell of segments in 64-bit frames only, and the state of floating point
     // instructions is at another address.
     parts("frame", &["uc_flags", "padding after ss_flags", "fpstate", "reserved1"])

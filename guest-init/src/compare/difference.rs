@@ -3,7 +3,8 @@
 
 use super::allowed::{self, AllowedDifference};
 use super::record::{Field, Moment, Record};
-use crate::arch::{self, Floating, Part};
+use super::scenario::{Cause, Scenario};
+use crate::arch::{self, Floating, FrameFormat, Part};
 use crate::case::{Check, Failure};
 use crate::support::mismatch;
 use std::fmt::Write as _;
@@ -53,13 +54,16 @@ pub(super) fn compare(id: &str, expected: &Record, seen: &Record) -> Check {
 }
 
 /// Checks that the signal frame and the state after each call hold the values that were loaded before
-/// the call, and that each handler began with the initial floating point state. `executed` says that
-/// the call was executed, so that its result register may differ.
-pub(super) fn check_returned(record: &Record, executed: bool) -> Check {
+/// the call, and that each handler began with the initial floating point state. Where the scenario's call
+/// is executed, its result register may differ.
+pub(super) fn check_returned(record: &Record, scenario: &Scenario) -> Check {
     let fields = record.fields()?;
     let mut rows: Vec<_> = allowed::RETURNED.iter().chain([&allowed::NOT_STATE]).collect();
-    if executed {
+    if matches!(scenario.cause, Cause::Queued | Cause::QueuedOther) {
         rows.push(&allowed::EXECUTED_RETURNED);
+    }
+    if scenario.frames == FrameFormat::Compat {
+        rows.extend(&allowed::NULL_SELECTORS);
     }
     let mut differences = Vec::new();
     for given in fields.iter().filter(|field| field.moment.step == "given") {
@@ -102,7 +106,7 @@ fn add_missing(
     in_expected: bool,
     differences: &mut Vec<Difference>,
 ) {
-    if rows.iter().any(|row| row.allows(field.moment, field.name, "")) {
+    if rows.iter().any(|row| row.allows(field.moment, field.name, "", field.bytes)) {
         return;
     }
     let present = format!("present, {}", hex(field.bytes));
@@ -124,7 +128,7 @@ fn compare_field(
         return;
     }
     if field.bytes.len() != seen.len() {
-        if !rows.iter().any(|row| row.allows(field.moment, field.name, "")) {
+        if !rows.iter().any(|row| row.allows(field.moment, field.name, "", seen)) {
             differences.push(Difference {
                 location: location(field, ""),
                 expected: format!("{} bytes", field.bytes.len()),
@@ -139,7 +143,8 @@ fn compare_field(
     let mut compare_part = |name: &str, start: usize, length: usize| {
         let end = (start + length).min(seen.len());
         let (expected, got) = (&field.bytes[start.min(end)..end], &seen[start.min(end)..end]);
-        if expected == got || rows.iter().any(|row| row.allows(field.moment, field.name, name)) {
+        let allowed = |row: &&AllowedDifference| row.allows(field.moment, field.name, name, got);
+        if expected == got || rows.iter().any(allowed) {
             return;
         }
         // Show the bytes from the first difference to the last.

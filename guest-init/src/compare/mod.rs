@@ -29,7 +29,7 @@ use crate::sys;
 use comparison::{FRAMES, Observer};
 use comparisons::COMPARISONS;
 pub(crate) use record::Record;
-use scenario::{Cause, PLAIN};
+use scenario::PLAIN;
 
 /// The cases, one for each comparison.
 pub(crate) const CASES: &[Case] = &{
@@ -106,12 +106,8 @@ pub(crate) fn check(index: usize) -> Check {
     match comparison.observer {
         Observer::Program => {
             let runs = [&expected, &seen].into_iter().zip(&comparison.scenarios);
-            runs.into_iter().try_for_each(|(record, scenario)| {
-                difference::check_returned(
-                    record,
-                    matches!(scenario.cause, Cause::Queued | Cause::QueuedOther),
-                )
-            })
+            runs.into_iter()
+                .try_for_each(|(record, scenario)| difference::check_returned(record, scenario))
         }
         Observer::Tracer(_) | Observer::Parent(_) => Ok(()),
     }

@@ -158,7 +158,9 @@ impl Record {
             let Moment { variant, step, count } = field.moment;
             let mut parts = split(&field);
             parts.retain(|part| {
-                !unrecorded.iter().any(|row| row.allows(field.moment, field.name, &part.name))
+                !unrecorded
+                    .iter()
+                    .any(|row| row.allows(field.moment, field.name, &part.name, &part.bytes))
             });
             if parts.is_empty() {
                 continue;

@@ -108,7 +108,6 @@ const CHANGES: &[Change] = &[
         since: &[Version(6, 12, 0)],
         feature: None,
         signs: &[
-            sign("compare/frame-32", RESULT, ["fail: flags: after 0: segments.fs = 03 *", "pass"]),
             sign("compare/frame-32", "segments.fs", ["0x3", "0x0"]),
             sign("compare/frame-32", "segments.gs", ["0x3", "0x0"]),
             sign("compare/frame-32", "frame.fs", ["0x3", "0x0"]),

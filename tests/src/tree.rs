@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use tempfile::TempDir;
 
 /// The pinned series; most tests share its tree.
 pub const PINNED: &str = "6.12";
@@ -46,20 +47,34 @@ pub(crate) fn source(kernel: &str) -> PathBuf {
     if lock(&FETCHED).insert(kernel.to_owned()) {
         let _ = run(sudbox_run(&[series, "--arch", arch, "--cases", "boot"])).expect_code(0);
     }
+    cached_source(series, arch)
+        .or_else(|| {
+            // The source was pruned while the image stayed. A build from a patched tree needs it.
+            let folder = TempDir::new().expect("a temporary folder");
+            let patch = folder.path().join("new-file.patch");
+            fs::write(&patch, NEW_FILE).expect("the folder is writable");
+            let patch = patch.to_str().expect("a path in UTF-8");
+            let arguments = [series, "--arch", arch, "--cases", "boot", "--patches", patch];
+            let _ = run(sudbox_run(&arguments)).expect_code(0);
+            cached_source(series, arch)
+        })
+        .unwrap_or_else(|| panic!("no source of {kernel} in the cache"))
+}
+
+/// A patch that changes nothing that is compiled.
+const NEW_FILE: &str = "--- /dev/null\n+++ b/sudbox-tests\n@@ -0,0 +1 @@\n+A file.\n";
+
+/// The unpacked source of a series for an architecture, if the cache has it.
+fn cached_source(series: &str, arch: &str) -> Option<PathBuf> {
     let (version, level) = series.split_once('.').expect("a series");
     let sources = cache_dir().join("sources");
-    let found = fs::read_dir(&sources)
-        .unwrap_or_else(|error| panic!("{}: {error}", sources.display()))
-        .flatten()
-        .map(|entry| entry.path())
-        // The cache may also hold the source for other architectures.
-        .filter(|path| path.to_string_lossy().ends_with(&format!("-{arch}")))
-        .find(|path| {
-            fs::read_to_string(path.join("Makefile")).is_ok_and(|makefile| {
-                makefile.contains(&format!("VERSION = {version}\nPATCHLEVEL = {level}\n"))
-            })
-        });
-    found.unwrap_or_else(|| panic!("no source of {kernel} in {}", sources.display()))
+    let entries = fs::read_dir(sources).ok()?.flatten().map(|entry| entry.path());
+    // The cache may also hold the source for other architectures.
+    entries.filter(|path| path.to_string_lossy().ends_with(&format!("-{arch}"))).find(|path| {
+        fs::read_to_string(path.join("Makefile")).is_ok_and(|makefile| {
+            makefile.contains(&format!("VERSION = {version}\nPATCHLEVEL = {level}\n"))
+        })
+    })
 }
 
 /// Locks `tests/NAME` in the cache, waiting for its holder. Returns the path, at which there may be

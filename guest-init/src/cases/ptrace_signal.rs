@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     case(
         "ptrace/detached-stays-armed",
-        "a program that armed itself stays armed when its tracer attaches and detaches",
+        "a program that armed itself stays armed when its tracer attaches and detaches or exits",
         "__ptrace_unlink()",
         detached_stays_armed,
     ),
@@ -120,6 +120,8 @@ fn signal_changed() -> Check {
     equal_hex("the register that the tracer set", record(3)?.registers[Reg::RESULT], RESULT)
 }
 
+const SEIZE: u32 = libc::PTRACE_SEIZE;
+
 /// `PTRACE_SETSIGMASK` (include/uapi/linux/ptrace.h).
 const SET_MASK: u32 = 0x420b;
 
@@ -134,10 +136,26 @@ fn detached_stays_armed() -> Check {
     })?;
     equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
     expect_success(wait_change(tracee.pid)?)?;
+    stays_armed_after(|child| {
+        let tracee = Tracee::seize(child)?;
+        equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))
+    })?;
+    stays_armed_after(|child| {
+        let tracer = spawn_child(|| exit_code(crate::ptrace::request(child, SEIZE, 0, 0).is_ok()))?;
+        expect_success(wait_change(tracer)?)
+    })
+}
+
+/// Lets a tracer attach to an armed program and go, which must leave the program armed.
+fn stays_armed_after(attach_and_go: impl Fn(i32) -> Check) -> Check {
     let child = spawn_child(|| {
+        // Yama, where it is, allows a tracer that is no ancestor only then.
+        // SAFETY: takes no pointers.
+        let _ = unsafe { sys::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
         if arm().is_err() {
             return 99;
         }
+        set_mark(1, 0);
         set_mark(0, 1);
         while mark(1) == 0 {
             sys::sched_yield();
@@ -146,8 +164,8 @@ fn detached_stays_armed() -> Check {
         exit_code(dispatched.and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
     await_mark(0, 1);
-    let tracee = Tracee::seize(child)?;
-    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    set_mark(0, 0);
+    attach_and_go(child)?;
     set_mark(1, 1);
     expect_success(wait_change(child)?)
 }

@@ -11,6 +11,7 @@ use crate::case::Check;
 use crate::cases::ptrace::{ALL_BITS_CONFIG, armed_config};
 use crate::cases::siginfo::expect_siginfo;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
+use crate::shared::shared;
 use crate::support::*;
 use crate::sys::Change;
 use crate::tracee::{CONFIG_SIZE, Config, Tracee, pause_for_tracer};
@@ -98,6 +99,10 @@ pub(crate) fn tracer() -> Check {
     let good = program.put(13, longer);
     let wide = program.put(16, ALL_BITS_CONFIG);
     let third = program.put(17, [0u8; 32]);
+    // Two slots: a `struct compat_siginfo`.
+    let info = program.put(18, [0u8; 64]);
+    program.put(19, [0u8; 64]);
+    let signal_info = |request: u32| ptrace(request.into(), 0, info);
     let [stop, end] = [14, 15].map(|slot| program.put(slot, 0i32));
     let wait = |status| compat::inside(compat_number::WAIT4, &[pid, status, 0, 0]);
     let sigsys = libc::SIGSYS.cast_unsigned();
@@ -125,6 +130,8 @@ pub(crate) fn tracer() -> Check {
         (get(CONFIG_SIZE, second), 0),
         (ptrace(CONT.into(), 0, 0), 0),
         (wait(stop), stops),
+        (signal_info(libc::PTRACE_GETSIGINFO), 0),
+        (signal_info(libc::PTRACE_SETSIGINFO), 0),
         (ptrace(CONT.into(), 0, sigsys), 0),
         (wait(end), stops),
     ]
@@ -139,7 +146,29 @@ pub(crate) fn tracer() -> Check {
     let child_change = |slot| Change::from_status(program.get(slot)).to_string();
     equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
     equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
-    equal("SIGSYS handled", dispatches(), 1)
+    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_siginfo_by_tracer(&program)
+}
+
+/// Checks the siginfo of a dispatch that a 32-bit tracer read into slots 18 and 19, and that the handler got
+/// after the tracer wrote it back. The tracer's has an address of 32 bits.
+fn expect_siginfo_by_tracer(program: &Program) -> Check {
+    let mut told = program.get::<[u8; 64]>(18).to_vec();
+    told.extend(program.get::<[u8; 64]>(19));
+    let words = |bytes: &[u8]| -> Vec<u32> {
+        bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
+    };
+    let low_half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
+    let (code, arch) = (USER_DISPATCH.cast_unsigned(), arch::AUDIT_ARCH);
+    let number = low_half(libc::SYS_umask.cast_unsigned());
+    let address = low_half(arch::gate().after());
+    let mut due = vec![31, 0, code, address, number, arch];
+    due.resize(32, 0);
+    equal("words of the siginfo that a 32-bit tracer reads", words(&told), due)?;
+    let handled = shared().sigsys_record(0).map_or([0; 128], |record| record.info);
+    let mut due = vec![31, 0, code, 0, address, 0, number, arch];
+    due.resize(32, 0);
+    equal("words of the siginfo that a 32-bit tracer wrote", words(&handled), due)
 }
 
 /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes 64 bits for every tracee, and

@@ -227,7 +227,6 @@ const TABLE: &[AllowedDifference] = &[
     parts("frame", &["cx", "r11", "ip", "si_call_addr", "si_arch"]).of(&["int80"]),
     // A 32-bit handler is called with other arguments, on a frame with another length.
     parts("registers", &["Ax", "Cx", "Dx", "Di", "Si", "Sp"]).at_step("handler").of(&["frame-32"]),
-    field("the stack").of(&["frame-32"]),
     field("below the frame").of(&["frame-32"]),
     field("after the frame").of(&["frame-32"]),
     field("above the frame").of(&["frame-32"]),
@@ -282,8 +281,8 @@ pub(super) fn function(field: &str) -> &'static str {
         | "below the frame"
         | "after the frame"
         | "above the frame"
-        | "the stack"
-        | "the alternate stack" => "get_sigframe()",
+        | "change of the stack"
+        | "change of the alternate stack" => "get_sigframe()",
         "siginfo" => "ptrace_getsiginfo(), trigger_sigsys()",
         "queue of the task" | "queue of the process" => "ptrace_peek_siginfo()",
         "dispatch" => "syscall_user_dispatch_get_config()",

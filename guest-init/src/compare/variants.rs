@@ -190,15 +190,17 @@ extern "C" fn sudbox_record_signal(
             record.number(moment, "words written outside the frame", written);
         }
         record.put(moment, "frame", &frame.bytes);
-        for (stack, stack_name) in stacks::contents().into_iter().zip(STACK_NAMES) {
+        let areas = stacks::contents().into_iter().zip(stacks::changes());
+        for (index, (stack, changes)) in areas.enumerate() {
             match frame.split_area(stack) {
                 Some(parts) => {
-                    record.put(moment, "the frame's stack", stack_name.as_bytes());
+                    record.put(moment, "the frame's stack", STACK_NAMES[index].as_bytes());
                     for (part, name) in parts.into_iter().zip(PART_NAMES) {
                         record.put(moment, name, part);
                     }
                 }
-                None if arch::CAN_CHOOSE_STACK => record.put(moment, stack_name, stack),
+                // Its contents may include the frame of an earlier handler, with ids in registers.
+                None if arch::CAN_CHOOSE_STACK => record.put(moment, CHANGE_NAMES[index], changes),
                 None => {}
             }
         }

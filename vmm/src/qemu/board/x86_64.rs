@@ -32,6 +32,8 @@ pub(super) const BOARD: Board = Board {
 /// - `nolapic_timer`: with one CPU, use the PIT instead of the local APIC timer, whose calibration
 ///   waits for 100 ticks. Not with several CPUs, where ticks would get lost, nor with ACPI: a tickless
 ///   6.12 was seen to sleep for ever.
+/// - `initcall_blacklist=trace_eval_init`: do not look for names of enumerators in the format of every
+///   tracepoint. Formats are read by people only.
 /// - `noreplace-smp`: on one CPU, do not patch the lock prefixes out of the kernel. Each patch switches
 ///   page tables twice (docs/boot-time.md has the figures).
 /// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it is
@@ -45,7 +47,7 @@ fn kernel_arguments(
     let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
     match accelerator {
         Accelerator::Tcg | Accelerator::Counting => {
-            all += " no_timer_check";
+            all += " no_timer_check initcall_blacklist=trace_eval_init";
             if cpus == 1 {
                 all += " noreplace-smp";
                 if discovery == Discovery::CommandLine {

@@ -131,23 +131,32 @@ impl Findings {
             "\n## Mutants\n\n| kernel | mutants | noticed | equivalent | selftests notice |\n\
              |---|---|---|---|---|\n",
         );
-        for (kernel, found) in &self.mutants {
-            let Mutants { all, noticed, selftests, survivors, .. } = found;
+        let equivalents = mutants::equivalents();
+        let equivalent_to =
+            |mutant: &Mutant| equivalents.iter().find(|entry| entry.matches(mutant));
+        for (kernel, results) in &self.mutants {
+            let Mutants { all, noticed, selftests, survivors, .. } = results;
+            let equivalent = survivors.iter().filter(|mutant| equivalent_to(mutant).is_some());
             let _ = writeln!(
                 text,
                 "| {kernel} | {all} | {noticed} | {} | {selftests} |",
-                survivors.len()
+                equivalent.count()
             );
         }
-        text.push_str("\nEquivalent, so that no case can notice:\n\n");
-        let equivalents = mutants::equivalents();
+        let (mut explained, mut unexplained) = (String::new(), String::new());
         let mut listed = BTreeSet::new();
         for mutant in self.mutants.values().flat_map(|mutants| &mutants.survivors) {
-            if listed.insert(mutant.to_string())
-                && let Some(entry) = equivalents.iter().find(|entry| entry.matches(mutant))
-            {
-                let _ = writeln!(text, "- {mutant}: {}", entry.reason);
+            if !listed.insert(mutant.to_string()) {
+                continue;
             }
+            let _ = match equivalent_to(mutant) {
+                Some(entry) => writeln!(explained, "- {mutant}: {}", entry.reason),
+                None => writeln!(unexplained, "- {mutant}"),
+            };
+        }
+        let _ = write!(text, "\nEquivalent, so that no case can notice:\n\n{explained}");
+        if !unexplained.is_empty() {
+            let _ = write!(text, "\nNeither noticed nor known to be equivalent:\n\n{unexplained}");
         }
         text.push_str("\n## Cases that nothing here makes fail\n\n");
         for (case, reason) in never_failed() {

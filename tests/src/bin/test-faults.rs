@@ -215,8 +215,12 @@ fn try_mutants(tree: &Tree, kernel: &str, fault_run: &mut FaultRun) {
                 let own = if selftests { ", and its own selftests" } else { "" };
                 println!("{name}: {by:?}{own}");
                 match (by.is_empty(), reason) {
-                    (true, None) => fault_run.fail(format!("{name}: survives")),
-                    (true, Some(_)) => found.survivors.push(mutant),
+                    (true, reason) => {
+                        if reason.is_none() {
+                            fault_run.fail(format!("{name}: survives"));
+                        }
+                        found.survivors.push(mutant);
+                    }
                     (false, Some(_)) => fault_run.fail(format!("{name}: noticed by {by:?}")),
                     (false, None) => found.noticed += 1,
                 }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::arch::CALL_LENGTH;
+
 /// The code from which a call is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallSite {
@@ -263,7 +265,7 @@ impl Layout {
             Span::ThroughSecond => (start, second - start + 1),
             Span::Everything => (0, u64::MAX),
             Span::First => (first, 1),
-            Span::Instruction => (first - 2, 2),
+            Span::Instruction => (first - CALL_LENGTH, CALL_LENGTH),
             Span::Second => (second, 1),
             Span::Both => (first, second - first + 1),
             Span::Empty => (first, 0),

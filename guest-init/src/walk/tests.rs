@@ -89,6 +89,13 @@ fn ranges_contain_the_address_after_the_instruction() {
 }
 
 #[test]
+fn the_range_of_an_instruction_is_as_long_as_the_instruction() {
+    let (offset, length) = layout().range(Span::Instruction);
+    assert_eq!(length, crate::arch::CALL_LENGTH);
+    assert_eq!(offset + length, layout().after(CallSite::First));
+}
+
+#[test]
 fn wrong_arguments_have_their_errors_and_change_nothing() {
     for (mode, span, selector, errno) in [
         (0, Span::Inside, Selector::Null, libc::EINVAL),

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM, PORT};
+use sudbox_protocol::{NO_HOST_LINE_PREFIX, PORT, PROBLEM_LINE_PREFIX};
 
 /// The devices to which a fatal error is written, with their device numbers. The first that works is used.
 const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/kmsg", 1, 11)];
@@ -17,27 +17,27 @@ const ERROR_DEVICES: &[(&CStr, u32, u32)] = &[(c"/dev/console", 5, 1), (c"/dev/k
 pub fn run() -> ! {
     std::panic::set_hook(Box::new(|info| {
         if sys::getpid() == 1 {
-            give_up(CONSOLE_PROBLEM, &info.to_string());
+            give_up(PROBLEM_LINE_PREFIX, &info.to_string());
         }
         runner::exit_panicked_child(&info.to_string())
     }));
     mounts::mount_for_runner();
     if let Err(error) = runner::prepare() {
-        give_up(CONSOLE_PROBLEM, &error.to_string());
+        give_up(PROBLEM_LINE_PREFIX, &error.to_string());
     }
     if let Err(error) = modules::load() {
-        give_up(CONSOLE_PROBLEM, &error);
+        give_up(PROBLEM_LINE_PREFIX, &error);
     }
     // The host may take a snapshot of the VM when the guest connects, so work that all VMs share is done
     // before.
     let machine = probe::find(true);
     let mut stream = match connect() {
         Ok(stream) => stream,
-        Err(reason) => give_up(CONSOLE_NO_HOST, &reason),
+        Err(reason) => give_up(NO_HOST_LINE_PREFIX, &reason),
     };
     match runner::converse(&mut stream, machine, cases::TABLE) {
         Ok(()) => reboot(),
-        Err(error) => give_up(CONSOLE_PROBLEM, &error.to_string()),
+        Err(error) => give_up(PROBLEM_LINE_PREFIX, &error.to_string()),
     }
 }
 

@@ -33,12 +33,12 @@ pub(crate) fn run<S: Read + Write + AsFd>(
         }
         Err(error) => ProgramEnd::NotStarted(error.to_string()),
     };
-    stream.write_all(&GuestMessage::Ended(end).to_frame())?;
+    stream.write_all(&GuestMessage::ProgramEnded(end).to_frame())?;
     loop {
         match receive(stream, frames)? {
             HostMessage::Acknowledge => return Ok(()),
             // The host sent this before it received `Ended`.
-            HostMessage::Input(_) => {}
+            HostMessage::Stdin(_) => {}
             other => {
                 return Err(ConversationError::Protocol(format!(
                     "{other:?} after the program's end"
@@ -133,8 +133,8 @@ impl Running {
             }
             if host_wrote {
                 match receive(stream, frames)? {
-                    HostMessage::Input(bytes) if bytes.is_empty() => self.stdin = None,
-                    HostMessage::Input(bytes) => self.unwritten = bytes,
+                    HostMessage::Stdin(bytes) if bytes.is_empty() => self.stdin = None,
+                    HostMessage::Stdin(bytes) => self.unwritten = bytes,
                     other => {
                         return Err(ConversationError::Protocol(format!(
                             "{other:?} while a program runs"

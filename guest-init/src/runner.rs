@@ -121,14 +121,14 @@ fn run_plan<S: Read + Write>(
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
         if !cleaned_up && machine.vm {
             // The next case would share the machine with the process that is left.
-            out.extend_from_slice(&GuestMessage::Spent { case: index }.to_frame());
+            out.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
             stream.write_all(&out)?;
             let other = receive(stream, frames)?;
             return Err(ConversationError::Protocol(format!("{other:?} to a guest that is spent")));
         }
     }
     let cases = account.len();
-    out.extend_from_slice(&GuestMessage::Account(account).to_frame());
+    out.extend_from_slice(&GuestMessage::AllResults(account).to_frame());
     stream.write_all(&out)?;
     Ok(cases)
 }

@@ -97,7 +97,7 @@ fn run(cases: &[&Case]) -> Vec<(CaseResult, Option<Measurement>)> {
         results.push((result, measured));
     }
     let kinds: Vec<ResultKind> = results.iter().map(|(result, _)| result.kind()).collect();
-    assert_eq!(host.receive(), GuestMessage::Account(kinds.clone()));
+    assert_eq!(host.receive(), GuestMessage::AllResults(kinds.clone()));
     host.send(&HostMessage::Acknowledge);
     assert!(host.guest.wait().expect("its end").success());
     let passed = kinds.iter().filter(|kind| **kind == ResultKind::Pass).count();
@@ -156,7 +156,9 @@ fn each_passing_benchmark_measures_and_a_round_trip_costs_more_than_a_call() {
         assert_eq!(result == CaseResult::Pass, measured.is_some(), "{}: {result:?}", case.id);
         let not_run = matches!(result, CaseResult::Absent(_) | CaseResult::Unmet(_));
         assert!(not_run || measured.is_some(), "{}: {result:?}", case.id);
-        let Some(Measurement { operations, batches, empty, ticks, nanoseconds }) = measured else {
+        let Some(Measurement { operations, batches, empty_batches: empty, ticks, nanoseconds }) =
+            measured
+        else {
             continue;
         };
         assert!(batches.len() >= 100 && batches.len() == empty.len(), "{}", case.id);

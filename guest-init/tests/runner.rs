@@ -199,7 +199,7 @@ fn misbehaving_cases() {
                 }
             }
             let kinds: Vec<ResultKind> = results.iter().map(|(result, _)| result.kind()).collect();
-            assert_eq!(host.receive(), GuestMessage::Account(kinds));
+            assert_eq!(host.receive(), GuestMessage::AllResults(kinds));
             host.send(&HostMessage::Acknowledge);
         },
         true,
@@ -248,7 +248,7 @@ fn hosts_that_break_the_protocol() {
         |host| {
             assert!(matches!(host.receive(), GuestMessage::Hello(_)));
             host.send(&HostMessage::Plan(Plan::default()));
-            assert_eq!(host.receive(), GuestMessage::Account(vec![]));
+            assert_eq!(host.receive(), GuestMessage::AllResults(vec![]));
             host.send(&HostMessage::Acknowledge);
         },
         true,

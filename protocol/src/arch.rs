@@ -28,7 +28,7 @@ impl Arch {
         Arch::ALL.into_iter().find(|arch| arch.name() == std::env::consts::ARCH)
     }
 
-    /// The machine name that `uname -m` prints. File names and options use it too.
+    /// The machine name that `uname -m` prints; also used in file names and options.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl FromStr for Arch {
     }
 }
 
-/// The name is not that of an [`Arch`].
+/// Error: no [`Arch`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownArch(pub String);
 
@@ -117,8 +117,8 @@ mod tests {
             .into_iter()
             .flat_map(|arch| [&[arch.name()], arch.aliases()].concat())
             .collect();
-        for (at, name) in names.iter().enumerate() {
-            assert!(!names[at + 1..].contains(name), "{name}");
+        for (index, name) in names.iter().enumerate() {
+            assert!(!names[index + 1..].contains(name), "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The encoding of integers, strings and lists: little-endian, with each length before its content.
-//! A decoder checks each length against the bytes that are left before it allocates.
+//! A decoder compares each length with the number of bytes that are left before it allocates memory.
 
 /// The reason why bytes are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum DecodeError {
     },
     /// A string that is not UTF-8.
     NotUtf8,
-    /// A list claims this number of entries, more than the bytes left can hold.
+    /// A list announces this number of entries, more than the rest of the body can hold.
     ListTooLong(u32),
 }
 
@@ -46,44 +46,49 @@ impl Writer {
         self.0
     }
 
-    pub(crate) fn u8(&mut self, v: u8) {
+    pub(crate) fn write_u8(&mut self, v: u8) {
         self.0.push(v);
     }
 
-    pub(crate) fn u16(&mut self, v: u16) {
+    pub(crate) fn write_u16(&mut self, v: u16) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
 
-    pub(crate) fn u32(&mut self, v: u32) {
+    pub(crate) fn write_u32(&mut self, v: u32) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
 
-    pub(crate) fn u64(&mut self, v: u64) {
+    pub(crate) fn write_u64(&mut self, v: u64) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
 
-    pub(crate) fn str(&mut self, s: &str) {
-        self.bytes(s.as_bytes());
+    pub(crate) fn write_str(&mut self, s: &str) {
+        self.write_bytes(s.as_bytes());
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.len(bytes.len());
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) {
+        self.write_length(bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
-    pub(crate) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) {
-        self.len(items.len());
+    pub(crate) fn write_list<T>(
+        &mut self,
+        items: &[T],
+        mut write_item: impl FnMut(&mut Writer, &T),
+    ) {
+        self.write_length(items.len());
         for item in items {
-            each(self, item);
+            write_item(self, item);
         }
     }
 
-    fn len(&mut self, n: usize) {
-        self.u32(u32::try_from(n).expect("a message of 4 GiB"));
+    fn write_length(&mut self, length: usize) {
+        self.write_u32(u32::try_from(length).expect("a message is shorter than 4 GiB"));
     }
 }
 
-/// Decodes the body of a message. Past its end every method returns [`DecodeError::Truncated`].
+/// Decodes the body of a message. At the end of the body, every method returns
+/// [`DecodeError::Truncated`].
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -92,6 +97,7 @@ impl<'a> Reader<'a> {
         Reader(body)
     }
 
+    /// Checks that no bytes are left.
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         match self.0.len() {
             0 => Ok(()),
@@ -99,51 +105,51 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    fn read_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, tail) = self.0.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
         self.0 = tail;
         Ok(*head)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
-        Ok(self.array::<1>()?[0])
+    pub(crate) fn read_u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.read_array::<1>()?[0])
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
-        Ok(u16::from_le_bytes(self.array()?))
+    pub(crate) fn read_u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.read_array()?))
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
-        Ok(u32::from_le_bytes(self.array()?))
+    pub(crate) fn read_u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.read_array()?))
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
-        Ok(u64::from_le_bytes(self.array()?))
+    pub(crate) fn read_u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.read_array()?))
     }
 
-    pub(crate) fn str(&mut self) -> Result<String, DecodeError> {
-        String::from_utf8(self.bytes()?).map_err(|_| DecodeError::NotUtf8)
+    pub(crate) fn read_str(&mut self) -> Result<String, DecodeError> {
+        String::from_utf8(self.read_bytes()?).map_err(|_| DecodeError::NotUtf8)
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
-        let len = self.u32()? as usize;
-        if len > self.0.len() {
+    pub(crate) fn read_bytes(&mut self) -> Result<Vec<u8>, DecodeError> {
+        let length = self.read_u32()? as usize;
+        if length > self.0.len() {
             return Err(DecodeError::Truncated);
         }
-        let (head, tail) = self.0.split_at(len);
+        let (head, tail) = self.0.split_at(length);
         self.0 = tail;
         Ok(head.to_vec())
     }
 
-    pub(crate) fn list<T>(
+    pub(crate) fn read_list<T>(
         &mut self,
-        mut each: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
+        mut read_item: impl FnMut(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        let count = self.u32()?;
+        let count = self.read_u32()?;
         // Each entry takes at least one byte, so the bytes left bound the allocation.
         if count as usize > self.0.len() {
             return Err(DecodeError::ListTooLong(count));
         }
-        (0..count).map(|_| each(self)).collect()
+        (0..count).map(|_| read_item(self)).collect()
     }
 }

@@ -32,7 +32,7 @@ features! {
     Inclusive = "inclusive",
     /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` and `PTRACE_SET_...` exist (since 6.4).
     PtraceConfig = "ptrace-config",
-    /// The sysctl that permits or denies arming exists (since 7.3).
+    /// The sysctl that permits or denies dispatch exists (since 7.3).
     Sysctl = "sysctl",
     /// `seccomp(SECCOMP_SET_MODE_FILTER)` exists (`CONFIG_SECCOMP_FILTER`).
     SeccompFilter = "seccomp-filter",
@@ -62,8 +62,8 @@ features! {
     PtraceSetCallInfo = "ptrace-set-call-info",
     /// `prctl(PR_RSEQ_SLICE_EXTENSION)` exists (since 7.0, `CONFIG_RSEQ_SLICE_EXTENSION`).
     RseqSlices = "rseq-slices",
-    /// Calls in critical sections of `rseq(2)` kill (`CONFIG_DEBUG_RSEQ`; since 6.19 with `rseq_debug=1`).
-    /// Only the case that tests it can detect it.
+    /// A system call in a critical section of `rseq(2)` kills the process (`CONFIG_DEBUG_RSEQ`; since 6.19
+    /// with `rseq_debug=1`). Only the case that tests this feature can detect it.
     RseqChecks = "rseq-checks",
 }
 
@@ -71,15 +71,15 @@ impl Feature {
     /// The feature with this name in reports.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Feature> {
-        Feature::ALL.iter().copied().find(|f| f.as_str() == name)
+        Feature::ALL.iter().copied().find(|feature| feature.as_str() == name)
     }
 
     pub(crate) fn encode(self, out: &mut Writer) {
-        out.u8(self as u8);
+        out.write_u8(self as u8);
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Feature, DecodeError> {
-        let tag = input.u8()?;
+        let tag = input.read_u8()?;
         Feature::ALL
             .get(usize::from(tag))
             .copied()

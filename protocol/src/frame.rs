@@ -5,7 +5,8 @@
 /// Maximum length of a frame's body in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
 
-const HEADER: usize = 4;
+/// Size of the length in front of the body, in bytes.
+const HEADER_SIZE: usize = 4;
 
 /// The reason why the rest of a byte stream cannot be split into frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +27,13 @@ impl std::error::Error for FrameError {}
 /// Wraps a body in a frame.
 ///
 /// # Panics
-/// If the body is longer than [`MAX_BODY`]. Messages bound their strings but not their lists: the
-/// sender of a list whose length a user chooses, such as a plan with repeats, must split it.
+/// If the body is longer than [`MAX_BODY`]. Messages cut long strings but not long lists: if a user chooses
+/// the length of a list, such as a plan with repeats, the sender must split the list.
 #[must_use]
 pub fn wrap(body: &[u8]) -> Vec<u8> {
     assert!(body.len() <= MAX_BODY, "a body of {} bytes", body.len());
     let length = u32::try_from(body.len()).expect("bounded above");
-    let mut frame = Vec::with_capacity(HEADER + body.len());
+    let mut frame = Vec::with_capacity(HEADER_SIZE + body.len());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(body);
     frame
@@ -42,6 +43,7 @@ pub fn wrap(body: &[u8]) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
+    /// Index in `buffer` of the first byte that no returned body contains.
     start: usize,
 }
 
@@ -60,7 +62,8 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError::TooLong`], at this and every later call: the stream cannot be resynchronised.
     pub fn next_body(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        let Some((header, rest)) = self.buffer[self.start..].split_first_chunk::<HEADER>() else {
+        let Some((header, rest)) = self.buffer[self.start..].split_first_chunk::<HEADER_SIZE>()
+        else {
             return Ok(None);
         };
         let announced = u32::from_le_bytes(*header);
@@ -72,7 +75,7 @@ impl FrameReader {
             return Ok(None);
         };
         let body = body.to_vec();
-        self.start += HEADER + length;
+        self.start += HEADER_SIZE + length;
         Ok(Some(body))
     }
 

@@ -3,8 +3,8 @@
 //! The messages between guest and host. This crate does no I/O, and a decoder never allocates more than the
 //! length of the message.
 //!
-//! A [frame](frame) is a little-endian length and that many bytes of body; a body is one message.
-//! After `Hello` the two sides strictly alternate, so that a crash is never blamed on the wrong case:
+//! A [frame](frame) is a little-endian length and that many bytes of body. A body is one message.
+//! After `Hello` each side waits for the other's answer, so that a crash is never blamed on the wrong case:
 //!
 //! ```text
 //! guest                          host
@@ -16,7 +16,7 @@
 //!        ----------------------->
 //!        <----------------------- Go 1
 //!   ...
-//! Log*, Measured*, End n, Account
+//! Log*, Measured*, End n, AllResults
 //!        ----------------------->
 //!        <----------------------- Acknowledge
 //! (restarts)
@@ -44,17 +44,17 @@ pub use message::{CaseResult, GuestMessage, Hello, HostMessage, Plan, PlannedCas
 pub use observation::{Observation, ObservedPart};
 pub use program::{Program, ProgramEnd};
 
-/// Version of this protocol. The guest sends it in [`Hello`], and the host refuses any other.
+/// Version of this protocol. The guest sends its version in [`Hello`]; the host refuses another than this one.
 pub const VERSION: u16 = 5;
 
-/// The vsock port on which the host listens. The guest connects to it at `VMADDR_CID_HOST`
-///  (2, `include/uapi/linux/vm_sockets.h`).
+/// The vsock port on which the host listens. The guest connects to this port of CID 2 (`VMADDR_CID_HOST` in
+/// `include/uapi/linux/vm_sockets.h`).
 pub const PORT: u32 = 1059;
 
 /// Beginning of the console line in which guest-init reports that it cannot reach the host. The reason follows
 /// on the same line.
-pub const CONSOLE_NO_HOST: &str = "sudbox-guest: no host: ";
+pub const NO_HOST_LINE_PREFIX: &str = "sudbox-guest: no host: ";
 
 /// Beginning of the console line in which guest-init reports any other fatal error. The error follows on the
 /// same line.
-pub const CONSOLE_PROBLEM: &str = "sudbox-guest: problem: ";
+pub const PROBLEM_LINE_PREFIX: &str = "sudbox-guest: problem: ";

@@ -11,31 +11,31 @@ pub struct Measurement {
     pub operations: u32,
     /// The ticks of each batch, in the order of measurement.
     pub batches: Vec<u64>,
-    /// Ticks of each batch of the empty loop.
-    pub empty: Vec<u64>,
+    /// The ticks of each batch in which the loop had no operation. The host subtracts them from `batches`.
+    pub empty_batches: Vec<u64>,
     /// The duration of the whole measurement in ticks.
     pub ticks: u64,
-    /// The same duration by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host computes the length of a tick
-    /// from both.
+    /// The duration of the whole measurement by `CLOCK_MONOTONIC_RAW`, in nanoseconds. The host computes the
+    /// length of a tick from `ticks` and `nanoseconds`.
     pub nanoseconds: u64,
 }
 
 impl Measurement {
     pub(crate) fn encode(&self, out: &mut Writer) {
-        out.u32(self.operations);
-        out.list(&self.batches, |out, ticks| out.u64(*ticks));
-        out.list(&self.empty, |out, ticks| out.u64(*ticks));
-        out.u64(self.ticks);
-        out.u64(self.nanoseconds);
+        out.write_u32(self.operations);
+        out.write_list(&self.batches, |out, ticks| out.write_u64(*ticks));
+        out.write_list(&self.empty_batches, |out, ticks| out.write_u64(*ticks));
+        out.write_u64(self.ticks);
+        out.write_u64(self.nanoseconds);
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Measurement {
-            operations: input.u32()?,
-            batches: input.list(Reader::u64)?,
-            empty: input.list(Reader::u64)?,
-            ticks: input.u64()?,
-            nanoseconds: input.u64()?,
+            operations: input.read_u32()?,
+            batches: input.read_list(Reader::read_u64)?,
+            empty_batches: input.read_list(Reader::read_u64)?,
+            ticks: input.read_u64()?,
+            nanoseconds: input.read_u64()?,
         })
     }
 }

@@ -9,8 +9,8 @@ use crate::measurement::Measurement;
 use crate::observation::Observation;
 use crate::program::{Program, ProgramEnd};
 
-/// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer ones, so that the end
-/// of a case and its logs always fit a frame.
+/// Longest string in a message, in bytes. [`GuestMessage::to_frame`] cuts longer strings, so that the end
+/// of a case and its logs always fit in a frame.
 pub const MAX_TEXT: usize = 16 * 1024;
 
 /// The guest's first message: the properties of the machine and the kernel.
@@ -54,16 +54,17 @@ pub struct Plan {
 
 impl Plan {
     fn encode(&self, out: &mut Writer) {
-        out.list(&self.cases, |out, case| {
-            out.str(bounded(&case.id));
-            out.u32(case.deadline_ms);
+        out.write_list(&self.cases, |out, case| {
+            out.write_str(truncated(&case.id));
+            out.write_u32(case.deadline_ms);
         });
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Plan {
-            cases: input
-                .list(|input| Ok(PlannedCase { id: input.str()?, deadline_ms: input.u32()? }))?,
+            cases: input.read_list(|input| {
+                Ok(PlannedCase { id: input.read_str()?, deadline_ms: input.read_u32()? })
+            })?,
         })
     }
 }
@@ -119,7 +120,7 @@ impl ResultKind {
     ];
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let tag = input.u8()?;
+        let tag = input.read_u8()?;
         ResultKind::ALL
             .get(usize::from(tag))
             .copied()
@@ -142,26 +143,28 @@ impl CaseResult {
     }
 
     fn encode(&self, out: &mut Writer) {
-        out.u8(self.kind() as u8);
+        out.write_u8(self.kind() as u8);
         match self {
             CaseResult::Pass | CaseResult::Hang => {}
             CaseResult::Fail { expected, got } => {
-                out.str(bounded(expected));
-                out.str(bounded(got));
+                out.write_str(truncated(expected));
+                out.write_str(truncated(got));
             }
             CaseResult::Absent(feature) => feature.encode(out),
-            CaseResult::Unmet(text) | CaseResult::Broken(text) => out.str(bounded(text)),
+            CaseResult::Unmet(text) | CaseResult::Broken(text) => out.write_str(truncated(text)),
         }
     }
 
     fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match ResultKind::decode(input)? {
             ResultKind::Pass => CaseResult::Pass,
-            ResultKind::Fail => CaseResult::Fail { expected: input.str()?, got: input.str()? },
+            ResultKind::Fail => {
+                CaseResult::Fail { expected: input.read_str()?, got: input.read_str()? }
+            }
             ResultKind::Absent => CaseResult::Absent(Feature::decode(input)?),
-            ResultKind::Unmet => CaseResult::Unmet(input.str()?),
+            ResultKind::Unmet => CaseResult::Unmet(input.read_str()?),
             ResultKind::Hang => CaseResult::Hang,
-            ResultKind::Broken => CaseResult::Broken(input.str()?),
+            ResultKind::Broken => CaseResult::Broken(input.read_str()?),
         })
     }
 }
@@ -190,16 +193,16 @@ pub enum GuestMessage {
         /// The measurement.
         measurement: Measurement,
     },
-    /// An observation of the running case. Sent only if the host asked to record.
+    /// An observation of the running case. Sent only after [`HostMessage::Record`].
     Observed {
         /// Index in the plan.
         case: u32,
         /// The observation.
         observation: Observation,
     },
-    /// The case that ended left a process that SIGKILL does not end. No other case may run in this VM, and
-    /// the guest waits until the host ends the VM.
-    Spent {
+    /// No other case may run in this VM, because the last case left a process that SIGKILL does not end. The
+    /// guest waits until the host ends the VM.
+    VmSpent {
         /// Index in the plan.
         case: u32,
     },
@@ -209,12 +212,12 @@ pub enum GuestMessage {
         case: u32,
         /// The result.
         result: CaseResult,
-        /// Microseconds from Go to the end.
+        /// Microseconds from [`HostMessage::Go`] to the end of the case.
         micros: u64,
     },
-    /// The last message: the kind of result of every case, in the order of the plan.
-    Account(Vec<ResultKind>),
-    /// Bytes that the program wrote.
+    /// The last message after a plan: the kind of result of every case, in the order of the plan.
+    AllResults(Vec<ResultKind>),
+    /// Bytes that the program of [`HostMessage::Execute`] wrote.
     Output {
         /// Whether the program wrote them to stderr instead of stdout.
         is_stderr: bool,
@@ -223,8 +226,8 @@ pub enum GuestMessage {
     },
     /// The program has read all input so far: the host may send more.
     StdinWanted,
-    /// The last message: how the program ended.
-    Ended(ProgramEnd),
+    /// The last message after [`HostMessage::Execute`]: how the program ended.
+    ProgramEnded(ProgramEnd),
 }
 
 /// A message of the host.
@@ -237,13 +240,14 @@ pub enum HostMessage {
         /// Index in the plan.
         case: u32,
     },
-    /// Answer to [`GuestMessage::Account`] and [`GuestMessage::Ended`]: the guest may reboot.
+    /// Answer to [`GuestMessage::AllResults`] and [`GuestMessage::ProgramEnded`]: the guest may reboot.
     Acknowledge,
     /// Answer to [`GuestMessage::Hello`] instead of a plan: run this program.
     Execute(Program),
     /// Answer to [`GuestMessage::StdinWanted`]: input for the program. Empty input is end of file.
-    Input(Vec<u8>),
-    /// As [`HostMessage::Plan`], and send the observations of each case.
+    Stdin(Vec<u8>),
+    /// Answer to [`GuestMessage::Hello`] like [`HostMessage::Plan`]. The guest also sends the observations of
+    /// each case.
     Record(Plan),
 }
 
@@ -257,58 +261,58 @@ impl GuestMessage {
         let mut out = Writer::default();
         match self {
             GuestMessage::Hello(h) => {
-                out.u8(0);
-                out.u16(h.version);
-                out.str(bounded(&h.release));
-                out.str(bounded(&h.build));
-                out.str(bounded(&h.machine));
-                out.u32(h.cpus);
-                out.str(bounded(&h.cpu_model));
-                out.list(&h.cpu_features, |out, s| out.str(bounded(s)));
-                out.list(&h.features, |out, f| f.encode(out));
-                out.u64(h.boot_micros);
+                out.write_u8(0);
+                out.write_u16(h.version);
+                out.write_str(truncated(&h.release));
+                out.write_str(truncated(&h.build));
+                out.write_str(truncated(&h.machine));
+                out.write_u32(h.cpus);
+                out.write_str(truncated(&h.cpu_model));
+                out.write_list(&h.cpu_features, |out, s| out.write_str(truncated(s)));
+                out.write_list(&h.features, |out, f| f.encode(out));
+                out.write_u64(h.boot_micros);
             }
             GuestMessage::Start { case } => {
-                out.u8(1);
-                out.u32(*case);
+                out.write_u8(1);
+                out.write_u32(*case);
             }
             GuestMessage::Log { case, text } => {
-                out.u8(2);
-                out.u32(*case);
-                out.str(bounded(text));
+                out.write_u8(2);
+                out.write_u32(*case);
+                out.write_str(truncated(text));
             }
             GuestMessage::End { case, result, micros } => {
-                out.u8(3);
-                out.u32(*case);
+                out.write_u8(3);
+                out.write_u32(*case);
                 result.encode(&mut out);
-                out.u64(*micros);
+                out.write_u64(*micros);
             }
-            GuestMessage::Account(kinds) => {
-                out.u8(4);
-                out.list(kinds, |out, kind| out.u8(*kind as u8));
+            GuestMessage::AllResults(kinds) => {
+                out.write_u8(4);
+                out.write_list(kinds, |out, kind| out.write_u8(*kind as u8));
             }
             GuestMessage::Output { is_stderr, bytes } => {
-                out.u8(5);
-                out.u8((*is_stderr).into());
-                out.bytes(bytes);
+                out.write_u8(5);
+                out.write_u8((*is_stderr).into());
+                out.write_bytes(bytes);
             }
-            GuestMessage::StdinWanted => out.u8(6),
-            GuestMessage::Ended(end) => {
-                out.u8(7);
+            GuestMessage::StdinWanted => out.write_u8(6),
+            GuestMessage::ProgramEnded(end) => {
+                out.write_u8(7);
                 end.encode(&mut out);
             }
             GuestMessage::Measured { case, measurement } => {
-                out.u8(8);
-                out.u32(*case);
+                out.write_u8(8);
+                out.write_u32(*case);
                 measurement.encode(&mut out);
             }
-            GuestMessage::Spent { case } => {
-                out.u8(9);
-                out.u32(*case);
+            GuestMessage::VmSpent { case } => {
+                out.write_u8(9);
+                out.write_u32(*case);
             }
             GuestMessage::Observed { case, observation } => {
-                out.u8(10);
-                out.u32(*case);
+                out.write_u8(10);
+                out.write_u32(*case);
                 observation.encode(&mut out);
             }
         }
@@ -321,43 +325,43 @@ impl GuestMessage {
     /// [`DecodeError`] if the bytes are not exactly one message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
-        let message = match input.u8()? {
+        let message = match input.read_u8()? {
             0 => GuestMessage::Hello(Hello {
-                version: input.u16()?,
-                release: input.str()?,
-                build: input.str()?,
-                machine: input.str()?,
-                cpus: input.u32()?,
-                cpu_model: input.str()?,
-                cpu_features: input.list(Reader::str)?,
-                features: input.list(Feature::decode)?,
-                boot_micros: input.u64()?,
+                version: input.read_u16()?,
+                release: input.read_str()?,
+                build: input.read_str()?,
+                machine: input.read_str()?,
+                cpus: input.read_u32()?,
+                cpu_model: input.read_str()?,
+                cpu_features: input.read_list(Reader::read_str)?,
+                features: input.read_list(Feature::decode)?,
+                boot_micros: input.read_u64()?,
             }),
-            1 => GuestMessage::Start { case: input.u32()? },
-            2 => GuestMessage::Log { case: input.u32()?, text: input.str()? },
+            1 => GuestMessage::Start { case: input.read_u32()? },
+            2 => GuestMessage::Log { case: input.read_u32()?, text: input.read_str()? },
             3 => GuestMessage::End {
-                case: input.u32()?,
+                case: input.read_u32()?,
                 result: CaseResult::decode(&mut input)?,
-                micros: input.u64()?,
+                micros: input.read_u64()?,
             },
-            4 => GuestMessage::Account(input.list(ResultKind::decode)?),
+            4 => GuestMessage::AllResults(input.read_list(ResultKind::decode)?),
             5 => GuestMessage::Output {
-                is_stderr: match input.u8()? {
+                is_stderr: match input.read_u8()? {
                     0 => false,
                     1 => true,
                     tag => return Err(DecodeError::UnknownTag { what: "stream", tag }),
                 },
-                bytes: input.bytes()?,
+                bytes: input.read_bytes()?,
             },
             6 => GuestMessage::StdinWanted,
-            7 => GuestMessage::Ended(ProgramEnd::decode(&mut input)?),
+            7 => GuestMessage::ProgramEnded(ProgramEnd::decode(&mut input)?),
             8 => GuestMessage::Measured {
-                case: input.u32()?,
+                case: input.read_u32()?,
                 measurement: Measurement::decode(&mut input)?,
             },
-            9 => GuestMessage::Spent { case: input.u32()? },
+            9 => GuestMessage::VmSpent { case: input.read_u32()? },
             10 => GuestMessage::Observed {
-                case: input.u32()?,
+                case: input.read_u32()?,
                 observation: Observation::decode(&mut input)?,
             },
             tag => return Err(DecodeError::UnknownTag { what: "guest message", tag }),
@@ -371,31 +375,31 @@ impl HostMessage {
     /// The message as a frame.
     ///
     /// # Panics
-    /// If the message is longer than [`frame::MAX_BODY`], as a plan of some 6000 cases is. For programs
-    /// see [`Program::fits`].
+    /// If the message is longer than [`frame::MAX_BODY`]. A plan of some 6000 cases is longer. For a program,
+    /// [`Program::fits_in_frame`] tells whether its message is short enough.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut out = Writer::default();
         match self {
             HostMessage::Plan(plan) => {
-                out.u8(0);
+                out.write_u8(0);
                 plan.encode(&mut out);
             }
             HostMessage::Go { case } => {
-                out.u8(1);
-                out.u32(*case);
+                out.write_u8(1);
+                out.write_u32(*case);
             }
-            HostMessage::Acknowledge => out.u8(2),
+            HostMessage::Acknowledge => out.write_u8(2),
             HostMessage::Execute(program) => {
-                out.u8(3);
+                out.write_u8(3);
                 program.encode(&mut out);
             }
-            HostMessage::Input(bytes) => {
-                out.u8(4);
-                out.bytes(bytes);
+            HostMessage::Stdin(bytes) => {
+                out.write_u8(4);
+                out.write_bytes(bytes);
             }
             HostMessage::Record(plan) => {
-                out.u8(5);
+                out.write_u8(5);
                 plan.encode(&mut out);
             }
         }
@@ -408,12 +412,12 @@ impl HostMessage {
     /// [`DecodeError`] if the bytes are not exactly one message.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
-        let message = match input.u8()? {
+        let message = match input.read_u8()? {
             0 => HostMessage::Plan(Plan::decode(&mut input)?),
-            1 => HostMessage::Go { case: input.u32()? },
+            1 => HostMessage::Go { case: input.read_u32()? },
             2 => HostMessage::Acknowledge,
             3 => HostMessage::Execute(Program::decode(&mut input)?),
-            4 => HostMessage::Input(input.bytes()?),
+            4 => HostMessage::Stdin(input.read_bytes()?),
             5 => HostMessage::Record(Plan::decode(&mut input)?),
             tag => return Err(DecodeError::UnknownTag { what: "host message", tag }),
         };
@@ -422,7 +426,7 @@ impl HostMessage {
     }
 }
 
-/// The first [`MAX_TEXT`] bytes of `text`, or fewer, so that no character is split.
-fn bounded(text: &str) -> &str {
+/// Returns the first [`MAX_TEXT`] bytes of `text`, or a few less if a character would be split.
+fn truncated(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }

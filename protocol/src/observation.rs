@@ -7,7 +7,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 /// A field that a case recorded at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// The scenario within the case: a variant of the call, a point of the grid.
+    /// The scenario within the case, such as a variant of the system call or a point of the grid.
     pub scenario: String,
     /// The step within the scenario, such as `handler` or `stop 2`.
     pub step: String,
@@ -24,30 +24,31 @@ pub struct Observation {
 pub struct ObservedPart {
     /// The part's name, such as `si_code`; empty if the field is not divided.
     pub name: String,
-    /// The bytes that were seen.
+    /// The observed bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Observation {
     pub(crate) fn encode(&self, out: &mut Writer) {
-        out.str(&self.scenario);
-        out.str(&self.step);
-        out.str(&self.field);
-        out.str(&self.function);
-        out.list(&self.parts, |out, part| {
-            out.str(&part.name);
-            out.bytes(&part.bytes);
+        out.write_str(&self.scenario);
+        out.write_str(&self.step);
+        out.write_str(&self.field);
+        out.write_str(&self.function);
+        out.write_list(&self.parts, |out, part| {
+            out.write_str(&part.name);
+            out.write_bytes(&part.bytes);
         });
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Observation {
-            scenario: input.str()?,
-            step: input.str()?,
-            field: input.str()?,
-            function: input.str()?,
-            parts: input
-                .list(|input| Ok(ObservedPart { name: input.str()?, bytes: input.bytes()? }))?,
+            scenario: input.read_str()?,
+            step: input.read_str()?,
+            field: input.read_str()?,
+            function: input.read_str()?,
+            parts: input.read_list(|input| {
+                Ok(ObservedPart { name: input.read_str()?, bytes: input.read_bytes()? })
+            })?,
         })
     }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A program that runs in the guest instead of cases, and how it ended.
+//! A program that runs in the guest instead of cases, and its end.
 //!
 //! ```text
 //! Hello  ----------------------->
 //!        <----------------------- Execute
 //! StdinWanted ------------------>        (whenever the program has read all input so far)
-//!        <----------------------- Input
+//!        <----------------------- Stdin
 //! Output ----------------------->        (whenever the program writes)
-//! Ended  ----------------------->
+//! ProgramEnded ---------------------->
 //!        <----------------------- Acknowledge
 //! ```
 
@@ -40,30 +40,30 @@ pub enum ProgramEnd {
 }
 
 impl Program {
-    /// Whether the program fits a message.
+    /// Whether the program fits in one message.
     #[must_use]
-    pub fn fits(&self) -> bool {
+    pub fn fits_in_frame(&self) -> bool {
         let mut out = Writer::default();
         self.encode(&mut out);
         out.into_bytes().len() < MAX_BODY
     }
 
     pub(crate) fn encode(&self, out: &mut Writer) {
-        out.bytes(&self.path);
-        out.list(&self.arguments, |out, argument| out.bytes(argument));
-        out.list(&self.environment, |out, (name, value)| {
-            out.bytes(name);
-            out.bytes(value);
+        out.write_bytes(&self.path);
+        out.write_list(&self.arguments, |out, argument| out.write_bytes(argument));
+        out.write_list(&self.environment, |out, (name, value)| {
+            out.write_bytes(name);
+            out.write_bytes(value);
         });
-        out.bytes(&self.directory);
+        out.write_bytes(&self.directory);
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Program {
-            path: input.bytes()?,
-            arguments: input.list(Reader::bytes)?,
-            environment: input.list(|input| Ok((input.bytes()?, input.bytes()?)))?,
-            directory: input.bytes()?,
+            path: input.read_bytes()?,
+            arguments: input.read_list(Reader::read_bytes)?,
+            environment: input.read_list(|input| Ok((input.read_bytes()?, input.read_bytes()?)))?,
+            directory: input.read_bytes()?,
         })
     }
 }
@@ -72,25 +72,25 @@ impl ProgramEnd {
     pub(crate) fn encode(&self, out: &mut Writer) {
         match self {
             ProgramEnd::Exited(code) => {
-                out.u8(0);
-                out.u8(*code);
+                out.write_u8(0);
+                out.write_u8(*code);
             }
             ProgramEnd::Killed(signal) => {
-                out.u8(1);
-                out.u8(*signal);
+                out.write_u8(1);
+                out.write_u8(*signal);
             }
             ProgramEnd::NotStarted(why) => {
-                out.u8(2);
-                out.str(why);
+                out.write_u8(2);
+                out.write_str(why);
             }
         }
     }
 
     pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(match input.u8()? {
-            0 => ProgramEnd::Exited(input.u8()?),
-            1 => ProgramEnd::Killed(input.u8()?),
-            2 => ProgramEnd::NotStarted(input.str()?),
+        Ok(match input.read_u8()? {
+            0 => ProgramEnd::Exited(input.read_u8()?),
+            1 => ProgramEnd::Killed(input.read_u8()?),
+            2 => ProgramEnd::NotStarted(input.read_str()?),
             tag => return Err(DecodeError::UnknownTag { what: "end of a program", tag }),
         })
     }

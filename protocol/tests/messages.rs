@@ -37,14 +37,14 @@ fn guest_messages() -> Vec<GuestMessage> {
         GuestMessage::Hello(Hello::default()),
         GuestMessage::Start { case: u32::MAX },
         GuestMessage::Log { case: 7, text: "zwei\nZeilen ü \0".into() },
-        GuestMessage::Spent { case: 3 },
+        GuestMessage::VmSpent { case: 3 },
         GuestMessage::Measured { case: 2, measurement: Measurement::default() },
         GuestMessage::Measured {
             case: 2,
             measurement: Measurement {
                 operations: 64,
                 batches: vec![u64::MAX, 0],
-                empty: vec![1],
+                empty_batches: vec![1],
                 ticks: 2,
                 nanoseconds: 3,
             },
@@ -63,13 +63,13 @@ fn guest_messages() -> Vec<GuestMessage> {
                 ],
             },
         },
-        GuestMessage::Account(results.iter().map(CaseResult::kind).collect()),
-        GuestMessage::Account(vec![]),
+        GuestMessage::AllResults(results.iter().map(CaseResult::kind).collect()),
+        GuestMessage::AllResults(vec![]),
         GuestMessage::Output { is_stderr: true, bytes: vec![0, 0xff] },
         GuestMessage::StdinWanted,
-        GuestMessage::Ended(ProgramEnd::Exited(3)),
-        GuestMessage::Ended(ProgramEnd::Killed(31)),
-        GuestMessage::Ended(ProgramEnd::NotStarted("ENOENT".into())),
+        GuestMessage::ProgramEnded(ProgramEnd::Exited(3)),
+        GuestMessage::ProgramEnded(ProgramEnd::Killed(31)),
+        GuestMessage::ProgramEnded(ProgramEnd::NotStarted("ENOENT".into())),
     ];
     messages.extend(results.map(|result| GuestMessage::End { case: 1, result, micros: 99 }));
     messages
@@ -89,8 +89,8 @@ fn host_messages() -> Vec<HostMessage> {
             environment: vec![(b"TERM".to_vec(), vec![0xff])],
             directory: b"/".to_vec(),
         }),
-        HostMessage::Input(b"x".to_vec()),
-        HostMessage::Input(vec![]),
+        HostMessage::Stdin(b"x".to_vec()),
+        HostMessage::Stdin(vec![]),
     ]
 }
 

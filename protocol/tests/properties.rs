@@ -73,11 +73,11 @@ prop_compose! {
     fn measurement()(
         operations: u32,
         batches in vec(any::<u64>(), 0..100),
-        empty in vec(any::<u64>(), 0..100),
+        empty_batches in vec(any::<u64>(), 0..100),
         ticks: u64,
         nanoseconds: u64,
     ) -> Measurement {
-        Measurement { operations, batches, empty, ticks, nanoseconds }
+        Measurement { operations, batches, empty_batches, ticks, nanoseconds }
     }
 }
 
@@ -95,17 +95,17 @@ fn guest_message() -> impl Strategy<Value = GuestMessage> {
     prop_oneof![
         hello().prop_map(GuestMessage::Hello),
         any::<u32>().prop_map(|case| GuestMessage::Start { case }),
-        any::<u32>().prop_map(|case| GuestMessage::Spent { case }),
+        any::<u32>().prop_map(|case| GuestMessage::VmSpent { case }),
         (any::<u32>(), text()).prop_map(|(case, text)| GuestMessage::Log { case, text }),
         (any::<u32>(), result(), any::<u64>())
             .prop_map(|(case, result, micros)| GuestMessage::End { case, result, micros }),
-        vec(kind(), 0..200).prop_map(GuestMessage::Account),
+        vec(kind(), 0..200).prop_map(GuestMessage::AllResults),
         (any::<bool>(), bytes())
             .prop_map(|(is_stderr, bytes)| GuestMessage::Output { is_stderr, bytes }),
         Just(GuestMessage::StdinWanted),
         (any::<u32>(), measurement())
             .prop_map(|(case, measurement)| GuestMessage::Measured { case, measurement }),
-        program_end().prop_map(GuestMessage::Ended),
+        program_end().prop_map(GuestMessage::ProgramEnded),
         (any::<u32>(), observation())
             .prop_map(|(case, observation)| GuestMessage::Observed { case, observation }),
     ]
@@ -121,7 +121,7 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
         any::<u32>().prop_map(|case| HostMessage::Go { case }),
         Just(HostMessage::Acknowledge),
         program().prop_map(HostMessage::Execute),
-        bytes().prop_map(HostMessage::Input),
+        bytes().prop_map(HostMessage::Stdin),
     ]
 }
 

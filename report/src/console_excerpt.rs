@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Selects the most informative lines of a console.
 
-use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
+use sudbox_protocol::{NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX};
 
 /// Rank of a console line; 0 is the most informative.
 fn rank(line: &str) -> u8 {
@@ -18,8 +18,8 @@ fn rank(line: &str) -> u8 {
         "blocked for more than",
         "UBSAN:",
         "Unable to mount",
-        CONSOLE_NO_HOST,
-        CONSOLE_PROBLEM,
+        NO_HOST_LINE_PREFIX,
+        PROBLEM_LINE_PREFIX,
     ];
     // The unwinder marks uncertain frames with a question mark.
     let frame = line.contains("+0x") && line.contains("/0x");

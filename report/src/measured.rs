@@ -26,7 +26,8 @@ impl Measured {
     /// Combines a measurement with the id of its case.
     #[must_use]
     pub fn of(id: &str, measurement: Measurement) -> Measured {
-        let Measurement { operations, batches, empty, ticks, nanoseconds } = measurement;
+        let Measurement { operations, batches, empty_batches: empty, ticks, nanoseconds } =
+            measurement;
         Measured { id: id.to_owned(), operations, batches, empty, ticks, nanoseconds }
     }
 }

@@ -93,7 +93,7 @@ impl Watch {
         let measurement = Measurement {
             operations: self.size.operations,
             batches: self.batches.to_vec(),
-            empty: self.empty,
+            empty_batches: self.empty,
             ticks: end.0.wrapping_sub(self.start.0),
             nanoseconds: u64::try_from(nanoseconds).unwrap_or(u64::MAX),
         };

@@ -65,7 +65,7 @@ pub(crate) fn pack(command: &[OsString]) -> anyhow::Result<PackedProgram> {
         environment: std::env::vars_os().map(|(name, value)| (bytes(name), bytes(value))).collect(),
         directory: bytes(directory.into()),
     };
-    if !program.fits() {
+    if !program.fits_in_frame() {
         return Err(Failure::usage("arguments and environment together are longer than 256 KiB"));
     }
     Ok(PackedProgram { program, entries: files.entries })

@@ -212,13 +212,13 @@ impl Handler for CaseHandler<'_> {
                 });
                 self.state = State::Between;
             }
-            (State::Between, GuestMessage::Spent { case })
+            (State::Between, GuestMessage::VmSpent { case })
                 if case as usize + 1 == self.ended.len() =>
             {
                 self.close_case(session)?;
                 return ControlFlow::Break(Ending::Finished);
             }
-            (State::Between | State::Planned, GuestMessage::Account(kinds)) => {
+            (State::Between | State::Planned, GuestMessage::AllResults(kinds)) => {
                 self.close_case(session)?;
                 let reported: Vec<ResultKind> =
                     self.ended.iter().map(|ended| ended.result.kind()).collect();

@@ -355,9 +355,9 @@ impl GuestSession<'_> {
             let line = console.lines().find_map(|line| line.split_once(prefix));
             line.map(|(_, reason)| reason.trim().to_owned())
         };
-        after(sudbox_protocol::CONSOLE_NO_HOST)
+        after(sudbox_protocol::NO_HOST_LINE_PREFIX)
             .map(InitError::NoHost)
-            .or_else(|| after(sudbox_protocol::CONSOLE_PROBLEM).map(InitError::Problem))
+            .or_else(|| after(sudbox_protocol::PROBLEM_LINE_PREFIX).map(InitError::Problem))
     }
 }
 
@@ -369,11 +369,11 @@ pub(crate) fn message_name(message: &GuestMessage) -> &'static str {
         GuestMessage::Log { .. } => "Log",
         GuestMessage::Measured { .. } => "Measured",
         GuestMessage::Observed { .. } => "Observed",
-        GuestMessage::Spent { .. } => "Spent",
+        GuestMessage::VmSpent { .. } => "VmSpent",
         GuestMessage::End { .. } => "End",
-        GuestMessage::Account(_) => "Account",
+        GuestMessage::AllResults(_) => "AllResults",
         GuestMessage::Output { .. } => "Output",
         GuestMessage::StdinWanted => "StdinWanted",
-        GuestMessage::Ended(_) => "Ended",
+        GuestMessage::ProgramEnded(_) => "ProgramEnded",
     }
 }

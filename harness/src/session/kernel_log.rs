@@ -12,7 +12,7 @@
 //! The scan is linear in the length of the text and its result is bounded. The text may begin and
 //! end within a line and may have no line ends.
 
-use sudbox_protocol::{CONSOLE_NO_HOST, CONSOLE_PROBLEM};
+use sudbox_protocol::{NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX};
 
 /// Longest headline, in characters.
 const MAX_HEADLINE_CHARS: usize = 300;
@@ -120,7 +120,7 @@ fn classify(line: &str) -> Option<(Kind, &str)> {
         needles.iter().find_map(|n| at(n)).map(|found| (kind, found))
     };
 
-    starting_at(Kind::Guest, &[CONSOLE_NO_HOST, CONSOLE_PROBLEM])
+    starting_at(Kind::Guest, &[NO_HOST_LINE_PREFIX, PROBLEM_LINE_PREFIX])
         // vpanic(); exc_double_fault() and early_fixup_exception() of x86; mount_root_generic().
         .or_else(|| {
             starting_at(

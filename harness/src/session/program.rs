@@ -104,7 +104,7 @@ impl Handler for ProgramHandler<'_> {
                 }
                 Err(error) => self.finish(ProgramResult::OutputFailed(error)),
             },
-            GuestMessage::Ended(end) => {
+            GuestMessage::ProgramEnded(end) => {
                 session.send(&HostMessage::Acknowledge);
                 self.finish(ProgramResult::Ended(end))
             }
@@ -124,7 +124,7 @@ impl Handler for ProgramHandler<'_> {
             return ControlFlow::Break(Ending::Interrupted);
         }
         if let Some(bytes) = self.stdin.take() {
-            session.send(&HostMessage::Input(bytes));
+            session.send(&HostMessage::Stdin(bytes));
         }
         ControlFlow::Continue(())
     }

@@ -40,7 +40,7 @@ fn a_whole_conversation_is_accounted_and_acknowledged() {
             messages(&[end(0, CaseResult::Pass), start(1)]),
             messages(&[
                 end(1, CaseResult::Hang),
-                GuestMessage::Account(vec![ResultKind::Pass, ResultKind::Hang]),
+                GuestMessage::AllResults(vec![ResultKind::Pass, ResultKind::Hang]),
             ]),
         ],
         2,
@@ -78,7 +78,7 @@ fn an_account_that_differs_from_what_was_reported_is_a_lie() {
             messages(&[start(0)]),
             messages(&[
                 end(0, CaseResult::Fail { expected: "a".into(), got: "b".into() }),
-                GuestMessage::Account(vec![ResultKind::Pass]),
+                GuestMessage::AllResults(vec![ResultKind::Pass]),
             ]),
         ],
         1,
@@ -89,7 +89,8 @@ fn an_account_that_differs_from_what_was_reported_is_a_lie() {
 
 #[test]
 fn an_account_of_fewer_cases_than_planned_is_a_lie() {
-    let (run, _) = play(vec![messages(&[hello()]), messages(&[GuestMessage::Account(vec![])])], 1);
+    let (run, _) =
+        play(vec![messages(&[hello()]), messages(&[GuestMessage::AllResults(vec![])])], 1);
     assert!(is_protocol_error(&run), "{run:?}");
 }
 
@@ -181,7 +182,8 @@ fn another_version_of_the_protocol_is_refused() {
 
 #[test]
 fn an_init_without_a_host_says_so_on_the_console() {
-    let line = leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::CONSOLE_NO_HOST));
+    let line =
+        leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::NO_HOST_LINE_PREFIX));
     let (run, _) = play(vec![(Event::Console, line), (Event::Ended, "")], 1);
     let reason = "no such device".to_owned();
     assert_eq!(run.conversation.ending, Ending::InitFailed(InitError::NoHost(reason)));

@@ -42,7 +42,7 @@ fn output(text: &str) -> GuestMessage {
 
 #[test]
 fn output_and_status_are_the_programs() {
-    let ended = GuestMessage::Ended(ProgramEnd::Exited(7));
+    let ended = GuestMessage::ProgramEnded(ProgramEnd::Exited(7));
     let (run, stdout) =
         play([messages(&[hello()]), messages(&[output("hi"), ended])], SECOND, SECOND);
     assert!(matches!(run.result, Some(ProgramResult::Ended(ProgramEnd::Exited(7)))), "{run:?}");
@@ -63,7 +63,7 @@ fn a_kernel_that_prints_for_ever_before_its_init_is_ended() {
 #[test]
 fn another_version_of_the_protocol_is_refused() {
     let other = Hello { version: sudbox_protocol::VERSION + 1, ..Hello::default() };
-    let ended = GuestMessage::Ended(ProgramEnd::Exited(0));
+    let ended = GuestMessage::ProgramEnded(ProgramEnd::Exited(0));
     let (run, _) = play([messages(&[GuestMessage::Hello(other), ended])], SECOND, SECOND);
     let Ending::ProtocolError(how) = &run.conversation.ending else { panic!("{run:?}") };
     assert!(how.contains("version"), "{how}");
@@ -81,7 +81,7 @@ fn the_last_words_of_the_kernel_are_heard_after_it_hung_up() {
 
 #[test]
 fn an_init_that_gives_up_says_why() {
-    let line = leaked(format!("{}no memory\n", sudbox_protocol::CONSOLE_PROBLEM));
+    let line = leaked(format!("{}no memory\n", sudbox_protocol::PROBLEM_LINE_PREFIX));
     let (run, _) = play([(Event::Console, line), (Event::Ended, "")], SECOND, SECOND);
     let reason = InitError::Problem("no memory".into());
     assert_eq!(run.conversation.ending, Ending::InitFailed(reason));

@@ -194,6 +194,12 @@ pub(crate) fn discovery(image: &KernelImage) -> Discovery {
     if image.acpi { Discovery::Acpi } else { Discovery::CommandLine }
 }
 
+/// The frequency of the kernel's timer interrupt in Hz, if its configuration is known.
+fn timer_hz(image: &KernelImage) -> Option<u32> {
+    let config = std::fs::read_to_string(image.config.as_deref()?).ok()?;
+    config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?.parse().ok()
+}
+
 /// A VM for this kernel with this initramfs and these boot arguments.
 pub(crate) fn vm_spec(
     image: &KernelImage,
@@ -206,6 +212,7 @@ pub(crate) fn vm_spec(
         initramfs,
         discovery: discovery(image),
         cmdline,
+        timer_hz: timer_hz(image),
         cpus: vm.cpus,
         memory_mib: vm.memory,
         cpu_model: vm.cpu_model.clone(),

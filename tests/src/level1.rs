@@ -163,6 +163,7 @@ impl Level1 {
             initramfs: path,
             discovery: Discovery::CommandLine,
             cmdline: "loglevel=5".to_owned(),
+            timer_hz: None,
             cpus: options.cpus,
             memory_mib: options.memory_mib,
             cpu_model: Some(

@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         initramfs: initramfs.into(),
         discovery: Discovery::CommandLine,
         cmdline: arguments.collect::<Vec<_>>().join(" "),
+        timer_hz: None,
         cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         memory_mib: 128,
         cpu_model: None,

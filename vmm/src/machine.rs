@@ -31,6 +31,8 @@ pub struct VmSpec {
     pub discovery: Discovery,
     /// The caller's boot arguments. The backend puts its own before them (console, reboot, devices).
     pub cmdline: String,
+    /// Frequency of the kernel's timer interrupt in Hz (`CONFIG_HZ`), if it is known.
+    pub timer_hz: Option<u32>,
     /// Number of vCPUs, 1 to 8.
     pub cpus: u8,
     /// Guest memory in MiB.

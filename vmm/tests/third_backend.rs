@@ -19,6 +19,7 @@ fn spec() -> VmSpec {
         initramfs: "no initramfs".into(),
         discovery: Discovery::CommandLine,
         cmdline: "who=you".to_owned(),
+        timer_hz: None,
         cpus: 1,
         memory_mib: 1,
         cpu_model: None,

@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     let (mut core, mut all) = (Vec::new(), Vec::new());
     let vmlinux = image.vmlinux.as_deref().context("the kernel was not built from source")?;
     let bare_kernel = if bare_boot.vmlinux { vmlinux } else { &image.kernel };
-    let tuned_cmdline = format!("loglevel=5 {}", qemu::kernel_arguments(arch, 1));
+    let tuned_cmdline = format!("loglevel=5 {}", qemu::kernel_arguments(arch));
     for round in 0..=ROUNDS {
         let b = measure(bare_boot.command(bare_kernel, &initramfs, ""))?;
         let t = measure(bare_boot.command(&image.kernel, &initramfs, &tuned_cmdline))?;

@@ -30,6 +30,7 @@ fn main() -> anyhow::Result<()> {
         initramfs: initramfs.into(),
         discovery: Discovery::CommandLine,
         cmdline: "loglevel=5 panic=-1 oops=panic nokaslr".to_owned(),
+        timer_hz: None,
         cpus: 1,
         memory_mib: 256,
         cpu_model: None,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use super::board::{self, Board};
+use super::board::{self, Board, BootFacts};
 use crate::machine::VmSpec;
 use sudbox_protocol::Arch;
 
@@ -52,7 +52,13 @@ pub(super) fn arguments(
     let mut all = Vec::new();
     all.extend(confinement());
     all.extend(machine(spec, board, accelerator, options));
-    let machines = (board.kernel_arguments)(accelerator, spec.cpus, spec.discovery, tsc_khz);
+    let machines = (board.kernel_arguments)(&BootFacts {
+        accelerator,
+        cpus: spec.cpus,
+        discovery: spec.discovery,
+        tsc_khz,
+        timer_hz: spec.timer_hz,
+    });
     all.extend(kernel(spec, &machines));
     all.extend(console(inherited.console, board));
     all.extend(vsock(inherited.vsock, board));

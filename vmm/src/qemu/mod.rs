@@ -27,7 +27,7 @@ use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
 use crate::vsock::shared_device::SharedDevice;
 use crate::vsock::stream::VsockStream;
-use board::Board;
+use board::{Board, BootFacts};
 use command::Inherited;
 use monitor::{Message, Monitor};
 use process::Process;
@@ -37,12 +37,18 @@ use vhost::Adapter;
 /// Time limit for QEMU to set up its machine, which takes about 20 ms.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the kernel arguments that QEMU's board needs on TCG with `cpus` CPUs. A boot puts them before the
+/// Returns the kernel arguments that QEMU's board needs on TCG with one CPU. A boot puts them before the
 /// caller's. They include this host's TSC frequency, and measuring it may take 10 ms.
 #[must_use]
-pub fn kernel_arguments(arch: Arch, cpus: u8) -> String {
-    let (tcg, discovery) = (Accelerator::Tcg, Discovery::CommandLine);
-    (board::of(arch).kernel_arguments)(tcg, cpus, discovery, tsc_khz(tcg))
+pub fn kernel_arguments(arch: Arch) -> String {
+    let accelerator = Accelerator::Tcg;
+    (board::of(arch).kernel_arguments)(&BootFacts {
+        accelerator,
+        cpus: 1,
+        discovery: Discovery::CommandLine,
+        tsc_khz: tsc_khz(accelerator),
+        timer_hz: None,
+    })
 }
 
 /// Starts measuring the host's TSC frequency in the background, because it takes 10 ms and a boot on TCG

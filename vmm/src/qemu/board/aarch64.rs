@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! aarch64: QEMU's virt.
 
-use super::{Board, SERIAL, VSOCK, field};
+use super::{Board, BootFacts, SERIAL, VSOCK, field};
 use crate::machine::{Discovery, VmEnd};
 use crate::qemu::Accelerator;
 
@@ -35,7 +35,7 @@ fn machine(accelerator: Accelerator, _: Discovery, cpu: &str) -> &'static str {
 
 /// - `console=ttyAMA0`: the one serial port.
 /// - `panic=-1`: restart at once after a panic.
-fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> String {
+fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyAMA0 panic=-1".to_owned()
 }
 

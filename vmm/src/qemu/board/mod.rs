@@ -10,6 +10,19 @@ use crate::machine::{Discovery, VmEnd};
 use crate::qemu::Accelerator;
 use sudbox_protocol::Arch;
 
+/// The facts on which a board's boot arguments depend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BootFacts {
+    pub(super) accelerator: Accelerator,
+    /// Number of CPUs.
+    pub(super) cpus: u8,
+    pub(super) discovery: Discovery,
+    /// Frequency of the guest's TSC in kHz, if it is known.
+    pub(super) tsc_khz: Option<u64>,
+    /// Frequency of the kernel's timer interrupt in Hz, if it is known.
+    pub(super) timer_hz: Option<u32>,
+}
+
 /// Properties of a QEMU machine that depend on the architecture.
 pub(super) struct Board {
     /// QEMU's program.
@@ -23,9 +36,8 @@ pub(super) struct Board {
     /// Default CPU model for counting instructions, without features that make the count of a program vary
     /// between runs.
     pub(super) counted_cpu: &'static str,
-    /// Returns the boot arguments for the machine, given accelerator, number of CPUs, how the kernel
-    /// finds devices, and the frequency of the guest's TSC in kHz if it is known.
-    pub(super) kernel_arguments: fn(Accelerator, u8, Discovery, Option<u64>) -> String,
+    /// Returns the boot arguments for the machine.
+    pub(super) kernel_arguments: fn(&BootFacts) -> String,
     /// QEMU's arguments for the console, on chardev `console`.
     pub(super) console: &'static [&'static str],
     /// QEMU's arguments for the vsock device, on chardev `vsock`.

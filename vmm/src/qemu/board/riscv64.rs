@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! riscv64: QEMU's virt, with QEMU's own OpenSBI firmware.
 
-use super::{Board, SERIAL, VSOCK, field};
-use crate::machine::{Discovery, VmEnd};
-use crate::qemu::Accelerator;
+use super::{Board, BootFacts, SERIAL, VSOCK, field};
+use crate::machine::VmEnd;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-riscv64",
@@ -22,7 +21,7 @@ pub(super) const BOARD: Board = Board {
 
 /// - `console=ttyS0`: the serial port.
 /// - `panic=-1`: restart at once after a panic.
-fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> String {
+fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttyS0 panic=-1".to_owned()
 }
 

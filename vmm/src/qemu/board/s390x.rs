@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! s390x: QEMU's s390-ccw-virtio, with a vsock device on PCI.
 
-use super::{Board, field};
-use crate::machine::{Discovery, VmEnd};
-use crate::qemu::Accelerator;
+use super::{Board, BootFacts, field};
+use crate::machine::VmEnd;
 
 pub(super) const BOARD: Board = Board {
     program: "qemu-system-s390x",
@@ -23,7 +22,7 @@ pub(super) const BOARD: Board = Board {
 
 /// - `console=ttysclp0`: the SCLP terminal.
 /// - `panic=-1`: restart at once after a panic.
-fn kernel_arguments(_: Accelerator, _: u8, _: Discovery, _: Option<u64>) -> String {
+fn kernel_arguments(_: &BootFacts) -> String {
     "console=ttysclp0 panic=-1".to_owned()
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! x86-64: QEMU's microvm.
 
-use super::{Board, SERIAL, VSOCK, field};
+use super::{Board, BootFacts, SERIAL, VSOCK, field};
 use crate::machine::{Discovery, VmEnd};
 use crate::qemu::Accelerator;
 
@@ -38,24 +38,24 @@ pub(super) const BOARD: Board = Board {
 ///   page tables twice (docs/boot-time.md has the figures).
 /// - `tsc_early_khz`, `tsc=reliable`: the frequency of the guest's TSC, which is the host's, if it is
 ///   known.
-fn kernel_arguments(
-    accelerator: Accelerator,
-    cpus: u8,
-    discovery: Discovery,
-    tsc_khz: Option<u64>,
-) -> String {
+/// - `lpj`: with several CPUs, the TSC's ticks in one period of the timer, if both frequencies are known.
+///   Else each CPU but the first measures that for 50 ms (`calibrate_delay_direct()`).
+fn kernel_arguments(facts: &BootFacts) -> String {
     let mut all = "console=ttyS0 reboot=t panic=-1".to_owned();
-    match accelerator {
+    match facts.accelerator {
         Accelerator::Tcg | Accelerator::Counting => {
             all += " no_timer_check initcall_blacklist=trace_eval_init";
-            if cpus == 1 {
+            if facts.cpus == 1 {
                 all += " noreplace-smp";
-                if discovery == Discovery::CommandLine {
+                if facts.discovery == Discovery::CommandLine {
                     all += " nolapic_timer";
                 }
             }
-            if let Some(khz) = tsc_khz {
+            if let Some(khz) = facts.tsc_khz {
                 all += &format!(" tsc=reliable tsc_early_khz={khz}");
+                if let Some(hz) = facts.timer_hz.filter(|hz| *hz > 0 && facts.cpus > 1) {
+                    all += &format!(" lpj={}", khz * 1000 / u64::from(hz));
+                }
             }
         }
         // A guest of KVM needs no calibration.
@@ -133,11 +133,23 @@ mod tests {
 
     #[test]
     fn a_guest_is_told_of_its_timers_what_is_true() {
-        let told = Discovery::CommandLine;
-        let one = kernel_arguments(Accelerator::Tcg, 1, told, Some(2_800_000));
+        let facts = BootFacts {
+            accelerator: Accelerator::Tcg,
+            cpus: 1,
+            discovery: Discovery::CommandLine,
+            tsc_khz: Some(2_800_000),
+            timer_hz: Some(250),
+        };
+        let one = kernel_arguments(&facts);
         assert!(one.contains(" nolapic_timer") && one.contains(" tsc_early_khz=2800000"), "{one}");
-        let two = kernel_arguments(Accelerator::Tcg, 2, told, None);
-        let acpi = kernel_arguments(Accelerator::Tcg, 1, Discovery::Acpi, None);
+        assert!(!one.contains("lpj"), "{one}");
+        let known = kernel_arguments(&BootFacts { cpus: 2, ..facts });
+        assert!(known.ends_with(" tsc_early_khz=2800000 lpj=11200000"), "{known}");
+        let unknown = kernel_arguments(&BootFacts { cpus: 2, timer_hz: None, ..facts });
+        assert!(unknown.ends_with(" tsc_early_khz=2800000"), "{unknown}");
+        let two = kernel_arguments(&BootFacts { cpus: 2, tsc_khz: None, ..facts });
+        let acpi = Discovery::Acpi;
+        let acpi = kernel_arguments(&BootFacts { discovery: acpi, tsc_khz: None, ..facts });
         assert!(!acpi.contains("nolapic_timer"), "{acpi}");
         assert!(!two.contains("nolapic_timer") && !two.contains("tsc"), "{two}");
         for all in [one, two, acpi] {

@@ -9,6 +9,7 @@ fn spec() -> VmSpec {
         initramfs: "/k/init.cpio".into(),
         discovery: Discovery::CommandLine,
         cmdline: "quiet".into(),
+        timer_hz: None,
         cpus: 2,
         memory_mib: 96,
         cpu_model: None,
@@ -63,8 +64,13 @@ fn instructions_are_counted_on_request() {
 fn the_callers_arguments_come_last() {
     let append = |spec: &VmSpec| after(&line(spec, None), "-append")[0].to_owned();
     let board = board::of(Arch::X86_64);
-    let told = Discovery::CommandLine;
-    let machines = (board.kernel_arguments)(Accelerator::Tcg, 2, told, Some(2_800_000));
+    let machines = (board.kernel_arguments)(&BootFacts {
+        accelerator: Accelerator::Tcg,
+        cpus: 2,
+        discovery: Discovery::CommandLine,
+        tsc_khz: Some(2_800_000),
+        timer_hz: None,
+    });
     assert_eq!(append(&spec()), format!("{machines} quiet"));
     assert_eq!(append(&VmSpec { cmdline: String::new(), ..spec() }), machines);
 }

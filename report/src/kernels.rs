@@ -41,12 +41,6 @@ impl KernelList {
     pub fn of(kernels: Vec<KernelEntry>) -> KernelList {
         KernelList { schema: 1, kernels }
     }
-
-    /// The size of all entries in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.kernels.iter().filter_map(|entry| entry.bytes).sum()
-    }
 }
 
 impl Report for KernelList {
@@ -145,7 +139,6 @@ mod tests {
              6.12.117  cached image  5.0 MiB  3 days ago  a\n\
              deb:6.12  on offer                           b\n"
         );
-        assert_eq!(list.bytes(), 5 << 20);
         assert_eq!([age(0), age(3 * 3600), age(47 * 3600)], ["now", "3 h ago", "47 h ago"]);
     }
 }

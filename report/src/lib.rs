@@ -8,7 +8,8 @@
 //! file and a row in the list of forms.
 //!
 //! [`runs::RunList`] and [`history::History`] are about earlier runs, [`kernels::KernelList`] is about
-//! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits.
+//! kernels, [`machine::MachineReport`] about this machine, [`bisection::Bisection`] about commits, [`pruned`]
+//! about what was removed.
 //!
 //! [`judgement`] decides the result of a verdict and the exit code. [`status_map`] translates outcomes
 //! into the results of other tools' formats. [`text`] escapes text of the guest.
@@ -26,6 +27,7 @@ pub mod kernels;
 pub mod machine;
 pub mod matrix;
 mod measured;
+pub mod pruned;
 pub mod runs;
 #[cfg(test)]
 mod schemas;

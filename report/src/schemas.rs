@@ -12,6 +12,7 @@ use crate::kernels::KernelList;
 use crate::machine::MachineReport;
 use crate::matrix::Matrix;
 use crate::matrix::json::Document as MatrixDocument;
+use crate::pruned::{PrunedKernels, PrunedRuns};
 use crate::runs::RunList;
 use crate::{Report, Screen, Verdict};
 use schemars::schema_for;
@@ -65,6 +66,10 @@ fn the_published_schemas_are_those_of_the_reports() {
     check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
     check_fields(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
     check_fields(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
+    let schema = published("kernels-prune", &schema_for!(PrunedKernels));
+    check_fields(&schema, &PrunedKernels::default());
+    let schema = published("report-prune", &schema_for!(PrunedRuns));
+    check_fields(&schema, &PrunedRuns::default());
     let schema = published("report-history", &schema_for!(History));
     check_fields(&schema, &History::of(&[], |_| true));
 }

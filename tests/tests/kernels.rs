@@ -364,6 +364,37 @@ fn kernels_are_listed_and_old_ones_pruned() {
     assert!(!kernels(&[]).contains("cached image"));
 }
 
+/// `--format` may stand before `prune` and behind it.
+#[test]
+fn what_was_pruned_is_told_in_json() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let image = cache.path().join("images/feed");
+    fs::create_dir_all(&image).expect("a directory");
+    fs::write(image.join("vmlinux"), "12345").expect("a file");
+    fs::write(image.join("meta.json"), r#"{"release": "6.12.1", "source": "a tree"}"#)
+        .expect("a file");
+    let prune = |arguments: &[&str]| {
+        let mut command = sudbox();
+        command.arg("kernels").args(arguments).env("SUDBOX_CACHE", cache.path());
+        run(command).expect_code(0).json()
+    };
+    let young = prune(&["--format", "json", "prune", "--yes"]);
+    assert_eq!((&young["days"], &young["removed"]), (&30.into(), &true.into()), "{young}");
+    assert_eq!((&young["bytes"], young["kernels"].as_array().map(Vec::len)), (&0.into(), Some(0)));
+    let would = prune(&["prune", "--format", "json", "--days", "0"]);
+    assert_eq!(would["removed"], false, "{would}");
+    let kernel = &would["kernels"][0];
+    assert_eq!(
+        [&kernel["name"], &kernel["state"], &kernel["origin"]],
+        ["6.12.1", "cached image", "a tree"]
+    );
+    assert!(would["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{would}");
+    assert!(image.exists(), "a dry run frees nothing");
+    let pruned = prune(&["--format", "json", "prune", "--days", "0", "--yes"]);
+    assert_eq!((&pruned["removed"], &pruned["bytes"]), (&true.into(), &would["bytes"]));
+    assert!(!image.exists());
+}
+
 /// The package of `deb:6.1` that `kernels` offers is the one that `run` takes, also when another was
 /// taken before.
 #[test]

@@ -95,8 +95,13 @@ fn runs_are_listed_shown_and_pruned() {
 
     let old = run_in_cache(&["report", "prune", "--days", "0"]).expect_code(0).stdout;
     assert!(old.contains("2 runs at least 0 days old; --yes removes them"), "{old}");
+    let old = run_in_cache(&["report", "prune", "--days", "0", "--format", "json"]);
+    let old = old.expect_code(0).json();
+    assert_eq!((&old["removed"], &old["runs"]), (&false.into(), &list["runs"]), "{old}");
     assert!(folder.exists());
-    let _ = run_in_cache(&["report", "prune", "--days", "0", "--yes"]).expect_code(0);
+    let gone = ["report", "prune", "--days", "0", "--yes", "--format", "json"];
+    let gone = run_in_cache(&gone).expect_code(0).json();
+    assert_eq!((&gone["removed"], &gone["runs"]), (&true.into(), &list["runs"]), "{gone}");
     assert!(!folder.exists());
 }
 

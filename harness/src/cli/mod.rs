@@ -302,7 +302,7 @@ pub(crate) struct KernelsArgs {
     pub(crate) verb: Option<KernelsVerb>,
 
     /// Form of the list
-    #[arg(long, value_name = "FORMAT", value_parser = form_of::<KernelList>(), default_value = "table")]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = form_of::<KernelList>(), default_value = "table")]
     pub(crate) format: &'static Form<KernelList>,
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use sudbox_report::Form;
 use sudbox_report::history::History;
 use sudbox_report::matrix::Matrix;
+use sudbox_report::pruned::PrunedRuns;
 use sudbox_report::runs::RunList;
 
 /// `sudbox report`
@@ -63,6 +64,10 @@ pub(crate) struct HistoryArgs {
 /// `sudbox report prune`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PruneRunsArgs {
+    /// Form of the list
+    #[arg(long, value_name = "FORMAT", value_parser = form_of::<PrunedRuns>(), default_value = "table")]
+    pub(crate) format: &'static Form<PrunedRuns>,
+
     /// Days after which a run is old; 0 means every run that has ended
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(crate) days: u32,

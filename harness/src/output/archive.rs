@@ -54,6 +54,12 @@ impl ArchivedRun {
         let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + self.began).to_string();
         date.replace('T', " ").chars().take(16).collect()
     }
+
+    /// The run as an item of a report's list.
+    fn numbered(self, number: usize) -> Run {
+        let folder = text::line(&self.path.display().to_string());
+        Run { number, date: self.date(), folder, summary: self.summary }
+    }
 }
 
 /// The folder of the cache that holds the runs.
@@ -72,14 +78,8 @@ pub(crate) fn runs(folder: &Path) -> Vec<ArchivedRun> {
 
 /// The runs as a list for a report.
 pub(crate) fn list(folder: &Path) -> RunList {
-    let runs = runs(folder).into_iter().enumerate();
-    let runs = runs.map(|(place, run)| Run {
-        number: place + 1,
-        date: run.date(),
-        folder: text::line(&run.path.display().to_string()),
-        summary: run.summary,
-    });
-    RunList::of(runs.collect())
+    let runs = runs(folder).into_iter().zip(1..);
+    RunList::of(runs.map(|(run, number)| run.numbered(number)).collect())
 }
 
 /// Removes all but the newest ordinary runs. Errors are ignored, because the next run tries again.
@@ -94,20 +94,16 @@ pub(super) fn remove_old(folder: &Path) {
 ///
 /// # Errors
 /// If a folder cannot be removed.
-pub(crate) fn prune(
-    folder: &Path,
-    unix: Duration,
-    remove: bool,
-) -> anyhow::Result<Vec<ArchivedRun>> {
-    let mut old = runs(folder);
-    old.retain(|run| run.began <= unix && !run.is_held());
+pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Result<Vec<Run>> {
+    let mut old: Vec<(ArchivedRun, usize)> = runs(folder).into_iter().zip(1..).collect();
+    old.retain(|(run, _)| run.began <= unix && !run.is_held());
     if remove {
-        for run in &old {
+        for (run, _) in &old {
             fs::remove_dir_all(&run.path)
                 .with_context(|| format!("cannot remove {}", run.path.display()))?;
         }
     }
-    Ok(old)
+    Ok(old.into_iter().map(|(run, number)| run.numbered(number)).collect())
 }
 
 /// Adds the outcomes of a verdict to the record in `folder`, the folder of the runs.

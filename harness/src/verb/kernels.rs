@@ -5,18 +5,18 @@
 use crate::cli::{KernelsArgs, KernelsVerb, PruneArgs};
 use crate::output::progress::Progress;
 use crate::output::{print, screen};
-use std::fmt::Write as _;
 use std::time::Duration;
 use sudbox_images::kernels::{self, Cached};
 use sudbox_images::{Arch, Cache, Ctx};
 use sudbox_report::Report as _;
-use sudbox_report::kernels::{KernelEntry, KernelList, size};
+use sudbox_report::kernels::{KernelEntry, KernelList};
+use sudbox_report::pruned::PrunedKernels;
 
 /// Prints the list, or prunes. Returns the exit code.
 pub(crate) fn kernels(args: &KernelsArgs) -> anyhow::Result<u8> {
     let cache = Cache::open()?;
     match &args.verb {
-        Some(KernelsVerb::Prune(args)) => prune(&cache, args),
+        Some(KernelsVerb::Prune(prune_args)) => prune(&cache, prune_args, args.format.name),
         None => {
             print(&(args.format.render)(&list(&cache)?, screen()))?;
             Ok(0)
@@ -43,24 +43,13 @@ fn list(cache: &Cache) -> anyhow::Result<KernelList> {
     Ok(KernelList::of(entries))
 }
 
-fn prune(cache: &Cache, args: &PruneArgs) -> anyhow::Result<u8> {
+fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
+    let format = PrunedKernels::form(format)
+        .expect("the forms of the list and of `prune` have the same names");
     let unused = Duration::from_secs(u64::from(args.days) * 24 * 3600);
-    let gone = kernels::prune(cache, unused, args.yes);
-    let gone = KernelList::of(gone.into_iter().map(entry).collect());
-    let (bytes, count) = (size(gone.bytes()), gone.kernels.len());
-    let mut text = String::new();
-    if count > 0 {
-        text.push_str(&(KernelList::FORMS[0].render)(&gone, screen()));
-    }
-    let age = format!("not used for {} days", args.days);
-    let _ = match (args.yes, count) {
-        (true, _) => writeln!(text, "freed {bytes}: {count} entries {age}"),
-        (false, 0) => writeln!(text, "nothing to free: no entry is {age}"),
-        (false, _) => {
-            writeln!(text, "would free {bytes}: {count} entries {age}; --yes frees them")
-        }
-    };
-    print(&text)?;
+    let old = kernels::prune(cache, unused, args.yes);
+    let pruned = PrunedKernels::of(args.days, args.yes, old.into_iter().map(entry).collect());
+    print(&(format.render)(&pruned, screen()))?;
     Ok(0)
 }
 

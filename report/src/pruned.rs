@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The results of `kernels prune` and `report prune`: old things that were removed, or would be.
+
+use serde::Serialize;
+use std::fmt::Write as _;
+
+use crate::form::{Form, Report};
+use crate::forms::json::pretty;
+use crate::kernels::{KernelEntry, KernelList, size};
+use crate::runs::Run;
+use crate::terminal::Screen;
+
+/// Old entries of the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PrunedKernels {
+    /// Version of the schema.
+    pub schema: u32,
+    /// Days without use after which an entry is old.
+    pub days: u32,
+    /// Whether the entries were removed (`--yes`).
+    pub removed: bool,
+    /// Size of the entries in bytes.
+    pub bytes: u64,
+    /// The entries.
+    pub kernels: Vec<KernelEntry>,
+}
+
+impl PrunedKernels {
+    /// These entries, which are `days` days old.
+    #[must_use]
+    pub fn of(days: u32, removed: bool, kernels: Vec<KernelEntry>) -> PrunedKernels {
+        let bytes = kernels.iter().filter_map(|entry| entry.bytes).sum();
+        PrunedKernels { schema: 1, days, removed, bytes, kernels }
+    }
+}
+
+impl Report for PrunedKernels {
+    const FORMS: &'static [Form<PrunedKernels>] = &[
+        Form {
+            name: "table",
+            about: "For people",
+            file_name: "kernels-prune.txt",
+            render: kernels_table,
+        },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "kernels-prune.json",
+            render: |pruned, _| pretty(pruned),
+        },
+    ];
+}
+
+fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> String {
+    let (count, freed, days) = (pruned.kernels.len(), size(pruned.bytes), pruned.days);
+    let mut text = String::new();
+    if count > 0 {
+        let list = KernelList::of(pruned.kernels.clone());
+        text.push_str(&(KernelList::FORMS[0].render)(&list, screen));
+    }
+    let age = format!("not used for {days} days");
+    let _ = match (pruned.removed, count) {
+        (true, _) => writeln!(text, "freed {freed}: {count} entries {age}"),
+        (false, 0) => writeln!(text, "nothing to free: no entry is {age}"),
+        (false, _) => {
+            writeln!(text, "would free {freed}: {count} entries {age}; --yes frees them")
+        }
+    };
+    text
+}
+
+/// Old runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PrunedRuns {
+    /// Version of the schema.
+    pub schema: u32,
+    /// Days after which a run is old.
+    pub days: u32,
+    /// Whether the folders of the runs were removed (`--yes`).
+    pub removed: bool,
+    /// The runs, with their numbers before any was removed.
+    pub runs: Vec<Run>,
+}
+
+impl PrunedRuns {
+    /// These runs, which are `days` days old.
+    #[must_use]
+    pub fn of(days: u32, removed: bool, runs: Vec<Run>) -> PrunedRuns {
+        PrunedRuns { schema: 1, days, removed, runs }
+    }
+}
+
+impl Report for PrunedRuns {
+    const FORMS: &'static [Form<PrunedRuns>] = &[
+        Form {
+            name: "table",
+            about: "For people",
+            file_name: "report-prune.txt",
+            render: |pruned, _| runs_table(pruned),
+        },
+        Form {
+            name: "json",
+            about: "All that is known",
+            file_name: "report-prune.json",
+            render: |pruned, _| pretty(pruned),
+        },
+    ];
+}
+
+fn runs_table(pruned: &PrunedRuns) -> String {
+    let mut text: String = pruned.runs.iter().map(|run| format!("{}\n", run.folder)).collect();
+    let (count, days) = (pruned.runs.len(), pruned.days);
+    let runs = if count == 1 { "run" } else { "runs" };
+    let _ = match (pruned.removed, count) {
+        (_, 0) => writeln!(text, "no run is {days} days old"),
+        (true, _) => writeln!(text, "removed {count} {runs} at least {days} days old"),
+        (false, _) => writeln!(text, "{count} {runs} at least {days} days old; --yes removes them"),
+    };
+    text
+}

@@ -8,7 +8,7 @@ use std::fmt;
 pub(crate) use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-/// A requirement on the machine. A case with a requirement that is not met ends as `unmet`.
+/// A requirement of a case on the machine. The case ends as `unmet` if the machine does not meet it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Effective user 0.
@@ -49,7 +49,7 @@ pub enum Failure {
         /// The behaviour that was observed.
         got: String,
     },
-    /// The machine lacks this requirement, which the check itself found out.
+    /// The machine does not meet this requirement. The check itself found out.
     Unmet(String),
     /// The check could not be carried out: a fault of sudbox or of the machine, not of the kernel.
     Broken(String),
@@ -75,51 +75,53 @@ pub enum Run {
     Random(u64),
 }
 
-/// Restricts a case to some architectures.
+/// The architectures to which a case is restricted.
 #[derive(Clone, Copy, Debug)]
-pub struct Only {
+pub struct OnlyArchs {
     /// The architectures that run it.
     pub archs: &'static [Arch],
     /// The reason why the others do not run it.
     pub reason: &'static str,
 }
 
-impl Only {
-    pub(crate) const INT80: Only =
-        Only { archs: &[Arch::X86_64], reason: "int 0x80 is an instruction of x86-64" };
-    pub(crate) const PROTECTION_KEYS: Only =
-        Only { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
-    pub(crate) const PROGRAMS_OF_32_BITS: Only =
-        Only { archs: &[Arch::X86_64], reason: "its 32-bit program is written for x86-64 only" };
+impl OnlyArchs {
+    pub(crate) const INT80: OnlyArchs =
+        OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is an instruction of x86-64" };
+    pub(crate) const PROTECTION_KEYS: OnlyArchs =
+        OnlyArchs { archs: &[Arch::X86_64], reason: "protection keys are those of x86-64 here" };
+    pub(crate) const PROGRAMS_OF_32_BITS: OnlyArchs = OnlyArchs {
+        archs: &[Arch::X86_64],
+        reason: "its 32-bit program is written for x86-64 only",
+    };
 }
 
-/// All architectures except these, such as `all_but!(Riscv64)`. It includes architectures that are added
-/// later.
+/// All architectures except these, such as `all_but!(Riscv64)`. Architectures that are added later are
+/// included.
 macro_rules! all_but {
     ($($arch:ident),+) => {{
         const EXCLUDED: &[$crate::case::Arch] = &[$($crate::case::Arch::$arch),+];
         const LENGTH: usize = $crate::case::Arch::ALL.len() - EXCLUDED.len();
-        const ARCHS: [$crate::case::Arch; LENGTH] = $crate::case::without(EXCLUDED);
+        const ARCHS: [$crate::case::Arch; LENGTH] = $crate::case::archs_without(EXCLUDED);
         &ARCHS
     }};
 }
 pub(crate) use all_but;
 
-/// The `N` architectures that are not in `excluded`.
-pub(crate) const fn without<const N: usize>(excluded: &[Arch]) -> [Arch; N] {
+/// The architectures that are not in `excluded`. `N` is their number.
+pub(crate) const fn archs_without<const N: usize>(excluded: &[Arch]) -> [Arch; N] {
     let mut archs = [Arch::ALL[0]; N];
-    let (mut count, mut at) = (0, 0);
-    while at < Arch::ALL.len() {
+    let (mut count, mut index) = (0, 0);
+    while index < Arch::ALL.len() {
         let (mut is_excluded, mut i) = (false, 0);
         while i < excluded.len() {
-            is_excluded |= excluded[i] as u8 == Arch::ALL[at] as u8;
+            is_excluded |= excluded[i] as u8 == Arch::ALL[index] as u8;
             i += 1;
         }
         if !is_excluded {
-            archs[count] = Arch::ALL[at];
+            archs[count] = Arch::ALL[index];
             count += 1;
         }
-        at += 1;
+        index += 1;
     }
     assert!(count == N, "an architecture is excluded twice");
     archs
@@ -134,7 +136,7 @@ pub struct Case {
     pub promise: &'static str,
     /// The kernel function that keeps the promise.
     pub kernel_function: &'static str,
-    /// The kernel features that the case needs. It ends as `absent` if the kernel lacks one of them.
+    /// The kernel features that the case needs. The case ends as `absent` if the kernel lacks one of them.
     pub features: &'static [Feature],
     /// The case's requirements on the machine.
     pub needs: &'static [Need],
@@ -142,13 +144,13 @@ pub struct Case {
     /// outcomes lists those kernels and cites the bugs.
     pub known_bugs: &'static [&'static str],
     /// The architectures that run the case; `None` for all.
-    pub only: Option<Only>,
+    pub only: Option<OnlyArchs>,
     /// Whether the case checks that the kernel lacks dispatch. Such a case runs only on kernels without it.
-    pub absence: bool,
+    pub checks_absence: bool,
     /// Whether the case belongs to the selection `core`: cases of one process, its threads and its children
     /// that take a few milliseconds each. All of them together take at most 0.3 times as long as a boot
     /// (`make bench-harness`). 32-bit programs, system-wide tracers, emulators and stress are not in `core`.
-    pub core: bool,
+    pub is_in_core: bool,
     /// The check. The runner runs it in a child process.
     pub run: Run,
 }
@@ -168,8 +170,8 @@ pub(crate) const fn case(
         needs: &[],
         known_bugs: &[],
         only: None,
-        absence: false,
-        core: true,
+        checks_absence: false,
+        is_in_core: true,
         run: Run::Check(run),
     }
 }
@@ -181,17 +183,17 @@ pub(crate) const fn outside_core(
     kernel_function: &'static str,
     run: fn() -> Check,
 ) -> Case {
-    Case { core: false, ..case(id, promise, kernel_function, run) }
+    Case { is_in_core: false, ..case(id, promise, kernel_function, run) }
 }
 
 /// A case for kernels without dispatch.
-pub(crate) const fn absence(
+pub(crate) const fn absence_case(
     id: &'static str,
     promise: &'static str,
     kernel_function: &'static str,
     run: fn() -> Check,
 ) -> Case {
-    Case { features: &[], absence: true, ..case(id, promise, kernel_function, run) }
+    Case { features: &[], checks_absence: true, ..case(id, promise, kernel_function, run) }
 }
 
 impl Case {
@@ -212,13 +214,13 @@ impl Case {
     }
 
     /// Restricts the case to some architectures.
-    pub(crate) const fn only(self, only: Only) -> Case {
+    pub(crate) const fn only(self, only: OnlyArchs) -> Case {
         Case { only: Some(only), ..self }
     }
 
-    /// The reason why `arch` does not run this case, or `None` if it does.
+    /// The reason why `arch` does not run this case; `None` if `arch` runs it.
     #[must_use]
-    pub fn not_on(&self, arch: Arch) -> Option<&'static str> {
+    pub fn exclusion_reason(&self, arch: Arch) -> Option<&'static str> {
         self.only.filter(|only| !only.archs.contains(&arch)).map(|only| only.reason)
     }
 

@@ -65,5 +65,5 @@ fn serve(descriptor: c_int) -> Result<(), conversation::ConversationError> {
         File::from_raw_fd(descriptor)
     };
     runner::prepare()?;
-    runner::converse(&mut stream, probe::find(false), cases::TABLE)
+    runner::converse(&mut stream, probe::probe_machine(), cases::TABLE)
 }

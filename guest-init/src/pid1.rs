@@ -30,7 +30,7 @@ pub fn run() -> ! {
     }
     // The host may take a snapshot of the VM when the guest connects, so work that all VMs share is done
     // before.
-    let machine = probe::find(true);
+    let machine = probe::probe_vm();
     let mut stream = match connect() {
         Ok(stream) => stream,
         Err(reason) => give_up(NO_HOST_LINE_PREFIX, &reason),

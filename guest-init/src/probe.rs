@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Probes the machine and the kernel. Each probe is one or two system calls without a lasting effect, since
-//! their time adds to every boot.
+//! the time of the probes adds to every boot.
 //!
 //! The dispatch probes disarm their thread. Nothing is armed when the runner calls them: `execve(2)`
 //! disarms (`begin_new_exec()`), and no case has run.
@@ -23,14 +23,14 @@ pub struct Machine {
     /// CPUs that this process may run on.
     pub cpus: u32,
     /// Whether this is a VM made for the cases.
-    pub vm: bool,
+    pub is_vm: bool,
     /// The first two numbers of the kernel's release.
     pub release: (u32, u32),
 }
 
 static MACHINE: OnceLock<Machine> = OnceLock::new();
 
-/// The result of [`find`]; empty before the first call of it.
+/// The result of the first probe; empty before.
 #[must_use]
 pub fn machine() -> &'static Machine {
     static EMPTY: Machine = Machine {
@@ -38,14 +38,25 @@ pub fn machine() -> &'static Machine {
         cpu_features: Vec::new(),
         cpu_model: String::new(),
         cpus: 0,
-        vm: false,
+        is_vm: false,
         release: (0, 0),
     };
     MACHINE.get().unwrap_or(&EMPTY)
 }
 
-/// Probes at the first call, and returns the same result at later ones. `/proc` must be mounted.
-pub fn find(vm: bool) -> &'static Machine {
+/// Probes the VM in which this process is PID 1. Later calls return the result of the first. `/proc` must be
+/// mounted.
+pub fn probe_vm() -> &'static Machine {
+    probe(true)
+}
+
+/// Probes the machine of an ordinary process. Later calls return the result of the first. `/proc` must be
+/// mounted.
+pub fn probe_machine() -> &'static Machine {
+    probe(false)
+}
+
+fn probe(is_vm: bool) -> &'static Machine {
     MACHINE.get_or_init(|| {
         let (cpu_model, cpu_features) = cpu();
         Machine {
@@ -53,7 +64,7 @@ pub fn find(vm: bool) -> &'static Machine {
             cpu_features,
             cpu_model,
             cpus: cpus(),
-            vm,
+            is_vm,
             release: release(),
         }
     })
@@ -62,10 +73,10 @@ pub fn find(vm: bool) -> &'static Machine {
 impl Machine {
     /// The first of these requirements that the machine does not meet.
     #[must_use]
-    pub fn lacks<'a>(&self, needs: &'a [Need]) -> Option<&'a Need> {
+    pub fn first_unmet<'a>(&self, needs: &'a [Need]) -> Option<&'a Need> {
         needs.iter().find(|need| match need {
             Need::Root => effective_user() != 0,
-            Need::Vm => !self.vm,
+            Need::Vm => !self.is_vm,
             Need::Cpus(n) => self.cpus < u32::from(*n),
             Need::CpuVendor(vendor) => !self.cpu_model.starts_with(vendor),
             Need::CpuFeature(name) => !self.cpu_features.iter().any(|f| f == name),
@@ -76,7 +87,7 @@ impl Machine {
 
     /// The first of these features that the kernel lacks.
     #[must_use]
-    pub fn without(&self, features: &[Feature]) -> Option<Feature> {
+    pub fn first_missing(&self, features: &[Feature]) -> Option<Feature> {
         features.iter().copied().find(|f| !self.features.contains(f))
     }
 
@@ -139,7 +150,7 @@ fn cpus() -> u32 {
     written.map_or(1, |_| set.iter().map(|word| word.count_ones()).sum())
 }
 
-/// Model and features of the first CPU in `/proc/cpuinfo`, which lacks features that the kernel disabled.
+/// Model and features of the first CPU in `/proc/cpuinfo`. The file omits features that the kernel disabled.
 /// One read(2) returns at most a page, so the later CPUs are not read.
 fn cpu() -> (String, Vec<String>) {
     use std::io::Read;
@@ -199,19 +210,21 @@ fn features() -> Vec<Feature> {
                 is_implemented(sys::call(libc::SYS_swapon, &[0, u64::from(u32::MAX)]))
             },
             Feature::PidNamespace => is_file(c"/proc/self/ns/pid"),
-            // Only a case that is killed can tell.
+            // A kernel with these checks kills the process that fails them, so cases find out, not the probe.
             Feature::RseqChecks => false,
             Feature::PtraceSetCallInfo => has_ptrace_set_call_info(),
-            // The stub of kernels without slices returns an error.
+            // The stub of kernels without time slice extensions returns an error.
             // SAFETY: the kernel reads a flag of this thread.
-            Feature::RseqSlices => unsafe { sys::prctl(SLICES, SLICES_GET, 0, 0, 0) == Ok(0) },
+            Feature::RseqSlices => unsafe {
+                sys::prctl(RSEQ_SLICE_EXTENSION, RSEQ_SLICE_EXTENSION_GET, 0, 0, 0) == Ok(0)
+            },
         })
         .collect()
 }
 
-/// Whether the kernel implements the call that gave this result.
-fn is_implemented(answer: sys::Result<u64>) -> bool {
-    answer != Err(sys::Errno(libc::ENOSYS))
+/// Whether the kernel implements the system call that gave this result.
+fn is_implemented(result: sys::Result<u64>) -> bool {
+    result != Err(sys::Errno(libc::ENOSYS))
 }
 
 fn is_file(path: &std::ffi::CStr) -> bool {
@@ -223,24 +236,24 @@ fn is_file_at(directory: i32, path: &std::ffi::CStr) -> bool {
     unsafe { libc::faccessat(directory, path.as_ptr(), libc::F_OK, 0) == 0 }
 }
 
-/// Reads the dispatch configuration of a child, with the right size. For a wrong size the stub of kernels
-/// without dispatch returns `EINVAL`, as the real function does.
+/// Whether a tracer can read the dispatch configuration. The request has the right size: for a wrong size
+/// the stub of kernels without dispatch returns `EINVAL`, as the real function does.
 fn has_ptrace_config() -> bool {
     let mut config = [0u64; 4];
     request_of_tracee(PTRACE_GET_DISPATCH, 32, config.as_mut_ptr() as u64).is_ok()
 }
 
-/// Makes the request `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h) with length 0: `EINVAL`
-/// if the kernel has it, `EIO` if not.
+/// Whether the kernel has the request `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h). With length 0
+/// the request gives `EINVAL`; on a kernel without the request it gives `EIO`.
 fn has_ptrace_set_call_info() -> bool {
     request_of_tracee(0x4212, 0, 0) == Err(sys::Errno(libc::EINVAL))
 }
 
-/// Makes a ptrace(2) request of a stopped child. The child shares this process's memory, so that its start is
-/// fast.
+/// Makes a ptrace(2) request of a new, stopped child. The child shares this process's memory, so that it
+/// starts fast.
 ///
 /// # Errors
-/// As `ptrace(2)`; `ESRCH` if there is no such child.
+/// As `ptrace(2)`; `ESRCH` if the child does not start or does not stop.
 fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> {
     extern "C" fn stop(_: u64) -> u64 {
         // SAFETY: takes no pointers.
@@ -255,7 +268,7 @@ fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> 
     let child =
         unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), [u64::from(flags), top, 0, 0]) };
     let no_child = Err(sys::Errno(libc::ESRCH));
-    let Ok(Ok(pid)) = sys::split(child).map(i32::try_from) else { return no_child };
+    let Ok(Ok(pid)) = sys::split_result(child).map(i32::try_from) else { return no_child };
     let stopped = matches!(sys::wait(pid, 0), Ok(Some((_, sys::Change::Stopped(_)))));
     let words = [request, u64::from(pid.cast_unsigned()), address, data];
     // SAFETY: the callers pass the address of the memory that the request reads or writes.
@@ -266,8 +279,8 @@ fn request_of_tracee(request: u64, address: u64, data: u64) -> sys::Result<u64> 
 }
 
 /// `PR_RSEQ_SLICE_EXTENSION` and `PR_RSEQ_SLICE_EXTENSION_GET` (include/uapi/linux/prctl.h, since 7.0).
-const SLICES: i32 = 79;
-const SLICES_GET: u64 = 1;
+const RSEQ_SLICE_EXTENSION: i32 = 79;
+const RSEQ_SLICE_EXTENSION_GET: u64 = 1;
 
 /// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` (include/uapi/linux/ptrace.h).
 pub const PTRACE_GET_DISPATCH: u64 = 0x4211;
@@ -282,7 +295,7 @@ fn has_audit() -> bool {
     }
 }
 
-/// Whether tracefs has system call events, and uprobes. Reads a detached mount of it.
+/// Whether tracefs has system call events, and whether it has uprobes. Reads a detached mount of tracefs.
 fn tracefs_features() -> (bool, bool) {
     let Ok(mount) = sys::mount_detached(c"tracefs") else { return (false, false) };
     let found = (is_file_at(mount, c"events/syscalls/enable"), is_file_at(mount, c"uprobe_events"));

@@ -27,7 +27,7 @@ static CASE: AtomicU32 = AtomicU32::new(0);
 /// # Errors
 /// As `mmap(2)`.
 pub(crate) fn start() -> sys::Result<()> {
-    MEMORY.store(sys::map(CAPACITY, true)?, Ordering::SeqCst);
+    MEMORY.store(sys::map_shared(CAPACITY)?, Ordering::SeqCst);
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub fn prepare() -> Result<(), ConversationError> {
     crate::rseq::unregister();
     // The runner waits for SIGCHLD with rt_sigtimedwait(2), and notices by the error of a write that
     // the host has closed the connection.
-    let blocked = sys::bit(libc::SIGCHLD) | sys::bit(libc::SIGPIPE);
+    let blocked = sys::signal_bit(libc::SIGCHLD) | sys::signal_bit(libc::SIGPIPE);
     let _ = sys::sigmask(libc::SIG_SETMASK, blocked);
     // SAFETY: takes no pointers.
     let _ = unsafe { sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
@@ -119,7 +119,7 @@ fn run_plan<S: Read + Write>(
         }
         out.append(&mut recording::frames());
         out.extend_from_slice(&GuestMessage::End { case: index, result, micros }.to_frame());
-        if !cleaned_up && machine.vm {
+        if !cleaned_up && machine.is_vm {
             // The next case would share the machine with the process that is left.
             out.extend_from_slice(&GuestMessage::VmSpent { case: index }.to_frame());
             stream.write_all(&out)?;
@@ -153,10 +153,10 @@ fn run_one(
         );
     };
     // Needs come first: a kernel feature that the CPU lacks is an unmet need, not an absent feature.
-    if let Some(need) = machine.lacks(case.needs) {
+    if let Some(need) = machine.first_unmet(case.needs) {
         return (vec![], CaseResult::Unmet(need.to_string()), true);
     }
-    if let Some(feature) = machine.without(case.features) {
+    if let Some(feature) = machine.first_missing(case.features) {
         return (vec![], CaseResult::Absent(feature), true);
     }
     if let Run::Compare(_) = case.run
@@ -262,7 +262,7 @@ fn await_child(child: i32, deadline: Duration) -> Option<Change> {
         }
         let left = end.checked_sub(sys::now())?;
         // The result does not matter, since the loop checks the child again.
-        let _ = sys::sigtimedwait(sys::bit(libc::SIGCHLD), left);
+        let _ = sys::sigtimedwait(sys::signal_bit(libc::SIGCHLD), left);
     }
 }
 
@@ -310,8 +310,10 @@ fn clean_up(child: i32, alive: bool) -> Result<(), String> {
                 };
                 // An orphan that becomes the runner's child sends no SIGCHLD then, so check again after
                 // 50 ms.
-                let _ =
-                    sys::sigtimedwait(sys::bit(libc::SIGCHLD), left.min(Duration::from_millis(50)));
+                let _ = sys::sigtimedwait(
+                    sys::signal_bit(libc::SIGCHLD),
+                    left.min(Duration::from_millis(50)),
+                );
             }
         }
     }

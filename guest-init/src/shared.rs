@@ -9,12 +9,12 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Maximum number of bytes of a case's report. A failure has two texts, which the protocol cuts at 16 KiB each.
-const REPORT_BYTES: usize = 64 * 1024;
+const REPORT_CAPACITY: usize = 64 * 1024;
 
 /// Maximum number of dispatches of a case that are recorded in full; later ones are only counted.
-pub const RECORDED: usize = 8;
+pub const MAX_RECORDED: usize = 8;
 
-/// The record that the handler makes of a SIGSYS.
+/// The state at the entry of the SIGSYS handler, as the handler records it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SigsysRecord {
@@ -37,11 +37,11 @@ pub struct Shared {
     pub dispatches: AtomicU32,
     /// The number of other signals handled.
     pub other_signals: AtomicU32,
-    /// Words for the case's own use, such as to synchronise its processes.
-    pub marks: [AtomicU64; 16],
-    records: UnsafeCell<[SigsysRecord; RECORDED]>,
+    /// Words by which the processes of a case synchronise and report values to each other.
+    pub words: [AtomicU64; 16],
+    records: UnsafeCell<[SigsysRecord; MAX_RECORDED]>,
     report_length: AtomicU32,
-    report: UnsafeCell<[u8; REPORT_BYTES]>,
+    report: UnsafeCell<[u8; REPORT_CAPACITY]>,
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -51,7 +51,7 @@ static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 /// # Errors
 /// As `mmap(2)`.
 pub fn create() -> sys::Result<()> {
-    SHARED.store(sys::map(size_of::<Shared>(), true)?.cast(), Ordering::Relaxed);
+    SHARED.store(sys::map_shared(size_of::<Shared>())?.cast(), Ordering::Relaxed);
     Ok(())
 }
 
@@ -71,27 +71,27 @@ impl Shared {
         unsafe { start.write_bytes(0, std::mem::offset_of!(Shared, report)) };
     }
 
-    /// Counts a dispatch, and stores its record if there is space. Returns the dispatch's index.
-    pub fn record(&self, record: &SigsysRecord) -> u32 {
+    /// Counts a dispatch, and stores its record if there is space. Returns the number of earlier dispatches.
+    pub fn record_sigsys(&self, record: &SigsysRecord) -> u32 {
         let index = self.dispatches.fetch_add(1, Ordering::SeqCst);
-        if (index as usize) < RECORDED {
+        if (index as usize) < MAX_RECORDED {
             // SAFETY: the counter gives each index to one handler only.
             unsafe { (*self.records.get())[index as usize] = *record };
         }
         index
     }
 
-    /// The record of the dispatch with this index, from 0. `None` if there is no such record.
+    /// The record of the dispatch with this index, from 0. `None` if that dispatch was not recorded.
     #[must_use]
     pub fn sigsys_record(&self, index: usize) -> Option<SigsysRecord> {
         let count = self.dispatches.load(Ordering::SeqCst) as usize;
         // SAFETY: the handler wrote the record before it returned, and cases read it after that.
-        (index < count.min(RECORDED)).then(|| unsafe { (*self.records.get())[index] })
+        (index < count.min(MAX_RECORDED)).then(|| unsafe { (*self.records.get())[index] })
     }
 
     /// Stores the case's messages, as frames, for the runner.
     pub fn leave_report(&self, frames: &[u8]) {
-        let length = frames.len().min(REPORT_BYTES);
+        let length = frames.len().min(REPORT_CAPACITY);
         // SAFETY: only the case's child writes, and the runner reads after its death.
         unsafe { (&mut (*self.report.get()))[..length].copy_from_slice(&frames[..length]) };
         self.report_length.store(u32::try_from(length).unwrap_or(0), Ordering::SeqCst);
@@ -100,7 +100,7 @@ impl Shared {
     /// The messages that the case stored, as frames; empty if none.
     #[must_use]
     pub fn report(&self) -> Vec<u8> {
-        let length = (self.report_length.load(Ordering::SeqCst) as usize).min(REPORT_BYTES);
+        let length = (self.report_length.load(Ordering::SeqCst) as usize).min(REPORT_CAPACITY);
         // SAFETY: the case's child is dead, so nothing writes.
         unsafe { (&(*self.report.get()))[..length].to_vec() }
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Functions that cases share: arming, the handler of SIGSYS, checks of values, and child
-//! processes ([`tasks`]).
+//! Functions that cases share: they arm dispatch, handle SIGSYS, check values, and start child processes and
+//! threads ([`tasks`]).
 //!
 //! While the selector is at BLOCK, a case may issue system calls only through gates and in the allowed
-//! range. Anything else (allocating, formatting, the C library) could issue a call outside the range, which
-//! is dispatched.
+//! range. Allocation, formatting and the C library could issue a call outside the range, which would be
+//! dispatched.
 
 mod tasks;
 
@@ -26,17 +26,17 @@ pub(crate) const ALLOW: u8 = 0;
 pub(crate) const BLOCK: u8 = 1;
 
 /// `PR_SYS_DISPATCH_OFF`
-pub(crate) const OFF: u64 = 0;
+pub(crate) const MODE_OFF: u64 = 0;
 /// `PR_SYS_DISPATCH_ON`, which is called `PR_SYS_DISPATCH_EXCLUSIVE_ON` since 6.17
-pub(crate) const EXCLUSIVE: u64 = 1;
+pub(crate) const MODE_EXCLUSIVE: u64 = 1;
 /// `PR_SYS_DISPATCH_INCLUSIVE_ON`
-pub(crate) const INCLUSIVE: u64 = 2;
+pub(crate) const MODE_INCLUSIVE: u64 = 2;
 
 /// `si_code` of a dispatch, `SYS_USER_DISPATCH` (include/uapi/asm-generic/siginfo.h).
-pub(crate) const USER_DISPATCH: i32 = 2;
+pub(crate) const SYS_USER_DISPATCH: i32 = 2;
 
 /// The size of a page in bytes.
-pub(crate) const PAGE: usize = 4096;
+pub(crate) const PAGE_SIZE: usize = 4096;
 
 /// The selector of most cases. A forked child has its own copy.
 pub(crate) static SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
@@ -53,13 +53,13 @@ pub(crate) fn set_selector(value: u8) {
 
 /// Arms exclusive mode with [`arch::inside`] as the allowed range, and [`SELECTOR`] at ALLOW.
 pub(crate) fn arm() -> Check {
-    arm_with(selector_address(&SELECTOR))
+    arm_with_selector(selector_address(&SELECTOR))
 }
 
 /// As [`arm`], with another selector.
-pub(crate) fn arm_with(selector: u64) -> Check {
+pub(crate) fn arm_with_selector(selector: u64) -> Check {
     set_selector(ALLOW);
-    expect_accepted(EXCLUSIVE, arch::inside().start, inside_length(), selector)
+    expect_accepted(MODE_EXCLUSIVE, arch::inside().start, inside_length(), selector)
 }
 
 /// The length of the range [`arch::inside`] in bytes.
@@ -70,7 +70,7 @@ pub(crate) fn inside_length() -> u64 {
 
 /// Disarms, which the kernel must accept.
 pub(crate) fn disarm() -> Check {
-    expect_accepted(OFF, 0, 0, 0)
+    expect_accepted(MODE_OFF, 0, 0, 0)
 }
 
 /// Arms or disarms, which the kernel must accept.
@@ -114,33 +114,33 @@ pub(crate) fn mismatch(expected: impl Into<String>, got: impl Into<String>) -> F
     Failure::Mismatch { expected: expected.into(), got: got.into() }
 }
 
-/// Converts an error during the preparation of a check to [`Failure::Broken`].
+/// Converts an error in the preparation of a check to [`Failure::Broken`]. `what` names the step that failed.
 pub(crate) fn broken<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Broken(format!("{what}: {error}"))
 }
 
-/// Checks a condition; `got` describes what was observed instead of `expected`.
+/// Checks a condition. `expected` describes the condition, `got` the observation that breaks it.
 pub(crate) fn ensure(holds: bool, expected: &str, got: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(mismatch(expected, got())) }
 }
 
-/// Checks that a value is the expected one. `what` names the value.
-pub(crate) fn equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
+/// Checks that a value is the expected one. `what` names the value in the failure.
+pub(crate) fn expect_equal<T: PartialEq + Debug>(what: &str, got: T, expected: T) -> Check {
     if got == expected {
         return Ok(());
     }
     Err(mismatch(format!("{what}: {expected:?}"), format!("{what}: {got:?}")))
 }
 
-/// As [`equal`], with the values in hexadecimal in the failure.
-pub(crate) fn equal_hex(what: &str, got: u64, expected: u64) -> Check {
+/// As [`expect_equal`], with the values in hexadecimal in the failure.
+pub(crate) fn expect_equal_hex(what: &str, got: u64, expected: u64) -> Check {
     if got == expected {
         return Ok(());
     }
     Err(mismatch(format!("{what}: {expected:#x}"), format!("{what}: {got:#x}")))
 }
 
-/// The texts of [`log`].
+/// The texts of [`log`], for the report of the case.
 static LOGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Adds a text to the report of the case.
@@ -150,29 +150,30 @@ pub(crate) fn log(text: String) {
     }
 }
 
-/// Takes the texts so far.
+/// Removes and returns the texts of [`log`].
 pub(crate) fn take_logs() -> Vec<String> {
     LOGS.lock().map(|mut logs| std::mem::take(&mut *logs)).unwrap_or_default()
 }
 
 impl SigsysRecord {
-    fn field(&self, at: usize) -> i32 {
-        i32::from_ne_bytes(std::array::from_fn(|i| self.info[at + i]))
+    /// The 32-bit field at this byte offset of the siginfo.
+    fn int_field(&self, offset: usize) -> i32 {
+        i32::from_ne_bytes(std::array::from_fn(|i| self.info[offset + i]))
     }
 
     /// `si_signo`
     pub(crate) fn signal(&self) -> i32 {
-        self.field(0)
+        self.int_field(0)
     }
 
     /// `si_errno`
     pub(crate) fn errno(&self) -> i32 {
-        self.field(4)
+        self.int_field(4)
     }
 
     /// `si_code`
     pub(crate) fn code(&self) -> i32 {
-        self.field(8)
+        self.int_field(8)
     }
 
     /// `si_call_addr`
@@ -182,28 +183,29 @@ impl SigsysRecord {
 
     /// `si_syscall`
     pub(crate) fn number(&self) -> i32 {
-        self.field(24)
+        self.int_field(24)
     }
 
     /// `si_arch`
     pub(crate) fn arch(&self) -> u32 {
-        self.field(28).cast_unsigned()
+        self.int_field(28).cast_unsigned()
     }
 }
 
-/// The argument of a reaction: a dispatch.
+/// A dispatch, as the handler passes it to its [`HandlerBody`].
 pub(crate) struct Dispatch<'a> {
-    /// The number of dispatches before this one, since [`reset_dispatches`].
+    /// The number of dispatches before this one, since [`reset_dispatch_count`].
     pub(crate) index: u32,
-    /// The signal frame, which the handler's return restores.
+    /// The signal frame, from which sigreturn restores the registers and the mask.
     pub(crate) frame: &'a mut Context,
 }
 
-/// A function that the handler of SIGSYS calls. The selector may be at BLOCK.
-pub(crate) type Reaction = fn(Dispatch<'_>);
+/// The part of the SIGSYS handler that a case chooses: a function that the handler calls. The selector may be
+/// at BLOCK.
+pub(crate) type HandlerBody = fn(Dispatch<'_>);
 
-/// The address of the current reaction.
-static REACTION: AtomicUsize = AtomicUsize::new(0);
+/// The address of the current [`HandlerBody`].
+static HANDLER_BODY: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     let flags = arch::current_flags();
@@ -216,11 +218,11 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
         stack: arch::current_stack(),
         frame_mask: frame.mask,
     };
-    let index = shared().record(&seen);
-    let reaction = REACTION.load(Ordering::SeqCst);
-    // SAFETY: a `Reaction` was stored there before the handler was installed.
-    let reaction = unsafe { std::mem::transmute::<usize, Reaction>(reaction) };
-    reaction(Dispatch { index, frame });
+    let index = shared().record_sigsys(&seen);
+    let body = HANDLER_BODY.load(Ordering::SeqCst);
+    // SAFETY: `handle_dispatches_with_restorer` stored a `HandlerBody` before it installed this handler.
+    let body = unsafe { std::mem::transmute::<usize, HandlerBody>(body) };
+    body(Dispatch { index, frame });
 }
 
 extern "C" fn on_other_signal(_: i32, _: *const u8, _: *mut Context) {
@@ -232,43 +234,44 @@ pub(crate) fn handler_address() -> u64 {
     on_sigsys as *const () as u64
 }
 
-/// Reaction: does nothing.
-pub(crate) fn noop(_: Dispatch<'_>) {}
+/// Handler body: does nothing.
+pub(crate) fn do_nothing(_: Dispatch<'_>) {}
 
-/// Reaction: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is executed.
+/// Handler body: sets [`SELECTOR`] to ALLOW, so that a sigreturn outside the allowed range is executed.
 pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
     set_selector(ALLOW);
 }
 
-/// Reaction: sets ALLOW and makes the program issue the call again.
-pub(crate) fn reissue(dispatch: Dispatch<'_>) {
+/// Handler body: sets [`SELECTOR`] to ALLOW and makes the program issue the call again.
+pub(crate) fn allow_and_reissue(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     dispatch.frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
 }
 
-/// Installs the handler of SIGSYS with this reaction.
-pub(crate) fn handle(reaction: Reaction) -> Check {
-    handle_as(reaction, 0, 0)
+/// Installs the handler of SIGSYS with this body.
+pub(crate) fn handle_dispatches(body: HandlerBody) -> Check {
+    handle_dispatches_with(body, 0, 0)
 }
 
-/// As [`handle`], with further `SA_*` flags and a mask for the handler.
-pub(crate) fn handle_as(reaction: Reaction, flags: i32, mask: u64) -> Check {
-    handle_with_restorer(reaction, flags, mask, arch::restorer())
+/// As [`handle_dispatches`], with further `SA_*` flags and a mask for the handler.
+pub(crate) fn handle_dispatches_with(body: HandlerBody, flags: i32, mask: u64) -> Check {
+    handle_dispatches_with_restorer(body, flags, mask, arch::restorer())
 }
 
-/// As [`handle_as`], with another restorer.
-pub(crate) fn handle_with_restorer(
-    reaction: Reaction,
+/// As [`handle_dispatches_with`], with another restorer.
+pub(crate) fn handle_dispatches_with_restorer(
+    body: HandlerBody,
     flags: i32,
     mask: u64,
     restorer: u64,
 ) -> Check {
-    REACTION.store(reaction as usize, Ordering::SeqCst);
+    HANDLER_BODY.store(body as usize, Ordering::SeqCst);
     install_with(libc::SIGSYS, handler_address(), flags, mask, restorer)
 }
 
-/// Counts this signal in [`Shared::other_signals`](crate::shared::Shared::other_signals).
-pub(crate) fn count_signal(signal: i32) -> Check {
+/// Installs a handler of this signal that counts in
+/// [`Shared::other_signals`](crate::shared::Shared::other_signals).
+pub(crate) fn install_counting_handler(signal: i32) -> Check {
     install_with(signal, on_other_signal as *const () as u64, 0, 0, arch::restorer())
 }
 
@@ -284,16 +287,17 @@ fn install_with(signal: i32, handler: u64, flags: i32, mask: u64, restorer: u64)
 }
 
 /// Resets the number of dispatches.
-pub(crate) fn reset_dispatches() {
+pub(crate) fn reset_dispatch_count() {
     shared().dispatches.store(0, Ordering::SeqCst);
 }
 
-/// The number of dispatches since [`reset_dispatches`].
-pub(crate) fn dispatches() -> u32 {
+/// The number of dispatches since [`reset_dispatch_count`].
+pub(crate) fn dispatch_count() -> u32 {
     shared().dispatches.load(Ordering::SeqCst)
 }
 
-/// Issues a call with [`SELECTOR`] at BLOCK, and sets it to ALLOW afterwards.
+/// Issues a call with [`SELECTOR`] at BLOCK, and sets the selector to ALLOW afterwards. Returns the registers
+/// after the call.
 pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
     set_selector(BLOCK);
     let after = gate.issue(regs);
@@ -302,34 +306,34 @@ pub(crate) fn issue_blocked(gate: &Gate, regs: &Registers) -> Registers {
 }
 
 /// Issues a call with [`SELECTOR`] at BLOCK, and checks that it is dispatched once. Returns the registers
-/// after it and the record of the dispatch.
+/// after the call and the record of the dispatch.
 pub(crate) fn issue_dispatched(
     gate: &Gate,
     regs: &Registers,
 ) -> Result<(Registers, SigsysRecord), Failure> {
-    reset_dispatches();
+    reset_dispatch_count();
     let after = issue_blocked(gate, regs);
-    equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
+    expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
     let seen =
         shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
     Ok((after, seen))
 }
 
-/// The umask that a [`touch`] sets.
-const TOUCHED: u64 = 0o137;
-/// The umask before a [`touch`].
-const UNTOUCHED: u64 = 0o022;
+/// The umask that the call of [`fresh_umask_call`] sets.
+const CHANGED_UMASK: u64 = 0o137;
+/// The umask before the call of [`fresh_umask_call`].
+const RESET_UMASK: u64 = 0o022;
 
-/// Resets the umask and returns the registers of a *touch*: a umask(2) call, whose effect only this process
-/// sees.
-pub(crate) fn touch() -> Registers {
-    let _ = take_touched();
-    Registers::call(libc::SYS_umask.cast_unsigned(), [TOUCHED, 0, 0, 0, 0, 0])
+/// Resets the umask and returns the registers of a umask(2) call that changes it. Only this process sees the
+/// effect of the call.
+pub(crate) fn fresh_umask_call() -> Registers {
+    let _ = take_umask_effect();
+    Registers::call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
 }
 
-/// The value of the result register before a [`touch`], which a dispatch must keep.
-pub(crate) fn result_before_touch() -> i64 {
-    Registers::call(call_number(libc::SYS_umask), [TOUCHED, 0, 0, 0, 0, 0]).result()
+/// The value of the result register before the call of [`fresh_umask_call`], which a dispatch must keep.
+pub(crate) fn result_register_at_umask_call() -> i64 {
+    Registers::call(call_number(libc::SYS_umask), [CHANGED_UMASK, 0, 0, 0, 0, 0]).result()
 }
 
 /// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted
@@ -344,14 +348,14 @@ pub(crate) fn result_left_by_bug() -> Option<i64> {
     arch::RESULT_AFTER_DISPATCH_BUG.filter(|_| probe::machine().release < (7, 3))
 }
 
-/// As [`is_result_kept`], for the value of the result register.
+/// As [`is_result_kept`], for the value `result` of the result register.
 pub(crate) fn is_result_value_kept(result: i64, at_call: &Registers) -> bool {
     result == at_call.result() || result_left_by_bug() == Some(result)
 }
 
-/// Checks the result register after a dispatched [`touch`].
+/// Checks the result register after a dispatched call of [`fresh_umask_call`].
 pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
-    let expected = result_before_touch();
+    let expected = result_register_at_umask_call();
     ensure(
         got.result() == expected || result_left_by_bug() == Some(got.result()),
         &format!("result register {when}: {expected}"),
@@ -359,38 +363,38 @@ pub(crate) fn expect_result_kept(when: &str, got: &Registers) -> Check {
     )
 }
 
-/// Whether a [`touch`] took effect since the last call of this function. Resets the umask.
-pub(crate) fn take_touched() -> bool {
+/// Whether the call of [`fresh_umask_call`] took effect since this function was called last. Resets the umask.
+pub(crate) fn take_umask_effect() -> bool {
     // SAFETY: takes no pointers.
-    unsafe { sys::call(libc::SYS_umask, &[UNTOUCHED]) == Ok(TOUCHED) }
+    unsafe { sys::call(libc::SYS_umask, &[RESET_UMASK]) == Ok(CHANGED_UMASK) }
 }
 
-/// Checks that a touch is dispatched and has no effect.
+/// Checks that a umask(2) call, issued with the selector at BLOCK, is dispatched and has no effect.
 pub(crate) fn expect_dispatched(gate: &Gate) -> Check {
-    issue_dispatched(gate, &touch())?;
-    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())
+    issue_dispatched(gate, &fresh_umask_call())?;
+    ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())
 }
 
-/// Checks that a touch, with [`SELECTOR`] as it is, takes effect and is not dispatched.
+/// Checks that a umask(2) call, with [`SELECTOR`] as it is, takes effect and is not dispatched.
 pub(crate) fn expect_executed(gate: &Gate) -> Check {
-    reset_dispatches();
-    let regs = touch();
+    reset_dispatch_count();
+    let regs = fresh_umask_call();
     let after = gate.issue(&regs);
-    expect_touch_executed(after.result())
+    expect_umask_executed(after.result())
 }
 
 /// As [`expect_executed`], with the selector at BLOCK.
 pub(crate) fn expect_executed_despite_block(gate: &Gate) -> Check {
-    reset_dispatches();
-    let regs = touch();
+    reset_dispatch_count();
+    let regs = fresh_umask_call();
     let after = issue_blocked(gate, &regs);
-    expect_touch_executed(after.result())
+    expect_umask_executed(after.result())
 }
 
-fn expect_touch_executed(result: i64) -> Check {
-    equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
-    ensure(take_touched(), "an allowed call takes effect", || "it had none".into())?;
-    equal("result of an allowed call", result, UNTOUCHED.cast_signed())
+fn expect_umask_executed(result: i64) -> Check {
+    expect_equal("SIGSYS handled for an allowed call", dispatch_count(), 0)?;
+    ensure(take_umask_effect(), "an allowed call takes effect", || "it had none".into())?;
+    expect_equal("result of an allowed call", result, RESET_UMASK.cast_signed())
 }
 
 /// The system call number that the kernel reads from this value of the number register.

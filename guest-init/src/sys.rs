@@ -48,11 +48,11 @@ impl std::error::Error for Errno {}
 /// The result of a system call.
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// Splits the value of the result register into success and error.
+/// Decodes the value of the result register: a result or a negative error number.
 ///
 /// # Errors
 /// For -4095 to -1, the error number.
-pub fn split(value: i64) -> Result<u64> {
+pub fn split_result(value: i64) -> Result<u64> {
     match value {
         -4095..=-1 => Err(Errno(i32::try_from(-value).unwrap_or(i32::MAX))),
         _ => Ok(value.cast_unsigned()),
@@ -70,16 +70,16 @@ pub unsafe fn call(number: i64, arguments: &[u64]) -> Result<u64> {
     let mut six = [0; 6];
     six[..arguments.len()].copy_from_slice(arguments);
     // SAFETY: by the contract of this function.
-    split(unsafe { arch::inside_call(number.cast_unsigned(), six) })
+    split_result(unsafe { arch::inside_call(number.cast_unsigned(), six) })
 }
 
 /// An `int` as the kernel expects it in a register.
-fn word(value: i32) -> u64 {
+fn int_argument(value: i32) -> u64 {
     i64::from(value).cast_unsigned()
 }
 
-/// A result that is a process id or a descriptor; -1 if it is neither.
-fn pid_of(value: u64) -> i32 {
+/// A result as an `int`, such as a process id or a descriptor; -1 if it does not fit.
+fn int_result(value: u64) -> i32 {
     i32::try_from(value).unwrap_or(-1)
 }
 
@@ -87,14 +87,14 @@ fn pid_of(value: u64) -> i32 {
 #[must_use]
 pub fn getpid() -> i32 {
     // SAFETY: takes no pointers.
-    unsafe { call(libc::SYS_getpid, &[]) }.map_or(-1, pid_of)
+    unsafe { call(libc::SYS_getpid, &[]) }.map_or(-1, int_result)
 }
 
 /// `gettid(2)`
 #[must_use]
 pub fn gettid() -> i32 {
     // SAFETY: takes no pointers.
-    unsafe { call(libc::SYS_gettid, &[]) }.map_or(-1, pid_of)
+    unsafe { call(libc::SYS_gettid, &[]) }.map_or(-1, int_result)
 }
 
 /// `fork(2)` without the C library's `atfork` handlers.
@@ -105,16 +105,16 @@ pub fn gettid() -> i32 {
 /// # Safety
 /// The process must have one thread, or the child must take no locks.
 pub unsafe fn fork() -> Result<i32> {
-    let arguments = arch::clone_arguments(word(libc::SIGCHLD), 0);
+    let arguments = arch::clone_arguments(int_argument(libc::SIGCHLD), 0);
     // SAFETY: the child has its own copy of memory; locks are the caller's duty.
-    unsafe { call(libc::SYS_clone, &arguments) }.map(pid_of)
+    unsafe { call(libc::SYS_clone, &arguments) }.map(int_result)
 }
 
 /// `exit_group(2)`
 pub fn exit(code: i32) -> ! {
     loop {
         // SAFETY: ends the process.
-        let _ = unsafe { call(libc::SYS_exit_group, &[word(code)]) };
+        let _ = unsafe { call(libc::SYS_exit_group, &[int_argument(code)]) };
     }
 }
 
@@ -127,7 +127,7 @@ pub enum Change {
     Killed {
         /// The signal.
         signal: i32,
-        /// Whether the signal dumps core (`WCOREDUMP`).
+        /// Whether the process dumped core (`WCOREDUMP`).
         core: bool,
     },
     /// The process stopped. The low 8 bits are the signal; the bits above are the ptrace event.
@@ -196,12 +196,15 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
     loop {
         // SAFETY: writes `status` only.
         let answer = unsafe {
-            call(libc::SYS_wait4, &[word(pid), &raw mut status as u64, word(options), 0])
+            call(
+                libc::SYS_wait4,
+                &[int_argument(pid), &raw mut status as u64, int_argument(options), 0],
+            )
         };
         match answer {
             Err(Errno(libc::EINTR)) => {}
             Ok(0) => return Ok(None),
-            other => return other.map(|pid| Some((pid_of(pid), Change::from_status(status)))),
+            other => return other.map(|pid| Some((int_result(pid), Change::from_status(status)))),
         }
     }
 }
@@ -212,7 +215,7 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Change)>> {
 /// The error that the kernel returns.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.
-    unsafe { call(libc::SYS_kill, &[word(pid), word(signal)]) }.map(drop)
+    unsafe { call(libc::SYS_kill, &[int_argument(pid), int_argument(signal)]) }.map(drop)
 }
 
 /// `tgkill(2)`
@@ -221,7 +224,8 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 /// The error that the kernel returns.
 pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.
-    unsafe { call(libc::SYS_tgkill, &[word(pid), word(tid), word(signal)]) }.map(drop)
+    unsafe { call(libc::SYS_tgkill, &[int_argument(pid), int_argument(tid), int_argument(signal)]) }
+        .map(drop)
 }
 
 /// `prctl(2)`
@@ -231,15 +235,15 @@ pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
 ///
 /// # Safety
 /// As the option requires.
-pub unsafe fn prctl(option: i32, a: u64, b: u64, c: u64, d: u64) -> Result<u64> {
+pub unsafe fn prctl(option: i32, arg2: u64, arg3: u64, arg4: u64, arg5: u64) -> Result<u64> {
     // SAFETY: by the contract of this function.
-    unsafe { call(libc::SYS_prctl, &[word(option), a, b, c, d]) }
+    unsafe { call(libc::SYS_prctl, &[int_argument(option), arg2, arg3, arg4, arg5]) }
 }
 
 /// `PR_SET_SYSCALL_USER_DISPATCH` (include/uapi/linux/prctl.h).
 pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 
-/// Arms or disarms dispatch with raw arguments.
+/// Arms or disarms dispatch with these arguments of `prctl(2)`. `mode` is `PR_SYS_DISPATCH_*`.
 ///
 /// # Errors
 /// The error that `task_set_syscall_user_dispatch()` returns.
@@ -256,7 +260,7 @@ pub struct Action {
     pub handler: u64,
     /// `SA_*`.
     pub flags: u64,
-    /// The address that the handler returns to.
+    /// The address of the code to which the handler returns. That code calls `rt_sigreturn(2)`.
     pub restorer: u64,
     /// The signals blocked while the handler runs.
     pub mask: u64,
@@ -275,12 +279,12 @@ pub unsafe fn sigaction(signal: i32, action: &Action) -> Result<()> {
     let action = arch::kernel_action(signal, action);
     let pointer = &raw const action as u64;
     // SAFETY: reads the action only; the handler is the caller's duty.
-    unsafe { call(libc::SYS_rt_sigaction, &[word(signal), pointer, 0, 8]) }.map(drop)
+    unsafe { call(libc::SYS_rt_sigaction, &[int_argument(signal), pointer, 0, 8]) }.map(drop)
 }
 
-/// The bit of a signal in a mask.
+/// The bit of a signal in a signal mask.
 #[must_use]
-pub fn bit(signal: i32) -> u64 {
+pub fn signal_bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
@@ -294,7 +298,7 @@ pub fn sigmask(how: i32, mask: u64) -> Result<u64> {
     unsafe {
         call(
             libc::SYS_rt_sigprocmask,
-            &[word(how), &raw const mask as u64, &raw mut old as u64, 8],
+            &[int_argument(how), &raw const mask as u64, &raw mut old as u64, 8],
         )?;
     }
     Ok(old)
@@ -303,17 +307,17 @@ pub fn sigmask(how: i32, mask: u64) -> Result<u64> {
 /// `rt_sigtimedwait(2)`: waits for one of these signals, which must be blocked.
 ///
 /// # Errors
-/// `EAGAIN` after `time`, else as the kernel says.
-pub fn sigtimedwait(mask: u64, time: Duration) -> Result<i32> {
-    let time = libc::timespec {
-        tv_sec: time.as_secs().cast_signed(),
-        tv_nsec: i64::from(time.subsec_nanos()),
+/// `EAGAIN` after `timeout`, else the error that the kernel returns.
+pub fn sigtimedwait(mask: u64, timeout: Duration) -> Result<i32> {
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().cast_signed(),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
     };
-    // SAFETY: reads the mask and the time.
+    // SAFETY: reads the mask and the timeout.
     unsafe {
-        call(libc::SYS_rt_sigtimedwait, &[&raw const mask as u64, 0, &raw const time as u64, 8])
+        call(libc::SYS_rt_sigtimedwait, &[&raw const mask as u64, 0, &raw const timeout as u64, 8])
     }
-    .map(pid_of)
+    .map(int_result)
 }
 
 /// The alternate stack by `sigaltstack(2)`: start, length in bytes, flags.
@@ -344,23 +348,40 @@ pub unsafe fn sigaltstack(start: u64, length: u64, flags: i32) -> Result<()> {
     unsafe { call(libc::SYS_sigaltstack, &[&raw const stack as u64, 0]) }.map(drop)
 }
 
-/// Maps anonymous memory, readable and writable.
+/// Maps anonymous memory that children share, readable and writable. `length` is in bytes.
 ///
 /// # Errors
 /// The error that the kernel returns.
-pub fn map(length: usize, shared: bool) -> Result<*mut u8> {
-    let kind = if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-    map_at(0, length, kind | libc::MAP_ANONYMOUS, -1)
+pub fn map_shared(length: usize) -> Result<*mut u8> {
+    map_at(0, length, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)
 }
 
-/// Maps a file from its start, readable and writable.
+/// Maps anonymous memory of which each child has its own copy, readable and writable. `length` is in bytes.
+///
+/// # Errors
+/// The error that the kernel returns.
+pub fn map_private(length: usize) -> Result<*mut u8> {
+    map_at(0, length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+}
+
+/// Maps memory, readable and writable: a file from its start, or anonymous memory if `fd` is -1. `flags` are
+/// `MAP_*`. The kernel picks the address if it cannot use `hint`.
 ///
 /// # Errors
 /// The error that the kernel returns.
 pub fn map_at(hint: u64, length: usize, flags: i32, fd: i32) -> Result<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: no caller passes MAP_FIXED, so the kernel picks free addresses.
-    unsafe { mmap(&[hint, length as u64, word(protection), word(flags), word(fd), 0]) }
+    unsafe {
+        mmap(&[
+            hint,
+            length as u64,
+            int_argument(protection),
+            int_argument(flags),
+            int_argument(fd),
+            0,
+        ])
+    }
 }
 
 /// `mmap(2)` with all six arguments.
@@ -385,7 +406,8 @@ pub unsafe fn mmap(arguments: &[u64; 6]) -> Result<*mut u8> {
 /// Nothing may access the memory in a way that the new protection forbids.
 pub unsafe fn protect(start: *mut u8, length: usize, protection: i32) -> Result<()> {
     // SAFETY: by the contract of this function.
-    unsafe { call(libc::SYS_mprotect, &[start as u64, length as u64, word(protection)]) }.map(drop)
+    unsafe { call(libc::SYS_mprotect, &[start as u64, length as u64, int_argument(protection)]) }
+        .map(drop)
 }
 
 /// `munmap(2)`
@@ -400,7 +422,8 @@ pub unsafe fn unmap(start: *mut u8, length: usize) -> Result<()> {
     unsafe { call(libc::SYS_munmap, &[start as u64, length as u64]) }.map(drop)
 }
 
-/// The mapping of a process that contains an address (`/proc/PID/maps`). Uses the C library.
+/// The address range of the mapping that contains an address of a process (`/proc/PID/maps`). Uses the C
+/// library.
 #[must_use]
 pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
@@ -417,11 +440,11 @@ pub fn mapping(pid: i32, address: u64) -> Option<Range<u64>> {
 /// The error that the kernel returns.
 pub fn memory_file() -> Result<i32> {
     // SAFETY: the string is terminated.
-    unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(pid_of)
+    unsafe { call(libc::SYS_memfd_create, &[c"sudbox".as_ptr() as u64, 0]) }.map(int_result)
 }
 
-/// Mounts a file system without a mount point, and returns the descriptor of the mount. Closing the
-/// descriptor unmounts it.
+/// Mounts a file system of the type `kind` without a mount point, and returns the descriptor of the mount.
+/// Closing the descriptor unmounts the file system.
 ///
 /// # Errors
 /// As `fsopen(2)`, `fsconfig(2)` and `fsmount(2)` say.
@@ -433,8 +456,8 @@ pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
         let fs = call(libc::SYS_fsopen, &[kind.as_ptr() as u64, CLOEXEC])?;
         let mount = call(libc::SYS_fsconfig, &[fs, CREATE, 0, 0, 0])
             .and_then(|_| call(libc::SYS_fsmount, &[fs, CLOEXEC, 0]));
-        let _ = close(pid_of(fs));
-        mount.map(pid_of)
+        let _ = close(int_result(fs));
+        mount.map(int_result)
     }
 }
 
@@ -444,7 +467,7 @@ pub fn mount_detached(kind: &std::ffi::CStr) -> Result<i32> {
 /// The error that the kernel returns.
 pub fn close(fd: i32) -> Result<()> {
     // SAFETY: touches no memory; callers pass descriptors that they own.
-    unsafe { call(libc::SYS_close, &[word(fd)]) }.map(drop)
+    unsafe { call(libc::SYS_close, &[int_argument(fd)]) }.map(drop)
 }
 
 /// Lets another task run.
@@ -453,17 +476,17 @@ pub fn sched_yield() {
     let _ = unsafe { call(libc::SYS_sched_yield, &[]) };
 }
 
-/// `nanosleep(2)`: sleeps until the time is over or a signal handler has run.
-pub fn sleep(time: Duration) {
-    let time = libc::timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
+/// `nanosleep(2)`: sleeps until `duration` is over or a signal handler has run.
+pub fn sleep(duration: Duration) {
+    let duration = libc::timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
     };
-    // SAFETY: reads the time.
-    let _ = unsafe { call(libc::SYS_nanosleep, &[&raw const time as u64, 0]) };
+    // SAFETY: reads the duration.
+    let _ = unsafe { call(libc::SYS_nanosleep, &[&raw const duration as u64, 0]) };
 }
 
-/// The time of `CLOCK_MONOTONIC`, from the vDSO if it has one.
+/// The time of `CLOCK_MONOTONIC`, read in the vDSO if the vDSO has `clock_gettime`.
 #[must_use]
 pub fn now() -> Duration {
     clock(libc::CLOCK_MONOTONIC)

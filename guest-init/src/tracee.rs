@@ -55,7 +55,7 @@ impl Tracee {
             run()
         })?;
         let tracee = Tracee { pid };
-        let first = wait_change(pid)?;
+        let first = wait_for_change(pid)?;
         if first == Change::Exited(NOT_TRACED) {
             return Err(Failure::Broken("PTRACE_TRACEME is refused".into()));
         }
@@ -71,7 +71,7 @@ impl Tracee {
         ptrace::seize(pid).map_err(broken("PTRACE_SEIZE"))?;
         let tracee = Tracee { pid };
         tracee.interrupt()?;
-        equal("the seized task", wait_change(pid)?, Tracee::INTERRUPTED)?;
+        expect_equal("the seized task", wait_for_change(pid)?, Tracee::INTERRUPTED)?;
         Ok(tracee)
     }
 
@@ -92,7 +92,7 @@ impl Tracee {
     /// Resumes the tracee by `request`, delivering `signal`, and waits for its next change.
     pub(crate) fn run(&self, request: u32, signal: i32) -> Result<Change, Failure> {
         self.request(request, 0, u64::from(signal.cast_unsigned())).map_err(broken("ptrace"))?;
-        wait_change(self.pid)
+        wait_for_change(self.pid)
     }
 
     /// Resumes the tracee, and checks that it stops next with the status `stop`.
@@ -126,9 +126,9 @@ impl Tracee {
         call: i64,
     ) -> Check {
         self.expect_call_stop(request, signal)?;
-        equal("kind of stop", self.stop_kind()?, side)?;
+        expect_equal("kind of stop", self.stop_kind()?, side)?;
         let got = self.registers()?.number.cast_signed();
-        equal("number of the call", got, call)
+        expect_equal("number of the call", got, call)
     }
 
     /// The general registers.
@@ -143,7 +143,7 @@ impl Tracee {
 
     /// A register set (`NT_*`, include/uapi/linux/elf.h) as bytes.
     pub(crate) fn register_set(&self, kind: i32) -> Result<Vec<u8>, Failure> {
-        let mut bytes = vec![0; PAGE];
+        let mut bytes = vec![0; PAGE_SIZE];
         let length = self.regset(libc::PTRACE_GETREGSET, kind, &mut bytes)?;
         bytes.truncate(length);
         Ok(bytes)
@@ -200,7 +200,7 @@ impl Tracee {
     /// Kills and reaps the tracee.
     pub(crate) fn kill(&self) -> Check {
         sys::kill(self.pid, libc::SIGKILL).map_err(broken("kill"))?;
-        while let Change::Stopped(_) = wait_change(self.pid)? {}
+        while let Change::Stopped(_) = wait_for_change(self.pid)? {}
         Ok(())
     }
 }

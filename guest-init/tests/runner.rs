@@ -21,8 +21,8 @@ const fn case(id: &'static str, run: fn() -> Check) -> Case {
         needs: &[],
         known_bugs: &[],
         only: None,
-        absence: false,
-        core: false,
+        checks_absence: false,
+        is_in_core: false,
         run: Run::Check(run),
     }
 }

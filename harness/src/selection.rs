@@ -38,10 +38,10 @@ impl Selection {
     /// If none exists there; the message gives the reason for the first.
     pub(crate) fn for_arch(&self, arch: Arch) -> anyhow::Result<Selection> {
         let mut on = self.clone();
-        on.cases.retain(|case| case.not_on(arch).is_none());
+        on.cases.retain(|case| case.exclusion_reason(arch).is_none());
         if on.cases.is_empty()
             && let Some((case, reason)) =
-                self.cases.iter().find_map(|case| Some((case, case.not_on(arch)?)))
+                self.cases.iter().find_map(|case| Some((case, case.exclusion_reason(arch)?)))
         {
             let (id, arch) = (case.id, arch.name());
             return Err(Failure::usage(format!("{id} does not exist on {arch}: {reason}")));
@@ -56,7 +56,9 @@ impl Selection {
     pub(crate) fn not_selected(&self, arch: Arch, without_dispatch: bool) -> usize {
         let selected = |case: &Case| self.cases.iter().any(|other| other.id == case.id);
         table()
-            .filter(|case| case.not_on(arch).is_none() && (without_dispatch || !case.absence))
+            .filter(|case| {
+                case.exclusion_reason(arch).is_none() && (without_dispatch || !case.checks_absence)
+            })
             .filter(|case| !selected(case))
             .count()
     }
@@ -104,7 +106,7 @@ pub(crate) fn select(text: &str) -> anyhow::Result<Selection> {
         let matches = matcher(word)?;
         for (case, chosen) in table().zip(&mut chosen) {
             if matches(case.id)
-                || (word == "core" && case.core)
+                || (word == "core" && case.is_in_core)
                 || word == "all"
                 || (word == GRID_ALL && case.id.starts_with("grid/"))
             {
@@ -244,7 +246,7 @@ mod tests {
         let all = select("").unwrap().for_arch(arch).unwrap();
         assert_eq!(all.not_selected(arch, false), 0);
         let one = select("entries/int80").unwrap();
-        let absence = all.cases.iter().filter(|case| case.absence).count();
+        let absence = all.cases.iter().filter(|case| case.checks_absence).count();
         assert_eq!(one.not_selected(arch, false), all.cases.len() - 1 - absence);
         assert_eq!(one.not_selected(arch, true), all.cases.len() - 1);
     }

@@ -14,8 +14,8 @@ fn check(bytes: &[u8]) {
     let Ok(image) = pe::read(bytes) else { return };
     let mut free = program_memory::BASE;
     for segment in &image.segments {
-        assert!(segment.address >= free && segment.address % program_memory::PAGE == 0);
-        assert!(segment.length > 0 && segment.length % program_memory::PAGE == 0);
+        assert!(segment.address >= free && segment.address % program_memory::PAGE_SIZE == 0);
+        assert!(segment.length > 0 && segment.length % program_memory::PAGE_SIZE == 0);
         assert!(segment.bytes.len() as u64 <= segment.length);
         free = segment.address + segment.length;
     }

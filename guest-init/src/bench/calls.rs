@@ -35,7 +35,7 @@ pub(super) fn time_getpid(watch: &mut Watch, repeat: Repeat) -> Check {
         let _ = repeat.run(count);
     });
     watch.expect_emulated(0)?;
-    equal("getpid()", repeat.run(1), sys::getpid().into())
+    expect_equal("getpid()", repeat.run(1), sys::getpid().into())
 }
 
 pub(super) fn bench_native() -> Check {
@@ -60,7 +60,7 @@ fn time_exempt(arm: fn() -> Check) -> Check {
     });
     let got = Repeat::inside(GETPID).run(1);
     set_selector(ALLOW);
-    equal("getpid()", got, sys::getpid().into())?;
+    expect_equal("getpid()", got, sys::getpid().into())?;
     watch.expect_emulated(0)?;
     watch.store()
 }
@@ -96,7 +96,7 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
 fn arm_around() -> Check {
     let Range { start, end } = arch::outside();
     set_selector(ALLOW);
-    expect_accepted(INCLUSIVE, start, end - start, selector_address(&SELECTOR))
+    expect_accepted(MODE_INCLUSIVE, start, end - start, selector_address(&SELECTOR))
 }
 
 pub(super) fn bench_inclusive_free() -> Check {
@@ -116,7 +116,7 @@ pub(super) fn bench_flip_alone() -> Check {
     watch.time(|count| {
         let _ = repeat.run(count);
     });
-    equal("the selector", SELECTOR.load(std::sync::atomic::Ordering::SeqCst), ALLOW)?;
+    expect_equal("the selector", SELECTOR.load(std::sync::atomic::Ordering::SeqCst), ALLOW)?;
     watch.store()
 }
 
@@ -124,9 +124,15 @@ pub(super) fn bench_flip_alone() -> Check {
 pub(super) fn bench_prctl() -> Check {
     let call = libc::SYS_prctl.cast_unsigned();
     let option = u64::from(sys::PR_SET_SYSCALL_USER_DISPATCH.cast_unsigned());
-    let on =
-        [option, EXCLUSIVE, arch::inside().start, inside_length(), selector_address(&SELECTOR), 0];
-    let off = [option, OFF, 0, 0, 0, 0];
+    let on = [
+        option,
+        MODE_EXCLUSIVE,
+        arch::inside().start,
+        inside_length(),
+        selector_address(&SELECTOR),
+        0,
+    ];
+    let off = [option, MODE_OFF, 0, 0, 0, 0];
     time_pair(call, [on, off], 0)
 }
 
@@ -157,7 +163,7 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
             let _ = both();
         }
     });
-    equal("result of the second call", both(), expected)?;
+    expect_equal("result of the second call", both(), expected)?;
     watch.store()
 }
 

@@ -73,15 +73,15 @@ pub(super) fn bench_trap() -> Check {
 /// The supervisor's result for each call, which is not a process ID.
 const ANSWER: i64 = 0x5e1f_0001;
 
-/// The mark that holds the listener's descriptor plus one, 0 before there is a listener.
+/// The shared word that holds the listener's descriptor plus one, 0 before there is a listener.
 const LISTENER: usize = 0;
 
 /// The function of a thread that answers notifications until the process ends.
 extern "C" fn supervise(_: u64) -> u64 {
-    while mark(LISTENER) == 0 {
+    while shared_word(LISTENER) == 0 {
         sys::sched_yield();
     }
-    let listener = mark(LISTENER) - 1;
+    let listener = shared_word(LISTENER) - 1;
     loop {
         // SAFETY: a structure of integers; the kernel requires it to be zeroed.
         let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -112,10 +112,10 @@ pub(super) fn bench_notify() -> Check {
         by_pointer(&arch::outside(), SECCOMP_RET_USER_NOTIF),
         SECCOMP_FILTER_FLAG_NEW_LISTENER,
     )?;
-    set_mark(LISTENER, listener + 1);
+    set_shared_word(LISTENER, listener + 1);
     watch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
-    equal("result by the supervisor", Repeat::outside(GETPID).run(1), ANSWER)?;
+    expect_equal("result by the supervisor", Repeat::outside(GETPID).run(1), ANSWER)?;
     watch.store()
 }

@@ -11,7 +11,7 @@ use crate::support::*;
 use crate::sys::Change;
 use crate::tracee::{Tracee, pause_for_tracer};
 
-/// The mark that the tracee sets after its last batch.
+/// The shared word that the tracee sets after its last batch.
 const DONE: usize = 0;
 
 /// Times calls that stop for a tracer. The tracer only resumes the tracee; a real emulator would also access
@@ -24,24 +24,24 @@ pub(super) fn bench_sysemu() -> Check {
         watch.time(|count| {
             let _ = Repeat::outside(GETPID).run(count);
         });
-        set_mark(DONE, 1);
-        // One more stop, at which the tracer sees the mark.
+        set_shared_word(DONE, 1);
+        // One more stop, at which the tracer sees the shared word.
         let _ = Repeat::outside(GETPID).run(1);
         1
     })?;
     let mut stops = 0;
     loop {
         ptrace::request(tracee.pid, SYSEMU, 0, 0).map_err(unmet("PTRACE_SYSEMU"))?;
-        let stop = wait_change(tracee.pid)?;
+        let stop = wait_for_change(tracee.pid)?;
         ensure(stop == Change::Stopped(CALL_STOP), "the tracee stops at a call", || {
             format!("it {stop}")
         })?;
-        if mark(DONE) == 1 {
+        if shared_word(DONE) == 1 {
             break;
         }
         stops += 1;
     }
     tracee.kill()?;
-    equal("stops at calls", stops, total)?;
+    expect_equal("stops at calls", stops, total)?;
     watch.store()
 }

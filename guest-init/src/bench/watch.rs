@@ -4,7 +4,7 @@
 
 use crate::arch::{Repeat, clock_counter, emulated};
 use crate::case::Failure;
-use crate::support::{broken, equal};
+use crate::support::{broken, expect_equal};
 use crate::sys;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Watch {
         if size.operations == SWITCHES.operations {
             make_real_time()?;
         }
-        let bytes = sys::map(size.batches * size_of::<u64>(), true).map_err(broken("mmap"))?;
+        let bytes = sys::map_shared(size.batches * size_of::<u64>()).map_err(broken("mmap"))?;
         // SAFETY: newly mapped, aligned, zeroed, and never unmapped.
         let batches = unsafe { std::slice::from_raw_parts_mut(bytes.cast(), size.batches) };
         let mut empty = vec![0; size.batches];
@@ -83,7 +83,7 @@ impl Watch {
 
     /// Checks that `expected` calls were emulated in this process since the start.
     pub(super) fn expect_emulated(&self, expected: u64) -> Result<(), Failure> {
-        equal("emulated calls", emulated() - self.emulated_before, expected)
+        expect_equal("emulated calls", emulated() - self.emulated_before, expected)
     }
 
     /// Stores the measurement for the runner.

@@ -4,7 +4,7 @@
 
 use super::seccomp::{FROM_FILTER, filter_umask, umask_call};
 use crate::arch;
-use crate::case::{Case, Check, absence};
+use crate::case::{Case, Check, absence_case};
 use crate::ptrace::SYSEMU;
 use crate::shared::shared;
 use crate::support::*;
@@ -14,26 +14,26 @@ use libc::{SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_TRAP};
 use sudbox_protocol::Feature;
 
 pub(super) const CASES: &[Case] = &[
-    absence(
+    absence_case(
         "absence/modes-refused",
         "without dispatch every mode is EINVAL, also OFF, and calls execute as before",
         "set_syscall_user_dispatch()",
         modes_refused,
     ),
-    absence(
+    absence_case(
         "absence/filter-decides",
         "without dispatch a filter still answers a call with an error, SIGSYS of its own code, or death",
         "__seccomp_filter()",
         filter_decides,
     )
     .features(&[Feature::SeccompFilter]),
-    absence(
+    absence_case(
         "absence/tracer-sees-calls",
         "without dispatch a tracer still sees entry and exit of a call, and can skip it",
         "ptrace_report_syscall()",
         tracer_sees_calls,
     ),
-    absence(
+    absence_case(
         "absence/requests-refused",
         "without dispatch a tracer that reads or sets its configuration gets EINVAL, before 6.4 EIO",
         "ptrace_request()",
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
 fn modes_refused() -> Check {
     let (start, length, selector) =
         (arch::inside().start, inside_length(), selector_address(&SELECTOR));
-    for mode in [OFF, EXCLUSIVE, INCLUSIVE, 3, u64::MAX] {
+    for mode in [MODE_OFF, MODE_EXCLUSIVE, MODE_INCLUSIVE, 3, u64::MAX] {
         for (offset, length, selector) in
             [(0, 0, 0), (start, length, selector), (start, length, arch::KERNEL_ADDRESS)]
         {
@@ -57,7 +57,7 @@ fn modes_refused() -> Check {
 
 fn filter_decides() -> Check {
     const ERRNO: i32 = 77;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let kill = run_vforked(|| {
         if filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
@@ -73,31 +73,31 @@ fn filter_decides() -> Check {
         exit_code(arch::gate().issue(&umask_call()).result() == -i64::from(ERRNO))
     })?;
     expect_success(error)?;
-    equal("SIGSYS handled", dispatches(), 0)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     filter_umask(SECCOMP_RET_TRAP).map_err(broken("seccomp"))?;
     let _ = arch::gate().issue(&umask_call());
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal("si_code", seen.code(), FROM_FILTER)?;
-    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
-    equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
+    expect_equal("si_code", seen.code(), FROM_FILTER)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
 }
 
 fn tracer_sees_calls() -> Check {
     let tracee = Tracee::start(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let executed = take_touched();
+        let executed = take_umask_effect();
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        exit_code(executed && !take_touched())
+        exit_code(executed && !take_umask_effect())
     })?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     tracee.expect_call(SYSEMU, 0, StopKind::Entry, libc::SYS_umask)?;
-    equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
+    expect_equal("the tracee", tracee.run(libc::PTRACE_CONT, 0)?, Change::Exited(0))
 }
 
 /// The release that introduced the ptrace(2) requests (include/uapi/linux/ptrace.h).
@@ -116,11 +116,20 @@ fn requests_refused() -> Check {
         pause_for_tracer();
         exit_code(expect_executed_despite_block(&arch::gate()).is_ok())
     })?;
-    let config = [EXCLUSIVE, selector_address(&SELECTOR), arch::inside().start, inside_length()];
+    let config =
+        [MODE_EXCLUSIVE, selector_address(&SELECTOR), arch::inside().start, inside_length()];
     let at = config.as_ptr() as u64;
     for size in [0, CONFIG_SIZE] {
-        equal("reading the configuration", tracee.get_config_at(size, at), Err(Errno(expected)))?;
-        equal("setting the configuration", tracee.set_config_at(size, at), Err(Errno(expected)))?;
+        expect_equal(
+            "reading the configuration",
+            tracee.get_config_at(size, at),
+            Err(Errno(expected)),
+        )?;
+        expect_equal(
+            "setting the configuration",
+            tracee.set_config_at(size, at),
+            Err(Errno(expected)),
+        )?;
     }
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }

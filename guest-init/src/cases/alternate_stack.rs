@@ -3,7 +3,7 @@
 //! The settings of the alternate signal stack (`sigaltstack(2)`) across a dispatch.
 
 use crate::arch;
-use crate::case::{Case, Check, Only, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, case, outside_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         "get_sigframe()",
         overflow_kills,
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::X86_64],
         reason: "the room that a frame needs was compared with kernels of x86-64 only",
     }),
@@ -32,13 +32,13 @@ pub(super) const CASES: &[Case] = &[
 /// `SS_AUTODISARM` (include/uapi/linux/signal.h).
 const SS_AUTODISARM: i32 = i32::MIN;
 /// The length of the alternate stack in bytes.
-const STACK_LENGTH: usize = 16 * PAGE;
+const STACK_LENGTH: usize = 16 * PAGE_SIZE;
 
 /// The settings that the handler saw: start, length, flags.
 static SETTINGS_IN_HANDLER: (AtomicU64, AtomicU64, AtomicI32) =
     (AtomicU64::new(0), AtomicU64::new(0), AtomicI32::new(0));
 
-/// Reaction: stores the settings of the alternate stack in [`SETTINGS_IN_HANDLER`].
+/// Handler body: stores the settings of the alternate stack in [`SETTINGS_IN_HANDLER`].
 fn note_settings(_: Dispatch<'_>) {
     let (start, length, flags) = sys::alternate_stack().unwrap_or_default();
     SETTINGS_IN_HANDLER.0.store(start, Ordering::SeqCst);
@@ -47,40 +47,40 @@ fn note_settings(_: Dispatch<'_>) {
 }
 
 fn settings() -> Check {
-    let stack = map_pages(STACK_LENGTH / PAGE)? as u64;
+    let stack = map_pages(STACK_LENGTH / PAGE_SIZE)? as u64;
     arm()?;
     for mode in [0, SS_AUTODISARM] {
         for action in [0, libc::SA_ONSTACK] {
             // SAFETY: the stack is never unmapped.
             unsafe { sys::sigaltstack(stack, STACK_LENGTH as u64, mode) }
                 .map_err(broken("sigaltstack"))?;
-            handle_as(note_settings, action, 0)?;
-            let _ = issue_blocked(&arch::gate(), &touch());
+            handle_dispatches_with(note_settings, action, 0)?;
+            let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
             let case = format!("flags {mode:#x} of the stack, {action:#x} of the handler");
-            equal(&format!("SIGSYS handled, {case}"), dispatches(), 1)?;
+            expect_equal(&format!("SIGSYS handled, {case}"), dispatch_count(), 1)?;
             let flags = match (mode, action) {
                 (SS_AUTODISARM, _) => libc::SS_DISABLE,
                 (_, 0) => mode,
                 _ => mode | libc::SS_ONSTACK,
             };
-            equal(
+            expect_equal(
                 &format!("flags seen by the handler, {case}"),
                 SETTINGS_IN_HANDLER.2.load(Ordering::SeqCst),
                 flags,
             )?;
             let start = if mode == SS_AUTODISARM { 0 } else { stack };
-            equal_hex(
+            expect_equal_hex(
                 &format!("start seen by the handler, {case}"),
                 SETTINGS_IN_HANDLER.0.load(Ordering::SeqCst),
                 start,
             )?;
             let after = sys::alternate_stack().map_err(broken("sigaltstack"))?;
-            equal(
+            expect_equal(
                 &format!("settings after the return, {case}"),
                 after,
                 (stack, STACK_LENGTH as u64, mode),
             )?;
-            reset_dispatches();
+            reset_dispatch_count();
         }
     }
     Ok(())
@@ -92,15 +92,15 @@ const ROOM: u64 = 1024;
 
 fn overflow_kills() -> Check {
     for action in [0, libc::SA_ONSTACK] {
-        handle_as(noop, action, 0)?;
-        count_signal(libc::SIGSEGV)?;
-        reset_dispatches();
+        handle_dispatches_with(do_nothing, action, 0)?;
+        install_counting_handler(libc::SIGSEGV)?;
+        reset_dispatch_count();
         let end = run_vforked(|| {
-            let call = touch();
+            let call = fresh_umask_call();
             // The current stack becomes the alternate stack.
             let start = arch::current_stack() - ROOM;
             // SAFETY: memory below and above the stack pointer of this task, which has a stack of its own.
-            let set = unsafe { sys::sigaltstack(start, 2 * PAGE as u64, 0) };
+            let set = unsafe { sys::sigaltstack(start, 2 * PAGE_SIZE as u64, 0) };
             if set.is_err() || arm().is_err() {
                 return 99;
             }

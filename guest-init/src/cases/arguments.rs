@@ -4,7 +4,7 @@
 
 use super::on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Only, all_but, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, all_but, case, outside_core};
 use crate::support::*;
 use std::sync::atomic::{AtomicU8, Ordering};
 use sudbox_protocol::Feature;
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
         SET_FUNCTION,
         kernel_selector_refused,
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: all_but!(S390x),
         reason: "the kernel has its own address space, and refuses no address",
     }),
@@ -90,14 +90,14 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", compat_programs::range_across_compat_limit),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
-    .only(Only::PROGRAMS_OF_32_BITS),
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
 ];
 
 const EINVAL: i32 = libc::EINVAL;
 const EFAULT: i32 = libc::EFAULT;
 
 fn unknown_mode_refused() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let inside = arch::inside();
     for mode in [3, 4, 0xff, 0x100, 0x7fff_ffff, 1 << 32, 1 << 32 | 1, 1 << 63 | 1, u64::MAX] {
         expect_refused(mode, 0, 0, 0, EINVAL)?;
@@ -107,20 +107,20 @@ fn unknown_mode_refused() -> Check {
 }
 
 fn off_refuses_arguments() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let selector = selector_address(&SELECTOR);
     for (offset, length, selector) in
         [(1, 0, 0), (0, 1, 0), (0, 0, selector), (1 << 32, 0, 0), (0, 1 << 63, 0), (1, 1, selector)]
     {
-        expect_refused(OFF, offset, length, selector, EINVAL)?;
+        expect_refused(MODE_OFF, offset, length, selector, EINVAL)?;
         expect_dispatched(&arch::gate())?;
     }
     Ok(())
 }
 
 fn off_disarms() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     disarm()?;
     arm()?;
     expect_dispatched(&arch::gate())?;
@@ -131,22 +131,22 @@ fn off_disarms() -> Check {
 }
 
 fn zero_offset_any_length() -> Check {
-    handle(flip_to_allow)?;
+    handle_dispatches(flip_to_allow)?;
     // The gate is in none of these ranges, so its calls show whether dispatch is armed.
     for length in [0, 1, 4096] {
-        expect_accepted(EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
+        expect_accepted(MODE_EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_dispatched(&arch::gate())?;
     }
     // These contain every address: dispatch is armed, without an effect.
     for length in [1 << 63, u64::MAX] {
-        expect_accepted(EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
+        expect_accepted(MODE_EXCLUSIVE, 0, length, selector_address(&SELECTOR))?;
         expect_executed_despite_block(&arch::gate())?;
     }
     Ok(())
 }
 
 fn wrapping_range_refused() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let selector = selector_address(&SELECTOR);
     for (offset, length) in [
         (1, 0),
@@ -159,18 +159,18 @@ fn wrapping_range_refused() -> Check {
         (0x1000, u64::MAX - 0xffe),
         (1 << 63, 1 << 63),
     ] {
-        expect_refused(EXCLUSIVE, offset, length, selector, EINVAL)?;
+        expect_refused(MODE_EXCLUSIVE, offset, length, selector, EINVAL)?;
     }
     expect_executed_despite_block(&arch::gate())?;
     for (offset, length) in [(1, u64::MAX - 1), (u64::MAX - 1, 1), (1 << 63, (1 << 63) - 1)] {
-        expect_accepted(EXCLUSIVE, offset, length, selector)?;
+        expect_accepted(MODE_EXCLUSIVE, offset, length, selector)?;
         disarm()?;
     }
     Ok(())
 }
 
 fn inclusive_range_checked() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let selector = selector_address(&SELECTOR);
     for (offset, length) in [
         (0, 0),
@@ -181,22 +181,22 @@ fn inclusive_range_checked() -> Check {
         (0x1000, u64::MAX - 0xfff),
         (1 << 63, 1 << 63),
     ] {
-        expect_refused(INCLUSIVE, offset, length, selector, EINVAL)?;
+        expect_refused(MODE_INCLUSIVE, offset, length, selector, EINVAL)?;
     }
     expect_executed_despite_block(&arch::gate())?;
     for (offset, length) in [(0, 1), (0, u64::MAX), (1, u64::MAX - 1), (0x40_0000, 0x1000)] {
-        expect_accepted(INCLUSIVE, offset, length, selector)?;
+        expect_accepted(MODE_INCLUSIVE, offset, length, selector)?;
         disarm()?;
     }
     Ok(())
 }
 
 fn kernel_selector_refused() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let inside = arch::inside();
     for selector in [arch::KERNEL_ADDRESS, arch::UPPER_HALF_BIT, u64::MAX] {
-        expect_refused(EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
-        expect_refused(EXCLUSIVE, 0, 0, selector, EFAULT)?;
+        expect_refused(MODE_EXCLUSIVE, inside.start, inside_length(), selector, EFAULT)?;
+        expect_refused(MODE_EXCLUSIVE, 0, 0, selector, EFAULT)?;
     }
     expect_executed_despite_block(&arch::gate())
 }
@@ -205,32 +205,32 @@ fn unmapped_selector_accepted() -> Check {
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     for selector in [1, 0xfff, page as u64] {
-        arm_with(selector)?;
+        arm_with_selector(selector)?;
     }
     disarm()
 }
 
 fn range_checked_before_selector() -> Check {
     let selector = arch::KERNEL_ADDRESS;
-    expect_refused(EXCLUSIVE, 1, 0, selector, EINVAL)?;
-    expect_refused(EXCLUSIVE, 1, u64::MAX, selector, EINVAL)?;
-    expect_refused(OFF, 0, 0, selector, EINVAL)?;
+    expect_refused(MODE_EXCLUSIVE, 1, 0, selector, EINVAL)?;
+    expect_refused(MODE_EXCLUSIVE, 1, u64::MAX, selector, EINVAL)?;
+    expect_refused(MODE_OFF, 0, 0, selector, EINVAL)?;
     expect_refused(9, 0, 0, selector, EINVAL)
 }
 
 fn refusal_keeps_configuration() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let inside = arch::inside();
     let other = AtomicU8::new(ALLOW);
     let bad_selectors = [
-        (EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
-        (EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
+        (MODE_EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
+        (MODE_EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
     ];
     for (mode, offset, length, selector, errno) in [
         (9, inside.start, inside_length(), selector_address(&other), EINVAL),
-        (OFF, 1, 0, 0, EINVAL),
-        (EXCLUSIVE, 1, u64::MAX, selector_address(&other), EINVAL),
+        (MODE_OFF, 1, 0, 0, EINVAL),
+        (MODE_EXCLUSIVE, 1, u64::MAX, selector_address(&other), EINVAL),
     ]
     .into_iter()
     .chain(bad_selectors.into_iter().filter(|_| arch::REFUSES_KERNEL_ADDRESSES))
@@ -243,24 +243,24 @@ fn refusal_keeps_configuration() -> Check {
 }
 
 fn rearming_replaces() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     expect_dispatched(&arch::gate())?;
     // A new selector: the value of the old one no longer matters.
     let other = AtomicU8::new(ALLOW);
-    arm_with(selector_address(&other))?;
+    arm_with_selector(selector_address(&other))?;
     expect_executed_despite_block(&arch::gate())?;
-    reset_dispatches();
-    let regs = touch();
+    reset_dispatch_count();
+    let regs = fresh_umask_call();
     other.store(BLOCK, Ordering::SeqCst);
     let _ = arch::gate().issue(&regs);
     other.store(ALLOW, Ordering::SeqCst);
-    equal("SIGSYS handled for the new selector", dispatches(), 1)?;
-    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    expect_equal("SIGSYS handled for the new selector", dispatch_count(), 1)?;
+    ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
     // A new range, with the first gate but not the second.
     let start = arch::inside().start;
     let length = arch::gate().after() + 1 - start;
-    expect_accepted(EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
+    expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
     expect_executed_despite_block(&arch::gate())?;
     expect_dispatched(&arch::second_gate())?;
     arm()?;

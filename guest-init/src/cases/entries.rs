@@ -3,7 +3,7 @@
 //! The system call entries. Dispatch applies to each of them, by the address that the kernel records.
 
 use super::on;
-use crate::case::{Case, Need, Only, outside_core};
+use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
@@ -11,8 +11,10 @@ const FAST_FUNCTION: &str = "do_fast_syscall_32()";
 const EXEMPT_FUNCTION: &str = "arch_syscall_is_vdso_sigreturn()";
 const IA32: &[Feature] = &[Feature::Dispatch, Feature::Ia32];
 
-const X86: Only =
-    Only { archs: &[Arch::X86_64], reason: "other architectures have one way into the kernel" };
+const X86: OnlyArchs = OnlyArchs {
+    archs: &[Arch::X86_64],
+    reason: "other architectures have one way into the kernel",
+};
 
 pub(super) const CASES: &[Case] = &[
     outside_core(
@@ -121,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
         "do_el0_svc_compat()",
         on!("aarch64", entries::aarch32),
     )
-    .only(Only { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
+    .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
     outside_core(
         "entries/x32",
         "a number of the x32 table obeys range and selector",

@@ -68,7 +68,7 @@ pub(crate) fn escapes() -> Check {
         expect_transcript(&image, personality, &[Engine::Exclusive], &expected)?;
         // The tasks share the umask with this process.
         let expected = if escapes { ESCAPE_MASK } else { BEFORE };
-        equal("umask after the program", set_umask(BEFORE), Ok(expected))?;
+        expect_equal("umask after the program", set_umask(BEFORE), Ok(expected))?;
     }
     Ok(())
 }

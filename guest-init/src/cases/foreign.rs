@@ -183,7 +183,11 @@ pub(crate) fn native_untouched() -> Check {
         }
         let counts = [&NATIVE_CALLS_ISSUED, &NATIVE_CALLS_EXECUTED]
             .map(|count| count.load(Ordering::SeqCst));
-        equal(&format!("{engine}: calls of its own, and those answered"), counts, [2 * calls; 2])?;
+        expect_equal(
+            &format!("{engine}: calls of its own, and those answered"),
+            counts,
+            [2 * calls; 2],
+        )?;
     }
     Ok(())
 }
@@ -209,7 +213,7 @@ pub(crate) fn signals_from_outside() -> Check {
         let sender = spawn_child(|| send_signals(fd))?;
         let finished = sandbox.finish();
         check_transcript(engine, finished, ALIEN)?;
-        expect_success(wait_change(sender)?)?;
+        expect_success(wait_for_change(sender)?)?;
         signals += sandbox.signals();
     }
     ensure(signals > 0, "signals from outside arrive", || "none did".into())

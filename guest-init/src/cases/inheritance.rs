@@ -80,21 +80,21 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["stale-config-after-clear"]),
 ];
 
-/// Runs in the child with the selector at BLOCK: sets mark 0 to 1 if a call is executed, to 2 if it is
+/// Runs in the child with the selector at BLOCK: sets shared word 0 to 1 if a call is executed, to 2 if it is
 /// dispatched.
 extern "C" fn call_outside(_: u64) -> u64 {
-    let regs = touch();
-    let before = dispatches();
+    let regs = fresh_umask_call();
+    let before = dispatch_count();
     let _ = arch::gate().issue(&regs);
-    let executed = take_touched() && dispatches() == before;
-    set_mark(0, if executed { 1 } else { 2 });
+    let executed = take_umask_effect() && dispatch_count() == before;
+    set_shared_word(0, if executed { 1 } else { 2 });
     0
 }
 
 /// Checks that the call of [`call_outside`] in the child was executed, and that this process is still armed.
 fn expect_child_not_armed() -> Check {
-    equal("SIGSYS handled in the child", dispatches(), 0)?;
-    ensure(mark(0) == 1, "the child's call is executed", || match mark(0) {
+    expect_equal("SIGSYS handled in the child", dispatch_count(), 0)?;
+    ensure(shared_word(0) == 1, "the child's call is executed", || match shared_word(0) {
         0 => "the call did not return".into(),
         _ => "it was dispatched".into(),
     })?;
@@ -102,13 +102,13 @@ fn expect_child_not_armed() -> Check {
 }
 
 fn fork() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let child = spawn_child(|| {
         set_selector(BLOCK);
         i32::try_from(call_outside(0)).unwrap_or(1)
     })?;
-    expect_success(wait_change(child)?)?;
+    expect_success(wait_for_change(child)?)?;
     expect_child_not_armed()
 }
 
@@ -120,13 +120,13 @@ fn sharing_flags(flags: i32) -> u64 {
 /// Checks that a child that shares memory ended well and was not armed. `answer` is the result of its creation.
 fn expect_sharing_child_not_armed(answer: i64) -> Check {
     set_selector(ALLOW);
-    let child = sys::split(answer).map_err(broken("clone"))?;
-    expect_success(wait_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
+    let child = sys::split_result(answer).map_err(broken("clone"))?;
+    expect_success(wait_for_change(i32::try_from(child).map_err(broken("clone"))?)?)?;
     expect_child_not_armed()
 }
 
 fn vfork() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
     let arguments = [sharing_flags(libc::SIGCHLD), stack, 0, 0];
@@ -136,7 +136,7 @@ fn vfork() -> Check {
 }
 
 fn clone3() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, size, tls. The child
@@ -154,7 +154,7 @@ fn clone3() -> Check {
 }
 
 fn thread() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let stack = prepare_task_stack(call_outside, 0)?;
     let flags = libc::CLONE_VM
@@ -166,36 +166,36 @@ fn thread() -> Check {
     set_selector(BLOCK);
     // SAFETY: the stack was prepared and stays.
     let thread = unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) };
-    while mark(0) == 0 && thread > 0 {
+    while shared_word(0) == 0 && thread > 0 {
         sys::sched_yield();
     }
     set_selector(ALLOW);
-    sys::split(thread).map_err(broken("clone"))?;
+    sys::split_result(thread).map_err(broken("clone"))?;
     expect_child_not_armed()
 }
 
 /// The selector of another thread.
 static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// Arms with [`OTHER_SELECTOR`], then issues a call at each odd value of mark 0 and increments the mark. Sets mark 1
+/// Arms with [`OTHER_SELECTOR`], then issues a call at each odd value of shared word 0 and increments the word. Sets shared word 1
 /// to 1 if the call was executed, and to 2 if it was dispatched.
 extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
-    if sys::set_dispatch(EXCLUSIVE, inside.start, length, selector_address(&OTHER_SELECTOR))
+    if sys::set_dispatch(MODE_EXCLUSIVE, inside.start, length, selector_address(&OTHER_SELECTOR))
         .is_err()
     {
-        set_mark(0, u64::MAX);
+        set_shared_word(0, u64::MAX);
         return 0;
     }
-    set_mark(0, 2);
+    set_shared_word(0, 2);
     for round in 1..=ROUNDS {
-        await_mark(0, 2 * round + 1);
-        let before = dispatches();
+        await_shared_word(0, 2 * round + 1);
+        let before = dispatch_count();
         let _ = arch::gate().issue(&regs);
-        set_mark(1, if dispatches() == before { 1 } else { 2 });
-        set_mark(0, 2 * round + 2);
+        set_shared_word(1, if dispatch_count() == before { 1 } else { 2 });
+        set_shared_word(0, 2 * round + 2);
     }
     0
 }
@@ -203,102 +203,106 @@ extern "C" fn thread_with_other_selector(_: u64) -> u64 {
 const ROUNDS: u64 = 4;
 
 fn threads_independent() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     spawn_thread(thread_with_other_selector, 0)?;
-    while mark(0) == 0 {
+    while shared_word(0) == 0 {
         sys::sched_yield();
     }
-    equal("the other thread armed", mark(0), 2)?;
+    expect_equal("the other thread armed", shared_word(0), 2)?;
     for round in 1..=ROUNDS {
         let (mine, others) = (round & 1 == 1, round & 2 == 2);
         OTHER_SELECTOR.store(if others { BLOCK } else { ALLOW }, Ordering::SeqCst);
         set_selector(if mine { BLOCK } else { ALLOW });
-        set_mark(0, 2 * round + 1);
-        await_mark(0, 2 * round + 2);
-        let theirs = mark(1);
-        let before = dispatches();
-        let regs = touch();
+        set_shared_word(0, 2 * round + 1);
+        await_shared_word(0, 2 * round + 2);
+        let theirs = shared_word(1);
+        let before = dispatch_count();
+        let regs = fresh_umask_call();
         let _ = arch::gate().issue(&regs);
-        let dispatched = dispatches() - before;
+        let dispatched = dispatch_count() - before;
         set_selector(ALLOW);
-        equal("the other thread's call, 1 executed, 2 dispatched", theirs, 1 + u64::from(others))?;
-        equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
-        equal("effect of this thread's call", take_touched(), !mine)?;
+        expect_equal(
+            "the other thread's call, 1 executed, 2 dispatched",
+            theirs,
+            1 + u64::from(others),
+        )?;
+        expect_equal("SIGSYS handled for this thread's call", dispatched, u32::from(mine))?;
+        expect_equal("effect of this thread's call", take_umask_effect(), !mine)?;
     }
     disarm()
 }
 
-/// Commands for [`controlled_thread`], in mark 2.
+/// Commands for [`controlled_thread`], in shared word 2.
 const ARM: u64 = 1;
 const DISARM: u64 = 2;
 const CALL: u64 = 3;
 
-/// A thread that carries out the command in mark 2 at each odd value of mark 0 and increments the mark. It
-/// arms with [`OTHER_SELECTOR`]. Mark 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
+/// A thread that carries out the command in shared word 2 at each odd value of shared word 0 and increments the word. It
+/// arms with [`OTHER_SELECTOR`]. Shared word 1 is the result of its last call: 1 executed, 2 dispatched; or 3 if a command
 /// failed.
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
     let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
     for round in 0.. {
-        await_mark(0, 2 * round + 1);
-        let done = match mark(2) {
+        await_shared_word(0, 2 * round + 1);
+        let done = match shared_word(2) {
             ARM => sys::set_dispatch(
-                EXCLUSIVE,
+                MODE_EXCLUSIVE,
                 inside.start,
                 length,
                 selector_address(&OTHER_SELECTOR),
             )
             .is_ok(),
-            DISARM => sys::set_dispatch(OFF, 0, 0, 0).is_ok(),
+            DISARM => sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok(),
             _ => {
-                let before = dispatches();
+                let before = dispatch_count();
                 let _ = arch::gate().issue(&regs);
-                set_mark(1, if dispatches() == before { 1 } else { 2 });
+                set_shared_word(1, if dispatch_count() == before { 1 } else { 2 });
                 true
             }
         };
         if !done {
-            set_mark(1, 3);
+            set_shared_word(1, 3);
         }
-        set_mark(0, 2 * round + 2);
+        set_shared_word(0, 2 * round + 2);
     }
     0
 }
 
-/// Makes [`controlled_thread`] carry out these commands. Returns mark 1, the result of its last call.
+/// Makes [`controlled_thread`] carry out these commands. Returns shared word 1, the result of its last call.
 fn send_commands(round: &mut u64, commands: &[u64]) -> u64 {
     for command in commands {
-        set_mark(2, *command);
-        set_mark(0, 2 * *round + 1);
-        await_mark(0, 2 * *round + 2);
+        set_shared_word(2, *command);
+        set_shared_word(0, 2 * *round + 1);
+        await_shared_word(0, 2 * *round + 2);
         *round += 1;
     }
-    mark(1)
+    shared_word(1)
 }
 
 fn off_affects_one_thread() -> Check {
     const OTHER_CALL: &str = "the other thread's call, 1 executed, 2 dispatched";
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     OTHER_SELECTOR.store(BLOCK, Ordering::SeqCst);
     spawn_thread(controlled_thread, 0)?;
     let mut round = 0;
-    equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
     // OFF in another thread.
-    equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), 1)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[DISARM, CALL]), 1)?;
     expect_dispatched(&arch::gate())?;
     // OFF in a child that shares memory, and in one that does not.
-    let off = || exit_code(sys::set_dispatch(OFF, 0, 0, 0).is_ok());
+    let off = || exit_code(sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok());
     expect_success(run_vforked(off)?)?;
-    expect_success(wait_change(spawn_child(off)?)?)?;
+    expect_success(wait_for_change(spawn_child(off)?)?)?;
     expect_dispatched(&arch::gate())?;
     // OFF in the first thread.
-    equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[ARM, CALL]), 2)?;
     disarm()?;
     expect_executed_despite_block(&arch::gate())?;
-    equal(OTHER_CALL, send_commands(&mut round, &[CALL]), 2)
+    expect_equal(OTHER_CALL, send_commands(&mut round, &[CALL]), 2)
 }
 
 /// The exit code of the executed program.
@@ -306,17 +310,17 @@ pub(crate) const EXECUTED: u8 = 23;
 
 fn exec_disarms() -> Check {
     let fd = program()?;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let end = run_vforked(|| {
         // Without a selector every call of a program that stayed armed would be dispatched, and SIGSYS has
         // no handler there.
-        if arm_with(0).is_err() {
+        if arm_with_selector(0).is_err() {
             return 99;
         }
         execute(fd);
         98
     })?;
-    equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
+    expect_equal("the program", end.to_string(), Change::Exited(i32::from(EXECUTED)).to_string())
 }
 
 /// Creates a file with a program that exits with [`EXECUTED`] if its calls are executed.
@@ -349,7 +353,7 @@ pub(crate) fn execute(fd: i32) {
 }
 
 fn failed_exec_keeps() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let none = [0u64];
     let list = none.as_ptr() as u64;
@@ -375,12 +379,12 @@ fn child_config() -> Result<Config, Failure> {
 }
 
 fn child_reads_off() -> Check {
-    equal("mode", child_config()?.mode, OFF)
+    expect_equal("mode", child_config()?.mode, MODE_OFF)
 }
 
 /// Also checks that the parent stays armed.
 fn child_reads_nothing_stale() -> Check {
-    handle(noop)?;
-    equal("the child's configuration", child_config()?, Config::default())?;
+    handle_dispatches(do_nothing)?;
+    expect_equal("the child's configuration", child_config()?, Config::default())?;
     expect_dispatched(&arch::gate())
 }

@@ -78,7 +78,7 @@ fn execute(fd: i32, arguments: u64) -> sys::Result<u64> {
 
 fn keeps_late() -> Check {
     // Longer than an argument may be (`MAX_ARG_STRLEN`).
-    let long = vec![b'a'; 40 * PAGE];
+    let long = vec![b'a'; 40 * PAGE_SIZE];
     let arguments = [long.as_ptr() as u64, 0];
     let too_long = arguments.as_ptr() as u64;
     let dangling = [8u64, 0];
@@ -99,10 +99,10 @@ fn keeps_late() -> Check {
         ("a folder for an interpreter", interpreted(b"/\0")?, 0, libc::EACCES),
         ("no program for an interpreter", interpreted(by_descriptor.as_bytes())?, 0, libc::ELIBBAD),
     ];
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for (what, fd, arguments, errno) in stages {
-        equal(&format!("an exec with {what}"), execute(fd, arguments), Err(Errno(errno)))?;
+        expect_equal(&format!("an exec with {what}"), execute(fd, arguments), Err(Errno(errno)))?;
         expect_dispatched(&arch::gate())?;
         expect_executed(&arch::gate())?;
     }
@@ -110,8 +110,8 @@ fn keeps_late() -> Check {
 }
 
 fn past_return() -> Check {
-    handle(noop)?;
-    count_signal(libc::SIGSEGV)?;
+    handle_dispatches(do_nothing)?;
+    install_counting_handler(libc::SIGSEGV)?;
     // The kernel notices an impossible segment only after it has released the old memory.
     let fd = program(SEGMENT_ADDRESS, &arch::KERNEL_ADDRESS.to_ne_bytes())?;
     for selector in [ALLOW, BLOCK] {

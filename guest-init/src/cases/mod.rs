@@ -182,7 +182,7 @@ mod tests {
     fn every_case_says_what_it_is_about() {
         for case in all() {
             let dispatch = case.features.contains(&Feature::Dispatch);
-            assert_eq!(dispatch, !case.absence, "{}", case.id);
+            assert_eq!(dispatch, !case.checks_absence, "{}", case.id);
             assert!(!case.promise.is_empty() && !case.promise.contains('\n'), "{}", case.id);
             assert!(case.kernel_function.ends_with("()"), "{}", case.id);
             assert!(case.known_bugs.iter().all(|bug| !bug.is_empty()), "{}", case.id);

@@ -55,17 +55,17 @@ const CALLS: &[Call] = &[
 ];
 
 fn other_calls_keep() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for (name, number, arguments) in CALLS {
         // SAFETY: the calls pass no pointers, or null.
         let _ = unsafe { sys::call(*number, arguments) };
-        reset_dispatches();
-        let regs = touch();
+        reset_dispatch_count();
+        let regs = fresh_umask_call();
         let _ = issue_blocked(&arch::gate(), &regs);
-        let executed = take_touched();
+        let executed = take_umask_effect();
         let after = format!("SIGSYS handled, and effect, for a blocked call after {name}");
-        equal(&after, (dispatches(), executed), (1, false))?;
+        expect_equal(&after, (dispatch_count(), executed), (1, false))?;
     }
     expect_executed(&arch::gate())?;
     disarm()

@@ -4,7 +4,7 @@
 
 use super::on;
 use crate::arch::{self};
-use crate::case::{Case, Check, Failure, Only, all_but, case, outside_core};
+use crate::case::{Case, Check, Failure, OnlyArchs, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
@@ -24,7 +24,8 @@ const CONFIGURED_IA32: &[Feature] = &[Feature::Dispatch, Feature::PtraceConfig, 
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const CONT: u32 = libc::PTRACE_CONT;
 
-const STEPS: Only = Only { archs: all_but!(Riscv64), reason: "riscv64 has no PTRACE_SINGLESTEP" };
+const STEPS: OnlyArchs =
+    OnlyArchs { archs: all_but!(Riscv64), reason: "riscv64 has no PTRACE_SINGLESTEP" };
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -141,7 +142,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", compat_programs::tracer),
     )
     .features(CONFIGURED_IA32)
-    .only(Only::PROGRAMS_OF_32_BITS),
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     outside_core(
         "ptrace/tracee-32",
         "a 64-bit tracer sets and reads all 64 bits of a 32-bit tracee's configuration, and they take \
@@ -150,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", compat_programs::tracee),
     )
     .features(CONFIGURED_IA32)
-    .only(Only::PROGRAMS_OF_32_BITS),
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case(
         "ptrace/inclusive-restores",
         "an inclusive configuration that a tracer reads can be set again with the same effect",
@@ -161,11 +162,11 @@ pub(super) const CASES: &[Case] = &[
     .known_bugs(&["inclusive-get-set"]),
 ];
 
-/// Starts a tracee that arms, stops for its tracer, and issues a touch with this selector value.
+/// Starts a tracee that arms, stops for its tracer, and issues a umask(2) call with this selector value.
 pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     Tracee::start(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         if arm().is_err() {
             return 99;
         }
@@ -173,7 +174,7 @@ pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
         pause_for_tracer();
         let got = arch::gate().issue(&regs);
         set_selector(ALLOW);
-        let executed = take_touched();
+        let executed = take_umask_effect();
         let kept = is_result_kept(&got, &regs);
         exit_code(executed == (selector == ALLOW) && kept != executed)
     })
@@ -182,9 +183,9 @@ pub(super) fn start_caller(selector: u8) -> Result<Tracee, Failure> {
 fn no_call_stops() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
+    expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 pub(super) fn expect_call_stops() -> Check {
@@ -196,21 +197,21 @@ pub(super) fn expect_call_stops() -> Check {
         tracee.expect_signal(first, 0, libc::SIGSYS)?;
         tracee.expect_call(SYSCALL, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
         tracee.expect_call_stop(SYSCALL, 0)?;
-        equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
+        expect_equal("kind of stop", tracee.stop_kind()?, StopKind::Exit)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
         expect_success(tracee.run(CONT, 0)?)?;
     }
-    equal("SIGSYS handled", dispatches(), 2)
+    expect_equal("SIGSYS handled", dispatch_count(), 2)
 }
 
 fn no_emulation_stop() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSEMU, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
+    expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     // The handler's sigreturn stops, which shows that SYSEMU was in effect.
     tracee.expect_call(SYSEMU, libc::SIGSYS, StopKind::Entry, libc::SYS_rt_sigreturn)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     tracee.kill()
 }
 
@@ -228,13 +229,13 @@ fn killed_without_stops() -> Check {
 
 fn selector_death_cannot_be_refused() -> Check {
     for (unreadable, signal) in [(false, libc::SIGSYS), (true, libc::SIGSEGV)] {
-        handle(noop)?;
-        count_signal(libc::SIGSEGV)?;
+        handle_dispatches(do_nothing)?;
+        install_counting_handler(libc::SIGSEGV)?;
         let page = map_pages(1)?;
         let tracee = Tracee::start(|| {
-            let regs = touch();
+            let regs = fresh_umask_call();
             let selector = if unreadable { page as u64 } else { selector_address(&SELECTOR) };
-            if arm_with(selector).is_err() || protect(page, 1, libc::PROT_NONE).is_err() {
+            if arm_with_selector(selector).is_err() || protect(page, 1, libc::PROT_NONE).is_err() {
                 return 99;
             }
             set_selector(2);
@@ -251,17 +252,21 @@ fn suppressed_signal() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let at = tracee.registers()?;
-    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    equal("result's register at SIGSYS", at.result.cast_signed(), result_before_touch())?;
+    expect_equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    expect_equal(
+        "result's register at SIGSYS",
+        at.result.cast_signed(),
+        result_register_at_umask_call(),
+    )?;
     // The tracee itself checks the result register after the call.
     expect_success(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 /// The configuration that [`arm`] sets.
 pub(super) fn armed_config() -> Config {
     Config {
-        mode: EXCLUSIVE,
+        mode: MODE_EXCLUSIVE,
         selector: selector_address(&SELECTOR),
         offset: arch::inside().start,
         length: inside_length(),
@@ -270,7 +275,7 @@ pub(super) fn armed_config() -> Config {
 
 /// A configuration in which all 64 bits of each field matter.
 pub(super) const ALL_BITS_CONFIG: Config =
-    Config { mode: EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
+    Config { mode: MODE_EXCLUSIVE, selector: 0x34_5678_9abc, offset: 1 << 63 | 5, length: 7 << 40 };
 
 fn reads_configuration() -> Check {
     let tracee = Tracee::start(|| {
@@ -285,24 +290,24 @@ fn reads_configuration() -> Check {
         exit_code(first.and(second).and(third).is_ok())
     })?;
     let stop = || tracee.expect_signal(CONT, 0, libc::SIGSTOP);
-    equal("configuration before arming", tracee.config()?, Config::default())?;
+    expect_equal("configuration before arming", tracee.config()?, Config::default())?;
     stop()?;
-    equal("configuration", tracee.config()?, armed_config())?;
+    expect_equal("configuration", tracee.config()?, armed_config())?;
     stop()?;
     let expected = Config { length: inside_length() + 16, ..armed_config() };
-    equal("configuration after arming again", tracee.config()?, expected)?;
-    equal("setting", tracee.set_config(&ALL_BITS_CONFIG), Ok(()))?;
-    equal("configuration that the tracer set", tracee.config()?, ALL_BITS_CONFIG)?;
-    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
+    expect_equal("configuration after arming again", tracee.config()?, expected)?;
+    expect_equal("setting", tracee.set_config(&ALL_BITS_CONFIG), Ok(()))?;
+    expect_equal("configuration that the tracer set", tracee.config()?, ALL_BITS_CONFIG)?;
+    expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     stop()?;
-    equal("configuration after OFF", tracee.config()?, Config::default())?;
+    expect_equal("configuration after OFF", tracee.config()?, Config::default())?;
     expect_success(tracee.run(CONT, 0)?)
 }
 
 fn checks_size_and_address() -> Check {
     let tracee = Tracee::start(|| {
         pause_for_tracer();
-        set_mark(0, 1);
+        set_shared_word(0, 1);
         loop {
             sys::sched_yield();
         }
@@ -315,24 +320,24 @@ fn checks_size_and_address() -> Check {
         |size, address| [tracee.get_config_at(size, address), tracee.set_config_at(size, address)];
     for size in [0, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, 64, CONFIG_SIZE | 1 << 32, u64::MAX] {
         let expected = [Err(Errno(libc::EINVAL)); 2];
-        equal(&format!("reading and setting {size:#x} bytes"), both(size, good), expected)?;
+        expect_equal(&format!("reading and setting {size:#x} bytes"), both(size, good), expected)?;
     }
     let fault = [Err(Errno(libc::EFAULT)); 2];
-    equal("reading and setting at PROT_NONE", both(CONFIG_SIZE, bad as u64), fault)?;
-    equal("reading and setting at 0", both(CONFIG_SIZE, 0), fault)?;
+    expect_equal("reading and setting at PROT_NONE", both(CONFIG_SIZE, bad as u64), fault)?;
+    expect_equal("reading and setting at 0", both(CONFIG_SIZE, 0), fault)?;
     let kernel = both(CONFIG_SIZE, arch::KERNEL_ADDRESS);
-    equal("reading and setting in the kernel", kernel, fault)?;
-    equal("bytes written so far", config, [0; 8])?;
-    equal("reading and setting", both(CONFIG_SIZE, good), [Ok(0); 2])?;
+    expect_equal("reading and setting in the kernel", kernel, fault)?;
+    expect_equal("bytes written so far", config, [0; 8])?;
+    expect_equal("reading and setting", both(CONFIG_SIZE, good), [Ok(0); 2])?;
     tracee.request(CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
-    await_mark(0, 1);
+    await_shared_word(0, 1);
     let running = both(CONFIG_SIZE, good);
-    equal("reading and setting a running tracee", running, [Err(Errno(libc::ESRCH)); 2])?;
+    expect_equal("reading and setting a running tracee", running, [Err(Errno(libc::ESRCH)); 2])?;
     tracee.kill()
 }
 
 fn arms_tracee() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         let gate = arch::gate();
         pause_for_tracer();
@@ -341,23 +346,23 @@ fn arms_tracee() -> Check {
         let second = expect_executed_despite_block(&gate);
         exit_code(first.and(second).is_ok())
     })?;
-    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
+    expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     expect_executed_despite_block(&arch::gate())?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
-    equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
+    expect_equal("setting", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.run(CONT, 0)?)
 }
 
 fn validates_configuration() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = start_caller(BLOCK)?;
     let good = armed_config();
     let bad_selector = (Config { selector: arch::KERNEL_ADDRESS, ..good }, libc::EFAULT);
     for (config, errno) in [
         (Config { mode: 3, ..good }, libc::EINVAL),
         (Config { mode: 1 << 32 | 1, ..good }, libc::EINVAL),
-        (Config { mode: OFF, ..good }, libc::EINVAL),
+        (Config { mode: MODE_OFF, ..good }, libc::EINVAL),
         (Config { length: 0, ..good }, libc::EINVAL),
         (Config { offset: u64::MAX, ..good }, libc::EINVAL),
         (Config { selector: u64::MAX, length: 0, ..good }, libc::EINVAL),
@@ -365,32 +370,36 @@ fn validates_configuration() -> Check {
     .into_iter()
     .chain(arch::REFUSES_KERNEL_ADDRESSES.then_some(bad_selector))
     {
-        equal(&format!("setting {config:x?}"), tracee.set_config(&config), Err(Errno(errno)))?;
-        equal("configuration after it", tracee.config()?, good)?;
+        expect_equal(
+            &format!("setting {config:x?}"),
+            tracee.set_config(&config),
+            Err(Errno(errno)),
+        )?;
+        expect_equal("configuration after it", tracee.config()?, good)?;
     }
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)
 }
 
 fn set_at_entry() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         set_selector(BLOCK);
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let first = take_touched();
+        let first = take_umask_effect();
         let _ = arch::gate().issue(&regs);
-        let second = take_touched();
+        let second = take_umask_effect();
         set_selector(ALLOW);
         exit_code(first && !second)
     })?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_umask)?;
-    equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
+    expect_equal("setting", tracee.set_config(&armed_config()), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 fn siginfo_at_stop() -> Check {
@@ -401,12 +410,12 @@ fn siginfo_at_stop() -> Check {
         .request(libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr() as u64)
         .map_err(broken("PTRACE_GETSIGINFO"))?;
     let word = |value: i32| value.cast_unsigned();
-    equal("signal, errno, code", info[..3].to_vec(), vec![31, 0, word(USER_DISPATCH)])?;
+    expect_equal("signal, errno, code", info[..3].to_vec(), vec![31, 0, word(SYS_USER_DISPATCH)])?;
     let address = u64::from_ne_bytes(std::array::from_fn(|i| info[4 + i / 4].to_ne_bytes()[i % 4]));
-    equal_hex("si_call_addr", address, arch::gate().after())?;
-    equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
-    equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
-    equal("bytes after si_arch", info[8..].iter().all(|word| *word == 0), true)?;
+    expect_equal_hex("si_call_addr", address, arch::gate().after())?;
+    expect_equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
+    expect_equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
+    expect_equal("bytes after si_arch", info[8..].iter().all(|word| *word == 0), true)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)
 }
 
@@ -421,24 +430,24 @@ fn killed_exit_event() -> Check {
     tracee
         .request(libc::PTRACE_GETEVENTMSG, 0, &raw mut status as u64)
         .map_err(broken("PTRACE_GETEVENTMSG"))?;
-    equal("signal in the exit status", status & 0x7f, 31)?;
+    expect_equal("signal in the exit status", status & 0x7f, 31)?;
     expect_killed(tracee.run(CONT, 0)?, libc::SIGSYS, 0)
 }
 
 /// An inclusive configuration that is read and set again has the same effect.
 fn inclusive_restores() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let gate = arch::gate();
     let tracee = Tracee::start(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         let armed =
-            expect_accepted(INCLUSIVE, gate.after(), 1, selector_address(&SELECTOR)).is_ok();
+            expect_accepted(MODE_INCLUSIVE, gate.after(), 1, selector_address(&SELECTOR)).is_ok();
         pause_for_tracer();
         let effect = |gate: &arch::Gate| {
             set_selector(BLOCK);
             let _ = gate.issue(&regs);
             set_selector(ALLOW);
-            take_touched()
+            take_umask_effect()
         };
         exit_code(armed && !effect(&gate) && effect(&arch::second_gate()))
     })?;
@@ -446,9 +455,9 @@ fn inclusive_restores() -> Check {
     log(format!("read: {read:x?}"));
     let again = tracee.set_config(&read);
     let after = tracee.config()?;
-    equal("setting what was read", again, Ok(()))?;
-    equal("configuration after it", after, read)?;
+    expect_equal("setting what was read", again, Ok(()))?;
+    expect_equal("configuration after it", after, read)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

@@ -5,7 +5,7 @@
 use super::on;
 use super::ptrace::start_caller;
 use crate::arch;
-use crate::case::{Case, Check, Failure, Only, case, outside_core};
+use crate::case::{Case, Check, Failure, OnlyArchs, case, outside_core};
 use crate::ptrace::{self, INTERRUPT};
 use crate::support::*;
 use crate::sys::{self, Change, Errno};
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         ENTER_FUNCTION,
         on!("x86_64", edited::not_asked_again),
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::X86_64],
         reason: "its tracer edits the registers of x86-64",
     }),
@@ -50,7 +50,7 @@ pub(super) const CASES: &[Case] = &[
         "hw_breakpoint_handler()",
         on!("x86_64", edited::watched_selector),
     )
-    .only(Only { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
+    .only(OnlyArchs { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
 ];
 
 /// `PTRACE_SET_SYSCALL_INFO` (include/uapi/linux/ptrace.h, since 6.16).
@@ -75,21 +75,21 @@ fn call_info_set() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     let set = set_call(&tracee, libc::SYS_getpid, 0);
-    equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
+    expect_equal("setting at the stop for SIGSYS", set, Err(Errno(libc::EINVAL)))?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
-    reset_dispatches();
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+    reset_dispatch_count();
     let selector = shared_selector()?;
     let tracee = Tracee::start(|| {
         let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
-        if arm_with(selector_address(selector)).is_err() {
+        if arm_with_selector(selector_address(selector)).is_err() {
             return 99;
         }
         pause_for_tracer();
-        let _ = take_touched();
+        let _ = take_umask_effect();
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        exit_code(take_touched() && got.result() == 0o022)
+        exit_code(take_umask_effect() && got.result() == 0o022)
     })?;
     loop {
         tracee.expect_call_stop(SYSCALL, 0)?;
@@ -99,60 +99,60 @@ fn call_info_set() -> Check {
         }
     }
     selector.store(BLOCK, Ordering::SeqCst);
-    equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
+    expect_equal("setting at an entry", set_call(&tracee, libc::SYS_umask, 0o137), Ok(()))?;
     tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
     selector.store(ALLOW, Ordering::SeqCst);
     expect_success(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 /// Allocates a selector that tracer and tracee share. It is at ALLOW.
 pub(super) fn shared_selector() -> Result<&'static AtomicU8, Failure> {
-    let page = sys::map(PAGE, true).map_err(broken("mmap"))?;
+    let page = sys::map_shared(PAGE_SIZE).map_err(broken("mmap"))?;
     // SAFETY: a byte of memory that is never unmapped.
     Ok(unsafe { &*page.cast() })
 }
 
-/// The mark that lets the program issue its call.
+/// The shared word that lets the program issue its call.
 const GO: usize = 0;
-/// The mark that says that the program waits for [`GO`].
+/// The shared word that says that the program waits for [`GO`].
 const WAITS: usize = 1;
 
 fn seized_interrupt() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let child = spawn_child(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         if arm().is_err() {
             return 99;
         }
         set_selector(BLOCK);
-        set_mark(WAITS, 1);
+        set_shared_word(WAITS, 1);
         // Waits without a system call, so that none is interrupted.
-        while mark(GO) == 0 {
+        while shared_word(GO) == 0 {
             std::hint::spin_loop();
         }
         let got = arch::gate().issue(&regs);
         set_selector(ALLOW);
-        exit_code(!take_touched() && is_result_kept(&got, &regs))
+        exit_code(!take_umask_effect() && is_result_kept(&got, &regs))
     })?;
-    await_mark(WAITS, 1);
+    await_shared_word(WAITS, 1);
     let tracee = Tracee::seize(child)?;
-    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    set_mark(GO, 1);
+    expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
+    set_shared_word(GO, 1);
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
-    equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
-    equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
+    expect_equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
+    expect_equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
     // The tracee stops again before it returns to user mode and enters the handler.
-    equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
-    equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
-    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
+    expect_equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
+    expect_equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
+    expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let begun = arch::entered_at(handler_address());
-    equal_hex("next instruction", tracee.registers()?.next, begun)?;
-    equal("SIGSYS handled so far", dispatches(), 0)?;
+    expect_equal_hex("next instruction", tracee.registers()?.next, begun)?;
+    expect_equal("SIGSYS handled so far", dispatch_count(), 0)?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_rt_sigreturn)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
-    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-    let end = wait_change(child)?;
-    equal("the program", end, Change::Exited(0))?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+    expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    let end = wait_for_change(child)?;
+    expect_equal("the program", end, Change::Exited(0))?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }

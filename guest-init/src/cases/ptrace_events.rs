@@ -5,7 +5,7 @@
 use super::inheritance::{execute, program};
 use super::ptrace::armed_config;
 use crate::arch;
-use crate::case::{Case, Check, Failure, Only, case};
+use crate::case::{Case, Check, Failure, OnlyArchs, case};
 use crate::support::*;
 use crate::sys::{self, Change};
 use crate::tracee::{Config, Tracee, pause_for_tracer};
@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[case(
     configuration_at_events,
 )
 .features(&[Feature::Dispatch, Feature::PtraceConfig])
-.only(Only {
+.only(OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the order of the events was compared with kernels of x86-64 only",
 })];
@@ -32,20 +32,20 @@ const EVENTS: [i32; 4] = [
     libc::PTRACE_EVENT_EXEC,
 ];
 
-/// The mark that a new thread sets at its end.
+/// The shared word that a new thread sets at its end.
 const THREAD_DONE: usize = 0;
 
 /// Issues a call with the selector at BLOCK. Returns the exit code: 0 if the call was executed.
 fn check_executed() -> i32 {
-    let call = touch();
+    let call = fresh_umask_call();
     set_selector(BLOCK);
     let _ = arch::gate().issue(&call);
     set_selector(ALLOW);
-    exit_code(take_touched())
+    exit_code(take_umask_effect())
 }
 
 extern "C" fn thread(_: u64) -> u64 {
-    set_mark(THREAD_DONE, 1);
+    set_shared_word(THREAD_DONE, 1);
     0
 }
 
@@ -53,16 +53,16 @@ extern "C" fn thread(_: u64) -> u64 {
 fn cause_events(fd: i32) -> Result<i32, Failure> {
     arm()?;
     pause_for_tracer();
-    expect_success(wait_change(spawn_child(check_executed)?)?)?;
+    expect_success(wait_for_change(spawn_child(check_executed)?)?)?;
     expect_success(run_vforked(check_executed)?)?;
     spawn_thread(thread, 0)?;
-    await_mark(THREAD_DONE, 1);
+    await_shared_word(THREAD_DONE, 1);
     execute(fd);
     Ok(98)
 }
 
 fn configuration_at_events() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let fd = program()?;
     let tracee = Tracee::start(|| cause_events(fd).unwrap_or(97))?;
     let options = libc::PTRACE_O_EXITKILL
@@ -91,11 +91,15 @@ fn configuration_at_events() -> Check {
                 if stop >> 8 == libc::PTRACE_EVENT_EXEC {
                     break;
                 }
-                equal("configuration of a parent", tracee.config()?, armed_config())?;
+                expect_equal("configuration of a parent", tracee.config()?, armed_config())?;
                 resume(pid, 0)?;
             }
             Change::Stopped(libc::SIGSTOP) if !own => {
-                equal("mode of a child at its first stop", Tracee { pid }.config()?.mode, OFF)?;
+                expect_equal(
+                    "mode of a child at its first stop",
+                    Tracee { pid }.config()?.mode,
+                    MODE_OFF,
+                )?;
                 children += 1;
                 resume(pid, 0)?;
             }
@@ -110,11 +114,15 @@ fn configuration_at_events() -> Check {
             }
         }
     }
-    equal("events", events.as_slice(), &EVENTS[..])?;
-    equal("children that stopped", children, 3)?;
-    equal("mode at the event of exec", tracee.config()?.mode, OFF)?;
+    expect_equal("events", events.as_slice(), &EVENTS[..])?;
+    expect_equal("children that stopped", children, 3)?;
+    expect_equal("mode at the event of exec", tracee.config()?.mode, MODE_OFF)?;
     // Every call outside an empty range is dispatched, and the new program has no handler.
-    equal("setting", tracee.set_config(&Config { mode: EXCLUSIVE, ..Config::default() }), Ok(()))?;
+    expect_equal(
+        "setting",
+        tracee.set_config(&Config { mode: MODE_EXCLUSIVE, ..Config::default() }),
+        Ok(()),
+    )?;
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     expect_killed(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?, libc::SIGSYS, 0)
 }

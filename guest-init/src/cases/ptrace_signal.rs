@@ -3,7 +3,7 @@
 //! Tracers that change the SIGSYS of a dispatch at its stop.
 
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Failure, Only, case};
+use crate::case::{Case, Check, Failure, OnlyArchs, case};
 use crate::ptrace;
 use crate::shared::{SigsysRecord, shared};
 use crate::support::*;
@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         "ptrace_signal()",
         signal_changed,
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::X86_64],
         reason: "what the program gets was compared with kernels of x86-64 only",
     }),
@@ -42,7 +42,7 @@ const BLOCKED_CALL: usize = 2;
 const CALLS: usize = 4;
 
 fn start_program() -> Result<Tracee, Failure> {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let action = Action {
         handler: handler_address(),
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -52,7 +52,7 @@ fn start_program() -> Result<Tracee, Failure> {
     // SAFETY: the address of the handler of SIGSYS, which records any signal.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     Tracee::start(|| {
-        let call = touch();
+        let call = fresh_umask_call();
         if arm().is_err() {
             return 99;
         }
@@ -60,11 +60,11 @@ fn start_program() -> Result<Tracee, Failure> {
         for index in 0..CALLS {
             let got = issue_blocked(&arch::gate(), &call);
             let due = if index == CALLS - 1 { RESULT } else { call[Reg::RESULT] };
-            if got[Reg::RESULT] != due || take_touched() {
+            if got[Reg::RESULT] != due || take_umask_effect() {
                 return 1;
             }
             if index == BLOCKED_CALL {
-                let _ = sys::sigmask(libc::SIG_UNBLOCK, sys::bit(libc::SIGSYS));
+                let _ = sys::sigmask(libc::SIG_UNBLOCK, sys::signal_bit(libc::SIGSYS));
             }
         }
         0
@@ -73,7 +73,7 @@ fn start_program() -> Result<Tracee, Failure> {
 
 /// The record of the signal with this index.
 fn record(index: u32) -> Result<SigsysRecord, Failure> {
-    equal("signals handled", dispatches(), index + 1)?;
+    expect_equal("signals handled", dispatch_count(), index + 1)?;
     shared().sigsys_record(index as usize).ok_or_else(|| Failure::Broken("no record".into()))
 }
 
@@ -91,8 +91,12 @@ fn signal_changed() -> Check {
     let user = unsafe { sys::call(libc::SYS_getuid, &[]) }.map_err(broken("getuid"))?;
     due[20..24].copy_from_slice(&u32::try_from(user).unwrap_or(0).to_ne_bytes());
     let seen = record(0)?;
-    equal("siginfo of a signal in place of SIGSYS", seen.info, due)?;
-    equal_hex("next instruction in its frame", seen.registers[Reg::NEXT], arch::gate().after())?;
+    expect_equal("siginfo of a signal in place of SIGSYS", seen.info, due)?;
+    expect_equal_hex(
+        "next instruction in its frame",
+        seen.registers[Reg::NEXT],
+        arch::gate().after(),
+    )?;
     // Another siginfo.
     let mut changed = info()?;
     for (at, value) in [(4, 77u32), (8, 1), (16, 0x1111_2222), (20, 3), (24, 4), (28, 5)] {
@@ -102,22 +106,22 @@ fn signal_changed() -> Check {
         .request(libc::PTRACE_SETSIGINFO, 0, changed.as_ptr() as u64)
         .map_err(broken("PTRACE_SETSIGINFO"))?;
     pause(libc::SIGSYS)?;
-    equal("siginfo that the tracer set", record(1)?.info, changed)?;
+    expect_equal("siginfo that the tracer set", record(1)?.info, changed)?;
     // The signal is blocked: it stays pending until the program unblocks it.
     let told = info()?;
-    let mask = sys::bit(libc::SIGSYS);
+    let mask = sys::signal_bit(libc::SIGSYS);
     tracee.request(SET_MASK, 8, &raw const mask as u64).map_err(broken("PTRACE_SETSIGMASK"))?;
     pause(libc::SIGSYS)?;
-    equal("signals handled while SIGSYS is blocked", dispatches(), 2)?;
-    equal("siginfo of the signal that was pending", info()?, told)?;
+    expect_equal("signals handled while SIGSYS is blocked", dispatch_count(), 2)?;
+    expect_equal("siginfo of the signal that was pending", info()?, told)?;
     pause(libc::SIGSYS)?;
-    equal("siginfo after unblocking", record(2)?.info, told)?;
+    expect_equal("siginfo after unblocking", record(2)?.info, told)?;
     // Other registers.
     let mut registers = tracee.registers()?;
     registers.result = RESULT;
     tracee.set_registers(&registers)?;
     expect_success(tracee.run(CONT, libc::SIGSYS)?)?;
-    equal_hex("the register that the tracer set", record(3)?.registers[Reg::RESULT], RESULT)
+    expect_equal_hex("the register that the tracer set", record(3)?.registers[Reg::RESULT], RESULT)
 }
 
 const SEIZE: u32 = libc::PTRACE_SEIZE;
@@ -126,7 +130,7 @@ const SEIZE: u32 = libc::PTRACE_SEIZE;
 const SET_MASK: u32 = 0x420b;
 
 fn detached_stays_armed() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         // A tracer attaches to a program that is not armed, then to one that is.
         let armed = arm();
@@ -134,15 +138,15 @@ fn detached_stays_armed() -> Check {
         let dispatched = expect_dispatched(&arch::gate());
         exit_code(armed.and(dispatched).and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
-    equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-    expect_success(wait_change(tracee.pid)?)?;
+    expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+    expect_success(wait_for_change(tracee.pid)?)?;
     stays_armed_after(|child| {
         let tracee = Tracee::seize(child)?;
-        equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))
+        expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))
     })?;
     stays_armed_after(|child| {
         let tracer = spawn_child(|| exit_code(crate::ptrace::request(child, SEIZE, 0, 0).is_ok()))?;
-        expect_success(wait_change(tracer)?)
+        expect_success(wait_for_change(tracer)?)
     })
 }
 
@@ -155,17 +159,17 @@ fn stays_armed_after(attach_and_go: impl Fn(i32) -> Check) -> Check {
         if arm().is_err() {
             return 99;
         }
-        set_mark(1, 0);
-        set_mark(0, 1);
-        while mark(1) == 0 {
+        set_shared_word(1, 0);
+        set_shared_word(0, 1);
+        while shared_word(1) == 0 {
             sys::sched_yield();
         }
         let dispatched = expect_dispatched(&arch::gate());
         exit_code(dispatched.and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
-    await_mark(0, 1);
-    set_mark(0, 0);
+    await_shared_word(0, 1);
+    set_shared_word(0, 0);
     attach_and_go(child)?;
-    set_mark(1, 1);
-    expect_success(wait_change(child)?)
+    set_shared_word(1, 1);
+    expect_success(wait_for_change(child)?)
 }

@@ -82,15 +82,15 @@ pub(super) const CASES: &[Case] = &[
     ),
 ];
 
-/// Arms with a range, issues a [`touch`] with BLOCK, and returns whether the kernel executed it.
+/// Arms with a range, issues a [`fresh_umask_call`] with BLOCK, and returns whether the kernel executed it.
 fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, Failure> {
-    handle(flip_to_allow)?;
-    let regs = touch();
-    reset_dispatches();
+    handle_dispatches(flip_to_allow)?;
+    let regs = fresh_umask_call();
+    reset_dispatch_count();
     expect_accepted(mode, start, length, selector_address(&SELECTOR))?;
     let _ = issue_blocked(gate, &regs);
     disarm()?;
-    match (dispatches(), take_touched()) {
+    match (dispatch_count(), take_umask_effect()) {
         (0, true) => Ok(true),
         (1, false) => Ok(false),
         (signals, effect) => Err(mismatch(
@@ -103,9 +103,13 @@ fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, 
 /// Checks whether a call of the first gate is executed with this allowed range and BLOCK.
 fn expect_allowed(start: u64, length: u64, expected: bool) -> Check {
     let gate = arch::gate();
-    let got = is_executed(EXCLUSIVE, start, length, &gate)?;
+    let got = is_executed(MODE_EXCLUSIVE, start, length, &gate)?;
     let after = gate.after();
-    equal(&format!("range {start:#x}+{length:#x} allows a call before {after:#x}"), got, expected)
+    expect_equal(
+        &format!("range {start:#x}+{length:#x} allows a call before {after:#x}"),
+        got,
+        expected,
+    )
 }
 
 fn first_byte() -> Check {
@@ -144,8 +148,9 @@ fn nothing() -> Check {
 
 fn full_width() -> Check {
     const HIGH: u64 = 0x1_0000_0000;
-    let place = sys::map_at(arch::HIGH_HINT, PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
-        .map_err(broken("mmap"))?;
+    let place =
+        sys::map_at(arch::HIGH_HINT, PAGE_SIZE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+            .map_err(broken("mmap"))?;
     // SAFETY: a page is longer than a gate, and is made executable before its use.
     let high = unsafe { arch::copy_gate(place) };
     protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
@@ -162,9 +167,9 @@ fn full_width() -> Check {
         // All bits of the length count too.
         (after - 0x1000, HIGH, true),
     ] {
-        let got = is_executed(EXCLUSIVE, start, length, &high)?;
+        let got = is_executed(MODE_EXCLUSIVE, start, length, &high)?;
         let what = format!("range {start:#x}+{length:#x} allows a call before {after:#x}");
-        equal(&what, got, expected)?;
+        expect_equal(&what, got, expected)?;
     }
     Ok(())
 }
@@ -184,20 +189,20 @@ fn inclusive() -> Check {
         (after, u64::MAX - after, false),
         (after + 1, u64::MAX - after - 1, true),
     ] {
-        let got = is_executed(INCLUSIVE, start, length, &gate)?;
+        let got = is_executed(MODE_INCLUSIVE, start, length, &gate)?;
         let what = format!("inclusive {start:#x}+{length:#x} executes a call before {after:#x}");
-        equal(&what, got, expected)?;
+        expect_equal(&what, got, expected)?;
     }
     Ok(())
 }
 
 fn inclusive_outside_not_read() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_NONE)?;
     let other = arch::second_gate();
     let end = run_vforked(|| {
-        if expect_accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(MODE_INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
         exit_code(expect_executed(&other).is_ok())
@@ -205,7 +210,7 @@ fn inclusive_outside_not_read() -> Check {
     expect_success(end)?;
     // A call from within the range must read the selector, and be killed.
     let end = run_vforked(|| {
-        if expect_accepted(INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(MODE_INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
             return 99;
         }
         exit_code(expect_executed(&arch::gate()).is_ok())
@@ -214,31 +219,31 @@ fn inclusive_outside_not_read() -> Check {
 }
 
 fn no_selector() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let gate = arch::gate();
-    let regs = touch();
-    arm_with(0)?;
+    let regs = fresh_umask_call();
+    arm_with_selector(0)?;
     for _ in 0..3 {
         let _ = gate.issue(&regs);
     }
-    let effect = take_touched();
+    let effect = take_umask_effect();
     disarm()?;
-    equal("SIGSYS handled for three calls", dispatches(), 3)?;
-    equal("effect of the dispatched calls", effect, false)?;
+    expect_equal("SIGSYS handled for three calls", dispatch_count(), 3)?;
+    expect_equal("effect of the dispatched calls", effect, false)?;
     expect_executed(&gate)
 }
 
 fn prctl_too() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let off = Registers::call(call_number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
     let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
-    equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
+    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
     expect_dispatched(&arch::gate())
 }
 
 fn vdso_fallback() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let Some(vdso) = vdso::find() else {
         return Err(Failure::Unmet("a vDSO".into()));
     };
@@ -247,20 +252,20 @@ fn vdso_fallback() -> Check {
     };
     let mut time = libc::timespec { tv_sec: -7, tv_nsec: -7 };
     arm()?;
-    reset_dispatches();
+    reset_dispatch_count();
     set_selector(BLOCK);
     // The vDSO has no data on a process's CPU time, so its function issues a system call.
     // SAFETY: the function is clock_gettime() of the vDSO, and the structure is live.
     let answer = unsafe { clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     set_selector(ALLOW);
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen =
         crate::shared::shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
+    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_clock_gettime)?;
     ensure(vdso.range.contains(&seen.call_address()), "si_call_addr in the vDSO", || {
         format!("{:#x}, the vDSO is {:#x?}", seen.call_address(), vdso.range)
     })?;
-    equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
+    expect_equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
     // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
     let call = Registers::call(call_number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);

@@ -4,7 +4,7 @@
 
 use super::on;
 use crate::arch::{self, Reg, Registers};
-use crate::case::{Case, Check, Failure, Need, Only, all_but, case};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case};
 use crate::shared::{SigsysRecord, shared};
 use crate::support::*;
 use crate::sys;
@@ -15,12 +15,13 @@ const ROLLBACK_FUNCTION: &str = "syscall_rollback()";
 const DISPATCH_FUNCTION: &str = "syscall_user_dispatch()";
 const RETURN_FUNCTION: &str = "rt_sigreturn()";
 
-const X86_STATE: Only = Only {
+const X86_STATE: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "registers/floating-kept checks this on the other architectures",
 };
 
-const X86_FLAGS: Only = Only { archs: &[Arch::X86_64], reason: "only x86-64 has this flag" };
+const X86_FLAGS: OnlyArchs =
+    OnlyArchs { archs: &[Arch::X86_64], reason: "only x86-64 has this flag" };
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -44,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
         ROLLBACK_FUNCTION,
         on!("aarch64", registers::no_call_kept),
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::Aarch64],
         reason: "no other architecture answers number -1 (NO_SYSCALL) before it reads the selector",
     }),
@@ -63,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         RETURN_FUNCTION,
         on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
         reason: "riscv64 has no flags",
     }),
@@ -103,7 +104,7 @@ pub(super) const CASES: &[Case] = &[
         RETURN_FUNCTION,
         on!(not "x86_64", floating::floating_kept),
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: all_but!(X86_64),
         reason: "x86-64 has registers/sse-kept and registers/avx-kept instead",
     }),
@@ -115,14 +116,14 @@ pub(super) const CASES: &[Case] = &[
         on!("aarch64", registers::scalable_cut),
     )
     .needs(&[Need::CpuFeature("sve")])
-    .only(Only { archs: &[Arch::Aarch64], reason: "this checks SVE, which only aarch64 has" }),
+    .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "this checks SVE, which only aarch64 has" }),
     case(
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
         DISPATCH_FUNCTION,
         on!("x86_64" | "aarch64" | "s390x", registers::thread_pointers_kept),
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
         reason: "on riscv64 the thread pointer is a general register",
     }),
@@ -134,7 +135,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", registers::compat_kept),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
-    .only(Only::INT80),
+    .only(OnlyArchs::INT80),
     case(
         "registers/injected-result",
         "the program sees the result that a handler writes, even one that looks like an error",
@@ -178,7 +179,7 @@ pub(super) fn pattern_arguments() -> [u64; 6] {
     std::array::from_fn(|i| 0xa5a5_1111_5a5a_0000 | i as u64)
 }
 
-/// Reaction: overwrites the floating point registers.
+/// Handler body: overwrites the floating point registers.
 fn overwrite_floating(_: Dispatch<'_>) {
     arch::clobber_floating();
 }
@@ -190,14 +191,14 @@ pub(super) fn after_overwriting_handler<State>(
     issue: impl Fn(&Registers) -> (Registers, State),
     call: u64,
 ) -> Result<State, Failure> {
-    handle(overwrite_floating)?;
+    handle_dispatches(overwrite_floating)?;
     arm()?;
     let regs = pattern();
-    reset_dispatches();
+    reset_dispatch_count();
     set_selector(BLOCK);
     let (got, after) = issue(&regs);
     set_selector(ALLOW);
-    equal("SIGSYS handled for a blocked call", dispatches(), 1)?;
+    expect_equal("SIGSYS handled for a blocked call", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_round_trip(&regs, &got, &seen, call + arch::CALL_LENGTH)?;
     Ok(after)
@@ -208,7 +209,7 @@ fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check
     for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let expected = if reg == Reg::Sp { sp } else { regs[reg] };
         if reg != Reg::RESULT || !is_result_kept(got, regs) {
-            equal_hex(&format!("{reg:?} {place}"), got[reg], expected)?;
+            expect_equal_hex(&format!("{reg:?} {place}"), got[reg], expected)?;
         }
     }
     Ok(())
@@ -236,14 +237,14 @@ pub(super) fn expect_round_trip(
     let sp = got[Reg::Sp];
     expect_kept("in the frame", &seen.registers, regs, sp)?;
     expect_kept("after the handler", got, regs, sp)?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after)?;
-    equal_hex("next instruction", got[Reg::NEXT], after)
+    expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after)?;
+    expect_equal_hex("next instruction", got[Reg::NEXT], after)
 }
 
 /// Checks that a dispatch changes no register, except for the value that a known bug leaves in the result
 /// register.
 pub(super) fn others_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
         let regs = pattern();
@@ -260,12 +261,12 @@ fn general_kept() -> Check {
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
     let result = |place: &str| format!("{:?} {place}", Reg::RESULT);
-    equal_hex(&result("in the frame"), seen.registers[Reg::RESULT], regs[Reg::RESULT])?;
-    equal_hex(&result("after the handler"), got[Reg::RESULT], regs[Reg::RESULT])
+    expect_equal_hex(&result("in the frame"), seen.registers[Reg::RESULT], regs[Reg::RESULT])?;
+    expect_equal_hex(&result("after the handler"), got[Reg::RESULT], regs[Reg::RESULT])
 }
 
 fn number_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
     for number in [
@@ -281,14 +282,14 @@ fn number_kept() -> Check {
         (-i64::from(libc::EINTR)).cast_unsigned(),
     ] {
         let (got, seen) = issue_dispatched(&gate, &Registers::call(number, [0; 6]))?;
-        equal_hex("number in the frame", seen.registers[Reg::NUMBER], number)?;
-        equal_hex("number after the handler", got[Reg::NUMBER], number)?;
-        equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        expect_equal_hex("number in the frame", seen.registers[Reg::NUMBER], number)?;
+        expect_equal_hex("number after the handler", got[Reg::NUMBER], number)?;
+        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
     }
     Ok(())
 }
 
-/// Reaction: continues after the call even if the kernel prepared the frame to restart the call.
+/// Handler body: continues after the call even if the kernel prepared the frame to restart the call.
 fn skip_restart(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::gate().after();
 }
@@ -298,35 +299,35 @@ fn restart_numbers_kept() -> Check {
     arm()?;
     // include/linux/errno.h: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK.
     for flags in [0, libc::SA_RESTART] {
-        handle_as(skip_restart, flags, 0)?;
+        handle_dispatches_with(skip_restart, flags, 0)?;
         for code in [-512i64, -513, -514, -516] {
-            let mut regs = touch();
+            let mut regs = fresh_umask_call();
             regs[Reg::RESULT] = code.cast_unsigned();
             let (_, seen) = issue_dispatched(&gate, &regs)?;
             let at = format!("of {code} with flags {flags:#x} in the frame");
             let got = seen.registers;
-            equal(&format!("{:?} {at}", Reg::RESULT), got.result(), code)?;
-            equal_hex(&format!("next instruction {at}"), got[Reg::NEXT], gate.after())?;
+            expect_equal(&format!("{:?} {at}", Reg::RESULT), got.result(), code)?;
+            expect_equal_hex(&format!("next instruction {at}"), got[Reg::NEXT], gate.after())?;
         }
     }
     Ok(())
 }
 
-/// Reaction: sets the result register to mark 0.
+/// Handler body: sets the result register to shared word 0.
 fn set_result_from_mark(dispatch: Dispatch<'_>) {
-    dispatch.frame.registers[Reg::RESULT] = mark(0);
+    dispatch.frame.registers[Reg::RESULT] = shared_word(0);
 }
 
 fn injected_result() -> Check {
-    handle(set_result_from_mark)?;
+    handle_dispatches(set_result_from_mark)?;
     arm()?;
     for result in [0, 1, -1, -4, -38, -512, -513, -514, -516, -4095, i64::MIN, 0x1234_5678_9abc] {
-        set_mark(0, result.cast_unsigned());
+        set_shared_word(0, result.cast_unsigned());
         let regs = pattern();
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        equal("result", got.result(), result)?;
+        expect_equal("result", got.result(), result)?;
         expect_kept("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
-        equal_hex("next instruction", got[Reg::NEXT], arch::gate().after())?;
+        expect_equal_hex("next instruction", got[Reg::NEXT], arch::gate().after())?;
     }
     Ok(())
 }
@@ -336,7 +337,7 @@ fn edited_value(reg: Reg, value: u64) -> u64 {
     value ^ reg.changeable_bits()
 }
 
-/// Reaction: changes every register as [`edited_value`] does.
+/// Handler body: changes every register as [`edited_value`] does.
 fn edit_registers(dispatch: Dispatch<'_>) {
     for reg in Reg::ALL {
         let registers = &mut dispatch.frame.registers;
@@ -345,7 +346,7 @@ fn edit_registers(dispatch: Dispatch<'_>) {
 }
 
 fn edits_honoured() -> Check {
-    handle(edit_registers)?;
+    handle_dispatches(edit_registers)?;
     arm()?;
     let mut regs = pattern();
     // From the pattern to its inverse, and back.
@@ -354,37 +355,41 @@ fn edits_honoured() -> Check {
         for reg in Reg::ALL {
             regs[reg] = edited_value(reg, seen.registers[reg]);
             let expected = regs[reg] & reg.changeable_bits();
-            equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), expected)?;
+            expect_equal_hex(&format!("{reg:?}"), got[reg] & reg.changeable_bits(), expected)?;
         }
     }
     Ok(())
 }
 
-/// Reaction: continues at [`arch::Gate::elsewhere`].
+/// Handler body: continues at [`arch::Gate::elsewhere`].
 fn continue_elsewhere(dispatch: Dispatch<'_>) {
     dispatch.frame.registers[Reg::NEXT] = arch::gate().other_continuation();
 }
 
 fn next_instruction_honoured() -> Check {
-    handle(continue_elsewhere)?;
+    handle_dispatches(continue_elsewhere)?;
     arm()?;
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    equal_hex("next instruction", got[Reg::NEXT], arch::gate().other_continuation())?;
+    expect_equal_hex("next instruction", got[Reg::NEXT], arch::gate().other_continuation())?;
     expect_kept("after the handler", &got, &regs, got[Reg::Sp])?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
+    expect_equal_hex(
+        "next instruction in the frame",
+        seen.registers[Reg::NEXT],
+        arch::gate().after(),
+    )
 }
 
 fn call_reissued() -> Check {
-    handle(reissue)?;
+    handle_dispatches(allow_and_reissue)?;
     arm()?;
-    let (got, _) = issue_dispatched(&arch::gate(), &touch())?;
-    ensure(take_touched(), "the call takes effect", || "it had none".into())?;
-    equal("its result", got.result(), 0o022)
+    let (got, _) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    ensure(take_umask_effect(), "the call takes effect", || "it had none".into())?;
+    expect_equal("its result", got.result(), 0o022)
 }
 
 pub(super) fn no_effect() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let page = map_pages(1)?;
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let me = u64::from(sys::getpid().cast_unsigned());
@@ -397,7 +402,7 @@ pub(super) fn no_effect() -> Check {
         (libc::SYS_kill, [me, kill, 0, 0, 0, 0]),
         (libc::SYS_close, [descriptor, 0, 0, 0, 0, 0]),
         (libc::SYS_ftruncate, [descriptor, 77, 0, 0, 0, 0]),
-        (libc::SYS_munmap, [page as u64, PAGE as u64, 0, 0, 0, 0]),
+        (libc::SYS_munmap, [page as u64, PAGE_SIZE as u64, 0, 0, 0, 0]),
         (libc::SYS_clone, [child, 0, 0, 0, 0, 0]),
         (libc::SYS_rt_sigreturn, [0; 6]),
         (libc::SYS_restart_syscall, [0; 6]),
@@ -406,11 +411,11 @@ pub(super) fn no_effect() -> Check {
         (libc::SYS_umask, [0o777, 0, 0, 0, 0, 0]),
     ];
     arm()?;
-    let _ = take_touched();
+    let _ = take_umask_effect();
     for (call, arguments) in calls.iter().chain(arch::LEGACY_CALLS) {
         let regs = Registers::call(call_number(*call), *arguments);
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        equal("si_syscall", i64::from(seen.number()), *call)?;
+        expect_equal("si_syscall", i64::from(seen.number()), *call)?;
         ensure(
             is_result_kept(&got, &regs),
             &format!("result register after the call: {}", regs.result()),
@@ -425,10 +430,10 @@ pub(super) fn no_effect() -> Check {
         let size = sys::call(libc::SYS_lseek, &[descriptor, 0, end]);
         (size, sys::call(libc::SYS_umask, &[0o022]))
     };
-    equal("size of the file", size, Ok(0))?;
-    equal("umask", umask, Ok(0o022))?;
-    equal("signal mask", sys::sigmask(libc::SIG_BLOCK, 0), Ok(0))?;
-    equal("children", sys::wait(-1, libc::WNOHANG), Err(sys::Errno(libc::ECHILD)))
+    expect_equal("size of the file", size, Ok(0))?;
+    expect_equal("umask", umask, Ok(0o022))?;
+    expect_equal("signal mask", sys::sigmask(libc::SIG_BLOCK, 0), Ok(0))?;
+    expect_equal("children", sys::wait(-1, libc::WNOHANG), Err(sys::Errno(libc::ECHILD)))
 }
 
 static FULL_MASK: u64 = u64::MAX;

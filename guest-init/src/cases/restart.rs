@@ -5,7 +5,7 @@
 
 use super::ptrace_calls::shared_selector;
 use crate::arch::{self, Reg, Registers};
-use crate::case::{Case, Check, Failure, Only, all_but, outside_core};
+use crate::case::{Case, Check, Failure, OnlyArchs, all_but, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Change};
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         "restore_sigcontext()",
         sleep_ends_with_handler,
     )
-    .only(Only {
+    .only(OnlyArchs {
         archs: all_but!(S390x),
         reason: "the number of restart_syscall is in no register, so the sleep is issued again instead",
     }),
@@ -81,21 +81,21 @@ fn empty_pipe() -> Result<u64, Failure> {
 /// Starts a tracee that issues this call with ALLOW, and interrupts the call by SIGUSR1. Returns the tracee,
 /// stopped for the signal, and a time before the call began. The signal is sent while the tracee is stopped at
 /// the entry of the call, so that it always interrupts the call. The tracee exits with 0 if `good` accepts the
-/// registers after the call, and stores the time after the call in mark [`RETURN_TIME`].
+/// registers after the call, and stores the time after the call in shared word [`RETURN_TIME`].
 fn start_interrupted(
     selector: &'static AtomicU8,
     regs: &Registers,
     good: impl FnOnce(&Registers) -> bool,
 ) -> Result<(Tracee, Duration), Failure> {
-    reset_dispatches();
+    reset_dispatch_count();
     let tracee = Tracee::start(|| {
-        if arm_with(selector_address(selector)).is_err() {
+        if arm_with_selector(selector_address(selector)).is_err() {
             return 99;
         }
         pause_for_tracer();
         let got = arch::gate().issue(regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        set_mark(RETURN_TIME, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
+        set_shared_word(RETURN_TIME, u64::try_from(sys::now().as_nanos()).unwrap_or(0));
         exit_code(good(&got))
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
@@ -105,18 +105,22 @@ fn start_interrupted(
     Ok((tracee, entered))
 }
 
-/// The mark with the time at which the tracee's call returned, in nanoseconds.
+/// The shared word with the time at which the tracee's call returned, in nanoseconds.
 const RETURN_TIME: usize = 5;
 
 /// Checks that there was one dispatch: of this call, from the gate, with this value in the number
 /// register.
 fn expect_dispatch(call: i64, register: i64) -> Check {
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal("si_syscall", i64::from(seen.number()), call)?;
-    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
-    equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], arch::gate().after())
+    expect_equal("si_syscall", i64::from(seen.number()), call)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    expect_equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
+    expect_equal_hex(
+        "next instruction in the frame",
+        seen.registers[Reg::NEXT],
+        arch::gate().after(),
+    )
 }
 
 /// Checks that there was one dispatch: of `restart_syscall(2)`, as which an interrupted sleep continues.
@@ -128,8 +132,8 @@ fn expect_restart() -> Check {
 static LONG_SLEEP: [i64; 2] = [10, 0];
 
 fn dispatched_anew() -> Check {
-    handle(noop)?;
-    count_signal(libc::SIGUSR1)?;
+    handle_dispatches(do_nothing)?;
+    install_counting_handler(libc::SIGUSR1)?;
     let selector = shared_selector()?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
@@ -156,10 +160,10 @@ fn dispatched_anew() -> Check {
         expect_dispatch(call, call)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         for (reg, expected) in Reg::ARGUMENTS.into_iter().zip(arguments) {
-            equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], expected)?;
+            expect_equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], expected)?;
         }
     }
-    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 0)
+    expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 0)
 }
 
 /// An empty signal mask.
@@ -188,14 +192,14 @@ fn expect_whole_sleep(
             start_interrupted(selector, &sleep_call(time), |got| got.result() == expected)?;
         let at_signal = tracee.registers()?;
         if !at_signal.restarts_sleep(arch::gate().after()) {
-            equal("a sleep that is over", at_signal.result, 0)?;
+            expect_equal("a sleep that is over", at_signal.result, 0)?;
             tracee.kill()?;
             continue;
         }
         let resumed = resume(&tracee, selector)?;
         let [seconds, nanos] = time.map(|part| u64::try_from(part).unwrap_or(0));
         let time = Duration::from_secs(seconds) + Duration::from_nanos(nanos);
-        let (until, awake) = (entered + time, Duration::from_nanos(mark(RETURN_TIME)));
+        let (until, awake) = (entered + time, Duration::from_nanos(shared_word(RETURN_TIME)));
         if expected == 0 && resumed + time / 2 > until {
             continue;
         }
@@ -208,7 +212,7 @@ fn expect_whole_sleep(
     Err(Failure::Broken("the machine is too busy to interrupt a sleep of three seconds".into()))
 }
 
-/// Reaction: issues the call inside the allowed range, and passes its result to the program.
+/// Handler body: issues the call inside the allowed range, and passes its result to the program.
 fn issue_inside(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
@@ -232,34 +236,34 @@ fn expect_dispatched_sleep(expected: i64) -> Check {
 }
 
 fn sleep_goes_on_in_handler() -> Check {
-    handle(issue_inside)?;
+    handle_dispatches(issue_inside)?;
     expect_dispatched_sleep(0)
 }
 
 fn sleep_ends_with_handler() -> Check {
-    handle(reissue)?;
+    handle_dispatches(allow_and_reissue)?;
     expect_dispatched_sleep(-i64::from(libc::EINTR))
 }
 
 fn allowed_goes_on() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     expect_whole_sleep(0, |tracee, _| {
         let resumed = sys::now();
         expect_success(tracee.run(CONT, 0)?)?;
-        equal("SIGSYS handled", dispatches(), 0)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 0)?;
         Ok(resumed)
     })
 }
 
 fn stopped_sleep() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let selector = shared_selector()?;
     let child = spawn_child(|| {
-        if arm_with(selector_address(selector)).is_err() {
+        if arm_with_selector(selector_address(selector)).is_err() {
             return 99;
         }
         let regs = sleep_call(&LONG_SLEEP);
-        set_mark(0, 1);
+        set_shared_word(0, 1);
         let got = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
         exit_code(
@@ -267,16 +271,16 @@ fn stopped_sleep() -> Check {
                 && got[Reg::NEXT] == arch::gate().after(),
         )
     })?;
-    await_mark(0, 1);
+    await_shared_word(0, 1);
     while !is_asleep(child)? {
         sys::sched_yield();
     }
     sys::kill(child, libc::SIGSTOP).map_err(broken("kill"))?;
     let stop = sys::wait(child, libc::WUNTRACED).map_err(broken("wait4"))?;
-    equal("the child", stop, Some((child, Change::Stopped(libc::SIGSTOP))))?;
+    expect_equal("the child", stop, Some((child, Change::Stopped(libc::SIGSTOP))))?;
     selector.store(BLOCK, Ordering::SeqCst);
     sys::kill(child, libc::SIGCONT).map_err(broken("kill"))?;
-    expect_success(wait_change(child)?)?;
+    expect_success(wait_for_change(child)?)?;
     expect_restart()
 }
 
@@ -300,7 +304,7 @@ extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
 }
 
 fn failed_stays_failed() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let action = sys::Action {
         handler: set_block as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -320,18 +324,18 @@ fn failed_stays_failed() -> Check {
             got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
         })?;
         expect_success(tracee.run(CONT, libc::SIGUSR1)?)?;
-        equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
-        equal("SIGSYS handled", dispatches(), 0)?;
+        expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     }
     Ok(())
 }
 
 fn suppressed_number_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let gate = arch::gate();
     for code in [-512i64, -513, -514, -516] {
         let tracee = Tracee::start(|| {
-            let mut regs = touch();
+            let mut regs = fresh_umask_call();
             regs[Reg::RESULT] = code.cast_unsigned();
             if arm().is_err() {
                 return 99;
@@ -348,5 +352,5 @@ fn suppressed_number_kept() -> Check {
         }
         expect_success(end)?;
     }
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

@@ -111,7 +111,7 @@ const DISTURBED: i32 = 98;
 /// context switch comes before the section.
 fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
     loop {
-        let end = wait_change(spawn_child(|| {
+        let end = wait_for_change(spawn_child(|| {
             let Ok(before) = context_switches() else { return 99 };
             if enter().is_err() {
                 return 99;
@@ -131,7 +131,7 @@ fn run_undisturbed(enter: impl Fn() -> Check) -> Result<Change, Failure> {
 /// Whether this kernel kills for a call in a critical section (`CONFIG_DEBUG_RSEQ`; since 6.19 a boot
 /// argument).
 fn kills_in_section(gate: &Gate, area: &'static Area, section: u64) -> Result<bool, Failure> {
-    let regs = touch();
+    let regs = fresh_umask_call();
     let end = run_undisturbed(|| {
         area.section.store(section, Ordering::SeqCst);
         let _ = gate.issue(&regs);
@@ -153,11 +153,11 @@ fn section_aborted() -> Check {
     if kills_in_section(&gate, area, section)? {
         return Err(Failure::Unmet("calls in critical sections".into()));
     }
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let (got, section_after) = loop {
-        let regs = touch();
-        reset_dispatches();
+        let regs = fresh_umask_call();
+        reset_dispatch_count();
         let before = context_switches()?;
         // Nothing else may issue a call after the section is set.
         area.section.store(section, Ordering::SeqCst);
@@ -169,24 +169,24 @@ fn section_aborted() -> Check {
         }
     };
     disarm()?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal_hex("si_call_addr", seen.call_address(), gate.after())?;
-    equal_hex(
+    expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    expect_equal_hex(
         "next instruction in the frame",
         seen.registers[Reg::NEXT],
         gate.other_continuation(),
     )?;
-    equal_hex("next instruction", got[Reg::NEXT], gate.other_continuation())?;
+    expect_equal_hex("next instruction", got[Reg::NEXT], gate.other_continuation())?;
     expect_result_kept("after it", &got)?;
-    equal_hex("the critical section", section_after, 0)?;
-    equal("effect", take_touched(), false)
+    expect_equal_hex("the critical section", section_after, 0)?;
+    expect_equal("effect", take_umask_effect(), false)
 }
 
 fn other_section_left() -> Check {
     let gate = arch::gate();
     let area = register_area(&gate)?;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     // The kernel looks for the address after the instruction. One section ends just before that address, the
     // other begins just after it.
@@ -194,8 +194,8 @@ fn other_section_left() -> Check {
     {
         let section = section_address(&gate, start, length);
         let got = loop {
-            let regs = touch();
-            reset_dispatches();
+            let regs = fresh_umask_call();
+            reset_dispatch_count();
             let before = context_switches()?;
             area.section.store(section, Ordering::SeqCst);
             let got = issue_blocked(&gate, &regs);
@@ -204,11 +204,11 @@ fn other_section_left() -> Check {
                 break got;
             }
         };
-        equal("SIGSYS handled", dispatches(), 1)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
-        equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
-        equal("effect", take_touched(), false)?;
+        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        expect_equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        expect_equal("effect", take_umask_effect(), false)?;
     }
     disarm()
 }
@@ -220,11 +220,11 @@ fn section_checked() -> Check {
     if !kills_in_section(&gate, area, section)? {
         return Err(Failure::Unmet(Feature::RseqChecks.as_str().into()));
     }
-    handle(noop)?;
-    let regs = touch();
+    handle_dispatches(do_nothing)?;
+    let regs = fresh_umask_call();
     let end = run_undisturbed(|| {
         // An earlier trial may have been dispatched.
-        reset_dispatches();
+        reset_dispatch_count();
         arm()?;
         set_selector(BLOCK);
         area.section.store(section, Ordering::SeqCst);

@@ -78,26 +78,26 @@ fn optimized_section() -> Check {
         length: arch::CALL_LENGTH + 1,
         abort: gate.other_continuation(),
     }));
-    handle(noop)?;
-    let regs = touch();
+    handle_dispatches(do_nothing)?;
+    let regs = fresh_umask_call();
     arm()?;
     // A timer interrupt in the section aborts it, which is correct; then try again.
     for _ in 0..100 {
-        reset_dispatches();
+        reset_dispatch_count();
         AREA.section.store(std::ptr::from_ref(section) as u64, Ordering::SeqCst);
         let got = issue_blocked(&gate, &regs);
         let section_after = AREA.section.swap(0, Ordering::SeqCst);
-        equal("SIGSYS handled", dispatches(), 1)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let seen =
             shared().sigsys_record(0).ok_or_else(|| Failure::Broken("nothing recorded".into()))?;
         if section_after == 0 {
             continue;
         }
         disarm()?;
-        equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
-        equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        expect_equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
         expect_result_kept("after it", &got)?;
-        return equal("effect", take_touched(), false);
+        return expect_equal("effect", take_umask_effect(), false);
     }
     Err(mismatch("a section that is left alone in one of 100 calls", "none"))
 }

@@ -3,25 +3,27 @@
 //! Foreign programs, whose behaviour must be the same with every engine.
 
 use super::on;
-use crate::case::{Case, Need, Only, outside_core};
+use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-const WRITTEN: Only = Only {
+const WRITTEN: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64, Arch::Riscv64],
     reason: "no foreign program is written for it",
 };
-const EMULATED: Only = Only {
+const EMULATED: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64, Arch::Aarch64],
     reason: "no foreign program is written for it, or PTRACE_SYSEMU does not show all registers",
 };
-const WINDOWS: Only =
-    Only { archs: &[Arch::X86_64, Arch::Aarch64], reason: "no Windows program is written for it" };
-const NOTIFIED: Only = Only {
+const WINDOWS: OnlyArchs = OnlyArchs {
+    archs: &[Arch::X86_64, Arch::Aarch64],
+    reason: "no Windows program is written for it",
+};
+const NOTIFIED: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "on aarch64 a notification does not carry all arguments of a Windows call",
 };
-const INT80: Only = Only { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
+const INT80: OnlyArchs = OnlyArchs { archs: &[Arch::X86_64], reason: "int 0x80 is x86-64's" };
 
 pub(super) const CASES: &[Case] = &[
     outside_core(

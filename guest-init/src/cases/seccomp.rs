@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
 /// `SYS_SECCOMP`, the `si_code` of a filter's SIGSYS.
 pub(super) const FROM_FILTER: i32 = 1;
 
-/// Installs a filter that returns this action for umask_call(2), and allows all other calls.
+/// Installs a filter that returns this action for umask(2), and allows all other calls.
 pub(super) fn filter_umask(action: u32) -> sys::Result<()> {
     filter_umask_with(action, 0)
 }
@@ -75,13 +75,13 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
     filter::install(&mut program, flags).map(drop)
 }
 
-/// The registers of a umask_call(2) call. Unlike [`touch`], this issues no call itself, which the filter would see.
+/// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this issues no call itself, which the filter would see.
 pub(super) fn umask_call() -> Registers {
     Registers::call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
 
 fn dispatched_unseen() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
@@ -90,9 +90,13 @@ fn dispatched_unseen() -> Check {
         exit_code(is_result_kept(&got, &umask_call()))
     })?;
     expect_success(end)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
-    equal("si_code", shared().sigsys_record(0).map(|seen| seen.code()), Some(USER_DISPATCH))?;
-    // The filter is effective: it kills for an allowed umask_call(2).
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+    expect_equal(
+        "si_code",
+        shared().sigsys_record(0).map(|seen| seen.code()),
+        Some(SYS_USER_DISPATCH),
+    )?;
+    // The filter is effective: it kills for an allowed umask(2).
     let end = run_vforked(|| {
         if arm().is_err() || filter_umask(SECCOMP_RET_KILL_PROCESS).is_err() {
             return 99;
@@ -105,51 +109,51 @@ fn dispatched_unseen() -> Check {
 
 fn allowed_filtered() -> Check {
     const ERRNO: i32 = 77;
-    handle(reissue)?;
+    handle_dispatches(allow_and_reissue)?;
     arm()?;
     filter_umask(SECCOMP_RET_ERRNO | ERRNO.cast_unsigned()).map_err(broken("seccomp"))?;
     // SAFETY: takes no pointers.
     let inside = unsafe { sys::call(libc::SYS_umask, &[0o111]) };
-    equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
+    expect_equal("umask in range", inside, Err(sys::Errno(ERRNO)))?;
     let got = arch::gate().issue(&umask_call());
-    equal("umask by selector", got.result(), -i64::from(ERRNO))?;
-    equal("SIGSYS handled", dispatches(), 0)?;
+    expect_equal("umask by selector", got.result(), -i64::from(ERRNO))?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     let got = issue_blocked(&arch::gate(), &umask_call());
-    equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("umask issued again by the handler", got.result(), -i64::from(ERRNO))?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 fn trap_code_differs() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     filter_umask(SECCOMP_RET_TRAP | 55).map_err(broken("seccomp"))?;
     let gate = arch::gate();
     for (selector, code, errno) in
-        [(ALLOW, FROM_FILTER, 55), (BLOCK, USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
+        [(ALLOW, FROM_FILTER, 55), (BLOCK, SYS_USER_DISPATCH, 0), (ALLOW, FROM_FILTER, 55)]
     {
-        reset_dispatches();
+        reset_dispatch_count();
         set_selector(selector);
         let _ = gate.issue(&umask_call());
         set_selector(ALLOW);
-        equal("SIGSYS handled", dispatches(), 1)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        equal("si_code", seen.code(), code)?;
-        equal("si_errno", seen.errno(), errno)?;
-        equal_hex("si_call_addr", seen.call_address(), gate.after())?;
-        equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
+        expect_equal("si_code", seen.code(), code)?;
+        expect_equal("si_errno", seen.errno(), errno)?;
+        expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+        expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
     }
     Ok(())
 }
 
-/// The mark with the id of the thread that is held.
+/// The shared word with the id of the thread that is held.
 const THREAD: usize = 0;
-/// The mark that tells the thread to issue its call.
+/// The shared word that tells the thread to issue its call.
 const GO: usize = 1;
-/// The mark with the result of the call.
+/// The shared word with the result of the call.
 const RESULT: usize = 2;
-/// The mark that tells the first thread to install the filter.
+/// The shared word that tells the first thread to install the filter.
 const WANTED: usize = 3;
-/// The mark that says whether the filter is installed: 1 for yes, 2 for an error.
+/// The shared word that says whether the filter is installed: 1 for yes, 2 for an error.
 const INSTALLED: usize = 4;
 /// Set in [`RESULT`] once there is a result.
 const ANSWERED: u64 = 1 << 32;
@@ -161,10 +165,10 @@ extern "C" fn thread_held_at_entry(_: u64) -> u64 {
     if arm().is_err() {
         return 0;
     }
-    set_mark(THREAD, u64::from(sys::gettid().cast_unsigned()));
-    await_mark(GO, 1);
+    set_shared_word(THREAD, u64::from(sys::gettid().cast_unsigned()));
+    await_shared_word(GO, 1);
     let got = arch::gate().issue(&umask_call());
-    set_mark(RESULT, got.result().cast_unsigned() & (ANSWERED - 1) | ANSWERED);
+    set_shared_word(RESULT, got.result().cast_unsigned() & (ANSWERED - 1) | ANSWERED);
     loop {
         sys::sched_yield();
     }
@@ -175,11 +179,11 @@ fn install_for_all() -> i32 {
     if spawn_thread(thread_held_at_entry, 0).is_err() {
         return 99;
     }
-    await_mark(WANTED, 1);
+    await_shared_word(WANTED, 1);
     let action = SECCOMP_RET_ERRNO | DENIED.cast_unsigned();
     let flag = libc::SECCOMP_FILTER_FLAG_TSYNC;
     let installed = filter_umask_with(action, flag).is_ok();
-    set_mark(INSTALLED, if installed { 1 } else { 2 });
+    set_shared_word(INSTALLED, if installed { 1 } else { 2 });
     loop {
         sys::sched_yield();
     }
@@ -188,13 +192,13 @@ fn install_for_all() -> i32 {
 /// The thread has no filter when it enters the kernel. `syscall_trace_enter()` must read its flags again
 /// after the stop (4a3591287fb7).
 fn tsync_at_entry_stop() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let process = spawn_child(install_for_all)?;
-    while mark(THREAD) == 0 {
+    while shared_word(THREAD) == 0 {
         sys::sched_yield();
     }
-    let thread = Tracee::seize(i32::try_from(mark(THREAD)).unwrap_or(0))?;
-    set_mark(GO, 1);
+    let thread = Tracee::seize(i32::try_from(shared_word(THREAD)).unwrap_or(0))?;
+    set_shared_word(GO, 1);
     loop {
         thread.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
         let number = thread.registers()?.number.cast_signed();
@@ -202,25 +206,29 @@ fn tsync_at_entry_stop() -> Check {
             break;
         }
     }
-    set_mark(WANTED, 1);
-    while mark(INSTALLED) == 0 {
+    set_shared_word(WANTED, 1);
+    while shared_word(INSTALLED) == 0 {
         sys::sched_yield();
     }
-    if mark(INSTALLED) != 1 {
+    if shared_word(INSTALLED) != 1 {
         return Err(Failure::Broken("the filter is refused".into()));
     }
     thread.request(libc::PTRACE_CONT, 0, 0).map_err(broken("PTRACE_CONT"))?;
-    while mark(RESULT) == 0 {
+    while shared_word(RESULT) == 0 {
         sys::sched_yield();
     }
     sys::kill(process, libc::SIGKILL).map_err(broken("kill"))?;
-    let _ = (wait_change(thread.pid)?, wait_change(process)?);
+    let _ = (wait_for_change(thread.pid)?, wait_for_change(process)?);
     let expected = i64::from(-DENIED).cast_unsigned() & (ANSWERED - 1);
-    equal_hex("result of the call that was held", mark(RESULT) & (ANSWERED - 1), expected)?;
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal_hex(
+        "result of the call that was held",
+        shared_word(RESULT) & (ANSWERED - 1),
+        expected,
+    )?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
-/// Reaction: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits sigreturn
+/// Handler body: ends the thread by exit(2), which strict mode permits. On s390x strict mode permits sigreturn
 /// but not rt_sigreturn, so the handler cannot return there.
 fn exit_thread(_: Dispatch<'_>) {
     // SAFETY: ends the child's only thread.
@@ -228,9 +236,9 @@ fn exit_thread(_: Dispatch<'_>) {
 }
 
 fn dispatched_unseen_strict() -> Check {
-    handle(exit_thread)?;
+    handle_dispatches(exit_thread)?;
     for (selector, expected) in [(BLOCK, Change::Exited(0)), (ALLOW, killed())] {
-        reset_dispatches();
+        reset_dispatch_count();
         let end = run_vforked(|| {
             // SAFETY: takes no pointers.
             let strict = || unsafe { sys::prctl(libc::PR_SET_SECCOMP, 1, 0, 0, 0) };
@@ -245,8 +253,8 @@ fn dispatched_unseen_strict() -> Check {
             let _ = unsafe { sys::call(libc::SYS_exit, &[1]) };
             1
         });
-        equal("the subject", end?.to_string(), expected.to_string())?;
-        equal("SIGSYS handled", dispatches(), u32::from(selector == BLOCK))?;
+        expect_equal("the subject", end?.to_string(), expected.to_string())?;
+        expect_equal("SIGSYS handled", dispatch_count(), u32::from(selector == BLOCK))?;
     }
     Ok(())
 }

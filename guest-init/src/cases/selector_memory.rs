@@ -4,7 +4,7 @@
 
 use super::userfault::{FAULTS, USER_MODE_ONLY, Userfault};
 use crate::arch;
-use crate::case::{Case, Check, Failure, Need, Only, case, outside_core};
+use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
 use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])
-    .only(Only::PROTECTION_KEYS),
+    .only(OnlyArchs::PROTECTION_KEYS),
     case(
         "selector/swapped-out",
         "a selector that was swapped out is read from swap",
@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
 fn page_filled_with(value: u8) -> Result<*mut u8, Failure> {
     let page = map_pages(1)?;
     // SAFETY: the page belongs to this case.
-    unsafe { page.write_bytes(value, PAGE) };
+    unsafe { page.write_bytes(value, PAGE_SIZE) };
     Ok(page)
 }
 
@@ -78,25 +78,29 @@ fn page_filled_with(value: u8) -> Result<*mut u8, Failure> {
 const OFFSET: usize = 0x123;
 
 fn userfault_waits() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     for value in [BLOCK, ALLOW] {
         let page = map_pages(1)?;
-        set_mark(FAULTS, 0);
+        set_shared_word(FAULTS, 0);
         Userfault::over(page, 1, page_filled_with(value)?, 0)?
-            .meanwhile(|| set_mark(1, u64::from(dispatches()) << 1 | mark(0)))
+            .meanwhile(|| set_shared_word(1, u64::from(dispatch_count()) << 1 | shared_word(0)))
             .serve()?;
-        reset_dispatches();
-        let regs = touch();
-        set_mark(0, 0);
-        arm_with(page as u64 + OFFSET as u64)?;
-        equal("faults when arming", mark(FAULTS), 0)?;
+        reset_dispatch_count();
+        let regs = fresh_umask_call();
+        set_shared_word(0, 0);
+        arm_with_selector(page as u64 + OFFSET as u64)?;
+        expect_equal("faults when arming", shared_word(FAULTS), 0)?;
         let _ = arch::gate().issue(&regs);
-        set_mark(0, 1);
+        set_shared_word(0, 1);
         disarm()?;
-        equal("faults", mark(FAULTS), 1)?;
-        equal("dispatches and instructions run while the selector was not there", mark(1), 0)?;
-        equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
-        equal("effect", take_touched(), value == ALLOW)?;
+        expect_equal("faults", shared_word(FAULTS), 1)?;
+        expect_equal(
+            "dispatches and instructions run while the selector was not there",
+            shared_word(1),
+            0,
+        )?;
+        expect_equal("SIGSYS handled", dispatch_count(), u32::from(value == BLOCK))?;
+        expect_equal("effect", take_umask_effect(), value == ALLOW)?;
     }
     // Any other filled value kills as usual.
     let page = map_pages(1)?;
@@ -106,24 +110,24 @@ fn userfault_waits() -> Check {
 
 /// Checks that a child that is armed with this selector is killed by its call.
 fn expect_death(selector: *mut u8, signal: i32) -> Check {
-    reset_dispatches();
-    set_mark(0, 0);
+    reset_dispatch_count();
+    set_shared_word(0, 0);
     let end = run_vforked(|| {
-        let regs = touch();
-        if arm_with(selector as u64).is_err() {
+        let regs = fresh_umask_call();
+        if arm_with_selector(selector as u64).is_err() {
             return 99;
         }
         let _ = arch::gate().issue(&regs);
-        set_mark(0, 1);
+        set_shared_word(0, 1);
         0
     })?;
     expect_killed(end, signal, 0)?;
-    equal("instructions run after the call", mark(0), 0)
+    expect_equal("instructions run after the call", shared_word(0), 0)
 }
 
 fn userfault_signal_retries() -> Check {
-    handle(noop)?;
-    count_signal(libc::SIGUSR1)?;
+    handle_dispatches(do_nothing)?;
+    install_counting_handler(libc::SIGUSR1)?;
     let page = map_pages(1)?;
     Userfault::over(page, 1, page_filled_with(BLOCK)?, 0)?
         .meanwhile(|| {
@@ -132,18 +136,18 @@ fn userfault_signal_retries() -> Check {
             // Long enough for a handler that comes too early, on one CPU and a busy host too: this
             // thread leaves the CPU to the other.
             sys::sleep(Duration::from_millis(20));
-            set_mark(1, other_signals() << 1 | u64::from(dispatches()));
+            set_shared_word(1, other_signals() << 1 | u64::from(dispatch_count()));
         })
         .serve()?;
-    let regs = touch();
-    arm_with(page as u64)?;
+    let regs = fresh_umask_call();
+    arm_with_selector(page as u64)?;
     let got = arch::gate().issue(&regs);
     disarm()?;
-    equal("signals handled before the selector came", mark(1), 0)?;
-    equal("SIGUSR1 handled", other_signals(), 1)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("signals handled before the selector came", shared_word(1), 0)?;
+    expect_equal("SIGUSR1 handled", other_signals(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_result_kept("after both", &got)?;
-    equal("effect", take_touched(), false)
+    expect_equal("effect", take_umask_effect(), false)
 }
 
 /// The number of signals other than SIGSYS that were handled.
@@ -154,44 +158,44 @@ fn other_signals() -> u64 {
 static WAITING: AtomicI32 = AtomicI32::new(0);
 
 fn userfault_killable() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let page = map_pages(1)?;
     // The thread that fills pages kills the child before it fills the page.
     Userfault::over(page, 1, page_filled_with(ALLOW)?, 0)?
         .meanwhile(|| {
             let _ = sys::kill(WAITING.load(Ordering::SeqCst), libc::SIGKILL);
-            await_mark(2, 1);
+            await_shared_word(2, 1);
         })
         .serve()?;
     let end = run_vforked(|| {
         WAITING.store(sys::getpid(), Ordering::SeqCst);
-        if arm_with(page as u64).is_err() {
+        if arm_with_selector(page as u64).is_err() {
             return 99;
         }
-        let _ = arch::gate().issue(&touch());
-        set_mark(0, 1);
+        let _ = arch::gate().issue(&fresh_umask_call());
+        set_shared_word(0, 1);
         0
     })?;
     expect_killed(end, libc::SIGKILL, 0)?;
-    equal("faults", mark(FAULTS), 1)?;
-    equal("instructions run after the call", mark(0), 0)?;
-    set_mark(2, 1);
+    expect_equal("faults", shared_word(FAULTS), 1)?;
+    expect_equal("instructions run after the call", shared_word(0), 0)?;
+    set_shared_word(2, 1);
     Ok(())
 }
 
 fn userfault_user_only_kills() -> Check {
-    handle(noop)?;
-    count_signal(libc::SIGSEGV)?;
-    count_signal(libc::SIGBUS)?;
+    handle_dispatches(do_nothing)?;
+    install_counting_handler(libc::SIGSEGV)?;
+    install_counting_handler(libc::SIGBUS)?;
     let page = map_pages(1)?;
     Userfault::over(page, 1, page_filled_with(ALLOW)?, USER_MODE_ONLY)?.serve()?;
     expect_death(page, libc::SIGSEGV)?;
-    equal("faults", mark(FAULTS), 0)
+    expect_equal("faults", shared_word(FAULTS), 0)
 }
 
 fn execute_only_kills() -> Check {
-    handle(noop)?;
-    count_signal(libc::SIGSEGV)?;
+    handle_dispatches(do_nothing)?;
+    install_counting_handler(libc::SIGSEGV)?;
     let page = map_pages(1)?;
     protect(page, 1, libc::PROT_EXEC)?;
     expect_death(page, libc::SIGSEGV)
@@ -214,10 +218,10 @@ impl SwapArea {
             libc::mknod(path.as_ptr(), libc::S_IFBLK | 0o600, libc::makedev(major, minor));
         }
         // The header that mkswap(8) writes: version, last page, and the signature at the end of the page.
-        let mut header = vec![0u8; PAGE];
+        let mut header = vec![0u8; PAGE_SIZE];
         header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
         header[1028..1032].copy_from_slice(&1023u32.to_ne_bytes());
-        header[PAGE - 10..].copy_from_slice(b"SWAPSPACE2");
+        header[PAGE_SIZE - 10..].copy_from_slice(b"SWAPSPACE2");
         std::fs::write(DISK, &header).map_err(|_| Failure::Unmet("ramdisk".into()))?;
         // SAFETY: the string is terminated.
         unsafe { sys::call(libc::SYS_swapon, &[path.as_ptr() as u64, 0]) }
@@ -240,7 +244,7 @@ fn is_swapped(page: *mut u8) -> Result<bool, Failure> {
     use std::os::unix::fs::FileExt;
     let map = std::fs::File::open("/proc/self/pagemap").map_err(broken("pagemap"))?;
     let mut entry = [0; 8];
-    map.read_exact_at(&mut entry, page as u64 / PAGE as u64 * 8).map_err(broken("pagemap"))?;
+    map.read_exact_at(&mut entry, page as u64 / PAGE_SIZE as u64 * 8).map_err(broken("pagemap"))?;
     Ok(u64::from_ne_bytes(entry) & 1 << 62 != 0)
 }
 
@@ -251,7 +255,7 @@ fn swap_out(value: u8) -> Result<*mut u8, Failure> {
     unsafe { page.add(OFFSET).write_volatile(value) };
     for _ in 0..100 {
         // SAFETY: the page belongs to this case.
-        unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE as u64, PAGEOUT]) }
+        unsafe { sys::call(libc::SYS_madvise, &[page as u64, PAGE_SIZE as u64, PAGEOUT]) }
             .map_err(broken("madvise"))?;
         if is_swapped(page)? {
             return Ok(page);
@@ -262,18 +266,18 @@ fn swap_out(value: u8) -> Result<*mut u8, Failure> {
 }
 
 fn swapped_out() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let _area = SwapArea::new()?;
     for value in [BLOCK, ALLOW] {
         let page = swap_out(value)?;
-        reset_dispatches();
-        let regs = touch();
-        arm_with(page as u64 + OFFSET as u64)?;
+        reset_dispatch_count();
+        let regs = fresh_umask_call();
+        arm_with_selector(page as u64 + OFFSET as u64)?;
         let _ = arch::gate().issue(&regs);
         disarm()?;
-        equal("SIGSYS handled", dispatches(), u32::from(value == BLOCK))?;
-        equal("effect", take_touched(), value == ALLOW)?;
-        equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
+        expect_equal("SIGSYS handled", dispatch_count(), u32::from(value == BLOCK))?;
+        expect_equal("effect", take_umask_effect(), value == ALLOW)?;
+        expect_equal("the page is swapped out afterwards", is_swapped(page)?, false)?;
     }
     let page = swap_out(0x80)?;
     // SAFETY: the byte is in the page.

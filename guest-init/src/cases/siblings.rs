@@ -27,7 +27,7 @@ const OPERATIONS: [Operation; 8] = [
     ("nothing", || true),
     ("arming", || arm().is_ok()),
     ("arming again", || arm().is_ok()),
-    ("a refused setting", || expect_refused(EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
+    ("a refused setting", || expect_refused(MODE_EXCLUSIVE + 7, 0, 0, 0, libc::EINVAL).is_ok()),
     ("a filter", || filter_umask(libc::SECCOMP_RET_ALLOW).is_ok()),
     ("a filter for all threads while armed", filter_for_all),
     ("disarming", || disarm().is_ok()),
@@ -42,9 +42,9 @@ fn filter_for_all() -> bool {
 /// The selector of the armed sibling.
 static SIBLING_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 
-/// The mark with the number of the round in which the siblings are to issue a call, from 1 on.
+/// The shared word with the number of the round in which the siblings are to issue a call, from 1 on.
 const ROUND: usize = 0;
-/// The marks with the answers of the siblings: of the one that is not armed, then of the armed one.
+/// The shared words with the answers of the siblings: of the one that is not armed, then of the armed one.
 const ANSWERS: [usize; 2] = [1, 2];
 /// Added to the number of a round in an answer: the call was executed.
 const EXECUTED: u64 = 1 << 32;
@@ -54,25 +54,25 @@ const DISPATCHED: u64 = 1 << 33;
 /// A sibling that issues a call in each round. `index` is that of its answer.
 extern "C" fn sibling(index: u64) -> u64 {
     let answer = ANSWERS[usize::from(index == 1)];
-    if index == 1 && arm_with(selector_address(&SIBLING_SELECTOR)).is_err() {
+    if index == 1 && arm_with_selector(selector_address(&SIBLING_SELECTOR)).is_err() {
         return 0;
     }
     let mut round = 1;
     loop {
         // The siblings take turns, because the umask and the count of SIGSYS are those of the process.
-        await_mark(ROUND, 2 * round + index);
-        let before = dispatches();
-        let call = touch();
+        await_shared_word(ROUND, 2 * round + index);
+        let before = dispatch_count();
+        let call = fresh_umask_call();
         let _ = arch::gate().issue(&call);
-        let executed = if take_touched() { EXECUTED } else { 0 };
-        let dispatched = if dispatches() == before { 0 } else { DISPATCHED };
-        set_mark(answer, round | executed | dispatched);
+        let executed = if take_umask_effect() { EXECUTED } else { 0 };
+        let dispatched = if dispatch_count() == before { 0 } else { DISPATCHED };
+        set_shared_word(answer, round | executed | dispatched);
         round += 1;
     }
 }
 
 fn siblings_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     for index in [0, 1] {
         spawn_thread(sibling, index)?;
     }
@@ -85,11 +85,11 @@ fn siblings_kept() -> Check {
         for (index, (whose, expected)) in
             [("not armed", EXECUTED), ("armed", DISPATCHED)].into_iter().enumerate()
         {
-            set_mark(ROUND, 2 * round + index as u64);
-            while mark(ANSWERS[index]) & (EXECUTED - 1) != round {
+            set_shared_word(ROUND, 2 * round + index as u64);
+            while shared_word(ANSWERS[index]) & (EXECUTED - 1) != round {
                 sys::sched_yield();
             }
-            let got = mark(ANSWERS[index]) & !(EXECUTED - 1);
+            let got = shared_word(ANSWERS[index]) & !(EXECUTED - 1);
             let text = |bits: u64| match bits {
                 EXECUTED => "executed",
                 DISPATCHED => "dispatched",

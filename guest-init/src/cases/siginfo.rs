@@ -4,7 +4,7 @@
 
 use super::on;
 use crate::arch::{self, Gate, Registers};
-use crate::case::{Case, Check, Only, case, outside_core};
+use crate::case::{Case, Check, OnlyArchs, case, outside_core};
 use crate::support::*;
 use crate::sys;
 use sudbox_protocol::Feature;
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", compat_programs::siginfo_arch),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
-    .only(Only::INT80),
+    .only(OnlyArchs::INT80),
     case(
         "siginfo/rest-is-zero",
         "all bytes of siginfo outside the fields of SIGSYS are zero",
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
         on!("x86_64", compat_programs::siginfo_layout),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
-    .only(Only::PROGRAMS_OF_32_BITS),
+    .only(OnlyArchs::PROGRAMS_OF_32_BITS),
     case(
         "siginfo/full-at-pending-limit",
         "siginfo is complete even if the limit of queued signals is reached",
@@ -70,35 +70,39 @@ pub(super) const CASES: &[Case] = &[
 /// Issues a call that is dispatched, and checks its siginfo.
 pub(super) fn expect_siginfo(gate: &Gate, number: u64, arch: u32) -> Check {
     let (_, seen) = issue_dispatched(gate, &Registers::call(number, [0; 6]))?;
-    equal("si_signo", seen.signal(), libc::SIGSYS)?;
-    equal("si_code", seen.code(), USER_DISPATCH)?;
-    equal("si_errno", seen.errno(), 0)?;
-    equal_hex("si_call_addr", seen.call_address(), gate.after())?;
-    equal(&format!("si_syscall for {number:#x}"), seen.number(), number_read_by_kernel(number))?;
-    equal_hex("si_arch", seen.arch().into(), arch.into())
+    expect_equal("si_signo", seen.signal(), libc::SIGSYS)?;
+    expect_equal("si_code", seen.code(), SYS_USER_DISPATCH)?;
+    expect_equal("si_errno", seen.errno(), 0)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    expect_equal(
+        &format!("si_syscall for {number:#x}"),
+        seen.number(),
+        number_read_by_kernel(number),
+    )?;
+    expect_equal_hex("si_arch", seen.arch().into(), arch.into())
 }
 
 fn code_and_errno() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
-    equal("si_signo", seen.signal(), libc::SIGSYS)?;
-    equal("si_code", seen.code(), USER_DISPATCH)?;
-    equal("si_errno", seen.errno(), 0)
+    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal("si_signo", seen.signal(), libc::SIGSYS)?;
+    expect_equal("si_code", seen.code(), SYS_USER_DISPATCH)?;
+    expect_equal("si_errno", seen.errno(), 0)
 }
 
 fn call_address() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
-        let (_, seen) = issue_dispatched(&gate, &touch())?;
-        equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+        let (_, seen) = issue_dispatched(&gate, &fresh_umask_call())?;
+        expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
     }
     Ok(())
 }
 
 fn low_half_of_number() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let getpid = call_number(libc::SYS_getpid);
     for number in [
@@ -119,16 +123,16 @@ fn low_half_of_number() -> Check {
 }
 
 fn native_arch() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
+    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())
 }
 
 fn rest_is_zero() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
     // Bytes 12 to 15 align the address; the fields end at byte 32.
     let nonzero = (0..seen.info.len())
         .filter(|i| (12..16).contains(i) || *i >= 32)
@@ -143,7 +147,7 @@ fn rest_is_zero() -> Check {
 }
 
 fn full_at_pending_limit() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let none = [0u64; 2];
     // SAFETY: the structure is live.
     unsafe {

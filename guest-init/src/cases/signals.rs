@@ -3,7 +3,7 @@
 //! Dispatch together with signal dispositions, masks, stacks and other signals.
 
 use crate::arch::{self, Reg};
-use crate::case::{Case, Check, Need, Only, all_but, case, outside_core};
+use crate::case::{Case, Check, Need, OnlyArchs, all_but, case, outside_core};
 use crate::shared::shared;
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -88,7 +88,7 @@ pub(super) const CASES: &[Case] = &[
         vdso_return_exempt,
     )
     .known_bugs(&["vdso-sigreturn-dispatched"])
-    .only(Only {
+    .only(OnlyArchs {
         archs: all_but!(X86_64),
         reason: "handlers return by SA_RESTORER; entries/sigreturn-exempt checks 32-bit programs",
     }),
@@ -112,12 +112,12 @@ pub(super) const CASES: &[Case] = &[
 fn expect_death_by_dispatch(prepare: impl FnOnce()) -> Check {
     let end = run_vforked(|| {
         prepare();
-        let regs = touch();
+        let regs = fresh_umask_call();
         if arm().is_err() {
             return 99;
         }
         let _ = issue_blocked(&arch::gate(), &regs);
-        exit_code(take_touched())
+        exit_code(take_umask_effect())
     })?;
     expect_killed(end, libc::SIGSYS, 0)
 }
@@ -138,63 +138,67 @@ fn ignored_kills() -> Check {
 }
 
 fn blocked_kills() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     expect_death_by_dispatch(|| {
-        let _ = sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS));
+        let _ = sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS));
     })
 }
 
-/// Reaction: the first dispatch makes another call.
+/// Handler body: the first dispatch makes another call.
 fn call_in_first_handler(dispatch: Dispatch<'_>) {
     if dispatch.index == 0 {
-        let _ = arch::second_gate().issue(&touch());
-        set_mark(0, 1);
+        let _ = arch::second_gate().issue(&fresh_umask_call());
+        set_shared_word(0, 1);
     }
 }
 
 fn second_in_handler_kills() -> Check {
-    handle(call_in_first_handler)?;
+    handle_dispatches(call_in_first_handler)?;
     let end = run_vforked(|| {
         if arm().is_err() {
             return 99;
         }
-        let _ = issue_blocked(&arch::gate(), &touch());
+        let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
     })?;
     expect_killed(end, libc::SIGSYS, 1)?;
-    equal("instructions run after the second call", mark(0), 0)
+    expect_equal("instructions run after the second call", shared_word(0), 0)
 }
 
 /// The number of nested dispatches.
 const DEPTH: u32 = 4;
 
-/// Reaction: makes another call until [`DEPTH`] dispatches are nested, and sets a result.
+/// Handler body: makes another call until [`DEPTH`] dispatches are nested, and sets a result.
 fn nest_dispatches(dispatch: Dispatch<'_>) {
     if dispatch.index + 1 < DEPTH {
-        let inner = arch::second_gate().issue(&touch());
-        set_mark(dispatch.index as usize, inner[Reg::RESULT]);
+        let inner = arch::second_gate().issue(&fresh_umask_call());
+        set_shared_word(dispatch.index as usize, inner[Reg::RESULT]);
     }
     dispatch.frame.registers[Reg::RESULT] = 100 + u64::from(dispatch.index);
 }
 
 fn nesting() -> Check {
-    handle_as(nest_dispatches, libc::SA_NODEFER, 0)?;
+    handle_dispatches_with(nest_dispatches, libc::SA_NODEFER, 0)?;
     arm()?;
-    reset_dispatches();
-    let regs = touch();
+    reset_dispatch_count();
+    let regs = fresh_umask_call();
     let got = issue_blocked(&arch::gate(), &regs);
-    equal("SIGSYS handled", dispatches(), DEPTH)?;
-    ensure(!take_touched(), "no call takes effect", || "one did".into())?;
-    equal("result of the outermost call", got.result(), 100)?;
+    expect_equal("SIGSYS handled", dispatch_count(), DEPTH)?;
+    ensure(!take_umask_effect(), "no call takes effect", || "one did".into())?;
+    expect_equal("result of the outermost call", got.result(), 100)?;
     for level in 1..DEPTH {
-        let result = mark(level as usize - 1);
-        equal(&format!("result of the call at level {level}"), result, 100 + u64::from(level))?;
+        let result = shared_word(level as usize - 1);
+        expect_equal(
+            &format!("result of the call at level {level}"),
+            result,
+            100 + u64::from(level),
+        )?;
     }
     let seen = |index: u32| shared().sigsys_record(index as usize);
     for index in 0..DEPTH {
         let expected = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
         let got = seen(index).map_or(0, |seen| seen.call_address());
-        equal_hex(&format!("si_call_addr at level {index}"), got, expected)?;
+        expect_equal_hex(&format!("si_call_addr at level {index}"), got, expected)?;
     }
     for index in 1..DEPTH {
         let (outer, inner) = (seen(index - 1), seen(index));
@@ -205,35 +209,35 @@ fn nesting() -> Check {
 }
 
 fn reset_handler() -> Check {
-    handle_as(noop, libc::SA_RESETHAND, 0)?;
+    handle_dispatches_with(do_nothing, libc::SA_RESETHAND, 0)?;
     let end = run_vforked(|| {
         if arm().is_err() {
             return 99;
         }
-        let regs = touch();
+        let regs = fresh_umask_call();
         let _ = issue_blocked(&arch::gate(), &regs);
-        set_mark(0, 1);
+        set_shared_word(0, 1);
         let _ = issue_blocked(&arch::gate(), &regs);
         0
     })?;
     expect_killed(end, libc::SIGSYS, 1)?;
-    equal("the first dispatch returned", mark(0), 1)
+    expect_equal("the first dispatch returned", shared_word(0), 1)
 }
 
 fn alternate_stack() -> Check {
-    const LENGTH: usize = 16 * PAGE;
-    let stack = map_pages(LENGTH / PAGE)?;
+    const LENGTH: usize = 16 * PAGE_SIZE;
+    let stack = map_pages(LENGTH / PAGE_SIZE)?;
     let on_it = |sp: u64| (stack as u64..=stack as u64 + LENGTH as u64).contains(&sp);
     // SAFETY: the stack is never unmapped.
     unsafe { sys::sigaltstack(stack as u64, LENGTH as u64, 0) }.map_err(broken("sigaltstack"))?;
     arm()?;
     for (flags, expected) in [(libc::SA_ONSTACK, true), (0, false)] {
-        handle_as(noop, flags, 0)?;
-        let (got, seen) = issue_dispatched(&arch::gate(), &touch())?;
+        handle_dispatches_with(do_nothing, flags, 0)?;
+        let (got, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
         let what = format!("handler with flags {flags:#x} on the alternate stack");
-        equal(&what, on_it(seen.stack), expected)?;
-        equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
-        equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
+        expect_equal(&what, on_it(seen.stack), expected)?;
+        expect_equal("the program on it afterwards", on_it(got[Reg::Sp]), false)?;
+        expect_equal_hex("stack pointer in the frame", seen.registers[Reg::Sp], got[Reg::Sp])?;
     }
     Ok(())
 }
@@ -241,56 +245,60 @@ fn alternate_stack() -> Check {
 fn bad_stack_kills() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
-    handle_as(noop, libc::SA_ONSTACK, 0)?;
+    handle_dispatches_with(do_nothing, libc::SA_ONSTACK, 0)?;
     let end = run_vforked(|| {
         // SAFETY: no handler can run there, as the case checks.
-        let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) };
+        let _ = unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) };
         if arm().is_err() {
             return 99;
         }
-        let _ = issue_blocked(&arch::gate(), &touch());
+        let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         0
     })?;
     expect_killed(end, libc::SIGSEGV, 0)
 }
 
-/// Reaction: stores the current signal mask in mark 0.
+/// Handler body: stores the current signal mask in shared word 0.
 fn note_mask(_: Dispatch<'_>) {
-    set_mark(0, sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(0));
+    set_shared_word(0, sys::sigmask(libc::SIG_BLOCK, 0).unwrap_or(0));
 }
 
 fn mask_in_force() -> Check {
-    let before = sys::bit(libc::SIGUSR1) | sys::bit(64);
-    let added = sys::bit(libc::SIGUSR2) | sys::bit(40);
+    let before = sys::signal_bit(libc::SIGUSR1) | sys::signal_bit(64);
+    let added = sys::signal_bit(libc::SIGUSR2) | sys::signal_bit(40);
     sys::sigmask(libc::SIG_SETMASK, before).map_err(broken("rt_sigprocmask"))?;
-    handle_as(note_mask, 0, added)?;
+    handle_dispatches_with(note_mask, 0, added)?;
     arm()?;
-    let (_, seen) = issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("mask in the handler", mark(0), before | added | sys::bit(libc::SIGSYS))?;
-    equal_hex("mask in the frame", seen.frame_mask, before)?;
+    let (_, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex(
+        "mask in the handler",
+        shared_word(0),
+        before | added | sys::signal_bit(libc::SIGSYS),
+    )?;
+    expect_equal_hex("mask in the frame", seen.frame_mask, before)?;
     let after = sys::sigmask(libc::SIG_SETMASK, 0).unwrap_or(0);
-    equal_hex("mask after the handler", after, before)
+    expect_equal_hex("mask after the handler", after, before)
 }
 
-/// Reaction: stores the thread id in mark 0.
+/// Handler body: stores the thread id in shared word 0.
 fn note_thread(_: Dispatch<'_>) {
-    set_mark(0, u64::from(sys::gettid().cast_unsigned()));
+    set_shared_word(0, u64::from(sys::gettid().cast_unsigned()));
 }
 
 fn to_the_caller() -> Check {
     extern "C" fn caller(_: u64) -> u64 {
         if arm().is_ok() {
-            let _ = issue_blocked(&arch::gate(), &touch());
+            let _ = issue_blocked(&arch::gate(), &fresh_umask_call());
         }
-        set_mark(1, u64::from(sys::gettid().cast_unsigned()));
+        set_shared_word(1, u64::from(sys::gettid().cast_unsigned()));
         0
     }
     // A signal sent to the process would be delivered to the first thread.
-    handle(note_thread)?;
+    handle_dispatches(note_thread)?;
     let thread = spawn_thread(caller, 0)?;
-    await_mark(1, thread);
-    equal("SIGSYS handled", dispatches(), 1)?;
-    equal("thread in which the handler ran", mark(0), thread)
+    await_shared_word(1, thread);
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+    expect_equal("thread in which the handler ran", shared_word(0), thread)
 }
 
 /// A handler that sets the selector to BLOCK.
@@ -304,7 +312,7 @@ extern "C" fn block_and_return(_: i32, _: *const u8, _: *mut arch::Context) {
 /// # Safety
 /// `restorer` must be the address of a restorer, or 0 on architectures whose vDSO has one.
 unsafe fn return_blocked_through(restorer: u64) -> Check {
-    handle(reissue)?;
+    handle_dispatches(allow_and_reissue)?;
     let flag = if restorer == 0 { 0 } else { sys::SA_RESTORER };
     let action = Action {
         handler: block_and_return as *const () as u64,
@@ -315,21 +323,21 @@ unsafe fn return_blocked_through(restorer: u64) -> Check {
     // SAFETY: the address is that of a handler; the restorer is the caller's duty.
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     arm()?;
-    reset_dispatches();
+    reset_dispatch_count();
     let sent = sys::kill(sys::getpid(), libc::SIGUSR1);
     set_selector(ALLOW);
-    equal("kill", sent, Ok(()))?;
-    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)
+    expect_equal("kill", sent, Ok(()))?;
+    expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)
 }
 
 fn return_is_a_call() -> Check {
     // SAFETY: the address is that of a restorer.
     unsafe { return_blocked_through(arch::outside_restorer()) }?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
+    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_rt_sigreturn)?;
     let expected = arch::outside_restorer_call() + arch::CALL_LENGTH;
-    equal_hex("si_call_addr", seen.call_address(), expected)
+    expect_equal_hex("si_call_addr", seen.call_address(), expected)
 }
 
 /// Documentation/admin-guide/syscall-user-dispatch.rst: "if a signal trampoline code lives in vDSO,
@@ -340,7 +348,7 @@ fn vdso_return_exempt() -> Check {
     if let Some(seen) = shared().sigsys_record(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
     }
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
@@ -351,7 +359,7 @@ extern "C" fn set_block(_: i32, _: *const u8, _: *mut arch::Context) {
 /// A tracer sends the signal while the child is stopped at the entry of its read, so that the signal always
 /// interrupts the read. There is nothing to read, so the read restarts and must be dispatched.
 fn restarted_call() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let mut ends = [0i32; 2];
     // SAFETY: writes two descriptors to a live array.
     unsafe { sys::call(libc::SYS_pipe2, &[ends.as_mut_ptr() as u64, 0]) }
@@ -384,16 +392,16 @@ fn restarted_call() -> Check {
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGUSR1)?;
     tracee.expect_signal(libc::PTRACE_CONT, libc::SIGUSR1, libc::SIGSYS)?;
     expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)?;
-    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
-    equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
+    expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
 }
 
 fn namespace_init_killed() -> Check {
     for invalid in [false, true] {
-        reset_dispatches();
+        reset_dispatch_count();
         let flags = u64::from((libc::CLONE_NEWPID | libc::SIGCHLD).cast_unsigned());
         // SAFETY: the process has one thread.
         let child = unsafe { sys::call(libc::SYS_clone, &arch::clone_arguments(flags, 0)) }
@@ -402,13 +410,13 @@ fn namespace_init_killed() -> Check {
             if sys::getpid() != 1 || arm().is_err() {
                 sys::exit(99);
             }
-            let regs = touch();
+            let regs = fresh_umask_call();
             set_selector(if invalid { 2 } else { BLOCK });
             let _ = arch::gate().issue(&regs);
             sys::exit(0);
         }
         let child = i32::try_from(child).map_err(broken("clone"))?;
-        expect_killed(wait_change(child)?, libc::SIGSYS, 0)?;
+        expect_killed(wait_for_change(child)?, libc::SIGSYS, 0)?;
     }
     Ok(())
 }

@@ -38,26 +38,26 @@ fn core_has_siginfo_and_registers() -> Check {
 fn write_and_read() -> Check {
     std::fs::write(PATTERN, "core").map_err(broken("core_pattern"))?;
     let gate = arch::gate();
-    for (selector, code) in [(BLOCK, USER_DISPATCH), (2, FROM_KERNEL)] {
+    for (selector, code) in [(BLOCK, SYS_USER_DISPATCH), (2, FROM_KERNEL)] {
         let core = core_of(selector)?;
         let info = note(&core, NT_SIGINFO)?;
         let field =
             |at: usize| info.get(at..at + 4).map_or(0, |b| i32::from_ne_bytes(four_bytes(b)));
-        equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
+        expect_equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
         if selector == BLOCK {
             let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
-            equal_hex("si_call_addr", address, gate.after())?;
-            equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
-            equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
+            expect_equal_hex("si_call_addr", address, gate.after())?;
+            expect_equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
+            expect_equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
-            equal("bytes after si_arch are zero", rest, true)?;
+            expect_equal("bytes after si_arch are zero", rest, true)?;
         }
         let status = note(&core, NT_PRSTATUS)?;
         let bytes = status.get(REGISTERS..REGISTERS + size_of::<TraceeRegisters>());
         let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
         // SAFETY: the structure consists of integers, and is as long as the bytes.
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
-        equal_hex("next instruction", registers.next, gate.after())?;
+        expect_equal_hex("next instruction", registers.next, gate.after())?;
         if selector == BLOCK {
             let kept = is_result_value_kept(registers.result.cast_signed(), &pattern());
             ensure(kept, &format!("result's register {:#x}", pattern().result()), || {
@@ -65,7 +65,7 @@ fn write_and_read() -> Check {
             })?;
         }
     }
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 /// Runs a process that a call with this selector value kills, and returns its core dump.
@@ -91,7 +91,7 @@ fn core_of(selector: u8) -> Result<Vec<u8>, Failure> {
         0
     })?;
     let expected = Change::Killed { signal: libc::SIGSYS, core: true };
-    equal("the end of the process", wait_change(child)?, expected)?;
+    expect_equal("the end of the process", wait_for_change(child)?, expected)?;
     let entry = std::fs::read_dir(FOLDER)
         .ok()
         .and_then(|mut folder| folder.next())

@@ -34,8 +34,8 @@ pub(super) const CASES: &[Case] = &[
 extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::Context) {
     // SAFETY: the kernel passes the signal frame.
     let next = unsafe { &*frame }.registers[Reg::NEXT];
-    set_mark(0, next);
-    set_mark(1, u64::from(dispatches()) + 1);
+    set_shared_word(0, next);
+    set_shared_word(1, u64::from(dispatch_count()) + 1);
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -52,7 +52,7 @@ fn install_recorder(signal: i32) -> Check {
 }
 
 fn before_pending() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     install_recorder(libc::SIGUSR1)?;
     let filler = map_pages(1)?;
     // SAFETY: the page belongs to this case.
@@ -66,45 +66,45 @@ fn before_pending() -> Check {
             let _ = sys::tgkill(process, process, libc::SIGUSR1);
         })
         .serve()?;
-    let regs = touch();
-    arm_with(page as u64)?;
+    let regs = fresh_umask_call();
+    arm_with_selector(page as u64)?;
     let got = arch::gate().issue(&regs);
     disarm()?;
-    equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
-    equal_hex(
+    expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
+    expect_equal_hex(
         "instruction that SIGUSR1 interrupted",
-        mark(0),
+        shared_word(0),
         arch::entered_at(handler_address()),
     )?;
-    equal("SIGSYS handled before SIGUSR1", mark(1), 1)?;
+    expect_equal("SIGSYS handled before SIGUSR1", shared_word(1), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal_hex(
+    expect_equal_hex(
         "next instruction in SIGSYS's frame",
         seen.registers[Reg::NEXT],
         arch::gate().after(),
     )?;
-    equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
+    expect_equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
     expect_result_kept("after both", &got)?;
-    equal("effect", take_touched(), false)
+    expect_equal("effect", take_umask_effect(), false)
 }
 
 fn bad_stack_reported() -> Check {
     let stack = map_pages(16)?;
     protect(stack, 16, libc::PROT_READ)?;
     install_recorder(libc::SIGSEGV)?;
-    handle_as(noop, libc::SA_ONSTACK, 0)?;
+    handle_dispatches_with(do_nothing, libc::SA_ONSTACK, 0)?;
     // SAFETY: no handler can run there, as the case checks.
-    unsafe { sys::sigaltstack(stack as u64, 16 * PAGE as u64, 0) }
+    unsafe { sys::sigaltstack(stack as u64, 16 * PAGE_SIZE as u64, 0) }
         .map_err(broken("sigaltstack"))?;
     arm()?;
-    let got = issue_blocked(&arch::gate(), &touch());
+    let got = issue_blocked(&arch::gate(), &fresh_umask_call());
     disarm()?;
-    equal("SIGSYS handled", dispatches(), 0)?;
-    equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
-    equal_hex("instruction that SIGSEGV interrupted", mark(0), arch::gate().after())?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)?;
+    expect_equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
+    expect_equal_hex("instruction that SIGSEGV interrupted", shared_word(0), arch::gate().after())?;
     expect_result_kept("after it", &got)?;
-    equal("effect", take_touched(), false)?;
+    expect_equal("effect", take_umask_effect(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;
-    equal_hex("mask after it", mask, 0)
+    expect_equal_hex("mask after it", mask, 0)
 }

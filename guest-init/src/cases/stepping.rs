@@ -41,13 +41,13 @@ fn step_with(step: u32) -> Check {
     let tracee = start_caller(BLOCK)?;
     run_to_call(&tracee)?;
     tracee.expect_signal(step, 0, libc::SIGSYS)?;
-    equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
+    expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let at = tracee.registers()?;
-    equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
-    let kept = is_result_value_kept(at.result.cast_signed(), &touch());
+    expect_equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    let kept = is_result_value_kept(at.result.cast_signed(), &fresh_umask_call());
     ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
     tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
-    equal_hex(
+    expect_equal_hex(
         "next instruction after it",
         tracee.registers()?.next,
         arch::entered_at(handler_address()),
@@ -56,7 +56,7 @@ fn step_with(step: u32) -> Check {
         tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
     }
     expect_success(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 pub(crate) fn step_allowed() -> Check {
@@ -64,8 +64,8 @@ pub(crate) fn step_allowed() -> Check {
     run_to_call(&tracee)?;
     tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
     let at = tracee.registers()?;
-    equal_hex("next instruction", at.next, arch::gate().after())?;
-    equal("result", at.result.cast_signed(), 0o022)?;
+    expect_equal_hex("next instruction", at.next, arch::gate().after())?;
+    expect_equal("result", at.result.cast_signed(), 0o022)?;
     expect_success(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 0)
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }

@@ -78,7 +78,7 @@ fn slot_of(registers: &Registers) -> Option<&'static Slot> {
     SLOTS.get(usize::try_from(registers[CARRIER]).unwrap_or(usize::MAX))
 }
 
-/// Reaction: counts the dispatch for the thread whose index is in the registers.
+/// Handler body: counts the dispatch for the thread whose index is in the registers.
 fn count(dispatch: Dispatch<'_>) {
     if let Some(slot) = slot_of(&dispatch.frame.registers) {
         slot.handled.fetch_add(1, Ordering::SeqCst);
@@ -121,7 +121,7 @@ fn check_call(index: u64, slot: &Slot) -> CallObservation {
 impl Slot {
     fn arm(&self) -> bool {
         let selector = selector_address(&self.selector);
-        sys::set_dispatch(EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
+        sys::set_dispatch(MODE_EXCLUSIVE, arch::inside().start, inside_length(), selector).is_ok()
     }
 
     fn record_error(&self) {
@@ -139,22 +139,24 @@ fn next_random(state: &mut u64) -> u64 {
     *state >> 40
 }
 
-/// The mark that starts the threads.
+/// The shared word that starts the threads.
 const BEGIN: usize = 0;
-/// The mark with the number of calls of each thread.
+/// The shared word with the number of calls of each thread.
 const CALLS: usize = 1;
-/// The mark that stops the threads.
+/// The shared word that stops the threads.
 const STOP: usize = 2;
 
 /// A thread that flips its own selector before each call, until the number of calls or the stop.
 extern "C" fn own_flips(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
     let mut random = index + 1;
-    await_mark(BEGIN, 1);
+    await_shared_word(BEGIN, 1);
     if !slot.arm() {
         slot.record_error();
     }
-    while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) && mark(STOP) == 0 {
+    while u64::from(slot.calls.load(Ordering::SeqCst)) < shared_word(CALLS)
+        && shared_word(STOP) == 0
+    {
         let blocked = next_random(&mut random) & 1 == 1;
         slot.selector.store(if blocked { BLOCK } else { ALLOW }, Ordering::SeqCst);
         let outcome = check_call(index, slot);
@@ -173,11 +175,11 @@ extern "C" fn own_flips(index: u64) -> u64 {
 /// A thread whose selector other threads flip.
 extern "C" fn others_flip(index: u64) -> u64 {
     let slot = &SLOTS[usize::try_from(index).unwrap_or(0)];
-    await_mark(BEGIN, 1);
+    await_shared_word(BEGIN, 1);
     if !slot.arm() {
         slot.record_error();
     }
-    while u64::from(slot.calls.load(Ordering::SeqCst)) < mark(CALLS) {
+    while u64::from(slot.calls.load(Ordering::SeqCst)) < shared_word(CALLS) {
         let outcome = check_call(index, slot);
         if outcome.handled != u32::from(!outcome.executed) || !outcome.kept {
             slot.record_error();
@@ -191,8 +193,8 @@ fn start_threads(run: extern "C" fn(u64) -> u64, first: usize, calls: u32) -> Ch
     for index in first..THREADS {
         spawn_thread(run, index as u64)?;
     }
-    set_mark(CALLS, calls.into());
-    set_mark(BEGIN, 1);
+    set_shared_word(CALLS, calls.into());
+    set_shared_word(BEGIN, 1);
     Ok(())
 }
 
@@ -205,17 +207,21 @@ fn sum(field: impl Fn(&Slot) -> &AtomicU32) -> u32 {
 }
 
 fn flips() -> Check {
-    handle(count)?;
+    handle_dispatches(count)?;
     start_threads(own_flips, 0, scaled(200))?;
     while !ended(&SLOTS) {
         sys::sched_yield();
     }
-    equal("calls that did not obey their selector", sum(|slot| &slot.wrong), 0)?;
-    equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
+    expect_equal("calls that did not obey their selector", sum(|slot| &slot.wrong), 0)?;
+    expect_equal(
+        "SIGSYS handled in a thread that no call named",
+        dispatch_count(),
+        sum(|slot| &slot.handled),
+    )
 }
 
 fn flips_by_others() -> Check {
-    handle(count)?;
+    handle_dispatches(count)?;
     let mut random = 5;
     start_threads(others_flip, 0, scaled(200))?;
     while !ended(&SLOTS) {
@@ -224,8 +230,12 @@ fn flips_by_others() -> Check {
             slot.selector.store(if value { BLOCK } else { ALLOW }, Ordering::SeqCst);
         }
     }
-    equal("calls neither executed nor dispatched, or both", sum(|slot| &slot.wrong), 0)?;
-    equal("SIGSYS handled in a thread that no call named", dispatches(), sum(|slot| &slot.handled))
+    expect_equal("calls neither executed nor dispatched, or both", sum(|slot| &slot.wrong), 0)?;
+    expect_equal(
+        "SIGSYS handled in a thread that no call named",
+        dispatch_count(),
+        sum(|slot| &slot.handled),
+    )
 }
 
 /// The index of the thread whose handler forks.
@@ -233,7 +243,7 @@ const FORKER: u64 = 1;
 /// The number of forks.
 const FORKS: u32 = 2;
 
-/// Reaction: counts the dispatch. The forking thread also forks, and the child must not be armed.
+/// Handler body: counts the dispatch. The forking thread also forks, and the child must not be armed.
 fn count_and_fork(dispatch: Dispatch<'_>) {
     let forks = dispatch.frame.registers[CARRIER] == FORKER;
     count(dispatch);
@@ -292,7 +302,7 @@ extern "C" fn replace(fd: u64) -> u64 {
 
 fn fork_and_exec() -> Check {
     let fd = program()?;
-    handle(count_and_fork)?;
+    handle_dispatches(count_and_fork)?;
     for round in 0..scaled(2) {
         let child = spawn_child(|| {
             for index in 1..THREADS as u64 {
@@ -311,36 +321,36 @@ fn fork_and_exec() -> Check {
                 sys::sched_yield();
             }
         })?;
-        let end = wait_change(child)?;
+        let end = wait_for_change(child)?;
         let expected = Change::Exited(i32::from(EXECUTED)).to_string();
-        equal(&format!("the program in round {round}"), end.to_string(), expected)?;
+        expect_equal(&format!("the program in round {round}"), end.to_string(), expected)?;
     }
     Ok(())
 }
 
-/// The mark with the tracer's last setting: twice the round, plus 1 if it armed.
+/// The shared word with the tracer's last setting: twice the round, plus 1 if it armed.
 const SET: usize = 3;
-/// The mark in which the tracee counts its calls.
+/// The shared word in which the tracee counts its calls.
 const DONE: usize = 4;
 
 /// Runs in the tracee: issues calls until [`STOP`]. Each call must obey the tracer's setting.
 fn call_until_stopped(slot: &Slot) {
     slot.selector.store(BLOCK, Ordering::SeqCst);
-    while mark(STOP) == 0 {
-        let before = mark(SET);
+    while shared_word(STOP) == 0 {
+        let before = shared_word(SET);
         let outcome = check_call(0, slot);
-        let after = mark(SET);
+        let after = shared_word(SET);
         let once = outcome.handled == u32::from(!outcome.executed) && outcome.kept;
         if !once || before == after && outcome.executed == (before & 1 == 1) {
             slot.record_error();
         }
-        set_mark(DONE, mark(DONE) + 1);
+        set_shared_word(DONE, shared_word(DONE) + 1);
     }
     slot.end();
 }
 
 fn tracer_sets() -> Check {
-    handle(count)?;
+    handle_dispatches(count)?;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         if start_threads(own_flips, 1, u32::MAX).is_err() {
@@ -350,11 +360,11 @@ fn tracer_sets() -> Check {
         while !ended(&SLOTS) {
             sys::sched_yield();
         }
-        let unexpected = dispatches() != sum(|slot| &slot.handled);
+        let unexpected = dispatch_count() != sum(|slot| &slot.handled);
         exit_code(!unexpected && sum(|slot| &slot.wrong) == 0)
     })?;
     let armed = Config {
-        mode: EXCLUSIVE,
+        mode: MODE_EXCLUSIVE,
         selector: selector_address(&SLOTS[0].selector),
         offset: arch::inside().start,
         length: inside_length(),
@@ -365,15 +375,15 @@ fn tracer_sets() -> Check {
     };
     for round in 1..=u64::from(scaled(20)) {
         let config = if round % 2 == 1 { armed } else { Config::default() };
-        equal("setting", tracee.set_config(&config), Ok(()))?;
-        equal("configuration", tracee.config()?, config)?;
-        set_mark(SET, (2 * round) | (round % 2));
-        let from = mark(DONE);
+        expect_equal("setting", tracee.set_config(&config), Ok(()))?;
+        expect_equal("configuration", tracee.config()?, config)?;
+        set_shared_word(SET, (2 * round) | (round % 2));
+        let from = shared_word(DONE);
         resume(0)?;
         // After a few calls with this setting, stop the tracee for the next one.
         let mut asked = false;
         loop {
-            if !asked && mark(DONE) >= from + 2 {
+            if !asked && shared_word(DONE) >= from + 2 {
                 sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR2).map_err(broken("tgkill"))?;
                 asked = true;
             }
@@ -385,9 +395,9 @@ fn tracer_sets() -> Check {
             }
         }
     }
-    equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
-    set_mark(SET, 0);
-    set_mark(STOP, 1);
+    expect_equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
+    set_shared_word(SET, 0);
+    set_shared_word(STOP, 1);
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 

@@ -70,7 +70,7 @@ fn write_sysctl(text: &str) -> std::io::Result<()> {
 /// Checks that the sysctl reads as `expected`.
 fn expect_value(expected: &str) -> Check {
     let text = std::fs::read_to_string(PATH).map_err(broken("sysctl"))?;
-    equal("the sysctl", text.trim_end(), expected)
+    expect_equal("the sysctl", text.trim_end(), expected)
 }
 
 /// Denies arming for the duration of the case.
@@ -94,7 +94,7 @@ fn on_at_boot() -> Check {
 }
 
 fn any_value_permits() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     for text in ["1", "2", "255"] {
         let _denied = ArmingDenied::new()?;
         write_sysctl(text)
@@ -108,37 +108,37 @@ fn any_value_permits() -> Check {
 }
 
 fn denies_arming() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let _denied = ArmingDenied::new()?;
     let (start, length) = (arch::inside().start, inside_length());
-    expect_refused(EXCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
-    expect_refused(EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
+    expect_refused(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
+    expect_refused(MODE_EXCLUSIVE, 0, 0, 0, libc::EPERM)?;
     if machine().features.contains(&Feature::Inclusive) {
-        expect_refused(INCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
+        expect_refused(MODE_INCLUSIVE, start, length, selector_address(&SELECTOR), libc::EPERM)?;
     }
     // The checks of mode and range come before the sysctl, that of the selector after it.
     expect_refused(3, 0, 0, 0, libc::EINVAL)?;
-    expect_refused(EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
-    expect_refused(OFF, 1, 0, 0, libc::EINVAL)?;
-    expect_refused(EXCLUSIVE, start, length, arch::KERNEL_ADDRESS, libc::EPERM)?;
+    expect_refused(MODE_EXCLUSIVE, 1, 0, 0, libc::EINVAL)?;
+    expect_refused(MODE_OFF, 1, 0, 0, libc::EINVAL)?;
+    expect_refused(MODE_EXCLUSIVE, start, length, arch::KERNEL_ADDRESS, libc::EPERM)?;
     disarm()?;
     expect_executed_despite_block(&arch::gate())
 }
 
 fn armed_stay_armed() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let denied = ArmingDenied::new()?;
     expect_dispatched(&arch::gate())?;
     // Neither the same configuration nor another one.
     expect_refused(
-        EXCLUSIVE,
+        MODE_EXCLUSIVE,
         arch::inside().start,
         inside_length(),
         selector_address(&SELECTOR),
         libc::EPERM,
     )?;
-    expect_refused(EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
+    expect_refused(MODE_EXCLUSIVE, 0, u64::MAX, 0, libc::EPERM)?;
     expect_dispatched(&arch::gate())?;
     expect_executed(&arch::gate())?;
     disarm()?;
@@ -149,7 +149,7 @@ fn armed_stay_armed() -> Check {
 }
 
 fn denies_tracer() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         pause_for_tracer();
         let first = arm();
@@ -158,24 +158,24 @@ fn denies_tracer() -> Check {
         exit_code(first.and(second).is_ok())
     })?;
     let armed = Config {
-        mode: EXCLUSIVE,
+        mode: MODE_EXCLUSIVE,
         selector: selector_address(&SELECTOR),
         offset: arch::inside().start,
         length: inside_length(),
     };
     let denied = ArmingDenied::new()?;
-    equal("setting with 0", tracee.set_config(&armed), Err(Errno(libc::EPERM)))?;
-    equal("configuration after it", tracee.config()?, Config::default())?;
+    expect_equal("setting with 0", tracee.set_config(&armed), Err(Errno(libc::EPERM)))?;
+    expect_equal("configuration after it", tracee.config()?, Config::default())?;
     drop(denied);
     tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSTOP)?;
     let _denied = ArmingDenied::new()?;
-    equal(
+    expect_equal(
         "setting with 0",
         tracee.set_config(&Config { length: 1, ..armed }),
         Err(Errno(libc::EPERM)),
     )?;
-    equal("configuration after it", tracee.config()?, armed)?;
-    equal("setting OFF with 0", tracee.set_config(&Config::default()), Ok(()))?;
+    expect_equal("configuration after it", tracee.config()?, armed)?;
+    expect_equal("setting OFF with 0", tracee.set_config(&Config::default()), Ok(()))?;
     expect_success(tracee.run(libc::PTRACE_CONT, 0)?)
 }
 
@@ -188,7 +188,7 @@ fn only_for_root() -> Check {
             let error = write_sysctl("0").err().and_then(|error| error.raw_os_error());
             exit_code(matches!(error, Some(libc::EACCES | libc::EPERM)))
         })?;
-        let end = wait_change(child)?;
+        let end = wait_for_change(child)?;
         let _ = write_sysctl("1");
         if end == Change::Exited(99) {
             return Err(Failure::Unmet("user-namespace".into()));

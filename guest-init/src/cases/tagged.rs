@@ -3,16 +3,16 @@
 //! Selectors at tagged addresses, in which bits are set that some processors ignore.
 
 use super::on;
-use crate::case::{Case, Need, Only, outside_core};
+use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
 
-const X86: Only = Only {
+const X86: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "elsewhere tags are ignored or unknown, or an extension of the processor that is not \
              emulated here",
 };
-const ARM: Only = Only {
+const ARM: OnlyArchs = OnlyArchs {
     archs: &[Arch::Aarch64],
     reason: "elsewhere tags are refused or unknown, or an extension of the processor that is not \
              emulated here",

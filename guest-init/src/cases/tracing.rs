@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(NEEDS),
 ];
 
-/// Arguments of umask_call(2) that identify the calls in the events: the first and the last call of a child,
+/// Arguments of umask(2) that identify the calls in the events: the first and the last call of a child,
 /// the one that is dispatched or kills, one that the selector allows, and one in the range.
 const BEGIN: u64 = 0o101;
 const END: u64 = 0o102;
@@ -136,7 +136,7 @@ fn dispatched_and_allowed() -> i32 {
 
 /// Makes a call that kills the process by its selector.
 fn call_that_kills(selector: u64, value: u8) -> i32 {
-    if arm_with(selector).is_err() {
+    if arm_with_selector(selector).is_err() {
         return 99;
     }
     umask_inside(BEGIN);
@@ -165,7 +165,7 @@ fn trace<const N: usize>(
     let mut ends = Vec::new();
     for run in runs {
         let child = spawn_child(run)?;
-        ends.push((child, wait_change(child)?));
+        ends.push((child, wait_for_change(child)?));
     }
     let seen = tracefs.stop(std::array::from_fn::<_, N, _>(|i| ends[i].0))?;
     let mut ends = ends.into_iter().map(|(_, change)| change);
@@ -196,7 +196,7 @@ fn expect_events(seen: &[String], expected: &[&str]) -> Check {
 }
 
 fn no_call_events() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let [(change, seen)] = trace(&CALL_EVENTS, [dispatched_and_allowed])?;
     expect_success(change)?;
     let (umask, every): (Vec<_>, Vec<_>) =
@@ -241,7 +241,7 @@ fn no_call_events() -> Check {
 }
 
 fn signal_events() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let [(change, mut seen)] = trace(&SIGNAL_EVENTS, [dispatched_and_allowed])?;
     expect_success(change)?;
     seen.retain(|text| text.starts_with("signal"));
@@ -255,7 +255,7 @@ fn signal_events() -> Check {
 }
 
 fn killed_without_events() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let ends = trace(&EVERY_CALL, [killed_by_value, killed_by_fault])?;
     for ((change, seen), signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
@@ -279,19 +279,19 @@ fn ptrace_while_traced() -> Check {
 }
 
 /// Runs each function in an audited child, and then a child whose record must come last. Returns the ends
-/// of the children, and the arguments of umask_call(2) in all records up to the last.
+/// of the children, and the arguments of umask(2) in all records up to the last.
 fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64>), Failure> {
     let mut audit = Audit::start(libc::SYS_umask)?;
     let (mut pids, mut ends) = (Vec::new(), Vec::new());
     for run in runs {
         pids.push(spawn_child(run)?);
-        ends.push(wait_change(pids[pids.len() - 1])?);
+        ends.push(wait_for_change(pids[pids.len() - 1])?);
     }
     let witness = spawn_child(|| {
         umask_inside(LAST_RECORD);
         0
     })?;
-    expect_success(wait_change(witness)?)?;
+    expect_success(wait_for_change(witness)?)?;
     pids.push(witness);
     let records = audit.first_arguments(&pids, LAST_RECORD)?;
     audit.stop()?;
@@ -299,19 +299,19 @@ fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64
 }
 
 fn no_audit_record() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let (ends, records) = audit([dispatched_and_allowed])?;
     expect_success(ends[0])?;
-    equal("records of umask", records, vec![BEGIN, BY_SELECTOR, IN_RANGE, END])
+    expect_equal("records of umask", records, vec![BEGIN, BY_SELECTOR, IN_RANGE, END])
 }
 
 fn killed_without_audit_record() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let (ends, records) = audit([killed_by_value, killed_by_fault])?;
     for (change, signal) in ends.into_iter().zip([libc::SIGSYS, libc::SIGSEGV]) {
         expect_killed(change, signal, 0)?;
     }
-    equal("records of umask", records, vec![BEGIN, BEGIN])
+    expect_equal("records of umask", records, vec![BEGIN, BEGIN])
 }
 
 fn dispatch_while_audited() -> Check {
@@ -320,8 +320,8 @@ fn dispatch_while_audited() -> Check {
     let child = spawn_child(|| {
         exit_code(registers::others_kept().and_then(|()| expect_executed(&arch::gate())).is_ok())
     })?;
-    expect_success(wait_change(child)?)?;
-    reset_dispatches();
+    expect_success(wait_for_change(child)?)?;
+    reset_dispatch_count();
     ptrace::expect_call_stops()?;
     audit.stop()
 }

@@ -90,8 +90,8 @@ impl Code {
         let fd = sys::memory_file().map_err(broken("memfd_create"))?;
         // SAFETY: the file becomes the owner of the new descriptor.
         let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(PAGE as u64).map_err(broken("ftruncate"))?;
-        let page = sys::map_at(0, PAGE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
+        file.set_len(PAGE_SIZE as u64).map_err(broken("ftruncate"))?;
+        let page = sys::map_at(0, PAGE_SIZE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
         assert!(arch::copy_length() <= FUNCTIONS[0]);
         for (place, function) in FUNCTIONS.into_iter().zip(arch::PROBED_FUNCTIONS) {
             // SAFETY: the mapped page is large enough for the code, which is not executed yet.
@@ -107,7 +107,7 @@ impl Code {
         unsafe {
             sys::mmap(&[
                 page as u64,
-                PAGE as u64,
+                PAGE_SIZE as u64,
                 protection.into(),
                 flags.into(),
                 fd.cast_unsigned().into(),
@@ -132,45 +132,45 @@ impl Code {
 }
 
 fn probed_call_dispatched() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let code = Code::new()?;
-    let regs = touch();
+    let regs = fresh_umask_call();
     arm()?;
     let (without, _) = issue_dispatched(&code.gate, &regs)?;
     let probe = Probe::new('p', &code.file, 0)?.ok_or_else(|| mismatch("a probe", "none"))?;
     let (with, seen) = issue_dispatched(&code.gate, &regs)?;
-    equal("effect", take_touched(), false)?;
-    equal("registers after the call", with, without)?;
-    equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
-    equal("reports of the probe", probe.reports()?, 1)
+    expect_equal("effect", take_umask_effect(), false)?;
+    expect_equal("registers after the call", with, without)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
+    expect_equal("reports of the probe", probe.reports()?, 1)
 }
 
 /// Calls the functions under a probe of this kind, and checks that nothing is dispatched.
 fn expect_probe_unseen(kind: char) -> Check {
     const CALLS: u32 = 3;
-    handle(reissue)?;
+    handle_dispatches(allow_and_reissue)?;
     let code = Code::new()?;
-    reset_dispatches();
+    reset_dispatch_count();
     for place in FUNCTIONS {
         let Some(probe) = Probe::new(kind, &code.file, place)? else {
             // Kernels that do not optimise nop10 refuse probes on it (`is_prefix_bad()`).
-            equal("the function without a probe", place, FUNCTIONS[1])?;
+            expect_equal("the function without a probe", place, FUNCTIONS[1])?;
             continue;
         };
         arm()?;
         for value in 0..CALLS {
             let expected = value + arch::PROBED_ADDS;
-            equal("result of the function", code.call(place, value), expected)?;
+            expect_equal("result of the function", code.call(place, value), expected)?;
         }
         disarm()?;
-        equal("reports of the probe", probe.reports()?, CALLS as usize)?;
+        expect_equal("reports of the probe", probe.reports()?, CALLS as usize)?;
     }
     if let Some(seen) = shared().sigsys_record(0) {
         log(format!("number {} at {:#x} was dispatched", seen.number(), seen.call_address()));
     }
-    equal("SIGSYS handled", dispatches(), 0)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     // The kernel exempts the trampoline's address, not these numbers.
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for call in PROBE_CALLS {
         let regs = Registers::call(call_number(*call), [0; 6]);

@@ -17,7 +17,7 @@ const EVENT_PAGEFAULT: u8 = 0x12;
 const MODE_MISSING: u64 = 1;
 const VERSION: u64 = 0xaa;
 
-/// The mark that counts the handled faults.
+/// The shared word that counts the handled faults.
 pub(crate) const FAULTS: usize = 12;
 
 /// Registered pages, whose faults a thread handles.
@@ -44,7 +44,7 @@ impl Userfault {
             }
         })?;
         let mut api = [VERSION, 0, 0];
-        let mut register = [pages as u64, (count * PAGE) as u64, MODE_MISSING, 0];
+        let mut register = [pages as u64, (count * PAGE_SIZE) as u64, MODE_MISSING, 0];
         for (request, argument) in [(API, &mut api[..]), (REGISTER, &mut register[..])] {
             // SAFETY: the structures are those of the requests.
             unsafe { sys::call(libc::SYS_ioctl, &[fd, request, argument.as_mut_ptr() as u64]) }
@@ -78,12 +78,12 @@ extern "C" fn answer(argument: u64) -> u64 {
             return 1;
         }
         // A fault that a signal interrupts is reported again.
-        set_mark(FAULTS, mark(FAULTS) + 1);
-        if mark(FAULTS) == 1 {
+        set_shared_word(FAULTS, shared_word(FAULTS) + 1);
+        if shared_word(FAULTS) == 1 {
             (faults.meanwhile)();
         }
-        let page = message[2] & !(PAGE as u64 - 1);
-        let mut copy = [page, faults.filler as u64, PAGE as u64, 0, 0];
+        let page = message[2] & !(PAGE_SIZE as u64 - 1);
+        let mut copy = [page, faults.filler as u64, PAGE_SIZE as u64, 0, 0];
         // SAFETY: fills a missing page; the kernel refuses one that is present.
         let _ = unsafe { sys::call(libc::SYS_ioctl, &[faults.fd, COPY, copy.as_mut_ptr() as u64]) };
     }

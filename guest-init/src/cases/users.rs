@@ -3,10 +3,10 @@
 //! Dispatch as real programs use it: Wine, and a binary rewriter of system calls.
 
 use super::on;
-use crate::case::{Case, Need, Only, outside_core};
+use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 
-const X86: Only = Only {
+const X86: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the programs that it imitates are machine code of x86-64",
 };

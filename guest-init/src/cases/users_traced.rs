@@ -40,13 +40,13 @@ fn saved_program() -> i32 {
     pause_for_tracer();
     let mut good = arm().is_ok();
     let mut round = |value: Option<u8>| {
-        let (regs, before) = (touch(), dispatches());
+        let (regs, before) = (fresh_umask_call(), dispatch_count());
         value.inspect(|value| set_selector(*value));
         let blocked = SELECTOR.load(Ordering::SeqCst) == BLOCK;
         let got = arch::gate().issue(&regs);
-        let dispatched = dispatches() - before;
+        let dispatched = dispatch_count() - before;
         sum = sum * 10 + 1 + u64::from(dispatched);
-        good &= take_touched() != blocked && is_result_kept(&got, &regs) == blocked;
+        good &= take_umask_effect() != blocked && is_result_kept(&got, &regs) == blocked;
     };
     round(Some(BLOCK));
     round(Some(ALLOW));
@@ -107,33 +107,33 @@ fn restore(tracee: &Tracee, image: &Image) -> Check {
     }
     tracee.set_register_set(libc::NT_PRFPREG, &image.floating)?;
     tracee.set_registers(&image.registers)?;
-    equal("setting what was read", tracee.set_config(&image.config), Ok(()))?;
-    equal("configuration after it", tracee.config()?, image.config)
+    expect_equal("setting what was read", tracee.set_config(&image.config), Ok(()))?;
+    expect_equal("configuration after it", tracee.config()?, image.config)
 }
 
 /// Makes the stopped tracee issue a call outside the allowed range, as CRIU does to read state that only the
 /// process itself can read. Dispatch is disabled for the call and then restored.
 fn call_in_tracee(tracee: &Tracee) -> Check {
     let (registers, config) = (tracee.registers()?, tracee.config()?);
-    equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
+    expect_equal("setting OFF", tracee.set_config(&Config::default()), Ok(()))?;
     let mut at_call = registers;
     at_call.set_call(arch::gate().call_address(), call_number(libc::SYS_getppid));
     tracee.set_registers(&at_call)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Entry, libc::SYS_getppid)?;
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_getppid)?;
     let answer = tracee.registers()?;
-    equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
-    equal_hex("next instruction", answer.next, arch::gate().after())?;
+    expect_equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
+    expect_equal_hex("next instruction", answer.next, arch::gate().after())?;
     tracee.set_registers(&registers)?;
-    equal("setting what was read", tracee.set_config(&config), Ok(()))
+    expect_equal("setting what was read", tracee.set_config(&config), Ok(()))
 }
 
 fn checkpoint() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let old = Tracee::start(saved_program)?;
     old.expect_signal(CONT, 0, libc::SIGSYS)?;
     old.expect_signal(CONT, libc::SIGSYS, libc::SIGSTOP)?;
-    equal("mode", old.config()?.mode, EXCLUSIVE)?;
+    expect_equal("mode", old.config()?.mode, MODE_EXCLUSIVE)?;
     call_in_tracee(&old)?;
     let image = save(&old)?;
     old.kill()?;
@@ -142,12 +142,12 @@ fn checkpoint() -> Check {
         pause_for_tracer();
         77
     })?;
-    equal("configuration of the other process", new.config()?, Config::default())?;
+    expect_equal("configuration of the other process", new.config()?, Config::default())?;
     restore(&new, &image)?;
-    reset_dispatches();
+    reset_dispatch_count();
     new.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
-    expect_success(wait_change(new.pid)?)?;
-    equal("SIGSYS handled after the restore", dispatches(), 2)
+    expect_success(wait_for_change(new.pid)?)?;
+    expect_equal("SIGSYS handled after the restore", dispatch_count(), 2)
 }
 
 /// An event that the tracer records.
@@ -208,7 +208,7 @@ fn expected_events() -> Vec<Event> {
         match *step {
             Step::Outside { call, blocked: true } => {
                 let number = number_read_by_kernel(call_number(call)).into();
-                events.push(Event::Signal { number, code: USER_DISPATCH });
+                events.push(Event::Signal { number, code: SYS_USER_DISPATCH });
                 both(&mut events, libc::SYS_rt_sigreturn);
             }
             Step::Outside { call, blocked: false } | Step::Inside(call) => both(&mut events, call),
@@ -242,7 +242,7 @@ fn next_event(tracee: &Tracee, signal: i32) -> Result<(Event, i32), Failure> {
 }
 
 fn recorder() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
             return 99;
@@ -256,10 +256,10 @@ fn recorder() -> Check {
         if event != expected {
             let _ = sys::kill(tracee.pid, libc::SIGKILL);
         }
-        equal(&format!("event {place}"), event, expected)?;
+        expect_equal(&format!("event {place}"), event, expected)?;
         (signal, at) = (next, place);
     }
-    equal("events", at + 1, expected_events().len())?;
+    expect_equal("events", at + 1, expected_events().len())?;
     let blocked = STEPS.iter().filter(|step| matches!(step, Step::Outside { blocked: true, .. }));
-    equal("SIGSYS handled", dispatches() as usize, blocked.count())
+    expect_equal("SIGSYS handled", dispatch_count() as usize, blocked.count())
 }

@@ -4,7 +4,7 @@
 use super::death::Death;
 use super::scenario::{Arming, Cause, PLAIN, Scenario};
 use crate::arch::Entry;
-use crate::case::{Need, Only};
+use crate::case::{Need, OnlyArchs};
 use sudbox_protocol::{Arch, Feature};
 
 /// A comparison of two scenarios that must look the same to an observer.
@@ -17,7 +17,7 @@ pub(super) struct Comparison {
     pub(super) features: &'static [Feature],
     pub(super) needs: &'static [Need],
     /// The architectures that run it; `None` for those of [`FRAMES`].
-    pub(super) only: Option<Only>,
+    pub(super) only: Option<OnlyArchs>,
     pub(super) observer: Observer,
     /// The reference scenario, then the scenario that must give the same record.
     pub(super) scenarios: [Scenario; 2],
@@ -97,13 +97,13 @@ pub(super) const COMMON_RESUMES: &[&str] = &["PTRACE_CONT", "PTRACE_SINGLESTEP",
 pub(super) const CONT: &[&str] = &["PTRACE_CONT"];
 
 /// The restriction of comparisons that set none of their own.
-pub(super) const FRAMES: Only = Only {
+pub(super) const FRAMES: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the allowed differences of a signal frame are described for x86-64 only",
 };
 
 /// The restriction of comparisons of a tracer's stops.
-pub(super) const STOPS: Only = Only {
+pub(super) const STOPS: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "its gate with a breakpoint is written for x86-64 only",
 };

@@ -5,7 +5,7 @@ use super::comparison::*;
 use super::death::{DEATHS, Death};
 use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
 use crate::arch::{Entry, FrameFormat};
-use crate::case::{Need, Only};
+use crate::case::{Need, OnlyArchs};
 use sudbox_protocol::Feature;
 
 /// All comparisons.
@@ -216,7 +216,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::SeccompFilter, Feature::Ia32],
-        only: Some(Only::INT80),
+        only: Some(OnlyArchs::INT80),
         scenarios: [
             Scenario { cause: Cause::Trap, filter: Filter::Trap, ..COMPAT },
             Scenario { filter: Filter::Trap, ..COMPAT },
@@ -231,7 +231,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::Ia32],
-        only: Some(Only::INT80),
+        only: Some(OnlyArchs::INT80),
         ..comparison(
             "compare/int80",
             "a dispatched int 0x80 leaves the same state as a dispatched syscall instruction",
@@ -241,7 +241,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
     },
     Comparison {
         features: &[Feature::Dispatch, Feature::Ia32],
-        only: Some(Only::INT80),
+        only: Some(OnlyArchs::INT80),
         scenarios: [CODE_32, Scenario { frames: FrameFormat::Compat, ..CODE_32 }],
         ..comparison(
             "compare/frame-32",

@@ -91,7 +91,9 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
         let _ = match death {
             Death::Default => sys::sigaction(libc::SIGSYS, &Action::default()),
             Death::Ignored => sys::sigaction(libc::SIGSYS, &ignore),
-            Death::Blocked => sys::sigmask(libc::SIG_BLOCK, sys::bit(libc::SIGSYS)).map(drop),
+            Death::Blocked => {
+                sys::sigmask(libc::SIG_BLOCK, sys::signal_bit(libc::SIGSYS)).map(drop)
+            }
             Death::InHandler => {
                 variants::repeat_in_handler(scenario);
                 Ok(())
@@ -99,13 +101,13 @@ fn make_fatal_call(scenario: &Scenario, death: Death) -> i32 {
             Death::BadValue => Ok(()),
             Death::Unreadable => {
                 let inside = arch::inside().start;
-                sys::set_dispatch(EXCLUSIVE, inside, inside_length(), stacks::unreadable())
+                sys::set_dispatch(MODE_EXCLUSIVE, inside, inside_length(), stacks::unreadable())
             }
         };
     }
     let selector = if death == Death::BadValue { 2 } else { variants::selector(scenario) };
-    set_mark(0, u64::from(sys::getpid().cast_unsigned()));
-    set_mark(1, u64::from(sys::gettid().cast_unsigned()));
+    set_shared_word(0, u64::from(sys::getpid().cast_unsigned()));
+    set_shared_word(1, u64::from(sys::gettid().cast_unsigned()));
     variants::call_once(scenario, false, selector);
     SURVIVED
 }
@@ -121,7 +123,7 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, deaths: &[Death]) ->
     std::fs::write("/proc/self/coredump_filter", "0").map_err(broken("coredump_filter"))?;
     // SAFETY: reads the path.
     unsafe { libc::mkdir(CORE_DIR.as_ptr(), 0o700) };
-    let sigchld = sys::bit(libc::SIGCHLD);
+    let sigchld = sys::signal_bit(libc::SIGCHLD);
     let mask = sys::sigmask(libc::SIG_BLOCK, sigchld).map_err(broken("rt_sigprocmask"))?;
     for death in deaths {
         let _ = std::fs::remove_file(CORE_FILE);
@@ -203,7 +205,7 @@ fn deliver_until_exit(pid: i32) -> Check {
         if info[8] != 4 {
             return Ok(());
         }
-        if let Change::Stopped(stop) = wait_change(pid)?
+        if let Change::Stopped(stop) = wait_for_change(pid)?
             && stop != libc::SIGSTOP
         {
             signal = stop;

@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &{
             kernel_function: comparison.kernel_function,
             features: comparison.features,
             needs: comparison.needs,
-            core: false,
+            is_in_core: false,
             run: Run::Compare(at),
             only: match comparison.only {
                 Some(only) => Some(only),
@@ -66,7 +66,7 @@ pub(crate) fn check(index: usize) -> Check {
     let Some(comparison) = COMPARISONS.get(index) else {
         return Err(Failure::Broken(format!("there is no comparison {index}")));
     };
-    if let Some(need) = probe::machine().lacks(arch::WATCH_NEEDS) {
+    if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
     let [reference, other] = &comparison.scenarios;

@@ -33,13 +33,13 @@ pub(super) fn start_process(
     i32::try_from(child).map_err(broken("clone"))
 }
 
-/// The mark in which the forking process stores its child's process id.
+/// The shared word in which the forking process stores its child's process id.
 const CHILD: usize = 5;
 
 /// Starts an untraced process from a traced one. The traced process forks while its tracer resumes it by
 /// `resume`, and stops `stops` times during the fork. `CLONE_PARENT` makes this process the parent.
 fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<i32, Failure> {
-    set_mark(CHILD, 0);
+    set_shared_word(CHILD, 0);
     let forker = spawn_child(|| {
         if ptrace::trace_me().is_err() {
             return variants::NOT_PREPARED;
@@ -48,13 +48,13 @@ fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<
         match variants::fork_at_breakpoint(libc::CLONE_PARENT | libc::SIGCHLD) {
             0 => run(),
             child => {
-                set_mark(CHILD, child);
+                set_shared_word(CHILD, child);
                 variants::COMPLETED
             }
         }
     })?;
     let expect_stop =
-        |signal: i32| equal("a parent", wait_change(forker)?, Change::Stopped(signal));
+        |signal: i32| expect_equal("a parent", wait_for_change(forker)?, Change::Stopped(signal));
     let resume_by = |by: u32| request(forker, by, 0, 0).map(drop).map_err(broken("ptrace"));
     expect_stop(libc::SIGSTOP)?;
     ptrace::set_options(forker).map_err(broken("PTRACE_SETOPTIONS"))?;
@@ -64,11 +64,11 @@ fn start_child_of(resume: u32, stops: u32, run: impl FnOnce() -> i32) -> Result<
     }
     for _ in 0..stops {
         resume_by(resume)?;
-        wait_change(forker)?;
+        wait_for_change(forker)?;
     }
     resume_by(libc::PTRACE_DETACH)?;
-    equal("a parent", wait_change(forker)?, Change::Exited(variants::COMPLETED))?;
-    i32::try_from(mark(CHILD)).map_err(broken("a child's number"))
+    expect_equal("a parent", wait_for_change(forker)?, Change::Exited(variants::COMPLETED))?;
+    i32::try_from(shared_word(CHILD)).map_err(broken("a child's number"))
 }
 
 /// Runs a function in a second thread while the first thread waits. Returns its exit code.

@@ -30,7 +30,7 @@ pub(super) fn in_environment(scenario: &Scenario, observe: impl FnOnce() -> Chec
         _ => None,
     };
     if scenario.parent == Parent::Armed {
-        handle(noop)?;
+        handle_dispatches(do_nothing)?;
         arm()?;
         expect_dispatched(&arch::gate())?;
     }
@@ -69,7 +69,7 @@ fn run(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     if traced {
         return run_traced(record, scenario);
     }
-    wait_change(start_process(scenario, || match scenario.task {
+    wait_for_change(start_process(scenario, || match scenario.task {
         Task::Thread => in_thread(&|| variants::run_variants(record, scenario)),
         _ => variants::run_variants(record, scenario),
     })?)
@@ -85,7 +85,7 @@ fn run_traced(record: &Record, scenario: &Scenario) -> Result<Change, Failure> {
     tracer::arm(scenario, tracee.pid)?;
     if matches!(scenario.monitor, Monitor::None) {
         tracee.request(libc::PTRACE_DETACH, 0, 0).map_err(broken("PTRACE_DETACH"))?;
-        return wait_change(tracee.pid);
+        return wait_for_change(tracee.pid);
     }
     let rewrites = scenario.monitor == Monitor::Rewriter;
     let request = if rewrites { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };

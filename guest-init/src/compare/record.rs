@@ -64,7 +64,7 @@ const START: usize = 64;
 impl Record {
     /// Maps an empty record.
     pub(crate) fn new() -> Result<Record, Failure> {
-        Ok(Record { base: sys::map(CAPACITY, true).map_err(broken("mmap of a record"))? })
+        Ok(Record { base: sys::map_shared(CAPACITY).map_err(broken("mmap of a record"))? })
     }
 
     fn used(&self) -> &AtomicU32 {
@@ -73,7 +73,7 @@ impl Record {
     }
 
     fn completed(&self) -> &AtomicU32 {
-        // SAFETY: the second word of the memory is the mark and nothing else.
+        // SAFETY: the second word of the memory says whether the record is complete, and nothing else.
         unsafe { &*self.base.cast::<AtomicU32>().add(1) }
     }
 

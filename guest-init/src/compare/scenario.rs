@@ -2,7 +2,7 @@
 //! Scenarios in which a program makes the watched call, and variants of the call within a scenario.
 
 use crate::arch::{Entry, FrameFormat, TRAP_FLAG, WATCH_FLAGS};
-use crate::support::PAGE;
+use crate::support::PAGE_SIZE;
 
 /// The cause of the SIGSYS at the watched call.
 ///
@@ -161,7 +161,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
 pub(crate) const SMALL_STACK: usize = 2048;
 
 /// Size of the normal stack and of the alternate stack, in bytes each.
-pub(crate) const STACK: usize = PAGE + 1024;
+pub(crate) const STACK: usize = PAGE_SIZE + 1024;
 
 /// The alternate signal stack at the call (`sigaltstack(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

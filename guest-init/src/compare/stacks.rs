@@ -3,7 +3,7 @@
 //! every write to them is visible. Beside them is a page that cannot be read.
 
 use super::scenario::STACK;
-use crate::support::{PAGE, broken, protect};
+use crate::support::{PAGE_SIZE, broken, protect};
 use crate::sys;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,15 +28,15 @@ pub(super) fn map(low: bool) -> crate::case::Check {
     let (address, fixed) = if low { (LOW as u64, libc::MAP_FIXED_NOREPLACE) } else { (HIGH, 0) };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed;
     let map = |address: u64, pages: usize| {
-        sys::map_at(address, pages * PAGE, flags, -1).map_err(broken("mmap"))
+        sys::map_at(address, pages * PAGE_SIZE, flags, -1).map_err(broken("mmap"))
     };
-    let pages = (4 * STACK).div_ceil(PAGE);
+    let pages = (4 * STACK).div_ceil(PAGE_SIZE);
     STACKS.store(map(address, pages)? as usize, Ordering::SeqCst);
-    let end = address + (pages * PAGE) as u64;
+    let end = address + (pages * PAGE_SIZE) as u64;
     let start = map(end, 2)?;
     protect(start, 2, libc::PROT_READ)?;
     READ_ONLY.store(start as usize, Ordering::SeqCst);
-    let start = map(end + (2 * PAGE) as u64, 1)?;
+    let start = map(end + (2 * PAGE_SIZE) as u64, 1)?;
     protect(start, 1, libc::PROT_NONE)?;
     UNREADABLE.store(start as usize, Ordering::SeqCst);
     Ok(())

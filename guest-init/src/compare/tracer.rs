@@ -46,16 +46,17 @@ const GET_RSEQ: u32 = 0x420f;
 const GETSIGMASK: u32 = 0x420a;
 const SETSIGMASK: u32 = 0x420b;
 
-/// The marks in which the tracee stores its process id and thread id.
-const ID_MARKS: [usize; 2] = [6, 7];
+/// The shared words in which the tracee stores its process id and thread id.
+const ID_WORDS: [usize; 2] = [6, 7];
 
-/// Replaces the tracee's process id and thread id in these places of the bytes, with the marks that hold
-/// the ids. The processors are little-endian on which a place can be shorter than a mark.
-pub(super) fn replace_ids(bytes: &mut [u8], places: [Range<usize>; 2], marks: [usize; 2]) {
-    for (place, id) in places.into_iter().zip(marks) {
-        let Some(value) = bytes.get_mut(place) else { continue };
+/// Replaces the tracee's process id and thread id in these ranges of the bytes by [`ID_PLACEHOLDER`].
+/// `id_words` are the shared words that hold the ids. A range is shorter than a shared word on little-endian
+/// processors only.
+pub(super) fn replace_ids(bytes: &mut [u8], ranges: [Range<usize>; 2], id_words: [usize; 2]) {
+    for (range, id_word) in ranges.into_iter().zip(id_words) {
+        let Some(value) = bytes.get_mut(range) else { continue };
         let width = value.len();
-        if mark(id).to_ne_bytes().get(..width) == Some(&*value) {
+        if shared_word(id_word).to_ne_bytes().get(..width) == Some(&*value) {
             value.copy_from_slice(&ID_PLACEHOLDER.to_ne_bytes()[..width]);
         }
     }
@@ -74,12 +75,12 @@ fn read(pid: i32, get: u32, address: u64, length: usize) -> Vec<u8> {
 /// Records the results of all reading requests for a stopped tracee.
 pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, pid: i32) {
     for (name, kind) in arch::REGISTER_SETS {
-        let mut bytes = vec![0; PAGE];
+        let mut bytes = vec![0; PAGE_SIZE];
         let length = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes);
         bytes.truncate(length.unwrap_or(0));
         if *name == "NT_PRSTATUS" {
             let places = arch::first_argument_places(scenario.convention, bytes.len());
-            replace_ids(&mut bytes, places, ID_MARKS);
+            replace_ids(&mut bytes, places, ID_WORDS);
         }
         record.put(moment, name, &bytes);
     }
@@ -116,7 +117,7 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
     record.result(moment, "length of the syscall info", length);
     // A system call entry has the arguments: PTRACE_SYSCALL_INFO_ENTRY and _SECCOMP.
     if matches!(info[0], 1 | 3) {
-        replace_ids(&mut info, [32..40, 40..48], ID_MARKS);
+        replace_ids(&mut info, [32..40, 40..48], ID_WORDS);
     }
     record.put(moment, "syscall info", &info);
     let get =
@@ -135,7 +136,7 @@ pub(super) fn record_proc(record: &Record, moment: Moment, pid: i32) {
     proc::status_lines(record, moment, text("status").as_bytes());
     // Number, six arguments, stack pointer, next instruction.
     let call = text("syscall");
-    let ids = ID_MARKS.map(|id| format!("{:#x}", mark(id)));
+    let ids = ID_WORDS.map(|id| format!("{:#x}", shared_word(id)));
     let words = call.split_whitespace().enumerate();
     let words =
         words.map(
@@ -149,7 +150,7 @@ pub(super) fn record_proc(record: &Record, moment: Moment, pid: i32) {
 /// Reads each piece of a stopped tracee's state that can be written, and writes the same value back.
 pub(super) fn write_back(pid: i32) {
     for (_, kind) in arch::REGISTER_SETS {
-        let mut bytes = vec![0; PAGE];
+        let mut bytes = vec![0; PAGE_SIZE];
         if let Ok(length) = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes) {
             let bytes = &mut bytes[..length];
             let _ = ptrace::regset(pid, libc::PTRACE_SETREGSET, *kind, bytes);
@@ -176,8 +177,8 @@ fn run_traced_calls(scenario: &Scenario, resumes: &[&str]) -> i32 {
         return variants::NOT_PREPARED;
     }
     let [process, thread] = [sys::getpid(), sys::gettid()];
-    for (mark, id) in ID_MARKS.into_iter().zip([process, thread]) {
-        set_mark(mark, u64::from(id.cast_unsigned()));
+    for (word, id) in ID_WORDS.into_iter().zip([process, thread]) {
+        set_shared_word(word, u64::from(id.cast_unsigned()));
     }
     let pause = || {
         let _ = sys::tgkill(process, thread, libc::SIGSTOP);
@@ -217,25 +218,25 @@ fn wait(pid: i32) -> Result<(Change, [u8; 128]), Failure> {
         libc::waitid(libc::P_PID, pid.cast_unsigned(), siginfo, options);
     }
     info[16..20].fill(0);
-    Ok((wait_change(pid)?, info))
+    Ok((wait_for_change(pid)?, info))
 }
 
 /// Traces the task of a scenario through the watched call, once for each request in `resumes`.
 pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) -> Check {
-    ID_MARKS.into_iter().for_each(|mark| set_mark(mark, 0));
+    ID_WORDS.into_iter().for_each(|word| set_shared_word(word, 0));
     let process = start_process(scenario, || match scenario.task {
         Task::Thread => in_thread(&|| run_traced_calls(scenario, resumes)),
         _ => run_traced_calls(scenario, resumes),
     })?;
     let mut pid = process;
     if scenario.task == Task::Thread {
-        while mark(ID_MARKS[1]) == 0 {
+        while shared_word(ID_WORDS[1]) == 0 {
             sys::sched_yield();
         }
-        pid = i32::try_from(mark(ID_MARKS[1])).unwrap_or(0);
+        pid = i32::try_from(shared_word(ID_WORDS[1])).unwrap_or(0);
     }
-    let stopped = wait_change(pid)?;
-    equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
+    let stopped = wait_for_change(pid)?;
+    expect_equal("a tracee", stopped.to_string(), Change::Stopped(libc::SIGSTOP).to_string())?;
     ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
     arm(scenario, pid)?;
     let resume_by = |by: u32, signal: i32| {
@@ -252,8 +253,8 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
         let mut signal = 0;
         if arch::HAS_CALL_BREAKPOINTS {
             resume_by(libc::PTRACE_CONT, 0)?;
-            let before = wait_change(pid)?;
-            equal("right before the call", before, Change::Stopped(libc::SIGTRAP))?;
+            let before = wait_for_change(pid)?;
+            expect_equal("right before the call", before, Change::Stopped(libc::SIGTRAP))?;
         }
         let mut count = 0;
         loop {
@@ -289,14 +290,14 @@ pub(super) fn observe(record: &Record, scenario: &Scenario, resumes: &[&str]) ->
     while let Change::Stopped(stop) = change {
         let signal = if stop == libc::SIGSYS { stop } else { 0 };
         resume_by(libc::PTRACE_CONT, signal)?;
-        change = wait_change(pid)?;
+        change = wait_for_change(pid)?;
     }
     let moment = Moment { variant: "end", step: "death", count: 0 };
     record.put(moment, "end", change.to_string().as_bytes());
     if pid != process {
-        change = wait_change(process)?;
+        change = wait_for_change(process)?;
     }
-    equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
+    expect_equal("the tracee", change.to_string(), Change::Exited(variants::COMPLETED).to_string())
 }
 
 /// Resumes the tracee, delivering its signals, until it stops itself by SIGSTOP or ends.
@@ -305,7 +306,7 @@ fn resume_to_pause(pid: i32) -> Result<Change, Failure> {
     loop {
         request(pid, libc::PTRACE_CONT, 0, u64::from(signal.cast_unsigned()))
             .map_err(broken("ptrace"))?;
-        match wait_change(pid)? {
+        match wait_for_change(pid)? {
             Change::Stopped(stop) if stop != libc::SIGSTOP => {
                 signal = if stop == libc::SIGTRAP { 0 } else { stop };
             }

@@ -85,7 +85,7 @@ fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
     };
     let words = [
         pair(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
-        pair(USER_DISPATCH.cast_unsigned(), 0),
+        pair(SYS_USER_DISPATCH.cast_unsigned(), 0),
         arch::after_watched_call(site),
         pair(number, audit),
     ];
@@ -266,7 +266,7 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     install(signal, variant.action, variant.handler_mask);
     set_alt_stack(variant.alt_stack);
     let _ = sys::sigmask(libc::SIG_SETMASK, variant.blocked);
-    let pending = |signal: &i32| variant.pending && variant.blocked & sys::bit(*signal) != 0;
+    let pending = |signal: &i32| variant.pending && variant.blocked & sys::signal_bit(*signal) != 0;
     let (process, thread) = (sys::getpid(), sys::gettid());
     for signal in (1..=64).filter(pending) {
         let _ = sys::tgkill(process, thread, signal);
@@ -296,7 +296,7 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
     }
     record_task(record, moment);
     for signal in (1..=64).filter(pending) {
-        let _ = sys::sigtimedwait(sys::bit(signal), std::time::Duration::ZERO);
+        let _ = sys::sigtimedwait(sys::signal_bit(signal), std::time::Duration::ZERO);
     }
     let _ = sys::sigmask(libc::SIG_SETMASK, 0);
     set_alt_stack(AltStack::None);
@@ -339,12 +339,12 @@ pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
     let selector = selector_address(&SELECTOR);
     match scenario.cause {
         Cause::Dispatch | Cause::Trap | Cause::Queued | Cause::QueuedOther => {
-            [EXCLUSIVE, inside, inside_length(), selector]
+            [MODE_EXCLUSIVE, inside, inside_length(), selector]
         }
-        Cause::NoSelector => [EXCLUSIVE, inside, inside_length(), 0],
+        Cause::NoSelector => [MODE_EXCLUSIVE, inside, inside_length(), 0],
         Cause::Inclusive => {
             let range = arch::watched_range();
-            [INCLUSIVE, range.start, range.end - range.start, 0]
+            [MODE_INCLUSIVE, range.start, range.end - range.start, 0]
         }
     }
 }
@@ -357,16 +357,16 @@ fn set(mode: u64, offset: u64, length: u64, selector: u64) -> bool {
 fn arm(scenario: &Scenario) -> bool {
     let [mode, offset, length, selector] = configuration(scenario);
     let arm = || set(mode, offset, length, selector);
-    let disarm = || set(OFF, 0, 0, 0);
+    let disarm = || set(MODE_OFF, 0, 0, 0);
     match scenario.arming {
         Arming::Once => arm(),
         Arming::Twice => arm() && arm(),
         Arming::Toggled => (0..1000).all(|_| arm() && disarm()) && arm(),
         Arming::Refused => {
-            set(EXCLUSIVE, 0, u64::MAX, 0)
+            set(MODE_EXCLUSIVE, 0, u64::MAX, 0)
                 && arm()
-                && !set(EXCLUSIVE, 1, u64::MAX, selector)
-                && !set(OFF, 1, 0, 0)
+                && !set(MODE_EXCLUSIVE, 1, u64::MAX, selector)
+                && !set(MODE_OFF, 1, 0, 0)
                 && !set(9, 0, 0, 0)
         }
         Arming::Disarmed => arm() && disarm(),

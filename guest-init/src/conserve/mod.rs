@@ -163,7 +163,7 @@ pub(crate) const CASES: &[Case] = &{
             kernel_function: workload.kernel_function,
             features: workload.features,
             needs: &[Need::Root, Need::Vm],
-            core: false,
+            is_in_core: false,
             run: Run::Conserve(at),
             ..cases[at]
         };
@@ -191,7 +191,7 @@ impl IdleTracees {
                 let _ = ptrace::trace_me();
                 if armed
                     && sys::set_dispatch(
-                        EXCLUSIVE,
+                        MODE_EXCLUSIVE,
                         0x1234_5678,
                         0x9abc,
                         selector_address(&SELECTOR),
@@ -203,8 +203,8 @@ impl IdleTracees {
                 let _ = sys::kill(sys::getpid(), libc::SIGSTOP);
                 0
             })?;
-            let stopped = wait_change(pid)?;
-            equal("an idle process", stopped, sys::Change::Stopped(libc::SIGSTOP))?;
+            let stopped = wait_for_change(pid)?;
+            expect_equal("an idle process", stopped, sys::Change::Stopped(libc::SIGSTOP))?;
             ptrace::set_options(pid).map_err(broken("PTRACE_SETOPTIONS"))?;
             pids.push(pid);
         }
@@ -221,7 +221,7 @@ impl IdleTracees {
     fn kill(self) -> Check {
         for pid in self.pids {
             let _ = sys::kill(pid, libc::SIGKILL);
-            wait_change(pid)?;
+            wait_for_change(pid)?;
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ const ROUNDS: usize = 5;
 /// its row says, each between two readings of the counters, until none of them grew.
 pub(crate) fn check(index: usize) -> Check {
     let workload = &WORKLOADS[index];
-    if let Some(need) = probe::machine().lacks(arch::WATCH_NEEDS) {
+    if let Some(need) = probe::machine().first_unmet(arch::WATCH_NEEDS) {
         return Err(Failure::Unmet(need.to_string()));
     }
     // Per-CPU caches of one CPU only then affect the counters.

@@ -16,19 +16,19 @@ fn harmless_call() -> Registers {
 
 /// Issues calls that are dispatched and handled.
 pub(super) fn dispatches(count: u32) -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    reset_dispatches();
+    reset_dispatch_count();
     for _ in 0..count {
         let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", dispatches_handled(), count)
+    expect_equal("SIGSYS handled", dispatches_handled(), count)
 }
 
-/// The number of SIGSYS handled since [`reset_dispatches`].
+/// The number of SIGSYS handled since [`reset_dispatch_count`].
 fn dispatches_handled() -> u32 {
-    crate::support::dispatches()
+    crate::support::dispatch_count()
 }
 
 /// Issues pairs of dispatched calls, the second in the handler of the first.
@@ -38,27 +38,27 @@ pub(super) fn nested(count: u32) -> Check {
             let _ = arch::second_gate().issue(&harmless_call());
         }
     }
-    handle_as(again, libc::SA_NODEFER, 0)?;
+    handle_dispatches_with(again, libc::SA_NODEFER, 0)?;
     arm()?;
-    reset_dispatches();
+    reset_dispatch_count();
     for _ in 0..count {
         let _ = issue_blocked(&arch::gate(), &harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", dispatches_handled(), 2 * count)
+    expect_equal("SIGSYS handled", dispatches_handled(), 2 * count)
 }
 
 /// Issues calls inside the allowed range, and calls outside it that the selector allows.
 pub(super) fn allowed(count: u32) -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    reset_dispatches();
+    reset_dispatch_count();
     for _ in 0..count {
         let _ = sys::getpid();
         let _ = arch::gate().issue(&harmless_call());
     }
     disarm()?;
-    equal("SIGSYS handled", dispatches_handled(), 0)
+    expect_equal("SIGSYS handled", dispatches_handled(), 0)
 }
 
 /// Arms with and without a range, disarms, and makes requests that the kernel refuses.
@@ -66,11 +66,11 @@ pub(super) fn arming(count: u32) -> Check {
     let selector = selector_address(&SELECTOR);
     for _ in 0..count {
         arm()?;
-        expect_accepted(EXCLUSIVE, 0, 0, selector)?;
-        expect_refused(EXCLUSIVE, 8, u64::MAX, selector, libc::EINVAL)?;
+        expect_accepted(MODE_EXCLUSIVE, 0, 0, selector)?;
+        expect_refused(MODE_EXCLUSIVE, 8, u64::MAX, selector, libc::EINVAL)?;
         expect_refused(9, 0, 0, 0, libc::EINVAL)?;
         disarm()?;
-        expect_refused(OFF, 1, 0, 0, libc::EINVAL)?;
+        expect_refused(MODE_OFF, 1, 0, 0, libc::EINVAL)?;
     }
     Ok(())
 }
@@ -82,19 +82,20 @@ pub(super) fn tracer_configurations(count: u32) -> Check {
         0
     })?;
     let inside = arch::inside().start;
-    let config = Config { mode: EXCLUSIVE, selector: 0, offset: inside, length: inside_length() };
+    let config =
+        Config { mode: MODE_EXCLUSIVE, selector: 0, offset: inside, length: inside_length() };
     for _ in 0..count {
         tracee.set_config(&config).map_err(broken("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG"))?;
-        equal("the configuration", tracee.config()?, config)?;
+        expect_equal("the configuration", tracee.config()?, config)?;
         let refused = tracee.set_config(&Config { mode: 9, ..config });
-        equal("setting an invalid mode", refused, Err(sys::Errno(libc::EINVAL)))?;
+        expect_equal("setting an invalid mode", refused, Err(sys::Errno(libc::EINVAL)))?;
     }
     tracee.kill()
 }
 
 /// Traces a child whose calls are dispatched, and delivers or suppresses each SIGSYS.
 fn with_tracer(count: u32, deliver: bool) -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if arm().is_err() {
             return 99;
@@ -132,14 +133,14 @@ fn run_on_stack(stack: *mut u8, run: &dyn Fn() -> i32) -> Result<Change, Failure
         sys::exit(unsafe { *(run as *const &dyn Fn() -> i32) }())
     }
     // SAFETY: the previous child has ended, so the stack is unused.
-    let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
+    let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE_SIZE) };
     let top = arch::prepare_stack(slice, enter, &raw const run as u64);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
     // SAFETY: the stack was prepared and stays.
-    let child = sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
+    let child = sys::split_result(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
     set_selector(ALLOW);
-    wait_change(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
+    wait_for_change(i32::try_from(child.map_err(broken("clone"))?).map_err(broken("clone"))?)
 }
 
 /// Pages of a child's stack.
@@ -185,7 +186,7 @@ pub(super) fn deaths_by_selector_value(count: u32) -> Check {
 
 /// Starts children that a selector at the unmapped address 1 kills.
 pub(super) fn deaths_by_unreadable_selector(count: u32) -> Check {
-    killed(count, libc::SIGSEGV, |_| arm_with(1).is_ok())
+    killed(count, libc::SIGSEGV, |_| arm_with_selector(1).is_ok())
 }
 
 /// Starts children that a SIGSYS kills because it is not handled, ignored or blocked.
@@ -194,8 +195,8 @@ pub(super) fn deaths_by_unhandled_sigsys(count: u32) -> Check {
         let ignore = sys::Action { handler: u64::from(round % 3 == 1), ..sys::Action::default() };
         // SAFETY: sets the default action, or SIG_IGN.
         let set = unsafe { sys::sigaction(libc::SIGSYS, &ignore) }.is_ok();
-        let mask = if round % 3 == 2 { sys::bit(libc::SIGSYS) } else { 0 };
-        let set = set && (mask == 0 || handle(noop).is_ok());
+        let mask = if round % 3 == 2 { sys::signal_bit(libc::SIGSYS) } else { 0 };
+        let set = set && (mask == 0 || handle_dispatches(do_nothing).is_ok());
         let armed = arm().is_ok();
         set_selector(BLOCK);
         set && sys::sigmask(libc::SIG_SETMASK, mask).is_ok() && armed
@@ -219,7 +220,7 @@ pub(super) fn deaths_of_threads(count: u32) -> Check {
             }
             0
         })?;
-        let end = wait_change(child)?;
+        let end = wait_for_change(child)?;
         let is_killed = matches!(end, Change::Killed { signal: libc::SIGSYS, .. });
         ensure(is_killed, "it is killed by SIGSYS", || format!("it {end}"))?;
     }
@@ -228,7 +229,7 @@ pub(super) fn deaths_of_threads(count: u32) -> Check {
 
 /// Forks children that arm and make one dispatched call.
 pub(super) fn forks(count: u32) -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for _ in 0..count {
         let child = spawn_child(|| {
@@ -236,7 +237,7 @@ pub(super) fn forks(count: u32) -> Check {
             let _ = issue_blocked(&arch::gate(), &harmless_call());
             exit_code(armed)
         })?;
-        expect_success(wait_change(child)?)?;
+        expect_success(wait_for_change(child)?)?;
     }
     disarm()
 }
@@ -246,10 +247,10 @@ pub(super) fn threads(count: u32) -> Check {
     extern "C" fn once(done: u64) -> u64 {
         let armed = arm().is_ok();
         let _ = issue_blocked(&arch::gate(), &harmless_call());
-        set_mark(0, if armed { done } else { u64::MAX });
+        set_shared_word(0, if armed { done } else { u64::MAX });
         0
     }
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     // All threads use this stack, one after the other.
     let stack = reused_stack()?;
@@ -261,16 +262,17 @@ pub(super) fn threads(count: u32) -> Check {
         | libc::CLONE_SYSVSEM;
     for round in 1..=u64::from(count) {
         // SAFETY: the previous thread has ended, so the stack is unused.
-        let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE) };
+        let slice = unsafe { std::slice::from_raw_parts_mut(stack, PAGES * PAGE_SIZE) };
         let top = arch::prepare_stack(slice, once, round);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack was prepared and stays.
-        let thread = sys::split(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
+        let thread =
+            sys::split_result(unsafe { arch::spawn(call_number(libc::SYS_clone), arguments) });
         let thread = i32::try_from(thread.map_err(broken("clone"))?).map_err(broken("clone"))?;
         while sys::tgkill(sys::getpid(), thread, 0).is_ok() {
             sys::sched_yield();
         }
-        equal("a thread arms and dispatches", mark(0), round)?;
+        expect_equal("a thread arms and dispatches", shared_word(0), round)?;
     }
     disarm()
 }
@@ -282,13 +284,13 @@ pub(super) fn execs(count: u32) -> Check {
     let stack = reused_stack()?;
     for _ in 0..count {
         let end = run_on_stack(stack, &|| {
-            if arm_with(0).is_err() {
+            if arm_with_selector(0).is_err() {
                 return 99;
             }
             execute(file);
             98
         })?;
-        equal("the program", end, Change::Exited(i32::from(EXECUTED)))?;
+        expect_equal("the program", end, Change::Exited(i32::from(EXECUTED)))?;
     }
     sys::close(file).map_err(broken("close"))
 }

@@ -15,7 +15,7 @@ use super::system_state::SystemState;
 use super::{dimension::Disposition, trace};
 use crate::arch::{self, Reg};
 use crate::case::Failure;
-use crate::support::{PAGE, broken};
+use crate::support::{PAGE_SIZE, broken};
 use crate::sys::{self, Change};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
@@ -163,9 +163,9 @@ fn spawn_sharing_memory(
 ) -> sys::Result<i32> {
     static STACKS: [AtomicPtr<u8>; 2] =
         [AtomicPtr::new(std::ptr::null_mut()), AtomicPtr::new(std::ptr::null_mut())];
-    let length = STACK_PAGES * PAGE;
+    let length = STACK_PAGES * PAGE_SIZE;
     if STACKS[stack].load(Ordering::SeqCst).is_null() {
-        STACKS[stack].store(sys::map(length, false)?, Ordering::SeqCst);
+        STACKS[stack].store(sys::map_private(length)?, Ordering::SeqCst);
     }
     // SAFETY: mapped above, and the previous task on it has ended.
     let bytes =
@@ -174,7 +174,7 @@ fn spawn_sharing_memory(
     let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
     // SAFETY: the stack was prepared and stays.
     let child = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
-    sys::split(child).map(|child| i32::try_from(child).unwrap_or(-1))
+    sys::split_result(child).map(|child| i32::try_from(child).unwrap_or(-1))
 }
 
 /// Runs the first thread of a process whose second thread runs the points.

@@ -5,7 +5,7 @@ use super::dimension::{Disposition, Entry, Selector};
 pub(super) use crate::arch::OtherEntry as Other;
 use crate::arch::{self, CALL_LENGTH, Gate};
 use crate::case::Failure;
-use crate::support::{PAGE, broken, map_pages, protect};
+use crate::support::{PAGE_SIZE, broken, map_pages, protect};
 use crate::sys;
 use std::ops::Range;
 use std::sync::atomic::AtomicU8;
@@ -126,7 +126,7 @@ impl Layout {
 }
 
 /// Size of the alternate stacks in bytes.
-pub(super) const ALTERNATE_STACK_SIZE: usize = 16 * PAGE;
+pub(super) const ALTERNATE_STACK_SIZE: usize = 16 * PAGE_SIZE;
 
 /// Memory for points.
 pub(super) struct Memory {
@@ -156,9 +156,9 @@ impl Memory {
         let private = map_pages(3)?;
         protect(private, 1, libc::PROT_NONE)?;
         // SAFETY: the third of the three pages.
-        protect(unsafe { private.add(2 * PAGE) }, 1, libc::PROT_NONE)?;
+        protect(unsafe { private.add(2 * PAGE_SIZE) }, 1, libc::PROT_NONE)?;
         let private = private as u64;
-        let page = PAGE as u64;
+        let page = PAGE_SIZE as u64;
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
         // SAFETY: sets the size of the new file.
         unsafe { sys::call(libc::SYS_ftruncate, &[u64::from(file.cast_unsigned()), 3 * page]) }
@@ -207,9 +207,11 @@ impl Memory {
             Some(unsafe { byte(address) })
         });
         let bytes = collect_array(writable);
-        let (stack, read_only_stack) =
-            (map_pages(ALTERNATE_STACK_SIZE / PAGE)?, map_pages(ALTERNATE_STACK_SIZE / PAGE)?);
-        protect(read_only_stack, ALTERNATE_STACK_SIZE / PAGE, libc::PROT_READ)?;
+        let (stack, read_only_stack) = (
+            map_pages(ALTERNATE_STACK_SIZE / PAGE_SIZE)?,
+            map_pages(ALTERNATE_STACK_SIZE / PAGE_SIZE)?,
+        );
+        protect(read_only_stack, ALTERNATE_STACK_SIZE / PAGE_SIZE, libc::PROT_READ)?;
         let other = arch::other_entry().filter(|_| platform.ia32);
         let entries = Entry::ALL.iter().map(|entry| match entry {
             Entry::First => Some(arch::gate()),
@@ -248,13 +250,13 @@ fn highest_pages() -> Vec<u64> {
     let top = |bits: u32| 1u64 << bits;
     [47, 48, 42, 39, 38]
         .into_iter()
-        .flat_map(|bits| [1, 2, 3].map(|pages| top(bits) - pages * PAGE as u64))
+        .flat_map(|bits| [1, 2, 3].map(|pages| top(bits) - pages * PAGE_SIZE as u64))
         .collect()
 }
 
 /// A copy of the first gate at the first of these addresses that is free.
 fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
-    let length = PAGE as u64;
+    let length = PAGE_SIZE as u64;
     let protection = u64::from((libc::PROT_READ | libc::PROT_WRITE).cast_unsigned());
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let flags = u64::from(flags.cast_unsigned());
@@ -265,7 +267,7 @@ fn copied_gate(addresses: &[u64], offset: u64) -> Option<Gate> {
         // Kernels without MAP_FIXED_NOREPLACE choose another address.
         if start as u64 != *address {
             // SAFETY: nothing uses the page.
-            let _ = unsafe { sys::unmap(start, PAGE) };
+            let _ = unsafe { sys::unmap(start, PAGE_SIZE) };
             continue;
         }
         // SAFETY: a page is longer than a gate, and is made executable before it is used.
@@ -284,7 +286,7 @@ fn gate_at_page_end() -> Option<Gate> {
     unsafe {
         let first = arch::copy_gate(start);
         let before = first.call_address() + CALL_LENGTH - start as u64;
-        let gate = arch::copy_gate(start.add(PAGE - usize::try_from(before).ok()?));
+        let gate = arch::copy_gate(start.add(PAGE_SIZE - usize::try_from(before).ok()?));
         protect(start, 2, libc::PROT_READ | libc::PROT_EXEC).ok()?;
         Some(gate)
     }

@@ -23,7 +23,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use crate::case::{Case, Check, Only, Run, outside_core};
+use crate::case::{Case, Check, OnlyArchs, Run, outside_core};
 use crate::support::broken;
 use crate::{probe, recording};
 use dimension::{Disposition, Point};
@@ -42,7 +42,7 @@ const fn product(id: &'static str, promise: &'static str, run: fn() -> Check) ->
     outside_core(id, promise, DISPATCH_FUNCTION, run).only(X86_64_ONLY)
 }
 
-const X86_64_ONLY: Only = Only {
+const X86_64_ONLY: OnlyArchs = OnlyArchs {
     archs: &[Arch::X86_64],
     reason: "the model of the grid was compared with kernels of x86-64 only",
 };
@@ -132,7 +132,7 @@ pub(crate) fn check(product: Product) -> Check {
     let machine = probe::machine();
     // SAFETY: touches no memory.
     let root = unsafe { crate::sys::call(libc::SYS_geteuid, &[]) } == Ok(0);
-    let platform = Platform::of(&machine.features, root, machine.vm);
+    let platform = Platform::of(&machine.features, root, machine.is_vm);
     shared_state::prepare(platform, run_point::handlers())?;
     run_point::set_disposition(Disposition::Handler).map_err(broken("rt_sigaction"))?;
     let layout = &shared_state::memory().layout;

@@ -133,7 +133,7 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
     let raise = |signal: i32| sys::tgkill(sys::getpid(), sys::gettid(), signal);
     let mut blocked = 0;
     if matches!(disposition, Disposition::Blocked | Disposition::IgnoredBlocked) {
-        blocked |= sys::bit(libc::SIGSYS);
+        blocked |= sys::signal_bit(libc::SIGSYS);
     }
     let pending = match point.pending() {
         Pending::Nothing | Pending::NoRoom => None,
@@ -143,7 +143,7 @@ fn prepare_signals(point: &Point) -> sys::Result<()> {
         Pending::RealTime => Some(REAL_TIME_SIGNAL),
     };
     if let Some(signal) = pending {
-        blocked |= sys::bit(signal);
+        blocked |= sys::signal_bit(signal);
     }
     if blocked != 0 {
         sys::sigmask(libc::SIG_SETMASK, blocked)?;

@@ -5,7 +5,7 @@
 use super::memory::{Memory, Platform};
 use super::observation::Observation;
 use crate::case::Failure;
-use crate::support::{PAGE, broken};
+use crate::support::{PAGE_SIZE, broken};
 use crate::sys;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -68,7 +68,7 @@ pub(super) fn memory() -> &'static Memory {
 /// Maps the shared state and the memory for points. `handlers` are the addresses of the two handlers
 /// of SIGSYS.
 pub(super) fn prepare(platform: Platform, handlers: [u64; 2]) -> Result<(), Failure> {
-    let length = size_of::<SharedState>().next_multiple_of(PAGE);
+    let length = size_of::<SharedState>().next_multiple_of(PAGE_SIZE);
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
     let shared = sys::map_at(0x2000_0000, length, flags, -1).map_err(broken("mmap"))?;
     if shared as u64 >> 32 != 0 {

@@ -38,7 +38,7 @@ fn try_run(engine: &str, path: &str) -> Result<String, (i32, String)> {
     if !arch::RUNS_PE {
         return Err((USAGE, "Windows programs in PE files run on x86-64 only".to_owned()));
     }
-    probe::find(false);
+    probe::probe_machine();
     let engine = choose(engine)?;
     let bytes = std::fs::read(path).map_err(|error| (USAGE, error.to_string()))?;
     let image = pe::read(&bytes).map_err(|refusal| (USAGE, refusal.to_string()))?;

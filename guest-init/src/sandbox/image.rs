@@ -33,7 +33,7 @@ impl Image {
         let segment = Segment {
             address: program_memory::BASE,
             bytes: code.to_vec(),
-            length: (code.len() as u64).next_multiple_of(program_memory::PAGE),
+            length: (code.len() as u64).next_multiple_of(program_memory::PAGE_SIZE),
             protection: libc::PROT_READ | libc::PROT_EXEC,
         };
         Image { segments: vec![segment], entry: program_memory::BASE }

@@ -7,7 +7,7 @@ use crate::sys;
 use std::ops::Range;
 
 /// The size of a page in bytes.
-pub const PAGE: u64 = 4096;
+pub const PAGE_SIZE: u64 = 4096;
 /// The first address: the default image base of Windows programs, above the code of guest-init.
 pub const BASE: u64 = 0x1_4000_0000;
 /// The length in bytes.
@@ -22,12 +22,12 @@ const BLOCKS: u64 = 12 << 20;
 /// Bytes of a thread's stack.
 pub const STACK: u64 = 64 << 10;
 /// Bytes of a thread's block, which holds data of the foreign system (the TEB of Windows).
-pub const BLOCK: u64 = 2 * PAGE;
+pub const BLOCK: u64 = 2 * PAGE_SIZE;
 
 /// [`LENGTH`] as a `usize`, and the number of pages.
 const ADDRESSES: usize = 16 << 20;
 const PAGES: usize = ADDRESSES / 4096;
-const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE);
+const _: () = assert!(ADDRESSES as u64 == LENGTH && PAGES as u64 == LENGTH / PAGE_SIZE);
 
 /// Marks a page in use; the low bits are its `PROT_*`.
 const USED: u8 = 0x80;
@@ -81,14 +81,14 @@ impl ProgramMemory {
     fn pages(start: u64, length: u64) -> Option<Range<usize>> {
         let offset = start.checked_sub(BASE)?;
         let end = offset.checked_add(length)?;
-        if !offset.is_multiple_of(PAGE)
-            || !length.is_multiple_of(PAGE)
+        if !offset.is_multiple_of(PAGE_SIZE)
+            || !length.is_multiple_of(PAGE_SIZE)
             || length == 0
             || end > LENGTH
         {
             return None;
         }
-        let page = |offset: u64| usize::try_from(offset / PAGE).ok();
+        let page = |offset: u64| usize::try_from(offset / PAGE_SIZE).ok();
         Some(page(offset)?..page(end)?)
     }
 
@@ -141,9 +141,9 @@ impl ProgramMemory {
             return true;
         }
         let wanted = USED | u8::try_from(protection).unwrap_or(0);
-        let first = start & !(PAGE - 1);
+        let first = start & !(PAGE_SIZE - 1);
         let Some(end) =
-            start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE))
+            start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
         else {
             return false;
         };
@@ -205,34 +205,36 @@ mod tests {
         let mut memory = ProgramMemory::new().unwrap();
         assert!(ProgramMemory::new().is_err(), "there is one");
         for (start, length) in [
-            (BASE - PAGE, PAGE),
-            (BASE + 1, PAGE),
+            (BASE - PAGE_SIZE, PAGE_SIZE),
+            (BASE + 1, PAGE_SIZE),
             (BASE, 1),
             (BASE, 0),
-            (BASE, LENGTH + PAGE),
-            (BASE + LENGTH, PAGE),
-            (BASE, !(PAGE - 1)),
+            (BASE, LENGTH + PAGE_SIZE),
+            (BASE + LENGTH, PAGE_SIZE),
+            (BASE, !(PAGE_SIZE - 1)),
         ] {
             assert!(!memory.map(start, length, BOTH), "{start:#x} {length:#x}");
             assert_eq!(memory.protect(start, length, BOTH), None);
         }
-        assert!(memory.map(BASE, 2 * PAGE, BOTH));
-        assert!(!memory.map(BASE + PAGE, PAGE, BOTH), "something is there");
-        assert!(memory.write(BASE + PAGE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert!(memory.map(BASE, 2 * PAGE_SIZE, BOTH));
+        assert!(!memory.map(BASE + PAGE_SIZE, PAGE_SIZE, BOTH), "something is there");
+        assert!(memory.write(BASE + PAGE_SIZE - 4, &[1, 2, 3, 4, 5, 6, 7, 8]));
         assert_eq!(
-            memory.word(BASE + PAGE - 4),
+            memory.word(BASE + PAGE_SIZE - 4),
             Some(u64::from_ne_bytes([1, 2, 3, 4, 5, 6, 7, 8]))
         );
-        assert!(!memory.write(BASE + 2 * PAGE - 4, &[0; 8]));
-        assert_eq!(memory.bytes(BASE + 2 * PAGE - 4, 8), None);
+        assert!(!memory.write(BASE + 2 * PAGE_SIZE - 4, &[0; 8]));
+        assert_eq!(memory.bytes(BASE + 2 * PAGE_SIZE - 4, 8), None);
         assert_eq!(memory.bytes(u64::MAX, 8), None);
         assert_eq!(memory.bytes(0, 0), Some(&[][..]));
-        assert_eq!(memory.protect(BASE + PAGE, PAGE, READ), Some(BOTH));
-        assert!(!memory.write(BASE + PAGE, &[0]) && memory.bytes(BASE + PAGE, 4).is_some());
-        assert_eq!(memory.protect(BASE + PAGE, PAGE, 0), Some(READ));
-        assert_eq!(memory.bytes(BASE + PAGE, 1), None);
-        let first = memory.allocate(3 * PAGE, BOTH).unwrap();
-        assert_eq!(memory.allocate(PAGE, BOTH), Some(first + 3 * PAGE));
+        assert_eq!(memory.protect(BASE + PAGE_SIZE, PAGE_SIZE, READ), Some(BOTH));
+        assert!(
+            !memory.write(BASE + PAGE_SIZE, &[0]) && memory.bytes(BASE + PAGE_SIZE, 4).is_some()
+        );
+        assert_eq!(memory.protect(BASE + PAGE_SIZE, PAGE_SIZE, 0), Some(READ));
+        assert_eq!(memory.bytes(BASE + PAGE_SIZE, 1), None);
+        let first = memory.allocate(3 * PAGE_SIZE, BOTH).unwrap();
+        assert_eq!(memory.allocate(PAGE_SIZE, BOTH), Some(first + 3 * PAGE_SIZE));
         assert_eq!(memory.allocate(LENGTH, BOTH), None);
         assert_eq!(memory.allocate(1, BOTH), None);
         drop(memory);

@@ -88,7 +88,7 @@ impl SandboxState {
         personality: &'static dyn Personality,
         methods: &'static EngineMethods,
     ) -> Result<Box<SandboxState>, SandboxError> {
-        let native_stacks = sys::map(MAX_THREADS * 2 * NATIVE_STACK, false)
+        let native_stacks = sys::map_private(MAX_THREADS * 2 * NATIVE_STACK)
             .map_err(|errno| SandboxError::System("mmap", errno))?
             as u64;
         Ok(Box::new(SandboxState {
@@ -210,7 +210,7 @@ impl SandboxState {
     }
 
     /// Counts a signal from another process.
-    pub(super) fn count_signal(&self) {
+    pub(super) fn install_counting_handler(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
     }
 

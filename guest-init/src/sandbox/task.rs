@@ -51,7 +51,7 @@ pub(super) fn start(state: &SandboxState, thread: usize) -> Result<i32, Errno> {
         arch::spawn(libc::SYS_clone.cast_unsigned(), [flags, top, 0, 0])
     };
     sys::sigmask(libc::SIG_SETMASK, mask)?;
-    let tid = sys::split(answer).map(|tid| i32::try_from(tid).unwrap_or(-1))?;
+    let tid = sys::split_result(answer).map(|tid| i32::try_from(tid).unwrap_or(-1))?;
     state.set_tid(thread, tid);
     Ok(tid)
 }
@@ -136,7 +136,7 @@ extern "C" fn enter(_: i32, _: *const u8, frame: *mut Context) {
 
 /// Handler of [`OUTSIDE_SIGNAL`].
 extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
-    SandboxState::current().count_signal();
+    SandboxState::current().install_counting_handler();
 }
 
 /// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no call and
@@ -147,7 +147,9 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
     with_calls_allowed(state, thread, || {
         // SAFETY: the kernel passes both to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
-        let Some(audit_arch) = personality::audit_arch(info) else { return state.count_signal() };
+        let Some(audit_arch) = personality::audit_arch(info) else {
+            return state.install_counting_handler();
+        };
         let next = state.call(thread, registers, audit_arch);
         carry_out(state, next);
     });
@@ -161,7 +163,7 @@ extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context)
     with_calls_allowed(state, thread, || {
         // SAFETY: the kernel passes both to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
-        let Some(fault) = Fault::of(signal, info) else { return state.count_signal() };
+        let Some(fault) = Fault::of(signal, info) else { return state.install_counting_handler() };
         let pc = registers[Reg::NEXT];
         // A jump to unmapped memory is the program's fault too.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {

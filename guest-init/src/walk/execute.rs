@@ -12,7 +12,7 @@ use crate::case::Failure;
 use crate::oracle::Config;
 use crate::probe::{PTRACE_GET_DISPATCH, PTRACE_SET_DISPATCH};
 use crate::shared::SigsysRecord;
-use crate::support::{spawn_child, wait_change};
+use crate::support::{spawn_child, wait_for_change};
 use crate::sys::{self, Action, Change};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -80,7 +80,7 @@ pub(super) fn layout() -> Layout {
 /// Maps the memory for the events.
 pub(super) fn prepare() -> sys::Result<()> {
     if LOG.load(Ordering::SeqCst).is_null() {
-        LOG.store(sys::map(size_of::<Log>(), true)?.cast(), Ordering::SeqCst);
+        LOG.store(sys::map_shared(size_of::<Log>())?.cast(), Ordering::SeqCst);
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ pub(super) fn execute(steps: &[Step]) -> Result<Vec<Event>, Failure> {
         run_steps(steps, false);
         finish(0)
     })?;
-    record_end(0, wait_change(child)?);
+    record_end(0, wait_for_change(child)?);
     let recorded = (log().count.load(Ordering::SeqCst) as usize).min(MAX_EVENTS);
     let complete =
         log().slots[..recorded].iter().take_while(|slot| slot.complete.load(Ordering::SeqCst) == 1);
@@ -178,7 +178,7 @@ fn run_steps(steps: &[Step], traced: bool) {
             Operation::Handle(disposition) => set_disposition(*disposition),
             Operation::Block(blocked) => {
                 let how = if *blocked { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
-                sys::sigmask(how, sys::bit(libc::SIGSYS)).map(drop)
+                sys::sigmask(how, sys::signal_bit(libc::SIGSYS)).map(drop)
             }
             Operation::Signal(_) => with_pending(&PENDING_SIGNAL, step, traced, || {
                 sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGUSR1)
@@ -350,12 +350,12 @@ impl TaskBody<'_> {
     fn run(&self, flags: i32, enter: extern "C" fn(u64) -> u64) -> sys::Result<i32> {
         let length = STACK_PAGES * 4096;
         // SAFETY: newly mapped and zeroed.
-        let stack = unsafe { std::slice::from_raw_parts_mut(sys::map(length, false)?, length) };
+        let stack = unsafe { std::slice::from_raw_parts_mut(sys::map_private(length)?, length) };
         let top = arch::prepare_stack(stack, enter, std::ptr::from_ref(self) as u64);
         let arguments = [u64::from(flags.cast_unsigned()), top, 0, 0];
         // SAFETY: the stack is prepared and stays mapped.
         let result = unsafe { arch::spawn(libc::SYS_clone.cast_unsigned(), arguments) };
-        sys::split(result).map(|child| i32::try_from(child).unwrap_or(-1))
+        sys::split_result(result).map(|child| i32::try_from(child).unwrap_or(-1))
     }
 }
 

@@ -164,8 +164,8 @@ impl Generator {
             0 if self.happens(70) => {
                 return Arguments { mode, span: Span::Nothing, selector: Selector::Null };
             }
-            1 => self.pick(&Span::EXCLUSIVE),
-            _ => self.pick(&Span::INCLUSIVE),
+            1 => self.pick(&Span::FOR_EXCLUSIVE),
+            _ => self.pick(&Span::FOR_INCLUSIVE),
         };
         let selector = match self.below(100) {
             0..78 => Selector::Byte(self.below(2)),

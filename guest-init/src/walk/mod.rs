@@ -12,7 +12,7 @@ pub mod model;
 pub mod operations;
 pub mod shrink;
 
-use crate::case::{Case, Check, Failure, Only, Run};
+use crate::case::{Case, Check, Failure, OnlyArchs, Run};
 use crate::probe;
 use crate::support::{broken, log, mismatch};
 use model::Event;
@@ -60,12 +60,12 @@ pub fn case(seed: u64) -> &'static Case {
         features: &[Feature::Dispatch],
         needs: &[],
         known_bugs: &[],
-        only: Some(Only {
+        only: Some(OnlyArchs {
             archs: &[Arch::X86_64, Arch::Aarch64],
             reason: "the model of random walks assumes call numbers of 32 bits",
         }),
-        absence: false,
-        core: false,
+        checks_absence: false,
+        is_in_core: false,
         run: Run::Walk(seed),
     }))
 }

@@ -61,7 +61,7 @@ pub enum Span {
 impl Span {
     /// The ranges for exclusive mode: calls from inside are not dispatched, or the kernel refuses the
     /// range.
-    pub const EXCLUSIVE: [Span; 8] = [
+    pub const FOR_EXCLUSIVE: [Span; 8] = [
         Span::Inside,
         Span::BeforeFirst,
         Span::ThroughFirst,
@@ -73,7 +73,7 @@ impl Span {
     ];
     /// The ranges for inclusive mode: calls from inside are not dispatched, or the kernel refuses the
     /// range.
-    pub const INCLUSIVE: [Span; 7] = [
+    pub const FOR_INCLUSIVE: [Span; 7] = [
         Span::First,
         Span::Instruction,
         Span::Second,

@@ -208,7 +208,7 @@ impl CaseRunner<'_> {
 /// `without_dispatch`.
 fn planned(selection: &Selection, without_dispatch: bool) -> Vec<&'static Case> {
     let cases = selection.cases.iter().copied();
-    cases.filter(|case| without_dispatch || !case.absence).collect()
+    cases.filter(|case| without_dispatch || !case.checks_absence).collect()
 }
 
 /// Adds the release, the processor and the features of the guest.

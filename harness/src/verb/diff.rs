@@ -45,7 +45,7 @@ pub(crate) fn diff(args: &DiffArgs, given: &GivenOptions) -> anyhow::Result<u8> 
     let arch = requests[0].arch;
     let mut selection = selection::select(args.cases.as_deref().unwrap_or_default())?;
     // They run on kernels without dispatch only, which have nothing else to compare.
-    selection.cases.retain(|case| !case.absence);
+    selection.cases.retain(|case| !case.checks_absence);
     let selection = selection.for_arch(arch)?;
     if selection.cases.is_empty() {
         return Err(Failure::usage("no case is left that records anything"));

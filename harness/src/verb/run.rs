@@ -128,9 +128,9 @@ fn list(selection: &Selection, arch: Arch) -> String {
         let _ = writeln!(text, "{BOOT:width$}  {BOOT_PROMISE}");
     }
     let (absent, present): (Vec<&Case>, Vec<&Case>) =
-        selection.cases.iter().partition(|case| case.not_on(arch).is_some());
+        selection.cases.iter().partition(|case| case.exclusion_reason(arch).is_some());
     let (without, with): (Vec<&Case>, Vec<&Case>) =
-        present.into_iter().partition(|case| case.absence);
+        present.into_iter().partition(|case| case.checks_absence);
     let mut section = |heading: &str, cases: &[&Case], text_of: fn(&Case, Arch) -> &'static str| {
         if !heading.is_empty() && !cases.is_empty() {
             let _ = writeln!(text, "\n{heading}:");
@@ -142,7 +142,7 @@ fn list(selection: &Selection, arch: Arch) -> String {
     section("", &with, |case, _| case.promise);
     section("on kernels without dispatch", &without, |case, _| case.promise);
     section(&format!("not on {}", arch.name()), &absent, |case, arch| {
-        case.not_on(arch).unwrap_or_default()
+        case.exclusion_reason(arch).unwrap_or_default()
     });
     let cases = with.len() + usize::from(selection.boot);
     let _ = write!(text, "\n{cases} cases");

@@ -76,8 +76,8 @@ pub(super) fn component(index: u32) -> Range<usize> {
 }
 
 /// A pattern byte that depends on its offset.
-fn mark(at: usize) -> u8 {
-    let [low, high, ..] = at.to_le_bytes();
+fn pattern_byte(offset: usize) -> u8 {
+    let [low, high, ..] = offset.to_le_bytes();
     low ^ high << 3
 }
 
@@ -98,7 +98,7 @@ impl Floating {
         let mut state = Floating::initial();
         let present = components();
         for (at, byte) in state.0[32..416].iter_mut().enumerate() {
-            *byte = 0x41 ^ mark(at);
+            *byte = 0x41 ^ pattern_byte(at);
         }
         // An x87 register is the first ten of sixteen bytes.
         for (at, byte) in state.0[32..160].iter_mut().enumerate() {
@@ -109,7 +109,7 @@ impl Floating {
         state.0[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
         for index in (2..8).filter(|index| present & 1 << index != 0) {
             for at in component(index) {
-                state.0[at] = 0x90 ^ mark(at);
+                state.0[at] = 0x90 ^ pattern_byte(at);
             }
         }
         if present & 1 << PKRU != 0 {

@@ -21,7 +21,7 @@ fn run() -> Result<Vec<u32>, Failure> {
     // SAFETY: the image is live.
     unsafe { sys::call(libc::SYS_write, &[word(file), image.as_ptr() as u64, image.len() as u64]) }
         .map_err(broken("write"))?;
-    let _ = take_touched();
+    let _ = take_umask_effect();
     let child = spawn_child(|| {
         let list = [0u64].as_ptr() as u64;
         let empty = u64::from(libc::AT_EMPTY_PATH.cast_unsigned());
@@ -34,7 +34,7 @@ fn run() -> Result<Vec<u32>, Failure> {
         };
         NOT_EXECUTED
     })?;
-    let end = wait_change(child)?;
+    let end = wait_for_change(child)?;
     if end == Change::Exited(NOT_EXECUTED) {
         return Err(Failure::Unmet("programs of 32 bits".into()));
     }
@@ -45,7 +45,7 @@ fn run() -> Result<Vec<u32>, Failure> {
         let (at, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
         sys::call(libc::SYS_pread64, &[word(notes), at, length, 0])
     };
-    equal("bytes noted", read.map_err(broken("pread64"))?, AARCH32_OUTPUT as u64)?;
+    expect_equal("bytes noted", read.map_err(broken("pread64"))?, AARCH32_OUTPUT as u64)?;
     Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn aarch32() -> Check {
     let all = run()?;
     let (end, mut rest) = (all[0], &all[1..]);
     let noted = 1 + 2 * (WORDS_PER_DISPATCH + WORDS_PER_CALL) + WORDS_PER_CALL;
-    equal("words noted", (end as usize & 0xfff) / 4, noted)?;
+    expect_equal("words noted", (end as usize & 0xfff) / 4, noted)?;
     for (state, after, pattern) in [
         ("ARM", AARCH32_AFTER[0], AARCH32_PATTERNS[0]),
         ("Thumb", AARCH32_AFTER[1], AARCH32_PATTERNS[1]),
@@ -67,22 +67,23 @@ pub(crate) fn aarch32() -> Check {
         let (registers, more) = more.split_at(WORDS_PER_CALL);
         rest = more;
         let number = pattern[7];
-        let expected = [31, 0, USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
-        equal(&format!("siginfo of a call in {state} state"), &seen[..6], &expected[..])?;
+        let expected =
+            [31, 0, SYS_USER_DISPATCH.cast_unsigned(), after, number, AARCH32_AUDIT_ARCH];
+        expect_equal(&format!("siginfo of a call in {state} state"), &seen[..6], &expected[..])?;
         let frame = &seen[6..];
         let what = format!("registers in the frame of a call in {state} state");
-        equal(&what, &frame[..pattern.len()], pattern)?;
-        equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
-        equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
-        equal(
+        expect_equal(&what, &frame[..pattern.len()], pattern)?;
+        expect_equal_hex("next instruction in the frame", frame[15].into(), after.into())?;
+        expect_equal("Thumb state in the frame", frame[16] & THUMB != 0, state == "Thumb")?;
+        expect_equal(
             &format!("registers after a call in {state} state"),
             registers,
             &frame[..WORDS_PER_CALL],
         )?;
     }
-    equal("result of the allowed call", rest[0], UNTOUCHED)?;
-    equal("its other registers", &rest[1..WORDS_PER_CALL], &AARCH32_PATTERNS[0][1..])
+    expect_equal("result of the allowed call", rest[0], RESET_UMASK)?;
+    expect_equal("its other registers", &rest[1..WORDS_PER_CALL], &AARCH32_PATTERNS[0][1..])
 }
 
 /// The umask of the program before its calls.
-const UNTOUCHED: u32 = 0o022;
+const RESET_UMASK: u32 = 0o022;

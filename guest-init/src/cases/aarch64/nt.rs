@@ -43,9 +43,9 @@ pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY
 pub(crate) fn image() -> Result<Image, Failure> {
     let mut image = Image::of_code(arch::windows_program());
     image.segments.push(Segment {
-        address: program_memory::BASE + program_memory::PAGE,
+        address: program_memory::BASE + program_memory::PAGE_SIZE,
         bytes: Vec::new(),
-        length: program_memory::PAGE,
+        length: program_memory::PAGE_SIZE,
         protection: libc::PROT_READ | libc::PROT_WRITE,
     });
     Ok(image)

@@ -10,19 +10,19 @@ use crate::cases::registers::{
 use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
-    handle(clobber_flags)?;
+    handle_dispatches(clobber_flags)?;
     arm()?;
     let gate = arch::gate();
     let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
     for flags in single.chain([0, arch::FLAGS]) {
         let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
-        equal_hex("flags in the frame", seen.registers[Reg::Pstate] & arch::FLAGS, flags)?;
-        equal_hex("flags after the handler", got[Reg::Pstate] & arch::FLAGS, flags)?;
+        expect_equal_hex("flags in the frame", seen.registers[Reg::Pstate] & arch::FLAGS, flags)?;
+        expect_equal_hex("flags after the handler", got[Reg::Pstate] & arch::FLAGS, flags)?;
     }
     Ok(())
 }
 
-/// Reaction: inverts the flags of the call.
+/// Handler body: inverts the flags of the call.
 fn clobber_flags(dispatch: Dispatch<'_>) {
     arch::set_flags(!dispatch.frame.registers[Reg::Pstate]);
 }
@@ -30,7 +30,7 @@ fn clobber_flags(dispatch: Dispatch<'_>) {
 /// For number -1 only, `el0_svc_common()` sets the result register to -ENOSYS before the selector is read,
 /// for tracers.
 pub(crate) fn no_call_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
     // Only 32 bits of the number count, so both values are -1.
@@ -38,27 +38,27 @@ pub(crate) fn no_call_kept() -> Check {
         let regs = Registers::call(number, pattern_arguments());
         let (got, seen) = issue_dispatched(&gate, &regs)?;
         expect_round_trip(&regs, &got, &seen, gate.after())?;
-        equal("si_syscall", seen.number(), -1)?;
-        reset_dispatches();
+        expect_equal("si_syscall", seen.number(), -1)?;
+        reset_dispatch_count();
         let got = gate.issue(&regs);
-        equal("SIGSYS handled for an allowed call", dispatches(), 0)?;
-        equal("result of an allowed call", got.result(), -i64::from(libc::ENOSYS))?;
+        expect_equal("SIGSYS handled for an allowed call", dispatch_count(), 0)?;
+        expect_equal("result of an allowed call", got.result(), -i64::from(libc::ENOSYS))?;
     }
     Ok(())
 }
 
-/// Reaction: stores the thread pointer in mark 0.
+/// Handler body: stores the thread pointer in shared word 0.
 fn read_pointer(_: Dispatch<'_>) {
-    set_mark(0, arch::thread_pointer());
+    set_shared_word(0, arch::thread_pointer());
 }
 
 pub(crate) fn thread_pointers_kept() -> Check {
-    handle(read_pointer)?;
+    handle_dispatches(read_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
-    issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("TPIDR_EL0 in the handler", mark(0), pointer)?;
-    equal_hex("TPIDR_EL0", arch::thread_pointer(), pointer)
+    issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("TPIDR_EL0 in the handler", shared_word(0), pointer)?;
+    expect_equal_hex("TPIDR_EL0", arch::thread_pointer(), pointer)
 }
 
 /// Documentation/arch/arm64/sve.rst, section 3: on a call, bits 127:0 of Z0 to Z31 are preserved;

@@ -33,10 +33,10 @@ fn enable_tags(flags: u64) -> Check {
 }
 
 pub(crate) fn obeyed() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     enable_tags(0)?;
     for selector in tagged() {
-        arm_with(selector)?;
+        arm_with_selector(selector)?;
         expect_dispatched(&arch::gate())?;
         expect_executed(&arch::gate())?;
         disarm()?;
@@ -45,12 +45,12 @@ pub(crate) fn obeyed() -> Check {
 }
 
 pub(crate) fn kills_unasked() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     for selector in tagged() {
-        reset_dispatches();
+        reset_dispatch_count();
         let end = run_vforked(|| {
-            let regs = touch();
-            if arm_with(selector).is_err() {
+            let regs = fresh_umask_call();
+            if arm_with_selector(selector).is_err() {
                 return 99;
             }
             let _ = arch::gate().issue(&regs);
@@ -62,7 +62,7 @@ pub(crate) fn kills_unasked() -> Check {
 }
 
 pub(crate) fn set_by_tracer() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let tracee = Tracee::start(|| {
         if enable_tags(0).is_err() {
             return 99;
@@ -82,9 +82,13 @@ pub(crate) fn set_by_tracer() -> Check {
             tracee.expect_signal(libc::PTRACE_CONT, libc::SIGSYS, libc::SIGSTOP)?;
         }
         let (offset, length) = (arch::inside().start, inside_length());
-        let config = Config { mode: EXCLUSIVE, selector, offset, length };
-        equal(&format!("setting selector {selector:#x}"), tracee.set_config(&config), Ok(()))?;
-        equal("configuration after it", tracee.config()?, config)?;
+        let config = Config { mode: MODE_EXCLUSIVE, selector, offset, length };
+        expect_equal(
+            &format!("setting selector {selector:#x}"),
+            tracee.set_config(&config),
+            Ok(()),
+        )?;
+        expect_equal("configuration after it", tracee.config()?, config)?;
         tracee.expect_signal(libc::PTRACE_CONT, 0, libc::SIGSYS)?;
     }
     expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
@@ -103,28 +107,28 @@ fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
 
 pub(crate) fn memory_tag_checked() -> Check {
     const TAG: u64 = 5;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     enable_tags(CHECK_AT_ONCE)?;
     let own = selector_in_tagged_memory(TAG)?;
     // SAFETY: a byte of that page, by its right tag; it is never unmapped.
     let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
-    arm_with(own)?;
+    arm_with_selector(own)?;
     for (value, expected) in [(BLOCK, 1), (ALLOW, 0)] {
-        reset_dispatches();
-        let regs = touch();
+        reset_dispatch_count();
+        let regs = fresh_umask_call();
         selector.store(value, Ordering::SeqCst);
         let _ = arch::gate().issue(&regs);
         selector.store(ALLOW, Ordering::SeqCst);
-        equal(&format!("SIGSYS handled with selector {value}"), dispatches(), expected)?;
-        equal("effect", take_touched(), expected == 0)?;
+        expect_equal(&format!("SIGSYS handled with selector {value}"), dispatch_count(), expected)?;
+        expect_equal("effect", take_umask_effect(), expected == 0)?;
     }
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {
         let other = own ^ TAG << 56 ^ tag << 56;
-        reset_dispatches();
+        reset_dispatch_count();
         let end = run_vforked(|| {
-            let regs = touch();
-            if arm_with(other).is_err() {
+            let regs = fresh_umask_call();
+            if arm_with_selector(other).is_err() {
                 return 99;
             }
             let _ = arch::gate().issue(&regs);

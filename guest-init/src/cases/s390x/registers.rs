@@ -8,28 +8,28 @@ use crate::cases::registers::pattern;
 use crate::support::*;
 
 pub(crate) fn flags_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     for condition in (0..4).map(|code| code << arch::FLAGS.trailing_zeros()) {
         let mut regs = pattern();
         regs[Reg::Mask] = condition;
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         let in_frame = seen.registers[Reg::Mask] & arch::FLAGS;
-        equal_hex("condition code in the frame", in_frame, condition)?;
-        equal_hex("mask after the handler", got[Reg::Mask], condition)?;
+        expect_equal_hex("condition code in the frame", in_frame, condition)?;
+        expect_equal_hex("mask after the handler", got[Reg::Mask], condition)?;
     }
     Ok(())
 }
 
 fn read_pointer(_: Dispatch<'_>) {
-    set_mark(0, arch::thread_pointer());
+    set_shared_word(0, arch::thread_pointer());
 }
 
 pub(crate) fn thread_pointers_kept() -> Check {
-    handle(read_pointer)?;
+    handle_dispatches(read_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
-    issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("access registers 0 and 1 in the handler", mark(0), pointer)?;
-    equal_hex("access registers 0 and 1", arch::thread_pointer(), pointer)
+    issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("access registers 0 and 1 in the handler", shared_word(0), pointer)?;
+    expect_equal_hex("access registers 0 and 1", arch::thread_pointer(), pointer)
 }

@@ -145,7 +145,7 @@ impl Program {
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
         let (change, done) = self.run_until_end(requests)?;
         let all = i32::try_from(requests.len()).unwrap_or(-1);
-        equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
+        expect_equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())?;
         Ok(done)
     }
 
@@ -157,7 +157,7 @@ impl Program {
         assert!(requests.len() < compat::REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
         self.write(|shared| shared.head.go = 1);
-        let change = wait_change(self.pid)?;
+        let change = wait_for_change(self.pid)?;
         let done = self.read(|shared| shared.requests[..requests.len()].to_vec());
         Ok((change, done))
     }
@@ -284,13 +284,13 @@ impl SigsysRecord {
 /// The siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which is
 /// zero after `si_arch`.
 pub(crate) fn expect_siginfo(seen: &SigsysRecord, after: u32, number: u32) -> Check {
-    equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
-    equal("si_errno", seen.field(4), 0)?;
-    equal("si_code", seen.field(8).cast_signed(), USER_DISPATCH)?;
-    equal_hex("si_call_addr", seen.call_address().into(), after.into())?;
-    equal("si_syscall", seen.field(16), number)?;
-    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    equal("bytes after si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
+    expect_equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
+    expect_equal("si_errno", seen.field(4), 0)?;
+    expect_equal("si_code", seen.field(8).cast_signed(), SYS_USER_DISPATCH)?;
+    expect_equal_hex("si_call_addr", seen.call_address().into(), after.into())?;
+    expect_equal("si_syscall", seen.field(16), number)?;
+    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    expect_equal("bytes after si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
 }
 
 /// A request for a call inside the allowed range.

@@ -34,16 +34,16 @@ pub(crate) fn range_across_compat_limit() -> Check {
     let done = child.run(&requests)?;
     for (pair, (start, length)) in done[1..].chunks(2).zip(ranges) {
         let place = format!("range {start:#x}+{length:#x}");
-        equal(&format!("prctl with {place}"), pair[0].after.ax, 0)?;
+        expect_equal(&format!("prctl with {place}"), pair[0].after.ax, 0)?;
         let dispatched = pair[1].after.ax == UMASK;
-        equal(&format!("{place} dispatches a call"), dispatched, start != 1)?;
+        expect_equal(&format!("{place} dispatches a call"), dispatched, start != 1)?;
     }
-    equal("prctl with no range", done[7].after.ax.cast_signed(), -libc::EINVAL)?;
-    equal("SIGSYS handled", child.signals(), 2)
+    expect_equal("prctl with no range", done[7].after.ax.cast_signed(), -libc::EINVAL)?;
+    expect_equal("SIGSYS handled", child.signals(), 2)
 }
 
 pub(crate) fn siginfo_arch() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     expect_siginfo(&arch::compat_gate(), arch::COMPAT_GETPID, arch::AUDIT_ARCH_COMPAT)
 }
@@ -58,7 +58,7 @@ pub(crate) fn siginfo_layout() -> Check {
         program::Request::new(program::gate(), BLOCK, program::Registers::call(number, &[]))
     }));
     child.run(&requests)?;
-    equal("SIGSYS handled", child.signals(), 4)?;
+    expect_equal("SIGSYS handled", child.signals(), 4)?;
     for (index, number) in numbers.into_iter().enumerate() {
         compat::expect_siginfo(&child.seen(index)?, program::gate_after(), number)?;
     }
@@ -66,12 +66,12 @@ pub(crate) fn siginfo_layout() -> Check {
 }
 
 pub(crate) fn tracer() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let longer = Config { length: inside_length() + 16, ..armed_config() };
     // The tracee is a child of the process that executes the 32-bit program.
     let program = Program::start_after(|| {
         let tracee = Tracee::start(|| {
-            let regs = touch();
+            let regs = fresh_umask_call();
             if arm().is_err() {
                 return 99;
             }
@@ -79,12 +79,12 @@ pub(crate) fn tracer() -> Check {
             pause_for_tracer();
             let got = arch::gate().issue(&regs);
             set_selector(ALLOW);
-            exit_code(!take_touched() && got.result() == libc::SYS_umask)
+            exit_code(!take_umask_effect() && got.result() == libc::SYS_umask)
         })?;
-        set_mark(0, u64::from(tracee.pid.cast_unsigned()));
+        set_shared_word(0, u64::from(tracee.pid.cast_unsigned()));
         Ok(())
     })?;
-    let pid = u32::try_from(mark(0)).unwrap_or(0);
+    let pid = u32::try_from(shared_word(0)).unwrap_or(0);
     let ptrace = |request: u64, address: u64, data: u32| {
         let word = |value: u64| u32::try_from(value).unwrap_or(0);
         compat::inside(compat_number::PTRACE, &[word(request), pid, word(address), data])
@@ -139,14 +139,14 @@ pub(crate) fn tracer() -> Check {
     .unzip();
     let done = program.run(&requests)?;
     let got: Vec<_> = done.iter().map(|request| request.after.ax.cast_signed()).collect();
-    equal("results of the tracer's calls", got, expected)?;
-    equal("configuration read", program.get::<Config>(8), armed_config())?;
-    equal("configuration read after setting", program.get::<Config>(17), ALL_BITS_CONFIG)?;
-    equal("configuration read after setting", program.get::<Config>(9), longer)?;
+    expect_equal("results of the tracer's calls", got, expected)?;
+    expect_equal("configuration read", program.get::<Config>(8), armed_config())?;
+    expect_equal("configuration read after setting", program.get::<Config>(17), ALL_BITS_CONFIG)?;
+    expect_equal("configuration read after setting", program.get::<Config>(9), longer)?;
     let child_change = |slot| Change::from_status(program.get(slot)).to_string();
-    equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
-    equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("the tracee", child_change(14), Change::Stopped(libc::SIGSYS).to_string())?;
+    expect_equal("the tracee", child_change(15), Change::Exited(0).to_string())?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_siginfo_by_tracer(&program)
 }
 
@@ -159,16 +159,16 @@ fn expect_siginfo_by_tracer(program: &Program) -> Check {
         bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
     };
     let low_half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
-    let (code, arch) = (USER_DISPATCH.cast_unsigned(), arch::AUDIT_ARCH);
+    let (code, arch) = (SYS_USER_DISPATCH.cast_unsigned(), arch::AUDIT_ARCH);
     let number = low_half(libc::SYS_umask.cast_unsigned());
     let address = low_half(arch::gate().after());
     let mut due = vec![31, 0, code, address, number, arch];
     due.resize(32, 0);
-    equal("words of the siginfo that a 32-bit tracer reads", words(&told), due)?;
+    expect_equal("words of the siginfo that a 32-bit tracer reads", words(&told), due)?;
     let handled = shared().sigsys_record(0).map_or([0; 128], |record| record.info);
     let mut due = vec![31, 0, code, 0, address, 0, number, arch];
     due.resize(32, 0);
-    equal("words of the siginfo that a 32-bit tracer wrote", words(&handled), due)
+    expect_equal("words of the siginfo that a 32-bit tracer wrote", words(&handled), due)
 }
 
 /// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes 64 bits for every tracee, and
@@ -181,16 +181,16 @@ pub(crate) fn tracee() -> Check {
         child.write(|shared| shared.head.reaction = ALLOW.into());
         let tracee = Tracee::seize(child.pid())?;
         let config = Config {
-            mode: EXCLUSIVE,
+            mode: MODE_EXCLUSIVE,
             selector: program::SHARED.into(),
             offset: high + u64::from(inside.start),
             length: u64::from(inside.end - inside.start),
         };
         for config in [ALL_BITS_CONFIG, config] {
-            equal("setting", tracee.set_config(&config), Ok(()))?;
-            equal("configuration", tracee.config()?, config)?;
+            expect_equal("setting", tracee.set_config(&config), Ok(()))?;
+            expect_equal("configuration", tracee.config()?, config)?;
         }
-        equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
+        expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
         let call =
             |gate, selector| Request::new(gate, selector, CompatRegisters::call(UMASK, &[0o22]));
         let done = child.run(&[
@@ -201,8 +201,8 @@ pub(crate) fn tracee() -> Check {
         ])?;
         // With 32 more bits the range is one that a 32-bit program has no address in.
         let dispatched = [1, 2, 3].map(|index| done[index].after.ax == UMASK);
-        equal("calls dispatched", dispatched, [high != 0, true, false])?;
-        equal("SIGSYS handled", child.signals(), 1 + u32::from(high != 0))?;
+        expect_equal("calls dispatched", dispatched, [high != 0, true, false])?;
+        expect_equal("SIGSYS handled", child.signals(), 1 + u32::from(high != 0))?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 const CHANGED_MASK: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let gate = arch::gate();
     let elsewhere = arch::second_gate().after();
     // The call is allowed by the range, then by the selector. The tracer changes the address or the selector
@@ -30,7 +30,7 @@ pub(crate) fn not_asked_again() -> Check {
             let (start, length) =
                 if in_range { (gate.after(), 1) } else { (arch::inside().start, inside_length()) };
             let armed =
-                expect_accepted(EXCLUSIVE, start, length, selector_address(selector)).is_ok();
+                expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(selector)).is_ok();
             pause_for_tracer();
             let got = gate.issue(&regs);
             exit_code(armed && got.result() == 0o022 && got[Reg::Bx] == regs[Reg::Bx])
@@ -53,8 +53,8 @@ pub(crate) fn not_asked_again() -> Check {
         tracee.set_registers(&registers)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
         let mut registers = tracee.registers()?;
-        equal_hex("next instruction after the call", registers.next, elsewhere)?;
-        equal("result of the call", registers.result, 0o022)?;
+        expect_equal_hex("next instruction after the call", registers.next, elsewhere)?;
+        expect_equal("result of the call", registers.result, 0o022)?;
         // Continue after the original call.
         let mut general = registers.general(false);
         general[Reg::NEXT] = gate.after();
@@ -62,7 +62,7 @@ pub(crate) fn not_asked_again() -> Check {
         tracee.set_registers(&registers)?;
         selector.store(ALLOW, Ordering::SeqCst);
         expect_success(tracee.run(CONT, 0)?)?;
-        equal("SIGSYS handled", dispatches(), 0)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     }
     Ok(())
 }
@@ -87,10 +87,10 @@ const WORKS: u8 = 1;
 /// If no store before arming hits the watchpoint, the machine has no working watchpoints. That is so under
 /// QEMU 7.2 with more than one emulated CPU, and under its emulated SVM, but on no real processor.
 pub(crate) fn watched_selector() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let works = shared_selector()?;
     let tracee = Tracee::start(|| {
-        let regs = touch();
+        let regs = fresh_umask_call();
         pause_for_tracer();
         for _ in 0..STORES {
             set_selector(BLOCK);
@@ -99,7 +99,7 @@ pub(crate) fn watched_selector() -> Check {
             }
         }
         if expect_accepted(
-            EXCLUSIVE,
+            MODE_EXCLUSIVE,
             arch::inside().start,
             inside_length(),
             selector_address(&SELECTOR),
@@ -110,11 +110,11 @@ pub(crate) fn watched_selector() -> Check {
         }
         pause_for_tracer();
         let _ = arch::gate().issue(&regs);
-        let dispatched = !take_touched();
+        let dispatched = !take_umask_effect();
         // This store must hit the watchpoint.
         set_selector(ALLOW);
         let _ = arch::gate().issue(&regs);
-        exit_code(dispatched && take_touched())
+        exit_code(dispatched && take_umask_effect())
     })?;
     let poke = |register, value| {
         tracee
@@ -138,10 +138,10 @@ pub(crate) fn watched_selector() -> Check {
         .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const STATUS as u64)
         .map(|_| STATUS.load(Ordering::SeqCst))
         .map_err(broken("PTRACE_PEEKUSER"))?;
-    equal("the watchpoint that was hit", status & 0xf, 1)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal("the watchpoint that was hit", status & 0xf, 1)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     expect_success(tracee.run(CONT, 0)?)?;
-    equal("SIGSYS handled", dispatches(), 1)
+    expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
 /// The word of `struct user` that `PTRACE_PEEKUSER` reads.

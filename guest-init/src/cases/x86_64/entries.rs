@@ -15,50 +15,50 @@ use crate::vdso;
 use std::ops::Range;
 use sudbox_protocol::Feature;
 
-/// The umask that a 32-bit [`touch`] sets, and the one before and after it.
-const TOUCHED: u32 = 0o137;
-const UNTOUCHED: u32 = 0o022;
+/// The umask that a 32-bit [`fresh_umask_call`] sets, and the one before and after it.
+const CHANGED_UMASK: u32 = 0o137;
+const RESET_UMASK: u32 = 0o022;
 
 /// `umask(2)` in the 32-bit table.
 fn compat_touch() -> Registers {
-    let _ = take_touched();
-    let mut regs = touch();
+    let _ = take_umask_effect();
+    let mut regs = fresh_umask_call();
     regs[Reg::RESULT] = compat_number::UMASK.into();
-    regs[Reg::Bx] = TOUCHED.into();
+    regs[Reg::Bx] = CHANGED_UMASK.into();
     regs
 }
 
 pub(crate) fn int80() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let gate = arch::compat_gate();
     let after = gate.after();
     arm()?;
     issue_dispatched(&gate, &compat_touch())?;
-    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
+    ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
     // Only the low half of the number register counts, and only that is restored.
     let mut regs = compat_touch();
     regs[Reg::RESULT] |= 0xdead_beef << 32;
     let (got, seen) = issue_dispatched(&gate, &regs)?;
-    equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
-    equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
+    expect_equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
+    expect_equal_hex("number after the handler", got[Reg::RESULT], compat_number::UMASK.into())?;
     // Allowed by the selector, and by the range.
     let executed = |selector| -> Result<bool, Failure> {
-        reset_dispatches();
+        reset_dispatch_count();
         let regs = compat_touch();
         set_selector(selector);
         let got = gate.issue(&regs);
         set_selector(ALLOW);
-        let effect = take_touched();
-        let expected = if effect { UNTOUCHED } else { compat_number::UMASK };
-        equal("result", got.result(), expected.into())?;
-        equal("SIGSYS handled", dispatches(), u32::from(!effect))?;
+        let effect = take_umask_effect();
+        let expected = if effect { RESET_UMASK } else { compat_number::UMASK };
+        expect_equal("result", got.result(), expected.into())?;
+        expect_equal("SIGSYS handled", dispatch_count(), u32::from(!effect))?;
         Ok(effect)
     };
-    equal("a call with ALLOW executes", executed(ALLOW)?, true)?;
+    expect_equal("a call with ALLOW executes", executed(ALLOW)?, true)?;
     for (start, expected) in [(after, true), (after - 1, false), (after + 1, false)] {
-        expect_accepted(EXCLUSIVE, start, 1, selector_address(&SELECTOR))?;
-        handle(flip_to_allow)?;
-        equal(
+        expect_accepted(MODE_EXCLUSIVE, start, 1, selector_address(&SELECTOR))?;
+        handle_dispatches(flip_to_allow)?;
+        expect_equal(
             &format!("range {start:#x}+1 allows a call before {after:#x}"),
             executed(BLOCK)?,
             expected,
@@ -69,24 +69,24 @@ pub(crate) fn int80() -> Check {
 
 /// `umask(2)` with a pattern in all other registers.
 fn touch32() -> CompatRegisters {
-    CompatRegisters::call(compat_number::UMASK, &[TOUCHED])
+    CompatRegisters::call(compat_number::UMASK, &[CHANGED_UMASK])
 }
 
 /// Resets the umask from inside, and returns the previous one.
 fn umask_request() -> Request {
-    inside(compat_number::UMASK, &[UNTOUCHED])
+    inside(compat_number::UMASK, &[RESET_UMASK])
 }
 
 /// Whether the request before this result of [`umask_request`] took effect.
 fn took_effect(asked: &Request) -> bool {
-    asked.after.ax == TOUCHED
+    asked.after.ax == CHANGED_UMASK
 }
 
 pub(crate) fn int80_refused() -> Check {
     if probe::machine().features.contains(&Feature::Ia32) {
         return Err(Failure::Unmet("a kernel without int 0x80 (ia32_emulation=off)".into()));
     }
-    handle(leave_through_gate)?;
+    handle_dispatches(leave_through_gate)?;
     for selector in [ALLOW, BLOCK, 2] {
         let end = run_vforked(|| {
             if arm().is_err() {
@@ -101,7 +101,7 @@ pub(crate) fn int80_refused() -> Check {
     Ok(())
 }
 
-/// Requests that arm with a range, issue a touch with BLOCK, and ask for its effect.
+/// Requests that arm with a range, issues a umask(2) call with BLOCK, and ask for its effect.
 fn trial_requests(gate: u32, range: &Range<u32>) -> [Request; 3] {
     let touch = Request::new(gate, BLOCK, touch32());
     [arm_range(range.start, range.end - range.start), touch, umask_request()]
@@ -127,19 +127,19 @@ fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u3
     let done = program.run(&requests)?;
     for (i, (range, expected)) in std::iter::once(&(0..0, true)).chain(&ranges).enumerate() {
         let [armed, call, asked] = &done[2 + 3 * i..5 + 3 * i] else { continue };
-        equal("prctl", armed.after.ax, 0)?;
+        expect_equal("prctl", armed.after.ax, 0)?;
         let place = format!("range {range:#x?} executes a call before {after:#x}");
-        equal(&place, took_effect(asked), *expected)?;
-        let result = if *expected { UNTOUCHED } else { compat_number::UMASK };
-        equal(
+        expect_equal(&place, took_effect(asked), *expected)?;
+        let result = if *expected { RESET_UMASK } else { compat_number::UMASK };
+        expect_equal(
             "registers after the call",
             call.after,
             CompatRegisters { ax: result, ..call.registers },
         )?;
-        equal("change of the stack pointer", call.stack_change, 0)?;
+        expect_equal("change of the stack pointer", call.stack_change, 0)?;
     }
     let dispatched = ranges.iter().filter(|(_, executed)| !executed).count();
-    equal("SIGSYS handled", program.signals() as usize, dispatched)?;
+    expect_equal("SIGSYS handled", program.signals() as usize, dispatched)?;
     for index in 0..dispatched.min(compat::SEEN) {
         expect_siginfo(&program.seen(index)?, after, compat_number::UMASK)?;
         let frame = program.seen(index)?.context;
@@ -154,7 +154,7 @@ fn expect_obeyed(program: &Program, gate: u32, after: u32, wrong_range: Range<u3
             ("EBP", context::BP, expected.bp),
             ("EIP", context::IP, after),
         ] {
-            equal_hex(&format!("{name} in the frame"), frame[at].into(), expected.into())?;
+            expect_equal_hex(&format!("{name} in the frame"), frame[at].into(), expected.into())?;
         }
     }
     Ok(())
@@ -208,13 +208,13 @@ fn bad_stack(entry: EntryInstruction) -> Check {
         umask_request(),
     ])?;
     for call in [&done[5], &done[7]] {
-        equal_hex("result of the call", call.after.ax.into(), EFAULT.into())?;
-        equal_hex("place of the fault", call.after.bx.into(), after_int80.into())?;
+        expect_equal_hex("result of the call", call.after.ax.into(), EFAULT.into())?;
+        expect_equal_hex("place of the fault", call.after.bx.into(), after_int80.into())?;
     }
-    equal("effect of the call", took_effect(&done[6]), false)?;
-    equal("effect of a dispatched call", took_effect(&done[9]), false)?;
-    equal("SIGSEGV handled", program.read(|shared| shared.head.faults), 2)?;
-    equal("SIGSYS handled", program.signals(), 1)
+    expect_equal("effect of the call", took_effect(&done[6]), false)?;
+    expect_equal("effect of a dispatched call", took_effect(&done[9]), false)?;
+    expect_equal("SIGSEGV handled", program.read(|shared| shared.head.faults), 2)?;
+    expect_equal("SIGSYS handled", program.signals(), 1)
 }
 
 pub(crate) fn sigreturn_exempt() -> Check {
@@ -241,13 +241,13 @@ pub(crate) fn sigreturn_exempt() -> Check {
             inside(compat_number::PRCTL, &[59, 0, 0, 0, 0]),
         ])?;
         for (call, asked) in [(&done[3], &done[4]), (&done[5], &done[6])] {
-            equal("registers after the call", call.after, call.registers)?;
-            equal("effect of a dispatched call", took_effect(asked), false)?;
+            expect_equal("registers after the call", call.after, call.registers)?;
+            expect_equal("effect of a dispatched call", took_effect(asked), false)?;
         }
         for request in &done[7..] {
-            equal("a call from inside", request.after.ax, 0)?;
+            expect_equal("a call from inside", request.after.ax, 0)?;
         }
-        equal("SIGSYS handled", program.signals(), 3)?;
+        expect_equal("SIGSYS handled", program.signals(), 3)?;
     }
     Ok(())
 }
@@ -281,7 +281,7 @@ fn expect_patched(change: Change, done: &[Request], at: usize) -> Check {
         }
         (change, _) => {
             let all = i32::try_from(done.len()).unwrap_or(-1);
-            equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())
+            expect_equal("the 32-bit program", change.to_string(), Change::Exited(all).to_string())
         }
     }
 }
@@ -304,10 +304,10 @@ pub(crate) fn exempt_by_address() -> Check {
     let (change, done) = program.run_until_end(&requests)?;
     expect_patched(change, &done, 3)?;
     for pair in done[first..].chunks(2) {
-        equal("effect of an exempt call", took_effect(&pair[1]), true)?;
-        equal("its result", pair[0].after.ax, UNTOUCHED)?;
+        expect_equal("effect of an exempt call", took_effect(&pair[1]), true)?;
+        expect_equal("its result", pair[0].after.ax, RESET_UMASK)?;
     }
-    equal("SIGSYS handled", program.signals(), 0)
+    expect_equal("SIGSYS handled", program.signals(), 0)
 }
 
 pub(crate) fn exempt_only_compat() -> Check {
@@ -321,39 +321,40 @@ pub(crate) fn exempt_only_compat() -> Check {
     let first = requests.len();
     let umask = u32::try_from(libc::SYS_umask).unwrap_or(0);
     for (place, selector) in places.into_iter().flat_map(|place| [(place, BLOCK), (place, ALLOW)]) {
-        let registers = CompatRegisters { ax: umask, di: TOUCHED, bp: place - 2, ..touch32() };
+        let registers =
+            CompatRegisters { ax: umask, di: CHANGED_UMASK, bp: place - 2, ..touch32() };
         requests.push(Request::new(compat::long_gate(), selector, registers));
         requests.push(umask_request());
     }
     let (change, done) = program.run_until_end(&requests)?;
     expect_patched(change, &done, 3)?;
     for (pair, allowed) in done[first..].chunks(2).zip([false, true, false, true]) {
-        equal("effect of a 64-bit call", took_effect(&pair[1]), allowed)?;
-        let expected = if allowed { UNTOUCHED } else { umask };
-        equal("its result", pair[0].after.ax, expected)?;
+        expect_equal("effect of a 64-bit call", took_effect(&pair[1]), allowed)?;
+        let expected = if allowed { RESET_UMASK } else { umask };
+        expect_equal("its result", pair[0].after.ax, expected)?;
     }
-    equal("SIGSYS handled", program.signals(), 2)?;
+    expect_equal("SIGSYS handled", program.signals(), 2)?;
     for (index, place) in places.into_iter().enumerate() {
         let seen = program.seen(index)?;
-        equal_hex("si_call_addr", seen.call_address().into(), place.into())?;
-        equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
+        expect_equal_hex("si_call_addr", seen.call_address().into(), place.into())?;
+        expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
     }
     Ok(())
 }
 
-/// Reaction: continues an `int 0x80` at the end of the whole gate, which partial copies do not have.
+/// Handler body: continues an `int 0x80` at the end of the whole gate, which partial copies do not have.
 fn leave_through_gate(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     dispatch.frame.registers[Reg::NEXT] = arch::compat_gate().other_continuation();
 }
 
 pub(crate) fn exempt_only_in_compat_vdso() -> Check {
-    handle(leave_through_gate)?;
+    handle_dispatches(leave_through_gate)?;
     let Some(vdso) = vdso::find() else {
         return Err(Failure::Unmet("a vDSO".into()));
     };
     let start = vdso.range.start;
-    let page = start - PAGE as u64;
+    let page = start - PAGE_SIZE as u64;
     while let Some(data) = sys::mapping(sys::getpid(), page) {
         // SAFETY: the page before the vDSO is its data, which this process does not use from here on.
         let gone = unsafe {
@@ -364,62 +365,62 @@ pub(crate) fn exempt_only_in_compat_vdso() -> Check {
         }
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let mapped = sys::map_at(page, PAGE, flags, -1).map_err(broken("mmap"))?;
-    equal_hex("the page before the vDSO", mapped as u64, page)?;
+    let mapped = sys::map_at(page, PAGE_SIZE, flags, -1).map_err(broken("mmap"))?;
+    expect_equal_hex("the page before the vDSO", mapped as u64, page)?;
     // SAFETY: the page is newly mapped, and made executable before its use.
     let gate = unsafe { arch::compat_gate_before(start as *mut u8) };
     protect(page as *mut u8, 1, libc::PROT_READ | libc::PROT_EXEC)?;
-    equal_hex("address after the call", gate.after(), start)?;
+    expect_equal_hex("address after the call", gate.after(), start)?;
     arm()?;
     let (got, seen) = issue_dispatched(&gate, &compat_touch())?;
-    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
-    equal_hex("si_call_addr", seen.call_address(), start)?;
-    equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().other_continuation())
+    ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), start)?;
+    expect_equal_hex("next instruction", got[Reg::NEXT], arch::compat_gate().other_continuation())
 }
 
 pub(crate) fn x32() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
     let call = || {
-        let mut regs = touch();
+        let mut regs = fresh_umask_call();
         regs[Reg::RESULT] |= arch::X32_BIT;
         regs
     };
     let (got, seen) = issue_dispatched(&gate, &call())?;
-    ensure(!take_touched(), "a dispatched call has no effect", || "it took effect".into())?;
-    equal("si_syscall", i64::from(seen.number()), call().result())?;
-    equal("number after the handler", got.result(), call().result())?;
-    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
+    ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
+    expect_equal("si_syscall", i64::from(seen.number()), call().result())?;
+    expect_equal("number after the handler", got.result(), call().result())?;
+    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH.into())?;
     let regs = call();
-    reset_dispatches();
+    reset_dispatch_count();
     let got = gate.issue(&regs);
-    ensure(take_touched(), "an allowed call takes effect", || "it had none".into())?;
-    equal("its result", got.result(), UNTOUCHED.into())?;
-    expect_accepted(EXCLUSIVE, gate.after(), 1, selector_address(&SELECTOR))?;
+    ensure(take_umask_effect(), "an allowed call takes effect", || "it had none".into())?;
+    expect_equal("its result", got.result(), RESET_UMASK.into())?;
+    expect_accepted(MODE_EXCLUSIVE, gate.after(), 1, selector_address(&SELECTOR))?;
     let got = issue_blocked(&gate, &call());
-    ensure(take_touched(), "a call in range takes effect", || "it had none".into())?;
-    equal("its result", got.result(), UNTOUCHED.into())?;
-    equal("SIGSYS handled", dispatches(), 0)
+    ensure(take_umask_effect(), "a call in range takes effect", || "it had none".into())?;
+    expect_equal("its result", got.result(), RESET_UMASK.into())?;
+    expect_equal("SIGSYS handled", dispatch_count(), 0)
 }
 
 pub(crate) fn vsyscall() -> Check {
-    handle(flip_to_allow)?;
+    handle_dispatches(flip_to_allow)?;
     let before = sys::clock(libc::CLOCK_REALTIME).as_secs();
     for selector in [ALLOW, BLOCK, 2] {
-        reset_dispatches();
+        reset_dispatch_count();
         arm()?;
         let mut seconds = 0u64;
         set_selector(selector);
         let answer = arch::vsyscall_time(&mut seconds);
         set_selector(ALLOW);
-        equal("SIGSYS handled", dispatches(), 0)?;
+        expect_equal("SIGSYS handled", dispatch_count(), 0)?;
         let now = sys::clock(libc::CLOCK_REALTIME).as_secs();
         // time(2) gives the seconds of the last tick.
         ensure((before.saturating_sub(1)..=now).contains(&answer), "the time", || {
             answer.to_string()
         })?;
-        equal("the time written", seconds, answer)?;
+        expect_equal("the time written", seconds, answer)?;
     }
     // The system call of the same function is dispatched as usual.
     expect_dispatched(&arch::gate())

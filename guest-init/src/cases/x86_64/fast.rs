@@ -17,7 +17,7 @@ const STACK: usize = 16;
 /// The argument of umask(2).
 const UMASK_ARGUMENT: u32 = 0o137;
 
-/// Reaction: returns to the 64-bit code of [`arch::fast_call`].
+/// Handler body: returns to the 64-bit code of [`arch::fast_call`].
 fn return_to_64_bit(dispatch: Dispatch<'_>) {
     arch::return_from_fast(dispatch.frame);
 }
@@ -55,13 +55,13 @@ pub(crate) fn from_64_bit_program() -> Check {
     };
     let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
     let after_int80 = vdso.range.start + u64::from(offset);
-    let code = map_low(PAGE)?;
+    let code = map_low(PAGE_SIZE)?;
     // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     // SAFETY: the end of pages that belong to this case.
-    let stack = to_u32(unsafe { map_low(STACK * PAGE)?.add((STACK - 1) * PAGE) });
-    handle(return_to_64_bit)?;
+    let stack = to_u32(unsafe { map_low(STACK * PAGE_SIZE)?.add((STACK - 1) * PAGE_SIZE) });
+    handle_dispatches(return_to_64_bit)?;
     let action = sys::Action {
         handler: return_from_fault as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -71,8 +71,8 @@ pub(crate) fn from_64_bit_program() -> Check {
     // SAFETY: the address is that of a signal handler.
     unsafe { sys::sigaction(libc::SIGSEGV, &action) }.map_err(broken("rt_sigaction"))?;
     let call = |selector| {
-        reset_dispatches();
-        let _ = take_touched();
+        reset_dispatch_count();
+        let _ = take_umask_effect();
         set_selector(selector);
         // SAFETY: the instruction was written above, and the handlers of both signals return here.
         let got =
@@ -81,15 +81,19 @@ pub(crate) fn from_64_bit_program() -> Check {
         got
     };
     arm()?;
-    equal_hex("result register after a dispatched call", call(BLOCK), compat_number::UMASK.into())?;
-    equal("effect of a dispatched call", take_touched(), false)?;
-    equal("SIGSYS handled", dispatches(), 1)?;
+    expect_equal_hex(
+        "result register after a dispatched call",
+        call(BLOCK),
+        compat_number::UMASK.into(),
+    )?;
+    expect_equal("effect of a dispatched call", take_umask_effect(), false)?;
+    expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal_hex("si_call_addr", seen.call_address(), after_int80)?;
-    equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
-    equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after_int80)?;
-    equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), after_int80)?;
+    expect_equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
+    expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
+    expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after_int80)?;
+    expect_equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
     // With ALLOW, or from the range, the call is executed, and continues at the low half of that
     // address, which is not mapped.
     let ranges = [
@@ -100,21 +104,21 @@ pub(crate) fn from_64_bit_program() -> Check {
         (to_u32(code).into(), 4, BLOCK, false),
     ];
     for (start, length, selector, expected) in ranges {
-        expect_accepted(EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
+        expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
         shared().other_signals.store(0, Ordering::SeqCst);
-        handle(return_with_allow)?;
+        handle_dispatches(return_with_allow)?;
         let _ = call(selector);
         disarm()?;
         let what = format!("with {selector} and range {start:#x}+{length:#x}");
-        equal(&format!("effect {what}"), take_touched(), expected)?;
-        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(!expected))?;
+        expect_equal(&format!("effect {what}"), take_umask_effect(), expected)?;
+        expect_equal(&format!("SIGSYS handled {what}"), dispatch_count(), u32::from(!expected))?;
         let faults = shared().other_signals.load(Ordering::SeqCst);
-        equal(&format!("faults {what}"), faults, u32::from(expected))?;
+        expect_equal(&format!("faults {what}"), faults, u32::from(expected))?;
     }
     Ok(())
 }
 
-/// Reaction: returns to 64-bit code, for a handler that returns from outside the range.
+/// Handler body: returns to 64-bit code, for a handler that returns from outside the range.
 fn return_with_allow(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     return_to_64_bit(dispatch);

@@ -63,5 +63,5 @@ pub(crate) fn int80() -> Check {
         }
     }
     // The tasks share the umask with this process.
-    equal("umask after the program", set_umask(BEFORE), Ok(BEFORE))
+    expect_equal("umask after the program", set_umask(BEFORE), Ok(BEFORE))
 }

@@ -12,32 +12,32 @@ use crate::support::*;
 use crate::sys;
 
 pub(crate) fn flags_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
     let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
     for flags in single.chain([0, arch::FLAGS]) {
         let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
-        equal_hex("flags in the frame", seen.registers[Reg::Flags] & arch::FLAGS, flags)?;
-        equal_hex("flags after the handler", got[Reg::Flags] & arch::FLAGS, flags)?;
-        equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
+        expect_equal_hex("flags in the frame", seen.registers[Reg::Flags] & arch::FLAGS, flags)?;
+        expect_equal_hex("flags after the handler", got[Reg::Flags] & arch::FLAGS, flags)?;
+        expect_equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
     }
     Ok(())
 }
 
-/// The mark with the number of traps.
+/// The shared word with the number of traps.
 const TRAPS: usize = 0;
-/// The first of the marks with the program counter at each trap.
+/// The first of the shared words with the program counter at each trap.
 const FIRST_TRAP: usize = 1;
 
 /// The handler of SIGTRAP: records the trap, and clears TF after the gate's call.
 extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
-    let trap = mark(TRAPS);
+    let trap = shared_word(TRAPS);
     let place = FIRST_TRAP + usize::try_from(trap).unwrap_or(0).min(2);
-    set_mark(place, registers[Reg::NEXT]);
-    set_mark(TRAPS, trap + 1);
+    set_shared_word(place, registers[Reg::NEXT]);
+    set_shared_word(TRAPS, trap + 1);
     if registers[Reg::NEXT] >= arch::gate().after() {
         registers[Reg::Flags] &= !arch::FLAG_TRAP;
     }
@@ -49,7 +49,7 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
 pub(crate) fn trap_flag_kept() -> Check {
     /// The length of `pushfq`, the instruction after a gate's call.
     const LENGTH: u64 = 1;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let action = sys::Action {
         handler: on_trap as *const () as u64,
         flags: u64::from(libc::SA_SIGINFO.cast_unsigned()) | sys::SA_RESTORER,
@@ -61,22 +61,30 @@ pub(crate) fn trap_flag_kept() -> Check {
     arm()?;
     let gate = arch::gate();
     for selector in [ALLOW, BLOCK] {
-        let mut regs = touch();
+        let mut regs = fresh_umask_call();
         regs[Reg::Flags] |= arch::FLAG_TRAP;
-        reset_dispatches();
-        set_mark(TRAPS, 0);
+        reset_dispatch_count();
+        set_shared_word(TRAPS, 0);
         set_selector(selector);
         let got = gate.issue(&regs);
         set_selector(ALLOW);
         let what = format!("with selector {selector}");
-        equal(&format!("effect {what}"), take_touched(), selector == ALLOW)?;
-        equal(&format!("SIGSYS handled {what}"), dispatches(), u32::from(selector == BLOCK))?;
-        equal(&format!("traps {what}"), mark(TRAPS), 2)?;
-        let places = [FIRST_TRAP, FIRST_TRAP + 1].map(mark);
-        equal_hex(&format!("place of the first trap {what}"), places[0], gate.call_address())?;
+        expect_equal(&format!("effect {what}"), take_umask_effect(), selector == ALLOW)?;
+        expect_equal(
+            &format!("SIGSYS handled {what}"),
+            dispatch_count(),
+            u32::from(selector == BLOCK),
+        )?;
+        expect_equal(&format!("traps {what}"), shared_word(TRAPS), 2)?;
+        let places = [FIRST_TRAP, FIRST_TRAP + 1].map(shared_word);
+        expect_equal_hex(
+            &format!("place of the first trap {what}"),
+            places[0],
+            gate.call_address(),
+        )?;
         let second = gate.after() + LENGTH;
-        equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
-        equal_hex(
+        expect_equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
+        expect_equal_hex(
             &format!("trap flag {what}"),
             got[Reg::Flags] & arch::FLAG_TRAP,
             arch::FLAG_TRAP,
@@ -84,22 +92,22 @@ pub(crate) fn trap_flag_kept() -> Check {
     }
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     let in_frame = seen.registers[Reg::Flags] & arch::FLAG_TRAP;
-    equal_hex("trap flag in the frame", in_frame, arch::FLAG_TRAP)?;
-    equal_hex("trap flag in the handler", seen.flags & arch::FLAG_TRAP, 0)
+    expect_equal_hex("trap flag in the frame", in_frame, arch::FLAG_TRAP)?;
+    expect_equal_hex("trap flag in the handler", seen.flags & arch::FLAG_TRAP, 0)
 }
 
 pub(crate) fn alignment_flag_kept() -> Check {
     const FLAG: u64 = arch::FLAG_ALIGNMENT;
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
-    let mut regs = touch();
+    let mut regs = fresh_umask_call();
     regs[Reg::Flags] |= FLAG;
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, FLAG)?;
-    equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, FLAG)?;
-    let (got, seen) = issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, 0)?;
-    equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, 0)
+    expect_equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, FLAG)?;
+    expect_equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, FLAG)?;
+    let (got, seen) = issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("alignment flag in the frame", seen.registers[Reg::Flags] & FLAG, 0)?;
+    expect_equal_hex("alignment flag after the call", got[Reg::Flags] & FLAG, 0)
 }
 
 pub(crate) fn sse_kept() -> Check {
@@ -121,11 +129,11 @@ fn second_pointer_value() -> u64 {
     unsafe { arch::read_second_thread_pointer() }
 }
 
-/// Reaction: stores the thread pointers in marks.
+/// Handler body: stores the thread pointers in shared words.
 fn read_pointers(_: Dispatch<'_>) {
-    set_mark(0, thread_pointer(arch::GET_THREAD_POINTER));
-    set_mark(1, thread_pointer(arch::GET_SECOND_THREAD_POINTER));
-    set_mark(2, second_pointer_value());
+    set_shared_word(0, thread_pointer(arch::GET_THREAD_POINTER));
+    set_shared_word(1, thread_pointer(arch::GET_SECOND_THREAD_POINTER));
+    set_shared_word(2, second_pointer_value());
 }
 
 fn thread_pointer(which: u64) -> u64 {
@@ -137,7 +145,7 @@ fn thread_pointer(which: u64) -> u64 {
 
 pub(crate) fn thread_pointers_kept() -> Check {
     const VALUE: u64 = 0x1234_5678_9abc_def0;
-    handle(read_pointers)?;
+    handle_dispatches(read_pointers)?;
     let word = Box::leak(Box::new(VALUE));
     let second = std::ptr::from_ref(word) as u64;
     // SAFETY: nothing else uses the second thread pointer, and the word is never freed.
@@ -145,25 +153,25 @@ pub(crate) fn thread_pointers_kept() -> Check {
         .map_err(broken("arch_prctl"))?;
     let first = thread_pointer(arch::GET_THREAD_POINTER);
     arm()?;
-    issue_dispatched(&arch::gate(), &touch())?;
-    equal_hex("FS base in the handler", mark(0), first)?;
-    equal_hex("GS base in the handler", mark(1), second)?;
-    equal_hex("word at GS in the handler", mark(2), VALUE)?;
-    equal_hex("FS base", thread_pointer(arch::GET_THREAD_POINTER), first)?;
-    equal_hex("GS base", thread_pointer(arch::GET_SECOND_THREAD_POINTER), second)?;
-    equal_hex("word at GS", second_pointer_value(), VALUE)
+    issue_dispatched(&arch::gate(), &fresh_umask_call())?;
+    expect_equal_hex("FS base in the handler", shared_word(0), first)?;
+    expect_equal_hex("GS base in the handler", shared_word(1), second)?;
+    expect_equal_hex("word at GS in the handler", shared_word(2), VALUE)?;
+    expect_equal_hex("FS base", thread_pointer(arch::GET_THREAD_POINTER), first)?;
+    expect_equal_hex("GS base", thread_pointer(arch::GET_SECOND_THREAD_POINTER), second)?;
+    expect_equal_hex("word at GS", second_pointer_value(), VALUE)
 }
 
 pub(crate) fn compat_kept() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::compat_gate();
     let regs = Registers::call(arch::COMPAT_GETPID, pattern_arguments());
     let (got, seen) = issue_dispatched(&gate, &regs)?;
     expect_round_trip(&regs, &got, &seen, gate.after())?;
     for reg in Reg::SCRATCH {
-        equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], regs[reg])?;
-        equal_hex(&format!("{reg:?} after the handler"), got[reg], regs[reg])?;
+        expect_equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], regs[reg])?;
+        expect_equal_hex(&format!("{reg:?} after the handler"), got[reg], regs[reg])?;
     }
     Ok(())
 }

@@ -16,16 +16,16 @@ fn tagged() -> impl Iterator<Item = u64> {
 }
 
 pub(crate) fn refused_by_prctl() -> Check {
-    handle(noop)?;
+    handle_dispatches(do_nothing)?;
     let (start, length) = (arch::inside().start, inside_length());
     for selector in tagged() {
-        expect_refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+        expect_refused(MODE_EXCLUSIVE, start, length, selector, libc::EFAULT)?;
         expect_executed_despite_block(&arch::gate())?;
     }
     // An armed task stays armed as before.
     arm()?;
     for selector in tagged() {
-        expect_refused(EXCLUSIVE, start, length, selector, libc::EFAULT)?;
+        expect_refused(MODE_EXCLUSIVE, start, length, selector, libc::EFAULT)?;
     }
     expect_dispatched(&arch::gate())?;
     expect_executed(&arch::gate())
@@ -38,10 +38,10 @@ pub(crate) fn refused_to_tracer() -> Check {
     })?;
     for selector in tagged() {
         let (offset, length) = (arch::inside().start, inside_length());
-        let config = Config { mode: EXCLUSIVE, selector, offset, length };
+        let config = Config { mode: MODE_EXCLUSIVE, selector, offset, length };
         let answer = tracee.set_config(&config);
-        equal(&format!("setting selector {selector:#x}"), answer, Err(Errno(libc::EFAULT)))?;
-        equal("configuration after it", tracee.config()?, Config::default())?;
+        expect_equal(&format!("setting selector {selector:#x}"), answer, Err(Errno(libc::EFAULT)))?;
+        expect_equal("configuration after it", tracee.config()?, Config::default())?;
     }
     tracee.kill()
 }

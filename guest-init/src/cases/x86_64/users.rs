@@ -9,11 +9,11 @@ use crate::support::*;
 use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// The mark with the number of threads that are done.
+/// The shared word with the number of threads that are done.
 const DONE: usize = 0;
-/// The mark with the number of the first error of any thread.
+/// The shared word with the number of the first error of any thread.
 const WRONG: usize = 1;
-/// The mark with the value that caused the first error.
+/// The shared word with the value that caused the first error.
 const GOT: usize = 2;
 /// The number of calls that the Unix side handled.
 static HANDLED: AtomicU64 = AtomicU64::new(0);
@@ -30,7 +30,7 @@ const WINDOWS_NUMBER: u32 = 0x58;
 fn to_dispatcher(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
     if DISABLED.load(Ordering::SeqCst) == 1 {
-        if sys::set_dispatch(OFF, 0, 0, 0).is_ok() {
+        if sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok() {
             registers[Reg::NEXT] -= arch::CALL_LENGTH;
         }
         return;
@@ -70,23 +70,23 @@ fn set_pointer(which: u64, value: u64) -> bool {
 }
 
 fn report_error(what: u64, got: u64) {
-    if mark(WRONG) == 0 {
-        set_mark(GOT, got);
-        set_mark(WRONG, what);
+    if shared_word(WRONG) == 0 {
+        set_shared_word(GOT, got);
+        set_shared_word(WRONG, what);
     }
 }
 
 /// A thread of a Windows program. Its argument is the address of its TEB.
 extern "C" fn windows_thread(argument: u64) -> u64 {
-    const STACK: usize = 16 * PAGE;
+    const STACK: usize = 16 * PAGE_SIZE;
     // SAFETY: the TEB belongs to this thread and is never freed.
     let teb = unsafe { &*(argument as *const Teb) };
     // SAFETY: the signal stack is never freed.
-    let ready = map_pages(STACK / PAGE)
+    let ready = map_pages(STACK / PAGE_SIZE)
         .is_ok_and(|stack| unsafe { sys::sigaltstack(stack as u64, STACK as u64, 0).is_ok() })
         && set_pointer(arch::SET_SECOND_THREAD_POINTER, argument)
         && sys::set_dispatch(
-            EXCLUSIVE,
+            MODE_EXCLUSIVE,
             arch::inside().start,
             inside_length(),
             selector_address(&teb.selector),
@@ -119,9 +119,9 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
         }
     }
     let _ = set_pointer(arch::SET_THREAD_POINTER, teb.unix_pointer);
-    set_mark(DONE, mark(DONE) + 1);
+    set_shared_word(DONE, shared_word(DONE) + 1);
     // The last action of the process disarms.
-    await_mark(DONE + 3, 1);
+    await_shared_word(DONE + 3, 1);
     let (result, _) = {
         let number = u32::try_from(libc::SYS_gettid).unwrap_or(0);
         // SAFETY: takes no pointers.
@@ -130,15 +130,15 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
     if result != u64::from(sys::gettid().cast_unsigned()) {
         report_error(6, result);
     }
-    set_mark(DONE, mark(DONE) + 1);
+    set_shared_word(DONE, shared_word(DONE) + 1);
     0
 }
 
 /// Allocates a thread's TEB, and its frame and stack for the Unix side. Returns the TEB's address.
 fn windows_teb() -> Result<u64, Failure> {
-    const STACK: usize = 8 * PAGE;
+    const STACK: usize = 8 * PAGE_SIZE;
     let page = map_pages(1)?;
-    let stack = map_pages(STACK / PAGE)?;
+    let stack = map_pages(STACK / PAGE_SIZE)?;
     let frame = stack as u64 + (STACK - size_of::<NtFrame>()) as u64;
     // SAFETY: a zeroed page is a valid TEB, and is never freed.
     let teb = unsafe { &mut *page.cast::<Teb>() };
@@ -162,18 +162,18 @@ pub(crate) fn wine() -> Check {
         libc::SIGUSR2,
         libc::SIGCHLD,
     ];
-    let mask = blocked.into_iter().fold(0, |mask, signal| mask | sys::bit(signal));
-    handle_as(to_dispatcher, libc::SA_RESTART | libc::SA_ONSTACK, mask)?;
-    count_signal(libc::SIGUSR1)?;
+    let mask = blocked.into_iter().fold(0, |mask, signal| mask | sys::signal_bit(signal));
+    handle_dispatches_with(to_dispatcher, libc::SA_RESTART | libc::SA_ONSTACK, mask)?;
+    install_counting_handler(libc::SIGUSR1)?;
     for _ in 0..THREADS {
-        let done = mark(DONE);
+        let done = shared_word(DONE);
         spawn_thread(windows_thread, windows_teb()?)?;
-        // One thread after the other, as the marks have one writer.
-        await_mark(DONE, done + 1);
+        // One thread after the other, as the shared words have one writer.
+        await_shared_word(DONE, done + 1);
     }
     DISABLED.store(1, Ordering::SeqCst);
-    set_mark(DONE + 3, 1);
-    while mark(DONE) < 2 * THREADS && mark(WRONG) == 0 {
+    set_shared_word(DONE + 3, 1);
+    while shared_word(DONE) < 2 * THREADS && shared_word(WRONG) == 0 {
         sys::sched_yield();
     }
     let what = [
@@ -185,39 +185,45 @@ pub(crate) fn wine() -> Check {
         "a signal is sent",
         "a call with dispatch off",
     ];
-    let wrong_at = usize::try_from(mark(WRONG)).unwrap_or(0);
-    ensure(wrong_at == 0, what.get(wrong_at).unwrap_or(&""), || format!("{:#x}", mark(GOT)))?;
-    equal(
+    let wrong_at = usize::try_from(shared_word(WRONG)).unwrap_or(0);
+    ensure(wrong_at == 0, what.get(wrong_at).unwrap_or(&""), || {
+        format!("{:#x}", shared_word(GOT))
+    })?;
+    expect_equal(
         "calls that the Unix side handled",
         HANDLED.load(Ordering::SeqCst),
         THREADS * WINDOWS_CALLS,
     )?;
-    equal("calls with the wrong thread pointer", WRONG_POINTER.load(Ordering::SeqCst), 0)?;
-    equal("SIGSYS handled", u64::from(dispatches()), THREADS * (WINDOWS_CALLS + 1))?;
+    expect_equal("calls with the wrong thread pointer", WRONG_POINTER.load(Ordering::SeqCst), 0)?;
+    expect_equal("SIGSYS handled", u64::from(dispatch_count()), THREADS * (WINDOWS_CALLS + 1))?;
     let signals = THREADS * WINDOWS_CALLS / 4;
-    equal("SIGUSR1 handled", u64::from(shared().other_signals.load(Ordering::SeqCst)), signals)?;
+    expect_equal(
+        "SIGUSR1 handled",
+        u64::from(shared().other_signals.load(Ordering::SeqCst)),
+        signals,
+    )?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
 }
 
-/// Reaction of a rewriter: replaces the system call instruction by a call of the sled.
+/// HandlerBody of a rewriter: replaces the system call instruction by a call of the sled.
 fn rewrite(dispatch: Dispatch<'_>) {
     let place = dispatch.frame.registers[Reg::NEXT] - arch::CALL_LENGTH;
-    let page = (place & !(PAGE as u64 - 1)) as *mut u8;
+    let page = (place & !(PAGE_SIZE as u64 - 1)) as *mut u8;
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: the page holds the case's copy of a gate, and there is one thread.
     unsafe {
-        if sys::protect(page, PAGE, all).is_err() {
+        if sys::protect(page, PAGE_SIZE, all).is_err() {
             return;
         }
         (place as *mut u8).copy_from_nonoverlapping(arch::SLED_CALL.as_ptr(), 2);
-        let _ = sys::protect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC);
+        let _ = sys::protect(page, PAGE_SIZE, libc::PROT_READ | libc::PROT_EXEC);
     }
     arch::sled_target().store(place, Ordering::SeqCst);
     dispatch.frame.registers[Reg::NEXT] = arch::sled_resume();
 }
 
-/// Reaction: as [`rewrite`], which makes system calls outside the range, after setting ALLOW.
+/// Handler body: as [`rewrite`], which makes system calls outside the range, after setting ALLOW.
 fn allow_and_rewrite(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     rewrite(dispatch);
@@ -231,7 +237,7 @@ pub(crate) fn rewriter() -> Check {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let arguments = [
         0,
-        PAGE as u64,
+        PAGE_SIZE as u64,
         u64::from(protection.cast_unsigned()),
         u64::from(flags.cast_unsigned()),
         u64::MAX,
@@ -247,7 +253,7 @@ pub(crate) fn rewriter() -> Check {
             .and_then(|_| sys::call(libc::SYS_pread64, &[file, 0, sled.len() as u64, 0]))
             .map_err(broken("the sled"))?;
         let executable = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
-        sys::call(libc::SYS_mprotect, &[0, PAGE as u64, executable.into()])
+        sys::call(libc::SYS_mprotect, &[0, PAGE_SIZE as u64, executable.into()])
             .map_err(broken("mprotect"))?;
     }
     let mut gates = Vec::new();
@@ -258,11 +264,11 @@ pub(crate) fn rewriter() -> Check {
         protect(page, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     }
     arch::sled_selector().store(selector_address(&SELECTOR), Ordering::SeqCst);
-    let regs: Vec<Registers> = (0..CALLS).map(|_| touch()).collect();
+    let regs: Vec<Registers> = (0..CALLS).map(|_| fresh_umask_call()).collect();
     // There is no allowed range, so the handler's return is executed because of ALLOW only.
-    handle_with_restorer(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
-    reset_dispatches();
-    expect_accepted(EXCLUSIVE, 0, 0, selector_address(&SELECTOR))?;
+    handle_dispatches_with_restorer(allow_and_rewrite, 0, 0, arch::outside_restorer())?;
+    reset_dispatch_count();
+    expect_accepted(MODE_EXCLUSIVE, 0, 0, selector_address(&SELECTOR))?;
     for (site, gate) in gates.iter().enumerate() {
         for (call, regs) in regs.iter().enumerate() {
             set_selector(BLOCK);
@@ -270,18 +276,22 @@ pub(crate) fn rewriter() -> Check {
             let after = SELECTOR.load(Ordering::SeqCst);
             set_selector(ALLOW);
             let what = format!("call {call} at site {site}");
-            equal(&format!("selector after {what}"), after, BLOCK)?;
-            equal(&format!("effect of {what}"), take_touched(), true)?;
-            equal(&format!("result of {what}"), got.result(), 0o022)?;
+            expect_equal(&format!("selector after {what}"), after, BLOCK)?;
+            expect_equal(&format!("effect of {what}"), take_umask_effect(), true)?;
+            expect_equal(&format!("result of {what}"), got.result(), 0o022)?;
             for reg in
                 Reg::ARGUMENTS.into_iter().chain(Reg::preserved()).filter(|reg| *reg != Reg::Sp)
             {
-                equal_hex(&format!("{reg:?} after {what}"), got[reg], regs[reg])?;
+                expect_equal_hex(&format!("{reg:?} after {what}"), got[reg], regs[reg])?;
             }
-            equal(&format!("SIGSYS handled by {what}"), dispatches() as usize, site + 1)?;
+            expect_equal(
+                &format!("SIGSYS handled by {what}"),
+                dispatch_count() as usize,
+                site + 1,
+            )?;
         }
     }
     disarm()?;
     let calls = arch::sled_calls().load(Ordering::SeqCst);
-    equal("calls over the sled", calls, CALLS * SITES as u64)
+    expect_equal("calls over the sled", calls, CALLS * SITES as u64)
 }

@@ -117,9 +117,9 @@ impl Simulation<'_> {
     /// The signal mask of the program.
     fn mask(&self) -> u64 {
         match self.point.pending() {
-            Pending::Other => sys::bit(libc::SIGUSR1),
-            Pending::Fault => sys::bit(libc::SIGSEGV),
-            Pending::RealTime => sys::bit(REAL_TIME_SIGNAL),
+            Pending::Other => sys::signal_bit(libc::SIGUSR1),
+            Pending::Fault => sys::signal_bit(libc::SIGSEGV),
+            Pending::RealTime => sys::signal_bit(REAL_TIME_SIGNAL),
             _ => 0,
         }
     }

@@ -7,12 +7,14 @@ use crate::arch;
 use crate::sandbox::program_memory;
 use crate::sandbox::state::EngineMethods;
 use crate::sandbox::task::{self, ENTER_SIGNAL};
-use crate::support::{EXCLUSIVE as EXCLUSIVE_ON, INCLUSIVE as INCLUSIVE_ON, inside_length};
+use crate::support::{
+    MODE_EXCLUSIVE as EXCLUSIVE_ON, MODE_INCLUSIVE as INCLUSIVE_ON, inside_length,
+};
 use crate::sys;
 use std::sync::atomic::AtomicU8;
 
 /// Dispatches all calls outside the allowed range of guest-init.
-pub(super) const EXCLUSIVE: EngineMethods = EngineMethods {
+pub(super) const MODE_EXCLUSIVE: EngineMethods = EngineMethods {
     supervised: false,
     enter_signal: ENTER_SIGNAL,
     intercept: |_, _, selector| arm(EXCLUSIVE_ON, arch::inside().start, inside_length(), selector),
@@ -20,7 +22,7 @@ pub(super) const EXCLUSIVE: EngineMethods = EngineMethods {
 };
 
 /// Dispatches only calls in the program's memory (6.17 and later).
-pub(super) const INCLUSIVE: EngineMethods = EngineMethods {
+pub(super) const MODE_INCLUSIVE: EngineMethods = EngineMethods {
     supervised: false,
     enter_signal: ENTER_SIGNAL,
     intercept: |_, _, selector| {

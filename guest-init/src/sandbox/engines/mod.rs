@@ -14,8 +14,8 @@ use super::state::EngineMethods;
 /// The functions of an engine.
 pub(super) fn methods(engine: Engine) -> &'static EngineMethods {
     match engine {
-        Engine::Exclusive => &dispatch::EXCLUSIVE,
-        Engine::Inclusive => &dispatch::INCLUSIVE,
+        Engine::Exclusive => &dispatch::MODE_EXCLUSIVE,
+        Engine::Inclusive => &dispatch::MODE_INCLUSIVE,
         Engine::Filter => &filter::METHODS,
         Engine::Notification => &notification::METHODS,
         Engine::Trace => &trace::METHODS,

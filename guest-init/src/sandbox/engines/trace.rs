@@ -47,7 +47,7 @@ fn serve(state: &SandboxState) -> Result<(), SandboxError> {
         } else if let Some(fault) = fault(tid, signal, registers[Reg::NEXT])? {
             state.fault(thread, &mut registers, fault)
         } else {
-            state.count_signal();
+            state.install_counting_handler();
             resume(state, thread)?;
             continue;
         };
@@ -75,7 +75,7 @@ fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
         match waited.map_err(|errno| SandboxError::System("wait4", errno))? {
             Some((_, Change::Stopped(libc::SIGSTOP))) => break,
             Some((_, Change::Stopped(_))) => {
-                state.count_signal();
+                state.install_counting_handler();
                 ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_failed)?;
             }
             // The task died and has recorded the reason.

@@ -70,7 +70,7 @@ const MAX_SIZE: u64 = program_memory::IMAGE;
 
 const AMD64: u16 = 0x8664;
 const PE32_PLUS: u16 = 0x20b;
-const PAGE: u32 = 4096;
+const PAGE_SIZE: u32 = 4096;
 
 /// Characteristics of a file.
 const RELOCATIONS_STRIPPED: u16 = 0x0001;
@@ -193,7 +193,7 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
             return Err(Refusal::Needs(what));
         }
     }
-    if file.u32(optional + 32, OPTIONAL)? != PAGE {
+    if file.u32(optional + 32, OPTIONAL)? != PAGE_SIZE {
         return Err(Refusal::Header("sections are not aligned to pages"));
     }
     let size = file.u32(optional + 56, OPTIONAL)?;
@@ -201,7 +201,7 @@ fn headers(file: &File<'_>) -> Result<Headers, Refusal> {
     if u64::from(size) > MAX_SIZE {
         return Err(Refusal::TooLarge);
     }
-    if size == 0 || size % PAGE != 0 || headers == 0 || headers > size {
+    if size == 0 || size % PAGE_SIZE != 0 || headers == 0 || headers > size {
         return Err(Refusal::Header("the sizes of image and headers do not agree"));
     }
     Ok(Headers {
@@ -266,7 +266,7 @@ fn sections(
     if headers.sections == 0 {
         return Err(Refusal::Header("there are no sections"));
     }
-    let mut free = headers.headers.next_multiple_of(PAGE);
+    let mut free = headers.headers.next_multiple_of(PAGE_SIZE);
     let mut sections = Vec::new();
     for index in 0..headers.sections {
         let at = headers.table + 40 * index as u64;
@@ -280,7 +280,7 @@ fn sections(
         if size == 0 {
             return Err(wrong("has no length"));
         }
-        if start % PAGE != 0 {
+        if start % PAGE_SIZE != 0 {
             return Err(wrong("does not begin at a page"));
         }
         if start < free {
@@ -291,7 +291,7 @@ fn sections(
         let held = u64::from(raw_size.min(size));
         let bytes = file.bytes(raw_start.into(), held, "the end of a section")?;
         memory[start as usize..][..bytes.len()].copy_from_slice(bytes);
-        free = end.checked_next_multiple_of(PAGE).ok_or(wrong("is not within the image"))?;
+        free = end.checked_next_multiple_of(PAGE_SIZE).ok_or(wrong("is not within the image"))?;
         let protection = ACCESS.iter().filter(|(theirs, _)| characteristics & theirs != 0);
         let protection = protection.fold(0, |all, (_, ours)| all | ours);
         sections.push(Section { memory: start..end, protection });
@@ -352,7 +352,7 @@ fn segment(section: &Section, memory: &[u8]) -> Segment {
     Segment {
         address: program_memory::BASE + u64::from(start),
         bytes: bytes[..held].to_vec(),
-        length: u64::from(end - start).next_multiple_of(program_memory::PAGE),
+        length: u64::from(end - start).next_multiple_of(program_memory::PAGE_SIZE),
         protection: section.protection,
     }
 }

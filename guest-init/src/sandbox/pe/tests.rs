@@ -41,7 +41,7 @@ impl Default for Program {
             magic: PE32_PLUS,
             entry: TEXT + 4,
             base: 0x1_8000_0000,
-            alignment: PAGE,
+            alignment: PAGE_SIZE,
             size: 0x4000,
             headers: 0x200,
             count: 3,

@@ -11,7 +11,7 @@ use crate::arch::{self, Reg, Registers};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
 use crate::sandbox::personality::{Call, Fault, Next, Personality};
-use crate::sandbox::program_memory::{self, PAGE};
+use crate::sandbox::program_memory::{self, PAGE_SIZE};
 use crate::sys;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -90,8 +90,8 @@ const PROCESS: u64 = 0x60;
 const SELECTOR: u64 = 0x340;
 /// The process environment block (PEB) is in the second page of the first thread's block. It has the addresses
 /// of the image and of the process parameters, which contain the handle of the standard output.
-const PEB: u64 = PAGE;
-const PARAMETERS: u64 = PAGE + 0x800;
+const PEB: u64 = PAGE_SIZE;
+const PARAMETERS: u64 = PAGE_SIZE + 0x800;
 const PEB_IMAGE: u64 = 0x10;
 const PEB_PARAMETERS: u64 = 0x20;
 const PARAMETERS_OUTPUT: u64 = 0x28;
@@ -133,8 +133,8 @@ fn this_process(handle: u64) -> Result<(), Status> {
 
 /// Extends a range to whole pages: start and length.
 fn whole_pages(start: u64, length: u64) -> Result<(u64, u64), Status> {
-    let first = start & !(PAGE - 1);
-    let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE));
+    let first = start & !(PAGE_SIZE - 1);
+    let end = start.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE_SIZE));
     end.filter(|end| *end > first).map(|end| (first, end - first)).ok_or(Status::INVALID_PARAMETER)
 }
 

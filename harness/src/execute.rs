@@ -115,7 +115,7 @@ fn status(
                 let log = console_log.display();
                 crate::output::stderr_line(&format!(
                     "sudbox: the kernel reported a fault: {} ({log})",
-                    text::line(&report.headline)
+                    text::escaped_line(&report.headline)
                 ));
             }
             match end {

@@ -232,7 +232,7 @@ pub(crate) fn described(image: &KernelImage, request: &Request) -> sudbox_report
         // A prebuilt kernel has a configuration of its own, and no flavour.
         flavour: if image.prebuilt { String::new() } else { request.flavour.clone() },
         source: image.source.clone(),
-        stands_in: image.stands_in.clone(),
+        substitution_note: image.stands_in.clone(),
     }
 }
 
@@ -263,7 +263,7 @@ pub(crate) fn judge_image(
     };
     let mut expectations = expectations(image, request, config.as_deref());
     let mut verdict = Verdict {
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
         options: options.rerun.options().to_owned(),
         kernel: described(image, request),
@@ -314,7 +314,7 @@ pub(crate) fn judge_running(
     let config = sudbox_images::config_of(&release);
     let mut expectations = Expectations::new(request.arch, Some(&release), config.as_deref(), None);
     let mut verdict = Verdict {
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         date: now(),
         options: options.rerun.options().to_owned(),
         kernel: sudbox_report::Kernel {

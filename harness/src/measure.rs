@@ -79,7 +79,10 @@ fn unit(by: Option<CostUnit>, clock: Clock, arch: Arch, emulated: bool) -> Unit 
         (None | Some(CostUnit::Time), Clock::Processor) => timed(emulated),
         _ => {
             let target = arch::of(arch);
-            Unit::Instructions { hertz: target.counter_hertz, of_loop: target.loop_instructions }
+            Unit::Instructions {
+                hertz: target.counter_hertz,
+                loop_instructions: target.loop_instructions,
+            }
         }
     }
 }
@@ -96,7 +99,7 @@ pub(crate) fn timed(emulated: bool) -> Unit {
 pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
     let unjudged =
         |message: String| -> anyhow::Error { Failure { code: Code::Unjudged, message }.into() };
-    if let Some(why) = &verdict.unjudged {
+    if let Some(why) = &verdict.unjudged_reason {
         return Err(unjudged(why.clone()));
     }
     let needed = |id| verdict.cases.iter().find(|case| case.id == id);
@@ -106,7 +109,8 @@ pub(crate) fn costs_of(verdict: &Verdict, unit: Unit) -> anyhow::Result<Costs> {
         let (id, outcome) = (&case.id, case.outcome.as_str());
         return Err(unjudged(format!("nothing can be measured: {id}: {outcome}: {}", case.got)));
     }
-    Costs::of(verdict, unit, PREFIX, NATIVE).map_err(|error| Failure::machine(error.to_string()))
+    Costs::from_verdict(verdict, unit, PREFIX, NATIVE)
+        .map_err(|error| Failure::machine(error.to_string()))
 }
 
 #[cfg(test)]
@@ -135,7 +139,7 @@ mod tests {
             [(None, Clock::Emulator), (counted, Clock::Emulator), (counted, Clock::Processor)]
         {
             let unit = of(by, clock, false);
-            assert!(matches!(unit, Unit::Instructions { of_loop: 3, .. }), "{unit:?}");
+            assert!(matches!(unit, Unit::Instructions { loop_instructions: 3, .. }), "{unit:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 
 /// A commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,9 +24,11 @@ pub struct BisectedCase {
     /// The case.
     pub id: String,
     /// Its outcome at the older end.
-    pub old: Outcome,
+    #[serde(rename = "old")]
+    pub old_outcome: Outcome,
     /// Its outcome at the newer end.
-    pub new: Outcome,
+    #[serde(rename = "new")]
+    pub new_outcome: Outcome,
 }
 
 /// A commit that was judged.
@@ -37,7 +39,8 @@ pub struct BisectionStep {
     #[serde(flatten)]
     pub commit: BisectedCommit,
     /// The commit's state in git's terms: `good`, `bad`, `old`, `new` or `skip`.
-    pub is: String,
+    #[serde(rename = "is")]
+    pub state: String,
     /// Time of make in milliseconds.
     pub make_millis: u64,
     /// Time of the VMs in milliseconds.
@@ -53,13 +56,15 @@ pub struct Bisection {
     /// Version of the schema.
     pub schema: u32,
     /// Version of sudbox.
-    pub sudbox: String,
+    #[serde(rename = "sudbox")]
+    pub sudbox_version: String,
     /// The exit code.
     pub exit_code: u8,
     /// The first changed commit; several if commits between them could not be judged.
     pub commits: Vec<BisectedCommit>,
     /// The cases whose change was sought.
-    pub sought: Vec<BisectedCase>,
+    #[serde(rename = "sought")]
+    pub sought_cases: Vec<BisectedCase>,
     /// The judged commits: the good end, the bad end, then the steps in order.
     pub steps: Vec<BisectionStep>,
     /// The folder with the reports of each step.
@@ -81,7 +86,7 @@ impl Report for Bisection {
             name: "json",
             about: "All that is known",
             file_name: "report.json",
-            render: |bisection, _| pretty(bisection),
+            render: |bisection, _| to_json(bisection),
         },
     ];
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::{Outcome, Verdict, text};
 
@@ -30,13 +30,14 @@ pub struct Entry {
 impl Entry {
     /// The entry for a verdict; `None` if the verdict has no cases.
     #[must_use]
-    pub fn of(verdict: &Verdict) -> Option<Entry> {
+    pub fn from_verdict(verdict: &Verdict) -> Option<Entry> {
         let mut outcomes: BTreeMap<Outcome, Vec<String>> = BTreeMap::new();
         for case in &verdict.cases {
             outcomes.entry(case.outcome).or_default().push(case.id.clone());
         }
         let kernel = &verdict.kernel;
-        let words = [&kernel.release, &kernel.arch, &kernel.flavour].map(|word| text::line(word));
+        let words =
+            [&kernel.release, &kernel.arch, &kernel.flavour].map(|word| text::escaped_line(word));
         let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
         // Without the reason for the choice of the machine, which contains times.
         let machine = verdict.machine.split(": ").next().unwrap_or_default();
@@ -44,8 +45,8 @@ impl Entry {
         (!outcomes.is_empty()).then(|| Entry {
             date: verdict.date.clone(),
             kernel: words.join(", "),
-            image: text::line(&verdict.image),
-            machine: text::line(&format!("{machine}; {processor}; {}", verdict.options)),
+            image: text::escaped_line(&verdict.image),
+            machine: text::escaped_line(&format!("{machine}; {processor}; {}", verdict.options)),
             outcomes,
         })
     }
@@ -61,7 +62,7 @@ impl Entry {
 
     /// Parses the entries of a file. Skips invalid lines, such as a truncated one.
     #[must_use]
-    pub fn read(text: &str) -> Vec<Entry> {
+    pub fn parse_lines(text: &str) -> Vec<Entry> {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -74,7 +75,8 @@ impl Entry {
 /// One outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Point {
+#[cfg_attr(test, schemars(rename = "Point"))]
+pub struct DatedOutcome {
     /// Start of the run in UTC (RFC 3339).
     pub date: String,
     /// Release, architecture and flavour of the kernel.
@@ -113,7 +115,8 @@ pub struct CaseHistory {
     /// Id of the case.
     pub id: String,
     /// The outcomes, oldest first.
-    pub points: Vec<Point>,
+    #[serde(rename = "points")]
+    pub dated_outcomes: Vec<DatedOutcome>,
     /// The images on which the case is flaky.
     pub flaky: Vec<Flake>,
 }
@@ -131,7 +134,7 @@ pub struct History {
 impl History {
     /// The history of the selected cases, from entries in chronological order.
     #[must_use]
-    pub fn of(entries: &[Entry], is_selected: impl Fn(&str) -> bool) -> History {
+    pub fn from_entries(entries: &[Entry], is_selected: impl Fn(&str) -> bool) -> History {
         let mut ids: Vec<&String> = entries
             .iter()
             .flat_map(|entry| entry.outcomes.values().flatten())
@@ -139,7 +142,7 @@ impl History {
             .collect();
         ids.sort_unstable();
         ids.dedup();
-        let cases = ids.into_iter().map(|id| CaseHistory::of(entries, id)).collect();
+        let cases = ids.into_iter().map(|id| CaseHistory::from_entries(entries, id)).collect();
         History { schema: 1, cases }
     }
 }
@@ -147,13 +150,13 @@ impl History {
 impl CaseHistory {
     /// The history of one case.
     #[must_use]
-    pub fn of(entries: &[Entry], id: &str) -> CaseHistory {
+    pub fn from_entries(entries: &[Entry], id: &str) -> CaseHistory {
         let mut points = Vec::new();
         let mut by_image: Vec<(&Entry, BTreeMap<Outcome, usize>)> = Vec::new();
         for entry in entries {
             let Some(outcome) = entry.outcome_of(id) else { continue };
             let (date, kernel) = (entry.date.clone(), entry.kernel.clone());
-            points.push(Point { date, kernel, outcome });
+            points.push(DatedOutcome { date, kernel, outcome });
             if entry.image.is_empty() {
                 continue;
             }
@@ -172,7 +175,7 @@ impl CaseHistory {
             image: entry.image.clone(),
             outcomes,
         });
-        CaseHistory { id: id.to_owned(), points, flaky: flaky.collect() }
+        CaseHistory { id: id.to_owned(), dated_outcomes: points, flaky: flaky.collect() }
     }
 }
 
@@ -183,7 +186,7 @@ impl Report for History {
             name: "json",
             about: "All that is known",
             file_name: "history.json",
-            render: |history, _| pretty(history),
+            render: |history, _| to_json(history),
         },
     ];
 }
@@ -192,10 +195,11 @@ impl Report for History {
 fn render(history: &History, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for case in &history.cases {
-        let id = writer.paint(Colour::Bold, &text::line(&case.id));
-        writer.line(&id);
-        let same = |a: &Point, b: &Point| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
-        for points in case.points.chunk_by(same) {
+        let id = writer.paint(Colour::Bold, &text::escaped_line(&case.id));
+        writer.write_line(&id);
+        let same =
+            |a: &DatedOutcome, b: &DatedOutcome| (&a.kernel, a.outcome) == (&b.kernel, b.outcome);
+        for points in case.dated_outcomes.chunk_by(same) {
             let (first, last) = (&points[0], &points[points.len() - 1]);
             let colour = match first.outcome {
                 outcome if outcome.is_failure() => Colour::Red,
@@ -207,18 +211,18 @@ fn render(history: &History, screen: Screen) -> String {
                 1 => first.date.clone(),
                 count => format!("{} to {}, {count} times", first.date, last.date),
             };
-            let line = text::line(&format!("Linux {}: {when}", first.kernel));
-            writer.wrapped(&format!("  {word}  "), "            ", &line);
+            let line = text::escaped_line(&format!("Linux {}: {when}", first.kernel));
+            writer.write_wrapped(&format!("  {word}  "), "            ", &line);
         }
         for flake in &case.flaky {
             let word = writer.paint(Colour::Red, "FLAKY ");
-            let kernel = text::line(&flake.kernel);
+            let kernel = text::escaped_line(&flake.kernel);
             let line = format!("{} on the same image of Linux {kernel}", flake.counts());
-            writer.wrapped(&format!("  {word}  "), "            ", &line);
+            writer.write_wrapped(&format!("  {word}  "), "            ", &line);
         }
     }
     if history.cases.is_empty() {
-        writer.line("no run of these cases is on record");
+        writer.write_line("no run of these cases is on record");
     }
     writer.finish()
 }

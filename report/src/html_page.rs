@@ -6,14 +6,15 @@ use base64ct::{Base64, Encoding as _};
 use sha2::{Digest as _, Sha256};
 
 /// The style of pages about cases.
-pub(crate) const STYLE: &str = include_str!("html_page.css");
+pub(crate) const CASES_STYLE: &str = include_str!("html_page.css");
 
 /// A complete page. `title` is plain text. `body` is HTML, in which text of the guest must be
 /// [`escaped`].
-pub(crate) fn page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
-    let title = escaped(title);
-    let styles = digest(style);
-    let scripts = script.map(|text| format!(" script-src '{}';", digest(text))).unwrap_or_default();
+pub(crate) fn render_page(title: &str, style: &str, script: Option<&str>, body: &str) -> String {
+    let title = escape_html(title);
+    let styles = csp_digest(style);
+    let scripts =
+        script.map(|text| format!(" script-src '{}';", csp_digest(text))).unwrap_or_default();
     let script = script.map(|text| format!("<script>{text}</script>\n")).unwrap_or_default();
     format!(
         r#"<!DOCTYPE html>
@@ -35,12 +36,12 @@ pub(crate) fn page(title: &str, style: &str, script: Option<&str>, body: &str) -
 }
 
 /// Escapes text for HTML, for use between tags.
-pub(crate) fn escaped(text: &str) -> String {
+pub(crate) fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The digest of a style or script for a content security policy: `sha256-` and base64.
-fn digest(text: &str) -> String {
+fn csp_digest(text: &str) -> String {
     format!("sha256-{}", Base64::encode_string(&Sha256::digest(text)))
 }
 
@@ -51,6 +52,6 @@ mod tests {
     #[test]
     fn digests_are_base64() {
         // printf '' | openssl dgst -sha256 -binary | base64
-        assert_eq!(digest(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+        assert_eq!(csp_digest(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 }

@@ -10,11 +10,11 @@ pub const BOOT_CASE: &str = "boot/reaches-init";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// Every selected case ended as expected.
-    Kept,
+    AsExpected,
     /// The number of cases that failed, crashed or hung.
     Broken(usize),
     /// With `--strict`, if no promise is broken: the number of cases that are `fixed` or `unmet`.
-    Surprised(usize),
+    NotAsExpected(usize),
     /// The kernel cannot be judged, with the reason in one sentence.
     NotJudged(String),
 }
@@ -22,10 +22,10 @@ pub enum Judgement {
 impl Judgement {
     /// The judgement on a verdict.
     #[must_use]
-    pub fn of(verdict: &Verdict) -> Judgement {
+    pub fn from_verdict(verdict: &Verdict) -> Judgement {
         let boot = verdict.cases.iter().find(|case| case.id == BOOT_CASE);
         let boot_failure = boot.filter(|case| case.outcome.is_failure());
-        match (&verdict.unjudged, boot_failure) {
+        match (&verdict.unjudged_reason, boot_failure) {
             // If booting was selected, a failure to boot is a broken promise like any other.
             (_, Some(_)) if verdict.boot_selected => {}
             (Some(reason), _) => return Judgement::NotJudged(reason.clone()),
@@ -42,11 +42,11 @@ impl Judgement {
             return Judgement::NotJudged(format!("no case could be tested: {coverage}"));
         }
         let totals = verdict.totals();
-        let broken = totals.count(Outcome::is_failure);
-        let surprising = totals.of(Outcome::Fixed) + totals.of(Outcome::Unmet);
+        let broken = totals.count_where(Outcome::is_failure);
+        let surprising = totals.count_of(Outcome::Fixed) + totals.count_of(Outcome::Unmet);
         match (broken, surprising) {
-            (0, n) if verdict.strict && n > 0 => Judgement::Surprised(n),
-            (0, _) => Judgement::Kept,
+            (0, n) if verdict.strict && n > 0 => Judgement::NotAsExpected(n),
+            (0, _) => Judgement::AsExpected,
             (n, _) => Judgement::Broken(n),
         }
     }
@@ -56,8 +56,8 @@ impl Judgement {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Judgement::Kept => 0,
-            Judgement::Broken(_) | Judgement::Surprised(_) => 1,
+            Judgement::AsExpected => 0,
+            Judgement::Broken(_) | Judgement::NotAsExpected(_) => 1,
             Judgement::NotJudged(_) => 125,
         }
     }
@@ -65,7 +65,7 @@ impl Judgement {
     /// The words for `Kept`. They claim that every promise is kept only if every promise that the kernel
     /// offers was tested.
     #[must_use]
-    pub(crate) fn claim(coverage: &Coverage) -> String {
+    pub(crate) fn success_phrase(coverage: &Coverage) -> String {
         match (coverage.is_complete(), coverage.known) {
             (false, _) => "kept where tested".to_owned(),
             (true, 0) => "every promise kept".to_owned(),
@@ -78,9 +78,9 @@ impl Judgement {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Judgement::Kept => "kept",
+            Judgement::AsExpected => "kept",
             Judgement::Broken(_) => "broken",
-            Judgement::Surprised(_) => "surprised",
+            Judgement::NotAsExpected(_) => "surprised",
             Judgement::NotJudged(_) => "not-judged",
         }
     }

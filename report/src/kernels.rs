@@ -5,7 +5,7 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 use crate::terminal::{ReportWriter, Screen};
 use crate::text;
 
@@ -38,7 +38,7 @@ pub struct KernelList {
 impl KernelList {
     /// The list of these kernels.
     #[must_use]
-    pub fn of(kernels: Vec<KernelEntry>) -> KernelList {
+    pub fn from_entries(kernels: Vec<KernelEntry>) -> KernelList {
         KernelList { schema: 1, kernels }
     }
 }
@@ -50,7 +50,7 @@ impl Report for KernelList {
             name: "json",
             about: "All that is known",
             file_name: "kernels.json",
-            render: |list, _| pretty(list),
+            render: |list, _| to_json(list),
         },
     ];
 }
@@ -61,50 +61,50 @@ fn render(list: &KernelList, screen: Screen) -> String {
     let mut rows = vec![["KERNEL", "STATE", "SIZE", "USED", "WHAT"].map(str::to_owned)];
     rows.extend(list.kernels.iter().map(|entry| {
         [
-            text::line(&entry.name),
+            text::escaped_line(&entry.name),
             entry.state.clone(),
-            entry.bytes.map(size).unwrap_or_default(),
-            entry.unused_seconds.map(age).unwrap_or_default(),
-            text::line(&entry.origin),
+            entry.bytes.map(human_size).unwrap_or_default(),
+            entry.unused_seconds.map(human_age).unwrap_or_default(),
+            text::escaped_line(&entry.origin),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| text::columns(&row[column])).max();
+    let width = |column: usize| rows.iter().map(|row| text::width_in_columns(&row[column])).max();
     let widths: [usize; 5] = std::array::from_fn(|column| width(column).unwrap_or(0) + 2);
     let fits = |columns: usize| widths[..columns].iter().sum::<usize>() <= screen.width() + 2;
     let mut writer = ReportWriter::new(screen);
     if !screen.is_terminal() || fits(5) {
         for row in &rows {
-            writer.line(&in_columns(row, &widths));
+            writer.write_line(&padded_row(row, &widths));
         }
     } else if fits(4) {
         for row in &rows {
-            writer.line(&in_columns(&row[..4], &widths));
-            writer.wrapped(WRAPPED, WRAPPED, &row[4]);
+            writer.write_line(&padded_row(&row[..4], &widths));
+            writer.write_wrapped(CONTINUATION_INDENT, CONTINUATION_INDENT, &row[4]);
         }
     } else {
         for row in &rows[1..] {
             let cells: Vec<&str> =
                 row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
-            writer.wrapped("", WRAPPED, &cells.join(", "));
+            writer.write_wrapped("", CONTINUATION_INDENT, &cells.join(", "));
         }
     }
     writer.finish()
 }
 
 /// The indent of a continued line.
-const WRAPPED: &str = "    ";
+const CONTINUATION_INDENT: &str = "    ";
 
-fn in_columns(cells: &[String], widths: &[usize]) -> String {
-    cells.iter().zip(widths).map(|(cell, width)| text::fill(cell, *width)).collect()
+fn padded_row(cells: &[String], widths: &[usize]) -> String {
+    cells.iter().zip(widths).map(|(cell, width)| text::padded(cell, *width)).collect()
 }
 
 /// A size in the binary unit that fits, such as `5.0 MiB`.
 #[must_use]
-pub fn size(bytes: u64) -> String {
+pub fn human_size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
-fn age(seconds: u64) -> String {
+fn human_age(seconds: u64) -> String {
     match seconds / 3600 {
         0 => "now".into(),
         hours @ 1..=47 => format!("{hours} h ago"),
@@ -132,13 +132,16 @@ mod tests {
             unused_seconds: None,
             origin: "b".into(),
         };
-        let list = KernelList::of(vec![entry, offer]);
+        let list = KernelList::from_entries(vec![entry, offer]);
         assert_eq!(
             render(&list, Screen::FILE),
             "KERNEL    STATE         SIZE     USED        WHAT\n\
              6.12.117  cached image  5.0 MiB  3 days ago  a\n\
              deb:6.12  on offer                           b\n"
         );
-        assert_eq!([age(0), age(3 * 3600), age(47 * 3600)], ["now", "3 h ago", "47 h ago"]);
+        assert_eq!(
+            [human_age(0), human_age(3 * 3600), human_age(47 * 3600)],
+            ["now", "3 h ago", "47 h ago"]
+        );
     }
 }

@@ -15,6 +15,7 @@
 //! into the results of other tools' formats. [`text`] escapes text of the guest.
 
 pub mod bisection;
+mod case_measurement;
 mod console_excerpt;
 pub mod costs;
 pub mod diff;
@@ -26,7 +27,6 @@ pub mod judgement;
 pub mod kernels;
 pub mod machine;
 pub mod matrix;
-mod measured;
 pub mod pruned;
 pub mod runs;
 #[cfg(test)]
@@ -36,8 +36,8 @@ mod terminal;
 pub mod text;
 pub mod verdict;
 
+pub use case_measurement::CaseMeasurement;
 pub use form::{Form, Report};
 pub use judgement::Judgement;
-pub use measured::Measured;
 pub use terminal::Screen;
 pub use verdict::{Bug, CaseReport, Coverage, Kernel, Outcome, Totals, Verdict};

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 use crate::terminal::{ReportWriter, Screen};
 
 /// The abilities of this machine.
@@ -14,7 +14,8 @@ pub struct MachineReport {
     /// Version of the schema.
     pub schema: u32,
     /// Version of sudbox.
-    pub sudbox: String,
+    #[serde(rename = "sudbox")]
+    pub sudbox_version: String,
     /// Number of CPUs that this process may use.
     pub cpus: usize,
     /// Path of the cache, or why it cannot be used.
@@ -22,19 +23,24 @@ pub struct MachineReport {
     /// Whether /dev/kvm runs kernels; if not, the reason.
     pub kvm: String,
     /// Time that the probe of KVM took, in microseconds.
-    pub kvm_micros: u64,
+    #[serde(rename = "kvm_micros")]
+    pub kvm_probe_micros: u64,
     /// The steps of the probe of KVM.
-    pub kvm_steps: Vec<String>,
+    #[serde(rename = "kvm_steps")]
+    pub kvm_probe_steps: Vec<String>,
     /// Version of QEMU; if it is missing, what that means.
     pub qemu: String,
     /// The machine that kernels run on by default.
     pub machine: String,
     /// Whether ccache is installed.
-    pub ccache: bool,
+    #[serde(rename = "ccache")]
+    pub has_ccache: bool,
     /// Names of the tools that are missing.
-    pub missing: Vec<String>,
+    #[serde(rename = "missing")]
+    pub missing_tools: Vec<String>,
     /// The command that installs them, if the package manager is known.
-    pub install: Option<String>,
+    #[serde(rename = "install")]
+    pub install_command: Option<String>,
 }
 
 impl Report for MachineReport {
@@ -44,27 +50,27 @@ impl Report for MachineReport {
             name: "json",
             about: "All that is known",
             file_name: "doctor.json",
-            render: |machine, _| pretty(machine),
+            render: |machine, _| to_json(machine),
         },
     ];
 }
 
 fn render(machine: &MachineReport, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
-    writer.labelled("sudbox", &machine.sudbox);
-    writer.labelled("CPUs", &machine.cpus.to_string());
-    writer.labelled("cache", &machine.cache);
-    let (whole, tenth) = (machine.kvm_micros / 1000, machine.kvm_micros % 1000 / 100);
-    writer.labelled("KVM", &format!("{}; {whole}.{tenth} ms", machine.kvm));
-    for step in &machine.kvm_steps {
-        writer.labelled("", step);
+    writer.write_labelled("sudbox", &machine.sudbox_version);
+    writer.write_labelled("CPUs", &machine.cpus.to_string());
+    writer.write_labelled("cache", &machine.cache);
+    let (whole, tenth) = (machine.kvm_probe_micros / 1000, machine.kvm_probe_micros % 1000 / 100);
+    writer.write_labelled("KVM", &format!("{}; {whole}.{tenth} ms", machine.kvm));
+    for step in &machine.kvm_probe_steps {
+        writer.write_labelled("", step);
     }
-    writer.labelled("QEMU", &machine.qemu);
-    writer.labelled("machine", &machine.machine);
-    let ccache = if machine.ccache { "there" } else { "not there; builds work without it" };
-    writer.labelled("ccache", ccache);
-    let missing = machine.missing.join(", ");
-    writer.labelled("missing", if missing.is_empty() { "nothing" } else { &missing });
-    writer.labelled("install", machine.install.as_deref().unwrap_or_default());
+    writer.write_labelled("QEMU", &machine.qemu);
+    writer.write_labelled("machine", &machine.machine);
+    let ccache = if machine.has_ccache { "there" } else { "not there; builds work without it" };
+    writer.write_labelled("ccache", ccache);
+    let missing = machine.missing_tools.join(", ");
+    writer.write_labelled("missing", if missing.is_empty() { "nothing" } else { &missing });
+    writer.write_labelled("install", machine.install_command.as_deref().unwrap_or_default());
     writer.finish()
 }

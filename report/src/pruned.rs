@@ -5,8 +5,8 @@ use serde::Serialize;
 use std::fmt::Write as _;
 
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
-use crate::kernels::{KernelEntry, KernelList, size};
+use crate::forms::json::to_json;
+use crate::kernels::{KernelEntry, KernelList, human_size};
 use crate::runs::Run;
 use crate::terminal::Screen;
 
@@ -29,7 +29,7 @@ pub struct PrunedKernels {
 impl PrunedKernels {
     /// These entries, which are `days` days old.
     #[must_use]
-    pub fn of(days: u32, removed: bool, kernels: Vec<KernelEntry>) -> PrunedKernels {
+    pub fn from_entries(days: u32, removed: bool, kernels: Vec<KernelEntry>) -> PrunedKernels {
         let bytes = kernels.iter().filter_map(|entry| entry.bytes).sum();
         PrunedKernels { schema: 1, days, removed, bytes, kernels }
     }
@@ -47,16 +47,16 @@ impl Report for PrunedKernels {
             name: "json",
             about: "All that is known",
             file_name: "kernels-prune.json",
-            render: |pruned, _| pretty(pruned),
+            render: |pruned, _| to_json(pruned),
         },
     ];
 }
 
 fn kernels_table(pruned: &PrunedKernels, screen: Screen) -> String {
-    let (count, freed, days) = (pruned.kernels.len(), size(pruned.bytes), pruned.days);
+    let (count, freed, days) = (pruned.kernels.len(), human_size(pruned.bytes), pruned.days);
     let mut text = String::new();
     if count > 0 {
-        let list = KernelList::of(pruned.kernels.clone());
+        let list = KernelList::from_entries(pruned.kernels.clone());
         text.push_str(&(KernelList::FORMS[0].render)(&list, screen));
     }
     let age = format!("not used for {days} days");
@@ -87,7 +87,7 @@ pub struct PrunedRuns {
 impl PrunedRuns {
     /// These runs, which are `days` days old.
     #[must_use]
-    pub fn of(days: u32, removed: bool, runs: Vec<Run>) -> PrunedRuns {
+    pub fn from_runs(days: u32, removed: bool, runs: Vec<Run>) -> PrunedRuns {
         PrunedRuns { schema: 1, days, removed, runs }
     }
 }
@@ -104,7 +104,7 @@ impl Report for PrunedRuns {
             name: "json",
             about: "All that is known",
             file_name: "report-prune.json",
-            render: |pruned, _| pretty(pruned),
+            render: |pruned, _| to_json(pruned),
         },
     ];
 }

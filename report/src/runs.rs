@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::costs::Costs;
 use crate::costs::comparison::{Comparison, Finding};
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 use crate::judgement::Judgement;
 use crate::matrix::Matrix;
 use crate::terminal::{Colour, ReportWriter, Screen};
@@ -19,7 +19,8 @@ pub const SUMMARY_FILE: &str = "summary.json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Kind {
+#[cfg_attr(test, schemars(rename = "Kind"))]
+pub enum RunKind {
     /// A verdict on one kernel.
     Run,
     /// Verdicts on many kernels.
@@ -32,16 +33,16 @@ pub enum Kind {
     Diff,
 }
 
-impl Kind {
+impl RunKind {
     /// The name in lists.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Run => "run",
-            Kind::Matrix => "matrix",
-            Kind::Bench => "bench",
-            Kind::Comparison => "comparison",
-            Kind::Diff => "diff",
+            RunKind::Run => "run",
+            RunKind::Matrix => "matrix",
+            RunKind::Bench => "bench",
+            RunKind::Comparison => "comparison",
+            RunKind::Diff => "diff",
         }
     }
 }
@@ -51,7 +52,7 @@ impl Kind {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Summary {
     /// The kind of run.
-    pub kind: Kind,
+    pub kind: RunKind,
     /// The kernel or kernels.
     pub kernel: String,
     /// The result in words.
@@ -64,8 +65,8 @@ impl Summary {
     /// Whether the folder of the run is kept until the user prunes it. Folders of other runs are removed
     /// when there are enough newer ones.
     #[must_use]
-    pub fn stays(&self) -> bool {
-        self.kind == Kind::Matrix || self.exit_code != 0
+    pub fn is_kept(&self) -> bool {
+        self.kind == RunKind::Matrix || self.exit_code != 0
     }
 }
 
@@ -76,7 +77,7 @@ pub trait Summarised {
 }
 
 /// Release (or reference), architecture and flavour of a kernel.
-fn name(kernel: &Kernel) -> String {
+fn kernel_name(kernel: &Kernel) -> String {
     let first = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let words = [first, &kernel.arch, &kernel.flavour];
     let words: Vec<&str> =
@@ -86,27 +87,28 @@ fn name(kernel: &Kernel) -> String {
 
 impl Summarised for Verdict {
     fn summary(&self) -> Summary {
-        let judgement = Judgement::of(self);
+        let judgement = Judgement::from_verdict(self);
         let result = match &judgement {
-            Judgement::Kept => self.coverage().to_string(),
+            Judgement::AsExpected => self.coverage().to_string(),
             Judgement::Broken(n) => format!("{n} of {} broken", self.cases.len()),
-            Judgement::Surprised(n) => format!("{n} of {} not as expected", self.cases.len()),
+            Judgement::NotAsExpected(n) => format!("{n} of {} not as expected", self.cases.len()),
             Judgement::NotJudged(reason) => format!("not judged: {reason}"),
         };
-        let (kernel, exit_code) = (name(&self.kernel), judgement.exit_code());
-        Summary { kind: Kind::Run, kernel, result, exit_code }
+        let (kernel, exit_code) = (kernel_name(&self.kernel), judgement.exit_code());
+        Summary { kind: RunKind::Run, kernel, result, exit_code }
     }
 }
 
 impl Summarised for Matrix {
     fn summary(&self) -> Summary {
         let kernels: Vec<&str> = self.plan.cells.iter().map(|cell| cell.kernel.as_str()).collect();
-        let codes: Vec<u8> = self.cells().map(|(_, found)| Matrix::exit_code_of(found)).collect();
+        let codes: Vec<u8> =
+            self.cells_with_results().map(|(_, found)| Matrix::exit_code_of(found)).collect();
         let count = |wanted: fn(&u8) -> bool| codes.iter().filter(|code| wanted(code)).count();
         let (kept, broken) = (count(|code| *code == 0), count(|code| *code == 1));
         let unjudged = codes.len() - kept - broken;
         Summary {
-            kind: Kind::Matrix,
+            kind: RunKind::Matrix,
             kernel: kernels.join(" "),
             result: format!("{kept} as expected, {broken} broken, {unjudged} not judged"),
             exit_code: self.exit_code(),
@@ -116,10 +118,10 @@ impl Summarised for Matrix {
 
 impl Summarised for Costs {
     fn summary(&self) -> Summary {
-        let failed = self.lacks.iter().filter(|lack| lack.outcome.is_failure()).count();
+        let failed = self.missing.iter().filter(|lack| lack.outcome.is_failure()).count();
         Summary {
-            kind: Kind::Bench,
-            kernel: name(&self.kernel),
+            kind: RunKind::Bench,
+            kernel: kernel_name(&self.kernel),
             result: format!("{} costs, {failed} failed", self.costs.len()),
             exit_code: u8::from(failed > 0),
         }
@@ -128,12 +130,13 @@ impl Summarised for Costs {
 
 impl Summarised for Comparison {
     fn summary(&self) -> Summary {
-        let count = |finding| self.lines.iter().filter(|line| line.finding == finding).count();
+        let count =
+            |finding| self.compared_costs.iter().filter(|line| line.finding == finding).count();
         let (slower, faster) = (count(Finding::Slower), count(Finding::Faster));
-        let failed = self.failed().count();
+        let failed = self.failed_names().count();
         Summary {
-            kind: Kind::Comparison,
-            kernel: self.kernels.each_ref().map(name).join(" and "),
+            kind: RunKind::Comparison,
+            kernel: self.kernels.each_ref().map(kernel_name).join(" and "),
             result: format!("{slower} slower, {faster} faster, {failed} failed"),
             exit_code: u8::from(slower + failed > 0),
         }
@@ -172,7 +175,7 @@ impl Report for RunList {
             name: "json",
             about: "All that is known",
             file_name: "runs.json",
-            render: |list, _| pretty(list),
+            render: |list, _| to_json(list),
         },
     ];
 }
@@ -180,13 +183,13 @@ impl Report for RunList {
 impl RunList {
     /// The list of these runs.
     #[must_use]
-    pub fn of(runs: Vec<Run>) -> RunList {
+    pub fn from_runs(runs: Vec<Run>) -> RunList {
         RunList { schema: 1, runs }
     }
 }
 
 /// Width of the exit code in the table.
-const CODE_COLUMNS: usize = 3;
+const EXIT_CODE_WIDTH: usize = 3;
 
 fn render(list: &RunList, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
@@ -204,19 +207,19 @@ fn render(list: &RunList, screen: Screen) -> String {
             _ => Colour::Yellow,
         };
         let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let code = writer.paint(colour, &format!("{code:>CODE_COLUMNS$}"));
+        let code = writer.paint(colour, &format!("{code:>EXIT_CODE_WIDTH$}"));
         let first = format!("{:>3}  {}  {kind:<10} ", run.number, run.date);
-        let indent = text::columns(&first) + CODE_COLUMNS + 2;
-        let (first, words) = (format!("{first}{code}  "), text::line(&words));
+        let indent = text::width_in_columns(&first) + EXIT_CODE_WIDTH + 2;
+        let (first, words) = (format!("{first}{code}  "), text::escaped_line(&words));
         if screen.width() < 2 * indent {
-            writer.line(&first);
-            writer.wrapped("     ", "     ", &words);
+            writer.write_line(&first);
+            writer.write_wrapped("     ", "     ", &words);
         } else {
-            writer.wrapped(&first, &" ".repeat(indent), &words);
+            writer.write_wrapped(&first, &" ".repeat(indent), &words);
         }
     }
     if list.runs.is_empty() {
-        writer.line("no run has left a report");
+        writer.write_line("no run has left a report");
     }
     writer.finish()
 }

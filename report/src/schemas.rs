@@ -51,25 +51,25 @@ fn the_published_schemas_are_those_of_the_reports() {
     let schema = published("run", &schema_for!(Document<'_>));
     check_fields(&schema, &Verdict::default());
     let plan = crate::matrix::Plan {
-        sudbox: String::new(),
+        sudbox_version: String::new(),
         command: String::new(),
         strict: false,
         boot_selected: false,
         cells: Vec::new(),
     };
     let schema = published("matrix", &schema_for!(MatrixDocument<'_>));
-    check_fields(&schema, &Matrix { plan, shards: None, found: Vec::new() });
+    check_fields(&schema, &Matrix { plan, shards: None, results: Vec::new() });
     let _ = published("bench", &schema_for!(CostsDocument<'_, Costs>));
     let _ = published("bench-compare", &schema_for!(CostsDocument<'_, Comparison>));
     check_fields(&published("diff", &schema_for!(Diff)), &Diff::default());
     check_fields(&published("kernels", &schema_for!(KernelList)), &KernelList::default());
     check_fields(&published("doctor", &schema_for!(MachineReport)), &MachineReport::default());
     check_fields(&published("bisect", &schema_for!(Bisection)), &Bisection::default());
-    check_fields(&published("report-list", &schema_for!(RunList)), &RunList::of(Vec::new()));
+    check_fields(&published("report-list", &schema_for!(RunList)), &RunList::from_runs(Vec::new()));
     let schema = published("kernels-prune", &schema_for!(PrunedKernels));
     check_fields(&schema, &PrunedKernels::default());
     let schema = published("report-prune", &schema_for!(PrunedRuns));
     check_fields(&schema, &PrunedRuns::default());
     let schema = published("report-history", &schema_for!(History));
-    check_fields(&schema, &History::of(&[], |_| true));
+    check_fields(&schema, &History::from_entries(&[], |_| true));
 }

@@ -9,9 +9,9 @@ use crate::{CaseReport, Outcome, Verdict};
 
 /// The child element of a JUnit test case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Junit {
+pub enum JunitElement {
     /// No child element.
-    Success,
+    NoElement,
     /// `<failure>`
     Failure,
     /// `<error>`
@@ -28,26 +28,30 @@ pub struct Status {
     /// KTAP: the directive after the hash sign (`Documentation/dev-tools/ktap.rst`).
     pub ktap_directive: Option<&'static str>,
     /// JUnit: the element.
-    pub junit: Junit,
+    pub junit: JunitElement,
     /// KCIDB: the status of the test (`FAIL ERROR MISS PASS DONE SKIP`).
     pub kcidb: &'static str,
 }
 
 /// The status of a kernel that cannot be judged: an error, because no test was run.
-pub const NOT_JUDGED: Status =
-    Status { ktap_ok: false, ktap_directive: Some("ERROR"), junit: Junit::Error, kcidb: "MISS" };
+pub const NOT_JUDGED: Status = Status {
+    ktap_ok: false,
+    ktap_directive: Some("ERROR"),
+    junit: JunitElement::Error,
+    kcidb: "MISS",
+};
 
 /// The status for an outcome.
 #[must_use]
-pub const fn of(outcome: Outcome) -> Status {
+pub const fn status_of_outcome(outcome: Outcome) -> Status {
     let (ktap_ok, ktap_directive, junit, kcidb) = match outcome {
-        Outcome::Crash | Outcome::Fail => (false, None, Junit::Failure, "FAIL"),
-        Outcome::Hang => (false, Some("TIMEOUT"), Junit::Failure, "FAIL"),
-        Outcome::Fixed | Outcome::Pass => (true, None, Junit::Success, "PASS"),
-        Outcome::Unmet | Outcome::Absent => (true, Some("SKIP"), Junit::Skipped, "SKIP"),
+        Outcome::Crash | Outcome::Fail => (false, None, JunitElement::Failure, "FAIL"),
+        Outcome::Hang => (false, Some("TIMEOUT"), JunitElement::Failure, "FAIL"),
+        Outcome::Fixed | Outcome::Pass => (true, None, JunitElement::NoElement, "PASS"),
+        Outcome::Unmet | Outcome::Absent => (true, Some("SKIP"), JunitElement::Skipped, "SKIP"),
         // XFAIL as printed by ksft_test_result_xfail(). KCIDB has no expected failures; there a known bug
         // is a failure that is linked to an issue.
-        Outcome::Known => (true, Some("XFAIL"), Junit::Skipped, "FAIL"),
+        Outcome::Known => (true, Some("XFAIL"), JunitElement::Skipped, "FAIL"),
     };
     Status { ktap_ok, ktap_directive, junit, kcidb }
 }
@@ -55,8 +59,12 @@ pub const fn of(outcome: Outcome) -> Status {
 /// The status of a case in a verdict: that of its outcome, or [`NOT_JUDGED`] for a failed boot case that
 /// was not selected.
 #[must_use]
-pub fn of_case(case: &CaseReport, verdict: &Verdict) -> Status {
-    if is_unselected_boot_failure(case, verdict) { NOT_JUDGED } else { of(case.outcome) }
+pub fn status_of_case(case: &CaseReport, verdict: &Verdict) -> Status {
+    if is_unselected_boot_failure(case, verdict) {
+        NOT_JUDGED
+    } else {
+        status_of_outcome(case.outcome)
+    }
 }
 
 #[cfg(test)]
@@ -66,21 +74,21 @@ mod tests {
     #[test]
     fn only_the_kernels_fault_is_a_failed_test() {
         for outcome in Outcome::ALL {
-            let status = of(outcome);
-            assert_eq!(status.junit == Junit::Failure, outcome.is_failure(), "{outcome:?}");
+            let status = status_of_outcome(outcome);
+            assert_eq!(status.junit == JunitElement::Failure, outcome.is_failure(), "{outcome:?}");
             assert_eq!(status.ktap_ok, !outcome.is_failure(), "{outcome:?}");
             assert!(["FAIL", "PASS", "SKIP"].contains(&status.kcidb), "{outcome:?}");
         }
-        assert_ne!(NOT_JUDGED.junit, Junit::Failure);
+        assert_ne!(NOT_JUDGED.junit, JunitElement::Failure);
         assert_ne!(NOT_JUDGED.kcidb, "FAIL");
     }
 
     #[test]
     fn skips_agree_between_the_forms() {
         for outcome in [Outcome::Unmet, Outcome::Absent] {
-            let status = of(outcome);
+            let status = status_of_outcome(outcome);
             assert_eq!(status.ktap_directive, Some("SKIP"));
-            assert_eq!((status.junit, status.kcidb), (Junit::Skipped, "SKIP"));
+            assert_eq!((status.junit, status.kcidb), (JunitElement::Skipped, "SKIP"));
         }
     }
 }

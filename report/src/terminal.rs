@@ -5,9 +5,9 @@ use crate::text;
 use std::fmt::Write as _;
 
 /// Column at which the value of a labelled line starts.
-pub(crate) const INDENT: usize = 12;
+pub(crate) const VALUE_COLUMN: usize = 12;
 /// Maximum number of lines of one labelled value.
-const VALUE_LINES: usize = 16;
+const MAX_VALUE_LINES: usize = 16;
 
 /// Properties of the terminal or file for which a report is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Screen {
 
     /// The same screen for a verbose report.
     #[must_use]
-    pub fn verbose(self) -> Screen {
+    pub fn with_verbose(self) -> Screen {
         Screen { verbose: true, ..self }
     }
 
@@ -81,73 +81,78 @@ impl ReportWriter {
     }
 
     /// Adds a line as it is.
-    pub(crate) fn line(&mut self, line: &str) {
+    pub(crate) fn write_line(&mut self, line: &str) {
         self.out.push_str(line.trim_end());
         self.out.push('\n');
     }
 
-    pub(crate) fn empty_line(&mut self) {
+    pub(crate) fn write_empty_line(&mut self) {
         self.out.push('\n');
     }
 
     /// Adds wrapped text, which the caller has escaped. `first` precedes the first line, `others` the
     /// other lines. `others` is at least as wide as `first`, which may contain colour codes.
-    pub(crate) fn wrapped(&mut self, first: &str, others: &str, text: &str) {
-        self.wrapped_in(None, first, others, text);
+    pub(crate) fn write_wrapped(&mut self, first: &str, others: &str, text: &str) {
+        self.write_wrapped_in(None, first, others, text);
     }
 
-    /// Like [`ReportWriter::wrapped`], in a colour.
-    pub(crate) fn wrapped_in(
+    /// Like [`ReportWriter::write_wrapped`], in a colour.
+    pub(crate) fn write_wrapped_in(
         &mut self,
         colour: Option<Colour>,
         first: &str,
         others: &str,
         text: &str,
     ) {
-        let indent = text::columns(others);
-        for (i, piece) in text::wrap(text, self.width() - indent).into_iter().enumerate() {
+        let indent = text::width_in_columns(others);
+        for (i, piece) in text::wrapped(text, self.width() - indent).into_iter().enumerate() {
             let piece = colour.map_or_else(|| piece.clone(), |colour| self.paint(colour, &piece));
-            self.line(&format!("{}{piece}", if i == 0 { first } else { others }));
+            self.write_line(&format!("{}{piece}", if i == 0 { first } else { others }));
         }
     }
 
     /// Adds a label and its value; nothing if the value is empty.
-    pub(crate) fn labelled(&mut self, label: &str, value: &str) {
-        let width = self.width() - INDENT;
+    pub(crate) fn write_labelled(&mut self, label: &str, value: &str) {
+        let width = self.width() - VALUE_COLUMN;
         let pieces: Vec<String> =
-            text::lines(value).iter().flat_map(|l| text::wrap(l, width)).collect();
-        for (i, piece) in pieces.iter().take(VALUE_LINES).enumerate() {
-            self.line(&format!("{}{piece}", label_of(label, i)));
+            text::escaped_lines(value).iter().flat_map(|l| text::wrapped(l, width)).collect();
+        for (i, piece) in pieces.iter().take(MAX_VALUE_LINES).enumerate() {
+            self.write_line(&format!("{}{piece}", label_field(label, i)));
         }
-        self.left_out(pieces.len().saturating_sub(VALUE_LINES));
+        self.write_left_out(pieces.len().saturating_sub(MAX_VALUE_LINES));
     }
 
     /// Adds a label and a shell command.
-    pub(crate) fn command(&mut self, label: &str, command: &str) {
-        let lines = text::wrap_command(&text::line(command), self.width() - INDENT);
+    pub(crate) fn write_command(&mut self, label: &str, command: &str) {
+        let lines =
+            text::wrapped_command(&text::escaped_line(command), self.width() - VALUE_COLUMN);
         for (i, line) in lines.iter().enumerate() {
-            self.line(&format!("{}{line}", label_of(label, i)));
+            self.write_line(&format!("{}{line}", label_field(label, i)));
         }
     }
 
     /// Adds a label and lines of a log, each cut to the width of the screen. `left_out` is the number of
     /// lines that the caller left out.
-    pub(crate) fn excerpt<'a>(
+    pub(crate) fn write_excerpt<'a>(
         &mut self,
         label: &str,
         lines: impl Iterator<Item = &'a str>,
         left_out: usize,
     ) {
-        let width = self.width() - INDENT - 2;
+        let width = self.width() - VALUE_COLUMN - 2;
         for (i, line) in lines.enumerate() {
-            self.line(&format!("{}| {}", label_of(label, i), text::cut(line, width)));
+            self.write_line(&format!(
+                "{}| {}",
+                label_field(label, i),
+                text::truncated(line, width)
+            ));
         }
-        self.left_out(left_out);
+        self.write_left_out(left_out);
     }
 
-    fn left_out(&mut self, lines: usize) {
+    fn write_left_out(&mut self, lines: usize) {
         if lines > 0 {
-            let _ = writeln!(self.out, "{:<INDENT$}({lines} lines left out)", "");
+            let _ = writeln!(self.out, "{:<VALUE_COLUMN$}({lines} lines left out)", "");
         }
     }
 
@@ -160,7 +165,7 @@ impl ReportWriter {
 }
 
 /// The label before line 0 of a value, and spaces before the other lines.
-fn label_of(label: &str, line: usize) -> String {
+fn label_field(label: &str, line: usize) -> String {
     let label = if line == 0 { format!("  {label}") } else { String::new() };
-    format!("{label:<INDENT$}")
+    format!("{label:<VALUE_COLUMN$}")
 }

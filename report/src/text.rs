@@ -3,20 +3,20 @@
 //!
 //! The guest controls the text of logs and of the console. Unescaped, this text could control a terminal
 //! (escape sequences, bidirectional controls), break XML (characters that XML does not allow), forge a
-//! line of KTAP, or fill the screen. [`line`] and [`lines`] return printable characters only.
+//! line of KTAP, or fill the screen. [`escaped_line`] and [`escaped_lines`] return printable characters only.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Maximum length of a line in characters. The rest is replaced by its length in bytes.
-pub const MAX_LINE: usize = 1000;
+pub const MAX_LINE_CHARS: usize = 1000;
 
 /// Escapes a text into one line: line ends and unprintable characters become Rust escapes (`\u{1b}`), tabs
-/// become spaces, and the line is cut at [`MAX_LINE`].
+/// become spaces, and the line is cut at [`MAX_LINE_CHARS`].
 #[must_use]
-pub fn line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(MAX_LINE));
+pub fn escaped_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(MAX_LINE_CHARS));
     let mut rest = text.trim_end();
-    for _ in 0..MAX_LINE {
+    for _ in 0..MAX_LINE_CHARS {
         let mut chars = rest.chars();
         let Some(c) = chars.next() else { return out };
         rest = chars.as_str();
@@ -28,11 +28,11 @@ pub fn line(text: &str) -> String {
     }
 }
 
-/// The lines of a text, each escaped by [`line`]. Removes carriage returns before line ends, and empty
+/// The lines of a text, each escaped by [`escaped_line`]. Removes carriage returns before line ends, and empty
 /// lines at both ends.
 #[must_use]
-pub fn lines(text: &str) -> Vec<String> {
-    text.trim_matches(['\r', '\n']).lines().map(line).collect()
+pub fn escaped_lines(text: &str) -> Vec<String> {
+    text.trim_matches(['\r', '\n']).lines().map(escaped_line).collect()
 }
 
 /// Appends a character, escaped unless it is printable. `char::escape_debug` escapes control, format,
@@ -47,7 +47,7 @@ fn push_escaped(out: &mut String, c: char) {
 
 /// Width of a line on a terminal in columns; wide characters (CJK, emoji) have two.
 #[must_use]
-pub fn columns(line: &str) -> usize {
+pub fn width_in_columns(line: &str) -> usize {
     line.width()
 }
 
@@ -65,8 +65,8 @@ fn split_at_column(line: &str, width: usize) -> (&str, &str) {
 
 /// Cuts an escaped line to `width` columns. A line that was cut ends with three dots.
 #[must_use]
-pub fn cut(line: &str, width: usize) -> String {
-    if columns(line) <= width {
+pub fn truncated(line: &str, width: usize) -> String {
+    if width_in_columns(line) <= width {
         return line.to_owned();
     }
     let dots = &"..."[..width.min(3)];
@@ -75,27 +75,27 @@ pub fn cut(line: &str, width: usize) -> String {
 
 /// Pads an escaped line with spaces to `width` columns, or cuts it.
 #[must_use]
-pub fn fill(line: &str, width: usize) -> String {
-    let cut = cut(line, width);
-    let spaces = width - columns(&cut);
-    cut + &" ".repeat(spaces)
+pub fn padded(line: &str, width: usize) -> String {
+    let truncated = truncated(line, width);
+    let spaces = width - width_in_columns(&truncated);
+    truncated + &" ".repeat(spaces)
 }
 
 /// Wraps an escaped line at spaces into pieces of at most `width` columns. Splits longer words.
 #[must_use]
-pub fn wrap(line: &str, width: usize) -> Vec<String> {
+pub fn wrapped(line: &str, width: usize) -> Vec<String> {
     let width = width.max(2);
     let mut pieces = Vec::new();
     let mut piece = String::new();
     for mut word in line.split(' ').filter(|word| !word.is_empty()) {
-        if !piece.is_empty() && columns(&piece) + 1 + columns(word) > width {
+        if !piece.is_empty() && width_in_columns(&piece) + 1 + width_in_columns(word) > width {
             pieces.push(std::mem::take(&mut piece));
         }
         if !piece.is_empty() {
             piece.push(' ');
         }
-        while columns(word) > width - columns(&piece) {
-            let (first, rest) = split_at_column(word, width - columns(&piece));
+        while width_in_columns(word) > width - width_in_columns(&piece) {
+            let (first, rest) = split_at_column(word, width - width_in_columns(&piece));
             piece.push_str(first);
             pieces.push(std::mem::take(&mut piece));
             word = rest;
@@ -111,20 +111,21 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
 /// Wraps a shell command at spaces outside of quotes into lines of at most `width` columns. Each line
 /// except the last ends with ` \`, so that a shell accepts a copy of them. Longer words are not split.
 #[must_use]
-pub fn wrap_command(command: &str, width: usize) -> Vec<String> {
-    const CONTINUED: &str = " \\";
+pub fn wrapped_command(command: &str, width: usize) -> Vec<String> {
+    const CONTINUATION: &str = " \\";
     let mut lines = vec![String::new()];
     let mut quoted = false;
     for word in command.split(' ') {
         let last = lines.last_mut().expect("one at least");
-        let fits = columns(last) + 1 + columns(word) + CONTINUED.len() <= width;
+        let fits =
+            width_in_columns(last) + 1 + width_in_columns(word) + CONTINUATION.len() <= width;
         if last.is_empty() && !quoted {
             last.push_str(word);
         } else if fits || quoted {
             last.push(' ');
             last.push_str(word);
         } else {
-            last.push_str(CONTINUED);
+            last.push_str(CONTINUATION);
             lines.push(word.to_owned());
         }
         quoted ^= word.matches('\'').count() % 2 == 1;

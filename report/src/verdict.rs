@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The result of judging one kernel.
 
-use crate::measured::Measured;
+use crate::case_measurement::CaseMeasurement;
 use serde::{Deserialize, Serialize};
 
 /// Outcome of a case.
@@ -77,7 +77,8 @@ pub struct Kernel {
     /// Origin of the source or image, with its checksum.
     pub source: String,
     /// A note if another kernel stands in for the one that the user named.
-    pub stands_in: Option<String>,
+    #[serde(rename = "stands_in")]
+    pub substitution_note: Option<String>,
 }
 
 /// A bug of the kernel that is recorded upstream or in its source.
@@ -132,7 +133,8 @@ impl CaseReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Version of sudbox.
-    pub sudbox: String,
+    #[serde(rename = "sudbox")]
+    pub sudbox_version: String,
     /// Start of the run in UTC, as in `2026-11-29T19:43:58Z` (RFC 3339); empty if unknown.
     #[serde(default)]
     pub date: String,
@@ -158,12 +160,14 @@ pub struct Verdict {
     #[serde(default)]
     pub not_selected: usize,
     /// The reason why this kernel cannot be judged, in one sentence (exit code 125).
-    pub unjudged: Option<String>,
+    #[serde(rename = "unjudged")]
+    pub unjudged_reason: Option<String>,
     /// The cases, in the order of the plan.
     pub cases: Vec<CaseReport>,
     /// Measurements of cases that measure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub measured: Vec<Measured>,
+    #[serde(rename = "measured")]
+    pub measurements: Vec<CaseMeasurement>,
     /// Number of booted VMs.
     pub boots: u32,
     /// Number of VMs that were restored from the snapshot of a booted one.
@@ -180,22 +184,27 @@ pub struct Totals([usize; Outcome::ALL.len()]);
 impl Totals {
     /// Number of cases that ended with `outcome`.
     #[must_use]
-    pub fn of(&self, outcome: Outcome) -> usize {
+    pub fn count_of(&self, outcome: Outcome) -> usize {
         self.0[outcome as usize]
     }
 
     /// Number of cases whose outcome satisfies `condition`.
     #[must_use]
-    pub fn count(&self, condition: impl Fn(Outcome) -> bool) -> usize {
-        Outcome::ALL.into_iter().filter(|outcome| condition(*outcome)).map(|o| self.of(o)).sum()
+    pub fn count_where(&self, condition: impl Fn(Outcome) -> bool) -> usize {
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| condition(*outcome))
+            .map(|o| self.count_of(o))
+            .sum()
     }
 
     /// The number of cases by outcome, worst first, as in `1 fail, 12 pass`.
     #[must_use]
-    pub fn list(&self) -> String {
-        let counts = Outcome::ALL.into_iter().filter(|outcome| self.of(*outcome) > 0);
-        let counts: Vec<String> =
-            counts.map(|outcome| format!("{} {}", self.of(outcome), outcome.as_str())).collect();
+    pub fn listed(&self) -> String {
+        let counts = Outcome::ALL.into_iter().filter(|outcome| self.count_of(*outcome) > 0);
+        let counts: Vec<String> = counts
+            .map(|outcome| format!("{} {}", self.count_of(outcome), outcome.as_str()))
+            .collect();
         counts.join(", ")
     }
 }
@@ -246,8 +255,8 @@ impl Verdict {
     #[must_use]
     pub fn coverage(&self) -> Coverage {
         let totals = self.totals();
-        let [known, absent, unmet] =
-            [Outcome::Known, Outcome::Absent, Outcome::Unmet].map(|outcome| totals.of(outcome));
+        let [known, absent, unmet] = [Outcome::Known, Outcome::Absent, Outcome::Unmet]
+            .map(|outcome| totals.count_of(outcome));
         let tested = self.cases.len() - known - absent - unmet;
         Coverage { tested, known, absent, unmet, not_selected: self.not_selected }
     }

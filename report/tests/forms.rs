@@ -153,7 +153,7 @@ fn the_table_ends_with_the_conclusion() {
     let kept = "3 cases: 3 pass; 3 VMs, 2345 ms  VERDICT: every promise kept: 3 tested";
     assert_eq!(last(&verdict), kept);
     verdict.cases.clear();
-    verdict.unjudged = Some("it does not build: kernel/fork.c:1: error: x".into());
+    verdict.unjudged_reason = Some("it does not build: kernel/fork.c:1: error: x".into());
     assert_eq!(
         last(&verdict),
         "0 cases: 3 VMs, 2345 ms  NOT JUDGED: it does not build: kernel/fork.c:1: error: x"
@@ -194,8 +194,9 @@ fn the_table_fits_from_40_to_200_columns() {
     let mut verdict = every_outcome();
     verdict.kernel.source = format!("{} \u{6f22}\u{5b57}", "long ".repeat(60));
     let shown = |width| (Verdict::FORMS[0].render)(&verdict, Screen::terminal(width, false));
-    let columns =
-        |table: &str| table.lines().map(sudbox_report::text::columns).max().unwrap_or_default();
+    let columns = |table: &str| {
+        table.lines().map(sudbox_report::text::width_in_columns).max().unwrap_or_default()
+    };
     for width in [0, 40, 61, 80, 100, 137, 200, 500] {
         let table = shown(width);
         assert!(columns(&table) <= width.clamp(40, 200), "{width}\n{table}");
@@ -300,7 +301,8 @@ fn json_is_read_back_as_the_same_verdict() {
 
 #[test]
 fn a_kernel_that_is_not_judged_is_an_error_not_a_failure() {
-    let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
+    let unbuilt =
+        Verdict { unjudged_reason: Some("it does not build".into()), ..Verdict::default() };
     let text = rendered(&unbuilt, "ktap");
     assert!(text.ends_with("1..1\nnot ok 1 kernel-can-be-judged # ERROR it does not build\n"));
     let (cases, root) = read_junit(&rendered(&unbuilt, "junit"));
@@ -350,7 +352,7 @@ fn hostile() -> Verdict {
 #[test]
 fn no_form_contains_control_characters() {
     let verdict = hostile();
-    let unjudged = Verdict { unjudged: verdict.cases[0].got.clone().into(), ..hostile() };
+    let unjudged = Verdict { unjudged_reason: verdict.cases[0].got.clone().into(), ..hostile() };
     for verdict in [verdict, unjudged] {
         for form in Verdict::FORMS {
             let text = rendered(&verdict, form.name);
@@ -395,7 +397,7 @@ fn a_hostile_guests_table_is_bounded_and_its_json_complete() {
     assert!(text.lines().count() < 400, "{}", text.lines().count());
     assert_eq!(text.lines().find(|l| l.chars().count() > 100), None);
     assert_eq!(serde_json::from_str::<Verdict>(&rendered(&verdict, "json")).unwrap(), verdict);
-    assert_eq!(Judgement::of(&verdict), Judgement::Broken(3));
+    assert_eq!(Judgement::from_verdict(&verdict), Judgement::Broken(3));
 }
 
 #[test]

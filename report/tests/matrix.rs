@@ -6,7 +6,7 @@ mod common;
 use common::{case, every_outcome, rendered};
 use proptest::prelude::*;
 use sudbox_report::matrix::{
-    Cell, CellResult, Matrix, MergeError, Plan, Unreadable, differences, merge, parse, shard_of,
+    Cell, CellResult, Matrix, MergeError, ParseError, Plan, differences, merge, parse, shard_of,
 };
 use sudbox_report::{Kernel, Outcome, Report as _, Screen, Verdict};
 
@@ -36,20 +36,20 @@ fn verdict(cases: &[(&str, Outcome)]) -> Verdict {
 fn of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
     let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
     let plan = Plan {
-        sudbox: "0.1.0".into(),
+        sudbox_version: "0.1.0".into(),
         command: COMMAND.into(),
         strict: false,
         boot_selected: true,
         cells,
     };
-    Matrix { plan, shards: None, found }
+    Matrix { plan, shards: None, results: found }
 }
 
 fn sample() -> Matrix {
     let mut newer = every_outcome();
     newer.kernel.reference = "6.13".into();
     newer.kernel.release = "6.13.1".into();
-    newer.kernel.stands_in = None;
+    newer.kernel.substitution_note = None;
     for case in &mut newer.cases {
         match case.outcome {
             Outcome::Absent => case.outcome = Outcome::Pass,
@@ -220,10 +220,10 @@ fn a_guest_cannot_forge_workflow_commands() {
 fn a_truncated_matrix_is_distinguished_from_other_files() {
     let text = rendered(&sample(), "json");
     for end in [0, 1, text.len() / 2, text.len() - 3] {
-        assert!(matches!(parse(&text[..end]), Err(Unreadable::CutOff)), "{end}");
+        assert!(matches!(parse(&text[..end]), Err(ParseError::Truncated)), "{end}");
     }
     for foreign in ["{}", "[]", "nonsense", &text.replacen("\"schema\": 1", "\"schema\": 2", 1)] {
-        assert!(matches!(parse(foreign), Err(Unreadable::Foreign(_))), "{foreign}");
+        assert!(matches!(parse(foreign), Err(ParseError::NotAMatrix(_))), "{foreign}");
     }
 }
 
@@ -232,18 +232,19 @@ fn parts_of_different_matrices_are_not_merged() {
     let mut other = sample();
     other.plan.command.push_str(" --strict");
     let parts = vec![("a".to_owned(), sample()), ("b".to_owned(), other)];
-    assert!(matches!(merge(parts), Err(MergeError::Different { .. })));
+    assert!(matches!(merge(parts), Err(MergeError::DifferentMatrices { .. })));
     let split = |shards| Matrix { shards: Some(shards), ..sample() };
     let parts = vec![("a".to_owned(), split(2)), ("b".to_owned(), split(3))];
-    assert!(matches!(merge(parts), Err(MergeError::Different { .. })));
-    assert!(matches!(merge(Vec::new()), Err(MergeError::Nothing)));
+    assert!(matches!(merge(parts), Err(MergeError::DifferentMatrices { .. })));
+    assert!(matches!(merge(Vec::new()), Err(MergeError::NoParts)));
 }
 
 #[test]
 fn two_verdicts_on_one_cell_are_refused_and_one_replaces_a_failure() {
     let one = |found| of(vec![("6.12", found)]);
     let merged = |a, b| {
-        merge(vec![("a".to_owned(), one(a)), ("b".to_owned(), one(b))]).map(|m| m.found[0].clone())
+        merge(vec![("a".to_owned(), one(a)), ("b".to_owned(), one(b))])
+            .map(|m| m.results[0].clone())
     };
     let kept = || judged(verdict(&[("a/b", Outcome::Pass)]));
     let broken = || judged(verdict(&[("a/b", Outcome::Fail)]));
@@ -312,7 +313,7 @@ proptest! {
         let mut parts: Vec<(String, Matrix)> = (1..=shards).map(|shard| {
             let mut part = whole.clone();
             part.shards = Some(shards);
-            for (place, found) in part.found.iter_mut().enumerate() {
+            for (place, found) in part.results.iter_mut().enumerate() {
                 if shard_of(place, shards) != shard {
                     *found = None;
                 }
@@ -334,7 +335,7 @@ proptest! {
             let late = parts.remove(lost.index(parts.len()));
             let early = merge(parts).unwrap();
             let number: usize = late.0.parse().unwrap();
-            let empty = number > whole.found.len();
+            let empty = number > whole.results.len();
             let missing = if empty { vec![] } else { vec![number] };
             prop_assert_eq!(early.missing_shards(), missing);
             let early = parse(&rendered(&early, "json")).unwrap();
@@ -356,7 +357,7 @@ proptest! {
             part.shards = Some(3);
             for (place, (_, mask)) in found.iter().enumerate() {
                 if mask & 1 << bit == 0 {
-                    part.found[place] = None;
+                    part.results[place] = None;
                 }
             }
             (bit.to_string(), part)

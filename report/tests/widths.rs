@@ -23,7 +23,7 @@ fn check<T: Report>(subject: &T, words: &str) {
     for width in WIDTHS {
         let table = (T::FORMS[0].render)(subject, Screen::terminal(width, false));
         for line in table.lines() {
-            assert!(text::columns(line) <= width, "{width}: {line}\nin:\n{table}");
+            assert!(text::width_in_columns(line) <= width, "{width}: {line}\nin:\n{table}");
         }
         let joined: String = table.split_whitespace().collect();
         for word in words.split_whitespace() {
@@ -35,7 +35,7 @@ fn check<T: Report>(subject: &T, words: &str) {
 /// Checks that a wide terminal is used: a line has more than 100 columns.
 fn check_wide<T: Report>(subject: &T) {
     let table = (T::FORMS[0].render)(subject, Screen::terminal(200, false));
-    assert!(table.lines().any(|line| text::columns(line) > 100), "{table}");
+    assert!(table.lines().any(|line| text::width_in_columns(line) > 100), "{table}");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn matrices() {
         .map(|kernel| Cell { kernel: kernel.into(), arch: "x86_64".into(), flavour: "full".into() })
         .to_vec();
     let plan = Plan {
-        sudbox: "0.1.0".into(),
+        sudbox_version: "0.1.0".into(),
         command: "sudbox matrix --kernels '6.1 6.12 /home/user/src/linux 7.3' --flavours full"
             .into(),
         strict: false,
@@ -67,7 +67,7 @@ fn matrices() {
         Some(CellResult::Failed { exit_code: 125, reason: ORIGIN.into() }),
         None,
     ];
-    check(&Matrix { plan, shards: None, found }, "6.1 6.12 7.3 linux-source-6.12");
+    check(&Matrix { plan, shards: None, results: found }, "6.1 6.12 7.3 linux-source-6.12");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn lists_of_runs() {
         folder: folder.into(),
         summary,
     };
-    let list = RunList::of(vec![
+    let list = RunList::from_runs(vec![
         run(1, None),
         run(2, Some(every_outcome().summary())),
         run(1000, Some(summary)),
@@ -92,9 +92,9 @@ fn lists_of_runs() {
 
 #[test]
 fn histories() {
-    let entry = || Entry::of(&every_outcome()).expect("cases");
+    let entry = || Entry::from_verdict(&every_outcome()).expect("cases");
     let entries = [entry(), entry()];
-    check(&History::of(&entries, |_| true), "registers/all-kept 6.12.117");
+    check(&History::from_entries(&entries, |_| true), "registers/all-kept 6.12.117");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn lists_of_kernels() {
         unused_seconds: used,
         origin: origin.into(),
     };
-    let short = KernelList::of(vec![
+    let short = KernelList::from_entries(vec![
         entry("6.12", "pinned, default", None, ""),
         entry("6.12.117", "cached image", Some(9_000_000), ORIGIN),
     ]);
@@ -114,7 +114,7 @@ fn lists_of_kernels() {
     check_wide(&short);
     let mut long = short.kernels;
     long.push(entry(&"linux-image-".repeat(6), "cached package", Some(0), ""));
-    let long = KernelList::of(long);
+    let long = KernelList::from_entries(long);
     // A file or pipe has each entry on one line, for grep.
     assert_eq!(rendered(&long, "table").lines().count(), 1 + long.kernels.len());
     check(&long, &format!("6.12.117 20.0 MiB linux-image- {ORIGIN}"));
@@ -124,17 +124,17 @@ fn lists_of_kernels() {
 fn reports_on_the_machine() {
     let machine = MachineReport {
         schema: 1,
-        sudbox: "0.1.0".into(),
+        sudbox_version: "0.1.0".into(),
         cpus: 2,
         cache: "/home/user/a/rather/long/path/of/more/than/forty/columns/.cache/sudbox".into(),
         kvm: "/dev/kvm cannot be opened: permission denied; add yourself to the group kvm".into(),
-        kvm_micros: 1234,
-        kvm_steps: vec!["open /dev/kvm: EACCES (13), as for any user outside of the group kvm who is not root either".into()],
+        kvm_probe_micros: 1234,
+        kvm_probe_steps: vec!["open /dev/kvm: EACCES (13), as for any user outside of the group kvm who is not root either".into()],
         qemu: "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1)".into(),
         machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
-        ccache: false,
-        missing: ["flex", "bison", "libelf"].map(str::to_owned).to_vec(),
-        install: Some("apt-get install --yes flex bison libelf-dev libssl-dev bc".into()),
+        has_ccache: false,
+        missing_tools: ["flex", "bison", "libelf"].map(str::to_owned).to_vec(),
+        install_command: Some("apt-get install --yes flex bison libelf-dev libssl-dev bc".into()),
     };
     check(&machine, "2 microvm bison libssl-dev builds");
     check_wide(&machine);

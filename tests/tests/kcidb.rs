@@ -63,14 +63,14 @@ fn hostile() -> Verdict {
         micros: u64::MAX,
     };
     Verdict {
-        sudbox: evil(),
+        sudbox_version: evil(),
         kernel: Kernel {
             reference: evil(),
             release: evil(),
             arch: evil(),
             flavour: evil(),
             source: evil(),
-            stands_in: Some(evil()),
+            substitution_note: Some(evil()),
         },
         machine: evil(),
         guest: vec![evil()],
@@ -107,7 +107,7 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
     other.kernel.flavour = "full".into();
     let matrix = Matrix {
         plan: Plan {
-            sudbox: String::new(),
+            sudbox_version: String::new(),
             command: String::new(),
             strict: false,
             boot_selected: false,
@@ -120,7 +120,7 @@ fn hostile_texts_of_the_guest_are_valid_to_kcidb() {
             ],
         },
         shards: None,
-        found: vec![judged(hostile()), judged(other), failed(125), failed(128), None],
+        results: vec![judged(hostile()), judged(other), failed(125), failed(128), None],
     };
     let report = kcidb(&matrix);
     assert_eq!(validate(&python, &report).unwrap(), "3 4 16");

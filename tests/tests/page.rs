@@ -37,13 +37,13 @@ fn matrix_of(found: Vec<(&str, Option<CellResult>)>) -> Matrix {
     };
     let (cells, found) = found.into_iter().map(|(name, found)| (cell(name), found)).unzip();
     let plan = Plan {
-        sudbox: "0.1.0".into(),
+        sudbox_version: "0.1.0".into(),
         command: "sudbox matrix --kernels '6.12 ...'".into(),
         strict: false,
         boot_selected: false,
         cells,
     };
-    Matrix { plan, shards: None, found }
+    Matrix { plan, shards: None, results: found }
 }
 
 /// A matrix of ten kernels: one breaks two promises, one does not build.
@@ -183,28 +183,28 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_matrix() {
     bad.log = vec![evil()];
     let proto = case("__proto__/constructor", Outcome::Fail);
     let hostile = Verdict {
-        sudbox: evil(),
+        sudbox_version: evil(),
         kernel: Kernel {
             reference: evil(),
             release: evil(),
             arch: evil(),
             flavour: evil(),
             source: evil(),
-            stands_in: Some(evil()),
+            substitution_note: Some(evil()),
         },
         machine: evil(),
         guest: vec![evil()],
         cases: vec![bad, proto],
         ..Verdict::default()
     };
-    let unjudged = Verdict { unjudged: Some(evil()), ..hostile.clone() };
+    let unjudged = Verdict { unjudged_reason: Some(evil()), ..hostile.clone() };
     let mut matrix = matrix_of(vec![
         ("6.12", judged("6.12.1", vec![case(EVIL, Outcome::Pass)])),
         (EVIL, Some(CellResult::Judged(Box::new(hostile)))),
         ("6.13", Some(CellResult::Judged(Box::new(unjudged)))),
         ("6.14", Some(CellResult::Failed { exit_code: 125, reason: evil() })),
     ]);
-    (matrix.plan.command, matrix.plan.sudbox) = (evil(), evil());
+    (matrix.plan.command, matrix.plan.sudbox_version) = (evil(), evil());
     (matrix.plan.cells[1].arch, matrix.plan.cells[1].flavour) = (evil(), evil());
     let dir = tempfile::tempdir().unwrap();
     let Some(browser) = open(&matrix, dir.path(), 1300, 900, false) else { return };
@@ -282,10 +282,10 @@ fn markup_in_texts_of_the_guest_is_escaped_in_the_page_of_a_run() {
         arch: evil(),
         flavour: evil(),
         source: evil(),
-        stands_in: Some(evil()),
+        substitution_note: Some(evil()),
     };
     let verdict = Verdict {
-        sudbox: evil(),
+        sudbox_version: evil(),
         date: evil(),
         kernel,
         machine: evil(),

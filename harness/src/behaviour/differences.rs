@@ -5,7 +5,7 @@
 use super::{Behaviour, CaseBehaviour, PartName};
 use std::collections::{HashMap, HashSet};
 use sudbox_protocol::{Observation, ObservedPart};
-use sudbox_report::diff::Place;
+use sudbox_report::diff::ObservationPlace;
 
 /// Most bytes of a value that a report shows.
 const MAX_BYTES: usize = 16;
@@ -22,7 +22,7 @@ pub(super) const PRESENT: &str = "present";
 /// One difference at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RawDifference {
-    pub(super) place: Place,
+    pub(super) place: ObservationPlace,
     /// The field and its part, such as `frame.si_code`.
     pub(super) field: String,
     pub(super) function: String,
@@ -53,7 +53,7 @@ pub(super) fn compare(
             false => MISSING.to_owned(),
         };
         compared.differences.push(RawDifference {
-            place: Place::default(),
+            place: ObservationPlace::default(),
             field: format!("{FEATURE} {feature}"),
             function: String::new(),
             values: [offered(first), offered(second)],
@@ -122,7 +122,7 @@ impl CaseComparison<'_> {
     fn add(&mut self, moment: [&str; 2], field: String, function: &str, values: [String; 2]) {
         let [scenario, step] = moment.map(str::to_owned);
         self.compared.differences.push(RawDifference {
-            place: Place { case: self.id.to_owned(), scenario, step },
+            place: ObservationPlace { case: self.id.to_owned(), scenario, step },
             field,
             function: function.to_owned(),
             values,

@@ -17,7 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use sudbox_guest_init::grid::dimension::{DIMENSIONS, Point};
 use sudbox_protocol::{Arch, CaseResult, Hello, Observation, ObservedPart};
 use sudbox_report::Kernel;
-use sudbox_report::diff::{Diff, Difference, ExpectedChange, Place, SCHEMA, UnstablePart};
+use sudbox_report::diff::{
+    Diff, Difference, ExpectedChange, ObservationPlace, SCHEMA, UnstablePart,
+};
 
 /// The observations of one boot, or those on which two boots agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,7 +169,7 @@ pub(crate) fn diff(
     let mut unstable = Vec::new();
     for behaviour in behaviours {
         for (id, case) in behaviour.cases.iter().filter(|(id, _)| selected(id)) {
-            let place = |name: &PartName| Place {
+            let place = |name: &PartName| ObservationPlace {
                 case: id.clone(),
                 scenario: name.scenario.clone(),
                 step: name.step.clone(),
@@ -179,7 +181,7 @@ pub(crate) fn diff(
                 field: field(name).trim_end_matches('.').to_owned(),
             }));
             if case.is_result_unstable() {
-                let place = Place { case: id.clone(), ..Place::default() };
+                let place = ObservationPlace { case: id.clone(), ..ObservationPlace::default() };
                 let kernel = behaviour.release.clone();
                 let field = differences::RESULT.to_owned();
                 unstable.push(UnstablePart { kernel, place, field });
@@ -205,11 +207,11 @@ pub(crate) fn diff(
         schema: SCHEMA,
         kernels,
         machine,
-        cases: compared.cases,
-        compared: compared.values,
+        compared_cases: compared.cases,
+        compared_values: compared.values,
         expected: expected.into_iter().map(change).collect(),
         unexpected: grouped(&unexpected),
-        unstable,
+        unstable_parts: unstable,
     }
 }
 
@@ -225,22 +227,22 @@ fn grouped(differences: &[RawDifference]) -> Vec<Difference> {
                 field: field.clone(),
                 first,
                 second,
-                function: function.clone(),
+                kernel_function: function.clone(),
                 ..Difference::default()
             });
         }
         groups[at].places.push(place.clone());
     }
     for group in &mut groups {
-        group.common = common_states(&group.places);
+        group.common_states = common_states(&group.places);
     }
     groups
 }
 
 /// The states that all these points of the grid have in common, in words; empty if a place is not a
 /// point. The first state of a dimension, which most points have, is left out.
-fn common_states(places: &[Place]) -> String {
-    let point = |place: &Place| Point::parse(place.scenario.strip_prefix("at-")?);
+fn common_states(places: &[ObservationPlace]) -> String {
+    let point = |place: &ObservationPlace| Point::parse(place.scenario.strip_prefix("at-")?);
     let Some(points) = places.iter().map(point).collect::<Option<Vec<Point>>>() else {
         return String::new();
     };

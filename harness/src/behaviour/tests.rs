@@ -50,7 +50,7 @@ fn a_changed_part_is_named_with_both_values_and_all_its_places() {
     let difference = &differences[0];
     assert_eq!(difference.field, "frame.si_code");
     assert_eq!([&difference.first, &difference.second], ["0x2", "0x3"]);
-    assert_eq!(difference.function, "trigger_sigsys()");
+    assert_eq!(difference.kernel_function, "trigger_sigsys()");
     let scenarios: Vec<&str> = difference.places.iter().map(|place| &*place.scenario).collect();
     assert_eq!(scenarios, ["plain", "flags"]);
 }
@@ -99,7 +99,7 @@ fn parts_that_differ_between_two_boots_are_left_out_by_name() {
     let kernels = [Kernel::default(), Kernel::default()];
     let diff = diff([&agreed, &unsteady], kernels, String::new(), |_| true, Arch::X86_64);
     assert!(diff.unexpected.is_empty());
-    let fields: Vec<&str> = diff.unstable.iter().map(|part| &*part.field).collect();
+    let fields: Vec<&str> = diff.unstable_parts.iter().map(|part| &*part.field).collect();
     assert_eq!(fields, ["frame.si_pid", "result"]);
 }
 

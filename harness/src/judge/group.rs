@@ -21,8 +21,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sudbox_guest_init::case::Case;
 use sudbox_images::Monitor as _;
 use sudbox_protocol::{Hello, PlannedCase};
+use sudbox_report::CaseMeasurement;
 use sudbox_report::CaseReport;
-use sudbox_report::Measured;
 use sudbox_vmm::machine::Snapshot;
 use sudbox_vmm::session::Session;
 
@@ -48,7 +48,7 @@ pub(super) enum BootResult {
 #[derive(Debug, Default)]
 pub(super) struct GroupResult {
     pub(super) cases: Vec<CaseReport>,
-    pub(super) measured: Vec<Measured>,
+    pub(super) measured: Vec<CaseMeasurement>,
     /// Number of VMs that were booted.
     pub(super) boots: u32,
     /// Number of VMs that were restored from a snapshot.
@@ -166,7 +166,9 @@ impl<'a> GroupRunner<'a> {
                     recorder.add(case.id, &mut ended);
                 }
                 let measurement = ended.measurement.take();
-                self.result.measured.extend(measurement.map(|found| Measured::of(case.id, found)));
+                self.result
+                    .measured
+                    .extend(measurement.map(|found| CaseMeasurement::new(case.id, found)));
                 let mut report = self.runner.case_report(case, ended, &self.expectations)?;
                 add_walk_steps(&mut report, case, &hello.features);
                 add_or_keep_worse(&mut self.result.cases, report);

@@ -93,7 +93,7 @@ impl CaseRunner<'_> {
         let mut boot = Ok(BootResult::Booted);
         for (result, booted) in self.run_groups(&groups, expectations, progress) {
             verdict.cases.extend(result.cases);
-            verdict.measured.extend(result.measured);
+            verdict.measurements.extend(result.measured);
             verdict.boots += result.boots;
             verdict.restored += result.restored;
             console_log.push_str(&result.console_log);
@@ -106,8 +106,8 @@ impl CaseRunner<'_> {
                     }
                 }
             }
-            if verdict.unjudged.is_none() {
-                verdict.unjudged = result.unjudged;
+            if verdict.unjudged_reason.is_none() {
+                verdict.unjudged_reason = result.unjudged;
             }
             if matches!(boot, Ok(BootResult::Booted | BootResult::FailedInAnotherGroup)) {
                 boot = booted;
@@ -117,8 +117,8 @@ impl CaseRunner<'_> {
         // The groups ran in another order than that of the table.
         let position = |report: &CaseReport| selection.cases.iter().position(|c| c.id == report.id);
         verdict.cases.sort_by_key(position);
-        if verdict.unjudged.is_none() {
-            verdict.unjudged = expectations.why_unjudged(&verdict.cases);
+        if verdict.unjudged_reason.is_none() {
+            verdict.unjudged_reason = expectations.why_unjudged(&verdict.cases);
         }
         let boot = match boot {
             Err(error)
@@ -126,7 +126,8 @@ impl CaseRunner<'_> {
             {
                 let (run, planned) =
                     (verdict.cases.len(), planned(selection, without_dispatch).len());
-                verdict.unjudged = Some(format!("interrupted after {run} of {planned} cases"));
+                verdict.unjudged_reason =
+                    Some(format!("interrupted after {run} of {planned} cases"));
                 return Err(Interrupted(Box::new(std::mem::take(verdict))).into());
             }
             boot => boot?,

@@ -41,7 +41,7 @@ impl ArchivedRun {
     }
 
     fn stays(&self) -> bool {
-        self.summary.as_ref().is_some_and(Summary::stays)
+        self.summary.as_ref().is_some_and(Summary::is_kept)
     }
 
     /// Whether the run is still running, and holds the lock.
@@ -57,7 +57,7 @@ impl ArchivedRun {
 
     /// The run as an item of a report's list.
     fn numbered(self, number: usize) -> Run {
-        let folder = text::line(&self.path.display().to_string());
+        let folder = text::escaped_line(&self.path.display().to_string());
         Run { number, date: self.date(), folder, summary: self.summary }
     }
 }
@@ -79,7 +79,7 @@ pub(crate) fn runs(folder: &Path) -> Vec<ArchivedRun> {
 /// The runs as a list for a report.
 pub(crate) fn list(folder: &Path) -> RunList {
     let runs = runs(folder).into_iter().zip(1..);
-    RunList::of(runs.map(|(run, number)| run.numbered(number)).collect())
+    RunList::from_runs(runs.map(|(run, number)| run.numbered(number)).collect())
 }
 
 /// Removes all but the newest ordinary runs. Errors are ignored, because the next run tries again.
@@ -111,7 +111,7 @@ pub(crate) fn prune(folder: &Path, unix: Duration, remove: bool) -> anyhow::Resu
 /// # Errors
 /// If the record cannot be written.
 pub(crate) fn record(verdict: &Verdict, folder: &Path, owner: Owner) -> anyhow::Result<()> {
-    let Some(entry) = Entry::of(verdict) else { return Ok(()) };
+    let Some(entry) = Entry::from_verdict(verdict) else { return Ok(()) };
     append(&record_file(folder), &entry.to_line(), owner)
         .with_context(|| format!("cannot write {}", record_file(folder).display()))
 }
@@ -119,7 +119,7 @@ pub(crate) fn record(verdict: &Verdict, folder: &Path, owner: Owner) -> anyhow::
 /// The entries of the record, the oldest first.
 pub(crate) fn recorded(folder: &Path) -> Vec<Entry> {
     let text = fs::read(record_file(folder)).unwrap_or_default();
-    Entry::read(&String::from_utf8_lossy(&text))
+    Entry::parse_lines(&String::from_utf8_lossy(&text))
 }
 
 fn record_file(folder: &Path) -> PathBuf {

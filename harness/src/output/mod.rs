@@ -28,7 +28,7 @@ pub(crate) fn set_verbosity(quiet: bool, verbose: bool) {
 /// The kind of stdout, terminal or file, with the setting of `--verbose`.
 pub(crate) fn screen() -> Screen {
     let screen = plain_screen();
-    if VERBOSE.load(Ordering::Relaxed) { screen.verbose() } else { screen }
+    if VERBOSE.load(Ordering::Relaxed) { screen.with_verbose() } else { screen }
 }
 
 /// The kind of stdout, terminal or file. Colour needs a terminal without `NO_COLOR` (no-color.org).

@@ -83,7 +83,7 @@ fn labelled_lines(label: &str, text: &str, width: Option<usize>) -> Vec<String> 
     let mut lines = Vec::new();
     let mut is_empty = true;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
-        if !is_empty && text::columns(&line) + 1 + text::columns(word) > width {
+        if !is_empty && text::width_in_columns(&line) + 1 + text::width_in_columns(word) > width {
             lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));
             is_empty = true;
         }
@@ -167,7 +167,10 @@ mod tests {
         for width in WIDTHS {
             let lines = labelled_lines("note", text, Some(width));
             for line in &lines {
-                assert!(text::columns(line) <= width || line.trim() == path, "{width}: {lines:?}");
+                assert!(
+                    text::width_in_columns(line) <= width || line.trim() == path,
+                    "{width}: {lines:?}"
+                );
                 assert!(line.starts_with("     "), "{lines:?}");
             }
             let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();

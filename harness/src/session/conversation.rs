@@ -138,7 +138,7 @@ impl Conversation {
     /// The reason why the guest ended before its work was done, as one printable line. A fault that
     /// the kernel reported takes precedence.
     pub(crate) fn cause(&self) -> String {
-        text::line(&self.raw_cause())
+        text::escaped_line(&self.raw_cause())
     }
 
     fn raw_cause(&self) -> String {

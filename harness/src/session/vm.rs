@@ -63,7 +63,8 @@ impl VmGuest {
             _ => printer.line.len(),
         };
         let complete: String = printer.line.drain(..complete).collect();
-        let lines: String = text::lines(&complete).iter().map(|line| format!("{line}\n")).collect();
+        let lines: String =
+            text::escaped_lines(&complete).iter().map(|line| format!("{line}\n")).collect();
         // A closed stderr does not end the run.
         let _ = std::io::stderr().write_all(lines.as_bytes());
     }

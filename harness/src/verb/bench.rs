@@ -14,7 +14,7 @@ use crate::running;
 use crate::selection::Selection;
 use sudbox_images::{Cache, KernelImage, Request};
 use sudbox_report::costs::comparison::{
-    BOOTS_COUNTING, BOOTS_TIMING, Comparison, Finding, MAX_BOOTS_COUNTING,
+    BOOTS_TO_COUNT, BOOTS_TO_TIME, Comparison, Finding, MAX_BOOTS_TO_COUNT,
 };
 use sudbox_report::costs::{Costs, Unit};
 use sudbox_report::{Form, Report as _};
@@ -119,16 +119,18 @@ fn compare(
             let folder = folder.create_subfolder(&format!("{boot}-{}", at + 1))?;
             costs[at].push(job.boot(image, request, &folder, &mut progress)?);
         }
-        let compared = Comparison::of(&costs[0], &costs[1])
+        let compared = Comparison::from_boots(&costs[0], &costs[1])
             .ok_or_else(|| Failure::machine("no kernel was booted"))?;
-        if boot == most || boot >= boots && !compared.found(Finding::Unsteady) {
+        if boot == most || boot >= boots && !compared.has_finding(Finding::Unsteady) {
             break compared;
         }
     };
     reports::print_and_write(&compared, format, &folder, &mut progress)?;
     Ok(match () {
-        () if compared.found(Finding::Slower) || compared.failed().next().is_some() => 1,
-        () if compared.found(Finding::Unsteady) => Code::Unjudged as u8,
+        () if compared.has_finding(Finding::Slower) || compared.failed_names().next().is_some() => {
+            1
+        }
+        () if compared.has_finding(Finding::Unsteady) => Code::Unjudged as u8,
         () => 0,
     })
 }
@@ -137,8 +139,8 @@ fn compare(
 /// disagree.
 fn boots(unit: Unit) -> (usize, usize) {
     match unit {
-        Unit::Instructions { .. } => (BOOTS_COUNTING, MAX_BOOTS_COUNTING),
-        Unit::Nanoseconds | Unit::Ratio => (BOOTS_TIMING, BOOTS_TIMING),
+        Unit::Instructions { .. } => (BOOTS_TO_COUNT, MAX_BOOTS_TO_COUNT),
+        Unit::Nanoseconds | Unit::Ratio => (BOOTS_TO_TIME, BOOTS_TO_TIME),
     }
 }
 
@@ -192,6 +194,6 @@ fn print_costs(
     progress: &mut Progress,
 ) -> anyhow::Result<u8> {
     reports::print_and_write(costs, format, folder, progress)?;
-    let failed = costs.lacks.iter().any(|lack| lack.outcome.is_failure());
+    let failed = costs.missing.iter().any(|lack| lack.outcome.is_failure());
     Ok(u8::from(failed))
 }

@@ -178,5 +178,5 @@ fn why_unusable(verdict: &Verdict) -> Option<String> {
     let failed_boot =
         |case: &&sudbox_report::CaseReport| case.id == BOOT && case.outcome != Outcome::Pass;
     let boot = verdict.cases.iter().find(failed_boot).map(|case| case.got.clone());
-    verdict.unjudged.clone().or(boot)
+    verdict.unjudged_reason.clone().or(boot)
 }

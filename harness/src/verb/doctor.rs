@@ -16,7 +16,7 @@ use sudbox_vmm::probe::{self, Finding};
 pub(crate) fn doctor(format: &Form<MachineReport>) -> anyhow::Result<u8> {
     let report = examine()?;
     output::print(&(format.render)(&report, output::screen()))?;
-    Ok(if report.missing.is_empty() { 0 } else { 128 })
+    Ok(if report.missing_tools.is_empty() { 0 } else { 128 })
 }
 
 /// Examines this machine.
@@ -52,17 +52,17 @@ fn examine() -> anyhow::Result<MachineReport> {
     });
     Ok(MachineReport {
         schema: 1,
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         cache,
         kvm: probe.finding.to_string(),
-        kvm_micros: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
-        kvm_steps: probe.trace.clone(),
+        kvm_probe_micros: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
+        kvm_probe_steps: probe.trace.clone(),
         qemu,
         machine: offer.machine.describe(Discovery::default()),
-        ccache: sudbox_images::is_on_path("ccache"),
-        missing: missing.into_iter().map(|tool| tool.name).collect(),
-        install,
+        has_ccache: sudbox_images::is_on_path("ccache"),
+        missing_tools: missing.into_iter().map(|tool| tool.name).collect(),
+        install_command: install,
     })
 }
 

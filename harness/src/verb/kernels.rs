@@ -40,7 +40,7 @@ fn list(cache: &Cache) -> anyhow::Result<KernelList> {
     entries.extend(kernels::cached(cache).into_iter().map(entry));
     let offers = offers.into_iter();
     entries.extend(offers.map(|offer| not_cached(offer.reference, "on offer", offer.package)));
-    Ok(KernelList::of(entries))
+    Ok(KernelList::from_entries(entries))
 }
 
 fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
@@ -48,7 +48,8 @@ fn prune(cache: &Cache, args: &PruneArgs, format: &str) -> anyhow::Result<u8> {
         .expect("the forms of the list and of `prune` have the same names");
     let unused = Duration::from_secs(u64::from(args.days) * 24 * 3600);
     let old = kernels::prune(cache, unused, args.yes);
-    let pruned = PrunedKernels::of(args.days, args.yes, old.into_iter().map(entry).collect());
+    let pruned =
+        PrunedKernels::from_entries(args.days, args.yes, old.into_iter().map(entry).collect());
     print(&(format.render)(&pruned, screen()))?;
     Ok(0)
 }

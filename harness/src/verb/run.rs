@@ -92,7 +92,7 @@ pub(crate) fn run(args: &RunArgs, given: &GivenOptions) -> anyhow::Result<u8> {
     if let Err(error) = folder.record(&verdict) {
         progress.print("note", &format!("{error:#}"));
     }
-    Ok(Judgement::of(&verdict).exit_code())
+    Ok(Judgement::from_verdict(&verdict).exit_code())
 }
 
 /// Prints the failed cases that had other outcomes on the same image in earlier runs.
@@ -105,8 +105,8 @@ fn name_flaky(verdict: &Verdict, folder: &RunFolder, progress: &mut Progress) {
         .collect();
     let (false, Some(runs)) = (failed.is_empty(), folder.path().parent()) else { return };
     let mut entries = archive::recorded(runs);
-    entries.extend(Entry::of(verdict));
-    for case in History::of(&entries, |id| failed.contains(&id)).cases {
+    entries.extend(Entry::from_verdict(verdict));
+    for case in History::from_entries(&entries, |id| failed.contains(&id)).cases {
         if let Some(flake) = case.flaky.iter().find(|flake| flake.image == verdict.image) {
             progress.print("flaky", &format!("{}: {} on this image", case.id, flake.counts()));
         }

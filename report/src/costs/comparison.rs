@@ -16,16 +16,16 @@ pub const TIME_THRESHOLD: f64 = 0.01;
 /// Number of boots of each kernel for counting instructions. The kernels are booted alternately. The second
 /// boot shows whether the count is repeatable; if the counts differ, more boots follow, up to
 /// [`MAX_BOOTS_COUNTING`].
-pub const BOOTS_COUNTING: usize = 2;
+pub const BOOTS_TO_COUNT: usize = 2;
 
 /// Maximum number of boots of each kernel for counting instructions. Counts of operations that switch tasks
 /// vary between boots, but most boots agree.
-pub const MAX_BOOTS_COUNTING: usize = 5;
+pub const MAX_BOOTS_TO_COUNT: usize = 5;
 
 /// Number of boots of each kernel for measuring time. The kernels are booted alternately. For equal kernels,
 /// the probability that all times of one exceed all times of the other is 1/462: 2 of the 924 ways to choose
 /// 6 of 12.
-pub const BOOTS_TIMING: usize = 6;
+pub const BOOTS_TO_TIME: usize = 6;
 
 /// The result of comparing one cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,39 +94,47 @@ pub struct Comparison {
     /// Unit of the costs.
     pub unit: Unit,
     /// The costs that were measured in all boots of both kernels.
-    pub lines: Vec<ComparedCost>,
+    #[serde(rename = "lines")]
+    pub compared_costs: Vec<ComparedCost>,
     /// The costs that at least one boot did not measure.
-    pub lacking: Vec<UnmeasuredCost>,
+    #[serde(rename = "lacking")]
+    pub unmeasured_costs: Vec<UnmeasuredCost>,
 }
 
 impl Comparison {
     /// Compares two kernels by the costs in their boots; `None` if a kernel has no boot.
     #[must_use]
-    pub fn of(first: &[Costs], second: &[Costs]) -> Option<Comparison> {
+    pub fn from_boots(first: &[Costs], second: &[Costs]) -> Option<Comparison> {
         let (one, other) = (first.first()?, second.first()?);
         let mut comparison = Comparison {
             kernels: [one.kernel.clone(), other.kernel.clone()],
             machine: one.machine.clone(),
             unit: one.unit,
-            lines: Vec::new(),
-            lacking: Vec::new(),
+            compared_costs: Vec::new(),
+            unmeasured_costs: Vec::new(),
         };
         let names = one.costs.iter().map(|cost| &cost.name);
-        let lacks = one.lacks.iter().map(|lack| &lack.name);
+        let lacks = one.missing.iter().map(|lack| &lack.name);
         for name in names.chain(lacks) {
             let of = |boots: &[Costs]| -> Option<Vec<f64>> {
-                boots.iter().map(|costs| costs.named(name).map(|c| value(costs.unit, c))).collect()
+                boots
+                    .iter()
+                    .map(|costs| costs.cost_named(name).map(|c| value_to_compare(costs.unit, c)))
+                    .collect()
             };
             match (of(first), of(second)) {
                 (Some(first), Some(second)) => {
-                    let resolution = one.named(name).map_or(0.0, |cost| cost.exact_to);
+                    let resolution = one.cost_named(name).map_or(0.0, |cost| cost.resolution);
                     comparison
-                        .lines
-                        .push(ComparedCost::of(name, one.unit, resolution, first, second));
+                        .compared_costs
+                        .push(ComparedCost::from_values(name, one.unit, resolution, first, second));
                 }
                 _ => {
-                    let outcomes = [outcome(first, name), outcome(second, name)];
-                    comparison.lacking.push(UnmeasuredCost { name: name.clone(), outcomes });
+                    let outcomes =
+                        [first_failing_outcome(first, name), first_failing_outcome(second, name)];
+                    comparison
+                        .unmeasured_costs
+                        .push(UnmeasuredCost { name: name.clone(), outcomes });
                 }
             }
         }
@@ -135,28 +143,28 @@ impl Comparison {
 
     /// Whether at least one cost has this finding.
     #[must_use]
-    pub fn found(&self, finding: Finding) -> bool {
-        self.lines.iter().any(|line| line.finding == finding)
+    pub fn has_finding(&self, finding: Finding) -> bool {
+        self.compared_costs.iter().any(|line| line.finding == finding)
     }
 
     /// Names of the costs whose measurement failed on at least one kernel.
-    pub fn failed(&self) -> impl Iterator<Item = &str> {
+    pub fn failed_names(&self) -> impl Iterator<Item = &str> {
         let failed = |lacking: &&UnmeasuredCost| lacking.outcomes.iter().any(|it| it.is_failure());
-        self.lacking.iter().filter(failed).map(|lacking| lacking.name.as_str())
+        self.unmeasured_costs.iter().filter(failed).map(|lacking| lacking.name.as_str())
     }
 }
 
 /// The outcome of a measurement on a kernel: `Pass` if every boot measured it, else the outcome in the first
 /// boot that did not.
-fn outcome(boots: &[Costs], name: &str) -> Outcome {
-    let mut lacks = boots.iter().flat_map(|costs| &costs.lacks);
+fn first_failing_outcome(boots: &[Costs], name: &str) -> Outcome {
+    let mut lacks = boots.iter().flat_map(|costs| &costs.missing);
     lacks.find(|lack| lack.name == name).map_or(Outcome::Pass, |lack| lack.outcome)
 }
 
 /// The value of a cost for comparisons: the median of measured time, the least of counted instructions, else
 /// the ratio.
 #[must_use]
-pub fn value(unit: Unit, cost: &Cost) -> f64 {
+pub fn value_to_compare(unit: Unit, cost: &Cost) -> f64 {
     match (unit, cost.cost) {
         (Unit::Nanoseconds, Some(spread)) => spread.median,
         (Unit::Instructions { .. }, Some(spread)) => spread.least,
@@ -165,7 +173,7 @@ pub fn value(unit: Unit, cost: &Cost) -> f64 {
 }
 
 impl ComparedCost {
-    fn of(
+    fn from_values(
         name: &str,
         unit: Unit,
         resolution: f64,
@@ -190,21 +198,22 @@ fn slower_or_faster(change: f64) -> Finding {
 /// medians of the kernels do not agree.
 fn compare_counts(first: &[f64], second: &[f64], resolution: f64) -> Finding {
     let steady = |counts: &[f64]| {
-        let like = |one: f64| counts.iter().filter(|count| agree(one, **count, resolution)).count();
+        let like =
+            |one: f64| counts.iter().filter(|count| counts_agree(one, **count, resolution)).count();
         counts.iter().any(|one| 2 * like(*one) > counts.len())
     };
     if !steady(first) || !steady(second) {
         return Finding::Unsteady;
     }
     let (one, other) = (median(first), median(second));
-    match agree(one, other, resolution) {
+    match counts_agree(one, other, resolution) {
         true => Finding::Same,
         false => slower_or_faster(other - one),
     }
 }
 
 /// Whether two counts differ by no more than [`COUNT_TOLERANCE`] and the counter's resolution.
-fn agree(one: f64, other: f64, resolution: f64) -> bool {
+fn counts_agree(one: f64, other: f64, resolution: f64) -> bool {
     (one - other).abs() <= one.min(other) * COUNT_TOLERANCE + resolution
 }
 

@@ -5,7 +5,7 @@ use super::Unit;
 use super::comparison::{
     COUNT_TOLERANCE, Comparison, Finding, TIME_THRESHOLD, UnmeasuredCost, median,
 };
-use super::table::number;
+use super::table::formatted_number;
 use crate::Outcome;
 use crate::form::Form;
 use crate::terminal::{ReportWriter, Screen};
@@ -17,30 +17,34 @@ pub(crate) const FORM: Form<Comparison> =
 pub(super) fn render(comparison: &Comparison, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for (label, kernel) in ["first", "second"].into_iter().zip(&comparison.kernels) {
-        writer.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
+        writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
     }
-    writer.labelled("machine", &comparison.machine);
-    let boots = comparison.lines.first().map_or(0, |line| line.first.len());
+    writer.write_labelled("machine", &comparison.machine);
+    let boots = comparison.compared_costs.first().map_or(0, |line| line.first.len());
     let (figure, test) = unit_and_test(comparison.unit);
-    writer.labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
-    writer.labelled("test", &test);
-    writer.empty_line();
-    let width = comparison.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
-    writer.line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
-    for one in &comparison.lines {
-        let [first, second] = [&one.first, &one.second].map(|boots| number(median(boots)));
+    writer.write_labelled("unit", &format!("{figure}; {boots} boots of each kernel, in turn"));
+    writer.write_labelled("test", &test);
+    writer.write_empty_line();
+    let width = comparison.compared_costs.iter().map(|line| line.name.len()).max().unwrap_or(0);
+    writer.write_line(&format!("  {:width$}{:>12}{:>12}{:>10}", "", "first", "second", "change "));
+    for one in &comparison.compared_costs {
+        let [first, second] =
+            [&one.first, &one.second].map(|boots| formatted_number(median(boots)));
         let change =
             one.change.map_or_else(|| "-".to_owned(), |change| format!("{:.2} %", change * 100.0));
         let finding = one.finding.as_str();
-        writer
-            .line(&format!("  {:width$}{first:>12}{second:>12}{change:>11}  {finding}", one.name));
+        writer.write_line(&format!(
+            "  {:width$}{first:>12}{second:>12}{change:>11}  {finding}",
+            one.name
+        ));
     }
-    for UnmeasuredCost { name, outcomes } in &comparison.lacking {
+    for UnmeasuredCost { name, outcomes } in &comparison.unmeasured_costs {
         let [first, second] = outcomes.map(Outcome::as_str);
-        writer.line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
+        writer
+            .write_line(&format!("  {name:width$}{first:>12}{second:>12}{:>11}  not compared", ""));
     }
-    writer.empty_line();
-    writer.wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
+    writer.write_empty_line();
+    writer.write_wrapped("", "  ", &format!("COMPARED: {}", conclusion(comparison)));
     writer.finish()
 }
 
@@ -72,7 +76,7 @@ fn unit_and_test(unit: Unit) -> (&'static str, String) {
 /// The last line: the names of the costs that differ or could not be compared.
 fn conclusion(comparison: &Comparison) -> String {
     let named = |finding: Finding| {
-        let lines = comparison.lines.iter().filter(|line| line.finding == finding);
+        let lines = comparison.compared_costs.iter().filter(|line| line.finding == finding);
         let names: Vec<&str> = lines.map(|line| line.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("{}: {}", finding.as_str(), names.join(" ")))
     };
@@ -80,7 +84,7 @@ fn conclusion(comparison: &Comparison) -> String {
         .into_iter()
         .filter_map(named)
         .collect();
-    let failed: Vec<&str> = comparison.failed().collect();
+    let failed: Vec<&str> = comparison.failed_names().collect();
     if !failed.is_empty() {
         found.push(format!("failed: {}", failed.join(" ")));
     }

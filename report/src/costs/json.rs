@@ -4,7 +4,7 @@
 use super::Costs;
 use super::comparison::Comparison;
 use crate::form::Form;
-use crate::forms::json::pretty;
+use crate::forms::json::to_json;
 use serde::Serialize;
 
 /// The row of this form in the list of forms.
@@ -12,7 +12,7 @@ pub(crate) const FORM: Form<Costs> = Form {
     name: "json",
     about: "All that is known",
     file_name: "costs.json",
-    render: |costs, _| pretty(&Document { schema: SCHEMA, content: costs }),
+    render: |costs, _| to_json(&Document { schema: SCHEMA, content: costs }),
 };
 
 /// The row of this form in the list of forms of a comparison.
@@ -20,7 +20,7 @@ pub(crate) const COMPARISON_FORM: Form<Comparison> = Form {
     name: "json",
     about: "All that is known",
     file_name: "comparison.json",
-    render: |comparison, _| pretty(&Document { schema: SCHEMA, content: comparison }),
+    render: |comparison, _| to_json(&Document { schema: SCHEMA, content: comparison }),
 };
 
 /// Version of the schemas. It is raised if a field is removed or changes its meaning, not if one is added.

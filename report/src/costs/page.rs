@@ -3,7 +3,7 @@
 
 use super::{Cost, Costs, Unit, table};
 use crate::form::Form;
-use crate::html_page::{self, escaped};
+use crate::html_page::{self, escape_html};
 use crate::terminal::Screen;
 use crate::text;
 use std::fmt::Write as _;
@@ -27,50 +27,52 @@ svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: current
 ";
 
 /// Width of the chart in SVG units.
-const WIDTH: f64 = 900.0;
+const CHART_WIDTH: f64 = 900.0;
 /// Left end of the bars.
-const LEFT: f64 = 150.0;
+const BARS_LEFT: f64 = 150.0;
 /// Right end of the longest possible bar.
-const RIGHT: f64 = 740.0;
+const BARS_RIGHT: f64 = 740.0;
 /// Height of a bar and the space around it.
-const ROW: f64 = 26.0;
+const ROW_HEIGHT: f64 = 26.0;
 
 fn render(costs: &Costs) -> String {
-    let release = text::line(&costs.kernel.release);
-    let table = escaped(&table::render(costs, Screen::FILE));
-    let body = format!("{}<pre>{table}</pre>", chart(costs));
-    html_page::page(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
+    let release = text::escaped_line(&costs.kernel.release);
+    let table = escape_html(&table::render(costs, Screen::FILE));
+    let body = format!("{}<pre>{table}</pre>", svg_chart(costs));
+    html_page::render_page(&format!("What dispatch costs on Linux {release}"), STYLE, None, &body)
 }
 
 /// Minimum of the logarithmic scale, in multiples of a native call. Smaller costs are drawn as this.
-const LEAST_RATIO: f64 = 0.001;
+const MIN_RATIO: f64 = 0.001;
 
 /// The chart: a bar for each cost in multiples of a native call, on a logarithmic scale.
-fn chart(costs: &Costs) -> String {
+fn svg_chart(costs: &Costs) -> String {
     let shown = || costs.costs.iter();
-    let ratio = |cost: &Cost| cost.ratio.max(LEAST_RATIO);
+    let ratio = |cost: &Cost| cost.ratio.max(MIN_RATIO);
     let least = shown().map(ratio).fold(1.0, f64::min).log10().floor();
     let most = shown().map(ratio).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
-    let place = |decade: f64| LEFT + (RIGHT - LEFT) * (decade - least) / (most - least);
+    let place =
+        |decade: f64| BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * (decade - least) / (most - least);
     let mut bars = String::new();
-    let mut y = ROW;
+    let mut y = ROW_HEIGHT;
     for cost in shown() {
-        let (middle, width) = (y + ROW * 0.68, place(ratio(cost).log10()) - LEFT);
-        let (name, label) = (escaped(&text::line(&cost.name)), label(costs.unit, cost));
-        let what = escaped(&text::line(&cost.what));
+        let (middle, width) = (y + ROW_HEIGHT * 0.68, place(ratio(cost).log10()) - BARS_LEFT);
+        let (name, label) =
+            (escape_html(&text::escaped_line(&cost.name)), bar_label(costs.unit, cost));
+        let what = escape_html(&text::escaped_line(&cost.operation));
         let _ = write!(
             bars,
             r#"<g><title>{what}</title><text x="{:.1}" y="{middle:.1}" text-anchor="end">{name}</text>
-<rect class="bar" x="{LEFT:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/>
+<rect class="bar" x="{BARS_LEFT:.1}" y="{:.1}" width="{:.1}" height="{:.1}"/>
 <text x="{:.1}" y="{middle:.1}">{label}</text></g>
 "#,
-            LEFT - 8.0,
-            y + ROW * 0.15,
+            BARS_LEFT - 8.0,
+            y + ROW_HEIGHT * 0.15,
             width.max(1.0),
-            ROW * 0.7,
-            LEFT + width.max(1.0) + 6.0,
+            ROW_HEIGHT * 0.7,
+            BARS_LEFT + width.max(1.0) + 6.0,
         );
-        y += ROW;
+        y += ROW_HEIGHT;
     }
     let mut lines = String::new();
     let mut decade = least;
@@ -78,23 +80,23 @@ fn chart(costs: &Costs) -> String {
         let (x, times) = (place(decade), 10f64.powf(decade));
         let _ = write!(
             lines,
-            r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="{ROW:.1}" y2="{y:.1}"/>
+            r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="{ROW_HEIGHT:.1}" y2="{y:.1}"/>
 <text class="faint" x="{x:.1}" y="{:.1}" text-anchor="middle">{times}x</text>
 "#,
-            ROW * 0.7,
+            ROW_HEIGHT * 0.7,
         );
         decade += 1.0;
     }
-    let height = y + ROW * 0.5;
+    let height = y + ROW_HEIGHT * 0.5;
     format!(
-        r#"<svg viewBox="0 0 {WIDTH} {height:.1}" role="img" aria-label="Costs as multiples of a native call, on a logarithmic scale">
+        r#"<svg viewBox="0 0 {CHART_WIDTH} {height:.1}" role="img" aria-label="Costs as multiples of a native call, on a logarithmic scale">
 {lines}{bars}</svg>
 "#
     )
 }
 
 /// The text after a bar: the least cost in the unit, or the ratio.
-fn label(unit: Unit, cost: &Cost) -> String {
+fn bar_label(unit: Unit, cost: &Cost) -> String {
     let word = match unit {
         Unit::Nanoseconds => " ns",
         Unit::Instructions { .. } => " instructions",
@@ -102,6 +104,6 @@ fn label(unit: Unit, cost: &Cost) -> String {
     };
     cost.cost.map_or_else(
         || format!("{:.2}x", cost.ratio),
-        |spread| format!("{}{word}", table::number(spread.least)),
+        |spread| format!("{}{word}", table::formatted_number(spread.least)),
     )
 }

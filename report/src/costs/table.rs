@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Costs as a table for people.
 
-use super::{Costs, Spread, Unit};
+use super::{CostStatistics, Costs, Unit};
 use crate::form::Form;
 use crate::terminal::{ReportWriter, Screen};
 use crate::text;
@@ -16,21 +16,21 @@ pub(super) fn render(costs: &Costs, screen: Screen) -> String {
     let kernel = &costs.kernel;
     let named = [&kernel.release, &kernel.arch, &kernel.flavour];
     let named: Vec<String> =
-        named.iter().filter(|word| !word.is_empty()).map(|word| text::line(word)).collect();
-    writer.wrapped("", "  ", &format!("Linux {}", named.join(", ")));
-    let note = kernel.stands_in.iter().map(|note| ("note", note));
+        named.iter().filter(|word| !word.is_empty()).map(|word| text::escaped_line(word)).collect();
+    writer.write_wrapped("", "  ", &format!("Linux {}", named.join(", ")));
+    let note = kernel.substitution_note.iter().map(|note| ("note", note));
     let facts = [("source", &kernel.source), ("machine", &costs.machine)];
     for (label, value) in note.chain(facts).chain(costs.guest.iter().map(|fact| ("guest", fact))) {
-        writer.labelled(label, value);
+        writer.write_labelled(label, value);
     }
-    writer.labelled("unit", description(costs.unit));
-    writer.empty_line();
-    figures(&mut writer, costs);
+    writer.write_labelled("unit", unit_description(costs.unit));
+    writer.write_empty_line();
+    write_costs(&mut writer, costs);
     writer.finish()
 }
 
 /// Writes the costs in columns, and the reasons for missing ones.
-fn figures(writer: &mut ReportWriter, costs: &Costs) {
+fn write_costs(writer: &mut ReportWriter, costs: &Costs) {
     let width = costs.costs.iter().map(|cost| cost.name.len()).max().unwrap_or(0).max(4);
     let columns = match costs.unit {
         Unit::Nanoseconds => &["least", "median", "spread", "ticks"][..],
@@ -43,31 +43,35 @@ fn figures(writer: &mut ReportWriter, costs: &Costs) {
         let _ = write!(head, "{column:>10}");
     }
     let _ = write!(head, "{:>10}", "x native");
-    writer.line(&head);
+    writer.write_line(&head);
     let indent = " ".repeat(2 + width + figures + 2);
     for cost in &costs.costs {
         let mut row = format!("  {:width$}", cost.name);
-        if let Some(Spread { least, median, spread }) = cost.cost {
+        if let Some(CostStatistics { least, median, spread }) = cost.cost {
             for value in [least, median, spread] {
-                let _ = write!(row, "{:>10}", number(value));
+                let _ = write!(row, "{:>10}", formatted_number(value));
             }
         }
         if let Some(ticks) = cost.ticks {
-            let _ = write!(row, "{:>10}", number(ticks.least));
+            let _ = write!(row, "{:>10}", formatted_number(ticks.least));
         }
         let _ = write!(row, "{:>10}  ", format!("{:.2}", cost.ratio));
-        writer.wrapped(&row, &indent, &text::line(&cost.what));
+        writer.write_wrapped(&row, &indent, &text::escaped_line(&cost.operation));
     }
-    for lack in &costs.lacks {
+    for lack in &costs.missing {
         let (name, outcome) = (&lack.name, lack.outcome.as_str());
         let first = format!("  {name:width$}  ");
         let indent = " ".repeat(first.len());
-        writer.wrapped(&first, &indent, &format!("{outcome}: {}", text::line(&lack.why)));
+        writer.write_wrapped(
+            &first,
+            &indent,
+            &format!("{outcome}: {}", text::escaped_line(&lack.reason)),
+        );
     }
 }
 
 /// Description of the unit.
-fn description(unit: Unit) -> &'static str {
+fn unit_description(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds => {
             "nanoseconds per operation, and ticks of the processor's counter (least); without the loop \
@@ -81,6 +85,6 @@ fn description(unit: Unit) -> &'static str {
 }
 
 /// Formats a value with two decimals below 100, else with one.
-pub(super) fn number(value: f64) -> String {
+pub(super) fn formatted_number(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.2}") } else { format!("{value:.1}") }
 }

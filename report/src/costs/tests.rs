@@ -3,14 +3,21 @@
 use super::*;
 use crate::{CaseReport, Screen};
 
-fn measured(id: &str, operations: u32, batch: u64, empty: u64) -> Measured {
+fn measured(id: &str, operations: u32, batch: u64, empty: u64) -> CaseMeasurement {
     let batches = vec![batch + 900, batch, batch + 4, batch + 2, batch + 6];
     let (id, empty) = (id.to_owned(), vec![empty + 1, empty, empty]);
-    Measured { id, operations, batches, empty, ticks: 1000, nanoseconds: 1000 }
+    CaseMeasurement {
+        id,
+        operations,
+        batches,
+        empty_batches: empty,
+        ticks: 1000,
+        nanoseconds: 1000,
+    }
 }
 
-fn verdict(all: Vec<(Measured, Outcome)>) -> Verdict {
-    let case = |measured: &Measured, outcome| CaseReport {
+fn verdict(all: Vec<(CaseMeasurement, Outcome)>) -> Verdict {
+    let case = |measured: &CaseMeasurement, outcome| CaseReport {
         id: measured.id.clone(),
         promise: "a call <&\u{1b}".to_owned(),
         kernel_function: String::new(),
@@ -25,16 +32,16 @@ fn verdict(all: Vec<(Measured, Outcome)>) -> Verdict {
     };
     Verdict {
         cases: all.iter().map(|(measured, outcome)| case(measured, *outcome)).collect(),
-        measured: all.into_iter().map(|(measured, _)| measured).collect(),
+        measurements: all.into_iter().map(|(measured, _)| measured).collect(),
         ..Verdict::default()
     }
 }
 
-fn costs(all: Vec<(Measured, Outcome)>, unit: Unit) -> Result<Costs, CostError> {
-    Costs::of(&verdict(all), unit, "bench/", "bench/native")
+fn costs(all: Vec<(CaseMeasurement, Outcome)>, unit: Unit) -> Result<Costs, CostError> {
+    Costs::from_verdict(&verdict(all), unit, "bench/", "bench/native")
 }
 
-fn two() -> Vec<(Measured, Outcome)> {
+fn two() -> Vec<(CaseMeasurement, Outcome)> {
     vec![
         (measured("bench/native", 10, 1030, 30), Outcome::Pass),
         (measured("bench/trap", 10, 20_030, 30), Outcome::Pass),
@@ -42,23 +49,23 @@ fn two() -> Vec<(Measured, Outcome)> {
     ]
 }
 
-const COUNTING: Unit = Unit::Instructions { hertz: 500_000_000, of_loop: 3 };
+const COUNTING: Unit = Unit::Instructions { hertz: 500_000_000, loop_instructions: 3 };
 
 #[test]
 fn the_empty_loop_is_subtracted_and_ticks_are_converted() {
     let of_time = costs(two(), Unit::Nanoseconds).unwrap();
-    let trap = of_time.named("trap").unwrap();
-    assert_eq!(trap.cost, Some(Spread { least: 2000.0, median: 2000.4, spread: 0.4 }));
+    let trap = of_time.cost_named("trap").unwrap();
+    assert_eq!(trap.cost, Some(CostStatistics { least: 2000.0, median: 2000.4, spread: 0.4 }));
     assert_eq!(trap.ticks, trap.cost, "a tick is a nanosecond here");
     assert!((trap.ratio - 20.0).abs() < 1e-9);
-    assert!((trap.exact_to - 0.2).abs() < 1e-9, "a tick at each end of 10");
-    assert_eq!(of_time.lacks[0].name, "other");
+    assert!((trap.resolution - 0.2).abs() < 1e-9, "a tick at each end of 10");
+    assert_eq!(of_time.missing[0].name, "other");
     let ratio = costs(two(), Unit::Ratio).unwrap();
     assert!(ratio.costs.iter().all(|cost| cost.cost.is_none() && cost.ticks.is_none()));
     let mut halved = two();
     halved.iter_mut().for_each(|(measured, _)| measured.nanoseconds = 2000);
     let counted = costs(halved, COUNTING).unwrap();
-    assert_eq!(counted.named("trap").unwrap().cost.unwrap().least, 4000.0);
+    assert_eq!(counted.cost_named("trap").unwrap().cost.unwrap().least, 4000.0);
 }
 
 #[test]
@@ -74,22 +81,22 @@ fn an_inexact_count_is_refused() {
     // 48 times 3 instructions are 72 ticks of 2 instructions; each end may add up to one tick.
     assert!(exact(2000, 54).is_ok());
     assert!(exact(2000, 53).is_ok());
-    assert!(matches!(exact(2000, 51), Err(CostError::Inexact { .. })));
-    assert!(matches!(exact(2010, 54), Err(CostError::Inexact { .. })));
+    assert!(matches!(exact(2000, 51), Err(CostError::InstructionsMiscounted { .. })));
+    assert!(matches!(exact(2010, 54), Err(CostError::InstructionsMiscounted { .. })));
 }
 
 #[test]
 fn a_counter_may_be_coarse_or_uneven() {
-    assert_eq!(resolution(1_000_000_000), 0.0);
-    assert_eq!(resolution(62_500_000), 30.0);
-    assert_eq!(resolution(4_096_000_000), 2.0 / 4.096);
+    assert_eq!(count_resolution(1_000_000_000), 0.0);
+    assert_eq!(count_resolution(62_500_000), 30.0);
+    assert_eq!(count_resolution(4_096_000_000), 2.0 / 4.096);
 }
 
 #[test]
 fn inconsistent_measurements_are_refused() {
     let empty = vec![(measured("bench/native", 0, 1, 1), Outcome::Pass)];
     assert!(matches!(costs(empty, Unit::Ratio), Err(CostError::Inconsistent { .. })));
-    assert_eq!(costs(Vec::new(), Unit::Ratio), Err(CostError::NoNative));
+    assert_eq!(costs(Vec::new(), Unit::Ratio), Err(CostError::NativeCallNotMeasured));
 }
 
 #[test]

@@ -5,14 +5,15 @@ mod table;
 
 use crate::Kernel;
 use crate::form::{Form, Report};
-use crate::forms::json::pretty;
-use crate::runs::{Kind, Summarised, Summary};
+use crate::forms::json::to_json;
+use crate::runs::{RunKind, Summarised, Summary};
 use serde::{Deserialize, Serialize};
 
 /// A place in the recordings: a moment of a scenario of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Place {
+#[cfg_attr(test, schemars(rename = "Place"))]
+pub struct ObservationPlace {
     /// The id of the case; empty for a difference that belongs to no case.
     pub case: String,
     /// The scenario within the case: a variant of the call, a point of the grid.
@@ -32,11 +33,13 @@ pub struct Difference {
     /// The value on the second kernel.
     pub second: String,
     /// The kernel function that writes the field.
-    pub function: String,
+    #[serde(rename = "function")]
+    pub kernel_function: String,
     /// The states that all its points of the grid have in common, in words; empty if there are none.
-    pub common: String,
+    #[serde(rename = "common")]
+    pub common_states: String,
     /// The places.
-    pub places: Vec<Place>,
+    pub places: Vec<ObservationPlace>,
 }
 
 /// A change of the kernel that the table of changes names, and the differences that it explains.
@@ -59,7 +62,7 @@ pub struct UnstablePart {
     pub kernel: String,
     /// The place.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: ObservationPlace,
     /// The field and its part; `result` for the result of a case.
     pub field: String,
 }
@@ -75,15 +78,18 @@ pub struct Diff {
     /// Backend and accelerator, and the reason for the choice.
     pub machine: String,
     /// Number of cases that were recorded on both kernels.
-    pub cases: usize,
+    #[serde(rename = "cases")]
+    pub compared_cases: usize,
     /// Number of observed values that were compared.
-    pub compared: usize,
+    #[serde(rename = "compared")]
+    pub compared_values: usize,
     /// The differences that the table of changes explains, by change.
     pub expected: Vec<ExpectedChange>,
     /// The differences that nothing explains.
     pub unexpected: Vec<Difference>,
     /// The parts that are not compared.
-    pub unstable: Vec<UnstablePart>,
+    #[serde(rename = "unstable")]
+    pub unstable_parts: Vec<UnstablePart>,
 }
 
 /// Version of the schema. It is raised if a field is removed or changes its meaning, not if one is added.
@@ -104,7 +110,7 @@ impl Report for Diff {
             name: "json",
             about: "All that is known",
             file_name: "diff.json",
-            render: |diff, _| pretty(diff),
+            render: |diff, _| to_json(diff),
         },
     ];
 }
@@ -113,7 +119,7 @@ impl Summarised for Diff {
     fn summary(&self) -> Summary {
         let names = self.kernels.each_ref().map(|kernel| kernel.release.as_str());
         Summary {
-            kind: Kind::Diff,
+            kind: RunKind::Diff,
             kernel: names.join(" "),
             result: format!(
                 "{} expected changes, {} differences not expected",

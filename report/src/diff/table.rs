@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The differences between two kernels as a table for people.
 
-use super::{Diff, Difference, Place};
+use super::{Diff, Difference, ObservationPlace};
 use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::text;
 use std::collections::BTreeMap;
 
 /// Maximum number of differences of one change, and of places of one difference, that are listed
 /// unless the report is verbose.
-const LISTED: usize = 6;
+const MAX_LISTED: usize = 6;
 
 pub(super) fn render(diff: &Diff, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
     for (label, kernel) in ["first", "second"].into_iter().zip(&diff.kernels) {
-        writer.labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
+        writer.write_labelled(label, &format!("Linux {}, {}", kernel.release, kernel.source));
     }
-    writer.labelled("machine", &diff.machine);
-    writer.labelled("compared", &compared(diff));
+    writer.write_labelled("machine", &diff.machine);
+    writer.write_labelled("compared", &comparison_extent(diff));
     for change in &diff.expected {
-        writer.empty_line();
-        writer.wrapped_in(
+        writer.write_empty_line();
+        writer.write_wrapped_in(
             Some(Colour::Green),
             "expected    ",
             "            ",
-            &text::line(&format!("{} ({})", change.about, change.commit)),
+            &text::escaped_line(&format!("{} ({})", change.about, change.commit)),
         );
-        list(&mut writer, &change.differences);
+        write_differences(&mut writer, &change.differences);
     }
     if !diff.unexpected.is_empty() {
-        writer.empty_line();
-        writer.wrapped_in(Some(Colour::Red), "", "", "not expected");
-        list(&mut writer, &diff.unexpected);
+        writer.write_empty_line();
+        writer.write_wrapped_in(Some(Colour::Red), "", "", "not expected");
+        write_differences(&mut writer, &diff.unexpected);
     }
-    writer.empty_line();
+    writer.write_empty_line();
     let places = |differences: &[Difference]| -> usize {
         differences.iter().map(|difference| difference.places.len()).sum()
     };
@@ -46,49 +46,60 @@ pub(super) fn render(diff: &Diff, screen: Screen) -> String {
             places(&diff.unexpected)
         ),
     };
-    writer.wrapped("", "  ", &format!("COMPARED: {conclusion}"));
+    writer.write_wrapped("", "  ", &format!("COMPARED: {conclusion}"));
     writer.finish()
 }
 
 /// The line about what was compared and what was left out.
-fn compared(diff: &Diff) -> String {
-    let mut line = format!("{} values in {} cases", diff.compared, diff.cases);
-    if !diff.unstable.is_empty() {
+fn comparison_extent(diff: &Diff) -> String {
+    let mut line = format!("{} values in {} cases", diff.compared_values, diff.compared_cases);
+    if !diff.unstable_parts.is_empty() {
         line += &format!(
             "; {} more differ from boot to boot and are left out (--format json names them)",
-            diff.unstable.len()
+            diff.unstable_parts.len()
         );
     }
     line
 }
 
-fn list(writer: &mut ReportWriter, differences: &[Difference]) {
-    let limit = if writer.is_verbose() { usize::MAX } else { LISTED };
+fn write_differences(writer: &mut ReportWriter, differences: &[Difference]) {
+    let limit = if writer.is_verbose() { usize::MAX } else { MAX_LISTED };
     for difference in differences.iter().take(limit) {
-        let Difference { field, first, second, function, common, places } = difference;
+        let Difference {
+            field,
+            first,
+            second,
+            kernel_function: function,
+            common_states: common,
+            places,
+        } = difference;
         let function = if function.is_empty() { String::new() } else { format!("  [{function}]") };
-        writer.wrapped(
+        writer.write_wrapped(
             "  ",
             "      ",
-            &text::line(&format!("{field}: {first} -> {second}{function}")),
+            &text::escaped_line(&format!("{field}: {first} -> {second}{function}")),
         );
         let places = match places.as_slice() {
             [place] if place.case.is_empty() => continue,
-            places => described(places, limit),
+            places => places_by_case(places, limit),
         };
         let common = if common.is_empty() { String::new() } else { format!("; all have {common}") };
-        writer.wrapped("      in ", "         ", &text::line(&format!("{places}{common}")));
+        writer.write_wrapped(
+            "      in ",
+            "         ",
+            &text::escaped_line(&format!("{places}{common}")),
+        );
     }
     if differences.len() > limit {
         let more = differences.len() - limit;
-        writer.line(&format!("  and {more} more differences (--verbose lists them)"));
+        writer.write_line(&format!("  and {more} more differences (--verbose lists them)"));
     }
 }
 
 /// The places by case.
-fn described(places: &[Place], limit: usize) -> String {
+fn places_by_case(places: &[ObservationPlace], limit: usize) -> String {
     let mut by_case: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for Place { case, scenario, step } in places {
+    for ObservationPlace { case, scenario, step } in places {
         let words = [scenario.as_str(), step.as_str()];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         by_case.entry(case).or_default().push(words.join(" "));

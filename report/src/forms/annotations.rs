@@ -25,9 +25,13 @@ const MAX_ERRORS: usize = 9;
 /// A line for each failed case and each kernel that could not be judged.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
-    for (cell, found) in matrix.cells() {
+    for (cell, found) in matrix.cells_with_results() {
         let mut add = |title: String, what: &str| {
-            all.push(format!("::error title={}::{}", property(&title), message(what)));
+            all.push(format!(
+                "::error title={}::{}",
+                escaped_property(&title),
+                escaped_message(what)
+            ));
         };
         let mut named = false;
         if let CellResult::Judged(verdict) = found {
@@ -40,7 +44,7 @@ fn render_matrix(matrix: &Matrix) -> String {
                 named = true;
             }
         }
-        match Matrix::judgement(found) {
+        match Matrix::judgement_of(found) {
             Judgement::NotJudged(reason) => add(format!("{cell}: not judged"), &reason),
             judgement if !named && judgement.exit_code() != 0 => {
                 add(cell.to_string(), judgement.as_str());
@@ -59,11 +63,11 @@ fn render_matrix(matrix: &Matrix) -> String {
 }
 
 /// Escapes a command's message: one line of printable characters, with `%` escaped.
-fn message(what: &str) -> String {
-    text::line(what).replace('%', "%25")
+fn escaped_message(what: &str) -> String {
+    text::escaped_line(what).replace('%', "%25")
 }
 
 /// Escapes a command's property, in which separators must be escaped too.
-fn property(what: &str) -> String {
-    message(what).replace(':', "%3A").replace(',', "%2C")
+fn escaped_property(what: &str) -> String {
+    escaped_message(what).replace(':', "%3A").replace(',', "%2C")
 }

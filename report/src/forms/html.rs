@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use super::table::claim;
+use super::table::success_claim;
 use crate::form::Form;
-use crate::html_page::{self, STYLE, escaped};
+use crate::html_page::{self, CASES_STYLE, escape_html};
 use crate::judgement::Judgement;
 use crate::{CaseReport, Outcome, Verdict, text};
 
@@ -21,50 +21,60 @@ pub(crate) const FORM: Form<Verdict> = Form {
 fn render(verdict: &Verdict) -> String {
     let kernel = &verdict.kernel;
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
-    let title = format!("Syscall User Dispatch on Linux {}", text::line(name));
+    let title = format!("Syscall User Dispatch on Linux {}", text::escaped_line(name));
     let mut body = String::new();
-    conclusion(&mut body, verdict);
-    facts(&mut body, verdict);
-    section(&mut body, "failures", "What failed", &failures(verdict));
-    section(&mut body, "known", "Recorded bugs of this kernel", &bugs(verdict, Outcome::Known));
-    section(
+    push_conclusion(&mut body, verdict);
+    push_facts(&mut body, verdict);
+    push_section(&mut body, "failures", "What failed", &failure_elements(verdict));
+    push_section(
+        &mut body,
+        "known",
+        "Recorded bugs of this kernel",
+        &bug_elements(verdict, Outcome::Known),
+    );
+    push_section(
         &mut body,
         "fixed",
         "Recorded bugs that no longer show",
-        &bugs(verdict, Outcome::Fixed),
+        &bug_elements(verdict, Outcome::Fixed),
     );
-    let unmet = by_reason(verdict, Outcome::Unmet);
-    section(&mut body, "unmet", "Not tested: the machine lacks what it needs", &unmet);
-    let absent = by_reason(verdict, Outcome::Absent);
-    section(&mut body, "absent", "Not tested: the kernel does not offer it, as expected", &absent);
-    section(&mut body, "passes", "What passed", &passes(verdict));
-    html_page::page(&title, STYLE, None, &body)
+    let unmet = cases_by_reason(verdict, Outcome::Unmet);
+    push_section(&mut body, "unmet", "Not tested: the machine lacks what it needs", &unmet);
+    let absent = cases_by_reason(verdict, Outcome::Absent);
+    push_section(
+        &mut body,
+        "absent",
+        "Not tested: the kernel does not offer it, as expected",
+        &absent,
+    );
+    push_section(&mut body, "passes", "What passed", &passes_by_group(verdict));
+    html_page::render_page(&title, CASES_STYLE, None, &body)
 }
 
 /// Escapes text of the guest into one line of HTML.
-fn line(text: &str) -> String {
-    escaped(&text::line(text))
+fn escaped_html_line(text: &str) -> String {
+    escape_html(&text::escaped_line(text))
 }
 
 /// Adds a heading and its content; nothing if the content is empty.
-fn section(body: &mut String, id: &str, heading: &str, content: &str) {
+fn push_section(body: &mut String, id: &str, heading: &str, content: &str) {
     if !content.is_empty() {
         let _ = write!(body, "<h2>{heading}</h2>\n<div id=\"{id}\">\n{content}</div>\n");
     }
 }
 
-fn conclusion(body: &mut String, verdict: &Verdict) {
-    let judgement = Judgement::of(verdict);
+fn push_conclusion(body: &mut String, verdict: &Verdict) {
+    let judgement = Judgement::from_verdict(verdict);
     let class = judgement.as_str();
     let (word, rest) = match &judgement {
-        Judgement::Kept => ("as expected".to_owned(), claim(verdict)),
+        Judgement::AsExpected => ("as expected".to_owned(), success_claim(verdict)),
         Judgement::Broken(n) => (format!("{n} broken"), verdict.coverage().to_string()),
-        Judgement::Surprised(n) => {
+        Judgement::NotAsExpected(n) => {
             (format!("{n} not as expected"), "fixed or unmet, with --strict".to_owned())
         }
-        Judgement::NotJudged(reason) => ("not judged".to_owned(), text::line(reason)),
+        Judgement::NotJudged(reason) => ("not judged".to_owned(), text::escaped_line(reason)),
     };
-    let rest = escaped(&rest);
+    let rest = escape_html(&rest);
     let _ = writeln!(
         body,
         r#"<p id="verdict" class="wrap"><span class="word {class}">{word}</span> {rest}</p>"#
@@ -72,7 +82,7 @@ fn conclusion(body: &mut String, verdict: &Verdict) {
 }
 
 /// A definition list. Leaves out rows without a value.
-fn rows(pairs: &[(&str, String)]) -> String {
+fn definition_list(pairs: &[(&str, String)]) -> String {
     let mut out = String::from("<dl>\n");
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         let _ = writeln!(out, "<dt>{name}</dt><dd class=\"wrap\">{value}</dd>");
@@ -81,54 +91,54 @@ fn rows(pairs: &[(&str, String)]) -> String {
 }
 
 /// A preformatted block of lines; empty if there are no lines.
-fn block(lines: &[String]) -> String {
+fn preformatted(lines: &[String]) -> String {
     if lines.is_empty() {
         String::new()
     } else {
-        format!("<pre>{}</pre>", escaped(&lines.join("\n")))
+        format!("<pre>{}</pre>", escape_html(&lines.join("\n")))
     }
 }
 
-fn facts(body: &mut String, verdict: &Verdict) {
+fn push_facts(body: &mut String, verdict: &Verdict) {
     let kernel = &verdict.kernel;
-    let guest: Vec<String> = verdict.guest.iter().map(|fact| text::line(fact)).collect();
+    let guest: Vec<String> = verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect();
     let vms = format!(
         "{} booted, {} restored, {} ms; sudbox {}",
         verdict.boots,
         verdict.restored,
         verdict.millis,
-        line(&verdict.sudbox)
+        escaped_html_line(&verdict.sudbox_version)
     );
-    body.push_str(&rows(&[
-        ("date", line(&verdict.date)),
-        ("kernel", line(&kernel.reference)),
-        ("architecture", line(&kernel.arch)),
-        ("flavour", line(&kernel.flavour)),
-        ("stands in", line(kernel.stands_in.as_deref().unwrap_or_default())),
-        ("source", line(&kernel.source)),
-        ("options", line(&verdict.options)),
-        ("machine", line(&verdict.machine)),
-        ("guest", block(&guest)),
+    body.push_str(&definition_list(&[
+        ("date", escaped_html_line(&verdict.date)),
+        ("kernel", escaped_html_line(&kernel.reference)),
+        ("architecture", escaped_html_line(&kernel.arch)),
+        ("flavour", escaped_html_line(&kernel.flavour)),
+        ("stands in", escaped_html_line(kernel.substitution_note.as_deref().unwrap_or_default())),
+        ("source", escaped_html_line(&kernel.source)),
+        ("options", escaped_html_line(&verdict.options)),
+        ("machine", escaped_html_line(&verdict.machine)),
+        ("guest", preformatted(&guest)),
         ("VMs", vms),
     ]));
 }
 
 /// A foldable element with all fields of a case.
-fn case(case: &CaseReport, open: bool) -> String {
-    let log: Vec<String> = case.log.iter().flat_map(|entry| text::lines(entry)).collect();
-    let console = case.console.as_deref().map(text::lines).unwrap_or_default();
+fn case_element(case: &CaseReport, open: bool) -> String {
+    let log: Vec<String> = case.log.iter().flat_map(|entry| text::escaped_lines(entry)).collect();
+    let console = case.console.as_deref().map(text::escaped_lines).unwrap_or_default();
     let word = case.outcome.as_str();
-    let rows = rows(&[
-        ("promise", line(&case.promise)),
-        ("kernel", line(&case.kernel_function)),
-        ("expected", line(&case.expected)),
-        ("got", line(&case.got)),
-        ("log", block(&log)),
-        ("console", block(&console)),
-        ("again", format!("<code>{}</code>", line(&case.rerun))),
+    let rows = definition_list(&[
+        ("promise", escaped_html_line(&case.promise)),
+        ("kernel", escaped_html_line(&case.kernel_function)),
+        ("expected", escaped_html_line(&case.expected)),
+        ("got", escaped_html_line(&case.got)),
+        ("log", preformatted(&log)),
+        ("console", preformatted(&console)),
+        ("again", format!("<code>{}</code>", escaped_html_line(&case.rerun))),
     ]);
     let open = if open { " open" } else { "" };
-    let id = line(&case.id);
+    let id = escaped_html_line(&case.id);
     format!(
         "<details{open}><summary><span class=\"word {word}\">{word}</span> {id}</summary>\n\
          {rows}</details>\n"
@@ -140,22 +150,22 @@ fn cases_with(verdict: &Verdict, outcome: Outcome) -> impl Iterator<Item = &Case
     verdict.cases.iter().filter(move |case| case.outcome == outcome)
 }
 
-fn failures(verdict: &Verdict) -> String {
+fn failure_elements(verdict: &Verdict) -> String {
     let failed = Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure());
     failed
         .flat_map(|outcome| cases_with(verdict, outcome))
-        .map(|failed| case(failed, true))
+        .map(|failed| case_element(failed, true))
         .collect()
 }
 
 /// The recorded bugs of the cases with an outcome, each with its citation and its cases.
-fn bugs(verdict: &Verdict, outcome: Outcome) -> String {
+fn bug_elements(verdict: &Verdict, outcome: Outcome) -> String {
     let mut bugs: Vec<(String, String, Vec<&CaseReport>)> = Vec::new();
     for case in cases_with(verdict, outcome) {
         // Reports of older versions have the bug only in `got`.
         let (id, citation) = match &case.bug {
-            Some(bug) => (line(&bug.id), line(&bug.citation)),
-            None => (String::new(), line(&case.got)),
+            Some(bug) => (escaped_html_line(&bug.id), escaped_html_line(&bug.citation)),
+            None => (String::new(), escaped_html_line(&case.got)),
         };
         match bugs.iter_mut().find(|bug| bug.0 == id && bug.1 == citation) {
             Some(bug) => bug.2.push(case),
@@ -165,17 +175,20 @@ fn bugs(verdict: &Verdict, outcome: Outcome) -> String {
     let mut out = String::new();
     for (id, citation, cases) in bugs {
         let _ = writeln!(out, "<h3>{id}</h3>\n<p class=\"wrap\">{citation}</p>");
-        out.extend(cases.into_iter().map(|shown| case(shown, false)));
+        out.extend(cases.into_iter().map(|shown| case_element(shown, false)));
     }
     out
 }
 
 /// The cases with an outcome, grouped by reason.
-fn by_reason(verdict: &Verdict, outcome: Outcome) -> String {
+fn cases_by_reason(verdict: &Verdict, outcome: Outcome) -> String {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for case in cases_with(verdict, outcome) {
-        let entry =
-            format!("<li class=\"wrap\">{}: {}</li>\n", line(&case.id), line(&case.promise));
+        let entry = format!(
+            "<li class=\"wrap\">{}: {}</li>\n",
+            escaped_html_line(&case.id),
+            escaped_html_line(&case.promise)
+        );
         match reasons.iter_mut().find(|(reason, _)| *reason == case.got) {
             Some((_, entries)) => entries.push(entry),
             None => reasons.push((&case.got, vec![entry])),
@@ -183,18 +196,21 @@ fn by_reason(verdict: &Verdict, outcome: Outcome) -> String {
     }
     let mut out = String::new();
     for (reason, entries) in reasons {
-        let reason = line(reason);
+        let reason = escaped_html_line(reason);
         let _ = writeln!(out, "<p class=\"wrap\">{reason}</p>\n<ul>\n{}</ul>", entries.concat());
     }
     out
 }
 
 /// The passed cases, folded by group.
-fn passes(verdict: &Verdict) -> String {
+fn passes_by_group(verdict: &Verdict) -> String {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for case in cases_with(verdict, Outcome::Pass) {
-        let entry =
-            format!("<li class=\"wrap\">{}: {}</li>\n", line(&case.id), line(&case.promise));
+        let entry = format!(
+            "<li class=\"wrap\">{}: {}</li>\n",
+            escaped_html_line(&case.id),
+            escaped_html_line(&case.promise)
+        );
         match groups.iter_mut().find(|(group, _)| *group == case.group()) {
             Some((_, entries)) => entries.push(entry),
             None => groups.push((case.group(), vec![entry])),
@@ -202,7 +218,7 @@ fn passes(verdict: &Verdict) -> String {
     }
     let mut out = String::new();
     for (group, entries) in groups {
-        let (group, count) = (line(group), entries.len());
+        let (group, count) = (escaped_html_line(group), entries.len());
         let _ = writeln!(
             out,
             "<details><summary><span class=\"word pass\">pass</span> {group}: {count}</summary>\n\

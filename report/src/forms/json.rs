@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
+use crate::case_measurement::CaseMeasurement;
 use crate::form::Form;
 use crate::judgement::Judgement;
-use crate::measured::Measured;
 use crate::status_map;
 use crate::{CaseReport, Coverage, Kernel, Outcome, Verdict};
 
@@ -14,7 +14,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     name: "json",
     about: "All that is known",
     file_name: "report.json",
-    render: |verdict, _| pretty(&Document::of(verdict)),
+    render: |verdict, _| to_json(&Document::from_verdict(verdict)),
 };
 
 /// Version of the schema. It is raised if a field is removed or changes its meaning, not if one is added.
@@ -47,7 +47,7 @@ pub(crate) struct Document<'a> {
     millis: u64,
     cases: Vec<Case<'a>>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    measured: &'a [Measured],
+    measured: &'a [CaseMeasurement],
 }
 
 #[derive(Serialize)]
@@ -60,10 +60,10 @@ struct Case<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn of(verdict: &'a Verdict) -> Document<'a> {
+    pub(crate) fn from_verdict(verdict: &'a Verdict) -> Document<'a> {
         // Without `..`, so that the compiler reports a forgotten new field.
         let Verdict {
-            sudbox,
+            sudbox_version: sudbox,
             date,
             kernel,
             machine,
@@ -73,16 +73,17 @@ impl<'a> Document<'a> {
             strict,
             boot_selected,
             not_selected,
-            unjudged,
+            unjudged_reason: unjudged,
             cases,
-            measured,
+            measurements: measured,
             boots,
             restored,
             millis,
         } = verdict;
-        let judgement = Judgement::of(verdict);
+        let judgement = Judgement::from_verdict(verdict);
         let totals = verdict.totals();
-        let with_status = |case| Case { case, kcidb: status_map::of_case(case, verdict).kcidb };
+        let with_status =
+            |case| Case { case, kcidb: status_map::status_of_case(case, verdict).kcidb };
         Document {
             schema: SCHEMA,
             sudbox,
@@ -100,7 +101,7 @@ impl<'a> Document<'a> {
             not_selected: *not_selected,
             unjudged,
             coverage: verdict.coverage(),
-            totals: Outcome::ALL.into_iter().map(|o| (o.as_str(), totals.of(o))).collect(),
+            totals: Outcome::ALL.into_iter().map(|o| (o.as_str(), totals.count_of(o))).collect(),
             boots: *boots,
             restored: *restored,
             millis: *millis,
@@ -114,12 +115,13 @@ impl<'a> Document<'a> {
 ///
 /// The result is ASCII without control characters, so it is safe to print although it contains text of the
 /// guest. Other characters are escaped (`\u001b`).
-pub(crate) fn pretty(document: &impl Serialize) -> String {
-    ascii(&serde_json::to_string_pretty(document).expect("strings and numbers only")) + "\n"
+pub(crate) fn to_json(document: &impl Serialize) -> String {
+    escape_non_ascii(&serde_json::to_string_pretty(document).expect("strings and numbers only"))
+        + "\n"
 }
 
 /// Escapes DEL and non-ASCII characters, which serde_json does not escape. They occur only in strings.
-pub(crate) fn ascii(json: &str) -> String {
+pub(crate) fn escape_non_ascii(json: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {

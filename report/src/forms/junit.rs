@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{CellResult, Matrix};
-use crate::status_map::{self, Junit, Status};
+use crate::status_map::{self, JunitElement, Status};
 use crate::{CaseReport, Kernel, Outcome, Verdict, text};
 
 /// The row of this form in the list of forms.
@@ -16,7 +16,7 @@ pub(crate) const FORM: Form<Verdict> = Form {
     name: "junit",
     about: "JUnit XML",
     file_name: "junit.xml",
-    render: |verdict, _| document(suites(verdict), verdict.millis),
+    render: |verdict, _| junit_document(test_suites(verdict), verdict.millis),
 };
 
 /// The row of this form in the list of forms of a matrix.
@@ -34,12 +34,12 @@ const NOT_JUDGED: (&str, &str) = ("kernel", "kernel-can-be-judged");
 fn render_matrix(matrix: &Matrix) -> String {
     let mut all = Vec::new();
     let mut millis = 0u64;
-    for (cell, found) in matrix.cells() {
-        let prefix = format!("{}.", text::line(&cell.to_string()).replace(", ", "."));
+    for (cell, found) in matrix.cells_with_results() {
+        let prefix = format!("{}.", text::escaped_line(&cell.to_string()).replace(", ", "."));
         let mut of_cell = match found {
             CellResult::Judged(verdict) => {
                 millis = verdict.millis.saturating_add(millis);
-                suites(verdict)
+                test_suites(verdict)
             }
             CellResult::Failed { reason, .. } => {
                 let kernel = Kernel {
@@ -48,7 +48,7 @@ fn render_matrix(matrix: &Matrix) -> String {
                     flavour: cell.flavour.clone(),
                     ..Kernel::default()
                 };
-                vec![not_judged(&Verdict { kernel, ..Verdict::default() }, reason)]
+                vec![suite_of_unjudged_kernel(&Verdict { kernel, ..Verdict::default() }, reason)]
             }
         };
         for suite in &mut of_cell {
@@ -60,102 +60,102 @@ fn render_matrix(matrix: &Matrix) -> String {
         }
         all.extend(of_cell);
     }
-    document(all, millis)
+    junit_document(all, millis)
 }
 
-fn document(suites: Vec<TestSuite>, millis: u64) -> String {
+fn junit_document(suites: Vec<TestSuite>, millis: u64) -> String {
     let mut report = Report::new("sudbox");
     report.set_time(Duration::from_millis(millis));
     report.add_test_suites(suites);
     report.to_string().expect("writing to memory does not fail")
 }
 
-fn suites(verdict: &Verdict) -> Vec<TestSuite> {
+fn test_suites(verdict: &Verdict) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     for case in &verdict.cases {
-        let name = text::line(case.group());
+        let name = text::escaped_line(case.group());
         let at = suites.iter().position(|s| s.name == *name).unwrap_or_else(|| {
-            suites.push(suite(&name, verdict));
+            suites.push(empty_suite(&name, verdict));
             suites.len() - 1
         });
         let suite = &mut suites[at];
-        let test = test(case, &name, status_map::of_case(case, verdict));
+        let test = test_case(case, &name, status_map::status_of_case(case, verdict));
         suite.time = Some(suite.time.unwrap_or_default() + test.time.unwrap_or_default());
         suite.add_test_case(test);
     }
-    if let Some(reason) = Judgement::of(verdict).reason() {
-        suites.push(not_judged(verdict, reason));
+    if let Some(reason) = Judgement::from_verdict(verdict).reason() {
+        suites.push(suite_of_unjudged_kernel(verdict, reason));
     }
     suites
 }
 
 /// The suite for a kernel that cannot be judged.
-fn not_judged(verdict: &Verdict, reason: &str) -> TestSuite {
-    let mut element = element(status_map::NOT_JUDGED);
-    element.set_message(text::line(reason)).set_type("not judged");
+fn suite_of_unjudged_kernel(verdict: &Verdict, reason: &str) -> TestSuite {
+    let mut element = test_case_status(status_map::NOT_JUDGED);
+    element.set_message(text::escaped_line(reason)).set_type("not judged");
     let mut test = TestCase::new(NOT_JUDGED.1, element);
     test.set_classname(NOT_JUDGED.0).set_time(Duration::ZERO);
-    let mut suite = suite(NOT_JUDGED.0, verdict);
+    let mut suite = empty_suite(NOT_JUDGED.0, verdict);
     suite.add_test_case(test);
     suite
 }
 
 /// An empty suite with the kernel and the machine as properties.
-fn suite(name: &str, verdict: &Verdict) -> TestSuite {
+fn empty_suite(name: &str, verdict: &Verdict) -> TestSuite {
     let kernel = &verdict.kernel;
     let mut suite = TestSuite::new(name);
     suite.set_time(Duration::ZERO);
     for (name, value) in [
-        ("sudbox", &verdict.sudbox),
+        ("sudbox", &verdict.sudbox_version),
         ("kernel", &kernel.release),
         ("reference", &kernel.reference),
-        ("stands-in", kernel.stands_in.as_ref().unwrap_or(&String::new())),
+        ("stands-in", kernel.substitution_note.as_ref().unwrap_or(&String::new())),
         ("arch", &kernel.arch),
         ("flavour", &kernel.flavour),
         ("source", &kernel.source),
         ("machine", &verdict.machine),
     ] {
         if !value.is_empty() {
-            suite.add_property((name, text::line(value).as_str()));
+            suite.add_property((name, text::escaped_line(value).as_str()));
         }
     }
     suite
 }
 
-fn test(case: &CaseReport, group: &str, status: Status) -> TestCase {
-    let mut element = element(status);
+fn test_case(case: &CaseReport, group: &str, status: Status) -> TestCase {
+    let mut element = test_case_status(status);
     let word = case.outcome.as_str();
-    element.set_type(word).set_message(format!("{word}: {}", text::line(&case.got)));
+    element.set_type(word).set_message(format!("{word}: {}", text::escaped_line(&case.got)));
     if case.outcome.is_failure() {
-        element.set_description(description(case));
+        element.set_description(failure_description(case));
     }
-    let mut test = TestCase::new(text::line(&case.id), element);
+    let mut test = TestCase::new(text::escaped_line(&case.id), element);
     test.set_classname(group).set_time(Duration::from_micros(case.micros));
     let mut out = Vec::new();
     if case.outcome == Outcome::Fixed {
         // JUnit has no message for a success.
-        out.push(format!("fixed: {}", text::line(&case.got)));
+        out.push(format!("fixed: {}", text::escaped_line(&case.got)));
     }
-    out.extend(case.log.iter().flat_map(|l| text::lines(l)));
+    out.extend(case.log.iter().flat_map(|l| text::escaped_lines(l)));
     if !out.is_empty() {
         test.set_system_out(out.join("\n"));
     }
     if let Some(console) = &case.console {
-        test.set_system_err(text::lines(console).join("\n"));
+        test.set_system_err(text::escaped_lines(console).join("\n"));
     }
     test
 }
 
-fn element(status: Status) -> TestCaseStatus {
+fn test_case_status(status: Status) -> TestCaseStatus {
     match status.junit {
-        Junit::Success => TestCaseStatus::success(),
-        Junit::Failure => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Junit::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
-        Junit::Skipped => TestCaseStatus::skipped(),
+        JunitElement::NoElement => TestCaseStatus::success(),
+        JunitElement::Failure => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        JunitElement::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        JunitElement::Skipped => TestCaseStatus::skipped(),
     }
 }
 
-fn description(case: &CaseReport) -> String {
+fn failure_description(case: &CaseReport) -> String {
     let mut out = String::new();
     for (label, value) in [
         ("promise", &case.promise),
@@ -164,7 +164,7 @@ fn description(case: &CaseReport) -> String {
         ("kernel", &case.kernel_function),
         ("again", &case.rerun),
     ] {
-        for line in text::lines(value) {
+        for line in text::escaped_lines(value) {
             out.push_str(&format!("{label}: {line}\n"));
         }
     }

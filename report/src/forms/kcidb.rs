@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
-use super::json::pretty;
+use super::json::to_json;
 use crate::form::Form;
 use crate::judgement::Judgement;
 use crate::matrix::{Cell, CellResult, Matrix};
@@ -52,43 +52,45 @@ struct Report {
 
 fn render(verdict: &Verdict) -> String {
     let mut report = Report::default();
-    report.judged(verdict);
-    report.finish()
+    report.add_verdict(verdict);
+    report.into_json()
 }
 
 /// Renders a matrix, with a build for each cell.
 fn render_matrix(matrix: &Matrix) -> String {
     let mut report = Report::default();
-    for (cell, found) in matrix.cells() {
+    for (cell, found) in matrix.cells_with_results() {
         match found {
-            CellResult::Judged(verdict) => report.judged(verdict),
-            CellResult::Failed { exit_code, reason } => report.failed(cell, *exit_code, reason),
+            CellResult::Judged(verdict) => report.add_verdict(verdict),
+            CellResult::Failed { exit_code, reason } => {
+                report.add_failed_cell(cell, *exit_code, reason)
+            }
         }
     }
-    report.finish()
+    report.into_json()
 }
 
 impl Report {
-    fn judged(&mut self, verdict: &Verdict) {
-        let build = self.build(&verdict.kernel, "PASS", None);
-        let run = digest(&verdict);
+    fn add_verdict(&mut self, verdict: &Verdict) {
+        let build = self.add_build(&verdict.kernel, "PASS", None);
+        let run = id_digest(&verdict);
         let environment = json!({
-            "comment": text::line(&verdict.machine),
-            "misc": { "guest": verdict.guest.iter().map(|fact| text::line(fact)).collect::<Vec<_>>() },
+            "comment": text::escaped_line(&verdict.machine),
+            "misc": { "guest": verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect::<Vec<_>>() },
         });
-        if let Some(reason) = Judgement::of(verdict).reason() {
+        if let Some(reason) = Judgement::from_verdict(verdict).reason() {
             self.tests.push(json!({
                 "id": format!("{ORIGIN}:{run}.kernel-can-be-judged"),
                 "build_id": build,
                 "origin": ORIGIN,
                 "environment": environment,
                 "path": "sudbox.kernel-can-be-judged",
-                "comment": text::line(reason),
+                "comment": text::escaped_line(reason),
                 "status": status_map::NOT_JUDGED.kcidb,
             }));
         }
         for (place, case) in verdict.cases.iter().enumerate() {
-            let mut test = test(case, verdict);
+            let mut test = test_of_case(case, verdict);
             test["id"] = json!(format!("{ORIGIN}:{run}.{place}"));
             test["build_id"] = json!(build);
             test["environment"] = environment.clone();
@@ -96,48 +98,48 @@ impl Report {
         }
     }
 
-    fn failed(&mut self, cell: &Cell, exit_code: u8, reason: &str) {
+    fn add_failed_cell(&mut self, cell: &Cell, exit_code: u8, reason: &str) {
         let Cell { kernel, arch, flavour } = cell.clone();
         let kernel = Kernel { reference: kernel, arch, flavour, ..Kernel::default() };
         let status = if exit_code == EXIT_NOT_BUILT { "FAIL" } else { "ERROR" };
-        let _ = self.build(&kernel, status, Some(reason));
+        let _ = self.add_build(&kernel, status, Some(reason));
     }
 
     /// Adds a build and its checkout. Returns the build's id.
-    fn build(&mut self, kernel: &Kernel, status: &str, log: Option<&str>) -> String {
-        let checkout = format!("{ORIGIN}:{}", digest(&(&kernel.source, &kernel.reference)));
+    fn add_build(&mut self, kernel: &Kernel, status: &str, log: Option<&str>) -> String {
+        let checkout = format!("{ORIGIN}:{}", id_digest(&(&kernel.source, &kernel.reference)));
         let what = if kernel.source.is_empty() { &kernel.reference } else { &kernel.source };
-        let mut misc = json!({ "reference": text::line(&kernel.reference) });
-        if let Some(sentence) = &kernel.stands_in {
-            misc["stands_in"] = json!(text::line(sentence));
+        let mut misc = json!({ "reference": text::escaped_line(&kernel.reference) });
+        if let Some(sentence) = &kernel.substitution_note {
+            misc["stands_in"] = json!(text::escaped_line(sentence));
         }
         self.checkouts.entry(checkout.clone()).or_insert_with(|| {
             json!({
                 "id": checkout,
                 "origin": ORIGIN,
-                "comment": text::line(what),
+                "comment": text::escaped_line(what),
                 "misc": misc,
             })
         });
-        let id = format!("{ORIGIN}:{}", digest(&(kernel, status, log)));
+        let id = format!("{ORIGIN}:{}", id_digest(&(kernel, status, log)));
         let mut build = json!({
             "id": id,
             "checkout_id": checkout,
             "origin": ORIGIN,
-            "comment": text::line(&kernel.release),
-            "architecture": word(&kernel.arch.to_ascii_lowercase()).replace('-', "_"),
-            "config_name": text::line(&kernel.flavour),
+            "comment": text::escaped_line(&kernel.release),
+            "architecture": path_component(&kernel.arch.to_ascii_lowercase()).replace('-', "_"),
+            "config_name": text::escaped_line(&kernel.flavour),
             "status": status,
         });
         if let Some(log) = log {
-            build["log_excerpt"] = json!(excerpt(log));
+            build["log_excerpt"] = json!(log_excerpt(log));
         }
         self.builds.push(build);
         id
     }
 
-    fn finish(self) -> String {
-        pretty(&json!({
+    fn into_json(self) -> String {
+        to_json(&json!({
             "version": { "major": 5, "minor": 3 },
             "checkouts": self.checkouts.into_values().collect::<Vec<_>>(),
             "builds": self.builds,
@@ -147,8 +149,8 @@ impl Report {
 }
 
 /// The test for a case, without the fields that are the same for all cases of a kernel.
-fn test(case: &CaseReport, verdict: &Verdict) -> Value {
-    let path: Vec<String> = case.id.split('/').map(word).collect();
+fn test_of_case(case: &CaseReport, verdict: &Verdict) -> Value {
+    let path: Vec<String> = case.id.split('/').map(path_component).collect();
     let mut log = case.log.join("\n");
     if let Some(console) = &case.console {
         log = format!("{log}\n{console}");
@@ -156,14 +158,14 @@ fn test(case: &CaseReport, verdict: &Verdict) -> Value {
     let mut test = json!({
         "origin": ORIGIN,
         "path": format!("sudbox.{}", path.join(".")),
-        "comment": text::line(&case.promise),
-        "status": status_map::of_case(case, verdict).kcidb,
+        "comment": text::escaped_line(&case.promise),
+        "status": status_map::status_of_case(case, verdict).kcidb,
         "misc": {
             "outcome": case.outcome.as_str(),
-            "kernel_function": text::line(&case.kernel_function),
-            "expected": text::line(&case.expected),
-            "got": text::line(&case.got),
-            "rerun": text::line(&case.rerun),
+            "kernel_function": text::escaped_line(&case.kernel_function),
+            "expected": text::escaped_line(&case.expected),
+            "got": text::escaped_line(&case.got),
+            "rerun": text::escaped_line(&case.rerun),
         },
     });
     if case.micros > 0 {
@@ -172,7 +174,7 @@ fn test(case: &CaseReport, verdict: &Verdict) -> Value {
         let seconds = case.micros as f64 / 1e6;
         test["duration"] = json!(seconds);
     }
-    let log = excerpt(&log);
+    let log = log_excerpt(&log);
     if !log.is_empty() {
         test["log_excerpt"] = json!(log);
     }
@@ -180,21 +182,21 @@ fn test(case: &CaseReport, verdict: &Verdict) -> Value {
 }
 
 /// The last [`MAX_EXCERPT_CHARS`] characters of a log.
-fn excerpt(log: &str) -> String {
-    let lines = text::lines(log).join("\n");
+fn log_excerpt(log: &str) -> String {
+    let lines = text::escaped_lines(log).join("\n");
     let skipped = lines.chars().count().saturating_sub(MAX_EXCERPT_CHARS);
     lines.chars().skip(skipped).collect()
 }
 
 /// A component of a test's path: replaces characters that the schema does not allow.
-fn word(text: &str) -> String {
+fn path_component(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let word: String = text.chars().take(text::MAX_LINE).map(plain).collect();
+    let word: String = text.chars().take(text::MAX_LINE_CHARS).map(plain).collect();
     if word.is_empty() { "_".to_owned() } else { word }
 }
 
 /// An id: the first 80 bits of a SHA-256 in hexadecimal.
-fn digest(what: &impl Serialize) -> String {
+fn id_digest(what: &impl Serialize) -> String {
     let text = serde_json::to_vec(what).expect("strings and numbers");
     Sha256::digest(text)[..10].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -205,10 +207,13 @@ mod tests {
 
     #[test]
     fn paths_and_excerpts_fit_the_schema() {
-        assert_eq!(word("invalid-value-kills"), "invalid-value-kills");
-        assert_eq!((word(""), word("a.b c/\u{fc}")), ("_".into(), "a_b_c__".into()));
+        assert_eq!(path_component("invalid-value-kills"), "invalid-value-kills");
+        assert_eq!(
+            (path_component(""), path_component("a.b c/\u{fc}")),
+            ("_".into(), "a_b_c__".into())
+        );
         let long = format!("{}\nthe end", "x".repeat(100).repeat(400));
-        let cut = excerpt(&long.replace("xx", "x\n"));
+        let cut = log_excerpt(&long.replace("xx", "x\n"));
         assert_eq!(cut.chars().count(), MAX_EXCERPT_CHARS);
         assert!(cut.ends_with("the end"));
     }

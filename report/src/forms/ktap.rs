@@ -22,38 +22,50 @@ pub(crate) const FORM: Form<Verdict> = Form {
 const NOT_JUDGED: &str = "kernel-can-be-judged";
 
 fn render(verdict: &Verdict) -> String {
-    let judgement = Judgement::of(verdict);
+    let judgement = Judgement::from_verdict(verdict);
     let unjudged = judgement.reason();
     let mut out = String::from("KTAP version 1\n");
     let kernel = &verdict.kernel;
-    diagnose(&mut out, "sudbox", &verdict.sudbox);
-    diagnose(&mut out, "kernel", &kernel.release);
-    diagnose(&mut out, "reference", &kernel.reference);
-    diagnose(&mut out, "stands in", kernel.stands_in.as_deref().unwrap_or_default());
-    diagnose(&mut out, "arch", &kernel.arch);
-    diagnose(&mut out, "flavour", &kernel.flavour);
-    diagnose(&mut out, "source", &kernel.source);
-    diagnose(&mut out, "machine", &verdict.machine);
+    push_diagnostic(&mut out, "sudbox", &verdict.sudbox_version);
+    push_diagnostic(&mut out, "kernel", &kernel.release);
+    push_diagnostic(&mut out, "reference", &kernel.reference);
+    push_diagnostic(&mut out, "stands in", kernel.substitution_note.as_deref().unwrap_or_default());
+    push_diagnostic(&mut out, "arch", &kernel.arch);
+    push_diagnostic(&mut out, "flavour", &kernel.flavour);
+    push_diagnostic(&mut out, "source", &kernel.source);
+    push_diagnostic(&mut out, "machine", &verdict.machine);
     for fact in &verdict.guest {
-        diagnose(&mut out, "guest", fact);
+        push_diagnostic(&mut out, "guest", fact);
     }
     let _ = writeln!(out, "1..{}", verdict.cases.len() + usize::from(unjudged.is_some()));
     for (i, case) in verdict.cases.iter().enumerate() {
         if case.outcome.is_failure() {
-            diagnose_failure(&mut out, case);
+            push_failure_diagnostics(&mut out, case);
         }
-        result(&mut out, i + 1, &case.id, status_map::of_case(case, verdict), &reason(case));
+        push_result(
+            &mut out,
+            i + 1,
+            &case.id,
+            status_map::status_of_case(case, verdict),
+            &text_after_directive(case),
+        );
     }
     if let Some(reason) = unjudged {
         let number = verdict.cases.len() + 1;
-        result(&mut out, number, NOT_JUDGED, status_map::NOT_JUDGED, &text::line(reason));
+        push_result(
+            &mut out,
+            number,
+            NOT_JUDGED,
+            status_map::NOT_JUDGED,
+            &text::escaped_line(reason),
+        );
     }
     out
 }
 
 /// The text after the directive; it never begins with the name of a directive.
-fn reason(case: &CaseReport) -> String {
-    let got = text::line(&case.got);
+fn text_after_directive(case: &CaseReport) -> String {
+    let got = text::escaped_line(&case.got);
     match case.outcome {
         Outcome::Pass => String::new(),
         Outcome::Fixed => format!("fixed, a recorded bug no longer shows: {got}"),
@@ -61,31 +73,31 @@ fn reason(case: &CaseReport) -> String {
     }
 }
 
-fn diagnose_failure(out: &mut String, case: &CaseReport) {
-    diagnose(out, "promise", &case.promise);
-    diagnose(out, "expected", &case.expected);
-    diagnose(out, "got", &case.got);
-    diagnose(out, "kernel function", &case.kernel_function);
+fn push_failure_diagnostics(out: &mut String, case: &CaseReport) {
+    push_diagnostic(out, "promise", &case.promise);
+    push_diagnostic(out, "expected", &case.expected);
+    push_diagnostic(out, "got", &case.got);
+    push_diagnostic(out, "kernel function", &case.kernel_function);
     for log in &case.log {
-        diagnose(out, "log", log);
+        push_diagnostic(out, "log", log);
     }
-    diagnose(out, "console", case.console.as_deref().unwrap_or_default());
-    diagnose(out, "again", &case.rerun);
+    push_diagnostic(out, "console", case.console.as_deref().unwrap_or_default());
+    push_diagnostic(out, "again", &case.rerun);
 }
 
 /// Adds diagnostic lines. Each begins with the label, so that text of the guest cannot forge a special line
 /// such as `# Subtest: name`.
-fn diagnose(out: &mut String, label: &str, value: &str) {
-    for line in text::lines(value) {
+fn push_diagnostic(out: &mut String, label: &str, value: &str) {
+    for line in text::escaped_lines(value) {
         let _ = writeln!(out, "# {label}: {}", break_up_ends(&line));
     }
 }
 
 /// Adds a result line.
-fn result(out: &mut String, number: usize, name: &str, status: Status, reason: &str) {
+fn push_result(out: &mut String, number: usize, name: &str, status: Status, reason: &str) {
     let result = if status.ktap_ok { "ok" } else { "not ok" };
     // A description may have any character except the hash sign.
-    let name = text::line(name).replace('#', "_");
+    let name = text::escaped_line(name).replace('#', "_");
     let _ = write!(out, "{result} {number} {name}");
     let after: Vec<&str> =
         status.ktap_directive.into_iter().chain(Some(reason).filter(|r| !r.is_empty())).collect();

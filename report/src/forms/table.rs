@@ -22,61 +22,62 @@ const LOG_LINES: usize = 8;
 
 fn render(verdict: &Verdict, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
-    head(&mut writer, verdict);
+    write_header(&mut writer, verdict);
     for outcome in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
         for case in verdict.cases.iter().filter(|case| case.outcome == outcome) {
-            failure(&mut writer, case);
+            write_failure(&mut writer, case);
         }
     }
-    exceptions(&mut writer, verdict);
-    passes(&mut writer, verdict);
-    totals(&mut writer, verdict);
+    write_exceptions(&mut writer, verdict);
+    write_passes(&mut writer, verdict);
+    write_totals(&mut writer, verdict);
     writer.finish()
 }
 
 /// Writes the kernel, its origin and the machine.
-fn head(writer: &mut ReportWriter, verdict: &Verdict) {
+fn write_header(writer: &mut ReportWriter, verdict: &Verdict) {
     let kernel = &verdict.kernel;
     let name = if kernel.release.is_empty() { &kernel.reference } else { &kernel.release };
     let named = [name, &kernel.arch, &kernel.flavour];
     let named: Vec<String> =
-        named.iter().filter(|word| !word.is_empty()).map(|word| text::line(word)).collect();
-    let note = kernel.stands_in.as_ref().map(|note| format!(". {}", text::line(note)));
+        named.iter().filter(|word| !word.is_empty()).map(|word| text::escaped_line(word)).collect();
+    let note =
+        kernel.substitution_note.as_ref().map(|note| format!(". {}", text::escaped_line(note)));
     let first = format!("Linux {}{}", named.join(", "), note.unwrap_or_default());
-    writer.wrapped_in(Some(Colour::Bold), "", "  ", &first);
-    writer.labelled("date", &verdict.date);
-    writer.labelled("options", &verdict.options);
-    writer.labelled("source", &kernel.source);
-    writer.labelled("machine", &verdict.machine);
+    writer.write_wrapped_in(Some(Colour::Bold), "", "  ", &first);
+    writer.write_labelled("date", &verdict.date);
+    writer.write_labelled("options", &verdict.options);
+    writer.write_labelled("source", &kernel.source);
+    writer.write_labelled("machine", &verdict.machine);
     for fact in &verdict.guest {
-        writer.labelled("guest", fact);
+        writer.write_labelled("guest", fact);
     }
 }
 
-fn failure(writer: &mut ReportWriter, case: &CaseReport) {
+fn write_failure(writer: &mut ReportWriter, case: &CaseReport) {
     let word = writer.paint(Colour::Red, &format!("{:<6}", case.outcome.as_str().to_uppercase()));
-    let id = writer.paint(Colour::Bold, &text::line(&case.id));
-    writer.empty_line();
-    writer.line(&format!("{word} {id}"));
-    writer.labelled("promise", &case.promise);
-    writer.labelled("expected", &case.expected);
-    writer.labelled("got", &case.got);
-    writer.labelled("kernel", &case.kernel_function);
-    let log: Vec<String> = case.log.iter().flat_map(|line| text::lines(line)).collect();
+    let id = writer.paint(Colour::Bold, &text::escaped_line(&case.id));
+    writer.write_empty_line();
+    writer.write_line(&format!("{word} {id}"));
+    writer.write_labelled("promise", &case.promise);
+    writer.write_labelled("expected", &case.expected);
+    writer.write_labelled("got", &case.got);
+    writer.write_labelled("kernel", &case.kernel_function);
+    let log: Vec<String> = case.log.iter().flat_map(|line| text::escaped_lines(line)).collect();
     let skipped = log.len().saturating_sub(LOG_LINES);
-    writer.excerpt("log", log[skipped..].iter().map(String::as_str), skipped);
+    writer.write_excerpt("log", log[skipped..].iter().map(String::as_str), skipped);
     if let Some(console) = &case.console {
-        let lines = text::lines(console);
+        let lines = text::escaped_lines(console);
         let (shown, left_out) = most_informative(&lines, CONSOLE_LINES);
-        writer.excerpt("console", shown.into_iter(), left_out);
+        writer.write_excerpt("console", shown.into_iter(), left_out);
     }
     if !case.rerun.is_empty() {
-        writer.command("again", &case.rerun);
+        writer.write_command("again", &case.rerun);
     }
 }
 
 /// Writes the cases that neither passed nor failed, grouped by outcome and reason.
-fn exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
+fn write_exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
     for (outcome, meaning) in [
         (Outcome::Fixed, "a recorded kernel bug no longer shows"),
         (Outcome::Unmet, "not tried: the machine lacks what it needs"),
@@ -93,28 +94,28 @@ fn exceptions(writer: &mut ReportWriter, verdict: &Verdict) {
         if reasons.is_empty() {
             continue;
         }
-        heading(writer, Colour::Yellow, outcome.as_str(), meaning);
+        write_heading(writer, Colour::Yellow, outcome.as_str(), meaning);
         for (reason, ids) in reasons {
-            let (reason, all) = (text::line(reason), text::line(&ids.join(" ")));
+            let (reason, all) = (text::escaped_line(reason), text::escaped_line(&ids.join(" ")));
             let line = match ids.len() {
                 1 => format!("{all}: {reason}"),
                 _ => format!("{reason}: {all}"),
             };
-            writer.wrapped("  ", "    ", &line);
+            writer.write_wrapped("  ", "    ", &line);
         }
     }
 }
 
 /// Writes the numbers of passes by group; on a verbose screen, each passed case with its promise.
-fn passes(writer: &mut ReportWriter, verdict: &Verdict) {
+fn write_passes(writer: &mut ReportWriter, verdict: &Verdict) {
     if writer.is_verbose() {
         let passed = verdict.cases.iter().filter(|case| case.outcome == Outcome::Pass);
         for (i, case) in passed.enumerate() {
             if i == 0 {
-                heading(writer, Colour::Green, "pass", "promises kept");
+                write_heading(writer, Colour::Green, "pass", "promises kept");
             }
-            let (id, promise) = (text::line(&case.id), text::line(&case.promise));
-            writer.wrapped("  ", "    ", &format!("{id}: {promise}"));
+            let (id, promise) = (text::escaped_line(&case.id), text::escaped_line(&case.promise));
+            writer.write_wrapped("  ", "    ", &format!("{id}: {promise}"));
         }
         return;
     }
@@ -132,33 +133,33 @@ fn passes(writer: &mut ReportWriter, verdict: &Verdict) {
         .filter(|(_, passed, _)| *passed > 0)
         .map(|(name, passed, all)| {
             let all_of = if passed == all { String::new() } else { format!("{passed} of ") };
-            format!("{} {all_of}{all}", text::line(name))
+            format!("{} {all_of}{all}", text::escaped_line(name))
         })
         .collect();
     if cells.is_empty() {
         return;
     }
-    heading(writer, Colour::Green, "pass", "promises kept, by group");
+    write_heading(writer, Colour::Green, "pass", "promises kept, by group");
     let room = writer.width() - 2;
-    let widest = cells.iter().map(|cell| text::columns(cell)).max().unwrap_or(0);
+    let widest = cells.iter().map(|cell| text::width_in_columns(cell)).max().unwrap_or(0);
     let cell = (widest + 2).min(room);
     for row in cells.chunks(room / cell) {
-        let row: String = row.iter().map(|one| text::fill(one, cell)).collect();
-        writer.line(&format!("  {row}"));
+        let row: String = row.iter().map(|one| text::padded(one, cell)).collect();
+        writer.write_line(&format!("  {row}"));
     }
 }
 
-fn heading(writer: &mut ReportWriter, colour: Colour, word: &str, meaning: &str) {
-    writer.empty_line();
+fn write_heading(writer: &mut ReportWriter, colour: Colour, word: &str, meaning: &str) {
+    writer.write_empty_line();
     let painted = writer.paint(colour, &format!("{word:<10}"));
-    writer.wrapped(&format!("{painted}  "), "            ", meaning);
+    writer.write_wrapped(&format!("{painted}  "), "            ", meaning);
 }
 
 /// Writes the totals and the conclusion.
-fn totals(writer: &mut ReportWriter, verdict: &Verdict) {
+fn write_totals(writer: &mut ReportWriter, verdict: &Verdict) {
     let totals = verdict.totals();
     let all = verdict.cases.len();
-    let list = totals.list();
+    let list = totals.listed();
     let counts = if list.is_empty() { list } else { list + "; " };
     let count = verdict.boots.saturating_add(verdict.restored);
     let vms = match count {
@@ -173,23 +174,23 @@ fn totals(writer: &mut ReportWriter, verdict: &Verdict) {
     let cases = if all == 1 { "case" } else { "cases" };
     let line = format!("{all} {cases}: {counts}{vms}{restored}, {} ms", verdict.millis);
     let (colour, word) = conclusion(verdict);
-    writer.empty_line();
-    if text::columns(&line) + 2 + text::columns(&word) <= writer.width() {
+    writer.write_empty_line();
+    if text::width_in_columns(&line) + 2 + text::width_in_columns(&word) <= writer.width() {
         let word = writer.paint(colour, &word);
-        writer.line(&format!("{line}  {word}"));
+        writer.write_line(&format!("{line}  {word}"));
     } else {
-        writer.wrapped("", "", &line);
-        writer.wrapped_in(Some(colour), "", "", &word);
+        writer.write_wrapped("", "", &line);
+        writer.write_wrapped_in(Some(colour), "", "", &word);
     }
 }
 
 /// The conclusion and the coverage for the judgement `Kept`.
-pub(crate) fn claim(verdict: &Verdict) -> String {
+pub(crate) fn success_claim(verdict: &Verdict) -> String {
     let coverage = verdict.coverage();
     let claim = if is_without_dispatch(&verdict.cases) {
         "no dispatch in this kernel, as expected".to_owned()
     } else {
-        Judgement::claim(&coverage)
+        Judgement::success_phrase(&coverage)
     };
     format!("{claim}: {coverage}")
 }
@@ -197,14 +198,14 @@ pub(crate) fn claim(verdict: &Verdict) -> String {
 /// The last line of the report, and its colour.
 fn conclusion(verdict: &Verdict) -> (Colour, String) {
     let all = verdict.cases.len();
-    match Judgement::of(verdict) {
-        Judgement::Kept => (Colour::Green, format!("VERDICT: {}", claim(verdict))),
+    match Judgement::from_verdict(verdict) {
+        Judgement::AsExpected => (Colour::Green, format!("VERDICT: {}", success_claim(verdict))),
         Judgement::Broken(n) => (Colour::Red, format!("BROKEN: {n} of {all}")),
-        Judgement::Surprised(n) => {
+        Judgement::NotAsExpected(n) => {
             (Colour::Yellow, format!("NOT AS EXPECTED: {n} of {all} fixed or unmet (--strict)"))
         }
         Judgement::NotJudged(reason) => {
-            (Colour::Yellow, format!("NOT JUDGED: {}", text::line(&reason)))
+            (Colour::Yellow, format!("NOT JUDGED: {}", text::escaped_line(&reason)))
         }
     }
 }

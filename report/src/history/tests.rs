@@ -28,10 +28,10 @@ fn a_case_with_two_outcomes_on_one_image_and_machine_is_flaky() {
         entry("6", "", "tcg", &[pass]),
         entry("7", "", "tcg", &[fail]),
     ];
-    let history = History::of(&entries, |id| id.starts_with("a/"));
+    let history = History::from_entries(&entries, |id| id.starts_with("a/"));
     assert_eq!(history.cases.len(), 2);
     let case = &history.cases[0];
-    assert_eq!((case.id.as_str(), case.points.len(), case.flaky.len()), ("a/b", 7, 1));
+    assert_eq!((case.id.as_str(), case.dated_outcomes.len(), case.flaky.len()), ("a/b", 7, 1));
     assert_eq!(case.flaky[0].counts(), "1 fail, 2 pass");
     assert!(history.cases[1].flaky.is_empty());
     let table = render(&history, Screen::FILE);
@@ -45,7 +45,7 @@ fn a_case_with_two_outcomes_on_one_image_and_machine_is_flaky() {
     );
     let flaky = "  FLAKY   1 fail, 2 pass on the same image of Linux 6.12.117, x86_64, default\n";
     assert!(table.contains(flaky), "{table}");
-    assert!(render(&History::of(&entries, |_| false), Screen::FILE).contains("no run"));
+    assert!(render(&History::from_entries(&entries, |_| false), Screen::FILE).contains("no run"));
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn entries_are_read_back_and_a_truncated_line_is_skipped() {
         options: "--memory 512".into(),
         ..Verdict::default()
     };
-    assert_eq!(Entry::of(&verdict), None);
+    assert_eq!(Entry::from_verdict(&verdict), None);
     let entries = [entry("1", "i", "m", &[(Outcome::Known, "a/b\u{1b}")])];
     let mut text = entries[0].to_line().repeat(2);
     text.truncate(text.len() - 9);
-    assert_eq!(Entry::read(&text), entries);
+    assert_eq!(Entry::parse_lines(&text), entries);
 }

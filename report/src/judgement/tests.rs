@@ -24,7 +24,7 @@ fn verdict(outcomes: &[(&str, Outcome)]) -> Verdict {
 }
 
 fn exit_code(verdict: &Verdict) -> u8 {
-    Judgement::of(verdict).exit_code()
+    Judgement::from_verdict(verdict).exit_code()
 }
 
 #[test]
@@ -52,19 +52,20 @@ fn booting_counts_only_when_it_is_selected() {
     assert_eq!(exit_code(&dead), 1);
     dead.boot_selected = false;
     assert_eq!(exit_code(&dead), 125);
-    dead.unjudged = Some("it panics before init".into());
-    assert_eq!(Judgement::of(&dead).reason(), Some("it panics before init"));
+    dead.unjudged_reason = Some("it panics before init".into());
+    assert_eq!(Judgement::from_verdict(&dead).reason(), Some("it panics before init"));
     dead.boot_selected = true;
     assert_eq!(exit_code(&dead), 1);
 }
 
 #[test]
 fn a_kernel_that_cannot_be_judged_is_skipped() {
-    let unbuilt = Verdict { unjudged: Some("it does not build".into()), ..Verdict::default() };
+    let unbuilt =
+        Verdict { unjudged_reason: Some("it does not build".into()), ..Verdict::default() };
     assert_eq!(exit_code(&unbuilt), 125);
     // Even if cases failed before it was known that the kernel cannot be judged.
     let mut half = verdict(&[("range/x", Outcome::Fail)]);
-    half.unjudged = Some("the guest speaks another protocol".into());
+    half.unjudged_reason = Some("the guest speaks another protocol".into());
     assert_eq!(exit_code(&half), 125);
 }
 
@@ -88,5 +89,5 @@ fn a_verdict_that_tested_nothing_is_not_judged() {
 fn a_broken_promise_outweighs_a_fixed_bug() {
     let both = verdict(&[("a/b", Outcome::Fixed), ("a/c", Outcome::Fail)]);
     let strict = Verdict { strict: true, ..both };
-    assert_eq!(Judgement::of(&strict), Judgement::Broken(1));
+    assert_eq!(Judgement::from_verdict(&strict), Judgement::Broken(1));
 }

@@ -6,18 +6,18 @@ use crate::{Outcome, Verdict};
 
 /// The differences between two neighbours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct CellDifference {
     /// Index of the first cell in the plan.
     pub from: usize,
     /// Index of the second cell in the plan.
     pub to: usize,
     /// The changed cases, grouped by outcomes; empty if there are none.
-    pub changes: Vec<Change>,
+    pub changes: Vec<OutcomeChange>,
 }
 
 /// Cases whose outcome changed in the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct OutcomeChange {
     /// Outcome in the first cell; `None` if it has no such case.
     pub before: Option<Outcome>,
     /// Outcome in the second cell; `None` if it has no such case.
@@ -29,23 +29,23 @@ pub struct Change {
 /// Compares each judged cell with the judged one before it, if the two differ only in the kernel, only in
 /// the architecture or only in the flavour.
 #[must_use]
-pub fn differences(matrix: &Matrix) -> Vec<Difference> {
-    let judged: Vec<(usize, &Verdict)> = matrix.judged().collect();
+pub fn differences(matrix: &Matrix) -> Vec<CellDifference> {
+    let judged: Vec<(usize, &Verdict)> = matrix.judged_verdicts().collect();
     let pairs = judged.windows(2).filter(|pair| {
         let [first, second] = [pair[0].0, pair[1].0].map(|place| &matrix.plan.cells[place]);
-        differing_parts(first, second) == 1
+        count_differing_parts(first, second) == 1
     });
     pairs
-        .map(|pair| Difference {
+        .map(|pair| CellDifference {
             from: pair[0].0,
             to: pair[1].0,
-            changes: changes(pair[0].1, pair[1].1),
+            changes: outcome_changes(pair[0].1, pair[1].1),
         })
         .collect()
 }
 
 /// Number of the parts (kernel, architecture, flavour) in which two cells differ.
-fn differing_parts(first: &Cell, second: &Cell) -> usize {
+fn count_differing_parts(first: &Cell, second: &Cell) -> usize {
     let Cell { kernel, arch, flavour } = first;
     [*kernel != second.kernel, *arch != second.arch, *flavour != second.flavour]
         .into_iter()
@@ -53,8 +53,8 @@ fn differing_parts(first: &Cell, second: &Cell) -> usize {
         .count()
 }
 
-fn changes(first: &Verdict, second: &Verdict) -> Vec<Change> {
-    let mut changes: Vec<Change> = Vec::new();
+fn outcome_changes(first: &Verdict, second: &Verdict) -> Vec<OutcomeChange> {
+    let mut changes: Vec<OutcomeChange> = Vec::new();
     let outcome = |verdict: &Verdict, id: &str| {
         verdict.cases.iter().find(|case| case.id == id).map(|case| case.outcome)
     };
@@ -66,7 +66,7 @@ fn changes(first: &Verdict, second: &Verdict) -> Vec<Change> {
         }
         match changes.iter_mut().find(|change| (change.before, change.after) == (before, after)) {
             Some(change) => change.cases.push(case.id.clone()),
-            None => changes.push(Change { before, after, cases: vec![case.id.clone()] }),
+            None => changes.push(OutcomeChange { before, after, cases: vec![case.id.clone()] }),
         }
     }
     changes

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::{Cell, CellResult, Matrix, differences, table};
 use crate::form::Form;
 use crate::forms::json;
-use crate::html_page::{self, STYLE, escaped};
+use crate::html_page::{self, CASES_STYLE, escape_html};
 use crate::judgement::is_unselected_boot_failure;
 use crate::{CaseReport, Judgement, Outcome, text};
 
@@ -26,14 +26,14 @@ pub(crate) const FORM: Form<Matrix> = Form {
 const SCRIPT: &str = include_str!("page.js");
 
 #[derive(Serialize)]
-struct Data {
-    cases: Vec<Case>,
+struct PageData {
+    cases: Vec<PageCase>,
     cells: Vec<Column>,
-    differences: Vec<Difference>,
+    differences: Vec<PageDifference>,
 }
 
 #[derive(Serialize)]
-struct Case {
+struct PageCase {
     id: String,
     promise: String,
     kernel_function: String,
@@ -62,11 +62,11 @@ struct Column {
     /// A letter for the outcome of each case; a dot if the kernel has no such case.
     outcomes: String,
     /// Details of the cases that did not pass, by the index of the case.
-    details: BTreeMap<usize, Details>,
+    details: BTreeMap<usize, CaseDetails>,
 }
 
 #[derive(Serialize)]
-struct Details {
+struct CaseDetails {
     expected: String,
     got: String,
     log: Vec<String>,
@@ -75,24 +75,26 @@ struct Details {
 }
 
 #[derive(Serialize)]
-struct Difference {
+struct PageDifference {
     title: String,
-    changes: Vec<Change>,
+    changes: Vec<PageChange>,
 }
 
 #[derive(Serialize)]
-struct Change {
+struct PageChange {
     step: String,
     cases: Vec<String>,
 }
 
 fn render(matrix: &Matrix) -> String {
-    let data = json::ascii(&serde_json::to_string(&data(matrix)).expect("strings and numbers"));
+    let data = json::escape_non_ascii(
+        &serde_json::to_string(&page_data(matrix)).expect("strings and numbers"),
+    );
     let data = data.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
-    let count = matrix.cells().count();
+    let count = matrix.cells_with_results().count();
     let judged = if count == 1 { "1 kernel".to_owned() } else { format!("{count} kernels") };
-    let command = escaped(&text::line(&matrix.plan.command));
-    let sudbox = escaped(&text::line(&matrix.plan.sudbox));
+    let command = escape_html(&text::escaped_line(&matrix.plan.command));
+    let sudbox = escape_html(&text::escaped_line(&matrix.plan.sudbox_version));
     let body = format!(
         r#"<p class="faint wrap">sudbox {sudbox}: <code>{command}</code></p>
 <noscript><p>This page draws itself by the script in it; matrix.txt says the same without.</p></noscript>
@@ -107,47 +109,55 @@ fn render(matrix: &Matrix) -> String {
 <aside id="details" aria-live="polite" hidden></aside>
 <script id="data" type="application/json">{data}</script>"#
     );
-    html_page::page(&format!("Syscall User Dispatch on {judged}"), STYLE, Some(SCRIPT), &body)
+    html_page::render_page(
+        &format!("Syscall User Dispatch on {judged}"),
+        CASES_STYLE,
+        Some(SCRIPT),
+        &body,
+    )
 }
 
-fn data(matrix: &Matrix) -> Data {
-    let mut cases: Vec<Case> = Vec::new();
+fn page_data(matrix: &Matrix) -> PageData {
+    let mut cases: Vec<PageCase> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for (_, found) in matrix.cells() {
-        for case in reports(found) {
+    for (_, found) in matrix.cells_with_results() {
+        for case in mapped_cases(found) {
             places.entry(case.id.clone()).or_insert_with(|| {
-                cases.push(Case {
-                    id: text::line(&case.id),
-                    promise: text::line(&case.promise),
-                    kernel_function: text::line(&case.kernel_function),
+                cases.push(PageCase {
+                    id: text::escaped_line(&case.id),
+                    promise: text::escaped_line(&case.promise),
+                    kernel_function: text::escaped_line(&case.kernel_function),
                 });
                 cases.len() - 1
             });
         }
     }
-    let cells = matrix.plan.cells.iter().zip(&matrix.found).enumerate();
+    let cells = matrix.plan.cells.iter().zip(&matrix.results).enumerate();
     let cells = cells.filter_map(|(place, (cell, found))| {
-        Some(column(matrix, place, cell, found.as_ref()?, &places, cases.len()))
+        Some(page_column(matrix, place, cell, found.as_ref()?, &places, cases.len()))
     });
     let cells = cells.collect();
     let differences = differences(matrix).into_iter().map(|difference| {
-        let (from, to) = table::names(matrix, difference.from, difference.to);
-        let changes = difference.changes.iter().map(|change| Change {
-            step: table::step(change),
-            cases: change.cases.iter().map(|id| text::line(id)).collect(),
+        let (from, to) = table::differing_part_names(matrix, difference.from, difference.to);
+        let changes = difference.changes.iter().map(|change| PageChange {
+            step: table::outcomes_before_and_after(change),
+            cases: change.cases.iter().map(|id| text::escaped_line(id)).collect(),
         });
-        Difference {
-            title: format!("{from} \u{2192} {to}{}", table::kind(matrix, difference.to)),
+        PageDifference {
+            title: format!(
+                "{from} \u{2192} {to}{}",
+                table::arch_and_flavour_suffix(matrix, difference.to)
+            ),
             changes: changes.collect(),
         }
     });
     let differences = differences.collect();
-    Data { cases, cells, differences }
+    PageData { cases, cells, differences }
 }
 
 /// The cases of a cell for the map, without the boot case if it is the reason why the kernel is not
 /// judged.
-fn reports(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
+fn mapped_cases(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
     let verdict = match found {
         CellResult::Judged(verdict) => Some(verdict),
         CellResult::Failed { .. } => None,
@@ -157,7 +167,7 @@ fn reports(found: &CellResult) -> impl Iterator<Item = &CaseReport> {
     })
 }
 
-fn column(
+fn page_column(
     matrix: &Matrix,
     place: usize,
     cell: &Cell,
@@ -165,19 +175,19 @@ fn column(
     places: &BTreeMap<String, usize>,
     cases: usize,
 ) -> Column {
-    let judgement = Matrix::judgement(found);
+    let judgement = Matrix::judgement_of(found);
     let (word, reason) = match &judgement {
-        Judgement::Kept => ("as expected".to_owned(), String::new()),
+        Judgement::AsExpected => ("as expected".to_owned(), String::new()),
         Judgement::Broken(n) => (format!("{n} broken"), String::new()),
-        Judgement::Surprised(n) => (format!("{n} not as expected"), String::new()),
-        Judgement::NotJudged(why) => ("not judged".to_owned(), text::line(why)),
+        Judgement::NotAsExpected(n) => (format!("{n} not as expected"), String::new()),
+        Judgement::NotJudged(why) => ("not judged".to_owned(), text::escaped_line(why)),
     };
     let mut column = Column {
         number: place + 1,
-        name: text::line(&cell.to_string()),
-        short: text::line(&cell.kernel) + &table::kind(matrix, place),
-        arch: text::line(&cell.arch),
-        flavour: text::line(&cell.flavour),
+        name: text::escaped_line(&cell.to_string()),
+        short: text::escaped_line(&cell.kernel) + &table::arch_and_flavour_suffix(matrix, place),
+        arch: text::escaped_line(&cell.arch),
+        flavour: text::escaped_line(&cell.flavour),
         judgement: judgement.as_str(),
         word,
         reason,
@@ -186,40 +196,41 @@ fn column(
     };
     if let CellResult::Judged(verdict) = found {
         let kernel = &verdict.kernel;
-        column.release = text::line(&kernel.release);
-        column.source = text::line(&kernel.source);
-        column.stands_in = text::line(kernel.stands_in.as_deref().unwrap_or_default());
-        column.machine = text::line(&verdict.machine);
+        column.release = text::escaped_line(&kernel.release);
+        column.source = text::escaped_line(&kernel.source);
+        column.stands_in =
+            text::escaped_line(kernel.substitution_note.as_deref().unwrap_or_default());
+        column.machine = text::escaped_line(&verdict.machine);
         let boot = verdict
             .cases
             .iter()
             .find(|case| is_unselected_boot_failure(case, verdict) && case.console.is_some());
-        column.console = boot.map(|case| details(case).console).unwrap_or_default();
-        column.guest = verdict.guest.iter().map(|fact| text::line(fact)).collect();
+        column.console = boot.map(|case| case_details(case).console).unwrap_or_default();
+        column.guest = verdict.guest.iter().map(|fact| text::escaped_line(fact)).collect();
     }
     let mut outcomes = vec!['.'; cases];
-    for case in reports(found) {
+    for case in mapped_cases(found) {
         let at = places[&case.id];
-        outcomes[at] = letter(case.outcome);
+        outcomes[at] = outcome_letter(case.outcome);
         if case.outcome != Outcome::Pass {
-            column.details.insert(at, details(case));
+            column.details.insert(at, case_details(case));
         }
     }
     column.outcomes = outcomes.into_iter().collect();
     column
 }
 
-fn details(case: &CaseReport) -> Details {
-    Details {
-        expected: text::lines(&case.expected).join("\n"),
-        got: text::lines(&case.got).join("\n"),
-        log: case.log.iter().flat_map(|line| text::lines(line)).collect(),
-        console: case.console.as_deref().map(text::lines).unwrap_or_default(),
-        rerun: text::line(&case.rerun),
+fn case_details(case: &CaseReport) -> CaseDetails {
+    CaseDetails {
+        expected: text::escaped_lines(&case.expected).join("\n"),
+        got: text::escaped_lines(&case.got).join("\n"),
+        log: case.log.iter().flat_map(|line| text::escaped_lines(line)).collect(),
+        console: case.console.as_deref().map(text::escaped_lines).unwrap_or_default(),
+        rerun: text::escaped_line(&case.rerun),
     }
 }
 
-fn letter(outcome: Outcome) -> char {
+fn outcome_letter(outcome: Outcome) -> char {
     match outcome {
         Outcome::Crash => 'c',
         Outcome::Hang => 'h',

@@ -77,21 +77,23 @@ struct ReadCell {
 
 /// Error: the text is not a matrix.
 #[derive(Debug)]
-pub enum Unreadable {
+pub enum ParseError {
     /// The text is truncated, like the output of a killed shard.
-    CutOff,
+    Truncated,
     /// The text is something else; the reason.
-    Foreign(String),
+    NotAMatrix(String),
 }
 
 fn render(matrix: &Matrix) -> String {
     // Without `..`, so that the compiler reports a forgotten new field.
-    let Matrix { plan, shards, found } = matrix;
-    let Plan { sudbox, command, strict, boot_selected, cells } = plan;
+    let Matrix { plan, shards, results: found } = matrix;
+    let Plan { sudbox_version: sudbox, command, strict, boot_selected, cells } = plan;
     let documents = cells.iter().zip(found).map(|(cell, found)| CellDocument {
         cell,
         report: match found {
-            Some(CellResult::Judged(verdict)) => Some(verdict_json::Document::of(verdict)),
+            Some(CellResult::Judged(verdict)) => {
+                Some(verdict_json::Document::from_verdict(verdict))
+            }
             _ => None,
         },
         failed: match found {
@@ -111,23 +113,27 @@ fn render(matrix: &Matrix) -> String {
         exit_code: matrix.exit_code(),
         cells: documents.collect(),
     };
-    verdict_json::pretty(&document)
+    verdict_json::to_json(&document)
 }
 
 /// Reads the JSON form of a matrix.
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub fn parse(text: &str) -> Result<Matrix, Unreadable> {
+pub fn parse(text: &str) -> Result<Matrix, ParseError> {
     let read: ReadDocument = serde_json::from_str(text).map_err(|error| {
-        if error.is_eof() { Unreadable::CutOff } else { Unreadable::Foreign(error.to_string()) }
+        if error.is_eof() {
+            ParseError::Truncated
+        } else {
+            ParseError::NotAMatrix(error.to_string())
+        }
     })?;
     if read.schema != SCHEMA {
         let what = format!("its schema is {}, not {SCHEMA}", read.schema);
-        return Err(Unreadable::Foreign(what));
+        return Err(ParseError::NotAMatrix(what));
     }
     if read.shards == Some(0) {
-        return Err(Unreadable::Foreign("it has no shards".into()));
+        return Err(ParseError::NotAMatrix("it has no shards".into()));
     }
     let (mut cells, mut found) = (Vec::new(), Vec::new());
     for ReadCell { cell, report, failed } in read.cells {
@@ -142,11 +148,11 @@ pub fn parse(text: &str) -> Result<Matrix, Unreadable> {
         found.push(judged.or(failed));
     }
     let plan = Plan {
-        sudbox: read.sudbox,
+        sudbox_version: read.sudbox,
         command: read.command,
         strict: read.strict,
         boot_selected: read.boot_selected,
         cells,
     };
-    Ok(Matrix { plan, shards: read.shards, found })
+    Ok(Matrix { plan, shards: read.shards, results: found })
 }

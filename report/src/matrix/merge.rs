@@ -8,20 +8,20 @@ use super::{CellResult, Matrix};
 pub enum MergeError {
     /// No part was given.
     #[error("no part to merge was given")]
-    Nothing,
+    NoParts,
     /// Two parts belong to different matrices.
-    #[error("`{one}` and `{other}` are parts of different matrices: {what}")]
-    Different {
+    #[error("`{one}` and `{other}` are parts of different matrices: {difference}")]
+    DifferentMatrices {
         /// Name of the first part.
         one: String,
         /// Name of the second.
         other: String,
         /// The difference.
-        what: String,
+        difference: String,
     },
     /// Two parts have different verdicts on the same cell.
     #[error("`{one}` and `{other}` hold different verdicts on {cell}: give only one of them")]
-    Contradiction {
+    DifferentVerdicts {
         /// Name of the first part.
         one: String,
         /// Name of the second.
@@ -38,20 +38,23 @@ pub enum MergeError {
 /// [`MergeError`] if they are not parts of one matrix.
 pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
     let mut parts = parts.into_iter();
-    let (first, mut whole) = parts.next().ok_or(MergeError::Nothing)?;
-    let mut sources: Vec<String> = vec![first.clone(); whole.found.len()];
+    let (first, mut whole) = parts.next().ok_or(MergeError::NoParts)?;
+    let mut sources: Vec<String> = vec![first.clone(); whole.results.len()];
     for (name, part) in parts {
-        let different = |what: &str| MergeError::Different {
+        let different = |difference: &str| MergeError::DifferentMatrices {
             one: first.clone(),
             other: name.clone(),
-            what: what.to_owned(),
+            difference: difference.to_owned(),
         };
         if part.plan != whole.plan {
             let (one, other) = (&whole.plan, &part.plan);
             return Err(different(&if one.command != other.command {
                 format!("the first is of `{}`, the second of `{}`", one.command, other.command)
-            } else if one.sudbox != other.sudbox {
-                format!("sudbox {} made the first, {} the second", one.sudbox, other.sudbox)
+            } else if one.sudbox_version != other.sudbox_version {
+                format!(
+                    "sudbox {} made the first, {} the second",
+                    one.sudbox_version, other.sudbox_version
+                )
             } else {
                 "their cells differ".to_owned()
             }));
@@ -63,8 +66,8 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
             (Some(shards), _) | (None, Some(shards)) => Some(shards),
             (None, None) => None,
         };
-        for (place, theirs) in part.found.into_iter().enumerate() {
-            let ours = &mut whole.found[place];
+        for (place, theirs) in part.results.into_iter().enumerate() {
+            let ours = &mut whole.results[place];
             let take = match (&*ours, &theirs) {
                 (_, None) => false,
                 (None, Some(_)) => true,
@@ -81,7 +84,7 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
                     false
                 }
                 (Some(CellResult::Judged(_)), Some(CellResult::Judged(_))) => {
-                    return Err(MergeError::Contradiction {
+                    return Err(MergeError::DifferentVerdicts {
                         one: sources[place].clone(),
                         other: name.clone(),
                         cell: whole.plan.cells[place].to_string(),
@@ -94,7 +97,7 @@ pub fn merge(parts: Vec<(String, Matrix)>) -> Result<Matrix, MergeError> {
             }
         }
     }
-    if whole.found.iter().all(Option::is_some) {
+    if whole.results.iter().all(Option::is_some) {
         whole.shards = None;
     }
     Ok(whole)

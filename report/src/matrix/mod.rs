@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::Verdict;
 use crate::judgement::Judgement;
 
-pub use differences::{Change, Difference, differences};
-pub use json::{FILE_NAME, Unreadable, parse};
+pub use differences::{CellDifference, OutcomeChange, differences};
+pub use json::{FILE_NAME, ParseError, parse};
 pub use merge::{MergeError, merge};
 
 /// One kernel, architecture and flavour.
@@ -42,7 +42,7 @@ impl std::fmt::Display for Cell {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Version of sudbox.
-    pub sudbox: String,
+    pub sudbox_version: String,
     /// The command that runs the whole matrix; with `--shard I/N` appended, it runs a shard.
     pub command: String,
     /// Whether `fixed` and `unmet` count as failures.
@@ -75,7 +75,7 @@ pub struct Matrix {
     /// Number of shards, if this is a shard; `None` for a whole matrix.
     pub shards: Option<usize>,
     /// The result of each cell of the plan; `None` if it is in another shard.
-    pub found: Vec<Option<CellResult>>,
+    pub results: Vec<Option<CellResult>>,
 }
 
 /// The number of the shard, from 1 to `shards`, with the cell at this index of the plan.
@@ -86,19 +86,19 @@ pub fn shard_of(place: usize, shards: usize) -> usize {
 
 impl Matrix {
     /// The cells that have a result.
-    pub fn cells(&self) -> impl Iterator<Item = (&Cell, &CellResult)> {
+    pub fn cells_with_results(&self) -> impl Iterator<Item = (&Cell, &CellResult)> {
         self.plan
             .cells
             .iter()
-            .zip(&self.found)
+            .zip(&self.results)
             .filter_map(|(cell, found)| Some((cell, found.as_ref()?)))
     }
 
     /// The judgement on a cell.
     #[must_use]
-    pub fn judgement(found: &CellResult) -> Judgement {
+    pub fn judgement_of(found: &CellResult) -> Judgement {
         match found {
-            CellResult::Judged(verdict) => Judgement::of(verdict),
+            CellResult::Judged(verdict) => Judgement::from_verdict(verdict),
             CellResult::Failed { reason, .. } => Judgement::NotJudged(reason.clone()),
         }
     }
@@ -107,7 +107,7 @@ impl Matrix {
     #[must_use]
     pub fn exit_code_of(found: &CellResult) -> u8 {
         match found {
-            CellResult::Judged(_) => Matrix::judgement(found).exit_code(),
+            CellResult::Judged(_) => Matrix::judgement_of(found).exit_code(),
             CellResult::Failed { exit_code, .. } => *exit_code,
         }
     }
@@ -116,7 +116,7 @@ impl Matrix {
     /// counts (129 bad input, 128 the machine, 125 a kernel that cannot be judged).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let codes = self.cells().map(|(_, found)| Matrix::exit_code_of(found));
+        let codes = self.cells_with_results().map(|(_, found)| Matrix::exit_code_of(found));
         codes.max_by_key(|code| (*code == 1, *code)).unwrap_or(0)
     }
 
@@ -125,19 +125,19 @@ impl Matrix {
     pub fn missing_shards(&self) -> Vec<usize> {
         let shards = self.shards.unwrap_or(1);
         let missing = |shard: &usize| {
-            let mut places = self.found.iter().enumerate();
+            let mut places = self.results.iter().enumerate();
             places.any(|(place, found)| found.is_none() && shard_of(place, shards) == *shard)
         };
         (1..=shards).filter(missing).collect()
     }
 
     /// The verdicts that are not `NotJudged`, with the indices of their cells.
-    fn judged(&self) -> impl Iterator<Item = (usize, &Verdict)> {
-        let found = self.found.iter().enumerate();
+    fn judged_verdicts(&self) -> impl Iterator<Item = (usize, &Verdict)> {
+        let found = self.results.iter().enumerate();
         found.filter_map(|(place, found)| Some((place, found.as_ref()?))).filter_map(
             |(place, found)| {
                 let CellResult::Judged(verdict) = found else { return None };
-                let judged = !matches!(Matrix::judgement(found), Judgement::NotJudged(_));
+                let judged = !matches!(Matrix::judgement_of(found), Judgement::NotJudged(_));
                 judged.then_some((place, &**verdict))
             },
         )

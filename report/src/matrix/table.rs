@@ -2,7 +2,7 @@
 //! The matrix as a table for people: the kernels, passes by group, differences between neighbours, and
 //! failures.
 
-use super::{Cell, CellResult, Change, Matrix, differences};
+use super::{Cell, CellResult, Matrix, OutcomeChange, differences};
 use crate::form::Form;
 use crate::terminal::{Colour, ReportWriter, Screen};
 use crate::{Judgement, Outcome, Verdict, text};
@@ -12,52 +12,55 @@ pub(crate) const FORM: Form<Matrix> =
     Form { name: "table", about: "For people", file_name: "matrix.txt", render };
 
 /// Width of a column of the grid, for `23/24 absent` and a space.
-const COLUMN: usize = 13;
+const GRID_COLUMN_WIDTH: usize = 13;
 /// Minimum width of a cell's name beside a case.
-const CELL: usize = 20;
+const MIN_CELL_NAME_WIDTH: usize = 20;
 /// Maximum width of a group's name in the grid.
-const GROUP: usize = 16;
+const MAX_GROUP_NAME_WIDTH: usize = 16;
 
 fn render(matrix: &Matrix, screen: Screen) -> String {
     let mut writer = ReportWriter::new(screen);
-    for (place, (cell, found)) in matrix.plan.cells.iter().zip(&matrix.found).enumerate() {
-        let says = found.as_ref().map_or_else(|| "in another shard".to_owned(), summary);
-        let line = format!("{}: {}", text::line(&cell.to_string()), text::line(&says));
-        writer.wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
+    for (place, (cell, found)) in matrix.plan.cells.iter().zip(&matrix.results).enumerate() {
+        let says = found.as_ref().map_or_else(|| "in another shard".to_owned(), result_line);
+        let line =
+            format!("{}: {}", text::escaped_line(&cell.to_string()), text::escaped_line(&says));
+        writer.write_wrapped(&format!("{:>3}  ", place + 1), "     ", &line);
     }
-    grid(&mut writer, matrix);
-    differing(&mut writer, matrix);
-    failures(&mut writer, matrix);
-    total(&mut writer, matrix);
+    write_grid(&mut writer, matrix);
+    write_differences(&mut writer, matrix);
+    write_failures(&mut writer, matrix);
+    write_total(&mut writer, matrix);
     writer.finish()
 }
 
 /// The result of a cell in one line.
-fn summary(found: &CellResult) -> String {
-    let word = match (found, Matrix::judgement(found)) {
-        (CellResult::Judged(verdict), Judgement::Kept) => Judgement::claim(&verdict.coverage()),
-        (CellResult::Failed { .. }, Judgement::Kept) => String::new(),
+fn result_line(found: &CellResult) -> String {
+    let word = match (found, Matrix::judgement_of(found)) {
+        (CellResult::Judged(verdict), Judgement::AsExpected) => {
+            Judgement::success_phrase(&verdict.coverage())
+        }
+        (CellResult::Failed { .. }, Judgement::AsExpected) => String::new(),
         (_, Judgement::Broken(n)) => format!("BROKEN: {n}"),
-        (_, Judgement::Surprised(n)) => format!("NOT AS EXPECTED: {n} fixed or unmet"),
+        (_, Judgement::NotAsExpected(n)) => format!("NOT AS EXPECTED: {n} fixed or unmet"),
         (CellResult::Judged(_), Judgement::NotJudged(why)) => return format!("NOT JUDGED: {why}"),
         (CellResult::Failed { exit_code, .. }, Judgement::NotJudged(why)) => {
             return format!("NOT JUDGED ({exit_code}): {why}");
         }
     };
     let CellResult::Judged(verdict) = found else { return word };
-    let stands_in = verdict.kernel.stands_in.as_ref().map(|why| format!(" ({why})"));
+    let stands_in = verdict.kernel.substitution_note.as_ref().map(|why| format!(" ({why})"));
     format!(
         "Linux {}, {word} ({}){}",
         verdict.kernel.release,
-        verdict.totals().list(),
+        verdict.totals().listed(),
         stands_in.unwrap_or_default()
     )
 }
 
 /// Groups in the order in which they first appear.
-fn groups(matrix: &Matrix) -> Vec<&str> {
+fn group_names(matrix: &Matrix) -> Vec<&str> {
     let mut groups = Vec::new();
-    for (_, verdict) in matrix.judged() {
+    for (_, verdict) in matrix.judged_verdicts() {
         for case in &verdict.cases {
             if !groups.contains(&case.group()) {
                 groups.push(case.group());
@@ -68,7 +71,7 @@ fn groups(matrix: &Matrix) -> Vec<&str> {
 }
 
 /// Passes, cases and the worst outcome of a group; `None` if the kernel has no case of it.
-fn of_group(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
+fn group_result(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
     let outcomes = || verdict.cases.iter().filter(|c| c.group() == name).map(|c| c.outcome);
     // Outcomes are declared the worst first.
     let worst = outcomes().min()?;
@@ -76,37 +79,39 @@ fn of_group(verdict: &Verdict, name: &str) -> Option<(usize, usize, Outcome)> {
 }
 
 /// The passes of each group on each judged kernel. Kernels that do not fit the width go to another block.
-fn grid(writer: &mut ReportWriter, matrix: &Matrix) {
-    let judged: Vec<(usize, &Verdict)> = matrix.judged().collect();
-    let groups = groups(matrix);
-    let names: Vec<String> =
-        groups.iter().map(|name| text::cut(&text::line(name), GROUP)).collect();
-    let title = names.iter().map(|name| text::columns(name)).max().unwrap_or(0).max(4) + 4;
-    for block in judged.chunks(((writer.width() - title) / COLUMN).max(1)) {
-        let mut head = writer.paint(Colour::Green, &text::fill("pass", title));
+fn write_grid(writer: &mut ReportWriter, matrix: &Matrix) {
+    let judged: Vec<(usize, &Verdict)> = matrix.judged_verdicts().collect();
+    let groups = group_names(matrix);
+    let names: Vec<String> = groups
+        .iter()
+        .map(|name| text::truncated(&text::escaped_line(name), MAX_GROUP_NAME_WIDTH))
+        .collect();
+    let title = names.iter().map(|name| text::width_in_columns(name)).max().unwrap_or(0).max(4) + 4;
+    for block in judged.chunks(((writer.width() - title) / GRID_COLUMN_WIDTH).max(1)) {
+        let mut head = writer.paint(Colour::Green, &text::padded("pass", title));
         for (place, _) in block {
-            let name = text::line(&matrix.plan.cells[*place].kernel);
-            let label = text::cut(&format!("{} {name}", place + 1), COLUMN - 1);
-            head.push_str(&text::fill(&label, COLUMN));
+            let name = text::escaped_line(&matrix.plan.cells[*place].kernel);
+            let label = text::truncated(&format!("{} {name}", place + 1), GRID_COLUMN_WIDTH - 1);
+            head.push_str(&text::padded(&label, GRID_COLUMN_WIDTH));
         }
-        writer.empty_line();
-        writer.line(&head);
+        writer.write_empty_line();
+        writer.write_line(&head);
         for (name, shown) in groups.iter().zip(&names) {
-            let mut row = text::fill(&format!("  {shown}"), title);
+            let mut row = text::padded(&format!("  {shown}"), title);
             for (_, verdict) in block {
-                let (text, colour) = match of_group(verdict, name) {
+                let (text, colour) = match group_result(verdict, name) {
                     None => (String::new(), None),
-                    Some((passed, all, worst)) => entry(passed, all, worst),
+                    Some((passed, all, worst)) => grid_field(passed, all, worst),
                 };
-                let text = text::fill(&text, COLUMN);
+                let text = text::padded(&text, GRID_COLUMN_WIDTH);
                 row.push_str(&colour.map_or_else(|| text.clone(), |c| writer.paint(c, &text)));
             }
-            writer.line(&row);
+            writer.write_line(&row);
         }
     }
 }
 
-fn entry(passed: usize, all: usize, worst: Outcome) -> (String, Option<Colour>) {
+fn grid_field(passed: usize, all: usize, worst: Outcome) -> (String, Option<Colour>) {
     match worst {
         Outcome::Pass => (all.to_string(), None),
         worst if worst.is_failure() => {
@@ -117,29 +122,33 @@ fn entry(passed: usize, all: usize, worst: Outcome) -> (String, Option<Colour>) 
 }
 
 /// The differences between neighbours.
-fn differing(writer: &mut ReportWriter, matrix: &Matrix) {
+fn write_differences(writer: &mut ReportWriter, matrix: &Matrix) {
     let differences = differences(matrix);
     if differences.is_empty() {
         return;
     }
     let word = writer.paint(Colour::Yellow, &format!("{:<10}", "differs"));
-    writer.empty_line();
-    writer.line(&format!("{word}  from the one before it"));
+    writer.write_empty_line();
+    writer.write_line(&format!("{word}  from the one before it"));
     for difference in differences {
-        let (from, to) = names(matrix, difference.from, difference.to);
-        let kind = kind(matrix, difference.to);
+        let (from, to) = differing_part_names(matrix, difference.from, difference.to);
+        let kind = arch_and_flavour_suffix(matrix, difference.to);
         let nothing = if difference.changes.is_empty() { ": nothing" } else { "" };
         let line = format!("{from} -> {to}{kind}{nothing}");
-        writer.line(&format!("  {}", text::cut(&line, writer.width() - 2)));
+        writer.write_line(&format!("  {}", text::truncated(&line, writer.width() - 2)));
         for change in &difference.changes {
-            let line = format!("{}: {}", step(change), text::line(&change.cases.join(" ")));
-            writer.wrapped("    ", "      ", &line);
+            let line = format!(
+                "{}: {}",
+                outcomes_before_and_after(change),
+                text::escaped_line(&change.cases.join(" "))
+            );
+            writer.write_wrapped("    ", "      ", &line);
         }
     }
 }
 
 /// The names of the part (kernel, architecture or flavour) in which two neighbours differ.
-pub(super) fn names(matrix: &Matrix, from: usize, to: usize) -> (String, String) {
+pub(super) fn differing_part_names(matrix: &Matrix, from: usize, to: usize) -> (String, String) {
     let [from, to] = [from, to].map(|place| &matrix.plan.cells[place]);
     let (from, to) = if from.kernel != to.kernel {
         (&from.kernel, &to.kernel)
@@ -148,56 +157,56 @@ pub(super) fn names(matrix: &Matrix, from: usize, to: usize) -> (String, String)
     } else {
         (&from.flavour, &to.flavour)
     };
-    (text::line(from), text::line(to))
+    (text::escaped_line(from), text::escaped_line(to))
 }
 
 /// Architecture and flavour of a cell, each only if it is not the same in all cells.
-pub(super) fn kind(matrix: &Matrix, place: usize) -> String {
+pub(super) fn arch_and_flavour_suffix(matrix: &Matrix, place: usize) -> String {
     let cells = &matrix.plan.cells;
     let differing = |of: fn(&Cell) -> &str| cells.iter().any(|cell| of(cell) != of(&cells[0]));
     let kinds: [fn(&Cell) -> &str; 2] = [|cell| cell.arch.as_str(), |cell| cell.flavour.as_str()];
     let shown = kinds.into_iter().filter(|of| differing(*of));
-    shown.map(|of| format!(", {}", text::line(of(&cells[place])))).collect()
+    shown.map(|of| format!(", {}", text::escaped_line(of(&cells[place])))).collect()
 }
 
 /// The outcomes before and after a change.
-pub(super) fn step(change: &Change) -> String {
+pub(super) fn outcomes_before_and_after(change: &OutcomeChange) -> String {
     let word = |outcome: Option<Outcome>| outcome.map_or("not there", Outcome::as_str);
     format!("{} -> {}", word(change.before), word(change.after))
 }
 
 /// The failures. Their consoles are in the reports of the cells.
-fn failures(writer: &mut ReportWriter, matrix: &Matrix) {
-    for (place, verdict) in matrix.judged() {
+fn write_failures(writer: &mut ReportWriter, matrix: &Matrix) {
+    for (place, verdict) in matrix.judged_verdicts() {
         for case in verdict.cases.iter().filter(|case| case.outcome.is_failure()) {
             let word = format!("{:<6}", case.outcome.as_str().to_uppercase());
             let word = writer.paint(Colour::Red, &word);
-            let cell = text::line(&matrix.plan.cells[place].to_string());
-            let id = text::line(&case.id);
-            let room = writer.width().saturating_sub(11 + text::columns(&id)).min(60);
+            let cell = text::escaped_line(&matrix.plan.cells[place].to_string());
+            let id = text::escaped_line(&case.id);
+            let room = writer.width().saturating_sub(11 + text::width_in_columns(&id)).min(60);
             let id = writer.paint(Colour::Bold, &id);
-            writer.empty_line();
-            if room < CELL {
-                writer.line(&format!("{word} {id}"));
-                writer.labelled("on", &cell);
+            writer.write_empty_line();
+            if room < MIN_CELL_NAME_WIDTH {
+                writer.write_line(&format!("{word} {id}"));
+                writer.write_labelled("on", &cell);
             } else {
-                writer.line(&format!("{word} {id} on {}", text::cut(&cell, room)));
+                writer.write_line(&format!("{word} {id} on {}", text::truncated(&cell, room)));
             }
-            writer.labelled("expected", &case.expected);
-            writer.labelled("got", &case.got);
-            writer.command("again", &case.rerun);
+            writer.write_labelled("expected", &case.expected);
+            writer.write_labelled("got", &case.got);
+            writer.write_command("again", &case.rerun);
         }
     }
 }
 
 /// The last line: the number of kernels by judgement.
-fn total(writer: &mut ReportWriter, matrix: &Matrix) {
+fn write_total(writer: &mut ReportWriter, matrix: &Matrix) {
     let (mut kept, mut broken, mut surprised, mut unjudged) = (0, 0, 0, 0);
-    for (_, found) in matrix.cells() {
-        *match Matrix::judgement(found) {
-            Judgement::Kept => &mut kept,
+    for (_, found) in matrix.cells_with_results() {
+        *match Matrix::judgement_of(found) {
+            Judgement::AsExpected => &mut kept,
             Judgement::Broken(_) => &mut broken,
-            Judgement::Surprised(_) => &mut surprised,
+            Judgement::NotAsExpected(_) => &mut surprised,
             Judgement::NotJudged(_) => &mut unjudged,
         } += 1;
     }
@@ -221,11 +230,12 @@ fn total(writer: &mut ReportWriter, matrix: &Matrix) {
         })
         .unzip();
     let kernels = if count == 1 { "kernel" } else { "kernels" };
-    writer.empty_line();
+    writer.write_empty_line();
     let first = format!("{count}{of} {kernels}: ");
-    let fits = text::columns(&first) + text::columns(&plain.join(", ")) <= writer.width();
+    let fits = text::width_in_columns(&first) + text::width_in_columns(&plain.join(", "))
+        <= writer.width();
     let between = if fits { ", " } else { ",\n  " };
     for line in format!("{first}{}", painted.join(between)).lines() {
-        writer.line(line);
+        writer.write_line(line);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn every_outcome() -> Verdict {
         case("ptrace/known-bug", Outcome::Known, "fedcba987654 (\"ptrace: forget it\")");
     known.bug = Some(Bug { id: "forgetful".into(), citation: "ptrace: forget it".into() });
     Verdict {
-        sudbox: "0.1.0".into(),
+        sudbox_version: "0.1.0".into(),
         date: "2026-11-29T19:43:58Z".into(),
         kernel: Kernel {
             reference: "v6.12".into(),
@@ -48,7 +48,9 @@ pub(crate) fn every_outcome() -> Verdict {
             arch: "x86_64".into(),
             flavour: "default".into(),
             source: "linux-source-6.12 6.12.117-1, sha256 0123456789abcdef".into(),
-            stands_in: Some("v6.12 is not to be had here, 6.12.117 stands in for it.".into()),
+            substitution_note: Some(
+                "v6.12 is not to be had here, 6.12.117 stands in for it.".into(),
+            ),
         },
         machine: "qemu microvm on tcg: /dev/kvm cannot be opened".into(),
         image: "images/0123".into(),
@@ -57,7 +59,7 @@ pub(crate) fn every_outcome() -> Verdict {
         strict: false,
         boot_selected: true,
         not_selected: 7,
-        unjudged: None,
+        unjudged_reason: None,
         cases: vec![
             case("arguments/zero-offset", Outcome::Pass, ""),
             case("arguments/wrapping-range", Outcome::Pass, ""),
@@ -72,7 +74,7 @@ pub(crate) fn every_outcome() -> Verdict {
             case("range/inclusive-on", Outcome::Absent, "inclusive"),
             case("range/inclusive-wraps", Outcome::Absent, "inclusive"),
         ],
-        measured: Vec::new(),
+        measurements: Vec::new(),
         boots: 3,
         restored: 0,
         millis: 2345,

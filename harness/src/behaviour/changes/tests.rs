@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use sudbox_report::diff::Place;
+use sudbox_report::diff::ObservationPlace;
 
 fn difference(case: &str, scenario: &str, field: &str, values: [&str; 2]) -> RawDifference {
     RawDifference {
-        place: Place { case: case.into(), scenario: scenario.into(), step: String::new() },
+        place: ObservationPlace {
+            case: case.into(),
+            scenario: scenario.into(),
+            step: String::new(),
+        },
         field: field.into(),
         function: String::new(),
         values: values.map(str::to_owned),

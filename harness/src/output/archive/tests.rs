@@ -2,9 +2,9 @@
 
 use super::super::folder::RunFolder;
 use super::*;
-use sudbox_report::runs::Kind;
+use sudbox_report::runs::RunKind;
 
-fn run(cache: &Cache, summary: Option<(Kind, u8)>) -> RunFolder {
+fn run(cache: &Cache, summary: Option<(RunKind, u8)>) -> RunFolder {
     let folder = RunFolder::create(cache).unwrap();
     if let Some((kind, exit_code)) = summary {
         let (kernel, result) = ("6.12".to_owned(), "words".to_owned());
@@ -18,17 +18,17 @@ fn run(cache: &Cache, summary: Option<(Kind, u8)>) -> RunFolder {
 fn failures_matrices_runs_in_use_and_the_newest_ten_stay() {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::at(root.path().to_owned()).unwrap();
-    let held = run(&cache, Some((Kind::Run, 0)));
+    let held = run(&cache, Some((RunKind::Run, 0)));
     let kept = [
-        run(&cache, Some((Kind::Run, 1))),
-        run(&cache, Some((Kind::Run, 125))),
-        run(&cache, Some((Kind::Matrix, 0))),
+        run(&cache, Some((RunKind::Run, 1))),
+        run(&cache, Some((RunKind::Run, 125))),
+        run(&cache, Some((RunKind::Matrix, 0))),
     ]
     .map(|run| run.path().to_owned());
-    let gone = [run(&cache, Some((Kind::Run, 0))), run(&cache, None)];
+    let gone = [run(&cache, Some((RunKind::Run, 0))), run(&cache, None)];
     let gone = gone.map(|run| run.path().to_owned());
     for _ in 0..=ORDINARY_RUNS {
-        let _ = run(&cache, Some((Kind::Bench, 0)));
+        let _ = run(&cache, Some((RunKind::Bench, 0)));
     }
     assert!(kept.iter().all(|path| path.exists()));
     assert!(held.path().exists());

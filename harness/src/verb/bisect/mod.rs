@@ -420,7 +420,7 @@ impl CommitJudge<'_> {
         reports::write_forms(&verdict, folder)?;
         // The initramfs is the same in every step and larger than the other files.
         let _ = std::fs::remove_file(folder.path().join("initramfs.cpio"));
-        outcomes.unjudged.clone_from(&verdict.unjudged);
+        outcomes.unjudged.clone_from(&verdict.unjudged_reason);
         let measured = self.measured(&verdict, args)?;
         for case in verdict.cases {
             if case.id == BOOT && case.outcome.is_failure() {
@@ -495,7 +495,7 @@ fn bisected_selection(
 }
 
 fn commit_line(commit: &Commit, what: &str) -> String {
-    format!("{what}: {:.12} {}", commit.id, sudbox_report::text::line(&commit.subject))
+    format!("{what}: {:.12} {}", commit.id, sudbox_report::text::escaped_line(&commit.subject))
 }
 
 fn millis(time: Duration) -> u64 {

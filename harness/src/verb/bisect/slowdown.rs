@@ -7,7 +7,7 @@ use crate::cli::Threshold;
 use crate::measure;
 use sudbox_guest_init::bench::PREFIX;
 use sudbox_report::costs::Unit;
-use sudbox_report::costs::comparison::value;
+use sudbox_report::costs::comparison::value_to_compare;
 use sudbox_report::{CaseReport, Outcome, Verdict};
 
 /// A cost in thousandths of an instruction.
@@ -23,8 +23,8 @@ pub(super) fn cost(
     name: &str,
 ) -> anyhow::Result<Option<MilliInstructions>> {
     let costs = measure::costs_of(verdict, unit)?;
-    Ok(costs.named(name).map(|cost| {
-        let thousandths = (value(unit, cost) * 1000.0).round();
+    Ok(costs.cost_named(name).map(|cost| {
+        let thousandths = (value_to_compare(unit, cost) * 1000.0).round();
         // A cast saturates, and no cost is negative or near the limit.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let figure = thousandths as MilliInstructions;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use sudbox_images::{Commit, History, Mark};
 use sudbox_report::bisection::{BisectedCase, BisectedCommit, Bisection, BisectionStep};
-use sudbox_report::text::line;
+use sudbox_report::text::escaped_line;
 
 /// The text for a bisection that found the commit.
 pub(super) fn found(
@@ -27,7 +27,7 @@ pub(super) fn found(
         ("date", &commit.date),
         ("subject", &commit.subject),
     ] {
-        let _ = writeln!(text, "  {label:10}{}", line(value));
+        let _ = writeln!(text, "  {label:10}{}", escaped_line(value));
     }
     text.push('\n');
     write_bisected(&mut text, bisected);
@@ -37,13 +37,16 @@ pub(super) fn found(
         judged.clone().find(|judged_commit| judged_commit.commit.id == commit.id)
         && let Some((run, case)) = bisected.first(&judged_commit.runs)
     {
-        let got =
-            if case.got.is_empty() { String::new() } else { format!(": {}", line(&case.got)) };
+        let got = if case.got.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", escaped_line(&case.got))
+        };
         let _ = writeln!(text, "  {:10}{} {}{got}", "on it", case.id, case.outcome.as_str());
         let _ = writeln!(text, "  {:10}{}", "", folder.join(&judged_commit.folders[run]).display());
     }
     if let Some(judged_commit) = last_before(state, commit, history) {
-        let (id, subject) = (&judged_commit.commit.id, line(&judged_commit.commit.subject));
+        let (id, subject) = (&judged_commit.commit.id, escaped_line(&judged_commit.commit.subject));
         let _ = writeln!(
             text,
             "  {:10}{id:.12} {subject}: {}",
@@ -68,7 +71,7 @@ pub(super) fn skipped(state: &State, commits: &[Commit], folder: &Path) -> Strin
         range(state)
     );
     for commit in commits {
-        let _ = writeln!(text, "  {:.12}  {}", commit.id, line(&commit.subject));
+        let _ = writeln!(text, "  {:.12}  {}", commit.id, escaped_line(&commit.subject));
     }
     text.push('\n');
     write_bisected(&mut text, bisected);
@@ -84,12 +87,14 @@ pub(super) fn report(
     folder: &Path,
     text: String,
 ) -> Bisection {
-    let commit =
-        |commit: &Commit| BisectedCommit { id: commit.id.clone(), subject: line(&commit.subject) };
+    let commit = |commit: &Commit| BisectedCommit {
+        id: commit.id.clone(),
+        subject: escaped_line(&commit.subject),
+    };
     let Some(bisected) = &state.bisected else { return Bisection { text, ..Bisection::default() } };
     let step = |judged_commit: &JudgedCommit, mark: Mark| BisectionStep {
         commit: commit(&judged_commit.commit),
-        is: mark.word(bisected.terms).to_owned(),
+        state: mark.word(bisected.terms).to_owned(),
         make_millis: judged_commit.times.make,
         vm_millis: judged_commit.times.vm,
         millis: judged_commit.times.all,
@@ -99,13 +104,13 @@ pub(super) fn report(
     });
     Bisection {
         schema: 1,
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         exit_code,
         commits: found.iter().map(commit).collect(),
-        sought: bisected
+        sought_cases: bisected
             .differences
             .iter()
-            .map(|d| BisectedCase { id: d.id.clone(), old: d.old, new: d.new })
+            .map(|d| BisectedCase { id: d.id.clone(), old_outcome: d.old, new_outcome: d.new })
             .collect(),
         steps: ends
             .chain(state.steps.iter().map(|(judged_commit, mark)| step(judged_commit, *mark)))
@@ -139,9 +144,9 @@ fn range(state: &State) -> String {
         if state.good_is_new { (args.bad(), args.good()) } else { (args.good(), args.bad()) };
     format!(
         " between {} and {} of {}",
-        line(old),
-        line(new),
-        line(args.build.source.linux.as_deref().unwrap_or_default())
+        escaped_line(old),
+        escaped_line(new),
+        escaped_line(args.build.source.linux.as_deref().unwrap_or_default())
     )
 }
 
@@ -182,7 +187,9 @@ fn outcomes(judged_commit: &JudgedCommit, bisected: &BisectedCases) -> String {
             texts.push(format!("and {more} more"));
         }
         if texts.is_empty() {
-            return line(run.unjudged.as_deref().unwrap_or("the bisected cases did not run"));
+            return escaped_line(
+                run.unjudged.as_deref().unwrap_or("the bisected cases did not run"),
+            );
         }
         texts.join(", ")
     };
@@ -202,7 +209,7 @@ fn write_steps(text: &mut String, state: &State, bisected: &BisectedCases, folde
     let mut row = |step: &str, judged_commit: &JudgedCommit, is: &str| {
         let JudgedCommit { commit, times, .. } = judged_commit;
         let [make, vm, rest] = [times.make, times.vm, times.rest()].map(seconds);
-        let subject = line(&commit.subject);
+        let subject = escaped_line(&commit.subject);
         let _ = writeln!(
             text,
             "  {step:10}{:<14.12}{is:6}{make:>9}{vm:>9}{rest:>9}  {subject}",

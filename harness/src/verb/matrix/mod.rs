@@ -37,7 +37,7 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
         return Ok(0);
     }
     let plan = Plan {
-        sudbox: env!("CARGO_PKG_VERSION").to_owned(),
+        sudbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: rerun::matrix(given),
         strict: args.strict,
         boot_selected: selection.boot,
@@ -106,14 +106,14 @@ pub(crate) fn matrix(args: &MatrixArgs, given: &GivenOptions) -> anyhow::Result<
     let found = scheduler::run(&jobs, capacity::max_vms(&args.vm), find, judge)?;
     let mut matrix = Matrix {
         shards: args.shard.map(|shard| shard.of),
-        found: vec![None; plan.cells.len()],
+        results: vec![None; plan.cells.len()],
         plan,
     };
     for (job, found) in jobs.iter().zip(found) {
-        matrix.found[job.index] = Some(found);
+        matrix.results[job.index] = Some(found);
     }
     reports::print_and_write(&matrix, args.format, &folder, &mut progress)?;
-    for (_, found) in matrix.cells() {
+    for (_, found) in matrix.cells_with_results() {
         if let CellResult::Judged(verdict) = found
             && let Err(error) = folder.record(verdict)
         {

@@ -9,7 +9,7 @@ use crate::output::progress::Progress;
 use crate::output::reports;
 use std::path::Path;
 use sudbox_images::Cache;
-use sudbox_report::matrix::{FILE_NAME, Matrix, Unreadable, merge as merged, parse};
+use sudbox_report::matrix::{FILE_NAME, Matrix, ParseError, merge as merged, parse};
 
 /// Merges the parts. Returns the exit code.
 pub(crate) fn merge(args: &MergeArgs) -> anyhow::Result<u8> {
@@ -45,7 +45,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Matrix>> {
     let text = sudbox_images::read_text(&file).map_err(|error| bad(&error))?;
     match parse(&text) {
         Ok(matrix) => Ok(Some(matrix)),
-        Err(Unreadable::CutOff) => Ok(None),
-        Err(Unreadable::Foreign(why)) => Err(bad(&why)),
+        Err(ParseError::Truncated) => Ok(None),
+        Err(ParseError::NotAMatrix(why)) => Err(bad(&why)),
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn prune(args: &PruneRunsArgs) -> anyhow::Result<u8> {
     let age = Duration::from_secs(u64::from(args.days) * 24 * 3600);
     let old =
         archive::prune(&archive::runs_folder(&Cache::open()?), now.saturating_sub(age), args.yes)?;
-    let pruned = PrunedRuns::of(args.days, args.yes, old);
+    let pruned = PrunedRuns::from_runs(args.days, args.yes, old);
     output::print(&(args.format.render)(&pruned, output::screen()))?;
     Ok(0)
 }

@@ -11,7 +11,7 @@ use sudbox_images::Cache;
 use sudbox_report::costs::Costs;
 use sudbox_report::costs::comparison::Comparison;
 use sudbox_report::diff::Diff;
-use sudbox_report::matrix::{self, Matrix, Unreadable};
+use sudbox_report::matrix::{self, Matrix, ParseError};
 use sudbox_report::{Report, Verdict};
 
 /// Prints the report and returns the exit code.
@@ -21,8 +21,8 @@ pub(crate) fn show(args: &ShowArgs) -> anyhow::Result<u8> {
     // The order matters: the folder of a matrix, bench, comparison or diff may also have verdicts.
     let text = if let Some(text) = read(&folder, Matrix::form("json").map(|form| form.file_name))? {
         let matrix = matrix::parse(&text).map_err(|error| match error {
-            Unreadable::CutOff => unreadable(&folder, "its matrix.json is cut off"),
-            Unreadable::Foreign(why) => unreadable(&folder, &why),
+            ParseError::Truncated => unreadable(&folder, "its matrix.json is cut off"),
+            ParseError::NotAMatrix(why) => unreadable(&folder, &why),
         })?;
         rendered(&matrix, format)?
     } else if let Some(comparison) = parsed::<Comparison>(&folder)? {

@@ -5,10 +5,10 @@ use crate::Screen;
 use crate::costs::MissingCost;
 use crate::costs::comparison_table::render;
 
-const COUNTING: Unit = Unit::Instructions { hertz: 1_000_000_000, of_loop: 3 };
+const COUNTING: Unit = Unit::Instructions { hertz: 1_000_000_000, loop_instructions: 3 };
 
 fn finding(unit: Unit, first: &[f64], second: &[f64]) -> Finding {
-    ComparedCost::of("x", unit, 0.0, first.to_vec(), second.to_vec()).finding
+    ComparedCost::from_values("x", unit, 0.0, first.to_vec(), second.to_vec()).finding
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn most_counts_decide() {
     assert_eq!(finding(COUNTING, &odd, &[3000.0; 3]), Finding::Same);
     assert_eq!(finding(COUNTING, &odd, &[3010.0; 3]), Finding::Slower);
     assert_eq!(finding(COUNTING, &[3000.0, 3010.0, 3020.0], &[3000.0; 3]), Finding::Unsteady);
-    let line = ComparedCost::of(
+    let line = ComparedCost::from_values(
         "x",
         COUNTING,
         0.0,
@@ -40,7 +40,8 @@ fn most_counts_decide() {
 #[test]
 fn a_coarse_counter_hides_small_differences() {
     let finding = |second: f64| {
-        ComparedCost::of("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second]).finding
+        ComparedCost::from_values("x", COUNTING, 3.0, vec![225.0, 226.5], vec![second, second])
+            .finding
     };
     assert_eq!(finding(228.5), Finding::Same);
     assert_eq!(finding(230.0), Finding::Slower);
@@ -61,7 +62,7 @@ fn times_differ_if_they_do_not_overlap() {
 #[test]
 fn costs_near_zero_do_not_differ() {
     let line = |second| {
-        ComparedCost::of("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6])
+        ComparedCost::from_values("flip", Unit::Nanoseconds, 0.02, vec![-0.003; 6], vec![second; 6])
     };
     assert_eq!((line(0.01).finding, line(0.01).change), (Finding::Same, None));
     assert_eq!(line(0.5).finding, Finding::Slower);
@@ -70,25 +71,26 @@ fn costs_near_zero_do_not_differ() {
 #[test]
 fn costs_that_one_kernel_fails_to_measure_are_named() {
     let costs = |outcome| {
-        let lack = MissingCost { name: "trap".to_owned(), outcome, why: String::new() };
+        let lack = MissingCost { name: "trap".to_owned(), outcome, reason: String::new() };
         Costs {
-            sudbox: String::new(),
+            sudbox_version: String::new(),
             kernel: Kernel::default(),
             machine: String::new(),
             guest: Vec::new(),
             unit: COUNTING,
             costs: Vec::new(),
-            lacks: vec![lack],
+            missing: vec![lack],
         }
     };
     let compared = |other| {
         let boots = [costs(Outcome::Absent), costs(other)];
-        Comparison::of(&[costs(Outcome::Absent)], &boots).unwrap()
+        Comparison::from_boots(&[costs(Outcome::Absent)], &boots).unwrap()
     };
-    assert_eq!(compared(Outcome::Absent).failed().count(), 0);
+    assert_eq!(compared(Outcome::Absent).failed_names().count(), 0);
     assert!(render(&compared(Outcome::Absent), Screen::FILE).ends_with("no difference is real\n"));
-    let failed = Comparison::of(&[costs(Outcome::Absent)], &[costs(Outcome::Crash)]).unwrap();
-    assert_eq!(failed.failed().collect::<Vec<_>>(), ["trap"]);
+    let failed =
+        Comparison::from_boots(&[costs(Outcome::Absent)], &[costs(Outcome::Crash)]).unwrap();
+    assert_eq!(failed.failed_names().collect::<Vec<_>>(), ["trap"]);
     assert!(
         render(&failed, Screen::FILE).ends_with("COMPARED: failed: trap\n"),
         "{}",

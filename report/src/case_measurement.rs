@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A measurement, as the guest reported it.
+//! The measurement of a case, as the guest reported it.
 
 use serde::{Deserialize, Serialize};
 use sudbox_protocol::Measurement;
@@ -7,7 +7,8 @@ use sudbox_protocol::Measurement;
 /// One measurement, as the guest reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Measured {
+#[cfg_attr(test, schemars(rename = "Measured"))]
+pub struct CaseMeasurement {
     /// Id of the measuring case.
     pub id: String,
     /// Number of operations in a batch.
@@ -15,19 +16,26 @@ pub struct Measured {
     /// Ticks of each batch.
     pub batches: Vec<u64>,
     /// Ticks of each batch of the empty loop.
-    pub empty: Vec<u64>,
+    #[serde(rename = "empty")]
+    pub empty_batches: Vec<u64>,
     /// Ticks of the counter during the whole measurement.
     pub ticks: u64,
     /// Nanoseconds of the clock during the whole measurement.
     pub nanoseconds: u64,
 }
 
-impl Measured {
+impl CaseMeasurement {
     /// Combines a measurement with the id of its case.
     #[must_use]
-    pub fn of(id: &str, measurement: Measurement) -> Measured {
-        let Measurement { operations, batches, empty_batches: empty, ticks, nanoseconds } =
-            measurement;
-        Measured { id: id.to_owned(), operations, batches, empty, ticks, nanoseconds }
+    pub fn new(case_id: &str, measurement: Measurement) -> CaseMeasurement {
+        let Measurement { operations, batches, empty_batches, ticks, nanoseconds } = measurement;
+        CaseMeasurement {
+            id: case_id.to_owned(),
+            operations,
+            batches,
+            empty_batches,
+            ticks,
+            nanoseconds,
+        }
     }
 }

@@ -245,7 +245,7 @@ pub(crate) fn flip_to_allow(_: Dispatch<'_>) {
 /// Handler body: sets [`SELECTOR`] to ALLOW and makes the program issue the call again.
 pub(crate) fn allow_and_reissue(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
-    dispatch.frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
+    dispatch.frame.registers[Reg::INSTRUCTION_POINTER] -= arch::CALL_LENGTH;
 }
 
 /// Installs the handler of SIGSYS with this body.
@@ -328,12 +328,12 @@ const RESET_UMASK: u64 = 0o022;
 /// effect of the call.
 pub(crate) fn fresh_umask_call() -> Registers {
     let _ = take_umask_effect();
-    Registers::call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
+    Registers::for_call(libc::SYS_umask.cast_unsigned(), [CHANGED_UMASK, 0, 0, 0, 0, 0])
 }
 
 /// The value of the result register before the call of [`fresh_umask_call`], which a dispatch must keep.
 pub(crate) fn result_register_at_umask_call() -> i64 {
-    Registers::call(call_number(libc::SYS_umask), [CHANGED_UMASK, 0, 0, 0, 0, 0]).result()
+    Registers::for_call(call_number(libc::SYS_umask), [CHANGED_UMASK, 0, 0, 0, 0, 0]).result()
 }
 
 /// Whether a dispatched call kept the result register. The value that a known kernel bug leaves is accepted

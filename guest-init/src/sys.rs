@@ -70,7 +70,7 @@ pub unsafe fn call(number: i64, arguments: &[u64]) -> Result<u64> {
     let mut six = [0; 6];
     six[..arguments.len()].copy_from_slice(arguments);
     // SAFETY: by the contract of this function.
-    split_result(unsafe { arch::inside_call(number.cast_unsigned(), six) })
+    split_result(unsafe { arch::issue_inside(number.cast_unsigned(), six) })
 }
 
 /// An `int` as the kernel expects it in a register.

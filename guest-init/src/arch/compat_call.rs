@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! Substitutes for `int 0x80` on architectures with one entry into the kernel: the ordinary gate and its
-//! registers. No random walk uses them, since [`Platform::ia32`](crate::walk::Platform) is false there.
+//! registers. No random walk uses the substitutes, since [`Platform::ia32`](crate::walk::Platform) is false there.
 
 use super::{AUDIT_ARCH, Registers};
 
@@ -16,5 +16,5 @@ pub const COMPAT_UMASK: u64 = libc::SYS_umask.cast_unsigned();
 /// Returns the registers of a call through [`compat_gate`].
 #[must_use]
 pub fn compat_call(number: u64, arguments: [u64; 6]) -> Registers {
-    Registers::call(number, arguments)
+    Registers::for_call(number, arguments)
 }

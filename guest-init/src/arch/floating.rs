@@ -2,30 +2,33 @@
 
 //! Floating point registers, as a gate loads and stores them.
 
-use super::gates::{symbol_address, symbols};
-use super::{FLOAT_CONTROLS, FLOAT_LETTER, FLOAT_REGISTERS, FLOAT_WORDS, Registers};
+use super::gates::{declare_symbols, symbol_address};
+use super::{
+    FLOAT_CONTROLS, FLOAT_REGISTER_COUNT, FLOAT_REGISTER_PREFIX, Registers,
+    WORDS_PER_FLOAT_REGISTER,
+};
 
-symbols!(sudbox_float_call; sudbox_float);
+declare_symbols!(sudbox_float_call; sudbox_float);
 
 /// Index of the first control register in a [`FloatState`].
-const CONTROLS: usize = FLOAT_REGISTERS * FLOAT_WORDS;
+const FIRST_CONTROL: usize = FLOAT_REGISTER_COUNT * WORDS_PER_FLOAT_REGISTER;
 /// Length of a [`FloatState`] in 64-bit words.
-const ALL: usize = CONTROLS + FLOAT_CONTROLS.len();
+const LENGTH_IN_WORDS: usize = FIRST_CONTROL + FLOAT_CONTROLS.len();
 
 /// The floating point registers, then their control and status registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(16))]
-pub struct FloatState([u64; ALL]);
+pub struct FloatState([u64; LENGTH_IN_WORDS]);
 
 impl FloatState {
     /// A state in which each register has a different value.
     #[must_use]
     pub fn pattern() -> FloatState {
-        let mut state = [0; ALL];
+        let mut state = [0; LENGTH_IN_WORDS];
         for (i, value) in (0u64..).zip(&mut state) {
             *value = 0x4049_0fdb_0000_0000 | i << 8 | i;
         }
-        for (value, (_, control)) in state[CONTROLS..].iter_mut().zip(FLOAT_CONTROLS) {
+        for (value, (_, control)) in state[FIRST_CONTROL..].iter_mut().zip(FLOAT_CONTROLS) {
             *value = control;
         }
         FloatState(state)
@@ -34,7 +37,7 @@ impl FloatState {
     /// A state in which each register is zero.
     #[must_use]
     pub fn initial() -> FloatState {
-        FloatState([0; ALL])
+        FloatState([0; LENGTH_IN_WORDS])
     }
 
     /// The state as bytes.
@@ -47,11 +50,12 @@ impl FloatState {
     /// Returns a text with the names of the registers that differ.
     #[must_use]
     pub fn difference(&self, other: &FloatState) -> String {
-        let name = |i: usize| match i.checked_sub(CONTROLS) {
+        let name = |i: usize| match i.checked_sub(FIRST_CONTROL) {
             Some(control) => FLOAT_CONTROLS[control].0.to_owned(),
-            None => format!("{FLOAT_LETTER}{}", i / FLOAT_WORDS),
+            None => format!("{FLOAT_REGISTER_PREFIX}{}", i / WORDS_PER_FLOAT_REGISTER),
         };
-        let mut names: Vec<_> = (0..ALL).filter(|&i| self.0[i] != other.0[i]).map(name).collect();
+        let mut names: Vec<_> =
+            (0..LENGTH_IN_WORDS).filter(|&i| self.0[i] != other.0[i]).map(name).collect();
         names.dedup();
         format!("different: {}", names.join(", "))
     }
@@ -61,7 +65,7 @@ impl FloatState {
 #[must_use]
 pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, FloatState) {
     let mut out = Registers::default();
-    let mut after = FloatState([0; ALL]);
+    let mut after = FloatState([0; LENGTH_IN_WORDS]);
     // SAFETY: as in `Gate::issue`; both areas have the length that the gate reads and writes.
     unsafe {
         sudbox_float(regs, &raw mut out, state.0.as_ptr().cast(), after.0.as_mut_ptr().cast());
@@ -71,6 +75,6 @@ pub fn issue_with_floats(regs: &Registers, state: &FloatState) -> (Registers, Fl
 
 /// The address of the system call instruction of [`issue_with_floats`].
 #[must_use]
-pub fn float_call() -> u64 {
+pub fn float_call_address() -> u64 {
     symbol_address(sudbox_float_call)
 }

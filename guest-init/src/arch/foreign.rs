@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The part of running foreign programs that architectures share: the machine code of the test programs,
-//! and the registers a program starts with.
+//! The code for foreign programs that the architectures share: the machine code of the test programs, and the
+//! registers with which a program starts.
 
-use super::gates::between;
-use super::{FLAGS_FIXED, Reg, Registers};
+use super::gates::bytes_between;
+use super::{ALWAYS_SET_FLAGS, Reg, Registers};
 
 /// The registers that carry a system call of the personality `alien`.
 #[derive(Clone, Copy, Debug)]
 pub struct AlienRegisters {
     /// The call's number. All 64 bits are significant.
     pub number: Reg,
-    /// The arguments. A new thread gets its argument in the first.
+    /// The arguments. A new thread gets its argument in the first of these registers.
     pub arguments: [Reg; 4],
     /// The results.
     pub results: [Reg; 2],
@@ -27,7 +27,7 @@ unsafe extern "C" {
 /// The position-independent test program for `alien`.
 #[must_use]
 pub fn alien_program() -> &'static [u8] {
-    between(sudbox_alien, sudbox_alien_end)
+    bytes_between(sudbox_alien, sudbox_alien_end)
 }
 
 /// A program for `alien` that tries to make Linux execute umask(0123). Its third argument selects how: 0,
@@ -35,11 +35,11 @@ pub fn alien_program() -> &'static [u8] {
 /// call after setting the selector at its second argument to ALLOW.
 #[must_use]
 pub fn escape_program() -> &'static [u8] {
-    between(sudbox_escape, sudbox_escape_end)
+    bytes_between(sudbox_escape, sudbox_escape_end)
 }
 
-/// Does nothing: on this architecture the address of a thread's block is in a general register, which the
-/// personality sets.
+/// Does nothing: on this architecture a general register holds the address of a foreign thread's environment block,
+/// and the personality sets that register.
 ///
 /// # Errors
 /// None.
@@ -54,19 +54,19 @@ pub unsafe fn set_thread_register(_: u64) -> crate::sys::Result<()> {
 impl Registers {
     /// Returns the registers of a program that begins at `entry` with the stack pointer `stack`.
     #[must_use]
-    pub fn start(entry: u64, stack: u64) -> Registers {
+    pub fn at_start(entry: u64, stack: u64) -> Registers {
         let mut registers = Registers::default();
-        registers[Reg::NEXT] = entry;
+        registers[Reg::INSTRUCTION_POINTER] = entry;
         registers[Reg::Sp] = stack;
-        if let Some(state) = Reg::STATE {
-            registers[state] = FLAGS_FIXED;
+        if let Some(state) = Reg::FLAGS {
+            registers[state] = ALWAYS_SET_FLAGS;
         }
         registers
     }
 
-    /// Overwrites all registers with those of `start`, but keeps the thread pointer ([`Reg::THREAD`]).
-    pub fn become_start(&mut self, start: &Registers) {
-        let thread = Reg::THREAD.map(|reg| (reg, self[reg]));
+    /// Overwrites all registers with those of `start`, but keeps the thread pointer ([`Reg::THREAD_POINTER`]).
+    pub fn replace_by_start(&mut self, start: &Registers) {
+        let thread = Reg::THREAD_POINTER.map(|reg| (reg, self[reg]));
         *self = *start;
         if let Some((reg, value)) = thread {
             self[reg] = value;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! Gates: the code from which system calls are issued.
+//! Gates: the code that issues system calls.
 //!
 //! Each architecture has its machine code in `gates.s`, in two parts. The *inside* part is the allowed range
-//! with which cases arm. It has the calls of the runner and of handlers, the restorer, and the start of
+//! with which cases arm. It has the calls of the runner and of handlers, the restorer, and the code that starts
 //! threads. The gates in the *outside* part issue the calls under test. A gate loads all general registers
 //! and the flags from a [`Registers`], issues one call, and stores all of them, so that a case sees each
 //! register that the kernel changed.
@@ -11,18 +11,18 @@
 use super::{CALL_LENGTH, RESERVED_ABOVE_STACK, Registers, clone_arguments, make_executable};
 use std::ops::Range;
 
-/// The machine code of a gate: registers in and out, and floating point state in and out for the gates
-/// that have it.
+/// The machine code of a gate. Its arguments: the registers to load, where to store the registers after the
+/// call, and the same two for the floating point state, which only some gates load and store.
 pub(super) type GateFunction =
     unsafe extern "C" fn(*const Registers, *mut Registers, *const u8, *mut u8);
 
-/// A function in machine code that issues one system call at a known address. Outside gates are where calls are
-/// dispatched from, unless a case arms with a range that contains them.
+/// A function in machine code that issues one system call at a known address. Calls of gates in the outside part
+/// are dispatched, unless a case arms with a range that contains the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     pub(super) function: GateFunction,
     /// Address of the system call instruction.
-    pub(super) call: u64,
+    pub(super) call_address: u64,
     /// Another address at which a handler may continue the gate.
     pub(super) other_continuation: u64,
 }
@@ -31,24 +31,24 @@ impl Gate {
     /// The address of the system call instruction.
     #[must_use]
     pub fn call_address(&self) -> u64 {
-        self.call
+        self.call_address
     }
 
-    /// The address after the system call instruction, which the kernel compares with the range.
+    /// The compared address of the gate's call: that after the system call instruction.
     #[must_use]
-    pub fn after(&self) -> u64 {
-        self.call + CALL_LENGTH
+    pub fn compared_address(&self) -> u64 {
+        self.call_address + CALL_LENGTH
     }
 
     /// Another address at which a handler may continue the gate. [`Gate::issue`] reports the address of
-    /// the continuation in [`Reg::NEXT`](super::Reg::NEXT).
+    /// the continuation in [`Reg::INSTRUCTION_POINTER`](super::Reg::INSTRUCTION_POINTER).
     #[must_use]
     pub fn other_continuation(&self) -> u64 {
         self.other_continuation
     }
 
-    /// Issues a call and returns all registers after it. The values of `regs` for the stack pointer and
-    /// the next instruction are not used.
+    /// Issues a call and returns all registers after the call. The values of the stack pointer and the
+    /// instruction pointer in `regs` are not used.
     #[must_use]
     pub fn issue(&self, regs: &Registers) -> Registers {
         let mut out = Registers::default();
@@ -59,8 +59,8 @@ impl Gate {
     }
 }
 
-/// Declares labels and gates of the assembly.
-macro_rules! symbols {
+/// Declares labels and gates of the assembly as functions.
+macro_rules! declare_symbols {
     ($($label:ident),*; $($gate:ident),*) => {
         unsafe extern "C" {
             $(pub(super) fn $label();)*
@@ -73,9 +73,9 @@ macro_rules! symbols {
         }
     };
 }
-pub(super) use symbols;
+pub(super) use declare_symbols;
 
-symbols!(
+declare_symbols!(
     sudbox_inside_start,
     sudbox_inside_end,
     sudbox_restorer,
@@ -91,8 +91,8 @@ symbols!(
 );
 
 unsafe extern "C" {
-    fn sudbox_syscall(n: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64;
-    fn sudbox_spawn(n: u64, a: u64, b: u64, c: u64, d: u64) -> i64;
+    fn sudbox_syscall(number: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> i64;
+    fn sudbox_spawn(number: u64, a: u64, b: u64, c: u64, d: u64) -> i64;
 }
 
 /// The address of a label.
@@ -102,7 +102,10 @@ pub(super) fn symbol_address(label: unsafe extern "C" fn()) -> u64 {
 
 /// The bytes between two labels.
 #[cfg(not(target_arch = "s390x"))]
-pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()) -> &'static [u8] {
+pub(super) fn bytes_between(
+    start: unsafe extern "C" fn(),
+    end: unsafe extern "C" fn(),
+) -> &'static [u8] {
     let length =
         usize::try_from(symbol_address(end) - symbol_address(start)).expect("code fits memory");
     // SAFETY: the labels delimit constant bytes.
@@ -114,7 +117,7 @@ pub(super) fn between(start: unsafe extern "C" fn(), end: unsafe extern "C" fn()
 pub fn gate() -> Gate {
     Gate {
         function: sudbox_first,
-        call: symbol_address(sudbox_first_call),
+        call_address: symbol_address(sudbox_first_call),
         other_continuation: symbol_address(sudbox_first_elsewhere),
     }
 }
@@ -124,52 +127,51 @@ pub fn gate() -> Gate {
 pub fn second_gate() -> Gate {
     Gate {
         function: sudbox_second,
-        call: symbol_address(sudbox_second_call),
+        call_address: symbol_address(sudbox_second_call),
         other_continuation: symbol_address(sudbox_second_elsewhere),
     }
 }
 
-/// The length of a copy by [`copy_gate`], in bytes.
+/// The length of the machine code that [`copy_gate`] copies, in bytes.
 #[must_use]
-pub fn copy_length() -> usize {
-    usize::try_from(symbol_address(sudbox_first_end) - start()).expect("code fits memory")
+pub fn gate_length() -> usize {
+    usize::try_from(symbol_address(sudbox_first_end) - gate_start()).expect("code fits memory")
 }
 
 /// The address of the machine code of [`gate`].
-fn start() -> u64 {
+fn gate_start() -> u64 {
     sudbox_first as *const () as u64
 }
 
 /// Copies [`gate`] to `place`.
 ///
 /// # Safety
-/// [`copy_length`] bytes must be writable there, and executable when the gate is used.
+/// [`gate_length`] bytes must be writable at `place`, and executable when the gate is used.
 #[must_use]
 pub unsafe fn copy_gate(place: *mut u8) -> Gate {
-    // SAFETY: the labels delimit the gate's code, which is position-independent; the rest is by the contract
-    // of this function.
+    // SAFETY: the labels delimit the gate's code, which is position-independent; `place` is the caller's duty.
     let function = unsafe {
-        std::ptr::copy_nonoverlapping(start() as *const u8, place, copy_length());
-        make_executable(place as u64..place as u64 + copy_length() as u64);
+        std::ptr::copy_nonoverlapping(gate_start() as *const u8, place, gate_length());
+        make_executable(place as u64..place as u64 + gate_length() as u64);
         std::mem::transmute::<*mut u8, GateFunction>(place)
     };
     let base = place as u64;
     Gate {
         function,
-        call: base + (symbol_address(sudbox_first_call) - start()),
-        other_continuation: base + (symbol_address(sudbox_first_elsewhere) - start()),
+        call_address: base + (symbol_address(sudbox_first_call) - gate_start()),
+        other_continuation: base + (symbol_address(sudbox_first_elsewhere) - gate_start()),
     }
 }
 
-/// The address range of the inside part, which cases allow.
+/// The address range of the inside part: the allowed range of most cases.
 #[must_use]
 pub fn inside() -> Range<u64> {
     symbol_address(sudbox_inside_start)..symbol_address(sudbox_inside_end)
 }
 
-/// The address of the function of [`inside_call`]: it takes the number, then the arguments.
+/// The address of the machine code of [`issue_inside`], a C function of the number and the six arguments.
 #[must_use]
-pub fn inside_entry() -> u64 {
+pub fn issue_inside_address() -> u64 {
     sudbox_syscall as *const () as u64
 }
 
@@ -179,9 +181,10 @@ pub fn inside_entry() -> u64 {
 /// # Safety
 /// As the call requires.
 #[inline]
-pub unsafe fn inside_call(number: u64, a: [u64; 6]) -> i64 {
+pub unsafe fn issue_inside(number: u64, arguments: [u64; 6]) -> i64 {
+    let [a, b, c, d, e, f] = arguments;
     // SAFETY: by the contract of this function.
-    unsafe { sudbox_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) }
+    unsafe { sudbox_syscall(number, a, b, c, d, e, f) }
 }
 
 /// Issues clone(2) (flags and stack as the first two arguments) or clone3(2) from the inside part. The
@@ -199,8 +202,8 @@ pub unsafe fn spawn(number: u64, arguments: [u64; 4]) -> i64 {
     unsafe { sudbox_spawn(number, a, b, c, d) }
 }
 
-/// Writes a function and its argument to the top of a stack, as [`spawn`] expects. Returns the first
-/// stack pointer.
+/// Writes a function and its argument to the top of a stack, where a task that [`spawn`] starts expects them.
+/// Returns the task's first stack pointer.
 pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument: u64) -> u64 {
     let top = (stack.as_mut_ptr_range().end as u64) & !15;
     let place = top - 16;
@@ -213,13 +216,13 @@ pub fn prepare_stack(stack: &mut [u8], run: extern "C" fn(u64) -> u64, argument:
     place - RESERVED_ABOVE_STACK
 }
 
-/// The address of a restorer inside, whose `rt_sigreturn(2)` is never dispatched.
+/// The address of the restorer in the inside part, whose `rt_sigreturn(2)` is not dispatched.
 #[must_use]
 pub fn restorer() -> u64 {
     symbol_address(sudbox_restorer)
 }
 
-/// The address of a restorer outside, whose `rt_sigreturn(2)` is under test.
+/// The address of the restorer in the outside part, whose `rt_sigreturn(2)` is under test.
 #[must_use]
 pub fn outside_restorer() -> u64 {
     symbol_address(sudbox_outside_restorer)

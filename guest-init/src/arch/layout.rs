@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Layout of the recorded state of a watched call: the names and lengths of its parts.
+//! The types that describe a watched call, and the names and lengths of the parts of its recorded state.
+//!
+//! A *watched call* is the one call of which the comparisons record the registers, the signal frame and the
+//! stacks.
 
-use super::{DEVIATIONS, PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
+use super::{FRAME_DEVIATIONS, PRSTATUS_REGISTERS, Reg, SIGNAL_FRAME, floating_parts};
 use std::sync::OnceLock;
 
-/// A system call instruction.
+/// The instruction that issues a watched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The instruction of 64-bit programs.
+pub enum CallInstruction {
+    /// The system call instruction of 64-bit programs.
     Native,
-    /// The instruction of 32-bit programs, if 64-bit programs can use it too.
+    /// The system call instruction of 32-bit programs, in 64-bit code.
     Compat,
-    /// The instruction of 32-bit programs, in 32-bit code, if a 64-bit program can have such code.
+    /// The system call instruction of 32-bit programs, in 32-bit code of a 64-bit program.
     CompatCode,
 }
 
@@ -24,13 +27,13 @@ pub enum FrameFormat {
     Compat,
 }
 
-/// The address at which a watched call is made.
+/// The code that issues a watched call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallSite {
+pub struct WatchedCallSite {
     /// The instruction of the call.
-    pub entry: Entry,
+    pub instruction: CallInstruction,
     /// Whether a breakpoint right before the call stops a tracee.
-    pub breakpoint: bool,
+    pub has_breakpoint: bool,
 }
 
 /// A part of a kernel structure: its name and its length in bytes.
@@ -39,7 +42,7 @@ pub struct Part(pub &'static str, pub usize);
 
 /// The parts of the field with this name in a record of `compare`; empty if the field is not divided.
 #[must_use]
-pub fn layout(field: &str) -> &'static [Part] {
+pub fn parts_of_field(field: &str) -> &'static [Part] {
     match field {
         "registers" => Reg::NAMES,
         "segments" => &[
@@ -57,7 +60,7 @@ pub fn layout(field: &str) -> &'static [Part] {
         | "core's NT_PRFPREG"
         | "core's NT_X86_XSTATE" => floating_parts(),
         "frame" => SIGNAL_FRAME,
-        "deviations of the frame" => DEVIATIONS,
+        "deviations of the frame" => FRAME_DEVIATIONS,
         "NT_PRSTATUS" => PRSTATUS_REGISTERS,
         "alternate stack" => &[
             Part("ss_sp", 8),
@@ -84,7 +87,7 @@ pub fn layout(field: &str) -> &'static [Part] {
             Part("call", 104),
         ],
         "dispatch" => &[Part("mode", 8), Part("selector", 8), Part("offset", 8), Part("length", 8)],
-        "core's NT_PRSTATUS" => core_status(),
+        "core's NT_PRSTATUS" => core_status_parts(),
         "core's NT_PRPSINFO" => &[
             Part("pr_state", 1),
             Part("pr_sname", 1),
@@ -103,8 +106,8 @@ pub fn layout(field: &str) -> &'static [Part] {
     }
 }
 
-/// `struct elf_prstatus` (include/linux/elfcore.h).
-fn core_status() -> &'static [Part] {
+/// The parts of `struct elf_prstatus` (include/linux/elfcore.h).
+fn core_status_parts() -> &'static [Part] {
     static PARTS: OnceLock<Vec<Part>> = OnceLock::new();
     PARTS.get_or_init(|| {
         let mut parts = vec![

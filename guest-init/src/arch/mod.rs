@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The architectures. Each folder has the same interface; the files beside the folders build on it.
+//! Code for one architecture each, in folders with the same interface. The files beside the folders build on that
+//! interface.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -11,10 +12,9 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-// x86-64 has these in its folder.
+// Substitutes for modules of the same names in the folder of x86-64.
 #[cfg(not(target_arch = "x86_64"))]
 mod compat_call;
-mod entry;
 #[cfg(not(target_arch = "x86_64"))]
 mod floating;
 #[cfg(foreign_programs)]
@@ -24,12 +24,12 @@ mod layout;
 mod programs;
 mod registers;
 mod repeats;
+mod second_entry;
 #[cfg(not(target_arch = "x86_64"))]
 mod watch;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use compat_call::*;
-pub use entry::*;
 #[cfg(not(target_arch = "x86_64"))]
 pub use floating::*;
 #[cfg(foreign_programs)]
@@ -39,6 +39,7 @@ pub use layout::*;
 pub use programs::*;
 pub use registers::*;
 pub use repeats::*;
+pub use second_entry::*;
 #[cfg(not(target_arch = "x86_64"))]
 pub use watch::*;
 

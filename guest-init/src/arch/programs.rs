@@ -2,14 +2,14 @@
 
 //! A minimal ELF program, generated at run time.
 
-use super::{ELF_FLAGS, ELF_MACHINE, tiny_text};
+use super::{ELF_FLAGS, ELF_MACHINE, tiny_program_code};
 
 /// Returns a minimal ELF executable. Its one segment lies outside the range [`inside`](super::inside). It
 /// calls dup(0), then exits with the low 7 bits of `code`, or one more if dup() failed.
 #[must_use]
 pub fn tiny_program(code: u8) -> Vec<u8> {
     const BASE: u64 = 0x1000_0000;
-    let text = tiny_text(code & 0x7f);
+    let text = tiny_program_code(code & 0x7f);
     let headers = 64 + 56;
     let size = headers + text.len() as u64;
     let half = u16::to_ne_bytes;
@@ -31,4 +31,4 @@ pub fn tiny_program(code: u8) -> Vec<u8> {
 }
 
 /// The number that each of [`PROBED_FUNCTIONS`](super::PROBED_FUNCTIONS) adds to its argument.
-pub const PROBED_ADDS: u32 = 7;
+pub const PROBED_INCREMENT: u32 = 7;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The values of all general registers, as gates load and store them.
+//! The values of all general registers, in the layout in which gates load and store them.
 
-use super::{FLAGS, Reg, fixed};
+use super::{Reg, SETTABLE_FLAGS, registers_without_pattern};
 use std::ops::{Index, IndexMut};
 
 /// Declares the registers of an architecture, in the order of the kernel's signal frame, so that a frame
 /// contains a [`Registers`].
-macro_rules! registers {
+macro_rules! declare_registers {
     ($(#[$doc:meta])* $($name:ident),*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,27 +24,27 @@ macro_rules! registers {
         }
     };
 }
-pub(super) use registers;
+pub(super) use declare_registers;
 
 impl Reg {
-    /// The registers that no call may change and that have no role in a call: all but those of number,
-    /// arguments, result, next instruction and flags, and [`Reg::SCRATCH`].
-    pub fn preserved() -> impl Iterator<Item = Reg> {
-        let others = [Reg::NUMBER, Reg::RESULT, Reg::NEXT];
+    /// The registers that have no role in a call and that no call may change: all but the registers of number,
+    /// arguments, result, instruction pointer and flags, and [`Reg::CLOBBERED_BY_CALL`].
+    pub fn preserved_by_calls() -> impl Iterator<Item = Reg> {
+        let others = [Reg::NUMBER, Reg::RESULT, Reg::INSTRUCTION_POINTER];
         Reg::ALL.into_iter().filter(move |reg| {
             !others.contains(reg)
                 && !Reg::ARGUMENTS.contains(reg)
-                && !Reg::SCRATCH.contains(reg)
-                && Reg::STATE != Some(*reg)
+                && !Reg::CLOBBERED_BY_CALL.contains(reg)
+                && Reg::FLAGS != Some(*reg)
         })
     }
 
-    /// The bits that a handler may change without altering program counter or stack pointer.
+    /// The bits of this register that a handler may change so that the gate still works.
     #[must_use]
     pub fn changeable_bits(self) -> u64 {
         match self {
-            Reg::NEXT | Reg::Sp => 0,
-            reg if Reg::STATE == Some(reg) => FLAGS,
+            Reg::INSTRUCTION_POINTER | Reg::Sp => 0,
+            reg if Reg::FLAGS == Some(reg) => SETTABLE_FLAGS,
             _ => u64::MAX,
         }
     }
@@ -75,28 +75,30 @@ impl IndexMut<Reg> for Registers {
 }
 
 impl Registers {
-    /// Makes registers of values in the order of [`Reg`].
+    /// Registers with these values, in the order of [`Reg`].
     #[must_use]
-    pub const fn of(values: [u64; Reg::ALL.len()]) -> Registers {
+    pub const fn from_values(values: [u64; Reg::ALL.len()]) -> Registers {
         Registers(values)
     }
 
     /// The values, in the order of [`Reg`].
     #[must_use]
-    pub const fn all(&self) -> [u64; Reg::ALL.len()] {
+    pub const fn values(&self) -> [u64; Reg::ALL.len()] {
         self.0
     }
 
-    /// The registers of a call. All registers without a role in it hold a pattern value that contains
-    /// their index; all flags are clear.
+    /// The registers for a call with this number and these arguments. All registers without a role in the call
+    /// hold a pattern value that contains their index; all flags are clear.
     #[must_use]
-    pub fn call(number: u64, arguments: [u64; 6]) -> Registers {
+    pub fn for_call(number: u64, arguments: [u64; 6]) -> Registers {
         let mut regs = Registers::default();
         for (value, reg) in regs.0.iter_mut().zip(0x11u64..) {
             *value = 0x5e1f_0000_dead_0000 | reg << 32 | reg;
         }
         let arguments = Reg::ARGUMENTS.into_iter().zip(arguments);
-        for (reg, value) in arguments.chain([(Reg::NUMBER, number)]).chain(fixed()) {
+        for (reg, value) in
+            arguments.chain([(Reg::NUMBER, number)]).chain(registers_without_pattern())
+        {
             regs[reg] = value;
         }
         regs

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Watched calls on architectures without their own assembly for them. A watched call returns the general
-//! registers and the floating point state after the call; its signal frame can be copied in the handler.
-//! Call and handler run on the caller's stack.
+//! Watched calls on architectures without assembly for them. A watched call returns the general registers and
+//! the floating point state after the call; the handler can copy its signal frame. Call and handler run on the
+//! caller's stack.
 
 use super::{
-    CallSite, Context, Entry, FloatState, FrameFormat, Part, Reg, Registers, issue_with_floats,
+    CallInstruction, Context, FloatState, FrameFormat, Part, Reg, Registers, WatchedCallSite,
+    issue_with_floats,
 };
 use crate::case::Need;
 use std::ops::Range;
@@ -15,8 +16,8 @@ pub type Floating = FloatState;
 /// The requirements of watched calls on the machine.
 pub const WATCH_NEEDS: &[Need] = &[];
 /// Processor flags that a program can set without being disturbed by them.
-pub const WATCH_FLAGS: u64 = super::FLAGS;
-/// The flag that traps after every instruction: there is none.
+pub const HARMLESS_FLAGS: u64 = super::SETTABLE_FLAGS;
+/// The flag with which every instruction is followed by a SIGTRAP: there is none.
 pub const TRAP_FLAG: u64 = 0;
 /// Whether calls and handlers can run on a stack that the caller chooses.
 pub const CAN_CHOOSE_STACK: bool = false;
@@ -49,28 +50,34 @@ impl CpuState {
 /// # Safety
 /// Always safe on this architecture.
 #[must_use]
-pub unsafe fn watched_call(_: CallSite, registers: &Registers, floating: &Floating) -> CpuState {
+pub unsafe fn watched_call(
+    _: WatchedCallSite,
+    registers: &Registers,
+    floating: &Floating,
+) -> CpuState {
     let (registers, floating) = issue_with_floats(registers, floating);
     CpuState { registers, floating: Some(floating) }
 }
 
 /// The state at the entry of the handler: empty, since this architecture does not record it.
 #[must_use]
-pub fn handler_entry() -> CpuState {
+pub fn state_at_handler_entry() -> CpuState {
     CpuState { registers: Registers::default(), floating: None }
 }
 
-/// The address after the instruction of a watched call.
+/// The compared address of a watched call: that after the system call instruction.
 #[must_use]
-pub fn after_watched_call(_: CallSite) -> u64 {
-    super::float_call() + super::CALL_LENGTH
+pub fn watched_call_compared_address(_: WatchedCallSite) -> u64 {
+    super::float_call_address() + super::CALL_LENGTH
 }
 
 /// The address range of watched calls.
 #[must_use]
-pub fn watched_range() -> Range<u64> {
-    super::float_call()
-        ..after_watched_call(CallSite { entry: Entry::Native, breakpoint: false }) + 1
+pub fn watched_call_range() -> Range<u64> {
+    super::float_call_address()..watched_call_compared_address(WatchedCallSite {
+        instruction: CallInstruction::Native,
+        has_breakpoint: false,
+    }) + 1
 }
 
 unsafe extern "C" {
@@ -84,7 +91,7 @@ pub fn recording_handler() -> u64 {
     sudbox_record_signal as *const () as u64
 }
 
-const CONTEXT: usize = size_of::<Context>();
+const CONTEXT_LENGTH: usize = size_of::<Context>();
 
 /// The layout of a [`Frame`]: siginfo, then `struct ucontext` up to the mask or the registers, whichever
 /// comes last.
@@ -114,10 +121,10 @@ pub fn floating_parts() -> &'static [Part] {
 #[derive(Debug)]
 pub struct Frame {
     /// A copy of the frame, laid out as [`SIGNAL_FRAME`].
-    pub bytes: [u8; 128 + CONTEXT],
+    pub bytes: [u8; 128 + CONTEXT_LENGTH],
 }
 
-const REGISTERS: usize = 128 + std::mem::offset_of!(Context, registers);
+const REGISTERS_OFFSET: usize = 128 + std::mem::offset_of!(Context, registers);
 
 impl Frame {
     /// Copies the frame of a handler with these arguments.
@@ -125,17 +132,17 @@ impl Frame {
     /// # Safety
     /// The arguments must be those of a handler that has not returned.
     #[must_use]
-    pub unsafe fn of(
+    pub unsafe fn copy_of(
         _: FrameFormat,
         _: &CpuState,
         info: *const [u8; 128],
         context: *const Context,
     ) -> Frame {
-        let mut bytes = [0; 128 + CONTEXT];
+        let mut bytes = [0; 128 + CONTEXT_LENGTH];
         // SAFETY: by the contract of this function.
         unsafe {
             bytes[..128].copy_from_slice(&*info);
-            bytes[128..].copy_from_slice(&*context.cast::<[u8; CONTEXT]>());
+            bytes[128..].copy_from_slice(&*context.cast::<[u8; CONTEXT_LENGTH]>());
         }
         Frame { bytes }
     }
@@ -156,7 +163,7 @@ impl Frame {
         None
     }
 
-    /// Differences between the frame and values that follow from other values: none are known here.
+    /// Differences between values of the frame and what they must be: none are known on this architecture.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
         &[]
@@ -165,14 +172,14 @@ impl Frame {
     /// The general registers in the frame.
     #[must_use]
     pub fn registers(&self) -> Registers {
-        let words = self.bytes[REGISTERS..].as_chunks::<8>().0;
-        Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
+        let words = self.bytes[REGISTERS_OFFSET..].as_chunks::<8>().0;
+        Registers::from_values(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
     }
 
     /// Replaces the general registers in the copy.
     pub fn set_registers(&mut self, registers: &Registers) {
-        let places = self.bytes[REGISTERS..].as_chunks_mut::<8>().0;
-        for (place, value) in places.iter_mut().zip(registers.all()) {
+        let places = self.bytes[REGISTERS_OFFSET..].as_chunks_mut::<8>().0;
+        for (place, value) in places.iter_mut().zip(registers.values()) {
             *place = value.to_ne_bytes();
         }
     }
@@ -196,35 +203,35 @@ pub const HAS_COMPAT_CODE: bool = false;
 /// Prepares calls in 32-bit code.
 ///
 /// # Errors
-/// Always: there are none here.
+/// Always `ENOSYS`: this architecture has no such calls.
 pub fn map_compat_code() -> crate::sys::Result<()> {
     Err(crate::sys::Errno(libc::ENOSYS))
 }
 
 /// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the kernel
-/// accepted it: there are no such frames here.
+/// accepted the handler: never, as this architecture has no such frames.
 #[must_use]
-pub fn set_compat_handler(_: i32, _: i32, _: u64) -> bool {
+pub fn install_compat_recording_handler(_: i32, _: i32, _: u64) -> bool {
     false
 }
 
 /// The parts of [`Frame::deviations`].
-pub const DEVIATIONS: &[Part] = &[];
+pub const FRAME_DEVIATIONS: &[Part] = &[];
 
 /// The registers of a handler's arguments: none, since the registers at its entry are not recorded.
 pub const HANDLER_ARGUMENTS: [Reg; 0] = [];
 
 /// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
 #[must_use]
-pub fn queue_signal_call(_: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+pub fn queue_signal_call(_: CallInstruction, arguments: [u64; 4]) -> (Registers, u32) {
     let [a, b, c, d] = arguments;
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
-    (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
+    (Registers::for_call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
 }
 
 /// The registers of the first two arguments of a call.
 #[must_use]
-pub const fn first_arguments(_: Entry) -> [Reg; 2] {
+pub const fn first_argument_registers(_: CallInstruction) -> [Reg; 2] {
     [Reg::ARGUMENTS[0], Reg::ARGUMENTS[1]]
 }
 
@@ -234,16 +241,16 @@ pub fn segment_bases() -> [u64; 0] {
     []
 }
 
-/// Whether a [`CallSite`] can have a breakpoint.
+/// Whether a [`WatchedCallSite`] can have a breakpoint.
 pub const HAS_CALL_BREAKPOINTS: bool = false;
 
 /// The register sets that a tracer can read and write and a core dump contains: name and number
 /// (include/uapi/linux/elf.h).
 pub const REGISTER_SETS: &[(&str, i32)] = &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2)];
 
-/// The places of the first two arguments of a call in an `NT_PRSTATUS` of this length.
+/// The byte ranges of the first two arguments of a call in an `NT_PRSTATUS` of this length.
 #[must_use]
-pub fn first_argument_places(_: Entry, _: usize) -> [Range<usize>; 2] {
+pub fn first_argument_ranges(_: CallInstruction, _: usize) -> [Range<usize>; 2] {
     [0, 1].map(|argument| Reg::ARGUMENTS[argument] as usize).map(|index| 8 * index..8 * index + 8)
 }
 

@@ -4,7 +4,7 @@
 //! the selector, prctl(), personality() and rewritten calls.
 
 use super::watch::{CALLS, Watch};
-use crate::arch::{self, Repeat, inside_call};
+use crate::arch::{self, Repeat, issue_inside};
 use crate::case::{Check, Failure};
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -16,7 +16,7 @@ pub(super) const GETPID: i64 = libc::SYS_getpid;
 /// Installs a handler of SIGSYS that only counts the calls.
 pub(super) fn install_counting_handler() -> Check {
     extern "C" fn count(_: i32, _: *const u8, _: *mut u8) {
-        arch::count_emulated();
+        arch::count_emulated_call();
     }
     let action = Action {
         handler: count as *const () as u64,
@@ -94,7 +94,7 @@ fn time_dispatched(arm: fn() -> Check) -> Check {
 
 /// Arms dispatch in inclusive mode: only calls from the loop of [`Repeat::outside`] are dispatched.
 fn arm_around() -> Check {
-    let Range { start, end } = arch::outside();
+    let Range { start, end } = arch::outside_loop();
     set_selector(ALLOW);
     expect_accepted(MODE_INCLUSIVE, start, end - start, selector_address(&SELECTOR))
 }
@@ -153,8 +153,8 @@ fn time_pair(call: u64, arguments: [[u64; 6]; 2], expected: i64) -> Check {
     let both = || {
         // SAFETY: prctl() arms with a static selector; personality() touches no memory.
         unsafe {
-            let _ = inside_call(call, arguments[0]);
-            inside_call(call, arguments[1])
+            let _ = issue_inside(call, arguments[0]);
+            issue_inside(call, arguments[1])
         }
     };
     let mut watch = Watch::start(CALLS)?;

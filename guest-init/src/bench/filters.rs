@@ -54,7 +54,7 @@ pub(super) fn bench_allow_all() -> Check {
 pub(super) fn bench_inside() -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
-    install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
+    install(by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
     time_getpid(&mut watch, Repeat::inside(GETPID))?;
     watch.store()
 }
@@ -62,7 +62,7 @@ pub(super) fn bench_inside() -> Check {
 pub(super) fn bench_trap() -> Check {
     install_counting_handler()?;
     let mut watch = Watch::start(CALLS)?;
-    install(by_pointer(&arch::outside(), SECCOMP_RET_TRAP), 0)?;
+    install(by_pointer(&arch::outside_loop(), SECCOMP_RET_TRAP), 0)?;
     watch.time(|count| {
         let _ = Repeat::outside(GETPID).run(count);
     });
@@ -109,7 +109,7 @@ pub(super) fn bench_notify() -> Check {
     // Before the filter, which the thread would inherit.
     spawn_thread(supervise, 0)?;
     let listener = install(
-        by_pointer(&arch::outside(), SECCOMP_RET_USER_NOTIF),
+        by_pointer(&arch::outside_loop(), SECCOMP_RET_USER_NOTIF),
         SECCOMP_FILTER_FLAG_NEW_LISTENER,
     )?;
     set_shared_word(LISTENER, listener + 1);

@@ -2,7 +2,7 @@
 
 //! Times batches of an operation by the processor's counter.
 
-use crate::arch::{Repeat, clock_counter, emulated};
+use crate::arch::{Repeat, clock_counter, emulated_calls};
 use crate::case::Failure;
 use crate::support::{broken, expect_equal};
 use crate::sys;
@@ -66,7 +66,7 @@ impl Watch {
         fill(&mut empty, size.operations, &|count| {
             let _ = Repeat::nothing().run(count);
         });
-        Ok(Watch { size, batches, empty, start, emulated_before: emulated() })
+        Ok(Watch { size, batches, empty, start, emulated_before: emulated_calls() })
     }
 
     /// Times batches of `run`, whose argument is the number of operations to do. Between the
@@ -83,7 +83,7 @@ impl Watch {
 
     /// Checks that `expected` calls were emulated in this process since the start.
     pub(super) fn expect_emulated(&self, expected: u64) -> Result<(), Failure> {
-        expect_equal("emulated calls", emulated() - self.emulated_before, expected)
+        expect_equal("emulated calls", emulated_calls() - self.emulated_before, expected)
     }
 
     /// Stores the measurement for the runner.

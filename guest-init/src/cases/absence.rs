@@ -79,7 +79,7 @@ fn filter_decides() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal("si_code", seen.code(), FROM_FILTER)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())?;
     expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)
 }
 

@@ -2,7 +2,7 @@
 
 //! The arguments that `prctl(PR_SET_SYSCALL_USER_DISPATCH)` accepts and refuses, and their effect.
 
-use super::on;
+use super::check_on;
 use crate::arch::{self};
 use crate::case::{Case, Check, OnlyArchs, all_but, case, outside_core};
 use crate::support::*;
@@ -87,7 +87,7 @@ pub(super) const CASES: &[Case] = &[
         "arguments/range-across-4-gib-32",
         "a 32-bit program may arm with a range that ends above 4 GiB, and it does not wrap",
         SET_FUNCTION,
-        on!("x86_64", compat_programs::range_across_compat_limit),
+        check_on!("x86_64", compat_programs::range_across_compat_limit),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
@@ -224,7 +224,7 @@ fn refusal_keeps_configuration() -> Check {
     let inside = arch::inside();
     let other = AtomicU8::new(ALLOW);
     let bad_selectors = [
-        (MODE_EXCLUSIVE, arch::gate().after(), 1, arch::KERNEL_ADDRESS, EFAULT),
+        (MODE_EXCLUSIVE, arch::gate().compared_address(), 1, arch::KERNEL_ADDRESS, EFAULT),
         (MODE_EXCLUSIVE, 0, u64::MAX, arch::KERNEL_ADDRESS, EFAULT),
     ];
     for (mode, offset, length, selector, errno) in [
@@ -259,7 +259,7 @@ fn rearming_replaces() -> Check {
     ensure(!take_umask_effect(), "a dispatched call has no effect", || "it took effect".into())?;
     // A new range, with the first gate but not the second.
     let start = arch::inside().start;
-    let length = arch::gate().after() + 1 - start;
+    let length = arch::gate().compared_address() + 1 - start;
     expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(&SELECTOR))?;
     expect_executed_despite_block(&arch::gate())?;
     expect_dispatched(&arch::second_gate())?;

@@ -61,7 +61,11 @@ impl Audit {
     /// The first arguments of the calls of these processes in the records, up to the call with this last
     /// argument. Records of other processes are skipped: the kernel keeps records that no daemon has
     /// read for the next one (`kauditd_retry_skb()`).
-    pub(crate) fn first_arguments(&mut self, of: &[i32], last: u64) -> Result<Vec<u64>, Failure> {
+    pub(crate) fn first_argument_registers(
+        &mut self,
+        of: &[i32],
+        last: u64,
+    ) -> Result<Vec<u64>, Failure> {
         let mut arguments = Vec::new();
         let mut read = 0;
         loop {

@@ -2,7 +2,7 @@
 
 //! The system call entries. Dispatch applies to each of them, by the address that the kernel records.
 
-use super::on;
+use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/int80",
         "int 0x80 from 64-bit code obeys range and selector like syscall does",
         "do_int80_emulation()",
-        on!("x86_64", entries::int80),
+        check_on!("x86_64", entries::int80),
     )
     .features(IA32)
     .only(X86),
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/int80-32",
         "int 0x80 from a 32-bit program obeys range and selector, and its registers are kept",
         "do_int80_emulation()",
-        on!("x86_64", entries::int80_from_compat),
+        check_on!("x86_64", entries::int80_from_compat),
     )
     .features(IA32)
     .only(X86),
@@ -37,7 +37,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/int80-refused",
         "without 32-bit calls int 0x80 is a fault, and dispatch does not apply",
         "exc_general_protection()",
-        on!("x86_64", entries::int80_refused),
+        check_on!("x86_64", entries::int80_refused),
     )
     .needs(&[Need::BootArgument("ia32_emulation=off")])
     .only(X86),
@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sysenter",
         "SYSENTER has the address of the landing pad in the vDSO, and its registers are kept",
         FAST_FUNCTION,
-        on!("x86_64", entries::sysenter),
+        check_on!("x86_64", entries::sysenter),
     )
     .features(IA32)
     .needs(&[Need::CpuVendor("GenuineIntel")])
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/syscall32",
         "32-bit SYSCALL has the address of the landing pad in the vDSO, and its registers are kept",
         FAST_FUNCTION,
-        on!("x86_64", entries::syscall32),
+        check_on!("x86_64", entries::syscall32),
     )
     .features(IA32)
     .only(X86),
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
         "a fast 32-bit call of a 64-bit program has the address that the 32-bit vDSO's landing pad would \
          have in the 64-bit vDSO",
         FAST_FUNCTION,
-        on!("x86_64", fast::from_64_bit_program),
+        check_on!("x86_64", fast::from_64_bit_program),
     )
     .features(IA32)
     .only(X86),
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sysenter-bad-stack",
         "SYSENTER without a readable stack is -EFAULT before anything is dispatched",
         "do_SYSENTER_32()",
-        on!("x86_64", entries::sysenter_bad_stack),
+        check_on!("x86_64", entries::sysenter_bad_stack),
     )
     .features(IA32)
     .needs(&[Need::CpuVendor("GenuineIntel")])
@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/syscall32-bad-stack",
         "32-bit SYSCALL without a readable stack is -EFAULT before anything is dispatched",
         FAST_FUNCTION,
-        on!("x86_64", entries::syscall32_bad_stack),
+        check_on!("x86_64", entries::syscall32_bad_stack),
     )
     .features(IA32)
     .only(X86),
@@ -88,7 +88,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sigreturn-exempt",
         "both sigreturns of the 32-bit vDSO are always executed, and read no selector",
         EXEMPT_FUNCTION,
-        on!("x86_64", entries::sigreturn_exempt),
+        check_on!("x86_64", entries::sigreturn_exempt),
     )
     .features(IA32)
     .only(X86),
@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sigreturn-exempt-by-address",
         "calls at the exempt addresses of the 32-bit vDSO are executed, whatever their number",
         EXEMPT_FUNCTION,
-        on!("x86_64", entries::exempt_by_address),
+        check_on!("x86_64", entries::exempt_by_address),
     )
     .features(IA32)
     .only(X86),
@@ -104,7 +104,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sigreturn-exempt-only-32",
         "a 64-bit call from the exempt addresses of the 32-bit vDSO is dispatched",
         EXEMPT_FUNCTION,
-        on!("x86_64", entries::exempt_only_compat),
+        check_on!("x86_64", entries::exempt_only_compat),
     )
     .features(IA32)
     .only(X86),
@@ -112,7 +112,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/sigreturn-exempt-only-vdso32",
         "no address of the 64-bit vDSO is exempt, not even for int 0x80 right before its start",
         EXEMPT_FUNCTION,
-        on!("x86_64", entries::exempt_only_in_compat_vdso),
+        check_on!("x86_64", entries::exempt_only_in_compat_vdso),
     )
     .features(IA32)
     .only(X86),
@@ -121,14 +121,14 @@ pub(super) const CASES: &[Case] = &[
         "calls of a 32-bit program, in ARM and in Thumb state, obey range and selector, its registers are \
          kept, and its handler's sigreturn in the kernel's sigpage is not dispatched",
         "do_el0_svc_compat()",
-        on!("aarch64", entries::aarch32),
+        check_on!("aarch64", entries::aarch32),
     )
     .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "its program is machine code of 32-bit ARM" }),
     outside_core(
         "entries/x32",
         "a number of the x32 table obeys range and selector",
         "do_syscall_64()",
-        on!("x86_64", entries::x32),
+        check_on!("x86_64", entries::x32),
     )
     .features(&[Feature::Dispatch, Feature::X32])
     .only(X86),
@@ -136,7 +136,7 @@ pub(super) const CASES: &[Case] = &[
         "entries/vsyscall",
         "the vsyscall page issues no system call, so it works with every selector value",
         "emulate_vsyscall()",
-        on!("x86_64", entries::vsyscall),
+        check_on!("x86_64", entries::vsyscall),
     )
     .features(&[Feature::Dispatch, Feature::Vsyscall])
     .only(X86),

@@ -31,8 +31,8 @@ impl Personality for Escaping {
         call.memory.map(selector, program_memory::BLOCK, both).then_some(())?;
         call.map_stack(0)?;
         // The inside function reads an argument above its return address.
-        let mut registers = Registers::start(image.entry, program_memory::stack(0).end - 64);
-        let arguments = [arch::inside_entry(), selector, self.0];
+        let mut registers = Registers::at_start(image.entry, program_memory::stack(0).end - 64);
+        let arguments = [arch::issue_inside_address(), selector, self.0];
         for (reg, value) in REGISTERS.arguments.into_iter().zip(arguments) {
             registers[reg] = value;
         }

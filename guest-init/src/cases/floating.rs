@@ -10,6 +10,6 @@ use crate::support::*;
 pub(crate) fn floating_kept() -> Check {
     let before = FloatState::pattern();
     let issue = |regs: &Registers| arch::issue_with_floats(regs, &before);
-    let after = after_overwriting_handler(issue, arch::float_call())?;
+    let after = after_overwriting_handler(issue, arch::float_call_address())?;
     ensure(before == after, "floating point registers as before", || before.difference(&after))
 }

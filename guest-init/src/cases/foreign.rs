@@ -156,7 +156,7 @@ impl Personality for AlienWithNativeCalls {
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
         let elsewhere =
-            Registers::call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
+            Registers::for_call(call_number(libc::SYS_umask), [CURRENT_UMASK, 0, 0, 0, 0, 0]);
         let elsewhere = arch::gate().issue(&elsewhere).result().cast_unsigned();
         for got in [Ok(elsewhere), set_umask(CURRENT_UMASK)] {
             NATIVE_CALLS_ISSUED.fetch_add(1, Ordering::SeqCst);

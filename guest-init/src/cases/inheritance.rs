@@ -182,7 +182,7 @@ static OTHER_SELECTOR: AtomicU8 = AtomicU8::new(ALLOW);
 extern "C" fn thread_with_other_selector(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
-    let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
+    let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
     if sys::set_dispatch(MODE_EXCLUSIVE, inside.start, length, selector_address(&OTHER_SELECTOR))
         .is_err()
     {
@@ -244,7 +244,7 @@ const CALL: u64 = 3;
 extern "C" fn controlled_thread(_: u64) -> u64 {
     let inside = arch::inside();
     let length = inside.end - inside.start;
-    let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
+    let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
     for round in 0.. {
         await_shared_word(0, 2 * round + 1);
         let done = match shared_word(2) {

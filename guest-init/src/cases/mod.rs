@@ -58,18 +58,19 @@ mod s390x;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-/// The checks that only this architecture has.
+/// The folder with the checks that only this architecture has.
 #[cfg(target_arch = "aarch64")]
-use aarch64 as own;
+use aarch64 as this_arch;
 #[cfg(target_arch = "s390x")]
-use s390x as own;
+use s390x as this_arch;
 #[cfg(target_arch = "x86_64")]
-use x86_64 as own;
+use x86_64 as this_arch;
 
 /// Names a check that is compiled only for some architectures; for others the check is [`check_of_other_architecture`].
-/// `on!("x86_64", MODULE::FUNCTION)` is a check in the folder of that architecture, `on!(not "x86_64", ...)`
-/// one in a file for all other architectures, and `on!(cfg CFG, ...)` one in a file that `CFG` includes.
-macro_rules! on {
+/// `check_on!("x86_64", MODULE::FUNCTION)` is a check in the folder of that architecture,
+/// `check_on!(not "x86_64", ...)` is a check in a file for all other architectures, and `check_on!(cfg CFG, ...)` is a
+/// check in a file that is compiled with `cfg(CFG)`.
+macro_rules! check_on {
     (cfg $cfg:ident, $($check:tt)::+) => {{
         #[cfg($cfg)]
         {
@@ -93,7 +94,7 @@ macro_rules! on {
     ($($arch:literal)|+, $($check:tt)::+) => {{
         #[cfg(any($(target_arch = $arch),+))]
         {
-            $crate::cases::own::$($check)::+
+            $crate::cases::this_arch::$($check)::+
         }
         #[cfg(not(any($(target_arch = $arch),+)))]
         {
@@ -101,7 +102,7 @@ macro_rules! on {
         }
     }};
 }
-use on;
+use check_on;
 
 /// The check of a case on architectures that do not run it. It is never planned.
 fn check_of_other_architecture() -> Check {

@@ -2,7 +2,7 @@
 
 //! Dispatch of traced tasks: the stops of the tracer, and its access to the configuration.
 
-use super::on;
+use super::check_on;
 use crate::arch::{self};
 use crate::case::{Case, Check, Failure, OnlyArchs, all_but, case, outside_core};
 use crate::ptrace::SYSEMU;
@@ -64,21 +64,21 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/step-dispatched",
         "a single step over a dispatched call stops for SIGSYS, then at the handler's start",
         EXIT_FUNCTION,
-        on!(not "riscv64", stepping::step_dispatched),
+        check_on!(not "riscv64", stepping::step_dispatched),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-allowed",
         "a single step over an allowed call stops after it",
         EXIT_FUNCTION,
-        on!(not "riscv64", stepping::step_allowed),
+        check_on!(not "riscv64", stepping::step_allowed),
     )
     .only(STEPS),
     outside_core(
         "ptrace/step-emulated",
         "PTRACE_SYSEMU_SINGLESTEP over a dispatched call is a single step like any other",
         ENTER_FUNCTION,
-        on!(not "riscv64", stepping::step_emulated),
+        check_on!(not "riscv64", stepping::step_emulated),
     )
     .only(STEPS),
     case(
@@ -139,7 +139,7 @@ pub(super) const CASES: &[Case] = &[
         "ptrace/tracer-32",
         "a 32-bit tracer reads and sets the configuration of a 64-bit tracee in all its 64 bits",
         "compat_ptrace_request()",
-        on!("x86_64", compat_programs::tracer),
+        check_on!("x86_64", compat_programs::tracer),
     )
     .features(CONFIGURED_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
@@ -148,7 +148,7 @@ pub(super) const CASES: &[Case] = &[
         "a 64-bit tracer sets and reads all 64 bits of a 32-bit tracee's configuration, and they take \
          effect",
         "syscall_user_dispatch_set_config()",
-        on!("x86_64", compat_programs::tracee),
+        check_on!("x86_64", compat_programs::tracee),
     )
     .features(CONFIGURED_IA32)
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
@@ -252,7 +252,11 @@ fn suppressed_signal() -> Check {
     let tracee = start_caller(BLOCK)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     let at = tracee.registers()?;
-    expect_equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    expect_equal_hex(
+        "next instruction at SIGSYS",
+        at.instruction_pointer,
+        arch::gate().compared_address(),
+    )?;
     expect_equal(
         "result's register at SIGSYS",
         at.result.cast_signed(),
@@ -412,7 +416,7 @@ fn siginfo_at_stop() -> Check {
     let word = |value: i32| value.cast_unsigned();
     expect_equal("signal, errno, code", info[..3].to_vec(), vec![31, 0, word(SYS_USER_DISPATCH)])?;
     let address = u64::from_ne_bytes(std::array::from_fn(|i| info[4 + i / 4].to_ne_bytes()[i % 4]));
-    expect_equal_hex("si_call_addr", address, arch::gate().after())?;
+    expect_equal_hex("si_call_addr", address, arch::gate().compared_address())?;
     expect_equal("si_syscall", i64::from(info[6]), libc::SYS_umask)?;
     expect_equal_hex("si_arch", info[7].into(), arch::AUDIT_ARCH.into())?;
     expect_equal("bytes after si_arch", info[8..].iter().all(|word| *word == 0), true)?;
@@ -440,8 +444,13 @@ fn inclusive_restores() -> Check {
     let gate = arch::gate();
     let tracee = Tracee::start(|| {
         let regs = fresh_umask_call();
-        let armed =
-            expect_accepted(MODE_INCLUSIVE, gate.after(), 1, selector_address(&SELECTOR)).is_ok();
+        let armed = expect_accepted(
+            MODE_INCLUSIVE,
+            gate.compared_address(),
+            1,
+            selector_address(&SELECTOR),
+        )
+        .is_ok();
         pause_for_tracer();
         let effect = |gate: &arch::Gate| {
             set_selector(BLOCK);

@@ -2,7 +2,7 @@
 
 //! Tracers that change calls, and tracers that attach to an armed program.
 
-use super::on;
+use super::check_on;
 use super::ptrace::start_caller;
 use crate::arch;
 use crate::case::{Case, Check, Failure, OnlyArchs, case, outside_core};
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         "an allowed call whose address, number, arguments or selector the tracer changes at its \
          entry is executed as changed, and not dispatched",
         ENTER_FUNCTION,
-        on!("x86_64", edited::not_asked_again),
+        check_on!("x86_64", edited::not_asked_again),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64],
@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
         "a debugger's watchpoint on the selector does not change dispatch, and reports only the program's \
          own accesses",
         "hw_breakpoint_handler()",
-        on!("x86_64", edited::watched_selector),
+        check_on!("x86_64", edited::watched_selector),
     )
     .only(OnlyArchs { archs: &[Arch::X86_64], reason: "watchpoints are set by registers of x86-64" }),
 ];
@@ -81,7 +81,7 @@ fn call_info_set() -> Check {
     reset_dispatch_count();
     let selector = shared_selector()?;
     let tracee = Tracee::start(|| {
-        let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
+        let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
         if arm_with_selector(selector_address(selector)).is_err() {
             return 99;
         }
@@ -141,13 +141,17 @@ fn seized_interrupt() -> Check {
     set_shared_word(GO, 1);
     tracee.expect_signal(SYSCALL, 0, libc::SIGSYS)?;
     expect_equal("kind of stop at SIGSYS", tracee.stop_kind()?, StopKind::None)?;
-    expect_equal_hex("next instruction at SIGSYS", tracee.registers()?.next, arch::gate().after())?;
+    expect_equal_hex(
+        "next instruction at SIGSYS",
+        tracee.registers()?.instruction_pointer,
+        arch::gate().compared_address(),
+    )?;
     // The tracee stops again before it returns to user mode and enters the handler.
     expect_equal("interrupting", tracee.request(INTERRUPT, 0, 0), Ok(0))?;
     expect_equal("the tracee", tracee.run(SYSCALL, libc::SIGSYS)?, Tracee::INTERRUPTED)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
-    let begun = arch::entered_at(handler_address());
-    expect_equal_hex("next instruction", tracee.registers()?.next, begun)?;
+    let begun = arch::handler_entry_address(handler_address());
+    expect_equal_hex("next instruction", tracee.registers()?.instruction_pointer, begun)?;
     expect_equal("SIGSYS handled so far", dispatch_count(), 0)?;
     tracee.expect_call(SYSCALL, 0, StopKind::Entry, libc::SYS_rt_sigreturn)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;

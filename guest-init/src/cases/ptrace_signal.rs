@@ -94,8 +94,8 @@ fn signal_changed() -> Check {
     expect_equal("siginfo of a signal in place of SIGSYS", seen.info, due)?;
     expect_equal_hex(
         "next instruction in its frame",
-        seen.registers[Reg::NEXT],
-        arch::gate().after(),
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        arch::gate().compared_address(),
     )?;
     // Another siginfo.
     let mut changed = info()?;

@@ -104,7 +104,7 @@ fn is_executed(mode: u64, start: u64, length: u64, gate: &Gate) -> Result<bool, 
 fn expect_allowed(start: u64, length: u64, expected: bool) -> Check {
     let gate = arch::gate();
     let got = is_executed(MODE_EXCLUSIVE, start, length, &gate)?;
-    let after = gate.after();
+    let after = gate.compared_address();
     expect_equal(
         &format!("range {start:#x}+{length:#x} allows a call before {after:#x}"),
         got,
@@ -113,7 +113,7 @@ fn expect_allowed(start: u64, length: u64, expected: bool) -> Check {
 }
 
 fn first_byte() -> Check {
-    expect_allowed(arch::gate().after(), 1, true)
+    expect_allowed(arch::gate().compared_address(), 1, true)
 }
 
 fn instruction_itself() -> Check {
@@ -123,7 +123,7 @@ fn instruction_itself() -> Check {
 }
 
 fn end_excluded() -> Check {
-    let after = arch::gate().after();
+    let after = arch::gate().compared_address();
     expect_allowed(after - 0x1000, 0x1000, false)?;
     expect_allowed(after - 0x1000, 0x1001, true)?;
     expect_allowed(0, after, false)?;
@@ -131,7 +131,7 @@ fn end_excluded() -> Check {
 }
 
 fn start_included() -> Check {
-    let after = arch::gate().after();
+    let after = arch::gate().compared_address();
     expect_allowed(after + 1, 0x1000, false)?;
     expect_allowed(after, 0x1000, true)?;
     expect_allowed(after + 1, u64::MAX - after - 1, false)?;
@@ -149,12 +149,12 @@ fn nothing() -> Check {
 fn full_width() -> Check {
     const HIGH: u64 = 0x1_0000_0000;
     let place =
-        sys::map_at(arch::HIGH_HINT, PAGE_SIZE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        sys::map_at(arch::HIGH_MMAP_HINT, PAGE_SIZE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
             .map_err(broken("mmap"))?;
     // SAFETY: a page is longer than a gate, and is made executable before its use.
     let high = unsafe { arch::copy_gate(place) };
     protect(place, 1, libc::PROT_READ | libc::PROT_EXEC)?;
-    let after = high.after();
+    let after = high.compared_address();
     ensure(after > HIGH, "memory above 4 GiB", || format!("{after:#x}"))?;
     let low = after & (HIGH - 1);
     for (start, length, expected) in [
@@ -176,7 +176,7 @@ fn full_width() -> Check {
 
 fn inclusive() -> Check {
     let gate = arch::gate();
-    let after = gate.after();
+    let after = gate.compared_address();
     for (start, length, expected) in [
         (after, 1, false),
         (after - 1, 1, true),
@@ -202,7 +202,8 @@ fn inclusive_outside_not_read() -> Check {
     protect(page, 1, libc::PROT_NONE)?;
     let other = arch::second_gate();
     let end = run_vforked(|| {
-        if expect_accepted(MODE_INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
+        {
             return 99;
         }
         exit_code(expect_executed(&other).is_ok())
@@ -210,7 +211,8 @@ fn inclusive_outside_not_read() -> Check {
     expect_success(end)?;
     // A call from within the range must read the selector, and be killed.
     let end = run_vforked(|| {
-        if expect_accepted(MODE_INCLUSIVE, arch::gate().after(), 1, page as u64).is_err() {
+        if expect_accepted(MODE_INCLUSIVE, arch::gate().compared_address(), 1, page as u64).is_err()
+        {
             return 99;
         }
         exit_code(expect_executed(&arch::gate()).is_ok())
@@ -236,7 +238,7 @@ fn no_selector() -> Check {
 fn prctl_too() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    let off = Registers::call(call_number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
+    let off = Registers::for_call(call_number(libc::SYS_prctl), [59, 0, 0, 0, 0, 0]);
     let (_, seen) = issue_dispatched(&arch::gate(), &off)?;
     expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_prctl)?;
     expect_dispatched(&arch::gate())
@@ -268,7 +270,7 @@ fn vdso_fallback() -> Check {
     expect_equal("time written", (time.tv_sec, time.tv_nsec), (-7, -7))?;
     // The result register is unchanged by the call, and the vDSO returns it as the result.
     let clock = u64::from(libc::CLOCK_PROCESS_CPUTIME_ID.cast_unsigned());
-    let call = Registers::call(call_number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
+    let call = Registers::for_call(call_number(libc::SYS_clock_gettime), [clock, 0, 0, 0, 0, 0]);
     ensure(
         is_result_value_kept(answer.into(), &call),
         &format!("result: {}", call.result()),

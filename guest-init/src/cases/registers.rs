@@ -2,7 +2,7 @@
 
 //! The registers after the round trip from a dispatch to the handler's return.
 
-use super::on;
+use super::check_on;
 use crate::arch::{self, Reg, Registers};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, all_but, case};
 use crate::shared::{SigsysRecord, shared};
@@ -43,7 +43,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched call of number -1 keeps its first argument, in the frame and after the \
          handler; an allowed one returns ENOSYS",
         ROLLBACK_FUNCTION,
-        on!("aarch64", registers::no_call_kept),
+        check_on!("aarch64", registers::no_call_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::Aarch64],
@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatch keeps every arithmetic flag or condition code, and on x86-64 the handler begins with \
          the direction flag clear",
         RETURN_FUNCTION,
-        on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
+        check_on!("x86_64" | "aarch64" | "s390x", registers::flags_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
@@ -73,28 +73,28 @@ pub(super) const CASES: &[Case] = &[
         "if a program single-steps itself, the trap flag is set in the frame and clear in the \
          handler, and the program traps after its next instruction",
         "handle_signal()",
-        on!("x86_64", registers::trap_flag_kept),
+        check_on!("x86_64", registers::trap_flag_kept),
     )
     .only(X86_FLAGS),
     case(
         "registers/alignment-flag-kept",
         "the flag of alignment checks is in the frame and set again after the call",
         RETURN_FUNCTION,
-        on!("x86_64", registers::alignment_flag_kept),
+        check_on!("x86_64", registers::alignment_flag_kept),
     )
     .only(X86_FLAGS),
     case(
         "registers/sse-kept",
         "x87 and SSE registers and control words survive a handler that overwrites them",
         RETURN_FUNCTION,
-        on!("x86_64", registers::sse_kept),
+        check_on!("x86_64", registers::sse_kept),
     )
     .only(X86_STATE),
     case(
         "registers/avx-kept",
         "AVX registers survive a handler that overwrites them",
         RETURN_FUNCTION,
-        on!("x86_64", registers::avx_kept),
+        check_on!("x86_64", registers::avx_kept),
     )
     .needs(&[Need::CpuFeature("avx")])
     .only(X86_STATE),
@@ -102,7 +102,7 @@ pub(super) const CASES: &[Case] = &[
         "registers/floating-kept",
         "floating point registers and their status survive a handler that overwrites them",
         RETURN_FUNCTION,
-        on!(not "x86_64", floating::floating_kept),
+        check_on!(not "x86_64", floating::floating_kept),
     )
     .only(OnlyArchs {
         archs: all_but!(X86_64),
@@ -113,7 +113,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched call keeps the low 128 bits of each scalable vector and zeroes the rest, like \
          any call",
         "fpsimd_syscall_enter()",
-        on!("aarch64", registers::scalable_cut),
+        check_on!("aarch64", registers::scalable_cut),
     )
     .needs(&[Need::CpuFeature("sve")])
     .only(OnlyArchs { archs: &[Arch::Aarch64], reason: "this checks SVE, which only aarch64 has" }),
@@ -121,7 +121,7 @@ pub(super) const CASES: &[Case] = &[
         "registers/thread-pointers-kept",
         "the thread pointers are the same in the handler and after it",
         DISPATCH_FUNCTION,
-        on!("x86_64" | "aarch64" | "s390x", registers::thread_pointers_kept),
+        check_on!("x86_64" | "aarch64" | "s390x", registers::thread_pointers_kept),
     )
     .only(OnlyArchs {
         archs: &[Arch::X86_64, Arch::Aarch64, Arch::S390x],
@@ -132,7 +132,7 @@ pub(super) const CASES: &[Case] = &[
         "a dispatched int 0x80 changes no register, except the upper half of RAX, which is not \
          part of the number",
         ROLLBACK_FUNCTION,
-        on!("x86_64", registers::compat_kept),
+        check_on!("x86_64", registers::compat_kept),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::INT80),
@@ -172,7 +172,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// The registers of a call with a pattern in every register.
 pub(super) fn pattern() -> Registers {
-    Registers::call(call_number(libc::SYS_umask), pattern_arguments())
+    Registers::for_call(call_number(libc::SYS_umask), pattern_arguments())
 }
 
 pub(super) fn pattern_arguments() -> [u64; 6] {
@@ -206,7 +206,7 @@ pub(super) fn after_overwriting_handler<State>(
 
 /// Checks every register except those that the system call instruction may overwrite.
 fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check {
-    for reg in Reg::preserved().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
+    for reg in Reg::preserved_by_calls().chain(Reg::ARGUMENTS).chain([Reg::NUMBER, Reg::RESULT]) {
         let expected = if reg == Reg::Sp { sp } else { regs[reg] };
         if reg != Reg::RESULT || !is_result_kept(got, regs) {
             expect_equal_hex(&format!("{reg:?} {place}"), got[reg], expected)?;
@@ -217,11 +217,11 @@ fn expect_kept(place: &str, got: &Registers, regs: &Registers, sp: u64) -> Check
 
 /// Checks that the registers that the system call instruction may overwrite have one of the permitted values.
 fn expect_scratch(place: &str, got: &Registers, regs: &Registers, after: u64) -> Check {
-    let values = Reg::SCRATCH.map(|reg| got[reg]);
-    let expected = regs.scratch_after(after);
+    let values = Reg::CLOBBERED_BY_CALL.map(|reg| got[reg]);
+    let expected = regs.clobbered_values(after);
     ensure(
         expected.contains(&values),
-        &format!("{:?} {place}: one of {expected:x?}", Reg::SCRATCH),
+        &format!("{:?} {place}: one of {expected:x?}", Reg::CLOBBERED_BY_CALL),
         || format!("{values:x?}"),
     )
 }
@@ -237,8 +237,12 @@ pub(super) fn expect_round_trip(
     let sp = got[Reg::Sp];
     expect_kept("in the frame", &seen.registers, regs, sp)?;
     expect_kept("after the handler", got, regs, sp)?;
-    expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after)?;
-    expect_equal_hex("next instruction", got[Reg::NEXT], after)
+    expect_equal_hex(
+        "next instruction in the frame",
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        after,
+    )?;
+    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], after)
 }
 
 /// Checks that a dispatch changes no register, except for the value that a known bug leaves in the result
@@ -249,9 +253,9 @@ pub(super) fn others_kept() -> Check {
     for gate in [arch::gate(), arch::second_gate()] {
         let regs = pattern();
         let (got, seen) = issue_dispatched(&gate, &regs)?;
-        expect_round_trip(&regs, &got, &seen, gate.after())?;
-        expect_scratch("in the frame", &seen.registers, &regs, gate.after())?;
-        expect_scratch("after the handler", &got, &regs, gate.after())?;
+        expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
+        expect_scratch("in the frame", &seen.registers, &regs, gate.compared_address())?;
+        expect_scratch("after the handler", &got, &regs, gate.compared_address())?;
     }
     Ok(())
 }
@@ -281,17 +285,21 @@ fn number_kept() -> Check {
         (-i64::from(libc::ENOSYS)).cast_unsigned(),
         (-i64::from(libc::EINTR)).cast_unsigned(),
     ] {
-        let (got, seen) = issue_dispatched(&gate, &Registers::call(number, [0; 6]))?;
+        let (got, seen) = issue_dispatched(&gate, &Registers::for_call(number, [0; 6]))?;
         expect_equal_hex("number in the frame", seen.registers[Reg::NUMBER], number)?;
         expect_equal_hex("number after the handler", got[Reg::NUMBER], number)?;
-        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
+        expect_equal_hex(
+            "next instruction in the frame",
+            seen.registers[Reg::INSTRUCTION_POINTER],
+            gate.compared_address(),
+        )?;
     }
     Ok(())
 }
 
 /// Handler body: continues after the call even if the kernel prepared the frame to restart the call.
 fn skip_restart(dispatch: Dispatch<'_>) {
-    dispatch.frame.registers[Reg::NEXT] = arch::gate().after();
+    dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().compared_address();
 }
 
 fn restart_numbers_kept() -> Check {
@@ -307,7 +315,11 @@ fn restart_numbers_kept() -> Check {
             let at = format!("of {code} with flags {flags:#x} in the frame");
             let got = seen.registers;
             expect_equal(&format!("{:?} {at}", Reg::RESULT), got.result(), code)?;
-            expect_equal_hex(&format!("next instruction {at}"), got[Reg::NEXT], gate.after())?;
+            expect_equal_hex(
+                &format!("next instruction {at}"),
+                got[Reg::INSTRUCTION_POINTER],
+                gate.compared_address(),
+            )?;
         }
     }
     Ok(())
@@ -327,7 +339,11 @@ fn injected_result() -> Check {
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         expect_equal("result", got.result(), result)?;
         expect_kept("in the frame", &seen.registers, &regs, got[Reg::Sp])?;
-        expect_equal_hex("next instruction", got[Reg::NEXT], arch::gate().after())?;
+        expect_equal_hex(
+            "next instruction",
+            got[Reg::INSTRUCTION_POINTER],
+            arch::gate().compared_address(),
+        )?;
     }
     Ok(())
 }
@@ -363,7 +379,7 @@ fn edits_honoured() -> Check {
 
 /// Handler body: continues at [`arch::Gate::elsewhere`].
 fn continue_elsewhere(dispatch: Dispatch<'_>) {
-    dispatch.frame.registers[Reg::NEXT] = arch::gate().other_continuation();
+    dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::gate().other_continuation();
 }
 
 fn next_instruction_honoured() -> Check {
@@ -371,12 +387,16 @@ fn next_instruction_honoured() -> Check {
     arm()?;
     let regs = pattern();
     let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-    expect_equal_hex("next instruction", got[Reg::NEXT], arch::gate().other_continuation())?;
+    expect_equal_hex(
+        "next instruction",
+        got[Reg::INSTRUCTION_POINTER],
+        arch::gate().other_continuation(),
+    )?;
     expect_kept("after the handler", &got, &regs, got[Reg::Sp])?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::NEXT],
-        arch::gate().after(),
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        arch::gate().compared_address(),
     )
 }
 
@@ -413,7 +433,7 @@ pub(super) fn no_effect() -> Check {
     arm()?;
     let _ = take_umask_effect();
     for (call, arguments) in calls.iter().chain(arch::LEGACY_CALLS) {
-        let regs = Registers::call(call_number(*call), *arguments);
+        let regs = Registers::for_call(call_number(*call), *arguments);
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
         expect_equal("si_syscall", i64::from(seen.number()), *call)?;
         ensure(

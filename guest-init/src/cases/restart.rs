@@ -114,12 +114,12 @@ fn expect_dispatch(call: i64, register: i64) -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal("si_syscall", i64::from(seen.number()), call)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())?;
     expect_equal("number in the frame", seen.registers[Reg::NUMBER].cast_signed(), register)?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::NEXT],
-        arch::gate().after(),
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        arch::gate().compared_address(),
     )
 }
 
@@ -149,7 +149,7 @@ fn dispatched_anew() -> Check {
         ),
     ] {
         let [a, b, c] = arguments;
-        let regs = Registers::call(call_number(call), [a, b, c, 0, 0, 0]);
+        let regs = Registers::for_call(call_number(call), [a, b, c, 0, 0, 0]);
         let (tracee, _) = start_interrupted(selector, &regs, |got| {
             got.result() == regs.result()
                 && sys::wait(-1, libc::WNOHANG) == Err(sys::Errno(libc::ECHILD))
@@ -171,7 +171,7 @@ static EMPTY_MASK: u64 = 0;
 
 /// The registers of a nanosleep(2) of this duration.
 fn sleep_call(time: &[i64; 2]) -> Registers {
-    Registers::call(call_number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
+    Registers::for_call(call_number(libc::SYS_nanosleep), [time.as_ptr() as u64, 0, 0, 0, 0, 0])
 }
 
 /// Durations as `struct timespec`, each ten times the previous one. On a busy machine a short sleep may end
@@ -191,7 +191,7 @@ fn expect_whole_sleep(
         let (tracee, entered) =
             start_interrupted(selector, &sleep_call(time), |got| got.result() == expected)?;
         let at_signal = tracee.registers()?;
-        if !at_signal.restarts_sleep(arch::gate().after()) {
+        if !at_signal.restarts_sleep(arch::gate().compared_address()) {
             expect_equal("a sleep that is over", at_signal.result, 0)?;
             tracee.kill()?;
             continue;
@@ -218,7 +218,7 @@ fn issue_inside(dispatch: Dispatch<'_>) {
     let arguments = Reg::ARGUMENTS.map(|reg| registers[reg]);
     let Some(seen) = shared().sigsys_record(dispatch.index as usize) else { return };
     // SAFETY: the call is the one that the program issued.
-    let result = unsafe { arch::inside_call(call_number(seen.number().into()), arguments) };
+    let result = unsafe { arch::issue_inside(call_number(seen.number().into()), arguments) };
     registers[Reg::RESULT] = result.cast_unsigned();
 }
 
@@ -268,7 +268,7 @@ fn stopped_sleep() -> Check {
         selector.store(ALLOW, Ordering::SeqCst);
         exit_code(
             got[Reg::NUMBER].cast_signed() == arch::number_of_restart(libc::SYS_nanosleep)
-                && got[Reg::NEXT] == arch::gate().after(),
+                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
         )
     })?;
     await_shared_word(0, 1);
@@ -315,13 +315,16 @@ fn failed_stays_failed() -> Check {
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let pipe = empty_pipe()?;
-    let read =
-        Registers::call(call_number(libc::SYS_read), [pipe, &raw const byte as u64, 1, 0, 0, 0]);
+    let read = Registers::for_call(
+        call_number(libc::SYS_read),
+        [pipe, &raw const byte as u64, 1, 0, 0, 0],
+    );
     // The handler has no SA_RESTART.
     for regs in [read, sleep_call(&LONG_SLEEP)] {
         shared().other_signals.store(0, Ordering::SeqCst);
         let (tracee, _) = start_interrupted(&BLOCKED_BY_HANDLER, &regs, |got| {
-            got.result() == -i64::from(libc::EINTR) && got[Reg::NEXT] == arch::gate().after()
+            got.result() == -i64::from(libc::EINTR)
+                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address()
         })?;
         expect_success(tracee.run(CONT, libc::SIGUSR1)?)?;
         expect_equal("SIGUSR1 handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
@@ -342,7 +345,9 @@ fn suppressed_number_kept() -> Check {
             }
             pause_for_tracer();
             let got = issue_blocked(&gate, &regs);
-            crate::support::exit_code(got.result() == code && got[Reg::NEXT] == gate.after())
+            crate::support::exit_code(
+                got.result() == code && got[Reg::INSTRUCTION_POINTER] == gate.compared_address(),
+            )
         })?;
         tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
         let end = tracee.run(CONT, 0)?;

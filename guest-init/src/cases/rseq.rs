@@ -171,13 +171,13 @@ fn section_aborted() -> Check {
     disarm()?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
     expect_equal_hex(
         "next instruction in the frame",
-        seen.registers[Reg::NEXT],
+        seen.registers[Reg::INSTRUCTION_POINTER],
         gate.other_continuation(),
     )?;
-    expect_equal_hex("next instruction", got[Reg::NEXT], gate.other_continuation())?;
+    expect_equal_hex("next instruction", got[Reg::INSTRUCTION_POINTER], gate.other_continuation())?;
     expect_result_kept("after it", &got)?;
     expect_equal_hex("the critical section", section_after, 0)?;
     expect_equal("effect", take_umask_effect(), false)
@@ -190,7 +190,8 @@ fn other_section_left() -> Check {
     arm()?;
     // The kernel looks for the address after the instruction. One section ends just before that address, the
     // other begins just after it.
-    for (start, length) in [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.after() + 1, 1)]
+    for (start, length) in
+        [(gate.call_address() - 1, arch::CALL_LENGTH + 1), (gate.compared_address() + 1, 1)]
     {
         let section = section_address(&gate, start, length);
         let got = loop {
@@ -206,8 +207,16 @@ fn other_section_left() -> Check {
         };
         expect_equal("SIGSYS handled", dispatch_count(), 1)?;
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
-        expect_equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        expect_equal_hex(
+            "next instruction in the frame",
+            seen.registers[Reg::INSTRUCTION_POINTER],
+            gate.compared_address(),
+        )?;
+        expect_equal_hex(
+            "next instruction",
+            got[Reg::INSTRUCTION_POINTER],
+            gate.compared_address(),
+        )?;
         expect_equal("effect", take_umask_effect(), false)?;
     }
     disarm()

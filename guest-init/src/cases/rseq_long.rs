@@ -94,8 +94,16 @@ fn optimized_section() -> Check {
             continue;
         }
         disarm()?;
-        expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], gate.after())?;
-        expect_equal_hex("next instruction", got[Reg::NEXT], gate.after())?;
+        expect_equal_hex(
+            "next instruction in the frame",
+            seen.registers[Reg::INSTRUCTION_POINTER],
+            gate.compared_address(),
+        )?;
+        expect_equal_hex(
+            "next instruction",
+            got[Reg::INSTRUCTION_POINTER],
+            gate.compared_address(),
+        )?;
         expect_result_kept("after it", &got)?;
         return expect_equal("effect", take_umask_effect(), false);
     }

@@ -2,7 +2,7 @@
 
 //! Foreign programs, whose behaviour must be the same with every engine.
 
-use super::on;
+use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
@@ -31,14 +31,14 @@ pub(super) const CASES: &[Case] = &[
         "a program with a system call interface unlike Linux's runs by dispatch of all calls outside a \
          range",
         "syscall_user_dispatch()",
-        on!(cfg foreign_programs, foreign::alien_exclusive),
+        check_on!(cfg foreign_programs, foreign::alien_exclusive),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/alien-inclusive",
         "the same program runs the same on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
-        on!(cfg foreign_programs, foreign::alien_inclusive),
+        check_on!(cfg foreign_programs, foreign::alien_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WRITTEN),
@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/alien-filter",
         "the same program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
-        on!(cfg foreign_programs, foreign::alien_filter),
+        check_on!(cfg foreign_programs, foreign::alien_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WRITTEN),
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/alien-trace",
         "the same program runs the same on dispatch and under a tracer with PTRACE_SYSEMU",
         "syscall_user_dispatch()",
-        on!(cfg foreign_programs, foreign::alien_trace),
+        check_on!(cfg foreign_programs, foreign::alien_trace),
     )
     .only(EMULATED),
     outside_core(
@@ -62,14 +62,14 @@ pub(super) const CASES: &[Case] = &[
         "a Windows program that issues its own system calls runs by dispatch of all calls outside a range, \
          with the selector at Wine's offset, and its fault becomes an exception",
         "syscall_user_dispatch()",
-        on!(cfg windows_programs, windows::nt_exclusive),
+        check_on!(cfg windows_programs, windows::nt_exclusive),
     )
     .only(WINDOWS),
     outside_core(
         "sandbox/nt-inclusive",
         "the same Windows program runs the same on inclusive dispatch",
         "task_set_syscall_user_dispatch()",
-        on!(cfg windows_programs, windows::nt_inclusive),
+        check_on!(cfg windows_programs, windows::nt_inclusive),
     )
     .features(&[Feature::Dispatch, Feature::Inclusive])
     .only(WINDOWS),
@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/nt-filter",
         "the same Windows program runs the same on dispatch and on a filter that traps by address",
         "syscall_user_dispatch()",
-        on!(cfg windows_programs, windows::nt_filter),
+        check_on!(cfg windows_programs, windows::nt_filter),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(WINDOWS),
@@ -85,7 +85,7 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/nt-notification",
         "the same Windows program runs the same on dispatch and on a filter that notifies by address",
         "syscall_user_dispatch()",
-        on!(cfg windows_programs, windows::nt_notification),
+        check_on!(cfg windows_programs, windows::nt_notification),
     )
     .features(&[Feature::Dispatch, Feature::SeccompFilter])
     .only(NOTIFIED),
@@ -93,21 +93,21 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/nt-trace",
         "the same Windows program runs the same on dispatch and under a tracer that skips all its calls",
         "syscall_user_dispatch()",
-        on!(cfg windows_programs, windows::nt_trace),
+        check_on!(cfg windows_programs, windows::nt_trace),
     )
     .only(WINDOWS),
     outside_core(
         "sandbox/nt-int80",
         "with every engine int 0x80 of a Windows program is an exception and no call to Linux",
         "syscall_user_dispatch()",
-        on!("x86_64", nt::int80),
+        check_on!("x86_64", nt::int80),
     )
     .only(INT80),
     outside_core(
         "sandbox/unseen",
         "with every engine no tracepoint sees a system call of a foreign program",
         "syscall_trace_enter()",
-        on!(cfg foreign_programs, foreign::calls_unseen_by_linux),
+        check_on!(cfg foreign_programs, foreign::calls_unseen_by_linux),
     )
     .features(&[Feature::Dispatch, Feature::SyscallTracepoints])
     .needs(&[Need::Root, Need::Vm])
@@ -116,21 +116,21 @@ pub(super) const CASES: &[Case] = &[
         "sandbox/native-untouched",
         "with every engine an emulator's own system calls are executed, from any address",
         "syscall_user_dispatch()",
-        on!(cfg foreign_programs, foreign::native_untouched),
+        check_on!(cfg foreign_programs, foreign::native_untouched),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/signals-from-outside",
         "signals that other processes send to a foreign thread do not change its behaviour",
         "setup_rt_frame()",
-        on!(cfg foreign_programs, foreign::signals_from_outside),
+        check_on!(cfg foreign_programs, foreign::signals_from_outside),
     )
     .only(WRITTEN),
     outside_core(
         "sandbox/escapes",
         "dispatch does not confine: a program that jumps to the allowed range, or sets the selector, calls Linux",
         "syscall_user_dispatch()",
-        on!(cfg foreign_programs, escapes::escapes),
+        check_on!(cfg foreign_programs, escapes::escapes),
     )
     .only(WRITTEN),
 ];

@@ -77,7 +77,7 @@ pub(super) fn filter_umask_with(action: u32, flags: u64) -> sys::Result<()> {
 
 /// The registers of a umask(2) call. Unlike [`fresh_umask_call`], this issues no call itself, which the filter would see.
 pub(super) fn umask_call() -> Registers {
-    Registers::call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
+    Registers::for_call(call_number(libc::SYS_umask), [0o111, 0, 0, 0, 0, 0])
 }
 
 fn dispatched_unseen() -> Check {
@@ -139,7 +139,7 @@ fn trap_code_differs() -> Check {
         let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
         expect_equal("si_code", seen.code(), code)?;
         expect_equal("si_errno", seen.errno(), errno)?;
-        expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+        expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
         expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_umask)?;
     }
     Ok(())

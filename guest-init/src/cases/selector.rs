@@ -3,7 +3,7 @@
 //! The selector: when the kernel reads it, how many bytes, the meaning of each value, and the effect of a
 //! selector that cannot be read.
 
-use super::on;
+use super::check_on;
 use crate::arch::{self, Registers};
 use crate::case::{Case, Check, Failure, Need, OnlyArchs, case, outside_core};
 use crate::support::*;
@@ -82,7 +82,7 @@ pub(super) const CASES: &[Case] = &[
         "selector/protection-key-kills",
         "a selector that a protection key protects kills with SIGSEGV, past any handler",
         EXIT_FUNCTION,
-        on!("x86_64", keys::protection_key_kills),
+        check_on!("x86_64", keys::protection_key_kills),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])
@@ -92,7 +92,7 @@ pub(super) const CASES: &[Case] = &[
         "a selector that a protection key protects kills the caller in a handler, which has no access to \
          the key, and is obeyed again after the handler",
         DISPATCH_FUNCTION,
-        on!("x86_64", keys::protection_key_in_handler),
+        check_on!("x86_64", keys::protection_key_in_handler),
     )
     .features(&[Feature::Dispatch, Feature::Pkeys])
     .needs(&[Need::CpuFeature("pku")])
@@ -143,8 +143,8 @@ fn allowed_number_unknown() -> Check {
     for number in [(-1i64).cast_unsigned(), 0xffff_ffff, arch::UNUSED_NUMBER] {
         reset_dispatch_count();
         // SAFETY: the call does not exist.
-        let inside = unsafe { arch::inside_call(number, [0; 6]) };
-        let outside = arch::gate().issue(&Registers::call(number, [0; 6])).result();
+        let inside = unsafe { arch::issue_inside(number, [0; 6]) };
+        let outside = arch::gate().issue(&Registers::for_call(number, [0; 6])).result();
         let expected = -i64::from(libc::ENOSYS);
         expect_equal(
             &format!("results of {number:#x} in range and out"),
@@ -152,7 +152,7 @@ fn allowed_number_unknown() -> Check {
             [expected; 2],
         )?;
         expect_equal("SIGSYS handled for an allowed call", dispatch_count(), 0)?;
-        issue_dispatched(&arch::gate(), &Registers::call(number, [0; 6]))?;
+        issue_dispatched(&arch::gate(), &Registers::for_call(number, [0; 6]))?;
     }
     Ok(())
 }
@@ -220,7 +220,7 @@ fn expect_kill(selector: u64, signal: i32, prepare: impl FnOnce()) -> Check {
     // An effect of this call would outlive the child.
     let fd = sys::memory_file().map_err(broken("memfd_create"))?;
     let file = u64::from(fd.cast_unsigned());
-    let enlarge = Registers::call(call_number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
+    let enlarge = Registers::for_call(call_number(libc::SYS_ftruncate), [file, 77, 0, 0, 0, 0]);
     let end = run_vforked(|| {
         prepare();
         if arm_with_selector(selector).is_err() {

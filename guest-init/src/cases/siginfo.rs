@@ -2,7 +2,7 @@
 
 //! The `siginfo_t` of a dispatch.
 
-use super::on;
+use super::check_on;
 use crate::arch::{self, Gate, Registers};
 use crate::case::{Case, Check, OnlyArchs, case, outside_core};
 use crate::support::*;
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/arch-int80",
         "int 0x80 from 64-bit code has AUDIT_ARCH_I386, its own number and address",
         TRIGGER_FUNCTION,
-        on!("x86_64", compat_programs::siginfo_arch),
+        check_on!("x86_64", compat_programs::siginfo_arch),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::INT80),
@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
         "siginfo/layout-32",
         "a 32-bit program gets the fields of SIGSYS in the layout of 32-bit programs",
         "__copy_siginfo_to_user32()",
-        on!("x86_64", compat_programs::siginfo_layout),
+        check_on!("x86_64", compat_programs::siginfo_layout),
     )
     .features(&[Feature::Dispatch, Feature::Ia32])
     .only(OnlyArchs::PROGRAMS_OF_32_BITS),
@@ -69,11 +69,11 @@ pub(super) const CASES: &[Case] = &[
 
 /// Issues a call that is dispatched, and checks its siginfo.
 pub(super) fn expect_siginfo(gate: &Gate, number: u64, arch: u32) -> Check {
-    let (_, seen) = issue_dispatched(gate, &Registers::call(number, [0; 6]))?;
+    let (_, seen) = issue_dispatched(gate, &Registers::for_call(number, [0; 6]))?;
     expect_equal("si_signo", seen.signal(), libc::SIGSYS)?;
     expect_equal("si_code", seen.code(), SYS_USER_DISPATCH)?;
     expect_equal("si_errno", seen.errno(), 0)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
     expect_equal(
         &format!("si_syscall for {number:#x}"),
         seen.number(),
@@ -96,7 +96,7 @@ fn call_address() -> Check {
     arm()?;
     for gate in [arch::gate(), arch::second_gate()] {
         let (_, seen) = issue_dispatched(&gate, &fresh_umask_call())?;
-        expect_equal_hex("si_call_addr", seen.call_address(), gate.after())?;
+        expect_equal_hex("si_call_addr", seen.call_address(), gate.compared_address())?;
     }
     Ok(())
 }

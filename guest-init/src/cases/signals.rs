@@ -196,7 +196,8 @@ fn nesting() -> Check {
     }
     let seen = |index: u32| shared().sigsys_record(index as usize);
     for index in 0..DEPTH {
-        let expected = if index == 0 { arch::gate() } else { arch::second_gate() }.after();
+        let expected =
+            if index == 0 { arch::gate() } else { arch::second_gate() }.compared_address();
         let got = seen(index).map_or(0, |seen| seen.call_address());
         expect_equal_hex(&format!("si_call_addr at level {index}"), got, expected)?;
     }
@@ -374,7 +375,7 @@ fn restarted_call() -> Check {
     unsafe { sys::sigaction(libc::SIGUSR1, &action) }.map_err(broken("rt_sigaction"))?;
     let byte = 0u8;
     let from = u64::from(ends[0].cast_unsigned());
-    let read = arch::Registers::call(
+    let read = arch::Registers::for_call(
         call_number(libc::SYS_read),
         [from, &raw const byte as u64, 1, 0, 0, 0],
     );
@@ -385,7 +386,10 @@ fn restarted_call() -> Check {
         pause_for_tracer();
         let got = arch::gate().issue(&read);
         set_selector(ALLOW);
-        exit_code(is_result_kept(&got, &read) && got[Reg::NEXT] == arch::gate().after())
+        exit_code(
+            is_result_kept(&got, &read)
+                && got[Reg::INSTRUCTION_POINTER] == arch::gate().compared_address(),
+        )
     })?;
     tracee.expect_call_stop(libc::PTRACE_SYSCALL, 0)?;
     sys::tgkill(tracee.pid, tracee.pid, libc::SIGUSR1).map_err(broken("tgkill"))?;
@@ -396,7 +400,7 @@ fn restarted_call() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal("si_syscall", i64::from(seen.number()), libc::SYS_read)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().after())
+    expect_equal_hex("si_call_addr", seen.call_address(), arch::gate().compared_address())
 }
 
 fn namespace_init_killed() -> Check {

@@ -46,7 +46,7 @@ fn write_and_read() -> Check {
         expect_equal("signal, errno, code", [0, 4, 8].map(field), [libc::SIGSYS, 0, code])?;
         if selector == BLOCK {
             let address = info.get(16..24).map_or(0, |b| u64::from_ne_bytes(eight_bytes(b)));
-            expect_equal_hex("si_call_addr", address, gate.after())?;
+            expect_equal_hex("si_call_addr", address, gate.compared_address())?;
             expect_equal("si_syscall", i64::from(field(24)), libc::SYS_umask)?;
             expect_equal_hex("si_arch", field(28).cast_unsigned().into(), arch::AUDIT_ARCH.into())?;
             let rest = info.get(32..128).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
@@ -57,7 +57,11 @@ fn write_and_read() -> Check {
         let bytes = bytes.ok_or_else(|| mismatch("registers in NT_PRSTATUS", "a shorter note"))?;
         // SAFETY: the structure consists of integers, and is as long as the bytes.
         let registers = unsafe { bytes.as_ptr().cast::<TraceeRegisters>().read_unaligned() };
-        expect_equal_hex("next instruction", registers.next, gate.after())?;
+        expect_equal_hex(
+            "next instruction",
+            registers.instruction_pointer,
+            gate.compared_address(),
+        )?;
         if selector == BLOCK {
             let kept = is_result_value_kept(registers.result.cast_signed(), &pattern());
             ensure(kept, &format!("result's register {:#x}", pattern().result()), || {

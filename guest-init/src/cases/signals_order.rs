@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
 /// handled so far plus 1.
 extern "C" fn record_interruption(_: i32, _: *const u8, frame: *mut arch::Context) {
     // SAFETY: the kernel passes the signal frame.
-    let next = unsafe { &*frame }.registers[Reg::NEXT];
+    let next = unsafe { &*frame }.registers[Reg::INSTRUCTION_POINTER];
     set_shared_word(0, next);
     set_shared_word(1, u64::from(dispatch_count()) + 1);
     shared().other_signals.fetch_add(1, Ordering::SeqCst);
@@ -75,14 +75,14 @@ fn before_pending() -> Check {
     expect_equal_hex(
         "instruction that SIGUSR1 interrupted",
         shared_word(0),
-        arch::entered_at(handler_address()),
+        arch::handler_entry_address(handler_address()),
     )?;
     expect_equal("SIGSYS handled before SIGUSR1", shared_word(1), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
     expect_equal_hex(
         "next instruction in SIGSYS's frame",
-        seen.registers[Reg::NEXT],
-        arch::gate().after(),
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        arch::gate().compared_address(),
     )?;
     expect_equal_hex("mask in SIGSYS's frame", seen.frame_mask, 0)?;
     expect_result_kept("after both", &got)?;
@@ -102,7 +102,11 @@ fn bad_stack_reported() -> Check {
     disarm()?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)?;
     expect_equal("SIGSEGV handled", shared().other_signals.load(Ordering::SeqCst), 1)?;
-    expect_equal_hex("instruction that SIGSEGV interrupted", shared_word(0), arch::gate().after())?;
+    expect_equal_hex(
+        "instruction that SIGSEGV interrupted",
+        shared_word(0),
+        arch::gate().compared_address(),
+    )?;
     expect_result_kept("after it", &got)?;
     expect_equal("effect", take_umask_effect(), false)?;
     let mask = sys::sigmask(libc::SIG_BLOCK, 0).map_err(|e| Failure::Broken(e.to_string()))?;

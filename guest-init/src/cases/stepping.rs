@@ -25,7 +25,7 @@ fn run_to_call(tracee: &Tracee) -> Check {
     tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
     poke(code)?;
     let mut registers = tracee.registers()?;
-    registers.next = call;
+    registers.instruction_pointer = call;
     tracee.set_registers(&registers)
 }
 
@@ -43,14 +43,18 @@ fn step_with(step: u32) -> Check {
     tracee.expect_signal(step, 0, libc::SIGSYS)?;
     expect_equal("kind of stop", tracee.stop_kind()?, StopKind::None)?;
     let at = tracee.registers()?;
-    expect_equal_hex("next instruction at SIGSYS", at.next, arch::gate().after())?;
+    expect_equal_hex(
+        "next instruction at SIGSYS",
+        at.instruction_pointer,
+        arch::gate().compared_address(),
+    )?;
     let kept = is_result_value_kept(at.result.cast_signed(), &fresh_umask_call());
     ensure(kept, "result's register at SIGSYS as at the call", || at.result.to_string())?;
     tracee.expect_signal(step, libc::SIGSYS, libc::SIGTRAP)?;
     expect_equal_hex(
         "next instruction after it",
-        tracee.registers()?.next,
-        arch::entered_at(handler_address()),
+        tracee.registers()?.instruction_pointer,
+        arch::handler_entry_address(handler_address()),
     )?;
     if arch::STEP_STOPS_TWICE {
         tracee.expect_signal(CONT, 0, libc::SIGTRAP)?;
@@ -64,7 +68,7 @@ pub(crate) fn step_allowed() -> Check {
     run_to_call(&tracee)?;
     tracee.expect_signal(STEP, 0, libc::SIGTRAP)?;
     let at = tracee.registers()?;
-    expect_equal_hex("next instruction", at.next, arch::gate().after())?;
+    expect_equal_hex("next instruction", at.instruction_pointer, arch::gate().compared_address())?;
     expect_equal("result", at.result.cast_signed(), 0o022)?;
     expect_success(tracee.run(CONT, 0)?)?;
     expect_equal("SIGSYS handled", dispatch_count(), 0)

@@ -107,7 +107,7 @@ struct CallObservation {
 fn check_call(index: u64, slot: &Slot) -> CallObservation {
     let cpu = AtomicU32::new(u32::MAX);
     let call = libc::SYS_getcpu;
-    let regs = Registers::call(call_number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
+    let regs = Registers::for_call(call_number(call), [cpu.as_ptr() as u64, 0, 0, 0, 0, index]);
     let before = slot.handled.load(Ordering::SeqCst);
     let got = arch::gate().issue(&regs);
     let handled = slot.handled.load(Ordering::SeqCst) - before;

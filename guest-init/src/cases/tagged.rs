@@ -2,7 +2,7 @@
 
 //! Selectors at tagged addresses, in which bits are set that some processors ignore.
 
-use super::on;
+use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 use sudbox_protocol::Feature;
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         "tagged/refused",
         "a tagged selector is EFAULT in a process that has not enabled tags, and arms nothing",
         SET_FUNCTION,
-        on!("x86_64", tagged::refused_by_prctl),
+        check_on!("x86_64", tagged::refused_by_prctl),
     )
     .known_bugs(&["tagged-selector-accepted"])
     .only(X86),
@@ -33,7 +33,7 @@ pub(super) const CASES: &[Case] = &[
         "tagged/refused-to-tracer",
         "a tracer cannot set a tagged selector in such a process either",
         SET_FUNCTION,
-        on!("x86_64", tagged::refused_to_tracer),
+        check_on!("x86_64", tagged::refused_to_tracer),
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig])
     .known_bugs(&["tagged-selector-accepted"])
@@ -42,21 +42,21 @@ pub(super) const CASES: &[Case] = &[
         "tagged/obeyed",
         "a tagged selector works in a thread that has enabled tagged addresses in calls",
         DISPATCH_FUNCTION,
-        on!("aarch64", tagged::obeyed),
+        check_on!("aarch64", tagged::obeyed),
     )
     .only(ARM),
     outside_core(
         "tagged/kills-unasked",
         "in a thread that has not enabled tags a tagged selector is accepted, and kills when it is read",
         DISPATCH_FUNCTION,
-        on!("aarch64", tagged::kills_unasked),
+        check_on!("aarch64", tagged::kills_unasked),
     )
     .only(ARM),
     outside_core(
         "tagged/set-by-tracer",
         "a tracer that has not enabled tags can set a tagged selector, which works in the tracee",
         SET_FUNCTION,
-        on!("aarch64", tagged::set_by_tracer),
+        check_on!("aarch64", tagged::set_by_tracer),
     )
     .features(&[Feature::Dispatch, Feature::PtraceConfig])
     .only(ARM),
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         "tagged/memory-tag-checked",
         "a selector in tagged memory is read through an address with its tag, and another tag kills",
         DISPATCH_FUNCTION,
-        on!("aarch64", tagged::memory_tag_checked),
+        check_on!("aarch64", tagged::memory_tag_checked),
     )
     .needs(&[Need::CpuFeature("mte")])
     .only(ARM),

@@ -106,7 +106,7 @@ const SIGNAL_EVENTS: [&str; 3] =
 
 /// The registers of a umask(2).
 fn umask_call(mode: u64) -> Registers {
-    Registers::call(call_number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
+    Registers::for_call(call_number(libc::SYS_umask), [mode, 0, 0, 0, 0, 0])
 }
 
 /// Issues umask(2) inside the allowed range.
@@ -293,7 +293,7 @@ fn audit<const N: usize>(runs: [fn() -> i32; N]) -> Result<(Vec<Change>, Vec<u64
     })?;
     expect_success(wait_for_change(witness)?)?;
     pids.push(witness);
-    let records = audit.first_arguments(&pids, LAST_RECORD)?;
+    let records = audit.first_argument_registers(&pids, LAST_RECORD)?;
     audit.stop()?;
     Ok((ends, records))
 }

@@ -92,7 +92,7 @@ impl Code {
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(PAGE_SIZE as u64).map_err(broken("ftruncate"))?;
         let page = sys::map_at(0, PAGE_SIZE, libc::MAP_SHARED, fd).map_err(broken("mmap"))?;
-        assert!(arch::copy_length() <= FUNCTIONS[0]);
+        assert!(arch::gate_length() <= FUNCTIONS[0]);
         for (place, function) in FUNCTIONS.into_iter().zip(arch::PROBED_FUNCTIONS) {
             // SAFETY: the mapped page is large enough for the code, which is not executed yet.
             unsafe { page.add(place).copy_from_nonoverlapping(function.as_ptr(), function.len()) };
@@ -118,7 +118,7 @@ impl Code {
         Ok(Code { file, gate, start: page as u64 })
     }
 
-    /// Calls the function at this offset, which adds [`arch::PROBED_ADDS`], with the selector at BLOCK.
+    /// Calls the function at this offset, which adds [`arch::PROBED_INCREMENT`], with the selector at BLOCK.
     fn call(&self, offset: usize, value: u32) -> u32 {
         // SAFETY: a function of this type is at that address.
         let function = unsafe {
@@ -141,7 +141,7 @@ fn probed_call_dispatched() -> Check {
     let (with, seen) = issue_dispatched(&code.gate, &regs)?;
     expect_equal("effect", take_umask_effect(), false)?;
     expect_equal("registers after the call", with, without)?;
-    expect_equal_hex("si_call_addr", seen.call_address(), code.gate.after())?;
+    expect_equal_hex("si_call_addr", seen.call_address(), code.gate.compared_address())?;
     expect_equal("reports of the probe", probe.reports()?, 1)
 }
 
@@ -159,7 +159,7 @@ fn expect_probe_unseen(kind: char) -> Check {
         };
         arm()?;
         for value in 0..CALLS {
-            let expected = value + arch::PROBED_ADDS;
+            let expected = value + arch::PROBED_INCREMENT;
             expect_equal("result of the function", code.call(place, value), expected)?;
         }
         disarm()?;
@@ -173,7 +173,7 @@ fn expect_probe_unseen(kind: char) -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     for call in PROBE_CALLS {
-        let regs = Registers::call(call_number(*call), [0; 6]);
+        let regs = Registers::for_call(call_number(*call), [0; 6]);
         let _ = issue_dispatched(&arch::gate(), &regs)?;
     }
     disarm()

@@ -2,7 +2,7 @@
 
 //! Dispatch as real programs use it: Wine, and a binary rewriter of system calls.
 
-use super::on;
+use super::check_on;
 use crate::case::{Case, Need, OnlyArchs, outside_core};
 use sudbox_protocol::Arch;
 
@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
         "threads can emulate Windows calls as Wine does: the selector is in the TEB, the handler continues \
          in a dispatcher on another stack, and calls switch between two thread pointers",
         "syscall_user_dispatch()",
-        on!("x86_64", users::wine),
+        check_on!("x86_64", users::wine),
     )
     .only(X86),
     outside_core(
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         "a program can rewrite each system call when it is first dispatched, without an allowed range, and \
          return from its handler with ALLOW",
         "syscall_user_dispatch()",
-        on!("x86_64", users::rewriter),
+        check_on!("x86_64", users::rewriter),
     )
     .needs(&[Need::Root])
     .only(X86),

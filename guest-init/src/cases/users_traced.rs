@@ -123,7 +123,11 @@ fn call_in_tracee(tracee: &Tracee) -> Check {
     tracee.expect_call(libc::PTRACE_SYSCALL, 0, StopKind::Exit, libc::SYS_getppid)?;
     let answer = tracee.registers()?;
     expect_equal("answer from within", answer.result, u64::from(sys::getpid().cast_unsigned()))?;
-    expect_equal_hex("next instruction", answer.next, arch::gate().after())?;
+    expect_equal_hex(
+        "next instruction",
+        answer.instruction_pointer,
+        arch::gate().compared_address(),
+    )?;
     tracee.set_registers(&registers)?;
     expect_equal("setting what was read", tracee.set_config(&config), Ok(()))
 }
@@ -189,7 +193,7 @@ fn run_steps() -> i32 {
         match *step {
             Step::Outside { call, blocked } => {
                 set_selector(if blocked { BLOCK } else { ALLOW });
-                let _ = arch::gate().issue(&Registers::call(call_number(call), [0; 6]));
+                let _ = arch::gate().issue(&Registers::for_call(call_number(call), [0; 6]));
             }
             // SAFETY: takes no pointers.
             Step::Inside(call) => drop(unsafe { sys::call(call, &[]) }),

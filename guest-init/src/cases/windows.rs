@@ -3,7 +3,7 @@
 //! A Windows program that issues its system calls itself: all engines must give the same transcript.
 
 use super::foreign::expect_transcript;
-use super::own::nt;
+use super::this_arch::nt;
 use crate::case::Check;
 use crate::sandbox::{Engine, Image, Nt};
 

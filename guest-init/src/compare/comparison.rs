@@ -3,7 +3,7 @@
 
 use super::death::Death;
 use super::scenario::{Arming, Cause, PLAIN, Scenario};
-use crate::arch::Entry;
+use crate::arch::CallInstruction;
 use crate::case::{Need, OnlyArchs};
 use sudbox_protocol::{Arch, Feature};
 
@@ -60,11 +60,14 @@ pub(super) const fn comparison(
 
 /// A dispatch of a 32-bit call.
 pub(super) const COMPAT: Scenario =
-    Scenario { entry: Entry::Compat, convention: Entry::Compat, ..PLAIN };
+    Scenario { entry: CallInstruction::Compat, convention: CallInstruction::Compat, ..PLAIN };
 
 /// A dispatch of a 32-bit call in 32-bit code.
-pub(super) const CODE_32: Scenario =
-    Scenario { entry: Entry::CompatCode, convention: Entry::CompatCode, ..PLAIN };
+pub(super) const CODE_32: Scenario = Scenario {
+    entry: CallInstruction::CompatCode,
+    convention: CallInstruction::CompatCode,
+    ..PLAIN
+};
 
 /// A dispatch in every variant.
 pub(super) const FULL: Scenario = Scenario { every_variant: true, ..PLAIN };

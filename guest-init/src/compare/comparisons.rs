@@ -4,7 +4,7 @@
 use super::comparison::*;
 use super::death::{DEATHS, Death};
 use super::scenario::{Arming, Cause, Filter, History, Monitor, PLAIN, Parent, Scenario, Task};
-use crate::arch::{Entry, FrameFormat};
+use crate::arch::{CallInstruction, FrameFormat};
 use crate::case::{Need, OnlyArchs};
 use sudbox_protocol::Feature;
 
@@ -236,7 +236,7 @@ pub(super) const COMPARISONS: &[Comparison] = &[
             "compare/int80",
             "a dispatched int 0x80 leaves the same state as a dispatched syscall instruction",
             "syscall_user_dispatch()",
-            Scenario { entry: Entry::Compat, ..PLAIN },
+            Scenario { entry: CallInstruction::Compat, ..PLAIN },
         )
     },
     Comparison {

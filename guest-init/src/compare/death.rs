@@ -177,7 +177,7 @@ fn record_core(record: &Record, moment: Moment, scenario: &Scenario) -> Check {
         return Ok(());
     }
     let replace_ids = |registers: &mut [u8]| {
-        let places = arch::first_argument_places(scenario.convention, registers.len());
+        let places = arch::first_argument_ranges(scenario.convention, registers.len());
         tracer::replace_ids(registers, places, [0, 1]);
     };
     core::record_notes(record, moment, &dump, replace_ids)

@@ -138,7 +138,7 @@ fn compare_field(
         }
         return;
     }
-    let layout = arch::layout(field.name);
+    let layout = arch::parts_of_field(field.name);
     let mut at = 0;
     let mut compare_part = |name: &str, start: usize, length: usize| {
         let end = (start + length).min(seen.len());

@@ -177,14 +177,14 @@ impl Record {
     }
 }
 
-/// The parts of a field, by [`arch::layout`]. Bytes after the last part have no name.
+/// The parts of a field, by [`arch::parts_of_field`]. Bytes after the last part have no name.
 fn split(field: &Field<'_>) -> Vec<ObservedPart> {
     if field.name == core::AUXILIARY_VECTOR {
         return core::auxiliary_vector(field.bytes);
     }
     let mut parts = Vec::new();
     let mut rest = field.bytes;
-    for Part(name, length) in arch::layout(field.name) {
+    for Part(name, length) in arch::parts_of_field(field.name) {
         let (part, after) = rest.split_at((*length).min(rest.len()));
         rest = after;
         if !part.is_empty() {

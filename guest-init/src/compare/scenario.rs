@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Scenarios in which a program makes the watched call, and variants of the call within a scenario.
 
-use crate::arch::{Entry, FrameFormat, TRAP_FLAG, WATCH_FLAGS};
+use crate::arch::{CallInstruction, FrameFormat, HARMLESS_FLAGS, TRAP_FLAG};
 use crate::support::PAGE_SIZE;
 
 /// The cause of the SIGSYS at the watched call.
@@ -109,10 +109,10 @@ pub(crate) struct Scenario {
     /// The cause of the SIGSYS.
     pub(crate) cause: Cause,
     /// The instruction of the call.
-    pub(crate) entry: Entry,
+    pub(crate) entry: CallInstruction,
     /// The instruction whose calling convention the registers follow. It can differ from `entry`:
     /// a dispatched call is not executed.
-    pub(crate) convention: Entry,
+    pub(crate) convention: CallInstruction,
     /// The format of the signal frames.
     pub(crate) frames: FrameFormat,
     pub(crate) task: Task,
@@ -128,7 +128,7 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// Whether the scenario has 32-bit code. Its stacks are then below 4 GiB.
     pub(crate) fn has_compat_code(&self) -> bool {
-        self.entry == Entry::CompatCode
+        self.entry == CallInstruction::CompatCode
     }
 
     /// Whether a variant runs in this scenario.
@@ -145,8 +145,8 @@ impl Scenario {
 /// A dispatch in a process without a filter, a monitor, a history or a special parent.
 pub(crate) const PLAIN: Scenario = Scenario {
     cause: Cause::Dispatch,
-    entry: Entry::Native,
-    convention: Entry::Native,
+    entry: CallInstruction::Native,
+    convention: CallInstruction::Native,
     frames: FrameFormat::Native,
     task: Task::Leader,
     arming: Arming::Once,
@@ -251,7 +251,7 @@ const BASE: Variant = Variant {
 /// All variants.
 pub(crate) const VARIANTS: &[Variant] = &[
     BASE,
-    Variant { name: "flags", flags: WATCH_FLAGS, scenarios: RunIn::All, ..BASE },
+    Variant { name: "flags", flags: HARMLESS_FLAGS, scenarios: RunIn::All, ..BASE },
     Variant { name: "trap-flag", flags: TRAP_FLAG, ..BASE },
     Variant { name: "initial-state", initial_floating: true, ..BASE },
     Variant { name: "skewed-stack", misalignment: 5, ..BASE },
@@ -286,7 +286,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
         name: "alternate-unwritable",
         alt_stack: AltStack::ReadOnly,
         action: libc::SA_SIGINFO | libc::SA_ONSTACK,
-        flags: WATCH_FLAGS,
+        flags: HARMLESS_FLAGS,
         ..BASE
     },
     Variant {
@@ -302,7 +302,7 @@ pub(crate) const VARIANTS: &[Variant] = &[
         blocked: 1 << 9 | 1 << 13 | 1 << 47 | 1 << 63,
         handler_mask: 1 << 11 | 1 << 39,
         pending: true,
-        flags: WATCH_FLAGS,
+        flags: HARMLESS_FLAGS,
         scenarios: RunIn::FullAndCompatCode,
         edits: true,
         ..BASE

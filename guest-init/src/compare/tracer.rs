@@ -79,7 +79,7 @@ pub(super) fn record_stop(record: &Record, moment: Moment, scenario: &Scenario, 
         let length = ptrace::regset(pid, libc::PTRACE_GETREGSET, *kind, &mut bytes);
         bytes.truncate(length.unwrap_or(0));
         if *name == "NT_PRSTATUS" {
-            let places = arch::first_argument_places(scenario.convention, bytes.len());
+            let places = arch::first_argument_ranges(scenario.convention, bytes.len());
             replace_ids(&mut bytes, places, ID_WORDS);
         }
         record.put(moment, name, &bytes);

@@ -9,7 +9,7 @@ use super::scenario::{
     AltStack, Arming, Cause, Filter, History, SMALL_STACK, STACK, Scenario, VARIANTS, Variant,
 };
 use super::{proc, stacks};
-use crate::arch::{self, CallSite, Entry, Floating, FrameFormat, Reg, Registers};
+use crate::arch::{self, CallInstruction, Floating, FrameFormat, Reg, Registers, WatchedCallSite};
 use crate::filter::{self, statement};
 use crate::support::*;
 use crate::sys::{self, Action};
@@ -46,7 +46,11 @@ pub(crate) const NOT_PREPARED: i32 = 92;
 
 /// The registers of the watched call, which queues to its caller the siginfo that a dispatch of it would
 /// give.
-pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Registers {
+pub(super) fn call(
+    convention: CallInstruction,
+    site: WatchedCallSite,
+    variant: &Variant,
+) -> Registers {
     let ids = [sys::getpid(), sys::gettid()].map(|id| u64::from(id.cast_unsigned()));
     for (stored, id) in IDS.iter().zip(ids) {
         stored.store(id, Ordering::SeqCst);
@@ -55,7 +59,7 @@ pub(super) fn call(convention: Entry, site: CallSite, variant: &Variant) -> Regi
     let siginfo = SIGINFO.as_ptr() as u64;
     let (mut regs, audit) = arch::queue_signal_call(convention, [ids[0], ids[1], signal, siginfo]);
     store_siginfo(site, &regs, audit);
-    if let Some(flags) = Reg::STATE {
+    if let Some(flags) = Reg::FLAGS {
         regs[flags] |= variant.flags;
     }
     let alternate = matches!(variant.alt_stack, AltStack::Current | AltStack::CurrentAutoDisarm);
@@ -77,7 +81,7 @@ static WATCHED_SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGSYS);
 static SIGINFO: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
 /// Stores in [`SIGINFO`] the siginfo that a dispatch of this call gives (`trigger_sigsys()`).
-fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
+fn store_siginfo(site: WatchedCallSite, regs: &Registers, audit: u32) {
     let number = number_read_by_kernel(regs[Reg::NUMBER]).cast_unsigned();
     let pair = |first: u32, second: u32| {
         let [a, b] = [first, second].map(u32::to_ne_bytes);
@@ -86,7 +90,7 @@ fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
     let words = [
         pair(WATCHED_SIGNAL.load(Ordering::SeqCst).cast_unsigned(), 0),
         pair(SYS_USER_DISPATCH.cast_unsigned(), 0),
-        arch::after_watched_call(site),
+        arch::watched_call_compared_address(site),
         pair(number, audit),
     ];
     for (stored, word) in SIGINFO.iter().zip(words) {
@@ -96,9 +100,9 @@ fn store_siginfo(site: CallSite, regs: &Registers, audit: u32) {
 
 /// The registers with [`ID_PLACEHOLDER`] in place of the ids in the argument registers. Registers in
 /// `except` stay as they are.
-fn replace_ids(registers: &Registers, convention: Entry, except: &[Reg]) -> Registers {
+fn replace_ids(registers: &Registers, convention: CallInstruction, except: &[Reg]) -> Registers {
     let mut registers = *registers;
-    for (reg, id) in arch::first_arguments(convention).into_iter().zip(&IDS) {
+    for (reg, id) in arch::first_argument_registers(convention).into_iter().zip(&IDS) {
         if registers[reg] == id.load(Ordering::SeqCst) && !except.contains(&reg) {
             registers[reg] = ID_PLACEHOLDER;
         }
@@ -142,8 +146,8 @@ const PART_NAMES: [&str; 4] =
     ["below the frame", "after the frame", "floating point frame", "above the frame"];
 
 /// The instruction whose calling convention the watched call's registers follow.
-fn convention() -> Entry {
-    if COMPAT.load(Ordering::SeqCst) { Entry::Compat } else { Entry::Native }
+fn convention() -> CallInstruction {
+    if COMPAT.load(Ordering::SeqCst) { CallInstruction::Compat } else { CallInstruction::Native }
 }
 
 /// The format of the signal frames of handlers.
@@ -175,10 +179,10 @@ extern "C" fn sudbox_record_signal(
     let moment = Moment { variant: variant.name, step: "handler", count };
     if count < 8 {
         record.number(moment, "signal", u64::from(signal.cast_unsigned()));
-        let state = arch::handler_entry();
+        let state = arch::state_at_handler_entry();
         record_cpu(&record, moment, &state, &arch::HANDLER_ARGUMENTS);
         // SAFETY: the arguments are those of this handler.
-        let mut frame = unsafe { arch::Frame::of(frame_format(), &state, info, context) };
+        let mut frame = unsafe { arch::Frame::copy_of(frame_format(), &state, info, context) };
         let registers = replace_ids(&frame.registers(), convention(), &[]);
         frame.set_registers(&registers);
         let in_frame = Moment { step: "frame", ..moment };
@@ -215,14 +219,14 @@ extern "C" fn sudbox_record_signal(
         }
     }
     // SAFETY: the kernel hands the handler its frame.
-    unsafe { arch::clear_trap_flag(frame_format(), &arch::handler_entry(), context) };
+    unsafe { arch::clear_trap_flag(frame_format(), &arch::state_at_handler_entry(), context) };
     stacks::copy();
 }
 
 /// Installs the recording handler. Returns whether the kernel accepted it.
 fn install(signal: i32, flags: i32, mask: u64) -> bool {
     if frame_format() == FrameFormat::Compat {
-        return arch::set_compat_handler(signal, flags, mask);
+        return arch::install_compat_recording_handler(signal, flags, mask);
     }
     set_action(signal, arch::recording_handler(), flags, mask)
 }
@@ -257,7 +261,7 @@ fn set_alt_stack(alt_stack: AltStack) {
 /// Runs the variant with this index and records the task's state before, during and after the call.
 fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[Floating; 2]) {
     let Some(variant) = VARIANTS.get(index) else { return };
-    let site = CallSite { entry: scenario.entry, breakpoint: false };
+    let site = WatchedCallSite { instruction: scenario.entry, has_breakpoint: false };
     VARIANT.store(index, Ordering::SeqCst);
     SIGNALS.store(0, Ordering::SeqCst);
     stacks::fill();
@@ -305,7 +309,7 @@ fn run_variant(record: &Record, scenario: &Scenario, index: usize, floating: &[F
 /// Makes a call that is dispatched, without recording anything.
 fn plain_dispatch() {
     set_selector(BLOCK);
-    let _ = arch::gate().issue(&Registers::call(call_number(libc::SYS_getpid), [0; 6]));
+    let _ = arch::gate().issue(&Registers::for_call(call_number(libc::SYS_getpid), [0; 6]));
     set_selector(ALLOW);
 }
 
@@ -343,7 +347,7 @@ pub(super) fn configuration(scenario: &Scenario) -> [u64; 4] {
         }
         Cause::NoSelector => [MODE_EXCLUSIVE, inside, inside_length(), 0],
         Cause::Inclusive => {
-            let range = arch::watched_range();
+            let range = arch::watched_call_range();
             [MODE_INCLUSIVE, range.start, range.end - range.start, 0]
         }
     }
@@ -406,7 +410,7 @@ fn apply_history(history: History) -> bool {
 /// # Errors
 /// The exit code that names the step which failed.
 pub(super) fn set_up(scenario: &Scenario) -> Result<(), i32> {
-    COMPAT.store(scenario.convention != Entry::Native, Ordering::SeqCst);
+    COMPAT.store(scenario.convention != CallInstruction::Native, Ordering::SeqCst);
     COMPAT_FRAMES.store(scenario.frames == FrameFormat::Compat, Ordering::SeqCst);
     let flags = libc::SA_SIGINFO | libc::SA_NODEFER;
     if ![libc::SIGTRAP, libc::SIGSEGV].into_iter().all(|signal| install(signal, flags, 0)) {
@@ -433,8 +437,8 @@ pub(super) fn repeat_in_handler(scenario: &Scenario) {
 }
 
 /// Makes the watched call once, as the first variant does, without recording.
-pub(super) fn call_once(scenario: &Scenario, breakpoint: bool, selector: u8) {
-    let site = CallSite { entry: scenario.entry, breakpoint };
+pub(super) fn call_once(scenario: &Scenario, has_breakpoint: bool, selector: u8) {
+    let site = WatchedCallSite { instruction: scenario.entry, has_breakpoint };
     stacks::fill();
     let regs = call(scenario.convention, site, &VARIANTS[0]);
     let floating = Floating::pattern();
@@ -447,14 +451,17 @@ pub(super) fn call_once(scenario: &Scenario, breakpoint: bool, selector: u8) {
 /// Forks with these flags right after a breakpoint, if the architecture has one. Returns the child's
 /// process id, or 0 in the child.
 pub(super) fn fork_at_breakpoint(flags: i32) -> u64 {
-    let breakpoint = CallSite { entry: Entry::Native, breakpoint: true };
-    let mut regs = call(Entry::Native, breakpoint, &VARIANTS[0]);
+    let breakpoint = WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true };
+    let mut regs = call(CallInstruction::Native, breakpoint, &VARIANTS[0]);
     let arguments = arch::clone_arguments(u64::from(flags.cast_unsigned()), 0);
     for (reg, value) in Reg::ARGUMENTS.into_iter().zip(arguments.into_iter().chain([0; 4])) {
         regs[reg] = value;
     }
     regs[Reg::NUMBER] = call_number(libc::SYS_clone);
-    let site = CallSite { entry: Entry::Native, breakpoint: arch::HAS_CALL_BREAKPOINTS };
+    let site = WatchedCallSite {
+        instruction: CallInstruction::Native,
+        has_breakpoint: arch::HAS_CALL_BREAKPOINTS,
+    };
     // SAFETY: this task uses the stack, and the child has its own copy.
     let after = unsafe { arch::watched_call(site, &regs, &Floating::initial()) };
     after.registers[Reg::RESULT]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The registers of the call that workloads issue.
 fn harmless_call() -> Registers {
-    Registers::call(call_number(libc::SYS_getppid), [0; 6])
+    Registers::for_call(call_number(libc::SYS_getppid), [0; 6])
 }
 
 /// Issues calls that are dispatched and handled.

@@ -113,7 +113,7 @@ pub fn range(span: Span, ip: u64, layout: &Layout) -> [u64; 2] {
 /// The prctl(2) arguments of the configuration: mode, offset, length and selector.
 #[must_use]
 pub fn configuration_arguments(point: &Point, layout: &Layout) -> [u64; 4] {
-    let ip = layout.entry(point.entry()).map_or(0, |entry| entry.after());
+    let ip = layout.entry(point.entry()).map_or(0, |entry| entry.compared_address());
     let mode = match point.mode() {
         Mode::Off => 0,
         Mode::Exclusive => 1,
@@ -169,6 +169,6 @@ pub fn call_registers(point: &Point, layout: &Layout) -> Registers {
     };
     match other {
         Some(other) => (other.registers)(number, arguments),
-        None => Registers::call(number, arguments),
+        None => Registers::for_call(number, arguments),
     }
 }

@@ -2,7 +2,7 @@
 //! Memory for the points of the grid: gates, a selector of each kind, and stacks.
 
 use super::dimension::{Disposition, Entry, Selector};
-pub(super) use crate::arch::OtherEntry as Other;
+pub(super) use crate::arch::SecondEntry as Other;
 use crate::arch::{self, CALL_LENGTH, Gate};
 use crate::case::Failure;
 use crate::support::{PAGE_SIZE, broken, map_pages, protect};
@@ -121,7 +121,9 @@ impl Layout {
     /// The address at which the handler of this disposition begins.
     #[must_use]
     pub fn handler(&self, disposition: Disposition) -> u64 {
-        arch::entered_at(self.handlers[usize::from(disposition == Disposition::NoSiginfo)])
+        arch::handler_entry_address(
+            self.handlers[usize::from(disposition == Disposition::NoSiginfo)],
+        )
     }
 }
 
@@ -212,7 +214,7 @@ impl Memory {
             map_pages(ALTERNATE_STACK_SIZE / PAGE_SIZE)?,
         );
         protect(read_only_stack, ALTERNATE_STACK_SIZE / PAGE_SIZE, libc::PROT_READ)?;
-        let other = arch::other_entry().filter(|_| platform.ia32);
+        let other = arch::second_entry().filter(|_| platform.ia32);
         let entries = Entry::ALL.iter().map(|entry| match entry {
             Entry::First => Some(arch::gate()),
             Entry::Second => Some(arch::second_gate()),

@@ -101,7 +101,7 @@ pub fn first_decision(point: &Point, layout: &Layout) -> Option<Decision> {
     let set =
         Config::set(configuration_arguments(point, layout), rules, |s| layout.is_forbidden(s));
     let config = set.ok().filter(|config| config.mode != 0)?;
-    let at = layout.entry(point.entry())?.after();
+    let at = layout.entry(point.entry())?.compared_address();
     Some(config.decide(at, |_| match point.selector() {
         Selector::Code => Some(layout.code_byte),
         selector if selector.is_memory() => Some(point.value()),
@@ -221,7 +221,7 @@ impl Simulation<'_> {
         self.next_call()?;
         if !inside_allowed {
             let [number, operation] = [libc::SYS_prctl.cast_unsigned(), 59];
-            self.call_inside(Registers::call(number, [operation, 0, 0, 0, 0, 0]))?;
+            self.call_inside(Registers::for_call(number, [operation, 0, 0, 0, 0, 0]))?;
         }
         match point.pending() {
             Pending::Other => self.unblock(libc::SIGUSR1),
@@ -275,7 +275,7 @@ impl Simulation<'_> {
         let Some(entry) = self.layout.entry(self.point.entry()) else {
             return Err(End::Invalid);
         };
-        let at = entry.after();
+        let at = entry.compared_address();
         loop {
             match self.decide(at) {
                 Decision::Kill(signal) => {
@@ -313,10 +313,10 @@ impl Simulation<'_> {
     /// Issues the next call from the gate that is not under test.
     fn next_call(&mut self) -> Result<(), End> {
         let gate = self.layout.next_gate(self.point.entry());
-        let at = gate.after();
+        let at = gate.compared_address();
         let [a, b, c] = self.layout.effect;
         let number = libc::SYS_getresuid.cast_unsigned();
-        let registers = Registers::call(number, [a, b, c, 0, 0, 0]);
+        let registers = Registers::for_call(number, [a, b, c, 0, 0, 0]);
         let executed = match self.decide(at) {
             Decision::Kill(signal) => {
                 self.phantom_exit_stop(at, signal);

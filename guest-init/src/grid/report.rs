@@ -127,14 +127,14 @@ impl<'a> Report<'a> {
 
     /// The name of an address, such as `ip`, or its value.
     fn describe_address(&self, address: u64, point: &Point) -> String {
-        let ip = self.layout.entry(point.entry()).map(|gate| gate.after());
-        let next = self.layout.next_gate(point.entry()).after();
+        let ip = self.layout.entry(point.entry()).map(|gate| gate.compared_address());
+        let next = self.layout.next_gate(point.entry()).compared_address();
         match address {
             _ if Some(address) == ip => "ip".to_owned(),
             _ if Some(address + arch::CALL_LENGTH) == ip => "the call under test".to_owned(),
             _ if address == next => "after the next call".to_owned(),
             _ if address == self.layout.inside.start => "inside".to_owned(),
-            _ if self.layout.handlers.map(arch::entered_at).contains(&address) => {
+            _ if self.layout.handlers.map(arch::handler_entry_address).contains(&address) => {
                 "the handler".to_owned()
             }
             _ => format!("{address:#x}"),
@@ -232,9 +232,9 @@ fn predict_control(point: &Point, layout: &Layout, bugs: Bugs) -> Vec<Observatio
         return expected;
     }
     let number = libc::SYS_getresuid.cast_unsigned();
-    let at = layout.next_gate(Entry::First).after();
+    let at = layout.next_gate(Entry::First).compared_address();
     let [a, b, c] = layout.effect;
-    let result = arch::Registers::call(number, [a, b, c, 0, 0, 0])[Reg::RESULT];
+    let result = arch::Registers::for_call(number, [a, b, c, 0, 0, 0])[Reg::RESULT];
     let number = i32::try_from(number).unwrap_or(0);
     expected.push(Observation::Handled(Some(Frame {
         info: Siginfo { code: 2, errno: 0, number, arch: AUDIT_ARCH, at },

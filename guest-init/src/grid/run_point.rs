@@ -32,7 +32,7 @@ pub(super) fn use_selector(selector: Option<&'static AtomicU8>) {
 /// The registers of a getresuid(2) that writes to [`SharedState::effect`](super::shared_state::SharedState).
 pub(super) fn effect_call() -> Registers {
     let [a, b, c] = memory().layout.effect;
-    Registers::call(libc::SYS_getresuid.cast_unsigned(), [a, b, c, 0, 0, 0])
+    Registers::for_call(libc::SYS_getresuid.cast_unsigned(), [a, b, c, 0, 0, 0])
 }
 
 /// A value that getresuid(2) does not write.
@@ -95,8 +95,12 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
         set_selector(point.value());
         let (after, executed) = issue_call(&gate, &registers);
         set_selector(0);
-        let preserved =
-            registers_preserved(&after, &registers, gate.after(), point.tracer().single_steps());
+        let preserved = registers_preserved(
+            &after,
+            &registers,
+            gate.compared_address(),
+            point.tracer().single_steps(),
+        );
         let result = Some(after[Reg::RESULT]);
         observe(Observation::Returned { result, preserved, executed });
     }
@@ -121,9 +125,9 @@ pub(super) fn run_point(point: &Point) -> sys::Result<()> {
 fn registers_preserved(got: &Registers, expected: &Registers, after: u64, steps: bool) -> bool {
     let same = |reg: Reg| got[reg] == expected[reg];
     let arguments = Reg::ARGUMENTS.into_iter().filter(|reg| *reg != Reg::RESULT);
-    let scratch = Reg::SCRATCH.map(|reg| got[reg]);
-    Reg::preserved().filter(|reg| *reg != Reg::Sp).chain(arguments).all(same)
-        && (steps || expected.scratch_after(after).contains(&scratch))
+    let scratch = Reg::CLOBBERED_BY_CALL.map(|reg| got[reg]);
+    Reg::preserved_by_calls().filter(|reg| *reg != Reg::Sp).chain(arguments).all(same)
+        && (steps || expected.clobbered_values(after).contains(&scratch))
 }
 
 /// Blocks and raises the signal that must be pending, and sets the alternate stack and the disposition of
@@ -230,7 +234,7 @@ fn install_filter(point: &Point) -> sys::Result<()> {
     let Some(gate) = memory().layout.entry(point.entry()) else { return Ok(()) };
     // Offset of the low half of `seccomp_data.instruction_pointer`.
     let offset = 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
-    let low = u32::try_from(gate.after() & 0xffff_ffff).unwrap_or(0);
+    let low = u32::try_from(gate.compared_address() & 0xffff_ffff).unwrap_or(0);
     let mut program = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset),
         statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, low),
@@ -288,7 +292,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
         info: Siginfo { at: normalize_address(info.at), ..info },
         on_stack: alternate.contains(&stack),
         result: registers[Reg::RESULT],
-        next: normalize_address(registers[Reg::NEXT]),
+        next: normalize_address(registers[Reg::INSTRUCTION_POINTER]),
         preserved,
         mask: frame.mask,
     })));

@@ -25,7 +25,7 @@ fn layout() -> Layout {
         x32: false,
     };
     let (first, second) = (arch::gate(), arch::second_gate());
-    let other = arch::other_entry();
+    let other = arch::second_entry();
     let gate = other.map(|other| other.gate);
     Layout {
         platform,
@@ -53,10 +53,10 @@ const PASSED: Observation =
 const NEXT: Observation = Observation::NextCall { executed: true };
 
 fn handled() -> Observation {
-    let at = arch::gate().after();
+    let at = arch::gate().compared_address();
     let number = libc::SYS_getresuid;
     let registers =
-        arch::Registers::call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
+        arch::Registers::for_call(number.cast_unsigned(), [0x1000, 0x1004, 0x1008, 0, 0, 0]);
     let number = i32::try_from(number).expect("a small number");
     let info = Siginfo { code: 2, errno: 0, number, arch: arch::AUDIT_ARCH, at };
     let result = registers[arch::Reg::RESULT];
@@ -113,10 +113,10 @@ fn recorded_bugs_change_predictions() {
 /// Compares the model with ranges as sets of integers that do not wrap.
 #[test]
 fn ranges_are_obeyed_to_the_byte() {
-    let ip = u128::from(arch::gate().after());
+    let ip = u128::from(arch::gate().compared_address());
     for span in Span::ALL {
         let layout = layout();
-        let [offset, length] = super::call::range(*span, arch::gate().after(), &layout);
+        let [offset, length] = super::call::range(*span, arch::gate().compared_address(), &layout);
         let (start, end) = (u128::from(offset), u128::from(offset) + u128::from(length));
         for mode in [Mode::Exclusive, Mode::Inclusive] {
             let fits = end <= u128::from(u64::MAX) && end > start;
@@ -205,7 +205,7 @@ fn products_contain_every_state() {
     points.extend(&pairs);
     for (axis, dimension) in DIMENSIONS.iter().enumerate() {
         let seen: HashSet<u8> = points.iter().map(|point| point.0[axis]).collect();
-        let other = axis == Axis::Entry as usize && arch::other_entry().is_none();
+        let other = axis == Axis::Entry as usize && arch::second_entry().is_none();
         let states = dimension.states.len();
         assert!(
             seen.len() >= states - usize::from(other) || dimension.states.is_empty(),

@@ -110,7 +110,7 @@ impl TraceState<'_> {
             signal => {
                 let info = ptrace::signal_info(self.pid)?;
                 let registers = ptrace::registers(self.pid)?;
-                let frame = registers.general(false);
+                let frame = registers.general();
                 let seen =
                     SigsysRecord { info, registers: frame, flags: 0, stack: 0, frame_mask: 0 };
                 let of_call = signal == libc::SIGSYS;
@@ -119,7 +119,7 @@ impl TraceState<'_> {
                 observe(Observation::Stopped {
                     signal,
                     info,
-                    next: normalize_address(registers.next),
+                    next: normalize_address(registers.instruction_pointer),
                     result,
                 });
                 if of_call {
@@ -204,7 +204,7 @@ impl TraceState<'_> {
             return Err(sys::Errno(libc::ESRCH));
         }
         let mut registers = ptrace::registers(self.pid)?;
-        registers.next = call;
+        registers.instruction_pointer = call;
         ptrace::set_registers(self.pid, &registers)
     }
 

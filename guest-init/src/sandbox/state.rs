@@ -169,7 +169,8 @@ impl SandboxState {
     pub(super) fn call(&self, thread: usize, registers: &mut Registers, audit_arch: u32) -> Next {
         let personality = self.personality;
         if audit_arch != arch::AUDIT_ARCH {
-            registers[Reg::NEXT] = registers[Reg::NEXT].wrapping_sub(arch::CALL_LENGTH);
+            registers[Reg::INSTRUCTION_POINTER] =
+                registers[Reg::INSTRUCTION_POINTER].wrapping_sub(arch::CALL_LENGTH);
             return self.fault(thread, registers, Fault::Access(u64::MAX));
         }
         self.step(thread, |call| personality.call(call, registers))
@@ -210,7 +211,7 @@ impl SandboxState {
     }
 
     /// Counts a signal from another process.
-    pub(super) fn install_counting_handler(&self) {
+    pub(super) fn count_signal(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
     }
 

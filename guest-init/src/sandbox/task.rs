@@ -130,13 +130,13 @@ extern "C" fn enter(_: i32, _: *const u8, frame: *mut Context) {
     let start = state.thread(thread).start;
     // SAFETY: the kernel passes the signal frame, which nothing else uses.
     let registers = unsafe { &mut (*frame).registers };
-    registers.become_start(&start);
+    registers.replace_by_start(&start);
     selector(state, thread).store(BLOCK, Ordering::SeqCst);
 }
 
 /// Handler of [`OUTSIDE_SIGNAL`].
 extern "C" fn on_outside_signal(_: i32, _: *const u8, _: *mut Context) {
-    SandboxState::current().install_counting_handler();
+    SandboxState::current().count_signal();
 }
 
 /// Handler of SIGSYS: emulates the call that it reports. A SIGSYS from another process reports no call and
@@ -148,7 +148,7 @@ extern "C" fn on_call(_: i32, info: *const [u8; 128], frame: *mut Context) {
         // SAFETY: the kernel passes both to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
         let Some(audit_arch) = personality::audit_arch(info) else {
-            return state.install_counting_handler();
+            return state.count_signal();
         };
         let next = state.call(thread, registers, audit_arch);
         carry_out(state, next);
@@ -163,8 +163,8 @@ extern "C" fn on_fault(signal: i32, info: *const [u8; 128], frame: *mut Context)
     with_calls_allowed(state, thread, || {
         // SAFETY: the kernel passes both to the handler, and nothing else uses them.
         let (info, registers) = unsafe { (&*info, &mut (*frame).registers) };
-        let Some(fault) = Fault::of(signal, info) else { return state.install_counting_handler() };
-        let pc = registers[Reg::NEXT];
+        let Some(fault) = Fault::of(signal, info) else { return state.count_signal() };
+        let pc = registers[Reg::INSTRUCTION_POINTER];
         // A jump to unmapped memory is the program's fault too.
         if !program_memory::range().contains(&pc) && fault != Fault::Access(pc) {
             state.fail(SandboxError::Died);

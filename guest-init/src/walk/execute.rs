@@ -66,9 +66,9 @@ pub(super) fn layout() -> Layout {
     Layout {
         after: [
             inside.start + arch::CALL_LENGTH,
-            arch::gate().after(),
-            arch::second_gate().after(),
-            arch::compat_gate().after(),
+            arch::gate().compared_address(),
+            arch::second_gate().compared_address(),
+            arch::compat_gate().compared_address(),
         ],
         inside,
         selectors: [SELECTORS[0].as_ptr() as u64, SELECTORS[1].as_ptr() as u64],
@@ -217,7 +217,7 @@ fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
         CallSite::Inside => {
             let (number, arguments) = number_and_arguments(site, call, &layout());
             // SAFETY: none of these calls touches memory; the selector is only read.
-            let result = unsafe { arch::inside_call(number, arguments) }.cast_unsigned();
+            let result = unsafe { arch::issue_inside(number, arguments) }.cast_unsigned();
             record(step.number, EventKind::Returned { result, preserved: true });
             return;
         }
@@ -228,8 +228,8 @@ fn issue_call(step: &Step, site: CallSite, call: Call, traced: bool) {
     let regs = registers(site, call, &layout());
     let after = with_pending(&PENDING_CALL, step, traced, || issue_from(&gate, &regs));
     let preserved = Reg::ALL.into_iter().all(|reg| {
-        let may_differ = [Reg::RESULT, Reg::Sp, Reg::NEXT].contains(&reg);
-        may_differ || Reg::SCRATCH.contains(&reg) || after[reg] == regs[reg]
+        let may_differ = [Reg::RESULT, Reg::Sp, Reg::INSTRUCTION_POINTER].contains(&reg);
+        may_differ || Reg::CLOBBERED_BY_CALL.contains(&reg) || after[reg] == regs[reg]
     });
     record(step.number, EventKind::Returned { result: after[Reg::RESULT], preserved });
 }
@@ -261,7 +261,7 @@ extern "C" fn on_sigsys(_: i32, info: *const [u8; 128], frame: *mut Context) {
     }
     run_steps(handler, pending.traced);
     if *again {
-        frame.registers[Reg::NEXT] -= arch::CALL_LENGTH;
+        frame.registers[Reg::INSTRUCTION_POINTER] -= arch::CALL_LENGTH;
     }
 }
 

@@ -351,7 +351,7 @@ pub fn registers(site: CallSite, call: Call, layout: &Layout) -> Registers {
     let (number, arguments) = number_and_arguments(site, call, layout);
     match site {
         CallSite::Compat => compat_call(number, arguments),
-        _ => Registers::call(number, arguments),
+        _ => Registers::for_call(number, arguments),
     }
 }
 

@@ -10,19 +10,19 @@ const HEADERS: u32 = 52 + 32;
 const LENGTH: u32 = 0x2000;
 
 /// Bytes that the program writes to descriptor 1 at its end: an address, then its records.
-pub const AARCH32_OUTPUT: usize = 0x200;
-/// The addresses after its system call instructions, in ARM and in Thumb state.
-pub const AARCH32_AFTER: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
-/// The registers of these calls, r0 to r12 and r0 to r7: `umask(0x5f)`.
+pub const AARCH32_OUTPUT_LENGTH: usize = 0x200;
+/// The compared addresses of the program's calls, in ARM and in Thumb state.
+pub const AARCH32_COMPARED_ADDRESSES: [u32; 2] = [BASE + 0xf4, BASE + 0x1b8];
+/// The registers of the calls `umask(0x5f)`: r0 to r12 in ARM state, r0 to r7 in Thumb state.
 pub const AARCH32_PATTERNS: [&[u32]; 2] = [
     &[0x5f, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 60, 0xa8, 0xa9, 0xaa, 0xab, 0xac],
     &[0x5f, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 60],
 ];
-/// `si_arch` of its calls (`AUDIT_ARCH_ARM`).
+/// `si_arch` of the program's calls (`AUDIT_ARCH_ARM`).
 pub const AARCH32_AUDIT_ARCH: u32 = 0x4000_0028;
 
-/// The program handles SIGSYS without a restorer, and arms with its first instructions as the range.
-/// Then it issues three calls: with BLOCK in ARM and in Thumb state, and with ALLOW in ARM state. It
+/// The program's code. The program handles SIGSYS without a restorer, and arms with its first instructions as the
+/// range. Then it issues three calls: with BLOCK in ARM and in Thumb state, and with ALLOW in ARM state. It
 /// records, at each handler, six words of siginfo, r0 to r15 and the processor state in the frame; and
 /// after each call r0 to r12. It exits with 0, or with the error of its setup.
 #[rustfmt::skip]

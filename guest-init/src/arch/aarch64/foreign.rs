@@ -5,7 +5,7 @@
 use super::Reg;
 use crate::arch::AlienRegisters;
 use crate::arch::Registers;
-use crate::arch::gates::between;
+use crate::arch::gates::bytes_between;
 
 std::arch::global_asm!(include_str!("foreign.s"));
 std::arch::global_asm!(include_str!("nt.s"));
@@ -26,7 +26,7 @@ pub const ALIEN: AlienRegisters = AlienRegisters {
 const CARRY: u64 = 1 << 29;
 
 /// Sets the flag that says whether a call of `alien` failed.
-pub fn set_alien_flag(registers: &mut Registers, failed: bool) {
+pub fn set_alien_failure_flag(registers: &mut Registers, failed: bool) {
     let state = registers[Reg::Pstate] & !CARRY;
     registers[Reg::Pstate] = state | u64::from(failed) << 29;
 }
@@ -35,7 +35,7 @@ pub fn set_alien_flag(registers: &mut Registers, failed: bool) {
 pub const NT_ARGUMENTS: [Reg; 8] =
     [Reg::X0, Reg::X1, Reg::X2, Reg::X3, Reg::X4, Reg::X5, Reg::X6, Reg::X7];
 /// The offset of the further arguments from the stack pointer.
-pub const NT_STACK: u64 = 0;
+pub const NT_STACK_ARGUMENTS_OFFSET: u64 = 0;
 /// Bytes between the first stack pointer of a new thread and the end of its stack: none.
 pub const NT_RESERVED_ABOVE_STACK: u64 = 0;
 /// The register of a new thread's argument.
@@ -56,11 +56,11 @@ pub fn nt_number(_: &Registers, instruction: &[u8]) -> u32 {
 /// The test program for `nt`: position-independent code, followed by a writable page.
 #[must_use]
 pub fn windows_program() -> &'static [u8] {
-    between(sudbox_nt, sudbox_nt_end)
+    bytes_between(sudbox_nt, sudbox_nt_end)
 }
 
 /// Whether [`windows_program`] and the programs of `--sandbox` are PE files.
 pub const RUNS_PE: bool = false;
 
 /// The offset of a second entry point of [`windows_program`], which accesses unmapped memory.
-pub const WINDOWS_FAULTY: u64 = 0xc00;
+pub const WINDOWS_FAULTING_ENTRY: u64 = 0xc00;

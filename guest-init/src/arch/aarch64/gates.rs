@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of gates.
+//! The machine code of gates.
 
-use crate::arch::gates::symbols;
+use crate::arch::gates::declare_symbols;
 use crate::sys::Action;
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-symbols!(sudbox_scalable_call; sudbox_scalable);
+declare_symbols!(sudbox_scalable_call; sudbox_scalable);
 
 unsafe extern "C" {
     pub(super) fn sudbox_vector_length() -> usize;
@@ -46,8 +46,8 @@ pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     *action
 }
 
-/// The address at which the kernel enters this handler.
+/// The address at which the kernel enters the handler at `handler`.
 #[must_use]
-pub fn entered_at(handler: u64) -> u64 {
+pub fn handler_entry_address(handler: u64) -> u64 {
     handler
 }

@@ -6,18 +6,18 @@ mod aarch32;
 mod clock_counter;
 mod foreign;
 mod gates;
-mod other_entry;
 mod programs;
 mod registers;
+mod second_entry;
 mod vectors;
 
 pub use aarch32::*;
 pub use clock_counter::*;
 pub use foreign::*;
 pub use gates::*;
-pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
+pub use second_entry::*;
 pub use vectors::*;
 
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub const STEP_STOPS_TWICE: bool = false;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 /// An mmap(2) hint above 4 GiB that fits the smaller address spaces, of 39 bits.
-pub const HIGH_HINT: u64 = 0x2e_5700_0000;
+pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/arm64/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
 /// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).

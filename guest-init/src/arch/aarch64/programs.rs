@@ -9,7 +9,7 @@ pub const ELF_FLAGS: u32 = 0;
 
 /// The code of [`tiny_program`](crate::arch::tiny_program).
 #[must_use]
-pub fn tiny_text(code: u8) -> Vec<u8> {
+pub fn tiny_program_code(code: u8) -> Vec<u8> {
     let code = u32::from(code);
     let text = [
         0xd280_02e8,              // mov x8, #23 (dup)
@@ -25,7 +25,7 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): the first begins with an
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): the first begins with an
 /// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
 /// (adr, arch/arm64/kernel/probes/decode-insn.c).
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [

@@ -2,9 +2,9 @@
 
 //! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
-use crate::arch::registers::{Registers, registers};
+use crate::arch::registers::{Registers, declare_registers};
 
-registers! {
+declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct user_pt_regs`
     /// (arch/arm64/include/uapi/asm/ptrace.h).
     X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19,
@@ -14,41 +14,41 @@ registers! {
 impl Reg {
     /// The register of a call's number.
     pub const NUMBER: Reg = Reg::X8;
-    /// The register of a call's result, which holds the first argument before.
+    /// The register of a call's result. Before the call the register holds the first argument.
     pub const RESULT: Reg = Reg::X0;
-    /// The register of the next instruction's address.
-    pub const NEXT: Reg = Reg::Pc;
+    /// The register with the address of the next instruction.
+    pub const INSTRUCTION_POINTER: Reg = Reg::Pc;
     /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::X0, Reg::X1, Reg::X2, Reg::X3, Reg::X4, Reg::X5];
     /// The registers that the system call instruction itself may overwrite: none.
-    pub const SCRATCH: [Reg; 0] = [];
+    pub const CLOBBERED_BY_CALL: [Reg; 0] = [];
     /// The flags register.
-    pub const STATE: Option<Reg> = Some(Reg::Pstate);
-    /// The thread pointer, if it is a general register: it is none.
-    pub const THREAD: Option<Reg> = None;
+    pub const FLAGS: Option<Reg> = Some(Reg::Pstate);
+    /// The thread pointer, if it is a general register: not on this architecture.
+    pub const THREAD_POINTER: Option<Reg> = None;
 }
 
 /// The arithmetic flags N, Z, C and V: all that a gate loads of the processor state.
-pub const FLAGS: u64 = 0xf000_0000;
-/// The bits of [`Reg::STATE`] that are always set in user mode: none.
-pub const FLAGS_FIXED: u64 = 0;
+pub const SETTABLE_FLAGS: u64 = 0xf000_0000;
+/// The bits of [`Reg::FLAGS`] that are always set in user mode: none.
+pub const ALWAYS_SET_FLAGS: u64 = 0;
 
 /// The registers that cannot hold a pattern value, and their values: the flags.
-pub fn fixed() -> [(Reg, u64); 1] {
+pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Pstate, 0)]
 }
 
 impl Registers {
-    /// These registers with the given bits of [`FLAGS`] set, and the others clear.
+    /// These registers with the given bits of [`SETTABLE_FLAGS`] set, and the others clear.
     #[must_use]
     pub fn with_flags(mut self, flags: u64) -> Registers {
-        self[Reg::Pstate] = flags & FLAGS;
+        self[Reg::Pstate] = flags & SETTABLE_FLAGS;
         self
     }
 
-    /// The permitted values of [`Reg::SCRATCH`] after a call.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call: there are no such registers.
     #[must_use]
-    pub fn scratch_after(&self, _after: u64) -> [[u64; 0]; 1] {
+    pub fn clobbered_values(&self, _compared_address: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }
@@ -84,7 +84,9 @@ pub fn current_flags() -> u64 {
 #[inline]
 pub fn set_flags(flags: u64) {
     // SAFETY: changes the flags, which an asm block may by default.
-    unsafe { std::arch::asm!("msr nzcv, {}", in(reg) flags & FLAGS, options(nomem, nostack)) };
+    unsafe {
+        std::arch::asm!("msr nzcv, {}", in(reg) flags & SETTABLE_FLAGS, options(nomem, nostack))
+    };
 }
 
 /// The current stack pointer.
@@ -108,45 +110,52 @@ pub struct TraceeRegisters {
     pub number: u64,
     rest: [u64; 23],
     /// The address of the next instruction.
-    pub next: u64,
+    pub instruction_pointer: u64,
     flags: u64,
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee issue a call of this number by the instruction at this address.
-    pub fn set_call(&mut self, place: u64, number: u64) {
-        self.next = place;
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    pub fn set_call(&mut self, instruction: u64, number: u64) {
+        self.instruction_pointer = instruction;
         self.number = number;
+    }
+
+    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
+    #[must_use]
+    pub fn general_at_call(&self) -> Registers {
+        self.general()
     }
 
     /// The registers in the layout of gates.
     #[must_use]
-    pub fn general(&self, _at_call: bool) -> Registers {
+    pub fn general(&self) -> Registers {
         let mut values = [0; Reg::ALL.len()];
         values[0] = self.result;
         values[1..8].copy_from_slice(&self.arguments);
         values[8] = self.number;
         values[9..32].copy_from_slice(&self.rest);
-        values[32] = self.next;
+        values[32] = self.instruction_pointer;
         values[33] = self.flags;
-        Registers::of(values)
+        Registers::from_values(values)
     }
 
-    /// Sets the registers; the tracee is then in no call.
+    /// Sets the registers from the layout of gates. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
-        let values = registers.all();
+        let values = registers.values();
         self.result = values[0];
         self.arguments.copy_from_slice(&values[1..8]);
         self.number = values[8];
         self.rest.copy_from_slice(&values[9..32]);
-        self.next = values[32];
+        self.instruction_pointer = values[32];
         self.flags = values[33];
     }
 
     /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is then the
-    /// system call instruction again (`do_signal()`). `after` is the address after that instruction.
+    /// system call instruction again (`do_signal()`). `compared_address` is the
+    /// address after that instruction.
     #[must_use]
-    pub fn restarts_sleep(&self, after: u64) -> bool {
-        self.next + super::CALL_LENGTH == after
+    pub fn restarts_sleep(&self, compared_address: u64) -> bool {
+        self.instruction_pointer + super::CALL_LENGTH == compared_address
     }
 }

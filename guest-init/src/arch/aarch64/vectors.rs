@@ -7,11 +7,11 @@ use crate::arch::Registers;
 use crate::arch::gates::symbol_address;
 
 /// The number of 128-bit vector registers.
-pub const FLOAT_REGISTERS: usize = 32;
-/// The prefix of their names.
-pub const FLOAT_LETTER: char = 'v';
-/// The length of each in 64-bit words.
-pub const FLOAT_WORDS: usize = 2;
+pub const FLOAT_REGISTER_COUNT: usize = 32;
+/// The prefix of the names of floating point registers.
+pub const FLOAT_REGISTER_PREFIX: char = 'v';
+/// The length of a floating point register in 64-bit words.
+pub const WORDS_PER_FLOAT_REGISTER: usize = 2;
 /// The control and status registers: round up, all exceptions and the saturation raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 2] = [("fpsr", 1 << 27 | 0x9f), ("fpcr", 1 << 22)];
 
@@ -36,8 +36,8 @@ pub fn clobber_floating() {
     }
 }
 
-/// Bytes of the longest vector there is (`SVE_VL_MAX`, arch/arm64/include/uapi/asm/sve_context.h).
-const LONGEST: usize = 256;
+/// The length of the longest vector in bytes (`SVE_VL_MAX`, arch/arm64/include/uapi/asm/sve_context.h).
+const MAX_VECTOR_LENGTH: usize = 256;
 
 /// The registers Z0 to Z31, then P0 to P15. This thread's vector length determines the length of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +48,12 @@ pub struct ScalableState {
 }
 
 impl ScalableState {
-    /// State in which every byte is one of a register's own. Only on a CPU with the feature `sve`.
+    /// A state whose bytes differ from register to register. The CPU must have the feature `sve`.
     #[must_use]
     pub fn pattern() -> ScalableState {
         // SAFETY: reads a number; the CPU has the instruction.
         let length = unsafe { sudbox_vector_length() };
-        let mut state = ScalableState { length, bytes: vec![0; 34 * LONGEST] };
+        let mut state = ScalableState { length, bytes: vec![0; 34 * MAX_VECTOR_LENGTH] };
         let used = state.size();
         for (i, byte) in state.bytes[..used].iter_mut().enumerate() {
             *byte = 0x80 | u8::try_from(i / length + i % length % 16).unwrap_or(0);
@@ -96,12 +96,13 @@ impl ScalableState {
     }
 }
 
-/// Issues a call with these scalable registers loaded; returns the registers and state after it.
+/// Issues a call with these scalable registers loaded. Returns the general and the scalable registers after the
+/// call.
 #[must_use]
 pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Registers, ScalableState) {
     let mut out = Registers::default();
-    let mut after = ScalableState { length: state.length, bytes: vec![0; 34 * LONGEST] };
-    // SAFETY: as in `Gate::issue`; the two areas are as long as the longest vectors want.
+    let mut after = ScalableState { length: state.length, bytes: vec![0; 34 * MAX_VECTOR_LENGTH] };
+    // SAFETY: as in `Gate::issue`; the two areas have space for the longest vectors.
     unsafe {
         sudbox_scalable(regs, &raw mut out, state.bytes.as_ptr(), after.bytes.as_mut_ptr());
     }
@@ -110,6 +111,6 @@ pub fn issue_with_scalable(regs: &Registers, state: &ScalableState) -> (Register
 
 /// The address of the system call instruction of [`issue_with_scalable`].
 #[must_use]
-pub fn scalable_call() -> u64 {
+pub fn scalable_call_address() -> u64 {
     symbol_address(sudbox_scalable_call)
 }

@@ -3,11 +3,11 @@
 //! Floating point registers.
 
 /// The number of floating point registers.
-pub const FLOAT_REGISTERS: usize = 32;
-/// The prefix of their names.
-pub const FLOAT_LETTER: char = 'f';
-/// The length of each in 64-bit words.
-pub const FLOAT_WORDS: usize = 1;
+pub const FLOAT_REGISTER_COUNT: usize = 32;
+/// The prefix of the names of floating point registers.
+pub const FLOAT_REGISTER_PREFIX: char = 'f';
+/// The length of a floating point register in 64-bit words.
+pub const WORDS_PER_FLOAT_REGISTER: usize = 1;
 /// The control and status register: round up, all exceptions raised.
 pub const FLOAT_CONTROLS: [(&str, u64); 1] = [("fcsr", 3 << 5 | 0x1f)];
 

@@ -16,6 +16,6 @@ pub const ALIEN: AlienRegisters = AlienRegisters {
 };
 
 /// Sets the register that says whether a call of `alien` failed; the architecture has no flags.
-pub fn set_alien_flag(registers: &mut Registers, failed: bool) {
+pub fn set_alien_failure_flag(registers: &mut Registers, failed: bool) {
     registers[Reg::T6] = failed.into();
 }

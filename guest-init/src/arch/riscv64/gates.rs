@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 //! The machine code of gates, and the entry to signal handlers. The kernel has no `SA_RESTORER` on this
-//! architecture: it passes the address of the vDSO's restorer in `ra`. A stub at the handler's address replaces
-//! that by the address of the case's own restorer, then jumps to the handler.
+//! architecture: it passes the address of the vDSO's restorer in `ra`. The stub that the
+//! kernel enters as the handler replaces this address by that of the case's own restorer, then jumps to the handler.
 
-use crate::arch::gates::{inside_call, symbol_address, symbols};
+use crate::arch::gates::{declare_symbols, issue_inside, symbol_address};
 use crate::sys::Action;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-symbols!(sudbox_handler_stub;);
+declare_symbols!(sudbox_handler_stub;);
 
 /// Bytes above a new thread's first stack pointer that belong to the functions it calls: none.
 pub const RESERVED_ABOVE_STACK: u64 = 0;
@@ -25,7 +25,7 @@ const FLUSH_CODE: u64 = 259;
 /// The range must be mapped.
 pub unsafe fn make_executable(range: Range<u64>) {
     // SAFETY: the kernel writes nothing.
-    unsafe { inside_call(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
+    unsafe { issue_inside(FLUSH_CODE, [range.start, range.end, 0, 0, 0, 0]) };
 }
 
 /// The addresses of handler and restorer for each signal, which `sudbox_handler_stub` reads.
@@ -55,11 +55,11 @@ pub fn kernel_action(signal: i32, action: &Action) -> KernelAction {
     };
     slot[0].store(handler, Ordering::SeqCst);
     slot[1].store(restorer, Ordering::SeqCst);
-    KernelAction { handler: entered_at(handler), flags, mask }
+    KernelAction { handler: handler_entry_address(handler), flags, mask }
 }
 
 /// The address at which the kernel enters a handler with a restorer: the stub.
 #[must_use]
-pub fn entered_at(_: u64) -> u64 {
+pub fn handler_entry_address(_: u64) -> u64 {
     symbol_address(sudbox_handler_stub)
 }

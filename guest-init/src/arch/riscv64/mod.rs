@@ -6,17 +6,17 @@ mod clock_counter;
 mod floating;
 mod foreign;
 mod gates;
-mod other_entry;
 mod programs;
 mod registers;
+mod second_entry;
 
 pub use clock_counter::*;
 pub use floating::*;
 pub use foreign::*;
 pub use gates::*;
-pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
+pub use second_entry::*;
 
 use sudbox_protocol::Feature;
 
@@ -37,7 +37,7 @@ pub const NUMBER_BITS: u32 = 32;
 /// The value that a known kernel bug leaves in the result register of a dispatched call.
 pub const RESULT_AFTER_DISPATCH_BUG: Option<i64> = None;
 /// An mmap(2) hint above 4 GiB that fits the smallest address space, of 39 bits (Sv39).
-pub const HIGH_HINT: u64 = 0x2e_5700_0000;
+pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` does not exist.
 pub const SA_RESTORER: u64 = 0;
 /// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).

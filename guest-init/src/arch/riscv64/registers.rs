@@ -3,9 +3,9 @@
 //! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
 use super::thread_pointer;
-use crate::arch::registers::{Registers, registers};
+use crate::arch::registers::{Registers, declare_registers};
 
-registers! {
+declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct user_regs_struct`
     /// (arch/riscv/include/uapi/asm/ptrace.h), in which the next instruction stands where x0 would.
     Pc, Ra, Sp, Gp, Tp, T0, T1, T2, S0, S1, A0, A1, A2, A3, A4, A5, A6, A7, S2, S3, S4, S5, S6,
@@ -15,35 +15,35 @@ registers! {
 impl Reg {
     /// The register of a call's number.
     pub const NUMBER: Reg = Reg::A7;
-    /// The register of a call's result, which holds the first argument before.
+    /// The register of a call's result. Before the call the register holds the first argument.
     pub const RESULT: Reg = Reg::A0;
-    /// The register of the next instruction's address.
-    pub const NEXT: Reg = Reg::Pc;
+    /// The register with the address of the next instruction.
+    pub const INSTRUCTION_POINTER: Reg = Reg::Pc;
     /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::A0, Reg::A1, Reg::A2, Reg::A3, Reg::A4, Reg::A5];
     /// The registers that the system call instruction itself may overwrite: none.
-    pub const SCRATCH: [Reg; 0] = [];
+    pub const CLOBBERED_BY_CALL: [Reg; 0] = [];
     /// The flags register: there is none.
-    pub const STATE: Option<Reg> = None;
-    /// The thread pointer, if it is a general register: handlers need it.
-    pub const THREAD: Option<Reg> = Some(Reg::Tp);
+    pub const FLAGS: Option<Reg> = None;
+    /// The thread pointer, if it is a general register. Handlers need it.
+    pub const THREAD_POINTER: Option<Reg> = Some(Reg::Tp);
 }
 
-/// The bits of [`Reg::STATE`] that a program may set freely.
-pub const FLAGS: u64 = 0;
-/// The bits of [`Reg::STATE`] that are always set in user mode.
-pub const FLAGS_FIXED: u64 = 0;
+/// The bits of [`Reg::FLAGS`] that a program may set freely.
+pub const SETTABLE_FLAGS: u64 = 0;
+/// The bits of [`Reg::FLAGS`] that are always set in user mode.
+pub const ALWAYS_SET_FLAGS: u64 = 0;
 
 /// The registers that cannot hold a pattern value, and their values: the thread pointer,
 /// which handlers need.
-pub fn fixed() -> [(Reg, u64); 1] {
+pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Tp, thread_pointer())]
 }
 
 impl Registers {
-    /// The permitted values of [`Reg::SCRATCH`] after a call.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call: there are no such registers.
     #[must_use]
-    pub fn scratch_after(&self, _after: u64) -> [[u64; 0]; 1] {
+    pub fn clobbered_values(&self, _compared_address: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }
@@ -86,7 +86,7 @@ pub fn current_stack() -> u64 {
 #[repr(C)]
 pub struct TraceeRegisters {
     /// The address of the next instruction.
-    pub next: u64,
+    pub instruction_pointer: u64,
     below: [u64; 9],
     /// The result of a call.
     pub result: u64,
@@ -97,29 +97,35 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee issue a call of this number by the instruction at this address.
-    pub fn set_call(&mut self, place: u64, number: u64) {
-        self.next = place;
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    pub fn set_call(&mut self, instruction: u64, number: u64) {
+        self.instruction_pointer = instruction;
         self.number = number;
+    }
+
+    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
+    #[must_use]
+    pub fn general_at_call(&self) -> Registers {
+        self.general()
     }
 
     /// The registers in the layout of gates.
     #[must_use]
-    pub fn general(&self, _at_call: bool) -> Registers {
+    pub fn general(&self) -> Registers {
         let mut values = [0; Reg::ALL.len()];
-        values[0] = self.next;
+        values[0] = self.instruction_pointer;
         values[1..10].copy_from_slice(&self.below);
         values[10] = self.result;
         values[11..17].copy_from_slice(&self.arguments);
         values[17] = self.number;
         values[18..32].copy_from_slice(&self.rest);
-        Registers::of(values)
+        Registers::from_values(values)
     }
 
-    /// Sets the registers; the tracee is then in no call.
+    /// Sets the registers from the layout of gates. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
-        let values = registers.all();
-        self.next = values[0];
+        let values = registers.values();
+        self.instruction_pointer = values[0];
         self.below.copy_from_slice(&values[1..10]);
         self.result = values[10];
         self.arguments.copy_from_slice(&values[11..17]);
@@ -128,10 +134,10 @@ impl TraceeRegisters {
     }
 
     /// Whether the tracee is stopped in a sleep that will be restarted: its next instruction is then the
-    /// system call instruction again (`arch_do_signal_or_restart()`). `after` is the address after that
-    /// instruction.
+    /// system call instruction again (`arch_do_signal_or_restart()`). `compared_address` is the
+    /// address after that instruction.
     #[must_use]
-    pub fn restarts_sleep(&self, after: u64) -> bool {
-        self.next + super::CALL_LENGTH == after
+    pub fn restarts_sleep(&self, compared_address: u64) -> bool {
+        self.instruction_pointer + super::CALL_LENGTH == compared_address
     }
 }

@@ -30,8 +30,8 @@ pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     Action { handler, flags, restorer, mask }
 }
 
-/// The address at which the kernel enters this handler.
+/// The address at which the kernel enters the handler at `handler`.
 #[must_use]
-pub fn entered_at(handler: u64) -> u64 {
+pub fn handler_entry_address(handler: u64) -> u64 {
     handler
 }

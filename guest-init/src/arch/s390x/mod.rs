@@ -5,16 +5,16 @@
 mod clock_counter;
 mod floating;
 mod gates;
-mod other_entry;
 mod programs;
 mod registers;
+mod second_entry;
 
 pub use clock_counter::*;
 pub use floating::*;
 pub use gates::*;
-pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
+pub use second_entry::*;
 
 use sudbox_protocol::Feature;
 
@@ -35,7 +35,7 @@ pub const REFUSES_KERNEL_ADDRESSES: bool = false;
 /// The number of bits of the number register that the kernel reads (`do_syscall()`).
 pub const NUMBER_BITS: u32 = 16;
 /// An mmap(2) hint above 4 GiB that fits the smallest address space, of 42 bits.
-pub const HIGH_HINT: u64 = 0x2e_5700_0000;
+pub const HIGH_MMAP_HINT: u64 = 0x2e_5700_0000;
 /// `SA_RESTORER` (arch/s390/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
 /// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).

@@ -9,7 +9,7 @@ pub const ELF_FLAGS: u32 = 0;
 
 /// The code of [`tiny_program`](crate::arch::tiny_program).
 #[must_use]
-pub fn tiny_text(code: u8) -> Vec<u8> {
+pub fn tiny_program_code(code: u8) -> Vec<u8> {
     [
         &[0xa7, 0x29, 0, 0][..],               // lghi %r2, 0
         &[0xa7, 0x19, 0, 41],                  // lghi %r1, 41 (dup)
@@ -24,7 +24,7 @@ pub fn tiny_text(code: u8) -> Vec<u8> {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS): the first begins with an
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT): the first begins with an
 /// instruction that uprobes execute in a buffer of their own, the second with one that they emulate
 /// (larl, `handle_insn_ril()`,
 /// arch/s390/kernel/uprobes.c).

@@ -2,9 +2,9 @@
 
 //! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
-use crate::arch::registers::{Registers, registers};
+use crate::arch::registers::{Registers, declare_registers};
 
-registers! {
+declare_registers! {
     /// Index of a register in [`Registers`]: the order of `_s390_regs_common`
     /// (arch/s390/include/uapi/asm/sigcontext.h). The program status word comes first: its mask, then
     /// the address of the next instruction. Of the mask, gates load and store the condition code and
@@ -15,31 +15,31 @@ registers! {
 impl Reg {
     /// The register of a call's number.
     pub const NUMBER: Reg = Reg::R1;
-    /// The register of a call's result, which holds the first argument before.
+    /// The register of a call's result. Before the call the register holds the first argument.
     pub const RESULT: Reg = Reg::R2;
-    /// The register of the next instruction's address.
-    pub const NEXT: Reg = Reg::Next;
+    /// The register with the address of the next instruction.
+    pub const INSTRUCTION_POINTER: Reg = Reg::Next;
     /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::R2, Reg::R3, Reg::R4, Reg::R5, Reg::R6, Reg::R7];
     /// The registers that the system call instruction itself may overwrite: none.
-    pub const SCRATCH: [Reg; 0] = [];
+    pub const CLOBBERED_BY_CALL: [Reg; 0] = [];
     /// The flags register.
-    pub const STATE: Option<Reg> = Some(Reg::Mask);
+    pub const FLAGS: Option<Reg> = Some(Reg::Mask);
 }
 
 /// The condition code in the mask of the program status word (`PSW_MASK_CC`,
 /// arch/s390/include/uapi/asm/ptrace.h).
-pub const FLAGS: u64 = 3 << 44;
+pub const SETTABLE_FLAGS: u64 = 3 << 44;
 
 /// The registers that cannot hold a pattern value, and their values: the condition code.
-pub fn fixed() -> [(Reg, u64); 1] {
+pub fn registers_without_pattern() -> [(Reg, u64); 1] {
     [(Reg::Mask, 0)]
 }
 
 impl Registers {
-    /// The permitted values of [`Reg::SCRATCH`] after a call.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call: there are no such registers.
     #[must_use]
-    pub fn scratch_after(&self, _after: u64) -> [[u64; 0]; 1] {
+    pub fn clobbered_values(&self, _compared_address: u64) -> [[u64; 0]; 1] {
         [[]]
     }
 }
@@ -84,7 +84,7 @@ pub fn current_stack() -> u64 {
 pub struct TraceeRegisters {
     mask: u64,
     /// The address of the next instruction.
-    pub next: u64,
+    pub instruction_pointer: u64,
     first: u64,
     /// The number of the call.
     pub number: u64,
@@ -96,17 +96,17 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee issue a call of this number by the instruction at this address.
-    pub fn set_call(&mut self, place: u64, number: u64) {
-        self.next = place;
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    pub fn set_call(&mut self, instruction: u64, number: u64) {
+        self.instruction_pointer = instruction;
         self.number = number;
     }
 
     /// The registers in the layout of gates.
     #[must_use]
-    pub fn general(&self, _at_call: bool) -> Registers {
-        let first = [self.mask, self.next, self.first, self.number, self.result];
-        Registers::of(std::array::from_fn(|i| match i.checked_sub(first.len()) {
+    pub fn general(&self) -> Registers {
+        let first = [self.mask, self.instruction_pointer, self.first, self.number, self.result];
+        Registers::from_values(std::array::from_fn(|i| match i.checked_sub(first.len()) {
             None => first[i],
             Some(at) => self.rest[at],
         }))
@@ -115,7 +115,7 @@ impl TraceeRegisters {
     /// Whether the tracee is stopped in a sleep that will be restarted. Until the restart the result register
     /// holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
-    pub fn restarts_sleep(&self, _after: u64) -> bool {
+    pub fn restarts_sleep(&self, _compared_address: u64) -> bool {
         self.result.cast_signed() == -516
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! A 32-bit program (`compat.s`) and the memory that it shares with the 64-bit case that starts it.
+//! A 32-bit program (`compat.s`), and the memory that the program shares with the 64-bit case that starts it.
 //!
 //! The program maps a file that it shares with the case ([`SharedMemory`]), copies the first page of its
 //! vDSO there, and waits. Then it carries out one [`Request`] after the other: it sets the selector, loads
@@ -10,7 +10,8 @@ use std::ops::Range;
 
 std::arch::global_asm!(include_str!("compat.s"));
 
-/// The address of the program, and the offset of its code (`BASE`, `HEADERS`).
+/// The address of the program, and the length of its ELF headers, after which its code begins (`BASE`,
+/// `HEADERS` in `compat.s`, as the names below).
 const BASE: u32 = 0x0804_8000;
 const HEADERS: u32 = 0x80;
 /// The address of the shared memory in the program (`SHARED`).
@@ -20,16 +21,16 @@ pub const SHARED_LENGTH: usize = 0x8000;
 /// The descriptor on which the program expects the shared file (`SHARED_FILE`).
 pub const SHARED_FILE: u64 = 200;
 /// The offset in the shared memory of data that requests point to.
-pub const DATA: usize = 0x5000;
+pub const DATA_OFFSET: usize = 0x5000;
 /// The offset in the shared memory of the end of a signal stack.
-pub const STACK_END: usize = SHARED_LENGTH;
+pub const SIGNAL_STACK_END: usize = SHARED_LENGTH;
 /// Maximum number of requests.
-pub const REQUESTS: usize = 64;
+pub const MAX_REQUESTS: usize = 64;
 /// Maximum number of dispatches that are recorded (`SEEN_KEPT`).
-pub const SEEN: usize = 4;
+pub const MAX_RECORDED: usize = 4;
 
-/// The value of [`Head::reaction`] that makes the handler leave the selector unchanged.
-pub const LEAVE: u32 = 0x100;
+/// The value of [`Head::selector_in_handler`] with which the handler leaves the selector unchanged.
+pub const UNCHANGED_SELECTOR: u32 = 0x100;
 
 /// Numbers of system calls of 32-bit programs (arch/x86/entry/syscalls/syscall_32.tbl).
 #[allow(missing_docs)]
@@ -76,31 +77,31 @@ pub mod context {
 pub struct Head {
     /// The selector.
     pub selector: u32,
-    /// The value that the handler writes to the selector, or [`LEAVE`].
-    pub reaction: u32,
+    /// The value that the handler writes to the selector, or [`UNCHANGED_SELECTOR`].
+    pub selector_in_handler: u32,
     /// The address at which the program continues after the handler; 0 for the interrupted address.
     pub resume_at: u32,
     /// The number of SIGSYS handled.
-    pub signals: u32,
+    pub sigsys_count: u32,
     /// The number of faults handled.
-    pub faults: u32,
-    /// `AT_SYSINFO`: `__kernel_vsyscall`, or 0.
-    pub fast: u32,
-    /// `AT_SYSINFO_EHDR`: the vDSO, or 0.
+    pub fault_count: u32,
+    /// `AT_SYSINFO`: the address of `__kernel_vsyscall`, or 0.
+    pub kernel_vsyscall: u32,
+    /// `AT_SYSINFO_EHDR`: the address of the vDSO, or 0.
     pub vdso: u32,
     /// 1 once the program waits for requests.
-    pub ready: u32,
-    /// The case sets this to 1 when the requests are written.
-    pub go: u32,
+    pub is_ready: u32,
+    /// The case sets this to 1 when it has written the requests.
+    pub has_requests: u32,
     /// The number of requests carried out.
-    pub done: u32,
+    pub requests_done: u32,
     private: [u32; 54],
     /// The records of the handler of SIGSYS.
-    pub seen: [SigsysRecord; SEEN],
+    pub sigsys_records: [SigsysRecord; MAX_RECORDED],
 }
 
 /// The values of argument registers that a call does not use.
-const PATTERN: [u32; 6] =
+const UNUSED_ARGUMENTS: [u32; 6] =
     [0x5e1f_0001, 0x5e1f_0002, 0x5e1f_0003, 0x5e1f_0004, 0x5e1f_0005, 0x5e1f_0006];
 
 /// Registers of a 32-bit call.
@@ -120,8 +121,8 @@ pub struct Registers {
 impl Registers {
     /// The registers of a call. Unused argument registers hold a pattern.
     #[must_use]
-    pub fn call(number: u32, arguments: &[u32]) -> Registers {
-        let argument = |i: usize| arguments.get(i).copied().unwrap_or(PATTERN[i]);
+    pub fn for_call(number: u32, arguments: &[u32]) -> Registers {
+        let argument = |i: usize| arguments.get(i).copied().unwrap_or(UNUSED_ARGUMENTS[i]);
         Registers {
             ax: number,
             bx: argument(0),
@@ -146,14 +147,14 @@ pub struct Request {
     pub registers: Registers,
     unused: u32,
     /// The registers after the call. After a fault, `bx` holds EIP and `ax` holds EAX at the fault.
-    pub after: Registers,
+    pub registers_after: Registers,
     /// The change of the stack pointer by the call.
     pub stack_change: u32,
     unused_too: [u32; 2],
 }
 
 impl Request {
-    /// A request with this selector.
+    /// A request to issue a call of this gate, with this selector and these registers.
     #[must_use]
     pub fn new(gate: u32, selector: u8, registers: Registers) -> Request {
         Request { gate, selector: selector.into(), registers, ..Request::default() }
@@ -170,16 +171,16 @@ pub struct SharedMemory {
     /// The first page of the vDSO.
     pub vdso: [u8; 0x1000],
     /// The first bytes of `__kernel_vsyscall`.
-    pub fast: [u8; 32],
+    pub kernel_vsyscall: [u8; 32],
     more: [u8; 0xfe0],
     /// The requests, up to the first without a gate.
-    pub requests: [Request; REQUESTS],
+    pub requests: [Request; MAX_REQUESTS],
 }
 
 const _: () = {
-    assert!(std::mem::offset_of!(Head, seen) == 0x100);
+    assert!(std::mem::offset_of!(Head, sigsys_records) == 0x100);
     assert!(std::mem::offset_of!(SharedMemory, requests) == 0x3000);
-    assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA);
+    assert!(size_of::<Request>() == 80 && size_of::<SharedMemory>() <= DATA_OFFSET);
 };
 
 /// Declares functions that return the addresses of labels in the program.
@@ -201,21 +202,21 @@ addresses! {
     inside_gate = sudbox32_inside_gate;
     /// Issues no system call: writes ECX to the address in EBX.
     store_gate = sudbox32_store_gate;
-    /// A restorer inside the range.
+    /// A restorer inside the range that cases allow.
     restorer = sudbox32_restorer;
     /// An outside gate that uses `int 0x80`.
     gate = sudbox32_gate;
-    /// The address after the system call instruction of [`gate`].
-    gate_after = sudbox32_gate_after;
-    /// An outside gate through `__kernel_vsyscall`.
-    fast_gate = sudbox32_fast_gate;
-    /// The address after [`fast_gate`]'s call of `__kernel_vsyscall`.
-    fast_gate_after = sudbox32_fast_gate_after;
+    /// The compared address of [`gate`]'s call.
+    gate_compared_address = sudbox32_gate_after;
+    /// An outside gate that calls `__kernel_vsyscall`.
+    kernel_vsyscall_gate = sudbox32_fast_gate;
+    /// The address to which `__kernel_vsyscall` returns in [`kernel_vsyscall_gate`].
+    kernel_vsyscall_gate_return = sudbox32_fast_gate_after;
     /// Jumps to the address in EBP, with the return address in ESI.
     jump_gate = sudbox32_jump_gate;
-    /// `sysenter` with EBP as the stack pointer; it never returns to the gate.
+    /// `sysenter` with EBP as the stack pointer. The kernel does not return to the gate.
     sysenter_gate = sudbox32_sysenter_gate;
-    /// `syscall` with EBP as the stack pointer; it never returns to the gate.
+    /// `syscall` with EBP as the stack pointer. The kernel does not return to the gate.
     syscall_gate = sudbox32_syscall_gate;
     /// Jumps to 64-bit code at the address in EBP, with the return address in RSI.
     long_gate = sudbox32_long_gate;
@@ -233,7 +234,7 @@ fn symbol_address(label: unsafe extern "C" fn()) -> u32 {
     BASE + HEADERS + u32::try_from(offset).expect("code is short")
 }
 
-/// The range that cases allow.
+/// The address range of the program's inside part, which cases allow.
 #[must_use]
 pub fn inside() -> Range<u32> {
     symbol_address(sudbox32_start)..symbol_address(sudbox32_inside_end)

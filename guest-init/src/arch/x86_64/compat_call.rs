@@ -11,7 +11,7 @@ pub const COMPAT_UMASK: u64 = compat::number::UMASK as u64;
 /// The registers of a call through `int 0x80`, which takes the first argument in `bx`.
 #[must_use]
 pub fn compat_call(number: u64, arguments: [u64; 6]) -> Registers {
-    let mut registers = Registers::call(number, arguments);
+    let mut registers = Registers::for_call(number, arguments);
     registers[Reg::Bx] = arguments[0];
     registers
 }

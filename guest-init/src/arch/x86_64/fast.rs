@@ -34,7 +34,7 @@ pub unsafe fn fast_call(instruction: u32, number: u32, argument: u32, stack: u32
 /// Makes a handler return to the end of [`fast_call`].
 pub fn return_from_fast(frame: &mut Context) {
     frame.set_code_segment(USER_CS);
-    frame.registers[Reg::NEXT] = symbol_address(sudbox_fast_back);
+    frame.registers[Reg::INSTRUCTION_POINTER] = symbol_address(sudbox_fast_back);
     // SAFETY: an aligned word that only `fast.s` writes.
     frame.registers[Reg::Sp] = unsafe { &sudbox_fast_stack }.load(Ordering::SeqCst);
 }

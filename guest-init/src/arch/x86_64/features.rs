@@ -2,8 +2,10 @@
 
 //! Detects the kernel features that exist on x86-64 only.
 
-use super::{COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_skip};
-use crate::arch::{Registers, inside_call, restorer};
+use super::{
+    COMPAT_GETPID, Context, Reg, SA_RESTORER, X32_BIT, compat_gate, compat_gate_after_fault,
+};
+use crate::arch::{Registers, issue_inside, restorer};
 use crate::sys;
 use sudbox_protocol::Feature;
 
@@ -11,22 +13,22 @@ use sudbox_protocol::Feature;
 #[must_use]
 pub fn has_arch_feature(feature: Feature) -> bool {
     match feature {
-        Feature::Ia32 => compat_calls(),
-        Feature::X32 => x32_calls(),
-        Feature::Vsyscall => vsyscall_page(),
-        Feature::Pkeys => pkeys(),
+        Feature::Ia32 => has_compat_calls(),
+        Feature::X32 => has_x32_calls(),
+        Feature::Vsyscall => has_vsyscall_page(),
+        Feature::Pkeys => has_pkeys(),
         _ => false,
     }
 }
 
 /// Whether `int 0x80` works. If the kernel lacks IA32 emulation the instruction faults, and the SIGSEGV
 /// handler steps over it.
-fn compat_calls() -> bool {
+fn has_compat_calls() -> bool {
     extern "C" fn step_over(_: i32, _: *const u8, context: *mut Context) {
         // SAFETY: the kernel passes the signal frame, which nothing else uses.
         let context = unsafe { &mut *context };
-        context.registers[Reg::NEXT] = compat_skip();
-        // It still holds the number of the call, which may be the PID.
+        context.registers[Reg::INSTRUCTION_POINTER] = compat_gate_after_fault();
+        // The result register still holds the number of the call, which may equal the PID.
         context.registers[Reg::RESULT] = u64::MAX;
     }
     let action = sys::Action {
@@ -38,28 +40,28 @@ fn compat_calls() -> bool {
     // SAFETY: the handler only skips the instruction below, and is removed after it.
     unsafe {
         let _ = sys::sigaction(libc::SIGSEGV, &action);
-        let after = compat_gate().issue(&Registers::call(COMPAT_GETPID, [0; 6]));
+        let after = compat_gate().issue(&Registers::for_call(COMPAT_GETPID, [0; 6]));
         let _ = sys::sigaction(libc::SIGSEGV, &sys::Action::default());
         after.result() == i64::from(sys::getpid())
     }
 }
 
 /// Whether calls with [`X32_BIT`] in their number work.
-fn x32_calls() -> bool {
+fn has_x32_calls() -> bool {
     let number = X32_BIT | libc::SYS_getpid.cast_unsigned();
     // SAFETY: getpid() takes no arguments.
-    unsafe { inside_call(number, [0; 6]) == i64::from(sys::getpid()) }
+    unsafe { issue_inside(number, [0; 6]) == i64::from(sys::getpid()) }
 }
 
 /// Whether the vsyscall page is mapped. `/proc/self/maps` is read because the page itself may be
 /// execute-only.
-fn vsyscall_page() -> bool {
+fn has_vsyscall_page() -> bool {
     std::fs::read_to_string("/proc/self/maps")
         .is_ok_and(|maps| maps.lines().any(|line| line.ends_with("[vsyscall]")))
 }
 
 /// Whether the kernel and the CPU have memory protection keys (pkeys(7)).
-fn pkeys() -> bool {
+fn has_pkeys() -> bool {
     // SAFETY: allocates and frees a key that protects nothing.
     unsafe {
         let key = sys::call(libc::SYS_pkey_alloc, &[0, 0]);

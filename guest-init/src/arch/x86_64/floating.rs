@@ -36,7 +36,7 @@ impl SseState {
 
     /// Whether the compared bytes are the same.
     #[must_use]
-    pub fn same(&self, other: &SseState) -> bool {
+    pub fn is_same(&self, other: &SseState) -> bool {
         SSE_COMPARED.into_iter().all(|r| self.0[r.clone()] == other.0[r])
     }
 
@@ -54,7 +54,7 @@ impl SseState {
     }
 }
 
-/// Issues a call with this x87 and SSE state loaded; returns the registers and state after it.
+/// Issues a call with this x87 and SSE state loaded. Returns the general registers and this state after the call.
 #[must_use]
 pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseState) {
     let mut out = Registers::default();
@@ -66,7 +66,7 @@ pub fn issue_with_sse(regs: &Registers, state: &SseState) -> (Registers, SseStat
 
 /// The address of the system call instruction of [`issue_with_sse`].
 #[must_use]
-pub fn sse_call() -> u64 {
+pub fn sse_call_address() -> u64 {
     symbol_address(sudbox_sse_call)
 }
 
@@ -97,8 +97,8 @@ impl AvxState {
     }
 }
 
-/// Issues a call with these AVX registers loaded; returns the registers after it. The CPU must
-/// have the feature `avx`.
+/// Issues a call with these AVX registers loaded. Returns the general and the AVX registers after the call. The CPU
+/// must have the feature `avx`.
 #[must_use]
 pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxState) {
     let mut out = Registers::default();
@@ -112,7 +112,7 @@ pub fn issue_with_avx(regs: &Registers, state: &AvxState) -> (Registers, AvxStat
 
 /// The address of the system call instruction of [`issue_with_avx`].
 #[must_use]
-pub fn avx_call() -> u64 {
+pub fn avx_call_address() -> u64 {
     symbol_address(sudbox_avx_call)
 }
 

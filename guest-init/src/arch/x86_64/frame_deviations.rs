@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Values of a signal frame that follow from others: pointers, sizes, constants and alignment. They are
-//! recorded as differences to what they must be, so that a fault that all frames have is seen.
+//! Values of a signal frame that are known in advance or follow from other values: pointers, sizes, constants
+//! and alignment. Each is recorded as its difference to what it must be, so that a fault is seen even if all
+//! frames have it.
 
-use super::watch::{CpuState, HEADER, component};
+use super::watch::{CpuState, XSAVE_HEADER, component_range};
 use crate::arch::{FrameFormat, Part, Reg};
 
 /// The deviations of a frame, eight bytes each. All are 0 in a correct frame.
-pub const DEVIATIONS: &[Part] = &[
+pub const FRAME_DEVIATIONS: &[Part] = &[
     Part("return address", 8),
     Part("signal", 8),
     Part("address of the siginfo", 8),
@@ -27,25 +28,28 @@ pub const DEVIATIONS: &[Part] = &[
     Part("alignment of the floating point state", 8),
 ];
 
-/// The number of [`DEVIATIONS`].
-pub(super) const COUNT: usize = 17;
+/// The number of [`FRAME_DEVIATIONS`].
+pub(super) const DEVIATION_COUNT: usize = 17;
 
-/// The deviations that depend on the format of the frame.
-pub(super) const FORMAT_COUNT: usize = 8;
+/// The number of deviations that depend on the format of the frame. They come first.
+pub(super) const FORMAT_DEVIATION_COUNT: usize = 8;
 
 /// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h): offsets of the context and of the siginfo.
-const CONTEXT: u64 = 8;
-const SIGINFO: u64 = 312;
+const CONTEXT_OFFSET: u64 = 8;
+const SIGINFO_OFFSET: u64 = 312;
 
 /// The first deviations of a 64-bit frame, whose handler was entered with this state.
-pub(super) fn of_native(state: &CpuState, return_address: u64) -> [u64; FORMAT_COUNT] {
+pub(super) fn native_format_deviations(
+    state: &CpuState,
+    return_address: u64,
+) -> [u64; FORMAT_DEVIATION_COUNT] {
     let start = state.registers[Reg::Sp];
     let signal = state.registers[Reg::Di];
     [
         return_address.wrapping_sub(crate::arch::restorer()),
         u64::from(!(1..=64).contains(&signal)),
-        state.registers[Reg::Si].wrapping_sub(start + SIGINFO),
-        state.registers[Reg::Dx].wrapping_sub(start + CONTEXT),
+        state.registers[Reg::Si].wrapping_sub(start + SIGINFO_OFFSET),
+        state.registers[Reg::Dx].wrapping_sub(start + CONTEXT_OFFSET),
         state.registers[Reg::Ax],
         0,
         0,
@@ -54,10 +58,10 @@ pub(super) fn of_native(state: &CpuState, return_address: u64) -> [u64; FORMAT_C
     ]
 }
 
-/// The value of `uc_flags` (arch/x86/include/uapi/asm/ucontext.h), without which the code segment of the
-/// interrupted code is 64-bit code: `UC_FP_XSTATE`, and in a 64-bit frame `UC_SIGCONTEXT_SS` and, for 64-bit
-/// code, `UC_STRICT_RESTORE_SS` (`frame_uc_flags()`).
-fn uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
+/// The correct value of `uc_flags` (arch/x86/include/uapi/asm/ucontext.h, `frame_uc_flags()`): `UC_FP_XSTATE`;
+/// in a 64-bit frame also `UC_SIGCONTEXT_SS` and, if the code segment is that of 64-bit code,
+/// `UC_STRICT_RESTORE_SS`.
+fn correct_uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
     const USER_CS: u16 = 0x33;
     match format {
         FrameFormat::Compat => 1,
@@ -66,7 +70,7 @@ fn uc_flags(format: FrameFormat, code_segment: u16) -> u64 {
     }
 }
 
-/// A frame's values for [`of_state`].
+/// The values of a frame from which [`state_deviations`] computes.
 pub(super) struct StateInFrame {
     pub(super) format: FrameFormat,
     /// The address of the frame.
@@ -78,51 +82,54 @@ pub(super) struct StateInFrame {
     pub(super) uc_flags: Option<u64>,
     /// The address of the state that `xsave` wrote.
     pub(super) floating: u64,
-    /// The length of the state before it.
-    pub(super) before: u64,
+    /// The length of the `fsave` state before that address, in bytes.
+    pub(super) fsave_length: u64,
 }
 
-/// The deviations of the floating point state and of the frame's place.
+/// The deviations of the floating point state, of `uc_flags` and of the frame's distance from the stack pointer.
 ///
 /// # Safety
 /// The state must be readable.
-pub(super) unsafe fn of_state(frame: &StateInFrame) -> [u64; COUNT - FORMAT_COUNT] {
+pub(super) unsafe fn state_deviations(
+    frame: &StateInFrame,
+) -> [u64; DEVIATION_COUNT - FORMAT_DEVIATION_COUNT] {
     // SAFETY: by the contract of this function.
     let word =
         |at: u64| u64::from(unsafe { ((frame.floating + at) as *const u32).read_unaligned() });
     let pair = |at: u64| word(at) | word(at + 4) << 32;
-    let features = user_features();
-    let size = size_of_state(features);
+    let features = default_user_features();
+    let size = standard_format_size(features);
     let end = frame.floating + size + 4;
     let red_zone = if frame.format == FrameFormat::Native { 128 } else { 0 };
     let below = frame.stack.wrapping_sub(frame.start) < 1 << 16;
     let overlap = if below { (end + red_zone).saturating_sub(frame.stack) } else { 0 };
-    let expected_flags = uc_flags(frame.format, frame.code_segment);
+    let expected_flags = correct_uc_flags(frame.format, frame.code_segment);
     [
         frame.uc_flags.map_or(0, |flags| flags ^ expected_flags),
         overlap,
         word(464) ^ 0x4650_5853,
-        word(468) ^ (size + 4 + frame.before),
+        word(468) ^ (size + 4 + frame.fsave_length),
         pair(472) ^ features,
         word(480) ^ size,
         word(size) ^ 0x4650_5845,
-        !word(HEADER as u64) & 3,
+        !word(XSAVE_HEADER as u64) & 3,
         frame.floating % 64,
     ]
 }
 
 /// The features in the state of a program that has not asked for dynamic ones (AMX):
 /// `fpu_user_cfg.default_features`.
-fn user_features() -> u64 {
-    const TILES: u32 = 3 << 17;
+fn default_user_features() -> u64 {
+    const AMX_COMPONENTS: u32 = 3 << 17;
     let low: u32;
     // SAFETY: watched calls need `xsave`, which includes the instruction.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
-    u64::from(low & !TILES)
+    u64::from(low & !AMX_COMPONENTS)
 }
 
-/// The size of the standard format of these features in bytes.
-fn size_of_state(features: u64) -> u64 {
-    let ends = (2..32).filter(|index| features & 1 << index != 0).map(|index| component(index).end);
-    ends.max().unwrap_or(HEADER + 64).max(HEADER + 64) as u64
+/// The size of an XSAVE area of the standard format with these features, in bytes.
+fn standard_format_size(features: u64) -> u64 {
+    let ends =
+        (2..32).filter(|index| features & 1 << index != 0).map(|index| component_range(index).end);
+    ends.max().unwrap_or(XSAVE_HEADER + 64).max(XSAVE_HEADER + 64) as u64
 }

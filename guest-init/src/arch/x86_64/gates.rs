@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-//! The parts of gates, and the gates of 32-bit calls.
+//! The machine code of gates, and the gates of 32-bit calls.
 
 use super::CALL_LENGTH;
-use crate::arch::gates::{Gate, GateFunction, symbol_address, symbols};
+use crate::arch::gates::{Gate, GateFunction, declare_symbols, symbol_address};
 use crate::sys::Action;
 use std::ops::Range;
 
 std::arch::global_asm!(include_str!("gates.s"));
 
-symbols!(
+declare_symbols!(
     sudbox_compat_call,
     sudbox_compat_elsewhere,
     sudbox_compat_skip,
@@ -35,19 +35,19 @@ pub unsafe fn make_executable(_: Range<u64>) {}
 pub fn compat_gate() -> Gate {
     Gate {
         function: sudbox_compat,
-        call: symbol_address(sudbox_compat_call),
+        call_address: symbol_address(sudbox_compat_call),
         other_continuation: symbol_address(sudbox_compat_elsewhere),
     }
 }
 
-/// The address at which a fault handler can continue [`compat_gate`] if `int 0x80` faults.
+/// The address at which a fault handler can continue [`compat_gate`] after `int 0x80` has faulted.
 #[must_use]
-pub fn compat_skip() -> u64 {
+pub fn compat_gate_after_fault() -> u64 {
     symbol_address(sudbox_compat_skip)
 }
 
-/// Copies the part of [`compat_gate`] up to its `int 0x80`, so that this is the last instruction
-/// before `end`. As the rest is missing, a handler must continue at [`Gate::other_continuation`] of the whole
+/// Copies the part of [`compat_gate`] up to its `int 0x80`, so that the `int 0x80` is the last instruction before
+/// `end`. As the rest of the gate is missing, a handler must continue at [`Gate::other_continuation`] of the whole
 /// gate.
 ///
 /// # Safety
@@ -55,7 +55,7 @@ pub fn compat_skip() -> u64 {
 #[must_use]
 pub unsafe fn compat_gate_before(end: *mut u8) -> Gate {
     let start = sudbox_compat as *const ();
-    let length = compat_gate().after() - start as u64;
+    let length = compat_gate().compared_address() - start as u64;
     let place = (end as u64 - length) as *mut u8;
     // SAFETY: the code up to the call is position-independent and shorter than a page; `end` is the
     // caller's duty.
@@ -65,7 +65,7 @@ pub unsafe fn compat_gate_before(end: *mut u8) -> Gate {
     };
     Gate {
         function,
-        call: end as u64 - CALL_LENGTH,
+        call_address: end as u64 - CALL_LENGTH,
         other_continuation: compat_gate().other_continuation(),
     }
 }
@@ -86,8 +86,8 @@ pub fn kernel_action(_: i32, action: &Action) -> KernelAction {
     *action
 }
 
-/// The address at which the kernel enters this handler.
+/// The address at which the kernel enters the handler at `handler`.
 #[must_use]
-pub fn entered_at(handler: u64) -> u64 {
+pub fn handler_entry_address(handler: u64) -> u64 {
     handler
 }

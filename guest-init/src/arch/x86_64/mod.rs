@@ -13,9 +13,9 @@ mod floating;
 mod foreign;
 mod frame_deviations;
 mod gates;
-mod other_entry;
 mod programs;
 mod registers;
+mod second_entry;
 mod signal_frame;
 mod threads;
 mod users;
@@ -28,11 +28,11 @@ pub use fast::*;
 pub use features::*;
 pub use floating::*;
 pub use foreign::*;
-pub use frame_deviations::DEVIATIONS;
+pub use frame_deviations::FRAME_DEVIATIONS;
 pub use gates::*;
-pub use other_entry::*;
 pub use programs::*;
 pub use registers::*;
+pub use second_entry::*;
 pub use signal_frame::*;
 pub use threads::*;
 pub use users::*;
@@ -43,7 +43,7 @@ pub use watch_compat::*;
 pub const AUDIT_ARCH: u32 = 0xc000_003e;
 /// `si_arch` of a system call through `int 0x80` (`AUDIT_ARCH_I386`).
 pub const AUDIT_ARCH_COMPAT: u32 = 0x4000_0003;
-/// Length in bytes of the system call instruction; `int 0x80` has the same.
+/// Length in bytes of the system call instruction, and of `int 0x80`.
 pub const CALL_LENGTH: u64 = 2;
 /// A system call number that no x86-64 kernel implements, and that no error code equals.
 pub const UNUSED_NUMBER: u64 = 0x0fff_0000;
@@ -69,7 +69,7 @@ pub const COMPAT_GETPID: u64 = 20;
 /// The address bit that is set in the upper half of the address space, which is the kernel's.
 pub const UPPER_HALF_BIT: u64 = 1 << 63;
 /// An mmap(2) hint above 4 GiB.
-pub const HIGH_HINT: u64 = 0x7e57_0000_0000;
+pub const HIGH_MMAP_HINT: u64 = 0x7e57_0000_0000;
 /// `SA_RESTORER` (arch/x86/include/uapi/asm/signal.h).
 pub const SA_RESTORER: u64 = 0x0400_0000;
 /// The signature before rseq(2) abort handlers, as the C library uses it (sys/rseq.h).

@@ -9,7 +9,7 @@ pub const ELF_FLAGS: u32 = 0;
 
 /// The code of [`tiny_program`](crate::arch::tiny_program).
 #[must_use]
-pub fn tiny_text(code: u8) -> Vec<u8> {
+pub fn tiny_program_code(code: u8) -> Vec<u8> {
     [
         &[0xb8, 32, 0, 0, 0][..], // mov eax, 32 (dup)
         &[0x31, 0xff],            // xor edi, edi
@@ -29,7 +29,7 @@ pub fn with_breakpoint(code: u64) -> u64 {
 }
 
 /// Functions of an integer that return the integer plus
-/// [`PROBED_ADDS`](crate::arch::PROBED_ADDS). They begin with what uprobes replace by a call: nop5 as
+/// [`PROBED_INCREMENT`](crate::arch::PROBED_INCREMENT). They begin with what uprobes replace by a call: nop5 as
 /// 6.18 does, and nop10 as 7.2.13 and 7.3 do (arch/x86/kernel/uprobes.c, `can_optimize()`); lea
 /// eax,[rdi+7]; ret.
 pub const PROBED_FUNCTIONS: [&[u8]; 2] = [

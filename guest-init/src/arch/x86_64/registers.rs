@@ -2,9 +2,9 @@
 
 //! The layouts of registers: of gates, of signal frames, and of ptrace(2).
 
-use crate::arch::registers::{Registers, registers};
+use crate::arch::registers::{Registers, declare_registers};
 
-registers! {
+declare_registers! {
     /// Index of a register in [`Registers`]: the order of `struct sigcontext_64`
     /// (arch/x86/include/uapi/asm/sigcontext.h).
     R8, R9, R10, R11, R12, R13, R14, R15, Di, Si, Bp, Bx, Dx, Ax, Cx, Sp, Ip, Flags
@@ -13,24 +13,24 @@ registers! {
 impl Reg {
     /// The register of a call's number.
     pub const NUMBER: Reg = Reg::Ax;
-    /// The register of a call's result, which holds the number before.
+    /// The register of a call's result. Before the call the register holds the number.
     pub const RESULT: Reg = Reg::Ax;
-    /// The register of the next instruction's address.
-    pub const NEXT: Reg = Reg::Ip;
+    /// The register with the address of the next instruction.
+    pub const INSTRUCTION_POINTER: Reg = Reg::Ip;
     /// The registers of a call's six arguments.
     pub const ARGUMENTS: [Reg; 6] = [Reg::Di, Reg::Si, Reg::Dx, Reg::R10, Reg::R8, Reg::R9];
     /// The registers that the system call instruction itself may overwrite.
-    pub const SCRATCH: [Reg; 2] = [Reg::Cx, Reg::R11];
+    pub const CLOBBERED_BY_CALL: [Reg; 2] = [Reg::Cx, Reg::R11];
     /// The flags register.
-    pub const STATE: Option<Reg> = Some(Reg::Flags);
-    /// The thread pointer, if it is a general register: it is none.
-    pub const THREAD: Option<Reg> = None;
+    pub const FLAGS: Option<Reg> = Some(Reg::Flags);
+    /// The thread pointer, if it is a general register: not on this architecture.
+    pub const THREAD_POINTER: Option<Reg> = None;
 }
 
 /// The arithmetic flags and the direction flag. These are the flags that a program may set and that a
 /// handler's return restores (`FIX_EFLAGS`, arch/x86/kernel/signal_64.c), except AC and TF, with which a
 /// gate could not continue.
-pub const FLAGS: u64 = 0xcd5;
+pub const SETTABLE_FLAGS: u64 = 0xcd5;
 /// The direction flag, which the kernel clears before it enters a handler.
 pub const FLAG_DIRECTION: u64 = 0x400;
 /// The trap flag, with which every instruction is followed by a SIGTRAP.
@@ -38,26 +38,26 @@ pub const FLAG_TRAP: u64 = 0x100;
 /// The flag of alignment checks.
 pub const FLAG_ALIGNMENT: u64 = 0x4_0000;
 /// The flags that are always set in user mode: bit 1, and IF.
-pub const FLAGS_FIXED: u64 = 0x202;
+pub const ALWAYS_SET_FLAGS: u64 = 0x202;
 
 /// The registers that cannot hold a pattern value, and their values: the flags.
-pub fn fixed() -> [(Reg, u64); 1] {
-    [(Reg::Flags, FLAGS_FIXED)]
+pub fn registers_without_pattern() -> [(Reg, u64); 1] {
+    [(Reg::Flags, ALWAYS_SET_FLAGS)]
 }
 
 impl Registers {
-    /// These registers with the given bits of [`FLAGS`] set, and the others clear.
+    /// These registers with the given bits of [`SETTABLE_FLAGS`] set, and the others clear.
     #[must_use]
     pub fn with_flags(mut self, flags: u64) -> Registers {
-        self[Reg::Flags] = FLAGS_FIXED | flags & FLAGS;
+        self[Reg::Flags] = ALWAYS_SET_FLAGS | flags & SETTABLE_FLAGS;
         self
     }
 
-    /// The permitted values of [`Reg::SCRATCH`] after a call; `after` is the address after its
-    /// instruction. `syscall` sets RCX to that address and R11 to the flags; with FRED both are preserved.
+    /// The permitted values of [`Reg::CLOBBERED_BY_CALL`] after a call with this compared address. `syscall` sets
+    /// RCX to that address and R11 to the flags; with FRED both registers are preserved.
     #[must_use]
-    pub fn scratch_after(&self, after: u64) -> [[u64; 2]; 2] {
-        [[after, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
+    pub fn clobbered_values(&self, compared_address: u64) -> [[u64; 2]; 2] {
+        [[compared_address, self[Reg::Flags]], [self[Reg::Cx], self[Reg::R11]]]
     }
 }
 
@@ -123,7 +123,7 @@ pub fn current_stack() -> u64 {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct TraceeRegisters {
-    kept: [u64; 6],
+    callee_saved: [u64; 6],
     r11: u64,
     r10: u64,
     r9: u64,
@@ -137,7 +137,7 @@ pub struct TraceeRegisters {
     /// The number of the call in progress.
     pub number: u64,
     /// The address of the next instruction.
-    pub next: u64,
+    pub instruction_pointer: u64,
     cs: u64,
     flags: u64,
     sp: u64,
@@ -145,31 +145,54 @@ pub struct TraceeRegisters {
 }
 
 impl TraceeRegisters {
-    /// Makes the tracee issue a call of this number by the instruction at this address.
-    pub fn set_call(&mut self, place: u64, number: u64) {
-        self.next = place;
+    /// Makes the tracee continue at the system call instruction at `instruction`, with this call number.
+    pub fn set_call(&mut self, instruction: u64, number: u64) {
+        self.instruction_pointer = instruction;
         self.result = number;
-        // In no call, so that none is restarted.
+        // The tracee is then in no call, so that the kernel restarts none.
         self.number = u64::MAX;
     }
 
-    /// The registers in the layout of gates. `at_call`: the tracee stopped at a call.
+    /// The registers of a tracee that stopped at the entry of a call, in the layout of gates.
     #[must_use]
-    pub fn general(&self, at_call: bool) -> Registers {
-        let [r15, r14, r13, r12, bp, bx] = self.kept;
-        let ax = if at_call { self.number } else { self.result };
-        Registers::of([
-            self.r8, self.r9, self.r10, self.r11, r12, r13, r14, r15, self.di, self.si, bp, bx,
-            self.dx, ax, self.cx, self.sp, self.next, self.flags,
+    pub fn general_at_call(&self) -> Registers {
+        let mut registers = self.general();
+        registers[Reg::NUMBER] = self.number;
+        registers
+    }
+
+    /// The registers of a tracee that is in no call, in the layout of gates.
+    #[must_use]
+    pub fn general(&self) -> Registers {
+        let [r15, r14, r13, r12, bp, bx] = self.callee_saved;
+        Registers::from_values([
+            self.r8,
+            self.r9,
+            self.r10,
+            self.r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            self.di,
+            self.si,
+            bp,
+            bx,
+            self.dx,
+            self.result,
+            self.cx,
+            self.sp,
+            self.instruction_pointer,
+            self.flags,
         ])
     }
 
-    /// Sets the registers; the tracee is then in no call.
+    /// Sets the registers from the layout of gates. The tracee is then in no call.
     pub fn set_general(&mut self, registers: &Registers) {
-        let [r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, next, flags] =
-            registers.all();
+        let [r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags] =
+            registers.values();
         *self = TraceeRegisters {
-            kept: [r15, r14, r13, r12, bp, bx],
+            callee_saved: [r15, r14, r13, r12, bp, bx],
             r11,
             r10,
             r9,
@@ -180,7 +203,7 @@ impl TraceeRegisters {
             si,
             di,
             number: u64::MAX,
-            next,
+            instruction_pointer: ip,
             flags,
             sp,
             ..*self
@@ -190,7 +213,7 @@ impl TraceeRegisters {
     /// Whether the tracee is stopped in a sleep that will be restarted. Until the restart the result register
     /// holds `ERESTART_RESTARTBLOCK` (include/linux/errno.h).
     #[must_use]
-    pub fn restarts_sleep(&self, _after: u64) -> bool {
+    pub fn restarts_sleep(&self, _compared_address: u64) -> bool {
         self.result.cast_signed() == -516
     }
 }

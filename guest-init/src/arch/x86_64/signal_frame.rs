@@ -2,7 +2,9 @@
 //! The layout of a signal frame and of the floating point state in it.
 
 use super::frame_deviations::{self, StateInFrame};
-use super::watch::{CpuState, Floating, HEADER, PKRU, component, components};
+use super::watch::{
+    CpuState, Floating, PKRU_COMPONENT, XSAVE_HEADER, component_range, supported_components,
+};
 use super::watch_compat::{FSAVE_LENGTH, low_half, read_compat_frame};
 use crate::arch::{FrameFormat, Part, Reg, Registers};
 use std::sync::OnceLock;
@@ -99,10 +101,12 @@ pub fn floating_parts() -> &'static [Part] {
             (5, "opmask registers"),
             (6, "zmm registers, upper halves"),
             (7, "zmm registers 16 to 31"),
-            (PKRU, "pkru"),
+            (PKRU_COMPONENT, "pkru"),
         ];
-        let present = names.into_iter().filter(|(index, _)| components() & 1 << index != 0);
-        let mut found: Vec<_> = present.map(|(index, name)| (component(index), name)).collect();
+        let present =
+            names.into_iter().filter(|(index, _)| supported_components() & 1 << index != 0);
+        let mut found: Vec<_> =
+            present.map(|(index, name)| (component_range(index), name)).collect();
         found.sort_by_key(|(range, _)| range.start);
         let mut parts = LEGACY.to_vec();
         let mut at: usize = LEGACY.iter().map(|Part(_, length)| length).sum();
@@ -124,12 +128,12 @@ pub struct Frame {
     start: u64,
     /// The length of the frame without its floating point state.
     length: usize,
-    /// The distance from the frame's address of the floating point state to the format that `xsave` writes.
+    /// The bytes from the address in the frame's `fpstate` to the state in the format of `xsave`.
     floating_offset: u64,
     /// The offsets of the low and the high half of the mask that sigreturn restores.
     mask: [usize; 2],
-    /// [`DEVIATIONS`](super::DEVIATIONS)
-    deviations: [u64; frame_deviations::COUNT],
+    /// [`FRAME_DEVIATIONS`](super::FRAME_DEVIATIONS)
+    deviations: [u64; frame_deviations::DEVIATION_COUNT],
 }
 
 impl Frame {
@@ -138,7 +142,7 @@ impl Frame {
     /// # Safety
     /// The handler must not have returned.
     #[must_use]
-    pub unsafe fn of(
+    pub unsafe fn copy_of(
         format: FrameFormat,
         state: &CpuState,
         _: *const [u8; 128],
@@ -151,9 +155,9 @@ impl Frame {
             length: FRAME_LENGTH,
             floating_offset: 0,
             mask: [FRAME_MASK, FRAME_MASK + 4],
-            deviations: [0; frame_deviations::COUNT],
+            deviations: [0; frame_deviations::DEVIATION_COUNT],
         };
-        let (first, rest) = frame.deviations.split_at_mut(frame_deviations::FORMAT_COUNT);
+        let (first, rest) = frame.deviations.split_at_mut(frame_deviations::FORMAT_DEVIATION_COUNT);
         let mut uc_flags_known = true;
         // SAFETY: by the contract of this function.
         unsafe {
@@ -161,7 +165,10 @@ impl Frame {
                 FrameFormat::Native => {
                     frame.bytes = *(start as *const [u8; FRAME_LENGTH]);
                     let return_address = (start as *const u64).read_unaligned();
-                    first.copy_from_slice(&frame_deviations::of_native(state, return_address));
+                    first.copy_from_slice(&frame_deviations::native_format_deviations(
+                        state,
+                        return_address,
+                    ));
                 }
                 FrameFormat::Compat => {
                     let compat = read_compat_frame(state);
@@ -178,22 +185,22 @@ impl Frame {
                 u16::from_ne_bytes(std::array::from_fn(|i| frame.bytes[FRAME_SEGMENTS + i]));
             let floating = word(FRAME_FLOATING);
             if floating != 0 {
-                rest.copy_from_slice(&frame_deviations::of_state(&StateInFrame {
+                rest.copy_from_slice(&frame_deviations::state_deviations(&StateInFrame {
                     format,
                     start,
                     stack: word(FRAME_REGISTERS + 8 * Reg::Sp as usize),
                     code_segment,
                     uc_flags: uc_flags_known.then(|| word(8)),
                     floating: floating + frame.floating_offset,
-                    before: frame.floating_offset,
+                    fsave_length: frame.floating_offset,
                 }));
             }
         }
         frame
     }
 
-    /// Changes the mask and the floating point state in the frame. Returns the state that the handler's return
-    /// restores then.
+    /// Changes the mask and the floating point state in the frame. Returns the floating point state that the
+    /// handler's return then restores.
     ///
     /// # Safety
     /// The handler must not have returned, and nothing else may use its frame.
@@ -215,7 +222,7 @@ impl Frame {
         u64::from_ne_bytes(std::array::from_fn(|i| self.bytes[FRAME_MASK + i]))
     }
 
-    /// Differences between values in the frame and values that follow from others; 0 in a correct frame.
+    /// Differences between values of the frame and what they must be; 0 in a correct frame.
     #[must_use]
     pub fn deviations(&self) -> &[u8] {
         let (start, length) = (self.deviations.as_ptr(), size_of_val(&self.deviations));
@@ -227,13 +234,13 @@ impl Frame {
     #[must_use]
     pub fn registers(&self) -> Registers {
         let (words, _) = self.bytes[FRAME_REGISTERS..].as_chunks::<8>();
-        Registers::of(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
+        Registers::from_values(std::array::from_fn(|i| u64::from_ne_bytes(words[i])))
     }
 
     /// Replaces the general registers in the copy.
     pub fn set_registers(&mut self, registers: &Registers) {
         let slots = self.bytes[FRAME_REGISTERS..].as_chunks_mut::<8>().0;
-        for (slot, value) in slots.iter_mut().zip(registers.all()) {
+        for (slot, value) in slots.iter_mut().zip(registers.values()) {
             *slot = value.to_ne_bytes();
         }
     }
@@ -254,7 +261,7 @@ impl Frame {
         };
         // FP_XSTATE_MAGIC1; FP_XSTATE_MAGIC2 follows the state.
         let extended = word(464)? == 0x4650_5853;
-        let length = if extended { word(480)? as usize + 4 } else { HEADER };
+        let length = if extended { word(480)? as usize + 4 } else { XSAVE_HEADER };
         Some([
             area.get(..start)?,
             area.get(end..floating)?,
@@ -264,11 +271,11 @@ impl Frame {
     }
 }
 
-/// The component of AVX in `xstate_bv`.
-const AVX: u64 = 1 << 2;
+/// The bit of AVX in `xstate_bv`.
+const AVX_BIT: u64 = 1 << 2;
 
-/// Changes MXCSR, the registers of SSE and the upper halves of those of AVX in a state that `xsave` wrote.
-/// Returns the state.
+/// Changes MXCSR, the SSE registers and the upper halves of the AVX registers in a state that `xsave` wrote.
+/// Returns the changed state.
 ///
 /// # Safety
 /// The state must be writable, and nothing else may use it.
@@ -280,14 +287,14 @@ unsafe fn edit_state(state: *mut u8) -> Floating {
         for at in 160..416 {
             state.add(at).write(!state.add(at).read());
         }
-        let features = state.add(HEADER).cast::<u64>();
+        let features = state.add(XSAVE_HEADER).cast::<u64>();
         let mut present = features.read_unaligned() | 2;
-        if components() & AVX != 0 {
-            for at in component(AVX.trailing_zeros()) {
-                let byte = if present & AVX != 0 { !state.add(at).read() } else { 0x3c };
+        if supported_components() & AVX_BIT != 0 {
+            for at in component_range(AVX_BIT.trailing_zeros()) {
+                let byte = if present & AVX_BIT != 0 { !state.add(at).read() } else { 0x3c };
                 state.add(at).write(byte);
             }
-            present |= AVX;
+            present |= AVX_BIT;
         }
         features.write_unaligned(present);
         Floating::stored_at(state)

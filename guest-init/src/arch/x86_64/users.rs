@@ -20,9 +20,9 @@ unsafe extern "C" {
     static sudbox_sled_calls: AtomicU64;
 }
 
-/// Bytes from the address after a Windows program's system call instruction to the address at which the
-/// program continues after the call.
-pub const NT_RETURN: u64 = 0xb;
+/// Bytes from the compared address of a Windows program's call to the address at which the program continues after
+/// the call.
+pub const NT_RETURN_OFFSET: u64 = 0xb;
 
 /// `ARCH_SET_FS` (arch/x86/include/uapi/asm/prctl.h).
 pub const SET_THREAD_POINTER: u64 = 0x1002;
@@ -33,7 +33,7 @@ pub const SET_THREAD_POINTER: u64 = 0x1002;
 pub struct Teb {
     head: [u64; 6],
     /// The address of the TEB itself, at offset 0x30.
-    pub own: u64,
+    pub self_address: u64,
     middle: [u8; 0x340 - 0x38],
     /// The selector, offset 0x340.
     pub selector: std::sync::atomic::AtomicU8,
@@ -42,13 +42,13 @@ pub struct Teb {
     pub unix_pointer: u64,
     /// The thread pointer of the Windows program.
     pub program_pointer: u64,
-    /// The function that handles the call.
-    pub work: Option<extern "C" fn(&mut NtFrame) -> u64>,
-    /// The thread's frame.
+    /// The function that the dispatcher calls with a call of the Windows program.
+    pub handle_call: Option<extern "C" fn(&mut NtFrame) -> u64>,
+    /// The address of the thread's [`NtFrame`].
     pub frame: u64,
 }
 
-/// The frame in which a thread's dispatcher stores a call.
+/// The frame in which the dispatcher stores a thread's call.
 #[repr(C, align(16))]
 pub struct NtFrame {
     /// The number of the call.
@@ -59,8 +59,8 @@ pub struct NtFrame {
     /// further arguments.
     pub stack: *const u64,
     kept: [u64; 8],
-    /// The address at which the program continues.
-    pub next: u64,
+    /// The address at which the program continues after the call.
+    pub continuation: u64,
     /// The program's flags.
     pub flags: u64,
     pad: [u64; 2],
@@ -69,7 +69,7 @@ pub struct NtFrame {
 
 /// The address of the system call instruction in the Windows program's stub.
 #[must_use]
-pub fn nt_call() -> u64 {
+pub fn nt_call_address() -> u64 {
     symbol_address(sudbox_nt_stub_call)
 }
 
@@ -85,7 +85,7 @@ pub fn nt_dispatcher() -> u64 {
 /// # Safety
 /// As the call requires.
 #[must_use]
-pub unsafe fn nt_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
+pub unsafe fn issue_as_windows_program(number: u32, arguments: &[u64; 6]) -> (u64, u64) {
     let mut changed = 0;
     // SAFETY: preserves the registers that the C ABI requires; the rest is by this function's contract.
     let result = unsafe { sudbox_nt_program(number, arguments.as_ptr(), &raw mut changed) };
@@ -106,14 +106,14 @@ pub unsafe fn teb() -> &'static Teb {
     }
 }
 
-/// The number of call numbers that [`sled`] supports.
-const SLED: usize = 512;
+/// The length of the sled of `nop` in bytes, and so the number of call numbers that [`sled_page`] supports.
+const SLED_LENGTH: usize = 512;
 
-/// The page that a rewriter maps at address 0: a sled of `nop` that ends in a jump. Calling the address that
-/// equals a system call number leads to code that issues this call with the selector at ALLOW.
+/// The code that a rewriter maps at address 0: a sled of `nop` that ends in a jump. A function call to the address
+/// that equals a system call number leads to code that issues this system call with the selector at ALLOW.
 #[must_use]
-pub fn sled() -> Vec<u8> {
-    let mut page = vec![0x90; SLED];
+pub fn sled_page() -> Vec<u8> {
+    let mut page = vec![0x90; SLED_LENGTH];
     // mov r11, entry; jmp r11
     page.extend_from_slice(&[0x49, 0xbb]);
     page.extend_from_slice(&symbol_address(sudbox_sled_entry).to_le_bytes());
@@ -121,8 +121,8 @@ pub fn sled() -> Vec<u8> {
     page
 }
 
-/// The code that a rewriter puts in place of `syscall`: `call rax`.
-pub const SLED_CALL: [u8; 2] = [0xff, 0xd0];
+/// The code that a rewriter puts in place of `syscall`: `call rax`, with the call number in RAX.
+pub const CALL_RAX: [u8; 2] = [0xff, 0xd0];
 
 /// The address to which a rewriter's handler returns. The code there sets BLOCK and continues at
 /// [`sled_target`].
@@ -131,21 +131,21 @@ pub fn sled_resume() -> u64 {
     symbol_address(sudbox_sled_resume)
 }
 
-/// The address of the rewriter's selector.
+/// A word with the address of the rewriter's selector.
 #[must_use]
 pub fn sled_selector() -> &'static AtomicU64 {
     // SAFETY: an aligned word that only atomic operations and `users.s` access.
     unsafe { &sudbox_sled_selector }
 }
 
-/// The address that was rewritten last.
+/// A word with the address that was rewritten last.
 #[must_use]
 pub fn sled_target() -> &'static AtomicU64 {
     // SAFETY: as above.
     unsafe { &sudbox_sled_target }
 }
 
-/// The number of calls through the sled.
+/// A counter of the system calls through the sled.
 #[must_use]
 pub fn sled_calls() -> &'static AtomicU64 {
     // SAFETY: as above.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Watched calls. A watched call runs on a stack that the caller chooses. All general registers, flags,
-//! segment registers and the floating point state are recorded after the call and at the entry of its
-//! handler.
+//! Watched calls, which run on a stack that the caller chooses. All general registers, flags, segment
+//! registers and the floating point state are recorded after the call and at the entry of the handler.
 
 use super::watch_compat::call_in_compat_code;
 use crate::arch::gates::symbol_address;
-use crate::arch::{CallSite, Entry, Part, Reg, Registers};
+use crate::arch::{CallInstruction, Part, Reg, Registers, WatchedCallSite};
 use crate::case::Need;
 use std::arch::x86_64::__cpuid_count;
 use std::ops::Range;
@@ -40,11 +39,11 @@ unsafe extern "C" {
 pub struct Floating([u8; 4096]);
 
 /// The XSAVE components that the gates load: x87, SSE, AVX, AVX-512 (three), PKRU.
-const COMPONENTS: u64 = 0x2e7;
-/// Offset of the XSAVE header, after the legacy area.
-pub(super) const HEADER: usize = 512;
-/// Index of the component PKRU.
-pub(super) const PKRU: u32 = 9;
+const LOADED_COMPONENTS: u64 = 0x2e7;
+/// Offset of the XSAVE header in an XSAVE area, in bytes.
+pub(super) const XSAVE_HEADER: usize = 512;
+/// Index of the XSAVE component PKRU.
+pub(super) const PKRU_COMPONENT: u32 = 9;
 /// A value of PKRU in which key 0 permits everything, as the program needs, and the other keys differ from
 /// the kernel's default.
 const PKRU_PATTERN: u32 = 0x1b1b_1b18;
@@ -56,20 +55,20 @@ pub const CAN_CHOOSE_STACK: bool = true;
 
 /// Processor flags that a program can set without being disturbed by them: the arithmetic flags, DF, AC
 /// and ID.
-pub const WATCH_FLAGS: u64 = 0x24_0cd5;
-/// The flag that traps after every instruction (TF).
-pub const TRAP_FLAG: u64 = 0x100;
+pub const HARMLESS_FLAGS: u64 = 0x24_0cd5;
+/// The trap flag (TF), with which every instruction is followed by a SIGTRAP.
+pub const TRAP_FLAG: u64 = super::FLAG_TRAP;
 
-/// The components that this CPU and kernel support.
-pub(super) fn components() -> u64 {
+/// A bit mask of those [`LOADED_COMPONENTS`] that this CPU and kernel support.
+pub(super) fn supported_components() -> u64 {
     let low: u32;
     // SAFETY: the cases need `xsave`, which includes the instruction.
     unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") _) };
-    u64::from(low) & COMPONENTS
+    u64::from(low) & LOADED_COMPONENTS
 }
 
-/// The range of a component in the standard format (Intel SDM volume 1, 13.4.3).
-pub(super) fn component(index: u32) -> Range<usize> {
+/// The byte range of a component in an XSAVE area of the standard format (Intel SDM volume 1, 13.4.3).
+pub(super) fn component_range(index: u32) -> Range<usize> {
     let found = __cpuid_count(0xd, index);
     let start = found.ebx as usize;
     start..start + found.eax as usize
@@ -96,7 +95,7 @@ impl Floating {
     #[must_use]
     pub fn pattern() -> Floating {
         let mut state = Floating::initial();
-        let present = components();
+        let present = supported_components();
         for (at, byte) in state.0[32..416].iter_mut().enumerate() {
             *byte = 0x41 ^ pattern_byte(at);
         }
@@ -108,15 +107,15 @@ impl Floating {
         state.0[4] = 0xff;
         state.0[24..28].copy_from_slice(&0x5f80u32.to_le_bytes());
         for index in (2..8).filter(|index| present & 1 << index != 0) {
-            for at in component(index) {
+            for at in component_range(index) {
                 state.0[at] = 0x90 ^ pattern_byte(at);
             }
         }
-        if present & 1 << PKRU != 0 {
-            let at = component(PKRU).start;
+        if present & 1 << PKRU_COMPONENT != 0 {
+            let at = component_range(PKRU_COMPONENT).start;
             state.0[at..at + 4].copy_from_slice(&PKRU_PATTERN.to_le_bytes());
         }
-        state.0[HEADER..HEADER + 8].copy_from_slice(&present.to_le_bytes());
+        state.0[XSAVE_HEADER..XSAVE_HEADER + 8].copy_from_slice(&present.to_le_bytes());
         state
     }
 
@@ -137,12 +136,12 @@ impl Floating {
         copy
     }
 
-    /// The bytes with a meaning, at least as many as a signal frame has.
+    /// The bytes up to the end of the last supported component: at least as many as a signal frame has.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        let end = (0..=PKRU).filter(|index| components() & 1 << index != 0);
-        let end = end.filter(|index| *index > 1).map(|index| component(index).end).max();
-        &self.0[..end.unwrap_or(HEADER + 64)]
+        let end = (0..=PKRU_COMPONENT).filter(|index| supported_components() & 1 << index != 0);
+        let end = end.filter(|index| *index > 1).map(|index| component_range(index).end).max();
+        &self.0[..end.unwrap_or(XSAVE_HEADER + 64)]
     }
 }
 
@@ -169,33 +168,37 @@ impl CpuState {
     }
 }
 
-/// Issues a call with these registers, including stack pointer and flags, and this floating point state.
-/// Returns the state after the call.
+/// Issues the call with these registers, including stack pointer and flags, and this floating point state.
+/// Returns the CPU state after the call.
 ///
 /// # Safety
 /// The 8 bytes below the stack pointer, and the space for signal frames, must be writable and unused. Only
 /// one task may make watched calls at a time.
 #[must_use]
-pub unsafe fn watched_call(site: CallSite, registers: &Registers, floating: &Floating) -> CpuState {
+pub unsafe fn watched_call(
+    site: WatchedCallSite,
+    registers: &Registers,
+    floating: &Floating,
+) -> CpuState {
     // SAFETY: the gate saves the callee-saved registers. Nothing else uses the memory that it stores to.
     unsafe {
         match site {
-            CallSite { entry: Entry::Native, breakpoint: false } => {
+            WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: false } => {
                 sudbox_watch_native(registers, floating)
             }
-            CallSite { entry: Entry::Compat, breakpoint: false } => {
+            WatchedCallSite { instruction: CallInstruction::Compat, has_breakpoint: false } => {
                 sudbox_watch_compat(registers, floating)
             }
-            CallSite { entry: Entry::Native, breakpoint: true } => {
+            WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true } => {
                 sudbox_watch_native_stop(registers, floating)
             }
-            CallSite { entry: Entry::Compat, breakpoint: true } => {
+            WatchedCallSite { instruction: CallInstruction::Compat, has_breakpoint: true } => {
                 sudbox_watch_compat_stop(registers, floating)
             }
-            CallSite { entry: Entry::CompatCode, breakpoint: false } => {
+            WatchedCallSite { instruction: CallInstruction::CompatCode, has_breakpoint: false } => {
                 sudbox_watch_code32(registers, floating)
             }
-            CallSite { entry: Entry::CompatCode, breakpoint: true } => {
+            WatchedCallSite { instruction: CallInstruction::CompatCode, has_breakpoint: true } => {
                 sudbox_watch_code32_stop(registers, floating)
             }
         }
@@ -209,9 +212,9 @@ pub unsafe fn watched_call(site: CallSite, registers: &Registers, floating: &Flo
     }
 }
 
-/// The state at the entry of the handler. Only `sudbox_record_signal` may call this.
+/// The CPU state at the entry of the handler. Only `sudbox_record_signal` may call this function.
 #[must_use]
-pub fn handler_entry() -> CpuState {
+pub fn state_at_handler_entry() -> CpuState {
     // SAFETY: the handler has stored it, and no other handler runs.
     unsafe {
         let (segments, floating) =
@@ -224,30 +227,32 @@ pub fn handler_entry() -> CpuState {
     }
 }
 
-/// The address after the instruction of a watched call.
+/// The compared address of a watched call: that after the system call instruction.
 #[must_use]
-pub fn after_watched_call(site: CallSite) -> u64 {
+pub fn watched_call_compared_address(site: WatchedCallSite) -> u64 {
     super::CALL_LENGTH
         + match site {
-            CallSite { entry: Entry::Native, breakpoint: false } => {
+            WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: false } => {
                 symbol_address(sudbox_watch_native_call)
             }
-            CallSite { entry: Entry::Compat, breakpoint: false } => {
+            WatchedCallSite { instruction: CallInstruction::Compat, has_breakpoint: false } => {
                 symbol_address(sudbox_watch_compat_call)
             }
-            CallSite { entry: Entry::Native, breakpoint: true } => {
+            WatchedCallSite { instruction: CallInstruction::Native, has_breakpoint: true } => {
                 symbol_address(sudbox_watch_native_stop_call)
             }
-            CallSite { entry: Entry::Compat, breakpoint: true } => {
+            WatchedCallSite { instruction: CallInstruction::Compat, has_breakpoint: true } => {
                 symbol_address(sudbox_watch_compat_stop_call)
             }
-            CallSite { entry: Entry::CompatCode, breakpoint } => call_in_compat_code(breakpoint),
+            WatchedCallSite { instruction: CallInstruction::CompatCode, has_breakpoint } => {
+                call_in_compat_code(has_breakpoint)
+            }
         }
 }
 
 /// The address range of watched calls.
 #[must_use]
-pub fn watched_range() -> Range<u64> {
+pub fn watched_call_range() -> Range<u64> {
     symbol_address(sudbox_watch_start)..symbol_address(sudbox_watch_end)
 }
 
@@ -262,22 +267,24 @@ pub fn recording_handler() -> u64 {
 pub const HANDLER_ARGUMENTS: [Reg; 3] = [Reg::Di, Reg::Si, Reg::Dx];
 
 /// `rt_tgsigqueueinfo` in the table of `int 0x80` (`arch/x86/entry/syscalls/syscall_32.tbl`).
-const COMPAT_QUEUE: u64 = 335;
+const COMPAT_RT_TGSIGQUEUEINFO: u64 = 335;
 
 /// The registers of `rt_tgsigqueueinfo(2)` with these arguments, and the `si_arch` of a dispatch of it.
 #[must_use]
-pub fn queue_signal_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) {
+pub fn queue_signal_call(instruction: CallInstruction, arguments: [u64; 4]) -> (Registers, u32) {
     let number = libc::SYS_rt_tgsigqueueinfo.cast_unsigned();
     let [a, b, c, d] = arguments;
-    match entry {
-        Entry::Native => (Registers::call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH),
-        Entry::Compat | Entry::CompatCode => {
-            let mut registers = Registers::call(COMPAT_QUEUE, [!0; 6]);
+    match instruction {
+        CallInstruction::Native => {
+            (Registers::for_call(number, [a, b, c, d, !0, !0]), super::AUDIT_ARCH)
+        }
+        CallInstruction::Compat | CallInstruction::CompatCode => {
+            let mut registers = Registers::for_call(COMPAT_RT_TGSIGQUEUEINFO, [!0; 6]);
             for (reg, value) in [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si].into_iter().zip(arguments) {
                 registers[reg] = value;
             }
-            if entry == Entry::CompatCode {
-                // The registers of 32-bit code.
+            if instruction == CallInstruction::CompatCode {
+                // 32-bit code has only the lower halves of these registers.
                 use Reg::{Ax, Bp, Bx, Cx, Di, Dx, Si};
                 for reg in [Ax, Bx, Cx, Dx, Si, Di, Bp] {
                     registers[reg] &= u64::from(u32::MAX);
@@ -290,10 +297,10 @@ pub fn queue_signal_call(entry: Entry, arguments: [u64; 4]) -> (Registers, u32) 
 
 /// The registers of the first two arguments of a call.
 #[must_use]
-pub const fn first_arguments(entry: Entry) -> [Reg; 2] {
-    match entry {
-        Entry::Native => [Reg::Di, Reg::Si],
-        Entry::Compat | Entry::CompatCode => [Reg::Bx, Reg::Cx],
+pub const fn first_argument_registers(instruction: CallInstruction) -> [Reg; 2] {
+    match instruction {
+        CallInstruction::Native => [Reg::Di, Reg::Si],
+        CallInstruction::Compat | CallInstruction::CompatCode => [Reg::Bx, Reg::Cx],
     }
 }
 
@@ -312,7 +319,7 @@ pub fn segment_bases() -> [u64; 2] {
     bases
 }
 
-/// Whether a [`CallSite`] can have a breakpoint.
+/// Whether a [`WatchedCallSite`] can have a breakpoint.
 pub const HAS_CALL_BREAKPOINTS: bool = true;
 
 /// The register sets that a tracer can read and write and a core dump contains: name and number
@@ -320,15 +327,15 @@ pub const HAS_CALL_BREAKPOINTS: bool = true;
 pub const REGISTER_SETS: &[(&str, i32)] =
     &[("NT_PRSTATUS", 1), ("NT_PRFPREG", 2), ("NT_386_TLS", 0x200), ("NT_X86_XSTATE", 0x202)];
 
-/// The places of the first two arguments of a call in an `NT_PRSTATUS` of this length. Its 32-bit form,
-/// `struct user_regs_struct32`, is that of a task in 32-bit code (`task_user_regset_view()`).
+/// The byte ranges of the first two arguments of a call in an `NT_PRSTATUS` of this length. A task in 32-bit
+/// code has the shorter form, `struct user_regs_struct32` (`task_user_regset_view()`).
 #[must_use]
-pub fn first_argument_places(entry: Entry, length: usize) -> [Range<usize>; 2] {
-    const NARROW_LENGTH: usize = 17 * 4;
-    let (indices, width) = match entry {
-        _ if length == NARROW_LENGTH => ([0, 1], 4),
-        Entry::Native => ([14, 13], 8),
-        Entry::Compat | Entry::CompatCode => ([5, 11], 8),
+pub fn first_argument_ranges(instruction: CallInstruction, length: usize) -> [Range<usize>; 2] {
+    const COMPAT_LENGTH: usize = 17 * 4;
+    let (indices, width) = match instruction {
+        _ if length == COMPAT_LENGTH => ([0, 1], 4),
+        CallInstruction::Native => ([14, 13], 8),
+        CallInstruction::Compat | CallInstruction::CompatCode => ([5, 11], 8),
     };
     indices.map(|index| index * width..(index + 1) * width)
 }

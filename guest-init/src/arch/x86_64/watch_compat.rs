@@ -13,20 +13,20 @@ unsafe extern "C" {
     fn sudbox_watch_code32_back();
     fn sudbox_watch_code32_stop_back();
     fn sudbox_watch_handler32();
-    fn sudbox_compat_syscall(n: u32, a: u32, b: u32, c: u32, d: u32) -> i32;
+    fn sudbox_compat_syscall(number: u32, a: u32, b: u32, c: u32, d: u32) -> i32;
     static sudbox_watch_code32_call_target: [AtomicU32; 2];
     static sudbox_watch_code32_stop_target: [AtomicU32; 2];
 }
 
 /// The address of the page of 32-bit code.
-const CODE: u32 = 0x7000_0000;
+const CODE_PAGE: u32 = 0x7000_0000;
 /// Offsets in the page: a call, a call after a breakpoint, the entry of handlers, the return address of
 /// handlers, and the structure of `rt_sigaction(2)`.
-const CALL: u32 = 0;
-const STOP: u32 = 0x40;
-const HANDLER: u32 = 0x80;
-const RESTORER: u32 = 0xc0;
-const ACTION: u32 = 0x100;
+const CALL_OFFSET: u32 = 0;
+const BREAKPOINT_CALL_OFFSET: u32 = 0x40;
+const HANDLER_OFFSET: u32 = 0x80;
+const RESTORER_OFFSET: u32 = 0xc0;
+const SIGACTION_OFFSET: u32 = 0x100;
 
 /// Code segments of 32-bit and of 64-bit mode (arch/x86/include/asm/segment.h).
 const USER32_CS: u32 = 0x23;
@@ -48,24 +48,25 @@ pub fn map_compat_code() -> sys::Result<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let word = |value: i32| u64::from(value.cast_unsigned());
     // SAFETY: with MAP_FIXED_NOREPLACE nothing is replaced.
-    let page =
-        unsafe { sys::mmap(&[CODE.into(), 4096, word(protection), word(flags), u64::MAX, 0]) }?;
+    let page = unsafe {
+        sys::mmap(&[CODE_PAGE.into(), 4096, word(protection), word(flags), u64::MAX, 0])
+    }?;
     let int80 = [0xcd, 0x80];
     let int3_int80 = [0xcc, 0xcd, 0x80];
     let places = [
-        (CALL, &int80[..], symbol_address(sudbox_watch_code32_back)),
-        (STOP, &int3_int80[..], symbol_address(sudbox_watch_code32_stop_back)),
-        (HANDLER, &[][..], symbol_address(sudbox_watch_handler32)),
+        (CALL_OFFSET, &int80[..], symbol_address(sudbox_watch_code32_back)),
+        (BREAKPOINT_CALL_OFFSET, &int3_int80[..], symbol_address(sudbox_watch_code32_stop_back)),
+        (HANDLER_OFFSET, &[][..], symbol_address(sudbox_watch_handler32)),
     ];
     for (place, instructions, target) in places {
         let long = place + 0x10;
         let mut code = instructions.to_vec();
-        // jmp 0x33:long
+        // A far jump to the 64-bit code at offset `long`: jmp 0x33:long.
         code.push(0xea);
-        code.extend_from_slice(&(CODE + long).to_le_bytes());
+        code.extend_from_slice(&(CODE_PAGE + long).to_le_bytes());
         code.extend_from_slice(&[USER_CS, 0]);
         code.resize(0x10, 0xcc);
-        // jmp [rip + 2], since the flag of alignment checks may be set.
+        // jmp [rip + 2]: the address is aligned, since the flag of alignment checks may be set.
         code.extend_from_slice(&[0xff, 0x25, 2, 0, 0, 0, 0xcc, 0xcc]);
         code.extend_from_slice(&target.to_le_bytes());
         // SAFETY: the page is new and writable, and longer than the code.
@@ -77,8 +78,8 @@ pub fn map_compat_code() -> sys::Result<()> {
     // SAFETY: words that only this function writes.
     let targets = unsafe {
         [
-            (&raw const sudbox_watch_code32_call_target, CODE + CALL),
-            (&raw const sudbox_watch_code32_stop_target, CODE + STOP),
+            (&raw const sudbox_watch_code32_call_target, CODE_PAGE + CALL_OFFSET),
+            (&raw const sudbox_watch_code32_stop_target, CODE_PAGE + BREAKPOINT_CALL_OFFSET),
         ]
         .map(|(target, place)| (&*target, place))
     };
@@ -89,22 +90,32 @@ pub fn map_compat_code() -> sys::Result<()> {
     Ok(())
 }
 
-/// The address of the call in 32-bit code, after a breakpoint or without one.
-pub(super) fn call_in_compat_code(breakpoint: bool) -> u64 {
+/// The address of the system call instruction in 32-bit code: of the one after a breakpoint, or of the other.
+pub(super) fn call_in_compat_code(has_breakpoint: bool) -> u64 {
     // The breakpoint is one byte.
-    u64::from(if breakpoint { CODE + STOP + 1 } else { CODE + CALL })
+    u64::from(if has_breakpoint {
+        CODE_PAGE + BREAKPOINT_CALL_OFFSET + 1
+    } else {
+        CODE_PAGE + CALL_OFFSET
+    })
 }
 
 /// The return address in frames in [`FrameFormat::Compat`].
-pub(super) const COMPAT_RESTORER: u32 = CODE + RESTORER;
+pub(super) const COMPAT_RESTORER: u32 = CODE_PAGE + RESTORER_OFFSET;
 
 /// Installs the recording handler with frames in [`FrameFormat::Compat`]. Returns whether the kernel
-/// accepted it.
+/// accepted the handler.
 #[must_use]
-pub fn set_compat_handler(signal: i32, flags: i32, mask: u64) -> bool {
+pub fn install_compat_recording_handler(signal: i32, flags: i32, mask: u64) -> bool {
     let [low, high] = [mask, mask >> 32].map(low_half);
-    let action = [CODE + HANDLER, flags.cast_unsigned() | SA_RESTORER, COMPAT_RESTORER, low, high];
-    let place = CODE + ACTION;
+    let action = [
+        CODE_PAGE + HANDLER_OFFSET,
+        flags.cast_unsigned() | SA_RESTORER,
+        COMPAT_RESTORER,
+        low,
+        high,
+    ];
+    let place = CODE_PAGE + SIGACTION_OFFSET;
     // SAFETY: the page is mapped, and the handler is that of `watch.s`.
     unsafe {
         (place as usize as *mut [u32; 5]).write(action);
@@ -134,13 +145,13 @@ pub unsafe fn clear_trap_flag(format: FrameFormat, state: &CpuState, context: *m
 const SC_FLAGS: usize = 64;
 /// The offset of `struct sigcontext_32` in `struct rt_sigframe_ia32` and `struct sigframe_ia32`
 /// (arch/x86/include/asm/sigframe.h).
-const RT_CONTEXT: usize = 164;
-const PLAIN_CONTEXT: usize = 8;
-/// The lengths of these structures.
+const RT_CONTEXT_OFFSET: usize = 164;
+const PLAIN_CONTEXT_OFFSET: usize = 8;
+/// The lengths of `struct rt_sigframe_ia32` and `struct sigframe_ia32` in bytes.
 const RT_LENGTH: usize = 268;
 const PLAIN_LENGTH: usize = 732;
-/// The length of the state in the format of `fsave` that comes before that of `fxsave` or `xsave`
-/// (`struct fregs_state`).
+/// The length in bytes of the state in the format of `fsave` (`struct fregs_state`), which a 32-bit frame has
+/// before the state in the format of `fxsave` or `xsave`.
 pub(super) const FSAVE_LENGTH: u64 = 112;
 
 /// The low half of a register.
@@ -149,45 +160,45 @@ pub(super) fn low_half(value: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Whether the handler has `SA_SIGINFO`: it then gets the address of the siginfo.
+/// Whether the handler has `SA_SIGINFO`. Only such a handler gets the address of the siginfo.
 fn has_siginfo(state: &CpuState) -> bool {
     low_half(state.registers[Reg::Dx]) != 0
 }
 
-/// The address of the saved registers.
+/// The address of `struct sigcontext_32`, the saved registers, in a handler's frame.
 fn compat_context(state: &CpuState) -> u64 {
-    let offset = if has_siginfo(state) { RT_CONTEXT } else { PLAIN_CONTEXT };
+    let offset = if has_siginfo(state) { RT_CONTEXT_OFFSET } else { PLAIN_CONTEXT_OFFSET };
     state.registers[Reg::Sp] + offset as u64
 }
 
-/// A 32-bit frame, in the layout of a 64-bit one.
+/// The content of a 32-bit frame, in the layout of a 64-bit frame.
 pub(super) struct CompatFrame {
     /// `struct rt_sigframe` with the values of the 32-bit frame. Registers that the frame lacks have their
     /// values at the entry of the handler.
     pub(super) native: [u8; super::FRAME_LENGTH],
-    /// The first of [`DEVIATIONS`](super::DEVIATIONS), which are 0 in a correct frame.
+    /// The first eight of [`FRAME_DEVIATIONS`](super::FRAME_DEVIATIONS), which are 0 in a correct frame.
     pub(super) deviations: [u64; 8],
     /// The offset of the mask's two halves in the frame.
     pub(super) mask: [usize; 2],
-    /// Whether the frame has a context.
+    /// Whether the frame has a `struct ucontext_ia32`: only with `SA_SIGINFO`.
     pub(super) has_context: bool,
     /// The length of the frame without floating point state.
     pub(super) length: usize,
 }
 
-/// Writes values one after the other.
+/// Writes values one after the other to a frame in 64-bit layout.
 struct Writer {
     bytes: [u8; super::FRAME_LENGTH],
-    at: usize,
+    position: usize,
 }
 
 impl Writer {
     fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+        self.bytes[self.position..self.position + bytes.len()].copy_from_slice(bytes);
+        self.position += bytes.len();
     }
 
-    fn word(&mut self, value: u64) {
+    fn put_word(&mut self, value: u64) {
         self.put(&value.to_ne_bytes());
     }
 }
@@ -204,44 +215,44 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
     let frame = unsafe { std::slice::from_raw_parts(start as *const u8, length) };
     let word =
         |at: usize| u32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-    let at = if with_siginfo { RT_CONTEXT } else { PLAIN_CONTEXT };
-    let context = |offset: usize| u64::from(word(at + offset));
+    let context_start = if with_siginfo { RT_CONTEXT_OFFSET } else { PLAIN_CONTEXT_OFFSET };
+    let context = |offset: usize| u64::from(word(context_start + offset));
     // gs, fs, es, ds, di, si, bp, sp, bx, dx, cx, ax, trapno, err, ip, cs, flags, sp_at_signal, ss, fpstate,
     // oldmask, cr2: four bytes each.
     let low_mask = context(80);
     let high_mask = u64::from(word(length - 12)) << 32;
     let mask =
         if with_siginfo { u64::from(word(length - 16)) | high_mask } else { low_mask | high_mask };
-    let mut native = Writer { bytes: [0; super::FRAME_LENGTH], at: 0 };
+    let mut native = Writer { bytes: [0; super::FRAME_LENGTH], position: 0 };
     let only_with_siginfo = |value: u32| if with_siginfo { u64::from(value) } else { 0 };
-    native.word(crate::arch::restorer());
+    native.put_word(crate::arch::restorer());
     // uc_flags, uc_link, uc_stack.
     for offset in [144, 148, 152, 156, 160] {
-        native.word(only_with_siginfo(word(offset)));
+        native.put_word(only_with_siginfo(word(offset)));
     }
     for reg in [Reg::R8, Reg::R9, Reg::R10, Reg::R11, Reg::R12, Reg::R13, Reg::R14, Reg::R15] {
-        native.word(state.registers[reg]);
+        native.put_word(state.registers[reg]);
     }
     // di, si, bp, bx, dx, ax, cx, sp, ip, flags.
     for offset in [16, 20, 24, 32, 36, 44, 40, 28, 56, 64] {
-        native.word(context(offset));
+        native.put_word(context(offset));
     }
     // cs, gs, fs, ss.
-    native.word(context(60) & 0xffff | context(0) << 16 | context(4) << 32 | context(72) << 48);
+    native.put_word(context(60) & 0xffff | context(0) << 16 | context(4) << 32 | context(72) << 48);
     // err, trapno, oldmask, cr2, fpstate.
     for value in [context(52), context(48), low_mask | high_mask, context(84), context(76)] {
-        native.word(value);
+        native.put_word(value);
     }
-    native.at += 64;
-    native.word(mask);
+    native.position += 64;
+    native.put_word(mask);
     let mut end_of_siginfo = [0; 8];
     if with_siginfo {
         // struct compat_siginfo has no padding, and an address of four bytes.
         let info = &frame[16..16 + 128];
         native.put(&info[..12]);
-        native.at += 4;
+        native.position += 4;
         native.put(&info[12..16]);
-        native.at += 4;
+        native.position += 4;
         native.put(&info[16..120]);
         end_of_siginfo.copy_from_slice(&info[120..]);
     }
@@ -258,13 +269,14 @@ pub(super) unsafe fn read_compat_frame(state: &CpuState) -> CompatFrame {
         u64::from(word(4).wrapping_sub(signal)),
         u64::from(info),
         u64::from(context_address),
-        u64::from(word(at + 68).wrapping_sub(word(at + 28))),
+        u64::from(word(context_start + 68).wrapping_sub(word(context_start + 28))),
         u64::from(word(length - 8) ^ retcode[0]) | u64::from(word(length - 4) ^ retcode[1]) << 32,
         u64::from_ne_bytes(end_of_siginfo),
         // At the entry of a function the stack pointer is 4 below a multiple of 16.
         u64::from((start + 4) & 15),
     ];
-    let mask = if with_siginfo { [length - 16, length - 12] } else { [at + 80, length - 12] };
+    let mask =
+        if with_siginfo { [length - 16, length - 12] } else { [context_start + 80, length - 12] };
     CompatFrame { native, deviations, mask, has_context: with_siginfo, length }
 }
 

@@ -3,7 +3,8 @@
 //! System calls of 32-bit programs.
 
 use crate::arch::{
-    AARCH32_AFTER, AARCH32_AUDIT_ARCH, AARCH32_OUTPUT, AARCH32_PATTERNS, aarch32_program,
+    AARCH32_AUDIT_ARCH, AARCH32_COMPARED_ADDRESSES, AARCH32_OUTPUT_LENGTH, AARCH32_PATTERNS,
+    aarch32_program,
 };
 use crate::case::{Check, Failure};
 use crate::support::*;
@@ -13,7 +14,7 @@ use crate::sys::{self, Change};
 const NOT_EXECUTED: i32 = 98;
 
 /// Runs the program, and returns its records.
-fn run() -> Result<Vec<u32>, Failure> {
+fn run_aarch32_program() -> Result<Vec<u32>, Failure> {
     let image = aarch32_program();
     let file = sys::memory_file().map_err(broken("memfd_create"))?;
     let notes = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -39,13 +40,13 @@ fn run() -> Result<Vec<u32>, Failure> {
         return Err(Failure::Unmet("programs of 32 bits".into()));
     }
     expect_success(end)?;
-    let mut bytes = [0u8; AARCH32_OUTPUT];
+    let mut bytes = [0u8; AARCH32_OUTPUT_LENGTH];
     // SAFETY: writes at most the buffer.
     let read = unsafe {
         let (at, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
         sys::call(libc::SYS_pread64, &[word(notes), at, length, 0])
     };
-    expect_equal("bytes noted", read.map_err(broken("pread64"))?, AARCH32_OUTPUT as u64)?;
+    expect_equal("bytes noted", read.map_err(broken("pread64"))?, AARCH32_OUTPUT_LENGTH as u64)?;
     Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
@@ -55,13 +56,13 @@ pub(crate) fn aarch32() -> Check {
     const WORDS_PER_CALL: usize = 13;
     /// The bit of the processor state for Thumb (`PSR_AA32_T_BIT`).
     const THUMB: u32 = 0x20;
-    let all = run()?;
+    let all = run_aarch32_program()?;
     let (end, mut rest) = (all[0], &all[1..]);
     let noted = 1 + 2 * (WORDS_PER_DISPATCH + WORDS_PER_CALL) + WORDS_PER_CALL;
     expect_equal("words noted", (end as usize & 0xfff) / 4, noted)?;
     for (state, after, pattern) in [
-        ("ARM", AARCH32_AFTER[0], AARCH32_PATTERNS[0]),
-        ("Thumb", AARCH32_AFTER[1], AARCH32_PATTERNS[1]),
+        ("ARM", AARCH32_COMPARED_ADDRESSES[0], AARCH32_PATTERNS[0]),
+        ("Thumb", AARCH32_COMPARED_ADDRESSES[1], AARCH32_PATTERNS[1]),
     ] {
         let (seen, more) = rest.split_at(WORDS_PER_DISPATCH);
         let (registers, more) = more.split_at(WORDS_PER_CALL);

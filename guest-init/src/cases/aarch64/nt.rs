@@ -38,7 +38,7 @@ end 0xc0000005
 ";
 
 /// The address of the second entry.
-pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
+pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTING_ENTRY;
 
 pub(crate) fn image() -> Result<Image, Failure> {
     let mut image = Image::of_code(arch::windows_program());

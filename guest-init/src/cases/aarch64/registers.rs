@@ -13,11 +13,19 @@ pub(crate) fn flags_kept() -> Check {
     handle_dispatches(clobber_flags)?;
     arm()?;
     let gate = arch::gate();
-    let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
-    for flags in single.chain([0, arch::FLAGS]) {
+    let single = (0..32).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
+    for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
         let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
-        expect_equal_hex("flags in the frame", seen.registers[Reg::Pstate] & arch::FLAGS, flags)?;
-        expect_equal_hex("flags after the handler", got[Reg::Pstate] & arch::FLAGS, flags)?;
+        expect_equal_hex(
+            "flags in the frame",
+            seen.registers[Reg::Pstate] & arch::SETTABLE_FLAGS,
+            flags,
+        )?;
+        expect_equal_hex(
+            "flags after the handler",
+            got[Reg::Pstate] & arch::SETTABLE_FLAGS,
+            flags,
+        )?;
     }
     Ok(())
 }
@@ -35,9 +43,9 @@ pub(crate) fn no_call_kept() -> Check {
     let gate = arch::gate();
     // Only 32 bits of the number count, so both values are -1.
     for number in [u64::MAX, 0x1_ffff_ffff] {
-        let regs = Registers::call(number, pattern_arguments());
+        let regs = Registers::for_call(number, pattern_arguments());
         let (got, seen) = issue_dispatched(&gate, &regs)?;
-        expect_round_trip(&regs, &got, &seen, gate.after())?;
+        expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
         expect_equal("si_syscall", seen.number(), -1)?;
         reset_dispatch_count();
         let got = gate.issue(&regs);
@@ -48,12 +56,12 @@ pub(crate) fn no_call_kept() -> Check {
 }
 
 /// Handler body: stores the thread pointer in shared word 0.
-fn read_pointer(_: Dispatch<'_>) {
+fn store_thread_pointer(_: Dispatch<'_>) {
     set_shared_word(0, arch::thread_pointer());
 }
 
 pub(crate) fn thread_pointers_kept() -> Check {
-    handle_dispatches(read_pointer)?;
+    handle_dispatches(store_thread_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
     issue_dispatched(&arch::gate(), &fresh_umask_call())?;
@@ -71,6 +79,6 @@ pub(crate) fn scalable_cut() -> Check {
     ensure(after_call == expected, "the state after any call", || {
         after_call.difference(&expected)
     })?;
-    let after = after_overwriting_handler(issue, arch::scalable_call())?;
+    let after = after_overwriting_handler(issue, arch::scalable_call_address())?;
     ensure(after == expected, "the state after any call", || after.difference(&expected))
 }

@@ -11,14 +11,14 @@ use crate::tracee::{Config, Tracee, pause_for_tracer};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// `PR_SET_TAGGED_ADDR_CTRL` and its flags (include/uapi/linux/prctl.h).
-const SET_TAGGED: i32 = 55;
-const ENABLE: u64 = 1;
-const CHECK_AT_ONCE: u64 = 1 << 1;
+const PR_SET_TAGGED_ADDR_CTRL: i32 = 55;
+const TAGGED_ADDR_ENABLE: u64 = 1;
+const MTE_SYNCHRONOUS: u64 = 1 << 1;
 /// `PROT_MTE` (arch/arm64/include/uapi/asm/mman.h).
 const PROT_MTE: i32 = 0x20;
 
 /// The address of [`SELECTOR`] with each tag bit alone, and with all of them.
-fn tagged() -> impl Iterator<Item = u64> {
+fn tagged_selectors() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
     single.chain([all]).map(|tag| selector_address(&SELECTOR) | tag)
@@ -27,7 +27,7 @@ fn tagged() -> impl Iterator<Item = u64> {
 /// Enables tagged addresses in system calls (Documentation/arch/arm64/tagged-address-abi.rst).
 fn enable_tags(flags: u64) -> Check {
     // SAFETY: takes no pointers.
-    unsafe { sys::prctl(SET_TAGGED, ENABLE | flags, 0, 0, 0) }
+    unsafe { sys::prctl(PR_SET_TAGGED_ADDR_CTRL, TAGGED_ADDR_ENABLE | flags, 0, 0, 0) }
         .map(drop)
         .map_err(broken("PR_SET_TAGGED_ADDR_CTRL"))
 }
@@ -35,7 +35,7 @@ fn enable_tags(flags: u64) -> Check {
 pub(crate) fn obeyed() -> Check {
     handle_dispatches(do_nothing)?;
     enable_tags(0)?;
-    for selector in tagged() {
+    for selector in tagged_selectors() {
         arm_with_selector(selector)?;
         expect_dispatched(&arch::gate())?;
         expect_executed(&arch::gate())?;
@@ -46,7 +46,7 @@ pub(crate) fn obeyed() -> Check {
 
 pub(crate) fn kills_unasked() -> Check {
     handle_dispatches(do_nothing)?;
-    for selector in tagged() {
+    for selector in tagged_selectors() {
         reset_dispatch_count();
         let end = run_vforked(|| {
             let regs = fresh_umask_call();
@@ -67,7 +67,7 @@ pub(crate) fn set_by_tracer() -> Check {
         if enable_tags(0).is_err() {
             return 99;
         }
-        for _ in tagged() {
+        for _ in tagged_selectors() {
             pause_for_tracer();
             let both =
                 expect_dispatched(&arch::gate()).and_then(|()| expect_executed(&arch::gate()));
@@ -77,7 +77,7 @@ pub(crate) fn set_by_tracer() -> Check {
         }
         0
     })?;
-    for (round, selector) in tagged().enumerate() {
+    for (round, selector) in tagged_selectors().enumerate() {
         if round > 0 {
             tracee.expect_signal(libc::PTRACE_CONT, libc::SIGSYS, libc::SIGSTOP)?;
         }
@@ -94,7 +94,7 @@ pub(crate) fn set_by_tracer() -> Check {
     expect_success(tracee.run(libc::PTRACE_CONT, libc::SIGSYS)?)
 }
 
-/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. It can be read only
+/// Allocates a selector in tagged memory (`PROT_MTE`) and returns its tagged address. The selector can be read only
 /// through an address with this tag.
 fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
     let page = map_pages(1)?;
@@ -108,11 +108,11 @@ fn selector_in_tagged_memory(tag: u64) -> Result<u64, Failure> {
 pub(crate) fn memory_tag_checked() -> Check {
     const TAG: u64 = 5;
     handle_dispatches(do_nothing)?;
-    enable_tags(CHECK_AT_ONCE)?;
-    let own = selector_in_tagged_memory(TAG)?;
+    enable_tags(MTE_SYNCHRONOUS)?;
+    let tagged_address = selector_in_tagged_memory(TAG)?;
     // SAFETY: a byte of that page, by its right tag; it is never unmapped.
-    let selector: &AtomicU8 = unsafe { &*(own as *const AtomicU8) };
-    arm_with_selector(own)?;
+    let selector: &AtomicU8 = unsafe { &*(tagged_address as *const AtomicU8) };
+    arm_with_selector(tagged_address)?;
     for (value, expected) in [(BLOCK, 1), (ALLOW, 0)] {
         reset_dispatch_count();
         let regs = fresh_umask_call();
@@ -124,7 +124,7 @@ pub(crate) fn memory_tag_checked() -> Check {
     }
     disarm()?;
     for tag in [0, TAG ^ 1, TAG ^ 8] {
-        let other = own ^ TAG << 56 ^ tag << 56;
+        let other = tagged_address ^ TAG << 56 ^ tag << 56;
         reset_dispatch_count();
         let end = run_vforked(|| {
             let regs = fresh_umask_call();

@@ -10,23 +10,24 @@ use crate::support::*;
 pub(crate) fn flags_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
-    for condition in (0..4).map(|code| code << arch::FLAGS.trailing_zeros()) {
+    for condition in (0..4).map(|code| code << arch::SETTABLE_FLAGS.trailing_zeros()) {
         let mut regs = pattern();
         regs[Reg::Mask] = condition;
         let (got, seen) = issue_dispatched(&arch::gate(), &regs)?;
-        let in_frame = seen.registers[Reg::Mask] & arch::FLAGS;
+        let in_frame = seen.registers[Reg::Mask] & arch::SETTABLE_FLAGS;
         expect_equal_hex("condition code in the frame", in_frame, condition)?;
         expect_equal_hex("mask after the handler", got[Reg::Mask], condition)?;
     }
     Ok(())
 }
 
-fn read_pointer(_: Dispatch<'_>) {
+/// Handler body: stores the thread pointer in shared word 0.
+fn store_thread_pointer(_: Dispatch<'_>) {
     set_shared_word(0, arch::thread_pointer());
 }
 
 pub(crate) fn thread_pointers_kept() -> Check {
-    handle_dispatches(read_pointer)?;
+    handle_dispatches(store_thread_pointer)?;
     arm()?;
     let pointer = arch::thread_pointer();
     issue_dispatched(&arch::gate(), &fresh_umask_call())?;

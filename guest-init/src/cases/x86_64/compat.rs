@@ -30,15 +30,15 @@ impl std::fmt::Display for EntryInstruction {
 #[derive(Debug)]
 pub(crate) struct Vdso {
     /// `__kernel_vsyscall`
-    pub(crate) fast: u32,
+    pub(crate) kernel_vsyscall: u32,
     /// `__kernel_sigreturn`
     pub(crate) sigreturn: u32,
     /// `__kernel_rt_sigreturn`
     pub(crate) rt_sigreturn: u32,
-    /// The mapping, which may be longer than the segment.
+    /// The addresses of the vDSO's mapping, which may be longer than its ELF segment.
     pub(crate) mapping: Range<u32>,
     /// The instruction by which `__kernel_vsyscall` enters the kernel.
-    pub(crate) entry: EntryInstruction,
+    pub(crate) instruction: EntryInstruction,
 }
 
 /// The system call instruction of `__kernel_vsyscall`, which the kernel selects by the CPU.
@@ -58,11 +58,11 @@ const NODEFER: u32 = 0x4000_0000;
 impl Program {
     /// Starts the program in a child, and waits until it is ready for requests.
     pub(crate) fn start() -> Result<Program, Failure> {
-        Program::start_after(|| Ok(()))
+        Program::start_in_child_after(|| Ok(()))
     }
 
-    /// Starts the program in a child that calls a function first.
-    pub(crate) fn start_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
+    /// Starts the program in a child that calls the function `first` before it executes the program.
+    pub(crate) fn start_in_child_after(first: impl FnOnce() -> Check) -> Result<Program, Failure> {
         let image = compat::program();
         let word = |fd: i32| u64::from(fd.cast_unsigned());
         let file = sys::memory_file().map_err(broken("memfd_create"))?;
@@ -98,7 +98,7 @@ impl Program {
         })?;
         let _ = sys::close(file).and(sys::close(shared_file));
         let program = Program { pid, shared: shared.cast() };
-        while program.read(|shared| shared.head.ready) != 1 {
+        while program.read(|shared| shared.head.is_ready) != 1 {
             let gone = sys::wait(pid, libc::WNOHANG).map_err(broken("wait4"))?;
             if let Some((_, change)) = gone {
                 return Err(mismatch("the 32-bit program runs", format!("it {change}")));
@@ -123,13 +123,13 @@ impl Program {
         fence(Ordering::SeqCst);
     }
 
-    /// Writes data to a 64-byte slot of the shared memory. Returns its address in the program.
+    /// Writes a value to a 64-byte slot of the shared memory. Returns the slot's address in the program.
     pub(crate) fn put<T: Copy>(&self, slot: usize, value: T) -> u32 {
-        let at = compat::DATA + slot * 64;
-        assert!(size_of::<T>() <= 64 && at + 64 <= 0x6000);
+        let offset = compat::DATA_OFFSET + slot * 64;
+        assert!(size_of::<T>() <= 64 && offset + 64 <= 0x6000);
         // SAFETY: the slot is in the shared memory, after `SharedMemory`.
-        unsafe { self.shared.cast::<u8>().add(at).cast::<T>().write_unaligned(value) };
-        compat::SHARED + to_u32(at)
+        unsafe { self.shared.cast::<u8>().add(offset).cast::<T>().write_unaligned(value) };
+        compat::SHARED + to_u32(offset)
     }
 
     /// The content of a slot.
@@ -137,11 +137,15 @@ impl Program {
         fence(Ordering::SeqCst);
         // SAFETY: as in `put`; cases read structures of integers.
         unsafe {
-            self.shared.cast::<u8>().add(compat::DATA + slot * 64).cast::<T>().read_unaligned()
+            self.shared
+                .cast::<u8>()
+                .add(compat::DATA_OFFSET + slot * 64)
+                .cast::<T>()
+                .read_unaligned()
         }
     }
 
-    /// Runs these requests and ends the program. Returns the requests with the registers after each.
+    /// Runs these requests, after which the program exits. Returns the requests with the registers after each.
     pub(crate) fn run(&self, requests: &[Request]) -> Result<Vec<Request>, Failure> {
         let (change, done) = self.run_until_end(requests)?;
         let all = i32::try_from(requests.len()).unwrap_or(-1);
@@ -149,14 +153,15 @@ impl Program {
         Ok(done)
     }
 
-    /// Runs these requests. Returns how the program ended, which it may have done early, and the requests.
+    /// Runs these requests. Returns how the program ended, perhaps before the last request, and the requests with
+    /// the registers after each.
     pub(crate) fn run_until_end(
         &self,
         requests: &[Request],
     ) -> Result<(Change, Vec<Request>), Failure> {
-        assert!(requests.len() < compat::REQUESTS);
+        assert!(requests.len() < compat::MAX_REQUESTS);
         self.write(|shared| shared.requests[..requests.len()].copy_from_slice(requests));
-        self.write(|shared| shared.head.go = 1);
+        self.write(|shared| shared.head.has_requests = 1);
         let change = wait_for_change(self.pid)?;
         let done = self.read(|shared| shared.requests[..requests.len()].to_vec());
         Ok((change, done))
@@ -168,25 +173,26 @@ impl Program {
     }
 
     /// The number of SIGSYS that the program handled.
-    pub(crate) fn signals(&self) -> u32 {
-        self.read(|shared| shared.head.signals)
+    pub(crate) fn sigsys_count(&self) -> u32 {
+        self.read(|shared| shared.head.sigsys_count)
     }
 
-    /// The records of the handler.
-    pub(crate) fn seen(&self, index: usize) -> Result<SigsysRecord, Failure> {
-        if self.signals() as usize > index && index < compat::SEEN {
-            return Ok(self.read(|shared| shared.head.seen[index]));
+    /// The record that the handler made of the dispatch with this index.
+    pub(crate) fn sigsys_record(&self, index: usize) -> Result<SigsysRecord, Failure> {
+        if self.sigsys_count() as usize > index && index < compat::MAX_RECORDED {
+            return Ok(self.read(|shared| shared.head.sigsys_records[index]));
         }
-        Err(mismatch(format!("SIGSYS {index} handled"), format!("{} handled", self.signals())))
+        Err(mismatch(format!("SIGSYS {index} handled"), format!("{} handled", self.sigsys_count())))
     }
 
-    /// The program's vDSO.
+    /// The addresses in the program's vDSO.
     pub(crate) fn vdso(&self) -> Result<Vdso, Failure> {
-        let (base, fast) = self.read(|shared| (shared.head.vdso, shared.head.fast));
-        if base == 0 || fast == 0 {
+        let (base, kernel_vsyscall) =
+            self.read(|shared| (shared.head.vdso, shared.head.kernel_vsyscall));
+        if base == 0 || kernel_vsyscall == 0 {
             return Err(Failure::Unmet("the 32-bit vDSO".into()));
         }
-        let (image, code) = self.read(|shared| (shared.vdso, shared.fast));
+        let (image, code) = self.read(|shared| (shared.vdso, shared.kernel_vsyscall));
         let symbol = |name| {
             symbol(&image, name)
                 .map(|offset| base + offset)
@@ -197,7 +203,7 @@ impl Program {
             .ok_or_else(|| Failure::Broken("the 32-bit vDSO is not mapped".into()))?;
         let has = |bytes: [u8; 2]| code.windows(2).position(|pair| pair == bytes);
         let int80 = has([0xcd, 0x80]).unwrap_or(code.len());
-        let entry = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
+        let instruction = if has([0x0f, 0x34]).is_some_and(|at| at < int80) {
             EntryInstruction::Sysenter
         } else if has([0x0f, 0x05]).is_some_and(|at| at < int80) {
             EntryInstruction::Syscall
@@ -205,31 +211,33 @@ impl Program {
             EntryInstruction::Int80
         };
         Ok(Vdso {
-            fast,
+            kernel_vsyscall,
             sigreturn: symbol("__kernel_sigreturn")?,
             rt_sigreturn: symbol("__kernel_rt_sigreturn")?,
             mapping,
-            entry,
+            instruction,
         })
     }
 }
 
 impl Vdso {
-    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel reports it for calls by all
-    /// instructions there (`do_fast_syscall_32()`).
-    pub(crate) fn after_int80(&self, program: &Program) -> Result<u32, Failure> {
-        let code = program.read(|shared| shared.fast);
+    /// The address after the `int 0x80` of `__kernel_vsyscall`. The kernel uses this address for the calls of all
+    /// system call instructions in `__kernel_vsyscall` (`do_fast_syscall_32()`).
+    pub(crate) fn int80_compared_address(&self, program: &Program) -> Result<u32, Failure> {
+        let code = program.read(|shared| shared.kernel_vsyscall);
         let at = code.windows(2).position(|pair| pair == [0xcd, 0x80]);
         let at = at.ok_or_else(|| Failure::Broken("no int 0x80 in __kernel_vsyscall".into()))?;
-        Ok(self.fast + to_u32(at) + 2)
+        Ok(self.kernel_vsyscall + to_u32(at) + 2)
     }
 }
 
+/// The 32-bit value at an offset of an ELF image.
 fn word(image: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn half(image: &[u8], at: usize) -> Option<u16> {
+/// The 16-bit value at an offset of an ELF image.
+fn half_word(image: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(image.get(at..at + 2)?.try_into().ok()?))
 }
 
@@ -237,7 +245,7 @@ fn half(image: &[u8], at: usize) -> Option<u16> {
 fn symbol(image: &[u8], name: &str) -> Option<u32> {
     let word = |at: usize| word(image, at);
     let headers = word(28)? as usize;
-    let dynamic = (0..usize::from(half(image, 44)?))
+    let dynamic = (0..usize::from(half_word(image, 44)?))
         .map(|i| headers + i * 32)
         .find(|at| word(*at) == Some(2))
         .and_then(|at| word(at + 8))? as usize;
@@ -266,6 +274,7 @@ fn to_u32(value: usize) -> u32 {
 }
 
 impl SigsysRecord {
+    /// The 32-bit field at this byte offset of the siginfo.
     fn field(&self, at: usize) -> u32 {
         u32::from_le_bytes(std::array::from_fn(|i| self.info[at + i]))
     }
@@ -281,54 +290,61 @@ impl SigsysRecord {
     }
 }
 
-/// The siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which is
-/// zero after `si_arch`.
-pub(crate) fn expect_siginfo(seen: &SigsysRecord, after: u32, number: u32) -> Check {
+/// Checks the siginfo of the dispatch of a 32-bit call (`struct compat_siginfo`, include/linux/compat.h), which
+/// is zero after `si_arch`.
+pub(crate) fn expect_siginfo(seen: &SigsysRecord, compared_address: u32, number: u32) -> Check {
     expect_equal("si_signo", seen.field(0), libc::SIGSYS.cast_unsigned())?;
     expect_equal("si_errno", seen.field(4), 0)?;
     expect_equal("si_code", seen.field(8).cast_signed(), SYS_USER_DISPATCH)?;
-    expect_equal_hex("si_call_addr", seen.call_address().into(), after.into())?;
+    expect_equal_hex("si_call_addr", seen.call_address().into(), compared_address.into())?;
     expect_equal("si_syscall", seen.field(16), number)?;
     expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
     expect_equal("bytes after si_arch", seen.info[24..].iter().all(|byte| *byte == 0), true)
 }
 
 /// A request for a call inside the allowed range.
-pub(crate) fn inside(number: u32, arguments: &[u32]) -> Request {
-    Request::new(compat::inside_gate(), ALLOW, Registers::call(number, arguments))
+pub(crate) fn inside_request(number: u32, arguments: &[u32]) -> Request {
+    Request::new(compat::inside_gate(), ALLOW, Registers::for_call(number, arguments))
 }
 
 /// A request that arms with this range and the selector in the shared memory.
-pub(crate) fn arm_range(start: u32, length: u32) -> Request {
-    inside(number::PRCTL, &[59, 1, start, length, compat::SHARED])
+pub(crate) fn arm_range_request(start: u32, length: u32) -> Request {
+    inside_request(number::PRCTL, &[59, 1, start, length, compat::SHARED])
 }
 
 /// A request that arms with the program's inside range.
-pub(crate) fn arm_inside() -> Request {
+pub(crate) fn arm_inside_request() -> Request {
     let inside = compat::inside();
-    arm_range(inside.start, inside.end - inside.start)
+    arm_range_request(inside.start, inside.end - inside.start)
 }
 
 /// A request for `rt_sigaction(2)` with the 32-bit structure in a slot.
-fn action(program: &Program, slot: usize, signal: i32, handler: u32, flags: u32) -> Request {
+fn sigaction_request(
+    program: &Program,
+    slot: usize,
+    signal: i32,
+    handler: u32,
+    flags: u32,
+) -> Request {
     let at = program.put(slot, [handler, flags, compat::restorer(), 0, 0]);
-    inside(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
+    inside_request(number::RT_SIGACTION, &[signal.cast_unsigned(), at, 0, 8])
 }
 
-/// A request that handles SIGSYS: by `compat::handler` with [`SIGINFO`], else by `compat::plain_handler`.
-pub(crate) fn handle_sigsys(program: &Program, flags: u32) -> Request {
+/// A request that installs the handler of SIGSYS: with [`SIGINFO`] `compat::handler`, else
+/// `compat::plain_handler`.
+pub(crate) fn sigsys_handler_request(program: &Program, flags: u32) -> Request {
     let handler = if flags & SIGINFO != 0 { compat::handler() } else { compat::plain_handler() };
-    action(program, 0, libc::SIGSYS, handler, flags)
+    sigaction_request(program, 0, libc::SIGSYS, handler, flags)
 }
 
-/// Requests that handle faults on a signal stack.
-pub(crate) fn handle_faults(program: &Program) -> [Request; 2] {
+/// Requests that set an alternate stack and install the handler of faults, which runs on that stack.
+pub(crate) fn fault_handler_requests(program: &Program) -> [Request; 2] {
     let length = 0x2000;
-    let stack = compat::SHARED + to_u32(compat::STACK_END) - length;
+    let stack = compat::SHARED + to_u32(compat::SIGNAL_STACK_END) - length;
     let at = program.put(1, [stack, 0, length]);
     [
-        inside(number::SIGALTSTACK, &[at, 0]),
-        action(
+        inside_request(number::SIGALTSTACK, &[at, 0]),
+        sigaction_request(
             program,
             2,
             libc::SIGSEGV,

@@ -20,26 +20,26 @@ const CONT: u32 = libc::PTRACE_CONT;
 pub(crate) fn range_across_compat_limit() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let child = Program::start()?;
-    child.write(|shared| shared.head.reaction = ALLOW.into());
+    child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
     // With 32-bit arithmetic the second range would contain the whole program.
     let ranges = [(0xffff_f000, 0x2000), (0xf000_0000, 0x2000_0000), (1, u32::MAX)];
-    let mut requests = vec![compat::handle_sigsys(&child, SIGINFO | RESTORER)];
+    let mut requests = vec![compat::sigsys_handler_request(&child, SIGINFO | RESTORER)];
     for (start, length) in ranges {
-        let call = program::Registers::call(UMASK, &[0o22]);
-        requests.push(compat::arm_range(start, length));
+        let call = program::Registers::for_call(UMASK, &[0o22]);
+        requests.push(compat::arm_range_request(start, length));
         requests.push(program::Request::new(program::gate(), BLOCK, call));
     }
-    // The length does not wrap either.
-    requests.push(compat::arm_range(0xffff_f000, 0));
+    // The length does not wrap to 32 bits either.
+    requests.push(compat::arm_range_request(0xffff_f000, 0));
     let done = child.run(&requests)?;
     for (pair, (start, length)) in done[1..].chunks(2).zip(ranges) {
         let place = format!("range {start:#x}+{length:#x}");
-        expect_equal(&format!("prctl with {place}"), pair[0].after.ax, 0)?;
-        let dispatched = pair[1].after.ax == UMASK;
+        expect_equal(&format!("prctl with {place}"), pair[0].registers_after.ax, 0)?;
+        let dispatched = pair[1].registers_after.ax == UMASK;
         expect_equal(&format!("{place} dispatches a call"), dispatched, start != 1)?;
     }
-    expect_equal("prctl with no range", done[7].after.ax.cast_signed(), -libc::EINVAL)?;
-    expect_equal("SIGSYS handled", child.signals(), 2)
+    expect_equal("prctl with no range", done[7].registers_after.ax.cast_signed(), -libc::EINVAL)?;
+    expect_equal("SIGSYS handled", child.sigsys_count(), 2)
 }
 
 pub(crate) fn siginfo_arch() -> Check {
@@ -50,17 +50,23 @@ pub(crate) fn siginfo_arch() -> Check {
 
 pub(crate) fn siginfo_layout() -> Check {
     let child = Program::start()?;
-    child.write(|shared| shared.head.reaction = ALLOW.into());
+    child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
     let numbers = [program::number::GETPID, 0, 0x7fff_ffff, 0xffff_ffff];
-    let mut requests =
-        vec![compat::handle_sigsys(&child, SIGINFO | RESTORER), compat::arm_inside()];
+    let mut requests = vec![
+        compat::sigsys_handler_request(&child, SIGINFO | RESTORER),
+        compat::arm_inside_request(),
+    ];
     requests.extend(numbers.map(|number| {
-        program::Request::new(program::gate(), BLOCK, program::Registers::call(number, &[]))
+        program::Request::new(program::gate(), BLOCK, program::Registers::for_call(number, &[]))
     }));
     child.run(&requests)?;
-    expect_equal("SIGSYS handled", child.signals(), 4)?;
+    expect_equal("SIGSYS handled", child.sigsys_count(), 4)?;
     for (index, number) in numbers.into_iter().enumerate() {
-        compat::expect_siginfo(&child.seen(index)?, program::gate_after(), number)?;
+        compat::expect_siginfo(
+            &child.sigsys_record(index)?,
+            program::gate_compared_address(),
+            number,
+        )?;
     }
     Ok(())
 }
@@ -69,7 +75,7 @@ pub(crate) fn tracer() -> Check {
     handle_dispatches(do_nothing)?;
     let longer = Config { length: inside_length() + 16, ..armed_config() };
     // The tracee is a child of the process that executes the 32-bit program.
-    let program = Program::start_after(|| {
+    let program = Program::start_in_child_after(|| {
         let tracee = Tracee::start(|| {
             let regs = fresh_umask_call();
             if arm().is_err() {
@@ -87,7 +93,7 @@ pub(crate) fn tracer() -> Check {
     let pid = u32::try_from(shared_word(0)).unwrap_or(0);
     let ptrace = |request: u64, address: u64, data: u32| {
         let word = |value: u64| u32::try_from(value).unwrap_or(0);
-        compat::inside(compat_number::PTRACE, &[word(request), pid, word(address), data])
+        compat::inside_request(compat_number::PTRACE, &[word(request), pid, word(address), data])
     };
     let get = |size, address| ptrace(PTRACE_GET_DISPATCH, size, address);
     let set = |size, address| ptrace(PTRACE_SET_DISPATCH, size, address);
@@ -104,15 +110,15 @@ pub(crate) fn tracer() -> Check {
     program.put(19, [0u8; 64]);
     let signal_info = |request: u32| ptrace(request.into(), 0, info);
     let [stop, end] = [14, 15].map(|slot| program.put(slot, 0i32));
-    let wait = |status| compat::inside(compat_number::WAIT4, &[pid, status, 0, 0]);
+    let wait = |status| compat::inside_request(compat_number::WAIT4, &[pid, status, 0, 0]);
     let sigsys = libc::SIGSYS.cast_unsigned();
     let (invalid, fault) = (-libc::EINVAL, -libc::EFAULT);
     let stops = i32::try_from(pid).unwrap_or(0);
     // The request arms the tracee and not the tracer, whose own call is executed.
-    let own = Request::new(
+    let tracer_call = Request::new(
         crate::arch::compat::gate(),
         BLOCK,
-        CompatRegisters::call(compat_number::GETPID, &[]),
+        CompatRegisters::for_call(compat_number::GETPID, &[]),
     );
     let (requests, expected): (Vec<_>, Vec<_>) = [
         (get(CONFIG_SIZE, first), 0),
@@ -126,7 +132,7 @@ pub(crate) fn tracer() -> Check {
         (set(CONFIG_SIZE, wide), 0),
         (get(CONFIG_SIZE, third), 0),
         (set(CONFIG_SIZE, good), 0),
-        (own, program.pid()),
+        (tracer_call, program.pid()),
         (get(CONFIG_SIZE, second), 0),
         (ptrace(CONT.into(), 0, 0), 0),
         (wait(stop), stops),
@@ -138,7 +144,7 @@ pub(crate) fn tracer() -> Check {
     .into_iter()
     .unzip();
     let done = program.run(&requests)?;
-    let got: Vec<_> = done.iter().map(|request| request.after.ax.cast_signed()).collect();
+    let got: Vec<_> = done.iter().map(|request| request.registers_after.ax.cast_signed()).collect();
     expect_equal("results of the tracer's calls", got, expected)?;
     expect_equal("configuration read", program.get::<Config>(8), armed_config())?;
     expect_equal("configuration read after setting", program.get::<Config>(17), ALL_BITS_CONFIG)?;
@@ -151,34 +157,34 @@ pub(crate) fn tracer() -> Check {
 }
 
 /// Checks the siginfo of a dispatch that a 32-bit tracer read into slots 18 and 19, and that the handler got
-/// after the tracer wrote it back. The tracer's has an address of 32 bits.
+/// after the tracer wrote it back. In the siginfo of the tracer the address has 32 bits.
 fn expect_siginfo_by_tracer(program: &Program) -> Check {
-    let mut told = program.get::<[u8; 64]>(18).to_vec();
-    told.extend(program.get::<[u8; 64]>(19));
+    let mut read_by_tracer = program.get::<[u8; 64]>(18).to_vec();
+    read_by_tracer.extend(program.get::<[u8; 64]>(19));
     let words = |bytes: &[u8]| -> Vec<u32> {
         bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
     };
     let low_half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(0);
     let (code, arch) = (SYS_USER_DISPATCH.cast_unsigned(), arch::AUDIT_ARCH);
     let number = low_half(libc::SYS_umask.cast_unsigned());
-    let address = low_half(arch::gate().after());
+    let address = low_half(arch::gate().compared_address());
     let mut due = vec![31, 0, code, address, number, arch];
     due.resize(32, 0);
-    expect_equal("words of the siginfo that a 32-bit tracer reads", words(&told), due)?;
+    expect_equal("words of the siginfo that a 32-bit tracer reads", words(&read_by_tracer), due)?;
     let handled = shared().sigsys_record(0).map_or([0; 128], |record| record.info);
     let mut due = vec![31, 0, code, 0, address, 0, number, arch];
     due.resize(32, 0);
     expect_equal("words of the siginfo that a 32-bit tracer wrote", words(&handled), due)
 }
 
-/// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes 64 bits for every tracee, and
+/// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG` writes 64-bit values for a 32-bit tracee too, and
 /// `syscall_user_dispatch()` compares 64 bits.
 pub(crate) fn tracee() -> Check {
     const UMASK: u32 = program::number::UMASK;
     let inside = program::inside();
     for high in [0, 1 << 32] {
         let child = Program::start()?;
-        child.write(|shared| shared.head.reaction = ALLOW.into());
+        child.write(|shared| shared.head.selector_in_handler = ALLOW.into());
         let tracee = Tracee::seize(child.pid())?;
         let config = Config {
             mode: MODE_EXCLUSIVE,
@@ -191,18 +197,19 @@ pub(crate) fn tracee() -> Check {
             expect_equal("configuration", tracee.config()?, config)?;
         }
         expect_equal("detaching", tracee.request(libc::PTRACE_DETACH, 0, 0), Ok(0))?;
-        let call =
-            |gate, selector| Request::new(gate, selector, CompatRegisters::call(UMASK, &[0o22]));
+        let call = |gate, selector| {
+            Request::new(gate, selector, CompatRegisters::for_call(UMASK, &[0o22]))
+        };
         let done = child.run(&[
-            compat::handle_sigsys(&child, SIGINFO | RESTORER),
+            compat::sigsys_handler_request(&child, SIGINFO | RESTORER),
             call(program::inside_gate(), BLOCK),
             call(program::gate(), BLOCK),
             call(program::gate(), ALLOW),
         ])?;
-        // With 32 more bits the range is one that a 32-bit program has no address in.
-        let dispatched = [1, 2, 3].map(|index| done[index].after.ax == UMASK);
+        // With bit 32 set in its offset the range contains no address of a 32-bit program.
+        let dispatched = [1, 2, 3].map(|index| done[index].registers_after.ax == UMASK);
         expect_equal("calls dispatched", dispatched, [high != 0, true, false])?;
-        expect_equal("SIGSYS handled", child.signals(), 1 + u32::from(high != 0))?;
+        expect_equal("SIGSYS handled", child.sigsys_count(), 1 + u32::from(high != 0))?;
     }
     Ok(())
 }

@@ -14,21 +14,24 @@ use std::sync::atomic::Ordering;
 const CONT: u32 = libc::PTRACE_CONT;
 const SYSCALL: u32 = libc::PTRACE_SYSCALL;
 
-/// The argument of umask(2), into which the tracer changes another call.
+/// The argument of the umask(2) call into which the tracer changes another call.
 const CHANGED_MASK: u64 = 0o135;
 
 pub(crate) fn not_asked_again() -> Check {
     handle_dispatches(do_nothing)?;
     let gate = arch::gate();
-    let elsewhere = arch::second_gate().after();
+    let elsewhere = arch::second_gate().compared_address();
     // The call is allowed by the range, then by the selector. The tracer changes the address or the selector
     // that allowed it.
     for in_range in [true, false] {
         let selector = shared_selector()?;
         let tracee = Tracee::start(|| {
-            let regs = arch::Registers::call(call_number(libc::SYS_getppid), [0; 6]);
-            let (start, length) =
-                if in_range { (gate.after(), 1) } else { (arch::inside().start, inside_length()) };
+            let regs = arch::Registers::for_call(call_number(libc::SYS_getppid), [0; 6]);
+            let (start, length) = if in_range {
+                (gate.compared_address(), 1)
+            } else {
+                (arch::inside().start, inside_length())
+            };
             let armed =
                 expect_accepted(MODE_EXCLUSIVE, start, length, selector_address(selector)).is_ok();
             pause_for_tracer();
@@ -44,20 +47,24 @@ pub(crate) fn not_asked_again() -> Check {
         }
         selector.store(BLOCK, Ordering::SeqCst);
         let mut registers = tracee.registers()?;
-        let mut general = registers.general(true);
+        let mut general = registers.general_at_call();
         general[Reg::ARGUMENTS[0]] = CHANGED_MASK;
-        general[Reg::NEXT] = elsewhere;
+        general[Reg::INSTRUCTION_POINTER] = elsewhere;
         registers.set_general(&general);
         registers.number = call_number(libc::SYS_umask);
         registers.result = i64::from(-libc::ENOSYS).cast_unsigned();
         tracee.set_registers(&registers)?;
         tracee.expect_call(SYSCALL, 0, StopKind::Exit, libc::SYS_umask)?;
         let mut registers = tracee.registers()?;
-        expect_equal_hex("next instruction after the call", registers.next, elsewhere)?;
+        expect_equal_hex(
+            "next instruction after the call",
+            registers.instruction_pointer,
+            elsewhere,
+        )?;
         expect_equal("result of the call", registers.result, 0o022)?;
         // Continue after the original call.
-        let mut general = registers.general(false);
-        general[Reg::NEXT] = gate.after();
+        let mut general = registers.general();
+        general[Reg::INSTRUCTION_POINTER] = gate.compared_address();
         registers.set_general(&general);
         tracee.set_registers(&registers)?;
         selector.store(ALLOW, Ordering::SeqCst);
@@ -79,22 +86,22 @@ const WATCH_ONE_BYTE: u64 = 1 | 3 << 16;
 /// The number of stores in which a working watchpoint must be hit.
 const STORES: usize = 1000;
 /// The value of the shared byte by which the tracer tells the program that the watchpoint works.
-const WORKS: u8 = 1;
+const WATCHPOINT_WORKS: u8 = 1;
 
 /// The kernel's read of the selector hits the watchpoint in kernel mode, which sends no signal
-/// (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). DR6 is not checked after it.
+/// (`exc_debug_kernel()`; seen on 6.12.117 and 7.3.4). The case does not check DR6 after this hit.
 ///
-/// If no store before arming hits the watchpoint, the machine has no working watchpoints. That is so under
-/// QEMU 7.2 with more than one emulated CPU, and under its emulated SVM, but on no real processor.
+/// If no store before arming hits the watchpoint, the machine has no working watchpoints. Watchpoints do not
+/// work under QEMU 7.2 with more than one emulated CPU or with its emulated SVM; on real processors they do.
 pub(crate) fn watched_selector() -> Check {
     handle_dispatches(do_nothing)?;
-    let works = shared_selector()?;
+    let watchpoint_state = shared_selector()?;
     let tracee = Tracee::start(|| {
         let regs = fresh_umask_call();
         pause_for_tracer();
         for _ in 0..STORES {
             set_selector(BLOCK);
-            if works.load(Ordering::SeqCst) == WORKS {
+            if watchpoint_state.load(Ordering::SeqCst) == WATCHPOINT_WORKS {
                 break;
             }
         }
@@ -130,13 +137,13 @@ pub(crate) fn watched_selector() -> Check {
     ensure(change == Change::Stopped(libc::SIGTRAP), "the tracee: stopped with SIGTRAP", || {
         change.to_string()
     })?;
-    works.store(WORKS, Ordering::SeqCst);
+    watchpoint_state.store(WATCHPOINT_WORKS, Ordering::SeqCst);
     tracee.expect_signal(CONT, 0, libc::SIGSTOP)?;
     tracee.expect_signal(CONT, 0, libc::SIGSYS)?;
     tracee.expect_signal(CONT, libc::SIGSYS, libc::SIGTRAP)?;
     let status = tracee
-        .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const STATUS as u64)
-        .map(|_| STATUS.load(Ordering::SeqCst))
+        .request(libc::PTRACE_PEEKUSER, debug_register(6), &raw const DEBUG_STATUS as u64)
+        .map(|_| DEBUG_STATUS.load(Ordering::SeqCst))
         .map_err(broken("PTRACE_PEEKUSER"))?;
     expect_equal("the watchpoint that was hit", status & 0xf, 1)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
@@ -144,5 +151,5 @@ pub(crate) fn watched_selector() -> Check {
     expect_equal("SIGSYS handled", dispatch_count(), 1)
 }
 
-/// The word of `struct user` that `PTRACE_PEEKUSER` reads.
-static STATUS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+/// The debug status register DR6, as `PTRACE_PEEKUSER` read it.
+static DEBUG_STATUS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -12,8 +12,8 @@ use crate::sys;
 use crate::vdso;
 use std::sync::atomic::Ordering;
 
-/// Pages of the signal stack.
-const STACK: usize = 16;
+/// Pages of the stack of the program and of its signal handlers.
+const STACK_PAGES: usize = 16;
 /// The argument of umask(2).
 const UMASK_ARGUMENT: u32 = 0o137;
 
@@ -39,14 +39,14 @@ fn to_u32(address: *mut u8) -> u32 {
     u32::try_from(address as u64).unwrap_or(0)
 }
 
-/// `do_fast_syscall_32()` computes the address of such a call as the landing pad's offset in the 32-bit vDSO
+/// `do_fast_syscall_32()` computes the compared address of a fast 32-bit call as the landing pad's offset in the 32-bit vDSO
 /// plus the address of the process's vDSO. In a 64-bit program that is the 64-bit vDSO, so the address has no
 /// meaning.
 pub(crate) fn from_64_bit_program() -> Check {
     let program = Program::start()?;
     let compat_vdso = program.vdso()?;
-    let offset = compat_vdso.after_int80(&program)? - compat_vdso.mapping.start;
-    let instruction = match compat_vdso.entry {
+    let offset = compat_vdso.int80_compared_address(&program)? - compat_vdso.mapping.start;
+    let instruction = match compat_vdso.instruction {
         EntryInstruction::Syscall => [0x0f, 0x05],
         EntryInstruction::Sysenter => [0x0f, 0x34],
         EntryInstruction::Int80 => {
@@ -54,13 +54,14 @@ pub(crate) fn from_64_bit_program() -> Check {
         }
     };
     let vdso = vdso::find().ok_or_else(|| Failure::Unmet("a vDSO".into()))?;
-    let after_int80 = vdso.range.start + u64::from(offset);
+    let int80_compared_address = vdso.range.start + u64::from(offset);
     let code = map_low(PAGE_SIZE)?;
     // SAFETY: the page belongs to this case.
     unsafe { code.cast::<[u8; 2]>().write(instruction) };
     protect(code, 1, libc::PROT_READ | libc::PROT_EXEC)?;
     // SAFETY: the end of pages that belong to this case.
-    let stack = to_u32(unsafe { map_low(STACK * PAGE_SIZE)?.add((STACK - 1) * PAGE_SIZE) });
+    let stack =
+        to_u32(unsafe { map_low(STACK_PAGES * PAGE_SIZE)?.add((STACK_PAGES - 1) * PAGE_SIZE) });
     handle_dispatches(return_to_64_bit)?;
     let action = sys::Action {
         handler: return_from_fault as *const () as u64,
@@ -89,18 +90,22 @@ pub(crate) fn from_64_bit_program() -> Check {
     expect_equal("effect of a dispatched call", take_umask_effect(), false)?;
     expect_equal("SIGSYS handled", dispatch_count(), 1)?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal_hex("si_call_addr", seen.call_address(), after_int80)?;
+    expect_equal_hex("si_call_addr", seen.call_address(), int80_compared_address)?;
     expect_equal("si_syscall", seen.number(), compat_number::UMASK.cast_signed())?;
     expect_equal_hex("si_arch", seen.arch().into(), arch::AUDIT_ARCH_COMPAT.into())?;
-    expect_equal_hex("next instruction in the frame", seen.registers[Reg::NEXT], after_int80)?;
+    expect_equal_hex(
+        "next instruction in the frame",
+        seen.registers[Reg::INSTRUCTION_POINTER],
+        int80_compared_address,
+    )?;
     expect_equal("faults", shared().other_signals.load(Ordering::SeqCst), 0)?;
-    // With ALLOW, or from the range, the call is executed, and continues at the low half of that
-    // address, which is not mapped.
+    // With ALLOW, or from the range, the call is executed, and the program continues at the low half of the
+    // compared address, which is not mapped.
     let ranges = [
         (arch::inside().start, inside_length(), ALLOW, true),
-        (after_int80, 1, BLOCK, true),
-        (after_int80 - 1, 1, BLOCK, false),
-        (after_int80 + 1, 1, BLOCK, false),
+        (int80_compared_address, 1, BLOCK, true),
+        (int80_compared_address - 1, 1, BLOCK, false),
+        (int80_compared_address + 1, 1, BLOCK, false),
         (to_u32(code).into(), 4, BLOCK, false),
     ];
     for (start, length, selector, expected) in ranges {
@@ -118,7 +123,8 @@ pub(crate) fn from_64_bit_program() -> Check {
     Ok(())
 }
 
-/// Handler body: returns to 64-bit code, for a handler that returns from outside the range.
+/// Handler body: sets ALLOW, for a sigreturn outside the range, and returns to the 64-bit code of
+/// [`arch::fast_call`].
 fn return_with_allow(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     return_to_64_bit(dispatch);

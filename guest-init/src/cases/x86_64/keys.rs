@@ -42,7 +42,8 @@ pub(crate) fn protection_key_in_handler() -> Check {
         unsafe { page.write_volatile(value) };
     };
     install_counting_handler(libc::SIGSEGV)?;
-    // Calls in the allowed range read no selector, and the program has access again after the handler.
+    // The handler returns by a call in the allowed range, for which the kernel reads no selector. After the
+    // handler the program has access again.
     handle_dispatches(do_nothing)?;
     let regs = fresh_umask_call();
     arm_with_selector(page as u64)?;

@@ -41,7 +41,7 @@ end 0xc0000005
 ";
 
 /// The address of the second entry.
-pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTY;
+pub(crate) const FAULTY_ENTRY: u64 = program_memory::BASE + arch::WINDOWS_FAULTING_ENTRY;
 
 pub(crate) fn image() -> Result<Image, Failure> {
     pe::read(arch::windows_program()).map_err(broken("reading the program"))
@@ -55,7 +55,7 @@ end 0xc0000005
 
 pub(crate) fn int80() -> Check {
     const BEFORE: u64 = 0o22;
-    let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80, ..image()? };
+    let image = Image { entry: program_memory::BASE + arch::WINDOWS_INT80_ENTRY, ..image()? };
     set_umask(BEFORE).map_err(broken("umask"))?;
     for engine in Engine::ALL {
         if engine.check_available().is_ok() {

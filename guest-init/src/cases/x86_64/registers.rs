@@ -15,30 +15,34 @@ pub(crate) fn flags_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::gate();
-    let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::FLAGS & flag != 0);
-    for flags in single.chain([0, arch::FLAGS]) {
+    let single = (0..12).map(|bit| 1 << bit).filter(|flag| arch::SETTABLE_FLAGS & flag != 0);
+    for flags in single.chain([0, arch::SETTABLE_FLAGS]) {
         let (got, seen) = issue_dispatched(&gate, &pattern().with_flags(flags))?;
-        expect_equal_hex("flags in the frame", seen.registers[Reg::Flags] & arch::FLAGS, flags)?;
-        expect_equal_hex("flags after the handler", got[Reg::Flags] & arch::FLAGS, flags)?;
+        expect_equal_hex(
+            "flags in the frame",
+            seen.registers[Reg::Flags] & arch::SETTABLE_FLAGS,
+            flags,
+        )?;
+        expect_equal_hex("flags after the handler", got[Reg::Flags] & arch::SETTABLE_FLAGS, flags)?;
         expect_equal_hex("direction flag in the handler", seen.flags & arch::FLAG_DIRECTION, 0)?;
     }
     Ok(())
 }
 
 /// The shared word with the number of traps.
-const TRAPS: usize = 0;
-/// The first of the shared words with the program counter at each trap.
-const FIRST_TRAP: usize = 1;
+const TRAP_COUNT: usize = 0;
+/// The first of the shared words with the instruction pointer at each trap.
+const FIRST_TRAP_ADDRESS: usize = 1;
 
 /// The handler of SIGTRAP: records the trap, and clears TF after the gate's call.
 extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
     // SAFETY: the kernel hands a handler with SA_SIGINFO its frame.
     let registers = unsafe { &mut (*frame).registers };
-    let trap = shared_word(TRAPS);
-    let place = FIRST_TRAP + usize::try_from(trap).unwrap_or(0).min(2);
-    set_shared_word(place, registers[Reg::NEXT]);
-    set_shared_word(TRAPS, trap + 1);
-    if registers[Reg::NEXT] >= arch::gate().after() {
+    let trap = shared_word(TRAP_COUNT);
+    let place = FIRST_TRAP_ADDRESS + usize::try_from(trap).unwrap_or(0).min(2);
+    set_shared_word(place, registers[Reg::INSTRUCTION_POINTER]);
+    set_shared_word(TRAP_COUNT, trap + 1);
+    if registers[Reg::INSTRUCTION_POINTER] >= arch::gate().compared_address() {
         registers[Reg::Flags] &= !arch::FLAG_TRAP;
     }
 }
@@ -47,8 +51,8 @@ extern "C" fn on_trap(_: i32, _: *const u8, frame: *mut Context) {
 /// CPU traps after each instruction that begins with the flag set: one before the call, and one after the
 /// call, whether or not the call is dispatched.
 pub(crate) fn trap_flag_kept() -> Check {
-    /// The length of `pushfq`, the instruction after a gate's call.
-    const LENGTH: u64 = 1;
+    /// The length of `pushfq`, the instruction after a gate's call, in bytes.
+    const PUSHFQ_LENGTH: u64 = 1;
     handle_dispatches(do_nothing)?;
     let action = sys::Action {
         handler: on_trap as *const () as u64,
@@ -64,7 +68,7 @@ pub(crate) fn trap_flag_kept() -> Check {
         let mut regs = fresh_umask_call();
         regs[Reg::Flags] |= arch::FLAG_TRAP;
         reset_dispatch_count();
-        set_shared_word(TRAPS, 0);
+        set_shared_word(TRAP_COUNT, 0);
         set_selector(selector);
         let got = gate.issue(&regs);
         set_selector(ALLOW);
@@ -75,14 +79,14 @@ pub(crate) fn trap_flag_kept() -> Check {
             dispatch_count(),
             u32::from(selector == BLOCK),
         )?;
-        expect_equal(&format!("traps {what}"), shared_word(TRAPS), 2)?;
-        let places = [FIRST_TRAP, FIRST_TRAP + 1].map(shared_word);
+        expect_equal(&format!("traps {what}"), shared_word(TRAP_COUNT), 2)?;
+        let places = [FIRST_TRAP_ADDRESS, FIRST_TRAP_ADDRESS + 1].map(shared_word);
         expect_equal_hex(
             &format!("place of the first trap {what}"),
             places[0],
             gate.call_address(),
         )?;
-        let second = gate.after() + LENGTH;
+        let second = gate.compared_address() + PUSHFQ_LENGTH;
         expect_equal_hex(&format!("place of the second trap {what}"), places[1], second)?;
         expect_equal_hex(
             &format!("trap flag {what}"),
@@ -113,29 +117,31 @@ pub(crate) fn alignment_flag_kept() -> Check {
 pub(crate) fn sse_kept() -> Check {
     let before = SseState::pattern();
     let issue = |regs: &Registers| arch::issue_with_sse(regs, &before);
-    let after = after_overwriting_handler(issue, arch::sse_call())?;
-    ensure(before.same(&after), "x87 and SSE state as before", || before.difference(&after))
+    let after = after_overwriting_handler(issue, arch::sse_call_address())?;
+    ensure(before.is_same(&after), "x87 and SSE state as before", || before.difference(&after))
 }
 
 pub(crate) fn avx_kept() -> Check {
     let before = AvxState::pattern();
     let issue = |regs: &Registers| arch::issue_with_avx(regs, &before);
-    let after = after_overwriting_handler(issue, arch::avx_call())?;
+    let after = after_overwriting_handler(issue, arch::avx_call_address())?;
     ensure(before == after, "AVX registers as before", || before.difference(&after))
 }
 
-fn second_pointer_value() -> u64 {
+/// The word at the second thread pointer.
+fn word_at_second_thread_pointer() -> u64 {
     // SAFETY: the case has set it to the address of a word that lives as long as the case.
     unsafe { arch::read_second_thread_pointer() }
 }
 
 /// Handler body: stores the thread pointers in shared words.
-fn read_pointers(_: Dispatch<'_>) {
+fn store_thread_pointers(_: Dispatch<'_>) {
     set_shared_word(0, thread_pointer(arch::GET_THREAD_POINTER));
     set_shared_word(1, thread_pointer(arch::GET_SECOND_THREAD_POINTER));
-    set_shared_word(2, second_pointer_value());
+    set_shared_word(2, word_at_second_thread_pointer());
 }
 
+/// A thread pointer, read by `arch_prctl(2)`; `which` is the operation.
 fn thread_pointer(which: u64) -> u64 {
     let mut value = 0u64;
     // SAFETY: writes one word, which is live.
@@ -145,7 +151,7 @@ fn thread_pointer(which: u64) -> u64 {
 
 pub(crate) fn thread_pointers_kept() -> Check {
     const VALUE: u64 = 0x1234_5678_9abc_def0;
-    handle_dispatches(read_pointers)?;
+    handle_dispatches(store_thread_pointers)?;
     let word = Box::leak(Box::new(VALUE));
     let second = std::ptr::from_ref(word) as u64;
     // SAFETY: nothing else uses the second thread pointer, and the word is never freed.
@@ -159,17 +165,17 @@ pub(crate) fn thread_pointers_kept() -> Check {
     expect_equal_hex("word at GS in the handler", shared_word(2), VALUE)?;
     expect_equal_hex("FS base", thread_pointer(arch::GET_THREAD_POINTER), first)?;
     expect_equal_hex("GS base", thread_pointer(arch::GET_SECOND_THREAD_POINTER), second)?;
-    expect_equal_hex("word at GS", second_pointer_value(), VALUE)
+    expect_equal_hex("word at GS", word_at_second_thread_pointer(), VALUE)
 }
 
 pub(crate) fn compat_kept() -> Check {
     handle_dispatches(do_nothing)?;
     arm()?;
     let gate = arch::compat_gate();
-    let regs = Registers::call(arch::COMPAT_GETPID, pattern_arguments());
+    let regs = Registers::for_call(arch::COMPAT_GETPID, pattern_arguments());
     let (got, seen) = issue_dispatched(&gate, &regs)?;
-    expect_round_trip(&regs, &got, &seen, gate.after())?;
-    for reg in Reg::SCRATCH {
+    expect_round_trip(&regs, &got, &seen, gate.compared_address())?;
+    for reg in Reg::CLOBBERED_BY_CALL {
         expect_equal_hex(&format!("{reg:?} in the frame"), seen.registers[reg], regs[reg])?;
         expect_equal_hex(&format!("{reg:?} after the handler"), got[reg], regs[reg])?;
     }

@@ -9,7 +9,7 @@ use crate::sys::Errno;
 use crate::tracee::{Config, Tracee, pause_for_tracer};
 
 /// The address of [`SELECTOR`] with each tag bit alone, and with all of them.
-fn tagged() -> impl Iterator<Item = u64> {
+fn tagged_selectors() -> impl Iterator<Item = u64> {
     let single = arch::TAG_BITS.map(|bit| 1 << bit);
     let all = single.clone().fold(0, |tags, tag| tags | tag);
     single.chain([all]).map(|tag| selector_address(&SELECTOR) | tag)
@@ -18,13 +18,13 @@ fn tagged() -> impl Iterator<Item = u64> {
 pub(crate) fn refused_by_prctl() -> Check {
     handle_dispatches(do_nothing)?;
     let (start, length) = (arch::inside().start, inside_length());
-    for selector in tagged() {
+    for selector in tagged_selectors() {
         expect_refused(MODE_EXCLUSIVE, start, length, selector, libc::EFAULT)?;
         expect_executed_despite_block(&arch::gate())?;
     }
     // An armed task stays armed as before.
     arm()?;
-    for selector in tagged() {
+    for selector in tagged_selectors() {
         expect_refused(MODE_EXCLUSIVE, start, length, selector, libc::EFAULT)?;
     }
     expect_dispatched(&arch::gate())?;
@@ -36,7 +36,7 @@ pub(crate) fn refused_to_tracer() -> Check {
         pause_for_tracer();
         0
     })?;
-    for selector in tagged() {
+    for selector in tagged_selectors() {
         let (offset, length) = (arch::inside().start, inside_length());
         let config = Config { mode: MODE_EXCLUSIVE, selector, offset, length };
         let answer = tracee.set_config(&config);

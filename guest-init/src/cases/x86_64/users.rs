@@ -10,43 +10,47 @@ use crate::sys;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The shared word with the number of threads that are done.
-const DONE: usize = 0;
+const THREADS_DONE: usize = 0;
 /// The shared word with the number of the first error of any thread.
-const WRONG: usize = 1;
+const ERROR_NUMBER: usize = 1;
 /// The shared word with the value that caused the first error.
-const GOT: usize = 2;
-/// The number of calls that the Unix side handled.
-static HANDLED: AtomicU64 = AtomicU64::new(0);
+const ERROR_VALUE: usize = 2;
+/// The shared word that is 1 once the threads are to disarm by a last call.
+const LAST_ACTION: usize = 3;
+/// The number of calls that [`handle_unix_call`] handled.
+static HANDLED_CALLS: AtomicU64 = AtomicU64::new(0);
 /// The number of calls during which the thread pointer was wrong.
-static WRONG_POINTER: AtomicU64 = AtomicU64::new(0);
+static WRONG_THREAD_POINTERS: AtomicU64 = AtomicU64::new(0);
 /// Whether the handler must disarm at the next call.
-static DISABLED: AtomicU32 = AtomicU32::new(0);
+static MUST_DISARM: AtomicU32 = AtomicU32::new(0);
 
 const WINDOWS_CALLS: u64 = 12;
 /// The number of `NtQueryPerformanceCounter` on some releases of Windows, and of `symlink` on Linux.
 const WINDOWS_NUMBER: u32 = 0x58;
 
-/// A handler like Wine's, which ignores siginfo and takes everything from the registers.
-fn to_dispatcher(dispatch: Dispatch<'_>) {
+/// Handler body like that of Wine, which ignores the siginfo: stores the call in the thread's frame, from the
+/// registers, and continues at the dispatcher.
+fn redirect_to_dispatcher(dispatch: Dispatch<'_>) {
     let registers = &mut dispatch.frame.registers;
-    if DISABLED.load(Ordering::SeqCst) == 1 {
+    if MUST_DISARM.load(Ordering::SeqCst) == 1 {
         if sys::set_dispatch(MODE_OFF, 0, 0, 0).is_ok() {
-            registers[Reg::NEXT] -= arch::CALL_LENGTH;
+            registers[Reg::INSTRUCTION_POINTER] -= arch::CALL_LENGTH;
         }
         return;
     }
     // SAFETY: threads with this handler have a TEB, which holds the address of a frame that nothing else
     // uses now.
     let frame = unsafe { &mut *(arch::teb().frame as *mut NtFrame) };
-    frame.next = registers[Reg::NEXT] + arch::NT_RETURN;
+    frame.continuation = registers[Reg::INSTRUCTION_POINTER] + arch::NT_RETURN_OFFSET;
     frame.flags = registers[Reg::Flags];
     registers[Reg::Cx] = std::ptr::from_ref(frame) as u64;
     registers[Reg::R11] = frame.flags;
-    registers[Reg::NEXT] = arch::nt_dispatcher();
+    registers[Reg::INSTRUCTION_POINTER] = arch::nt_dispatcher();
 }
 
-/// The Unix side: issues a real call, and returns a sum that depends on number and arguments.
-extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
+/// Handles a call of the Windows program as the Unix side of Wine does: issues a system call, and returns a sum
+/// that depends on number and arguments.
+extern "C" fn handle_unix_call(frame: &mut NtFrame) -> u64 {
     // SAFETY: two further arguments are above the return address and the four words of home space.
     let further = unsafe { [*frame.stack.add(5), *frame.stack.add(6)] };
     let mut pointer = 0u64;
@@ -57,22 +61,24 @@ extern "C" fn unix_side(frame: &mut NtFrame) -> u64 {
     // SAFETY: the thread has a TEB.
     let expected = unsafe { arch::teb() }.unix_pointer;
     if asked.is_err() || pointer != expected {
-        WRONG_POINTER.fetch_add(1, Ordering::SeqCst);
+        WRONG_THREAD_POINTERS.fetch_add(1, Ordering::SeqCst);
     }
-    HANDLED.fetch_add(1, Ordering::SeqCst);
+    HANDLED_CALLS.fetch_add(1, Ordering::SeqCst);
     let sum = frame.arguments.iter().chain(&further).fold(0u64, |sum, value| sum * 10 + value);
     frame.number * 1_000_000 + sum
 }
 
-fn set_pointer(which: u64, value: u64) -> bool {
+/// Sets a thread pointer by `arch_prctl(2)`; `which` is the operation. Returns whether the kernel accepted it.
+fn set_thread_pointer(which: u64, value: u64) -> bool {
     // SAFETY: such a thread does not use thread-local storage.
     unsafe { sys::call(libc::SYS_arch_prctl, &[which, value]) }.is_ok()
 }
 
-fn report_error(what: u64, got: u64) {
-    if shared_word(WRONG) == 0 {
-        set_shared_word(GOT, got);
-        set_shared_word(WRONG, what);
+/// Stores the number of an error and the value that caused it, unless another error came first.
+fn report_error(number: u64, value: u64) {
+    if shared_word(ERROR_NUMBER) == 0 {
+        set_shared_word(ERROR_VALUE, value);
+        set_shared_word(ERROR_NUMBER, number);
     }
 }
 
@@ -84,7 +90,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
     // SAFETY: the signal stack is never freed.
     let ready = map_pages(STACK / PAGE_SIZE)
         .is_ok_and(|stack| unsafe { sys::sigaltstack(stack as u64, STACK as u64, 0).is_ok() })
-        && set_pointer(arch::SET_SECOND_THREAD_POINTER, argument)
+        && set_thread_pointer(arch::SET_SECOND_THREAD_POINTER, argument)
         && sys::set_dispatch(
             MODE_EXCLUSIVE,
             arch::inside().start,
@@ -92,7 +98,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
             selector_address(&teb.selector),
         )
         .is_ok()
-        && set_pointer(arch::SET_THREAD_POINTER, teb.program_pointer);
+        && set_thread_pointer(arch::SET_THREAD_POINTER, teb.program_pointer);
     if !ready {
         report_error(1, 0);
     }
@@ -101,7 +107,7 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
         let arguments = [call % 10, 2, 3, 4, 5, 6];
         let number = WINDOWS_NUMBER + u32::from(call % 2 == 1);
         // SAFETY: the call is dispatched, or fails for its arguments.
-        let (result, changed) = unsafe { arch::nt_program(number, &arguments) };
+        let (result, changed) = unsafe { arch::issue_as_windows_program(number, &arguments) };
         if result != u64::from(number) * 1_000_000 + arguments[0] * 100_000 + 23_456 {
             report_error(2, result);
         }
@@ -118,19 +124,19 @@ extern "C" fn windows_thread(argument: u64) -> u64 {
             }
         }
     }
-    let _ = set_pointer(arch::SET_THREAD_POINTER, teb.unix_pointer);
-    set_shared_word(DONE, shared_word(DONE) + 1);
-    // The last action of the process disarms.
-    await_shared_word(DONE + 3, 1);
+    let _ = set_thread_pointer(arch::SET_THREAD_POINTER, teb.unix_pointer);
+    set_shared_word(THREADS_DONE, shared_word(THREADS_DONE) + 1);
+    // The handler of the last call of each thread disarms.
+    await_shared_word(LAST_ACTION, 1);
     let (result, _) = {
         let number = u32::try_from(libc::SYS_gettid).unwrap_or(0);
         // SAFETY: takes no pointers.
-        unsafe { arch::nt_program(number, &[0; 6]) }
+        unsafe { arch::issue_as_windows_program(number, &[0; 6]) }
     };
     if result != u64::from(sys::gettid().cast_unsigned()) {
         report_error(6, result);
     }
-    set_shared_word(DONE, shared_word(DONE) + 1);
+    set_shared_word(THREADS_DONE, shared_word(THREADS_DONE) + 1);
     0
 }
 
@@ -142,10 +148,10 @@ fn windows_teb() -> Result<u64, Failure> {
     let frame = stack as u64 + (STACK - size_of::<NtFrame>()) as u64;
     // SAFETY: a zeroed page is a valid TEB, and is never freed.
     let teb = unsafe { &mut *page.cast::<Teb>() };
-    teb.own = page as u64;
+    teb.self_address = page as u64;
     teb.unix_pointer = arch::thread_pointer();
     teb.program_pointer = page as u64;
-    teb.work = Some(unix_side);
+    teb.handle_call = Some(handle_unix_call);
     teb.frame = frame;
     Ok(page as u64)
 }
@@ -163,17 +169,17 @@ pub(crate) fn wine() -> Check {
         libc::SIGCHLD,
     ];
     let mask = blocked.into_iter().fold(0, |mask, signal| mask | sys::signal_bit(signal));
-    handle_dispatches_with(to_dispatcher, libc::SA_RESTART | libc::SA_ONSTACK, mask)?;
+    handle_dispatches_with(redirect_to_dispatcher, libc::SA_RESTART | libc::SA_ONSTACK, mask)?;
     install_counting_handler(libc::SIGUSR1)?;
     for _ in 0..THREADS {
-        let done = shared_word(DONE);
+        let done = shared_word(THREADS_DONE);
         spawn_thread(windows_thread, windows_teb()?)?;
         // One thread after the other, as the shared words have one writer.
-        await_shared_word(DONE, done + 1);
+        await_shared_word(THREADS_DONE, done + 1);
     }
-    DISABLED.store(1, Ordering::SeqCst);
-    set_shared_word(DONE + 3, 1);
-    while shared_word(DONE) < 2 * THREADS && shared_word(WRONG) == 0 {
+    MUST_DISARM.store(1, Ordering::SeqCst);
+    set_shared_word(LAST_ACTION, 1);
+    while shared_word(THREADS_DONE) < 2 * THREADS && shared_word(ERROR_NUMBER) == 0 {
         sys::sched_yield();
     }
     let what = [
@@ -185,16 +191,20 @@ pub(crate) fn wine() -> Check {
         "a signal is sent",
         "a call with dispatch off",
     ];
-    let wrong_at = usize::try_from(shared_word(WRONG)).unwrap_or(0);
-    ensure(wrong_at == 0, what.get(wrong_at).unwrap_or(&""), || {
-        format!("{:#x}", shared_word(GOT))
+    let error_number = usize::try_from(shared_word(ERROR_NUMBER)).unwrap_or(0);
+    ensure(error_number == 0, what.get(error_number).unwrap_or(&""), || {
+        format!("{:#x}", shared_word(ERROR_VALUE))
     })?;
     expect_equal(
         "calls that the Unix side handled",
-        HANDLED.load(Ordering::SeqCst),
+        HANDLED_CALLS.load(Ordering::SeqCst),
         THREADS * WINDOWS_CALLS,
     )?;
-    expect_equal("calls with the wrong thread pointer", WRONG_POINTER.load(Ordering::SeqCst), 0)?;
+    expect_equal(
+        "calls with the wrong thread pointer",
+        WRONG_THREAD_POINTERS.load(Ordering::SeqCst),
+        0,
+    )?;
     expect_equal("SIGSYS handled", u64::from(dispatch_count()), THREADS * (WINDOWS_CALLS + 1))?;
     let signals = THREADS * WINDOWS_CALLS / 4;
     expect_equal(
@@ -203,12 +213,16 @@ pub(crate) fn wine() -> Check {
         signals,
     )?;
     let seen = shared().sigsys_record(0).ok_or_else(|| mismatch("a record", "none"))?;
-    expect_equal_hex("si_call_addr", seen.call_address(), arch::nt_call() + arch::CALL_LENGTH)
+    expect_equal_hex(
+        "si_call_addr",
+        seen.call_address(),
+        arch::nt_call_address() + arch::CALL_LENGTH,
+    )
 }
 
-/// HandlerBody of a rewriter: replaces the system call instruction by a call of the sled.
+/// Handler body of a rewriter: replaces the system call instruction by a call of the sled.
 fn rewrite(dispatch: Dispatch<'_>) {
-    let place = dispatch.frame.registers[Reg::NEXT] - arch::CALL_LENGTH;
+    let place = dispatch.frame.registers[Reg::INSTRUCTION_POINTER] - arch::CALL_LENGTH;
     let page = (place & !(PAGE_SIZE as u64 - 1)) as *mut u8;
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: the page holds the case's copy of a gate, and there is one thread.
@@ -216,14 +230,14 @@ fn rewrite(dispatch: Dispatch<'_>) {
         if sys::protect(page, PAGE_SIZE, all).is_err() {
             return;
         }
-        (place as *mut u8).copy_from_nonoverlapping(arch::SLED_CALL.as_ptr(), 2);
+        (place as *mut u8).copy_from_nonoverlapping(arch::CALL_RAX.as_ptr(), 2);
         let _ = sys::protect(page, PAGE_SIZE, libc::PROT_READ | libc::PROT_EXEC);
     }
     arch::sled_target().store(place, Ordering::SeqCst);
-    dispatch.frame.registers[Reg::NEXT] = arch::sled_resume();
+    dispatch.frame.registers[Reg::INSTRUCTION_POINTER] = arch::sled_resume();
 }
 
-/// Handler body: as [`rewrite`], which makes system calls outside the range, after setting ALLOW.
+/// Handler body: sets ALLOW, then acts as [`rewrite`], whose system calls are outside the range.
 fn allow_and_rewrite(dispatch: Dispatch<'_>) {
     set_selector(ALLOW);
     rewrite(dispatch);
@@ -232,7 +246,7 @@ fn allow_and_rewrite(dispatch: Dispatch<'_>) {
 pub(crate) fn rewriter() -> Check {
     const SITES: usize = 2;
     const CALLS: u64 = 5;
-    let sled = arch::sled();
+    let sled = arch::sled_page();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let arguments = [
@@ -279,8 +293,10 @@ pub(crate) fn rewriter() -> Check {
             expect_equal(&format!("selector after {what}"), after, BLOCK)?;
             expect_equal(&format!("effect of {what}"), take_umask_effect(), true)?;
             expect_equal(&format!("result of {what}"), got.result(), 0o022)?;
-            for reg in
-                Reg::ARGUMENTS.into_iter().chain(Reg::preserved()).filter(|reg| *reg != Reg::Sp)
+            for reg in Reg::ARGUMENTS
+                .into_iter()
+                .chain(Reg::preserved_by_calls())
+                .filter(|reg| *reg != Reg::Sp)
             {
                 expect_equal_hex(&format!("{reg:?} after {what}"), got[reg], regs[reg])?;
             }

@@ -19,7 +19,7 @@ impl Simulation<'_> {
         (code, errno): (i32, i32),
     ) -> Result<Continuation, End> {
         let inside = at == self.layout.inside.start;
-        let is_next = at == self.layout.next_gate(self.point.entry()).after();
+        let is_next = at == self.layout.next_gate(self.point.entry()).compared_address();
         let other = self.layout.other.as_ref();
         let other = other.filter(|_| self.point.entry() == Entry::Other && !inside && !is_next);
         let result = match other {
@@ -106,7 +106,7 @@ impl Simulation<'_> {
             return Err(End::Killed(libc::SIGSEGV));
         }
         self.blocked = disposition != Disposition::NoDefer;
-        self.call_inside(Registers::call(libc::SYS_rt_sigreturn.cast_unsigned(), [0; 6]))?;
+        self.call_inside(Registers::for_call(libc::SYS_rt_sigreturn.cast_unsigned(), [0; 6]))?;
         self.blocked = false;
         if self.point.tracer().stops_at_calls() {
             self.observe(Observation::CallExit { at: next, result: Some(result) });

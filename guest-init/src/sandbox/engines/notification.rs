@@ -149,7 +149,7 @@ fn receive(
     for (reg, value) in Reg::ARGUMENTS.into_iter().zip(notification.data.args) {
         registers[reg] = value;
     }
-    registers[Reg::NEXT] = notification.data.instruction_pointer;
+    registers[Reg::INSTRUCTION_POINTER] = notification.data.instruction_pointer;
     registers[Reg::Sp] = stack_pointer_of(notification.pid).ok_or(SandboxError::System(
         "reading the stack pointer from /proc/PID/syscall",
         Errno(libc::ESRCH),

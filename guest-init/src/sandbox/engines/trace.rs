@@ -41,13 +41,14 @@ fn serve(state: &SandboxState) -> Result<(), SandboxError> {
         let Change::Stopped(signal) = change else { return Ok(()) };
         let tid = tid(state, thread);
         let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
-        let mut registers = tracee.general(signal == CALL_STOP);
+        let mut registers =
+            if signal == CALL_STOP { tracee.general_at_call() } else { tracee.general() };
         let next = if signal == CALL_STOP {
             state.call(thread, &mut registers, audit_arch(tid)?)
-        } else if let Some(fault) = fault(tid, signal, registers[Reg::NEXT])? {
+        } else if let Some(fault) = fault(tid, signal, registers[Reg::INSTRUCTION_POINTER])? {
             state.fault(thread, &mut registers, fault)
         } else {
-            state.install_counting_handler();
+            state.count_signal();
             resume(state, thread)?;
             continue;
         };
@@ -75,7 +76,7 @@ fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
         match waited.map_err(|errno| SandboxError::System("wait4", errno))? {
             Some((_, Change::Stopped(libc::SIGSTOP))) => break,
             Some((_, Change::Stopped(_))) => {
-                state.install_counting_handler();
+                state.count_signal();
                 ptrace::request(tid, libc::PTRACE_CONT, 0, 0).map_err(ptrace_failed)?;
             }
             // The task died and has recorded the reason.
@@ -84,8 +85,8 @@ fn adopt(state: &SandboxState, thread: usize) -> Result<(), SandboxError> {
     }
     ptrace::set_options(tid).map_err(ptrace_failed)?;
     let mut tracee = ptrace::registers(tid).map_err(ptrace_failed)?;
-    let mut registers = tracee.general(false);
-    registers.become_start(&state.thread(thread).start);
+    let mut registers = tracee.general();
+    registers.replace_by_start(&state.thread(thread).start);
     tracee.set_general(&registers);
     ptrace::set_registers(tid, &tracee).map_err(ptrace_failed)?;
     resume(state, thread)

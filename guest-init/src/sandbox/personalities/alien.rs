@@ -3,7 +3,7 @@
 //! The personality `alien`: a system call interface as unlike Linux's as possible. Numbers have 64
 //! bits, results are in registers that no Linux call changes, and a flag reports failure.
 
-use crate::arch::{ALIEN, Reg, Registers, set_alien_flag};
+use crate::arch::{ALIEN, Reg, Registers, set_alien_failure_flag};
 use crate::sandbox::bounded_text::Quoted;
 use crate::sandbox::image::Image;
 use crate::sandbox::personality::{Call, Fault, Next, Personality};
@@ -119,7 +119,7 @@ impl Alien {
         const RED_ZONE: u64 = 256;
         if number == CALL && call.push(registers) {
             let _ = write!(call.transcript, "call({:#x}, {})", a[0], a[1]);
-            registers[Reg::NEXT] = a[0];
+            registers[Reg::INSTRUCTION_POINTER] = a[0];
             registers[ALIEN.arguments[0]] = a[1];
             registers[Reg::Sp] = (registers[Reg::Sp].wrapping_sub(RED_ZONE)) & !15;
             return true;
@@ -128,14 +128,14 @@ impl Alien {
         let Some(outer) = outer else { return false };
         let _ = write!(call.transcript, "done({})", a[0]);
         *registers = outer;
-        set_alien_flag(registers, false);
+        set_alien_failure_flag(registers, false);
         registers[ALIEN.results[0]] = a[0];
         true
     }
 
     /// The first registers of a thread.
     fn begin(entry: u64, thread: usize, argument: u64) -> Registers {
-        let mut registers = Registers::start(entry, program_memory::stack(thread).end);
+        let mut registers = Registers::at_start(entry, program_memory::stack(thread).end);
         registers[ALIEN.arguments[0]] = argument;
         registers
     }
@@ -163,7 +163,7 @@ impl Personality for Alien {
             return Next::Go;
         }
         let answer = Alien::emulate(call, number, arguments);
-        set_alien_flag(registers, answer.is_none());
+        set_alien_failure_flag(registers, answer.is_none());
         let (results, next) = answer.unwrap_or(([number, 0], Next::Go));
         for (reg, value) in ALIEN.results.into_iter().zip(results) {
             registers[reg] = value;
@@ -179,13 +179,13 @@ impl Personality for Alien {
     }
 
     fn fault(&self, call: &mut Call<'_>, registers: &mut Registers, fault: Fault) -> Next {
-        let place = registers[Reg::NEXT];
+        let place = registers[Reg::INSTRUCTION_POINTER];
         let _ = write!(call.transcript, "fault {fault} at {place:#x}");
         let handler = std::mem::take(&mut call.words[HANDLER]);
         if handler == 0 {
             return Next::End(u64::MAX);
         }
-        registers[Reg::NEXT] = handler;
+        registers[Reg::INSTRUCTION_POINTER] = handler;
         registers[ALIEN.results[0]] = place;
         registers[ALIEN.results[1]] = fault.address();
         Next::Go

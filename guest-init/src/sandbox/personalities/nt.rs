@@ -106,7 +106,8 @@ impl Arguments<'_> {
         match arch::NT_ARGUMENTS.get(index) {
             Some(reg) => Ok(self.0[*reg]),
             None => {
-                let place = arch::NT_STACK + 8 * (index - arch::NT_ARGUMENTS.len()) as u64;
+                let place =
+                    arch::NT_STACK_ARGUMENTS_OFFSET + 8 * (index - arch::NT_ARGUMENTS.len()) as u64;
                 load(call, self.0[Reg::Sp].wrapping_add(place))
             }
         }
@@ -304,7 +305,7 @@ fn begin(call: &mut Call<'_>, thread: usize, entry: u64, argument: u64) -> Optio
     ] {
         store(call, block + offset, value).ok()?;
     }
-    let mut registers = Registers::start(entry, stack.end - arch::NT_RESERVED_ABOVE_STACK);
+    let mut registers = Registers::at_start(entry, stack.end - arch::NT_RESERVED_ABOVE_STACK);
     registers[arch::NT_FIRST_ARGUMENT] = argument;
     if let Some(reg) = arch::NT_TEB {
         registers[reg] = block;
@@ -338,7 +339,7 @@ impl Personality for Nt {
     }
 
     fn call(&self, call: &mut Call<'_>, registers: &mut Registers) -> Next {
-        let call_address = registers[Reg::NEXT].wrapping_sub(arch::CALL_LENGTH);
+        let call_address = registers[Reg::INSTRUCTION_POINTER].wrapping_sub(arch::CALL_LENGTH);
         let instruction = call.memory.bytes(call_address, arch::CALL_LENGTH).unwrap_or_default();
         let number = arch::nt_number(registers, instruction);
         let service = SERVICES.iter().find(|(known, ..)| *known == number);
@@ -367,7 +368,7 @@ impl Personality for Nt {
             Fault::Arithmetic => Status::ARITHMETIC,
             Fault::Breakpoint => Status::BREAKPOINT,
         };
-        let place = registers[Reg::NEXT];
+        let place = registers[Reg::INSTRUCTION_POINTER];
         let _ = write!(call.transcript, "exception {status} at {place:#x}: {fault}");
         Next::End(status.0.into())
     }

@@ -3,9 +3,9 @@
 
 use super::{Gate, Registers};
 
-/// An entry into the kernel besides the ordinary one, with its own system call table.
+/// A way into the kernel besides the ordinary system call instruction, with its own system call table.
 #[derive(Clone, Copy, Debug)]
-pub struct OtherEntry {
+pub struct SecondEntry {
     /// The gate that uses this entry, outside the allowed range.
     pub gate: Gate,
     /// `si_arch` of calls through the gate.

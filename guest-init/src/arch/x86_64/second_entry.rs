@@ -2,12 +2,12 @@
 //! `int 0x80`, the second entry into the kernel.
 
 use super::{AUDIT_ARCH_COMPAT, Reg, compat_gate};
-use crate::arch::{OtherEntry, Registers};
+use crate::arch::{Registers, SecondEntry};
 
 /// Returns `int 0x80`, with the numbers of arch/x86/entry/syscalls/syscall_32.tbl.
 #[must_use]
-pub fn other_entry() -> Option<OtherEntry> {
-    Some(OtherEntry {
+pub fn second_entry() -> Option<SecondEntry> {
+    Some(SecondEntry {
         gate: compat_gate(),
         audit_arch: AUDIT_ARCH_COMPAT,
         getresuid: 209,
@@ -21,7 +21,7 @@ pub fn other_entry() -> Option<OtherEntry> {
 
 /// Returns the registers of a call through `int 0x80`, which uses the low 32 bits of each argument.
 fn registers(number: u64, arguments: [u64; 6]) -> Registers {
-    let mut registers = Registers::call(number, [0; 6]);
+    let mut registers = Registers::for_call(number, [0; 6]);
     let order = [Reg::Bx, Reg::Cx, Reg::Dx, Reg::Si, Reg::Di, Reg::Bp];
     for (reg, value) in order.into_iter().zip(arguments) {
         registers[reg] = value;

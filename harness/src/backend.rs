@@ -31,13 +31,13 @@ pub(crate) fn machine(
 pub(crate) fn choose(args: &VmArgs, arch: Arch, instruction_clock: bool) -> anyhow::Result<Offer> {
     let requirements = Requirements {
         arch,
-        cpu_model: args.cpu_model.is_some(),
-        gdb: args.gdb,
-        instruction_clock,
+        names_cpu_model: args.cpu_model.is_some(),
+        waits_for_gdb: args.gdb,
+        counts_instructions: instruction_clock,
     };
     backend::offer(args.backend.row(), &requirements).map_err(|refusal| match refusal {
-        Refusal::Requirement(what) => Failure::usage(what),
-        Refusal::Machine(why) => Failure::machine(format!(
+        Refusal::UnmetRequirement(what) => Failure::usage(what),
+        Refusal::UnusableHost(why) => Failure::machine(format!(
             "{why}; `sudbox doctor` shows what was tried, and --backend auto uses QEMU's emulation"
         )),
     })
@@ -63,7 +63,9 @@ pub(crate) fn prepare(
     arch: Arch,
     progress: &mut Progress,
 ) -> anyhow::Result<Box<dyn Machine>> {
-    if let Some(program) = offer.program.filter(|program| !sudbox_images::is_on_path(program)) {
+    if let Some(program) =
+        offer.required_program.filter(|program| !sudbox_images::is_on_path(program))
+    {
         setup::install(&[setup::emulator_tool(program, arch)], progress)?;
     }
     guest::install_requirements(arch, progress)?;

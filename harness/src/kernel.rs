@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use sudbox_images::{Cache, Ctx, KernelImage, Request, Toolchain};
 use sudbox_protocol::Arch;
 use sudbox_report::Verdict;
-use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
+use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 
 /// Options of judging a kernel.
 #[derive(Clone, Debug)]
@@ -190,8 +190,8 @@ pub(crate) fn find_or_build(
 }
 
 /// The method by which the kernel discovers its devices.
-pub(crate) fn discovery(image: &KernelImage) -> Discovery {
-    if image.acpi { Discovery::Acpi } else { Discovery::CommandLine }
+pub(crate) fn discovery(image: &KernelImage) -> DeviceDiscovery {
+    if image.acpi { DeviceDiscovery::Acpi } else { DeviceDiscovery::CommandLine }
 }
 
 /// The frequency of the kernel's timer interrupt in Hz, if its configuration is known.
@@ -217,9 +217,9 @@ pub(crate) fn vm_spec(
         memory_mib: vm.memory,
         cpu_model: vm.cpu_model.clone(),
         cpu_vendor: None,
-        port: sudbox_protocol::PORT,
-        gdb: vm.gdb,
-        snapshot: false,
+        vsock_port: sudbox_protocol::PORT,
+        wait_for_gdb: vm.gdb,
+        take_snapshot: false,
     }
 }
 

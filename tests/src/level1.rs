@@ -20,7 +20,7 @@ pub use files::Files;
 use host::Host;
 use sudbox_images::initramfs::{self, Entry};
 use sudbox_images::{Cache, Ctx, KernelImage, Request as Kernel};
-use sudbox_vmm::machine::{Discovery, VmSpec};
+use sudbox_vmm::machine::{DeviceDiscovery, VmSpec};
 use sudbox_vmm::qemu::{self, Qemu};
 use sudbox_vmm::session::{Event, Session};
 use wire::{Program, ProgramEnd, Request, Response};
@@ -161,7 +161,7 @@ impl Level1 {
         let spec = VmSpec {
             kernel: kernel(host, "kvm", host.patches).kernel,
             initramfs: path,
-            discovery: Discovery::CommandLine,
+            discovery: DeviceDiscovery::CommandLine,
             cmdline: "loglevel=5".to_owned(),
             timer_hz: None,
             cpus: options.cpus,
@@ -170,9 +170,9 @@ impl Level1 {
                 [host.cpu, if options.nested_paging { host.nested_paging } else { "" }].concat(),
             ),
             cpu_vendor: None,
-            port: wire::PORT,
-            gdb: false,
-            snapshot: false,
+            vsock_port: wire::PORT,
+            wait_for_gdb: false,
+            take_snapshot: false,
         };
         Level1 { connection: Mutex::new(Connection::boot(host, &spec)), host, spec, _dir: dir }
     }
@@ -342,8 +342,8 @@ impl Connection {
             }
             match self.session.next(until.min(still), None).expect("a session can be waited for") {
                 Event::Bytes(bytes) => self.received.extend(bytes),
-                Event::Connected | Event::Console | Event::Interrupted => {}
-                Event::Deadline => {
+                Event::Connected | Event::ConsoleOutput | Event::Interrupted => {}
+                Event::DeadlinePassed => {
                     print_uncaptured(&self.state("it stalled"));
                     return None;
                 }
@@ -363,7 +363,7 @@ impl Connection {
         for line in self.session.diagnose() {
             text = format!("{text}\n{line}");
         }
-        format!("{text}\nits console:\n{}", self.session.console().since(0))
+        format!("{text}\nits console:\n{}", self.session.console().text_since(0))
     }
 }
 

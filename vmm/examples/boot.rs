@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use sudbox_protocol::Arch;
-use sudbox_vmm::machine::{Discovery, Machine, VmSpec};
+use sudbox_vmm::machine::{DeviceDiscovery, Machine, VmSpec};
 use sudbox_vmm::qemu::{Accelerator, Qemu};
 use sudbox_vmm::session::{Event, Session};
 
@@ -29,29 +29,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let machine: Box<dyn Machine> = match &*backend {
         "qemu" => Box::new(Qemu::new(arch, Accelerator::Tcg, "asked for".to_owned())),
         #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-        "kvm" => Box::new(sudbox_vmm::kvm::Kvm::new("asked for".to_owned())),
+        "kvm" => Box::new(sudbox_vmm::kvm::MicroVm::new("asked for".to_owned())),
         other => return Err(format!("no backend is called {other}").into()),
     };
     let spec = VmSpec {
         kernel: kernel.into(),
         initramfs: initramfs.into(),
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         cmdline: arguments.collect::<Vec<_>>().join(" "),
         timer_hz: None,
         cpus: std::env::var("CPUS").map_or(Ok(1), |cpus| cpus.parse())?,
         memory_mib: 128,
         cpu_model: None,
         cpu_vendor: None,
-        port: 1024,
-        gdb: std::env::var_os("GDB").is_some(),
-        snapshot: false,
+        vsock_port: 1024,
+        wait_for_gdb: std::env::var_os("GDB").is_some(),
+        take_snapshot: false,
     };
 
     let start = Instant::now();
     let seconds = || start.elapsed().as_secs_f64();
     let mut session = Session::boot(&*machine, &spec)?;
     eprintln!("{:8.4} {} runs", seconds(), machine.describe(spec.discovery));
-    if let Some(target) = session.debugger() {
+    if let Some(target) = session.gdb_target() {
         eprintln!("gdb -ex 'target remote {target}'");
     }
 
@@ -59,13 +59,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         let event = session.next(Instant::now() + PATIENCE, None)?;
         let console = session.console();
-        eprint!("{}", console.since(mark));
-        mark = console.total();
+        eprint!("{}", console.text_since(mark));
+        mark = console.total_bytes();
         match event {
             Event::Bytes(bytes) => session.send(&bytes, Instant::now() + PATIENCE)?,
-            Event::Console | Event::Interrupted => {}
+            Event::ConsoleOutput | Event::Interrupted => {}
             Event::Connected | Event::Disconnected => eprintln!("{:8.4} {event:?}", seconds()),
-            Event::Ended | Event::Deadline => {
+            Event::Ended | Event::DeadlinePassed => {
                 eprintln!("{:8.4} {event:?}", seconds());
                 break;
             }

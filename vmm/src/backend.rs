@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The table of backends. A backend is a folder of this crate and a row here.
+//! The table of backends. Each backend is a folder of this crate and a row of the table.
 
 use sudbox_protocol::Arch;
 
 use crate::machine::Machine;
 use crate::{kvm, qemu};
 
-/// All backends, in the order in which they are tried when the user names none.
+/// All backends, in the order in which they are tried if the user names no backend.
 pub const BACKENDS: &[Backend] = &[kvm::BACKEND, qemu::BACKEND, qemu::TCG];
 
 /// A backend, which a user can choose by its name.
@@ -28,19 +28,19 @@ pub struct Requirements {
     /// Architecture of the kernel.
     pub arch: Arch,
     /// Whether the user named a CPU model.
-    pub cpu_model: bool,
-    /// Whether a debugger attaches before the first instruction.
-    pub gdb: bool,
+    pub names_cpu_model: bool,
+    /// Whether the VM waits for a debugger before its first instruction.
+    pub waits_for_gdb: bool,
     /// Whether the guest's clock must count instructions ([`Clock::Instructions`]).
-    pub instruction_clock: bool,
+    pub counts_instructions: bool,
 }
 
 /// A machine that a backend offers.
 pub struct Offer {
     /// The machine.
     pub machine: Box<dyn Machine>,
-    /// Name of the program that must be installed to boot it.
-    pub program: Option<&'static str>,
+    /// Name of the program that must be installed to boot the machine, if any.
+    pub required_program: Option<&'static str>,
     /// The unit of the guests' clock.
     pub clock: Clock,
 }
@@ -48,11 +48,11 @@ pub struct Offer {
 /// The quantity that a guest's clock measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// Time on this machine's processor.
+    /// Time on this host's processor.
     Processor,
-    /// Time that an emulator takes.
+    /// Time that an emulator needs, which has no fixed ratio to a processor's time.
     Emulator,
-    /// Executed instructions: each takes 1 ns.
+    /// Executed instructions: each advances the clock by 1 ns.
     Instructions,
 }
 
@@ -61,16 +61,16 @@ pub enum Clock {
 pub enum Refusal {
     /// The backend does not support a requirement; the text says which, and what to use instead.
     #[error("{0}")]
-    Requirement(String),
-    /// The backend cannot be used on this machine; the text is the reason.
+    UnmetRequirement(String),
+    /// The backend cannot be used on this host; the text is the reason.
     #[error("{0}")]
-    Machine(String),
+    UnusableHost(String),
 }
 
-/// Offers a machine of `backend`, or of the first in the table that has one.
+/// Offers a machine of `backend`. If `backend` is `None`, takes the first backend of the table that offers one.
 ///
 /// # Errors
-/// The [`Refusal`] of `backend`, or of the last in the table.
+/// The [`Refusal`] of `backend`, or of the last backend of the table.
 pub fn offer(
     backend: Option<&'static Backend>,
     requirements: &Requirements,
@@ -79,7 +79,7 @@ pub fn offer(
     for candidate in candidates {
         (candidate.prepare)();
     }
-    let mut refusal = Refusal::Machine("there is no backend".to_owned());
+    let mut refusal = Refusal::UnusableHost("there is no backend".to_owned());
     for candidate in candidates {
         match (candidate.offer)(requirements) {
             Ok(offer) => return Ok(offer),
@@ -105,17 +105,21 @@ mod tests {
     #[test]
     fn some_backend_meets_each_requirement_on_each_architecture() {
         for arch in Arch::ALL {
-            let plain =
-                Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };
+            let plain = Requirements {
+                arch,
+                names_cpu_model: false,
+                waits_for_gdb: false,
+                counts_instructions: false,
+            };
             for requirements in [
                 plain,
-                Requirements { cpu_model: true, ..plain },
-                Requirements { gdb: true, ..plain },
-                Requirements { instruction_clock: true, ..plain },
+                Requirements { names_cpu_model: true, ..plain },
+                Requirements { waits_for_gdb: true, ..plain },
+                Requirements { counts_instructions: true, ..plain },
             ] {
                 let offer = offer(None, &requirements).unwrap();
                 let counts = offer.clock == Clock::Instructions;
-                assert_eq!(counts, requirements.instruction_clock, "{requirements:?}");
+                assert_eq!(counts, requirements.counts_instructions, "{requirements:?}");
             }
         }
     }

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Size of the console's pipe in bytes. A guest that prints more before the session reads has to wait.
+/// Size of the console's pipe in bytes. A guest that prints more than this before the session reads must wait.
 const PIPE_SIZE: usize = 1024 * 1024;
 
-/// Number of bytes kept from the beginning, where a kernel prints its version and machine.
-const HEAD: usize = 64 * 1024;
+/// Number of bytes that are kept of the beginning, where a kernel prints its version and machine.
+const HEAD_SIZE: usize = 64 * 1024;
 
-/// Number of bytes kept from the end, where a kernel prints why it crashed.
-const TAIL: usize = 448 * 1024;
+/// Number of bytes that are kept of the end, where a kernel prints the reason of a crash.
+const TAIL_SIZE: usize = 448 * 1024;
 
 /// The guest's console output, of which the first 64 KiB and the last 448 KiB are kept.
 #[derive(Clone, Debug, Default)]
@@ -25,18 +25,18 @@ pub struct Console {
 impl Console {
     /// Number of bytes that the guest has written so far.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub fn total_bytes(&self) -> u64 {
         self.total
     }
 
-    /// The text from byte `mark` on, an earlier value of [`Console::total`]. Invalid UTF-8 is replaced,
-    /// and a line says how much text was dropped.
+    /// Returns the text from byte `mark` on, an earlier value of [`Console::total_bytes`]. Replaces invalid
+    /// UTF-8. If text is missing, a line at its position gives the number of bytes.
     #[must_use]
-    pub fn since(&self, mark: u64) -> String {
+    pub fn text_since(&self, mark: u64) -> String {
         let head_end = self.head.len() as u64;
         let tail_start = self.total - self.tail.len() as u64;
         let mut bytes = Vec::new();
-        if let Some(head) = self.head.get(offset(mark)..) {
+        if let Some(head) = self.head.get(to_index(mark)..) {
             bytes.extend(head);
         }
         let mut gap = None;
@@ -44,7 +44,7 @@ impl Console {
             gap = Some((bytes.len(), tail_start - mark.max(head_end)));
         }
         bytes.extend(
-            self.tail.range(offset(mark.saturating_sub(tail_start)).min(self.tail.len())..),
+            self.tail.range(to_index(mark.saturating_sub(tail_start)).min(self.tail.len())..),
         );
         match gap {
             None => String::from_utf8_lossy(&bytes).into_owned(),
@@ -57,9 +57,9 @@ impl Console {
         }
     }
 
-    /// The kernel's panic message, from "Kernel panic" to the end of the line.
-    pub(crate) fn panic(&self) -> Option<String> {
-        let text = self.since(0);
+    /// Returns the kernel's panic message, from "Kernel panic" to the end of the line.
+    pub(crate) fn panic_message(&self) -> Option<String> {
+        let text = self.text_since(0);
         let from = text.find("Kernel panic - not syncing")?;
         text[from..].lines().next().map(|line| line.trim_end().to_owned())
     }
@@ -67,10 +67,10 @@ impl Console {
     /// Appends output of the guest.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
-        let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
+        let (head, rest) = bytes.split_at(bytes.len().min(HEAD_SIZE - self.head.len()));
         self.head.extend(head);
-        let rest = &rest[rest.len().saturating_sub(TAIL)..];
-        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
+        let rest = &rest[rest.len().saturating_sub(TAIL_SIZE)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL_SIZE);
         self.tail.drain(..excess);
         self.tail.extend(rest);
     }
@@ -84,7 +84,7 @@ impl Console {
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    // This fails if the user's pipes exceed fs.pipe-user-pages-soft; the default size works too.
+    // Setting the size fails if the user's pipes exceed fs.pipe-user-pages-soft. The default size works too.
     let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE_SIZE);
     Ok((reader, writer))
 }
@@ -92,17 +92,17 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// Reads the console's pipe into a [`Console`].
 pub(crate) struct ConsoleReader {
     pipe: PipeReader,
-    ring: Console,
+    console: Console,
     closed: bool,
 }
 
 impl ConsoleReader {
     pub(crate) fn new(pipe: PipeReader) -> ConsoleReader {
-        ConsoleReader { pipe, ring: Console::default(), closed: false }
+        ConsoleReader { pipe, console: Console::default(), closed: false }
     }
 
-    /// Reads the bytes that are in the pipe now. The amount is limited, so that a guest that prints without
-    /// end cannot keep the caller here.
+    /// Reads the bytes that are in the pipe now. Later bytes are left for the next call, so that a guest that
+    /// prints without end cannot keep the caller here.
     pub(crate) fn drain(&mut self) {
         let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
         let mut chunk = [0; 16 * 1024];
@@ -113,7 +113,7 @@ impl ConsoleReader {
                     return;
                 }
                 Ok(count) => {
-                    self.ring.push(&chunk[..count]);
+                    self.console.push(&chunk[..count]);
                     left = left.saturating_sub(count as u64);
                     if left == 0 {
                         return;
@@ -126,8 +126,8 @@ impl ConsoleReader {
     }
 
     /// Returns the console output that was read so far.
-    pub(crate) fn ring(&self) -> &Console {
-        &self.ring
+    pub(crate) fn console(&self) -> &Console {
+        &self.console
     }
 
     /// Returns true once the write end is closed and everything was read.
@@ -142,8 +142,8 @@ impl AsFd for ConsoleReader {
     }
 }
 
-/// A position as an index; one beyond memory is beyond every buffer too.
-fn offset(position: u64) -> usize {
+/// Converts a position to an index. A position that does not fit is beyond the end of every buffer.
+fn to_index(position: u64) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }
 

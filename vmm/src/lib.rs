@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Boots a Linux kernel in a VM and gives a test harness one byte stream, the console, and the VM's end.
-//! This crate knows nothing of the tests.
+//! Boots a Linux kernel in a VM and gives a test harness a byte stream to the guest, the console and the VM's
+//! end. This crate knows nothing of the tests.
 //!
 //! ```text
 //! session   Session::boot(&dyn Machine, &VmSpec) -> next, send, console, finish
 //!    |
-//! machine   what a backend implements: Machine, Vm, HostStream
+//! machine   traits of a backend: Machine, Vm, HostStream
 //!    |
 //!    +-- kvm    the microVM: KVM, the devices and the vCPU threads in this process
 //!    +-- qemu   a QEMU process; its vsock device is served by this process (vhost-user)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The interface between a backend and everything else: what is booted ([`VmSpec`]), what a backend
-//! implements ([`Machine`], [`Vm`], [`HostStream`]), and how a VM ends ([`VmEnd`]).
+//! The interface of all backends: the description of a VM to boot ([`VmSpec`]), the traits that a backend
+//! implements ([`Machine`], [`Vm`], [`HostStream`]), and the ends of a VM ([`VmEnd`]).
 
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
@@ -11,11 +11,11 @@ use crate::poll::PollFd;
 
 /// The way in which a guest's kernel finds its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Discovery {
+pub enum DeviceDiscovery {
     /// By the kernel command line.
     #[default]
     CommandLine,
-    /// Only by ACPI, like distributions' kernels.
+    /// By ACPI only. Distributions' kernels have no other way.
     Acpi,
 }
 
@@ -23,13 +23,13 @@ pub enum Discovery {
 #[derive(Clone, Debug)]
 pub struct VmSpec {
     /// Kernel image of the machine's architecture. x86-64: a vmlinux with a PVH note, or a bzImage;
-    /// s390x: the bzImage of that architecture; elsewhere an Image.
+    /// s390x: a bzImage; other architectures: an Image.
     pub kernel: PathBuf,
     /// An uncompressed or compressed cpio archive.
     pub initramfs: PathBuf,
     /// The way in which the kernel finds its devices.
-    pub discovery: Discovery,
-    /// The caller's boot arguments. The backend puts its own before them (console, reboot, devices).
+    pub discovery: DeviceDiscovery,
+    /// The caller's boot arguments. The backend puts its own arguments before these (console, reboot, devices).
     pub cmdline: String,
     /// Frequency of the kernel's timer interrupt in Hz (`CONFIG_HZ`), if it is known.
     pub timer_hz: Option<u32>,
@@ -37,26 +37,26 @@ pub struct VmSpec {
     pub cpus: u8,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// CPU model by the backend's name for it; the backend's default if `None`.
+    /// CPU model, as the backend names it; the backend's default model if `None`.
     pub cpu_model: Option<String>,
-    /// CPU vendor, by its name in CPUID, where the backend emulates the CPU and no model is given.
+    /// CPU vendor, as CPUID names it. Has an effect only if the backend emulates the CPU and no model is given.
     pub cpu_vendor: Option<String>,
-    /// vsock port on which the host listens. The guest reaches it at CID 2.
-    pub port: u32,
-    /// Wait for a debugger before the first instruction.
-    pub gdb: bool,
-    /// Take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this.
-    pub snapshot: bool,
+    /// vsock port on which the host listens. The guest connects to this port of CID 2.
+    pub vsock_port: u32,
+    /// Whether the VM waits for a debugger before its first instruction.
+    pub wait_for_gdb: bool,
+    /// Whether to take a [`Snapshot`] when the guest connects. A backend without snapshots ignores this field.
+    pub take_snapshot: bool,
 }
 
 /// A backend: boots VMs of one kind. Threads may share it.
 pub trait Machine: Sync {
     /// Describes the machine in one line for people: the backend and the machine type for `discovery`, the
     /// accelerator, and the reason for the choice.
-    fn describe(&self, discovery: Discovery) -> String;
+    fn describe(&self, discovery: DeviceDiscovery) -> String;
 
-    /// Starts a VM and returns as soon as it runs, before the kernel has booted.
-    /// [`crate::session::Session::boot`] turns it into a session.
+    /// Starts a VM and returns as soon as the VM runs, before the kernel has booted.
+    /// [`crate::session::Session::boot`] wraps the VM in a session.
     ///
     /// # Errors
     /// [`BootError`] if the VM could not be started.
@@ -73,27 +73,30 @@ pub struct RunningVm {
     pub console: PipeReader,
 }
 
-/// A VM as its session sees it. Dropping it stops the VM and leaves no process, thread or file.
+/// The part of a running VM that its session watches. Dropping it stops the VM and leaves no process, thread
+/// or file.
 pub trait Vm: Send {
-    /// The descriptors whose readability means that [`Vm::advance`] has work.
+    /// Returns the descriptors that become readable when [`Vm::handle_events`] has work.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
-    /// Handles pending events without waiting. Returns how the VM ended, once all its processes and
-    /// threads have ended.
-    fn advance(&mut self) -> Option<VmEnd>;
+    /// Handles pending events without waiting. Returns the VM's end once all its processes and threads have
+    /// ended.
+    fn handle_events(&mut self) -> Option<VmEnd>;
 
-    /// Returns the argument of gdb's `target remote`, if the VM has a gdb stub.
-    fn debugger(&self) -> Option<&str> {
+    /// Returns the argument of gdb's command `target remote`, if the VM has a gdb stub.
+    fn gdb_target(&self) -> Option<&str> {
         None
     }
 
-    /// Returns the snapshot requested by [`VmSpec::snapshot`], or why it could not be taken. `None` if
-    /// none was requested, the guest has not connected yet, or the backend has no snapshots.
+    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not be
+    /// taken. `None` if no snapshot was requested, the guest has not connected yet, or the backend has no
+    /// snapshots.
     fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         None
     }
 
-    /// Describes what each vCPU is doing, one line for each; empty if the backend cannot tell.
+    /// Describes the activity of each vCPU in one line; empty if the backend cannot tell. The backend may
+    /// stop the vCPUs for this: call it only for a VM that is to be ended.
     fn vcpu_states(&mut self) -> Vec<String> {
         Vec::new()
     }
@@ -101,8 +104,8 @@ pub trait Vm: Send {
 
 /// The host's end of the byte stream between host and guest. No method waits.
 pub trait HostStream: Send {
-    /// Returns true if the guest has connected. It is not called again after that: the stream is the
-    /// guest's first connection only.
+    /// Returns true if the guest has connected. The session does not call this method again afterwards: the
+    /// stream is the guest's first connection only.
     ///
     /// # Errors
     /// If the transport fails, which is a fault of this machine.
@@ -127,23 +130,22 @@ pub trait HostStream: Send {
     /// The event to wait for until [`HostStream::write`] may succeed.
     fn writable(&self) -> PollFd<'_>;
 
-    /// Fetches bytes that the guest had sent before its VM ended, so that [`HostStream::read`] returns
-    /// them.
+    /// Fetches the bytes that the guest sent before its VM ended, so that [`HostStream::read`] returns them.
     fn drain(&mut self) {}
 
-    /// Returns true if it is known that the guest has not read all bytes that were written to it.
+    /// Returns true if the backend knows that the guest has not read all bytes that were written for it.
     fn has_unread(&self) -> bool {
         false
     }
 }
 
-/// The state of a VM at the moment when its guest connected. Any number of VMs can be resumed from it, also
-/// concurrently. They share its memory copy-on-write, and do not change the snapshot.
+/// The state of a VM at the moment when its guest connected. Any number of VMs can be resumed from a
+/// snapshot, also concurrently. They share its memory copy-on-write and do not change the snapshot.
 #[derive(Clone)]
-pub struct Snapshot(Arc<dyn Resume>);
+pub struct Snapshot(Arc<dyn BackendSnapshot>);
 
-/// A backend's snapshot.
-pub trait Resume: Send + Sync {
+/// A snapshot, as a backend stores it.
+pub trait BackendSnapshot: Send + Sync {
     /// Starts a VM in the state of the snapshot, with the host listening on the same port.
     ///
     /// # Errors
@@ -154,12 +156,12 @@ pub trait Resume: Send + Sync {
 impl Snapshot {
     /// Wraps the snapshot of a backend.
     #[must_use]
-    pub fn new(snapshot: Arc<dyn Resume>) -> Snapshot {
+    pub fn new(snapshot: Arc<dyn BackendSnapshot>) -> Snapshot {
         Snapshot(snapshot)
     }
 
-    /// Starts a VM in the state of the snapshot. [`crate::session::Session::resume`] makes a session
-    /// of it.
+    /// Starts a VM in the state of the snapshot. [`crate::session::Session::resume`] wraps the VM in a
+    /// session.
     ///
     /// # Errors
     /// [`BootError`] if the VM could not be started.
@@ -177,9 +179,9 @@ impl std::fmt::Debug for Snapshot {
 /// Error: a VM did not start. The kernel is never at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// A program that the backend runs is not installed.
+    /// The backend runs a program that is not installed.
     #[error("{program} is not installed")]
-    Missing {
+    MissingProgram {
         /// Name of the program.
         program: String,
     },
@@ -200,10 +202,10 @@ pub enum BootError {
         message: String,
     },
     /// A system call of this process failed.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {action}: {source}")]
     System {
         /// The failed action, after "cannot" in the message.
-        what: &'static str,
+        action: &'static str,
         /// Cause of the failure.
         source: io::Error,
     },

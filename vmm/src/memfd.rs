@@ -8,9 +8,9 @@ use std::io;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
-/// Contents of a file in memory.
+/// The kind of contents of a file in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum Contents {
     /// Bytes that are never executed.
     Data,
     /// A program.
@@ -21,10 +21,10 @@ pub enum Use {
 ///
 /// # Errors
 /// If there is no descriptor or memory left, or `vm.memfd_noexec` forbids a program.
-pub fn create(name: &CStr, purpose: Use) -> io::Result<File> {
-    let exec = match purpose {
-        Use::Data => MemfdFlags::NOEXEC_SEAL,
-        Use::Program => MemfdFlags::EXEC,
+pub fn create(name: &CStr, contents: Contents) -> io::Result<File> {
+    let exec = match contents {
+        Contents::Data => MemfdFlags::NOEXEC_SEAL,
+        Contents::Program => MemfdFlags::EXEC,
     };
     let fd = match memfd_create(name, MemfdFlags::CLOEXEC | exec) {
         // Linux before 6.3 knows neither flag.

@@ -8,5 +8,7 @@ pub const BACKEND: Backend = Backend {
     name: "kvm",
     summary: "The microVM on KVM, which does not exist for this machine's architecture",
     prepare: || {},
-    offer: |_| Err(Refusal::Machine(format!("there is no microVM for {}", std::env::consts::ARCH))),
+    offer: |_| {
+        Err(Refusal::UnusableHost(format!("there is no microVM for {}", std::env::consts::ARCH)))
+    },
 };

@@ -11,7 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 pub use rustix::event::{PollFd, PollFlags};
 
-/// Waits until one of `fds` has an event, or until the deadline. [`PollFd::revents`] has the events.
+/// Waits until one of `fds` has an event, or until the deadline. [`PollFd::revents`] then returns the events.
 ///
 /// # Errors
 /// Those of `ppoll(2)`, except `EINTR`.
@@ -35,16 +35,16 @@ pub fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`wait`].
-pub fn readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<bool>> {
+pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> io::Result<Vec<bool>> {
     let mut fds: Vec<_> =
         fds.iter().map(|&fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     wait(&mut fds, deadline)?;
     Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
-/// Borrows the descriptor of an event.
+/// Borrows the descriptor of an eventfd.
 #[must_use]
-pub fn event_fd(event: &EventFd) -> BorrowedFd<'_> {
+pub fn borrow_eventfd(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open as long as `event`, which outlives the borrow.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 /// Makes the kernel send SIGKILL to this process when the thread of process `parent` that forked it ends
-/// (`PR_SET_PDEATHSIG`). Only makes system calls, so a child may call it between fork and exec.
+/// (`PR_SET_PDEATHSIG`). Makes system calls only, so a child may call this function between fork and exec.
 ///
 /// # Errors
 /// `ESRCH` if the parent has ended already.

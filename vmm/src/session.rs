@@ -13,11 +13,11 @@ use crate::console::{Console, ConsoleReader};
 use crate::machine::{BootError, HostStream, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec};
 use crate::poll::{self, PollFd, PollFlags};
 
-/// Maximum number of bytes in an [`Event::Bytes`].
+/// Maximum number of bytes in one [`Event::Bytes`].
 const READ_LIMIT: usize = 64 * 1024;
 
-/// Minimum time between two [`Event::Console`], because QEMU writes the console byte by byte. The console's
-/// pipe has room for far more than a guest prints in this time.
+/// Minimum time between two events [`Event::ConsoleOutput`]. QEMU writes the console byte by byte, and an event
+/// for each byte would be too much. The console's pipe has room for far more than a guest prints in this time.
 const CONSOLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An event of a session.
@@ -25,23 +25,23 @@ const CONSOLE_INTERVAL: Duration = Duration::from_millis(10);
 pub enum Event {
     /// The guest connected to the port. Only its first connection belongs to the session.
     Connected,
-    /// The guest wrote these bytes to the stream, at least one. [`Session::console`] has everything that
+    /// The guest wrote these bytes to the stream, at least one byte. [`Session::console`] has everything that
     /// the kernel printed before.
     Bytes(Vec<u8>),
     /// The console grew. Reported at most a hundred times a second.
-    Console,
+    ConsoleOutput,
     /// The guest closed the stream; all bytes that it wrote were reported. Reported once.
     Disconnected,
-    /// The VM has ended, and everything that it wrote was reported. [`Session::finish`] returns how it
-    /// ended. Reported at every further call.
+    /// The VM has ended, and everything that it wrote was reported. [`Session::finish`] returns the end.
+    /// Reported at every further call.
     Ended,
     /// The caller's interrupt descriptor is readable.
     Interrupted,
-    /// The deadline has passed, and there is no other event except, perhaps, [`Event::Console`].
-    Deadline,
+    /// The deadline has passed, and there is no other event except, perhaps, [`Event::ConsoleOutput`].
+    DeadlinePassed,
 }
 
-/// State of the guest's byte stream.
+/// State of the guest's byte stream, as far as events were reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamState {
     /// The guest has not connected.
@@ -52,16 +52,16 @@ enum StreamState {
     Closed,
 }
 
-/// A running VM. Dropping it stops the VM and leaves no process, file or thread.
+/// A running VM with its stream and console. Dropping it stops the VM and leaves no process, file or thread.
 pub struct Session {
     vm: Box<dyn Vm>,
     stream: Box<dyn HostStream>,
-    state: StreamState,
+    stream_state: StreamState,
     read_buffer: Vec<u8>,
     console: ConsoleReader,
-    /// Number of console bytes at the last [`Event::Console`].
-    reported: u64,
-    /// Earliest time of the next [`Event::Console`].
+    /// Number of console bytes at the last [`Event::ConsoleOutput`].
+    reported_bytes: u64,
+    /// Earliest time of the next [`Event::ConsoleOutput`].
     next_console: Instant,
     end: Option<VmEnd>,
 }
@@ -70,7 +70,7 @@ impl Session {
     /// Boots a VM.
     ///
     /// # Errors
-    /// [`BootError`] if it could not be started.
+    /// [`BootError`] if the VM could not be started.
     pub fn boot(machine: &dyn Machine, spec: &VmSpec) -> Result<Session, BootError> {
         machine.boot(spec).map(Session::new)
     }
@@ -78,7 +78,7 @@ impl Session {
     /// Starts a VM from a snapshot.
     ///
     /// # Errors
-    /// [`BootError`] if it could not be started.
+    /// [`BootError`] if the VM could not be started.
     pub fn resume(snapshot: &Snapshot) -> Result<Session, BootError> {
         snapshot.resume().map(Session::new)
     }
@@ -89,17 +89,17 @@ impl Session {
         Session {
             vm: running.vm,
             stream: running.stream,
-            state: StreamState::Listening,
+            stream_state: StreamState::Listening,
             read_buffer: vec![0; READ_LIMIT],
             console: ConsoleReader::new(running.console),
-            reported: 0,
+            reported_bytes: 0,
             next_console: Instant::now(),
             end: None,
         }
     }
 
     /// Waits for the next event. Events that are ready are reported even if the deadline has passed, so
-    /// that a delayed caller does not take the guest for hung. Only [`Event::Console`] yields to the
+    /// that a delayed caller does not take the guest for hung. Only [`Event::ConsoleOutput`] yields to the
     /// deadline, because a guest may print without end.
     ///
     /// The interrupt is checked first, and reported as long as its descriptor is readable.
@@ -112,14 +112,14 @@ impl Session {
         interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<Event> {
         let mut interrupted = match interrupt {
-            Some(fd) => poll::readable(&[fd], Instant::now())?[0],
+            Some(fd) => poll::wait_readable(&[fd], Instant::now())?[0],
             None => false,
         };
         loop {
             if interrupted {
                 return Ok(Event::Interrupted);
             }
-            self.advance();
+            self.handle_events();
             if let Some(event) = self.stream_event()? {
                 return Ok(event);
             }
@@ -128,29 +128,29 @@ impl Session {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Ok(Event::Deadline);
+                return Ok(Event::DeadlinePassed);
             }
             if now >= self.next_console {
                 self.console.drain();
-                let total = self.console.ring().total();
-                if total > self.reported {
-                    self.reported = total;
+                let total = self.console.console().total_bytes();
+                if total > self.reported_bytes {
+                    self.reported_bytes = total;
                     self.next_console = now + CONSOLE_INTERVAL;
-                    return Ok(Event::Console);
+                    return Ok(Event::ConsoleOutput);
                 }
             }
-            let stream = (self.state != StreamState::Closed).then(|| self.stream.readable());
+            let stream = (self.stream_state != StreamState::Closed).then(|| self.stream.readable());
             interrupted = self.wait(stream, deadline, interrupt)?;
         }
     }
 
-    /// Writes bytes to the stream, and waits until the deadline for the guest to take them.
+    /// Writes bytes to the stream. Waits for room in the guest's buffer, but not beyond the deadline.
     ///
     /// # Errors
     /// [`ErrorKind::NotConnected`] before [`Event::Connected`], [`ErrorKind::BrokenPipe`] if the
     /// guest has closed the stream or is gone, [`ErrorKind::TimedOut`] at the deadline.
     pub fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        if self.state == StreamState::Listening {
+        if self.stream_state == StreamState::Listening {
             return Err(ErrorKind::NotConnected.into());
         }
         let mut left = bytes;
@@ -164,14 +164,15 @@ impl Session {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
-            self.advance();
+            self.handle_events();
             if self.end.is_some() {
                 return Err(ErrorKind::BrokenPipe.into());
             }
             if Instant::now() >= deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // Read the console meanwhile: a guest that waits for its console does not read the stream.
+            // Read the console meanwhile, because a guest that waits for room in its console does not read the
+            // stream.
             self.console.drain();
             self.wait(Some(self.stream.writable()), deadline, None)?;
         }
@@ -182,25 +183,26 @@ impl Session {
     /// passes through the tty layer and may arrive later.
     pub fn console(&mut self) -> &Console {
         self.console.drain();
-        self.reported = self.console.ring().total();
-        self.console.ring()
+        self.reported_bytes = self.console.console().total_bytes();
+        self.console.console()
     }
 
-    /// Returns gdb's argument for `target remote`, if the VM waits for a debugger.
+    /// Returns the argument of gdb's command `target remote`, if the VM waits for a debugger.
     #[must_use]
-    pub fn debugger(&self) -> Option<&str> {
-        self.vm.debugger()
+    pub fn gdb_target(&self) -> Option<&str> {
+        self.vm.gdb_target()
     }
 
-    /// Returns the snapshot requested by [`VmSpec::snapshot`], or why it could not be taken. `None` if
-    /// none was requested, the guest has not connected, or the backend has no snapshots.
+    /// Returns the snapshot requested by [`VmSpec::take_snapshot`], or the reason why it could not be
+    /// taken. `None` if no snapshot was requested, the guest has not connected, or the backend has no
+    /// snapshots.
     #[must_use]
     pub fn snapshot(&self) -> Option<Result<Snapshot, String>> {
         self.vm.snapshot()
     }
 
-    /// Describes an unresponsive guest: one line for each vCPU, and one if the guest does not read the
-    /// stream. Empty if the backend cannot tell.
+    /// Describes an unresponsive guest: one line for each vCPU, and one line if the guest does not read the
+    /// stream. Empty if the backend cannot tell. The vCPUs may stop: call this only before [`Session::finish`].
     pub fn diagnose(&mut self) -> Vec<String> {
         let mut lines = if self.end.is_none() { self.vm.vcpu_states() } else { Vec::new() };
         if self.stream.has_unread() {
@@ -209,20 +211,20 @@ impl Session {
         lines
     }
 
-    /// Waits until the VM has ended by itself, at most for `patience`, then stops it and returns how
-    /// it ended. Bytes that the guest still sends are dropped. A panic is reported as the end even
-    /// if the VM had to be stopped afterwards.
+    /// Waits until the VM has ended by itself, but no longer than `patience`. Then stops the VM and returns its
+    /// end. Bytes that the guest still sends are dropped. A panic is returned as the end even if the VM had to
+    /// be stopped afterwards.
     #[must_use]
     pub fn finish(mut self, patience: Duration) -> VmEnd {
         let deadline = Instant::now() + patience;
-        // Also checked here: a guest that never stops sending keeps `next` from its deadline.
+        // The deadline is also checked here, because `next` reports bytes before the deadline.
         while let Ok(event) = self.next(deadline, None) {
             if event == Event::Ended || Instant::now() >= deadline {
                 break;
             }
         }
         let end = self.end.take().unwrap_or(VmEnd::Stopped);
-        match (end, self.console().panic()) {
+        match (end, self.console().panic_message()) {
             (
                 VmEnd::Restart | VmEnd::Stopped | VmEnd::TripleFault(_) | VmEnd::VcpuError { .. },
                 Some(line),
@@ -232,9 +234,9 @@ impl Session {
     }
 
     /// Lets the backend handle its events. After the VM's end, fetches the last bytes and console output.
-    fn advance(&mut self) {
+    fn handle_events(&mut self) {
         if self.end.is_none() {
-            self.end = self.vm.advance();
+            self.end = self.vm.handle_events();
             if self.end.is_some() {
                 self.stream.drain();
                 self.console.drain();
@@ -242,20 +244,20 @@ impl Session {
         }
     }
 
-    /// Returns the next event of the stream.
+    /// Returns the next event of the stream, if there is one now.
     fn stream_event(&mut self) -> io::Result<Option<Event>> {
-        match self.state {
+        match self.stream_state {
             StreamState::Listening => {
                 let connected = self.stream.accept()?;
                 if connected {
-                    self.state = StreamState::Open;
+                    self.stream_state = StreamState::Open;
                 }
                 Ok(connected.then_some(Event::Connected))
             }
             StreamState::Open => loop {
                 return match self.stream.read(&mut self.read_buffer) {
                     Ok(0) => {
-                        self.state = StreamState::Closed;
+                        self.stream_state = StreamState::Closed;
                         Ok(Some(Event::Disconnected))
                     }
                     Ok(count) => Ok(Some(Event::Bytes(self.read_buffer[..count].to_vec()))),
@@ -268,8 +270,8 @@ impl Session {
         }
     }
 
-    /// Waits for the stream's event, the backend, the console or the interrupt. Returns true if the
-    /// interrupt is readable.
+    /// Waits for `stream`, the backend, the console or the interrupt. Returns true if the interrupt is
+    /// readable.
     fn wait(
         &self,
         stream: Option<PollFd<'_>>,

@@ -10,23 +10,23 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use fake_backend::{FakeBackend, Guest};
-use sudbox_vmm::machine::{BootError, Discovery, Machine, VmEnd, VmSpec};
+use sudbox_vmm::machine::{BootError, DeviceDiscovery, Machine, VmEnd, VmSpec};
 use sudbox_vmm::session::{Event, Session};
 
 fn spec() -> VmSpec {
     VmSpec {
         kernel: "no kernel".into(),
         initramfs: "no initramfs".into(),
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         cmdline: "who=you".to_owned(),
         timer_hz: None,
         cpus: 1,
         memory_mib: 1,
         cpu_model: None,
         cpu_vendor: None,
-        port: 1024,
-        gdb: false,
-        snapshot: true,
+        vsock_port: 1024,
+        wait_for_gdb: false,
+        take_snapshot: true,
     }
 }
 
@@ -38,11 +38,11 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// The next event other than [`Event::Console`].
+/// The next event other than [`Event::ConsoleOutput`].
 fn next(session: &mut Session) -> Event {
     loop {
         match session.next(soon(), None).unwrap() {
-            Event::Console => {}
+            Event::ConsoleOutput => {}
             event => return event,
         }
     }
@@ -74,18 +74,18 @@ fn a_guest_boots_communicates_and_restarts() {
     assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::NotConnected);
     assert_eq!(next(&mut session), Event::Connected);
     assert_eq!(next(&mut session), Event::Bytes(b"ready\n".to_vec()));
-    assert_eq!(session.console().since(0), "Linux version 0, who=you\n");
+    assert_eq!(session.console().text_since(0), "Linux version 0, who=you\n");
     for line in [b"one\n", b"two\n"] {
         session.send(line, soon()).unwrap();
         assert_eq!(next(&mut session), Event::Bytes(line.to_vec()));
     }
-    assert!(session.snapshot().is_none() && session.debugger().is_none());
+    assert!(session.snapshot().is_none() && session.gdb_target().is_none());
     assert!(session.diagnose().is_empty());
     // The VM's end closes the stream; either may be reported first.
     if next(&mut session) == Event::Disconnected {
         assert_eq!(next(&mut session), Event::Ended);
     }
-    assert!(session.console().since(0).ends_with("reboot: Restarting system\n"));
+    assert!(session.console().text_since(0).ends_with("reboot: Restarting system\n"));
     assert_eq!(session.finish(Duration::ZERO), VmEnd::Restart);
 }
 
@@ -151,7 +151,7 @@ fn a_closed_stream_uses_no_cpu_time() {
     assert_eq!(next(&mut session), Event::Disconnected);
     let before = cpu_time();
     let deadline = Instant::now() + Duration::from_millis(400);
-    assert_eq!(session.next(deadline, None).unwrap(), Event::Deadline);
+    assert_eq!(session.next(deadline, None).unwrap(), Event::DeadlinePassed);
     assert!(cpu_time() - before < Duration::from_millis(100), "it does not sleep");
     assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
@@ -191,8 +191,9 @@ fn an_interrupt_comes_before_everything_else() {
 #[test]
 fn a_backends_refusal_is_returned() {
     let machine = FakeBackend::new(|_| VmEnd::Restart);
-    assert_eq!(machine.describe(Discovery::Acpi), "played by the test");
-    let error = Session::boot(&machine, &VmSpec { gdb: true, ..spec() }).err().expect("an error");
+    assert_eq!(machine.describe(DeviceDiscovery::Acpi), "played by the test");
+    let error =
+        Session::boot(&machine, &VmSpec { wait_for_gdb: true, ..spec() }).err().expect("an error");
     assert!(matches!(error, BootError::Refused { .. }));
     assert_eq!(error.to_string(), "played did not start: it has no debugger's stub");
 }

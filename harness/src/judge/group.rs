@@ -220,7 +220,7 @@ impl<'a> GroupRunner<'a> {
         let (shape, mut spec) = (&self.group.shape, spec.clone());
         spec.cpus = shape.cpus;
         spec.cpu_vendor = shape.vendor.map(str::to_owned);
-        spec.snapshot = self.take_snapshots;
+        spec.take_snapshot = self.take_snapshots;
         // The user's arguments come last, so that they override.
         let words = std::iter::once(arguments).chain(shape.arguments.iter().copied());
         spec.cmdline = words.chain([spec.cmdline.as_str()]).collect::<Vec<_>>().join(" ");
@@ -314,7 +314,7 @@ impl<'a> GroupRunner<'a> {
         let first = first.conversation;
         let got = first.cause();
         let once = match &self.runner.environment {
-            Environment::Vm { spec, .. } => spec.gdb,
+            Environment::Vm { spec, .. } => spec.wait_for_gdb,
             Environment::Running => true,
         };
         if matches!(first.ending, Ending::Flooded(_)) || once {

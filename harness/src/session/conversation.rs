@@ -249,8 +249,8 @@ impl GuestSession<'_> {
             let flow = match self.guest.next(self.deadline, handler.wake()) {
                 Event::Interrupted => handler.woken(self),
                 Event::Ended => ControlFlow::Break(Ending::Died),
-                Event::Deadline if stream_closed => ControlFlow::Break(Ending::Died),
-                Event::Deadline => ControlFlow::Break(self.timeout_ending()),
+                Event::DeadlinePassed if stream_closed => ControlFlow::Break(Ending::Died),
+                Event::DeadlinePassed => ControlFlow::Break(self.timeout_ending()),
                 Event::Disconnected => {
                     // Wait a moment: the VM's end, or its last output, explains more.
                     stream_closed = true;
@@ -261,7 +261,7 @@ impl GuestSession<'_> {
                     self.made_progress();
                     ControlFlow::Continue(())
                 }
-                Event::Console => self.printed(),
+                Event::ConsoleOutput => self.printed(),
                 Event::Bytes(bytes) => self.received(&mut frames, &bytes, handler),
             };
             if let ControlFlow::Break(ending) = flow {
@@ -341,7 +341,7 @@ impl GuestSession<'_> {
                 message => handler.message(self, message)?,
             }
         }
-        // A guest that sends without pause would never reach `Event::Deadline`.
+        // A guest that sends without pause would never reach `Event::DeadlinePassed`.
         if self.limits.flood.is_none() && Instant::now() >= self.phase_deadline {
             return ControlFlow::Break(Ending::Stalled);
         }

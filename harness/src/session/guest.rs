@@ -53,7 +53,7 @@ pub(crate) mod script {
 
     impl Guest for Script {
         fn next(&mut self, _: Instant, _: Option<BorrowedFd<'_>>) -> Event {
-            let (event, printed) = self.events.next().unwrap_or((Event::Deadline, ""));
+            let (event, printed) = self.events.next().unwrap_or((Event::DeadlinePassed, ""));
             self.console.push_str(printed);
             event
         }

@@ -40,7 +40,7 @@ impl HostProcess {
         let failed = |error: io::Error| {
             Failure::machine(format!("cannot run guest-init on this machine: {error}"))
         };
-        let mut program = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
+        let mut program = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
         program.write_all(guest::embedded()).map_err(failed)?;
         let (stream, theirs) = UnixStream::pair().map_err(failed)?;
         let (stderr_pipe, stderr) = console::pipe().map_err(failed)?;
@@ -77,9 +77,9 @@ impl HostProcess {
 impl Guest for HostProcess {
     fn next(&mut self, deadline: Instant, interrupt: Option<BorrowedFd<'_>>) -> Event {
         let fds: Vec<_> = [self.stream.as_fd()].into_iter().chain(interrupt).collect();
-        match poll::readable(&fds, deadline).as_deref() {
+        match poll::wait_readable(&fds, deadline).as_deref() {
             Ok([_, true]) => return Event::Interrupted,
-            Ok([false, ..]) => return Event::Deadline,
+            Ok([false, ..]) => return Event::DeadlinePassed,
             // Waiting fails only on invalid descriptors.
             _ => {}
         }

@@ -44,7 +44,7 @@ impl VmGuest {
         vmlinux: Option<&Path>,
         progress: &mut Progress,
     ) -> VmGuest {
-        if let Some(target) = session.debugger() {
+        if let Some(target) = session.gdb_target() {
             let vmlinux = vmlinux.unwrap_or(Path::new("VMLINUX")).display();
             progress.print("debug", &format!("gdb -ex 'target remote {target}' {vmlinux}"));
         }
@@ -55,8 +55,8 @@ impl VmGuest {
     fn print_console(&mut self, at_end: bool) {
         let Some(printer) = &mut self.printer else { return };
         let console = self.session.console();
-        printer.line.push_str(&console.since(printer.position));
-        printer.position = console.total();
+        printer.line.push_str(&console.text_since(printer.position));
+        printer.position = console.total_bytes();
         let complete = match printer.line.rfind('\n') {
             Some(at) if !at_end && printer.line.len() < LONGEST_LINE => at + 1,
             None if !at_end && printer.line.len() < LONGEST_LINE => return,
@@ -71,7 +71,7 @@ impl VmGuest {
 
     /// The whole console output.
     pub(crate) fn console(&mut self) -> String {
-        self.session.console().since(0)
+        self.session.console().text_since(0)
     }
 
     /// See [`Session::snapshot`].
@@ -125,10 +125,10 @@ impl Guest for VmGuest {
     }
 
     fn printed(&mut self) -> u64 {
-        self.session.console().total()
+        self.session.console().total_bytes()
     }
 
     fn console_since(&mut self, position: u64) -> String {
-        self.session.console().since(position)
+        self.session.console().text_since(position)
     }
 }

@@ -9,7 +9,7 @@ use sudbox_images::{Arch, Cache, Request};
 use sudbox_report::Form;
 use sudbox_report::machine::MachineReport;
 use sudbox_vmm::backend::{self, Requirements};
-use sudbox_vmm::machine::Discovery;
+use sudbox_vmm::machine::DeviceDiscovery;
 use sudbox_vmm::probe::{self, Finding};
 
 /// Prints the findings; the exit code is 0 if a kernel can be built and judged here, else 128.
@@ -33,12 +33,17 @@ fn examine() -> anyhow::Result<MachineReport> {
     let own = Arch::default();
     let offer = backend::offer(
         None,
-        &Requirements { arch: own, cpu_model: false, gdb: false, instruction_clock: false },
+        &Requirements {
+            arch: own,
+            names_cpu_model: false,
+            waits_for_gdb: false,
+            counts_instructions: false,
+        },
     )?;
     let qemu = setup::qemu_tool(own);
     let qemu = if sudbox_images::is_on_path(&qemu.name) {
         version(&qemu.name)
-    } else if offer.program.is_some() {
+    } else if offer.required_program.is_some() {
         let name = qemu.name.clone();
         missing.push(qemu);
         format!("{name} is missing")
@@ -59,7 +64,7 @@ fn examine() -> anyhow::Result<MachineReport> {
         kvm_probe_micros: u64::try_from(probe.took.as_micros()).unwrap_or(u64::MAX),
         kvm_probe_steps: probe.trace.clone(),
         qemu,
-        machine: offer.machine.describe(Discovery::default()),
+        machine: offer.machine.describe(DeviceDiscovery::default()),
         has_ccache: sudbox_images::is_on_path("ccache"),
         missing_tools: missing.into_iter().map(|tool| tool.name).collect(),
         install_command: install,

@@ -78,7 +78,7 @@ fn run_on_host(program: &Path, engine: &str) -> anyhow::Result<HostRun> {
     let failed = |error: std::io::Error| {
         Failure::machine(format!("cannot run guest-init on this machine: {error}"))
     };
-    let mut init = memfd::create(c"guest-init", memfd::Use::Program).map_err(failed)?;
+    let mut init = memfd::create(c"guest-init", memfd::Contents::Program).map_err(failed)?;
     init.write_all(guest::embedded()).map_err(failed)?;
     let output = Command::new(format!("/proc/self/fd/{}", init.as_raw_fd()))
         .args(["--sandbox", engine])

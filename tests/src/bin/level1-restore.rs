@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use sudbox_protocol::{FrameReader, GuestMessage, HostMessage, Plan, PlannedCase};
-use sudbox_vmm::kvm::Kvm;
-use sudbox_vmm::machine::{Discovery, VmSpec};
+use sudbox_vmm::kvm::MicroVm;
+use sudbox_vmm::machine::{DeviceDiscovery, VmSpec};
 use sudbox_vmm::session::{Event, Session};
 
 /// Time limit until the first case.
@@ -28,22 +28,22 @@ fn main() -> anyhow::Result<()> {
     let spec = VmSpec {
         kernel: kernel.into(),
         initramfs: initramfs.into(),
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         cmdline: "loglevel=5 panic=-1 oops=panic nokaslr".to_owned(),
         timer_hz: None,
         cpus: 1,
         memory_mib: 256,
         cpu_model: None,
         cpu_vendor: None,
-        port: sudbox_protocol::PORT,
-        gdb: false,
-        snapshot: true,
+        vsock_port: sudbox_protocol::PORT,
+        wait_for_gdb: false,
+        take_snapshot: true,
     };
-    let machine = Kvm::new("measured".to_owned());
+    let machine = MicroVm::new("measured".to_owned());
     let session = Session::boot(&machine, &spec)?;
     let snapshot = to_first_case(session)?.snapshot().context("no snapshot was taken")?;
     let snapshot = snapshot.map_err(anyhow::Error::msg)?;
-    let spec = VmSpec { snapshot: false, ..spec };
+    let spec = VmSpec { take_snapshot: false, ..spec };
     for _ in 0..rounds.parse()? {
         let started = Instant::now();
         let booted = to_first_case(Session::boot(&machine, &spec)?)?;
@@ -65,8 +65,8 @@ fn to_first_case(mut session: Session) -> anyhow::Result<Session> {
     loop {
         match session.next(deadline, None)? {
             Event::Bytes(bytes) => frames.push(&bytes),
-            Event::Connected | Event::Console => {}
-            event => bail!("{event:?}: {}", session.console().since(0)),
+            Event::Connected | Event::ConsoleOutput => {}
+            event => bail!("{event:?}: {}", session.console().text_since(0)),
         }
         while let Some(body) = frames.next_body()? {
             match GuestMessage::decode(&body)? {

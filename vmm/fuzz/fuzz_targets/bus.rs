@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use sudbox_vmm::kvm::bus::{Bus, Effect};
+use sudbox_vmm::kvm::bus::{Bus, WriteEffect};
 use sudbox_vmm::kvm::serial::Serial;
 use sudbox_vmm::kvm::x86_64::layout::{SERIAL_PORT, VSOCK_MMIO, VSOCK_MMIO_SIZE};
 use sudbox_vmm::virtio::mmio::{QUEUES, Transport};
@@ -134,7 +134,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 let port = usize::from(port.number());
                 let effect = bus.pio_write(port as u16, data);
                 let at = |p: usize| p.checked_sub(port).and_then(|at| data.get(at));
-                assert_eq!(effect == Effect::Restart, at(0x64) == Some(&0xfe));
+                assert_eq!(effect == WriteEffect::Restart, at(0x64) == Some(&0xfe));
                 sent += usize::from(at(0x3f8).is_some());
             }
             Step::Load { addr, len } => {

@@ -7,32 +7,32 @@ use proptest::prelude::*;
 fn short_text_is_whole() {
     let mut c = Console::default();
     c.push(b"one\n");
-    let mark = c.total();
+    let mark = c.total_bytes();
     c.push(b"two\n");
-    assert_eq!((c.since(0), c.since(mark)), ("one\ntwo\n".into(), "two\n".into()));
-    assert_eq!((c.since(8), c.since(99)), (String::new(), String::new()));
+    assert_eq!((c.text_since(0), c.text_since(mark)), ("one\ntwo\n".into(), "two\n".into()));
+    assert_eq!((c.text_since(8), c.text_since(99)), (String::new(), String::new()));
 }
 
 #[test]
 fn the_gap_is_named_and_counted() {
     let mut c = Console::default();
-    c.push(&vec![b'a'; HEAD]);
+    c.push(&vec![b'a'; HEAD_SIZE]);
     c.push(&vec![b'b'; 1000]);
-    c.push(&vec![b'c'; TAIL]);
-    let text = c.since(HEAD as u64 - 1);
+    c.push(&vec![b'c'; TAIL_SIZE]);
+    let text = c.text_since(HEAD_SIZE as u64 - 1);
     assert!(text.starts_with("a\n[1000 bytes of console output dropped here]\nc"), "{text:.80}");
-    let text = c.since(HEAD as u64 + 10);
+    let text = c.text_since(HEAD_SIZE as u64 + 10);
     assert!(text.starts_with("\n[990 bytes of console output dropped here]\nc"), "{text:.80}");
-    assert_eq!(c.since(HEAD as u64 + 1000).len(), TAIL);
-    assert_eq!(c.since(c.total() - 5), "ccccc");
+    assert_eq!(c.text_since(HEAD_SIZE as u64 + 1000).len(), TAIL_SIZE);
+    assert_eq!(c.text_since(c.total_bytes() - 5), "ccccc");
 }
 
 #[test]
 fn the_panic_is_found_in_its_line() {
     let mut c = Console::default();
-    assert_eq!(c.panic(), None);
+    assert_eq!(c.panic_message(), None);
     c.push(b"[    0.5] Kernel panic - not syncing: No init\r\n[ 0.6] ---[ end Kernel panic");
-    assert_eq!(c.panic().as_deref(), Some("Kernel panic - not syncing: No init"));
+    assert_eq!(c.panic_message().as_deref(), Some("Kernel panic - not syncing: No init"));
 }
 
 proptest! {
@@ -47,15 +47,15 @@ proptest! {
             let piece = vec![byte; len];
             console.push(&piece);
             all.extend(piece);
-            prop_assert!(console.head.len() + console.tail.len() <= HEAD + TAIL);
+            prop_assert!(console.head.len() + console.tail.len() <= HEAD_SIZE + TAIL_SIZE);
         }
-        prop_assert_eq!(console.total(), all.len() as u64);
+        prop_assert_eq!(console.total_bytes(), all.len() as u64);
         let mut at_once = Console::default();
         at_once.push(&all);
-        prop_assert_eq!(console.since(mark), at_once.since(mark));
-        if all.len() <= HEAD + TAIL {
-            let tail = all.get(offset(mark)..).unwrap_or(&[]);
-            prop_assert_eq!(console.since(mark).into_bytes(), tail);
+        prop_assert_eq!(console.text_since(mark), at_once.text_since(mark));
+        if all.len() <= HEAD_SIZE + TAIL_SIZE {
+            let tail = all.get(to_index(mark)..).unwrap_or(&[]);
+            prop_assert_eq!(console.text_since(mark).into_bytes(), tail);
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Dispatches the guest's MMIO accesses to the devices. x86-64 adds its I/O ports in its own folder.
+//! Passes the guest's MMIO accesses to the devices. The I/O ports of x86-64 are in `x86_64/ports.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +8,11 @@ use super::serial::{Serial, SerialState};
 use crate::virtio::mmio::Transport;
 
 /// Number of registers of the UART, one byte each.
-pub(super) const SERIAL_REGISTERS: u16 = 8;
+pub(super) const SERIAL_REGISTER_COUNT: u16 = 8;
 
-/// Effect of a write on the VM.
+/// Effect of a guest's write to a device on the whole VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum WriteEffect {
     /// None.
     None,
     /// The guest asked for a restart.
@@ -32,26 +32,28 @@ impl Bus {
         Bus { serial: Mutex::new(serial), vsock }
     }
 
-    /// Handles a read at a guest-physical address without memory. Without a device, reads as all ones.
+    /// Handles a read at a guest-physical address without memory. An address without a device reads as all
+    /// ones.
     pub fn mmio_read(&self, addr: u64, data: &mut [u8]) {
         if let Some(offset) = vsock_offset(addr) {
             self.vsock.read(offset, data);
         } else if let Some(first) = serial_offset(addr) {
             // Registers have 8 bits: a wider access covers consecutive registers.
             for (offset, byte) in (first..).zip(data) {
-                *byte = if offset < SERIAL_REGISTERS { self.serial().read(offset) } else { 0xff };
+                *byte =
+                    if offset < SERIAL_REGISTER_COUNT { self.serial().read(offset) } else { 0xff };
             }
         } else {
             data.fill(0xff);
         }
     }
 
-    /// Handles a write at a guest-physical address without memory.
+    /// Handles a write at a guest-physical address without memory. A write to no device has no effect.
     pub fn mmio_write(&self, addr: u64, data: &[u8]) {
         if let Some(offset) = vsock_offset(addr) {
             self.vsock.write(offset, data);
         } else if let Some(first) = serial_offset(addr) {
-            for (offset, &byte) in (first..SERIAL_REGISTERS).zip(data) {
+            for (offset, &byte) in (first..SERIAL_REGISTER_COUNT).zip(data) {
                 self.serial().write(offset, byte);
             }
         }
@@ -68,12 +70,13 @@ impl Bus {
     }
 }
 
+/// Returns the offset in the vsock device's registers at an address, if the address belongs to them.
 fn vsock_offset(addr: u64) -> Option<u64> {
     addr.checked_sub(VSOCK_MMIO).filter(|&offset| offset < VSOCK_MMIO_SIZE)
 }
 
-/// Returns the UART's register at an address, if the architecture maps it in memory.
+/// Returns the UART's register at an address, if the architecture has the UART in memory.
 fn serial_offset(addr: u64) -> Option<u16> {
     let offset = u16::try_from(addr.checked_sub(SERIAL_MMIO?)?).ok()?;
-    (offset < SERIAL_REGISTERS).then_some(offset)
+    (offset < SERIAL_REGISTER_COUNT).then_some(offset)
 }

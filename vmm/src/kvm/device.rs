@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use super::seccomp::{self, Thread};
+use super::seccomp::{self, ThreadKind};
 use crate::poll;
 use crate::vsock::queue::TX;
 use crate::vsock::shared_device::SharedDevice;
@@ -18,12 +18,12 @@ use crate::vsock::shared_device::SharedDevice;
 /// Stack size of the thread in bytes.
 const STACK_SIZE: usize = 256 * 1024;
 
-/// Maximum duration of one wait for events. The loop just waits again, so the value does not matter.
+/// Maximum duration of one wait for events. The thread then waits again, so the value does not matter.
 const WAIT_LIMIT: Duration = Duration::from_secs(3600);
 
 /// State that the thread and its owner share.
-struct Shared {
-    /// Wakes the thread if `stopping` or `paused` has changed, or if the queue needs more work.
+struct SharedState {
+    /// Wakes the thread when `stopping` or `paused` has changed, or when packets were left in the queue.
     wake_evt: Arc<EventFd>,
     stopping: AtomicBool,
     /// Whether the thread leaves packets in the transmit queue until a snapshot is taken.
@@ -34,10 +34,10 @@ struct Shared {
     connected: AtomicBool,
 }
 
-/// The running thread. Dropping it ends it.
+/// The running thread. Dropping this value ends the thread.
 pub(super) struct DeviceThread {
     thread: Option<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 impl DeviceThread {
@@ -53,7 +53,7 @@ impl DeviceThread {
         wake_evt: Arc<EventFd>,
         paused: bool,
     ) -> io::Result<DeviceThread> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             wake_evt,
             stopping: AtomicBool::new(false),
             paused: AtomicBool::new(paused),
@@ -80,7 +80,7 @@ impl DeviceThread {
         self.shared.connected.load(Ordering::SeqCst)
     }
 
-    /// Returns the reason if the thread has failed.
+    /// Returns the reason for a failure of the thread, if it has failed.
     pub(super) fn failure(&self) -> Option<&str> {
         self.shared.failure.get().map(String::as_str)
     }
@@ -103,8 +103,8 @@ impl Drop for DeviceThread {
     }
 }
 
-/// Runs the thread. Reports a failure or panic to the owner, because the guest would appear to hang.
-fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &Shared) {
+/// Runs the thread. Reports a failure or panic to the owner: without a report, the guest would appear to hang.
+fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &SharedState) {
     let failure =
         match panic::catch_unwind(AssertUnwindSafe(|| serve(shared_device, queue_evts, shared))) {
             Ok(Ok(())) => return,
@@ -119,14 +119,14 @@ fn run_thread(shared_device: &SharedDevice, queue_evts: &[EventFd], shared: &Sha
 fn serve(
     shared_device: &SharedDevice,
     queue_evts: &[EventFd],
-    shared: &Shared,
+    shared: &SharedState,
 ) -> Result<(), String> {
-    seccomp::confine(Thread::Device)
+    seccomp::confine(ThreadKind::Device)
         .map_err(|e| format!("no seccomp filter for the vsock device: {e}"))?;
-    let mut fds = vec![poll::event_fd(&shared.wake_evt)];
-    fds.extend(queue_evts.iter().map(poll::event_fd));
+    let mut fds = vec![poll::borrow_eventfd(&shared.wake_evt)];
+    fds.extend(queue_evts.iter().map(poll::borrow_eventfd));
     loop {
-        let ready = poll::readable(&fds, Instant::now() + WAIT_LIMIT)
+        let ready = poll::wait_readable(&fds, Instant::now() + WAIT_LIMIT)
             .map_err(|e| format!("the vsock device cannot wait for the guest: {e}"))?;
         let _ = shared.wake_evt.read();
         for event in queue_evts {

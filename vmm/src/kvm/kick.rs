@@ -2,9 +2,9 @@
 //! Kicks: make a vCPU thread return from `KVM_RUN`, from another thread.
 //!
 //! The kicker sets `kvm_run.immediate_exit` and then sends a signal. If the vCPU thread is inside
-//! `KVM_RUN`, the signal makes the call return `EINTR`; if it is about to enter, `immediate_exit`
-//! does (`Documentation/virt/kvm/api.rst`, section 5). The signal has a handler that does nothing,
-//! because an ignored signal would not interrupt the call.
+//! `KVM_RUN`, the signal makes the call return `EINTR`. If the thread is about to make the call,
+//! `immediate_exit` makes the call return `EINTR` (`Documentation/virt/kvm/api.rst`, section 5). The signal
+//! has a handler that does nothing, because an ignored signal would not interrupt the call.
 
 use std::io;
 use std::mem::offset_of;
@@ -25,7 +25,7 @@ pub(crate) fn kick_signal() -> c_int {
 
 extern "C" fn noop_handler(_: c_int, _: *mut siginfo_t, _: *mut c_void) {}
 
-/// Installs the handler of [`kick_signal`] for the process, without `SA_RESTART`. May be called again.
+/// Installs the handler of [`kick_signal`] for the process, without `SA_RESTART`. A second call does no harm.
 ///
 /// # Errors
 /// Those of `sigaction(2)`; none is expected.
@@ -35,8 +35,8 @@ pub(crate) fn install_kick_handler() -> io::Result<()> {
 
 /// The byte `kvm_run.immediate_exit` of one vCPU, shared by the vCPU thread and threads that kick it.
 ///
-/// It uses its own mapping of `kvm_run`, because the one in [`VcpuFd`] is mutably borrowed during
-/// `KVM_RUN`, and is unmapped with the `VcpuFd`.
+/// The byte is in a mapping of its own, because the mapping of `kvm_run` in [`VcpuFd`] is mutably borrowed
+/// during `KVM_RUN`, and is unmapped with the `VcpuFd`.
 pub(super) struct ImmediateExit {
     page: NonNull<c_void>,
 }
@@ -50,7 +50,7 @@ unsafe impl Send for ImmediateExit {}
 unsafe impl Sync for ImmediateExit {}
 
 impl ImmediateExit {
-    /// Maps the page of a vCPU's `kvm_run` with the byte.
+    /// Maps the page of a vCPU's `kvm_run` that contains the byte.
     ///
     /// # Errors
     /// As `mmap(2)`.
@@ -64,12 +64,21 @@ impl ImmediateExit {
         Ok(ImmediateExit { page })
     }
 
-    /// Sets the byte. While it is not 0, `KVM_RUN` returns `EINTR` at once.
-    pub(super) fn set(&self, value: u8) {
+    /// Sets the byte to 1: from now on `KVM_RUN` returns `EINTR` at once.
+    pub(super) fn raise(&self) {
+        self.store(1);
+    }
+
+    /// Sets the byte to 0: from now on `KVM_RUN` runs the guest.
+    pub(super) fn clear(&self) {
+        self.store(0);
+    }
+
+    fn store(&self, value: u8) {
         const OFFSET: usize = offset_of!(kvm_run, immediate_exit);
         const { assert!(OFFSET < PAGE_SIZE) };
-        // SAFETY: the byte is inside the mapping, which lives as long as `self`. This process uses
-        // it only here, and the kernel reads it atomically (`READ_ONCE`).
+        // SAFETY: the byte is inside the mapping, which lives as long as `self`. This process accesses the
+        // byte only here, and the kernel reads it atomically (`READ_ONCE`).
         let byte = unsafe { self.page.byte_add(OFFSET).cast::<AtomicU8>().as_ref() };
         byte.store(value, Ordering::SeqCst);
     }
@@ -77,7 +86,7 @@ impl ImmediateExit {
 
 impl Drop for ImmediateExit {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference into it outlives `set`. Unmapping what is
+        // SAFETY: the mapping is ours, and no reference into it outlives `store`. Unmapping what is
         // mapped does not fail.
         let _ = unsafe { munmap(self.page.as_ptr(), PAGE_SIZE) };
     }

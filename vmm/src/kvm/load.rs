@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Functions for loading a kernel that all architectures share.
+//! Functions that load a kernel and its initramfs on every architecture.
 
 use std::fs::File;
 use std::io;
@@ -11,15 +11,15 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryError, GuestMemoryMmap};
 use super::arch::LoadError;
 
 /// Smallest page size in bytes.
-pub(super) const PAGE: u64 = 0x1000;
+pub(super) const PAGE_SIZE: u64 = 0x1000;
 
-/// Checks that the kernel will read the whole command line: at most `most` bytes, without a NUL.
+/// Checks that the kernel will read the whole command line: at most `limit` bytes, and no NUL among them.
 ///
 /// # Errors
 /// [`LoadError::CommandLineTooLong`], [`LoadError::CommandLineNul`].
-pub(super) fn check_cmdline(cmdline: &str, most: usize) -> Result<(), LoadError> {
-    if cmdline.len() > most {
-        return Err(LoadError::CommandLineTooLong { length: cmdline.len(), most });
+pub(super) fn check_cmdline(cmdline: &str, limit: usize) -> Result<(), LoadError> {
+    if cmdline.len() > limit {
+        return Err(LoadError::CommandLineTooLong { length: cmdline.len(), limit });
     }
     if cmdline.contains('\0') {
         return Err(LoadError::CommandLineNul);
@@ -27,13 +27,13 @@ pub(super) fn check_cmdline(cmdline: &str, most: usize) -> Result<(), LoadError>
     Ok(())
 }
 
-/// Reads the file `path` into guest memory, page-aligned, so that it ends at `end`. At the
-/// beginning of the range, the kernel could overwrite it while it relocates or unpacks itself. Returns the
-/// physical addresses.
+/// Reads the initramfs `path` into guest memory, page-aligned, as close as possible below `end` and above
+/// `begin`. Close to `begin`, the kernel could overwrite the initramfs while it relocates or unpacks itself.
+/// Returns the physical addresses of the initramfs.
 ///
 /// # Errors
 /// [`LoadError`] if the file cannot be read or does not fit.
-pub(super) fn initramfs(
+pub(super) fn load_initramfs(
     memory: &GuestMemoryMmap,
     path: &Path,
     begin: u64,
@@ -42,13 +42,13 @@ pub(super) fn initramfs(
     let read = |source| LoadError::Read { file: path.to_owned(), source };
     let mut file = File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
-    let end = end & !(PAGE - 1);
-    let room = end.saturating_sub(begin.next_multiple_of(PAGE));
+    let end = end & !(PAGE_SIZE - 1);
+    let room = end.saturating_sub(begin.next_multiple_of(PAGE_SIZE));
     if size > room {
         return Err(LoadError::InitramfsTooBig { file: path.to_owned(), size, room });
     }
     // No underflow: `size` is at most `room`, and `end` is a multiple of the page size.
-    let address = (end - size) & !(PAGE - 1);
+    let address = (end - size) & !(PAGE_SIZE - 1);
     read_file(memory, &mut file, address, size).map_err(read)?;
     Ok(address..address + size)
 }

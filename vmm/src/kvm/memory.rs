@@ -19,7 +19,7 @@ use crate::memfd;
 
 /// Guest physical address and size in bytes of each region. In the file, the regions follow each
 /// other without gaps.
-pub(super) type Ranges = Vec<(GuestAddress, usize)>;
+pub(super) type MemoryRanges = Vec<(GuestAddress, usize)>;
 
 /// Guest memory and the file that backs it.
 #[derive(Debug)]
@@ -33,11 +33,11 @@ impl Memory {
     ///
     /// # Errors
     /// If there is no descriptor or address space left.
-    pub(super) fn new(ranges: &Ranges) -> io::Result<Memory> {
+    pub(super) fn new(ranges: &MemoryRanges) -> io::Result<Memory> {
         let bytes: usize = ranges.iter().map(|(_, size)| size).sum();
-        let file = Arc::new(memfd::create(c"guest", memfd::Use::Data)?);
+        let file = Arc::new(memfd::create(c"guest", memfd::Contents::Data)?);
         file.set_len(bytes as u64)?;
-        let map = map(ranges, &file, libc::MAP_SHARED)?;
+        let map = map_regions(ranges, &file, libc::MAP_SHARED)?;
         Ok(Memory { map, file })
     }
 
@@ -45,13 +45,13 @@ impl Memory {
     ///
     /// # Errors
     /// As [`Memory::new`].
-    pub(super) fn copy_on_write(ranges: &Ranges, file: &Arc<File>) -> io::Result<Memory> {
-        let map = map(ranges, file, libc::MAP_PRIVATE)?;
+    pub(super) fn copy_on_write(ranges: &MemoryRanges, file: &Arc<File>) -> io::Result<Memory> {
+        let map = map_regions(ranges, file, libc::MAP_PRIVATE)?;
         Ok(Memory { map, file: file.clone() })
     }
 
-    /// Returns address and size of each region.
-    pub(super) fn ranges(&self) -> Ranges {
+    /// Returns the address and the size of each region.
+    pub(super) fn ranges(&self) -> MemoryRanges {
         self.map.iter().map(|region| (region.start_addr(), region.size())).collect()
     }
 
@@ -60,14 +60,14 @@ impl Memory {
         &self.map
     }
 
-    /// Makes the mapping copy-on-write, and returns the file with the current contents. Later writes go to
-    /// private copies of pages. No thread may access the memory meanwhile.
+    /// Makes the mapping copy-on-write, and returns the file with the current contents. Later writes to the
+    /// memory go to private copies of pages. No thread may access the memory meanwhile.
     ///
     /// # Errors
     /// Those of `mmap(2)` and `mremap(2)`. The memory is then unchanged and usable.
     pub(super) fn freeze(&self) -> io::Result<Arc<File>> {
-        // Create all mappings first, then move them into place: if `mremap` fails, the old mapping
-        // remains (`mremap_to()` in mm/mremap.c), unlike with `mmap` and MAP_FIXED.
+        // Create all mappings first, then move them over the old ones. If `mremap` fails, the old mapping
+        // remains (`mremap_to()` in mm/mremap.c). If `mmap` with MAP_FIXED failed, it would not.
         let private: Vec<_> = self
             .map
             .iter()
@@ -122,7 +122,12 @@ impl Drop for PrivateMapping {
     }
 }
 
-fn map(ranges: &Ranges, file: &Arc<File>, sharing: libc::c_int) -> io::Result<GuestMemoryMmap> {
+/// Maps the regions of `file` with `sharing`: `MAP_SHARED` or `MAP_PRIVATE`.
+fn map_regions(
+    ranges: &MemoryRanges,
+    file: &Arc<File>,
+    sharing: libc::c_int,
+) -> io::Result<GuestMemoryMmap> {
     let mut offset = 0;
     let mut regions = Vec::new();
     for &(address, size) in ranges {
@@ -145,7 +150,7 @@ mod tests {
     use super::*;
     use vm_memory::Bytes;
 
-    fn ranges() -> Ranges {
+    fn ranges() -> MemoryRanges {
         vec![(GuestAddress(0), 0x4000), (GuestAddress(0x10_0000), 0x2000)]
     }
 

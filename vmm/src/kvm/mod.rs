@@ -6,17 +6,17 @@
 //! ```text
 //! vcpu-0..7           KVM_RUN <-> bus: serial -> console pipe, virtio-mmio registers; restart
 //! vsock               queue notifications (ioeventfd) -> transmit queue -> device core
-//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); end
+//! session's thread    orders to the vCPUs; device core -> receive queue, interrupts (irqfd); the VM's end
 //! ```
 //!
 //! Each architecture is a folder with the same interface, called `arch` here:
 //!
 //! - `layout`: addresses and interrupts of the devices;
 //! - `memory_ranges`, `kernel_arguments`, `load`: guest memory before the first instruction; `load`
-//!   returns the `Entry`, where the kernel starts;
-//! - `boot`, `resume`: the VM's parts inside KVM, as `IrqChips` (interrupt controllers, timers) and one
-//!   `Cpu` for each vCPU;
-//! - `Cpu::enter` sets the registers to an `Entry`, `Cpu::run` is one `KVM_RUN` with its exit,
+//!   returns the `KernelEntry`, where the kernel starts;
+//! - `create_parts`, `restore_parts`: the VM's parts inside KVM, as `IrqChips` (interrupt controllers,
+//!   timers) and one `Cpu` for each vCPU;
+//! - `Cpu::set_entry` sets the registers to a `KernelEntry`, `Cpu::run` is one `KVM_RUN` with its exit,
 //!   `Cpu::save` returns a `VcpuState`; `IrqChips::save` returns a `VmState`;
 //! - `filter`: the system calls that only this architecture's threads make.
 
@@ -50,9 +50,9 @@ use sudbox_protocol::Arch;
 use crate::backend::{Backend, Clock, Offer, Refusal, Requirements};
 use crate::console;
 use crate::machine::{
-    BootError, Discovery, Machine, Resume, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
+    BackendSnapshot, BootError, DeviceDiscovery, Machine, RunningVm, Snapshot, Vm, VmEnd, VmSpec,
 };
-use crate::poll::event_fd;
+use crate::poll::borrow_eventfd;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
 use crate::vsock::shared_device::SharedDevice;
@@ -62,22 +62,22 @@ use snapshot::KvmSnapshot;
 use vcpu::Vcpus;
 use vm::{BootSource, Hardware};
 
-/// Time limit for parking the vCPUs. It takes microseconds on an idle machine.
+/// Time limit for parking the vCPUs, which takes microseconds on an idle host.
 const PARK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Name of the backend in messages.
 const NAME: &str = "the microVM";
 
-/// Error: the VM cannot be set up.
+/// Error: a VM cannot be set up or restored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SetupError {
     /// An ioctl of KVM failed.
     #[error("{call}: {source}")]
     Kvm { call: &'static str, source: kvm_ioctls::Error },
     /// Another system call failed.
-    #[error("cannot {what}: {source}")]
-    System { what: &'static str, source: io::Error },
-    /// A saved state is invalid: KVM never returns such a state.
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+    /// A saved state is invalid, as KVM never saves it.
     #[error("{0}")]
     State(&'static str),
     /// KVM did not accept the saved value of this register.
@@ -100,15 +100,15 @@ impl SetupError {
         SetupError::Register(number.into())
     }
 
-    fn system(what: &'static str) -> impl Fn(io::Error) -> SetupError {
-        move |source| SetupError::System { what, source }
+    fn system(action: &'static str) -> impl Fn(io::Error) -> SetupError {
+        move |source| SetupError::System { action, source }
     }
 }
 
 impl From<SetupError> for BootError {
     fn from(error: SetupError) -> BootError {
         match error {
-            SetupError::System { what, source } => BootError::System { what, source },
+            SetupError::System { action, source } => BootError::System { action, source },
             other => BootError::Refused { backend: NAME.to_owned(), message: other.to_string() },
         }
     }
@@ -127,47 +127,47 @@ fn offer<'p>(
     requirements: &Requirements,
     probe: impl FnOnce() -> &'p Probe,
 ) -> Result<Offer, Refusal> {
-    let lacks = |what: &str| Err(Refusal::Requirement(what.to_owned()));
+    let lacks = |what: &str| Err(Refusal::UnmetRequirement(what.to_owned()));
     if Arch::host() != Some(requirements.arch) {
-        return Err(Refusal::Requirement(format!(
+        return Err(Refusal::UnmetRequirement(format!(
             "{} kernels do not run on this machine's processor: KVM is of no use to them",
             requirements.arch.name()
         )));
     }
-    if requirements.cpu_model {
+    if requirements.names_cpu_model {
         return lacks("the microVM's CPU is this machine's: --cpu-model goes with --backend qemu");
     }
-    if requirements.gdb {
+    if requirements.waits_for_gdb {
         return lacks("the microVM has no debugger's stub: --gdb goes with --backend qemu");
     }
-    if requirements.instruction_clock {
+    if requirements.counts_instructions {
         return lacks("KVM counts no instructions: --by instructions goes without --backend kvm");
     }
     let probe = probe();
     if !probe.finding.is_usable() {
-        return Err(Refusal::Machine(probe.finding.to_string()));
+        return Err(Refusal::UnusableHost(probe.finding.to_string()));
     }
-    let machine = Box::new(Kvm::new(probe.to_string()));
-    Ok(Offer { machine, program: None, clock: Clock::Processor })
+    let machine = Box::new(MicroVm::new(probe.to_string()));
+    Ok(Offer { machine, required_program: None, clock: Clock::Processor })
 }
 
-/// The microVM.
+/// The machine of this backend.
 #[derive(Clone, Debug)]
-pub struct Kvm {
+pub struct MicroVm {
     reason: String,
 }
 
-impl Kvm {
-    /// A microVM. `reason` says why it was chosen.
+impl MicroVm {
+    /// Creates the machine. `reason` says why this backend was chosen.
     #[must_use]
-    pub fn new(reason: String) -> Kvm {
-        Kvm { reason }
+    pub fn new(reason: String) -> MicroVm {
+        MicroVm { reason }
     }
 }
 
-impl Machine for Kvm {
-    fn describe(&self, _: Discovery) -> String {
-        // The devices are announced in both ways at once.
+impl Machine for MicroVm {
+    fn describe(&self, _: DeviceDiscovery) -> String {
+        // The kernel finds the same devices by its command line and by ACPI.
         format!("kvm (microVM): {}", self.reason)
     }
 
@@ -176,19 +176,26 @@ impl Machine for Kvm {
             backend: NAME.to_owned(),
             message: message.to_owned(),
         };
-        if spec.gdb {
+        if spec.wait_for_gdb {
             return Err(refused("it has no stub for a debugger; QEMU has one"));
         }
         if spec.cpu_model.is_some() {
             return Err(refused("its CPU is the host's; QEMU has models"));
         }
-        start(BootSource::Kernel(spec), spec.port, spec.snapshot).map_err(BootError::from)
+        let snapshot =
+            if spec.take_snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
+        start(BootSource::Kernel(spec), spec.vsock_port, snapshot).map_err(BootError::from)
     }
 }
 
-/// Starts a VM whose host listens on vsock port `port`. With `snapshot`, a snapshot is taken when
-/// the guest connects.
-fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm, SetupError> {
+/// Starts a VM whose host listens on vsock port `port`. `snapshot` is [`SnapshotState::Unwanted`] or
+/// [`SnapshotState::Wanted`].
+fn start(
+    source: BootSource<'_>,
+    port: u32,
+    snapshot: SnapshotState,
+) -> Result<RunningVm, SetupError> {
+    let leaves_packets = matches!(snapshot, SnapshotState::Wanted);
     kick::install_kick_handler().map_err(SetupError::system("handle the kick's signal"))?;
     let mut device = Device::new();
     device.listen(port);
@@ -196,25 +203,29 @@ fn start(source: BootSource<'_>, port: u32, snapshot: bool) -> Result<RunningVm,
         Arc::new(SharedDevice::new(device).map_err(SetupError::system("make an eventfd"))?);
     let (console, writer) = console::pipe().map_err(SetupError::system("make the console"))?;
     let (hardware, parts) = Hardware::new(&source, &shared_device, writer)?;
-    let device =
-        DeviceThread::start(shared_device.clone(), parts.queue_evts, parts.wake_evt, snapshot)
-            .map_err(SetupError::system("start a thread"))?;
+    let device = DeviceThread::start(
+        shared_device.clone(),
+        parts.queue_evts,
+        parts.wake_evt,
+        leaves_packets,
+    )
+    .map_err(SetupError::system("start a thread"))?;
     let vcpus = Vcpus::start(parts.cpus, parts.bus, parts.console_abort_evt)
         .map_err(SetupError::system("start a thread"))?;
     let stream = VsockStream::new(shared_device.clone(), port);
-    let snapshot = if snapshot { SnapshotState::Wanted } else { SnapshotState::Unwanted };
     let vm = KvmVm { vcpus, device, hardware, shared_device, port, snapshot };
     Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
 }
 
-impl Resume for KvmSnapshot {
+impl BackendSnapshot for KvmSnapshot {
     fn resume(&self) -> Result<RunningVm, BootError> {
-        start(BootSource::Snapshot(self), self.port, false).map_err(BootError::from)
+        start(BootSource::Snapshot(self), self.port, SnapshotState::Unwanted)
+            .map_err(BootError::from)
     }
 }
 
-/// A running VM. The fields are dropped in this order, so that no thread runs any more when guest
-/// memory is unmapped.
+/// A running VM. The fields are dropped in the order of their declaration, so that no thread runs any more
+/// when guest memory is unmapped.
 struct KvmVm {
     vcpus: Vcpus,
     device: DeviceThread,
@@ -224,7 +235,7 @@ struct KvmVm {
     snapshot: SnapshotState,
 }
 
-/// State of the snapshot of a VM.
+/// Progress of the snapshot of a VM.
 enum SnapshotState {
     /// No snapshot was requested.
     Unwanted,
@@ -235,7 +246,7 @@ enum SnapshotState {
 }
 
 impl KvmVm {
-    /// Takes a snapshot. The VM continues, even if this fails.
+    /// Takes a snapshot. The VM continues even if the snapshot fails.
     fn take_snapshot(&mut self) -> Result<Arc<KvmSnapshot>, String> {
         let Some(states) = self.vcpus.park(PARK_LIMIT) else {
             return Err("its vCPUs cannot be parked".to_owned());
@@ -249,17 +260,17 @@ impl KvmVm {
 
 impl Vm for KvmVm {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![event_fd(self.vcpus.ended_evt()), event_fd(self.device.changed_evt())]
+        vec![borrow_eventfd(self.vcpus.ended_evt()), borrow_eventfd(self.device.changed_evt())]
     }
 
-    fn advance(&mut self) -> Option<VmEnd> {
+    fn handle_events(&mut self) -> Option<VmEnd> {
         let _ = self.device.changed_evt().read();
         let mut end = self.vcpus.end();
         if let Some(why) = self.device.failure() {
             end.get_or_insert_with(|| VmEnd::Failed(why.to_owned()));
         }
-        let wanted = matches!(self.snapshot, SnapshotState::Wanted);
-        if end.is_none() && wanted && self.device.has_connected() {
+        let snapshot_wanted = matches!(self.snapshot, SnapshotState::Wanted);
+        if end.is_none() && snapshot_wanted && self.device.has_connected() {
             self.snapshot = SnapshotState::Taken(self.take_snapshot());
             self.device.resume();
         }
@@ -295,22 +306,27 @@ mod tests {
         let probe =
             |finding| Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
         let arch = Arch::host().expect("the microVM is for this machine");
-        let plain = Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };
+        let plain = Requirements {
+            arch,
+            names_cpu_model: false,
+            waits_for_gdb: false,
+            counts_instructions: false,
+        };
         let usable = probe(Finding::Usable);
         let Ok(Offer { machine, .. }) = offer(&plain, || &usable) else { panic!("a refusal") };
-        let text = machine.describe(Discovery::default());
+        let text = machine.describe(DeviceDiscovery::default());
         assert_eq!(text, "kvm (microVM): /dev/kvm runs kernels, tried in 1.2 ms");
         let broken = probe(Finding::Broken { exit: "shutdown".to_owned() });
         let refusal = offer(&plain, || &broken).err().expect("a refusal");
-        assert_eq!(refusal, Refusal::Machine("/dev/kvm does not work: shutdown".to_owned()));
+        assert_eq!(refusal, Refusal::UnusableHost("/dev/kvm does not work: shutdown".to_owned()));
         for requirements in [
-            Requirements { cpu_model: true, ..plain },
-            Requirements { gdb: true, ..plain },
-            Requirements { instruction_clock: true, ..plain },
+            Requirements { names_cpu_model: true, ..plain },
+            Requirements { waits_for_gdb: true, ..plain },
+            Requirements { counts_instructions: true, ..plain },
             Requirements { arch: Arch::S390x, ..plain },
         ] {
             let refusal = offer(&requirements, || panic!("nothing to probe")).err();
-            assert!(matches!(refusal, Some(Refusal::Requirement(_))), "{requirements:?}");
+            assert!(matches!(refusal, Some(Refusal::UnmetRequirement(_))), "{requirements:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Seccomp filters of the vCPU threads and the device thread, which handle input from the guest. A
-//! filter allows the system calls in these lists, each with its reason, and no other.
+//! Seccomp filters of the vCPU threads and the device thread, because these threads handle input from the
+//! guest. A filter allows the system calls in the lists of this module, each with its reason, and no others.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use seccompiler::{
 use super::arch::filter;
 
 /// An allowed system call.
-pub(super) struct Allowed {
+pub(super) struct AllowedSyscall {
     number: i64,
     arguments: Arguments,
     /// The reason; a test checks that it is not empty.
@@ -32,60 +32,78 @@ enum Arguments {
 }
 
 /// Allows a system call with all arguments.
-pub(super) const fn any(number: i64, reason: &'static str) -> Allowed {
-    Allowed { number, arguments: Arguments::Any, reason }
+pub(super) const fn allow_any_arguments(number: i64, reason: &'static str) -> AllowedSyscall {
+    AllowedSyscall { number, arguments: Arguments::Any, reason }
 }
 
 /// `KVM_RUN`, `_IO(KVMIO, 0x80)`: the only request of a vCPU thread while the guest runs.
 pub(super) const KVM_RUN: u64 = 0xae80;
 
 /// System calls of every filtered thread.
-const COMMON: &[Allowed] = &[
-    any(libc::SYS_read, "empties an eventfd"),
-    any(libc::SYS_write, "interrupts the guest, wakes the session, prints a panic"),
-    any(libc::SYS_futex, "locks and condition variables"),
-    any(libc::SYS_rt_sigreturn, "returns from the handler of the kick signal"),
-    any(libc::SYS_restart_syscall, "continues a wait after a stop by job control"),
-    any(libc::SYS_clock_gettime, "deadlines of waits, where the vDSO cannot tell the time"),
-    any(libc::SYS_sched_yield, "a lock of the allocator that is taken for a moment"),
-    any(libc::SYS_brk, "the allocator"),
-    any(libc::SYS_munmap, "the allocator; the thread's signal stack at its end"),
-    any(libc::SYS_mremap, "the allocator"),
-    any(libc::SYS_madvise, "the thread's stack is given back at its end"),
-    Allowed { number: libc::SYS_mmap, arguments: Arguments::NoExec, reason: "the allocator" },
-    Allowed { number: libc::SYS_mprotect, arguments: Arguments::NoExec, reason: "the allocator" },
-    any(libc::SYS_close, "a channel's end"),
-    Allowed {
+const COMMON_SYSCALLS: &[AllowedSyscall] = &[
+    allow_any_arguments(libc::SYS_read, "empties an eventfd"),
+    allow_any_arguments(libc::SYS_write, "interrupts the guest, wakes the session, prints a panic"),
+    allow_any_arguments(libc::SYS_futex, "locks and condition variables"),
+    allow_any_arguments(libc::SYS_rt_sigreturn, "returns from the handler of the kick signal"),
+    allow_any_arguments(libc::SYS_restart_syscall, "continues a wait after a stop by job control"),
+    allow_any_arguments(
+        libc::SYS_clock_gettime,
+        "deadlines of waits, where the vDSO cannot tell the time",
+    ),
+    allow_any_arguments(
+        libc::SYS_sched_yield,
+        "a lock of the allocator that is taken for a moment",
+    ),
+    allow_any_arguments(libc::SYS_brk, "the allocator"),
+    allow_any_arguments(libc::SYS_munmap, "the allocator; the thread's signal stack at its end"),
+    allow_any_arguments(libc::SYS_mremap, "the allocator"),
+    allow_any_arguments(libc::SYS_madvise, "the thread's stack is given back at its end"),
+    AllowedSyscall {
+        number: libc::SYS_mmap,
+        arguments: Arguments::NoExec,
+        reason: "the allocator",
+    },
+    AllowedSyscall {
+        number: libc::SYS_mprotect,
+        arguments: Arguments::NoExec,
+        reason: "the allocator",
+    },
+    allow_any_arguments(libc::SYS_close, "a channel's end"),
+    AllowedSyscall {
         number: libc::SYS_fcntl,
         arguments: Arguments::Values(1, &[libc::F_GETFD as u64]),
         reason: "a debug build checks that what it closes is open",
     },
-    any(libc::SYS_sigaltstack, "the thread's signal stack is taken down at its end"),
-    any(libc::SYS_rt_sigprocmask, "the end of the thread; abort"),
-    any(libc::SYS_rt_sigaction, "abort"),
-    any(libc::SYS_getpid, "abort"),
-    any(libc::SYS_gettid, "abort; the name of a thread that panics"),
-    any(libc::SYS_tgkill, "abort"),
-    any(libc::SYS_exit, "the end of the thread"),
-    any(libc::SYS_exit_group, "ends the process after a denied call is reported"),
+    allow_any_arguments(
+        libc::SYS_sigaltstack,
+        "the thread's signal stack is taken down at its end",
+    ),
+    allow_any_arguments(libc::SYS_rt_sigprocmask, "the end of the thread; abort"),
+    allow_any_arguments(libc::SYS_rt_sigaction, "abort"),
+    allow_any_arguments(libc::SYS_getpid, "abort"),
+    allow_any_arguments(libc::SYS_gettid, "abort; the name of a thread that panics"),
+    allow_any_arguments(libc::SYS_tgkill, "abort"),
+    allow_any_arguments(libc::SYS_exit, "the end of the thread"),
+    allow_any_arguments(libc::SYS_exit_group, "ends the process after a denied call is reported"),
 ];
 
-/// Further system calls of a vCPU thread.
-const VCPU: &[Allowed] = &[
-    Allowed {
+/// Additional system calls of a vCPU thread.
+const VCPU_SYSCALLS: &[AllowedSyscall] = &[
+    AllowedSyscall {
         number: libc::SYS_ioctl,
         arguments: Arguments::Values(1, filter::VCPU_IOCTLS),
         reason: "runs the guest; reads the vCPU's state",
     },
-    any(libc::SYS_ppoll, "waits for room in the console's pipe"),
+    allow_any_arguments(libc::SYS_ppoll, "waits for room in the console's pipe"),
 ];
 
-/// Further system calls of the device thread.
-const DEVICE: &[Allowed] = &[any(libc::SYS_ppoll, "waits for the guest's kicks")];
+/// Additional system calls of the device thread.
+const DEVICE_SYSCALLS: &[AllowedSyscall] =
+    &[allow_any_arguments(libc::SYS_ppoll, "waits for the guest's kicks")];
 
-/// Kinds of threads with a filter.
+/// The kind of a thread that has a filter.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Thread {
+pub(super) enum ThreadKind {
     /// Runs a vCPU.
     Vcpu,
     /// Serves the vsock device.
@@ -97,22 +115,23 @@ pub(super) enum Thread {
 ///
 /// # Errors
 /// If the kernel has no seccomp filters.
-pub(super) fn confine(thread: Thread) -> Result<(), seccompiler::Error> {
+pub(super) fn confine(thread: ThreadKind) -> Result<(), seccompiler::Error> {
     static PROGRAMS: [OnceLock<BpfProgram>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (slot, more) = match thread {
-        Thread::Vcpu => (&PROGRAMS[0], VCPU),
-        Thread::Device => (&PROGRAMS[1], DEVICE),
+    let (slot, thread_syscalls) = match thread {
+        ThreadKind::Vcpu => (&PROGRAMS[0], VCPU_SYSCALLS),
+        ThreadKind::Device => (&PROGRAMS[1], DEVICE_SYSCALLS),
     };
     if slot.get().is_none() {
-        let _ = slot.set(compile(more)?);
+        let _ = slot.set(compile(thread_syscalls)?);
     }
     report_denials();
     seccompiler::apply_filter(slot.get().expect("set above"))
 }
 
-fn compile(more: &[Allowed]) -> Result<BpfProgram, BackendError> {
+/// Compiles a filter of the common, the architecture's and the thread's system calls.
+fn compile(thread_syscalls: &[AllowedSyscall]) -> Result<BpfProgram, BackendError> {
     let mut rules = BTreeMap::new();
-    for allowed in COMMON.iter().chain(filter::ARCH_SYSCALLS).chain(more) {
+    for allowed in COMMON_SYSCALLS.iter().chain(filter::ARCH_SYSCALLS).chain(thread_syscalls) {
         rules.insert(allowed.number, conditions(&allowed.arguments)?);
     }
     SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, filter::TARGET)?.try_into()
@@ -139,11 +158,11 @@ fn conditions(arguments: &Arguments) -> Result<Vec<SeccompRule>, BackendError> {
 fn report_denials() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        // SAFETY: the handler makes only calls that are safe in one and that every filter allows;
-        // all zero is a valid sigaction.
+        // SAFETY: the handler makes only async-signal-safe calls, which every filter allows; all zero is a
+        // valid sigaction.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = denied as *const () as usize;
+            action.sa_sigaction = handle_denied_syscall as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
             libc::sigaction(libc::SIGSYS, &action, std::ptr::null_mut());
         }
@@ -152,16 +171,20 @@ fn report_denials() {
 
 /// Offset of `si_syscall` in `siginfo_t` on 64-bit machines
 /// (`include/uapi/asm-generic/siginfo.h`): after three ints, padding and the address of the call.
-const SI_SYSCALL: usize = 24;
+const SI_SYSCALL_OFFSET: usize = 24;
 
-extern "C" fn denied(_: libc::c_int, info: *const libc::siginfo_t, _: *const libc::c_void) {
+extern "C" fn handle_denied_syscall(
+    _: libc::c_int,
+    info: *const libc::siginfo_t,
+    _: *const libc::c_void,
+) {
     let mut line =
         *b"sudbox: a thread of the microVM made system call 0000, which its filter denies\n";
     // SAFETY: the kernel passes a whole siginfo_t, and for SIGSYS the number is at this offset.
-    let mut number = unsafe { info.byte_add(SI_SYSCALL).cast::<u32>().read_unaligned() };
-    let digits = line.iter().position(|&byte| byte == b'0').unwrap_or(0);
-    for place in (digits..digits + 4).rev() {
-        line[place] = b'0' + (number % 10) as u8;
+    let mut number = unsafe { info.byte_add(SI_SYSCALL_OFFSET).cast::<u32>().read_unaligned() };
+    let first_digit = line.iter().position(|&byte| byte == b'0').unwrap_or(0);
+    for position in (first_digit..first_digit + 4).rev() {
+        line[position] = b'0' + (number % 10) as u8;
         number /= 10;
     }
     // SAFETY: both calls are async-signal-safe, and the buffer is valid. Exit code 128 means a fault

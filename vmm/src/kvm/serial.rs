@@ -13,10 +13,10 @@ use crate::poll::{self, PollFd, PollFlags};
 
 /// A 16550A UART whose output goes to a writer.
 pub struct Serial {
-    uart: vm_superio::Serial<Interrupt, NoEvents, Box<dyn Write + Send>>,
+    uart: vm_superio::Serial<InterruptLine, NoEvents, Box<dyn Write + Send>>,
 }
 
-/// State of a UART: the registers with their names in the data sheet, and the receive buffer, which is
+/// State of a UART: its registers, each with its name in the data sheet, and its receive buffer, which is
 /// filled only in loopback mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SerialState {
@@ -48,11 +48,11 @@ pub struct SerialState {
 pub struct RestoreError(String);
 
 impl Serial {
-    /// Creates a UART in its power-on state. Writing `interrupt` asserts its interrupt line. The vCPU
-    /// thread writes each byte of the guest to `output` at once; see [`Output`].
+    /// Creates a UART in its power-on state. The UART writes `interrupt` to assert its interrupt line. The vCPU
+    /// thread writes each byte of the guest to `output` at once; see [`ConsoleOutput`].
     #[must_use]
     pub fn new(interrupt: EventFd, output: Box<dyn Write + Send>) -> Serial {
-        Serial { uart: vm_superio::Serial::new(Interrupt(interrupt), output) }
+        Serial { uart: vm_superio::Serial::new(InterruptLine(interrupt), output) }
     }
 
     /// Creates a UART in a saved state. A pending interrupt is asserted again.
@@ -76,7 +76,7 @@ impl Serial {
             scratch: state.scratch,
             in_buffer: state.received.clone(),
         };
-        vm_superio::Serial::from_state(&state, Interrupt(interrupt), NoEvents, output)
+        vm_superio::Serial::from_state(&state, InterruptLine(interrupt), NoEvents, output)
             .map(|uart| Serial { uart })
             .map_err(|e| RestoreError(e.to_string()))
     }
@@ -113,10 +113,10 @@ impl Serial {
     }
 }
 
-/// The interrupt line.
-struct Interrupt(EventFd);
+/// The UART's interrupt line: an eventfd that is registered as an irqfd.
+struct InterruptLine(EventFd);
 
-impl Trigger for Interrupt {
+impl Trigger for InterruptLine {
     type E = io::Error;
 
     fn trigger(&self) -> io::Result<()> {
@@ -131,33 +131,33 @@ impl Trigger for Interrupt {
 /// Write end of the session's console pipe.
 ///
 /// If a guest prints faster than the session reads, its vCPU thread waits, as for a slow line. To stop the
-/// thread, the owner writes `abort_evt`: bytes that do not fit into the pipe are then dropped. A signal
-/// alone does not end the wait.
-pub struct Output {
+/// thread, the owner of the VM writes `abort_evt`; bytes that do not fit into the pipe are then dropped. A
+/// signal alone does not end the wait.
+pub struct ConsoleOutput {
     pipe: io::PipeWriter,
     abort_evt: EventFd,
 }
 
-impl Output {
+impl ConsoleOutput {
     /// Creates an output that waits for the reader of `pipe` until `abort_evt` is readable.
     ///
     /// # Errors
     /// If the pipe cannot be made non-blocking.
-    pub fn new(pipe: io::PipeWriter, abort_evt: EventFd) -> io::Result<Output> {
+    pub fn new(pipe: io::PipeWriter, abort_evt: EventFd) -> io::Result<ConsoleOutput> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
-        Ok(Output { pipe, abort_evt })
+        Ok(ConsoleOutput { pipe, abort_evt })
     }
 }
 
-impl Write for Output {
+impl Write for ConsoleOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.pipe.write(bytes) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            if wait_writable(self.pipe.as_fd(), poll::event_fd(&self.abort_evt))? {
-                // Neither `Interrupted` nor Ok(0), after which callers would try again.
+            if wait_writable(self.pipe.as_fd(), poll::borrow_eventfd(&self.abort_evt))? {
+                // After `Interrupted` or Ok(0) the caller would try again.
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -168,14 +168,14 @@ impl Write for Output {
     }
 }
 
-/// Waits until `pipe` is writable or has no reader, or until `stop` is readable. Returns true if `stop` is
+/// Waits until `pipe` is writable or has no reader, or until `abort` is readable. Returns true if `abort` is
 /// readable.
 ///
 /// # Errors
 /// Those of `ppoll(2)`, except `EINTR`.
-fn wait_writable(pipe: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> io::Result<bool> {
+fn wait_writable(pipe: BorrowedFd<'_>, abort: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [
-        PollFd::from_borrowed_fd(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(abort, PollFlags::IN),
         PollFd::from_borrowed_fd(pipe, PollFlags::OUT),
     ];
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;

@@ -5,15 +5,15 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::arch::{VcpuState, VmState};
-use super::memory::Ranges;
+use super::memory::MemoryRanges;
 use super::serial::SerialState;
 use crate::virtio::mmio::TransportState;
 
 /// The state of a VM after the guest has put its first packet into the transmit queue, and before the
-/// device takes it.
+/// device takes that packet.
 #[derive(Debug)]
 pub(super) struct KvmSnapshot {
-    pub(super) ranges: Ranges,
+    pub(super) ranges: MemoryRanges,
     /// Contents of guest memory; never modified.
     pub(super) memory: Arc<File>,
     pub(super) vm: VmState,

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The session's thread gives the orders. A vCPU thread reads the order after each exit from `KVM_RUN`;
-//! a kick forces an exit. The first thread that sees the guest's end records it, and ends.
+//! a kick (`kick.rs`) forces an exit. A thread that sees the guest's end reports the end, unless another thread
+//! has reported it, and ends.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -25,11 +26,11 @@ use vmm_sys_util::signal::Killable;
 use super::arch::{Cpu, VcpuState};
 use super::bus::Bus;
 use super::kick::{ImmediateExit, kick_signal};
-use super::seccomp::{self, Thread};
+use super::seccomp::{self, ThreadKind};
 use crate::machine::VmEnd;
 
-/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread begins to wait
-/// outside `KVM_RUN`, because `immediate_exit` ends only `KVM_RUN`.
+/// Time after which a kick is repeated. A kick has no effect if it arrives just before the thread begins to
+/// wait outside `KVM_RUN`, for example for the console, because `immediate_exit` ends only `KVM_RUN`.
 const KICK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Stack size of a vCPU thread in bytes. Calls are shallow, and the largest buffers are KVM's
@@ -56,17 +57,17 @@ impl CurrentOrder {
         self.0.load(Ordering::SeqCst) == order as u8
     }
 
-    fn give(&self, order: Order) {
+    fn set(&self, order: Order) {
         self.0.store(order as u8, Ordering::SeqCst);
     }
 }
 
 /// State that the vCPU threads and the session's thread share.
-struct Shared {
+struct SharedState {
     bus: Arc<Bus>,
     order: CurrentOrder,
     reports: Mutex<Reports>,
-    /// Notified when the order or a report has changed.
+    /// Notified when `order` or `reports` has changed.
     changed: Condvar,
     /// Becomes readable when the guest has ended.
     ended_evt: EventFd,
@@ -85,7 +86,7 @@ struct Reports {
 /// The vCPUs of one VM. Dropping it stops them.
 pub(super) struct Vcpus {
     threads: Vec<VcpuThread>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 /// A vCPU thread, as the session's thread sees it.
@@ -114,7 +115,7 @@ impl Vcpus {
         bus: Arc<Bus>,
         console_abort_evt: EventFd,
     ) -> io::Result<Vcpus> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedState {
             bus,
             order: CurrentOrder(AtomicU8::new(Order::Run as u8)),
             console_abort_evt,
@@ -146,11 +147,11 @@ impl Vcpus {
         self.shared.reports().end.clone()
     }
 
-    /// Parks all vCPUs and returns their states. They wait until [`Vcpus::resume`]. Returns `None` if the
-    /// guest has ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
+    /// Parks all vCPUs until [`Vcpus::resume`], and returns their states. Returns `None` if the guest has
+    /// ended, or if a vCPU is not parked within `limit`; the vCPUs then continue.
     pub(super) fn park(&self, limit: Duration) -> Option<Vec<Arc<VcpuState>>> {
         let deadline = Instant::now() + limit;
-        self.shared.order.give(Order::Park);
+        self.shared.order.set(Order::Park);
         let mut reports = self.shared.reports();
         while reports.parked.iter().any(Option::is_none) {
             if reports.end.is_some() || Instant::now() >= deadline {
@@ -168,7 +169,7 @@ impl Vcpus {
     pub(super) fn resume(&self) {
         // With the lock held, a thread that is about to wait does not miss the notification.
         let reports = self.shared.reports();
-        self.shared.order.give(Order::Run);
+        self.shared.order.set(Order::Run);
         self.shared.changed.notify_all();
         drop(reports);
     }
@@ -177,13 +178,13 @@ impl Vcpus {
     pub(super) fn stop(&mut self) {
         {
             let _reports = self.shared.reports();
-            self.shared.order.give(Order::Stop);
+            self.shared.order.set(Order::Stop);
             self.shared.changed.notify_all();
         }
         let _ = self.shared.console_abort_evt.write(1);
         while self.threads.iter().any(|thread| !thread.handle.is_finished()) {
             self.kick();
-            // No event signals the end of a thread, so poll. A kick takes about 10 µs.
+            // No event signals the end of a thread, so check periodically. A kick takes about 10 µs.
             thread::sleep(Duration::from_micros(50));
         }
         for thread in self.threads.drain(..) {
@@ -191,9 +192,10 @@ impl Vcpus {
         }
     }
 
+    /// Makes every vCPU thread return from `KVM_RUN`.
     fn kick(&self) {
         for thread in self.threads.iter().filter(|thread| !thread.handle.is_finished()) {
-            thread.immediate_exit.set(1);
+            thread.immediate_exit.raise();
             // Fails only if the thread has just ended.
             let _ = thread.handle.kill(kick_signal());
         }
@@ -206,7 +208,7 @@ impl Drop for Vcpus {
     }
 }
 
-impl Shared {
+impl SharedState {
     fn reports(&self) -> MutexGuard<'_, Reports> {
         // The reports are consistent whenever the lock is released, even by a panic.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
@@ -229,19 +231,19 @@ impl Shared {
     }
 }
 
-/// A vCPU and what its thread needs.
+/// A vCPU with everything that its thread needs.
 struct Vcpu {
     index: usize,
     cpu: Cpu,
     immediate_exit: Arc<ImmediateExit>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 impl Vcpu {
-    /// Runs the vCPU until its thread ends. Reports every end except by [`Order::Stop`], including a panic.
+    /// Runs the vCPU until its thread ends. Reports every end, also a panic, except that by [`Order::Stop`].
     fn run_thread(mut self) {
         let result = panic::catch_unwind(AssertUnwindSafe(|| {
-            seccomp::confine(Thread::Vcpu)
+            seccomp::confine(ThreadKind::Vcpu)
                 .map_err(|e| VmEnd::Failed(format!("no seccomp filter for a vCPU: {e}")))?;
             self.run()
         }));
@@ -256,12 +258,12 @@ impl Vcpu {
     /// Follows orders until [`Order::Stop`].
     ///
     /// # Errors
-    /// The guest's end, if the guest ended before.
+    /// The guest's end, if the guest ends before that order.
     fn run(&mut self) -> Result<(), VmEnd> {
         loop {
             // Clear the flag before reading the order: a kick before this line has set the order already,
             // and a kick after this line makes KVM_RUN return.
-            self.immediate_exit.set(0);
+            self.immediate_exit.clear();
             if self.shared.order.is(Order::Stop) {
                 return Ok(());
             }
@@ -276,9 +278,9 @@ impl Vcpu {
 
     /// Saves the vCPU's state and waits for another order.
     fn park(&mut self) -> Result<(), VmEnd> {
-        // KVM completes an access to a device only on the next KVM_RUN.
+        // KVM completes the guest's access to a device only in the next KVM_RUN.
         loop {
-            self.immediate_exit.set(1);
+            self.immediate_exit.raise();
             match self.run_once() {
                 RunResult::Handled => {}
                 RunResult::Interrupted => break,

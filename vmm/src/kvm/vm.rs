@@ -12,10 +12,10 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::SetupError;
-use super::arch::{self, Cpu, Entry, IrqChips, VcpuState, layout};
+use super::arch::{self, Cpu, IrqChips, KernelEntry, VcpuState, layout};
 use super::bus::Bus;
 use super::memory::Memory;
-use super::serial::{Output, Serial};
+use super::serial::{ConsoleOutput, Serial};
 use super::snapshot::KvmSnapshot;
 use crate::machine::VmSpec;
 use crate::virtio::mmio::Transport;
@@ -26,7 +26,7 @@ use crate::vsock::shared_device::SharedDevice;
 const MIB: u64 = 1 << 20;
 
 /// Number of queues (receive and transmit) whose notifications reach the device thread by ioeventfd,
-/// without an exit to user space. The event queue is almost never notified.
+/// without an exit to user space. The third queue, for events, is almost never notified.
 const IOEVENTFD_QUEUES: u32 = 2;
 
 /// The source of a new VM's initial state.
@@ -40,7 +40,7 @@ pub(super) enum BootSource<'a> {
 /// The parts of a VM that no thread owns.
 pub(super) struct Hardware {
     vm: VmFd,
-    chips: IrqChips,
+    irq_chips: IrqChips,
     memory: Memory,
     transport: Arc<Transport>,
     bus: Arc<Bus>,
@@ -59,7 +59,7 @@ pub(super) struct ThreadParts {
 }
 
 impl Hardware {
-    /// Creates a VM with this vsock device, whose console is written to `console`.
+    /// Creates a VM with the device `shared_device`. The guest's console output goes to `console`.
     ///
     /// # Errors
     /// If KVM refuses, this machine lacks a resource, or the kernel cannot be loaded.
@@ -68,31 +68,31 @@ impl Hardware {
         shared_device: &Arc<SharedDevice>,
         console: io::PipeWriter,
     ) -> Result<(Hardware, ThreadParts), SetupError> {
-        let memory = source.memory().map_err(SetupError::system("map guest memory"))?;
+        let memory = source.create_memory().map_err(SetupError::system("map guest memory"))?;
         let map = memory.map().clone();
         thread::scope(|scope| {
-            // The kernel is read in parallel, because KVM_CREATE_VM mostly waits for the host's RCU.
+            // A thread reads the kernel meanwhile, because KVM_CREATE_VM mostly waits for the host's RCU.
             let loading = match source {
                 BootSource::Kernel(spec) => {
                     let thread = thread::Builder::new().name("loader".to_owned());
-                    Some(thread.spawn_scoped(scope, move || load(&map, spec)))
+                    Some(thread.spawn_scoped(scope, move || load_kernel(&map, spec)))
                 }
                 BootSource::Snapshot(_) => None,
             };
             let loading = loading.transpose().map_err(SetupError::system("start a thread"))?;
             let assembled = Hardware::assemble(source, shared_device, console, memory);
-            // If both failed, report the kernel's error, which the user can fix.
+            // If both the kernel and the VM failed, report the kernel's error, because the user can fix that.
             let entry = loading.map(|thread| thread.join().expect("loading does not panic"));
             let entry = entry.transpose()?;
             let (hardware, parts) = assembled?;
             if let (Some(entry), Some(cpu)) = (entry, parts.cpus.first()) {
-                cpu.enter(&entry)?;
+                cpu.set_entry(&entry)?;
             }
             Ok((hardware, parts))
         })
     }
 
-    /// Creates the VM, its devices and its vCPUs. Does not access the contents of `memory`.
+    /// Creates the VM, its devices and its vCPUs, without an access to the contents of `memory`.
     fn assemble(
         source: &BootSource<'_>,
         shared_device: &Arc<SharedDevice>,
@@ -102,22 +102,23 @@ impl Hardware {
         let kvm = kvm_ioctls::Kvm::new().map_err(SetupError::kvm("open /dev/kvm"))?;
         let vm = kvm.create_vm().map_err(SetupError::kvm("KVM_CREATE_VM"))?;
         set_memory_regions(&vm, &memory)?;
-        let events = Events::new().map_err(SetupError::system("make an eventfd"))?;
+        let events = EventFds::new().map_err(SetupError::system("make an eventfd"))?;
         let device_events = events.try_clone().map_err(SetupError::system("clone an eventfd"))?;
-        let output = Output::new(console, device_events.console_abort_evt)
+        let output = ConsoleOutput::new(console, device_events.console_abort_evt)
             .map_err(SetupError::system("make the console"))?;
         let output = Box::new(output);
         let (serial_irq, vsock_irq) = (device_events.serial_irq, device_events.vsock_irq);
         let (map, queue_evts) = (memory.map().clone(), device_events.queue_evts);
-        let weak = Arc::downgrade(shared_device);
+        let weak_device = Arc::downgrade(shared_device);
         let (serial, transport) = match source {
-            BootSource::Kernel(_) => {
-                (Serial::new(serial_irq, output), Transport::new(map, vsock_irq, queue_evts, weak))
-            }
+            BootSource::Kernel(_) => (
+                Serial::new(serial_irq, output),
+                Transport::new(map, vsock_irq, queue_evts, weak_device),
+            ),
             BootSource::Snapshot(snapshot) => (
                 Serial::restore(&snapshot.serial, serial_irq, output)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
-                Transport::restore(map, vsock_irq, queue_evts, weak, &snapshot.vsock)
+                Transport::restore(map, vsock_irq, queue_evts, weak_device, &snapshot.vsock)
                     .map_err(|e| SetupError::Device(e.to_string()))?,
             ),
         };
@@ -129,11 +130,11 @@ impl Hardware {
             (events.serial_irq, events.vsock_irq, events.queue_evts);
         // An interrupt that a device has asserted by now is delivered when the irqfd is registered
         // (`kvm_irqfd_assign` in `virt/kvm/eventfd.c`).
-        let connect = |vm: &VmFd| register_events(vm, &serial_irq, &vsock_irq, &queue_evts);
-        let (chips, cpus) = match source {
-            BootSource::Kernel(spec) => arch::boot(&kvm, &vm, spec.cpus, connect)?,
+        let register = |vm: &VmFd| register_events(vm, &serial_irq, &vsock_irq, &queue_evts);
+        let (irq_chips, cpus) = match source {
+            BootSource::Kernel(spec) => arch::create_parts(&kvm, &vm, spec.cpus, register)?,
             BootSource::Snapshot(snapshot) => {
-                arch::resume(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), connect)?
+                arch::restore_parts(&kvm, &vm, (&snapshot.vm, &snapshot.vcpus), register)?
             }
         };
         let parts = ThreadParts {
@@ -143,11 +144,11 @@ impl Hardware {
             wake_evt,
             console_abort_evt: events.console_abort_evt,
         };
-        Ok((Hardware { vm, chips, memory, transport, bus }, parts))
+        Ok((Hardware { vm, irq_chips, memory, transport, bus }, parts))
     }
 
-    /// Takes a snapshot. The vCPUs must be parked, and no thread may access guest memory meanwhile. The
-    /// VM may continue afterwards.
+    /// Takes a snapshot with the states `vcpus` of the vCPUs, which must be parked. No thread may access guest
+    /// memory meanwhile. The VM may continue afterwards.
     ///
     /// # Errors
     /// If KVM refuses, or guest memory cannot be remapped.
@@ -157,7 +158,7 @@ impl Hardware {
         port: u32,
     ) -> Result<KvmSnapshot, SetupError> {
         Ok(KvmSnapshot {
-            vm: self.chips.save(&self.vm)?,
+            vm: self.irq_chips.save(&self.vm)?,
             vcpus,
             serial: self.bus.save_serial(),
             vsock: self.transport.save(),
@@ -168,8 +169,8 @@ impl Hardware {
     }
 }
 
-/// The eventfds between the guest, the devices and the threads.
-struct Events {
+/// The eventfds by which guest, devices and threads notify each other.
+struct EventFds {
     serial_irq: EventFd,
     vsock_irq: EventFd,
     queue_evts: [EventFd; 3],
@@ -177,10 +178,10 @@ struct Events {
     console_abort_evt: EventFd,
 }
 
-impl Events {
-    fn new() -> io::Result<Events> {
+impl EventFds {
+    fn new() -> io::Result<EventFds> {
         let event = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
-        Ok(Events {
+        Ok(EventFds {
             serial_irq: event()?,
             vsock_irq: event()?,
             queue_evts: [event()?, event()?, event()?],
@@ -190,9 +191,9 @@ impl Events {
     }
 
     /// Duplicates the descriptors, because each event has two owners.
-    fn try_clone(&self) -> io::Result<Events> {
+    fn try_clone(&self) -> io::Result<EventFds> {
         let [rx, tx, event] = &self.queue_evts;
-        Ok(Events {
+        Ok(EventFds {
             serial_irq: self.serial_irq.try_clone()?,
             vsock_irq: self.vsock_irq.try_clone()?,
             queue_evts: [rx.try_clone()?, tx.try_clone()?, event.try_clone()?],
@@ -204,7 +205,7 @@ impl Events {
 
 impl BootSource<'_> {
     /// Creates guest memory: zeroed, or with the contents of the snapshot.
-    fn memory(&self) -> io::Result<Memory> {
+    fn create_memory(&self) -> io::Result<Memory> {
         match self {
             BootSource::Kernel(spec) => {
                 Memory::new(&arch::memory_ranges(u64::from(spec.memory_mib) * MIB))
@@ -254,7 +255,7 @@ fn register_events(
 }
 
 /// Loads the kernel and its boot data into guest memory. Returns the kernel's entry point.
-fn load(memory: &GuestMemoryMmap, spec: &VmSpec) -> Result<Entry, SetupError> {
+fn load_kernel(memory: &GuestMemoryMmap, spec: &VmSpec) -> Result<KernelEntry, SetupError> {
     let cmdline = format!("{} {}", arch::kernel_arguments(), spec.cmdline);
     let (kernel, initramfs) = (&spec.kernel, &spec.initramfs);
     Ok(arch::load(memory, kernel, initramfs, cmdline.trim_end(), spec.cpus)?)

@@ -21,7 +21,7 @@ pub use command::{Accelerator, program};
 
 use crate::backend::{Backend, Clock, Offer, Requirements};
 use crate::console;
-use crate::machine::{BootError, Discovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
+use crate::machine::{BootError, DeviceDiscovery, Machine, RunningVm, Vm, VmEnd, VmSpec};
 use crate::poll;
 use crate::probe::{self, Probe};
 use crate::vsock::device::Device;
@@ -45,7 +45,7 @@ pub fn kernel_arguments(arch: Arch) -> String {
     (board::of(arch).kernel_arguments)(&BootFacts {
         accelerator,
         cpus: 1,
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         tsc_khz: tsc_khz(accelerator),
         timer_hz: None,
     })
@@ -101,7 +101,7 @@ fn choose<'p>(
     if let Some(reason) = emulation_reason(requirements.arch) {
         return (Accelerator::Tcg, reason);
     }
-    if requirements.cpu_model {
+    if requirements.names_cpu_model {
         return (Accelerator::Tcg, "it emulates the CPU model that was asked for".to_owned());
     }
     let probe = probe();
@@ -111,10 +111,10 @@ fn choose<'p>(
 
 fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     let (accelerator, reason) = match choice {
-        (Accelerator::Kvm, _) if requirements.instruction_clock => {
+        (Accelerator::Kvm, _) if requirements.counts_instructions => {
             (Accelerator::Counting, "it counts instructions".to_owned())
         }
-        (_, reason) if requirements.instruction_clock => (Accelerator::Counting, reason),
+        (_, reason) if requirements.counts_instructions => (Accelerator::Counting, reason),
         choice => choice,
     };
     let clock = match accelerator {
@@ -124,7 +124,7 @@ fn offer(requirements: &Requirements, choice: (Accelerator, String)) -> Offer {
     };
     Offer {
         machine: Box::new(Qemu::new(requirements.arch, accelerator, reason)),
-        program: Some(program(requirements.arch)),
+        required_program: Some(program(requirements.arch)),
         clock,
     }
 }
@@ -153,7 +153,7 @@ impl Qemu {
 }
 
 impl Machine for Qemu {
-    fn describe(&self, discovery: Discovery) -> String {
+    fn describe(&self, discovery: DeviceDiscovery) -> String {
         let accelerator = match self.accelerator {
             Accelerator::Tcg => "tcg",
             Accelerator::Counting => "tcg, counting instructions",
@@ -165,7 +165,7 @@ impl Machine for Qemu {
 
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
         let mut device = Device::new();
-        device.listen(spec.port);
+        device.listen(spec.vsock_port);
         let shared_device =
             Arc::new(SharedDevice::new(device).map_err(system_error("make an eventfd"))?);
         let (adapter, vsock) = Adapter::start(shared_device.clone())
@@ -175,7 +175,7 @@ impl Machine for Qemu {
         let (monitor, monitor_peer) =
             UnixStream::pair().map_err(system_error("make a socket for the monitor"))?;
         let monitor = Monitor::new(monitor).map_err(system_error("speak to the monitor"))?;
-        let debugger = spec.gdb.then(Debugger::new).transpose();
+        let debugger = spec.wait_for_gdb.then(Debugger::new).transpose();
         let debugger =
             debugger.map_err(system_error("make a directory for the debugger's socket"))?;
 
@@ -195,7 +195,7 @@ impl Machine for Qemu {
         let process = match Process::spawn(program, &arguments, descriptors) {
             Ok(process) => process,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(BootError::Missing { program: program.to_owned() });
+                return Err(BootError::MissingProgram { program: program.to_owned() });
             }
             Err(e) => return Err(system_error("start QEMU")(e)),
         };
@@ -208,7 +208,7 @@ impl Machine for Qemu {
             }
             (error, _) => error,
         })?;
-        let stream = VsockStream::new(shared_device, spec.port);
+        let stream = VsockStream::new(shared_device, spec.vsock_port);
         Ok(RunningVm { vm: Box::new(vm), stream: Box::new(stream), console })
     }
 }
@@ -252,7 +252,7 @@ impl QemuVm {
                 messages.into_iter().for_each(|message| self.handle(message));
                 return Ok(());
             }
-            if let Some(status) = self.process.advance() {
+            if let Some(status) = self.process.try_wait() {
                 let message = self.process.message();
                 return Err(refused(if message.is_empty() { status.to_string() } else { message }));
             }
@@ -262,7 +262,8 @@ impl QemuVm {
                     START_LIMIT.as_secs()
                 )));
             }
-            poll::readable(&self.descriptors(), deadline).map_err(system_error("wait for QEMU"))?;
+            poll::wait_readable(&self.descriptors(), deadline)
+                .map_err(system_error("wait for QEMU"))?;
         }
     }
 
@@ -293,7 +294,7 @@ impl Vm for QemuVm {
         all
     }
 
-    fn advance(&mut self) -> Option<VmEnd> {
+    fn handle_events(&mut self) -> Option<VmEnd> {
         self.monitor.read().into_iter().for_each(|message| self.handle(message));
         if let (Some(why), false) = (self.adapter.failure(), matches!(self.stop, Stop::Killed(_))) {
             // End the VM, because the guest would hang and the kernel would be blamed.
@@ -301,14 +302,14 @@ impl Vm for QemuVm {
             self.process.kill();
             self.stop = Stop::Killed(VmEnd::Failed(message));
         }
-        let status = self.process.advance()?;
+        let status = self.process.try_wait()?;
         Some(match &self.stop {
             Stop::Killed(end) => end.clone(),
             _ => ended_with(status, self.process.message()),
         })
     }
 
-    fn debugger(&self) -> Option<&str> {
+    fn gdb_target(&self) -> Option<&str> {
         self.debugger.as_ref().map(|d| d.path.as_str())
     }
 
@@ -328,8 +329,8 @@ impl Vm for QemuVm {
                     other => self.handle(other),
                 }
             }
-            let waited = poll::readable(&self.descriptors(), deadline);
-            if waited.is_err() || Instant::now() >= deadline || self.process.advance().is_some() {
+            let waited = poll::wait_readable(&self.descriptors(), deadline);
+            if waited.is_err() || Instant::now() >= deadline || self.process.try_wait().is_some() {
                 return Vec::new();
             }
         }
@@ -371,8 +372,8 @@ impl Debugger {
     }
 }
 
-fn system_error(what: &'static str) -> impl Fn(io::Error) -> BootError {
-    move |source| BootError::System { what, source }
+fn system_error(action: &'static str) -> impl Fn(io::Error) -> BootError {
+    move |source| BootError::System { action, source }
 }
 
 #[cfg(test)]
@@ -383,7 +384,12 @@ mod tests {
     #[test]
     fn it_gets_kvm_where_that_may_work() {
         let Some(arch) = Arch::host() else { return };
-        let plain = Requirements { arch, cpu_model: false, gdb: false, instruction_clock: false };
+        let plain = Requirements {
+            arch,
+            names_cpu_model: false,
+            waits_for_gdb: false,
+            counts_instructions: false,
+        };
         let chosen = |requirements: &Requirements, finding| {
             let probe = Probe { finding, trace: Vec::new(), took: Duration::from_micros(1250) };
             choose(requirements, || &probe)
@@ -399,9 +405,9 @@ mod tests {
         }
         let (_, reason) = chosen(&plain, Finding::Usable);
         assert_eq!(reason, "/dev/kvm runs kernels, tried in 1.2 ms");
-        let model = Requirements { cpu_model: true, ..plain };
+        let model = Requirements { names_cpu_model: true, ..plain };
         assert_eq!(choose(&model, || panic!("nothing to probe")).0, Accelerator::Tcg);
-        let counting = Requirements { instruction_clock: true, ..plain };
+        let counting = Requirements { counts_instructions: true, ..plain };
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
             let offer = offer(&counting, (accelerator, "why".to_owned()));
             assert_eq!(offer.clock, Clock::Instructions);

@@ -99,14 +99,14 @@ impl Process {
         Ok(Process { child, pidfd, stderr, message, status, release, parent_thread })
     }
 
-    /// Returns descriptors that are readable when [`Process::advance`] has work.
+    /// Returns descriptors that are readable when [`Process::try_wait`] has work.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let stderr = self.stderr.as_ref().map(AsFd::as_fd);
         stderr.into_iter().chain([self.pidfd.as_fd()]).collect()
     }
 
     /// Reads stderr, reaps the process if it has ended, and returns its status from then on.
-    pub(super) fn advance(&mut self) -> Option<ExitStatus> {
+    pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().ok().flatten();
         }

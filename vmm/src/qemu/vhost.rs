@@ -29,7 +29,7 @@ use vm_memory::{
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-use crate::poll::event_fd;
+use crate::poll::borrow_eventfd;
 use crate::vsock::device::Device;
 use crate::vsock::packet::GUEST_CID;
 use crate::vsock::queue::TX;
@@ -229,7 +229,7 @@ impl Adapter {
 
     /// Returns a descriptor that is readable once there is a failure.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        event_fd(&self.failure.event)
+        borrow_eventfd(&self.failure.event)
     }
 }
 

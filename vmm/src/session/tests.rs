@@ -24,7 +24,7 @@ impl Vm for FakeBackend {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.alive.as_fd()]
     }
-    fn advance(&mut self) -> Option<VmEnd> {
+    fn handle_events(&mut self) -> Option<VmEnd> {
         self.end.lock().unwrap().clone()
     }
     fn vcpu_states(&mut self) -> Vec<String> {
@@ -97,7 +97,7 @@ fn now(session: &mut Session) -> Event {
 #[test]
 fn events_of_a_whole_session() {
     let (mut session, mut guest) = pair();
-    assert_eq!(now(&mut session), Event::Deadline);
+    assert_eq!(now(&mut session), Event::DeadlinePassed);
     assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::NotConnected);
     guest.packet(op::REQUEST, &[]);
     guest.packet(op::RW, b"hello");
@@ -111,7 +111,7 @@ fn events_of_a_whole_session() {
     guest.packet(op::SHUTDOWN, &[]);
     assert_eq!(next(&mut session), Event::Bytes(b"bye".to_vec()));
     assert_eq!(next(&mut session), Event::Disconnected);
-    assert_eq!(now(&mut session), Event::Deadline);
+    assert_eq!(now(&mut session), Event::DeadlinePassed);
     assert_eq!(session.send(b"x", soon()).unwrap_err().kind(), ErrorKind::BrokenPipe);
     guest.end(VmEnd::Restart);
     assert_eq!(next(&mut session), Event::Ended);
@@ -139,7 +139,7 @@ fn only_the_first_connection_is_the_sessions() {
         d.next_packet(0).unwrap().header
     });
     assert_eq!((answer.op, answer.dst_port), (op::RST, 2));
-    assert_eq!(now(&mut session), Event::Deadline);
+    assert_eq!(now(&mut session), Event::DeadlinePassed);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn bytes_sent_before_the_end_are_reported_before_it() {
     assert_eq!(next(&mut session), Event::Connected);
     assert_eq!(next(&mut session), Event::Bytes(b"last words".to_vec()));
     assert_eq!(next(&mut session), Event::Ended);
-    assert_eq!(session.console().since(0), "last line\n");
+    assert_eq!(session.console().text_since(0), "last line\n");
     assert_eq!(session.finish(soon() - Instant::now()), VmEnd::TripleFault("RIP".into()));
 }
 
@@ -172,7 +172,7 @@ fn the_console_written_before_bytes_is_read_with_them() {
     while count < 500 {
         if let Event::Bytes(bytes) = next(&mut session) {
             count += bytes.len();
-            let console = session.console().since(0);
+            let console = session.console().text_since(0);
             assert!(console.contains(&format!("line {}\n", count - 1)), "{count} bytes");
         }
     }
@@ -185,7 +185,7 @@ fn endless_console_output_does_not_hide_other_events() {
     let mut writer = guest.console.take().unwrap();
     let flood = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
     let deadline = Instant::now() + Duration::from_millis(200);
-    while session.next(deadline, None).unwrap() != Event::Deadline {}
+    while session.next(deadline, None).unwrap() != Event::DeadlinePassed {}
     guest.packet(op::REQUEST, &[]);
     guest.packet(op::RW, b"heard");
     assert_eq!(next(&mut session), Event::Connected);
@@ -193,8 +193,8 @@ fn endless_console_output_does_not_hide_other_events() {
     let (interrupt, mut caller) = io::pipe().unwrap();
     caller.write_all(&[1]).unwrap();
     assert_eq!(session.next(soon(), Some(interrupt.as_fd())).unwrap(), Event::Interrupted);
-    assert!(session.console().total() > 4096);
-    assert!(session.console().since(0).len() <= 520 * 1024);
+    assert!(session.console().total_bytes() > 4096);
+    assert!(session.console().text_since(0).len() <= 520 * 1024);
     assert_eq!(session.finish(Duration::from_millis(100)), VmEnd::Stopped);
     flood.join().unwrap();
 }
@@ -203,11 +203,11 @@ fn endless_console_output_does_not_hide_other_events() {
 fn new_console_output_is_reported_once() {
     let (mut session, mut guest) = pair();
     guest.print("one");
-    assert_eq!(next(&mut session), Event::Console);
-    assert_eq!(now(&mut session), Event::Deadline);
+    assert_eq!(next(&mut session), Event::ConsoleOutput);
+    assert_eq!(now(&mut session), Event::DeadlinePassed);
     guest.print("two");
-    assert_eq!(session.console().since(3), "two");
-    assert_eq!(now(&mut session), Event::Deadline);
+    assert_eq!(session.console().text_since(3), "two");
+    assert_eq!(now(&mut session), Event::DeadlinePassed);
 }
 
 #[test]

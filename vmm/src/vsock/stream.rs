@@ -35,7 +35,10 @@ impl VsockStream {
     }
 
     fn event(&self) -> PollFd<'_> {
-        PollFd::from_borrowed_fd(poll::event_fd(self.shared_device.changed_evt()), PollFlags::IN)
+        PollFd::from_borrowed_fd(
+            poll::borrow_eventfd(self.shared_device.changed_evt()),
+            PollFlags::IN,
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use sudbox_vmm::console;
 use sudbox_vmm::machine::{
-    BootError, Discovery, HostStream, Machine, RunningVm, Vm, VmEnd, VmSpec,
+    BootError, DeviceDiscovery, HostStream, Machine, RunningVm, Vm, VmEnd, VmSpec,
 };
 use sudbox_vmm::poll::{self, PollFd, PollFlags};
 
@@ -35,13 +35,13 @@ impl FakeBackend {
 }
 
 impl Machine for FakeBackend {
-    fn describe(&self, _: Discovery) -> String {
+    fn describe(&self, _: DeviceDiscovery) -> String {
         "played by the test".to_owned()
     }
 
     fn boot(&self, spec: &VmSpec) -> Result<RunningVm, BootError> {
-        let system = |source| BootError::System { what: "start the played guest", source };
-        if spec.gdb {
+        let system = |source| BootError::System { action: "start the played guest", source };
+        if spec.wait_for_gdb {
             return Err(BootError::Refused {
                 backend: "played".to_owned(),
                 message: "it has no debugger's stub".to_owned(),
@@ -80,7 +80,7 @@ impl Vm for PlayedVm {
         vec![self.alive.as_fd()]
     }
 
-    fn advance(&mut self) -> Option<VmEnd> {
+    fn handle_events(&mut self) -> Option<VmEnd> {
         self.end.try_recv().ok()
     }
 }
@@ -99,7 +99,7 @@ struct SocketStream(UnixStream);
 
 impl HostStream for SocketStream {
     fn accept(&mut self) -> io::Result<bool> {
-        Ok(poll::readable(&[self.0.as_fd()], Instant::now())?[0])
+        Ok(poll::wait_readable(&[self.0.as_fd()], Instant::now())?[0])
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

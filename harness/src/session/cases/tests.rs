@@ -138,15 +138,15 @@ fn what_the_console_says_belongs_to_the_case_that_ran() {
 #[test]
 fn printing_keeps_a_boot_alive_but_not_for_ever() {
     let flood = leaked("x".repeat(1 << 20));
-    let (run, _) = play((0..8).map(|_| (Event::Console, flood)).collect(), 1);
+    let (run, _) = play((0..8).map(|_| (Event::ConsoleOutput, flood)).collect(), 1);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
     // Little, but for so long that the limit came before the silence.
-    let mut guest = Script::new([(Event::Console, "on and on\n")]);
+    let mut guest = Script::new([(Event::ConsoleOutput, "on and on\n")]);
     let none = Timeouts { boot: Duration::ZERO, case: Duration::ZERO };
     let run = run_cases(&mut guest, Vec::new(), false, none, &mut |_| {});
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
-    let (run, _) = play(vec![(Event::Console, "on and off\n")], 1);
+    let (run, _) = play(vec![(Event::ConsoleOutput, "on and off\n")], 1);
     assert_eq!(run.conversation.ending, Ending::Stalled);
 }
 
@@ -184,7 +184,7 @@ fn another_version_of_the_protocol_is_refused() {
 fn an_init_without_a_host_says_so_on_the_console() {
     let line =
         leaked(format!("[ 0.1] x\n{}no such device\n", sudbox_protocol::NO_HOST_LINE_PREFIX));
-    let (run, _) = play(vec![(Event::Console, line), (Event::Ended, "")], 1);
+    let (run, _) = play(vec![(Event::ConsoleOutput, line), (Event::Ended, "")], 1);
     let reason = "no such device".to_owned();
     assert_eq!(run.conversation.ending, Ending::InitFailed(InitError::NoHost(reason)));
 }

@@ -52,11 +52,12 @@ fn output_and_status_are_the_programs() {
 #[test]
 fn a_kernel_that_prints_for_ever_before_its_init_is_ended() {
     let line = leaked("x".repeat(64 * 1024));
-    let (run, _) = play(std::iter::repeat_with(move || (Event::Console, line)), SECOND, SECOND);
+    let (run, _) =
+        play(std::iter::repeat_with(move || (Event::ConsoleOutput, line)), SECOND, SECOND);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 
     // Little, but for so long that the limit of the boot came before a silence.
-    let (run, _) = play([(Event::Console, "on and on\n")], Duration::ZERO, SECOND);
+    let (run, _) = play([(Event::ConsoleOutput, "on and on\n")], Duration::ZERO, SECOND);
     assert_eq!(run.conversation.ending, Ending::Flooded(Flood::Console));
 }
 
@@ -73,7 +74,8 @@ fn another_version_of_the_protocol_is_refused() {
 fn the_last_words_of_the_kernel_are_heard_after_it_hung_up() {
     let panic = leaked("[ 1.0] Kernel panic - not syncing: late\n".into());
     let stream_closed = (Event::Disconnected, "");
-    let events = [messages(&[hello()]), stream_closed, (Event::Console, panic), (Event::Ended, "")];
+    let events =
+        [messages(&[hello()]), stream_closed, (Event::ConsoleOutput, panic), (Event::Ended, "")];
     let (run, _) = play(events, SECOND, SECOND);
     assert_eq!(run.conversation.ending, Ending::Died);
     assert!(run.conversation.cause().contains("late"), "{}", run.conversation.cause());
@@ -82,7 +84,7 @@ fn the_last_words_of_the_kernel_are_heard_after_it_hung_up() {
 #[test]
 fn an_init_that_gives_up_says_why() {
     let line = leaked(format!("{}no memory\n", sudbox_protocol::PROBLEM_LINE_PREFIX));
-    let (run, _) = play([(Event::Console, line), (Event::Ended, "")], SECOND, SECOND);
+    let (run, _) = play([(Event::ConsoleOutput, line), (Event::Ended, "")], SECOND, SECOND);
     let reason = InitError::Problem("no memory".into());
     assert_eq!(run.conversation.ending, Ending::InitFailed(reason));
 }

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The device tree, by which the kernel finds everything in the machine
+//! The device tree, which describes the whole machine to the kernel
 //! (`Documentation/devicetree/bindings/`).
 
 use vm_fdt::{Error, FdtWriter};
 
 use super::Initramfs;
 use super::layout::{
-    GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, MEMORY,
-    SERIAL, SERIAL_GSI, VSOCK_GSI, VSOCK_MMIO, VSOCK_MMIO_SIZE,
+    GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS,
+    MEMORY_START, SERIAL, SERIAL_GSI, VSOCK_GSI, VSOCK_MMIO, VSOCK_MMIO_SIZE,
 };
 
 /// Phandle of the GIC.
-const GIC: u32 = 1;
+const GIC_PHANDLE: u32 = 1;
 
 /// Interrupt types: SPI (shared), PPI (private to a CPU)
 /// (`bindings/interrupt-controller/arm,gic-v3.yaml`).
-const SHARED: u32 = 0;
-const PRIVATE: u32 = 1;
+const SPI: u32 = 0;
+const PPI: u32 = 1;
 
-/// Interrupt flags: rising edge, as an irqfd makes it; high level.
-const RISING: u32 = 1;
-const HIGH: u32 = 4;
+/// Interrupt flags: rising edge, as an irqfd triggers; high level.
+const EDGE_RISING: u32 = 1;
+const LEVEL_HIGH: u32 = 4;
 
 /// PPIs of the timers: secure, non-secure, virtual, hypervisor
 /// (`bindings/timer/arm,arch_timer.yaml`).
-const TIMERS: [u32; 4] = [13, 14, 11, 10];
+const TIMER_PPIS: [u32; 4] = [13, 14, 11, 10];
 
-/// Clock of a PC's 16550 in hertz. The emulated one ignores the baud rate.
+/// Clock of a PC's 16550 in hertz. The emulated UART ignores the baud rate.
 const SERIAL_CLOCK: u32 = 1_843_200;
 
 /// Creates the device tree of a machine with `cpus` CPUs and `memory` bytes of memory.
 ///
 /// # Errors
 /// If the command line holds a NUL byte.
-pub(super) fn make(
+pub(super) fn create(
     cmdline: &str,
     cpus: u8,
     memory: u64,
@@ -44,7 +44,7 @@ pub(super) fn make(
     tree.property_string("compatible", "linux,dummy-virt")?;
     tree.property_u32("#address-cells", 2)?;
     tree.property_u32("#size-cells", 2)?;
-    tree.property_u32("interrupt-parent", GIC)?;
+    tree.property_u32("interrupt-parent", GIC_PHANDLE)?;
 
     let chosen = tree.begin_node("chosen")?;
     tree.property_string("bootargs", cmdline)?;
@@ -52,9 +52,9 @@ pub(super) fn make(
     tree.property_u64("linux,initrd-end", initramfs.end)?;
     tree.end_node(chosen)?;
 
-    let node = tree.begin_node(&format!("memory@{MEMORY:x}"))?;
+    let node = tree.begin_node(&format!("memory@{MEMORY_START:x}"))?;
     tree.property_string("device_type", "memory")?;
-    tree.property_array_u64("reg", &[MEMORY, memory])?;
+    tree.property_array_u64("reg", &[MEMORY_START, memory])?;
     tree.end_node(node)?;
 
     write_cpus(&mut tree, cpus)?;
@@ -62,7 +62,7 @@ pub(super) fn make(
 
     let timer = tree.begin_node("timer")?;
     tree.property_string("compatible", "arm,armv8-timer")?;
-    let interrupts: Vec<u32> = TIMERS.iter().flat_map(|&n| [PRIVATE, n, HIGH]).collect();
+    let interrupts: Vec<u32> = TIMER_PPIS.iter().flat_map(|&n| [PPI, n, LEVEL_HIGH]).collect();
     tree.property_array_u32("interrupts", &interrupts)?;
     tree.property_null("always-on")?;
     tree.end_node(timer)?;
@@ -77,13 +77,13 @@ pub(super) fn make(
     tree.property_string("compatible", "ns16550a")?;
     tree.property_array_u64("reg", &[SERIAL, 8])?;
     tree.property_u32("clock-frequency", SERIAL_CLOCK)?;
-    tree.property_array_u32("interrupts", &[SHARED, SERIAL_GSI, RISING])?;
+    tree.property_array_u32("interrupts", &[SPI, SERIAL_GSI, EDGE_RISING])?;
     tree.end_node(serial)?;
 
     let vsock = tree.begin_node(&format!("virtio_mmio@{VSOCK_MMIO:x}"))?;
     tree.property_string("compatible", "virtio,mmio")?;
     tree.property_array_u64("reg", &[VSOCK_MMIO, VSOCK_MMIO_SIZE])?;
-    tree.property_array_u32("interrupts", &[SHARED, VSOCK_GSI, RISING])?;
+    tree.property_array_u32("interrupts", &[SPI, VSOCK_GSI, EDGE_RISING])?;
     tree.property_null("dma-coherent")?;
     tree.end_node(vsock)?;
 
@@ -118,6 +118,6 @@ fn write_gic(tree: &mut FdtWriter, cpus: u8) -> Result<(), Error> {
         "reg",
         &[GIC_DISTRIBUTOR, GIC_DISTRIBUTOR_SIZE, GIC_REDISTRIBUTORS, redistributors],
     )?;
-    tree.property_phandle(GIC)?;
+    tree.property_phandle(GIC_PHANDLE)?;
     tree.end_node(gic)
 }

@@ -3,7 +3,7 @@
 
 use seccompiler::TargetArch;
 
-use crate::kvm::seccomp::{Allowed, KVM_RUN};
+use crate::kvm::seccomp::{AllowedSyscall, KVM_RUN};
 
 /// Architecture of the system call numbers.
 pub(in crate::kvm) const TARGET: TargetArch = TargetArch::aarch64;
@@ -19,4 +19,4 @@ pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
 ];
 
 /// System calls that exist on this architecture only.
-pub(in crate::kvm) const ARCH_SYSCALLS: &[Allowed] = &[];
+pub(in crate::kvm) const ARCH_SYSCALLS: &[AllowedSyscall] = &[];

@@ -18,28 +18,30 @@ pub(crate) struct Gic(DeviceFd);
 
 /// A register of the GIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
+pub(super) enum GicRegister {
     /// Distributor register: 32 bits at this offset.
     Distributor(u32),
-    /// Redistributor register of a CPU: 32 bits at this offset in its two frames.
+    /// Redistributor register of this CPU: 32 bits at this offset in the CPU's two frames.
     Redistributor(u8, u32),
-    /// CPU interface register of a CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
-    Interface(u8, u32),
+    /// CPU interface register of this CPU: 64 bits, encoded as `op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2`.
+    CpuInterface(u8, u32),
 }
 
-impl Register {
-    /// Returns group and attribute of `struct kvm_device_attr`.
+impl GicRegister {
+    /// Returns the group and the attribute in `struct kvm_device_attr`.
     fn attribute(self) -> (u32, u64) {
         // A CPU's affinity is its index (`reset_mpidr` in `arch/arm64/kvm/sys_regs.c`).
-        let of = |cpu: u8, register: u32| {
+        let of_cpu = |cpu: u8, register: u32| {
             u64::from(cpu) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT | u64::from(register)
         };
         match self {
-            Register::Distributor(offset) => (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset.into()),
-            Register::Redistributor(cpu, offset) => {
-                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, of(cpu, offset))
+            GicRegister::Distributor(offset) => (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset.into()),
+            GicRegister::Redistributor(cpu, offset) => {
+                (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, of_cpu(cpu, offset))
             }
-            Register::Interface(cpu, name) => (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, of(cpu, name)),
+            GicRegister::CpuInterface(cpu, name) => {
+                (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, of_cpu(cpu, name))
+            }
         }
     }
 }
@@ -72,7 +74,7 @@ impl Gic {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn get(&self, register: Register) -> Result<u64, SetupError> {
+    pub(super) fn get(&self, register: GicRegister) -> Result<u64, SetupError> {
         let (group, attr) = register.attribute();
         let mut value = 0_u64;
         let mut attribute =
@@ -88,7 +90,7 @@ impl Gic {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(super) fn set(&self, register: Register, value: u64) -> Result<(), SetupError> {
+    pub(super) fn set(&self, register: GicRegister, value: u64) -> Result<(), SetupError> {
         let (group, attr) = register.attribute();
         self.set_attr(group, attr, &value)
     }

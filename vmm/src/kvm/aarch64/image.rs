@@ -9,11 +9,11 @@ use std::path::Path;
 use vm_memory::GuestMemoryMmap;
 
 use super::LoadError;
-use super::layout::MEMORY;
+use super::layout::MEMORY_START;
 use crate::kvm::load::read_file;
 
 /// Size of the header in bytes.
-const HEADER: usize = 64;
+const HEADER_SIZE: usize = 64;
 /// Offset and value of the header's magic number.
 const MAGIC: (usize, [u8; 4]) = (56, *b"ARM\x64");
 /// Flag: the kernel is big-endian.
@@ -24,16 +24,16 @@ const OLD_TEXT_OFFSET: u64 = 0x8_0000;
 /// A kernel in guest memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
-    /// Physical address of its first byte and first instruction.
+    /// Physical address of the kernel's first byte, which is also its first instruction.
     pub(super) entry: u64,
-    /// Physical end address, with its `.bss`.
+    /// Physical end address of the kernel, with its `.bss`.
     pub(super) end: u64,
 }
 
 /// Loads the file `path` below `memory_end`.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read, is not an Image, or does not fit.
+/// [`LoadError`] if the file cannot be read, is not an Image, or does not fit.
 pub(super) fn load(
     memory: &GuestMemoryMmap,
     path: &Path,
@@ -42,23 +42,25 @@ pub(super) fn load(
     let read = |source| LoadError::Read { file: path.to_owned(), source };
     let mut file = File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
-    let mut header = [0; HEADER];
-    if size < HEADER as u64 {
+    let mut header = [0; HEADER_SIZE];
+    if size < HEADER_SIZE as u64 {
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
     file.read_exact_at(&mut header, 0).map_err(read)?;
     if header[MAGIC.0..MAGIC.0 + 4] != MAGIC.1 {
         return Err(LoadError::NotAKernel { file: path.to_owned() });
     }
-    let field = |at: usize| {
-        u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes of the header"))
+    let field = |offset: usize| {
+        u64::from_le_bytes(
+            header[offset..offset + 8].try_into().expect("eight bytes of the header"),
+        )
     };
     let (offset, image_size, flags) = (field(8), field(16), field(24));
     if flags & BIG_ENDIAN != 0 {
         return Err(LoadError::BigEndian { file: path.to_owned() });
     }
     let offset = if image_size == 0 { OLD_TEXT_OFFSET } else { offset };
-    let entry = MEMORY.saturating_add(offset);
+    let entry = MEMORY_START.saturating_add(offset);
     let end = entry.saturating_add(image_size.max(size));
     if end > memory_end {
         return Err(LoadError::KernelTooBig { file: path.to_owned(), end, memory_end });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The guest's physical address space. The kernel learns it from the device tree; the addresses are
-//! those of QEMU's virt machine.
+//! The guest's physical address space, which the device tree describes to the kernel. The addresses are those
+//! of QEMU's virt machine.
 //!
 //! ```text
 //! 8000000h      80A0000h         9000000h  A000000h      40000000h
@@ -42,17 +42,18 @@ pub const VSOCK_MMIO_SIZE: u64 = 0x1000;
 pub const VSOCK_GSI: u32 = 16;
 
 /// Start of memory. The kernel requires a multiple of 2 MiB.
-pub const MEMORY: u64 = 0x4000_0000;
+pub const MEMORY_START: u64 = 0x4000_0000;
 
-/// Initramfs and device tree are placed in this many bytes from the start of memory: the kernel
-/// requires the initramfs within 32 GiB of itself.
+/// Number of bytes from the start of memory that may hold the initramfs and the device tree. The kernel
+/// requires the initramfs within 32 GiB of the kernel.
 pub const BOOT_MEMORY: u64 = 16 << 30;
 
-/// Space for the device tree in bytes, and its alignment: the kernel maps this much (`MAX_FDT_SIZE`).
+/// Space for the device tree in bytes, which is also its alignment. The kernel maps this many bytes
+/// (`MAX_FDT_SIZE`).
 pub const DEVICE_TREE_SIZE: u64 = 0x20_0000;
 
 /// Size of the command line in bytes with its terminator: arm64's `COMMAND_LINE_SIZE`.
 pub const CMDLINE_SIZE: usize = 2048;
 
-/// Largest number of vCPUs: affinity level 0 alone tells them apart.
+/// Largest number of vCPUs. Affinity level 0 alone distinguishes so many.
 pub const MAX_CPUS: u8 = 8;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! load         Image file -> image; initramfs, command line, devices -> device_tree;
-//!              returns an Entry
+//!              returns an KernelEntry
 //! setup        GICv3 (gic), vCPUs
 //! exits        exits of KVM_RUN
 //! state        state of GIC and vCPUs, as plain data
@@ -28,15 +28,15 @@ use vm_memory::{
 
 pub use state::{VcpuState, VmState};
 
-pub(super) use setup::{Cpu, IrqChips, boot, resume};
+pub(super) use setup::{Cpu, IrqChips, create_parts, restore_parts};
 
 use super::load;
-use layout::{BOOT_MEMORY, CMDLINE_SIZE, DEVICE_TREE_SIZE, MAX_CPUS, MEMORY};
+use layout::{BOOT_MEMORY, CMDLINE_SIZE, DEVICE_TREE_SIZE, MAX_CPUS, MEMORY_START};
 
 /// Entry point of a kernel (`Documentation/arch/arm64/booting.rst`): the first byte of the Image, with
 /// the address of the device tree in `x0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct KernelEntry {
     /// Physical address of the first instruction.
     pub entry: u64,
     /// Physical address of the device tree.
@@ -96,12 +96,12 @@ pub enum LoadError {
         room: u64,
     },
     /// The command line is too long.
-    #[error("the kernel's command line has {length} bytes; {most} are possible")]
+    #[error("the kernel's command line has {length} bytes; {limit} are possible")]
     CommandLineTooLong {
         /// Its length in bytes.
         length: usize,
         /// Longest command line in bytes.
-        most: usize,
+        limit: usize,
     },
     /// The command line holds a NUL byte, at which the kernel would stop reading.
     #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
@@ -120,11 +120,11 @@ pub enum LoadError {
 /// Physical addresses of the initramfs.
 type Initramfs = std::ops::Range<u64>;
 
-/// Returns address and size of each region of `bytes` of guest memory; there is one.
+/// Returns the address and the size of each region of `bytes` of guest memory: one region.
 #[must_use]
 pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     let size = usize::try_from(bytes).expect("aarch64 has 64-bit sizes");
-    vec![(GuestAddress(MEMORY), size)]
+    vec![(GuestAddress(MEMORY_START), size)]
 }
 
 /// Returns the boot arguments for this machine:
@@ -137,7 +137,7 @@ pub fn kernel_arguments() -> String {
 }
 
 /// Loads a kernel, its initramfs and the device tree into zeroed guest memory, at the addresses in
-/// [`layout`]. The files are read straight into it.
+/// [`layout`]. The files are read straight into guest memory.
 ///
 /// `kernel` is an Image; `cmdline` is the whole command line, [`kernel_arguments`] included.
 ///
@@ -149,19 +149,20 @@ pub fn load(
     initramfs: &Path,
     cmdline: &str,
     cpus: u8,
-) -> Result<Entry, LoadError> {
+) -> Result<KernelEntry, LoadError> {
     if cpus == 0 || cpus > MAX_CPUS {
         return Err(LoadError::Cpus(cpus));
     }
     load::check_cmdline(cmdline, CMDLINE_SIZE - 1)?;
-    let size = memory.find_region(GuestAddress(MEMORY)).map_or(0, GuestMemoryRegion::len);
-    let end = MEMORY + size.min(BOOT_MEMORY);
-    let device_tree = (end.saturating_sub(DEVICE_TREE_SIZE) & !(DEVICE_TREE_SIZE - 1)).max(MEMORY);
+    let size = memory.find_region(GuestAddress(MEMORY_START)).map_or(0, GuestMemoryRegion::len);
+    let end = MEMORY_START + size.min(BOOT_MEMORY);
+    let device_tree =
+        (end.saturating_sub(DEVICE_TREE_SIZE) & !(DEVICE_TREE_SIZE - 1)).max(MEMORY_START);
     let kernel = image::load(memory, kernel, device_tree)?;
-    let initramfs = load::initramfs(memory, initramfs, kernel.end, device_tree)?;
-    let tree = device_tree::make(cmdline, cpus, size, &initramfs)?;
+    let initramfs = load::load_initramfs(memory, initramfs, kernel.end, device_tree)?;
+    let tree = device_tree::create(cmdline, cpus, size, &initramfs)?;
     memory.write_slice(&tree, GuestAddress(device_tree))?;
-    Ok(Entry { entry: kernel.entry, device_tree })
+    Ok(KernelEntry { entry: kernel.entry, device_tree })
 }
 
 #[cfg(test)]

@@ -12,33 +12,36 @@ use kvm_bindings::{
 use kvm_ioctls::VcpuFd;
 
 /// Number of general registers.
-const GENERAL: usize = 31;
+const GENERAL_REGISTERS: usize = 31;
 
 /// Size of the largest register in bytes: an SVE slice (`KVM_REG_SIZE_U2048`).
-pub(super) const LARGEST: usize = 256;
+pub(super) const LARGEST_REGISTER_SIZE: usize = 256;
 
 /// Returns the id of the register at an offset in `struct kvm_regs` (`KVM_REG_ARM_CORE_REG` in
 /// `arch/arm64/include/uapi/asm/kvm.h`).
-const fn core(offset: usize) -> u64 {
+const fn core_register(offset: usize) -> u64 {
     KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE as u64 | (offset / size_of::<u32>()) as u64
 }
 
 /// Returns the id of `x0` to `x30`.
-pub(crate) const fn x(number: usize) -> u64 {
-    core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, regs) + number * size_of::<u64>())
+pub(crate) const fn x_register(number: usize) -> u64 {
+    core_register(
+        offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, regs) + number * size_of::<u64>(),
+    )
 }
 
 /// Id of the stack pointer of EL0.
-pub(crate) const SP: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, sp));
+pub(crate) const SP: u64 = core_register(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, sp));
 
 /// Id of the stack pointer of EL1.
-pub(crate) const SP_EL1: u64 = core(offset_of!(kvm_regs, sp_el1));
+pub(crate) const SP_EL1: u64 = core_register(offset_of!(kvm_regs, sp_el1));
 
 /// Id of the program counter.
-pub(crate) const PC: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pc));
+pub(crate) const PC: u64 = core_register(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pc));
 
 /// Id of `PSTATE`.
-pub(crate) const PSTATE: u64 = core(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pstate));
+pub(crate) const PSTATE: u64 =
+    core_register(offset_of!(kvm_regs, regs) + offset_of!(user_pt_regs, pstate));
 
 /// `PSTATE` at boot: EL1h, all interrupts masked.
 pub(crate) const PSTATE_BOOT: u64 = 0x3c5;
@@ -71,16 +74,16 @@ pub(crate) fn set(vcpu: &VcpuFd, id: u64, value: u64) -> Result<(), kvm_ioctls::
 
 /// Formats the registers of a vCPU that is not running.
 pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
-    text(index, |id| get(vcpu, id))
+    format_registers(index, |id| get(vcpu, id))
         .unwrap_or_else(|e| format!("CPU#{index}: its registers cannot be read: {e}"))
 }
 
-fn text<E>(index: usize, value: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
+fn format_registers<E>(index: usize, value: impl Fn(u64) -> Result<u64, E>) -> Result<String, E> {
     let mut text = format!("CPU#{index}\n PC={:016x}", value(PC)?);
-    for number in 0..GENERAL {
+    for number in 0..GENERAL_REGISTERS {
         // Four in a line, as QEMU prints them.
         text.push(if number % 4 == 3 { '\n' } else { ' ' });
-        let _ = write!(text, "X{number:02}={:016x}", value(x(number))?);
+        let _ = write!(text, "X{number:02}={:016x}", value(x_register(number))?);
     }
     let _ = write!(
         text,
@@ -99,8 +102,8 @@ mod tests {
     #[test]
     fn ids_are_those_of_kvm() {
         // Documentation/virt/kvm/api.rst, 4.68.
-        assert_eq!(x(0), 0x6030_0000_0010_0000);
-        assert_eq!(x(1), 0x6030_0000_0010_0002);
+        assert_eq!(x_register(0), 0x6030_0000_0010_0000);
+        assert_eq!(x_register(1), 0x6030_0000_0010_0002);
         assert_eq!(SP, 0x6030_0000_0010_003e);
         assert_eq!(PC, 0x6030_0000_0010_0040);
         assert_eq!(PSTATE, 0x6030_0000_0010_0042);
@@ -113,7 +116,8 @@ mod tests {
 
     #[test]
     fn registers_read_as_qemus_do() {
-        let text = text::<()>(1, |id| Ok(if id == PC { 0xffff_8000_8001_0000 } else { 7 }));
+        let text =
+            format_registers::<()>(1, |id| Ok(if id == PC { 0xffff_8000_8001_0000 } else { 7 }));
         let text = text.unwrap();
         assert!(
             text.starts_with("CPU#1\n PC=ffff800080010000 X00=0000000000000007 X01="),

@@ -9,9 +9,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
-use super::Entry;
+use super::KernelEntry;
 use super::gic::Gic;
-use super::registers::{PC, PSTATE, PSTATE_BOOT, set, x};
+use super::registers::{PC, PSTATE, PSTATE_BOOT, set, x_register};
 use super::state::{VcpuState, VmState};
 use crate::kvm::SetupError;
 
@@ -26,41 +26,40 @@ pub(in crate::kvm) struct IrqChips {
     cpus: u8,
 }
 
-/// Creates the GIC and vCPUs as after power-on. The first vCPU is to enter the kernel, the others are off
-/// until the kernel starts them (PSCI). `connect` is called once the GIC exists, to register
-/// interrupts.
+/// Creates the GIC and the vCPUs in their state after power-on. The first vCPU is to enter the kernel; the
+/// others are off until the kernel starts them (PSCI). Calls `register_events` once the GIC exists.
 ///
 /// # Errors
 /// If KVM refuses.
-pub(in crate::kvm) fn boot(
+pub(in crate::kvm) fn create_parts(
     kvm: &Kvm,
     vm: &VmFd,
     cpus: u8,
-    connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
-    let all = (0..cpus).map(|index| create_vcpu(kvm, vm, index)).collect::<Result<_, _>>()?;
+    let vcpus = (0..cpus).map(|index| create_vcpu(kvm, vm, index)).collect::<Result<_, _>>()?;
     let chips = IrqChips { gic: Gic::new(vm)?, cpus };
-    connect(vm)?;
-    Ok((chips, all))
+    register_events(vm)?;
+    Ok((chips, vcpus))
 }
 
-/// Creates the GIC and vCPUs in a saved state; see [`boot`].
+/// Creates the GIC and the vCPUs in a saved state; see [`create_parts`].
 ///
 /// # Errors
 /// If KVM refuses.
-pub(in crate::kvm) fn resume(
+pub(in crate::kvm) fn restore_parts(
     kvm: &Kvm,
     vm: &VmFd,
-    (machine, states): (&VmState, &[Arc<VcpuState>]),
-    connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    (vm_state, states): (&VmState, &[Arc<VcpuState>]),
+    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
     let cpus = u8::try_from(states.len()).map_err(|_| SetupError::State("too many vCPUs"))?;
-    let (chips, all) = boot(kvm, vm, cpus, connect)?;
-    for (state, cpu) in states.iter().zip(&all) {
+    let (chips, vcpus) = create_parts(kvm, vm, cpus, register_events)?;
+    for (state, cpu) in states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
     }
-    machine.restore(&chips.gic)?;
-    Ok((chips, all))
+    vm_state.restore(&chips.gic)?;
+    Ok((chips, vcpus))
 }
 
 /// Creates a vCPU with the features of the host's processors.
@@ -73,7 +72,7 @@ fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     if index > 0 {
         feature(KVM_ARM_VCPU_POWER_OFF);
     }
-    // KVM accepts both or neither.
+    // KVM accepts only both features of pointer authentication, or neither.
     if kvm.check_extension(Cap::ArmPtrAuthAddress) && kvm.check_extension(Cap::ArmPtrAuthGeneric) {
         feature(KVM_ARM_VCPU_PTRAUTH_ADDRESS);
         feature(KVM_ARM_VCPU_PTRAUTH_GENERIC);
@@ -84,7 +83,7 @@ fn create_vcpu(kvm: &Kvm, vm: &VmFd, index: u8) -> Result<Cpu, SetupError> {
     }
     fd.vcpu_init(&init).map_err(SetupError::kvm("KVM_ARM_VCPU_INIT"))?;
     if sve {
-        // With every vector length of the host, so that all vCPUs are equal.
+        // Finalize SVE with every vector length of the host, so that all vCPUs are equal.
         let feature = KVM_ARM_VCPU_SVE.cast_signed();
         fd.vcpu_finalize(&feature).map_err(SetupError::kvm("KVM_ARM_VCPU_FINALIZE"))?;
     }
@@ -106,15 +105,16 @@ impl Cpu {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(in crate::kvm) fn enter(&self, entry: &Entry) -> Result<(), SetupError> {
-        let registers = [(PSTATE, PSTATE_BOOT), (PC, entry.entry), (x(0), entry.device_tree)];
+    pub(in crate::kvm) fn set_entry(&self, entry: &KernelEntry) -> Result<(), SetupError> {
+        let registers =
+            [(PSTATE, PSTATE_BOOT), (PC, entry.entry), (x_register(0), entry.device_tree)];
         for (name, value) in registers {
             set(&self.fd, name, value).map_err(SetupError::kvm("KVM_SET_ONE_REG"))?;
         }
         Ok(())
     }
 
-    /// Returns its state. The last exit must have been completed by another `KVM_RUN`.
+    /// Returns the vCPU's state. Another `KVM_RUN` must have completed the last exit.
     ///
     /// # Errors
     /// If KVM refuses.

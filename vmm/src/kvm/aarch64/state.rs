@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state of a VM's parts inside KVM, as plain data for snapshots.
 //!
-//! It is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
+//! The state is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
 
 use kvm_bindings::{
     KVM_MP_STATE_STOPPED, KVM_REG_ARM64, KVM_REG_ARM64_SVE, KVM_REG_SIZE_U512, RegList,
@@ -9,18 +9,18 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 
-use super::gic::{Gic, Register};
+use super::gic::{Gic, GicRegister};
 use super::layout::GIC_INTERRUPTS;
-use super::registers::{LARGEST, PC, PSTATE, PSTATE_I, size};
+use super::registers::{LARGEST_REGISTER_SIZE, PC, PSTATE, PSTATE_I, size};
 use crate::kvm::SetupError;
 
 /// Capacity of the list of registers, the largest that `RegList` allows. A vCPU has some 300.
-const LIST_CAPACITY: usize = 500;
+const REGISTER_LIST_CAPACITY: usize = 500;
 
 /// State that belongs to no vCPU: the GIC's registers, in the order in which they are restored.
 #[derive(Clone, Debug)]
 pub struct VmState {
-    registers: Vec<(Register, u64)>,
+    registers: Vec<(GicRegister, u64)>,
 }
 
 /// State of one vCPU.
@@ -32,51 +32,51 @@ pub struct VcpuState {
     events: kvm_vcpu_events,
 }
 
-/// Offsets of the distributor's registers that are not per interrupt: GICD_CTLR, GICD_STATUSR (GIC
-/// architecture specification, IHI 0069, section 12.9).
-const DISTRIBUTOR: [u32; 2] = [0x0, 0x10];
+/// Offsets of the distributor's registers that exist once: GICD_CTLR, GICD_STATUSR (GIC architecture
+/// specification, IHI 0069, section 12.9).
+const DISTRIBUTOR_OFFSETS: [u32; 2] = [0x0, 0x10];
 
-/// The distributor's registers for each shared interrupt: offset of the first, and bits for each
-/// interrupt. The order is that of restoring: an interrupt's configuration comes before its pending
-/// state. GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
-const PER_INTERRUPT: [(u32, u32); 7] =
+/// The distributor's arrays of registers with a field for each shared interrupt: offset of the array, and bits
+/// of a field. They are restored in this order: an interrupt's configuration before its pending state.
+/// GICD_IGROUPR, ICFGR, IPRIORITYR, IROUTER, ISPENDR, ISACTIVER, ISENABLER.
+const PER_INTERRUPT_REGISTERS: [(u32, u32); 7] =
     [(0x80, 1), (0xc00, 2), (0x400, 8), (0x6000, 64), (0x200, 1), (0x300, 1), (0x100, 1)];
 
-/// Number of interrupts that are private to a CPU. Their registers are in the redistributor.
-const PRIVATE: u32 = 32;
+/// Number of interrupts that are private to a CPU. The redistributor has their registers.
+const PRIVATE_INTERRUPTS: u32 = 32;
 
 /// Offsets of the redistributor's registers: GICR_CTLR, STATUSR, WAKER; in the second frame IGROUPR0,
 /// ICFGR0, ICFGR1, IPRIORITYR0 to 7, ISPENDR0, ISACTIVER0, ISENABLER0.
-const REDISTRIBUTOR: [u32; 17] = [
+const REDISTRIBUTOR_OFFSETS: [u32; 17] = [
     0x0, 0x10, 0x14, 0x1_0080, 0x1_0c00, 0x1_0c04, 0x1_0400, 0x1_0404, 0x1_0408, 0x1_040c,
     0x1_0410, 0x1_0414, 0x1_0418, 0x1_041c, 0x1_0200, 0x1_0300, 0x1_0100,
 ];
 
-/// Encodes a register of the CPU interface, all of which have op0 3 and op1 0.
-const fn interface(crn: u32, crm: u32, op2: u32) -> u32 {
+/// Encodes a register of the CPU interface, as [`GicRegister::CpuInterface`] has it: op0 is 3 and op1 is 0.
+const fn encode_icc(crn: u32, crm: u32, op2: u32) -> u32 {
     3 << 14 | crn << 7 | crm << 3 | op2
 }
 
 /// Registers of the CPU interface: ICC_SRE_EL1, which must be restored first, CTLR, PMR, BPR0, BPR1,
 /// IGRPEN0, IGRPEN1.
-const INTERFACE: [u32; 7] = [
-    interface(12, 12, 5),
+const CPU_INTERFACE_REGISTERS: [u32; 7] = [
+    encode_icc(12, 12, 5),
     ICC_CTLR,
-    interface(4, 6, 0),
-    interface(12, 8, 3),
-    interface(12, 12, 3),
-    interface(12, 12, 6),
-    interface(12, 12, 7),
+    encode_icc(4, 6, 0),
+    encode_icc(12, 8, 3),
+    encode_icc(12, 12, 3),
+    encode_icc(12, 12, 6),
+    encode_icc(12, 12, 7),
 ];
 
-const ICC_CTLR: u32 = interface(12, 12, 4);
+const ICC_CTLR: u32 = encode_icc(12, 12, 4);
 
-/// ICC_AP0R0_EL1 and ICC_AP1R0_EL1, each the first of [`active_priorities`] registers.
-const ACTIVE_PRIORITIES: [u32; 2] = [interface(12, 8, 4), interface(12, 9, 0)];
+/// ICC_AP0R0_EL1 and ICC_AP1R0_EL1, each the first of [`active_priority_register_count`] registers.
+const ACTIVE_PRIORITIES: [u32; 2] = [encode_icc(12, 8, 4), encode_icc(12, 9, 0)];
 
-/// Returns the number of ICC_AP0Rn and of ICC_AP1Rn registers: they have a bit for each preemption
-/// level, of which ICC_CTLR_EL1 tells the number (PRIbits).
-fn active_priorities(ctlr: u64) -> u32 {
+/// Returns the number of registers ICC_AP0Rn, which is also that of ICC_AP1Rn. They have one bit for each
+/// preemption level. `ctlr` is ICC_CTLR_EL1, which tells the number of levels (PRIbits).
+fn active_priority_register_count(ctlr: u64) -> u32 {
     match (ctlr >> 8 & 7) + 1 {
         7.. => 4,
         6 => 2,
@@ -87,70 +87,71 @@ fn active_priorities(ctlr: u64) -> u32 {
 impl VmState {
     /// Reads the state of a VM with `cpus` vCPUs.
     pub(super) fn save(gic: &Gic, cpus: u8) -> Result<VmState, SetupError> {
-        let mut names: Vec<Register> = DISTRIBUTOR.map(Register::Distributor).into();
-        for (first, bits) in PER_INTERRUPT {
-            let offsets = (PRIVATE * bits / 8..GIC_INTERRUPTS * bits / 8).step_by(4);
-            names.extend(offsets.map(|offset| Register::Distributor(first + offset)));
+        let mut names: Vec<GicRegister> = DISTRIBUTOR_OFFSETS.map(GicRegister::Distributor).into();
+        for (first, bits) in PER_INTERRUPT_REGISTERS {
+            let offsets = (PRIVATE_INTERRUPTS * bits / 8..GIC_INTERRUPTS * bits / 8).step_by(4);
+            names.extend(offsets.map(|offset| GicRegister::Distributor(first + offset)));
         }
         for cpu in 0..cpus {
-            names.extend(REDISTRIBUTOR.map(|offset| Register::Redistributor(cpu, offset)));
-            names.extend(INTERFACE.map(|name| Register::Interface(cpu, name)));
-            let ctlr = gic.get(Register::Interface(cpu, ICC_CTLR))?;
+            names.extend(
+                REDISTRIBUTOR_OFFSETS.map(|offset| GicRegister::Redistributor(cpu, offset)),
+            );
+            names.extend(CPU_INTERFACE_REGISTERS.map(|name| GicRegister::CpuInterface(cpu, name)));
+            let ctlr = gic.get(GicRegister::CpuInterface(cpu, ICC_CTLR))?;
             for first in ACTIVE_PRIORITIES {
-                let all = first..first + active_priorities(ctlr);
-                names.extend(all.map(|name| Register::Interface(cpu, name)));
+                let all = first..first + active_priority_register_count(ctlr);
+                names.extend(all.map(|name| GicRegister::CpuInterface(cpu, name)));
             }
         }
         let read = |name| Ok((name, gic.get(name)?));
         Ok(VmState { registers: names.into_iter().map(read).collect::<Result<_, SetupError>>()? })
     }
 
-    /// Writes the state to a new GIC. Write-1-to-set registers can be restored because they are 0 there.
+    /// Writes the state to a new GIC, in which the write-1-to-set registers are 0.
     pub(super) fn restore(&self, gic: &Gic) -> Result<(), SetupError> {
         self.registers.iter().try_for_each(|&(name, value)| gic.set(name, value))
     }
 }
 
 impl VcpuState {
-    /// Reads the state of a vCPU. Its last exit must have been completed by another `KVM_RUN`.
+    /// Reads the state of a vCPU. Another `KVM_RUN` must have completed the vCPU's last exit.
     pub(super) fn save(vcpu: &VcpuFd) -> Result<VcpuState, SetupError> {
         let mp_state = vcpu.get_mp_state().map_err(SetupError::kvm("KVM_GET_MP_STATE"))?;
-        let mut list =
-            RegList::new(LIST_CAPACITY).map_err(|_| SetupError::State("too many registers"))?;
+        let mut list = RegList::new(REGISTER_LIST_CAPACITY)
+            .map_err(|_| SetupError::State("too many registers"))?;
         vcpu.get_reg_list(&mut list).map_err(SetupError::kvm("KVM_GET_REG_LIST"))?;
         let mut registers = Vec::new();
         for &name in list.as_slice() {
-            registers.push((name, read(vcpu, name)?));
+            registers.push((name, read_register(vcpu, name)?));
         }
         let events = vcpu.get_vcpu_events().map_err(SetupError::kvm("KVM_GET_VCPU_EVENTS"))?;
         Ok(VcpuState { mp_state, registers, events })
     }
 
-    /// Describes in one line what the vCPU is doing.
+    /// Describes the vCPU's activity in one line.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let value = |name| self.registers.iter().find(|(other, _)| *other == name);
         let value = |name| {
             let bytes = value(name).and_then(|(_, bytes)| bytes.first_chunk::<8>());
             bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
         };
-        let doing = match (self.mp_state.mp_state, value(PSTATE) & PSTATE_I) {
+        let activity = match (self.mp_state.mp_state, value(PSTATE) & PSTATE_I) {
             (KVM_MP_STATE_STOPPED, _) => return format!("CPU {index} is off"),
             (_, 0) => "is",
             _ => "is, with interrupts off,",
         };
-        format!("CPU {index} {doing} at PC={:016x}", value(PC))
+        format!("CPU {index} {activity} at PC={:016x}", value(PC))
     }
 
     /// Writes the state to a new vCPU.
     pub(super) fn restore(&self, vcpu: &VcpuFd) -> Result<(), SetupError> {
         for (name, value) in &self.registers {
-            // Vector lengths were set when the vCPU was made, and are the host's.
+            // The vector lengths are the host's, and were set when the vCPU was created.
             if *name == SVE_VECTOR_LENGTHS {
                 continue;
             }
-            // A register that cannot be written is skipped if it has the right value already, as
-            // read-only ones have.
-            if vcpu.set_one_reg(*name, value).is_err() && read(vcpu, *name)? != *value {
+            // A register that cannot be written, such as a read-only one, must have the right value already.
+            if vcpu.set_one_reg(*name, value).is_err() && read_register(vcpu, *name)? != *value {
                 return Err(SetupError::register(*name));
             }
         }
@@ -163,8 +164,8 @@ impl VcpuState {
 const SVE_VECTOR_LENGTHS: u64 =
     KVM_REG_ARM64 | KVM_REG_ARM64_SVE as u64 | KVM_REG_SIZE_U512 | 0xffff;
 
-fn read(vcpu: &VcpuFd, name: u64) -> Result<Vec<u8>, SetupError> {
-    let mut value = [0; LARGEST];
+fn read_register(vcpu: &VcpuFd, name: u64) -> Result<Vec<u8>, SetupError> {
+    let mut value = [0; LARGEST_REGISTER_SIZE];
     let size = size(name);
     vcpu.get_one_reg(name, &mut value[..size]).map_err(SetupError::kvm("KVM_GET_ONE_REG"))?;
     Ok(value[..size].to_vec())
@@ -178,7 +179,7 @@ mod tests {
     fn priorities_have_as_many_registers_as_bits_ask_for() {
         // ICC_CTLR_EL1.PRIbits is one less than there are.
         for (bits, registers) in [(4, 1), (5, 1), (6, 2), (7, 4)] {
-            assert_eq!(active_priorities((bits - 1) << 8), registers);
+            assert_eq!(active_priority_register_count((bits - 1) << 8), registers);
         }
     }
 

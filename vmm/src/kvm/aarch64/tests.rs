@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::layout::*;
 use super::*;
 use crate::kvm::bus::Bus;
-use crate::kvm::load::PAGE;
+use crate::kvm::load::PAGE_SIZE;
 use crate::kvm::serial::Serial;
 use crate::kvm::serial::tests::Screen;
 use crate::virtio::driver::{Driver, event};
@@ -32,7 +32,11 @@ fn memory(bytes: u64) -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&memory_ranges(bytes)).unwrap()
 }
 
-fn load_into(memory: &GuestMemoryMmap, image: &[u8], cmdline: &str) -> Result<Entry, LoadError> {
+fn load_into(
+    memory: &GuestMemoryMmap,
+    image: &[u8],
+    cmdline: &str,
+) -> Result<KernelEntry, LoadError> {
     let dir = TempDir::new().unwrap();
     let (kernel, initramfs) = (dir.path().join("Image"), dir.path().join("initramfs"));
     fs::write(&kernel, image).unwrap();
@@ -50,16 +54,16 @@ fn bytes(memory: &GuestMemoryMmap, at: u64, size: usize) -> Vec<u8> {
 fn kernel_initramfs_and_device_tree_are_at_their_addresses() {
     let memory = memory(64 * MIB);
     let entry = load_into(&memory, &image(), "console=ttyS0").unwrap();
-    assert_eq!(entry, Entry { entry: MEMORY, device_tree: MEMORY + 62 * MIB });
-    assert_eq!(bytes(&memory, MEMORY + 64, 7), b"kernel!");
-    assert_eq!(bytes(&memory, entry.device_tree - PAGE, INITRAMFS.len()), INITRAMFS);
+    assert_eq!(entry, KernelEntry { entry: MEMORY_START, device_tree: MEMORY_START + 62 * MIB });
+    assert_eq!(bytes(&memory, MEMORY_START + 64, 7), b"kernel!");
+    assert_eq!(bytes(&memory, entry.device_tree - PAGE_SIZE, INITRAMFS.len()), INITRAMFS);
     let tree = bytes(&memory, entry.device_tree, 0x2000);
     assert_eq!(tree[..4], [0xd0, 0x0d, 0xfe, 0xed]);
     let has = |text: &[u8]| tree.windows(text.len()).any(|window| window == text);
     assert!(has(b"console=ttyS0\0"));
     assert!(has(b"cpu@1\0") && !has(b"cpu@2\0"));
-    let start = (entry.device_tree - PAGE).to_be_bytes();
-    let end = (entry.device_tree - PAGE + INITRAMFS.len() as u64).to_be_bytes();
+    let start = (entry.device_tree - PAGE_SIZE).to_be_bytes();
+    let end = (entry.device_tree - PAGE_SIZE + INITRAMFS.len() as u64).to_be_bytes();
     assert!(has(&start) && has(&end));
 }
 
@@ -67,10 +71,10 @@ fn kernel_initramfs_and_device_tree_are_at_their_addresses() {
 fn text_offset_is_respected() {
     let mut old = image();
     old[16..24].fill(0);
-    assert_eq!(load_into(&memory(64 * MIB), &old, "").unwrap().entry, MEMORY + 0x8_0000);
+    assert_eq!(load_into(&memory(64 * MIB), &old, "").unwrap().entry, MEMORY_START + 0x8_0000);
     let mut moved = image();
     moved[8..16].copy_from_slice(&0x20_0000_u64.to_le_bytes());
-    assert_eq!(load_into(&memory(64 * MIB), &moved, "").unwrap().entry, MEMORY + 0x20_0000);
+    assert_eq!(load_into(&memory(64 * MIB), &moved, "").unwrap().entry, MEMORY_START + 0x20_0000);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn a_restored_uart_equals_the_saved_one() {
 #[test]
 fn a_full_pipe_waits_for_its_reader() {
     let (mut reader, writer) = io::pipe().unwrap();
-    let mut output = Output::new(writer, event()).unwrap();
+    let mut output = ConsoleOutput::new(writer, event()).unwrap();
     let text: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[0]).collect();
     let expected = text.clone();
     let printing = thread::spawn(move || output.write_all(&text));
@@ -110,7 +110,7 @@ fn a_full_pipe_waits_for_its_reader() {
 fn after_an_abort_a_full_pipe_does_not_wait() {
     let (reader, writer) = io::pipe().unwrap();
     let stop = event();
-    let output = Output::new(writer, stop.try_clone().unwrap()).unwrap();
+    let output = ConsoleOutput::new(writer, stop.try_clone().unwrap()).unwrap();
     let mut serial = Serial::new(event(), Box::new(output));
     let printing = thread::spawn(move || {
         // More bytes than a pipe has room for.
@@ -131,7 +131,7 @@ fn after_an_abort_a_full_pipe_does_not_wait() {
 #[test]
 fn a_closed_reader_ends_the_wait() {
     let (reader, writer) = io::pipe().unwrap();
-    let mut output = Output::new(writer, event()).unwrap();
+    let mut output = ConsoleOutput::new(writer, event()).unwrap();
     let printing = thread::spawn(move || output.write_all(&vec![0; 1 << 20]));
     thread::sleep(Duration::from_millis(20));
     drop(reader);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. They
+//! ACPI tables for prebuilt kernels, which find processors and virtio-mmio devices by ACPI only. The tables
 //! are of the hardware-reduced kind (ACPI 6.5, section 4.1): no PM timer, no power button, no SCI.
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
@@ -19,18 +19,17 @@ use super::layout::{
 };
 use super::mp_table::IO_APIC_ID;
 
-const OEM: [u8; 6] = *b"SUDBOX";
-const OEM_TABLE: [u8; 8] = *b"MICROVM ";
+const OEM_ID: [u8; 6] = *b"SUDBOX";
+const OEM_TABLE_ID: [u8; 8] = *b"MICROVM ";
 const OEM_REVISION: u32 = 1;
 
 /// `IAPC_BOOT_ARCH` bits (ACPI 6.5, table 5.11): "VGA not present", "CMOS RTC not present". "8042 present"
 /// stays clear, so the kernel probes for none of the three.
-const NO_VGA: u16 = 1 << 2;
-const NO_CMOS_CLOCK: u16 = 1 << 5;
+const BOOT_ARCH_NO_VGA: u16 = 1 << 2;
+const BOOT_ARCH_NO_CMOS_CLOCK: u16 = 1 << 5;
 
-/// I/O port and value of the reset register. Writing the value to the port resets the machine: it is the
-/// command by which an i8042 pulses the reset line. The VMM implements it although the tables declare no
-/// i8042.
+/// I/O port and value of the reset register. The value is the command by which an i8042 pulses the reset line.
+/// The VMM implements this command although the tables declare no i8042.
 const RESET_PORT: u64 = 0x64;
 const RESET_VALUE: u8 = 0xfe;
 
@@ -41,7 +40,7 @@ pub(super) const RSDP: u64 = ACPI;
 ///
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
-pub(super) fn write(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError> {
+pub(super) fn write_tables(memory: &GuestMemoryMmap, cpus: u8) -> Result<(), LoadError> {
     for table in tables(cpus) {
         memory.write_slice(&table.bytes, GuestAddress(table.address))?;
     }
@@ -56,39 +55,39 @@ pub(super) struct Table {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Returns all tables, the RSDP first. The others follow it in memory.
+/// Returns all tables, the RSDP first. The other tables follow the RSDP in memory.
 pub(super) fn tables(cpus: u8) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
-    let mut next = RSDP + Rsdp::len() as u64;
-    let mut place = |table: &dyn Aml| {
+    let mut next_address = RSDP + Rsdp::len() as u64;
+    let mut append = |table: &dyn Aml| {
         let mut bytes = Vec::new();
         table.to_aml_bytes(&mut bytes);
-        let address = next.next_multiple_of(16);
-        next = address + bytes.len() as u64;
+        let address = next_address.next_multiple_of(16);
+        next_address = address + bytes.len() as u64;
         tables.push(Table { address, bytes });
         address
     };
-    let dsdt = place(&dsdt());
-    let fadt = place(&fadt(dsdt));
-    let madt = place(&madt(cpus));
-    let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);
+    let dsdt = append(&create_dsdt());
+    let fadt = append(&create_fadt(dsdt));
+    let madt = append(&create_madt(cpus));
+    let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
-    let xsdt = place(&xsdt);
+    let xsdt = append(&xsdt);
     let mut rsdp = Vec::new();
-    Rsdp::new(OEM, xsdt).to_aml_bytes(&mut rsdp);
+    Rsdp::new(OEM_ID, xsdt).to_aml_bytes(&mut rsdp);
     tables.insert(0, Table { address: RSDP, bytes: rsdp });
     tables
 }
 
 /// Returns the FADT. Its reset register does the same as `reboot=k`.
-fn fadt(dsdt: u64) -> impl Aml {
-    let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
+fn create_fadt(dsdt: u64) -> impl Aml {
+    let mut fadt = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION)
         .dsdt_64(dsdt)
         .flag(Flags::HwReducedAcpi)
         .flag(Flags::ResetRegSup)
         .flag(Flags::Headless);
-    fadt.iapc_boot_arch = (NO_VGA | NO_CMOS_CLOCK).into();
+    fadt.iapc_boot_arch = (BOOT_ARCH_NO_VGA | BOOT_ARCH_NO_CMOS_CLOCK).into();
     fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, RESET_PORT);
     fadt.reset_value = RESET_VALUE;
     fadt.finalize()
@@ -96,23 +95,23 @@ fn fadt(dsdt: u64) -> impl Aml {
 
 /// Returns the MADT: processors and I/O APIC. Without interrupt source overrides, ISA interrupts go to
 /// the pin of the same number, as in KVM.
-fn madt(cpus: u8) -> impl Aml {
-    let local_apic = LocalInterruptController::Address(low32(LOCAL_APIC));
-    let mut madt = MADT::new(OEM, OEM_TABLE, OEM_REVISION, local_apic);
+fn create_madt(cpus: u8) -> impl Aml {
+    let local_apic = LocalInterruptController::Address(to_u32(LOCAL_APIC));
+    let mut madt = MADT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION, local_apic);
     for id in 0..cpus {
         madt.add_structure(ProcessorLocalApic::new(id, id, EnabledStatus::Enabled));
     }
-    madt.add_structure(IoApic::new(IO_APIC_ID, low32(IO_APIC), 0));
+    madt.add_structure(IoApic::new(IO_APIC_ID, to_u32(IO_APIC), 0));
     madt
 }
 
 /// Returns the DSDT: COM1, and the vsock device with the `_HID` that `drivers/virtio/virtio_mmio.c`
 /// matches.
-fn dsdt() -> impl Aml {
-    let memory = aml::Memory32Fixed::new(true, low32(VSOCK_MMIO), low32(VSOCK_MMIO_SIZE));
-    let vsock_interrupt = edge(VSOCK_GSI);
+fn create_dsdt() -> impl Aml {
+    let memory = aml::Memory32Fixed::new(true, to_u32(VSOCK_MMIO), to_u32(VSOCK_MMIO_SIZE));
+    let vsock_interrupt = edge_interrupt(VSOCK_GSI);
     let ports = aml::IO::new(SERIAL_PORT, SERIAL_PORT, 1, 8);
-    let serial_interrupt = edge(SERIAL_GSI);
+    let serial_interrupt = edge_interrupt(SERIAL_GSI);
 
     let mut body = Vec::new();
     aml::Scope::new(
@@ -145,19 +144,19 @@ fn dsdt() -> impl Aml {
     .to_aml_bytes(&mut body);
 
     // 36 is the length of the header. Revision 2 makes AML integers 64 bits wide.
-    let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
+    let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     dsdt.append_slice(&body);
     dsdt
 }
 
-/// Describes an interrupt that is edge-triggered, active high and not shared, as an irqfd without a
-/// resample descriptor raises it.
-fn edge(gsi: u32) -> aml::Interrupt {
+/// Describes an interrupt that is edge-triggered, active high and not shared. An irqfd without a resample
+/// descriptor raises such interrupts.
+fn edge_interrupt(gsi: u32) -> aml::Interrupt {
     let (consumer, edge_triggered, active_low, shared) = (true, true, false, false);
     aml::Interrupt::new(consumer, edge_triggered, active_low, shared, gsi)
 }
 
-fn low32(address: u64) -> u32 {
+fn to_u32(address: u64) -> u32 {
     u32::try_from(address).expect("the layout has it below 4 GiB")
 }
 

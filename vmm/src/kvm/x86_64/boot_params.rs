@@ -18,11 +18,11 @@ use super::layout::{
     ACPI, BASE_MEMORY_END, CMDLINE, HIGH_MEMORY, MP_TABLE, PVH_START_INFO, ZERO_PAGE,
 };
 
-/// `type_of_loader` of a loader without an assigned id.
+/// `type_of_loader` of a boot loader without an assigned id.
 const LOADER_UNDEFINED: u8 = 0xff;
 
-/// Address of the memory map: in the page of the start info, followed by the module list.
-const MAP: u64 = PVH_START_INFO + size_of::<hvm_start_info>() as u64;
+/// Address of the memory map: after the start info in the same page. The module list follows the map.
+const MEMORY_MAP: u64 = PVH_START_INFO + size_of::<hvm_start_info>() as u64;
 
 /// Returns the memory map, as a PC's firmware would describe it. The types have the same numbers in
 /// PVH and in e820 (ACPI 6.5, section 15). The hole between base memory and the ACPI tables is left
@@ -58,7 +58,7 @@ pub(super) fn write_start_info(
     initramfs: &Initramfs,
 ) -> Result<(), LoadError> {
     let map = memory_map(memory);
-    let modules = MAP + (map.len() * size_of::<hvm_memmap_table_entry>()) as u64;
+    let modules = MEMORY_MAP + (map.len() * size_of::<hvm_memmap_table_entry>()) as u64;
     let start_info = hvm_start_info {
         magic: XEN_HVM_START_MAGIC_VALUE,
         version: 1,
@@ -67,13 +67,13 @@ pub(super) fn write_start_info(
         modlist_paddr: modules,
         cmdline_paddr: CMDLINE,
         rsdp_paddr: acpi::RSDP,
-        memmap_paddr: MAP,
+        memmap_paddr: MEMORY_MAP,
         memmap_entries: map_entries(&map),
         reserved: 0,
     };
     memory.write_obj(start_info, GuestAddress(PVH_START_INFO))?;
-    for (at, entry) in (MAP..).step_by(size_of::<hvm_memmap_table_entry>()).zip(map) {
-        memory.write_obj(entry, GuestAddress(at))?;
+    for (address, entry) in (MEMORY_MAP..).step_by(size_of::<hvm_memmap_table_entry>()).zip(map) {
+        memory.write_obj(entry, GuestAddress(address))?;
     }
     let module = hvm_modlist_entry {
         paddr: u64::from(initramfs.address),

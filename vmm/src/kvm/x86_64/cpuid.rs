@@ -4,7 +4,7 @@
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 /// Leaf 1, ecx: a hypervisor is present, with leaves from 40000000h on.
-const HYPERVISOR: u32 = 1 << 31;
+const HYPERVISOR_PRESENT: u32 = 1 << 31;
 /// Leaf 1, ecx: the local APIC timer has TSC deadline mode.
 const TSC_DEADLINE: u32 = 1 << 24;
 /// Leaf 1, edx: the count of logical processors in ebx is valid.
@@ -14,7 +14,7 @@ const CMP_LEGACY: u32 = 1 << 1;
 /// Leaf 80000001h, ecx (AMD): six performance counters.
 const PERFCTR_CORE: u32 = 1 << 23;
 /// Leaf 0, ebx: start of the vendor name "AuthenticAMD".
-const AMD: u32 = u32::from_le_bytes(*b"Auth");
+const VENDOR_AMD: u32 = u32::from_le_bytes(*b"Auth");
 
 /// Returns the CPUID leaves of vCPU `index` of `cpus`. `supported` is the result of
 /// `KVM_GET_SUPPORTED_CPUID`: what the host's processor and KVM support, with the ids and topology of
@@ -31,43 +31,43 @@ const AMD: u32 = u32::from_le_bytes(*b"Auth");
 #[must_use]
 pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
     let (id, count) = (u32::from(index), u32::from(cpus));
-    // Number of APIC id bits that distinguish cores, and the highest id in that many bits.
+    // Number of APIC id bits that distinguish cores, and the highest id with that number of bits.
     let shift = count.next_power_of_two().trailing_zeros();
-    let highest = (1 << shift) - 1;
+    let highest_id = (1 << shift) - 1;
     let mut entries = supported.as_slice().to_vec();
     let leaf_0 = entries.iter().find(|e| e.function == 0).copied().unwrap_or_default();
-    let (basic, amd) = (leaf_0.eax, leaf_0.ebx == AMD);
+    let (max_basic_leaf, amd) = (leaf_0.eax, leaf_0.ebx == VENDOR_AMD);
 
-    // Topology by level: the host's is removed, the guest's is added below.
+    // Remove the leaves with the host's topology. Those with the guest's topology are added below.
     entries.retain(|e| !matches!(e.function, 0xb | 0x1f | 0x8000_0026));
     for entry in &mut entries {
         match entry.function {
             1 => {
                 entry.ebx = entry.ebx & 0xffff | count << 16 | id << 24;
-                entry.ecx |= HYPERVISOR | TSC_DEADLINE;
-                set(&mut entry.edx, HTT, cpus > 1);
+                entry.ecx |= HYPERVISOR_PRESENT | TSC_DEADLINE;
+                set_bits(&mut entry.edx, HTT, cpus > 1);
             }
             4 => {
-                share_cache(entry, highest);
+                share_cache(entry, highest_id);
                 if cache_type(entry) != 0 {
-                    entry.eax = entry.eax & 0x03ff_ffff | highest << 26;
+                    entry.eax = entry.eax & 0x03ff_ffff | highest_id << 26;
                 }
             }
             0xa => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
             0x8000_0001 if amd => {
-                set(&mut entry.ecx, CMP_LEGACY, cpus > 1);
-                set(&mut entry.ecx, PERFCTR_CORE, false);
+                set_bits(&mut entry.ecx, CMP_LEGACY, cpus > 1);
+                entry.ecx &= !PERFCTR_CORE;
             }
             0x8000_0008 if amd => {
                 entry.ecx = entry.ecx & !0xf0ff | shift << 12 | count.saturating_sub(1)
             }
-            0x8000_001d => share_cache(entry, highest),
+            0x8000_001d => share_cache(entry, highest_id),
             0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
             0x8000_0022 => (entry.eax, entry.ebx) = (0, 0),
             _ => {}
         }
     }
-    for function in [0xb, 0x1f].into_iter().filter(|function| *function <= basic) {
+    for function in [0xb, 0x1f].into_iter().filter(|function| *function <= max_basic_leaf) {
         // Level, type (1 thread, 2 core), shift of the id to the next level, number of processors.
         for (level, kind, shift, count) in [(0, 1, 0, 1), (1, 2, shift, count), (2, 0, 0, 0)] {
             entries.push(kvm_cpuid_entry2 {
@@ -85,8 +85,9 @@ pub fn cpuid(supported: &CpuId, index: u8, cpus: u8) -> CpuId {
     CpuId::from_entries(&entries).expect("KVM lists far fewer leaves than it takes")
 }
 
-fn set(register: &mut u32, bits: u32, on: bool) {
-    *register = if on { *register | bits } else { *register & !bits };
+/// Sets or clears bits of a register.
+fn set_bits(register: &mut u32, bits: u32, is_set: bool) {
+    *register = if is_set { *register | bits } else { *register & !bits };
 }
 
 /// Returns the cache type in a subleaf of leaf 4 or 8000001Dh; 0 after the last cache.
@@ -94,12 +95,12 @@ fn cache_type(entry: &kvm_cpuid_entry2) -> u32 {
     entry.eax & 0x1f
 }
 
-/// Sets the topology of a cache: all cores share a cache of the third level or above; a lower one belongs
-/// to one core.
-fn share_cache(entry: &mut kvm_cpuid_entry2, highest: u32) {
+/// Sets the topology of a cache. All cores share a cache of the third level or above; a cache below belongs to
+/// one core.
+fn share_cache(entry: &mut kvm_cpuid_entry2, highest_id: u32) {
     let level = entry.eax >> 5 & 7;
     if cache_type(entry) != 0 {
-        let sharing = if level >= 3 { highest } else { 0 };
+        let sharing = if level >= 3 { highest_id } else { 0 };
         entry.eax = entry.eax & !(0xfff << 14) | sharing << 14;
     }
 }

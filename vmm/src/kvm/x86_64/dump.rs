@@ -12,15 +12,15 @@ use kvm_ioctls::VcpuFd;
 /// Formats the registers of a vCPU that is not running.
 pub(super) fn registers(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
-        (Ok(regs), Ok(sregs)) => text(index, &regs, &sregs),
+        (Ok(regs), Ok(sregs)) => format_registers(index, &regs, &sregs),
         (Err(e), _) | (_, Err(e)) => format!("CPU#{index}: its registers cannot be read: {e}"),
     }
 }
 
-/// Formats the registers of a vCPU after a triple fault. On AMD processors they are lost: KVM resets
-/// the vCPU before it returns (`shutdown_interception` in `arch/x86/kvm/svm/svm.c`). The text then
-/// says so, since the values after a reset would mislead.
-pub(super) fn at_triple_fault(vcpu: &VcpuFd, index: usize) -> String {
+/// Formats the registers of a vCPU after a triple fault. On AMD processors the registers are lost: KVM resets
+/// the vCPU before `KVM_RUN` returns (`shutdown_interception` in `arch/x86/kvm/svm/svm.c`). The text then
+/// says that they are lost, because the values after a reset would mislead.
+pub(super) fn registers_after_triple_fault(vcpu: &VcpuFd, index: usize) -> String {
     match (vcpu.get_regs(), vcpu.get_sregs()) {
         (Ok(regs), Ok(sregs)) if is_reset(&regs, &sregs) => {
             format!("CPU#{index}: lost, as KVM resets an AMD processor at a triple fault")
@@ -34,7 +34,7 @@ fn is_reset(regs: &kvm_regs, sregs: &kvm_sregs) -> bool {
     regs.rip == 0xfff0 && sregs.cs.base == 0xffff_0000 && regs.rflags == 2
 }
 
-fn text(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
+fn format_registers(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
     let mut text = format!("CPU#{index}\n");
     let rows = [
         [("RAX", r.rax), ("RBX", r.rbx), ("RCX", r.rcx), ("RDX", r.rdx)],
@@ -67,7 +67,7 @@ fn text(index: usize, r: &kvm_regs, s: &kvm_sregs) -> String {
 }
 
 /// Describes a `KVM_EXIT_INTERNAL_ERROR`.
-pub(super) fn internal_error(run: &kvm_run) -> String {
+pub(super) fn describe_internal_error(run: &kvm_run) -> String {
     // SAFETY: the exit fills this member of the union, and any bits are valid integers.
     let internal = unsafe { run.__bindgen_anon_1.internal };
     let name = match internal.suberror {
@@ -101,7 +101,7 @@ mod tests {
         let regs = kvm_regs { rip: 0xffff_ffff_8100_0000, rax: 7, ..Default::default() };
         let mut sregs = kvm_sregs::default();
         sregs.idt.base = 0xfffffe0000000000;
-        let text = text(1, &regs, &sregs);
+        let text = format_registers(1, &regs, &sregs);
         assert!(text.starts_with("CPU#1\nRAX=0000000000000007 RBX="), "{text}");
         assert!(text.contains("\nRIP=ffffffff81000000 RFL="), "{text}");
         assert!(text.contains("\nIDT=     fffffe0000000000 "), "{text}");
@@ -112,7 +112,7 @@ mod tests {
         let mut run = kvm_run::default();
         run.__bindgen_anon_1.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
         run.__bindgen_anon_1.internal.ndata = 99;
-        let text = internal_error(&run);
+        let text = describe_internal_error(&run);
         assert!(text.starts_with("KVM internal error 1: it cannot emulate"), "{text}");
         assert_eq!(text.matches("0x").count(), 16, "{text}");
     }

@@ -5,7 +5,7 @@ use kvm_bindings::kvm_run;
 use kvm_ioctls::VcpuExit;
 
 use super::{Cpu, dump};
-use crate::kvm::bus::{Bus, Effect};
+use crate::kvm::bus::{Bus, WriteEffect};
 use crate::kvm::vcpu::RunResult;
 use crate::machine::VmEnd;
 
@@ -21,8 +21,8 @@ impl Cpu {
         };
         match exit {
             VcpuExit::IoOut(port, data) => match bus.pio_write(port, data) {
-                Effect::None => {}
-                Effect::Restart => return RunResult::Ended(VmEnd::Restart),
+                WriteEffect::None => {}
+                WriteEffect::Restart => return RunResult::Ended(VmEnd::Restart),
             },
             VcpuExit::MmioWrite(address, data) => bus.mmio_write(address, data),
             VcpuExit::IoIn(port, data) => {
@@ -37,7 +37,7 @@ impl Cpu {
             VcpuExit::MmioRead(address, data) => bus.mmio_read(address, data),
             VcpuExit::Intr => return RunResult::Interrupted,
             VcpuExit::Shutdown => {
-                return RunResult::Ended(VmEnd::TripleFault(dump::at_triple_fault(
+                return RunResult::Ended(VmEnd::TripleFault(dump::registers_after_triple_fault(
                     &self.fd, index,
                 )));
             }
@@ -48,7 +48,7 @@ impl Cpu {
                 return RunResult::Ended(self.vcpu_error(index, why));
             }
             VcpuExit::InternalError => {
-                let why = dump::internal_error(self.fd.get_kvm_run());
+                let why = dump::describe_internal_error(self.fd.get_kvm_run());
                 return RunResult::Ended(self.vcpu_error(index, why));
             }
             other => {

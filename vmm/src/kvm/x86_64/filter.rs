@@ -3,7 +3,7 @@
 
 use seccompiler::TargetArch;
 
-use crate::kvm::seccomp::{Allowed, KVM_RUN, any};
+use crate::kvm::seccomp::{AllowedSyscall, KVM_RUN, allow_any_arguments};
 
 /// Architecture of the system call numbers.
 pub(in crate::kvm) const TARGET: TargetArch = TargetArch::x86_64;
@@ -24,5 +24,7 @@ pub(in crate::kvm) const VCPU_IOCTLS: &[u64] = &[
 ];
 
 /// System calls that exist on this architecture only.
-pub(in crate::kvm) const ARCH_SYSCALLS: &[Allowed] =
-    &[any(libc::SYS_poll, "waits for queue notifications and for room in the console's pipe")];
+pub(in crate::kvm) const ARCH_SYSCALLS: &[AllowedSyscall] = &[allow_any_arguments(
+    libc::SYS_poll,
+    "waits for queue notifications and for room in the console's pipe",
+)];

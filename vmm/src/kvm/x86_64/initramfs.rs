@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::{LoadError, low_memory_end};
 use crate::kvm::load;
 
-/// Place of the initramfs.
+/// Position of the initramfs in guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Initramfs {
     /// Physical address, below the MMIO hole.
@@ -18,22 +18,22 @@ pub(super) struct Initramfs {
     pub(super) size: u32,
 }
 
-/// Reads the file `path` to the end of memory, above `kernel`.
+/// Reads the file `path` into guest memory: as high as `kernel` can reach, and above it.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read or there is no room.
+/// [`LoadError`] if the file cannot be read or does not fit.
 pub(super) fn load(
     memory: &GuestMemoryMmap,
     path: &Path,
     kernel: &Kernel,
 ) -> Result<Initramfs, LoadError> {
     let end = low_memory_end(memory).min(kernel.initramfs_end);
-    let place = load::initramfs(memory, path, kernel.end, end)?;
-    let size = place.end - place.start;
+    let range = load::load_initramfs(memory, path, kernel.end, end)?;
+    let size = range.end - range.start;
     let too_big =
         |_| LoadError::InitramfsTooBig { file: path.to_owned(), size, room: u32::MAX.into() };
     Ok(Initramfs {
-        address: u32::try_from(place.start).map_err(too_big)?,
+        address: u32::try_from(range.start).map_err(too_big)?,
         size: u32::try_from(size).map_err(too_big)?,
     })
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loads a vmlinux or a bzImage.
 //!
-//! The headers are checked here first, for error messages that name the problem; `linux-loader` then
-//! reads the file straight into guest memory.
+//! This module checks the headers first, so that errors name the problem. `linux-loader` then reads the file
+//! straight into guest memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,13 +16,13 @@ use linux_loader::loader::{BzImage, Elf, KernelLoader, PvhBootCapability};
 use vm_memory::{ByteValued, GuestAddress, GuestMemoryMmap};
 
 use super::layout::{CMDLINE_SIZE, HIGH_MEMORY, MMIO_HOLE_END};
-use super::{Entry, LoadError, low_memory_end};
+use super::{KernelEntry, LoadError, low_memory_end};
 
 /// A kernel in guest memory.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     /// The entry point for the boot CPU.
-    pub(super) entry: Entry,
+    pub(super) entry: KernelEntry,
     /// End of the memory that the kernel uses before it reads the memory map.
     pub(super) end: u64,
     /// Highest possible end of the initramfs.
@@ -34,70 +34,74 @@ pub(super) struct Kernel {
 }
 
 /// Offset of the setup header in a bzImage, and in the zero page.
-const SETUP_HEADER: u64 = 0x1f1;
+const SETUP_HEADER_OFFSET: u64 = 0x1f1;
 /// Offset and value of the setup header's magic number.
 const SETUP_MAGIC: (u64, [u8; 4]) = (0x202, *b"HdrS");
 /// Boot protocol 2.12, the first with `xloadflags`: Linux 3.8.
 const PROTOCOL_WITH_XLOADFLAGS: u16 = 0x20c;
 /// `xloadflags`: there is a 64-bit entry point at 200h.
 const XLF_KERNEL_64: u16 = 1;
-/// Offset of that entry point from the loaded image.
-const ENTRY_64: u64 = 0x200;
+/// Offset of the 64-bit entry point from the start of the loaded kernel.
+const ENTRY_64_OFFSET: u64 = 0x200;
 /// `e_machine` of x86-64.
 const EM_X86_64: u16 = 62;
 
 /// Loads the file `path`.
 ///
 /// # Errors
-/// [`LoadError`] if it cannot be read, is not a kernel that can be entered, or does not fit.
+/// [`LoadError`] if the file cannot be read, is not a kernel that can be entered, or does not fit.
 pub(super) fn load(memory: &GuestMemoryMmap, path: &Path) -> Result<Kernel, LoadError> {
     let read = |source| LoadError::Read { file: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
     let size = file.metadata().map_err(read)?.len();
-    let mut image = Image { path, file, size, memory_end: low_memory_end(memory) };
-    if image.magic(0)? == Some(*b"\x7fELF") {
-        return vmlinux(memory, &mut image);
+    let mut kernel_file = KernelFile { path, file, size, memory_end: low_memory_end(memory) };
+    if kernel_file.magic(0)? == Some(*b"\x7fELF") {
+        return load_vmlinux(memory, &mut kernel_file);
     }
-    if image.magic(SETUP_MAGIC.0)? == Some(SETUP_MAGIC.1) {
-        return bz_image(memory, &mut image);
+    if kernel_file.magic(SETUP_MAGIC.0)? == Some(SETUP_MAGIC.1) {
+        return load_bz_image(memory, &mut kernel_file);
     }
     Err(LoadError::NotAKernel { file: path.to_owned() })
 }
 
-fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
-    let not = |why| LoadError::NotVmlinux { file: image.path.to_owned(), why };
-    let header: Elf64_Ehdr = image.read_object(0, "ELF header")?;
+fn load_vmlinux(
+    memory: &GuestMemoryMmap,
+    kernel_file: &mut KernelFile,
+) -> Result<Kernel, LoadError> {
+    let not_vmlinux = |why| LoadError::NotVmlinux { file: kernel_file.path.to_owned(), why };
+    let header: Elf64_Ehdr = kernel_file.read_object(0, "ELF header")?;
     if header.e_ident[EI_CLASS] != ELFCLASS64
         || header.e_ident[EI_DATA] != ELFDATA2LSB
         || header.e_machine != EM_X86_64
     {
-        return Err(not("it is for another processor"));
+        return Err(not_vmlinux("it is for another processor"));
     }
     if usize::from(header.e_phentsize) != size_of::<Elf64_Phdr>() {
-        return Err(not("its program headers have another size than ELF's"));
+        return Err(not_vmlinux("its program headers have another size than ELF's"));
     }
     let mut end = 0;
     for index in 0..u64::from(header.e_phnum) {
-        let at = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
-        let segment: Elf64_Phdr = image.read_object(at, "table of program headers")?;
+        let address = header.e_phoff.saturating_add(index * size_of::<Elf64_Phdr>() as u64);
+        let segment: Elf64_Phdr = kernel_file.read_object(address, "table of program headers")?;
         // A segment without contents in the file may have any offset.
         if matches!(segment.p_type, PT_LOAD | PT_NOTE) && segment.p_filesz > 0 {
-            image.check_in_file(segment.p_offset, segment.p_filesz, "last segment")?;
+            kernel_file.check_in_file(segment.p_offset, segment.p_filesz, "last segment")?;
         }
         let size = segment.p_memsz.max(segment.p_filesz);
         if segment.p_type == PT_LOAD && size > 0 {
-            end = end.max(image.check_in_memory(segment.p_paddr, size)?);
+            end = end.max(kernel_file.check_in_memory(segment.p_paddr, size)?);
         }
     }
     if end == 0 {
-        return Err(not("nothing in it is to be loaded"));
+        return Err(not_vmlinux("nothing in it is to be loaded"));
     }
-    let loaded = Elf::load(memory, None, &mut image.file, None).map_err(|e| image.loader(e))?;
+    let loaded = Elf::load(memory, None, &mut kernel_file.file, None)
+        .map_err(|e| kernel_file.loader_error(e))?;
     let PvhBootCapability::PvhEntryPresent(GuestAddress(entry)) = loaded.pvh_boot_cap else {
-        return Err(LoadError::NoPvhNote { file: image.path.to_owned() });
+        return Err(LoadError::NoPvhNote { file: kernel_file.path.to_owned() });
     };
     Ok(Kernel {
-        entry: Entry::Pvh { entry },
+        entry: KernelEntry::Pvh { entry },
         end,
         initramfs_end: MMIO_HOLE_END,
         cmdline_size: CMDLINE_SIZE - 1,
@@ -105,26 +109,29 @@ fn vmlinux(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadEr
     })
 }
 
-/// Loads a bzImage at its preferred address (`pref_address`), so that it need not relocate itself.
-fn bz_image(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadError> {
-    let header: setup_header = image.read_object(SETUP_HEADER, "setup header")?;
+/// Loads a bzImage at its preferred address (`pref_address`), so that the kernel need not relocate itself.
+fn load_bz_image(
+    memory: &GuestMemoryMmap,
+    kernel_file: &mut KernelFile,
+) -> Result<Kernel, LoadError> {
+    let header: setup_header = kernel_file.read_object(SETUP_HEADER_OFFSET, "setup header")?;
     if header.version < PROTOCOL_WITH_XLOADFLAGS || header.xloadflags & XLF_KERNEL_64 == 0 {
-        return Err(LoadError::No64BitEntry { file: image.path.to_owned() });
+        return Err(LoadError::No64BitEntry { file: kernel_file.path.to_owned() });
     }
     // 0 means 4 (`Documentation/arch/x86/boot.rst`). The boot sector is not counted.
     let sectors = if header.setup_sects == 0 { 4 } else { u64::from(header.setup_sects) };
     let setup_size = (sectors + 1) * 512;
     let payload = setup_size + u64::from(header.payload_offset);
-    image.check_in_file(payload, u64::from(header.payload_length), "compressed kernel")?;
+    kernel_file.check_in_file(payload, u64::from(header.payload_length), "compressed kernel")?;
     // The larger of the file's contents and the room to decompress them.
-    let in_file = image.size.saturating_sub(setup_size);
-    let end =
-        image.check_in_memory(header.pref_address, u64::from(header.init_size).max(in_file))?;
-    let at = GuestAddress(header.pref_address);
-    let loaded =
-        BzImage::load(memory, Some(at), &mut image.file, None).map_err(|e| image.loader(e))?;
+    let in_file = kernel_file.size.saturating_sub(setup_size);
+    let end = kernel_file
+        .check_in_memory(header.pref_address, u64::from(header.init_size).max(in_file))?;
+    let address = GuestAddress(header.pref_address);
+    let loaded = BzImage::load(memory, Some(address), &mut kernel_file.file, None)
+        .map_err(|e| kernel_file.loader_error(e))?;
     Ok(Kernel {
-        entry: Entry::Linux64 { entry: header.pref_address + ENTRY_64 },
+        entry: KernelEntry::Linux64 { entry: header.pref_address + ENTRY_64_OFFSET },
         end,
         initramfs_end: u64::from(header.initrd_addr_max) + 1,
         cmdline_size: usize::try_from(header.cmdline_size).unwrap_or(usize::MAX),
@@ -133,7 +140,7 @@ fn bz_image(memory: &GuestMemoryMmap, image: &mut Image) -> Result<Kernel, LoadE
 }
 
 /// A kernel file and the memory it must fit in.
-struct Image<'a> {
+struct KernelFile<'a> {
     path: &'a Path,
     file: File,
     /// Size of the file in bytes.
@@ -142,7 +149,7 @@ struct Image<'a> {
     memory_end: u64,
 }
 
-impl Image<'_> {
+impl KernelFile<'_> {
     /// Reads the four bytes at `offset`, if the file has them.
     fn magic(&self, offset: u64) -> Result<Option<[u8; 4]>, LoadError> {
         let mut bytes = [0; 4];
@@ -170,7 +177,7 @@ impl Image<'_> {
         self.file.read_exact_at(bytes, offset).map_err(read)
     }
 
-    /// Checks that these bytes are inside the file.
+    /// Checks that `length` bytes at `offset` are inside the file. `what` names them in messages.
     fn check_in_file(&self, offset: u64, length: u64, what: &'static str) -> Result<(), LoadError> {
         let end = offset.saturating_add(length);
         if end > self.size {
@@ -184,7 +191,7 @@ impl Image<'_> {
         Ok(())
     }
 
-    /// Checks that these addresses are in guest memory and above the first MiB. Returns their end.
+    /// Checks that `size` bytes at `address` are in guest memory and above the first MiB. Returns their end.
     fn check_in_memory(&self, address: u64, size: u64) -> Result<u64, LoadError> {
         let end = address.saturating_add(size);
         if address < HIGH_MEMORY {
@@ -197,7 +204,7 @@ impl Image<'_> {
         Ok(end)
     }
 
-    fn loader(&self, source: linux_loader::loader::Error) -> LoadError {
+    fn loader_error(&self, source: linux_loader::loader::Error) -> LoadError {
         LoadError::Loader { file: self.path.to_owned(), source }
     }
 }

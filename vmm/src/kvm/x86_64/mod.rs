@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! load            kernel file -> kernel; initramfs file -> initramfs;
-//!                 tables: boot_params, mp_table, acpi; returns an Entry
+//!                 tables: boot_params, mp_table, acpi; returns an KernelEntry
 //! setup           interrupt controllers, PIT, vCPUs
-//! registers       Entry -> registers of the boot CPU; MSRs of every vCPU
+//! registers       KernelEntry -> registers of the boot CPU; MSRs of every vCPU
 //! cpuid           CPUID leaves of every vCPU
 //! exits, ports    exits of KVM_RUN, I/O ports, i8042
 //! state           state of VM and vCPUs, as plain data
@@ -38,14 +38,14 @@ pub use cpuid::cpuid;
 pub use registers::{boot_msrs, boot_registers};
 pub use state::{VcpuState, VmState};
 
-pub(super) use setup::{Cpu, IrqChips, boot, resume};
+pub(super) use setup::{Cpu, IrqChips, create_parts, restore_parts};
 
 use super::load::check_cmdline;
 use layout::{CMDLINE, CMDLINE_SIZE, MAX_CPUS, MMIO_HOLE, MMIO_HOLE_END};
 
 /// Entry point of a kernel and the protocol by which it is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum KernelEntry {
     /// 32-bit protected mode without paging, `ebx` at the start info (Xen's
     /// `docs/misc/pvh.pandoc`; in Linux `arch/x86/platform/pvh/head.S`).
     Pvh {
@@ -167,12 +167,12 @@ pub enum LoadError {
         room: u64,
     },
     /// The command line is too long.
-    #[error("the kernel's command line has {length} bytes; {most} are possible")]
+    #[error("the kernel's command line has {length} bytes; {limit} are possible")]
     CommandLineTooLong {
         /// Its length in bytes.
         length: usize,
         /// Longest command line for this kernel in bytes.
-        most: usize,
+        limit: usize,
     },
     /// The command line holds a NUL byte, at which the kernel would stop reading.
     #[error("the kernel's command line holds a NUL byte, after which the kernel reads nothing")]
@@ -185,8 +185,8 @@ pub enum LoadError {
     Memory(#[from] GuestMemoryError),
 }
 
-/// Returns address and size of each region of `bytes` of guest memory: below the MMIO hole, and the
-/// rest from 4 GiB on.
+/// Returns the address and the size of each region of `bytes` of guest memory: one below the MMIO hole, and
+/// one with the rest from 4 GiB on.
 #[must_use]
 pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
     let size = |bytes: u64| usize::try_from(bytes).expect("x86-64 has 64-bit sizes");
@@ -205,7 +205,7 @@ pub fn memory_ranges(bytes: u64) -> Vec<(GuestAddress, usize)> {
 /// - `panic=-1`: restart at once after a panic.
 /// - `no_timer_check`: do not test whether the PIT is connected. A guest of KVM skips the test anyway
 ///   (`kvm_guest_init`). A kernel without `CONFIG_KVM_GUEST` counts ticks for a moment; under emulated
-///   KVM on a busy machine it counts too few and panics.
+///   KVM on a busy host it counts too few ticks and panics.
 /// - `virtio_mmio.device=`: the vsock device, for kernels without ACPI.
 ///
 /// No argument is needed for clocks and timers: a guest of KVM knows the frequency of its TSC
@@ -221,7 +221,7 @@ pub fn kernel_arguments() -> String {
 }
 
 /// Loads a kernel, its initramfs, its command line and the machine's tables into zeroed guest memory,
-/// at the addresses in [`layout`]. The files are read straight into it.
+/// at the addresses in [`layout`]. The files are read straight into guest memory.
 ///
 /// `kernel` is a vmlinux with a PVH note or a bzImage with a 64-bit entry; `cmdline` is the whole
 /// command line, [`kernel_arguments`] included.
@@ -234,7 +234,7 @@ pub fn load(
     initramfs: &Path,
     cmdline: &str,
     cpus: u8,
-) -> Result<Entry, LoadError> {
+) -> Result<KernelEntry, LoadError> {
     if cpus == 0 || cpus > MAX_CPUS {
         return Err(LoadError::Cpus(cpus));
     }
@@ -242,7 +242,7 @@ pub fn load(
     let initramfs = initramfs::load(memory, initramfs, &kernel)?;
     write_cmdline(memory, cmdline, kernel.cmdline_size)?;
     mp_table::write(memory, cpus)?;
-    acpi::write(memory, cpus)?;
+    acpi::write_tables(memory, cpus)?;
     match &kernel.setup_header {
         None => boot_params::write_start_info(memory, &initramfs)?,
         Some(header) => {
@@ -254,8 +254,8 @@ pub fn load(
     Ok(kernel.entry)
 }
 
-fn write_cmdline(memory: &GuestMemoryMmap, cmdline: &str, most: usize) -> Result<(), LoadError> {
-    check_cmdline(cmdline, most.min(CMDLINE_SIZE - 1))?;
+fn write_cmdline(memory: &GuestMemoryMmap, cmdline: &str, limit: usize) -> Result<(), LoadError> {
+    check_cmdline(cmdline, limit.min(CMDLINE_SIZE - 1))?;
     memory.write_slice(cmdline.as_bytes(), GuestAddress(CMDLINE))?;
     memory.write_obj(0_u8, GuestAddress(CMDLINE + cmdline.len() as u64))?;
     Ok(())

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Registers of the boot CPU before its first instruction, and the descriptor table and page tables
-//! to which they point. The other vCPUs wait for INIT and SIPI in the state in which KVM makes them.
+//! to which the registers point. The other vCPUs wait for INIT and SIPI in the state in which KVM creates them.
 
 use kvm_bindings::{kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::layout::{GDT, PAGE_TABLES, PVH_START_INFO, ZERO_PAGE};
-use super::{Entry, LoadError};
+use super::{KernelEntry, LoadError};
 
 const CR0_PROTECTED: u64 = 1 << 0;
 /// Extension type: always 1 since the Pentium Pro.
@@ -15,14 +15,14 @@ const CR0_PAGING: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LONG_MODE_ENABLE: u64 = 1 << 8;
 const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
-/// `RFLAGS` with interrupts off: bit 1 is always set.
-const RFLAGS: u64 = 1 << 1;
+/// `RFLAGS_INTERRUPTS_OFF` with interrupts off: bit 1 is always set.
+const RFLAGS_INTERRUPTS_OFF: u64 = 1 << 1;
 
-/// Selectors: the 64-bit boot protocol requires these values of `__BOOT_CS` and `__BOOT_DS`, and none
-/// of the TSS.
-const CODE: u16 = 0x10;
-const DATA: u16 = 0x18;
-const TSS: u16 = 0x20;
+/// Segment selectors. The 64-bit boot protocol requires these values of code (`__BOOT_CS`) and data
+/// (`__BOOT_DS`). The value for the TSS is free.
+const CODE_SELECTOR: u16 = 0x10;
+const DATA_SELECTOR: u16 = 0x18;
+const TSS_SELECTOR: u16 = 0x20;
 /// Number of descriptors: null, unused, code, data, and two for the TSS, as 64-bit mode needs.
 const GDT_ENTRIES: usize = 6;
 
@@ -36,16 +36,16 @@ const TYPE_BUSY_TSS: u8 = 0xb;
 const TSS_LIMIT: u32 = 0x67;
 
 /// Page table entry: present and writable.
-const PRESENT: u64 = 0x3;
+const PRESENT_AND_WRITABLE: u64 = 0x3;
 /// Page directory entry: a 2 MiB page.
-const LARGE: u64 = 0x80;
-const PAGE: u64 = 0x1000;
-const ENTRIES: u64 = 512;
+const PAGE_OF_2_MIB: u64 = 0x80;
+const PAGE_SIZE: u64 = 0x1000;
+const TABLE_ENTRIES: u64 = 512;
 /// Number of page directories, one for each GiB.
-const DIRECTORIES: u64 = 4;
+const PAGE_DIRECTORIES: u64 = 4;
 
 /// Creates a segment of 4 GiB at base 0.
-fn flat(selector: u16, type_: u8) -> kvm_segment {
+fn flat_segment(selector: u16, type_: u8) -> kvm_segment {
     kvm_segment {
         base: 0,
         limit: u32::MAX,
@@ -61,23 +61,25 @@ fn flat(selector: u16, type_: u8) -> kvm_segment {
     }
 }
 
-fn code(entry: &Entry) -> kvm_segment {
+fn code_segment(entry: &KernelEntry) -> kvm_segment {
     match entry {
-        Entry::Pvh { .. } => flat(CODE, TYPE_CODE),
-        Entry::Linux64 { .. } => kvm_segment { l: 1, db: 0, ..flat(CODE, TYPE_CODE) },
+        KernelEntry::Pvh { .. } => flat_segment(CODE_SELECTOR, TYPE_CODE),
+        KernelEntry::Linux64 { .. } => {
+            kvm_segment { l: 1, db: 0, ..flat_segment(CODE_SELECTOR, TYPE_CODE) }
+        }
     }
 }
 
-fn data() -> kvm_segment {
-    flat(DATA, TYPE_DATA)
+fn data_segment() -> kvm_segment {
+    flat_segment(DATA_SELECTOR, TYPE_DATA)
 }
 
-fn tss() -> kvm_segment {
-    kvm_segment { limit: TSS_LIMIT, s: 0, db: 0, g: 0, ..flat(TSS, TYPE_BUSY_TSS) }
+fn tss_segment() -> kvm_segment {
+    kvm_segment { limit: TSS_LIMIT, s: 0, db: 0, g: 0, ..flat_segment(TSS_SELECTOR, TYPE_BUSY_TSS) }
 }
 
 /// Encodes a segment as a descriptor of the GDT (Intel SDM 3A, figure 3-8).
-fn descriptor(segment: &kvm_segment) -> u64 {
+fn encode_descriptor(segment: &kvm_segment) -> u64 {
     let limit = u64::from(if segment.g == 1 { segment.limit >> 12 } else { segment.limit });
     let flags = u64::from(segment.type_)
         | u64::from(segment.s) << 4
@@ -98,10 +100,10 @@ fn descriptor(segment: &kvm_segment) -> u64 {
 ///
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
-pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &Entry) -> Result<(), LoadError> {
+pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &KernelEntry) -> Result<(), LoadError> {
     let mut table = [0; GDT_ENTRIES];
-    for segment in [code(entry), data(), tss()] {
-        table[usize::from(segment.selector / 8)] = descriptor(&segment);
+    for segment in [code_segment(entry), data_segment(), tss_segment()] {
+        table[usize::from(segment.selector / 8)] = encode_descriptor(&segment);
     }
     for (at, descriptor) in (GDT..).step_by(8).zip(table) {
         memory.write_obj::<u64>(descriptor, GuestAddress(at))?;
@@ -115,52 +117,60 @@ pub(super) fn write_gdt(memory: &GuestMemoryMmap, entry: &Entry) -> Result<(), L
 /// # Errors
 /// [`LoadError::Memory`] if the addresses are not in guest memory.
 pub(super) fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), LoadError> {
-    let (pdpt, directories) = (PAGE_TABLES + PAGE, PAGE_TABLES + 2 * PAGE);
-    memory.write_obj(pdpt | PRESENT, GuestAddress(PAGE_TABLES))?;
+    let (pdpt, directories) = (PAGE_TABLES + PAGE_SIZE, PAGE_TABLES + 2 * PAGE_SIZE);
+    memory.write_obj(pdpt | PRESENT_AND_WRITABLE, GuestAddress(PAGE_TABLES))?;
     let mut table = Vec::new();
-    for index in 0..DIRECTORIES {
-        table.extend(((directories + index * PAGE) | PRESENT).to_le_bytes());
+    for index in 0..PAGE_DIRECTORIES {
+        table.extend(((directories + index * PAGE_SIZE) | PRESENT_AND_WRITABLE).to_le_bytes());
     }
     memory.write_slice(&table, GuestAddress(pdpt))?;
     table.clear();
-    for index in 0..DIRECTORIES * ENTRIES {
-        table.extend((index << 21 | PRESENT | LARGE).to_le_bytes());
+    for index in 0..PAGE_DIRECTORIES * TABLE_ENTRIES {
+        table.extend((index << 21 | PRESENT_AND_WRITABLE | PAGE_OF_2_MIB).to_le_bytes());
     }
     memory.write_slice(&table, GuestAddress(directories))?;
     Ok(())
 }
 
-/// Returns the registers of the boot CPU for `entry`, and sets those in `sregs`, the result of
-/// `KVM_GET_SREGS`, that the boot protocols define.
+/// Returns the general registers of the boot CPU for `entry`. `sregs` is the result of `KVM_GET_SREGS`; this
+/// function sets the registers in it that the boot protocols define.
 #[must_use]
-pub fn boot_registers(entry: &Entry, sregs: &mut kvm_sregs) -> kvm_regs {
-    sregs.cs = code(entry);
+pub fn boot_registers(entry: &KernelEntry, sregs: &mut kvm_sregs) -> kvm_regs {
+    sregs.cs = code_segment(entry);
     for segment in [&mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss] {
-        *segment = data();
+        *segment = data_segment();
     }
-    sregs.tr = tss();
+    sregs.tr = tss_segment();
     let limit = GDT_ENTRIES * 8 - 1;
     sregs.gdt = kvm_dtable {
         base: GDT,
         limit: u16::try_from(limit).expect("a few descriptors"),
         ..Default::default()
     };
-    // No IDT: a fault before the kernel has its own is a triple fault.
+    // No IDT: a fault before the kernel has set up an IDT is a triple fault.
     sregs.idt = kvm_dtable::default();
     sregs.cr0 = CR0_PROTECTED | CR0_ET;
     sregs.cr3 = 0;
     sregs.cr4 = 0;
     sregs.efer = 0;
     match *entry {
-        Entry::Pvh { entry } => {
-            kvm_regs { rip: entry, rbx: PVH_START_INFO, rflags: RFLAGS, ..Default::default() }
-        }
-        Entry::Linux64 { entry } => {
+        KernelEntry::Pvh { entry } => kvm_regs {
+            rip: entry,
+            rbx: PVH_START_INFO,
+            rflags: RFLAGS_INTERRUPTS_OFF,
+            ..Default::default()
+        },
+        KernelEntry::Linux64 { entry } => {
             sregs.cr0 |= CR0_PAGING;
             sregs.cr3 = PAGE_TABLES;
             sregs.cr4 = CR4_PAE;
             sregs.efer = EFER_LONG_MODE_ENABLE | EFER_LONG_MODE_ACTIVE;
-            kvm_regs { rip: entry, rsi: ZERO_PAGE, rflags: RFLAGS, ..Default::default() }
+            kvm_regs {
+                rip: entry,
+                rsi: ZERO_PAGE,
+                rflags: RFLAGS_INTERRUPTS_OFF,
+                ..Default::default()
+            }
         }
     }
 }

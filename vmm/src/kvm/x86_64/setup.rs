@@ -9,40 +9,39 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
 use super::state::{VcpuState, VmState};
-use super::{Entry, boot_msrs, boot_registers, cpuid, layout};
+use super::{KernelEntry, boot_msrs, boot_registers, cpuid, layout};
 use crate::kvm::SetupError;
 
 /// One vCPU.
 pub(in crate::kvm) struct Cpu {
     pub(in crate::kvm) fd: VcpuFd,
-    /// The CPUID leaves that it was given.
+    /// The CPUID leaves that KVM was given for the vCPU.
     cpuid: CpuId,
-    /// The MSRs that belong to its state (`KVM_GET_MSR_INDEX_LIST`).
+    /// The MSRs that belong to a vCPU's state (`KVM_GET_MSR_INDEX_LIST`).
     msrs: Arc<MsrList>,
 }
 
-/// Interrupt controllers and PIT. They are accessed by the VM's descriptor alone.
+/// Interrupt controllers and PIT. The VM's descriptor gives access to them, so this type stores nothing.
 pub(in crate::kvm) struct IrqChips;
 
-/// Makes interrupt controllers, PIT and vCPUs as after power-on. The first vCPU is to enter the
-/// kernel, the others wait for its start-up IPI. `connect` is called once the interrupt controllers
-/// exist, to register interrupts.
+/// Creates interrupt controllers, PIT and vCPUs in their state after power-on. The first vCPU is to enter the
+/// kernel; the others wait for its start-up IPI. Calls `register_events` once the interrupt controllers exist.
 ///
 /// # Errors
 /// If KVM refuses.
-pub(in crate::kvm) fn boot(
+pub(in crate::kvm) fn create_parts(
     kvm: &Kvm,
     vm: &VmFd,
     cpus: u8,
-    connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
-    let chips = create_chips(vm)?;
-    connect(vm)?;
+    let chips = create_irq_chips(vm)?;
+    register_events(vm)?;
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(SetupError::kvm("KVM_GET_SUPPORTED_CPUID"))?;
     let list = msr_list(kvm)?;
-    let mut all = Vec::new();
+    let mut vcpus = Vec::new();
     for index in 0..cpus {
         let fd = vm.create_vcpu(index.into()).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
         let cpuid = cpuid(&supported, index, cpus);
@@ -54,45 +53,45 @@ pub(in crate::kvm) fn boot(
         if let Some(refused) = msrs.get(set) {
             return Err(SetupError::register(refused.index));
         }
-        all.push(Cpu { fd, cpuid, msrs: list.clone() });
+        vcpus.push(Cpu { fd, cpuid, msrs: list.clone() });
     }
-    Ok((chips, all))
+    Ok((chips, vcpus))
 }
 
-/// Makes interrupt controllers, PIT and vCPUs in a saved state; see [`boot`].
+/// Creates interrupt controllers, PIT and vCPUs in a saved state; see [`create_parts`].
 ///
 /// # Errors
 /// If KVM refuses.
-pub(in crate::kvm) fn resume(
+pub(in crate::kvm) fn restore_parts(
     kvm: &Kvm,
     vm: &VmFd,
-    (machine, states): (&VmState, &[Arc<VcpuState>]),
-    connect: impl FnOnce(&VmFd) -> Result<(), SetupError>,
+    (vm_state, states): (&VmState, &[Arc<VcpuState>]),
+    register_events: impl FnOnce(&VmFd) -> Result<(), SetupError>,
 ) -> Result<(IrqChips, Vec<Cpu>), SetupError> {
-    let chips = create_chips(vm)?;
-    connect(vm)?;
+    let chips = create_irq_chips(vm)?;
+    register_events(vm)?;
     let list = msr_list(kvm)?;
-    let mut all = Vec::new();
+    let mut vcpus = Vec::new();
     for (id, state) in (0..).zip(states) {
         let fd = vm.create_vcpu(id).map_err(SetupError::kvm("KVM_CREATE_VCPU"))?;
-        all.push(Cpu { fd, cpuid: state.cpuid()?, msrs: list.clone() });
+        vcpus.push(Cpu { fd, cpuid: state.cpuid()?, msrs: list.clone() });
     }
-    for (state, cpu) in states.iter().zip(&all) {
+    for (state, cpu) in states.iter().zip(&vcpus) {
         state.restore(&cpu.fd)?;
     }
     // The I/O APIC last: its pending interrupts go to the local APICs at once.
-    machine.restore(vm)?;
-    Ok((chips, all))
+    vm_state.restore(vm)?;
+    Ok((chips, vcpus))
 }
 
 /// Creates the in-kernel interrupt controllers and PIT. KVM requires this before the first vCPU.
-fn create_chips(vm: &VmFd) -> Result<IrqChips, SetupError> {
+fn create_irq_chips(vm: &VmFd) -> Result<IrqChips, SetupError> {
     vm.set_identity_map_address(layout::KVM_IDENTITY_MAP)
         .map_err(SetupError::kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
     let tss = usize::try_from(layout::KVM_TSS).unwrap_or(usize::MAX);
     vm.set_tss_address(tss).map_err(SetupError::kvm("KVM_SET_TSS_ADDR"))?;
     vm.create_irq_chip().map_err(SetupError::kvm("KVM_CREATE_IRQCHIP"))?;
-    // With port 61h, which a kernel uses to calibrate its clocks.
+    // The flag adds port 61h, which a kernel uses to calibrate its clocks.
     let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
     vm.create_pit2(pit).map_err(SetupError::kvm("KVM_CREATE_PIT2"))?;
     Ok(IrqChips)
@@ -103,7 +102,7 @@ fn msr_list(kvm: &Kvm) -> Result<Arc<MsrList>, SetupError> {
 }
 
 impl IrqChips {
-    /// Returns their state. Every vCPU must be parked.
+    /// Returns the state of interrupt controllers and PIT. Every vCPU must be parked.
     ///
     /// # Errors
     /// If KVM refuses.
@@ -117,14 +116,14 @@ impl Cpu {
     ///
     /// # Errors
     /// If KVM refuses.
-    pub(in crate::kvm) fn enter(&self, entry: &Entry) -> Result<(), SetupError> {
+    pub(in crate::kvm) fn set_entry(&self, entry: &KernelEntry) -> Result<(), SetupError> {
         let mut sregs = self.fd.get_sregs().map_err(SetupError::kvm("KVM_GET_SREGS"))?;
         let regs = boot_registers(entry, &mut sregs);
         self.fd.set_sregs(&sregs).map_err(SetupError::kvm("KVM_SET_SREGS"))?;
         self.fd.set_regs(&regs).map_err(SetupError::kvm("KVM_SET_REGS"))
     }
 
-    /// Returns its state. The last exit must have been completed by another `KVM_RUN`.
+    /// Returns the vCPU's state. Another `KVM_RUN` must have completed the last exit.
     ///
     /// # Errors
     /// If KVM refuses.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state of a VM's parts inside KVM, as plain data for snapshots.
 //!
-//! It is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
+//! The state is read and written while no vCPU is in `KVM_RUN` (`Documentation/virt/kvm/api.rst`).
 
 use kvm_bindings::{
     CpuId, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MP_STATE_HALTED,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::kvm::SetupError;
 use crate::x86_64::describe_vcpu;
 
-/// `IA32_TSC_DEADLINE`. It is relative to the TSC, so it is restored after that.
+/// `IA32_TSC_DEADLINE`: relative to the TSC, and therefore restored after the TSC.
 const MSR_TSC_DEADLINE: u32 = 0x6e0;
 
 /// State that belongs to no vCPU.
@@ -54,8 +54,8 @@ impl VmState {
         }
         let pit = vm.get_pit2().map_err(SetupError::kvm("KVM_GET_PIT2"))?;
         let mut clock = vm.get_clock().map_err(SetupError::kvm("KVM_GET_CLOCK"))?;
-        // The clock continues where it stopped, so the host's time of that moment is not needed; and
-        // KVM_SET_CLOCK rejects KVM_CLOCK_TSC_STABLE.
+        // The clock continues where it stopped, so the host's time at the snapshot is not needed. Besides,
+        // KVM_SET_CLOCK rejects the flag KVM_CLOCK_TSC_STABLE.
         clock.flags = 0;
         Ok(VmState { irqchips, pit, clock })
     }
@@ -71,8 +71,8 @@ impl VmState {
 }
 
 impl VcpuState {
-    /// Reads the state of a vCPU. Its last exit must have been completed by another `KVM_RUN`.
-    /// `cpuid` are the leaves that KVM was given.
+    /// Reads the state of a vCPU. Another `KVM_RUN` must have completed the vCPU's last exit.
+    /// `cpuid` are the CPUID leaves that KVM was given for the vCPU.
     pub(super) fn save(
         vcpu: &VcpuFd,
         cpuid: &CpuId,
@@ -101,7 +101,7 @@ impl VcpuState {
             .map_err(|_| SetupError::State("more CPUID leaves than KVM takes"))
     }
 
-    /// Describes in one line what the vCPU is doing.
+    /// Describes the vCPU's activity in one line.
     pub(in crate::kvm) fn describe(&self, index: usize) -> String {
         let halted = self.mp_state.mp_state == KVM_MP_STATE_HALTED;
         describe_vcpu(index, self.regs.rip, self.regs.rflags, halted)
@@ -110,7 +110,7 @@ impl VcpuState {
     /// Writes the state to a new vCPU.
     pub(super) fn restore(&self, vcpu: &VcpuFd) -> Result<(), SetupError> {
         let cpuid = self.cpuid()?;
-        // First: CPUID decides which registers exist.
+        // CPUID comes first, because it decides which registers exist.
         vcpu.set_cpuid2(&cpuid).map_err(SetupError::kvm("KVM_SET_CPUID2"))?;
         vcpu.set_mp_state(self.mp_state).map_err(SetupError::kvm("KVM_SET_MP_STATE"))?;
         vcpu.set_regs(&self.regs).map_err(SetupError::kvm("KVM_SET_REGS"))?;
@@ -118,56 +118,56 @@ impl VcpuState {
         // SAFETY: KVM reads more than this structure only if features were enabled for the
         // process by arch_prctl(ARCH_REQ_XCOMP_GUEST_PERM), which this program does not.
         unsafe { vcpu.set_xsave(&self.xsave) }.map_err(SetupError::kvm("KVM_SET_XSAVE"))?;
-        // A processor without XSAVE has none, and KVM_SET_XCRS fails there.
+        // A processor without XSAVE has no XCRs, and KVM_SET_XCRS fails on it.
         if self.xcrs.nr_xcrs > 0 {
             vcpu.set_xcrs(&self.xcrs).map_err(SetupError::kvm("KVM_SET_XCRS"))?;
         }
         vcpu.set_debug_regs(&self.debugregs).map_err(SetupError::kvm("KVM_SET_DEBUGREGS"))?;
         vcpu.set_lapic(&self.lapic).map_err(SetupError::kvm("KVM_SET_LAPIC"))?;
-        let late = |msr: &&kvm_msr_entry| msr.index == MSR_TSC_DEADLINE;
-        write_msrs(vcpu, self.msrs.iter().filter(|msr| !late(msr)))?;
-        write_msrs(vcpu, self.msrs.iter().filter(late))?;
+        let is_tsc_deadline = |msr: &&kvm_msr_entry| msr.index == MSR_TSC_DEADLINE;
+        write_msrs(vcpu, self.msrs.iter().filter(|msr| !is_tsc_deadline(msr)))?;
+        write_msrs(vcpu, self.msrs.iter().filter(is_tsc_deadline))?;
         vcpu.set_vcpu_events(&self.events).map_err(SetupError::kvm("KVM_SET_VCPU_EVENTS"))
     }
 }
 
-/// Reads those MSRs of the list that the vCPU has. `KVM_GET_MSRS` stops at the first that it lacks.
+/// Reads the MSRs of `list` that the vCPU has. `KVM_GET_MSRS` stops at the first MSR that the vCPU lacks.
 fn read_msrs(vcpu: &VcpuFd, list: &MsrList) -> Result<Vec<kvm_msr_entry>, SetupError> {
     let mut read = Vec::new();
-    let mut left = list.as_slice();
-    while !left.is_empty() {
+    let mut remaining = list.as_slice();
+    while !remaining.is_empty() {
         let entries: Vec<kvm_msr_entry> =
-            left.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
+            remaining.iter().map(|&index| kvm_msr_entry { index, ..Default::default() }).collect();
         let mut msrs = Msrs::from_entries(&entries)
             .map_err(|_| SetupError::State("more MSRs than KVM can have"))?;
         let count = vcpu.get_msrs(&mut msrs).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
         read.extend_from_slice(&msrs.as_slice()[..count]);
-        left = left.get(count + 1..).unwrap_or(&[]);
+        remaining = remaining.get(count + 1..).unwrap_or(&[]);
     }
     Ok(read)
 }
 
-/// Writes MSRs. One that cannot be written is skipped if it has the right value already, as read-only
-/// ones have.
+/// Writes MSRs. An MSR that cannot be written, such as a read-only one, must have the right value already.
 fn write_msrs<'a>(
     vcpu: &VcpuFd,
     entries: impl Iterator<Item = &'a kvm_msr_entry>,
 ) -> Result<(), SetupError> {
     let entries: Vec<kvm_msr_entry> = entries.copied().collect();
-    let mut left = &entries[..];
-    while !left.is_empty() {
-        let msrs = Msrs::from_entries(left)
+    let mut remaining = &entries[..];
+    while !remaining.is_empty() {
+        let msrs = Msrs::from_entries(remaining)
             .map_err(|_| SetupError::State("more MSRs than KVM can have"))?;
         let count = vcpu.set_msrs(&msrs).map_err(SetupError::kvm("KVM_SET_MSRS"))?;
-        if let Some(refused) = left.get(count) {
-            let mut now = Msrs::from_entries(&[kvm_msr_entry { data: 0, ..*refused }])
+        if let Some(refused) = remaining.get(count) {
+            let mut current = Msrs::from_entries(&[kvm_msr_entry { data: 0, ..*refused }])
                 .map_err(|_| SetupError::State("more MSRs than KVM can have"))?;
-            let known = vcpu.get_msrs(&mut now).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
-            if known != 1 || now.as_slice()[0].data != refused.data {
+            let read_count =
+                vcpu.get_msrs(&mut current).map_err(SetupError::kvm("KVM_GET_MSRS"))?;
+            if read_count != 1 || current.as_slice()[0].data != refused.data {
                 return Err(SetupError::register(refused.index));
             }
         }
-        left = left.get(count + 1..).unwrap_or(&[]);
+        remaining = remaining.get(count + 1..).unwrap_or(&[]);
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ impl Files {
     fn initramfs(&self) -> PathBuf {
         self.0.path().join("initramfs")
     }
-    fn load(&self, memory: &GuestMemoryMmap) -> Result<Entry, LoadError> {
+    fn load(&self, memory: &GuestMemoryMmap) -> Result<KernelEntry, LoadError> {
         load(memory, &self.kernel(), &self.initramfs(), CMDLINE_TEXT, 2)
     }
 }
@@ -208,7 +208,7 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
     for size in [64 * MIB, MMIO_HOLE + 64 * MIB] {
         let memory = memory(size);
         let entry = Files::new(&Vmlinux::new().bytes()).load(&memory).unwrap();
-        assert_eq!(entry, Entry::Pvh { entry: 0x100_0120 });
+        assert_eq!(entry, KernelEntry::Pvh { entry: 0x100_0120 });
         assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len() + 1), [TEXT, b"\0"].concat());
 
         let info: hvm_start_info = memory.read_obj(GuestAddress(PVH_START_INFO)).unwrap();
@@ -241,7 +241,7 @@ fn a_vmlinux_is_entered_by_pvh_with_start_info() {
 fn a_bzimage_is_entered_in_64_bit_mode_with_a_zero_page() {
     let memory = memory(64 * MIB);
     let entry = Files::new(&bz_image(&bz_header())).load(&memory).unwrap();
-    assert_eq!(entry, Entry::Linux64 { entry: KERNEL_AT + 0x200 });
+    assert_eq!(entry, KernelEntry::Linux64 { entry: KERNEL_AT + 0x200 });
     assert_eq!(bytes(&memory, KERNEL_AT, TEXT.len()), TEXT);
 
     let params: boot_params = memory.read_obj(GuestAddress(ZERO_PAGE)).unwrap();
@@ -272,7 +272,7 @@ fn limits_of_a_bzimages_header_are_respected() {
     assert_eq!({ params.hdr.ramdisk_image }, 0x1ff_f000);
 
     let short = bz_image(&setup_header { cmdline_size: 10, ..bz_header() });
-    assert!(matches!(refused(&short), LoadError::CommandLineTooLong { length: 22, most: 10 }));
+    assert!(matches!(refused(&short), LoadError::CommandLineTooLong { length: 22, limit: 10 }));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn command_lines_that_the_kernel_would_cut_are_refused() {
     load(&"a".repeat(2047)).unwrap();
     assert!(matches!(
         load(&"a".repeat(2048)),
-        Err(LoadError::CommandLineTooLong { length: 2048, most: 2047 })
+        Err(LoadError::CommandLineTooLong { length: 2048, limit: 2047 })
     ));
     assert!(matches!(load("quiet\0 panic=-1"), Err(LoadError::CommandLineNul)));
 }

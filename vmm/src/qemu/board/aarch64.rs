@@ -2,7 +2,7 @@
 //! aarch64: QEMU's virt.
 
 use super::{Board, BootFacts, SERIAL, VSOCK, field};
-use crate::machine::{Discovery, VmEnd};
+use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 
 pub(super) const BOARD: Board = Board {
@@ -25,7 +25,7 @@ pub(super) const BOARD: Board = Board {
 
 /// Argument of `-machine`. Devices are found in the device tree. Memory tagging (`mte=on`) is only accepted
 /// with a CPU model that supports it: `max`, of the models in QEMU 7.2.
-fn machine(accelerator: Accelerator, _: Discovery, cpu: &str) -> &'static str {
+fn machine(accelerator: Accelerator, _: DeviceDiscovery, cpu: &str) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "virt,gic-version=host",
         _ if cpu == "max" || cpu.starts_with("max,") => "virt,mte=on",
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn memory_has_tags_where_the_cpu_knows_them() {
-        let of = |accelerator, cpu| machine(accelerator, Discovery::CommandLine, cpu);
+        let of = |accelerator, cpu| machine(accelerator, DeviceDiscovery::CommandLine, cpu);
         assert_eq!(of(Accelerator::Tcg, BOARD.cpu), "virt,mte=on");
         assert_eq!(of(Accelerator::Tcg, "cortex-a72"), "virt");
         assert_eq!(of(Accelerator::Kvm, "host"), "virt,gic-version=host");

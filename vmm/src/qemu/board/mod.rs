@@ -6,7 +6,7 @@ mod riscv64;
 mod s390x;
 mod x86_64;
 
-use crate::machine::{Discovery, VmEnd};
+use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 use sudbox_protocol::Arch;
 
@@ -16,7 +16,7 @@ pub(super) struct BootFacts {
     pub(super) accelerator: Accelerator,
     /// Number of CPUs.
     pub(super) cpus: u8,
-    pub(super) discovery: Discovery,
+    pub(super) discovery: DeviceDiscovery,
     /// Frequency of the guest's TSC in kHz, if it is known.
     pub(super) tsc_khz: Option<u64>,
     /// Frequency of the kernel's timer interrupt in Hz, if it is known.
@@ -28,9 +28,9 @@ pub(super) struct Board {
     /// QEMU's program.
     pub(super) program: &'static str,
     /// Name of the machine, for messages.
-    pub(super) name: fn(Discovery) -> &'static str,
+    pub(super) name: fn(DeviceDiscovery) -> &'static str,
     /// Returns the argument of `-machine` for a CPU model.
-    pub(super) machine: fn(Accelerator, Discovery, cpu: &str) -> &'static str,
+    pub(super) machine: fn(Accelerator, DeviceDiscovery, cpu: &str) -> &'static str,
     /// Default CPU model with TCG.
     pub(super) cpu: &'static str,
     /// Default CPU model for counting instructions, without features that make the count of a program vary

@@ -2,7 +2,7 @@
 //! x86-64: QEMU's microvm.
 
 use super::{Board, BootFacts, SERIAL, VSOCK, field};
-use crate::machine::{Discovery, VmEnd};
+use crate::machine::{DeviceDiscovery, VmEnd};
 use crate::qemu::Accelerator;
 
 pub(super) const BOARD: Board = Board {
@@ -47,7 +47,7 @@ fn kernel_arguments(facts: &BootFacts) -> String {
             all += " no_timer_check initcall_blacklist=trace_eval_init";
             if facts.cpus == 1 {
                 all += " noreplace-smp";
-                if facts.discovery == Discovery::CommandLine {
+                if facts.discovery == DeviceDiscovery::CommandLine {
                     all += " nolapic_timer";
                 }
             }
@@ -64,18 +64,18 @@ fn kernel_arguments(facts: &BootFacts) -> String {
     all
 }
 
-fn name(discovery: Discovery) -> &'static str {
+fn name(discovery: DeviceDiscovery) -> &'static str {
     match discovery {
-        Discovery::CommandLine => "microvm",
-        Discovery::Acpi => "microvm with ACPI",
+        DeviceDiscovery::CommandLine => "microvm",
+        DeviceDiscovery::Acpi => "microvm with ACPI",
     }
 }
 
-fn machine(_: Accelerator, discovery: Discovery, _: &str) -> &'static str {
+fn machine(_: Accelerator, discovery: DeviceDiscovery, _: &str) -> &'static str {
     match discovery {
-        Discovery::CommandLine => "microvm,acpi=off",
+        DeviceDiscovery::CommandLine => "microvm,acpi=off",
         // The DSDT announces the virtio-mmio devices.
-        Discovery::Acpi => "microvm,acpi=on",
+        DeviceDiscovery::Acpi => "microvm,acpi=on",
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let facts = BootFacts {
             accelerator: Accelerator::Tcg,
             cpus: 1,
-            discovery: Discovery::CommandLine,
+            discovery: DeviceDiscovery::CommandLine,
             tsc_khz: Some(2_800_000),
             timer_hz: Some(250),
         };
@@ -148,7 +148,7 @@ mod tests {
         let unknown = kernel_arguments(&BootFacts { cpus: 2, timer_hz: None, ..facts });
         assert!(unknown.ends_with(" tsc_early_khz=2800000"), "{unknown}");
         let two = kernel_arguments(&BootFacts { cpus: 2, tsc_khz: None, ..facts });
-        let acpi = Discovery::Acpi;
+        let acpi = DeviceDiscovery::Acpi;
         let acpi = kernel_arguments(&BootFacts { discovery: acpi, tsc_khz: None, ..facts });
         assert!(!acpi.contains("nolapic_timer"), "{acpi}");
         assert!(!two.contains("nolapic_timer") && !two.contains("tsc"), "{two}");

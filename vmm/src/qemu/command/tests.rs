@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use super::*;
-use crate::machine::Discovery;
+use crate::machine::DeviceDiscovery;
 
 fn spec() -> VmSpec {
     VmSpec {
         kernel: "/k/vm linux,1".into(),
         initramfs: "/k/init.cpio".into(),
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         cmdline: "quiet".into(),
         timer_hz: None,
         cpus: 2,
         memory_mib: 96,
         cpu_model: None,
         cpu_vendor: None,
-        port: 7,
-        gdb: false,
-        snapshot: false,
+        vsock_port: 7,
+        wait_for_gdb: false,
+        take_snapshot: false,
     }
 }
 
@@ -47,7 +47,7 @@ fn memory_is_shared_and_as_large_as_the_machines() {
 
 #[test]
 fn a_kernel_that_needs_acpi_gets_it() {
-    let line = line(&VmSpec { discovery: Discovery::Acpi, ..spec() }, None);
+    let line = line(&VmSpec { discovery: DeviceDiscovery::Acpi, ..spec() }, None);
     assert_eq!(after(&line, "-machine"), ["microvm,acpi=on,memory-backend=ram"]);
 }
 
@@ -67,7 +67,7 @@ fn the_callers_arguments_come_last() {
     let machines = (board.kernel_arguments)(&BootFacts {
         accelerator: Accelerator::Tcg,
         cpus: 2,
-        discovery: Discovery::CommandLine,
+        discovery: DeviceDiscovery::CommandLine,
         tsc_khz: Some(2_800_000),
         timer_hz: None,
     });

@@ -72,7 +72,7 @@ fn flags_of(name: &str) -> Vec<FdFlags> {
 fn no_child_inherits_guest_memory() {
     let (adapter, peer) =
         Adapter::start(Arc::new(SharedDevice::new(Device::new()).unwrap())).unwrap();
-    let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Use::Data).unwrap();
+    let file = crate::memfd::create(c"inherited-by-nobody", crate::memfd::Contents::Data).unwrap();
     file.set_len(0x10000).unwrap();
     // VHOST_USER_SET_OWNER (3), then VHOST_USER_SET_MEM_TABLE (5) with one region: its number,
     // padding, guest address, size, address in the front end, offset in the file.
@@ -101,7 +101,7 @@ fn a_broken_connection_is_a_failure_and_a_closed_one_is_not() {
     // An unknown request.
     (&peer).write_all(&[0xff; 12]).unwrap();
     let soon = Instant::now() + Duration::from_secs(20);
-    assert!(poll::readable(&[adapter.descriptor()], soon).unwrap()[0]);
+    assert!(poll::wait_readable(&[adapter.descriptor()], soon).unwrap()[0]);
     assert!(adapter.failure().is_some());
 
     let (mut adapter, peer) = Adapter::start(shared_device()).unwrap();

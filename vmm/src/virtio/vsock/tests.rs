@@ -106,8 +106,8 @@ fn a_reset_ends_connections_behind_their_last_bytes() {
     // A kernel that restarts resets its devices before anyone saw the kick.
     vm.driver.reset();
     assert!(
-        crate::poll::readable(
-            &[crate::poll::event_fd(vm.shared_device.changed_evt())],
+        crate::poll::wait_readable(
+            &[crate::poll::borrow_eventfd(vm.shared_device.changed_evt())],
             std::time::Instant::now()
         )
         .unwrap()[0]

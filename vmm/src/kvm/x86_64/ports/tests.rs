@@ -32,7 +32,7 @@ fn unused_addresses_read_as_all_ones() {
     let (bus, screen) = bus();
     for port in [0, 0x20, 0x60, 0x63, 0x65, 0x3f7, 0x400, 0xcf8, 0xffff] {
         assert_eq!(pio(&bus, port, 1), [0xff], "{port:x}");
-        assert_eq!(bus.pio_write(port, &[0xfe]), Effect::None, "{port:x}");
+        assert_eq!(bus.pio_write(port, &[0xfe]), WriteEffect::None, "{port:x}");
     }
     for addr in [0, VSOCK_MMIO - 1, VSOCK_MMIO + VSOCK_MMIO_SIZE, 1 << 32, u64::MAX] {
         assert_eq!(mmio(&bus, addr, 8), [0xff; 8], "{addr:x}");
@@ -45,7 +45,7 @@ fn unused_addresses_read_as_all_ones() {
 fn written_bytes_are_printed() {
     let (bus, screen) = bus();
     for byte in b"boot\n" {
-        assert_eq!(bus.pio_write(0x3f8, &[*byte]), Effect::None);
+        assert_eq!(bus.pio_write(0x3f8, &[*byte]), WriteEffect::None);
     }
     assert_eq!(screen.text(), b"boot\n");
     assert_eq!(pio(&bus, 0x3fd, 1), [0x60], "ready for the next");
@@ -62,10 +62,10 @@ fn a_wide_access_covers_consecutive_ports() {
     bus.pio_write(0x3f8, &[b'x', 0x00]);
     assert_eq!(screen.text(), b"x");
     assert_eq!(pio(&bus, 0x63, 3), [0xff, 0, 0xff]);
-    assert_eq!(bus.pio_write(0x63, &[0, 0xfe]), Effect::Restart);
-    assert_eq!(bus.pio_write(0x64, &[0xfe, 0, 0, 0]), Effect::Restart);
+    assert_eq!(bus.pio_write(0x63, &[0, 0xfe]), WriteEffect::Restart);
+    assert_eq!(bus.pio_write(0x64, &[0xfe, 0, 0, 0]), WriteEffect::Restart);
     assert_eq!(pio(&bus, 0xffff, 4), [0xff; 4]);
-    assert_eq!(bus.pio_write(0xffff, &[0xfe; 4]), Effect::None);
+    assert_eq!(bus.pio_write(0xffff, &[0xfe; 4]), WriteEffect::None);
     assert!(pio(&bus, 0x3f8, 0).is_empty());
     assert_eq!(pio(&bus, 0x3ff, 200)[0], 0x11);
 }
@@ -76,7 +76,7 @@ fn only_the_reset_command_restarts() {
     assert_eq!(pio(&bus, 0x64, 1), [0], "nothing pending, so that kb_wait ends");
     for command in 0..=0xff {
         let effect = bus.pio_write(0x64, &[command]);
-        assert_eq!(effect == Effect::Restart, command == 0xfe, "{command:x}");
+        assert_eq!(effect == WriteEffect::Restart, command == 0xfe, "{command:x}");
     }
 }
 

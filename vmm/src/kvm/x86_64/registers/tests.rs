@@ -5,8 +5,8 @@ use kvm_bindings::kvm_segment;
 
 use super::*;
 
-const PVH: Entry = Entry::Pvh { entry: 0x100_0123 };
-const LINUX: Entry = Entry::Linux64 { entry: 0x100_0200 };
+const PVH: KernelEntry = KernelEntry::Pvh { entry: 0x100_0123 };
+const LINUX: KernelEntry = KernelEntry::Linux64 { entry: 0x100_0200 };
 
 fn memory() -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()

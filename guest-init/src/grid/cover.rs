@@ -186,6 +186,11 @@ impl Uncovered {
         })
     }
 
+    /// The distance between the combinations of neighbouring states of the dimension `at`.
+    fn stride(&self, set: &[usize], at: usize) -> usize {
+        set.iter().skip_while(|other| **other != at).skip(1).map(|other| self.sizes[*other]).product()
+    }
+
     /// The next uncovered combination: dimensions and states.
     fn first(&mut self) -> Option<Vec<(usize, u8)>> {
         while let Some((set, flags)) = self.sets.get(self.next.0) {
@@ -221,16 +226,17 @@ impl Uncovered {
             let at = left.swap_remove(random.below(left.len()));
             chosen[at] = true;
             let sets = self.sets_with[at].iter().map(|index| &self.sets[*index]);
-            let sets: Vec<_> =
-                sets.filter(|(set, _)| set.iter().all(|other| chosen[*other])).collect();
-            let gain = |state: &u8| {
-                let mut point = point;
-                point.0[at] = *state;
-                sets.iter().filter(|(set, flags)| flags[self.combination(set, &point)]).count()
+            point.0[at] = self.choices[at][0];
+            let sets: Vec<_> = sets
+                .filter(|(set, _)| set.iter().all(|other| chosen[*other]))
+                .map(|(set, flags)| (flags, self.combination(set, &point), self.stride(set, at)))
+                .collect();
+            let gain = |number: usize| {
+                sets.iter().filter(|(flags, first, stride)| flags[first + number * stride]).count()
             };
             let mut best = (0, self.choices[at][0]);
-            for state in &self.choices[at] {
-                let gain = gain(state);
+            for (number, state) in self.choices[at].iter().enumerate() {
+                let gain = gain(number);
                 if gain > best.0 {
                     best = (gain, *state);
                 }

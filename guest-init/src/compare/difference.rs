@@ -66,22 +66,21 @@ pub(super) fn check_returned(record: &Record, scenario: &Scenario) -> Check {
         rows.extend(&allowed::NULL_SELECTORS);
     }
     let mut differences = Vec::new();
-    for given in fields.iter().filter(|field| field.moment.step == "given") {
-        let of_call = |field: &&Field<'_>| {
-            field.moment.variant == given.moment.variant
-                && field.name == given.name
-                && field.moment.count == 0
-        };
-        let edited = fields.iter().filter(of_call).find(|field| field.moment.step == "edited");
-        for field in fields.iter().filter(of_call) {
-            let given = match (field.moment.step, edited) {
-                ("after", Some(edited)) => edited,
-                ("frame" | "after", _) => given,
-                ("handler", _) if matches!(given.name, "registers" | "signal") => given,
-                _ => continue,
-            };
-            let given = Field { moment: field.moment, ..*given };
-            compare_field(&rows, &given, field.bytes, &mut differences);
+    // A variant's fields are neighbours.
+    for fields in fields.chunk_by(|a, b| a.moment.variant == b.moment.variant) {
+        for given in fields.iter().filter(|field| field.moment.step == "given") {
+            let of_call = |field: &&Field<'_>| field.name == given.name && field.moment.count == 0;
+            let edited = fields.iter().filter(of_call).find(|field| field.moment.step == "edited");
+            for field in fields.iter().filter(of_call) {
+                let given = match (field.moment.step, edited) {
+                    ("after", Some(edited)) => edited,
+                    ("frame" | "after", _) => given,
+                    ("handler", _) if matches!(given.name, "registers" | "signal") => given,
+                    _ => continue,
+                };
+                let given = Field { moment: field.moment, ..*given };
+                compare_field(&rows, &given, field.bytes, &mut differences);
+            }
         }
     }
     for field in fields.iter().filter(|field| field.name == "deviations of the frame") {

@@ -188,7 +188,11 @@ impl Uncovered {
 
     /// The distance between the combinations of neighbouring states of the dimension `at`.
     fn stride(&self, set: &[usize], at: usize) -> usize {
-        set.iter().skip_while(|other| **other != at).skip(1).map(|other| self.sizes[*other]).product()
+        set.iter()
+            .skip_while(|other| **other != at)
+            .skip(1)
+            .map(|other| self.sizes[*other])
+            .product()
     }
 
     /// The next uncovered combination: dimensions and states.
